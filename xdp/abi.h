@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The binary contract: what the program on the network card, the service and
+ * the DNS server agree on. Its one mirror in Python is xdpctl/abi.py; a test
+ * compares every number, size and offset. Nothing here is ever renumbered.
+ */
+#ifndef XDPCTL_ABI_H
+#define XDPCTL_ABI_H
+
+#include <linux/types.h>
+
+/* Octets of a domain name in wire form, root byte included (RFC 1035, 2.3.4). */
+#define ABI_NAME_MAX 255
+
+/* Action byte of a rule; every other value is Pass. */
+enum rule_action {
+	RULE_PASS = 0,
+	RULE_DROP = 1,
+	RULE_TRUNCATE = 2,
+};
+
+/* What was done with a packet: the metric label "action". */
+enum packet_action {
+	ACTION_PASS = 0,
+	ACTION_DROP = 1,
+	ACTION_TRUNCATE = 2,
+	ACTION_REDIRECT = 3,
+	ACTION_COUNT = 4,
+};
+
+/* Why it was done: the metric label "reason". Numbered once, never renumbered. */
+enum reason {
+	REASON_OTHER = 0,
+	REASON_FRAGMENT = 1,
+	REASON_MALFORMED = 2,
+	REASON_ADDR_V4 = 3,
+	REASON_ADDR_V6 = 4,
+	REASON_CIDR4 = 5,
+	REASON_CIDR6 = 6,
+	REASON_QNAME = 7,
+	REASON_NO_MATCH = 8,
+	REASON_RESPONSE = 9,
+	REASON_OPCODE = 10,
+	REASON_UNANSWERABLE = 11,
+	REASON_REDIRECT = 12,
+	REASON_XSK_INELIGIBLE = 13,
+	REASON_PANIC = 14,
+	REASON_COUNT = 15,
+	REASON_SLOTS = 32, /* room for later reasons without a new layout */
+};
+
+/*
+ * Which map an instruction means. The compiled program carries these numbers
+ * where the kernel wants file descriptors; the loader puts the descriptors in.
+ */
+enum map_ref {
+	MAP_ADDR_V4 = 1,
+	MAP_ADDR_V6 = 2,
+	MAP_CIDR4 = 3,
+	MAP_CIDR6 = 4,
+	MAP_QNAMES = 5,
+	MAP_XSKMAP = 6,
+	MAP_XSK_DESTINATIONS_V4 = 7,
+	MAP_XSK_DESTINATIONS_V6 = 8,
+	MAP_COUNTERS = 9,
+	MAP_CONTROL = 10,
+	MAP_SCRATCH = 11,
+};
+
+/* Key of addr-v4: the address as an integer in the host's byte order. */
+struct addr_v4_key {
+	__u32 saddr_host;
+};
+
+/* Key of addr-v6: the address in wire order. */
+struct addr_v6_key {
+	__u8 saddr_be[16];
+};
+
+/* Keys of the LPM tries: prefix length in host order, address in wire order. */
+struct cidr4_key {
+	__u32 prefixlen;
+	__u8 saddr_be[4];
+};
+
+struct cidr6_key {
+	__u32 prefixlen;
+	__u8 saddr_be[16];
+};
+
+/* Key of qnames: lower-case wire name, zero padded; type in host order. */
+struct qname_key {
+	__u8 name[ABI_NAME_MAX];
+	__u8 zero;
+	__u16 qtype;
+};
+
+/* Value of the five rule maps. The last seven bytes are never to be read. */
+struct rule_value {
+	__u64 hits;
+	__u8 action;
+	__u8 unused[7];
+};
+
+/* Keys of the destination maps: address and port in wire order; value 1 byte. */
+struct xsk_destination_v4 {
+	__u8 daddr_be[4];
+	__u8 port_be[2];
+	__u8 zero[2];
+};
+
+struct xsk_destination_v6 {
+	__u8 daddr_be[16];
+	__u8 port_be[2];
+	__u8 zero[2];
+};
+
+/* One cell: packets and bytes of one (reason, action), of one CPU. */
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* Value of the counters map: per-CPU array of one entry. */
+struct counters {
+	struct counter cell[REASON_SLOTS][ACTION_COUNT];
+};
+
+/* Value of the control map: array of one entry, written by the service. */
+struct control {
+	__u32 panic; /* not 0: pass everything */
+	__u32 reserved[15];
+};
+
+#define ABI_SIZE(type, size) \
+	_Static_assert(sizeof(type) == (size), #type " has another size")
+#define ABI_OFFSET(type, field, offset) \
+	_Static_assert(__builtin_offsetof(type, field) == (offset), #type "." #field " moved")
+
+ABI_SIZE(struct addr_v4_key, 4);
+ABI_SIZE(struct addr_v6_key, 16);
+ABI_SIZE(struct cidr4_key, 8);
+ABI_OFFSET(struct cidr4_key, saddr_be, 4);
+ABI_SIZE(struct cidr6_key, 20);
+ABI_OFFSET(struct cidr6_key, saddr_be, 4);
+ABI_SIZE(struct qname_key, 258);
+ABI_OFFSET(struct qname_key, zero, 255);
+ABI_OFFSET(struct qname_key, qtype, 256);
+ABI_SIZE(struct rule_value, 16);
+ABI_OFFSET(struct rule_value, action, 8);
+ABI_OFFSET(struct rule_value, unused, 9);
+ABI_SIZE(struct xsk_destination_v4, 8);
+ABI_OFFSET(struct xsk_destination_v4, port_be, 4);
+ABI_SIZE(struct xsk_destination_v6, 20);
+ABI_OFFSET(struct xsk_destination_v6, port_be, 16);
+ABI_SIZE(struct counter, 16);
+ABI_OFFSET(struct counter, bytes, 8);
+ABI_SIZE(struct counters, 2048);
+ABI_SIZE(struct control, 64);
+
+#endif

@@ -1,0 +1,270 @@
+"""The one mirror of xdp/abi.h: numbers, layouts, and codecs for map keys and values.
+
+Owns what the bytes in the kernel mean; knows nothing of rules as text (rules.py)
+nor of how maps are reached (kernel/). A test compares every number, size and
+offset with the header through the host's compiler. Byte orders are DNSDIST.md's:
+"host" is this machine's, "wire" is network order.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+NAME_MAX = 255
+"""Octets of a domain name in wire form, root byte included (RFC 1035, 2.3.4)."""
+
+WILDCARD_QTYPE = 65535
+"""Type that stands for every type, as written by dnsdist 2.0 and later."""
+
+LEGACY_WILDCARD_QTYPE = 255
+"""Type that stands for every type up to dnsdist 1.9; also the type ANY."""
+
+
+class RuleAction(IntEnum):
+    """Action byte of a rule's value; every other value means Pass."""
+
+    PASS = 0
+    DROP = 1
+    TRUNCATE = 2
+
+    @classmethod
+    def from_byte(cls, byte: int) -> RuleAction:
+        """Return the action that the program reads from this byte."""
+        return cls(byte) if byte in (cls.DROP, cls.TRUNCATE) else cls.PASS
+
+
+class PacketAction(IntEnum):
+    """What was done with a packet; the lower-case name is the metric label."""
+
+    PASS = 0
+    DROP = 1
+    TRUNCATE = 2
+    REDIRECT = 3
+
+
+class Reason(IntEnum):
+    """Why it was done; `label` is the metric label. Never renumbered."""
+
+    OTHER = 0
+    FRAGMENT = 1
+    MALFORMED = 2
+    ADDR_V4 = 3
+    ADDR_V6 = 4
+    CIDR4 = 5
+    CIDR6 = 6
+    QNAME = 7
+    NO_MATCH = 8
+    RESPONSE = 9
+    OPCODE = 10
+    UNANSWERABLE = 11
+    REDIRECT = 12
+    XSK_INELIGIBLE = 13
+    PANIC = 14
+
+    @property
+    def label(self) -> str:
+        """The metric label: `addr-v4`, `no-match`, …"""
+        return self.name.lower().replace("_", "-")
+
+
+REASON_SLOTS = 32
+"""Rows of the counters' table: room for later reasons."""
+
+
+class MapType(IntEnum):
+    """`enum bpf_map_type` of linux/bpf.h, as far as it is used here."""
+
+    HASH = 1
+    ARRAY = 2
+    PERCPU_ARRAY = 6
+    LPM_TRIE = 11
+    XSKMAP = 17
+
+
+BPF_F_NO_PREALLOC = 1
+
+
+class MapName(StrEnum):
+    """Name of a map: its pin's name and its metric label."""
+
+    ADDR_V4 = "addr-v4"
+    ADDR_V6 = "addr-v6"
+    CIDR4 = "cidr4"
+    CIDR6 = "cidr6"
+    QNAMES = "qnames"
+    XSKMAP = "xskmap"
+    XSK_DESTINATIONS_V4 = "xsk-destinations-v4"
+    XSK_DESTINATIONS_V6 = "xsk-destinations-v6"
+    COUNTERS = "counters"
+    CONTROL = "control"
+    SCRATCH = "scratch"
+
+
+@dataclass(frozen=True, slots=True)
+class MapSpec:
+    """One map of the contract.
+
+    Attributes:
+        name: pin name. `ref`: its number in the compiled program (enum map_ref).
+        type, key_size, value_size (bytes), flags: what the kernel must report.
+        entries: max_entries where the service makes it and nothing else is asked for.
+        legacy: (key_size, value_size) of dnsdist's format without `external`, or None.
+    """
+
+    name: MapName
+    ref: int
+    type: MapType
+    key_size: int
+    value_size: int
+    flags: int
+    entries: int
+    legacy: tuple[int, int] | None = None
+
+
+CONTROL_SIZE = 64
+COUNTERS_SIZE = REASON_SLOTS * len(PacketAction) * 16
+SCRATCH_SIZE = 512
+
+MAPS: dict[MapName, MapSpec] = {
+    spec.name: spec
+    for spec in (
+        MapSpec(MapName.ADDR_V4, 1, MapType.HASH, 4, 16, 0, 1024, (4, 8)),
+        MapSpec(MapName.ADDR_V6, 2, MapType.HASH, 16, 16, 0, 1024, (16, 8)),
+        MapSpec(MapName.CIDR4, 3, MapType.LPM_TRIE, 8, 16, BPF_F_NO_PREALLOC, 1024),
+        MapSpec(MapName.CIDR6, 4, MapType.LPM_TRIE, 20, 16, BPF_F_NO_PREALLOC, 1024),
+        MapSpec(MapName.QNAMES, 5, MapType.HASH, 258, 16, 0, 1024, (255, 16)),
+        MapSpec(MapName.XSKMAP, 6, MapType.XSKMAP, 4, 4, 0, 64),
+        MapSpec(MapName.XSK_DESTINATIONS_V4, 7, MapType.HASH, 8, 1, 0, 1024),
+        MapSpec(MapName.XSK_DESTINATIONS_V6, 8, MapType.HASH, 20, 1, 0, 1024),
+        MapSpec(MapName.COUNTERS, 9, MapType.PERCPU_ARRAY, 4, COUNTERS_SIZE, 0, 1),
+        MapSpec(MapName.CONTROL, 10, MapType.ARRAY, 4, CONTROL_SIZE, 0, 1),
+        MapSpec(MapName.SCRATCH, 11, MapType.PERCPU_ARRAY, 4, SCRATCH_SIZE, 0, 1),
+    )
+}
+
+RULE_MAPS = (MapName.ADDR_V4, MapName.ADDR_V6, MapName.CIDR4, MapName.CIDR6, MapName.QNAMES)
+"""The five maps that hold rules, in the order of their pins in DNSDIST.md."""
+
+DESTINATION_MAPS = (MapName.XSK_DESTINATIONS_V4, MapName.XSK_DESTINATIONS_V6)
+"""The two maps that name AF_XDP destinations."""
+
+_VALUE = struct.Struct("=QB7x")
+_COUNTER = struct.Struct("=QQ")
+
+
+def encode_value(action: RuleAction, hits: int = 0) -> bytes:
+    """Return the 16 bytes of a rule's value: u64 counter (host), action, seven zeros."""
+    return _VALUE.pack(hits, action)
+
+
+def decode_value(value: bytes) -> tuple[RuleAction, int]:
+    """Return (action, hits) of 16 bytes; the last seven are not looked at."""
+    hits, action = _VALUE.unpack(value)
+    return RuleAction.from_byte(action), hits
+
+
+def encode_addr_v4(address: IPv4Address) -> bytes:
+    """Return addr-v4's key: the address as u32 in host order."""
+    return struct.pack("=I", int(address))
+
+
+def decode_addr_v4(key: bytes) -> IPv4Address:
+    """Inverse of `encode_addr_v4`."""
+    return IPv4Address(struct.unpack("=I", key)[0])
+
+
+def encode_addr_v6(address: IPv6Address) -> bytes:
+    """Return addr-v6's key: the address in wire order."""
+    return address.packed
+
+
+def decode_addr_v6(key: bytes) -> IPv6Address:
+    """Inverse of `encode_addr_v6`."""
+    return IPv6Address(key)
+
+
+def encode_cidr(network: IPv4Network | IPv6Network) -> bytes:
+    """Return the key of cidr4 or cidr6: u32 prefix length (host), address (wire)."""
+    return struct.pack("=I", network.prefixlen) + network.network_address.packed
+
+
+def decode_cidr4(key: bytes) -> IPv4Network:
+    """Inverse of `encode_cidr` for 8 bytes; host bits are cleared."""
+    return IPv4Network((key[4:8], struct.unpack_from("=I", key)[0]), strict=False)
+
+
+def decode_cidr6(key: bytes) -> IPv6Network:
+    """Inverse of `encode_cidr` for 20 bytes; host bits are cleared."""
+    return IPv6Network((key[4:20], struct.unpack_from("=I", key)[0]), strict=False)
+
+
+def encode_qname(wire: bytes, qtype: int) -> bytes:
+    """Return qnames' key: lower-case wire name, zero padded to 256; u16 type (host)."""
+    return wire.ljust(NAME_MAX + 1, b"\0") + struct.pack("=H", qtype)
+
+
+def decode_qname(key: bytes) -> tuple[bytes, int]:
+    """Return (wire name with root byte, type) of a key of 258 bytes.
+
+    Raises:
+        ValueError: the name's labels do not end within 255 octets.
+    """
+    end = 0
+    while length := key[end]:
+        end += length + 1
+        if length > 63 or end >= NAME_MAX:
+            raise ValueError(f"not a name in wire form: {key[:16].hex()}…")
+    return key[: end + 1], struct.unpack_from("=H", key, NAME_MAX + 1)[0]
+
+
+def encode_xsk_destination(address: IPv4Address | IPv6Address, port: int) -> bytes:
+    """Return a destination map's key: address and port in wire order, two zeros."""
+    return address.packed + struct.pack("!H2x", port)
+
+
+def decode_xsk_destination(key: bytes) -> tuple[IPv4Address | IPv6Address, int]:
+    """Inverse of `encode_xsk_destination` for 8 or 20 bytes."""
+    address, port = key[:-4], struct.unpack_from("!H", key, len(key) - 4)[0]
+    return (IPv4Address(address) if len(address) == 4 else IPv6Address(address)), port
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Packets and bytes (as received) of one (reason, action)."""
+
+    packets: int
+    bytes: int
+
+
+def decode_counters(value: bytes) -> dict[tuple[Reason, PacketAction], Count]:
+    """Return the sums over all CPUs.
+
+    Args:
+        value: what a look-up in the per-CPU counters map gives: `struct counters`
+            (COUNTERS_SIZE bytes) once for each possible CPU.
+    """
+    sums: dict[tuple[Reason, PacketAction], Count] = {}
+    for reason in Reason:
+        for action in PacketAction:
+            offset = (reason * len(PacketAction) + action) * _COUNTER.size
+            cells = [
+                _COUNTER.unpack_from(value, base + offset)
+                for base in range(0, len(value), COUNTERS_SIZE)
+            ]
+            sums[reason, action] = Count(
+                sum(packets for packets, _ in cells), sum(size for _, size in cells)
+            )
+    return sums
+
+
+def encode_control(*, panic: bool) -> bytes:
+    """Return `struct control`: u32 panic (host), the rest zero."""
+    return struct.pack("=I", int(panic)).ljust(CONTROL_SIZE, b"\0")
+
+
+def decode_control(value: bytes) -> bool:
+    """Return whether the panic bit is set."""
+    return bool(struct.unpack_from("=I", value)[0])

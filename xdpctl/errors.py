@@ -1,0 +1,150 @@
+"""Every error this project raises, as one tree.
+
+An error is one sentence for an operator: what was tried, what happened, what
+helps. It carries the exit status that a program ending because of it has.
+Foreign exceptions stop at the module that imports the foreign library and
+leave it as one of these.
+
+    XdpctlError                      1
+    ├── UsageError                   2  bad option, environment, TOML, target
+    │   ├── SettingsError               names the option, variable or key
+    │   └── TargetError                 carries the offending text
+    ├── KernelError                     a system call failed; carries errno
+    │   └── MapFullError                E2BIG, ENOSPC, ENOMEM on an insert
+    ├── PinError                        bpffs, pin directory, layout of a pin
+    ├── CompilerError                   BCC missing, program does not compile
+    ├── VerifierError                   the kernel refused the program
+    ├── InterfaceError                  unknown interface, driver refuses
+    │   └── ForeignProgramError         another's program is attached
+    ├── ConflictError                   the entry is another's (HTTP 409)
+    ├── NotFoundError                   nothing there to remove (HTTP 404)
+    ├── StateError                      the state file cannot be used
+    ├── ListenError                     socket or port cannot be used
+    └── ServiceUnreachableError      3  no service on the control socket
+"""
+
+from __future__ import annotations
+
+import errno as errno_module
+import os
+
+
+class XdpctlError(Exception):
+    """One sentence for an operator, with the exit status it leads to."""
+
+    exit_status = 1
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+
+
+class UsageError(XdpctlError):
+    """What was typed, set or configured cannot be meant."""
+
+    exit_status = 2
+
+
+class SettingsError(UsageError):
+    """An option, environment variable or key of the TOML file is not valid."""
+
+    def __init__(self, sentence: str, *, source: str = "") -> None:
+        super().__init__(sentence)
+        self.source = source
+
+
+class TargetError(UsageError):
+    """A target, query type or rule line does not parse; carries its text.
+
+    `field` is the field of an API rule that the text came from.
+    """
+
+    def __init__(self, sentence: str, *, text: str, field: str = "target") -> None:
+        super().__init__(sentence)
+        self.text = text
+        self.field = field
+
+
+class KernelError(XdpctlError):
+    """A system call failed.
+
+    Args:
+        tried: what was tried, as the start of a sentence ("cannot open map X").
+        number: the errno.
+        helps: what helps, as the end of the sentence; may be empty.
+    """
+
+    def __init__(self, tried: str, number: int, helps: str = "") -> None:
+        name = errno_module.errorcode.get(number, str(number))
+        sentence = f"{tried}: {os.strerror(number)} ({name})"
+        super().__init__(f"{sentence}; {helps}" if helps else sentence)
+        self.tried = tried
+        self.errno = number
+
+
+class MapFullError(KernelError):
+    """A map took no further entry; carries the map's name and capacity."""
+
+    def __init__(self, tried: str, number: int, *, map_name: str, capacity: int) -> None:
+        super().__init__(
+            tried,
+            number,
+            f"{map_name} is full at {capacity} entries: remove rules, or stop every user of"
+            f" the pin, remove it and start with --map-size {map_name}=N",
+        )
+        self.map_name = map_name
+        self.capacity = capacity
+
+
+class PinError(XdpctlError):
+    """The BPF file system, the pin directory or a pin is not as it must be."""
+
+
+class CompilerError(XdpctlError):
+    """BCC is missing, or the program does not compile."""
+
+
+class VerifierError(XdpctlError):
+    """The kernel refused the program; carries the verifier's log."""
+
+    def __init__(self, sentence: str, *, log: str) -> None:
+        super().__init__(sentence)
+        self.log = log
+
+
+class InterfaceError(XdpctlError):
+    """An interface does not exist or cannot carry the program."""
+
+    def __init__(self, sentence: str, *, interface: str) -> None:
+        super().__init__(sentence)
+        self.interface = interface
+
+
+class ForeignProgramError(InterfaceError):
+    """Another's XDP program is on the interface; carries its id."""
+
+    def __init__(self, sentence: str, *, interface: str, program_id: int) -> None:
+        super().__init__(sentence, interface=interface)
+        self.program_id = program_id
+
+
+class ConflictError(XdpctlError):
+    """An entry that was not written by us stands where a rule should go."""
+
+
+class NotFoundError(XdpctlError):
+    """There is no such rule."""
+
+
+class StateError(XdpctlError):
+    """The state file cannot be read or written."""
+
+
+class ListenError(XdpctlError):
+    """A socket or port cannot be used."""
+
+
+class ServiceUnreachableError(XdpctlError):
+    """No service answers on the control socket."""
+
+    exit_status = 3
