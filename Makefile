@@ -1,0 +1,58 @@
+# Every gate is one command, and CI (.ci/run) calls the same ones.
+
+PYTHON := .venv/bin/python
+C_FILES = $(shell git ls-files --cached --others --exclude-standard 'xdp/*.[ch]' 'tests/*.[ch]')
+SHELL_FILES = .ci/run $(shell git ls-files --cached --others --exclude-standard '*.sh')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev setup-test demo test test-unit fuzz bench lint format type wheel clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+setup: ## what the service needs: Debian's BCC, .venv
+	@deploy/setup.sh runtime
+
+setup-dev:
+	@deploy/setup.sh dev
+
+setup-test:
+	@deploy/setup.sh test
+
+demo: ## dnsdist, the service and real queries in namespaces, as a live table (as root)
+	@deploy/setup.sh demo
+	@$(PYTHON) -m contrib.demo
+
+test: setup-test ## everything, with coverage (as root, under 10 minutes)
+	@$(PYTHON) -m pytest --cov
+
+test-unit: setup-dev ## what needs no root, in seconds
+	@$(PYTHON) -m pytest -m 'not root and not slow'
+
+fuzz: setup-test ## the three packet engines against each other, FUZZ_FRAMES=1000000 frames
+	@FUZZ_FRAMES=$${FUZZ_FRAMES:-1000000} $(PYTHON) -m pytest -m fuzz
+
+bench: setup-dev ## ns per packet, time to ready, memory; writes bench.json (as root)
+	@$(PYTHON) -m tests.bench
+
+lint: setup-test ## ruff, clang-format, shellcheck
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@clang-format-14 --dry-run -Werror $(C_FILES)
+	@shellcheck $(SHELL_FILES)
+
+format: setup-test ## put Python and C into form
+	@$(PYTHON) -m ruff check --fix-only .
+	@$(PYTHON) -m ruff format .
+	@clang-format-14 -i $(C_FILES)
+
+type: setup-dev ## mypy, strict
+	@$(PYTHON) -m mypy
+
+wheel: setup-dev ## dist/xdpctl-*.whl
+	@$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean: ## what these targets made, .venv too; Debian's packages stay
+	rm -rf .venv build dist htmlcov bench.json .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,169 @@
+#!/usr/bin/env bash
+# Puts what xdpctl needs onto a Debian machine. Run by the Makefile; safe to run again.
+#
+#   deploy/setup.sh runtime   BCC from Debian and .venv with the service (make setup)
+#   deploy/setup.sh demo      also dnsdist and dig, for the demo           (make demo)
+#   deploy/setup.sh dev       also the linters and pytest, in .venv only   (make test-unit)
+#   deploy/setup.sh test      also the real peers that the tests talk to   (make test)
+#
+# Only what is missing is installed, with apt-get and pip as this machine has them set
+# up. A package that brings a service neither starts nor enables it: a policy-rc.d that
+# denies stands in for as long as apt-get runs, and the units of packages that were not
+# there before are disabled. What was installed before is left as it was.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+venv=.venv
+
+runtime_packages=(python3 python3-venv python3-bpfcc)
+demo_packages=(iproute2 ethtool dnsdist bind9-dnsutils)
+# gcc: the packet headers on the host. knot-dnsutils: kdig, TCP and cookies by option.
+# unbound, bind9: resolvers as clients. prometheus: promtool.
+test_packages=(gcc libc6-dev clang-format-14 shellcheck knot-dnsutils unbound bind9 prometheus)
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+# --- Debian's packages ------------------------------------------------------------
+
+missing_packages() {
+    local package
+    for package in "$@"; do
+        # dpkg-query, not apt: it answers at once and without any package list
+        if [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null)" != 'ii ' ]; then
+            printf '%s\n' "$package"
+        fi
+    done
+}
+
+policy=/usr/sbin/policy-rc.d
+saved_policy=$policy.before-xdpctl
+absent_policy=$policy.absent-before-xdpctl
+
+restore_policy() {
+    if [ -e "$absent_policy" ]; then
+        rm -f "$policy" "$absent_policy"
+    elif [ -e "$saved_policy" ] || [ -L "$saved_policy" ]; then
+        mv -f "$saved_policy" "$policy"
+    fi
+}
+
+deny_services() {
+    restore_policy # a run that was killed left its notes
+    trap restore_policy EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    if [ -e "$policy" ] || [ -L "$policy" ]; then
+        mv "$policy" "$saved_policy"
+    else
+        touch "$absent_policy"
+    fi
+    printf '#!/bin/sh\n# xdpctl: while apt-get runs\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+}
+
+disable_units_of() {
+    local package file
+    for package in "$@"; do
+        while read -r file; do
+            case $file in
+            */systemd/system/*@.*) ;; # a template is enabled by instance only
+            */systemd/system/*.service | */systemd/system/*.socket | */systemd/system/*.timer | */systemd/system/*.path)
+                deb-systemd-helper --quiet disable "${file##*/}" 2>/dev/null || true
+                ;;
+            /etc/init.d/*)
+                update-rc.d "${file##*/}" disable >/dev/null 2>&1 || true
+                ;;
+            esac
+        done < <(dpkg-query -L "$package" 2>/dev/null)
+    done
+}
+
+installed_packages() { dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' | sed -n 's/^ii  //p' | sort -u; }
+
+apt_get() { # its output is shown when it fails
+    local output
+    output=$(apt-get -qq -o Dpkg::Use-Pty=0 "$@" </dev/null 2>&1) || {
+        printf '%s\n' "$output" >&2
+        say "apt-get $1 failed, its output is above"
+        exit 1
+    }
+}
+
+# Runs as root, in a process of its own, so that the trap restores also on failure.
+install_packages() {
+    local before new
+    export DEBIAN_FRONTEND=noninteractive
+    before=$(installed_packages)
+    deny_services
+    apt_get update
+    apt_get install -y --no-install-recommends "$@"
+    mapfile -t new < <(comm -13 <(printf '%s\n' "$before") <(installed_packages))
+    disable_units_of "${new[@]}"
+}
+
+need_packages() {
+    local missing
+    mapfile -t missing < <(missing_packages "$@")
+    [ ${#missing[@]} -eq 0 ] && return
+    say "installing ${missing[*]}"
+    if [ "$(id -u)" -eq 0 ]; then
+        "$0" packages "${missing[@]}"
+    elif command -v sudo >/dev/null; then
+        sudo "$0" packages "${missing[@]}"
+    else
+        say "cannot install as this user: run as root: apt-get install ${missing[*]}"
+        exit 1
+    fi
+}
+
+# --- the virtual environment ------------------------------------------------------
+
+make_venv() {
+    # Debian's interpreter, because Debian's BCC is built for it, and no other
+    if ! grep -qs '^include-system-site-packages = true' $venv/pyvenv.cfg || ! $venv/bin/python -c '' 2>/dev/null; then
+        say "making $venv"
+        /usr/bin/python3 -m venv --clear --system-site-packages $venv
+    fi
+}
+
+install_project() { # install_project STAMP REQUIREMENT
+    local stamp=$venv/.setup-$1 hash
+    hash=$({ /usr/bin/python3 --version; pwd; cat pyproject.toml; } | sha256sum)
+    [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && return
+    say "installing $2 into $venv"
+    $venv/bin/python -m pip install --quiet --editable "$2"
+    printf '%s\n' "$hash" >"$stamp"
+}
+
+# ----------------------------------------------------------------------------------
+
+case ${1-} in
+runtime)
+    need_packages "${runtime_packages[@]}"
+    make_venv
+    install_project runtime .
+    ;;
+demo)
+    need_packages "${runtime_packages[@]}" "${demo_packages[@]}"
+    make_venv
+    install_project runtime .
+    ;;
+dev)
+    need_packages "${runtime_packages[@]}"
+    make_venv
+    install_project dev '.[dev]'
+    ;;
+test)
+    need_packages "${runtime_packages[@]}" "${demo_packages[@]}" "${test_packages[@]}"
+    make_venv
+    install_project dev '.[dev]'
+    ;;
+packages)
+    shift
+    install_packages "$@"
+    ;;
+*)
+    sed -n 's/^# \{0,1\}//; 2,13p' "$0" >&2
+    exit 2
+    ;;
+esac
