@@ -1,0 +1,1 @@
+"""Foreign Debian suites for the tests: their packages, unpacked beside the machine's own."""

@@ -1,0 +1,126 @@
+"""Roots that hold a dnsdist of another Debian release: 1.9.16 (trixie), 2.1.3 (sid).
+
+Owns making such a root once and running commands inside it. `SuiteApt` fetches;
+tests and the benches call `dnsdist_root`. A root is no installed system: packages
+are unpacked, never configured, which takes three seconds and 130 to 160 MB where
+debootstrap's smallest takes twenty times as long.
+
+A command inside runs by chroot in a mount namespace of its own, where /proc, /sys,
+/dev and a bpffs are bound in: the mounts end with the process, whatever ends it, and
+no other process ever sees them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from tests.roots.apt import USR_MERGED, RootError, SuiteApt, locked, unpack
+
+Release = Literal["trixie", "sid"]
+RECIPE: Final = 1
+"""Raise it to have every cached root made anew."""
+
+BPFFS: Final = Path("/sys/fs/bpf")
+
+_ENTER: Final = """
+set -e
+root=$1 bpffs=$2; shift 2
+mount --rbind /proc "$root/proc"
+mount --rbind /sys "$root/sys"
+mount --rbind /dev "$root/dev"
+mount --rbind /tmp "$root/tmp"
+mount --rbind /run "$root/run"
+if [ "$bpffs" != /sys/fs/bpf ]; then mount --rbind "$bpffs" "$root/sys/fs/bpf"; fi
+exec chroot "$root" "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """An unpacked release with dnsdist in it.
+
+    Attributes:
+        path: the folder. `release`: "trixie" or "sid". `version`: "1.9.16".
+    """
+
+    path: Path
+    release: str
+    version: str
+
+    def command(self, args: list[str], *, bpffs: Path = BPFFS) -> list[str]:
+        """Return the argv that runs `args` inside, as root, in this network namespace.
+
+        /tmp and /run are the machine's, so configurations and sockets are reached by the
+        same path inside and outside. Put `nsenter --net=…` before it for another
+        network namespace.
+
+        Args:
+            args: program and arguments, as seen inside (`["dnsdist", "--version"]`).
+            bpffs: what to show as /sys/fs/bpf inside, for tests with a bpffs of their own.
+        """
+        enter = ["sh", "-c", _ENTER, "sh", str(self.path), str(bpffs)]
+        return ["unshare", "--mount", "--propagation", "slave", *enter, *args]
+
+
+def _stamp(folder: Path) -> dict[str, object]:
+    try:
+        stamp = json.loads((folder / ".stamp.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def _make(release: Release, folder: Path) -> None:
+    apt = SuiteApt(release)
+    apt.update()
+    packages = apt.download_closure("dnsdist")
+    half = folder.with_name(folder.name + ".half")
+    shutil.rmtree(half, ignore_errors=True)
+    for name in ("proc", "sys", "dev", "tmp", "run", "etc", "var/lib"):
+        (half / name).mkdir(parents=True)
+    for name in USR_MERGED:
+        (half / "usr" / name).mkdir(parents=True)
+        (half / name).symlink_to(f"usr/{name}")
+    for package in packages:
+        unpack(package, half)
+    apt.clean()
+    (half / "etc/passwd").write_text(
+        "root:x:0:0:root:/root:/bin/sh\n_dnsdist:x:990:990::/nonexistent:/usr/sbin/nologin\n"
+    )
+    (half / "etc/group").write_text("root:x:0:\n_dnsdist:x:990:\n")
+    (half / ".stamp.json").write_text(
+        json.dumps({"recipe": RECIPE, "packages": [package.name for package in packages]})
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    half.rename(folder)
+
+
+def dnsdist_root(release: Release) -> Root:
+    """Return the root with this release's dnsdist, made if it is not in the cache.
+
+    Raises:
+        RootError: one sentence with what is missing (mirror, suite, program, privilege),
+            or with what the unpacked dnsdist said when it did not run.
+    """
+    with locked(f"root-{release}") as cache:
+        folder = cache / "roots" / release
+        if _stamp(folder).get("recipe") != RECIPE:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _make(release, folder)
+            except OSError as error:
+                raise RootError(f"making the {release} root {folder} failed: {error}") from error
+    root = Root(folder, release, "")
+    asked = subprocess.run(
+        root.command(["dnsdist", "--version"]), check=False, capture_output=True, text=True
+    )
+    said = asked.stdout.split()
+    if asked.returncode or said[:1] != ["dnsdist"]:
+        why = (asked.stderr or asked.stdout).strip().splitlines() or ["no word"]
+        raise RootError(f"dnsdist of {release} does not run inside {folder}: {why[-1]}")
+    return Root(folder, release, said[1])
