@@ -11,10 +11,13 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 NAME_MAX = 255
 """Octets of a domain name in wire form, root byte included (RFC 1035, 2.3.4)."""
+
+LABEL_MAX = 63
+"""Octets of one label (the same section); a greater length byte is a pointer or nothing."""
 
 WILDCARD_QTYPE = 65535
 """Type that stands for every type, as written by dnsdist 2.0 and later."""
@@ -206,18 +209,38 @@ def encode_qname(wire: bytes, qtype: int) -> bytes:
     return wire.ljust(NAME_MAX + 1, b"\0") + struct.pack("=H", qtype)
 
 
+def qname_size(octets: bytes) -> int:
+    """Return the octets, root byte included, of the wire name that `octets` begin with.
+
+    Raises:
+        ValueError: the labels do not end, or not within 255 octets, or one is over 63.
+    """
+    end = 0
+    while end < min(len(octets), NAME_MAX):
+        length = octets[end]
+        if not length:
+            return end + 1
+        if length > LABEL_MAX:
+            break
+        end += length + 1
+    raise ValueError(f"not a name in wire form: {octets[:16].hex()}…")
+
+
 def decode_qname(key: bytes) -> tuple[bytes, int]:
     """Return (wire name with root byte, type) of a key of 258 bytes.
 
+    The program looks up a key that is zero behind the name, and dnsdist writes
+    it so: anything else there is an entry that nothing can ever match.
+
     Raises:
-        ValueError: the name's labels do not end within 255 octets.
+        ValueError: other size, no name in wire form, or non-zero bytes behind the name.
     """
-    end = 0
-    while length := key[end]:
-        end += length + 1
-        if length > 63 or end >= NAME_MAX:
-            raise ValueError(f"not a name in wire form: {key[:16].hex()}…")
-    return key[: end + 1], struct.unpack_from("=H", key, NAME_MAX + 1)[0]
+    if len(key) != NAME_MAX + 3:
+        raise ValueError(f"not a key of {NAME_MAX + 3} bytes but of {len(key)}")
+    size = qname_size(key)
+    if key[size : NAME_MAX + 1].strip(b"\0"):
+        raise ValueError(f"bytes behind the end of a name: {key[size : size + 16].hex()}…")
+    return key[:size], struct.unpack_from("=H", key, NAME_MAX + 1)[0]
 
 
 def encode_xsk_destination(address: IPv4Address | IPv6Address, port: int) -> bytes:
@@ -228,7 +251,7 @@ def encode_xsk_destination(address: IPv4Address | IPv6Address, port: int) -> byt
 def decode_xsk_destination(key: bytes) -> tuple[IPv4Address | IPv6Address, int]:
     """Inverse of `encode_xsk_destination` for 8 or 20 bytes."""
     address, port = key[:-4], struct.unpack_from("!H", key, len(key) - 4)[0]
-    return (IPv4Address(address) if len(address) == 4 else IPv6Address(address)), port
+    return ip_address(address), port
 
 
 @dataclass(frozen=True, slots=True)
