@@ -1,0 +1,163 @@
+"""Log lines: one event with fields a line, as text or JSON, on standard error.
+
+Owns the form of a line and the set-up of `logging`; what is worth a line is
+the caller's to say. `event` is called by everything from the state layer up,
+`configure` once by the service (and again when it reloads).
+
+    2026-11-21T03:00:00Z info attached interface=eth0 mode=native id=12
+
+An exception becomes the fields `error` and `at` (file and line); its traceback
+follows only at level debug, inside a field, so that a line stays a line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PLAIN = re.compile(r"""[^\s"'=\\]+""")
+_SECRETS = frozenset({"authorization", "password", "secret", "token"})
+_FIELDS = "xdpctl_fields"
+
+
+class LogLevel(StrEnum):
+    """`--log-level`."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def number(self) -> int:
+        """The level as `logging` counts."""
+        return logging.getLevelNamesMapping()[self.name]
+
+
+class LogFormat(StrEnum):
+    """`--log-format`."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def event(
+    logger: logging.Logger, name: str, level: int = logging.INFO, /, **fields: object
+) -> None:
+    """Log one event.
+
+    Args:
+        logger: the calling module's.
+        name: what happened, in a word or few.
+        level: as `logging` counts.
+        fields: in the order in which they are shown; None is left out.
+    """
+    logger.log(level, "%s", name, extra={_FIELDS: fields})
+
+
+def configure(level: LogLevel, form: LogFormat, stream: TextIO) -> None:
+    """Send everything that is logged in this process to `stream`, in place of earlier set-ups."""
+    handler = _Handler(stream)
+    handler.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
+    root = logging.getLogger()
+    for earlier in root.handlers[:]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    root.setLevel(level.number)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Loses a line that cannot be written: the filter must not stop for its log."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Do nothing: standard error is where one would complain."""
+
+
+class TextFormatter(logging.Formatter):
+    """`TIME LEVEL EVENT KEY=VALUE…`; a value with a blank or quote is quoted as in JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        parts = [_time(record), record.levelname.lower(), _one_line(_name(record))]
+        parts += [f"{key}={_text(value)}" for key, value in _fields(record)]
+        return " ".join(parts)
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line: time, level, event, and the fields beside them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        head = {"time": _time(record), "level": record.levelname.lower(), "event": _name(record)}
+        fields = {key: _plain(value) for key, value in _fields(record) if key not in head}
+        return json.dumps(head | fields)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+
+
+def _name(record: logging.LogRecord) -> str:
+    return record.getMessage()
+
+
+def _fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
+    """Yield what is shown behind the event, secrets covered."""
+    fields = getattr(record, _FIELDS, None)
+    if fields is None:  # a library's own line
+        yield "logger", record.name
+    for key, value in (fields or {}).items():
+        if value is not None:
+            yield key, "[hidden]" if key in _SECRETS else value
+    if record.exc_info and (error := record.exc_info[1]):
+        yield "error", f"{type(error).__name__}: {error}"
+        if frames := traceback.extract_tb(error.__traceback__):
+            yield "at", f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            yield "traceback", "".join(traceback.format_exception(error))
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can say of a value."""
+    match value:
+        case bool() | int() | float() | None:
+            return value
+        case str():
+            return str(value)
+        case bytes():
+            return value.hex()
+        case Mapping():
+            return {str(key): _plain(inner) for key, inner in value.items()}
+        case Iterable() if not hasattr(value, "__fspath__") and not hasattr(value, "prefixlen"):
+            return [_plain(inner) for inner in value]
+        case _:
+            return str(value)
+
+
+def _text(value: object) -> str:
+    """Return a value for the text form."""
+    plain = _plain(value)
+    if isinstance(plain, bool):
+        return str(plain).lower()
+    if isinstance(plain, list):
+        plain = ",".join(str(inner) for inner in plain)
+    elif isinstance(plain, dict):
+        plain = json.dumps(plain)
+    text = str(plain)
+    if _PLAIN.fullmatch(text) and text.isprintable():
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else json.dumps(text)[1:-1]
