@@ -72,7 +72,11 @@ class KernelError(XdpctlError):
         tried: what was tried, as the start of a sentence ("cannot open map X").
         number: the errno.
         helps: what helps, as the end of the sentence; may be empty.
+
+    `done` is set by a bulk operation: entries it had dealt with before it failed.
     """
+
+    done = 0
 
     def __init__(self, tried: str, number: int, helps: str = "") -> None:
         name = errno_module.errorcode.get(number, str(number))

@@ -1,0 +1,480 @@
+"""The BPF system call as objects: maps, programs and the links that attach them.
+
+Owns descriptors and errno; knows nothing of pins' directories (pins.py), of what is
+in the maps (abi.py, store.py), nor of interfaces' names (netlink.py). `Bpf` is the
+object that is handed around; libbpf is loaded when it is first used. Everything
+blocks, though mostly for microseconds. Kernel 5.10 has every call that is needed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from xdpctl.abi import MapType
+from xdpctl.errors import KernelError, PinError, VerifierError
+from xdpctl.kernel.descriptor import Descriptor, kind_of, read_info
+from xdpctl.kernel.failure import kernel_error, kernel_release, missing_capabilities
+from xdpctl.kernel.libbpf import (
+    ATTACH_TYPE_XDP,
+    BPF_ANY,
+    BPF_EXIST,
+    BPF_F_REPLACE,
+    BPF_NOEXIST,
+    LINK_TYPE_XDP,
+    PROGRAM_TYPE_XDP,
+    XDP_FLAGS_DRV_MODE,
+    XDP_FLAGS_SKB_MODE,
+    LinkCreateOptions,
+    LinkInfoStruct,
+    LinkUpdateOptions,
+    LoadOptions,
+    MapOptions,
+    ProgramInfoStruct,
+    TestRunOptions,
+    load_library,
+    options,
+)
+from xdpctl.kernel.maps import Map, MapInfo, possible_cpus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from xdpctl.abi import MapSpec
+
+__all__ = [
+    "BPF_ANY",
+    "BPF_EXIST",
+    "BPF_NOEXIST",
+    "LINK_TYPE_XDP",
+    "Bpf",
+    "Link",
+    "LinkInfo",
+    "Map",
+    "MapInfo",
+    "Program",
+    "ProgramInfo",
+    "TestRun",
+    "XdpMode",
+]
+
+_LICENSE = b"Dual BSD/GPL"
+_INSTRUCTION_SIZE = 8
+_NAME_ROOM = 15
+_LOG_SIZE = (1 << 24) - 1
+_LOG_KEPT = 1 << 16
+_HEADROOM = 256
+_SHORTEST_FRAME = 14
+
+_PIN_HINTS = {
+    errno.EACCES: "it needs read and write permission on the pin and search permission on its"
+    " directories (--pin-owner, --pin-mode), and must be a BPF object",
+    errno.EPERM: "it needs read and write permission on the pin and search permission on its"
+    " directories (--pin-owner, --pin-mode)",
+}
+
+
+class XdpMode(StrEnum):
+    """Where a program runs: in the driver, behind it, or on the card."""
+
+    NATIVE = "native"
+    GENERIC = "generic"
+    OFFLOAD = "offload"
+
+
+_MODE_FLAGS = {XdpMode.NATIVE: XDP_FLAGS_DRV_MODE, XdpMode.GENERIC: XDP_FLAGS_SKB_MODE}
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInfo:
+    """What the kernel says about a program.
+
+    `tag` is the hash of its instructions, 16 hex digits. Run time (ns) and count
+    only grow while kernel.bpf_stats_enabled is set. `verified_instructions` is 0
+    before Linux 5.16. `map_ids` are those of the maps that it uses.
+    """
+
+    id: int
+    tag: str
+    name: str
+    type: int
+    run_time_ns: int
+    run_count: int
+    verified_instructions: int
+    jited_length: int
+    xlated_length: int
+    map_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """What the kernel says about a link; XDP: type LINK_TYPE_XDP, ifindex 0 = defunct."""
+
+    id: int
+    type: int
+    program_id: int
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """What a program did with one frame, and how long one run took on average."""
+
+    __test__ = False
+
+    return_value: int
+    frame: bytes
+    nanoseconds: int
+
+
+class Program(Descriptor):
+    """A loaded XDP program; `info` is read once, when the object is made."""
+
+    info: ProgramInfo
+
+    def __init__(self, library: ctypes.CDLL, fd: int, label: str) -> None:
+        super().__init__(library, fd, label)
+        try:
+            self.info = self.current_info()
+        except BaseException:
+            self.close()
+            raise
+
+    def current_info(self) -> ProgramInfo:
+        """Return what the kernel says about the program now."""
+        raw = ProgramInfoStruct()
+        read_info(self._library, self.fd, raw, self.label)
+        used = ProgramInfoStruct()
+        ids = (ctypes.c_uint32 * raw.nr_map_ids)()
+        used.nr_map_ids, used.map_ids = raw.nr_map_ids, ctypes.addressof(ids)
+        read_info(self._library, self.fd, used, self.label)
+        return ProgramInfo(
+            id=raw.id,
+            tag=bytes(raw.tag).hex(),
+            name=raw.name.decode("ascii", "replace"),
+            type=raw.type,
+            run_time_ns=raw.run_time_ns,
+            run_count=raw.run_cnt,
+            verified_instructions=raw.verified_insns,
+            jited_length=raw.jited_prog_len,
+            xlated_length=raw.xlated_prog_len,
+            map_ids=tuple(ids),
+        )
+
+    def test_run(self, frame: bytes, repeat: int = 1) -> TestRun:
+        """Run the program on a frame, without any interface.
+
+        Args:
+            frame: 14 bytes or more, and less than a page less its headroom.
+            repeat: how often; the time is the average. What the program writes into
+                the frame stays for the next run.
+
+        Raises:
+            KernelError: EINVAL (frame too short or too long), EPERM, others.
+        """
+        room = ctypes.create_string_buffer(len(frame) + _HEADROOM)
+        result = -errno.EINTR
+        while result == -errno.EINTR:
+            run = options(
+                TestRunOptions,
+                data_in=frame,
+                data_size_in=len(frame),
+                data_out=ctypes.addressof(room),
+                data_size_out=len(room),
+                repeat=repeat,
+            )
+            result = self._library.bpf_prog_test_run_opts(self.fd, ctypes.byref(run))
+        if result < 0:
+            raise kernel_error(
+                f"cannot test {self.label} on a frame of {len(frame)} bytes",
+                -result,
+                "CAP_BPF",
+                "CAP_NET_ADMIN",
+                hints={errno.EINVAL: f"a frame has {_SHORTEST_FRAME} to about 3500 bytes"},
+            )
+        return TestRun(run.retval, room.raw[: run.data_size_out], run.duration)
+
+
+class Link(Descriptor):
+    """The attachment of a program to an interface; ends with its last descriptor or pin."""
+
+    def info(self) -> LinkInfo:
+        """Return what the kernel says about the link now."""
+        raw = LinkInfoStruct()
+        read_info(self._library, self.fd, raw, self.label)
+        return LinkInfo(
+            id=raw.id,
+            type=raw.type,
+            program_id=raw.prog_id,
+            ifindex=raw.ifindex if raw.type == LINK_TYPE_XDP else 0,
+        )
+
+    def update(self, program: Program, expected: Program | None = None) -> None:
+        """Put another program in the place of the present one, without a gap.
+
+        Args:
+            program: the new one.
+            expected: the present one; another there is an error.
+
+        Raises:
+            KernelError: EPERM when another than `expected` is there; ENOLINK when the
+                interface is gone.
+        """
+        option = options(
+            LinkUpdateOptions,
+            flags=BPF_F_REPLACE if expected else 0,
+            old_prog_fd=expected.fd if expected else 0,
+        )
+        result = self._library.bpf_link_update(self.fd, program.fd, ctypes.byref(option))
+        if result < 0:
+            hints = {errno.ENOLINK: "its interface is gone: make a new link"}
+            if expected is not None:
+                hints[errno.EPERM] = f"{expected.label} is not what is attached there"
+            raise kernel_error(
+                f"cannot replace the program of {self.label}",
+                -result,
+                "CAP_BPF",
+                "CAP_NET_ADMIN",
+                hints=hints,
+            )
+
+    def detach(self) -> None:
+        """Take the program off the interface; the link stays, defunct.
+
+        Harmless on a link that is defunct already.
+        """
+        result = self._library.bpf_link_detach(self.fd)
+        if result < 0 and result != -errno.ENOLINK:
+            raise kernel_error(f"cannot detach {self.label}", -result, "CAP_BPF", "CAP_NET_ADMIN")
+
+
+class Bpf:
+    """The BPF system call. Holds nothing but libbpf, loaded when first needed."""
+
+    @cached_property
+    def _library(self) -> ctypes.CDLL:
+        _raise_memory_lock()
+        return load_library()
+
+    def create_map(self, spec: MapSpec, max_entries: int) -> Map:
+        """Make a map of the contract with room for `max_entries`.
+
+        Raises:
+            KernelError: EPERM, ENOMEM, E2BIG (more entries than the type can have).
+        """
+        option = options(MapOptions, map_flags=spec.flags)
+        fd = self._library.bpf_map_create(
+            int(spec.type),
+            _object_name(spec.name),
+            spec.key_size,
+            spec.value_size,
+            max_entries,
+            ctypes.byref(option),
+        )
+        if fd < 0:
+            capabilities = (
+                ("CAP_BPF", "CAP_NET_ADMIN") if spec.type is MapType.XSKMAP else ("CAP_BPF",)
+            )
+            raise kernel_error(
+                f"cannot create map {spec.name} with {max_entries} entries",
+                -fd,
+                *capabilities,
+                hints={errno.E2BIG: "ask for fewer entries (--map-size)"},
+            )
+        return Map(self._library, fd, str(spec.name))
+
+    def open_map(self, path: Path) -> Map:
+        """Open a pinned map for reading and writing.
+
+        Raises:
+            KernelError: ENOENT when nothing is pinned there, EACCES.
+            PinError: it is the pin of something else.
+        """
+        return Map(self._library, self._open_pin(path, "map"), path.name)
+
+    def load_program(self, instructions: bytes, name: str) -> Program:
+        """Load an XDP program.
+
+        Args:
+            instructions: 8 bytes each, with real descriptors of maps in them.
+            name: shown by bpftool; cut to 15 characters.
+
+        Raises:
+            VerifierError: with the end of the verifier's log.
+            KernelError: EPERM and what else has no log.
+        """
+        fd = self._load(instructions, name, None)
+        if fd < 0:
+            log = ctypes.create_string_buffer(_LOG_SIZE)
+            fd = self._load(instructions, name, log)
+            if fd < 0:
+                raise _load_error(name, -fd, log.value.decode("utf-8", "replace"))
+        return Program(self._library, fd, f"program {name}")
+
+    def create_link(self, program: Program, ifindex: int, *, mode: XdpMode) -> Link:
+        """Attach a program to an interface for as long as the link lives.
+
+        The driver's own reason does not reach bpf(2)'s caller: `Netlink.refusal`
+        asks for it.
+
+        Args:
+            program: what to attach.
+            ifindex: of this network namespace.
+            mode: NATIVE or GENERIC.
+
+        Raises:
+            KernelError: EBUSY and EEXIST: a program is attached; EOPNOTSUPP, EINVAL and
+                others: the driver cannot; ENODEV: no such interface; EPERM.
+        """
+        option = options(LinkCreateOptions, flags=_MODE_FLAGS[mode])
+        fd = self._library.bpf_link_create(
+            program.fd, ifindex, ATTACH_TYPE_XDP, ctypes.byref(option)
+        )
+        name = str(ifindex)
+        with suppress(OSError):
+            name = socket.if_indextoname(ifindex)
+        if fd < 0:
+            occupied = "another XDP program is attached: remove it, or use --replace"
+            raise kernel_error(
+                f"cannot attach {program.label} to interface {name} in {mode} mode",
+                -fd,
+                "CAP_BPF",
+                "CAP_NET_ADMIN",
+                hints={
+                    errno.EBUSY: occupied,
+                    errno.EEXIST: occupied,
+                    errno.EOPNOTSUPP: f"the driver has no {mode} XDP: use another --mode",
+                    errno.ENODEV: "there is no such interface in this network namespace",
+                },
+            )
+        return Link(self._library, fd, f"the link on interface {name}")
+
+    def open_link(self, path: Path) -> Link:
+        """Open a pinned link.
+
+        Raises:
+            KernelError: ENOENT when nothing is pinned there, EACCES.
+            PinError: it is the pin of something else.
+        """
+        return Link(self._library, self._open_pin(path, "link"), f"the link pinned at {path}")
+
+    def program_info(self, program_id: int) -> ProgramInfo | None:
+        """Describe any program; None when it is gone or may not be seen (CAP_SYS_ADMIN)."""
+        program = self.open_program(program_id)
+        if program is None:
+            return None
+        with program:
+            return program.info
+
+    def open_program(self, program_id: int) -> Program | None:
+        """Open any loaded program; None when it is gone or may not be seen (CAP_SYS_ADMIN)."""
+        fd = self._library.bpf_prog_get_fd_by_id(program_id)
+        if fd in (-errno.ENOENT, -errno.EPERM, -errno.EACCES):
+            return None
+        if fd < 0:
+            raise kernel_error(f"cannot open program {program_id}", -fd)
+        return Program(self._library, fd, f"program {program_id}")
+
+    def links(self) -> Iterator[LinkInfo]:
+        """Describe every link of this kernel, in the order of their ids.
+
+        Raises:
+            KernelError: EPERM without CAP_SYS_ADMIN.
+        """
+        link_id = ctypes.c_uint32(0)
+        while True:
+            result = self._library.bpf_link_get_next_id(link_id.value, ctypes.byref(link_id))
+            if result == -errno.ENOENT:
+                return
+            fd = result if result < 0 else self._library.bpf_link_get_fd_by_id(link_id.value)
+            if fd == -errno.ENOENT:
+                continue
+            if fd < 0:
+                raise kernel_error("cannot list the links of BPF programs", -fd, "CAP_SYS_ADMIN")
+            with Link(self._library, fd, f"link {link_id.value}") as link:
+                info = link.info()
+            yield info
+
+    def possible_cpus(self) -> int:
+        """Return how many CPUs this machine may ever have: the width of per-CPU values."""
+        return possible_cpus(self._library)
+
+    def _open_pin(self, path: Path, kind: str) -> int:
+        """Return a descriptor of the pinned object, which must be of this kind."""
+        fd: int = self._library.bpf_obj_get(os.fsencode(path))
+        if fd < 0:
+            raise kernel_error(f"cannot open the {kind} pinned at {path}", -fd, hints=_PIN_HINTS)
+        found = kind_of(fd)
+        if found not in (kind, ""):
+            os.close(fd)
+            raise PinError(
+                f"cannot open {path}: a {found} is pinned there, not a {kind};"
+                " move it away or choose another directory"
+            )
+        return fd
+
+    def _load(self, instructions: bytes, name: str, log: ctypes.Array[ctypes.c_char] | None) -> int:
+        """Load a program and return its descriptor or -errno; `log` takes the verifier's."""
+        option = options(
+            LoadOptions,
+            expected_attach_type=ATTACH_TYPE_XDP,
+            log_level=0 if log is None else 1,
+            log_size=0 if log is None else len(log),
+            log_buf=None if log is None else ctypes.addressof(log),
+        )
+        fd: int = self._library.bpf_prog_load(
+            PROGRAM_TYPE_XDP,
+            _object_name(name),
+            _LICENSE,
+            instructions,
+            len(instructions) // _INSTRUCTION_SIZE,
+            ctypes.byref(option),
+        )
+        return fd
+
+
+def _object_name(name: str) -> bytes:
+    """Return a name as the kernel takes it: 15 of letters, digits, underscore and dot.
+
+    The end is kept too, as it tells xsk-destinations-v4 from -v6.
+    """
+    text = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name)
+    return (text if len(text) <= _NAME_ROOM else text[:12] + text[-3:]).encode("ascii")
+
+
+def _load_error(name: str, number: int, log: str) -> KernelError | VerifierError:
+    """Return the error for a program that the kernel did not load."""
+    tried = f"cannot load program {name}"
+    lines = [line for line in log.strip().splitlines() if not line.startswith("processed ")]
+    if not lines:
+        return kernel_error(tried, number, "CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
+    missing = missing_capabilities("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
+    helps = (
+        f"run as root, or give this process {' and '.join(missing)}"
+        if missing
+        else "report this with the kernel's release and the verifier's log"
+    )
+    return VerifierError(
+        f"{tried}: the kernel's verifier refused it ({errno.errorcode.get(number, number)}):"
+        f" {lines[-1].strip()}; {helps}",
+        log=log[-_LOG_KEPT:],
+    )
+
+
+def _raise_memory_lock() -> None:
+    """Raise the limit of locked memory as far as it goes: before 5.11 it bounds maps."""
+    if kernel_release() >= (5, 11):
+        return
+    for limit in (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]):
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
+            return

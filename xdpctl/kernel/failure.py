@@ -1,0 +1,93 @@
+"""What helps when the kernel says no: errno and privilege to one sentence.
+
+Owns the hints for system calls of this package; it makes no such call itself but
+reads /proc/self/status and uname(2). Called by the other modules of kernel/.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+from xdpctl.errors import KernelError
+
+OLDEST_KERNEL = (5, 10)
+"""The first release that has every call that is made here."""
+
+_CAPABILITIES = {
+    "CAP_CHOWN": 0,
+    "CAP_NET_ADMIN": 12,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_SYS_RESOURCE": 24,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
+_IMPLIED_BY_SYS_ADMIN = {"CAP_PERFMON", "CAP_BPF"}
+
+_HINTS = {
+    errno.ENOMEM: "free memory, or raise the limit of the memory cgroup (MemoryMax=)",
+    errno.EMFILE: "raise the limit of open files (LimitNOFILE=)",
+    errno.ENFILE: "raise fs.file-max",
+}
+
+
+def kernel_release(release: str | None = None) -> tuple[int, int]:
+    """Return major and minor of a release text, the running kernel's by default."""
+    found = re.match(r"(\d+)\.(\d+)", release or os.uname().release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def missing_capabilities(*wanted: str, status: str | None = None) -> tuple[str, ...]:
+    """Return those of `wanted` that this process does not have in effect.
+
+    Args:
+        wanted: names, CAP_…
+        status: text of /proc/self/status, read when None.
+    """
+    if status is None:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
+    effective = int(found[1], 16) if found else 0
+    held = {name for name, bit in _CAPABILITIES.items() if effective >> bit & 1}
+    if "CAP_SYS_ADMIN" in held:
+        held |= _IMPLIED_BY_SYS_ADMIN
+    return tuple(name for name in wanted if name not in held)
+
+
+def privilege_hint(*wanted: str) -> str:
+    """Return what helps against EPERM where these capabilities are needed."""
+    if missing := missing_capabilities(*wanted):
+        return f"run as root, or give this process {' and '.join(missing)}"
+    if kernel_release() < (5, 11):
+        return "raise the limit of locked memory (LimitMEMLOCK=infinity)"
+    return "something beyond capabilities forbids it: a security module, seccomp or lockdown"
+
+
+def kernel_error(
+    tried: str, number: int, *capabilities: str, hints: dict[int, str] | None = None
+) -> KernelError:
+    """Return the error for a failed call.
+
+    Args:
+        tried: start of the sentence.
+        number: errno.
+        capabilities: what the call needs, named when the errno is EPERM.
+        hints: what helps against other errnos of this very call.
+    """
+    helps = (hints or {}).get(number) or _HINTS.get(number, "")
+    if number == errno.EPERM and not helps:
+        helps = privilege_hint(*capabilities)
+    elif not helps and number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        helps = _release_hint(number)
+    return KernelError(tried, number, helps)
+
+
+def _release_hint(number: int) -> str:
+    """Return a hint for a call that this kernel may not know."""
+    if kernel_release() < OLDEST_KERNEL:
+        return f"xdpctl needs Linux 5.10 or later, this is {os.uname().release}"
+    if number == errno.ENOSYS:
+        return "xdpctl needs Linux 5.10 or later with CONFIG_BPF_SYSCALL"
+    return ""

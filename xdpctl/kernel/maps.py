@@ -1,0 +1,355 @@
+"""A BPF map: its entries one at a time, and in batches for a million of them.
+
+Owns the descriptor. Keys and values are bytes as the kernel has them (abi.py says
+what they mean). All of it blocks: the loop calls it in a thread, and other threads
+run while a system call lasts. Made by bpf.py, used by filter.py and store.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xdpctl.errors import KernelError, MapFullError
+from xdpctl.kernel.descriptor import Descriptor, read_info
+from xdpctl.kernel.failure import kernel_error
+from xdpctl.kernel.libbpf import BPF_ANY, ENOTSUPP, BatchOptions, MapInfoStruct, options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PER_CPU_TYPES = frozenset({5, 6, 10})
+_FULL = frozenset({errno.E2BIG, errno.ENOSPC, errno.ENOMEM})
+_NO_BATCH = frozenset({ENOTSUPP, errno.EOPNOTSUPP, errno.EINVAL})
+
+_WRITE_STEP = 16384
+"""Entries of one batch that writes: some 10 ms in the kernel, 4 MB of names."""
+
+_PATIENCE = 64
+"""Times that a look-up batch may come back with nothing because entries vanish."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapInfo:
+    """What the kernel says about a map; `type` and `flags` as in linux/bpf.h."""
+
+    id: int
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+    name: str
+
+
+class Map(Descriptor):
+    """A map of the kernel, held by a descriptor that `close` gives back.
+
+    `info` is read once, when the object is made. `label` is the name for error
+    messages: the pin's name.
+
+    Args:
+        library: libbpf.
+        fd: descriptor of a map; closed also when reading its description fails.
+        label: what error messages call the map.
+    """
+
+    info: MapInfo
+
+    def __init__(self, library: ctypes.CDLL, fd: int, label: str) -> None:
+        super().__init__(library, fd, label)
+        try:
+            self.info = self.current_info()
+            self.stored_size = self._stored_size()
+        except BaseException:
+            self.close()
+            raise
+
+    def current_info(self) -> MapInfo:
+        """Return what the kernel says about the map now."""
+        raw = MapInfoStruct()
+        read_info(self._library, self.fd, raw, f"map {self.label}")
+        return MapInfo(
+            id=raw.id,
+            type=raw.type,
+            key_size=raw.key_size,
+            value_size=raw.value_size,
+            max_entries=raw.max_entries,
+            flags=raw.map_flags,
+            name=raw.name.decode("ascii", "replace"),
+        )
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, or None when it is not there.
+
+        For a per-CPU map the values of all possible CPUs follow each other, each
+        padded to a multiple of 8 bytes (`stored_size` in all).
+        """
+        self._check(key, self.info.key_size, "key")
+        value = ctypes.create_string_buffer(self.stored_size)
+        result = self._library.bpf_map_lookup_elem(self.fd, key, value)
+        if result == -errno.ENOENT:
+            return None
+        if result < 0:
+            raise kernel_error(f"cannot look up an entry of map {self.label}", -result)
+        return value.raw
+
+    def update(self, key: bytes, value: bytes, flags: int = BPF_ANY) -> None:
+        """Write one entry.
+
+        Args:
+            key: key_size bytes.
+            value: `stored_size` bytes.
+            flags: BPF_ANY, BPF_NOEXIST or BPF_EXIST.
+
+        Raises:
+            MapFullError: E2BIG (hash), ENOSPC (LPM; also for some updates of what is
+                there), ENOMEM.
+            KernelError: EEXIST under BPF_NOEXIST, ENOENT under BPF_EXIST, others.
+        """
+        self._check(key, self.info.key_size, "key")
+        self._check(value, self.stored_size, "value")
+        result = self._library.bpf_map_update_elem(self.fd, key, value, flags)
+        if result < 0:
+            raise self._write_error(-result, done=0)
+
+    def delete(self, key: bytes) -> bool:
+        """Remove one entry; False when there is none."""
+        self._check(key, self.info.key_size, "key")
+        result = self._library.bpf_map_delete_elem(self.fd, key)
+        if result == -errno.ENOENT:
+            return False
+        if result < 0:
+            raise kernel_error(f"cannot delete an entry of map {self.label}", -result)
+        return True
+
+    def chunks(self, size: int = 4096) -> Iterator[tuple[bytes, bytes]]:
+        """Yield all entries, about `size` at a time, as (keys, values) end to end.
+
+        An entry that is there from beginning to end is yielded at least once; one
+        that comes or goes meanwhile may be, and any may be yielded twice, so that the
+        caller compares keys where that matters. Holds `size` entries in memory.
+
+        Raises:
+            KernelError: EAGAIN when the map changes faster than it can be read; others.
+        """
+        yielded = 0
+        batches = self._batches(size)
+        try:
+            first = next(batches, None)
+        except KernelError as error:
+            if error.errno not in _NO_BATCH:
+                raise
+            batches = self._walk(size)
+            first = next(batches, None)
+        while first is not None:
+            yielded += len(first[0]) // self.info.key_size
+            yield first
+            if yielded > 4 * self.info.max_entries + size:
+                raise self._restless()
+            first = next(batches, None)
+
+    def update_batch(self, keys: bytes, values: bytes, flags: int = BPF_ANY) -> int:
+        """Write many entries in their order and return how many.
+
+        Args:
+            keys: whole keys, end to end.
+            values: as many values, likewise.
+            flags: the kernel takes only BPF_ANY for a batch; with another each entry
+                is a call of its own.
+
+        Raises:
+            MapFullError: as `update`; `done` entries went in, those before the refused.
+            KernelError: as `update`, with `done` likewise.
+        """
+        count = self._count(keys)
+        self._check(values, count * self.stored_size, "values")
+        done = 0
+        batch = flags == BPF_ANY
+        option = options(BatchOptions)
+        while done < count and batch:
+            step = ctypes.c_uint32(min(_WRITE_STEP, count - done))
+            result = self._library.bpf_map_update_batch(
+                self.fd,
+                _address(keys, done * self.info.key_size),
+                _address(values, done * self.stored_size),
+                ctypes.byref(step),
+                ctypes.byref(option),
+            )
+            if -result in _NO_BATCH and not done:
+                batch = False
+                continue
+            done += step.value
+            if result < 0:
+                raise self._write_error(-result, done=done)
+        return done + self._update_each(keys, values, flags, done)
+
+    def delete_batch(self, keys: bytes) -> int:
+        """Remove many entries; return how many were there.
+
+        Raises:
+            KernelError: `done` entries were removed before.
+        """
+        count, removed, position = self._count(keys), 0, 0
+        option = options(BatchOptions)
+        while position < count:
+            step = ctypes.c_uint32(min(_WRITE_STEP, count - position))
+            result = self._library.bpf_map_delete_batch(
+                self.fd,
+                _address(keys, position * self.info.key_size),
+                ctypes.byref(step),
+                ctypes.byref(option),
+            )
+            if -result in _NO_BATCH and not position:
+                return self._delete_each(keys)
+            removed += step.value
+            position += step.value
+            if result == -errno.ENOENT:
+                position += 1
+            elif result < 0:
+                error = kernel_error(f"cannot delete entries of map {self.label}", -result)
+                error.done = removed
+                raise error
+        return removed
+
+    def _batches(self, size: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield entries through BPF_MAP_LOOKUP_BATCH.
+
+        The kernel's position is 4 bytes for a hash (a bucket), a key otherwise. ENOENT
+        is the end, with a last part; ENOSPC is a bucket of more than `size` entries.
+        """
+        position = ctypes.create_string_buffer(max(self.info.key_size, 4))
+        start: ctypes.Array[ctypes.c_char] | None = None
+        option = options(BatchOptions)
+        keys = values = ctypes.create_string_buffer(0)
+        allotted, patience, result = 0, _PATIENCE, 0
+        while result != -errno.ENOENT:
+            if allotted != size:
+                keys = ctypes.create_string_buffer(size * self.info.key_size)
+                values = ctypes.create_string_buffer(size * self.stored_size)
+                allotted = size
+            count = ctypes.c_uint32(size)
+            result = self._library.bpf_map_lookup_batch(
+                self.fd, start, position, keys, values, ctypes.byref(count), ctypes.byref(option)
+            )
+            if result == -errno.ENOSPC:
+                size *= 2
+                continue
+            if result < 0 and result not in (-errno.ENOENT, -errno.EINTR):
+                raise kernel_error(f"cannot read the entries of map {self.label}", -result)
+            if not count.value:
+                patience -= 1
+                if not patience:
+                    raise self._restless()
+                continue
+            patience, start = _PATIENCE, position
+            yield (
+                ctypes.string_at(keys, count.value * self.info.key_size),
+                ctypes.string_at(values, count.value * self.stored_size),
+            )
+
+    def _walk(self, size: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield entries one system call at a time, for map types without batches."""
+        previous: bytes | None = None
+        following = ctypes.create_string_buffer(self.info.key_size)
+        result = 0
+        while result == 0:
+            keys, values = bytearray(), bytearray()
+            while len(keys) < size * self.info.key_size:
+                result = self._library.bpf_map_get_next_key(self.fd, previous, following)
+                if result < 0:
+                    break
+                previous = following.raw
+                if (value := self.lookup(previous)) is not None:
+                    keys += previous
+                    values += value
+            if keys:
+                yield bytes(keys), bytes(values)
+        if result != -errno.ENOENT:
+            raise kernel_error(f"cannot read the entries of map {self.label}", -result)
+
+    def _update_each(self, keys: bytes, values: bytes, flags: int, start: int) -> int:
+        """Write the entries from number `start` on, one call each; return how many."""
+        for number in range(start, self._count(keys)):
+            try:
+                self.update(
+                    _slice(keys, self.info.key_size, number),
+                    _slice(values, self.stored_size, number),
+                    flags,
+                )
+            except KernelError as error:
+                error.done = number
+                raise
+        return self._count(keys) - start
+
+    def _delete_each(self, keys: bytes) -> int:
+        """Remove entries one call each; return how many were there."""
+        removed = 0
+        for number in range(self._count(keys)):
+            try:
+                removed += self.delete(_slice(keys, self.info.key_size, number))
+            except KernelError as error:
+                error.done = removed
+                raise
+        return removed
+
+    def _write_error(self, number: int, *, done: int) -> KernelError:
+        """Return the error for a write that the kernel refused."""
+        tried = f"cannot write to map {self.label}"
+        error = (
+            MapFullError(tried, number, map_name=self.label, capacity=self.info.max_entries)
+            if number in _FULL
+            else kernel_error(tried, number)
+        )
+        error.done = done
+        return error
+
+    def _restless(self) -> KernelError:
+        """Return the error for a map that changes faster than it can be read."""
+        return KernelError(
+            f"cannot read all of map {self.label}",
+            errno.EAGAIN,
+            "it changes faster than it can be read: try again",
+        )
+
+    def _count(self, keys: bytes) -> int:
+        """Return how many whole keys these bytes are."""
+        count, rest = divmod(len(keys), self.info.key_size)
+        if rest:
+            raise ValueError(f"{len(keys)} bytes are not whole keys of {self.info.key_size}")
+        return count
+
+    def _check(self, given: bytes, size: int, what: str) -> None:
+        """Refuse a buffer that the kernel would read or write beyond."""
+        if len(given) != size:
+            raise ValueError(f"{what} for map {self.label}: {len(given)} bytes, not {size}")
+
+    def _stored_size(self) -> int:
+        """Return the bytes of one value as the kernel copies it."""
+        if self.info.type not in _PER_CPU_TYPES:
+            return self.info.value_size
+        return (self.info.value_size + 7) // 8 * 8 * possible_cpus(self._library)
+
+
+def possible_cpus(library: ctypes.CDLL) -> int:
+    """Return how many CPUs this machine may ever have: the width of per-CPU values.
+
+    Raises:
+        KernelError: /sys is not readable.
+    """
+    count: int = library.libbpf_num_possible_cpus()
+    if count < 0:
+        raise kernel_error("cannot read /sys/devices/system/cpu/possible", -count)
+    return count
+
+
+def _address(data: bytes, offset: int) -> int:
+    """Return the address of a byte of `data`, which must stay referenced meanwhile."""
+    return (ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0) + offset
+
+
+def _slice(data: bytes, size: int, number: int) -> bytes:
+    """Return item `number` of items of `size` bytes."""
+    return data[number * size : (number + 1) * size]
