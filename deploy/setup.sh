@@ -82,7 +82,7 @@ installed_packages() { dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' | sed
 
 apt_get() { # its output is shown when it fails
     local output
-    output=$(apt-get -qq -o Dpkg::Use-Pty=0 "$@" </dev/null 2>&1) || {
+    output=$(apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" </dev/null 2>&1) || {
         printf '%s\n' "$output" >&2
         say "apt-get $1 failed, its output is above"
         exit 1

@@ -1,0 +1,78 @@
+"""dnsdist 1.7.3, Debian 12's package, on a host of a lab.
+
+Runs the real program in the foreground with a configuration given as text; its console
+is reached by running dnsdist as its own client.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+from tests.lab.hosts import ROOT
+
+if TYPE_CHECKING:
+    import signal
+
+    from tests.lab.hosts import Host
+    from tests.lab.process import Process
+
+KEY = base64.b64encode(bytes(32)).decode()
+"""Key of the console, which listens on the host's own loopback."""
+
+SAMPLE = ROOT / "contrib" / "dnsdist" / "dnsdist-1.7.lua"
+"""The configuration that operators are given."""
+
+
+def maps(host: Host) -> str:
+    """Return the Lua line that shares the lab's maps, the shipped configuration's own."""
+    line = next(
+        line for line in SAMPLE.read_text().splitlines() if line.startswith("bpf = newBPFFilter")
+    )
+    return line.replace("/sys/fs/bpf/dnsdist", str(host.lab.pins))
+
+
+class Dnsdist17:
+    """dnsdist in the foreground, listening when the constructor returns.
+
+    Listens on the host's addresses, hands queries to 127.0.0.1:5300 (`Responder`), and
+    shares the lab's maps as `bpf` in Lua.
+
+    Args:
+        host: where it runs.
+        config: Lua that follows listeners, backend, and maps.
+    """
+
+    def __init__(self, host: Host, config: str = "", *, listen: str | None = None) -> None:
+        self.host = host
+        text = "\n".join(
+            [
+                f'setLocal("{listen or host.v4 + ":53"}")',
+                f'addLocal("[{host.v6}]:53")' if host.v6 and not listen else "",
+                'newServer("127.0.0.1:5300"):setUp()',
+                'setSecurityPollSuffix("")',
+                'setACL({"0.0.0.0/0", "::/0"})',
+                'controlSocket("127.0.0.1:5199")',
+                f'setKey("{KEY}")',
+                maps(host),
+                config,
+            ]
+        )
+        self.config = host.lab.write(f"{host.name}-dnsdist.lua", text)
+        self.process: Process = host.start("dnsdist", *self.command("--supervised"))
+        self.process.line(r"^Accepting control connections")
+
+    def command(self, *options: str) -> list[str]:
+        """Return the command line of dnsdist with this configuration."""
+        return ["dnsdist", "--disable-syslog", "-C", str(self.config), *options]
+
+    def console(self, lua: str) -> str:
+        """Run one line of Lua in the running dnsdist and return what it printed."""
+        return self.host.run(*self.command("--client", "--execute", lua)).stdout
+
+    def stop(self, number: signal.Signals | None = None) -> None:
+        """End it; its maps stay, as bpffs keeps what is pinned."""
+        if number:
+            self.process.stop(number)
+        else:
+            self.process.kill()
