@@ -35,7 +35,7 @@ class Notifier:
 
     def ready(self, status: str = "") -> bool:
         """Say that the service is up, or up again after `reloading`; True if it was sent."""
-        return self._send(READY="1", STATUS=status)
+        return self._send(READY="1", STATUS=status or None)
 
     def reloading(self) -> bool:
         """Say that settings are being read anew; `ready` must follow."""
@@ -44,7 +44,7 @@ class Notifier:
 
     def stopping(self, status: str = "") -> bool:
         """Say that the service is on its way out."""
-        return self._send(STOPPING="1", STATUS=status)
+        return self._send(STOPPING="1", STATUS=status or None)
 
     def status(self, text: str) -> bool:
         """Set the line that `systemctl status` shows."""
@@ -54,10 +54,14 @@ class Notifier:
         """Say that the service is alive."""
         return self._send(WATCHDOG="1")
 
-    def _send(self, **assignments: str) -> bool:
+    def _send(self, **assignments: str | None) -> bool:
         if self._address is None:
             return False
-        lines = (f"{key}={' '.join(value.split())}" for key, value in assignments.items() if value)
+        lines = (
+            f"{key}={' '.join(value.split())}"
+            for key, value in assignments.items()
+            if value is not None
+        )
         message = "\n".join(lines).encode("utf-8", "backslashreplace")
         try:
             with socket.socket(

@@ -1,0 +1,187 @@
+"""The three sources of settings, read by the one table.
+
+Each gives the values that it names and no others; the caller lays them over
+each other. Every error is one sentence that names its source: option, variable,
+or key and file. A value in a lower source must be valid too, also where a
+higher one overrides it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from xdpctl.errors import SettingsError, TargetError
+from xdpctl.names import shown
+from xdpctl.settings.arguments import unknown
+from xdpctl.settings.options import (
+    BY_NAME,
+    CONFIG,
+    ENVIRONMENT_PREFIX,
+    OPTIONS,
+    UNAVAILABLE,
+    Option,
+)
+
+_BIG = 2**63
+"""Numbers from here on become text as hexadecimal: int's decimal text has a limit."""
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+def read_default(option: Option) -> Any:  # noqa: ANN401 - the field's type is Settings'
+    """Return the value of an option that no source names."""
+    if option.default is None:
+        return None
+    texts = [option.default] if isinstance(option.default, str) else option.default
+    return _read(option, texts, "default")
+
+
+def from_command_line(namespace: argparse.Namespace) -> dict[str, Any]:
+    """Return field and value of every option that was given.
+
+    Raises:
+        SettingsError: a value is not valid; names the option.
+    """
+    found = {}
+    for option in (*OPTIONS, CONFIG):
+        given = getattr(namespace, option.field, None)
+        if given is None:
+            continue
+        name = f"--{option.name}"
+        if isinstance(given, bool):
+            name = name if given else f"--no-{option.name}"
+            given = "yes" if given else "no"
+        texts = [given] if isinstance(given, str) else given
+        found[option.field] = _read(option, texts, f"option {name}")
+    return found
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return field and value of every XDPCTL_… variable; lists are separated by commas.
+
+    Raises:
+        SettingsError: a value is not valid, or there is no such option.
+    """
+    options = {option.variable: option for option in (*OPTIONS, CONFIG)}
+    found = {}
+    for variable, text in environ.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        source = f"variable {variable}"
+        option = options.get(variable)
+        if option is None:
+            raise SettingsError(
+                f"cannot use {source}: {unknown(variable, options, 'variable')}", source=source
+            )
+        texts = [text]
+        if option.is_list:
+            texts = [part.strip() for part in text.split(",")] if text.strip() else []
+        found[option.field] = _read(option, texts, source)
+    return found
+
+
+def from_file(path: Path) -> dict[str, Any]:
+    """Return field and value of every key of a TOML file. Blocks.
+
+    Raises:
+        SettingsError: unreadable, not TOML, an unknown key, or a value is not valid.
+    """
+    found = {}
+    for key, value in _load(path).items():
+        source = f"key {key} in {path}"
+        if key in UNAVAILABLE:
+            raise _unavailable(key, source)
+        option = BY_NAME.get(key)
+        if option is None:
+            raise SettingsError(
+                f"cannot use {source}: {unknown(key, BY_NAME, 'key')}", source=source
+            )
+        found[option.field] = _read(option, _texts(option, value, source), source)
+    return found
+
+
+def control_in_file(path: Path) -> Any:  # noqa: ANN401 - as above
+    """Return the value of `control` in a TOML file, None if it has none. Blocks.
+
+    All that a verb wants of the file: other keys are the service's to judge.
+
+    Raises:
+        SettingsError: unreadable, not TOML, or the value is not valid.
+    """
+    option, source = BY_NAME["control"], f"key control in {path}"
+    content = _load(path)
+    if option.name not in content:
+        return None
+    return _read(option, _texts(option, content[option.name], source), source)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except (ValueError, RecursionError) as error:
+        reason = f"it is not valid TOML: {' '.join(str(error).split())}"
+    source = f"file {path}"
+    raise SettingsError(f"cannot read the settings in {path}: {reason}", source=source)
+
+
+def _texts(option: Option, value: object, source: str) -> Sequence[str]:
+    """Return a value of the file as the texts that the command line would have."""
+    items = value if isinstance(value, list) and option.is_list else [value]
+    texts = []
+    for item in items:
+        if isinstance(item, str) and not option.is_flag:
+            texts.append(item)
+        elif isinstance(item, bool) and option.is_flag:
+            texts.append("yes" if item else "no")
+        elif type(item) is int and not option.is_flag and not option.as_text:
+            texts.append(str(item) if abs(item) < _BIG else hex(item))
+        else:
+            wanted = "true or false" if option.is_flag else "a string"
+            if not option.is_flag and not option.as_text:
+                wanted += " or a number"
+            if option.is_list:
+                wanted += ", or a list of such"
+            raise SettingsError(f"{source}: it must be {wanted}, not {_kind(item)}", source=source)
+    return texts
+
+
+def _kind(item: object) -> str:
+    """Return what a value of the file is; never its text, which may have no end."""
+    kinds = {bool: "true or false", int: "a number", float: "a number with a point"}
+    kinds |= {str: "a string", list: "a list", dict: "a table"}
+    return kinds.get(type(item), "a date or time")
+
+
+def _read(option: Option, texts: Sequence[str], source: str) -> Any:  # noqa: ANN401 - as above
+    """Return the value of `texts`, exactly one where the option is no list."""
+    if option.name in UNAVAILABLE and source != "default":
+        raise _unavailable(option.name, source)
+    found = []
+    for text in texts:
+        try:
+            value = option.parse(text)
+        except TargetError as error:
+            raise SettingsError(f"{source}: {error}", source=source) from error
+        except ValueError as error:
+            raise SettingsError(
+                f"{source}: cannot use {shown(text)}: {error}", source=source
+            ) from error
+        if value in found:
+            raise SettingsError(
+                f"{source}: cannot use {shown(text)} twice; leave one out", source=source
+            )
+        found.append(value)
+    return tuple(found) if option.is_list else found[0]
+
+
+def _unavailable(name: str, source: str) -> SettingsError:
+    return SettingsError(
+        f"cannot use {source}: {name} is not available in this version; leave it out",
+        source=source,
+    )

@@ -1,0 +1,211 @@
+"""What the text of an option can mean: one parser a kind of value.
+
+Each takes text and gives a valid value, or raises ValueError whose text goes on
+from "cannot use 'TEXT': ". Which option has which kind is options.py's. Addresses
+are read as everywhere (targets.py), whose TargetError is a sentence of its own.
+"""
+
+from __future__ import annotations
+
+import grp
+import pwd
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from xdpctl.abi import DESTINATION_MAPS, RULE_MAPS, MapName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+_DIGITS = re.compile(r"[0-9]{1,10}")
+_OCTAL = re.compile(r"(?:0o?)?([0-7]{3})")
+_HOST_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})")
+_INTERFACE_NAME_MAX = 15
+_SOCKET_PATH_MAX = 107
+_ID_MAX = 2**32 - 2
+
+
+class ModeSetting(StrEnum):
+    """`--mode`: where in the packet's path the program runs."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    GENERIC = "generic"
+
+
+class XskFamily(StrEnum):
+    """`--xsk-family`: which IP versions may be redirected."""
+
+    BOTH = "both"
+    V4 = "4"
+
+
+class OnExit(StrEnum):
+    """`--on-exit`: what becomes of the program on the interface."""
+
+    DETACH = "detach"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where metrics and API are served; port 0 lets the kernel choose."""
+
+    host: IPv4Address | IPv6Address
+    port: int
+
+    def __str__(self) -> str:
+        """Return it as `--listen` reads it."""
+        host = f"[{self.host}]" if self.host.version == 6 else str(self.host)  # noqa: PLR2004
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """User and group by number."""
+
+    uid: int
+    gid: int
+
+
+def flag(text: str) -> bool:
+    """Return whether `text` says yes."""
+    match text.lower():
+        case "1" | "true" | "yes" | "on":
+            return True
+        case "0" | "false" | "no" | "off":
+            return False
+        case _:
+            raise ValueError("it must be one of 1, true, yes, on, 0, false, no, off")
+
+
+def number(low: int, high: int) -> Callable[[str], int]:
+    """Return the parser of a number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not _DIGITS.fullmatch(text) or not low <= int(text) <= high:
+            raise ValueError(f"it must be a number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+port = number(1, 65535)
+map_size = number(1, 2**31)
+
+
+def choice(kind: type[_Choice]) -> Callable[[str], _Choice]:
+    """Return the parser of an enumeration's values."""
+
+    def parse(text: str) -> _Choice:
+        try:
+            return kind(text)
+        except ValueError:
+            raise ValueError(f"it must be one of {', '.join(kind)}") from None
+
+    return parse
+
+
+def interface(text: str) -> str:
+    """Return the name of a network interface (the kernel's dev_valid_name)."""
+    if not 0 < len(text.encode("utf-8", "surrogateescape")) <= _INTERFACE_NAME_MAX:
+        raise ValueError(f"the name of an interface has 1 to {_INTERFACE_NAME_MAX} characters")
+    if text in {".", ".."} or not text.isprintable() or any(c in "/: " for c in text):
+        raise ValueError("no interface can have this name")
+    return text
+
+
+def sized_map(text: str) -> tuple[MapName, int]:
+    """Return (map, entries) of `NAME=N`."""
+    name, equals, size = text.partition("=")
+    names = [*RULE_MAPS, *DESTINATION_MAPS]
+    if name == MapName.XSKMAP:
+        raise ValueError("the size of xskmap is --number-of-queues")
+    if name not in names or not equals:
+        raise ValueError(f"it must be NAME=N, NAME one of {', '.join(names)}")
+    return MapName(name), map_size(size)
+
+
+def path(text: str) -> Path:
+    """Return a path."""
+    if not text or "\0" in text:
+        raise ValueError("it must be a path")
+    return Path(text)
+
+
+def absolute_path(text: str) -> Path:
+    """Return a path that does not depend on where the service was started."""
+    found = path(text)
+    if not found.is_absolute() or ".." in found.parts:
+        raise ValueError("it must be a path from / on, without ..")
+    return found
+
+
+def socket_path(text: str) -> Path:
+    """Return a path that fits into a unix socket's address (unix(7))."""
+    found = path(text)
+    if len(bytes(found)) > _SOCKET_PATH_MAX:
+        raise ValueError(f"the path of a socket has at most {_SOCKET_PATH_MAX} bytes")
+    return found
+
+
+def listen(text: str) -> Listen | None:
+    """Return the address and port of `HOST:PORT`, None for `none`."""
+    if text == "none":
+        return None
+    found = _HOST_PORT.fullmatch(text)
+    try:
+        if found is None:
+            raise ValueError(text)  # noqa: TRY301 - the sentence is the same for all of it
+        v6, v4, number_text = found.groups()
+        if v6 is not None:
+            host: IPv4Address | IPv6Address = IPv6Address(v6)
+        else:
+            host = IPv4Address("127.0.0.1" if v4 == "localhost" else v4)
+        return Listen(host, number(0, 65535)(number_text))
+    except ValueError:
+        raise ValueError(
+            "it must be an address and a port such as 127.0.0.1:9953 or [::1]:9953, or none"
+        ) from None
+
+
+def mode(text: str) -> int:
+    """Return permission bits written in octal."""
+    found = _OCTAL.fullmatch(text)
+    if found is None:
+        raise ValueError("it must be permission bits in octal, such as 0660")
+    return int(found.group(1), 8)
+
+
+def group(text: str) -> int:
+    """Return the number of a group given by name or number."""
+    if _DIGITS.fullmatch(text) and int(text) <= _ID_MAX:
+        return int(text)
+    try:
+        return grp.getgrnam(text).gr_gid
+    except (KeyError, ValueError):
+        raise ValueError("there is no such group on this machine") from None
+
+
+def owner(text: str) -> Owner:
+    """Return user and group of `USER[:GROUP]`, by name or number; the group is else the user's."""
+    user, colon, group_text = text.partition(":")
+    is_number = _DIGITS.fullmatch(user) and int(user) <= _ID_MAX
+    try:
+        entry = pwd.getpwuid(int(user)) if is_number else pwd.getpwnam(user)
+        uid, gid = entry.pw_uid, entry.pw_gid
+    except (KeyError, ValueError):
+        if not is_number:
+            raise ValueError(f"there is no user {user!r} on this machine") from None
+        if not colon:
+            raise ValueError(
+                f"user {user} is not known here, so its group is needed: {user}:GROUP"
+            ) from None
+        uid = gid = int(user)
+    return Owner(uid, group(group_text) if colon else gid)
