@@ -336,17 +336,20 @@ class Bpf:
                 others: the driver cannot; ENODEV: no such interface; EPERM.
         """
         option = options(LinkCreateOptions, flags=_MODE_FLAGS[mode])
+        try:
+            name = socket.if_indextoname(ifindex)
+        except OSError:
+            name = str(ifindex)
         fd = self._library.bpf_link_create(
             program.fd, ifindex, ATTACH_TYPE_XDP, ctypes.byref(option)
         )
-        name = str(ifindex)
-        with suppress(OSError):
-            name = socket.if_indextoname(ifindex)
         if fd < 0:
             occupied = "another XDP program is attached: remove it, or use --replace"
+            # an index that is not there: bpf(2) says EINVAL, as for much else
+            gone = -fd == errno.EINVAL and name == str(ifindex)
             raise kernel_error(
                 f"cannot attach {program.label} to interface {name} in {mode} mode",
-                -fd,
+                errno.ENODEV if gone else -fd,
                 "CAP_BPF",
                 "CAP_NET_ADMIN",
                 hints={
