@@ -84,6 +84,12 @@ class KernelError(XdpctlError):
         super().__init__(f"{sentence}; {helps}" if helps else sentence)
         self.tried = tried
         self.errno = number
+        self.helps = helps
+
+    @property
+    def symbol(self) -> str:
+        """The errno's symbol: EPERM, E2BIG, …"""
+        return errno_module.errorcode.get(self.errno, str(self.errno))
 
 
 class MapFullError(KernelError):

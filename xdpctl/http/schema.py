@@ -1,0 +1,256 @@
+"""The API's documents: what is accepted and what is answered.
+
+msgspec checks a request against these types and names the field that is wrong;
+the same types describe the API to others. Text becomes a value here: a `RuleIn`
+turns into a rules.Rule or raises the error of rules.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from xdpctl import abi
+from xdpctl.abi import MapName
+from xdpctl.errors import TargetError
+from xdpctl.rules import (
+    AnyQtype,
+    Question,
+    Rule,
+    parse_action,
+    parse_origin,
+    parse_reason,
+    parse_target,
+    qtype_text,
+    target_of,
+    target_text,
+)
+
+if TYPE_CHECKING:
+    from xdpctl.snapshot import Snapshot
+    from xdpctl.store import Entry
+
+Text = Annotated[str, msgspec.Meta(max_length=2000)]
+
+
+class RuleIn(msgspec.Struct, forbid_unknown_fields=True):
+    """A rule as a client gives it; `hits` is accepted (a listed rule) and not used."""
+
+    target: Text
+    qtype: Text | None = None
+    action: Text = "drop"
+    expires_in: int | None = None
+    reason: Text = ""
+    origin: Text = "api"
+    hits: int = 0
+
+    def rule(self) -> Rule:
+        """Return the rule.
+
+        Raises:
+            TargetError: a field's text is not valid; the error names the field.
+        """
+        if self.expires_in is not None:
+            raise TargetError(
+                "expires_in is not available in this version: leave it out and unblock by hand",
+                text=str(self.expires_in),
+                field="expires_in",
+            )
+        origin = parse_origin(self.origin)
+        if origin == "dnsdist":
+            raise TargetError(
+                "nobody can claim the origin dnsdist: it stands for what dnsdist wrote itself",
+                text=origin,
+                field="origin",
+            )
+        return Rule(
+            parse_target(self.target, self.qtype),
+            parse_action(self.action),
+            parse_reason(self.reason),
+            origin,
+        )
+
+
+class RuleOut(msgspec.Struct):
+    """A rule as it is listed.
+
+    `qtype` is null for the wildcard; `wildcard` is then the number that it is written
+    as (65535, or 255 up to dnsdist 1.9). `created` is in seconds since the epoch, null
+    where dnsdist wrote the entry. `expires_in` is in seconds.
+    """
+
+    target: str
+    qtype: str | None
+    action: str
+    hits: int
+    origin: str
+    reason: str
+    expires_in: int | None
+    created: float | None
+    map: str
+    wildcard: int | None
+
+    @classmethod
+    def of(cls, entry: Entry, any_qtype: AnyQtype) -> RuleOut:
+        """Return an entry as it is listed; one whose key is nonsense shows its bytes."""
+        qtype = wildcard = None
+        try:
+            target = target_of(entry.map, entry.key, any_qtype)
+        except TargetError:
+            text = entry.key.hex()
+        else:
+            text = target_text(target)
+            if isinstance(target, Question):
+                if target.qtype is None:
+                    wildcard = abi.decode_qname(entry.key)[1]
+                else:
+                    qtype = qtype_text(target.qtype)
+        note = entry.note
+        return cls(
+            text,
+            qtype,
+            entry.action.name.lower(),
+            entry.hits,
+            entry.origin,
+            "" if note is None else note.reason,
+            None,
+            None if note is None else note.created,
+            entry.map.value,
+            wildcard,
+        )
+
+
+class Rules(msgspec.Struct):
+    """A page of rules; `next` is the cursor of the page behind it, or null."""
+
+    rules: list[RuleOut]
+    next: str | None
+
+
+class Put(msgspec.Struct):
+    """What a POST of rules did."""
+
+    created: int
+    updated: int
+    warnings: list[str]
+
+
+class Removed(msgspec.Struct):
+    """What a DELETE of rules did."""
+
+    removed: int
+
+
+class Panic(msgspec.Struct):
+    """Whether everything is passed."""
+
+    panic: bool
+
+
+class DetachIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Interfaces to take the program off; empty: all."""
+
+    interfaces: list[Text] = []
+
+
+class Detached(msgspec.Struct):
+    """Interfaces that the program was taken off."""
+
+    detached: list[str]
+
+
+class Counter(msgspec.Struct):
+    """Packets and bytes of one reason and action."""
+
+    reason: str
+    action: str
+    packets: int
+    bytes: int
+
+
+class InterfaceOut(msgspec.Struct):
+    """One interface and the filter on it."""
+
+    name: str
+    index: int | None
+    state: str
+    mode: str | None
+    program_id: int | None
+    tag: str | None
+    reattached: int
+    queues: int | None
+    xskmap: str | None
+    counters: list[Counter]
+
+
+class MapOut(msgspec.Struct):
+    """One pinned map and its fill."""
+
+    name: str
+    path: str
+    id: int
+    entries: int | None
+    capacity: int
+
+
+class Destination(msgspec.Struct):
+    """An address and port that goes to AF_XDP."""
+
+    address: str
+    port: int
+
+
+class Status(msgspec.Struct):
+    """The whole service at a glance."""
+
+    version: str
+    pid: int
+    ready: bool
+    reasons: list[str]
+    panic: bool
+    started: float
+    interfaces: list[InterfaceOut]
+    maps: list[MapOut]
+    destinations: list[Destination]
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, *, version: str, pid: int, started: float) -> Status:
+        """Return the snapshot as a document."""
+        return cls(
+            version,
+            pid,
+            snapshot.ready,
+            list(snapshot.reasons),
+            snapshot.panic,
+            started,
+            [
+                InterfaceOut(
+                    view.interface,
+                    view.index,
+                    view.state.value,
+                    view.mode and view.mode.value,
+                    view.program_id,
+                    view.tag,
+                    view.reattached,
+                    view.queues,
+                    snapshot.xskmaps.get(view.interface),
+                    [
+                        Counter(reason.label, action.name.lower(), count.packets, count.bytes)
+                        for (reason, action), count in view.counters.items()
+                        if count.packets
+                    ],
+                )
+                for view in snapshot.filters
+            ],
+            [
+                MapOut(view.name.value, str(view.path), view.id, view.entries, view.capacity)
+                for view in snapshot.maps
+            ],
+            [Destination(str(address), port) for address, port in snapshot.destinations],
+            list(snapshot.warnings),
+        )
+
+
+RULE_MAP_NAMES = tuple(MapName(name).value for name in abi.RULE_MAPS)

@@ -1,0 +1,162 @@
+"""Looks at filters and maps once a second and publishes what it saw as one value.
+
+Owns the last snapshot. Counting a map means walking it, so large ones are counted
+every ten seconds; what we write ourselves is added at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from xdpctl import abi
+from xdpctl.errors import KernelError
+from xdpctl.filter import FilterState
+from xdpctl.snapshot import MapView, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from ipaddress import IPv4Address, IPv6Address
+
+    from xdpctl.abi import MapName
+    from xdpctl.filter import Filter
+    from xdpctl.kernel.bpf import Map
+    from xdpctl.shared import SharedMaps
+
+LARGE_MAP = 100_000
+"""Entries above which a map is counted every `LARGE_MAP_SECONDS`."""
+
+LARGE_MAP_SECONDS = 10.0
+ALMOST_FULL = 0.8
+
+
+class Observer:
+    """Makes snapshots.
+
+    Args:
+        filters: one for each interface.
+        shared: the shared maps, open.
+        warnings: sentences found at the start, always shown.
+        clock: seconds of the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        filters: Sequence[Filter],
+        shared: SharedMaps,
+        *,
+        warnings: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._filters = filters
+        self._shared = shared
+        self._clock = clock
+        self._warnings = tuple(warnings)
+        self._lock = threading.Lock()
+        self._entries: dict[MapName, int] = {}
+        self._counted: dict[MapName, float] = {}
+        self._writes: Counter[MapName] = Counter()
+        self._errors: Counter[tuple[MapName, str]] = Counter()
+        self.panic = False
+        self.failure = ""
+        self.last = Snapshot(clock(), reasons=("the service is starting",))
+
+    def changed(self, name: MapName, difference: int) -> None:
+        """Add our own write to the last count. Any thread."""
+        with self._lock:
+            self._writes[name] += 1
+            if name in self._entries:
+                self._entries[name] += difference
+            self.last = replace(self.last, maps=self._map_views())
+
+    def failed(self, name: MapName, error: str) -> None:
+        """Count a write that a map refused, by its symbolic errno. Any thread."""
+        with self._lock:
+            self._errors[name, error] += 1
+            self.last = replace(self.last, map_errors=dict(self._errors))
+
+    def look(self) -> Snapshot:
+        """Look at everything, publish and return it. Blocks."""
+        for watched in self._filters:
+            watched.watch(panic=self.panic)
+        now = self._clock()
+        for name, rule_map in self._counted_maps().items():
+            self._count(name, rule_map, now)
+        views = tuple(watched.view() for watched in self._filters)
+        replaced = tuple(self._shared.replaced())
+        reasons = replaced + tuple(
+            f"{view.interface} is {view.state}"
+            for view in views
+            if view.state is not FilterState.ATTACHED
+        )
+        if self.failure:
+            reasons += (self.failure,)
+        destinations = self._destinations()
+        with self._lock:
+            maps = self._map_views()
+            self.last = Snapshot(
+                self._clock(),
+                views,
+                maps,
+                self.panic,
+                reasons,
+                self._warnings + tuple(_almost_full(maps)),
+                dict(self._errors),
+                destinations,
+                xskmaps=self._shared.xskmap_pins(),
+            )
+        return self.last
+
+    def _counted_maps(self) -> dict[MapName, Map]:
+        return self._shared.rule_maps() | self._shared.destination_maps()
+
+    def _count(self, name: MapName, counted: Map, now: float) -> None:
+        if self._entries.get(name, 0) > LARGE_MAP and now - self._counted[name] < LARGE_MAP_SECONDS:
+            return
+        with self._lock:
+            writes = self._writes[name]
+        key_size = abi.MAPS[name].key_size
+        try:
+            entries = sum(len(keys) // key_size for keys, _ in counted.chunks())
+        except KernelError as error:
+            self.failed(name, error.symbol)
+            return
+        with self._lock:
+            if writes == self._writes[name] or name not in self._entries:
+                self._entries[name] = entries
+                self._counted[name] = now
+
+    def _map_views(self) -> tuple[MapView, ...]:
+        return tuple(
+            MapView(
+                name,
+                self._shared.path(name),
+                opened.info.id,
+                self._entries.get(name),
+                opened.info.max_entries,
+            )
+            for name, opened in self._counted_maps().items()
+        )
+
+    def _destinations(self) -> tuple[tuple[IPv4Address | IPv6Address, int], ...]:
+        found: set[tuple[IPv4Address | IPv6Address, int]] = set()
+        for name, opened in self._shared.destination_maps().items():
+            size = abi.MAPS[name].key_size
+            for keys, _ in opened.chunks():
+                found.update(
+                    abi.decode_xsk_destination(bytes(keys[start : start + size]))
+                    for start in range(0, len(keys), size)
+                )
+        return tuple(sorted(found, key=lambda one: (one[0].version, int(one[0]), one[1])))
+
+
+def _almost_full(maps: Sequence[MapView]) -> list[str]:
+    return [
+        f"{view.name} is {100 * view.entries // view.capacity} % full"
+        f" ({view.entries} of {view.capacity} entries)"
+        for view in maps
+        if view.entries is not None and view.entries >= ALMOST_FULL * view.capacity
+    ]

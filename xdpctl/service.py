@@ -1,0 +1,290 @@
+"""The whole: what is started in which order, lives together, and stops in reverse.
+
+Start: settings → listeners bound → interfaces and pins inspected (nothing changed so
+far) → state → maps made → notes and maps reconciled → compiled (begun first, waited
+for here) → attached → served → ready. Stop: listeners, filters (detached or kept),
+maps (never unpinned), state.
+
+One asyncio loop; what blocks runs on two threads, one for rules and one for filters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from xdpctl import __version__
+from xdpctl.desk import PANIC, ServiceDesk
+from xdpctl.errors import XdpctlError
+from xdpctl.filter import Filter
+from xdpctl.http.app import Listeners
+from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, bcc_version, compile_program
+from xdpctl.kernel.netlink import Netlink
+from xdpctl.log import configure, event
+from xdpctl.metrics import Exposition, SnapshotCollector
+from xdpctl.observer import Observer
+from xdpctl.ownership import InterfaceLock
+from xdpctl.settings import OnExit, Settings, XskFamily, reloadable_changes
+from xdpctl.shared import SharedMaps
+from xdpctl.state import State
+from xdpctl.store import Store
+from xdpctl.systemd import Notifier, watchdog_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from concurrent.futures import Executor
+
+    from xdpctl.kernel.compiler import Bytecode
+
+LOOK_SECONDS = 1.0
+SETTLE_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+def run_service(load: Callable[[], Settings]) -> int:
+    """Run the service until SIGTERM or SIGINT; blocks.
+
+    Args:
+        load: gives the settings; called again for each SIGHUP.
+
+    Raises:
+        XdpctlError: it could not start; nothing is attached that was not before.
+    """
+    settings = load()
+    configure(settings.log_level, settings.log_format, sys.stderr)
+    return asyncio.run(Service(settings, load, Bpf(), Netlink()).run())
+
+
+def program_config(settings: Settings) -> ProgramConfig:
+    """Return what of the settings is compiled into the program."""
+    families = XskFamilies.NONE
+    if settings.xsk:
+        families = XskFamilies.V4 if settings.xsk_family is XskFamily.V4 else XskFamilies.BOTH
+    return ProgramConfig(
+        ports=settings.ports,
+        address_ports=settings.address_ports,
+        addresses=settings.addresses,
+        tcp=settings.tcp,
+        any_qtype=settings.any_qtype,
+        xsk=families,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """The parts of a service that has started."""
+
+    filters: list[Filter]
+    shared: SharedMaps
+    store: Store
+    observer: Observer
+    store_thread: Executor
+    watch_thread: Executor
+
+
+class Service:
+    """The running service.
+
+    Args:
+        settings, load: see `run_service`.
+        bpf, netlink: the kernel.
+        compile_with: gives the bytecode of a configuration.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Settings],
+        bpf: Bpf,
+        netlink: Netlink,
+        compile_with: Callable[[ProgramConfig], Coroutine[None, None, Bytecode]] = compile_program,
+    ) -> None:
+        self._settings = settings
+        self._load = load
+        self._bpf = bpf
+        self._netlink = netlink
+        self._compile = compile_with
+        self._notifier = Notifier.from_environment(os.environ)
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+
+    async def run(self) -> int:
+        """Start, serve until asked to stop, stop; returns the exit status 0."""
+        self._handle_signals()
+        settings = self._settings
+        for warning in settings.warnings:
+            event(_log, "warning", logging.WARNING, text=warning)
+        async with contextlib.AsyncExitStack() as stack:
+            compiling = asyncio.create_task(self._compile(program_config(settings)), name="compile")
+            stack.push_async_callback(_cancel, compiling)
+            for interface in settings.interfaces:
+                stack.enter_context(InterfaceLock(settings.control.parent, interface))
+            listeners = await stack.enter_async_context(
+                Listeners(settings.control, settings.control_group, settings.listen)
+            )
+            listeners.bind()
+            store_thread = stack.enter_context(ThreadPoolExecutor(1, "store"))
+            watch_thread = stack.enter_context(ThreadPoolExecutor(1, "watch"))
+            filters = [
+                stack.enter_context(
+                    Filter(
+                        self._bpf,
+                        self._netlink,
+                        name,
+                        mode=settings.mode,
+                        replace=settings.replace,
+                    )
+                )
+                for name in settings.interfaces
+            ]
+            for one in filters:
+                one.inspect()
+            shared = stack.enter_context(SharedMaps(self._bpf, settings))
+            shared.inspect()
+            state = stack.enter_context(State.open(settings.state))
+            shared.open()
+            observer = Observer(
+                filters, shared, warnings=(*settings.warnings, *shared.warnings, *state.warnings)
+            )
+            for warning in (*shared.warnings, *state.warnings):
+                event(_log, "warning", logging.WARNING, text=warning)
+            store = Store(shared.rule_maps(), state, settings.any_qtype, on_change=observer.changed)
+            store.reconcile()
+            observer.panic = state.get_meta(PANIC) == "1"
+            bytecode = await compiling
+            stack.callback(self._leave, filters)
+            for one in filters:
+                one.attach(bytecode, shared.for_interface(one.interface), panic=observer.panic)
+                view = one.view()
+                event(
+                    _log,
+                    "attached",
+                    interface=view.interface,
+                    mode=view.mode,
+                    program=view.program_id,
+                    tag=view.tag,
+                )
+            observer.look()
+            desk = ServiceDesk(
+                store=store,
+                state=state,
+                filters=filters,
+                observer=observer,
+                any_qtype=settings.any_qtype,
+                store_thread=store_thread,
+                watch_thread=watch_thread,
+            )
+            collector = SnapshotCollector(desk.snapshot, bcc=bcc_version())
+            await listeners.serve(desk, Exposition(collector))
+            event(_log, "ready", version=__version__, metrics=listeners.address)
+            self._notifier.ready("filtering " + ", ".join(settings.interfaces))
+            await self._live(_Running(filters, shared, store, observer, store_thread, watch_thread))
+            self._notifier.stopping()
+            event(_log, "stopping")
+        event(_log, "stopped", on_exit=settings.on_exit)
+        return 0
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+
+    def _leave(self, filters: list[Filter]) -> None:
+        """Detach or keep, as --on-exit says; a start that failed leaves nothing new."""
+        if self._settings.on_exit is OnExit.KEEP and self._stop.is_set():
+            return
+        for one in filters:
+            if one.detach():
+                event(_log, "detached", interface=one.interface)
+
+    async def _live(self, parts: _Running) -> None:
+        """Run what runs all the time until the stop is asked for."""
+
+        async def look() -> None:
+            await _on(parts.watch_thread, parts.observer.look)
+
+        async def settle() -> None:
+            await _on(parts.store_thread, parts.store.settle)
+
+        async def reload() -> NoReturn:
+            while True:
+                await self._reload.wait()
+                self._reload.clear()
+                self._notifier.reloading()
+                await self._apply(parts)
+                self._notifier.ready()
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(_every(LOOK_SECONDS, look), name="look"),
+                group.create_task(_every(SETTLE_SECONDS, settle), name="settle"),
+                group.create_task(reload(), name="reload"),
+            ]
+            interval = watchdog_interval(os.environ, os.getpid())
+            if interval is not None:
+                tasks.append(group.create_task(self._watchdog(interval), name="watchdog"))
+            await self._stop.wait()
+            for task in tasks:
+                task.cancel()
+
+    async def _watchdog(self, interval: float) -> NoReturn:
+        while True:
+            self._notifier.watchdog()
+            await asyncio.sleep(interval)
+
+    async def _apply(self, parts: _Running) -> None:
+        """Take over what changed in the settings; on any error the old ones stay in force."""
+        try:
+            wanted = await asyncio.to_thread(self._load)
+            changes = reloadable_changes(self._settings, wanted)
+            if program_config(wanted) != program_config(self._settings):
+                bytecode = await self._compile(program_config(wanted))
+
+                def swap() -> None:
+                    for one in parts.filters:
+                        maps = parts.shared.for_interface(one.interface)
+                        one.swap(bytecode, maps, panic=parts.observer.panic)
+
+                await _on(parts.watch_thread, swap)
+        except XdpctlError as error:
+            parts.observer.failure = (
+                f"reload failed, the former settings are in force: {error.sentence}"
+            )
+            event(_log, "reload-failed", logging.ERROR, error=error.sentence)
+            return
+        parts.observer.failure = ""
+        if changes.need_restart:
+            event(_log, "needs-restart", logging.WARNING, options=", ".join(changes.need_restart))
+        configure(wanted.log_level, wanted.log_format, sys.stderr)
+        self._settings = wanted
+        event(_log, "reloaded", changed=", ".join(changes.applied) or "nothing")
+
+
+async def _on(thread: Executor, function: Callable[[], object]) -> None:
+    await asyncio.get_running_loop().run_in_executor(thread, function)
+
+
+async def _every(seconds: float, what: Callable[[], Coroutine[None, None, None]]) -> NoReturn:
+    """Do something again and again; an error of ours is logged and the next turn tried."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await what()
+        except XdpctlError as error:
+            event(_log, "failed", logging.ERROR, error=error.sentence)
+
+
+async def _cancel(task: asyncio.Task[Bytecode]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, XdpctlError):
+        await task

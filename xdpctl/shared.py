@@ -1,0 +1,156 @@
+"""The maps shared with the DNS server: opened or made, held, watched.
+
+Owns which maps a configuration needs and under which pin names (DNSDIST.md); how a
+pin is opened and verified is kernel/pins.py's. Pins are never removed. One xskmap
+serves one interface: the first interface's is `xskmap`, a further one's
+`xskmap-<interface>`. Everything here blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from xdpctl import abi
+from xdpctl.abi import MapName
+from xdpctl.errors import KernelError, PinError
+from xdpctl.kernel.pins import (
+    PinPolicy,
+    ensure_bpffs,
+    ensure_directory,
+    open_existing,
+    open_or_create,
+    pin_name_for,
+    pinned_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from xdpctl.kernel.bpf import Bpf, Map
+    from xdpctl.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One pin that a configuration needs; `interface` where it is one interface's own."""
+
+    name: str
+    map: MapName
+    entries: int
+    interface: str | None = None
+
+
+def pins_for(settings: Settings) -> tuple[Pin, ...]:
+    """Return the pins that the settings ask for, in the order of DNSDIST.md."""
+    pins = [Pin(name, name, settings.entries_for(name)) for name in abi.RULE_MAPS]
+    if settings.xsk:
+        for number, interface in enumerate(settings.interfaces):
+            name = MapName.XSKMAP.value
+            if number:
+                name = f"{name}-{pin_name_for(interface)}"
+            pins.append(Pin(name, MapName.XSKMAP, settings.number_of_queues, interface))
+        pins += [Pin(name, name, settings.entries_for(name)) for name in abi.DESTINATION_MAPS]
+    return tuple(pins)
+
+
+class SharedMaps:
+    """The shared maps, open. A context manager that closes descriptors and leaves pins.
+
+    Args:
+        bpf: the kernel.
+        settings: which maps, where, whose.
+    """
+
+    def __init__(self, bpf: Bpf, settings: Settings) -> None:
+        self._bpf = bpf
+        self._directory = settings.pin_dir
+        self._pins = pins_for(settings)
+        owner = settings.pin_owner
+        self._policy = PinPolicy(
+            None if owner is None else owner.uid,
+            None if owner is None else owner.gid,
+            settings.pin_mode,
+        )
+        self._resources = contextlib.ExitStack()
+        self._maps: dict[str, Map] = {}
+        self.warnings: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    def inspect(self) -> None:
+        """See that what is pinned already can be used; changes nothing but a missing mount.
+
+        Raises:
+            PinError, KernelError: the first pin that cannot be used.
+        """
+        ensure_bpffs(self._directory)
+        for pin in self._pins:
+            opened = open_existing(self._bpf, self._directory / pin.name, abi.MAPS[pin.map])
+            if opened is not None:
+                opened.close()
+
+    def open(self) -> None:
+        """Open or make every map.
+
+        Raises:
+            PinError, KernelError: as `inspect`, or a map or pin cannot be made.
+        """
+        ensure_directory(self._directory, self._policy)
+        warnings: list[str] = []
+        for pin in self._pins:
+            opened = open_or_create(
+                self._bpf,
+                self._directory,
+                abi.MAPS[pin.map],
+                entries=pin.entries,
+                pin_name=pin.name,
+                policy=self._policy,
+            )
+            self._maps[pin.name] = self._resources.enter_context(opened.map)
+            warnings += opened.warnings
+        self.warnings = tuple(warnings)
+
+    def rule_maps(self) -> dict[MapName, Map]:
+        """Return the five rule maps."""
+        return {name: self._maps[name] for name in abi.RULE_MAPS}
+
+    def destination_maps(self) -> dict[MapName, Map]:
+        """Return the two destination maps; empty without --xsk."""
+        return {name: self._maps[name] for name in abi.DESTINATION_MAPS if name in self._maps}
+
+    def for_interface(self, interface: str) -> Mapping[MapName, Map]:
+        """Return what the program on this interface refers to."""
+        return {
+            pin.map: self._maps[pin.name]
+            for pin in self._pins
+            if pin.interface in (None, interface)
+        }
+
+    def xskmap_pins(self) -> dict[str, str]:
+        """Return the pin name of each interface's xskmap; empty without --xsk."""
+        return {pin.interface: pin.name for pin in self._pins if pin.interface is not None}
+
+    def path(self, name: str) -> Path:
+        """Return where a map is pinned."""
+        return self._directory / name
+
+    def replaced(self) -> Iterator[str]:
+        """Yield a sentence for each pin that is no longer the map that we hold."""
+        for pin in self._pins:
+            path = self._directory / pin.name
+            try:
+                found = pinned_id(self._bpf, path)
+            except (KernelError, PinError) as error:
+                yield error.sentence
+                continue
+            if found is None:
+                yield f"the pin {path} is gone: what is written to a new one does not reach us"
+            elif found != self._maps[pin.name].info.id:
+                yield f"the pin {path} is another map than the one that the filter reads"

@@ -1,0 +1,230 @@
+"""What the maps cannot hold: origin, reason, creation and expiry of our own rules.
+
+Owns one SQLite file. Knows nothing of maps but their names, keys and ids; the
+store (store.py) decides what a note means. A note is written before the map is, so
+that a crash leaves a note without an entry and never an entry without a note.
+
+Every method blocks and may be called from any one thread at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from xdpctl.abi import MapName, RuleAction
+from xdpctl.errors import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE note (
+    map TEXT NOT NULL,
+    key BLOB NOT NULL,
+    action INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    created REAL NOT NULL,
+    expires REAL,
+    hits INTEGER NOT NULL,
+    PRIMARY KEY (map, key)
+) WITHOUT ROWID;
+CREATE INDEX note_expires ON note (expires) WHERE expires IS NOT NULL;
+CREATE INDEX note_origin ON note (origin);
+"""
+
+_COLUMNS = "map, key, action, origin, reason, created, expires, hits"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What we know of one entry that we wrote.
+
+    Attributes:
+        map, key: the entry; `key` as in the map.
+        created: seconds since the epoch.
+        expires: seconds of CLOCK_BOOTTIME in the present boot, or None.
+        hits: the entry's counter when last looked at; a smaller one later means
+            that another wrote the entry anew.
+    """
+
+    map: MapName
+    key: bytes
+    action: RuleAction
+    origin: str
+    reason: str
+    created: float
+    expires: float | None = None
+    hits: int = 0
+
+
+def boot_id() -> str:
+    """Return the kernel's random id of this boot (proc(5))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+class State:
+    """The state file, open. A context manager; `open` makes or opens it."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, warnings: tuple[str, ...]
+    ) -> None:
+        self._connection = connection
+        self.path = path
+        self.warnings = warnings
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the file, making it and its directory (0750) where missing.
+
+        A file that is no sound state file is moved aside to `NAME.corrupt-TIME`
+        and said so in `warnings`; the rules in the maps stay in force.
+
+        Raises:
+            StateError: the directory or file cannot be used.
+        """
+        try:
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"cannot make the directory of --state {path}: {error.strerror};"
+                " choose another --state or run `xdpctl prepare` as root"
+            ) from error
+        try:
+            return cls(_connect(path), path, ())
+        except sqlite3.OperationalError as error:
+            raise StateError(
+                f"cannot open the state file {path}: {error}; choose another --state or run"
+                " `xdpctl prepare` as root"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
+            path.rename(aside)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            warning = (
+                f"the state file {path} is damaged ({error}) and was moved to {aside}: the rules"
+                " in the maps stay in force and are now listed as dnsdist's"
+            )
+            return cls(_connect(path), path, (warning,))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        self._connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what is done inside one transaction: all of it or nothing.
+
+        Raises:
+            StateError: SQLite refused (disk full, file removed …).
+        """
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+        except sqlite3.Error as error:
+            raise StateError(
+                f"cannot write the state file {self.path}: {error}; nothing was changed,"
+                " see that the disk has room and the file is writable"
+            ) from error
+
+    def get_meta(self, name: str) -> str | None:
+        """Return a stored fact about the whole, or None."""
+        row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Store a fact about the whole."""
+        with self.transaction():
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def put(self, notes: Iterable[Note]) -> None:
+        """Write notes, replacing those of the same entries, in one transaction."""
+        with self.transaction():
+            self._connection.executemany(
+                f"INSERT OR REPLACE INTO note ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
+                (
+                    (n.map, n.key, n.action, n.origin, n.reason, n.created, n.expires, n.hits)
+                    for n in notes
+                ),
+            )
+
+    def forget(self, entries: Iterable[tuple[MapName, bytes]]) -> None:
+        """Remove the notes of these entries, in one transaction."""
+        with self.transaction():
+            self._connection.executemany("DELETE FROM note WHERE map = ? AND key = ?", entries)
+
+    def saw_hits(self, seen: Iterable[tuple[int, MapName, bytes]]) -> None:
+        """Keep the counters (hits, map, key) as last looked at."""
+        with self.transaction():
+            self._connection.executemany("UPDATE note SET hits = ? WHERE map = ? AND key = ?", seen)
+
+    def get(self, map_name: MapName, key: bytes) -> Note | None:
+        """Return the note of one entry, or None."""
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM note WHERE map = ? AND key = ?",  # noqa: S608 (a constant)
+            (map_name, key),
+        ).fetchone()
+        return None if row is None else _note(row)
+
+    def notes(self, map_name: MapName) -> dict[bytes, Note]:
+        """Return the notes of one map by key."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM note WHERE map = ?",  # noqa: S608 (a constant)
+            (map_name,),
+        )
+        return {row[1]: _note(row) for row in rows}
+
+    def rebase_expiry(self, seconds: float) -> None:
+        """Move every expiry by `seconds`: the clock of this boot is another one."""
+        with self.transaction():
+            self._connection.execute(
+                "UPDATE note SET expires = expires + ? WHERE expires IS NOT NULL", (seconds,)
+            )
+
+
+def _note(row: tuple[str, bytes, int, str, str, float, float | None, int]) -> Note:
+    name, key, action, origin, reason, created, expires, hits = row
+    return Note(
+        MapName(name), key, RuleAction.from_byte(action), origin, reason, created, expires, hits
+    )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open and check the file; sqlite3.DatabaseError where it is not sound."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    try:
+        path.chmod(0o640)
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA cache_size = -2048")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    elif version != VERSION:
+        raise sqlite3.OperationalError(f"its format is {version}, this program knows {VERSION}")
+    if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        raise sqlite3.DatabaseError("quick_check found damage")
