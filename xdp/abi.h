@@ -132,6 +132,27 @@ struct control {
 	__u32 reserved[15];
 };
 
+/*
+ * Value of the scratch map: per-CPU array of one entry, the program's own. What
+ * is put here and read back is unknown to the verifier, so that all the ways
+ * that lead to one place are one way from there on.
+ */
+struct scratch {
+	union {
+		struct qname_key key;
+		__u64 words[33]; /* the key, to be written eight bytes at a time */
+	};
+	__u32 traits;	      /* enum trait */
+	__u32 rule;	      /* verdict of the rule that was hit, or NO_RULE */
+	__u16 network;	      /* offset of the IP header in the frame, bytes */
+	__u16 transport;      /* offset of the UDP or TCP header */
+	__u16 walk;	      /* offset of the next IPv6 extension header */
+	__u16 answer_length;  /* octets of the DNS answer */
+	__u8 walk_next;	      /* its number */
+	__u8 name_length;     /* octets of the question's name; 0: no whole question */
+	__u8 reserved[230];
+};
+
 #define ABI_SIZE(type, size) \
 	_Static_assert(sizeof(type) == (size), #type " has another size")
 #define ABI_OFFSET(type, field, offset) \
@@ -157,5 +178,7 @@ ABI_SIZE(struct counter, 16);
 ABI_OFFSET(struct counter, bytes, 8);
 ABI_SIZE(struct counters, 2048);
 ABI_SIZE(struct control, 64);
+ABI_SIZE(struct scratch, 512);
+ABI_OFFSET(struct scratch, traits, 264);
 
 #endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The TC=1 answer: the only file that writes into a packet. The query becomes
+ * its own answer, never longer than it was: question kept, a bare OPT where the
+ * query had one right behind the question, everything else cut off.
+ */
+#ifndef XDPCTL_ANSWER_H
+#define XDPCTL_ANSWER_H
+
+#include "checksum.h"
+#include "packet.h"
+
+#define ANSWER_TTL	    64
+#define OPT_FIXED	    11	 /* root, type, class, TTL, length */
+#define OPT_TYPE	    41	 /* RFC 6891 */
+#define OPT_SIZE	    1232 /* UDP payload that fits everywhere unfragmented */
+#define OPT_DO		    0x80 /* first byte of OPT's flags */
+#define ANSWER_LENGTH_MASK  0x1ff /* DNS_HEADER + 255 + 4 + OPT_FIXED fits */
+#define TRAITS_UNANSWERABLE (TRAIT_OPTIONS | TRAIT_EXTENSIONS | TRAIT_FIRST_FRAGMENT)
+
+struct opt_record {
+	__u8 root;
+	__u8 type_be[2];
+	__u8 size_be[2];
+	__u8 extended_rcode;
+	__u8 version;
+	__u8 flags_high;
+	__u8 flags_low;
+	__u8 length_be[2];
+} WIRE;
+
+_Static_assert(sizeof(struct opt_record) == OPT_FIXED, "OPT record");
+
+/* Makes the query's OPT the answer's; gives its length, 0 where there is none. */
+static __always_inline __u64 answer_opt(const struct dns_header *dns, __u8 *behind_question,
+					const __u8 *end)
+{
+	struct opt_record *opt = (struct opt_record *)behind_question;
+
+	if (dns->ancount_be || dns->nscount_be || !dns->arcount_be)
+		return 0;
+	if (behind_question + sizeof(*opt) > end)
+		return 0;
+	if (opt->root || opt->type_be[0] || opt->type_be[1] != OPT_TYPE)
+		return 0;
+	opt->size_be[0] = OPT_SIZE >> 8;
+	opt->size_be[1] = OPT_SIZE & 0xff;
+	opt->extended_rcode = 0;
+	opt->version = 0;
+	opt->flags_high &= OPT_DO;
+	opt->flags_low = 0;
+	opt->length_be[0] = 0;
+	opt->length_be[1] = 0;
+	return sizeof(*opt);
+}
+
+/* Swaps the ends of the Ethernet header. */
+static __always_inline void answer_ethernet(struct ethernet_header *ethernet)
+{
+	__u32 destination = load32(ethernet->destination);
+	__u16 destination_rest = load16(ethernet->destination + 4);
+
+	store32(ethernet->destination, load32(ethernet->source));
+	store16(ethernet->destination + 4, load16(ethernet->source + 4));
+	store32(ethernet->source, destination);
+	store16(ethernet->source + 4, destination_rest);
+}
+
+/* Gives the sum of the pseudo header's addresses, which is the same both ways. */
+static __always_inline __u64 answer_ipv4(struct ipv4_header *ip, __u16 payload)
+{
+	__u32 saddr_be = ip->saddr_be;
+	__u32 daddr_be = ip->daddr_be;
+	__u64 addresses = (__u64)saddr_be + daddr_be;
+	__u16 total_length_be = be16(IPV4_HEADER_MIN + payload);
+
+	ip->checksum = checksum_finish(addresses + load16(ip) + total_length_be + ip->id_be +
+				       ip->fragment_be + be16(ANSWER_TTL << 8 | PROTOCOL_UDP));
+	ip->total_length_be = total_length_be;
+	ip->ttl = ANSWER_TTL;
+	ip->saddr_be = daddr_be;
+	ip->daddr_be = saddr_be;
+	return addresses;
+}
+
+static __always_inline __u64 answer_ipv6(struct ipv6_header *ip, __u16 payload)
+{
+	__u64 saddr_high = load64(ip->saddr_be);
+	__u64 saddr_low = load64(ip->saddr_be + 8);
+	__u64 daddr_high = load64(ip->daddr_be);
+	__u64 daddr_low = load64(ip->daddr_be + 8);
+
+	ip->payload_length_be = be16(payload);
+	ip->hop_limit = ANSWER_TTL;
+	store64(ip->saddr_be, daddr_high);
+	store64(ip->saddr_be + 8, daddr_low);
+	store64(ip->daddr_be, saddr_high);
+	store64(ip->daddr_be + 8, saddr_low);
+	return sum64(saddr_high) + sum64(saddr_low) + sum64(daddr_high) + sum64(daddr_low);
+}
+
+/* Gives the sum of the DNS header as it now is. */
+static __always_inline __u64 answer_dns(struct dns_header *dns, bool has_opt)
+{
+	__u8 high = dns->flags_high;
+	__u8 low = dns->flags_low & DNS_CD;
+
+	if (high & DNS_RD)
+		low |= DNS_RA;
+	high = (high & (DNS_OPCODE | DNS_RD)) | DNS_QR | DNS_TC;
+	dns->flags_high = high;
+	dns->flags_low = low;
+	dns->ancount_be = 0;
+	dns->nscount_be = 0;
+	dns->arcount_be = has_opt ? be16(1) : 0;
+	return (__u64)dns->id_be + be16(high << 8 | low) + dns->qdcount_be + dns->arcount_be;
+}
+
+/* Trims the frame and turns every header round; false: it stays what it was. */
+static __always_inline bool answer_frame(struct xdp_md *ctx, struct scratch *scratch)
+{
+	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
+	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
+	__u64 length = scratch_get(scratch, answer_length) & ANSWER_LENGTH_MASK;
+	__u64 name_length = scratch_get(scratch, name_length);
+	__u64 traits = scratch_get(scratch, traits);
+	__u16 payload = UDP_HEADER + length;
+	__u8 *start = frame_start(ctx);
+	__u8 *end = frame_end(ctx);
+	struct udp_header *udp;
+	struct dns_header *dns;
+	__u64 addresses;
+	__u64 sum;
+	__u16 source_be;
+	__u16 checksum;
+
+	if (trim_frame(ctx, (int)(transport + payload) - (int)(end - start)))
+		return false;
+	start = frame_start(ctx);
+	end = frame_end(ctx);
+	if (start + sizeof(struct ethernet_header) > end)
+		return false;
+	answer_ethernet((struct ethernet_header *)start);
+	if (traits & TRAIT_IPV6) {
+		struct ipv6_header *ip = (struct ipv6_header *)(start + network);
+
+		if ((__u8 *)(ip + 1) > end)
+			return false;
+		addresses = answer_ipv6(ip, payload);
+	} else {
+		struct ipv4_header *ip = (struct ipv4_header *)(start + network);
+
+		if ((__u8 *)(ip + 1) > end)
+			return false;
+		addresses = answer_ipv4(ip, payload);
+	}
+	opaque(transport);
+	udp = (struct udp_header *)(start + transport);
+	dns = (struct dns_header *)(udp + 1);
+	if ((__u8 *)(dns + 1) > end)
+		return false;
+	source_be = udp->source_be;
+	sum = addresses + be16(PROTOCOL_UDP) + be16(payload);
+	sum += source_be + udp->destination_be + be16(payload);
+	sum += answer_dns(dns, length > DNS_HEADER + name_length + DNS_QUESTION_REST);
+	sum += checksum_dns_body((__u8 *)dns, end, length - DNS_HEADER);
+	checksum = checksum_finish(sum);
+	udp->source_be = udp->destination_be;
+	udp->destination_be = source_be;
+	udp->length_be = be16(payload);
+	udp->checksum = checksum ? checksum : 0xffff;
+	return true;
+}
+
+/*
+ * Answers the query of which `scratch` tells; false: it cannot be answered (the
+ * caller drops the packet, which may have been changed by then).
+ *
+ * The caller has seen QR = 0 and OPCODE = 0.
+ */
+static __always_inline bool answer(struct xdp_md *ctx, struct scratch *scratch)
+{
+	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
+	__u64 question = scratch_get(scratch, name_length);
+	__u8 *start = frame_start(ctx);
+	__u8 *end = frame_end(ctx);
+	struct dns_header *dns;
+
+	if (scratch_get(scratch, traits) & TRAITS_UNANSWERABLE || !question)
+		return false;
+	question += DNS_QUESTION_REST;
+	dns = (struct dns_header *)(start + transport + UDP_HEADER);
+	if ((__u8 *)(dns + 1) > end)
+		return false;
+	if (start[0] & 1 || dns->qdcount_be != be16(1))
+		return false;
+	scratch_put(scratch, answer_length,
+		    DNS_HEADER + question + answer_opt(dns, (__u8 *)(dns + 1) + question, end));
+	return answer_frame(ctx, scratch);
+}
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Sums of the Internet checksum (RFC 1071): ones' complement, so in any byte
+ * order, as long as it is always the same; here, as the bytes lie in memory.
+ */
+#ifndef XDPCTL_CHECKSUM_H
+#define XDPCTL_CHECKSUM_H
+
+#include "dns.h"
+
+/* Eight bytes as two addends, so that no carry is lost: good for 2^31 words. */
+static __always_inline __u64 sum64(__u64 word)
+{
+	return (word & 0xffffffff) + (word >> 32);
+}
+
+/* The checksum of what was summed up. */
+static __always_inline __u16 checksum_finish(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/*
+ * Sums the message behind its header: question and OPT. Like the name it is read
+ * in words, of which the last ends with the last octet.
+ *
+ * Args: dns, end: the message and the frame's end; length: octets behind the
+ * header, 5..270.
+ */
+static __always_inline __u64 checksum_dns_body(const __u8 *dns, const __u8 *end, __u64 length)
+{
+	const __u8 *body = dns + DNS_HEADER;
+	const __u8 *last = dns + DNS_HEADER - sizeof(__u64) + length;
+	__u64 whole = (length - 1) >> 3;
+	__u64 sum;
+
+	if (last + sizeof(__u64) > end)
+		return 0;
+	sum = sum64(last_bytes(load64(last), length - 8 * whole));
+	for (__u64 i = 0; i < 34; i++) {
+		const __u8 *from;
+
+		if (i >= whole)
+			break;
+		opaque(i);
+		from = body + 8 * i;
+		if (from + sizeof(__u64) > end)
+			break;
+		sum += sum64(load64(from));
+	}
+	return sum;
+}
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The seam: everything that is not plain C over bytes, once for the kernel and
+ * once for the host (tests/engines/host.c), so that all else compiles for both.
+ */
+#ifndef XDPCTL_PLATFORM_H
+#define XDPCTL_PLATFORM_H
+
+#include "abi.h"
+
+#ifdef XDPCTL_HOST
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define __always_inline inline __attribute__((always_inline))
+
+/* The wire knows no alignment. */
+#define WIRE __attribute__((packed, may_alias))
+
+enum xdp_action {
+	XDP_ABORTED = 0,
+	XDP_DROP = 1,
+	XDP_PASS = 2,
+	XDP_TX = 3,
+	XDP_REDIRECT = 4,
+};
+
+struct xdp_md {
+	__u8 *data;
+	__u8 *data_end;
+	__u32 rx_queue_index;
+};
+
+void *map_lookup(enum map_ref map, const void *key);
+void *map_value(enum map_ref map);
+int redirect_to_queue(struct xdp_md *ctx);
+int trim_frame(struct xdp_md *ctx, int delta);
+
+static __always_inline __u8 *frame_start(const struct xdp_md *ctx)
+{
+	return ctx->data;
+}
+
+static __always_inline __u8 *frame_end(const struct xdp_md *ctx)
+{
+	return ctx->data_end;
+}
+
+#else
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+#ifndef NULL
+#define NULL ((void *)0)
+#endif
+
+/* Structs over the wire are naturally aligned in themselves; loads may not be. */
+#define WIRE __attribute__((may_alias))
+
+/* Helpers by their number in enum bpf_func_id. */
+static void *(*const helper_map_lookup_elem)(const void *map, const void *key) = (void *)1;
+static long (*const helper_redirect_map)(const void *map, __u64 key, __u64 flags) = (void *)51;
+static long (*const helper_xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
+
+/* A map's entry, or NULL. `map` must be a constant: the loader puts the descriptor in. */
+static __always_inline void *map_lookup(enum map_ref map, const void *key)
+{
+	return helper_map_lookup_elem((const void *)bpf_pseudo_fd(1, map), key);
+}
+
+/* The address of the one value of an array map. */
+static __always_inline void *map_value(enum map_ref map)
+{
+	return (void *)bpf_pseudo_fd(2, map);
+}
+
+/* XDP_REDIRECT to the socket of the queue that the frame came in on, else XDP_PASS. */
+static __always_inline int redirect_to_queue(struct xdp_md *ctx)
+{
+	return helper_redirect_map((const void *)bpf_pseudo_fd(1, MAP_XSKMAP), ctx->rx_queue_index,
+				   XDP_PASS);
+}
+
+/* Moves the frame's end by `delta` bytes, which is not positive; 0 where that went well. */
+static __always_inline int trim_frame(struct xdp_md *ctx, int delta)
+{
+	return helper_xdp_adjust_tail(ctx, delta);
+}
+
+static __always_inline __u8 *frame_start(const struct xdp_md *ctx)
+{
+	return (__u8 *)(long)ctx->data;
+}
+
+static __always_inline __u8 *frame_end(const struct xdp_md *ctx)
+{
+	return (__u8 *)(long)ctx->data_end;
+}
+
+#endif
+
+struct unaligned64 {
+	__u64 value;
+} WIRE;
+
+struct unaligned32 {
+	__u32 value;
+} WIRE;
+
+struct unaligned16 {
+	__u16 value;
+} WIRE;
+
+static __always_inline __u64 load64(const void *from)
+{
+	return ((const struct unaligned64 *)from)->value;
+}
+
+static __always_inline __u32 load32(const void *from)
+{
+	return ((const struct unaligned32 *)from)->value;
+}
+
+static __always_inline __u16 load16(const void *from)
+{
+	return ((const struct unaligned16 *)from)->value;
+}
+
+static __always_inline void store64(void *to, __u64 value)
+{
+	((struct unaligned64 *)to)->value = value;
+}
+
+static __always_inline void store32(void *to, __u32 value)
+{
+	((struct unaligned32 *)to)->value = value;
+}
+
+static __always_inline void store16(void *to, __u16 value)
+{
+	((struct unaligned16 *)to)->value = value;
+}
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define be16(x) ((__u16)__builtin_bswap16(x))
+#define be32(x) ((__u32)__builtin_bswap32(x))
+#define be64(x) ((__u64)__builtin_bswap64(x))
+#else
+#define be16(x) ((__u16)(x))
+#define be32(x) ((__u32)(x))
+#define be64(x) ((__u64)(x))
+#endif
+
+/*
+ * The compiler forgets what it knew of x: it neither folds x into another
+ * address behind a bounds check nor turns a loop over it into pointer steps,
+ * either of which the verifier would refuse.
+ */
+#define opaque(x) asm volatile("" : "+r"(x))
+
+/* Through the scratch map, so that the verifier forgets what it knew. */
+#define scratch_put(scratch, field, value) \
+	(*(volatile __typeof__((scratch)->field) *)&(scratch)->field = (value))
+#define scratch_get(scratch, field) (*(volatile __typeof__((scratch)->field) *)&(scratch)->field)
+
+static __always_inline struct scratch *scratch_of_cpu(void)
+{
+	__u32 zero = 0;
+
+	return map_lookup(MAP_SCRATCH, &zero);
+}
+
+#endif

@@ -1,0 +1,136 @@
+"""The process that compiles and ends: `python -m xdpctl.kernel.bcc_process`.
+
+The only importer of bcc, which costs a hundred megabytes and is therefore never
+in the service. Reads one JSON object from standard input, gives up every
+privilege, writes the bytecode to standard output. Where that fails the last
+line of standard error is one sentence, what stands before it the compiler's
+diagnostics, and the exit status 1. Started by compiler.py, which says what the
+object holds and where the C files are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from xdpctl.errors import CompilerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+PACKAGE = "python3-bpfcc"
+"""Debian's package of BCC for Python."""
+
+NOBODY = 65534
+LIFETIME = 120
+"""Seconds after which the process ends by itself, should nobody wait for it any more."""
+
+_CAPABILITY_VERSION_3 = 0x20080522
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to compile.
+
+    Attributes:
+        text: the main file, configuration included.
+        function: the name of the program in it.
+        directory: where the other C files are, and shim/ in it.
+    """
+
+    text: str
+    function: str
+    directory: str
+
+
+class _Module(Protocol):
+    """As much of `bcc.BPF` as is used."""
+
+    def dump_func(self, func_name: bytes) -> bytes: ...
+
+
+class _Bcc(Protocol):
+    """As much of the module `bcc` as is used."""
+
+    BPF: Callable[..., _Module]
+
+
+def import_bcc() -> _Bcc:
+    """Return BCC; CompilerError names the package where it is absent or another `bcc`."""
+    advice = (
+        f"install Debian's package {PACKAGE}; a virtual environment sees it when made with"
+        " --system-site-packages"
+    )
+    try:
+        import bcc  # noqa: PLC0415 - must fail here, in words, and not at import of this module
+    except (ImportError, OSError, SyntaxError) as error:
+        raise CompilerError(f"cannot compile the filter: no BCC ({error}); {advice}") from error
+    if not hasattr(bcc, "BPF"):
+        raise CompilerError(
+            f"cannot compile the filter: the bcc in {_place(bcc)} is another package, not the"
+            f" BPF compiler; uninstall it and {advice}"
+        )
+    found: _Bcc = bcc
+    return found
+
+
+def _place(module: ModuleType) -> str:
+    return getattr(module, "__file__", None) or str(next(iter(module.__path__), "sys.path"))
+
+
+def drop_privileges() -> None:
+    """Become nobody where that is allowed, and give up every capability in any case."""
+    if os.geteuid() == 0:
+        with suppress(PermissionError):
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    if libc.capset(header, nothing):
+        number = ctypes.get_errno()
+        raise CompilerError(f"cannot give up privileges to compile: {os.strerror(number)}")
+
+
+def compile_request(bcc: _Bcc, request: Request) -> bytes:
+    """Return the bytecode of `request.function`, map numbers where descriptors belong."""
+    os.environ["BCC_KERNEL_SOURCE"] = f"{request.directory}/shim"
+    flags = [f"-I{request.directory}", "-Werror", "-Wno-unused-function"]
+    try:
+        module = bcc.BPF(text=request.text.encode(), cflags=flags)
+        return module.dump_func(request.function.encode())
+    except Exception as error:  # BCC raises nothing more exact
+        raise CompilerError(
+            f"cannot compile the filter: {error}; run with --log-level debug to see what the"
+            " compiler says"
+        ) from error
+
+
+def main() -> int:
+    """Compile what standard input asks for; return the exit status."""
+    signal.alarm(LIFETIME)
+    output = os.dup(1)
+    os.dup2(2, 1)  # whatever BCC prints is not bytecode
+    try:
+        request = Request(**json.load(sys.stdin))
+        bcc = import_bcc()
+        drop_privileges()
+        bytecode = compile_request(bcc, request)
+    except CompilerError as error:
+        print(error.sentence, file=sys.stderr)  # noqa: T201 - the protocol
+        return error.exit_status
+    with os.fdopen(output, "wb") as stream:
+        stream.write(bytecode)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
