@@ -1,0 +1,38 @@
+"""What every test may ask for, and how Hypothesis runs here.
+
+`make test` runs the profile "default", `make fuzz` sets FUZZ_FRAMES for more examples.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.lab import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+settings.register_profile(
+    "default",
+    deadline=None,  # the machine is shared, and no test is about time
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("default")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail, not skip, what needs root when we are not: a skipped test proves nothing."""
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.fail("needs root: run `make test` as root, or `make test-unit`", pytrace=False)
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A network in a box, gone after the test."""
+    with Lab() as lab:
+        yield lab
