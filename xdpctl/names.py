@@ -32,6 +32,10 @@ _TEXT_MAX = 1100
 """No name is longer as text: 250 octets, each as \\DDD, and the dots between labels."""
 
 _LABEL = re.compile(r"(?:[^.\\]|\\(?:[0-9]{3}|[^0-9]))*")
+_ESCAPE = re.compile(r"\\(?:[0-9]{3}|[^0-9])")
+_PUNCTUATION = re.compile("[\"'(),;]")
+"""What a list or a quoted word has around its names, and master files keep for themselves."""
+
 _PLAIN_OCTETS = re.compile(rb"[a-z0-9_*-]+")
 _NUMERIC_TYPE = re.compile(r"(?:TYPE)?0*([0-9]{1,5})", re.IGNORECASE)
 _BLANKS_AND_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
@@ -91,6 +95,12 @@ class Name:
                     " inside a name write such an octet as backslash and three digits",
                     text=text,
                 )
+        if found := _PUNCTUATION.search(_ESCAPE.sub("", text)):
+            raise TargetError(
+                f"cannot read {shown(text)} as a name: if {found.group()} really is part of it,"
+                f" write \\{ord(found.group()):03d}",
+                text=text,
+            )
         ascii_text = text if text.isascii() else _to_a_labels(text)
         if ascii_text in {"@", "@."}:  # dnspython reads it as the zone's own name
             ascii_text = "\\@"

@@ -61,6 +61,7 @@ DNSDIST_ORIGIN = "dnsdist"
 """Origin of every entry of the shared maps that was not written by us."""
 
 _ORIGIN = re.compile(r"cli|api|dnsdist|(?:file|list):.{1,200}")
+_NEEDS_QUOTES = re.compile(r'[\s"]')
 _REASON_MAX = 200
 _DURATION = re.compile(
     r"(?=[0-9])(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?"
@@ -230,7 +231,9 @@ def format_rule_line(rule: Rule) -> str:
         parts.append(f"for={format_duration(rule.expires_in)}")
     if rule.reason:
         parts.append(f"reason={_quoted(rule.reason)}")
-    parts.append(f"origin={_quoted(rule.origin) if ' ' in rule.origin else rule.origin}")
+    parts.append(
+        f"origin={_quoted(rule.origin) if _NEEDS_QUOTES.search(rule.origin) else rule.origin}"
+    )
     return " ".join(parts)
 
 

@@ -190,21 +190,28 @@ def keys_of(target: Target, any_qtype: AnyQtype) -> tuple[bytes, ...]:
             return (abi.encode_addr_v6(target),)
         case IPv4Network() | IPv6Network():
             return (abi.encode_cidr(target),)
-        case Question(name, None):
-            return tuple(abi.encode_qname(name.wire, qtype) for qtype in any_qtype.wildcards)
-        case Question(name, qtype) if qtype is not None:
-            if qtype in any_qtype.wildcards:
-                raise TargetError(
-                    f"cannot write a rule for type {qtype_text(qtype)} of {name.to_text()}: with"
-                    f" --any-qtype {any_qtype} an entry of type {qtype} blocks every type; leave"
-                    " the type out if that is meant"
-                    + (", or use --any-qtype 65535" if qtype == LEGACY_WILDCARD_QTYPE else ""),
-                    text=qtype_text(qtype),
-                    field="qtype",
-                )
-            return (abi.encode_qname(name.wire, qtype),)
+        case Question():
+            return tuple(
+                abi.encode_qname(target.name.wire, qtype) for qtype in _types_of(target, any_qtype)
+            )
         case _:
-            raise TypeError(f"no target: {target!r}")
+            assert_never(target)
+
+
+def _types_of(question: Question, any_qtype: AnyQtype) -> tuple[int, ...]:
+    if question.qtype is None:
+        return any_qtype.wildcards
+    if question.qtype not in any_qtype.wildcards:
+        return (question.qtype,)
+    text = qtype_text(question.qtype)
+    helps = ", or use --any-qtype 65535" if question.qtype == LEGACY_WILDCARD_QTYPE else ""
+    raise TargetError(
+        f"cannot write a rule for type {text} of {question.name.to_text()}: with --any-qtype"
+        f" {any_qtype} an entry of type {question.qtype} blocks every type; leave the type out if"
+        f" that is meant{helps}",
+        text=text,
+        field="qtype",
+    )
 
 
 def target_of(map_name: MapName, key: bytes, any_qtype: AnyQtype) -> Target:

@@ -37,7 +37,7 @@ class ArgumentParser(argparse.ArgumentParser):
         source = "command line"
         _, colon, rest = message.partition("unrecognized arguments: ")
         if colon:
-            word = rest.split()[0].partition("=")[0]
+            word = next(iter(rest.split()), rest).partition("=")[0]
             raise SettingsError(
                 f"cannot use {shown(word)} on the {source}:"
                 f" {unknown(word, self._option_string_actions, 'verb or option')}",
