@@ -6,7 +6,7 @@ snapshot task (service.py) makes a new one every second, on a worker thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ class Snapshot:
     panic: bool = False
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    map_errors: Mapping[tuple[MapName, str], int] = {}
+    map_errors: Mapping[tuple[MapName, str], int] = field(default_factory=dict)
     destinations: tuple[tuple[IPv4Address | IPv6Address, int], ...] = ()
     destinations_lost: int = 0
-    expired: Mapping[MapName, int] = {}
-    xskmaps: Mapping[str, str] = {}
+    expired: Mapping[MapName, int] = field(default_factory=dict)
+    xskmaps: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
