@@ -1,0 +1,480 @@
+"""PACKETS.md in Python: slow, plain, in the order of its rows.
+
+Owns the verdict of every frame as an independent reading of that page; imports
+nothing of xdpctl/ but the numbers of reasons, actions and modes, and no builder.
+The table holds it to what is written down, the fuzzers hold the C side to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from tests.packets.case import Result, Rule, Scene, Verdict
+from xdpctl.abi import PacketAction, Reason, RuleAction
+from xdpctl.kernel.compiler import XskFamilies
+from xdpctl.rules import AnyQtype
+
+VLAN_TYPES = (b"\x81\x00", b"\x88\xa8")
+MOST_TAGS = 2
+IPV4, IPV6 = b"\x08\x00", b"\x86\xdd"
+TCP, UDP = 6, 17
+FRAGMENT, AH = 44, 51
+EXTENSIONS = (0, 43, FRAGMENT, AH, 60)
+MOST_EXTENSIONS = 6
+DNS_HEADER = 12
+XSK_MOST = 1792
+OPT_FIXED = 11
+ANSWER_OPT_SIZE = 1232
+ANSWER_TTL = 64
+RX_QUEUE = 0
+
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A UDP or TCP packet, or the first fragment of one, with its ports.
+
+    Attributes:
+        ip_at, upper_at: offsets of the IP and of the UDP or TCP header.
+        first_fragment: offset 0 and more to come. `fragment_header`: any IPv6 one.
+        plain_ip: neither IP options nor extension headers.
+        ip_length: of the whole IP packet, as its header says.
+    """
+
+    frame: bytes
+    ip_at: int
+    upper_at: int
+    protocol: int
+    source: Address
+    destination: Address
+    first_fragment: bool
+    plain_ip: bool
+    ip_length: int
+
+    @property
+    def tagged(self) -> bool:
+        return self.ip_at > 14
+
+    @property
+    def sport(self) -> int:
+        return number(self.frame, self.upper_at)
+
+    @property
+    def dport(self) -> int:
+        return number(self.frame, self.upper_at + 2)
+
+    @property
+    def udp_length(self) -> int:
+        return number(self.frame, self.upper_at + 4)
+
+    @property
+    def dns(self) -> bytes:
+        """Everything behind the UDP header: the packet's end is the frame's."""
+        return self.frame[self.upper_at + 8 :]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A whole first question; `end` is its offset in the message."""
+
+    folded_name: bytes
+    qtype: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """A filtered packet.
+
+    Attributes:
+        registered: its destination is an AF_XDP one.
+        plain_dns: UDP to a `--port` or an AF_XDP destination.
+    """
+
+    scene: Scene
+    packet: Packet
+    registered: bool
+    plain_dns: bool
+
+
+class Oracle:
+    """The engine."""
+
+    name = "oracle"
+
+    def takes(self, frame: bytes) -> bool:
+        del frame
+        return True
+
+    def judge(self, scene: Scene, frame: bytes) -> Result:
+        return judge(scene, frame)
+
+
+def number(data: bytes, at: int, size: int = 2) -> int:
+    """Return an integer in network order."""
+    return int.from_bytes(data[at : at + size], "big")
+
+
+def judge(scene: Scene, frame: bytes) -> Result:
+    """Return what PACKETS.md says becomes of the frame."""
+    if scene.panic:
+        return Result(Verdict.PASS, Reason.PANIC, PacketAction.PASS)
+    packet = way_in(frame)
+    if isinstance(packet, Result):
+        return packet
+    filtered = filtered_as(scene, packet)
+    if filtered is None:
+        return other()
+    if filtered.plain_dns and len(packet.dns) < DNS_HEADER:
+        return drop(Reason.MALFORMED)
+    hit = address_rule(scene, packet.source)
+    if hit is not None:
+        return obey(filtered, address_reason(scene.rules[hit]), hit)
+    return without_address_rule(filtered)
+
+
+def without_address_rule(filtered: Filtered) -> Result:
+    """Return what becomes of a packet from an address that no rule knows."""
+    packet, config = filtered.packet, filtered.scene.config
+    if not filtered.plain_dns:
+        return no_hit(filtered)
+    question = first_question(packet.dns)
+    if question is None:
+        hides_its_name = packet.first_fragment and not is_response(packet.dns)
+        if hides_its_name and packet.dport in config.ports:
+            return drop(Reason.FRAGMENT)
+        return no_hit(filtered)
+    if is_query(packet.dns) and number(packet.dns, 4) >= 1:
+        hit = name_rule(filtered.scene, question)
+        if hit is not None:
+            return obey(filtered, Reason.QNAME, hit)
+    return no_hit(filtered)
+
+
+# The way in
+
+
+def other() -> Result:
+    return Result(Verdict.PASS, Reason.OTHER, PacketAction.PASS)
+
+
+def later_fragment() -> Result:
+    return Result(Verdict.PASS, Reason.FRAGMENT, PacketAction.PASS)
+
+
+def drop(reason: Reason, hit: int | None = None) -> Result:
+    return Result(Verdict.DROP, reason, PacketAction.DROP, None, hit)
+
+
+def way_in(frame: bytes) -> Packet | Result:
+    """Return the packet with its ports, or what becomes of what has none."""
+    at = 12
+    tags = 0
+    while frame[at : at + 2] in VLAN_TYPES:
+        tags += 1
+        if tags > MOST_TAGS:
+            return other()
+        at += 4
+    ethertype = frame[at : at + 2]
+    at += 2
+    if ethertype == IPV4 and len(frame) >= at + 20 and frame[at] >> 4 == 4:
+        return way_in_ipv4(frame, at)
+    if ethertype == IPV6 and len(frame) >= at + 40 and frame[at] >> 4 == 6:
+        return way_in_ipv6(frame, at)
+    return other()
+
+
+def way_in_ipv4(frame: bytes, at: int) -> Packet | Result:
+    size = (frame[at] & 0x0F) * 4
+    if size < 20 or len(frame) < at + size:
+        return other()
+    fragment_word = number(frame, at + 6)
+    if fragment_word & 0x1FFF:
+        return later_fragment()
+    return ports(
+        Packet(
+            frame=frame,
+            ip_at=at,
+            upper_at=at + size,
+            protocol=frame[at + 9],
+            source=IPv4Address(frame[at + 12 : at + 16]),
+            destination=IPv4Address(frame[at + 16 : at + 20]),
+            first_fragment=bool(fragment_word & 0x2000),
+            plain_ip=size == 20,
+            ip_length=number(frame, at + 2),
+        )
+    )
+
+
+def way_in_ipv6(frame: bytes, at: int) -> Packet | Result:
+    upper_at = at + 40
+    following = frame[at + 6]
+    walked = 0
+    first_fragment = False
+    while following in EXTENSIONS:
+        if walked == MOST_EXTENSIONS:
+            return drop(Reason.MALFORMED)
+        if len(frame) < upper_at + 8:  # none of them is shorter
+            return other()
+        if following == FRAGMENT:
+            size = 8
+        elif following == AH:
+            size = (frame[upper_at + 1] + 2) * 4
+        else:
+            size = (frame[upper_at + 1] + 1) * 8
+        if len(frame) < upper_at + size:
+            return other()
+        if following == FRAGMENT:
+            fragment_word = number(frame, upper_at + 2)
+            if fragment_word >> 3:
+                return later_fragment()
+            first_fragment = first_fragment or bool(fragment_word & 1)
+        following = frame[upper_at]
+        upper_at += size
+        walked += 1
+    return ports(
+        Packet(
+            frame=frame,
+            ip_at=at,
+            upper_at=upper_at,
+            protocol=following,
+            source=IPv6Address(frame[at + 8 : at + 24]),
+            destination=IPv6Address(frame[at + 24 : at + 40]),
+            first_fragment=first_fragment,
+            plain_ip=walked == 0,
+            ip_length=40 + number(frame, at + 4),
+        )
+    )
+
+
+def ports(packet: Packet) -> Packet | Result:
+    least = {UDP: 8, TCP: 4}.get(packet.protocol)
+    if least is None or len(packet.frame) < packet.upper_at + least:
+        return other()
+    return packet
+
+
+def filtered_as(scene: Scene, packet: Packet) -> Filtered | None:
+    """Return what it is filtered as, None where it is not filtered."""
+    config = scene.config
+    registered = is_registered(scene, packet)
+    at_port = packet.dport in config.ports + config.address_ports
+    here = not config.addresses or any(packet.destination in net for net in config.addresses)
+    looked_at = config.tcp or packet.protocol == UDP
+    if not registered and not (at_port and here and looked_at):
+        return None
+    plain_dns = packet.protocol == UDP and (registered or packet.dport in config.ports)
+    return Filtered(scene, packet, registered, plain_dns)
+
+
+def is_registered(scene: Scene, packet: Packet) -> bool:
+    """Whether it goes to an AF_XDP destination that this configuration knows."""
+    families = scene.config.xsk
+    if packet.protocol != UDP or families is XskFamilies.NONE:
+        return False
+    if packet.destination.version == 6 and families is XskFamilies.V4:
+        return False
+    return (str(packet.destination), packet.dport) in scene.destinations
+
+
+# Rules
+
+
+def address_rule(scene: Scene, source: Address) -> int | None:
+    """Return the index of the exact address's rule, else of the longest prefix's."""
+    best: tuple[int, int] | None = None
+    for index, rule in enumerate(scene.rules):
+        match rule.subject:
+            case IPv4Address() | IPv6Address() as address if address == source:
+                return index
+            case IPv4Network() | IPv6Network() as network if (
+                network.version == source.version and source in network
+            ):
+                if best is None or network.prefixlen > best[0]:
+                    best = network.prefixlen, index
+    return None if best is None else best[1]
+
+
+def address_reason(rule: Rule) -> Reason:
+    match rule.subject:
+        case IPv4Address():
+            return Reason.ADDR_V4
+        case IPv6Address():
+            return Reason.ADDR_V6
+        case IPv4Network():
+            return Reason.CIDR4
+        case _:
+            return Reason.CIDR6
+
+
+def name_rule(scene: Scene, question: Question) -> int | None:
+    """Return the index of the rule for the own type, else for a wildcard type."""
+    wildcards = {
+        AnyQtype.BOTH: (65535, 255),
+        AnyQtype.NEW: (65535,),
+        AnyQtype.LEGACY: (255,),
+    }[scene.config.any_qtype]
+    for qtype in (question.qtype, *wildcards):
+        for index, rule in enumerate(scene.rules):
+            if rule.subject == question.folded_name and rule.qtype == qtype:
+                return index
+    return None
+
+
+def obey(filtered: Filtered, reason: Reason, hit: int) -> Result:
+    """Return what the rule that was hit does to the packet."""
+    action = filtered.scene.rules[hit].action
+    if action == RuleAction.DROP:
+        return drop(reason, hit)
+    if action == RuleAction.TRUNCATE and filtered.plain_dns:
+        return truncate(filtered, reason, hit)
+    return go_on(filtered, reason, hit)
+
+
+# DNS
+
+
+def is_response(dns: bytes) -> bool:
+    return bool(dns[2] & 0x80)
+
+
+def opcode(dns: bytes) -> int:
+    return dns[2] >> 3 & 0x0F
+
+
+def is_query(dns: bytes) -> bool:
+    return not is_response(dns) and opcode(dns) == 0
+
+
+def fold(label: bytes) -> bytes:
+    """Return it with ASCII A-Z as a-z, every other octet as it is."""
+    return bytes(octet + 32 if 65 <= octet <= 90 else octet for octet in label)
+
+
+def first_question(dns: bytes) -> Question | None:
+    """Return the question behind the header, None where it is not whole or no name."""
+    wire = b""
+    at = DNS_HEADER
+    while True:
+        if at >= len(dns):
+            return None
+        size = dns[at]
+        if size > 63:
+            return None
+        label = dns[at + 1 : at + 1 + size]
+        if len(label) < size:
+            return None
+        wire += dns[at : at + 1] + fold(label)
+        if len(wire) > 255:
+            return None
+        at += 1 + size
+        if size == 0:
+            break
+    if len(dns) < at + 4:
+        return None
+    return Question(wire, number(dns, at), at + 4)
+
+
+# Truncate
+
+
+def truncate(filtered: Filtered, reason: Reason, hit: int) -> Result:
+    packet = filtered.packet
+    dns = packet.dns
+    if is_response(dns):
+        return go_on(filtered, Reason.RESPONSE, hit)
+    if opcode(dns) != 0:
+        return go_on(filtered, Reason.OPCODE, hit)
+    question = first_question(dns)
+    group_mac = packet.frame[0] & 1
+    if (
+        not packet.plain_ip
+        or packet.first_fragment
+        or group_mac
+        or number(dns, 4) != 1
+        or question is None
+    ):
+        return drop(Reason.UNANSWERABLE, hit)
+    answer = answer_frame(packet, dns[DNS_HEADER : question.end], answer_opt(dns, question.end))
+    return Result(Verdict.TX, reason, PacketAction.TRUNCATE, answer, hit)
+
+
+def answer_opt(dns: bytes, end: int) -> bytes:
+    """Return the bare OPT of the answer, nothing where the query had no EDNS."""
+    answers, authorities, additional = number(dns, 6), number(dns, 8), number(dns, 10)
+    opt = dns[end : end + OPT_FIXED]
+    if answers or authorities or not additional or len(opt) < OPT_FIXED:
+        return b""
+    if opt[0] != 0 or number(opt, 1) != 41:
+        return b""
+    dnssec_ok = opt[7] & 0x80
+    return b"\0\0\x29" + ANSWER_OPT_SIZE.to_bytes(2, "big") + bytes([0, 0, dnssec_ok, 0, 0, 0])
+
+
+def answer_frame(packet: Packet, asked: bytes, opt: bytes) -> bytes:
+    frame, dns = packet.frame, packet.dns
+    recursion_desired = dns[2] & 0x01
+    checking_disabled = dns[3] & 0x10
+    flags = bytes([0x80 | 0x02 | recursion_desired, recursion_desired << 7 | checking_disabled])
+    counts = bytes([0, 1, 0, 0, 0, 0, 0, 1 if opt else 0])
+    message = dns[:2] + flags + counts + asked + opt
+
+    udp_length = 8 + len(message)
+    udp = frame[packet.upper_at + 2 : packet.upper_at + 4]
+    udp += frame[packet.upper_at : packet.upper_at + 2] + udp_length.to_bytes(2, "big")
+    ends = packet.destination.packed + packet.source.packed
+    pseudo = ends + bytes([0, UDP]) + udp_length.to_bytes(2, "big")
+    udp += (checksum(pseudo + udp + message) or 0xFFFF).to_bytes(2, "big")
+
+    ip = bytearray(frame[packet.ip_at : packet.upper_at])
+    if packet.source.version == 4:
+        ip[2:4] = (20 + udp_length).to_bytes(2, "big")
+        ip[8] = ANSWER_TTL
+        ip[10:12] = bytes(2)
+        ip[12:20] = ends
+        ip[10:12] = checksum(bytes(ip)).to_bytes(2, "big")
+    else:
+        ip[4:6] = udp_length.to_bytes(2, "big")
+        ip[7] = ANSWER_TTL
+        ip[8:40] = ends
+    link = frame[6:12] + frame[:6] + frame[12 : packet.ip_at]
+    return link + bytes(ip) + udp + message
+
+
+def checksum(data: bytes) -> int:
+    """Return the ones' complement of the ones' complement sum: arithmetic modulo 65535."""
+    total = int.from_bytes(data + bytes(len(data) % 2), "big")
+    return 0xFFFF - (total % 0xFFFF or 0xFFFF)  # a sum of nothing but zeros is no packet's
+
+
+# No hit
+
+
+def no_hit(filtered: Filtered) -> Result:
+    if not filtered.registered:
+        return Result(Verdict.PASS, Reason.NO_MATCH, PacketAction.PASS)
+    eligible = is_eligible(filtered.packet)
+    return go_on(filtered, Reason.REDIRECT if eligible else Reason.XSK_INELIGIBLE, None)
+
+
+def go_on(filtered: Filtered, reason: Reason, hit: int | None) -> Result:
+    """Return: redirected where it can be, else passed, under the reason given."""
+    socket_there = RX_QUEUE in filtered.scene.sockets
+    if filtered.registered and is_eligible(filtered.packet) and socket_there:
+        return Result(Verdict.REDIRECT, reason, PacketAction.REDIRECT, None, hit)
+    return Result(Verdict.PASS, reason, PacketAction.PASS, None, hit)
+
+
+def is_eligible(packet: Packet) -> bool:
+    """Whether dnsdist would take it from the socket."""
+    upper_length = packet.ip_length - (packet.upper_at - packet.ip_at)
+    return (
+        not packet.tagged
+        and packet.plain_ip
+        and not packet.first_fragment
+        and len(packet.frame) == 14 + packet.ip_length
+        and packet.udp_length == upper_length
+        and len(packet.frame) <= XSK_MOST
+    )

@@ -1,0 +1,161 @@
+"""What a case of the packet table says: a scene, a frame, and what must come of it.
+
+A `Scene` is everything the program can see beside the frame. A `Result` is everything
+it does: verdict, the one (reason, action) that counts, the answer, the rule whose
+counter gained one. Engines (tests/engines/) turn the one into the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cache
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+
+from tests.packets.message import name
+from xdpctl.abi import WILDCARD_QTYPE, PacketAction, Reason, RuleAction
+from xdpctl.kernel.compiler import ProgramConfig, XskFamilies
+from xdpctl.rules import AnyQtype
+
+
+class Verdict(IntEnum):
+    """`enum xdp_action` of linux/bpf.h."""
+
+    ABORTED = 0
+    DROP = 1
+    PASS = 2
+    TX = 3
+    REDIRECT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One entry of the five rule maps, as bytes somebody put there.
+
+    Attributes:
+        target: an address, a prefix, or a name (octets: its wire form, taken as it is).
+        action: the action byte, any of 0..255.
+        qtype: names only.
+        hits: the counter's value beforehand.
+        unused: the seven bytes behind the action.
+    """
+
+    target: str | bytes
+    action: int = RuleAction.DROP
+    qtype: int = WILDCARD_QTYPE
+    hits: int = 0
+    unused: bytes = bytes(7)
+
+    @property
+    def subject(self) -> Subject:
+        """The target as a value; a name in wire form."""
+        return _subject(self.target)
+
+
+Subject = IPv4Address | IPv6Address | IPv4Network | IPv6Network | bytes
+
+
+@cache
+def _subject(target: str | bytes) -> Subject:
+    if isinstance(target, bytes):
+        return target
+    try:
+        return ip_network(target) if "/" in target else ip_address(target)
+    except ValueError:
+        return name(target)
+
+
+def drop(target: str | bytes, qtype: int = WILDCARD_QTYPE) -> Rule:
+    """Return a Drop rule."""
+    return Rule(target, RuleAction.DROP, qtype)
+
+
+def truncate(target: str | bytes, qtype: int = WILDCARD_QTYPE) -> Rule:
+    """Return a Truncate rule."""
+    return Rule(target, RuleAction.TRUNCATE, qtype)
+
+
+def allow(target: str | bytes, qtype: int = WILDCARD_QTYPE) -> Rule:
+    """Return a Pass rule."""
+    return Rule(target, RuleAction.PASS, qtype)
+
+
+DEFAULT = ProgramConfig(
+    ports=(53,),
+    address_ports=(),
+    addresses=(),
+    tcp=True,
+    any_qtype=AnyQtype.BOTH,
+    xsk=XskFamilies.NONE,
+)
+"""The service without any option."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the program can see beside the frame.
+
+    Attributes:
+        destinations: (address, port) in xsk-destinations-v4 and -v6.
+        sockets: slots of xskmap that hold a socket; every frame comes in on queue 0.
+        panic: the control map's word.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    config: ProgramConfig = DEFAULT
+    destinations: tuple[tuple[str, int], ...] = ()
+    sockets: tuple[int, ...] = ()
+    panic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a frame.
+
+    Attributes:
+        answer: the frame afterwards, None where it is octet for octet as it came in.
+        hit: index in the scene's rules of the one whose counter gained one.
+    """
+
+    verdict: Verdict
+    reason: Reason
+    action: PacketAction
+    answer: bytes | None = None
+    hit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row of the table; the description is a claim."""
+
+    description: str
+    scene: Scene
+    frame: bytes
+    expected: Result
+
+
+def passed(reason: Reason, hit: int | None = None) -> Result:
+    """Return: to the kernel's stack, unchanged."""
+    return Result(Verdict.PASS, reason, PacketAction.PASS, None, hit)
+
+
+def dropped(reason: Reason, hit: int | None = None) -> Result:
+    """Return: gone, unchanged."""
+    return Result(Verdict.DROP, reason, PacketAction.DROP, None, hit)
+
+
+def answered(reason: Reason, answer: bytes, hit: int) -> Result:
+    """Return: sent back as this frame."""
+    return Result(Verdict.TX, reason, PacketAction.TRUNCATE, answer, hit)
+
+
+def redirected(reason: Reason = Reason.REDIRECT, hit: int | None = None) -> Result:
+    """Return: to the AF_XDP socket, unchanged."""
+    return Result(Verdict.REDIRECT, reason, PacketAction.REDIRECT, None, hit)

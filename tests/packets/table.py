@@ -1,0 +1,35 @@
+"""The packet table: every case of every theme, in the order of PACKETS.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.packets import (
+    addresses,
+    answers,
+    fragments,
+    names,
+    sample_program,
+    unanswerable,
+    way_in,
+    xsk,
+)
+
+if TYPE_CHECKING:
+    from tests.packets.case import Case
+
+THEMES: dict[str, tuple[Case, ...]] = {
+    "way in": way_in.CASES,
+    "addresses": addresses.CASES,
+    "names": names.CASES,
+    "fragments": fragments.CASES,
+    "answers": answers.CASES,
+    "unanswerable": unanswerable.CASES,
+    "xsk": xsk.CASES,
+    "sample program": sample_program.CASES,
+}
+
+CASES: dict[str, Case] = {
+    f"{theme}: {case.description}": case for theme, cases in THEMES.items() for case in cases
+}
+"""Test id to case; a unit test holds that no description stands twice in a theme."""
