@@ -147,7 +147,7 @@ struct scratch {
 	__u16 network;	      /* offset of the IP header in the frame, bytes */
 	__u16 transport;      /* offset of the UDP or TCP header */
 	__u16 walk;	      /* offset of the next IPv6 extension header */
-	__u16 answer_length;  /* octets of the DNS answer */
+	__u16 body_length;    /* octets of the answer behind the DNS header */
 	__u8 walk_next;	      /* its number */
 	__u8 name_length;     /* octets of the question's name; 0: no whole question */
 	__u8 reserved[230];

@@ -15,7 +15,7 @@
 #define OPT_TYPE	    41	 /* RFC 6891 */
 #define OPT_SIZE	    1232 /* UDP payload that fits everywhere unfragmented */
 #define OPT_DO		    0x80 /* first byte of OPT's flags */
-#define ANSWER_LENGTH_MASK  0x1ff /* DNS_HEADER + 255 + 4 + OPT_FIXED fits */
+#define BODY_LENGTH_MASK    0x1ff /* 255 + 4 + OPT_FIXED fits */
 #define TRAITS_UNANSWERABLE (TRAIT_OPTIONS | TRAIT_EXTENSIONS | TRAIT_FIRST_FRAGMENT)
 
 struct opt_record {
@@ -121,10 +121,10 @@ static __always_inline bool answer_frame(struct xdp_md *ctx, struct scratch *scr
 {
 	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
 	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
-	__u64 length = scratch_get(scratch, answer_length) & ANSWER_LENGTH_MASK;
+	__u64 body = scratch_get(scratch, body_length) & BODY_LENGTH_MASK;
 	__u64 name_length = scratch_get(scratch, name_length);
 	__u64 traits = scratch_get(scratch, traits);
-	__u16 payload = UDP_HEADER + length;
+	__u16 payload = UDP_HEADER + DNS_HEADER + body;
 	__u8 *start = frame_start(ctx);
 	__u8 *end = frame_end(ctx);
 	struct udp_header *udp;
@@ -162,8 +162,8 @@ static __always_inline bool answer_frame(struct xdp_md *ctx, struct scratch *scr
 	source_be = udp->source_be;
 	sum = addresses + be16(PROTOCOL_UDP) + be16(payload);
 	sum += source_be + udp->destination_be + be16(payload);
-	sum += answer_dns(dns, length > DNS_HEADER + name_length + DNS_QUESTION_REST);
-	sum += checksum_dns_body((__u8 *)dns, end, length - DNS_HEADER);
+	sum += answer_dns(dns, body > name_length + DNS_QUESTION_REST);
+	sum += checksum_dns_body((__u8 *)dns, end, body);
 	checksum = checksum_finish(sum);
 	udp->source_be = udp->destination_be;
 	udp->destination_be = source_be;
@@ -192,10 +192,12 @@ static __always_inline bool answer(struct xdp_md *ctx, struct scratch *scratch)
 	dns = (struct dns_header *)(start + transport + UDP_HEADER);
 	if ((__u8 *)(dns + 1) > end)
 		return false;
+	if (start + sizeof(struct ethernet_header) > end)
+		return false;
 	if (start[0] & 1 || dns->qdcount_be != be16(1))
 		return false;
-	scratch_put(scratch, answer_length,
-		    DNS_HEADER + question + answer_opt(dns, (__u8 *)(dns + 1) + question, end));
+	scratch_put(scratch, body_length,
+		    question + answer_opt(dns, (__u8 *)(dns + 1) + question, end));
 	return answer_frame(ctx, scratch);
 }
 

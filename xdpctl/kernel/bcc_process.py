@@ -2,7 +2,7 @@
 
 The only importer of bcc, which costs a hundred megabytes and is therefore never
 in the service. Reads one JSON object from standard input, gives up every
-privilege, writes the bytecode to standard output. Where that fails the last
+privilege, writes BCC's version as a line and then the bytecode to standard output. Where that fails the last
 line of standard error is one sentence, what stands before it the compiler's
 diagnostics, and the exit status 1. Started by compiler.py, which says what the
 object holds and where the C files are.
@@ -128,7 +128,7 @@ def main() -> int:
         print(error.sentence, file=sys.stderr)  # noqa: T201 - the protocol
         return error.exit_status
     with os.fdopen(output, "wb") as stream:
-        stream.write(bytecode)
+        stream.write(f"{getattr(bcc, '__version__', 'unknown')}\n".encode() + bytecode)
     return 0
 
 

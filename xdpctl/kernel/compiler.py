@@ -80,9 +80,11 @@ class Bytecode:
     """A compiled program: eight bytes an instruction, host byte order.
 
     Where the kernel wants a map's descriptor stands its number (`enum map_ref`).
+    `bcc` is the version of BCC that compiled it.
     """
 
     instructions: bytes
+    bcc: str = "unknown"
 
     def _map_loads(self) -> Iterator[tuple[int, int]]:
         """Yield (offset of the instruction, map number)."""
@@ -227,7 +229,8 @@ class _Compilation:
         for line in diagnostics:
             _log.debug("compiler: %s", line)
         if process.returncode == 0 and output:
-            return Bytecode(output)
+            version, _, instructions = output.partition(b"\n")
+            return Bytecode(instructions, version.decode(errors="replace"))
         if process.returncode == CompilerError.exit_status and diagnostics:
             raise CompilerError(diagnostics[-1])
         raise CompilerError(
