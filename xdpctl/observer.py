@@ -13,16 +13,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xdpctl import abi
+from xdpctl.abi import PacketAction
 from xdpctl.errors import KernelError
 from xdpctl.filter import FilterState
 from xdpctl.snapshot import MapView, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.abi import MapName
-    from xdpctl.filter import Filter
+    from xdpctl.destinations import DestinationWatch
+    from xdpctl.filter import Filter, FilterView
     from xdpctl.kernel.bpf import Map
     from xdpctl.shared import SharedMaps
 
@@ -39,6 +40,7 @@ class Observer:
     Args:
         filters: one for each interface.
         shared: the shared maps, open.
+        destinations: the watch over AF_XDP's destinations.
         warnings: sentences found at the start, always shown.
         clock: seconds of the monotonic clock.
     """
@@ -47,12 +49,14 @@ class Observer:
         self,
         filters: Sequence[Filter],
         shared: SharedMaps,
+        destinations: DestinationWatch,
         *,
         warnings: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._filters = filters
         self._shared = shared
+        self._destinations = destinations
         self._clock = clock
         self._warnings = tuple(warnings)
         self._lock = threading.Lock()
@@ -94,7 +98,7 @@ class Observer:
         )
         if self.failure:
             reasons += (self.failure,)
-        destinations = self._destinations()
+        lost = self._destinations.look(_redirected(views))
         with self._lock:
             maps = self._map_views()
             self.last = Snapshot(
@@ -103,9 +107,10 @@ class Observer:
                 maps,
                 self.panic,
                 reasons,
-                self._warnings + tuple(_almost_full(maps)),
+                (*self._warnings, *lost, *_almost_full(maps)),
                 dict(self._errors),
-                destinations,
+                self._destinations.present,
+                self._destinations.lost,
                 xskmaps=self._shared.xskmap_pins(),
             )
         return self.last
@@ -141,16 +146,14 @@ class Observer:
             for name, opened in self._counted_maps().items()
         )
 
-    def _destinations(self) -> tuple[tuple[IPv4Address | IPv6Address, int], ...]:
-        found: set[tuple[IPv4Address | IPv6Address, int]] = set()
-        for name, opened in self._shared.destination_maps().items():
-            size = abi.MAPS[name].key_size
-            for keys, _ in opened.chunks():
-                found.update(
-                    abi.decode_xsk_destination(bytes(keys[start : start + size]))
-                    for start in range(0, len(keys), size)
-                )
-        return tuple(sorted(found, key=lambda one: (one[0].version, int(one[0]), one[1])))
+
+def _redirected(views: Sequence[FilterView]) -> int:
+    return sum(
+        count.packets
+        for view in views
+        for (_, action), count in view.counters.items()
+        if action is PacketAction.REDIRECT
+    )
 
 
 def _almost_full(maps: Sequence[MapView]) -> list[str]:

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl import __version__
 from xdpctl.desk import PANIC, ServiceDesk
+from xdpctl.destinations import DestinationWatch
 from xdpctl.errors import XdpctlError
 from xdpctl.filter import Filter
 from xdpctl.http.app import Listeners
 from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, bcc_version, compile_program
+from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program
 from xdpctl.kernel.netlink import Netlink
 from xdpctl.log import configure, event
 from xdpctl.metrics import Exposition, SnapshotCollector
@@ -146,14 +147,19 @@ class Service:
                 )
                 for name in settings.interfaces
             ]
-            for one in filters:
-                one.inspect()
+            queues = {one.interface: one.inspect().rx_queues for one in filters}
             shared = stack.enter_context(SharedMaps(self._bpf, settings))
-            shared.inspect()
+            shared.inspect(queues)
             state = stack.enter_context(State.open(settings.state))
             shared.open()
+            destinations = DestinationWatch(
+                shared.destination_maps(), self._netlink, restore=settings.xsk_restore
+            )
             observer = Observer(
-                filters, shared, warnings=(*settings.warnings, *shared.warnings, *state.warnings)
+                filters,
+                shared,
+                destinations,
+                warnings=(*settings.warnings, *shared.warnings, *state.warnings),
             )
             for warning in (*shared.warnings, *state.warnings):
                 event(_log, "warning", logging.WARNING, text=warning)
@@ -183,7 +189,7 @@ class Service:
                 store_thread=store_thread,
                 watch_thread=watch_thread,
             )
-            collector = SnapshotCollector(desk.snapshot, bcc=bcc_version())
+            collector = SnapshotCollector(desk.snapshot, bcc=bytecode.bcc)
             await listeners.serve(desk, Exposition(collector))
             event(_log, "ready", version=__version__, metrics=listeners.address)
             self._notifier.ready("filtering " + ", ".join(settings.interfaces))
