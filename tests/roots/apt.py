@@ -17,10 +17,12 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CACHE: Final = Path(os.environ.get("XDPCTL_TEST_CACHE", "/var/cache/xdpctl-test"))
 """Where roots and kernels are kept between runs: outside the repository."""

@@ -1,0 +1,1 @@
+"""The program on the kernels that operators run: Debian's, booted in qemu."""

@@ -1,0 +1,125 @@
+"""What runs inside a guest: every compiled configuration is given to that kernel's verifier.
+
+`python -m tests.kernels.guest FOLDER` loads each FOLDER/NAME.bin (bytecode with
+symbolic map numbers) with maps of its own and writes one line of JSON a program. The
+host side (`verdict.py`) puts the bytecode there and reads the lines.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import re
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from xdpctl.abi import MAPS
+from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.compiler import Bytecode
+from xdpctl.kernel.libbpf import (
+    ATTACH_TYPE_XDP,
+    PROGRAM_TYPE_XDP,
+    LoadOptions,
+    load_library,
+    options,
+)
+
+LOG_STATS: Final = 4
+LOG_ALL: Final = 1
+LOG_SIZE: Final = 192 << 20
+"""Kernels before 6.4 keep a log's beginning; only a buffer for all of it has the end."""
+
+TAIL_LINES: Final = 60
+RESULT_MARK: Final = "xdpctl-verdict "
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a kernel's verifier said of one configuration.
+
+    Attributes:
+        name: of the configuration. `kernel`: `uname -r`. `loaded`: it was accepted.
+        instructions: of the program. `processed`: steps that the verifier took.
+        error: errno's name, "" when it was accepted. `log`: the end of the log of a refusal.
+    """
+
+    name: str
+    kernel: str
+    loaded: bool
+    instructions: int
+    processed: int
+    error: str = ""
+    log: tuple[str, ...] = ()
+
+
+def _load(instructions: bytes, level: int, size: int) -> tuple[int, str]:
+    """Return (descriptor or -errno, log)."""
+    log = ctypes.create_string_buffer(size)
+    option = options(
+        LoadOptions,
+        expected_attach_type=ATTACH_TYPE_XDP,
+        log_level=level,
+        log_size=size,
+        log_buf=ctypes.addressof(log),
+    )
+    result = load_library().bpf_prog_load(
+        PROGRAM_TYPE_XDP,
+        b"xdpctl",
+        b"Dual BSD/GPL",
+        instructions,
+        len(instructions) // 8,
+        ctypes.byref(option),
+    )
+    return result, log.value.decode(errors="replace")
+
+
+def _processed(log: str) -> int:
+    found = re.search(r"processed (\d+) insns", log)
+    return int(found[1]) if found else 0
+
+
+def judge(name: str, bytecode: Bytecode) -> Verdict:
+    """Load one program with fresh maps and take it off again."""
+    kernel, count = os.uname().release, len(bytecode.instructions) // 8
+    bpf = Bpf()
+    with ExitStack() as maps:
+        fds = {
+            spec.ref: maps.enter_context(bpf.create_map(spec, spec.entries)).fd
+            for spec in MAPS.values()
+            if spec.ref in bytecode.refs()
+        }
+        instructions = bytecode.relocate(fds)
+        result, log = _load(instructions, LOG_STATS, 1 << 16)
+        if result >= 0:
+            os.close(result)
+            return Verdict(name, kernel, loaded=True, instructions=count, processed=_processed(log))
+        _, log = _load(instructions, LOG_ALL, LOG_SIZE)
+        return Verdict(
+            name,
+            kernel,
+            loaded=False,
+            instructions=count,
+            processed=_processed(log),
+            error=errno.errorcode.get(-result, str(-result)),
+            log=tuple(log.strip().splitlines()[-TAIL_LINES:]),
+        )
+
+
+def main(folder: Path) -> int:
+    """Judge every program of the folder; 0 when each is accepted."""
+    accepted = True
+    for path in sorted(folder.glob("*.bin")):
+        verdict = judge(path.stem, Bytecode(path.read_bytes()))
+        accepted &= verdict.loaded
+        sys.stdout.write(f"\n{RESULT_MARK}{json.dumps(asdict(verdict))}\n")
+        sys.stdout.flush()
+    return 0 if accepted else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))

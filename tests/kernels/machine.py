@@ -1,0 +1,133 @@
+"""One command on one kernel: a guest of qemu's, emulated, which ends with the command.
+
+Owns the guest's processes (qemu and the server of the shared root) and their end. The
+guest has no network but what the command makes inside, and cannot write to the host.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.kernels.initramfs import EXIT_MARK, SHARE, initramfs
+from tests.roots.apt import RootError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.kernels.kernel import Kernel
+
+MODULES: Final = ("virtio_pci", "virtiofs", "veth")
+MEMORY: Final = "1024M"
+
+_VIRTIOFSD: Final = (Path("/usr/libexec/virtiofsd"), Path("/usr/lib/qemu/virtiofsd"))
+
+
+@dataclass(frozen=True, slots=True)
+class GuestRun:
+    """What a command did in a guest.
+
+    Attributes:
+        status: its exit status. `output`: all that it and the kernel wrote, by lines.
+    """
+
+    status: int
+    output: tuple[str, ...]
+
+
+def _program(*candidates: str | Path, package: str) -> str:
+    for candidate in candidates:
+        if found := shutil.which(str(candidate)):
+            return found
+    raise RootError(
+        f"booting a kernel needs {candidates[0]}, which is not here: "
+        f"install the Debian package {package}"
+    )
+
+
+def run_in_guest(
+    kernel: Kernel, command: Sequence[str], *, folder: Path, seconds: float = 300
+) -> GuestRun:
+    """Boot the kernel, run the command as root in the host's root, and return what it did.
+
+    Args:
+        kernel: what to boot.
+        command: argv; paths are the host's.
+        folder: where it runs.
+        seconds: the guest is ended when it takes longer.
+
+    Raises:
+        RootError: qemu, its file server or a static busybox is not installed, or the guest
+            ended (or was ended) before its command did; with its last line.
+    """
+    qemu = _program("qemu-system-x86_64", package="qemu-system-x86")
+    server = _program(*_VIRTIOFSD, package="qemu-system-common")
+    busybox = _program("/bin/busybox", "/usr/bin/busybox", package="busybox-static")
+    archive = initramfs(Path(busybox), kernel.modules_for(MODULES), folder, shlex.join(command))
+    with tempfile.TemporaryDirectory(prefix="xdpctl-guest-") as home:
+        ramdisk, socket = Path(home, "initramfs"), Path(home, "fs.sock")
+        ramdisk.write_bytes(archive)
+        share = subprocess.Popen(
+            [server, f"--socket-path={socket}", "-o", "source=/,cache=always,sandbox=chroot"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _await(socket, share)
+            return _boot(kernel, qemu, ramdisk, socket, seconds)
+        finally:
+            share.terminate()
+            share.communicate()
+
+
+def _await(socket: Path, share: subprocess.Popen[bytes]) -> None:
+    for _ in range(200):
+        if socket.exists():
+            return
+        if share.poll() is not None:
+            break
+        time.sleep(0.05)
+    share.terminate()
+    said = share.communicate()[0].decode(errors="replace").strip().splitlines() or ["no word"]
+    raise RootError(f"sharing the host's root with a guest failed: {said[-1]}")
+
+
+def _boot(kernel: Kernel, qemu: str, ramdisk: Path, socket: Path, seconds: float) -> GuestRun:
+    argv = [
+        *(qemu, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", MEMORY, "-nodefaults"),
+        *("-nographic", "-no-reboot", "-serial", "stdio"),
+        *("-object", f"memory-backend-memfd,id=ram,size={MEMORY},share=on"),
+        *("-machine", "q35,memory-backend=ram"),
+        *("-chardev", f"socket,id=fs,path={socket}"),
+        *("-device", f"vhost-user-fs-pci,chardev=fs,tag={SHARE}"),
+        *("-kernel", str(kernel.image), "-initrd", str(ramdisk)),
+        *("-append", "console=ttyS0 quiet panic=-1 mitigations=off"),
+    ]
+    try:
+        done = subprocess.run(
+            argv,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+        )
+        written = done.stdout
+    except subprocess.TimeoutExpired as expired:
+        written = expired.stdout or b""
+    lines = [line.rstrip() for line in written.decode(errors="replace").splitlines()]
+    for number, line in enumerate(lines):
+        if line.startswith(EXIT_MARK):
+            return GuestRun(int(line.removeprefix(EXIT_MARK)), tuple(lines[:number]))
+    last = next((line for line in reversed(lines) if line), "it wrote nothing")
+    raise RootError(
+        f"the guest with kernel {kernel.release} did not end its command within "
+        f"{seconds:.0f} s or died: {last}"
+    )
