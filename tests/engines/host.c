@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The filter on the host: maps as plain arrays behind the seam of platform.h, one
+ * frame at a time, between pages that nobody may touch. host_build.py compiles
+ * this file with a configuration before it and calls what is not static.
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "filter.bpf.c"
+
+#define FRAME_MAX	65536
+#define MAPS		16
+#define KEY_MAX		264
+#define EMPTY_SLOT	(-1)
+#define ERROR_FAULT	1
+#define ERROR_COUNT	2
+#define ERROR_TOO_LONG	3
+#define ERROR_TRIM	4
+
+enum placement {
+	PLACE_AT_END = 0, /* the frame's end touches the forbidden page */
+	PLACE_AT_START = 1,
+};
+
+struct entry {
+	__u8 key[KEY_MAX];
+	struct rule_value value; /* longest of all values; first, for alignment */
+};
+
+struct map {
+	struct entry **entries;
+	size_t count;
+};
+
+struct outcome {
+	__s32 verdict;
+	__u32 reason;
+	__u32 action;
+	__u32 length; /* of the frame as it now is */
+};
+
+static const size_t key_sizes[MAPS] = {
+	[MAP_ADDR_V4] = sizeof(struct addr_v4_key),
+	[MAP_ADDR_V6] = sizeof(struct addr_v6_key),
+	[MAP_CIDR4] = sizeof(struct cidr4_key),
+	[MAP_CIDR6] = sizeof(struct cidr6_key),
+	[MAP_QNAMES] = sizeof(struct qname_key),
+	[MAP_XSKMAP] = sizeof(__u32),
+	[MAP_XSK_DESTINATIONS_V4] = sizeof(struct xsk_destination_v4),
+	[MAP_XSK_DESTINATIONS_V6] = sizeof(struct xsk_destination_v6),
+};
+
+static struct map maps[MAPS];
+static struct counters counters;
+static struct control control;
+static struct scratch scratch;
+
+static __u8 *room[2]; /* FRAME_MAX bytes each, a forbidden page on both sides */
+static int current_room;
+static enum placement placement;
+static int trim_error;
+static sigjmp_buf fault;
+
+static __u8 *place(__u8 *in, size_t length)
+{
+	return placement == PLACE_AT_END ? in + FRAME_MAX - length : in;
+}
+
+static __u8 *make_room(void)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	__u8 *all = mmap(NULL, FRAME_MAX + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (all == MAP_FAILED || mprotect(all + page, FRAME_MAX, PROT_READ | PROT_WRITE))
+		return NULL;
+	return all + page;
+}
+
+static bool prefix_matches(const struct entry *entry, const __u8 *address)
+{
+	__u32 bits = load32(entry->key);
+
+	if (memcmp(entry->key + 4, address, bits / 8))
+		return false;
+	return bits % 8 == 0 || !((entry->key[4 + bits / 8] ^ address[bits / 8]) >> (8 - bits % 8));
+}
+
+static struct entry *find(enum map_ref map, const void *key)
+{
+	for (size_t i = 0; i < maps[map].count; i++)
+		if (!memcmp(maps[map].entries[i]->key, key, key_sizes[map]))
+			return maps[map].entries[i];
+	return NULL;
+}
+
+static struct entry *find_longest(enum map_ref map, const __u8 *key)
+{
+	struct entry *best = NULL;
+
+	for (size_t i = 0; i < maps[map].count; i++) {
+		struct entry *entry = maps[map].entries[i];
+
+		if (prefix_matches(entry, key + 4) &&
+		    (!best || load32(entry->key) > load32(best->key)))
+			best = entry;
+	}
+	return best;
+}
+
+void *map_lookup(enum map_ref map, const void *key)
+{
+	struct entry *entry;
+
+	if (map == MAP_COUNTERS)
+		return &counters;
+	if (map == MAP_SCRATCH)
+		return &scratch;
+	entry = map == MAP_CIDR4 || map == MAP_CIDR6 ? find_longest(map, key) : find(map, key);
+	return entry ? &entry->value : NULL;
+}
+
+void *map_value(enum map_ref map)
+{
+	return map == MAP_CONTROL ? &control : NULL;
+}
+
+int redirect_to_queue(struct xdp_md *ctx)
+{
+	return find(MAP_XSKMAP, &ctx->rx_queue_index) ? XDP_REDIRECT : XDP_PASS;
+}
+
+/* Moves the frame to the other room, so that a pointer from before would fault. */
+int trim_frame(struct xdp_md *ctx, int delta)
+{
+	size_t length = ctx->data_end - ctx->data;
+	__u8 *other = room[!current_room];
+	__u8 *moved;
+
+	if (delta > 0 || length + delta < sizeof(struct ethernet_header)) {
+		trim_error = 1;
+		return -1;
+	}
+	mprotect(other, FRAME_MAX, PROT_READ | PROT_WRITE);
+	moved = place(other, length + delta);
+	memcpy(moved, ctx->data, length + delta);
+	mprotect(room[current_room], FRAME_MAX, PROT_NONE);
+	current_room = !current_room;
+	ctx->data = moved;
+	ctx->data_end = moved + length + delta;
+	return 0;
+}
+
+static void on_fault(int signal_number)
+{
+	siglongjmp(fault, signal_number);
+}
+
+static void swap_handlers(struct sigaction *mine, struct sigaction *theirs)
+{
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
+
+	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
+		struct sigaction *set = mine ? mine : &theirs[i];
+
+		sigaction(faults[i], set, mine ? &theirs[i] : NULL);
+	}
+}
+
+/* Finds the one cell that was counted in. */
+static int read_counters(struct outcome *outcome, size_t length)
+{
+	int cells = 0;
+
+	for (__u32 reason = 0; reason < REASON_SLOTS; reason++)
+		for (__u32 action = 0; action < ACTION_COUNT; action++) {
+			const struct counter *cell = &counters.cell[reason][action];
+
+			if (!cell->packets && !cell->bytes)
+				continue;
+			if (cell->packets != 1 || cell->bytes != length)
+				return ERROR_COUNT;
+			outcome->reason = reason;
+			outcome->action = action;
+			cells++;
+		}
+	return cells == 1 ? 0 : ERROR_COUNT;
+}
+
+/*
+ * Runs the filter on one frame; the result goes to `outcome` and `out`, which has
+ * room for FRAME_MAX bytes. Returns 0 or one of the ERROR_ numbers.
+ */
+int host_run(const __u8 *frame, size_t length, __u32 queue, int where, struct outcome *outcome,
+	     __u8 *out)
+{
+	struct sigaction mine = {.sa_handler = on_fault};
+	struct sigaction theirs[5];
+	struct xdp_md ctx = {.rx_queue_index = queue};
+
+	if (length > FRAME_MAX)
+		return ERROR_TOO_LONG;
+	for (int i = 0; i < 2; i++)
+		if (!room[i] && !(room[i] = make_room()))
+			return ERROR_TOO_LONG;
+	current_room = 0;
+	placement = where;
+	trim_error = 0;
+	memset(&counters, 0, sizeof(counters));
+	mprotect(room[0], FRAME_MAX, PROT_READ | PROT_WRITE);
+	ctx.data = place(room[0], length);
+	ctx.data_end = ctx.data + length;
+	memcpy(ctx.data, frame, length);
+	swap_handlers(&mine, theirs);
+	if (sigsetjmp(fault, 1)) {
+		swap_handlers(NULL, theirs);
+		return ERROR_FAULT;
+	}
+	outcome->verdict = xdpctl_filter(&ctx);
+	swap_handlers(NULL, theirs);
+	if (trim_error)
+		return ERROR_TRIM;
+	outcome->length = ctx.data_end - ctx.data;
+	memcpy(out, ctx.data, outcome->length);
+	return read_counters(outcome, length);
+}
+
+/* Writes an entry, or the control map's value; 0, or -1 where that is no map to write. */
+int host_set(__u32 map, const void *key, const void *value, size_t value_size)
+{
+	struct entry *entry;
+
+	if (map == MAP_CONTROL && value_size == sizeof(control)) {
+		memcpy(&control, value, value_size);
+		return 0;
+	}
+	if (map >= MAPS || !key_sizes[map] || value_size > sizeof(entry->value))
+		return -1;
+	entry = find(map, key);
+	if (!entry) {
+		struct map *to = &maps[map];
+
+		entry = calloc(1, sizeof(*entry));
+		to->entries = realloc(to->entries, (to->count + 1) * sizeof(struct entry *));
+		to->entries[to->count++] = entry;
+		memcpy(entry->key, key, key_sizes[map]);
+	}
+	memcpy(&entry->value, value, value_size);
+	return 0;
+}
+
+/* Copies an entry's value of 16 bytes to `value`; 0, or -1 where there is none. */
+int host_get(__u32 map, const void *key, void *value)
+{
+	struct entry *entry;
+
+	if (map >= MAPS || !key_sizes[map])
+		return -1;
+	entry = find(map, key);
+	if (!entry)
+		return -1;
+	memcpy(value, &entry->value, sizeof(entry->value));
+	return 0;
+}
+
+/* Empties every map. */
+void host_clear(void)
+{
+	memset(&control, 0, sizeof(control));
+	for (int map = 0; map < MAPS; map++) {
+		for (size_t i = 0; i < maps[map].count; i++)
+			free(maps[map].entries[i]);
+		free(maps[map].entries);
+		maps[map] = (struct map){};
+	}
+}
+
+size_t host_key_size(__u32 map)
+{
+	return map < MAPS ? key_sizes[map] : 0;
+}

@@ -1,0 +1,200 @@
+"""The filter's C compiled for this machine, and run on frames through ctypes.
+
+Owns the build (host.c and xdp/ with one configuration, cached by the hash of all of
+it) and its calling; compares nothing. A frame lies with one end at a page that
+faults, so that a read behind it is found. Needs a C compiler, and neither root nor
+BCC.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xdpctl.abi import PacketAction, Reason
+from xdpctl.kernel.compiler import render_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xdpctl.kernel.compiler import ProgramConfig
+
+DRIVER = Path(__file__).with_name("host.c")
+SOURCES = Path(__file__).parents[2] / "xdp"
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+FRAME_MAX = 65536
+
+_ERRORS = {
+    1: "it read or wrote outside of the frame, or did what C does not define",
+    2: "it did not count exactly one packet of the frame's length",
+    3: "the frame is too long, or there is no memory for it",
+    4: "it asked for a frame longer than it was, or shorter than an Ethernet header",
+}
+
+
+class HostError(AssertionError):
+    """The filter did what no packet may make it do."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostResult:
+    """What became of a frame.
+
+    Attributes:
+        verdict: the kernel's code, XDP_PASS and so on.
+        reason, action: the one cell that was counted in.
+        frame: the bytes that are left.
+    """
+
+    verdict: int
+    reason: Reason
+    action: PacketAction
+    frame: bytes
+
+
+class _Outcome(ctypes.Structure):
+    _fields_ = (
+        ("verdict", ctypes.c_int32),
+        ("reason", ctypes.c_uint32),
+        ("action", ctypes.c_uint32),
+        ("length", ctypes.c_uint32),
+    )
+
+
+class HostFilter:
+    """One configuration's filter, with maps of its own.
+
+    Args:
+        config: what it is compiled for.
+        compiler: the command of the C compiler.
+        sanitize: trap on undefined behaviour.
+        address_sanitizer: also find overruns of maps and stack; the process must have
+            been started with libasan preloaded.
+    """
+
+    def __init__(
+        self,
+        config: ProgramConfig,
+        *,
+        compiler: str = "gcc",
+        sanitize: bool = False,
+        address_sanitizer: bool = False,
+    ) -> None:
+        flags = ["-O1", "-g", "-fPIC", "-shared", *WARNINGS]
+        if sanitize:
+            flags += ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
+        if address_sanitizer:
+            flags += ["-fsanitize=address"]
+        self._library = _load_copy(build(config, compiler, tuple(flags)))
+        self._library.host_key_size.restype = ctypes.c_size_t
+        self._output = ctypes.create_string_buffer(FRAME_MAX)
+
+    def set_entry(self, map_ref: int, key: bytes, value: bytes) -> None:
+        """Write an entry: a rule, a destination, a queue's socket, or the control map's."""
+        self._check(map_ref, key)
+        if self._library.host_set(map_ref, key, value, ctypes.c_size_t(len(value))):
+            raise ValueError(f"no map {map_ref} with values of {len(value)} bytes")
+
+    def value(self, map_ref: int, key: bytes) -> bytes:
+        """Return the 16 bytes of an entry's value; KeyError where there is none."""
+        self._check(map_ref, key)
+        value = ctypes.create_string_buffer(16)
+        if self._library.host_get(map_ref, key, value):
+            raise KeyError(key)
+        return value.raw
+
+    def hits(self, map_ref: int, key: bytes) -> int:
+        """Return how often a rule was hit."""
+        return int.from_bytes(self.value(map_ref, key)[:8], "little")
+
+    def clear(self) -> None:
+        """Empty every map and end panic."""
+        self._library.host_clear()
+
+    def run(self, frame: bytes, *, rx_queue: int = 0, guard_start: bool = False) -> HostResult:
+        """Run the filter on one frame.
+
+        Args:
+            frame: from its Ethernet header on.
+            rx_queue: the queue it came in on.
+            guard_start: put its start instead of its end at a page that faults.
+
+        Raises:
+            HostError: it touched what it must not, or counted wrongly.
+        """
+        outcome = _Outcome()
+        error = self._library.host_run(
+            frame,
+            ctypes.c_size_t(len(frame)),
+            rx_queue,
+            int(guard_start),
+            ctypes.byref(outcome),
+            self._output,
+        )
+        if error:
+            raise HostError(f"{_ERRORS[error]}: {frame.hex()}")
+        return HostResult(
+            verdict=outcome.verdict,
+            reason=Reason(outcome.reason),
+            action=PacketAction(outcome.action),
+            frame=ctypes.string_at(self._output, outcome.length),
+        )
+
+    def _check(self, map_ref: int, key: bytes) -> None:
+        size = self._library.host_key_size(map_ref)
+        if size and len(key) != size:
+            raise ValueError(f"map {map_ref} has keys of {size} bytes, not {len(key)}")
+
+
+def build(config: ProgramConfig, compiler: str, flags: tuple[str, ...]) -> Path:
+    """Return the library for `config`, compiled unless the same was before. Blocks."""
+    rendered = render_config(config)
+    recipe = hashlib.sha256(repr((rendered, compiler, flags)).encode())
+    for source in _sources():
+        recipe.update(source.read_bytes())
+    cache = Path(tempfile.gettempdir()) / f"xdpctl-host-{os.getuid()}"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    library = cache / f"{recipe.hexdigest()[:32]}.so"
+    if not library.exists():
+        _compile(rendered, [compiler, *flags], library)
+    return library
+
+
+def _sources() -> Iterator[Path]:
+    yield DRIVER
+    yield from sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.c")])
+
+
+def _compile(rendered: str, command: list[str], library: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=library.parent) as directory:
+        config = Path(directory) / "rendered.h"
+        config.write_text(rendered, encoding="utf-8")
+        made = Path(directory) / library.name
+        subprocess.run(
+            [
+                *command,
+                "-DXDPCTL_HOST",
+                f"-I{SOURCES}",
+                "-include",
+                str(config),
+                "-o",
+                str(made),
+                str(DRIVER),
+            ],
+            check=True,
+        )
+        made.rename(library)
+
+
+def _load_copy(library: Path) -> ctypes.CDLL:
+    """Load a library under another name: filters of one configuration share no maps."""
+    with tempfile.TemporaryDirectory(dir=library.parent) as directory:
+        copy = Path(directory) / library.name
+        copy.write_bytes(library.read_bytes())
+        return ctypes.CDLL(str(copy))
