@@ -96,7 +96,6 @@ static __always_inline bool dns_fold_name(struct scratch *scratch, const __u8 *d
 	if (last + sizeof(__u64) > end)
 		return false;
 	rest = dns_fold_case(last_bytes(load64(last), length - 8 * whole));
-#pragma unroll
 	for (int i = 0; i < 32; i++)
 		scratch->words[i] = 0;
 	for (__u64 i = 0; i < 31; i++) {

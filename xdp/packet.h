@@ -148,7 +148,6 @@ static __always_inline __u64 parse_ethernet(struct cursor *cursor, struct packet
 		return PASS_OTHER;
 	*ethertype = be16(ethernet->ethertype_be);
 	cursor->offset += sizeof(*ethernet);
-#pragma unroll
 	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
 		const struct vlan_tag *tag;
 
@@ -200,6 +199,17 @@ static __always_inline bool is_extension(__u8 protocol)
 	       protocol == PROTOCOL_DESTINATION_OPTIONS;
 }
 
+/* Bytes of an extension header of type `protocol`: RFC 8200 and, for AH, RFC 4302, 2.2. */
+static __always_inline __u64 extension_length(const struct extension_header *header,
+					      __u8 protocol)
+{
+	__u64 length = header->length;
+
+	if (protocol == PROTOCOL_FRAGMENT)
+		return sizeof(*header);
+	return protocol == PROTOCOL_AH ? (length + 2) * 4 : (length + 1) * 8;
+}
+
 /* Walks the chain; its state lives in the scratch map, so that no way multiplies. */
 static __always_inline __u64 parse_extensions(struct cursor *cursor, struct packet *packet,
 					      __u8 *protocol)
@@ -222,9 +232,7 @@ static __always_inline __u64 parse_extensions(struct cursor *cursor, struct pack
 		header = cursor_at(cursor, sizeof(*header));
 		if (!header)
 			return PASS_OTHER;
-		length = next == PROTOCOL_AH	     ? (header->length + 2) * 4
-			 : next == PROTOCOL_FRAGMENT ? sizeof(*header)
-						     : (header->length + 1) * 8;
+		length = extension_length(header, next);
 		if (next == PROTOCOL_FRAGMENT) {
 			__u16 fragment = be16(header->fragment_be);
 

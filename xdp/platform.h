@@ -13,7 +13,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#ifndef __always_inline
 #define __always_inline inline __attribute__((always_inline))
+#endif
 
 /* The wire knows no alignment. */
 #define WIRE __attribute__((packed, may_alias))
