@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdpctl.abi import MapType
 from xdpctl.errors import KernelError, MapFullError
 from xdpctl.kernel.descriptor import Descriptor, read_info
 from xdpctl.kernel.failure import kernel_error
@@ -82,19 +84,20 @@ class Map(Descriptor):
         )
 
     def lookup(self, key: bytes) -> bytes | None:
-        """Return the value of `key`, or None when it is not there.
+        """Return the value of exactly this key, or None when it is not there.
+
+        The kernel answers for a prefix with the entry that covers it; here that counts
+        only if it is the prefix itself. Finding out reads the whole map in the rare
+        case that one of two nested prefixes is asked for.
 
         For a per-CPU map the values of all possible CPUs follow each other, each
         padded to a multiple of 8 bytes (`stored_size` in all).
         """
         self._check(key, self.info.key_size, "key")
-        value = ctypes.create_string_buffer(self.stored_size)
-        result = self._library.bpf_map_lookup_elem(self.fd, key, value)
-        if result == -errno.ENOENT:
-            return None
-        if result < 0:
-            raise kernel_error(f"cannot look up an entry of map {self.label}", -result)
-        return value.raw
+        value = self._lookup(key)
+        if value is None or self.info.type != MapType.LPM_TRIE or not self._is_covered(key):
+            return value
+        return self._search(key)
 
     def update(self, key: bytes, value: bytes, flags: int = BPF_ANY) -> None:
         """Write one entry.
@@ -214,6 +217,32 @@ class Map(Descriptor):
                 raise error
         return removed
 
+    def _lookup(self, key: bytes) -> bytes | None:
+        """Return what the kernel's look-up gives."""
+        value = ctypes.create_string_buffer(self.stored_size)
+        result = self._library.bpf_map_lookup_elem(self.fd, key, value)
+        if result == -errno.ENOENT:
+            return None
+        if result < 0:
+            raise kernel_error(f"cannot look up an entry of map {self.label}", -result)
+        return value.raw
+
+    def _is_covered(self, key: bytes) -> bool:
+        """Tell whether a shorter prefix than this one matches too."""
+        length = int.from_bytes(key[:4], sys.byteorder)
+        if length == 0:
+            return False
+        shorter = (length - 1).to_bytes(4, sys.byteorder) + key[4:]
+        return self._lookup(shorter) is not None
+
+    def _search(self, key: bytes) -> bytes | None:
+        """Return the value of a key by going through all entries."""
+        for keys, values in self.chunks():
+            for number in range(self._count(keys)):
+                if _slice(keys, self.info.key_size, number) == key:
+                    return _slice(values, self.stored_size, number)
+        return None
+
     def _batches(self, size: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield entries through BPF_MAP_LOOKUP_BATCH.
 
@@ -262,7 +291,7 @@ class Map(Descriptor):
                 if result < 0:
                     break
                 previous = following.raw
-                if (value := self.lookup(previous)) is not None:
+                if (value := self._lookup(previous)) is not None:
                     keys += previous
                     values += value
             if keys:
