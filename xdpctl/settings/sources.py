@@ -23,6 +23,7 @@ from xdpctl.settings.options import (
     Option,
 )
 
+_WORD_MAX = 200
 _BIG = 2**63
 """Numbers from here on become text as hexadecimal: int's decimal text has a limit."""
 
@@ -71,7 +72,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for variable, text in environ.items():
         if not variable.startswith(ENVIRONMENT_PREFIX):
             continue
-        source = f"variable {variable}"
+        source = f"variable {_word(variable)}"
         option = options.get(variable)
         if option is None:
             raise SettingsError(
@@ -92,7 +93,7 @@ def from_file(path: Path) -> dict[str, Any]:
     """
     found = {}
     for key, value in _load(path).items():
-        source = f"key {key} in {path}"
+        source = f"key {_word(key)} in {_word(str(path))}"
         if key in UNAVAILABLE:
             raise _unavailable(key, source)
         option = BY_NAME.get(key)
@@ -112,7 +113,7 @@ def control_in_file(path: Path) -> Any:  # noqa: ANN401 - as above
     Raises:
         SettingsError: unreadable, not TOML, or the value is not valid.
     """
-    option, source = BY_NAME["control"], f"key control in {path}"
+    option, source = BY_NAME["control"], f"key control in {_word(str(path))}"
     content = _load(path)
     if option.name not in content:
         return None
@@ -126,8 +127,8 @@ def _load(path: Path) -> dict[str, Any]:
         reason = error.strerror or str(error)
     except (ValueError, RecursionError) as error:
         reason = f"it is not valid TOML: {' '.join(str(error).split())}"
-    source = f"file {path}"
-    raise SettingsError(f"cannot read the settings in {path}: {reason}", source=source)
+    source = f"file {_word(str(path))}"
+    raise SettingsError(f"cannot read the settings in {source}: {reason}", source=source)
 
 
 def _texts(option: Option, value: object, source: str) -> Sequence[str]:
@@ -149,6 +150,11 @@ def _texts(option: Option, value: object, source: str) -> Sequence[str]:
                 wanted += ", or a list of such"
             raise SettingsError(f"{source}: it must be {wanted}, not {_kind(item)}", source=source)
     return texts
+
+
+def _word(name: str) -> str:
+    """Return a name from outside as it is, unless a line could not hold it."""
+    return name if name.isprintable() and len(name) < _WORD_MAX else shown(name)
 
 
 def _kind(item: object) -> str:
