@@ -21,7 +21,8 @@ class Engine(Protocol):
     def name(self) -> str:
         """How test ids and reproducers call it."""
 
-    def takes(self, frame: bytes) -> bool:
+    @staticmethod
+    def takes(frame: bytes) -> bool:
         """Return whether this frame can be put before it at all."""
 
     def judge(self, scene: Scene, frame: bytes) -> Result:

@@ -104,7 +104,8 @@ class Oracle:
 
     name = "oracle"
 
-    def takes(self, frame: bytes) -> bool:
+    @staticmethod
+    def takes(frame: bytes) -> bool:
         del frame
         return True
 

@@ -1,0 +1,112 @@
+"""A scene as the bytes of the maps, and what counters that moved say.
+
+Shared by the two engines that run the C: both fill maps from a scene, run one frame
+and read the maps again. The oracle does without.
+"""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+from tests.engines import EngineError
+from xdpctl.abi import (
+    COUNTERS_SIZE,
+    MapName,
+    PacketAction,
+    Reason,
+    encode_addr_v4,
+    encode_addr_v6,
+    encode_cidr,
+    encode_qname,
+    encode_xsk_destination,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.packets.case import Rule, Scene
+
+_VALUE = struct.Struct("=QB7s")
+_CELLS = struct.Struct(f"={COUNTERS_SIZE // 8}Q")
+
+Entry = tuple[MapName, bytes]
+"""A map and a key in it."""
+
+
+def entry_of(rule: Rule) -> Entry:
+    """Return where the rule stands."""
+    match rule.subject:
+        case bytes() as wire:
+            return MapName.QNAMES, encode_qname(wire, rule.qtype)
+        case IPv4Address() as address:
+            return MapName.ADDR_V4, encode_addr_v4(address)
+        case IPv6Address() as address:
+            return MapName.ADDR_V6, encode_addr_v6(address)
+        case IPv4Network() as network:
+            return MapName.CIDR4, encode_cidr(network)
+        case network:
+            return MapName.CIDR6, encode_cidr(network)
+
+
+def value_of(rule: Rule) -> bytes:
+    """Return the rule's 16 bytes, unused ones included."""
+    return _VALUE.pack(rule.hits, rule.action, rule.unused)
+
+
+def rule_entries(scene: Scene) -> dict[Entry, bytes]:
+    """Return the values of the five rule maps, in the order of the scene's rules."""
+    entries = {entry_of(rule): value_of(rule) for rule in scene.rules}
+    if len(entries) != len(scene.rules):
+        raise EngineError("two rules of the scene are one entry")
+    return entries
+
+
+def destination_keys(scene: Scene) -> tuple[Entry, ...]:
+    """Return the keys of the destination maps."""
+    ends = [(ip_address(address), port) for address, port in scene.destinations]
+    return tuple(
+        (
+            MapName.XSK_DESTINATIONS_V4 if end.version == 4 else MapName.XSK_DESTINATIONS_V6,
+            encode_xsk_destination(end, port),
+        )
+        for end, port in ends
+    )
+
+
+def hit_between(before: Sequence[bytes], after: Sequence[bytes]) -> int | None:
+    """Return the index of the one value whose counter gained one, None where none did."""
+    hits = [index for index, value in enumerate(after) if value != before[index]]
+    if not hits:
+        return None
+    index = hits[0]
+    count, *rest = _VALUE.unpack(before[index])
+    if len(hits) > 1 or after[index] != _VALUE.pack((count + 1) % 2**64, *rest):
+        raise EngineError(f"rules {hits} did not gain one hit between them")
+    return index
+
+
+def counted_between(before: bytes, after: bytes, size: int) -> tuple[Reason, PacketAction]:
+    """Return the one (reason, action) that counted one packet of `size` bytes.
+
+    Args:
+        before: value of the counters map for every CPU, end to end.
+        after: the same afterwards.
+        size: of the frame as received.
+    """
+    moved: dict[int, int] = {}
+    for cpu in range(0, len(after), COUNTERS_SIZE):
+        old, new = before[cpu : cpu + COUNTERS_SIZE], after[cpu : cpu + COUNTERS_SIZE]
+        if old == new:
+            continue
+        for index, (was, now) in enumerate(
+            zip(_CELLS.unpack(old), _CELLS.unpack(new), strict=True)
+        ):
+            if was != now:
+                moved[index] = moved.get(index, 0) + now - was
+    packets = [index for index in moved if index % 2 == 0]
+    if len(packets) != 1 or moved != {packets[0]: 1, packets[0] + 1: size}:
+        raise EngineError(f"counters moved by {moved} for one frame of {size} octets")
+    reason, action = divmod(packets[0] // 2, len(PacketAction))
+    return Reason(reason), PacketAction(action)

@@ -1,0 +1,122 @@
+"""The loaded program as an engine: BPF_PROG_TEST_RUN over private, unpinned maps.
+
+Compiles and loads each configuration once and fills one set of maps anew where the
+scene changes. Needs root. A slot of xskmap is filled with an AF_XDP socket that is
+bound to nothing: the look-up finds it, and a test run sends nothing anywhere.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from tests.engines.entries import counted_between, destination_keys, hit_between, rule_entries
+from tests.packets.case import Result, Scene, Verdict
+from xdpctl.abi import COUNTERS_SIZE, MAPS, MapName, encode_control
+from xdpctl.kernel.compiler import compile_program_blocking
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tests.engines.entries import Entry
+    from xdpctl.kernel.bpf import Bpf, Map, Program
+    from xdpctl.kernel.compiler import ProgramConfig
+
+AF_XDP = 44
+SHORTEST = 14
+LONGEST = 3000
+"""Octets of a frame that a program test run takes: a page less what the kernel keeps."""
+
+_FIRST = struct.pack("=I", 0)
+
+
+class Kernel:
+    """The engine; `close` gives back programs, maps and sockets."""
+
+    name = "kernel"
+
+    def __init__(self, bpf: Bpf) -> None:
+        self._bpf = bpf
+        self._stack = ExitStack()
+        self._maps: dict[MapName, Map] = {}
+        self._programs: dict[ProgramConfig, Program] = {}
+        self._sockets: dict[int, socket.socket] = {}  # one that is closed leaves its slot
+        self._scene = Scene()
+        self._rules: dict[Entry, bytes] = {}
+        self._others: list[Entry] = []
+        self._counters = b""
+
+    def __enter__(self) -> Self:
+        for name, spec in MAPS.items():
+            self._maps[name] = self._stack.enter_context(self._bpf.create_map(spec, spec.entries))
+        self._counters = bytes(COUNTERS_SIZE * self._bpf.possible_cpus())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what is held."""
+        self._stack.close()
+        self._maps.clear()
+        self._programs.clear()
+        self._sockets.clear()
+
+    @staticmethod
+    def takes(frame: bytes) -> bool:
+        return SHORTEST <= len(frame) <= LONGEST
+
+    def judge(self, scene: Scene, frame: bytes) -> Result:
+        program = self._program(scene.config)
+        if scene != self._scene:
+            self._enter(scene)
+        run = program.test_run(frame)
+        counters, self._counters = self._counters, self._read(MapName.COUNTERS, _FIRST)
+        rules, self._rules = self._rules, {entry: self._read(*entry) for entry in self._rules}
+        reason, action = counted_between(counters, self._counters, len(frame))
+        hit = hit_between([*rules.values()], [*self._rules.values()])
+        answer = None if run.frame == frame else run.frame
+        return Result(Verdict(run.return_value), reason, action, answer, hit)
+
+    def _program(self, config: ProgramConfig) -> Program:
+        if config not in self._programs:
+            fds = {MAPS[name].ref: opened.fd for name, opened in self._maps.items()}
+            instructions = compile_program_blocking(config).relocate(fds)
+            self._programs[config] = self._stack.enter_context(
+                self._bpf.load_program(instructions, "packet_table")
+            )
+        return self._programs[config]
+
+    def _read(self, name: MapName, key: bytes) -> bytes:
+        value = self._maps[name].lookup(key)
+        if value is None:
+            raise KeyError(f"{name} has lost its entry {key.hex()}")
+        return value
+
+    def _enter(self, scene: Scene) -> None:
+        """Make the maps the scene's."""
+        for name, key in (*self._rules, *self._others):
+            self._maps[name].delete(key)
+        self._rules, self._others = rule_entries(scene), []
+        for (name, key), value in self._rules.items():
+            self._maps[name].update(key, value)
+        for name, key in destination_keys(scene):
+            self._maps[name].update(key, b"\1")
+            self._others.append((name, key))
+        for slot in scene.sockets:
+            if slot not in self._sockets:
+                unbound = socket.socket(AF_XDP, socket.SOCK_RAW)
+                self._sockets[slot] = self._stack.enter_context(unbound)
+            key = struct.pack("=I", slot)
+            value = struct.pack("=I", self._sockets[slot].fileno())
+            self._maps[MapName.XSKMAP].update(key, value)
+            self._others.append((MapName.XSKMAP, key))
+        self._maps[MapName.CONTROL].update(_FIRST, encode_control(panic=scene.panic))
+        self._scene = scene
