@@ -40,7 +40,7 @@ static __always_inline __u64 dns_name_length(const __u8 *name, const __u8 *end)
 {
 	__u64 offset = 0;
 
-	for (int i = 0; i < DNS_LABELS_MAX; i++) {
+	for (__u64 i = 0; i < DNS_LABELS_MAX; i++) {
 		const __u8 *label = name + offset;
 		__u64 length;
 
