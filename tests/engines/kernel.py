@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from xdpctl.kernel.compiler import ProgramConfig
 
 AF_XDP = 44
+SOL_XDP = 283
+XDP_RX_RING = 2
 SHORTEST = 14
 LONGEST = 3000
 """Octets of a frame that a program test run takes: a page less what the kernel keeps."""
@@ -113,6 +115,8 @@ class Kernel:
         for slot in scene.sockets:
             if slot not in self._sockets:
                 unbound = socket.socket(AF_XDP, socket.SOCK_RAW)
+                # Linux 7 refuses a socket without a receive ring (ENOBUFS).
+                unbound.setsockopt(SOL_XDP, XDP_RX_RING, struct.pack("=i", 64))
                 self._sockets[slot] = self._stack.enter_context(unbound)
             key = struct.pack("=I", slot)
             value = struct.pack("=I", self._sockets[slot].fileno())

@@ -1,27 +1,45 @@
-"""`make test-kernels`: does every configuration load on every kernel?"""
+"""`make test-kernels`: every configuration and the packet table on every kernel.
+
+`python -m tests.kernels [SERIES…]` prints one line a kernel and configuration and, for a
+refusal, the end of the verifier's log; its exit status is 0 when all is well everywhere.
+"""
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
+from tests.kernels.ask import ask
 from tests.kernels.kernel import SUITES
-from tests.kernels.verdict import verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.kernels.ask import Answer
+
+
+def lines(series: str, answer: Answer) -> Iterator[str]:
+    """Say an answer."""
+    for verdict in answer.verdicts:
+        word = "ok" if verdict.loaded else f"REFUSED ({verdict.error})"
+        yield (
+            f"{verdict.kernel:28} {verdict.name:10} {verdict.instructions:5} instructions "
+            f"{verdict.processed:7} verified  {word}"
+        )
+        yield from (f"    {line}" for line in verdict.log)
+    yield f"{series}: {answer.cases} cases of the packet table, {len(answer.wrong)} went wrong"
+    yield from (f"    {sentence}" for sentence in answer.wrong)
 
 
 def main(wanted: list[str]) -> int:
-    """Ask the kernels of these series (all of them when none is named); 0 when all accept."""
-    refused = 0
+    """Ask the kernels of these series (all of them when none is named); 0 when all is well."""
+    good = True
     for series in wanted or SUITES:
-        for verdict in verdicts(series):
-            word = "ok" if verdict.loaded else f"REFUSED ({verdict.error})"
-            sys.stdout.write(
-                f"{verdict.kernel:30} {verdict.name:12} {verdict.instructions:6} instructions"
-                f" {verdict.processed:8} processed  {word}\n"
-            )
-            sys.stdout.write("".join(f"    {line}\n" for line in verdict.log))
-            sys.stdout.flush()
-            refused += not verdict.loaded
-    return 1 if refused else 0
+        answer = ask(series)
+        sys.stdout.writelines(f"{line}\n" for line in lines(series, answer))
+        sys.stdout.flush()
+        good &= answer.good
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What runs inside a guest: every compiled configuration is given to that kernel's verifier.
+"""What runs inside a guest: the verifier's word on every configuration, then the packet table.
 
-`python -m tests.kernels.guest FOLDER` loads each FOLDER/NAME.bin (bytecode with
-symbolic map numbers) with maps of its own and writes one line of JSON a program. The
-host side (`verdict.py`) puts the bytecode there and reads the lines.
+`python -m tests.kernels.guest FOLDER` loads each FOLDER/programs/NAME.bin (bytecode
+with symbolic map numbers) with maps of its own and writes one line of JSON a program;
+then it runs the table over FOLDER/table. The host side (`ask.py`) puts the bytecode
+there and reads the lines.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.kernels import packet_table
 from xdpctl.abi import MAPS
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.compiler import Bytecode
@@ -36,6 +38,8 @@ LOG_SIZE: Final = 192 << 20
 
 TAIL_LINES: Final = 60
 RESULT_MARK: Final = "xdpctl-verdict "
+PROGRAMS: Final = "programs"
+TABLE: Final = "table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +115,14 @@ def judge(name: str, bytecode: Bytecode) -> Verdict:
 
 
 def main(folder: Path) -> int:
-    """Judge every program of the folder; 0 when each is accepted."""
+    """Judge every program of the folder, then run the packet table; 0 when all is well."""
     accepted = True
-    for path in sorted(folder.glob("*.bin")):
+    for path in sorted((folder / PROGRAMS).glob("*.bin")):
         verdict = judge(path.stem, Bytecode(path.read_bytes()))
         accepted &= verdict.loaded
         sys.stdout.write(f"\n{RESULT_MARK}{json.dumps(asdict(verdict))}\n")
         sys.stdout.flush()
-    return 0 if accepted else 1
+    return packet_table.main(folder / TABLE) if accepted else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,80 @@
+"""The packet table in a guest: every case through that kernel's program test runs.
+
+The kernel engine is tests/engines', but for where bytecode comes from: the host has
+compiled it (`put_programs`), since a compiler in an emulated machine takes minutes.
+`python -m tests.kernels.packet_table FOLDER` is what runs in the guest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.engines.kernel import Kernel
+from tests.packets.table import CASES
+from xdpctl.abi import MAPS
+from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.compiler import Bytecode, compile_program_blocking, render_config
+
+if TYPE_CHECKING:
+    from xdpctl.kernel.bpf import Program
+    from xdpctl.kernel.compiler import ProgramConfig
+
+WRONG_MARK: Final = "xdpctl-wrong "
+DONE_MARK: Final = "xdpctl-table-done "
+
+
+def _file(folder: Path, config: ProgramConfig) -> Path:
+    return folder / f"{hashlib.sha256(render_config(config).encode()).hexdigest()[:16]}.bin"
+
+
+def put_programs(folder: Path) -> None:
+    """Compile every configuration that the table names into the folder."""
+    for config in {case.scene.config for case in CASES.values()}:
+        _file(folder, config).write_bytes(compile_program_blocking(config).instructions)
+
+
+class Precompiled(Kernel):
+    """The kernel engine over programs that are compiled already.
+
+    Args:
+        bpf: the system call.
+        folder: what `put_programs` filled.
+    """
+
+    def __init__(self, bpf: Bpf, folder: Path) -> None:
+        super().__init__(bpf)
+        self._folder = folder
+
+    def _program(self, config: ProgramConfig) -> Program:
+        if config not in self._programs:
+            fds = {MAPS[name].ref: opened.fd for name, opened in self._maps.items()}
+            bytecode = Bytecode(_file(self._folder, config).read_bytes())
+            self._programs[config] = self._stack.enter_context(
+                self._bpf.load_program(bytecode.relocate(fds), "packet_table")
+            )
+        return self._programs[config]
+
+
+def main(folder: Path) -> int:
+    """Run the table; one line for a case that went another way, one with the count at the end."""
+    wrong = ran = 0
+    with Precompiled(Bpf(), folder) as engine:
+        for title, case in CASES.items():
+            if not engine.takes(case.frame):
+                continue
+            ran += 1
+            result = engine.judge(case.scene, case.frame)
+            if result != case.expected:
+                wrong += 1
+                said = f"{title}: {result} instead of {case.expected}"
+                sys.stdout.write(f"\n{WRONG_MARK}{json.dumps(said)}\n")
+    sys.stdout.write(f"\n{DONE_MARK}{ran}\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))
