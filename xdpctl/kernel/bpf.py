@@ -205,7 +205,11 @@ class Program(Descriptor):
 
 
 class Link(Descriptor):
-    """The attachment of a program to an interface; ends with its last descriptor or pin."""
+    """The attachment of a program to an interface; ends with its last descriptor or pin.
+
+    When a pin is unlinked last, the kernel ends the link a little later; `detach`
+    takes effect at once.
+    """
 
     def info(self) -> LinkInfo:
         """Return what the kernel says about the link now."""

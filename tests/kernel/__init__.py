@@ -1,0 +1,1 @@
+"""Tests of the seam on a real kernel; as root."""

@@ -1,0 +1,81 @@
+"""A network namespace and a BPF file system for one test, on the real kernel.
+
+The namespace has no name: the test's thread moves into it and back, and it ends with
+its last descriptor, so that nothing is left behind whatever happens. The file system
+is an instance of its own, mounted on the test's folder.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from xdpctl.kernel import pins
+from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.netlink import Netlink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLONE_NEWNET = 0x40000000
+
+
+def ip(*arguments: str) -> None:
+    """Run iproute2's ip in the namespace of the calling thread."""
+    subprocess.run(["ip", *arguments], check=True)
+
+
+def descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture
+def bpf() -> Bpf:
+    return Bpf()
+
+
+@pytest.fixture
+def netlink() -> Netlink:
+    return Netlink()
+
+
+@pytest.fixture
+def namespace() -> Iterator[None]:
+    """Put the test into a network namespace with loopback and veth0, veth1."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        assert libc.unshare(CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+        ip("link", "set", "lo", "up")
+        ip("link", "add", "veth0", "numrxqueues", "2", "type", "veth", "peer", "name", "veth1")
+        ip("link", "set", "veth0", "up")
+        ip("link", "set", "veth1", "up")
+        yield
+    finally:
+        assert libc.setns(home, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+        os.close(home)
+
+
+@pytest.fixture
+def ifindex(namespace: None, netlink: Netlink) -> int:
+    """Return the index of veth0."""
+    assert namespace is None
+    return netlink.find("veth0").index
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """Return an empty BPF file system."""
+    place = tmp_path / "bpf"
+    place.mkdir()
+    pins.mount_bpffs(place)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
