@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.bench.cases import Case, cases, rules
+from tests.lab.hosts import EMPTY_PROGRAM
 from xdpctl import abi
 from xdpctl.abi import MAPS, MapName, PacketAction
 from xdpctl.kernel.bpf import Bpf
@@ -33,9 +34,6 @@ SINGLE_RUNS = 4_000
 """Of one round of a case that answers, each a test of its own."""
 
 WARM_UP = 10_000
-EMPTY = bytes.fromhex("b7000000020000009500000000000000")
-"""r0 = XDP_PASS; exit."""
-
 CONFIG = ProgramConfig(
     ports=(53,),
     address_ports=(),
@@ -129,7 +127,7 @@ def time_packets() -> Iterator[Timing]:
     """Yield the empty program, then every case, in order."""
     bpf = Bpf()
     every = list(cases())
-    with bpf.load_program(EMPTY, "empty") as empty:
+    with bpf.load_program(EMPTY_PROGRAM, "empty") as empty:
         yield Timing.of("(an empty program)", time_program(empty, every[0].frame))
     with Bench.loaded(bpf) as bench:
         by_name = next(case for case in every if case.name == "drop by name")

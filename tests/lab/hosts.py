@@ -4,8 +4,8 @@
 and a pin directory, each with a name of its own, and removes it all on the way out. It
 does not know what runs on a host.
 
-Commands run in a namespace through nsenter: `ip netns exec` mounts another /sys, which
-hides the BPF file system.
+Commands run in a namespace through nsenter: `ip netns exec` and `ip -n` mount another
+/sys, which hides the BPF file system.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import json
 import os
 import shutil
 import socket
@@ -25,10 +26,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.lab.process import LabError, Process
+from xdpctl.kernel.bpf import Bpf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
+
+EMPTY_PROGRAM = bytes.fromhex("b7000000020000009500000000000000")
+"""r0 = XDP_PASS; exit."""
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
@@ -89,9 +94,10 @@ class Host:
         return run(["ip", "-n", self.name, *arguments]).stdout
 
     def xdp(self, interface: str = INTERFACE) -> str | None:
-        """Return how an XDP program is attached ("xdp", "xdpgeneric"), None if none is."""
-        words = self.ip("-oneline", "link", "show", interface).split()
-        return next((word for word in words if word.startswith("xdp")), None)
+        """Return how an XDP program is attached: "native", "generic", None if none is."""
+        (link,) = json.loads(self.ip("-json", "link", "show", interface))
+        modes = {1: "native", 2: "generic"}
+        return modes[link["xdp"]["mode"]] if "xdp" in link else None
 
     def socket(
         self, family: socket.AddressFamily, kind: socket.SocketKind, protocol: int = 0
@@ -162,16 +168,23 @@ class Lab:
         return host
 
     def wire(self, left: Host, right: Host, *, queues: int = 1, name: str = INTERFACE) -> None:
-        """Put a veth pair between two hosts, fit for native XDP on both ends.
+        """Put a veth pair between two hosts; the right end is fit for native XDP.
 
-        GRO switches NAPI on, without which an end receives nothing that its peer's
-        program sends back (XDP_TX).
+        The left end gets an empty XDP program. Without one it takes no notice of what
+        the right end's program sends back (XDP_TX): with GRO alone, which switches NAPI
+        on, the frames are queued there and nobody is woken (Linux 6.18, tried).
         """
         ends = [name, "numtxqueues", str(queues), "numrxqueues", str(queues)]
         left.ip("link", "add", *ends, "type", "veth", "peer", *ends, "netns", right.name)
         for host in (left, right):
-            host.run("ethtool", "-K", name, "gro", "on")
             host.ip("link", "set", name, "up")
+        pin = BPFFS / f"{self.name}-empty"
+        with Bpf().load_program(EMPTY_PROGRAM, "empty") as program:
+            program.pin(pin)
+            try:
+                left.run("ip", "link", "set", name, "xdp", "pinned", str(pin))
+            finally:
+                pin.unlink()
 
     def pair(self, *, queues: int = 1) -> tuple[Host, Host]:
         """Make a client and a server with a wire between them.
@@ -199,8 +212,10 @@ class Lab:
         }
         for host, all_of_it in addresses.items():
             for address in all_of_it:
-                nodad = ["nodad"] if ":" in address else []
-                host.ip("address", "add", address, "dev", INTERFACE, *nodad)
+                options = ["nodad"] if ":" in address else []
+                if ":66/" in address:  # never the host's own choice of a source
+                    options += ["preferred_lft", "0"]
+                host.ip("address", "add", address, "dev", INTERFACE, *options)
         return (
             Host(client.name, self, "192.0.2.1", "2001:db8::1"),
             Host(server.name, self, "192.0.2.53", "2001:db8::53"),

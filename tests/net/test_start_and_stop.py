@@ -1,0 +1,164 @@
+"""Who starts first does not matter, either may restart, and stopping leaves what was asked."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab import Dnsdist17, Responder, Service, dig, eventually
+from tests.net.site import BLOCKS, DROPPED, site_in
+
+if TYPE_CHECKING:
+    from tests.lab import Host, Lab
+
+pytestmark = pytest.mark.root
+
+
+def is_filtered(client: Host) -> bool:
+    """A blocked name stays without an answer, while another gets one."""
+    assert dig(client, "www.example").arrived
+    return not dig(client, "dropped.example").arrived
+
+
+def test_dnsdist_may_start_before_the_service(lab: Lab) -> None:
+    client, server = lab.pair()
+    Responder(server, "127.0.0.1", port=5300)
+    lab.pins.mkdir()  # dnsdist never makes the folder
+    Dnsdist17(server, BLOCKS)
+    Service(server)
+    assert is_filtered(client)
+
+
+def test_dnsdist_may_start_after_the_service(lab: Lab) -> None:
+    assert is_filtered(site_in(lab).client)
+
+
+def test_what_dnsdist_blocked_stays_blocked_while_it_restarts(lab: Lab) -> None:
+    site = site_in(lab)
+    site.dnsdist.stop()
+    before = site.service.metrics().packets(reason="addr-v4", action="drop")
+    dig(site.client, "www.example", source=DROPPED[4])
+    site.service.counted(before + 1, reason="addr-v4", action="drop")
+    site.dnsdist = Dnsdist17(site.server)
+    assert is_filtered(site.client)
+
+
+def test_a_dnsdist_that_restarted_goes_on_filling_the_same_maps(lab: Lab) -> None:
+    site = site_in(lab)
+    site.dnsdist.stop()
+    site.dnsdist = Dnsdist17(site.server)
+    site.dnsdist.console('bpf:blockQName(newDNSName("later.example."), 255, 1)')
+    assert not dig(site.client, "later.example").arrived
+
+
+def test_a_service_that_restarted_filters_what_was_blocked_before(lab: Lab) -> None:
+    site = site_in(lab)
+    assert site.service.stop() == 0
+    site.service = Service(site.server)
+    assert is_filtered(site.client)
+
+
+def test_a_dnsdist_that_ran_on_while_the_service_restarted_still_fills_its_maps(lab: Lab) -> None:
+    site = site_in(lab)
+    site.service.stop()
+    site.service = Service(site.server)
+    site.dnsdist.console('bpf:blockQName(newDNSName("later.example."), 255, 1)')
+    assert not dig(site.client, "later.example").arrived
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_service_leaves_no_program_behind(lab: Lab, number: signal.Signals) -> None:
+    _, server = lab.pair()
+    service = Service(server)
+    assert server.xdp() is not None
+    assert service.stop(number) == 0
+    assert server.xdp() is None
+
+
+def test_a_stopped_service_leaves_the_pins(lab: Lab) -> None:
+    _, server = lab.pair()
+    Service(server).stop()
+    assert {pin.name for pin in lab.pins.iterdir()} == {
+        "addr-v4",
+        "addr-v6",
+        "cidr4",
+        "cidr6",
+        "qnames",
+    }
+
+
+def test_on_exit_keep_goes_on_filtering(lab: Lab) -> None:
+    site = site_in(lab, "--on-exit", "keep")
+    assert site.service.stop() == 0
+    assert is_filtered(site.client)
+
+
+def test_detach_takes_off_what_a_stopped_service_kept(lab: Lab) -> None:
+    site = site_in(lab, "--on-exit", "keep")
+    site.service.stop()
+    done = site.server.run(*site.service.command, "detach", "--control", str(site.service.control))
+    assert done.returncode == 0
+    assert site.server.xdp() is None
+
+
+def test_a_killed_service_leaves_the_filter_on(lab: Lab) -> None:
+    site = site_in(lab)
+    site.service.process.kill()
+    assert is_filtered(site.client)
+
+
+def test_a_service_takes_over_what_a_killed_one_left(lab: Lab) -> None:
+    site = site_in(lab)
+    site.service.process.kill()
+    assert Service(site.server).stop() == 0
+    assert site.server.xdp() is None
+
+
+def test_counters_survive_a_kill_while_the_program_stays(lab: Lab) -> None:
+    site = site_in(lab)
+    dig(site.client, "dropped.example")
+    site.service.process.kill()
+    dig(site.client, "dropped.example")
+    Service(site.server).counted(2, reason="qname", action="drop")
+
+
+def test_the_filter_is_native_on_a_driver_that_has_it(lab: Lab) -> None:
+    _, server = lab.pair()
+    Service(server)
+    assert server.xdp() == "native"
+
+
+def test_the_filter_is_generic_when_asked_for(lab: Lab) -> None:
+    site = site_in(lab, "--mode", "generic")
+    assert site.server.xdp() == "generic"
+    assert is_filtered(site.client)
+
+
+def test_several_interfaces_are_filtered_by_one_service(lab: Lab) -> None:
+    _, server = lab.pair()
+    lab.wire(lab.host("other"), server, name="eth1")
+    service = Service(server, interfaces=("eth0", "eth1"))
+    assert (server.xdp("eth0"), server.xdp("eth1")) == ("native", "native")
+    assert service.stop() == 0
+    assert (server.xdp("eth0"), server.xdp("eth1")) == (None, None)
+
+
+def test_systemd_is_told_when_everything_is_attached(lab: Lab) -> None:
+    _, server = lab.pair()
+    path = lab.directory / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(path))
+        notify.settimeout(30)
+        Service(server, environ={"NOTIFY_SOCKET": str(path)}, await_ready=False)
+        while "READY=1" not in notify.recv(4096).decode().split("\n"):
+            pass
+    assert server.xdp() == "native"
+
+
+def test_readyz_says_ready(lab: Lab) -> None:
+    _, server = lab.pair()
+    service = Service(server)
+    assert eventually(lambda: service.get("/readyz").status == 200, "/readyz 200")
