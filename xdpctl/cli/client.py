@@ -1,0 +1,194 @@
+"""HTTP over the control socket: one call, one answer, or one of our errors.
+
+The only place of the command line that opens a socket, with nothing but the
+standard library, so that a verb starts fast. Knows the API's paths for rules and
+the shape of its errors (RFC 9457); what an answer means is the verb's business.
+Every method blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import http.client
+import json
+import socket
+import stat
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from xdpctl.errors import (
+    ConflictError,
+    NotFoundError,
+    ServiceUnreachableError,
+    UsageError,
+    XdpctlError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Query = Mapping[str, str] | Sequence[tuple[str, str]]
+
+PAGE = 10_000
+"""Rules asked for at once: as many as the service gives, which walks its maps for each page."""
+
+_TIMEOUT_SECONDS = 30.0
+_PATH_MAX = 107  # sun_path's 108 bytes with the zero at its end, unix(7)
+_ERRORS: dict[int, type[XdpctlError]] = {404: NotFoundError, 409: ConflictError}
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """An HTTP connection over a unix socket."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket's path instead of a host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Client:
+    """The service behind a control socket.
+
+    Args:
+        path: the socket.
+        timeout: seconds without a sign of life after which a call fails.
+    """
+
+    def __init__(self, path: Path, timeout: float = _TIMEOUT_SECONDS) -> None:
+        self.path = path
+        self._timeout = timeout
+
+    def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
+        """Return the document at `path`; errors as in `call`."""
+        return self.call("GET", path, query)
+
+    def post(self, path: str, body: object = None, query: Query | None = None) -> dict[str, Any]:
+        """Send `body` as JSON and return the answer; errors as in `call`."""
+        return self.call("POST", path, query, body)
+
+    def delete(self, path: str, query: Query) -> dict[str, Any]:
+        """Delete what `query` names and return the answer; errors as in `call`."""
+        return self.call("DELETE", path, query)
+
+    def rules(self, query: Mapping[str, str]) -> Iterator[list[dict[str, Any]]]:
+        """Yield the rules that `query` asks for, a page at a time; errors as in `call`."""
+        cursor: str | None = None
+        while True:
+            page = {**query, "limit": str(PAGE), **({} if cursor is None else {"cursor": cursor})}
+            answer = self.get("/api/v1/rules", page)
+            yield answer.get("rules", [])
+            cursor = answer.get("next")
+            if cursor is None:
+                return
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: object = None,
+    ) -> dict[str, Any]:
+        """Make one call.
+
+        Raises:
+            ServiceUnreachableError: nobody listens on the socket.
+            NotFoundError, ConflictError: 404 and 409.
+            XdpctlError: everything else, among it no permission.
+        """
+        target = f"{path}?{urlencode(query)}" if query else path
+        headers = {"Accept": "application/json", "Connection": "close"}
+        content = None
+        if method == "POST":
+            content = b"" if body is None else json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        with contextlib.closing(_UnixConnection(self.path, self._timeout)) as connection:
+            self._connect(connection)
+            try:
+                # A service that refuses before it has read everything closes its end.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    connection.request(method, target, content, headers)
+                response = connection.getresponse()
+                return self._answer(response.status, response.read())
+            except TimeoutError as error:
+                raise XdpctlError(
+                    f"the service on {self.path} took the call but did not answer within"
+                    f" {self._timeout:g} s: see its log; where it hangs, restart it"
+                ) from error
+            except (http.client.HTTPException, OSError) as error:
+                raise XdpctlError(
+                    f"the service on {self.path} broke off without a whole answer"
+                    f" ({type(error).__name__}): see its log"
+                ) from error
+
+    def _connect(self, connection: _UnixConnection) -> None:
+        if len(str(self.path).encode()) > _PATH_MAX:
+            raise UsageError(
+                f"cannot use {self.path} as the control socket: a socket's path has at most"
+                f" {_PATH_MAX} bytes"
+            )
+        try:
+            connection.connect()
+        except PermissionError as error:
+            raise XdpctlError(
+                f"cannot talk to the service on {self.path}: permission denied;"
+                f" {_who_may(self.path)}"
+            ) from error
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
+            raise ServiceUnreachableError(
+                f"no service answers on {self.path} ({error.strerror}): start one with"
+                " `xdpctl --interface NAME`, or name its socket with --control or XDPCTL_CONTROL"
+            ) from error
+        except OSError as error:
+            raise XdpctlError(
+                f"cannot talk to the service on {self.path}: {error.strerror or error}"
+            ) from error
+
+    def _answer(self, status: int, content: bytes) -> dict[str, Any]:
+        try:
+            document = json.loads(content)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise XdpctlError(
+                f"what answers on {self.path} is not xdpctl (HTTP {status}): name the service's"
+                " own socket with --control or XDPCTL_CONTROL"
+            )
+        if status < http.client.BAD_REQUEST:
+            return document
+        raise _ERRORS.get(status, XdpctlError)(_sentence(status, document))
+
+
+def _sentence(status: int, problem: Mapping[str, Any]) -> str:
+    """Return a problem document's sentence, the offending text in it."""
+    detail = problem.get("detail") or problem.get("title") or "no reason given"
+    sentence = str(detail) if problem.get("detail") else f"the service refused ({status}: {detail})"
+    text = problem.get("text")
+    if isinstance(text, str) and text and text not in sentence:
+        field = problem.get("field") or "text"
+        sentence = f"{sentence} ({field}: {text})"
+    return sentence
+
+
+def _who_may(path: Path) -> str:
+    """Return who may use a socket, as the end of a sentence."""
+    for place, bit in ((path, stat.S_IWGRP), (path.parent, stat.S_IXGRP)):
+        try:
+            found = place.stat()
+        except OSError:
+            continue
+        if found.st_gid == 0 or not found.st_mode & bit:
+            break
+        try:
+            name = grp.getgrgid(found.st_gid).gr_name
+        except KeyError:
+            name = str(found.st_gid)
+        return f"root and the members of group {name} may"
+    return "only root may, or the group that --control-group gives the socket to"

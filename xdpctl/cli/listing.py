@@ -1,0 +1,100 @@
+"""`list`: the rules in the maps, ours and dnsdist's, a page at a time.
+
+A million rules are never held at once: each page is written as it comes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from xdpctl.abi import RULE_MAPS
+from xdpctl.cli.render import Table, age, count
+from xdpctl.cli.verb import Session, Verb
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+
+_HEADERS = ("TARGET", "TYPE", "ACTION", "HITS", "ORIGIN", "EXPIRY", "REASON")
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    maps = [str(name) for name in RULE_MAPS]
+    parser.add_argument("--map", choices=maps, help="only this map's rules")
+    parser.add_argument(
+        "--origin", metavar="O", help="only rules of cli, api, dnsdist, file:NAME or list:NAME"
+    )
+
+
+def _run(arguments: argparse.Namespace, session: Session) -> int:
+    if arguments.origin is not None:
+        from xdpctl.rules import parse_origin  # noqa: PLC0415 - a bare list does without dnspython
+
+        parse_origin(arguments.origin)
+    query = {key: getattr(arguments, key) for key in ("map", "origin") if getattr(arguments, key)}
+    pages = session.client(arguments).rules(query)
+    if arguments.json:
+        _write_document(pages, session)
+        return 0
+    table = Table(_HEADERS, right=frozenset({"HITS"}), width=session.width)
+    empty = True
+    for page in pages:
+        for line in table.lines(_cells(rule, terminal=session.terminal) for rule in page):
+            empty = False
+            session.say(line)
+    if empty and session.terminal:
+        session.say("no such rules" if query else "no rules: nothing is blocked")
+    return 0
+
+
+def _write_document(pages: Iterable[Iterable[dict[str, Any]]], session: Session) -> None:
+    """Write `{"rules": […]}`, a rule a line, as the pages come."""
+    chunks = _rule_lines(pages)
+    first = next(chunks, None)  # the first call may fail: then nothing has been written
+    session.write('{"rules": [')
+    if first is not None:
+        session.write(f"\n{first}")
+        for chunk in chunks:
+            session.write(f",\n{chunk}")
+        session.write("\n")
+    session.write("]}\n")
+
+
+def _rule_lines(pages: Iterable[Iterable[dict[str, Any]]]) -> Iterator[str]:
+    for page in pages:
+        for rule in page:
+            yield json.dumps(rule, ensure_ascii=False)
+
+
+def _cells(rule: dict[str, Any], *, terminal: bool) -> tuple[str, ...]:
+    expires_in = rule.get("expires_in")
+    return (
+        _target(str(rule.get("target")), terminal=terminal),
+        _type(rule),
+        str(rule.get("action")),
+        count(rule.get("hits", 0)) if terminal else str(rule.get("hits", 0)),
+        str(rule.get("origin")),
+        "-" if expires_in is None else age(expires_in),
+        str(rule.get("reason") or ""),
+    )
+
+
+def _type(rule: dict[str, Any]) -> str:
+    """Return a rule's type; `*` is every type, `-` stands where a rule has none."""
+    if rule.get("map") != "qnames":
+        return "-"
+    return str(rule.get("qtype") or "*")
+
+
+def _target(text: str, *, terminal: bool) -> str:
+    """Return a target; on a terminal a name's U-labels beside the A-labels that count."""
+    if not terminal or "xn--" not in text:
+        return text
+    from xdpctl.rules import Name  # noqa: PLC0415 - few lists have such names
+
+    shown = Name.from_text(text).to_unicode()
+    return text if shown == text else f"{text} ({shown})"
+
+
+VERBS = (Verb("list", "show the rules, ours and dnsdist's", _add_arguments, _run),)

@@ -1,0 +1,198 @@
+"""The entry point of `xdpctl` and `python -m xdpctl`: a verb by its name, else the service.
+
+Owns exit statuses and what happens to an error: one sentence, the last line on
+standard error, never a traceback (but with `--log-level debug`). Imports only what
+the verb at hand needs: a verb never loads the service, the service no verb.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from contextlib import suppress
+from importlib import import_module
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from xdpctl import __version__
+from xdpctl.errors import UsageError, XdpctlError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xdpctl.cli.verb import Verb
+
+FAMILIES: dict[str, str] = {
+    "block": "rules",
+    "allow": "rules",
+    "unblock": "rules",
+    "list": "listing",
+    "status": "status",
+    "panic": "panic",
+    "resume": "panic",
+    "check": "check",
+    "prepare": "prepare",
+    "detach": "detach",
+}
+"""Each verb and the module of this package whose VERBS define it, in the order of help."""
+
+LATER = ("top", "import", "export", "flush")
+"""Verbs that a later version has: refused by name."""
+
+_OUTPUT_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Errors of writing to standard output; all else that verbs do with files is caught there."""
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status.
+
+    Args:
+        argv: what follows the program's name; None: this process's own.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _ready_streams()
+    try:
+        try:
+            status = _run(arguments)
+        except SystemExit as stop:  # argparse has printed what --help asks for
+            status = stop.code if isinstance(stop.code, int) else 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_output()
+        return _BROKEN_PIPE
+    except KeyboardInterrupt:
+        _give_up_output()
+        return _INTERRUPTED
+    except XdpctlError as error:
+        _give_up_output()
+        if _debugging(arguments):
+            traceback.print_exc()
+        _complain(error.sentence)
+        return error.exit_status
+    except OSError as error:
+        _give_up_output()
+        if error.errno not in _OUTPUT_FAILS:
+            _last_resort(error, debugging=_debugging(arguments))
+        else:
+            _complain(f"cannot write the output: {error.strerror}; make room and try again")
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last resort: no traceback ever
+        _give_up_output()
+        _last_resort(error, debugging=_debugging(arguments))
+        return 1
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    match arguments:
+        case ["-h" | "--help", *_]:
+            return _help()
+        case ["-V" | "--version", *_]:
+            print(f"xdpctl {__version__}")  # noqa: T201 - that is what was asked for
+            return 0
+        case [str(name), *rest] if not name.startswith("-"):
+            return _run_verb(name, rest)
+        case _:
+            return _serve(arguments)
+
+
+def _run_verb(name: str, rest: list[str]) -> int:
+    from xdpctl.cli.verb import Session  # noqa: PLC0415 - the service does without
+
+    verb = find(name)
+    arguments = verb.parser().parse_args(rest)
+    return verb.run(arguments, Session(sys.stdout, sys.stderr, os.environ))
+
+
+def find(name: str) -> Verb:
+    """Return the verb of this name.
+
+    Raises:
+        UsageError: there is none; names a close one.
+    """
+    if name in FAMILIES:
+        family = import_module(f"xdpctl.cli.{FAMILIES[name]}")
+        verbs: tuple[Verb, ...] = family.VERBS
+        return next(verb for verb in verbs if verb.name == name)
+    if name in LATER:
+        raise UsageError(
+            f"cannot run `xdpctl {name}`: version {__version__} does not have this verb yet;"
+            " `xdpctl --help` lists those that it has"
+        )
+    from difflib import get_close_matches  # noqa: PLC0415 - only to help with a typing error
+
+    near = get_close_matches(name, FAMILIES, 1)
+    helps = f"did you mean `{near[0]}`" if near else "`xdpctl --help` lists them"
+    raise UsageError(f"cannot run {name!r}: there is no such verb; {helps}")
+
+
+def _serve(arguments: list[str]) -> int:
+    from xdpctl.service import run_service  # noqa: PLC0415 - the same
+    from xdpctl.settings import load_settings  # noqa: PLC0415 - the verbs do without
+
+    return run_service(lambda: load_settings(arguments, os.environ))
+
+
+def _help() -> int:
+    from xdpctl.cli.overview import overview  # noqa: PLC0415 - loads every family
+
+    sys.stdout.write(overview([find(name) for name in FAMILIES]))
+    return 0
+
+
+def _complain(sentence: str) -> None:
+    from xdpctl.cli.render import printable  # noqa: PLC0415 - the service rarely complains
+
+    with suppress(OSError):
+        sys.stderr.write(f"xdpctl: {printable(sentence)}\n")
+
+
+def _last_resort(error: Exception, *, debugging: bool) -> None:
+    if debugging:
+        traceback.print_exc()
+        helps = "report it to the project with the lines above"
+    else:
+        helps = "run it again with --log-level debug and report what it prints to the project"
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    _complain(f"xdpctl met an error that it does not know ({what}); this is a bug: {helps}")
+
+
+def _debugging(arguments: list[str]) -> bool:
+    """Whether tracebacks are wanted: read without a parser, whatever else is wrong."""
+    pairs = pairwise(arguments)
+    return (
+        "--log-level=debug" in arguments
+        or ("--log-level", "debug") in pairs
+        or os.environ.get("XDPCTL_LOG_LEVEL") == "debug"
+    )
+
+
+def _ready_streams() -> None:
+    """Make both streams usable: open, and taking characters beyond their encoding as codes."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _give_up_output() -> None:
+    """Write what is buffered if that is possible, else drop it.
+
+    Standard output then leads nowhere, so that the interpreter's own last flush finds
+    no fault.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            descriptor = sys.stdout.fileno()
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)

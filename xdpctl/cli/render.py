@@ -1,0 +1,137 @@
+"""Text for people: tables, numbers, times, and nothing that moves a terminal's cursor.
+
+Pure: values in, lines out. Knows no verb and no document; called by the verbs.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_REASON_MIN = 12
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def printable(text: str) -> str:
+    r"""Return `text` on one line with nothing but printable characters, others as \xNN.
+
+    Names, reasons and sentences come from packets, files and other programs; none of
+    them may write control characters to an operator's terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal `text` takes; wide characters take two."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(character) else 1 + (_is_wide(character)) for character in text
+    )
+
+
+def _is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in {"W", "F"}
+
+
+def shortened(text: str, width: int) -> str:
+    """Return `text`, cut to `width` columns with an ellipsis where it is longer."""
+    if columns(text) <= width:
+        return text
+    kept = text
+    while kept and columns(kept) > width - 1:
+        kept = kept[:-1]
+    return f"{kept}…"
+
+
+class Table:
+    """Aligned columns for rows that come in pages: a width only ever grows.
+
+    Args:
+        headers: the columns' titles.
+        right: the titles of those columns that hold numbers.
+        width: the terminal's columns; the last column is cut to fit. None: not cut.
+        indent: blanks before each line.
+    """
+
+    def __init__(
+        self,
+        headers: Sequence[str],
+        *,
+        right: frozenset[str] = frozenset(),
+        width: int | None = None,
+        indent: int = 0,
+    ) -> None:
+        self._headers = tuple(headers)
+        self._right = tuple(header in right for header in headers)
+        self._width = width
+        self._indent = " " * indent
+        self._widths = [columns(header) for header in headers]
+        self._begun = False
+
+    def lines(self, rows: Iterable[Sequence[str]]) -> Iterator[str]:
+        """Yield the lines of these rows, before the first of them the titles."""
+        cells = [tuple(printable(cell) for cell in row) for row in rows]
+        for row in cells:
+            for number, cell in enumerate(row):
+                self._widths[number] = max(self._widths[number], columns(cell))
+        if not self._begun and cells:
+            self._begun = True
+            yield self._line(self._headers)
+        for row in cells:
+            yield self._line(row)
+
+    def _line(self, row: Sequence[str]) -> str:
+        padded = []
+        for cell, width, right in zip(row, self._widths, self._right, strict=True):
+            blanks = " " * (width - columns(cell))
+            padded.append(blanks + cell if right else cell + blanks)
+        head = self._indent + "  ".join(padded[:-1]) + "  "
+        last = row[-1] if not self._right[-1] else padded[-1]
+        if self._width is not None:
+            last = shortened(last, max(self._width - columns(head), _REASON_MIN))
+        return (head + last).rstrip()
+
+
+def count(number: int) -> str:
+    """Return a number with its thousands set apart: 1,234,567."""
+    return f"{number:,}"
+
+
+def age(seconds: float) -> str:
+    """Return a stretch of time as its two largest units: `3d 4h`, `5m 6s`."""
+    rest = max(int(seconds), 0)
+    days, rest = divmod(rest, _DAY)
+    hours, rest = divmod(rest, _HOUR)
+    minutes, rest = divmod(rest, _MINUTE)
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {rest}s" if minutes else f"{rest}s"
+
+
+def share(part: int, whole: int) -> str:
+    """Return `part` of `whole` in percent; what is not nothing is not shown as 0 %."""
+    if whole <= 0:
+        return "-"
+    percent = 100 * part / whole
+    if 0 < percent < 1:
+        return "<1%"
+    # 99.6 % is not full: round down.
+    return f"{int(percent)}%"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as a list in a sentence: `a, b and c`."""
+    if len(words) <= 1:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"

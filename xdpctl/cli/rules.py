@@ -1,0 +1,155 @@
+"""`block`, `allow`, `unblock`: own rules made, changed and removed.
+
+Targets become values here, before anything is sent: one that does not parse ends
+the verb with nothing changed. Whether a rule may be made is the service's to say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus
+
+from xdpctl.cli.render import listed
+from xdpctl.cli.verb import RefusedOption, Session, Verb
+from xdpctl.errors import XdpctlError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+
+    from xdpctl.rules import Target
+
+_LINE_MAX = 6000  # characters of targets in a request's line; servers take 8,000 at least
+_TARGET_HELP = "an address, a prefix or a name; several: all or nothing"
+
+
+def _add_targets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("targets", nargs="+", metavar="TARGET", help=_TARGET_HELP)
+    parser.add_argument(
+        "--qtype", metavar="T", help="only queries of this type (AAAA, TYPE65, 65); names only"
+    )
+
+
+def _add_rule(parser: argparse.ArgumentParser) -> None:
+    _add_targets(parser)
+    parser.add_argument("--reason", metavar="TEXT", default="", help="kept with the rule, shown")
+    parser.add_argument(
+        "--for",
+        action=RefusedOption,
+        metavar="DURATION",
+        help="not in this version, rules stay until `xdpctl unblock`",
+    )
+
+
+def _add_block(parser: argparse.ArgumentParser) -> None:
+    _add_rule(parser)
+    parser.add_argument(
+        "--action",
+        choices=("drop", "truncate"),
+        default="drop",
+        help="truncate: answer TC=1, so that real clients come back over TCP (default: drop)",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="also a very short prefix, an address of this host, or one in `protect`",
+    )
+
+
+def _block(arguments: argparse.Namespace, session: Session) -> int:
+    return _put(arguments, session, arguments.action, force=arguments.force)
+
+
+def _allow(arguments: argparse.Namespace, session: Session) -> int:
+    return _put(arguments, session, "pass", force=False)
+
+
+def _put(arguments: argparse.Namespace, session: Session, action: str, *, force: bool) -> int:
+    from xdpctl.rules import parse_reason  # noqa: PLC0415 - other verbs do without dnspython
+
+    reason = parse_reason(arguments.reason)
+    rules = [
+        {**named, "action": action, "reason": reason, "origin": "cli"}
+        for named in _named(arguments)
+    ]
+    query = {"force": "1"} if force else None
+    answer = session.client(arguments).post("/api/v1/rules", rules, query)
+    if arguments.json:
+        session.document(answer)
+        return 0
+    for warning in answer.get("warnings", []):
+        session.warn(warning)
+    created, updated = answer.get("created", 0), answer.get("updated", 0)
+    parts = [
+        *([f"{_rules(created)} made"] if created else []),
+        *([f"{_rules(updated)} changed"] if updated else []),
+    ]
+    session.say(f"{action}: {listed(parts) or 'nothing to change'}")
+    return 0
+
+
+def _unblock(arguments: argparse.Namespace, session: Session) -> int:
+    client = session.client(arguments)
+    named = _named(arguments)
+    removed = 0
+    # All or nothing is a promise of one request; only very many need a second one.
+    for part in _parts([rule["target"] for rule in named]):
+        qtype = named[0]["qtype"]
+        query = [*(("target", target) for target in part), *([("qtype", qtype)] if qtype else [])]
+        try:
+            removed += client.delete("/api/v1/rules", query).get("removed", 0)
+        except XdpctlError as error:
+            if removed:
+                session.warn(f"{_rules(removed)} had been removed before this was refused")
+            raise error from None
+    if arguments.json:
+        session.document({"removed": removed})
+    else:
+        session.say(f"{_rules(removed)} removed")
+    return 0
+
+
+def _parts(targets: list[str]) -> Iterator[list[str]]:
+    """Yield targets in parts that fit into the line of a request."""
+    part, room = list[str](), _LINE_MAX
+    for target in targets:
+        size = len(quote_plus(target)) + len("&target=")
+        if part and size > room:
+            yield part
+            part, room = [], _LINE_MAX
+        part.append(target)
+        room -= size
+    yield part
+
+
+def _rules(number: int) -> str:
+    return f"{number} rule" if number == 1 else f"{number} rules"
+
+
+def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return target and qtype of each TARGET as the API takes them, each once.
+
+    Raises:
+        TargetError: one does not parse; nothing has been sent yet.
+    """
+    from xdpctl.rules import parse_target  # noqa: PLC0415 - other verbs do without dnspython
+
+    return list(_documents(parse_target(text, arguments.qtype) for text in arguments.targets))
+
+
+def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:
+    from xdpctl.rules import Question, qtype_text, target_text  # noqa: PLC0415 - the same
+
+    for target in dict.fromkeys(targets):
+        number = target.qtype if isinstance(target, Question) else None
+        yield {
+            "target": target_text(target),
+            "qtype": None if number is None else qtype_text(number),
+        }
+
+
+VERBS = (
+    Verb("block", "drop, or answer TC=1, what matches a target", _add_block, _block),
+    Verb("allow", "let a target pass although a wider rule drops it", _add_rule, _allow),
+    Verb("unblock", "remove own rules", _add_targets, _unblock),
+)

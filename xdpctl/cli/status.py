@@ -1,0 +1,141 @@
+"""`status`: the service at a glance, for somebody who has just been woken up.
+
+The first line says whether it works, and if not, why; what needs doing comes before
+what is good to know.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from xdpctl.cli.render import Table, age, count, printable, share
+from xdpctl.cli.verb import Session, Verb
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+_DESTINATIONS_SHOWN = 16
+_NUMBERS = frozenset({"ENTRIES", "CAPACITY", "FILL", "PACKETS", "BYTES", "QUEUES", "REATTACHED"})
+
+
+def _no_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add nothing: the verb has no arguments of its own."""
+
+
+def _run(arguments: argparse.Namespace, session: Session) -> int:
+    document = session.client(arguments).get("/api/v1/status")
+    if arguments.json:
+        session.document(document)
+        return 0
+    for line in report(document, now=time.time(), width=session.width):
+        session.say(line)
+    return 0
+
+
+def report(document: dict[str, Any], *, now: float, width: int | None) -> Iterator[str]:
+    """Yield the lines of a status document.
+
+    Args:
+        document: what GET /api/v1/status answers.
+        now: seconds since the epoch.
+        width: the terminal's columns, or None.
+    """
+    yield _headline(document)
+    yield (
+        f"xdpctl {printable(str(document.get('version', '?')))}, pid {document.get('pid')},"
+        f" up {age(now - document.get('started', now))}"
+    )
+    interfaces: list[dict[str, Any]] = document.get("interfaces", [])
+    for title, lines in (
+        ("interfaces", _interfaces(interfaces, width)),
+        ("maps", _maps(document.get("maps", []), width)),
+        ("AF_XDP destinations", _destinations(document)),
+        ("counters", _counters(interfaces, width)),
+        ("warnings", (f"  {printable(str(text))}" for text in document.get("warnings", []))),
+    ):
+        body = list(lines)
+        if body:
+            yield ""
+            yield title
+            yield from body
+
+
+def _headline(document: dict[str, Any]) -> str:
+    reasons = "; ".join(printable(str(reason)) for reason in document.get("reasons", []))
+    panic = "PANIC is on, every packet passes until `xdpctl resume`"
+    if not document.get("ready"):
+        line = f"NOT READY: {reasons or 'the service does not say why'}"
+        return f"{line}; and {panic}" if document.get("panic") else line
+    if document.get("panic"):
+        return f"READY, but {panic}"
+    return "READY"
+
+
+def _interfaces(interfaces: list[dict[str, Any]], width: int | None) -> Iterator[str]:
+    xsk = any(one.get("xskmap") for one in interfaces)
+    titles = ["NAME", "STATE", "MODE", "PROGRAM", "TAG", "QUEUES", "REATTACHED"]
+    table = Table([*titles, *(["XSKMAP"] if xsk else [])], right=_NUMBERS, width=width, indent=2)
+    fields = ["name", "state", "mode", "program_id", "tag", "queues", "reattached"]
+    fields += ["xskmap"] if xsk else []
+    return table.lines([_shown(one.get(field)) for field in fields] for one in interfaces)
+
+
+def _maps(maps: list[dict[str, Any]], width: int | None) -> Iterator[str]:
+    table = Table(["NAME", "ENTRIES", "CAPACITY", "FILL"], right=_NUMBERS, width=width, indent=2)
+    return table.lines(
+        (
+            _shown(one.get("name")),
+            "?" if one.get("entries") is None else count(one["entries"]),
+            count(one.get("capacity", 0)),
+            "?" if one.get("entries") is None else share(one["entries"], one.get("capacity", 0)),
+        )
+        for one in maps
+    )
+
+
+def _destinations(document: dict[str, Any]) -> Iterator[str]:
+    """Yield the sockets that AF_XDP serves; with --xsk none is worth a line too."""
+    found = [
+        f"[{one['address']}]:{one['port']}"
+        if ":" in str(one["address"])
+        else f"{one['address']}:{one['port']}"
+        for one in document.get("destinations", [])
+    ]
+    if not found and any(one.get("xskmap") for one in document.get("interfaces", [])):
+        yield "  none: dnsdist has registered no address, so nothing goes to AF_XDP"
+    for text in found[:_DESTINATIONS_SHOWN]:
+        yield f"  {printable(text)}"
+    if len(found) > _DESTINATIONS_SHOWN:
+        yield f"  and {len(found) - _DESTINATIONS_SHOWN} more (--json shows them all)"
+
+
+def _counters(interfaces: list[dict[str, Any]], width: int | None) -> Iterator[str]:
+    titles = ["REASON", "ACTION", "PACKETS", "BYTES"]
+    several = len(interfaces) > 1
+    table = Table([*(["NAME"] if several else []), *titles], right=_NUMBERS, width=width, indent=2)
+    rows = []
+    for one in interfaces:
+        found = [counter for counter in one.get("counters", []) if counter.get("packets")]
+        found.sort(key=lambda counter: (-counter["packets"], str(counter.get("reason"))))
+        rows += [
+            (
+                *([_shown(one.get("name"))] if several else []),
+                _shown(counter.get("reason")),
+                _shown(counter.get("action")),
+                count(counter["packets"]),
+                count(counter.get("bytes", 0)),
+            )
+            for counter in found
+        ]
+    return table.lines(rows)
+
+
+def _shown(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+VERBS = (
+    Verb("status", "interfaces, maps, counters and warnings at a glance", _no_arguments, _run),
+)
