@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines.host import Host
+from tests.engines.kernel import Kernel
 from xdpctl.kernel import pins
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.netlink import Netlink
@@ -33,6 +35,25 @@ def ip(*arguments: str) -> None:
 def descriptors() -> int:
     """Return how many descriptors this process has open."""
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture(scope="session")
+def host_engine() -> Host:
+    """The filter's C compiled for this machine, a page that faults behind each frame."""
+    return Host()
+
+
+@pytest.fixture(scope="session")
+def host_engine_guarding_starts() -> Host:
+    """The same, a page that faults before each frame."""
+    return Host(guard_start=True)
+
+
+@pytest.fixture(scope="session")
+def kernel_engine() -> Iterator[Kernel]:
+    """The filter loaded over maps of its own, attached nowhere."""
+    with Kernel(Bpf()) as engine:
+        yield engine
 
 
 @pytest.fixture
