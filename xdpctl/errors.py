@@ -6,9 +6,9 @@ Foreign exceptions stop at the module that imports the foreign library and
 leave it as one of these.
 
     XdpctlError                      1
-    ├── UsageError                   2  bad option, environment, TOML, target
-    │   ├── SettingsError               names the option, variable or key
-    │   └── TargetError                 carries the offending text
+    ├── UsageError                   2  bad option, environment, TOML
+    │   └── SettingsError               names the option, variable or key
+    ├── TargetError                     no such target or rule; carries its text
     ├── KernelError                     a system call failed; carries errno
     │   └── MapFullError                E2BIG, ENOSPC, ENOMEM on an insert
     ├── PinError                        bpffs, pin directory, layout of a pin
@@ -53,8 +53,8 @@ class SettingsError(UsageError):
         self.source = source
 
 
-class TargetError(UsageError):
-    """A target, query type or rule line does not parse; carries its text.
+class TargetError(XdpctlError):
+    """A target, query type or rule line is refused; carries its text.
 
     `field` is the field of an API rule that the text came from.
     """
