@@ -1,8 +1,8 @@
 """The whole: what is started in which order, lives together, and stops in reverse.
 
-Start: settings → listeners bound → interfaces and pins inspected (nothing changed so
-far) → state → maps made → notes and maps reconciled → compiled (begun first, waited
-for here) → attached → served → ready. Stop: listeners, filters (detached or kept),
+Start: settings → listeners bound → interfaces and pins inspected → compiled (begun
+first, waited for here; nothing changed so far) → state → maps made → notes and maps
+reconciled → attached → served → ready. Stop: listeners, filters (detached or kept),
 maps (never unpinned), state.
 
 One asyncio loop; what blocks runs on two threads, one for rules and one for filters.
@@ -150,6 +150,7 @@ class Service:
             queues = {one.interface: one.inspect().rx_queues for one in filters}
             shared = stack.enter_context(SharedMaps(self._bpf, settings))
             shared.inspect(queues)
+            bytecode = await compiling
             state = stack.enter_context(State.open(settings.state))
             shared.open()
             destinations = DestinationWatch(
@@ -166,7 +167,6 @@ class Service:
             store = Store(shared.rule_maps(), state, settings.any_qtype, on_change=observer.changed)
             store.reconcile()
             observer.panic = state.get_meta(PANIC) == "1"
-            bytecode = await compiling
             stack.callback(self._leave, filters)
             for one in filters:
                 one.attach(bytecode, shared.for_interface(one.interface), panic=observer.panic)

@@ -41,20 +41,21 @@ class Dnsdist17:
     Args:
         host: where it runs.
         config: Lua that follows listeners, backend, and maps.
+        share_maps: put the shipped configuration's maps before `config`.
     """
 
-    def __init__(self, host: Host, config: str = "", *, listen: str | None = None) -> None:
+    def __init__(self, host: Host, config: str = "", *, share_maps: bool = True) -> None:
         self.host = host
         text = "\n".join(
             [
-                f'setLocal("{listen or host.v4 + ":53"}")',
-                f'addLocal("[{host.v6}]:53")' if host.v6 and not listen else "",
+                f'setLocal("{host.v4}:53")',
+                f'addLocal("[{host.v6}]:53")',
                 'newServer("127.0.0.1:5300"):setUp()',
                 'setSecurityPollSuffix("")',
                 'setACL({"0.0.0.0/0", "::/0"})',
                 'controlSocket("127.0.0.1:5199")',
                 f'setKey("{KEY}")',
-                maps(host),
+                maps(host) if share_maps else "",
                 config,
             ]
         )

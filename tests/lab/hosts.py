@@ -23,7 +23,7 @@ import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tests.lab.process import LabError, Process
 from xdpctl.kernel.bpf import Bpf
@@ -95,9 +95,29 @@ class Host:
 
     def xdp(self, interface: str = INTERFACE) -> str | None:
         """Return how an XDP program is attached: "native", "generic", None if none is."""
+        xdp = self._xdp(interface)
+        return {1: "native", 2: "generic"}[xdp["mode"]] if xdp else None
+
+    def xdp_id(self, interface: str = INTERFACE) -> int | None:
+        """Return the id of the program that is attached, None if none is."""
+        xdp = self._xdp(interface)
+        return int(xdp["prog"]["id"]) if xdp else None
+
+    def _xdp(self, interface: str) -> dict[str, Any] | None:
         (link,) = json.loads(self.ip("-json", "link", "show", interface))
-        modes = {1: "native", 2: "generic"}
-        return modes[link["xdp"]["mode"]] if "xdp" in link else None
+        xdp: dict[str, Any] | None = link.get("xdp")
+        return xdp
+
+    def attach_empty_program(self, interface: str) -> int:
+        """Attach a program that passes everything, as anybody might; return its id."""
+        pin = BPFFS / f"{self.name}-empty"
+        with Bpf().load_program(EMPTY_PROGRAM, "empty") as program:
+            program.pin(pin)
+            try:
+                self.run("ip", "link", "set", interface, "xdp", "pinned", str(pin))
+            finally:
+                pin.unlink()
+            return program.info.id
 
     def socket(
         self, family: socket.AddressFamily, kind: socket.SocketKind, protocol: int = 0
@@ -178,13 +198,7 @@ class Lab:
         left.ip("link", "add", *ends, "type", "veth", "peer", *ends, "netns", right.name)
         for host in (left, right):
             host.ip("link", "set", name, "up")
-        pin = BPFFS / f"{self.name}-empty"
-        with Bpf().load_program(EMPTY_PROGRAM, "empty") as program:
-            program.pin(pin)
-            try:
-                left.run("ip", "link", "set", name, "xdp", "pinned", str(pin))
-            finally:
-                pin.unlink()
+        left.attach_empty_program(name)
 
     def pair(self, *, queues: int = 1) -> tuple[Host, Host]:
         """Make a client and a server with a wire between them.
