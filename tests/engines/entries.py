@@ -109,4 +109,6 @@ def counted_between(before: bytes, after: bytes, size: int) -> tuple[Reason, Pac
     if len(packets) != 1 or moved != {packets[0]: 1, packets[0] + 1: size}:
         raise EngineError(f"counters moved by {moved} for one frame of {size} octets")
     reason, action = divmod(packets[0] // 2, len(PacketAction))
+    if reason not in set(Reason):
+        raise EngineError(f"counted under {reason}, which is no reason")
     return Reason(reason), PacketAction(action)

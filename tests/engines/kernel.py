@@ -18,11 +18,12 @@ from xdpctl.abi import COUNTERS_SIZE, MAPS, MapName, encode_control
 from xdpctl.kernel.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from tests.engines.entries import Entry
     from xdpctl.kernel.bpf import Bpf, Map, Program
-    from xdpctl.kernel.compiler import ProgramConfig
+    from xdpctl.kernel.compiler import Bytecode, ProgramConfig
 
 AF_XDP = 44
 SOL_XDP = 283
@@ -35,12 +36,22 @@ _FIRST = struct.pack("=I", 0)
 
 
 class Kernel:
-    """The engine; `close` gives back programs, maps and sockets."""
+    """The engine; `close` gives back programs, maps and sockets.
+
+    Args:
+        bpf: the system call.
+        bytecode_of: where a configuration's program comes from.
+    """
 
     name = "kernel"
 
-    def __init__(self, bpf: Bpf) -> None:
+    def __init__(
+        self,
+        bpf: Bpf,
+        bytecode_of: Callable[[ProgramConfig], Bytecode] = compile_program_blocking,
+    ) -> None:
         self._bpf = bpf
+        self._bytecode_of = bytecode_of
         self._stack = ExitStack()
         self._maps: dict[MapName, Map] = {}
         self._programs: dict[ProgramConfig, Program] = {}
@@ -90,7 +101,7 @@ class Kernel:
     def _program(self, config: ProgramConfig) -> Program:
         if config not in self._programs:
             fds = {MAPS[name].ref: opened.fd for name, opened in self._maps.items()}
-            instructions = compile_program_blocking(config).relocate(fds)
+            instructions = self._bytecode_of(config).relocate(fds)
             self._programs[config] = self._stack.enter_context(
                 self._bpf.load_program(instructions, "packet_table")
             )

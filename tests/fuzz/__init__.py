@@ -1,0 +1,6 @@
+"""Mutated frames put before every engine: they must agree on each.
+
+`mutate` makes frames from a tape of octets, `compare` judges them, `agree` is the
+program that `make fuzz` runs; tests/kernel/test_agreement.py lets Hypothesis write
+the tapes.
+"""

@@ -1,0 +1,91 @@
+"""One frame before several engines: what they say, and where they differ.
+
+The first engine is the standard for the others. What holds for every frame whatever
+its verdict is checked here too: a frame is changed only when it is answered, and an
+answer is never longer than its query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tests.engines import EngineError
+from tests.fuzz.mutate import mutant
+from tests.fuzz.tape import Tape
+from tests.packets.case import Result, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.engines import Engine
+    from tests.packets.case import Scene
+
+Opinion = Result | str
+"""What an engine says, or how it failed."""
+
+
+def opinions(engines: Sequence[Engine], scene: Scene, frame: bytes) -> dict[str, Opinion]:
+    """Return what each engine that takes the frame says of it."""
+    said: dict[str, Opinion] = {}
+    for engine in engines:
+        if engine.takes(frame):
+            try:
+                said[engine.name] = engine.judge(scene, frame)
+            except EngineError as error:
+                said[engine.name] = str(error)
+    return said
+
+
+def agree(said: dict[str, Opinion], frame: bytes) -> bool:
+    """Whether they all say the same, and nothing that no frame may meet."""
+    first, *others = said.values()
+    return (
+        isinstance(first, Result)
+        and all(other == first for other in others)
+        and _sound(first, frame)
+    )
+
+
+def _sound(result: Result, frame: bytes) -> bool:
+    if result.verdict is not Verdict.TX:
+        return result.answer is None
+    return result.answer is not None and len(result.answer) <= len(frame)
+
+
+def disagreement(engines: Sequence[Engine], tape: bytes) -> str | None:
+    """Return a reproducer where the engines differ about the tape's mutant, else None."""
+    scene, frame = mutant(Tape(tape))
+    if agree(opinions(engines, scene, frame), frame):
+        return None
+    scene, frame = simplified(engines, scene, frame)
+    return reproducer(scene, frame, opinions(engines, scene, frame))
+
+
+def simplified(engines: Sequence[Engine], scene: Scene, frame: bytes) -> tuple[Scene, bytes]:
+    """Return fewer rules and a shorter frame that the engines differ about as well."""
+
+    def differ(scene: Scene, frame: bytes) -> bool:
+        return not agree(opinions(engines, scene, frame), frame)
+
+    for rule in scene.rules:
+        fewer = replace(scene, rules=tuple(other for other in scene.rules if other != rule))
+        if differ(fewer, frame):
+            scene = fewer
+    size = len(frame) // 2
+    while size:
+        if differ(scene, frame[:-size]):
+            frame = frame[:-size]
+        else:
+            size //= 2
+    return scene, frame
+
+
+def reproducer(scene: Scene, frame: bytes, said: dict[str, Opinion]) -> str:
+    """Return frame, scene and opinions as text that can be pasted into a case."""
+    lines = [f"frame ({len(frame)} octets): {frame.hex()}", f"config: {scene.config!r}"]
+    lines += [f"rule: {rule!r}" for rule in scene.rules]
+    lines.append(f"destinations: {scene.destinations!r}")
+    lines.append(f"sockets: {scene.sockets!r}, panic: {scene.panic!r}")
+    lines += [f"{name}: {opinion!r}" for name, opinion in said.items()]
+    return "\n".join(lines)

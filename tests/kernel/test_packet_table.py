@@ -1,0 +1,38 @@
+"""The packet table through the C: each case is what PACKETS.md says of one packet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engines.kernel import Kernel
+from tests.packets.table import CASES
+
+if TYPE_CHECKING:
+    from tests.engines.host import Host
+    from tests.packets.case import Case
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+every_case_of_a_test_run = pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=name) for name, case in CASES.items() if Kernel.takes(case.frame)],
+)
+
+
+@every_case
+def test_compiled_for_the_host(case: Case, host_engine: Host) -> None:
+    assert host_engine.judge(case.scene, case.frame) == case.expected
+
+
+@every_case
+def test_compiled_for_the_host_reads_nothing_before_the_frame(
+    case: Case, host_engine_guarding_starts: Host
+) -> None:
+    assert host_engine_guarding_starts.judge(case.scene, case.frame) == case.expected
+
+
+@pytest.mark.root
+@every_case_of_a_test_run
+def test_loaded_into_the_kernel(case: Case, kernel_engine: Kernel) -> None:
+    assert kernel_engine.judge(case.scene, case.frame) == case.expected
