@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+START_MARK: Final = "xdpctl-guest-starts"
+"""What the guest writes when its kernel is up, before the command."""
+
 SHARE: Final = "hostroot"
 """Tag under which the guest finds the host's root."""
 
@@ -36,6 +39,7 @@ for folder in tmp run var/tmp root; do mount -t tmpfs tmpfs /host/$folder; done
 ip link set lo up
 cd /
 echo
+echo {start}
 chroot /host /bin/sh -c "$(cat /command)"
 echo "{mark}$?"
 poweroff -f
@@ -64,6 +68,7 @@ def initramfs(
     init = _INIT.format(
         modules=" ".join(name for name, _ in modules),
         share=SHARE,
+        start=START_MARK,
         mark=EXIT_MARK,
     )
     applets = ("sh", "cat", "mount", "insmod", "ip", "chroot", "poweroff")
