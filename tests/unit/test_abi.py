@@ -1,0 +1,236 @@
+"""abi.h against abi.py: every number, size and offset, through the host's compiler."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import subprocess
+import sys
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from xdpctl import abi
+from xdpctl.abi import MAPS, MapName, PacketAction, Reason, RuleAction
+
+if TYPE_CHECKING:
+    from enum import IntEnum
+
+XDP = Path(__file__).parents[2] / "xdp"
+NAME = b"\3www\7example\0"
+QTYPE = 0x0102
+STRUCTS = re.compile(r"^struct (\w+) \{", re.MULTILINE)
+NUMBERS = re.compile(r"^\t([A-Z][A-Z0-9_]+) = ", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def header() -> str:
+    return (XDP / "abi.h").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def numbers(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """Every constant of the header, as the compiler sees it."""
+    return _ask(tmp_path_factory, {name: name for name in NUMBERS.findall(header)})
+
+
+@pytest.fixture(scope="module")
+def sizes(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """The size of every struct of the header, and the offsets that abi.py relies on."""
+    wanted = {name: f"sizeof(struct {name})" for name in STRUCTS.findall(header)}
+    fields = {
+        "addr_v4_key": ("saddr_host",),
+        "addr_v6_key": ("saddr_be",),
+        "cidr4_key": ("prefixlen", "saddr_be"),
+        "cidr6_key": ("prefixlen", "saddr_be"),
+        "qname_key": ("name", "zero", "qtype"),
+        "rule_value": ("hits", "action", "unused"),
+        "xsk_destination_v4": ("daddr_be", "port_be", "zero"),
+        "xsk_destination_v6": ("daddr_be", "port_be", "zero"),
+        "counter": ("packets", "bytes"),
+        "counters": ("cell[7][2]",),
+        "control": ("panic",),
+    }
+    for struct, names in fields.items():
+        for name in names:
+            wanted[f"{struct}.{name}"] = f"__builtin_offsetof(struct {struct}, {name})"
+    return _ask(tmp_path_factory, wanted)
+
+
+def _ask(factory: pytest.TempPathFactory, expressions: dict[str, str]) -> dict[str, int]:
+    """Let the host's compiler evaluate expressions over abi.h."""
+    folder = factory.mktemp("abi")
+    values = ", ".join(expressions.values())
+    source = folder / "ask.c"
+    source.write_text(
+        f'#include "abi.h"\nconst long long answers[] = {{ {values} }};\n', encoding="ascii"
+    )
+    library = folder / "ask.so"
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", f"-I{XDP}", "-o", str(library), str(source)], check=True
+    )
+    answers = (ctypes.c_longlong * len(expressions)).in_dll(ctypes.CDLL(str(library)), "answers")
+    return dict(zip(expressions, answers, strict=True))
+
+
+def _named(numbers: dict[str, int], prefix: str, *others: str) -> dict[str, int]:
+    return {
+        name.removeprefix(prefix): number
+        for name, number in numbers.items()
+        if name.startswith(prefix) and name not in others
+    }
+
+
+def _members(enum: type[IntEnum]) -> dict[str, int]:
+    return {member.name: member.value for member in enum}
+
+
+def test_rule_actions_have_the_numbers_of_the_header(numbers: dict[str, int]) -> None:
+    assert _named(numbers, "RULE_") == _members(RuleAction)
+
+
+def test_packet_actions_have_the_numbers_of_the_header(numbers: dict[str, int]) -> None:
+    assert _named(numbers, "ACTION_", "ACTION_COUNT") == _members(PacketAction)
+
+
+def test_actions_are_as_many_as_the_header_counts(numbers: dict[str, int]) -> None:
+    assert numbers["ACTION_COUNT"] == len(PacketAction)
+
+
+def test_reasons_have_the_numbers_of_the_header(numbers: dict[str, int]) -> None:
+    assert _named(numbers, "REASON_", "REASON_COUNT", "REASON_SLOTS") == _members(Reason)
+
+
+def test_reasons_are_as_many_as_the_header_counts(numbers: dict[str, int]) -> None:
+    assert numbers["REASON_COUNT"] == len(Reason)
+
+
+def test_counters_have_the_rows_of_the_header(numbers: dict[str, int]) -> None:
+    assert numbers["REASON_SLOTS"] == abi.REASON_SLOTS
+
+
+def test_maps_have_the_numbers_of_the_header(numbers: dict[str, int]) -> None:
+    assert _named(numbers, "MAP_") == {name.name: spec.ref for name, spec in MAPS.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "struct"),
+    [
+        (MapName.ADDR_V4, "addr_v4_key"),
+        (MapName.ADDR_V6, "addr_v6_key"),
+        (MapName.CIDR4, "cidr4_key"),
+        (MapName.CIDR6, "cidr6_key"),
+        (MapName.QNAMES, "qname_key"),
+        (MapName.XSK_DESTINATIONS_V4, "xsk_destination_v4"),
+        (MapName.XSK_DESTINATIONS_V6, "xsk_destination_v6"),
+    ],
+)
+def test_a_map_has_the_key_size_of_the_headers_struct(
+    name: MapName, struct: str, sizes: dict[str, int]
+) -> None:
+    assert MAPS[name].key_size == sizes[struct]
+
+
+@pytest.mark.parametrize(
+    ("name", "struct"),
+    [
+        *((name, "rule_value") for name in abi.RULE_MAPS),
+        (MapName.COUNTERS, "counters"),
+        (MapName.CONTROL, "control"),
+        (MapName.SCRATCH, "scratch"),
+    ],
+)
+def test_a_map_has_the_value_size_of_the_headers_struct(
+    name: MapName, struct: str, sizes: dict[str, int]
+) -> None:
+    assert MAPS[name].value_size == sizes[struct]
+
+
+def test_an_encoded_name_lies_where_the_header_says(sizes: dict[str, int]) -> None:
+    key = abi.encode_qname(NAME, QTYPE)
+    at_name, at_zero, at_type = (sizes[f"qname_key.{f}"] for f in ("name", "zero", "qtype"))
+    assert len(key) == sizes["qname_key"]
+    assert key[at_name : at_zero + 1] == NAME.ljust(at_zero - at_name + 1, b"\0")
+    assert key[at_type:] == QTYPE.to_bytes(2, sys.byteorder)
+
+
+def test_an_encoded_ipv4_address_is_a_host_integer(sizes: dict[str, int]) -> None:
+    key = abi.encode_addr_v4(IPv4Address("192.0.2.1"))
+    assert sizes["addr_v4_key.saddr_host"] == 0
+    assert key == 0xC0000201.to_bytes(sizes["addr_v4_key"], sys.byteorder)
+
+
+def test_an_encoded_ipv6_address_is_in_wire_order(sizes: dict[str, int]) -> None:
+    address = IPv6Address("2001:db8::1")
+    assert sizes["addr_v6_key.saddr_be"] == 0
+    assert abi.encode_addr_v6(address) == address.packed
+
+
+@pytest.mark.parametrize(
+    ("network", "struct"),
+    [
+        (IPv4Network("192.0.2.0/24"), "cidr4_key"),
+        (IPv6Network("2001:db8::/32"), "cidr6_key"),
+    ],
+)
+def test_an_encoded_prefix_lies_where_the_header_says(
+    network: IPv4Network | IPv6Network, struct: str, sizes: dict[str, int]
+) -> None:
+    key = abi.encode_cidr(network)
+    at_length, at_address = sizes[f"{struct}.prefixlen"], sizes[f"{struct}.saddr_be"]
+    assert key[at_length:at_address] == network.prefixlen.to_bytes(4, sys.byteorder)
+    assert key[at_address:] == network.network_address.packed
+    assert len(key) == sizes[struct]
+
+
+def test_an_encoded_value_lies_where_the_header_says(sizes: dict[str, int]) -> None:
+    value = abi.encode_value(RuleAction.TRUNCATE, 0x0102030405060708)
+    at_hits, at_action, at_rest = (
+        sizes[f"rule_value.{field}"] for field in ("hits", "action", "unused")
+    )
+    assert value[at_hits : at_hits + 8] == 0x0102030405060708.to_bytes(8, sys.byteorder)
+    assert value[at_action] == RuleAction.TRUNCATE
+    assert value[at_rest:] == bytes(7)
+
+
+@pytest.mark.parametrize(
+    ("address", "struct"),
+    [
+        (IPv4Address("198.51.100.53"), "xsk_destination_v4"),
+        (IPv6Address("2001:db8::53"), "xsk_destination_v6"),
+    ],
+)
+def test_an_encoded_destination_lies_where_the_header_says(
+    address: IPv4Address | IPv6Address, struct: str, sizes: dict[str, int]
+) -> None:
+    key = abi.encode_xsk_destination(address, 0x1234)
+    at_port, at_zero = sizes[f"{struct}.port_be"], sizes[f"{struct}.zero"]
+    assert key[sizes[f"{struct}.daddr_be"] : at_port] == address.packed
+    assert key[at_port:at_zero] == b"\x12\x34"
+    assert key[at_zero:] == bytes(sizes[struct] - at_zero)
+
+
+def test_counters_are_read_where_the_header_puts_them(sizes: dict[str, int]) -> None:
+    value = bytearray(sizes["counters"])
+    cell = sizes["counters.cell[7][2]"]
+    at_packets, at_bytes = cell + sizes["counter.packets"], cell + sizes["counter.bytes"]
+    value[at_packets : at_packets + 8] = (3).to_bytes(8, sys.byteorder)
+    value[at_bytes : at_bytes + 8] = (210).to_bytes(8, sys.byteorder)
+    counted = {
+        key: count for key, count in abi.decode_counters(bytes(value)).items() if count.bytes
+    }
+    assert counted == {(Reason.QNAME, PacketAction.TRUNCATE): abi.Count(3, 210)}
+
+
+def test_panic_is_where_the_header_puts_it(sizes: dict[str, int]) -> None:
+    value = abi.encode_control(panic=True)
+    at = sizes["control.panic"]
+    assert len(value) == sizes["control"]
+    assert value == bytes(at) + (1).to_bytes(4, sys.byteorder) + bytes(len(value) - at - 4)
+
+
+def test_the_longest_name_fits_its_key(header: str, sizes: dict[str, int]) -> None:
+    assert f"#define ABI_NAME_MAX {abi.NAME_MAX}\n" in header
+    assert sizes["qname_key.zero"] == abi.NAME_MAX
