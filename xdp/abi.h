@@ -142,19 +142,18 @@ struct scratch {
 		struct qname_key key;
 		__u64 words[33]; /* the key, to be written eight bytes at a time */
 	};
-	__u32 traits;	      /* enum trait */
-	__u32 rule;	      /* verdict of the rule that was hit, or NO_RULE */
-	__u16 network;	      /* offset of the IP header in the frame, bytes */
-	__u16 transport;      /* offset of the UDP or TCP header */
-	__u16 walk;	      /* offset of the next IPv6 extension header */
-	__u16 body_length;    /* octets of the answer behind the DNS header */
-	__u8 walk_next;	      /* its number */
-	__u8 name_length;     /* octets of the question's name; 0: no whole question */
+	__u32 traits;	   /* enum trait */
+	__u32 rule;	   /* verdict of the rule that was hit, or NO_RULE */
+	__u16 network;	   /* offset of the IP header in the frame, bytes */
+	__u16 transport;   /* offset of the UDP or TCP header */
+	__u16 walk;	   /* offset of the next IPv6 extension header */
+	__u16 body_length; /* octets of the answer behind the DNS header */
+	__u8 walk_next;	   /* its number */
+	__u8 name_length;  /* octets of the question's name; 0: no whole question */
 	__u8 reserved[230];
 };
 
-#define ABI_SIZE(type, size) \
-	_Static_assert(sizeof(type) == (size), #type " has another size")
+#define ABI_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has another size")
 #define ABI_OFFSET(type, field, offset) \
 	_Static_assert(__builtin_offsetof(type, field) == (offset), #type "." #field " moved")
 

@@ -11,10 +11,10 @@
 #include "packet.h"
 
 #define ANSWER_TTL	    64
-#define OPT_FIXED	    11	 /* root, type, class, TTL, length */
-#define OPT_TYPE	    41	 /* RFC 6891 */
-#define OPT_SIZE	    1232 /* UDP payload that fits everywhere unfragmented */
-#define OPT_DO		    0x80 /* first byte of OPT's flags */
+#define OPT_FIXED	    11	  /* root, type, class, TTL, length */
+#define OPT_TYPE	    41	  /* RFC 6891 */
+#define OPT_SIZE	    1232  /* UDP payload that fits everywhere unfragmented */
+#define OPT_DO		    0x80  /* first byte of OPT's flags */
 #define BODY_LENGTH_MASK    0x1ff /* 255 + 4 + OPT_FIXED fits */
 #define TRAITS_UNANSWERABLE (TRAIT_OPTIONS | TRAIT_EXTENSIONS | TRAIT_FIRST_FRAGMENT)
 

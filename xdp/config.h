@@ -19,8 +19,8 @@
 
 #define CONFIG_XSK (CONFIG_XSK_V4 || CONFIG_XSK_V6)
 
-#define CONFIG_IS_PORT(number)	   || port == (number)
-#define CONFIG_IN_V4(net, mask)	   || (daddr & (mask)) == (net)
+#define CONFIG_IS_PORT(number)	     || port == (number)
+#define CONFIG_IN_V4(net, mask)	     || (daddr & (mask)) == (net)
 #define CONFIG_IN_V6(nh, nl, mh, ml) || ((high & (mh)) == (nh) && (low & (ml)) == (nl))
 
 static __always_inline bool is_port(__u16 port)

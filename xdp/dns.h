@@ -85,8 +85,8 @@ static __always_inline __u64 last_bytes(__u64 word, __u64 count)
  *
  * Args: dns, end: the message and the frame's end; length: of the name, 1..255.
  */
-static __always_inline bool dns_fold_name(struct scratch *scratch, const __u8 *dns,
-					  const __u8 *end, __u64 length)
+static __always_inline bool dns_fold_name(struct scratch *scratch, const __u8 *dns, const __u8 *end,
+					  __u64 length)
 {
 	const __u8 *name = dns + DNS_HEADER;
 	const __u8 *last = dns + DNS_HEADER - sizeof(__u64) + length;

@@ -11,10 +11,9 @@
 #include "packet.h"
 #include "verdict.h"
 
-#define XSK_FRAME_MAX	 1792 /* what dnsdist's buffers hold */
-#define TRAITS_DNS	 (TRAIT_PORT | TRAIT_DESTINATION)
-#define TRAITS_NO_XSK                                                                              \
-	(TRAIT_VLAN | TRAIT_OPTIONS | TRAIT_EXTENSIONS | TRAIT_FIRST_FRAGMENT)
+#define XSK_FRAME_MAX 1792 /* what dnsdist's buffers hold */
+#define TRAITS_DNS    (TRAIT_PORT | TRAIT_DESTINATION)
+#define TRAITS_NO_XSK (TRAIT_VLAN | TRAIT_OPTIONS | TRAIT_EXTENSIONS | TRAIT_FIRST_FRAGMENT)
 
 /* Counts a hit, at once, and gives the verdict that the rule asks for. */
 static __always_inline __u64 hit(struct rule_value *rule, enum reason reason)
@@ -60,11 +59,10 @@ static __always_inline __u64 source_rule(struct xdp_md *ctx, const struct scratc
 	const __u8 *end = frame_end(ctx);
 
 	if (scratch_get(scratch, traits) & TRAIT_IPV6)
-		return ip + IPV6_HEADER <= end ?
-			       ipv6_source_rule((const struct ipv6_header *)ip) :
-			       NO_RULE;
-	return ip + IPV4_HEADER_MIN <= end ? ipv4_source_rule((const struct ipv4_header *)ip) :
-					     NO_RULE;
+		return ip + IPV6_HEADER <= end ? ipv6_source_rule((const struct ipv6_header *)ip)
+					       : NO_RULE;
+	return ip + IPV4_HEADER_MIN <= end ? ipv4_source_rule((const struct ipv4_header *)ip)
+					   : NO_RULE;
 }
 
 /* The name that lies folded in the scratch: own type, then the wildcards, no key twice. */
@@ -117,8 +115,8 @@ static __always_inline __u64 way_in(struct xdp_md *ctx, struct scratch **found)
 		return verdict;
 	if (packet.traits & TRAIT_ADDRESS) {
 		if (is_port(port))
-			packet.traits |= packet.traits & TRAIT_UDP ? TRAIT_FILTERED | TRAIT_PORT :
-								     TRAIT_FILTERED;
+			packet.traits |= packet.traits & TRAIT_UDP ? TRAIT_FILTERED | TRAIT_PORT
+								   : TRAIT_FILTERED;
 		else if (is_address_port(port))
 			packet.traits |= TRAIT_FILTERED;
 	}
@@ -201,8 +199,8 @@ static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scrat
 	if (rule != NO_RULE && action_of(rule) != RULE_TRUNCATE)
 		return rule;
 	if (!(traits & TRAITS_DNS))
-		return rule == NO_RULE ? VERDICT(REASON_NO_MATCH, ACTION_PASS) :
-					 VERDICT(reason_of(rule), ACTION_PASS);
+		return rule == NO_RULE ? VERDICT(REASON_NO_MATCH, ACTION_PASS)
+				       : VERDICT(reason_of(rule), ACTION_PASS);
 	return CONTINUE;
 }
 
@@ -232,8 +230,8 @@ static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scrat
 	name_length = scratch_get(scratch, name_length);
 	hides_question = (traits & TRAIT_PORT) && (traits & TRAIT_FIRST_FRAGMENT);
 	if (!name_length)
-		return hides_question ? VERDICT(REASON_FRAGMENT, ACTION_DROP) :
-					VERDICT(REASON_NO_MATCH, ACTION_PASS);
+		return hides_question ? VERDICT(REASON_FRAGMENT, ACTION_DROP)
+				      : VERDICT(REASON_NO_MATCH, ACTION_PASS);
 	if (dns->flags_high & DNS_OPCODE || !dns->qdcount_be)
 		return VERDICT(REASON_NO_MATCH, ACTION_PASS);
 	return CONTINUE;

@@ -200,8 +200,7 @@ static __always_inline bool is_extension(__u8 protocol)
 }
 
 /* Bytes of an extension header of type `protocol`: RFC 8200 and, for AH, RFC 4302, 2.2. */
-static __always_inline __u64 extension_length(const struct extension_header *header,
-					      __u8 protocol)
+static __always_inline __u64 extension_length(const struct extension_header *header, __u8 protocol)
 {
 	__u64 length = header->length;
 
@@ -271,8 +270,7 @@ static __always_inline __u64 parse_ipv6(struct cursor *cursor, struct packet *pa
 }
 
 /* From the frame's first byte to UDP or TCP; gives the destination port. */
-static __always_inline __u64 parse_packet(struct cursor *cursor, struct packet *packet,
-					  __u16 *port)
+static __always_inline __u64 parse_packet(struct cursor *cursor, struct packet *packet, __u16 *port)
 {
 	const struct udp_header *transport; /* TCP begins with the same two ports */
 	__u16 ethertype;

@@ -13,14 +13,14 @@
 
 #include "filter.bpf.c"
 
-#define FRAME_MAX	65536
-#define MAPS		16
-#define KEY_MAX		264
-#define EMPTY_SLOT	(-1)
-#define ERROR_FAULT	1
-#define ERROR_COUNT	2
-#define ERROR_TOO_LONG	3
-#define ERROR_TRIM	4
+#define FRAME_MAX      65536
+#define MAPS	       16
+#define KEY_MAX	       264
+#define EMPTY_SLOT     (-1)
+#define ERROR_FAULT    1
+#define ERROR_COUNT    2
+#define ERROR_TOO_LONG 3
+#define ERROR_TRIM     4
 
 enum placement {
 	PLACE_AT_END = 0, /* the frame's end touches the forbidden page */
