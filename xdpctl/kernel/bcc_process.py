@@ -2,10 +2,10 @@
 
 The only importer of bcc, which costs a hundred megabytes and is therefore never
 in the service. Reads one JSON object from standard input, gives up every
-privilege, writes BCC's version as a line and then the bytecode to standard output. Where that fails the last
-line of standard error is one sentence, what stands before it the compiler's
-diagnostics, and the exit status 1. Started by compiler.py, which says what the
-object holds and where the C files are.
+privilege, writes BCC's version as a line and then the bytecode to standard output.
+Where that fails the last line of standard error is one sentence, what stands before
+it the compiler's diagnostics, and the exit status 1. Started by compiler.py, which
+says what the object holds and where the C files are.
 """
 
 from __future__ import annotations
@@ -102,7 +102,6 @@ def drop_privileges() -> None:
 
 def compile_request(bcc: _Bcc, request: Request) -> bytes:
     """Return the bytecode of `request.function`, map numbers where descriptors belong."""
-    os.environ["BCC_KERNEL_SOURCE"] = f"{request.directory}/shim"
     flags = [f"-I{request.directory}", "-Werror", "-Wno-unused-function"]
     try:
         module = bcc.BPF(text=request.text.encode(), cflags=flags)
@@ -121,6 +120,7 @@ def main() -> int:
     os.dup2(2, 1)  # whatever BCC prints is not bytecode
     try:
         request = Request(**json.load(sys.stdin))
+        os.environ["BCC_KERNEL_SOURCE"] = f"{request.directory}/shim"
         bcc = import_bcc()
         drop_privileges()
         bytecode = compile_request(bcc, request)

@@ -242,7 +242,7 @@ class _Compilation:
         with self._lock:
             if self._cancelled:
                 raise CompilerError("cannot compile the filter: cancelled before it began")
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
+            self._process = subprocess.Popen(
                 [sys.executable, "-P", "-s", "-m", "xdpctl.kernel.bcc_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
