@@ -126,13 +126,15 @@ make_venv() {
     fi
 }
 
-install_project() { # install_project STAMP REQUIREMENT
-    local stamp=$venv/.setup-$1 hash
+install_project() { # install_project runtime|dev
+    local hash what=.
     hash=$({ /usr/bin/python3 --version; pwd; cat pyproject.toml; } | sha256sum)
-    [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && return
-    say "installing $2 into $venv"
-    $venv/bin/python -m pip install --quiet --editable "$2"
-    printf '%s\n' "$hash" >"$stamp"
+    [ "$(cat $venv/.setup-dev 2>/dev/null)" = "$hash" ] && return # holds for both
+    [ "$(cat "$venv/.setup-$1" 2>/dev/null)" = "$hash" ] && return
+    [ "$1" = dev ] && what='.[dev]'
+    say "installing $what into $venv"
+    $venv/bin/python -m pip install --quiet --editable "$what"
+    printf '%s\n' "$hash" >"$venv/.setup-$1"
 }
 
 # ----------------------------------------------------------------------------------
@@ -141,22 +143,22 @@ case ${1-} in
 runtime)
     need_packages "${runtime_packages[@]}"
     make_venv
-    install_project runtime .
+    install_project runtime
     ;;
 demo)
     need_packages "${runtime_packages[@]}" "${demo_packages[@]}"
     make_venv
-    install_project runtime .
+    install_project runtime
     ;;
 dev)
     need_packages "${runtime_packages[@]}"
     make_venv
-    install_project dev '.[dev]'
+    install_project dev
     ;;
 test)
     need_packages "${runtime_packages[@]}" "${demo_packages[@]}" "${test_packages[@]}"
     make_venv
-    install_project dev '.[dev]'
+    install_project dev
     ;;
 packages)
     shift
