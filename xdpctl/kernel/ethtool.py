@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ class Ethtool:
         """Return the driver's answer, which is as long as the request."""
         buffer = array.array("B", request)
         address, _ = buffer.buffer_info()
-        ifreq = struct.pack("=16sQ16x", self._interface.encode()[:15], address)
+        ifreq = struct.pack("=16sQ16x", os.fsencode(self._interface)[:15], address)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
             try:
                 fcntl.ioctl(channel, _SIOCETHTOOL, ifreq)

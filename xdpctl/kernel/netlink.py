@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -106,7 +107,7 @@ class Netlink:
         Raises:
             InterfaceError: there is none; names those that there are.
         """
-        if not 0 < len(name) <= _LONGEST_NAME:
+        if not 0 < len(os.fsencode(name)) <= _LONGEST_NAME:
             raise self._unknown(name)
         try:
             answer = _query_links([("IFLA_IFNAME", name)], flags=0)
@@ -196,23 +197,32 @@ class Netlink:
 
         The first item is a `resync`: from then on nothing is missed, so look at the
         interfaces once after it. An overrun of the socket's buffer yields another.
+        A program that a link puts on or takes off is no news (only netlink's are, and
+        those of the interface itself): ask the link for that.
+
+        Raises:
+            KernelError: no socket to be had, or it broke.
         """
         loop = asyncio.get_running_loop()
-        names: dict[int, str] = {}
-        with rtnetlink.open_socket(rtnetlink.GROUP_LINK) as channel:
+        try:
+            channel = rtnetlink.open_socket(rtnetlink.GROUP_LINK)
+        except rtnetlink.RefusedError as refused:
+            raise _error("cannot watch network interfaces", refused) from refused
+        with channel:
             channel.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            names.update((interface.index, interface.name) for interface in self.interfaces())
-            yield LinkChange("", 0, resync=True)
             while True:
+                names = await asyncio.to_thread(_names)
+                yield LinkChange("", 0, resync=True)
                 try:
-                    data = await loop.sock_recv(channel, rtnetlink.BUFFER)
+                    while True:
+                        data = await loop.sock_recv(channel, rtnetlink.BUFFER)
+                        for change in _changes(data, names):
+                            yield change
                 except OSError as error:
                     if error.errno != errno.ENOBUFS:
-                        raise
-                    yield LinkChange("", 0, resync=True)
-                    continue
-                for change in _changes(data, names):
-                    yield change
+                        number = error.errno or errno.EIO
+                        raise KernelError("cannot watch network interfaces", number) from error
+                    rtnetlink.drain(channel)
 
     def _unknown(self, name: str) -> InterfaceError:
         """Return the error for an interface that does not exist."""
@@ -248,6 +258,12 @@ def _query(message: type[Any], kind: int, flags: int, **fields: object) -> list[
     except rtnetlink.RefusedError as refused:
         raise _error("cannot ask the kernel for network interfaces", refused) from refused
     return [_decoded(message, data) for _, data in answer]
+
+
+def _names() -> dict[int, str]:
+    """Return the names of all interfaces by index."""
+    links = _query_links([], rtnetlink.NLM_F_DUMP)
+    return {message["index"]: message.get_attr("IFLA_IFNAME") for message in links}
 
 
 def _set_program(ifindex: int, *, fd: int, flags: int, expected: int | None = None) -> None:

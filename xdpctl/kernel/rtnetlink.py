@@ -89,6 +89,21 @@ def converse(request: bytes) -> list[tuple[int, bytes]]:
     raise RefusedError(errno.EAGAIN, "interfaces change faster than they can be listed")
 
 
+def drain(channel: socket.socket) -> None:
+    """Throw away what waits in a socket that does not block, after an overrun.
+
+    Until its queue was empty once, the kernel drops further news and says nothing.
+    """
+    while True:
+        try:
+            channel.recv(BUFFER)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+
+
 def split(data: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Yield the messages of a datagram: type, flags, message with header."""
     offset = 0
