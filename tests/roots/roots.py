@@ -6,7 +6,7 @@ are unpacked, never configured, which takes three seconds and 130 to 160 MB wher
 debootstrap's smallest takes twenty times as long.
 
 A command inside runs by chroot in a mount namespace of its own, where /proc, /sys,
-/dev and a bpffs are bound in: the mounts end with the process, whatever ends it, and
+/dev and the pins of one lab are bound in: the mounts end with the process, whatever ends it, and
 no other process ever sees them.
 """
 
@@ -16,26 +16,24 @@ import json
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from tests.roots.apt import USR_MERGED, RootError, SuiteApt, locked, unpack
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Release = Literal["trixie", "sid"]
 RECIPE: Final = 1
 """Raise it to have every cached root made anew."""
 
-BPFFS: Final = Path("/sys/fs/bpf")
-
 _ENTER: Final = """
 set -e
-root=$1 bpffs=$2; shift 2
-mount --rbind /proc "$root/proc"
-mount --rbind /sys "$root/sys"
-mount --rbind /dev "$root/dev"
-mount --rbind /tmp "$root/tmp"
-mount --rbind /run "$root/run"
-if [ "$bpffs" != /sys/fs/bpf ]; then mount --rbind "$bpffs" "$root/sys/fs/bpf"; fi
+root=$1 pins=$2; shift 2
+for folder in proc sys dev tmp run; do mount --rbind "/$folder" "$root/$folder"; done
+mount -t tmpfs tmpfs "$root/sys/fs/bpf"
+mkdir "$root/sys/fs/bpf/dnsdist"
+if [ -n "$pins" ]; then mount --bind "$pins" "$root/sys/fs/bpf/dnsdist"; fi
 exec chroot "$root" "$@"
 """
 
@@ -52,7 +50,7 @@ class Root:
     release: str
     version: str
 
-    def command(self, args: list[str], *, bpffs: Path = BPFFS) -> list[str]:
+    def command(self, args: list[str], *, pins: Path | None = None) -> list[str]:
         """Return the argv that runs `args` inside, as root, in this network namespace.
 
         /tmp and /run are the machine's, so configurations and sockets are reached by the
@@ -61,9 +59,12 @@ class Root:
 
         Args:
             args: program and arguments, as seen inside (`["dnsdist", "--version"]`).
-            bpffs: what to show as /sys/fs/bpf inside, for tests with a bpffs of their own.
+            pins: an existing folder of pinned maps, which is /sys/fs/bpf/dnsdist inside:
+                dnsdist has the paths of its destination maps built in. Without it there
+                are no pins inside, so that nothing of this machine's can be touched:
+                every start of dnsdist empties its destination maps.
         """
-        enter = ["sh", "-c", _ENTER, "sh", str(self.path), str(bpffs)]
+        enter = ["sh", "-c", _ENTER, "sh", str(self.path), str(pins or "")]
         return ["unshare", "--mount", "--propagation", "slave", *enter, *args]
 
 
@@ -115,13 +116,9 @@ def dnsdist_root(release: Release) -> Root:
                 _make(release, folder)
             except OSError as error:
                 raise RootError(f"making the {release} root {folder} failed: {error}") from error
-    # A bare chroot: with /sys bound in, even --version would empty this machine's
-    # destination maps (PowerDNS/pdns#18023).
+    root = Root(folder, release, "")
     asked = subprocess.run(
-        ["chroot", str(folder), "dnsdist", "--version"],
-        check=False,
-        capture_output=True,
-        text=True,
+        root.command(["dnsdist", "--version"]), check=False, capture_output=True, text=True
     )
     said = asked.stdout.split()
     if asked.returncode or said[:1] != ["dnsdist"]:
