@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 venv=.venv
 
 runtime_packages=(python3 python3-venv python3-bpfcc)
-demo_packages=(iproute2 ethtool dnsdist bind9-dnsutils)
+demo_packages=(iproute2 ethtool curl dnsdist bind9-dnsutils)
 # gcc: the packet headers on the host. knot-dnsutils: kdig, TCP and cookies by option.
 # unbound, bind9: resolvers as clients. prometheus: promtool.
 test_packages=(gcc libc6-dev clang-format-14 shellcheck knot-dnsutils unbound bind9 prometheus)
