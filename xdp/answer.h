@@ -192,6 +192,7 @@ static __always_inline bool answer(struct xdp_md *ctx, struct scratch *scratch)
 	dns = (struct dns_header *)(start + transport + UDP_HEADER);
 	if ((__u8 *)(dns + 1) > end)
 		return false;
+	opaque(start); /* else the check above would do for the compiler, not for the verifier */
 	if (start + sizeof(struct ethernet_header) > end)
 		return false;
 	if (start[0] & 1 || dns->qdcount_be != be16(1))
