@@ -105,11 +105,11 @@ def drain(channel: socket.socket) -> None:
 
 
 def split(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the messages of a datagram: type, flags, message with header."""
+    """Yield the whole messages of a datagram: type, flags, message with header."""
     offset = 0
     while offset + _HEADER.size <= len(data):
         length, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
-        if length < _HEADER.size:
+        if length < _HEADER.size or offset + length > len(data):
             return
         yield kind, flags, data[offset : offset + length]
         offset += _aligned(length)
