@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import struct
 import subprocess
 import sys
@@ -27,8 +28,9 @@ from tests.seam import (
 )
 from xdpctl.abi import MAPS, MapName, MapSpec, MapType
 from xdpctl.errors import KernelError, MapFullError, VerifierError, XdpctlError
+from xdpctl.kernel import bpf as bpf_module
 from xdpctl.kernel import libbpf
-from xdpctl.kernel.bpf import Bpf, Map, XdpMode
+from xdpctl.kernel.bpf import Bpf, Link, Map, XdpMode
 
 if TYPE_CHECKING:
     import ctypes
@@ -75,7 +77,7 @@ class Stubborn:
         return self._answers.get(name) or getattr(self._library, name)
 
 
-def without(owner: Map | Bpf, number: int, *calls: str) -> None:
+def without(owner: Map | Link | Bpf, number: int, *calls: str) -> None:
     """Let these libbpf calls of a map or of all fail with an errno, from now on."""
     answers: dict[str, Callable[..., int]] = dict.fromkeys(calls, lambda *_: -number)
     owner.__dict__["_library"] = Stubborn(owner._library, answers)
@@ -397,6 +399,64 @@ def test_a_description_that_cannot_be_read_closes_the_descriptor(bpf: Bpf) -> No
         with refused(errno.EFAULT):
             call()
     assert descriptors() == before
+
+
+def test_a_link_that_ends_while_it_is_listed_is_left_out(bpf: Bpf, ifindex: int) -> None:
+    without(bpf, errno.ENOENT, "bpf_link_get_fd_by_id")
+    with (
+        bpf.load_program(PASS_PROGRAM, "p") as program,
+        bpf.create_link(program, ifindex, mode=XdpMode.NATIVE),
+    ):
+        assert list(bpf.links()) == []
+
+
+def test_an_id_that_the_kernel_stumbles_over_is_a_kernel_error(bpf: Bpf) -> None:
+    without(bpf, errno.ENOMEM, "bpf_prog_get_fd_by_id")
+    with refused(errno.ENOMEM):
+        bpf.program_info(1)
+
+
+def test_a_detach_that_is_refused_is_a_kernel_error(bpf: Bpf, ifindex: int) -> None:
+    with (
+        bpf.load_program(PASS_PROGRAM, "p") as program,
+        bpf.create_link(program, ifindex, mode=XdpMode.NATIVE) as link,
+    ):
+        without(link, errno.EPERM, "bpf_link_detach")
+        with refused(errno.EPERM):
+            link.detach()
+
+
+def test_a_test_run_that_a_signal_interrupts_is_run_again(bpf: Bpf) -> None:
+    with bpf.load_program(PASS_PROGRAM, "p") as program:
+        run = program._library.bpf_prog_test_run_opts
+        results = [-errno.EINTR]
+        answer = {"bpf_prog_test_run_opts": lambda *a: results.pop() if results else run(*a)}
+        program.__dict__["_library"] = Stubborn(program._library, answer)
+        assert program.test_run(bytes(60)).return_value == 2
+
+
+def test_a_machine_whose_cpus_cannot_be_counted_is_a_kernel_error(bpf: Bpf) -> None:
+    without(bpf, errno.ENOENT, "libbpf_num_possible_cpus")
+    with pytest.raises(KernelError, match="cannot read /sys/devices/system/cpu/possible"):
+        bpf.possible_cpus()
+
+
+@pytest.mark.parametrize("allowed", [resource.RLIM_INFINITY, 1 << 23])
+def test_before_5_11_the_limit_of_locked_memory_is_raised_as_far_as_it_goes(
+    monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    limits = []
+
+    def set_limit(_which: int, wanted: tuple[int, int]) -> None:
+        if wanted[0] == resource.RLIM_INFINITY != allowed:
+            raise PermissionError
+        limits.append(wanted)
+
+    monkeypatch.setattr(bpf_module, "kernel_release", lambda: (5, 10))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 16, allowed))
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    assert Bpf().possible_cpus() >= 1
+    assert limits == [(allowed, allowed)]
 
 
 def test_descriptors_are_not_handed_to_children(bpf: Bpf) -> None:

@@ -119,16 +119,19 @@ def mount_bpffs(directory: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_RELATIME
     target = os.fsencode(directory)
-    if libc.mount(b"bpf", target, b"bpf", ctypes.c_ulong(flags), b"mode=0700") == 0:
-        return
-    number = ctypes.get_errno()
+    if libc.mount(b"bpf", target, b"bpf", ctypes.c_ulong(flags), b"mode=0700") < 0:
+        raise mount_refusal(directory, ctypes.get_errno())
+
+
+def mount_refusal(directory: Path, number: int) -> PinError:
+    """Return the error for a mount that failed with this errno."""
     if number == errno.EPERM:
         helps = f"{privilege_hint('CAP_SYS_ADMIN')}, {_PREPARE}"
     elif number == errno.ENODEV:
         helps = "use a kernel with CONFIG_BPF_SYSCALL"
     else:
         helps = f"mount it by hand (mount -t bpf bpf {directory})"
-    raise PinError(
+    return PinError(
         f"cannot mount the BPF file system at {directory}: {os.strerror(number)}; {helps}"
     )
 
