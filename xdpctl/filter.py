@@ -17,7 +17,6 @@ Every method blocks.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,11 +24,11 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl import abi
 from xdpctl.abi import Count, MapName, PacketAction, Reason
+from xdpctl.attachment import Attachment
 from xdpctl.errors import (
-    ForeignProgramError,
-    InterfaceError,
     KernelError,
     PinError,
+    XdpctlError,
 )
 from xdpctl.kernel.bpf import XdpMode
 from xdpctl.kernel.pins import OWN_DIRECTORY, verify
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from xdpctl.kernel.bpf import Bpf, Link, Map, Program
     from xdpctl.kernel.compiler import Bytecode
     from xdpctl.kernel.netlink import Interface, Netlink
+    from xdpctl.ownership import Staging
 
 PROGRAM_NAME = "xdpctl"
 _KEY = b"\0\0\0\0"
@@ -89,6 +89,9 @@ class Filter:
         interface: the interface's name in this process's network namespace.
         mode, replace: the settings of these names.
         directory: where the own pins live.
+
+    Attributes:
+        adopted: whether the first program went in the place of a former service's.
     """
 
     def __init__(  # noqa: PLR0913 - the kernel and the settings of one filter
@@ -104,9 +107,8 @@ class Filter:
         self._bpf = bpf
         self._netlink = netlink
         self.interface = interface
-        self._mode = mode
-        self._replace = replace
         self._pins = OwnPins(directory, interface)
+        self._attachment = Attachment(bpf, netlink, self._pins, mode, replace=replace)
         self._resources = contextlib.ExitStack()
         self._state = FilterState.MISSING
         self._index: int | None = None
@@ -119,6 +121,7 @@ class Filter:
         self._reattached = 0
         self._bytecode: Bytecode | None = None
         self._shared: Mapping[MapName, Map] = {}
+        self.adopted = False
 
     def __enter__(self) -> Self:
         return self
@@ -146,25 +149,10 @@ class Filter:
         if attached is None:
             return interface
         with contextlib.ExitStack() as stack:
-            if (own := self._pins.find_link(self._bpf, interface)) is not None:
+            if (own := self._own_link(interface)) is not None:
                 stack.enter_context(own)
                 return interface
-        info = self._bpf.program_info(attached.program_id)
-        name = f" ({info.name})" if info is not None and info.name else ""
-        if self._held_by_link(interface):
-            raise ForeignProgramError(
-                f"{self.interface} carries XDP program {attached.program_id}{name}, held by"
-                " another's bpf_link, which cannot be replaced: stop the program that holds it",
-                interface=self.interface,
-                program_id=attached.program_id,
-            )
-        if not self._replace:
-            raise ForeignProgramError(
-                f"{self.interface} already carries XDP program {attached.program_id}{name},"
-                " which is not ours: stop its owner, or start with --replace to take its place",
-                interface=self.interface,
-                program_id=attached.program_id,
-            )
+        self._attachment.refuse_foreign(interface, attached)
         return interface
 
     def attach(self, bytecode: Bytecode, shared: Mapping[MapName, Map], *, panic: bool) -> None:
@@ -180,34 +168,66 @@ class Filter:
                 interface before is still there.
         """
         interface = self.inspect()
-        self._bytecode, self._shared = bytecode, shared
         with contextlib.ExitStack() as stack:
-            link = self._pins.find_link(self._bpf, interface)
-            if link is not None:
-                stack.enter_context(link)
-            counters = stack.enter_context(self._own_map(MapName.COUNTERS, keep=link is not None))
-            control = stack.enter_context(self._own_map(MapName.CONTROL, keep=link is not None))
+            own = self._own_link(interface)
+            if own is not None:
+                stack.enter_context(own)
+            counters = stack.enter_context(self._own_map(MapName.COUNTERS, keep=own is not None))
+            control = stack.enter_context(self._own_map(MapName.CONTROL, keep=own is not None))
             control.update(_KEY, abi.encode_control(panic=panic))
             program = stack.enter_context(self._load(bytecode, shared, counters, control))
-            if link is not None and self._keeps_mode(interface):
-                link.update(program)
+            attached = interface.attached
+            if own is not None and attached is not None and self._attachment.keeps_mode(attached):
+                link, mode = own, attached.mode
+                with self._pins.staging() as staging:
+                    self._stage(staging, counters, control)
+                    link.update(program)
+                    staging.commit()
                 event(_log, "taken-over", interface=self.interface, program=program.info.id)
-                if interface.attached is not None:
-                    self._attached_mode = interface.attached.mode
             else:
-                if link is not None:
-                    event(_log, "mode-changes", logging.WARNING, interface=self.interface)
-                    link.detach()
-                elif interface.attached is not None:
-                    self._remove_foreign(interface)
-                link = stack.enter_context(self._create_link(program, interface))
-            self._pins.pin(link, counters, control)
+                with (
+                    self._attachment.vacated(interface, own),
+                    self._pins.staging() as staging,
+                    contextlib.ExitStack() as created,
+                ):
+                    link, mode = self._attachment.create_link(program, interface)
+                    created.enter_context(link)
+                    self._stage(staging, counters, control, link)
+                    staging.commit()
+                    stack.push(created.pop_all())
             self.close()
             self._resources = stack.pop_all()
+        self._bytecode, self._shared = bytecode, shared
         self._link, self._program = link, program
         self._counters, self._control = counters, control
-        self._index = interface.index
+        self._index, self._attached_mode = interface.index, mode
+        if self._state is FilterState.MISSING:
+            self.adopted = own is not None
         self._state = FilterState.ATTACHED
+
+    def _own_link(self, interface: Interface) -> Link | None:
+        """Return our link on the interface; one that we hold is pinned again if need be."""
+        found = self._pins.find_link(self._bpf, interface)
+        if found is not None or interface.attached is None:
+            return found
+        if self._link is None or self._counters is None or self._control is None:
+            return None
+        held = self._link.info()
+        if (held.ifindex, held.program_id) != (interface.index, interface.attached.program_id):
+            return None
+        with self._pins.staging() as staging:
+            self._stage(staging, self._counters, self._control, self._link)
+            staging.commit()
+        event(_log, "pinned-again", logging.WARNING, interface=self.interface)
+        return self._pins.find_link(self._bpf, interface)
+
+    def _stage(
+        self, staging: Staging, counters: Map, control: Map, link: Link | None = None
+    ) -> None:
+        staging.add(counters, self._pins.path(MapName.COUNTERS))
+        staging.add(control, self._pins.path(MapName.CONTROL))
+        if link is not None:
+            staging.add(link, self._pins.link_path)
 
     def _load(
         self, bytecode: Bytecode, shared: Mapping[MapName, Map], counters: Map, control: Map
@@ -226,91 +246,25 @@ class Filter:
         """Open our pinned map where the program stays, else make a new one."""
         spec = abi.MAPS[name]
         if keep:
-            with contextlib.suppress(KernelError):
+            with contextlib.suppress(KernelError, PinError):
                 opened = self._bpf.open_map(self._pins.path(name))
                 if verify(opened.info, spec) is None:
                     return opened
                 opened.close()
         return self._bpf.create_map(spec, spec.entries)
 
-    def _keeps_mode(self, interface: Interface) -> bool:
-        attached = interface.attached
-        return attached is not None and (
-            self._mode is ModeSetting.AUTO or attached.mode == self._mode.value
-        )
-
-    def _create_link(self, program: Program, interface: Interface) -> Link:
-        if self._mode is not ModeSetting.GENERIC:
-            try:
-                link = self._bpf.create_link(program, interface.index, mode=XdpMode.NATIVE)
-            except KernelError as error:
-                if error.errno in _NOT_THE_DRIVER:
-                    raise
-                why = self._netlink.refusal(interface.index, XdpMode.NATIVE, program)
-                if self._mode is ModeSetting.NATIVE:
-                    raise InterfaceError(
-                        f"cannot attach to {self.interface} in native mode: its driver"
-                        f" {interface.driver or '(unknown)'} says {why or error.symbol}; use"
-                        " --mode auto or generic, or change what the driver minds",
-                        interface=self.interface,
-                    ) from error
-                event(
-                    _log,
-                    "native-refused",
-                    logging.WARNING,
-                    interface=self.interface,
-                    driver=interface.driver or "unknown",
-                    error=why or error.symbol,
-                    helps="running in generic mode, which costs more CPU for each packet",
-                )
-            else:
-                self._attached_mode = XdpMode.NATIVE
-                return link
-        link = self._bpf.create_link(program, interface.index, mode=XdpMode.GENERIC)
-        self._attached_mode = XdpMode.GENERIC
-        return link
-
-    def _held_by_link(self, interface: Interface) -> bool:
-        attached = interface.attached
-        if attached is None:
-            return False
-        try:
-            return any(
-                info.ifindex == interface.index and info.program_id == attached.program_id
-                for info in self._bpf.links()
-            )
-        except KernelError:
-            return False
-
-    def _remove_foreign(self, interface: Interface) -> None:
-        attached = interface.attached
-        if attached is None:
-            return
-        foreign = self._bpf.open_program(attached.program_id)
-        if foreign is None:
-            raise ForeignProgramError(
-                f"cannot take the place of XDP program {attached.program_id} on"
-                f" {self.interface}: it cannot be opened; --replace needs CAP_SYS_ADMIN, run as"
-                " root",
-                interface=self.interface,
-                program_id=attached.program_id,
-            )
-        with foreign:
-            self._netlink.detach_program(interface.index, attached.mode, foreign)
-        event(
-            _log,
-            "replaced",
-            logging.WARNING,
-            interface=self.interface,
-            program=attached.program_id,
-            gap="packets passed unfiltered between its end and our start",
-        )
-
     # --- living -------------------------------------------------------------------
 
     def swap(self, bytecode: Bytecode, shared: Mapping[MapName, Map], *, panic: bool) -> None:
-        """Put another program in place of the running one, without a gap."""
-        self.attach(bytecode, shared, panic=panic)
+        """Put another program in place of the running one, without a gap.
+
+        Where none runs, it is the one that is attached when the interface is back. A
+        detached filter (asked for) stays detached.
+        """
+        if self._state is FilterState.ATTACHED:
+            self.attach(bytecode, shared, panic=panic)
+        else:
+            self._bytecode, self._shared = bytecode, shared
 
     def watch(self, *, panic: bool) -> None:
         """See whether the filter is still on; attach again where it was lost.
@@ -325,8 +279,14 @@ class Filter:
         if self._state in (FilterState.LOST, FilterState.MISSING) and self._bytecode is not None:
             try:
                 self.attach(self._bytecode, self._shared, panic=panic)
-            except (InterfaceError, KernelError, PinError) as error:
-                event(_log, "attach-failed", logging.DEBUG, error=error.sentence)
+            except XdpctlError as error:
+                event(
+                    _log,
+                    "attach-failed",
+                    logging.DEBUG,
+                    interface=self.interface,
+                    error=error.sentence,
+                )
                 return
             self._reattached += 1
             event(_log, "reattached", interface=self.interface, index=self._index)
@@ -361,10 +321,11 @@ class Filter:
         if self._link is not None:
             with contextlib.suppress(KernelError):
                 self._link.detach()
-            self._pins.remove()
+            try:
+                self._pins.remove()
+            except PinError as error:
+                event(_log, "pins-left", logging.WARNING, error=error.sentence)
+            self._link.close()  # without a pin that ends it, too
+            self._link = None
         self._state = FilterState.DETACHED
         return was_on
-
-
-_NOT_THE_DRIVER = frozenset({errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV, errno.EEXIST})
-"""Errors of attaching that generic mode would meet as well."""

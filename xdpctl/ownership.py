@@ -1,29 +1,41 @@
 """Whose a program is: our pins, and the lock that lets one service have an interface.
 
 Owns the names in /sys/fs/bpf/xdpctl/ (our own pins, never the shared ones): for each
-interface the bpf_link `NETNS-NAME` and beside it `NETNS-NAME:counters` and
-`NETNS-NAME:control`, NETNS being the inode of the network namespace. Used by the
-filter, and by `detach` when no service runs. Everything here blocks.
+interface the bpf_link `NETNS-NAME`, beside it `NETNS-NAME:counters` and
+`NETNS-NAME:control`, and the directory `NETNS-NAME:lock`, NETNS being the inode of the
+network namespace. Used by the filter, and by `detach` when no service runs.
+Everything here blocks.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.abi import MapName
-from xdpctl.errors import InterfaceError, KernelError, ListenError
-from xdpctl.kernel.pins import OWN_DIRECTORY, netns_inode, pin_name_for
+from xdpctl.errors import InterfaceError, KernelError, PinError
+from xdpctl.kernel.pins import (
+    OWN_DIRECTORY,
+    PinPolicy,
+    ensure_bpffs,
+    ensure_directory,
+    netns_inode,
+    pin_name_for,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from xdpctl.kernel.bpf import Bpf, Link, Map
     from xdpctl.kernel.netlink import Interface, Netlink
 
-_MAP_SUFFIXES = (f":{MapName.COUNTERS}", f":{MapName.CONTROL}")
+_MAPS = (MapName.COUNTERS, MapName.CONTROL)
+_FRESH = "new"
+_LOCK = "lock"
 
 
 class OwnPins:
@@ -36,7 +48,7 @@ class OwnPins:
 
     def path(self, name: MapName) -> Path:
         """Return where the own map of this name is pinned."""
-        return self.link_path.with_name(f"{self.link_path.name}:{name}")
+        return _beside(self.link_path, name)
 
     def find_link(self, bpf: Bpf, interface: Interface) -> Link | None:
         """Return our link on the interface, or None.
@@ -49,53 +61,119 @@ class OwnPins:
         for path in self._candidates():
             try:
                 link = bpf.open_link(path)
-            except KernelError:
+            except (KernelError, PinError):
                 continue
-            info = link.info()
-            if (info.ifindex, info.program_id) == (interface.index, interface.attached.program_id):
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(link)
+                info = link.info()
+                if (info.ifindex, info.program_id) != (
+                    interface.index,
+                    interface.attached.program_id,
+                ):
+                    continue
                 if path != self.link_path:
                     self._rename(path)
+                stack.pop_all()
                 return link
-            link.close()
         return None
 
     def _candidates(self) -> list[Path]:
-        """Return the pins that may be our link: the expected name first."""
+        """Return the pins that may be our link: the expected name first.
+
+        No interface has a colon in its name, so what has one is not a link, but for
+        a link that was just being pinned when the service died.
+        """
         prefix = f"{self._namespace}-"
         try:
             pins = [path for path in self._directory.iterdir() if path.name.startswith(prefix)]
         except OSError:
             return []
-        links = (path for path in pins if not path.name.endswith(_MAP_SUFFIXES))
-        return sorted(links, key=lambda path: (path != self.link_path, path))
+        return sorted(pins, key=lambda path: (path != self.link_path, path))
 
     def _rename(self, old: Path) -> None:
         """Follow a renamed interface: its pins get the new name."""
-        for suffix in ("", *_MAP_SUFFIXES):
-            with contextlib.suppress(FileNotFoundError):
-                old.with_name(old.name + suffix).rename(
-                    self.link_path.with_name(self.link_path.name + suffix)
-                )
+        for name in (None, *_MAPS):
+            source = old if name is None else _beside(old, name)
+            target = self.link_path if name is None else self.path(name)
+            try:
+                source.rename(target)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _unusable(target, error) from error
 
-    def pin(self, link: Link, counters: Map, control: Map) -> None:
-        """Pin the three objects, in place of former pins of the same names."""
-        self._directory.mkdir(mode=0o700, exist_ok=True)
-        for thing, path in (
-            (counters, self.path(MapName.COUNTERS)),
-            (control, self.path(MapName.CONTROL)),
-            (link, self.link_path),
-        ):
-            fresh = path.with_name(f"{path.name}:new")
-            fresh.unlink(missing_ok=True)
-            thing.pin(fresh)
-            fresh.rename(path)
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Staging]:
+        """Pin in two steps: what is staged and not committed is gone again at the end.
+
+        Raises:
+            PinError: the directory cannot be made.
+        """
+        ensure_directory(self._directory, PinPolicy())
+        staging = Staging()
+        try:
+            yield staging
+        finally:
+            staging.discard()
 
     def remove(self) -> None:
-        """Remove our own pins of this interface; the shared maps are never touched."""
-        for path in (self.link_path, self.path(MapName.COUNTERS), self.path(MapName.CONTROL)):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self._directory.rmdir()
+        """Remove our own pins of this interface; the shared maps are never touched.
+
+        Raises:
+            PinError: one cannot be removed.
+        """
+        for path in (self.link_path, *(self.path(name) for name in _MAPS)):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise _unusable(path, error) from error
+
+
+class Staging:
+    """Objects pinned under names of their own until all of them are."""
+
+    def __init__(self) -> None:
+        self._staged: dict[Path, Path] = {}
+
+    def add(self, thing: Link | Map, path: Path) -> None:
+        """Pin beside `path`.
+
+        Raises:
+            KernelError, PinError: it cannot be pinned.
+        """
+        fresh = _beside(path, _FRESH)
+        try:
+            fresh.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unusable(fresh, error) from error
+        thing.pin(fresh)
+        self._staged[fresh] = path
+
+    def commit(self) -> None:
+        """Give every pin its name, in place of a former pin of this name.
+
+        Raises:
+            PinError: one cannot be renamed.
+        """
+        made: list[Path] = []
+        for fresh, path in list(self._staged.items()):
+            is_new = not path.exists()
+            try:
+                fresh.rename(path)
+            except OSError as error:
+                for one in made:
+                    one.unlink(missing_ok=True)
+                raise _unusable(path, error) from error
+            del self._staged[fresh]
+            if is_new:
+                made.append(path)
+
+    def discard(self) -> None:
+        """Remove what was not committed, as far as that goes."""
+        for fresh in self._staged:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
+        self._staged.clear()
 
 
 def detach_interface(
@@ -113,42 +191,76 @@ def detach_interface(
 
 
 class InterfaceLock:
-    """One service for each interface: an advisory lock on a file, freed at death."""
+    """One service for each interface, whatever its other options: freed at death.
+
+    The lock is an flock(2) on a directory beside our pins, as a BPF file system takes
+    no plain files.
+
+    Args:
+        directory: where the own pins live; on a BPF file system.
+        interface: the interface's name.
+    """
 
     def __init__(self, directory: Path, interface: str) -> None:
-        self._path = directory / f"{netns_inode()}-{interface}.lock"
+        self._directory = directory
+        self._path = _beside(directory / f"{netns_inode()}-{pin_name_for(interface)}", _LOCK)
         self._interface = interface
-        self._file: int | None = None
+        self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
         """Take the lock.
 
         Raises:
             InterfaceError: another service has it.
-            ListenError: the directory cannot be used.
+            PinError: the directory cannot be used.
         """
+        ensure_bpffs(self._directory)
+        ensure_directory(self._directory, PinPolicy())
+        while self._descriptor is None:
+            try:
+                self._path.mkdir(mode=0o700, exist_ok=True)
+                opened = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # its last holder removed it just now
+            except OSError as error:
+                raise _unusable(self._path, error) from error
+            self._descriptor = self._locked(opened)
+        return self
+
+    def _locked(self, opened: int) -> int | None:
+        """Lock the directory; None where it is no longer the one that has the name."""
         try:
-            self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(opened).st_ino == self._path.stat().st_ino:
+                return opened
+        except FileNotFoundError:
+            pass
         except OSError as error:
-            raise ListenError(
-                f"cannot make the lock {self._path}: {error.strerror}; run as root or run"
-                " `xdpctl prepare` as root first"
-            ) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._file)
-            self._file = None
+            os.close(opened)
+            if error.errno != errno.EWOULDBLOCK:
+                raise _unusable(self._path, error) from error
             raise InterfaceError(
                 f"another xdpctl already serves {self._interface}: stop it first, or talk to it"
                 " with the verbs",
                 interface=self._interface,
             ) from error
-        return self
+        os.close(opened)
+        return None
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._path.unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = None
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                self._path.rmdir()
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f"{path.name}:{what}")
+
+
+def _unusable(path: Path, error: OSError) -> PinError:
+    return PinError(
+        f"cannot use our own pin {path}: {error.strerror}; run as root, or run `xdpctl prepare` as"
+        " root first"
+    )

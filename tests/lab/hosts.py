@@ -306,7 +306,10 @@ def remove_host(host: Host) -> None:
     if LINKS.is_dir():
         for pin in LINKS.iterdir():
             if str(host.inode) in pin.name:
-                pin.unlink()
+                if pin.is_dir():  # its lock
+                    pin.rmdir()
+                else:
+                    pin.unlink()
     run(["ip", "netns", "delete", host.name])
 
 
