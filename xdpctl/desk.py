@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from xdpctl.filter import Filter
     from xdpctl.observer import Observer
-    from xdpctl.rules import AnyQtype, Rule, Target
+    from xdpctl.rules import Rule, Target
     from xdpctl.snapshot import Snapshot
     from xdpctl.state import State
     from xdpctl.store import PutResult, Store
@@ -39,7 +39,6 @@ class ServiceDesk:
     Args:
         store, state: used on `store_thread` only.
         filters, observer: touched on `watch_thread` only, but for published values.
-        any_qtype: how a name's wildcard type is read.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the whole
@@ -49,7 +48,6 @@ class ServiceDesk:
         state: State,
         filters: Sequence[Filter],
         observer: Observer,
-        any_qtype: AnyQtype,
         store_thread: Executor,
         watch_thread: Executor,
     ) -> None:
@@ -57,7 +55,6 @@ class ServiceDesk:
         self._state = state
         self._filters = {one.interface: one for one in filters}
         self._observer = observer
-        self._any_qtype = any_qtype
         self._store_thread = store_thread
         self._watch_thread = watch_thread
         self._started = time.time()
@@ -108,7 +105,7 @@ class ServiceDesk:
             found.sort(key=lambda one: one[0])
             shown = found if limit is None else found[:limit]
             following = _write_cursor(shown[-1][0]) if len(shown) < len(found) else None
-            return [RuleOut.of(entry, self._any_qtype) for _, entry in shown], following
+            return [RuleOut.of(entry, self._store.any_qtype) for _, entry in shown], following
 
         return await self._on(self._store_thread, page)
 

@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl import __version__
@@ -29,21 +29,25 @@ from xdpctl.http.app import Listeners
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program
 from xdpctl.kernel.netlink import Netlink
+from xdpctl.kernel.pins import OWN_DIRECTORY
 from xdpctl.log import configure, event
 from xdpctl.metrics import Exposition, SnapshotCollector
 from xdpctl.observer import Observer
 from xdpctl.ownership import InterfaceLock
 from xdpctl.settings import OnExit, Settings, XskFamily, reloadable_changes
+from xdpctl.settings.options import BY_NAME
 from xdpctl.shared import SharedMaps
 from xdpctl.state import State
 from xdpctl.store import Store
 from xdpctl.systemd import Notifier, watchdog_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from concurrent.futures import Executor
+    from pathlib import Path
 
     from xdpctl.kernel.compiler import Bytecode
+    from xdpctl.settings import Changes
 
 LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 10.0
@@ -99,21 +103,26 @@ class Service:
         settings, load: see `run_service`.
         bpf, netlink: the kernel.
         compile_with: gives the bytecode of a configuration.
+        directory: where our own pins live.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings and the kernel
         self,
         settings: Settings,
         load: Callable[[], Settings],
         bpf: Bpf,
         netlink: Netlink,
         compile_with: Callable[[ProgramConfig], Coroutine[None, None, Bytecode]] = compile_program,
+        *,
+        directory: Path = OWN_DIRECTORY,
     ) -> None:
         self._settings = settings
         self._load = load
         self._bpf = bpf
         self._netlink = netlink
         self._compile = compile_with
+        self._directory = directory
+        self._bytecode: Bytecode | None = None
         self._notifier = Notifier.from_environment(os.environ)
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
@@ -125,79 +134,101 @@ class Service:
         for warning in settings.warnings:
             event(_log, "warning", logging.WARNING, text=warning)
         async with contextlib.AsyncExitStack() as stack:
-            compiling = asyncio.create_task(self._compile(program_config(settings)), name="compile")
-            stack.push_async_callback(_cancel, compiling)
-            for interface in settings.interfaces:
-                stack.enter_context(InterfaceLock(settings.control.parent, interface))
-            listeners = await stack.enter_async_context(
-                Listeners(settings.control, settings.control_group, settings.listen)
-            )
-            listeners.bind()
-            store_thread = stack.enter_context(ThreadPoolExecutor(1, "store"))
-            watch_thread = stack.enter_context(ThreadPoolExecutor(1, "watch"))
-            filters = [
-                stack.enter_context(
-                    Filter(
-                        self._bpf,
-                        self._netlink,
-                        name,
-                        mode=settings.mode,
-                        replace=settings.replace,
-                    )
-                )
-                for name in settings.interfaces
-            ]
-            queues = {one.interface: one.inspect().rx_queues for one in filters}
-            shared = stack.enter_context(SharedMaps(self._bpf, settings))
-            shared.inspect(queues)
-            bytecode = await compiling
-            state = stack.enter_context(State.open(settings.state))
-            shared.open()
-            destinations = DestinationWatch(
-                shared.destination_maps(), self._netlink, restore=settings.xsk_restore
-            )
-            observer = Observer(
-                filters,
-                shared,
-                destinations,
-                warnings=(*settings.warnings, *shared.warnings, *state.warnings),
-            )
-            for warning in (*shared.warnings, *state.warnings):
-                event(_log, "warning", logging.WARNING, text=warning)
-            store = Store(shared.rule_maps(), state, settings.any_qtype, on_change=observer.changed)
-            store.reconcile()
-            observer.panic = state.get_meta(PANIC) == "1"
-            stack.callback(self._leave, filters)
-            for one in filters:
-                one.attach(bytecode, shared.for_interface(one.interface), panic=observer.panic)
-                view = one.view()
-                event(
-                    _log,
-                    "attached",
-                    interface=view.interface,
-                    mode=view.mode,
-                    program=view.program_id,
-                    tag=view.tag,
-                )
-            observer.look()
-            desk = ServiceDesk(
-                store=store,
-                state=state,
-                filters=filters,
-                observer=observer,
-                any_qtype=settings.any_qtype,
-                store_thread=store_thread,
-                watch_thread=watch_thread,
-            )
-            collector = SnapshotCollector(desk.snapshot, bcc=bytecode.bcc)
-            await listeners.serve(desk, Exposition(collector))
-            event(_log, "ready", version=__version__, metrics=listeners.address)
-            self._notifier.ready("filtering " + ", ".join(settings.interfaces))
-            await self._live(_Running(filters, shared, store, observer, store_thread, watch_thread))
+            parts = await self._start(stack)
+            if parts is not None:
+                await self._live(parts)
             self._notifier.stopping()
             event(_log, "stopping")
         event(_log, "stopped", on_exit=settings.on_exit)
         return 0
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> _Running | None:
+        """Start everything, each thing's end pushed on `stack`; None: stopped meanwhile."""
+        settings = self._settings
+        compiling = asyncio.create_task(self._compile(program_config(settings)), name="compile")
+        stack.push_async_callback(_cancel, compiling)
+        await asyncio.sleep(0)  # lets its thread begin: what follows does not yield
+        for interface in settings.interfaces:
+            stack.enter_context(InterfaceLock(self._directory, interface))
+        listeners = await stack.enter_async_context(
+            Listeners(settings.control, settings.control_group, settings.listen)
+        )
+        listeners.bind()
+        filters = [
+            stack.enter_context(
+                Filter(
+                    self._bpf,
+                    self._netlink,
+                    name,
+                    mode=settings.mode,
+                    replace=settings.replace,
+                    directory=self._directory,
+                )
+            )
+            for name in settings.interfaces
+        ]
+        queues = {one.interface: one.inspect().rx_queues for one in filters}
+        shared = stack.enter_context(SharedMaps(self._bpf, settings))
+        shared.inspect(queues)
+        bytecode = await self._unless_stopped(compiling)
+        if bytecode is None:
+            return None
+        state = stack.enter_context(State.open(settings.state))
+        shared.open()
+        destinations = DestinationWatch(
+            shared.destination_maps(), self._netlink, restore=settings.xsk_restore
+        )
+        observer = Observer(
+            filters,
+            shared,
+            destinations,
+            warnings=(*settings.warnings, *shared.warnings, *state.warnings),
+        )
+        for warning in (*shared.warnings, *state.warnings):
+            event(_log, "warning", logging.WARNING, text=warning)
+        store = Store(shared.rule_maps(), state, settings.any_qtype, on_change=observer.changed)
+        store.reconcile()
+        observer.panic = state.get_meta(PANIC) == "1"
+        # Ended in reverse: no more requests, no more looks, detached, no more writes.
+        store_thread = stack.enter_context(ThreadPoolExecutor(1, "store"))
+        stack.callback(self._leave, filters)
+        watch_thread = stack.enter_context(ThreadPoolExecutor(1, "watch"))
+        stack.push_async_callback(listeners.stop)
+        for one in filters:
+            one.attach(bytecode, shared.for_interface(one.interface), panic=observer.panic)
+            view = one.view()
+            event(
+                _log,
+                "attached",
+                interface=view.interface,
+                mode=view.mode,
+                program=view.program_id,
+                tag=view.tag,
+            )
+        observer.look()
+        desk = ServiceDesk(
+            store=store,
+            state=state,
+            filters=filters,
+            observer=observer,
+            store_thread=store_thread,
+            watch_thread=watch_thread,
+        )
+        collector = SnapshotCollector(desk.snapshot, bcc=bytecode.bcc)
+        await listeners.serve(desk, Exposition(collector))
+        event(_log, "ready", version=__version__, metrics=listeners.address)
+        self._notifier.ready("filtering " + ", ".join(settings.interfaces))
+        self._bytecode = bytecode
+        return _Running(filters, shared, store, observer, store_thread, watch_thread)
+
+    async def _unless_stopped(self, compiling: asyncio.Task[Bytecode]) -> Bytecode | None:
+        """Wait for the program; None where the stop is asked for meanwhile."""
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            await asyncio.wait({compiling, stop}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+        return None if self._stop.is_set() else await compiling
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -206,11 +237,16 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
 
     def _leave(self, filters: list[Filter]) -> None:
-        """Detach or keep, as --on-exit says; a start that failed leaves nothing new."""
-        if self._settings.on_exit is OnExit.KEEP and self._stop.is_set():
+        """Detach or keep, as --on-exit says.
+
+        A start that failed leaves nothing new, and goes on filtering where a former
+        service did.
+        """
+        asked = self._stop.is_set()
+        if asked and self._settings.on_exit is OnExit.KEEP:
             return
         for one in filters:
-            if one.detach():
+            if (asked or not one.adopted) and one.detach():
                 event(_log, "detached", interface=one.interface)
 
     async def _live(self, parts: _Running) -> None:
@@ -253,15 +289,9 @@ class Service:
         try:
             wanted = await asyncio.to_thread(self._load)
             changes = reloadable_changes(self._settings, wanted)
-            if program_config(wanted) != program_config(self._settings):
-                bytecode = await self._compile(program_config(wanted))
-
-                def swap() -> None:
-                    for one in parts.filters:
-                        maps = parts.shared.for_interface(one.interface)
-                        one.swap(bytecode, maps, panic=parts.observer.panic)
-
-                await _on(parts.watch_thread, swap)
+            settings = _reloaded(self._settings, wanted, changes)
+            if program_config(settings) != program_config(self._settings):
+                await self._exchange(parts, await self._compile(program_config(settings)))
         except XdpctlError as error:
             parts.observer.failure = (
                 f"reload failed, the former settings are in force: {error.sentence}"
@@ -269,11 +299,34 @@ class Service:
             event(_log, "reload-failed", logging.ERROR, error=error.sentence)
             return
         parts.observer.failure = ""
+        parts.store.any_qtype = settings.any_qtype
         if changes.need_restart:
             event(_log, "needs-restart", logging.WARNING, options=", ".join(changes.need_restart))
-        configure(wanted.log_level, wanted.log_format, sys.stderr)
-        self._settings = wanted
+        configure(settings.log_level, settings.log_format, sys.stderr)
+        self._settings = settings
         event(_log, "reloaded", changed=", ".join(changes.applied) or "nothing")
+
+    async def _exchange(self, parts: _Running, bytecode: Bytecode) -> None:
+        """Swap the program on every interface; where one refuses, the former is on all."""
+
+        def swap_all(wanted: Bytecode, filters: Sequence[Filter]) -> None:
+            for number, one in enumerate(filters):
+                maps = parts.shared.for_interface(one.interface)
+                try:
+                    one.swap(wanted, maps, panic=parts.observer.panic)
+                except XdpctlError:
+                    if wanted is bytecode and self._bytecode is not None:
+                        swap_all(self._bytecode, filters[:number])
+                    raise
+
+        await _on(parts.watch_thread, lambda: swap_all(bytecode, parts.filters))
+        self._bytecode = bytecode
+
+
+def _reloaded(settings: Settings, wanted: Settings, changes: Changes) -> Settings:
+    """Return the settings with what a running service can take over from `wanted`."""
+    fields = [BY_NAME[name].field for name in changes.applied]
+    return replace(settings, **{field: getattr(wanted, field) for field in fields})
 
 
 async def _on(thread: Executor, function: Callable[[], object]) -> None:

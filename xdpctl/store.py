@@ -94,7 +94,7 @@ class Store:
     ) -> None:
         self._maps = maps
         self._state = state
-        self._any_qtype = any_qtype
+        self.any_qtype = any_qtype
         self._on_change = on_change
         self._clock = clock
 
@@ -178,7 +178,7 @@ class Store:
         """
         planned: dict[tuple[MapName, bytes], Rule] = {}
         for rule in rules:
-            place = map_of(rule.target), key_of(rule.target, self._any_qtype)
+            place = map_of(rule.target), key_of(rule.target, self.any_qtype)
             if place in planned and planned[place].action != rule.action:
                 text = target_text(rule.target)
                 raise TargetError(
@@ -244,7 +244,7 @@ class Store:
         """
         places: dict[tuple[MapName, bytes], None] = {}
         for target in targets:
-            place = map_of(target), key_of(target, self._any_qtype)
+            place = map_of(target), key_of(target, self.any_qtype)
             value = self._value(*place)
             if value is None:
                 raise self._nothing_there(target)
@@ -262,7 +262,7 @@ class Store:
         if (
             isinstance(target, Question)
             and target.qtype is None
-            and self._any_qtype is AnyQtype.BOTH
+            and self.any_qtype is AnyQtype.BOTH
             and self._value(
                 MapName.QNAMES, abi.encode_qname(target.name.wire, abi.LEGACY_WILDCARD_QTYPE)
             )
@@ -321,7 +321,7 @@ class Store:
                     if entry.action is not RuleAction.DROP:
                         continue
                     try:
-                        other = target_of(name, entry.key, self._any_qtype)
+                        other = target_of(name, entry.key, self.any_qtype)
                     except TargetError:
                         continue
                     if other != rule.target and _covers(rule.target, other):

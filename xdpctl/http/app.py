@@ -7,6 +7,7 @@ one of a live service is refused.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -122,9 +123,13 @@ class Listeners:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for runner in self._runners:
-            await runner.cleanup()
+        await self.stop()
         self.close()
+
+    async def stop(self) -> None:
+        """Answer no further request; those under way get a moment to end."""
+        runners, self._runners = self._runners, []
+        await asyncio.gather(*(runner.cleanup() for runner in runners))
 
     def close(self) -> None:
         """Close what was bound and remove the control socket."""
