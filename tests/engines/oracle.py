@@ -90,12 +90,14 @@ class Filtered:
 
     Attributes:
         registered: its destination is an AF_XDP one.
+        at_port: it goes to a `--port` of an `--address`.
         plain_dns: UDP to a `--port` or an AF_XDP destination.
     """
 
     scene: Scene
     packet: Packet
     registered: bool
+    at_port: bool
     plain_dns: bool
 
 
@@ -138,13 +140,12 @@ def judge(scene: Scene, frame: bytes) -> Result:
 
 def without_address_rule(filtered: Filtered) -> Result:
     """Return what becomes of a packet from an address that no rule knows."""
-    packet, config = filtered.packet, filtered.scene.config
+    packet = filtered.packet
     if not filtered.plain_dns:
         return no_hit(filtered)
     question = first_question(packet.dns)
     if question is None:
-        hides_its_name = packet.first_fragment and not is_response(packet.dns)
-        if hides_its_name and packet.dport in config.ports:
+        if packet.first_fragment and filtered.at_port and not is_response(packet.dns):
             return drop(Reason.FRAGMENT)
         return no_hit(filtered)
     if is_query(packet.dns) and number(packet.dns, 4) >= 1:
@@ -261,13 +262,14 @@ def filtered_as(scene: Scene, packet: Packet) -> Filtered | None:
     """Return what it is filtered as, None where it is not filtered."""
     config = scene.config
     registered = is_registered(scene, packet)
-    at_port = packet.dport in config.ports + config.address_ports
     here = not config.addresses or any(packet.destination in net for net in config.addresses)
-    looked_at = config.tcp or packet.protocol == UDP
-    if not registered and not (at_port and here and looked_at):
+    looked_at = here and (config.tcp or packet.protocol == UDP)
+    at_port = looked_at and packet.dport in config.ports
+    at_address_port = looked_at and packet.dport in config.address_ports
+    if not (registered or at_port or at_address_port):
         return None
-    plain_dns = packet.protocol == UDP and (registered or packet.dport in config.ports)
-    return Filtered(scene, packet, registered, plain_dns)
+    is_udp = packet.protocol == UDP
+    return Filtered(scene, packet, registered, at_port, is_udp and (registered or at_port))
 
 
 def is_registered(scene: Scene, packet: Packet) -> bool:

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 
 from tests.packets.case import DEFAULT, Rule, Scene, allow, drop, truncate
 from tests.packets.message import AAAA, ANY, A, long_name
-from tests.packets.xsk import DESTINATIONS
+from tests.packets.xsk import DESTINATIONS, ELSEWHERE
 from xdpctl.kernel.compiler import XskFamilies
 from xdpctl.rules import AnyQtype
 
@@ -72,4 +72,5 @@ SCENES = (
     Scene((), _XSK, DESTINATIONS, (0,)),
     Scene(NAMES, replace(_NARROW, xsk=XskFamilies.BOTH), DESTINATIONS, (0,)),
     Scene(NAMES + STRANGERS, replace(DEFAULT, xsk=XskFamilies.V4), DESTINATIONS, (0,)),
+    Scene(NAMES, ELSEWHERE, DESTINATIONS, (0,)),
 )

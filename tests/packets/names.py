@@ -175,6 +175,25 @@ _FOLDED = _rules(
     drop(b"\x3f" + b"a" * 63 + b"\0"),
 )
 
+
+def _around(octet: int, at: int) -> bytes:
+    """Return a name with this octet in one of eight places, where a word of it may end."""
+    return labels(b"octet" + b"." * at + bytes([octet]) + b"." * (8 - at), b"example")
+
+
+_NOT_CAPITALS = tuple(octet for octet in range(256) if not 65 <= octet <= 90)
+_EVERY_OCTET = Scene(tuple(drop(_around(octet, octet % 8)) for octet in _NOT_CAPITALS))
+
+EVERY_OCTET = tuple(
+    Case(
+        f"octet {octet:#04x} is found as {(octet | 0x20 if 65 <= octet <= 90 else octet):#04x}",
+        _EVERY_OCTET,
+        _v4(query(_around(octet, octet % 8))),
+        _hit(_NOT_CAPITALS.index(octet | 0x20 if 65 <= octet <= 90 else octet)),
+    )
+    for octet in range(256)
+)
+
 FOLDING = (
     *(
         Case(f"{text} is the name in lower case", _FOLDED, _v4(query(text)), _hit())
@@ -657,6 +676,7 @@ SCOPE = (
 CASES = (
     *WHOLE_NAMES,
     *FOLDING,
+    *EVERY_OCTET,
     *CUT_SHORT,
     *POINTERS,
     *HEADERS,

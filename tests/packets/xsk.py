@@ -54,6 +54,7 @@ from xdpctl.kernel.compiler import XskFamilies
 
 BOTH = replace(DEFAULT, xsk=XskFamilies.BOTH)
 ONLY_V4 = replace(DEFAULT, xsk=XskFamilies.V4)
+ELSEWHERE = replace(BOTH, addresses=(ip_network("203.0.113.0/24"),))
 OTHER_PORT = 5300
 DESTINATIONS = (
     (SERVER4, DNS_PORT),
@@ -193,19 +194,19 @@ WHICH = (
     ),
     Case(
         "a destination outside --address is filtered",
-        replace(RULED, config=replace(BOTH, addresses=(ip_network("203.0.113.0/24"),))),
+        replace(RULED, config=ELSEWHERE),
         _v4(query("www.bad.example")),
         dropped(Reason.QNAME, 0),
     ),
     Case(
         "a destination outside --address goes to the socket",
-        replace(XSK, config=replace(BOTH, addresses=(ip_network("203.0.113.0/24"),))),
+        replace(XSK, config=ELSEWHERE),
         _v4(),
         REDIRECTED,
     ),
     Case(
         "another address outside --address is not filtered",
-        replace(RULED, config=replace(BOTH, addresses=(ip_network("203.0.113.0/24"),))),
+        replace(RULED, config=ELSEWHERE),
         _to("198.51.100.54"),
         passed(Reason.OTHER),
     ),
@@ -688,6 +689,12 @@ ELIGIBLE = (
         "a first fragment to a destination beside --port that hides its name",
         XSK,
         ethernet(ipv4(Udp(QUERY[:14], dport=OTHER_PORT), flags=MF)),
+        INELIGIBLE,
+    ),
+    Case(
+        "a first fragment to a destination outside --address that hides its name",
+        replace(XSK, config=ELSEWHERE),
+        ethernet(ipv4(Udp(QUERY[:14]), flags=MF)),
         INELIGIBLE,
     ),
 )
