@@ -10,11 +10,13 @@ Every method blocks; the service calls them on one thread of their own.
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl import abi
 from xdpctl.abi import MapName, RuleAction
@@ -25,7 +27,7 @@ from xdpctl.rules import (
     AnyQtype,
     Question,
     Rule,
-    key_of,
+    keys_of,
     map_of,
     target_of,
     target_text,
@@ -39,7 +41,12 @@ if TYPE_CHECKING:
     from xdpctl.rules import Target
     from xdpctl.state import State
 
+    _Place: TypeAlias = tuple[MapName, bytes]
+
 BPF_ANY, BPF_NOEXIST, BPF_EXIST = 0, 1, 2
+
+WARNINGS_MAX = 20
+"""Sentences that one request is answered with at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -111,23 +118,32 @@ class Store:
         for name, rule_map in self._maps.items():
             identity = f"{boot}:{rule_map.info.id}"
             fact = f"map:{name}"
+            known = self._state.get_meta(fact)
             notes = self._state.notes(name)
-            entries = dict(self._pairs(rule_map)) if notes else {}
-            if self._state.get_meta(fact) == identity:
+            entries = self._noted(rule_map, notes)
+            if known == identity:
                 self._forget_lost(name, notes, entries)
-            else:
-                self._write_again(name, rule_map, notes, entries)
-                self._state.set_meta(fact, identity)
+                continue
+            if known != identity + _RESTORING:
+                theirs = [(name, key) for key in entries]
+                self._state.forget(theirs)
+                self._state.saw_hits((0, name, key) for key in notes if key not in entries)
+                self._state.set_meta(fact, identity + _RESTORING)
+                notes = {key: note for key, note in notes.items() if key not in entries}
+                entries = {}
+                if theirs:
+                    event(_log, "rules-taken-over", map=name, count=len(theirs))
+            self._write_again(name, rule_map, [key for key in notes if key not in entries], notes)
+            self._state.set_meta(fact, identity)
 
     def settle(self) -> None:
         """Forget notes whose entry vanished or became another's; keep the counters."""
         for name, rule_map in self._maps.items():
             if notes := self._state.notes(name):
-                entries = dict(self._pairs(rule_map))
-                self._forget_lost(name, notes, entries)
+                self._forget_lost(name, notes, self._noted(rule_map, notes))
 
     def _forget_lost(
-        self, name: MapName, notes: dict[bytes, Note], entries: dict[bytes, bytes]
+        self, name: MapName, notes: Mapping[bytes, Note], entries: Mapping[bytes, bytes]
     ) -> None:
         lost = [(name, key) for key, note in notes.items() if not _owns(note, entries.get(key))]
         if lost:
@@ -142,26 +158,23 @@ class Store:
             self._state.saw_hits(seen)
 
     def _write_again(
-        self,
-        name: MapName,
-        rule_map: Map,
-        notes: dict[bytes, Note],
-        entries: dict[bytes, bytes],
+        self, name: MapName, rule_map: Map, keys: list[bytes], notes: Mapping[bytes, Note]
     ) -> None:
-        theirs = [key for key in notes if key in entries]
-        ours = [key for key in notes if key not in entries]
-        self._state.forget((name, key) for key in theirs)
-        self._state.saw_hits((0, name, key) for key in ours)
         written = 0
         try:
-            for key in ours:
-                rule_map.update(key, abi.encode_value(notes[key].action), BPF_ANY)
+            for key in keys:
+                try:
+                    rule_map.update(key, abi.encode_value(notes[key].action), BPF_NOEXIST)
+                except KernelError as error:
+                    if error.errno != errno.EEXIST:
+                        raise
+                    self._state.forget([(name, key)])  # written by dnsdist since we looked
                 written += 1
         except MapFullError as error:
-            self._state.forget((name, key) for key in ours[written:])
+            self._state.forget((name, key) for key in keys[written:])
             event(_log, "rules-lost", logging.ERROR, map=name, error=error.sentence)
-        if notes:
-            event(_log, "rules-restored", map=name, count=written, taken_over=len(theirs))
+        if keys:
+            event(_log, "rules-restored", map=name, count=written)
 
     # --- changing -----------------------------------------------------------------
 
@@ -176,20 +189,20 @@ class Store:
             TargetError: two rules of the request contradict each other.
             MapFullError: with `done`, how many of the request went in.
         """
-        planned: dict[tuple[MapName, bytes], Rule] = {}
+        asked = {rule.target: rule for rule in rules}
         for rule in rules:
-            place = map_of(rule.target), key_of(rule.target, self.any_qtype)
-            if place in planned and planned[place].action != rule.action:
+            if asked[rule.target].action != rule.action:
                 text = target_text(rule.target)
                 raise TargetError(
                     f"{text} is given twice with different actions; say which one", text=text
                 )
-            planned[place] = rule
-        existing = {place: self._value(*place) for place in planned}
+        values = self._values(asked)
+        planned: dict[_Place, Rule] = {}
+        for target, rule in asked.items():
+            standing = self._own_places(target, values)
+            planned[standing[0] if standing else _places(target, self.any_qtype)[0]] = rule
+        existing = {place: values[place] for place in planned}
         old_notes = {place: self._state.get(*place) for place in planned}
-        for place, value in existing.items():
-            if value is not None and not _owns(old_notes[place], value):
-                raise _conflict(planned[place].target)
         now = self._clock()
         self._state.put(
             Note(
@@ -211,13 +224,16 @@ class Store:
                 done += 1
         except KernelError as error:
             self._undo_notes(places[done:], old_notes)
-            if isinstance(error, MapFullError):
-                error.done = done
+            error.done = done
+            if error.errno == errno.EEXIST:  # written by dnsdist since we looked
+                raise _conflict(planned[places[done]].target) from error
             raise
         created = sum(value is None for value in existing.values())
-        return PutResult(created, len(planned) - created, tuple(self._useless(planned.values())))
+        return PutResult(
+            created, len(planned) - created, tuple(_some(self._useless(planned.values())))
+        )
 
-    def _write(self, place: tuple[MapName, bytes], action: RuleAction, value: bytes | None) -> None:
+    def _write(self, place: _Place, action: RuleAction, value: bytes | None) -> None:
         name, key = place
         rule_map = self._maps[name]
         if value is None:
@@ -229,8 +245,8 @@ class Store:
 
     def _undo_notes(
         self,
-        places: list[tuple[MapName, bytes]],
-        old_notes: dict[tuple[MapName, bytes], Note | None],
+        places: list[_Place],
+        old_notes: dict[_Place, Note | None],
     ) -> None:
         self._state.forget(place for place in places if old_notes[place] is None)
         self._state.put(note for place in places if (note := old_notes[place]) is not None)
@@ -242,34 +258,36 @@ class Store:
             NotFoundError: one target has no entry; nothing was removed.
             ConflictError: one target's entry is dnsdist's; nothing was removed.
         """
-        places: dict[tuple[MapName, bytes], None] = {}
-        for target in targets:
-            place = map_of(target), key_of(target, self.any_qtype)
-            value = self._value(*place)
-            if value is None:
-                raise self._nothing_there(target)
-            if not _owns(self._state.get(*place), value):
-                raise _conflict(target)
-            places[place] = None
+        wanted = list(targets)
+        values = self._values(wanted)
+        places: dict[_Place, None] = {}
+        for target in wanted:
+            standing = self._own_places(target, values)
+            if not standing:
+                raise NotFoundError(
+                    f"there is no rule for {target_text(target)}: see `xdpctl list`"
+                )
+            places |= dict.fromkeys(standing)
         for name, key in places:
             if self._maps[name].delete(key):
                 self._on_change(name, -1)
         self._state.forget(places)
         return len(places)
 
-    def _nothing_there(self, target: Target) -> Exception:
-        """Explain a miss: dnsdist up to 1.9 writes the wildcard as type 255."""
-        if (
-            isinstance(target, Question)
-            and target.qtype is None
-            and self.any_qtype is AnyQtype.BOTH
-            and self._value(
-                MapName.QNAMES, abi.encode_qname(target.name.wire, abi.LEGACY_WILDCARD_QTYPE)
-            )
-            is not None
-        ):
-            return _conflict(target)
-        return NotFoundError(f"there is no rule for {target_text(target)}: see `xdpctl list`")
+    def _own_places(self, target: Target, values: Mapping[_Place, bytes | None]) -> list[_Place]:
+        """Return where our rule for a target stands; empty where nothing does.
+
+        A name without a type may have two entries: dnsdist up to 1.9 writes another
+        wildcard type than we do, and so do we under another --any-qtype.
+
+        Raises:
+            ConflictError: an entry for it is dnsdist's.
+        """
+        standing = [place for place in _places(target, self.any_qtype) if values[place] is not None]
+        for place in standing:
+            if not _owns(self._state.get(*place), values[place]):
+                raise _conflict(target)
+        return standing
 
     # --- looking ------------------------------------------------------------------
 
@@ -304,12 +322,29 @@ class Store:
                     bytes(values[index * value_size : (index + 1) * value_size]),
                 )
 
-    def _value(self, name: MapName, key: bytes) -> bytes | None:
-        """Return the value of exactly this key: a trie's look-up finds shorter prefixes too."""
-        value = self._maps[name].lookup(key)
-        if value is None or name not in _TRIES:
-            return value
-        return dict(self._pairs(self._maps[name])).get(key)
+    def _noted(self, rule_map: Map, notes: Mapping[bytes, Note]) -> dict[bytes, bytes]:
+        """Return those entries of a map that there are notes of."""
+        if not notes:
+            return {}
+        return {key: value for key, value in self._pairs(rule_map) if key in notes}
+
+    def _values(self, targets: Iterable[Target]) -> dict[_Place, bytes | None]:
+        """Return the values of exactly the keys under which rules for targets may stand.
+
+        A trie's look-up may find a shorter prefix: where it finds anything, the trie
+        is walked, once.
+        """
+        values = {
+            (name, key): self._maps[name].lookup(key)
+            for target in targets
+            for name, key in _places(target, self.any_qtype)
+        }
+        for trie in _TRIES:
+            found = {key for (name, key), value in values.items() if name == trie and value}
+            if found:
+                exact = {k: value for k, value in self._pairs(self._maps[trie]) if k in found}
+                values |= {(trie, key): exact.get(key) for key in found}
+        return values
 
     def _useless(self, rules: Iterable[Rule]) -> Iterator[str]:
         """Yield a sentence for each allow rule that a more exact Drop overrides."""
@@ -331,6 +366,10 @@ class Store:
                             f" (origin {entry.origin}) drops"
                         )
 
+
+_RESTORING = " restoring"
+"""Behind a map's identity while our rules are being written into it: what has a note
+then is ours, also after a crash."""
 
 _TRIES = (MapName.CIDR4, MapName.CIDR6)
 
@@ -362,6 +401,17 @@ def _network(
     target: IPv4Address | IPv6Address | IPv4Network | IPv6Network,
 ) -> IPv4Network | IPv6Network:
     return target if isinstance(target, IPv4Network | IPv6Network) else ip_network(target)
+
+
+def _some(warnings: Iterator[str]) -> Iterator[str]:
+    """Yield the first warnings, and that there are more."""
+    yield from islice(warnings, WARNINGS_MAX)
+    if next(warnings, None) is not None:
+        yield "and there are more allow rules that a more exact rule overrides"
+
+
+def _places(target: Target, any_qtype: AnyQtype) -> list[_Place]:
+    return [(map_of(target), key) for key in keys_of(target, any_qtype)]
 
 
 def _owns(note: Note | None, value: bytes | None) -> bool:
