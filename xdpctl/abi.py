@@ -243,6 +243,16 @@ def decode_qname(key: bytes) -> tuple[bytes, int]:
     return key[:size], struct.unpack_from("=H", key, NAME_MAX + 1)[0]
 
 
+def shorten_qname(key: bytes) -> bytes:
+    """Return a qnames key without its padding, for storing: type, then octets."""
+    return key[NAME_MAX + 1 :] + key[: NAME_MAX + 1].rstrip(b"\0")
+
+
+def lengthen_qname(short: bytes) -> bytes:
+    """Inverse of `shorten_qname`: the 258 bytes that the map wants."""
+    return short[2:].ljust(NAME_MAX + 1, b"\0") + short[:2]
+
+
 def encode_xsk_destination(address: IPv4Address | IPv6Address, port: int) -> bytes:
     """Return a destination map's key: address and port in wire order, two zeros."""
     return address.packed + struct.pack("!H2x", port)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from xdpctl.abi import MapName, RuleAction
+from xdpctl.abi import MAPS, MapName, RuleAction, lengthen_qname, shorten_qname
 from xdpctl.errors import StateError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ VERSION = 1
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE note (
-    map TEXT NOT NULL,
+    map INTEGER NOT NULL, -- enum map_ref
     key BLOB NOT NULL,
     action INTEGER NOT NULL,
     origin TEXT NOT NULL,
@@ -38,8 +38,28 @@ CREATE TABLE note (
     PRIMARY KEY (map, key)
 ) WITHOUT ROWID;
 CREATE INDEX note_expires ON note (expires) WHERE expires IS NOT NULL;
-CREATE INDEX note_origin ON note (origin);
 """
+
+_REF = {name: spec.ref for name, spec in MAPS.items()}
+_NAME = {ref: name for name, ref in _REF.items()}
+
+_QNAMES = _REF[MapName.QNAMES]
+
+
+def stored_key(ref: int, key: bytes) -> bytes:
+    """Return a map's key as the file has it: that of a name without its padding."""
+    return shorten_qname(key) if ref == _QNAMES else key
+
+
+def full_key(ref: int, stored: bytes) -> bytes:
+    """Inverse of `stored_key`."""
+    return lengthen_qname(stored) if ref == _QNAMES else stored
+
+
+def _place(name: MapName, key: bytes) -> tuple[int, bytes]:
+    ref = _REF[name]
+    return ref, stored_key(ref, key)
+
 
 _COLUMNS = "map, key, action, origin, reason, created, expires, hits"
 
@@ -159,7 +179,15 @@ class State:
             self._connection.executemany(
                 f"INSERT OR REPLACE INTO note ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
                 (
-                    (n.map, n.key, n.action, n.origin, n.reason, n.created, n.expires, n.hits)
+                    (
+                        *_place(n.map, n.key),
+                        n.action,
+                        n.origin,
+                        n.reason,
+                        n.created,
+                        n.expires,
+                        n.hits,
+                    )
                     for n in notes
                 ),
             )
@@ -167,18 +195,24 @@ class State:
     def forget(self, entries: Iterable[tuple[MapName, bytes]]) -> None:
         """Remove the notes of these entries, in one transaction."""
         with self.transaction():
-            self._connection.executemany("DELETE FROM note WHERE map = ? AND key = ?", entries)
+            self._connection.executemany(
+                "DELETE FROM note WHERE map = ? AND key = ?",
+                (_place(*entry) for entry in entries),
+            )
 
     def saw_hits(self, seen: Iterable[tuple[int, MapName, bytes]]) -> None:
         """Keep the counters (hits, map, key) as last looked at."""
         with self.transaction():
-            self._connection.executemany("UPDATE note SET hits = ? WHERE map = ? AND key = ?", seen)
+            self._connection.executemany(
+                "UPDATE note SET hits = ? WHERE map = ? AND key = ?",
+                ((hits, *_place(name, key)) for hits, name, key in seen),
+            )
 
     def get(self, map_name: MapName, key: bytes) -> Note | None:
         """Return the note of one entry, or None."""
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM note WHERE map = ? AND key = ?",  # noqa: S608 (a constant)
-            (map_name, key),
+            _place(map_name, key),
         ).fetchone()
         return None if row is None else _note(row)
 
@@ -186,9 +220,9 @@ class State:
         """Return the notes of one map by key."""
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM note WHERE map = ?",  # noqa: S608 (a constant)
-            (map_name,),
+            (_REF[map_name],),
         )
-        return {row[1]: _note(row) for row in rows}
+        return {note.key: note for note in map(_note, rows)}
 
     def rebase_expiry(self, seconds: float) -> None:
         """Move every expiry by `seconds`: the clock of this boot is another one."""
@@ -198,10 +232,17 @@ class State:
             )
 
 
-def _note(row: tuple[str, bytes, int, str, str, float, float | None, int]) -> Note:
-    name, key, action, origin, reason, created, expires, hits = row
+def _note(row: tuple[int, bytes, int, str, str, float, float | None, int]) -> Note:
+    ref, key, action, origin, reason, created, expires, hits = row
     return Note(
-        MapName(name), key, RuleAction.from_byte(action), origin, reason, created, expires, hits
+        _NAME[ref],
+        full_key(ref, key),
+        RuleAction.from_byte(action),
+        origin,
+        reason,
+        created,
+        expires,
+        hits,
     )
 
 
