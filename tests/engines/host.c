@@ -191,6 +191,30 @@ static int read_counters(struct outcome *outcome, size_t length)
 	return cells == 1 ? 0 : ERROR_COUNT;
 }
 
+static bool has_rooms(void)
+{
+	for (int i = 0; i < 2; i++)
+		if (!room[i] && !(room[i] = make_room()))
+			return false;
+	return true;
+}
+
+/* Calls the filter; false: it touched what is forbidden. */
+static bool survives(struct xdp_md *ctx, struct outcome *outcome)
+{
+	struct sigaction mine = {.sa_handler = on_fault};
+	struct sigaction theirs[5];
+	volatile bool survived = false;
+
+	swap_handlers(&mine, theirs);
+	if (!sigsetjmp(fault, 1)) {
+		outcome->verdict = xdpctl_filter(ctx);
+		survived = true;
+	}
+	swap_handlers(NULL, theirs);
+	return survived;
+}
+
 /*
  * Runs the filter on one frame; the result goes to `outcome` and `out`, which has
  * room for FRAME_MAX bytes. Returns 0 or one of the ERROR_ numbers.
@@ -198,15 +222,10 @@ static int read_counters(struct outcome *outcome, size_t length)
 int host_run(const __u8 *frame, size_t length, __u32 queue, int where, struct outcome *outcome,
 	     __u8 *out)
 {
-	struct sigaction mine = {.sa_handler = on_fault};
-	struct sigaction theirs[5];
 	struct xdp_md ctx = {.rx_queue_index = queue};
 
-	if (length > FRAME_MAX)
+	if (length > FRAME_MAX || !has_rooms())
 		return ERROR_TOO_LONG;
-	for (int i = 0; i < 2; i++)
-		if (!room[i] && !(room[i] = make_room()))
-			return ERROR_TOO_LONG;
 	current_room = 0;
 	placement = where;
 	trim_error = 0;
@@ -215,13 +234,8 @@ int host_run(const __u8 *frame, size_t length, __u32 queue, int where, struct ou
 	ctx.data = place(room[0], length);
 	ctx.data_end = ctx.data + length;
 	memcpy(ctx.data, frame, length);
-	swap_handlers(&mine, theirs);
-	if (sigsetjmp(fault, 1)) {
-		swap_handlers(NULL, theirs);
+	if (!survives(&ctx, outcome))
 		return ERROR_FAULT;
-	}
-	outcome->verdict = xdpctl_filter(&ctx);
-	swap_handlers(NULL, theirs);
 	if (trim_error)
 		return ERROR_TRIM;
 	outcome->length = ctx.data_end - ctx.data;
