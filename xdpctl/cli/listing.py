@@ -28,10 +28,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
-    if arguments.origin is not None:
-        from xdpctl.rules import parse_origin  # noqa: PLC0415 - a bare list does without dnspython
-
-        parse_origin(arguments.origin)
     query = {key: getattr(arguments, key) for key in ("map", "origin") if getattr(arguments, key)}
     pages = session.client(arguments).rules(query)
     if arguments.json:

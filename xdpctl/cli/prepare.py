@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
             " `xdpctl prepare` as root (sudo)"
         )
     done = []
-    for step in _steps(settings):
+    for step in steps(settings):
         done.append(step)
         if not arguments.json:
             session.say(step)
@@ -46,8 +46,12 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _steps(settings: Settings) -> Iterator[str]:
-    """Do one step after the other; yield what each did."""
+def steps(settings: Settings, own_directory: Path = OWN_DIRECTORY) -> Iterator[str]:
+    """Do one step after the other; yield what each did.
+
+    Raises:
+        PinError, XdpctlError: a step cannot be done; those before it are.
+    """
     mounted = ensure_bpffs(settings.pin_dir)
     yield (
         f"mounted a BPF file system at {MOUNT_POINT}"
@@ -60,7 +64,7 @@ def _steps(settings: Settings) -> Iterator[str]:
         None if owner is None else owner.gid,
         settings.pin_mode,
     )
-    for path, wanted in ((settings.pin_dir, policy), (OWN_DIRECTORY, PinPolicy())):
+    for path, wanted in ((settings.pin_dir, policy), (own_directory, PinPolicy())):
         before = _look(path)
         ensure_directory(path, wanted)
         yield _change(path, before)

@@ -27,8 +27,9 @@ from xdpctl.diagnosis.facts import (
 )
 from xdpctl.diagnosis.host import LOAD_CAPABILITIES
 from xdpctl.errors import KernelError, XdpctlError
+from xdpctl.kernel import pins
 from xdpctl.kernel.failure import kernel_release, missing_capabilities
-from xdpctl.kernel.pins import MOUNT_POINT, OWN_DIRECTORY, PinPolicy, is_bpffs, open_existing
+from xdpctl.kernel.pins import MOUNT_POINT, OWN_DIRECTORY, PinPolicy, open_existing
 from xdpctl.shared import pins_for
 
 if TYPE_CHECKING:
@@ -81,13 +82,12 @@ class Survey:
             compile_filter: compiles the filter for these settings, or raises.
             service: what is known of a service that has the control socket.
         """
-        pins = tuple(self.pin(pin) for pin in pins_for(self._settings))
         return Facts(
             host=self.host(compile_filter, service),
             directory=self.directory(),
             policy=self._policy,
             interfaces=tuple(self.interface(name) for name in self._settings.interfaces),
-            pins=pins,
+            pins=tuple(self.pin(pin) for pin in pins_for(self._settings)),
             truncating=self.truncating(),
             listening={port: self._netlink.listening_tcp(port) for port in self._settings.ports},
             addresses=tuple(self._netlink.local_addresses()),
@@ -147,7 +147,7 @@ class Survey:
             return DirectoryFacts(
                 path,
                 exists=place == path,
-                bpffs=is_bpffs(place),
+                bpffs=pins.is_bpffs(place),
                 mountable=path.is_relative_to(MOUNT_POINT) and place == MOUNT_POINT,
                 owner=(found.st_uid, found.st_gid),
             )
