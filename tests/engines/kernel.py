@@ -91,8 +91,8 @@ class Kernel:
         if scene != self._scene:
             self._enter(scene)
         run = program.test_run(frame)
-        counters, self._counters = self._counters, self._read(MapName.COUNTERS, _FIRST)
-        rules, self._rules = self._rules, {entry: self._read(*entry) for entry in self._rules}
+        counters, self._counters = self._counters, self.value(MapName.COUNTERS, _FIRST)
+        rules, self._rules = self._rules, {entry: self.value(*entry) for entry in self._rules}
         reason, action = counted_between(counters, self._counters, len(frame))
         hit = hit_between([*rules.values()], [*self._rules.values()])
         answer = None if run.frame == frame else run.frame
@@ -107,7 +107,8 @@ class Kernel:
             )
         return self._programs[config]
 
-    def _read(self, name: MapName, key: bytes) -> bytes:
+    def value(self, name: MapName, key: bytes) -> bytes:
+        """Return an entry's value as it is now."""
         value = self._maps[name].lookup(key)
         if value is None:
             raise KeyError(f"{name} has lost its entry {key.hex()}")

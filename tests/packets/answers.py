@@ -436,6 +436,7 @@ TRIMMED = (
     *_message(
         "1,400 octets behind the question", query("www.example", behind=b"\xff" * 1400), PLAIN
     ),
+    *_message("9,000 octets behind the question", query("www.example", behind=bytes(9000)), PLAIN),
     Case(
         "Ethernet's padding is gone",
         EVERYBODY,

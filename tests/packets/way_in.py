@@ -271,6 +271,16 @@ IPV6 = (
         "six times hop-by-hop", ethernet(ipv6(Udp(QUERY), extensions=[hop_by_hop()] * 6)), BLOCKED6
     ),
     _blocked(
+        "six times the longest hop-by-hop",
+        ethernet(ipv6(Udp(QUERY), extensions=[hop_by_hop(255)] * 6)),
+        BLOCKED6,
+    ),
+    _blocked(
+        "six times the longest hop-by-hop, of which an octet is missing",
+        ethernet(ipv6(Raw(UDP), extensions=[hop_by_hop(255)] * 6))[:-1],
+        OTHER,
+    ),
+    _blocked(
         "six fragment headers of the first fragment",
         ethernet(ipv6(Udp(QUERY), extensions=[fragment(more=True)] * 6)),
         BLOCKED6,
