@@ -33,6 +33,7 @@ LIFETIME = 120
 """Seconds after which the process ends by itself, should nobody wait for it any more."""
 
 _CAPABILITY_VERSION_3 = 0x20080522
+_SET_NO_NEW_PRIVILEGES = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +89,14 @@ def _place(module: ModuleType) -> str:
 def drop_privileges() -> None:
     """Become nobody where that is allowed, and give up every capability in any case."""
     if os.geteuid() == 0:
-        with suppress(PermissionError):
+        with suppress(OSError):  # not allowed, or no such user in this namespace
             os.setgroups([])
             os.setgid(NOBODY)
             os.setuid(NOBODY)
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
-    if libc.capset(header, nothing):
+    if libc.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0) or libc.capset(header, nothing):
         number = ctypes.get_errno()
         raise CompilerError(f"cannot give up privileges to compile: {os.strerror(number)}")
 
