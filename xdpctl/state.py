@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
+PATIENCE = 5.0
+"""Seconds that another process may hold the file locked."""
+
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE note (
@@ -119,22 +122,14 @@ class State:
                 " choose another --state or run `xdpctl prepare` as root"
             ) from error
         try:
-            return cls(_connect(path), path, ())
-        except sqlite3.OperationalError as error:
-            raise StateError(
-                f"cannot open the state file {path}: {error}; choose another --state or run"
-                " `xdpctl prepare` as root"
-            ) from error
+            return cls(_open(path), path, ())
         except sqlite3.DatabaseError as error:
-            aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
-            path.rename(aside)
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            aside = _move_aside(path)
             warning = (
                 f"the state file {path} is damaged ({error}) and was moved to {aside}: the rules"
                 " in the maps stay in force and are now listed as dnsdist's"
             )
-            return cls(_connect(path), path, (warning,))
+        return cls(_open(path), path, (warning,))
 
     def __enter__(self) -> Self:
         return self
@@ -163,9 +158,22 @@ class State:
                 " see that the disk has room and the file is writable"
             ) from error
 
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StateError(
+                f"cannot read the state file {self.path}: {error}; see that its disk is sound, and"
+                " restart the service"
+            ) from error
+
     def get_meta(self, name: str) -> str | None:
-        """Return a stored fact about the whole, or None."""
-        row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        """Return a stored fact about the whole, or None; StateError as all that reads."""
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT value FROM meta WHERE name = ?", (name,)
+            ).fetchone()
         return None if row is None else str(row[0])
 
     def set_meta(self, name: str, value: str) -> None:
@@ -210,19 +218,21 @@ class State:
 
     def get(self, map_name: MapName, key: bytes) -> Note | None:
         """Return the note of one entry, or None."""
-        row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM note WHERE map = ? AND key = ?",  # noqa: S608 (a constant)
-            _place(map_name, key),
-        ).fetchone()
+        with self._reading():
+            row = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM note WHERE map = ? AND key = ?",  # noqa: S608 (a constant)
+                _place(map_name, key),
+            ).fetchone()
         return None if row is None else _note(row)
 
     def notes(self, map_name: MapName) -> dict[bytes, Note]:
         """Return the notes of one map by key."""
-        rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM note WHERE map = ?",  # noqa: S608 (a constant)
-            (_REF[map_name],),
-        )
-        return {note.key: note for note in map(_note, rows)}
+        with self._reading():
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM note WHERE map = ?",  # noqa: S608 (a constant)
+                (_REF[map_name],),
+            )
+            return {note.key: note for note in map(_note, rows)}
 
     def rebase_expiry(self, seconds: float) -> None:
         """Move every expiry by `seconds`: the clock of this boot is another one."""
@@ -246,9 +256,41 @@ def _note(row: tuple[int, bytes, int, str, str, float, float | None, int]) -> No
     )
 
 
+def _open(path: Path) -> sqlite3.Connection:
+    """Open and check the file; sqlite3.DatabaseError where it is not sound.
+
+    Raises:
+        StateError: it cannot be opened, is locked, or is another version's.
+    """
+    try:
+        return _connect(path)
+    except (sqlite3.OperationalError, OSError) as error:
+        raise StateError(
+            f"cannot open the state file {path}: {error}; choose another --state or run"
+            " `xdpctl prepare` as root"
+        ) from error
+
+
+def _move_aside(path: Path) -> Path:
+    """Give a damaged file, and what SQLite keeps beside it, another name."""
+    aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
+    try:
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    except OSError as error:
+        raise StateError(
+            f"the state file {path} is damaged and cannot be moved aside: {error.strerror}; move"
+            " it away, or choose another --state"
+        ) from error
+    return aside
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    """Open and check the file; sqlite3.DatabaseError where it is not sound."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=PATIENCE
+    )
     try:
         path.chmod(0o640)
         _prepare(connection)
