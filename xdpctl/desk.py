@@ -7,6 +7,7 @@ the store's thread, filters are touched on the watch thread, so the loop never b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, TypeVar
@@ -87,7 +88,7 @@ class ServiceDesk:
         return await self._on(self._store_thread, lambda: self._store.remove(targets))
 
     async def page(
-        self, map_name: MapName | None, origin: str | None, after: str | None, limit: int | None
+        self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
     ) -> tuple[list[RuleOut], str | None]:
         """Return rules in the order of map and key, behind a cursor, and the next cursor.
 
@@ -103,7 +104,7 @@ class ServiceDesk:
             )
             found = [one for one in placed if start is None or one[0] > start]
             found.sort(key=lambda one: one[0])
-            shown = found if limit is None else found[:limit]
+            shown = found[:limit]
             following = _write_cursor(shown[-1][0]) if len(shown) < len(found) else None
             return [RuleOut.of(entry, self._store.any_qtype) for _, entry in shown], following
 
@@ -114,12 +115,15 @@ class ServiceDesk:
 
         def write() -> None:
             self._observer.panic = panic
-            for one in self._filters.values():
-                one.set_panic(panic=panic)
-            self._observer.look()
+            with contextlib.ExitStack() as stack:  # each is tried, whatever another says
+                stack.callback(self._observer.look)
+                for one in self._filters.values():
+                    stack.callback(one.set_panic, panic=panic)
 
-        await self._on(self._store_thread, lambda: self._state.set_meta(PANIC, str(int(panic))))
-        await self._on(self._watch_thread, write)
+        try:
+            await self._on(self._watch_thread, write)
+        finally:  # also where the state's disk is full, packets come first
+            await self._on(self._store_thread, lambda: self._state.set_meta(PANIC, str(int(panic))))
 
     async def detach(self, interfaces: Sequence[str]) -> list[str]:
         """Take the program off these interfaces, or all; return those it was on.

@@ -10,11 +10,12 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from xdpctl import abi
 from xdpctl.abi import PacketAction
-from xdpctl.errors import KernelError
+from xdpctl.errors import KernelError, XdpctlError
 from xdpctl.filter import FilterState
 from xdpctl.snapshot import MapView, Snapshot
 
@@ -84,21 +85,28 @@ class Observer:
 
     def look(self) -> Snapshot:
         """Look at everything, publish and return it. Blocks."""
-        for watched in self._filters:
-            watched.watch(panic=self.panic)
+        reasons = [
+            sentence
+            for watched in self._filters
+            if (sentence := _failing(partial(watched.watch, panic=self.panic)))
+        ]
         now = self._clock()
         for name, rule_map in self._counted_maps().items():
             self._count(name, rule_map, now)
         views = tuple(watched.view() for watched in self._filters)
-        replaced = tuple(self._shared.replaced())
-        reasons = replaced + tuple(
+        reasons += self._shared.replaced()
+        reasons += [
             f"{view.interface} is {view.state}"
             for view in views
             if view.state is not FilterState.ATTACHED
-        )
+        ]
         if self.failure:
-            reasons += (self.failure,)
-        lost = self._destinations.look(_redirected(views))
+            reasons.append(self.failure)
+        lost: tuple[str, ...] = ()
+        try:
+            lost = self._destinations.look(_redirected(views))
+        except KernelError as error:
+            reasons.append(error.sentence)
         with self._lock:
             maps = self._map_views()
             self.last = Snapshot(
@@ -106,7 +114,7 @@ class Observer:
                 views,
                 maps,
                 self.panic,
-                reasons,
+                tuple(reasons),
                 (*self._warnings, *lost, *_almost_full(maps)),
                 dict(self._errors),
                 self._destinations.present,
@@ -145,6 +153,15 @@ class Observer:
             )
             for name, opened in self._counted_maps().items()
         )
+
+
+def _failing(what: Callable[[], None]) -> str:
+    """Do something; return the sentence of its error, or nothing."""
+    try:
+        what()
+    except XdpctlError as error:
+        return error.sentence
+    return ""
 
 
 def _redirected(views: Sequence[FilterView]) -> int:

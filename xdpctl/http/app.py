@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import socket
+import stat
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Self
@@ -188,28 +189,27 @@ def _bind_tcp(listen: Listen) -> socket.socket:
 
 def _bind_control(path: Path, gid: int | None) -> socket.socket:
     """Bind the control socket, taking over one that a dead service left."""
-    if path.is_socket() and _is_alive(path):
-        raise ListenError(
-            f"another service answers on the control socket {path}: stop it, or choose another"
-            " --control"
-        )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bound = False
     try:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         if path.is_socket():
+            _refuse_alive(path)
             path.unlink()
-        before = os.umask(0o117)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
+        listener.bind(str(path))
+        bound = True
         if gid is not None:
             os.chown(path, -1, gid)
-            os.chown(path.parent, -1, gid)
+            _let_in(path.parent, gid)
         path.chmod(0o660)
-        listener.listen(128)
+        listener.listen(128)  # nobody can connect before
+    except ListenError:
+        listener.close()
+        raise
     except OSError as error:
         listener.close()
+        if bound:
+            path.unlink(missing_ok=True)
         reason = (
             "something that is no socket is there"
             if error.errno == errno.EADDRINUSE
@@ -219,6 +219,24 @@ def _bind_control(path: Path, gid: int | None) -> socket.socket:
             f"cannot make the control socket {path}: {reason}; choose another --control"
         ) from error
     return listener
+
+
+def _let_in(directory: Path, gid: int) -> None:
+    """Give a directory that only owner and group may enter to the group.
+
+    One that everybody may enter (/run, /tmp) stays as it is.
+    """
+    found = directory.stat()
+    if not found.st_mode & stat.S_IXOTH and found.st_gid != gid:
+        os.chown(directory, -1, gid)
+
+
+def _refuse_alive(path: Path) -> None:
+    if _is_alive(path):
+        raise ListenError(
+            f"another service answers on the control socket {path}: stop it, or choose another"
+            " --control"
+        )
 
 
 def _is_alive(path: Path) -> bool:

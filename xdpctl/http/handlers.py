@@ -5,6 +5,7 @@ What the service must offer is `Desk`; service.py implements it, tests fake it.
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,7 +30,9 @@ from xdpctl.http.schema import (
 from xdpctl.rules import parse_origin, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+    from multidict import MultiMapping
 
     from xdpctl.metrics import Exposition
     from xdpctl.rules import Rule, Target
@@ -40,6 +43,7 @@ BODY_MAX = 256 * 2**20
 """Bytes of a request's body: two million rules with reasons."""
 
 PAGE_MAX = 10_000
+"""Rules of a page, also where no limit is asked for: the loop writes it as JSON."""
 
 
 class Desk(Protocol):
@@ -58,7 +62,7 @@ class Desk(Protocol):
         """Remove own rules."""
 
     async def page(
-        self, map_name: MapName | None, origin: str | None, after: str | None, limit: int | None
+        self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
     ) -> tuple[list[RuleOut], str | None]:
         """Return rules behind a cursor, and the next cursor."""
 
@@ -117,21 +121,18 @@ async def list_rules(request: web.Request) -> web.Response:
 async def post_rules(request: web.Request) -> web.Response:
     """POST /api/v1/rules: one rule or a list; all or nothing on bad input."""
     _known(request.query, {"force"})
-    body = await request.read()
-    given = (
-        msgspec.json.decode(body, type=list[RuleIn])
-        if body.lstrip()[:1] == b"["
-        else [msgspec.json.decode(body, type=RuleIn)]
-    )
-    rules = [rule.rule() for rule in given]
-    result = await request.app[DESK].put(rules, force=request.query.get("force") == "1")
+    force = request.query.get("force", "0")
+    if force not in {"0", "1"}:
+        raise TargetError(f"force must be 0 or 1, not {force!r}", text=force, field="force")
+    rules = await asyncio.to_thread(_rules, await request.read())
+    result = await request.app[DESK].put(rules, force=force == "1")
     return _answer(Put(result.created, result.updated, list(result.warnings)))
 
 
 async def delete_rules(request: web.Request) -> web.Response:
     """DELETE /api/v1/rules?target=&qtype=: own rules, `target` repeatable."""
     query = request.query
-    _known(query, {"target", "qtype"})
+    _known(query, {"target", "qtype"}, repeatable="target")
     if not query.get("target"):
         return problem(
             HTTPStatus.BAD_REQUEST, "say what to remove with target=", extra={"field": "target"}
@@ -159,13 +160,27 @@ async def detach(request: web.Request) -> web.Response:
     return _answer(Detached(await request.app[DESK].detach(wanted.interfaces)))
 
 
-def _known(query: Iterable[str], names: set[str]) -> None:
+def _rules(body: bytes) -> list[Rule]:
+    """Return the rules of a document: one, or a list. Blocks: it may be a million."""
+    given = (
+        msgspec.json.decode(body, type=list[RuleIn])
+        if body.lstrip()[:1] == b"["
+        else [msgspec.json.decode(body, type=RuleIn)]
+    )
+    return [rule.rule() for rule in given]
+
+
+def _known(query: MultiMapping[str], names: set[str], repeatable: str = "") -> None:
     for name in query:
         if name not in names:
             raise TargetError(
                 f"there is no parameter {name!r} here: {', '.join(sorted(names))}",
                 text=name,
                 field=name,
+            )
+        if name != repeatable and len(query.getall(name)) > 1:
+            raise TargetError(
+                f"{name!r} is given twice: say which one", text=query.getall(name)[1], field=name
             )
 
 
@@ -179,9 +194,9 @@ def _map(text: str | None) -> MapName | None:
     return MapName(text)
 
 
-def _limit(text: str | None) -> int | None:
+def _limit(text: str | None) -> int:
     if not text:
-        return None
+        return PAGE_MAX
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= PAGE_MAX:
         raise TargetError(
             f"limit must be a number from 1 to {PAGE_MAX}, not {text!r}", text=text, field="limit"
