@@ -30,7 +30,8 @@ from xdpctl.abi import MAPS, MapName, MapSpec, MapType
 from xdpctl.errors import KernelError, MapFullError, VerifierError, XdpctlError
 from xdpctl.kernel import bpf as bpf_module
 from xdpctl.kernel import libbpf
-from xdpctl.kernel.bpf import Bpf, Link, Map, XdpMode
+from xdpctl.kernel.bpf import Bpf, Link, Map, Program, XdpMode
+from xdpctl.kernel.failure import kernel_release
 
 if TYPE_CHECKING:
     import ctypes
@@ -77,7 +78,7 @@ class Stubborn:
         return self._answers.get(name) or getattr(self._library, name)
 
 
-def without(owner: Map | Link | Bpf, number: int, *calls: str) -> None:
+def without(owner: Map | Program | Link | Bpf, number: int, *calls: str) -> None:
     """Let these libbpf calls of a map or of all fail with an errno, from now on."""
     answers: dict[str, Callable[..., int]] = dict.fromkeys(calls, lambda *_: -number)
     owner.__dict__["_library"] = Stubborn(owner._library, answers)
@@ -312,10 +313,17 @@ def test_no_instructions_are_a_kernel_error_without_log(bpf: Bpf) -> None:
     assert caught.value.errno in (errno.EINVAL, errno.E2BIG)
 
 
-@pytest.mark.parametrize("length", [0, 13])
-def test_a_frame_without_ethernet_header_is_refused(bpf: Bpf, length: int) -> None:
-    with bpf.load_program(PASS_PROGRAM, "p") as program, refused(errno.EINVAL):
-        program.test_run(bytes(length))
+def test_a_frame_of_a_size_that_the_kernel_refuses_is_told_which_it_takes(bpf: Bpf) -> None:
+    with bpf.load_program(PASS_PROGRAM, "p") as program:
+        without(program, errno.EINVAL, "bpf_prog_test_run_opts")
+        with pytest.raises(KernelError, match=r"frame of 13 bytes: .*; a frame has 14 to about"):
+            program.test_run(bytes(13))
+
+
+def test_verified_instructions_are_counted_from_linux_5_16_on(bpf: Bpf) -> None:
+    with bpf.load_program(PASS_PROGRAM, "p") as program:
+        counted = program.info.verified_instructions
+    assert counted == (2 if kernel_release() >= (5, 16) else 0)
 
 
 def test_a_test_run_gives_a_changed_frame(bpf: Bpf) -> None:
@@ -381,7 +389,6 @@ def test_no_descriptor_outlives_a_failure(bpf: Bpf, directory: Path, ifindex: in
                 lambda: bpf.create_link(program, ifindex, mode=XdpMode.NATIVE),
                 lambda: bpf.create_link(program, 0x7FFFFFF, mode=XdpMode.NATIVE),
                 lambda: link.pin(directory / "a.b"),
-                lambda: program.test_run(b""),
             ):
                 with pytest.raises(XdpctlError):
                     call()

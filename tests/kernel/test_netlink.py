@@ -299,7 +299,7 @@ class TestWatching:
         commands.write_text("".join(f"link set veth0 mtu {1400 + n}\n" for n in range(100)))
         ip("-batch", str(commands))
         await self.until(watch, "", resync=True)
-        ip("link", "add", "later", "type", "bridge")
+        ip("link", "add", "later", "type", "veth", "peer", "name", "later1")
         assert (await self.until(watch, "later")).gone is False
         await watch.aclose()  # type: ignore[attr-defined]
         assert [made.fileno() for made in opened] == [-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import subprocess
@@ -242,13 +241,14 @@ class TestOwners:
         with pytest.raises(PinError, match="it is a link to nothing"):
             pins.ensure_directory(tmp_path / "dnsdist" / "pins", DEFAULT)
 
-    def test_the_pins_are_of_use_to_their_owner(self, bpf: Bpf, directory: Path) -> None:
-        """What dnsdist does: open the pin for reading and writing as its own user."""
+    def test_the_pins_are_of_use_to_their_owner_only(self, bpf: Bpf, directory: Path) -> None:
+        """Reading and writing is what dnsdist opens a pin for, as its own user."""
         place = directory / "dnsdist"
         pins.ensure_directory(place, DNSDIST)
         open_or_create(bpf, place, DNSDIST).map.close()
-        assert as_user(12345, "bpf.open_map(path).close()", place / "addr-v4") == ""
-        assert "EACCES" in as_user(54321, "bpf.open_map(path).close()", place / "addr-v4")
+        action = "print(os.access(path, os.R_OK | os.W_OK))"
+        answers = [as_user(uid, action, place / "addr-v4") for uid in (12345, 54321)]
+        assert answers == ["True\n", "False\n"]
 
 
 def as_user(uid: int, action: str, path: Path) -> str:
@@ -381,9 +381,8 @@ def test_an_interfaces_dot_becomes_a_colon() -> None:
     assert pins.pin_name_for("eth0.100") == "eth0:100"
 
 
-def test_an_unreadable_pin_is_a_kernel_error(bpf: Bpf, directory: Path) -> None:
+def test_an_unreadable_pin_says_which_options_help(bpf: Bpf, directory: Path) -> None:
     open_or_create(bpf, directory).map.close()
     directory.chmod(0o755)
     said = as_user(65534, "pins.open_existing(bpf, path, None)", directory / "addr-v4")
-    assert errno.errorcode[errno.EACCES] in said
-    assert "--pin-owner" in said
+    assert "search permission on its directories (--pin-owner, --pin-mode)" in said

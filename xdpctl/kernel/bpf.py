@@ -75,12 +75,12 @@ _LOG_KEPT = 1 << 16
 _HEADROOM = 256
 _SHORTEST_FRAME = 14
 
-_PIN_HINTS = {
-    errno.EACCES: "it needs read and write permission on the pin and search permission on its"
-    " directories (--pin-owner, --pin-mode), and must be a BPF object",
-    errno.EPERM: "it needs read and write permission on the pin and search permission on its"
-    " directories (--pin-owner, --pin-mode)",
-}
+_PIN_PERMISSION = (
+    "it needs read and write permission on the pin and search permission on its directories"
+    " (--pin-owner, --pin-mode)"
+)
+_UNPRIVILEGED = (5, 19)
+"""The first release where kernel.unprivileged_bpf_disabled does not forbid opening pins."""
 
 
 class XdpMode(StrEnum):
@@ -419,7 +419,7 @@ class Bpf:
         """Return a descriptor of the pinned object, which must be of this kind."""
         fd: int = self._library.bpf_obj_get(os.fsencode(path))
         if fd < 0:
-            raise kernel_error(f"cannot open the {kind} pinned at {path}", -fd, hints=_PIN_HINTS)
+            raise kernel_error(f"cannot open the {kind} pinned at {path}", -fd, hints=_open_hints())
         found = kind_of(fd)
         if found not in (kind, ""):
             os.close(fd)
@@ -456,6 +456,17 @@ def _object_name(name: str) -> bytes:
     """
     text = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name)
     return (text if len(text) <= _NAME_ROOM else text[:12] + text[-3:]).encode("ascii")
+
+
+def _open_hints() -> dict[int, str]:
+    """Return what helps where a pin may not be opened."""
+    eperm = _PIN_PERMISSION
+    if kernel_release() < _UNPRIVILEGED and missing_capabilities("CAP_BPF"):
+        eperm = (
+            "run as root, or give this process CAP_BPF, which Linux before 5.19 wants where"
+            f" kernel.unprivileged_bpf_disabled is set; {_PIN_PERMISSION}"
+        )
+    return {errno.EACCES: f"{_PIN_PERMISSION}, and must be a BPF object", errno.EPERM: eperm}
 
 
 def _load_error(name: str, number: int, log: str) -> KernelError | VerifierError:
