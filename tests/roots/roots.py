@@ -29,13 +29,18 @@ RECIPE: Final = 1
 
 _ENTER: Final = """
 set -e
-root=$1 pins=$2; shift 2
+root=$1 pins=$2 capabilities=$3; shift 3
 for folder in proc sys dev tmp run; do mount --rbind "/$folder" "$root/$folder"; done
 mount -t tmpfs tmpfs "$root/sys/fs/bpf"
 mkdir "$root/sys/fs/bpf/dnsdist"
 if [ -n "$pins" ]; then mount --bind "$pins" "$root/sys/fs/bpf/dnsdist"; fi
-exec chroot "$root" "$@"
+if [ -z "$capabilities" ]; then exec chroot "$root" "$@"; fi
+exec setpriv --reuid 990 --regid 990 --clear-groups --inh-caps "$capabilities" \\
+    --ambient-caps "$capabilities" --bounding-set "$capabilities" chroot "$root" "$@"
 """
+
+DNSDIST_ID: Final = 990
+"""User and group id of _dnsdist inside a root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,14 @@ class Root:
     release: str
     version: str
 
-    def command(self, args: list[str], *, pins: Path | None = None) -> list[str]:
-        """Return the argv that runs `args` inside, as root, in this network namespace.
+    def command(
+        self,
+        args: list[str],
+        *,
+        pins: Path | None = None,
+        capabilities: tuple[str, ...] | None = None,
+    ) -> list[str]:
+        """Return the argv that runs `args` inside, in this network namespace.
 
         /tmp and /run are the machine's, so configurations and sockets are reached by the
         same path inside and outside. Put `nsenter --net=…` before it for another
@@ -63,8 +74,12 @@ class Root:
                 dnsdist has the paths of its destination maps built in. Without it there
                 are no pins inside, so that nothing of this machine's can be touched:
                 every start of dnsdist empties its destination maps.
+            capabilities: run as _dnsdist with these alone ("net_raw"), and with what
+                entering the root takes (sys_chroot); as root when None.
         """
-        enter = ["sh", "-c", _ENTER, "sh", str(self.path), str(pins or "")]
+        kept = () if capabilities is None else (*capabilities, "sys_chroot")
+        wanted = ",".join(["-all", *(f"+{name}" for name in kept)]) if kept else ""
+        enter = ["sh", "-c", _ENTER, "sh", str(self.path), str(pins or ""), wanted]
         return ["unshare", "--mount", "--propagation", "slave", *enter, *args]
 
 
@@ -91,9 +106,10 @@ def _make(release: Release, folder: Path) -> None:
         unpack(package, half)
     apt.clean()
     (half / "etc/passwd").write_text(
-        "root:x:0:0:root:/root:/bin/sh\n_dnsdist:x:990:990::/nonexistent:/usr/sbin/nologin\n"
+        "root:x:0:0:root:/root:/bin/sh\n"
+        f"_dnsdist:x:{DNSDIST_ID}:{DNSDIST_ID}::/nonexistent:/usr/sbin/nologin\n"
     )
-    (half / "etc/group").write_text("root:x:0:\n_dnsdist:x:990:\n")
+    (half / "etc/group").write_text(f"root:x:0:\n_dnsdist:x:{DNSDIST_ID}:\n")
     (half / ".stamp.json").write_text(
         json.dumps({"recipe": RECIPE, "packages": [package.name for package in packages]})
     )
