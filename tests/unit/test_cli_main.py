@@ -282,7 +282,9 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run the program as a process, with no settings of the host's."""
     environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("XDPCTL_")
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("XDPCTL_") and name != "PYTHONUNBUFFERED"
     }
     return subprocess.run(
         [sys.executable, "-m", "xdpctl", *arguments],
@@ -304,18 +306,20 @@ def test_the_exit_status_of_the_process_is_that_of_the_verb() -> None:
     assert run("status", stdout=subprocess.PIPE).returncode == 3
 
 
-def test_a_reader_that_leaves_ends_the_program_without_a_word() -> None:
+@pytest.mark.parametrize("little_or_much", ["--version", "--help"])
+def test_a_reader_that_leaves_ends_the_program_without_a_word(little_or_much: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as nobody:
-        result = run("--help", stdout=nobody)
+        result = run(little_or_much, stdout=nobody)
 
     assert (result.returncode, result.stderr) == (141, "")
 
 
-def test_a_full_disk_is_one_sentence() -> None:
+@pytest.mark.parametrize("little_or_much", ["--version", "--help"])
+def test_a_full_disk_is_one_sentence(little_or_much: str) -> None:
     with Path("/dev/full").open("w") as full:
-        result = run("--help", stdout=full)
+        result = run(little_or_much, stdout=full)
 
     assert result.returncode == 1
     assert result.stderr == (
@@ -342,8 +346,8 @@ def test_an_output_of_another_encoding_does_no_harm(
 def imported_by(*arguments: str) -> set[str]:
     """Return the modules that a command line loads."""
     script = (
-        "import sys; from xdpctl.cli.main import main;"
-        f"status = main({list(arguments)!r}); print(*sys.modules)"
+        "import sys; before = set(sys.modules); from xdpctl.cli.main import main;"
+        f"status = main({list(arguments)!r}); print(*set(sys.modules) - before)"
     )
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

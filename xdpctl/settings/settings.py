@@ -179,7 +179,15 @@ def control_path(
 
 def _file(found: Mapping[str, Any], default_file: Path) -> Path | None:
     named: Path | None = found.get(CONFIG.field)
-    return named or (default_file if default_file.exists() else None)
+    return named or (default_file if _may_exist(default_file) else None)
+
+
+def _may_exist(path: Path) -> bool:
+    """Whether a file is there, or cannot be looked for: reading it then says why."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def _fields(settings: Settings) -> dict[str, Any]:

@@ -1,0 +1,392 @@
+"""`check`, `prepare`, `detach`: the verbs that need no service."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes import FakeBpf, FakeKernel, FakeNetlink, pretend_bpffs
+from tests.unit.fake_service import STATUS
+from xdpctl import ownership
+from xdpctl.cli import prepare
+from xdpctl.diagnosis import Finding, Level, survey
+from xdpctl.errors import CompilerError, InterfaceError, XdpctlError
+from xdpctl.kernel import bpf, compiler, netlink
+from xdpctl.kernel.bpf import XdpMode
+from xdpctl.kernel.compiler import Bytecode, ProgramConfig
+from xdpctl.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.cli_run import CommandLine
+    from tests.unit.fake_service import FakeService
+    from xdpctl.settings import Settings
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeKernel:
+    """A fake kernel under the verbs, whose compiler always works."""
+    kernel = FakeKernel()
+    root = pretend_bpffs(monkeypatch, tmp_path)
+    monkeypatch.setenv("XDPCTL_PIN_DIR", str(root / "dnsdist"))
+    monkeypatch.setenv("XDPCTL_LISTEN", "none")
+    monkeypatch.setattr(bpf, "Bpf", lambda: FakeBpf(kernel))
+    monkeypatch.setattr(netlink, "Netlink", lambda: FakeNetlink(kernel))
+    monkeypatch.setattr(compiler, "compile_program_blocking", lambda _: Bytecode(b""))
+    monkeypatch.setattr(survey, "missing_capabilities", lambda *_: ())
+    return kernel
+
+
+# --- check --------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_host_that_will_do_is_said_to(cli: CommandLine) -> None:
+    result = cli("check")
+
+    assert result.status == 0
+    assert result.output.splitlines()[-1] == (
+        "the service can work on this host (no --interface named)"
+    )
+
+
+def test_an_interface_is_checked_by_name(cli: CommandLine, kernel: FakeKernel) -> None:
+    kernel.add_interface("eth0").driver = "veth"
+    result = cli("check", "--interface", "eth0")
+
+    assert result.status == 0
+    assert "ok    eth0 (driver veth, MTU 1500) has native XDP\n" in result.output
+    assert result.output.endswith("the service can work on eth0\n")
+
+
+@pytest.mark.usefixtures("kernel")
+def test_an_error_makes_it_fail(cli: CommandLine) -> None:
+    result = cli("check", "--interface", "eth9")
+
+    assert (result.status, result.errors) == (1, "")
+    assert "FAIL  cannot use interface eth9" in result.output
+    assert result.output.endswith("the service cannot work on eth9: 1 error\n")
+
+
+def test_a_warning_does_not(cli: CommandLine, kernel: FakeKernel) -> None:
+    kernel.add_interface("eth0").up = False
+    result = cli("check", "-i", "eth0")
+
+    assert result.status == 0
+    assert "warn  eth0 is down" in result.output
+    assert result.output.endswith("the service can work on eth0, 2 warnings\n")
+
+
+@pytest.mark.usefixtures("kernel")
+def test_the_environment_names_the_interface_too(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDPCTL_INTERFACE", "eth9")
+
+    assert "eth9" in cli("check").output
+
+
+@pytest.mark.usefixtures("kernel")
+def test_what_would_be_compiled_is_compiled(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[ProgramConfig] = []
+
+    def compile_program_blocking(config: ProgramConfig) -> Bytecode:
+        compiled.append(config)
+        raise CompilerError("cannot import bcc: install python3-bpfcc")
+
+    monkeypatch.setattr(compiler, "compile_program_blocking", compile_program_blocking)
+    result = cli("check", "--port", "5300")
+
+    assert "FAIL  cannot import bcc: install python3-bpfcc" in result.output
+    assert compiled[0].ports == (5300,)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_json_is_one_document(cli: CommandLine) -> None:
+    result = cli("check", "--interface", "eth9", "--json")
+    document = json.loads(result.output)
+
+    assert (result.status, document["ok"]) == (1, False)
+    assert {
+        "level": "error",
+        "topic": "eth9",
+        "sentence": "cannot use interface eth9: there is none",
+    } in document["findings"]
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_running_service_is_named(cli: CommandLine, service: FakeService) -> None:
+    service.answer("GET", "/api/v1/status", STATUS)
+
+    assert "note  a service is running, pid 4711" in cli("check").output
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_service_that_does_not_answer_well_is_named(
+    cli: CommandLine, service: FakeService
+) -> None:
+    service.answer("GET", "/api/v1/status", b"nonsense")
+
+    assert "note  a service may be running: what answers" in cli("check").output
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("verb", ["check", "prepare"])
+def test_an_option_that_cannot_be_is_a_usage_error(cli: CommandLine, verb: str) -> None:
+    result = cli(verb, "--mode", "fast")
+
+    assert (result.status, result.output) == (2, "")
+    assert "'fast'" in result.errors
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_finding_cannot_write_to_the_terminal(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "xdpctl.diagnosis.findings", lambda *_: [Finding(Level.NOTE, "a\x1b[2J", "x")]
+    )
+
+    assert "\x1b" not in cli("check").output
+
+
+# --- prepare ------------------------------------------------------------------------
+
+
+def settings(root: Path, *arguments: str) -> Settings:
+    """Return settings with everything below `root`."""
+    return load_settings(
+        [
+            *("--control", str(root / "run" / "control.sock")),
+            *("--state", str(root / "state" / "deep" / "state.db")),
+            *("--pin-dir", str(root / "bpf" / "dnsdist")),
+            *arguments,
+        ],
+        {},
+        default_file=Path("/nonexistent"),
+        require_interface=False,
+    )
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A directory whose `bpf` is taken for a BPF file system."""
+    (tmp_path / "bpf").mkdir()
+    pretend_bpffs(monkeypatch, tmp_path / "bpf")
+    return tmp_path
+
+
+def prepared(root: Path, *arguments: str) -> list[str]:
+    return list(prepare.steps(settings(root, *arguments), root / "bpf" / "xdpctl"))
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+def test_everything_that_a_start_needs_is_made(root: Path) -> None:
+    prepared(root)
+
+    assert {path: mode(root / path) for path in ("bpf/dnsdist", "bpf/xdpctl", "run")} == {
+        "bpf/dnsdist": 0o700,
+        "bpf/xdpctl": 0o700,
+        "run": 0o750,
+    }
+    assert mode(root / "state" / "deep") == 0o750
+
+
+def test_what_was_made_is_said(root: Path) -> None:
+    uid, gid = os.geteuid(), os.getegid()
+
+    assert prepared(root)[1] == (f"made {root / 'bpf/dnsdist'}: owner {uid}:{gid}, mode 0700")
+
+
+def test_to_do_it_again_changes_nothing_and_says_so(root: Path) -> None:
+    prepared(root)
+
+    assert all("already" in step for step in prepared(root))
+
+
+def test_a_change_of_mode_is_said(root: Path) -> None:
+    prepared(root)
+
+    assert prepared(root, "--pin-mode", "0660")[1].startswith(f"changed {root / 'bpf/dnsdist'}")
+
+
+def test_a_mount_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "ensure_bpffs", lambda _: True)
+
+    assert prepared(root)[0] == "mounted a BPF file system at /sys/fs/bpf"
+
+
+def test_a_file_in_the_way_of_a_directory_is_an_error(root: Path) -> None:
+    (root / "run").write_text("")
+    with pytest.raises(XdpctlError, match=r"cannot make the directory .*run: File exists"):
+        prepared(root)
+
+
+def test_the_control_group_owns_the_sockets_directory(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid: owners.append((path.name, uid, gid)))
+    prepared(root, "--control-group", "54321")
+
+    assert owners == [("run", -1, 54321)]
+
+
+def test_only_root_prepares(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    result = cli("prepare")
+
+    assert result.status == 1
+    assert "run `xdpctl prepare` as root" in result.errors
+
+
+def as_root(monkeypatch: pytest.MonkeyPatch, steps: list[str]) -> None:
+    """Let `prepare` be root and do nothing but say these steps."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(prepare, "steps", lambda _: iter(steps))
+
+
+def test_the_steps_are_printed(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_root(monkeypatch, ["mounted", "made"])
+    result = cli("prepare")
+
+    assert (result.status, result.output) == (0, "mounted\nmade\n")
+
+
+def test_the_steps_are_a_document(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_root(monkeypatch, ["mounted", "made"])
+
+    assert json.loads(cli("prepare", "--json").output) == {"done": ["mounted", "made"]}
+
+
+# --- detach -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def carrying(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeKernel:
+    """A kernel where a dead service left its program on eth0; eth1 carries another's."""
+    own = tmp_path / "xdpctl"
+    own.mkdir()
+    detach = ownership.detach_interface
+    monkeypatch.setattr(
+        ownership, "detach_interface", lambda one, two, name: detach(one, two, name, own)
+    )
+    fake = FakeBpf(kernel)
+    for name, path in (("eth0", ownership.OwnPins(own, "eth0").link_path), ("eth1", None)):
+        device = kernel.add_interface(name)
+        with fake.load_program(bytes(16), name) as program:
+            if path is None:
+                device.netlink = (kernel.programs[program.info.id], XdpMode.NATIVE)
+                continue
+            with fake.create_link(program, device.index, mode=XdpMode.NATIVE) as link:
+                link.pin(path)
+    return kernel
+
+
+NOTHING = "there is no program of xdpctl's"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--interface", "eth0"], ["-i", "eth0", "-i", "eth0"]])
+def test_a_dead_services_program_is_taken_off(
+    cli: CommandLine, carrying: FakeKernel, arguments: list[str]
+) -> None:
+    result = cli("detach", *arguments)
+
+    assert (result.status, result.output) == (0, "detached from eth0\n")
+    assert carrying.attached("eth0") is None
+
+
+def test_anothers_program_is_never_taken_off(cli: CommandLine, carrying: FakeKernel) -> None:
+    cli("detach")
+    result = cli("detach", "--interface", "eth1")
+
+    assert (result.status, result.output) == (1, "")
+    assert f"{NOTHING} on eth1" in result.errors
+    assert carrying.attached("eth1") is not None
+
+
+@pytest.mark.usefixtures("carrying")
+def test_what_was_not_there_is_named_beside_what_was(cli: CommandLine) -> None:
+    result = cli("detach", "-i", "eth1", "-i", "eth0")
+
+    assert (result.status, result.output) == (1, "detached from eth0\n")
+    assert f"{NOTHING} on eth1" in result.errors
+
+
+@pytest.mark.usefixtures("carrying")
+def test_nothing_of_ours_is_a_failure(cli: CommandLine) -> None:
+    cli("detach")
+    result = cli("detach")
+
+    assert result.status == 1
+    assert f"{NOTHING} on any interface" in result.errors
+
+
+@pytest.mark.usefixtures("carrying")
+def test_an_unknown_interface_is_a_failure(cli: CommandLine) -> None:
+    result = cli("detach", "--interface", "eth9")
+
+    assert result.status == 1
+    assert "cannot use interface eth9" in result.errors
+
+
+def test_an_interface_that_goes_meanwhile_is_left_out(
+    cli: CommandLine, carrying: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real: Callable[..., bool] = ownership.detach_interface
+
+    def detach(one: object, two: object, name: str) -> bool:
+        if name == "eth1":
+            raise InterfaceError("gone", interface=name)
+        return real(one, two, name)
+
+    monkeypatch.setattr(ownership, "detach_interface", detach)
+
+    assert cli("detach").output == "detached from eth0\n"
+    assert carrying.attached("eth0") is None
+
+
+def test_a_service_is_asked_where_one_answers(
+    cli: CommandLine, service: FakeService, carrying: FakeKernel
+) -> None:
+    service.answer("GET", "/api/v1/status", STATUS)
+    service.answer("POST", "/api/v1/detach", {"detached": ["eth0"]})
+    result = cli("detach", "--json")
+
+    assert json.loads(result.output) == {"detached": ["eth0"]}
+    assert service.requests[-1].body == {"interfaces": []}
+    assert carrying.attached("eth0") is not None
+
+
+def test_what_the_service_does_not_serve_is_detached_directly(
+    cli: CommandLine, service: FakeService, carrying: FakeKernel
+) -> None:
+    other = {**STATUS["interfaces"][0], "name": "eth7"}
+    service.answer("GET", "/api/v1/status", {**STATUS, "interfaces": [other]})
+    service.answer("POST", "/api/v1/detach", {"detached": ["eth7"]})
+    result = cli("detach", "-i", "eth0", "-i", "eth7")
+
+    assert (result.status, result.output) == (0, "detached from eth7, eth0\n")
+    assert service.requests[-1].body == {"interfaces": ["eth7"]}
+    assert carrying.attached("eth0") is None
+
+
+def test_what_only_the_service_serves_is_its_own_to_detach(
+    cli: CommandLine, service: FakeService, carrying: FakeKernel
+) -> None:
+    service.answer("GET", "/api/v1/status", STATUS)
+    service.answer("POST", "/api/v1/detach", {"detached": []})
+    result = cli("detach", "-i", "eth0")
+
+    assert result.status == 1
+    assert carrying.attached("eth0") is not None
