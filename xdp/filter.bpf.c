@@ -6,101 +6,11 @@
  * compiled for the host as well.
  */
 #include "answer.h"
-#include "config.h"
-#include "dns.h"
-#include "packet.h"
-#include "verdict.h"
+#include "rules.h"
+#include "xsk.h"
 
-#define XSK_FRAME_MAX 1792 /* what dnsdist's buffers hold */
-#define TRAITS_DNS    (TRAIT_PORT | TRAIT_DESTINATION)
-#define TRAITS_NO_XSK (TRAIT_VLAN | TRAIT_OPTIONS | TRAIT_EXTENSIONS | TRAIT_FIRST_FRAGMENT)
-
-/* Counts a hit, at once, and gives the verdict that the rule asks for. */
-static __always_inline __u64 hit(struct rule_value *rule, enum reason reason)
-{
-	__u64 action = *(volatile __u8 *)&rule->action;
-
-	__sync_fetch_and_add(&rule->hits, 1);
-	if (action > RULE_TRUNCATE)
-		action = RULE_PASS;
-	return VERDICT(reason, action);
-}
-
-static __always_inline __u64 ipv4_source_rule(const struct ipv4_header *ip)
-{
-	struct addr_v4_key address = {be32(ip->saddr_be)};
-	struct cidr4_key prefix = {.prefixlen = 32};
-	struct rule_value *rule = map_lookup(MAP_ADDR_V4, &address);
-
-	if (rule)
-		return hit(rule, REASON_ADDR_V4);
-	store32(prefix.saddr_be, be32(address.saddr_host));
-	rule = map_lookup(MAP_CIDR4, &prefix);
-	return rule ? hit(rule, REASON_CIDR4) : NO_RULE;
-}
-
-static __always_inline __u64 ipv6_source_rule(const struct ipv6_header *ip)
-{
-	struct cidr6_key prefix = {.prefixlen = 128};
-	struct rule_value *rule = map_lookup(MAP_ADDR_V6, ip->saddr_be);
-
-	if (rule)
-		return hit(rule, REASON_ADDR_V6);
-	__builtin_memcpy(prefix.saddr_be, ip->saddr_be, sizeof(prefix.saddr_be));
-	rule = map_lookup(MAP_CIDR6, &prefix);
-	return rule ? hit(rule, REASON_CIDR6) : NO_RULE;
-}
-
-/* Exact address, then longest prefix. */
-static __always_inline __u64 source_rule(struct xdp_md *ctx, const struct scratch *scratch)
-{
-	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
-	const __u8 *ip = frame_start(ctx) + network;
-	const __u8 *end = frame_end(ctx);
-
-	if (scratch_get(scratch, traits) & TRAIT_IPV6)
-		return ip + IPV6_HEADER <= end ? ipv6_source_rule((const struct ipv6_header *)ip)
-					       : NO_RULE;
-	return ip + IPV4_HEADER_MIN <= end ? ipv4_source_rule((const struct ipv4_header *)ip)
-					   : NO_RULE;
-}
-
-/* The name that lies folded in the scratch: own type, then the wildcards, no key twice. */
-static __always_inline __u64 name_rule(struct scratch *scratch, __u16 qtype)
-{
-	struct rule_value *rule;
-
-	scratch->key.qtype = qtype;
-	rule = map_lookup(MAP_QNAMES, &scratch->key);
-	if (CONFIG_QTYPE_65535 && !rule && qtype != 65535) {
-		scratch->key.qtype = 65535;
-		rule = map_lookup(MAP_QNAMES, &scratch->key);
-	}
-	if (CONFIG_QTYPE_255 && !rule && qtype != 255) {
-		scratch->key.qtype = 255;
-		rule = map_lookup(MAP_QNAMES, &scratch->key);
-	}
-	return rule ? hit(rule, REASON_QNAME) : NO_RULE;
-}
-
-/* The rule for the question whose name has `name_length` octets. */
-static __always_inline __u64 question_rule(struct xdp_md *ctx, struct scratch *scratch)
-{
-	__u64 name_length = scratch_get(scratch, name_length);
-	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
-	const __u8 *dns = frame_start(ctx) + transport + UDP_HEADER;
-	const __u8 *end = frame_end(ctx);
-	const __u8 *type = dns + DNS_HEADER + name_length;
-	__u16 qtype;
-
-	if (type + sizeof(qtype) > end)
-		return NO_RULE;
-	qtype = be16(load16(type));
-	/* A prefilter over (name, type) in front of the three look-ups belongs here. */
-	if (!dns_fold_name(scratch, dns, end, name_length))
-		return NO_RULE;
-	return name_rule(scratch, qtype);
-}
+/* UDP with plain DNS in it, whose question may be looked at. */
+#define TRAITS_DNS (TRAIT_PORT | TRAIT_DESTINATION)
 
 /* Stage 1: what is filtered at all; leaves in the scratch what was found out. */
 static __always_inline __u64 way_in(struct xdp_md *ctx, struct scratch **found)
@@ -133,52 +43,6 @@ static __always_inline __u64 way_in(struct xdp_md *ctx, struct scratch **found)
 	scratch_put(scratch, transport, packet.transport);
 	scratch_put(scratch, traits, packet.traits);
 	*found = scratch;
-	return CONTINUE;
-}
-
-/* Whether the packet is for an exact AF_XDP destination. */
-static __always_inline bool is_destination(struct xdp_md *ctx, const struct scratch *scratch)
-{
-	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
-	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
-	const __u8 *start = frame_start(ctx);
-	const __u8 *end = frame_end(ctx);
-	const struct udp_header *udp = (const struct udp_header *)(start + transport);
-
-	if ((const __u8 *)(udp + 1) > end)
-		return false;
-	if (scratch_get(scratch, traits) & TRAIT_IPV6) {
-		const struct ipv6_header *ip = (const struct ipv6_header *)(start + network);
-		struct xsk_destination_v6 key = {};
-
-		if (!CONFIG_XSK_V6 || (const __u8 *)(ip + 1) > end)
-			return false;
-		__builtin_memcpy(key.daddr_be, ip->daddr_be, sizeof(key.daddr_be));
-		store16(key.port_be, udp->destination_be);
-		return map_lookup(MAP_XSK_DESTINATIONS_V6, &key);
-	} else {
-		const struct ipv4_header *ip = (const struct ipv4_header *)(start + network);
-		struct xsk_destination_v4 key = {};
-
-		if (!CONFIG_XSK_V4 || (const __u8 *)(ip + 1) > end)
-			return false;
-		store32(key.daddr_be, ip->daddr_be);
-		store16(key.port_be, udp->destination_be);
-		return map_lookup(MAP_XSK_DESTINATIONS_V4, &key);
-	}
-}
-
-/* Stage 2, with AF_XDP: UDP that is not to a --port is filtered where it is registered. */
-static __always_inline __u64 destination(struct xdp_md *ctx, struct scratch *scratch)
-{
-	__u64 traits = scratch_get(scratch, traits);
-
-	if (!(traits & TRAIT_UDP) || traits & TRAIT_PORT)
-		return CONTINUE;
-	if (is_destination(ctx, scratch))
-		scratch_put(scratch, traits, traits | TRAIT_DESTINATION);
-	else if (!(traits & TRAIT_FILTERED))
-		return PASS_OTHER;
 	return CONTINUE;
 }
 
@@ -276,52 +140,7 @@ static __always_inline __u64 judge(struct xdp_md *ctx, struct scratch *scratch)
 	return VERDICT(reason_of(scratch_get(scratch, rule)), ACTION_TRUNCATE);
 }
 
-/* Whether dnsdist takes such a frame from its socket; the others it discards unseen. */
-static __always_inline bool is_eligible(struct xdp_md *ctx, const struct scratch *scratch)
-{
-	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
-	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
-	__u64 traits = scratch_get(scratch, traits);
-	const __u8 *start = frame_start(ctx);
-	const __u8 *end = frame_end(ctx);
-	__u64 length = end - start;
-	const struct udp_header *udp = (const struct udp_header *)(start + transport);
-	__u64 ip_length;
-
-	if (traits & TRAITS_NO_XSK || length > XSK_FRAME_MAX)
-		return false;
-	if ((const __u8 *)(udp + 1) > end || be16(udp->length_be) != length - transport)
-		return false;
-	if (traits & TRAIT_IPV6) {
-		const struct ipv6_header *ip = (const struct ipv6_header *)(start + network);
-
-		if ((const __u8 *)(ip + 1) > end)
-			return false;
-		ip_length = IPV6_HEADER + be16(ip->payload_length_be);
-	} else {
-		const struct ipv4_header *ip = (const struct ipv4_header *)(start + network);
-
-		if ((const __u8 *)(ip + 1) > end)
-			return false;
-		ip_length = be16(ip->total_length_be);
-	}
-	return length == network + ip_length;
-}
-
-/* The last stage, with AF_XDP: a packet that may go on goes to its socket. */
-static __always_inline __u64 deliver(struct xdp_md *ctx, struct scratch *scratch, __u64 verdict)
-{
-	__u64 traits = scratch_get(scratch, traits);
-	bool decided = reason_of(verdict) != REASON_NO_MATCH;
-
-	if (traits & TRAIT_PORT ? !is_destination(ctx, scratch) : !(traits & TRAIT_DESTINATION))
-		return verdict;
-	if (!is_eligible(ctx, scratch))
-		return decided ? verdict : VERDICT(REASON_XSK_INELIGIBLE, ACTION_PASS);
-	return VERDICT(decided ? reason_of(verdict) : REASON_REDIRECT,
-		       redirect_to_queue(ctx) == XDP_REDIRECT ? ACTION_REDIRECT : ACTION_PASS);
-}
-
+/* From panic to the verdict. */
 static __always_inline __u64 decide(struct xdp_md *ctx)
 {
 	const struct control *control = map_value(MAP_CONTROL);

@@ -17,6 +17,10 @@
 /* A rule that was hit is the verdict it asks for; no rule has reason `other`. */
 #define NO_RULE ((__u64)0)
 
+_Static_assert((int)RULE_PASS == (int)ACTION_PASS && (int)RULE_DROP == (int)ACTION_DROP &&
+		       (int)RULE_TRUNCATE == (int)ACTION_TRUNCATE,
+	       "what a rule asks for and what is done have the same numbers");
+
 static __always_inline __u64 action_of(__u64 verdict)
 {
 	return verdict & 3;
