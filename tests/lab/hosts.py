@@ -29,7 +29,7 @@ from tests.lab.process import LabError, Process
 from xdpctl.kernel.bpf import Bpf
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
 EMPTY_PROGRAM = bytes.fromhex("b7000000020000009500000000000000")
@@ -249,6 +249,10 @@ class Lab:
         self._exits.callback(process.kill)
         return process
 
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Have something done when the lab closes, before what was there earlier goes."""
+        self._exits.callback(callback)
+
     def write(self, name: str, text: str) -> Path:
         """Write a file into the lab's folder."""
         path = self.directory / name
@@ -278,6 +282,15 @@ def run(
     if check and done.returncode:
         raise LabError(f"{' '.join(argv)}: {done.returncode}\n{done.stdout}{done.stderr}")
     return done
+
+
+def unmeasured(*argv: str) -> list[str]:
+    """Return the command that runs `argv` without coverage.
+
+    For what cannot write beside the checkout's data, or is not the checkout's code.
+    """
+    measuring = [name for name in os.environ if name.startswith("COVERAGE_")]
+    return ["env", *(f"--unset={name}" for name in measuring), *argv]
 
 
 def setns(namespace: int) -> None:

@@ -6,6 +6,7 @@ metrics, control socket.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -99,12 +100,20 @@ class Service:
             *options,
             environ=environ,
         )
+        host.lab.at_end(self._end)
         if await_ready:
             self.process.line(READY, timeout=30)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it and return its exit status."""
         return self.process.stop(number)
+
+    def _end(self) -> None:
+        """End it as an operator would, so that its coverage is written; the lab kills."""
+        if self.process.status is None:
+            self.process.send(signal.SIGTERM)
+            with contextlib.suppress(LabError):
+                self.process.wait()
 
     def verb(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a verb against this service, from anywhere."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab import Responder, Service, dig
-from tests.lab.hosts import PYTHON, ROOT, run
+from tests.lab.hosts import PYTHON, ROOT, run, unmeasured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,14 +32,9 @@ def test_an_installed_wheel_attaches_and_serves_from_another_folder(
     Responder(server)
     service = Service(
         server,
-        command=["env", "-C", str(tmp_path), *without_coverage(), str(venv / "bin" / "xdpctl")],
+        command=unmeasured("env", "-C", str(tmp_path), str(venv / "bin" / "xdpctl")),
     )
     assert service.verb("block", "dropped.example").returncode == 0
     assert dig(client, "www.example").arrived
     assert not dig(client, "dropped.example").arrived
     assert service.stop() == 0
-
-
-def without_coverage() -> list[str]:
-    """Return what tells env to measure no coverage: these files are not the checkout's."""
-    return [f"--unset={name}" for name in os.environ if name.startswith("COVERAGE_")]
