@@ -265,6 +265,10 @@ class FakeMap(Map):
             raise KernelError(f"cannot look up an entry of map {self.label}", errno.EOPNOTSUPP)
         return self._stored().get(key)
 
+    def lookup_many(self, keys: bytes) -> list[bytes | None]:
+        self._count(keys)
+        return [self.lookup(key) for key in _split(keys, self.info.key_size)]
+
     def update(self, key: bytes, value: bytes, flags: int = BPF_ANY) -> None:
         self._check(key, self.info.key_size, "key")
         self._check(value, self.stored_size, "value")

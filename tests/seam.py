@@ -143,6 +143,19 @@ class MapSeam:
         found = (prefixes.lookup(key_cidr(0, 16)), prefixes.lookup(key_cidr(0, 24)))
         assert found == (DROP, TRUNCATE)
 
+    def test_many_prefixes_are_found_at_once_each_for_itself(self, prefixes: Map) -> None:
+        prefixes.update(key_cidr(0, 16), DROP)
+        prefixes.update(key_cidr(3), TRUNCATE)
+        keys = key_cidr(3) + key_cidr(4) + key_cidr(0, 16) + key_cidr(3)
+        assert prefixes.lookup_many(keys) == [TRUNCATE, None, DROP, TRUNCATE]
+
+    def test_many_keys_are_found_at_once(self, table: Map) -> None:
+        table.update(key_v4(2), DROP)
+        assert table.lookup_many(key_v4(1) + key_v4(2)) == [None, DROP]
+
+    def test_no_keys_have_no_values(self, table: Map) -> None:
+        assert table.lookup_many(b"") == []
+
     def test_the_default_route_is_a_prefix(self, prefixes: Map) -> None:
         prefixes.update(bytes(8), DROP)
         assert prefixes.lookup(bytes(8)) == DROP
@@ -231,7 +244,11 @@ class MapSeam:
             table.update(key_v4(1), bytes(8))
 
     def test_batches_are_whole_keys(self, table: Map) -> None:
-        for call in (table.delete_batch, lambda keys: table.update_batch(keys, DROP)):
+        for call in (
+            table.delete_batch,
+            table.lookup_many,
+            lambda keys: table.update_batch(keys, DROP),
+        ):
             with pytest.raises(ValueError, match="whole keys"):
                 call(bytes(5))
 

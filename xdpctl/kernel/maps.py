@@ -94,10 +94,30 @@ class Map(Descriptor):
         padded to a multiple of 8 bytes (`stored_size` in all).
         """
         self._check(key, self.info.key_size, "key")
-        value = self._lookup(key)
-        if value is None or self.info.type != MapType.LPM_TRIE or not self._is_covered(key):
-            return value
-        return self._search(key)
+        return self.lookup_many(key)[0]
+
+    def lookup_many(self, keys: bytes) -> list[bytes | None]:
+        """Return what `lookup` gives for each of these keys, end to end.
+
+        One call for each, as the kernel has no batch for chosen keys; but an LPM map
+        that has to be read whole is read once for all of them.
+        """
+        wanted = [_slice(keys, self.info.key_size, number) for number in range(self._count(keys))]
+        values = [self._lookup(key) for key in wanted]
+        if self.info.type != MapType.LPM_TRIE:
+            return values
+        nested = {
+            key
+            for key, value in zip(wanted, values, strict=True)
+            if value is not None and self._is_covered(key)
+        }
+        if not nested:
+            return values
+        exact = self._search(nested)
+        return [
+            exact.get(key) if key in nested else value
+            for key, value in zip(wanted, values, strict=True)
+        ]
 
     def update(self, key: bytes, value: bytes, flags: int = BPF_ANY) -> None:
         """Write one entry.
@@ -235,13 +255,14 @@ class Map(Descriptor):
         shorter = (length - 1).to_bytes(4, sys.byteorder) + key[4:]
         return self._lookup(shorter) is not None
 
-    def _search(self, key: bytes) -> bytes | None:
-        """Return the value of a key by going through all entries."""
+    def _search(self, wanted: set[bytes]) -> dict[bytes, bytes]:
+        """Return the values of those keys that are there, by going through all entries."""
+        found = {}
         for keys, values in self.chunks():
             for number in range(self._count(keys)):
-                if _slice(keys, self.info.key_size, number) == key:
-                    return _slice(values, self.stored_size, number)
-        return None
+                if (key := _slice(keys, self.info.key_size, number)) in wanted:
+                    found[key] = _slice(values, self.stored_size, number)
+        return found
 
     def _batches(self, size: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield entries through BPF_MAP_LOOKUP_BATCH.
