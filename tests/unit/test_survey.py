@@ -161,26 +161,31 @@ def test_the_limit_of_locked_memory_is_told(
     assert site.survey().host(fine).memory_lock == fact
 
 
-@pytest.mark.parametrize(
-    ("net", "mnt", "apart"),
-    [("net:[2]", "mnt:[2]", True), ("net:[2]", "mnt:[1]", False), ("net:[1]", "mnt:[2]", False)],
-)
-def test_only_both_namespaces_together_set_a_process_apart(
+MOUNTS = """\
+22 27 0:21 / /proc rw,relatime - proc proc rw
+23 27 0:22 / /sys rw,relatime shared:7 - sysfs {} rw
+42 23 0:39 / /sys/fs/bpf rw,relatime - bpf bpf rw
+"""
+
+
+@pytest.mark.parametrize(("source", "apart"), [("sysfs", False), ("none", False), ("ns1", True)])
+def test_a_sys_named_after_a_namespace_is_that_of_ip_netns_exec(
     site: Site,
-    net: str,
-    mnt: str,
+    source: str,
     apart: bool,  # noqa: FBT001 - the case
 ) -> None:
-    for process, names in (("1", ("net:[1]", "mnt:[1]")), ("self", (net, mnt))):
-        directory = site.proc / process / "ns"
-        directory.mkdir(parents=True)
-        for kind, name in zip(("net", "mnt"), names, strict=True):
-            (directory / kind).symlink_to(name)
+    site.proc_file("self/mountinfo", MOUNTS.format(source))
 
     assert site.survey().host(fine).apart is apart
 
 
-def test_namespaces_that_may_not_be_seen_are_taken_for_the_hosts(site: Site) -> None:
+def test_without_a_sys_nothing_is_concluded(site: Site) -> None:
+    site.proc_file("self/mountinfo", MOUNTS.splitlines()[0])
+
+    assert site.survey().host(fine).apart is False
+
+
+def test_mounts_that_may_not_be_seen_are_taken_for_the_hosts(site: Site) -> None:
     assert site.survey().host(fine).apart is False
 
 

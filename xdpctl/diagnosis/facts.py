@@ -48,7 +48,7 @@ class HostFacts:
         libraries: what is missing of libbpf and the service's Python packages, or None.
         jit: whether the kernel compiles programs; None: it does not say.
         memory_lock: RLIMIT_MEMLOCK in bytes; None: no limit.
-        apart: in namespaces of network and mounts that are not the host's.
+        apart: under `ip netns exec`, whose mounts nobody else sees.
         listen: what keeps --listen from being bound; None: nothing, or not asked for.
         unwritable: directories of --control and --state that cannot be used or made.
         service: what is known of a service that has the control socket, as a sentence.

@@ -61,8 +61,8 @@ def of_host(host: HostFacts) -> Iterator[Finding]:
     if host.apart:
         yield Finding(
             Level.WARNING,
-            "this network namespace has mounts of its own (`ip netns exec` does that), so pins"
-            " made here are seen by nobody else: use `nsenter --net=/run/netns/NAME` instead",
+            "`ip netns exec` gives what it runs a /sys of its own, so that pins made there are"
+            " seen by nobody else: use `nsenter --net=/run/netns/NAME` instead",
             "namespace",
         )
     if host.service is not None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from xdpctl.shared import Pin
 
 _CAPABILITIES = (*LOAD_CAPABILITIES, "CAP_SYS_ADMIN", "CAP_CHOWN", "CAP_SYS_RESOURCE")
+_SYSFS_SOURCES = ("sysfs", "sys", "none")
 _PACKAGES = ("aiohttp", "msgspec", "prometheus_client", "pyroute2")
 
 
@@ -263,15 +264,17 @@ class Survey:
         return text.strip() != "0"
 
     def _apart(self) -> bool:
-        """Whether both network and mounts are others than those of the host's first process."""
+        """Whether `ip netns exec` started this: it mounts a /sys named after the namespace."""
         try:
-            return all(
-                (self._proc / "self/ns" / kind).readlink()
-                != (self._proc / "1/ns" / kind).readlink()
-                for kind in ("net", "mnt")
-            )
+            mounts = (self._proc / "self/mountinfo").read_text(encoding="utf-8").splitlines()
         except OSError:
             return False
+        for mount in mounts:  # proc(5): id, parent, device, root, mount point, …, -, type, source
+            fields, _, rest = mount.partition(" - ")
+            kind, source = rest.split()[:2]
+            if fields.split()[4] == "/sys" and kind == "sysfs":
+                return source not in _SYSFS_SOURCES
+        return False
 
 
 def _complaint(attempt: Callable[[], object]) -> str | None:
