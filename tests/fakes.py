@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from xdpctl.abi import MapType
 from xdpctl.errors import InterfaceError, KernelError, MapFullError, PinError
-from xdpctl.kernel import pins
+from xdpctl.kernel import bpffs, pins
 from xdpctl.kernel.bpf import (
     BPF_ANY,
     BPF_EXIST,
@@ -622,8 +622,11 @@ def pretend_bpffs(monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:
     Returns:
         `root`, to be used as if it were /sys/fs/bpf.
     """
-    real = pins.is_bpffs
-    monkeypatch.setattr(pins, "is_bpffs", lambda path: path.is_relative_to(root) or real(path))
+    real = bpffs.is_bpffs
+    for module in (bpffs, pins):
+        monkeypatch.setattr(
+            module, "is_bpffs", lambda path: path.is_relative_to(root) or real(path)
+        )
     return root
 
 

@@ -12,7 +12,7 @@ from tests.fakes import FakeBpf, FakeKernel, pretend_bpffs
 from tests.seam import DROP, key_v4, refused
 from xdpctl.abi import MAPS, MapName
 from xdpctl.errors import PinError
-from xdpctl.kernel import pins
+from xdpctl.kernel import bpffs, pins
 from xdpctl.kernel.pins import PinPolicy
 
 SPEC = MAPS[MapName.ADDR_V4]
@@ -30,10 +30,11 @@ def bpf(kernel: FakeKernel) -> FakeBpf:
 
 
 @pytest.fixture
-def bpffs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    root = tmp_path / "bpf"
-    root.mkdir(mode=0o700)
-    return pretend_bpffs(monkeypatch, root)
+def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return the root of a pretended BPF file system."""
+    place = tmp_path / "bpf"
+    place.mkdir(mode=0o700)
+    return pretend_bpffs(monkeypatch, place)
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, owner: object, call: str, number: int) -> None:
@@ -45,58 +46,58 @@ def refuse(monkeypatch: pytest.MonkeyPatch, owner: object, call: str, number: in
     monkeypatch.setattr(owner, call, fail)
 
 
-def test_a_map_is_made_once_and_opened_after(bpf: FakeBpf, bpffs: Path) -> None:
-    with pins.open_or_create(bpf, bpffs, SPEC, entries=4, policy=DEFAULT).map as made:
+def test_a_map_is_made_once_and_opened_after(bpf: FakeBpf, root: Path) -> None:
+    with pins.open_or_create(bpf, root, SPEC, entries=4, policy=DEFAULT).map as made:
         made.update(key_v4(1), DROP)
-    opened = pins.open_or_create(bpf, bpffs, SPEC, entries=4, policy=DEFAULT)
+    opened = pins.open_or_create(bpf, root, SPEC, entries=4, policy=DEFAULT)
     assert (opened.created, opened.map.lookup(key_v4(1))) == (False, DROP)
 
 
 def test_a_pin_that_may_not_be_opened_is_a_kernel_error(
-    kernel: FakeKernel, bpf: FakeBpf, bpffs: Path
+    kernel: FakeKernel, bpf: FakeBpf, root: Path
 ) -> None:
     kernel.faults.set("open_map", errno.EPERM)
     with refused(errno.EPERM):
-        pins.open_or_create(bpf, bpffs, SPEC, entries=4, policy=DEFAULT)
+        pins.open_or_create(bpf, root, SPEC, entries=4, policy=DEFAULT)
 
 
 def test_a_pin_that_may_not_be_made_closes_the_map(
-    kernel: FakeKernel, bpf: FakeBpf, bpffs: Path
+    kernel: FakeKernel, bpf: FakeBpf, root: Path
 ) -> None:
     kernel.faults.set("map.pin", errno.EACCES)
     with refused(errno.EACCES):
-        pins.open_or_create(bpf, bpffs, SPEC, entries=4, policy=DEFAULT)
+        pins.open_or_create(bpf, root, SPEC, entries=4, policy=DEFAULT)
     assert not kernel.open
 
 
 def test_an_id_that_may_not_be_read_is_a_kernel_error(
-    kernel: FakeKernel, bpf: FakeBpf, bpffs: Path
+    kernel: FakeKernel, bpf: FakeBpf, root: Path
 ) -> None:
     kernel.faults.set("open_map", errno.EACCES)
     with refused(errno.EACCES):
-        pins.pinned_id(bpf, bpffs / "addr-v4")
+        pins.pinned_id(bpf, root / "addr-v4")
 
 
 def test_an_owner_that_cannot_be_set_closes_the_map(
-    monkeypatch: pytest.MonkeyPatch, kernel: FakeKernel, bpf: FakeBpf, bpffs: Path
+    monkeypatch: pytest.MonkeyPatch, kernel: FakeKernel, bpf: FakeBpf, root: Path
 ) -> None:
     refuse(monkeypatch, os, "chown", errno.EPERM)
     policy = PinPolicy(uid=os.getuid() + 1)
     with pytest.raises(PinError, match=r"cannot set owner and mode of .*/addr-v4"):
-        pins.open_or_create(bpf, bpffs, SPEC, entries=4, policy=policy)
+        pins.open_or_create(bpf, root, SPEC, entries=4, policy=policy)
     assert not kernel.open
 
 
 def test_a_directory_that_cannot_be_made_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, bpffs: Path
+    monkeypatch: pytest.MonkeyPatch, root: Path
 ) -> None:
     refuse(monkeypatch, Path, "mkdir", errno.EACCES)
     with pytest.raises(PinError, match=r"cannot make the directory .*: Permission denied"):
-        pins.ensure_directory(bpffs / "dnsdist", DEFAULT)
+        pins.ensure_directory(root / "dnsdist", DEFAULT)
 
 
 def test_a_directory_made_by_another_meanwhile_is_as_good(
-    monkeypatch: pytest.MonkeyPatch, bpffs: Path
+    monkeypatch: pytest.MonkeyPatch, root: Path
 ) -> None:
     make = Path.mkdir
 
@@ -105,16 +106,16 @@ def test_a_directory_made_by_another_meanwhile_is_as_good(
         make(path, mode)
 
     monkeypatch.setattr(Path, "mkdir", late)
-    pins.ensure_directory(bpffs / "dnsdist", DEFAULT)
-    assert (bpffs / "dnsdist").is_dir()
+    pins.ensure_directory(root / "dnsdist", DEFAULT)
+    assert (root / "dnsdist").is_dir()
 
 
 def test_a_place_that_may_not_be_searched_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, bpffs: Path
+    monkeypatch: pytest.MonkeyPatch, root: Path
 ) -> None:
     refuse(monkeypatch, Path, "stat", errno.EACCES)
     with pytest.raises(PinError, match="needs search permission on everything above dnsdist"):
-        pins.ensure_bpffs(bpffs / "dnsdist")
+        pins.ensure_bpffs(root / "dnsdist")
 
 
 def test_a_file_system_that_cannot_be_asked_is_one_sentence(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_a_file_system_that_cannot_be_asked_is_one_sentence(tmp_path: Path) -> N
 
 
 def test_a_kernel_without_the_file_system_is_told_which_option_it_lacks(tmp_path: Path) -> None:
-    sentence = str(pins.mount_refusal(tmp_path, errno.ENODEV))
+    sentence = str(bpffs.mount_refusal(tmp_path, errno.ENODEV))
     assert sentence.endswith("No such device; use a kernel with CONFIG_BPF_SYSCALL")
 
 

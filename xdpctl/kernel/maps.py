@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING
 from xdpctl.abi import MapType
 from xdpctl.errors import KernelError, MapFullError
 from xdpctl.kernel.descriptor import Descriptor, read_info
+from xdpctl.kernel.entries import NO_BATCH, EntryReader
 from xdpctl.kernel.failure import kernel_error
-from xdpctl.kernel.libbpf import BPF_ANY, ENOTSUPP, BatchOptions, MapInfoStruct, options
+from xdpctl.kernel.libbpf import BPF_ANY, BatchOptions, MapInfoStruct, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PER_CPU_TYPES = frozenset({5, 6, 10})
 _FULL = frozenset({errno.E2BIG, errno.ENOSPC, errno.ENOMEM})
-_NO_BATCH = frozenset({ENOTSUPP, errno.EOPNOTSUPP, errno.EINVAL})
 
 _WRITE_STEP = 16384
 """Entries of one batch that writes: some 10 ms in the kernel, 4 MB of names."""
 
-_PATIENCE = 64
-"""Times that a look-up batch may come back with nothing because entries vanish."""
+_ROUNDS = 4
+"""Times its capacity that a map may seem to hold, as a trie starts anew for a reader whose
+entry is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +159,22 @@ class Map(Descriptor):
         Raises:
             KernelError: EAGAIN when the map changes faster than it can be read; others.
         """
-        yielded = 0
-        batches = self._batches(size)
+        reader = self._reader()
+        parts = reader.batches(size)
         try:
-            first = next(batches, None)
+            part = next(parts, None)
         except KernelError as error:
-            if error.errno not in _NO_BATCH:
+            if error.errno not in NO_BATCH:
                 raise
-            batches = self._walk(size)
-            first = next(batches, None)
-        while first is not None:
-            yielded += len(first[0]) // self.info.key_size
-            yield first
-            if yielded > 4 * self.info.max_entries + size:
-                raise self._restless()
-            first = next(batches, None)
+            parts = reader.each(size, self._lookup)
+            part = next(parts, None)
+        yielded = 0
+        while part is not None:
+            yielded += len(part[0]) // self.info.key_size
+            yield part
+            if yielded > _ROUNDS * self.info.max_entries + size:
+                raise reader.restless()
+            part = next(parts, None)
 
     def update_batch(self, keys: bytes, values: bytes, flags: int = BPF_ANY) -> int:
         """Write many entries in their order and return how many.
@@ -201,7 +203,7 @@ class Map(Descriptor):
                 ctypes.byref(step),
                 ctypes.byref(option),
             )
-            if -result in _NO_BATCH and not done:
+            if -result in NO_BATCH and not done:
                 batch = False
                 continue
             done += step.value
@@ -225,7 +227,7 @@ class Map(Descriptor):
                 ctypes.byref(step),
                 ctypes.byref(option),
             )
-            if -result in _NO_BATCH and not position:
+            if -result in NO_BATCH and not position:
                 return self._delete_each(keys)
             removed += step.value
             position += step.value
@@ -264,61 +266,9 @@ class Map(Descriptor):
                     found[key] = _slice(values, self.stored_size, number)
         return found
 
-    def _batches(self, size: int) -> Iterator[tuple[bytes, bytes]]:
-        """Yield entries through BPF_MAP_LOOKUP_BATCH.
-
-        The kernel's position is 4 bytes for a hash (a bucket), a key otherwise. ENOENT
-        is the end, with a last part; ENOSPC is a bucket of more than `size` entries.
-        """
-        position = ctypes.create_string_buffer(max(self.info.key_size, 4))
-        start: ctypes.Array[ctypes.c_char] | None = None
-        option = options(BatchOptions)
-        keys = values = ctypes.create_string_buffer(0)
-        allotted, patience, result = 0, _PATIENCE, 0
-        while result != -errno.ENOENT:
-            if allotted != size:
-                keys = ctypes.create_string_buffer(size * self.info.key_size)
-                values = ctypes.create_string_buffer(size * self.stored_size)
-                allotted = size
-            count = ctypes.c_uint32(size)
-            result = self._library.bpf_map_lookup_batch(
-                self.fd, start, position, keys, values, ctypes.byref(count), ctypes.byref(option)
-            )
-            if result == -errno.ENOSPC:
-                size *= 2
-                continue
-            if result < 0 and result not in (-errno.ENOENT, -errno.EINTR):
-                raise kernel_error(f"cannot read the entries of map {self.label}", -result)
-            if not count.value:
-                patience -= 1
-                if not patience:
-                    raise self._restless()
-                continue
-            patience, start = _PATIENCE, position
-            yield (
-                ctypes.string_at(keys, count.value * self.info.key_size),
-                ctypes.string_at(values, count.value * self.stored_size),
-            )
-
-    def _walk(self, size: int) -> Iterator[tuple[bytes, bytes]]:
-        """Yield entries one system call at a time, for map types without batches."""
-        previous: bytes | None = None
-        following = ctypes.create_string_buffer(self.info.key_size)
-        result = 0
-        while result == 0:
-            keys, values = bytearray(), bytearray()
-            while len(keys) < size * self.info.key_size:
-                result = self._library.bpf_map_get_next_key(self.fd, previous, following)
-                if result < 0:
-                    break
-                previous = following.raw
-                if (value := self._lookup(previous)) is not None:
-                    keys += previous
-                    values += value
-            if keys:
-                yield bytes(keys), bytes(values)
-        if result != -errno.ENOENT:
-            raise kernel_error(f"cannot read the entries of map {self.label}", -result)
+    def _reader(self) -> EntryReader:
+        """Return what goes through all entries."""
+        return EntryReader(self._library, self.fd, self.label, self.info.key_size, self.stored_size)
 
     def _update_each(self, keys: bytes, values: bytes, flags: int, start: int) -> int:
         """Write the entries from number `start` on, one call each; return how many."""
@@ -355,14 +305,6 @@ class Map(Descriptor):
         )
         error.done = done
         return error
-
-    def _restless(self) -> KernelError:
-        """Return the error for a map that changes faster than it can be read."""
-        return KernelError(
-            f"cannot read all of map {self.label}",
-            errno.EAGAIN,
-            "it changes faster than it can be read: try again",
-        )
 
     def _count(self, keys: bytes) -> int:
         """Return how many whole keys these bytes are."""

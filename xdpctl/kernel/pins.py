@@ -1,18 +1,13 @@
-"""The BPF file system: mounting it, the pin directory, opening or making pinned maps.
+"""Pinned maps: opening or making them, and whether one is what DNSDIST.md says.
 
-Owns owners, modes and the verdict whether a pin is what DNSDIST.md says; the system
-calls on maps are bpf.py's. A shared pin is never unlinked here, as dnsdist may hold
-it. Called by service.py, filter.py and the verbs `check` and `prepare`; all blocking.
-
-Every mount of a bpffs is an instance of its own. `ip netns exec` hides /sys/fs/bpf
-behind a new /sys: what is mounted and pinned in there is seen by nobody outside.
+Owns that verdict. The directory, its owner and the file system are bpffs.py's, the
+system calls on maps bpf.py's. A shared pin is never unlinked here, as dnsdist may hold
+it. Called by whoever shares maps, and by the verbs `check` and `prepare`; all blocking.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,48 +15,43 @@ from typing import TYPE_CHECKING
 
 from xdpctl.abi import MapType
 from xdpctl.errors import KernelError, PinError
-from xdpctl.kernel.failure import privilege_hint
+from xdpctl.kernel.bpffs import (
+    MOUNT_POINT,
+    PinPolicy,
+    apply_policy,
+    ensure_bpffs,
+    ensure_directory,
+    is_bpffs,
+    mount_bpffs,
+)
 
 if TYPE_CHECKING:
     from xdpctl.abi import MapSpec
     from xdpctl.kernel.bpf import Bpf, Map, MapInfo
 
-MOUNT_POINT = Path("/sys/fs/bpf")
-"""Where the BPF file system belongs; the only place where it is mounted from here."""
+__all__ = [
+    "MOUNT_POINT",
+    "OWN_DIRECTORY",
+    "OpenedMap",
+    "PinPolicy",
+    "apply_policy",
+    "ensure_bpffs",
+    "ensure_directory",
+    "is_bpffs",
+    "mount_bpffs",
+    "netns_inode",
+    "open_existing",
+    "open_or_create",
+    "pin_name_for",
+    "pinned_id",
+    "type_text",
+    "verify",
+]
 
 OWN_DIRECTORY = MOUNT_POINT / "xdpctl"
 """Our own links and maps. Never in dnsdist's directory."""
 
-BPF_FS_MAGIC = 0xCAFE4A11
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_RELATIME = 1 << 1, 1 << 2, 1 << 3, 1 << 21
-_STATFS_SIZE = 256
-_DEFAULT_MODE = 0o600
 _ATTEMPTS = 3
-_PREPARE = "or run `xdpctl prepare` as root first"
-
-
-@dataclass(frozen=True, slots=True)
-class PinPolicy:
-    """Who owns the pins and their directory (None: whoever made them), with which mode."""
-
-    uid: int | None = None
-    gid: int | None = None
-    mode: int = _DEFAULT_MODE
-
-    @property
-    def asks(self) -> bool:
-        """Whether anything but the default is wanted, so that it is set on what exists."""
-        return self != PinPolicy()
-
-    @property
-    def directory_mode(self) -> int:
-        """The mode with search permission for each class that may read or write."""
-        return self.mode | (self.mode >> 2 | self.mode >> 1) & 0o111
-
-    @property
-    def needs_traversal(self) -> bool:
-        """Whether others than root must get through the mount point."""
-        return self.uid not in (None, 0) or self.gid not in (None, 0) or bool(self.mode & 0o006)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,99 +61,6 @@ class OpenedMap:
     map: Map
     created: bool
     warnings: tuple[str, ...] = ()
-
-
-def ensure_bpffs(path: Path) -> bool:
-    """See to it that `path` lies on a BPF file system, mounting it at /sys/fs/bpf.
-
-    Returns:
-        True if it was mounted now.
-
-    Raises:
-        PinError: `path` lies elsewhere and not on one, a file is in the way, or there
-            is no privilege to mount.
-    """
-    place = _existing_ancestor(path)
-    if is_bpffs(place):
-        return False
-    if not path.is_relative_to(MOUNT_POINT):
-        raise PinError(
-            f"cannot pin below {path}: it is not on a BPF file system; choose a directory"
-            f" below {MOUNT_POINT}, or mount one there (mount -t bpf bpf DIRECTORY)"
-        )
-    if place != MOUNT_POINT:
-        raise PinError(
-            f"cannot mount the BPF file system: {MOUNT_POINT} does not exist; mount sysfs at"
-            " /sys, and use a kernel with CONFIG_BPF_SYSCALL"
-        )
-    mount_bpffs(MOUNT_POINT)
-    return True
-
-
-def is_bpffs(path: Path) -> bool:
-    """Tell whether `path`, which must exist, is on a BPF file system."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    buffer = ctypes.create_string_buffer(_STATFS_SIZE)
-    if libc.statfs(os.fsencode(path), buffer) < 0:
-        number = ctypes.get_errno()
-        raise PinError(f"cannot look at {path}: {os.strerror(number)}; {_search_hint(path)}")
-    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF == BPF_FS_MAGIC
-
-
-def mount_bpffs(directory: Path) -> None:
-    """Mount a new instance of the BPF file system, mode 0700.
-
-    Raises:
-        PinError: no privilege, or the kernel has none.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_RELATIME
-    target = os.fsencode(directory)
-    if libc.mount(b"bpf", target, b"bpf", ctypes.c_ulong(flags), b"mode=0700") < 0:
-        raise mount_refusal(directory, ctypes.get_errno())
-
-
-def mount_refusal(directory: Path, number: int) -> PinError:
-    """Return the error for a mount that failed with this errno."""
-    if number == errno.EPERM:
-        helps = f"{privilege_hint('CAP_SYS_ADMIN')}, {_PREPARE}"
-    elif number == errno.ENODEV:
-        helps = "use a kernel with CONFIG_BPF_SYSCALL"
-    else:
-        helps = f"mount it by hand (mount -t bpf bpf {directory})"
-    return PinError(
-        f"cannot mount the BPF file system at {directory}: {os.strerror(number)}; {helps}"
-    )
-
-
-def ensure_directory(path: Path, policy: PinPolicy) -> None:
-    """Make the pin directory where it is missing; set owner and mode as asked for.
-
-    A directory that exists keeps its owner and mode under the default policy. For an
-    owner other than root everything above it becomes searchable, up to the mount point.
-
-    Raises:
-        PinError: a file is in the way, no privilege, or no BPF file system.
-    """
-    missing = []
-    place = path
-    while not _is_directory(place):
-        missing.append(place)
-        place = place.parent
-    for directory in reversed(missing):
-        try:
-            directory.mkdir(mode=0o700)
-        except FileExistsError:
-            continue  # made by another at the same time
-        except OSError as error:
-            raise PinError(
-                f"cannot make the directory {directory}: {error.strerror};"
-                f" {privilege_hint('CAP_SYS_ADMIN')}, {_PREPARE}"
-            ) from error
-    if path in missing or policy.asks:
-        apply_policy(path, policy, policy.directory_mode)
-    if policy.needs_traversal:
-        _open_way(path)
 
 
 def open_or_create(  # noqa: PLR0913 - one call for what the contract says of a pin
@@ -284,27 +181,6 @@ def pinned_id(bpf: Bpf, path: Path) -> int | None:
         raise
 
 
-def apply_policy(path: Path, policy: PinPolicy, mode: int) -> None:
-    """Set owner and mode where they differ.
-
-    Raises:
-        PinError: no privilege.
-    """
-    try:
-        now = path.stat()
-        if stat.S_IMODE(now.st_mode) != mode:
-            path.chmod(mode)
-        uid = now.st_uid if policy.uid is None else policy.uid
-        gid = now.st_gid if policy.gid is None else policy.gid
-        if (uid, gid) != (now.st_uid, now.st_gid):
-            os.chown(path, uid, gid)
-    except OSError as error:
-        raise PinError(
-            f"cannot set owner and mode of {path}: {error.strerror};"
-            f" {privilege_hint('CAP_CHOWN', 'CAP_FOWNER')}, {_PREPARE}"
-        ) from error
-
-
 def pin_name_for(interface: str) -> str:
     """Return the interface's name as a bpffs takes it: a dot becomes a colon.
 
@@ -343,42 +219,6 @@ def _finish(opened: OpenedMap, path: Path, policy: PinPolicy) -> OpenedMap:
     return opened
 
 
-def _open_way(path: Path) -> None:
-    """Let everybody search the directories above `path`, up to the mount's root."""
-    for directory in path.parents:
-        if not is_bpffs(directory):
-            return
-        mode = stat.S_IMODE(directory.stat().st_mode)
-        if not mode & stat.S_IXOTH:
-            apply_policy(directory, PinPolicy(), mode | stat.S_IXOTH)
-
-
-def _existing_ancestor(path: Path) -> Path:
-    """Return `path` or the nearest directory above it that exists."""
-    place = path
-    while not _is_directory(place):
-        place = place.parent
-    return place
-
-
-def _is_directory(path: Path) -> bool:
-    """Tell whether the directory exists; anything else there is an error."""
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        if path.is_symlink():
-            raise PinError(f"cannot use {path}: it is a link to nothing; remove it") from None
-        return False
-    except OSError as error:
-        raise PinError(f"cannot look at {path}: {error.strerror}; {_search_hint(path)}") from error
-    if not stat.S_ISDIR(mode):
-        raise PinError(
-            f"cannot use {path} as a directory for pins: it is a file; move it away or choose"
-            " another --pin-dir"
-        )
-    return True
-
-
 def _foreign_kind(path: Path) -> str | None:
     """Return what stands at `path` if it can be seen and is nothing of BPF."""
     try:
@@ -388,8 +228,3 @@ def _foreign_kind(path: Path) -> str | None:
         return None if is_bpffs(path) else "a plain file"
     except (OSError, PinError):
         return None
-
-
-def _search_hint(path: Path) -> str:
-    """Return what helps where a directory may not be searched."""
-    return f"it needs search permission on everything above {path.name}: run as root, {_PREPARE}"
