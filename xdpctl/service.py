@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, NoReturn
 from xdpctl import __version__
 from xdpctl.desk import PANIC, ServiceDesk
 from xdpctl.destinations import DestinationWatch
-from xdpctl.errors import XdpctlError
+from xdpctl.diagnosis import queue_shortage, warnings_at_start
+from xdpctl.diagnosis.survey import Survey
+from xdpctl.errors import InterfaceError, XdpctlError
 from xdpctl.filter import Filter
 from xdpctl.http.app import Listeners
 from xdpctl.kernel.bpf import Bpf
@@ -169,10 +171,15 @@ class Service:
         ]
         queues = {one.interface: one.inspect().rx_queues for one in filters}
         shared = stack.enter_context(SharedMaps(self._bpf, settings))
-        shared.inspect(queues)
-        bytecode = await self._unless_stopped(compiling)
+        for name, slots in shared.inspect().items():
+            if shortage := queue_shortage(name, queues[name], slots):
+                raise InterfaceError(shortage, interface=name)
+        survey = Survey(self._bpf, self._netlink, settings, own_directory=self._directory)
+        surveying = asyncio.to_thread(survey.facts, lambda: None, "starting")
+        facts, bytecode = await asyncio.gather(surveying, self._unless_stopped(compiling))
         if bytecode is None:
             return None
+        found = warnings_at_start(settings, facts)
         state = stack.enter_context(State.open(settings.state))
         shared.open()
         destinations = DestinationWatch(
@@ -182,9 +189,9 @@ class Service:
             filters,
             shared,
             destinations,
-            warnings=(*settings.warnings, *shared.warnings, *state.warnings),
+            warnings=(*settings.warnings, *found, *shared.warnings, *state.warnings),
         )
-        for warning in (*shared.warnings, *state.warnings):
+        for warning in (*found, *shared.warnings, *state.warnings):
             event(_log, "warning", logging.WARNING, text=warning)
         store = Store(shared.rule_maps(), state, settings.any_qtype, on_change=observer.changed)
         store.reconcile()

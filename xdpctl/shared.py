@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl import abi
 from xdpctl.abi import MapName
-from xdpctl.errors import InterfaceError, KernelError, PinError
+from xdpctl.errors import KernelError, PinError
 from xdpctl.kernel.pins import (
     PinPolicy,
     ensure_bpffs,
@@ -84,36 +84,26 @@ class SharedMaps:
     def __exit__(self, *_: object) -> None:
         self._resources.close()
 
-    def inspect(self, queues: Mapping[str, int]) -> None:
+    def inspect(self) -> dict[str, int]:
         """See that what is pinned already can be used; changes nothing but a missing mount.
 
-        Args:
-            queues: receive queues of each interface; an xskmap needs a slot for each.
+        Returns:
+            Slots of each interface's xskmap, made or to be made; empty without --xsk.
 
         Raises:
             PinError, KernelError: the first pin that cannot be used.
-            InterfaceError: an xskmap has too few slots.
         """
         ensure_bpffs(self._directory)
+        slots: dict[str, int] = {}
         for pin in self._pins:
-            path = self._directory / pin.name
-            slots = pin.entries
-            opened = open_existing(self._bpf, path, abi.MAPS[pin.map])
+            entries = pin.entries
+            opened = open_existing(self._bpf, self._directory / pin.name, abi.MAPS[pin.map])
             if opened is not None:
-                slots = opened.info.max_entries
+                entries = opened.info.max_entries
                 opened.close()
-            if pin.interface is not None and slots < queues[pin.interface]:
-                helps = (
-                    "start with a larger --number-of-queues"
-                    if opened is None
-                    else "stop dnsdist, remove the pin and start with a larger --number-of-queues"
-                )
-                raise InterfaceError(
-                    f"{path} has {slots} slots and {pin.interface} has {queues[pin.interface]}"
-                    f" receive queues, so packets of the last ones would miss AF_XDP: {helps},"
-                    f" or give the interface fewer (ethtool -L {pin.interface} combined {slots})",
-                    interface=pin.interface,
-                )
+            if pin.interface is not None:
+                slots[pin.interface] = entries
+        return slots
 
     def open(self) -> None:
         """Open or make every map.

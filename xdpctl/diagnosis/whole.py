@@ -34,14 +34,14 @@ def findings(settings: Settings, facts: Facts) -> list[Finding]:
 
 
 def warnings_at_start(settings: Settings, facts: Facts) -> list[str]:
-    """Return what the service should log of interfaces, JIT, TCP and AF_XDP at its start.
+    """Return what the service should log of interfaces, JIT and AF_XDP at its start.
 
-    Settings and pins are left out: whoever reads and opens those warns of them.
+    Settings and pins are left out: whoever reads and opens those warns of them. So is
+    who listens on TCP: the DNS server starts after the service.
     """
     found = [*host.of_jit(facts.host)]
     for one in facts.interfaces:
         found += interface.of_interface(settings, one)
-    found += _tcp(settings, facts)
     found += _xsk(settings, facts)
     return [finding.sentence for finding in found if finding.level is Level.WARNING]
 
