@@ -5,11 +5,11 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard 'xdp/*.[ch]'
 SHELL_FILES = .ci/run $(shell git ls-files --cached --others --exclude-standard '*.sh')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-test demo test test-unit fuzz bench lint format type wheel clean
+.PHONY: help setup setup-dev setup-test demo test test-unit test-kernels fuzz bench lint format type wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-12s %s\n' "$$name" "$$text"; done
+		printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 setup: ## what the service needs: Debian's BCC, .venv
 	@deploy/setup.sh runtime
@@ -30,8 +30,13 @@ test: setup-test ## everything, with coverage (as root, under 10 minutes)
 test-unit: setup-dev ## what needs no root, in seconds
 	@$(PYTHON) -m pytest -m 'not root and not slow'
 
-fuzz: setup-test ## the three packet engines against each other, FUZZ_FRAMES=1000000 frames
-	@FUZZ_FRAMES=$${FUZZ_FRAMES:-1000000} $(PYTHON) -m pytest -m fuzz
+FRAMES ?= 1000000
+fuzz: setup-test ## the packet engines against each other, FRAMES=1000000 mutants (as root)
+	@$(PYTHON) -m tests.fuzz.agree --frames $(FRAMES)
+
+test-kernels: ## program and packet table on Debian's kernels 5.10 to 7.x, in qemu (as root)
+	@deploy/setup.sh kernels
+	@$(PYTHON) -m tests.kernels
 
 bench: setup-dev ## ns per packet, time to ready, memory; writes bench.json (as root)
 	@$(PYTHON) -m tests.bench

@@ -5,6 +5,7 @@
 #   deploy/setup.sh demo      also dnsdist and dig, for the demo           (make demo)
 #   deploy/setup.sh dev       also the linters and pytest, in .venv only   (make test-unit)
 #   deploy/setup.sh test      also the real peers that the tests talk to   (make test)
+#   deploy/setup.sh kernels   also qemu, which boots other kernels         (make test-kernels)
 #
 # Only what is missing is installed, with apt-get and pip as this machine has them set
 # up. A package that brings a service neither starts nor enables it: a policy-rc.d that
@@ -18,8 +19,10 @@ venv=.venv
 runtime_packages=(python3 python3-venv python3-bpfcc)
 demo_packages=(iproute2 ethtool curl dnsdist bind9-dnsutils)
 # gcc: the packet headers on the host. knot-dnsutils: kdig, TCP and cookies by option.
-# unbound, bind9: resolvers as clients. prometheus: promtool.
-test_packages=(gcc libc6-dev clang-format-14 shellcheck knot-dnsutils unbound bind9 prometheus)
+# unbound, bind9: resolvers as clients. prometheus: promtool. iputils-ping: neighbours.
+test_packages=(gcc libc6-dev clang-format-14 shellcheck knot-dnsutils unbound bind9 prometheus
+    iputils-ping debian-archive-keyring)
+kernel_packages=(qemu-system-x86 qemu-system-common busybox-static)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -160,12 +163,16 @@ test)
     make_venv
     install_project dev
     ;;
+kernels)
+    "$0" test
+    need_packages "${kernel_packages[@]}"
+    ;;
 packages)
     shift
     install_packages "$@"
     ;;
 *)
-    sed -n 's/^# \{0,1\}//; 2,13p' "$0" >&2
+    sed -n 's/^# \{0,1\}//; 2,14p' "$0" >&2
     exit 2
     ;;
 esac

@@ -1,7 +1,4 @@
-"""What every test may ask for, and how Hypothesis runs here.
-
-`make test` runs the profile "default", `make fuzz` sets FUZZ_FRAMES for more examples.
-"""
+"""What every test may ask for, and how Hypothesis runs here."""
 
 from __future__ import annotations
 
