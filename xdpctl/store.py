@@ -304,11 +304,6 @@ class Store:
                 if origin is None or entry.origin == origin:
                     yield entry
 
-    def count(self, name: MapName) -> int:
-        """Return how many entries a rule map has now."""
-        key_size = abi.MAPS[name].key_size
-        return sum(len(keys) // key_size for keys, _ in self._maps[name].chunks())
-
     def truncate_rules(self) -> bool:
         """Return whether any entry truncates (clients then need TCP)."""
         return any(entry.action is RuleAction.TRUNCATE for entry in self.entries())
