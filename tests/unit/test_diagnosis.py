@@ -475,5 +475,4 @@ def test_the_service_is_given_what_it_does_not_find_itself() -> None:
         "the kernel interprets BPF programs",
         "eth0 takes VLAN tags off before the filter sees a frame",
         "eth0 is down",
-        "there are Truncate rules",
     ]
