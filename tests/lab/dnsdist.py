@@ -24,12 +24,26 @@ SAMPLE = ROOT / "contrib" / "dnsdist" / "dnsdist-1.7.lua"
 """The configuration that operators are given."""
 
 
+OWN_USER = (
+    "setpriv",
+    "--reuid=_dnsdist",
+    "--regid=_dnsdist",
+    "--init-groups",
+    "--inh-caps=-all,+net_bind_service",
+    "--ambient-caps=-all,+net_bind_service",
+    "--bounding-set=-all,+net_bind_service",
+)
+"""Runs what follows as Debian's dnsdist.service does: its own user, and only port 53."""
+
+
+def sample(host: Host) -> str:
+    """Return the shipped configuration with the lab's pins."""
+    return SAMPLE.read_text().replace("/sys/fs/bpf/dnsdist", str(host.lab.pins))
+
+
 def maps(host: Host) -> str:
-    """Return the Lua line that shares the lab's maps, the shipped configuration's own."""
-    line = next(
-        line for line in SAMPLE.read_text().splitlines() if line.startswith("bpf = newBPFFilter")
-    )
-    return line.replace("/sys/fs/bpf/dnsdist", str(host.lab.pins))
+    """Return the shipped configuration's line that shares the maps, with the lab's pins."""
+    return next(line for line in sample(host).splitlines() if "= newBPFFilter" in line)
 
 
 class Dnsdist17:
@@ -42,9 +56,17 @@ class Dnsdist17:
         host: where it runs.
         config: Lua that follows listeners, backend, and maps.
         share_maps: put the shipped configuration's maps before `config`.
+        before: a command that runs dnsdist in its own place, such as OWN_USER.
     """
 
-    def __init__(self, host: Host, config: str = "", *, share_maps: bool = True) -> None:
+    def __init__(
+        self,
+        host: Host,
+        config: str = "",
+        *,
+        share_maps: bool = True,
+        before: tuple[str, ...] = (),
+    ) -> None:
         self.host = host
         text = "\n".join(
             [
@@ -60,7 +82,7 @@ class Dnsdist17:
             ]
         )
         self.config = host.lab.write(f"{host.name}-dnsdist.lua", text)
-        self.process: Process = host.start("dnsdist", *self.command("--supervised"))
+        self.process: Process = host.start("dnsdist", *before, *self.command("--supervised"))
         self.process.line(r"^Accepting control connections")
 
     def command(self, *options: str) -> list[str]:

@@ -44,9 +44,16 @@ class Site:
     service: Service
 
 
-def site_in(lab: Lab, *options: str, blocks: str = BLOCKS) -> Site:
-    """Start a site: the service first, as deploy/ has it, so that it makes all five maps."""
+def site_in(lab: Lab, *options: str, blocks: str = BLOCKS, before: tuple[str, ...] = ()) -> Site:
+    """Start a site: the service first, as deploy/ has it, so that it makes all five maps.
+
+    Args:
+        lab: where.
+        *options: of the service.
+        blocks: Lua for dnsdist.
+        before: a command that runs dnsdist in its own place.
+    """
     client, server = lab.pair()
     responder = Responder(server, "127.0.0.1", port=5300)
     service = Service(server, *options)
-    return Site(client, server, responder, Dnsdist17(server, blocks), service)
+    return Site(client, server, responder, Dnsdist17(server, blocks, before=before), service)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import dns.message
 import pytest
 
-from tests.lab import Lab, dig, eventually, kdig
+from tests.lab import Dnsdist17, Lab, Service, dig, eventually, kdig
+from tests.lab.dnsdist import OWN_USER, sample
 from tests.net.site import DROPPED, SERVER, TRUNCATED, Site, site_in
 
 if TYPE_CHECKING:
@@ -153,3 +154,25 @@ def test_a_dynamic_block_of_dnsdist_stops_the_client_at_the_card(lab: Lab) -> No
 
     eventually(is_blocked, "a dynamic block in addr-v4", timeout=20)
     assert not dig(site.client, "www.example").arrived
+
+
+def test_the_shipped_configuration_blocks_who_floods(lab: Lab) -> None:
+    """contrib/dnsdist/dnsdist-1.7.lua as it is: more than 50 queries/s over 10 s."""
+    client, server = lab.pair()
+    service = Service(server)
+    Dnsdist17(server, sample(server), share_maps=False)
+    query = dns.message.make_query("www.example", "A").to_wire()
+
+    def is_blocked() -> bool:
+        with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for _ in range(200):
+                sock.sendto(query, (SERVER[4], 53))
+        return bool(service.rules("--map", "addr-v4"))
+
+    eventually(is_blocked, "a dynamic block in addr-v4", timeout=20)
+
+
+def test_dnsdist_under_its_own_user_fills_maps_that_pin_owner_gave_it(lab: Lab) -> None:
+    site = site_in(lab, "--pin-owner", "_dnsdist", before=OWN_USER)
+    assert not dig(site.client, "dropped.example").arrived
+    assert dig(site.client, "www.example").arrived
