@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import dns.edns
 import dns.message
 
-from tests.lab import LabError, Responder, Service, eventually
+from tests.lab import LabError, Responder, Service, dig, eventually
 from tests.lab.hosts import INTERFACE
 from tests.roots.dnsdist import DnsdistRelease
 from xdpctl.abi import DESTINATION_MAPS, MAPS, decode_xsk_destination
@@ -40,20 +41,33 @@ class XskSite:
     server: Host
     responder: Responder
     service: Service
-    dnsdist: DnsdistRelease
+    release: Release
+    dnsdist: DnsdistRelease = field(init=False)
 
     @property
     def lab(self) -> Lab:
         """What owns it all."""
         return self.server.lab
 
-    def redirected(self, interface: str = INTERFACE) -> int:
-        """Return how many packets went to AF_XDP sockets."""
-        return self.service.metrics().packets(interface=interface, action="redirect")
+    def redirected(self) -> int:
+        """Return how many packets the driver took to AF_XDP sockets; exact at any time."""
+        return sum(redirects_by_queue(self.server))
 
-    def await_redirects(self, count: int, interface: str = INTERFACE) -> None:
-        """Wait until so many are counted; LabError when there are more."""
-        self.service.counted(count, interface=interface, action="redirect")
+    def start_dnsdist(self, config: str | None = None) -> None:
+        """Start dnsdist and wait until it answers over AF_XDP.
+
+        dnsdist now and then keeps its very first answer until the next packet comes.
+        """
+        name = SHIPPED[self.release]
+        self.dnsdist = (
+            DnsdistRelease(self.server, self.release, config, name[-4:])
+            if config
+            else DnsdistRelease.shipped(self.server, self.release, name)
+        )
+        await_destinations(self.lab, V4)
+        before = self.redirected()
+        eventually(lambda: dig(self.client, "settling.example").arrived, "a first answer")
+        eventually(lambda: self.redirected() > before, "a first redirect")
 
 
 def xsk_site(lab: Lab, release: Release, *options: str, config: str | None = None) -> XskSite:
@@ -68,14 +82,9 @@ def xsk_site(lab: Lab, release: Release, *options: str, config: str | None = Non
     client, server = lab.pair()
     responder = Responder(server, "127.0.0.1", port=5300)
     service = Service(server, "--xsk", "--number-of-queues", "1", *options)
-    name = SHIPPED[release]
-    dnsdist = (
-        DnsdistRelease(server, release, config, name[-4:])
-        if config
-        else DnsdistRelease.shipped(server, release, name)
-    )
-    await_destinations(lab, V4)
-    return XskSite(client, server, responder, service, dnsdist)
+    site = XskSite(client, server, responder, service, release)
+    site.start_dnsdist(config)
+    return site
 
 
 def destinations(lab: Lab) -> set[str]:
@@ -96,14 +105,25 @@ def await_destinations(lab: Lab, *wanted: str) -> None:
     eventually(lambda: set(wanted) <= destinations(lab), f"the destinations {wanted}")
 
 
-def ask_from_many_ports(client: Host, server: str, count: int) -> int:
-    """Send one query from each of `count` ports at once; return how many were answered."""
-    query = dns.message.make_query("www.example", "A").to_wire()
-    socks = [client.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+def ask(client: Host, server: str, *, ports: int = 1, padding: int = 0) -> int:
+    """Send one query from each of `ports` ports at once; return how many were answered.
+
+    Args:
+        client: who asks.
+        server: IPv4 address.
+        ports: how many.
+        padding: octets of EDNS padding, to make the query long.
+    """
+    options: list[dns.edns.Option] = [
+        dns.edns.GenericOption(dns.edns.OptionType.PADDING, bytes(padding))
+    ]
+    query = dns.message.make_query("www.example", "A", options=options if padding else None)
+    wire = query.to_wire()
+    socks = [client.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(ports)]
     answered = 0
     for sock in socks:
         sock.settimeout(2)
-        sock.sendto(query, (server, 53))
+        sock.sendto(wire, (server, 53))
     for sock in socks:
         with sock:
             try:

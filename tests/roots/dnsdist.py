@@ -76,23 +76,16 @@ class DnsdistRelease:
         name: str,
         *,
         capabilities: tuple[str, ...] | None = None,
-        **put: str,
     ) -> DnsdistRelease:
-        """Start it with a configuration of contrib/dnsdist.
+        """Start it with a configuration of contrib/dnsdist, as it is.
 
         Args:
             host: where it runs.
             release: which dnsdist.
             name: file name of the configuration.
             capabilities: see the class.
-            put: texts by what stands for them in `_PLACES`.
         """
-        text = shipped(name)
-        for place, value in put.items():
-            if _PLACES[place] not in text:
-                raise ValueError(f"{name} does not say {_PLACES[place]}")
-            text = text.replace(_PLACES[place], value)
-        return cls(host, release, text, name[-4:], capabilities=capabilities)
+        return cls(host, release, shipped(name), name[-4:], capabilities=capabilities)
 
     def command(self, *options: str) -> list[str]:
         """Return the command line of dnsdist inside its root, with this configuration."""
@@ -111,7 +104,3 @@ class DnsdistRelease:
     def kill(self) -> None:
         """End it without letting it clean up."""
         self.process.stop(signal.SIGKILL)
-
-
-_PLACES: Final = {"mac": "00:00:5e:00:53:01"}
-"""What a test has to put into a configuration, by name: addresses that only it knows."""
