@@ -58,7 +58,8 @@ class DestinationWatch:
 
         Args:
             redirected: packets redirected so far, over all interfaces. What went away
-                counts as lost only if packets were redirected while it was there.
+                counts as lost only if packets were redirected while it was there, and
+                if its socket is still bound.
         """
         found = set(self._read())
         flowing = redirected > self._redirected
@@ -83,8 +84,14 @@ class DestinationWatch:
     def _miss(self, destination: Destination) -> None:
         looks = self._missing.get(destination, 0) + 1
         self._missing[destination] = looks
-        if looks == 1 and self._restore and self._netlink.bound_udp(*destination):
+        bound = self._netlink.bound_udp(*destination)
+        if looks == 1 and self._restore and bound:
             self._put_back(destination)
+        elif looks >= PATIENCE and not bound:
+            # Taken out by its owner: a listener that ended, or the port that dnsdist asked
+            # a backend from until it connected anew.
+            del self._missing[destination]
+            self._used.discard(destination)
         elif looks == PATIENCE:
             self.lost += 1
             event(

@@ -182,6 +182,8 @@ class Service:
         found = warnings_at_start(settings, facts)
         state = stack.enter_context(State.open(settings.state))
         shared.open()
+        for name, pin in shared.xskmap_pins().items():
+            event(_log, "xskmap", interface=name, pin=pin)
         destinations = DestinationWatch(
             shared.destination_maps(), self._netlink, restore=settings.xsk_restore
         )
