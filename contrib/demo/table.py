@@ -55,7 +55,7 @@ def table(figures: Figures, end: str = "") -> str:
         f"  {kind.title:32}" + row(tally.sent, tally.answered, tally.silent, tally.over_tcp)
         for kind, tally in figures.tallies.items()
     ]
-    lines += ["", f"{'the filter counted (packets, TCP too)':34}" + row(*ACTIONS.values())]
+    lines += ["", f"{'the filter counted (with TCP)':34}" + row(*ACTIONS.values())]
     for reason in REASONS:
         counts = [figures.metrics.packets(action=action, reason=reason) for action in ACTIONS]
         if any(counts):
