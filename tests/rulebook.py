@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
     Place = tuple[MapName, bytes]
 
-ROOM = {MapName.ADDR_V4: 3}
+ROOM = {MapName.ADDR_V4: 1}
 """Entries of the maps that get full; the others have room for all targets."""
 
 PLENTY = 16
 
 TARGETS = [
-    *(parse_target(f"192.0.2.{number}") for number in range(1, 6)),
+    parse_target("192.0.2.1"),
+    parse_target("192.0.2.2"),
     parse_target("2001:db8::1"),
     parse_target("0.0.0.0/0"),
     parse_target("192.0.2.0/24"),
@@ -47,7 +48,8 @@ TARGETS = [
     parse_target("example"),
 ]
 
-targets = st.sampled_from(TARGETS)
+some_targets = st.lists(st.sampled_from(TARGETS), min_size=1, max_size=3, unique=True)
+numbers = st.integers(0, 2)
 actions = st.sampled_from(RuleAction)
 origins = st.sampled_from(["cli", "api", "file:list"])
 GARBAGE = b"garbage"
@@ -55,12 +57,16 @@ GARBAGE = b"garbage"
 
 @dataclass
 class Entry:
-    """What the model says of an entry; `seen` is None for one that is not ours."""
+    """What the model says of an entry.
+
+    `seen`, None where there is no note, and the action and origin that the note has.
+    """
 
     action: RuleAction
     hits: int = 0
     origin: str = "dnsdist"
     seen: int | None = None
+    noted: RuleAction = RuleAction.PASS
 
     @property
     def is_ours(self) -> bool:
@@ -87,8 +93,9 @@ class Rulebook(RuleBasedStateMachine):
         for opened in self.maps.values():
             opened.close()
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(chosen=some_targets)
+    def start(self, chosen: list[Target]) -> None:
+        self.chosen = chosen  # few, so that much happens to each
         self.directory = Path(tempfile.mkdtemp(prefix="xdpctl-rulebook-"))
         self.maps = self.make_maps()
         self.model: dict[Place, Entry] = {}
@@ -114,11 +121,11 @@ class Rulebook(RuleBasedStateMachine):
 
     # --- what we do --------------------------------------------------------------------
 
-    @rule(what=targets, action=actions, origin=origins)
-    def put(self, what: Target, action: RuleAction, origin: str) -> None:
-        standing = self.standing(what)
-        place = (standing or self.places(what))[0]
-        request = [Rule(what, action, "why", origin)]
+    @rule(number=numbers, action=actions, origin=origins)
+    def put(self, number: int, action: RuleAction, origin: str) -> None:
+        standing = self.standing(number)
+        place = (standing or self.places(number))[0]
+        request = [Rule(self.target(number), action, "why", origin)]
         if any(not self.model[one].is_ours for one in standing):
             self.refused(ConflictError, request)
         elif not standing and self.is_full(place[0]):
@@ -127,7 +134,7 @@ class Rulebook(RuleBasedStateMachine):
             result = self.store.put(request)
             assert (result.created, result.updated) == (int(not standing), len(standing[:1]))
             hits = self.model[place].hits if standing else 0
-            self.model[place] = Entry(action, hits, origin, hits)
+            self.model[place] = Entry(action, hits, origin, hits, action)
             self.ghosts.pop(place, None)
 
     def refused(self, error: type[Exception], request: list[Rule]) -> None:
@@ -138,12 +145,12 @@ class Rulebook(RuleBasedStateMachine):
             return
         raise AssertionError(f"{request} was not refused with {error.__name__}")
 
-    @rule(what=targets)
-    def remove(self, what: Target) -> None:
-        standing = self.standing(what)
+    @rule(number=numbers)
+    def remove(self, number: int) -> None:
+        standing = self.standing(number)
         ours = [self.model[place].is_ours for place in standing]
         try:
-            removed = self.store.remove([what])
+            removed = self.store.remove([self.target(number)])
         except NotFoundError:
             assert not standing
         except ConflictError:
@@ -165,8 +172,8 @@ class Rulebook(RuleBasedStateMachine):
         self.open()
         self.look()
 
-    @rule(theirs=st.lists(targets, max_size=2, unique=True))
-    def reboot(self, theirs: list[Target]) -> None:
+    @rule(theirs=st.sets(numbers, max_size=2))
+    def reboot(self, theirs: set[int]) -> None:
         """New maps, in which dnsdist may be first."""
         ours = {
             place: entry
@@ -177,8 +184,8 @@ class Rulebook(RuleBasedStateMachine):
         self.drop_maps()
         self.maps = self.make_maps()
         self.model, self.ghosts = {}, {}
-        for target in theirs:
-            self.dnsdist_blocks(target, RuleAction.DROP)
+        for number in theirs:
+            self.dnsdist_blocks(number, RuleAction.DROP)
         first = set(self.model)
         room = {name: ROOM.get(name, PLENTY) for name in self.maps}
         left = {name: room[name] - sum(place[0] == name for place in first) for name in self.maps}
@@ -189,33 +196,40 @@ class Rulebook(RuleBasedStateMachine):
             wanted = [place for place in ours if place[0] == name and place not in first]
             assert sum(place[0] == name for place in written) == min(len(wanted), left[name])
         for place in written:
-            self.model[place] = Entry(ours[place].action, 0, ours[place].origin, 0)
+            note = ours[place]
+            self.model[place] = Entry(note.noted, 0, note.origin, 0, note.noted)
 
     # --- what others do ------------------------------------------------------------------
 
-    @rule(what=targets, action=actions)
-    def dnsdist_blocks(self, what: Target, action: RuleAction) -> None:
+    @rule(number=numbers, action=actions)
+    def dnsdist_blocks(self, number: int, action: RuleAction) -> None:
         """Insert as dnsdist does: NOEXIST, counter 0; a name with either wildcard."""
-        name, key = place = self.places(what)[-1]
+        name, key = place = self.places(number)[-1]
         if place not in self.model and not self.is_full(name):
             value = encode_value(action)[:9] + GARBAGE
             self.maps[name].update(key, value, BPF_NOEXIST)
             ghost = self.ghosts.pop(place, None)
             self.model[place] = Entry(action)
             if ghost is not None:  # nothing tells it from the one that we wrote
-                self.model[place].origin, self.model[place].seen = ghost.origin, ghost.seen
+                self.model[place] = replace(ghost, action=action, hits=0)
 
-    @rule(what=targets)
-    def dnsdist_unblocks(self, what: Target) -> None:
-        for name, key in self.standing(what):
+    @rule(number=numbers)
+    def dnsdist_unblocks(self, number: int) -> None:
+        for name, key in self.standing(number):
             self.maps[name].delete(key)
             gone = self.model.pop((name, key))
             if gone.seen is not None:
                 self.ghosts[name, key] = gone
 
-    @rule(what=targets, hits=st.integers(1, 5))
-    def packets_match(self, what: Target, hits: int) -> None:
-        for name, key in self.standing(what):
+    @rule(number=numbers, action=actions)
+    def dnsdist_blocks_anew(self, number: int, action: RuleAction) -> None:
+        """Take an entry away and write one in its place before anybody looks."""
+        self.dnsdist_unblocks(number)
+        self.dnsdist_blocks(number, action)
+
+    @rule(number=numbers, hits=st.integers(1, 5))
+    def packets_match(self, number: int, hits: int) -> None:
+        for name, key in self.standing(number):
             entry = self.model[name, key]
             entry.hits += hits
             self.maps[name].update(key, encode_value(entry.action, entry.hits))
@@ -244,13 +258,18 @@ class Rulebook(RuleBasedStateMachine):
         for entry in self.model.values():
             entry.seen = entry.hits if entry.is_ours else None
 
-    def places(self, target: Target) -> list[Place]:
+    def target(self, number: int) -> Target:
+        """Return one of the chosen targets."""
+        return self.chosen[number % len(self.chosen)]
+
+    def places(self, number: int) -> list[Place]:
         """Return where an entry for a target may stand."""
+        target = self.target(number)
         return [(map_of(target), key) for key in keys_of(target, self.any_qtype)]
 
-    def standing(self, target: Target) -> list[Place]:
+    def standing(self, number: int) -> list[Place]:
         """Return where one does."""
-        return [place for place in self.places(target) if place in self.model]
+        return [place for place in self.places(number) if place in self.model]
 
     def is_full(self, name: MapName) -> bool:
         """Tell whether a map takes no more."""

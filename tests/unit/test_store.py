@@ -280,6 +280,14 @@ def test_a_counter_that_went_backwards_makes_the_entry_anothers(book: Book) -> N
         book.store.remove([ADDRESS])
 
 
+def test_the_counter_is_looked_at_when_a_rule_changes(book: Book) -> None:
+    book.store.put([Rule(ADDRESS)])
+    book.hit(ADDRESS, 10)
+    book.store.put([Rule(ADDRESS, reason="again")])
+    book.hit(ADDRESS, 2)
+    assert book.origin(ADDRESS) == "dnsdist"
+
+
 def test_a_note_of_anothers_entry_is_forgotten_for_good(book: Book) -> None:
     book.store.put([Rule(ADDRESS)])
     book.hit(ADDRESS, 10)
