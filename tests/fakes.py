@@ -17,6 +17,7 @@ import struct
 from asyncio import Queue
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from xdpctl.abi import MapType
 from xdpctl.errors import InterfaceError, KernelError, MapFullError, PinError
@@ -163,7 +164,8 @@ class FakeKernel:
         self.privileged = True
         self.news: Queue[LinkChange] = Queue()
         self.open: dict[int, MapState | ProgramState | LinkState] = {}
-        self._pinned: dict[Path, tuple[str, MapState | ProgramState | LinkState]] = {}
+        self._pinned: dict[str, tuple[str, MapState | ProgramState | LinkState]] = {}
+        self._directories: set[Path] = set()
         self._numbers = itertools.count(1)
 
     def new_id(self) -> int:
@@ -212,30 +214,48 @@ class FakeKernel:
         )
         if problem:
             raise KernelError(f"cannot pin at {path}", number[problem])
-        path.write_text(f"{kind}\n", encoding="ascii")
+        mark = f"{kind} {self.new_id()}\n"  # found again also under another name
+        path.write_text(mark, encoding="ascii")
         path.chmod(0o600)
-        self._pinned[path] = (kind, state)
+        self._pinned[mark] = (kind, state)
+        self._directories.add(path.parent)
 
     def pinned(self, path: Path, kind: str) -> MapState | ProgramState | LinkState:
         """Return what a pin's file stands for."""
         if not path.exists():
             raise KernelError(f"cannot open the {kind} pinned at {path}", errno.ENOENT)
-        if path not in self._pinned or not path.is_file():
+        mark = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if mark not in self._pinned:
             raise KernelError(f"cannot open the {kind} pinned at {path}", errno.EACCES)
-        found, state = self._pinned[path]
+        found, state = self._pinned[mark]
         if found != kind:
             raise PinError(f"cannot open {path}: a {found} is pinned there, not a {kind}")
         return state
 
     def reap(self) -> None:
         """End what has neither a descriptor nor a pin left, as a kernel does."""
-        self._pinned = {path: held for path, held in self._pinned.items() if path.exists()}
+        there = {
+            path.read_text(encoding="utf-8")
+            for directory in self._directories
+            if directory.is_dir()
+            for path in directory.iterdir()
+            if path.is_file()
+        }
+        self._pinned = {mark: held for mark, held in self._pinned.items() if mark in there}
         held = [*self.open.values(), *(state for _, state in self._pinned.values())]
         for link in list(self.links.values()):
             if not any(link is state for state in held):
                 if link.device:
                     link.device.link = None
                 del self.links[link.id]
+
+
+_BUCKETS = 64
+
+
+def _bucket(key: bytes) -> int:
+    """Return the bucket that a key of a fake hash map is in."""
+    return crc32(key) % _BUCKETS
 
 
 class FakeMap(Map):
@@ -290,6 +310,18 @@ class FakeMap(Map):
         for start in range(0, len(entries), size):
             part = entries[start : start + size]
             yield b"".join(key for key, _ in part), b"".join(value for _, value in part)
+
+    def part(self, bucket: int, size: int) -> tuple[bytes, bytes, int | None]:
+        self._use("part")
+        placed = sorted(self._stored().items(), key=lambda entry: (_bucket(entry[0]), entry[0]))
+        rest = [entry for entry in placed if _bucket(entry[0]) >= bucket]
+        last = _bucket(rest[size - 1][0]) if len(rest) > size else _BUCKETS
+        part = [entry for entry in rest if _bucket(entry[0]) <= last]
+        return (
+            b"".join(key for key, _ in part),
+            b"".join(value for _, value in part),
+            last + 1 if len(part) < len(rest) else None,
+        )
 
     def update_batch(self, keys: bytes, values: bytes, flags: int = BPF_ANY) -> int:
         count = self._count(keys)
