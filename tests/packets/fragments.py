@@ -133,6 +133,8 @@ _KINDS = {
     "compression pointer": query(b"\3www\xc0\x14", behind=bytes(20)),
     "label of 64": query(b"\x40" + b"a" * 64 + b"\0"),
     "name of 256 octets": query(long_name(256)),
+    "name of 257 octets": query(long_name(257)),
+    "name of 300 octets": query(long_name(300)),
 }
 
 HIDING = (

@@ -485,7 +485,7 @@ WILDCARDS = (
         )
         for mode in AnyQtype
         for entry in (A, *_WILD)
-        for asked in (A, TXT, *_WILD)
+        for asked in (A, TXT, 0, 254, 256, 65534, *_WILD)
     ),
     Case(
         "own type before either wildcard",

@@ -136,7 +136,11 @@ QUESTIONS = (
     ),
     *_both("a compression pointer", query(b"\3www\xc0\x0c")),
     *_both("a label of 64 octets", query(b"\x40" + b"a" * 64 + b"\0")),
-    *_both("a name of 256 octets", query(long_name(256))),
+    *(
+        case
+        for octets in (256, 257, 264, 300)
+        for case in _both(f"a name of {octets} octets", query(long_name(octets)))
+    ),
     Case(
         "QDCOUNT 2 by name",
         NAMED,
