@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from xdpctl import abi
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.errors import MapFullError, XdpctlError
+from xdpctl.errors import ConflictError, MapFullError, XdpctlError
+from xdpctl.rules import AnyQtype, target_of, target_text
 from xdpctl.staging import Difference, Staging
 from xdpctl.state import full_key
 
@@ -71,6 +72,8 @@ class Bulk:
         lock: held for each chunk; single writes hold it too.
         origin: whose list it is.
         replace: remove what of the origin is not in the list.
+        strict: refuse the list where an entry is dnsdist's, and take over what other
+            origins of ours have; else both are left alone and counted.
         on_change: called with (map, difference of entries).
         on_progress: called with (what is done, how many, of how many).
     """
@@ -80,6 +83,7 @@ class Bulk:
     lock: AbstractContextManager[object]
     origin: str
     replace: bool = False
+    strict: bool = False
     on_change: Callable[[MapName, int], None] = lambda _map, _difference: None
     on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
     clock: Callable[[], float] = time.time
@@ -100,7 +104,9 @@ class Bulk:
             for chunk in chunks:
                 staging.load(chunk)
                 self._see_cancelled()
-            difference = staging.compare(self.origin, replace=self.replace)
+            difference = staging.compare(self.origin, replace=self.replace, take_over=self.strict)
+            if self.strict:
+                self._refuse_foreign(staging, difference.added)
             self.result.unchanged = difference.unchanged
             self.result.others = difference.others
             self._apply(staging, difference)
@@ -136,11 +142,12 @@ class Bulk:
         rows = staging.gone(start, end)
         for ref, part in groupby(rows, itemgetter(0)):
             opened = self.maps[_NAMES[ref]]
+            gone = [(full_key(ref, stored), hits) for _, stored, hits in part]
+            values = opened.lookup_many(b"".join(key for key, _ in gone))
             ours = [
                 key
-                for _, stored, hits in part
-                if (value := opened.lookup(key := full_key(ref, stored))) is not None
-                and abi.decode_value(value)[1] >= hits
+                for (key, hits), value in zip(gone, values, strict=True)
+                if value is not None and abi.decode_value(value)[1] >= hits
             ]
             removed = opened.delete_batch(b"".join(ours)) if ours else 0
             self.on_change(_NAMES[ref], -removed)
@@ -148,7 +155,7 @@ class Bulk:
         staging.forget((ref, key) for ref, key, _ in rows)
 
     def _change(self, staging: Staging, start: int, end: int) -> None:
-        staging.note_changed(start, end)
+        staging.note_changed(start, end, self.origin)
         for ref, stored, action, former in staging.changed(start, end):
             if action == former:
                 continue
@@ -175,20 +182,42 @@ class Bulk:
                 known[name] = frozenset(keys)
         return known
 
+    def _refuse_foreign(self, staging: Staging, added: int) -> None:
+        known = self._known_foreign(added)
+        for start, end in _ranges(added):
+            for ref, stored in self._theirs(staging.added(start, end), known):
+                name = _NAMES[ref]
+                target = target_of(name, full_key(ref, stored), AnyQtype.BOTH)
+                raise ConflictError(
+                    f"{target_text(target)} is an entry of dnsdist's, which counts its own"
+                    " entries: leave it out, or change it there; nothing was changed"
+                )
+
+    def _theirs(
+        self,
+        rows: Iterable[tuple[int, bytes, int]],
+        known: Mapping[MapName, frozenset[bytes]],
+    ) -> list[tuple[int, bytes]]:
+        """Return which of these new entries are in their map already: another's."""
+        theirs: list[tuple[int, bytes]] = []
+        for ref, part in groupby(rows, itemgetter(0)):
+            name = _NAMES[ref]
+            stored = [key for _, key, _ in part]
+            full = [full_key(ref, key) for key in stored]
+            if name in known:
+                there: Iterable[bool] = (key in known[name] for key in full)
+            else:
+                values = self.maps[name].lookup_many(b"".join(full))
+                there = (value is not None for value in values)
+            theirs += [(ref, key) for key, taken in zip(stored, there, strict=True) if taken]
+        return theirs
+
     def _add(
         self, staging: Staging, start: int, end: int, known: Mapping[MapName, frozenset[bytes]]
     ) -> None:
         """Write notes, then entries; an entry without a note of ours is another's."""
         rows = staging.added(start, end)
-        theirs = [
-            (ref, key)
-            for ref, key, _ in rows
-            if (
-                full_key(ref, key) in known[_NAMES[ref]]
-                if _NAMES[ref] in known
-                else self.maps[_NAMES[ref]].lookup(full_key(ref, key)) is not None
-            )
-        ]
+        theirs = self._theirs(rows, known)
         staging.note_added(start, end, self.origin, self.clock())
         if theirs:
             staging.forget(theirs)

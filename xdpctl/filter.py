@@ -30,7 +30,6 @@ from xdpctl.errors import (
     PinError,
     XdpctlError,
 )
-from xdpctl.kernel.bpf import XdpMode
 from xdpctl.kernel.pins import OWN_DIRECTORY, verify
 from xdpctl.log import event
 from xdpctl.ownership import OwnPins
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from xdpctl.kernel.bpf import Bpf, Link, Map, Program
+    from xdpctl.kernel.bpf import Bpf, Link, Map, Program, XdpMode
     from xdpctl.kernel.compiler import Bytecode
     from xdpctl.kernel.netlink import Interface, Netlink
     from xdpctl.ownership import Staging

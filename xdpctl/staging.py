@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Self
 from xdpctl.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from xdpctl.rows import Row
 
 _TABLES = """
-CREATE TEMP TABLE incoming (map INTEGER, key BLOB, action INTEGER, reason TEXT, expires REAL);
+CREATE TEMP TABLE incoming (
+    map INTEGER, key BLOB, action INTEGER, reason TEXT, expires REAL
+);
 CREATE TEMP TABLE planned (
     map INTEGER, key BLOB, action INTEGER, reason TEXT, expires REAL, PRIMARY KEY (map, key)
 ) WITHOUT ROWID;
@@ -35,11 +37,15 @@ SELECT planned.* FROM planned LEFT JOIN note USING (map, key) WHERE note.key IS 
 _CHANGED = """
 CREATE TEMP TABLE changed AS
 SELECT planned.*, note.action AS former FROM planned JOIN note USING (map, key)
-WHERE note.origin = ? AND (note.action != planned.action OR note.reason != planned.reason
-    OR note.expires IS NOT planned.expires)
+WHERE (note.origin = :origin OR :take_over) AND (
+    note.action != planned.action OR note.reason != planned.reason
+    OR note.expires IS NOT planned.expires OR note.origin != :origin)
 """
 
-_OTHERS = "SELECT count(*) FROM planned JOIN note USING (map, key) WHERE note.origin != ?"
+_OTHERS = """
+SELECT count(*) FROM planned JOIN note USING (map, key)
+WHERE note.origin != :origin AND NOT :take_over
+"""
 
 _GONE = """
 CREATE TEMP TABLE gone AS SELECT map, key, hits FROM note WHERE origin = ? AND NOT EXISTS (
@@ -52,7 +58,8 @@ SELECT map, key, action, ?, reason, ?, expires, 0 FROM added WHERE rowid > ? AND
 """
 
 _NOTE_CHANGED = """
-UPDATE note SET action = changed.action, reason = changed.reason, expires = changed.expires
+UPDATE note SET
+    action = changed.action, reason = changed.reason, expires = changed.expires, origin = ?
 FROM changed WHERE changed.map = note.map AND changed.key = note.key
     AND changed.rowid > ? AND changed.rowid <= ?
 """
@@ -105,8 +112,15 @@ class Staging:
             self._connection.execute("BEGIN")
             self._connection.executemany("INSERT INTO incoming VALUES (?, ?, ?, ?, ?)", rows)
 
-    def compare(self, origin: str, *, replace: bool) -> Difference:
-        """Find out how the list differs from the origin's notes."""
+    def compare(self, origin: str, *, replace: bool, take_over: bool = False) -> Difference:
+        """Find out how the list differs from the origin's notes.
+
+        Args:
+            origin: whose list it is.
+            replace: what of the origin is not in the list is gone.
+            take_over: entries of other origins count as changed, not as others.
+        """
+        whose: dict[str, str | bool] = {"origin": origin, "take_over": take_over}
         run = self._connection.execute
         run(
             "INSERT OR REPLACE INTO planned SELECT * FROM incoming"
@@ -114,8 +128,8 @@ class Staging:
         )
         run("DROP TABLE incoming")
         run(_ADDED)
-        run(_CHANGED, (origin,))
-        others = self._count(_OTHERS, (origin,))
+        run(_CHANGED, whose)
+        others = self._count(_OTHERS, whose)
         if replace:
             run(_GONE, (origin,))
         planned, added, changed = (
@@ -125,8 +139,8 @@ class Staging:
         gone = self._count("SELECT count(*) FROM gone") if replace else 0
         return Difference(added, changed, planned - added - changed - others, others, gone)
 
-    def _count(self, query: str, values: tuple[str, ...] = ()) -> int:
-        return int(self._connection.execute(query, values).fetchone()[0])
+    def _count(self, query: str, values: Mapping[str, str | bool] | None = None) -> int:
+        return int(self._connection.execute(query, values or {}).fetchone()[0])
 
     def added(self, start: int, end: int) -> list[tuple[int, bytes, int]]:
         """Return (map number, key, action) of new entries number start+1 to end."""
@@ -164,10 +178,10 @@ class Staging:
         with self._writing():
             self._connection.execute(_NOTE_ADDED, (origin, created, start, end))
 
-    def note_changed(self, start: int, end: int) -> None:
+    def note_changed(self, start: int, end: int, origin: str) -> None:
         """Write what changed in notes number start+1 to end."""
         with self._writing():
-            self._connection.execute(_NOTE_CHANGED, (start, end))
+            self._connection.execute(_NOTE_CHANGED, (origin, start, end))
 
     def forget(self, entries: Iterable[tuple[int, bytes]]) -> None:
         """Remove notes by (map number, key)."""

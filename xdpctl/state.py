@@ -59,6 +59,11 @@ def full_key(ref: int, stored: bytes) -> bytes:
     return lengthen_qname(stored) if ref == _QNAMES else stored
 
 
+def place_in_order(note: Note) -> bytes:
+    """Return where a note stands in the order of `State.page`."""
+    return stored_key(_REF[note.map], note.key)
+
+
 def _place(name: MapName, key: bytes) -> tuple[int, bytes]:
     ref = _REF[name]
     return ref, stored_key(ref, key)
@@ -233,6 +238,42 @@ class State:
                 (_REF[map_name],),
             )
             return {note.key: note for note in map(_note, rows)}
+
+    def page(
+        self, map_name: MapName, after: bytes, limit: int, origin: str | None = None
+    ) -> list[Note]:
+        """Return notes of one map in an order of their own, behind a place in it.
+
+        Args:
+            map_name: the map.
+            after: `place_in_order` of the last note of the page before; empty at first.
+            limit: notes at most.
+            origin: only this one's.
+        """
+        with self._reading():
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM note WHERE map = ? AND key > ?"  # noqa: S608 (a constant)
+                " AND (? IS NULL OR origin = ?) ORDER BY key LIMIT ?",
+                (_REF[map_name], after, origin, origin, limit),
+            )
+            return [_note(row) for row in rows]
+
+    def due(self, now: float, limit: int) -> list[Note]:
+        """Return notes whose time is over at `now` (CLOCK_BOOTTIME), the oldest first."""
+        with self._reading():
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM note WHERE expires <= ? ORDER BY expires LIMIT ?",  # noqa: S608 (a constant)
+                (now, limit),
+            )
+            return [_note(row) for row in rows]
+
+    def next_expiry(self) -> float | None:
+        """Return when (CLOCK_BOOTTIME) the next note's time is over, or None."""
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT min(expires) FROM note WHERE expires IS NOT NULL"
+            ).fetchone()
+        return None if row[0] is None else float(row[0])
 
     def rebase_expiry(self, seconds: float) -> None:
         """Move every expiry by `seconds`: the clock of this boot is another one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from tests.fakes import FakeBpf, FakeKernel, FakeMap, FakeNetlink, pretend_bpffs
+from tests.fakes import FakeBpf, FakeKernel, FakeNetlink, pretend_bpffs
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value
 from xdpctl.kernel.compiler import Bytecode
 from xdpctl.rules import AnyQtype, Rule, key_of, map_of, parse_target
@@ -82,37 +82,6 @@ class FakeHost:
             for path in (self.own, self.pins)
             if path.is_dir()
         }
-
-
-class LongestMatch(FakeMap):
-    """A trie as the manual page has it: a look-up finds the longest prefix of the key."""
-
-    def lookup(self, key: bytes) -> bytes | None:
-        super().lookup(key)
-        wanted, address = _prefix(key)
-        found = [
-            (length, value)
-            for entry, value in self.state.entries.items()
-            for length, prefix in [_prefix(entry)]
-            if length <= wanted and prefix[:length] == address[:length]
-        ]
-        return max(found)[1] if found else None
-
-
-def longest_match(maps: Mapping[MapName, Map]) -> dict[MapName, Map]:
-    """Return the same maps, tries of them with another look-up."""
-    return {
-        name: LongestMatch(opened.kernel, opened.state, opened.label)
-        if name in (MapName.CIDR4, MapName.CIDR6) and isinstance(opened, FakeMap)
-        else opened
-        for name, opened in maps.items()
-    }
-
-
-def _prefix(key: bytes) -> tuple[int, str]:
-    """Return a prefix's length and its bits as text."""
-    (length,) = struct.unpack_from("=I", key)
-    return length, "".join(f"{octet:08b}" for octet in key[4:])
 
 
 def rule(text: str, action: RuleAction = RuleAction.DROP, qtype: str | None = None) -> Rule:

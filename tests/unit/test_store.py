@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from tests.fakes import FakeBpf, FakeKernel, FakeMap
 from tests.rulebook import PLENTY, ROOM, Rulebook
-from tests.unit.host import FakeHost, dnsdist_writes, longest_match, rule
+from tests.unit.host import FakeHost, dnsdist_writes, rule
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, decode_value, encode_qname
 from xdpctl.errors import (
     ConflictError,
@@ -46,7 +46,7 @@ class Book:
     def __init__(self, host: FakeHost, any_qtype: AnyQtype = AnyQtype.BOTH) -> None:
         self.host = host
         self.any_qtype = any_qtype
-        self.maps = longest_match(host.rule_maps(ROOM_FOR))
+        self.maps = host.rule_maps(ROOM_FOR)
         self.changes: list[tuple[MapName, int]] = []
         self.now = 1000.0
         self.open()
@@ -71,7 +71,7 @@ class Book:
     def reboot(self) -> None:
         """Lose the maps; make new ones, in which nothing is yet."""
         self.state.close()
-        self.maps = longest_match(self.host.rule_maps(ROOM_FOR))
+        self.maps = self.host.rule_maps(ROOM_FOR)
         self.open()
 
     def value(self, target: Target) -> tuple[RuleAction, int] | None:
@@ -120,7 +120,7 @@ class RulebookOnFakes(Rulebook):
         made: dict[MapName, Map] = {
             name: bpf.create_map(MAPS[name], ROOM.get(name, PLENTY)) for name in RULE_MAPS
         }
-        return longest_match(made)
+        return made
 
 
 TestAnySequence = RulebookOnFakes.TestCase
@@ -343,13 +343,6 @@ def test_a_longer_prefix_keeps_its_own_counter(book: Book) -> None:
     book.hit(NARROW, 5)
     book.store.put([Rule(NARROW, RuleAction.TRUNCATE)])
     assert book.value(NARROW) == (RuleAction.TRUNCATE, 5)
-
-
-def test_a_request_of_many_prefixes_walks_the_trie_once(book: Book) -> None:
-    book.store.put([rule("0.0.0.0/0")])
-    book.host.kernel.faults.calls.clear()
-    book.store.put([rule(f"198.51.100.{16 * n}/28") for n in range(5)])
-    assert book.host.kernel.faults.calls.count("map.chunks") == 1
 
 
 # --- names: which type is every type --------------------------------------------------------
@@ -593,12 +586,6 @@ def test_an_entry_that_a_walk_gives_twice_is_listed_once(book: Book) -> None:
     once = list(table.chunks())
     instead(table, "chunks", lambda: iter(once * 2))
     assert len(list(book.store.entries())) == 1
-
-
-def test_a_truncating_rule_anywhere_is_known(book: Book) -> None:
-    before = book.store.truncate_rules()
-    book.store.put([Rule(NAME, RuleAction.TRUNCATE)])
-    assert (before, book.store.truncate_rules()) == (False, True)
 
 
 def test_an_action_byte_that_means_nothing_is_listed_as_pass(book: Book) -> None:

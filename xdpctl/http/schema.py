@@ -28,8 +28,8 @@ from xdpctl.rules import (
 )
 
 if TYPE_CHECKING:
+    from xdpctl.entries import Entry
     from xdpctl.snapshot import Snapshot
-    from xdpctl.store import Entry
 
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
 

@@ -80,6 +80,45 @@ class EntryReader:
                 ctypes.string_at(values, count.value * self._stored_size),
             )
 
+    def part(self, bucket: int, size: int) -> tuple[bytes, bytes, int | None]:
+        """Return the entries of a hash map's whole buckets from `bucket` on.
+
+        Args:
+            bucket: 0, or what the call before gave as the third.
+            size: entries wanted; more where one bucket has more.
+
+        Returns:
+            Keys, values, and the bucket behind them, None behind the last. An entry
+            stays in its bucket, so that reading on neither repeats nor misses those
+            that are there all the time.
+        """
+        option = options(BatchOptions)
+        start = ctypes.c_uint32(bucket)
+        following = ctypes.c_uint32()
+        while True:
+            keys = ctypes.create_string_buffer(size * self._key_size)
+            values = ctypes.create_string_buffer(size * self._stored_size)
+            count = ctypes.c_uint32(size)
+            result = self._library.bpf_map_lookup_batch(
+                self._fd,
+                ctypes.byref(start) if bucket else None,
+                ctypes.byref(following),
+                keys,
+                values,
+                ctypes.byref(count),
+                ctypes.byref(option),
+            )
+            if result != -errno.ENOSPC:
+                break
+            size *= 2
+        if result < 0 and result != -errno.ENOENT:
+            raise kernel_error(f"cannot read the entries of map {self._label}", -result)
+        return (
+            ctypes.string_at(keys, count.value * self._key_size),
+            ctypes.string_at(values, count.value * self._stored_size),
+            None if result == -errno.ENOENT else following.value,
+        )
+
     def each(
         self, size: int, lookup: Callable[[bytes], bytes | None]
     ) -> Iterator[tuple[bytes, bytes]]:

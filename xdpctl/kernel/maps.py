@@ -176,6 +176,13 @@ class Map(Descriptor):
                 raise reader.restless()
             part = next(parts, None)
 
+    def part(self, bucket: int, size: int) -> tuple[bytes, bytes, int | None]:
+        """Return entries of a hash map from a bucket on, and the bucket behind them.
+
+        The bucket is 0 at first and None at the end; whole buckets, about `size` entries.
+        """
+        return self._reader().part(bucket, size)
+
     def update_batch(self, keys: bytes, values: bytes, flags: int = BPF_ANY) -> int:
         """Write many entries in their order and return how many.
 
