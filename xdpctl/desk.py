@@ -10,25 +10,36 @@ import asyncio
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from xdpctl import __version__, abi
+from xdpctl import __version__
 from xdpctl.abi import MapName
-from xdpctl.errors import MapFullError, NotFoundError, TargetError
+from xdpctl.entries import Cursor
+from xdpctl.errors import MapFullError, NotFoundError
 from xdpctl.http.schema import RuleOut, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from concurrent.futures import Executor
 
+    from xdpctl.bulk import BulkResult
+    from xdpctl.entries import TopEntry
     from xdpctl.filter import Filter
     from xdpctl.observer import Observer
+    from xdpctl.rows import Row
     from xdpctl.rules import Rule, Target
     from xdpctl.snapshot import Snapshot
     from xdpctl.state import State
     from xdpctl.store import PutResult, Store
 
 _T = TypeVar("_T")
+
+RATE_SECONDS = 1.0
+"""How long rates are measured."""
+
+EXPORT_LINES = 2_000
+"""Lines of one part: some 10 ms and 64 kB."""
 
 PANIC = "panic"
 """Name of the state's fact that everything is passed, kept over restarts."""
@@ -40,6 +51,10 @@ class ServiceDesk:
     Args:
         store, state: used on `store_thread` only.
         filters, observer: touched on `watch_thread` only, but for published values.
+        bulk_thread: for what takes long; the store lets single writes in between.
+
+    Attributes:
+        expiry_changed: set when another rule may be the next to expire.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the whole
@@ -51,6 +66,7 @@ class ServiceDesk:
         observer: Observer,
         store_thread: Executor,
         watch_thread: Executor,
+        bulk_thread: Executor,
     ) -> None:
         self._store = store
         self._state = state
@@ -58,6 +74,8 @@ class ServiceDesk:
         self._observer = observer
         self._store_thread = store_thread
         self._watch_thread = watch_thread
+        self._bulk_thread = bulk_thread
+        self.expiry_changed = asyncio.Event()
         self._started = time.time()
 
     def snapshot(self) -> Snapshot:
@@ -73,42 +91,100 @@ class ServiceDesk:
     async def put(self, rules: Sequence[Rule], *, force: bool) -> PutResult:
         """Make or update rules; `force` overrides the guard."""
         del force  # the guard comes with `protect`
+        result = await self._on(self._store_thread, lambda: self._counting_refusals(rules))
+        self.expiry_changed.set()
+        return result
 
-        def put() -> PutResult:
-            try:
-                return self._store.put(rules)
-            except MapFullError as error:
-                self._observer.failed(MapName(error.map_name), error.symbol)
-                raise
-
-        return await self._on(self._store_thread, put)
+    def _counting_refusals(self, rules: Sequence[Rule]) -> PutResult:
+        try:
+            return self._store.put(rules)
+        except MapFullError as error:
+            self._observer.failed(MapName(error.map_name), error.symbol)
+            raise
 
     async def remove(self, targets: Sequence[Target]) -> int:
         """Remove own rules; all of them or, where one is not ours, none."""
         return await self._on(self._store_thread, lambda: self._store.remove(targets))
 
+    async def bulk(
+        self,
+        chunks: Iterable[Iterable[Row]],
+        origin: str,
+        *,
+        replace: bool,
+        strict: bool = False,
+        on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    ) -> BulkResult:
+        """Merge a list into an origin's rules, or put it in their place (store.bulk).
+
+        One at a time; `chunks` is read and `on_progress` called on the bulk thread.
+        """
+
+        def work() -> BulkResult:
+            try:
+                return self._store.bulk(
+                    chunks, origin, replace=replace, strict=strict, on_progress=on_progress
+                )
+            except MapFullError as error:
+                self._observer.failed(MapName(error.map_name), error.symbol)
+                raise
+
+        result = await self._on(self._bulk_thread, work)
+        self.expiry_changed.set()
+        return result
+
+    async def flush(self, map_name: MapName | None, origin: str | None) -> int:
+        """Remove one origin's rules, or all our own."""
+        return await self._on(self._bulk_thread, lambda: self._store.flush(map_name, origin))
+
+    async def expire(self) -> float | None:
+        """Remove what is due; return in how many seconds something is again, or None."""
+
+        def expire() -> float | None:
+            self._observer.expired(self._store.expire())
+            return self._store.next_expiry()
+
+        return await self._on(self._store_thread, expire)
+
     async def page(
         self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
     ) -> tuple[list[RuleOut], str | None]:
-        """Return rules in the order of map and key, behind a cursor, and the next cursor.
-
-        The cursor names the last entry of a page and not a position, so that entries
-        which come and go neither repeat nor hide others.
-        """
-        start = None if after is None else _read_cursor(after)
+        """Return rules behind a cursor, and the next cursor (entries.Cursor)."""
+        start = None if after is None else Cursor.parse(after)
 
         def page() -> tuple[list[RuleOut], str | None]:
-            placed = (
-                ((abi.RULE_MAPS.index(entry.map), entry.key), entry)
-                for entry in self._store.entries(map_name, origin)
-            )
-            found = [one for one in placed if start is None or one[0] > start]
-            found.sort(key=lambda one: one[0])
-            shown = found[:limit]
-            following = _write_cursor(shown[-1][0]) if len(shown) < len(found) else None
-            return [RuleOut.of(entry, self._store.any_qtype) for _, entry in shown], following
+            found, following = self._store.listing.page(map_name, origin, start, limit)
+            shown = [RuleOut.of(entry, self._store.any_qtype) for entry in found]
+            return shown, None if following is None else str(following)
 
         return await self._on(self._store_thread, page)
+
+    async def top(
+        self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
+    ) -> list[TopEntry]:
+        """Return the entries hit most: since ever, or within the next second."""
+        listing = self._store.listing
+        before = None
+        if by == "rate":
+            before = await self._on(self._bulk_thread, lambda: listing.counters(map_name))
+            started = time.monotonic()
+            await asyncio.sleep(RATE_SECONDS)
+
+        def top() -> list[TopEntry]:
+            seconds = 0.0 if before is None else time.monotonic() - started
+            return listing.top(count, listing.counters(map_name), before, seconds)
+
+        return await self._on(self._bulk_thread, top)
+
+    async def export(self, *, everything: bool) -> AsyncIterator[bytes]:
+        """Yield the lines of `export` in parts of some 64 kB."""
+        lines = self._store.listing.lines(self._store.any_qtype, everything=everything)
+
+        def part() -> bytes:
+            return "".join(f"{line}\n" for line in islice(lines, EXPORT_LINES)).encode()
+
+        while data := await self._on(self._bulk_thread, part):
+            yield data
 
     async def set_panic(self, *, panic: bool) -> None:
         """Pass everything at once, over restarts, or end that."""
@@ -148,17 +224,3 @@ class ServiceDesk:
 
     async def _on(self, thread: Executor, function: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(thread, function)
-
-
-def _write_cursor(place: tuple[int, bytes]) -> str:
-    return f"{abi.RULE_MAPS[place[0]]}:{place[1].hex()}"
-
-
-def _read_cursor(text: str) -> tuple[int, bytes]:
-    name, _, key = text.partition(":")
-    try:
-        return abi.RULE_MAPS.index(MapName(name)), bytes.fromhex(key)
-    except ValueError:
-        raise TargetError(
-            f"{text!r} is no cursor: take `next` of the page before", text=text, field="cursor"
-        ) from None

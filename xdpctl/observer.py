@@ -65,6 +65,7 @@ class Observer:
         self._counted: dict[MapName, float] = {}
         self._writes: Counter[MapName] = Counter()
         self._errors: Counter[tuple[MapName, str]] = Counter()
+        self._expired: Counter[MapName] = Counter()
         self.panic = False
         self.failure = ""
         self.last = Snapshot(clock(), reasons=("the service is starting",))
@@ -82,6 +83,13 @@ class Observer:
         with self._lock:
             self._errors[name, error] += 1
             self.last = replace(self.last, map_errors=dict(self._errors))
+
+    def expired(self, removed: Counter[MapName]) -> None:
+        """Count rules that went because their time was over. Any thread."""
+        if removed:
+            with self._lock:
+                self._expired.update(removed)
+                self.last = replace(self.last, expired=dict(self._expired))
 
     def look(self) -> Snapshot:
         """Look at everything, publish and return it. Blocks."""
@@ -119,6 +127,7 @@ class Observer:
                 dict(self._errors),
                 self._destinations.present,
                 self._destinations.lost,
+                dict(self._expired),
                 xskmaps=self._shared.xskmap_pins(),
             )
         return self.last

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 10.0
+EXPIRY_SECONDS = 1.0
+"""Longest wait between two looks at what is due: timers stand still in suspend, rules do not."""
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +96,7 @@ class _Running:
     shared: SharedMaps
     store: Store
     observer: Observer
+    desk: ServiceDesk
     store_thread: Executor
     watch_thread: Executor
 
@@ -200,6 +203,7 @@ class Service:
         observer.panic = state.get_meta(PANIC) == "1"
         # Ended in reverse: no more requests, no more looks, detached, no more writes.
         store_thread = stack.enter_context(ThreadPoolExecutor(1, "store"))
+        bulk_thread = stack.enter_context(ThreadPoolExecutor(1, "bulk"))
         stack.callback(self._leave, filters)
         watch_thread = stack.enter_context(ThreadPoolExecutor(1, "watch"))
         stack.push_async_callback(listeners.stop)
@@ -222,13 +226,14 @@ class Service:
             observer=observer,
             store_thread=store_thread,
             watch_thread=watch_thread,
+            bulk_thread=bulk_thread,
         )
         collector = SnapshotCollector(desk.snapshot, bcc=bytecode.bcc)
         await listeners.serve(desk, Exposition(collector))
         event(_log, "ready", version=__version__, metrics=listeners.address)
         self._notifier.ready("filtering " + ", ".join(settings.interfaces))
         self._bytecode = bytecode
-        return _Running(filters, shared, store, observer, store_thread, watch_thread)
+        return _Running(filters, shared, store, observer, desk, store_thread, watch_thread)
 
     async def _unless_stopped(self, compiling: asyncio.Task[Bytecode]) -> Bytecode | None:
         """Wait for the program; None where the stop is asked for meanwhile."""
@@ -279,6 +284,7 @@ class Service:
             tasks = [
                 group.create_task(_every(LOOK_SECONDS, look), name="look"),
                 group.create_task(_every(SETTLE_SECONDS, settle), name="settle"),
+                group.create_task(_expire(parts.desk), name="expire"),
                 group.create_task(reload(), name="reload"),
             ]
             interval = watchdog_interval(os.environ, os.getpid())
@@ -350,6 +356,20 @@ async def _every(seconds: float, what: Callable[[], Coroutine[None, None, None]]
             await what()
         except XdpctlError as error:
             event(_log, "failed", logging.ERROR, error=error.sentence)
+
+
+async def _expire(desk: ServiceDesk) -> NoReturn:
+    """Remove rules when their time is over; an error of ours is logged and tried again."""
+    while True:
+        desk.expiry_changed.clear()
+        wait: float | None = EXPIRY_SECONDS
+        try:
+            wait = await desk.expire()
+        except XdpctlError as error:
+            event(_log, "failed", logging.ERROR, error=error.sentence)
+        wait = EXPIRY_SECONDS if wait is None else min(wait, EXPIRY_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(desk.expiry_changed.wait(), wait)
 
 
 async def _cancel(task: asyncio.Task[Bytecode]) -> None:
