@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,10 @@ RESULT = Path("bench.json")
 
 def main() -> None:
     """Measure and report."""
-    print(f"Linux {platform.release()}, {platform.machine()}")
+    load = os.getloadavg()[0]  # a busy machine shows in the times to ready, hardly in ns
+    print(
+        f"Linux {platform.release()}, {platform.machine()}, {os.cpu_count()} CPUs, load {load:.1f}"
+    )
     print(f"\nns per packet, median of {ROUNDS} rounds of {RUNS} test runs (least, most)")
     timings = []
     for timing in time_packets():
@@ -36,6 +40,7 @@ def main() -> None:
         json.dumps(
             {
                 "kernel": platform.release(),
+                "load": load,
                 "packets": [asdict(timing) for timing in timings],
                 "service": asdict(service),
             },
