@@ -28,6 +28,9 @@ from __future__ import annotations
 import errno as errno_module
 import os
 
+_SYMBOLS = {**errno_module.errorcode, errno_module.EOPNOTSUPP: "EOPNOTSUPP"}
+"""Symbols of errno, that of 95 as the kernel writes it (Python says ENOTSUP)."""
+
 
 class XdpctlError(Exception):
     """One sentence for an operator, with the exit status it leads to."""
@@ -79,7 +82,7 @@ class KernelError(XdpctlError):
     done = 0
 
     def __init__(self, tried: str, number: int, helps: str = "") -> None:
-        name = errno_module.errorcode.get(number, str(number))
+        name = _SYMBOLS.get(number, str(number))
         sentence = f"{tried}: {os.strerror(number)} ({name})"
         super().__init__(f"{sentence}; {helps}" if helps else sentence)
         self.tried = tried
@@ -89,7 +92,7 @@ class KernelError(XdpctlError):
     @property
     def symbol(self) -> str:
         """The errno's symbol: EPERM, E2BIG, …"""
-        return errno_module.errorcode.get(self.errno, str(self.errno))
+        return _SYMBOLS.get(self.errno, str(self.errno))
 
 
 class MapFullError(KernelError):

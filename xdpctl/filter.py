@@ -184,6 +184,10 @@ class Filter:
                     staging.commit()
                 event(_log, "taken-over", interface=self.interface, program=program.info.id)
             else:
+                if own is not None:  # may pins be replaced? before anything is taken off
+                    with self._pins.staging() as staging:
+                        self._stage(staging, counters, control)
+                        staging.commit()
                 with (
                     self._attachment.vacated(interface, own),
                     self._pins.staging() as staging,

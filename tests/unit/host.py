@@ -31,12 +31,12 @@ USED_MAPS = (*RULE_MAPS, MapName.COUNTERS, MapName.CONTROL, MapName.SCRATCH)
 def bytecode(*maps: MapName, mark: int = 0) -> Bytecode:
     """Return a program that refers to these maps (all of a plain filter by default).
 
-    Another `mark` gives another program.
+    Another `mark` gives another program, longer by so many instructions.
     """
     loads = [
         struct.pack("=BBhi", 0x18, 0x11, 0, MAPS[name].ref) + bytes(8) for name in maps or USED_MAPS
     ]
-    return Bytecode(b"".join(loads) + struct.pack("=BBhi", 0xB7, 0, 0, mark), "0.0")
+    return Bytecode(b"".join(loads) + struct.pack("=BBhi", 0xB7, 0, 0, 2) * (1 + mark), "0.0")
 
 
 class FakeHost:

@@ -1,0 +1,800 @@
+"""A filter goes on, swaps, is lost, comes back and goes off; no failure leaves a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes import Faults
+from tests.seam import PASS_PROGRAM
+from tests.unit.host import INTERFACE, USED_MAPS, FakeHost, bytecode
+from xdpctl.abi import COUNTERS_SIZE, MAPS, MapName, PacketAction, Reason, decode_control
+from xdpctl.errors import (
+    ForeignProgramError,
+    InterfaceError,
+    KernelError,
+    VerifierError,
+    XdpctlError,
+)
+from xdpctl.filter import Filter, FilterState
+from xdpctl.kernel.bpf import XdpMode
+from xdpctl.kernel.pins import netns_inode
+from xdpctl.settings import ModeSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from xdpctl.kernel.bpf import Map
+    from xdpctl.kernel.netlink import Attached
+
+PINS = {f"{netns_inode()}-{INTERFACE}{suffix}" for suffix in ("", ":counters", ":control")}
+KEY = bytes(4)
+
+
+class Site:
+    """A host with rule maps, and filters on its interface."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.kernel = host.kernel
+        self.shared = host.rule_maps()
+
+    def filter(self, mode: ModeSetting = ModeSetting.AUTO, *, replace: bool = False) -> Filter:
+        """Return a filter of one service's life."""
+        host = self.host
+        return Filter(
+            host.bpf, host.netlink, INTERFACE, mode=mode, replace=replace, directory=host.own
+        )
+
+    def attach(
+        self, one: Filter, mark: int = 0, *, panic: bool = False, maps: tuple[MapName, ...] = ()
+    ) -> None:
+        """Put a program on."""
+        one.attach(bytecode(*maps, mark=mark), self.shared, panic=panic)
+
+    def leave(self, one: Filter | None = None) -> None:
+        """Let a former service keep its filter on the interface and end."""
+        with one or self.filter() as kept:
+            self.attach(kept)
+
+    def foreign(self, mode: XdpMode = XdpMode.NATIVE, *, link: bool = False) -> int:
+        """Put another's program on; return its id."""
+        bpf, device = self.host.bpf, self.host.device
+        program = bpf.load_program(PASS_PROGRAM, "theirs")
+        if link:
+            bpf.create_link(program, device.index, mode=mode)
+        else:
+            self.host.netlink.attach_program(device.index, mode, program)
+        number = program.info.id
+        program.close()
+        return number
+
+    @property
+    def attached(self) -> Attached | None:
+        """What is on the interface."""
+        return self.kernel.attached(INTERFACE)
+
+    @property
+    def pins(self) -> set[str]:
+        """Our own pins."""
+        return self.host.pinned().get("xdpctl", set())
+
+    def own(self, name: MapName) -> Map:
+        """Open an own map by its pin."""
+        return self.host.bpf.open_map(self.host.own / f"{netns_inode()}-{INTERFACE}:{name}")
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Site:
+    return Site(FakeHost(monkeypatch, tmp_path))
+
+
+@pytest.fixture
+def running(site: Site) -> Iterator[Filter]:
+    """A filter that is attached."""
+    with site.filter() as one:
+        site.attach(one)
+        yield one
+
+
+# --- attaching -----------------------------------------------------------------------------
+
+
+def test_a_filter_is_missing_until_it_is_attached(site: Site) -> None:
+    with site.filter() as one:
+        view = one.view()
+    assert (view.state, view.index, view.mode, view.program_id, view.counters) == (
+        FilterState.MISSING,
+        None,
+        None,
+        None,
+        {},
+    )
+
+
+def test_an_attached_filter_says_what_is_on_the_interface(site: Site, running: Filter) -> None:
+    view = running.view()
+    assert site.attached is not None
+    assert (view.state, view.index, view.mode, view.program_id) == (
+        FilterState.ATTACHED,
+        site.host.device.index,
+        XdpMode.NATIVE,
+        site.attached.program_id,
+    )
+
+
+def test_link_counters_and_control_are_pinned(site: Site, running: Filter) -> None:
+    assert running.view().state is FilterState.ATTACHED
+    assert site.pins == PINS
+
+
+def test_the_program_uses_the_shared_maps_and_the_own_ones(site: Site, running: Filter) -> None:
+    program = site.kernel.programs[running.view().program_id or 0]
+    names = {site.kernel.maps[number].info.name for number in program.info.map_ids}
+    assert names == {name.replace("-", "_") for name in USED_MAPS}
+
+
+def test_panic_is_in_force_from_the_first_packet(site: Site) -> None:
+    with site.filter() as one:
+        site.attach(one, panic=True)
+        with site.own(MapName.CONTROL) as control:
+            assert decode_control(control.lookup(KEY) or b"")
+
+
+def test_panic_can_be_set_and_ended_while_it_runs(site: Site, running: Filter) -> None:
+    with site.own(MapName.CONTROL) as control:
+        said = []
+        for panic in (True, False):
+            running.set_panic(panic=panic)
+            said.append(decode_control(control.lookup(KEY) or b""))
+    assert said == [True, False]
+
+
+def test_panic_of_a_filter_that_is_nowhere_is_harmless(site: Site) -> None:
+    with site.filter() as one:
+        one.set_panic(panic=True)
+        assert one.view().state is FilterState.MISSING
+
+
+def test_counters_are_summed_over_all_cpus(site: Site, running: Filter) -> None:
+    count(site, packets=3)
+    found = running.view().counters[Reason.ADDR_V4, PacketAction.DROP]
+    assert (found.packets, found.bytes) == (6, 360)
+
+
+def test_an_interface_that_does_not_exist_is_refused(site: Site) -> None:
+    site.kernel.remove_interface(INTERFACE)
+    with site.filter() as one, pytest.raises(InterfaceError):
+        site.attach(one)
+
+
+def test_a_filter_knows_its_interfaces_queues(site: Site) -> None:
+    site.host.device.rx_queues = 4
+    with site.filter() as one:
+        assert one.inspect().rx_queues == 4
+        assert one.view().queues == 4
+
+
+def test_inspecting_a_free_interface_changes_nothing(site: Site) -> None:
+    with site.filter() as one:
+        one.inspect()
+    assert (site.attached, site.pins) == (None, set())
+
+
+# --- taking over -----------------------------------------------------------------------------
+
+
+def test_what_a_dead_service_left_is_taken_over_without_a_gap(site: Site) -> None:
+    site.leave()
+    site.kernel.faults.calls.clear()
+    with site.filter() as one:
+        site.attach(one, mark=1)
+        assert one.view().program_id == (site.attached and site.attached.program_id)
+    used = set(site.kernel.faults.calls)
+    assert "link.update" in used
+    assert used.isdisjoint({"create_link", "link.detach", "detach_program"})
+
+
+def test_only_what_a_former_service_left_counts_as_adopted(site: Site) -> None:
+    with site.filter() as first:
+        site.attach(first)
+        first.swap(bytecode(mark=1), site.shared, panic=False)
+        assert not first.adopted
+    with site.filter() as second:
+        site.attach(second)
+        assert second.adopted
+
+
+def test_counters_go_on_where_the_program_stayed(site: Site) -> None:
+    site.leave()
+    count(site, packets=5)
+    with site.filter() as one:
+        site.attach(one, mark=1)
+        assert one.view().counters[Reason.ADDR_V4, PacketAction.DROP].packets == 10
+
+
+@pytest.mark.parametrize("spoilt", ["gone", "another layout", "a link"])
+def test_counters_that_cannot_be_taken_over_begin_anew(site: Site, spoilt: str) -> None:
+    site.leave()
+    path = site.host.own / f"{netns_inode()}-{INTERFACE}:counters"
+    path.unlink()
+    if spoilt == "another layout":
+        with site.host.bpf.create_map(MAPS[MapName.SCRATCH], 1) as other:
+            other.pin(path)
+    elif spoilt == "a link":
+        with site.host.bpf.open_link(site.host.own / f"{netns_inode()}-{INTERFACE}") as link:
+            link.pin(path)
+    with site.filter() as one:
+        site.attach(one)
+        assert one.view().counters[Reason.ADDR_V4, PacketAction.DROP].packets == 0
+        with site.own(MapName.COUNTERS) as counters:
+            assert counters.info.value_size == COUNTERS_SIZE
+
+
+def test_a_defunct_link_of_ours_is_replaced(site: Site) -> None:
+    site.leave()
+    site.kernel.remove_interface(INTERFACE)
+    site.host.device = site.kernel.add_interface(INTERFACE)
+    with site.filter() as one:
+        site.attach(one)
+        assert one.view().index == site.host.device.index
+    assert (site.pins, site.attached is not None) == (PINS, True)
+
+
+def test_a_taken_over_generic_filter_stays_generic_in_auto(site: Site) -> None:
+    site.leave(site.filter(ModeSetting.GENERIC))
+    with site.filter() as one:
+        site.attach(one)
+        assert one.view().mode is XdpMode.GENERIC
+
+
+@pytest.mark.parametrize(
+    ("former", "wanted", "mode"),
+    [
+        (ModeSetting.GENERIC, ModeSetting.NATIVE, XdpMode.NATIVE),
+        (ModeSetting.NATIVE, ModeSetting.GENERIC, XdpMode.GENERIC),
+    ],
+)
+def test_another_mode_is_taken_where_it_is_asked_for(
+    site: Site, former: ModeSetting, wanted: ModeSetting, mode: XdpMode
+) -> None:
+    site.leave(site.filter(former))
+    with site.filter(wanted) as one:
+        site.attach(one)
+        assert one.view().mode is mode
+    assert site.attached is not None
+    assert (site.attached.mode, site.pins) == (mode, PINS)
+
+
+def test_a_mode_that_the_driver_refuses_leaves_the_former_filter_on(site: Site) -> None:
+    site.leave(site.filter(ModeSetting.GENERIC))
+    before = site.attached
+    site.host.device.native = errno.EOPNOTSUPP
+    with site.filter(ModeSetting.NATIVE) as one, pytest.raises(InterfaceError):
+        site.attach(one)
+    assert (site.attached, site.pins) == (before, PINS)
+    assert before is not None
+
+
+def test_a_former_filter_that_cannot_be_put_back_is_said_so(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.leave(site.filter(ModeSetting.GENERIC))
+    site.host.device.native = errno.EOPNOTSUPP
+    site.kernel.privileged = False
+    with site.filter(ModeSetting.NATIVE) as one, pytest.raises(InterfaceError):
+        site.attach(one)
+    assert (site.attached, "not-put-back" in caplog.messages) == (None, True)
+
+
+# --- others' programs ---------------------------------------------------------------------------
+
+
+def test_a_foreign_program_is_refused_by_its_id_and_stays(site: Site) -> None:
+    number = site.foreign()
+    with site.filter() as one, pytest.raises(ForeignProgramError) as caught:
+        site.attach(one)
+    assert caught.value.program_id == number
+    assert f"XDP program {number} (theirs)" in caught.value.sentence
+    assert "--replace" in caught.value.sentence
+    assert site.attached is not None
+    assert site.attached.program_id == number
+
+
+def test_a_foreign_program_is_refused_before_anything_is_loaded(site: Site) -> None:
+    site.foreign()
+    site.kernel.faults.calls.clear()
+    with site.filter() as one, pytest.raises(ForeignProgramError):
+        site.attach(one)
+    assert "load_program" not in site.kernel.faults.calls
+
+
+@pytest.mark.parametrize("mode", [XdpMode.NATIVE, XdpMode.GENERIC])
+def test_a_foreign_program_gives_way_where_that_is_asked_for(
+    site: Site, mode: XdpMode, caplog: pytest.LogCaptureFixture
+) -> None:
+    number = site.foreign(mode)
+    with site.filter(replace=True) as one:
+        site.attach(one)
+        assert site.attached is not None
+        assert site.attached.program_id == one.view().program_id != number
+    assert "replaced" in caplog.messages
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_program_that_a_foreign_link_holds_is_never_replaced(site: Site, replace: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    number = site.foreign(link=True)
+    with (
+        site.filter(replace=replace) as one,
+        pytest.raises(ForeignProgramError, match="held by another's bpf_link"),
+    ):
+        site.attach(one)
+    assert site.attached is not None
+    assert site.attached.program_id == number
+
+
+def test_a_foreign_program_that_cannot_be_seen_is_still_refused_by_id(site: Site) -> None:
+    number = site.foreign()
+    site.kernel.privileged = False
+    with site.filter() as one, pytest.raises(ForeignProgramError, match=f"program {number},"):
+        site.attach(one)
+
+
+def test_replacing_needs_privilege_and_says_so(site: Site) -> None:
+    number = site.foreign()
+    site.kernel.privileged = False
+    with (
+        site.filter(replace=True) as one,
+        pytest.raises(ForeignProgramError, match="needs CAP_SYS_ADMIN"),
+    ):
+        site.attach(one)
+    assert site.attached is not None
+    assert site.attached.program_id == number
+
+
+def test_a_foreign_program_is_put_back_where_ours_does_not_go_on(site: Site) -> None:
+    number = site.foreign()
+    site.kernel.faults.set("create_link", errno.EOPNOTSUPP)
+    site.kernel.faults.set("create_link", errno.ENOMEM)
+    with site.filter(replace=True) as one, pytest.raises(KernelError):
+        site.attach(one)
+    assert site.attached is not None
+    assert (site.attached.program_id, site.attached.mode) == (number, XdpMode.NATIVE)
+
+
+def test_a_foreign_program_that_came_meanwhile_is_not_removed(site: Site) -> None:
+    """Between our look and our removal another took the place of the first."""
+    site.foreign()
+    remove = site.host.netlink.detach_program
+
+    def late(*arguments: object) -> None:
+        site.host.device.netlink = None
+        site.foreign()
+        remove(*arguments)  # type: ignore[arg-type]
+
+    setattr(site.host.netlink, "detach_program", late)  # noqa: B010 - mypy minds the assignment
+    with site.filter(replace=True) as one, pytest.raises(KernelError) as caught:
+        site.attach(one)
+    assert caught.value.errno == errno.EEXIST
+    assert site.attached is not None
+
+
+# --- native and generic ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL, errno.ERANGE])
+def test_a_driver_without_native_mode_makes_auto_generic_and_warns(
+    site: Site, number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.host.device.native = number
+    site.host.device.reason = "MTU is too large"
+    with site.filter() as one:
+        site.attach(one)
+        assert one.view().mode is XdpMode.GENERIC
+    (record,) = [r for r in caplog.records if r.getMessage() == "native-refused"]
+    assert record.levelno == logging.WARNING
+    assert "MTU is too large" in str(vars(record))
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV])
+def test_an_error_that_is_not_the_drivers_is_not_met_by_another_mode(
+    site: Site, number: int
+) -> None:
+    site.kernel.faults.set("create_link", number)
+    with site.filter() as one, pytest.raises(KernelError) as caught:
+        site.attach(one)
+    assert (caught.value.errno, site.kernel.faults.calls.count("create_link")) == (number, 1)
+
+
+def test_native_is_refused_with_the_drivers_own_words(site: Site) -> None:
+    site.host.device.native = errno.EOPNOTSUPP
+    site.host.device.reason = "single-buffer XDP requires MTU less than 3506"
+    with (
+        site.filter(ModeSetting.NATIVE) as one,
+        pytest.raises(InterfaceError, match="its driver fake says single-buffer XDP requires MTU"),
+    ):
+        site.attach(one)
+    assert (site.attached, site.pins) == (None, set())
+
+
+def test_a_driver_without_words_is_quoted_by_errno(site: Site) -> None:
+    site.host.device.native = errno.EOPNOTSUPP
+    site.host.device.driver = None
+    with (
+        site.filter(ModeSetting.NATIVE) as one,
+        pytest.raises(InterfaceError, match=r"\(unknown\) says EOPNOTSUPP"),
+    ):
+        site.attach(one)
+
+
+def test_words_that_cannot_be_had_do_not_keep_auto_from_generic(site: Site) -> None:
+    site.host.device.native = errno.EOPNOTSUPP
+    site.kernel.faults.set("refusal", errno.EBUSY)
+    with site.filter() as one:
+        site.attach(one)
+        assert one.view().mode is XdpMode.GENERIC
+
+
+def test_generic_does_not_try_native(site: Site) -> None:
+    with site.filter(ModeSetting.GENERIC) as one:
+        site.attach(one)
+        assert one.view().mode is XdpMode.GENERIC
+    assert site.kernel.faults.calls.count("create_link") == 1
+
+
+# --- swapping -----------------------------------------------------------------------------------
+
+
+def test_a_swap_puts_another_program_on_and_keeps_link_and_counters(
+    site: Site, running: Filter
+) -> None:
+    count(site, packets=2)
+    counters, links = running.view().counters, set(site.kernel.links)
+    running.swap(bytecode(mark=1), site.shared, panic=False)
+    assert (mark_of(site), set(site.kernel.links)) == (1, links)
+    assert running.view().counters == counters
+
+
+def test_a_refused_swap_leaves_the_former_program_running(site: Site, running: Filter) -> None:
+    before = running.view()
+    site.kernel.faults.set("load_program", VerifierError("refused", log=""))
+    with pytest.raises(VerifierError):
+        running.swap(bytecode(mark=1), site.shared, panic=False)
+    assert (running.view(), site.attached and site.attached.program_id) == (
+        before,
+        before.program_id,
+    )
+
+
+def test_after_a_refused_swap_the_former_program_is_what_comes_back(
+    site: Site, running: Filter
+) -> None:
+    site.kernel.faults.set("load_program", VerifierError("refused", log=""))
+    with contextlib.suppress(VerifierError):
+        running.swap(bytecode(mark=1), site.shared, panic=False)
+    site.kernel.remove_interface(INTERFACE)
+    site.kernel.add_interface(INTERFACE)
+    running.watch(panic=False)
+    assert mark_of(site) == 0
+
+
+def test_a_swap_leaves_a_detached_filter_off(site: Site, running: Filter) -> None:
+    running.detach()
+    running.swap(bytecode(mark=1), site.shared, panic=False)
+    assert (site.attached, running.view().state) == (None, FilterState.DETACHED)
+
+
+def test_a_swap_of_a_lost_filter_is_what_comes_back(site: Site, running: Filter) -> None:
+    site.kernel.remove_interface(INTERFACE)
+    running.watch(panic=False)
+    running.swap(bytecode(mark=1), site.shared, panic=False)
+    site.kernel.add_interface(INTERFACE)
+    running.watch(panic=False)
+    assert (running.view().state, mark_of(site)) == (FilterState.ATTACHED, 1)
+
+
+def test_pins_that_somebody_removed_are_made_again_by_a_swap(site: Site, running: Filter) -> None:
+    count(site, packets=2)
+    for pin in site.host.own.iterdir():
+        pin.unlink()
+    running.swap(bytecode(mark=1), site.shared, panic=False)
+    assert site.pins == PINS
+    assert running.view().counters[Reason.ADDR_V4, PacketAction.DROP].packets == 4
+
+
+def test_another_program_on_our_lost_interface_is_not_taken_for_ours(
+    site: Site, running: Filter
+) -> None:
+    site.host.device.link = None
+    number = site.foreign()
+    with pytest.raises(ForeignProgramError):
+        running.inspect()
+    assert site.attached is not None
+    assert site.attached.program_id == number
+
+
+# --- being lost and coming back ------------------------------------------------------------------
+
+
+def test_a_healthy_filter_is_left_alone(site: Site, running: Filter) -> None:
+    before = running.view()
+    running.watch(panic=False)
+    assert running.view() == before
+    assert site.kernel.faults.calls.count("load_program") == 1
+
+
+def test_a_filter_whose_interface_is_gone_is_lost(site: Site, running: Filter) -> None:
+    site.kernel.remove_interface(INTERFACE)
+    running.watch(panic=False)
+    view = running.view()
+    assert (view.state, view.index, view.program_id) == (FilterState.LOST, None, None)
+
+
+def test_a_filter_is_attached_again_when_its_interface_is_back(
+    site: Site, running: Filter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    site.kernel.remove_interface(INTERFACE)
+    running.watch(panic=False)
+    device = site.kernel.add_interface(INTERFACE)
+    running.watch(panic=False)
+    view = running.view()
+    assert (view.state, view.index, view.reattached) == (FilterState.ATTACHED, device.index, 1)
+    assert [m for m in caplog.messages if m in {"lost", "reattached"}] == ["lost", "reattached"]
+
+
+def test_panic_holds_for_a_filter_that_comes_back(site: Site, running: Filter) -> None:
+    site.kernel.remove_interface(INTERFACE)
+    running.watch(panic=True)
+    site.kernel.add_interface(INTERFACE)
+    running.watch(panic=True)
+    with site.own(MapName.CONTROL) as control:
+        assert decode_control(control.lookup(KEY) or b"")
+
+
+def test_a_renamed_interface_is_still_ours(site: Site, running: Filter) -> None:
+    site.host.device.name = "dns0"
+    running.watch(panic=False)
+    assert running.view().state is FilterState.ATTACHED
+
+
+def test_an_attachment_that_fails_again_is_tried_at_the_next_look(
+    site: Site, running: Filter
+) -> None:
+    site.kernel.remove_interface(INTERFACE)
+    site.kernel.add_interface(INTERFACE)
+    site.kernel.faults.set("load_program", VerifierError("refused", log=""))
+    states = []
+    for _ in range(2):
+        running.watch(panic=False)
+        states.append(running.view().state)
+    assert states == [FilterState.LOST, FilterState.ATTACHED]
+
+
+# --- going off ------------------------------------------------------------------------------------
+
+
+def test_detaching_takes_the_program_off_and_our_pins_away(site: Site, running: Filter) -> None:
+    assert running.detach()
+    assert (site.attached, site.pins, running.view().state) == (
+        None,
+        set(),
+        FilterState.DETACHED,
+    )
+
+
+def test_detaching_twice_says_that_nothing_was_on(running: Filter) -> None:
+    assert [running.detach(), running.detach()] == [True, False]
+
+
+def test_a_detached_filter_stays_off(site: Site, running: Filter) -> None:
+    running.detach()
+    running.watch(panic=False)
+    assert site.attached is None
+
+
+def test_counters_can_be_seen_after_detaching(site: Site, running: Filter) -> None:
+    count(site, packets=1)
+    running.detach()
+    assert running.view().counters[Reason.ADDR_V4, PacketAction.DROP].packets == 2
+
+
+def test_detaching_a_filter_that_was_never_on_is_harmless(site: Site) -> None:
+    with site.filter() as one:
+        assert not one.detach()
+
+
+def test_a_kernel_that_refuses_to_detach_loses_the_link_instead(
+    site: Site, running: Filter
+) -> None:
+    site.kernel.faults.set("link.detach", errno.EPERM)
+    running.detach()
+    assert (site.attached, site.pins) == (None, set())
+
+
+def test_pins_that_cannot_be_removed_are_said_and_the_program_is_off(
+    site: Site,
+    running: Filter,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refuse_files(monkeypatch, "unlink")
+    assert running.detach()
+    assert (site.attached, "pins-left" in caplog.messages) == (None, True)
+
+
+def test_closing_keeps_the_program_on(site: Site) -> None:
+    site.leave()
+    assert site.attached is not None
+    assert site.pins == PINS
+
+
+def test_closing_leaves_no_descriptor(site: Site) -> None:
+    before = set(site.kernel.open)
+    site.leave()
+    assert set(site.kernel.open) == before
+
+
+def test_many_swaps_leave_no_descriptor_behind(site: Site, running: Filter) -> None:
+    before = len(site.kernel.open)
+    for mark in range(5):
+        running.swap(bytecode(mark=mark), site.shared, panic=False)
+    assert len(site.kernel.open) == before
+
+
+# --- any failure ---------------------------------------------------------------------------------
+
+
+class NthFault(Faults):
+    """Lets the n-th call of any kind fail; `last` counts all calls of a run."""
+
+    def __init__(self, number: int, error: int) -> None:
+        super().__init__()
+        self.number = number
+        self.error = error
+        self.last = 0
+        self.struck: str | None = None
+
+    def check(self, call: str) -> None:
+        super().check(call)
+        self.last += 1
+        if self.last == self.number:
+            self.struck = call
+            raise KernelError(f"cannot {call}", self.error)
+
+
+def nothing(_: Site) -> None:
+    """Leave the interface as it is."""
+
+
+def ours(site: Site) -> None:
+    site.leave()
+
+
+def ours_in_generic_mode(site: Site) -> None:
+    site.leave(site.filter(ModeSetting.GENERIC))
+
+
+def theirs(site: Site) -> None:
+    site.foreign()
+
+
+def ours_with_spoilt_counters(site: Site) -> None:
+    site.leave()
+    (site.host.own / f"{netns_inode()}-{INTERFACE}:counters").unlink()
+
+
+SITUATIONS: list[tuple[Callable[[Site], None], ModeSetting]] = [
+    (nothing, ModeSetting.AUTO),
+    (nothing, ModeSetting.GENERIC),
+    (ours, ModeSetting.AUTO),
+    (ours_in_generic_mode, ModeSetting.NATIVE),
+    (ours_with_spoilt_counters, ModeSetting.AUTO),
+    (theirs, ModeSetting.AUTO),
+]
+
+
+@pytest.mark.parametrize(("before", "mode"), SITUATIONS)
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EMFILE, errno.ENOMEM, errno.EIO])
+def test_a_failure_of_any_call_leaves_all_as_it_was_or_the_filter_on(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    before: Callable[[Site], None],
+    mode: ModeSetting,
+    number: int,
+) -> None:
+    turn, struck = 0, True
+    while struck:
+        turn += 1
+        site = Site(FakeHost(monkeypatch, tmp_path_factory.mktemp("host")))
+        before(site)
+        was, pins, held = site.attached, site.pins, len(site.kernel.open)
+        faults = site.kernel.faults = NthFault(turn, number)
+        with site.filter(mode, replace=True) as one:
+            try:
+                site.attach(one, mark=1)
+            except XdpctlError:
+                faults.number = 0
+            else:
+                faults.number = 0
+                assert site.attached is not None, faults.struck
+                assert one.view().program_id == site.attached.program_id, faults.struck
+                was, pins = site.attached, PINS
+        struck = faults.struck is not None
+        assert len(site.kernel.open) == held, faults.struck
+        assert (site.attached, site.pins) == (was, pins), faults.struck
+    assert turn > 15
+
+
+@pytest.mark.parametrize(("before", "mode"), SITUATIONS)
+@pytest.mark.parametrize("call", ["rename", "unlink", "mkdir"])
+def test_a_pin_directory_that_refuses_leaves_a_filter_where_one_was(
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    before: Callable[[Site], None],
+    mode: ModeSetting,
+    call: str,
+) -> None:
+    before(site)
+    was, pins, held = site.attached, site.pins, len(site.kernel.open)
+    with monkeypatch.context() as patch:
+        refuse_files(patch, call)
+        with site.filter(mode, replace=True) as one, contextlib.suppress(XdpctlError):
+            site.attach(one)
+    assert len(site.kernel.open) == held
+    assert (site.attached is not None) == (was is not None or site.pins == PINS)
+    assert pins <= {pin for pin in site.pins if not pin.endswith(":new")} or site.pins == PINS
+
+
+def test_a_swap_that_fails_anywhere_leaves_a_program_of_ours_running(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    turn, struck = 0, True
+    while struck:
+        turn += 1
+        site = Site(FakeHost(monkeypatch, tmp_path_factory.mktemp("host")))
+        with site.filter() as one:
+            site.attach(one)
+            held, before = len(site.kernel.open), site.attached
+            faults = site.kernel.faults = NthFault(turn, errno.EIO)
+            with contextlib.suppress(XdpctlError):
+                one.swap(bytecode(mark=1), site.shared, panic=False)
+            faults.number = 0
+            struck = faults.struck is not None
+            assert (len(site.kernel.open), site.pins) == (held, PINS), faults.struck
+            assert site.attached is not None, faults.struck
+            if one.view().program_id == (before and before.program_id):
+                assert site.attached == before, faults.struck
+    assert turn > 15
+
+
+def count(site: Site, packets: int) -> None:
+    """Let each CPU have counted some packets of 60 bytes, dropped by address."""
+    offset = (Reason.ADDR_V4 * len(PacketAction) + PacketAction.DROP) * 16
+    with site.own(MapName.COUNTERS) as counters:
+        one = bytearray(counters.info.value_size)
+        one[offset : offset + 16] = packets.to_bytes(8, "little") + (60 * packets).to_bytes(
+            8, "little"
+        )
+        counters.update(KEY, bytes(one) * site.host.bpf.possible_cpus())
+
+
+def mark_of(site: Site) -> int:
+    """Return which program is on the interface."""
+    assert site.attached is not None
+    info = site.kernel.programs[site.attached.program_id].info
+    return info.verified_instructions - 2 * len(USED_MAPS) - 1
+
+
+def refuse_files(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Let a method of every path fail."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, call, fail)
