@@ -44,7 +44,7 @@ STATUS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it arrived."""
+    """One request as it arrived; its body as JSON says, or text where it is plain text."""
 
     method: str
     path: str
@@ -86,17 +86,26 @@ def running(path: Path) -> Iterator[FakeService]:
     class Handler(BaseHTTPRequestHandler):
         def handle_one(self) -> None:
             parts = urlsplit(self.path)
-            length = int(self.headers.get("Content-Length") or 0)
-            body = self.rfile.read(length)
-            request = Request(
-                self.command, parts.path, parse_qsl(parts.query), json.loads(body or "null")
-            )
+            body: Any = self.read_body().decode()
+            if self.headers.get_content_type() != "text/plain" or not body:
+                body = json.loads(body or "null")
+            request = Request(self.command, parts.path, parse_qsl(parts.query), body)
             status, document = service.take(request)
             content = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        def read_body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
 
         do_GET = do_POST = do_DELETE = handle_one  # noqa: N815 - the standard library's names
 

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.fake_service import STATUS
 from xdpctl import __version__
 from xdpctl.cli import status as status_module
-from xdpctl.cli.main import FAMILIES, LATER, find, main
+from xdpctl.cli.main import FAMILIES, find, main
 from xdpctl.errors import KernelError
 
 if TYPE_CHECKING:
@@ -58,14 +58,6 @@ def test_every_verb_takes_a_control_socket_and_json(cli: CommandLine, name: str)
 
 def test_the_version_is_printed(cli: CommandLine) -> None:
     assert cli("--version").output == f"xdpctl {__version__}\n"
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_a_verb_of_a_later_version_is_refused_by_name(cli: CommandLine, name: str) -> None:
-    result = cli(name, "--whatever")
-
-    assert result.status == 2
-    assert f"cannot run `xdpctl {name}`: version {__version__} does not have" in result.errors
 
 
 def test_an_unknown_verb_is_answered_with_the_nearest(cli: CommandLine) -> None:

@@ -115,13 +115,22 @@ def test_a_target_that_cannot_be_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("verb", ["block", "allow"])
-def test_an_option_of_a_later_version_is_refused(
-    cli: CommandLine, service: FakeService, verb: str
-) -> None:
-    result = cli(verb, "192.0.2.1", "--for", "10m")
+def test_a_rule_may_have_an_end(cli: CommandLine, service: FakeService, verb: str) -> None:
+    service.answer("POST", RULES, put())
+    result = cli(verb, "192.0.2.1", "--for", "1h30m")
 
-    assert result.status == 2
-    assert f"cannot run `xdpctl {verb}` with --for: not in this version" in result.errors
+    assert service.requests[0].body[0]["expires_in"] == 5400
+    assert result.output.endswith("1 rule made, for 1h30m\n")
+
+
+@pytest.mark.parametrize("bad", ["", "0s", "-1s", "10", "10 m", "1m1h", "11y", "3651d"])
+def test_an_end_that_cannot_be_is_refused_before_anything_is_sent(
+    cli: CommandLine, service: FakeService, bad: str
+) -> None:
+    result = cli("block", "192.0.2.1", f"--for={bad}")
+
+    assert (result.status, result.output) == (1, "")
+    assert repr(bad) in result.errors
     assert service.requests == []
 
 
@@ -155,6 +164,24 @@ def test_nothing_to_remove_is_a_failure(cli: CommandLine, service: FakeService) 
         "",
         "xdpctl: there is no rule for a.example\n",
     )
+
+
+def test_a_script_may_remove_what_is_gone(cli: CommandLine, service: FakeService) -> None:
+    service.refuse("DELETE", RULES, 404, detail="there is no rule for a.example")
+    service.answer("DELETE", RULES, {"removed": 1})
+    result = cli("unblock", "--missing-ok", "a.example", "b.example", "--qtype", "A")
+
+    assert (result.status, result.output, result.errors) == (0, "1 rule removed\n", "")
+    assert [request.query for request in service.requests] == [
+        [("target", "a.example"), ("qtype", "A")],
+        [("target", "b.example"), ("qtype", "A")],
+    ]
+
+
+def test_a_script_is_still_told_of_other_refusals(cli: CommandLine, service: FakeService) -> None:
+    service.refuse("DELETE", RULES, 409, detail="it is dnsdist's")
+
+    assert cli("unblock", "--missing-ok", "192.0.2.1").status == 1
 
 
 def test_the_removed_are_counted_in_json(cli: CommandLine, service: FakeService) -> None:

@@ -27,7 +27,7 @@ from xdpctl.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 Query = Mapping[str, str] | Sequence[tuple[str, str]]
@@ -36,6 +36,8 @@ PAGE = 10_000
 """Rules asked for at once: as many as the service gives, which walks its maps for each page."""
 
 _TIMEOUT_SECONDS = 30.0
+_LONG_TIMEOUT_SECONDS = 600.0  # comparing a million rules says nothing for a while
+_PART = 64 * 1024
 _PATH_MAX = 107  # sun_path's 108 bytes with the zero at its end, unix(7)
 _ERRORS: dict[int, type[XdpctlError]] = {404: NotFoundError, 409: ConflictError}
 
@@ -103,24 +105,84 @@ class Client:
             NotFoundError, ConflictError: 404 and 409.
             XdpctlError: everything else, among it no permission.
         """
-        target = f"{path}?{urlencode(query)}" if query else path
-        headers = {"Accept": "application/json", "Connection": "close"}
+        headers = {"Accept": "application/json"}
         content = None
         if method == "POST":
             content = b"" if body is None else json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
-        with contextlib.closing(_UnixConnection(self.path, self._timeout)) as connection:
+        with self._calling(method, _target(path, query), content, headers) as response:
+            return self._answer(response.status, response.read())
+
+    def upload(self, path: str, query: Query, parts: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+        """Send text in parts, and yield the documents of the answer as they come, a line each.
+
+        Args:
+            path: where to.
+            query: its parameters.
+            parts: sent one by one; an error that it raises ends the call.
+
+        Raises:
+            As `call`.
+        """
+        headers = {"Accept": "application/x-ndjson", "Content-Type": "text/plain; charset=utf-8"}
+        with self._calling(
+            "POST", _target(path, query), parts, headers, timeout=_LONG_TIMEOUT_SECONDS
+        ) as response:
+            if response.status >= http.client.BAD_REQUEST:
+                self._answer(response.status, response.read())
+            while line := response.readline():
+                document = self._document(response.status, line)
+                if isinstance(problem := document.get("problem"), dict):
+                    raise _error(int(problem.get("status") or 0), problem)
+                yield document
+
+    def download(self, path: str, query: Query) -> Iterator[bytes]:
+        """Yield the text at `path` in parts; errors as in `call`."""
+        headers = {"Accept": "text/plain"}
+        with self._calling(
+            "GET", _target(path, query), None, headers, timeout=_LONG_TIMEOUT_SECONDS
+        ) as response:
+            if response.status >= http.client.BAD_REQUEST:
+                self._answer(response.status, response.read())
+            # Whole parts: read1 takes a chunked body that breaks off for its end.
+            while part := response.read(_PART):
+                yield part
+
+    @contextlib.contextmanager
+    def _calling(
+        self,
+        method: str,
+        target: str,
+        content: bytes | Iterable[bytes] | None,
+        headers: dict[str, str],
+        *,
+        timeout: float | None = None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Make one call; give the answer, of which nothing but its head has been read.
+
+        Raises:
+            ServiceUnreachableError: nobody listens on the socket.
+            XdpctlError: no permission, no answer, an answer that breaks off.
+        """
+        headers["Connection"] = "close"
+        patience = max(self._timeout, timeout or 0) if timeout else self._timeout
+        with contextlib.closing(_UnixConnection(self.path, patience)) as connection:
             self._connect(connection)
             try:
                 # A service that refuses before it has read everything closes its end.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    connection.request(method, target, content, headers)
-                response = connection.getresponse()
-                return self._answer(response.status, response.read())
+                    connection.request(
+                        method,
+                        target,
+                        content,
+                        headers,
+                        encode_chunked=not isinstance(content, bytes | None),
+                    )
+                yield connection.getresponse()
             except TimeoutError as error:
                 raise XdpctlError(
                     f"the service on {self.path} took the call but did not answer within"
-                    f" {self._timeout:g} s: see its log; where it hangs, restart it"
+                    f" {patience:g} s: see its log; where it hangs, restart it"
                 ) from error
             except (http.client.HTTPException, OSError) as error:
                 raise XdpctlError(
@@ -152,6 +214,12 @@ class Client:
             ) from error
 
     def _answer(self, status: int, content: bytes) -> dict[str, Any]:
+        document = self._document(status, content)
+        if status < http.client.BAD_REQUEST:
+            return document
+        raise _error(status, document)
+
+    def _document(self, status: int, content: bytes) -> dict[str, Any]:
         try:
             document = json.loads(content)
         except ValueError:
@@ -161,9 +229,15 @@ class Client:
                 f"what answers on {self.path} is not xdpctl (HTTP {status}): name the service's"
                 " own socket with --control or XDPCTL_CONTROL"
             )
-        if status < http.client.BAD_REQUEST:
-            return document
-        raise _ERRORS.get(status, XdpctlError)(_sentence(status, document))
+        return document
+
+
+def _target(path: str, query: Query | None) -> str:
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def _error(status: int, problem: Mapping[str, Any]) -> XdpctlError:
+    return _ERRORS.get(status, XdpctlError)(_sentence(status, problem))
 
 
 def _sentence(status: int, problem: Mapping[str, Any]) -> str:
@@ -174,6 +248,9 @@ def _sentence(status: int, problem: Mapping[str, Any]) -> str:
     if isinstance(text, str) and text and text not in sentence:
         field = problem.get("field") or "text"
         sentence = f"{sentence} ({field}: {text})"
+    done = problem.get("done")
+    if status == http.client.INSUFFICIENT_STORAGE and isinstance(done, int):
+        sentence = f"{sentence}; {done:,} {'entry' if done == 1 else 'entries'} went in before"
     return sentence
 
 

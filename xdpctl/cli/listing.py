@@ -66,8 +66,8 @@ def _rule_lines(pages: Iterable[Iterable[dict[str, Any]]]) -> Iterator[str]:
 def _cells(rule: dict[str, Any], *, terminal: bool) -> tuple[str, ...]:
     expires_in = rule.get("expires_in")
     return (
-        _target(str(rule.get("target")), terminal=terminal),
-        _type(rule),
+        shown_target(str(rule.get("target")), terminal=terminal),
+        shown_type(rule),
         str(rule.get("action")),
         count(rule.get("hits", 0)) if terminal else str(rule.get("hits", 0)),
         str(rule.get("origin")),
@@ -76,14 +76,14 @@ def _cells(rule: dict[str, Any], *, terminal: bool) -> tuple[str, ...]:
     )
 
 
-def _type(rule: dict[str, Any]) -> str:
+def shown_type(rule: dict[str, Any]) -> str:
     """Return a rule's type; `*` is every type, `-` stands where a rule has none."""
     if rule.get("map") != "qnames":
         return "-"
     return str(rule.get("qtype") or "*")
 
 
-def _target(text: str, *, terminal: bool) -> str:
+def shown_target(text: str, *, terminal: bool) -> str:
     """Return a target; on a terminal a name's U-labels beside the A-labels that count."""
     if not terminal or "xn--" not in text:
         return text

@@ -30,6 +30,10 @@ FAMILIES: dict[str, str] = {
     "unblock": "rules",
     "list": "listing",
     "status": "status",
+    "top": "top",
+    "import": "importing",
+    "export": "export",
+    "flush": "flush",
     "panic": "panic",
     "resume": "panic",
     "check": "check",
@@ -37,9 +41,6 @@ FAMILIES: dict[str, str] = {
     "detach": "detach",
 }
 """Each verb and the module of this package whose VERBS define it, in the order of help."""
-
-LATER = ("top", "import", "export", "flush")
-"""Verbs that a later version has: refused by name."""
 
 _OUTPUT_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """Errors of writing to standard output; all else that verbs do with files is caught there."""
@@ -119,11 +120,6 @@ def find(name: str) -> Verb:
         family = import_module(f"xdpctl.cli.{FAMILIES[name]}")
         verbs: tuple[Verb, ...] = family.VERBS
         return next(verb for verb in verbs if verb.name == name)
-    if name in LATER:
-        raise UsageError(
-            f"cannot run `xdpctl {name}`: version {__version__} does not have this verb yet;"
-            " `xdpctl --help` lists those that it has"
-        )
     from difflib import get_close_matches  # noqa: PLC0415 - only to help with a typing error
 
     near = get_close_matches(name, FAMILIES, 1)
@@ -173,7 +169,9 @@ def _debugging(arguments: list[str]) -> bool:
 
 
 def _ready_streams() -> None:
-    """Make both streams usable: open, and taking characters beyond their encoding as codes."""
+    """Make the streams usable: open, and taking characters beyond their encoding as codes."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115

@@ -6,17 +6,19 @@ the verb with nothing changed. Whether a rule may be made is the service's to sa
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 from xdpctl.cli.render import listed
-from xdpctl.cli.verb import RefusedOption, Session, Verb
-from xdpctl.errors import XdpctlError
+from xdpctl.cli.verb import Session, Verb
+from xdpctl.errors import NotFoundError, XdpctlError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
+    from xdpctl.cli.client import Client
     from xdpctl.rules import Target
 
 _LINE_MAX = 6000  # characters of targets in a request's line; servers take 8,000 at least
@@ -35,9 +37,9 @@ def _add_rule(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", metavar="TEXT", default="", help="kept with the rule, shown")
     parser.add_argument(
         "--for",
-        action=RefusedOption,
+        dest="duration",
         metavar="DURATION",
-        help="not in this version, rules stay until `xdpctl unblock`",
+        help="it goes by itself after 30s, 10m, 1h30m, 7d, 2w; not given: it stays",
     )
 
 
@@ -65,13 +67,19 @@ def _allow(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _put(arguments: argparse.Namespace, session: Session, action: str, *, force: bool) -> int:
-    from xdpctl.rules import parse_reason  # noqa: PLC0415 - other verbs do without dnspython
+    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do without dnspython
+        parse_duration,
+        parse_reason,
+    )
 
-    reason = parse_reason(arguments.reason)
-    rules = [
-        {**named, "action": action, "reason": reason, "origin": "cli"}
-        for named in _named(arguments)
-    ]
+    rule: dict[str, Any] = {
+        "action": action,
+        "reason": parse_reason(arguments.reason),
+        "origin": "cli",
+    }
+    if arguments.duration is not None:
+        rule["expires_in"] = parse_duration(arguments.duration)
+    rules = [{**named, **rule} for named in _named(arguments)]
     query = {"force": "1"} if force else None
     answer = session.client(arguments).post("/api/v1/rules", rules, query)
     if arguments.json:
@@ -84,13 +92,46 @@ def _put(arguments: argparse.Namespace, session: Session, action: str, *, force:
         *([f"{_rules(created)} made"] if created else []),
         *([f"{_rules(updated)} changed"] if updated else []),
     ]
-    session.say(f"{action}: {listed(parts) or 'nothing to change'}")
+    lasting = f", for {arguments.duration}" if arguments.duration is not None else ""
+    session.say(f"{action}: {listed(parts) or 'nothing to change'}{lasting}")
     return 0
+
+
+def _add_unblock(parser: argparse.ArgumentParser) -> None:
+    _add_targets(parser)
+    parser.add_argument(
+        "--missing-ok",
+        action="store_true",
+        help="a target without a rule is no failure: for scripts that may say it twice",
+    )
 
 
 def _unblock(arguments: argparse.Namespace, session: Session) -> int:
     client = session.client(arguments)
     named = _named(arguments)
+    if arguments.missing_ok:
+        removed = _remove_those_there(client, named)
+    else:
+        removed = _remove(client, named, session)
+    if arguments.json:
+        session.document({"removed": removed})
+    else:
+        session.say(f"{_rules(removed)} removed")
+    return 0
+
+
+def _remove_those_there(client: Client, named: list[dict[str, Any]]) -> int:
+    """Remove each by a request of its own, so that a missing one keeps no other."""
+    removed = 0
+    for rule in named:
+        query = {key: value for key, value in rule.items() if value}
+        with suppress(NotFoundError):
+            removed += client.delete("/api/v1/rules", query).get("removed", 0)
+    return removed
+
+
+def _remove(client: Client, named: list[dict[str, Any]], session: Session) -> int:
+    """Remove all or, where one is missing, none."""
     removed = 0
     # All or nothing is a promise of one request; only very many need a second one.
     for part in _parts([rule["target"] for rule in named]):
@@ -102,11 +143,7 @@ def _unblock(arguments: argparse.Namespace, session: Session) -> int:
             if removed:
                 session.warn(f"{_rules(removed)} had been removed before this was refused")
             raise error from None
-    if arguments.json:
-        session.document({"removed": removed})
-    else:
-        session.say(f"{_rules(removed)} removed")
-    return 0
+    return removed
 
 
 def _parts(targets: list[str]) -> Iterator[list[str]]:
@@ -151,5 +188,5 @@ def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:
 VERBS = (
     Verb("block", "drop, or answer TC=1, what matches a target", _add_block, _block),
     Verb("allow", "let a target pass although a wider rule drops it", _add_rule, _allow),
-    Verb("unblock", "remove own rules", _add_targets, _unblock),
+    Verb("unblock", "remove own rules", _add_unblock, _unblock),
 )

@@ -10,16 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.cli.client import Client
 from xdpctl.cli.render import printable
 from xdpctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from typing import TextIO
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -42,35 +43,14 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-class RefusedOption(argparse.Action):
-    """An option that a later version will have: refused, never accepted and ignored.
-
-    `help` of the option is the sentence that says so.
-    """
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        """Refuse.
-
-        Raises:
-            UsageError: always.
-        """
-        del namespace, values
-        raise UsageError(f"cannot run `{parser.prog}` with {option_string}: {self.help}")
-
-
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a verb runs with: where it writes, and its environment."""
+    """What a verb runs with: where it writes, its environment, where it reads."""
 
     output: TextIO
     errors: TextIO
     environ: Mapping[str, str]
+    input: TextIO = field(default_factory=lambda: sys.stdin)
 
     @property
     def terminal(self) -> bool:
@@ -97,6 +77,13 @@ class Session:
     def warn(self, sentence: str) -> None:
         """Write a warning to standard error."""
         self.errors.write(f"xdpctl: warning: {printable(sentence)}\n")
+
+    def confirmed(self, question: str) -> bool:
+        """Ask on the terminal; everything but a plain yes is a no. Blocks."""
+        self.output.flush()
+        self.errors.write(f"{printable(question)} [y/N] ")
+        self.errors.flush()
+        return self.input.readline().strip().lower() in {"y", "yes"}
 
     def client(self, arguments: argparse.Namespace) -> Client:
         """Return the client for the control socket that the arguments name.

@@ -1,0 +1,67 @@
+"""`export`: the rules as lines that `import` reads, as they come from the service."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING
+
+from xdpctl.cli.verb import Session, Verb
+from xdpctl.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--all", action="store_true", help="also what dnsdist wrote; import skips those lines"
+    )
+
+
+def _run(arguments: argparse.Namespace, session: Session) -> int:
+    if arguments.json:
+        raise UsageError(
+            "cannot run `xdpctl export` with --json: it writes the lines that `xdpctl import`"
+            " reads; `xdpctl list --json` gives a document"
+        )
+    query = {"all": "1"} if arguments.all else {}
+    texts = _decoded(session.client(arguments).download("/api/v1/export", query))
+    if not session.terminal:
+        for text in texts:
+            session.write(text)
+        return 0
+    for line in _lines(texts):
+        session.say(_explained(line))
+    return 0
+
+
+def _decoded(parts: Iterable[bytes]) -> Iterator[str]:
+    """Yield the text of UTF-8 that is cut anywhere."""
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+    for part in parts:
+        yield decoder.decode(part)
+    yield decoder.decode(b"", final=True)
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    rest = ""
+    for text in texts:
+        *lines, rest = (rest + text).split("\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _explained(line: str) -> str:
+    """Return a line; behind A-labels the U-labels as a comment, which import does not read."""
+    target = line.partition(" ")[0]
+    if "xn--" not in target:
+        return line
+    from xdpctl.rules import Name  # noqa: PLC0415 - few exports have such names
+
+    shown = Name.from_text(target).to_unicode()
+    return line if shown == target else f"{line}  # {shown}"
+
+
+VERBS = (Verb("export", "write the rules as lines that import reads", _add_arguments, _run),)
