@@ -117,6 +117,7 @@ class Filter:
         self._link: Link | None = None
         self._counters: Map | None = None
         self._control: Map | None = None
+        self._counted: Mapping[tuple[Reason, PacketAction], Count] = {}
         self._reattached = 0
         self._bytecode: Bytecode | None = None
         self._shared: Mapping[MapName, Map] = {}
@@ -300,10 +301,17 @@ class Filter:
             self._control.update(_KEY, abi.encode_control(panic=panic))
 
     def view(self) -> FilterView:
-        """Return the filter's state and counters; one look-up in the kernel."""
+        """Return the filter's state and counters; one look-up in the kernel.
+
+        Counters that cannot be read are those of the time before.
+        """
         attached = self._state is FilterState.ATTACHED
         info = self._program.info if self._program is not None and attached else None
-        value = None if self._counters is None else self._counters.lookup(_KEY)
+        try:
+            if self._counters is not None and (value := self._counters.lookup(_KEY)) is not None:
+                self._counted = abi.decode_counters(value)
+        except KernelError as error:
+            event(_log, "counters-unread", logging.WARNING, error=error.sentence)
         return FilterView(
             self.interface,
             self._state,
@@ -313,7 +321,7 @@ class Filter:
             None if info is None else info.tag,
             self._reattached,
             self._queues,
-            {} if value is None else abi.decode_counters(value),
+            self._counted,
         )
 
     # --- leaving ------------------------------------------------------------------
