@@ -28,17 +28,16 @@ if TYPE_CHECKING:
 
 _RULE_REASONS = (Reason.ADDR_V4, Reason.ADDR_V6, Reason.CIDR4, Reason.CIDR6, Reason.QNAME)
 
+_ONLY_DROPPED = (Reason.MALFORMED, Reason.UNANSWERABLE)
+
 _REDIRECTING = (*_RULE_REASONS, Reason.RESPONSE, Reason.OPCODE, Reason.REDIRECT)
 
 POSSIBLE: frozenset[tuple[Reason, PacketAction]] = frozenset(
-    {(reason, PacketAction.PASS) for reason in Reason if reason is not Reason.MALFORMED}
+    {(reason, PacketAction.PASS) for reason in Reason if reason not in _ONLY_DROPPED}
     | {(reason, PacketAction.DROP) for reason in _RULE_REASONS}
     | {(reason, PacketAction.TRUNCATE) for reason in _RULE_REASONS}
     | {(reason, PacketAction.REDIRECT) for reason in _REDIRECTING}
-    | {
-        (reason, PacketAction.DROP)
-        for reason in (Reason.MALFORMED, Reason.FRAGMENT, Reason.UNANSWERABLE)
-    }
+    | {(reason, PacketAction.DROP) for reason in (*_ONLY_DROPPED, Reason.FRAGMENT)}
 )
 """Pairs that the program can count (PACKETS.md); shown from the first scrape, at 0."""
 
