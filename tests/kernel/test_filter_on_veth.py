@@ -1,0 +1,473 @@
+"""The filter on a real interface: nothing gets through while it changes, nothing stays behind."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import subprocess
+import sys
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kernel.conftest import descriptors, ip
+from tests.packets.build import Udp, ethernet, ipv4
+from tests.packets.message import query
+from tests.seam import PASS_PROGRAM
+from xdpctl.abi import (
+    MAPS,
+    RULE_MAPS,
+    Count,
+    MapName,
+    PacketAction,
+    Reason,
+    RuleAction,
+    encode_addr_v4,
+    encode_value,
+)
+from xdpctl.errors import ForeignProgramError, InterfaceError
+from xdpctl.filter import Filter, FilterState
+from xdpctl.kernel.bpf import XdpMode
+from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program_blocking
+from xdpctl.kernel.pins import netns_inode
+from xdpctl.ownership import InterfaceLock, detach_interface
+from xdpctl.rules import AnyQtype
+from xdpctl.settings import ModeSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from xdpctl.kernel.bpf import Bpf, Map, Program
+    from xdpctl.kernel.compiler import Bytecode
+    from xdpctl.kernel.netlink import Attached, Netlink
+
+pytestmark = pytest.mark.root
+
+INTERFACE = "veth0"
+BLOCKED, HONEST = "192.0.2.66", "192.0.2.1"
+DROPPED = Reason.ADDR_V4, PacketAction.DROP
+CONFIG = ProgramConfig((53,), (), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=XskFamilies.NONE)
+ETH_P_ALL = 3
+
+
+@pytest.fixture(scope="module")
+def bytecode() -> Bytecode:
+    """The real program, compiled once."""
+    return compile_program_blocking(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def other() -> Bytecode:
+    """The real program for another port."""
+    return compile_program_blocking(
+        ProgramConfig((53, 5353), (), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=XskFamilies.NONE)
+    )
+
+
+class Site:
+    """veth0 with a filter on it, veth1 from which packets come."""
+
+    def __init__(self, bpf: Bpf, netlink: Netlink, directory: Path, bytecode: Bytecode) -> None:
+        self.bpf = bpf
+        self.netlink = netlink
+        self.own = directory / "xdpctl"
+        self.bytecode = bytecode
+        self.maps: dict[MapName, Map] = {name: bpf.create_map(MAPS[name], 8) for name in RULE_MAPS}
+        self.maps[MapName.ADDR_V4].update(
+            encode_addr_v4(IPv4Address(BLOCKED)), encode_value(RuleAction.DROP)
+        )
+
+    def close(self) -> None:
+        """Close the maps."""
+        for opened in self.maps.values():
+            opened.close()
+
+    def filter(self, mode: ModeSetting = ModeSetting.AUTO, *, replace: bool = False) -> Filter:
+        """Return a filter of one service's life."""
+        return Filter(
+            self.bpf, self.netlink, INTERFACE, mode=mode, replace=replace, directory=self.own
+        )
+
+    def attach(self, one: Filter, *, panic: bool = False) -> None:
+        """Put the program on."""
+        one.attach(self.bytecode, self.maps, panic=panic)
+
+    def leave(self, mode: ModeSetting = ModeSetting.AUTO) -> None:
+        """Let a service keep its filter on the interface and end."""
+        with self.filter(mode) as one:
+            self.attach(one)
+
+    @property
+    def attached(self) -> Attached | None:
+        """What is on the interface."""
+        return self.netlink.find(INTERFACE).attached
+
+    @property
+    def pins(self) -> set[str]:
+        """Our own pins, without the namespace."""
+        prefix = f"{netns_inode()}-"
+        return {pin.name.removeprefix(prefix) for pin in self.own.iterdir()}
+
+
+PINS = {INTERFACE, f"{INTERFACE}:counters", f"{INTERFACE}:control"}
+
+
+@pytest.fixture
+def site(
+    namespace: None, bpf: Bpf, netlink: Netlink, directory: Path, bytecode: Bytecode
+) -> Iterator[Site]:
+    assert namespace is None
+    site = Site(bpf, netlink, directory, bytecode)
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def running(site: Site) -> Iterator[Filter]:
+    """A filter that is attached."""
+    with site.filter() as one:
+        site.attach(one)
+        yield one
+
+
+class Wire:
+    """Raw frames from veth1 to veth0, and what arrives behind the filter."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1024)
+        self._sender = packet_socket("veth1")
+        self._receiver = packet_socket(INTERFACE)
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._sender.close()
+        self._receiver.close()
+
+    def send(self, source: str) -> None:
+        """Send one query, its source port telling it from others."""
+        port = 1024 + next(self._numbers) % 60000
+        self._sender.send(ethernet(ipv4(Udp(query("www.example"), sport=port), source=source)))
+
+    def arrived(self) -> list[str]:
+        """Send an honest query; return the sources of all that came, up to that one."""
+        self.send(HONEST)
+        sources: list[str] = []
+        self._receiver.settimeout(5)
+        while not sources or sources[-1] != HONEST:
+            frame = self._receiver.recv(4096)
+            if frame[12:14] == b"\x08\x00" and frame[23] == socket.IPPROTO_UDP:
+                sources.append(socket.inet_ntoa(frame[26:30]))
+        return sources
+
+
+@pytest.fixture
+def wire(site: Site) -> Iterator[Wire]:
+    assert site.attached is None
+    wire = Wire()
+    yield wire
+    wire.close()
+
+
+def packet_socket(interface: str) -> socket.socket:
+    opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    opened.bind((interface, 0))
+    return opened
+
+
+# --- attaching and counting -------------------------------------------------------------------
+
+
+def test_the_filter_is_native_on_veth_and_pinned(site: Site, running: Filter) -> None:
+    view = running.view()
+    assert (view.state, view.mode) == (FilterState.ATTACHED, XdpMode.NATIVE)
+    assert site.attached is not None
+    assert (site.attached.program_id, site.pins) == (view.program_id, PINS)
+
+
+@pytest.mark.parametrize("mode", [ModeSetting.NATIVE, ModeSetting.GENERIC])
+def test_a_blocked_packet_is_dropped_and_counted_with_its_bytes(
+    site: Site, wire: Wire, mode: ModeSetting
+) -> None:
+    frame = ethernet(ipv4(Udp(query("www.example")), source=BLOCKED))
+    with site.filter(mode) as one:
+        site.attach(one)
+        for _ in range(3):
+            wire.send(BLOCKED)
+        assert wire.arrived() == [HONEST]
+        assert one.view().counters[DROPPED] == Count(3, 3 * len(frame))
+
+
+def test_panic_passes_what_is_blocked_until_it_ends(wire: Wire, running: Filter) -> None:
+    came = []
+    for panic in (True, False):
+        running.set_panic(panic=panic)
+        wire.send(BLOCKED)
+        came.append(wire.arrived())
+    assert came == [[BLOCKED, HONEST], [HONEST]]
+
+
+def test_panic_is_in_force_from_the_first_packet(site: Site, wire: Wire) -> None:
+    with site.filter() as one:
+        site.attach(one, panic=True)
+        wire.send(BLOCKED)
+        assert wire.arrived() == [BLOCKED, HONEST]
+
+
+# --- the driver's word ------------------------------------------------------------------------
+
+
+def too_large() -> None:
+    """Give the peer an MTU with which veth takes no native program."""
+    ip("link", "set", "veth1", "mtu", "9000")
+    ip("link", "set", INTERFACE, "mtu", "9000")
+
+
+def test_auto_is_generic_where_the_driver_refuses(site: Site, wire: Wire) -> None:
+    too_large()
+    with site.filter() as one:
+        site.attach(one)
+        assert one.view().mode is XdpMode.GENERIC
+        wire.send(BLOCKED)
+        assert wire.arrived() == [HONEST]
+
+
+def test_native_is_refused_with_the_drivers_own_words(site: Site) -> None:
+    too_large()
+    with (
+        site.filter(ModeSetting.NATIVE) as one,
+        pytest.raises(InterfaceError, match=r"driver veth says .*MTU"),
+    ):
+        site.attach(one)
+    assert (site.attached, site.pins) == (None, set())
+
+
+def test_a_mode_that_is_refused_leaves_the_former_filter_on(site: Site, wire: Wire) -> None:
+    too_large()
+    site.leave(ModeSetting.GENERIC)
+    before = site.attached
+    with site.filter(ModeSetting.NATIVE) as one, pytest.raises(InterfaceError):
+        site.attach(one)
+    assert (site.attached, site.pins) == (before, PINS)
+    wire.send(BLOCKED)
+    assert wire.arrived() == [HONEST]
+
+
+def test_another_mode_is_taken_where_the_driver_can(site: Site) -> None:
+    site.leave(ModeSetting.GENERIC)
+    with site.filter(ModeSetting.NATIVE) as one:
+        site.attach(one)
+        assert one.view().mode is XdpMode.NATIVE
+    assert site.attached is not None
+    assert site.attached.mode is XdpMode.NATIVE
+
+
+# --- one service after another ----------------------------------------------------------------
+
+
+def test_what_a_dead_service_left_goes_on_and_its_counters_with_it(site: Site, wire: Wire) -> None:
+    site.leave()
+    wire.send(BLOCKED)
+    assert wire.arrived() == [HONEST]
+    with site.filter() as one:
+        site.attach(one)
+        wire.send(BLOCKED)
+        assert wire.arrived() == [HONEST]
+        assert (one.adopted, one.view().counters[DROPPED].packets) == (True, 2)
+
+
+def test_no_blocked_packet_arrives_while_programs_are_swapped(
+    site: Site, wire: Wire, running: Filter, other: Bytecode
+) -> None:
+    for turn in range(20):
+        for _ in range(10):
+            wire.send(BLOCKED)
+        running.swap(site.bytecode if turn % 2 else other, site.maps, panic=False)
+    assert wire.arrived() == [HONEST]
+    assert running.view().counters[DROPPED].packets == 200
+
+
+def test_no_blocked_packet_arrives_while_services_follow_each_other(site: Site, wire: Wire) -> None:
+    site.leave()
+    for _ in range(10):
+        wire.send(BLOCKED)
+        site.leave()
+        wire.send(BLOCKED)
+    assert wire.arrived() == [HONEST]
+
+
+def test_swaps_leave_no_descriptor_and_no_pin(site: Site, running: Filter) -> None:
+    before = descriptors()
+    for _ in range(5):
+        running.swap(site.bytecode, site.maps, panic=False)
+    assert (descriptors(), site.pins) == (before, PINS)
+
+
+def test_a_lock_is_given_back_by_a_killed_service(site: Site) -> None:
+    holder = (
+        "import sys, time; from pathlib import Path; from xdpctl.ownership import InterfaceLock\n"
+        f"with InterfaceLock(Path({str(site.own)!r}), {INTERFACE!r}):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(InterfaceError, match="already serves"),
+            InterfaceLock(site.own, INTERFACE),
+        ):
+            pass
+        process.kill()
+    with InterfaceLock(site.own, INTERFACE):
+        assert site.pins == {f"{INTERFACE}:lock"}
+    assert site.pins == set()
+
+
+# --- others' programs -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def foreign(bpf: Bpf) -> Iterator[Program]:
+    with bpf.load_program(PASS_PROGRAM, "theirs") as program:
+        yield program
+
+
+def test_a_foreign_program_is_named_and_stays(site: Site, foreign: Program) -> None:
+    index = site.netlink.find(INTERFACE).index
+    site.netlink.attach_program(index, XdpMode.NATIVE, foreign)
+    with (
+        site.filter() as one,
+        pytest.raises(ForeignProgramError, match=rf"program {foreign.info.id} \(theirs\)"),
+    ):
+        site.attach(one)
+    assert site.attached is not None
+    assert site.attached.program_id == foreign.info.id
+
+
+@pytest.mark.parametrize("mode", [XdpMode.NATIVE, XdpMode.GENERIC])
+def test_a_foreign_program_is_replaced_where_that_is_asked_for(
+    site: Site, foreign: Program, wire: Wire, mode: XdpMode
+) -> None:
+    site.netlink.attach_program(site.netlink.find(INTERFACE).index, mode, foreign)
+    with site.filter(replace=True) as one:
+        site.attach(one)
+        wire.send(BLOCKED)
+        assert (wire.arrived(), one.view().mode) == ([HONEST], XdpMode.NATIVE)
+
+
+def test_a_foreign_program_is_put_back_where_ours_does_not_go_on(
+    site: Site, foreign: Program
+) -> None:
+    too_large()
+    index = site.netlink.find(INTERFACE).index
+    site.netlink.attach_program(index, XdpMode.GENERIC, foreign)
+    before = site.attached
+    with site.filter(ModeSetting.NATIVE, replace=True) as one, pytest.raises(InterfaceError):
+        site.attach(one)
+    assert site.attached == before
+    assert before is not None
+
+
+def test_a_program_that_a_foreign_link_holds_is_not_replaced(
+    site: Site, bpf: Bpf, foreign: Program
+) -> None:
+    index = site.netlink.find(INTERFACE).index
+    with bpf.create_link(foreign, index, mode=XdpMode.NATIVE) as link:
+        with (
+            site.filter(replace=True) as one,
+            pytest.raises(ForeignProgramError, match="held by another's bpf_link"),
+        ):
+            site.attach(one)
+        assert link.info().ifindex == index
+
+
+# --- interfaces that come and go --------------------------------------------------------------
+
+
+def again() -> None:
+    """Delete both ends and make them anew, with other indices."""
+    ip("link", "delete", INTERFACE)
+    ip("link", "add", "filler", "type", "veth", "peer", "name", "relliF")
+    ip("link", "add", INTERFACE, "type", "veth", "peer", "name", "veth1")
+    for name in (INTERFACE, "veth1"):
+        ip("link", "set", name, "up")
+
+
+def test_an_interface_that_went_away_is_lost_and_its_filter_comes_back(
+    site: Site, running: Filter
+) -> None:
+    before = running.view().index
+    ip("link", "delete", INTERFACE)
+    running.watch(panic=False)
+    lost = running.view()
+    ip("link", "add", "filler", "type", "veth", "peer", "name", "relliF")
+    ip("link", "add", INTERFACE, "type", "veth", "peer", "name", "veth1")
+    running.watch(panic=False)
+    back = running.view()
+    assert (lost.state, back.state, back.reattached) == (
+        FilterState.LOST,
+        FilterState.ATTACHED,
+        1,
+    )
+    assert back.index != before
+    assert site.attached is not None
+
+
+def test_a_defunct_link_is_replaced_by_the_next_service(site: Site) -> None:
+    site.leave()
+    again()
+    with site.filter() as one:
+        site.attach(one)
+        assert (one.adopted, one.view().state) == (False, FilterState.ATTACHED)
+    assert (site.pins, site.attached is not None) == (PINS, True)
+
+
+def test_a_renamed_interface_is_found_by_the_next_service(site: Site) -> None:
+    ip("link", "set", INTERFACE, "down")
+    with Filter(site.bpf, site.netlink, "veth1", directory=site.own) as former:
+        former.attach(site.bytecode, site.maps, panic=False)
+    ip("link", "set", "veth1", "down")
+    ip("link", "set", "veth1", "name", "dns0")
+    with Filter(site.bpf, site.netlink, "dns0", directory=site.own) as one:
+        one.attach(site.bytecode, site.maps, panic=False)
+        assert one.adopted
+    assert site.pins == {"dns0", "dns0:counters", "dns0:control"}
+
+
+# --- going off --------------------------------------------------------------------------------
+
+
+def test_detaching_leaves_interface_and_pins_as_they_were(site: Site, wire: Wire) -> None:
+    before = descriptors()
+    with site.filter() as one:
+        site.attach(one)
+        assert one.detach()
+        assert site.attached is None
+        wire.send(BLOCKED)
+        assert wire.arrived() == [BLOCKED, HONEST]
+    assert (site.pins, descriptors()) == (set(), before)
+
+
+def test_a_dead_services_program_is_taken_off_without_it(site: Site) -> None:
+    site.leave()
+    assert detach_interface(site.bpf, site.netlink, INTERFACE, site.own)
+    assert (site.attached, site.pins) == (None, set())
+
+
+def test_anothers_program_is_not_taken_off(site: Site, foreign: Program) -> None:
+    site.netlink.attach_program(site.netlink.find(INTERFACE).index, XdpMode.NATIVE, foreign)
+    assert not detach_interface(site.bpf, site.netlink, INTERFACE, site.own)
+    assert site.attached is not None
+
+
+def test_pins_removed_behind_our_back_are_made_again_by_a_swap(
+    site: Site, wire: Wire, running: Filter
+) -> None:
+    wire.send(BLOCKED)
+    assert wire.arrived() == [HONEST]
+    for pin in site.own.iterdir():
+        pin.unlink()
+    running.swap(site.bytecode, site.maps, panic=False)
+    assert site.pins == PINS
+    assert running.view().counters[DROPPED].packets == 1
