@@ -1,58 +1,50 @@
-"""Routes and listeners: the same handlers on the control socket and on TCP.
+"""The application, and the listeners that serve it: control socket and TCP.
 
-Sockets are bound early, before anything is attached, so that a port in use stops the
-start; they are served last. A control socket left by a dead service is taken over,
-one of a live service is refused.
+Sockets are bound and files of secrets read early, before anything is attached, so that
+what is wrong there stops the start; they are served last.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
-import socket
-import stat
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Self
 
-import msgspec
 from aiohttp import web
 
 from xdpctl.errors import ListenError, XdpctlError
-from xdpctl.http import handlers
-from xdpctl.http.auth import Access, guard
+from xdpctl.http.auth import Access, guard, read_token
+from xdpctl.http.binding import bind_control, bind_tcp
+from xdpctl.http.body import SPOOL, later
 from xdpctl.http.handlers import DESK, EXPOSITION
-from xdpctl.http.problems import from_error, from_validation, problem
+from xdpctl.http.openapi import PATH as DESCRIPTION
+from xdpctl.http.problems import from_error, problem
+from xdpctl.http.routes import ROUTES
+from xdpctl.http.tls import load_into, server_context
 from xdpctl.log import event
+from xdpctl.names import shown
 
 if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Callable
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
 
+    from xdpctl.http.auth import Token
     from xdpctl.http.handlers import Desk
     from xdpctl.metrics import Exposition
     from xdpctl.settings import Listen
 
 _log = logging.getLogger(__name__)
 
-IPV4 = 4
-
-_ROUTES = (
-    web.get("/metrics", handlers.metrics),
-    web.get("/healthz", handlers.healthz),
-    web.get("/readyz", handlers.readyz),
-    web.get("/api/v1/status", handlers.status),
-    web.get("/api/v1/rules", handlers.list_rules),
-    web.post("/api/v1/rules", handlers.post_rules),
-    web.delete("/api/v1/rules", handlers.delete_rules),
-    web.post("/api/v1/panic", handlers.panic),
-    web.post("/api/v1/resume", handlers.resume),
-    web.post("/api/v1/detach", handlers.detach),
-)
+LINGER_SECONDS = 1.0
+"""How long what a refused request still sends is thrown away, so that its client does
+not lose the answer to a reset."""
 
 
 @web.middleware
@@ -60,33 +52,70 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every error into a problem document."""
     try:
         return await handler(request)
-    except XdpctlError as error:
-        return from_error(error)
-    except msgspec.ValidationError as error:
-        return from_validation(error)
-    except msgspec.DecodeError as error:
-        return problem(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}")
-    except web.HTTPException as error:
-        return problem(
-            HTTPStatus(error.status),
-            f"{request.method} {request.path}: {error.reason}; see /api/v1/status",
-            headers={"Allow": error.headers["Allow"]} if "Allow" in error.headers else None,
-        )
-    except Exception:  # noqa: BLE001 - the last resort: the sentence, not a traceback
-        _log.exception("request-failed")
+    except Exception as error:
+        if request.writer.output_size:
+            raise  # in the middle of an answer: only breaking off says that it is not whole
+        if isinstance(error, XdpctlError):
+            return from_error(error)
+        _log.exception("request-failed")  # the last resort: the sentence, not a traceback
         return problem(
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "the service met an error of its own: see its log and report it",
         )
 
 
-def make_app(desk: Desk, exposition: Exposition, access: Access) -> web.Application:
-    """Return the application for one kind of listener."""
-    app = web.Application(middlewares=[guard(access), _errors], client_max_size=handlers.BODY_MAX)
+async def _nowhere(request: web.Request) -> web.Response:
+    """Answer what no route takes: there is no such path, or not with this method."""
+    methods = [route.method for route in ROUTES if route.path == request.path]
+    if not methods:
+        return problem(
+            HTTPStatus.NOT_FOUND,
+            f"there is nothing at {shown(request.path)}: {DESCRIPTION} says what there is",
+        )
+    if "GET" in methods:
+        methods.append("HEAD")
+    return problem(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        f"{request.path} has no {request.method}: it has {', '.join(methods)}",
+        headers={"Allow": ", ".join(methods)},
+    )
+
+
+def make_app(
+    desk: Desk,
+    exposition: Exposition,
+    access: Access,
+    *,
+    token: Callable[[], Token | None] = lambda: None,
+    spool: Path | None = None,
+) -> web.Application:
+    """Return the application for one kind of listener.
+
+    Args:
+        desk: the service behind the API.
+        exposition: its metrics.
+        access: what whoever reaches the listener may do.
+        token: gives the token that is in force there, or None.
+        spool: directory for long bodies while they are worked on; None: the system's.
+    """
+    app = web.Application(middlewares=[guard(access, token), _errors])
     app[DESK] = desk
     app[EXPOSITION] = exposition
-    app.add_routes(_ROUTES)
+    app[SPOOL] = spool
+    for route in ROUTES:
+        for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+            app.router.add_route(method, route.path, route.handler, expect_handler=later)
+    app.router.add_route("*", "/{path:.*}", _nowhere, expect_handler=later)
     return app
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The files that protect the TCP listener: of its token, and of TLS."""
+
+    token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
 
 
 class Listeners:
@@ -96,29 +125,67 @@ class Listeners:
         control: path of the unix socket; mode 0660.
         control_gid: group that may use it, or None.
         listen: address of the TCP listener, or None.
+        secrets: of the TCP listener.
+        spool: directory for long bodies while they are worked on; None: the system's.
     """
 
-    def __init__(self, control: Path, control_gid: int | None, listen: Listen | None) -> None:
+    def __init__(
+        self,
+        control: Path,
+        control_gid: int | None,
+        listen: Listen | None,
+        secrets: Secrets | None = None,
+        spool: Path | None = None,
+    ) -> None:
         self._control_path = control
         self._control_gid = control_gid
         self._listen = listen
+        self._secrets = secrets or Secrets()
+        self._spool = spool
         self._control: socket.socket | None = None
         self._tcp: socket.socket | None = None
+        self._token: Token | None = None
+        self._tls: ssl.SSLContext | None = None
         self._runners: list[web.AppRunner] = []
 
     def bind(self) -> None:
-        """Bind both; blocking, short.
+        """Read the secrets and bind both; blocking, short.
 
         Raises:
-            ListenError: a port or path is in use or may not be used; nothing is bound.
+            ListenError: a port or path is in use or may not be used, or a file of secrets
+                is not fit; nothing is bound.
         """
         if self._listen is not None:
-            self._tcp = _bind_tcp(self._listen)
+            self._read_secrets()
+            self._tcp = bind_tcp(self._listen)
         try:
-            self._control = _bind_control(self._control_path, self._control_gid)
+            self._control = bind_control(self._control_path, self._control_gid)
         except ListenError:
             self._close_tcp()
             raise
+
+    def _read_secrets(self) -> None:
+        """Take over what the files of secrets hold now; on any error nothing changes."""
+        files = self._secrets
+        token = read_token(files.token_file) if files.token_file else None
+        if files.tls_cert and files.tls_key:
+            fresh = server_context(files.tls_cert, files.tls_key)
+            if self._tls is None:
+                self._tls = fresh
+            else:
+                load_into(self._tls, files.tls_cert, files.tls_key)
+        self._token = token
+
+    async def reload(self) -> None:
+        """Take over another token or certificate in the same files (SIGHUP).
+
+        Connections that stand go on with the former certificate, not with the former token.
+
+        Raises:
+            ListenError: a file is not fit; what was in force stays.
+        """
+        if self._tcp is not None:
+            await asyncio.to_thread(self._read_secrets)
 
     async def __aenter__(self) -> Self:
         return self
@@ -156,96 +223,30 @@ class Listeners:
     async def serve(self, desk: Desk, exposition: Exposition) -> None:
         """Begin to answer."""
         if self._control is not None:
-            runner = await self._run(make_app(desk, exposition, Access.EVERYTHING))
-            await web.SockSite(runner, self._control).start()
+            app = make_app(desk, exposition, Access.EVERYTHING, spool=self._spool)
+            await web.SockSite(await self._run(app), self._control).start()
         if self._tcp is not None and self._listen is not None:
             access = Access.READS if self._listen.host.is_loopback else Access.PUBLIC
-            runner = await self._run(make_app(desk, exposition, access))
-            await web.SockSite(runner, self._tcp).start()
-            event(_log, "listening", address=self.address, access=access.name.lower())
+            app = make_app(desk, exposition, access, token=lambda: self._token, spool=self._spool)
+            site = web.SockSite(await self._run(app), self._tcp, ssl_context=self._tls)
+            await site.start()
+            event(
+                _log,
+                "listening",
+                address=self.address,
+                access=access.name.lower(),
+                tls=self._tls is not None,
+                writes="with the token" if self._token else "refused",
+            )
 
     async def _run(self, app: web.Application) -> web.AppRunner:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.3)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=0.3,
+            lingering_time=LINGER_SECONDS,
+            auto_decompress=False,
+        )
         self._runners.append(runner)
         await runner.setup()
         return runner
-
-
-def _bind_tcp(listen: Listen) -> socket.socket:
-    family = socket.AF_INET if listen.host.version == IPV4 else socket.AF_INET6
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((str(listen.host), listen.port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise ListenError(
-            f"cannot listen on {listen}: {error.strerror or error}; choose another --listen, or"
-            " none"
-        ) from error
-    return listener
-
-
-def _bind_control(path: Path, gid: int | None) -> socket.socket:
-    """Bind the control socket, taking over one that a dead service left."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    bound = False
-    try:
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        if path.is_socket():
-            _refuse_alive(path)
-            path.unlink()
-        listener.bind(str(path))
-        bound = True
-        if gid is not None:
-            os.chown(path, -1, gid)
-            _let_in(path.parent, gid)
-        path.chmod(0o660)
-        listener.listen(128)  # nobody can connect before
-    except ListenError:
-        listener.close()
-        raise
-    except OSError as error:
-        listener.close()
-        if bound:
-            path.unlink(missing_ok=True)
-        reason = (
-            "something that is no socket is there"
-            if error.errno == errno.EADDRINUSE
-            else error.strerror or str(error)
-        )
-        raise ListenError(
-            f"cannot make the control socket {path}: {reason}; choose another --control"
-        ) from error
-    return listener
-
-
-def _let_in(directory: Path, gid: int) -> None:
-    """Give a directory that only owner and group may enter to the group.
-
-    One that everybody may enter (/run, /tmp) stays as it is.
-    """
-    found = directory.stat()
-    if not found.st_mode & stat.S_IXOTH and found.st_gid != gid:
-        os.chown(directory, -1, gid)
-
-
-def _refuse_alive(path: Path) -> None:
-    if _is_alive(path):
-        raise ListenError(
-            f"another service answers on the control socket {path}: stop it, or choose another"
-            " --control"
-        )
-
-
-def _is_alive(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            return False
-        except OSError:
-            return True
-    return True

@@ -1,53 +1,69 @@
 """One function a resource: reads the request, asks the service, writes the answer.
 
-What the service must offer is `Desk`; service.py implements it, tests fake it.
+What the service must offer is `Desk`; desk.py implements it, tests fake it. Requests
+with rules in their body are loads.py's.
 """
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 from aiohttp import web
 
-from xdpctl.abi import MapName
-from xdpctl.errors import TargetError
-from xdpctl.http.problems import problem
+from xdpctl.http.body import received
+from xdpctl.http.problems import RequestError, not_json, not_of_the_schema
+from xdpctl.http.queries import (
+    ALL_OWN,
+    DeleteQuery,
+    ExportQuery,
+    NoQuery,
+    PageQuery,
+    TopQuery,
+    map_named,
+    read_query,
+)
 from xdpctl.http.schema import (
-    RULE_MAP_NAMES,
     Detached,
     DetachIn,
     Panic,
-    Put,
     Removed,
-    RuleIn,
     RuleOut,
     Rules,
     Status,
+    Top,
+    TopRule,
 )
-from xdpctl.rules import parse_origin, parse_target
+from xdpctl.rules import DNSDIST_ORIGIN, parse_origin, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-    from multidict import MultiMapping
-
+    from xdpctl.abi import MapName
+    from xdpctl.bulk import BulkResult
+    from xdpctl.entries import TopEntry
     from xdpctl.metrics import Exposition
-    from xdpctl.rules import Rule, Target
+    from xdpctl.rows import Row
+    from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.snapshot import Snapshot
     from xdpctl.store import PutResult
 
-BODY_MAX = 256 * 2**20
-"""Bytes of a request's body: two million rules with reasons."""
+DETACH_MAX = 64 * 1024
+"""Bytes of a document that names interfaces."""
 
-PAGE_MAX = 10_000
-"""Rules of a page, also where no limit is asked for: the loop writes it as JSON."""
+_FLUSHED = (
+    "a running dnsdist does not notice that entries of its own are gone: it goes on counting"
+    " them until it is restarted, and says so for each that expires"
+)
 
 
 class Desk(Protocol):
     """What the handlers ask of the service; none of it blocks the loop."""
+
+    @property
+    def any_qtype(self) -> AnyQtype:
+        """How a name without a type is written."""
 
     def snapshot(self) -> Snapshot:
         """Return what was last seen."""
@@ -61,10 +77,32 @@ class Desk(Protocol):
     async def remove(self, targets: Sequence[Target]) -> int:
         """Remove own rules."""
 
+    async def bulk(
+        self,
+        chunks: Iterable[Iterable[Row]],
+        origin: str,
+        *,
+        replace: bool,
+        strict: bool = False,
+        on_progress: Callable[[str, int, int], None] = ...,
+    ) -> BulkResult:
+        """Merge a list into an origin's rules; `chunks` is read on another thread."""
+
+    async def flush(self, map_name: MapName | None, origin: str | None) -> int:
+        """Remove one origin's rules, or all our own."""
+
     async def page(
         self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
     ) -> tuple[list[RuleOut], str | None]:
         """Return rules behind a cursor, and the next cursor."""
+
+    async def top(
+        self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
+    ) -> list[TopEntry]:
+        """Return the entries hit most."""
+
+    def export(self, *, everything: bool) -> AsyncIterator[bytes]:
+        """Yield the lines of an export in parts."""
 
     async def set_panic(self, *, panic: bool) -> None:
         """Pass everything, or end that."""
@@ -77,7 +115,8 @@ DESK: web.AppKey[Desk] = web.AppKey("desk")
 EXPOSITION: web.AppKey[Exposition] = web.AppKey("exposition")
 
 
-def _answer(document: object) -> web.Response:
+def answer(document: object) -> web.Response:
+    """Return a document as a response."""
     return web.Response(body=msgspec.json.encode(document), content_type="application/json")
 
 
@@ -102,103 +141,93 @@ async def readyz(request: web.Request) -> web.Response:
 
 async def status(request: web.Request) -> web.Response:
     """GET /api/v1/status."""
-    return _answer(request.app[DESK].status())
+    read_query(request, NoQuery)
+    return answer(request.app[DESK].status())
 
 
 async def list_rules(request: web.Request) -> web.Response:
-    """GET /api/v1/rules?map=&origin=&limit=&cursor=: a page of rules."""
-    query = request.query
-    _known(query, {"map", "origin", "limit", "cursor"})
+    """GET /api/v1/rules: a page of rules."""
+    query = read_query(request, PageQuery)
     rules, following = await request.app[DESK].page(
-        _map(query.get("map")),
-        parse_origin(query["origin"]) if query.get("origin") else None,
-        query.get("cursor") or None,
-        _limit(query.get("limit")),
+        map_named(query.map),
+        parse_origin(query.origin) if query.origin else None,
+        query.cursor or None,
+        query.limit,
     )
-    return _answer(Rules(rules, following))
+    return answer(Rules(rules, following))
 
 
-async def post_rules(request: web.Request) -> web.Response:
-    """POST /api/v1/rules: one rule or a list; all or nothing on bad input."""
-    _known(request.query, {"force"})
-    force = request.query.get("force", "0")
-    if force not in {"0", "1"}:
-        raise TargetError(f"force must be 0 or 1, not {force!r}", text=force, field="force")
-    rules = await asyncio.to_thread(_rules, await request.read())
-    result = await request.app[DESK].put(rules, force=force == "1")
-    return _answer(Put(result.created, result.updated, list(result.warnings)))
+async def top(request: web.Request) -> web.Response:
+    """GET /api/v1/top: the rules hit most."""
+    query = read_query(request, TopQuery)
+    desk = request.app[DESK]
+    found = await desk.top(query.n, map_named(query.map), query.by)
+    return answer(Top([TopRule.ranked(one, desk.any_qtype) for one in found]))
+
+
+async def export(request: web.Request) -> web.StreamResponse:
+    """GET /api/v1/export: rules as lines, as they come."""
+    query = read_query(request, ExportQuery)
+    parts = request.app[DESK].export(everything=query.all)
+    response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+    first = await anext(parts, b"")  # what is wrong at once can still be a problem document
+    await response.prepare(request)
+    await response.write(first)
+    async for part in parts:
+        await response.write(part)
+    await response.write_eof()
+    return response
 
 
 async def delete_rules(request: web.Request) -> web.Response:
-    """DELETE /api/v1/rules?target=&qtype=: own rules, `target` repeatable."""
-    query = request.query
-    _known(query, {"target", "qtype"}, repeatable="target")
-    if not query.get("target"):
-        return problem(
-            HTTPStatus.BAD_REQUEST, "say what to remove with target=", extra={"field": "target"}
+    """DELETE /api/v1/rules: own rules by target, or those of an origin."""
+    query = read_query(request, DeleteQuery)
+    named = [text for text in query.target if text]
+    if bool(named) == bool(query.origin):
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST,
+            "say what to remove, with target= or with origin=, and not with both",
+            field="target",
         )
-    targets = [parse_target(text, query.get("qtype")) for text in query.getall("target")]
-    return _answer(Removed(await request.app[DESK].remove(targets)))
+    if named:
+        if query.map:
+            raise RequestError(
+                HTTPStatus.BAD_REQUEST, "map= goes with origin=: a target has one map", field="map"
+            )
+        targets = [parse_target(text, query.qtype) for text in named]
+        return answer(Removed(await request.app[DESK].remove(targets)))
+    if query.qtype:
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST, "qtype= goes with target=, not with origin=", field="qtype"
+        )
+    origin = None if query.origin == ALL_OWN else parse_origin(query.origin)
+    removed = await request.app[DESK].flush(map_named(query.map), origin)
+    return answer(Removed(removed, [_FLUSHED] if origin == DNSDIST_ORIGIN else []))
 
 
 async def panic(request: web.Request) -> web.Response:
     """POST /api/v1/panic: pass everything at once, until resume."""
+    read_query(request, NoQuery)
     await request.app[DESK].set_panic(panic=True)
-    return _answer(Panic(panic=True))
+    return answer(Panic(panic=True))
 
 
 async def resume(request: web.Request) -> web.Response:
     """POST /api/v1/resume: filter again."""
+    read_query(request, NoQuery)
     await request.app[DESK].set_panic(panic=False)
-    return _answer(Panic(panic=False))
+    return answer(Panic(panic=False))
 
 
 async def detach(request: web.Request) -> web.Response:
     """POST /api/v1/detach: take the program off the named interfaces, or all."""
-    body = await request.read()
-    wanted = msgspec.json.decode(body, type=DetachIn) if body else DetachIn()
-    return _answer(Detached(await request.app[DESK].detach(wanted.interfaces)))
-
-
-def _rules(body: bytes) -> list[Rule]:
-    """Return the rules of a document: one, or a list. Blocks: it may be a million."""
-    given = (
-        msgspec.json.decode(body, type=list[RuleIn])
-        if body.lstrip()[:1] == b"["
-        else [msgspec.json.decode(body, type=RuleIn)]
-    )
-    return [rule.rule() for rule in given]
-
-
-def _known(query: MultiMapping[str], names: set[str], repeatable: str = "") -> None:
-    for name in query:
-        if name not in names:
-            raise TargetError(
-                f"there is no parameter {name!r} here: {', '.join(sorted(names))}",
-                text=name,
-                field=name,
-            )
-        if name != repeatable and len(query.getall(name)) > 1:
-            raise TargetError(
-                f"{name!r} is given twice: say which one", text=query.getall(name)[1], field=name
-            )
-
-
-def _map(text: str | None) -> MapName | None:
-    if not text:
-        return None
-    if text not in RULE_MAP_NAMES:
-        raise TargetError(
-            f"there is no rule map {text!r}: {', '.join(RULE_MAP_NAMES)}", text=text, field="map"
-        )
-    return MapName(text)
-
-
-def _limit(text: str | None) -> int:
-    if not text:
-        return PAGE_MAX
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= PAGE_MAX:
-        raise TargetError(
-            f"limit must be a number from 1 to {PAGE_MAX}, not {text!r}", text=text, field="limit"
-        )
-    return int(text)
+    read_query(request, NoQuery)
+    async with received(request, DETACH_MAX) as file:
+        body = file.read()
+    try:
+        wanted = msgspec.json.decode(body, type=DetachIn) if body else DetachIn()
+    except msgspec.ValidationError as error:
+        raise not_of_the_schema(error) from error
+    except ValueError as error:
+        raise not_json(error) from error
+    return answer(Detached(await request.app[DESK].detach(wanted.interfaces)))

@@ -7,7 +7,7 @@ turns into a rules.Rule or raises the error of rules.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import msgspec
 
@@ -15,10 +15,11 @@ from xdpctl import abi
 from xdpctl.abi import MapName
 from xdpctl.errors import TargetError
 from xdpctl.rules import (
+    ACTIONS,
+    DNSDIST_ORIGIN,
     AnyQtype,
     Question,
     Rule,
-    parse_action,
     parse_origin,
     parse_reason,
     parse_target,
@@ -28,22 +29,69 @@ from xdpctl.rules import (
 )
 
 if TYPE_CHECKING:
-    from xdpctl.entries import Entry
+    from xdpctl.bulk import BulkResult
+    from xdpctl.entries import Entry, TopEntry
     from xdpctl.snapshot import Snapshot
 
-Text = Annotated[str, msgspec.Meta(max_length=2000)]
+TEXT_MAX = 2_000
+EXPIRES_MAX = 10 * 365 * 86_400
+"""Ten years, as everywhere (rules.parse_duration)."""
+
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
 
 
 class RuleIn(msgspec.Struct, forbid_unknown_fields=True):
-    """A rule as a client gives it; `hits` is accepted (a listed rule) and not used."""
+    """A rule as a client gives it.
 
-    target: Text
-    qtype: Text | None = None
-    action: Text = "drop"
-    expires_in: int | None = None
-    reason: Text = ""
-    origin: Text = "api"
-    hits: int = 0
+    `hits`, `created`, `map` and `wildcard` are taken and not used, so that a listed rule
+    can be sent back as it is.
+    """
+
+    target: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="an address, a prefix or a name",
+            examples=["192.0.2.1", "2001:db8::/32", "dropped.example."],
+        ),
+    ]
+    qtype: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                max_length=TEXT_MAX,
+                description="a name's query type: A, TYPE65, 65; null or empty: every type",
+                examples=["AAAA"],
+            ),
+        ]
+        | None
+    ) = None
+    action: Literal["drop", "truncate", "pass"] = "drop"
+    expires_in: (
+        Annotated[
+            int,
+            msgspec.Meta(ge=1, le=EXPIRES_MAX, description="seconds until it goes; null: it stays"),
+        ]
+        | None
+    ) = None
+    reason: Annotated[
+        str, msgspec.Meta(max_length=TEXT_MAX, description="one line, at most 200 characters")
+    ] = ""
+    origin: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                max_length=TEXT_MAX,
+                description="cli, api, file:NAME or list:NAME; null: api, in a PUT its origin",
+                examples=["api"],
+            ),
+        ]
+        | None
+    ) = None
+    hits: int | None = None
+    created: float | None = None
+    map: str | None = None
+    wildcard: int | None = None
 
     def rule(self) -> Rule:
         """Return the rule.
@@ -51,25 +99,29 @@ class RuleIn(msgspec.Struct, forbid_unknown_fields=True):
         Raises:
             TargetError: a field's text is not valid; the error names the field.
         """
-        if self.expires_in is not None:
-            raise TargetError(
-                "expires_in is not available in this version: leave it out and unblock by hand",
-                text=str(self.expires_in),
-                field="expires_in",
-            )
-        origin = parse_origin(self.origin)
-        if origin == "dnsdist":
-            raise TargetError(
-                "nobody can claim the origin dnsdist: it stands for what dnsdist wrote itself",
-                text=origin,
-                field="origin",
-            )
         return Rule(
             parse_target(self.target, self.qtype),
-            parse_action(self.action),
+            ACTIONS[self.action],
             parse_reason(self.reason),
-            origin,
+            own_origin("api" if self.origin is None else self.origin),
+            expires_in=self.expires_in,
         )
+
+
+def own_origin(text: str) -> str:
+    """Return the origin of rules that are to be made.
+
+    Raises:
+        TargetError: it is none, or dnsdist's.
+    """
+    origin = parse_origin(text)
+    if origin == DNSDIST_ORIGIN:
+        raise TargetError(
+            "nobody can claim the origin dnsdist: it stands for what dnsdist wrote itself",
+            text=origin,
+            field="origin",
+        )
+    return origin
 
 
 class RuleOut(msgspec.Struct):
@@ -92,7 +144,7 @@ class RuleOut(msgspec.Struct):
     wildcard: int | None
 
     @classmethod
-    def of(cls, entry: Entry, any_qtype: AnyQtype) -> RuleOut:
+    def of(cls, entry: Entry, any_qtype: AnyQtype) -> Self:
         """Return an entry as it is listed; one whose key is nonsense shows its bytes."""
         qtype = wildcard = None
         try:
@@ -114,7 +166,7 @@ class RuleOut(msgspec.Struct):
             entry.hits,
             entry.origin,
             "" if note is None else note.reason,
-            None,
+            entry.expires_in,
             None if note is None else note.created,
             entry.map.value,
             wildcard,
@@ -128,6 +180,25 @@ class Rules(msgspec.Struct):
     next: str | None
 
 
+class TopRule(RuleOut):
+    """A rule that is hit much; `rate` in hits a second, null where it was not measured."""
+
+    rate: float | None = None
+
+    @classmethod
+    def ranked(cls, one: TopEntry, any_qtype: AnyQtype) -> Self:
+        """Return an entry as `top` shows it."""
+        ranked = cls.of(one.entry, any_qtype)
+        ranked.rate = one.rate
+        return ranked
+
+
+class Top(msgspec.Struct):
+    """The rules hit most, the first the most."""
+
+    rules: list[TopRule]
+
+
 class Put(msgspec.Struct):
     """What a POST of rules did."""
 
@@ -136,10 +207,48 @@ class Put(msgspec.Struct):
     warnings: list[str]
 
 
+class Merged(msgspec.Struct):
+    """What a list did to an origin's rules, in entries.
+
+    `left_to_dnsdist` and `left_to_others` have an entry of dnsdist's or of another origin
+    already, which stays as it is; `skipped` are rules of the list whose origin is dnsdist.
+    """
+
+    created: int
+    updated: int
+    removed: int
+    unchanged: int
+    left_to_dnsdist: int
+    left_to_others: int
+    skipped: int
+
+    @classmethod
+    def of(cls, result: BulkResult, skipped: int) -> Self:
+        """Return the result of a bulk operation; `skipped` is counted by who read the list."""
+        return cls(
+            created=result.created,
+            updated=result.updated,
+            removed=result.removed,
+            unchanged=result.unchanged,
+            left_to_dnsdist=result.theirs,
+            left_to_others=result.others,
+            skipped=skipped,
+        )
+
+
+class Progress(msgspec.Struct):
+    """How far an import is: `what` is "read" (in bytes) and then "apply" (in entries)."""
+
+    what: str
+    done: int
+    total: int
+
+
 class Removed(msgspec.Struct):
     """What a DELETE of rules did."""
 
     removed: int
+    warnings: list[str] = []
 
 
 class Panic(msgspec.Struct):

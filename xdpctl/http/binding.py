@@ -1,0 +1,110 @@
+"""The sockets of the two listeners, bound before anything is attached. Everything blocks.
+
+A control socket left by a dead service is taken over, one of a live service is refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING
+
+from xdpctl.errors import ListenError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from xdpctl.settings import Listen
+
+IPV4 = 4
+
+
+def bind_tcp(listen: Listen) -> socket.socket:
+    """Bind the TCP listener.
+
+    Raises:
+        ListenError: the port or address cannot be had.
+    """
+    family = socket.AF_INET if listen.host.version == IPV4 else socket.AF_INET6
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((str(listen.host), listen.port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise ListenError(
+            f"cannot listen on {listen}: {error.strerror or error}; choose another --listen, or"
+            " none"
+        ) from error
+    return listener
+
+
+def bind_control(path: Path, gid: int | None) -> socket.socket:
+    """Bind the control socket, taking over one that a dead service left.
+
+    Raises:
+        ListenError: a live service has it, or the path cannot be used.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bound = False
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if path.is_socket():
+            _refuse_alive(path)
+            path.unlink()
+        listener.bind(str(path))
+        bound = True
+        if gid is not None:
+            os.chown(path, -1, gid)
+            _let_in(path.parent, gid)
+        path.chmod(0o660)
+        listener.listen(128)  # nobody can connect before
+    except ListenError:
+        listener.close()
+        raise
+    except OSError as error:
+        listener.close()
+        if bound:
+            path.unlink(missing_ok=True)
+        reason = (
+            "something that is no socket is there"
+            if error.errno == errno.EADDRINUSE
+            else error.strerror or str(error)
+        )
+        raise ListenError(
+            f"cannot make the control socket {path}: {reason}; choose another --control"
+        ) from error
+    return listener
+
+
+def _let_in(directory: Path, gid: int) -> None:
+    """Give a directory that only owner and group may enter to the group.
+
+    One that everybody may enter (/run, /tmp) stays as it is.
+    """
+    found = directory.stat()
+    if not found.st_mode & stat.S_IXOTH and found.st_gid != gid:
+        os.chown(directory, -1, gid)
+
+
+def _refuse_alive(path: Path) -> None:
+    if _is_alive(path):
+        raise ListenError(
+            f"another service answers on the control socket {path}: stop it, or choose another"
+            " --control"
+        )
+
+
+def _is_alive(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True
+    return True

@@ -1,0 +1,247 @@
+"""A body with many rules, read in parts: JSON, or lines, to rows.
+
+Each part is some tens of kilobytes, so that no step holds the interpreter for long and
+a million rules need no more memory than a few. What a row is, rows.py says; what comes
+of it, bulk.py. Everything blocks and runs on a thread of its own.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import IO, TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from xdpctl.errors import TargetError
+from xdpctl.http.problems import ListedRuleError, RequestError, not_json, not_of_the_schema
+from xdpctl.http.schema import RuleIn, own_origin
+from xdpctl.rows import place_of
+from xdpctl.rules import ACTIONS, DNSDIST_ORIGIN, parse_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from xdpctl.rows import LineReader, Row
+    from xdpctl.rules import AnyQtype
+
+_T = TypeVar("_T")
+
+PART = 64 * 1024
+"""Bytes read at a time; decoding them holds the interpreter for half a millisecond."""
+
+ELEMENT_MAX = 2**20
+"""Bytes of one rule or line at most."""
+
+_SPACE = b" \t\r\n"
+_OPTIONS_KEPT = 1_000
+_ONE = msgspec.json.Decoder(RuleIn)
+_LIST = msgspec.json.Decoder(list[RuleIn])
+
+
+def rules_in(file: IO[bytes], *, single: bool) -> Iterator[list[RuleIn]]:
+    """Yield the rules of a JSON list in parts.
+
+    A part ends behind a `}` outside of strings: a rule has no object in it, so a rule
+    ends there, or what is there is no rule.
+
+    Args:
+        file: the document, at its start.
+        single: one rule without a list around it is accepted too.
+
+    Raises:
+        RequestError: not JSON (400), or not rules (422).
+    """
+    opening, rest, count, position = b"[", b"", 0, 0
+    while data := file.read(PART):
+        rest += data
+        start = len(rest) - len(rest.lstrip(_SPACE))
+        if single and not count and rest[start : start + 1] == b"{":
+            break
+        cut = _last_end(rest)
+        if not cut:
+            _see_length(rest, "rule")
+            continue
+        if rest[start : start + 1] != opening:
+            break
+        text = rest[:start] + b"[" + rest[start + 1 : cut] + b"]"
+        rules: list[RuleIn] = _decode(_LIST, text, count, position)
+        yield rules
+        opening, rest = b",", rest[cut:]
+        count, position = count + len(rules), position + cut
+    if count and rest.strip(_SPACE) == b"]":
+        return
+    yield _decode_rest(rest, file, count, position, single=single)
+
+
+def _decode_rest(
+    rest: bytes, file: IO[bytes], count: int, position: int, *, single: bool
+) -> list[RuleIn]:
+    """Decode what is no part of a list: a document without parts, or what is wrong in one."""
+    rest += file.read(ELEMENT_MAX)
+    behind = rest.lstrip(_SPACE)
+    if not count:
+        if single and behind[:1] == b"{":
+            _see_length(rest, "rule")
+            rule: RuleIn = _decode(_ONE, rest, 0, position)
+            return [rule]
+        rules: list[RuleIn] = _decode(_LIST, rest, 0, position)
+        return rules
+    if behind[:1] == b",":
+        _decode(_LIST, b"[" + behind[1:], count, position)
+    raise RequestError(
+        HTTPStatus.BAD_REQUEST,
+        f"the body is not JSON: behind rule {count} of the list stands neither a comma and a"
+        " rule nor the list's end",
+        index=count,
+    )
+
+
+def _decode(decoder: msgspec.json.Decoder[_T], text: bytes, first: int, position: int) -> _T:
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise not_of_the_schema(error, first) from error
+    except ValueError as error:  # DecodeError; UnicodeDecodeError
+        raise not_json(error, position) from error
+
+
+def _last_end(text: bytes) -> int:
+    """Return the place behind the last `}` outside of strings, 0 where there is none.
+
+    `text` begins outside of a string. A string that is not whole yet has no such place
+    behind its quote, so what is cut off there goes on with the next part.
+    """
+    masked = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+    end = len(masked)
+    quotes = masked.count(b'"')
+    while (place := masked.rfind(b"}", 0, end)) >= 0:
+        quotes -= masked.count(b'"', place, end)
+        if quotes % 2 == 0:
+            return place + 1
+        end = masked.rfind(b'"', 0, place)
+        quotes -= 1
+    return 0
+
+
+def _see_length(rest: bytes, what: str) -> None:
+    if len(rest) > ELEMENT_MAX:
+        raise RequestError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"cannot take a {what} of more than {ELEMENT_MAX // 2**20} MiB: is it one?",
+        )
+
+
+class RuleReader:
+    """Turns the rules of one list into rows.
+
+    Args:
+        origin: of the whole list.
+        unnamed: origin of a rule that names none.
+        any_qtype: how a name without a type is written.
+        now: seconds of CLOCK_BOOTTIME that `expires_in` counts from.
+        skip: leave out rules of origin dnsdist, and count them; else they are refused.
+
+    Attributes:
+        skipped: rules left out.
+    """
+
+    def __init__(
+        self, origin: str, any_qtype: AnyQtype, now: float, *, unnamed: str, skip: bool
+    ) -> None:
+        self._origin = origin
+        self._unnamed = unnamed
+        self._any_qtype = any_qtype
+        self._now = now
+        self._skip = skip
+        self._seen: dict[tuple[str | None, str], None] = {}
+        self.skipped = 0
+
+    def rows(self, rules: Sequence[RuleIn], first: int) -> Iterator[Row]:
+        """Yield a row for each rule.
+
+        Raises:
+            ListedRuleError: names the rule by its number, `first` being that of the first.
+        """
+        for index, rule in enumerate(rules, first):
+            try:
+                known = (rule.origin, rule.reason) in self._seen
+                if not known and not self._takes(rule):
+                    continue
+                ref, key = place_of(rule.target, rule.qtype, self._any_qtype)
+            except TargetError as error:
+                raise ListedRuleError(error, index) from error
+            expires = None if rule.expires_in is None else self._now + rule.expires_in
+            yield ref, key, _ACTIONS[rule.action], rule.reason, expires
+
+    def _takes(self, rule: RuleIn) -> bool:
+        """Look at what most rules of a list have in common; raises where it is wrong."""
+        origin = self._unnamed if rule.origin is None else rule.origin
+        if origin == DNSDIST_ORIGIN and self._skip:
+            self.skipped += 1
+            return False
+        if own_origin(origin) != self._origin:
+            raise TargetError(
+                f"the rules of one list have one origin, which is {self._origin} here: send those"
+                f" of {origin} in a list of their own",
+                text=origin,
+                field="origin",
+            )
+        parse_reason(rule.reason)
+        if len(self._seen) < _OPTIONS_KEPT:
+            self._seen[rule.origin, rule.reason] = None
+        return True
+
+
+_ACTIONS = {name: int(action) for name, action in ACTIONS.items()}
+
+
+def json_rows(
+    parts: Iterator[list[RuleIn]], reader: RuleReader, on_part: Callable[[], None]
+) -> Iterator[Iterator[Row]]:
+    """Yield the rows of each part; `on_part` is called before each.
+
+    Raises:
+        RequestError, ListedRuleError: as `rules_in` and `RuleReader.rows`.
+    """
+    count = 0
+    for rules in parts:
+        on_part()
+        yield reader.rows(rules, count)
+        count += len(rules)
+
+
+def line_rows(
+    file: IO[bytes], reader: LineReader, on_part: Callable[[], None]
+) -> Iterator[Iterator[Row]]:
+    """Yield the rows of each part of a text with one rule a line.
+
+    Raises:
+        RequestError: not UTF-8, or a line without end.
+        TargetError: as `rows.LineReader`, with the line's number.
+    """
+    number, rest = 1, b""
+    while data := file.read(PART):
+        whole, newline, rest_of_it = data.rpartition(b"\n")
+        if not newline:
+            rest += data
+            _see_length(rest, "line")
+            continue
+        lines = _text(rest + whole, number).split("\n")
+        rest = rest_of_it
+        on_part()
+        yield reader.rows(lines, number)
+        number += len(lines)
+    if rest:
+        yield reader.rows([_text(rest, number)], number)
+
+
+def _text(data: bytes, number: int) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = number + data.count(b"\n", 0, error.start)
+        raise RequestError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"line {line}: it is not UTF-8; write names in it, or as A-labels (xn--…)",
+            field="line",
+        ) from error
