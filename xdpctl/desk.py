@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from xdpctl.filter import Filter
     from xdpctl.observer import Observer
     from xdpctl.rows import Row
-    from xdpctl.rules import Rule, Target
+    from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.snapshot import Snapshot
     from xdpctl.state import State
     from xdpctl.store import PutResult, Store
@@ -77,6 +77,11 @@ class ServiceDesk:
         self._bulk_thread = bulk_thread
         self.expiry_changed = asyncio.Event()
         self._started = time.time()
+
+    @property
+    def any_qtype(self) -> AnyQtype:
+        """How a name without a type is written."""
+        return self._store.any_qtype
 
     def snapshot(self) -> Snapshot:
         """Return what was last seen."""
