@@ -27,7 +27,7 @@ from xdpctl.diagnosis import queue_shortage, warnings_at_start
 from xdpctl.diagnosis.survey import Survey
 from xdpctl.errors import InterfaceError, XdpctlError
 from xdpctl.filter import Filter
-from xdpctl.http.app import Listeners
+from xdpctl.http.app import Listeners, Secrets
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program
 from xdpctl.kernel.netlink import Netlink
@@ -93,6 +93,7 @@ class _Running:
     """The parts of a service that has started."""
 
     filters: list[Filter]
+    listeners: Listeners
     shared: SharedMaps
     store: Store
     observer: Observer
@@ -156,7 +157,13 @@ class Service:
         for interface in settings.interfaces:
             stack.enter_context(InterfaceLock(self._directory, interface))
         listeners = await stack.enter_async_context(
-            Listeners(settings.control, settings.control_group, settings.listen)
+            Listeners(
+                settings.control,
+                settings.control_group,
+                settings.listen,
+                Secrets(settings.token_file, settings.tls_cert, settings.tls_key),
+                spool=settings.state.parent,
+            )
         )
         listeners.bind()
         filters = [
@@ -233,7 +240,9 @@ class Service:
         event(_log, "ready", version=__version__, metrics=listeners.address)
         self._notifier.ready("filtering " + ", ".join(settings.interfaces))
         self._bytecode = bytecode
-        return _Running(filters, shared, store, observer, desk, store_thread, watch_thread)
+        return _Running(
+            filters, listeners, shared, store, observer, desk, store_thread, watch_thread
+        )
 
     async def _unless_stopped(self, compiling: asyncio.Task[Bytecode]) -> Bytecode | None:
         """Wait for the program; None where the stop is asked for meanwhile."""
@@ -305,6 +314,7 @@ class Service:
             wanted = await asyncio.to_thread(self._load)
             changes = reloadable_changes(self._settings, wanted)
             settings = _reloaded(self._settings, wanted, changes)
+            await parts.listeners.reload()
             if program_config(settings) != program_config(self._settings):
                 await self._exchange(parts, await self._compile(program_config(settings)))
         except XdpctlError as error:
