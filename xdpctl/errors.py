@@ -19,6 +19,7 @@ leave it as one of these.
     ├── ConflictError                   the entry is another's (HTTP 409)
     ├── NotFoundError                   nothing there to remove (HTTP 404)
     ├── StateError                      the state file cannot be used
+    ├── ListError                       a list's file cannot be used
     ├── ListenError                     socket or port cannot be used
     └── ServiceUnreachableError      3  no service on the control socket
 """
@@ -151,6 +152,10 @@ class NotFoundError(XdpctlError):
 
 class StateError(XdpctlError):
     """The state file cannot be read or written."""
+
+
+class ListError(XdpctlError):
+    """A list's file cannot be read, or is not what it should be."""
 
 
 class ListenError(XdpctlError):

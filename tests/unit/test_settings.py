@@ -147,12 +147,12 @@ def test_defaults_are_the_contracts() -> None:
 
 
 def test_every_option_is_a_field_and_every_field_an_option() -> None:
-    fields = {field.name for field in dataclasses.fields(Settings)} - {"config", "warnings"}
+    fields = {field.name for field in dataclasses.fields(Settings)} - {"config", "lists", "warnings"}
     assert fields == set(FIELD.values())
 
 
 def test_every_option_has_an_example_here() -> None:
-    assert {name for name, *_ in EXAMPLES} | set(FLAGS) | UNAVAILABLE == set(FIELD) | {"list"}
+    assert {name for name, *_ in EXAMPLES} | set(FLAGS) | UNAVAILABLE == set(FIELD)
 
 
 # --- each option from each source ---------------------------------------------------
@@ -509,12 +509,6 @@ def test_an_option_of_a_later_version_is_refused(name: str, source: str, tmp_pat
 
 def test_waiting_for_an_interface_is_refused() -> None:
     assert "wait is not available in this version" in refused("--wait").sentence
-
-
-def test_lists_in_the_file_are_refused(tmp_path: Path) -> None:
-    error = refused(file=written(tmp_path, '[[list]]\nname = "x"'))
-    assert "key list" in error.sentence
-    assert "not available in this version" in error.sentence
 
 
 # --- what must agree ----------------------------------------------------------------

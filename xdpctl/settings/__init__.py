@@ -4,6 +4,7 @@
     options.py    the one table of options, from which all else here derives
     arguments.py  the table as an argparse parser
     sources.py    the three sources read by the table, each error naming its source
+    lists.py      the file's `[[list]]` tables
     settings.py   `Settings`, what must agree between options, what a reload can change
 
 A new option is one entry of the table and one field of `Settings`; a test holds
@@ -11,6 +12,7 @@ the two together.
 """
 
 from xdpctl.settings.arguments import ArgumentParser, add_service_options
+from xdpctl.settings.lists import ListFormat, ListSettings
 from xdpctl.settings.settings import (
     Changes,
     Settings,
@@ -24,6 +26,8 @@ from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, XskFamily
 __all__ = [
     "ArgumentParser",
     "Changes",
+    "ListFormat",
+    "ListSettings",
     "Listen",
     "ModeSetting",
     "OnExit",

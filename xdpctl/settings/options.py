@@ -66,8 +66,8 @@ class Option:
         return ENVIRONMENT_PREFIX + self.name.upper().replace("-", "_")
 
 
-UNAVAILABLE = frozenset({"list", "tls-cert", "tls-key", "token-file", "wait"})
-"""Options, and the table `list`, refused for now: an option taken out here is accepted."""
+UNAVAILABLE = frozenset({"tls-cert", "tls-key", "token-file", "wait"})
+"""Options refused for now: an option taken out here is accepted."""
 
 _WHERE = "Interfaces and the program on them"
 _WHAT = "What is filtered"

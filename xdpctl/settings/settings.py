@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from xdpctl.abi import MapName
     from xdpctl.log import LogFormat, LogLevel
     from xdpctl.rules import AnyQtype
+    from xdpctl.settings.lists import ListSettings
     from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, XskFamily
 
 _DNSDIST_PIN_DIR = Path("/sys/fs/bpf/dnsdist")
@@ -39,12 +40,13 @@ _ONLY_WITH_XSK = ("xsk-family", "xsk-restore", "number-of-queues")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One field an option (CONTRACT.md, "The service").
+    """One field an option (CONTRACT.md, "The service"), and what only the file has.
 
     Attributes:
         addresses: () is every destination.
         map_sizes: (map, entries) that differ from `maps_size`; see `entries_for`.
         pin_owner: None leaves the owner to whoever makes directory and pins.
+        lists: the `[[list]]` tables of the file.
         config: the file that was read.
         warnings: sentences for the log: what is valid but will not do what it seems to.
     """
@@ -78,6 +80,7 @@ class Settings:
     log_level: LogLevel
     log_format: LogFormat
     state: Path
+    lists: tuple[ListSettings, ...] = ()
     config: Path | None = None
     warnings: tuple[str, ...] = ()
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xdpctl.errors import SettingsError, TargetError
 from xdpctl.names import shown
 from xdpctl.settings.arguments import unknown
+from xdpctl.settings.lists import lists_from
 from xdpctl.settings.options import (
     BY_NAME,
     CONFIG,
@@ -91,15 +92,18 @@ def from_file(path: Path) -> dict[str, Any]:
     Raises:
         SettingsError: unreadable, not TOML, an unknown key, or a value is not valid.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in _load(path).items():
         source = f"key {_word(key)} in {_word(str(path))}"
+        if key == "list":
+            found["lists"] = lists_from(value, path, _word(str(path)))
+            continue
         if key in UNAVAILABLE:
             raise _unavailable(key, source)
         option = BY_NAME.get(key)
         if option is None:
             raise SettingsError(
-                f"cannot use {source}: {unknown(key, BY_NAME, 'key')}", source=source
+                f"cannot use {source}: {unknown(key, (*BY_NAME, 'list'), 'key')}", source=source
             )
         found[option.field] = _read(option, _texts(option, value, source), source)
     return found

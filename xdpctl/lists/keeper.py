@@ -1,0 +1,371 @@
+"""Keeps the rules of every list what its file says.
+
+Owns when a file is read: at the start, when it changes, every so often, on SIGHUP. A
+version that is broken leaves the rules of the last good one in force, is logged by one
+sentence and shown as a warning until a good one comes. What a list is made of is
+reading.py's, how its rules get into the maps the desk's.
+
+The service gives it a task (`run`), tells it new settings (`reload`) and shows `warnings`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from xdpctl.errors import ListError, TargetError, XdpctlError
+from xdpctl.lists.inotify import Inotify
+from xdpctl.lists.reading import ListReading
+from xdpctl.log import event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from xdpctl.abi import MapName
+    from xdpctl.bulk import BulkResult
+    from xdpctl.rows import Row
+    from xdpctl.rules import AnyQtype
+    from xdpctl.settings import ListSettings, Settings
+
+DEBOUNCE_SECONDS = 0.2
+"""How long a directory must be quiet before a change is looked at."""
+
+DEBOUNCE_MAX_SECONDS = 2.0
+"""How long at most a directory that is never quiet puts a look off."""
+
+QUIET_SECONDS = 2.0
+"""A file that changed so lately may still be being written, where nobody said it is closed."""
+
+LOOK_SECONDS = 60.0
+"""How often a watched file is looked at all the same: networks and links tell nobody."""
+
+REMEMBERED = "lists"
+"""Name of the state's fact: the origins that were lists' when the service last ran."""
+
+_log = logging.getLogger(__name__)
+
+
+class ListDesk(Protocol):
+    """What a keeper needs of the service (desk.py)."""
+
+    async def bulk(
+        self,
+        chunks: Iterable[Iterable[Row]],
+        origin: str,
+        *,
+        replace: bool,
+        strict: bool = False,
+        on_progress: Callable[[str, int, int], None],
+    ) -> BulkResult:
+        """Merge a list into an origin's rules; `chunks` is used up on another thread."""
+
+    async def flush(self, map_name: MapName | None, origin: str | None) -> int:
+        """Remove an origin's rules."""
+
+    async def recall(self, name: str) -> str | None:
+        """Return a fact of the state."""
+
+    async def remember(self, name: str, value: str) -> None:
+        """Write a fact into the state."""
+
+
+_Print = tuple[int, ...] | None
+"""By what a file's version is known: device, inode, size, times; None: it is not there."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One list and what is known of it.
+
+    Attributes:
+        due: seconds of the loop's clock of the next look.
+        since: of the first change that the look waits for, or None.
+        read: version that was read last; `forced`: read again though it is the same.
+        told: the change was said by the kernel: the writer has closed the file.
+        problem, left_out: sentences, or nothing.
+    """
+
+    settings: ListSettings
+    due: float
+    since: float | None = None
+    read: _Print = None
+    forced: bool = True
+    told: bool = False
+    problem: str = ""
+    left_out: str = ""
+    watch: int | None = field(default=None)
+
+
+class ListKeeper:
+    """The keeper.
+
+    Args:
+        desk: makes and removes rules.
+        settings: of the service.
+    """
+
+    def __init__(self, desk: ListDesk, settings: Settings) -> None:
+        self._desk = desk
+        self._wanted: Settings | None = settings
+        self._any_qtype: AnyQtype = settings.any_qtype
+        self._kept: dict[str, _Kept] = {}
+        self._leaving: set[str] = set()
+        self._problem = ""
+        self._wake = asyncio.Event()
+        self._inotify: Inotify | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for every list that is not in force as its file says."""
+        found = [self._problem] if self._problem else []
+        for one in self._kept.values():
+            found += [sentence for sentence in (one.problem, one.left_out) if sentence]
+        return tuple(found)
+
+    def reload(self, settings: Settings) -> None:
+        """Take over new settings, and read every list again. From the loop's thread."""
+        self._wanted = settings
+        self._wake.set()
+
+    async def run(self) -> NoReturn:
+        """Keep the lists until cancelled."""
+        loop = asyncio.get_running_loop()
+        with contextlib.ExitStack() as stack:
+            self._inotify = _opened(stack)
+            if self._inotify is not None:
+                loop.add_reader(self._inotify.fd, self._changed)
+                stack.callback(loop.remove_reader, self._inotify.fd)
+            while True:
+                self._wake.clear()
+                if self._wanted is not None:
+                    wanted, self._wanted = self._wanted, None
+                    await self._take_over(wanted)
+                await self._remove_leaving()
+                for one in list(self._kept.values()):
+                    if one.due <= loop.time() and self._wanted is None:
+                        await self._look(one)
+                await self._sleep()
+
+    async def _sleep(self) -> None:
+        """Wait for the next look, a change or new settings."""
+        loop = asyncio.get_running_loop()
+        due = [one.due for one in self._kept.values()]
+        if self._leaving:
+            due.append(loop.time() + LOOK_SECONDS)
+        try:
+            async with asyncio.timeout_at(min(due, default=None)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    # --- settings -------------------------------------------------------------------
+
+    async def _take_over(self, settings: Settings) -> None:
+        now = asyncio.get_running_loop().time()
+        self._any_qtype = settings.any_qtype
+        wanted = {one.origin: one for one in settings.lists}
+        former = await self._remembered() | set(self._kept)
+        self._leaving = (self._leaving | former) - set(wanted)
+        kept = {}
+        for origin, one in wanted.items():
+            before = self._kept.get(origin)
+            kept[origin] = _Kept(one, due=now)
+            if before is not None:
+                kept[origin].problem, kept[origin].left_out = before.problem, before.left_out
+        self._kept = kept
+        await self._remember()
+
+    async def _remembered(self) -> set[str]:
+        """Return the origins of lists that the service has kept before."""
+        try:
+            text = await self._desk.recall(REMEMBERED)
+            found = json.loads(text or "[]")
+        except (XdpctlError, ValueError) as error:
+            event(_log, "lists-forgotten", logging.WARNING, error=str(error))
+            return set()
+        return {str(origin) for origin in found} if isinstance(found, list) else set()
+
+    async def _remember(self) -> None:
+        origins = sorted(self._leaving | set(self._kept))
+        try:
+            await self._desk.remember(REMEMBERED, json.dumps(origins))
+        except XdpctlError as error:
+            event(_log, "lists-not-remembered", logging.WARNING, error=error.sentence)
+
+    async def _remove_leaving(self) -> None:
+        """Remove the rules of lists that are not in the settings any more."""
+        if not self._leaving:
+            return
+        for origin in sorted(self._leaving):
+            try:
+                removed = await self._desk.flush(None, origin)
+            except XdpctlError as error:
+                problem = (
+                    f"cannot remove the rules of {origin}, which is no list any more:"
+                    f" {error.sentence}; it is tried again every minute"
+                )
+                if problem != self._problem:
+                    event(
+                        _log, "list-not-removed", logging.ERROR, list=origin, error=error.sentence
+                    )
+                self._problem = problem
+                return
+            self._leaving.discard(origin)
+            event(_log, "list-removed", list=origin, rules=removed)
+        self._problem = ""
+        await self._remember()
+
+    # --- when a file is looked at ---------------------------------------------------
+
+    def _changed(self) -> None:
+        """Note what the kernel says of directories."""
+        if self._inotify is None:
+            return
+        now = asyncio.get_running_loop().time()
+        for change in self._inotify.read():
+            for one in self._kept.values():
+                if one.settings.refresh is not None or change.watch not in {one.watch, -1}:
+                    continue
+                if change.gone:
+                    one.watch = None
+                path = one.settings.file
+                # What a link leads to may be exchanged under any name.
+                if change.name and change.name != path.name and not path.is_symlink():
+                    continue
+                one.told = one.told or change.name == path.name
+                one.since = now if one.since is None else one.since
+                one.due = min(now + DEBOUNCE_SECONDS, one.since + DEBOUNCE_MAX_SECONDS)
+                self._wake.set()
+
+    def _watch(self, one: _Kept) -> None:
+        """See that the directory is watched; where it cannot be, the regular look has to do."""
+        if self._inotify is None or one.settings.refresh is not None:
+            return
+        try:
+            one.watch = self._inotify.watch(one.settings.file.parent)
+        except OSError as error:
+            if one.watch is not None or one.forced:
+                event(
+                    _log,
+                    "list-not-watched",
+                    logging.WARNING,
+                    list=one.settings.origin,
+                    error=error.strerror,
+                    look_seconds=LOOK_SECONDS,
+                )
+            one.watch = None
+
+    async def _look(self, one: _Kept) -> None:
+        """Read a list where its file is another than before."""
+        loop = asyncio.get_running_loop()
+        self._watch(one)  # before the look: a change in between is said
+        told, one.told, one.since = one.told, False, None
+        one.due = loop.time() + (one.settings.refresh or LOOK_SECONDS)
+        found, age = await asyncio.to_thread(_look_at, one.settings.file)
+        if not one.forced:
+            if found == one.read:
+                return
+            if not told and found is not None and 0 <= age < QUIET_SECONDS:
+                one.due = loop.time() + QUIET_SECONDS
+                return
+        one.read = found
+        await self._load(one)
+        one.forced = False
+
+    # --- one list -------------------------------------------------------------------
+
+    async def _load(self, one: _Kept) -> None:
+        settings = one.settings
+        reading = ListReading(settings, self._any_qtype)
+        try:
+            result = await self._desk.bulk(
+                reading.chunks(),
+                settings.origin,
+                replace=True,
+                on_progress=lambda _what, _done, _total: None,
+            )
+        except XdpctlError as error:
+            if not isinstance(error, ListError | TargetError):
+                one.read = ()  # not the file's fault: it is read again at the next look
+            self._refused(one, error)
+            return
+        if one.problem:
+            event(_log, "list-mended", list=settings.origin)
+        one.problem = ""
+        event(
+            _log,
+            "list-read",
+            list=settings.origin,
+            file=settings.file,
+            created=result.created,
+            updated=result.updated,
+            removed=result.removed,
+            unchanged=result.unchanged,
+            left_to_dnsdist=result.theirs or None,
+            left_to_others=result.others or None,
+        )
+        self._note_left_out(one, reading)
+
+    def _refused(self, one: _Kept, error: XdpctlError) -> None:
+        done = getattr(error, "done", 0)
+        state = (
+            f"{done} of its entries went in and the rest is missing"
+            if done
+            else "the rules of its last good version stay in force"
+        )
+        problem = (
+            f"cannot use list {one.settings.origin} from {one.settings.file}: {error.sentence};"
+            f" {state}"
+        )
+        if problem != one.problem or one.forced:
+            event(_log, "list-refused", logging.ERROR, error=problem)
+        one.problem = problem
+
+    def _note_left_out(self, one: _Kept, reading: ListReading) -> None:
+        sentence = ""
+        if reading.left_out:
+            sentence = (
+                f"list {one.settings.origin} from {one.settings.file} has what no rule can say,"
+                f" which is left out: {reading.left_out}"
+            )
+            if sentence != one.left_out or one.forced:
+                event(_log, "list-left-out", logging.WARNING, text=sentence)
+        one.left_out = sentence
+
+
+def _opened(stack: contextlib.ExitStack) -> Inotify | None:
+    """Return an open inotify instance; None where there are too many, which is logged."""
+    try:
+        return stack.enter_context(Inotify())
+    except OSError as error:
+        event(
+            _log,
+            "lists-not-watched",
+            logging.WARNING,
+            error=error.strerror,
+            look_seconds=LOOK_SECONDS,
+        )
+    return None
+
+
+def _look_at(path: Path) -> tuple[_Print, float]:
+    """Return a file's version and the seconds since its last change. Blocks."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a NUL in a path is a ValueError in both
+    except (OSError, ValueError):
+        return None, 0.0
+    version = (
+        found.st_dev,
+        found.st_ino,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+    )
+    return version, time.time() - found.st_mtime
