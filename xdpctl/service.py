@@ -263,10 +263,11 @@ class Service:
         """Detach or keep, as --on-exit says.
 
         A start that failed leaves nothing new, and goes on filtering where a former
-        service did.
+        service did; a service that dies of an error of its own leaves the filter on.
         """
         asked = self._stop.is_set()
-        if asked and self._settings.on_exit is OnExit.KEEP:
+        started = self._bytecode is not None
+        if (asked and self._settings.on_exit is OnExit.KEEP) or (started and not asked):
             return
         for one in filters:
             if (asked or not one.adopted) and one.detach():
