@@ -1,0 +1,674 @@
+"""Start, life and stop of the whole: in order, in one piece, and leaving nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+import threading
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from tests.fakes import Faults
+from tests.seam import PASS_PROGRAM
+from tests.unit.home import Home
+from tests.unit.host import INTERFACE
+from xdpctl import service as service_module
+from xdpctl.abi import MAPS, RULE_MAPS, MapName, decode_control
+from xdpctl.desk import PANIC
+from xdpctl.errors import (
+    CompilerError,
+    ForeignProgramError,
+    InterfaceError,
+    KernelError,
+    ListenError,
+    PinError,
+    SettingsError,
+    StateError,
+    VerifierError,
+    XdpctlError,
+)
+from xdpctl.filter import Filter
+from xdpctl.kernel.bpf import XdpMode
+from xdpctl.kernel.compiler import XskFamilies
+from xdpctl.kernel.pins import netns_inode
+from xdpctl.log import LogLevel
+from xdpctl.ownership import InterfaceLock
+from xdpctl.service import Service, program_config, run_service
+from xdpctl.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+NOTHING = {"attached": [], "descriptors": 0, "own pins": set(), "control socket": False}
+TWO = ("--interface", "eth0", "--interface", "eth1")
+
+
+@pytest.fixture
+async def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Home:
+    home = Home(monkeypatch, tmp_path)
+    home.kernel.add_interface("eth1")
+    return home
+
+
+@pytest.fixture(autouse=True)
+def _closing(home: Home) -> Iterator[None]:
+    yield
+    home.close()
+
+
+# --- start and stop ---------------------------------------------------------------------------
+
+
+async def test_ready_is_attached_and_answering(home: Home) -> None:
+    async with home.running():
+        assert home.kernel.attached(INTERFACE) is not None
+        assert (await home.ask("GET", "/readyz")).status == 200
+
+
+async def test_systemd_is_told_what_is_filtered_and_that_it_ends(home: Home) -> None:
+    service = home.service(*TWO)
+    task = asyncio.create_task(service.run())
+    assert await home.told("READY=1") == "READY=1\nSTATUS=filtering eth0, eth1"
+    service._stop.set()
+    await home.told("STOPPING=1")
+    assert await task == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_with_nothing_left_but_the_shared_pins(
+    home: Home, number: signal.Signals
+) -> None:
+    async with home.running(*TWO) as service:
+        signal.raise_signal(number)
+        await asyncio.wait_for(service._stop.wait(), 10)
+    assert (home.traces(), home.host.pinned()["dnsdist"]) == (NOTHING, set(RULE_MAPS))
+
+
+async def test_a_second_signal_does_no_harm(home: Home) -> None:
+    async with home.running():
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+    assert home.traces() == NOTHING
+
+
+async def test_on_exit_keep_leaves_the_program_and_its_pins(home: Home) -> None:
+    async with home.running("--on-exit", "keep"):
+        pass
+    assert home.kernel.attached(INTERFACE) is not None
+    prefix = f"{netns_inode()}-{INTERFACE}"
+    assert home.host.pinned()["xdpctl"] == {prefix, f"{prefix}:counters", f"{prefix}:control"}
+
+
+async def test_what_was_kept_is_taken_over_and_then_detached(home: Home) -> None:
+    async with home.running("--on-exit", "keep"):
+        pass
+    links = set(home.kernel.links)
+    async with home.running():
+        assert set(home.kernel.links) == links
+    assert home.traces() == NOTHING
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_while_it_compiles_ends_it_at_once(
+    home: Home, number: signal.Signals
+) -> None:
+    home.slow.clear()
+    task = asyncio.create_task(home.service().run())
+    await asyncio.wait_for(home.compiling.wait(), 10)
+    await asyncio.sleep(0.01)
+    signal.raise_signal(number)
+    assert await asyncio.wait_for(task, 10) == 0
+    assert home.traces() == NOTHING
+    assert not any("READY=1" in message for message in home.heard())
+
+
+async def test_a_signal_while_it_attaches_ends_it_with_nothing_left(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach = Filter.attach
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        attach(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Filter, "attach", interrupted)
+    assert await asyncio.wait_for(home.service(*TWO).run(), 10) == 0
+    assert home.traces() == NOTHING
+
+
+async def test_the_compiler_works_while_the_rest_is_looked_at(home: Home) -> None:
+    """It was begun before anything was asked of the kernel."""
+    seen: list[int] = []
+    find = home.host.netlink.find
+
+    def noting(name: str) -> object:
+        seen.append(len(home.compiled))
+        return find(name)
+
+    setattr(home.host.netlink, "find", noting)  # noqa: B010 - mypy minds the assignment
+    async with home.running():
+        assert seen[0] == 1
+
+
+async def test_a_look_under_way_does_not_attach_again_what_was_detached(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Filter.watch
+    begun = threading.Event()
+    async with home.running() as service:
+
+        def late(self: Filter, *, panic: bool) -> None:
+            begun.set()
+            while not service._stop.is_set():
+                pass
+            watch(self, panic=panic)
+
+        monkeypatch.setattr(Filter, "watch", late)
+        await asyncio.to_thread(begun.wait, 10)
+    assert home.traces() == NOTHING
+
+
+async def test_requests_are_refused_before_anything_is_detached(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detach = Filter.detach
+    reachable: list[bool] = []
+
+    def watched(self: Filter) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(home.control))
+            except OSError:
+                reachable.append(False)
+            else:
+                reachable.append(True)
+        return detach(self)
+
+    monkeypatch.setattr(Filter, "detach", watched)
+    async with home.running():
+        pass
+    assert reachable == [False]
+
+
+async def test_an_error_of_its_own_ends_it_and_leaves_the_filter_on(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = home.service()
+    task = asyncio.create_task(service.run())
+    await home.told("READY=1")
+    monkeypatch.setattr(Filter, "watch", lambda *_, **__: 1 / 0)
+    with pytest.raises(ExceptionGroup):
+        await asyncio.wait_for(task, 10)
+    assert home.kernel.attached(INTERFACE) is not None
+    assert (home.control.exists(), len(home.kernel.open)) == (False, 0)
+
+
+# --- a start that fails -----------------------------------------------------------------------
+
+
+def another_service(home: Home) -> contextlib.AbstractContextManager[object]:
+    return InterfaceLock(home.host.own, INTERFACE)
+
+
+def a_live_control_socket(home: Home) -> contextlib.AbstractContextManager[object]:
+    home.control.parent.mkdir()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(home.control))
+    listener.listen()
+    return listener
+
+
+def no_interface(home: Home) -> None:
+    home.kernel.remove_interface(INTERFACE)
+
+
+def a_foreign_program(home: Home) -> None:
+    with home.host.bpf.load_program(PASS_PROGRAM, "theirs") as theirs:
+        home.host.netlink.attach_program(home.host.device.index, XdpMode.NATIVE, theirs)
+
+
+def a_legacy_pin(home: Home) -> None:
+    home.host.pins.mkdir()
+    spec = replace(MAPS[MapName.ADDR_V4], value_size=8)
+    with home.host.bpf.create_map(spec, 8) as legacy:
+        legacy.pin(home.host.pins / "addr-v4")
+
+
+def a_program_that_does_not_compile(home: Home) -> None:
+    home.compiler = CompilerError("cannot compile the filter: no BCC; install python3-bpfcc")
+
+
+def a_file_in_the_states_place(home: Home) -> None:
+    (home.directory / "state").write_text("in the way")
+
+
+def a_verifier_that_refuses(home: Home) -> None:
+    home.kernel.faults.set("load_program", VerifierError("cannot load program", log=""))
+
+
+def no_room_for_maps(home: Home) -> None:
+    home.kernel.faults.set("create_map", errno.ENOMEM)
+
+
+def a_driver_that_refuses(home: Home) -> None:
+    home.host.device.native = errno.EOPNOTSUPP
+
+
+def a_second_interface_that_refuses(home: Home) -> None:
+    next(d for d in home.kernel.devices.values() if d.name == "eth1").native = errno.EOPNOTSUPP
+
+
+def a_file_in_the_pin_directorys_place(home: Home) -> None:
+    home.host.pins.write_text("in the way")
+
+
+FAILURES: list[tuple[Callable[[Home], object], type[XdpctlError], str, tuple[str, ...]]] = [
+    (another_service, InterfaceError, "another xdpctl already serves eth0", ()),
+    (a_live_control_socket, ListenError, "another service answers", ()),
+    (no_interface, InterfaceError, "eth0", ()),
+    (a_foreign_program, ForeignProgramError, "which is not ours", ()),
+    (a_legacy_pin, PinError, "without external=true", ()),
+    (a_file_in_the_pin_directorys_place, PinError, "it is a file", ()),
+    (a_program_that_does_not_compile, CompilerError, "python3-bpfcc", ()),
+    (a_file_in_the_states_place, StateError, "--state", ()),
+    (no_room_for_maps, KernelError, "ENOMEM", ()),
+    (a_verifier_that_refuses, VerifierError, "cannot load program", ()),
+    (a_driver_that_refuses, InterfaceError, "native mode", ("--mode", "native")),
+    (a_second_interface_that_refuses, InterfaceError, "eth1", ("--mode", "native", *TWO)),
+]
+
+
+@pytest.mark.parametrize(("breaks", "kind", "words", "options"), FAILURES)
+async def test_a_start_that_fails_is_one_sentence_and_leaves_nothing(
+    home: Home,
+    breaks: Callable[[Home], object],
+    kind: type[XdpctlError],
+    words: str,
+    options: tuple[str, ...],
+) -> None:
+    held = breaks(home)
+    with contextlib.ExitStack() as stack:
+        if held is not None:
+            stack.enter_context(cast("contextlib.AbstractContextManager[object]", held))
+        before = home.traces()
+        with pytest.raises(kind) as caught:
+            await asyncio.wait_for(home.service(*options).run(), 10)
+        assert words in caught.value.sentence
+        assert "\n" not in caught.value.sentence
+        assert home.traces() == before
+    assert not any("READY=1" in message for message in home.heard())
+
+
+async def test_a_port_in_use_stops_the_start_before_anything(home: Home) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(ListenError, match="Address already in use; choose another --listen"):
+            await asyncio.wait_for(home.service("--listen", address).run(), 10)
+    assert (home.traces(), home.host.pinned().get("dnsdist")) == (NOTHING, None)
+    assert not (home.directory / "state").exists()
+
+
+async def test_what_does_not_compile_is_known_before_maps_and_state_are_made(home: Home) -> None:
+    a_program_that_does_not_compile(home)
+    with pytest.raises(CompilerError):
+        await home.service().run()
+    assert home.host.pinned().get("dnsdist") is None
+    assert not (home.directory / "state").exists()
+
+
+async def test_too_few_slots_for_queues_stop_the_start(home: Home) -> None:
+    home.host.device.rx_queues = 8
+    with pytest.raises(InterfaceError, match="8"):
+        await home.service("--xsk", "--number-of-queues", "4").run()
+    assert home.traces() == NOTHING
+
+
+async def test_a_failed_start_goes_on_filtering_where_a_former_service_did(home: Home) -> None:
+    async with home.running("--on-exit", "keep"):
+        pass
+    a_second_interface_that_refuses(home)
+    with pytest.raises(InterfaceError):
+        await home.service("--mode", "native", *TWO).run()
+    assert home.traces()["attached"] == [INTERFACE]
+
+
+class NthFault(Faults):
+    """Lets the n-th call of any kind fail."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+        self.struck: str | None = None
+
+    def check(self, call: str) -> None:
+        super().check(call)
+        if len(self.calls) == self.number:
+            self.struck = call
+            raise KernelError(f"cannot {call}", errno.EIO)
+
+
+async def test_a_failure_of_any_call_of_a_start_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    turn, struck = 0, True
+    while struck:
+        turn += 1
+        (tmp_path / str(turn)).mkdir()
+        home = Home(monkeypatch, tmp_path / str(turn))
+        faults = home.kernel.faults = NthFault(turn)
+        service = home.service()
+        task = asyncio.create_task(service.run())
+        ready = asyncio.create_task(home.told("READY=1"))
+        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        struck = faults.struck is not None
+        faults.number = 0
+        ready.cancel()
+        if task.done():
+            assert isinstance(task.exception(), XdpctlError), faults.struck
+        service._stop.set()
+        with contextlib.suppress(XdpctlError):
+            await task
+        assert home.traces() == NOTHING, faults.struck
+        home.close()
+    assert turn > 50
+
+
+# --- life -------------------------------------------------------------------------------------
+
+
+async def test_rules_and_looks_meet_on_the_running_service(home: Home) -> None:
+    async with home.running():
+        made = await home.ask("POST", "/api/v1/rules", json={"target": "192.0.2.1"})
+        assert (made.status, made.body["created"]) == (200, 1)
+        listed = (await home.ask("GET", "/api/v1/rules")).body["rules"]
+        assert [(one["target"], one["origin"]) for one in listed] == [("192.0.2.1", "api")]
+
+
+async def test_rules_are_there_after_a_restart(home: Home) -> None:
+    async with home.running():
+        await home.ask("POST", "/api/v1/rules", json={"target": "192.0.2.1", "reason": "why"})
+    async with home.running():
+        (one,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
+    assert (one["target"], one["origin"], one["reason"]) == ("192.0.2.1", "api", "why")
+
+
+async def test_panic_outlives_a_restart(home: Home) -> None:
+    async with home.running():
+        assert (await home.ask("POST", "/api/v1/panic")).body == {"panic": True}
+    async with home.running():
+        with home.host.bpf.open_map(
+            home.host.own / f"{netns_inode()}-{INTERFACE}:control"
+        ) as control:
+            assert decode_control(control.lookup(bytes(4)) or b"")
+        await home.until("/api/v1/status", panic=True)
+        await home.ask("POST", "/api/v1/resume")
+    with State.open(home.directory / "state" / "state.db") as state:
+        assert state.get_meta(PANIC) == "0"
+
+
+async def test_a_rule_goes_when_its_time_is_over(home: Home) -> None:
+    async with home.running():
+        await home.ask("POST", "/api/v1/rules", json={"target": "192.0.2.1", "expires_in": 1})
+        await home.ask("POST", "/api/v1/rules", json={"target": "192.0.2.2"})
+        async with asyncio.timeout(20):
+            while True:
+                left = (await home.ask("GET", "/api/v1/rules")).body["rules"]
+                if len(left) == 1:
+                    break
+                await asyncio.sleep(0.05)
+    assert [one["target"] for one in left] == ["192.0.2.2"]
+
+
+async def test_an_interface_that_is_lost_is_told_and_comes_back(home: Home) -> None:
+    async with home.running():
+        home.kernel.remove_interface(INTERFACE)
+        lost = await home.until("/api/v1/status", ready=False)
+        assert lost["reasons"] == ["eth0 is lost"]
+        home.kernel.add_interface(INTERFACE)
+        back = await home.until("/api/v1/status", ready=True)
+        assert back["interfaces"][0]["reattached"] == 1
+
+
+async def test_a_look_that_fails_is_no_end(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = threading.Event()
+
+    def refuse(*_: object) -> None:
+        failing.set()
+        raise KernelError("cannot look", errno.EIO)
+
+    async with home.running():
+        with monkeypatch.context() as patch:
+            patch.setattr("xdpctl.observer.Observer.look", refuse)
+            patch.setattr("xdpctl.store.Store.settle", refuse)
+            patch.setattr("xdpctl.store.Store.expire", refuse)
+            await asyncio.to_thread(failing.wait, 10)
+        assert (await home.ask("GET", "/healthz")).status == 200
+
+
+async def test_what_is_odd_at_the_start_is_logged_and_shown(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.host.pins.mkdir()
+    with home.host.bpf.create_map(MAPS[MapName.QNAMES], 5) as small:
+        small.pin(home.host.pins / "qnames")
+    async with home.running():
+        warnings = (await home.ask("GET", "/api/v1/status")).body["warnings"]
+    assert any("room for 5 entries" in warning for warning in warnings)
+    assert "warning" in caplog.messages
+
+
+async def test_the_watchdog_hears_a_sign_of_life_again_and_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "20000")
+    async with home.running():
+        for _ in range(3):
+            await home.told("WATCHDOG=1")
+
+
+async def test_without_a_watchdog_there_is_no_sign_of_life(home: Home) -> None:
+    async with home.running():
+        await asyncio.sleep(0.05)
+    assert not any("WATCHDOG" in message for message in home.heard())
+
+
+async def test_metrics_and_health_are_served_over_tcp(home: Home) -> None:
+    async with home.running("--listen", "127.0.0.1:0"):
+        metrics = (await home.ask("GET", "/metrics")).body
+    assert 'xdpctl_interface_attached{interface="eth0"} 1.0' in metrics
+
+
+async def test_nothing_blocks_the_loop_once_it_serves(home: Home) -> None:
+    """No call to the kernel and no transaction on the loop's thread, whatever is asked."""
+    async with home.running() as service:
+        threads = noted_threads(home)
+        await home.ask("POST", "/api/v1/rules", json=[{"target": "192.0.2.1"}])
+        await home.ask("GET", "/api/v1/rules")
+        await home.ask("GET", "/api/v1/status")
+        await home.ask("GET", "/metrics")
+        await home.ask("POST", "/api/v1/panic")
+        home.options = ("--port", "53", "--port", "5353")
+        service._reload.set()
+        await home.told("READY=1")
+        await home.ask("DELETE", "/api/v1/rules", params={"target": "192.0.2.1"})
+        await home.ask("POST", "/api/v1/detach")
+        seen = set(threads)
+    assert seen
+    assert threading.main_thread().name not in seen
+
+
+# --- SIGHUP -----------------------------------------------------------------------------------
+
+
+async def reload(home: Home, *options: str) -> None:
+    """Change the settings and send SIGHUP; wait until it is done."""
+    home.options = options
+    signal.raise_signal(signal.SIGHUP)
+    await home.told("RELOADING=1")
+    await home.told("READY=1")
+
+
+async def test_another_port_is_compiled_and_swapped_in(home: Home) -> None:
+    async with home.running():
+        before = home.mark()
+        await reload(home, "--port", "53", "--port", "5353")
+        assert (before, home.mark()) == (1, 2)
+        assert (await home.ask("GET", "/readyz")).status == 200
+
+
+async def test_the_same_settings_compile_nothing(home: Home) -> None:
+    async with home.running():
+        await reload(home)
+        assert len(home.compiled) == 1
+
+
+async def test_another_log_level_is_taken_over(home: Home) -> None:
+    async with home.running():
+        await reload(home, "--log-level", "debug")
+    assert home.configured[-1][0] is LogLevel.DEBUG
+
+
+async def test_another_wildcard_is_what_names_are_written_with(home: Home) -> None:
+    async with home.running():
+        await reload(home, "--any-qtype", "255")
+        await home.ask("POST", "/api/v1/rules", json={"target": "www.example"})
+        (one,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
+    assert (one["qtype"], one["wildcard"]) == (None, 255)
+
+
+async def test_settings_that_are_wrong_leave_the_former_and_say_why(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with home.running():
+        with monkeypatch.context() as patch:
+            patch.setattr(home.host, "settings", raising(SettingsError("no such option; look")))
+            await reload(home)
+        found = await home.until("/api/v1/status", ready=False)
+        assert found["reasons"] == [
+            "reload failed, the former settings are in force: no such option; look"
+        ]
+        assert home.mark() == 1
+        await reload(home)
+        await home.until("/api/v1/status", ready=True)
+
+
+async def test_what_does_not_compile_leaves_the_former_program(home: Home) -> None:
+    async with home.running():
+        home.compiler = CompilerError("cannot compile the filter; look")
+        await reload(home, "--port", "53", "--port", "5353")
+        await home.until("/api/v1/status", ready=False)
+        assert home.mark() == 1
+
+
+async def test_what_one_interface_refuses_is_on_none(home: Home) -> None:
+    async with home.running(*TWO):
+        attach, calls = Filter.attach, []
+
+        def second_refuses(self: Filter, *arguments: object, **options: object) -> None:
+            calls.append(self.interface)
+            if calls == ["eth0", "eth1"]:
+                raise KernelError("cannot attach", errno.EIO)
+            attach(self, *arguments, **options)  # type: ignore[arg-type]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Filter, "attach", second_refuses)
+            await reload(home, *TWO, "--port", "53", "--port", "5353")
+        assert calls == ["eth0", "eth1", "eth0"]
+        assert (home.mark("eth0"), home.mark("eth1")) == (1, 1)
+
+
+async def test_a_detached_interface_stays_off(home: Home) -> None:
+    async with home.running(*TWO):
+        await home.ask("POST", "/api/v1/detach", json={"interfaces": ["eth1"]})
+        await reload(home, *TWO, "--port", "53", "--port", "5353")
+        assert (home.mark("eth0"), home.kernel.attached("eth1")) == (2, None)
+
+
+async def test_what_needs_a_restart_is_said_and_not_applied(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with home.running():
+        await reload(home, "--on-exit", "keep", "--xsk", "--port", "53", "--port", "5353")
+        (said,) = [r for r in caplog.records if r.getMessage() == "needs-restart"]
+        assert "on-exit, xsk" in str(vars(said))
+        assert (home.mark(), home.compiled[-1].xsk) == (2, XskFamilies.NONE)
+    assert home.traces() == NOTHING
+
+
+async def test_a_stop_while_it_reloads_ends_it(home: Home) -> None:
+    async with home.running():
+        home.slow.clear()
+        home.options = ("--port", "53", "--port", "5353")
+        signal.raise_signal(signal.SIGHUP)
+        await home.told("RELOADING=1")
+    assert home.traces() == NOTHING
+
+
+# --- from the command line --------------------------------------------------------------------
+
+
+def test_a_service_that_cannot_start_raises_its_one_sentence(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "Bpf", lambda: home.host.bpf)
+    monkeypatch.setattr(service_module, "Netlink", lambda: home.host.netlink)
+    monkeypatch.setattr(service_module, "Service", partial(Service, directory=home.host.own))
+    settings = replace(home.settings(), interfaces=("eth9",))
+    with pytest.raises(InterfaceError, match="eth9"):
+        run_service(lambda: settings)
+    assert (home.traces(), len(home.configured)) == (NOTHING, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "families"),
+    [
+        ((), XskFamilies.NONE),
+        (("--xsk",), XskFamilies.BOTH),
+        (("--xsk", "--xsk-family", "4"), XskFamilies.V4),
+    ],
+)
+def test_the_families_of_af_xdp_are_compiled_in(
+    home: Home, options: tuple[str, ...], families: XskFamilies
+) -> None:
+    assert program_config(home.host.settings(*options)).xsk is families
+
+
+def test_what_is_filtered_is_compiled_in(home: Home) -> None:
+    config = program_config(
+        home.host.settings(
+            "--port", "5300", "--address-port", "853", "--address", "192.0.2.0/24", "--no-tcp"
+        )
+    )
+    assert (config.ports, config.address_ports, config.tcp) == ((5300,), (853,), False)
+    assert [str(net) for net in config.addresses] == ["192.0.2.0/24"]
+
+
+def raising(error: Exception) -> Callable[..., Awaitable[None]]:
+    """Return a function that raises."""
+
+    def fail(*_: object) -> Awaitable[None]:
+        raise error
+
+    return fail
+
+
+def noted_threads(home: Home) -> list[str]:
+    """Begin to note on which threads the kernel is asked."""
+    threads: list[str] = []
+    check = home.kernel.faults.check
+
+    def noted(call: str) -> None:
+        threads.append(threading.current_thread().name)
+        check(call)
+
+    setattr(home.kernel.faults, "check", noted)  # noqa: B010 - mypy minds the assignment
+    return threads
