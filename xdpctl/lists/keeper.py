@@ -12,25 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.errors import ListError, TargetError, XdpctlError
 from xdpctl.lists.inotify import Inotify
+from xdpctl.lists.origins import ListOrigins
 from xdpctl.lists.reading import ListReading
 from xdpctl.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from xdpctl.abi import MapName
-    from xdpctl.bulk import BulkResult
-    from xdpctl.rows import Row
+    from xdpctl.lists.origins import ListDesk
     from xdpctl.rules import AnyQtype
     from xdpctl.settings import ListSettings, Settings
 
@@ -46,34 +43,7 @@ QUIET_SECONDS = 2.0
 LOOK_SECONDS = 60.0
 """How often a watched file is looked at all the same: networks and links tell nobody."""
 
-REMEMBERED = "lists"
-"""Name of the state's fact: the origins that were lists' when the service last ran."""
-
 _log = logging.getLogger(__name__)
-
-
-class ListDesk(Protocol):
-    """What a keeper needs of the service (desk.py)."""
-
-    async def bulk(
-        self,
-        chunks: Iterable[Iterable[Row]],
-        origin: str,
-        *,
-        replace: bool,
-        strict: bool = False,
-        on_progress: Callable[[str, int, int], None],
-    ) -> BulkResult:
-        """Merge a list into an origin's rules; `chunks` is used up on another thread."""
-
-    async def flush(self, map_name: MapName | None, origin: str | None) -> int:
-        """Remove an origin's rules."""
-
-    async def recall(self, name: str) -> str | None:
-        """Return a fact of the state."""
-
-    async def remember(self, name: str, value: str) -> None:
-        """Write a fact into the state."""
 
 
 _Print = tuple[int, ...] | None
@@ -100,7 +70,7 @@ class _Kept:
     told: bool = False
     problem: str = ""
     left_out: str = ""
-    watch: int | None = field(default=None)
+    watch: int | None = None
 
 
 class ListKeeper:
@@ -116,15 +86,14 @@ class ListKeeper:
         self._wanted: Settings | None = settings
         self._any_qtype: AnyQtype = settings.any_qtype
         self._kept: dict[str, _Kept] = {}
-        self._leaving: set[str] = set()
-        self._problem = ""
+        self._origins = ListOrigins(desk)
         self._wake = asyncio.Event()
         self._inotify: Inotify | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """A sentence for every list that is not in force as its file says."""
-        found = [self._problem] if self._problem else []
+        found = [self._origins.problem] if self._origins.problem else []
         for one in self._kept.values():
             found += [sentence for sentence in (one.problem, one.left_out) if sentence]
         return tuple(found)
@@ -147,7 +116,7 @@ class ListKeeper:
                 if self._wanted is not None:
                     wanted, self._wanted = self._wanted, None
                     await self._take_over(wanted)
-                await self._remove_leaving()
+                await self._origins.remove_leaving()
                 for one in list(self._kept.values()):
                     if one.due <= loop.time() and self._wanted is None:
                         await self._look(one)
@@ -157,7 +126,7 @@ class ListKeeper:
         """Wait for the next look, a change or new settings."""
         loop = asyncio.get_running_loop()
         due = [one.due for one in self._kept.values()]
-        if self._leaving:
+        if self._origins.leaving:
             due.append(loop.time() + LOOK_SECONDS)
         try:
             async with asyncio.timeout_at(min(due, default=None)):
@@ -171,8 +140,6 @@ class ListKeeper:
         now = asyncio.get_running_loop().time()
         self._any_qtype = settings.any_qtype
         wanted = {one.origin: one for one in settings.lists}
-        former = await self._remembered() | set(self._kept)
-        self._leaving = (self._leaving | former) - set(wanted)
         kept = {}
         for origin, one in wanted.items():
             before = self._kept.get(origin)
@@ -180,47 +147,7 @@ class ListKeeper:
             if before is not None:
                 kept[origin].problem, kept[origin].left_out = before.problem, before.left_out
         self._kept = kept
-        await self._remember()
-
-    async def _remembered(self) -> set[str]:
-        """Return the origins of lists that the service has kept before."""
-        try:
-            text = await self._desk.recall(REMEMBERED)
-            found = json.loads(text or "[]")
-        except (XdpctlError, ValueError) as error:
-            event(_log, "lists-forgotten", logging.WARNING, error=str(error))
-            return set()
-        return {str(origin) for origin in found} if isinstance(found, list) else set()
-
-    async def _remember(self) -> None:
-        origins = sorted(self._leaving | set(self._kept))
-        try:
-            await self._desk.remember(REMEMBERED, json.dumps(origins))
-        except XdpctlError as error:
-            event(_log, "lists-not-remembered", logging.WARNING, error=error.sentence)
-
-    async def _remove_leaving(self) -> None:
-        """Remove the rules of lists that are not in the settings any more."""
-        if not self._leaving:
-            return
-        for origin in sorted(self._leaving):
-            try:
-                removed = await self._desk.flush(None, origin)
-            except XdpctlError as error:
-                problem = (
-                    f"cannot remove the rules of {origin}, which is no list any more:"
-                    f" {error.sentence}; it is tried again every minute"
-                )
-                if problem != self._problem:
-                    event(
-                        _log, "list-not-removed", logging.ERROR, list=origin, error=error.sentence
-                    )
-                self._problem = problem
-                return
-            self._leaving.discard(origin)
-            event(_log, "list-removed", list=origin, rules=removed)
-        self._problem = ""
-        await self._remember()
+        await self._origins.take_over(kept)
 
     # --- when a file is looked at ---------------------------------------------------
 
