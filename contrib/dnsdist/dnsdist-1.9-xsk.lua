@@ -9,6 +9,10 @@
 -- maps, and AF_XDP stops until dnsdist is started anew. Queries are still answered, by way
 -- of the kernel's socket. `xdpctl status` tells; use the web interface instead of -c.
 
+-- Before Linux 5.19 (Debian 11) opening a pin takes a capability, which dnsdist would have
+-- dropped by the time it registers its addresses:
+--     addCapabilitiesToRetain("CAP_BPF")
+
 -- 65536 frames are 128 MiB of locked memory (LimitMEMLOCK). Powers of two only.
 local xsk = newXsk({ifName="eth0", NIC_queue_id=0, frameNums=65536, xskMapPath="/sys/fs/bpf/dnsdist/xskmap"})
 

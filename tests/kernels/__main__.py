@@ -1,7 +1,8 @@
-"""`make test-kernels`: every configuration and the packet table on every kernel.
+"""`make test-kernels`: every configuration, the packet table, and deploy/'s units.
 
 `python -m tests.kernels [SERIES…]` prints one line a kernel and configuration and, for a
-refusal, the end of the verifier's log; its exit status is 0 when all is well everywhere.
+refusal, the end of the verifier's log, then a line a claim of the units under systemd;
+its exit status is 0 when all is well everywhere.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from tests.kernels.ask import ask
 from tests.kernels.kernel import SUITES
+from tests.kernels.units import SERIES as UNIT_SERIES
+from tests.kernels.units import ask_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +42,10 @@ def main(wanted: list[str]) -> int:
         sys.stdout.writelines(f"{line}\n" for line in lines(series, answer))
         sys.stdout.flush()
         good &= answer.good
+        for check in ask_units(series) if series in UNIT_SERIES else ():
+            word = "ok" if check.held else f"NO; seen: {check.seen}"
+            sys.stdout.write(f"{series}: units: {check.claim}: {word}\n")
+            good &= check.held
     return 0 if good else 1
 
 

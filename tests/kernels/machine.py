@@ -1,4 +1,4 @@
-"""One command on one kernel: a guest of qemu's, emulated, which ends with the command.
+"""One command, or one unit of systemd's, on one kernel: an emulated guest that ends with it.
 
 Owns the guest's processes (qemu and the server of the shared root) and their end. The
 guest has no network but what the command makes inside, and cannot write to the host.
@@ -16,11 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.kernels.initramfs import EXIT_MARK, SHARE, START_MARK, initramfs
+from tests.kernels.initramfs import (
+    EXIT_MARK,
+    SHARE,
+    START_MARK,
+    command_initramfs,
+    systemd_initramfs,
+)
 from tests.roots.apt import RootError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tests.kernels.kernel import Kernel
 
@@ -70,19 +76,10 @@ def run_in_guest(
         RootError: qemu, its file server or a static busybox is not installed, or the guest
             ended (or was ended) before its command did; with its last line.
     """
-    qemu = _program("qemu-system-x86_64", package="qemu-system-x86")
-    server = _program(*_VIRTIOFSD, package="qemu-system-common")
-    busybox = _program("/bin/busybox", "/usr/bin/busybox", package="busybox-static")
-    archive = initramfs(Path(busybox), kernel.modules_for(MODULES), folder, shlex.join(command))
-    with tempfile.TemporaryDirectory(prefix="xdpctl-guest-") as home:
-        ramdisk, socket = Path(home, "initramfs"), Path(home, "fs.sock")
-        ramdisk.write_bytes(archive)
-        lines: list[str] = []
-        for _ in range(BOOTS):
-            with _shared_root(server, socket):
-                lines = _boot(kernel, qemu, ramdisk, socket, seconds)
-            if START_MARK in lines:  # only a start is tried again, never the command
-                break
+    archive = command_initramfs(
+        _busybox(), kernel.modules_for(MODULES), folder, shlex.join(command)
+    )
+    lines = _start(kernel, archive, "", seconds)
     for number, line in enumerate(lines):
         if line.startswith(EXIT_MARK):
             return GuestRun(int(line.removeprefix(EXIT_MARK)), tuple(lines[:number]))
@@ -93,12 +90,78 @@ def run_in_guest(
     )
 
 
+def run_systemd(
+    kernel: Kernel, unit: str, over: Mapping[str, str], *, seconds: float = 180
+) -> tuple[str, ...]:
+    """Boot the kernel into the host's systemd and return the lines of its console.
+
+    Args:
+        kernel: what to boot.
+        unit: the target that is started; something in it has to power the guest off.
+        over: texts of files put over the host's root, by path without the first slash.
+        seconds: the guest is ended when it takes longer.
+
+    Raises:
+        RootError: something is not installed.
+    """
+    archive = systemd_initramfs(_busybox(), kernel.modules_for((*MODULES, "overlay")), over)
+    masks = " ".join(f"systemd.mask={name}" for name in _NOT_HERE)
+    return tuple(_start(kernel, archive, f"systemd.unit={unit} {masks}", seconds))
+
+
+_NOT_HERE: Final = (
+    "systemd-tmpfiles-setup.service",
+    "systemd-tmpfiles-setup-dev.service",
+    "systemd-udev-trigger.service",
+    "systemd-hwdb-update.service",
+    "systemd-binfmt.service",
+    "systemd-sysusers.service",
+    "ldconfig.service",
+    "dbus.service",
+    "dbus.socket",
+)
+"""What walks over the whole root, each file of which the file server then keeps open."""
+
+
+def _busybox() -> Path:
+    return Path(_program("/bin/busybox", "/usr/bin/busybox", package="busybox-static"))
+
+
+def _start(kernel: Kernel, archive: bytes, parameters: str, seconds: float) -> list[str]:
+    """Run a guest from its start, again when the emulator damaged that; return its lines."""
+    qemu = _program("qemu-system-x86_64", package="qemu-system-x86")
+    server = _program(*_VIRTIOFSD, package="qemu-system-common")
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="xdpctl-guest-") as home:
+        ramdisk, socket = Path(home, "initramfs"), Path(home, "fs.sock")
+        ramdisk.write_bytes(archive)
+        argv = [
+            *(qemu, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", MEMORY, "-nodefaults"),
+            *("-nographic", "-no-reboot", "-serial", "stdio"),
+            *("-object", f"memory-backend-memfd,id=ram,size={MEMORY},share=on"),
+            *("-machine", "q35,memory-backend=ram"),
+            *("-chardev", f"socket,id=fs,path={socket}"),
+            *("-device", f"vhost-user-fs-pci,chardev=fs,tag={SHARE}"),
+            *("-kernel", str(kernel.image), "-initrd", str(ramdisk)),
+            *("-append", f"console=ttyS0 quiet panic=-1 mitigations=off {parameters}"),
+        ]
+        for _ in range(BOOTS):
+            with _shared_root(server, socket):
+                lines = _boot(argv, seconds)
+            if START_MARK in lines:  # only a start is tried again, never the command
+                break
+    return lines
+
+
 @contextmanager
 def _shared_root(server: str, socket: Path) -> Iterator[None]:
     """Serve the host's root to one guest."""
     socket.unlink(missing_ok=True)
     share = subprocess.Popen(
-        [server, f"--socket-path={socket}", "-o", "source=/,cache=always,sandbox=chroot"],
+        [
+            *(server, f"--socket-path={socket}", "--rlimit-nofile=0"),
+            *("-o", "source=/,cache=always,sandbox=chroot"),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -114,18 +177,8 @@ def _shared_root(server: str, socket: Path) -> Iterator[None]:
         share.communicate()
 
 
-def _boot(kernel: Kernel, qemu: str, ramdisk: Path, socket: Path, seconds: float) -> list[str]:
+def _boot(argv: list[str], seconds: float) -> list[str]:
     """Run a guest to its end, or end it, and return the lines of its console."""
-    argv = [
-        *(qemu, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", MEMORY, "-nodefaults"),
-        *("-nographic", "-no-reboot", "-serial", "stdio"),
-        *("-object", f"memory-backend-memfd,id=ram,size={MEMORY},share=on"),
-        *("-machine", "q35,memory-backend=ram"),
-        *("-chardev", f"socket,id=fs,path={socket}"),
-        *("-device", f"vhost-user-fs-pci,chardev=fs,tag={SHARE}"),
-        *("-kernel", str(kernel.image), "-initrd", str(ramdisk)),
-        *("-append", "console=ttyS0 quiet panic=-1 mitigations=off"),
-    ]
     try:
         written = subprocess.run(
             argv,
