@@ -17,7 +17,7 @@ import pytest
 from tests.fakes import Faults
 from tests.seam import PASS_PROGRAM
 from tests.unit.home import Home
-from tests.unit.host import INTERFACE
+from tests.unit.host import INTERFACE, dnsdist_writes
 from xdpctl import service as service_module
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, decode_control
 from xdpctl.desk import PANIC
@@ -39,6 +39,7 @@ from xdpctl.kernel.compiler import XskFamilies
 from xdpctl.kernel.pins import netns_inode
 from xdpctl.log import LogLevel
 from xdpctl.ownership import InterfaceLock
+from xdpctl.rules import parse_target
 from xdpctl.service import Service, program_config, run_service
 from xdpctl.state import State
 
@@ -393,6 +394,19 @@ async def test_rules_and_looks_meet_on_the_running_service(home: Home) -> None:
         assert [(one["target"], one["origin"]) for one in listed] == [("192.0.2.1", "api")]
 
 
+async def test_what_the_store_refuses_has_a_status_of_its_own(home: Home) -> None:
+    async with home.running("--map-size", "addr-v4=2"):
+        with home.host.bpf.open_map(home.host.pins / "addr-v4") as table:
+            dnsdist_writes({MapName.ADDR_V4: table}, parse_target("192.0.2.66"))
+        theirs = await home.ask("POST", "/api/v1/rules", json={"target": "192.0.2.66"})
+        absent = await home.ask("DELETE", "/api/v1/rules", params={"target": "192.0.2.9"})
+        wrong = await home.ask("POST", "/api/v1/rules", json={"target": "300.1.1.1"})
+        many = [{"target": f"192.0.2.{number}"} for number in range(3)]
+        full = await home.ask("POST", "/api/v1/rules", json=many)
+    assert [answer.status for answer in (theirs, absent, wrong, full)] == [409, 404, 422, 507]
+    assert (wrong.body["field"], full.body["map"], full.body["done"]) == ("target", "addr-v4", 1)
+
+
 async def test_rules_are_there_after_a_restart(home: Home) -> None:
     async with home.running():
         await home.ask("POST", "/api/v1/rules", json={"target": "192.0.2.1", "reason": "why"})
@@ -523,6 +537,13 @@ async def test_another_port_is_compiled_and_swapped_in(home: Home) -> None:
         await reload(home, "--port", "53", "--port", "5353")
         assert (before, home.mark()) == (1, 2)
         assert (await home.ask("GET", "/readyz")).status == 200
+
+
+async def test_what_was_changed_can_be_changed_back(home: Home) -> None:
+    async with home.running():
+        await reload(home, "--port", "53", "--port", "5353")
+        await reload(home)
+        assert (home.mark(), len(home.compiled)) == (1, 3)
 
 
 async def test_the_same_settings_compile_nothing(home: Home) -> None:
