@@ -59,6 +59,7 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
     ("pin-owner", "0:0", Owner(0, 0), '"0:0"'),
     ("pin-mode", "0660", 0o660, '"0660"'),
     ("listen", "[::1]:0", Listen(IPv6Address("::1"), 0), '"[::1]:0"'),
+    ("token-file", "/etc/x.token", Path("/etc/x.token"), '"/etc/x.token"'),
     ("control", "/run/x.sock", Path("/run/x.sock"), '"/run/x.sock"'),
     ("control-group", "0", 0, '"0"'),
     ("log-level", "debug", LogLevel.DEBUG, '"debug"'),
@@ -66,6 +67,9 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
     ("state", "/tmp/x.db", Path("/tmp/x.db"), '"/tmp/x.db"'),  # noqa: S108 - never opened
 ]
 FLAGS = ("replace", "tcp", "xsk", "xsk-restore")
+PAIR = ("tls-cert", "tls-key")
+"""Neither goes without the other: test_http_options.py."""
+
 FIELD = {option.name: option.field for option in OPTIONS}
 
 each_option = pytest.mark.parametrize(
@@ -152,7 +156,7 @@ def test_every_option_is_a_field_and_every_field_an_option() -> None:
 
 
 def test_every_option_has_an_example_here() -> None:
-    assert {name for name, *_ in EXAMPLES} | set(FLAGS) | UNAVAILABLE == set(FIELD)
+    assert {name for name, *_ in EXAMPLES} | {*FLAGS, *PAIR} | UNAVAILABLE == set(FIELD)
 
 
 # --- each option from each source ---------------------------------------------------
@@ -492,19 +496,6 @@ def test_any_command_line_is_settings_or_our_error(argv: list[str]) -> None:
 
 
 # --- refused for now ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["token-file", "tls-cert", "tls-key"])
-@pytest.mark.parametrize("source", ["argv", "environ", "file"])
-def test_an_option_of_a_later_version_is_refused(name: str, source: str, tmp_path: Path) -> None:
-    match source:
-        case "argv":
-            error = refused(f"--{name}", "/x")
-        case "environ":
-            error = refused(environ={"XDPCTL_" + name.upper().replace("-", "_"): "/x"})
-        case _:
-            error = refused(file=written(tmp_path, f'{name} = "/x"'))
-    assert f"{name} is not available in this version" in error.sentence
 
 
 def test_waiting_for_an_interface_is_refused() -> None:

@@ -66,7 +66,7 @@ class Option:
         return ENVIRONMENT_PREFIX + self.name.upper().replace("-", "_")
 
 
-UNAVAILABLE = frozenset({"tls-cert", "tls-key", "token-file", "wait"})
+UNAVAILABLE = frozenset({"wait"})
 """Options refused for now: an option taken out here is accepted."""
 
 _WHERE = "Interfaces and the program on them"
@@ -289,7 +289,8 @@ OPTIONS = (
         None,
         "PATH",
         _FACES,
-        "bearer token for --listen",
+        "file with the bearer token that writes over --listen need, mode 0600; read again on"
+        " SIGHUP; none given: no writes there",
     ),
     Option(
         "tls-cert",
@@ -298,7 +299,7 @@ OPTIONS = (
         None,
         "PATH",
         _FACES,
-        "certificate for --listen",
+        "certificate chain for --listen, PEM; read again on SIGHUP",
     ),
     Option(
         "tls-key",
@@ -307,7 +308,7 @@ OPTIONS = (
         None,
         "PATH",
         _FACES,
-        "its key",
+        "its private key, PEM, without a passphrase",
     ),
     Option(
         "control",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _DNSDIST_PIN_DIR = Path("/sys/fs/bpf/dnsdist")
 _ONLY_WITH_XSK = ("xsk-family", "xsk-restore", "number-of-queues")
+_ONLY_WITH_LISTEN = ("token-file", "tls-cert", "tls-key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,12 +223,35 @@ def _check(settings: Settings, *, require_interface: bool) -> None:
             " filtered; name one",
             source="port",
         )
+    _check_secrets(settings)
     names = [name for name, _ in settings.map_sizes]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise SettingsError(
             f"cannot use two sizes for map {twice[0]}: leave out one --map-size",
             source="map-size",
+        )
+
+
+def _check_secrets(settings: Settings) -> None:
+    """Refuse half of a TLS key pair, and a token that would go over the network in the clear.
+
+    Raises:
+        SettingsError: names the options.
+    """
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        given, missing = ("tls-cert", "tls-key") if settings.tls_cert else ("tls-key", "tls-cert")
+        raise SettingsError(
+            f"cannot use --{given} without --{missing}: TLS needs the certificate and its key;"
+            " give both",
+            source=given,
+        )
+    listen = settings.listen
+    if settings.token_file and listen and not listen.host.is_loopback and not settings.tls_cert:
+        raise SettingsError(
+            f"cannot use --token-file on {listen} without TLS: whoever is on the way could read"
+            " the token; give --tls-cert and --tls-key, or listen on 127.0.0.1",
+            source="token-file",
         )
 
 
@@ -243,6 +267,12 @@ def _warnings(settings: Settings, given: Mapping[str, Any]) -> list[str]:
         sentences += [
             f"--{name} does nothing without --xsk"
             for name in _ONLY_WITH_XSK
+            if BY_NAME[name].field in given
+        ]
+    if settings.listen is None:
+        sentences += [
+            f"--{name} does nothing with --listen none"
+            for name in _ONLY_WITH_LISTEN
             if BY_NAME[name].field in given
         ]
     return sentences
