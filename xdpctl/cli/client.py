@@ -144,9 +144,10 @@ class Client:
         ) as response:
             if response.status >= http.client.BAD_REQUEST:
                 self._answer(response.status, response.read())
-            # Whole parts: read1 takes a chunked body that breaks off for its end.
             while part := response.read(_PART):
                 yield part
+            if response.length:  # announced and not sent, which read() takes for the end
+                raise http.client.IncompleteRead(b"", response.length)
 
     @contextlib.contextmanager
     def _calling(

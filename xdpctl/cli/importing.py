@@ -140,8 +140,6 @@ def _parts(stream: BinaryIO, name: str, progress: Progress) -> Iterator[bytes]:
             yield part
             sent += len(part)
             progress.show("bytes sent", sent, total)
-    except BrokenPipeError:
-        raise  # the service's end, thrown in by nobody but told apart from the file's
     except OSError as error:
         raise _unreadable(name, error) from error
 
