@@ -22,6 +22,7 @@ from xdpctl.http.body import SPOOL, later
 from xdpctl.http.handlers import DESK, EXPOSITION
 from xdpctl.http.openapi import PATH as DESCRIPTION
 from xdpctl.http.problems import from_error, problem
+from xdpctl.http.protocol import Runner
 from xdpctl.http.routes import ROUTES
 from xdpctl.http.tls import load_into, server_context
 from xdpctl.log import event
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
     from xdpctl.settings import Listen
 
 _log = logging.getLogger(__name__)
-
-LINGER_SECONDS = 1.0
-"""How long what a refused request still sends is thrown away, so that its client does
-not lose the answer to a reset."""
 
 
 @web.middleware
@@ -240,13 +237,7 @@ class Listeners:
             )
 
     async def _run(self, app: web.Application) -> web.AppRunner:
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            shutdown_timeout=0.3,
-            lingering_time=LINGER_SECONDS,
-            auto_decompress=False,
-        )
+        runner = Runner(app, shutdown_timeout=0.3)
         self._runners.append(runner)
         await runner.setup()
         return runner

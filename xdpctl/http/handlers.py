@@ -172,9 +172,10 @@ async def export(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
     first = await anext(parts, b"")  # what is wrong at once can still be a problem document
     await response.prepare(request)
-    await response.write(first)
-    async for part in parts:
-        await response.write(part)
+    if request.method == "GET":
+        await response.write(first)
+        async for part in parts:
+            await response.write(part)
     await response.write_eof()
     return response
 

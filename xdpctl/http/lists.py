@@ -132,28 +132,25 @@ def _see_length(rest: bytes, what: str) -> None:
 
 
 class RuleReader:
-    """Turns the rules of one list into rows.
+    """Turns the rules of one request into rows.
 
     Args:
-        origin: of the whole list.
-        unnamed: origin of a rule that names none.
+        origin: of a rule that names none.
         any_qtype: how a name without a type is written.
         now: seconds of CLOCK_BOOTTIME that `expires_in` counts from.
-        skip: leave out rules of origin dnsdist, and count them; else they are refused.
+        whole: they are all of that origin's: rules of another origin are refused, and those
+            of dnsdist, which nobody can put, are left out and counted.
 
     Attributes:
         skipped: rules left out.
     """
 
-    def __init__(
-        self, origin: str, any_qtype: AnyQtype, now: float, *, unnamed: str, skip: bool
-    ) -> None:
+    def __init__(self, origin: str, any_qtype: AnyQtype, now: float, *, whole: bool) -> None:
         self._origin = origin
-        self._unnamed = unnamed
         self._any_qtype = any_qtype
         self._now = now
-        self._skip = skip
-        self._seen: dict[tuple[str | None, str], None] = {}
+        self._whole = whole
+        self._seen: dict[tuple[str | None, str], str] = {}
         self.skipped = 0
 
     def rows(self, rules: Sequence[RuleIn], first: int) -> Iterator[Row]:
@@ -164,32 +161,33 @@ class RuleReader:
         """
         for index, rule in enumerate(rules, first):
             try:
-                known = (rule.origin, rule.reason) in self._seen
-                if not known and not self._takes(rule):
+                origin = self._seen.get((rule.origin, rule.reason)) or self._origin_of(rule)
+                if not origin:
                     continue
                 ref, key = place_of(rule.target, rule.qtype, self._any_qtype)
             except TargetError as error:
                 raise ListedRuleError(error, index) from error
             expires = None if rule.expires_in is None else self._now + rule.expires_in
-            yield ref, key, _ACTIONS[rule.action], rule.reason, expires
+            yield ref, key, _ACTIONS[rule.action], rule.reason, expires, origin
 
-    def _takes(self, rule: RuleIn) -> bool:
-        """Look at what most rules of a list have in common; raises where it is wrong."""
-        origin = self._unnamed if rule.origin is None else rule.origin
-        if origin == DNSDIST_ORIGIN and self._skip:
+    def _origin_of(self, rule: RuleIn) -> str:
+        """Look at what many rules of a list have in common; empty where it is left out."""
+        origin = self._origin if rule.origin is None else rule.origin
+        if self._whole and origin == DNSDIST_ORIGIN:
             self.skipped += 1
-            return False
-        if own_origin(origin) != self._origin:
+            return ""
+        own_origin(origin)
+        if self._whole and origin != self._origin:
             raise TargetError(
-                f"the rules of one list have one origin, which is {self._origin} here: send those"
+                f"this list is all of {self._origin}'s, and what is not in it goes: send the rules"
                 f" of {origin} in a list of their own",
                 text=origin,
                 field="origin",
             )
         parse_reason(rule.reason)
         if len(self._seen) < _OPTIONS_KEPT:
-            self._seen[rule.origin, rule.reason] = None
-        return True
+            self._seen[rule.origin, rule.reason] = origin
+        return origin
 
 
 _ACTIONS = {name: int(action) for name, action in ACTIONS.items()}

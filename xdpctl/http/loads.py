@@ -21,7 +21,7 @@ from xdpctl.http.handlers import DESK, answer
 from xdpctl.http.lists import RuleReader, json_rows, line_rows, rules_in
 from xdpctl.http.problems import ListedRuleError, Problem, document_of, from_error
 from xdpctl.http.queries import ImportQuery, PostQuery, PutQuery, read_query
-from xdpctl.http.schema import Merged, Progress, Put, own_origin
+from xdpctl.http.schema import API_ORIGIN, Merged, Progress, Put, own_origin
 from xdpctl.rows import LineReader
 
 if TYPE_CHECKING:
@@ -57,10 +57,9 @@ async def post_rules(request: web.Request) -> web.Response:
             rules = await asyncio.to_thread(_rules, begin)
             done = await desk.put(rules, force=query.force)
             return answer(Put(done.created, done.updated, list(done.warnings)))
-        origin = own_origin(begin[0].origin or "api")
-        reader = RuleReader(origin, desk.any_qtype, boot_clock(), unnamed="api", skip=False)
+        reader = RuleReader(API_ORIGIN, desk.any_qtype, boot_clock(), whole=False)
         chunks = json_rows(chain([begin], parts), reader, lambda: None)
-        result = await desk.bulk(chunks, origin, replace=False, strict=True)
+        result = await desk.bulk(chunks, API_ORIGIN, replace=False, strict=True)
     return answer(Put(result.created, result.updated + result.unchanged, []))
 
 
@@ -89,7 +88,7 @@ async def put_rules(request: web.Request) -> web.Response:
     origin = own_origin(read_query(request, PutQuery).origin)
     desk = request.app[DESK]
     async with received(request) as file:
-        reader = RuleReader(origin, desk.any_qtype, boot_clock(), unnamed=origin, skip=True)
+        reader = RuleReader(origin, desk.any_qtype, boot_clock(), whole=True)
         chunks = json_rows(rules_in(file, single=False), reader, lambda: None)
         result = await desk.bulk(chunks, origin, replace=True)
     return answer(Merged.of(result, reader.skipped))

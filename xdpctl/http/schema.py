@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from xdpctl.snapshot import Snapshot
 
 TEXT_MAX = 2_000
+API_ORIGIN = "api"
+"""Of a rule that is sent without one."""
+
 EXPIRES_MAX = 10 * 365 * 86_400
 """Ten years, as everywhere (rules.parse_duration)."""
 
@@ -103,7 +106,7 @@ class RuleIn(msgspec.Struct, forbid_unknown_fields=True):
             parse_target(self.target, self.qtype),
             ACTIONS[self.action],
             parse_reason(self.reason),
-            own_origin("api" if self.origin is None else self.origin),
+            own_origin(API_ORIGIN if self.origin is None else self.origin),
             expires_in=self.expires_in,
         )
 
