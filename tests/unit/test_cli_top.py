@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ RANKED = {"rules": [hit("192.0.2.1", 1234.5, hits=99999), hit("192.0.2.2", 0.25,
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that would have been slept; the fourth sleep is ended by Ctrl-C."""
     slept: list[float] = []
+    monkeypatch.setattr("time.monotonic", lambda: 7.0)
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
@@ -88,23 +90,10 @@ def test_json_is_the_answer_of_the_service(cli: CommandLine, service: FakeServic
     assert json.loads(cli("top", "--json").output) == RANKED
 
 
-def test_rates_that_are_not_known_yet_are_asked_for_again(
-    cli: CommandLine, service: FakeService, sleeps: list[float]
-) -> None:
-    service.answer("GET", TOP, {"rules": [hit("192.0.2.1", None)]})
-    service.answer("GET", TOP, RANKED)
-
-    assert "1234/s" in cli("top").output
-    assert sleeps == [1.0]
-
-
-def test_hits_need_no_second_look(
-    cli: CommandLine, service: FakeService, sleeps: list[float]
-) -> None:
+def test_a_rate_that_is_not_known_is_a_dash(cli: CommandLine, service: FakeService) -> None:
     service.answer("GET", TOP, {"rules": [hit("192.0.2.1", None)]})
 
     assert "\n   -     0  192.0.2.1" in cli("top", "--by", "hits").output
-    assert sleeps == []
 
 
 def test_nothing_to_show_is_no_table(cli: CommandLine, service: FakeService) -> None:
@@ -122,6 +111,20 @@ def test_a_terminal_is_drawn_again_every_second_until_ctrl_c(
     assert shown.status == 0
     assert sleeps == [1.0] * 4
     assert shown.output.count("99,999") == 4
+
+
+def test_a_measurement_that_took_its_second_is_not_waited_for_again(
+    cli: CommandLine,
+    service: FakeService,
+    sleeps: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = itertools.count(0, 2)
+    monkeypatch.setattr("xdpctl.cli.top.time.monotonic", lambda: float(next(seconds)))
+    service.answer("GET", TOP, RANKED)
+    on_terminal(cli, "top")
+
+    assert sleeps == [0.0] * 4
 
 
 def test_each_table_is_drawn_over_the_one_before(

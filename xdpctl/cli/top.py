@@ -43,18 +43,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--by",
         choices=("rate", "hits"),
         default="rate",
-        help="rate: packets a second, as of late; hits: packets since the entry is there"
+        help="rate: packets a second, measured for one; hits: packets since the entry is there"
         " (default: rate)",
     )
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
     if arguments.json:
-        session.document(_measured(arguments, session))
+        session.document(_ask(arguments, session))
     elif session.terminal:
         _refresh(arguments, session)
     else:
-        for line in _table(_measured(arguments, session), session):
+        for line in _table(_ask(arguments, session), session):
             session.say(line)
     return 0
 
@@ -66,21 +66,12 @@ def _ask(arguments: argparse.Namespace, session: Session) -> dict[str, Any]:
     return session.client(arguments).get("/api/v1/top", query)
 
 
-def _measured(arguments: argparse.Namespace, session: Session) -> dict[str, Any]:
-    """Return the answer; where no rate is known yet, a second later."""
-    answer = _ask(arguments, session)
-    rules = answer.get("rules", [])
-    if arguments.by == "rate" and rules and all(rule.get("rate") is None for rule in rules):
-        time.sleep(_SECOND)
-        answer = _ask(arguments, session)
-    return answer
-
-
 def _refresh(arguments: argparse.Namespace, session: Session) -> None:
-    """Draw over the last table every second until Ctrl-C."""
+    """Draw over the last table every second until Ctrl-C; a rate takes its second to measure."""
     drawn = 0
     try:
         while True:
+            began = time.monotonic()
             room = max(shutil.get_terminal_size().lines - 1, _TITLES + 1)
             lines = list(_table(_ask(arguments, session), session))[:room]
             lines = lines or ["no rules: nothing is blocked"]
@@ -88,7 +79,7 @@ def _refresh(arguments: argparse.Namespace, session: Session) -> None:
             session.write(f"{up}\r\x1b[J" + "".join(f"{line}\n" for line in lines))
             session.output.flush()
             drawn = len(lines)
-            time.sleep(_SECOND)
+            time.sleep(max(began + _SECOND - time.monotonic(), 0.0))
     except KeyboardInterrupt:
         session.write("\r")
 
