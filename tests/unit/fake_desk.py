@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -192,8 +193,10 @@ class Site:
         tls: ssl.SSLContext | bool = True,
     ) -> Answer:
         """Send one request; a body that is neither bytes nor an iterable of them goes as JSON."""
-        data = body if isinstance(body, bytes) or hasattr(body, "__aiter__") else None
-        if body is not None and data is None:
+        data: object = body
+        if isinstance(body, bytes):
+            data = io.BytesIO(body)
+        elif body is not None and not hasattr(body, "__aiter__"):
             data = json.dumps(body).encode()
         connector: aiohttp.BaseConnector = aiohttp.UnixConnector(str(self.control))
         base = "http://localhost"

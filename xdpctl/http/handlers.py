@@ -140,7 +140,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def status(request: web.Request) -> web.Response:
-    """GET /api/v1/status."""
+    """GET /api/v1/status: the whole service at a glance."""
     read_query(request, NoQuery)
     return answer(request.app[DESK].status())
 

@@ -91,7 +91,8 @@ def not_json(error: ValueError, position: int = 0) -> RequestError:
         error: DecodeError or UnicodeDecodeError.
         position: where in the body the decoder's text began.
     """
-    what = _BYTE.sub(lambda found: f"byte {position + int(found[1])}", str(error))
+    what = str(error).removeprefix("JSON is malformed: ")
+    what = _BYTE.sub(lambda found: f"byte {position + int(found[1])}", what)
     if isinstance(error, UnicodeDecodeError):
         what = "a string is not UTF-8"
     return RequestError(

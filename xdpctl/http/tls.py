@@ -14,7 +14,6 @@ _WHY = {
     "KEY_VALUES_MISMATCH": "the key is not the certificate's; give the two that belong together",
     "NO_START_LINE": "it is not PEM; give the certificate chain and the key in PEM",
     "PEM_LIB": "it is not PEM, or no certificate and key; give the chain and the key in PEM",
-    "BAD_DECRYPT": "the key is encrypted; give one without a passphrase, mode 0600",
 }
 
 
@@ -50,9 +49,15 @@ def load_into(context: ssl.SSLContext, cert: Path, key: Path) -> None:
                 f"cannot use {name} {path}: {error.strerror or error}; see that it is there and"
                 " readable"
             ) from error
+
+    def no_passphrase() -> str:  # which OpenSSL would else ask for on the terminal
+        raise ListenError(
+            f"cannot use --tls-key {key}: it has a passphrase, which nobody is there to type;"
+            " give one without, mode 0600"
+        )
+
     try:
-        # A passphrase would be asked for on the terminal: an empty one is refused instead.
-        context.load_cert_chain(cert, key, password=lambda: "")
+        context.load_cert_chain(cert, key, password=no_passphrase)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error)
         why = _WHY.get(reason, f"{reason}; give the chain and the key in PEM")
