@@ -17,6 +17,7 @@ leave it as one of these.
     ├── InterfaceError                  unknown interface, driver refuses
     │   └── ForeignProgramError         another's program is attached
     ├── ConflictError                   the entry is another's (HTTP 409)
+    │   └── GuardError                  a Drop that needs --force
     ├── NotFoundError                   nothing there to remove (HTTP 404)
     ├── StateError                      the state file cannot be used
     ├── ListError                       a list's file cannot be used
@@ -144,6 +145,14 @@ class ForeignProgramError(InterfaceError):
 
 class ConflictError(XdpctlError):
     """An entry that was not written by us stands where a rule should go."""
+
+
+class GuardError(ConflictError):
+    """A rule would drop what is guarded (guard.py); carries its text."""
+
+    def __init__(self, sentence: str, *, text: str) -> None:
+        super().__init__(sentence)
+        self.text = text
 
 
 class NotFoundError(XdpctlError):
