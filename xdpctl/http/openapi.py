@@ -27,13 +27,14 @@ PATH = "/api/v1/openapi.json"
 _REFERENCE = "#/components/schemas/{name}"
 
 _ALWAYS = (
+    HTTPStatus.BAD_REQUEST,
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.MISDIRECTED_REQUEST,
     HTTPStatus.INTERNAL_SERVER_ERROR,
 )
 
 _MEANING = {
-    HTTPStatus.BAD_REQUEST: "Not JSON, a parameter is missing, or the body broke off",
+    HTTPStatus.BAD_REQUEST: "Not HTTP or not JSON, a parameter is missing, or the body broke off",
     HTTPStatus.UNAUTHORIZED: "This listener wants the token; the body was not read",
     HTTPStatus.NOT_FOUND: "There is no such rule or interface",
     HTTPStatus.REQUEST_TIMEOUT: "The body stopped",
@@ -48,7 +49,6 @@ _MEANING = {
 
 OF_A_QUERY = (HTTPStatus.UNPROCESSABLE_ENTITY,)
 OF_A_BODY = (
-    HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -15,7 +15,7 @@ import msgspec
 from xdpctl.abi import RULE_MAPS, MapName
 from xdpctl.errors import TargetError
 from xdpctl.http.problems import RequestError
-from xdpctl.http.schema import TEXT_MAX
+from xdpctl.http.schema import ORIGIN_PATTERN, TEXT_MAX
 from xdpctl.names import shown
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ OwnOrigin = Annotated[
     msgspec.Meta(
         max_length=TEXT_MAX,
         description="whose list it is: cli, api, file:NAME or list:NAME",
+        extra_json_schema={"pattern": ORIGIN_PATTERN},
         examples=["list:example"],
     ),
 ]

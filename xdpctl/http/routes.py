@@ -90,12 +90,7 @@ ROUTES = (
         _RULES,
         handlers.delete_rules,
         Content(Removed),
-        (
-            *OF_A_QUERY,
-            HTTPStatus.BAD_REQUEST,
-            HTTPStatus.NOT_FOUND,
-            HTTPStatus.CONFLICT,
-        ),
+        (*OF_A_QUERY, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
         DeleteQuery,
     ),
     Route("GET", "/api/v1/top", handlers.top, Content(Top), OF_A_QUERY, TopQuery),

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from xdpctl.snapshot import Snapshot
 
 TEXT_MAX = 2_000
+ORIGIN_PATTERN = "^(?:cli|api|dnsdist|(?:file|list):.{1,200})$"
+"""Of an origin's text, for those who read the schema; rules.parse_origin checks."""
+
 API_ORIGIN = "api"
 """Of a rule that is sent without one."""
 
@@ -86,6 +89,7 @@ class RuleIn(msgspec.Struct, forbid_unknown_fields=True):
             msgspec.Meta(
                 max_length=TEXT_MAX,
                 description="cli, api, file:NAME or list:NAME; null: api, in a PUT its origin",
+                extra_json_schema={"pattern": ORIGIN_PATTERN},
                 examples=["api"],
             ),
         ]
