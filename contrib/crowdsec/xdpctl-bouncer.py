@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""CrowdSec custom bouncer: what CrowdSec decides is dropped before it reaches the DNS server.
+
+crowdsec-custom-bouncer runs this program; it runs `xdpctl`. Both of its ways work:
+
+    /etc/crowdsec/bouncers/crowdsec-custom-bouncer.yaml
+        bin_path: /usr/local/bin/xdpctl-bouncer.py
+        feed_via_stdin: true      # decisions as lines of JSON: the fast way for many
+        feed_via_stdin: false     # one call a decision: add|del VALUE SECONDS REASON JSON
+
+Install it with `install -m 755 contrib/crowdsec/xdpctl-bouncer.py /usr/local/bin/`.
+Environment: XDPCTL_CONTROL names the service's socket, XDPCTL_PROGRAM another `xdpctl`,
+XDPCTL_BOUNCER_ACTION=truncate answers TC=1 in place of dropping.
+
+Fed by stdin, decisions that come together go to xdpctl together, as rules of origin
+file:crowdsec (`xdpctl list --origin file:crowdsec`); where it refuses them, one by one, so
+that one bad address keeps no other. Called for each, they are of origin cli.
+
+Addresses and ranges become rules, which end by themselves with the decision. Decisions
+about a country, a network's number or a session are no rules; each is said on standard
+error. Saying a thing twice does no harm. Nothing here ends the bouncer but the end of its
+input: what xdpctl refuses (an address that `protect` names, one that dnsdist blocks
+itself) is said on standard error and is the exit status of a single call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+PROGRAM = os.environ.get("XDPCTL_PROGRAM", "xdpctl")
+ACTION = os.environ.get("XDPCTL_BOUNCER_ACTION", "drop")
+ORIGIN = "file:crowdsec"
+
+_TOGETHER_MAX = 5000
+_PAUSE_SECONDS = 0.2
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?)(h|ms|us|µs|ns|m|s)")
+_REASON_MAX = 180
+
+
+def target_of(value: str) -> str | None:
+    """Return an address or prefix as xdpctl takes it; None where it is neither.
+
+    The prefix of one address is that address; bits behind a prefix are cleared, since
+    CrowdSec may write an address of the range.
+    """
+    try:
+        if "/" not in value:
+            return str(ip_address(value))
+        network = ip_network(value, strict=False)
+    except ValueError:
+        return None
+    whole = network.prefixlen == network.max_prefixlen
+    return str(network.network_address if whole else network)
+
+
+def seconds_of(duration: str) -> int | None:
+    """Return the seconds, at least 1, of a number or of a duration such as 3h59m57.5s."""
+    text = duration.strip().lstrip("-")
+    if _NUMBER.fullmatch(text):
+        return max(int(float(text)), 1)
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return max(int(sum(float(number) * _UNITS[unit] for number, unit in parts)), 1)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is decided about one address or range; `seconds` None: it is lifted."""
+
+    target: str
+    seconds: int | None
+    reason: str
+
+
+def decision_of(action: str, value: str, duration: str, reason: str) -> Decision | None:
+    """Return the decision; None, and a line on standard error, for what can be no rule."""
+    target = target_of(value)
+    if target is None:
+        say(f"{action} {value!r} is left out: it is no address and no range")
+        return None
+    if action == "del":
+        return Decision(target, None, "")
+    seconds = seconds_of(duration)
+    if action != "add" or seconds is None:
+        say(f"{action} {value} for {duration!r} is left out: it is no decision")
+        return None
+    shown = "".join(character if character.isprintable() else " " for character in reason)
+    return Decision(target, seconds, f"crowdsec {shown[:_REASON_MAX]}")
+
+
+def carry_out(decision: Decision) -> int:
+    """Do what one decision says; returns xdpctl's exit status."""
+    if decision.seconds is None:
+        return run([PROGRAM, "unblock", "--missing-ok", decision.target])
+    options = ["--action", ACTION, "--for", f"{decision.seconds}s", f"--reason={decision.reason}"]
+    return run([PROGRAM, "block", decision.target, *options])
+
+
+def carry_out_all(decisions: Iterable[Decision]) -> None:
+    """Do what decisions say that came together; the last word on a target counts."""
+    last = {one.target: one for one in decisions}
+    lifted = [one.target for one in last.values() if one.seconds is None]
+    made = [one for one in last.values() if one.seconds is not None]
+    if lifted:
+        run([PROGRAM, "unblock", "--missing-ok", *lifted])
+    lines = "".join(rule_line(one) for one in made)
+    if made and run([PROGRAM, "import", "-", "--origin", ORIGIN], lines):
+        for one in made:
+            carry_out(one)
+
+
+def rule_line(decision: Decision) -> str:
+    """Return a decision as a line that `xdpctl import` reads."""
+    reason = decision.reason.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{decision.target} action={ACTION} for={decision.seconds}s reason="{reason}"\n'
+
+
+def together(descriptor: int) -> Iterator[list[str]]:
+    """Yield lines of a descriptor, those together that come without a pause."""
+    rest, ended = b"", False
+    while not ended:
+        lines = list[str]()
+        while len(lines) < _TOGETHER_MAX:
+            if lines and not select.select([descriptor], [], [], _PAUSE_SECONDS)[0]:
+                break
+            data = os.read(descriptor, 65536)
+            ended = not data
+            *whole, rest = (rest + data).split(b"\n")
+            lines += [line.decode(errors="replace") for line in whole]
+            if ended:
+                break
+        yield lines
+    if rest:
+        yield [rest.decode(errors="replace")]
+
+
+def decisions_in(lines: Iterable[str]) -> Iterator[Decision]:
+    """Yield the decisions of lines of JSON; what is none is said on standard error."""
+    for line in lines:
+        try:
+            found = json.loads(line)
+            texts = [str(found[key]) for key in ("action", "value", "duration", "scenario")]
+        except (ValueError, KeyError, TypeError):
+            say(f"this line is left out, it is no decision: {line.strip()[:200]!r}")
+            continue
+        decision = decision_of(*texts)
+        if decision is not None:
+            yield decision
+
+
+def run(command: list[str], given: str = "") -> int:
+    """Run xdpctl on some input; its sentence goes to standard error as it is."""
+    try:
+        done = subprocess.run(command, check=False, input=given.encode(), stdout=subprocess.PIPE)
+    except OSError as error:
+        say(f"cannot run {command[0]}: {error.strerror}")
+        return 1
+    return done.returncode
+
+
+def say(sentence: str) -> None:
+    """Write a line to standard error, which the bouncer logs."""
+    print(f"xdpctl-bouncer: {sentence}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Take one decision from the arguments, or without them all that standard input says."""
+    match sys.argv[1:]:
+        case [action, value, duration, reason, *_]:
+            decision = decision_of(action, value, duration, reason)
+            return 0 if decision is None else carry_out(decision)
+        case []:
+            for lines in together(sys.stdin.fileno()):
+                carry_out_all(decisions_in(lines))
+            return 0
+        case _:
+            say("call it with add|del VALUE SECONDS REASON JSON, or feed decisions by stdin")
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
