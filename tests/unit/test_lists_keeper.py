@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.test_lists_lines import said
+from tests.unit.test_lists_lines import target_of_row
 from xdpctl.bulk import BulkResult
 from xdpctl.errors import KernelError, MapFullError, StateError, XdpctlError
 from xdpctl.lists import ListKeeper, keeper
@@ -53,7 +53,9 @@ class FakeDesk:
 
         def read() -> set[str]:
             on_progress("apply", 0, 1)
-            return {target_text(said(row)[0]) for chunk in chunks for row in chunk}
+            rows = [row for chunk in chunks for row in chunk]
+            assert all(row[5] == origin for row in rows)
+            return {target_text(target_of_row(row)) for row in rows}
 
         try:
             found = await asyncio.to_thread(read)

@@ -31,14 +31,19 @@ if TYPE_CHECKING:
     from xdpctl.rules import Target
 
 NEW = AnyQtype.NEW
+ORIGIN = "list:x"
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
 _NAMES = {spec.ref: name for name, spec in abi.MAPS.items()}
 
 
+def target_of_row(row: Row) -> Target:
+    return target_of(_NAMES[row[0]], full_key(row[0], row[1]), NEW)
+
+
 def said(row: Row) -> tuple[Target, RuleAction]:
-    """Return target and action of a row."""
-    ref, key, action, _, _ = row
-    return target_of(_NAMES[ref], full_key(ref, key), NEW), RuleAction(action)
+    """Return target and action of a row, which is its list's."""
+    assert row[5] == ORIGIN
+    return target_of_row(row), RuleAction(row[2])
 
 
 def read(reader: LineFormat, *lines: str) -> list[tuple[Target, RuleAction]]:
@@ -50,6 +55,7 @@ def targets(
 ) -> TargetLines:
     """Return a reader in the second 1000 of a file that changed `age` seconds ago."""
     return TargetLines(
+        ORIGIN,
         action,
         NEW,
         now=1000 - age,
@@ -59,11 +65,11 @@ def targets(
 
 
 def cidr(action: RuleAction = DROP) -> CidrLines:
-    return CidrLines(action, NEW)
+    return CidrLines(ORIGIN, action, NEW)
 
 
 def hosts(action: RuleAction = DROP, left_out: LeftOut | None = None) -> HostsLines:
-    return HostsLines(action, NEW, LeftOut() if left_out is None else left_out)
+    return HostsLines(ORIGIN, action, NEW, LeftOut() if left_out is None else left_out)
 
 
 def blocked(text: str) -> list[tuple[Target, RuleAction]]:
@@ -129,6 +135,12 @@ def test_a_line_of_dnsdists_is_left_out_and_counted() -> None:
         "192.0.2.2"
     )
     assert str(left_out) == "1 lines that claim to be dnsdist's ('origin=dnsdist')"
+
+
+def test_a_line_cannot_speak_for_another_origin() -> None:
+    rows = list(targets().rows(["192.0.2.1 origin=cli", "192.0.2.2 origin=list:y"], 1))
+
+    assert {row[5] for row in rows} == {ORIGIN}
 
 
 def test_an_end_counts_from_the_files_last_change() -> None:

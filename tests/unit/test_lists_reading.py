@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.test_lists_lines import said
+from tests.unit.test_lists_lines import ORIGIN, said
 from tests.unit.test_lists_rpz import HEAD
 from xdpctl.abi import RuleAction
 from xdpctl.errors import ListError, TargetError
@@ -29,7 +29,7 @@ DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
 def reading(
     path: Path, form: ListFormat = ListFormat.AUTO, action: RuleAction | None = None
 ) -> ListReading:
-    one = ListSettings(file=path, origin="list:x", action=action, format=form)
+    one = ListSettings(file=path, origin=ORIGIN, action=action, format=form)
     return ListReading(one, AnyQtype.NEW)
 
 
@@ -137,7 +137,7 @@ def test_an_end_counts_from_the_files_last_change(tmp_path: Path, age: float) ->
 
 def test_an_end_is_the_same_in_each_reading_of_one_version(tmp_path: Path) -> None:
     path = written(tmp_path, "192.0.2.1 for=1h\n")
-    one = ListSettings(file=path, origin="list:x")
+    one = ListSettings(file=path, origin=ORIGIN)
     ends = set()
     for later in (0.0, 0.1, 7.0):
         wall, boot = path.stat().st_mtime + 50 + later, 900.0 + later

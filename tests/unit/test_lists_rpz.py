@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.strategies import names, networks
-from tests.unit.test_lists_lines import said
+from tests.unit.test_lists_lines import ORIGIN, said
 from xdpctl.abi import RuleAction
 from xdpctl.errors import ListError
 from xdpctl.lists import rpz
@@ -28,7 +28,11 @@ def read(
 ) -> list[tuple[Target, RuleAction]]:
     """Return targets and actions of a zone file."""
     rows = rpz.rows(
-        io.StringIO(content), denial, AnyQtype.NEW, LeftOut() if left_out is None else left_out
+        io.StringIO(content),
+        ORIGIN,
+        denial,
+        AnyQtype.NEW,
+        LeftOut() if left_out is None else left_out,
     )
     return [said(row) for row in rows]
 

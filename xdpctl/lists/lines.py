@@ -99,6 +99,7 @@ class TargetLines:
     """One target a line, or the lines of `import`; `#` and `;` begin a comment.
 
     Args:
+        origin: of every row, whatever its line says.
         action: of lines that name none.
         any_qtype: how a name of every type is written.
         now: seconds of CLOCK_BOOTTIME from which `for=` counts.
@@ -106,8 +107,9 @@ class TargetLines:
         left_out: gets the lines that claim to be dnsdist's.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the list's settings and three facts of this reading
         self,
+        origin: str,
         action: RuleAction,
         any_qtype: AnyQtype,
         *,
@@ -115,7 +117,8 @@ class TargetLines:
         present: float,
         left_out: LeftOut,
     ) -> None:
-        self._reader = LineReader("cli", any_qtype, now)
+        self._reader = LineReader(origin, any_qtype, now)
+        self._origin = origin
         self._present = present
         self._action = "" if action is RuleAction.DROP else f" action={action.name.lower()}"
         self._left_out = left_out
@@ -123,7 +126,10 @@ class TargetLines:
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
         for row in self._reader.rows(map(self._line, lines), first):
-            if row[4] is None or row[4] > self._present:
+            ref, key, action, reason, expires, origin = row
+            if expires is None or expires > self._present:
+                if origin != self._origin:
+                    row = ref, key, action, reason, expires, self._origin  # noqa: PLW2901
                 yield row
         for _ in range(self._reader.skipped):
             self._left_out.add("lines that claim to be dnsdist's", "origin=dnsdist")
@@ -145,7 +151,8 @@ class TargetLines:
 class CidrLines:
     """An address or prefix a line; `#` and `;` begin a comment."""
 
-    def __init__(self, action: RuleAction, any_qtype: AnyQtype) -> None:
+    def __init__(self, origin: str, action: RuleAction, any_qtype: AnyQtype) -> None:
+        self._origin = origin
         self._action = int(action)
         self._any_qtype = any_qtype
 
@@ -165,13 +172,16 @@ class CidrLines:
                     " a line and nothing else",
                     text=text,
                 )
-            yield ref, key, self._action, "", None
+            yield ref, key, self._action, "", None, self._origin
 
 
 class HostsLines:
     """The lines of a hosts file: an address that leads nowhere, and names; `#` is a comment."""
 
-    def __init__(self, action: RuleAction, any_qtype: AnyQtype, left_out: LeftOut) -> None:
+    def __init__(
+        self, origin: str, action: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
+    ) -> None:
+        self._origin = origin
         self._action = int(action)
         self._any_qtype = any_qtype
         self._left_out = left_out
@@ -200,7 +210,7 @@ class HostsLines:
                 except TargetError as error:
                     raise _at(number, error) from error
                 if ref == _QNAMES:
-                    yield ref, key, self._action, "", None
+                    yield ref, key, self._action, "", None, self._origin
                 else:
                     self._left_out.add("addresses in the place of a name", name)
 

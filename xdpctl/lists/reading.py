@@ -126,8 +126,8 @@ class ListReading:
                 " out of the list's settings"
             )
         denial = self._settings.action or RuleAction.TRUNCATE
-        rows = rpz.rows(stream, denial, self._any_qtype, self.left_out)
-        return _parts(rows)
+        origin = self._settings.origin
+        return _parts(rpz.rows(stream, origin, denial, self._any_qtype, self.left_out))
 
     def _lines(self, stream: TextIO, form: ListFormat) -> Iterator[Iterator[Row]]:
         reader = self._reader(stream, form)
@@ -137,15 +137,16 @@ class ListReading:
             first += len(part)
 
     def _reader(self, stream: TextIO, form: ListFormat) -> LineFormat:
-        action = self._settings.action
+        origin, action = self._settings.origin, self._settings.action
         action = RuleAction.DROP if action is None else action
         if form is ListFormat.CIDR:
-            return CidrLines(action, self._any_qtype)
+            return CidrLines(origin, action, self._any_qtype)
         if form is ListFormat.HOSTS:
-            return HostsLines(action, self._any_qtype, self.left_out)
+            return HostsLines(origin, action, self._any_qtype, self.left_out)
         present = self._boot_clock()
         age = max(self._clock() - os.fstat(stream.fileno()).st_mtime, 0.0)
         return TargetLines(
+            origin,
             action,
             self._any_qtype,
             now=float(round(present - age)),  # the same for each reading of one version

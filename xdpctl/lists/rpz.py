@@ -60,12 +60,13 @@ _V4_LABELS = 5
 
 
 def rows(
-    stream: TextIO, denial: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
+    stream: TextIO, origin: str, denial: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
 ) -> Iterator[Row]:
     """Yield the rows of a zone file, once all of it has been read.
 
     Args:
         stream: the file.
+        origin: of every row.
         denial: what is done in place of an answer NXDOMAIN or NODATA.
         any_qtype: how a name of every type is written.
         left_out: gets what no rule can say.
@@ -93,7 +94,7 @@ def rows(
         ) from error
     if triggers.zone is None:
         raise ListError("cannot read it as an RPZ zone: it has no record, not even its SOA")
-    return triggers.rows()
+    return triggers.rows(origin)
 
 
 class _Manager(dns.transaction.TransactionManager):
@@ -179,14 +180,14 @@ class _Triggers:
         self._packed += _HEAD.pack(ref, action, len(key))
         self._packed += key
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, origin: str) -> Iterator[Row]:
         """Yield them."""
         packed, position = bytes(self._packed), 0
         self._packed = bytearray()
         while position < len(packed):
             ref, action, size = _HEAD.unpack_from(packed, position)
             position += _HEAD.size
-            yield ref, packed[position : position + size], action, "", None
+            yield ref, packed[position : position + size], action, "", None, origin
             position += size
 
 
