@@ -1,5 +1,11 @@
 """The HTTP face: metrics, health and the rules API, on a unix socket and on TCP.
 
-`schema` (the documents), `problems` (RFC 9457 errors), `auth` (who may do what on
-which listener), `handlers` (one function a resource), `app` (routes and listeners).
+    schema.py, queries.py   the documents and parameters: what checks is what describes
+    problems.py             RFC 9457 errors
+    body.py, lists.py       a request's body, taken in whole and read in parts
+    handlers.py, loads.py   one function a resource; with rules in the body
+    openapi.py, routes.py   the one table of routes, and its description
+    auth.py, tls.py         who may do what on which listener; certificates
+    binding.py, protocol.py sockets, and bytes that are not HTTP
+    app.py                  the application and its listeners
 """
