@@ -19,7 +19,8 @@ venv=.venv
 runtime_packages=(python3 python3-venv python3-bpfcc)
 demo_packages=(iproute2 ethtool curl dnsdist bind9-dnsutils)
 # gcc: the packet headers on the host. knot-dnsutils: kdig, TCP and cookies by option.
-# unbound, bind9: resolvers as clients. fail2ban: runs our action. prometheus: promtool. iputils-ping: neighbours.
+# unbound, bind9: resolvers as clients. fail2ban: runs our action. prometheus: promtool.
+# iputils-ping: neighbours.
 test_packages=(gcc libc6-dev clang-format-14 shellcheck knot-dnsutils unbound bind9 prometheus
     iputils-ping fail2ban debian-archive-keyring)
 kernel_packages=(qemu-system-x86 qemu-system-common busybox-static)

@@ -1,7 +1,7 @@
 """Domain names and query types: text to value and back.
 
 Owns `Name` (lower-case wire form) and the mnemonics of query types; the one
-importer of dnspython and idna. Knows nothing of rules (rules.py), nor of how a
+importer of idna, and of dnspython but for zone files (lists/rpz.py). Knows nothing of rules (rules.py), nor of how a
 name lies in a map's key (abi.py). Called by rules.py; everything else takes
 both names from there.
 
