@@ -8,4 +8,6 @@
     auth.py, tls.py         who may do what on which listener; certificates
     binding.py, protocol.py sockets, and bytes that are not HTTP
     app.py                  the application and its listeners
+
+What the service must offer is `handlers.Desk`.
 """
