@@ -37,6 +37,7 @@ from xdpctl.kernel.bpf import (
     TestRun,
     XdpMode,
 )
+from xdpctl.kernel.keywalk import KeyWalk
 from xdpctl.kernel.netlink import Attached, Channels, Interface, LinkChange, Netlink
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class MapState:
 
     info: MapInfo
     entries: dict[bytes, bytes] = field(default_factory=dict)
+    memory: bytearray | None = None
 
     @property
     def stored_size(self) -> int:
@@ -293,6 +295,8 @@ class FakeMap(Map):
         self._check(key, self.info.key_size, "key")
         self._check(value, self.stored_size, "value")
         self._use("update")
+        if self.before_write is not None:
+            self.before_write(key)
         self._put(key, value, flags)
 
     def delete(self, key: bytes) -> bool:
@@ -313,20 +317,20 @@ class FakeMap(Map):
 
     def part(self, bucket: int, size: int) -> tuple[bytes, bytes, int | None]:
         self._use("part")
-        placed = sorted(self._stored().items(), key=lambda entry: (_bucket(entry[0]), entry[0]))
-        rest = [entry for entry in placed if _bucket(entry[0]) >= bucket]
-        last = _bucket(rest[size - 1][0]) if len(rest) > size else _BUCKETS
-        part = [entry for entry in rest if _bucket(entry[0]) <= last]
-        return (
-            b"".join(key for key, _ in part),
-            b"".join(value for _, value in part),
-            last + 1 if len(part) < len(rest) else None,
-        )
+        part: list[tuple[bytes, bytes]] = []
+        for number in range(bucket, _BUCKETS):
+            here = [entry for entry in self._stored().items() if _bucket(entry[0]) == number]
+            if part and len(part) + len(here) > size:
+                return *_joined(part), number
+            part += here
+        return *_joined(part), None
 
     def update_batch(self, keys: bytes, values: bytes, flags: int = BPF_ANY) -> int:
         count = self._count(keys)
         self._check(values, count * self.stored_size, "values")
         self._use("update_batch")
+        if self.before_write is not None:
+            self.before_write(keys)
         for number, (key, value) in enumerate(
             zip(_split(keys, self.info.key_size), _split(values, self.stored_size), strict=True)
         ):
@@ -342,6 +346,15 @@ class FakeMap(Map):
         self._use("delete_batch")
         found = [key for key in _split(keys, self.info.key_size) if key in self.state.entries]
         return sum(self.state.entries.pop(key, None) is not None for key in found)
+
+    def key_walk(self, most: int) -> KeyWalk:
+        return FakeKeyWalk(self, most)
+
+    def memory(self) -> memoryview:
+        self._use("memory")
+        if self.state.memory is None:
+            self.state.memory = bytearray(self.info.value_size * self.info.max_entries)
+        return memoryview(self.state.memory)
 
     def _use(self, call: str) -> None:
         """Fail as planned, or because the map is closed."""
@@ -377,6 +390,28 @@ class FakeMap(Map):
 
     def _stored_size(self) -> int:
         return self.state.stored_size
+
+
+class FakeKeyWalk(KeyWalk):
+    """The keys of a fake map."""
+
+    def __init__(self, fake: FakeMap, most: int) -> None:
+        self.fake = fake
+        self.most = most
+        self.changed = True
+        self._keys = b""
+
+    def walk(self) -> int | None:
+        self.fake.kernel.faults.check("map.walk")
+        entries = list(self.fake.state.entries)
+        if len(entries) > self.most:
+            return None
+        keys = b"".join(entries)
+        self.changed, self._keys = keys != self._keys, keys
+        return len(entries)
+
+    def keys(self) -> bytes:
+        return self._keys
 
 
 class FakeProgram(Program):
@@ -665,6 +700,11 @@ def pretend_bpffs(monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:
 def _split(data: bytes, size: int) -> list[bytes]:
     """Return the parts of `size` bytes."""
     return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def _joined(entries: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    """Return keys and values end to end."""
+    return b"".join(key for key, _ in entries), b"".join(value for _, value in entries)
 
 
 def _link_info(state: LinkState) -> LinkInfo:

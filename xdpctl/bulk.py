@@ -9,6 +9,7 @@ Everything blocks and runs on a thread of its own; single rules get in between c
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -18,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from xdpctl import abi
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.errors import ConflictError, MapFullError, XdpctlError
+from xdpctl.errors import ConflictError, KernelError, XdpctlError
 from xdpctl.rules import AnyQtype, target_of, target_text
 from xdpctl.staging import Difference, Staging
-from xdpctl.state import full_key
+from xdpctl.state import full_key, stored_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from xdpctl.kernel.bpf import Map
     from xdpctl.rows import Row
 
-STEP = 10_000
-"""Entries of one chunk: what is written while others wait, some 50 ms."""
+STEP = 4_000
+"""Entries of one chunk: what is written while others wait, some 20 ms."""
 
 WALK_MAX = 200_000
 """Entries of a map up to which it is read whole to find those of dnsdist's."""
@@ -40,7 +41,12 @@ WALK_MAX = 200_000
 WALK_MIN = 5_000
 """New entries below which each is looked up instead."""
 
+WALK_STEP = 4_000
+"""Keys compared at a time: some milliseconds."""
+
 _NAMES = {spec.ref: name for name, spec in abi.MAPS.items()}
+_SIZES = {spec.ref: spec.key_size for spec in abi.MAPS.values()}
+_SHORT = 4
 
 
 @dataclass(slots=True)
@@ -76,6 +82,7 @@ class Bulk:
             origins of ours have; else both are left alone and counted.
         on_change: called with (map, difference of entries).
         on_progress: called with (what is done, how many, of how many).
+        cancelled: set, from any thread, to end it at the next chunk.
     """
 
     maps: Mapping[MapName, Map]
@@ -100,42 +107,128 @@ class Bulk:
             MapFullError: `done` says how many entries went in before; the state is
                 consistent and the rest of the list is not in force.
         """
-        with Staging(self.path) as staging:
+        with Staging(
+            self.path, self.origin, replace=self.replace, take_over=self.strict
+        ) as staging:
+            self._forget_vanished(staging)
             for chunk in chunks:
                 staging.load(chunk)
                 self._see_cancelled()
-            difference = staging.compare(self.origin, replace=self.replace, take_over=self.strict)
+            difference = staging.compare()
             if self.strict:
-                self._refuse_foreign(staging, difference.added)
+                self._refuse_foreign(staging, difference)
             self.result.unchanged = difference.unchanged
             self.result.others = difference.others
-            self._apply(staging, difference)
+            try:
+                self._apply(staging, difference)
+            except KernelError as error:
+                error.done = self.result.created
+                raise
         return self.result
 
     def _apply(self, staging: Staging, difference: Difference) -> None:
         total = difference.gone + difference.changed + difference.added
         done = 0
-        for count, step in (
-            (difference.gone, self._remove),
-            (difference.changed, self._change),
-        ):
+        for count, step in ((difference.gone, self._remove), (difference.changed, self._change)):
             for start, end in _ranges(count):
                 with self.lock:
                     step(staging, start, end)
                 done += end - start
-                self.on_progress("apply", done, total)
-                self._see_cancelled()
-        known = self._known_foreign(difference.added)
-        for start, end in _ranges(difference.added):
+                self._step_done(done, total)
+        known = self._present(difference.added)
+        for start, end in _ranges(staging.count_added()):
             with self.lock:
                 self._add(staging, start, end, known)
             done += end - start
-            self.on_progress("apply", done, total)
-            self._see_cancelled()
+            self._step_done(done, max(done, total))
+
+    def _step_done(self, done: int, total: int) -> None:
+        self.on_progress("apply", done, total)
+        self._see_cancelled()
 
     def _see_cancelled(self) -> None:
         if self.cancelled.is_set():
-            raise XdpctlError("the bulk operation was cancelled: what was done stays")
+            raise XdpctlError(
+                "the service stops before the list is whole: what was done stays, send the list"
+                " again"
+            )
+
+    # --- what is there ------------------------------------------------------------
+
+    def _forget_vanished(self, staging: Staging) -> None:
+        """Forget notes whose entry is gone, so that what the list has is written again."""
+        for name, opened in self.maps.items():
+            ref, size = abi.MAPS[name].ref, opened.info.key_size
+            keys, after = staging.noted_keys(ref, b"", WALK_STEP)
+            present = self._marks_of(name) if keys else frozenset[int]()
+            while keys:
+                marks = _marks(keys, size)
+                if not present.issuperset(marks):
+                    lost = [
+                        stored_key(ref, keys[number * size :][:size])
+                        for number, mark in enumerate(marks)
+                        if mark not in present
+                    ]
+                    with self.lock:  # a single rule may have come since
+                        staging.forget([(ref, key) for key in self._absent(name, lost)])
+                self._see_cancelled()
+                keys, after = staging.noted_keys(ref, after, WALK_STEP)
+
+    def _absent(self, name: MapName, stored: list[bytes]) -> list[bytes]:
+        ref = abi.MAPS[name].ref
+        values = self.maps[name].lookup_many(b"".join(full_key(ref, key) for key in stored))
+        return [key for key, value in zip(stored, values, strict=True) if value is None]
+
+    def _marks_of(self, name: MapName, at_most: float = math.inf) -> frozenset[int]:
+        """Return the marks of a map's keys; of some of them where there are more than asked."""
+        opened = self.maps[name]
+        found: set[int] = set()
+        for keys, _ in opened.chunks():
+            found.update(_marks(keys, opened.info.key_size))
+            if len(found) > at_most:
+                break
+        return frozenset(found)
+
+    def _present(self, added: int) -> dict[MapName, frozenset[int]]:
+        """Read maps whole where that is cheaper than looking each new entry up."""
+        known: dict[MapName, frozenset[int]] = {}
+        if added >= WALK_MIN:
+            for name in self.maps:
+                marks = self._marks_of(name, WALK_MAX)
+                if len(marks) <= WALK_MAX:
+                    known[name] = marks
+        return known
+
+    def _refuse_foreign(self, staging: Staging, difference: Difference) -> None:
+        known = self._present(difference.added)
+        for start, end in _ranges(difference.added):
+            for ref, stored in self._taken(staging.added(start, end), known):
+                raise _conflict(ref, stored)
+        for start, end in _ranges(difference.changed):
+            for ref, stored, _, _, hits in staging.changed(start, end):
+                value = self.maps[_NAMES[ref]].lookup(full_key(ref, stored))
+                if value is not None and abi.decode_value(value)[1] < hits:
+                    raise _conflict(ref, stored)
+
+    def _taken(
+        self,
+        rows: Iterable[tuple[int, bytes, int]],
+        known: Mapping[MapName, frozenset[int]],
+    ) -> list[tuple[int, bytes]]:
+        """Return which of these new entries are in their map already: another's."""
+        taken: list[tuple[int, bytes]] = []
+        for ref, part in groupby(rows, itemgetter(0)):
+            name = _NAMES[ref]
+            stored = [key for _, key, _ in part]
+            if name in known:
+                marks = _marks(b"".join(full_key(ref, key) for key in stored), _SIZES[ref])
+                pairs = zip(stored, marks, strict=True)
+                stored = [key for key, mark in pairs if mark in known[name]]
+            absent = set(self._absent(name, stored))
+            taken += [(ref, key) for key in stored if key not in absent]
+        return taken
+
+    # --- what is done -------------------------------------------------------------
 
     def _remove(self, staging: Staging, start: int, end: int) -> None:
         """Remove entries that are still ours; notes go after them."""
@@ -152,73 +245,45 @@ class Bulk:
             removed = opened.delete_batch(b"".join(ours)) if ours else 0
             self.on_change(_NAMES[ref], -removed)
             self.result.removed += removed
-        staging.forget((ref, key) for ref, key, _ in rows)
+        staging.forget([(ref, key) for ref, key, _ in rows])
 
     def _change(self, staging: Staging, start: int, end: int) -> None:
-        staging.note_changed(start, end, self.origin)
-        for ref, stored, action, former in staging.changed(start, end):
-            if action == former:
-                continue
+        """Write notes, then entries whose action is another; each keeps its counter."""
+        rows = staging.changed(start, end)
+        acting = [row for row in rows if row[2] != row[3]]
+        lost = [row for row in acting if not self._is_ours(row)]
+        staging.forget([row[:2] for row in lost])
+        staging.note_changed(start, end)
+        left = set(lost)
+        acting = [row for row in acting if row not in left]
+        for number, (ref, stored, action, _, _) in enumerate(acting):
             key = full_key(ref, stored)
             value = self.maps[_NAMES[ref]].lookup(key)
             hits = 0 if value is None else abi.decode_value(value)[1]
-            new = abi.encode_value(RuleAction(action), hits)
-            self.maps[_NAMES[ref]].update(key, new)
-        self.result.updated += end - start
+            try:
+                self.maps[_NAMES[ref]].update(key, abi.encode_value(RuleAction(action), hits))
+            except KernelError:
+                staging.note_actions((row[3], row[0], row[1]) for row in acting[number:])
+                raise
+        self.result.updated += len(rows) - len(lost)
 
-    def _known_foreign(self, added: int) -> dict[MapName, frozenset[bytes]]:
-        """Read maps whole where that is cheaper than looking each new entry up."""
-        known: dict[MapName, frozenset[bytes]] = {}
-        if added < WALK_MIN:
-            return known
-        for name, opened in self.maps.items():
-            keys: set[bytes] = set()
-            size = opened.info.key_size
-            for chunk, _ in opened.chunks():
-                keys.update(chunk[at : at + size] for at in range(0, len(chunk), size))
-                if len(keys) > WALK_MAX:
-                    break
-            else:
-                known[name] = frozenset(keys)
-        return known
-
-    def _refuse_foreign(self, staging: Staging, added: int) -> None:
-        known = self._known_foreign(added)
-        for start, end in _ranges(added):
-            for ref, stored in self._theirs(staging.added(start, end), known):
-                name = _NAMES[ref]
-                target = target_of(name, full_key(ref, stored), AnyQtype.BOTH)
-                raise ConflictError(
-                    f"{target_text(target)} is an entry of dnsdist's, which counts its own"
-                    " entries: leave it out, or change it there; nothing was changed"
-                )
-
-    def _theirs(
-        self,
-        rows: Iterable[tuple[int, bytes, int]],
-        known: Mapping[MapName, frozenset[bytes]],
-    ) -> list[tuple[int, bytes]]:
-        """Return which of these new entries are in their map already: another's."""
-        theirs: list[tuple[int, bytes]] = []
-        for ref, part in groupby(rows, itemgetter(0)):
-            name = _NAMES[ref]
-            stored = [key for _, key, _ in part]
-            full = [full_key(ref, key) for key in stored]
-            if name in known:
-                there: Iterable[bool] = (key in known[name] for key in full)
-            else:
-                values = self.maps[name].lookup_many(b"".join(full))
-                there = (value is not None for value in values)
-            theirs += [(ref, key) for key, taken in zip(stored, there, strict=True) if taken]
-        return theirs
+    def _is_ours(self, row: tuple[int, bytes, int, int, int]) -> bool:
+        ref, stored, _, _, hits = row
+        value = self.maps[_NAMES[ref]].lookup(full_key(ref, stored))
+        return value is not None and abi.decode_value(value)[1] >= hits
 
     def _add(
-        self, staging: Staging, start: int, end: int, known: Mapping[MapName, frozenset[bytes]]
+        self, staging: Staging, start: int, end: int, known: Mapping[MapName, frozenset[int]]
     ) -> None:
-        """Write notes, then entries; an entry without a note of ours is another's."""
+        """Write notes, then entries; an entry without a note of ours is another's.
+
+        Another that writes one of these entries in the milliseconds between is
+        overwritten: the kernel has no batch that leaves alone what is there.
+        """
         rows = staging.added(start, end)
-        theirs = self._theirs(rows, known)
-        staging.note_added(start, end, self.origin, self.clock())
+        self.result.others += end - start - len(rows)  # single rules that came meanwhile
+        theirs = self._taken(rows, known)
+        staging.note_added(start, end, self.clock())
         if theirs:
             staging.forget(theirs)
             self.result.theirs += len(theirs)
@@ -227,7 +292,8 @@ class Bulk:
         position = 0
         for ref, part in groupby(rows, itemgetter(0)):
             entries = list(part)
-            position += self._write(staging, _NAMES[ref], entries, rows[position:])
+            self._write(staging, _NAMES[ref], entries, rows[position:])
+            position += len(entries)
 
     def _write(
         self,
@@ -235,24 +301,38 @@ class Bulk:
         name: MapName,
         entries: list[tuple[int, bytes, int]],
         rest: list[tuple[int, bytes, int]],
-    ) -> int:
-        """Write one map's part of a chunk; where it is full, forget the rest's notes."""
+    ) -> None:
+        """Write one map's part of a chunk; where it is refused, forget the rest's notes."""
         keys = b"".join(full_key(ref, key) for ref, key, _ in entries)
         values = b"".join(_VALUES[action] for _, _, action in entries)
+        done = 0
         try:
             done = self.maps[name].update_batch(keys, values)
-        except MapFullError as error:
-            self.on_change(name, error.done)
-            self.result.created += error.done
-            staging.forget((ref, key) for ref, key, _ in rest[error.done :])
-            error.done = self.result.created
+        except KernelError as error:
+            done = error.done
+            staging.forget([(ref, key) for ref, key, _ in rest[done:]])
             raise
-        self.on_change(name, done)
-        self.result.created += done
-        return done
+        finally:
+            self.on_change(name, done)
+            self.result.created += done
+
+
+def _marks(keys: bytes, size: int) -> list[int]:
+    """Return a number for each of these keys, end to end: itself if short, or its hash."""
+    if size == _SHORT:
+        return memoryview(keys).cast("I").tolist()
+    return [hash(keys[at : at + size]) for at in range(0, len(keys), size)]
 
 
 _VALUES = {int(action): abi.encode_value(action) for action in RuleAction}
+
+
+def _conflict(ref: int, stored: bytes) -> ConflictError:
+    target = target_of(_NAMES[ref], full_key(ref, stored), AnyQtype.BOTH)
+    return ConflictError(
+        f"{target_text(target)} is an entry of dnsdist's, which counts its own entries: leave it"
+        " out, or change it there; nothing was changed"
+    )
 
 
 def _ranges(count: int) -> Iterator[tuple[int, int]]:

@@ -177,7 +177,7 @@ class ServiceDesk:
 
         def top() -> list[TopEntry]:
             seconds = 0.0 if before is None else time.monotonic() - started
-            return listing.top(count, listing.counters(map_name), before, seconds)
+            return listing.top(count, map_name, before, seconds)
 
         return await self._on(self._bulk_thread, top)
 

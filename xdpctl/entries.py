@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import heapq
 import math
+import socket
+import sys
 import time
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl import abi
@@ -20,13 +23,14 @@ from xdpctl.errors import TargetError
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
     AnyQtype,
+    Question,
     Rule,
     format_rule_line,
     keys_of,
     map_of,
     target_of,
 )
-from xdpctl.state import Note, place_in_order
+from xdpctl.state import Note, full_key, stored_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -36,15 +40,21 @@ if TYPE_CHECKING:
     from xdpctl.state import State
 
     Place: TypeAlias = tuple[MapName, bytes]
-    Counters: TypeAlias = dict[tuple[MapName, bytes], int]
+    Counters: TypeAlias = dict[MapName, dict[bytes, int]]
 
 TRIES = (MapName.CIDR4, MapName.CIDR6)
 
 NOTES_AT_ONCE = 2_000
 """Notes read at a time: some 20 ms and 1 MB."""
 
-_SCAN_MAX = 8_192
-"""Entries that one page looks at while it searches for one origin's."""
+_SCAN_MAX = 2_000
+"""Entries that one page looks at while it searches for one origin's: some 20 ms."""
+
+_BUCKETS_MAX = 1 << 32
+
+_ANY = IPv4Address(0)
+_V4_STEP = -1 if sys.byteorder == "little" else 1
+_LINES_KEPT = 1_000
 
 
 def boot_clock() -> float:
@@ -107,13 +117,16 @@ class Cursor:
         """
         try:
             name, bucket, after = text.split(":")
-            if MapName(name) not in abi.RULE_MAPS or not bucket.isascii():
+            cursor = cls(MapName(name), int(bucket), bytes.fromhex(after))
+            if cursor.map not in abi.RULE_MAPS or str(cursor) != text:
                 raise ValueError(text)  # noqa: TRY301 - joined with what the conversions raise
-            return cls(MapName(name), int(bucket) & 0xFFFFFFFF, bytes.fromhex(after))
+            if not 0 <= cursor.bucket < _BUCKETS_MAX - 1:
+                raise ValueError(text)  # noqa: TRY301 - the same
         except ValueError:
             raise TargetError(
                 f"{text!r} is no cursor: take `next` of the page before", text=text, field="cursor"
             ) from None
+        return cursor
 
     def __str__(self) -> str:
         return f"{self.map}:{self.bucket}:{self.after.hex()}"
@@ -145,21 +158,27 @@ class Entries:
 
     def pairs(self, name: MapName) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of a map; one that moves meanwhile may come twice."""
-        opened = self._maps[name]
-        key_size, value_size = opened.info.key_size, opened.info.value_size
-        for keys, values in opened.chunks():
-            yield from zip(_split(keys, key_size), _split(values, value_size), strict=True)
+        for keys, values in self._maps[name].chunks():
+            yield from self._pairs(name, keys, values)
+
+    def _pairs(self, name: MapName, keys: bytes, values: bytes) -> Iterator[tuple[bytes, bytes]]:
+        info = self._maps[name].info
+        return zip(_split(keys, info.key_size), _split(values, info.value_size), strict=True)
 
     def entries(
         self, map_name: MapName | None = None, origin: str | None = None
     ) -> Iterator[Entry]:
         """Yield the entries of one map or all, of one origin or all, each once."""
         for name in abi.RULE_MAPS if map_name is None else (map_name,):
-            seen: set[bytes] = set()
-            for key, value in self.pairs(name):
-                if key not in seen:
-                    seen.add(key)
-                    entry = self._entry(name, key, value)
+            seen: set[int] = set()
+            for keys, values in self._maps[name].chunks():
+                new = [
+                    (key, value)
+                    for key, value in self._pairs(name, keys, values)
+                    if hash(key) not in seen
+                ]
+                seen.update(hash(key) for key, _ in new)
+                for entry in self.with_notes(name, dict(new)):
                     if origin is None or entry.origin == origin:
                         yield entry
 
@@ -174,10 +193,15 @@ class Entries:
             for key, value in zip(keys, self._maps[name].lookup_many(b"".join(keys)), strict=True)
         }
 
-    def _entry(self, name: MapName, key: bytes, value: bytes) -> Entry:
-        note = self._state.get(name, key)
-        action, hits = abi.decode_value(value)
-        return Entry(name, key, action, hits, note if owns(note, value) else None)
+    def with_notes(self, name: MapName, values: Mapping[bytes, bytes]) -> list[Entry]:
+        """Return entries of one map, given by key and value, with our valid notes."""
+        notes = self._state.get_many(name, list(values))
+        entries = []
+        for key, value in values.items():
+            action, hits = abi.decode_value(value)
+            note = notes.get(key)
+            entries.append(Entry(name, key, action, hits, note if owns(note, value) else None))
+        return entries
 
     # --- a page -------------------------------------------------------------------
 
@@ -198,40 +222,72 @@ class Entries:
             while cursor is not None:
                 if len(found) >= limit or scanned >= _SCAN_MAX:
                     return found, cursor
-                part, cursor = self._part(cursor, origin, limit - len(found))
-                scanned += len(part)
+                part, looked_at, cursor = self._part(cursor, origin, limit - len(found))
+                scanned += looked_at
                 found += [one for one in part if origin is None or one.origin == origin]
         return found, None
 
     def _part(
         self, cursor: Cursor, origin: str | None, limit: int
-    ) -> tuple[list[Entry], Cursor | None]:
-        """Return entries of one map behind a cursor, and where to read on in it."""
+    ) -> tuple[list[Entry], int, Cursor | None]:
+        """Return entries of one map behind a cursor, how many were looked at, where to read on."""
         if origin is not None and origin != DNSDIST_ORIGIN:
             return self._part_of_ours(cursor, origin, limit)
-        name, opened = cursor.map, self._maps[cursor.map]
-        following: int | None = None
+        name = cursor.map
         if name in TRIES:
-            pairs = list(dict(self.pairs(name)).items())
+            values = dict(self.pairs(name))
+            keys = heapq.nsmallest(limit + 1, (key for key in values if key > cursor.after))
+            more = keys[limit - 1] if len(keys) > limit else None
+            following = None if more is None else replace(cursor, after=more)
+            values = {key: values[key] for key in keys[:limit]}
         else:
-            keys, values, following = opened.part(cursor.bucket, max(limit, 64))
-            pairs = list(
-                zip(
-                    _split(keys, opened.info.key_size),
-                    _split(values, opened.info.value_size),
-                    strict=True,
-                )
-            )
-        pairs = sorted(pair for pair in pairs if pair[0] > cursor.after)
-        entries = [self._entry(name, key, value) for key, value in pairs[:limit]]
-        if len(pairs) > limit:
-            return entries, replace(cursor, after=pairs[limit - 1][0])
-        return entries, None if following is None else Cursor(name, following)
+            values, following = self._buckets(cursor, limit)
+        return self.with_notes(name, values), len(values), following
+
+    def _buckets(self, cursor: Cursor, limit: int) -> tuple[dict[bytes, bytes], Cursor | None]:
+        """Return entries of a hash map behind a cursor, and where to read on.
+
+        Whole buckets, as the order within one is nobody's; but one that is larger than
+        the page is divided, by key.
+        """
+        name = cursor.map
+        following: Cursor | None
+        if cursor.after and (values := self._bucket(name, cursor.bucket)) is not None:
+            following = Cursor(name, cursor.bucket + 1)
+            values = {key: value for key, value in values.items() if key > cursor.after}
+        else:
+            keys, blob, bucket = self._maps[name].part(cursor.bucket, limit)
+            values = dict(self._pairs(name, keys, blob))
+            following = None if bucket is None else Cursor(name, bucket)
+            if len(values) > limit:  # one bucket alone
+                cursor = Cursor(name, self._bucket_of(name, cursor.bucket, bucket, values))
+        if len(values) <= limit:
+            return values, following
+        keys_in_order = sorted(values)[:limit]
+        return {key: values[key] for key in keys_in_order}, replace(cursor, after=keys_in_order[-1])
+
+    def _bucket(self, name: MapName, bucket: int) -> dict[bytes, bytes] | None:
+        """Return one bucket's entries; None where it is empty (others behind it are given)."""
+        keys, blob, _ = self._maps[name].part(bucket, 1)
+        behind, _, _ = self._maps[name].part(bucket + 1, 1)
+        return None if keys == behind else dict(self._pairs(name, keys, blob))
+
+    def _bucket_of(
+        self, name: MapName, start: int, end: int | None, values: Mapping[bytes, bytes]
+    ) -> int:
+        """Find the bucket of entries that lie in one, not before `start`."""
+        low, high = start, _BUCKETS_MAX if end is None else end
+        while high - low > 1:
+            middle = (low + high) // 2
+            keys, _, _ = self._maps[name].part(middle, 1)
+            there = keys[: self._maps[name].info.key_size] in values
+            low, high = (middle, high) if there else (low, middle)
+        return low
 
     def _part_of_ours(
         self, cursor: Cursor, origin: str, limit: int
-    ) -> tuple[list[Entry], Cursor | None]:
-        notes = self._state.page(cursor.map, cursor.after, limit, origin)
+    ) -> tuple[list[Entry], int, Cursor | None]:
+        notes, following = self._state.page_of(origin, cursor.map, cursor.after, limit)
         values = self.values((note.map, note.key) for note in notes)
         entries = []
         for note in notes:
@@ -239,81 +295,130 @@ class Entries:
             if value is not None and owns(note, value):
                 action, hits = abi.decode_value(value)
                 entries.append(Entry(note.map, note.key, action, hits, note))
-        if len(notes) < limit:
-            return entries, None
-        return entries, replace(cursor, after=place_in_order(notes[-1]))
+        looked_at = len(notes) if len(notes) == limit or following is None else _SCAN_MAX
+        return entries, looked_at, None if following is None else replace(cursor, after=following)
 
     # --- the most hit -------------------------------------------------------------
 
     def counters(self, map_name: MapName | None) -> Counters:
         """Return the counters that are not 0."""
-        found: Counters = {}
-        for name in abi.RULE_MAPS if map_name is None else (map_name,):
-            size = abi.MAPS[name].key_size
-            for keys, values in self._maps[name].chunks():
-                hits = memoryview(values).cast("Q")[::2].tolist()
-                for number, count in enumerate(hits):
-                    if count:
-                        found[name, keys[number * size : (number + 1) * size]] = count
-        return found
+        return {
+            name: {stored_key(abi.MAPS[name].ref, key): hits for hits, key in self._hit(name)}
+            for name in (abi.RULE_MAPS if map_name is None else (map_name,))
+        }
 
     def top(
-        self, count: int, counters: Counters, before: Counters | None, seconds: float
+        self, count: int, map_name: MapName | None, before: Counters | None, seconds: float
     ) -> list[TopEntry]:
         """Return the entries hit most, all in all or since `before`.
 
         Args:
             count: how many at most.
-            counters: of now.
+            map_name: only this map's.
             before: of `seconds` ago; None: since ever.
-            seconds: between the two.
+            seconds: between then and now.
         """
-        if before is None:
-            best = heapq.nlargest(count, ((hits, *place) for place, hits in counters.items()))
-        else:
-            gains = (
-                (hits - before.get(place, 0), *place)
-                for place, hits in counters.items()
-                if hits > before.get(place, 0)
-            )
-            best = heapq.nlargest(count, gains)
+        best = heapq.nlargest(
+            count,
+            (
+                (gain, name, key)
+                for name in (abi.RULE_MAPS if map_name is None else (map_name,))
+                for gain, key in self._gains(name, None if before is None else before[name])
+            ),
+        )
         values = self.values((name, key) for _, name, key in best)
-        return [
-            TopEntry(self._entry(name, key, value), None if before is None else gain / seconds)
-            for gain, name, key in best
-            if (value := values[name, key]) is not None
-        ]
+        found = []
+        for gain, name, key in dict.fromkeys(best):  # a walk may give an entry twice
+            if (value := values[name, key]) is not None:
+                (entry,) = self.with_notes(name, {key: value})
+                found.append(TopEntry(entry, None if before is None else gain / seconds))
+        return found
+
+    def _gains(
+        self, name: MapName, before: Mapping[bytes, int] | None
+    ) -> Iterator[tuple[int, bytes]]:
+        if before is None:
+            yield from self._hit(name)
+            return
+        ref = abi.MAPS[name].ref
+        for hits, key in self._hit(name):
+            gain = hits - before.get(stored_key(ref, key), 0)
+            if gain > 0:
+                yield gain, key
+
+    def _hit(self, name: MapName) -> Iterator[tuple[int, bytes]]:
+        """Yield (counter, key) of the entries whose counter is not 0."""
+        size = abi.MAPS[name].key_size
+        for keys, values in self._maps[name].chunks():
+            hits = memoryview(values).cast("Q")[::2].tolist()
+            for number, count in enumerate(hits):
+                if count:
+                    yield count, keys[number * size : (number + 1) * size]
 
     # --- as lines -----------------------------------------------------------------
 
     def lines(self, any_qtype: AnyQtype, *, everything: bool) -> Iterator[str]:
         """Yield the lines of `export`: our rules, and with `everything` dnsdist's too."""
+        text = _Lines(any_qtype)
         for name in abi.RULE_MAPS:
-            after, notes = b"", [_NO_NOTE]
-            while notes:
-                notes = self._state.page(name, after, NOTES_AT_ONCE)
-                for note in notes:
-                    after = place_in_order(note)
-                    if line := _line(note, any_qtype):
-                        yield line
+            ref, after = abi.MAPS[name].ref, b""
+            while rows := self._state.rows(name, after, NOTES_AT_ONCE):
+                after = rows[-1][1]
+                keys = b"".join(full_key(ref, row[1]) for row in rows)
+                for row, value in zip(rows, self._maps[name].lookup_many(keys), strict=True):
+                    _, stored, _, origin, reason, _, expires, noted = row
+                    if value is None:
+                        continue
+                    action, hits = _UNHIT.get(value) or abi.decode_value(value)
+                    if hits >= noted:
+                        yield from text.of(name, stored, action, origin, reason, expires)
             if everything:
                 for entry in self.entries(name, DNSDIST_ORIGIN):
-                    stand_in = Note(name, entry.key, entry.action, DNSDIST_ORIGIN, "", 0)
-                    if line := _line(stand_in, any_qtype):
-                        yield line
+                    stored = stored_key(ref, entry.key)
+                    yield from text.of(name, stored, entry.action, DNSDIST_ORIGIN, "", None)
 
 
-_NO_NOTE = Note(MapName.ADDR_V4, b"", RuleAction.PASS, "", "", 0)
+_UNHIT = {abi.encode_value(action): (action, 0) for action in RuleAction}
 
 
-def _line(note: Note, any_qtype: AnyQtype) -> str:
-    """Return a note as a rule's line, or nothing where no packet can match its key."""
-    try:
-        target = target_of(note.map, note.key, any_qtype)
-    except TargetError:
-        return ""
-    expires = None if note.expires is None else max(1, math.ceil(note.expires - boot_clock()))
-    return format_rule_line(Rule(target, note.action, note.reason, note.origin, expires_in=expires))
+class _Lines:
+    """Lines of rules: what stands behind the target is written once and kept."""
+
+    def __init__(self, any_qtype: AnyQtype) -> None:
+        self._any_qtype = any_qtype
+        self._kept: dict[tuple[RuleAction, str, str, int | None], str] = {}
+
+    def of(  # noqa: PLR0913, PLR0917 - the columns of a note, by the million
+        self,
+        name: MapName,
+        stored: bytes,
+        action: RuleAction,
+        origin: str,
+        reason: str,
+        expires: float | None,
+    ) -> tuple[str, ...]:
+        """Return the line of a rule, none where no packet matches its key."""
+        expires_in = None if expires is None else max(1, math.ceil(expires - boot_clock()))
+        try:
+            target = self._target(name, stored)
+        except TargetError:
+            return ()
+        if isinstance(target, Question):  # with a type, perhaps
+            rule = Rule(target, action, reason, origin, expires_in=expires_in)
+            return (format_rule_line(rule),)
+        options = action, origin, reason, expires_in
+        rest = self._kept.get(options)
+        if rest is None:
+            rule = Rule(_ANY, action, reason, origin, expires_in=expires_in)
+            rest = format_rule_line(rule).removeprefix(str(_ANY))
+            if len(self._kept) < _LINES_KEPT:
+                self._kept[options] = rest
+        return (f"{target}{rest}",)
+
+    def _target(self, name: MapName, stored: bytes) -> Target | str:
+        if name is MapName.ADDR_V4:
+            return socket.inet_ntoa(stored[::_V4_STEP])
+        return target_of(name, full_key(abi.MAPS[name].ref, stored), self._any_qtype)
 
 
 def _split(data: bytes, size: int) -> Iterator[bytes]:

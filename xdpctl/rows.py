@@ -8,7 +8,9 @@ bulk work (bulk.py) and by the import handler.
 
 from __future__ import annotations
 
+import re
 import socket
+import struct
 import sys
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,7 +19,8 @@ from xdpctl.abi import MapName
 from xdpctl.errors import TargetError
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
-    Rule,
+    AnyQtype,
+    Question,
     key_of,
     map_of,
     parse_rule_line,
@@ -28,17 +31,19 @@ from xdpctl.state import stored_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from xdpctl.rules import AnyQtype
-
 _V4, _V6 = abi.MAPS[MapName.ADDR_V4].ref, abi.MAPS[MapName.ADDR_V6].ref
 _REFS = {name: spec.ref for name, spec in abi.MAPS.items()}
+_QNAMES = abi.MAPS[MapName.QNAMES].ref
+_WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _V4_STEP = -1 if sys.byteorder == "little" else 1
 _OPTIONS_KEPT = 1000
+_BLANK = " \r\n"
 
 
-Row: TypeAlias = tuple[int, bytes, int, str, float | None]
+Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
 """One entry as it is staged: map number (enum map_ref), key as the state stores it
-(`state.stored_key`), action, reason, expiry in seconds of CLOCK_BOOTTIME or None."""
+(`state.stored_key`), action, reason, expiry in seconds of CLOCK_BOOTTIME or None, origin."""
 
 
 def place_of(target: str, qtype: str | None, any_qtype: AnyQtype) -> tuple[int, bytes]:
@@ -47,23 +52,35 @@ def place_of(target: str, qtype: str | None, any_qtype: AnyQtype) -> tuple[int, 
     Raises:
         TargetError: as `rules.parse_target` and `rules.key_of`.
     """
-    if not qtype:
-        try:
-            if ":" in target:
-                return _V6, socket.inet_pton(socket.AF_INET6, target)
-            return _V4, socket.inet_pton(socket.AF_INET, target)[::_V4_STEP]
-        except (OSError, ValueError):
-            pass  # the long way knows what it is, or says what is wrong
+    if not qtype and (place := _plain(target, any_qtype)) is not None:
+        return place
     parsed = parse_target(target, qtype)
     ref = _REFS[map_of(parsed)]
     return ref, stored_key(ref, key_of(parsed, any_qtype))
+
+
+def _plain(text: str, any_qtype: AnyQtype) -> tuple[int, bytes] | None:
+    """Return where a plain address or name lies; None for all else: the long way reads it."""
+    try:
+        if ":" in text:
+            return _V6, socket.inet_pton(socket.AF_INET6, text)
+        return _V4, socket.inet_pton(socket.AF_INET, text)[::_V4_STEP]
+    except (OSError, ValueError):
+        pass
+    if _NAME.fullmatch(text) is None:
+        return None
+    labels = text.lower().removesuffix(".").split(".")
+    octets = "".join([chr(len(label)) + label for label in labels])
+    if len(octets) >= abi.NAME_MAX or labels[-1].isdigit():
+        return None
+    return _QNAMES, _WILDCARDS[any_qtype] + octets.encode("ascii")
 
 
 class LineReader:
     """Reads the lines of one import.
 
     Args:
-        origin: of lines that name none, and of the whole.
+        origin: of lines that name none.
         now: seconds of CLOCK_BOOTTIME that `for=` counts from.
 
     Attributes:
@@ -74,7 +91,7 @@ class LineReader:
         self._origin = origin
         self._any_qtype = any_qtype
         self._now = now
-        self._options: dict[str, tuple[str | None, int, str, float | None, bool]] = {}
+        self._options: dict[str, tuple[int, str, float | None, str]] = {}
         self.skipped = 0
 
     def rows(self, lines: Iterable[str], first: int = 1) -> Iterator[Row]:
@@ -85,7 +102,7 @@ class LineReader:
         """
         for number, line in enumerate(lines, first):
             try:
-                row = self._row(line)
+                row = self._short_way(line) or self._row(line)
             except TargetError as error:
                 raise TargetError(
                     f"line {number}: {error.sentence}", text=error.text, field=error.field
@@ -93,40 +110,31 @@ class LineReader:
             if row is not None:
                 yield row
 
-    def _row(self, line: str) -> Row | None:
-        target, _, rest = line.strip().partition(" ")
-        if not target or target[0] == "#":
+    def _short_way(self, line: str) -> Row | None:
+        """Read a plain address or name, with options as they stood behind one before."""
+        target, _, rest = line.strip(_BLANK).partition(" ")
+        options = self._options.get(rest)
+        if options is None or (place := _plain(target, self._any_qtype)) is None:
             return None
-        if '"' in target or "#" in target or "\t" in target:
-            rule = parse_rule_line(line, self._origin)
-            return None if rule is None else self._row_of(rule)
-        qtype, action, reason, expires, theirs = self._options.get(rest) or self._read(rest)
-        if theirs:
-            self.skipped += 1
-            return None
-        ref, key = place_of(target, qtype, self._any_qtype)
-        return ref, key, action, reason, expires
+        return *place, *options
 
-    def _row_of(self, rule: Rule) -> Row | None:
+    def _row(self, line: str) -> Row | None:
+        """Read any line."""
+        rule = parse_rule_line(line, self._origin)
+        if rule is None:
+            return None
         if rule.origin == DNSDIST_ORIGIN:
             self.skipped += 1
             return None
-        expires = None if rule.expires_in is None else self._now + rule.expires_in
         ref = _REFS[map_of(rule.target)]
         key = stored_key(ref, key_of(rule.target, self._any_qtype))
-        return ref, key, int(rule.action), rule.reason, expires
-
-    def _read(self, rest: str) -> tuple[str | None, int, str, float | None, bool]:
-        """Read the options behind a target, and keep them for the lines that follow."""
-        qtype = None
-        rule = parse_rule_line(f"root.invalid {rest}", self._origin)
-        if rule is None:
-            raise TargetError(f"cannot read {rest!r}", text=rest, field="line")
-        found = getattr(rule.target, "qtype", None)
-        if found is not None:
-            qtype = f"TYPE{found}"
         expires = None if rule.expires_in is None else self._now + rule.expires_in
-        options = qtype, int(rule.action), rule.reason, expires, rule.origin == DNSDIST_ORIGIN
-        if len(self._options) < _OPTIONS_KEPT:
+        options = int(rule.action), rule.reason, expires, rule.origin
+        target, _, rest = line.strip(_BLANK).partition(" ")
+        if (
+            len(self._options) < _OPTIONS_KEPT
+            and _plain(target, self._any_qtype) is not None  # so they stand apart from it
+            and not (isinstance(rule.target, Question) and rule.target.qtype is not None)
+        ):
             self._options[rest] = options
-        return options
+        return ref, key, *options

@@ -4,28 +4,35 @@ Owns one SQLite file. Knows nothing of maps but their names, keys and ids; the
 store (store.py) decides what a note means. A note is written before the map is, so
 that a crash leaves a note without an entry and never an entry without a note.
 
-Every method blocks and may be called from any one thread at a time.
+Every method blocks and may be called from any thread: one connection serves all, in turn.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from xdpctl.abi import MAPS, MapName, RuleAction, lengthen_qname, shorten_qname
 from xdpctl.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 VERSION = 1
 
 PATIENCE = 5.0
 """Seconds that another process may hold the file locked."""
+
+SCAN_MAX = 4_000
+"""Notes that `page_of` looks at: some milliseconds."""
+
+_KEYS_AT_ONCE = 500
+"""Keys of one query."""
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -69,6 +76,9 @@ def _place(name: MapName, key: bytes) -> tuple[int, bytes]:
     return ref, stored_key(ref, key)
 
 
+NoteRow: TypeAlias = tuple[int, bytes, int, str, str, float, float | None, int]
+"""Map number, key as stored, action, origin, reason, created, expires, hits: see `Note`."""
+
 _COLUMNS = "map, key, action, origin, reason, created, expires, hits"
 
 
@@ -106,6 +116,7 @@ class State:
         self, connection: sqlite3.Connection, path: Path, warnings: tuple[str, ...]
     ) -> None:
         self._connection = connection
+        self._turn = threading.RLock()
         self.path = path
         self.warnings = warnings
 
@@ -154,7 +165,7 @@ class State:
             StateError: SQLite refused (disk full, file removed …).
         """
         try:
-            with self._connection:
+            with self._turn, self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
         except sqlite3.Error as error:
@@ -166,7 +177,8 @@ class State:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
         try:
-            yield
+            with self._turn:
+                yield
         except sqlite3.Error as error:
             raise StateError(
                 f"cannot read the state file {self.path}: {error}; see that its disk is sound, and"
@@ -221,6 +233,14 @@ class State:
                 ((hits, *_place(name, key)) for hits, name, key in seen),
             )
 
+    def saw_action(self, seen: Iterable[tuple[RuleAction, MapName, bytes]]) -> None:
+        """Keep the actions (action, map, key) that entries have."""
+        with self.transaction():
+            self._connection.executemany(
+                "UPDATE note SET action = ? WHERE map = ? AND key = ?",
+                ((action, *_place(name, key)) for action, name, key in seen),
+            )
+
     def get(self, map_name: MapName, key: bytes) -> Note | None:
         """Return the note of one entry, or None."""
         with self._reading():
@@ -239,24 +259,60 @@ class State:
             )
             return {note.key: note for note in map(_note, rows)}
 
-    def page(
-        self, map_name: MapName, after: bytes, limit: int, origin: str | None = None
-    ) -> list[Note]:
+    def get_many(self, map_name: MapName, keys: Sequence[bytes]) -> dict[bytes, Note]:
+        """Return the notes that there are of these entries, by key."""
+        ref = _REF[map_name]
+        found: dict[bytes, Note] = {}
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            stored = [stored_key(ref, key) for key in keys[start : start + _KEYS_AT_ONCE]]
+            marks = ",".join("?" * len(stored))
+            with self._reading():
+                rows = self._connection.execute(
+                    f"SELECT {_COLUMNS} FROM note WHERE map = ? AND key IN ({marks})",  # noqa: S608 (marks)
+                    (ref, *stored),
+                ).fetchall()
+            found |= {note.key: note for note in map(_note, rows)}
+        return found
+
+    def page(self, map_name: MapName, after: bytes, limit: int) -> list[Note]:
         """Return notes of one map in an order of their own, behind a place in it.
 
         Args:
             map_name: the map.
             after: `place_in_order` of the last note of the page before; empty at first.
             limit: notes at most.
-            origin: only this one's.
         """
+        return [_note(row) for row in self.rows(map_name, after, limit)]
+
+    def rows(self, map_name: MapName, after: bytes, limit: int) -> list[NoteRow]:
+        """Return what `page` gives as it is stored, for a million of them."""
         with self._reading():
+            return self._connection.execute(
+                f"SELECT {_COLUMNS} FROM note WHERE map = ? AND key > ? ORDER BY key LIMIT ?",  # noqa: S608 (a constant)
+                (_REF[map_name], after, limit),
+            ).fetchall()
+
+    def page_of(
+        self, origin: str, map_name: MapName, after: bytes, limit: int
+    ) -> tuple[list[Note], bytes | None]:
+        """Return one origin's notes likewise, and where to read on; None at the end.
+
+        Looks at `SCAN_MAX` notes at most, so that few among many may be none in a page.
+        """
+        ref = _REF[map_name]
+        with self._reading():
+            last = self._connection.execute(
+                "SELECT key FROM note WHERE map = ? AND key > ? ORDER BY key LIMIT 1 OFFSET ?",
+                (ref, after, SCAN_MAX - 1),
+            ).fetchone()
+            end = None if last is None else bytes(last[0])
             rows = self._connection.execute(
                 f"SELECT {_COLUMNS} FROM note WHERE map = ? AND key > ?"  # noqa: S608 (a constant)
-                " AND (? IS NULL OR origin = ?) ORDER BY key LIMIT ?",
-                (_REF[map_name], after, origin, origin, limit),
+                " AND (? IS NULL OR key <= ?) AND origin = ? ORDER BY key LIMIT ?",
+                (ref, after, end, end, origin, limit),
             )
-            return [_note(row) for row in rows]
+            notes = [_note(row) for row in rows]
+        return notes, place_in_order(notes[-1]) if len(notes) == limit else end
 
     def due(self, now: float, limit: int) -> list[Note]:
         """Return notes whose time is over at `now` (CLOCK_BOOTTIME), the oldest first."""
@@ -275,15 +331,22 @@ class State:
             ).fetchone()
         return None if row[0] is None else float(row[0])
 
-    def rebase_expiry(self, seconds: float) -> None:
-        """Move every expiry by `seconds`: the clock of this boot is another one."""
+    def rebase_expiry(self, seconds: float, name: str, value: str) -> None:
+        """Move every expiry by `seconds`, as the clock of this boot is another one.
+
+        Args:
+            seconds: later; less than 0: earlier.
+            name: of a fact that is stored with it, so that it is done once.
+            value: of the fact.
+        """
         with self.transaction():
             self._connection.execute(
                 "UPDATE note SET expires = expires + ? WHERE expires IS NOT NULL", (seconds,)
             )
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
 
-def _note(row: tuple[int, bytes, int, str, str, float, float | None, int]) -> Note:
+def _note(row: NoteRow) -> Note:
     ref, key, action, origin, reason, created, expires, hits = row
     return Note(
         _NAME[ref],

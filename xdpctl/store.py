@@ -16,7 +16,6 @@ the other's present step.
 from __future__ import annotations
 
 import errno
-import threading
 import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -34,11 +33,13 @@ from xdpctl.rules import (
     AnyQtype,
     Question,
     Rule,
+    key_of,
     map_of,
     target_of,
     target_text,
 )
-from xdpctl.state import Note
+from xdpctl.state import Note, place_in_order
+from xdpctl.turn import TurnLock
 from xdpctl.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from xdpctl.rows import Row
     from xdpctl.rules import Target
     from xdpctl.state import State
+
+_END = object()
 
 WARNINGS_MAX = 20
 """Sentences that one request is answered with at most."""
@@ -92,7 +95,7 @@ class Store:
         self._on_change = on_change
         self._clock = clock
         self._boot = boot
-        self._lock = threading.RLock()
+        self._lock = TurnLock()
         self.listing = Entries(maps, state)
         self._upkeep = Upkeep(maps, state, self.listing, on_change=on_change, wall=clock, boot=boot)
 
@@ -105,11 +108,23 @@ class Store:
 
     def settle(self) -> None:
         """Forget notes whose entry vanished or became another's; keep the counters."""
-        with self._lock:
-            self._upkeep.settle()
+        for _ in self.settling():
+            pass
+
+    def settling(self) -> Iterator[None]:
+        """Settle in steps of some milliseconds, between which others get their turn."""
+        steps = self._upkeep.settle()
+        more = True
+        while more:
+            with self._lock:
+                more = next(steps, _END) is not _END
+            yield
 
     def expire(self) -> Counter[MapName]:
-        """Remove our entries whose time is over; return how many of each map."""
+        """Remove some of our entries whose time is over; return how many of each map.
+
+        `next_expiry` is 0 while more are due.
+        """
         with self._lock:
             return self._upkeep.expire()
 
@@ -131,10 +146,6 @@ class Store:
             TargetError: two rules of the request contradict each other.
             MapFullError: with `done`, how many of the request went in.
         """
-        with self._lock:
-            return self._put(rules)
-
-    def _put(self, rules: Sequence[Rule]) -> PutResult:
         asked = {rule.target: rule for rule in rules}
         for rule in rules:
             if asked[rule.target].action != rule.action:
@@ -142,6 +153,11 @@ class Store:
                 raise TargetError(
                     f"{text} is given twice with different actions; say which one", text=text
                 )
+        with self._lock:
+            created, updated = self._put(asked)
+        return PutResult(created, updated, tuple(_some(self._useless(asked.values()))))
+
+    def _put(self, asked: Mapping[Target, Rule]) -> tuple[int, int]:
         values = self._values(asked)
         planned: dict[Place, Rule] = {}
         for target, rule in asked.items():
@@ -176,9 +192,7 @@ class Store:
                 raise _conflict(planned[places[done]].target) from error
             raise
         created = sum(value is None for value in existing.values())
-        return PutResult(
-            created, len(planned) - created, tuple(_some(self._useless(planned.values())))
-        )
+        return created, len(planned) - created
 
     def _write(self, place: Place, action: RuleAction, value: bytes | None) -> None:
         name, key = place
@@ -252,13 +266,20 @@ class Store:
             return sum(self._flush_foreign(name) for name in names)
         removed = 0
         for name in names:
-            while True:
+            after: bytes | None = b""
+            while after is not None:
                 with self._lock:
-                    notes = self._state.page(name, b"", NOTES_AT_ONCE, origin)
+                    notes, after = self._some_notes(name, after, origin)
                     removed += self._upkeep.remove(notes).total()
-                if not notes:
-                    break
         return removed
+
+    def _some_notes(
+        self, name: MapName, after: bytes, origin: str | None
+    ) -> tuple[list[Note], bytes | None]:
+        if origin is not None:
+            return self._state.page_of(origin, name, after, NOTES_AT_ONCE)
+        notes = self._state.page(name, after, NOTES_AT_ONCE)
+        return notes, place_in_order(notes[-1]) if notes else None
 
     def _flush_foreign(self, name: MapName) -> int:
         theirs = [entry.key for entry in self.listing.entries(name, DNSDIST_ORIGIN)]
@@ -309,19 +330,41 @@ class Store:
             if rule.action is not RuleAction.PASS:
                 continue
             for name in _MORE_EXACT.get(map_of(rule.target), ()):
-                for entry in self.entries(name):
-                    if entry.action is not RuleAction.DROP:
-                        continue
+                for key, value in dict(self._dropping(name, rule.target)).items():
                     try:
-                        other = target_of(name, entry.key, self.any_qtype)
+                        other = target_of(name, key, self.any_qtype)
                     except TargetError:
                         continue
-                    if other != rule.target and _covers(rule.target, other):
-                        yield (
-                            f"allowing {target_text(rule.target)} does not help"
-                            f" {target_text(other)}: that more exact rule"
-                            f" (origin {entry.origin}) drops"
-                        )
+                    if other == rule.target or not _covers(rule.target, other):
+                        continue
+                    (entry,) = self.listing.with_notes(name, {key: value})
+                    yield (
+                        f"allowing {target_text(rule.target)} does not help"
+                        f" {target_text(other)}: that more exact rule"
+                        f" (origin {entry.origin}) drops"
+                    )
+
+    def _dropping(self, name: MapName, wide: Target) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of Drop entries that `wide` may cover; quick among a million."""
+        for key, value in self._within(name, wide):
+            if abi.decode_value(value)[0] is RuleAction.DROP:
+                yield key, value
+
+    def _within(self, name: MapName, wide: Target) -> Iterator[tuple[bytes, bytes]]:
+        if isinstance(wide, Question):
+            start = key_of(wide, self.any_qtype)[: abi.NAME_MAX]
+            yield from (pair for pair in self.listing.pairs(name) if pair[0].startswith(start))
+            return
+        if name is not MapName.ADDR_V4 or not isinstance(wide, IPv4Network):
+            yield from self.listing.pairs(name)
+            return
+        size = abi.MAPS[name].value_size
+        shift = wide.max_prefixlen - wide.prefixlen
+        first = int(wide.network_address) >> shift
+        for keys, values in self._maps[name].chunks():
+            for number, address in enumerate(memoryview(keys).cast("I")):
+                if address >> shift == first:
+                    yield keys[number * 4 :][:4], values[number * size :][:size]
 
 
 _MORE_EXACT = {

@@ -90,7 +90,8 @@ class Upkeep:
                 self._expire_notes(name)
                 self._restore(name, resumed=resumed)
                 self._state.set_meta(fact, identity)
-        self.expire()
+        while self.next_expiry() == 0:
+            self.expire()
         for name in self._maps:
             for notes in self._pages(name):
                 self._compare(name, notes)
@@ -98,13 +99,13 @@ class Upkeep:
     def _set_clock(self) -> None:
         """Bring expiries, which are in boot time, into this boot's; note the wall's."""
         boot, offset = boot_id(), self._wall() - self._boot()
+        now = f"{boot} {offset!r}"
         before = (self._state.get_meta(_CLOCK) or "").split()
-        if len(before) == 2:  # noqa: PLR2004 - the boot and its offset
-            if before[0] != boot:
-                self._state.rebase_expiry(float(before[1]) - offset)
-            elif abs(float(before[1]) - offset) < _STEP_SECONDS:
-                return
-        self._state.set_meta(_CLOCK, f"{boot} {offset!r}")
+        if not before or before[0] == boot:
+            if not before or abs(float(before[1]) - offset) >= _STEP_SECONDS:
+                self._state.set_meta(_CLOCK, now)
+            return
+        self._state.rebase_expiry(float(before[1]) - offset, _CLOCK, now)
 
     def _yield_taken(self, name: MapName) -> None:
         """In a new map, what is there already is another's; our counters start at 0."""
@@ -135,7 +136,8 @@ class Upkeep:
             name: the map.
             resumed: a former try was interrupted, so that what has a note is ours.
         """
-        written = 0
+        written = lost = 0
+        refused: MapFullError | None = None
         for notes in self._pages(name):
             missing: Sequence[Note] = notes
             if resumed:
@@ -144,10 +146,14 @@ class Upkeep:
             try:
                 written += self._write(name, missing)
             except MapFullError as error:
+                refused = error
+                written += error.done
+                lost += len(missing) - error.done
                 self._state.forget((note.map, note.key) for note in missing[error.done :])
-                event(_log, "rules-lost", logging.ERROR, map=name, error=error.sentence)
         if written:
             event(_log, "rules-restored", map=name, count=written)
+        if refused is not None:
+            event(_log, "rules-lost", logging.ERROR, map=name, count=lost, error=refused.sentence)
 
     def _write(self, name: MapName, notes: Sequence[Note]) -> int:
         for number, note in enumerate(notes):
@@ -162,10 +168,11 @@ class Upkeep:
 
     # --- all the time -------------------------------------------------------------
 
-    def settle(self) -> None:
+    def settle(self) -> Iterator[None]:
         """Forget notes whose entry vanished or became another's; keep the counters.
 
-        Goes round: each call looks at the next `SETTLE_AT_ONCE` notes.
+        Goes round: each time looks at the next `SETTLE_AT_ONCE` notes, `NOTES_AT_ONCE` in
+        one step of the iterator, so that others get in between.
         """
         self._set_clock()
         names = list(self._maps)
@@ -177,25 +184,37 @@ class Upkeep:
             for notes in self._pages(name, start):
                 self._compare(name, notes)
                 left -= len(notes)
+                self._next = (number + turn) % len(names), place_in_order(notes[-1])
                 if left <= 0:
-                    self._next = (number + turn) % len(names), place_in_order(notes[-1])
                     return
+                yield
         self._next = (0, b"")
 
     def _compare(self, name: MapName, notes: Sequence[Note]) -> None:
+        """Bring notes into line with their entries: the map is the truth.
+
+        An action that is not the note's is what a change left behind that a crash cut
+        short. The note takes it over, so that the same change, asked for again, is one.
+        """
         values = self._entries.values((note.map, note.key) for note in notes)
-        lost, seen = [], []
+        lost, seen, acting = [], [], []
         for note in notes:
             value = values[note.map, note.key]
-            if not owns(note, value):
+            if value is None or not owns(note, value):
                 lost.append((note.map, note.key))
-            elif value is not None and (hits := abi.decode_value(value)[1]) > note.hits:
+                continue
+            action, hits = abi.decode_value(value)
+            if hits > note.hits:
                 seen.append((hits, note.map, note.key))
+            if action != note.action:
+                acting.append((action, note.map, note.key))
         if lost:
             self._state.forget(lost)
             event(_log, "rules-forgotten", map=name, count=len(lost), why="no longer ours")
         if seen:
             self._state.saw_hits(seen)
+        if acting:
+            self._state.saw_action(acting)
 
     def _pages(self, name: MapName, after: bytes = b"") -> Iterator[list[Note]]:
         while notes := self._state.page(name, after, NOTES_AT_ONCE):
@@ -205,11 +224,11 @@ class Upkeep:
     # --- when time is over --------------------------------------------------------
 
     def expire(self) -> Counter[MapName]:
-        """Remove our entries whose time is over; return how many of each map."""
-        removed: Counter[MapName] = Counter()
-        while notes := self._state.due(self._boot(), NOTES_AT_ONCE):
-            removed += self.remove(notes)
-        return removed
+        """Remove our entries whose time is over; return how many of each map.
+
+        Some at a time: `next_expiry` is 0 while more are due.
+        """
+        return self.remove(self._state.due(self._boot(), NOTES_AT_ONCE))
 
     def next_expiry(self) -> float | None:
         """Return in how many seconds the next rule expires, at least 0; None: never."""
@@ -227,5 +246,6 @@ class Upkeep:
         for name, keys in ours.items():
             removed[name] = self._maps[name].delete_batch(b"".join(keys))
             self._on_change(name, -removed[name])
-        self._state.forget((note.map, note.key) for note in notes)
+        if notes:
+            self._state.forget((note.map, note.key) for note in notes)
         return removed

@@ -93,9 +93,14 @@ def test_the_name_of_a_question_is_kept_to_its_last_octet(state: State) -> None:
 def test_expiries_move_with_the_clock_and_what_stays_for_ever_stays(state: State) -> None:
     passing = Note(MapName.CIDR4, bytes(8), RuleAction.DROP, "cli", "", 1.0, expires=100.0)
     state.put([NOTE, passing])
-    state.rebase_expiry(-40.0)
+    state.rebase_expiry(-40.0, "clock", "now")
     expiries = [next(iter(state.notes(name).values())).expires for name in (NOTE.map, passing.map)]
     assert expiries == [None, 60.0]
+
+
+def test_the_clock_that_expiries_moved_to_is_stored_with_them(state: State) -> None:
+    state.rebase_expiry(-40.0, "clock", "now")
+    assert state.get_meta("clock") == "now"
 
 
 def test_a_fact_is_none_until_it_is_stored(state: State) -> None:

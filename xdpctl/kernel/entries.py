@@ -85,7 +85,7 @@ class EntryReader:
 
         Args:
             bucket: 0, or what the call before gave as the third.
-            size: entries wanted; more where one bucket has more.
+            size: entries wanted at most; where one bucket has more, that bucket alone.
 
         Returns:
             Keys, values, and the bucket behind them, None behind the last. An entry
@@ -110,7 +110,7 @@ class EntryReader:
             )
             if result != -errno.ENOSPC:
                 break
-            size *= 2
+            size += 1
         if result < 0 and result != -errno.ENOENT:
             raise kernel_error(f"cannot read the entries of map {self._label}", -result)
         return (

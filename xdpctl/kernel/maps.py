@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,10 +19,11 @@ from xdpctl.errors import KernelError, MapFullError
 from xdpctl.kernel.descriptor import Descriptor, read_info
 from xdpctl.kernel.entries import NO_BATCH, EntryReader
 from xdpctl.kernel.failure import kernel_error
+from xdpctl.kernel.keywalk import KeyWalk
 from xdpctl.kernel.libbpf import BPF_ANY, BatchOptions, MapInfoStruct, options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _PER_CPU_TYPES = frozenset({5, 6, 10})
 _FULL = frozenset({errno.E2BIG, errno.ENOSPC, errno.ENOMEM})
@@ -51,7 +53,8 @@ class Map(Descriptor):
     """A map of the kernel, held by a descriptor that `close` gives back.
 
     `info` is read once, when the object is made. `label` is the name for error
-    messages: the pin's name.
+    messages: the pin's name. `before_write` is called with the keys, end to end, that
+    this object is about to write.
 
     Args:
         library: libbpf.
@@ -63,6 +66,7 @@ class Map(Descriptor):
 
     def __init__(self, library: ctypes.CDLL, fd: int, label: str) -> None:
         super().__init__(library, fd, label)
+        self.before_write: Callable[[bytes], None] | None = None
         try:
             self.info = self.current_info()
             self.stored_size = self._stored_size()
@@ -135,6 +139,8 @@ class Map(Descriptor):
         """
         self._check(key, self.info.key_size, "key")
         self._check(value, self.stored_size, "value")
+        if self.before_write is not None:
+            self.before_write(key)
         result = self._library.bpf_map_update_elem(self.fd, key, value, flags)
         if result < 0:
             raise self._write_error(-result, done=0)
@@ -179,9 +185,35 @@ class Map(Descriptor):
     def part(self, bucket: int, size: int) -> tuple[bytes, bytes, int | None]:
         """Return entries of a hash map from a bucket on, and the bucket behind them.
 
-        The bucket is 0 at first and None at the end; whole buckets, about `size` entries.
+        The bucket is 0 at first and None at the end. Whole buckets of at most `size`
+        entries together; where one has more, that one alone.
         """
         return self._reader().part(bucket, size)
+
+    def key_walk(self, most: int) -> KeyWalk:
+        """Return a reader of all keys, for a hash map with at most `most` entries."""
+        return KeyWalk(
+            self._library,
+            self.fd,
+            self.label,
+            key_size=self.info.key_size,
+            stored_size=self.stored_size,
+            most=most,
+        )
+
+    def memory(self) -> memoryview:
+        """Return the values of an array made with BPF_F_MMAPABLE, to be read and written.
+
+        It is the kernel's own memory, and stays valid when this object is closed.
+
+        Raises:
+            KernelError: the kernel does not map it.
+        """
+        try:
+            return memoryview(mmap.mmap(self.fd, self.info.value_size * self.info.max_entries))
+        except OSError as error:
+            number = error.errno or errno.EINVAL
+            raise kernel_error(f"cannot map the memory of map {self.label}", number) from error
 
     def update_batch(self, keys: bytes, values: bytes, flags: int = BPF_ANY) -> int:
         """Write many entries in their order and return how many.
@@ -198,6 +230,8 @@ class Map(Descriptor):
         """
         count = self._count(keys)
         self._check(values, count * self.stored_size, "values")
+        if self.before_write is not None:
+            self.before_write(keys)
         done = 0
         batch = flags == BPF_ANY
         option = options(BatchOptions)
