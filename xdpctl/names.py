@@ -1,9 +1,9 @@
 """Domain names and query types: text to value and back.
 
 Owns `Name` (lower-case wire form) and the mnemonics of query types; the one
-importer of idna, and of dnspython but for zone files (lists/rpz.py). Knows nothing of rules (rules.py), nor of how a
-name lies in a map's key (abi.py). Called by rules.py; everything else takes
-both names from there.
+importer of idna, and of dnspython but for zone files (lists/rpz.py). Knows
+nothing of rules (rules.py), nor of how a name lies in a map's key (abi.py).
+Called by rules.py; everything else takes both names from there.
 
 dnspython reads the master-file form of a name (RFC 1035, 5.1) and knows the
 types; idna turns U-labels into A-labels (RFC 5891, IDNA 2008). What is written

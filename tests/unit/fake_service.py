@@ -86,7 +86,11 @@ def running(path: Path) -> Iterator[FakeService]:
     class Handler(BaseHTTPRequestHandler):
         def handle_one(self) -> None:
             parts = urlsplit(self.path)
-            body: Any = self.read_body().decode()
+            try:
+                body: Any = self.read_body().decode()
+            except ValueError:  # the client left in the middle: there was no request
+                self.close_connection = True
+                return
             if self.headers.get_content_type() != "text/plain" or not body:
                 body = json.loads(body or "null")
             request = Request(self.command, parts.path, parse_qsl(parts.query), body)

@@ -230,6 +230,60 @@ async def test_a_directory_that_comes_later_is_watched_then(desk: FakeDesk, tmp_
     assert desk.rules == {"list:a": {"192.0.2.1"}}
 
 
+@pytest.mark.usefixtures("quick")
+async def test_a_directory_that_is_exchanged_is_watched_again(
+    desk: FakeDesk, tmp_path: Path
+) -> None:
+    folder, new = tmp_path / "lists", tmp_path / "new"
+    for path, line in ((folder, "192.0.2.1"), (new, "192.0.2.2")):
+        path.mkdir()
+        written(path / "a", line)
+    async with running(desk, ListSettings(file=folder / "a", origin="list:a")):
+        folder.rename(tmp_path / "old")
+        new.rename(folder)
+        await desk.turn()
+        assert desk.rules == {"list:a": {"192.0.2.2"}}
+        written(folder / "a", "192.0.2.3")
+        await desk.turn()
+
+    assert desk.rules == {"list:a": {"192.0.2.3"}}
+
+
+async def test_a_list_that_is_looked_at_now_and_then_is_not_read_when_it_changes(
+    desk: FakeDesk, tmp_path: Path
+) -> None:
+    rarely = replace(written(tmp_path / "a", "192.0.2.1"), refresh=3600)
+    async with running(desk, rarely, written(tmp_path / "b", "192.0.2.2")):
+        written(tmp_path / "a", "192.0.2.3")
+        written(tmp_path / "b", "192.0.2.4")
+        await desk.turn()
+
+    assert desk.rules == {"list:a": {"192.0.2.1"}, "list:b": {"192.0.2.4"}}
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_file_that_may_still_be_written_is_read_when_it_is_quiet(
+    desk: FakeDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ages, look_at = [0.0, 0.0, 0.0, 60.0], keeper._look_at
+
+    def look(path: Path) -> tuple[tuple[int, ...] | None, float]:
+        found, _ = look_at(path)
+        return found, ages.pop(0) if found != first else 60.0
+
+    one = written(tmp_path / "a", "192.0.2.1")
+    first, _ = look_at(one.file)
+    async with running(desk, one):
+        monkeypatch.setattr(keeper, "_look_at", look)
+        with one.file.open("w") as stream:
+            stream.write("192.0.2.2\n")
+            stream.flush()
+            await desk.turn()
+
+    assert ages == []
+    assert desk.calls == ["bulk list:a"] * 2
+
+
 BROKEN = ["", "300.1.1.1\n", "<!DOCTYPE html>\n", "192.0.2.1\n192.0.2.1/24\n"]
 
 
