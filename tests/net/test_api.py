@@ -85,6 +85,7 @@ def test_the_api_is_what_its_description_says(server: Host, token: Path) -> None
     """
     service = Service(server, "--token-file", str(token))
     command = [
+        *("env", f"--chdir={server.lab.directory}"),  # which it writes notes into
         *(PYTHON, "-m", "schemathesis.cli", "run", f"{LOOPBACK}/api/v1/openapi.json"),
         *("--header", f"Authorization: Bearer {SECRET}"),
         *("--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--seed", "1"),
