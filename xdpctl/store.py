@@ -16,6 +16,7 @@ the other's present step.
 from __future__ import annotations
 
 import errno
+import threading
 import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -96,6 +97,7 @@ class Store:
         self._clock = clock
         self._boot = boot
         self._lock = TurnLock()
+        self._cancelled = threading.Event()
         self.listing = Entries(maps, state)
         self._upkeep = Upkeep(maps, state, self.listing, on_change=on_change, wall=clock, boot=boot)
 
@@ -307,8 +309,13 @@ class Store:
             on_change=self._on_change,
             on_progress=on_progress,
             clock=self._clock,
+            cancelled=self._cancelled,
         )
         return work.run(chunks)
+
+    def cancel(self) -> None:
+        """End what `bulk` is at, at its next chunk: the service stops. Any thread."""
+        self._cancelled.set()
 
     # --- looking ------------------------------------------------------------------
 
