@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from xdpctl import __version__
 from xdpctl.abi import MapName
 from xdpctl.entries import Cursor
-from xdpctl.errors import MapFullError, NotFoundError
+from xdpctl.errors import GuardError, MapFullError, NotFoundError
 from xdpctl.http.schema import RuleOut, Status
+from xdpctl.log import event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from xdpctl.bulk import BulkResult
     from xdpctl.entries import TopEntry
     from xdpctl.filter import Filter
+    from xdpctl.guard import Guard
     from xdpctl.observer import Observer
     from xdpctl.rows import Row
     from xdpctl.rules import AnyQtype, Rule, Target
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from xdpctl.store import PutResult, Store
 
 _T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
 
 RATE_SECONDS = 1.0
 """How long rates are measured."""
@@ -52,6 +58,7 @@ class ServiceDesk:
         store, state: used on `store_thread` only.
         filters, observer: touched on `watch_thread` only, but for published values.
         bulk_thread: for what takes long; the store lets single writes in between.
+        guard: gives the guard of this moment; asked on those threads.
 
     Attributes:
         expiry_changed: set when another rule may be the next to expire.
@@ -67,6 +74,7 @@ class ServiceDesk:
         store_thread: Executor,
         watch_thread: Executor,
         bulk_thread: Executor,
+        guard: Callable[[], Guard],
     ) -> None:
         self._store = store
         self._state = state
@@ -75,6 +83,7 @@ class ServiceDesk:
         self._store_thread = store_thread
         self._watch_thread = watch_thread
         self._bulk_thread = bulk_thread
+        self._guard = guard
         self.expiry_changed = asyncio.Event()
         self._started = time.time()
 
@@ -94,9 +103,14 @@ class ServiceDesk:
         )
 
     async def put(self, rules: Sequence[Rule], *, force: bool) -> PutResult:
-        """Make or update rules; `force` overrides the guard."""
-        del force  # the guard comes with `protect`
-        result = await self._on(self._store_thread, lambda: self._counting_refusals(rules))
+        """Make or update rules; `force` overrides the guard (guard.py)."""
+
+        def put() -> PutResult:
+            if not force:
+                self._guard().check(rules)
+            return self._counting_refusals(rules)
+
+        result = await self._on(self._store_thread, put)
         self.expiry_changed.set()
         return result
 
@@ -111,24 +125,40 @@ class ServiceDesk:
         """Remove own rules; all of them or, where one is not ours, none."""
         return await self._on(self._store_thread, lambda: self._store.remove(targets))
 
-    async def bulk(
+    async def bulk(  # noqa: PLR0913 - what a list may ask for
         self,
         chunks: Iterable[Iterable[Row]],
         origin: str,
         *,
         replace: bool,
         strict: bool = False,
+        force: bool = False,
         on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
     ) -> BulkResult:
         """Merge a list into an origin's rules, or put it in their place (store.bulk).
 
-        One at a time; `chunks` is read and `on_progress` called on the bulk thread.
+        One at a time; `chunks` is read and `on_progress` called on the bulk thread. What
+        is guarded is left out and counted, or with `strict` refused, unless `force`.
         """
+        held = Counter[str]()
+        loop = asyncio.get_running_loop()
+
+        def tell(what: str, done: int, total: int) -> None:
+            loop.call_soon_threadsafe(self.expiry_changed.set)  # of what is in already
+            on_progress(what, done, total)
 
         def work() -> BulkResult:
+            guard = self._guard()
+
+            def hold(text: str) -> None:
+                if strict:
+                    raise GuardError(f"{text}: nothing was changed; say force=1", text=text)
+                held[text] += 1
+
+            passing = chunks if force else (guard.passing(rows, hold) for rows in chunks)
             try:
                 return self._store.bulk(
-                    chunks, origin, replace=replace, strict=strict, on_progress=on_progress
+                    passing, origin, replace=replace, strict=strict, on_progress=tell
                 )
             except MapFullError as error:
                 self._observer.failed(MapName(error.map_name), error.symbol)
@@ -136,6 +166,16 @@ class ServiceDesk:
 
         result = await self._on(self._bulk_thread, work)
         self.expiry_changed.set()
+        if held:
+            event(
+                _log,
+                "rules-guarded",
+                logging.WARNING,
+                origin=origin,
+                count=held.total(),
+                first=next(iter(held)),
+                helps="left out; block them one by one with --force if they are to be dropped",
+            )
         return result
 
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:
@@ -205,6 +245,14 @@ class ServiceDesk:
             await self._on(self._watch_thread, write)
         finally:  # also where the state's disk is full, packets come first
             await self._on(self._store_thread, lambda: self._state.set_meta(PANIC, str(int(panic))))
+
+    async def recall(self, name: str) -> str | None:
+        """Return a fact of the state, or None."""
+        return await self._on(self._store_thread, lambda: self._state.get_meta(name))
+
+    async def remember(self, name: str, value: str) -> None:
+        """Write a fact into the state."""
+        await self._on(self._store_thread, lambda: self._state.set_meta(name, value))
 
     async def detach(self, interfaces: Sequence[str]) -> list[str]:
         """Take the program off these interfaces, or all; return those it was on.

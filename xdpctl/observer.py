@@ -68,6 +68,7 @@ class Observer:
         self._expired: Counter[MapName] = Counter()
         self.panic = False
         self.failure = ""
+        self.list_warnings: tuple[str, ...] = ()
         self.last = Snapshot(clock(), reasons=("the service is starting",))
 
     def changed(self, name: MapName, difference: int) -> None:
@@ -123,7 +124,7 @@ class Observer:
                 maps,
                 self.panic,
                 tuple(reasons),
-                (*self._warnings, *lost, *_almost_full(maps)),
+                (*self._warnings, *lost, *self.list_warnings, *_almost_full(maps)),
                 dict(self._errors),
                 self._destinations.present,
                 self._destinations.lost,

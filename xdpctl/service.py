@@ -27,11 +27,13 @@ from xdpctl.diagnosis import queue_shortage, warnings_at_start
 from xdpctl.diagnosis.survey import Survey
 from xdpctl.errors import InterfaceError, XdpctlError
 from xdpctl.filter import Filter
+from xdpctl.guard import Guard
 from xdpctl.http.app import Listeners, Secrets
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program
 from xdpctl.kernel.netlink import Netlink
 from xdpctl.kernel.pins import OWN_DIRECTORY
+from xdpctl.lists import ListKeeper
 from xdpctl.log import configure, event
 from xdpctl.metrics import Exposition, SnapshotCollector
 from xdpctl.observer import Observer
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
     from xdpctl.kernel.compiler import Bytecode
     from xdpctl.settings import Changes
+
+_END = object()
 
 LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 10.0
@@ -98,6 +102,7 @@ class _Running:
     store: Store
     observer: Observer
     desk: ServiceDesk
+    lists: ListKeeper
     store_thread: Executor
     watch_thread: Executor
 
@@ -211,6 +216,7 @@ class Service:
         # Ended in reverse: no more requests, no more looks, detached, no more writes.
         store_thread = stack.enter_context(ThreadPoolExecutor(1, "store"))
         bulk_thread = stack.enter_context(ThreadPoolExecutor(1, "bulk"))
+        stack.callback(store.cancel)
         stack.callback(self._leave, filters)
         watch_thread = stack.enter_context(ThreadPoolExecutor(1, "watch"))
         stack.push_async_callback(listeners.stop)
@@ -234,6 +240,7 @@ class Service:
             store_thread=store_thread,
             watch_thread=watch_thread,
             bulk_thread=bulk_thread,
+            guard=lambda: Guard(self._settings.protect, self._netlink.local_addresses()),
         )
         collector = SnapshotCollector(desk.snapshot, bcc=bytecode.bcc)
         await listeners.serve(desk, Exposition(collector))
@@ -241,7 +248,15 @@ class Service:
         self._notifier.ready("filtering " + ", ".join(settings.interfaces))
         self._bytecode = bytecode
         return _Running(
-            filters, listeners, shared, store, observer, desk, store_thread, watch_thread
+            filters,
+            listeners,
+            shared,
+            store,
+            observer,
+            desk,
+            ListKeeper(desk, settings),
+            store_thread,
+            watch_thread,
         )
 
     async def _unless_stopped(self, compiling: asyncio.Task[Bytecode]) -> Bytecode | None:
@@ -277,10 +292,14 @@ class Service:
         """Run what runs all the time until the stop is asked for."""
 
         async def look() -> None:
+            parts.observer.list_warnings = parts.lists.warnings
             await _on(parts.watch_thread, parts.observer.look)
 
         async def settle() -> None:
-            await _on(parts.store_thread, parts.store.settle)
+            steps = parts.store.settling()  # between them, what is due and single rules
+            run = asyncio.get_running_loop().run_in_executor
+            while await run(parts.store_thread, next, steps, _END) is None:
+                pass
 
         async def reload() -> NoReturn:
             while True:
@@ -295,6 +314,7 @@ class Service:
                 group.create_task(_every(LOOK_SECONDS, look), name="look"),
                 group.create_task(_every(SETTLE_SECONDS, settle), name="settle"),
                 group.create_task(_expire(parts.desk), name="expire"),
+                group.create_task(parts.lists.run(), name="lists"),
                 group.create_task(reload(), name="reload"),
             ]
             interval = watchdog_interval(os.environ, os.getpid())
@@ -330,6 +350,7 @@ class Service:
             event(_log, "needs-restart", logging.WARNING, options=", ".join(changes.need_restart))
         configure(settings.log_level, settings.log_format, sys.stderr)
         self._settings = settings
+        parts.lists.reload(settings)
         event(_log, "reloaded", changed=", ".join(changes.applied) or "nothing")
 
     async def _exchange(self, parts: _Running, bytecode: Bytecode) -> None:
@@ -352,7 +373,8 @@ class Service:
 def _reloaded(settings: Settings, wanted: Settings, changes: Changes) -> Settings:
     """Return the settings with what a running service can take over from `wanted`."""
     fields = [BY_NAME[name].field for name in changes.applied]
-    return replace(settings, **{field: getattr(wanted, field) for field in fields})
+    changed = {field: getattr(wanted, field) for field in fields}
+    return replace(settings, **changed, lists=wanted.lists)
 
 
 async def _on(thread: Executor, function: Callable[[], object]) -> None:

@@ -8,6 +8,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,7 @@ from xdpctl.desk import PANIC, ServiceDesk
 from xdpctl.destinations import DestinationWatch
 from xdpctl.errors import (
     ConflictError,
+    GuardError,
     KernelError,
     MapFullError,
     NotFoundError,
@@ -26,8 +28,10 @@ from xdpctl.errors import (
     TargetError,
 )
 from xdpctl.filter import Filter, FilterState
+from xdpctl.guard import Guard
 from xdpctl.kernel.pins import netns_inode
 from xdpctl.observer import Observer
+from xdpctl.rows import LineReader
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
 from xdpctl.shared import SharedMaps
 from xdpctl.state import State
@@ -71,6 +75,7 @@ class Office:
         self.observer.look()
         self.desk = ServiceDesk(
             store=self.store,
+            guard=lambda: Guard((), [ip_address("192.0.2.53")]),
             state=self.state,
             filters=self.filters,
             observer=self.observer,
@@ -184,7 +189,7 @@ async def test_a_name_is_listed_by_the_wildcard_that_is_in_force(office: Office)
 def rows(rules: Iterable[Rule]) -> list[Row]:
     """Return rules as bulk work takes them."""
     return [
-        (MAPS[map_of(r.target)].ref, key_of(r.target, AnyQtype.BOTH), r.action, "", None)
+        (MAPS[map_of(r.target)].ref, key_of(r.target, AnyQtype.BOTH), r.action, "", None, "file:x")
         for r in rules
     ]
 
@@ -367,3 +372,41 @@ def noting_threads(function: Callable[..., object], threads: set[str]) -> Callab
         return function(*arguments)
 
     return noted
+
+
+# --- the guard -------------------------------------------------------------------------------
+
+
+async def test_a_drop_on_an_address_of_this_host_needs_force(office: Office) -> None:
+    with pytest.raises(GuardError, match="--force"):
+        await office.desk.put([rule("192.0.2.1"), rule("192.0.2.53")], force=False)
+    assert await office.desk.page(None, None, None, 10) == ([], None)
+    assert (await office.desk.put([rule("192.0.2.53")], force=True)).created == 1
+
+
+def _rows(*targets: str) -> list[list[Row]]:
+    reader = LineReader("file:x", AnyQtype.BOTH, 0.0)
+    return [list(reader.rows(targets))]
+
+
+async def test_a_list_goes_in_without_what_is_guarded(office: Office) -> None:
+    result = await office.desk.bulk(_rows("192.0.2.1", "192.0.2.53"), "file:x", replace=True)
+    assert result.created == 1
+
+
+async def test_a_strict_list_is_refused_for_what_is_guarded(office: Office) -> None:
+    with pytest.raises(GuardError, match=r"192\.0\.2\.53"):
+        await office.desk.bulk(_rows("192.0.2.1", "192.0.2.53"), "api", replace=False, strict=True)
+    assert await office.desk.page(None, None, None, 10) == ([], None)
+
+
+async def test_force_lets_a_list_through_the_guard(office: Office) -> None:
+    rows = _rows("192.0.2.1", "192.0.2.53")
+    result = await office.desk.bulk(rows, "api", replace=False, strict=True, force=True)
+    assert result.created == 2
+
+
+async def test_a_fact_is_remembered(office: Office) -> None:
+    assert await office.desk.recall("fact") is None
+    await office.desk.remember("fact", "value")
+    assert await office.desk.recall("fact") == "value"
