@@ -52,6 +52,12 @@ SELECT map, key FROM note
 WHERE origin = :origin AND action = :action AND reason = :reason AND expires IS :expires
 """
 
+_ALIKE_TWICE = """
+SELECT count(*) FROM planned JOIN note USING (map, key)
+WHERE note.origin = :origin AND note.action = :action AND note.reason = :reason
+    AND note.expires IS :expires
+"""
+
 _UNLIKE = """
 INSERT INTO standing SELECT map, key FROM note WHERE origin = :origin
     AND (action IS NOT :action OR reason != :reason OR expires IS NOT :expires)
@@ -139,16 +145,20 @@ class Staging:
             "replace": replace,
             "take_over": take_over,
         }
+        self._like: dict[str, object] = {}
         self._alike: tuple[int, str, float | None, str] | None = None
         self._standing: dict[int, set[bytes]] = {spec.ref: set() for spec in MAPS.values()}
-        self._unchanged = 0
+        self._stood = 0
         try:
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA cache_size = -8192")
             self._connection.executescript(_TABLES)
-        except BaseException:
+        except sqlite3.Error as error:
             self._connection.close()
-            raise
+            raise StateError(
+                f"cannot open the state file {path} for a list: {error}; restart the service,"
+                " which says what is wrong with it"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -201,13 +211,14 @@ class Staging:
         Of a list that comes again most are, and those need no staging.
         """
         action, reason, expires, origin = alike
-        values = self._whose | {"action": action, "reason": reason, "expires": expires}
+        self._like = self._whose | {"action": action, "reason": reason, "expires": expires}
         if origin != self._whose["origin"]:
-            values["action"] = None  # none is
+            self._like["action"] = None  # none is
         with self._working():
-            for ref, key in self._connection.execute(_ALIKE, values):
+            for ref, key in self._connection.execute(_ALIKE, self._like):
                 self._standing[ref].add(key)
-            self._connection.execute(_UNLIKE, values)
+                self._stood += 1
+            self._connection.execute(_UNLIKE, self._like)
 
     def _differing(self, rows: Iterator[Row]) -> Iterator[Row]:
         """Yield the rows that are not as the notes are, and of an entry that comes twice all."""
@@ -217,7 +228,6 @@ class Staging:
             if row[1] in keys:
                 keys.remove(row[1])
                 if row[2:] == alike:
-                    self._unchanged += 1
                     continue
             yield row
 
@@ -241,11 +251,14 @@ class Staging:
             planned, differing, added, changed, gone = (
                 self._count(table) for table in ("planned", "differing", "added", "changed", "gone")
             )
+            seen = self._stood - sum(map(len, self._standing.values()))
+            seen -= run(_ALIKE_TWICE, self._like).fetchone()[0]
             run("DROP TABLE differing")
+        self._standing = {}
         return Difference(
             added,
             changed,
-            planned - differing + self._unchanged,
+            planned - differing + seen,
             differing - added - changed,
             gone,
         )
