@@ -188,7 +188,7 @@ class FakeKernel:
 
     def remove_interface(self, name: str) -> None:
         """Delete an interface: its link becomes defunct."""
-        device = next(device for device in self.devices.values() if device.name == name)
+        device = next(d for d in list(self.devices.values()) if d.name == name)
         del self.devices[device.index]
         if device.link:
             device.link.device = None
@@ -196,7 +196,7 @@ class FakeKernel:
     def attached(self, name: str) -> Attached | None:
         """Return what is on an interface, after links without holder or pin have ended."""
         self.reap()
-        device = next(device for device in self.devices.values() if device.name == name)
+        device = next(d for d in list(self.devices.values()) if d.name == name)
         if device.occupied is None:
             return None
         program, mode = device.occupied
@@ -243,8 +243,8 @@ class FakeKernel:
             for path in directory.iterdir()
             if path.is_file()
         }
-        self._pinned = {mark: held for mark, held in self._pinned.items() if mark in there}
-        held = [*self.open.values(), *(state for _, state in self._pinned.values())]
+        self._pinned = {mark: held for mark, held in list(self._pinned.items()) if mark in there}
+        held = [*list(self.open.values()), *(state for _, state in self._pinned.values())]
         for link in list(self.links.values()):
             if not any(link is state for state in held):
                 if link.device:
@@ -612,7 +612,7 @@ class FakeNetlink(Netlink):
                 attached=self.kernel.attached(device.name),
                 master=device.master,
             )
-            for device in self.kernel.devices.values()
+            for device in list(self.kernel.devices.values())
         ]
 
     def features(self, name: str) -> frozenset[str]:
@@ -680,7 +680,7 @@ class FakeNetlink(Netlink):
 
     def _device(self, name: str) -> Device:
         """Return the device of this name."""
-        return next(device for device in self.kernel.devices.values() if device.name == name)
+        return next(device for device in list(self.kernel.devices.values()) if device.name == name)
 
 
 def pretend_bpffs(monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:

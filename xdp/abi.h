@@ -65,6 +65,7 @@ enum map_ref {
 	MAP_COUNTERS = 9,
 	MAP_CONTROL = 10,
 	MAP_SCRATCH = 11,
+	MAP_NAME_INDEX = 12,
 };
 
 /* Key of addr-v4: the address as an integer in the host's byte order. */
@@ -150,7 +151,56 @@ struct scratch {
 	__u16 body_length; /* octets of the answer behind the DNS header */
 	__u8 walk_next;	   /* its number */
 	__u8 name_length;  /* octets of the question's name; 0: no whole question */
-	__u8 reserved[230];
+	__u8 lookups;	   /* enum name_lookup: those of the name that are needed */
+	__u8 reserved[229];
+};
+
+/*
+ * The index of qnames' keys: a bit that is 0 says that no such key is there, a
+ * bit that is 1 that one may be. Which bit is a key's:
+ *
+ *   sum  = the name's folded words, eight bytes each in host order, zero padded,
+ *          number i (from 0) times INDEX_FACTOR to the power of i + 1
+ *   hash = (sum ^ sum >> 32) * INDEX_MIX
+ *   word = the hash's upper INDEX_WORD_BITS bits
+ *   bit  = the six bits below them ^ the upper six of 32 of type * INDEX_TYPE
+ *
+ * So the bits of one name are in one word, whatever their types, and zeros
+ * behind a name change nothing. All of it modulo 2^64, the last modulo 2^32.
+ * Anyone can find names that share a bit: they get the look-ups, nothing worse.
+ */
+#define INDEX_WORD_BITS 13
+#define INDEX_WORDS	(1 << INDEX_WORD_BITS)
+#define INDEX_FACTOR	0x9e3779b97f4a7c15
+#define INDEX_MIX	0xd6e8feb86659fd93
+#define INDEX_TYPE	0x9e3779b1
+
+/*
+ * Value of the index: array of one entry, written by the service in place.
+ *
+ * The heartbeat is the tick (jiffies) that was read before a walk over all of
+ * qnames, times two, written when every key found has its bit. The program
+ * believes the index while the heartbeat is at most `fresh` ticks old. What was
+ * written to qnames at W is in every walk begun after W; a packet that comes
+ * `fresh` ticks or fewer after a heartbeat comes less than fresh + 1 ticks after
+ * the start of that walk. So all that was written earlier than that before a
+ * packet is found: the service takes the greatest `fresh` for which this is no
+ * more than 95 ms, where PACKETS.md allows 100 (HZ = 100: 8 ticks, 250: 22).
+ * It walks every 50 ms, so that the heartbeat is 50 ms, a tick and a walk old at
+ * most while all goes well; the rest is for late wake-ups. Later than that, or
+ * never, costs time, the full look-ups, but no entry. Nor does it walk for
+ * nobody: where no name was asked for, the heartbeat is left to grow old.
+ *
+ * There are two bitmaps, as bits are only ever taken out by changing over to one
+ * that is made anew: the lowest bit of the heartbeat says which one is in force.
+ */
+struct name_index {
+	__u64 heartbeat; /* 0: not to be used */
+	__u64 fresh;	 /* ticks */
+	__u64 ticks;	 /* where a small program of the service puts the clock */
+	__u64 asked;	 /* written by the filter: when a name was last to be judged */
+	__u64 reserved[4];
+	__u64 words[2 * INDEX_WORDS];
 };
 
 #define ABI_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has another size")
@@ -179,5 +229,10 @@ ABI_SIZE(struct counters, 2048);
 ABI_SIZE(struct control, 64);
 ABI_SIZE(struct scratch, 512);
 ABI_OFFSET(struct scratch, traits, 264);
+ABI_SIZE(struct name_index, 64 + 16 * INDEX_WORDS);
+ABI_OFFSET(struct name_index, fresh, 8);
+ABI_OFFSET(struct name_index, ticks, 16);
+ABI_OFFSET(struct name_index, asked, 24);
+ABI_OFFSET(struct name_index, words, 64);
 
 #endif

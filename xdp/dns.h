@@ -79,9 +79,42 @@ static __always_inline __u64 last_bytes(__u64 word, __u64 count)
 }
 
 /*
- * Puts the folded name into the scratch's key, zero padded. The word that ends
- * with the name's last octet is read whole: it may begin in the DNS header, so
- * nothing behind the name is touched.
+ * The sum over the folded name that its place in the index follows from (abi.h).
+ * The word that ends with the name's last octet is read whole: it may begin in
+ * the DNS header, so nothing behind the name is touched.
+ *
+ * Args: dns, end: the message and the frame's end; length: of the name, 1..255.
+ */
+static __always_inline bool dns_sum_name(const __u8 *dns, const __u8 *end, __u64 length, __u64 *sum)
+{
+	const __u8 *name = dns + DNS_HEADER;
+	const __u8 *last = dns + DNS_HEADER - sizeof(__u64) + length;
+	__u64 whole = (length - 1) >> 3;
+	__u64 factor = INDEX_FACTOR;
+	__u64 words = 0;
+	__u64 rest;
+
+	if (last + sizeof(__u64) > end)
+		return false;
+	rest = dns_fold_case(last_bytes(load64(last), length - 8 * whole));
+	for (__u64 i = 0; i < 31; i++) {
+		const __u8 *from;
+
+		if (i >= whole)
+			break;
+		opaque(i);
+		from = name + 8 * i;
+		if (from + sizeof(__u64) > end)
+			return false;
+		words += dns_fold_case(load64(from)) * factor;
+		factor *= INDEX_FACTOR;
+	}
+	*sum = words + rest * factor;
+	return true;
+}
+
+/*
+ * Puts the folded name into the scratch's key, zero padded; reads as dns_sum_name.
  *
  * Args: dns, end: the message and the frame's end; length: of the name, 1..255.
  */

@@ -36,6 +36,7 @@ struct xdp_md {
 
 void *map_lookup(enum map_ref map, const void *key);
 void *map_value(enum map_ref map);
+__u64 jiffies(void);
 int redirect_to_queue(struct xdp_md *ctx);
 int trim_frame(struct xdp_md *ctx, int delta);
 
@@ -65,6 +66,7 @@ static __always_inline __u8 *frame_end(const struct xdp_md *ctx)
 static void *(*const helper_map_lookup_elem)(const void *map, const void *key) = (void *)1;
 static long (*const helper_redirect_map)(const void *map, __u64 key, __u64 flags) = (void *)51;
 static long (*const helper_xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
+static __u64 (*const helper_jiffies64)(void) = (void *)118;
 
 /* A map's entry, or NULL. `map` must be a constant: the loader puts the descriptor in. */
 static __always_inline void *map_lookup(enum map_ref map, const void *key)
@@ -76,6 +78,12 @@ static __always_inline void *map_lookup(enum map_ref map, const void *key)
 static __always_inline void *map_value(enum map_ref map)
 {
 	return (void *)bpf_pseudo_fd(2, map);
+}
+
+/* The kernel's ticks: one load, where reading a clock is a call of 12 ns or more. */
+static __always_inline __u64 jiffies(void)
+{
+	return helper_jiffies64();
 }
 
 /* XDP_REDIRECT to the socket of the queue that the frame came in on, else XDP_PASS. */

@@ -59,18 +59,82 @@ static __always_inline __u64 source_rule(struct xdp_md *ctx, const struct scratc
 					   : NO_RULE;
 }
 
-/* The name that lies folded in the scratch: own type, then the wildcards, no key twice. */
-static __always_inline __u64 name_rule(struct scratch *scratch, __u16 qtype)
-{
-	struct rule_value *rule;
+/* The look-ups for one name, in their order; an entry of a wildcard type is every type's. */
+enum name_lookup {
+	LOOKUP_OWN = 1 << 0,
+	LOOKUP_65535 = 1 << 1,
+	LOOKUP_255 = 1 << 2,
+};
 
-	scratch->key.qtype = qtype;
-	rule = map_lookup(MAP_QNAMES, &scratch->key);
-	if (CONFIG_QTYPE_65535 && !rule && qtype != 65535) {
+/* All that this configuration has for a type, no key twice. */
+static __always_inline __u64 all_lookups(__u16 qtype)
+{
+	__u64 lookups = LOOKUP_OWN;
+
+	if (CONFIG_QTYPE_65535 && qtype != 65535)
+		lookups |= LOOKUP_65535;
+	if (CONFIG_QTYPE_255 && qtype != 255)
+		lookups |= LOOKUP_255;
+	return lookups;
+}
+
+/* Whether a key of the name with this hash and of this type may be in the map. */
+static __always_inline __u64 may_be_there(__u64 word, __u64 hash, __u16 qtype)
+{
+	__u64 place = (__u32)(qtype * INDEX_TYPE) >> 26;
+
+	return word >> ((hash >> (64 - INDEX_WORD_BITS - 6) ^ place) & 63) & 1;
+}
+
+/*
+ * The look-ups that cannot be left out: what the index does not rule out, or all
+ * of them where it has no say, as its heartbeat is too old, 0, or in the future.
+ */
+static __always_inline __u64 lookups_needed(const __u8 *dns, const __u8 *end, __u64 name_length,
+					    __u16 qtype)
+{
+	volatile struct name_index *index = map_value(MAP_NAME_INDEX);
+	__u64 heartbeat = index->heartbeat;
+	__u64 now = jiffies();
+	__u64 lookups = all_lookups(qtype);
+	__u64 needed = 0;
+	__u64 hash;
+	__u64 place;
+	__u64 word;
+
+	if (index->asked != now)
+		index->asked = now;
+	if (now - (heartbeat >> 1) > index->fresh)
+		return lookups;
+	if (!dns_sum_name(dns, end, name_length, &hash))
+		return lookups;
+	hash = (hash ^ hash >> 32) * INDEX_MIX;
+	place = (heartbeat & 1) << INDEX_WORD_BITS | hash >> (64 - INDEX_WORD_BITS);
+	opaque(place);
+	word = index->words[place & (2 * INDEX_WORDS - 1)];
+	if (may_be_there(word, hash, qtype))
+		needed |= LOOKUP_OWN;
+	if (CONFIG_QTYPE_65535 && may_be_there(word, hash, 65535))
+		needed |= LOOKUP_65535;
+	if (CONFIG_QTYPE_255 && may_be_there(word, hash, 255))
+		needed |= LOOKUP_255;
+	return needed & lookups;
+}
+
+/* The name that lies folded in the scratch: own type, then the wildcards. */
+static __always_inline __u64 name_rule(struct scratch *scratch, __u16 qtype, __u64 lookups)
+{
+	struct rule_value *rule = NULL;
+
+	if (lookups & LOOKUP_OWN) {
+		scratch->key.qtype = qtype;
+		rule = map_lookup(MAP_QNAMES, &scratch->key);
+	}
+	if (CONFIG_QTYPE_65535 && !rule && lookups & LOOKUP_65535) {
 		scratch->key.qtype = 65535;
 		rule = map_lookup(MAP_QNAMES, &scratch->key);
 	}
-	if (CONFIG_QTYPE_255 && !rule && qtype != 255) {
+	if (CONFIG_QTYPE_255 && !rule && lookups & LOOKUP_255) {
 		scratch->key.qtype = 255;
 		rule = map_lookup(MAP_QNAMES, &scratch->key);
 	}
@@ -85,15 +149,18 @@ static __always_inline __u64 question_rule(struct xdp_md *ctx, struct scratch *s
 	const __u8 *dns = frame_start(ctx) + transport + UDP_HEADER;
 	const __u8 *end = frame_end(ctx);
 	const __u8 *type = dns + DNS_HEADER + name_length;
+	__u64 lookups;
 	__u16 qtype;
 
 	if (type + sizeof(qtype) > end)
 		return NO_RULE;
 	qtype = be16(load16(type));
-	/* A prefilter over (name, type) in front of the three look-ups belongs here. */
-	if (!dns_fold_name(scratch, dns, end, name_length))
+	lookups = lookups_needed(dns, end, name_length, qtype);
+	scratch_put(scratch, lookups, lookups);
+	lookups = scratch_get(scratch, lookups);
+	if (!lookups || !dns_fold_name(scratch, dns, end, name_length))
 		return NO_RULE;
-	return name_rule(scratch, qtype);
+	return name_rule(scratch, qtype, lookups);
 }
 
 #endif

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from operator import mul
 
 NAME_MAX = 255
 """Octets of a domain name in wire form, root byte included (RFC 1035, 2.3.4)."""
@@ -88,6 +89,7 @@ class MapType(IntEnum):
 
 
 BPF_F_NO_PREALLOC = 1
+BPF_F_MMAPABLE = 1 << 10
 
 
 class MapName(StrEnum):
@@ -104,6 +106,7 @@ class MapName(StrEnum):
     COUNTERS = "counters"
     CONTROL = "control"
     SCRATCH = "scratch"
+    NAME_INDEX = "name-index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,15 @@ CONTROL_SIZE = 64
 COUNTERS_SIZE = REASON_SLOTS * len(PacketAction) * 16
 SCRATCH_SIZE = 512
 
+INDEX_WORD_BITS = 13
+INDEX_WORDS = 1 << INDEX_WORD_BITS
+INDEX_HEADER_SIZE = 64
+INDEX_FRESH_OFFSET = 8
+INDEX_TICKS_OFFSET = 16
+INDEX_ASKED_OFFSET = 24
+INDEX_SIZE = INDEX_HEADER_SIZE + 2 * 8 * INDEX_WORDS
+"""`struct name_index`: u64 heartbeat, fresh, ticks, asked and spare room, then two bitmaps."""
+
 MAPS: dict[MapName, MapSpec] = {
     spec.name: spec
     for spec in (
@@ -145,6 +157,7 @@ MAPS: dict[MapName, MapSpec] = {
         MapSpec(MapName.COUNTERS, 9, MapType.PERCPU_ARRAY, 4, COUNTERS_SIZE, 0, 1),
         MapSpec(MapName.CONTROL, 10, MapType.ARRAY, 4, CONTROL_SIZE, 0, 1),
         MapSpec(MapName.SCRATCH, 11, MapType.PERCPU_ARRAY, 4, SCRATCH_SIZE, 0, 1),
+        MapSpec(MapName.NAME_INDEX, 12, MapType.ARRAY, 4, INDEX_SIZE, BPF_F_MMAPABLE, 1),
     )
 }
 
@@ -251,6 +264,27 @@ def shorten_qname(key: bytes) -> bytes:
 def lengthen_qname(short: bytes) -> bytes:
     """Inverse of `shorten_qname`: the 258 bytes that the map wants."""
     return short[2:].ljust(NAME_MAX + 1, b"\0") + short[:2]
+
+
+_U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
+_INDEX_FACTOR = 0x9E3779B97F4A7C15
+_INDEX_MIX = 0xD6E8FEB86659FD93
+_INDEX_TYPE = 0x9E3779B1
+_INDEX_FACTORS = tuple(pow(_INDEX_FACTOR, power, 1 << 64) for power in range(1, 33))
+_NAME_WORDS = tuple(struct.Struct(f"={count}Q") for count in range(33))
+_QTYPE = struct.Struct("=H")
+
+
+def index_bit(key: bytes) -> int:
+    """Return which bit of a bitmap of the index is this qnames key's, 0 to 64 * INDEX_WORDS - 1.
+
+    abi.h says how it is found; the same for every key, whether it is a name or not.
+    """
+    used = len(key[: NAME_MAX + 1].rstrip(b"\0")) + 7 >> 3
+    total: int = sum(map(mul, _NAME_WORDS[used].unpack_from(key), _INDEX_FACTORS)) & _U64
+    mixed = (total ^ total >> 32) * _INDEX_MIX & _U64
+    qtype: int = _QTYPE.unpack_from(key, NAME_MAX + 1)[0]
+    return mixed >> (64 - INDEX_WORD_BITS - 6) ^ (qtype * _INDEX_TYPE & _U32) >> 26
 
 
 def encode_xsk_destination(address: IPv4Address | IPv6Address, port: int) -> bytes:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl import __version__
+from xdpctl.abi import MapName
 from xdpctl.desk import PANIC, ServiceDesk
 from xdpctl.destinations import DestinationWatch
 from xdpctl.diagnosis import queue_shortage, warnings_at_start
@@ -36,6 +37,7 @@ from xdpctl.kernel.pins import OWN_DIRECTORY
 from xdpctl.lists import ListKeeper
 from xdpctl.log import configure, event
 from xdpctl.metrics import Exposition, SnapshotCollector
+from xdpctl.namefollower import NameFollower
 from xdpctl.observer import Observer
 from xdpctl.ownership import InterfaceLock
 from xdpctl.settings import OnExit, Settings, XskFamily, reloadable_changes
@@ -99,6 +101,7 @@ class _Running:
     filters: list[Filter]
     listeners: Listeners
     shared: SharedMaps
+    names: NameFollower
     store: Store
     observer: Observer
     desk: ServiceDesk
@@ -210,6 +213,7 @@ class Service:
         )
         for warning in (*found, *shared.warnings, *state.warnings):
             event(_log, "warning", logging.WARNING, text=warning)
+        names = stack.enter_context(NameFollower(self._bpf, shared.rule_maps()[MapName.QNAMES]))
         store = Store(shared.rule_maps(), state, settings.any_qtype, on_change=observer.changed)
         store.reconcile()
         observer.panic = state.get_meta(PANIC) == "1"
@@ -221,7 +225,8 @@ class Service:
         watch_thread = stack.enter_context(ThreadPoolExecutor(1, "watch"))
         stack.push_async_callback(listeners.stop)
         for one in filters:
-            one.attach(bytecode, shared.for_interface(one.interface), panic=observer.panic)
+            maps = {**shared.for_interface(one.interface), MapName.NAME_INDEX: names.map}
+            one.attach(bytecode, maps, panic=observer.panic)
             view = one.view()
             event(
                 _log,
@@ -251,6 +256,7 @@ class Service:
             filters,
             listeners,
             shared,
+            names,
             store,
             observer,
             desk,
@@ -358,7 +364,10 @@ class Service:
 
         def swap_all(wanted: Bytecode, filters: Sequence[Filter]) -> None:
             for number, one in enumerate(filters):
-                maps = parts.shared.for_interface(one.interface)
+                maps = {
+                    **parts.shared.for_interface(one.interface),
+                    MapName.NAME_INDEX: parts.names.map,
+                }
                 try:
                     one.swap(wanted, maps, panic=parts.observer.panic)
                 except XdpctlError:

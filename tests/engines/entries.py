@@ -7,12 +7,16 @@ and read the maps again. The oracle does without.
 from __future__ import annotations
 
 import struct
+from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from tests.engines import EngineError
 from xdpctl.abi import (
     COUNTERS_SIZE,
+    INDEX_HEADER_SIZE,
+    INDEX_SIZE,
+    INDEX_WORDS,
     MapName,
     PacketAction,
     Reason,
@@ -21,10 +25,11 @@ from xdpctl.abi import (
     encode_cidr,
     encode_qname,
     encode_xsk_destination,
+    index_bit,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from tests.packets.case import Rule, Scene
 
@@ -73,6 +78,46 @@ def destination_keys(scene: Scene) -> tuple[Entry, ...]:
         )
         for end, port in ends
     )
+
+
+class Index(Enum):
+    """What the index of names is like for an engine; nothing else may change by it."""
+
+    STALE = "stale index"
+    EXACT = "exact index"
+    VAIN = "vain index"
+
+
+_ALWAYS = 2**64 - 1
+
+
+def index_of(scene: Scene, state: Index) -> bytes:
+    """Return the value of name-index for a scene.
+
+    A stale one says that there are no names, and is not to be believed; an exact one
+    has the names' bits in one of its halves, and nothing in the other; a vain one
+    excludes nothing.
+    """
+    if state is Index.VAIN:
+        return index_value((), half=0, fresh=_ALWAYS, fill=255)
+    keys = [key for name, key in rule_entries(scene) if name is MapName.QNAMES]
+    fresh = _ALWAYS if state is Index.EXACT else 0
+    return index_value(keys if fresh else (), half=len(keys) % 2, fresh=fresh)
+
+
+def index_value(
+    keys: Iterable[bytes], *, half: int, fresh: int, tick: int = 1, fill: int = 0
+) -> bytes:
+    """Return a value of name-index: one half has the keys' bits, the other `fill`."""
+    value = bytearray([fill]) * INDEX_SIZE
+    value[:INDEX_HEADER_SIZE] = struct.pack("=QQ", tick << 1 | half, fresh).ljust(
+        INDEX_HEADER_SIZE, b"\0"
+    )
+    words = memoryview(value).cast("Q")
+    for key in keys:
+        word, bit = divmod(index_bit(key), 64)
+        words[INDEX_HEADER_SIZE // 8 + half * INDEX_WORDS + word] |= 1 << bit
+    return bytes(value)
 
 
 def hit_between(before: Sequence[bytes], after: Sequence[bytes]) -> int | None:

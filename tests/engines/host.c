@@ -59,6 +59,8 @@ static struct map maps[MAPS];
 static struct counters counters;
 static struct control control;
 static struct scratch scratch;
+static struct name_index name_index;
+static __u64 ticks = 24 * 3600 * 250;
 
 static __u8 *room[2]; /* FRAME_MAX bytes each, a forbidden page on both sides */
 static int current_room;
@@ -126,7 +128,14 @@ void *map_lookup(enum map_ref map, const void *key)
 
 void *map_value(enum map_ref map)
 {
+	if (map == MAP_NAME_INDEX)
+		return &name_index;
 	return map == MAP_CONTROL ? &control : NULL;
+}
+
+__u64 jiffies(void)
+{
+	return ticks;
 }
 
 int redirect_to_queue(struct xdp_md *ctx)
@@ -243,13 +252,23 @@ int host_run(const __u8 *frame, size_t length, __u32 queue, int where, struct ou
 	return read_counters(outcome, length);
 }
 
-/* Writes an entry, or the control map's value; 0, or -1 where that is no map to write. */
+/* Sets the clock. */
+void host_set_ticks(__u64 now)
+{
+	ticks = now;
+}
+
+/* Writes an entry, or the value of an array; 0, or -1 where that is no map to write. */
 int host_set(__u32 map, const void *key, const void *value, size_t value_size)
 {
 	struct entry *entry;
 
 	if (map == MAP_CONTROL && value_size == sizeof(control)) {
 		memcpy(&control, value, value_size);
+		return 0;
+	}
+	if (map == MAP_NAME_INDEX && value_size == sizeof(name_index)) {
+		memcpy(&name_index, value, value_size);
 		return 0;
 	}
 	if (map >= MAPS || !key_sizes[map] || value_size > sizeof(entry->value))
@@ -281,10 +300,12 @@ int host_get(__u32 map, const void *key, void *value)
 	return 0;
 }
 
-/* Empties every map. */
+/* Empties every map. The clock is a day after the boot. */
 void host_clear(void)
 {
+	ticks = 24 * 3600 * 250;
 	memset(&control, 0, sizeof(control));
+	memset(&name_index, 0, sizeof(name_index));
 	for (int map = 0; map < MAPS; map++) {
 		for (size_t i = 0; i < maps[map].count; i++)
 			free(maps[map].entries[i]);

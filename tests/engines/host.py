@@ -10,7 +10,13 @@ import struct
 from typing import TYPE_CHECKING
 
 from tests.engines import EngineError
-from tests.engines.entries import destination_keys, hit_between, rule_entries
+from tests.engines.entries import (
+    Index,
+    destination_keys,
+    hit_between,
+    index_of,
+    rule_entries,
+)
 from tests.engines.host_build import FRAME_MAX, HostError, HostFilter
 from tests.packets.case import Result, Scene, Verdict
 from xdpctl.abi import MAPS, MapName, encode_control
@@ -28,11 +34,13 @@ class Host:
     Args:
         guard_start: the page that faults lies before the frame's start, not behind its
             end.
+        index: what the index of names is like.
     """
 
-    def __init__(self, *, guard_start: bool = False) -> None:
-        self.name = "host, guarded start" if guard_start else "host"
+    def __init__(self, *, guard_start: bool = False, index: Index = Index.STALE) -> None:
+        self.name = f"host, guarded {'start' if guard_start else 'end'}, {index.value}"
         self._guard_start = guard_start
+        self._index = index
         self._filters: dict[ProgramConfig, HostFilter] = {}
         self._scene: Scene | None = None
         self._rules: dict[Entry, bytes] = {}
@@ -69,4 +77,5 @@ class Host:
             filter_.set_entry(MAPS[MapName.XSKMAP].ref, struct.pack("=I", slot), b"\1\0\0\0")
         control = encode_control(panic=scene.panic)
         filter_.set_entry(MAPS[MapName.CONTROL].ref, _FIRST, control)
+        filter_.set_entry(MAPS[MapName.NAME_INDEX].ref, _FIRST, index_of(scene, self._index))
         self._scene = scene

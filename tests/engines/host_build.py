@@ -96,10 +96,14 @@ class HostFilter:
         self._output = ctypes.create_string_buffer(FRAME_MAX)
 
     def set_entry(self, map_ref: int, key: bytes, value: bytes) -> None:
-        """Write an entry: a rule, a destination, a queue's socket, or the control map's."""
+        """Write an entry: a rule, a destination, a queue's socket, the control map's, the index."""
         self._check(map_ref, key)
         if self._library.host_set(map_ref, key, value, ctypes.c_size_t(len(value))):
             raise ValueError(f"no map {map_ref} with values of {len(value)} bytes")
+
+    def set_ticks(self, ticks: int) -> None:
+        """Set the clock; before, and after `clear`, it shows a day."""
+        self._library.host_set_ticks(ctypes.c_uint64(ticks))
 
     def value(self, map_ref: int, key: bytes) -> bytes:
         """Return the 16 bytes of an entry's value; KeyError where there is none."""

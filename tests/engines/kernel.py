@@ -12,7 +12,14 @@ import struct
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
-from tests.engines.entries import counted_between, destination_keys, hit_between, rule_entries
+from tests.engines.entries import (
+    Index,
+    counted_between,
+    destination_keys,
+    hit_between,
+    index_of,
+    rule_entries,
+)
 from tests.packets.case import Result, Scene, Verdict
 from xdpctl.abi import COUNTERS_SIZE, MAPS, MapName, encode_control
 from xdpctl.kernel.compiler import compile_program_blocking
@@ -41,15 +48,18 @@ class Kernel:
     Args:
         bpf: the system call.
         bytecode_of: where a configuration's program comes from.
+        index: what the index of names is like.
     """
-
-    name = "kernel"
 
     def __init__(
         self,
         bpf: Bpf,
         bytecode_of: Callable[[ProgramConfig], Bytecode] = compile_program_blocking,
+        *,
+        index: Index = Index.STALE,
     ) -> None:
+        self.name = f"kernel, {index.value}"
+        self._index = index
         self._bpf = bpf
         self._bytecode_of = bytecode_of
         self._stack = ExitStack()
@@ -135,4 +145,5 @@ class Kernel:
             self._maps[MapName.XSKMAP].update(key, value)
             self._others.append((MapName.XSKMAP, key))
         self._maps[MapName.CONTROL].update(_FIRST, encode_control(panic=scene.panic))
+        self._maps[MapName.NAME_INDEX].update(_FIRST, index_of(scene, self._index))
         self._scene = scene

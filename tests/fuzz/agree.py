@@ -12,6 +12,7 @@ import secrets
 import sys
 import time
 
+from tests.engines.entries import Index
 from tests.engines.host import Host
 from tests.engines.kernel import Kernel
 from tests.engines.oracle import Oracle
@@ -37,8 +38,14 @@ def main() -> int:
     seed = secrets.randbits(32) if options.seed is None else options.seed
     say(f"seed {seed}, {options.frames} frames")
     started = time.monotonic()
-    with Kernel(Bpf()) as kernel:
-        engines = (Oracle(), Host(), Host(guard_start=True), kernel)
+    with Kernel(Bpf()) as kernel, Kernel(Bpf(), index=Index.EXACT) as indexed:
+        engines = (
+            Oracle(),
+            Host(),
+            Host(guard_start=True, index=Index.EXACT),
+            kernel,
+            indexed,
+        )
         for number in range(options.first, options.first + options.frames):
             if found := disagreement(engines, tape_of(seed, number)):
                 say(f"the engines differ about --seed {seed} --first {number} --frames 1:\n{found}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines.entries import Index
 from tests.engines.host import Host
 from tests.engines.kernel import Kernel
 from xdpctl.kernel import pins
@@ -53,6 +54,25 @@ def host_engine_guarding_starts() -> Host:
 def kernel_engine() -> Iterator[Kernel]:
     """The filter loaded over maps of its own, attached nowhere."""
     with Kernel(Bpf()) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def indexed_host_engine() -> Host:
+    """The filter's C with an index of names that is fresh and right."""
+    return Host(index=Index.EXACT)
+
+
+@pytest.fixture(scope="session")
+def vain_host_engine() -> Host:
+    """The filter's C with a fresh index of names that excludes nothing."""
+    return Host(index=Index.VAIN)
+
+
+@pytest.fixture(scope="session")
+def indexed_kernel_engine() -> Iterator[Kernel]:
+    """The loaded filter with an index of names that is fresh and right."""
+    with Kernel(Bpf(), index=Index.EXACT) as engine:
         yield engine
 
 

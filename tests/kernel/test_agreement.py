@@ -25,9 +25,18 @@ TAPES = 26_000
 @pytest.mark.root
 @pytest.mark.slow
 def test_oracle_host_and_kernel_agree_about_20000_mutants(
-    host_engine: Host, kernel_engine: Kernel
+    host_engine: Host,
+    indexed_host_engine: Host,
+    kernel_engine: Kernel,
+    indexed_kernel_engine: Kernel,
 ) -> None:
-    engines = (Oracle(), host_engine, kernel_engine)
+    engines = (
+        Oracle(),
+        host_engine,
+        indexed_host_engine,
+        kernel_engine,
+        indexed_kernel_engine,
+    )
     judged: set[int] = set()
 
     @settings(

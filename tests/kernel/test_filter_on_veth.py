@@ -75,6 +75,7 @@ class Site:
         self.own = directory / "xdpctl"
         self.bytecode = bytecode
         self.maps: dict[MapName, Map] = {name: bpf.create_map(MAPS[name], 8) for name in RULE_MAPS}
+        self.maps[MapName.NAME_INDEX] = bpf.create_map(MAPS[MapName.NAME_INDEX], 1)
         self.maps[MapName.ADDR_V4].update(
             encode_addr_v4(IPv4Address(BLOCKED)), encode_value(RuleAction.DROP)
         )

@@ -36,3 +36,23 @@ def test_compiled_for_the_host_reads_nothing_before_the_frame(
 @every_case_of_a_test_run
 def test_loaded_into_the_kernel(case: Case, kernel_engine: Kernel) -> None:
     assert kernel_engine.judge(case.scene, case.frame) == case.expected
+
+
+@every_case
+def test_the_index_of_names_changes_no_verdict(case: Case, indexed_host_engine: Host) -> None:
+    assert indexed_host_engine.judge(case.scene, case.frame) == case.expected
+
+
+@every_case
+def test_an_index_that_excludes_nothing_changes_no_verdict(
+    case: Case, vain_host_engine: Host
+) -> None:
+    assert vain_host_engine.judge(case.scene, case.frame) == case.expected
+
+
+@pytest.mark.root
+@every_case_of_a_test_run
+def test_loaded_into_the_kernel_with_a_fresh_index(
+    case: Case, indexed_kernel_engine: Kernel
+) -> None:
+    assert indexed_kernel_engine.judge(case.scene, case.frame) == case.expected

@@ -52,6 +52,7 @@ def sizes(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, in
         "counter": ("packets", "bytes"),
         "counters": ("cell[7][2]",),
         "control": ("panic",),
+        "name_index": ("heartbeat", "fresh", "ticks", "asked", "words"),
     }
     for struct, names in fields.items():
         for name in names:
@@ -140,6 +141,7 @@ def test_a_map_has_the_key_size_of_the_headers_struct(
         (MapName.COUNTERS, "counters"),
         (MapName.CONTROL, "control"),
         (MapName.SCRATCH, "scratch"),
+        (MapName.NAME_INDEX, "name_index"),
     ],
 )
 def test_a_map_has_the_value_size_of_the_headers_struct(
@@ -229,6 +231,21 @@ def test_panic_is_where_the_header_puts_it(sizes: dict[str, int]) -> None:
     at = sizes["control.panic"]
     assert len(value) == sizes["control"]
     assert value == bytes(at) + (1).to_bytes(4, sys.byteorder) + bytes(len(value) - at - 4)
+
+
+def test_the_index_is_laid_out_as_in_the_header(sizes: dict[str, int]) -> None:
+    offsets = {
+        name.removeprefix("name_index."): at
+        for name, at in sizes.items()
+        if name.startswith("name_index.")
+    }
+    assert offsets == {
+        "heartbeat": 0,
+        "fresh": abi.INDEX_FRESH_OFFSET,
+        "ticks": abi.INDEX_TICKS_OFFSET,
+        "asked": abi.INDEX_ASKED_OFFSET,
+        "words": abi.INDEX_HEADER_SIZE,
+    }
 
 
 def test_the_longest_name_fits_its_key(header: str, sizes: dict[str, int]) -> None:

@@ -251,7 +251,9 @@ def a_file_in_the_states_place(home: Home) -> None:
 
 
 def a_verifier_that_refuses(home: Home) -> None:
-    home.kernel.faults.set("load_program", VerifierError("cannot load program", log=""))
+    for_clock_and_filter = 2
+    error = VerifierError("cannot load program", log="")
+    home.kernel.faults.set("load_program", error, times=for_clock_and_filter)
 
 
 def no_room_for_maps(home: Home) -> None:

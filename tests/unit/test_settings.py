@@ -151,7 +151,11 @@ def test_defaults_are_the_contracts() -> None:
 
 
 def test_every_option_is_a_field_and_every_field_an_option() -> None:
-    fields = {field.name for field in dataclasses.fields(Settings)} - {"config", "lists", "warnings"}
+    fields = {field.name for field in dataclasses.fields(Settings)} - {
+        "config",
+        "lists",
+        "warnings",
+    }
     assert fields == set(FIELD.values())
 
 

@@ -1,0 +1,245 @@
+"""Follows qnames for the index: a thread that walks the map all the time.
+
+Owns the thread, the map `name-index` (not pinned: it lives as long as the program that
+reads it, and a dead service's is not believed) and the clock of both, which is the
+kernel's tick. What the index holds is nameindex.py's. Started by the service before the
+program is attached, ended after it; where it cannot run, the program looks every name up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Self
+
+from xdpctl.abi import INDEX_TICKS_OFFSET, MAPS, MapName
+from xdpctl.errors import KernelError, XdpctlError
+from xdpctl.kernel.compiler import Bytecode
+from xdpctl.log import event
+from xdpctl.nameindex import FOLLOW_MAX, NameIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xdpctl.kernel.bpf import Bpf, Map
+    from xdpctl.kernel.keywalk import KeyWalk
+
+INTERVAL_SECONDS = 0.05
+"""Between the beginnings of two walks: while names are asked for, a map of 1024 costs 0.4 % of
+a CPU, and little while none are."""
+
+REST_SECONDS = 2.0
+"""How long a map that is too large to be followed is left alone."""
+
+WALK_SECONDS = 0.005
+"""Time on the CPU above which a walk is too dear, as in a map with room for millions."""
+
+DEAR_WALKS = 3
+"""How many of them in a row it takes: one may have met something else."""
+
+UNASKED_TURNS = 20
+"""Turns without a name to be judged, after which the map is left alone until there is one."""
+
+TRUSTED_SECONDS = 0.095
+"""What was written to qnames longer ago is found, whoever wrote it (abi.h)."""
+
+_MONOTONIC_COARSE = 6
+_NOT_NOW = frozenset({errno.EBUSY, errno.EINTR, errno.EAGAIN})
+_FRAME = bytes(14)
+_EFFECT = "names are looked up one by one, which costs each packet a quarter of a microsecond"
+
+_log = logging.getLogger(__name__)
+
+
+def fresh_ticks(tick_seconds: float) -> int:
+    """Return how many ticks old a heartbeat may be: fresh + 1 are at most TRUSTED_SECONDS."""
+    return max(0, int(TRUSTED_SECONDS / tick_seconds + 1e-6) - 1)
+
+
+class NameFollower:
+    """The thread and what it works with. A context manager: started and ended by it.
+
+    Args:
+        bpf: the kernel.
+        qnames: the map that is followed; owned by the caller, closed later. What is
+            written through this object acts at once, without waiting for a walk.
+
+    Attributes:
+        map: what the program refers to.
+    """
+
+    def __init__(self, bpf: Bpf, qnames: Map) -> None:
+        self._bpf = bpf
+        self._qnames = qnames
+        self._resources = contextlib.ExitStack()
+        self._stop = threading.Event()
+        self.map: Map
+
+    def __enter__(self) -> Self:
+        """Make the map and start following.
+
+        Raises:
+            KernelError: the map cannot be made; what else fails is logged.
+        """
+        spec = MAPS[MapName.NAME_INDEX]
+        with contextlib.ExitStack() as stack:
+            self.map = stack.enter_context(self._bpf.create_map(spec, spec.entries))
+            try:
+                memory = self.map.memory()
+                clock = stack.enter_context(TickClock(self._bpf, self.map, memory))
+            except XdpctlError as error:
+                _log_end(error)
+            else:
+                self._follow(stack, memory, clock)
+            self._resources = stack.pop_all()
+        return self
+
+    def _follow(
+        self, stack: contextlib.ExitStack, memory: memoryview, clock: Callable[[], int]
+    ) -> None:
+        index = NameIndex(memory, fresh=fresh_ticks(time.clock_getres(_MONOTONIC_COARSE)))
+        turn = Turn(index, self._qnames.key_walk(FOLLOW_MAX), clock)
+        self._qnames.before_write = index.on_names
+        thread = threading.Thread(target=self._run, args=(index, turn), name="names", daemon=True)
+        stack.callback(index.turn_off)
+        stack.callback(self._end, thread)
+        thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    def _run(self, index: NameIndex, turn: Turn) -> None:
+        try:
+            while not self._stop.wait(turn()):
+                pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, packets are judged without
+            index.turn_off()
+            _log_end(error)
+
+    def _end(self, thread: threading.Thread) -> None:
+        self._stop.set()
+        thread.join()
+
+
+class Turn:
+    """One walk after another.
+
+    Args:
+        index: told of each.
+        walk: reads the keys.
+        clock: gives the tick.
+        spent: seconds of this thread on the CPU.
+    """
+
+    def __init__(
+        self,
+        index: NameIndex,
+        walk: KeyWalk,
+        clock: Callable[[], int],
+        *,
+        spent: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._index = index
+        self._walk = walk
+        self._clock = clock
+        self._spent = spent
+        self._dear = 0
+        self._asked = 0
+        self._unasked = 0
+        self._said = ""
+
+    def __call__(self) -> float:
+        """Walk once, if anyone asks; return the seconds until the next time."""
+        began = time.monotonic()
+        if not self._is_asked():
+            return INTERVAL_SECONDS
+        try:
+            tick = self._clock()
+            before = self._spent()
+            count = self._walk.walk()
+            dear = self._spent() - before > WALK_SECONDS
+        except KernelError as error:
+            if error.errno in _NOT_NOW:
+                return INTERVAL_SECONDS / 10
+            return self._rest(error.sentence, logging.ERROR)
+        if count is None:
+            return self._rest(f"it has more than {FOLLOW_MAX} names")
+        self._dear = min(self._dear + 1, DEAR_WALKS) if dear else 0
+        if self._dear == DEAR_WALKS:
+            return self._rest(f"one look at all of it takes more than {WALK_SECONDS} s")
+        self._index.walked(tick, self._walk.keys, changed=self._walk.changed)
+        if self._index.on:
+            self._say("")
+        return max(0.0, began + INTERVAL_SECONDS - time.monotonic())
+
+    def _is_asked(self) -> bool:
+        """Return whether the program had a name to judge in the last turns."""
+        asked = self._index.asked
+        self._unasked = 0 if asked != self._asked else self._unasked + 1
+        self._asked = asked
+        return self._unasked <= UNASKED_TURNS
+
+    def _rest(self, why: str, level: int = logging.INFO) -> float:
+        self._index.turn_off()
+        self._say(why, level)
+        return REST_SECONDS
+
+    def _say(self, why: str, level: int = logging.INFO) -> None:
+        """Log a change: followed, or not and why."""
+        if why != self._said:
+            self._said = why
+            if why:
+                event(_log, "name-index-off", level, why=why, effect=_EFFECT)
+            else:
+                event(_log, "name-index-on")
+
+
+class TickClock:
+    """The kernel's tick (jiffies), which no system call tells: a program writes it down.
+
+    Args:
+        bpf: the kernel.
+        index: the map, where the program puts the tick.
+        memory: its value.
+
+    Raises:
+        KernelError, VerifierError: the kernel does not load the program.
+    """
+
+    def __init__(self, bpf: Bpf, index: Map, memory: memoryview) -> None:
+        instructions = Bytecode(_TICK_PROGRAM).relocate({MAPS[MapName.NAME_INDEX].ref: index.fd})
+        self._program = bpf.load_program(instructions, "xdpctl_ticks")
+        self._ticks = memory[INDEX_TICKS_OFFSET : INDEX_TICKS_OFFSET + 8].cast("Q")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._program.close()
+
+    def __call__(self) -> int:
+        """Return the tick as it is now."""
+        self._program.test_run(_FRAME)
+        return self._ticks[0]
+
+
+_TICK_PROGRAM = b"".join(
+    struct.pack("=BBhi", *instruction)
+    for instruction in (
+        (0x85, 0, 0, 118),  # r0 = bpf_jiffies64()
+        (0x18, 0x21, 0, MAPS[MapName.NAME_INDEX].ref),  # r1 = the address of the value
+        (0, 0, 0, INDEX_TICKS_OFFSET),  # + where `ticks` is in it
+        (0x7B, 0x01, 0, 0),  # *(u64 *)r1 = r0
+        (0xB7, 0, 0, 2),  # r0 = XDP_PASS
+        (0x95, 0, 0, 0),  # exit
+    )
+)
+
+
+def _log_end(error: Exception) -> None:
+    why = error.sentence if isinstance(error, XdpctlError) else repr(error)
+    event(_log, "name-index-off", logging.ERROR, why=why, effect=_EFFECT)
