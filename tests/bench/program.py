@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from xdpctl import abi
 from xdpctl.abi import MAPS, MapName, PacketAction
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program_blocking
+from xdpctl.namefollower import NameFollower
 from xdpctl.rules import AnyQtype, key_of, map_of
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ SINGLE_RUNS = 4_000
 """Of one round of a case that answers, each a test of its own."""
 
 WARM_UP = 10_000
+SETTLE_SECONDS = 2.0
+"""Until the index of names is in force, as in a running service."""
+
 CONFIG = ProgramConfig(
     ports=(53,),
     address_ports=(),
@@ -76,13 +81,16 @@ class Bench:
             maps = {
                 spec.name: stack.enter_context(bpf.create_map(spec, spec.entries))
                 for spec in MAPS.values()
-                if spec.ref in bytecode.refs()
+                if spec.ref in bytecode.refs() and spec.name is not MapName.NAME_INDEX
             }
+            names = stack.enter_context(NameFollower(bpf, maps[MapName.QNAMES]))
+            maps[MapName.NAME_INDEX] = names.map
             for rule in rules():
                 key = key_of(rule.target, CONFIG.any_qtype)
                 maps[map_of(rule.target)].update(key, abi.encode_value(rule.action))
             fds = {MAPS[name].ref: opened.fd for name, opened in maps.items()}
             program = bpf.load_program(bytecode.relocate(fds), "bench")
+            time.sleep(SETTLE_SECONDS)
             yield cls(stack.enter_context(program), maps)
 
     def check(self, case: Case) -> None:
