@@ -185,8 +185,8 @@ struct scratch {
  * `fresh` ticks or fewer after a heartbeat comes less than fresh + 1 ticks after
  * the start of that walk. So all that was written earlier than that before a
  * packet is found: the service takes the greatest `fresh` for which this is no
- * more than 95 ms, where PACKETS.md allows 100 (HZ = 100: 8 ticks, 250: 22).
- * It walks every 50 ms, so that the heartbeat is 50 ms, a tick and a walk old at
+ * more than 60 ms, where PACKETS.md allows 100 (HZ = 100: 5 ticks, 250: 14).
+ * It walks every 20 ms, so that the heartbeat is 20 ms, a tick and a walk old at
  * most while all goes well; the rest is for late wake-ups. Later than that, or
  * never, costs time, the full look-ups, but no entry. Nor does it walk for
  * nobody: where no name was asked for, the heartbeat is left to grow old.

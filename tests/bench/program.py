@@ -78,7 +78,7 @@ class Bench:
         """Compile and load the filter, and put the rules in."""
         bytecode = compile_program_blocking(CONFIG)
         with contextlib.ExitStack() as stack:
-            maps = {
+            maps: dict[MapName, Map] = {
                 spec.name: stack.enter_context(bpf.create_map(spec, spec.entries))
                 for spec in MAPS.values()
                 if spec.ref in bytecode.refs() and spec.name is not MapName.NAME_INDEX

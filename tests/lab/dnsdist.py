@@ -7,6 +7,7 @@ is reached by running dnsdist as its own client.
 from __future__ import annotations
 
 import base64
+import time
 from typing import TYPE_CHECKING
 
 from tests.lab.hosts import ROOT
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from tests.lab.hosts import Host
     from tests.lab.process import Process
+
+EFFECT_SECONDS = 0.1
+"""After which an entry acts, whoever wrote it (PACKETS.md)."""
 
 KEY = base64.b64encode(bytes(32)).decode()
 """Key of the console, which listens on the host's own loopback."""
@@ -84,6 +88,7 @@ class Dnsdist17:
         self.config = host.lab.write(f"{host.name}-dnsdist.lua", text)
         self.process: Process = host.start("dnsdist", *before, *self.command("--supervised"))
         self.process.line(r"^Accepting control connections")
+        time.sleep(EFFECT_SECONDS)
 
     def command(self, *options: str) -> list[str]:
         """Return the command line of dnsdist with this configuration."""
@@ -91,7 +96,9 @@ class Dnsdist17:
 
     def console(self, lua: str) -> str:
         """Run one line of Lua in the running dnsdist and return what it printed."""
-        return self.host.run(*self.command("--client", "--execute", lua)).stdout
+        printed = self.host.run(*self.command("--client", "--execute", lua)).stdout
+        time.sleep(EFFECT_SECONDS)
+        return printed
 
     def stop(self, number: signal.Signals | None = None) -> None:
         """End it; its maps stay, as bpffs keeps what is pinned."""

@@ -75,10 +75,10 @@ def site() -> Site:
     return Site()
 
 
-@pytest.mark.parametrize(("tick", "fresh"), [(0.01, 8), (0.004, 22), (1 / 300, 27), (0.001, 94)])
+@pytest.mark.parametrize(("tick", "fresh"), [(0.01, 5), (0.004, 14), (1 / 300, 17), (0.001, 59)])
 def test_what_is_believed_is_never_older_than_may_be(tick: float, fresh: int) -> None:
     assert fresh_ticks(tick) == fresh
-    assert (fresh + 1) * tick <= TRUSTED_SECONDS
+    assert (fresh + 1) * tick <= TRUSTED_SECONDS + 1e-9  # floats
 
 
 def test_the_next_walk_begins_before_the_heartbeat_is_old() -> None:
