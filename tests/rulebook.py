@@ -1,4 +1,4 @@
-"""Store and state against a model: any sequence of what we, dnsdist and restarts do.
+"""Store and state against a model: any sequence of what we, dnsdist, clocks and restarts do.
 
 One machine for Hypothesis, run on fake maps by tests/unit/test_store.py and on the
 kernel's by tests/kernel/test_store_on_real_maps.py, which say how maps are made.
@@ -12,21 +12,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from xdpctl.abi import MapName, RuleAction, decode_value, encode_value
+from xdpctl.abi import MAPS, MapName, RuleAction, decode_value, encode_value
 from xdpctl.errors import ConflictError, MapFullError, NotFoundError
 from xdpctl.kernel.bpf import BPF_NOEXIST
 from xdpctl.rules import AnyQtype, Rule, keys_of, map_of, parse_target
-from xdpctl.state import State
+from xdpctl.state import State, stored_key
 from xdpctl.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from xdpctl.kernel.bpf import Map
+    from xdpctl.rows import Row
     from xdpctl.rules import Target
 
     Place = tuple[MapName, bytes]
+    Listed = dict[Place, tuple[RuleAction, int | None]]
 
 ROOM = {MapName.ADDR_V4: 1}
 """Entries of the maps that get full; the others have room for all targets."""
@@ -52,6 +57,8 @@ some_targets = st.lists(st.sampled_from(TARGETS), min_size=1, max_size=3, unique
 numbers = st.integers(0, 2)
 actions = st.sampled_from(RuleAction)
 origins = st.sampled_from(["cli", "api", "file:list"])
+lifetimes = st.sampled_from([None, None, 10, 100])
+lists = st.lists(st.tuples(numbers, actions, lifetimes), min_size=1, max_size=4)
 GARBAGE = b"garbage"
 
 
@@ -59,7 +66,8 @@ GARBAGE = b"garbage"
 class Entry:
     """What the model says of an entry.
 
-    `seen`, None where there is no note, and the action and origin that the note has.
+    `seen`, None where there is no note, and action, origin and end (of true time) that
+    the note has.
     """
 
     action: RuleAction
@@ -67,6 +75,7 @@ class Entry:
     origin: str = "dnsdist"
     seen: int | None = None
     noted: RuleAction = RuleAction.PASS
+    ends: int | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -80,7 +89,11 @@ class Entry:
 
 
 class Rulebook(RuleBasedStateMachine):
-    """Block, unblock, hits, dnsdist's own writes, restarts, reboots."""
+    """Block, unblock, import, expire, hits, dnsdist's own writes, clocks, restarts, reboots.
+
+    Attributes:
+        now: true time. `wall` and `boot` are the clocks, which a test may turn.
+    """
 
     any_qtype = AnyQtype.BOTH
 
@@ -101,12 +114,22 @@ class Rulebook(RuleBasedStateMachine):
         self.model: dict[Place, Entry] = {}
         self.ghosts: dict[Place, Entry] = {}  # notes whose entry is gone
         self.changes: dict[MapName, int] = {}
+        self.now, self.wall, self.boot, self.boot_id = 0, 1_700_000_000, 100, "first"
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr("xdpctl.upkeep.boot_id", lambda: self.boot_id)
         self.open()
 
     def open(self) -> None:
         """Start a store on the present maps, as the service does."""
         self.state = State.open(self.directory / "state.db")
-        self.store = Store(self.maps, self.state, self.any_qtype, on_change=self.changed)
+        self.store = Store(
+            self.maps,
+            self.state,
+            self.any_qtype,
+            on_change=self.changed,
+            clock=lambda: float(self.wall),
+            boot=lambda: float(self.boot),
+        )
         self.store.reconcile()
 
     def changed(self, name: MapName, difference: int) -> None:
@@ -115,35 +138,36 @@ class Rulebook(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "state"):
+            self.patch.undo()
             self.state.close()
             self.drop_maps()
             shutil.rmtree(self.directory)
 
     # --- what we do --------------------------------------------------------------------
 
-    @rule(number=numbers, action=actions, origin=origins)
-    def put(self, number: int, action: RuleAction, origin: str) -> None:
+    @rule(number=numbers, action=actions, origin=origins, seconds=lifetimes)
+    def put(self, number: int, action: RuleAction, origin: str, seconds: int | None) -> None:
         standing = self.standing(number)
         place = (standing or self.places(number))[0]
-        request = [Rule(self.target(number), action, "why", origin)]
+        request = [Rule(self.target(number), action, "why", origin, expires_in=seconds)]
         if any(not self.model[one].is_ours for one in standing):
-            self.refused(ConflictError, request)
+            self.refused(ConflictError, lambda: self.store.put(request))
         elif not standing and self.is_full(place[0]):
-            self.refused(MapFullError, request)
+            self.refused(MapFullError, lambda: self.store.put(request))
         else:
             result = self.store.put(request)
             assert (result.created, result.updated) == (int(not standing), len(standing[:1]))
             hits = self.model[place].hits if standing else 0
-            self.model[place] = Entry(action, hits, origin, hits, action)
+            self.model[place] = Entry(action, hits, origin, hits, action, self.end(seconds))
             self.ghosts.pop(place, None)
 
-    def refused(self, error: type[Exception], request: list[Rule]) -> None:
-        """Put what must be refused."""
+    def refused(self, error: type[Exception], call: Callable[[], object]) -> None:
+        """Do what must be refused."""
         try:
-            self.store.put(request)
+            call()
         except error:
             return
-        raise AssertionError(f"{request} was not refused with {error.__name__}")
+        raise AssertionError(f"it was not refused with {error.__name__}")
 
     @rule(number=numbers)
     def remove(self, number: int) -> None:
@@ -161,6 +185,135 @@ class Rulebook(RuleBasedStateMachine):
             for place in standing:
                 del self.model[place]
 
+    @rule(
+        chosen=lists,
+        origin=origins,
+        replacing=st.booleans(),
+        strict=st.booleans(),
+        before=st.sampled_from(["", "unblock", "anew"]),
+    )
+    def import_(
+        self,
+        chosen: list[tuple[int, RuleAction, int | None]],
+        origin: str,
+        *,
+        replacing: bool,
+        strict: bool,
+        before: str,
+    ) -> None:
+        """Import a list, perhaps right behind what dnsdist did to its entries."""
+        for number, action, _ in chosen[:2]:
+            if before == "unblock":
+                self.dnsdist_unblocks(number)
+            elif before:
+                self.packets_match(number, 3)
+                self.settle()
+                self.dnsdist_blocks_anew(number, action)
+        listed: Listed = {}
+        rows: list[Row] = []
+        for number, action, seconds in chosen:
+            name, key = place = self.places(number)[0]
+            listed[place] = action, self.end(seconds)
+            expires = None if seconds is None else float(self.boot + seconds)
+            ref = MAPS[name].ref
+            rows.append((ref, stored_key(ref, key), action, "why", expires, origin))
+        error = self.model_list(listed, origin, replacing=replacing, strict=strict)
+
+        def load() -> None:
+            self.store.bulk([rows[:2], rows[2:]], origin, replace=replacing, strict=strict)
+
+        if error is None:
+            load()
+        else:
+            self.refused(error, load)
+
+    def model_list(
+        self, listed: Listed, origin: str, *, replacing: bool, strict: bool
+    ) -> type[Exception] | None:
+        """Do to the model what a list does; return the error that it must end with."""
+        self.ghosts.clear()
+        noted = {place: entry for place, entry in self.model.items() if entry.seen is not None}
+        changing = {
+            place: noted[place]
+            for place, (action, ends) in listed.items()
+            if place in noted
+            and (strict or noted[place].origin == origin)
+            and (noted[place].noted, noted[place].ends, noted[place].origin)
+            != (action, ends, origin)
+        }
+        adding = sorted(
+            (place for place in listed if place not in noted),
+            key=lambda place: (MAPS[place[0]].ref, stored_key(MAPS[place[0]].ref, place[1])),
+        )
+        theirs = any(place in self.model for place in adding)
+        if strict and (theirs or not all(entry.is_ours for entry in changing.values())):
+            return ConflictError
+        its = {place for place, entry in noted.items() if entry.origin == origin}
+        self.drop(its - listed.keys() if replacing else ())
+        for place, entry in changing.items():
+            action, ends = listed[place]
+            if action is not entry.noted and not entry.is_ours:
+                entry.seen = None
+                continue
+            if action is not entry.noted:
+                entry.action = entry.noted = action
+            entry.origin, entry.ends = origin, ends
+        for place in adding:
+            if place in self.model:
+                continue
+            if self.is_full(place[0]):
+                return MapFullError
+            action, ends = listed[place]
+            self.model[place] = Entry(action, 0, origin, 0, action, ends)
+        return None
+
+    @rule(origin=origins | st.none())
+    def flush(self, origin: str | None) -> None:
+        its = {
+            place: entry
+            for place, entry in {**self.ghosts, **self.model}.items()
+            if entry.seen is not None and origin in {None, entry.origin}
+        }
+        assert self.store.flush(None, origin) == sum(
+            entry.is_ours for place, entry in its.items() if place in self.model
+        )
+        self.drop(its)
+
+    def drop(self, places: Iterable[Place]) -> None:
+        """Forget notes; entries that are ours go with theirs."""
+        for place in list(places):
+            self.ghosts.pop(place, None)
+            if place in self.model and self.model[place].is_ours:
+                del self.model[place]
+            elif place in self.model:
+                self.model[place].seen = None
+
+    def drop_expired(self) -> None:
+        """Do to the model what expiry does."""
+        self.drop(
+            place
+            for place, entry in {**self.ghosts, **self.model}.items()
+            if entry.seen is not None and entry.ends is not None and entry.ends <= self.now
+        )
+
+    @rule()
+    def expire(self) -> None:
+        while self.store.next_expiry() == 0:
+            self.store.expire()
+        self.drop_expired()
+
+    @rule(seconds=st.sampled_from([1, 10, 50, 200]))
+    def time_passes(self, seconds: int) -> None:
+        self.now += seconds
+        self.wall += seconds
+        self.boot += seconds
+
+    @rule(seconds=st.sampled_from([-100_000, -1, 1, 100_000]))
+    def the_wall_clock_is_set(self, seconds: int) -> None:
+        """As the service notices with its next look."""
+        self.wall += seconds
+        self.settle()
+
     @rule()
     def settle(self) -> None:
         self.store.settle()
@@ -170,15 +323,20 @@ class Rulebook(RuleBasedStateMachine):
     def restart(self) -> None:
         self.state.close()
         self.open()
+        self.drop_expired()
         self.look()
 
-    @rule(theirs=st.sets(numbers, max_size=2))
-    def reboot(self, theirs: set[int]) -> None:
-        """New maps, in which dnsdist may be first."""
+    @rule(theirs=st.sets(numbers, max_size=2), down=st.sampled_from([0, 20, 200]))
+    def reboot(self, theirs: set[int], down: int) -> None:
+        """New maps, in which dnsdist may be first; without `down`, bpffs mounted anew."""
+        if down:
+            self.now += down
+            self.wall += down
+            self.boot, self.boot_id = 5, self.boot_id + "'"
         ours = {
             place: entry
             for place, entry in {**self.ghosts, **self.model}.items()
-            if entry.seen is not None
+            if entry.seen is not None and (entry.ends is None or entry.ends > self.now)
         }
         self.state.close()
         self.drop_maps()
@@ -197,7 +355,7 @@ class Rulebook(RuleBasedStateMachine):
             assert sum(place[0] == name for place in written) == min(len(wanted), left[name])
         for place in written:
             note = ours[place]
-            self.model[place] = Entry(note.noted, 0, note.origin, 0, note.noted)
+            self.model[place] = Entry(note.noted, 0, note.origin, 0, note.noted, note.ends)
 
     # --- what others do ------------------------------------------------------------------
 
@@ -252,11 +410,30 @@ class Rulebook(RuleBasedStateMachine):
             assert value is not None
             assert decode_value(value) == (entry.action, entry.hits)
 
+    @invariant()
+    def our_rules_end_when_they_were_to_end(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        ends = {
+            (entry.map, entry.key): None
+            if entry.note.expires is None
+            else entry.note.expires - self.boot + self.now
+            for entry in self.store.entries()
+            if entry.note is not None
+        }
+        ours = {place: entry for place, entry in self.model.items() if entry.is_ours}
+        assert ends == {place: entry.ends for place, entry in ours.items()}
+
     def look(self) -> None:
         """Do to the model what a look at the maps does to the notes."""
         self.ghosts.clear()
         for entry in self.model.values():
             entry.seen = entry.hits if entry.is_ours else None
+            entry.noted = entry.action
+
+    def end(self, seconds: int | None) -> int | None:
+        """Return when a rule ends that is made now."""
+        return None if seconds is None else self.now + seconds
 
     def target(self, number: int) -> Target:
         """Return one of the chosen targets."""

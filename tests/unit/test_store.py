@@ -124,7 +124,7 @@ class RulebookOnFakes(Rulebook):
 
 
 TestAnySequence = RulebookOnFakes.TestCase
-TestAnySequence.settings = settings(max_examples=60, stateful_step_count=30)
+TestAnySequence.settings = settings(max_examples=100, stateful_step_count=30)
 
 
 # --- making, changing, removing --------------------------------------------------------
