@@ -5,7 +5,7 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard 'xdp/*.[ch]'
 SHELL_FILES = .ci/run $(shell git ls-files --cached --others --exclude-standard '*.sh')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-test demo test test-unit test-kernels fuzz bench lint format type wheel clean
+.PHONY: help setup setup-dev setup-test demo test test-unit test-kernels fuzz bench bench-xsk lint format type wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -40,6 +40,9 @@ test-kernels: ## program and packet table on Debian's kernels 5.10 to 7.x, in qe
 
 bench: setup-dev ## ns per packet, time to ready, memory; writes bench.json (as root)
 	@$(PYTHON) -m tests.bench
+
+bench-xsk: setup-test ## dnsdist over AF_XDP beside the kernel's socket; writes build/bench-xsk.json (as root)
+	@$(PYTHON) -m tests.bench.xsk
 
 lint: setup-test ## ruff, clang-format, shellcheck
 	@$(PYTHON) -m ruff check .
