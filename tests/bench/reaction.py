@@ -1,0 +1,135 @@
+"""How soon a rule acts, and how late it goes.
+
+A block is measured with real packets: from the moment before the request is sent to the
+moment at which the first query was sent that did not arrive. An end is measured from the
+moment it was asked for (and so includes the request) to that of the entry's absence.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.bench.watch import ask
+from tests.lab.hosts import PYTHON, ROOT
+from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.lab import Host
+    from xdpctl.abi import MapName
+    from xdpctl.kernel.bpf import Map
+
+BLOCKS = 40
+PAUSE = 0.05
+ENDS = 60
+LIFE = 2
+"""Seconds of the rules whose end is measured."""
+
+SOURCE = "192.0.2.66"
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h; Python has no name for it
+NUMBER = re.compile(rb"n([0-9]{7})")
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """Seconds, sorted."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Half of them took no longer."""
+        return self.values[len(self.values) // 2]
+
+    def document(self) -> dict[str, float]:
+        """Return it in milliseconds."""
+        return {
+            "median_ms": round(1000 * self.median, 2),
+            "least_ms": round(1000 * self.values[0], 2),
+            "most_ms": round(1000 * self.values[-1], 2),
+        }
+
+
+def block_to_drop(client: Host, server: Host, control: Path) -> Reaction:
+    """Block and unblock an address that sends all the time."""
+    arrived: set[int] = set()
+    asked: list[int] = []
+    with server.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
+        sock.bind((server.v4, 53))
+        sock.settimeout(1.0)
+        sender = subprocess.Popen(
+            client.command(
+                *(PYTHON, "-m", "tests.bench.flood", SOURCE, server.v4),
+                str(BLOCKS * 4 * PAUSE + 1),
+            ),
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        reader = threading.Thread(target=_read, args=(sock, sender, arrived))
+        reader.start()
+        time.sleep(1.0)  # until it sends
+        for _ in range(BLOCKS):
+            asked.append(time.monotonic_ns())
+            ask(control, "POST", "/api/v1/rules", json.dumps({"target": SOURCE}).encode())
+            time.sleep(PAUSE)
+            ask(control, "DELETE", f"/api/v1/rules?target={SOURCE}")
+            time.sleep(PAUSE)
+        sent = [int(line) for line in (sender.stdout or []) if line.strip()]
+        sender.wait()
+        reader.join()
+    took = []
+    lost = [moment for number, moment in enumerate(sent) if number not in arrived]
+    for moment in asked:
+        first = next((one for one in lost if one >= moment), None)
+        if first is not None and first - moment < PAUSE * 1e9:
+            took.append((first - moment) / 1e9)
+    if len(took) < BLOCKS // 2:
+        raise AssertionError(f"only {len(took)} of {BLOCKS} blocks dropped a packet in time")
+    return Reaction(tuple(sorted(took)))
+
+
+def _read(sock: socket.socket, sender: subprocess.Popen[bytes], arrived: set[int]) -> None:
+    while True:
+        try:
+            data = sock.recv(512)
+        except TimeoutError:
+            if sender.poll() is not None:
+                return
+            continue
+        if found := NUMBER.search(data):
+            arrived.add(int(found.group(1)))
+
+
+def lateness(maps: Mapping[MapName, Map], control: Path) -> Reaction:
+    """Make rules that last `LIFE` seconds, one after the other, and see each go."""
+    ends: dict[str, float] = {}
+    late: list[float] = []
+    for number in range(ENDS):
+        target = f"203.0.113.{number}"
+        ends[target] = time.monotonic() + LIFE
+        rule = {"target": target, "expires_in": LIFE}
+        ask(control, "POST", "/api/v1/rules", json.dumps(rule).encode())
+        time.sleep(LIFE / ENDS)
+    places = {}
+    for text in ends:
+        address = parse_target(text)
+        places[text] = maps[map_of(address)], key_of(address, AnyQtype.BOTH)
+    while ends:
+        text, end = next(iter(ends.items()))
+        opened, key = places[text]
+        if opened.lookup(key) is None:
+            late.append(time.monotonic() - end)
+            del ends[text]
+        else:
+            time.sleep(0.0005)
+    return Reaction(tuple(sorted(late)))

@@ -1,0 +1,289 @@
+"""`make bench-scale`: one million addresses and 100,000 names through a running service.
+
+Prints a table with the goal and the floor beside each figure, and writes JSON. The floor
+of what writes or reads maps is the bare batch system calls (kernel/maps.py) on maps of
+the same size in the same run, keys and values lying ready in memory.
+
+    python -m tests.bench.scale [FILE] [--addresses 1000000] [--names 100000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import platform
+import random
+import statistics
+import subprocess
+import time
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.bench.reaction import block_to_drop, lateness
+from tests.bench.ticking import Ticks
+from tests.bench.watch import Watch, ask, idle, timed
+from tests.lab import Lab, Service
+from tests.lab.hosts import PYTHON
+from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value
+from xdpctl.kernel.bpf import Bpf
+from xdpctl.rows import place_of
+from xdpctl.rules import AnyQtype
+from xdpctl.state import full_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.bench.watch import Strain
+    from xdpctl.kernel.bpf import Map
+
+RESULT: Final = Path("build/bench-scale.json")
+ROOM: Final = 1_200_000
+ORIGIN: Final = "file:scale"
+CHANGED: Final = 100
+"""One in so many is another one in the second list."""
+
+WAITING: Final = 100_000
+"""Rules that wait for their end while others are due."""
+
+PAGES: Final = 30
+SCRAPE_GOAL, LOOP_GOAL, MEMORY_GOAL = 100.0, 20.0, 400.0
+
+
+def targets(addresses: int, names: int, seed: int) -> list[str]:
+    """Return a list of so many addresses and names, in no order."""
+    chosen = random.Random(seed)
+    numbers = chosen.sample(range(1 << 24, 223 << 24), addresses)
+    every = [str(IPv4Address(number)) for number in numbers]
+    every += [f"host{number}.zone{number % 977}.example" for number in range(names)]
+    chosen.shuffle(every)
+    return every
+
+
+def with_changes(every: list[str]) -> list[str]:
+    """Return the list with one in a hundred exchanged for another."""
+    return [
+        f"x{number}.example" if number % CHANGED == 0 else text for number, text in enumerate(every)
+    ]
+
+
+class Floor:
+    """The bare batch system calls on maps of the same size."""
+
+    def __init__(self, every: list[str], room: int) -> None:
+        self._keys: dict[MapName, bytes] = {}
+        by_ref: dict[int, list[bytes]] = {}
+        for text in every:
+            ref, stored = place_of(text, None, AnyQtype.BOTH)
+            by_ref.setdefault(ref, []).append(full_key(ref, stored))
+        for name in (MapName.ADDR_V4, MapName.QNAMES):
+            self._keys[name] = b"".join(by_ref.get(MAPS[name].ref, []))
+        self._room = room
+
+    def measure(self) -> dict[str, float]:
+        """Return seconds by what is done."""
+        bpf = Bpf()
+        value = encode_value(RuleAction.DROP)
+        floors: dict[str, float] = {"write all": 0.0, "read all": 0.0, "1 % out and in": 0.0}
+        for name, keys in self._keys.items():
+            size = MAPS[name].key_size
+            count = len(keys) // size
+            part = keys[: count // CHANGED * size]
+            values, some = value * count, value * (count // CHANGED)
+            with bpf.create_map(MAPS[name], self._room) as opened:
+                floors["write all"] += timed(lambda: opened.update_batch(keys, values))  # noqa: B023 - called at once
+                floors["read all"] += timed(lambda: sum(len(k) for k, _ in opened.chunks(16384)))
+                floors["1 % out and in"] += timed(lambda: opened.delete_batch(part))  # noqa: B023
+                floors["1 % out and in"] += timed(lambda: opened.update_batch(part, some))  # noqa: B023
+                floors["write one"] = timed(lambda: opened.update(keys[:size], value))  # noqa: B023
+        return floors
+
+
+class Scale:
+    """A service with large maps, and the figures.
+
+    Args:
+        lab: where.
+        every: the list.
+        room: of the maps.
+    """
+
+    def __init__(self, lab: Lab, every: list[str], room: int) -> None:
+        self.lab = lab
+        self.every = every
+        self.client, self.server = lab.pair()
+        clock = lab.directory / "ticks"
+        self.ticks, self.idle = Ticks(clock), Ticks(lab.directory / "idle")
+        sizes = [f"--map-size={name}={room}" for name in (MapName.ADDR_V4, MapName.QNAMES)]
+        command = (PYTHON, "-m", "tests.bench.ticking", str(clock))
+        self.service = Service(self.server, *sizes, command=command)
+        self.watch = Watch(self.service, self.ticks, self.idle)
+        self.strains: dict[str, Strain] = {}
+        self.file = lab.write("scale.rules", "".join(f"{text}\n" for text in every))
+
+    def run(self, name: str, work: Callable[[], object]) -> None:
+        """Do something and watch the service meanwhile."""
+        with self.watch.during() as strain:
+            work()
+        self.strains[name] = strain
+        print(f"  {name}: {strain.seconds:.2f} s", flush=True)
+
+    def verb(self, *words: str, output: Path | None = None) -> None:
+        """Run a verb of the command line to its end."""
+        with contextlib.ExitStack() as stack:
+            sink = subprocess.DEVNULL if output is None else stack.enter_context(output.open("wb"))
+            subprocess.run(
+                [PYTHON, "-m", "xdpctl", *words, "--control", str(self.service.control)],
+                check=True,
+                stdout=sink,
+                env=self.lab.environ,
+            )
+
+    def work(self) -> None:
+        """Import, export, import again, PUT."""
+        self.run("import", lambda: self.verb("import", str(self.file), "--origin", ORIGIN))
+        self.run("import again", lambda: self.verb("import", str(self.file), "--origin", ORIGIN))
+        exported = self.lab.directory / "exported"
+        self.run("export", lambda: self.verb("export", output=exported))
+        with exported.open("rb") as lines:
+            count = sum(1 for _ in lines)
+        if count != len(self.every):
+            raise AssertionError(f"{count} lines were exported, not {len(self.every)}")
+        body = json.dumps([{"target": text} for text in with_changes(self.every)]).encode()
+        path = f"/api/v1/rules?origin={ORIGIN}"
+        self.run("put", lambda: print("   ", ask(self.service.control, "PUT", path, body).decode()))
+
+    def page_seconds(self, limit: int) -> list[float]:
+        """Return how long each of some pages takes, one behind the other."""
+        took, cursor = [], ""
+        for _ in range(PAGES):
+            path = f"/api/v1/rules?limit={limit}{cursor}"
+            answers: list[bytes] = []
+            took.append(timed(lambda: answers.append(ask(self.service.control, "GET", path))))  # noqa: B023 - called at once
+            following = json.loads(answers[0])["next"]
+            cursor = f"&cursor={following}" if following else ""
+        return took
+
+    def let_wait(self) -> None:
+        """Put in rules that end much later."""
+        numbers = range(WAITING)
+        text = "".join(f"198.{18 + n // 65536}.{n >> 8 & 255}.{n & 255} for=1h\n" for n in numbers)
+        path = self.lab.write("waiting.rules", text)
+        self.verb("import", str(path), "--origin", "file:waiting")
+
+    def maps(self) -> dict[MapName, Map]:
+        """Return the service's rule maps, opened through their pins."""
+        return {name: Bpf().open_map(self.lab.pins / name) for name in RULE_MAPS}
+
+
+@contextlib.contextmanager
+def idle_process(path: Path) -> Iterator[None]:
+    """Have a process that does nothing but tick."""
+    Ticks(path)
+    process = multiprocessing.get_context("spawn").Process(target=idle, args=(path,), daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def measure(addresses: int, names: int) -> dict[str, object]:
+    """Run everything and return the document."""
+    every = targets(addresses, names, seed=4)
+    room = max(ROOM, addresses + names + WAITING)
+    floors = Floor(every, room).measure()
+    with Lab() as lab, idle_process(lab.directory / "idle"):
+        scale = Scale(lab, every, room)
+        scale.work()
+        pages = {limit: statistics.median(scale.page_seconds(limit)) for limit in (100, 1000)}
+        reaction = block_to_drop(scale.client, scale.server, scale.service.control)
+        print(f"  block: {1000 * reaction.median:.1f} ms", flush=True)
+        scale.let_wait()
+        late = lateness(scale.maps(), scale.service.control)
+        print(f"  expiry: {1000 * late.median:.1f} ms", flush=True)
+        problems = [line for line in scale.service.process.lines if "error" in line]
+        scale.service.stop()
+    return {
+        "kernel": platform.release(),
+        "cpus": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "addresses": addresses,
+        "names": names,
+        "floor_seconds": {name: round(value, 4) for name, value in floors.items()},
+        "work": {name: strain.row() for name, strain in scale.strains.items()},
+        "page_ms": {str(limit): round(1000 * value, 2) for limit, value in pages.items()},
+        "block_to_drop": reaction.document(),
+        "expiry_lateness": late.document(),
+        "log_errors": problems,
+    }
+
+
+def rows(found: dict[str, object]) -> Iterator[tuple[str, float, str, str, str]]:
+    """Yield what is printed: what, figure, unit, goal, floor."""
+    floors, work = found["floor_seconds"], found["work"]
+    pages, block, late = found["page_ms"], found["block_to_drop"], found["expiry_lateness"]
+    assert isinstance(floors, dict)
+    assert isinstance(work, dict)
+    assert isinstance(pages, dict)
+    assert isinstance(block, dict)
+    assert isinstance(late, dict)
+    goals = {"import": 10.0, "import again": None, "export": 6.0, "put": 5.0}
+    floor_of = {
+        "import": "write all",
+        "import again": "read all",
+        "export": "read all",
+        "put": "1 % out and in",
+    }
+    for name, goal in goals.items():
+        yield (
+            name,
+            work[name]["seconds"],
+            "s",
+            f"{goal:g}" if goal else "",
+            f"{floors[floor_of[name]]:.3f} ({floor_of[name]})",
+        )
+    for name, strain in work.items():
+        yield f"  scrape while {name}, most", strain["scrape_max_ms"], "ms", f"{SCRAPE_GOAL:g}", ""
+        yield f"  /healthz while {name}, most", strain["healthz_max_ms"], "ms", "", ""
+        yield (
+            f"  loop held while {name}, most",
+            strain["loop_held_max_ms"],
+            "ms",
+            f"{LOOP_GOAL:g}",
+            f"{strain['idle_process_held_max_ms']:.1f} (a process that does nothing)",
+        )
+        yield f"  memory while {name}", strain["memory_max_mb"], "MB", f"{MEMORY_GOAL:g}", ""
+    for limit, value in pages.items():
+        yield f"a page of {limit}, median", value, "ms", "20", ""
+    write = f"{1000 * floors['write one']:.3f} (one write)"
+    yield "block to first drop, median", block["median_ms"], "ms", "5", write
+    yield "block to first drop, most", block["most_ms"], "ms", "", ""
+    yield f"late at the end, {WAITING} waiting, median", late["median_ms"], "ms", "", ""
+    yield f"late at the end, {WAITING} waiting, most", late["most_ms"], "ms", "250", ""
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.scale", description=__doc__)
+    parser.add_argument("file", nargs="?", type=Path, default=RESULT)
+    parser.add_argument("--addresses", type=int, default=1_000_000)
+    parser.add_argument("--names", type=int, default=100_000)
+    arguments = parser.parse_args()
+    print(f"Linux {platform.release()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
+    began = time.monotonic()
+    found = measure(arguments.addresses, arguments.names)
+    print(f"\n{'':44}{'figure':>10}      {'goal':>6}   floor")
+    for what, figure, unit, goal, floor in rows(found):
+        print(f"{what:44}{figure:10.2f} {unit:4}{goal:>7}   {floor}")
+    arguments.file.parent.mkdir(exist_ok=True, parents=True)
+    arguments.file.write_text(json.dumps(found, indent=2) + "\n")
+    print(f"\nwritten to {arguments.file} after {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
