@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-ROUNDS = 20
+ROUNDS = 6
 RULES = 20_000
 ORIGIN = "file:x"
 ROOM = ("--maps-size", "65536")
