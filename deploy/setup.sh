@@ -5,6 +5,7 @@
 #   deploy/setup.sh demo      also dnsdist and dig, for the demo           (make demo)
 #   deploy/setup.sh dev       also the linters and pytest, in .venv only   (make test-unit)
 #   deploy/setup.sh test      also the real peers that the tests talk to   (make test)
+#   deploy/setup.sh bench     also what is compared with, and the plotter  (make bench-drop)
 #   deploy/setup.sh kernels   also qemu, which boots other kernels         (make test-kernels)
 #
 # Only what is missing is installed, with apt-get and pip as this machine has them set
@@ -23,6 +24,7 @@ demo_packages=(iproute2 ethtool curl dnsdist bind9-dnsutils)
 # iputils-ping: neighbours.
 test_packages=(gcc libc6-dev clang-format-14 shellcheck knot-dnsutils unbound bind9 prometheus
     iputils-ping fail2ban debian-archive-keyring)
+bench_packages=(nftables iptables ipset)
 kernel_packages=(qemu-system-x86 qemu-system-common busybox-static)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -130,12 +132,12 @@ make_venv() {
     fi
 }
 
-install_project() { # install_project runtime|dev
+install_project() { # install_project runtime|dev|bench
     local hash what=.
     hash=$({ /usr/bin/python3 --version; pwd; cat pyproject.toml; } | sha256sum)
-    [ "$(cat $venv/.setup-dev 2>/dev/null)" = "$hash" ] && return # holds for both
+    [ "$1" = runtime ] && [ "$(cat $venv/.setup-dev 2>/dev/null)" = "$hash" ] && return
     [ "$(cat "$venv/.setup-$1" 2>/dev/null)" = "$hash" ] && return
-    [ "$1" = dev ] && what='.[dev]'
+    [ "$1" = runtime ] || what=".[$1]"
     say "installing $what into $venv"
     $venv/bin/python -m pip install --quiet --editable "$what"
     printf '%s\n' "$hash" >"$venv/.setup-$1"
@@ -163,6 +165,11 @@ test)
     need_packages "${runtime_packages[@]}" "${demo_packages[@]}" "${test_packages[@]}"
     make_venv
     install_project dev
+    ;;
+bench)
+    "$0" test
+    need_packages "${bench_packages[@]}"
+    install_project bench
     ;;
 kernels)
     "$0" test
