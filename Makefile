@@ -5,11 +5,12 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard 'xdp/*.[ch]'
 SHELL_FILES = .ci/run $(shell git ls-files --cached --others --exclude-standard '*.sh')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-test demo test test-unit test-kernels fuzz bench bench-xsk lint format type wheel clean
+.PHONY: help setup setup-dev setup-test demo test test-unit test-kernels fuzz bench bench-program bench-variants \
+	bench-compare bench-xsk lint format type wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-13s %s\n' "$$name" "$$text"; done
+		printf '  make %-15s %s\n' "$$name" "$$text"; done
 
 setup: ## what the service needs: Debian's BCC, .venv
 	@deploy/setup.sh runtime
@@ -40,6 +41,16 @@ test-kernels: ## program and packet table on Debian's kernels 5.10 to 7.x, in qe
 
 bench: setup-dev ## ns per packet, time to ready, memory; writes bench.json (as root)
 	@$(PYTHON) -m tests.bench
+
+BASE ?= xdp
+bench-program: setup-dev ## the filter beside the sample program in SAMPLE=checkout of PowerDNS (as root)
+	@$(PYTHON) -m tests.bench.comparison '$(SAMPLE)'
+
+bench-variants: setup-dev ## xdp/ beside other versions of it, BASE='../other/xdp …', in one run (as root)
+	@$(PYTHON) -m tests.bench.variants xdp $(BASE)
+
+bench-compare: setup-dev ## ratios of two files of `make bench`, A=… B=…
+	@$(PYTHON) -m tests.bench.compare '$(A)' '$(B)'
 
 bench-xsk: setup-test ## dnsdist over AF_XDP beside the kernel's socket; writes build/bench-xsk.json (as root)
 	@$(PYTHON) -m tests.bench.xsk

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
-import platform
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.bench.machine import Machine
 from tests.bench.program import ROUNDS, RUNS, time_packets
 from tests.bench.service import STARTS, measure_service
 
@@ -16,18 +16,15 @@ RESULT = Path("bench.json")
 
 def main() -> None:
     """Measure and report."""
-    load = os.getloadavg()[0]  # a busy machine shows in the times to ready, hardly in ns
-    print(
-        f"Linux {platform.release()}, {platform.machine()}, {os.cpu_count()} CPUs, load {load:.1f}"
-    )
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("result", nargs="?", type=Path, default=RESULT)
+    result = parser.parse_args().result
+    machine = Machine.now()  # a busy one shows in the times to ready, hardly in ns
+    print(machine.text)
     print(f"\nns per packet, median of {ROUNDS} rounds of {RUNS} test runs (least, most)")
-    timings = []
-    for timing in time_packets():
-        timings.append(timing)
-        print(
-            f"  {timing.name:32}{timing.median:7.0f}   ({timing.least:.0f}, {timing.most:.0f})",
-            flush=True,
-        )
+    timings = time_packets()
+    for timing in timings:
+        print(f"  {timing.name:32}{timing.median:7.0f}   ({timing.least:.0f}, {timing.most:.0f})")
     service = measure_service()
     print(f"\nthe service, median of {STARTS} starts")
     print(
@@ -36,19 +33,13 @@ def main() -> None:
     )
     print(f"  {'memory, MB (sum of PSS)':32}{service.memory_bytes / 1e6:7.1f}")
     print(f"  {'processes':32}{service.processes:7}")
-    RESULT.write_text(
-        json.dumps(
-            {
-                "kernel": platform.release(),
-                "load": load,
-                "packets": [asdict(timing) for timing in timings],
-                "service": asdict(service),
-            },
-            indent=2,
-        )
-        + "\n"
-    )
-    print(f"\nwritten to {RESULT}")
+    document = {
+        "machine": asdict(machine),
+        "packets": [asdict(timing) for timing in timings],
+        "service": asdict(service),
+    }
+    result.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    print(f"\nwritten to {result}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The packets that are timed, and the rules that decide them.
 
-Every rule of every case is in the maps at once, among a few hundred that match nothing,
-as on a server that is in use: no case is quick because a map is empty.
+Every rule of every case is in the maps at once, among hundreds that match nothing
+(population.py), as on a server that is in use: no case is quick because a map is empty.
 """
 
 from __future__ import annotations
@@ -34,22 +34,17 @@ class Case:
 
 
 def rules() -> Iterator[Rule]:
-    """Yield the rules of the cases, then those that match none of them."""
+    """Yield the rules of the cases; population.py has the others."""
     drop, truncate = RuleAction.DROP, RuleAction.TRUNCATE
     for text, action in (
         ("192.0.2.66", drop),
+        ("192.0.2.67", truncate),
         ("198.51.100.0/24", drop),
         ("dropped.example.com", drop),
         ("2001:db8::66", drop),
         ("truncated.example.com", truncate),
     ):
         yield Rule(parse_target(text), action)
-    for number in range(1, 251):
-        yield Rule(parse_target(f"203.0.113.{number}"), drop)
-        yield Rule(parse_target(f"2001:db8:ffff::{number:x}"), drop)
-        yield Rule(parse_target(f"198.18.{number}.0/24"), drop)
-        yield Rule(parse_target(f"2001:db8:{number:x}00::/40"), drop)
-        yield Rule(parse_target(f"host{number}.blocked.example"), drop)
 
 
 def cases() -> Iterator[Case]:
@@ -71,6 +66,8 @@ def cases() -> Iterator[Case]:
         PacketAction.DROP,
     )
     yield Case("IPv6, pass, name of 17 octets", v6(plain), *no_match)
+    by_address = Reason.ADDR_V4, PacketAction.TRUNCATE
+    yield Case("TC=1 answer by address", v4(plain, "192.0.2.67"), *by_address)
     truncated = Reason.QNAME, PacketAction.TRUNCATE
     yield Case("TC=1 answer", v4(Udp(query("truncated.example.com"))), *truncated)
     with_edns = Udp(edns_query("truncated.example.com", opt()))

@@ -1,45 +1,45 @@
 """ns per packet, by program test runs: the loaded program on a frame, without a driver.
 
-An empty program is timed beside the filter and nothing is subtracted. A program that
-answers writes into the frame, and the next run of the same test would see an answer:
-such a case is run once a test, and its figure is the difference to the case that drops
-by name, taken the same way, on top of that case's own figure.
+Owns the filter as it is timed (`Bench`: loaded over maps that nobody else sees, its index
+of names kept by the service's own follower) and `make bench`'s list of cases. An empty
+program is timed beside the filter, on the same frame, and its median stands in the list:
+nothing is subtracted. A case that answers runs behind what puts its frame back (turns.py),
+and so does the empty program beside it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import statistics
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from tests.bench.cases import Case, cases, rules
+from tests.bench.cases import cases
+from tests.bench.population import populate, rule_maps
+from tests.bench.turns import Rewind, Subject, Timing, by_turns
 from tests.lab.hosts import EMPTY_PROGRAM
+from tests.packets.case import Verdict
 from xdpctl import abi
 from xdpctl.abi import MAPS, MapName, PacketAction
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program_blocking
 from xdpctl.namefollower import NameFollower
-from xdpctl.rules import AnyQtype, key_of, map_of
+from xdpctl.rules import AnyQtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.bench.cases import Case
     from xdpctl.kernel.bpf import Map, Program
 
-ROUNDS = 7
-RUNS = 200_000
-"""Of one round of a case whose frame stays as it is."""
+ENTRIES: Final = 900
+"""In each of the five rule maps, of 1024 that fit."""
 
-SINGLE_RUNS = 4_000
-"""Of one round of a case that answers, each a test of its own."""
-
-WARM_UP = 10_000
-SETTLE_SECONDS = 2.0
+ROUNDS: Final = 21
+RUNS: Final = 50_000
+SETTLE_SECONDS: Final = 1.0
 """Until the index of names is in force, as in a running service."""
 
-CONFIG = ProgramConfig(
+CONFIG: Final = ProgramConfig(
     ports=(53,),
     address_ports=(),
     addresses=(),
@@ -49,20 +49,12 @@ CONFIG = ProgramConfig(
 )
 """The service without any option."""
 
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """ns per packet over the rounds."""
-
-    name: str
-    median: float
-    least: float
-    most: float
-
-    @classmethod
-    def of(cls, name: str, nanoseconds: list[float]) -> Timing:
-        """Sum up the rounds."""
-        return cls(name, statistics.median(nanoseconds), min(nanoseconds), max(nanoseconds))
+VERDICTS: Final = {
+    PacketAction.PASS: Verdict.PASS,
+    PacketAction.DROP: Verdict.DROP,
+    PacketAction.TRUNCATE: Verdict.TX,
+}
+_FILTER, _EMPTY = "filter", "empty"
 
 
 class Bench:
@@ -74,24 +66,28 @@ class Bench:
 
     @classmethod
     @contextlib.contextmanager
-    def loaded(cls, bpf: Bpf) -> Iterator[Bench]:
-        """Compile and load the filter, and put the rules in."""
+    def loaded(cls, bpf: Bpf, entries: int = ENTRIES) -> Iterator[Bench]:
+        """Compile and load the filter, and fill each rule map to so many entries."""
         bytecode = compile_program_blocking(CONFIG)
         with contextlib.ExitStack() as stack:
-            maps: dict[MapName, Map] = {
-                spec.name: stack.enter_context(bpf.create_map(spec, spec.entries))
-                for spec in MAPS.values()
-                if spec.ref in bytecode.refs() and spec.name is not MapName.NAME_INDEX
-            }
+            maps = rule_maps(bpf, stack, entries)
+            populate(maps, entries)
             names = stack.enter_context(NameFollower(bpf, maps[MapName.QNAMES]))
             maps[MapName.NAME_INDEX] = names.map
-            for rule in rules():
-                key = key_of(rule.target, CONFIG.any_qtype)
-                maps[map_of(rule.target)].update(key, abi.encode_value(rule.action))
+            for spec in MAPS.values():
+                if spec.ref in bytecode.refs() and spec.name not in maps:
+                    maps[spec.name] = stack.enter_context(bpf.create_map(spec, spec.entries))
             fds = {MAPS[name].ref: opened.fd for name, opened in maps.items()}
             program = bpf.load_program(bytecode.relocate(fds), "bench")
-            time.sleep(SETTLE_SECONDS)
-            yield cls(stack.enter_context(program), maps)
+            bench = cls(stack.enter_context(program), maps)
+            bench.settle()
+            yield bench
+
+    def settle(self) -> None:
+        """Ask for a name and wait until the index is in force."""
+        for case in cases():
+            self.program.test_run(case.frame)
+        time.sleep(SETTLE_SECONDS)
 
     def check(self, case: Case) -> None:
         """Run a case once and see that it is decided as it says."""
@@ -105,44 +101,62 @@ class Bench:
         value = self.maps[MapName.COUNTERS].lookup(bytes(4)) or b""
         return abi.decode_counters(value)[case.reason, case.action].packets
 
-    def time(self, case: Case) -> list[float]:
-        """Return ns per packet of each round of a case that leaves its frame alone."""
-        return time_program(self.program, case.frame)
 
-    def time_answers(self, case: Case, like: Case) -> list[float]:
-        """Return ns per packet of each round of a case that answers.
-
-        Args:
-            case: the one that answers.
-            like: one with the same rule map that leaves its frame alone.
-        """
-        base = statistics.median(self.time(like))
-        return [base + self._singly(case.frame) - self._singly(like.frame) for _ in range(ROUNDS)]
-
-    def _singly(self, frame: bytes) -> float:
-        return statistics.median(
-            self.program.test_run(frame).nanoseconds for _ in range(SINGLE_RUNS)
-        )
+def title(case: Case, who: str) -> str:
+    """Return a subject's name."""
+    return f"{case.name}: {who}"
 
 
-def time_program(program: Program, frame: bytes) -> list[float]:
-    """Return ns per packet of each round."""
-    program.test_run(frame, WARM_UP)
-    return [float(program.test_run(frame, RUNS).nanoseconds) for _ in range(ROUNDS)]
+def subjects(
+    bpf: Bpf,
+    stack: contextlib.ExitStack,
+    case: Case,
+    judges: dict[str, Program],
+    bystanders: dict[str, Program],
+) -> Iterator[Subject]:
+    """Yield a case's programs; where the case answers, each puts the frame back first.
+
+    Args:
+        bpf: the kernel.
+        stack: closes what is made.
+        case: what they are timed with.
+        judges: programs that decide as the case says.
+        bystanders: programs that pass everything.
+    """
+    rewind = Rewind(bpf, stack, case.frame) if case.action is PacketAction.TRUNCATE else None
+    for who, program in (judges | bystanders).items():
+        verdict = VERDICTS[case.action] if who in judges else Verdict.PASS
+        run = rewind.before(program) if rewind else program
+        yield Subject(title(case, who), run, case.frame, verdict)
 
 
-def time_packets() -> Iterator[Timing]:
-    """Yield the empty program, then every case, in order."""
+def time_packets() -> list[Timing]:
+    """Return the empty program, then every case, in order."""
     bpf = Bpf()
-    every = list(cases())
-    with bpf.load_program(EMPTY_PROGRAM, "empty") as empty:
-        yield Timing.of("(an empty program)", time_program(empty, every[0].frame))
-    with Bench.loaded(bpf) as bench:
-        by_name = next(case for case in every if case.name == "drop by name")
+    with contextlib.ExitStack() as stack:
+        every = list(cases())
+        empty = stack.enter_context(bpf.load_program(EMPTY_PROGRAM, "empty"))
+        bench = stack.enter_context(Bench.loaded(bpf))
         for case in every:
             bench.check(case)
-            if case.action is PacketAction.TRUNCATE:
-                nanoseconds = bench.time_answers(case, by_name)
-            else:
-                nanoseconds = bench.time(case)
-            yield Timing.of(case.name, nanoseconds)
+        nanoseconds = by_turns(
+            (
+                subject
+                for case in every
+                for subject in subjects(bpf, stack, case, {_FILTER: bench.program}, {_EMPTY: empty})
+            ),
+            rounds=ROUNDS,
+            runs=RUNS,
+        )
+        plain = nanoseconds[title(every[0], _EMPTY)]
+        return [
+            Timing.of("(an empty program)", plain),
+            *(_timing(case, nanoseconds, plain) for case in every),
+        ]
+
+
+def _timing(case: Case, nanoseconds: dict[str, list[float]], plain: list[float]) -> Timing:
+    rounds = zip(
+        nanoseconds[title(case, _FILTER)], nanoseconds[title(case, _EMPTY)], plain, strict=True
+    )
+    return Timing.of(case.name, [spent - before + empty for spent, before, empty in rounds])

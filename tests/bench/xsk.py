@@ -21,16 +21,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench.program import ROUNDS, RUNS
 from tests.bench.xsk_answers import SECONDS, Way, Window, rounds
-from tests.bench.xsk_program import RULES, time_redirects
+from tests.bench.xsk_program import ROUNDS, RULES, RUNS, time_redirects
 from tests.lab.hosts import run
 from tests.roots.roots import dnsdist_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from tests.bench.program import Timing
+    from tests.bench.turns import Timing
 
 RESULT: Final = Path("build/bench-xsk.json")
 RATES: Final = (100_000, 200_000, 300_000, 400_000)

@@ -16,7 +16,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.cases import NAME_17, NAME_106, v4, v6
-from tests.bench.program import CONFIG, ROUNDS, RUNS, WARM_UP, Timing
+from tests.bench.program import CONFIG
+from tests.bench.turns import WARM_UP, Subject, Timing
 from tests.engines.kernel import AF_XDP, SOL_XDP, XDP_RX_RING
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import DNS_PORT, SERVER4, SERVER6, Udp
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from xdpctl.kernel.bpf import Program
 
+ROUNDS: Final = 7
+RUNS: Final = 200_000
 RULES: Final = 900
 """In each of the five rule maps, of 1024 that fit."""
 
@@ -42,22 +45,6 @@ INDEXED_SECONDS: Final = 0.5
 _XDP_PASS: Final = 2
 _XDP_REDIRECT: Final = 4
 _QUEUE_0: Final = struct.pack("=I", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """One program and one frame, with what it must return."""
-
-    name: str
-    program: Program
-    frame: bytes
-    verdict: int
-
-    def check(self) -> None:
-        """Run it once and see that it is decided as it says."""
-        returned = self.program.test_run(self.frame).return_value
-        if returned != self.verdict:
-            raise AssertionError(f"{self.name}: returned {returned}, not {self.verdict}")
 
 
 def missed_rules() -> Iterator[str]:

@@ -1,0 +1,166 @@
+"""`make bench-program SAMPLE=…`: the filter beside PowerDNS's sample program.
+
+Both in one process, on the same frames, over maps of their own with the same 900 rules
+each, by turns; the cost of an empty program is subtracted from both. The sample is taken
+from a checkout outside this repository, and nothing of it is kept. The floor is a program
+that reads a packet up to the end of its question with the filter's headers (floor.bpf.c).
+
+    python -m tests.bench.comparison CHECKOUT
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.bench.cases import cases
+from tests.bench.in_process import SampleError, compile_floor, compile_sample
+from tests.bench.machine import Machine
+from tests.bench.population import populate, rule_maps
+from tests.bench.program import CONFIG, ENTRIES, Bench, subjects, title
+from tests.bench.report import RESULTS, write
+from tests.bench.turns import by_turns
+from tests.lab.hosts import EMPTY_PROGRAM
+from xdpctl.abi import MAPS, PacketAction
+from xdpctl.kernel.bpf import Bpf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.bench.cases import Case
+
+ROUNDS: Final = 41
+RUNS: Final = 20_000
+
+OURS, THEIRS, FLOOR, EMPTY = "xdpctl", "sample", "floor", "empty"
+
+_DEARER: Final = 5.0
+_ANSWER: Final = 1.5
+CHEAPER: Final[Mapping[str, float]] = {
+    "drop by name": 3,
+    "pass, name of 17 octets": 10,
+    "pass, name of 106 octets": 30,
+    "IPv6, pass, name of 17 octets": 10,
+}
+"""How many times cheaper than the sample a case is to be; see `Row.goal` for the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One case: ns above an empty program.
+
+    `spread` is the middle half of what the rounds gave for `ratio`, the sample's cost
+    divided by ours.
+    """
+
+    case: str
+    answers: bool
+    ours: float
+    sample: float
+    floor: float
+    ratio: float
+    spread: tuple[float, float]
+
+    @property
+    def goal(self) -> str:
+        """What issue 6 asks for."""
+        if self.case in CHEAPER:
+            return f"{CHEAPER[self.case]:g} times cheaper"
+        return f"{_ANSWER:g} times theirs" if self.answers else f"at most {_DEARER:g} ns dearer"
+
+    @property
+    def met(self) -> bool:
+        """Whether that is so."""
+        if self.case in CHEAPER:
+            return self.ratio >= CHEAPER[self.case]
+        if self.answers:
+            return self.ours <= _ANSWER * self.sample
+        return self.ours - self.sample <= _DEARER
+
+    @classmethod
+    def of(cls, case: Case, nanoseconds: Mapping[str, list[float]]) -> Row:
+        """Subtract the empty program, round by round."""
+        net = {
+            who: [
+                max(0.5, spent - empty)
+                for spent, empty in zip(
+                    nanoseconds[title(case, who)], nanoseconds[title(case, EMPTY)], strict=True
+                )
+            ]
+            for who in (OURS, THEIRS, FLOOR)
+        }
+        ratios = [theirs / ours for ours, theirs in zip(net[OURS], net[THEIRS], strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        ours, theirs, floor = (statistics.median(net[who]) for who in (OURS, THEIRS, FLOOR))
+        answers = case.action is PacketAction.TRUNCATE
+        return cls(case.name, answers, ours, theirs, floor, theirs / ours, (low, high))
+
+
+def compare(checkout: Path) -> list[Row]:
+    """Time every case.
+
+    Raises:
+        SampleError: the checkout holds no sample program.
+    """
+    bpf = Bpf()
+    with contextlib.ExitStack() as stack:
+        theirs = rule_maps(bpf, stack, ENTRIES)
+        populate(theirs, ENTRIES)
+        sample = stack.enter_context(bpf.load_program(compile_sample(checkout, theirs), "sample"))
+        ours = stack.enter_context(Bench.loaded(bpf, ENTRIES))
+        bytecode = compile_floor(CONFIG)
+        fds = {
+            spec.ref: stack.enter_context(bpf.create_map(spec, spec.entries)).fd
+            for spec in MAPS.values()
+            if spec.ref in bytecode.refs()
+        }
+        floor = stack.enter_context(bpf.load_program(bytecode.relocate(fds), "floor"))
+        empty = stack.enter_context(bpf.load_program(EMPTY_PROGRAM, "empty"))
+        judges, bystanders = {OURS: ours.program, THEIRS: sample}, {FLOOR: floor, EMPTY: empty}
+        for case in cases():
+            ours.check(case)
+        every = [one for case in cases() for one in subjects(bpf, stack, case, judges, bystanders)]
+        nanoseconds = by_turns(every, rounds=ROUNDS, runs=RUNS)
+        return [Row.of(case, nanoseconds) for case in cases()]
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as Markdown."""
+    lines = [
+        "| packet | floor, ns | xdpctl, ns | sample, ns | sample / xdpctl (middle half) | goal | |",
+        "| --- | ---: | ---: | ---: | ---: | --- | --- |",
+    ]
+    lines += (
+        f"| {row.case} | {row.floor:.0f} | {row.ours:.0f} | {row.sample:.0f}"
+        f" | {row.ratio:.1f} ({row.spread[0]:.1f} to {row.spread[1]:.1f})"
+        f" | {row.goal} | {'met' if row.met else 'missed'} |"
+        for row in rows
+    )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure, print and write results."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("checkout", type=Path, help="a checkout of PowerDNS, outside this one")
+    machine = Machine.now()
+    try:
+        rows = compare(parser.parse_args().checkout)
+    except SampleError as error:
+        parser.error(str(error))
+    text = (
+        f"ns per packet above an empty program, {ENTRIES} rules in each map, medians of {ROUNDS}"
+        f" rounds of {RUNS} test runs in turns.\n{machine.text}\n\n{table(rows)}\n"
+    )
+    print(text)
+    write("program", machine, rows, text)
+    print(f"written to {RESULTS}/program.json and .md")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,105 @@
+"""Other C than the service's compiled by BCC in this process, and loaded over given maps.
+
+The service compiles in a process of its own (xdpctl/kernel/bcc_process.py); a benchmark
+may hold a compiler. Two programs are compiled here: the sample program of PowerDNS, from
+a checkout outside this repository, and the floor (floor.bpf.c), which stops where the
+question's name ends.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from xdpctl.abi import MapName
+from xdpctl.kernel.bcc_process import import_bcc
+from xdpctl.kernel.compiler import (
+    FUNCTION,
+    MAIN_FILE,
+    Bytecode,
+    render_config,
+    source_directory,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from xdpctl.kernel.bpf import Map
+    from xdpctl.kernel.compiler import ProgramConfig
+
+_HERE: Final = Path(__file__).resolve().parent
+_SAMPLE: Final = Path("contrib/xdp-filter.ebpf.src")
+_SAMPLE_TABLES: Final = {
+    "v4filter": MapName.ADDR_V4,
+    "v6filter": MapName.ADDR_V6,
+    "cidr4filter": MapName.CIDR4,
+    "cidr6filter": MapName.CIDR6,
+    "qnamefilter": MapName.QNAMES,
+}
+_SLOT: Final = struct.Struct("=BBhi")
+_LOAD_64: Final = 0x18
+
+
+class _Table(Protocol):
+    map_fd: int
+
+
+class _Module(Protocol):
+    def dump_func(self, func_name: bytes) -> bytes: ...
+    def __getitem__(self, name: str) -> _Table: ...
+
+
+class SampleError(Exception):
+    """The checkout holds no sample program."""
+
+
+def compile_floor(config: ProgramConfig) -> Bytecode:
+    """Return the program that reads a packet up to where its question ends, and no map of rules."""
+    text = (_HERE / "floor.bpf.c").read_text(encoding="utf-8")
+    module = _compile(render_config(config) + text, f"-I{source_directory()}")
+    return Bytecode(module.dump_func(b"xdpctl_floor"))
+
+
+def compile_directory(config: ProgramConfig, directory: Path) -> Bytecode:
+    """Return the filter as another version of xdp/ has it."""
+    directory = directory.resolve()  # BCC compiles elsewhere
+    text = (directory / MAIN_FILE).read_text(encoding="utf-8")
+    module = _compile(render_config(config) + text, f"-I{directory}")
+    return Bytecode(module.dump_func(FUNCTION.encode()))
+
+
+def compile_sample(checkout: Path, maps: Mapping[MapName, Map]) -> bytes:
+    """Return the sample program's instructions over these maps, which it would make itself.
+
+    Its maps and keys are the same contract as ours, which is dnsdist's.
+
+    Raises:
+        SampleError: it is not there.
+    """
+    path = checkout / _SAMPLE
+    if not path.is_file():
+        raise SampleError(f"no {_SAMPLE} in {checkout}: give the path of a checkout of PowerDNS")
+    module = _compile(
+        path.read_text(encoding="utf-8"),
+        f"-I{_HERE / 'sample_shim'}",
+        f"-I{path.parent}",
+        "-DDDIST_MAPS_SIZE=1",
+        "-DIN_DNS_PORT_SET(x)=(COMPARE_PORT((x),53))",
+    )
+    fds = {module[table].map_fd: maps[name].fd for table, name in _SAMPLE_TABLES.items()}
+    code = bytearray(module.dump_func(b"xdp_dns_filter"))
+    offset = 0
+    while offset < len(code):
+        opcode, registers, _, immediate = _SLOT.unpack_from(code, offset)
+        if opcode == _LOAD_64 and registers >> 4:
+            struct.pack_into("=i", code, offset + 4, fds[immediate])
+        offset += (2 if opcode == _LOAD_64 else 1) * _SLOT.size
+    return bytes(code)
+
+
+def _compile(text: str, *flags: str) -> _Module:
+    os.environ["BCC_KERNEL_SOURCE"] = f"{source_directory()}/shim"
+    make: Callable[..., _Module] = import_bcc().BPF  # type: ignore[assignment]
+    return make(text=text.encode(), cflags=[*flags, "-Wno-unused-function"])
