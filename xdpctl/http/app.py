@@ -18,8 +18,8 @@ from aiohttp import web
 from xdpctl.errors import ListenError, XdpctlError
 from xdpctl.http.auth import Access, guard, read_token
 from xdpctl.http.binding import bind_control, bind_tcp
-from xdpctl.http.body import SPOOL, later
-from xdpctl.http.handlers import DESK, EXPOSITION
+from xdpctl.http.body import later
+from xdpctl.http.keys import DESK, EXPOSITION, SPOOL
 from xdpctl.http.openapi import PATH as DESCRIPTION
 from xdpctl.http.problems import from_error, problem
 from xdpctl.http.protocol import Runner

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 from aiohttp import ClientError, HttpVersion11, web
 
+from xdpctl.http.keys import SPOOL
 from xdpctl.http.problems import RequestError
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ MEMORY_MAX = 2**20
 
 STALLED_SECONDS = 60.0
 """How long the next part of a body may take."""
-
-SPOOL: web.AppKey[Path | None] = web.AppKey("spool")
-"""Where large bodies are kept while they are worked on; None: the system's choice."""
 
 
 async def later(_request: web.Request) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from xdpctl.http.body import received
+from xdpctl.http.keys import DESK, EXPOSITION
 from xdpctl.http.problems import RequestError, not_json, not_of_the_schema
 from xdpctl.http.queries import (
     ALL_OWN,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from xdpctl.abi import MapName
     from xdpctl.bulk import BulkResult
     from xdpctl.entries import TopEntry
-    from xdpctl.metrics import Exposition
     from xdpctl.rows import Row
     from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.snapshot import Snapshot
@@ -109,10 +109,6 @@ class Desk(Protocol):
 
     async def detach(self, interfaces: Sequence[str]) -> list[str]:
         """Take the program off."""
-
-
-DESK: web.AppKey[Desk] = web.AppKey("desk")
-EXPOSITION: web.AppKey[Exposition] = web.AppKey("exposition")
 
 
 def answer(document: object) -> web.Response:

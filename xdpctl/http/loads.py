@@ -17,7 +17,8 @@ from aiohttp import web
 from xdpctl.entries import boot_clock
 from xdpctl.errors import TargetError, XdpctlError
 from xdpctl.http.body import received
-from xdpctl.http.handlers import DESK, answer
+from xdpctl.http.handlers import answer
+from xdpctl.http.keys import DESK
 from xdpctl.http.lists import RuleReader, json_rows, line_rows, rules_in
 from xdpctl.http.problems import ListedRuleError, Problem, document_of, from_error
 from xdpctl.http.queries import ImportQuery, PostQuery, PutQuery, read_query
