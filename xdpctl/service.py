@@ -139,6 +139,7 @@ class Service:
         self._bytecode: Bytecode | None = None
         self._notifier = Notifier.from_environment(os.environ)
         self._stop = asyncio.Event()
+        self._on_exit: OnExit | None = None
         self._reload = asyncio.Event()
 
     async def run(self) -> int:
@@ -153,7 +154,7 @@ class Service:
                 await self._live(parts)
             self._notifier.stopping()
             event(_log, "stopping")
-        event(_log, "stopped", on_exit=settings.on_exit)
+        event(_log, "stopped", on_exit=self._on_exit or self._settings.on_exit)
         return 0
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> _Running | None:
@@ -278,7 +279,13 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGUSR2, self._stop_for_the_next)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+
+    def _stop_for_the_next(self) -> None:
+        """Stop as for a restart: the filter stays on, whatever --on-exit says."""
+        self._on_exit = OnExit.KEEP
+        self._stop.set()
 
     def _leave(self, filters: list[Filter]) -> None:
         """Detach or keep, as --on-exit says.
@@ -288,7 +295,8 @@ class Service:
         """
         asked = self._stop.is_set()
         started = self._bytecode is not None
-        if (asked and self._settings.on_exit is OnExit.KEEP) or (started and not asked):
+        on_exit = self._on_exit or self._settings.on_exit
+        if (asked and on_exit is OnExit.KEEP) or (started and not asked):
             return
         for one in filters:
             if (asked or not one.adopted) and one.detach():

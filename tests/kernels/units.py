@@ -26,6 +26,8 @@ SERIES: Final = ("5.10", "6.1")
 
 _NETWORK: Final = """#!/bin/sh
 set -e
+systemd-sysusers /etc/sysusers.d/xdpctl.conf
+systemd-tmpfiles --create /etc/tmpfiles.d/xdpctl.conf
 ip link set lo up
 ip netns add client
 ip link add eth0 type veth peer eth0 netns client
@@ -92,6 +94,9 @@ def _over(root: Root, *, old: bool) -> dict[str, str]:
     units = "etc/systemd/system"
     return {
         f"{units}/xdpctl.service": (ROOT / "deploy/xdpctl.service").read_text(),
+        f"{units}/xdpctl-filter.service": (ROOT / "deploy/xdpctl-filter.service").read_text(),
+        "etc/sysusers.d/xdpctl.conf": (ROOT / "deploy/xdpctl.sysusers.conf").read_text(),
+        "etc/tmpfiles.d/xdpctl.conf": (ROOT / "deploy/xdpctl.tmpfiles.conf").read_text(),
         "etc/xdpctl/xdpctl.toml": settings,
         f"{units}/dnsdist.service": (
             root.path / "usr/lib/systemd/system/dnsdist.service"

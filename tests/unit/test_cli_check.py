@@ -11,14 +11,14 @@ import pytest
 
 from tests.fakes import FakeBpf, FakeKernel, FakeNetlink, pretend_bpffs
 from tests.unit.fake_service import STATUS
-from xdpctl import ownership
+from xdpctl import abi, ownership
 from xdpctl.cli import prepare
 from xdpctl.diagnosis import Finding, Level, survey
 from xdpctl.errors import CompilerError, InterfaceError, XdpctlError
 from xdpctl.kernel import bpf, compiler, netlink
 from xdpctl.kernel.bpf import XdpMode
 from xdpctl.kernel.compiler import Bytecode, ProgramConfig
-from xdpctl.settings import load_settings
+from xdpctl.settings import Owner, load_settings, parse_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,8 +183,11 @@ def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def prepared(root: Path, *arguments: str) -> list[str]:
-    return list(prepare.steps(settings(root, *arguments), root / "bpf" / "xdpctl"))
+def prepared(root: Path, *arguments: str, service: str = "") -> list[str]:
+    user = parse_owner(service) if service else None
+    bpf = FakeBpf(FakeKernel())
+    own = root / "bpf" / "xdpctl"
+    return list(prepare.steps(settings(root, *arguments), user, bpf=bpf, own_directory=own))
 
 
 def mode(path: Path) -> int:
@@ -250,10 +253,53 @@ def test_only_root_prepares(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -
     assert "run `xdpctl prepare` as root" in result.errors
 
 
+# The tests' own user and group stand for the service's: others may only be given by root.
+
+
+def service_user() -> str:
+    return f"{os.geteuid()}:{os.getegid()}"
+
+
+def test_for_a_services_user_the_shared_pins_are_made(root: Path) -> None:
+    prepared(root, service=service_user())
+
+    assert {path.name for path in (root / "bpf/dnsdist").iterdir()} == set(abi.RULE_MAPS)
+
+
+def test_without_one_they_are_left_to_the_service(root: Path) -> None:
+    prepared(root)
+
+    assert not list((root / "bpf/dnsdist").iterdir())
+
+
+def test_pins_that_the_services_user_could_not_open_are_refused(root: Path) -> None:
+    with pytest.raises(XdpctlError, match=r"the service could not open them; name the service's"):
+        prepared(root, "--pin-owner", "7777:7777", service="8888:8888")
+
+
+def test_pins_for_its_group_need_read_and_write(root: Path) -> None:
+    with pytest.raises(XdpctlError, match=r'pin-mode = "0660"'):
+        prepared(root, "--pin-owner", "7777:8888", "--pin-mode", "0640", service="8888:8888")
+
+
+def test_a_directory_that_the_services_user_cannot_write_to_is_refused(root: Path) -> None:
+    (root / "run").mkdir(mode=0o750)
+    uid = os.geteuid() + 1
+    with pytest.raises(XdpctlError, match=rf"the service's user {uid} cannot write to {root}/run"):
+        prepare._ensure_plain_directory(root / "run", Owner(uid, os.getegid() + 1), None)
+
+
+def test_a_services_user_that_does_not_exist_is_a_usage_error(cli: CommandLine) -> None:
+    result = cli("prepare", "--service-user", "nobody-has-this-name")
+
+    assert (result.status, result.output) == (2, "")
+    assert "there is no user 'nobody-has-this-name' on this machine" in result.errors
+
+
 def as_root(monkeypatch: pytest.MonkeyPatch, steps: list[str]) -> None:
     """Let `prepare` be root and do nothing but say these steps."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(prepare, "steps", lambda _: iter(steps))
+    monkeypatch.setattr(prepare, "steps", lambda *_, **__: iter(steps))
 
 
 def test_the_steps_are_printed(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -522,6 +522,13 @@ async def test_nothing_blocks_the_loop_once_it_serves(home: Home) -> None:
     assert threading.main_thread().name not in seen
 
 
+async def test_asked_to_leave_for_the_next_one_it_leaves_the_filter_on(home: Home) -> None:
+    async with home.running() as service:
+        signal.raise_signal(signal.SIGUSR2)
+        await service._stop.wait()
+    assert home.mark() == 1
+
+
 # --- SIGHUP -----------------------------------------------------------------------------------
 
 

@@ -1,13 +1,17 @@
 """`prepare`: the root part of a start, so that the service itself need not be root.
 
 Mounts the BPF file system, makes the directories of pins, control socket and state,
-sets their owners. Takes the service's own options; doing it again changes nothing.
+sets their owners. With `--service-user` it also makes the shared pins, because that user
+could not give them to dnsdist's. Takes the service's own options; doing it again changes
+nothing.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xdpctl.cli.verb import Session, Verb
@@ -16,17 +20,38 @@ from xdpctl.kernel.pins import (
     MOUNT_POINT,
     OWN_DIRECTORY,
     PinPolicy,
+    apply_policy,
     ensure_bpffs,
     ensure_directory,
 )
-from xdpctl.settings import Settings, add_service_options, settings_from
+from xdpctl.settings import Owner, Settings, add_service_options, parse_owner, settings_from
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
     from pathlib import Path
 
+    from xdpctl.kernel.bpf import Bpf
+
 _DIRECTORY_MODE = 0o750
+_GROUP_MAY = 0o060
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--service-user",
+        metavar="USER[:GROUP]",
+        type=_owner,
+        help="the user that the service runs as, where that is not root: directories become its"
+        " own, and the shared pins are made here",
+    )
+    add_service_options(parser)
+
+
+def _owner(text: str) -> Owner:
+    try:
+        return parse_owner(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
@@ -36,8 +61,10 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
             "cannot prepare this host: mounting and giving directories away is root's; run"
             " `xdpctl prepare` as root (sudo)"
         )
+    from xdpctl.kernel.bpf import Bpf  # noqa: PLC0415 - bad options do without
+
     done = []
-    for step in steps(settings):
+    for step in steps(settings, arguments.service_user, bpf=Bpf()):
         done.append(step)
         if not arguments.json:
             session.say(step)
@@ -46,12 +73,26 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def steps(settings: Settings, own_directory: Path = OWN_DIRECTORY) -> Iterator[str]:
+def steps(
+    settings: Settings,
+    service: Owner | None = None,
+    *,
+    bpf: Bpf,
+    own_directory: Path = OWN_DIRECTORY,
+) -> Iterator[str]:
     """Do one step after the other; yield what each did.
 
+    Args:
+        settings: the service's.
+        service: the user that it runs as; None: root.
+        bpf: the kernel, where pins are made.
+        own_directory: where the service's own pins live.
+
     Raises:
-        PinError, XdpctlError: a step cannot be done; those before it are.
+        PinError, KernelError, XdpctlError: a step cannot be done; those before it are.
     """
+    if service is not None:
+        settings = _shared_with(settings, service)
     mounted = ensure_bpffs(settings.pin_dir)
     yield (
         f"mounted a BPF file system at {MOUNT_POINT}"
@@ -64,35 +105,95 @@ def steps(settings: Settings, own_directory: Path = OWN_DIRECTORY) -> Iterator[s
         None if owner is None else owner.gid,
         settings.pin_mode,
     )
-    for path, wanted in ((settings.pin_dir, policy), (own_directory, PinPolicy())):
+    own = PinPolicy() if service is None else PinPolicy(service.uid, service.gid)
+    for path, wanted in ((settings.pin_dir, policy), (own_directory, own)):
         before = _look(path)
         ensure_directory(path, wanted)
         yield _change(path, before)
+    if service is not None:
+        yield from _pins(bpf, settings)
+        for path in sorted(own_directory.iterdir()):  # what a service that was root left
+            before = _look(path)
+            apply_policy(path, own, stat.S_IMODE(path.stat().st_mode))
+            if before != _look(path):
+                yield _change(path, before)
     for path, gid in (
         (settings.control.parent, settings.control_group),
         (settings.state.parent, None),
     ):
         before = _look(path)
-        _ensure_plain_directory(path, gid)
+        _ensure_plain_directory(path, service, gid)
         yield _change(path, before)
 
 
-def _ensure_plain_directory(path: Path, gid: int | None) -> None:
-    """Make a directory, 0750, where it is missing; what exists keeps owner and mode but a group.
+def _shared_with(settings: Settings, service: Owner) -> Settings:
+    """Return the settings with an owner that lets the service's user use the shared pins.
 
     Raises:
-        XdpctlError: it cannot be made.
+        XdpctlError: the settings name one that does not.
+    """
+    owner = settings.pin_owner
+    if owner is None:
+        return replace(settings, pin_owner=service)
+    through_group = owner.gid == service.gid and settings.pin_mode & _GROUP_MAY == _GROUP_MAY
+    if service.uid not in (0, owner.uid) and not through_group:
+        raise XdpctlError(
+            f"cannot give the shared maps to user {owner.uid} and to the service's user"
+            f" {service.uid}: with this --pin-owner and --pin-mode the service could not open"
+            " them; name the service's group beside dnsdist's user and let it read and write"
+            ' (pin-owner = "_dnsdist:xdpctl", pin-mode = "0660")'
+        )
+    return settings
+
+
+def _pins(bpf: Bpf, settings: Settings) -> Iterator[str]:
+    """Make the shared pins, and give them and those that are there to their owner."""
+    from xdpctl.shared import SharedMaps, pins_for  # noqa: PLC0415 - not without --service-user
+
+    paths = [settings.pin_dir / pin.name for pin in pins_for(settings)]
+    before = {path: _look(path) for path in paths}
+    with SharedMaps(bpf, settings) as shared:
+        shared.open()
+        yield from shared.warnings
+    for path in paths:
+        yield _change(path, before[path])
+
+
+def _ensure_plain_directory(path: Path, service: Owner | None, gid: int | None) -> None:
+    """Make a directory, 0750, where it is missing; what exists keeps owner and mode but a group.
+
+    One that everybody may enter (/run) keeps its group, too.
+
+    Raises:
+        XdpctlError: it cannot be made, or is one that the service's user cannot write to.
     """
     try:
         if not path.is_dir():
             path.mkdir(mode=_DIRECTORY_MODE, parents=True)
-        if gid is not None and path.stat().st_gid != gid:
+            if service is not None:
+                os.chown(path, service.uid, service.gid)
+        found = path.stat()
+        if gid not in (None, found.st_gid) and not found.st_mode & stat.S_IXOTH:
             os.chown(path, -1, gid)
     except OSError as error:
         raise XdpctlError(
             f"cannot make the directory {path}: {error.strerror}; move away what is there, or"
             " choose another --control or --state"
         ) from error
+    if service is not None and not _writable(found, service):
+        raise XdpctlError(
+            f"the service's user {service.uid} cannot write to {path}, which is user"
+            f" {found.st_uid}'s: give it away (chown -R {service.uid}:{service.gid} {path}), or"
+            " choose another --control or --state"
+        )
+
+
+def _writable(found: os.stat_result, service: Owner) -> bool:
+    """Tell whether the user may make files in a directory, by mode."""
+    if found.st_uid == service.uid:
+        return True
+    needed = stat.S_IWGRP | stat.S_IXGRP if found.st_gid == service.gid else 0o003
+    return found.st_mode & needed == needed
 
 
 def _look(path: Path) -> tuple[int, int, int] | None:
@@ -117,7 +218,7 @@ VERBS = (
     Verb(
         "prepare",
         "do what needs root before a start: mount, directories, owners",
-        add_service_options,
+        _add_arguments,
         _run,
         plain=False,
     ),

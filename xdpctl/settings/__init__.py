@@ -22,6 +22,7 @@ from xdpctl.settings.settings import (
     settings_from,
 )
 from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, XskFamily
+from xdpctl.settings.values import owner as parse_owner
 
 __all__ = [
     "ArgumentParser",
@@ -37,6 +38,7 @@ __all__ = [
     "add_service_options",
     "control_path",
     "load_settings",
+    "parse_owner",
     "reloadable_changes",
     "settings_from",
 ]

@@ -113,7 +113,8 @@ OPTIONS = (
         "detach",
         "detach|keep",
         _WHERE,
-        "what SIGTERM and SIGINT do to the program on the interface; maps always stay",
+        "what SIGTERM and SIGINT do to the program on the interface (SIGUSR2 always keeps it);"
+        " maps always stay",
     ),
     Option(
         "wait",
