@@ -5,8 +5,12 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard 'xdp/*.[ch]'
 SHELL_FILES = .ci/run $(shell git ls-files --cached --others --exclude-standard '*.sh')
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help setup setup-dev setup-test demo test test-unit test-kernels fuzz bench bench-program bench-variants \
 	bench-compare bench-xsk lint format type wheel clean
+=======
+.PHONY: help setup setup-dev setup-test demo test test-unit test-kernels fuzz bench bench-xsk bench-scale lint format type wheel clean
+>>>>>>> 05b511b (state: a list of a million holds the loop for 15 ms instead of 150)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -54,6 +58,9 @@ bench-compare: setup-dev ## ratios of two files of `make bench`, A=… B=…
 
 bench-xsk: setup-test ## dnsdist over AF_XDP beside the kernel's socket; writes build/bench-xsk.json (as root)
 	@$(PYTHON) -m tests.bench.xsk
+
+bench-scale: setup-test ## a million rules through a running service; writes build/bench-scale.json (as root)
+	@$(PYTHON) -m tests.bench.scale
 
 lint: setup-test ## ruff, clang-format, shellcheck
 	@$(PYTHON) -m ruff check .

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from xdpctl import abi
 from xdpctl.abi import MapName, RuleAction
 from xdpctl.errors import ConflictError, KernelError, XdpctlError
+from xdpctl.keyset import KeySet
 from xdpctl.rules import AnyQtype, target_of, target_text
 from xdpctl.staging import Difference, Staging
 from xdpctl.state import full_key, stored_key
@@ -160,15 +161,15 @@ class Bulk:
         for name, opened in self.maps.items():
             ref, size = abi.MAPS[name].ref, opened.info.key_size
             keys, after = staging.noted_keys(ref, b"", WALK_STEP)
-            present = self._marks_of(name) if keys else frozenset[int]()
+            present = self._marks_of(name) if keys else KeySet[int]()
             while keys:
                 marks = _marks(keys, size)
-                if not present.issuperset(marks):
-                    lost = [
-                        stored_key(ref, keys[number * size :][:size])
-                        for number, mark in enumerate(marks)
-                        if mark not in present
-                    ]
+                lost = [
+                    stored_key(ref, keys[number * size :][:size])
+                    for number, mark in enumerate(marks)
+                    if mark not in present
+                ]
+                if lost:
                     with self.lock:  # a single rule may have come since
                         staging.forget([(ref, key) for key in self._absent(name, lost)])
                 self._see_cancelled()
@@ -179,19 +180,19 @@ class Bulk:
         values = self.maps[name].lookup_many(b"".join(full_key(ref, key) for key in stored))
         return [key for key, value in zip(stored, values, strict=True) if value is None]
 
-    def _marks_of(self, name: MapName, at_most: float = math.inf) -> frozenset[int]:
+    def _marks_of(self, name: MapName, at_most: float = math.inf) -> KeySet[int]:
         """Return the marks of a map's keys; of some of them where there are more than asked."""
         opened = self.maps[name]
-        found: set[int] = set()
+        found = KeySet[int]()
         for keys, _ in opened.chunks():
             found.update(_marks(keys, opened.info.key_size))
             if len(found) > at_most:
                 break
-        return frozenset(found)
+        return found
 
-    def _present(self, added: int) -> dict[MapName, frozenset[int]]:
+    def _present(self, added: int) -> dict[MapName, KeySet[int]]:
         """Read maps whole where that is cheaper than looking each new entry up."""
-        known: dict[MapName, frozenset[int]] = {}
+        known: dict[MapName, KeySet[int]] = {}
         if added >= WALK_MIN:
             for name in self.maps:
                 marks = self._marks_of(name, WALK_MAX)
@@ -213,7 +214,7 @@ class Bulk:
     def _taken(
         self,
         rows: Iterable[tuple[int, bytes, int]],
-        known: Mapping[MapName, frozenset[int]],
+        known: Mapping[MapName, KeySet[int]],
     ) -> list[tuple[int, bytes]]:
         """Return which of these new entries are in their map already: another's."""
         taken: list[tuple[int, bytes]] = []
@@ -273,7 +274,7 @@ class Bulk:
         return value is not None and abi.decode_value(value)[1] >= hits
 
     def _add(
-        self, staging: Staging, start: int, end: int, known: Mapping[MapName, frozenset[int]]
+        self, staging: Staging, start: int, end: int, known: Mapping[MapName, KeySet[int]]
     ) -> None:
         """Write notes, then entries; an entry without a note of ours is another's.
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl.abi import MAPS
 from xdpctl.errors import StateError
+from xdpctl.keyset import KeySet
 from xdpctl.state import full_key
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Staging:
         }
         self._like: dict[str, object] = {}
         self._alike: tuple[int, str, float | None, str] | None = None
-        self._standing: dict[int, set[bytes]] = {spec.ref: set() for spec in MAPS.values()}
+        self._standing: dict[int, KeySet[bytes]] = {spec.ref: KeySet() for spec in MAPS.values()}
         self._stood = 0
         try:
             self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -224,11 +225,8 @@ class Staging:
         """Yield the rows that are not as the notes are, and of an entry that comes twice all."""
         standing, alike = self._standing, self._alike
         for row in rows:
-            keys = standing[row[0]]
-            if row[1] in keys:
-                keys.remove(row[1])
-                if row[2:] == alike:
-                    continue
+            if standing[row[0]].take(row[1]) and row[2:] == alike:
+                continue
             yield row
 
     def compare(self) -> Difference:

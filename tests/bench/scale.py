@@ -255,7 +255,14 @@ def rows(found: dict[str, object]) -> Iterator[tuple[str, float, str, str, str]]
             strain["loop_held_max_ms"],
             "ms",
             f"{LOOP_GOAL:g}",
-            f"{strain['idle_process_held_max_ms']:.1f} (a process that does nothing)",
+            "",
+        )
+        yield (
+            f"  loop late while {name}, most",
+            strain["loop_late_max_ms"],
+            "ms",
+            "",
+            f"{strain['idle_process_late_max_ms']:.1f} (a process that does nothing)",
         )
         yield f"  memory while {name}", strain["memory_max_mb"], "MB", f"{MEMORY_GOAL:g}", ""
     for limit, value in pages.items():

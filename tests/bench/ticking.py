@@ -2,9 +2,10 @@
 
     python -m tests.bench.ticking TICKS [options of the service]
 
-TICKS is a file of 8 bytes, a double: seconds by which a tick was late at most; whoever
-measures sets it to 0. The clock is a task of the service's own loop, so that whatever
-holds the loop (a callback, the interpreter's lock, the machine) holds it too.
+TICKS is a file of two doubles: seconds by which a tick was late at most, and how much of
+such a delay the process itself was running at most; whoever measures sets them to 0. The
+clock is a task of the service's own loop, so that whatever holds the loop (a callback, the
+interpreter's lock, the machine) holds it too; only the machine uses none of our CPU time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import mmap
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 TICK = 0.002
-DOUBLE = struct.Struct("=d")
+PAIR = struct.Struct("=dd")
 
 
 class Ticks:
@@ -35,32 +37,33 @@ class Ticks:
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
-            path.write_bytes(bytes(DOUBLE.size))
+            path.write_bytes(bytes(PAIR.size))
         with path.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), DOUBLE.size)
+            self._memory = mmap.mmap(file.fileno(), PAIR.size)
 
     @property
-    def longest(self) -> float:
-        """Seconds by which a tick was late at most since `reset`."""
-        return float(DOUBLE.unpack_from(self._memory)[0])
+    def longest(self) -> tuple[float, float]:
+        """Seconds by which a tick was late at most since `reset`, and by our own doing."""
+        late, held = PAIR.unpack_from(self._memory)
+        return float(late), float(held)
 
-    def late(self, seconds: float) -> None:
-        """Note a delay."""
-        if seconds > self.longest:
-            DOUBLE.pack_into(self._memory, 0, seconds)
+    def late(self, seconds: float, running: float) -> None:
+        """Note a delay, and the CPU time that the process used in it."""
+        late, held = self.longest
+        PAIR.pack_into(self._memory, 0, max(late, seconds), max(held, min(seconds, running)))
 
     def reset(self) -> None:
         """Begin anew."""
-        DOUBLE.pack_into(self._memory, 0, 0.0)
+        PAIR.pack_into(self._memory, 0, 0.0, 0.0)
 
 
 async def tick(ticks: Ticks) -> None:
     """Note how late each tick is, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
-        due = loop.time() + TICK
+        due, used = loop.time() + TICK, time.process_time()
         await asyncio.sleep(TICK)
-        ticks.late(loop.time() - due)
+        ticks.late(loop.time() - due, time.process_time() - used)
 
 
 def with_clock(

@@ -34,14 +34,16 @@ class Strain:
     Attributes:
         seconds: it took.
         scrapes, healths: seconds that each answer took.
-        held: longest delay of a tick in the service's loop; `idle` the same of a process
+        late: longest delay of a tick in the service's loop; `idle` the same of a process
             that does nothing, at the same time on the same machine.
+        held: longest delay during which the service itself was running.
         memory: highest sum of PSS, in bytes.
     """
 
     seconds: float = 0.0
     scrapes: list[float] = field(default_factory=list)
     healths: list[float] = field(default_factory=list)
+    late: float = 0.0
     held: float = 0.0
     idle: float = 0.0
     memory: int = 0
@@ -53,7 +55,8 @@ class Strain:
             "scrape_max_ms": round(1000 * max(self.scrapes, default=0.0), 2),
             "healthz_max_ms": round(1000 * max(self.healths, default=0.0), 2),
             "loop_held_max_ms": round(1000 * self.held, 2),
-            "idle_process_held_max_ms": round(1000 * self.idle, 2),
+            "loop_late_max_ms": round(1000 * self.late, 2),
+            "idle_process_late_max_ms": round(1000 * self.idle, 2),
             "memory_max_mb": round(self.memory / 1e6, 1),
         }
 
@@ -94,7 +97,8 @@ class Watch:
             stop.set()
             for thread in threads:
                 thread.join()
-            strain.held, strain.idle = self.ticks.longest, self.idle.longest
+            strain.late, strain.held = self.ticks.longest
+            strain.idle, _ = self.idle.longest
 
     def memory(self) -> int:
         """Return the sum of PSS of the service's processes, in bytes."""

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-PART = 64 * 1024
-"""Bytes read at a time; decoding them holds the interpreter for half a millisecond."""
+PART = 16 * 1024
+"""Bytes read at a time: decoding them holds the interpreter for a fifth of a millisecond,
+for which the loop may have to wait with each of its system calls."""
 
 ELEMENT_MAX = 2**20
 """Bytes of one rule or line at most."""

@@ -46,7 +46,7 @@ EXPIRES_MAX = 10 * 365 * 86_400
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
 
 
-class RuleIn(msgspec.Struct, forbid_unknown_fields=True):
+class RuleIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A rule as a client gives it.
 
     `hits`, `created`, `map` and `wildcard` are taken and not used, so that a listed rule
