@@ -57,7 +57,7 @@ class BulkResult:
     Attributes:
         theirs: left alone because dnsdist wrote them.
         others: left alone because another origin of ours has them.
-        skipped: lines of origin dnsdist.
+        guarded: left out because the guard (guard.py) does without `force`.
     """
 
     created: int = 0
@@ -66,7 +66,7 @@ class BulkResult:
     unchanged: int = 0
     theirs: int = 0
     others: int = 0
-    skipped: int = 0
+    guarded: int = 0
 
 
 @dataclass(slots=True)

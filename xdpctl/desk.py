@@ -166,13 +166,14 @@ class ServiceDesk:
 
         result = await self._on(self._bulk_thread, work)
         self.expiry_changed.set()
+        result.guarded = held.total()
         if held:
             event(
                 _log,
                 "rules-guarded",
                 logging.WARNING,
                 origin=origin,
-                count=held.total(),
+                count=result.guarded,
                 first=next(iter(held)),
                 helps="left out; block them one by one with --force if they are to be dropped",
             )

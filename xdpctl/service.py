@@ -370,9 +370,10 @@ class Service:
         if changes.need_restart:
             event(_log, "needs-restart", logging.WARNING, options=", ".join(changes.need_restart))
         configure(settings.log_level, settings.log_format, sys.stderr)
-        self._settings = settings
+        former, self._settings = self._settings, settings
         parts.lists.reload(settings)
-        event(_log, "reloaded", changed=", ".join(changes.applied) or "nothing")
+        changed = changes.applied + (("list",) if settings.lists != former.lists else ())
+        event(_log, "reloaded", changed=", ".join(changed) or "nothing")
 
     async def _exchange(self, parts: _Running, bytecode: Bytecode) -> None:
         """Swap the program on every interface; where one refuses, the former is on all."""

@@ -49,6 +49,7 @@ class Bulk:
     origin: str
     replace: bool
     strict: bool
+    force: bool
     rows: int = 0
     kept: list[Row] = field(default_factory=list)
 
@@ -93,16 +94,17 @@ class FakeDesk:
         self._ask("flush", map_name, origin)
         return 3
 
-    async def bulk(
+    async def bulk(  # noqa: PLR0913 - what a list may ask for
         self,
         chunks: Iterable[Iterable[Row]],
         origin: str,
         *,
         replace: bool,
         strict: bool = False,
+        force: bool = False,
         on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
     ) -> BulkResult:
-        call = Bulk(origin, replace, strict)
+        call = Bulk(origin, replace, strict, force)
         self.bulks.append(call)
 
         def work() -> BulkResult:
@@ -115,7 +117,7 @@ class FakeDesk:
                 on_progress(*step)
             if self.failure is not None:
                 raise self.failure
-            return BulkResult(created=call.rows, theirs=1, others=2)
+            return BulkResult(created=call.rows, theirs=1, others=2, guarded=3)
 
         return await asyncio.to_thread(work)
 

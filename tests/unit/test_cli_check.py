@@ -55,6 +55,20 @@ def test_a_host_that_will_do_is_said_to(cli: CommandLine) -> None:
     )
 
 
+@pytest.mark.usefixtures("kernel")
+def test_a_token_that_others_can_read_is_found(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef")
+    token.chmod(0o644)
+    monkeypatch.setenv("XDPCTL_LISTEN", "127.0.0.1:0")
+    result = cli("check", "--token-file", str(token))
+
+    assert result.status == 1
+    assert f"FAIL  cannot use --token-file {token}: its mode 0644" in result.output
+
+
 def test_an_interface_is_checked_by_name(cli: CommandLine, kernel: FakeKernel) -> None:
     kernel.add_interface("eth0").driver = "veth"
     result = cli("check", "--interface", "eth0")

@@ -107,6 +107,13 @@ def test_dnsdists_own_come_with_the_warning_in_a_script_too(
     assert [request.query for request in removing.requests] == [[("origin", "dnsdist")]]
 
 
+def test_the_warning_comes_once(cli: CommandLine, service: FakeService) -> None:
+    service.answer("DELETE", RULES, {"removed": 1, "warnings": ["dnsdist counts its entries"]})
+    result = cli("flush", "--origin", "dnsdist", "--yes")
+
+    assert result.errors.count("dnsdist counts its entries") == 1
+
+
 def test_an_origin_that_cannot_be_is_refused(cli: CommandLine, removing: FakeService) -> None:
     result = cli("flush", "--origin", "nonsense", "--yes")
 

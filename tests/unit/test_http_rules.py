@@ -82,6 +82,12 @@ async def test_json_is_read_whatever_it_is_called(api: Site, media: str) -> None
     assert answer.status == 200
 
 
+async def test_force_is_handed_on_with_many_rules(api: Site) -> None:
+    await api.ask("POST", RULES, many(1_500))
+    await api.ask("POST", f"{RULES}?force=1", many(1_500))
+    assert [bulk.force for bulk in api.desk.bulks] == [False, True]
+
+
 @pytest.mark.parametrize("text", ["1", "true"])
 async def test_force_is_handed_on(api: Site, text: str) -> None:
     await api.ask("POST", f"{RULES}?force={text}", {"target": "10.0.0.0/7"})
@@ -228,6 +234,7 @@ async def test_a_put_replaces_an_origins_list(api: Site) -> None:
         "left_to_dnsdist": 1,
         "left_to_others": 2,
         "skipped": 0,
+        "guarded": 3,
     }
     (bulk,) = api.desk.bulks
     assert (bulk.origin, bulk.replace, bulk.strict) == ("list:x", True, False)

@@ -56,7 +56,9 @@ def _look(settings: Settings) -> list[Finding]:
     from xdpctl.kernel.netlink import Netlink  # noqa: PLC0415 - the same
 
     survey = Survey(Bpf(), Netlink(), settings)
-    facts = survey.facts(lambda: _compile(settings), _service(settings))
+    facts = survey.facts(
+        lambda: _compile(settings), _service(settings), lambda: _read_secrets(settings)
+    )
     return findings(settings, facts)
 
 
@@ -70,6 +72,18 @@ def _compile(settings: Settings) -> None:
     from xdpctl.service import program_config  # noqa: PLC0415 - as above
 
     compile_program_blocking(program_config(settings))
+
+
+def _read_secrets(settings: Settings) -> None:
+    """Read what protects --listen.
+
+    Raises:
+        ListenError: a file is not fit.
+    """
+    from xdpctl.http.app import Secrets  # noqa: PLC0415 - as above
+
+    if settings.listen is not None:
+        Secrets(settings.token_file, settings.tls_cert, settings.tls_key).read()
 
 
 def _service(settings: Settings) -> str | None:

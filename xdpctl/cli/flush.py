@@ -62,8 +62,9 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     if arguments.json:
         session.document(answer)
         return 0
-    for warning in answer.get("warnings", []):
-        session.warn(str(warning))
+    if origin != DNSDIST_ORIGIN:  # whose warning stood before the question
+        for warning in answer.get("warnings", []):
+            session.warn(str(warning))
     removed = int(answer.get("removed", 0))
     session.say(f"{count(removed)} {'rule' if removed == 1 else 'rules'} removed")
     return 0

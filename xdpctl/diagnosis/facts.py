@@ -50,6 +50,7 @@ class HostFacts:
         memory_lock: RLIMIT_MEMLOCK in bytes; None: no limit.
         apart: under `ip netns exec`, whose mounts nobody else sees.
         listen: what keeps --listen from being bound; None: nothing, or not asked for.
+        secrets: what is wrong with the files of --token-file and TLS, or None.
         unwritable: directories of --control and --state that cannot be used or made.
         service: what is known of a service that has the control socket, as a sentence.
     """
@@ -63,6 +64,7 @@ class HostFacts:
     memory_lock: int | None = None
     apart: bool = False
     listen: str | None = None
+    secrets: str | None = None
     unwritable: tuple[Path, ...] = ()
     service: str | None = None
 

@@ -41,14 +41,7 @@ def of_host(host: HostFacts) -> Iterator[Finding]:
         )
     else:
         yield Finding(Level.OK, "programs may be loaded and attached", "capabilities")
-    for sentence, topic, fine in (
-        (host.compiler, "compiler", "BCC compiles the filter"),
-        (host.libraries, "libraries", "libbpf and the Python packages of the service are there"),
-    ):
-        if sentence is not None:
-            yield Finding(Level.ERROR, sentence, topic)
-        else:
-            yield Finding(Level.OK, fine, topic)
+    yield from of_parts(host)
     yield from of_jit(host)
     limited = host.memory_lock is not None and "CAP_SYS_RESOURCE" in host.missing
     if limited and host.kernel < MEMORY_CGROUP_KERNEL:
@@ -65,10 +58,17 @@ def of_host(host: HostFacts) -> Iterator[Finding]:
             " seen by nobody else: use `nsenter --net=/run/netns/NAME` instead",
             "namespace",
         )
+    yield from of_files(host)
+
+
+def of_files(host: HostFacts) -> Iterator[Finding]:
+    """Yield what is found about listeners and the files of the service."""
     if host.service is not None:
         yield Finding(Level.NOTE, host.service, "service")
     elif host.listen is not None:
         yield Finding(Level.ERROR, host.listen, "listen")
+    if host.secrets is not None:
+        yield Finding(Level.ERROR, host.secrets, "listen")
     for path in host.unwritable:
         yield Finding(
             Level.ERROR,
@@ -76,6 +76,18 @@ def of_host(host: HostFacts) -> Iterator[Finding]:
             " --control or --state",
             "directories",
         )
+
+
+def of_parts(host: HostFacts) -> Iterator[Finding]:
+    """Yield what is found about the compiler and the libraries."""
+    for sentence, topic, fine in (
+        (host.compiler, "compiler", "BCC compiles the filter"),
+        (host.libraries, "libraries", "libbpf and the Python packages of the service are there"),
+    ):
+        if sentence is not None:
+            yield Finding(Level.ERROR, sentence, topic)
+        else:
+            yield Finding(Level.OK, fine, topic)
 
 
 def of_jit(host: HostFacts) -> Iterator[Finding]:

@@ -76,15 +76,21 @@ class Survey:
             settings.pin_mode,
         )
 
-    def facts(self, compile_filter: Callable[[], object], service: str | None = None) -> Facts:
+    def facts(
+        self,
+        compile_filter: Callable[[], object],
+        service: str | None = None,
+        read_secrets: Callable[[], object] = lambda: None,
+    ) -> Facts:
         """Return everything that there is to know.
 
         Args:
             compile_filter: compiles the filter for these settings, or raises.
             service: what is known of a service that has the control socket.
+            read_secrets: reads the files of --token-file and TLS, or raises.
         """
         return Facts(
-            host=self.host(compile_filter, service),
+            host=self.host(compile_filter, service, read_secrets),
             directory=self.directory(),
             policy=self._policy,
             interfaces=tuple(self.interface(name) for name in self._settings.interfaces),
@@ -94,7 +100,12 @@ class Survey:
             addresses=tuple(self._netlink.local_addresses()),
         )
 
-    def host(self, compile_filter: Callable[[], object], service: str | None = None) -> HostFacts:
+    def host(
+        self,
+        compile_filter: Callable[[], object],
+        service: str | None = None,
+        read_secrets: Callable[[], object] = lambda: None,
+    ) -> HostFacts:
         """Return what does not depend on interfaces and maps."""
         limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
         listen = self._settings.listen
@@ -108,6 +119,7 @@ class Survey:
             memory_lock=None if limit == resource.RLIM_INFINITY else limit,
             apart=self._apart(),
             listen=None if service is not None or listen is None else _listen_complaint(listen),
+            secrets=_complaint(read_secrets),
             unwritable=tuple(
                 dict.fromkeys(
                     path.parent

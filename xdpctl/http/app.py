@@ -114,6 +114,17 @@ class Secrets:
     tls_cert: Path | None = None
     tls_key: Path | None = None
 
+    def read(self) -> tuple[Token | None, ssl.SSLContext | None]:
+        """Return what the files hold; blocks.
+
+        Raises:
+            ListenError: one is not fit.
+        """
+        token = read_token(self.token_file) if self.token_file else None
+        if self.tls_cert and self.tls_key:
+            return token, server_context(self.tls_cert, self.tls_key)
+        return token, None
+
 
 class Listeners:
     """The bound sockets, later served. An async context manager that closes them.
@@ -164,13 +175,11 @@ class Listeners:
     def _read_secrets(self) -> None:
         """Take over what the files of secrets hold now; on any error nothing changes."""
         files = self._secrets
-        token = read_token(files.token_file) if files.token_file else None
-        if files.tls_cert and files.tls_key:
-            fresh = server_context(files.tls_cert, files.tls_key)
-            if self._tls is None:
-                self._tls = fresh
-            else:
-                load_into(self._tls, files.tls_cert, files.tls_key)
+        token, fresh = files.read()
+        if files.tls_cert and files.tls_key and self._tls is not None:
+            load_into(self._tls, files.tls_cert, files.tls_key)
+        else:
+            self._tls = fresh
         self._token = token
 
     async def reload(self) -> None:

@@ -77,13 +77,14 @@ class Desk(Protocol):
     async def remove(self, targets: Sequence[Target]) -> int:
         """Remove own rules."""
 
-    async def bulk(
+    async def bulk(  # noqa: PLR0913 - what a list may ask for
         self,
         chunks: Iterable[Iterable[Row]],
         origin: str,
         *,
         replace: bool,
         strict: bool = False,
+        force: bool = False,
         on_progress: Callable[[str, int, int], None] = ...,
     ) -> BulkResult:
         """Merge a list into an origin's rules; `chunks` is read on another thread."""

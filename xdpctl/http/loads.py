@@ -60,7 +60,7 @@ async def post_rules(request: web.Request) -> web.Response:
             return answer(Put(done.created, done.updated, list(done.warnings)))
         reader = RuleReader(API_ORIGIN, desk.any_qtype, boot_clock(), whole=False)
         chunks = json_rows(chain([begin], parts), reader, lambda: None)
-        result = await desk.bulk(chunks, API_ORIGIN, replace=False, strict=True)
+        result = await desk.bulk(chunks, API_ORIGIN, replace=False, strict=True, force=query.force)
     return answer(Put(result.created, result.updated + result.unchanged, []))
 
 

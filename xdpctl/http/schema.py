@@ -218,7 +218,8 @@ class Merged(msgspec.Struct):
     """What a list did to an origin's rules, in entries.
 
     `left_to_dnsdist` and `left_to_others` have an entry of dnsdist's or of another origin
-    already, which stays as it is; `skipped` are rules of the list whose origin is dnsdist.
+    already, which stays as it is; `skipped` are rules of the list whose origin is dnsdist,
+    `guarded` those that the guard left out: local or protected addresses, short prefixes.
     """
 
     created: int
@@ -228,6 +229,7 @@ class Merged(msgspec.Struct):
     left_to_dnsdist: int
     left_to_others: int
     skipped: int
+    guarded: int
 
     @classmethod
     def of(cls, result: BulkResult, skipped: int) -> Self:
@@ -240,6 +242,7 @@ class Merged(msgspec.Struct):
             left_to_dnsdist=result.theirs,
             left_to_others=result.others,
             skipped=skipped,
+            guarded=result.guarded,
         )
 
 

@@ -237,6 +237,7 @@ class ListKeeper:
             unchanged=result.unchanged,
             left_to_dnsdist=result.theirs or None,
             left_to_others=result.others or None,
+            guarded=result.guarded or None,
         )
         self._note_left_out(one, reading)
 
