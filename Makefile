@@ -72,6 +72,10 @@ format: setup-test ## put Python and C into form
 type: setup-dev ## mypy, strict
 	@$(PYTHON) -m mypy
 
+deb: ## dist/xdpctl_*.deb for Debian 12
+	@deploy/setup.sh deb
+	@$(PYTHON) deploy/debian/build.py
+
 wheel: setup-dev ## dist/xdpctl-*.whl
 	@$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 

@@ -6,6 +6,7 @@
 #   deploy/setup.sh dev       also the linters and pytest, in .venv only   (make test-unit)
 #   deploy/setup.sh test      also the real peers that the tests talk to   (make test)
 #   deploy/setup.sh bench     also what is compared with, and the plotter  (make bench-drop)
+#   deploy/setup.sh deb       what the package is built with               (make deb)
 #   deploy/setup.sh kernels   also qemu, which boots other kernels         (make test-kernels)
 #
 # Only what is missing is installed, with apt-get and pip as this machine has them set
@@ -25,6 +26,7 @@ demo_packages=(iproute2 ethtool curl dnsdist bind9-dnsutils)
 test_packages=(gcc libc6-dev clang-format-14 shellcheck knot-dnsutils unbound bind9 prometheus
     iputils-ping fail2ban debian-archive-keyring)
 bench_packages=(nftables iptables ipset)
+deb_packages=(dpkg binutils) # binutils: strip
 kernel_packages=(qemu-system-x86 qemu-system-common busybox-static)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -171,6 +173,11 @@ bench)
     need_packages "${bench_packages[@]}"
     install_project bench
     ;;
+deb)
+    need_packages "${runtime_packages[@]}" "${deb_packages[@]}"
+    make_venv
+    install_project dev
+    ;;
 kernels)
     "$0" test
     need_packages "${kernel_packages[@]}"
@@ -180,7 +187,7 @@ packages)
     install_packages "$@"
     ;;
 *)
-    sed -n 's/^# \{0,1\}//; 2,14p' "$0" >&2
+    sed -n 's/^# \{0,1\}//; 2,15p' "$0" >&2
     exit 2
     ;;
 esac

@@ -1,0 +1,296 @@
+"""`make deb`: dist/xdpctl_VERSION_ARCHITECTURE.deb for Debian 12, byte by byte repeatable.
+
+Owns the package's tree and metadata; `install` beside it says which files of the
+repository are in it, `bundled.txt` which libraries Debian 12 does not have in a version
+that does. What is installed is the wheel that `make wheel` builds, unpacked. Called by the
+Makefile with the interpreter of .venv, and by tests/packages with --version.
+
+Every file has the time of SOURCE_DATE_EPOCH, else of the last commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from email.utils import formatdate
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).resolve().parent
+ROOT: Final = HERE.parents[1]
+MODULES: Final = "usr/lib/xdpctl"
+SCRIPTS: Final = ("postinst", "prerm", "postrm")
+
+DEBIAN_NAMES: Final = {
+    "aiohttp": "python3-aiohttp",
+    "idna": "python3-idna",
+    "prometheus_client": "python3-prometheus-client",
+    "pyroute2": "python3-pyroute2",
+}
+"""Libraries of pyproject.toml that are Debian 12's own; the rest has to be bundled."""
+
+OTHER_DEPENDS: Final = (
+    "python3 (>= 3.11~), python3 (<< 3.12~)",  # what is bundled is compiled for 3.11
+    "python3-bpfcc",
+    "libc6 (>= 2.17)",
+    "systemd | systemd-standalone-sysusers | systemd-sysusers",
+    "systemd | systemd-standalone-tmpfiles | systemd-tmpfiles",
+)
+
+
+class BuildError(Exception):
+    """The package cannot be built; one sentence."""
+
+
+def run(*argv: str) -> str:
+    """Run a command in the repository and return its standard output; BuildError on failure."""
+    try:
+        done = subprocess.run(  # noqa: S603 - commands of this file, no shell
+            argv, check=False, capture_output=True, text=True, cwd=ROOT
+        )
+    except FileNotFoundError as error:
+        raise BuildError(f"building needs the program {argv[0]}, which is not here") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["no word"]
+        raise BuildError(f"{argv[0]} {argv[1]} failed: {said[-1]}")
+    return done.stdout.strip()
+
+
+def source_date() -> int:
+    """Return the time of every file in the package, in seconds since 1970."""
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if given:
+        return int(given)
+    try:
+        return int(run("git", "log", "-1", "--format=%ct"))
+    except BuildError as error:
+        raise BuildError(f"set SOURCE_DATE_EPOCH, for there is no commit to ask: {error}") from None
+
+
+def requirements() -> dict[str, str]:
+    """Return the least version of each library that the project names, by name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return dict(line.split(">=") for line in project["dependencies"])
+
+
+def bundled_names() -> frozenset[str]:
+    """Return the libraries that are bundled."""
+    return frozenset(re.findall(r"^(\w+)==", (HERE / "bundled.txt").read_text(), re.MULTILINE))
+
+
+def depends() -> str:
+    """Return the field Depends.
+
+    Raises:
+        BuildError: a library of pyproject.toml is neither Debian's nor bundled.
+    """
+    needed = requirements()
+    if lost := needed.keys() - DEBIAN_NAMES.keys() - bundled_names():
+        raise BuildError(
+            f"pyproject.toml needs {', '.join(sorted(lost))}, which the package does not have:"
+            " name Debian's package in deploy/debian/build.py or add to deploy/debian/bundled.txt"
+        )
+    own = [
+        f"{DEBIAN_NAMES[name]} (>= {least})"
+        for name, least in sorted(needed.items())
+        if name in DEBIAN_NAMES
+    ]
+    return ", ".join([*OTHER_DEPENDS[:2], *own, *OTHER_DEPENDS[2:]])
+
+
+def put(tree: Path, place: str, content: bytes, *, program: bool = False) -> None:
+    """Write one file of the package."""
+    path = tree / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(0o755 if program else 0o644)
+
+
+def commented(text: str) -> str:
+    """Return a configuration that says nothing, with all that it could say."""
+    return "".join(
+        line if line.startswith("#") or not line.strip() else f"#{line}"
+        for line in text.splitlines(keepends=True)
+    )
+
+
+def packed(content: bytes) -> bytes:
+    """Return it gzipped as Debian wants it: small, and without a time."""
+    return gzip.compress(content, 9, mtime=0)
+
+
+def install_files(tree: Path) -> None:
+    """Put the files that `install` names into the tree.
+
+    Raises:
+        BuildError: a glob matches nothing, or a file below deploy/ is not named.
+    """
+    ours = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "deploy")
+    unnamed = set(ours.splitlines())
+    for line in (HERE / "install").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        glob, place, *how = line.split()
+        found = sorted(path for path in ROOT.glob(glob) if path.is_file())
+        if not found:
+            raise BuildError(f"deploy/debian/install names {glob}, and there is no such file")
+        unnamed -= {str(path.relative_to(ROOT)) for path in found}
+        for path in found if place != "-" else []:
+            target = place + path.name if place.endswith("/") else place
+            content = path.read_bytes()
+            if how == ["commented"]:
+                content = commented(content.decode()).encode()
+            elif how == ["packed"]:
+                content = packed(content)
+            put(tree, target, content, program=how == ["program"])
+    if unnamed:
+        raise BuildError(f"deploy/debian/install does not say where {min(unnamed)} goes")
+
+
+def unpack_wheel(wheel: Path, tree: Path) -> str:
+    """Put a wheel's modules into the tree; return the licence that it brings, "" for none."""
+    licence = ""
+    with zipfile.ZipFile(wheel) as archive:
+        for name in sorted(archive.namelist()):
+            if name.endswith("/"):
+                continue
+            if ".dist-info/" not in name:
+                put(tree, f"{MODULES}/{name}", archive.read(name))
+            elif name.endswith("/LICENSE"):
+                licence = archive.read(name).decode()
+    return licence
+
+
+def install_modules(tree: Path) -> None:
+    """Put our modules and the bundled ones into the tree, with what their licences say."""
+    doc = (HERE / "copyright").read_text() + (ROOT / "LICENSES/BSD-2-Clause.txt").read_text()
+    doc += "\nAll the rest is under this licence:\n\n" + (ROOT / "LICENSE").read_text()
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    with tempfile.TemporaryDirectory(prefix="xdpctl-deb-") as name:
+        own = ("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", name, ".")
+        run(*pip, *own)
+        unpack_wheel(next(Path(name).iterdir()), tree)
+    listed = HERE / "bundled.txt"
+    wheels = ROOT / "build/deb" / hashlib.sha256(listed.read_bytes()).hexdigest()[:16]
+    if not wheels.is_dir():
+        half = wheels.with_suffix(".half")
+        shutil.rmtree(half, ignore_errors=True)
+        fetch = ("download", "--no-deps", "--only-binary=:all:", "--require-hashes")
+        run(*pip, *fetch, "--dest", str(half), "--requirement", str(listed))
+        half.rename(wheels)
+    for wheel in sorted(wheels.glob("*.whl")):
+        title = " ".join(wheel.name.split("-")[:2])
+        doc += f"\n{title}, which is in {MODULES} too, is under this one:\n\n"
+        doc += unpack_wheel(wheel, tree)
+    for library in sorted((tree / MODULES).rglob("*.so")):
+        run("strip", "--strip-unneeded", str(library))
+    put(tree, "usr/share/doc/xdpctl/copyright", doc.encode())
+
+
+def write_changelog(tree: Path, version: str, when: int) -> None:
+    """Write the changelog in the form that Debian's tools read; CHANGELOG.md has the news."""
+    text = (
+        f"xdpctl ({version}) stable; urgency=medium\n\n"
+        "  * See CHANGELOG.md in this folder.\n\n"
+        f" -- {maintainer()}  {formatdate(when)}\n"
+    )
+    put(tree, "usr/share/doc/xdpctl/changelog.gz", packed(text.encode()))
+
+
+def maintainer() -> str:
+    """Return the field Maintainer."""
+    found = re.search(r"^Maintainer: (.*)$", (HERE / "control").read_text(), re.MULTILINE)
+    return found[1] if found else ""
+
+
+def write_control(tree: Path, version: str, architecture: str) -> None:
+    """Write DEBIAN/, behind everything else."""
+    files = sorted(path for path in tree.rglob("*") if path.is_file())
+    places = [f"/{path.relative_to(tree)}" for path in files]
+    sums = "".join(
+        f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}  "
+        f"{path.relative_to(tree)}\n"
+        for path in files
+    )
+    conffiles = [f"{place}\n" for place in places if place.startswith("/etc/")]
+    control = (
+        (HERE / "control")
+        .read_text()
+        .format(
+            version=version,
+            architecture=architecture,
+            size=sum(path.stat().st_size for path in files) // 1024 + 1,
+            depends=depends(),
+        )
+    )
+    put(tree, "DEBIAN/control", control.encode())
+    put(tree, "DEBIAN/conffiles", "".join(conffiles).encode())
+    put(tree, "DEBIAN/md5sums", sums.encode())
+    for script in SCRIPTS:
+        put(tree, f"DEBIAN/{script}", (HERE / script).read_bytes(), program=True)
+
+
+def build(version: str, folder: Path) -> Path:
+    """Build the package of this version into the folder and return its path.
+
+    Raises:
+        BuildError: one sentence.
+    """
+    when = source_date()
+    os.environ["SOURCE_DATE_EPOCH"] = str(when)
+    architecture = run("dpkg", "--print-architecture")
+    package = folder / f"xdpctl_{version}_{architecture}.deb"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="xdpctl-deb-") as name:
+        tree = Path(name, "tree")
+        install_files(tree)
+        install_modules(tree)
+        write_changelog(tree, version, when)
+        write_control(tree, version, architecture)
+        for path in [tree, *tree.rglob("*")]:
+            if path.is_dir():
+                path.chmod(0o755)
+            os.utime(path, (when, when))
+        packing = ("-Zxz", "--threads-max=1", "--root-owner-group")
+        run("dpkg-deb", *packing, "--build", str(tree), str(package))
+    return package
+
+
+def own_version() -> str:
+    """Return the project's version."""
+    text = (ROOT / "xdpctl/__init__.py").read_text()
+    found = re.search(r'^__version__ = "(.*)"$', text, re.MULTILINE)
+    if found is None:
+        raise BuildError("xdpctl/__init__.py does not say a version")
+    return found[1]
+
+
+def main() -> int:
+    """Build and print where the package is; 1 with a sentence where it cannot be built."""
+    parser = argparse.ArgumentParser(description="Build the Debian package.")
+    parser.add_argument("--version", help="the package's version (default: the project's)")
+    parser.add_argument("--dest", type=Path, default=ROOT / "dist", help="the folder it goes to")
+    arguments = parser.parse_args()
+    try:
+        package = build(arguments.version or own_version(), arguments.dest)
+    except (BuildError, OSError) as error:
+        sys.stderr.write(f"deb: {error}\n")
+        return 1
+    with contextlib.suppress(ValueError):
+        package = package.relative_to(ROOT)
+    sys.stdout.write(f"{package}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
