@@ -21,6 +21,7 @@ from xdpctl.entries import Cursor
 from xdpctl.errors import GuardError, MapFullError, NotFoundError
 from xdpctl.http.schema import RuleOut, Status
 from xdpctl.log import event
+from xdpctl.state import PANIC
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -46,9 +47,6 @@ RATE_SECONDS = 1.0
 
 EXPORT_LINES = 2_000
 """Lines of one part: some 10 ms and 64 kB."""
-
-PANIC = "panic"
-"""Name of the state's fact that everything is passed, kept over restarts."""
 
 
 class ServiceDesk:

@@ -8,6 +8,8 @@ Called by rules.py; everything else takes both names from there.
 dnspython reads the master-file form of a name (RFC 1035, 5.1) and knows the
 types; idna turns U-labels into A-labels (RFC 5891, IDNA 2008). What is written
 here is what both leave open: text that is not one name is refused, never mended.
+Both are imported where they are first needed: a service without names, and most
+verbs, do without the 20 ms and the 3 MB.
 """
 
 from __future__ import annotations
@@ -16,11 +18,6 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import dns.exception
-import dns.name
-import dns.rdatatype
-import idna
 
 from xdpctl import abi
 from xdpctl.errors import TargetError
@@ -104,6 +101,9 @@ class Name:
         ascii_text = text if text.isascii() else _to_a_labels(text)
         if ascii_text in {"@", "@."}:  # dnspython reads it as the zone's own name
             ascii_text = "\\@"
+        import dns.exception  # noqa: PLC0415 - see above
+        import dns.name  # noqa: PLC0415 - see above
+
         try:
             labels = dns.name.from_text(ascii_text).labels
         except (dns.exception.DNSException, ValueError) as error:
@@ -151,6 +151,8 @@ def _label_text(label: bytes) -> str:
 def _u_label(label: str) -> str:
     if not label.startswith("xn--"):
         return label
+    import idna  # noqa: PLC0415 - see above
+
     try:
         return idna.ulabel(label)
     except UnicodeError:
@@ -190,6 +192,8 @@ def _a_label(label: str, text: str) -> str:
             " a backslash; write its A-label (xn--…)",
             text=text,
         )
+    import idna  # noqa: PLC0415 - see above
+
     try:
         return idna.alabel(unicodedata.normalize("NFC", label.lower())).decode("ascii")
     except UnicodeError as error:
@@ -211,6 +215,9 @@ def parse_qtype(text: str) -> int:
         if number <= 0xFFFF:  # noqa: PLR2004 - 16 bits, RFC 1035, 3.2.2
             return number
     elif text.isascii():
+        import dns.exception  # noqa: PLC0415 - see above
+        import dns.rdatatype  # noqa: PLC0415 - see above
+
         try:
             return int(dns.rdatatype.from_text(text))
         except (dns.exception.DNSException, ValueError):
@@ -225,4 +232,6 @@ def parse_qtype(text: str) -> int:
 
 def qtype_text(qtype: int) -> str:
     """Return the mnemonic of a type, or TYPEnnn (RFC 3597)."""
+    import dns.rdatatype  # noqa: PLC0415 - see above
+
     return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(qtype))

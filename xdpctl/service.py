@@ -19,32 +19,31 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl import __version__
 from xdpctl.abi import MapName
-from xdpctl.desk import PANIC, ServiceDesk
 from xdpctl.destinations import DestinationWatch
 from xdpctl.diagnosis import queue_shortage, warnings_at_start
 from xdpctl.diagnosis.survey import Survey
 from xdpctl.errors import InterfaceError, XdpctlError
 from xdpctl.filter import Filter
 from xdpctl.guard import Guard
-from xdpctl.http.app import Listeners, Secrets
+from xdpctl.http.listeners import Listeners, Secrets, import_application
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program
 from xdpctl.kernel.netlink import Netlink
 from xdpctl.kernel.pins import OWN_DIRECTORY
 from xdpctl.lists import ListKeeper
 from xdpctl.log import configure, event
-from xdpctl.metrics import Exposition, SnapshotCollector
 from xdpctl.namefollower import NameFollower
 from xdpctl.observer import Observer
 from xdpctl.ownership import InterfaceLock
 from xdpctl.settings import OnExit, Settings, XskFamily, reloadable_changes
 from xdpctl.settings.options import BY_NAME
 from xdpctl.shared import SharedMaps
-from xdpctl.state import State
+from xdpctl.state import PANIC, State
 from xdpctl.store import Store
 from xdpctl.systemd import Notifier, watchdog_interval
 
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from pathlib import Path
 
+    from xdpctl.desk import ServiceDesk
     from xdpctl.kernel.compiler import Bytecode
     from xdpctl.settings import Changes
 
@@ -199,7 +199,7 @@ class Service:
             if shortage := queue_shortage(name, queues[name], slots):
                 raise InterfaceError(shortage, interface=name)
         survey = Survey(self._bpf, self._netlink, settings, own_directory=self._directory)
-        surveying = asyncio.to_thread(survey.facts, lambda: None, "starting")
+        surveying = asyncio.to_thread(survey.facts_at_start)
         facts, bytecode = await asyncio.gather(surveying, self._unless_stopped(compiling))
         if bytecode is None:
             return None
@@ -243,6 +243,10 @@ class Service:
                 tag=view.tag,
             )
         observer.look()
+        await asyncio.to_thread(_import_faces)
+        from xdpctl.desk import ServiceDesk  # noqa: PLC0415 - packets are filtered without it
+        from xdpctl.metrics import Exposition, SnapshotCollector  # noqa: PLC0415 - the same
+
         desk = ServiceDesk(
             store=store,
             state=state,
@@ -393,6 +397,13 @@ class Service:
 
         await _on(parts.watch_thread, lambda: swap_all(bytecode, parts.filters))
         self._bytecode = bytecode
+
+
+def _import_faces() -> None:
+    """Import what answers requests. Blocks, for a tenth of a second."""
+    import_application()
+    import_module("xdpctl.metrics")
+    import_module("xdpctl.desk")
 
 
 def _reloaded(settings: Settings, wanted: Settings, changes: Changes) -> Settings:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
+PANIC = "panic"
+"""Name of the fact (`get_meta`) that everything is passed, kept over restarts."""
+
 PATIENCE = 5.0
 """Seconds that another process may hold the file locked."""
 

@@ -15,7 +15,7 @@ import aiohttp
 from xdpctl.abi import MapName, RuleAction
 from xdpctl.bulk import BulkResult
 from xdpctl.entries import Entry, TopEntry
-from xdpctl.http.app import Listeners, Secrets
+from xdpctl.http.listeners import Listeners, Secrets
 from xdpctl.http.schema import RuleOut, Status
 from xdpctl.metrics import Exposition, SnapshotCollector
 from xdpctl.rules import AnyQtype

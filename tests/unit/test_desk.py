@@ -16,7 +16,7 @@ import pytest
 from tests.unit.host import INTERFACE, FakeHost, bytecode, dnsdist_writes, rule
 from xdpctl import __version__, desk
 from xdpctl.abi import MAPS, MapName, RuleAction, decode_control
-from xdpctl.desk import PANIC, ServiceDesk
+from xdpctl.desk import ServiceDesk
 from xdpctl.destinations import DestinationWatch
 from xdpctl.errors import (
     ConflictError,
@@ -34,7 +34,7 @@ from xdpctl.observer import Observer
 from xdpctl.rows import LineReader
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
 from xdpctl.shared import SharedMaps
-from xdpctl.state import State
+from xdpctl.state import PANIC, State
 from xdpctl.store import Store
 
 if TYPE_CHECKING:

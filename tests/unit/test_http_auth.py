@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from tests.unit.fake_desk import Site, site
 from xdpctl.errors import ListenError
-from xdpctl.http.app import Secrets
-from xdpctl.http.auth import TOKEN_MIN, Access, Token, allowed, is_local, read_token
+from xdpctl.http.access import Access, allowed, is_local
+from xdpctl.http.listeners import Secrets
+from xdpctl.http.token import TOKEN_MIN, Token, read_token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

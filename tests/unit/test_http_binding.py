@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from xdpctl.errors import ListenError
-from xdpctl.http.app import Listeners
 from xdpctl.http.binding import bind_control, bind_tcp
+from xdpctl.http.listeners import Listeners
 from xdpctl.settings import Listen
 
 if TYPE_CHECKING:

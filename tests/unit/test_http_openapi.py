@@ -11,8 +11,8 @@ import jsonschema_rs
 import pytest
 
 from tests.unit.fake_desk import FakeDesk, site
+from xdpctl.http.access import Access
 from xdpctl.http.app import make_app
-from xdpctl.http.auth import Access
 from xdpctl.http.openapi import PATH, openapi
 from xdpctl.http.routes import ROUTES
 from xdpctl.http.schema import RuleIn

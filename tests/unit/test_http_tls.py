@@ -16,7 +16,7 @@ import trustme
 
 from tests.unit.fake_desk import Site, site
 from xdpctl.errors import ListenError
-from xdpctl.http.app import Secrets
+from xdpctl.http.listeners import Secrets
 from xdpctl.http.tls import server_context
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from tests.unit.home import Home
 from tests.unit.host import INTERFACE, dnsdist_writes
 from xdpctl import service as service_module
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, decode_control
-from xdpctl.desk import PANIC
 from xdpctl.errors import (
     CompilerError,
     ForeignProgramError,
@@ -41,7 +40,7 @@ from xdpctl.log import LogLevel
 from xdpctl.ownership import InterfaceLock
 from xdpctl.rules import parse_target
 from xdpctl.service import Service, program_config, run_service
-from xdpctl.state import State
+from xdpctl.state import PANIC, State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

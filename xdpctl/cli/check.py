@@ -80,7 +80,7 @@ def _read_secrets(settings: Settings) -> None:
     Raises:
         ListenError: a file is not fit.
     """
-    from xdpctl.http.app import Secrets  # noqa: PLC0415 - as above
+    from xdpctl.http.listeners import Secrets  # noqa: PLC0415 - as above
 
     if settings.listen is not None:
         Secrets(settings.token_file, settings.tls_cert, settings.tls_key).read()

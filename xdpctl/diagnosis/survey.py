@@ -100,6 +100,15 @@ class Survey:
             addresses=tuple(self._netlink.local_addresses()),
         )
 
+    def facts_at_start(self) -> Facts:
+        """Return what `warnings_at_start` looks at: no map is read and no library tried."""
+        return Facts(
+            host=HostFacts(os.uname().release, kernel_release(), frozenset(), jit=self._jit()),
+            directory=DirectoryFacts(self._settings.pin_dir),
+            policy=self._policy,
+            interfaces=tuple(self.interface(name) for name in self._settings.interfaces),
+        )
+
     def host(
         self,
         compile_filter: Callable[[], object],

@@ -36,6 +36,8 @@ def findings(settings: Settings, facts: Facts) -> list[Finding]:
 def warnings_at_start(settings: Settings, facts: Facts) -> list[str]:
     """Return what the service should log of interfaces, JIT and AF_XDP at its start.
 
+    `Survey.facts_at_start` gathers what is looked at here.
+
     Settings and pins are left out: whoever reads and opens those warns of them. So is
     who listens on TCP: the DNS server starts after the service.
     """

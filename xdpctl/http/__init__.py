@@ -5,9 +5,11 @@
     body.py, lists.py       a request's body, taken in whole and read in parts
     handlers.py, loads.py   one function a resource; with rules in the body
     openapi.py, routes.py   the one table of routes, and its description
-    auth.py, tls.py         who may do what on which listener; certificates
+    access.py, auth.py      who may do what on which listener; what holds requests to it
+    token.py, tls.py        the files of secrets
     binding.py, protocol.py sockets, and bytes that are not HTTP
-    app.py                  the application and its listeners
+    app.py                  the application
+    listeners.py            control socket and TCP; imports all that needs aiohttp late
 
 What the service must offer is `handlers.Desk`.
 """

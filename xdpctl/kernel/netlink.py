@@ -1,8 +1,8 @@
 """Network interfaces: which there are, what is attached to them, what becomes of them.
 
-The only importer of pyroute2, which codes the messages. Its sockets are not used:
-each call brings an event loop of its own, and none survives an overrun; rtnetlink.py
-carries the messages instead. Everything blocks, for less than a millisecond, but
+pyroute2 codes the messages (messages.py). Its sockets are not used: each call brings an
+event loop of its own, and none survives an overrun; rtnetlink.py carries the messages
+instead. Everything blocks, for less than a millisecond, but
 `watch`, which belongs on the loop. Used by service.py, filter.py and the verbs.
 """
 
@@ -17,15 +17,13 @@ from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-
 from xdpctl.errors import InterfaceError, KernelError
 from xdpctl.kernel import rtnetlink, sockets
 from xdpctl.kernel.bpf import XdpMode
 from xdpctl.kernel.ethtool import Channels, Ethtool
 from xdpctl.kernel.failure import kernel_error
 from xdpctl.kernel.libbpf import XDP_FLAGS_DRV_MODE, XDP_FLAGS_REPLACE, XDP_FLAGS_SKB_MODE
+from xdpctl.kernel.messages import ifaddrmsg, ifinfmsg
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -1,0 +1,96 @@
+"""What is imported when: packets are filtered, and verbs run, without what they do not use.
+
+Each test asks a fresh interpreter for its modules, which is the same every time; how
+long that takes is `make bench`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import trustme
+
+from xdpctl.cli.main import FAMILIES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FACES = {"aiohttp", "msgspec", "prometheus_client"}
+"""What answers requests; yarl, multidict and attr come with the first."""
+
+NAMES = {"dns.name", "idna"}
+NEVER = {"bcc", "unittest", "pyroute2.iproute", "pyroute2.ndb"}
+KERNEL = {"asyncio", "sqlite3", "ctypes", "pyroute2.netlink", "xdpctl.service"}
+LOCAL = {"check", "prepare", "detach"}
+"""Verbs that work without a service, and so look at the kernel themselves."""
+
+
+def run(code: str, **environ: str) -> str:
+    """Return what a fresh interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | environ,
+    )
+    return done.stdout
+
+
+def modules(code: str) -> set[str]:
+    """Return the modules that some code leaves imported, and that bare Python has not."""
+    told = "import sys, json\nbare = set(sys.modules)\n"
+    told += f"{code}\nprint(json.dumps(sorted(set(sys.modules) - bare)))\n"
+    return set(json.loads(run(told).splitlines()[-1]))
+
+
+def test_the_service_filters_before_it_can_answer() -> None:
+    found = modules("import xdpctl.service")
+    assert not found & (FACES | NAMES | NEVER)
+
+
+def test_of_pyroute2_only_the_codecs_are_imported() -> None:
+    found = modules("import xdpctl.kernel.netlink")
+    assert "pyroute2.netlink.rtnl.ifinfmsg" in found
+    assert not {"pyroute2", *NEVER} & found
+
+
+def test_the_whole_of_pyroute2_can_still_be_imported() -> None:
+    assert "pyroute2.iproute" in modules("import xdpctl.kernel.netlink, pyroute2")
+
+
+def test_settings_are_read_without_what_serves_or_names() -> None:
+    found = modules("import xdpctl.settings")
+    assert not found & (FACES | NAMES | NEVER | KERNEL)
+
+
+def with_verbs(names: set[str]) -> set[str]:
+    """Return the modules of these verbs, taken together."""
+    found = [f"find({name!r}).parser()" for name in sorted(names)]
+    return modules("\n".join(["from xdpctl.cli.main import find", *found]))
+
+
+def test_verbs_import_nothing_of_the_service() -> None:
+    assert not with_verbs(FAMILIES.keys() - LOCAL) & (FACES | NAMES | NEVER | KERNEL)
+
+
+def test_verbs_that_look_at_the_kernel_answer_no_requests() -> None:
+    assert not with_verbs(LOCAL) & (FACES | NAMES | NEVER)
+
+
+def test_answering_reads_no_certificates_of_this_host(tmp_path: Path) -> None:
+    """Aiohttp's client, which is not used, would; it is made with none."""
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    code = (
+        "import gc, ssl\n"
+        "from xdpctl.http.listeners import import_application\n"
+        "import_application()\n"
+        "made = [one for one in gc.get_objects() if isinstance(one, ssl.SSLContext)]\n"
+        "after = ssl.create_default_context()\n"
+        "print(sum(len(one.get_ca_certs()) for one in made), len(after.get_ca_certs()))\n"
+    )
+    assert run(code, SSL_CERT_FILE=str(tmp_path / "ca.pem")).split() == ["0", "1"]
