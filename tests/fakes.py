@@ -150,6 +150,14 @@ class Device:
         """The program there and its mode."""
         return (self.link.program, self.link.mode) if self.link else self.netlink
 
+    @property
+    def attached(self) -> Attached | None:
+        """The program there as netlink tells."""
+        if (occupied := self.occupied) is None:
+            return None
+        program, mode = occupied
+        return Attached(program.info.id, mode)
+
 
 class FakeKernel:
     """All that a kernel would know, for tests to set up and to look at."""
@@ -193,14 +201,20 @@ class FakeKernel:
         if device.link:
             device.link.device = None
 
+    def move_away(self, name: str) -> Device:
+        """Move an interface to another network namespace: what is attached stays on it."""
+        device = next(d for d in list(self.devices.values()) if d.name == name)
+        del self.devices[device.index]
+        return device
+
+    def move_back(self, device: Device) -> None:
+        """Bring an interface back that was moved away."""
+        self.devices[device.index] = device
+
     def attached(self, name: str) -> Attached | None:
         """Return what is on an interface, after links without holder or pin have ended."""
         self.reap()
-        device = next(d for d in list(self.devices.values()) if d.name == name)
-        if device.occupied is None:
-            return None
-        program, mode = device.occupied
-        return Attached(program.info.id, mode)
+        return next(d.attached for d in list(self.devices.values()) if d.name == name)
 
     def pin(self, path: Path, kind: str, state: MapState | ProgramState | LinkState) -> None:
         """Write a pin's file."""
@@ -600,6 +614,7 @@ class FakeNetlink(Netlink):
 
     def interfaces(self) -> list[Interface]:
         self.kernel.faults.check("interfaces")
+        self.kernel.reap()
         return [
             Interface(
                 name=device.name,
@@ -609,11 +624,17 @@ class FakeNetlink(Netlink):
                 kind=device.kind,
                 driver=device.driver,
                 rx_queues=device.rx_queues,
-                attached=self.kernel.attached(device.name),
+                attached=device.attached,
                 master=device.master,
             )
             for device in list(self.kernel.devices.values())
         ]
+
+    def index_of(self, name: str) -> int | None:
+        return next((d.index for d in list(self.kernel.devices.values()) if d.name == name), None)
+
+    def name_of(self, index: int) -> str | None:
+        return device.name if (device := self.kernel.devices.get(index)) else None
 
     def features(self, name: str) -> frozenset[str]:
         offload = self._device(name).vlan_offload

@@ -8,8 +8,12 @@ State machine of one filter:
 
     missing ──attach──▶ attached ──detach──▶ detached
                           │  ▲
-           link defunct   ▼  │ attach
+           card left its  ▼  │ attach, at the next look
+           name or is gone   │
                          lost
+
+What is configured is a name. A card that is renamed keeps its filter until another
+card has the name; one that leaves the network namespace goes without (whereabouts.py).
 
 Every method blocks.
 """
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
@@ -34,6 +38,7 @@ from xdpctl.kernel.pins import OWN_DIRECTORY, verify
 from xdpctl.log import event
 from xdpctl.ownership import OwnPins
 from xdpctl.settings import ModeSetting
+from xdpctl.whereabouts import Place, Whereabouts, whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
 
 PROGRAM_NAME = "xdpctl"
 _KEY = b"\0\0\0\0"
+_ANEW = Whereabouts(Place.GONE)
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +73,8 @@ class FilterView:
         index, mode, program_id, tag: of what is attached; None where nothing is.
         reattached: how often the filter was attached again since the start.
         counters: sums over all CPUs by (reason, action).
+        trouble: why nothing is attached, as a sentence; empty where something is.
+        notes: what an operator should know of what is attached, as sentences.
     """
 
     interface: str
@@ -78,6 +86,8 @@ class FilterView:
     reattached: int
     queues: int | None
     counters: Mapping[tuple[Reason, PacketAction], Count]
+    trouble: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Filter:
@@ -110,7 +120,8 @@ class Filter:
         self._attachment = Attachment(bpf, netlink, self._pins, mode, replace=replace)
         self._resources = contextlib.ExitStack()
         self._state = FilterState.MISSING
-        self._index: int | None = None
+        self._where = _ANEW
+        self._trouble = ""
         self._queues: int | None = None
         self._attached_mode: XdpMode | None = None
         self._program: Program | None = None
@@ -143,7 +154,8 @@ class Filter:
             InterfaceError: it does not exist.
             ForeignProgramError: another's program is on it and may not be replaced.
         """
-        interface = self._netlink.find(self.interface)
+        renamed = self._where.place is Place.RENAMED and self._where.name
+        interface = self._netlink.find(renamed or self.interface)
         self._queues = interface.rx_queues
         attached = interface.attached
         if attached is None:
@@ -172,8 +184,9 @@ class Filter:
             own = self._own_link(interface)
             if own is not None:
                 stack.enter_context(own)
-            counters = stack.enter_context(self._own_map(MapName.COUNTERS, keep=own is not None))
-            control = stack.enter_context(self._own_map(MapName.CONTROL, keep=own is not None))
+            keep = own is not None or self._state is FilterState.LOST
+            counters = stack.enter_context(self._own_map(MapName.COUNTERS, keep=keep))
+            control = stack.enter_context(self._own_map(MapName.CONTROL, keep=keep))
             control.update(_KEY, abi.encode_control(panic=panic))
             program = stack.enter_context(self._load(bytecode, shared, counters, control))
             attached = interface.attached
@@ -204,7 +217,9 @@ class Filter:
         self._bytecode, self._shared = bytecode, shared
         self._link, self._program = link, program
         self._counters, self._control = counters, control
-        self._index, self._attached_mode = interface.index, mode
+        place = Place.HERE if interface.name == self.interface else Place.RENAMED
+        self._where = Whereabouts(place, interface.index, interface.name)
+        self._attached_mode, self._trouble = mode, ""
         if self._state is FilterState.MISSING:
             self.adopted = own is not None
         self._state = FilterState.ATTACHED
@@ -270,30 +285,75 @@ class Filter:
         else:
             self._bytecode, self._shared = bytecode, shared
 
-    def watch(self, *, panic: bool) -> None:
-        """See whether the filter is still on; attach again where it was lost.
+    def watch(self, *, panic: bool, closely: bool = False) -> None:
+        """See where the card is, and attach where the filter is not on.
 
-        Called once a second. A detached filter (asked for) stays detached.
+        Called once a second, and at once with `closely` when an interface has changed.
+        A detached filter (asked for) stays detached.
         """
+        if closely:
+            self._where = replace(self._where, place=Place.GONE)
         if self._state is FilterState.ATTACHED and self._link is not None:
-            if self._link.info().ifindex == self._index:
-                return
-            self._state = FilterState.LOST
-            event(_log, "lost", logging.ERROR, interface=self.interface)
+            self._follow(self._link)
         if self._state in (FilterState.LOST, FilterState.MISSING) and self._bytecode is not None:
-            try:
-                self.attach(self._bytecode, self._shared, panic=panic)
-            except XdpctlError as error:
+            self._attach_again(self._bytecode, panic=panic)
+
+    def _follow(self, link: Link) -> None:
+        """See where the card of an attached filter is; lost, if it left its name behind."""
+        before, now = self._where, whereabouts(self._netlink, link, self.interface, self._where)
+        self._where = now
+        if now.place is Place.HERE:
+            if before.name not in (None, self.interface):
+                event(_log, "renamed-back", interface=self.interface)
+        elif now.place is Place.RENAMED:
+            if now.name != before.name:
+                event(_log, "renamed", logging.WARNING, interface=self.interface, now=now.name)
+        elif now.place is Place.DISPLACED:
+            self._lose(f"another card has this name now, the former one is named {now.name}")
+        elif now.place is Place.MOVED:
+            with contextlib.suppress(KernelError):  # not left where nobody can see whose it is
+                link.detach()
+            self._lose(
+                "its card is in another network namespace, where our program was taken off; the"
+                " filter comes back with it"
+            )
+        elif before.index is not None and self._netlink.index_of(self.interface) == before.index:
+            self._lose("somebody took our program off")
+        else:
+            self._lose("the interface is gone; the filter comes back with it")
+
+    def _lose(self, why: str) -> None:
+        self._state, self._trouble = FilterState.LOST, why
+        event(_log, "lost", logging.ERROR, interface=self.interface, why=why)
+
+    def _attach_again(self, bytecode: Bytecode, *, panic: bool) -> None:
+        """Attach where an interface has the name; what is in the way is said once."""
+        first = self._state is FilterState.MISSING
+        if self._netlink.index_of(self.interface) is None:
+            if first or not self._trouble:
+                self._trouble = "there is no interface of this name yet"
+            return
+        try:
+            self.attach(bytecode, self._shared, panic=panic)
+        except XdpctlError as error:
+            if error.sentence != self._trouble:
                 event(
                     _log,
                     "attach-failed",
-                    logging.DEBUG,
+                    logging.ERROR,
                     interface=self.interface,
                     error=error.sentence,
                 )
-                return
-            self._reattached += 1
-            event(_log, "reattached", interface=self.interface, index=self._index)
+            self._trouble = error.sentence
+            return
+        self._reattached += not first
+        event(
+            _log,
+            "attached" if first else "reattached",
+            interface=self.interface,
+            index=self._where.index,
+            mode=self._attached_mode,
+        )
 
     def set_panic(self, *, panic: bool) -> None:
         """Set or clear the bit that passes everything; takes effect at once."""
@@ -315,14 +375,26 @@ class Filter:
         return FilterView(
             self.interface,
             self._state,
-            self._index if attached else None,
+            self._where.index if attached else None,
             self._attached_mode if attached else None,
             None if info is None else info.id,
             None if info is None else info.tag,
             self._reattached,
             self._queues,
             self._counted,
+            self._trouble,
+            self._notes() if attached else (),
         )
+
+    def _notes(self) -> tuple[str, ...]:
+        if self._where.place is not Place.RENAMED:
+            return ()
+        name, now = self.interface, self._where.name
+        note = (
+            f"{name} is named {now} now: the filter stays on it until another interface is named"
+            f" {name}; rename it back, or configure {now}"
+        )
+        return (note,)
 
     # --- leaving ------------------------------------------------------------------
 

@@ -69,6 +69,7 @@ class Observer:
         self.panic = False
         self.failure = ""
         self.list_warnings: tuple[str, ...] = ()
+        self.interface_warnings: tuple[str, ...] = ()
         self.last = Snapshot(clock(), reasons=("the service is starting",))
 
     def changed(self, name: MapName, difference: int) -> None:
@@ -94,18 +95,28 @@ class Observer:
 
     def look(self) -> Snapshot:
         """Look at everything, publish and return it. Blocks."""
-        reasons = [
-            sentence
-            for watched in self._filters
-            if (sentence := _failing(partial(watched.watch, panic=self.panic)))
-        ]
+        reasons = self._watch(closely=False)
         now = self._clock()
         for name, rule_map in self._counted_maps().items():
             self._count(name, rule_map, now)
+        return self._publish(reasons)
+
+    def look_at_interfaces(self) -> Snapshot:
+        """Look at what may have become of the interfaces, at once; publish. Blocks."""
+        return self._publish(self._watch(closely=True))
+
+    def _watch(self, *, closely: bool) -> list[str]:
+        return [
+            sentence
+            for watched in self._filters
+            if (sentence := _failing(partial(watched.watch, panic=self.panic, closely=closely)))
+        ]
+
+    def _publish(self, reasons: list[str]) -> Snapshot:
         views = tuple(watched.view() for watched in self._filters)
         reasons += self._shared.replaced()
         reasons += [
-            f"{view.interface} is {view.state}"
+            f"{view.interface} is {view.state}" + (f": {view.trouble}" if view.trouble else "")
             for view in views
             if view.state is not FilterState.ATTACHED
         ]
@@ -124,7 +135,14 @@ class Observer:
                 maps,
                 self.panic,
                 tuple(reasons),
-                (*self._warnings, *lost, *self.list_warnings, *_almost_full(maps)),
+                (
+                    *self._warnings,
+                    *(note for view in views for note in view.notes),
+                    *self.interface_warnings,
+                    *lost,
+                    *self.list_warnings,
+                    *_almost_full(maps),
+                ),
                 dict(self._errors),
                 self._destinations.present,
                 self._destinations.lost,

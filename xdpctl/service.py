@@ -19,6 +19,7 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
@@ -31,6 +32,7 @@ from xdpctl.errors import InterfaceError, XdpctlError
 from xdpctl.filter import Filter
 from xdpctl.guard import Guard
 from xdpctl.http.listeners import Listeners, Secrets, import_application
+from xdpctl.interfacewatch import InterfaceWatch
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program
 from xdpctl.kernel.netlink import Netlink
@@ -109,6 +111,7 @@ class _Running:
     names: NameFollower
     store: Store
     observer: Observer
+    interfaces: InterfaceWatch
     desk: ServiceDesk
     lists: ListKeeper
     store_thread: Executor
@@ -217,7 +220,15 @@ class Service:
             destinations,
             warnings=(*settings.warnings, *found, *shared.warnings, *state.warnings),
         )
-        for warning in (*found, *shared.warnings, *state.warnings):
+        interfaces = InterfaceWatch(
+            self._netlink, survey, observer, lambda: self._settings, facts.interfaces
+        )
+        for warning in (
+            *found,
+            *observer.interface_warnings,
+            *shared.warnings,
+            *state.warnings,
+        ):
             event(_log, "warning", logging.WARNING, text=warning)
         names = stack.enter_context(NameFollower(self._bpf, shared.rule_maps()[MapName.QNAMES]))
         store = Store(shared.rule_maps(), state, settings.any_qtype, on_change=observer.changed)
@@ -271,6 +282,7 @@ class Service:
             names,
             store,
             observer,
+            interfaces,
             desk,
             ListKeeper(desk, settings),
             store_thread,
@@ -337,6 +349,9 @@ class Service:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(_every(LOOK_SECONDS, look), name="look"),
+                group.create_task(
+                    parts.interfaces.run(partial(_on, parts.watch_thread)), name="interfaces"
+                ),
                 group.create_task(_every(SETTLE_SECONDS, settle), name="settle"),
                 group.create_task(_expire(parts.desk), name="expire"),
                 group.create_task(parts.lists.run(), name="lists"),
@@ -437,8 +452,9 @@ async def _expire(desk: ServiceDesk) -> NoReturn:
         except XdpctlError as error:
             event(_log, "failed", logging.ERROR, error=error.sentence)
         wait = EXPIRY_SECONDS if wait is None else min(wait, EXPIRY_SECONDS)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(desk.expiry_changed.wait(), wait)
+        with contextlib.suppress(TimeoutError):  # wait_for would lose a cancellation (3.11)
+            async with asyncio.timeout(wait):
+                await desk.expiry_changed.wait()
 
 
 async def _cancel(task: asyncio.Task[Bytecode]) -> None:

@@ -19,6 +19,7 @@ from xdpctl.diagnosis import (
     PinFacts,
     XdpFacts,
     findings,
+    interface_warnings,
     queue_shortage,
     warnings_at_start,
 )
@@ -461,18 +462,22 @@ def test_what_the_settings_warn_of_is_found_too() -> None:
 
 
 def test_the_service_is_given_what_it_does_not_find_itself() -> None:
-    looked_at = on_card(card(up=False), vlan_offload=True, vlans=("eth0.5",))
     looked_at = replace(
-        looked_at,
+        on_card(card(up=False)),
         host=replace(HOST, jit=False),
         pins=(PinFacts("qnames", 1024, 64),),
         truncating=True,
         listening={53: False},
     )
-    said = warnings_at_start(wanted("--xsk", "--pin-dir", "/sys/fs/bpf/other"), looked_at)
+    (said,) = warnings_at_start(wanted("--xsk", "--pin-dir", "/sys/fs/bpf/other"), looked_at)
+    assert said.startswith("the kernel interprets BPF programs")
 
+
+def test_of_an_interface_all_that_is_no_good_news_is_a_warning_while_the_service_runs() -> None:
+    (one,) = on_card(card(up=False, rx_queues=9), vlan_offload=True, vlans=("eth0.5",)).interfaces
+    said = interface_warnings(wanted("--xsk", "--number-of-queues", "8"), one)
     assert [sentence.split(":")[0].split(",")[0] for sentence in said] == [
-        "the kernel interprets BPF programs",
         "eth0 takes VLAN tags off before the filter sees a frame",
+        "eth0 receives on 9 queues",
         "eth0 is down",
     ]

@@ -557,10 +557,181 @@ def test_panic_holds_for_a_filter_that_comes_back(site: Site, running: Filter) -
         assert decode_control(control.lookup(KEY) or b"")
 
 
-def test_a_renamed_interface_is_still_ours(site: Site, running: Filter) -> None:
+def test_counters_go_on_when_a_filter_comes_back(site: Site, running: Filter) -> None:
+    count(site, packets=3)
+    site.kernel.remove_interface(INTERFACE)
+    running.watch(panic=False)
+    site.kernel.add_interface(INTERFACE)
+    running.watch(panic=False)
+    assert running.view().counters[Reason.ADDR_V4, PacketAction.DROP].packets == 6
+
+
+def test_a_lost_filter_says_why(site: Site, running: Filter) -> None:
+    site.kernel.remove_interface(INTERFACE)
+    running.watch(panic=False)
+    assert running.view().trouble == "the interface is gone; the filter comes back with it"
+    site.kernel.add_interface(INTERFACE)
+    running.watch(panic=False)
+    assert running.view().trouble == ""
+
+
+def test_a_program_that_somebody_took_off_is_put_on_again(site: Site, running: Filter) -> None:
+    with site.host.bpf.open_link(site.host.own / f"{netns_inode()}-{INTERFACE}") as link:
+        link.detach()
+    running.watch(panic=False)
+    assert (running.view().reattached, site.attached is not None) == (1, True)
+
+
+def test_what_keeps_a_filter_from_coming_back_is_said_once(
+    site: Site, running: Filter, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.kernel.remove_interface(INTERFACE)
+    site.host.device = site.kernel.add_interface(INTERFACE)
+    number = site.foreign()
+    for _ in range(3):
+        running.watch(panic=False)
+    assert caplog.messages.count("attach-failed") == 1
+    assert f"carries XDP program {number}" in running.view().trouble
+
+
+def test_an_interface_that_is_not_there_is_asked_for_and_not_looked_for(
+    site: Site, running: Filter
+) -> None:
+    """Nothing is loaded, and not all interfaces are listed, for as long as it is away."""
+    site.kernel.remove_interface(INTERFACE)
+    running.watch(panic=False)
+    site.kernel.faults.calls.clear()
+    for closely in (False, True):
+        running.watch(panic=False, closely=closely)
+    assert site.kernel.faults.calls == []
+
+
+# --- names and namespaces ------------------------------------------------------------------------
+
+
+def test_a_renamed_card_keeps_its_filter_and_it_is_said(
+    site: Site, running: Filter, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.host.device.name = "dns0"
+    for _ in range(3):
+        running.watch(panic=False)
+    view = running.view()
+    assert (view.state, view.index) == (FilterState.ATTACHED, site.host.device.index)
+    assert [note.split(":")[0] for note in view.notes] == ["eth0 is named dns0 now"]
+    assert caplog.messages == ["renamed"]
+
+
+def test_a_card_that_gets_its_name_back_is_as_before(
+    site: Site, running: Filter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    before = running.view()
+    for name in ("dns0", INTERFACE):
+        site.host.device.name = name
+        running.watch(panic=False)
+    assert running.view() == before
+    assert caplog.messages == ["renamed", "renamed-back"]
+
+
+def test_a_renamed_card_takes_a_swap(site: Site, running: Filter) -> None:
     site.host.device.name = "dns0"
     running.watch(panic=False)
-    assert running.view().state is FilterState.ATTACHED
+    running.swap(bytecode(mark=1), site.shared, panic=False)
+    running.watch(panic=False)
+    assert len(running.view().notes) == 1
+    program = site.kernel.programs[running.view().program_id or 0]
+    assert site.host.device.occupied == (program, XdpMode.NATIVE)
+
+
+def test_a_filter_goes_to_another_card_that_gets_the_name(site: Site, running: Filter) -> None:
+    former = site.host.device
+    former.name = "dns0"
+    running.watch(panic=False)
+    card = site.kernel.add_interface(INTERFACE)
+    running.watch(panic=False)
+    view = running.view()
+    assert (view.index, view.reattached, view.notes) == (card.index, 1, ())
+    assert (site.kernel.attached("dns0"), site.pins) == (None, PINS)
+
+
+def test_while_the_card_of_that_name_cannot_be_filtered_the_former_one_still_is(
+    site: Site, running: Filter
+) -> None:
+    former = site.host.device
+    former.name = "dns0"
+    site.host.device = site.kernel.add_interface(INTERFACE)
+    site.foreign()
+    running.watch(panic=False)
+    assert running.view().state is FilterState.LOST
+    assert former.occupied is not None
+
+
+def test_two_filters_follow_names_that_were_exchanged(site: Site, running: Filter) -> None:
+    other = site.kernel.add_interface("eth1")
+    with Filter(site.host.bpf, site.host.netlink, "eth1", directory=site.host.own) as second:
+        site.attach(second, mark=1)
+        site.host.device.name, other.name = "eth1", INTERFACE
+        for one in (running, second):
+            one.watch(panic=False)
+        views = [running.view(), second.view()]
+        assert [view.index for view in views] == [other.index, site.host.device.index]
+        assert [mark_of(site), mark_of(site, "eth1")] == [0, 1]
+
+
+def test_a_card_that_is_moved_away_goes_without_our_program(
+    site: Site, running: Filter, caplog: pytest.LogCaptureFixture
+) -> None:
+    card = site.kernel.move_away(INTERFACE)
+    running.watch(panic=False)
+    view = running.view()
+    assert (view.state, card.occupied) == (FilterState.LOST, None)
+    assert view.trouble.startswith("its card is in another network namespace")
+    assert caplog.messages == ["lost"]
+
+
+def test_a_card_that_is_moved_back_is_filtered_again(site: Site, running: Filter) -> None:
+    card = site.kernel.move_away(INTERFACE)
+    running.watch(panic=False)
+    site.kernel.move_back(card)
+    running.watch(panic=False)
+    assert (running.view().reattached, card.occupied is not None) == (1, True)
+
+
+def test_a_card_that_is_moved_back_unseen_kept_its_filter(site: Site, running: Filter) -> None:
+    before = running.view()
+    site.kernel.move_back(site.kernel.move_away(INTERFACE))
+    running.watch(panic=False, closely=True)
+    assert running.view() == before
+
+
+def test_a_card_of_the_same_name_and_index_is_told_from_one_that_was_moved_away(
+    site: Site, running: Filter
+) -> None:
+    card = site.kernel.move_away(INTERFACE)
+    other = site.kernel.add_interface(INTERFACE, card.index)
+    running.watch(panic=False, closely=True)
+    assert (card.occupied, other.occupied is not None) == (None, True)
+    assert running.view().reattached == 1
+
+
+# --- waiting for the first time ------------------------------------------------------------------
+
+
+def test_a_filter_waits_for_an_interface_that_there_never_was(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    site.kernel.remove_interface(INTERFACE)
+    with site.filter() as one:
+        one.swap(bytecode(mark=1), site.shared, panic=False)
+        one.watch(panic=False)
+        assert one.view().state is FilterState.MISSING
+        assert one.view().trouble == "there is no interface of this name yet"
+        site.kernel.add_interface(INTERFACE)
+        one.watch(panic=False)
+        view = one.view()
+    assert (view.state, view.reattached, mark_of(site)) == (FilterState.ATTACHED, 0, 1)
+    assert caplog.messages == ["attached"]
 
 
 def test_an_attachment_that_fails_again_is_tried_at_the_next_look(
@@ -784,10 +955,11 @@ def count(site: Site, packets: int) -> None:
         counters.update(KEY, bytes(one) * site.host.bpf.possible_cpus())
 
 
-def mark_of(site: Site) -> int:
+def mark_of(site: Site, interface: str = INTERFACE) -> int:
     """Return which program is on the interface."""
-    assert site.attached is not None
-    info = site.kernel.programs[site.attached.program_id].info
+    attached = site.kernel.attached(interface)
+    assert attached is not None
+    info = site.kernel.programs[attached.program_id].info
     return info.verified_instructions - 2 * len(USED_MAPS) - 1
 
 

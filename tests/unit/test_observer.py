@@ -246,7 +246,10 @@ def test_attached_with_sound_maps_is_ready(watched: Watched) -> None:
 def test_an_interface_that_is_lost_is_a_reason(watched: Watched) -> None:
     watched.host.kernel.remove_interface(INTERFACE)
     last = watched.observer.look()
-    assert (last.ready, last.reasons) == (False, ("eth0 is lost",))
+    assert (last.ready, last.reasons) == (
+        False,
+        ("eth0 is lost: the interface is gone; the filter comes back with it",),
+    )
 
 
 def test_a_detached_interface_is_a_reason(watched: Watched) -> None:
@@ -319,7 +322,7 @@ def test_a_program_that_is_refused_when_it_comes_back_hides_no_other_reason(
     (watched.host.pins / "cidr4").unlink()
     reasons = watched.observer.look().reasons
     assert len(reasons) == 2
-    assert reasons[-1] == "eth0 is lost"
+    assert reasons[-1] == "eth0 is lost: refused"
 
 
 # --- what else is shown ------------------------------------------------------------------------

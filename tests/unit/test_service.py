@@ -164,11 +164,11 @@ async def test_a_look_under_way_does_not_attach_again_what_was_detached(
     begun = threading.Event()
     async with home.running() as service:
 
-        def late(self: Filter, *, panic: bool) -> None:
+        def late(self: Filter, *, panic: bool, closely: bool) -> None:
             begun.set()
             while not service._stop.is_set():
                 pass
-            watch(self, panic=panic)
+            watch(self, panic=panic, closely=closely)
 
         monkeypatch.setattr(Filter, "watch", late)
         await asyncio.to_thread(begun.wait, 10)
@@ -447,7 +447,9 @@ async def test_an_interface_that_is_lost_is_told_and_comes_back(home: Home) -> N
     async with home.running():
         home.kernel.remove_interface(INTERFACE)
         lost = await home.until("/api/v1/status", ready=False)
-        assert lost["reasons"] == ["eth0 is lost"]
+        assert lost["reasons"] == [
+            "eth0 is lost: the interface is gone; the filter comes back with it"
+        ]
         home.kernel.add_interface(INTERFACE)
         back = await home.until("/api/v1/status", ready=True)
         assert back["interfaces"][0]["reattached"] == 1

@@ -7,8 +7,9 @@
     survey.py     gathers the facts; the only part that touches the kernel
 
 All but survey.py is pure, so that each check is tested with made-up facts. The verb
-`check` prints every finding; the service logs `warnings_at_start` and refuses an
-interface that `queue_shortage` names.
+`check` prints every finding; the service logs `warnings_at_start`, shows
+`interface_warnings` as interfaces change, and refuses to start on an interface that
+`queue_shortage` names.
 """
 
 from xdpctl.diagnosis.facts import (
@@ -22,7 +23,7 @@ from xdpctl.diagnosis.facts import (
     XdpFacts,
 )
 from xdpctl.diagnosis.interface import queue_shortage
-from xdpctl.diagnosis.whole import findings, warnings_at_start
+from xdpctl.diagnosis.whole import findings, interface_warnings, warnings_at_start
 
 __all__ = [
     "DirectoryFacts",
@@ -34,6 +35,7 @@ __all__ = [
     "PinFacts",
     "XdpFacts",
     "findings",
+    "interface_warnings",
     "queue_shortage",
     "warnings_at_start",
 ]

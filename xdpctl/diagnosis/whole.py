@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from xdpctl.abi import MapName
 from xdpctl.diagnosis import host, interface
-from xdpctl.diagnosis.facts import Facts, Finding, Level
+from xdpctl.diagnosis.facts import Facts, Finding, InterfaceFacts, Level
 from xdpctl.settings import XskFamily
 
 if TYPE_CHECKING:
@@ -34,18 +34,24 @@ def findings(settings: Settings, facts: Facts) -> list[Finding]:
 
 
 def warnings_at_start(settings: Settings, facts: Facts) -> list[str]:
-    """Return what the service should log of interfaces, JIT and AF_XDP at its start.
+    """Return what the service should log of JIT and AF_XDP at its start.
 
     `Survey.facts_at_start` gathers what is looked at here.
 
     Settings and pins are left out: whoever reads and opens those warns of them. So is
     who listens on TCP: the DNS server starts after the service.
     """
-    found = [*host.of_jit(facts.host)]
-    for one in facts.interfaces:
-        found += interface.of_interface(settings, one)
-    found += _xsk(settings, facts)
+    found = [*host.of_jit(facts.host), *_xsk(settings, facts)]
     return [finding.sentence for finding in found if finding.level is Level.WARNING]
+
+
+def interface_warnings(settings: Settings, facts: InterfaceFacts) -> list[str]:
+    """Return what an operator should know of an interface now, while the service runs."""
+    return [
+        finding.sentence
+        for finding in interface.of_interface(settings, facts)
+        if finding.level in (Level.WARNING, Level.ERROR)
+    ]
 
 
 def _tcp(settings: Settings, facts: Facts) -> Iterator[Finding]:

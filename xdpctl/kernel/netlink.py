@@ -119,6 +119,20 @@ class Netlink:
         """Return all interfaces."""
         return [_interface(message) for message in _query_links([], rtnetlink.NLM_F_DUMP)]
 
+    def index_of(self, name: str) -> int | None:
+        """Return the index of an interface, None if there is none; microseconds."""
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
+            return None
+
+    def name_of(self, index: int) -> str | None:
+        """Return the name that an interface has now, None if there is none."""
+        try:
+            return socket.if_indextoname(index)
+        except OSError:
+            return None
+
     def features(self, name: str) -> frozenset[str]:
         """Return the names of the offloads that are on, as `ethtool -k` shows them."""
         return Ethtool(name).features()
