@@ -1,0 +1,122 @@
+"""Interfaces vanish, return, are renamed and moved; the filter follows what is configured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab import Service, dig, eventually
+
+if TYPE_CHECKING:
+    from tests.lab import Host, Lab
+
+pytestmark = pytest.mark.root
+
+
+def reasons(service: Service) -> list[str]:
+    """Return why the service is not ready; empty when it is."""
+    answer = service.get("/readyz")
+    return [] if answer.status == 200 else answer.body.splitlines()
+
+
+def waited_for(service: Service, words: str) -> None:
+    """Wait until a reason of /readyz has these words."""
+    eventually(lambda: any(words in one for one in reasons(service)), words)
+
+
+def is_ready(service: Service) -> bool:
+    return not reasons(service)
+
+
+def filled(lab: Lab, *options: str) -> tuple[Host, Host, Service]:
+    """Make a client and a server with two interfaces, both filtered, one name blocked."""
+    client, server = lab.pair()
+    lab.wire(lab.host("other"), server, name="eth1")
+    service = Service(server, *options, interfaces=("eth0", "eth1"))
+    assert service.verb("block", "dropped.example").returncode == 0
+    return client, server, service
+
+
+def test_an_interface_that_returns_under_its_name_is_filtered_again(lab: Lab) -> None:
+    client, server, service = filled(lab)
+    before = server.ip("link", "show", "eth0")
+    server.ip("link", "delete", "eth0")
+    waited_for(service, "eth0 is lost: the interface is gone")
+    lab.wire(client, server)
+    assert eventually(lambda: server.xdp("eth0"), "the filter on eth0") == "native"
+    eventually(lambda: is_ready(service), "readiness")
+    assert server.ip("link", "show", "eth0").split(":")[0] != before.split(":")[0]
+    for host, address in ((client, "192.0.2.1/24"), (server, "192.0.2.53/24")):
+        host.ip("address", "add", address, "dev", "eth0")
+    assert not dig(client, "dropped.example").arrived
+    seen = service.counted(1, reason="qname", action="drop", interface="eth0")
+    assert seen.sum("xdpctl_interface_reattach_total", interface="eth0") == 1
+
+
+def test_while_one_interface_is_missing_the_other_is_filtered(lab: Lab) -> None:
+    client, server, service = filled(lab)
+    server.ip("link", "delete", "eth1")
+    waited_for(service, "eth1 is lost")
+    assert reasons(service) == [
+        "eth1 is lost: the interface is gone; the filter comes back with it"
+    ]
+    assert not dig(client, "dropped.example").arrived
+    seen = service.counted(1, reason="qname", action="drop", interface="eth0")
+    attached = [seen.sum("xdpctl_interface_attached", interface=name) for name in ("eth0", "eth1")]
+    assert attached == [1, 0]
+
+
+def test_a_renamed_card_keeps_its_filter_and_status_says_so(lab: Lab) -> None:
+    client, server, service = filled(lab)
+    server.ip("link", "set", "eth0", "down")
+    server.ip("link", "set", "eth0", "name", "wan0")
+    server.ip("link", "set", "wan0", "up")
+    service.process.line(r"renamed interface=eth0 now=wan0")
+    assert server.xdp("wan0") == "native"
+    assert not dig(client, "dropped.example").arrived
+    service.counted(1, reason="qname", action="drop", interface="eth0")
+    assert is_ready(service)
+    assert "eth0 is named wan0 now" in service.verb("status").stdout
+
+
+def test_the_filter_goes_to_another_card_that_gets_the_name(lab: Lab) -> None:
+    _, server, service = filled(lab)
+    server.ip("link", "set", "eth0", "down")
+    server.ip("link", "set", "eth0", "name", "wan0")
+    lab.wire(lab.host("third"), server)
+    assert eventually(lambda: server.xdp("eth0"), "the filter on the new eth0") == "native"
+    eventually(lambda: server.xdp("wan0") is None, "no filter on the former eth0")
+    eventually(lambda: is_ready(service), "readiness")
+
+
+def test_a_card_in_another_namespace_is_without_our_program_until_it_returns(lab: Lab) -> None:
+    _, server, service = filled(lab)
+    elsewhere = lab.host("elsewhere")
+    server.ip("link", "set", "eth0", "netns", elsewhere.name)
+    waited_for(service, "eth0 is lost: its card is in another network namespace")
+    eventually(lambda: elsewhere.xdp("eth0") is None, "no filter in the other namespace")
+    elsewhere.ip("link", "set", "eth0", "netns", server.name)
+    assert eventually(lambda: server.xdp("eth0"), "the filter on eth0") == "native"
+    eventually(lambda: is_ready(service), "readiness")
+
+
+def test_an_interface_that_goes_down_and_up_keeps_its_filter(lab: Lab) -> None:
+    _, server, service = filled(lab)
+    program = server.xdp_id("eth0")
+    server.ip("link", "set", "eth0", "down")
+    eventually(lambda: "eth0 is down" in service.verb("status").stdout, "the warning")
+    server.ip("link", "set", "eth0", "up")
+    eventually(lambda: "eth0 is down" not in service.verb("status").stdout, "its end")
+    assert (server.xdp_id("eth0"), is_ready(service)) == (program, True)
+    assert service.metrics().sum("xdpctl_interface_reattach_total") == 0
+
+
+def test_a_detached_interface_stays_without_filter_when_it_returns(lab: Lab) -> None:
+    client, server, service = filled(lab)
+    assert service.verb("detach", "--interface", "eth0").returncode == 0
+    server.ip("link", "delete", "eth0")
+    lab.wire(client, server)
+    server.ip("link", "delete", "eth1")
+    waited_for(service, "eth1 is lost")
+    assert server.xdp("eth0") is None
