@@ -287,14 +287,13 @@ async def waits_of(
     work = Clockwork(*answers)
     waits: list[float] = []
 
-    async def wait_for(waiting: Any, seconds: float) -> None:  # noqa: ANN401 - a coroutine
-        waiting.close()
+    def timeout(seconds: float) -> asyncio.Timeout:
         waits.append(seconds)
         if not work.answers:
             raise asyncio.CancelledError
-        raise TimeoutError
+        return asyncio.Timeout(0.0)  # over at once
 
-    monkeypatch.setattr(asyncio, "wait_for", wait_for)
+    monkeypatch.setattr(asyncio, "timeout", timeout)
     with pytest.raises(asyncio.CancelledError):
         await _expire(work)  # type: ignore[arg-type]
     return waits
@@ -310,3 +309,15 @@ async def test_the_task_waits_for_the_next_end_but_a_second_at_most(
 
 async def test_the_task_goes_on_after_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await waits_of(monkeypatch, StateError("no room"), 0.5) == [1.0, 0.5]
+
+
+async def test_the_task_ends_when_it_is_cancelled_while_something_changes() -> None:
+    """In Python 3.11 asyncio.wait_for gives the result and forgets the cancellation."""
+    work = Clockwork(*[None] * 100)
+    task = asyncio.create_task(_expire(work))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    work.expiry_changed.set()
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=20)
+    assert task.cancelled()
