@@ -37,6 +37,7 @@ from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program
 from xdpctl.kernel.netlink import Netlink
 from xdpctl.kernel.pins import OWN_DIRECTORY
+from xdpctl.kernel.privilege import keep_needed
 from xdpctl.lists import ListKeeper
 from xdpctl.log import configure, event
 from xdpctl.namefollower import NameFollower
@@ -83,6 +84,8 @@ def run_service(load: Callable[[], Settings]) -> int:
     settings = load()
     configure(settings.log_level, settings.log_format, sys.stderr)
     sys.setswitchinterval(SWITCH_SECONDS)
+    if not keep_needed():
+        event(_log, "warning", logging.WARNING, text="cannot give up capabilities unused here")
     return asyncio.run(Service(settings, load, Bpf(), Netlink()).run())
 
 

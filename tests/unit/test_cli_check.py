@@ -222,19 +222,19 @@ def test_everything_that_a_start_needs_is_made(root: Path) -> None:
 def test_what_was_made_is_said(root: Path) -> None:
     uid, gid = os.geteuid(), os.getegid()
 
-    assert prepared(root)[1] == (f"made {root / 'bpf/dnsdist'}: owner {uid}:{gid}, mode 0700")
+    assert prepared(root)[0] == (f"made {root / 'bpf/dnsdist'}: owner {uid}:{gid}, mode 0700")
 
 
-def test_to_do_it_again_changes_nothing_and_says_so(root: Path) -> None:
+def test_to_do_it_again_changes_nothing(root: Path) -> None:
     prepared(root)
 
-    assert all("already" in step for step in prepared(root))
+    assert prepared(root) == []
 
 
 def test_a_change_of_mode_is_said(root: Path) -> None:
     prepared(root)
 
-    assert prepared(root, "--pin-mode", "0660")[1].startswith(f"changed {root / 'bpf/dnsdist'}")
+    assert prepared(root, "--pin-mode", "0660")[0].startswith(f"changed {root / 'bpf/dnsdist'}")
 
 
 def test_a_mount_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +257,14 @@ def test_the_control_group_owns_the_sockets_directory(
     prepared(root, "--control-group", "54321")
 
     assert owners == [("run", -1, 54321)]
+
+
+def test_a_directory_that_everybody_may_enter_keeps_its_group(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "run").mkdir(mode=0o755)
+    monkeypatch.setattr(os, "chown", lambda *_: pytest.fail("given away"))
+    prepared(root, "--control-group", "54321")
 
 
 def test_only_root_prepares(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +331,14 @@ def test_the_steps_are_printed(cli: CommandLine, monkeypatch: pytest.MonkeyPatch
     assert (result.status, result.output) == (0, "mounted\nmade\n")
 
 
+def test_that_there_was_nothing_to_do_is_said(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_root(monkeypatch, [])
+
+    assert cli("prepare").output == "everything is as it must be already\n"
+
+
 def test_the_steps_are_a_document(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     as_root(monkeypatch, ["mounted", "made"])
 
@@ -381,6 +397,14 @@ def test_what_was_not_there_is_named_beside_what_was(cli: CommandLine) -> None:
 
     assert (result.status, result.output) == (1, "detached from eth0\n")
     assert f"{NOTHING} on eth1" in result.errors
+
+
+@pytest.mark.usefixtures("carrying")
+def test_nothing_of_ours_is_none_where_that_is_asked_for(cli: CommandLine) -> None:
+    cli("detach")
+    result = cli("detach", "--if-any")
+
+    assert (result.status, result.output, result.errors) == (0, "", "")
 
 
 @pytest.mark.usefixtures("carrying")

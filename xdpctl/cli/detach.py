@@ -26,6 +26,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="only from this interface; repeatable; none given: from every one",
     )
+    parser.add_argument(
+        "--if-any",
+        action="store_true",
+        help="no failure where there is nothing of xdpctl's to take off",
+    )
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
@@ -47,7 +52,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     elif detached:
         session.say(f"detached from {', '.join(detached)}")
     missing = [name for name in names if name not in detached]
-    if missing or not detached:
+    if (missing or not detached) and not arguments.if_any:
         where = f"on {', '.join(missing)}" if missing else "on any interface"
         raise NotFoundError(
             f"cannot detach: there is no program of xdpctl's {where}; `xdpctl check` names what is"

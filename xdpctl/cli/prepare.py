@@ -70,6 +70,8 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
             session.say(step)
     if arguments.json:
         session.document({"done": done})
+    elif not done:
+        session.say("everything is as it must be already")
     return 0
 
 
@@ -80,7 +82,7 @@ def steps(
     bpf: Bpf,
     own_directory: Path = OWN_DIRECTORY,
 ) -> Iterator[str]:
-    """Do one step after the other; yield what each did.
+    """Do one step after the other; yield what was changed, and what to warn of.
 
     Args:
         settings: the service's.
@@ -94,11 +96,8 @@ def steps(
     if service is not None:
         settings = _shared_with(settings, service)
     mounted = ensure_bpffs(settings.pin_dir)
-    yield (
-        f"mounted a BPF file system at {MOUNT_POINT}"
-        if mounted
-        else f"{settings.pin_dir} is on a BPF file system already"
-    )
+    if mounted:
+        yield f"mounted a BPF file system at {MOUNT_POINT}"
     owner = settings.pin_owner
     policy = PinPolicy(
         None if owner is None else owner.uid,
@@ -109,21 +108,20 @@ def steps(
     for path, wanted in ((settings.pin_dir, policy), (own_directory, own)):
         before = _look(path)
         ensure_directory(path, wanted)
-        yield _change(path, before)
+        yield from _change(path, before)
     if service is not None:
         yield from _pins(bpf, settings)
         for path in sorted(own_directory.iterdir()):  # what a service that was root left
             before = _look(path)
             apply_policy(path, own, stat.S_IMODE(path.stat().st_mode))
-            if before != _look(path):
-                yield _change(path, before)
+            yield from _change(path, before)
     for path, gid in (
         (settings.control.parent, settings.control_group),
         (settings.state.parent, None),
     ):
         before = _look(path)
         _ensure_plain_directory(path, service, gid)
-        yield _change(path, before)
+        yield from _change(path, before)
 
 
 def _shared_with(settings: Settings, service: Owner) -> Settings:
@@ -156,7 +154,7 @@ def _pins(bpf: Bpf, settings: Settings) -> Iterator[str]:
         shared.open()
         yield from shared.warnings
     for path in paths:
-        yield _change(path, before[path])
+        yield from _change(path, before[path])
 
 
 def _ensure_plain_directory(path: Path, service: Owner | None, gid: int | None) -> None:
@@ -205,13 +203,12 @@ def _look(path: Path) -> tuple[int, int, int] | None:
     return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
 
 
-def _change(path: Path, before: tuple[int, int, int] | None) -> str:
+def _change(path: Path, before: tuple[int, int, int] | None) -> Iterator[str]:
     after = _look(path)
-    if after is None or after == before:
-        return f"{path} is as it must be already"
-    mode, uid, gid = after
-    verb = "made" if before is None else "changed"
-    return f"{verb} {path}: owner {uid}:{gid}, mode {mode:04o}"
+    if after is not None and after != before:
+        mode, uid, gid = after
+        verb = "made" if before is None else "changed"
+        yield f"{verb} {path}: owner {uid}:{gid}, mode {mode:04o}"
 
 
 VERBS = (

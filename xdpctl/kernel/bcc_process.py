@@ -10,7 +10,6 @@ says what the object holds and where the C files are.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from xdpctl.errors import CompilerError
+from xdpctl.kernel.privilege import give_up_everything
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +31,6 @@ PACKAGE = "python3-bpfcc"
 NOBODY = 65534
 LIFETIME = 120
 """Seconds after which the process ends by itself, should nobody wait for it any more."""
-
-_CAPABILITY_VERSION_3 = 0x20080522
-_SET_NO_NEW_PRIVILEGES = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +90,10 @@ def drop_privileges() -> None:
             os.setgroups([])
             os.setgid(NOBODY)
             os.setuid(NOBODY)
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    if libc.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0) or libc.capset(header, nothing):
-        number = ctypes.get_errno()
-        raise CompilerError(f"cannot give up privileges to compile: {os.strerror(number)}")
+    try:
+        give_up_everything()
+    except OSError as error:
+        raise CompilerError(f"cannot give up privileges to compile: {error.strerror}") from error
 
 
 def compile_request(bcc: _Bcc, request: Request) -> bytes:

@@ -1,0 +1,78 @@
+"""Giving up what is not needed, on the real kernel: each time in a process of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from xdpctl.kernel.privilege import NEEDED, OF_ROOT
+
+SERVICE = "from xdpctl.kernel.privilege import keep_needed as give_up\n"
+COMPILER = "from xdpctl.kernel.privilege import give_up_everything as give_up\n"
+LOOK = "import subprocess; subprocess.run(['cat', '/proc/self/status'])\n"
+SELF = "print(open('/proc/self/status').read())\n"
+
+NEEDED_BITS = sum(1 << bit for bit in NEEDED.values())
+ROOT_BITS = sum(1 << bit for bit in OF_ROOT.values())
+WORDS = ",".join("+" + name.removeprefix("CAP_").lower() for name in NEEDED)
+AS_USER = (
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+    *(f"--inh-caps=-all,{WORDS}", f"--ambient-caps=-all,{WORDS}", f"--bounding-set=-all,{WORDS}"),
+)
+"""A user with what the unit gives, and nothing else."""
+
+
+def sets_of(code: str, *command: str) -> dict[str, int]:
+    """Run Python and return the capability sets that it printed, by their names in /proc."""
+    done = subprocess.run(
+        [*command, sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    found = re.findall(r"^(Cap\w+|NoNewPrivs):\s*([0-9a-f]+)$", done.stdout, re.MULTILINE)
+    return {name: int(value, 16) for name, value in found}
+
+
+def test_a_service_of_a_user_keeps_what_it_was_given() -> None:
+    sets = sets_of(f"{SERVICE}assert give_up()\n{SELF}", *AS_USER)
+
+    assert (sets["CapEff"], sets["CapPrm"]) == (NEEDED_BITS, NEEDED_BITS)
+
+
+def test_what_it_starts_has_nothing() -> None:
+    sets = sets_of(f"{SERVICE}give_up()\n{LOOK}", *AS_USER)
+
+    assert (sets["CapEff"], sets["CapPrm"], sets["CapAmb"]) == (0, 0, 0)
+
+
+def test_a_service_of_root_keeps_what_it_uses() -> None:
+    before = sets_of(SELF)["CapPrm"]
+    sets = sets_of(f"{SERVICE}assert give_up()\n{SELF}")
+
+    assert sets["CapPrm"] == before & (NEEDED_BITS | ROOT_BITS)
+    assert sets["CapEff"] == sets["CapBnd"] == sets["CapPrm"]
+
+
+def test_what_root_starts_gains_no_more() -> None:
+    sets = sets_of(f"{SERVICE}give_up()\n{LOOK}")
+
+    assert sets["CapPrm"] & ~(NEEDED_BITS | ROOT_BITS) == 0
+
+
+@pytest.mark.parametrize("command", [(), AS_USER])
+def test_the_compiler_keeps_nothing_and_gains_nothing(command: tuple[str, ...]) -> None:
+    sets = sets_of(f"{COMPILER}give_up()\n{SELF}", *command)
+
+    assert (sets["CapEff"], sets["CapPrm"], sets["NoNewPrivs"]) == (0, 0, 1)
+
+
+def test_where_there_is_nothing_the_call_is_not_made() -> None:
+    """A unit's seccomp filter forbids capset(2), and what has nothing needs none."""
+    code = (
+        "from xdpctl.kernel import privilege\n"
+        "privilege._set = lambda _: 1 / 0\n"
+        f"privilege.give_up_everything()\n{SELF}"
+    )
+    nothing = ("setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all")
+    assert sets_of(code, *nothing)["CapPrm"] == 0
