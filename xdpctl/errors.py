@@ -14,6 +14,7 @@ leave it as one of these.
     ├── PinError                        bpffs, pin directory, layout of a pin
     ├── CompilerError                   BCC missing, program does not compile
     ├── VerifierError                   the kernel refused the program
+    ├── SelfTestError                   the program judges a test packet wrongly
     ├── InterfaceError                  unknown interface, driver refuses
     │   └── ForeignProgramError         another's program is attached
     ├── ConflictError                   the entry is another's (HTTP 409)
@@ -125,6 +126,10 @@ class VerifierError(XdpctlError):
     def __init__(self, sentence: str, *, log: str) -> None:
         super().__init__(sentence)
         self.log = log
+
+
+class SelfTestError(XdpctlError):
+    """The program was loaded and judges a packet of the self-test wrongly."""
 
 
 class InterfaceError(XdpctlError):

@@ -1,0 +1,72 @@
+"""The self-test accepts the program in every configuration and refuses one that is broken."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import ip_network
+
+import pytest
+
+from xdpctl import selftest
+from xdpctl.errors import SelfTestError
+from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.compiler import (
+    Bytecode,
+    ProgramConfig,
+    XskFamilies,
+    compile_program_blocking,
+)
+from xdpctl.rules import AnyQtype
+
+PLAIN = ProgramConfig(
+    ports=(53,),
+    address_ports=(),
+    addresses=(),
+    tcp=True,
+    any_qtype=AnyQtype.BOTH,
+    xsk=XskFamilies.NONE,
+)
+NARROW = ProgramConfig(
+    ports=(5353, 53),
+    address_ports=(853,),
+    addresses=(ip_network("198.51.100.0/24"), ip_network("2001:db8:1::/64")),
+    tcp=False,
+    any_qtype=AnyQtype.LEGACY,
+    xsk=XskFamilies.BOTH,
+)
+ONE_FAMILY = ProgramConfig(
+    ports=(53,),
+    address_ports=(),
+    addresses=(ip_network("2001:db8::53/128"),),
+    tcp=True,
+    any_qtype=AnyQtype.NEW,
+    xsk=XskFamilies.V4,
+)
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Bytecode:
+    return compile_program_blocking(PLAIN)
+
+
+@pytest.mark.parametrize("config", [PLAIN, NARROW, ONE_FAMILY])
+def test_the_program_passes_in_every_configuration(config: ProgramConfig) -> None:
+    selftest.run(Bpf(), config, compile_program_blocking(config))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "complaint"),
+    [(2, "from a blocked address is not dropped"), (1, "that no rule matches does not pass")],
+)
+def test_a_program_with_one_verdict_for_all_is_refused(verdict: int, complaint: str) -> None:
+    instructions = struct.pack("=BBhiBBhi", 0xB7, 0, 0, verdict, 0x95, 0, 0, 0)
+    maps = b"".join(
+        struct.pack("=BBhiBBhi", 0x18, 0x11, 0, ref, 0, 0, 0, 0) for ref in range(1, 13)
+    )
+    with pytest.raises(SelfTestError, match=complaint):
+        selftest.run(Bpf(), PLAIN, Bytecode(maps + instructions))
+
+
+def test_a_program_for_other_ports_is_refused(compiled: Bytecode) -> None:
+    with pytest.raises(SelfTestError, match=r"not dropped|not answered"):
+        selftest.run(Bpf(), NARROW, compiled)
