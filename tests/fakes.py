@@ -579,6 +579,12 @@ class FakeBpf(Bpf):
             return None
         return FakeProgram(self.kernel, state, f"program {program_id}")
 
+    def open_pinned_program(self, path: Path) -> FakeProgram:
+        self.kernel.faults.check("open_pinned_program")
+        state = self.kernel.pinned(path, "program")
+        assert isinstance(state, ProgramState)
+        return FakeProgram(self.kernel, state, f"the program pinned at {path}")
+
     def links(self) -> Iterator[LinkInfo]:
         self.kernel.faults.check("links")
         if not self.kernel.privileged:

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from xdpctl.kernel.bpf import Bpf, Link, Map, Program, XdpMode
     from xdpctl.kernel.compiler import Bytecode
-    from xdpctl.kernel.netlink import Interface, Netlink
-    from xdpctl.ownership import Staging
+    from xdpctl.kernel.netlink import Attached, Interface, Netlink
+    from xdpctl.kernel.programs import ProgramInfo
 
 PROGRAM_NAME = "xdpctl"
 _KEY = b"\0\0\0\0"
@@ -188,19 +188,30 @@ class Filter:
             counters = stack.enter_context(self._own_map(MapName.COUNTERS, keep=keep))
             control = stack.enter_context(self._own_map(MapName.CONTROL, keep=keep))
             control.update(_KEY, abi.encode_control(panic=panic))
-            program = stack.enter_context(self._load(bytecode, shared, counters, control))
+            program, scratch = self._load(bytecode, shared, counters, control)
+            stack.enter_context(program)
+            beside = self._beside(program, counters, control, shared)
             attached = interface.attached
             if own is not None and attached is not None and self._attachment.keeps_mode(attached):
                 link, mode = own, attached.mode
-                with self._pins.staging() as staging:
-                    self._stage(staging, counters, control)
-                    link.update(program)
-                    staging.commit()
-                event(_log, "taken-over", interface=self.interface, program=program.info.id)
+                former = self._pinned_program(attached)
+                if former is not None and not _same(former.info, program.info, scratch):
+                    former.close()
+                    former = None
+                if former is not None:
+                    program.close()
+                    program = stack.enter_context(former)
+                    event(_log, "adopted", interface=self.interface, program=program.info.id)
+                else:
+                    with self._pins.staging() as staging:
+                        staging.add_all(beside)
+                        link.update(program)
+                        staging.commit()
+                    event(_log, "taken-over", interface=self.interface, program=program.info.id)
             else:
                 if own is not None:  # may pins be replaced? before anything is taken off
                     with self._pins.staging() as staging:
-                        self._stage(staging, counters, control)
+                        staging.add_all(beside)
                         staging.commit()
                 with (
                     self._attachment.vacated(interface, own),
@@ -209,7 +220,8 @@ class Filter:
                 ):
                     link, mode = self._attachment.create_link(program, interface)
                     created.enter_context(link)
-                    self._stage(staging, counters, control, link)
+                    staging.add_all(beside)
+                    staging.add(link, self._pins.link_path)
                     staging.commit()
                     stack.push(created.pop_all())
             self.close()
@@ -224,33 +236,95 @@ class Filter:
             self.adopted = own is not None
         self._state = FilterState.ATTACHED
 
+    def adopt(self) -> bool:
+        """Hold what a former service attached, as it is; False where there is nothing.
+
+        For a service that has no program of its own to put there: what was in force
+        stays so, counts, and can be set to panic and be detached.
+        """
+        with contextlib.ExitStack() as stack:
+            interface = self._netlink.find(self.interface)
+            attached, link = interface.attached, self._pins.find_link(self._bpf, interface)
+            if attached is None or link is None:
+                return False
+            stack.enter_context(link)
+            program = self._pinned_program(attached)
+            counters, control = (
+                self._open_own(name) for name in (MapName.COUNTERS, MapName.CONTROL)
+            )
+            for one in (program, counters, control):
+                if one is not None:
+                    stack.enter_context(one)
+            self.close()
+            self._resources = stack.pop_all()
+        self._link, self._program = link, program
+        self._counters, self._control = counters, control
+        self._index, self._attached_mode = interface.index, attached.mode
+        self.adopted, self._state = True, FilterState.ATTACHED
+        return True
+
+    def _pinned_program(self, attached: Attached) -> Program | None:
+        """Return the program that a former service attached and pinned, if it is still it."""
+        with contextlib.suppress(KernelError, PinError):
+            program = self._bpf.open_pinned_program(self._pins.program_path)
+            if program.info.id == attached.program_id:
+                return program
+            program.close()
+        return None
+
+    def _beside(
+        self, program: Program, counters: Map, control: Map, shared: Mapping[MapName, Map]
+    ) -> dict[Path, Program | Map]:
+        """Return what is pinned beside the link, by its path."""
+        maps = {MapName.COUNTERS: counters, MapName.CONTROL: control}
+        if (index := shared.get(MapName.NAME_INDEX)) is not None:
+            maps[MapName.NAME_INDEX] = index
+        pinned: dict[Path, Program | Map] = {
+            self._pins.path(name): opened for name, opened in maps.items()
+        }
+        return {self._pins.program_path: program, **pinned}
+
+    def name_index(self) -> Map | None:
+        """Open the index of names that a former service's program reads, or None.
+
+        The caller closes it.
+        """
+        return self._open_own(MapName.NAME_INDEX)
+
     def _own_link(self, interface: Interface) -> Link | None:
         """Return our link on the interface; one that we hold is pinned again if need be."""
         found = self._pins.find_link(self._bpf, interface)
         if found is not None or interface.attached is None:
             return found
-        if self._link is None or self._counters is None or self._control is None:
+        if self._link is None or self._program is None:
             return None
         held = self._link.info()
         if (held.ifindex, held.program_id) != (interface.index, interface.attached.program_id):
             return None
-        with self._pins.staging() as staging:
-            self._stage(staging, self._counters, self._control, self._link)
-            staging.commit()
-        event(_log, "pinned-again", logging.WARNING, interface=self.interface)
+        self._pin_again()
         return self._pins.find_link(self._bpf, interface)
 
-    def _stage(
-        self, staging: Staging, counters: Map, control: Map, link: Link | None = None
-    ) -> None:
-        staging.add(counters, self._pins.path(MapName.COUNTERS))
-        staging.add(control, self._pins.path(MapName.CONTROL))
-        if link is not None:
-            staging.add(link, self._pins.link_path)
+    def _pin_again(self) -> None:
+        """Pin everything that we hold once more."""
+        if (
+            self._link is None
+            or self._program is None
+            or self._counters is None
+            or self._control is None
+        ):
+            return
+        with self._pins.staging() as staging:
+            staging.add_all(
+                self._beside(self._program, self._counters, self._control, self._shared)
+            )
+            staging.add(self._link, self._pins.link_path)
+            staging.commit()
+        event(_log, "pinned-again", logging.WARNING, interface=self.interface)
 
     def _load(
         self, bytecode: Bytecode, shared: Mapping[MapName, Map], counters: Map, control: Map
-    ) -> Program:
+    ) -> tuple[Program, int]:
+        """Load the program; return it and the id of the map that is only its own."""
         with self._bpf.create_map(abi.MAPS[MapName.SCRATCH], 1) as scratch:
             maps = {
                 **shared,
@@ -259,18 +333,22 @@ class Filter:
                 MapName.SCRATCH: scratch,
             }
             descriptors = {abi.MAPS[name].ref: opened.fd for name, opened in maps.items()}
-            return self._bpf.load_program(bytecode.relocate(descriptors), PROGRAM_NAME)
+            program = self._bpf.load_program(bytecode.relocate(descriptors), PROGRAM_NAME)
+            return program, scratch.info.id
 
     def _own_map(self, name: MapName, *, keep: bool) -> Map:
         """Open our pinned map where the program stays, else make a new one."""
+        opened = self._open_own(name) if keep else None
         spec = abi.MAPS[name]
-        if keep:
-            with contextlib.suppress(KernelError, PinError):
-                opened = self._bpf.open_map(self._pins.path(name))
-                if verify(opened.info, spec) is None:
-                    return opened
-                opened.close()
-        return self._bpf.create_map(spec, spec.entries)
+        return opened if opened is not None else self._bpf.create_map(spec, spec.entries)
+
+    def _open_own(self, name: MapName) -> Map | None:
+        with contextlib.suppress(KernelError, PinError):
+            opened = self._bpf.open_map(self._pins.path(name))
+            if verify(opened.info, abi.MAPS[name]) is None:
+                return opened
+            opened.close()
+        return None
 
     # --- living -------------------------------------------------------------------
 
@@ -412,3 +490,10 @@ class Filter:
             self._link = None
         self._state = FilterState.DETACHED
         return was_on
+
+
+def _same(former: ProgramInfo, fresh: ProgramInfo, scratch: int) -> bool:
+    """Whether both are the same code over the same maps, but for the fresh one's `scratch`."""
+    differing = set(fresh.map_ids) ^ set(former.map_ids)
+    ours = set(fresh.map_ids) - set(former.map_ids)
+    return former.tag == fresh.tag and ours <= {scratch} and len(differing) == 2 * len(ours)

@@ -1,9 +1,9 @@
 """Whose a program is: our pins, and the lock that lets one service have an interface.
 
 Owns the names in /sys/fs/bpf/xdpctl/ (our own pins, never the shared ones): for each
-interface the bpf_link `NETNS-NAME`, beside it `NETNS-NAME:counters` and
-`NETNS-NAME:control`, and the directory `NETNS-NAME:lock`, NETNS being the inode of the
-network namespace. Used by the filter, and by `detach` when no service runs.
+interface the bpf_link `NETNS-NAME`, beside it `NETNS-NAME:program`, `NETNS-NAME:counters`,
+`NETNS-NAME:control`, `NETNS-NAME:name-index`, and the directory `NETNS-NAME:lock`, NETNS
+being the inode of the network namespace. Used by the filter, and by `detach` when no service runs.
 Everything here blocks.
 """
 
@@ -27,13 +27,14 @@ from xdpctl.kernel.pins import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from xdpctl.kernel.bpf import Bpf, Link, Map
+    from xdpctl.kernel.bpf import Bpf, Link, Map, Program
     from xdpctl.kernel.netlink import Interface, Netlink
 
-_MAPS = (MapName.COUNTERS, MapName.CONTROL)
+_PROGRAM = "program"
+_BESIDE = (_PROGRAM, MapName.COUNTERS, MapName.CONTROL, MapName.NAME_INDEX)
 _FRESH = "new"
 _LOCK = "lock"
 
@@ -45,6 +46,7 @@ class OwnPins:
         self._directory = directory
         self._namespace = netns_inode()
         self.link_path = directory / f"{self._namespace}-{pin_name_for(interface)}"
+        self.program_path = _beside(self.link_path, _PROGRAM)
 
     def path(self, name: MapName) -> Path:
         """Return where the own map of this name is pinned."""
@@ -92,9 +94,9 @@ class OwnPins:
 
     def _rename(self, old: Path) -> None:
         """Follow a renamed interface: its pins get the new name."""
-        for name in (None, *_MAPS):
+        for name in (None, *_BESIDE):
             source = old if name is None else _beside(old, name)
-            target = self.link_path if name is None else self.path(name)
+            target = self.link_path if name is None else _beside(self.link_path, name)
             try:
                 source.rename(target)
             except FileNotFoundError:
@@ -122,7 +124,7 @@ class OwnPins:
         Raises:
             PinError: one cannot be removed.
         """
-        for path in (self.link_path, *(self.path(name) for name in _MAPS)):
+        for path in (self.link_path, *(_beside(self.link_path, name) for name in _BESIDE)):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
@@ -135,7 +137,7 @@ class Staging:
     def __init__(self) -> None:
         self._staged: dict[Path, Path] = {}
 
-    def add(self, thing: Link | Map, path: Path) -> None:
+    def add(self, thing: Link | Map | Program, path: Path) -> None:
         """Pin beside `path`.
 
         Raises:
@@ -148,6 +150,11 @@ class Staging:
             raise _unusable(fresh, error) from error
         thing.pin(fresh)
         self._staged[fresh] = path
+
+    def add_all(self, things: Mapping[Path, Map | Program]) -> None:
+        """Pin each beside its path; raises as `add`."""
+        for path, thing in things.items():
+            self.add(thing, path)
 
     def commit(self) -> None:
         """Give every pin its name, in place of a former pin of this name.

@@ -30,8 +30,14 @@ XDP_DROP, XDP_PASS, XDP_TX = 1, 2, 3
 _ROOM = 4
 _INDEX = bytes(4)
 _NAME = "self-test.xdpctl.invalid"
-_SENDERS: Final = {4: IPv4Address("192.0.2.1"), 6: IPv6Address("2001:db8::1")}
-_SERVERS: Final = [IPv4Address("192.0.2.53"), IPv6Address("2001:db8::53")]
+_SENDERS: Final[dict[int, IPv4Address | IPv6Address]] = {
+    4: IPv4Address("192.0.2.1"),
+    6: IPv6Address("2001:db8::1"),
+}
+_SERVERS: Final[list[IPv4Address | IPv6Address]] = [
+    IPv4Address("192.0.2.53"),
+    IPv6Address("2001:db8::53"),
+]
 _ETHERTYPES: Final = {4: 0x0800, 6: 0x86DD}
 _MACS = (bytes.fromhex("020000000001"), bytes.fromhex("020000000002"))
 _UDP = 17
@@ -164,10 +170,11 @@ class _Trial:
 def _queries(config: ProgramConfig) -> Iterator[Datagram]:
     """Yield a query of each family that the configuration filters."""
     servers: dict[int, IPv4Address | IPv6Address] = {}
-    for server in [net.network_address for net in config.addresses] or _SERVERS:
+    filtered: list[IPv4Address | IPv6Address] = [net.network_address for net in config.addresses]
+    for server in filtered or _SERVERS:
         servers.setdefault(server.version, server)
-    for version, server in servers.items():
-        yield Datagram(_SENDERS[version], server, _SENDER_PORT, config.ports[0], _RD)
+    for version, address in servers.items():
+        yield Datagram(_SENDERS[version], address, _SENDER_PORT, config.ports[0], _RD)
 
 
 def _network_of(address: IPv4Address | IPv6Address) -> IPv4Network | IPv6Network:

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from xdpctl.kernel.bpf import Map
     from xdpctl.kernel.netlink import Attached
 
-PINS = {f"{netns_inode()}-{INTERFACE}{suffix}" for suffix in ("", ":counters", ":control")}
+PINS = {
+    f"{netns_inode()}-{INTERFACE}{suffix}" for suffix in ("", ":program", ":counters", ":control")
+}
 KEY = bytes(4)
 
 
@@ -208,6 +210,70 @@ def test_only_what_a_former_service_left_counts_as_adopted(site: Site) -> None:
     with site.filter() as second:
         site.attach(second)
         assert second.adopted
+
+
+def test_the_same_program_over_the_same_maps_is_adopted_as_it_is(site: Site) -> None:
+    site.leave()
+    before = site.attached
+    with site.filter() as one:
+        site.attach(one)
+        assert (site.attached, one.view().state) == (before, FilterState.ATTACHED)
+    assert "link.update" not in site.kernel.faults.calls
+    assert len(site.kernel.programs) == 1
+
+
+def test_the_same_program_over_another_map_takes_the_place_of_the_former(site: Site) -> None:
+    """As after a pin was made anew: the former program would read a map that nobody fills."""
+    site.leave()
+    before = site.attached
+    site.shared = {**site.shared, MapName.QNAMES: site.host.rule_maps()[MapName.QNAMES]}
+    with site.filter() as one:
+        site.attach(one)
+        assert site.attached != before
+
+
+def test_a_former_program_without_its_pin_is_replaced(site: Site) -> None:
+    site.leave()
+    before = site.attached
+    (site.host.own / f"{netns_inode()}-{INTERFACE}:program").unlink()
+    with site.filter() as one:
+        site.attach(one)
+        assert site.attached != before
+        assert site.pins == PINS
+
+
+def test_what_a_former_service_attached_can_be_held_without_a_program_of_our_own(
+    site: Site,
+) -> None:
+    site.leave()
+    count(site, packets=5)
+    with site.filter() as one:
+        assert one.adopt()
+        view = one.view()
+        assert site.attached is not None
+        assert (view.state, view.program_id) == (FilterState.ATTACHED, site.attached.program_id)
+        assert view.counters[Reason.ADDR_V4, PacketAction.DROP].packets == 10
+        one.set_panic(panic=True)
+        with site.own(MapName.CONTROL) as control:
+            assert decode_control(control.lookup(KEY) or b"")
+        assert one.detach()
+    assert (site.attached, site.pins) == (None, set())
+
+
+def test_nothing_is_held_where_nothing_of_ours_is(site: Site) -> None:
+    site.foreign()
+    with site.filter() as one:
+        assert not one.adopt()
+        assert one.view().state is FilterState.MISSING
+
+
+def test_the_next_program_takes_the_place_of_what_is_held(site: Site) -> None:
+    site.leave()
+    with site.filter() as one:
+        one.adopt()
+        one.swap(bytecode(mark=1), site.shared, panic=False)
+        assert one.view().state is FilterState.ATTACHED
+    assert "create_link" not in site.kernel.faults.calls[-20:]
 
 
 def test_counters_go_on_where_the_program_stayed(site: Site) -> None:

@@ -208,6 +208,16 @@ class Bpf:
             raise kernel_error(f"cannot open program {program_id}", -fd)
         return Program(self._library, fd, f"program {program_id}")
 
+    def open_pinned_program(self, path: Path) -> Program:
+        """Open a pinned program.
+
+        Raises:
+            KernelError: ENOENT when nothing is pinned there, EACCES.
+            PinError: it is the pin of something else.
+        """
+        label = f"the program pinned at {path}"
+        return Program(self._library, self._open_pin(path, "program"), label)
+
     def links(self) -> Iterator[LinkInfo]:
         """Describe every link of this kernel, in the order of their ids.
 
