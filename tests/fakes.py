@@ -536,7 +536,7 @@ class FakeBpf(Bpf):
         self.kernel.faults.check("load_program")
         info = ProgramInfo(
             id=self.kernel.new_id(),
-            tag=hashlib.sha256(instructions).hexdigest()[:16],
+            tag=_tag(instructions),
             name=name[:15],
             type=6,
             run_time_ns=0,
@@ -603,6 +603,16 @@ class FakeBpf(Bpf):
                 if not isinstance(state, MapState):
                     raise KernelError("cannot load program", errno.EBADF)
                 yield state.info.id
+
+
+def _tag(instructions: bytes) -> str:
+    """Return the hash of instructions without the descriptors of maps, as the kernel's."""
+    plain = b"".join(
+        struct.pack("=BBh", *slot[:3])
+        + (bytes(4) if slot[0] == _LDDW else struct.pack("=i", slot[3]))
+        for slot in struct.iter_unpack("=BBhi", instructions)
+    )
+    return hashlib.sha256(plain).hexdigest()[:16]
 
 
 class FakeNetlink(Netlink):

@@ -34,9 +34,9 @@ from xdpctl.errors import (
     PinError,
     XdpctlError,
 )
-from xdpctl.kernel.pins import OWN_DIRECTORY, verify
+from xdpctl.kernel.pins import OWN_DIRECTORY
 from xdpctl.log import event
-from xdpctl.ownership import OwnPins
+from xdpctl.ownership import OwnPins, same_program
 from xdpctl.settings import ModeSetting
 from xdpctl.whereabouts import Place, Whereabouts, whereabouts
 
@@ -46,8 +46,7 @@ if TYPE_CHECKING:
 
     from xdpctl.kernel.bpf import Bpf, Link, Map, Program, XdpMode
     from xdpctl.kernel.compiler import Bytecode
-    from xdpctl.kernel.netlink import Attached, Interface, Netlink
-    from xdpctl.kernel.programs import ProgramInfo
+    from xdpctl.kernel.netlink import Interface, Netlink
 
 PROGRAM_NAME = "xdpctl"
 _KEY = b"\0\0\0\0"
@@ -190,40 +189,22 @@ class Filter:
             control.update(_KEY, abi.encode_control(panic=panic))
             program, scratch = self._load(bytecode, shared, counters, control)
             stack.enter_context(program)
-            beside = self._beside(program, counters, control, shared)
+            beside = self._pins.beside(program, counters, control, shared.get(MapName.NAME_INDEX))
             attached = interface.attached
             if own is not None and attached is not None and self._attachment.keeps_mode(attached):
                 link, mode = own, attached.mode
-                former = self._pinned_program(attached)
-                if former is not None and not _same(former.info, program.info, scratch):
-                    former.close()
-                    former = None
-                if former is not None:
+                former = self._pins.open_program(self._bpf, attached)
+                if former is not None and same_program(former.info, program.info, scratch):
                     program.close()
                     program = stack.enter_context(former)
                     event(_log, "adopted", interface=self.interface, program=program.info.id)
                 else:
-                    with self._pins.staging() as staging:
-                        staging.add_all(beside)
-                        link.update(program)
-                        staging.commit()
-                    event(_log, "taken-over", interface=self.interface, program=program.info.id)
+                    if former is not None:
+                        former.close()
+                    self._exchange(link, program, beside)
             else:
-                if own is not None:  # may pins be replaced? before anything is taken off
-                    with self._pins.staging() as staging:
-                        staging.add_all(beside)
-                        staging.commit()
-                with (
-                    self._attachment.vacated(interface, own),
-                    self._pins.staging() as staging,
-                    contextlib.ExitStack() as created,
-                ):
-                    link, mode = self._attachment.create_link(program, interface)
-                    created.enter_context(link)
-                    staging.add_all(beside)
-                    staging.add(link, self._pins.link_path)
-                    staging.commit()
-                    stack.push(created.pop_all())
+                link, mode = self._create(interface, own, program, beside)
+                stack.enter_context(link)
             self.close()
             self._resources = stack.pop_all()
         self._bytecode, self._shared = bytecode, shared
@@ -248,9 +229,9 @@ class Filter:
             if attached is None or link is None:
                 return False
             stack.enter_context(link)
-            program = self._pinned_program(attached)
+            program = self._pins.open_program(self._bpf, attached)
             counters, control = (
-                self._open_own(name) for name in (MapName.COUNTERS, MapName.CONTROL)
+                self._pins.open_map(self._bpf, name) for name in (MapName.COUNTERS, MapName.CONTROL)
             )
             for one in (program, counters, control):
                 if one is not None:
@@ -263,33 +244,45 @@ class Filter:
         self.adopted, self._state = True, FilterState.ATTACHED
         return True
 
-    def _pinned_program(self, attached: Attached) -> Program | None:
-        """Return the program that a former service attached and pinned, if it is still it."""
-        with contextlib.suppress(KernelError, PinError):
-            program = self._bpf.open_pinned_program(self._pins.program_path)
-            if program.info.id == attached.program_id:
-                return program
-            program.close()
-        return None
+    def _exchange(self, link: Link, program: Program, beside: Mapping[Path, Program | Map]) -> None:
+        """Put a program in the place of the one that a link of ours attaches."""
+        with self._pins.staging() as staging:
+            staging.add_all(beside)
+            link.update(program)
+            staging.commit()
+        event(_log, "taken-over", interface=self.interface, program=program.info.id)
 
-    def _beside(
-        self, program: Program, counters: Map, control: Map, shared: Mapping[MapName, Map]
-    ) -> dict[Path, Program | Map]:
-        """Return what is pinned beside the link, by its path."""
-        maps = {MapName.COUNTERS: counters, MapName.CONTROL: control}
-        if (index := shared.get(MapName.NAME_INDEX)) is not None:
-            maps[MapName.NAME_INDEX] = index
-        pinned: dict[Path, Program | Map] = {
-            self._pins.path(name): opened for name, opened in maps.items()
-        }
-        return {self._pins.program_path: program, **pinned}
+    def _create(
+        self,
+        interface: Interface,
+        own: Link | None,
+        program: Program,
+        beside: Mapping[Path, Program | Map],
+    ) -> tuple[Link, XdpMode]:
+        """Attach with a new link, in the place of whatever is there and may be replaced."""
+        if own is not None:  # may pins be replaced? before anything is taken off
+            with self._pins.staging() as staging:
+                staging.add_all(beside)
+                staging.commit()
+        with (
+            self._attachment.vacated(interface, own),
+            self._pins.staging() as staging,
+            contextlib.ExitStack() as created,
+        ):
+            link, mode = self._attachment.create_link(program, interface)
+            created.enter_context(link)
+            staging.add_all(beside)
+            staging.add(link, self._pins.link_path)
+            staging.commit()
+            created.pop_all()
+        return link, mode
 
     def name_index(self) -> Map | None:
         """Open the index of names that a former service's program reads, or None.
 
         The caller closes it.
         """
-        return self._open_own(MapName.NAME_INDEX)
+        return self._pins.open_map(self._bpf, MapName.NAME_INDEX)
 
     def _own_link(self, interface: Interface) -> Link | None:
         """Return our link on the interface; one that we hold is pinned again if need be."""
@@ -314,9 +307,8 @@ class Filter:
         ):
             return
         with self._pins.staging() as staging:
-            staging.add_all(
-                self._beside(self._program, self._counters, self._control, self._shared)
-            )
+            index = self._shared.get(MapName.NAME_INDEX)
+            staging.add_all(self._pins.beside(self._program, self._counters, self._control, index))
             staging.add(self._link, self._pins.link_path)
             staging.commit()
         event(_log, "pinned-again", logging.WARNING, interface=self.interface)
@@ -338,17 +330,9 @@ class Filter:
 
     def _own_map(self, name: MapName, *, keep: bool) -> Map:
         """Open our pinned map where the program stays, else make a new one."""
-        opened = self._open_own(name) if keep else None
+        opened = self._pins.open_map(self._bpf, name) if keep else None
         spec = abi.MAPS[name]
         return opened if opened is not None else self._bpf.create_map(spec, spec.entries)
-
-    def _open_own(self, name: MapName) -> Map | None:
-        with contextlib.suppress(KernelError, PinError):
-            opened = self._bpf.open_map(self._pins.path(name))
-            if verify(opened.info, abi.MAPS[name]) is None:
-                return opened
-            opened.close()
-        return None
 
     # --- living -------------------------------------------------------------------
 
@@ -490,10 +474,3 @@ class Filter:
             self._link = None
         self._state = FilterState.DETACHED
         return was_on
-
-
-def _same(former: ProgramInfo, fresh: ProgramInfo, scratch: int) -> bool:
-    """Whether both are the same code over the same maps, but for the fresh one's `scratch`."""
-    differing = set(fresh.map_ids) ^ set(former.map_ids)
-    ours = set(fresh.map_ids) - set(former.map_ids)
-    return former.tag == fresh.tag and ours <= {scratch} and len(differing) == 2 * len(ours)

@@ -15,7 +15,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Self
 
-from xdpctl.abi import MapName
+from xdpctl.abi import MAPS, MapName
 from xdpctl.errors import InterfaceError, KernelError, PinError
 from xdpctl.kernel.pins import (
     OWN_DIRECTORY,
@@ -24,6 +24,7 @@ from xdpctl.kernel.pins import (
     ensure_directory,
     netns_inode,
     pin_name_for,
+    verify,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.kernel.bpf import Bpf, Link, Map, Program
-    from xdpctl.kernel.netlink import Interface, Netlink
+    from xdpctl.kernel.netlink import Attached, Interface, Netlink
+    from xdpctl.kernel.programs import ProgramInfo
 
 _PROGRAM = "program"
 _BESIDE = (_PROGRAM, MapName.COUNTERS, MapName.CONTROL, MapName.NAME_INDEX)
@@ -78,6 +80,37 @@ class OwnPins:
                 stack.pop_all()
                 return link
         return None
+
+    def open_map(self, bpf: Bpf, name: MapName) -> Map | None:
+        """Open our map of this name; None where none is pinned that fits the contract."""
+        with contextlib.suppress(KernelError, PinError):
+            opened = bpf.open_map(self.path(name))
+            if verify(opened.info, MAPS[name]) is None:
+                return opened
+            opened.close()
+        return None
+
+    def open_program(self, bpf: Bpf, attached: Attached) -> Program | None:
+        """Open the program that is attached, where it is the one that we pinned."""
+        with contextlib.suppress(KernelError, PinError):
+            program = bpf.open_pinned_program(self.program_path)
+            if program.info.id == attached.program_id:
+                return program
+            program.close()
+        return None
+
+    def beside(
+        self, program: Program, counters: Map, control: Map, index: Map | None
+    ) -> dict[Path, Program | Map]:
+        """Return what is pinned beside the link, by its path."""
+        pinned: dict[Path, Program | Map] = {
+            self.program_path: program,
+            self.path(MapName.COUNTERS): counters,
+            self.path(MapName.CONTROL): control,
+        }
+        if index is not None:
+            pinned[self.path(MapName.NAME_INDEX)] = index
+        return pinned
 
     def _candidates(self) -> list[Path]:
         """Return the pins that may be our link: the expected name first.
@@ -181,6 +214,13 @@ class Staging:
             with contextlib.suppress(OSError):
                 fresh.unlink(missing_ok=True)
         self._staged.clear()
+
+
+def same_program(former: ProgramInfo, fresh: ProgramInfo, scratch: int) -> bool:
+    """Whether both are the same code over the same maps, but for the fresh one's `scratch`."""
+    differing = set(fresh.map_ids) ^ set(former.map_ids)
+    ours = set(fresh.map_ids) - set(former.map_ids)
+    return former.tag == fresh.tag and ours <= {scratch} and len(differing) == 2 * len(ours)
 
 
 def detach_interface(

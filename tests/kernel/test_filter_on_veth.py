@@ -112,7 +112,10 @@ class Site:
         return {pin.name.removeprefix(prefix) for pin in self.own.iterdir()}
 
 
-PINS = {INTERFACE, f"{INTERFACE}:counters", f"{INTERFACE}:control"}
+PINS = {
+    INTERFACE,
+    *(f"{INTERFACE}:{name}" for name in ("program", "counters", "control", "name-index")),
+}
 
 
 @pytest.fixture
@@ -433,7 +436,7 @@ def test_a_renamed_interface_is_found_by_the_next_service(site: Site) -> None:
     with Filter(site.bpf, site.netlink, "dns0", directory=site.own) as one:
         one.attach(site.bytecode, site.maps, panic=False)
         assert one.adopted
-    assert site.pins == {"dns0", "dns0:counters", "dns0:control"}
+    assert site.pins == {pin.replace(INTERFACE, "dns0") for pin in PINS}
 
 
 # --- going off --------------------------------------------------------------------------------

@@ -103,7 +103,8 @@ async def test_on_exit_keep_leaves_the_program_and_its_pins(home: Home) -> None:
         pass
     assert home.kernel.attached(INTERFACE) is not None
     prefix = f"{netns_inode()}-{INTERFACE}"
-    assert home.host.pinned()["xdpctl"] == {prefix, f"{prefix}:counters", f"{prefix}:control"}
+    beside = {f"{prefix}:{name}" for name in ("program", "counters", "control", "name-index")}
+    assert home.host.pinned()["xdpctl"] == {prefix} | beside
 
 
 async def test_what_was_kept_is_taken_over_and_then_detached(home: Home) -> None:
