@@ -157,8 +157,7 @@ class Service:
         """Start, serve until asked to stop, stop; returns the exit status 0."""
         self._handle_signals()
         settings = self._settings
-        for warning in settings.warnings:
-            event(_log, "warning", logging.WARNING, text=warning)
+        _warn(*settings.warnings)
         async with contextlib.AsyncExitStack() as stack:
             parts = await self._start(stack)
             if parts is not None:
@@ -226,13 +225,7 @@ class Service:
         interfaces = InterfaceWatch(
             self._netlink, survey, observer, lambda: self._settings, facts.interfaces
         )
-        for warning in (
-            *found,
-            *observer.interface_warnings,
-            *shared.warnings,
-            *state.warnings,
-        ):
-            event(_log, "warning", logging.WARNING, text=warning)
+        _warn(*found, *observer.interface_warnings, *shared.warnings, *state.warnings)
         names = stack.enter_context(NameFollower(self._bpf, shared.rule_maps()[MapName.QNAMES]))
         store = Store(shared.rule_maps(), state, settings.any_qtype, on_change=observer.changed)
         store.reconcile()
@@ -429,6 +422,11 @@ def _reloaded(settings: Settings, wanted: Settings, changes: Changes) -> Setting
     fields = [BY_NAME[name].field for name in changes.applied]
     changed = {field: getattr(wanted, field) for field in fields}
     return replace(settings, **changed, lists=wanted.lists)
+
+
+def _warn(*sentences: str) -> None:
+    for sentence in sentences:
+        event(_log, "warning", logging.WARNING, text=sentence)
 
 
 async def _on(thread: Executor, function: Callable[[], object]) -> None:
