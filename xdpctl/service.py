@@ -51,7 +51,7 @@ from xdpctl.store import Store
 from xdpctl.systemd import Notifier, watchdog_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from concurrent.futures import Executor
     from pathlib import Path
 
@@ -200,9 +200,7 @@ class Service:
         ]
         queues = {one.interface: one.inspect().rx_queues for one in filters}
         shared = stack.enter_context(SharedMaps(self._bpf, settings))
-        for name, slots in shared.inspect().items():
-            if shortage := queue_shortage(name, queues[name], slots):
-                raise InterfaceError(shortage, interface=name)
+        _refuse_shortage(queues, shared.inspect())
         survey = Survey(self._bpf, self._netlink, settings, own_directory=self._directory)
         surveying = asyncio.to_thread(survey.facts_at_start)
         facts, bytecode = await asyncio.gather(surveying, self._unless_stopped(compiling))
@@ -422,6 +420,13 @@ def _reloaded(settings: Settings, wanted: Settings, changes: Changes) -> Setting
     fields = [BY_NAME[name].field for name in changes.applied]
     changed = {field: getattr(wanted, field) for field in fields}
     return replace(settings, **changed, lists=wanted.lists)
+
+
+def _refuse_shortage(queues: Mapping[str, int], slots: Mapping[str, int]) -> None:
+    """Raise InterfaceError where an interface has more queues than slots in its xskmap."""
+    for name, slot_count in slots.items():
+        if shortage := queue_shortage(name, queues[name], slot_count):
+            raise InterfaceError(shortage, interface=name)
 
 
 def _warn(*sentences: str) -> None:
