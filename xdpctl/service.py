@@ -19,7 +19,6 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
@@ -43,6 +42,7 @@ from xdpctl.log import configure, event
 from xdpctl.namefollower import NameFollower
 from xdpctl.observer import Observer
 from xdpctl.ownership import InterfaceLock
+from xdpctl.readiness import Readiness
 from xdpctl.settings import OnExit, Settings, XskFamily, reloadable_changes
 from xdpctl.settings.options import BY_NAME
 from xdpctl.shared import SharedMaps
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.desk import ServiceDesk
+    from xdpctl.kernel.bpf import Map
     from xdpctl.kernel.compiler import Bytecode
     from xdpctl.settings import Changes
 
@@ -115,6 +116,7 @@ class _Running:
     store: Store
     observer: Observer
     interfaces: InterfaceWatch
+    readiness: Readiness
     desk: ServiceDesk
     lists: ListKeeper
     store_thread: Executor
@@ -198,7 +200,10 @@ class Service:
             )
             for name in settings.interfaces
         ]
-        queues = {one.interface: one.inspect().rx_queues for one in filters}
+        queues = {
+            one.interface: 0 if self._is_awaited(one) else one.inspect().rx_queues
+            for one in filters
+        }
         shared = stack.enter_context(SharedMaps(self._bpf, settings))
         _refuse_shortage(queues, shared.inspect())
         survey = Survey(self._bpf, self._netlink, settings, own_directory=self._directory)
@@ -237,16 +242,7 @@ class Service:
         stack.push_async_callback(listeners.stop)
         for one in filters:
             maps = {**shared.for_interface(one.interface), MapName.NAME_INDEX: names.map}
-            one.attach(bytecode, maps, panic=observer.panic)
-            view = one.view()
-            event(
-                _log,
-                "attached",
-                interface=view.interface,
-                mode=view.mode,
-                program=view.program_id,
-                tag=view.tag,
-            )
+            self._attach(one, bytecode, maps, panic=observer.panic)
         observer.look()
         await asyncio.to_thread(_import_faces)
         from xdpctl.desk import ServiceDesk  # noqa: PLC0415 - packets are filtered without it
@@ -264,8 +260,8 @@ class Service:
         )
         collector = SnapshotCollector(desk.snapshot, bcc=bytecode.bcc)
         await listeners.serve(desk, Exposition(collector))
-        event(_log, "ready", version=__version__, metrics=listeners.address)
-        self._notifier.ready("filtering " + ", ".join(settings.interfaces))
+        readiness = Readiness(self._notifier, version=__version__, metrics=listeners.address)
+        readiness.tell(observer.last)
         gc.collect()
         gc.freeze()  # what lives to the end needs no looking through, 30 ms each time
         self._bytecode = bytecode
@@ -277,10 +273,33 @@ class Service:
             store,
             observer,
             interfaces,
+            readiness,
             desk,
             ListKeeper(desk, settings),
             store_thread,
             watch_thread,
+        )
+
+    def _is_awaited(self, one: Filter) -> bool:
+        """Whether the service may start without this filter's interface, and has to."""
+        return self._settings.wait and self._netlink.index_of(one.interface) is None
+
+    def _attach(
+        self, one: Filter, bytecode: Bytecode, maps: Mapping[MapName, Map], *, panic: bool
+    ) -> None:
+        """Attach a filter, or let it know what to attach when its interface is there."""
+        if self._is_awaited(one):
+            one.swap(bytecode, maps, panic=panic)
+            return
+        one.attach(bytecode, maps, panic=panic)
+        view = one.view()
+        event(
+            _log,
+            "attached",
+            interface=view.interface,
+            mode=view.mode,
+            program=view.program_id,
+            tag=view.tag,
         )
 
     async def _unless_stopped(self, compiling: asyncio.Task[Bytecode]) -> Bytecode | None:
@@ -324,7 +343,11 @@ class Service:
 
         async def look() -> None:
             parts.observer.list_warnings = parts.lists.warnings
-            await _on(parts.watch_thread, parts.observer.look)
+            await watch(parts.observer.look)
+
+        async def watch(function: Callable[[], object]) -> None:
+            await _on(parts.watch_thread, function)
+            parts.readiness.tell(parts.observer.last)
 
         async def settle() -> None:
             steps = parts.store.settling()  # between them, what is due and single rules
@@ -336,16 +359,14 @@ class Service:
             while True:
                 await self._reload.wait()
                 self._reload.clear()
-                self._notifier.reloading()
+                parts.readiness.reloading()
                 await self._apply(parts)
-                self._notifier.ready()
+                parts.readiness.reloaded()
 
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(_every(LOOK_SECONDS, look), name="look"),
-                group.create_task(
-                    parts.interfaces.run(partial(_on, parts.watch_thread)), name="interfaces"
-                ),
+                group.create_task(parts.interfaces.run(watch), name="interfaces"),
                 group.create_task(_every(SETTLE_SECONDS, settle), name="settle"),
                 group.create_task(_expire(parts.desk), name="expire"),
                 group.create_task(parts.lists.run(), name="lists"),

@@ -1,4 +1,4 @@
-"""What systemd is told: READY, RELOADING, STOPPING, STATUS, WATCHDOG (sd_notify(3)).
+"""What systemd is told: READY, RELOADING, STOPPING, STATUS, … (sd_notify(3)).
 
 Owns the messages and the datagram; when each is due is service.py's to say.
 Nothing here raises or blocks: a service manager that does not listen must not
@@ -49,6 +49,10 @@ class Notifier:
     def status(self, text: str) -> bool:
         """Set the line that `systemctl status` shows."""
         return self._send(STATUS=text)
+
+    def extend(self, seconds: float) -> bool:
+        """Ask for so many seconds more until `ready`, from now on, beyond TimeoutStartSec."""
+        return self._send(EXTEND_TIMEOUT_USEC=str(int(seconds * 1_000_000)))
 
     def watchdog(self) -> bool:
         """Say that the service is alive."""

@@ -78,7 +78,8 @@ def whereabouts(netlink: Netlink, link: Link, interface: str, last: Whereabouts)
             elif place is Place.HERE:  # renamed just now
                 place = Place.RENAMED
             return Whereabouts(place, one.index, one.name)
-    return Whereabouts(Place.MOVED)
+    moved = link.info().ifindex  # or removed just now
+    return Whereabouts(Place.MOVED if moved else Place.GONE)
 
 
 def _cards(netlink: Netlink, name: str | None) -> Iterator[Interface]:

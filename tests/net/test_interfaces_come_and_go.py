@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab import Service, dig, eventually
+from tests.lab.hosts import PYTHON
+from tests.lab.service import arguments
 
 if TYPE_CHECKING:
     from tests.lab import Host, Lab
@@ -120,3 +123,72 @@ def test_a_detached_interface_stays_without_filter_when_it_returns(lab: Lab) -> 
     server.ip("link", "delete", "eth1")
     waited_for(service, "eth1 is lost")
     assert server.xdp("eth0") is None
+
+
+# --- waiting ------------------------------------------------------------------------------------
+
+
+def waiting(lab: Lab, *options: str, environ: dict[str, str] | None = None) -> tuple[Host, Service]:
+    """Start a service that waits for eth1; eth0 is there."""
+    _, server = lab.pair()
+    service = Service(
+        server,
+        "--wait",
+        *options,
+        interfaces=("eth0", "eth1"),
+        await_ready=False,
+        environ=environ,
+    )
+    service.process.line(r"waiting interfaces=eth1", timeout=30)
+    return server, service
+
+
+def test_a_service_that_waits_filters_what_there_is_and_is_ready_when_all_is(lab: Lab) -> None:
+    server, service = waiting(lab)
+    assert server.xdp("eth0") == "native"
+    assert reasons(service) == ["eth1 is missing: there is no interface of this name yet"]
+    lab.wire(lab.host("other"), server, name="eth1")
+    service.process.line(r"\bready\b")
+    assert (server.xdp("eth1"), reasons(service)) == ("native", [])
+
+
+def test_a_service_that_waits_takes_what_is_renamed_to_the_name(lab: Lab) -> None:
+    """As udev does it, while a machine boots."""
+    server, service = waiting(lab)
+    lab.wire(lab.host("other"), server, name="new0")
+    server.ip("link", "set", "new0", "down")
+    server.ip("link", "set", "new0", "name", "eth1")
+    service.process.line(r"\bready\b")
+    assert server.xdp("eth1") == "native"
+
+
+def test_systemd_is_told_what_is_waited_for_and_ready_only_then(lab: Lab) -> None:
+    path = lab.directory / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(path))
+        notify.settimeout(30)
+        server, _ = waiting(lab, environ={"NOTIFY_SOCKET": str(path)})
+        before = [notify.recv(4096).decode() for _ in range(4)]
+        lab.wire(lab.host("other"), server, name="eth1")
+        while not (said := notify.recv(4096).decode()).startswith("READY=1"):
+            before.append(said)
+    assert said == "READY=1\nSTATUS=filtering eth0, eth1"
+    assert {one.split(";")[0] for one in before} == {
+        "EXTEND_TIMEOUT_USEC=30000000",
+        "STATUS=waiting for eth1: there is no interface of this name yet",
+    }
+
+
+def test_a_service_that_waits_is_stopped_with_nothing_left(lab: Lab) -> None:
+    server, service = waiting(lab)
+    assert service.stop() == 0
+    assert server.xdp("eth0") is None
+
+
+def test_check_knows_what_would_be_waited_for(lab: Lab) -> None:
+    _, server = lab.pair()
+    command = (PYTHON, "-m", "xdpctl", "check", *arguments(server, ("eth0", "eth1")))
+    refused = server.run(*command, check=False)
+    allowed = server.run(*command, "--wait", check=False)
+    assert (refused.returncode, allowed.returncode) == (1, 0)
+    assert "note  there is no interface eth1 yet" in allowed.stdout

@@ -110,6 +110,14 @@ class Home:
                 if line in (text := data.decode()).split("\n"):
                     return text
 
+    async def told_in_part(self, words: str) -> None:
+        """Wait until systemd would hear these words."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                data = await asyncio.get_running_loop().sock_recv(self.notify, 4096)
+                if words in data.decode():
+                    return
+
     def heard(self) -> list[str]:
         """Return what systemd was told and nobody has waited for."""
         found = []

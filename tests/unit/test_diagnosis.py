@@ -191,6 +191,18 @@ def test_an_unknown_interface_is_an_error_in_netlinks_words() -> None:
     assert errors(facts(interfaces=(unknown,))) == ["cannot use interface eth9: there is none"]
 
 
+def test_an_interface_that_is_waited_for_is_no_error() -> None:
+    unknown = InterfaceFacts("eth9", None, "there is none", missing=True)
+    (note,) = [one for one in found(facts(interfaces=(unknown,)), "--wait") if one.topic == "eth9"]
+    assert note.level is Level.NOTE
+    assert note.sentence.startswith("there is no interface eth9 yet")
+
+
+def test_an_interface_that_cannot_be_asked_for_is_an_error_though_it_may_be_waited_for() -> None:
+    unseen = InterfaceFacts("eth9", None, "cannot ask the kernel")
+    assert errors(facts(interfaces=(unseen,)), "--wait") == ["cannot ask the kernel"]
+
+
 def test_our_own_program_is_fine() -> None:
     assert errors(on_card(xdp=OURS)) == []
 

@@ -779,6 +779,18 @@ def test_a_card_of_the_same_name_and_index_is_told_from_one_that_was_moved_away(
     assert running.view().reattached == 1
 
 
+def test_a_card_that_is_removed_while_it_is_looked_for_is_gone_and_not_moved(
+    site: Site, running: Filter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def removed(_: str) -> None:
+        if site.kernel.devices:
+            site.kernel.remove_interface(INTERFACE)
+
+    monkeypatch.setattr(site.host.netlink, "index_of", removed)
+    running.watch(panic=False)
+    assert running.view().trouble.startswith("the interface is gone")
+
+
 # --- waiting for the first time ------------------------------------------------------------------
 
 

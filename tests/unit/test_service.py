@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from tests.fakes import Faults
+from tests.fakes import Device, Faults
 from tests.seam import PASS_PROGRAM
 from tests.unit.home import Home
 from tests.unit.host import INTERFACE, dnsdist_writes
@@ -43,7 +43,7 @@ from xdpctl.service import Service, program_config, run_service
 from xdpctl.state import PANIC, State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
 NOTHING = {"attached": [], "descriptors": 0, "own pins": set(), "control socket": False}
@@ -209,6 +209,118 @@ async def test_an_error_of_its_own_ends_it_and_leaves_the_filter_on(
         await asyncio.wait_for(task, 10)
     assert home.kernel.attached(INTERFACE) is not None
     assert (home.control.exists(), len(home.kernel.open)) == (False, 0)
+
+
+# --- waiting for an interface -----------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def waiting(home: Home, *options: str) -> AsyncIterator[Service]:
+    """Give a service that serves, and waits for eth1."""
+    home.kernel.remove_interface("eth1")
+    service = home.service("--wait", *TWO, *options)
+    task = asyncio.create_task(service.run(), name="service")
+    await home.told(
+        "STATUS=waiting for eth1: there is no interface of this name yet; filtering eth0"
+    )
+    try:
+        yield service
+    finally:
+        service._stop.set()
+        assert await asyncio.wait_for(task, 10) == 0
+
+
+async def test_a_service_that_waits_filters_what_there_is_and_is_not_ready(home: Home) -> None:
+    async with waiting(home):
+        assert home.kernel.attached(INTERFACE) is not None
+        answer = await home.ask("GET", "/readyz")
+        assert (answer.status, answer.body.strip()) == (
+            503,
+            "eth1 is missing: there is no interface of this name yet",
+        )
+        assert not any("READY=1" in message for message in home.heard())
+
+
+async def test_it_is_ready_when_the_interface_is_there(home: Home) -> None:
+    async with waiting(home):
+        home.kernel.add_interface("eth1")
+        assert await home.told("READY=1") == "READY=1\nSTATUS=filtering eth0, eth1"
+        assert home.mark("eth1") == 1
+        found = await home.until("/api/v1/status", ready=True)
+        assert [one["reattached"] for one in found["interfaces"]] == [0, 0]
+
+
+async def test_what_it_waits_for_is_one_line_and_ready_another(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with waiting(home):
+        await home.told("EXTEND_TIMEOUT_USEC=30000000")
+        await home.told("EXTEND_TIMEOUT_USEC=30000000")
+        assert caplog.messages.count("waiting") == 1
+        assert "ready" not in caplog.messages
+        home.kernel.add_interface("eth1")
+        await home.told("READY=1")
+    assert [m for m in caplog.messages if m in {"waiting", "ready"}] == ["waiting", "ready"]
+
+
+async def test_it_need_not_have_any_interface(home: Home) -> None:
+    home.kernel.remove_interface(INTERFACE)
+    task = asyncio.create_task(home.service("--wait").run())
+    await home.told("EXTEND_TIMEOUT_USEC=30000000")
+    home.kernel.add_interface(INTERFACE)
+    await home.told("READY=1")
+    signal.raise_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(task, 10) == 0
+    assert home.traces() == NOTHING
+
+
+async def test_a_stop_while_it_waits_leaves_nothing(home: Home) -> None:
+    async with waiting(home):
+        signal.raise_signal(signal.SIGTERM)
+    assert home.traces() == NOTHING
+
+
+async def test_what_came_with_another_program_is_waited_for_until_that_is_gone(
+    home: Home,
+) -> None:
+    async with waiting(home):
+        with home.host.bpf.load_program(PASS_PROGRAM, "theirs") as theirs:
+            state = home.kernel.programs[theirs.info.id]
+            card = Device("eth1", home.kernel.new_id(), netlink=(state, XdpMode.NATIVE))
+            home.kernel.move_back(card)
+            await home.told_in_part("which is not ours")
+            home.host.netlink.detach_program(card.index, XdpMode.NATIVE, theirs)
+        await home.told("READY=1")
+
+
+async def test_a_reload_while_it_waits_is_what_is_attached_later(home: Home) -> None:
+    async with waiting(home):
+        home.options = ("--wait", *TWO, "--port", "53", "--port", "5353")
+        signal.raise_signal(signal.SIGHUP)
+        while home.mark() != 2:
+            await home.told("EXTEND_TIMEOUT_USEC=30000000")
+        assert not any("RELOADING" in m or "READY" in m for m in home.heard())
+        home.kernel.add_interface("eth1")
+        await home.told("READY=1")
+        assert home.mark("eth1") == 2
+
+
+async def test_an_interface_of_another_name_is_refused_without_wait(home: Home) -> None:
+    home.kernel.remove_interface("eth1")
+    with pytest.raises(InterfaceError, match="eth1"):
+        await home.service(*TWO).run()
+    assert home.traces() == NOTHING
+
+
+async def test_systemd_sees_when_an_interface_is_lost_and_back(home: Home) -> None:
+    async with home.running(*TWO):
+        home.kernel.remove_interface("eth1")
+        await home.told(
+            "STATUS=NOT READY: eth1 is lost: the interface is gone; the filter comes back with it"
+        )
+        home.kernel.add_interface("eth1")
+        await home.told("STATUS=filtering eth0, eth1")
 
 
 # --- a start that fails -----------------------------------------------------------------------

@@ -34,7 +34,7 @@ from xdpctl.settings import (
     reloadable_changes,
     settings_from,
 )
-from xdpctl.settings.options import OPTIONS, UNAVAILABLE
+from xdpctl.settings.options import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,7 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
     ("log-format", "json", LogFormat.JSON, '"json"'),
     ("state", "/tmp/x.db", Path("/tmp/x.db"), '"/tmp/x.db"'),  # noqa: S108 - never opened
 ]
-FLAGS = ("replace", "tcp", "xsk", "xsk-restore")
+FLAGS = ("replace", "tcp", "wait", "xsk", "xsk-restore")
 PAIR = ("tls-cert", "tls-key")
 """Neither goes without the other: test_http_options.py."""
 
@@ -160,7 +160,7 @@ def test_every_option_is_a_field_and_every_field_an_option() -> None:
 
 
 def test_every_option_has_an_example_here() -> None:
-    assert {name for name, *_ in EXAMPLES} | {*FLAGS, *PAIR} | UNAVAILABLE == set(FIELD)
+    assert {name for name, *_ in EXAMPLES} | {*FLAGS, *PAIR} == set(FIELD)
 
 
 # --- each option from each source ---------------------------------------------------
@@ -499,13 +499,6 @@ def test_any_command_line_is_settings_or_our_error(argv: list[str]) -> None:
     assert sentence(*words).isprintable()
 
 
-# --- refused for now ----------------------------------------------------------------
-
-
-def test_waiting_for_an_interface_is_refused() -> None:
-    assert "wait is not available in this version" in refused("--wait").sentence
-
-
 # --- what must agree ----------------------------------------------------------------
 
 
@@ -613,8 +606,8 @@ def test_help_shows_default_and_variable_of_every_option(
     assert caught.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     for option in OPTIONS:
-        assert (f"--{option.name}" in shown) is (option.name not in UNAVAILABLE)
-        assert (option.variable in shown) is (option.name not in UNAVAILABLE)
+        assert f"--{option.name}" in shown
+        assert option.variable in shown
     assert "(default 53; XDPCTL_PORT)" in shown
 
 

@@ -49,6 +49,11 @@ def test_ready_may_carry_a_status(manager: Manager) -> None:
     assert manager.received() == {"READY": "1", "STATUS": "attached to eth0"}
 
 
+def test_an_extension_is_in_microseconds(manager: Manager) -> None:
+    assert manager.notifier.extend(1.5)
+    assert manager.received() == {"EXTEND_TIMEOUT_USEC": "1500000"}
+
+
 def test_stopping_arrives(manager: Manager) -> None:
     assert manager.notifier.stopping("asked to")
     assert manager.received() == {"STOPPING": "1", "STATUS": "asked to"}

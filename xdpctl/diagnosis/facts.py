@@ -87,7 +87,8 @@ class InterfaceFacts:
     """One interface.
 
     Attributes:
-        interface: None where there is none; `error` is then the sentence.
+        interface: None where it cannot be seen; `error` is then the sentence.
+        missing: there is no interface of this name.
         vlan_offload: the card takes VLAN tags off; None: the driver does not say.
         vlans: names of the VLAN interfaces on top of it.
         slots: entries of the xskmap that is pinned for it; None: none is yet.
@@ -96,6 +97,7 @@ class InterfaceFacts:
     name: str
     interface: Interface | None
     error: str = ""
+    missing: bool = False
     vlan_offload: bool | None = None
     vlans: tuple[str, ...] = ()
     xdp: XdpFacts | None = None

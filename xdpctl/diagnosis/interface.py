@@ -41,6 +41,14 @@ NATIVE_DRIVERS = frozenset((
 def of_interface(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
     """Yield what is found about one interface."""
     interface = facts.interface
+    if interface is None and facts.missing and settings.wait:
+        yield Finding(
+            Level.NOTE,
+            f"there is no interface {facts.name} yet: the service starts without it, and is ready"
+            " when it is there (--wait)",
+            facts.name,
+        )
+        return
     if interface is None:
         yield Finding(Level.ERROR, facts.error, facts.name)
         return

@@ -26,7 +26,7 @@ from xdpctl.diagnosis.facts import (
     XdpFacts,
 )
 from xdpctl.diagnosis.host import LOAD_CAPABILITIES
-from xdpctl.errors import KernelError, XdpctlError
+from xdpctl.errors import InterfaceError, KernelError, XdpctlError
 from xdpctl.kernel import pins
 from xdpctl.kernel.failure import kernel_release, missing_capabilities
 from xdpctl.kernel.pins import MOUNT_POINT, OWN_DIRECTORY, PinPolicy, open_existing
@@ -144,7 +144,8 @@ class Survey:
         try:
             found = self._netlink.find(name)
         except XdpctlError as error:
-            return InterfaceFacts(name, None, error.sentence)
+            missing = isinstance(error, InterfaceError)
+            return InterfaceFacts(name, None, error.sentence, missing=missing)
         return InterfaceFacts(
             name,
             found,

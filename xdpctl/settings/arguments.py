@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.errors import SettingsError
 from xdpctl.names import shown
-from xdpctl.settings.options import CONFIG, OPTIONS, UNAVAILABLE, Option
+from xdpctl.settings.options import CONFIG, OPTIONS, Option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,8 +101,6 @@ def add_option(group: argparse._ActionsContainer, option: Option) -> None:
 
 
 def _help(option: Option) -> str:
-    if option.name in UNAVAILABLE:
-        return argparse.SUPPRESS
     default = option.default
     if option.is_list:
         default = ", ".join(option.default or ())

@@ -66,9 +66,6 @@ class Option:
         return ENVIRONMENT_PREFIX + self.name.upper().replace("-", "_")
 
 
-UNAVAILABLE = frozenset({"wait"})
-"""Options refused for now: an option taken out here is accepted."""
-
 _WHERE = "Interfaces and the program on them"
 _WHAT = "What is filtered"
 _XSK = "AF_XDP"
@@ -123,7 +120,7 @@ OPTIONS = (
         "no",
         "",
         _WHERE,
-        "start although an interface does not exist yet",
+        "start although an interface does not exist yet; ready is when it does",
     ),
     Option(
         "port",

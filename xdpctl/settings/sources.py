@@ -20,7 +20,6 @@ from xdpctl.settings.options import (
     CONFIG,
     ENVIRONMENT_PREFIX,
     OPTIONS,
-    UNAVAILABLE,
     Option,
 )
 
@@ -98,8 +97,6 @@ def from_file(path: Path) -> dict[str, Any]:
         if key == "list":
             found["lists"] = lists_from(value, path, _word(str(path)))
             continue
-        if key in UNAVAILABLE:
-            raise _unavailable(key, source)
         option = BY_NAME.get(key)
         if option is None:
             raise SettingsError(
@@ -170,8 +167,6 @@ def _kind(item: object) -> str:
 
 def _read(option: Option, texts: Sequence[str], source: str) -> Any:  # noqa: ANN401 - as above
     """Return the value of `texts`, exactly one where the option is no list."""
-    if option.name in UNAVAILABLE and source != "default":
-        raise _unavailable(option.name, source)
     found = []
     for text in texts:
         try:
@@ -188,10 +183,3 @@ def _read(option: Option, texts: Sequence[str], source: str) -> Any:  # noqa: AN
             )
         found.append(value)
     return tuple(found) if option.is_list else found[0]
-
-
-def _unavailable(name: str, source: str) -> SettingsError:
-    return SettingsError(
-        f"cannot use {source}: {name} is not available in this version; leave it out",
-        source=source,
-    )

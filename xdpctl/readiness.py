@@ -1,0 +1,81 @@
+"""When the service is ready, and what log and service manager are told until then and after.
+
+Owns the line `ready`, the line `waiting` and STATUS. Ready is: attached on every
+interface. With --wait that may take long, so systemd is asked for more time again and
+again. Called by service.py, on the loop, after every look.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from xdpctl.filter import FilterState
+from xdpctl.log import event
+
+if TYPE_CHECKING:
+    from xdpctl.snapshot import Snapshot
+    from xdpctl.systemd import Notifier
+
+EXTENSION_SECONDS = 30.0
+"""What is asked for beyond TimeoutStartSec; said anew every second."""
+
+_log = logging.getLogger(__name__)
+
+
+class Readiness:
+    """What is said of the service's readiness.
+
+    Args:
+        notifier: the way to the service manager.
+        fields: what the line `ready` carries.
+    """
+
+    def __init__(self, notifier: Notifier, **fields: object) -> None:
+        self._notifier = notifier
+        self._fields = fields
+        self._said = ""
+        self.announced = False
+
+    def tell(self, snapshot: Snapshot) -> None:
+        """Say what is new; nothing, where nothing is."""
+        on = [view.interface for view in snapshot.filters if view.state is FilterState.ATTACHED]
+        off = {
+            view.interface: view.trouble or f"it is {view.state}"
+            for view in snapshot.filters
+            if view.state is not FilterState.ATTACHED
+        }
+        filtering = "filtering " + (", ".join(on) or "nothing")
+        if not self.announced:
+            if off:
+                self._wait(off, filtering)
+                return
+            self.announced = True
+            self._said = filtering
+            event(_log, "ready", **self._fields)
+            self._notifier.ready(filtering)
+            return
+        status = filtering if snapshot.ready else f"NOT READY: {'; '.join(snapshot.reasons)}"
+        if status != self._said:
+            self._said = status
+            self._notifier.status(status)
+
+    def _wait(self, off: dict[str, str], filtering: str) -> None:
+        """Say what is waited for, and that the service manager is to wait, too."""
+        self._notifier.extend(EXTENSION_SECONDS)
+        why = "; ".join(f"{name}: {text}" for name, text in off.items())
+        status = f"waiting for {why}; {filtering}"
+        if status != self._said:
+            self._said = status
+            event(_log, "waiting", interfaces=", ".join(off), why=why)
+            self._notifier.status(status)
+
+    def reloading(self) -> None:
+        """Say that settings are read anew; `reloaded` must follow."""
+        if self.announced:
+            self._notifier.reloading()
+
+    def reloaded(self) -> None:
+        """Say that the service is up again."""
+        if self.announced:
+            self._notifier.ready()
