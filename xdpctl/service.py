@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl import __version__
 from xdpctl.abi import MapName
+from xdpctl.bytecode import FOLDER, BytecodeCache, CachingCompiler
 from xdpctl.destinations import DestinationWatch
 from xdpctl.diagnosis import queue_shortage, warnings_at_start
 from xdpctl.diagnosis.survey import Survey
@@ -87,7 +88,8 @@ def run_service(load: Callable[[], Settings]) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     if not keep_needed():
         event(_log, "warning", logging.WARNING, text="cannot give up capabilities unused here")
-    return asyncio.run(Service(settings, load, Bpf(), Netlink()).run())
+    compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))
+    return asyncio.run(Service(settings, load, Bpf(), Netlink(), compiler).run())
 
 
 def program_config(settings: Settings) -> ProgramConfig:
