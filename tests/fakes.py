@@ -290,6 +290,12 @@ class FakeMap(Map):
         self._use("pin")
         self.kernel.pin(path, "map", self.state)
 
+    def become(self, other: Map) -> None:
+        assert isinstance(other, FakeMap)
+        self.kernel.open[self.fd] = self.state = other.state
+        self.info = other.info
+        other.close()
+
     def current_info(self) -> MapInfo:
         self._use("current_info")
         return self.state.info

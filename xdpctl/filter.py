@@ -139,6 +139,11 @@ class Filter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def is_on(self) -> bool:
+        """Whether this object has a program on its interface."""
+        return self._state is FilterState.ATTACHED
+
     def close(self) -> None:
         """Let go of the descriptors; what is pinned stays."""
         self._resources.close()
@@ -277,12 +282,23 @@ class Filter:
             created.pop_all()
         return link, mode
 
-    def name_index(self) -> Map | None:
-        """Open the index of names that a former service's program reads, or None.
+    def former_index(self, qnames: Map) -> Map | None:
+        """Open the index by which a former service's program judges names of this map.
 
-        The caller closes it.
+        None where there is none; the caller closes it.
         """
-        return self._pins.open_map(self._bpf, MapName.NAME_INDEX)
+        with contextlib.suppress(XdpctlError):
+            attached = self._netlink.find(self.interface).attached
+            if attached is None:
+                return None
+            former = self._pins.open_program(self._bpf, attached)
+            index = self._pins.open_map(self._bpf, MapName.NAME_INDEX)
+            with former or contextlib.nullcontext():
+                if former and index and {qnames.info.id, index.info.id} <= {*former.info.map_ids}:
+                    return index
+            if index is not None:
+                index.close()
+        return None
 
     def _own_link(self, interface: Interface) -> Link | None:
         """Return our link on the interface; one that we hold is pinned again if need be."""
@@ -364,6 +380,8 @@ class Filter:
         """See where the card of an attached filter is; lost, if it left its name behind."""
         before, now = self._where, whereabouts(self._netlink, link, self.interface, self._where)
         self._where = now
+        if now.place in (Place.HERE, Place.RENAMED):
+            self._keep_pins()
         if now.place is Place.HERE:
             if before.name not in (None, self.interface):
                 event(_log, "renamed-back", interface=self.interface)
@@ -383,6 +401,19 @@ class Filter:
             self._lose("somebody took our program off")
         else:
             self._lose("the interface is gone; the filter comes back with it")
+
+    def _keep_pins(self) -> None:
+        """Pin again what lost its pin: without one the filter would end with this process."""
+        if self._program is None or self._counters is None or self._control is None:
+            return
+        index = self._shared.get(MapName.NAME_INDEX)
+        beside = self._pins.beside(self._program, self._counters, self._control, index)
+        if all(path.exists() for path in (self._pins.link_path, *beside)):
+            return
+        try:
+            self._pin_again()
+        except XdpctlError as error:
+            event(_log, "pins-gone", logging.ERROR, error=error.sentence)
 
     def _lose(self, why: str) -> None:
         self._state, self._trouble = FilterState.LOST, why

@@ -45,9 +45,10 @@ POSSIBLE: frozenset[tuple[Reason, PacketAction]] = frozenset(
 class SnapshotCollector(Collector):
     """The families over whatever `snapshot` returns at the moment of a scrape."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot], *, bcc: str) -> None:
+    def __init__(self, snapshot: Callable[[], Snapshot], *, bcc: Callable[[], str]) -> None:
         self._snapshot = snapshot
-        self._build = {"version": __version__, "bcc": bcc, "kernel": platform.release()}
+        self._bcc = bcc
+        self._build = {"version": __version__, "kernel": platform.release()}
 
     def collect(self) -> Iterable[Metric]:
         """Yield each family once."""
@@ -68,7 +69,7 @@ class SnapshotCollector(Collector):
             max(0.0, time.monotonic() - snapshot.taken),
         )
         build = InfoMetricFamily("xdpctl_build", "Versions of xdpctl, BCC and the kernel")
-        build.add_metric([], self._build)
+        build.add_metric([], {**self._build, "bcc": self._bcc()})
         yield build
 
 

@@ -67,14 +67,18 @@ class NameFollower:
         bpf: the kernel.
         qnames: the map that is followed; owned by the caller, closed later. What is
             written through this object acts at once, without waiting for a walk.
+        former: the index of a former service whose program reads these qnames; taken over
+            and closed, so that this program can go on as it is.
 
     Attributes:
         map: what the program refers to.
     """
 
-    def __init__(self, bpf: Bpf, qnames: Map) -> None:
+    def __init__(self, bpf: Bpf, qnames: Map, former: Map | None = None) -> None:
         self._bpf = bpf
         self._qnames = qnames
+        self._former = former
+        self._index: NameIndex | None = None
         self._resources = contextlib.ExitStack()
         self._stop = threading.Event()
         self.map: Map
@@ -87,7 +91,8 @@ class NameFollower:
         """
         spec = MAPS[MapName.NAME_INDEX]
         with contextlib.ExitStack() as stack:
-            self.map = stack.enter_context(self._bpf.create_map(spec, spec.entries))
+            self.map = self._former or self._bpf.create_map(spec, spec.entries)
+            stack.enter_context(self.map)
             try:
                 memory = self.map.memory()
                 clock = stack.enter_context(TickClock(self._bpf, self.map, memory))
@@ -101,7 +106,9 @@ class NameFollower:
     def _follow(
         self, stack: contextlib.ExitStack, memory: memoryview, clock: Callable[[], int]
     ) -> None:
-        index = NameIndex(memory, fresh=fresh_ticks(time.clock_getres(_MONOTONIC_COARSE)))
+        index = self._index = NameIndex(
+            memory, fresh=fresh_ticks(time.clock_getres(_MONOTONIC_COARSE))
+        )
         turn = Turn(index, self._qnames.key_walk(FOLLOW_MAX), clock)
         self._qnames.before_write = index.on_names
         thread = threading.Thread(target=self._run, args=(index, turn), name="names", daemon=True)
@@ -111,6 +118,11 @@ class NameFollower:
 
     def __exit__(self, *_: object) -> None:
         self._resources.close()
+
+    def distrust(self) -> None:
+        """Have every name looked up for a while: qnames is about to be another map."""
+        if self._index is not None:
+            self._index.distrust()
 
     def _run(self, index: NameIndex, turn: Turn) -> None:
         try:

@@ -121,6 +121,12 @@ class NameIndex:
         with self._lock:
             self._turn_off()
 
+    def distrust(self) -> None:
+        """Turn off for a while: the program may be reading another map than the one walked."""
+        with self._lock:
+            self._turn_off()
+            self._unseen = self._clock()
+
     def _turn_off(self) -> None:
         self._words[_HEARTBEAT] = 0
         self._on = False

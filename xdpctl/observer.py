@@ -67,7 +67,7 @@ class Observer:
         self._errors: Counter[tuple[MapName, str]] = Counter()
         self._expired: Counter[MapName] = Counter()
         self.panic = False
-        self.failure = ""
+        self.failures: dict[str, str] = {}
         self.list_warnings: tuple[str, ...] = ()
         self.interface_warnings: tuple[str, ...] = ()
         self.last = Snapshot(clock(), reasons=("the service is starting",))
@@ -120,8 +120,7 @@ class Observer:
             for view in views
             if view.state is not FilterState.ATTACHED
         ]
-        if self.failure:
-            reasons.append(self.failure)
+        reasons += filter(None, self.failures.values())
         lost: tuple[str, ...] = ()
         try:
             lost = self._destinations.look(_redirected(views))

@@ -144,6 +144,7 @@ class OwnPins:
         Raises:
             PinError: the directory cannot be made.
         """
+        ensure_bpffs(self._directory)
         ensure_directory(self._directory, PinPolicy())
         staging = Staging()
         try:
@@ -273,6 +274,18 @@ class InterfaceLock:
                 raise _unusable(self._path, error) from error
             self._descriptor = self._locked(opened)
         return self
+
+    def keep(self) -> None:
+        """Take the lock again where its directory is gone, as with another file system.
+
+        Raises:
+            InterfaceError, PinError: as with `__enter__`; then the lock is not held.
+        """
+        if self._descriptor is not None and not self._path.exists():
+            os.close(self._descriptor)
+            self._descriptor = None
+        if self._descriptor is None:
+            self.__enter__()
 
     def _locked(self, opened: int) -> int | None:
         """Lock the directory; None where it is no longer the one that has the name."""

@@ -1,8 +1,8 @@
 """When the service is ready, and what log and service manager are told until then and after.
 
 Owns the line `ready`, the line `waiting` and STATUS. Ready is: attached on every
-interface. With --wait that may take long, so systemd is asked for more time again and
-again. Called by service.py, on the loop, after every look.
+interface, pins and program as they should be. With --wait that may take long, so systemd
+is asked for more time again and again. Called by service.py, on the loop, after every look.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from xdpctl.filter import FilterState
 from xdpctl.log import event
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from xdpctl.snapshot import Snapshot
     from xdpctl.systemd import Notifier
 
@@ -47,8 +49,8 @@ class Readiness:
         }
         filtering = "filtering " + (", ".join(on) or "nothing")
         if not self.announced:
-            if off:
-                self._wait(off, filtering)
+            if not snapshot.ready:
+                self._wait(off, snapshot.reasons, filtering)
                 return
             self.announced = True
             self._said = filtering
@@ -60,14 +62,14 @@ class Readiness:
             self._said = status
             self._notifier.status(status)
 
-    def _wait(self, off: dict[str, str], filtering: str) -> None:
+    def _wait(self, off: dict[str, str], reasons: Sequence[str], filtering: str) -> None:
         """Say what is waited for, and that the service manager is to wait, too."""
         self._notifier.extend(EXTENSION_SECONDS)
-        why = "; ".join(f"{name}: {text}" for name, text in off.items())
+        why = "; ".join([f"{name}: {text}" for name, text in off.items()] or reasons)
         status = f"waiting for {why}; {filtering}"
         if status != self._said:
             self._said = status
-            event(_log, "waiting", interfaces=", ".join(off), why=why)
+            event(_log, "waiting", interfaces=", ".join(off) or None, why=why)
             self._notifier.status(status)
 
     def reloading(self) -> None:

@@ -17,21 +17,23 @@ import logging
 import os
 import signal
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from xdpctl import __version__
+from xdpctl import __version__, selftest
 from xdpctl.abi import MapName
-from xdpctl.bytecode import FOLDER, BytecodeCache, CachingCompiler
 from xdpctl.destinations import DestinationWatch
 from xdpctl.diagnosis import queue_shortage, warnings_at_start
 from xdpctl.diagnosis.survey import Survey
-from xdpctl.errors import InterfaceError, XdpctlError
+from xdpctl.errors import InterfaceError, KernelError, VerifierError, XdpctlError
 from xdpctl.filter import Filter
 from xdpctl.guard import Guard
 from xdpctl.http.listeners import Listeners, Secrets, import_application
+from xdpctl.installer import Installer
 from xdpctl.interfacewatch import InterfaceWatch
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program
@@ -43,6 +45,7 @@ from xdpctl.log import configure, event
 from xdpctl.namefollower import NameFollower
 from xdpctl.observer import Observer
 from xdpctl.ownership import InterfaceLock
+from xdpctl.pinkeeper import PinKeeper
 from xdpctl.readiness import Readiness
 from xdpctl.settings import OnExit, Settings, XskFamily, reloadable_changes
 from xdpctl.settings.options import BY_NAME
@@ -52,7 +55,7 @@ from xdpctl.store import Store
 from xdpctl.systemd import Notifier, watchdog_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping
     from concurrent.futures import Executor
     from pathlib import Path
 
@@ -64,6 +67,8 @@ if TYPE_CHECKING:
 _END = object()
 
 LOOK_SECONDS = 1.0
+RETRY_SECONDS = 30.0
+"""Between two tries to make a program, while a former service's is in force."""
 SETTLE_SECONDS = 10.0
 SWITCH_SECONDS = 0.0001
 """How long a thread with a list keeps the interpreter while the loop wants it: the loop lets
@@ -88,8 +93,7 @@ def run_service(load: Callable[[], Settings]) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     if not keep_needed():
         event(_log, "warning", logging.WARNING, text="cannot give up capabilities unused here")
-    compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))
-    return asyncio.run(Service(settings, load, Bpf(), Netlink(), compiler).run())
+    return asyncio.run(Service(settings, load, Bpf(), Netlink()).run())
 
 
 def program_config(settings: Settings) -> ProgramConfig:
@@ -112,9 +116,8 @@ class _Running:
     """The parts of a service that has started."""
 
     filters: list[Filter]
+    maps_of: Callable[[str], Mapping[MapName, Map]]
     listeners: Listeners
-    shared: SharedMaps
-    names: NameFollower
     store: Store
     observer: Observer
     interfaces: InterfaceWatch
@@ -132,6 +135,7 @@ class Service:
         settings, load: see `run_service`.
         bpf, netlink: the kernel.
         compile_with: gives the bytecode of a configuration.
+        self_test: raises where a program is not what it must be.
         directory: where our own pins live.
     """
 
@@ -143,16 +147,18 @@ class Service:
         netlink: Netlink,
         compile_with: Callable[[ProgramConfig], Coroutine[None, None, Bytecode]] = compile_program,
         *,
+        self_test: Callable[[Bpf, ProgramConfig, Bytecode], None] = selftest.run,
         directory: Path = OWN_DIRECTORY,
     ) -> None:
         self._settings = settings
         self._load = load
         self._bpf = bpf
         self._netlink = netlink
-        self._compile = compile_with
+        self._installer = Installer(bpf, compile_with, self_test)
         self._directory = directory
-        self._bytecode: Bytecode | None = None
         self._notifier = Notifier.from_environment(os.environ)
+        self._pins: PinKeeper | None = None
+        self._next_try = time.monotonic() + RETRY_SECONDS
         self._stop = asyncio.Event()
         self._on_exit: OnExit | None = None
         self._reload = asyncio.Event()
@@ -171,37 +177,22 @@ class Service:
         event(_log, "stopped", on_exit=self._on_exit or self._settings.on_exit)
         return 0
 
-    async def _start(self, stack: contextlib.AsyncExitStack) -> _Running | None:
+    async def _start(  # noqa: PLR0915 - the order of start, as one list
+        self, stack: contextlib.AsyncExitStack
+    ) -> _Running | None:
         """Start everything, each thing's end pushed on `stack`; None: stopped meanwhile."""
         settings = self._settings
-        compiling = asyncio.create_task(self._compile(program_config(settings)), name="compile")
-        stack.push_async_callback(_cancel, compiling)
-        await asyncio.sleep(0)  # lets its thread begin: what follows does not yield
-        for interface in settings.interfaces:
-            stack.enter_context(InterfaceLock(self._directory, interface))
-        listeners = await stack.enter_async_context(
-            Listeners(
-                settings.control,
-                settings.control_group,
-                settings.listen,
-                Secrets(settings.token_file, settings.tls_cert, settings.tls_key),
-                spool=settings.state.parent,
-            )
+        building = asyncio.create_task(
+            self._installer.build(program_config(settings)), name="compile"
         )
-        listeners.bind()
-        filters = [
-            stack.enter_context(
-                Filter(
-                    self._bpf,
-                    self._netlink,
-                    name,
-                    mode=settings.mode,
-                    replace=settings.replace,
-                    directory=self._directory,
-                )
-            )
+        stack.push_async_callback(_cancel, building)
+        await asyncio.sleep(0)  # lets its thread begin: what follows does not yield
+        locks = [
+            stack.enter_context(InterfaceLock(self._directory, name))
             for name in settings.interfaces
         ]
+        listeners = await self._listen(stack)
+        filters = self._make_filters(stack)
         queues = {
             one.interface: 0 if self._is_awaited(one) else one.inspect().rx_queues
             for one in filters
@@ -210,14 +201,13 @@ class Service:
         _refuse_shortage(queues, shared.inspect())
         survey = Survey(self._bpf, self._netlink, settings, own_directory=self._directory)
         surveying = asyncio.to_thread(survey.facts_at_start)
-        facts, bytecode = await asyncio.gather(surveying, self._unless_stopped(compiling))
-        if bytecode is None:
+        facts, built = await asyncio.gather(surveying, self._unless_stopped(building))
+        if built is None:
             return None
+        held = self._installer.hold(filters, built) if isinstance(built, XdpctlError) else ""
         found = warnings_at_start(settings, facts)
         state = stack.enter_context(State.open(settings.state))
         shared.open()
-        for name, pin in shared.xskmap_pins().items():
-            event(_log, "xskmap", interface=name, pin=pin)
         destinations = DestinationWatch(
             shared.destination_maps(), self._netlink, restore=settings.xsk_restore
         )
@@ -231,7 +221,9 @@ class Service:
             self._netlink, survey, observer, lambda: self._settings, facts.interfaces
         )
         _warn(*found, *observer.interface_warnings, *shared.warnings, *state.warnings)
-        names = stack.enter_context(NameFollower(self._bpf, shared.rule_maps()[MapName.QNAMES]))
+        qnames = shared.rule_maps()[MapName.QNAMES]
+        former = next(filter(None, (one.former_index(qnames) for one in filters)), None)
+        names = stack.enter_context(NameFollower(self._bpf, qnames, former))
         store = Store(shared.rule_maps(), state, settings.any_qtype, on_change=observer.changed)
         store.reconcile()
         observer.panic = state.get_meta(PANIC) == "1"
@@ -242,9 +234,10 @@ class Service:
         stack.callback(self._leave, filters)
         watch_thread = stack.enter_context(ThreadPoolExecutor(1, "watch"))
         stack.push_async_callback(listeners.stop)
-        for one in filters:
-            maps = {**shared.for_interface(one.interface), MapName.NAME_INDEX: names.map}
-            self._attach(one, bytecode, maps, panic=observer.panic)
+        maps_of = partial(_maps_of, shared, names)
+        if not isinstance(built, XdpctlError):
+            held = self._put_on(filters, built, maps_of, panic=observer.panic)
+        observer.failures["program"] = held
         observer.look()
         await asyncio.to_thread(_import_faces)
         from xdpctl.desk import ServiceDesk  # noqa: PLC0415 - packets are filtered without it
@@ -260,18 +253,15 @@ class Service:
             bulk_thread=bulk_thread,
             guard=lambda: Guard(self._settings.protect, self._netlink.local_addresses()),
         )
-        collector = SnapshotCollector(desk.snapshot, bcc=bytecode.bcc)
+        collector = SnapshotCollector(desk.snapshot, bcc=self._bcc)
         await listeners.serve(desk, Exposition(collector))
         readiness = Readiness(self._notifier, version=__version__, metrics=listeners.address)
         readiness.tell(observer.last)
-        gc.collect()
-        gc.freeze()  # what lives to the end needs no looking through, 30 ms each time
-        self._bytecode = bytecode
-        return _Running(
+        _freeze()
+        parts = _Running(
             filters,
+            maps_of,
             listeners,
-            shared,
-            names,
             store,
             observer,
             interfaces,
@@ -281,37 +271,87 @@ class Service:
             store_thread,
             watch_thread,
         )
+        self._pins = PinKeeper(shared, locks, store, names, lambda: self._exchange(parts))
+        return parts
+
+    async def _listen(self, stack: contextlib.AsyncExitStack) -> Listeners:
+        """Bind both listeners; nobody is answered yet."""
+        settings = self._settings
+        listeners = await stack.enter_async_context(
+            Listeners(
+                settings.control,
+                settings.control_group,
+                settings.listen,
+                Secrets(settings.token_file, settings.tls_cert, settings.tls_key),
+                spool=settings.state.parent,
+            )
+        )
+        listeners.bind()
+        return listeners
+
+    def _make_filters(self, stack: contextlib.AsyncExitStack) -> list[Filter]:
+        """Make a filter for each interface; nothing is attached yet."""
+        settings = self._settings
+        return [
+            stack.enter_context(
+                Filter(
+                    self._bpf,
+                    self._netlink,
+                    name,
+                    mode=settings.mode,
+                    replace=settings.replace,
+                    directory=self._directory,
+                )
+            )
+            for name in settings.interfaces
+        ]
+
+    def _put_on(
+        self,
+        filters: list[Filter],
+        bytecode: Bytecode,
+        maps_of: Callable[[str], Mapping[MapName, Map]],
+        *,
+        panic: bool,
+    ) -> str:
+        """Attach the program; where the kernel refuses, go on with what a former service left.
+
+        Returns:
+            Why a former service's program is in force; empty.
+        """
+        awaited = [one for one in filters if self._is_awaited(one)]
+        there = [one for one in filters if one not in awaited]
+        try:
+            self._installer.install(bytecode, there, maps_of, panic=panic)
+            self._installer.exchange(bytecode, awaited, maps_of, panic=panic)
+        except (VerifierError, KernelError) as error:
+            return self._installer.hold([one for one in there if not one.is_on], error)
+        return ""
 
     def _is_awaited(self, one: Filter) -> bool:
         """Whether the service may start without this filter's interface, and has to."""
         return self._settings.wait and self._netlink.index_of(one.interface) is None
 
-    def _attach(
-        self, one: Filter, bytecode: Bytecode, maps: Mapping[MapName, Map], *, panic: bool
-    ) -> None:
-        """Attach a filter, or let it know what to attach when its interface is there."""
-        if self._is_awaited(one):
-            one.swap(bytecode, maps, panic=panic)
-            return
-        one.attach(bytecode, maps, panic=panic)
-        view = one.view()
-        event(
-            _log,
-            "attached",
-            interface=view.interface,
-            mode=view.mode,
-            program=view.program_id,
-            tag=view.tag,
-        )
+    def _bcc(self) -> str:
+        """Return the version of BCC that the program in force was compiled with."""
+        bytecode = self._installer.bytecode
+        return "unknown" if bytecode is None else bytecode.bcc
 
-    async def _unless_stopped(self, compiling: asyncio.Task[Bytecode]) -> Bytecode | None:
-        """Wait for the program; None where the stop is asked for meanwhile."""
+    async def _unless_stopped(
+        self, building: asyncio.Task[Bytecode]
+    ) -> Bytecode | XdpctlError | None:
+        """Wait for the program, or why there is none; None: the stop is asked for meanwhile."""
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
-            await asyncio.wait({compiling, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({building, stop}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
-        return None if self._stop.is_set() else await compiling
+        if self._stop.is_set():
+            return None
+        try:
+            return await building
+        except XdpctlError as error:
+            return error
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -332,7 +372,7 @@ class Service:
         service did; a service that dies of an error of its own leaves the filter on.
         """
         asked = self._stop.is_set()
-        started = self._bytecode is not None
+        started = self._pins is not None
         on_exit = self._on_exit or self._settings.on_exit
         if (asked and on_exit is OnExit.KEEP) or (started and not asked):
             return
@@ -346,6 +386,7 @@ class Service:
         async def look() -> None:
             parts.observer.list_warnings = parts.lists.warnings
             await watch(parts.observer.look)
+            await self._mend(parts)
 
         async def watch(function: Callable[[], object]) -> None:
             await _on(parts.watch_thread, function)
@@ -381,6 +422,18 @@ class Service:
             for task in tasks:
                 task.cancel()
 
+    async def _mend(self, parts: _Running) -> None:
+        """Put right what happened to pins; while the program is a former service's, try anew."""
+        if self._pins is not None:
+            await self._pins.mend(
+                partial(_on, parts.watch_thread), partial(_on, parts.store_thread)
+            )
+            parts.observer.failures["pins"] = self._pins.trouble
+        now = time.monotonic()
+        if self._installer.bytecode is None and now >= self._next_try:
+            self._next_try = now + RETRY_SECONDS
+            await self._exchange(parts)
+
     async def _watchdog(self, interval: float) -> NoReturn:
         while True:
             self._notifier.watchdog()
@@ -393,15 +446,16 @@ class Service:
             changes = reloadable_changes(self._settings, wanted)
             settings = _reloaded(self._settings, wanted, changes)
             await parts.listeners.reload()
-            if program_config(settings) != program_config(self._settings):
-                await self._exchange(parts, await self._compile(program_config(settings)))
+            config = program_config(settings)
+            if self._installer.bytecode is None or config != program_config(self._settings):
+                await self._exchange(parts, await self._installer.build(config))
         except XdpctlError as error:
-            parts.observer.failure = (
+            parts.observer.failures["reload"] = (
                 f"reload failed, the former settings are in force: {error.sentence}"
             )
             event(_log, "reload-failed", logging.ERROR, error=error.sentence)
             return
-        parts.observer.failure = ""
+        parts.observer.failures.pop("reload", None)
         parts.store.any_qtype = settings.any_qtype
         if changes.need_restart:
             event(_log, "needs-restart", logging.WARNING, options=", ".join(changes.need_restart))
@@ -411,24 +465,28 @@ class Service:
         changed = changes.applied + (("list",) if settings.lists != former.lists else ())
         event(_log, "reloaded", changed=", ".join(changed) or "nothing")
 
-    async def _exchange(self, parts: _Running, bytecode: Bytecode) -> None:
-        """Swap the program on every interface; where one refuses, the former is on all."""
+    async def _exchange(self, parts: _Running, bytecode: Bytecode | None = None) -> None:
+        """Put another program on, or the same one over other maps; on all interfaces or none."""
+        wanted = bytecode or self._installer.bytecode
+        if wanted is None:
+            wanted = await self._installer.build(program_config(self._settings))
+        program, panic = wanted, parts.observer.panic
+        await _on(
+            parts.watch_thread,
+            lambda: self._installer.exchange(program, parts.filters, parts.maps_of, panic=panic),
+        )
+        parts.observer.failures.pop("program", None)
 
-        def swap_all(wanted: Bytecode, filters: Sequence[Filter]) -> None:
-            for number, one in enumerate(filters):
-                maps = {
-                    **parts.shared.for_interface(one.interface),
-                    MapName.NAME_INDEX: parts.names.map,
-                }
-                try:
-                    one.swap(wanted, maps, panic=parts.observer.panic)
-                except XdpctlError:
-                    if wanted is bytecode and self._bytecode is not None:
-                        swap_all(self._bytecode, filters[:number])
-                    raise
 
-        await _on(parts.watch_thread, lambda: swap_all(bytecode, parts.filters))
-        self._bytecode = bytecode
+def _maps_of(shared: SharedMaps, names: NameFollower, interface: str) -> Mapping[MapName, Map]:
+    """Return what the program on an interface refers to, but for its own maps."""
+    return {**shared.for_interface(interface), MapName.NAME_INDEX: names.map}
+
+
+def _freeze() -> None:
+    """Leave what lives to the end out of the collector's looks, which took 30 ms each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _import_faces() -> None:

@@ -9,6 +9,7 @@ serves one interface: the first interface's is `xskmap`, a further one's
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +18,7 @@ from xdpctl.abi import MapName
 from xdpctl.errors import KernelError, PinError
 from xdpctl.kernel.pins import (
     PinPolicy,
+    apply_policy,
     ensure_bpffs,
     ensure_directory,
     open_existing,
@@ -24,6 +26,7 @@ from xdpctl.kernel.pins import (
     pin_name_for,
     pinned_id,
 )
+from xdpctl.log import event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
     from xdpctl.kernel.bpf import Bpf, Map
     from xdpctl.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ class SharedMaps:
         )
         self._resources = contextlib.ExitStack()
         self._maps: dict[str, Map] = {}
+        self._moving: dict[str, Map] = {}
+        self._astray = self._resources.enter_context(contextlib.ExitStack())
         self.warnings: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
@@ -125,6 +132,8 @@ class SharedMaps:
             self._maps[pin.name] = self._resources.enter_context(opened.map)
             warnings += opened.warnings
         self.warnings = tuple(warnings)
+        for interface, name in self.xskmap_pins().items():
+            event(_log, "xskmap", interface=interface, pin=name)
 
     def rule_maps(self) -> dict[MapName, Map]:
         """Return the five rule maps."""
@@ -150,6 +159,48 @@ class SharedMaps:
         """Return where a map is pinned."""
         return self._directory / name
 
+    def mend(self) -> list[str]:
+        """Pin again what has lost its pin; open what another map is pinned for.
+
+        Returns:
+            The pins that `move` is to follow. What cannot be mended is left to
+            `replaced` to say.
+        """
+        self._astray.close()
+        self._moving.clear()
+        for pin in self._pins:
+            path, held = self._directory / pin.name, self._maps[pin.name]
+            try:
+                found = open_existing(self._bpf, path, abi.MAPS[pin.map])
+                if found is None:
+                    self._pin_again(held, path)
+                elif found.info.id == held.info.id:
+                    found.close()
+                else:
+                    self._moving[pin.name] = self._astray.enter_context(found)
+            except (KernelError, PinError) as error:
+                event(_log, "pin-not-mended", logging.DEBUG, pin=path, error=error.sentence)
+        return list(self._moving)
+
+    def _pin_again(self, held: Map, path: Path) -> None:
+        ensure_bpffs(self._directory)
+        ensure_directory(self._directory, self._policy)
+        held.pin(path)
+        apply_policy(path, self._policy, self._policy.mode)
+        event(_log, "pinned-again", logging.WARNING, pin=path)
+
+    def move(self) -> list[tuple[str, int]]:
+        """Let our maps be those that `mend` found; return their pins and new ids.
+
+        Whoever has one of our maps has the other one from then on, but for programs.
+        """
+        moved = []
+        for name, found in self._moving.items():
+            self._maps[name].become(found)
+            moved.append((name, self._maps[name].info.id))
+        self._moving.clear()
+        return moved
+
     def replaced(self) -> Iterator[str]:
         """Yield a sentence for each pin that is no longer the map that we hold."""
         for pin in self._pins:
@@ -160,6 +211,6 @@ class SharedMaps:
                 yield error.sentence
                 continue
             if found is None:
-                yield f"the pin {path} is gone: what is written to a new one does not reach us"
+                yield f"the pin {path} is gone: it is being made again"
             elif found != self._maps[pin.name].info.id:
-                yield f"the pin {path} is another map than the one that the filter reads"
+                yield f"the pin {path} is another map than the one that the filter reads: moving"

@@ -250,6 +250,6 @@ async def site(
     listen = Listen(ip_address(host), 0) if tcp else None
     async with Listeners(control, None, listen, secrets, spool=folder) as listeners:
         listeners.bind()
-        await listeners.serve(desk, Exposition(SnapshotCollector(desk.snapshot, bcc="0")))
+        await listeners.serve(desk, Exposition(SnapshotCollector(desk.snapshot, bcc=lambda: "0")))
         scheme = "https" if secrets and secrets.tls_cert else "http"
         yield Site(desk, listeners, control, scheme)

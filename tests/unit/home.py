@@ -44,7 +44,8 @@ class Home:
 
     Attributes:
         compiled: the configurations that were compiled. `compiling`: set by the first.
-        compiler: fails with this, where it is not None.
+        compiler: fails with this, where it is not None. `tested`, `test_failure`: the same
+            of the self-test.
         slow: the compiler waits for it.
     """
 
@@ -55,6 +56,8 @@ class Home:
         self.options: tuple[str, ...] = ()
         self.compiled: list[ProgramConfig] = []
         self.compiler: Exception | None = None
+        self.tested: list[ProgramConfig] = []
+        self.test_failure: Exception | None = None
         self.compiling = asyncio.Event()
         self.slow = asyncio.Event()
         self.slow.set()
@@ -90,6 +93,12 @@ class Home:
             raise self.compiler
         return bytecode(mark=len(config.ports))
 
+    def self_test(self, _bpf: object, config: ProgramConfig, _program: object) -> None:
+        """Stand for the self-test."""
+        self.tested.append(config)
+        if self.test_failure is not None:
+            raise self.test_failure
+
     def service(self, *options: str) -> Service:
         """Return a service that has not started."""
         self.options = options
@@ -99,6 +108,7 @@ class Home:
             self.host.bpf,
             self.host.netlink,
             self.compile,
+            self_test=self.self_test,
             directory=self.host.own,
         )
 

@@ -47,7 +47,7 @@ def found_in(value: object, key: str) -> list[object]:
 
 def test_what_is_described_is_what_is_served(document: dict[str, Any]) -> None:
     desk = FakeDesk()
-    exposition = Exposition(SnapshotCollector(desk.snapshot, bcc="0"))
+    exposition = Exposition(SnapshotCollector(desk.snapshot, bcc=lambda: "0"))
     app = make_app(desk, exposition, Access.EVERYTHING)
     served = {
         (route.method, route.resource.canonical)

@@ -111,7 +111,7 @@ def samples(snapshot: Snapshot) -> list[Sample]:
 
 
 def families(snapshot: Snapshot) -> Iterable[Metric]:
-    body, _ = Exposition(SnapshotCollector(lambda: snapshot, bcc="0.26.0")).render("")
+    body, _ = Exposition(SnapshotCollector(lambda: snapshot, bcc=lambda: "0.26.0")).render("")
     return list(parser.text_string_to_metric_families(body.decode()))
 
 
@@ -288,7 +288,7 @@ def test_a_scrape_makes_no_system_call(monkeypatch: pytest.MonkeyPatch, tmp_path
         watch = DestinationWatch({}, host.netlink, restore=False)
         observer = Observer([one], shared, watch)
         observer.look()
-        exposition = Exposition(SnapshotCollector(lambda: observer.last, bcc="0"))
+        exposition = Exposition(SnapshotCollector(lambda: observer.last, bcc=lambda: "0"))
         before = len(host.kernel.faults.calls)
         body, _ = exposition.render("")
         assert len(host.kernel.faults.calls) == before
@@ -297,18 +297,20 @@ def test_a_scrape_makes_no_system_call(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_a_scrape_shows_the_snapshot_of_its_moment() -> None:
     shown = [Snapshot(0.0), Snapshot(0.0, panic=True)]
-    exposition = Exposition(SnapshotCollector(lambda: shown.pop(0), bcc="0"))
+    exposition = Exposition(SnapshotCollector(lambda: shown.pop(0), bcc=lambda: "0"))
     bodies = [exposition.render("")[0] for _ in range(2)]
     assert [b"\nxdpctl_panic 1.0" in body for body in bodies] == [False, True]
 
 
 def test_the_text_format_is_the_default() -> None:
-    _, content_type = Exposition(SnapshotCollector(lambda: FULL, bcc="0")).render("*/*")
+    _, content_type = Exposition(SnapshotCollector(lambda: FULL, bcc=lambda: "0")).render("*/*")
     assert content_type.startswith("text/plain; version=")
 
 
 def test_a_scraper_that_asks_for_openmetrics_gets_it() -> None:
-    body, content_type = Exposition(SnapshotCollector(lambda: FULL, bcc="0")).render(OPENMETRICS)
+    body, content_type = Exposition(SnapshotCollector(lambda: FULL, bcc=lambda: "0")).render(
+        OPENMETRICS
+    )
     parse = openmetrics_parser.text_string_to_metric_families
     found = list(parse(body.decode()))  # type: ignore[no-untyped-call]
     assert content_type.startswith(openmetrics.exposition.CONTENT_TYPE_LATEST.split(";")[0])

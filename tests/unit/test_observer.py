@@ -278,7 +278,7 @@ def test_a_pin_that_is_another_map_is_a_reason(watched: Watched) -> None:
     with watched.host.bpf.create_map(MAPS[MapName.CIDR4], 8) as other:
         other.pin(pin)
     (reason,) = watched.observer.look().reasons
-    assert reason == f"the pin {pin} is another map than the one that the filter reads"
+    assert reason == f"the pin {pin} is another map than the one that the filter reads: moving"
 
 
 def test_a_pin_that_cannot_be_opened_is_a_reason(watched: Watched) -> None:
@@ -297,7 +297,7 @@ def test_a_pin_of_another_kind_is_a_reason(watched: Watched) -> None:
 
 
 def test_a_failure_of_the_service_is_a_reason(watched: Watched) -> None:
-    watched.observer.failure = "reload failed"
+    watched.observer.failures["reload"] = "reload failed"
     assert watched.observer.look().reasons == ("reload failed",)
 
 

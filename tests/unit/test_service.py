@@ -817,3 +817,83 @@ def noted_threads(home: Home) -> list[str]:
 
     setattr(home.kernel.faults, "check", noted)  # noqa: B010 - mypy minds the assignment
     return threads
+
+
+# --- a former service's program ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["compiler", "test_failure"])
+async def test_without_a_program_the_former_one_stays_in_force_and_it_is_not_ready(
+    home: Home, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with home.running("--on-exit", "keep"):
+        before = home.kernel.attached(INTERFACE)
+    setattr(home, what, CompilerError("cannot compile"))
+    monkeypatch.setattr(service_module, "RETRY_SECONDS", 0.05)
+    service = home.service()
+    task = asyncio.create_task(service.run())
+    await home.told("EXTEND_TIMEOUT_USEC=30000000")
+    found = await home.until("/api/v1/status", ready=False)
+    assert found["reasons"] == [
+        "the program of a former service is in force, as there is no new one: cannot compile"
+    ]
+    assert home.kernel.attached(INTERFACE) == before
+    setattr(home, what, None)
+    await home.told("READY=1")
+    service._stop.set()
+    assert await task == 0
+
+
+async def test_the_same_program_is_adopted_as_it_is(home: Home) -> None:
+    async with home.running("--on-exit", "keep"):
+        before = home.kernel.attached(INTERFACE)
+    async with home.running():
+        assert home.kernel.attached(INTERFACE) == before
+
+
+async def test_a_program_that_fails_its_self_test_is_not_attached(home: Home) -> None:
+    home.test_failure = VerifierError("refused", log="")
+    with pytest.raises(VerifierError):
+        await home.service().run()
+    assert home.traces() == NOTHING
+
+
+# --- pins -------------------------------------------------------------------------------------
+
+
+async def test_a_pin_that_is_removed_is_made_again(home: Home) -> None:
+    async with home.running():
+        pin = home.host.pins / "qnames"
+        before = home.kernel.pinned(pin, "map")
+        pin.unlink()
+        await home.until("/api/v1/status", ready=False)
+        await home.until("/api/v1/status", ready=True)
+        assert home.kernel.pinned(pin, "map") is before
+
+
+async def test_the_program_moves_to_a_map_that_is_pinned_in_the_place_of_ours(home: Home) -> None:
+    async with home.running():
+        rule = {"target": "192.0.2.1"}
+        assert (await home.ask("POST", "/api/v1/rules", json=rule)).status == 200
+        links, pin = set(home.kernel.links), home.host.pins / "addr-v4"
+        pin.unlink()
+        with home.host.bpf.create_map(MAPS[MapName.ADDR_V4], 8) as other:
+            other.pin(pin)
+            await home.until("/api/v1/status", ready=False)
+            await home.until("/api/v1/status", ready=True)
+            attached = home.kernel.attached(INTERFACE)
+            assert attached is not None
+            assert other.info.id in home.kernel.programs[attached.program_id].info.map_ids
+            assert sum(len(keys) for keys, _ in other.chunks()) == 4
+        assert set(home.kernel.links) == links
+
+
+async def test_own_pins_that_are_removed_are_made_again(home: Home) -> None:
+    async with home.running():
+        pins = home.host.pinned()["xdpctl"]
+        for pin in home.host.own.iterdir():
+            if pin.is_file():
+                pin.unlink()
+        async with asyncio.timeout(10):
+            while home.host.pinned()["xdpctl"] != pins:  # noqa: ASYNC110 - a pin has no event
+                await asyncio.sleep(0.01)

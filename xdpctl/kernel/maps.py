@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -73,6 +74,16 @@ class Map(Descriptor):
         except BaseException:
             self.close()
             raise
+
+    def become(self, other: Map) -> None:
+        """Be another map of the same layout from now on, for everybody who has this object.
+
+        The descriptor keeps its number, so that a call under way on another thread finds
+        the one map or the other. `other` is closed.
+        """
+        os.dup2(other.fd, self.fd, inheritable=False)
+        self.info = other.info
+        other.close()
 
     def current_info(self) -> MapInfo:
         """Return what the kernel says about the map now."""
