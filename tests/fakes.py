@@ -128,7 +128,7 @@ class Device:
     """An interface and what is attached to it.
 
     `native` is the errno of its driver, or None if it has native XDP; `reason` what
-    the driver says.
+    the driver says, `native_xdp` what the kernel does.
     """
 
     name: str
@@ -141,6 +141,7 @@ class Device:
     master: int | None = None
     native: int | None = None
     reason: str = ""
+    native_xdp: bool | None = None
     vlan_offload: bool | None = False
     link: LinkState | None = None
     netlink: tuple[ProgramState, XdpMode] | None = None
@@ -659,10 +660,15 @@ class FakeNetlink(Netlink):
         return device.name if (device := self.kernel.devices.get(index)) else None
 
     def features(self, name: str) -> frozenset[str]:
-        offload = self._device(name).vlan_offload
+        device = next((d for d in list(self.kernel.devices.values()) if d.name == name), None)
+        offload = device and device.vlan_offload
         if offload is None:
             return frozenset()
         return frozenset({"rx-gro", *(["rx-vlan-hw-parse"] if offload else [])})
+
+    def native_xdp(self, index: int) -> bool | None:
+        device = self.kernel.devices.get(index)
+        return device.native_xdp if device else None
 
     def channels(self, name: str) -> Channels | None:
         queues = self._device(name).rx_queues

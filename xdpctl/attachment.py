@@ -1,8 +1,9 @@
 """Putting a program on an interface: in which mode, and in the place of what.
 
 Owns the choice between native and generic, whose program may be taken off, and
-putting it back should ours not go on. Which pins are ours is ownership.py's to say;
-called by filter.py. Everything here blocks.
+putting it back should ours not go on. Which pins are ours is ownership.py's to say,
+when native is worth another try nativeretry.py's; called by filter.py. Everything here
+blocks.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
+import time
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import ForeignProgramError, InterfaceError, KernelError, XdpctlError
 from xdpctl.kernel.bpf import XdpMode
 from xdpctl.log import event
+from xdpctl.nativeretry import Condition
 from xdpctl.settings import ModeSetting
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
     from xdpctl.kernel.bpf import Bpf, Link, Program
     from xdpctl.kernel.netlink import Attached, Interface, Netlink
+    from xdpctl.nativeretry import NativeRetry
     from xdpctl.ownership import OwnPins
 
 _NOT_THE_DRIVER = frozenset({errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV, errno.EEXIST})
@@ -37,16 +42,25 @@ class Attachment:
         bpf, netlink: the kernel.
         pins: our own, for this interface.
         mode, replace: the settings of these names.
+        retry: knows when native is worth another try.
     """
 
-    def __init__(
-        self, bpf: Bpf, netlink: Netlink, pins: OwnPins, mode: ModeSetting, *, replace: bool
+    def __init__(  # noqa: PLR0913 - the kernel and the settings of one filter
+        self,
+        bpf: Bpf,
+        netlink: Netlink,
+        pins: OwnPins,
+        mode: ModeSetting,
+        *,
+        replace: bool,
+        retry: NativeRetry,
     ) -> None:
         self._bpf = bpf
         self._netlink = netlink
         self._pins = pins
         self._mode = mode
         self._replace = replace
+        self._retry = retry
 
     def keeps_mode(self, attached: Attached) -> bool:
         """Return whether our program may stay in the mode that it is in."""
@@ -115,7 +129,77 @@ class Attachment:
                     error=why,
                     helps="running in generic mode, which costs more CPU for each packet",
                 )
+                link = self._bpf.create_link(program, index, mode=XdpMode.GENERIC)
+                self._retry.refused(why, self._condition(interface))
+                return link, XdpMode.GENERIC
         return self._bpf.create_link(program, index, mode=XdpMode.GENERIC), XdpMode.GENERIC
+
+    def _condition(self, interface: Interface) -> Condition:
+        """Return what the driver may mind; generic mode itself switches offloads off."""
+        return Condition.of(
+            interface,
+            self._netlink.features(interface.name),
+            native=self._netlink.native_xdp(interface.index),
+        )
+
+    def seeks_native(self, mode: XdpMode | None) -> bool:
+        """Return whether our program should rather be native than in the mode it is in."""
+        return self._mode is ModeSetting.AUTO and mode is XdpMode.GENERIC
+
+    @property
+    def generic_because(self) -> str:
+        """What the driver said when native mode was tried last; empty where it was not."""
+        return self._retry.why
+
+    def is_time(self) -> bool:
+        """Return whether it is time to look whether native mode is worth a try."""
+        return self._retry.is_time()
+
+    def try_native(
+        self, link: Link, program: Program, interface: Interface
+    ) -> tuple[Link, XdpMode] | None:
+        """Put our program on natively in the place of generically, if that is worth a try.
+
+        Packets pass unfiltered from the end of the one to the beginning of the other,
+        some milliseconds: a link keeps its mode and a card has one mode at a time.
+
+        Args:
+            link: attaches the program generically; it is defunct after a try.
+            program: ours, loaded.
+            interface: that it is on.
+
+        Returns:
+            A link, not pinned yet, and its mode, generic again where the driver refuses;
+            None where it was not tried.
+
+        Raises:
+            KernelError: it is on in neither mode now.
+        """
+        condition = self._condition(interface)
+        if not self._retry.is_due(condition):
+            return None
+        index = interface.index
+        begun = time.monotonic()
+        link.detach()
+        try:
+            made = self._bpf.create_link(program, index, mode=XdpMode.NATIVE)
+        except KernelError as error:
+            why = self._refusal(index, program) or error.symbol
+            made = self._bpf.create_link(program, index, mode=XdpMode.GENERIC)
+            event(
+                _log,
+                "native-refused",
+                logging.DEBUG if why == self._retry.why else logging.WARNING,
+                interface=interface.name,
+                driver=interface.driver or "unknown",
+                error=why,
+                helps="generic mode goes on",
+                gap_ms=_milliseconds(begun),
+            )
+            self._retry.refused(why, self._condition(interface))
+            return made, XdpMode.GENERIC
+        event(_log, "native-again", interface=interface.name, gap_ms=_milliseconds(begun))
+        return made, XdpMode.NATIVE
 
     def _refusal(self, index: int, program: Program) -> str:
         """Return the driver's own reason; empty where it cannot be had."""
@@ -183,6 +267,11 @@ class Attachment:
         ):
             staging.add(link, self._pins.link_path)
             staging.commit()
+
+
+def _milliseconds(begun: float) -> int:
+    """Return the time since then, by the monotonic clock, rounded up."""
+    return math.ceil((time.monotonic() - begun) * 1000)
 
 
 @contextlib.contextmanager

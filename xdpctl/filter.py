@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
@@ -36,12 +37,13 @@ from xdpctl.errors import (
 )
 from xdpctl.kernel.pins import OWN_DIRECTORY
 from xdpctl.log import event
+from xdpctl.nativeretry import NativeRetry
 from xdpctl.ownership import OwnPins, same_program
 from xdpctl.settings import ModeSetting
 from xdpctl.whereabouts import Place, Whereabouts, whereabouts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from xdpctl.kernel.bpf import Bpf, Link, Map, Program, XdpMode
@@ -97,6 +99,7 @@ class Filter:
         interface: the interface's name in this process's network namespace.
         mode, replace: the settings of these names.
         directory: where the own pins live.
+        clock: seconds of the monotonic clock.
 
     Attributes:
         adopted: whether the first program went in the place of a former service's.
@@ -111,12 +114,15 @@ class Filter:
         mode: ModeSetting = ModeSetting.AUTO,
         replace: bool = False,
         directory: Path = OWN_DIRECTORY,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bpf = bpf
         self._netlink = netlink
         self.interface = interface
         self._pins = OwnPins(directory, interface)
-        self._attachment = Attachment(bpf, netlink, self._pins, mode, replace=replace)
+        self._attachment = Attachment(
+            bpf, netlink, self._pins, mode, replace=replace, retry=NativeRetry(clock)
+        )
         self._resources = contextlib.ExitStack()
         self._state = FilterState.MISSING
         self._where = _ANEW
@@ -375,6 +381,31 @@ class Filter:
             self._follow(self._link)
         if self._state in (FilterState.LOST, FilterState.MISSING) and self._bytecode is not None:
             self._attach_again(self._bytecode, panic=panic)
+        elif self._state is FilterState.ATTACHED and self._attachment.seeks_native(
+            self._attached_mode
+        ):
+            self._seek_native(closely=closely)
+
+    def _seek_native(self, *, closely: bool) -> None:
+        """Try native mode where it is worth it; lost, if the program is in neither then."""
+        if self._link is None or self._program is None or self._where.name is None:
+            return
+        if not closely and not self._attachment.is_time():
+            return
+        interface = self._netlink.find(self._where.name)
+        try:
+            tried = self._attachment.try_native(self._link, self._program, interface)
+        except KernelError as error:
+            self._lose(error.sentence)
+            return
+        if tried is None:
+            return
+        self._link.close()
+        self._link, self._attached_mode = tried
+        self._resources.enter_context(self._link)
+        with self._pins.staging() as staging:
+            staging.add(self._link, self._pins.link_path)
+            staging.commit()
 
     def _follow(self, link: Link) -> None:
         """See where the card of an attached filter is; lost, if it left its name behind."""
@@ -480,14 +511,19 @@ class Filter:
         )
 
     def _notes(self) -> tuple[str, ...]:
-        if self._where.place is not Place.RENAMED:
-            return ()
         name, now = self.interface, self._where.name
-        note = (
+        renamed = (
             f"{name} is named {now} now: the filter stays on it until another interface is named"
             f" {name}; rename it back, or configure {now}"
         )
-        return (note,)
+        why = self._attachment.generic_because or "a former service left it so"
+        generic = (
+            f"{name} runs the filter in generic mode, which costs more CPU for each packet: {why};"
+            " native mode is tried again when the card changes, and now and then"
+        )
+        is_generic = self._attachment.seeks_native(self._attached_mode)
+        is_renamed = self._where.place is Place.RENAMED
+        return (*([renamed] if is_renamed else []), *([generic] if is_generic else []))
 
     # --- leaving ------------------------------------------------------------------
 

@@ -113,6 +113,18 @@ class TestFinding:
         detailed = {line.split(":")[0] for line in lines if line.split()[1] == "on"}
         assert detailed <= netlink.features("veth0")
 
+    def test_the_kernel_says_whether_a_driver_runs_xdp(
+        self, netlink: Netlink, ifindex: int
+    ) -> None:
+        assert [netlink.native_xdp(index) for index in (1, ifindex)] == [False, True]
+
+    def test_of_an_interface_that_is_not_there_it_says_nothing(self, netlink: Netlink) -> None:
+        assert netlink.native_xdp(0x7FFFFFF) is None
+
+    def test_a_name_has_an_index_and_an_index_a_name(self, netlink: Netlink, ifindex: int) -> None:
+        assert (netlink.index_of("veth0"), netlink.name_of(ifindex)) == (ifindex, "veth0")
+        assert (netlink.index_of("gone0"), netlink.name_of(0x7FFFFFF)) == (None, None)
+
     @pytest.mark.parametrize(("state", "offloaded"), [("on", True), ("off", False)])
     def test_vlan_offload_is_what_was_set(
         self,
@@ -285,8 +297,8 @@ class TestWatching:
         opened: list[socket.socket] = []
         open_socket = rtnetlink.open_socket
 
-        def cramped(groups: int = 0) -> socket.socket:
-            made = open_socket(groups)
+        def cramped(groups: int = 0, **options: int) -> socket.socket:
+            made = open_socket(groups, **options)
             if groups:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
                 opened.append(made)
@@ -428,7 +440,7 @@ def test_a_dump_that_is_always_interrupted_ends_in_an_error(
     done = struct.pack("=IHHIIi", 20, 3, 0x12, 0, 0, 0)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 
-    def answering(_groups: int = 0) -> socket.socket:
+    def answering(*_: object, **__: object) -> socket.socket:
         theirs.send(done)
         return ours.dup()
 

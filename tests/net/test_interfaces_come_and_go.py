@@ -125,6 +125,34 @@ def test_a_detached_interface_stays_without_filter_when_it_returns(lab: Lab) -> 
     assert server.xdp("eth0") is None
 
 
+# --- native again -------------------------------------------------------------------------------
+
+
+def test_a_card_is_native_as_soon_as_the_driver_can(lab: Lab) -> None:
+    """Veth minds its peer's MTU, of which it learns nothing: its own change is the sign."""
+    client, server = lab.pair()
+    client.ip("link", "set", "eth0", "xdp", "off")
+    client.ip("link", "set", "eth0", "mtu", "9000")
+    service = Service(server)
+    assert server.xdp() == "generic"
+    assert "in generic mode" in service.verb("status").stdout
+    client.ip("link", "set", "eth0", "mtu", "1500")
+    server.ip("link", "set", "eth0", "mtu", "1400")
+    eventually(lambda: server.xdp() == "native", "native mode")
+    eventually(lambda: "in generic mode" not in service.verb("status").stdout, "no more of that")
+    service.process.kill()
+    assert server.xdp() == "native"
+
+
+def test_while_it_is_native_the_kernel_refuses_an_mtu_that_does_not_fit(lab: Lab) -> None:
+    client, server = lab.pair()
+    client.ip("link", "set", "eth0", "xdp", "off")
+    service = Service(server)
+    refused = client.run("ip", "link", "set", "eth0", "mtu", "9000", check=False)
+    assert refused.returncode != 0
+    assert (server.xdp(), reasons(service)) == ("native", [])
+
+
 # --- waiting ------------------------------------------------------------------------------------
 
 

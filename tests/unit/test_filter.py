@@ -24,6 +24,7 @@ from xdpctl.errors import (
 from xdpctl.filter import Filter, FilterState
 from xdpctl.kernel.bpf import XdpMode
 from xdpctl.kernel.pins import netns_inode
+from xdpctl.nativeretry import FIRST_SECONDS, LONGEST_SECONDS
 from xdpctl.settings import ModeSetting
 
 if TYPE_CHECKING:
@@ -45,12 +46,19 @@ class Site:
         self.host = host
         self.kernel = host.kernel
         self.shared = host.rule_maps()
+        self.now = 0.0
 
     def filter(self, mode: ModeSetting = ModeSetting.AUTO, *, replace: bool = False) -> Filter:
         """Return a filter of one service's life."""
         host = self.host
         return Filter(
-            host.bpf, host.netlink, INTERFACE, mode=mode, replace=replace, directory=host.own
+            host.bpf,
+            host.netlink,
+            INTERFACE,
+            mode=mode,
+            replace=replace,
+            directory=host.own,
+            clock=lambda: self.now,
         )
 
     def attach(
@@ -311,7 +319,7 @@ def test_a_defunct_link_of_ours_is_replaced(site: Site) -> None:
     assert (site.pins, site.attached is not None) == (PINS, True)
 
 
-def test_a_taken_over_generic_filter_stays_generic_in_auto(site: Site) -> None:
+def test_a_taken_over_generic_filter_is_taken_over_without_a_gap_in_auto(site: Site) -> None:
     site.leave(site.filter(ModeSetting.GENERIC))
     with site.filter() as one:
         site.attach(one)
@@ -510,6 +518,161 @@ def test_generic_does_not_try_native(site: Site) -> None:
         site.attach(one)
         assert one.view().mode is XdpMode.GENERIC
     assert site.kernel.faults.calls.count("create_link") == 1
+
+
+# --- native again ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def generic(site: Site) -> Iterator[Filter]:
+    """A filter that is generic because the driver refuses native mode."""
+    site.host.device.native = errno.EINVAL
+    site.host.device.reason = "MTU is too large"
+    with site.filter() as one:
+        site.attach(one)
+        yield one
+
+
+def test_a_filter_that_had_to_be_generic_says_why(generic: Filter) -> None:
+    (note,) = generic.view().notes
+    assert note.startswith("eth0 runs the filter in generic mode")
+    assert "MTU is too large" in note
+
+
+def test_a_filter_that_is_generic_by_wish_says_nothing_and_stays_so(site: Site) -> None:
+    with site.filter(ModeSetting.GENERIC) as one:
+        site.attach(one)
+        site.now += FIRST_SECONDS
+        one.watch(panic=False, closely=True)
+        assert (one.view().notes, one.view().mode) == ((), XdpMode.GENERIC)
+
+
+def test_a_card_that_changed_is_native_at_once(
+    site: Site, generic: Filter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    before = generic.view()
+    site.host.device.native, site.host.device.mtu = None, 1400
+    generic.watch(panic=False, closely=True)
+    view = generic.view()
+    assert (view.mode, view.notes, view.program_id) == (XdpMode.NATIVE, (), before.program_id)
+    assert site.attached is not None
+    assert (site.attached.mode, site.pins) == (XdpMode.NATIVE, PINS)
+    assert caplog.messages[-1] == "native-again"
+
+
+def test_counters_go_on_when_it_is_native_again(site: Site, generic: Filter) -> None:
+    count(site, packets=3)
+    site.host.device.native, site.host.device.mtu = None, 1400
+    generic.watch(panic=False, closely=True)
+    assert generic.view().counters[Reason.ADDR_V4, PacketAction.DROP].packets == 6
+
+
+def test_what_is_native_again_is_kept_by_its_pin(site: Site, generic: Filter) -> None:
+    site.host.device.native, site.host.device.mtu = None, 1400
+    generic.watch(panic=False, closely=True)
+    generic.close()
+    assert site.attached is not None
+    assert site.attached.mode is XdpMode.NATIVE
+
+
+def test_without_a_change_it_is_tried_a_minute_later(site: Site, generic: Filter) -> None:
+    site.host.device.native = None
+    modes = []
+    for later in (0, FIRST_SECONDS - 1, 1):
+        site.now += later
+        generic.watch(panic=False)
+        modes.append(generic.view().mode)
+    assert modes == [XdpMode.GENERIC, XdpMode.GENERIC, XdpMode.NATIVE]
+
+
+def test_where_it_is_refused_again_the_generic_one_is_back(
+    site: Site, generic: Filter, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = generic.view()
+    caplog.clear()
+    site.now += FIRST_SECONDS
+    generic.watch(panic=False)
+    assert (generic.view(), site.pins) == (before, PINS)
+    assert site.attached is not None
+    assert site.attached.mode is XdpMode.GENERIC
+    assert caplog.messages == []  # the same reason is said once
+
+
+def test_another_reason_is_said(
+    site: Site, generic: Filter, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.host.device.reason = "LRO is on"
+    site.now += FIRST_SECONDS
+    generic.watch(panic=False)
+    assert caplog.messages[-1] == "native-refused"
+    assert "LRO is on" in generic.view().notes[0]
+
+
+def test_what_fits_neither_way_any_more_is_lost_and_comes_back(site: Site, generic: Filter) -> None:
+    site.now += FIRST_SECONDS
+    site.kernel.faults.set("create_link", errno.ENOMEM, times=2)
+    generic.watch(panic=False)
+    lost = generic.view()
+    generic.watch(panic=False)
+    assert (lost.state, generic.view().mode) == (FilterState.LOST, XdpMode.GENERIC)
+    assert "ENOMEM" in lost.trouble
+    assert site.pins == PINS
+
+
+def test_a_driver_that_runs_no_xdp_is_never_tried_again(site: Site) -> None:
+    site.host.device.native, site.host.device.native_xdp = errno.EOPNOTSUPP, False
+    with site.filter() as one:
+        site.attach(one)
+        before = site.kernel.faults.calls.count("link.detach")
+        for _ in range(5):
+            site.now += FIRST_SECONDS
+            one.watch(panic=False, closely=True)
+        assert site.kernel.faults.calls.count("link.detach") == before
+
+
+def test_what_a_former_service_left_generic_is_native_a_minute_later(site: Site) -> None:
+    site.leave(site.filter(ModeSetting.GENERIC))
+    with site.filter() as one:
+        site.attach(one)
+        modes = []
+        for later in (1, FIRST_SECONDS):
+            site.now += later
+            one.watch(panic=False)
+            modes.append(one.view().mode)
+    assert modes == [XdpMode.GENERIC, XdpMode.NATIVE]
+
+
+def test_tries_leave_no_descriptor_behind(site: Site, generic: Filter) -> None:
+    before = len(site.kernel.open)
+    for _ in range(5):
+        site.now += LONGEST_SECONDS
+        generic.watch(panic=False)
+    assert len(site.kernel.open) == before
+
+
+def test_a_try_that_fails_anywhere_leaves_it_on_or_lost_and_back_at_the_next_look(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    turn, struck = 0, True
+    while struck:
+        turn += 1
+        site = Site(FakeHost(monkeypatch, tmp_path_factory.mktemp("host")))
+        site.host.device.native = errno.EINVAL
+        with site.filter() as one:
+            site.attach(one)
+            held = len(site.kernel.open)
+            site.now += FIRST_SECONDS
+            faults = site.kernel.faults = NthFault(turn, errno.ENOMEM)
+            with contextlib.suppress(XdpctlError):
+                one.watch(panic=False)
+            faults.number = 0
+            struck = faults.struck is not None
+            one.watch(panic=False)
+            assert one.view().state is FilterState.ATTACHED, faults.struck
+            assert site.attached is not None, faults.struck
+            assert len(site.kernel.open) == held, faults.struck
+    assert turn > 8
 
 
 # --- swapping -----------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def refusal(number: int, reason: str = "") -> bytes:
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Return the kernel's end of the socket: what is sent there is the answer."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    monkeypatch.setattr(rtnetlink, "open_socket", lambda _groups=0: ours.dup())
+    monkeypatch.setattr(rtnetlink, "open_socket", lambda *_, **__: ours.dup())
     with ours, theirs:
         yield theirs
 
@@ -114,7 +114,7 @@ def test_a_refusal_with_a_broken_attribute_has_no_words(kernel: socket.socket) -
 def test_a_socket_that_breaks_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     theirs.close()
-    monkeypatch.setattr(rtnetlink, "open_socket", lambda _groups=0: ours)
+    monkeypatch.setattr(rtnetlink, "open_socket", lambda *_, **__: ours)
     with pytest.raises(rtnetlink.RefusedError) as caught:
         rtnetlink.converse(b"?")
     assert caught.value.number == errno.ECONNREFUSED

@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from xdpctl.errors import InterfaceError, KernelError
-from xdpctl.kernel import rtnetlink, sockets
+from xdpctl.kernel import netdev, rtnetlink, sockets
 from xdpctl.kernel.bpf import XdpMode
 from xdpctl.kernel.ethtool import Channels, Ethtool
 from xdpctl.kernel.failure import kernel_error
@@ -136,6 +136,10 @@ class Netlink:
     def features(self, name: str) -> frozenset[str]:
         """Return the names of the offloads that are on, as `ethtool -k` shows them."""
         return Ethtool(name).features()
+
+    def native_xdp(self, index: int) -> bool | None:
+        """Tell whether the driver runs XDP programs; None: the kernel does not say (6.3)."""
+        return netdev.native_xdp(index)
 
     def vlan_offload(self, name: str) -> bool | None:
         """Tell whether VLAN tags are cut off before XDP sees a frame; None: not known."""

@@ -1,7 +1,7 @@
 """The rtnetlink socket: one question and its whole answer, and the kernel's reasons.
 
 Owns framing, dumps and error messages (linux/netlink.h); what is in a message is
-netlink.py's, its only caller. Blocking, for less than a millisecond.
+netlink.py's and netdev.py's. Blocking, for less than a millisecond.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+GENERIC = 16
+"""The protocol of generic netlink, beside that of rtnetlink."""
 
 GROUP_LINK = 1
 """Multicast group of RTM_NEWLINK and RTM_DELLINK, as a bit."""
@@ -49,14 +52,14 @@ class RefusedError(Exception):
         self.reason = reason
 
 
-def open_socket(groups: int = 0) -> socket.socket:
+def open_socket(groups: int = 0, protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
     """Return a socket that gets the messages of these groups and short errors with reasons.
 
     Raises:
         RefusedError: no descriptors left, or netlink is forbidden.
     """
     try:
-        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
     except OSError as error:
         raise RefusedError(error.errno or errno.EIO, "") from error
     try:
@@ -69,7 +72,7 @@ def open_socket(groups: int = 0) -> socket.socket:
     return opened
 
 
-def converse(request: bytes) -> list[tuple[int, bytes]]:
+def converse(request: bytes, protocol: int = socket.NETLINK_ROUTE) -> list[tuple[int, bytes]]:
     """Send a request and return the messages of its answer: type, message with header.
 
     A dump during which something changed is asked for again.
@@ -78,7 +81,7 @@ def converse(request: bytes) -> list[tuple[int, bytes]]:
         RefusedError: as the kernel says.
     """
     for _ in range(_ATTEMPTS):
-        with open_socket() as channel:
+        with open_socket(protocol=protocol) as channel:
             try:
                 channel.send(request)
                 answer = _answer(channel)
