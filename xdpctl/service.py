@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl import __version__, selftest
 from xdpctl.abi import MapName
+from xdpctl.bytecode import FOLDER, BytecodeCache, CachingCompiler
 from xdpctl.destinations import DestinationWatch
 from xdpctl.diagnosis import queue_shortage, warnings_at_start
 from xdpctl.diagnosis.survey import Survey
@@ -93,7 +94,8 @@ def run_service(load: Callable[[], Settings]) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     if not keep_needed():
         event(_log, "warning", logging.WARNING, text="cannot give up capabilities unused here")
-    return asyncio.run(Service(settings, load, Bpf(), Netlink()).run())
+    compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))
+    return asyncio.run(Service(settings, load, Bpf(), Netlink(), compiler).run())
 
 
 def program_config(settings: Settings) -> ProgramConfig:

@@ -346,7 +346,7 @@ async def test_cancelling_ends_the_process(hanging: Path) -> None:
 
 
 async def test_cancelling_before_the_process_starts_keeps_it_from_starting() -> None:
-    compilation = compiler._Compilation(CONFIG)
+    compilation = compiler.Compilation(CONFIG)
     compilation.cancel()
     with pytest.raises(CompilerError, match="cancelled before it began"):
         compilation.run()

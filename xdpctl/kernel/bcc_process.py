@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PACKAGE = "python3-bpfcc"
 """Debian's package of BCC for Python."""
 
+FLAGS = ("-Werror", "-Wno-unused-function")
+"""Of the compiler, beside where the C files are."""
+
 NOBODY = 65534
 LIFETIME = 120
 """Seconds after which the process ends by itself, should nobody wait for it any more."""
@@ -98,7 +101,7 @@ def drop_privileges() -> None:
 
 def compile_request(bcc: _Bcc, request: Request) -> bytes:
     """Return the bytecode of `request.function`, map numbers where descriptors belong."""
-    flags = [f"-I{request.directory}", "-Werror", "-Wno-unused-function"]
+    flags = [f"-I{request.directory}", *FLAGS]
     try:
         module = bcc.BPF(text=request.text.encode(), cflags=flags)
         return module.dump_func(request.function.encode())

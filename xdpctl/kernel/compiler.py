@@ -29,7 +29,7 @@ from xdpctl.abi import LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE
 from xdpctl.errors import CompilerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from importlib.resources.abc import Traversable
 
     from xdpctl.rules import AnyQtype
@@ -153,6 +153,20 @@ def source_directory() -> Traversable:
     return Path(str(package)).parent / "xdp"
 
 
+def source_files() -> Iterator[tuple[str, bytes]]:
+    """Yield the C files, shim included, in a fixed order: place and content. Blocks."""
+    return _files_in(source_directory(), "")
+
+
+def _files_in(directory: Traversable, place: str) -> Iterator[tuple[str, bytes]]:
+    for entry in sorted(directory.iterdir(), key=lambda one: one.name):
+        name = f"{place}{entry.name}"
+        if entry.is_dir():
+            yield from _files_in(entry, f"{name}/")
+        elif entry.name.endswith((".c", ".h")):
+            yield name, entry.read_bytes()
+
+
 def main_text(config: ProgramConfig) -> str:
     """Return MAIN_FILE as it is compiled for `config`."""
     text = (source_directory() / MAIN_FILE).read_text(encoding="utf-8")
@@ -165,7 +179,7 @@ def compile_program_blocking(config: ProgramConfig) -> Bytecode:
     Raises:
         CompilerError: BCC is missing or refuses, or its process cannot be run.
     """
-    return _Compilation(config).run()
+    return Compilation(config).run()
 
 
 async def compile_program(config: ProgramConfig) -> Bytecode:
@@ -174,15 +188,21 @@ async def compile_program(config: ProgramConfig) -> Bytecode:
     Raises:
         CompilerError: as `compile_program_blocking`.
     """
-    compilation = _Compilation(config)
+    return await cancellable(Compilation(config), Compilation.run)
+
+
+async def cancellable(
+    compilation: Compilation, work: Callable[[Compilation], Bytecode]
+) -> Bytecode:
+    """Do work that may run a compilation, on a thread; cancelling cancels that."""
     try:
-        return await asyncio.to_thread(compilation.run)
+        return await asyncio.to_thread(work, compilation)
     except asyncio.CancelledError:
         compilation.cancel()
         raise
 
 
-class _Compilation:
+class Compilation:
     """One run of bcc_process.py; `cancel` may come from another thread."""
 
     def __init__(self, config: ProgramConfig) -> None:
@@ -195,7 +215,7 @@ class _Compilation:
         """Compile. Blocks."""
         try:
             with tempfile.TemporaryDirectory(prefix="xdpctl-compile-") as directory:
-                _copy_readable(source_directory(), Path(directory))
+                _copy_readable(Path(directory))
                 return self._compile(Path(directory))
         except OSError as error:
             raise CompilerError(
@@ -259,14 +279,13 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "PYTHONPATH": os.pathsep.join(modules)}
 
 
-def _copy_readable(source: Traversable, target: Path) -> None:
+def _copy_readable(target: Path) -> None:
     """Copy C files so that nobody may read them, wherever and whosever the originals are."""
-    target.mkdir(exist_ok=True)
     target.chmod(0o755)
-    for entry in source.iterdir():
-        copy = target / entry.name
-        if entry.is_dir():
-            _copy_readable(entry, copy)
-        elif copy.suffix in {".c", ".h"}:
-            copy.write_bytes(entry.read_bytes())
-            copy.chmod(0o644)
+    for name, data in source_files():
+        copy = target / name
+        for folder in reversed(copy.relative_to(target).parents[:-1]):
+            (target / folder).mkdir(exist_ok=True)
+            (target / folder).chmod(0o755)
+        copy.write_bytes(data)
+        copy.chmod(0o644)
