@@ -861,14 +861,27 @@ async def test_a_program_that_fails_its_self_test_is_not_attached(home: Home) ->
 # --- pins -------------------------------------------------------------------------------------
 
 
+async def _there(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - a pin has no event
+            await asyncio.sleep(0.01)
+
+
+def used_maps(home: Home) -> tuple[int, ...]:
+    """Return the ids of the maps that the attached program reads."""
+    attached = home.kernel.attached(INTERFACE)
+    assert attached is not None
+    return home.kernel.programs[attached.program_id].info.map_ids
+
+
 async def test_a_pin_that_is_removed_is_made_again(home: Home) -> None:
     async with home.running():
         pin = home.host.pins / "qnames"
         before = home.kernel.pinned(pin, "map")
         pin.unlink()
-        await home.until("/api/v1/status", ready=False)
-        await home.until("/api/v1/status", ready=True)
+        await _there(pin.exists)
         assert home.kernel.pinned(pin, "map") is before
+        assert (await home.until("/api/v1/status", ready=True))["reasons"] == []
 
 
 async def test_the_program_moves_to_a_map_that_is_pinned_in_the_place_of_ours(home: Home) -> None:
@@ -879,11 +892,7 @@ async def test_the_program_moves_to_a_map_that_is_pinned_in_the_place_of_ours(ho
         pin.unlink()
         with home.host.bpf.create_map(MAPS[MapName.ADDR_V4], 8) as other:
             other.pin(pin)
-            await home.until("/api/v1/status", ready=False)
-            await home.until("/api/v1/status", ready=True)
-            attached = home.kernel.attached(INTERFACE)
-            assert attached is not None
-            assert other.info.id in home.kernel.programs[attached.program_id].info.map_ids
+            await _there(lambda: other.info.id in used_maps(home))
             assert sum(len(keys) for keys, _ in other.chunks()) == 4
         assert set(home.kernel.links) == links
 
@@ -894,6 +903,4 @@ async def test_own_pins_that_are_removed_are_made_again(home: Home) -> None:
         for pin in home.host.own.iterdir():
             if pin.is_file():
                 pin.unlink()
-        async with asyncio.timeout(10):
-            while home.host.pinned()["xdpctl"] != pins:  # noqa: ASYNC110 - a pin has no event
-                await asyncio.sleep(0.01)
+        await _there(lambda: home.host.pinned()["xdpctl"] == pins)
