@@ -52,6 +52,10 @@ bench-variants: setup-dev ## xdp/ beside other versions of it, BASE='../other/xd
 bench-compare: setup-dev ## ratios of two files of `make bench`, A=… B=…
 	@$(PYTHON) -m tests.bench.compare '$(A)' '$(B)'
 
+bench-drop: ## one flood, every means of dropping it; writes tests/bench/results (as root, 8 minutes)
+	@deploy/setup.sh bench
+	@$(PYTHON) -m tests.bench.drop
+
 bench-xsk: setup-test ## dnsdist over AF_XDP beside the kernel's socket; writes build/bench-xsk.json (as root)
 	@$(PYTHON) -m tests.bench.xsk
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from matplotlib import rc_context
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 PAPER: Final = "#ffffff"
@@ -51,32 +52,37 @@ _LOOK: Final = {
 
 
 def figure(
-    *, rows: int = 1, columns: int = 1, title: str = "", width: float = 8.0, height: float = 4.5
+    *,
+    rows: int | Sequence[float] = 1,
+    columns: int = 1,
+    title: str = "",
+    width: float = 8.0,
+    height: float = 4.5,
 ) -> tuple[Figure, list[Any]]:
-    """Return a figure and its axes, row by row.
+    """Return a figure and its axes, row by row; its look holds for this process from now on.
 
     Args:
-        rows: of axes.
+        rows: of axes: how many, or how high each is beside the others.
         columns: of axes.
         title: over all of them.
         width: of all, inches.
         height: of all, inches.
     """
-    with rc_context(_LOOK):
-        made = Figure(figsize=(width, height), facecolor=PAPER, layout="constrained")
-        axes = made.subplots(rows, columns, squeeze=False)
-        if title:
-            made.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    rcParams.update(_LOOK)
+    made = Figure(figsize=(width, height), facecolor=PAPER, layout="constrained")
+    heights = [1.0] * rows if isinstance(rows, int) else list(rows)
+    axes = made.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
+    if title:
+        made.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return made, list(axes.flat)
 
 
 def save(figure: Figure, path: Path, *, foot: str = "") -> None:
     """Write the SVG, with a line under it (what machine, what day)."""
-    with rc_context(_LOOK):
-        if foot:
-            figure.supxlabel(foot, x=0.01, ha="left", fontsize=7.5, color="#52606d")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    if foot:
+        figure.supxlabel(foot, x=0.01, ha="left", fontsize=7.5, color="#52606d")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
     text = path.read_text(encoding="utf-8")
     path.write_text("".join(f"{line.rstrip()}\n" for line in text.splitlines()), encoding="utf-8")
 

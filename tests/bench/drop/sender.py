@@ -1,0 +1,197 @@
+"""The process that sends: `python -m tests.bench.drop.sender INTERFACE SERVER MAC`.
+
+Runs flood.bpf.c as a live test run (Linux 5.18): the kernel hands it one frame after the
+other and puts those that are due into the interface, as a driver's XDP_REDIRECT does. No
+socket and no packet buffer of the kernel is involved, so the receiving end gets frames as
+from a network card: what looks at them first has them before anything was allocated.
+
+Reads "RATE HONEST SECONDS" from standard input, a line a run: the flood's packets a second
+and the honest queries; answers each with a JSON object. Ends with standard input.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.packets import message
+from xdpctl.abi import MapName, MapSpec, MapType
+from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.compiler import Bytecode, source_directory
+
+if TYPE_CHECKING:
+    from xdpctl.kernel.bpf import Map, Program
+
+SOURCES: Final = 900
+"""Of the flood, one name each (flood.bpf.c)."""
+
+NETWORK: Final = IPv4Network("198.18.0.0/16")
+"""The flood's sources are its first addresses."""
+
+ZONE: Final = "flood.example"
+HONEST: Final = IPv4Address("192.0.2.1")
+HONEST_NAME: Final = "good.house.example"
+HONEST_PORT: Final = 9999
+HONEST_MOST: Final = 4096
+"""Queries of one run (flood.bpf.c)."""
+
+BURST: Final = 32
+"""Packets that are sent at once, as a card hands them over by the interrupt."""
+
+_PLAN: Final = struct.Struct(f"={15 + HONEST_MOST}Q")
+_SENT: Final = 13
+"""In the plan; then the number of honest queries, then when each was sent."""
+
+_SLOT: Final = bytes(4)
+SOURCE_FILE: Final = Path(__file__).with_name("flood.bpf.c")
+_BPF_PROG_TEST_RUN: Final = 10
+_LIVE_FRAMES: Final = 2
+_BATCH: Final = 64
+_FOR_EVER: Final = 1 << 31
+_SYSCALL_BPF: Final = {"x86_64": 321, "aarch64": 280}
+
+
+def source(number: int) -> str:
+    """Return the address of a source."""
+    return str(NETWORK[number])
+
+
+def name(number: int) -> str:
+    """Return the name that a source asks for."""
+    letters = "".join(chr(ord("a") + (number >> shift & 15)) for shift in (8, 4, 0))
+    return f"h{letters}.{ZONE}"
+
+
+def query_frame(origin: IPv4Address, server: str, to: bytes, own: bytes) -> bytes:
+    """Return a query whose name, port, id and IPv4 check are flood.bpf.c's to fill in.
+
+    The UDP checksum is 0, "not computed": a network card checks it, and here is none.
+
+    Args:
+        origin: of the query.
+        server: IPv4 address that is asked.
+        to: MAC address of its end of the wire.
+        own: MAC address of ours.
+    """
+    payload = message.header(0, message.RD, 1, 0, 0, 0) + message.question(name(0))
+    udp = struct.pack("!4H", 0, 53, 8 + len(payload), 0) + payload
+    addresses = origin.packed, IPv4Address(server).packed
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0x4000, 64, 17, 0, *addresses)
+    return to + own + b"\x08\x00" + ip + udp
+
+
+def header_sum(frame: bytes) -> int:
+    """Return the sum of a frame's IPv4 header, not folded."""
+    return sum(struct.unpack_from("!10H", frame, 14))
+
+
+def compile_flood() -> Bytecode:
+    """Compile flood.bpf.c in the process that compiles the filter."""
+    with tempfile.TemporaryDirectory(prefix="xdpctl-flood-") as folder:
+        shutil.copytree(str(source_directory()), folder, dirs_exist_ok=True)
+        Path(folder).chmod(0o755)
+        request = {"text": SOURCE_FILE.read_text(), "function": "flood", "directory": folder}
+        done = subprocess.run(
+            [sys.executable, "-m", "xdpctl.kernel.bcc_process"],
+            input=json.dumps(request).encode(),
+            capture_output=True,
+            check=False,
+        )
+    if done.returncode:
+        raise RuntimeError(f"flood.bpf.c does not compile:\n{done.stderr.decode()}")
+    return Bytecode(done.stdout.partition(b"\n")[2])
+
+
+def run_live(program: Program, frame: bytes) -> None:
+    """Run a program on copies of a frame that are really sent, until a signal comes."""
+    buffer = ctypes.create_string_buffer(frame, len(frame))
+    attributes = struct.pack(
+        "=IIIIQQIIIIQQIII",
+        *(program.fd, 0, len(frame), 0, ctypes.addressof(buffer), 0),
+        *(_FOR_EVER, 0, 0, 0, 0, 0, _LIVE_FRAMES, 0, _BATCH),
+    )
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    result = call(_SYSCALL_BPF[os.uname().machine], _BPF_PROG_TEST_RUN, attributes, len(attributes))
+    if result < 0 and (number := ctypes.get_errno()) != errno.EINTR:
+        raise OSError(number, f"live test run: {os.strerror(number)}")
+
+
+class Sender:
+    """The loaded program, and what it is told for each run.
+
+    Args:
+        program: flood.bpf.c. `plan`: its map.
+        frame: a query of the flood's first source. `honest`: of the honest one.
+        ifindex: of the interface that they go out of.
+    """
+
+    def __init__(
+        self, program: Program, plan: Map, frame: bytes, honest: bytes, ifindex: int
+    ) -> None:
+        self._program = program
+        self._plan = plan
+        self._frame = frame
+        self._fixed = (
+            ifindex,
+            header_sum(frame),
+            header_sum(honest),
+            int(NETWORK[0]) >> 16,
+            int(HONEST),
+        )
+
+    def send(self, rate: float, honest: float, seconds: float) -> dict[str, object]:
+        """Send for so long; return what was sent, and when each honest query was (ns)."""
+        intervals = int(BURST * 1e9 / rate) if rate else 0, BURST if rate else 0, int(1e9 / honest)
+        start = time.monotonic_ns()
+        state = (start, start, 0, 0, 0, 0, 0, *([0] * HONEST_MOST))
+        self._plan.update(_SLOT, _PLAN.pack(*intervals, *self._fixed, *state))
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        run_live(self._program, self._frame)
+        took = (time.monotonic_ns() - start) / 1e9
+        done = _PLAN.unpack(self._plan.lookup(_SLOT) or b"")[_SENT:]
+        return {"sent": done[0], "seconds": took, "honest_ns": done[2 : 2 + done[1]]}
+
+
+def mac(interface: str) -> bytes:
+    """Return an interface's address."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+        sock.bind((interface, 0))
+        address: bytes = sock.getsockname()[4]
+    return address
+
+
+def main(interface: str, server: str, to: bytes) -> None:
+    """Send what is asked for until standard input ends."""
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    bpf = Bpf()
+    spec = MapSpec(MapName.CONTROL, 0, MapType.ARRAY, 4, _PLAN.size, 0, 1)
+    flood, honest = (
+        query_frame(origin, server, to, mac(interface)) for origin in (NETWORK[0], HONEST)
+    )
+    with bpf.create_map(spec, 1) as plan:
+        code = compile_flood().relocate({spec.ref: plan.fd})
+        with bpf.load_program(code, "flood") as program:
+            sender = Sender(program, plan, flood, honest, socket.if_nametoindex(interface))
+            sys.stdout.write("{}\n")
+            sys.stdout.flush()
+            for line in sys.stdin:
+                rate, asked, seconds = map(float, line.split())
+                sys.stdout.write(json.dumps(sender.send(rate, asked, seconds)) + "\n")
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3]))
