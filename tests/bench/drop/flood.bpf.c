@@ -10,7 +10,7 @@
 #include "platform.h"
 
 #define SOURCES 900
-#define HONEST	4096	   /* honest queries at most, a power of two */
+#define HONEST	4096 /* honest queries at most, a power of two */
 
 #define OFFSET_CHECK  24
 #define OFFSET_SOURCE 26
