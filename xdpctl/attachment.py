@@ -102,9 +102,33 @@ class Attachment:
         """Attach a program where nothing is attached: native if it may be and can be.
 
         Raises:
-            InterfaceError: the driver refuses native mode, and no other is allowed.
+            InterfaceError: the driver refuses native mode, and no other is allowed; or the
+                bond or bridge that it is part of has a program.
             KernelError: the kernel refuses.
         """
+        try:
+            return self._create_link(program, interface)
+        except KernelError as error:
+            if error.errno == errno.EEXIST and (upper := self._upper_with_program(interface)):
+                raise InterfaceError(
+                    f"cannot attach to {interface.name}: {upper}, which it is part of, carries an"
+                    f" XDP program itself, and the kernel allows one of both; filter {upper}"
+                    " alone, or its ports alone",
+                    interface=interface.name,
+                ) from error
+            raise
+
+    def _upper_with_program(self, interface: Interface) -> str | None:
+        """Return the bond or bridge of an interface, if a program is on that."""
+        name = None if interface.master is None else self._netlink.name_of(interface.master)
+        if name is None:
+            return None
+        try:
+            return name if self._netlink.find(name).attached is not None else None
+        except XdpctlError:
+            return None
+
+    def _create_link(self, program: Program, interface: Interface) -> tuple[Link, XdpMode]:
         index = interface.index
         if self._mode is not ModeSetting.GENERIC:
             try:

@@ -251,7 +251,8 @@ class Filter:
             self._resources = stack.pop_all()
         self._link, self._program = link, program
         self._counters, self._control = counters, control
-        self._index, self._attached_mode = interface.index, attached.mode
+        self._where = Whereabouts(Place.HERE, interface.index, interface.name)
+        self._attached_mode, self._trouble = attached.mode, ""
         self.adopted, self._state = True, FilterState.ATTACHED
         return True
 

@@ -267,6 +267,18 @@ def test_another_mode_is_taken_where_the_driver_can(site: Site) -> None:
     assert site.attached.mode is XdpMode.NATIVE
 
 
+def test_a_port_of_a_bridge_that_has_a_program_is_refused_by_its_name(site: Site, bpf: Bpf) -> None:
+    ip("link", "add", "br0", "type", "bridge")
+    ip("link", "set", INTERFACE, "master", "br0")
+    with (
+        bpf.load_program(PASS_PROGRAM, "theirs") as theirs,
+        bpf.create_link(theirs, site.netlink.find("br0").index, mode=XdpMode.GENERIC),
+        site.filter() as one,
+        pytest.raises(InterfaceError, match=f"{INTERFACE}: br0, which it is part of"),
+    ):
+        site.attach(one)
+
+
 # --- one service after another ----------------------------------------------------------------
 
 

@@ -288,6 +288,29 @@ def test_vlan_offload_without_vlans_is_a_note() -> None:
     assert "no VLAN is seen here" in notes(looked_at)
 
 
+def upper(kind: str, name: str) -> Interface:
+    return card(name=name, index=9, kind=kind)
+
+
+def test_a_port_of_a_bond_whose_other_ports_are_not_filtered_is_a_warning() -> None:
+    looked_at = on_card(upper=upper("bond", "bond0"), ports=("eth1", "eth2"))
+    (text,) = warnings(looked_at, "--interface", "eth0", "--interface", "eth2")
+    assert text.startswith("eth0 is part of bond0: the filter sees what arrives on eth0, and not")
+    assert "arrives on eth1;" in text
+
+
+def test_a_bond_of_which_every_port_is_filtered_is_fine() -> None:
+    looked_at = on_card(upper=upper("bond", "bond0"), ports=("eth1",))
+    assert warnings(looked_at, "--interface", "eth0", "--interface", "eth1") == []
+
+
+def test_a_port_of_a_bridge_filters_what_is_forwarded_and_it_is_noted() -> None:
+    looked_at = on_card(upper=upper("bridge", "br0"))
+    assert any("port of the bridge br0" in text for text in of_level(Level.NOTE, looked_at))
+    restricted = of_level(Level.NOTE, looked_at, "--address", "192.0.2.0/24")
+    assert not any("bridge" in text for text in restricted)
+
+
 def test_an_interface_that_is_down_is_a_warning() -> None:
     assert warnings(on_card(card(up=False))) == [
         "eth0 is down: nothing arrives there; `ip link set eth0 up`"

@@ -513,6 +513,17 @@ def test_words_that_cannot_be_had_do_not_keep_auto_from_generic(site: Site) -> N
         assert one.view().mode is XdpMode.GENERIC
 
 
+def test_a_port_of_a_bond_that_has_a_program_is_refused_by_the_bonds_name(site: Site) -> None:
+    bond = site.kernel.add_interface("bond0")
+    with site.host.bpf.load_program(PASS_PROGRAM, "theirs") as theirs:
+        site.host.netlink.attach_program(bond.index, XdpMode.NATIVE, theirs)
+    site.host.device.master = bond.index
+    site.kernel.faults.set("create_link", errno.EEXIST)
+    with site.filter() as one, pytest.raises(InterfaceError, match="eth0: bond0, which it is part"):
+        site.attach(one)
+    assert (site.attached, site.pins) == (None, set())
+
+
 def test_generic_does_not_try_native(site: Site) -> None:
     with site.filter(ModeSetting.GENERIC) as one:
         site.attach(one)

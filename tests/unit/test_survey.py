@@ -264,6 +264,14 @@ def test_the_vlans_on_an_interface_are_those_of_the_kernels_list(site: Site, eth
     assert site.survey().interface(eth0.name).vlans == ("eth0.5",)
 
 
+def test_the_bond_of_an_interface_is_told_with_its_other_ports(site: Site, eth0: Device) -> None:
+    bond, other = site.kernel.add_interface("bond0"), site.kernel.add_interface("eth1")
+    eth0.master = other.master = bond.index
+    found = site.survey().interface("eth0")
+    assert found.upper is not None
+    assert (found.upper.name, found.ports) == ("bond0", ("eth1",))
+
+
 def xdp(site: Site) -> XdpFacts | None:
     return site.survey().interface("eth0").xdp
 

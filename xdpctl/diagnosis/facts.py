@@ -91,6 +91,8 @@ class InterfaceFacts:
         missing: there is no interface of this name.
         vlan_offload: the card takes VLAN tags off; None: the driver does not say.
         vlans: names of the VLAN interfaces on top of it.
+        upper: the bond or bridge that it is part of; None: it is not.
+        ports: names of the upper one's other ports.
         slots: entries of the xskmap that is pinned for it; None: none is yet.
     """
 
@@ -100,6 +102,8 @@ class InterfaceFacts:
     missing: bool = False
     vlan_offload: bool | None = None
     vlans: tuple[str, ...] = ()
+    upper: Interface | None = None
+    ports: tuple[str, ...] = ()
     xdp: XdpFacts | None = None
     slots: int | None = None
 

@@ -57,6 +57,7 @@ def of_interface(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]
     if settings.mode is not ModeSetting.GENERIC and _driver_of(interface) in NATIVE_DRIVERS:
         yield from _mtu(facts, interface)
     yield from _vlan(settings, facts, interface)
+    yield from _upper(settings, facts)
     if settings.xsk:
         yield from _queues(settings, facts, interface)
         if interface.mtu + _ETHERNET > XSK_FRAME:
@@ -164,6 +165,30 @@ def _vlan(settings: Settings, facts: InterfaceFacts, interface: Interface) -> It
     else:
         yield Finding(
             Level.NOTE, f"{effect}; no VLAN is seen here, should one come: {remedy}", facts.name
+        )
+
+
+def _upper(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
+    if facts.upper is None:
+        return
+    upper = facts.upper
+    if upper.kind == "bridge":
+        if not settings.addresses:
+            yield Finding(
+                Level.NOTE,
+                f"{facts.name} is a port of the bridge {upper.name}: what that forwards to others"
+                " is filtered too; --address restricts the filter to addresses",
+                facts.name,
+            )
+        return
+    others = [name for name in facts.ports if name not in settings.interfaces]
+    if others and upper.name not in settings.interfaces:
+        yield Finding(
+            Level.WARNING,
+            f"{facts.name} is part of {upper.name}: the filter sees what arrives on {facts.name},"
+            f" and not what arrives on {', '.join(others)}; filter {upper.name} alone, or all of"
+            " its ports",
+            facts.name,
         )
 
 

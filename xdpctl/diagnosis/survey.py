@@ -146,9 +146,16 @@ class Survey:
         except XdpctlError as error:
             missing = isinstance(error, InterfaceError)
             return InterfaceFacts(name, None, error.sentence, missing=missing)
+        related = [] if found.master is None else self._netlink.interfaces()
         return InterfaceFacts(
             name,
             found,
+            upper=next((one for one in related if one.index == found.master), None),
+            ports=tuple(
+                one.name
+                for one in related
+                if one.master == found.master and one.index != found.index
+            ),
             vlan_offload=self._netlink.vlan_offload(name),
             vlans=self._vlans(name),
             xdp=self._xdp(found),
