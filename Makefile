@@ -49,6 +49,13 @@ bench-program: setup-dev ## the filter beside the sample program in SAMPLE=check
 bench-variants: setup-dev ## xdp/ beside other versions of it, BASE='../other/xdp …', in one run (as root)
 	@$(PYTHON) -m tests.bench.variants xdp $(BASE)
 
+bench-growth: setup-dev ## the same with 10 to 1,000,000 entries a map, [SAMPLE=checkout]; writes a plot (as root)
+	@deploy/setup.sh bench
+	@$(PYTHON) -m tests.bench.growth $(if $(SAMPLE),--sample '$(SAMPLE)')
+
+bench-ceilings: setup-dev ## instructions and verifier steps beside their ceilings, RENEW=1 writes them (as root)
+	@$(PYTHON) -m tests.bench.ceilings $(if $(RENEW),--renew)
+
 bench-compare: setup-dev ## ratios of two files of `make bench`, A=… B=…
 	@$(PYTHON) -m tests.bench.compare '$(A)' '$(B)'
 

@@ -62,6 +62,13 @@ def compile_floor(config: ProgramConfig) -> Bytecode:
     return Bytecode(module.dump_func(b"xdpctl_floor"))
 
 
+def compile_wander(defines: str) -> Bytecode:
+    """Return the program that makes each run another packet (wander.bpf.c)."""
+    text = (_HERE / "wander.bpf.c").read_text(encoding="utf-8")
+    module = _compile(defines + text, f"-I{source_directory()}")
+    return Bytecode(module.dump_func(b"wander"))
+
+
 def compile_directory(config: ProgramConfig, directory: Path) -> Bytecode:
     """Return the filter as another version of xdp/ has it."""
     directory = directory.resolve()  # BCC compiles elsewhere

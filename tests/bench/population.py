@@ -54,7 +54,7 @@ def populate(maps: Mapping[MapName, Map], entries: int) -> None:
 
 
 def _addr_v4(number: int) -> bytes:
-    """10.0.0.0 and so on, host-endian as the map has it."""
+    """10.0.0.0 and so on, host-endian as the map has it: growth.py knows where they are."""
     return (0x0A000000 + number).to_bytes(4, "little" if _LITTLE else "big")
 
 
@@ -63,7 +63,7 @@ def _addr_v6(number: int) -> bytes:
 
 
 def _cidr4(number: int) -> bytes:
-    """Blocks of 16 addresses from 100.0.0.0 on."""
+    """Blocks of 16 addresses from 100.0.0.0 on: growth.py knows where they are."""
     return _prefix_length(28) + (0x64000000 + number * 16).to_bytes(4, "big")
 
 
@@ -74,8 +74,8 @@ def _cidr6(number: int) -> bytes:
 
 
 def _qname(number: int) -> bytes:
-    label = b"host%d" % number
-    return abi.encode_qname(bytes((len(label),)) + label + _ZONE, abi.WILDCARD_QTYPE)
+    """h0000000.blocked.example and so on, seven hexadecimal digits."""
+    return abi.encode_qname(b"\x08h%07x" % number + _ZONE, abi.WILDCARD_QTYPE)
 
 
 def _prefix_length(bits: int) -> bytes:

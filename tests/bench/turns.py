@@ -12,7 +12,6 @@ one that is timed; the same before an empty program is what is to be subtracted.
 
 from __future__ import annotations
 
-import ctypes
 import statistics
 import struct
 from dataclasses import dataclass
@@ -101,17 +100,22 @@ class Rewind:
 
     def before(self, program: Program) -> Program:
         """Return the program that puts the frame back and goes on into `program`."""
-        library = load_library()
-        fd = library.bpf_map_create(_PROG_ARRAY, b"rewind", 4, 4, 1, None)
-        if fd < 0:
-            raise kernel_error("cannot create a map of programs", -fd)
-        array = self._stack.enter_context(Descriptor(library, fd, "map of programs"))
-        target = ctypes.create_string_buffer(struct.pack("=i", program.fd), 4)
-        result = library.bpf_map_update_elem(array.fd, _SLOT_0, target.raw, 0)
-        if result < 0:
-            raise kernel_error(f"cannot put {program.label} into a map", -result)
-        code = _rewinding(self._frame, array.fd)
+        array = program_array(self._stack, program)
+        code = _rewinding(self._frame, array)
         return self._stack.enter_context(self._bpf.load_program(code, "rewind"))
+
+
+def program_array(stack: contextlib.ExitStack, program: Program) -> int:
+    """Return the descriptor of a map of programs, closed by `stack`, with one in it."""
+    library = load_library()
+    fd = library.bpf_map_create(_PROG_ARRAY, b"programs", 4, 4, 1, None)
+    if fd < 0:
+        raise kernel_error("cannot create a map of programs", -fd)
+    array = stack.enter_context(Descriptor(library, fd, "map of programs"))
+    result = library.bpf_map_update_elem(array.fd, _SLOT_0, struct.pack("=i", program.fd), 0)
+    if result < 0:
+        raise kernel_error(f"cannot put {program.label} into a map", -result)
+    return array.fd
 
 
 def _rewinding(frame: bytes, array: int) -> bytes:
