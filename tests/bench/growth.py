@@ -2,8 +2,9 @@
 
 Every run is about another entry, at random (wander.bpf.c), because the one entry that a
 single frame asks for would stay in the cache however large the map is. The cost of that
-and of an empty program is subtracted. Names are followed by the index up to 10,000 of
-them; above, every name is looked up, and the plot says so.
+and of an empty program is subtracted. Both programs look into the same maps. Names are
+followed by the index up to 10,000 of them; above, every name is looked up, and the plot
+says so.
 
     python -m tests.bench.growth [--sample CHECKOUT] [--sizes 10 1000 …]
 """
@@ -22,7 +23,6 @@ from tests.bench import plot
 from tests.bench.cases import NAME_17, v4, v6
 from tests.bench.in_process import SampleError, compile_sample, compile_wander
 from tests.bench.machine import Machine
-from tests.bench.population import populate, rule_maps
 from tests.bench.program import Bench
 from tests.bench.report import RESULTS, write
 from tests.bench.turns import Subject, by_turns, program_array
@@ -122,9 +122,7 @@ def measure(entries: int, checkout: Path | None) -> list[Row]:
         ours = stack.enter_context(Bench.loaded(bpf, entries))
         programs = {OURS: ours.program}
         if checkout is not None:
-            maps = rule_maps(bpf, stack, entries)
-            populate(maps, entries)
-            code = compile_sample(checkout, maps)
+            code = compile_sample(checkout, ours.maps)
             programs[THEIRS] = stack.enter_context(bpf.load_program(code, "sample"))
         programs[EMPTY] = stack.enter_context(bpf.load_program(EMPTY_PROGRAM, "empty"))
         every = [
@@ -200,7 +198,9 @@ def draw(rows: list[Row], machine: Machine, path: Path) -> None:
                 markersize=3.5,
                 label=walk.name,
             )
-        place.set(xscale="log", yscale="log", xlabel="entries in each map", title=who)
+        place.set(
+            xscale="log", yscale="log", ylim=(20, 4000), xlabel="entries in each map", title=who
+        )
         place.grid(visible=True)
     axes[0].set_ylabel("ns above an empty program")
     axes[0].axvline(FOLLOW_MAX, color=plot.FAINT, linewidth=1.2)

@@ -80,15 +80,15 @@ def test_a_packet_of_another_length_is_found(sources: Path) -> None:
 
 
 def test_a_frame_that_grows_is_found(sources: Path) -> None:
-    break_(sources / "answer.h", "(int)(end - start))", "(int)(end - start) + 1)")
+    break_(sources / "answer.h", "-(int)excess", "1")
     filter_ = HostFilter(CONFIG)
     filter_.set_entry(ADDR_V4, SOURCE, encode_value(RuleAction.TRUNCATE))
     with pytest.raises(HostError, match="longer than it was"):
-        filter_.run(FRAME)
+        filter_.run(FRAME + bytes(20))
 
 
 def test_a_pointer_from_before_the_trim_is_found(sources: Path) -> None:
-    reload = "\tstart = frame_start(ctx);\n\tend = frame_end(ctx);\n"
+    reload = "\t\tstart = frame_start(ctx);\n\t\tend = frame_end(ctx);\n"
     break_(sources / "answer.h", reload, "")
     filter_ = HostFilter(CONFIG)
     filter_.set_entry(ADDR_V4, SOURCE, encode_value(RuleAction.TRUNCATE))
