@@ -58,6 +58,7 @@ _SYSTEMD: Final = """
 mount -t tmpfs tmpfs /upper
 mkdir /upper/files /upper/work
 mount -t overlay -o lowerdir=/host,upperdir=/upper/files,workdir=/upper/work overlay /root
+{put}
 cp -a /over/. /root/
 rm -f /root/.dockerenv
 echo 0123456789abcdef0123456789abcdef > /root/etc/machine-id
@@ -88,7 +89,9 @@ def command_initramfs(busybox: Path, modules: Modules, folder: Path, command: st
     return _archive(busybox, modules, _COMMAND, [("command", stat.S_IFREG | 0o644, script)])
 
 
-def systemd_initramfs(busybox: Path, modules: Modules, over: Mapping[str, str]) -> bytes:
+def systemd_initramfs(
+    busybox: Path, modules: Modules, over: Mapping[str, str], systemd: Path | None = None
+) -> bytes:
     """Return the archive of a guest that becomes the host's systemd.
 
     Args:
@@ -96,6 +99,7 @@ def systemd_initramfs(busybox: Path, modules: Modules, over: Mapping[str, str]) 
         modules: (name, content), in the order in which they are loaded; with overlay.
         over: texts of files that are put over the host's root, by path without the first
             slash; one that starts with `#!` is executable.
+        systemd: a folder of the host's that is put over /usr before: another systemd.
     """
     folders = {f"over/{part}" for path in over for part in _parents(path)}
     files = [
@@ -108,7 +112,8 @@ def systemd_initramfs(busybox: Path, modules: Modules, over: Mapping[str, str]) 
     ]
     members = [("over", stat.S_IFDIR | 0o755, b"")]
     members += [(folder, stat.S_IFDIR | 0o755, b"") for folder in sorted(folders)]
-    return _archive(busybox, modules, _SYSTEMD, members + files)
+    put = "" if systemd is None else f"cp -a /host{systemd}/. /root/usr/"
+    return _archive(busybox, modules, _SYSTEMD.replace("{put}", put), members + files)
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -91,7 +91,12 @@ def run_in_guest(
 
 
 def run_systemd(
-    kernel: Kernel, unit: str, over: Mapping[str, str], *, seconds: float = 180
+    kernel: Kernel,
+    unit: str,
+    over: Mapping[str, str],
+    *,
+    systemd: Path | None = None,
+    seconds: float = 180,
 ) -> tuple[str, ...]:
     """Boot the kernel into the host's systemd and return the lines of its console.
 
@@ -99,12 +104,14 @@ def run_systemd(
         kernel: what to boot.
         unit: the target that is started; something in it has to power the guest off.
         over: texts of files put over the host's root, by path without the first slash.
+        systemd: a folder that is put over /usr, with another systemd than the host's.
         seconds: the guest is ended when it takes longer.
 
     Raises:
         RootError: something is not installed.
     """
-    archive = systemd_initramfs(_busybox(), kernel.modules_for((*MODULES, "overlay")), over)
+    modules = kernel.modules_for((*MODULES, "overlay"))
+    archive = systemd_initramfs(_busybox(), modules, over, systemd)
     masks = " ".join(f"systemd.mask={name}" for name in _NOT_HERE)
     return tuple(_start(kernel, archive, f"systemd.unit={unit} {masks}", seconds))
 
