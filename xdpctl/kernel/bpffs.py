@@ -147,6 +147,9 @@ def ensure_directory(path: Path, policy: PinPolicy) -> None:
 def apply_policy(path: Path, policy: PinPolicy, mode: int) -> None:
     """Set owner and mode where they differ.
 
+    A pin of our own that may not be given away, made anew by a service that is not root,
+    is opened to all where only its directory's owner and group get to it.
+
     Raises:
         PinError: no privilege.
     """
@@ -159,10 +162,24 @@ def apply_policy(path: Path, policy: PinPolicy, mode: int) -> None:
         if (uid, gid) != (now.st_uid, now.st_gid):
             os.chown(path, uid, gid)
     except OSError as error:
+        if error.errno == errno.EPERM and _is_guarded(path, policy):
+            path.chmod(mode | mode >> 6)
+            return
         raise PinError(
             f"cannot set owner and mode of {path}: {error.strerror};"
             f" {privilege_hint('CAP_CHOWN', 'CAP_FOWNER')}, {_PREPARE}"
         ) from error
+
+
+def _is_guarded(path: Path, policy: PinPolicy) -> bool:
+    """Tell whether our own pin is in a directory of the wanted owner that others cannot enter."""
+    pin, directory = path.stat(), path.parent.stat()
+    return (
+        stat.S_ISREG(pin.st_mode)
+        and pin.st_uid == os.geteuid()
+        and directory.st_uid == policy.uid
+        and not directory.st_mode & stat.S_IXOTH
+    )
 
 
 def _open_way(path: Path) -> None:
