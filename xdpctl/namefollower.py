@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from xdpctl.kernel.keywalk import KeyWalk
 
 INTERVAL_SECONDS = 0.02
-"""Between the beginnings of two walks, while names are asked for; little is done while none are."""
+"""Between the beginnings of two walks, while names are asked for."""
 
 REST_SECONDS = 2.0
 """How long a map that is too large to be followed is left alone."""
@@ -42,6 +42,9 @@ DEAR_WALKS = 3
 
 UNASKED_TURNS = 20
 """Turns without a name to be judged, after which the map is left alone until there is one."""
+
+QUIET_SECONDS = 0.2
+"""Between two looks whether there is one; a name that comes meanwhile is looked up in full."""
 
 TRUSTED_SECONDS = 0.06
 """What was written to qnames longer ago is found, whoever wrote it (abi.h). PACKETS.md gives
@@ -168,7 +171,7 @@ class Turn:
         """Walk once, if anyone asks; return the seconds until the next time."""
         began = time.monotonic()
         if not self._is_asked():
-            return INTERVAL_SECONDS
+            return QUIET_SECONDS
         try:
             tick = self._clock()
             before = self._spent()

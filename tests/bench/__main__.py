@@ -27,12 +27,8 @@ def main() -> None:
         print(f"  {timing.name:32}{timing.median:7.0f}   ({timing.least:.0f}, {timing.most:.0f})")
     service = measure_service()
     print(f"\nthe service, median of {STARTS} starts")
-    print(
-        f"  {'exec to ready, s':32}{service.seconds_to_ready:7.2f}"
-        f"   ({service.least:.2f}, {service.most:.2f})"
-    )
-    print(f"  {'memory, MB (sum of PSS)':32}{service.memory_bytes / 1e6:7.1f}")
-    print(f"  {'processes':32}{service.processes:7}")
+    for what, figure, goal in service.rows():
+        print(f"  {what:32}{figure:20}{'goal ' + goal if goal else ''}")
     document = {
         "machine": asdict(machine),
         "packets": [asdict(timing) for timing in timings],

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.bench.service import processes_of, pss_bytes
+from tests.bench.memory import processes_of, pss_bytes
 from tests.bench.ticking import Ticks, tick
 
 if TYPE_CHECKING:

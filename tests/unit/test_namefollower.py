@@ -17,6 +17,7 @@ from xdpctl.errors import KernelError
 from xdpctl.namefollower import (
     DEAR_WALKS,
     INTERVAL_SECONDS,
+    QUIET_SECONDS,
     REST_SECONDS,
     TRUSTED_SECONDS,
     UNASKED_TURNS,
@@ -143,6 +144,12 @@ def test_where_nobody_asks_nothing_is_walked(site: Site) -> None:
     site.kernel.faults.calls.clear()
     site.turn()
     assert site.kernel.faults.calls == []
+
+
+def test_where_nobody_asks_it_is_looked_at_seldom(site: Site) -> None:
+    for _ in range(UNASKED_TURNS + 1):
+        site.turn()
+    assert site.turn() == QUIET_SECONDS
 
 
 def test_who_asks_after_a_pause_is_served_again(site: Site) -> None:
