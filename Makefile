@@ -39,6 +39,10 @@ test-kernels: ## program and packet table on Debian's kernels 5.10 to 7.x, in qe
 	@deploy/setup.sh kernels
 	@$(PYTHON) -m tests.kernels
 
+test-packages: ## .deb, image, DaemonSet: built, installed, upgraded, removed (as root)
+	@deploy/setup.sh deb-test
+	@$(PYTHON) -m tests.packages
+
 bench: setup-dev ## ns per packet, time to ready, memory; writes bench.json (as root)
 	@$(PYTHON) -m tests.bench
 

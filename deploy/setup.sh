@@ -7,6 +7,7 @@
 #   deploy/setup.sh test      also the real peers that the tests talk to   (make test)
 #   deploy/setup.sh bench     also what is compared with, and the plotter  (make bench-drop)
 #   deploy/setup.sh deb       what the package is built with               (make deb)
+#   deploy/setup.sh deb-test  also what it is tried out in and with        (make test-packages)
 #   deploy/setup.sh kernels   also qemu, which boots other kernels         (make test-kernels)
 #
 # Only what is missing is installed, with apt-get and pip as this machine has them set
@@ -27,6 +28,8 @@ test_packages=(gcc libc6-dev clang-format-14 shellcheck knot-dnsutils unbound bi
     iputils-ping fail2ban debian-archive-keyring)
 bench_packages=(nftables iptables ipset)
 deb_packages=(dpkg binutils) # binutils: strip
+# podman and crun: the image is built and run.
+deb_test_packages=(debootstrap lintian podman crun)
 kernel_packages=(qemu-system-x86 qemu-system-common busybox-static)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -134,7 +137,7 @@ make_venv() {
     fi
 }
 
-install_project() { # install_project runtime|dev|bench
+install_project() { # install_project runtime|dev|bench|packages
     local hash what=.
     hash=$({ /usr/bin/python3 --version; pwd; cat pyproject.toml; } | sha256sum)
     [ "$1" = runtime ] && [ "$(cat $venv/.setup-dev 2>/dev/null)" = "$hash" ] && return
@@ -178,6 +181,11 @@ deb)
     make_venv
     install_project dev
     ;;
+deb-test)
+    "$0" kernels
+    need_packages "${deb_packages[@]}" "${deb_test_packages[@]}"
+    install_project packages
+    ;;
 kernels)
     "$0" test
     need_packages "${kernel_packages[@]}"
@@ -187,7 +195,7 @@ packages)
     install_packages "$@"
     ;;
 *)
-    sed -n 's/^# \{0,1\}//; 2,15p' "$0" >&2
+    sed -n 's/^# \{0,1\}//; 2,16p' "$0" >&2
     exit 2
     ;;
 esac

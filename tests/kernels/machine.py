@@ -90,21 +90,23 @@ def run_in_guest(
     )
 
 
-def run_systemd(
+def run_systemd(  # noqa: PLR0913 - what a guest can vary in
     kernel: Kernel,
     unit: str,
     over: Mapping[str, str],
     *,
     systemd: Path | None = None,
+    root: Path = Path("/"),
     seconds: float = 180,
 ) -> tuple[str, ...]:
-    """Boot the kernel into the host's systemd and return the lines of its console.
+    """Boot the kernel into the systemd of a root and return the lines of its console.
 
     Args:
         kernel: what to boot.
         unit: the target that is started; something in it has to power the guest off.
-        over: texts of files put over the host's root, by path without the first slash.
-        systemd: a folder that is put over /usr, with another systemd than the host's.
+        over: texts of files put over the root, by path without the first slash.
+        systemd: a folder that is put over /usr, with another systemd than the root's.
+        root: whose systemd; the host's own, or another that is read and never written to.
         seconds: the guest is ended when it takes longer.
 
     Raises:
@@ -113,7 +115,7 @@ def run_systemd(
     modules = kernel.modules_for((*MODULES, "overlay"))
     archive = systemd_initramfs(_busybox(), modules, over, systemd)
     masks = " ".join(f"systemd.mask={name}" for name in _NOT_HERE)
-    return tuple(_start(kernel, archive, f"systemd.unit={unit} {masks}", seconds))
+    return tuple(_start(kernel, archive, f"systemd.unit={unit} {masks}", seconds, root))
 
 
 _NOT_HERE: Final = (
@@ -134,7 +136,9 @@ def _busybox() -> Path:
     return Path(_program("/bin/busybox", "/usr/bin/busybox", package="busybox-static"))
 
 
-def _start(kernel: Kernel, archive: bytes, parameters: str, seconds: float) -> list[str]:
+def _start(
+    kernel: Kernel, archive: bytes, parameters: str, seconds: float, root: Path = Path("/")
+) -> list[str]:
     """Run a guest from its start, again when the emulator damaged that; return its lines."""
     qemu = _program("qemu-system-x86_64", package="qemu-system-x86")
     server = _program(*_VIRTIOFSD, package="qemu-system-common")
@@ -153,7 +157,7 @@ def _start(kernel: Kernel, archive: bytes, parameters: str, seconds: float) -> l
             *("-append", f"console=ttyS0 quiet panic=-1 mitigations=off {parameters}"),
         ]
         for _ in range(BOOTS):
-            with _shared_root(server, socket):
+            with _shared_root(server, socket, root):
                 lines = _boot(argv, seconds)
             if START_MARK in lines:  # only a start is tried again, never the command
                 break
@@ -161,13 +165,13 @@ def _start(kernel: Kernel, archive: bytes, parameters: str, seconds: float) -> l
 
 
 @contextmanager
-def _shared_root(server: str, socket: Path) -> Iterator[None]:
-    """Serve the host's root to one guest."""
+def _shared_root(server: str, socket: Path, root: Path) -> Iterator[None]:
+    """Serve a root of the host's to one guest."""
     socket.unlink(missing_ok=True)
     share = subprocess.Popen(
         [
             *(server, f"--socket-path={socket}", "--rlimit-nofile=0"),
-            *("-o", "source=/,cache=always,sandbox=chroot"),
+            *("-o", f"source={root},cache=always,sandbox=chroot"),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

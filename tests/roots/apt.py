@@ -102,7 +102,7 @@ def mirror() -> str:
     )
 
 
-def _acquire_settings() -> str:
+def acquire_settings() -> str:
     """Return how this machine fetches (proxy, checks of dates), as apt.conf lines."""
     dump = _run(["apt-config", "dump", "Acquire"], doing="reading the machine's apt settings")
     return "".join(f"{line}\n" for line in dump.splitlines() if "::Languages" not in line)
@@ -153,7 +153,7 @@ class SuiteApt:
             f'Dir::State::status "{self._home}/status";\n'
             f'Dir::Cache "{self._home}/cache";\n'
             'Dir::Etc::netrcparts "/etc/apt/auth.conf.d";\n'
-            f"{_acquire_settings()}"
+            f"{acquire_settings()}"
             'Acquire::Languages "none";\n'
             'APT::Install-Recommends "false";\n'
             'APT::Sandbox::User "root";\n'
