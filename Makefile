@@ -10,7 +10,7 @@ SHELL_FILES = .ci/run $(shell git ls-files --cached --others --exclude-standard 
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-15s %s\n' "$$name" "$$text"; done
+		printf '  make %-18s %s\n' "$$name" "$$text"; done
 
 setup: ## what the service needs: Debian's BCC, .venv
 	@deploy/setup.sh runtime
@@ -35,9 +35,13 @@ FRAMES ?= 1000000
 fuzz: setup-test ## the packet engines against each other, FRAMES=1000000 mutants (as root)
 	@$(PYTHON) -m tests.fuzz.agree --frames $(FRAMES)
 
-test-kernels: ## program and packet table on Debian's kernels 5.10 to 7.x, in qemu (as root)
+test-kernels: ## program, interfaces and units on Debian's kernels 5.10 to 7.x, in qemu [KERNELS='5.10 6.1'] (as root)
 	@deploy/setup.sh kernels
-	@$(PYTHON) -m tests.kernels
+	@$(PYTHON) -m tests.kernels $(KERNELS)
+
+test-kernels-short: ## the same on 5.10 and 6.1 without the units, a minute (as root)
+	@deploy/setup.sh kernels
+	@$(PYTHON) -m tests.kernels --without-units 5.10 6.1
 
 test-packages: ## .deb, image, DaemonSet: built, installed, upgraded, removed (as root)
 	@deploy/setup.sh deb-test

@@ -1,24 +1,32 @@
-"""`make test-kernels`: every configuration, the packet table, and deploy/'s units.
+"""`make test-kernels`: the program, the service's interfaces and deploy/'s units on old kernels.
 
-`python -m tests.kernels [SERIES…]` prints one line a kernel and configuration and, for a
-refusal, the end of the verifier's log, then a line a claim of the units under systemd;
-its exit status is 0 when all is well everywhere.
+`python -m tests.kernels [--without-units] [SERIES…]` prints one line a kernel and
+configuration and, for a refusal, the end of the verifier's log; then what came of the
+packet table and of the claims (claims.py), and a line a claim of the units under systemd.
+Its exit status is 0 when all is well everywhere.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
 
-from tests.kernels.ask import ask
+from tests.kernels.ask import ask, compiled
 from tests.kernels.kernel import SUITES
 from tests.kernels.units import SERIES as UNIT_SERIES
 from tests.kernels.units import ask_units
+from tests.roots.apt import RootError
+from xdpctl.errors import CompilerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.kernels.ask import Answer
+
+AT_ONCE: Final = 2
+"""Guests; each is one busy processor and a gigabyte of memory."""
 
 
 def lines(series: str, answer: Answer) -> Iterator[str]:
@@ -32,16 +40,29 @@ def lines(series: str, answer: Answer) -> Iterator[str]:
         yield from (f"    {line}" for line in verdict.log)
     yield f"{series}: {answer.cases} cases of the packet table, {len(answer.wrong)} went wrong"
     yield from (f"    {sentence}" for sentence in answer.wrong)
+    failed = [claim for claim in answer.claims if not claim.held]
+    yield f"{series}: {len(answer.claims)} claims about interfaces, {len(failed)} did not hold"
+    for claim in failed:
+        yield f"    {claim.claim}"
+        yield from (f"        {line}" for line in claim.seen.splitlines())
 
 
-def main(wanted: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Ask the kernels of these series (all of them when none is named); 0 when all is well."""
-    good = True
-    for series in wanted or SUITES:
-        answer = ask(series)
-        sys.stdout.writelines(f"{line}\n" for line in lines(series, answer))
-        sys.stdout.flush()
-        good &= answer.good
+    parser = argparse.ArgumentParser(prog="tests.kernels", description=__doc__)
+    parser.add_argument("series", nargs="*", metavar="SERIES", help=", ".join(SUITES))
+    parser.add_argument("--without-units", action="store_true", help="systemd takes minutes")
+    wanted = parser.parse_args(argv)
+    if unknown := set(wanted.series) - set(SUITES):
+        parser.error(f"no kernel of series {', '.join(unknown)}; there are {', '.join(SUITES)}")
+    chosen, good = wanted.series or list(SUITES), True
+    with compiled() as programs, ThreadPoolExecutor(AT_ONCE) as guests:
+        answers = guests.map(lambda series: ask(series, programs), chosen)
+        for series, answer in zip(chosen, answers, strict=True):
+            sys.stdout.writelines(f"{line}\n" for line in lines(series, answer))
+            sys.stdout.flush()
+            good &= answer.good
+    for series in () if wanted.without_units else chosen:
         for check in ask_units(series) if series in UNIT_SERIES else ():
             word = "ok" if check.held else f"NO; seen: {check.seen}"
             sys.stdout.write(f"{series}: units: {check.claim}: {word}\n")
@@ -50,4 +71,7 @@ def main(wanted: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    try:
+        raise SystemExit(main(sys.argv[1:]))
+    except (RootError, CompilerError) as error:
+        raise SystemExit(str(error)) from None

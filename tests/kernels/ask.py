@@ -1,24 +1,30 @@
 """The host's side of asking a kernel: compile, boot, read what the guest found.
 
-Called by `python -m tests.kernels`. One boot answers both questions: does every
-configuration load, and does the packet table hold?
+Called by `python -m tests.kernels`. One boot answers everything: does every configuration
+load, does the packet table hold, and the claims about interfaces?
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from tests.kernels import claims, packet_table
+from tests.kernels.checks import Check, checks_in
+from tests.kernels.compiled import put_programs
 from tests.kernels.configurations import CONFIGURATIONS
-from tests.kernels.guest import PROGRAMS, RESULT_MARK, TABLE, Verdict
+from tests.kernels.guest import RESULT_MARK, Verdict
 from tests.kernels.kernel import debian_kernel
 from tests.kernels.machine import run_in_guest
-from tests.kernels.packet_table import DONE_MARK, WRONG_MARK, put_programs
-from tests.roots.apt import CACHE, RootError
-from xdpctl.kernel.compiler import compile_program_blocking
+from tests.kernels.packet_table import DONE_MARK, WRONG_MARK
+from tests.roots.apt import RootError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 PYTHON: Final = CHECKOUT / ".venv/bin/python"
@@ -32,39 +38,53 @@ class Answer:
         verdicts: its verifier's, one a configuration.
         cases: of the packet table that ran; 0 when a configuration was refused.
         wrong: a sentence for each case that went another way.
+        claims: what came of each; none when a configuration was refused.
     """
 
     verdicts: tuple[Verdict, ...]
     cases: int
     wrong: tuple[str, ...]
+    claims: tuple[Check, ...]
+
+    @property
+    def finished(self) -> bool:
+        """The guest came to its end; after a refusal that is early."""
+        asked = len(self.verdicts) == len(CONFIGURATIONS)
+        refused = not all(verdict.loaded for verdict in self.verdicts)
+        return asked and (refused or (self.cases > 0 and len(self.claims) > 0))
 
     @property
     def good(self) -> bool:
-        """Every configuration was accepted and every case of the table held."""
+        """Every configuration was accepted, every case of the table and every claim held."""
         return (
-            all(verdict.loaded for verdict in self.verdicts) and self.cases > 0 and not self.wrong
+            all(verdict.loaded for verdict in self.verdicts)
+            and not self.wrong
+            and all(claim.held for claim in self.claims)
         )
 
 
-def ask(series: str) -> Answer:
-    """Return what the kernel of this series makes of the program.
+@contextmanager
+def compiled() -> Iterator[Path]:
+    """Make a folder with every program that a guest is asked about.
+
+    Raises:
+        CompilerError: a configuration does not compile.
+    """
+    with tempfile.TemporaryDirectory(prefix="xdpctl-programs-") as name:
+        folder = Path(name)
+        put_programs(folder, [*CONFIGURATIONS.values(), *packet_table.configs(), *claims.CONFIGS])
+        yield folder
+
+
+def ask(series: str, programs: Path) -> Answer:
+    """Return what the kernel of this series makes of the programs (`compiled`).
 
     Raises:
         RootError: the kernel could not be had or booted, or the guest did not finish.
-        CompilerError: a configuration does not compile.
     """
     kernel = debian_kernel(series)
-    with tempfile.TemporaryDirectory(dir=CACHE, prefix="programs-") as name:
-        folder = Path(name)  # below /var, which the guest sees; its /tmp is its own
-        for part in (PROGRAMS, TABLE):
-            (folder / part).mkdir()
-        for title, config in CONFIGURATIONS.items():
-            bytecode = compile_program_blocking(config)
-            (folder / PROGRAMS / f"{title}.bin").write_bytes(bytecode.instructions)
-        put_programs(folder / TABLE)
-        run = run_in_guest(
-            kernel, [str(PYTHON), "-m", "tests.kernels.guest", str(folder)], folder=CHECKOUT
-        )
+    command = [str(PYTHON), "-m", "tests.kernels.guest", str(programs)]
+    run = run_in_guest(kernel, command, folders=(CHECKOUT, programs))
 
     def said(mark: str) -> list[str]:
         return [line.removeprefix(mark) for line in run.output if line.startswith(mark)]
@@ -73,9 +93,9 @@ def ask(series: str) -> Answer:
         verdicts=tuple(Verdict(**json.loads(line)) for line in said(RESULT_MARK)),
         cases=sum(int(line) for line in said(DONE_MARK)),
         wrong=tuple(json.loads(line) for line in said(WRONG_MARK)),
+        claims=checks_in(run.output),
     )
-    finished = answer.cases or not all(verdict.loaded for verdict in answer.verdicts)
-    if len(answer.verdicts) != len(CONFIGURATIONS) or not finished:
+    if not answer.finished:
         end = "\n".join(run.output[-20:])
         raise RootError(f"the guest with {kernel.release} did not finish; it said last:\n{end}")
     return answer

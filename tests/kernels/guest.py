@@ -1,9 +1,8 @@
-"""What runs inside a guest: the verifier's word on every configuration, then the packet table.
+"""What runs inside a guest: the verifier's word, then the packet table, then the claims.
 
-`python -m tests.kernels.guest FOLDER` loads each FOLDER/programs/NAME.bin (bytecode
-with symbolic map numbers) with maps of its own and writes one line of JSON a program;
-then it runs the table over FOLDER/table. The host side (`ask.py`) puts the bytecode
-there and reads the lines.
+`python -m tests.kernels.guest FOLDER` loads every configuration, compiled into FOLDER,
+with maps of its own and writes one line of JSON a program; what comes then says so in
+lines of its own. The host side (`ask.py`) puts the programs there and reads the lines.
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from tests.kernels import packet_table
+from tests.kernels import claims, packet_table
+from tests.kernels.compiled import program
+from tests.kernels.configurations import CONFIGURATIONS
 from xdpctl.abi import MAPS
 from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.compiler import Bytecode
 from xdpctl.kernel.libbpf import (
     ATTACH_TYPE_XDP,
     PROGRAM_TYPE_XDP,
@@ -31,6 +31,9 @@ from xdpctl.kernel.libbpf import (
     options,
 )
 
+if TYPE_CHECKING:
+    from xdpctl.kernel.compiler import Bytecode
+
 LOG_STATS: Final = 4
 LOG_ALL: Final = 1
 LOG_SIZE: Final = 192 << 20
@@ -38,8 +41,6 @@ LOG_SIZE: Final = 192 << 20
 
 TAIL_LINES: Final = 60
 RESULT_MARK: Final = "xdpctl-verdict "
-PROGRAMS: Final = "programs"
-TABLE: Final = "table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +116,18 @@ def judge(name: str, bytecode: Bytecode) -> Verdict:
 
 
 def main(folder: Path) -> int:
-    """Judge every program of the folder, then run the packet table; 0 when all is well."""
+    """Judge every program, then run the packet table and the claims; 0 when all is well."""
     accepted = True
-    for path in sorted((folder / PROGRAMS).glob("*.bin")):
-        verdict = judge(path.stem, Bytecode(path.read_bytes()))
+    for name, config in CONFIGURATIONS.items():
+        verdict = judge(name, program(folder, config))
         accepted &= verdict.loaded
         sys.stdout.write(f"\n{RESULT_MARK}{json.dumps(asdict(verdict))}\n")
         sys.stdout.flush()
-    return packet_table.main(folder / TABLE) if accepted else 1
+    if not accepted:
+        return 1
+    wrong = packet_table.main(folder)
+    sys.stdout.flush()
+    return claims.main(folder) or wrong
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ host's systemd with some files put over it, in memory.
 from __future__ import annotations
 
 import gzip
+import shlex
 import stat
 from typing import TYPE_CHECKING, Final
 
@@ -38,11 +39,22 @@ mount -t virtiofs -o ro {share} /host
 """
 
 _COMMAND: Final = """
+kept() {{
+    number=0
+    while read -r folder; do
+        number=$((number + 1))
+        "$@"
+    done </kept
+}}
+put_aside() {{ mkdir -p /aside/$number; mount -o bind "/host$folder" /aside/$number; }}
+put_back() {{ mkdir -p "/host$folder"; mount -o bind /aside/$number "/host$folder"; }}
+kept put_aside
 mount -t proc proc /host/proc
 mount -t sysfs sysfs /host/sys
 mount -t devtmpfs dev /host/dev
 mount -t bpf bpf /host/sys/fs/bpf
 for folder in tmp run var/tmp root; do mount -t tmpfs tmpfs /host/$folder; done
+kept put_back
 ip link set lo up
 cd /
 echo
@@ -76,17 +88,24 @@ _APPLETS: Final = (
 )
 
 
-def command_initramfs(busybox: Path, modules: Modules, folder: Path, command: str) -> bytes:
+def command_initramfs(
+    busybox: Path, modules: Modules, folders: Sequence[Path], command: str
+) -> bytes:
     """Return the archive of a guest that runs one command and ends.
 
     Args:
         busybox: a static busybox.
         modules: (name, content), in the order in which they are loaded.
-        folder: where in the host's root the command runs.
+        folders: of the host's root that the command sees, wherever they are: /tmp, /run,
+            /var/tmp and /root are the guest's own. It runs in the first.
         command: one line of shell.
     """
-    script = f"cd {folder} && exec {command}\n".encode()
-    return _archive(busybox, modules, _COMMAND, [("command", stat.S_IFREG | 0o644, script)])
+    files = {
+        "command": f"cd {shlex.quote(str(folders[0]))} && exec {command}\n",
+        "kept": "".join(f"{folder}\n" for folder in folders),
+    }
+    own = [(name, stat.S_IFREG | 0o644, text.encode()) for name, text in files.items()]
+    return _archive(busybox, modules, _COMMAND, own)
 
 
 def systemd_initramfs(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.kernels.kernel import Kernel
 
-MODULES: Final = ("virtio_pci", "virtiofs", "veth")
+MODULES: Final = ("virtio_pci", "virtiofs", "veth", "bridge", "bonding")
 MEMORY: Final = "1024M"
 
 BOOTS: Final = 4
@@ -62,14 +62,14 @@ def _program(*candidates: str | Path, package: str) -> str:
 
 
 def run_in_guest(
-    kernel: Kernel, command: Sequence[str], *, folder: Path, seconds: float = 300
+    kernel: Kernel, command: Sequence[str], *, folders: Sequence[Path], seconds: float = 300
 ) -> GuestRun:
     """Boot the kernel, run the command as root in the host's root, and return what it did.
 
     Args:
         kernel: what to boot.
         command: argv; paths are the host's.
-        folder: where it runs.
+        folders: of the host's that it sees in any case; it runs in the first.
         seconds: the guest is ended when it takes longer.
 
     Raises:
@@ -77,7 +77,7 @@ def run_in_guest(
             ended (or was ended) before its command did; with its last line.
     """
     archive = command_initramfs(
-        _busybox(), kernel.modules_for(MODULES), folder, shlex.join(command)
+        _busybox(), kernel.modules_for(MODULES), folders, shlex.join(command)
     )
     lines = _start(kernel, archive, "", seconds)
     for number, line in enumerate(lines):

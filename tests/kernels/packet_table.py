@@ -1,13 +1,11 @@
 """The packet table in a guest: every case through that kernel's program test runs.
 
 The kernel engine is tests/engines', but for where bytecode comes from: the host has
-compiled it (`put_programs`), since a compiler in an emulated machine takes minutes.
-`python -m tests.kernels.packet_table FOLDER` is what runs in the guest.
+compiled it. `python -m tests.kernels.packet_table FOLDER` is what runs in the guest.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -15,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from tests.engines.entries import Index
 from tests.engines.kernel import Kernel
+from tests.kernels.compiled import program
 from tests.packets.table import CASES
 from xdpctl.abi import MAPS
 from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.compiler import Bytecode, compile_program_blocking, render_config
 
 if TYPE_CHECKING:
     from xdpctl.kernel.bpf import Program
@@ -28,14 +26,9 @@ WRONG_MARK: Final = "xdpctl-wrong "
 DONE_MARK: Final = "xdpctl-table-done "
 
 
-def _file(folder: Path, config: ProgramConfig) -> Path:
-    return folder / f"{hashlib.sha256(render_config(config).encode()).hexdigest()[:16]}.bin"
-
-
-def put_programs(folder: Path) -> None:
-    """Compile every configuration that the table names into the folder."""
-    for config in {case.scene.config for case in CASES.values()}:
-        _file(folder, config).write_bytes(compile_program_blocking(config).instructions)
+def configs() -> set[ProgramConfig]:
+    """Return every configuration that the table names."""
+    return {case.scene.config for case in CASES.values()}
 
 
 class Precompiled(Kernel):
@@ -43,7 +36,7 @@ class Precompiled(Kernel):
 
     Args:
         bpf: the system call.
-        folder: what `put_programs` filled.
+        folder: with the programs.
         index: what the index of names is like.
     """
 
@@ -54,9 +47,9 @@ class Precompiled(Kernel):
     def _program(self, config: ProgramConfig) -> Program:
         if config not in self._programs:
             fds = {MAPS[name].ref: opened.fd for name, opened in self._maps.items()}
-            bytecode = Bytecode(_file(self._folder, config).read_bytes())
+            instructions = program(self._folder, config).relocate(fds)
             self._programs[config] = self._stack.enter_context(
-                self._bpf.load_program(bytecode.relocate(fds), "packet_table")
+                self._bpf.load_program(instructions, "packet_table")
             )
         return self._programs[config]
 

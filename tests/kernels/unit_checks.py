@@ -6,18 +6,17 @@ claim. Emulated, everything takes its time: what comes about is waited for.
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from tests.kernels.checks import Check
 from xdpctl.errors import KernelError
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.pins import OWN_DIRECTORY
@@ -26,7 +25,6 @@ from xdpctl.kernel.privilege import NEEDED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CHECK_MARK: Final = "xdpctl-unit "
 PATIENCE: Final = 120.0
 ENOUGH: Final = 20
 """Looks at the interface that a claim about all the time has to rest on."""
@@ -43,15 +41,6 @@ MODES: Final = {
     "/sys/fs/bpf/dnsdist/addr-v4": "0660 _dnsdist:xdpctl",
 }
 """What the service and dnsdist use, and nobody else."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One claim: whether it held, and what was seen where it did not."""
-
-    claim: str
-    held: bool
-    seen: str = ""
 
 
 def run(*argv: str) -> str:
@@ -77,8 +66,7 @@ def check(claim: str, look: Callable[[], str], wanted: str) -> bool:
     if not held:
         journal = run("journalctl", "-u", "xdpctl", "-u", "dnsdist", "--no-pager", "-n", "20")
         seen = f"{seen[-1500:]}\n{journal[-3000:]}"
-    line = json.dumps(asdict(Check(claim, held, "" if held else seen)))
-    sys.stdout.write(f"\n{CHECK_MARK}{line}\n")
+    sys.stdout.write(Check(claim, held, "" if held else seen).line())
     sys.stdout.flush()
     return held
 

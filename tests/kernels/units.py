@@ -7,18 +7,18 @@ taken from the root that dnsdist is in; only RootDirectory is added to it.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
+from tests.kernels.checks import checks_in
 from tests.kernels.kernel import debian_kernel
 from tests.kernels.machine import run_systemd
 from tests.kernels.systemd import debian_systemd
-from tests.kernels.unit_checks import CHECK_MARK, Check
 from tests.lab.hosts import ROOT
 from tests.roots.apt import RootError
 from tests.roots.roots import dnsdist_root
 
 if TYPE_CHECKING:
+    from tests.kernels.checks import Check
     from tests.roots.roots import Root
 
 PYTHON: Final = ROOT / ".venv/bin/python"
@@ -139,11 +139,7 @@ def ask_units(series: str) -> tuple[Check, ...]:
     suite = SERIES[series]
     systemd = None if suite is None else debian_systemd(suite)
     lines = run_systemd(kernel, "test-checks.target", over, systemd=systemd, seconds=900)
-    found = tuple(
-        Check(**json.loads(line.removeprefix(CHECK_MARK)))
-        for line in lines
-        if line.startswith(CHECK_MARK)
-    )
+    found = checks_in(lines)
     if not found or found[-1].claim != "done":
         end = "\n".join(line for line in lines[-40:] if line)
         raise RootError(f"the units' guest with {kernel.release} did not finish; last:\n{end}")

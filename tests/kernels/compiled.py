@@ -1,0 +1,43 @@
+"""Programs that the host has compiled for a guest, in a folder, by configuration.
+
+A compiler in an emulated machine takes its time, and all kernels are asked about the same
+bytecode. `ask.py` fills the folder once; what runs in a guest reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from xdpctl.kernel.compiler import Bytecode, compile_program_blocking, render_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from xdpctl.kernel.compiler import ProgramConfig
+
+
+def _file(folder: Path, config: ProgramConfig) -> Path:
+    return folder / f"{hashlib.sha256(render_config(config).encode()).hexdigest()[:16]}.bin"
+
+
+def put_programs(folder: Path, configs: Iterable[ProgramConfig]) -> None:
+    """Compile these configurations into the folder.
+
+    Raises:
+        CompilerError: one does not compile.
+    """
+
+    def put(config: ProgramConfig) -> None:
+        _file(folder, config).write_bytes(compile_program_blocking(config).instructions)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(put, {*configs}))
+
+
+def program(folder: Path, config: ProgramConfig) -> Bytecode:
+    """Return what was compiled for a configuration; FileNotFoundError: it was not."""
+    return Bytecode(_file(folder, config).read_bytes())
