@@ -19,6 +19,7 @@ xdpctl.kernel.bpf, which loads the empty program that a veth end needs).
     responder.py  Responder: a small DNS server for any name, UDP and TCP
     resolver.py   Unbound, Bind: forwarding resolvers
     query.py      dig, kdig: one query by a real client, its answer parsed
+    stream.py     Stream: thousands of queries, and whether blocked ones arrived
 """
 
 from tests.lab.dnsdist import Dnsdist17
@@ -28,6 +29,7 @@ from tests.lab.query import Answer, dig, kdig
 from tests.lab.resolver import Bind, Unbound
 from tests.lab.responder import Responder
 from tests.lab.service import Service
+from tests.lab.stream import Stream
 
 __all__ = [
     "Answer",
@@ -39,6 +41,7 @@ __all__ = [
     "Process",
     "Responder",
     "Service",
+    "Stream",
     "Unbound",
     "dig",
     "eventually",
