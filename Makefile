@@ -35,6 +35,14 @@ FRAMES ?= 1000000
 fuzz: setup-test ## the packet engines against each other, FRAMES=1000000 mutants (as root)
 	@$(PYTHON) -m tests.fuzz.agree --frames $(FRAMES)
 
+SECONDS ?= 3600
+fuzz-coverage: setup-dev ## libFuzzer with sanitizers over the C, SECONDS=3600; KEEP=--keep writes the corpus
+	@deploy/setup.sh fuzz
+	@$(PYTHON) -m tests.fuzz.coverage --seconds $(SECONDS) $(KEEP)
+
+test-faults: setup-test ## every system call of a start fails in turn, a quarter of an hour (as root)
+	@$(PYTHON) -m tests.faults
+
 test-kernels: ## program, interfaces and units on Debian's kernels 5.10 to 7.x, in qemu [KERNELS='5.10 6.1'] (as root)
 	@deploy/setup.sh kernels
 	@$(PYTHON) -m tests.kernels $(KERNELS)

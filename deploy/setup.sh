@@ -9,6 +9,7 @@
 #   deploy/setup.sh deb       what the package is built with               (make deb)
 #   deploy/setup.sh deb-test  also what it is tried out in and with        (make test-packages)
 #   deploy/setup.sh kernels   also qemu, which boots other kernels         (make test-kernels)
+#   deploy/setup.sh fuzz      also clang and libFuzzer                     (make fuzz-coverage)
 #
 # Only what is missing is installed, with apt-get and pip as this machine has them set
 # up. A package that brings a service neither starts nor enables it: a policy-rc.d that
@@ -25,11 +26,12 @@ demo_packages=(iproute2 ethtool curl dnsdist bind9-dnsutils)
 # unbound, bind9: resolvers as clients. fail2ban: runs our action. prometheus: promtool.
 # iputils-ping: neighbours.
 test_packages=(gcc libc6-dev clang-format-14 shellcheck knot-dnsutils unbound bind9 prometheus
-    iputils-ping fail2ban debian-archive-keyring)
+    iputils-ping fail2ban debian-archive-keyring strace)
 bench_packages=(nftables iptables ipset)
 deb_packages=(dpkg binutils) # binutils: strip
 # podman and crun: the image is built and run.
 deb_test_packages=(debootstrap lintian podman crun)
+fuzz_packages=(clang-14 libclang-rt-14-dev)
 kernel_packages=(qemu-system-x86 qemu-system-common busybox-static)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -186,6 +188,10 @@ deb-test)
     need_packages "${deb_packages[@]}" "${deb_test_packages[@]}"
     install_project packages
     ;;
+fuzz)
+    "$0" dev
+    need_packages "${fuzz_packages[@]}"
+    ;;
 kernels)
     "$0" test
     need_packages "${kernel_packages[@]}"
@@ -195,7 +201,7 @@ packages)
     install_packages "$@"
     ;;
 *)
-    sed -n 's/^# \{0,1\}//; 2,16p' "$0" >&2
+    sed -n 's/^# \{0,1\}//; 2,17p' "$0" >&2
     exit 2
     ;;
 esac

@@ -3,6 +3,8 @@
  * The filter on the host: maps as plain arrays behind the seam of platform.h, one
  * frame at a time, between pages that nobody may touch. host_build.py compiles
  * this file with a configuration before it and calls what is not static.
+ * tests/fuzz/coverage.c includes it: there are several configurations in one
+ * program, `filter` is the present one's, and a fault is the sanitizers' to report.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -11,16 +13,22 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifdef HOST_FILTERS
+#include "platform.h"
+static int (*filter)(struct xdp_md *ctx);
+#else
 #include "filter.bpf.c"
+#endif
 
-#define FRAME_MAX      65536
-#define MAPS	       16
-#define KEY_MAX	       264
-#define EMPTY_SLOT     (-1)
-#define ERROR_FAULT    1
-#define ERROR_COUNT    2
-#define ERROR_TOO_LONG 3
-#define ERROR_TRIM     4
+#define FRAME_MAX	65536
+#define ETHERNET_HEADER 14
+#define MAPS		16
+#define KEY_MAX		264
+#define EMPTY_SLOT	(-1)
+#define ERROR_FAULT	1
+#define ERROR_COUNT	2
+#define ERROR_TOO_LONG	3
+#define ERROR_TRIM	4
 
 enum placement {
 	PLACE_AT_END = 0, /* the frame's end touches the forbidden page */
@@ -66,7 +74,6 @@ static __u8 *room[2]; /* FRAME_MAX bytes each, a forbidden page on both sides */
 static int current_room;
 static enum placement placement;
 static int trim_error;
-static sigjmp_buf fault;
 
 static __u8 *place(__u8 *in, size_t length)
 {
@@ -150,7 +157,7 @@ int trim_frame(struct xdp_md *ctx, int delta)
 	__u8 *other = room[!current_room];
 	__u8 *moved;
 
-	if (delta > 0 || length + delta < sizeof(struct ethernet_header)) {
+	if (delta > 0 || length + delta < ETHERNET_HEADER) {
 		trim_error = 1;
 		return -1;
 	}
@@ -162,22 +169,6 @@ int trim_frame(struct xdp_md *ctx, int delta)
 	ctx->data = moved;
 	ctx->data_end = moved + length + delta;
 	return 0;
-}
-
-static void on_fault(int signal_number)
-{
-	siglongjmp(fault, signal_number);
-}
-
-static void swap_handlers(struct sigaction *mine, struct sigaction *theirs)
-{
-	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
-
-	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
-		struct sigaction *set = mine ? mine : &theirs[i];
-
-		sigaction(faults[i], set, mine ? &theirs[i] : NULL);
-	}
 }
 
 /* Finds the one cell that was counted in. */
@@ -208,6 +199,34 @@ static bool has_rooms(void)
 	return true;
 }
 
+#ifdef HOST_FILTERS
+
+static bool survives(struct xdp_md *ctx, struct outcome *outcome)
+{
+	outcome->verdict = filter(ctx);
+	return true;
+}
+
+#else
+
+static sigjmp_buf fault;
+
+static void on_fault(int signal_number)
+{
+	siglongjmp(fault, signal_number);
+}
+
+static void swap_handlers(struct sigaction *mine, struct sigaction *theirs)
+{
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
+
+	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
+		struct sigaction *set = mine ? mine : &theirs[i];
+
+		sigaction(faults[i], set, mine ? &theirs[i] : NULL);
+	}
+}
+
 /* Calls the filter; false: it touched what is forbidden. */
 static bool survives(struct xdp_md *ctx, struct outcome *outcome)
 {
@@ -223,6 +242,8 @@ static bool survives(struct xdp_md *ctx, struct outcome *outcome)
 	swap_handlers(NULL, theirs);
 	return survived;
 }
+
+#endif
 
 /*
  * Runs the filter on one frame; the result goes to `outcome` and `out`, which has

@@ -30,6 +30,12 @@ class Tape:
         """Return 0..65535."""
         return self.octet() << 8 | self.octet()
 
+    def rest(self) -> bytes:
+        """Return all octets that are left."""
+        rest = self._octets[self._at :]
+        self._at = len(self._octets)
+        return rest
+
     def below(self, bound: int) -> int:
         """Return 0..bound - 1; 0 where there is no other choice."""
         if bound <= 1:

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What libFuzzer calls: octets become a configuration, rules and a frame (the form
+ * is inputs.py's), the frame is judged twice, in two surroundings that may make no
+ * difference, and what holds for every frame is checked (invariants.h). coverage.py
+ * builds and runs it, every configuration of xdp/ an object beside it.
+ */
+#include <stdint.h>
+#include <stdio.h>
+
+#define HOST_FILTERS
+#include "../engines/host.c"
+#include "invariants.h"
+
+#define RULES_MAX     16
+#define PADDED_BELOW  2048
+#define LONGEST	      3000
+#define FROM_FRAME    0x80
+#define KINDS	      5
+#define FLAG_PANIC    1
+#define FLAG_SOCKET   2
+#define FLAG_REGISTER 4
+
+struct configuration {
+	int (*filter)(struct xdp_md *ctx);
+	int has_xsk;
+};
+
+/* Rendered by coverage.py. */
+extern const struct configuration configurations[];
+extern const size_t configuration_count;
+extern const __u8 destinations_v4[][8];
+extern const size_t destinations_v4_count;
+extern const __u8 destinations_v6[][20];
+extern const size_t destinations_v6_count;
+
+/* Octets that are read one after the other; zeros behind their end. */
+struct tape {
+	const __u8 *at;
+	const __u8 *end;
+};
+
+struct rule {
+	__u32 map;
+	__u8 key[KEY_MAX];
+};
+
+struct operand {
+	__u8 kind;
+	__u8 action;
+	__u8 prefix;
+	__u8 size;
+	__u16 qtype;
+	__u16 offset;	  /* in the frame */
+	__u8 octets[256]; /* where it is not from the frame */
+};
+
+static __u8 tape_octet(struct tape *tape)
+{
+	return tape->at < tape->end ? *tape->at++ : 0;
+}
+
+static __u16 tape_word(struct tape *tape)
+{
+	__u16 high = tape_octet(tape);
+
+	return high << 8 | tape_octet(tape);
+}
+
+static void read_operand(struct tape *tape, struct operand *operand)
+{
+	static const __u8 sizes[KINDS] = {4, 16, 4, 16, 0};
+	int kind;
+
+	memset(operand, 0, sizeof(*operand));
+	operand->kind = tape_octet(tape);
+	operand->action = tape_octet(tape);
+	kind = (operand->kind & 7) % KINDS;
+	operand->size = sizes[kind];
+	if (kind == 2 || kind == 3)
+		operand->prefix = tape_octet(tape) % (operand->size * 8 + 1);
+	if (kind == 4) {
+		operand->qtype = tape_word(tape);
+		operand->size = tape_octet(tape);
+	}
+	if (operand->kind & FROM_FRAME)
+		operand->offset = tape_word(tape);
+	else
+		for (int i = 0; i < operand->size; i++)
+			operand->octets[i] = tape_octet(tape);
+}
+
+static void take_from_frame(struct operand *operand, const __u8 *frame, size_t length)
+{
+	for (size_t i = 0; i < operand->size; i++) {
+		size_t at = operand->offset + i;
+		__u8 octet = at < length ? frame[at] : 0;
+		bool fold = (operand->kind & 7) % KINDS == 4 && octet >= 'A' && octet <= 'Z';
+
+		operand->octets[i] = fold ? octet | 0x20 : octet;
+	}
+}
+
+static void clear_host_bits(__u8 *address, int octets, int prefix)
+{
+	for (int bit = prefix; bit < octets * 8; bit++)
+		address[bit / 8] &= ~(0x80 >> bit % 8);
+}
+
+static void make_rule(struct operand *operand, struct rule *rule)
+{
+	static const __u32 refs[KINDS] = {MAP_ADDR_V4, MAP_ADDR_V6, MAP_CIDR4, MAP_CIDR6,
+					  MAP_QNAMES};
+	int kind = (operand->kind & 7) % KINDS;
+	__u32 prefix = operand->prefix;
+
+	memset(rule, 0, sizeof(*rule));
+	rule->map = refs[kind];
+	switch (kind) {
+	case 0:
+		for (int i = 0; i < 4; i++)
+			rule->key[i] = operand->octets[3 - i]; /* little-endian hosts */
+		break;
+	case 1:
+		memcpy(rule->key, operand->octets, 16);
+		break;
+	case 2:
+	case 3:
+		clear_host_bits(operand->octets, operand->size, operand->prefix);
+		memcpy(rule->key, &prefix, sizeof(prefix));
+		memcpy(rule->key + 4, operand->octets, operand->size);
+		break;
+	default:
+		memcpy(rule->key, operand->octets, operand->size);
+		memcpy(rule->key + 256, &operand->qtype, sizeof(operand->qtype));
+	}
+}
+
+/* The bit of a name's key, as abi.h says. */
+static void index_name(const __u8 *key)
+{
+	__u64 factor = INDEX_FACTOR;
+	__u64 sum = 0;
+	__u64 word;
+	__u64 hash;
+	__u16 qtype;
+
+	for (int i = 0; i < 32; i++, factor *= INDEX_FACTOR) {
+		memcpy(&word, key + i * 8, 8);
+		sum += word * factor;
+	}
+	memcpy(&qtype, key + 256, 2);
+	hash = (sum ^ sum >> 32) * INDEX_MIX;
+	name_index.words[INDEX_WORDS + (hash >> (64 - INDEX_WORD_BITS))] |=
+		1ULL << ((hash >> (64 - INDEX_WORD_BITS - 6) & 63) ^
+			 (__u32)(qtype * (__u32)INDEX_TYPE) >> 26);
+}
+
+static void set_rules(struct operand *operands, int count, const __u8 *frame, size_t length)
+{
+	static const __u8 unused[7] = {0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5};
+
+	for (int i = 0; i < count; i++) {
+		struct rule_value value = {.action = operands[i].action};
+		struct rule rule;
+
+		if (operands[i].kind & FROM_FRAME)
+			take_from_frame(&operands[i], frame, length);
+		make_rule(&operands[i], &rule);
+		if (find(rule.map, rule.key))
+			continue;
+		memcpy(value.unused, unused, sizeof(unused));
+		host_set(rule.map, rule.key, &value, sizeof(value));
+		if (rule.map == MAP_QNAMES)
+			index_name(rule.key);
+	}
+}
+
+static void set_scene(__u8 flags)
+{
+	static const __u8 one[4] = {1};
+	__u32 slot = 0;
+
+	control.panic = flags & FLAG_PANIC;
+	if (flags & FLAG_SOCKET)
+		host_set(MAP_XSKMAP, &slot, one, 4);
+	if (!(flags & FLAG_REGISTER))
+		return;
+	for (size_t i = 0; i < destinations_v4_count; i++)
+		host_set(MAP_XSK_DESTINATIONS_V4, destinations_v4[i], one, 1);
+	for (size_t i = 0; i < destinations_v6_count; i++)
+		host_set(MAP_XSK_DESTINATIONS_V6, destinations_v6[i], one, 1);
+}
+
+/* Sums up all rules' hits, and checks that nothing else in them changed. */
+static __u64 hits_of_rules(void)
+{
+	__u64 hits = 0;
+
+	for (int map = MAP_ADDR_V4; map <= MAP_QNAMES; map++)
+		for (size_t i = 0; i < maps[map].count; i++) {
+			const struct rule_value *value = &maps[map].entries[i]->value;
+
+			for (int j = 0; j < 7; j++)
+				INVARIANT(value->unused[j] == 0xa5);
+			hits += value->hits;
+		}
+	return hits;
+}
+
+static void judge_once(const __u8 *frame, size_t length, enum placement where, __u64 fresh,
+		       int filling, struct verdict *verdict)
+{
+	struct outcome outcome = {};
+	__u64 before = hits_of_rules();
+
+	name_index.heartbeat = (ticks << 1) | 1;
+	name_index.fresh = fresh;
+	if (!fresh)
+		ticks += 1; /* the heartbeat is too old */
+	memset(&scratch, filling, sizeof(scratch));
+	INVARIANT(host_run(frame, length, 0, where, &outcome, verdict->frame) == 0);
+	if (!fresh)
+		ticks -= 1;
+	verdict->code = outcome.verdict;
+	verdict->reason = outcome.reason;
+	verdict->action = outcome.action;
+	verdict->length = outcome.length;
+	verdict->hits = hits_of_rules() - before;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct operand operands[RULES_MAX];
+	static struct verdict first, second;
+	static __u8 frame[LONGEST];
+	struct tape tape = {data, data + size};
+	const struct configuration *configuration;
+	size_t padded;
+	size_t length;
+	__u8 flags;
+	int rules;
+
+	if (size < 5)
+		return 0;
+	configuration = &configurations[tape_octet(&tape) % configuration_count];
+	flags = tape_octet(&tape);
+	padded = tape_word(&tape) % PADDED_BELOW;
+	rules = tape_octet(&tape) % (RULES_MAX + 1);
+	for (int i = 0; i < rules; i++)
+		read_operand(&tape, &operands[i]);
+	length = tape.end - tape.at;
+	if (length > LONGEST)
+		length = LONGEST;
+	memset(frame, 0, sizeof(frame));
+	memcpy(frame, tape.at, length);
+	if (length < padded)
+		length = padded;
+
+	host_clear();
+	filter = configuration->filter;
+	set_scene(flags);
+	set_rules(operands, rules, frame, length);
+	judge_once(frame, length, PLACE_AT_END, 0, 0xa5, &first);
+	judge_once(frame, length, PLACE_AT_START, 5, 0, &second);
+	check_same(&first, &second);
+	check_verdict(&first, frame, length, flags & FLAG_PANIC,
+		      configuration->has_xsk && flags & FLAG_SOCKET && flags & FLAG_REGISTER);
+	return 0;
+}

@@ -1,0 +1,197 @@
+"""The octets that libFuzzer writes, as a scene and a frame, and back.
+
+Owns the form of an input, which coverage.c reads in C: so that what was found there
+can be put before every engine, and the table's cases can be its seeds. An input:
+
+    octet 0     which of CONFIGS, modulo their number (only ever add at the end)
+    octet 1     1: panic, 2: a socket in slot 0 of xskmap, 4: DESTINATIONS registered
+    octets 2-3  octets to which the frame is padded with zeros, modulo 2048
+    octet 4     how many rules, modulo 17
+    rules       kind, action; prefixes: length; names: type (2), size; the operand
+    frame       what is left
+
+A kind, its lower three bits modulo 5: address v4, v6, prefix v4, v6, name. Its bit 7:
+the operand is two octets that say where in the frame it stands. Numbers are big-endian,
+octets behind the input's end are zeros, and of two rules for one entry the first holds.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.engines.entries import entry_of
+from tests.fuzz.scenes import SCENES
+from tests.fuzz.tape import Tape
+from tests.packets.case import DEFAULT, Rule, Scene
+from tests.packets.table import CASES
+from tests.packets.xsk import DESTINATIONS
+from xdpctl.abi import NAME_MAX, qname_size
+from xdpctl.kernel.compiler import XskFamilies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from xdpctl.kernel.compiler import ProgramConfig
+
+CORPUS = Path(__file__).with_name("corpus") / "inputs.base64"
+"""One input a line."""
+
+MOST_RULES = 16
+PADDED_BELOW = 2048
+LONGEST = 3000
+UNUSED = b"\xa5" * 7
+"""What stands behind every rule's action: nobody may read it."""
+
+_XSK = replace(DEFAULT, xsk=XskFamilies.BOTH)
+_V4, _V6, _PREFIX4, _PREFIX6, _NAME, _KINDS = range(6)
+_SIZES = (4, 16, 4, 16)
+_PANIC, _SOCKET, _REGISTERED = 1, 2, 4
+_FROM_FRAME = 0x80
+
+CONFIGS: tuple[ProgramConfig, ...] = (
+    *dict.fromkeys(scene.config for scene in SCENES),
+    replace(DEFAULT, tcp=False),
+    replace(DEFAULT, address_ports=(853,)),
+    replace(_XSK, address_ports=(853,)),
+    replace(DEFAULT, addresses=(ip_network("0.0.0.0/0"),)),
+)
+
+
+def judged(data: bytes) -> tuple[Scene, bytes] | None:
+    """Return what coverage.c makes of an input; None where that is nothing."""
+    if len(data) < 5:
+        return None
+    tape = Tape(data)
+    config = CONFIGS[tape.octet() % len(CONFIGS)]
+    flags = tape.octet()
+    padded = tape.word() % PADDED_BELOW
+    read = [_read_rule(tape) for _ in range(tape.octet() % (MOST_RULES + 1))]
+    frame = tape.rest()[:LONGEST].ljust(padded, b"\0")
+    rules: dict[object, Rule] = {}
+    for kind, action, extra, operand in read:
+        rule = _rule(kind, action, extra, _from_frame(kind, operand, frame))
+        rules.setdefault(entry_of(rule), rule)
+    scene = Scene(
+        tuple(rules.values()),
+        config,
+        DESTINATIONS if flags & _REGISTERED else (),
+        (0,) if flags & _SOCKET else (),
+        bool(flags & _PANIC),
+    )
+    return scene, frame
+
+
+_Operand = bytes | tuple[int, int]
+"""Octets, or their offset in the frame and their number."""
+
+
+def _read_rule(tape: Tape) -> tuple[int, int, int, _Operand]:
+    """Return kind, action, prefix length or type, and operand."""
+    kind, action = tape.octet(), tape.octet()
+    extra = 0
+    match (kind & 7) % _KINDS:
+        case k if k == _NAME:
+            extra = tape.word()
+            size = tape.octet()
+        case k:
+            size = _SIZES[k]
+            if k in (_PREFIX4, _PREFIX6):
+                extra = tape.octet() % (size * 8 + 1)
+    if kind & _FROM_FRAME:
+        return kind, action, extra, (tape.word(), size)
+    return kind, action, extra, bytes(tape.octet() for _ in range(size))
+
+
+def _from_frame(kind: int, operand: _Operand, frame: bytes) -> bytes:
+    if isinstance(operand, bytes):
+        return operand
+    offset, size = operand
+    octets = frame[offset : offset + size].ljust(size, b"\0")
+    return octets.lower() if (kind & 7) % _KINDS == _NAME else octets
+
+
+def _rule(kind: int, action: int, extra: int, octets: bytes) -> Rule:
+    match (kind & 7) % _KINDS:
+        case k if k == _V4:
+            return Rule(str(IPv4Address(octets)), action, unused=UNUSED)
+        case k if k == _V6:
+            return Rule(str(IPv6Address(octets)), action, unused=UNUSED)
+        case k if k == _PREFIX4:
+            return Rule(str(IPv4Network((octets, extra), strict=False)), action, unused=UNUSED)
+        case k if k == _PREFIX6:
+            return Rule(str(IPv6Network((octets, extra), strict=False)), action, unused=UNUSED)
+        case _:
+            return Rule(_name(octets), action, extra, unused=UNUSED)
+
+
+def _name(octets: bytes) -> bytes:
+    """Return the name that a key with these octets is, or as they are if it is none."""
+    key = octets.ljust(NAME_MAX, b"\0")
+    try:
+        size = qname_size(key)
+    except ValueError:
+        return octets
+    return octets if key[size:].strip(b"\0") else key[:size]
+
+
+def input_of(scene: Scene, frame: bytes) -> bytes | None:
+    """Return an input for which `judged` gives them, None where there is none."""
+    shown = (
+        scene.config in CONFIGS
+        and len(scene.rules) <= MOST_RULES
+        and scene.destinations in ((), DESTINATIONS)
+        and scene.sockets in ((), (0,))
+        and len(frame) <= LONGEST
+    )
+    if not shown:
+        return None
+    flags = (
+        _PANIC * scene.panic
+        + _SOCKET * bool(scene.sockets)
+        + _REGISTERED * bool(scene.destinations)
+    )
+    head = bytes([CONFIGS.index(scene.config), flags, 0, 0, len(scene.rules)])
+    return head + b"".join(_written(rule) for rule in scene.rules) + frame
+
+
+def _written(rule: Rule) -> bytes:
+    match rule.subject:
+        case bytes() as wire:
+            key = bytes([_NAME, rule.action, *rule.qtype.to_bytes(2, "big"), len(wire)])
+            return key + wire
+        case IPv4Address() as address:
+            return bytes([_V4, rule.action]) + address.packed
+        case IPv6Address() as address:
+            return bytes([_V6, rule.action]) + address.packed
+        case IPv4Network() as network:
+            return (
+                bytes([_PREFIX4, rule.action, network.prefixlen]) + network.network_address.packed
+            )
+        case network:
+            return (
+                bytes([_PREFIX6, rule.action, network.prefixlen]) + network.network_address.packed
+            )
+
+
+def seeds() -> Iterator[bytes]:
+    """Yield the table's cases as inputs, as far as they can be."""
+    for case in CASES.values():
+        data = input_of(case.scene, case.frame)
+        if data is not None:
+            yield data
+
+
+def read_corpus() -> list[bytes]:
+    """Return the inputs that are kept."""
+    return [base64.b64decode(line) for line in CORPUS.read_text(encoding="ascii").split()]
+
+
+def write_corpus(inputs: Iterable[bytes]) -> None:
+    """Keep these inputs and no others."""
+    lines = sorted(base64.b64encode(data).decode("ascii") for data in set(inputs))
+    CORPUS.parent.mkdir(exist_ok=True)
+    CORPUS.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
