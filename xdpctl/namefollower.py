@@ -116,8 +116,12 @@ class NameFollower:
         self._qnames.before_write = index.on_names
         thread = threading.Thread(target=self._run, args=(index, turn), name="names", daemon=True)
         stack.callback(index.turn_off)
-        stack.callback(self._end, thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # no room for another thread
+            _log_end(error)
+        else:
+            stack.callback(self._end, thread)
 
     def __exit__(self, *_: object) -> None:
         self._resources.close()

@@ -40,6 +40,9 @@ _BESIDE = (_PROGRAM, MapName.COUNTERS, MapName.CONTROL, MapName.NAME_INDEX)
 _FRESH = "new"
 _LOCK = "lock"
 
+_ATTEMPTS = 100
+"""Times that a lock may vanish under us, as a service that ends removes it."""
+
 
 class OwnPins:
     """Our pins for one interface: paths, finding, pinning, removing."""
@@ -156,13 +159,16 @@ class OwnPins:
         """Remove our own pins of this interface; the shared maps are never touched.
 
         Raises:
-            PinError: one cannot be removed.
+            PinError: one cannot be removed; the others are.
         """
+        left: PinError | None = None
         for path in (self.link_path, *(_beside(self.link_path, name) for name in _BESIDE)):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
-                raise _unusable(path, error) from error
+                left = left or _unusable(path, error)
+        if left is not None:
+            raise left
 
 
 class Staging:
@@ -198,12 +204,13 @@ class Staging:
         """
         made: list[Path] = []
         for fresh, path in list(self._staged.items()):
-            is_new = not path.exists()
             try:
+                is_new = not path.exists()
                 fresh.rename(path)
             except OSError as error:
                 for one in made:
-                    one.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        one.unlink(missing_ok=True)
                 raise _unusable(path, error) from error
             del self._staged[fresh]
             if is_new:
@@ -264,7 +271,7 @@ class InterfaceLock:
         """
         ensure_bpffs(self._directory)
         ensure_directory(self._directory, PinPolicy())
-        while self._descriptor is None:
+        for _ in range(_ATTEMPTS):
             try:
                 self._path.mkdir(mode=0o700, exist_ok=True)
                 opened = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -273,7 +280,12 @@ class InterfaceLock:
             except OSError as error:
                 raise _unusable(self._path, error) from error
             self._descriptor = self._locked(opened)
-        return self
+            if self._descriptor is not None:
+                return self
+        raise PinError(
+            f"cannot lock {self._interface}: {self._path} vanishes each time that it is made; stop"
+            " what removes it, and start again"
+        )
 
     def keep(self) -> None:
         """Take the lock again where its directory is gone, as with another file system.

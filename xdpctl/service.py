@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
 import signal
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -38,6 +38,7 @@ from xdpctl.installer import Installer
 from xdpctl.interfacewatch import InterfaceWatch
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program
+from xdpctl.kernel.failure import kernel_error
 from xdpctl.kernel.netlink import Netlink
 from xdpctl.kernel.pins import OWN_DIRECTORY
 from xdpctl.kernel.privilege import keep_needed
@@ -54,6 +55,7 @@ from xdpctl.shared import SharedMaps
 from xdpctl.state import PANIC, State
 from xdpctl.store import Store
 from xdpctl.systemd import Notifier, watchdog_interval
+from xdpctl.threads import Threads, one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -95,7 +97,11 @@ def run_service(load: Callable[[], Settings]) -> int:
     if not keep_needed():
         event(_log, "warning", logging.WARNING, text="cannot give up capabilities unused here")
     compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))
-    return asyncio.run(Service(settings, load, Bpf(), Netlink(), compiler).run())
+    try:
+        return asyncio.run(Service(settings, load, Bpf(), Netlink(), compiler).run())
+    except OSError as error:  # what the loop itself needs: descriptors, sockets, memory
+        what = "cannot run the service" + (f": {error.filename}" if error.filename else "")
+        raise kernel_error(what, error.errno or errno.EIO) from error
 
 
 def program_config(settings: Settings) -> ProgramConfig:
@@ -167,6 +173,7 @@ class Service:
 
     async def run(self) -> int:
         """Start, serve until asked to stop, stop; returns the exit status 0."""
+        asyncio.get_running_loop().set_default_executor(Threads(thread_name_prefix="asyncio"))
         self._handle_signals()
         settings = self._settings
         _warn(*settings.warnings)
@@ -230,11 +237,11 @@ class Service:
         store.reconcile()
         observer.panic = state.get_meta(PANIC) == "1"
         # Ended in reverse: no more requests, no more looks, detached, no more writes.
-        store_thread = stack.enter_context(ThreadPoolExecutor(1, "store"))
-        bulk_thread = stack.enter_context(ThreadPoolExecutor(1, "bulk"))
+        store_thread = stack.enter_context(one_thread("store"))
+        bulk_thread = stack.enter_context(one_thread("bulk"))
         stack.callback(store.cancel)
         stack.callback(self._leave, filters)
-        watch_thread = stack.enter_context(ThreadPoolExecutor(1, "watch"))
+        watch_thread = stack.enter_context(one_thread("watch"))
         stack.push_async_callback(listeners.stop)
         maps_of = partial(_maps_of, shared, names)
         if not isinstance(built, XdpctlError):

@@ -273,7 +273,8 @@ class Staging:
 
     def count_added(self) -> int:
         """Return how many entries are to be added, those included that vanished meanwhile."""
-        return self._count("added")
+        with self._working():
+            return self._count("added")
 
     def _rows(self, query: str, start: int, end: int) -> list[tuple[int, bytes, int, int, int]]:
         values = self._whose | {"start": start, "end": end}

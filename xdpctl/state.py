@@ -108,8 +108,14 @@ class Note:
 
 
 def boot_id() -> str:
-    """Return the kernel's random id of this boot (proc(5))."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    """Return the kernel's random id of this boot (proc(5)); StateError where it does not tell."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise StateError(
+            f"cannot tell which boot the state is of: {path}: {error.strerror}; mount proc at /proc"
+        ) from error
 
 
 class State:

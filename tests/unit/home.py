@@ -162,7 +162,7 @@ class Home:
             aiohttp.ClientSession(connector=connector) as session,
             session.request(method, f"http://xdpctl{path}", **arguments) as answer,
         ):
-            is_json = answer.content_type.endswith("json")
+            is_json = answer.content_type.endswith("json") and "ndjson" not in answer.content_type
             return Reply(answer.status, await (answer.json() if is_json else answer.text()))
 
     async def until(self, path: str, **wanted: object) -> dict[str, Any]:
@@ -182,6 +182,8 @@ class Home:
 
     def traces(self) -> dict[str, object]:
         """Return what a service leaves behind, besides the shared pins and the state."""
+        self.kernel.reap()
+        self.kernel.reap()
         own = self.host.pinned().get("xdpctl", set())
         return {
             "attached": [d.name for d in self.kernel.devices.values() if d.occupied],

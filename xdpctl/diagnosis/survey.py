@@ -351,6 +351,6 @@ def _may_write(directory: Path) -> bool:
     """Whether files can be made in a directory, or the directory itself."""
     try:
         place = _nearest(directory)
+        return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
     except OSError:
         return False
-    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)

@@ -5,6 +5,7 @@ A control socket left by a dead service is taken over, one of a live service is 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -28,13 +29,14 @@ def bind_tcp(listen: Listen) -> socket.socket:
         ListenError: the port or address cannot be had.
     """
     family = socket.AF_INET if listen.host.version == IPV4 else socket.AF_INET6
-    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((str(listen.host), listen.port))
-        listener.listen(128)
+        with contextlib.ExitStack() as undo:
+            listener = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((str(listen.host), listen.port))
+            listener.listen(128)
+            undo.pop_all()
     except OSError as error:
-        listener.close()
         raise ListenError(
             f"cannot listen on {listen}: {error.strerror or error}; choose another --listen, or"
             " none"
@@ -48,27 +50,22 @@ def bind_control(path: Path, gid: int | None) -> socket.socket:
     Raises:
         ListenError: a live service has it, or the path cannot be used.
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    bound = False
     try:
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        if path.is_socket():
-            _refuse_alive(path)
-            path.unlink()
-        listener.bind(str(path))
-        bound = True
-        if gid is not None:
-            os.chown(path, -1, gid)
-            _let_in(path.parent, gid)
-        path.chmod(0o660)
-        listener.listen(128)  # nobody can connect before
-    except ListenError:
-        listener.close()
-        raise
+        with contextlib.ExitStack() as undo:
+            listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            if path.is_socket():
+                _refuse_alive(path)
+                path.unlink()
+            listener.bind(str(path))
+            undo.callback(_remove, path)
+            if gid is not None:
+                os.chown(path, -1, gid)
+                _let_in(path.parent, gid)
+            path.chmod(0o660)
+            listener.listen(128)  # nobody can connect before
+            undo.pop_all()
     except OSError as error:
-        listener.close()
-        if bound:
-            path.unlink(missing_ok=True)
         reason = (
             "something that is no socket is there"
             if error.errno == errno.EADDRINUSE
@@ -78,6 +75,11 @@ def bind_control(path: Path, gid: int | None) -> socket.socket:
             f"cannot make the control socket {path}: {reason}; choose another --control"
         ) from error
     return listener
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _let_in(directory: Path, gid: int) -> None:

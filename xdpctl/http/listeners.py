@@ -8,7 +8,6 @@ half of the service's imports, and packets are filtered without it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import ssl
 from dataclasses import dataclass, replace
@@ -138,8 +137,16 @@ class Listeners:
     def close(self) -> None:
         """Close what was bound and remove the control socket."""
         if self._control is not None:
-            with contextlib.suppress(FileNotFoundError):
-                self._control_path.unlink()
+            try:
+                self._control_path.unlink(missing_ok=True)
+            except OSError as error:  # the next service takes over what is left
+                event(
+                    _log,
+                    "control-left",
+                    logging.WARNING,
+                    path=self._control_path,
+                    error=error.strerror,
+                )
             self._control.close()
             self._control = None
         self._close_tcp()

@@ -84,7 +84,7 @@ def is_bpffs(path: Path) -> bool:
     buffer = ctypes.create_string_buffer(_STATFS_SIZE)
     if libc.statfs(os.fsencode(path), buffer) < 0:
         number = ctypes.get_errno()
-        raise PinError(f"cannot look at {path}: {os.strerror(number)}; {_search_hint(path)}")
+        raise _unseen(path, os.strerror(number))
     return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF == BPF_FS_MAGIC
 
 
@@ -187,7 +187,10 @@ def _open_way(path: Path) -> None:
     for directory in path.parents:
         if not is_bpffs(directory):
             return
-        mode = stat.S_IMODE(directory.stat().st_mode)
+        try:
+            mode = stat.S_IMODE(directory.stat().st_mode)
+        except OSError as error:
+            raise _unseen(directory, error.strerror) from error
         if not mode & stat.S_IXOTH:
             apply_policy(directory, PinPolicy(), mode | stat.S_IXOTH)
 
@@ -203,13 +206,14 @@ def _existing_ancestor(path: Path) -> Path:
 def _is_directory(path: Path) -> bool:
     """Tell whether the directory exists; anything else there is an error."""
     try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        if path.is_symlink():
-            raise PinError(f"cannot use {path}: it is a link to nothing; remove it") from None
-        return False
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            if path.is_symlink():
+                raise PinError(f"cannot use {path}: it is a link to nothing; remove it") from None
+            return False
     except OSError as error:
-        raise PinError(f"cannot look at {path}: {error.strerror}; {_search_hint(path)}") from error
+        raise _unseen(path, error.strerror) from error
     if not stat.S_ISDIR(mode):
         raise PinError(
             f"cannot use {path} as a directory for pins: it is a file; move it away or choose"
@@ -218,6 +222,9 @@ def _is_directory(path: Path) -> bool:
     return True
 
 
-def _search_hint(path: Path) -> str:
-    """Return what helps where a directory may not be searched."""
-    return f"it needs search permission on everything above {path.name}: run as root, {_PREPARE}"
+def _unseen(path: Path, reason: str | None) -> PinError:
+    """Return the error for what cannot be looked at."""
+    return PinError(
+        f"cannot look at {path}: {reason}; it needs search permission on everything above"
+        f" {path.name}: run as root, {_PREPARE}"
+    )

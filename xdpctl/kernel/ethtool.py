@@ -95,11 +95,11 @@ class Ethtool:
         buffer = array.array("B", request)
         address, _ = buffer.buffer_info()
         ifreq = struct.pack("=16sQ16x", os.fsencode(self._interface)[:15], address)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
-            try:
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
                 fcntl.ioctl(channel, _SIOCETHTOOL, ifreq)
-            except OSError:
-                return None
+        except OSError:
+            return None
         return buffer.tobytes()
 
 

@@ -190,8 +190,17 @@ def pin_name_for(interface: str) -> str:
 
 
 def netns_inode() -> int:
-    """Return the inode of this process's network namespace, as `ls -i` shows it."""
-    return Path("/proc/self/ns/net").stat().st_ino
+    """Return the inode of this process's network namespace, as `ls -i` shows it.
+
+    Raises:
+        KernelError: /proc does not tell.
+    """
+    path = Path("/proc/self/ns/net")
+    try:
+        return path.stat().st_ino
+    except OSError as error:
+        number = error.errno or errno.EIO
+        raise KernelError(f"cannot look at {path}", number, "mount proc at /proc") from error
 
 
 def _create(bpf: Bpf, path: Path, spec: MapSpec, entries: int) -> Map | None:

@@ -6,10 +6,13 @@ there are groups of four bytes, each printed as a host-endian number.
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+
+from xdpctl.kernel.failure import kernel_error
 
 _LISTENING = 0x0A
 _FIELDS = 4
@@ -56,12 +59,20 @@ def bound_udp(
 
 
 def _sockets(directory: Path, protocol: str) -> list[LocalSocket]:
-    """Return the sockets of both families; a kernel without IPv6 has one file only."""
+    """Return the sockets of both families; a kernel without IPv6 has one file only.
+
+    Raises:
+        KernelError: a file cannot be read.
+    """
     found = []
     for family in ("", "6"):
         path = directory / f"{protocol}{family}"
-        if path.exists():
+        try:
             found += parse_sockets(path.read_text(encoding="ascii"))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise kernel_error(f"cannot read {path}", error.errno or errno.EIO) from error
     return found
 
 

@@ -1,0 +1,43 @@
+"""Threads that cannot be started are an error of ours, at once and not later."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from xdpctl.errors import KernelError
+from xdpctl.threads import Threads, one_thread
+
+
+@pytest.fixture
+def no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+@pytest.mark.usefixtures("no_more_threads")
+def test_a_thread_that_cannot_be_started_is_one_sentence() -> None:
+    with Threads(1) as pool, pytest.raises(KernelError, match="cannot start another thread"):
+        pool.submit(int)
+
+
+@pytest.mark.usefixtures("no_more_threads")
+def test_one_thread_is_there_from_the_beginning_or_not_at_all() -> None:
+    with pytest.raises(KernelError, match="TasksMax="):
+        one_thread("store")
+
+
+def test_one_thread_needs_no_other_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    with one_thread("store") as pool:
+        monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("another thread"))
+        assert [pool.submit(abs, -1).result() for _ in range(3)] == [1, 1, 1]
+
+
+def test_a_pool_that_is_closed_says_so_as_ever() -> None:
+    pool = Threads(1)
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(int)
