@@ -440,12 +440,13 @@ class Filter:
             return
         index = self._shared.get(MapName.NAME_INDEX)
         beside = self._pins.beside(self._program, self._counters, self._control, index)
-        if all(path.exists() for path in (self._pins.link_path, *beside)):
-            return
         try:
-            self._pin_again()
+            if not all(path.exists() for path in (self._pins.link_path, *beside)):
+                self._pin_again()
         except XdpctlError as error:
             event(_log, "pins-gone", logging.ERROR, error=error.sentence)
+        except OSError as error:
+            event(_log, "pins-unseen", logging.ERROR, path=error.filename, error=error.strerror)
 
     def _lose(self, why: str) -> None:
         self._state, self._trouble = FilterState.LOST, why

@@ -293,7 +293,11 @@ class InterfaceLock:
         Raises:
             InterfaceError, PinError: as with `__enter__`; then the lock is not held.
         """
-        if self._descriptor is not None and not self._path.exists():
+        try:
+            gone = not self._path.exists()
+        except OSError as error:
+            raise _unusable(self._path, error) from error
+        if self._descriptor is not None and gone:
             os.close(self._descriptor)
             self._descriptor = None
         if self._descriptor is None:
