@@ -19,6 +19,7 @@ from tests.faults.errnos import name_of
 from tests.lab.hosts import LINKS, PYTHON, remove_pins
 from tests.lab.process import LabError
 from tests.lab.service import READY, Service
+from xdpctl.bytecode import FOLDER
 
 if TYPE_CHECKING:
     from tests.lab import Host, Lab
@@ -172,6 +173,7 @@ class Bench:
         remove_pins(self.lab.pins)
         for path in self.lab.directory.glob(f"{self.host.name}.*"):
             path.unlink()
+        shutil.rmtree(self.lab.directory / FOLDER, ignore_errors=True)
         for path in self.temporary.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
