@@ -1,13 +1,14 @@
 """The threads that blocking work is given to: one that cannot be started is an error of ours.
 
-Python's own pools raise a RuntimeError then, which nobody waits for, and keep what they
-were asked to do for later. Used by the service, which gives them to the rest.
+Python's own pools raise a RuntimeError then, which nobody waits for, and do later what
+they were asked to do. Used by the service, which gives them to the rest.
 """
 
 from __future__ import annotations
 
 import errno
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from xdpctl.errors import KernelError
@@ -28,11 +29,19 @@ class Threads(ThreadPoolExecutor):
         """Have something done on a thread.
 
         Raises:
-            KernelError: there is no thread, and none can be started.
+            KernelError: there is no thread, and none can be started; it is not done later.
         """
+        given_up = threading.Event()
+
+        def work() -> _T:
+            if given_up.is_set():
+                raise CancelledError
+            return function(*arguments, **options)
+
         try:
-            return super().submit(function, *arguments, **options)
+            return super().submit(work)
         except RuntimeError as error:
+            given_up.set()
             if "new thread" not in str(error):
                 raise
             raise KernelError(

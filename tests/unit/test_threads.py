@@ -10,11 +10,13 @@ from xdpctl.errors import KernelError
 from xdpctl.threads import Threads, one_thread
 
 
+def refuse(_: threading.Thread) -> None:
+    """Be a machine at its limit of tasks."""
+    raise RuntimeError("can't start new thread")
+
+
 @pytest.fixture
 def no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     monkeypatch.setattr(threading.Thread, "start", refuse)
 
 
@@ -34,6 +36,17 @@ def test_one_thread_needs_no_other_later(monkeypatch: pytest.MonkeyPatch) -> Non
     with one_thread("store") as pool:
         monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("another thread"))
         assert [pool.submit(abs, -1).result() for _ in range(3)] == [1, 1, 1]
+
+
+def test_what_was_refused_is_not_done_when_there_are_threads_again() -> None:
+    done: list[str] = []
+    with Threads(1) as pool:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(KernelError):
+                pool.submit(done.append, "refused")
+        pool.submit(done.append, "asked again").result()
+    assert done == ["asked again"]
 
 
 def test_a_pool_that_is_closed_says_so_as_ever() -> None:
