@@ -14,6 +14,7 @@ import errno
 import hashlib
 import itertools
 import struct
+import threading
 from asyncio import Queue
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -175,6 +176,7 @@ class FakeKernel:
         self.privileged = True
         self.news: Queue[LinkChange] = Queue()
         self.open: dict[int, MapState | ProgramState | LinkState] = {}
+        self._pinning = threading.Lock()  # the service's threads, and a test's
         self._pinned: dict[str, tuple[str, MapState | ProgramState | LinkState]] = {}
         self._directories: set[Path] = set()
         self._numbers = itertools.count(1)
@@ -220,45 +222,50 @@ class FakeKernel:
     def pin(self, path: Path, kind: str, state: MapState | ProgramState | LinkState) -> None:
         """Write a pin's file."""
         number = {"exists": errno.EEXIST, "directory": errno.ENOENT, "name": errno.EPERM}
-        problem = (
-            "exists"
-            if path.exists()
-            else "directory"
-            if not path.parent.is_dir()
-            else "name"
-            if "." in path.name
-            else None
-        )
-        if problem:
-            raise KernelError(f"cannot pin at {path}", number[problem])
-        mark = f"{kind} {self.new_id()}\n"  # found again also under another name
-        path.write_text(mark, encoding="ascii")
-        path.chmod(0o600)
-        self._pinned[mark] = (kind, state)
-        self._directories.add(path.parent)
+        with self._pinning:
+            problem = (
+                "exists"
+                if path.exists()
+                else "directory"
+                if not path.parent.is_dir()
+                else "name"
+                if "." in path.name
+                else None
+            )
+            if problem:
+                raise KernelError(f"cannot pin at {path}", number[problem])
+            mark = f"{kind} {self.new_id()}\n"  # found again also under another name
+            path.write_text(mark, encoding="ascii")
+            path.chmod(0o600)
+            self._pinned[mark] = (kind, state)
+            self._directories.add(path.parent)
 
     def pinned(self, path: Path, kind: str) -> MapState | ProgramState | LinkState:
         """Return what a pin's file stands for."""
-        if not path.exists():
-            raise KernelError(f"cannot open the {kind} pinned at {path}", errno.ENOENT)
-        mark = path.read_text(encoding="utf-8") if path.is_file() else ""
-        if mark not in self._pinned:
-            raise KernelError(f"cannot open the {kind} pinned at {path}", errno.EACCES)
-        found, state = self._pinned[mark]
-        if found != kind:
-            raise PinError(f"cannot open {path}: a {found} is pinned there, not a {kind}")
-        return state
+        with self._pinning:
+            if not path.exists():
+                raise KernelError(f"cannot open the {kind} pinned at {path}", errno.ENOENT)
+            mark = path.read_text(encoding="utf-8") if path.is_file() else ""
+            if mark not in self._pinned:
+                raise KernelError(f"cannot open the {kind} pinned at {path}", errno.EACCES)
+            found, state = self._pinned[mark]
+            if found != kind:
+                raise PinError(f"cannot open {path}: a {found} is pinned there, not a {kind}")
+            return state
 
     def reap(self) -> None:
         """End what has neither a descriptor nor a pin left, as a kernel does."""
-        there = {
-            path.read_text(encoding="utf-8")
-            for directory in self._directories
-            if directory.is_dir()
-            for path in directory.iterdir()
-            if path.is_file()
-        }
-        self._pinned = {mark: held for mark, held in list(self._pinned.items()) if mark in there}
+        with self._pinning:
+            there = {
+                path.read_text(encoding="utf-8")
+                for directory in self._directories
+                if directory.is_dir()
+                for path in directory.iterdir()
+                if path.is_file()
+            }
+            self._pinned = {
+                mark: held for mark, held in list(self._pinned.items()) if mark in there
+            }
         held = [*list(self.open.values()), *(state for _, state in self._pinned.values())]
         for link in list(self.links.values()):
             if not any(link is state for state in held):
