@@ -4,7 +4,8 @@ Works by difference: entries in both lists are left alone, so they keep their co
 and are never absent. Notes are written before the map, chunk by chunk, so that a crash
 at any point leaves nothing that a later start cannot put right. Maps are written with
 the kernel's batch operations; what dnsdist wrote is looked for before and left alone.
-Everything blocks and runs on a thread of its own; single rules get in between chunks.
+Everything blocks; single rules get in between chunks. Runs on a thread of its own where
+little is to be done, and in a process of its own (apart/) where that is much.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import time
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from xdpctl import abi
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.errors import ConflictError, KernelError, XdpctlError
-from xdpctl.keyset import KeySet
+from xdpctl.errors import ConflictError, GuardError, KernelError, XdpctlError
+from xdpctl.listed import Listed
 from xdpctl.rules import AnyQtype, target_of, target_text
 from xdpctl.staging import Difference, Staging
 from xdpctl.state import full_key, stored_key
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from xdpctl.guard import Guard
     from xdpctl.kernel.bpf import Map
     from xdpctl.rows import Row
 
@@ -57,7 +59,7 @@ class BulkResult:
     Attributes:
         theirs: left alone because dnsdist wrote them.
         others: left alone because another origin of ours has them.
-        guarded: left out because the guard (guard.py) does without `force`.
+        guarded: left out because of the guard; `first_guarded` is the first, and why.
     """
 
     created: int = 0
@@ -67,6 +69,14 @@ class BulkResult:
     theirs: int = 0
     others: int = 0
     guarded: int = 0
+    first_guarded: str = ""
+
+
+class Cancelled(Protocol):
+    """As much of threading.Event as is looked at."""
+
+    def is_set(self) -> bool:
+        """Whether the operation is to end at its next chunk."""
 
 
 @dataclass(slots=True)
@@ -81,9 +91,11 @@ class Bulk:
         replace: remove what of the origin is not in the list.
         strict: refuse the list where an entry is dnsdist's, and take over what other
             origins of ours have; else both are left alone and counted.
+        guard: what is not to be dropped is left out and counted, or refused where
+            `strict`; None: without.
         on_change: called with (map, difference of entries).
         on_progress: called with (what is done, how many, of how many).
-        cancelled: set, from any thread, to end it at the next chunk.
+        cancelled: set to end it at the next chunk.
     """
 
     maps: Mapping[MapName, Map]
@@ -92,10 +104,11 @@ class Bulk:
     origin: str
     replace: bool = False
     strict: bool = False
+    guard: Guard | None = None
     on_change: Callable[[MapName, int], None] = lambda _map, _difference: None
     on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
     clock: Callable[[], float] = time.time
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    cancelled: Cancelled = field(default_factory=threading.Event)
     result: BulkResult = field(default_factory=BulkResult)
 
     def run(self, chunks: Iterable[Iterable[Row]]) -> BulkResult:
@@ -113,7 +126,9 @@ class Bulk:
         ) as staging:
             self._forget_vanished(staging)
             for chunk in chunks:
-                staging.load(chunk)
+                staging.load(chunk if self.guard is None else self.guard.passing(chunk, self._hold))
+                if isinstance(chunks, Listed):
+                    self.on_progress("read", chunks.position, chunks.size)
                 self._see_cancelled()
             difference = staging.compare()
             if self.strict:
@@ -126,6 +141,13 @@ class Bulk:
                 error.done = self.result.created
                 raise
         return self.result
+
+    def _hold(self, text: str) -> None:
+        """Leave a row out; or refuse the list."""
+        if self.strict:
+            raise GuardError(f"{text}: nothing was changed; say force=1", text=text)
+        self.result.guarded += 1
+        self.result.first_guarded = self.result.first_guarded or text
 
     def _apply(self, staging: Staging, difference: Difference) -> None:
         total = difference.gone + difference.changed + difference.added
@@ -161,15 +183,15 @@ class Bulk:
         for name, opened in self.maps.items():
             ref, size = abi.MAPS[name].ref, opened.info.key_size
             keys, after = staging.noted_keys(ref, b"", WALK_STEP)
-            present = self._marks_of(name) if keys else KeySet[int]()
+            present = self._marks_of(name) if keys else set[int]()
             while keys:
                 marks = _marks(keys, size)
-                lost = [
-                    stored_key(ref, keys[number * size :][:size])
-                    for number, mark in enumerate(marks)
-                    if mark not in present
-                ]
-                if lost:
+                if absent := set(marks).difference(present):
+                    lost = [
+                        stored_key(ref, keys[number * size : (number + 1) * size])
+                        for number, mark in enumerate(marks)
+                        if mark in absent
+                    ]
                     with self.lock:  # a single rule may have come since
                         staging.forget([(ref, key) for key in self._absent(name, lost)])
                 self._see_cancelled()
@@ -180,19 +202,19 @@ class Bulk:
         values = self.maps[name].lookup_many(b"".join(full_key(ref, key) for key in stored))
         return [key for key, value in zip(stored, values, strict=True) if value is None]
 
-    def _marks_of(self, name: MapName, at_most: float = math.inf) -> KeySet[int]:
+    def _marks_of(self, name: MapName, at_most: float = math.inf) -> set[int]:
         """Return the marks of a map's keys; of some of them where there are more than asked."""
         opened = self.maps[name]
-        found = KeySet[int]()
+        found = set[int]()
         for keys, _ in opened.chunks():
             found.update(_marks(keys, opened.info.key_size))
             if len(found) > at_most:
                 break
         return found
 
-    def _present(self, added: int) -> dict[MapName, KeySet[int]]:
+    def _present(self, added: int) -> dict[MapName, set[int]]:
         """Read maps whole where that is cheaper than looking each new entry up."""
-        known: dict[MapName, KeySet[int]] = {}
+        known: dict[MapName, set[int]] = {}
         if added >= WALK_MIN:
             for name in self.maps:
                 marks = self._marks_of(name, WALK_MAX)
@@ -214,7 +236,7 @@ class Bulk:
     def _taken(
         self,
         rows: Iterable[tuple[int, bytes, int]],
-        known: Mapping[MapName, KeySet[int]],
+        known: Mapping[MapName, set[int]],
     ) -> list[tuple[int, bytes]]:
         """Return which of these new entries are in their map already: another's."""
         taken: list[tuple[int, bytes]] = []
@@ -274,7 +296,7 @@ class Bulk:
         return value is not None and abi.decode_value(value)[1] >= hits
 
     def _add(
-        self, staging: Staging, start: int, end: int, known: Mapping[MapName, KeySet[int]]
+        self, staging: Staging, start: int, end: int, known: Mapping[MapName, set[int]]
     ) -> None:
         """Write notes, then entries; an entry without a note of ours is another's.
 

@@ -11,14 +11,12 @@ import contextlib
 import logging
 import os
 import time
-from collections import Counter
-from itertools import islice
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from xdpctl import __version__
 from xdpctl.abi import MapName
 from xdpctl.entries import Cursor
-from xdpctl.errors import GuardError, MapFullError, NotFoundError
+from xdpctl.errors import MapFullError, NotFoundError
 from xdpctl.http.schema import RuleOut, Status
 from xdpctl.log import event
 from xdpctl.state import PANIC
@@ -44,9 +42,6 @@ _log = logging.getLogger(__name__)
 
 RATE_SECONDS = 1.0
 """How long rates are measured."""
-
-EXPORT_LINES = 2_000
-"""Lines of one part: some 10 ms and 64 kB."""
 
 
 class ServiceDesk:
@@ -135,10 +130,10 @@ class ServiceDesk:
     ) -> BulkResult:
         """Merge a list into an origin's rules, or put it in their place (store.bulk).
 
-        One at a time; `chunks` is read and `on_progress` called on the bulk thread. What
-        is guarded is left out and counted, or with `strict` refused, unless `force`.
+        One at a time; `chunks` is read and `on_progress` called on the bulk thread, or
+        `chunks` in another process. What is guarded is left out and counted, or with
+        `strict` refused, unless `force`.
         """
-        held = Counter[str]()
         loop = asyncio.get_running_loop()
 
         def tell(what: str, done: int, total: int) -> None:
@@ -146,17 +141,10 @@ class ServiceDesk:
             on_progress(what, done, total)
 
         def work() -> BulkResult:
-            guard = self._guard()
-
-            def hold(text: str) -> None:
-                if strict:
-                    raise GuardError(f"{text}: nothing was changed; say force=1", text=text)
-                held[text] += 1
-
-            passing = chunks if force else (guard.passing(rows, hold) for rows in chunks)
+            guard = None if force else self._guard()
             try:
                 return self._store.bulk(
-                    passing, origin, replace=replace, strict=strict, on_progress=tell
+                    chunks, origin, replace=replace, strict=strict, guard=guard, on_progress=tell
                 )
             except MapFullError as error:
                 self._observer.failed(MapName(error.map_name), error.symbol)
@@ -164,15 +152,14 @@ class ServiceDesk:
 
         result = await self._on(self._bulk_thread, work)
         self.expiry_changed.set()
-        result.guarded = held.total()
-        if held:
+        if result.guarded:
             event(
                 _log,
                 "rules-guarded",
                 logging.WARNING,
                 origin=origin,
                 count=result.guarded,
-                first=next(iter(held)),
+                first=result.first_guarded,
                 helps="left out; block them one by one with --force if they are to be dropped",
             )
         return result
@@ -221,14 +208,13 @@ class ServiceDesk:
         return await self._on(self._bulk_thread, top)
 
     async def export(self, *, everything: bool) -> AsyncIterator[bytes]:
-        """Yield the lines of `export` in parts of some 64 kB."""
-        lines = self._store.listing.lines(self._store.any_qtype, everything=everything)
-
-        def part() -> bytes:
-            return "".join(f"{line}\n" for line in islice(lines, EXPORT_LINES)).encode()
-
-        while data := await self._on(self._bulk_thread, part):
-            yield data
+        """Yield the lines of `export` in parts."""
+        export = await asyncio.to_thread(self._store.export, everything=everything)
+        try:
+            while data := await asyncio.to_thread(export.part):
+                yield data
+        finally:
+            export.close()
 
     async def set_panic(self, *, panic: bool) -> None:
         """Pass everything at once, over restarts, or end that."""

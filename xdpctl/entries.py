@@ -357,15 +357,30 @@ class Entries:
 
     # --- as lines -----------------------------------------------------------------
 
-    def lines(self, any_qtype: AnyQtype, *, everything: bool) -> Iterator[str]:
-        """Yield the lines of `export`: our rules, and with `everything` dnsdist's too."""
+    def lines(
+        self, any_qtype: AnyQtype, *, everything: bool, at_once: bool = False
+    ) -> Iterator[str]:
+        """Yield the lines of `export`: our rules, and with `everything` dnsdist's too.
+
+        Args:
+            any_qtype: how a name without a type is written.
+            everything: dnsdist's too.
+            at_once: read each map whole, for which there is time and memory, rather than
+                each of our entries in a call of its own.
+        """
         text = _Lines(any_qtype)
         for name in abi.RULE_MAPS:
             ref, after = abi.MAPS[name].ref, b""
+            known = self._whole(name) if at_once else None
             while rows := self._state.rows(name, after, NOTES_AT_ONCE):
                 after = rows[-1][1]
-                keys = b"".join(full_key(ref, row[1]) for row in rows)
-                for row, value in zip(rows, self._maps[name].lookup_many(keys), strict=True):
+                keys = [full_key(ref, row[1]) for row in rows]
+                values = (
+                    self._maps[name].lookup_many(b"".join(keys))
+                    if known is None
+                    else [known.get(key) for key in keys]
+                )
+                for row, value in zip(rows, values, strict=True):
                     _, stored, _, origin, reason, _, expires, noted = row
                     if value is None:
                         continue
@@ -376,6 +391,21 @@ class Entries:
                 for entry in self.entries(name, DNSDIST_ORIGIN):
                     stored = stored_key(ref, entry.key)
                     yield from text.of(name, stored, entry.action, DNSDIST_ORIGIN, "", None)
+
+    def _whole(self, name: MapName) -> dict[bytes, bytes]:
+        """Read a map whole; equal values are one object."""
+        opened, found = self._maps[name], dict[bytes, bytes]()
+        one_of: dict[bytes, bytes] = {}
+        for keys, values in opened.chunks():
+            each = _split(values, opened.stored_size)
+            found.update(
+                zip(
+                    _split(keys, opened.info.key_size),
+                    (one_of.setdefault(value, value) for value in each),
+                    strict=True,
+                )
+            )
+        return found
 
 
 _UNHIT = {abi.encode_value(action): (action, 0) for action in RuleAction}

@@ -44,6 +44,17 @@ class XdpctlError(Exception):
         super().__init__(sentence)
         self.sentence = sentence
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle what it is, not how it was made: constructors differ."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[XdpctlError], args: tuple[object, ...], fields: dict[str, object]) -> object:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
 
 class UsageError(XdpctlError):
     """What was typed, set or configured cannot be meant."""

@@ -98,7 +98,7 @@ def run_service(load: Callable[[], Settings]) -> int:
         event(_log, "warning", logging.WARNING, text="cannot give up capabilities unused here")
     compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))
     try:
-        return asyncio.run(Service(settings, load, Bpf(), Netlink(), compiler).run())
+        return asyncio.run(Service(settings, load, Bpf(), Netlink(), compiler, apart=True).run())
     except OSError as error:  # what the loop itself needs: descriptors, sockets, memory
         what = "cannot run the service" + (f": {error.filename}" if error.filename else "")
         raise kernel_error(what, error.errno or errno.EIO) from error
@@ -145,6 +145,7 @@ class Service:
         compile_with: gives the bytecode of a configuration.
         self_test: raises where a program is not what it must be.
         directory: where our own pins live.
+        apart: whether long work may have a process of its own: `bpf` is the kernel's.
     """
 
     def __init__(  # noqa: PLR0913 - the settings and the kernel
@@ -157,7 +158,9 @@ class Service:
         *,
         self_test: Callable[[Bpf, ProgramConfig, Bytecode], None] = selftest.run,
         directory: Path = OWN_DIRECTORY,
+        apart: bool = False,
     ) -> None:
+        self._apart = apart
         self._settings = settings
         self._load = load
         self._bpf = bpf
@@ -233,7 +236,13 @@ class Service:
         qnames = shared.rule_maps()[MapName.QNAMES]
         former = next(filter(None, (one.former_index(qnames) for one in filters)), None)
         names = stack.enter_context(NameFollower(self._bpf, qnames, former))
-        store = Store(shared.rule_maps(), state, settings.any_qtype, on_change=observer.changed)
+        store = Store(
+            shared.rule_maps(),
+            state,
+            settings.any_qtype,
+            on_change=observer.changed,
+            apart=self._apart,
+        )
         store.reconcile()
         observer.panic = state.get_meta(PANIC) == "1"
         # Ended in reverse: no more requests, no more looks, detached, no more writes.

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Self
 
-from xdpctl.abi import MAPS
+from xdpctl.abi import MAPS, MapName
 from xdpctl.errors import StateError
-from xdpctl.keyset import KeySet
 from xdpctl.state import full_key
 
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ WHERE note.key IS NULL OR note.origin != planned.origin OR note.action != planne
 """
 
 _ALIKE = """
-SELECT map, key FROM note
-WHERE origin = :origin AND action = :action AND reason = :reason AND expires IS :expires
+SELECT key FROM note WHERE map = :map
+    AND origin = :origin AND action = :action AND reason = :reason AND expires IS :expires
 """
 
 _ALIKE_TWICE = """
@@ -108,6 +107,10 @@ FROM changed WHERE changed.map = note.map AND changed.key = note.key
 """
 
 
+_PADDED = frozenset({MAPS[MapName.QNAMES].ref})
+"""Maps whose keys are stored without their padding."""
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How a staged list differs from the notes, in entries.
@@ -148,7 +151,7 @@ class Staging:
         }
         self._like: dict[str, object] = {}
         self._alike: tuple[int, str, float | None, str] | None = None
-        self._standing: dict[int, KeySet[bytes]] = {spec.ref: KeySet() for spec in MAPS.values()}
+        self._standing: dict[int, set[bytes]] = {spec.ref: set() for spec in MAPS.values()}
         self._stood = 0
         try:
             self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -216,17 +219,20 @@ class Staging:
         if origin != self._whose["origin"]:
             self._like["action"] = None  # none is
         with self._working():
-            for ref, key in self._connection.execute(_ALIKE, self._like):
-                self._standing[ref].add(key)
-                self._stood += 1
+            for ref, standing in self._standing.items():
+                rows = self._connection.execute(_ALIKE, self._like | {"map": ref})
+                standing.update(chain.from_iterable(rows))
+                self._stood += len(standing)
             self._connection.execute(_UNLIKE, self._like)
 
     def _differing(self, rows: Iterator[Row]) -> Iterator[Row]:
         """Yield the rows that are not as the notes are, and of an entry that comes twice all."""
         standing, alike = self._standing, self._alike
         for row in rows:
-            if standing[row[0]].take(row[1]) and row[2:] == alike:
-                continue
+            if row[1] in (left := standing[row[0]]):
+                left.remove(row[1])
+                if row[2:] == alike:
+                    continue
             yield row
 
     def compare(self) -> Difference:
@@ -307,7 +313,12 @@ class Staging:
                 "SELECT key FROM note WHERE map = ? AND key > ? ORDER BY key LIMIT ?",
                 (ref, after, limit),
             ).fetchall()
-        return b"".join([full_key(ref, key) for (key,) in rows]), rows[-1][0] if rows else b""
+        if not rows:
+            return b"", b""
+        keys: Iterable[bytes] = chain.from_iterable(rows)
+        if ref in _PADDED:
+            keys = (full_key(ref, key) for key in keys)
+        return b"".join(keys), rows[-1][0]
 
     def note_added(self, start: int, end: int, created: float) -> None:
         """Write the notes of new entries number start+1 to end; what has one keeps it."""

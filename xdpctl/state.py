@@ -156,6 +156,18 @@ class State:
             )
         return cls(_open(path), path, (warning,))
 
+    @classmethod
+    def to_read(cls, path: Path) -> Self:
+        """Open a file that is open in another process, to look at it.
+
+        Raises:
+            StateError: it cannot be opened.
+        """
+        try:
+            return cls(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True), path, ())
+        except sqlite3.Error as error:
+            raise StateError(f"cannot open the state file {path}: {error}") from error
+
     def __enter__(self) -> Self:
         return self
 
@@ -258,6 +270,12 @@ class State:
                 _place(map_name, key),
             ).fetchone()
         return None if row is None else _note(row)
+
+    def has_more_than(self, count: int) -> bool:
+        """Tell whether there are more notes than that."""
+        with self._reading():
+            query = "SELECT 1 FROM note LIMIT 1 OFFSET ?"
+            return self._connection.execute(query, (count,)).fetchone() is not None
 
     def notes(self, map_name: MapName) -> dict[bytes, Note]:
         """Return the notes of one map by key."""

@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from xdpctl import abi
 from xdpctl.abi import MapName, RuleAction
@@ -29,6 +29,7 @@ from xdpctl.bulk import Bulk
 from xdpctl.entries import NOTES_AT_ONCE, Entries, boot_clock, owns, places_of
 from xdpctl.errors import ConflictError, KernelError, NotFoundError, TargetError
 from xdpctl.kernel.bpf import BPF_ANY, BPF_NOEXIST
+from xdpctl.listed import Listed
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
     AnyQtype,
@@ -47,14 +48,25 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from xdpctl.apart.worker import Apart
     from xdpctl.bulk import BulkResult
     from xdpctl.entries import Entry, Place
+    from xdpctl.guard import Guard
     from xdpctl.kernel.bpf import Map
     from xdpctl.rows import Row
     from xdpctl.rules import Target
     from xdpctl.state import State
 
 _END = object()
+
+APART_BYTES = 2**20
+"""Length of a list from which on it has a process of its own."""
+
+APART_NOTES = 30_000
+"""Rules of ours from which on every list and export has: all of them are looked at."""
+
+EXPORT_LINES = 2_000
+"""Lines of one part: some 10 ms and 64 kB."""
 
 WARNINGS_MAX = 20
 """Sentences that one request is answered with at most."""
@@ -69,6 +81,29 @@ class PutResult:
     warnings: tuple[str, ...] = ()
 
 
+class Export(Protocol):
+    """Lines of rules, part by part; each call blocks."""
+
+    def part(self) -> bytes:
+        """Return the next lines, empty at the end."""
+
+    def close(self) -> None:
+        """End it, also before its end and from another thread."""
+
+
+class _ExportHere:
+    """Lines as they are made."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+
+    def part(self) -> bytes:
+        return "".join([f"{line}\n" for line in islice(self._lines, EXPORT_LINES)]).encode()
+
+    def close(self) -> None:
+        self._lines = iter(())
+
+
 class Store:
     """The rule maps with the notes about them.
 
@@ -78,6 +113,7 @@ class Store:
         any_qtype: how a name without a type is written (PACKETS.md).
         on_change: called with (map, difference of entries) after each own write.
         clock: seconds since the epoch.
+        apart: whether long work may have a process of its own; the maps are the kernel's.
     """
 
     def __init__(  # noqa: PLR0913 - both sides, the clocks
@@ -89,6 +125,7 @@ class Store:
         on_change: Callable[[MapName, int], None] = lambda _map, _difference: None,
         clock: Callable[[], float] = time.time,
         boot: Callable[[], float] = boot_clock,
+        apart: bool = False,
     ) -> None:
         self._maps = maps
         self._state = state
@@ -98,6 +135,7 @@ class Store:
         self._boot = boot
         self._lock = TurnLock()
         self._cancelled = threading.Event()
+        self._may_part = apart
         self.listing = Entries(maps, state)
         self._upkeep = Upkeep(maps, state, self.listing, on_change=on_change, wall=clock, boot=boot)
 
@@ -289,16 +327,31 @@ class Store:
         self._on_change(name, -removed)
         return removed
 
-    def bulk(
+    def bulk(  # noqa: PLR0913 - what a list may ask for
         self,
         chunks: Iterable[Iterable[Row]],
         origin: str,
         *,
         replace: bool,
         strict: bool = False,
+        guard: Guard | None = None,
         on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
     ) -> BulkResult:
-        """Merge a list into an origin's rules, or make them exactly the list (bulk.py)."""
+        """Merge a list into an origin's rules, or make them exactly the list (bulk.py).
+
+        What is long, or joins so many, is worked on in a process of its own (apart/).
+        """
+        if isinstance(chunks, Listed) and self._is_much(chunks.size):
+            return self._apart().bulk(
+                chunks,
+                origin,
+                replace=replace,
+                strict=strict,
+                guard=guard,
+                on_change=self._on_change,
+                on_progress=on_progress,
+                cancelled=self._cancelled,
+            )
         work = Bulk(
             self._maps,
             self._state.path,
@@ -306,6 +359,7 @@ class Store:
             origin,
             replace=replace,
             strict=strict,
+            guard=guard,
             on_change=self._on_change,
             on_progress=on_progress,
             clock=self._clock,
@@ -313,11 +367,25 @@ class Store:
         )
         return work.run(chunks)
 
+    def _is_much(self, size: int = 0) -> bool:
+        return self._may_part and (size >= APART_BYTES or self._state.has_more_than(APART_NOTES))
+
+    def _apart(self) -> Apart:
+        from xdpctl.apart.worker import Apart  # noqa: PLC0415 - not for the start
+
+        return Apart(self._maps, self._state.path, self._lock)
+
     def cancel(self) -> None:
         """End what `bulk` is at, at its next chunk: the service stops. Any thread."""
         self._cancelled.set()
 
     # --- looking ------------------------------------------------------------------
+
+    def export(self, *, everything: bool) -> Export:
+        """Begin to write our rules as lines, with `everything` dnsdist's too. Blocks."""
+        if self._is_much():
+            return self._apart().export(self.any_qtype, everything=everything)
+        return _ExportHere(self.listing.lines(self.any_qtype, everything=everything))
 
     def entries(
         self, map_name: MapName | None = None, origin: str | None = None

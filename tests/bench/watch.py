@@ -102,7 +102,11 @@ class Watch:
 
     def memory(self) -> int:
         """Return the sum of PSS of the service's processes, in bytes."""
-        return sum(pss_bytes(pid) for pid in processes_of(self.service.process.pid))
+        total = 0
+        for pid in processes_of(self.service.process.pid):
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has ended
+                total += pss_bytes(pid)
+        return total
 
     def health(self) -> None:
         """Ask for /healthz on the control socket."""

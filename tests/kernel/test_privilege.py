@@ -10,7 +10,7 @@ import pytest
 
 from xdpctl.kernel.privilege import NEEDED, OF_ROOT
 
-SERVICE = "from xdpctl.kernel.privilege import keep_needed as give_up\n"
+SERVICE = "from xdpctl.kernel.privilege import keep_needed as give_up, lending\n"
 COMPILER = "from xdpctl.kernel.privilege import give_up_everything as give_up\n"
 LOOK = "import subprocess; subprocess.run(['cat', '/proc/self/status'])\n"
 SELF = "print(open('/proc/self/status').read())\n"
@@ -44,6 +44,21 @@ def test_what_it_starts_has_nothing() -> None:
     sets = sets_of(f"{SERVICE}give_up()\n{LOOK}", *AS_USER)
 
     assert (sets["CapEff"], sets["CapPrm"], sets["CapAmb"]) == (0, 0, 0)
+
+
+def test_what_a_service_of_a_user_lends_ends_with_the_loan() -> None:
+    lend = f"with lending('CAP_BPF'):\n    {LOOK}"
+    lent = sets_of(f"{SERVICE}give_up()\n{lend}", *AS_USER)
+    assert lent["CapEff"] == lent["CapPrm"] == 1 << NEEDED["CAP_BPF"]
+
+    after = sets_of(f"{SERVICE}give_up()\nwith lending('CAP_BPF'): pass\n{LOOK}", *AS_USER)
+    assert (after["CapEff"], after["CapPrm"], after["CapAmb"]) == (0, 0, 0)
+
+
+def test_a_service_of_a_user_has_what_it_had_after_a_loan() -> None:
+    sets = sets_of(f"{SERVICE}give_up()\nwith lending('CAP_BPF'): pass\n{SELF}", *AS_USER)
+
+    assert (sets["CapEff"], sets["CapPrm"], sets["CapAmb"]) == (NEEDED_BITS, NEEDED_BITS, 0)
 
 
 def test_a_service_of_root_keeps_what_it_uses() -> None:

@@ -16,12 +16,15 @@ import sqlite3
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.bench.memory import processes_of
 from tests.lab import Service
 from tests.lab.hosts import PYTHON, unmeasured
+from tests.lab.process import eventually
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, decode_value, encode_value
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
@@ -29,7 +32,6 @@ from xdpctl.state import full_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.lab import Host, Lab
     from xdpctl.kernel.bpf import Map
@@ -39,16 +41,17 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 ROUNDS = 6
-RULES = 20_000
+FEW, MANY = 20_000, 42_000
+"""Rules of a list that is worked on in the service's process, and in one of its own."""
 ORIGIN = "file:x"
 ROOM = ("--maps-size", "65536")
 COMMAND = tuple(unmeasured(PYTHON, "-m", "xdpctl"))
 NAMES = {spec.ref: name for name, spec in MAPS.items()}
 
 
-def targets(first: int) -> list[str]:
+def targets(first: int, count: int) -> list[str]:
     """Return addresses, prefixes and names of one list; two lists share half of them."""
-    numbers = range(first, first + RULES)
+    numbers = range(first, first + count)
     return [
         f"n{n}.example"
         if n % 10 == 0
@@ -105,14 +108,17 @@ def place(text: str) -> Place:
 class Site:
     """A service that is killed and started again, and what is in its maps and its state."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, count: int) -> None:
         self.server: Host = lab.pair()[1]
         self.service = self.start()
         self.maps: dict[MapName, Map] = {
             name: Bpf().open_map(lab.pins / name) for name in RULE_MAPS
         }
         self.state: Path = lab.directory / f"{self.server.name}.db"
-        self.lists = (Wanted(targets(0), "truncate"), Wanted(targets(RULES // 2), "pass"))
+        self.lists = (
+            Wanted(targets(0, count), "truncate"),
+            Wanted(targets(count // 2, count), "pass"),
+        )
         some = self.lists[0].targets[:60:2] + self.lists[1].targets[-60::2]
         self.clis = [*some[::2], "203.0.113.1", "mail.example"]
         self.foreign = {
@@ -181,11 +187,11 @@ def agreement(site: Site) -> None:
     assert notes.keys() - clis <= listed
 
 
-@pytest.mark.parametrize("way", ["import", "put"])
+@pytest.mark.parametrize(("way", "count"), [("import", FEW), ("put", MANY)])
 def test_after_a_kill_at_any_moment_maps_and_notes_agree_and_the_list_can_be_sent_again(
-    lab: Lab, way: str
+    lab: Lab, way: str, count: int
 ) -> None:
-    site = Site(lab)
+    site = Site(lab, count)
     ways: dict[str, Callable[[Wanted], bytes]] = {
         "import": lambda wanted: site.send(
             "POST", f"/api/v1/import?origin={ORIGIN}&replace=1", wanted.lines()
@@ -197,7 +203,7 @@ def test_after_a_kill_at_any_moment_maps_and_notes_agree_and_the_list_can_be_sen
         ways[way](wanted)
     lasts = (time.monotonic() - began) / 2
     moments = random.Random(way)
-    cut_short = 0
+    cut_short = with_another_process = 0
     for number in range(ROUNDS):
         before, wanted = site.entries(), site.lists[number % 2]
         thread = threading.Thread(target=_until_it_dies, args=(ways[way], wanted))
@@ -207,14 +213,19 @@ def test_after_a_kill_at_any_moment_maps_and_notes_agree_and_the_list_can_be_sen
         else:  # while the maps change
             site.wait_for_a_change(before, thread)
             time.sleep(moments.uniform(0.0, 0.2) * lasts)
+        workers = processes_of(site.service.process.pid)[1:]
+        with_another_process += bool(workers)
         site.service.process.send(signal.SIGKILL)
         site.service.process.wait()
         thread.join()
+        for pid in workers:
+            eventually(lambda: not Path(f"/proc/{pid}").exists(), "the end of its process")  # noqa: B023
         after = site.entries()
         cut_short += bool(before.keys() - after.keys()) and bool(wanted.places - after.keys())
         site.service = site.start()
         agreement(site)
     assert cut_short
+    assert bool(with_another_process) is (count == MANY)
     for wanted in site.lists:
         ways[way](wanted)
         agreement(site)

@@ -17,6 +17,7 @@ from xdpctl.bulk import BulkResult
 from xdpctl.entries import Entry, TopEntry
 from xdpctl.http.listeners import Listeners, Secrets
 from xdpctl.http.schema import RuleOut, Status
+from xdpctl.listed import Listed
 from xdpctl.metrics import Exposition, SnapshotCollector
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import Listen
@@ -113,6 +114,8 @@ class FakeDesk:
                     call.rows += 1
                     if len(call.kept) < 2_000:
                         call.kept.append(row)
+                if isinstance(chunks, Listed):
+                    on_progress("read", chunks.position, chunks.size)
             for step in self.progress:
                 on_progress(*step)
             if self.failure is not None:

@@ -361,7 +361,7 @@ async def test_nothing_that_asks_kernel_or_state_runs_on_the_loop(
     await office.desk.set_panic(panic=True)
     await office.desk.detach([])
     office.desk.status()
-    assert {name.split("_")[0] for name in threads} == {"store", "watch", "bulk"}
+    assert {name.split("_")[0] for name in threads} == {"store", "watch", "bulk", "asyncio"}
 
 
 def noting_threads(function: Callable[..., object], threads: set[str]) -> Callable[..., object]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from xdpctl.errors import TargetError
 from xdpctl.http import lists
 from xdpctl.http.lists import ELEMENT_MAX, RuleReader, rules_in
-from xdpctl.http.problems import ListedRuleError, RequestError
+from xdpctl.http.refusals import ListedRuleError, RequestError
 from xdpctl.http.schema import RuleIn
 from xdpctl.rules import AnyQtype
 

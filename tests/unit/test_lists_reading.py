@@ -34,7 +34,7 @@ def reading(
 
 
 def read(one: ListReading) -> list[tuple[Target, RuleAction]]:
-    return [said(row) for chunk in one.chunks() for row in chunk]
+    return [said(row) for chunk in one for row in chunk]
 
 
 def written(folder: Path, content: str | bytes) -> Path:
@@ -104,7 +104,7 @@ def test_a_zone_has_no_action_pass(tmp_path: Path) -> None:
 
 def test_a_long_list_comes_in_parts(tmp_path: Path) -> None:
     lines = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}\n" for n in range(CHUNK * 2 + 1)]
-    parts = [len(list(chunk)) for chunk in reading(written(tmp_path, "".join(lines))).chunks()]
+    parts = [len(list(chunk)) for chunk in reading(written(tmp_path, "".join(lines)))]
 
     assert parts == [CHUNK, CHUNK, 1]
 
@@ -120,7 +120,7 @@ def test_what_was_left_out_is_known_at_the_end(tmp_path: Path) -> None:
     one = reading(written(tmp_path, HEAD + "*.bad.example CNAME .\n"))
     read(one)
 
-    assert str(one.left_out) == "1 wildcards ('*.bad.example')"
+    assert str(one.found) == "1 wildcards ('*.bad.example')"
 
 
 @pytest.mark.parametrize("age", [0, 100])
@@ -129,7 +129,7 @@ def test_an_end_counts_from_the_files_last_change(tmp_path: Path, age: float) ->
     changed = path.stat().st_mtime - age
     os.utime(path, (changed, changed))
     before = boottime()
-    (row,) = [row for chunk in reading(path).chunks() for row in chunk]
+    (row,) = [row for chunk in reading(path) for row in chunk]
 
     assert row[4] is not None
     assert before - age + 3595 < row[4] < boottime() - age + 3605
@@ -144,7 +144,7 @@ def test_an_end_is_the_same_in_each_reading_of_one_version(tmp_path: Path) -> No
         again = ListReading(
             one, AnyQtype.NEW, clock=partial(float, wall), boot_clock=partial(float, boot)
         )
-        ends |= {row[4] for chunk in again.chunks() for row in chunk}
+        ends |= {row[4] for chunk in again for row in chunk}
 
     assert ends == {850.0 + 3600}
 

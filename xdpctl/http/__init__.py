@@ -2,6 +2,7 @@
 
     schema.py, queries.py   the documents and parameters: what checks is what describes
     problems.py             RFC 9457 errors
+    refusals.py             what a request is refused for
     body.py, lists.py       a request's body, taken in whole and read in parts
     handlers.py, loads.py   one function a resource; with rules in the body
     openapi.py, routes.py   the one table of routes, and its description

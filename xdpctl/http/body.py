@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 from aiohttp import ClientError, HttpVersion11, web
 
 from xdpctl.http.keys import SPOOL
-from xdpctl.http.problems import RequestError
+from xdpctl.http.refusals import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,7 +14,6 @@ from aiohttp import web
 
 from xdpctl.http.body import received
 from xdpctl.http.keys import DESK, EXPOSITION
-from xdpctl.http.problems import RequestError, not_json, not_of_the_schema
 from xdpctl.http.queries import (
     ALL_OWN,
     DeleteQuery,
@@ -25,6 +24,7 @@ from xdpctl.http.queries import (
     map_named,
     read_query,
 )
+from xdpctl.http.refusals import RequestError, not_json, not_of_the_schema
 from xdpctl.http.schema import (
     Detached,
     DetachIn,

@@ -2,33 +2,35 @@
 
 Each part is some tens of kilobytes, so that no step holds the interpreter for long and
 a million rules need no more memory than a few. What a row is, rows.py says; what comes
-of it, bulk.py. Everything blocks and runs on a thread of its own.
+of it, bulk.py. Everything blocks, and may be done in another process (apart/).
 """
 
 from __future__ import annotations
 
+import io
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from xdpctl.entries import boot_clock
 from xdpctl.errors import TargetError
-from xdpctl.http.problems import ListedRuleError, RequestError, not_json, not_of_the_schema
+from xdpctl.http.refusals import ListedRuleError, RequestError, not_json, not_of_the_schema
 from xdpctl.http.schema import RuleIn, own_origin
-from xdpctl.rows import place_of
+from xdpctl.listed import Listed
+from xdpctl.rows import LineReader, place_of
 from xdpctl.rules import ACTIONS, DNSDIST_ORIGIN, parse_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from xdpctl.rows import LineReader, Row
+    from xdpctl.rows import Row
     from xdpctl.rules import AnyQtype
 
 _T = TypeVar("_T")
 
-PART = 16 * 1024
-"""Bytes read at a time: decoding them holds the interpreter for a fifth of a millisecond,
-for which the loop may have to wait with each of its system calls."""
+PART = 64 * 1024
+"""Bytes read at a time."""
 
 ELEMENT_MAX = 2**20
 """Bytes of one rule or line at most."""
@@ -194,44 +196,122 @@ class RuleReader:
 _ACTIONS = {name: int(action) for name, action in ACTIONS.items()}
 
 
-def json_rows(
-    parts: Iterator[list[RuleIn]], reader: RuleReader, on_part: Callable[[], None]
-) -> Iterator[Iterator[Row]]:
-    """Yield the rows of each part; `on_part` is called before each.
+class Body:
+    """The file with a request's body, which can go to another process.
 
-    Raises:
-        RequestError, ListedRuleError: as `rules_in` and `RuleReader.rows`.
+    Args:
+        file: at any place.
     """
-    count = 0
-    for rules in parts:
-        on_part()
-        yield reader.rows(rules, count)
-        count += len(rules)
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A short one goes as it is, a long one by its descriptor."""
+        if isinstance(self.file, io.BytesIO):
+            return Body._of_bytes, (self.file.getvalue(),)
+        return Body._of_descriptor, (self.file.fileno(),)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Return the descriptor that another process needs, if it needs one."""
+        return () if isinstance(self.file, io.BytesIO) else (self.file.fileno(),)
+
+    @staticmethod
+    def _of_bytes(data: bytes) -> Body:
+        return Body(io.BytesIO(data))
+
+    @staticmethod
+    def _of_descriptor(number: int) -> Body:
+        return Body(open(number, "rb", closefd=False))
 
 
-def line_rows(
-    file: IO[bytes], reader: LineReader, on_part: Callable[[], None]
-) -> Iterator[Iterator[Row]]:
-    """Yield the rows of each part of a text with one rule a line.
+class _BodyList(Listed):
+    """A list in a body.
 
-    Raises:
-        RequestError: not UTF-8, or a line without end.
-        TargetError: as `rows.LineReader`, with the line's number.
+    Args:
+        file: the body.
+        origin: of a rule that names none.
+        any_qtype: how a name without a type is written.
+
+    Attributes:
+        found: how many rules were left out as dnsdist's.
     """
-    number, rest = 1, b""
-    while data := file.read(PART):
-        whole, newline, rest_of_it = data.rpartition(b"\n")
-        if not newline:
-            rest += data
-            _see_length(rest, "line")
-            continue
-        lines = _text(rest + whole, number).split("\n")
-        rest = rest_of_it
-        on_part()
-        yield reader.rows(lines, number)
-        number += len(lines)
-    if rest:
-        yield reader.rows([_text(rest, number)], number)
+
+    found: int = 0
+
+    def __init__(self, file: IO[bytes], origin: str, any_qtype: AnyQtype) -> None:
+        self._body = Body(file)
+        self._origin = origin
+        self._any_qtype = any_qtype
+        self._now = boot_clock()
+
+    @property
+    def file(self) -> IO[bytes]:
+        """The body."""
+        return self._body.file
+
+    @property
+    def size(self) -> int:
+        return self._body.size
+
+    @property
+    def position(self) -> int:
+        return self._body.file.tell()
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        return self._body.descriptors
+
+
+class JsonList(_BodyList):
+    """A JSON list of rules, or one rule where `whole` is not asked for.
+
+    Args:
+        file, origin, any_qtype: as of `_BodyList`.
+        whole: as of `RuleReader`.
+
+    Reading raises RequestError and ListedRuleError, as `rules_in` and `RuleReader.rows`.
+    """
+
+    def __init__(self, file: IO[bytes], origin: str, any_qtype: AnyQtype, *, whole: bool) -> None:
+        super().__init__(file, origin, any_qtype)
+        self._whole = whole
+
+    def __iter__(self) -> Iterator[Iterator[Row]]:
+        reader = RuleReader(self._origin, self._any_qtype, self._now, whole=self._whole)
+        count = 0
+        for rules in rules_in(self._body.file, single=not self._whole):
+            yield reader.rows(rules, count)
+            count += len(rules)
+        self.found = reader.skipped
+
+
+class LineList(_BodyList):
+    """A text with one rule a line.
+
+    Reading raises RequestError where it is not UTF-8 or a line has no end, and TargetError
+    with the line's number (rows.LineReader).
+    """
+
+    def __iter__(self) -> Iterator[Iterator[Row]]:
+        reader = LineReader(self._origin, self._any_qtype, self._now)
+        number, rest = 1, b""
+        while data := self._body.file.read(PART):
+            whole, newline, rest_of_it = data.rpartition(b"\n")
+            if not newline:
+                rest += data
+                _see_length(rest, "line")
+                continue
+            lines = _text(rest + whole, number).split("\n")
+            rest = rest_of_it
+            yield reader.rows(lines, number)
+            number += len(lines)
+        if rest:
+            yield reader.rows([_text(rest, number)], number)
+        self.found = reader.skipped
 
 
 def _text(data: bytes, number: int) -> str:

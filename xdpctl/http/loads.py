@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from itertools import chain
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 from aiohttp import web
 
-from xdpctl.entries import boot_clock
 from xdpctl.errors import TargetError, XdpctlError
 from xdpctl.http.body import received
 from xdpctl.http.handlers import answer
 from xdpctl.http.keys import DESK
-from xdpctl.http.lists import RuleReader, json_rows, line_rows, rules_in
-from xdpctl.http.problems import ListedRuleError, Problem, document_of, from_error
+from xdpctl.http.lists import JsonList, LineList, rules_in
+from xdpctl.http.problems import Problem, document_of, from_error
 from xdpctl.http.queries import ImportQuery, PostQuery, PutQuery, read_query
+from xdpctl.http.refusals import ListedRuleError
 from xdpctl.http.schema import API_ORIGIN, Merged, Progress, Put, own_origin
-from xdpctl.rows import LineReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,14 +50,12 @@ async def post_rules(request: web.Request) -> web.Response:
     query = read_query(request, PostQuery)
     desk = request.app[DESK]
     async with received(request) as file:
-        parts = rules_in(file, single=True)
-        begin = await asyncio.to_thread(_first, parts)
+        begin = await asyncio.to_thread(_first, rules_in(file, single=True))
         if len(begin) <= FEW:
             rules = await asyncio.to_thread(_rules, begin)
             done = await desk.put(rules, force=query.force)
             return answer(Put(done.created, done.updated, list(done.warnings)))
-        reader = RuleReader(API_ORIGIN, desk.any_qtype, boot_clock(), whole=False)
-        chunks = json_rows(chain([begin], parts), reader, lambda: None)
+        chunks = JsonList(file, API_ORIGIN, desk.any_qtype, whole=False)
         result = await desk.bulk(chunks, API_ORIGIN, replace=False, strict=True, force=query.force)
     return answer(Put(result.created, result.updated + result.unchanged, []))
 
@@ -89,10 +85,9 @@ async def put_rules(request: web.Request) -> web.Response:
     origin = own_origin(read_query(request, PutQuery).origin)
     desk = request.app[DESK]
     async with received(request) as file:
-        reader = RuleReader(origin, desk.any_qtype, boot_clock(), whole=True)
-        chunks = json_rows(rules_in(file, single=False), reader, lambda: None)
+        chunks = JsonList(file, origin, desk.any_qtype, whole=True)
         result = await desk.bulk(chunks, origin, replace=True)
-    return answer(Merged.of(result, reader.skipped))
+    return answer(Merged.of(result, chunks.found))
 
 
 _Outcome: TypeAlias = "Merged | XdpctlError"
@@ -108,11 +103,10 @@ async def import_rules(request: web.Request) -> web.StreamResponse:
     desk = request.app[DESK]
     news: asyncio.Queue[Progress | _Outcome] = asyncio.Queue()
     async with received(request) as file:
-        reader = LineReader(origin, desk.any_qtype, boot_clock())
-        report = _Report(news, file)
+        chunks = LineList(file, origin, desk.any_qtype)
+        report = _Report(news)
 
         async def work() -> None:
-            chunks = line_rows(file, reader, report.read)
             try:
                 result = await desk.bulk(
                     chunks, origin, replace=query.replace, on_progress=report.progress
@@ -120,7 +114,7 @@ async def import_rules(request: web.Request) -> web.StreamResponse:
             except XdpctlError as error:
                 news.put_nowait(error)
             else:
-                news.put_nowait(Merged.of(result, reader.skipped))
+                news.put_nowait(Merged.of(result, chunks.found))
 
         async with asyncio.TaskGroup() as group:
             group.create_task(work(), name="import")
@@ -171,20 +165,12 @@ class _Report:
 
     Args:
         news: where to.
-        file: that is read.
     """
 
-    def __init__(self, news: asyncio.Queue[Progress | _Outcome], file: IO[bytes]) -> None:
+    def __init__(self, news: asyncio.Queue[Progress | _Outcome]) -> None:
         self._news = news
-        self._file = file
         self._loop = asyncio.get_running_loop()
         self._next = time.monotonic() + PROGRESS_SECONDS
-        self._total = file.seek(0, 2)
-        file.seek(0)
-
-    def read(self) -> None:
-        """Say how much of the file has been read."""
-        self.progress("read", self._file.tell(), self._total)
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Say how far something is, unless something was said just before."""

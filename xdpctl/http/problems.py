@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,15 +16,13 @@ from xdpctl.errors import (
     TargetError,
     XdpctlError,
 )
+from xdpctl.http.refusals import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROBLEM_TYPE = "application/problem+json"
 
-_JSON_PATH = re.compile(r" - at `\$(?:\[(?P<index>[0-9]+|\.\.\.)\])?\.?(?P<field>[^`]*)`$")
-_BYTE = re.compile(r"byte ([0-9]+)")
-_FIELD = re.compile(r"(?:unknown field|missing required field) `(?P<field>[^`]+)`")
 
 _STATUS: tuple[tuple[type[XdpctlError], HTTPStatus], ...] = (
     (TargetError, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -53,77 +50,6 @@ class Problem(msgspec.Struct):
     index: int | msgspec.UnsetType = msgspec.UNSET
     map: str | msgspec.UnsetType = msgspec.UNSET
     done: int | msgspec.UnsetType = msgspec.UNSET
-
-
-class RequestError(XdpctlError):
-    """A request that is refused for what it is, not for the rules in it.
-
-    Args:
-        status: what it is answered with.
-        sentence: one sentence.
-        field: the parameter or field that it is about, if it is about one.
-        index: number of the rule in the list, from 0, if it is about one.
-    """
-
-    def __init__(
-        self, status: HTTPStatus, sentence: str, *, field: str = "", index: int | None = None
-    ) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.field = field
-        self.index = index
-
-
-class ListedRuleError(TargetError):
-    """A rule of a list is not valid; `index` counts from 0."""
-
-    def __init__(self, error: TargetError, index: int) -> None:
-        super().__init__(
-            f"rule {index + 1} of the list: {error.sentence}", text=error.text, field=error.field
-        )
-        self.index = index
-
-
-def not_json(error: ValueError, position: int = 0) -> RequestError:
-    """Return the error of a body that is not JSON, from the decoder's (400).
-
-    Args:
-        error: DecodeError or UnicodeDecodeError.
-        position: where in the body the decoder's text began.
-    """
-    what = str(error).removeprefix("JSON is malformed: ")
-    what = _BYTE.sub(lambda found: f"byte {position + int(found[1])}", what)
-    if isinstance(error, UnicodeDecodeError):
-        what = "a string is not UTF-8"
-    return RequestError(
-        HTTPStatus.BAD_REQUEST,
-        f"the body is not JSON: {what}; see /api/v1/openapi.json for what is wanted",
-    )
-
-
-def not_of_the_schema(error: msgspec.ValidationError, first: int = 0) -> RequestError:
-    """Return the error of a document that is JSON and not of the schema (422).
-
-    Args:
-        error: of a whole document, or of a list of rules out of one.
-        first: number of that list's first rule in the document.
-    """
-    text = str(error)
-    path = _JSON_PATH.search(text)
-    named = _FIELD.search(text)
-    field = (named or path or {"field": ""})["field"]
-    index = None
-    what = text.removesuffix(path.group()) if path else text
-    where = field or "this document"
-    if path and path["index"] and path["index"].isdigit():
-        index = first + int(path["index"])
-        where = f"{field or 'the whole'} of rule {index + 1} of the list"
-    return RequestError(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        f"cannot take {where}: {what[:1].lower()}{what[1:]}",
-        field=field,
-        index=index,
-    )
 
 
 def problem(

@@ -14,7 +14,7 @@ import msgspec
 
 from xdpctl.abi import RULE_MAPS, MapName
 from xdpctl.errors import TargetError
-from xdpctl.http.problems import RequestError
+from xdpctl.http.refusals import RequestError
 from xdpctl.http.schema import ORIGIN_PATTERN, TEXT_MAX
 from xdpctl.names import shown
 

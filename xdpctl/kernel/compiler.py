@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import struct
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE
+from xdpctl.environment import for_python
 from xdpctl.errors import CompilerError
 
 if TYPE_CHECKING:
@@ -267,16 +267,10 @@ class Compilation:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=_environment(),
+                env=for_python(),
                 cwd="/",
             )
             return self._process
-
-
-def _environment() -> dict[str, str]:
-    """Return the process's: nothing of ours but where modules are, in our order."""
-    modules = [str(Path(entry).absolute()) for entry in sys.path]
-    return {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "PYTHONPATH": os.pathsep.join(modules)}
 
 
 def _copy_readable(target: Path) -> None:

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _VERSION_3 = 0x20080522
 _BOUNDING_READ, _BOUNDING_DROP, _SET_NO_NEW_PRIVILEGES = 23, 24, 38
-_AMBIENT, _AMBIENT_CLEAR_ALL = 47, 4
+_AMBIENT, _AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 47, 2, 4
 _SETPCAP = 8
 
 NEEDED = {
@@ -66,6 +71,28 @@ def keep_needed() -> bool:
     if held.permitted & ~kept:
         done &= _set(_Sets(held.effective & kept, held.permitted & kept, 0))
     return done
+
+
+@contextmanager
+def lending(name: str) -> Iterator[None]:
+    """Have the programs that this thread starts meanwhile get a capability of NEEDED.
+
+    Where the thread does not have it, or may not pass it on, they get nothing; those that
+    root starts get it anyway.
+    """
+    bit = NEEDED[name]
+    held = _held()
+    lent = bool(held.permitted >> bit & 1) and _set(
+        _Sets(held.effective, held.permitted, held.inheritable | 1 << bit)
+    )
+    if lent:
+        _libc().prctl(_AMBIENT, _AMBIENT_RAISE, bit, 0, 0)
+    try:
+        yield
+    finally:
+        if lent:
+            _prctl(_AMBIENT, _AMBIENT_CLEAR_ALL)
+            _set(held)
 
 
 def give_up_everything() -> None:

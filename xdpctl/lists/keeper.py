@@ -213,7 +213,7 @@ class ListKeeper:
         reading = ListReading(settings, self._any_qtype)
         try:
             result = await self._desk.bulk(
-                reading.chunks(),
+                reading,
                 settings.origin,
                 replace=True,
                 on_progress=lambda _what, _done, _total: None,
@@ -258,10 +258,10 @@ class ListKeeper:
 
     def _note_left_out(self, one: _Kept, reading: ListReading) -> None:
         sentence = ""
-        if reading.left_out:
+        if reading.found:
             sentence = (
                 f"list {one.settings.origin} from {one.settings.file} has what no rule can say,"
-                f" which is left out: {reading.left_out}"
+                f" which is left out: {reading.found}"
             )
             if sentence != one.left_out or one.forced:
                 event(_log, "list-left-out", logging.WARNING, text=sentence)

@@ -3,7 +3,7 @@
 Owns what makes a file a broken version beside its content: no file, no plain file, no
 text, nothing in it. Rows come in parts as they are read, so that a list of hundreds of
 thousands of lines is never held whole; an RPZ zone is, packed. Everything blocks and
-runs on the thread of bulk work.
+runs on the thread of bulk work, or where a list is long in another process (apart/).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from xdpctl.abi import RuleAction
 from xdpctl.errors import ListError
+from xdpctl.listed import Listed
 from xdpctl.lists.lines import CidrLines, HostsLines, LeftOut, TargetLines, is_address
 from xdpctl.settings import ListFormat
 
@@ -42,7 +43,7 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class ListReading:
+class ListReading(Listed):
     """One reading; used once.
 
     Args:
@@ -52,8 +53,10 @@ class ListReading:
         boot_clock: seconds of CLOCK_BOOTTIME.
 
     Attributes:
-        left_out: what no rule can say; whole when `chunks` has ended.
+        found: what no rule can say; whole when all was read.
     """
+
+    found: LeftOut
 
     def __init__(
         self,
@@ -67,9 +70,28 @@ class ListReading:
         self._any_qtype = any_qtype
         self._clock = clock
         self._boot_clock = boot_clock
-        self.left_out = LeftOut()
+        self._read = 0
+        self.found = LeftOut()
 
-    def chunks(self) -> Iterator[Iterator[Row]]:
+    @property
+    def size(self) -> int:
+        """Bytes of the file, 0 where it cannot be looked at."""
+        try:
+            return self._settings.file.stat().st_size
+        except (OSError, ValueError):
+            return 0
+
+    @property
+    def position(self) -> int:
+        """Characters of the lines read so far."""
+        return self._read
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """None: the file is opened where it is read."""
+        return ()
+
+    def __iter__(self) -> Iterator[Iterator[Row]]:
         """Yield the rows in parts; each part is to be used up before the next.
 
         Raises:
@@ -127,12 +149,13 @@ class ListReading:
             )
         denial = self._settings.action or RuleAction.TRUNCATE
         origin = self._settings.origin
-        return _parts(rpz.rows(stream, origin, denial, self._any_qtype, self.left_out))
+        return _parts(rpz.rows(stream, origin, denial, self._any_qtype, self.found))
 
     def _lines(self, stream: TextIO, form: ListFormat) -> Iterator[Iterator[Row]]:
         reader = self._reader(stream, form)
         lines, first = _numbered(stream), 1
         while part := list(islice(lines, CHUNK)):
+            self._read += sum(map(len, part))
             yield reader.rows(part, first)
             first += len(part)
 
@@ -142,7 +165,7 @@ class ListReading:
         if form is ListFormat.CIDR:
             return CidrLines(origin, action, self._any_qtype)
         if form is ListFormat.HOSTS:
-            return HostsLines(origin, action, self._any_qtype, self.left_out)
+            return HostsLines(origin, action, self._any_qtype, self.found)
         present = self._boot_clock()
         age = max(self._clock() - os.fstat(stream.fileno()).st_mtime, 0.0)
         return TargetLines(
@@ -151,7 +174,7 @@ class ListReading:
             self._any_qtype,
             now=float(round(present - age)),  # the same for each reading of one version
             present=present,
-            left_out=self.left_out,
+            left_out=self.found,
         )
 
 
