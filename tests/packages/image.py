@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.lab import Lab, Responder, dig
 from tests.lab.process import LabError, eventually
+from tests.packages import kubernetes
 from tests.packages.claims import Claim
 from tests.packages.debian import execute
 from tests.packages.package import ROOT
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 _KEEP: Final = 'on-exit = "keep"\n'
 _SHARED: Final = 'pin-owner = "953:0"\npin-mode = "0660"\n'
 DNSDIST_ID: Final = 953
-LISTEN: Final = "http://127.0.0.1:9953"
-"""Where --listen is by default; the DaemonSet's probes ask there."""
+_ABSENT: Final = "wait = true\n"
 
 
 def xdpctl(pod: Podman, *words: str) -> str:
@@ -49,6 +49,12 @@ def _ended(pod: Podman, process: Process, *words: str) -> None:
     pod.run("rm", "--force", "--ignore", "xdpctl")
 
 
+def _asked(server: Host, probe: str) -> str:
+    """Return what a probe of the DaemonSet's is answered: "200", or "000" for nothing."""
+    argv = ("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}")
+    return server.run(*argv, kubernetes.probes()[probe], check=False).stdout
+
+
 def _capabilities(pid: str) -> set[str]:
     """Return the effective capabilities of a process; those that nobody gave by number."""
     status = Path(f"/proc/{pid}/status").read_text()
@@ -64,9 +70,9 @@ def _first(pod: Podman, client: Host, server: Host) -> Iterator[Claim]:
     held = _capabilities(pod.run("inspect", "--format", "{{.State.Pid}}", "xdpctl").strip())
     wanted = set(after("--cap-add", run_command()))
     yield Claim("it has the header's capabilities and no other", held == wanted, str(held))
-    for path in ("/healthz", "/readyz"):
-        done = server.run("curl", "--silent", "--fail", f"{LISTEN}{path}", check=False)
-        yield Claim(f"{path} answers the kubelet", not done.returncode, done.stdout)
+    for probe in kubernetes.probes():
+        code = _asked(server, probe)
+        yield Claim(f"the DaemonSet's {probe} probe finds it well", code == "200", code)
     xdpctl(pod, "block", "dropped.example")
     yield Claim("what is blocked is dropped", not dig(client, "dropped.example").arrived)
     yield Claim("what is not is answered", dig(client, "www.example").arrived)
@@ -98,6 +104,17 @@ def _next(pod: Podman, client: Host, server: Host) -> Iterator[Claim]:
     _ended(pod, process, "stop")
 
 
+def _waiting(pod: Podman, server: Host) -> Iterator[Claim]:
+    """Run one whose interface is not there."""
+    process = pod.host.lab.start("container", pod.as_in_header(run_command()))
+    process.line(r"\bwaiting\b", timeout=60)
+    codes = {probe: _asked(server, probe) for probe in kubernetes.probes()}
+    wanted = {"startup": "200", "liveness": "200", "readiness": "503"}
+    text = "while its interface is missing it is not ready, and not killed for that"
+    yield Claim(text, codes == wanted, str(codes))
+    _ended(pod, process, "stop")
+
+
 def claims(folder: Path, settings: str) -> Iterator[Claim]:
     """Yield what is claimed of the image built from the package in `folder`.
 
@@ -125,3 +142,5 @@ def claims(folder: Path, settings: str) -> Iterator[Claim]:
         yield from _first(pod, client, server)
         config.write_text(settings + _SHARED)
         yield from _next(pod, client, server)
+        config.write_text(settings.replace("eth0", "eth9") + _ABSENT)
+        yield from _waiting(pod, server)

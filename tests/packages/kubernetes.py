@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MANIFEST: Final = ROOT / "deploy/kubernetes/daemonset.yaml"
+PROBES: Final = ("startup", "liveness", "readiness")
 OLDEST: Final = "1.25"
 """The first that has Pod Security as it is today."""
 
@@ -34,6 +35,14 @@ def settings() -> str:
     """Return the xdpctl.toml of the ConfigMap."""
     text: str = documents()["ConfigMap"]["data"]["xdpctl.toml"]
     return text
+
+
+def probes() -> dict[str, str]:
+    """Return the address that each probe of the service asks, by "startup", "liveness", …."""
+    pod = documents()["DaemonSet"]["spec"]["template"]["spec"]
+    (service,) = pod["containers"]
+    found = {name: service[f"{name}Probe"]["httpGet"] for name in PROBES}
+    return {name: f"http://{get['host']}:{get['port']}{get['path']}" for name, get in found.items()}
 
 
 def _against_schema(document: dict[str, Any], version: str) -> str:
@@ -68,6 +77,12 @@ def claims() -> Iterator[Claim]:
         yield Claim(f"every field is one of Kubernetes {version}", not wrong, str(wrong))
     pod = found["DaemonSet"]["spec"]["template"]["spec"]
     (service,), (prepare,) = pod["containers"], pod["initContainers"]
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    mounted = {mount["name"] for one in (service, prepare) for mount in one["volumeMounts"]}
+    yield Claim("every mount is one of a volume", mounted == volumes, str(mounted ^ volumes))
+    selected = found["DaemonSet"]["spec"]["selector"]["matchLabels"]
+    labels = found["DaemonSet"]["spec"]["template"]["metadata"]["labels"]
+    yield Claim("it selects its own pods", selected == labels, f"{selected} {labels}")
     for container, verb in ((service, ""), (prepare, "prepare")):
         words, name = run_command(verb), container["name"]
         confined = container["securityContext"]
@@ -99,9 +114,5 @@ def claims() -> Iterator[Claim]:
     places = {mount["mountPath"] for mount in service["volumeMounts"] if not mount.get("readOnly")}
     wanted = {*unit.writable, "/tmp"}  # noqa: S108 - PrivateTmp
     yield Claim("it writes where the unit does", places == wanted, f"{places} {wanted}")
-    probes = {name: service[f"{name}Probe"]["httpGet"] for name in ("liveness", "readiness")}
-    paths = {name: get["path"] for name, get in probes.items()}
-    wanted_paths = {"liveness": "/healthz", "readiness": "/readyz"}
-    yield Claim("the probes are ours", paths == wanted_paths, str(paths))
     yield Claim("it has the node's network", pod["hostNetwork"])
     yield Claim("only labelled nodes have it", "xdpctl" in pod["nodeSelector"])

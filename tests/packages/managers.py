@@ -39,14 +39,17 @@ def run(*argv: str) -> str:
 class Manager(Protocol):
     """What the story needs of whoever runs the service."""
 
+    settings: str
+    """What else the configuration says."""
+
     def start(self) -> str:
         """Start it as an operator would; "" when it is ready, else what is wrong."""
 
+    def restart(self) -> str:
+        """Start it again; "" when it is ready, else what is wrong."""
+
     def upgraded(self) -> None:
         """Do what is left to do behind an upgrade of the package."""
-
-    def leave(self) -> None:
-        """Do what an operator has done who removes the package."""
 
     def pid(self) -> int:
         """Return the service's process; 0 when there is none."""
@@ -55,17 +58,20 @@ class Manager(Protocol):
 class Systemd:
     """The real one: `systemctl`, and the package's own scripts do the rest."""
 
+    settings = ""
+
     def start(self) -> str:
         """Enable it and start it."""
         if said := run("systemctl", "--quiet", "enable", "--now", "xdpctl"):
             said += run("journalctl", "-u", "xdpctl", "--no-pager", "-n", "20", "-o", "cat")
         return said
 
+    def restart(self) -> str:
+        """Have systemd start it again."""
+        return run("systemctl", "--quiet", "restart", "xdpctl")
+
     def upgraded(self) -> None:
         """Nothing: postinst has started it again."""
-
-    def leave(self) -> None:
-        """Nothing: prerm stops it."""
 
     def pid(self) -> int:
         """Return what systemd takes for its main process."""
@@ -74,6 +80,8 @@ class Systemd:
 
 class Bare:
     """The unit's words without systemd."""
+
+    settings = 'on-exit = "keep"\n'  # so that it is prerm that takes the filter off
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -114,21 +122,18 @@ class Bare:
                 return log.read_text()
         return ""
 
-    def upgraded(self) -> None:
+    def restart(self) -> str:
         """Start it again, with the signal that the unit has for that."""
-        self._end(read_unit(UNIT).restart_signal)
-        self.start()
+        if self._process is not None:
+            self._process.send_signal(signal.Signals[f"SIG{read_unit(UNIT).restart_signal}"])
+            self._process.wait(START_SECONDS)
+        return self.start()
 
-    def leave(self) -> None:
-        """Kill it: nobody stops a service where there is no systemd."""
-        self._end("KILL")
+    def upgraded(self) -> None:
+        """Start it again: postinst leaves that to whoever runs it."""
+        self.restart()
 
     def pid(self) -> int:
         """Return the process that was started."""
         alive = self._process is not None and self._process.poll() is None
         return self._process.pid if self._process is not None and alive else 0
-
-    def _end(self, name: str) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.Signals[f"SIG{name}"])
-            self._process.wait(START_SECONDS)

@@ -1,4 +1,4 @@
-"""The life of the package, from inside: installed, configured, upgraded, removed, purged.
+"""The life of the package, from inside: installed, started, upgraded, removed, purged.
 
 `python -m tests.packages.story bare|systemd OLD.deb NEW.deb` runs in a root where OLD
 is installed, or in a guest where what it needs is. It writes one line a claim. Stands on the
@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tests.packages import wire
 from tests.packages.claims import DONE, tell, wait
@@ -22,9 +22,16 @@ from tests.packages.managers import FILTER_UNIT, UNIT, Bare, Manager, Systemd, r
 from tests.packages.unit import read_unit
 from tests.packages.wire import BLOCKED, HONEST, Stream
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CONFIG: Final = Path("/etc/xdpctl/xdpctl.toml")
-PINS: Final = Path("/sys/fs/bpf/xdpctl")
+BPFFS: Final = Path("/sys/fs/bpf")
+PINS: Final = BPFFS / "xdpctl"
 OWN: Final = '# mine\ninterface = ["eth0"]\n'
+UNREADABLE: Final = "interface = [\n"
+SOURCE: Final = Path("/usr/lib/xdpctl/xdpctl/_xdp/filter.bpf.c")
+POSTINST: Final = "/var/lib/dpkg/info/xdpctl.postinst"
 
 _APT: Final = ("apt-get", "-y", "-o", "Dpkg::Use-Pty=0")
 
@@ -80,9 +87,9 @@ def started(manager: Manager) -> bool:
     """Configure, start, block; return whether it started at all."""
     stream = wire.passing()
     tell("packets pass before", stream.arrived == stream.sent, stream.told)
-    CONFIG.write_text(OWN)
+    CONFIG.write_text(OWN + manager.settings)
     said = manager.start()
-    if not tell("it starts with one line of configuration", not said, said):
+    if not tell("it starts with a line or two of configuration", not said, said):
         return False
     tell("its program is on the interface", attached(), run("ip", "link", "show", "eth0"))
     unit = read_unit(UNIT)
@@ -96,40 +103,76 @@ def started(manager: Manager) -> bool:
     return True
 
 
-def upgraded(manager: Manager, package: str) -> None:
-    """Install another version while packets come in."""
+def without_a_gap(event: str, manager: Manager, change: Callable[[], str]) -> None:
+    """Change something while packets come in."""
     link, pid = link_id(), manager.pid()
     with Stream() as stream:
         time.sleep(0.5)
+        said = change()
+        time.sleep(0.5)
+    served = manager.pid()
+    tell(f"{event}: another process serves", served not in {0, pid}, f"{pid}, {served}\n{said}")
+    same = link and link == link_id()
+    tell(f"{event}: the filter's bpf_link is the same", same, (link, link_id()))
+    tell(f"{event}: nothing blocked came through", not stream.arrived[BLOCKED], stream.told)
+    honest = stream.arrived[HONEST] == stream.sent[HONEST]
+    tell(f"{event}: nothing honest was lost", honest, stream.told)
+    tell(f"{event}: {stream.sent[HONEST]} of each were sent meanwhile", stream.sent[HONEST])
+    listed = run("xdpctl", "list", "--json")
+    tell(f"{event}: its rule is still its own", '"package"' in listed, listed)
+
+
+def upgraded(manager: Manager, package: str) -> None:
+    """Install another version while packets come in."""
+
+    def install() -> str:
         said = run(*_APT, "install", package)
         manager.upgraded()
-        time.sleep(0.5)
+        return said
+
+    before = CONFIG.read_text()
+    without_a_gap("upgraded", manager, install)
     version = run("dpkg-query", "-W", "-f", "${Version}", "xdpctl")
-    tell("it is upgraded", package.split("_")[1] == version, f"{version}\n{said}")
-    tell("another process serves", manager.pid() not in {0, pid}, f"{pid}, {manager.pid()}\n{said}")
-    tell("the filter's bpf_link is the same", link and link == link_id(), (link, link_id()))
-    tell("nothing blocked came through", not stream.arrived[BLOCKED], stream.told)
-    tell("nothing honest was lost", stream.arrived[HONEST] == stream.sent[HONEST], stream.told)
-    tell(f"{stream.sent[HONEST]} of each were sent meanwhile", stream.sent[HONEST])
-    listed = run("xdpctl", "list", "--json")
-    tell("its rule is still its own", '"package"' in listed, listed)
-    tell("the operator's configuration was kept", CONFIG.read_text() == OWN, CONFIG.read_text())
+    tell("it is the higher version", package.split("_")[1] == version, version)
+    kept = CONFIG.read_text()
+    tell("the operator's configuration was kept", kept == before, kept)
+
+
+def troubled(manager: Manager) -> None:
+    """Have it fail to start, for two reasons, under systemd."""
+    link, source = link_id(), SOURCE.read_bytes()
+    SOURCE.write_text("no program\n")
+    said = run(POSTINST, "configure", "0")
+    tell("an upgrade whose program is refused comes to its end", "not ready" in said, said)
+    tell("and leaves the former filter on", link == link_id() and attached(), (link, link_id()))
+    SOURCE.write_bytes(source)
+    before = CONFIG.read_text()
+    CONFIG.write_text(UNREADABLE)
+    said = manager.restart()
+    tell("it does not start with settings that cannot be read", said, said)
+    tell("and leaves the filter on", link == link_id() and attached(), (link, link_id()))
+    run("systemctl", "stop", "xdpctl")
+    wait("a stop takes it off all the same", attached, lambda seen: not seen)
+    CONFIG.write_text(before)
+    said = manager.restart()
+    tell("a start puts it on again", attached() and not said, said)
 
 
 def removed(manager: Manager) -> None:
     """Remove and purge."""
-    manager.leave()
+    before = CONFIG.read_text()
     said = run(*_APT, "remove", "xdpctl")
     wait("removing it takes the program off", attached, lambda seen: not seen)
     stream = wire.passing()
     tell("every packet passes again", stream.arrived == stream.sent, stream.told)
     tell("no process is left", not manager.pid(), f"{manager.pid()}\n{said}")
-    tell("the operator's configuration is still there", CONFIG.read_text() == OWN, said)
+    tell("the operator's configuration is still there", CONFIG.read_text() == before, said)
     said = run(*_APT, "purge", "xdpctl")
     tell("it can be purged", "exit status" not in said, said)
     found = run("find", "/", "-xdev", "-name", "*xdpctl*", "-not", "-name", "*.deb")
     tell("no file of it is left", not found, found)
-    tell("no pin of it is left", not PINS.exists(), PINS)
+    pins = [*BPFFS.glob("xdpctl*"), *BPFFS.glob("dnsdist*")]
+    tell("no pin of it is left, where there is no dnsdist", not pins, pins)
 
 
 def main(kind: str, old: str, new: str) -> None:
@@ -146,10 +189,12 @@ def main(kind: str, old: str, new: str) -> None:
         ]
         tell("it neither runs nor would at boot", states == ["disabled", "inactive"], states)
     if started(manager):
+        without_a_gap("restarted", manager, manager.restart)
         upgraded(manager, new)
         if kind == "systemd":
             said = run("systemctl", "is-active", FILTER_UNIT)
             tell("the filter's own unit is up", said == "active", said)
+            troubled(manager)
         removed(manager)
     tell(DONE, held=True)
 
