@@ -18,6 +18,7 @@
 static int (*filter)(struct xdp_md *ctx);
 #else
 #include "filter.bpf.c"
+#include "batch.h"
 #endif
 
 #define FRAME_MAX	65536
@@ -339,3 +340,54 @@ size_t host_key_size(__u32 map)
 {
 	return map < MAPS ? key_sizes[map] : 0;
 }
+
+#ifndef HOST_FILTERS
+
+/* Whether all rules are as they were, but for one hit of the expected one. */
+static bool hit_as_expected(const struct batch *batch, struct entry **entries,
+			    struct rule_value *rules, int hit)
+{
+	if (hit != NO_HIT)
+		rules[hit].hits++;
+	for (__u32 i = 0; i < batch->rules; i++)
+		if (memcmp(&entries[i]->value, &rules[i], sizeof(rules[i])))
+			return false;
+	return true;
+}
+
+/*
+ * Runs the filter on every frame, all of which come in on queue 0. Returns 1 where all
+ * went as expected, 0 where one did not. `out` has room for FRAME_MAX bytes.
+ */
+int host_batch(const struct batch *batch, int where, __u8 *out)
+{
+	struct entry *entries[BATCH_RULES];
+	struct rule_value rules[BATCH_RULES];
+	const __u8 *answer = batch->answers;
+	const __u8 *frame = batch->frames;
+
+	if (batch->rules > BATCH_RULES)
+		return 0;
+	for (__u32 i = 0; i < batch->rules; i++) {
+		entries[i] = find(batch->places[i].map, batch->places[i].key);
+		if (!entries[i])
+			return 0;
+		rules[i] = entries[i]->value;
+	}
+	for (__u32 i = 0; i < batch->count; i++) {
+		const struct expected *expected = &batch->expected[i];
+		struct outcome outcome;
+
+		if (host_run(frame, expected->size, 0, where, &outcome, out) ||
+		    outcome.reason != expected->reason || outcome.action != expected->action ||
+		    !left_as_expected(expected, outcome.verdict, frame, answer, out,
+				      outcome.length) ||
+		    !hit_as_expected(batch, entries, rules, expected->hit))
+			return 0;
+		frame += expected->size;
+		answer += expected->answer_size;
+	}
+	return 1;
+}
+
+#endif

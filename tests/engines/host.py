@@ -22,6 +22,7 @@ from tests.packets.case import Result, Scene, Verdict
 from xdpctl.abi import MAPS, MapName, encode_control
 
 if TYPE_CHECKING:
+    from tests.engines.batch import Batch
     from tests.engines.entries import Entry
     from xdpctl.kernel.compiler import ProgramConfig
 
@@ -50,11 +51,7 @@ class Host:
         return len(frame) <= FRAME_MAX
 
     def judge(self, scene: Scene, frame: bytes) -> Result:
-        if scene.config not in self._filters:
-            self._filters[scene.config] = HostFilter(scene.config, sanitize=True)
-        filter_ = self._filters[scene.config]
-        if scene != self._scene:
-            self._enter(filter_, scene)
+        filter_ = self._filter(scene)
         try:
             run = filter_.run(frame, guard_start=self._guard_start)
         except HostError as error:
@@ -64,6 +61,21 @@ class Host:
         hit = hit_between([*before.values()], [*self._rules.values()])
         answer = None if run.frame == frame else run.frame
         return Result(Verdict(run.verdict), run.reason, run.action, answer, hit)
+
+    def goes(self, scene: Scene, batch: Batch) -> bool:
+        filter_ = self._filter(scene)
+        self._scene = None  # rules are hit that `judge` does not know of
+        places = [(MAPS[name].ref, key) for name, key in self._rules]
+        return filter_.goes(batch.in_c(places), guard_start=self._guard_start)
+
+    def _filter(self, scene: Scene) -> HostFilter:
+        """Return the configuration's filter, its maps the scene's."""
+        if scene.config not in self._filters:
+            self._filters[scene.config] = HostFilter(scene.config, sanitize=True)
+        filter_ = self._filters[scene.config]
+        if scene != self._scene:
+            self._enter(filter_, scene)
+        return filter_
 
     def _enter(self, filter_: HostFilter, scene: Scene) -> None:
         """Make the filter's maps the scene's."""

@@ -21,11 +21,12 @@ from xdpctl.abi import PacketAction, Reason
 from xdpctl.kernel.compiler import render_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from xdpctl.kernel.compiler import ProgramConfig
 
-DRIVER = Path(__file__).with_name("host.c")
+HERE = Path(__file__).parent
+DRIVER = HERE / "host.c"
 SOURCES = Path(__file__).parents[2] / "xdp"
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 FRAME_MAX = 65536
@@ -150,6 +151,10 @@ class HostFilter:
             frame=ctypes.string_at(self._output, outcome.length),
         )
 
+    def goes(self, batch: ctypes.Structure, *, guard_start: bool = False) -> bool:
+        """Return whether every frame of a batch (batch.h) goes as it says."""
+        return bool(self._library.host_batch(ctypes.byref(batch), int(guard_start), self._output))
+
     def _check(self, map_ref: int, key: bytes) -> None:
         size = self._library.host_key_size(map_ref)
         if size and len(key) != size:
@@ -158,39 +163,38 @@ class HostFilter:
 
 def build(config: ProgramConfig, compiler: str, flags: tuple[str, ...]) -> Path:
     """Return the library for `config`, compiled unless the same was before. Blocks."""
-    rendered = render_config(config)
-    recipe = hashlib.sha256(repr((rendered, compiler, flags)).encode())
-    for source in _sources():
-        recipe.update(source.read_bytes())
+    return compiled([compiler, *flags, "-DXDPCTL_HOST"], DRIVER, render_config(config))
+
+
+def compiled(command: Sequence[str], source: Path, rendered: str = "") -> Path:
+    """Return what a command makes of a source with `rendered` before it, xdp/ at hand.
+
+    Compiled unless the same was before. Blocks.
+    """
+    recipe = hashlib.sha256(repr((rendered, *command)).encode())
+    for one in _sources(source):
+        recipe.update(one.read_bytes())
     cache = Path(tempfile.gettempdir()) / f"xdpctl-host-{os.getuid()}"
     cache.mkdir(mode=0o700, exist_ok=True)
     library = cache / f"{recipe.hexdigest()[:32]}.so"
     if not library.exists():
-        _compile(rendered, [compiler, *flags], library)
+        _compile(rendered, command, source, library)
     return library
 
 
-def _sources() -> Iterator[Path]:
-    yield DRIVER
+def _sources(source: Path) -> Iterator[Path]:
+    yield source
+    yield from sorted(HERE.glob("*.h"))
     yield from sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.c")])
 
 
-def _compile(rendered: str, command: list[str], library: Path) -> None:
+def _compile(rendered: str, command: Sequence[str], source: Path, library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as directory:
         config = Path(directory) / "rendered.h"
         config.write_text(rendered, encoding="utf-8")
         made = Path(directory) / library.name
         subprocess.run(
-            [
-                *command,
-                "-DXDPCTL_HOST",
-                f"-I{SOURCES}",
-                "-include",
-                str(config),
-                "-o",
-                str(made),
-                str(DRIVER),
-            ],
+            [*command, f"-I{SOURCES}", "-include", str(config), "-o", str(made), str(source)],
             check=True,
         )
         made.rename(library)

@@ -7,11 +7,14 @@ bound to nothing: the look-up finds it, and a test run sends nothing anywhere.
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import struct
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
+from tests.engines import EngineError
+from tests.engines.batch import kernel_library
 from tests.engines.entries import (
     Index,
     counted_between,
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from tests.engines.batch import Batch
     from tests.engines.entries import Entry
     from xdpctl.kernel.bpf import Bpf, Map, Program
     from xdpctl.kernel.compiler import Bytecode, ProgramConfig
@@ -95,6 +99,21 @@ class Kernel:
     @staticmethod
     def takes(frame: bytes) -> bool:
         return SHORTEST <= len(frame) <= LONGEST
+
+    def goes(self, scene: Scene, batch: Batch) -> bool:
+        program = self._program(scene.config)
+        if scene != self._scene:
+            self._enter(scene)
+        in_c = batch.in_c((self._maps[name].fd, key) for name, key in self._rules)
+        cpus = self._bpf.possible_cpus()
+        went = kernel_library().kernel_batch(
+            ctypes.byref(in_c), program.fd, self._maps[MapName.COUNTERS].fd, cpus
+        )
+        self._counters = self.value(MapName.COUNTERS, _FIRST)
+        self._rules = {entry: self.value(*entry) for entry in self._rules}
+        if went < 0:
+            raise EngineError(f"{self.name}: the maps cannot be read")
+        return bool(went)
 
     def judge(self, scene: Scene, frame: bytes) -> Result:
         program = self._program(scene.config)

@@ -1,31 +1,119 @@
 """`python -m tests.fuzz.agree --frames N`: random mutants before every engine, as root.
 
 Ends with status 1 and a reproducer at the first disagreement. Every frame can be had
-again: its tape follows from the seed and its number.
+again: its tape follows from the seed and its number. Frames go to the engines in
+batches of one scene (tests/engines/batch.py), and one by one only where a batch does
+not go as the oracle says; several processes share the work.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
+import queue
 import random
 import secrets
 import sys
 import time
+from contextlib import ExitStack
+from functools import cache
+from typing import TYPE_CHECKING, Self
 
+from tests.engines.batch import Batch
 from tests.engines.entries import Index
 from tests.engines.host import Host
 from tests.engines.kernel import Kernel
-from tests.engines.oracle import Oracle
-from tests.fuzz.compare import disagreement
-from tests.fuzz.mutate import TAPE_OCTETS
+from tests.engines.oracle import Oracle, judge
+from tests.fuzz.compare import about, is_sound
+from tests.fuzz.mutate import TAPE_OCTETS, mutant
+from tests.fuzz.tape import Tape
 from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.compiler import compile_program_blocking
 
-PROGRESS = 20_000
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tests.packets.case import Result, Scene
+
+CHUNK = 50_000
+"""Frames whose tapes are one run of random octets; enough of each scene for a batch."""
+
+PATIENCE_SECONDS = 1.0
 
 
-def tape_of(seed: int, number: int) -> bytes:
-    """Return the tape of a run's frame."""
-    return random.Random(f"{seed} {number}").randbytes(TAPE_OCTETS)
+def tapes(seed: int, numbers: range) -> Iterable[tuple[int, bytes]]:
+    """Yield number and tape of frames, which are all of one chunk."""
+    chunk = numbers.start // CHUNK
+    octets = random.Random(f"{seed} {chunk}").randbytes(CHUNK * TAPE_OCTETS)
+    for number in numbers:
+        at = (number - chunk * CHUNK) * TAPE_OCTETS
+        yield number, octets[at : at + TAPE_OCTETS]
+
+
+def spans(first: int, frames: int) -> list[range]:
+    """Return the numbers of the frames, parted where chunks begin."""
+    end = first + frames
+    starts = [first, *range((first // CHUNK + 1) * CHUNK, end, CHUNK)]
+    return [range(start, min(end, (start // CHUNK + 1) * CHUNK)) for start in starts]
+
+
+class Judges:
+    """The engines of one process; a context manager, which gives back what they hold."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        compiled = cache(compile_program_blocking)
+        self._engines = (
+            Host(),
+            Host(guard_start=True, index=Index.EXACT),
+            self._stack.enter_context(Kernel(Bpf(), compiled)),
+            self._stack.enter_context(Kernel(Bpf(), compiled, index=Index.EXACT)),
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def differ(self, seed: int, numbers: range) -> str | None:
+        """Return a reproducer of a frame that the engines differ about, if there is one."""
+        scenes: dict[int, Scene] = {}
+        known: dict[Scene, Scene] = {}
+        found: dict[int, list[tuple[int, bytes, Result]]] = {}
+        for number, tape in tapes(seed, numbers):
+            scene, frame = mutant(Tape(tape))
+            if id(scene) not in scenes:  # many cases have equal scenes
+                scenes[id(scene)] = known.setdefault(scene, scene)
+            scene = scenes[id(scene)]
+            result = judge(scene, frame)
+            if not is_sound(result, frame):
+                return self._about(seed, scene, [(number, frame)])
+            found.setdefault(id(scene), []).append((number, frame, result))
+        for place, group in found.items():
+            scene = scenes[place]
+            batch = Batch.of([(frame, result) for _, frame, result in group])
+            if not all(engine.goes(scene, batch) for engine in self._engines):
+                return self._about(seed, scene, [(number, frame) for number, frame, _ in group])
+        return None
+
+    def _about(self, seed: int, scene: Scene, frames: Sequence[tuple[int, bytes]]) -> str:
+        """Return which frame it is, one by one, and what each engine says of it."""
+        for number, frame in frames:
+            if said := about((Oracle(), *self._engines), scene, frame):
+                return f"--seed {seed} --first {number} --frames 1:\n{said}"
+        return (
+            f"--seed {seed}, {len(frames)} frames from {frames[0][0]} on together, and none of"
+            f" them alone; the scene: {scene!r}"
+        )
+
+
+def work(seed: int, todo: Sequence[range], told: multiprocessing.Queue[int | str]) -> None:
+    """Be one process: tell how many frames are done, or a reproducer."""
+    with Judges() as judges:
+        for numbers in todo:
+            told.put(judges.differ(seed, numbers) or len(numbers))
 
 
 def main() -> int:
@@ -34,26 +122,49 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=1_000_000, help="how many (1000000)")
     parser.add_argument("--seed", type=int, default=None, help="of an earlier run")
     parser.add_argument("--first", type=int, default=0, help="number of the first frame")
+    parser.add_argument(
+        "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (one a CPU)"
+    )
     options = parser.parse_args()
     seed = secrets.randbits(32) if options.seed is None else options.seed
-    say(f"seed {seed}, {options.frames} frames")
-    started = time.monotonic()
-    with Kernel(Bpf()) as kernel, Kernel(Bpf(), index=Index.EXACT) as indexed:
-        engines = (
-            Oracle(),
-            Host(),
-            Host(guard_start=True, index=Index.EXACT),
-            kernel,
-            indexed,
-        )
-        for number in range(options.first, options.first + options.frames):
-            if found := disagreement(engines, tape_of(seed, number)):
-                say(f"the engines differ about --seed {seed} --first {number} --frames 1:\n{found}")
+    say(f"seed {seed}, {options.frames} frames, {options.jobs} processes")
+    todo = spans(options.first, options.frames)
+    told: multiprocessing.Queue[int | str] = multiprocessing.Queue()
+    processes = [
+        multiprocessing.Process(target=work, args=(seed, todo[job :: options.jobs], told))
+        for job in range(options.jobs)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        return follow(processes, told, options.frames)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def follow(
+    processes: Sequence[multiprocessing.Process],
+    told: multiprocessing.Queue[int | str],
+    frames: int,
+) -> int:
+    """Say how it goes; return the exit status."""
+    started, done = time.monotonic(), 0
+    while done < frames:
+        try:
+            news = told.get(timeout=PATIENCE_SECONDS)
+        except queue.Empty:
+            if any(process.exitcode for process in processes):
+                say("a process ended with an error")
                 return 1
-            done = number + 1 - options.first
-            if done % PROGRESS == 0:
-                say(f"{done} frames, {done / (time.monotonic() - started):.0f} a second")
-    say(f"the engines agree about {options.frames} frames")
+            continue
+        if isinstance(news, str):
+            say(f"the engines differ about {news}")
+            return 1
+        done += news
+        say(f"{done} frames, {done / (time.monotonic() - started):.0f} a second")
+    say(f"the engines agree about {frames} frames, in {time.monotonic() - started:.0f} s")
     return 0
 
 

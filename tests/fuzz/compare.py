@@ -43,11 +43,12 @@ def agree(said: dict[str, Opinion], frame: bytes) -> bool:
     return (
         isinstance(first, Result)
         and all(other == first for other in others)
-        and _sound(first, frame)
+        and is_sound(first, frame)
     )
 
 
-def _sound(result: Result, frame: bytes) -> bool:
+def is_sound(result: Result, frame: bytes) -> bool:
+    """Whether it is a result that a frame may have: changed only if answered, never longer."""
     if result.verdict is not Verdict.TX:
         return result.answer is None
     return result.answer is not None and len(result.answer) <= len(frame)
@@ -55,7 +56,11 @@ def _sound(result: Result, frame: bytes) -> bool:
 
 def disagreement(engines: Sequence[Engine], tape: bytes) -> str | None:
     """Return a reproducer where the engines differ about the tape's mutant, else None."""
-    scene, frame = mutant(Tape(tape))
+    return about(engines, *mutant(Tape(tape)))
+
+
+def about(engines: Sequence[Engine], scene: Scene, frame: bytes) -> str | None:
+    """Return a reproducer where the engines differ about the frame, else None."""
     if agree(opinions(engines, scene, frame), frame):
         return None
     scene, frame = simplified(engines, scene, frame)

@@ -7,6 +7,8 @@ broken already, and decides nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from tests.packets.build import ETHERTYPE_IPV4, ETHERTYPE_IPV6, QINQ, VLAN
 
@@ -53,8 +55,7 @@ _QUESTION_END = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """`size` octets at `at`, wholly in the frame."""
 
     name: str
@@ -76,6 +77,7 @@ class Layout:
         return self.upper + 8
 
 
+@lru_cache(maxsize=4096)  # the table's frames come again and again
 def layout_of(frame: bytes) -> Layout:
     """Return where its fields seem to be."""
     found: list[tuple[str, int, int]] = list(_LINK)

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Many frames of one scene, and what must come of each: what batch.py writes, and
+ * host.c and kernel_batch.c hold their engine to. Decides nothing about packets but
+ * what holds for every one.
+ */
+#ifndef XDPCTL_BATCH_H
+#define XDPCTL_BATCH_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#define BATCH_KEY_MAX 264
+#define BATCH_RULES   256
+#define NO_HIT	      (-1)
+#define VERDICT_TX    3
+
+struct expected {
+	__u32 size; /* octets of the frame */
+	__s32 verdict;
+	__u32 reason;
+	__u32 action;
+	__s32 hit;	   /* index of the rule that gains one; NO_HIT */
+	__u32 answer_size; /* octets of the answer; 0: left as it was */
+};
+
+struct place {
+	__u32 map; /* a map_ref, or the descriptor of a map */
+	__u8 key[BATCH_KEY_MAX];
+};
+
+struct batch {
+	const struct expected *expected;
+	const __u8 *frames;  /* end to end */
+	const __u8 *answers; /* end to end */
+	const struct place *places;
+	__u32 count;
+	__u32 rules;
+};
+
+/*
+ * Whether `out` is what must be left of a frame: itself, unless it was answered, and
+ * never more than itself, whatever is expected; then what is expected.
+ */
+static bool left_as_expected(const struct expected *expected, int verdict, const __u8 *frame,
+			     const __u8 *answer, const __u8 *out, size_t out_size)
+{
+	const __u8 *wanted = expected->answer_size ? answer : frame;
+	size_t size = expected->answer_size ? expected->answer_size : expected->size;
+
+	if (verdict != VERDICT_TX && (out_size != expected->size || memcmp(out, frame, out_size)))
+		return false;
+	if (out_size > expected->size || verdict != expected->verdict)
+		return false;
+	return out_size == size && !memcmp(out, wanted, size);
+}
+
+#endif
