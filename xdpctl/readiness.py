@@ -1,8 +1,9 @@
 """When the service is ready, and what log and service manager are told until then and after.
 
-Owns the line `ready`, the line `waiting` and STATUS. Ready is: attached on every
-interface, pins and program as they should be. With --wait that may take long, so systemd
-is asked for more time again and again. Called by service.py, on the loop, after every look.
+Owns the lines `ready`, `waiting`, `not-ready` and `ready-again`, and STATUS. Ready is:
+attached on every interface, pins and program as they should be. With --wait that may take
+long, so systemd is asked for more time again and again. Called by service.py, on the loop,
+after every look.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 EXTENSION_SECONDS = 30.0
 """What is asked for beyond TimeoutStartSec; said anew every second."""
+
+_FILTERING = "filtering "
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class Readiness:
             for view in snapshot.filters
             if view.state is not FilterState.ATTACHED
         }
-        filtering = "filtering " + (", ".join(on) or "nothing")
+        filtering = _FILTERING + (", ".join(on) or "nothing")
         if not self.announced:
             if not snapshot.ready:
                 self._wait(off, snapshot.reasons, filtering)
@@ -57,10 +60,15 @@ class Readiness:
             event(_log, "ready", **self._fields)
             self._notifier.ready(filtering)
             return
-        status = filtering if snapshot.ready else f"NOT READY: {'; '.join(snapshot.reasons)}"
+        why = "; ".join(snapshot.reasons)
+        status = filtering if snapshot.ready else f"NOT READY: {why}"
         if status != self._said:
-            self._said = status
+            was_ready, self._said = self._said.startswith(_FILTERING), status
             self._notifier.status(status)
+            if not snapshot.ready:
+                event(_log, "not-ready", logging.WARNING, why=why)
+            elif not was_ready:
+                event(_log, "ready-again")
 
     def _wait(self, off: dict[str, str], reasons: Sequence[str], filtering: str) -> None:
         """Say what is waited for, and that the service manager is to wait, too."""

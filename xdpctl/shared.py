@@ -24,7 +24,6 @@ from xdpctl.kernel.pins import (
     open_existing,
     open_or_create,
     pin_name_for,
-    pinned_id,
 )
 from xdpctl.log import event
 
@@ -82,6 +81,7 @@ class SharedMaps:
         self._resources = contextlib.ExitStack()
         self._maps: dict[str, Map] = {}
         self._moving: dict[str, Map] = {}
+        self._unmended: dict[str, str] = {}
         self._astray = self._resources.enter_context(contextlib.ExitStack())
         self.warnings: tuple[str, ...] = ()
 
@@ -168,6 +168,7 @@ class SharedMaps:
         """
         self._astray.close()
         self._moving.clear()
+        self._unmended.clear()
         for pin in self._pins:
             path, held = self._directory / pin.name, self._maps[pin.name]
             try:
@@ -179,7 +180,7 @@ class SharedMaps:
                 else:
                     self._moving[pin.name] = self._astray.enter_context(found)
             except (KernelError, PinError) as error:
-                event(_log, "pin-not-mended", logging.DEBUG, pin=path, error=error.sentence)
+                self._unmended[pin.name] = error.sentence
         return list(self._moving)
 
     def _pin_again(self, held: Map, path: Path) -> None:
@@ -204,13 +205,18 @@ class SharedMaps:
     def replaced(self) -> Iterator[str]:
         """Yield a sentence for each pin that is no longer the map that we hold."""
         for pin in self._pins:
-            path = self._directory / pin.name
+            path, held = self._directory / pin.name, self._maps[pin.name]
             try:
-                found = pinned_id(self._bpf, path)
+                found = open_existing(self._bpf, path, abi.MAPS[pin.map])
             except (KernelError, PinError) as error:
                 yield error.sentence
                 continue
             if found is None:
-                yield f"the pin {path} is gone: it is being made again"
-            elif found != self._maps[pin.name].info.id:
-                yield f"the pin {path} is another map than the one that the filter reads: moving"
+                being_made = f"the pin {path} is gone: it is being made again"
+                yield self._unmended.get(pin.name, being_made)
+                continue
+            with found:
+                if found.info.id != held.info.id:
+                    yield (
+                        f"the pin {path} is another map than the one that the filter reads: moving"
+                    )

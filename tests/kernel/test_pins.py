@@ -174,12 +174,6 @@ class TestOpenOrCreate:
         assert pins.open_existing(bpf, directory / "addr-v4", SPEC) is None
         assert not (directory / "addr-v4").exists()
 
-    def test_what_is_pinned_is_told_by_its_id(self, bpf: Bpf, directory: Path) -> None:
-        path = directory / "addr-v4"
-        missing = pins.pinned_id(bpf, path)
-        with open_or_create(bpf, directory).map as made:
-            assert (missing, pins.pinned_id(bpf, path)) == (None, made.info.id)
-
 
 class TestOwners:
     """dnsdist's user gets what it needs, and nothing that exists changes unasked."""

@@ -81,9 +81,13 @@ class Stream:
 
     def end(self) -> Seen:
         """Let it end when all rounds are sent and the last answers are in."""
-        said = [_last_words(one) for one in (self._client, self._server)]
-        client, server = said
+        client, server = _last_words(self._client), _last_words(self._server)
         return Seen(client["sent"], client["answered"], server["arrived"], tuple(client["lost"]))
+
+    def kill(self) -> None:
+        """End both ends, whatever they are at; does nothing after `end`."""
+        self._client.kill()
+        self._server.kill()
 
 
 def _last_words(process: Process) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """Whatever happens to the service: no blocked packet arrives and no honest query is lost.
 
-A stream runs over the wire meanwhile, with packets for each of the five maps. The filter
-counts what it drops, over all services that follow each other: that is everything blocked
-that was sent, so that none was lost elsewhere.
+A stream runs over the wire meanwhile, with packets for each of the five maps.
 """
 
 from __future__ import annotations
@@ -16,78 +14,33 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import Lab, Service, Stream
-from tests.lab.hosts import PYTHON, ROOT, unmeasured
+from tests.lab import Lab
+from tests.lab.hosts import ROOT
 from tests.lab.stream import RULES
 from tests.lab.streaming import BLOCKED
+from tests.net.stream_site import StreamSite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.lab.stream import Seen
-
 pytestmark = pytest.mark.root
 
 KILLS = 50
 PACKETS = 50_000
-KEEP = ("--on-exit", "keep")
 SOURCE = "xdp/filter.bpf.c"
 
 
-class Site:
-    """A client and a server, a stream between them, and the service that runs there now.
-
-    Args:
-        lab: where.
-    """
-
-    def __init__(self, lab: Lab) -> None:
-        self.client, self.server = lab.pair()
-        self.config = lab.directory / "xdpctl.toml"
-        self.state = lab.directory / f"{self.server.name}.db"
-        self.service: Service
-        self.start()
-
-    def start(self, *options: str, version: Path = ROOT, await_ready: bool = True) -> None:
-        """Start the next service, of the version in a directory."""
-        command = unmeasured("env", f"--chdir={version}", PYTHON, "-m", "xdpctl")
-        self.service = Service(
-            self.server, *KEEP, *options, command=command, await_ready=await_ready
-        )
-
-    def kill(self) -> None:
-        """Kill the service; it must have been alive."""
-        assert self.service.stop(signal.SIGKILL) == -signal.SIGKILL
-
-    def stream(self, packets: int = 2_000) -> Stream:
-        """Begin a stream, with this many blocked packets at least."""
-        self.counted = self.service.metrics()
-        return Stream(self.client, self.server, rounds=packets // len(BLOCKED))
-
-    def holds(self, stream: Stream) -> Seen:
-        """End a stream and see that the filter dropped all that was blocked, and nothing else."""
-        seen = stream.end()
-        assert seen.passed == {}
-        assert (seen.unanswered, seen.lost) == (0, ())
-        for kind in BLOCKED:
-            before = self.counted.packets(action="drop", reason=kind)
-            self.service.counted(before + seen.sent[kind], action="drop", reason=kind)
-        return seen
-
-
 @pytest.fixture(scope="module")
-def running() -> Iterator[Site]:
+def running() -> Iterator[StreamSite]:
     with Lab() as lab:
-        yield Site(lab)
+        yield StreamSite(lab)
 
 
 @pytest.fixture
-def site(running: Site) -> Iterator[Site]:
+def site(running: StreamSite) -> Iterator[StreamSite]:
     """A site with a rule in each map, and nothing of what a former test did."""
-    for origin in ([], ["--origin", "dnsdist"]):
-        assert running.service.verb("flush", *origin, "--yes").returncode == 0
-    assert running.service.verb("block", *RULES).returncode == 0
+    running.block()
     yield running
     running.service.process.kill()
     running.config.write_text("")
@@ -105,7 +58,7 @@ def newer(path: Path, file: str, old: str, new: str) -> Path:
     return path
 
 
-def test_through_50_kills_at_any_moment(site: Site) -> None:
+def test_through_50_kills_at_any_moment(site: StreamSite) -> None:
     """Every other one while the next service is starting, the others when it is ready."""
     stream = site.stream(PACKETS)
     moments = random.Random(KILLS)
@@ -123,7 +76,7 @@ def test_through_50_kills_at_any_moment(site: Site) -> None:
     assert site.holds(stream).blocked >= PACKETS
 
 
-def test_what_shows_a_gap_can_see_one(site: Site) -> None:
+def test_what_shows_a_gap_can_see_one(site: StreamSite) -> None:
     """A stop that detaches lets everything arrive, until the next service is there."""
     stream = site.stream()
     site.service.stop()
@@ -136,7 +89,7 @@ def test_what_shows_a_gap_can_see_one(site: Site) -> None:
     assert (seen.unanswered, seen.lost) == (0, ())
 
 
-def test_through_a_new_version_with_another_program(site: Site, tmp_path: Path) -> None:
+def test_through_a_new_version_with_another_program(site: StreamSite, tmp_path: Path) -> None:
     former, stream = site.server.xdp_id(), site.stream()
     site.service.stop()
     version = newer(tmp_path, SOURCE, "The filter:", "The newer filter:")
@@ -145,7 +98,7 @@ def test_through_a_new_version_with_another_program(site: Site, tmp_path: Path) 
     site.holds(stream)
 
 
-def test_through_a_new_version_with_the_same_program(site: Site, tmp_path: Path) -> None:
+def test_through_a_new_version_with_the_same_program(site: StreamSite, tmp_path: Path) -> None:
     """It is compiled anew, as its source is another, and found to be what runs."""
     former, stream = site.server.xdp_id(), site.stream()
     site.service.stop(signal.SIGUSR2)
@@ -165,7 +118,7 @@ def test_through_a_new_version_with_the_same_program(site: Site, tmp_path: Path)
     ids=["does-not-compile", "is-refused-by-the-verifier", "drops-nothing"],
 )
 def test_through_a_new_version_whose_program(
-    site: Site, tmp_path: Path, change: tuple[str, str, str], why: str
+    site: StreamSite, tmp_path: Path, change: tuple[str, str, str], why: str
 ) -> None:
     """The former program is held; the service is up, not ready, and says why."""
     former, stream = site.server.xdp_id(), site.stream()
@@ -180,7 +133,7 @@ def test_through_a_new_version_whose_program(
     site.holds(stream)
 
 
-def reload(site: Site, settings: str) -> None:
+def reload(site: StreamSite, settings: str) -> None:
     """Change the settings and wait until the service has taken them over."""
     log = site.service.process
 
@@ -193,7 +146,7 @@ def reload(site: Site, settings: str) -> None:
     log.until(lambda: count() > before, f"the reload of {settings!r}", timeout=30)
 
 
-def test_through_reloads_that_change_the_program(site: Site) -> None:
+def test_through_reloads_that_change_the_program(site: StreamSite) -> None:
     stream = site.stream()
     for settings in (
         "port = [53, 5353]",
@@ -222,7 +175,9 @@ def scribbled_over(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [overwritten, cut_short, scribbled_over])
-def test_through_a_start_with_a_damaged_state(site: Site, damage: Callable[[Path], None]) -> None:
+def test_through_a_start_with_a_damaged_state(
+    site: StreamSite, damage: Callable[[Path], None]
+) -> None:
     """It is moved aside; the rules stay in force, as another's."""
     stream = site.stream()
     site.service.stop()

@@ -70,14 +70,6 @@ def test_a_pin_that_may_not_be_made_closes_the_map(
     assert not kernel.open
 
 
-def test_an_id_that_may_not_be_read_is_a_kernel_error(
-    kernel: FakeKernel, bpf: FakeBpf, root: Path
-) -> None:
-    kernel.faults.set("open_map", errno.EACCES)
-    with refused(errno.EACCES):
-        pins.pinned_id(bpf, root / "addr-v4")
-
-
 def test_an_owner_that_cannot_be_set_closes_the_map(
     monkeypatch: pytest.MonkeyPatch, kernel: FakeKernel, bpf: FakeBpf, root: Path
 ) -> None:

@@ -313,7 +313,10 @@ async def test_an_interface_of_another_name_is_refused_without_wait(home: Home) 
     assert home.traces() == NOTHING
 
 
-async def test_systemd_sees_when_an_interface_is_lost_and_back(home: Home) -> None:
+async def test_systemd_and_log_are_told_when_an_interface_is_lost_and_back(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     async with home.running(*TWO):
         home.kernel.remove_interface("eth1")
         await home.told(
@@ -321,6 +324,8 @@ async def test_systemd_sees_when_an_interface_is_lost_and_back(home: Home) -> No
         )
         home.kernel.add_interface("eth1")
         await home.told("STATUS=filtering eth0, eth1")
+    said = [m for m in caplog.messages if m in {"ready", "not-ready", "ready-again"}]
+    assert said == ["ready", "not-ready", "ready-again"]
 
 
 # --- a start that fails -----------------------------------------------------------------------

@@ -202,6 +202,24 @@ def test_each_pin_that_is_not_what_we_hold_gives_a_reason(host: FakeHost) -> Non
     assert "qnames is another map" in other
 
 
+def test_a_pin_that_is_no_map_of_the_contract_gives_its_own_reason(host: FakeHost) -> None:
+    with opened(host) as shared:
+        (host.pins / "addr-v4").unlink()
+        wrong(host, MapName.ADDR_V4, 8, 16)
+        assert shared.mend() == []
+        (reason,) = shared.replaced()
+    assert "addr-v4: its key size is 8, not 4" in reason
+
+
+def test_a_pin_that_cannot_be_made_again_says_why(host: FakeHost) -> None:
+    with opened(host) as shared:
+        (host.pins / "addr-v4").unlink()
+        host.kernel.faults.set("map.pin", errno.EACCES)
+        assert shared.mend() == []
+        (reason,) = shared.replaced()
+    assert "Permission denied" in reason
+
+
 def test_looking_at_the_pins_leaves_no_descriptor(host: FakeHost) -> None:
     with opened(host) as shared:
         held = set(host.kernel.open)

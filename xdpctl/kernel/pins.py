@@ -43,7 +43,6 @@ __all__ = [
     "open_existing",
     "open_or_create",
     "pin_name_for",
-    "pinned_id",
     "type_text",
     "verify",
 ]
@@ -163,22 +162,6 @@ def verify(info: MapInfo, spec: MapSpec) -> str | None:
 def type_text(number: int) -> str:
     """Return a map type as the kernel's documentation writes it."""
     return MapType(number).name if number in set(MapType) else f"type {number}"
-
-
-def pinned_id(bpf: Bpf, path: Path) -> int | None:
-    """Return the id of the map that is pinned there now, None when there is none.
-
-    Raises:
-        PinError: it is the pin of something else.
-        KernelError: the kernel refused to open it.
-    """
-    try:
-        with bpf.open_map(path) as found:
-            return found.info.id
-    except KernelError as error:
-        if error.errno == errno.ENOENT:
-            return None
-        raise
 
 
 def pin_name_for(interface: str) -> str:
