@@ -24,7 +24,7 @@ from xdpctl.errors import ConflictError, GuardError, KernelError, XdpctlError
 from xdpctl.listed import Listed
 from xdpctl.rules import AnyQtype, target_of, target_text
 from xdpctl.staging import Difference, Staging
-from xdpctl.state import full_key, stored_key
+from xdpctl.state import full_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -44,12 +44,10 @@ WALK_MAX = 200_000
 WALK_MIN = 5_000
 """New entries below which each is looked up instead."""
 
-WALK_STEP = 4_000
-"""Keys compared at a time: some milliseconds."""
-
 _NAMES = {spec.ref: name for name, spec in abi.MAPS.items()}
 _SIZES = {spec.ref: spec.key_size for spec in abi.MAPS.values()}
 _SHORT = 4
+_PADDED = abi.MAPS[MapName.QNAMES].ref
 
 
 @dataclass(slots=True)
@@ -110,6 +108,7 @@ class Bulk:
     clock: Callable[[], float] = time.time
     cancelled: Cancelled = field(default_factory=threading.Event)
     result: BulkResult = field(default_factory=BulkResult)
+    _there: dict[MapName, set[int]] = field(default_factory=dict)
 
     def run(self, chunks: Iterable[Iterable[Row]]) -> BulkResult:
         """Stage everything, compare, and apply the difference.
@@ -122,15 +121,19 @@ class Bulk:
                 consistent and the rest of the list is not in force.
         """
         with Staging(
-            self.path, self.origin, replace=self.replace, take_over=self.strict
+            self.path,
+            self.origin,
+            replace=self.replace,
+            take_over=self.strict,
+            vanished=self._forget_vanished,
         ) as staging:
-            self._forget_vanished(staging)
             for chunk in chunks:
                 staging.load(chunk if self.guard is None else self.guard.passing(chunk, self._hold))
                 if isinstance(chunks, Listed):
                     self.on_progress("read", chunks.position, chunks.size)
                 self._see_cancelled()
             difference = staging.compare()
+            self._there.clear()
             if self.strict:
                 self._refuse_foreign(staging, difference)
             self.result.unchanged = difference.unchanged
@@ -178,24 +181,21 @@ class Bulk:
 
     # --- what is there ------------------------------------------------------------
 
-    def _forget_vanished(self, staging: Staging) -> None:
+    def _forget_vanished(self, staging: Staging, ref: int, stored: list[bytes]) -> list[bytes]:
         """Forget notes whose entry is gone, so that what the list has is written again."""
-        for name, opened in self.maps.items():
-            ref, size = abi.MAPS[name].ref, opened.info.key_size
-            keys, after = staging.noted_keys(ref, b"", WALK_STEP)
-            present = self._marks_of(name) if keys else set[int]()
-            while keys:
-                marks = _marks(keys, size)
-                if absent := set(marks).difference(present):
-                    lost = [
-                        stored_key(ref, keys[number * size : (number + 1) * size])
-                        for number, mark in enumerate(marks)
-                        if mark in absent
-                    ]
-                    with self.lock:  # a single rule may have come since
-                        staging.forget([(ref, key) for key in self._absent(name, lost)])
-                self._see_cancelled()
-                keys, after = staging.noted_keys(ref, after, WALK_STEP)
+        name = _NAMES[ref]
+        if name not in self._there:
+            self._there[name] = self._marks_of(name)
+        marks = _marks(b"".join(_full_keys(ref, stored)), _SIZES[ref])
+        missing = set(marks).difference(self._there[name])
+        if not missing:
+            return []
+        lost = [key for key, mark in zip(stored, marks, strict=True) if mark in missing]
+        with self.lock:  # a single rule may have come since
+            lost = self._absent(name, lost)
+            staging.forget([(ref, key) for key in lost])
+        self._see_cancelled()
+        return lost
 
     def _absent(self, name: MapName, stored: list[bytes]) -> list[bytes]:
         ref = abi.MAPS[name].ref
@@ -345,6 +345,11 @@ def _marks(keys: bytes, size: int) -> list[int]:
     if size == _SHORT:
         return memoryview(keys).cast("I").tolist()
     return [hash(keys[at : at + size]) for at in range(0, len(keys), size)]
+
+
+def _full_keys(ref: int, stored: list[bytes]) -> Iterable[bytes]:
+    """Return keys as the map has them."""
+    return [full_key(ref, key) for key in stored] if ref == _PADDED else stored
 
 
 _VALUES = {int(action): abi.encode_value(action) for action in RuleAction}

@@ -27,6 +27,7 @@ SHORTEST = {4: 8, 6: 16}
 """Prefix lengths by IP version; a shorter one is guarded."""
 
 _ADDRESSES = {spec.ref: name for name, spec in abi.MAPS.items() if name in abi.RULE_MAPS[:4]}
+_DROP = int(RuleAction.DROP)
 _EXACT = frozenset(abi.MAPS[name].ref for name in (MapName.ADDR_V4, MapName.ADDR_V6))
 
 
@@ -79,19 +80,19 @@ class Guard:
             rows: of the list.
             held: called for each other, with what it is and why.
         """
+        exact, all_wide = self._exact, bool(self._wide)
         for row in rows:
-            if row[2] == RuleAction.DROP and self._may_hold(row[0], row[1]):
-                target = target_of(_ADDRESSES[row[0]], row[1], AnyQtype.BOTH)
+            ref, key, action, _, _, _ = row
+            if (
+                action == _DROP
+                and ref in _ADDRESSES
+                and (all_wide or ref not in _EXACT or key in exact)  # else no closer look
+            ):
+                target = target_of(_ADDRESSES[ref], key, AnyQtype.BOTH)
                 if why := self.reason(target):
                     held(f"{target_text(target)} {why}")
                     continue
             yield row
-
-    def _may_hold(self, ref: int, key: bytes) -> bool:
-        """Tell whether a closer look is needed: seldom, for what lists are made of."""
-        if ref in _EXACT:
-            return key in self._exact or bool(self._wide)
-        return ref in _ADDRESSES
 
 
 def _keys(network: Network) -> Iterator[bytes]:

@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Self
 
-from xdpctl.abi import MAPS, MapName
+from xdpctl.abi import MAPS
 from xdpctl.errors import StateError
-from xdpctl.state import full_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from xdpctl.rows import Row
+
+WALK_STEP = 4_000
+"""Notes read at a time: some milliseconds."""
 
 _COLUMNS = "map INTEGER, key BLOB, action INTEGER, reason TEXT, expires REAL, origin TEXT"
 
@@ -47,9 +49,9 @@ WHERE note.key IS NULL OR note.origin != planned.origin OR note.action != planne
     OR note.reason != planned.reason OR note.expires IS NOT planned.expires
 """
 
-_ALIKE = """
-SELECT key FROM note WHERE map = :map
-    AND origin = :origin AND action = :action AND reason = :reason AND expires IS :expires
+_NOTED = """
+SELECT key, origin = :origin AND action = :action AND reason = :reason AND expires IS :expires
+FROM note WHERE map = :map AND key > :after ORDER BY key LIMIT :limit
 """
 
 _ALIKE_TWICE = """
@@ -107,10 +109,6 @@ FROM changed WHERE changed.map = note.map AND changed.key = note.key
 """
 
 
-_PADDED = frozenset({MAPS[MapName.QNAMES].ref})
-"""Maps whose keys are stored without their padding."""
-
-
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How a staged list differs from the notes, in entries.
@@ -136,11 +134,21 @@ class Staging:
         replace: what of the origin is not in the list is gone, and what another row
             names an origin for is no longer this one's.
         take_over: entries of other origins count as changed, not as others.
+        vanished: is given this object, a map's number and keys with a note, as stored;
+            forgets those that are no longer in the map, and returns them. Called for all
+            notes, some thousand at a time, before the list is compared with them.
     """
 
     def __init__(
-        self, path: Path, origin: str, *, replace: bool = False, take_over: bool = False
+        self,
+        path: Path,
+        origin: str,
+        *,
+        replace: bool = False,
+        take_over: bool = False,
+        vanished: Callable[[Staging, int, list[bytes]], list[bytes]] = lambda *_: [],
     ) -> None:
+        self._vanished = vanished
         self._connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=30
         )
@@ -218,12 +226,23 @@ class Staging:
         self._like = self._whose | {"action": action, "reason": reason, "expires": expires}
         if origin != self._whose["origin"]:
             self._like["action"] = None  # none is
+        for ref in self._standing:
+            self._read_standing_of(ref)
         with self._working():
-            for ref, standing in self._standing.items():
-                rows = self._connection.execute(_ALIKE, self._like | {"map": ref})
-                standing.update(chain.from_iterable(rows))
-                self._stood += len(standing)
             self._connection.execute(_UNLIKE, self._like)
+
+    def _read_standing_of(self, ref: int) -> None:
+        standing, after = self._standing[ref], b""
+        while True:
+            place = {"map": ref, "after": after, "limit": WALK_STEP}
+            with self._working():
+                rows = self._connection.execute(_NOTED, self._like | place).fetchall()
+            if not rows:
+                break
+            after = rows[-1][0]
+            standing.update([key for key, alike in rows if alike])
+            standing.difference_update(self._vanished(self, ref, [key for key, _ in rows]))
+        self._stood += len(standing)
 
     def _differing(self, rows: Iterator[Row]) -> Iterator[Row]:
         """Yield the rows that are not as the notes are, and of an entry that comes twice all."""
@@ -301,24 +320,6 @@ class Staging:
     def changed(self, start: int, end: int) -> list[tuple[int, bytes, int, int, int]]:
         """Return (map number, key, action, former action, counter as last seen) likewise."""
         return self._rows(_STILL_CHANGED, start, end)
-
-    def noted_keys(self, ref: int, after: bytes, limit: int) -> tuple[bytes, bytes]:
-        """Return keys of one map's notes behind a stored key, in order and end to end.
-
-        Returns:
-            The whole keys, and the last one as stored; both empty at the end.
-        """
-        with self._working():
-            rows = self._connection.execute(
-                "SELECT key FROM note WHERE map = ? AND key > ? ORDER BY key LIMIT ?",
-                (ref, after, limit),
-            ).fetchall()
-        if not rows:
-            return b"", b""
-        keys: Iterable[bytes] = chain.from_iterable(rows)
-        if ref in _PADDED:
-            keys = (full_key(ref, key) for key in keys)
-        return b"".join(keys), rows[-1][0]
 
     def note_added(self, start: int, end: int, created: float) -> None:
         """Write the notes of new entries number start+1 to end; what has one keeps it."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from tests.unit.ledger import GARBAGE, CrashError, Ledger
-from xdpctl import bulk
+from xdpctl import bulk, staging
 from xdpctl.abi import MapName, RuleAction, decode_value
 from xdpctl.errors import (
     ConflictError,
@@ -45,7 +45,7 @@ def looking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
     monkeypatch.setattr(bulk, "STEP", 2)
-    monkeypatch.setattr(bulk, "WALK_STEP", 2)
+    monkeypatch.setattr(staging, "WALK_STEP", 2)
     ledger = Ledger(monkeypatch, tmp_path)
     yield ledger
     ledger.state.close()
