@@ -43,6 +43,11 @@ fuzz-coverage: setup-dev ## libFuzzer with sanitizers over the C, SECONDS=3600; 
 test-faults: setup-test ## every system call of a start fails in turn, a quarter of an hour (as root)
 	@$(PYTHON) -m tests.faults
 
+MINUTES ?= 10
+soak: setup-test ## everything at once, MINUTES=10; is it as large as before? writes tests/bench/results/soak.* (as root)
+	@deploy/setup.sh bench
+	@$(PYTHON) -m tests.soak --minutes $(MINUTES)
+
 test-kernels: ## program, interfaces and units on Debian's kernels 5.10 to 7.x, in qemu [KERNELS='5.10 6.1'] (as root)
 	@deploy/setup.sh kernels
 	@$(PYTHON) -m tests.kernels $(KERNELS)

@@ -1,0 +1,51 @@
+"""Sends packets at a steady rate until it is ended: blocked and honest ones, answers asked for.
+
+    python -m tests.soak.traffic SERVER4 SERVER6
+
+Each turn of the wheel is one packet of each kind; what comes back is thrown away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import time
+
+import dns.message
+
+PAUSE = 0.02
+"""Seconds between two turns."""
+
+SOURCES = {4: ("192.0.2.1", "192.0.2.66"), 6: ("2001:db8::1", "2001:db8::66")}
+NAMES = ("www.example", "dropped.example", "truncated.example", "n7.soak.example")
+
+
+def main(server4: str, server6: str) -> None:
+    """Send for ever."""
+    wires = [dns.message.make_query(name, "A", use_edns=0).to_wire() for name in NAMES]
+    wires += [b"", b"\0" * 11, b"\xff" * 64]
+    socks = []
+    for family, server, sources in (
+        (socket.AF_INET, server4, SOURCES[4]),
+        (socket.AF_INET6, server6, SOURCES[6]),
+    ):
+        for source in sources:
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock.settimeout(0)
+            sock.bind((source, 0))
+            sock.connect((server, 53))
+            socks.append(sock)
+    while True:
+        for sock in socks:
+            for wire in wires:
+                with contextlib.suppress(OSError):  # nobody listens, or the queue is full
+                    sock.send(wire)
+            with contextlib.suppress(OSError):
+                while sock.recv(2048):
+                    pass
+        time.sleep(PAUSE)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

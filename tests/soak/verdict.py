@@ -1,0 +1,103 @@
+"""Whether a series grows: its slope after the warm-up, and what it may be.
+
+The slope is Theil's and Sen's, the median of the slopes between all pairs of points: one
+moment at which more was held, as while a request is answered, does not tilt it. Decides
+nothing about how samples are taken. Used by __main__.py.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.soak.gauge import Sample
+
+WARM_UP: Final = 0.3
+"""Part of the time that is not judged: what is made once is made there."""
+
+SETTLED: Final = 0.5
+"""Part of a life after which a service that is killed again and again is looked at."""
+
+MEMORY_LIMIT: Final = 2 << 20
+LIMITS: Final = {
+    "memory": MEMORY_LIMIT,
+    "processes": 0.5,
+    "descriptors": 1.0,
+    "threads": 1.0,
+    "state": 128 << 10,
+    "journal": 4 << 20,  # a saw: SQLite empties it when it has a thousand pages
+    "pins": 0.5,
+}
+"""How much each may have grown over the whole judged time, by its slope."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One series, judged.
+
+    Attributes:
+        site, series: which. `seconds`: judged.
+        least, median, most: after the warm-up.
+        grown: the slope times the judged time. `limit`: what it may be.
+    """
+
+    site: str
+    series: str
+    seconds: float
+    least: float
+    median: float
+    most: float
+    grown: float
+    limit: float
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it grew no more than it may."""
+        return self.grown <= self.limit
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Return the median slope of all pairs; 0 for fewer than two moments."""
+    found = [
+        (later - earlier) / (end - start)
+        for (start, earlier), (end, later) in itertools.combinations(points, 2)
+        if end > start
+    ]
+    return statistics.median(found) if found else 0.0
+
+
+def judge(site: str, samples: Sequence[Sample], seconds: float, life: float | None) -> list[Row]:
+    """Return a row a series.
+
+    Args:
+        site: as the rows have it.
+        samples: of the whole soak.
+        seconds: that the soak was to take.
+        life: of a service that is killed; then samples of young ones are left out, as
+            each begins small.
+    """
+    warm = seconds * WARM_UP
+    settled = 0.0 if life is None else life * SETTLED
+    chosen = [one for one in samples if one.at >= warm and one.age >= settled]
+    return [_row(site, series, limit, chosen) for series, limit in LIMITS.items()]
+
+
+def _row(site: str, series: str, limit: float, samples: Sequence[Sample]) -> Row:
+    points = [(one.at, float(getattr(one, series))) for one in samples]
+    values = [value for _, value in points] or [0.0]
+    seconds = points[-1][0] - points[0][0] if points else 0.0
+    return Row(
+        site,
+        series,
+        round(seconds, 1),
+        min(values),
+        statistics.median(values),
+        max(values),
+        round(slope(points) * seconds, 2),
+        limit,
+    )
