@@ -375,6 +375,10 @@ class FakeMap(Map):
         found = [key for key in _split(keys, self.info.key_size) if key in self.state.entries]
         return sum(self.state.entries.pop(key, None) is not None for key in found)
 
+    def is_empty(self) -> bool:
+        self._use("is_empty")
+        return not self._stored()
+
     def key_walk(self, most: int) -> KeyWalk:
         return FakeKeyWalk(self, most)
 

@@ -147,12 +147,13 @@ struct scratch {
 	__u32 rule;	   /* verdict of the rule that was hit, or NO_RULE */
 	__u16 network;	   /* offset of the IP header in the frame, bytes */
 	__u16 transport;   /* offset of the UDP or TCP header */
+	__u16 empty;	   /* EMPTY_BIT of maps that are not to be looked into */
 	__u16 walk;	   /* offset of the next IPv6 extension header */
 	__u16 body_length; /* octets of the answer behind the DNS header */
 	__u8 walk_next;	   /* its number */
 	__u8 name_length;  /* octets of the question's name; 0: no whole question */
 	__u8 lookups;	   /* enum name_lookup: those of the name that are needed */
-	__u8 reserved[229];
+	__u8 reserved[227];
 };
 
 /*
@@ -175,6 +176,10 @@ struct scratch {
 #define INDEX_MIX	0xd6e8feb86659fd93
 #define INDEX_TYPE	0x9e3779b1
 
+/* In the index's `empty`: a bit of each map, the tick above them. */
+#define EMPTY_BIT(map)	 ((__u64)1 << (map))
+#define EMPTY_TICK_SHIFT 16
+
 /*
  * Value of the index: array of one entry, written by the service in place.
  *
@@ -189,7 +194,13 @@ struct scratch {
  * It walks every 20 ms, so that the heartbeat is 20 ms, a tick and a walk old at
  * most while all goes well; the rest is for late wake-ups. Later than that, or
  * never, costs time, the full look-ups, but no entry. Nor does it walk for
- * nobody: where no name was asked for, the heartbeat is left to grow old.
+ * nobody: where nothing was asked for, the heartbeat is left to grow old.
+ *
+ * `empty` is a heartbeat of its own, with what it says in the same word, so that a
+ * packet reads both at once: the tick before the service looked into the maps, and
+ * the bits of those that had no entry. A look-up in an empty map costs as much as in
+ * a full one. It is believed as long, goes on where names are too many for the
+ * bitmaps, and a map that is not looked at never has its bit.
  *
  * There are two bitmaps, as bits are only ever taken out by changing over to one
  * that is made anew: the lowest bit of the heartbeat says which one is in force.
@@ -198,8 +209,9 @@ struct name_index {
 	__u64 heartbeat; /* 0: not to be used */
 	__u64 fresh;	 /* ticks */
 	__u64 ticks;	 /* where a small program of the service puts the clock */
-	__u64 asked;	 /* written by the filter: when a name was last to be judged */
-	__u64 reserved[4];
+	__u64 asked;	 /* written by the filter: when it last wanted to know something */
+	__u64 empty;	 /* tick << EMPTY_TICK_SHIFT | EMPTY_BIT of each map without entries */
+	__u64 reserved[3];
 	__u64 words[2 * INDEX_WORDS];
 };
 
@@ -233,6 +245,7 @@ ABI_SIZE(struct name_index, 64 + 16 * INDEX_WORDS);
 ABI_OFFSET(struct name_index, fresh, 8);
 ABI_OFFSET(struct name_index, ticks, 16);
 ABI_OFFSET(struct name_index, asked, 24);
+ABI_OFFSET(struct name_index, empty, 32);
 ABI_OFFSET(struct name_index, words, 64);
 
 #endif

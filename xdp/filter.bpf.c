@@ -65,6 +65,9 @@ static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scrat
 	if (!(traits & TRAITS_DNS))
 		return rule == NO_RULE ? VERDICT(REASON_NO_MATCH, ACTION_PASS)
 				       : VERDICT(reason_of(rule), ACTION_PASS);
+	if (rule == NO_RULE && scratch_get(scratch, empty) & EMPTY_BIT(MAP_QNAMES) &&
+	    !(traits & TRAIT_FIRST_FRAGMENT))
+		return VERDICT(REASON_NO_MATCH, ACTION_PASS); /* whatever it asks for */
 	return CONTINUE;
 }
 

@@ -6,7 +6,7 @@
 #ifndef XDPCTL_RULES_H
 #define XDPCTL_RULES_H
 
-#include "dns.h"
+#include "index.h"
 #include "packet.h"
 
 /* Counts a hit, at once, and gives the verdict that the rule asks for. */
@@ -20,105 +20,61 @@ static __always_inline __u64 hit(struct rule_value *rule, enum reason reason)
 	return VERDICT(reason, action);
 }
 
-static __always_inline __u64 ipv4_source_rule(const struct ipv4_header *ip)
+static __always_inline __u64 ipv4_source_rule(const struct ipv4_header *ip, __u64 empty)
 {
 	struct addr_v4_key address = {be32(ip->saddr_be)};
 	struct cidr4_key prefix = {.prefixlen = 32};
-	struct rule_value *rule = map_lookup(MAP_ADDR_V4, &address);
+	struct rule_value *rule = NULL;
 
+	if (!(empty & EMPTY_BIT(MAP_ADDR_V4)))
+		rule = map_lookup(MAP_ADDR_V4, &address);
 	if (rule)
 		return hit(rule, REASON_ADDR_V4);
+	if (empty & EMPTY_BIT(MAP_CIDR4))
+		return NO_RULE;
 	store32(prefix.saddr_be, be32(address.saddr_host));
 	rule = map_lookup(MAP_CIDR4, &prefix);
 	return rule ? hit(rule, REASON_CIDR4) : NO_RULE;
 }
 
-static __always_inline __u64 ipv6_source_rule(const struct ipv6_header *ip)
+static __always_inline __u64 ipv6_source_rule(const struct ipv6_header *ip, __u64 empty)
 {
 	struct cidr6_key prefix = {.prefixlen = 128};
-	struct rule_value *rule = map_lookup(MAP_ADDR_V6, ip->saddr_be);
+	struct rule_value *rule = NULL;
 
+	if (!(empty & EMPTY_BIT(MAP_ADDR_V6)))
+		rule = map_lookup(MAP_ADDR_V6, ip->saddr_be);
 	if (rule)
 		return hit(rule, REASON_ADDR_V6);
+	if (empty & EMPTY_BIT(MAP_CIDR6))
+		return NO_RULE;
 	__builtin_memcpy(prefix.saddr_be, ip->saddr_be, sizeof(prefix.saddr_be));
 	rule = map_lookup(MAP_CIDR6, &prefix);
 	return rule ? hit(rule, REASON_CIDR6) : NO_RULE;
 }
 
-/* Exact address, then longest prefix. */
-static __always_inline __u64 source_rule(struct xdp_md *ctx, const struct scratch *scratch)
+/* Exact address, then longest prefix; leaves in the scratch which maps are empty. */
+static __always_inline __u64 source_rule(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
 	const __u8 *ip = frame_start(ctx) + network;
 	const __u8 *end = frame_end(ctx);
+	__u64 empty;
 
 	if (scratch_get(scratch, traits) & TRAIT_IPV6)
-		return ip + IPV6_HEADER <= end ? ipv6_source_rule((const struct ipv6_header *)ip)
-					       : NO_RULE;
-	return ip + IPV4_HEADER_MIN <= end ? ipv4_source_rule((const struct ipv4_header *)ip)
+		empty = empty_among(EMPTY_BIT(MAP_ADDR_V6) | EMPTY_BIT(MAP_CIDR6) |
+				    EMPTY_BIT(MAP_QNAMES));
+	else
+		empty = empty_among(EMPTY_BIT(MAP_ADDR_V4) | EMPTY_BIT(MAP_CIDR4) |
+				    EMPTY_BIT(MAP_QNAMES));
+	scratch_put(scratch, empty, empty);
+	empty = scratch_get(scratch, empty);
+	if (scratch_get(scratch, traits) & TRAIT_IPV6)
+		return ip + IPV6_HEADER <= end
+			       ? ipv6_source_rule((const struct ipv6_header *)ip, empty)
+			       : NO_RULE;
+	return ip + IPV4_HEADER_MIN <= end ? ipv4_source_rule((const struct ipv4_header *)ip, empty)
 					   : NO_RULE;
-}
-
-/* The look-ups for one name, in their order; an entry of a wildcard type is every type's. */
-enum name_lookup {
-	LOOKUP_OWN = 1 << 0,
-	LOOKUP_65535 = 1 << 1,
-	LOOKUP_255 = 1 << 2,
-};
-
-/* All that this configuration has for a type, no key twice. */
-static __always_inline __u64 all_lookups(__u16 qtype)
-{
-	__u64 lookups = LOOKUP_OWN;
-
-	if (CONFIG_QTYPE_65535 && qtype != 65535)
-		lookups |= LOOKUP_65535;
-	if (CONFIG_QTYPE_255 && qtype != 255)
-		lookups |= LOOKUP_255;
-	return lookups;
-}
-
-/* Whether a key of the name with this hash and of this type may be in the map. */
-static __always_inline __u64 may_be_there(__u64 word, __u64 hash, __u16 qtype)
-{
-	__u64 place = (__u32)(qtype * INDEX_TYPE) >> 26;
-
-	return word >> ((hash >> (64 - INDEX_WORD_BITS - 6) ^ place) & 63) & 1;
-}
-
-/*
- * The look-ups that cannot be left out: what the index does not rule out, or all
- * of them where it has no say, as its heartbeat is too old, 0, or in the future.
- */
-static __always_inline __u64 lookups_needed(const __u8 *dns, const __u8 *end, __u64 name_length,
-					    __u16 qtype)
-{
-	volatile struct name_index *index = map_value(MAP_NAME_INDEX);
-	__u64 heartbeat = index->heartbeat;
-	__u64 now = jiffies();
-	__u64 lookups = all_lookups(qtype);
-	__u64 needed = 0;
-	__u64 hash;
-	__u64 place;
-	__u64 word;
-
-	if (index->asked != now)
-		index->asked = now;
-	if (now - (heartbeat >> 1) > index->fresh)
-		return lookups;
-	if (!dns_sum_name(dns, end, name_length, &hash))
-		return lookups;
-	hash = (hash ^ hash >> 32) * INDEX_MIX;
-	place = (heartbeat & 1) << INDEX_WORD_BITS | hash >> (64 - INDEX_WORD_BITS);
-	opaque(place);
-	word = index->words[place & (2 * INDEX_WORDS - 1)];
-	if (may_be_there(word, hash, qtype))
-		needed |= LOOKUP_OWN;
-	if (CONFIG_QTYPE_65535 && may_be_there(word, hash, 65535))
-		needed |= LOOKUP_65535;
-	if (CONFIG_QTYPE_255 && may_be_there(word, hash, 255))
-		needed |= LOOKUP_255;
-	return needed & lookups;
 }
 
 /* The name that lies folded in the scratch: own type, then the wildcards. */

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from operator import mul
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NAME_MAX = 255
 """Octets of a domain name in wire form, root byte included (RFC 1035, 2.3.4)."""
@@ -140,8 +144,10 @@ INDEX_HEADER_SIZE = 64
 INDEX_FRESH_OFFSET = 8
 INDEX_TICKS_OFFSET = 16
 INDEX_ASKED_OFFSET = 24
+INDEX_EMPTY_OFFSET = 32
+EMPTY_TICK_SHIFT = 16
 INDEX_SIZE = INDEX_HEADER_SIZE + 2 * 8 * INDEX_WORDS
-"""`struct name_index`: u64 heartbeat, fresh, ticks, asked and spare room, then two bitmaps."""
+"""`struct name_index`: u64 heartbeat, fresh, ticks, asked, empty, spare room, two bitmaps."""
 
 MAPS: dict[MapName, MapSpec] = {
     spec.name: spec
@@ -264,6 +270,11 @@ def shorten_qname(key: bytes) -> bytes:
 def lengthen_qname(short: bytes) -> bytes:
     """Inverse of `shorten_qname`: the 258 bytes that the map wants."""
     return short[2:].ljust(NAME_MAX + 1, b"\0") + short[:2]
+
+
+def encode_empty(tick: int, empty: Iterable[MapName]) -> int:
+    """Return the index's word that says which maps had no entry after this tick."""
+    return tick << EMPTY_TICK_SHIFT | sum(1 << MAPS[name].ref for name in empty)
 
 
 _U32, _U64 = (1 << 32) - 1, (1 << 64) - 1

@@ -43,7 +43,7 @@ from xdpctl.settings import ModeSetting
 from xdpctl.whereabouts import Place, Whereabouts, whereabouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from xdpctl.kernel.bpf import Bpf, Link, Map, Program, XdpMode
@@ -289,8 +289,8 @@ class Filter:
             created.pop_all()
         return link, mode
 
-    def former_index(self, qnames: Map) -> Map | None:
-        """Open the index by which a former service's program judges names of this map.
+    def former_index(self, maps: Iterable[Map]) -> Map | None:
+        """Open the index by which a former service's program looks into these maps.
 
         None where there is none; the caller closes it.
         """
@@ -301,7 +301,8 @@ class Filter:
             former = self._pins.open_program(self._bpf, attached)
             index = self._pins.open_map(self._bpf, MapName.NAME_INDEX)
             with former or contextlib.nullcontext():
-                if former and index and {qnames.info.id, index.info.id} <= {*former.info.map_ids}:
+                needed = {one.info.id for one in (*maps, index) if one}
+                if former and index and needed <= {*former.info.map_ids}:
                     return index
             if index is not None:
                 index.close()

@@ -1,9 +1,9 @@
-"""Follows qnames for the index: a thread that walks the map all the time.
+"""Follows the maps for the index: a thread that looks which are empty and walks qnames.
 
 Owns the thread, the map `name-index` (not pinned: it lives as long as the program that
 reads it, and a dead service's is not believed) and the clock of both, which is the
 kernel's tick. What the index holds is nameindex.py's. Started by the service before the
-program is attached, ended after it; where it cannot run, the program looks every name up.
+program is attached, ended after it; where it cannot run, the program looks everything up.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 import struct
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.abi import INDEX_TICKS_OFFSET, MAPS, MapName
@@ -23,16 +24,16 @@ from xdpctl.log import event
 from xdpctl.nameindex import FOLLOW_MAX, NameIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from xdpctl.kernel.bpf import Bpf, Map
     from xdpctl.kernel.keywalk import KeyWalk
 
 INTERVAL_SECONDS = 0.02
-"""Between the beginnings of two walks, while names are asked for."""
+"""Between the beginnings of two turns, while the program asks."""
 
 REST_SECONDS = 2.0
-"""How long a map that is too large to be followed is left alone."""
+"""How long names that are too many to be followed are left alone."""
 
 WALK_SECONDS = 0.005
 """Time on the CPU above which a walk is too dear, as in a map with room for millions."""
@@ -40,14 +41,18 @@ WALK_SECONDS = 0.005
 DEAR_WALKS = 3
 """How many of them in a row it takes: one may have met something else."""
 
+LOOK_MAX = 131_072
+"""Room up to which a map is looked at: the kernel goes through all buckets of one that is
+empty, in 0.1 ms for so many."""
+
 UNASKED_TURNS = 20
-"""Turns without a name to be judged, after which the map is left alone until there is one."""
+"""Turns in which the program asked nothing, after which it is left alone until it does."""
 
 QUIET_SECONDS = 0.2
-"""Between two looks whether there is one; a name that comes meanwhile is looked up in full."""
+"""Between two turns meanwhile; what comes in between is looked up in full."""
 
 TRUSTED_SECONDS = 0.06
-"""What was written to qnames longer ago is found, whoever wrote it (abi.h). PACKETS.md gives
+"""What was written to a map longer ago is found, whoever wrote it (abi.h). PACKETS.md gives
 100 ms; less, so that who blocks a name by hand and looks at once sees it blocked."""
 
 _MONOTONIC_COARSE = 6
@@ -68,18 +73,19 @@ class NameFollower:
 
     Args:
         bpf: the kernel.
-        qnames: the map that is followed; owned by the caller, closed later. What is
-            written through this object acts at once, without waiting for a walk.
-        former: the index of a former service whose program reads these qnames; taken over
+        maps: those that the program looks into, qnames among them; owned by the caller,
+            closed later. What is written through these objects acts at once, without
+            waiting for a turn.
+        former: the index of a former service whose program reads these maps; taken over
             and closed, so that this program can go on as it is.
 
     Attributes:
         map: what the program refers to.
     """
 
-    def __init__(self, bpf: Bpf, qnames: Map, former: Map | None = None) -> None:
+    def __init__(self, bpf: Bpf, maps: Mapping[MapName, Map], former: Map | None = None) -> None:
         self._bpf = bpf
-        self._qnames = qnames
+        self._maps = dict(maps)
         self._former = former
         self._index: NameIndex | None = None
         self._resources = contextlib.ExitStack()
@@ -112,8 +118,10 @@ class NameFollower:
         index = self._index = NameIndex(
             memory, fresh=fresh_ticks(time.clock_getres(_MONOTONIC_COARSE))
         )
-        turn = Turn(index, self._qnames.key_walk(FOLLOW_MAX), clock)
-        self._qnames.before_write = index.on_names
+        walk = self._maps[MapName.QNAMES].key_walk(FOLLOW_MAX)
+        turn = Turn(index, walk, clock, self._maps)
+        for name, followed in self._maps.items():
+            followed.before_write = partial(_before_write, index, name)
         thread = threading.Thread(target=self._run, args=(index, turn), name="names", daemon=True)
         stack.callback(index.turn_off)
         try:
@@ -127,7 +135,7 @@ class NameFollower:
         self._resources.close()
 
     def distrust(self) -> None:
-        """Have every name looked up for a while: qnames is about to be another map."""
+        """Have everything looked up for a while: the maps are about to be others."""
         if self._index is not None:
             self._index.distrust()
 
@@ -144,68 +152,98 @@ class NameFollower:
         thread.join()
 
 
+def _before_write(index: NameIndex, name: MapName, keys: bytes) -> None:
+    index.on_write(name)
+    if name is MapName.QNAMES:
+        index.on_names(keys)
+
+
 class Turn:
-    """One walk after another.
+    """One look after another: which maps are empty, and what names there are.
 
     Args:
         index: told of each.
-        walk: reads the keys.
+        walk: reads the names' keys.
         clock: gives the tick.
+        maps: looked at; those with too much room are not.
         spent: seconds of this thread on the CPU.
+        now: seconds of the monotonic clock.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two of them clocks that only a test gives
         self,
         index: NameIndex,
         walk: KeyWalk,
         clock: Callable[[], int],
+        maps: Mapping[MapName, Map],
         *,
         spent: Callable[[], float] = time.thread_time,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._index = index
         self._walk = walk
         self._clock = clock
+        self._maps = maps
         self._spent = spent
+        self._now = now
+        self._rested = float("-inf")
         self._dear = 0
         self._asked = 0
         self._unasked = 0
         self._said = ""
 
     def __call__(self) -> float:
-        """Walk once, if anyone asks; return the seconds until the next time."""
-        began = time.monotonic()
-        if not self._is_asked():
-            return QUIET_SECONDS
+        """Look once, and walk if anyone asks; return the seconds until the next time."""
+        began = self._now()
         try:
             tick = self._clock()
-            before = self._spent()
-            count = self._walk.walk()
-            dear = self._spent() - before > WALK_SECONDS
+            self._index.looked(tick, self._empty_maps())
+            if not self._is_asked():
+                return QUIET_SECONDS
+            if began >= self._rested:
+                self._walk_names(tick)
         except KernelError as error:
             if error.errno in _NOT_NOW:
                 return INTERVAL_SECONDS / 10
-            return self._rest(error.sentence, logging.ERROR)
+            self._rest(error.sentence, logging.ERROR)
+        return max(0.0, began + INTERVAL_SECONDS - self._now())
+
+    def _empty_maps(self) -> list[MapName]:
+        """Return the maps that have no entry; what cannot be read has one."""
+        found = []
+        for name, looked_at in self._maps.items():
+            with contextlib.suppress(KernelError):
+                if looked_at.info.max_entries <= LOOK_MAX and looked_at.is_empty():
+                    found.append(name)
+        return found
+
+    def _walk_names(self, tick: int) -> None:
+        before = self._spent()
+        count = self._walk.walk()
+        dear = self._spent() - before > WALK_SECONDS
         if count is None:
-            return self._rest(f"it has more than {FOLLOW_MAX} names")
+            self._rest(f"it has more than {FOLLOW_MAX} names")
+            return
         self._dear = min(self._dear + 1, DEAR_WALKS) if dear else 0
         if self._dear == DEAR_WALKS:
-            return self._rest(f"one look at all of it takes more than {WALK_SECONDS} s")
+            self._rest(f"one look at all of it takes more than {WALK_SECONDS} s")
+            return
         self._index.walked(tick, self._walk.keys, changed=self._walk.changed)
         if self._index.on:
             self._say("")
-        return max(0.0, began + INTERVAL_SECONDS - time.monotonic())
 
     def _is_asked(self) -> bool:
-        """Return whether the program had a name to judge in the last turns."""
+        """Return whether the program wanted to know something in the last turns."""
         asked = self._index.asked
         self._unasked = 0 if asked != self._asked else self._unasked + 1
         self._asked = asked
         return self._unasked <= UNASKED_TURNS
 
-    def _rest(self, why: str, level: int = logging.INFO) -> float:
-        self._index.turn_off()
+    def _rest(self, why: str, level: int = logging.INFO) -> None:
+        """Leave the names alone for a while."""
+        self._index.names_off()
         self._say(why, level)
-        return REST_SECONDS
+        self._rested = self._now() + REST_SECONDS
 
     def _say(self, why: str, level: int = logging.INFO) -> None:
         """Log a change: followed, or not and why."""

@@ -1,18 +1,21 @@
-"""The index of question names: what the program looks at before it looks a name up.
+"""The index: what the program looks at before it looks anything up.
 
-Owns the value of the map `name-index` (`struct name_index`, xdp/abi.h): two bitmaps and
-the heartbeat. A bit that is 0 in the bitmap in force tells the program that a key is not
-in qnames; it believes that only while the heartbeat is fresh.
+Owns the value of the map `name-index` (`struct name_index`, xdp/abi.h): which maps are
+empty, and of the question names two bitmaps and the heartbeat. A bit that is 0 in the
+bitmap in force tells the program that a key is not in qnames; it believes that only while
+the heartbeat is fresh.
 
     on      the heartbeat goes on; every key that a walk found, and every key that we
             are about to write, has its bit in both bitmaps
     off     the heartbeat is 0 and nothing is kept: the program looks everything up
 
+Which maps are empty has a heartbeat of its own and does not care whether that is on.
+
 Bits of keys that are gone are taken out by making the bitmap anew that is not in force,
 and changing over. That one was not in force for `REBUILD_SECONDS`, so that no packet is
 still being judged by it.
 
-Used by the follower (namefollower.py), which walks the map, and by whoever writes names.
+Used by the follower (namefollower.py), which reads the maps, and by whoever writes them.
 Nothing here blocks for long, and any thread may call it.
 """
 
@@ -37,9 +40,13 @@ CLAIM_SECONDS = 10.0
 """How long the bit of a key stays that we said we would write and no walk has found."""
 
 QUIET_SECONDS = 1.0
-"""How long nothing of ours may have been written unseen before the index is on again."""
+"""How long nothing of ours may have been written unseen before the index is on again, and
+nothing written to a map before that is called empty: longer than anything is believed."""
 
-_HEARTBEAT, _FRESH, _ASKED = 0, abi.INDEX_FRESH_OFFSET // 8, abi.INDEX_ASKED_OFFSET // 8
+_HEARTBEAT, _FRESH, _ASKED, _EMPTY = (
+    offset // 8
+    for offset in (0, abi.INDEX_FRESH_OFFSET, abi.INDEX_ASKED_OFFSET, abi.INDEX_EMPTY_OFFSET)
+)
 _KEY_SIZE = MAPS[MapName.QNAMES].key_size
 _FIRST_WORD = INDEX_HEADER_SIZE // 8
 
@@ -48,7 +55,7 @@ class NameIndex:
     """The index, written in place.
 
     Args:
-        memory: the map's value, zeros.
+        memory: the map's value, zeros or what a former service left.
         fresh: ticks that a heartbeat may be old.
         clock: seconds of the monotonic clock.
     """
@@ -66,17 +73,33 @@ class NameIndex:
         self._unseen = float("-inf")
         self._stale = False
         self._rebuilt = float("-inf")
+        self._written: dict[MapName, float] = {}
+        self._words[_HEARTBEAT] = self._words[_EMPTY] = 0
         self._words[_FRESH] = fresh
 
     @property
     def on(self) -> bool:
-        """Whether the program may believe it, if the heartbeat is fresh."""
+        """Whether the program may believe it about names, if the heartbeat is fresh."""
         return self._on
 
     @property
     def asked(self) -> int:
-        """The tick at which the program last had a name to judge."""
+        """The tick at which the program last wanted to know something."""
         return self._words[_ASKED]
+
+    def on_write(self, name: MapName) -> None:
+        """Note that a map is about to have entries: called before, by the writer."""
+        with self._lock:
+            self._written[name] = self._clock()
+            self._words[_EMPTY] &= ~abi.encode_empty(0, [name])
+
+    def looked(self, tick: int, empty: Iterable[MapName]) -> None:
+        """Take over which maps had no entry, at some time after the tick was read."""
+        with self._lock:
+            settled = self._clock() - QUIET_SECONDS
+            self._words[_EMPTY] = abi.encode_empty(
+                tick, [name for name in empty if self._written.get(name, settled) <= settled]
+            )
 
     def on_names(self, keys: bytes) -> None:
         """Note keys, end to end, that are about to be written: called before, by the writer."""
@@ -85,7 +108,7 @@ class NameIndex:
             self._drop_claims(now)
             count = len(keys) // _KEY_SIZE
             if self._on and len(self._bits) + len(self._claims) + count > FOLLOW_MAX:
-                self._turn_off()
+                self._names_off()
             if not self._on:
                 self._unseen = now
                 return
@@ -116,18 +139,26 @@ class NameIndex:
             if self._on:
                 self._words[_HEARTBEAT] = tick << 1 | self._half
 
-    def turn_off(self) -> None:
-        """Have the program look everything up, from now on and until a walk is taken over."""
+    def names_off(self) -> None:
+        """Have the program look every name up, from now on and until a walk is taken over."""
         with self._lock:
-            self._turn_off()
+            self._names_off()
+
+    def turn_off(self) -> None:
+        """Have the program look everything up, from now on."""
+        with self._lock:
+            self._names_off()
+            self._words[_EMPTY] = 0
 
     def distrust(self) -> None:
-        """Turn off for a while: the program may be reading another map than the one walked."""
+        """Turn off for a while: the program may be reading other maps than those read here."""
         with self._lock:
-            self._turn_off()
+            self._names_off()
+            self._words[_EMPTY] = 0
             self._unseen = self._clock()
+            self._written = dict.fromkeys(MAPS, self._unseen)
 
-    def _turn_off(self) -> None:
+    def _names_off(self) -> None:
         self._words[_HEARTBEAT] = 0
         self._on = False
         self._bits.clear()

@@ -233,9 +233,9 @@ class Service:
             self._netlink, survey, observer, lambda: self._settings, facts.interfaces
         )
         _warn(*found, *observer.interface_warnings, *shared.warnings, *state.warnings)
-        qnames = shared.rule_maps()[MapName.QNAMES]
-        former = next(filter(None, (one.former_index(qnames) for one in filters)), None)
-        names = stack.enter_context(NameFollower(self._bpf, qnames, former))
+        maps = {**shared.rule_maps(), **shared.destination_maps()}
+        former = next(filter(None, (one.former_index(maps.values()) for one in filters)), None)
+        names = stack.enter_context(NameFollower(self._bpf, maps, former))
         store = Store(
             shared.rule_maps(),
             state,

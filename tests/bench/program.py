@@ -72,7 +72,7 @@ class Bench:
         with contextlib.ExitStack() as stack:
             maps = rule_maps(bpf, stack, entries)
             populate(maps, entries)
-            names = stack.enter_context(NameFollower(bpf, maps[MapName.QNAMES]))
+            names = stack.enter_context(NameFollower(bpf, maps))
             maps[MapName.NAME_INDEX] = names.map
             for spec in MAPS.values():
                 if spec.ref in bytecode.refs() and spec.name not in maps:

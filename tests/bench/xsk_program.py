@@ -22,7 +22,15 @@ from tests.engines.kernel import AF_XDP, SOL_XDP, XDP_RX_RING
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import DNS_PORT, SERVER4, SERVER6, Udp
 from tests.packets.message import query
-from xdpctl.abi import MAPS, MapName, RuleAction, encode_value, encode_xsk_destination
+from xdpctl.abi import (
+    DESTINATION_MAPS,
+    MAPS,
+    RULE_MAPS,
+    MapName,
+    RuleAction,
+    encode_value,
+    encode_xsk_destination,
+)
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.compiler import XskFamilies, compile_program_blocking
 from xdpctl.namefollower import NameFollower
@@ -85,7 +93,8 @@ class Loaded:
             for spec in MAPS.values()
         }
         if index:
-            names = stack.enter_context(NameFollower(bpf, maps[MapName.QNAMES]))
+            followed = {name: maps[name] for name in (*RULE_MAPS, *DESTINATION_MAPS)}
+            names = stack.enter_context(NameFollower(bpf, followed))
             maps[MapName.NAME_INDEX] = names.map
         for target in map(parse_target, missed_rules() if rules else ()):
             key = key_of(target, CONFIG.any_qtype)

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING
 from tests.engines import EngineError
 from xdpctl.abi import (
     COUNTERS_SIZE,
+    DESTINATION_MAPS,
     INDEX_HEADER_SIZE,
     INDEX_SIZE,
     INDEX_WORDS,
+    RULE_MAPS,
     MapName,
     PacketAction,
     Reason,
     encode_addr_v4,
     encode_addr_v6,
     encode_cidr,
+    encode_empty,
     encode_qname,
     encode_xsk_destination,
     index_bit,
@@ -94,25 +97,37 @@ _ALWAYS = 2**64 - 1
 def index_of(scene: Scene, state: Index) -> bytes:
     """Return the value of name-index for a scene.
 
-    A stale one says that there are no names, and is not to be believed; an exact one
+    A stale one says that all maps are empty, and is not to be believed; an exact one
     has the names' bits in one of its halves, and nothing in the other; a vain one
     excludes nothing.
     """
     if state is Index.VAIN:
         return index_value((), half=0, fresh=_ALWAYS, fill=255)
-    keys = [key for name, key in rule_entries(scene) if name is MapName.QNAMES]
-    fresh = _ALWAYS if state is Index.EXACT else 0
-    return index_value(keys if fresh else (), half=len(keys) % 2, fresh=fresh)
+    entries = [*rule_entries(scene), *destination_keys(scene)]
+    keys = [key for name, key in entries if name is MapName.QNAMES]
+    exact = state is Index.EXACT
+    filled = {name for name, _ in entries} if exact else set()
+    return index_value(
+        keys if exact else (),
+        half=len(keys) % 2,
+        fresh=_ALWAYS if exact else 0,
+        empty=[name for name in (*RULE_MAPS, *DESTINATION_MAPS) if name not in filled],
+    )
 
 
-def index_value(
-    keys: Iterable[bytes], *, half: int, fresh: int, tick: int = 1, fill: int = 0
+def index_value(  # noqa: PLR0913 - a layout's fields
+    keys: Iterable[bytes],
+    *,
+    half: int,
+    fresh: int,
+    tick: int = 1,
+    fill: int = 0,
+    empty: Iterable[MapName] = (),
 ) -> bytes:
     """Return a value of name-index: one half has the keys' bits, the other `fill`."""
     value = bytearray([fill]) * INDEX_SIZE
-    value[:INDEX_HEADER_SIZE] = struct.pack("=QQ", tick << 1 | half, fresh).ljust(
-        INDEX_HEADER_SIZE, b"\0"
-    )
+    header = struct.pack("=5Q", tick << 1 | half, fresh, 0, 0, encode_empty(tick, empty))
+    value[:INDEX_HEADER_SIZE] = header.ljust(INDEX_HEADER_SIZE, b"\0")
     words = memoryview(value).cast("Q")
     for key in keys:
         word, bit = divmod(index_bit(key), 64)

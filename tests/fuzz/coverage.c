@@ -208,6 +208,17 @@ static __u64 hits_of_rules(void)
 	return hits;
 }
 
+/* EMPTY_BIT of every map without entries. */
+static __u64 empty_maps(void)
+{
+	__u64 empty = 0;
+
+	for (int map = MAP_ADDR_V4; map <= MAP_XSK_DESTINATIONS_V6; map++)
+		if (!maps[map].count)
+			empty |= EMPTY_BIT(map);
+	return empty;
+}
+
 static void judge_once(const __u8 *frame, size_t length, enum placement where, __u64 fresh,
 		       int filling, struct verdict *verdict)
 {
@@ -216,8 +227,9 @@ static void judge_once(const __u8 *frame, size_t length, enum placement where, _
 
 	name_index.heartbeat = (ticks << 1) | 1;
 	name_index.fresh = fresh;
+	name_index.empty = ticks << EMPTY_TICK_SHIFT | (fresh ? empty_maps() : 0xffff);
 	if (!fresh)
-		ticks += 1; /* the heartbeat is too old */
+		ticks += 1; /* the heartbeat is too old, and a lie */
 	memset(&scratch, filling, sizeof(scratch));
 	INVARIANT(host_run(frame, length, 0, where, &outcome, verdict->frame) == 0);
 	if (!fresh)

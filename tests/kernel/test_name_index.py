@@ -1,4 +1,4 @@
-"""The index of names on the real kernel: whoever writes a name, it acts.
+"""The index on the real kernel: whoever writes a rule, it acts.
 
 Times are the contract's own: an entry acts within 100 ms of being written, whoever wrote
 it and whether or not anybody keeps the index. What is measured is that it acts at all; the
@@ -12,17 +12,25 @@ import signal
 import subprocess
 import sys
 import time
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.packets.build import Udp, ethernet, ipv4
+from tests.packets.build import Udp, ethernet, ipv4, ipv6
 from tests.packets.case import DEFAULT, Verdict
 from tests.packets.message import name, query
 from xdpctl.abi import (
+    INDEX_ASKED_OFFSET,
+    INDEX_EMPTY_OFFSET,
     MAPS,
+    RULE_MAPS,
     MapName,
     RuleAction,
+    encode_addr_v4,
+    encode_addr_v6,
+    encode_cidr,
+    encode_empty,
     encode_qname,
     encode_value,
 )
@@ -51,8 +59,11 @@ KEEPER = """
 import sys, time
 from pathlib import Path
 from xdpctl.kernel.bpf import Bpf
+from xdpctl.abi import MapName
 from xdpctl.namefollower import NameFollower
-with Bpf().open_map(Path(sys.argv[1])) as qnames, NameFollower(Bpf(), qnames) as names:
+with Bpf().open_map(Path(sys.argv[1])) as qnames, NameFollower(
+    Bpf(), {MapName.QNAMES: qnames}
+) as names:
     names.map.pin(Path(sys.argv[2]))
     print("kept", flush=True)
     time.sleep(60)
@@ -97,6 +108,10 @@ class Site:
     def qnames(self) -> Map:
         return self.maps[MapName.QNAMES]
 
+    @property
+    def rule_maps(self) -> dict[MapName, Map]:
+        return {found: self.maps[found] for found in RULE_MAPS}
+
     def load(self, index: Map) -> None:
         """Load the program with this index."""
         maps = {**self.maps, MapName.NAME_INDEX: index}
@@ -108,6 +123,17 @@ class Site:
         """Return what becomes of a query."""
         frame = ethernet(ipv4(Udp(query(text, qtype))))
         return self.program.test_run(frame).return_value == Verdict.DROP
+
+    def drops_from(self, source: IPv4Address | IPv6Address) -> bool:
+        """Return what becomes of a query for a name that no rule has."""
+        upper = Udp(query("no-rule.example"))
+        packet = (ipv4 if source.version == 4 else ipv6)(upper, source=str(source))
+        return self.program.test_run(ethernet(packet)).return_value == Verdict.DROP
+
+    def says_empty(self, wanted: MapName) -> bool:
+        """Ask for something; return whether the index says that the map has no entry."""
+        self.drops("anything.example")
+        return bool(self.words[INDEX_EMPTY_OFFSET // 8] & encode_empty(0, [wanted]))
 
     def is_in_force(self) -> bool:
         """Ask for a name; return whether the index decides, for which it is told a lie."""
@@ -134,7 +160,7 @@ def site(bpf: Bpf, directory: Path, bytecode: Bytecode) -> Iterator[Site]:
 @pytest.fixture
 def followed(site: Site) -> Iterator[Site]:
     """The site with a follower in this process, and its index in force."""
-    with NameFollower(site.bpf, site.qnames) as names:
+    with NameFollower(site.bpf, site.rule_maps) as names:
         site.load(names.map)
         assert eventually(site.is_in_force)
         yield site
@@ -190,7 +216,7 @@ def test_an_index_in_force_keeps_a_name_from_being_looked_up(followed: Site) -> 
 def test_what_was_there_before_the_follower_acts(site: Site) -> None:
     texts = [f"host{number}.example" for number in range(1000)]
     site.qnames.update_batch(b"".join(map(key, texts)), DROP * len(texts))
-    with NameFollower(site.bpf, site.qnames) as names:
+    with NameFollower(site.bpf, site.rule_maps) as names:
         site.load(names.map)
         assert eventually(site.is_in_force)
         assert [text for text in texts if not site.drops(text)] == []
@@ -221,7 +247,7 @@ def test_without_a_follower_everything_is_looked_up(site: Site, bpf: Bpf) -> Non
 
 
 def test_a_follower_that_has_ended_is_not_believed(site: Site) -> None:
-    with NameFollower(site.bpf, site.qnames) as names:
+    with NameFollower(site.bpf, site.rule_maps) as names:
         site.load(names.map)
         assert eventually(site.is_in_force)
     with site.bpf.open_map(site.pin) as theirs:
@@ -258,7 +284,7 @@ def test_a_map_with_more_names_than_are_followed_is_looked_up(site: Site, bpf: B
     site.qnames.close()
     site.maps[MapName.QNAMES] = bpf.create_map(MAPS[MapName.QNAMES], 12_000)
     texts = [f"host{number}.example" for number in range(11_000)]
-    with NameFollower(bpf, site.qnames) as names:
+    with NameFollower(bpf, site.rule_maps) as names:
         site.load(names.map)
         assert eventually(site.is_in_force)
         site.qnames.update_batch(b"".join(map(key, texts)), DROP * len(texts))
@@ -267,3 +293,79 @@ def test_a_map_with_more_names_than_are_followed_is_looked_up(site: Site, bpf: B
         site.qnames.delete_batch(b"".join(map(key, texts[5_000:])))
         assert eventually(site.is_in_force)
         assert [text for text in texts[:5_000:50] if not site.drops(text)] == []
+
+
+# --- maps that are empty -----------------------------------------------------------
+
+SOURCE4, SOURCE6 = IPv4Address("192.0.2.66"), IPv6Address("2001:db8::66")
+SOURCES = [
+    pytest.param(MapName.ADDR_V4, encode_addr_v4(SOURCE4), SOURCE4, id="addr-v4"),
+    pytest.param(MapName.CIDR4, encode_cidr(IPv4Network("192.0.2.0/24")), SOURCE4, id="cidr4"),
+    pytest.param(MapName.ADDR_V6, encode_addr_v6(SOURCE6), SOURCE6, id="addr-v6"),
+    pytest.param(MapName.CIDR6, encode_cidr(IPv6Network("2001:db8::/32")), SOURCE6, id="cidr6"),
+]
+
+
+@pytest.mark.parametrize(("name", "entry", "source"), SOURCES)
+def test_what_this_service_writes_into_an_empty_map_acts_at_once(
+    followed: Site, name: MapName, entry: bytes, source: IPv4Address | IPv6Address
+) -> None:
+    assert eventually(lambda: followed.says_empty(name))
+    followed.maps[name].update(entry, DROP)
+    assert followed.drops_from(source)
+
+
+@pytest.mark.parametrize(("name", "entry", "source"), SOURCES)
+def test_what_another_descriptor_writes_into_an_empty_map_acts_within_100_ms(
+    followed: Site,
+    directory: Path,
+    name: MapName,
+    entry: bytes,
+    source: IPv4Address | IPv6Address,
+) -> None:
+    followed.maps[name].pin(directory / name)
+    late = []
+    with followed.bpf.open_map(directory / name) as theirs:
+        for number in range(10):
+            assert eventually(lambda: followed.says_empty(name))
+            theirs.update(entry, DROP)
+            written = time.monotonic()
+            time.sleep(max(0.0, written + 0.1 - time.monotonic()))
+            if not followed.drops_from(source):
+                late.append(number)
+            theirs.delete(entry)
+    assert late == []
+
+
+def test_a_name_written_into_an_empty_map_acts_at_once(followed: Site) -> None:
+    assert eventually(lambda: followed.says_empty(MapName.QNAMES))
+    followed.qnames.update(key("www.example"), DROP)
+    assert followed.drops("www.example")
+
+
+def test_an_empty_map_is_not_looked_into(followed: Site) -> None:
+    """Seen by a lie: while the index says that the map is empty, its rule does not act."""
+    followed.maps[MapName.ADDR_V4].update(encode_addr_v4(SOURCE4), DROP)
+
+    def is_hidden() -> bool:
+        followed.words[INDEX_EMPTY_OFFSET // 8] |= encode_empty(0, [MapName.ADDR_V4])
+        return not followed.drops_from(SOURCE4)
+
+    assert eventually(is_hidden)
+
+
+def test_a_packet_that_meets_empty_maps_only_keeps_the_service_looking(followed: Site) -> None:
+    assert eventually(lambda: followed.says_empty(MapName.QNAMES))
+    before = followed.words[INDEX_ASKED_OFFSET // 8]
+    time.sleep(0.02)
+    followed.drops_from(SOURCE4)
+    assert followed.words[INDEX_ASKED_OFFSET // 8] > before
+
+
+def test_a_follower_that_has_ended_says_no_map_empty(site: Site) -> None:
+    with NameFollower(site.bpf, site.rule_maps) as names:
+        site.load(names.map)
+        assert eventually(lambda: site.says_empty(MapName.ADDR_V4))
+    site.maps[MapName.ADDR_V4].before_write = None  # as if somebody else wrote
+    site.maps[MapName.ADDR_V4].update(encode_addr_v4(SOURCE4), DROP)
+    assert site.drops_from(SOURCE4)

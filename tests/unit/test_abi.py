@@ -52,7 +52,7 @@ def sizes(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, in
         "counter": ("packets", "bytes"),
         "counters": ("cell[7][2]",),
         "control": ("panic",),
-        "name_index": ("heartbeat", "fresh", "ticks", "asked", "words"),
+        "name_index": ("heartbeat", "fresh", "ticks", "asked", "empty", "words"),
     }
     for struct, names in fields.items():
         for name in names:
@@ -244,6 +244,7 @@ def test_the_index_is_laid_out_as_in_the_header(sizes: dict[str, int]) -> None:
         "fresh": abi.INDEX_FRESH_OFFSET,
         "ticks": abi.INDEX_TICKS_OFFSET,
         "asked": abi.INDEX_ASKED_OFFSET,
+        "empty": abi.INDEX_EMPTY_OFFSET,
         "words": abi.INDEX_HEADER_SIZE,
     }
 

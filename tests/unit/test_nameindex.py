@@ -1,8 +1,9 @@
-"""The index of names: no key that may be in the map is ever without its bit."""
+"""The index: no key that may be in a map is ever without its bit, no map with one empty."""
 
 from __future__ import annotations
 
 import struct
+from ipaddress import IPv4Address
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,13 +16,17 @@ from tests.packets.build import Udp, ethernet, ipv4
 from tests.packets.case import DEFAULT
 from tests.packets.message import labels, query
 from xdpctl.abi import (
+    INDEX_EMPTY_OFFSET,
     INDEX_HEADER_SIZE,
     INDEX_SIZE,
     INDEX_WORDS,
     MAPS,
+    RULE_MAPS,
     MapName,
     Reason,
     RuleAction,
+    encode_addr_v4,
+    encode_empty,
     encode_qname,
     encode_value,
     index_bit,
@@ -59,6 +64,10 @@ class Desk:
     @property
     def heartbeat(self) -> int:
         return int(struct.unpack_from("=Q", self.memory)[0])
+
+    @property
+    def empty(self) -> int:
+        return int(struct.unpack_from("=Q", self.memory, INDEX_EMPTY_OFFSET)[0])
 
     def excludes(self, wanted: bytes) -> bool:
         """Return whether the bitmap in force says that the key is not there."""
@@ -169,6 +178,59 @@ def test_the_types_of_a_name_are_told_apart(desk: Desk) -> None:
     desk.walk(encode_qname(NAME, 65535))
     others = (1, 2, 5, 6, 12, 15, 16, 28, 33, 64, 65, 255)
     assert all(desk.excludes(encode_qname(NAME, qtype)) for qtype in others)
+
+
+def test_which_maps_are_empty_stands_beside_the_tick_from_before_the_look(desk: Desk) -> None:
+    desk.index.looked(777, [MapName.CIDR4, MapName.QNAMES])
+    assert desk.empty == encode_empty(777, [MapName.CIDR4, MapName.QNAMES])
+
+
+def test_a_map_that_is_about_to_be_written_to_is_empty_no_longer(desk: Desk) -> None:
+    desk.index.looked(777, RULE_MAPS)
+    desk.index.on_write(MapName.ADDR_V4)
+    assert desk.empty == encode_empty(777, set(RULE_MAPS) - {MapName.ADDR_V4})
+
+
+def test_a_look_from_before_an_own_write_does_not_make_the_map_empty_again(desk: Desk) -> None:
+    desk.index.on_write(MapName.ADDR_V4)
+    desk.now += QUIET_SECONDS / 2
+    desk.index.looked(777, [MapName.ADDR_V4])
+    assert desk.empty == encode_empty(777, [])
+
+
+def test_a_map_whose_entries_are_gone_again_is_empty(desk: Desk) -> None:
+    desk.index.on_write(MapName.ADDR_V4)
+    desk.now += QUIET_SECONDS
+    desk.index.looked(777, [MapName.ADDR_V4])
+    assert desk.empty == encode_empty(777, [MapName.ADDR_V4])
+
+
+def test_with_too_many_names_the_other_maps_may_still_be_empty(desk: Desk) -> None:
+    desk.index.looked(777, [MapName.CIDR4])
+    desk.index.names_off()
+    assert desk.empty == encode_empty(777, [MapName.CIDR4])
+
+
+def test_off_no_map_is_empty(desk: Desk) -> None:
+    desk.index.looked(777, RULE_MAPS)
+    desk.index.turn_off()
+    assert desk.empty == 0
+
+
+def test_while_the_maps_are_about_to_be_others_none_is_empty(desk: Desk) -> None:
+    desk.index.looked(777, RULE_MAPS)
+    desk.index.distrust()
+    gone = desk.empty
+    desk.now += QUIET_SECONDS / 2
+    desk.index.looked(778, RULE_MAPS)
+    assert [gone, desk.empty] == [0, encode_empty(778, [])]
+
+
+def test_what_a_former_service_left_is_not_said_on(desk: Desk) -> None:
+    desk.walk(key(1))
+    desk.index.looked(777, RULE_MAPS)
+    NameIndex(memoryview(desk.memory), fresh=FRESH)
+    assert [desk.heartbeat, desk.empty] == [0, 0]
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -296,6 +358,33 @@ def test_a_heartbeat_in_the_future_is_not_believed(program: HostFilter) -> None:
 def test_an_index_of_zeros_is_not_believed(program: HostFilter) -> None:
     put(program, NAME, 1, bytes(INDEX_SIZE))
     assert judge(program, NAME, 1) is Reason.QNAME
+
+
+EMPTY_AT_100 = index_value((), half=0, fresh=FRESH, tick=100, empty=RULE_MAPS)
+"""Told in tests about maps that have an entry, so that it is seen who believes it."""
+
+
+def judge_source(program: HostFilter, tick: int) -> Reason:
+    """Return why a packet from a blocked address is decided as it is."""
+    program.clear()
+    address = encode_addr_v4(IPv4Address("192.0.2.1"))
+    program.set_entry(MAPS[MapName.ADDR_V4].ref, address, encode_value(RuleAction.DROP))
+    program.set_entry(INDEX, ZERO, EMPTY_AT_100)
+    program.set_ticks(tick)
+    return program.run(ethernet(ipv4(Udp(query(NAME, 1)), source="192.0.2.1"))).reason
+
+
+def test_a_map_said_to_be_empty_is_not_looked_into_up_to_the_last_tick(
+    program: HostFilter,
+) -> None:
+    assert judge_source(program, 100 + FRESH) is Reason.NO_MATCH
+
+
+@pytest.mark.parametrize("tick", [99, 100 + FRESH + 1, 2**60])
+def test_what_is_empty_is_not_believed_when_old_or_in_the_future(
+    program: HostFilter, tick: int
+) -> None:
+    assert judge_source(program, tick) is Reason.ADDR_V4
 
 
 def test_two_names_with_one_bit_are_told_apart_by_the_map(program: HostFilter) -> None:

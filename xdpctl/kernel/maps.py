@@ -201,6 +201,14 @@ class Map(Descriptor):
         """
         return self._reader().part(bucket, size)
 
+    def is_empty(self) -> bool:
+        """Return whether the map has no entry: one call, through all buckets of a hash map."""
+        key = ctypes.create_string_buffer(self.info.key_size)
+        result: int = self._library.bpf_map_get_next_key(self.fd, None, key)
+        if result not in (0, -errno.ENOENT):
+            raise kernel_error(f"cannot read the keys of map {self.label}", -result)
+        return result != 0
+
     def key_walk(self, most: int) -> KeyWalk:
         """Return a reader of all keys, for a hash map with at most `most` entries."""
         return KeyWalk(
