@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench.cases import cases
+from tests.bench.cases import bare_cases, cases
 from tests.bench.in_process import SampleError, compile_floor, compile_sample
 from tests.bench.machine import Machine
 from tests.bench.population import populate, rule_maps
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.bench.cases import Case
+    from xdpctl.kernel.bpf import Program
 
 ROUNDS: Final = 41
 RUNS: Final = 20_000
@@ -45,6 +46,8 @@ CHEAPER: Final[Mapping[str, float]] = {
     "pass, name of 17 octets": 10,
     "pass, name of 106 octets": 30,
     "IPv6, pass, name of 17 octets": 10,
+    "pass, all maps empty": 10,
+    "IPv6, pass, all maps empty": 10,
 }
 """How many times cheaper than the sample a case is to be; see `Row.goal` for the others."""
 
@@ -108,10 +111,6 @@ def compare(checkout: Path) -> list[Row]:
     """
     bpf = Bpf()
     with contextlib.ExitStack() as stack:
-        theirs = rule_maps(bpf, stack, ENTRIES)
-        populate(theirs, ENTRIES)
-        sample = stack.enter_context(bpf.load_program(compile_sample(checkout, theirs), "sample"))
-        ours = stack.enter_context(Bench.loaded(bpf, ENTRIES))
         bytecode = compile_floor(CONFIG)
         fds = {
             spec.ref: stack.enter_context(bpf.create_map(spec, spec.entries)).fd
@@ -120,12 +119,29 @@ def compare(checkout: Path) -> list[Row]:
         }
         floor = stack.enter_context(bpf.load_program(bytecode.relocate(fds), "floor"))
         empty = stack.enter_context(bpf.load_program(EMPTY_PROGRAM, "empty"))
-        judges, bystanders = {OURS: ours.program, THEIRS: sample}, {FLOOR: floor, EMPTY: empty}
-        for case in cases():
+        bystanders = {FLOOR: floor, EMPTY: empty}
+        return [
+            row
+            for found, entries in ((cases(), ENTRIES), (bare_cases(), 0))
+            for row in _rows(bpf, checkout, list(found), entries, bystanders)
+        ]
+
+
+def _rows(
+    bpf: Bpf, checkout: Path, found: list[Case], entries: int, bystanders: dict[str, Program]
+) -> list[Row]:
+    """Time cases over maps with so many entries each."""
+    with contextlib.ExitStack() as stack:
+        theirs = rule_maps(bpf, stack, entries)
+        populate(theirs, entries)
+        sample = stack.enter_context(bpf.load_program(compile_sample(checkout, theirs), "sample"))
+        ours = stack.enter_context(Bench.loaded(bpf, entries))
+        judges = {OURS: ours.program, THEIRS: sample}
+        for case in found:
             ours.check(case)
-        every = [one for case in cases() for one in subjects(bpf, stack, case, judges, bystanders)]
+        every = [one for case in found for one in subjects(bpf, stack, case, judges, bystanders)]
         nanoseconds = by_turns(every, rounds=ROUNDS, runs=RUNS)
-        return [Row.of(case, nanoseconds) for case in cases()]
+        return [Row.of(case, nanoseconds) for case in found]
 
 
 def table(rows: list[Row]) -> str:

@@ -41,7 +41,9 @@ def rule_maps(bpf: Bpf, stack: ExitStack, entries: int) -> dict[MapName, Map]:
 
 
 def populate(maps: Mapping[MapName, Map], entries: int) -> None:
-    """Write the cases' rules, then as many others as make `entries` in each map."""
+    """Write the cases' rules, then as many others as make `entries` in each map; nothing for 0."""
+    if not entries:
+        return
     written = dict.fromkeys(RULE_MAPS, 0)
     for rule in rules():
         name = map_of(rule.target)

@@ -13,7 +13,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
-from tests.bench.cases import cases
+from tests.bench.cases import bare_cases, cases
 from tests.bench.population import populate, rule_maps
 from tests.bench.turns import Rewind, Subject, Timing, by_turns
 from tests.lab.hosts import EMPTY_PROGRAM
@@ -149,10 +149,28 @@ def time_packets() -> list[Timing]:
             runs=RUNS,
         )
         plain = nanoseconds[title(every[0], _EMPTY)]
+        nanoseconds |= _bare(bpf, stack, empty)
         return [
             Timing.of("(an empty program)", plain),
-            *(_timing(case, nanoseconds, plain) for case in every),
+            *(_timing(case, nanoseconds, plain) for case in (*every, *bare_cases())),
         ]
+
+
+def _bare(bpf: Bpf, stack: contextlib.ExitStack, empty: Program) -> dict[str, list[float]]:
+    """Time the filter over empty maps, by itself: who is left alone is looked after seldom."""
+    bench = stack.enter_context(Bench.loaded(bpf, 0))
+    for case in bare_cases():
+        bench.check(case)
+    judges, bystanders = {_FILTER: bench.program}, {_EMPTY: empty}
+    return by_turns(
+        (
+            subject
+            for case in bare_cases()
+            for subject in subjects(bpf, stack, case, judges, bystanders)
+        ),
+        rounds=ROUNDS,
+        runs=RUNS,
+    )
 
 
 def _timing(case: Case, nanoseconds: dict[str, list[float]], plain: list[float]) -> Timing:
