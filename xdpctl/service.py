@@ -244,6 +244,7 @@ class Service:
             apart=self._apart,
         )
         store.reconcile()
+        store.prepare_for(settings.any_qtype)
         observer.panic = state.get_meta(PANIC) == "1"
         # Ended in reverse: no more requests, no more looks, detached, no more writes.
         store_thread = stack.enter_context(one_thread("store"))
@@ -255,6 +256,8 @@ class Service:
         maps_of = partial(_maps_of, shared, names)
         if not isinstance(built, XdpctlError):
             held = self._put_on(filters, built, maps_of, panic=observer.panic)
+        if not held:
+            store.adopt(settings.any_qtype)
         observer.failures["program"] = held
         observer.look()
         await asyncio.to_thread(_import_faces)
@@ -466,7 +469,9 @@ class Service:
             await parts.listeners.reload()
             config = program_config(settings)
             if self._installer.bytecode is None or config != program_config(self._settings):
-                await self._exchange(parts, await self._installer.build(config))
+                program = await self._installer.build(config)
+                await _on(parts.store_thread, lambda: parts.store.prepare_for(settings.any_qtype))
+                await self._exchange(parts, program)
         except XdpctlError as error:
             parts.observer.failures["reload"] = (
                 f"reload failed, the former settings are in force: {error.sentence}"
@@ -474,7 +479,7 @@ class Service:
             event(_log, "reload-failed", logging.ERROR, error=error.sentence)
             return
         parts.observer.failures.pop("reload", None)
-        parts.store.any_qtype = settings.any_qtype
+        await _on(parts.store_thread, lambda: parts.store.adopt(settings.any_qtype))
         if changes.need_restart:
             event(_log, "needs-restart", logging.WARNING, options=", ".join(changes.need_restart))
         configure(settings.log_level, settings.log_format, sys.stderr)

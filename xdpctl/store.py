@@ -4,10 +4,11 @@ The maps are the truth for what is blocked; the state (state.py) holds notes abo
 the entries that we wrote. An entry without a valid note is dnsdist's: it is shown,
 never changed.
 
-    store.py    add, change, remove: what an operator asks for
-    bulk.py     the same for a list, by difference
-    entries.py  what is there and whose it is
-    upkeep.py   notes and maps kept in agreement, expiry
+    store.py      add, change, remove: what an operator asks for
+    bulk.py       the same for a list, by difference
+    entries.py    what is there and whose it is
+    upkeep.py     notes and maps kept in agreement, expiry
+    wildcards.py  names of any type, when --any-qtype becomes another
 
 Every method blocks, and may be called from several threads: one that writes waits for
 the other's present step.
@@ -43,6 +44,7 @@ from xdpctl.rules import (
 from xdpctl.state import Note, place_in_order
 from xdpctl.turn import TurnLock
 from xdpctl.upkeep import Upkeep
+from xdpctl.wildcards import Wildcards
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -138,6 +140,7 @@ class Store:
         self._may_part = apart
         self.listing = Entries(maps, state)
         self._upkeep = Upkeep(maps, state, self.listing, on_change=on_change, wall=clock, boot=boot)
+        self._wildcards = Wildcards(maps, state, self.listing, self._upkeep, on_change)
 
     # --- keeping ------------------------------------------------------------------
 
@@ -172,6 +175,21 @@ class Store:
         """Return in how many seconds the next rule expires; None: never."""
         with self._lock:
             return self._upkeep.next_expiry()
+
+    def prepare_for(self, any_qtype: AnyQtype) -> None:
+        """Write our names as the program of this mode looks them up, before it is put on.
+
+        Raises:
+            KernelError: the map is full; nothing that the former program finds is gone.
+        """
+        with self._lock:
+            self._wildcards.prepare(any_qtype)
+
+    def adopt(self, any_qtype: AnyQtype) -> None:
+        """Go on in this mode, whose program is on: remove what only the former one found."""
+        with self._lock:
+            self.any_qtype = any_qtype
+            self._wildcards.finish(any_qtype)
 
     # --- changing -----------------------------------------------------------------
 

@@ -93,7 +93,7 @@ def test_through_a_new_version_with_another_program(site: StreamSite, tmp_path: 
     former, stream = site.server.xdp_id(), site.stream()
     site.service.stop()
     version = newer(tmp_path, SOURCE, "The filter:", "The newer filter:")
-    site.start("--any-qtype", "65535", version=version)
+    site.start("--any-qtype", "255", version=version)
     assert site.server.xdp_id() not in (None, former)
     site.holds(stream)
 
@@ -151,6 +151,7 @@ def test_through_reloads_that_change_the_program(site: StreamSite) -> None:
     for settings in (
         "port = [53, 5353]",
         'address = ["192.0.2.0/24", "198.51.100.53", "2001:db8::/32"]',
+        'any-qtype = "255"',
         'tcp = false\nany-qtype = "65535"',
         "",
     ):

@@ -694,6 +694,21 @@ async def test_another_wildcard_is_what_names_are_written_with(home: Home) -> No
     assert (one["qtype"], one["wildcard"]) == (None, 255)
 
 
+@pytest.mark.parametrize("way", ["reload", "restart"])
+async def test_a_name_that_is_blocked_goes_on_being_so_under_another_wildcard(
+    home: Home, way: str
+) -> None:
+    async with home.running():
+        await home.ask("POST", "/api/v1/rules", json={"target": "www.example"})
+        if way == "reload":
+            await reload(home, "--any-qtype", "255")
+            (one,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
+    if way == "restart":
+        async with home.running("--any-qtype", "255"):
+            (one,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
+    assert (one["qtype"], one["wildcard"], one["origin"]) == (None, 255, "api")
+
+
 async def test_settings_that_are_wrong_leave_the_former_and_say_why(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,15 @@ from hypothesis import settings
 from tests.fakes import FakeBpf, FakeKernel, FakeMap
 from tests.rulebook import PLENTY, ROOM, Rulebook
 from tests.unit.host import FakeHost, dnsdist_writes, rule
-from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, decode_value, encode_qname
+from xdpctl.abi import (
+    MAPS,
+    RULE_MAPS,
+    MapName,
+    RuleAction,
+    decode_qname,
+    decode_value,
+    encode_qname,
+)
 from xdpctl.errors import (
     ConflictError,
     KernelError,
@@ -396,6 +404,74 @@ def test_our_wildcards_of_both_modes_are_removed_together(book: Book) -> None:
         book.store.put([Rule(NAME)])
     book.store.any_qtype = AnyQtype.BOTH
     assert (book.store.remove([NAME]), list(book.store.entries())) == (2, [])
+
+
+def types_of(book: Book) -> list[tuple[int, str, tuple[RuleAction, int]]]:
+    """Return type, origin, action and counter of each entry for NAME."""
+    return sorted(
+        (decode_qname(one.key)[1], one.origin, (one.action, one.hits))
+        for one in book.store.entries(MapName.QNAMES)
+    )
+
+
+@pytest.fixture
+def in_both(book: Book) -> Book:
+    """A book of mode `both` with a name of any type, hit seven times, and one of type A."""
+    book.store.adopt(AnyQtype.BOTH)
+    book.store.put([Rule(NAME), rule("www.example", qtype="A")])
+    book.hit(NAME, 7)
+    return book
+
+
+HIT = (RuleAction.DROP, 7)
+OF_TYPE_A = (1, "cli", (RuleAction.DROP, 0))
+
+
+def test_before_another_mode_is_in_force_a_name_is_there_for_both(in_both: Book) -> None:
+    for _ in range(2):
+        in_both.store.prepare_for(AnyQtype.LEGACY)
+        assert types_of(in_both) == [OF_TYPE_A, (255, "cli", HIT), (65535, "cli", HIT)]
+
+
+def test_in_another_mode_a_name_is_there_as_it_was_with_its_counter(in_both: Book) -> None:
+    in_both.store.prepare_for(AnyQtype.LEGACY)
+    in_both.store.adopt(AnyQtype.LEGACY)
+    assert types_of(in_both) == [OF_TYPE_A, (255, "cli", HIT)]
+    in_both.store.prepare_for(AnyQtype.NEW)
+    in_both.store.adopt(AnyQtype.NEW)
+    assert types_of(in_both) == [OF_TYPE_A, (65535, "cli", HIT)]
+
+
+def test_a_mode_that_finds_all_that_was_changes_nothing(in_both: Book) -> None:
+    before = types_of(in_both)
+    in_both.store.prepare_for(AnyQtype.NEW)
+    in_both.store.adopt(AnyQtype.NEW)
+    assert types_of(in_both) == before
+
+
+def test_what_dnsdist_wrote_for_the_other_mode_stays_dnsdists(in_both: Book) -> None:
+    dnsdist_writes(in_both.maps, NAME, any_qtype=AnyQtype.LEGACY)
+    in_both.store.prepare_for(AnyQtype.LEGACY)
+    in_both.store.adopt(AnyQtype.LEGACY)
+    assert [one[:2] for one in types_of(in_both)] == [(1, "cli"), (255, "dnsdist")]
+
+
+def test_a_rule_for_queries_of_type_any_is_none_for_all(book: Book) -> None:
+    """With 65535 the type 255 is ANY, which is no name of any type to be rewritten."""
+    book.store.adopt(AnyQtype.NEW)
+    book.store.put([rule("www.example", qtype="ANY")])
+    book.store.prepare_for(AnyQtype.LEGACY)
+    book.store.adopt(AnyQtype.LEGACY)
+    assert [one[0] for one in types_of(book)] == [255]
+
+
+def test_a_full_map_leaves_what_the_former_mode_finds(in_both: Book) -> None:
+    others = [Rule(Question(Name.from_text(f"n{n}.example"))) for n in range(ROOM_FOR - 2)]
+    in_both.store.put(others)
+    before = types_of(in_both)
+    with pytest.raises(MapFullError):
+        in_both.store.prepare_for(AnyQtype.LEGACY)
+    assert types_of(in_both) == before
 
 
 def test_a_type_that_is_every_type_in_this_mode_is_refused_before_anything(book: Book) -> None:
