@@ -30,6 +30,7 @@ ENOUGH: Final = 20
 """Looks at the interface that a claim about all the time has to rest on."""
 
 SETTINGS: Final = Path("/etc/xdpctl/xdpctl.toml")
+LONG: Final = Path("/run/test-long.rules")
 MODES: Final = {
     "/run/xdpctl": "0750 xdpctl:xdpctl",
     "/run/xdpctl/control.sock": "0660 xdpctl:xdpctl",
@@ -146,6 +147,10 @@ def works() -> None:
     blocked = run("xdpctl", "block", "dropped.example")
     check("a rule is made", lambda: blocked, "1 rule made")
     check("it is heeded", lambda: ask("dropped.example"), "timed out")
+    LONG.write_text("listed.example\n" + "# and nothing else\n" * 2**16)
+    listed = run("xdpctl", "import", str(LONG))
+    check("a list so long that another process works it in is taken", lambda: listed, "1 rule made")
+    check("and heeded", lambda: ask("listed.example"), "timed out")
 
 
 def has_little_privilege() -> None:
