@@ -23,17 +23,22 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from xdpctl import abi
-from xdpctl.abi import Count, MapName, PacketAction, Reason
+from xdpctl.abi import MapName
 from xdpctl.attachment import Attachment
 from xdpctl.errors import (
     KernelError,
     PinError,
     XdpctlError,
+)
+from xdpctl.filterview import (
+    FilterState,
+    FilterView,
+    note_of_another_name,
+    note_of_generic_mode,
 )
 from xdpctl.kernel.pins import OWN_DIRECTORY
 from xdpctl.log import event
@@ -43,9 +48,10 @@ from xdpctl.settings import ModeSetting
 from xdpctl.whereabouts import Place, Whereabouts, whereabouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from xdpctl.abi import Count, PacketAction, Reason
     from xdpctl.kernel.bpf import Bpf, Link, Map, Program, XdpMode
     from xdpctl.kernel.compiler import Bytecode
     from xdpctl.kernel.netlink import Interface, Netlink
@@ -55,40 +61,6 @@ _KEY = b"\0\0\0\0"
 _ANEW = Whereabouts(Place.GONE)
 
 _log = logging.getLogger(__name__)
-
-
-class FilterState(StrEnum):
-    """Where a filter is in its life."""
-
-    MISSING = "missing"
-    ATTACHED = "attached"
-    DETACHED = "detached"
-    LOST = "lost"
-
-
-@dataclass(frozen=True, slots=True)
-class FilterView:
-    """A filter as others see it: a value, cheap to publish.
-
-    Attributes:
-        index, mode, program_id, tag: of what is attached; None where nothing is.
-        reattached: how often the filter was attached again since the start.
-        counters: sums over all CPUs by (reason, action).
-        trouble: why nothing is attached, as a sentence; empty where something is.
-        notes: what an operator should know of what is attached, as sentences.
-    """
-
-    interface: str
-    state: FilterState
-    index: int | None
-    mode: XdpMode | None
-    program_id: int | None
-    tag: str | None
-    reattached: int
-    queues: int | None
-    counters: Mapping[tuple[Reason, PacketAction], Count]
-    trouble: str = ""
-    notes: tuple[str, ...] = ()
 
 
 class Filter:
@@ -510,23 +482,14 @@ class Filter:
             self._queues,
             self._counted,
             self._trouble,
-            self._notes() if attached else (),
+            tuple(self._notes()) if attached else (),
         )
 
-    def _notes(self) -> tuple[str, ...]:
-        name, now = self.interface, self._where.name
-        renamed = (
-            f"{name} is named {now} now: the filter stays on it until another interface is named"
-            f" {name}; rename it back, or configure {now}"
-        )
-        why = self._attachment.generic_because or "a former service left it so"
-        generic = (
-            f"{name} runs the filter in generic mode, which costs more CPU for each packet: {why};"
-            " native mode is tried again when the card changes, and now and then"
-        )
-        is_generic = self._attachment.seeks_native(self._attached_mode)
-        is_renamed = self._where.place is Place.RENAMED
-        return (*([renamed] if is_renamed else []), *([generic] if is_generic else []))
+    def _notes(self) -> Iterator[str]:
+        if self._where.place is Place.RENAMED:
+            yield note_of_another_name(self.interface, self._where.name)
+        if self._attachment.seeks_native(self._attached_mode):
+            yield note_of_generic_mode(self.interface, self._attachment.generic_because)
 
     # --- leaving ------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.diagnosis import interface_warnings
 from xdpctl.errors import KernelError, XdpctlError
-from xdpctl.filter import FilterState
+from xdpctl.filterview import FilterState
 from xdpctl.log import event
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from prometheus_client.registry import Collector
 
 from xdpctl import __version__
 from xdpctl.abi import RULE_MAPS, PacketAction, Reason
-from xdpctl.filter import FilterState
+from xdpctl.filterview import FilterState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client import Metric
 
-    from xdpctl.filter import FilterView
+    from xdpctl.filterview import FilterView
     from xdpctl.snapshot import Snapshot
 
 _RULE_REASONS = (Reason.ADDR_V4, Reason.ADDR_V6, Reason.CIDR4, Reason.CIDR6, Reason.QNAME)

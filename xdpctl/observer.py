@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from xdpctl import abi
 from xdpctl.abi import PacketAction
 from xdpctl.errors import KernelError, XdpctlError
-from xdpctl.filter import FilterState
+from xdpctl.filterview import FilterState
 from xdpctl.snapshot import MapView, Snapshot
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from xdpctl.abi import MapName
     from xdpctl.destinations import DestinationWatch
-    from xdpctl.filter import Filter, FilterView
+    from xdpctl.filter import Filter
+    from xdpctl.filterview import FilterView
     from xdpctl.kernel.bpf import Map
     from xdpctl.shared import SharedMaps
 

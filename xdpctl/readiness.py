@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from xdpctl.filter import FilterState
+from xdpctl.filterview import FilterState
 from xdpctl.log import event
 
 if TYPE_CHECKING:

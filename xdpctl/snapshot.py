@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.abi import MapName
-    from xdpctl.filter import FilterView
+    from xdpctl.filterview import FilterView
 
 
 @dataclass(frozen=True, slots=True)

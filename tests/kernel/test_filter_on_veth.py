@@ -27,7 +27,8 @@ from xdpctl.abi import (
     encode_value,
 )
 from xdpctl.errors import ForeignProgramError, InterfaceError
-from xdpctl.filter import Filter, FilterState
+from xdpctl.filter import Filter
+from xdpctl.filterview import FilterState
 from xdpctl.kernel.bpf import XdpMode
 from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program_blocking
 from xdpctl.kernel.pins import netns_inode

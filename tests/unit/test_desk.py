@@ -27,7 +27,8 @@ from xdpctl.errors import (
     StateError,
     TargetError,
 )
-from xdpctl.filter import Filter, FilterState
+from xdpctl.filter import Filter
+from xdpctl.filterview import FilterState
 from xdpctl.guard import Guard
 from xdpctl.kernel.pins import netns_inode
 from xdpctl.observer import Observer

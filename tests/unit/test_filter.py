@@ -21,7 +21,8 @@ from xdpctl.errors import (
     VerifierError,
     XdpctlError,
 )
-from xdpctl.filter import Filter, FilterState
+from xdpctl.filter import Filter
+from xdpctl.filterview import FilterState
 from xdpctl.kernel.bpf import XdpMode
 from xdpctl.kernel.pins import netns_inode
 from xdpctl.nativeretry import FIRST_SECONDS, LONGEST_SECONDS

@@ -16,7 +16,8 @@ from xdpctl import interfacewatch
 from xdpctl.destinations import DestinationWatch
 from xdpctl.diagnosis.survey import Survey
 from xdpctl.errors import KernelError
-from xdpctl.filter import Filter, FilterState
+from xdpctl.filter import Filter
+from xdpctl.filterview import FilterState
 from xdpctl.interfacewatch import InterfaceWatch
 from xdpctl.kernel.netlink import LinkChange
 from xdpctl.observer import Observer

@@ -14,7 +14,8 @@ from tests.unit.host import INTERFACE, FakeHost, bytecode
 from xdpctl import __version__
 from xdpctl.abi import Count, MapName, PacketAction, Reason
 from xdpctl.destinations import DestinationWatch
-from xdpctl.filter import Filter, FilterState, FilterView
+from xdpctl.filter import Filter
+from xdpctl.filterview import FilterState, FilterView
 from xdpctl.kernel.bpf import XdpMode
 from xdpctl.metrics import POSSIBLE, Exposition, SnapshotCollector
 from xdpctl.observer import Observer
