@@ -49,6 +49,7 @@ from xdpctl.observer import Observer
 from xdpctl.ownership import InterfaceLock
 from xdpctl.pinkeeper import PinKeeper
 from xdpctl.readiness import Readiness
+from xdpctl.recurring import every, keep_expiring, on_thread
 from xdpctl.settings import OnExit, Settings, XskFamily, reloadable_changes
 from xdpctl.settings.options import BY_NAME
 from xdpctl.shared import SharedMaps
@@ -76,8 +77,7 @@ SETTLE_SECONDS = 10.0
 SWITCH_SECONDS = 0.0001
 """How long a thread with a list keeps the interpreter while the loop wants it: the loop lets
 go of it with each system call, and would wait Python's own 5 ms for it each time."""
-EXPIRY_SECONDS = 1.0
-"""Longest wait between two looks at what is due: timers stand still in suspend, rules do not."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -410,7 +410,7 @@ class Service:
             await self._mend(parts)
 
         async def watch(function: Callable[[], object]) -> None:
-            await _on(parts.watch_thread, function)
+            await on_thread(parts.watch_thread, function)
             parts.readiness.tell(parts.observer.last)
 
         async def settle() -> None:
@@ -429,10 +429,10 @@ class Service:
 
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(_every(LOOK_SECONDS, look), name="look"),
+                group.create_task(every(LOOK_SECONDS, look), name="look"),
                 group.create_task(parts.interfaces.run(watch), name="interfaces"),
-                group.create_task(_every(SETTLE_SECONDS, settle), name="settle"),
-                group.create_task(_expire(parts.desk), name="expire"),
+                group.create_task(every(SETTLE_SECONDS, settle), name="settle"),
+                group.create_task(keep_expiring(parts.desk), name="expire"),
                 group.create_task(parts.lists.run(), name="lists"),
                 group.create_task(reload(), name="reload"),
             ]
@@ -447,7 +447,7 @@ class Service:
         """Put right what happened to pins; while the program is a former service's, try anew."""
         if self._pins is not None:
             await self._pins.mend(
-                partial(_on, parts.watch_thread), partial(_on, parts.store_thread)
+                partial(on_thread, parts.watch_thread), partial(on_thread, parts.store_thread)
             )
             parts.observer.failures["pins"] = self._pins.trouble
         now = time.monotonic()
@@ -470,7 +470,9 @@ class Service:
             config = program_config(settings)
             if self._installer.bytecode is None or config != program_config(self._settings):
                 program = await self._installer.build(config)
-                await _on(parts.store_thread, lambda: parts.store.prepare_for(settings.any_qtype))
+                await on_thread(
+                    parts.store_thread, lambda: parts.store.prepare_for(settings.any_qtype)
+                )
                 await self._exchange(parts, program)
         except XdpctlError as error:
             parts.observer.failures["reload"] = (
@@ -479,7 +481,7 @@ class Service:
             event(_log, "reload-failed", logging.ERROR, error=error.sentence)
             return
         parts.observer.failures.pop("reload", None)
-        await _on(parts.store_thread, lambda: parts.store.adopt(settings.any_qtype))
+        await on_thread(parts.store_thread, lambda: parts.store.adopt(settings.any_qtype))
         if changes.need_restart:
             event(_log, "needs-restart", logging.WARNING, options=", ".join(changes.need_restart))
         configure(settings.log_level, settings.log_format, sys.stderr)
@@ -494,7 +496,7 @@ class Service:
         if wanted is None:
             wanted = await self._installer.build(program_config(self._settings))
         program, panic = wanted, parts.observer.panic
-        await _on(
+        await on_thread(
             parts.watch_thread,
             lambda: self._installer.exchange(program, parts.filters, parts.maps_of, panic=panic),
         )
@@ -536,35 +538,6 @@ def _refuse_shortage(queues: Mapping[str, int], slots: Mapping[str, int]) -> Non
 def _warn(*sentences: str) -> None:
     for sentence in sentences:
         event(_log, "warning", logging.WARNING, text=sentence)
-
-
-async def _on(thread: Executor, function: Callable[[], object]) -> None:
-    await asyncio.get_running_loop().run_in_executor(thread, function)
-
-
-async def _every(seconds: float, what: Callable[[], Coroutine[None, None, None]]) -> NoReturn:
-    """Do something again and again; an error of ours is logged and the next turn tried."""
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            await what()
-        except XdpctlError as error:
-            event(_log, "failed", logging.ERROR, error=error.sentence)
-
-
-async def _expire(desk: ServiceDesk) -> NoReturn:
-    """Remove rules when their time is over; an error of ours is logged and tried again."""
-    while True:
-        desk.expiry_changed.clear()
-        wait: float | None = EXPIRY_SECONDS
-        try:
-            wait = await desk.expire()
-        except XdpctlError as error:
-            event(_log, "failed", logging.ERROR, error=error.sentence)
-        wait = EXPIRY_SECONDS if wait is None else min(wait, EXPIRY_SECONDS)
-        with contextlib.suppress(TimeoutError):  # wait_for would lose a cancellation (3.11)
-            async with asyncio.timeout(wait):
-                await desk.expiry_changed.wait()
 
 
 async def _cancel(task: asyncio.Task[Bytecode]) -> None:

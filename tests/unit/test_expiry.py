@@ -16,7 +16,7 @@ from tests.unit.ledger import Ledger
 from xdpctl import upkeep
 from xdpctl.abi import MapName, RuleAction
 from xdpctl.errors import StateError
-from xdpctl.service import EXPIRY_SECONDS, _expire
+from xdpctl.recurring import EXPIRY_SECONDS, keep_expiring
 from xdpctl.state import Note
 
 if TYPE_CHECKING:
@@ -295,7 +295,7 @@ async def waits_of(
 
     monkeypatch.setattr(asyncio, "timeout", timeout)
     with pytest.raises(asyncio.CancelledError):
-        await _expire(work)  # type: ignore[arg-type]
+        await keep_expiring(work)  # type: ignore[arg-type]
     return waits
 
 
@@ -314,7 +314,7 @@ async def test_the_task_goes_on_after_an_error_of_ours(monkeypatch: pytest.Monke
 async def test_the_task_ends_when_it_is_cancelled_while_something_changes() -> None:
     """In Python 3.11 asyncio.wait_for gives the result and forgets the cancellation."""
     work = Clockwork(*[None] * 100)
-    task = asyncio.create_task(_expire(work))  # type: ignore[arg-type]
+    task = asyncio.create_task(keep_expiring(work))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     work.expiry_changed.set()
     await asyncio.sleep(0)

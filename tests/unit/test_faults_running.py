@@ -15,6 +15,7 @@ from tests.unit.home import Home, Reply
 from tests.unit.host import INTERFACE
 from tests.unit.strikes import Strikes
 from tests.unit.test_faults_start import Log, sites, until
+from xdpctl import recurring
 from xdpctl import service as service_module
 from xdpctl.abi import MAPS, RULE_MAPS
 from xdpctl.state import stored_key
@@ -215,7 +216,7 @@ async def test_whatever_fails_at_an_expiry_the_rule_goes_a_little_later(
 ) -> None:
     monkeypatch.setattr(service_module, "LOOK_SECONDS", 3600)
     monkeypatch.setattr(service_module, "SETTLE_SECONDS", 3600)
-    monkeypatch.setattr(service_module, "EXPIRY_SECONDS", 0.01)
+    monkeypatch.setattr(recurring, "EXPIRY_SECONDS", 0.01)
     rule = {"target": "192.0.2.9", "expires_in": 3600}
 
     def let_expire() -> None:
