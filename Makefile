@@ -31,6 +31,10 @@ test: setup-test ## everything, with coverage (as root, under 10 minutes)
 test-unit: setup-dev ## what needs no root, in seconds
 	@$(PYTHON) -m pytest -m 'not root and not slow'
 
+KILLS ?= 50
+gap: setup-test ## a stream of blocked and honest packets while the service is killed KILLS=50 times (as root)
+	@KILLS=$(KILLS) $(PYTHON) -m pytest tests/net/test_never_a_gap.py
+
 FRAMES ?= 1000000
 fuzz: setup-test ## the packet engines against each other, FRAMES=1000000 mutants (as root)
 	@$(PYTHON) -m tests.fuzz.agree --frames $(FRAMES)
