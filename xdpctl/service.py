@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from xdpctl.desk import ServiceDesk
     from xdpctl.kernel.bpf import Map
     from xdpctl.kernel.compiler import Bytecode
+    from xdpctl.rules import AnyQtype
     from xdpctl.settings import Changes
 
 _END = object()
@@ -257,7 +258,7 @@ class Service:
         if not isinstance(built, XdpctlError):
             held = self._put_on(filters, built, maps_of, panic=observer.panic)
         if not held:
-            store.adopt(settings.any_qtype)
+            _adopt(store, settings.any_qtype)
         observer.failures["program"] = held
         observer.look()
         await asyncio.to_thread(_import_faces)
@@ -481,7 +482,7 @@ class Service:
             event(_log, "reload-failed", logging.ERROR, error=error.sentence)
             return
         parts.observer.failures.pop("reload", None)
-        await on_thread(parts.store_thread, lambda: parts.store.adopt(settings.any_qtype))
+        await on_thread(parts.store_thread, lambda: _adopt(parts.store, settings.any_qtype))
         if changes.need_restart:
             event(_log, "needs-restart", logging.WARNING, options=", ".join(changes.need_restart))
         configure(settings.log_level, settings.log_format, sys.stderr)
@@ -501,6 +502,14 @@ class Service:
             lambda: self._installer.exchange(program, parts.filters, parts.maps_of, panic=panic),
         )
         parts.observer.failures.pop("program", None)
+
+
+def _adopt(store: Store, any_qtype: AnyQtype) -> None:
+    """Have the store go on as the program that is on now; what fails is done the next time."""
+    try:
+        store.adopt(any_qtype)
+    except XdpctlError as error:
+        event(_log, "failed", logging.ERROR, error=error.sentence)
 
 
 def _maps_of(shared: SharedMaps, names: NameFollower, interface: str) -> Mapping[MapName, Map]:
