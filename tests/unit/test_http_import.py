@@ -38,6 +38,12 @@ def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loads, "PROGRESS_SECONDS", 0.0)
 
 
+@pytest.fixture
+def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step is told, however slow the machine."""
+    monkeypatch.setattr(loads, "PROGRESS_SECONDS", 3_600.0)
+
+
 def lines_of(body: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in body.splitlines()]
 
@@ -85,6 +91,7 @@ async def test_lines_are_whole_wherever_a_part_ends(api: Site, size: int) -> Non
     assert api.desk.bulks[0].rows == text[:size].count(b"\n")
 
 
+@pytest.mark.usefixtures("_silent")
 @pytest.mark.parametrize(
     ("text", "said"),
     [
