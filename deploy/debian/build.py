@@ -43,6 +43,7 @@ OTHER_DEPENDS: Final = (
     "python3 (>= 3.11~), python3 (<< 3.12~)",  # what is bundled is compiled for 3.11
     "python3-bpfcc",
     "libc6 (>= 2.17)",
+    "procps",  # kill: ExecReload
     "systemd | systemd-standalone-sysusers | systemd-sysusers",
     "systemd | systemd-standalone-tmpfiles | systemd-tmpfiles",
 )

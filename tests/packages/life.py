@@ -112,7 +112,7 @@ def under_systemd(package: Path, newer: Path) -> list[Claim]:
     """
     with Debian("guest") as debian:
         old, new = _bring(debian, package, newer)
-        debian.install("systemd-sysv", *needs(package))
+        debian.install("systemd-sysv", "apparmor", *needs(package))
         units = {
             "etc/systemd/system/story.service": _UNIT.format(place=PLACE, old=old, new=new),
             "etc/systemd/system/story.target": "[Unit]\nRequires=story.service\n",

@@ -19,6 +19,7 @@ from tests.packages.unit import read_unit
 
 UNIT: Final = Path("/lib/systemd/system/xdpctl.service")
 FILTER_UNIT: Final = "xdpctl-filter.service"
+SLOW: Final = Path("/run/systemd/system/xdpctl.service.d/slow.conf")
 START_SECONDS: Final = 90.0
 
 
@@ -59,6 +60,11 @@ class Systemd:
     """The real one: `systemctl`, and the package's own scripts do the rest."""
 
     settings = ""
+
+    def __init__(self) -> None:
+        """Give the service the time that an emulated machine takes."""
+        SLOW.parent.mkdir(parents=True)
+        SLOW.write_text("[Service]\nTimeoutStartSec=900\nTimeoutStopSec=300\nWatchdogSec=900\n")
 
     def start(self) -> str:
         """Enable it and start it."""

@@ -138,6 +138,23 @@ def upgraded(manager: Manager, package: str) -> None:
     tell("the operator's configuration was kept", kept == before, kept)
 
 
+def confined(manager: Manager) -> None:
+    """Tell what AppArmor has to do with it, where the kernel has that."""
+    profile = Path(f"/proc/{manager.pid()}/attr/current").read_text().strip()
+    tell("AppArmor's profile of it is in force", profile == "xdpctl (enforce)", profile)
+    inside = ("aa-exec", "--profile=xdpctl", "--", "/usr/bin/python3", "-c")
+    said = run(*inside, "import os; os.execv('/bin/sh', ['sh', '-c', ':'])")
+    tell("inside of it nobody gets a shell", "Permission denied" in said, said)
+    said = run(*inside, "open('/etc/xdpctl/new', 'w')")
+    tell("inside of it nobody writes to /etc, root neither", "Permission denied" in said, said)
+
+
+def denials() -> str:
+    """Return what AppArmor has denied the service, as the kernel said it."""
+    said = run("journalctl", "--dmesg", "--no-pager", "--output=cat", "--grep=apparmor=.DENIED")
+    return "\n".join(line for line in said.splitlines() if 'profile="xdpctl"' in line)
+
+
 def troubled(manager: Manager) -> None:
     """Have it fail to start, for two reasons, under systemd."""
     link, source = link_id(), SOURCE.read_bytes()
@@ -194,6 +211,9 @@ def main(kind: str, old: str, new: str) -> None:
         if kind == "systemd":
             said = run("systemctl", "is-active", FILTER_UNIT)
             tell("the filter's own unit is up", said == "active", said)
+            tell("it can be reloaded", not (said := run("systemctl", "reload", "xdpctl")), said)
+            tell("AppArmor has denied it nothing so far", not (said := denials()), said)
+            confined(manager)
             troubled(manager)
         removed(manager)
     tell(DONE, held=True)
