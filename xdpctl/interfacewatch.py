@@ -97,10 +97,14 @@ class InterfaceWatch:
             await asyncio.sleep(AGAIN_SECONDS)
 
     def _concerns(self, change: LinkChange) -> bool:
-        """Whether it is one of our names, or a card that has one of our filters."""
+        """Whether it is one of our names, its bond or bridge, or a card with one of our filters.
+
+        A bond changes when another card joins it.
+        """
         return (
             change.name in self._facts
             or change.previous_name in self._facts
+            or any(one.upper and one.upper.name == change.name for one in self._facts.values())
             or any(change.index == view.index for view in self._observer.last.filters)
         )
 

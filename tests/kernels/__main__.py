@@ -1,6 +1,6 @@
 """`make test-kernels`: the program, the service's interfaces and deploy/'s units on old kernels.
 
-`python -m tests.kernels [--without-units] [SERIES…]` prints one line a kernel and
+`python -m tests.kernels [--short] [SERIES…]` prints one line a kernel and
 configuration and, for a refusal, the end of the verifier's log; then what came of the
 packet table and of the claims (claims.py), and a line a claim of the units under systemd.
 Its exit status is 0 when all is well everywhere.
@@ -14,7 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from tests.kernels.ask import ask, compiled
-from tests.kernels.kernel import SUITES
+from tests.kernels.claims import ATTACHING, BONDS
+from tests.kernels.emulator import emulator
+from tests.kernels.kernel import SUITES, debian_kernel
 from tests.kernels.units import SERIES as UNIT_SERIES
 from tests.kernels.units import ask_units
 from tests.roots.apt import RootError
@@ -51,18 +53,22 @@ def main(argv: list[str]) -> int:
     """Ask the kernels of these series (all of them when none is named); 0 when all is well."""
     parser = argparse.ArgumentParser(prog="tests.kernels", description=__doc__)
     parser.add_argument("series", nargs="*", metavar="SERIES", help=", ".join(SUITES))
-    parser.add_argument("--without-units", action="store_true", help="systemd takes minutes")
+    parser.add_argument("--short", action="store_true", help="neither bonds nor units")
     wanted = parser.parse_args(argv)
     if unknown := set(wanted.series) - set(SUITES):
         parser.error(f"no kernel of series {', '.join(unknown)}; there are {', '.join(SUITES)}")
     chosen, good = wanted.series or list(SUITES), True
+    files = (ATTACHING,) if wanted.short else (ATTACHING, BONDS)
+    emulator()  # what is not in the cache is fetched one after the other
+    for series in chosen:
+        debian_kernel(series)
     with compiled() as programs, ThreadPoolExecutor(AT_ONCE) as guests:
-        answers = guests.map(lambda series: ask(series, programs), chosen)
+        answers = guests.map(lambda series: ask(series, programs, files), chosen)
         for series, answer in zip(chosen, answers, strict=True):
             sys.stdout.writelines(f"{line}\n" for line in lines(series, answer))
             sys.stdout.flush()
             good &= answer.good
-    for series in () if wanted.without_units else chosen:
+    for series in () if wanted.short else chosen:
         for check in ask_units(series) if series in UNIT_SERIES else ():
             word = "ok" if check.held else f"NO; seen: {check.seen}"
             sys.stdout.write(f"{series}: units: {check.claim}: {word}\n")

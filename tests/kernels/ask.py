@@ -24,10 +24,12 @@ from tests.kernels.packet_table import DONE_MARK, WRONG_MARK
 from tests.roots.apt import RootError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 PYTHON: Final = CHECKOUT / ".venv/bin/python"
+SECONDS: Final = 900
+"""After which a guest is ended; on a busy machine one takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +78,20 @@ def compiled() -> Iterator[Path]:
         yield folder
 
 
-def ask(series: str, programs: Path) -> Answer:
-    """Return what the kernel of this series makes of the programs (`compiled`).
+def ask(series: str, programs: Path, files: Sequence[str]) -> Answer:
+    """Return what the kernel of this series makes of the programs.
+
+    Args:
+        series: "5.10".
+        programs: what `compiled` made.
+        files: with the claims.
 
     Raises:
         RootError: the kernel could not be had or booted, or the guest did not finish.
     """
     kernel = debian_kernel(series)
-    command = [str(PYTHON), "-m", "tests.kernels.guest", str(programs)]
-    run = run_in_guest(kernel, command, folders=(CHECKOUT, programs))
+    command = [str(PYTHON), "-m", "tests.kernels.guest", str(programs), *files]
+    run = run_in_guest(kernel, command, folders=(CHECKOUT, programs), seconds=SECONDS)
 
     def said(mark: str) -> list[str]:
         return [line.removeprefix(mark) for line in run.output if line.startswith(mark)]

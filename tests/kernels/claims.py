@@ -1,8 +1,8 @@
 """Claims of the suite that are tried on every kernel: pytest inside a guest.
 
-`make test` holds the files of SUITE against the machine's kernel; here the same tests run
-on another, with bytecode that the host compiled in the place of a compiler. Files below
-tests/kernels are claims that only a guest can be asked, whose modules the machine may lack.
+`make test` holds ATTACHING against the machine's kernel; here the same tests run
+on another, with bytecode that the host compiled in the place of a compiler. BONDS are claims
+that only a guest can be asked, since the machine may lack the module.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from xdpctl.kernel.compiler import Bytecode, Compilation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SUITE: Final = ("tests/kernel/test_filter_on_veth.py",)
+ATTACHING: Final = "tests/kernel/test_filter_on_veth.py"
+BONDS: Final = "tests/kernels/bonds.py"
 SINCE: Final = {
-    "tests/kernel/test_filter_on_veth.py::"
-    "test_a_port_of_a_bridge_that_has_a_program_is_refused_by_its_name": (5, 15),
+    f"{ATTACHING}::test_a_port_of_a_bridge_that_has_a_program_is_refused_by_its_name": (5, 15),
 }
 """Tests of what only later kernels refuse: an earlier one runs both programs."""
 
@@ -68,8 +68,13 @@ def _deselected() -> Iterator[str]:
             yield f"--deselect={test}"
 
 
-def main(folder: Path) -> int:
-    """Try the suite, then write one line of JSON a claim; 0 when all of them hold."""
+def main(folder: Path, *files: str) -> int:
+    """Try the tests of these files, then write a line a claim; 0 when all of them hold.
+
+    Args:
+        folder: with the programs.
+        files: ATTACHING, BONDS.
+    """
     notes = _Notes()
     with pytest.MonkeyPatch.context() as patch:
 
@@ -78,10 +83,10 @@ def main(folder: Path) -> int:
 
         patch.setattr(Compilation, "run", compiled)
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        status = pytest.main([*OPTIONS, *_deselected(), *SUITE], [notes])
+        status = pytest.main([*OPTIONS, *_deselected(), *files], [notes])
     sys.stdout.writelines(check.line() for check in notes.checks.values())
     return int(status)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1])))
+    raise SystemExit(main(Path(sys.argv[1]), *sys.argv[2:]))

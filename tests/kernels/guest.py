@@ -1,6 +1,6 @@
 """What runs inside a guest: the verifier's word, then the packet table, then the claims.
 
-`python -m tests.kernels.guest FOLDER` loads every configuration, compiled into FOLDER,
+`python -m tests.kernels.guest FOLDER FILE…` loads every configuration, compiled into FOLDER,
 with maps of its own and writes one line of JSON a program; what comes then says so in
 lines of its own. The host side (`ask.py`) puts the programs there and reads the lines.
 """
@@ -115,8 +115,8 @@ def judge(name: str, bytecode: Bytecode) -> Verdict:
         )
 
 
-def main(folder: Path) -> int:
-    """Judge every program, then run the packet table and the claims; 0 when all is well."""
+def main(folder: Path, *files: str) -> int:
+    """Judge every program, then run the packet table and the claims of these files."""
     accepted = True
     for name, config in CONFIGURATIONS.items():
         verdict = judge(name, program(folder, config))
@@ -127,8 +127,8 @@ def main(folder: Path) -> int:
         return 1
     wrong = packet_table.main(folder)
     sys.stdout.flush()
-    return claims.main(folder) or wrong
+    return claims.main(folder, *files) or wrong
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1])))
+    raise SystemExit(main(Path(sys.argv[1]), *sys.argv[2:]))

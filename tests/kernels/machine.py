@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.kernels.emulator import emulator
 from tests.kernels.initramfs import (
     EXIT_MARK,
     SHARE,
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 
     from tests.kernels.kernel import Kernel
 
-MODULES: Final = ("virtio_pci", "virtiofs", "veth", "bridge", "bonding")
+MODULES: Final = ("virtio_pci", "virtiofs", "veth", "bridge", "bonding", "dummy")
 MEMORY: Final = "1024M"
 
 BOOTS: Final = 4
-"""Debian 12's qemu 7.2, emulating, damages about one start of a 6.12 kernel in ten."""
+"""Emulators have damaged starts (emulator.py)."""
 
 _VIRTIOFSD: Final = (Path("/usr/libexec/virtiofsd"), Path("/usr/lib/qemu/virtiofsd"))
 
@@ -140,21 +141,21 @@ def _start(
     kernel: Kernel, archive: bytes, parameters: str, seconds: float, root: Path = Path("/")
 ) -> list[str]:
     """Run a guest from its start, again when the emulator damaged that; return its lines."""
-    qemu = _program("qemu-system-x86_64", package="qemu-system-x86")
+    qemu = emulator()
     server = _program(*_VIRTIOFSD, package="qemu-system-common")
     lines: list[str] = []
     with tempfile.TemporaryDirectory(prefix="xdpctl-guest-") as home:
         ramdisk, socket = Path(home, "initramfs"), Path(home, "fs.sock")
         ramdisk.write_bytes(archive)
         argv = [
-            *(qemu, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", MEMORY, "-nodefaults"),
+            *(*qemu, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", MEMORY, "-nodefaults"),
             *("-nographic", "-no-reboot", "-serial", "stdio"),
             *("-object", f"memory-backend-memfd,id=ram,size={MEMORY},share=on"),
             *("-machine", "q35,memory-backend=ram"),
             *("-chardev", f"socket,id=fs,path={socket}"),
             *("-device", f"vhost-user-fs-pci,chardev=fs,tag={SHARE}"),
             *("-kernel", str(kernel.image), "-initrd", str(ramdisk)),
-            *("-append", f"console=ttyS0 quiet panic=-1 mitigations=off {parameters}"),
+            *("-append", f"console=ttyS0 quiet panic=-1 oops=panic mitigations=off {parameters}"),
         ]
         for _ in range(BOOTS):
             with _shared_root(server, socket, root):

@@ -25,7 +25,7 @@ class Responder:
         self.process: Process = host.start(
             "responder", PYTHON, "-m", "tests.lab.nameserver", str(port), *where
         )
-        self.process.line("^ready$")
+        self.process.line("^ready$", timeout=60)
 
     def queries(self, transport: str = "") -> int:
         """Return how many queries arrived, all or those over "udp" or "tcp"."""

@@ -160,6 +160,14 @@ async def test_name_former_name_and_index_are_what_concerns_us(
         await watched.until(lambda: watched.looks == 2)
 
 
+async def test_the_bond_of_an_interface_concerns_us(watched: Watched) -> None:
+    """Another card joins it, and that one's news are no news of ours."""
+    watched.host.device.master = watched.kernel.add_interface("bond0").index
+    async with watched.running():
+        watched.news("bond0", watched.host.device.master)
+        await watched.until(lambda: watched.looks == 2)
+
+
 async def test_news_of_others_are_let_pass(watched: Watched) -> None:
     async with watched.running():
         for number in range(5):
