@@ -18,9 +18,9 @@ def processes_of(pid: int) -> list[int]:
     return found
 
 
-def pss_bytes(pid: int) -> int:
-    """Return a process's proportional set size."""
+def pss_bytes(pid: int, part: str = "Pss") -> int:
+    """Return a process's proportional set size, or a part of it: Pss_Anon, Pss_File (proc(5))."""
     for line in Path("/proc", str(pid), "smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(f"{part}:"):
             return int(line.split()[1]) * 1024
-    raise AssertionError(f"no Pss in smaps_rollup of {pid}")
+    raise AssertionError(f"no {part} in smaps_rollup of {pid}")

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 PANELS: Final = {
     "memory": ("memory (PSS), MB", 1e6),
+    "anonymous": ("of it anonymous, MB", 1e6),
     "state": ("state and kept bytecode, kB", 1e3),
     "journal": ("SQLite's journal, kB", 1e3),
     "descriptors": ("descriptors", 1.0),
     "threads": ("threads", 1.0),
     "processes": ("processes", 1.0),
     "pins": ("pins", 1.0),
-    "age": ("seconds since its start", 1.0),
 }
 
 

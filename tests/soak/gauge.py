@@ -24,7 +24,9 @@ class Sample:
     Attributes:
         at: seconds since the soak began.
         age: seconds since the process began.
-        memory: its PSS, octets. `processes`: it and those that descend from it.
+        memory: its PSS, octets: also of files, whose pages it shares with whatever else
+            runs, so that it gains when another Python ends. `anonymous`: the part that is
+            no file's, all of it its own. `processes`: it and those that descend from it.
         descriptors, threads: of the process itself.
         state: octets of the database and of the bytecode that is kept. `journal`: of what
             SQLite has written beside the database and not yet into it.
@@ -34,6 +36,7 @@ class Sample:
     at: float
     age: float
     memory: int
+    anonymous: int
     processes: int
     descriptors: int
     threads: int
@@ -50,6 +53,7 @@ def look(pid: int, host: Host, at: float, age: float) -> Sample | None:
             at=round(at, 1),
             age=round(age, 1),
             memory=pss_bytes(pid),
+            anonymous=pss_bytes(pid, "Pss_Anon"),
             processes=len(processes_of(pid)),
             descriptors=_count(_proc(pid, "fd")),
             threads=_count(_proc(pid, "task")),

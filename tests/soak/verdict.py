@@ -23,9 +23,9 @@ WARM_UP: Final = 0.3
 SETTLED: Final = 0.5
 """Part of a life after which a service that is killed again and again is looked at."""
 
-MEMORY_LIMIT: Final = 2 << 20
 LIMITS: Final = {
-    "memory": MEMORY_LIMIT,
+    "memory": 4 << 20,  # pages of files, too, which are shared with what else runs
+    "anonymous": 1 << 20,
     "processes": 0.5,
     "descriptors": 1.0,
     "threads": 1.0,

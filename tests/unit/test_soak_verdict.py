@@ -14,6 +14,7 @@ CALM = Sample(
     at=0,
     age=0,
     memory=40_000_000,
+    anonymous=30_000_000,
     processes=1,
     descriptors=40,
     threads=8,
@@ -46,7 +47,9 @@ def test_what_stays_as_it_is_is_flat() -> None:
 
 @pytest.mark.parametrize("series", list(LIMITS))
 def test_what_grows_is_named(series: str) -> None:
-    leak = {"memory": 20_000, "state": 4096, "journal": 40_000}.get(series, 0.1)
+    leak = {"memory": 40_000, "anonymous": 20_000, "state": 4096, "journal": 40_000}.get(
+        series, 0.1
+    )
     assert growing(samples(**{series: leak})) == [series]
 
 
@@ -55,12 +58,12 @@ def test_a_descriptor_lost_every_minute_is_a_leak() -> None:
 
 
 def test_what_shrinks_is_flat() -> None:
-    assert growing(samples(memory=-20_000)) == []
+    assert growing(samples(anonymous=-20_000)) == []
 
 
 def test_growth_in_the_warm_up_is_not_judged() -> None:
     found = [
-        replace(one, memory=one.memory + min(100_000 * number, 4_000_000))
+        replace(one, anonymous=one.anonymous + min(100_000 * number, 4_000_000))
         for number, one in enumerate(samples())
     ]
     assert growing(found) == []
