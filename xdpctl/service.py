@@ -56,7 +56,7 @@ from xdpctl.shared import SharedMaps
 from xdpctl.state import PANIC, State
 from xdpctl.store import Store
 from xdpctl.systemd import Notifier, watchdog_interval
-from xdpctl.threads import Threads, one_thread
+from xdpctl.threads import Threads, one_thread, share_one_heap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -95,6 +95,7 @@ def run_service(load: Callable[[], Settings]) -> int:
     settings = load()
     configure(settings.log_level, settings.log_format, sys.stderr)
     sys.setswitchinterval(SWITCH_SECONDS)
+    share_one_heap()
     if not keep_needed():
         event(_log, "warning", logging.WARNING, text="cannot give up capabilities unused here")
     compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))

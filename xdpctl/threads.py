@@ -1,11 +1,14 @@
 """The threads that blocking work is given to: one that cannot be started is an error of ours.
 
 Python's own pools raise a RuntimeError then, which nobody waits for, and do later what
-they were asked to do. Used by the service, which gives them to the rest.
+they were asked to do. Used by the service, which gives them to the rest, and has them
+share one heap.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import threading
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -18,6 +21,22 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+_ARENA_MAX = -8
+"""M_ARENA_MAX of malloc.h."""
+
+
+def share_one_heap() -> None:
+    """Have the threads that are started from now on allocate from one heap.
+
+    By default each has one of its own (mallopt(3)), which grows to whatever that thread
+    once worked on and keeps it: a list of some thousand rules is two megabytes, a thread
+    after the other. The interpreter lets one of them run at a time anyway. A C library
+    without this call goes on as it is.
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 class Threads(ThreadPoolExecutor):

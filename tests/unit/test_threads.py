@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -54,3 +56,30 @@ def test_a_pool_that_is_closed_says_so_as_ever() -> None:
     pool.shutdown()
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(int)
+
+
+HEAPS = """
+import ctypes, threading, xdpctl.threads
+{}
+barrier = threading.Barrier(4)
+def work():
+    kept = [bytes(50_000) for _ in range(10)]
+    barrier.wait()
+threads = [threading.Thread(target=work) for _ in range(4)]
+for one in threads: one.start()
+for one in threads: one.join()
+ctypes.CDLL(None).malloc_stats()
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "heaps"),
+    [("", {2, 3, 4, 5}), ("xdpctl.threads.share_one_heap()", {1})],
+    ids=["by default several", "of the service one"],
+)
+def test_threads_share_one_heap(first: str, heaps: set[int]) -> None:
+    program = HEAPS.format(first)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stderr.count("Arena ") in heaps
