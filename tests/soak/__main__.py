@@ -131,7 +131,8 @@ def main() -> int:
         return 1
     text = (
         f"{given.minutes:g} minutes of packets, changes, scrapes and reloads; growth is the slope"
-        f" after the warm-up times the judged time (octets, or numbers).\n{machine.text}\n\n"
+        f" after the warm-up (verdict.py) times the judged time (octets, or numbers).\n"
+        f"{machine.text}\n\n"
         f"{table(found)}\n"
     )
     print(text)

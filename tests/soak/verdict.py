@@ -1,8 +1,10 @@
 """Whether a series grows: its slope after the warm-up, and what it may be.
 
 The slope is Theil's and Sen's, the median of the slopes between all pairs of points: one
-moment at which more was held, as while a request is answered, does not tilt it. Decides
-nothing about how samples are taken. Used by __main__.py.
+moment at which more was held, as while a request is answered, does not tilt it. The time
+is judged in three parts, and the middle one of their slopes counts: a table that is made
+larger once is a step in one part, a leak is a slope in each. Decides nothing about how
+samples are taken. Used by __main__.py.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 WARM_UP: Final = 0.3
 """Part of the time that is not judged: what is made once is made there."""
+
+PARTS: Final = 3
 
 SETTLED: Final = 0.5
 """Part of a life after which a service that is killed again and again is looked at."""
@@ -43,7 +47,7 @@ class Row:
     Attributes:
         site, series: which. `seconds`: judged.
         least, median, most: after the warm-up.
-        grown: the slope times the judged time. `limit`: what it may be.
+        grown: the middle slope times the judged time. `limit`: what it may be.
     """
 
     site: str
@@ -69,6 +73,13 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
         if end > start
     ]
     return statistics.median(found) if found else 0.0
+
+
+def middle_slope(points: Sequence[tuple[float, float]]) -> float:
+    """Return the median of the slopes of the parts that the points are cut into."""
+    size = max(1, -(-len(points) // PARTS))
+    parts = [points[at : at + size] for at in range(0, len(points), size)]
+    return statistics.median([slope(part) for part in parts] or [0.0])
 
 
 def judge(site: str, samples: Sequence[Sample], seconds: float, life: float | None) -> list[Row]:
@@ -98,6 +109,6 @@ def _row(site: str, series: str, limit: float, samples: Sequence[Sample]) -> Row
         min(values),
         statistics.median(values),
         max(values),
-        round(slope(points) * seconds, 2),
+        round(middle_slope(points) * seconds, 2),
         limit,
     )

@@ -76,6 +76,19 @@ def test_peaks_do_not_tilt_a_flat_series() -> None:
     assert growing(found) == []
 
 
+@pytest.mark.parametrize("at", [250, 320, 400, 500])
+def test_a_table_that_is_made_larger_once_is_no_leak(at: float) -> None:
+    found = [replace(one, anonymous=one.anonymous + 2_000_000 * (one.at > at)) for one in samples()]
+    assert growing(found) == []
+
+
+def test_a_table_that_is_made_larger_every_minute_is_one() -> None:
+    found = [
+        replace(one, anonymous=one.anonymous + 2_000_000 * int(one.at / 60)) for one in samples()
+    ]
+    assert growing(found) == ["anonymous"]
+
+
 def test_young_lives_of_a_killed_service_are_left_out() -> None:
     found = [
         replace(one, age=one.at % 30, memory=int(1e7 + 1e6 * (one.at % 30 >= 15)))
