@@ -199,7 +199,7 @@ def draw(rows: list[Row], machine: Machine, path: Path) -> None:
                 label=walk.name,
             )
         place.set(
-            xscale="log", yscale="log", ylim=(20, 4000), xlabel="entries in each map", title=who
+            xscale="log", yscale="log", ylim=(20, 8000), xlabel="entries in each map", title=who
         )
         place.grid(visible=True)
     axes[0].set_ylabel("ns above an empty program")
