@@ -55,6 +55,10 @@ TRUSTED_SECONDS = 0.06
 """What was written to a map longer ago is found, whoever wrote it (abi.h). PACKETS.md gives
 100 ms; less, so that who blocks a name by hand and looks at once sees it blocked."""
 
+UNASKED_LOOKS = 5
+"""Of so many turns meanwhile one looks which maps are empty: once a second, so that whoever
+comes next knows that there is something to ask for."""
+
 _MONOTONIC_COARSE = 6
 _NOT_NOW = frozenset({errno.EBUSY, errno.EINTR, errno.EAGAIN})
 _FRAME = bytes(14)
@@ -196,9 +200,12 @@ class Turn:
         """Look once, and walk if anyone asks; return the seconds until the next time."""
         began = self._now()
         try:
+            asked = self._is_asked()
+            if not asked and self._unasked % UNASKED_LOOKS:
+                return QUIET_SECONDS
             tick = self._clock()
             self._index.looked(tick, self._empty_maps())
-            if not self._is_asked():
+            if not asked:
                 return QUIET_SECONDS
             if began >= self._rested:
                 self._walk_names(tick)

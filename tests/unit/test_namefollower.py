@@ -30,6 +30,7 @@ from xdpctl.namefollower import (
     QUIET_SECONDS,
     REST_SECONDS,
     TRUSTED_SECONDS,
+    UNASKED_LOOKS,
     UNASKED_TURNS,
     WALK_SECONDS,
     NameFollower,
@@ -196,7 +197,8 @@ def test_where_nobody_asks_it_is_still_told_which_maps_are_empty(site: Site) -> 
     for _ in range(UNASKED_TURNS + 1):
         site.turn()
     site.tick += 50
-    site.turn()
+    for _ in range(UNASKED_LOOKS):
+        site.turn()
     assert site.empty == encode_empty(site.tick, [MapName.QNAMES, MapName.CIDR4])
 
 
