@@ -6,7 +6,6 @@
 #ifndef XDPCTL_XSK_H
 #define XDPCTL_XSK_H
 
-#include "index.h"
 #include "packet.h"
 
 #define XSK_FRAME_MAX 1792 /* what dnsdist's buffers hold */
@@ -29,8 +28,6 @@ static __always_inline bool is_destination(struct xdp_md *ctx, const struct scra
 
 		if (!CONFIG_XSK_V6 || (const __u8 *)(ip + 1) > end)
 			return false;
-		if (empty_among(EMPTY_BIT(MAP_XSK_DESTINATIONS_V6)))
-			return false;
 		__builtin_memcpy(key.daddr_be, ip->daddr_be, sizeof(key.daddr_be));
 		store16(key.port_be, udp->destination_be);
 		return map_lookup(MAP_XSK_DESTINATIONS_V6, &key);
@@ -39,8 +36,6 @@ static __always_inline bool is_destination(struct xdp_md *ctx, const struct scra
 		struct xsk_destination_v4 key = {};
 
 		if (!CONFIG_XSK_V4 || (const __u8 *)(ip + 1) > end)
-			return false;
-		if (empty_among(EMPTY_BIT(MAP_XSK_DESTINATIONS_V4)))
 			return false;
 		store32(key.daddr_be, ip->daddr_be);
 		store16(key.port_be, udp->destination_be);

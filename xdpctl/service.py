@@ -235,9 +235,9 @@ class Service:
             self._netlink, survey, observer, lambda: self._settings, facts.interfaces
         )
         _warn(*found, *observer.interface_warnings, *shared.warnings, *state.warnings)
-        maps = {**shared.rule_maps(), **shared.destination_maps()}
-        former = next(filter(None, (one.former_index(maps.values()) for one in filters)), None)
-        names = stack.enter_context(NameFollower(self._bpf, maps, former))
+        rules = shared.rule_maps()
+        former = next(filter(None, (one.former_index(rules.values()) for one in filters)), None)
+        names = stack.enter_context(NameFollower(self._bpf, rules, former))
         store = Store(
             shared.rule_maps(),
             state,

@@ -23,7 +23,6 @@ from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import DNS_PORT, SERVER4, SERVER6, Udp
 from tests.packets.message import query
 from xdpctl.abi import (
-    DESTINATION_MAPS,
     MAPS,
     RULE_MAPS,
     MapName,
@@ -93,7 +92,7 @@ class Loaded:
             for spec in MAPS.values()
         }
         if index:
-            followed = {name: maps[name] for name in (*RULE_MAPS, *DESTINATION_MAPS)}
+            followed = {name: maps[name] for name in RULE_MAPS}
             names = stack.enter_context(NameFollower(bpf, followed))
             maps[MapName.NAME_INDEX] = names.map
         for target in map(parse_target, missed_rules() if rules else ()):

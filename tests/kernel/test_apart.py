@@ -198,13 +198,13 @@ def test_maps_that_are_replaced_meanwhile_are_not_written_to(
 
 def test_a_process_that_is_ended_leaves_the_turn_to_others(office: Office) -> None:
     def kill() -> None:
+        office.on_progress = lambda: None
         (pid,) = children()
         os.kill(pid, signal.SIGKILL)
 
     office.on_progress = kill
     with pytest.raises(XdpctlError, match="was ended by SIGKILL"):
         office.load(many(5_000))
-    office.on_progress = lambda: None
     result, _ = office.load(many(5_000))
     assert result.created + result.unchanged == 5_000  # type: ignore[attr-defined]
 
