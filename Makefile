@@ -26,7 +26,7 @@ demo: ## dnsdist, the service and real queries in namespaces, as a live table (a
 	@$(PYTHON) -m contrib.demo
 
 test: setup-test ## everything, with coverage (as root, under 10 minutes)
-	@$(PYTHON) -m pytest --cov
+	@$(PYTHON) -m pytest --cov -n 2 --dist loadfile
 
 test-unit: setup-dev ## what needs no root, in seconds
 	@$(PYTHON) -m pytest -m 'not root and not slow'
