@@ -210,7 +210,8 @@ def test_a_process_that_is_ended_leaves_the_turn_to_others(office: Office) -> No
 
 
 def test_an_export_that_nobody_reads_on_leaves_no_process(office: Office) -> None:
-    office.load(many(5_000))
+    lines = [f"{line} reason={'long' * 40}" for line in many(5_900)]
+    office.load(lines)  # over a megabyte: more than a socket holds, so it waits for a reader
     export = office.store.export(everything=False)
     assert export.part()
     assert len(children()) == 1
