@@ -55,6 +55,15 @@ def test_what_a_service_of_a_user_lends_ends_with_the_loan() -> None:
     assert (after["CapEff"], after["CapPrm"], after["CapAmb"]) == (0, 0, 0)
 
 
+def test_a_loan_needs_no_call_that_a_units_seccomp_filter_forbids() -> None:
+    code = (
+        "from xdpctl.kernel import privilege\n"
+        "privilege._set = lambda _: 1 / 0\n"
+        f"privilege.keep_needed()\nwith privilege.lending('CAP_BPF'):\n    {LOOK}"
+    )
+    assert sets_of(code, *AS_USER)["CapEff"] == 1 << NEEDED["CAP_BPF"]
+
+
 def test_a_service_of_a_user_has_what_it_had_after_a_loan() -> None:
     sets = sets_of(f"{SERVICE}give_up()\nwith lending('CAP_BPF'): pass\n{SELF}", *AS_USER)
 

@@ -78,20 +78,21 @@ def lending(name: str) -> Iterator[None]:
     """Have the programs that this thread starts meanwhile get a capability of NEEDED.
 
     Where the thread does not have it, or may not pass it on, they get nothing; those that
-    root starts get it anyway.
+    root starts get it anyway. What a service manager gave as ambient is inheritable already:
+    its seccomp filter may forbid capset(2).
     """
     bit = NEEDED[name]
     held = _held()
-    lent = bool(held.permitted >> bit & 1) and _set(
-        _Sets(held.effective, held.permitted, held.inheritable | 1 << bit)
+    inheritable = held.inheritable | 1 << bit
+    changed = inheritable != held.inheritable and _set(
+        _Sets(held.effective, held.permitted, inheritable)
     )
-    if lent:
-        _libc().prctl(_AMBIENT, _AMBIENT_RAISE, bit, 0, 0)
+    _libc().prctl(_AMBIENT, _AMBIENT_RAISE, bit, 0, 0)
     try:
         yield
     finally:
-        if lent:
-            _prctl(_AMBIENT, _AMBIENT_CLEAR_ALL)
+        _prctl(_AMBIENT, _AMBIENT_CLEAR_ALL)
+        if changed:
             _set(held)
 
 
