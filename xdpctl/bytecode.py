@@ -8,7 +8,7 @@ cannot be kept is said in one sentence and compiled anew: never a reason not to 
 
     magic | digest of all that follows | key | compiler | length of bcc's version | it | code
 
-Called by service.py, through `CachingCompiler`.
+Made by beginning.py and called by service.py, through `CachingCompiler`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import sysconfig
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,14 +33,15 @@ from xdpctl.kernel.compiler import (
     FUNCTION,
     Bytecode,
     Compilation,
-    cancellable,
     main_text,
     source_files,
 )
 from xdpctl.log import event
+from xdpctl.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
 
     from xdpctl.kernel.compiler import ProgramConfig
 
@@ -253,6 +255,13 @@ class BytecodeCache:
                 Path(path).unlink()
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    config: ProgramConfig
+    compilation: Compilation
+    bytecode: Future[Bytecode]
+
+
 class CachingCompiler:
     """Gives the bytecode of a configuration: kept, else compiled and then kept.
 
@@ -268,14 +277,44 @@ class CachingCompiler:
     ) -> None:
         self._cache = cache
         self._compilation = compilation
+        self._threads = Threads(thread_name_prefix="compile")
+        self._begun: _Begun | None = None
+
+    def begin(self, config: ProgramConfig) -> None:
+        """Begin on a thread; the next call for the same configuration waits for what is left.
+
+        Raises:
+            KernelError: the thread cannot be started.
+        """
+        self._begun = self._begin(config)
+
+    def close(self) -> None:
+        """Cancel what was begun and nobody asked for. Blocks until it has ended."""
+        if self._begun is not None:
+            self._begun.compilation.cancel()
+        self._threads.shutdown()
 
     async def __call__(self, config: ProgramConfig) -> Bytecode:
         """Return the bytecode; cancelling ends a compilation.
 
         Raises:
-            CompilerError: as `compile_program_blocking`.
+            CompilerError: as `Compilation.run`.
+            KernelError: as `begin`.
         """
-        return await cancellable(self._compilation(config), lambda begun: self._get(config, begun))
+        import asyncio  # noqa: PLC0415 - a compilation begins before this is loaded
+
+        begun, self._begun = self._begun, None
+        if begun is None or begun.config != config:
+            begun = self._begin(config)
+        try:
+            return await asyncio.wrap_future(begun.bytecode)
+        except asyncio.CancelledError:
+            begun.compilation.cancel()
+            raise
+
+    def _begin(self, config: ProgramConfig) -> _Begun:
+        compilation = self._compilation(config)
+        return _Begun(config, compilation, self._threads.submit(self._get, config, compilation))
 
     def _get(self, config: ProgramConfig, compilation: Compilation) -> Bytecode:
         key = _key_or_none(config)

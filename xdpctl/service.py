@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl import __version__, selftest
 from xdpctl.abi import MapName
-from xdpctl.bytecode import FOLDER, BytecodeCache, CachingCompiler
+from xdpctl.beginning import SIGNALS, program_config
 from xdpctl.destinations import DestinationWatch
 from xdpctl.diagnosis import queue_shortage, warnings_at_start
 from xdpctl.diagnosis.survey import Survey
@@ -37,11 +37,9 @@ from xdpctl.http.listeners import Listeners, Secrets, import_application
 from xdpctl.installer import Installer
 from xdpctl.interfacewatch import InterfaceWatch
 from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program
 from xdpctl.kernel.failure import kernel_error
 from xdpctl.kernel.netlink import Netlink
 from xdpctl.kernel.pins import OWN_DIRECTORY
-from xdpctl.kernel.privilege import keep_needed
 from xdpctl.lists import ListKeeper
 from xdpctl.log import configure, event
 from xdpctl.namefollower import NameFollower
@@ -50,22 +48,23 @@ from xdpctl.ownership import InterfaceLock
 from xdpctl.pinkeeper import PinKeeper
 from xdpctl.readiness import Readiness
 from xdpctl.recurring import every, keep_expiring, on_thread
-from xdpctl.settings import OnExit, Settings, XskFamily, reloadable_changes
+from xdpctl.settings import OnExit, Settings, reloadable_changes
 from xdpctl.settings.options import BY_NAME
 from xdpctl.shared import SharedMaps
 from xdpctl.state import PANIC, State
 from xdpctl.store import Store
 from xdpctl.systemd import Notifier, watchdog_interval
-from xdpctl.threads import Threads, one_thread, share_one_heap
+from xdpctl.threads import Threads, one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from concurrent.futures import Executor
     from pathlib import Path
 
+    from xdpctl.beginning import Beginning
     from xdpctl.desk import ServiceDesk
     from xdpctl.kernel.bpf import Map
-    from xdpctl.kernel.compiler import Bytecode
+    from xdpctl.kernel.compiler import Bytecode, ProgramConfig
     from xdpctl.rules import AnyQtype
     from xdpctl.settings import Changes
 
@@ -75,50 +74,25 @@ LOOK_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 """Between two tries to make a program, while a former service's is in force."""
 SETTLE_SECONDS = 10.0
-SWITCH_SECONDS = 0.0001
-"""How long a thread with a list keeps the interpreter while the loop wants it: the loop lets
-go of it with each system call, and would wait Python's own 5 ms for it each time."""
-
 
 _log = logging.getLogger(__name__)
 
 
-def run_service(load: Callable[[], Settings]) -> int:
+def run_service(begun: Beginning) -> int:
     """Run the service until SIGTERM or SIGINT; blocks.
 
     Args:
-        load: gives the settings; called again for each SIGHUP.
+        begun: what was done before this module was loaded.
 
     Raises:
         XdpctlError: it could not start; nothing is attached that was not before.
     """
-    settings = load()
-    configure(settings.log_level, settings.log_format, sys.stderr)
-    sys.setswitchinterval(SWITCH_SECONDS)
-    share_one_heap()
-    if not keep_needed():
-        event(_log, "warning", logging.WARNING, text="cannot give up capabilities unused here")
-    compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))
     try:
-        return asyncio.run(Service(settings, load, Bpf(), Netlink(), compiler, apart=True).run())
+        service = Service(begun.settings, begun.load, Bpf(), Netlink(), begun.compiler, apart=True)
+        return asyncio.run(service.run())
     except OSError as error:  # what the loop itself needs: descriptors, sockets, memory
         what = "cannot run the service" + (f": {error.filename}" if error.filename else "")
         raise kernel_error(what, error.errno or errno.EIO) from error
-
-
-def program_config(settings: Settings) -> ProgramConfig:
-    """Return what of the settings is compiled into the program."""
-    families = XskFamilies.NONE
-    if settings.xsk:
-        families = XskFamilies.V4 if settings.xsk_family is XskFamily.V4 else XskFamilies.BOTH
-    return ProgramConfig(
-        ports=settings.ports,
-        address_ports=settings.address_ports,
-        addresses=settings.addresses,
-        tcp=settings.tcp,
-        any_qtype=settings.any_qtype,
-        xsk=families,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +116,7 @@ class Service:
     """The running service.
 
     Args:
-        settings, load: see `run_service`.
+        settings, load: see beginning.Beginning.
         bpf, netlink: the kernel.
         compile_with: gives the bytecode of a configuration.
         self_test: raises where a program is not what it must be.
@@ -156,7 +130,7 @@ class Service:
         load: Callable[[], Settings],
         bpf: Bpf,
         netlink: Netlink,
-        compile_with: Callable[[ProgramConfig], Coroutine[None, None, Bytecode]] = compile_program,
+        compile_with: Callable[[ProgramConfig], Coroutine[None, None, Bytecode]],
         *,
         self_test: Callable[[Bpf, ProgramConfig, Bytecode], None] = selftest.run,
         directory: Path = OWN_DIRECTORY,
@@ -382,6 +356,7 @@ class Service:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGUSR2, self._stop_for_the_next)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _stop_for_the_next(self) -> None:
         """Stop as for a restart: the filter stays on, whatever --on-exit says."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from xdpctl.abi import MapName
-from xdpctl.kernel.bcc_process import import_bcc
+from xdpctl.kernel.bcc_process import FLAGS, import_bcc
 from xdpctl.kernel.compiler import (
     FUNCTION,
     MAIN_FILE,
@@ -58,14 +58,14 @@ class SampleError(Exception):
 def compile_floor(config: ProgramConfig) -> Bytecode:
     """Return the program that reads a packet up to where its question ends, and no map of rules."""
     text = (_HERE / "floor.bpf.c").read_text(encoding="utf-8")
-    module = _compile(render_config(config) + text, f"-I{source_directory()}")
+    module = _compile(render_config(config) + text, f"-I{source_directory()}", *FLAGS)
     return Bytecode(module.dump_func(b"xdpctl_floor"))
 
 
 def compile_wander(defines: str) -> Bytecode:
     """Return the program that makes each run another packet (wander.bpf.c)."""
     text = (_HERE / "wander.bpf.c").read_text(encoding="utf-8")
-    module = _compile(defines + text, f"-I{source_directory()}")
+    module = _compile(defines + text, f"-I{source_directory()}", *FLAGS)
     return Bytecode(module.dump_func(b"wander"))
 
 
@@ -73,7 +73,7 @@ def compile_directory(config: ProgramConfig, directory: Path) -> Bytecode:
     """Return the filter as another version of xdp/ has it."""
     directory = directory.resolve()  # BCC compiles elsewhere
     text = (directory / MAIN_FILE).read_text(encoding="utf-8")
-    module = _compile(render_config(config) + text, f"-I{directory}")
+    module = _compile(render_config(config) + text, f"-I{directory}", *FLAGS)
     return Bytecode(module.dump_func(FUNCTION.encode()))
 
 
@@ -92,6 +92,7 @@ def compile_sample(checkout: Path, maps: Mapping[MapName, Map]) -> bytes:
         path.read_text(encoding="utf-8"),
         f"-I{_HERE / 'sample_shim'}",
         f"-I{path.parent}",
+        "-Wno-unused-function",
         "-DDDIST_MAPS_SIZE=1",
         "-DIN_DNS_PORT_SET(x)=(COMPARE_PORT((x),53))",
     )
@@ -109,4 +110,4 @@ def compile_sample(checkout: Path, maps: Mapping[MapName, Map]) -> bytes:
 def _compile(text: str, *flags: str) -> _Module:
     os.environ["BCC_KERNEL_SOURCE"] = f"{source_directory()}/shim"
     make: Callable[..., _Module] = import_bcc().BPF  # type: ignore[assignment]
-    return make(text=text.encode(), cflags=[*flags, "-Wno-unused-function"])
+    return make(text=text.encode(), cflags=list(flags))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -156,6 +158,25 @@ def test_systemd_is_told_when_everything_is_attached(lab: Lab) -> None:
         while "READY=1" not in notify.recv(4096).decode().split("\n"):
             pass
     assert server.xdp() == "native"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
+def test_a_stop_while_the_service_is_being_loaded_is_one_like_any_other(
+    lab: Lab, number: signal.Signals, tmp_path: Path
+) -> None:
+    _, server = lab.pair()
+    service = Service(server, environ={"TMPDIR": str(tmp_path)}, await_ready=False)
+    status = Path(f"/proc/{service.process.pid}/status")
+
+    def is_held_back() -> bool:
+        signals = re.search(r"^SigBlk:\s*(\w+)$", status.read_text(), re.MULTILINE)
+        return bool(signals and int(signals[1], 16) >> (number - 1) & 1)
+
+    while not is_held_back():
+        assert service.process.status is None
+    assert service.stop(number) == 0
+    assert service.process.lines[-1].split()[2] == "stopped"
+    assert (server.xdp(), [*tmp_path.iterdir()]) == (None, [])
 
 
 def test_readyz_says_ready(lab: Lab) -> None:

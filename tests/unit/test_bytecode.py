@@ -458,3 +458,36 @@ async def test_cancelling_cancels_the_compilation(cache: BytecodeCache, made: Co
     with pytest.raises(asyncio.CancelledError):
         await task
     assert made.cancelled.is_set()
+
+
+async def test_what_was_begun_is_what_the_call_gives(cache: BytecodeCache, made: Compiler) -> None:
+    compiler = caching(cache, made)
+    compiler.begin(CONFIG)
+    assert await asyncio.to_thread(made.begun.wait, 10)
+    assert (await compiler(CONFIG), made.compiled) == (BYTECODE, 1)
+
+
+async def test_what_was_begun_for_another_configuration_is_not_what_the_call_gives(
+    cache: BytecodeCache, made: Compiler
+) -> None:
+    compiler = caching(cache, made)
+    compiler.begin(replace(CONFIG, tcp=not CONFIG.tcp))
+    assert (await compiler(CONFIG), made.compiled) == (BYTECODE, 2)
+
+
+async def test_what_failed_before_it_was_asked_for_raises_then(
+    cache: BytecodeCache, made: Compiler
+) -> None:
+    made.error = CompilerError("cannot compile")
+    compiler = caching(cache, made)
+    compiler.begin(CONFIG)
+    with pytest.raises(CompilerError, match="cannot compile"):
+        await compiler(CONFIG)
+
+
+def test_closing_cancels_what_nobody_asked_for(cache: BytecodeCache, made: Compiler) -> None:
+    made.hangs = True
+    compiler = caching(cache, made)
+    compiler.begin(CONFIG)
+    compiler.close()
+    assert made.cancelled.is_set()

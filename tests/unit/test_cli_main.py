@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -19,10 +20,9 @@ from xdpctl.cli.main import FAMILIES, find, main
 from xdpctl.errors import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.unit.cli_run import CommandLine
     from tests.unit.fake_service import FakeService
+    from xdpctl.settings import Settings
 
 
 def test_every_verb_is_defined_under_its_name() -> None:
@@ -126,32 +126,29 @@ def test_a_file_that_is_not_valid_is_a_usage_error(
 
 
 @pytest.fixture
-def service_module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A module in the place of xdpctl.service."""
-    module = types.ModuleType("xdpctl.service")
-    monkeypatch.setitem(sys.modules, "xdpctl.service", module)
-    return module
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings of each service that is run, where none really is."""
+    seen: list[Settings] = []
 
-
-def test_without_a_verb_it_is_the_service(
-    cli: CommandLine, service_module: types.ModuleType
-) -> None:
-    seen = []
-
-    def run_service(load: Callable[[], Any]) -> int:
-        seen.append(load().interfaces)
+    def run_service(begun: Settings) -> int:
+        seen.append(begun)
         return 0
 
-    service_module.run_service = run_service  # type: ignore[attr-defined]
+    beginning, service = types.ModuleType("beginning"), types.ModuleType("service")
+    beginning.begin = lambda load: contextlib.nullcontext(load())  # type: ignore[attr-defined]
+    service.run_service = run_service  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "xdpctl.beginning", beginning)
+    monkeypatch.setitem(sys.modules, "xdpctl.service", service)
+    return seen
 
+
+def test_without_a_verb_it_is_the_service(cli: CommandLine, served: list[Settings]) -> None:
     assert cli("--interface", "eth0").status == 0
-    assert seen == [("eth0",)]
+    assert [one.interfaces for one in served] == [("eth0",)]
 
 
-def test_the_service_without_an_interface_is_a_usage_error(
-    cli: CommandLine, service_module: types.ModuleType
-) -> None:
-    service_module.run_service = lambda load: load()  # type: ignore[attr-defined]
+@pytest.mark.usefixtures("served")
+def test_the_service_without_an_interface_is_a_usage_error(cli: CommandLine) -> None:
     result = cli()
 
     assert result.status == 2
@@ -365,7 +362,7 @@ def test_a_verb_that_is_told_its_socket_does_without_the_settings() -> None:
 def test_the_service_loads_no_verb() -> None:
     loaded = imported_by("--interface", "nonexistent0", "--mode", "nonsense")
 
-    assert "xdpctl.service" in loaded
+    assert "xdpctl.beginning" in loaded
     assert not loaded & {f"xdpctl.cli.{name}" for name in {*FAMILIES.values(), "client", "verb"}}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import select
@@ -11,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -24,7 +24,6 @@ from xdpctl.kernel.compiler import (
     Bytecode,
     ProgramConfig,
     XskFamilies,
-    compile_program,
     compile_program_blocking,
     render_config,
 )
@@ -193,10 +192,6 @@ def test_what_a_configuration_does_not_use_is_not_in_the_program() -> None:
     assert len(small.instructions) < len(large.instructions)
 
 
-async def test_compiling_on_the_loop_gives_the_same_bytecode() -> None:
-    assert await compile_program(CONFIG) == compile_program_blocking(CONFIG)
-
-
 def test_the_version_of_bcc_comes_with_the_bytecode() -> None:
     assert compile_program_blocking(CONFIG).bcc[0].isdigit()
 
@@ -334,18 +329,19 @@ def test_no_room_for_the_sources_is_one_sentence(
         compile_program_blocking(CONFIG)
 
 
-async def test_cancelling_ends_the_process(hanging: Path) -> None:
-    task = asyncio.create_task(compile_program(CONFIG))
-    process = os.pidfd_open(int(await asyncio.to_thread(hanging.read_text)))
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    ended, _, _ = await asyncio.to_thread(select.select, [process], [], [], 10)
+def test_cancelling_ends_the_process(hanging: Path) -> None:
+    compilation = compiler.Compilation(CONFIG)
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(compilation.run)
+        process = os.pidfd_open(int(hanging.read_text()))
+        compilation.cancel()
+        assert isinstance(running.exception(10), CompilerError)
+    ended, _, _ = select.select([process], [], [], 10)
     os.close(process)
     assert ended == [process]
 
 
-async def test_cancelling_before_the_process_starts_keeps_it_from_starting() -> None:
+def test_cancelling_before_the_process_starts_keeps_it_from_starting() -> None:
     compilation = compiler.Compilation(CONFIG)
     compilation.cancel()
     with pytest.raises(CompilerError, match="cancelled before it began"):

@@ -51,6 +51,12 @@ def modules(code: str) -> set[str]:
 def test_the_service_filters_before_it_can_answer() -> None:
     found = modules("import xdpctl.service")
     assert not found & (FACES | NAMES | NEVER)
+    assert not [name for name in found if name.startswith("xdpctl.cli")]
+
+
+def test_compiling_begins_before_the_service_is_loaded() -> None:
+    found = modules("import xdpctl.beginning")
+    assert not found & (FACES | NAMES | NEVER | KERNEL - {"ctypes"})
 
 
 def test_of_pyroute2_only_the_codecs_are_imported() -> None:

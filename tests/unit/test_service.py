@@ -20,6 +20,7 @@ from tests.unit.home import Home
 from tests.unit.host import INTERFACE, dnsdist_writes
 from xdpctl import service as service_module
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, decode_control
+from xdpctl.beginning import Beginning
 from xdpctl.errors import (
     CompilerError,
     ForeignProgramError,
@@ -39,12 +40,14 @@ from xdpctl.kernel.pins import netns_inode
 from xdpctl.log import LogLevel
 from xdpctl.ownership import InterfaceLock
 from xdpctl.rules import parse_target
-from xdpctl.service import Service, program_config, run_service
+from xdpctl.service import Service, run_service
 from xdpctl.state import PANIC, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
+
+    from xdpctl.bytecode import CachingCompiler
 
 NOTHING = {"attached": [], "descriptors": 0, "own pins": set(), "control socket": False}
 TWO = ("--interface", "eth0", "--interface", "eth1")
@@ -786,35 +789,11 @@ def test_a_service_that_cannot_start_raises_its_one_sentence(
     monkeypatch.setattr(service_module, "Bpf", lambda: home.host.bpf)
     monkeypatch.setattr(service_module, "Netlink", lambda: home.host.netlink)
     monkeypatch.setattr(service_module, "Service", partial(Service, directory=home.host.own))
-    monkeypatch.setattr(service_module, "keep_needed", lambda: True)  # the tests go on
     settings = replace(home.settings(), interfaces=("eth9",))
+    compiler = cast("CachingCompiler", home.compile)
     with pytest.raises(InterfaceError, match="eth9"):
-        run_service(lambda: settings)
-    assert (home.traces(), len(home.configured)) == (NOTHING, 1)
-
-
-@pytest.mark.parametrize(
-    ("options", "families"),
-    [
-        ((), XskFamilies.NONE),
-        (("--xsk",), XskFamilies.BOTH),
-        (("--xsk", "--xsk-family", "4"), XskFamilies.V4),
-    ],
-)
-def test_the_families_of_af_xdp_are_compiled_in(
-    home: Home, options: tuple[str, ...], families: XskFamilies
-) -> None:
-    assert program_config(home.host.settings(*options)).xsk is families
-
-
-def test_what_is_filtered_is_compiled_in(home: Home) -> None:
-    config = program_config(
-        home.host.settings(
-            "--port", "5300", "--address-port", "853", "--address", "192.0.2.0/24", "--no-tcp"
-        )
-    )
-    assert (config.ports, config.address_ports, config.tcp) == ((5300,), (853,), False)
-    assert [str(net) for net in config.addresses] == ["192.0.2.0/24"]
+        run_service(Beginning(settings, home.settings, compiler))
+    assert home.traces() == NOTHING
 
 
 def raising(error: Exception) -> Callable[..., Awaitable[None]]:

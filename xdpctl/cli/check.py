@@ -68,8 +68,8 @@ def _compile(settings: Settings) -> None:
     Raises:
         CompilerError: BCC is missing, is another package of that name, or refuses.
     """
+    from xdpctl.beginning import program_config  # noqa: PLC0415 - as above
     from xdpctl.kernel.compiler import compile_program_blocking  # noqa: PLC0415 - as above
-    from xdpctl.service import program_config  # noqa: PLC0415 - as above
 
     compile_program_blocking(program_config(settings))
 

@@ -128,10 +128,13 @@ def find(name: str) -> Verb:
 
 
 def _serve(arguments: list[str]) -> int:
-    from xdpctl.service import run_service  # noqa: PLC0415 - the same
-    from xdpctl.settings import load_settings  # noqa: PLC0415 - the verbs do without
+    from xdpctl.beginning import begin  # noqa: PLC0415 - the verbs do without
+    from xdpctl.settings import load_settings  # noqa: PLC0415 - the same
 
-    return run_service(lambda: load_settings(arguments, os.environ))
+    with begin(lambda: load_settings(arguments, os.environ)) as begun:
+        from xdpctl.service import run_service  # noqa: PLC0415 - loaded while it compiles
+
+        return run_service(begun)
 
 
 def _help() -> int:

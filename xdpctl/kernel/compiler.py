@@ -9,7 +9,6 @@ tests that compile the same files for the host.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import struct
@@ -29,7 +28,7 @@ from xdpctl.environment import for_python
 from xdpctl.errors import CompilerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from importlib.resources.abc import Traversable
 
     from xdpctl.rules import AnyQtype
@@ -174,32 +173,8 @@ def main_text(config: ProgramConfig) -> str:
 
 
 def compile_program_blocking(config: ProgramConfig) -> Bytecode:
-    """Compile the filter, which takes a third of a second. Blocks.
-
-    Raises:
-        CompilerError: BCC is missing or refuses, or its process cannot be run.
-    """
+    """Compile the filter, as `Compilation.run`. Blocks."""
     return Compilation(config).run()
-
-
-async def compile_program(config: ProgramConfig) -> Bytecode:
-    """Compile the filter; cancelling ends the compiler's process.
-
-    Raises:
-        CompilerError: as `compile_program_blocking`.
-    """
-    return await cancellable(Compilation(config), Compilation.run)
-
-
-async def cancellable(
-    compilation: Compilation, work: Callable[[Compilation], Bytecode]
-) -> Bytecode:
-    """Do work that may run a compilation, on a thread; cancelling cancels that."""
-    try:
-        return await asyncio.to_thread(work, compilation)
-    except asyncio.CancelledError:
-        compilation.cancel()
-        raise
 
 
 class Compilation:
@@ -212,7 +187,11 @@ class Compilation:
         self._cancelled = False
 
     def run(self) -> Bytecode:
-        """Compile. Blocks."""
+        """Compile, which takes a third of a second. Blocks.
+
+        Raises:
+            CompilerError: BCC is missing or refuses, or its process cannot be run; `cancel`.
+        """
         try:
             with tempfile.TemporaryDirectory(prefix="xdpctl-compile-") as directory:
                 _copy_readable(Path(directory))

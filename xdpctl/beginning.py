@@ -1,0 +1,92 @@
+"""What a start does first, while the modules of the service are not even loaded.
+
+Settings, log, privileges; and the compiler's process, begun at once: it has the tenth of a
+second that loading the service takes for itself. Called by cli/main.py; what is begun is the
+service's to finish.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from xdpctl.bytecode import FOLDER, BytecodeCache, CachingCompiler
+from xdpctl.kernel.compiler import ProgramConfig, XskFamilies
+from xdpctl.kernel.privilege import keep_needed
+from xdpctl.log import configure, event
+from xdpctl.settings import XskFamily
+from xdpctl.threads import share_one_heap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xdpctl.settings import Settings
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP)
+"""What the service acts on. They wait until it does: by default each would end it at once."""
+
+SWITCH_SECONDS = 0.0001
+"""How long a thread with a list keeps the interpreter while the loop wants it: the loop lets
+go of it with each system call, and would wait Python's own 5 ms for it each time."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """A start so far. A context manager: its end cancels what nobody took over.
+
+    Attributes:
+        settings: of the start.
+        load: gives the settings; called again for each SIGHUP.
+        compiler: has begun to compile their program.
+    """
+
+    settings: Settings
+    load: Callable[[], Settings]
+    compiler: CachingCompiler
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.compiler.close()
+
+
+def begin(load: Callable[[], Settings]) -> Beginning:
+    """Begin a start, in the main thread of a process that is to be the service.
+
+    Args:
+        load: gives the settings.
+
+    Raises:
+        XdpctlError: the settings are wrong, or no thread can be started.
+    """
+    settings = load()
+    configure(settings.log_level, settings.log_format, sys.stderr)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    share_one_heap()
+    if not keep_needed():
+        event(_log, "warning", logging.WARNING, text="cannot give up capabilities unused here")
+    compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))
+    compiler.begin(program_config(settings))
+    return Beginning(settings, load, compiler)
+
+
+def program_config(settings: Settings) -> ProgramConfig:
+    """Return what of the settings is compiled into the program."""
+    families = XskFamilies.NONE
+    if settings.xsk:
+        families = XskFamilies.V4 if settings.xsk_family is XskFamily.V4 else XskFamilies.BOTH
+    return ProgramConfig(
+        ports=settings.ports,
+        address_ports=settings.address_ports,
+        addresses=settings.addresses,
+        tcp=settings.tcp,
+        any_qtype=settings.any_qtype,
+        xsk=families,
+    )
