@@ -1,9 +1,9 @@
-"""Roots that hold a dnsdist of another Debian release: 1.9.16 (trixie), 2.1.3 (sid).
+"""Roots that hold another Debian release's program: dnsdist 1.9.16 (trixie), 2.1.3 (sid), or BCC.
 
 Owns making such a root once and running commands inside it. `SuiteApt` fetches;
-tests and the benches call `dnsdist_root`. A root is no installed system: packages
-are unpacked, never configured, which takes three seconds and 130 to 160 MB where
-debootstrap's smallest takes twenty times as long.
+tests and the benches call `dnsdist_root`, tests/kernels `bcc_root`. A root is no installed
+system: packages are unpacked, never configured, which takes three seconds and 130 to 160 MB
+(300 with BCC) where debootstrap's smallest takes twenty times as long.
 
 A command inside runs by chroot in a mount namespace of its own, where /proc, /sys,
 /dev and the pins of one lab are bound in: the mounts end with the process, whatever ends it, and
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from tests.roots.apt import USR_MERGED, RootError, SuiteApt, locked, unpack
+from xdpctl.kernel.bcc_process import PACKAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,10 +46,10 @@ DNSDIST_ID: Final = 990
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """An unpacked release with dnsdist in it.
+    """An unpacked release with one program in it, and what that depends on.
 
     Attributes:
-        path: the folder. `release`: "trixie" or "sid". `version`: "1.9.16".
+        path: the folder. `release`: "trixie" or "sid". `version`: the program's, "1.9.16".
     """
 
     path: Path
@@ -91,10 +92,10 @@ def _stamp(folder: Path) -> dict[str, object]:
     return stamp if isinstance(stamp, dict) else {}
 
 
-def _make(release: Release, folder: Path) -> None:
+def _make(release: Release, package: str, folder: Path) -> None:
     apt = SuiteApt(release)
     apt.update()
-    packages = apt.download_closure("dnsdist")
+    packages = apt.download_closure(package)
     half = folder.with_name(folder.name + ".half")
     shutil.rmtree(half, ignore_errors=True)
     for name in ("proc", "sys", "dev", "tmp", "run", "etc", "var/lib"):
@@ -102,8 +103,8 @@ def _make(release: Release, folder: Path) -> None:
     for name in USR_MERGED:
         (half / "usr" / name).mkdir(parents=True)
         (half / name).symlink_to(f"usr/{name}")
-    for package in packages:
-        unpack(package, half)
+    for archive in packages:
+        unpack(archive, half)
     apt.clean()
     (half / "etc/passwd").write_text(
         "root:x:0:0:root:/root:/bin/sh\n"
@@ -111,10 +112,36 @@ def _make(release: Release, folder: Path) -> None:
     )
     (half / "etc/group").write_text(f"root:x:0:\n_dnsdist:x:{DNSDIST_ID}:\n")
     (half / ".stamp.json").write_text(
-        json.dumps({"recipe": RECIPE, "packages": [package.name for package in packages]})
+        json.dumps({"recipe": RECIPE, "packages": [archive.name for archive in packages]})
     )
     shutil.rmtree(folder, ignore_errors=True)
     half.rename(folder)
+
+
+def _root(release: Release, name: str, package: str, ask_version: list[str]) -> Root:
+    """Return a root, made if it is not in the cache; its program has said its version.
+
+    Args:
+        release: of Debian.
+        name: of the root's folder in the cache.
+        package: what is in it, with all that it depends on.
+        ask_version: argv that prints the package's name, its version, and maybe more.
+    """
+    with locked(f"root-{release}") as cache:
+        folder = cache / "roots" / name
+        if _stamp(folder).get("recipe") != RECIPE:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _make(release, package, folder)
+            except OSError as error:
+                raise RootError(f"making the {release} root {folder} failed: {error}") from error
+    argv = Root(folder, release, "").command(ask_version)
+    asked = subprocess.run(argv, check=False, capture_output=True, text=True)
+    said = asked.stdout.split()
+    if asked.returncode or said[:1] != [package]:
+        why = (asked.stderr or asked.stdout).strip().splitlines() or ["no word"]
+        raise RootError(f"{package} of {release} does not run inside {folder}: {why[-1]}")
+    return Root(folder, release, said[1])
 
 
 def dnsdist_root(release: Release) -> Root:
@@ -124,20 +151,14 @@ def dnsdist_root(release: Release) -> Root:
         RootError: one sentence with what is missing (mirror, suite, program, privilege),
             or with what the unpacked dnsdist said when it did not run.
     """
-    with locked(f"root-{release}") as cache:
-        folder = cache / "roots" / release
-        if _stamp(folder).get("recipe") != RECIPE:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                _make(release, folder)
-            except OSError as error:
-                raise RootError(f"making the {release} root {folder} failed: {error}") from error
-    root = Root(folder, release, "")
-    asked = subprocess.run(
-        root.command(["dnsdist", "--version"]), check=False, capture_output=True, text=True
-    )
-    said = asked.stdout.split()
-    if asked.returncode or said[:1] != ["dnsdist"]:
-        why = (asked.stderr or asked.stdout).strip().splitlines() or ["no word"]
-        raise RootError(f"dnsdist of {release} does not run inside {folder}: {why[-1]}")
-    return Root(folder, release, said[1])
+    return _root(release, release, "dnsdist", ["dnsdist", "--version"])
+
+
+def bcc_root(release: Release) -> Root:
+    """Return the root with this release's BCC for Python, made if it is not in the cache.
+
+    Raises:
+        RootError: as `dnsdist_root`.
+    """
+    version = f"import bcc; print('{PACKAGE}', bcc.__version__)"
+    return _root(release, f"{release}-bcc", PACKAGE, ["python3", "-c", version])
