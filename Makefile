@@ -52,11 +52,11 @@ soak: setup-test ## everything at once, MINUTES=10; is it as large as before? wr
 	@deploy/setup.sh bench
 	@$(PYTHON) -m tests.soak --minutes $(MINUTES)
 
-test-kernels: ## program, interfaces, bonds and units on Debian's kernels 5.10 to 7.x, in qemu [KERNELS='5.10 6.1'] (as root)
+test-kernels: ## program (of three Debians' BCC), interfaces, bonds and units on Debian's kernels 5.10 to 7.x, in qemu [KERNELS='5.10 6.1'] (as root)
 	@deploy/setup.sh kernels
 	@$(PYTHON) -m tests.kernels $(KERNELS)
 
-test-kernels-short: ## the same on 5.10 and 6.1 without bonds and units, a minute (as root)
+test-kernels-short: ## the same on 5.10 and 6.1 without other BCCs, bonds and units, a minute (as root)
 	@deploy/setup.sh kernels
 	@$(PYTHON) -m tests.kernels --short 5.10 6.1
 

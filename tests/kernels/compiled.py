@@ -1,7 +1,8 @@
 """Programs that the host has compiled for a guest, in a folder, by configuration.
 
 A compiler in an emulated machine takes its time, and all kernels are asked about the same
-bytecode. `ask.py` fills the folder once; what runs in a guest reads it.
+bytecode. `ask.py` fills a folder once for each BCC; what runs in a guest reads it.
+A file is BCC's version as a line, then the code.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from xdpctl.kernel.compiler import Bytecode, compile_program_blocking, render_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from xdpctl.kernel.compiler import ProgramConfig
@@ -24,7 +25,11 @@ def _file(folder: Path, config: ProgramConfig) -> Path:
     return folder / f"{hashlib.sha256(render_config(config).encode()).hexdigest()[:16]}.bin"
 
 
-def put_programs(folder: Path, configs: Iterable[ProgramConfig]) -> None:
+def put_programs(
+    folder: Path,
+    configs: Iterable[ProgramConfig],
+    compile_with: Callable[[ProgramConfig], Bytecode] = compile_program_blocking,
+) -> None:
     """Compile these configurations into the folder.
 
     Raises:
@@ -32,12 +37,14 @@ def put_programs(folder: Path, configs: Iterable[ProgramConfig]) -> None:
     """
 
     def put(config: ProgramConfig) -> None:
-        _file(folder, config).write_bytes(compile_program_blocking(config).instructions)
+        bytecode = compile_with(config)
+        _file(folder, config).write_bytes(bytecode.bcc.encode() + b"\n" + bytecode.instructions)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(threads.map(put, {*configs}))
+        list(threads.map(put, configs))
 
 
 def program(folder: Path, config: ProgramConfig) -> Bytecode:
     """Return what was compiled for a configuration; FileNotFoundError: it was not."""
-    return Bytecode(_file(folder, config).read_bytes())
+    version, _, instructions = _file(folder, config).read_bytes().partition(b"\n")
+    return Bytecode(instructions, version.decode())

@@ -1,6 +1,6 @@
-"""What runs inside a guest: the verifier's word, then the packet table, then the claims.
+"""What runs inside a guest: the verifier's word, then the packet table, then claims if asked.
 
-`python -m tests.kernels.guest FOLDER FILE…` loads every configuration, compiled into FOLDER,
+`python -m tests.kernels.guest FOLDER [FILE…]` loads every configuration, compiled into FOLDER,
 with maps of its own and writes one line of JSON a program; what comes then says so in
 lines of its own. The host side (`ask.py`) puts the programs there and reads the lines.
 """
@@ -48,12 +48,14 @@ class Verdict:
     """What a kernel's verifier said of one configuration.
 
     Attributes:
-        name: of the configuration. `kernel`: `uname -r`. `loaded`: it was accepted.
+        name: of the configuration. `bcc`: the version that compiled it.
+        kernel: `uname -r`. `loaded`: it was accepted.
         instructions: of the program. `processed`: steps that the verifier took.
         error: errno's name, "" when it was accepted. `log`: the end of the log of a refusal.
     """
 
     name: str
+    bcc: str
     kernel: str
     loaded: bool
     instructions: int
@@ -90,7 +92,8 @@ def _processed(log: str) -> int:
 
 def judge(name: str, bytecode: Bytecode) -> Verdict:
     """Load one program with fresh maps and take it off again."""
-    kernel, count = os.uname().release, len(bytecode.instructions) // 8
+    known = name, bytecode.bcc, os.uname().release
+    count = len(bytecode.instructions) // 8
     bpf = Bpf()
     with ExitStack() as maps:
         fds = {
@@ -102,11 +105,10 @@ def judge(name: str, bytecode: Bytecode) -> Verdict:
         result, log = _load(instructions, LOG_STATS, 1 << 16)
         if result >= 0:
             os.close(result)
-            return Verdict(name, kernel, loaded=True, instructions=count, processed=_processed(log))
+            return Verdict(*known, loaded=True, instructions=count, processed=_processed(log))
         _, log = _load(instructions, LOG_ALL, LOG_SIZE)
         return Verdict(
-            name,
-            kernel,
+            *known,
             loaded=False,
             instructions=count,
             processed=_processed(log),
@@ -127,7 +129,7 @@ def main(folder: Path, *files: str) -> int:
         return 1
     wrong = packet_table.main(folder)
     sys.stdout.flush()
-    return claims.main(folder, *files) or wrong
+    return (claims.main(folder, *files) if files else 0) or wrong
 
 
 if __name__ == "__main__":
