@@ -24,11 +24,16 @@ static __always_inline __u64 way_in(struct xdp_md *ctx, struct scratch **found)
 	if (verdict != CONTINUE)
 		return verdict;
 	if (packet.traits & TRAIT_ADDRESS) {
-		if (is_port(port))
-			packet.traits |= packet.traits & TRAIT_UDP ? TRAIT_FILTERED | TRAIT_PORT
-								   : TRAIT_FILTERED;
-		else if (is_address_port(port))
+		if (is_port(port)) {
 			packet.traits |= TRAIT_FILTERED;
+			if (packet.traits & TRAIT_UDP) {
+				if (!cursor_at(&cursor, UDP_HEADER + DNS_HEADER))
+					return VERDICT(REASON_MALFORMED, ACTION_DROP);
+				packet.traits |= TRAIT_PORT;
+			}
+		} else if (is_address_port(port)) {
+			packet.traits |= TRAIT_FILTERED;
+		}
 	}
 	if (!(packet.traits & TRAIT_FILTERED)) {
 		if (!(packet.traits & TRAIT_UDP))
@@ -50,14 +55,10 @@ static __always_inline __u64 way_in(struct xdp_md *ctx, struct scratch **found)
 static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 traits = scratch_get(scratch, traits);
-	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
-	const struct dns_header *dns;
-	__u64 rule;
+	__u64 rule = source_rule(ctx, scratch);
 
-	dns = (const struct dns_header *)(frame_start(ctx) + transport + UDP_HEADER);
-	if (traits & TRAITS_DNS && (const __u8 *)(dns + 1) > frame_end(ctx))
-		return VERDICT(REASON_MALFORMED, ACTION_DROP);
-	rule = source_rule(ctx, scratch);
+	if (action_of(rule) == RULE_DROP)
+		return rule;
 	scratch_put(scratch, rule, rule);
 	rule = scratch_get(scratch, rule);
 	if (rule != NO_RULE && action_of(rule) != RULE_TRUNCATE)

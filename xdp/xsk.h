@@ -6,6 +6,7 @@
 #ifndef XDPCTL_XSK_H
 #define XDPCTL_XSK_H
 
+#include "dns.h"
 #include "packet.h"
 
 #define XSK_FRAME_MAX 1792 /* what dnsdist's buffers hold */
@@ -43,6 +44,14 @@ static __always_inline bool is_destination(struct xdp_md *ctx, const struct scra
 	}
 }
 
+/* Whether a whole DNS header is behind the UDP header. */
+static __always_inline bool is_dns(struct xdp_md *ctx, const struct scratch *scratch)
+{
+	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
+
+	return frame_start(ctx) + transport + UDP_HEADER + DNS_HEADER <= frame_end(ctx);
+}
+
 /* Stage 2, with AF_XDP: UDP that is not to a --port is filtered where it is registered. */
 static __always_inline __u64 destination(struct xdp_md *ctx, struct scratch *scratch)
 {
@@ -50,10 +59,13 @@ static __always_inline __u64 destination(struct xdp_md *ctx, struct scratch *scr
 
 	if (!(traits & TRAIT_UDP) || traits & TRAIT_PORT)
 		return CONTINUE;
-	if (is_destination(ctx, scratch))
+	if (is_destination(ctx, scratch)) {
+		if (!is_dns(ctx, scratch))
+			return VERDICT(REASON_MALFORMED, ACTION_DROP);
 		scratch_put(scratch, traits, traits | TRAIT_DESTINATION);
-	else if (!(traits & TRAIT_FILTERED))
+	} else if (!(traits & TRAIT_FILTERED)) {
 		return PASS_OTHER;
+	}
 	return CONTINUE;
 }
 
