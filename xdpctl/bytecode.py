@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdpctl import __version__
+from xdpctl.errors import KernelError
 from xdpctl.kernel import bcc_process
 from xdpctl.kernel.compiler import (
     FUNCTION,
@@ -289,7 +290,7 @@ class CachingCompiler:
         self._begun = self._begin(config)
 
     def close(self) -> None:
-        """Cancel what was begun and nobody asked for. Blocks until it has ended."""
+        """Cancel what was begun and nobody asked for. Blocks until it, and keeping, has ended."""
         if self._begun is not None:
             self._begun.compilation.cancel()
         self._threads.shutdown()
@@ -322,9 +323,15 @@ class CachingCompiler:
             return kept
         bytecode = compilation.run()
         event(_log, "compiled", bcc=bytecode.bcc)
-        if key is not None and _key_or_none(config) == key:  # else: an upgrade ran meanwhile
-            self._cache.store(key, bytecode)
+        if key is not None:
+            with suppress(KernelError):  # no thread: the next start compiles again
+                self._threads.submit(self._keep, key, config, bytecode)
         return bytecode
+
+    def _keep(self, key: bytes, config: ProgramConfig, bytecode: Bytecode) -> None:
+        """Keep what was compiled, while it is put to use already."""
+        if _key_or_none(config) == key:  # else: an upgrade ran meanwhile
+            self._cache.store(key, bytecode)
 
 
 def _key_or_none(config: ProgramConfig) -> bytes | None:

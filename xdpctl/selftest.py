@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from xdpctl.abi import MAPS, MapName, RuleAction, encode_control, encode_value
 from xdpctl.errors import SelfTestError
-from xdpctl.rules import key_of, map_of, parse_target
+from xdpctl.names import Name
+from xdpctl.rules import Question, key_of, map_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ XDP_DROP, XDP_PASS, XDP_TX = 1, 2, 3
 
 _ROOM = 4
 _INDEX = bytes(4)
-_NAME = "self-test.xdpctl.invalid"
+_NAME = b"\x09self-test\x06xdpctl\x07invalid\x00"
 _SENDERS: Final[dict[int, IPv4Address | IPv6Address]] = {
     4: IPv4Address("192.0.2.1"),
     6: IPv6Address("2001:db8::1"),
@@ -41,9 +42,10 @@ _SERVERS: Final[list[IPv4Address | IPv6Address]] = [
 _ETHERTYPES: Final = {4: 0x0800, 6: 0x86DD}
 _MACS = (bytes.fromhex("020000000001"), bytes.fromhex("020000000002"))
 _UDP = 17
-_ID = 0x1234
+_ID, _A, _IN = 0x1234, 1, 1
 _RD, _RA, _QR, _TC = 0x0100, 0x0080, 0x8000, 0x0200
 _SENDER_PORT = 40053
+_BLOCKED: Final = Question(Name(_NAME))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ class Datagram:
 
     def frame(self) -> bytes:
         """Return the frame, every checksum right."""
-        labels = b"".join(bytes([len(part)]) + part for part in _NAME.encode().split(b"."))
-        message = struct.pack("!6H", _ID, self.flags, 1, 0, 0, 0) + labels + bytes((0, 0, 1, 0, 1))
+        question = _NAME + struct.pack("!2H", _A, _IN)
+        message = struct.pack("!6H", _ID, self.flags, 1, 0, 0, 0) + question
         length = 8 + len(message)
         header = struct.pack("!4H", self.sender_port, self.server_port, length, 0)
         ends = self.sender.packed + self.server.packed
@@ -96,11 +98,12 @@ def run(bpf: Bpf, config: ProgramConfig, bytecode: Bytecode) -> None:
         SelfTestError: it judges a packet otherwise than it must.
         VerifierError, KernelError: it cannot be loaded or run.
     """
+    used = bytecode.refs()
     with contextlib.ExitStack() as stack:
         maps = {
             name: stack.enter_context(bpf.create_map(spec, min(spec.entries, _ROOM)))
             for name, spec in MAPS.items()
-            if spec.ref in bytecode.refs()
+            if spec.ref in used
         }
         descriptors = {MAPS[name].ref: opened.fd for name, opened in maps.items()}
         program = stack.enter_context(
@@ -135,14 +138,14 @@ class _Trial:
         for target, what in (
             (sender, "from a blocked address"),
             (_network_of(sender), "from a blocked prefix"),
-            (parse_target(_NAME, None), "for a blocked name"),
+            (_BLOCKED, "for a blocked name"),
         ):
             with self._rule(target, RuleAction.DROP):
                 self._expect(frame, XDP_DROP, None, f"{kind} {what} is not dropped")
                 self._panic(on=True)
                 self._expect(frame, XDP_PASS, frame, f"{kind} does not pass in a panic")
                 self._panic(on=False)
-        with self._rule(parse_target(_NAME, None), RuleAction.TRUNCATE):
+        with self._rule(_BLOCKED, RuleAction.TRUNCATE):
             answer = query.answer().frame()
             self._expect(frame, XDP_TX, answer, f"{kind} is not answered with TC=1 as it must be")
 

@@ -415,15 +415,23 @@ def caching(cache: BytecodeCache, made: Compiler) -> CachingCompiler:
     return CachingCompiler(cache, made.compilation)
 
 
+async def what_gives(compiler: CachingCompiler, config: ProgramConfig = CONFIG) -> Bytecode:
+    """Return what a compiler gives, when all that is to be kept of it is kept."""
+    try:
+        return await compiler(config)
+    finally:
+        await asyncio.to_thread(compiler.close)
+
+
 async def test_a_second_start_compiles_nothing(cache: BytecodeCache, made: Compiler) -> None:
-    first = await caching(cache, made)(CONFIG)
-    second = await caching(cache, made)(CONFIG)
+    first = await what_gives(caching(cache, made))
+    second = await what_gives(caching(cache, made))
     assert (first, second, made.compiled) == (BYTECODE, BYTECODE, 1)
 
 
 async def test_another_configuration_is_compiled(cache: BytecodeCache, made: Compiler) -> None:
-    await caching(cache, made)(CONFIG)
-    await caching(cache, made)(replace(CONFIG, tcp=not CONFIG.tcp))
+    await what_gives(caching(cache, made))
+    await what_gives(caching(cache, made), replace(CONFIG, tcp=not CONFIG.tcp))
     assert made.compiled == 2
 
 
@@ -431,7 +439,7 @@ async def test_what_cannot_be_kept_is_used_all_the_same(
     cache: BytecodeCache, made: Compiler, folder: Path
 ) -> None:
     in_the_way(folder)
-    assert await caching(cache, made)(CONFIG) == BYTECODE
+    assert await what_gives(caching(cache, made)) == BYTECODE
 
 
 async def test_the_compilers_error_is_the_error_and_nothing_is_kept(
@@ -439,7 +447,7 @@ async def test_the_compilers_error_is_the_error_and_nothing_is_kept(
 ) -> None:
     made.error = CompilerError("cannot compile")
     with pytest.raises(CompilerError, match="cannot compile"):
-        await caching(cache, made)(CONFIG)
+        await what_gives(caching(cache, made))
     assert not kept(folder)
 
 
@@ -448,7 +456,7 @@ async def test_files_that_changed_while_it_compiled_are_not_kept(
 ) -> None:
     keys = iter([KEY, OTHER])
     monkeypatch.setattr(module, "key_of", lambda _: next(keys))
-    assert await caching(cache, made)(CONFIG) == BYTECODE
+    assert await what_gives(caching(cache, made)) == BYTECODE
     assert not kept(folder)
 
 

@@ -123,9 +123,9 @@ def main() -> int:
     output = os.dup(1)
     os.dup2(2, 1)  # whatever BCC prints is not bytecode
     try:
+        bcc = import_bcc()
         request = Request(**json.load(sys.stdin))
         os.environ["BCC_KERNEL_SOURCE"] = f"{request.directory}/shim"
-        bcc = import_bcc()
         drop_privileges()
         bytecode = compile_request(bcc, request)
     except CompilerError as error:

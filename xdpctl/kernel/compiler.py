@@ -193,9 +193,15 @@ class Compilation:
             CompilerError: BCC is missing or refuses, or its process cannot be run; `cancel`.
         """
         try:
-            with tempfile.TemporaryDirectory(prefix="xdpctl-compile-") as directory:
-                _copy_readable(Path(directory))
-                return self._compile(Path(directory))
+            with (
+                tempfile.TemporaryDirectory(prefix="xdpctl-compile-") as directory,
+                self._start() as process,
+            ):
+                try:
+                    return self._compile(process, Path(directory))
+                except BaseException:
+                    process.kill()
+                    raise
         except OSError as error:
             raise CompilerError(
                 f"cannot compile the filter: {error}; it needs its C files and room for a copy"
@@ -209,21 +215,20 @@ class Compilation:
             if self._process is not None:
                 self._process.kill()
 
-    def _compile(self, directory: Path) -> Bytecode:
+    def _compile(self, process: subprocess.Popen[bytes], directory: Path) -> Bytecode:
+        _copy_readable(directory)  # while the process loads the compiler
         request = {
             "text": main_text(self._config),
             "function": FUNCTION,
             "directory": str(directory),
         }
-        with self._start() as process:
-            try:
-                output, complaint = process.communicate(json.dumps(request).encode(), TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise CompilerError(
-                    f"cannot compile the filter: not done after {TIMEOUT:g} seconds; look at the"
-                    " load of this host and try again"
-                ) from None
+        try:
+            output, complaint = process.communicate(json.dumps(request).encode(), TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise CompilerError(
+                f"cannot compile the filter: not done after {TIMEOUT:g} seconds; look at the"
+                " load of this host and try again"
+            ) from None
         diagnostics = complaint.decode(errors="replace").splitlines()
         for line in diagnostics:
             _log.debug("compiler: %s", line)
