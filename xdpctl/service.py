@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from xdpctl import __version__, selftest
 from xdpctl.abi import MapName
@@ -74,6 +74,8 @@ LOOK_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 """Between two tries to make a program, while a former service's is in force."""
 SETTLE_SECONDS = 10.0
+KEPT_SECONDS = 0.1
+"""Within which a program that was kept is there; longer takes only one that is compiled."""
 
 _log = logging.getLogger(__name__)
 
@@ -188,6 +190,8 @@ class Service:
         shared = stack.enter_context(SharedMaps(self._bpf, settings))
         _refuse_shortage(queues, shared.inspect())
         survey = Survey(self._bpf, self._netlink, settings, own_directory=self._directory)
+        loading = asyncio.create_task(_load_during(building), name="load")
+        stack.push_async_callback(_cancel, loading)
         surveying = asyncio.to_thread(survey.facts_at_start)
         facts, built = await asyncio.gather(surveying, self._unless_stopped(building))
         if built is None:
@@ -236,6 +240,7 @@ class Service:
             _adopt(store, settings.any_qtype)
         observer.failures["program"] = held
         observer.look()
+        await loading
         await asyncio.to_thread(_import_faces)
         from xdpctl.desk import ServiceDesk  # noqa: PLC0415 - packets are filtered without it
         from xdpctl.metrics import Exposition, SnapshotCollector  # noqa: PLC0415 - the same
@@ -499,6 +504,13 @@ def _freeze() -> None:
     gc.freeze()
 
 
+async def _load_during(building: asyncio.Task[Bytecode]) -> None:
+    """Load what answers requests while a program is compiled, if it is: then there is time."""
+    await asyncio.wait({building}, timeout=KEPT_SECONDS)
+    if not building.done():
+        await asyncio.to_thread(_import_faces)
+
+
 def _import_faces() -> None:
     """Import what answers requests. Blocks, for a tenth of a second."""
     import_application()
@@ -525,7 +537,7 @@ def _warn(*sentences: str) -> None:
         event(_log, "warning", logging.WARNING, text=sentence)
 
 
-async def _cancel(task: asyncio.Task[Bytecode]) -> None:
+async def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError, XdpctlError):
         await task
