@@ -243,9 +243,8 @@ class FakeKernel:
     def pinned(self, path: Path, kind: str) -> MapState | ProgramState | LinkState:
         """Return what a pin's file stands for."""
         with self._pinning:
-            if not path.exists():
+            if (mark := _mark(path)) is None:
                 raise KernelError(f"cannot open the {kind} pinned at {path}", errno.ENOENT)
-            mark = path.read_text(encoding="utf-8") if path.is_file() else ""
             if mark not in self._pinned:
                 raise KernelError(f"cannot open the {kind} pinned at {path}", errno.EACCES)
             found, state = self._pinned[mark]
@@ -257,11 +256,10 @@ class FakeKernel:
         """End what has neither a descriptor nor a pin left, as a kernel does."""
         with self._pinning:
             there = {
-                path.read_text(encoding="utf-8")
+                _mark(path)
                 for directory in self._directories
                 if directory.is_dir()
                 for path in directory.iterdir()
-                if path.is_file()
             }
             self._pinned = {
                 mark: held for mark, held in list(self._pinned.items()) if mark in there
@@ -272,6 +270,16 @@ class FakeKernel:
                 if link.device:
                     link.device.link = None
                 del self.links[link.id]
+
+
+def _mark(path: Path) -> str | None:
+    """Return what a fake pin holds; None: nothing is there, as a test may remove it any time."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError:
+        return ""
 
 
 _BUCKETS = 64
