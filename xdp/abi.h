@@ -143,17 +143,16 @@ struct scratch {
 		struct qname_key key;
 		__u64 words[33]; /* the key, to be written eight bytes at a time */
 	};
-	__u32 traits;	   /* enum trait */
-	__u32 rule;	   /* verdict of the rule that was hit, or NO_RULE */
-	__u16 network;	   /* offset of the IP header in the frame, bytes */
-	__u16 transport;   /* offset of the UDP or TCP header */
-	__u16 empty;	   /* EMPTY_BIT of maps that are not to be looked into */
-	__u16 walk;	   /* offset of the next IPv6 extension header */
-	__u16 body_length; /* octets of the answer behind the DNS header */
-	__u8 walk_next;	   /* its number */
-	__u8 name_length;  /* octets of the question's name; 0: no whole question */
-	__u8 lookups;	   /* enum name_lookup: those of the name that are needed */
-	__u8 reserved[227];
+	__u32 traits;	  /* enum trait */
+	__u32 rule;	  /* verdict of the rule that was hit, or NO_RULE */
+	__u16 network;	  /* offset of the IP header in the frame, bytes */
+	__u16 transport;  /* offset of the UDP or TCP header */
+	__u16 empty;	  /* EMPTY_BIT of maps that are not to be looked into */
+	__u16 walk;	  /* offset of the next IPv6 extension header */
+	__u8 walk_next;	  /* its number */
+	__u8 name_length; /* octets of the question's name; 0: no whole question */
+	__u8 lookups;	  /* enum name_lookup: those of the name that are needed */
+	__u8 reserved[229];
 };
 
 /*

@@ -30,6 +30,7 @@ struct opt_record {
 } WIRE;
 
 _Static_assert(sizeof(struct opt_record) == OPT_FIXED, "OPT record");
+_Static_assert(DNS_RD << 8 >> 1 == DNS_RA, "RA follows from RD by a shift");
 
 /* Makes the query's OPT the answer's; gives its length, 0 where there is none. */
 static __always_inline __u64 answer_opt(const struct dns_header *dns, __u8 *behind_question,
@@ -102,27 +103,29 @@ static __always_inline __u64 answer_ipv6(struct ipv6_header *ip, __u16 payload)
 /* Gives the sum of the DNS header as it now is. */
 static __always_inline __u64 answer_dns(struct dns_header *dns, bool has_opt)
 {
-	__u8 high = dns->flags_high;
-	__u8 low = dns->flags_low & DNS_CD;
+	const __u16 kept = (DNS_OPCODE | DNS_RD) << 8 | DNS_CD;
+	__u64 arcount_be = has_opt ? be16(1) : 0;
+	__u64 flags = be16(load16(&dns->flags_high));
+	__u64 flags_be;
 
-	if (high & DNS_RD)
-		low |= DNS_RA;
-	high = (high & (DNS_OPCODE | DNS_RD)) | DNS_QR | DNS_TC;
-	dns->flags_high = high;
-	dns->flags_low = low;
-	dns->ancount_be = 0;
-	dns->nscount_be = 0;
-	dns->arcount_be = has_opt ? be16(1) : 0;
-	return (__u64)dns->id_be + be16(high << 8 | low) + dns->qdcount_be + dns->arcount_be;
+	flags = (flags & kept) | (DNS_QR | DNS_TC) << 8 | (flags & DNS_RD << 8) >> 1; /* RA */
+	flags_be = be16(flags);
+	store16(&dns->flags_high, flags_be);
+	store32(&dns->ancount_be, 0); /* and nscount */
+	dns->arcount_be = arcount_be;
+	return dns->id_be + flags_be + dns->qdcount_be + arcount_be;
 }
 
-/* Trims the frame and turns every header round; false: it stays what it was. */
-static __always_inline bool answer_frame(struct xdp_md *ctx, struct scratch *scratch)
+/*
+ * Trims the frame behind the question and an OPT record of `opt` octets, and turns every
+ * header round; false: it stays what it was.
+ */
+static __always_inline bool answer_frame(struct xdp_md *ctx, struct scratch *scratch,
+					 __u64 question, __u64 opt)
 {
 	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
 	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
-	__u64 body = scratch_get(scratch, body_length) & BODY_LENGTH_MASK;
-	__u64 name_length = scratch_get(scratch, name_length);
+	__u64 body = (question + opt) & BODY_LENGTH_MASK;
 	__u64 traits = scratch_get(scratch, traits);
 	__u16 payload = UDP_HEADER + DNS_HEADER + body;
 	__u8 *start = frame_start(ctx);
@@ -166,7 +169,8 @@ static __always_inline bool answer_frame(struct xdp_md *ctx, struct scratch *scr
 	source_be = udp->source_be;
 	sum = addresses + be16(PROTOCOL_UDP) + be16(payload);
 	sum += source_be + udp->destination_be + be16(payload);
-	sum += answer_dns(dns, body > name_length + DNS_QUESTION_REST);
+	sum += answer_dns(dns, opt);
+	opaque(sum); /* summed up by now, not behind the body */
 	sum += checksum_dns_body((__u8 *)dns, end, body);
 	checksum = checksum_finish(sum);
 	udp->source_be = udp->destination_be;
@@ -201,9 +205,8 @@ static __always_inline bool answer(struct xdp_md *ctx, struct scratch *scratch)
 		return false;
 	if (start[0] & 1 || dns->qdcount_be != be16(1))
 		return false;
-	scratch_put(scratch, body_length,
-		    question + answer_opt(dns, (__u8 *)(dns + 1) + question, end));
-	return answer_frame(ctx, scratch);
+	return answer_frame(ctx, scratch, question,
+			    answer_opt(dns, (__u8 *)(dns + 1) + question, end));
 }
 
 #endif

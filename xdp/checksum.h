@@ -14,14 +14,12 @@ static __always_inline __u64 sum64(__u64 word)
 	return (word & 0xffffffff) + (word >> 32);
 }
 
-/* The checksum of what was summed up. */
+/* The checksum of what was summed up, less than 2^48. */
 static __always_inline __u16 checksum_finish(__u64 sum)
 {
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
+	sum = (sum & 0xffffffff) + (sum >> 32); /* at most 2^32 + 65534 */
+	sum = (sum & 0xffff) + (sum >> 16);	/* at most 131070 */
+	return ~(sum + (sum >> 16));
 }
 
 /*
@@ -36,11 +34,10 @@ static __always_inline __u64 checksum_dns_body(const __u8 *dns, const __u8 *end,
 	const __u8 *body = dns + DNS_HEADER;
 	const __u8 *last = dns + DNS_HEADER - sizeof(__u64) + length;
 	__u64 whole = (length - 1) >> 3;
-	__u64 sum;
+	__u64 sum = 0;
 
 	if (last + sizeof(__u64) > end)
 		return 0;
-	sum = sum64(last_bytes(load64(last), length - 8 * whole));
 	for (__u64 i = 0; i < 34; i++) {
 		const __u8 *from;
 
@@ -50,9 +47,10 @@ static __always_inline __u64 checksum_dns_body(const __u8 *dns, const __u8 *end,
 		from = body + 8 * i;
 		if (from + sizeof(__u64) > end)
 			break;
-		sum += sum64(load64(from));
+		sum += (__u64)load32(from) + load32(from + 4);
 	}
-	return sum;
+	/* the one that waits for the length comes last */
+	return sum + sum64(last_bytes(load64(last), length - 8 * whole));
 }
 
 #endif

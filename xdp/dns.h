@@ -39,22 +39,20 @@ _Static_assert(sizeof(struct dns_header) == DNS_HEADER, "DNS header");
 static __always_inline __u64 dns_name_length(const __u8 *name, const __u8 *end)
 {
 	__u64 offset = 0;
+	__u64 length = 1; /* of the label read last: the root's, or there is no whole name */
 
 	for (__u64 i = 0; i < DNS_LABELS_MAX; i++) {
 		const __u8 *label = name + offset;
-		__u64 length;
 
 		if (label + 1 + DNS_QUESTION_REST > end)
-			return 0;
+			break;
 		length = *label;
 		offset += 1 + length;
-		if (length == 0)
-			return offset;
-		if (length > DNS_LABEL_MAX || offset > ABI_NAME_MAX - 1)
-			return 0;
+		if (length - 1 >= DNS_LABEL_MAX || offset > ABI_NAME_MAX - 1)
+			break;
 		opaque(offset);
 	}
-	return 0;
+	return length ? 0 : offset;
 }
 
 /* A-Z to a-z in eight bytes at once; octets of length stay, they are below 64. */
