@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.bench.cases import Case
     from xdpctl.kernel.bpf import Program
 
-ROUNDS: Final = 41
+ROUNDS: Final = 121
 RUNS: Final = 20_000
 
 OURS, THEIRS, FLOOR, EMPTY = "xdpctl", "sample", "floor", "empty"
