@@ -168,7 +168,6 @@ static __always_inline __u64 parse_ipv4(struct cursor *cursor, struct packet *pa
 {
 	const struct ipv4_header *ip = cursor_at(cursor, sizeof(*ip));
 	__u64 length;
-	__u16 fragment;
 
 	if (!ip || ip->version_ihl >> 4 != 4)
 		return PASS_OTHER;
@@ -180,11 +179,11 @@ static __always_inline __u64 parse_ipv4(struct cursor *cursor, struct packet *pa
 			return PASS_OTHER;
 		packet->traits |= TRAIT_OPTIONS;
 	}
-	fragment = be16(ip->fragment_be);
-	if (fragment & FRAGMENT_OFFSET)
-		return VERDICT(REASON_FRAGMENT, ACTION_PASS);
-	if (fragment & FRAGMENT_MORE)
+	if (ip->fragment_be & be16(FRAGMENT_OFFSET | FRAGMENT_MORE)) {
+		if (ip->fragment_be & be16(FRAGMENT_OFFSET))
+			return VERDICT(REASON_FRAGMENT, ACTION_PASS);
 		packet->traits |= TRAIT_FIRST_FRAGMENT;
+	}
 	if (is_filtered_ipv4(ip->daddr_be))
 		packet->traits |= TRAIT_ADDRESS;
 	*protocol = ip->protocol;
@@ -275,6 +274,7 @@ static __always_inline __u64 parse_packet(struct cursor *cursor, struct packet *
 	const struct udp_header *transport; /* TCP begins with the same two ports */
 	__u16 ethertype;
 	__u8 protocol;
+	__u64 size;
 	__u64 verdict = parse_ethernet(cursor, packet, &ethertype);
 
 	if (verdict != CONTINUE)
@@ -289,11 +289,15 @@ static __always_inline __u64 parse_packet(struct cursor *cursor, struct packet *
 	if (verdict != CONTINUE)
 		return verdict;
 	packet->transport = cursor->offset;
-	if (protocol == PROTOCOL_UDP)
+	if (protocol == PROTOCOL_UDP) {
 		packet->traits |= TRAIT_UDP;
-	else if (protocol != PROTOCOL_TCP || !CONFIG_TCP)
+		size = UDP_HEADER;
+	} else if (protocol == PROTOCOL_TCP && CONFIG_TCP) {
+		size = TCP_PORTS;
+	} else {
 		return PASS_OTHER;
-	transport = cursor_at(cursor, protocol == PROTOCOL_UDP ? UDP_HEADER : TCP_PORTS);
+	}
+	transport = cursor_at(cursor, size);
 	if (!transport)
 		return PASS_OTHER;
 	*port = be16(transport->destination_be);
