@@ -50,6 +50,7 @@ WAITING: Final = 100_000
 """Rules that wait for their end while others are due."""
 
 PAGES: Final = 30
+SCRAPES: Final = 50
 SCRAPE_GOAL, LOOP_GOAL, MEMORY_GOAL = 100.0, 20.0, 400.0
 
 
@@ -167,6 +168,20 @@ class Scale:
             cursor = f"&cursor={following}" if following else ""
         return took
 
+    def scrape_seconds(self) -> float:
+        """Return how long a scrape takes, at the median, with the rules that are there."""
+        return statistics.median(
+            timed(lambda: self.service.get("/metrics")) for _ in range(SCRAPES)
+        )
+
+    def few_scrape_seconds(self) -> float:
+        """Return the same with ten rules, which are there for as long."""
+        few = [f"198.51.100.{number}" for number in range(10)]
+        self.verb("block", *few)
+        seconds = self.scrape_seconds()
+        self.verb("unblock", *few)
+        return seconds
+
     def let_wait(self) -> None:
         """Put in rules that end much later."""
         numbers = range(WAITING)
@@ -199,7 +214,9 @@ def measure(addresses: int, names: int) -> dict[str, object]:
     floors = Floor(every, room).measure()
     with Lab() as lab, idle_process(lab.directory / "idle"):
         scale = Scale(lab, every, room)
+        scrapes = {"10": scale.few_scrape_seconds()}
         scale.work()
+        scrapes[str(addresses + names)] = scale.scrape_seconds()
         pages = {limit: statistics.median(scale.page_seconds(limit)) for limit in (100, 1000)}
         reaction = block_to_drop(scale.client, scale.server, scale.service.control)
         print(f"  block: {1000 * reaction.median:.1f} ms", flush=True)
@@ -216,6 +233,7 @@ def measure(addresses: int, names: int) -> dict[str, object]:
         "names": names,
         "floor_seconds": {name: round(value, 4) for name, value in floors.items()},
         "work": {name: strain.row() for name, strain in scale.strains.items()},
+        "scrape_ms": {rules: round(1000 * value, 2) for rules, value in scrapes.items()},
         "page_ms": {str(limit): round(1000 * value, 2) for limit, value in pages.items()},
         "block_to_drop": reaction.document(),
         "expiry_lateness": late.document(),
@@ -227,8 +245,10 @@ def rows(found: dict[str, object]) -> Iterator[tuple[str, float, str, str, str]]
     """Yield what is printed: what, figure, unit, goal, floor."""
     floors, work = found["floor_seconds"], found["work"]
     pages, block, late = found["page_ms"], found["block_to_drop"], found["expiry_lateness"]
+    scrapes = found["scrape_ms"]
     assert isinstance(floors, dict)
     assert isinstance(work, dict)
+    assert isinstance(scrapes, dict)
     assert isinstance(pages, dict)
     assert isinstance(block, dict)
     assert isinstance(late, dict)
@@ -265,6 +285,8 @@ def rows(found: dict[str, object]) -> Iterator[tuple[str, float, str, str, str]]
             f"{strain['idle_process_late_max_ms']:.1f} (a process that does nothing)",
         )
         yield f"  memory while {name}", strain["memory_max_mb"], "MB", f"{MEMORY_GOAL:g}", ""
+    for rules, value in scrapes.items():
+        yield f"a scrape with {int(rules):,} rules, median", value, "ms", "", ""
     for limit, value in pages.items():
         yield f"a page of {limit}, median", value, "ms", "20", ""
     write = f"{1000 * floors['write one']:.3f} (one write)"
