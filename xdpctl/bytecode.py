@@ -35,6 +35,7 @@ from xdpctl.kernel.compiler import (
     Bytecode,
     Compilation,
     main_text,
+    remove_abandoned,
     source_files,
 )
 from xdpctl.log import event
@@ -329,9 +330,10 @@ class CachingCompiler:
         return bytecode
 
     def _keep(self, key: bytes, config: ProgramConfig, bytecode: Bytecode) -> None:
-        """Keep what was compiled, while it is put to use already."""
+        """Keep what was compiled, while it is put to use already; tidy up behind the killed."""
         if _key_or_none(config) == key:  # else: an upgrade ran meanwhile
             self._cache.store(key, bytecode)
+        remove_abandoned()
 
 
 def _key_or_none(config: ProgramConfig) -> bytes | None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import sys
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -172,6 +173,7 @@ def bcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "__init__.py").write_text("raise AssertionError('it is not to be imported')\n")
     (package / "version.py").write_text("__version__ = '0.26.0'\n")
     monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.delitem(sys.modules, "bcc", raising=False)
     return package
 
 

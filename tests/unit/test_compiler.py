@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_network
@@ -319,6 +320,27 @@ def test_nothing_is_left_behind(bcc: Path, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(CompilerError):
         compile_program_blocking(CONFIG)
     assert list(room.iterdir()) == []
+
+
+def test_what_a_killed_one_left_is_removed_when_it_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, age in (
+        ("xdpctl-compile-old", 3600),
+        ("xdpctl-compile-young", 5),
+        ("another-old", 3600),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "abi.h").touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    (tmp_path / "xdpctl-compile-link").symlink_to(tmp_path / "another-old")
+    compiler.remove_abandoned()
+    assert {one.name for one in tmp_path.iterdir()} == {
+        "xdpctl-compile-young",
+        "another-old",
+        "xdpctl-compile-link",
+    }
 
 
 def test_no_room_for_the_sources_is_one_sentence(

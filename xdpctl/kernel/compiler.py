@@ -9,13 +9,17 @@ tests that compile the same files for the host.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
+import shutil
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from enum import Enum
 from importlib.resources import files
@@ -41,6 +45,7 @@ TIMEOUT = 60.0
 """Seconds that a compilation may take; it takes a third of one."""
 
 _log = logging.getLogger(__name__)
+_COPY = "xdpctl-compile-"
 _SLOT = struct.Struct("=BBhi")
 _LOAD_64 = 0x18
 _MAP_KINDS = (1, 2)  # BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE
@@ -194,7 +199,7 @@ class Compilation:
         """
         try:
             with (
-                tempfile.TemporaryDirectory(prefix="xdpctl-compile-") as directory,
+                tempfile.TemporaryDirectory(prefix=_COPY) as directory,
                 self._start() as process,
             ):
                 try:
@@ -255,6 +260,16 @@ class Compilation:
                 cwd="/",
             )
             return self._process
+
+
+def remove_abandoned() -> None:
+    """Remove the copies that former compilations left when they were killed. Blocks."""
+    old = time.time() - 10 * TIMEOUT
+    for folder in Path(tempfile.gettempdir()).glob(f"{_COPY}*"):
+        with contextlib.suppress(OSError):
+            status = folder.lstat()
+            if status.st_uid == os.geteuid() and status.st_mtime < old:
+                shutil.rmtree(folder)
 
 
 def _copy_readable(target: Path) -> None:
