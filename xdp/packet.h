@@ -274,7 +274,6 @@ static __always_inline __u64 parse_packet(struct cursor *cursor, struct packet *
 	const struct udp_header *transport; /* TCP begins with the same two ports */
 	__u16 ethertype;
 	__u8 protocol;
-	__u64 size;
 	__u64 verdict = parse_ethernet(cursor, packet, &ethertype);
 
 	if (verdict != CONTINUE)
@@ -289,15 +288,11 @@ static __always_inline __u64 parse_packet(struct cursor *cursor, struct packet *
 	if (verdict != CONTINUE)
 		return verdict;
 	packet->transport = cursor->offset;
-	if (protocol == PROTOCOL_UDP) {
+	if (protocol == PROTOCOL_UDP)
 		packet->traits |= TRAIT_UDP;
-		size = UDP_HEADER;
-	} else if (protocol == PROTOCOL_TCP && CONFIG_TCP) {
-		size = TCP_PORTS;
-	} else {
+	else if (protocol != PROTOCOL_TCP || !CONFIG_TCP)
 		return PASS_OTHER;
-	}
-	transport = cursor_at(cursor, size);
+	transport = cursor_at(cursor, protocol == PROTOCOL_UDP ? UDP_HEADER : TCP_PORTS);
 	if (!transport)
 		return PASS_OTHER;
 	*port = be16(transport->destination_be);
