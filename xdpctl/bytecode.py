@@ -20,6 +20,7 @@ import stat
 import struct
 import sys
 import sysconfig
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -281,6 +282,7 @@ class CachingCompiler:
         self._compilation = compilation
         self._threads = Threads(thread_name_prefix="compile")
         self._begun: _Begun | None = None
+        self._keeping = threading.Lock()
 
     def begin(self, config: ProgramConfig) -> None:
         """Begin on a thread; the next call for the same configuration waits for what is left.
@@ -306,8 +308,10 @@ class CachingCompiler:
         import asyncio  # noqa: PLC0415 - a compilation begins before this is loaded
 
         begun, self._begun = self._begun, None
-        if begun is None or begun.config != config:
-            begun = self._begin(config)
+        if begun is not None and begun.config != config:
+            begun.compilation.cancel()
+            begun = None
+        begun = begun or self._begin(config)
         try:
             return await asyncio.wrap_future(begun.bytecode)
         except asyncio.CancelledError:
@@ -325,15 +329,16 @@ class CachingCompiler:
         bytecode = compilation.run()
         event(_log, "compiled", bcc=bytecode.bcc)
         if key is not None:
-            with suppress(KernelError):  # no thread: the next start compiles again
+            with suppress(KernelError, RuntimeError):  # no thread: the next start compiles again
                 self._threads.submit(self._keep, key, config, bytecode)
         return bytecode
 
     def _keep(self, key: bytes, config: ProgramConfig, bytecode: Bytecode) -> None:
         """Keep what was compiled, while it is put to use already; tidy up behind the killed."""
-        if _key_or_none(config) == key:  # else: an upgrade ran meanwhile
-            self._cache.store(key, bytecode)
-        remove_abandoned()
+        with self._keeping:
+            if _key_or_none(config) == key:  # else: an upgrade ran meanwhile
+                self._cache.store(key, bytecode)
+            remove_abandoned()
 
 
 def _key_or_none(config: ProgramConfig) -> bytes | None:

@@ -89,9 +89,16 @@ def run_service(begun: Beginning) -> int:
     Raises:
         XdpctlError: it could not start; nothing is attached that was not before.
     """
+
+    async def run(service: Service) -> int:
+        try:
+            return await service.run()
+        finally:  # who asks twice waits for the end, too
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
     try:
         service = Service(begun.settings, begun.load, Bpf(), Netlink(), begun.compiler, apart=True)
-        return asyncio.run(service.run())
+        return asyncio.run(run(service))
     except OSError as error:  # what the loop itself needs: descriptors, sockets, memory
         what = "cannot run the service" + (f": {error.filename}" if error.filename else "")
         raise kernel_error(what, error.errno or errno.EIO) from error
@@ -195,6 +202,7 @@ class Service:
         surveying = asyncio.to_thread(survey.facts_at_start)
         facts, built = await asyncio.gather(surveying, self._unless_stopped(building))
         if built is None:
+            self._leave_former(filters)
             return None
         held = self._installer.hold(filters, built) if isinstance(built, XdpctlError) else ""
         found = warnings_at_start(settings, facts)
@@ -383,6 +391,15 @@ class Service:
             if (asked or not one.adopted) and one.detach():
                 event(_log, "detached", interface=one.interface)
 
+    def _leave_former(self, filters: list[Filter]) -> None:
+        """Do the same with what a former service left, where ours has put nothing on yet."""
+        for one in filters:
+            try:
+                one.adopt()
+            except XdpctlError as error:  # it is gone, or cannot be held: the others are left
+                event(_log, "failed", logging.ERROR, error=error.sentence)
+        self._leave(filters)
+
     async def _live(self, parts: _Running) -> None:
         """Run what runs all the time until the stop is asked for."""
 
@@ -508,7 +525,8 @@ async def _load_during(building: asyncio.Task[Bytecode]) -> None:
     """Load what answers requests while a program is compiled, if it is: then there is time."""
     await asyncio.wait({building}, timeout=KEPT_SECONDS)
     if not building.done():
-        await asyncio.to_thread(_import_faces)
+        with contextlib.suppress(XdpctlError, ImportError):  # said where it is really needed
+            await asyncio.to_thread(_import_faces)
 
 
 def _import_faces() -> None:

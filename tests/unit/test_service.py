@@ -20,7 +20,7 @@ from tests.unit.home import Home
 from tests.unit.host import INTERFACE, dnsdist_writes
 from xdpctl import service as service_module
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, decode_control
-from xdpctl.beginning import Beginning
+from xdpctl.beginning import SIGNALS, Beginning
 from xdpctl.errors import (
     CompilerError,
     ForeignProgramError,
@@ -131,6 +131,29 @@ async def test_a_signal_while_it_compiles_ends_it_at_once(
     assert await asyncio.wait_for(task, 10) == 0
     assert home.traces() == NOTHING
     assert not any("READY=1" in message for message in home.heard())
+
+
+@pytest.mark.parametrize(
+    ("number", "on_exit", "stays"),
+    [
+        (signal.SIGTERM, "detach", False),
+        (signal.SIGTERM, "keep", True),
+        (signal.SIGUSR2, "detach", True),
+    ],
+)
+async def test_a_signal_while_it_compiles_does_with_a_former_filter_as_on_exit_says(
+    home: Home, number: signal.Signals, on_exit: str, *, stays: bool
+) -> None:
+    async with home.running("--on-exit", "keep"):
+        pass
+    home.slow.clear()
+    home.compiling.clear()
+    task = asyncio.create_task(home.service("--on-exit", on_exit).run())
+    await asyncio.wait_for(home.compiling.wait(), 10)
+    await asyncio.sleep(0.01)
+    signal.raise_signal(number)
+    assert await asyncio.wait_for(task, 10) == 0
+    assert (home.kernel.attached(INTERFACE) is not None) == stays
 
 
 async def test_a_signal_while_it_attaches_ends_it_with_nothing_left(
@@ -791,8 +814,11 @@ def test_a_service_that_cannot_start_raises_its_one_sentence(
     monkeypatch.setattr(service_module, "Service", partial(Service, directory=home.host.own))
     settings = replace(home.settings(), interfaces=("eth9",))
     compiler = cast("CachingCompiler", home.compile)
-    with pytest.raises(InterfaceError, match="eth9"):
-        run_service(Beginning(settings, home.settings, compiler))
+    try:
+        with pytest.raises(InterfaceError, match="eth9"):
+            run_service(Beginning(settings, home.settings, compiler))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     assert home.traces() == NOTHING
 
 

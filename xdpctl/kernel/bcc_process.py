@@ -120,6 +120,7 @@ def compile_request(bcc: _Bcc, request: Request) -> bytes:
 def main() -> int:
     """Compile what standard input asks for; return the exit status."""
     signal.alarm(LIFETIME)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))  # a start holds it back
     output = os.dup(1)
     os.dup2(2, 1)  # whatever BCC prints is not bytecode
     try:
