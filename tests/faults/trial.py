@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from tests.faults.errnos import name_of
 from tests.lab.hosts import LINKS, PYTHON, remove_pins
-from tests.lab.process import LabError
+from tests.lab.process import LabError, eventually
 from tests.lab.service import READY, Service
 from xdpctl.bytecode import FOLDER
 
@@ -130,6 +130,8 @@ class Bench:
         wrong += [f"it said {words!r}" for words in NEVER if words in text]
         if not wrong:
             wrong += self._ending(process.status, text.splitlines(), ready=ready)
+        if process.status is not None:
+            eventually(lambda: not is_traced(process.pid), "the end of the trace", PATIENCE)
         trace = self.trace.read_text(errors="replace").splitlines()
         struck = tuple(line for line in trace if "INJECTED" in line)
         kept = "".join(line for line in struck if re.search(r"\b(unlink|rmdir|:lock)", line))
@@ -180,6 +182,15 @@ class Bench:
 
 def session(pid: int) -> list[str]:
     """Return the live processes of a session, strace apart, by name and number."""
+    return [f"{name} {number}" for name, number in _members(pid) if name != "strace"]
+
+
+def is_traced(pid: int) -> bool:
+    """Whether strace is still at work in a session: what it saw is not all written."""
+    return any(name == "strace" for name, _ in _members(pid))
+
+
+def _members(pid: int) -> list[tuple[str, str]]:
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -191,6 +202,6 @@ def session(pid: int) -> list[str]:
         except (OSError, ProcessLookupError):
             continue
         name, _, rest = status.partition("(")[2].rpartition(")")
-        if rest.split()[0] != "Z" and name != "strace":
-            found.append(f"{name} {entry.name}")
+        if rest.split()[0] != "Z":
+            found.append((name, entry.name))
     return found
