@@ -5,7 +5,7 @@ dnsdist 1.7.3 with setQueryRate; the bursts are dig's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -13,7 +13,9 @@ from tests.lab import Lab, dig, eventually
 from tests.net.site import DROPPED, SERVER, TRUNCATED, Site, site_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -40,13 +42,16 @@ def site() -> Iterator[Site]:
         yield site_in(lab, blocks=BLOCKS)
 
 
-def burst(site: Site, version: int, source: str) -> None:
-    """Send 200 queries with dig from one address, within a fraction of a second."""
+def burst(site: Site, version: int, source: str, blocked: Callable[[], object]) -> None:
+    """Send 200 queries with dig from one address, within a fraction of a second, or until blocked.
+
+    dig waits a second for each answer that a block keeps from it.
+    """
     batch = site.client.lab.write("burst", "www.example A\n" * 200)
     command = ("dig", "+tries=1", "+time=1", f"@{SERVER[version]}", "-b", source, "-f", str(batch))
     process = site.client.start("dig", *command)
     eventually(
-        lambda: process.status is not None or rule_for(site, source) is not None,
+        lambda: process.status is not None or blocked(),
         f"the end of a burst from {source}, or a block",
         timeout=20,
     )
@@ -58,14 +63,24 @@ def rule_for(site: Site, target: str) -> dict[str, Any] | None:
     return next((rule for rule in site.service.rules() if rule["target"] == target), None)
 
 
-def block_by_dnsdist(site: Site, version: int) -> dict[str, Any]:
-    """Let the flooder be blocked by dnsdist; return the rule that is listed then."""
+def flood_until(site: Site, version: int, blocked: Callable[[], T | None]) -> T:
+    """Let the flooder send bursts until it is blocked; return what tells so."""
 
-    def flood() -> dict[str, Any] | None:
-        burst(site, version, FLOODER[version])
-        return rule_for(site, FLOODER[version])
+    def flood() -> T | None:
+        burst(site, version, FLOODER[version], blocked)
+        return blocked()
 
     return eventually(flood, "a dynamic block", timeout=30)
+
+
+def block_by_dnsdist(site: Site, version: int) -> dict[str, Any]:
+    """Let the flooder be blocked by dnsdist; return the rule that is listed then."""
+    return flood_until(site, version, lambda: rule_for(site, FLOODER[version]))
+
+
+def is_in_dnsdists_head(site: Site) -> bool:
+    """Tell whether dnsdist itself has a dynamic block of the flooder."""
+    return FLOODER[4] in site.dnsdist.console("showDynBlocks()")
 
 
 def answers(site: Site, version: int, source: str) -> bool:
@@ -150,13 +165,12 @@ def test_a_block_of_dnsdists_cannot_be_changed_by_ours(site: Site) -> None:
 def test_what_we_block_first_stays_ours_when_dnsdist_would_block_it_too(site: Site) -> None:
     """It inserts only what is not there, and keeps its own block in its own head."""
     assert site.service.verb("allow", FLOODER[4]).returncode == 0
-    burst(site, 4, FLOODER[4])
-    eventually(lambda: FLOODER[4] in site.dnsdist.console("showDynBlocks()"), "dnsdist's own block")
+    flood_until(site, 4, lambda: is_in_dnsdists_head(site))  # our rule is there all the time
     rule = rule_for(site, FLOODER[4])
     assert rule is not None
     assert (rule["origin"], rule["action"]) == ("cli", "pass")
     eventually(
-        lambda: FLOODER[4] not in site.dnsdist.console("showDynBlocks()"),
+        lambda: not is_in_dnsdists_head(site),
         "the end of dnsdist's own block",
         timeout=30,
     )
