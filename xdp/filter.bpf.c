@@ -12,7 +12,7 @@
 /* UDP with plain DNS in it, whose question may be looked at. */
 #define TRAITS_DNS (TRAIT_PORT | TRAIT_DESTINATION)
 
-/* Stage 1: what is filtered at all; leaves in the scratch what was found out. */
+/* Stage 1: what is filtered, whole to its DNS header; leaves in the scratch what was found out. */
 static __always_inline __u64 way_in(struct xdp_md *ctx, struct scratch **found)
 {
 	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0};

@@ -18,15 +18,13 @@ from xdpctl.kernel.compiler import ProgramConfig, XskFamilies
 from xdpctl.kernel.privilege import keep_needed
 from xdpctl.log import configure, event
 from xdpctl.settings import XskFamily
+from xdpctl.signals import SIGNALS
 from xdpctl.threads import share_one_heap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xdpctl.settings import Settings
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP)
-"""What the service acts on. They wait until it does: by default each would end it at once."""
 
 SWITCH_SECONDS = 0.0001
 """How long a thread with a list keeps the interpreter while the loop wants it: the loop lets
@@ -67,7 +65,7 @@ def begin(load: Callable[[], Settings]) -> Beginning:
     """
     settings = load()
     configure(settings.log_level, settings.log_format, sys.stderr)
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they wait until the loop hears them
     sys.setswitchinterval(SWITCH_SECONDS)
     share_one_heap()
     if not keep_needed():

@@ -1,7 +1,7 @@
 """The whole: what is started in which order, lives together, and stops in reverse.
 
-Start: settings → listeners bound → interfaces and pins inspected → compiled (begun
-first, waited for here; nothing changed so far) → state → maps made → notes and maps
+Start: settings, the compile begun (both beginning.py) → listeners bound → interfaces and pins
+inspected → compiled (waited for; nothing changed so far) → state → maps made → notes and maps
 reconciled → attached → served → ready. Stop: listeners, filters (detached or kept),
 maps (never unpinned), state.
 
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from xdpctl import __version__, selftest
 from xdpctl.abi import MapName
-from xdpctl.beginning import SIGNALS, program_config
+from xdpctl.beginning import program_config
 from xdpctl.destinations import DestinationWatch
 from xdpctl.diagnosis import queue_shortage, warnings_at_start
 from xdpctl.diagnosis.survey import Survey
@@ -51,6 +51,7 @@ from xdpctl.recurring import every, keep_expiring, on_thread
 from xdpctl.settings import OnExit, Settings, reloadable_changes
 from xdpctl.settings.options import BY_NAME
 from xdpctl.shared import SharedMaps
+from xdpctl.signals import SIGNALS
 from xdpctl.state import PANIC, State
 from xdpctl.store import Store
 from xdpctl.systemd import Notifier, watchdog_interval
@@ -183,7 +184,7 @@ class Service:
             self._installer.build(program_config(settings)), name="compile"
         )
         stack.push_async_callback(_cancel, building)
-        await asyncio.sleep(0)  # lets its thread begin: what follows does not yield
+        await asyncio.sleep(0)  # lets it take over what was begun: what follows does not yield
         locks = [
             stack.enter_context(InterfaceLock(self._directory, name))
             for name in settings.interfaces

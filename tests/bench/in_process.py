@@ -25,6 +25,7 @@ from xdpctl.kernel.compiler import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from importlib.resources.abc import Traversable
 
     from xdpctl.kernel.bpf import Map
     from xdpctl.kernel.compiler import ProgramConfig
@@ -58,23 +59,20 @@ class SampleError(Exception):
 def compile_floor(config: ProgramConfig) -> Bytecode:
     """Return the program that reads a packet up to where its question ends, and no map of rules."""
     text = (_HERE / "floor.bpf.c").read_text(encoding="utf-8")
-    module = _compile(render_config(config) + text, f"-I{source_directory()}", *FLAGS)
-    return Bytecode(module.dump_func(b"xdpctl_floor"))
+    return _ours(render_config(config) + text, source_directory(), "xdpctl_floor")
 
 
 def compile_wander(defines: str) -> Bytecode:
     """Return the program that makes each run another packet (wander.bpf.c)."""
     text = (_HERE / "wander.bpf.c").read_text(encoding="utf-8")
-    module = _compile(defines + text, f"-I{source_directory()}", *FLAGS)
-    return Bytecode(module.dump_func(b"wander"))
+    return _ours(defines + text, source_directory(), "wander")
 
 
 def compile_directory(config: ProgramConfig, directory: Path) -> Bytecode:
     """Return the filter as another version of xdp/ has it."""
     directory = directory.resolve()  # BCC compiles elsewhere
     text = (directory / MAIN_FILE).read_text(encoding="utf-8")
-    module = _compile(render_config(config) + text, f"-I{directory}", *FLAGS)
-    return Bytecode(module.dump_func(FUNCTION.encode()))
+    return _ours(render_config(config) + text, directory, FUNCTION)
 
 
 def compile_sample(checkout: Path, maps: Mapping[MapName, Map]) -> bytes:
@@ -105,6 +103,12 @@ def compile_sample(checkout: Path, maps: Mapping[MapName, Map]) -> bytes:
             struct.pack_into("=i", code, offset + 4, fds[immediate])
         offset += (2 if opcode == _LOAD_64 else 1) * _SLOT.size
     return bytes(code)
+
+
+def _ours(text: str, directory: Traversable, function: str) -> Bytecode:
+    """Compile as the service does, with the headers of this directory."""
+    module = _compile(text, f"-I{directory}", *FLAGS)
+    return Bytecode(module.dump_func(function.encode()))
 
 
 def _compile(text: str, *flags: str) -> _Module:

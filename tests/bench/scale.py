@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.bench.reaction import block_to_drop, lateness
 from tests.bench.ticking import Ticks
-from tests.bench.watch import Watch, ask, idle, timed
+from tests.bench.watch import Watch, ask, idle, scrape_seconds, timed
 from tests.lab import Lab, Service
 from tests.lab.hosts import PYTHON
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value
@@ -50,7 +50,6 @@ WAITING: Final = 100_000
 """Rules that wait for their end while others are due."""
 
 PAGES: Final = 30
-SCRAPES: Final = 50
 SCRAPE_GOAL, LOOP_GOAL, MEMORY_GOAL = 100.0, 20.0, 400.0
 
 
@@ -168,17 +167,11 @@ class Scale:
             cursor = f"&cursor={following}" if following else ""
         return took
 
-    def scrape_seconds(self) -> float:
-        """Return how long a scrape takes, at the median, with the rules that are there."""
-        return statistics.median(
-            timed(lambda: self.service.get("/metrics")) for _ in range(SCRAPES)
-        )
-
     def few_scrape_seconds(self) -> float:
-        """Return the same with ten rules, which are there for as long."""
+        """Return how long a scrape takes with ten rules, which are there for as long."""
         few = [f"198.51.100.{number}" for number in range(10)]
         self.verb("block", *few)
-        seconds = self.scrape_seconds()
+        seconds = scrape_seconds(self.service)
         self.verb("unblock", *few)
         return seconds
 
@@ -216,7 +209,7 @@ def measure(addresses: int, names: int) -> dict[str, object]:
         scale = Scale(lab, every, room)
         scrapes = {"10": scale.few_scrape_seconds()}
         scale.work()
-        scrapes[str(addresses + names)] = scale.scrape_seconds()
+        scrapes[str(addresses + names)] = scrape_seconds(scale.service)
         pages = {limit: statistics.median(scale.page_seconds(limit)) for limit in (100, 1000)}
         reaction = block_to_drop(scale.client, scale.server, scale.service.control)
         print(f"  block: {1000 * reaction.median:.1f} ms", flush=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench.memory import processes_of, pss_bytes
 from tests.bench.reaction import block_to_drop
-from tests.bench.watch import timed
+from tests.bench.watch import scrape_seconds
 from tests.lab import Lab, Service
 from xdpctl.bytecode import FOLDER
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 STARTS = 5
 REST_SECONDS = 20.0
-SCRAPES = 50
 LOOK = 0.001
 ATTACHED, READY = " attached ", " ready "
 
@@ -97,7 +96,7 @@ def measure_service() -> Footprint:
         service, *_ = start(server)
         time.sleep(3)  # what a start leaves to be done
         cpu = cpu_percent(service.process.pid)
-        scrape = statistics.median(timed(lambda: service.get("/metrics")) for _ in range(SCRAPES))
+        scrape = scrape_seconds(service)
         reaction = block_to_drop(client, server, service.control)
         service.stop()
     compiled, kept = took[False][1:], took[True][1:]

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import http.client
 import socket
+import statistics
 import threading
 import time
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 EVERY = 0.1
 """Seconds between two scrapes, or two looks at the memory."""
+
+SCRAPES = 50
 
 
 @dataclass(slots=True)
@@ -124,6 +127,11 @@ def ask(control: Path, method: str, path: str, body: bytes | None = None) -> byt
         if response.status != http.HTTPStatus.OK:
             raise AssertionError(f"{method} {path}: {response.status} {data[:300]!r}")
         return data
+
+
+def scrape_seconds(service: Service) -> float:
+    """Return how long a scrape takes, at the median."""
+    return statistics.median(timed(lambda: service.get("/metrics")) for _ in range(SCRAPES))
 
 
 def timed(function: Callable[[], object]) -> float:

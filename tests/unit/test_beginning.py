@@ -11,10 +11,11 @@ import pytest
 
 from tests.unit.host import FakeHost
 from xdpctl import beginning
-from xdpctl.beginning import SIGNALS, begin, program_config
+from xdpctl.beginning import begin, program_config
 from xdpctl.bytecode import CachingCompiler
 from xdpctl.errors import SettingsError
 from xdpctl.kernel.compiler import Bytecode, XskFamilies
+from xdpctl.signals import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from tests.unit.home import Home
 from tests.unit.host import INTERFACE, dnsdist_writes
 from xdpctl import service as service_module
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, decode_control
-from xdpctl.beginning import SIGNALS, Beginning
+from xdpctl.beginning import Beginning
 from xdpctl.errors import (
     CompilerError,
     ForeignProgramError,
@@ -41,6 +41,7 @@ from xdpctl.log import LogLevel
 from xdpctl.ownership import InterfaceLock
 from xdpctl.rules import parse_target
 from xdpctl.service import Service, run_service
+from xdpctl.signals import SIGNALS
 from xdpctl.state import PANIC, State
 
 if TYPE_CHECKING:

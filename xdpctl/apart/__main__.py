@@ -38,6 +38,7 @@ from xdpctl.entries import Entries
 from xdpctl.errors import XdpctlError
 from xdpctl.kernel.libbpf import load_library
 from xdpctl.kernel.maps import Map
+from xdpctl.signals import SIGNALS
 from xdpctl.state import State
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _work(connection: Connection) -> None:
 def main() -> None:
     """Do one job."""
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the service's to act on, which ends this one
     gc.disable()
     with contextlib.suppress(OSError):  # where memory ends, this ends before the service
