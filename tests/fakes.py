@@ -219,7 +219,13 @@ class FakeKernel:
         self.reap()
         return next(d.attached for d in list(self.devices.values()) if d.name == name)
 
-    def pin(self, path: Path, kind: str, state: MapState | ProgramState | LinkState) -> None:
+    def pin(
+        self,
+        path: Path,
+        kind: str,
+        state: MapState | ProgramState | LinkState,
+        named: Path | None = None,
+    ) -> None:
         """Write a pin's file."""
         number = {"exists": errno.EEXIST, "directory": errno.ENOENT, "name": errno.EPERM}
         with self._pinning:
@@ -233,17 +239,21 @@ class FakeKernel:
                 else None
             )
             if problem:
-                raise KernelError(f"cannot pin at {path}", number[problem])
+                raise KernelError(f"cannot pin at {named or path}", number[problem])
             mark = f"{kind} {self.new_id()}\n"  # found again also under another name
             path.write_text(mark, encoding="ascii")
             path.chmod(0o600)
             self._pinned[mark] = (kind, state)
-            self._directories.add(path.parent)
+            self._directories.add(path.parent.resolve())
 
-    def pinned(self, path: Path, kind: str) -> MapState | ProgramState | LinkState:
+    def pinned(
+        self, path: Path, kind: str, named: Path | None = None
+    ) -> MapState | ProgramState | LinkState:
         """Return what a pin's file stands for."""
         with self._pinning:
-            if (mark := _mark(path)) is None:
+            mark = _mark(path)
+            path = named or path
+            if mark is None:
                 raise KernelError(f"cannot open the {kind} pinned at {path}", errno.ENOENT)
             if mark not in self._pinned:
                 raise KernelError(f"cannot open the {kind} pinned at {path}", errno.EACCES)
@@ -302,9 +312,9 @@ class FakeMap(Map):
         self.kernel.open.pop(self.fd, None)
         self.fd = -1
 
-    def pin(self, path: Path) -> None:
+    def pin(self, path: Path, *, named: Path | None = None) -> None:
         self._use("pin")
-        self.kernel.pin(path, "map", self.state)
+        self.kernel.pin(path, "map", self.state, named)
 
     def become(self, other: Map) -> None:
         assert isinstance(other, FakeMap)
@@ -466,9 +476,9 @@ class FakeProgram(Program):
         self.kernel.open.pop(self.fd, None)
         self.fd = -1
 
-    def pin(self, path: Path) -> None:
+    def pin(self, path: Path, *, named: Path | None = None) -> None:
         self._use("pin")
-        self.kernel.pin(path, "program", self.state)
+        self.kernel.pin(path, "program", self.state, named)
 
     def current_info(self) -> ProgramInfo:
         self._use("current_info")
@@ -501,9 +511,9 @@ class FakeLink(Link):
         self.fd = -1
         self.kernel.reap()
 
-    def pin(self, path: Path) -> None:
+    def pin(self, path: Path, *, named: Path | None = None) -> None:
         self._use("pin")
-        self.kernel.pin(path, "link", self.state)
+        self.kernel.pin(path, "link", self.state, named)
 
     def info(self) -> LinkInfo:
         self._use("info")
@@ -552,11 +562,11 @@ class FakeBpf(Bpf):
         state = self.kernel.maps[info.id] = MapState(info)
         return FakeMap(self.kernel, state, str(spec.name))
 
-    def open_map(self, path: Path) -> FakeMap:
+    def open_map(self, path: Path, *, named: Path | None = None) -> FakeMap:
         self.kernel.faults.check("open_map")
-        state = self.kernel.pinned(path, "map")
+        state = self.kernel.pinned(path, "map", named)
         assert isinstance(state, MapState)
-        return FakeMap(self.kernel, state, path.name)
+        return FakeMap(self.kernel, state, (named or path).name)
 
     def load_program(self, instructions: bytes, name: str) -> FakeProgram:
         self.kernel.faults.check("load_program")
@@ -760,7 +770,9 @@ def pretend_bpffs(monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:
     real = bpffs.is_bpffs
     for module in (bpffs, pins):
         monkeypatch.setattr(
-            module, "is_bpffs", lambda path: path.is_relative_to(root) or real(path)
+            module,
+            "is_bpffs",
+            lambda path: path.resolve().is_relative_to(root.resolve()) or real(path),
         )
     return root
 

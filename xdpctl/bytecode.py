@@ -40,6 +40,7 @@ from xdpctl.kernel.compiler import (
     source_files,
 )
 from xdpctl.log import event
+from xdpctl.paths import open_directory
 from xdpctl.threads import Threads
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class BytecodeCache:
             event(_log, "bytecode-outdated", logging.DEBUG, path=path)
             return None
         with suppress(OSError):  # a full or read-only disk: it counts as old, no more
-            os.utime(path)
+            self._touch(path.name)
         return bytecode
 
     def store(self, key: bytes, bytecode: Bytecode) -> None:
@@ -188,8 +189,8 @@ class BytecodeCache:
         if compiler is None:
             return
         try:
-            self._folder.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            open_directory(self._folder.parent, make=0o750, parents=0o755).close()
+            open_directory(self._folder, make=0o700).close()
             self._write(_name(key), encode(key, compiler, bytecode))
             self._remove_old()
         except (OSError, UnfitError) as error:
@@ -229,9 +230,18 @@ class BytecodeCache:
         finally:
             os.close(folder)
 
+    def _touch(self, name: str) -> None:
+        """Let a file count as used just now."""
+        folder = self._open_folder()
+        try:
+            os.utime(name, dir_fd=folder, follow_symlinks=False)
+        finally:
+            os.close(folder)
+
     def _open_folder(self) -> int:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        folder = os.open(self._folder, flags)
+        with open_directory(self._folder.parent) as parent:
+            folder = os.open(self._folder.name, flags, dir_fd=parent.fd)
         try:
             _check_owner(os.fstat(folder), stat.S_ISDIR)
         except UnfitError:
@@ -241,21 +251,26 @@ class BytecodeCache:
 
     def _remove_old(self) -> None:
         """Remove what was not used for longest, and what a killed service left half written."""
-        found = [(entry.stat(follow_symlinks=False), entry) for entry in os.scandir(self._folder)]
-        entries = sorted(
-            ((status.st_mtime, entry.path) for status, entry in found if entry.name[0] != "."),
-            reverse=True,
-        )
-        gone = [path for _, path in entries[KEPT:]]
-        abandoned = time.time() - _ABANDONED_SECONDS
-        gone += [
-            entry.path
-            for status, entry in found
-            if entry.name.startswith(_NEW) and status.st_mtime < abandoned
-        ]
-        for path in gone:
-            with suppress(OSError):
-                Path(path).unlink()
+        folder = self._open_folder()
+        try:
+            with os.scandir(folder) as listed:
+                found = [(entry.stat(follow_symlinks=False), entry.name) for entry in listed]
+            entries = sorted(
+                ((status.st_mtime, name) for status, name in found if name[0] != "."),
+                reverse=True,
+            )
+            gone = [name for _, name in entries[KEPT:]]
+            abandoned = time.time() - _ABANDONED_SECONDS
+            gone += [
+                name
+                for status, name in found
+                if name.startswith(_NEW) and status.st_mtime < abandoned
+            ]
+            for name in gone:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.abi import MAPS, MapName
@@ -39,9 +40,20 @@ _PROGRAM = "program"
 _BESIDE = (_PROGRAM, MapName.COUNTERS, MapName.CONTROL, MapName.NAME_INDEX)
 _FRESH = "new"
 _LOCK = "lock"
-
+_OWN_NAME = re.compile(r"[0-9]+-[^:/][^/]*")
+_LOCK_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS = 100
 """Times that a lock may vanish under us, as a service that ends removes it."""
+
+
+def is_own_lock(name: str) -> bool:
+    """Tell whether an entry of our directory has the name of a lock, which is a directory."""
+    return _OWN_NAME.fullmatch(name) is not None and name.endswith(f":{_LOCK}")
+
+
+def is_own_pin(name: str) -> bool:
+    """Tell whether an entry of our directory has the name of a pin, for any interface."""
+    return _OWN_NAME.fullmatch(name) is not None and not is_own_lock(name)
 
 
 class OwnPins:
@@ -274,7 +286,7 @@ class InterfaceLock:
         for _ in range(_ATTEMPTS):
             try:
                 self._path.mkdir(mode=0o700, exist_ok=True)
-                opened = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                opened = os.open(self._path, _LOCK_FLAGS)
             except FileNotFoundError:
                 continue  # its last holder removed it just now
             except OSError as error:
@@ -307,7 +319,7 @@ class InterfaceLock:
         """Lock the directory; None where it is no longer the one that has the name."""
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(opened).st_ino == self._path.stat().st_ino:
+            if os.fstat(opened).st_ino == self._path.lstat().st_ino:
                 return opened
         except FileNotFoundError:
             pass

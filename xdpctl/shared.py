@@ -18,12 +18,14 @@ from xdpctl.abi import MapName
 from xdpctl.errors import KernelError, PinError
 from xdpctl.kernel.pins import (
     PinPolicy,
-    apply_policy,
     ensure_bpffs,
     ensure_directory,
     open_existing,
     open_or_create,
+    open_pin_directory,
+    pin_again,
     pin_name_for,
+    refuse_foreign,
 )
 from xdpctl.log import event
 
@@ -66,10 +68,12 @@ class SharedMaps:
     Args:
         bpf: the kernel.
         settings: which maps, where, whose.
+        owners: users that the directories may belong to, beside root's, ours, --pin-owner's.
     """
 
-    def __init__(self, bpf: Bpf, settings: Settings) -> None:
+    def __init__(self, bpf: Bpf, settings: Settings, owners: tuple[int, ...] = ()) -> None:
         self._bpf = bpf
+        self._owners = owners
         self._directory = settings.pin_dir
         self._pins = pins_for(settings)
         owner = settings.pin_owner
@@ -101,6 +105,7 @@ class SharedMaps:
             PinError, KernelError: the first pin that cannot be used.
         """
         ensure_bpffs(self._directory)
+        refuse_foreign(self._directory, self._policy, self._owners)
         slots: dict[str, int] = {}
         for pin in self._pins:
             entries = pin.entries
@@ -118,7 +123,7 @@ class SharedMaps:
         Raises:
             PinError, KernelError: as `inspect`, or a map or pin cannot be made.
         """
-        ensure_directory(self._directory, self._policy)
+        ensure_directory(self._directory, self._policy, self._owners)
         warnings: list[str] = []
         for pin in self._pins:
             opened = open_or_create(
@@ -128,6 +133,7 @@ class SharedMaps:
                 entries=pin.entries,
                 pin_name=pin.name,
                 policy=self._policy,
+                owners=self._owners,
             )
             self._maps[pin.name] = self._resources.enter_context(opened.map)
             warnings += opened.warnings
@@ -185,9 +191,9 @@ class SharedMaps:
 
     def _pin_again(self, held: Map, path: Path) -> None:
         ensure_bpffs(self._directory)
-        ensure_directory(self._directory, self._policy)
-        held.pin(path)
-        apply_policy(path, self._policy, self._policy.mode)
+        ensure_directory(self._directory, self._policy, self._owners)
+        with open_pin_directory(self._directory, self._policy, self._owners) as place:
+            pin_again(self._bpf, held, place, path.name, self._policy)
         event(_log, "pinned-again", logging.WARNING, pin=path)
 
     def move(self) -> list[tuple[str, int]]:

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 from xdpctl.abi import MAPS, MapName, RuleAction, lengthen_qname, shorten_qname
 from xdpctl.errors import StateError
+from xdpctl.paths import Opened, look, open_directory, refuse_foreign_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 VERSION = 1
+_BESIDE = ("-wal", "-shm")
 
 PANIC = "panic"
 """Name of the fact (`get_meta`) that everything is passed, kept over restarts."""
@@ -140,10 +142,11 @@ class State:
             StateError: the directory or file cannot be used.
         """
         try:
-            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            with open_directory(path.parent, make=0o750, parents=0o755) as directory:
+                _refuse_foreign(directory, path.name)
         except OSError as error:
             raise StateError(
-                f"cannot make the directory of --state {path}: {error.strerror};"
+                f"cannot use the directory of --state {path}: {error.strerror};"
                 " choose another --state or run `xdpctl prepare` as root"
             ) from error
         try:
@@ -387,6 +390,17 @@ def _note(row: NoteRow) -> Note:
     )
 
 
+def _refuse_foreign(directory: Opened, name: str) -> None:
+    """See that the file, and what SQLite keeps beside it, is ours or missing.
+
+    Raises:
+        OSError: it is a link, another user's, or no regular file.
+    """
+    for suffix in ("", *_BESIDE):
+        with contextlib.suppress(FileNotFoundError), directory.open(name + suffix) as found:
+            refuse_foreign_file(found)
+
+
 def _open(path: Path) -> sqlite3.Connection:
     """Open and check the file; sqlite3.DatabaseError where it is not sound.
 
@@ -407,7 +421,7 @@ def _move_aside(path: Path) -> Path:
     aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
     try:
         path.rename(aside)
-        for suffix in ("-wal", "-shm"):
+        for suffix in _BESIDE:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
     except OSError as error:
@@ -423,7 +437,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         path, isolation_level=None, check_same_thread=False, timeout=PATIENCE
     )
     try:
-        path.chmod(0o640)
+        with look(path) as found:
+            refuse_foreign_file(found)
+            found.set_mode(0o640)
         _prepare(connection)
     except BaseException:
         connection.close()

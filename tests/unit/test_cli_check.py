@@ -18,6 +18,7 @@ from xdpctl.errors import CompilerError, InterfaceError, XdpctlError
 from xdpctl.kernel import bpf, compiler, netlink
 from xdpctl.kernel.bpf import XdpMode
 from xdpctl.kernel.compiler import Bytecode, ProgramConfig
+from xdpctl.paths import Opened
 from xdpctl.settings import Owner, load_settings, parse_owner
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ def test_a_mount_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_in_the_way_of_a_directory_is_an_error(root: Path) -> None:
     (root / "run").write_text("")
-    with pytest.raises(XdpctlError, match=r"cannot make the directory .*run: File exists"):
+    with pytest.raises(XdpctlError, match=r"cannot make the directory .*run is a plain file"):
         prepared(root)
 
 
@@ -253,7 +254,9 @@ def test_the_control_group_owns_the_sockets_directory(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owners: list[tuple[str, int, int]] = []
-    monkeypatch.setattr(os, "chown", lambda path, uid, gid: owners.append((path.name, uid, gid)))
+    monkeypatch.setattr(
+        Opened, "set_owner", lambda self, uid, gid: owners.append((self.path.name, uid, gid))
+    )
     prepared(root, "--control-group", "54321")
 
     assert owners == [("run", -1, 54321)]
@@ -263,7 +266,7 @@ def test_a_directory_that_everybody_may_enter_keeps_its_group(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (root / "run").mkdir(mode=0o755)
-    monkeypatch.setattr(os, "chown", lambda *_: pytest.fail("given away"))
+    monkeypatch.setattr(Opened, "set_owner", lambda *_: pytest.fail("given away"))
     prepared(root, "--control-group", "54321")
 
 

@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,9 +13,11 @@ import pytest
 from xdpctl.errors import ListenError
 from xdpctl.http.binding import bind_control, bind_tcp
 from xdpctl.http.listeners import Listeners
+from xdpctl.paths import Opened
 from xdpctl.settings import Listen
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from collections.abc import Iterator
 
 LOOPBACK = Listen(ip_address("127.0.0.1"), 0)
@@ -71,13 +72,13 @@ def test_the_socket_is_made_for_owner_and_group_with_its_directory(path: Path) -
 def test_nobody_can_connect_before_the_socket_has_its_mode(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chmod, seen = Path.chmod, []
+    set_mode, seen = Opened.set_mode, []
 
-    def noting(target: Path, mode: int) -> None:
+    def noting(made: Opened, mode: int) -> None:
         seen.append(connects(path))
-        chmod(target, mode)
+        set_mode(made, mode)
 
-    monkeypatch.setattr(Path, "chmod", noting)
+    monkeypatch.setattr(Opened, "set_mode", noting)
     with bind_control(path, None):
         assert seen == [False]
 
@@ -140,10 +141,10 @@ def test_a_file_in_the_directorys_place_is_one_sentence(path: Path) -> None:
 def test_a_directory_that_may_not_be_searched_is_one_sentence(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: Path) -> bool:
+    def refuse(*_: object) -> Opened:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "is_socket", refuse)
+    monkeypatch.setattr(Opened, "open", refuse)
     with pytest.raises(ListenError, match="Permission denied"):
         bind_control(path, None)
 
@@ -159,7 +160,7 @@ def test_a_group_that_may_not_be_given_leaves_no_socket(
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(os, "chown", refuse)
+    monkeypatch.setattr(Opened, "set_owner", refuse)
     with pytest.raises(ListenError, match="Operation not permitted"):
         bind_control(path, OTHER_GROUP)
     assert not path.exists()
@@ -178,7 +179,9 @@ def test_only_a_directory_that_the_group_could_not_enter_is_given_to_it(
     path.parent.mkdir()
     path.parent.chmod(mode)
     changed: list[tuple[Path, int, int]] = []
-    monkeypatch.setattr(os, "chown", lambda *arguments: changed.append(arguments))
+    monkeypatch.setattr(
+        Opened, "set_owner", lambda self, uid, gid: changed.append((self.path, uid, gid))
+    )
     with bind_control(path, OTHER_GROUP):
         pass
     expected = [(path, -1, OTHER_GROUP)] + given * [(path.parent, -1, OTHER_GROUP)]

@@ -357,10 +357,10 @@ def test_a_lock_directory_that_goes_while_it_is_opened_is_made_again(
 ) -> None:
     real, turns = os.open, iter([True, False])
 
-    def late(path: Path, flags: int) -> int:
-        if next(turns):
+    def late(path: Path | str, flags: int, *, dir_fd: int | None = None) -> int:
+        if isinstance(path, Path) and next(turns):
             path.rmdir()
-        return real(path, flags)
+        return real(path, flags, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", late)
     with InterfaceLock(host.own, INTERFACE) as lock:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes import FakeBpf, FakeKernel, pretend_bpffs
 from tests.seam import DROP, key_v4, refused
+from xdpctl import paths
 from xdpctl.abi import MAPS, MapName
 from xdpctl.errors import PinError
 from xdpctl.kernel import bpffs, pins
@@ -73,7 +74,7 @@ def test_a_pin_that_may_not_be_made_closes_the_map(
 def test_an_owner_that_cannot_be_set_closes_the_map(
     monkeypatch: pytest.MonkeyPatch, kernel: FakeKernel, bpf: FakeBpf, root: Path
 ) -> None:
-    refuse(monkeypatch, os, "chown", errno.EPERM)
+    refuse(monkeypatch, paths.Opened, "set_owner", errno.EPERM)
     policy = PinPolicy(uid=os.getuid() + 1)
     with pytest.raises(PinError, match=r"cannot set owner and mode of .*/addr-v4"):
         pins.open_or_create(bpf, root, SPEC, entries=4, policy=policy)
@@ -83,7 +84,7 @@ def test_an_owner_that_cannot_be_set_closes_the_map(
 def test_a_directory_that_cannot_be_made_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, root: Path
 ) -> None:
-    refuse(monkeypatch, Path, "mkdir", errno.EACCES)
+    refuse(monkeypatch, os, "mkdir", errno.EACCES)
     with pytest.raises(PinError, match=r"cannot make the directory .*: Permission denied"):
         pins.ensure_directory(root / "dnsdist", DEFAULT)
 
@@ -91,13 +92,13 @@ def test_a_directory_that_cannot_be_made_is_one_sentence(
 def test_a_directory_made_by_another_meanwhile_is_as_good(
     monkeypatch: pytest.MonkeyPatch, root: Path
 ) -> None:
-    make = Path.mkdir
+    make = os.mkdir
 
-    def late(path: Path, mode: int = 0o777) -> None:
-        make(path, mode)
-        make(path, mode)
+    def late(name: str, mode: int, dir_fd: int) -> None:
+        make(name, mode, dir_fd=dir_fd)
+        make(name, mode, dir_fd=dir_fd)
 
-    monkeypatch.setattr(Path, "mkdir", late)
+    monkeypatch.setattr(os, "mkdir", late)
     pins.ensure_directory(root / "dnsdist", DEFAULT)
     assert (root / "dnsdist").is_dir()
 
@@ -140,7 +141,7 @@ def test_anything_but_the_default_is_asked_for(policy: PinPolicy, *, asks: bool)
         (PinPolicy(uid=0, gid=0), False),
         (PinPolicy(uid=5), True),
         (PinPolicy(gid=5), True),
-        (PinPolicy(mode=0o604), True),
+        (PinPolicy(mode=0o666), False),
     ],
 )
 def test_the_way_is_opened_for_others_than_root_only(policy: PinPolicy, *, needed: bool) -> None:

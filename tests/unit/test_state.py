@@ -324,7 +324,7 @@ def test_a_directory_in_the_files_place_is_one_sentence(path: Path) -> None:
 
 def test_a_file_in_the_directorys_place_is_one_sentence(path: Path) -> None:
     path.parent.write_text("in the way")
-    with pytest.raises(StateError, match="cannot make the directory of --state"):
+    with pytest.raises(StateError, match="cannot use the directory of --state"):
         State.open(path)
 
 

@@ -3,7 +3,8 @@
 Mounts the BPF file system, makes the directories of pins, control socket and state,
 sets their owners. With `--service-user` it also makes the shared pins, because that user
 could not give them to dnsdist's. Takes the service's own options; doing it again changes
-nothing.
+nothing. The directories belong to users who may exchange what is in them at any time: owner
+and mode are set on what was opened (paths.py), and only on what has a name of ours.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from xdpctl.cli.render import printable
 from xdpctl.cli.verb import Session, Verb
 from xdpctl.errors import XdpctlError
 from xdpctl.kernel.pins import (
@@ -23,7 +25,10 @@ from xdpctl.kernel.pins import (
     apply_policy,
     ensure_bpffs,
     ensure_directory,
+    is_bpffs,
+    open_pin_directory,
 )
+from xdpctl.paths import Opened, open_directory
 from xdpctl.settings import Owner, Settings, add_service_options, parse_owner, settings_from
 
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from xdpctl.kernel.bpf import Bpf
 
 _DIRECTORY_MODE = 0o750
+_PARENTS_MODE = 0o755
 _GROUP_MAY = 0o060
 
 
@@ -67,7 +73,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     for step in steps(settings, arguments.service_user, bpf=Bpf()):
         done.append(step)
         if not arguments.json:
-            session.say(step)
+            session.say(printable(step))
     if arguments.json:
         session.document({"done": done})
     elif not done:
@@ -105,16 +111,16 @@ def steps(
         settings.pin_mode,
     )
     own = PinPolicy() if service is None else PinPolicy(service.uid, service.gid)
-    for path, wanted in ((settings.pin_dir, policy), (own_directory, own)):
+    for path, wanted, owners in (
+        (settings.pin_dir, policy, own.owners),
+        (own_directory, own, ()),
+    ):
         before = _look(path)
-        ensure_directory(path, wanted)
+        ensure_directory(path, wanted, owners)
         yield from _change(path, before)
     if service is not None:
-        yield from _pins(bpf, settings)
-        for path in sorted(own_directory.iterdir()):  # what a service that was root left
-            before = _look(path)
-            apply_policy(path, own, stat.S_IMODE(path.stat().st_mode))
-            yield from _change(path, before)
+        yield from _pins(bpf, settings, own.owners)
+        yield from _own_pins(own_directory, own)
     for path, gid in (
         (settings.control.parent, settings.control_group),
         (settings.state.parent, None),
@@ -144,13 +150,45 @@ def _shared_with(settings: Settings, service: Owner) -> Settings:
     return settings
 
 
-def _pins(bpf: Bpf, settings: Settings) -> Iterator[str]:
+def _own_pins(directory: Path, own: PinPolicy) -> Iterator[str]:
+    """Give the service's user what a service that was root left: what has a name of ours.
+
+    Anything else, also a link or a pin of another user's with such a name, stays as it is.
+    """
+    from xdpctl.ownership import is_own_lock, is_own_pin  # noqa: PLC0415 - as above
+
+    with open_pin_directory(directory, own) as place:
+        for name in place.names():
+            if not is_own_lock(name) and not is_own_pin(name):
+                continue
+            try:
+                entry = place.open(name)
+            except FileNotFoundError:
+                continue  # of a service that runs, gone just now
+            with entry:
+                found = entry.status()
+                if _is_ours(entry, found, own, lock=is_own_lock(name)):
+                    before = _seen(found)
+                    apply_policy(entry, own, stat.S_IMODE(found.st_mode))
+                    yield from _said(entry.path, before, _seen(entry.status()))
+
+
+def _is_ours(entry: Opened, found: os.stat_result, own: PinPolicy, *, lock: bool) -> bool:
+    """Tell whether an entry is a pin or lock that we may give away: root's, with one name."""
+    if found.st_uid not in (0, os.geteuid(), own.uid) or not is_bpffs(entry.link):
+        return False
+    if lock:
+        return stat.S_ISDIR(found.st_mode)
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
+def _pins(bpf: Bpf, settings: Settings, owners: tuple[int, ...]) -> Iterator[str]:
     """Make the shared pins, and give them and those that are there to their owner."""
     from xdpctl.shared import SharedMaps, pins_for  # noqa: PLC0415 - not without --service-user
 
     paths = [settings.pin_dir / pin.name for pin in pins_for(settings)]
     before = {path: _look(path) for path in paths}
-    with SharedMaps(bpf, settings) as shared:
+    with SharedMaps(bpf, settings, owners) as shared:
         shared.open()
         yield from shared.warnings
     for path in paths:
@@ -163,16 +201,17 @@ def _ensure_plain_directory(path: Path, service: Owner | None, gid: int | None) 
     One that everybody may enter (/run) keeps its group, too.
 
     Raises:
-        XdpctlError: it cannot be made, or is one that the service's user cannot write to.
+        XdpctlError: it or one above it is another user's, it cannot be made, or is one that
+            the service's user cannot write to.
     """
+    owners = () if service is None else (service.uid,)
     try:
-        if not path.is_dir():
-            path.mkdir(mode=_DIRECTORY_MODE, parents=True)
-            if service is not None:
-                os.chown(path, service.uid, service.gid)
-        found = path.stat()
-        if gid not in (None, found.st_gid) and not found.st_mode & stat.S_IXOTH:
-            os.chown(path, -1, gid)
+        with open_directory(path, owners, make=_DIRECTORY_MODE, parents=_PARENTS_MODE) as directory:
+            if directory.made and service is not None:
+                directory.set_owner(service.uid, service.gid)
+            found = directory.status()
+            if gid not in (None, found.st_gid) and not found.st_mode & stat.S_IXOTH:
+                directory.set_owner(-1, gid)
     except OSError as error:
         raise XdpctlError(
             f"cannot make the directory {path}: {error.strerror}; move away what is there, or"
@@ -197,18 +236,27 @@ def _writable(found: os.stat_result, service: Owner) -> bool:
 def _look(path: Path) -> tuple[int, int, int] | None:
     """Return mode, owner and group; None where nothing is."""
     try:
-        found = path.stat()
+        return _seen(path.stat())
     except OSError:
         return None
+
+
+def _seen(found: os.stat_result) -> tuple[int, int, int]:
     return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
 
 
 def _change(path: Path, before: tuple[int, int, int] | None) -> Iterator[str]:
-    after = _look(path)
+    yield from _said(path, before, _look(path))
+
+
+def _said(
+    path: Path, before: tuple[int, int, int] | None, after: tuple[int, int, int] | None
+) -> Iterator[str]:
+    """Yield what was changed; a name with control characters is escaped."""
     if after is not None and after != before:
         mode, uid, gid = after
         verb = "made" if before is None else "changed"
-        yield f"{verb} {path}: owner {uid}:{gid}, mode {mode:04o}"
+        yield f"{verb} {printable(str(path))}: owner {uid}:{gid}, mode {mode:04o}"
 
 
 VERBS = (

@@ -111,7 +111,7 @@ def of_directory(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             Level.ERROR,
             f"{place.path} is not on a BPF file system: choose a --pin-dir below /sys/fs/bpf, or"
-            " mount one there (mount -t bpf bpf DIRECTORY)",
+            " mount one there (mount -t bpf -o mode=0700 bpf DIRECTORY)",
             "pins",
         )
     elif not place.bpffs and "CAP_SYS_ADMIN" in facts.host.missing:

@@ -1,6 +1,7 @@
 """The sockets of the two listeners, bound before anything is attached. Everything blocks.
 
-A control socket left by a dead service is taken over, one of a live service is refused.
+A control socket left by a dead service is taken over, one of a live service is refused. Its
+group and mode are set on what was opened and found to be our socket (paths.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import ListenError
+from xdpctl.paths import ForeignError, Opened, open_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from xdpctl.settings import Listen
 
 IPV4 = 4
+_DIRECTORY_MODE = 0o750
+_PARENTS_MODE = 0o755
 
 
 def bind_tcp(listen: Listen) -> socket.socket:
@@ -51,18 +55,22 @@ def bind_control(path: Path, gid: int | None) -> socket.socket:
         ListenError: a live service has it, or the path cannot be used.
     """
     try:
-        with contextlib.ExitStack() as undo:
+        with (
+            open_directory(path.parent, make=_DIRECTORY_MODE, parents=_PARENTS_MODE) as directory,
+            contextlib.ExitStack() as undo,
+        ):
             listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            if path.is_socket():
+            if _is_socket(directory, path.name):
                 _refuse_alive(path)
-                path.unlink()
+                os.unlink(path.name, dir_fd=directory.fd)
             listener.bind(str(path))
             undo.callback(_remove, path)
-            if gid is not None:
-                os.chown(path, -1, gid)
-                _let_in(path.parent, gid)
-            path.chmod(0o660)
+            with directory.open(path.name) as made:
+                _refuse_other(made)
+                if gid is not None:
+                    made.set_owner(-1, gid)
+                    _let_in(directory, gid)
+                made.set_mode(0o660)
             listener.listen(128)  # nobody can connect before
             undo.pop_all()
     except OSError as error:
@@ -82,14 +90,33 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _let_in(directory: Path, gid: int) -> None:
+def _is_socket(directory: Opened, name: str) -> bool:
+    try:
+        with directory.open(name) as found:
+            return stat.S_ISSOCK(found.status().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _refuse_other(made: Opened) -> None:
+    """See that what has the socket's name is a socket of ours: anybody may write to some places.
+
+    Raises:
+        ForeignError: it is not.
+    """
+    found = made.status()
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+        raise ForeignError("something else took its place right after it was made")
+
+
+def _let_in(directory: Opened, gid: int) -> None:
     """Give a directory that only owner and group may enter to the group.
 
     One that everybody may enter (/run, /tmp) stays as it is.
     """
-    found = directory.stat()
+    found = directory.status()
     if not found.st_mode & stat.S_IXOTH and found.st_gid != gid:
-        os.chown(directory, -1, gid)
+        directory.set_owner(-1, gid)
 
 
 def _refuse_alive(path: Path) -> None:

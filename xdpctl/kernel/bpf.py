@@ -113,14 +113,14 @@ class Bpf:
             )
         return Map(self._library, fd, str(spec.name))
 
-    def open_map(self, path: Path) -> Map:
-        """Open a pinned map for reading and writing.
+    def open_map(self, path: Path, *, named: Path | None = None) -> Map:
+        """Open a pinned map for reading and writing; errors call it `named`.
 
         Raises:
             KernelError: ENOENT when nothing is pinned there, EACCES.
             PinError: it is the pin of something else.
         """
-        return Map(self._library, self._open_pin(path, "map"), path.name)
+        return Map(self._library, self._open_pin(path, "map", named), (named or path).name)
 
     def load_program(self, instructions: bytes, name: str) -> Program:
         """Load an XDP program.
@@ -242,9 +242,10 @@ class Bpf:
         """Return how many CPUs this machine may ever have: the width of per-CPU values."""
         return possible_cpus(self._library)
 
-    def _open_pin(self, path: Path, kind: str) -> int:
+    def _open_pin(self, path: Path, kind: str, named: Path | None = None) -> int:
         """Return a descriptor of the pinned object, which must be of this kind."""
         fd: int = self._library.bpf_obj_get(os.fsencode(path))
+        path = named or path
         if fd < 0:
             raise kernel_error(f"cannot open the {kind} pinned at {path}", -fd, hints=_open_hints())
         found = kind_of(fd)

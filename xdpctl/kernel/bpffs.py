@@ -2,7 +2,8 @@
 
 Every mount of a bpffs is an instance of its own. `ip netns exec` hides /sys/fs/bpf
 behind a new /sys: what is mounted and pinned in there is seen by nobody outside.
-Called by pins.py, and through it by whoever pins; all blocking.
+Owner and mode are set on what paths.py opened, never by a path. Called by pins.py, and
+through it by whoever pins; all blocking.
 """
 
 from __future__ import annotations
@@ -13,9 +14,14 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xdpctl.errors import PinError
 from xdpctl.kernel.failure import privilege_hint
+from xdpctl.paths import ForeignError, Opened, open_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MOUNT_POINT = Path("/sys/fs/bpf")
 """Where the BPF file system belongs; the only place where it is mounted from here."""
@@ -25,6 +31,7 @@ _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_RELATIME = 1 << 1, 1 << 2, 1 << 3, 1 << 2
 _STATFS_SIZE = 256
 _DEFAULT_MODE = 0o600
 _PREPARE = "or run `xdpctl prepare` as root first"
+_SEARCH = stat.S_IXGRP | stat.S_IXOTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +54,13 @@ class PinPolicy:
 
     @property
     def needs_traversal(self) -> bool:
-        """Whether others than root must get through the mount point."""
-        return self.uid not in (None, 0) or self.gid not in (None, 0) or bool(self.mode & 0o006)
+        """Whether an owner other than root must get through the mount point."""
+        return self.uid not in (None, 0) or self.gid not in (None, 0)
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """The user that directories may belong to, beside root and our own."""
+        return () if self.uid is None else (self.uid,)
 
 
 def ensure_bpffs(path: Path) -> bool:
@@ -67,7 +79,7 @@ def ensure_bpffs(path: Path) -> bool:
     if not path.is_relative_to(MOUNT_POINT):
         raise PinError(
             f"cannot pin below {path}: it is not on a BPF file system; choose a directory"
-            f" below {MOUNT_POINT}, or mount one there (mount -t bpf bpf DIRECTORY)"
+            f" below {MOUNT_POINT}, or mount one there (mount -t bpf -o mode=0700 bpf DIRECTORY)"
         )
     if place != MOUNT_POINT:
         raise PinError(
@@ -108,91 +120,131 @@ def mount_refusal(directory: Path, number: int) -> PinError:
     elif number == errno.ENODEV:
         helps = "use a kernel with CONFIG_BPF_SYSCALL"
     else:
-        helps = f"mount it by hand (mount -t bpf bpf {directory})"
+        helps = f"mount it by hand (mount -t bpf -o mode=0700 bpf {directory})"
     return PinError(
         f"cannot mount the BPF file system at {directory}: {os.strerror(number)}; {helps}"
     )
 
 
-def ensure_directory(path: Path, policy: PinPolicy) -> None:
+def open_pin_directory(
+    path: Path, policy: PinPolicy, owners: Iterable[int] = (), *, make: int | None = None
+) -> Opened:
+    """Open a directory for pins that nobody can exchange but those who may.
+
+    Args:
+        path: the directory.
+        policy: the owner that it may have, beside root and this process's user.
+        owners: further users that it and those above it may belong to.
+        make: mode of what is missing; None: that is an error.
+
+    Raises:
+        PinError: somebody else's, a file is in the way, missing, or no privilege.
+    """
+    try:
+        return open_directory(path, (*policy.owners, *owners), make=make)
+    except ForeignError as error:
+        raise PinError(
+            f"cannot use {path} for pins: {error.strerror}; give it to root (chown root), remove"
+            " it, or name its owner (--pin-owner; of our own pins: --service-user of `prepare`)"
+        ) from error
+    except NotADirectoryError as error:
+        raise PinError(
+            f"cannot use {path} as a directory for pins: {error.strerror}; move away what is"
+            " there, or choose another --pin-dir"
+        ) from error
+    except OSError as error:
+        if make is None:
+            raise _unseen(path, error.strerror) from error
+        raise PinError(
+            f"cannot make the directory {path}: {error.strerror};"
+            f" {privilege_hint('CAP_SYS_ADMIN')}, {_PREPARE}"
+        ) from error
+
+
+def refuse_foreign(path: Path, policy: PinPolicy, owners: Iterable[int] = ()) -> None:
+    """See that a directory for pins, as far as it is there, is nobody else's. Changes nothing.
+
+    Raises:
+        PinError: as `open_pin_directory`.
+    """
+    open_pin_directory(_existing_ancestor(path), policy, owners).close()
+
+
+def ensure_directory(path: Path, policy: PinPolicy, owners: Iterable[int] = ()) -> None:
     """Make the pin directory where it is missing; set owner and mode as asked for.
 
     A directory that exists keeps its owner and mode under the default policy. For an
     owner other than root everything above it becomes searchable, up to the mount point.
 
     Raises:
-        PinError: a file is in the way, no privilege, or no BPF file system.
+        PinError: a file is in the way, no privilege, no BPF file system, or a directory
+            on the way belongs to somebody else.
     """
-    missing = []
-    place = path
-    while not _is_directory(place):
-        missing.append(place)
-        place = place.parent
-    for directory in reversed(missing):
-        try:
-            directory.mkdir(mode=0o700)
-        except FileExistsError:
-            continue  # made by another at the same time
-        except OSError as error:
-            raise PinError(
-                f"cannot make the directory {directory}: {error.strerror};"
-                f" {privilege_hint('CAP_SYS_ADMIN')}, {_PREPARE}"
-            ) from error
-    if path in missing or policy.asks:
-        apply_policy(path, policy, policy.directory_mode)
+    _existing_ancestor(path)
+    with open_pin_directory(path, policy, owners, make=0o700) as directory:
+        if directory.made or policy.asks:
+            apply_policy(directory, policy, policy.directory_mode)
     if policy.needs_traversal:
-        _open_way(path)
+        _open_way(path, (*policy.owners, *owners))
 
 
-def apply_policy(path: Path, policy: PinPolicy, mode: int) -> None:
-    """Set owner and mode where they differ.
+def apply_policy(
+    opened: Opened, policy: PinPolicy, mode: int, directory: Opened | None = None
+) -> None:
+    """Set owner and mode of what was opened where they differ.
 
     A pin of our own that may not be given away, made anew by a service that is not root,
     is opened to all where only its directory's owner and group get to it.
+
+    Args:
+        opened: a pin or a directory, never a link.
+        policy: the owner.
+        mode: its mode.
+        directory: where a pin is.
 
     Raises:
         PinError: no privilege.
     """
     try:
-        now = path.stat()
+        now = opened.status()
         if stat.S_IMODE(now.st_mode) != mode:
-            path.chmod(mode)
+            opened.set_mode(mode)
         uid = now.st_uid if policy.uid is None else policy.uid
         gid = now.st_gid if policy.gid is None else policy.gid
         if (uid, gid) != (now.st_uid, now.st_gid):
-            os.chown(path, uid, gid)
+            opened.set_owner(uid, gid)
     except OSError as error:
-        if error.errno == errno.EPERM and _is_guarded(path, policy):
-            path.chmod(mode | mode >> 6)
+        if error.errno == errno.EPERM and _is_guarded(opened, directory, policy):
+            opened.set_mode(mode | mode >> 6)
             return
         raise PinError(
-            f"cannot set owner and mode of {path}: {error.strerror};"
+            f"cannot set owner and mode of {opened.path}: {error.strerror};"
             f" {privilege_hint('CAP_CHOWN', 'CAP_FOWNER')}, {_PREPARE}"
         ) from error
 
 
-def _is_guarded(path: Path, policy: PinPolicy) -> bool:
+def _is_guarded(opened: Opened, directory: Opened | None, policy: PinPolicy) -> bool:
     """Tell whether our own pin is in a directory of the wanted owner that others cannot enter."""
-    pin, directory = path.stat(), path.parent.stat()
+    if directory is None:
+        return False
+    pin, above = opened.status(), directory.status()
     return (
         stat.S_ISREG(pin.st_mode)
         and pin.st_uid == os.geteuid()
-        and directory.st_uid == policy.uid
-        and not directory.st_mode & stat.S_IXOTH
+        and above.st_uid == policy.uid
+        and not above.st_mode & stat.S_IXOTH
     )
 
 
-def _open_way(path: Path) -> None:
-    """Let everybody search the directories above `path`, up to the mount's root."""
-    for directory in path.parents:
-        if not is_bpffs(directory):
-            return
-        try:
-            mode = stat.S_IMODE(directory.stat().st_mode)
-        except OSError as error:
-            raise _unseen(directory, error.strerror) from error
-        if not mode & stat.S_IXOTH:
-            apply_policy(directory, PinPolicy(), mode | stat.S_IXOTH)
+def _open_way(path: Path, owners: Iterable[int]) -> None:
+    """Let everybody search the directories above `path`, up to the mount's root; no more."""
+    for above in path.parents:
+        with open_pin_directory(above, PinPolicy(), owners) as directory:
+            if not is_bpffs(directory.link):
+                return
+            mode = stat.S_IMODE(directory.status().st_mode)
+            if not mode & stat.S_IXOTH:
+                apply_policy(directory, PinPolicy(), mode | _SEARCH)
 
 
 def _existing_ancestor(path: Path) -> Path:

@@ -58,8 +58,12 @@ class Descriptor:
         """Close the descriptor."""
         self.close()
 
-    def pin(self, path: Path) -> None:
+    def pin(self, path: Path, *, named: Path | None = None) -> None:
         """Pin the object at `path`, which must not exist, with mode 0600.
+
+        Args:
+            path: where; of a directory that is held open, the path by its descriptor.
+            named: what errors call it, `path` by default.
 
         Raises:
             KernelError: EEXIST, ENOENT (no directory), EPERM (not on a bpffs, a dot in
@@ -67,7 +71,8 @@ class Descriptor:
         """
         result = self._library.bpf_obj_pin(self.fd, os.fsencode(path))
         if result < 0:
-            raise kernel_error(f"cannot pin {self.label} at {path}", -result, hints=_PIN_HINTS)
+            tried = f"cannot pin {self.label} at {named or path}"
+            raise kernel_error(tried, -result, hints=_PIN_HINTS)
 
 
 def read_info(library: ctypes.CDLL, fd: int, info: ctypes.Structure, label: str) -> None:

@@ -1,13 +1,16 @@
 """Pinned maps: opening or making them, and whether one is what DNSDIST.md says.
 
 Owns that verdict. The directory, its owner and the file system are bpffs.py's, the
-system calls on maps bpf.py's. A shared pin is never unlinked here, as dnsdist may hold
-it. Called by whoever shares maps, and by the verbs `check` and `prepare`; all blocking.
+system calls on maps bpf.py's. A pin is opened once, and what is verified and given to its
+owner is that very inode, whatever has its name by then. A shared pin is never unlinked here,
+as dnsdist may hold it. Called by whoever shares maps, and by the verbs `check` and `prepare`;
+all blocking.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +26,14 @@ from xdpctl.kernel.bpffs import (
     ensure_directory,
     is_bpffs,
     mount_bpffs,
+    open_pin_directory,
+    refuse_foreign,
 )
+from xdpctl.paths import Opened, kind_of, look
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from xdpctl.abi import MapSpec
     from xdpctl.kernel.bpf import Bpf, Map, MapInfo
 
@@ -42,7 +50,10 @@ __all__ = [
     "netns_inode",
     "open_existing",
     "open_or_create",
+    "open_pin_directory",
+    "pin_again",
     "pin_name_for",
+    "refuse_foreign",
     "type_text",
     "verify",
 ]
@@ -70,6 +81,7 @@ def open_or_create(  # noqa: PLR0913 - one call for what the contract says of a 
     entries: int,
     policy: PinPolicy,
     pin_name: str | None = None,
+    owners: Iterable[int] = (),
 ) -> OpenedMap:
     """Open the pinned map, or make and pin it; never unlink anything.
 
@@ -80,56 +92,160 @@ def open_or_create(  # noqa: PLR0913 - one call for what the contract says of a 
         entries: max_entries of a map that is made; another in an existing one: a warning.
         policy: set on a pin that is made, and on an existing one if it asks for anything.
         pin_name: name of the pin, the map's name by default.
+        owners: users that the directories may belong to, beside root's, ours, the policy's.
 
     Returns:
         The map, which the caller closes.
 
     Raises:
-        PinError: another layout (dnsdist's legacy one is named), not a map, no privilege.
+        PinError: another layout (dnsdist's legacy one is named), not a map, no privilege, or
+            a directory of somebody else's.
         KernelError: the kernel refused to open, make or pin it.
     """
-    path = directory / (pin_name or spec.name)
-    for _ in range(_ATTEMPTS):
-        if (opened := open_existing(bpf, path, spec)) is not None:
-            break
-        made = _create(bpf, path, spec, entries)
-        if made is not None:
-            return _finish(OpenedMap(made, created=True), path, policy)
-    else:
+    name = pin_name or spec.name
+    with open_pin_directory(directory, policy, owners) as place:
+        for _ in range(_ATTEMPTS):
+            if (found := _open_pin(bpf, place.below(name), spec, directory / name)) is not None:
+                with found.pin:
+                    if policy.asks:
+                        _give(found, policy, place)
+                return OpenedMap(found.map, created=False, warnings=_warnings(found, entries))
+            made = bpf.create_map(spec, entries)
+            made.label = name
+            try:
+                pin_again(bpf, made, place, name, policy)
+            except KernelError as error:
+                made.close()
+                if error.errno != errno.EEXIST:
+                    raise
+            except PinError:
+                made.close()
+                raise
+            else:
+                return OpenedMap(made, created=True)
+    raise PinError(
+        f"cannot pin map {directory / name}: each time that it is looked at, something else has"
+        " the name; stop what changes it, or choose another --pin-dir"
+    )
+
+
+def _warnings(found: _FoundPin, entries: int) -> tuple[str, ...]:
+    if found.map.info.max_entries == entries:
+        return ()
+    warning = (
+        f"{found.pin.path} exists with room for {found.map.info.max_entries} entries, not the"
+        f" {entries} asked for: it stays so until all its users are stopped and it is removed"
+    )
+    return (warning,)
+
+
+def pin_again(bpf: Bpf, held: Map, place: Opened, name: str, policy: PinPolicy) -> None:
+    """Pin a map of ours, and give that pin to its owner, and nothing that took its place.
+
+    Raises:
+        KernelError: EEXIST: the name is taken; the kernel refused.
+        PinError: no privilege, or another thing has the name already.
+    """
+    path = place.path / name
+    held.pin(place.below(name), named=path)
+    exchanged = PinError(
+        f"cannot give {path} to its owner: something else took its place right after it was"
+        " pinned; stop what changes it, or choose another --pin-dir"
+    )
+    try:
+        pin = place.open(name)
+    except OSError as error:
+        raise exchanged from error
+    with pin:
+        status = pin.status()
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            raise exchanged
+        try:
+            with bpf.open_map(pin.link, named=path) as opened:
+                is_ours = opened.info.id == held.info.id
+        except (KernelError, PinError) as error:
+            raise exchanged from error
+        if not is_ours:
+            raise exchanged
+        apply_policy(pin, policy, policy.mode, place)
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundPin:
+    """A map and the very pin that it was opened by."""
+
+    map: Map
+    pin: Opened
+
+
+def _give(found: _FoundPin, policy: PinPolicy, place: Opened) -> None:
+    """Set the owner and mode of a pin that was there; closes the map where that fails.
+
+    A pin with another name somewhere else is left: it may be another's, linked to from here.
+    """
+    try:
+        _refuse_second_name(found.pin)
+        apply_policy(found.pin, policy, policy.mode, place)
+    except PinError:
+        found.map.close()
+        raise
+
+
+def _refuse_second_name(pin: Opened) -> None:
+    if pin.status().st_nlink != 1:
         raise PinError(
-            f"cannot pin map {path}: the name is taken by something that is not a BPF object;"
-            " move it away"
+            f"cannot give {pin.path} to its owner: it has another name as well (a hard link);"
+            " remove the pin, and start every program that uses it again"
         )
-    warnings: list[str] = []
-    if opened.info.max_entries != entries:
-        warnings.append(
-            f"{path} exists with room for {opened.info.max_entries} entries, not the"
-            f" {entries} asked for: it stays so until all its users are stopped and it is removed"
-        )
-    return _finish(OpenedMap(opened, created=False, warnings=tuple(warnings)), path, policy)
 
 
 def open_existing(bpf: Bpf, path: Path, spec: MapSpec) -> Map | None:
     """Open a pin and verify it; None when nothing is pinned there. Changes nothing.
 
     Raises:
-        PinError: another layout, or not a map.
+        PinError: another layout, not a map, or a link.
         KernelError: the kernel refused to open it.
     """
-    try:
-        opened = bpf.open_map(path)
-    except KernelError as error:
-        if error.errno == errno.ENOENT:
-            return None
-        if (found := _foreign_kind(path)) is not None:
-            raise PinError(
-                f"cannot open map {path}: it is {found}; move it away or choose another --pin-dir"
-            ) from error
-        raise
-    opened.label = path.name
+    found = _open_pin(bpf, path, spec, path)
+    if found is None:
+        return None
+    found.pin.close()
+    return found.map
+
+
+def _open_pin(bpf: Bpf, place: Path, spec: MapSpec, path: Path) -> _FoundPin | None:
+    """Open and verify what is pinned at `place`, which sentences call `path`; None: nothing."""
+    for _ in range(_ATTEMPTS):
+        try:
+            pin = look(place)
+        except OSError:
+            try:  # the kernel's own answer, which names what helps
+                bpf.open_map(place, named=path).close()
+            except KernelError as error:
+                if error.errno == errno.ENOENT:
+                    return None
+                raise
+            continue  # pinned just now
+        pin.path = path
+        try:
+            return _FoundPin(_verified(bpf, pin, spec), pin)
+        except BaseException:
+            pin.close()
+            raise
+    return None
+
+
+def _verified(bpf: Bpf, pin: Opened, spec: MapSpec) -> Map:
+    """Open the map that is pinned by what was opened, and verify it."""
+    if (kind := _foreign_kind(pin)) is not None:
+        raise PinError(
+            f"cannot open map {pin.path}: it is {kind}; move it away or choose another --pin-dir"
+        )
+    opened = bpf.open_map(pin.link, named=pin.path)
+    opened.label = pin.path.name
     if complaint := verify(opened.info, spec):
         opened.close()
-        raise PinError(f"cannot use map {path}: {complaint}")
+        raise PinError(f"cannot use map {pin.path}: {complaint}")
     return opened
 
 
@@ -186,37 +302,7 @@ def netns_inode() -> int:
         raise KernelError(f"cannot look at {path}", number, "mount proc at /proc") from error
 
 
-def _create(bpf: Bpf, path: Path, spec: MapSpec, entries: int) -> Map | None:
-    """Make and pin a map; None when another pinned one there meanwhile."""
-    made = bpf.create_map(spec, entries)
-    try:
-        made.label = path.name
-        made.pin(path)
-    except KernelError as error:
-        made.close()
-        if error.errno == errno.EEXIST:
-            return None
-        raise
-    return made
-
-
-def _finish(opened: OpenedMap, path: Path, policy: PinPolicy) -> OpenedMap:
-    """Set the pin's owner and mode as far as they are ours to set."""
-    try:
-        if opened.created or policy.asks:
-            apply_policy(path, policy, policy.mode)
-    except PinError:
-        opened.map.close()
-        raise
-    return opened
-
-
-def _foreign_kind(path: Path) -> str | None:
-    """Return what stands at `path` if it can be seen and is nothing of BPF."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            return "a directory"
-        return None if is_bpffs(path) else "a plain file"
-    except (OSError, PinError):
-        return None
+def _foreign_kind(pin: Opened) -> str | None:
+    """Return what was opened if it is nothing of BPF."""
+    mode = pin.status().st_mode
+    return None if stat.S_ISREG(mode) and is_bpffs(pin.link) else kind_of(mode)

@@ -1,0 +1,222 @@
+"""Paths whose parts others may exchange: opened once, then used by descriptor only.
+
+Root sets owners and modes in directories that belong to other users, who can put a link in
+the place of a file at any time. So nothing here follows a path twice: a directory is walked
+part by part, every part has to belong to somebody who is trusted, and owner and mode are set
+on what was opened and looked at. Called by whoever makes pins, sockets and state files;
+everything blocks. Errors are OSError, whose `strerror` is half a sentence.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_AT_EMPTY_PATH = 0x1000
+_LINKS_MAX = 40
+
+
+class ForeignError(PermissionError):
+    """A directory or file of somebody who could exchange it; `strerror` says whose it is."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(errno.EPERM, reason)
+
+
+class Opened:
+    """What was opened to be looked at (O_PATH), wherever its name leads to by now.
+
+    Args:
+        fd: the descriptor, closed by `close`.
+        path: what sentences call it.
+        made: whether it was made just now.
+    """
+
+    def __init__(self, fd: int, path: Path, *, made: bool = False) -> None:
+        self.fd = fd
+        self.path = path
+        self.made = made
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor; may be called twice."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    @property
+    def link(self) -> Path:
+        """The path by which system calls reach this very object."""
+        return Path(f"/proc/self/fd/{self.fd}")
+
+    def status(self) -> os.stat_result:
+        """Return what fstat(2) says."""
+        return os.fstat(self.fd)
+
+    def below(self, name: str) -> Path:
+        """Return the path of an entry of this directory, for system calls that take no descriptor.
+
+        The last part is followed by some calls if it is a link.
+        """
+        return self.link / name
+
+    def open(self, name: str) -> Opened:
+        """Open an entry of this directory; a link is opened itself.
+
+        Raises:
+            OSError: there is none, or it may not be looked at.
+        """
+        return Opened(os.open(name, _LOOK, dir_fd=self.fd), self.path / name)
+
+    def names(self) -> list[str]:
+        """Return the names in this directory, in order."""
+        readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            with os.scandir(readable) as listed:
+                return sorted(entry.name for entry in listed)
+        finally:
+            os.close(readable)
+
+    def set_owner(self, uid: int, gid: int) -> None:
+        """Set owner and group; -1 leaves one as it is."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        owner = ctypes.c_uint32(uid), ctypes.c_uint32(gid)
+        if libc.fchownat(self.fd, b"", *owner, _AT_EMPTY_PATH) < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(self.path))
+
+    def set_mode(self, mode: int) -> None:
+        """Set the permissions. Not for a link, which has none."""
+        self.link.chmod(mode)
+
+
+def look(path: Path) -> Opened:
+    """Open what has this name to be looked at; a link is opened itself.
+
+    Raises:
+        OSError: there is none, or it may not be looked at.
+    """
+    return Opened(os.open(path, _LOOK), path)
+
+
+def open_directory(
+    path: Path, owners: Iterable[int] = (), *, make: int | None = None, parents: int | None = None
+) -> Opened:
+    """Open a directory whose every part is root's, this process's user's or one of `owners`.
+
+    Links on the way are followed if they are such a user's, too. Where the path is relative,
+    the working directory is where the looking begins.
+
+    Args:
+        path: the directory.
+        owners: users that are trusted beside root and our own.
+        make: mode of the directory where it is missing; None: that is an error.
+        parents: mode of those above it that are missing; as `make` by default.
+
+    Raises:
+        ForeignError: a part belongs to somebody else.
+        OSError: it cannot be made or opened, or something on the way is no directory.
+    """
+    trusted = {0, os.geteuid(), *owners}
+    pending = [*reversed(path.parts)]
+    found = Opened(os.open(".", _LOOK | os.O_DIRECTORY), Path())
+    links = 0
+    try:
+        while pending:
+            name = pending.pop()
+            mode = make if not pending or parents is None else parents
+            entry = _enter(found, name, mode)
+            with entry:
+                status = entry.status()
+                _refuse_foreign(entry.path, status, trusted)
+                if stat.S_ISLNK(status.st_mode):
+                    links += 1
+                    pending += _target(entry, links)
+                    continue
+                _refuse_other_than_directory(entry.path, status)
+                found.close()
+                found = Opened(os.dup(entry.fd), entry.path, made=entry.made)
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+def _enter(directory: Opened, name: str, make: int | None) -> Opened:
+    """Open an entry; make a directory where there is none and that is wanted."""
+    try:
+        return directory.open(name)
+    except FileNotFoundError:
+        if make is None:
+            raise
+    made = True
+    try:
+        os.mkdir(name, make, dir_fd=directory.fd)
+    except FileExistsError:
+        made = False  # by another at the same time
+    entry = directory.open(name)
+    entry.made = made
+    return entry
+
+
+def _target(link: Opened, links: int) -> Iterator[str]:
+    """Return the parts of where a link leads to, the last one first."""
+    if links > _LINKS_MAX:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(link.path))
+    return reversed(Path(os.readlink("", dir_fd=link.fd)).parts)
+
+
+def _refuse_other_than_directory(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(
+            errno.ENOTDIR, f"{path} is {kind_of(status.st_mode)}, not a directory", str(path)
+        )
+
+
+def _refuse_foreign(path: Path, status: os.stat_result, trusted: Iterable[int]) -> None:
+    if status.st_uid not in trusted:
+        kind = "link" if stat.S_ISLNK(status.st_mode) else "directory"
+        raise ForeignError(
+            f"the {kind} {path} belongs to user {status.st_uid}, who could exchange what is used"
+            " there"
+        )
+
+
+def refuse_foreign_file(opened: Opened, owners: Iterable[int] = ()) -> None:
+    """Refuse what is not a regular file of a trusted user's with one name only.
+
+    Raises:
+        ForeignError: says what it is.
+    """
+    status = opened.status()
+    if not stat.S_ISREG(status.st_mode):
+        raise ForeignError(f"{opened.path} is {kind_of(status.st_mode)}, not a regular file")
+    if status.st_uid not in {0, os.geteuid(), *owners}:
+        raise ForeignError(f"{opened.path} belongs to user {status.st_uid}")
+    if status.st_nlink != 1:
+        raise ForeignError(f"{opened.path} has another name as well (a hard link)")
+
+
+def kind_of(mode: int) -> str:
+    """Return what a file's mode says that it is, with an article."""
+    kinds = {
+        stat.S_IFREG: "a plain file",
+        stat.S_IFDIR: "a directory",
+        stat.S_IFLNK: "a link",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFIFO: "a pipe",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")
