@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,7 @@ from xdpctl.cli import prepare
 from xdpctl.errors import ListenError, PinError, XdpctlError
 from xdpctl.http.binding import bind_control
 from xdpctl.kernel import pins
+from xdpctl.kernel.bpf import Bpf, Map
 from xdpctl.kernel.pins import PinPolicy
 from xdpctl.ownership import InterfaceLock
 from xdpctl.settings import Owner, load_settings
@@ -28,9 +30,7 @@ from xdpctl.shared import SharedMaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from xdpctl.kernel.bpf import Bpf
     from xdpctl.settings import Settings
 
 pytestmark = pytest.mark.root
@@ -65,7 +65,7 @@ while time.monotonic() < end:
         time.sleep(0.0005)
     else:  # let it be pinned again, and put the link there at that very moment
         attempt(os.unlink, name)
-        while time.monotonic() < end and not exchange():
+        while time.monotonic() < end and not any(exchange() for _ in range(50)):
             pass
         swaps += 1
         time.sleep(0.0003)
@@ -188,6 +188,70 @@ def test_the_control_socket_is_given_to_the_group_and_nothing_else(
 
 def void(_: object) -> None:
     """Make a statement of an expression."""
+
+
+# --- at the worst moment -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exchanged(monkeypatch: pytest.MonkeyPatch, victim: Path) -> None:
+    """Put a link in the place of each pin and socket right after it was made."""
+
+    def after(owner: type, call: str) -> None:
+        real = getattr(owner, call)
+
+        def late(self: object, path: Path | str, **named: Path) -> None:
+            real(self, path, **named)
+            Path(path).rename(f"{path}-theirs")
+            Path(path).symlink_to(victim)
+
+        monkeypatch.setattr(owner, call, late)
+
+    after(Map, "pin")
+    after(socket.socket, "bind")
+
+
+@pytest.mark.usefixtures("exchanged")
+def test_what_took_a_made_pins_place_is_not_given_away(
+    settings: Settings, bpf: Bpf, directory: Path
+) -> None:
+    with pytest.raises(PinError, match="something else took its place right after"):
+        steps(settings, bpf, directory)
+
+
+def test_what_took_the_place_of_a_pin_made_again_is_not_given_away(
+    settings: Settings, bpf: Bpf, request: pytest.FixtureRequest
+) -> None:
+    with SharedMaps(bpf, settings) as shared:
+        shared.open()
+        (settings.pin_dir / "qnames").unlink()
+        request.getfixturevalue("exchanged")
+        shared.mend()
+        assert any("it is a link" in sentence for sentence in shared.replaced())
+
+
+def test_another_map_that_took_its_place_is_not_given_away(
+    settings: Settings, bpf: Bpf, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be some other program's of root's."""
+    real = Map.pin
+
+    def late(self: Map, path: Path, **named: Path) -> None:
+        real(self, path, **named)
+        path.unlink()
+        with bpf.create_map(MAPS[MapName.QNAMES], 8) as theirs:
+            real(theirs, path)
+
+    monkeypatch.setattr(Map, "pin", late)
+    with pytest.raises(PinError, match="something else took its place right after"):
+        steps(settings, bpf, directory)
+    assert {path.stat().st_uid for path in settings.pin_dir.iterdir()} == {0}
+
+
+@pytest.mark.usefixtures("exchanged")
+def test_what_took_the_control_sockets_place_is_not_given_away(tmp_path: Path) -> None:
+    with pytest.raises(ListenError, match="something else took its place right after"):
+        bind_control(tmp_path / "run" / "control.sock", SERVICE.gid)
 
 
 # --- what is put there once ----------------------------------------------------------------------
