@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 APART = """
-mount -t bpf bpf /sys/fs/bpf
+mount -t bpf -o mode=0700 bpf /sys/fs/bpf
 echo apart
 exec sleep 1000
 """

@@ -273,13 +273,20 @@ def test_where_nothing_is_attached_that_unit_has_nothing_to_say(prepared: Machin
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_what_a_service_of_root_left_is_given_to_the_user(prepared: Machine) -> None:
+def test_a_service_of_root_refuses_directories_of_the_user(prepared: Machine) -> None:
+    """Who could exchange what root uses there."""
+    refused = prepared.start(before=())
+    refused.line(rf"xdpctl belongs to user {UID}, who could exchange", timeout=30)
+    assert refused.wait() == 1
+
+
+def test_what_a_service_of_root_left_is_given_to_the_user(machine: Machine) -> None:
     """A host that ran the service as root before: its filter is taken over without a gap."""
-    former = prepared.start("--on-exit", "keep", before=())
+    former = machine.start("--on-exit", "keep", before=())
     former.line(r"\bready\b", timeout=30)
     former.stop()
-    run(["chown", "-R", f"{UID}:{UID}", str(prepared.lab.directory / "lib")])
-    program = prepared.server.xdp_id()
-    prepared.prepare()
-    blocks(prepared, prepared.service())
+    run(["chown", "-R", f"{UID}:{UID}", str(machine.lab.directory / "lib")])
+    program = machine.server.xdp_id()
+    machine.prepare()
+    blocks(machine, machine.service())
     assert program is not None

@@ -354,6 +354,24 @@ def test_what_is_wrong_with_the_directory_is_an_error() -> None:
     assert errors(facts(directory=directory)) == ["it is a file"]
 
 
+def test_a_directory_of_somebody_else_is_a_warning_with_what_helps() -> None:
+    theirs = replace(facts().directory, foreign="the directory /x belongs to user 65534")
+    (warning,) = [
+        finding.sentence
+        for finding in found(facts(directory=theirs))
+        if finding.level is Level.WARNING
+    ]
+
+    assert warning.startswith("the directory /x belongs to user 65534: only a service")
+    assert "--pin-owner" in warning
+
+
+def test_a_file_system_that_everybody_may_write_to_is_noted() -> None:
+    theirs = replace(facts().directory, anybody=True)
+
+    assert any("chmod 0711 /sys/fs/bpf" in each.sentence for each in found(facts(directory=theirs)))
+
+
 def test_a_directory_elsewhere_is_an_error() -> None:
     directory = DirectoryFacts(Path("/var/pins"), exists=True, mountable=False)
 

@@ -17,8 +17,8 @@ from xdpctl.paths import Opened
 from xdpctl.settings import Listen
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
 
 LOOPBACK = Listen(ip_address("127.0.0.1"), 0)
 OTHER_GROUP = os.getgid() + 1

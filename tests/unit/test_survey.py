@@ -21,6 +21,7 @@ from xdpctl.diagnosis.survey import Survey
 from xdpctl.errors import CompilerError, KernelError
 from xdpctl.kernel import pins
 from xdpctl.kernel.bpf import Program, XdpMode
+from xdpctl.paths import ForeignError, Opened
 from xdpctl.settings import load_settings
 from xdpctl.shared import Pin, pins_for
 
@@ -406,6 +407,26 @@ def test_a_file_system_that_cannot_be_asked_is_an_error(
     monkeypatch.setattr(pins, "is_bpffs", is_bpffs)
 
     assert "(EIO)" in site.survey().directory().error
+
+
+def test_a_directory_of_somebody_else_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> Opened:
+        raise ForeignError("the directory /x belongs to user 65534")
+
+    monkeypatch.setattr(survey_module, "open_directory", refuse)
+
+    assert site.survey().directory().foreign == "the directory /x belongs to user 65534"
+
+
+@pytest.mark.parametrize(("mode", "anybody"), [(0o1777, True), (0o711, False)])
+def test_where_anybody_may_make_directories_it_is_seen(
+    site: Site,
+    mode: int,
+    anybody: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    site.pins.parent.chmod(mode)
+
+    assert site.survey().directory().anybody is anybody
 
 
 QNAMES = Pin("qnames", MapName.QNAMES, 1024)

@@ -113,7 +113,8 @@ class DirectoryFacts:
     """The pin directory.
 
     `mountable`: it lies where the service would mount a BPF file system. `error`: it
-    cannot be used or not even looked at.
+    cannot be used or not even looked at. `foreign`: whose part of the way is neither root's,
+    ours nor --pin-owner's. `anybody`: every user may make directories in this file system.
     """
 
     path: Path
@@ -122,6 +123,8 @@ class DirectoryFacts:
     mountable: bool = True
     error: str = ""
     owner: tuple[int, int] = (0, 0)
+    foreign: str = ""
+    anybody: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,20 @@ def of_directory(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.OK, f"{place.path} does not exist: the service will make it", "pins")
     else:
         yield Finding(Level.OK, f"{place.path} is there", "pins")
+    if place.foreign:
+        yield Finding(
+            Level.WARNING,
+            f"{place.foreign}: only a service that runs as this user will use {place.path}; name"
+            " the user (--pin-owner), or give the directory to root (chown root)",
+            "pins",
+        )
+    if place.anybody:
+        yield Finding(
+            Level.NOTE,
+            "every user may make directories in this BPF file system, and the service refuses those"
+            " that others made first: chmod 0711 /sys/fs/bpf, and mount it with -o mode=0700",
+            "pins",
+        )
     policy = facts.policy
     if policy.uid is None and place.owner[0] == 0:
         yield Finding(

@@ -30,6 +30,7 @@ from xdpctl.errors import InterfaceError, KernelError, XdpctlError
 from xdpctl.kernel import pins
 from xdpctl.kernel.failure import kernel_release, missing_capabilities
 from xdpctl.kernel.pins import MOUNT_POINT, OWN_DIRECTORY, PinPolicy, open_existing
+from xdpctl.paths import ForeignError, open_directory
 from xdpctl.shared import pins_for
 
 if TYPE_CHECKING:
@@ -174,12 +175,15 @@ class Survey:
                     error=f"{place} is a file where the directory for pins should be: move it"
                     " away, or choose another --pin-dir",
                 )
+            bpffs = pins.is_bpffs(place)
             return DirectoryFacts(
                 path,
                 exists=place == path,
-                bpffs=pins.is_bpffs(place),
+                bpffs=bpffs,
                 mountable=path.is_relative_to(MOUNT_POINT) and place == MOUNT_POINT,
                 owner=(found.st_uid, found.st_gid),
+                foreign=self._foreign(place),
+                anybody=bpffs and _anybody_may_write(place),
             )
         except OSError as error:
             return DirectoryFacts(
@@ -189,6 +193,15 @@ class Survey:
             )
         except XdpctlError as error:
             return DirectoryFacts(path, error=error.sentence)
+
+    def _foreign(self, place: Path) -> str:
+        """Return whose a directory on the way is that a service as our user would refuse."""
+        owner = self._settings.pin_owner
+        try:
+            open_directory(place, () if owner is None else (owner.uid,)).close()
+        except ForeignError as error:
+            return error.strerror
+        return ""
 
     def pin(self, pin: Pin) -> PinFacts:
         """Return what there is to know of one pin."""
@@ -354,3 +367,11 @@ def _may_write(directory: Path) -> bool:
         return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
     except OSError:
         return False
+
+
+def _anybody_may_write(place: Path) -> bool:
+    """Tell whether every user may make something on the way to a directory of a bpffs."""
+    return any(
+        pins.is_bpffs(part) and part.stat().st_mode & stat.S_IWOTH
+        for part in (place, *place.parents)
+    )

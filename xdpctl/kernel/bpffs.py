@@ -144,8 +144,9 @@ def open_pin_directory(
         return open_directory(path, (*policy.owners, *owners), make=make)
     except ForeignError as error:
         raise PinError(
-            f"cannot use {path} for pins: {error.strerror}; give it to root (chown root), remove"
-            " it, or name its owner (--pin-owner; of our own pins: --service-user of `prepare`)"
+            f"cannot use {path} for pins: {error.strerror}; run as this user, give it to root"
+            " (chown root), or name the user (--pin-owner; for our own pins: `xdpctl prepare"
+            " --service-user`)"
         ) from error
     except NotADirectoryError as error:
         raise PinError(
