@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xdpctl import paths
 from xdpctl import state as state_module
 from xdpctl.abi import MapName, RuleAction, encode_qname
 from xdpctl.errors import StateError
@@ -340,3 +341,60 @@ def refuse_with(monkeypatch: pytest.MonkeyPatch, call: str, error: OSError) -> N
         raise error
 
     monkeypatch.setattr(f"pathlib.Path.{call}", fail)
+
+
+# --- what others may have put there -------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+def test_a_link_in_a_files_place_is_refused_and_what_it_leads_to_left(
+    path: Path, tmp_path: Path, suffix: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("secret")
+    victim.chmod(0o600)
+    path.parent.mkdir()
+    path.with_name(path.name + suffix).symlink_to(victim)
+    with pytest.raises(StateError, match=r"state\.db.* is a link, not a regular file"):
+        State.open(path)
+    assert (victim.read_text(), victim.stat().st_mode & 0o777) == ("secret", 0o600)
+
+
+def test_a_state_file_with_a_second_name_is_refused(path: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.touch(mode=0o600)
+    path.parent.mkdir()
+    path.hardlink_to(victim)
+    with pytest.raises(StateError, match="another name as well"):
+        State.open(path)
+    assert victim.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_state_file_that_is_exchanged_while_it_is_opened_is_not_given_a_mode(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = tmp_path / "victim"
+    victim.touch(mode=0o600)
+    real = sqlite3.connect
+
+    def late(*arguments: Any, **named: Any) -> sqlite3.Connection:  # noqa: ANN401 - passed on
+        opened = real(*arguments, **named)
+        path.rename(path.with_name("aside"))
+        path.symlink_to(victim)
+        return opened
+
+    monkeypatch.setattr(sqlite3, "connect", late)
+    with pytest.raises(StateError, match="is a link, not a regular file"):
+        State.open(path)
+    assert victim.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_state_directory_of_somebody_else_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> paths.Opened:
+        raise paths.ForeignError("the directory /x belongs to user 65534")
+
+    monkeypatch.setattr(state_module, "open_directory", refuse)
+    with pytest.raises(StateError, match="belongs to user 65534; choose another --state"):
+        State.open(path)
