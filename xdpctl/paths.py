@@ -29,6 +29,7 @@ class ForeignError(PermissionError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(errno.EPERM, reason)
+        self.reason = reason
 
 
 class Opened:

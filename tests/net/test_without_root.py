@@ -285,7 +285,8 @@ def test_what_a_service_of_root_left_is_given_to_the_user(machine: Machine) -> N
     former = machine.start("--on-exit", "keep", before=())
     former.line(r"\bready\b", timeout=30)
     former.stop()
-    run(["chown", "-R", f"{UID}:{UID}", str(machine.lab.directory / "lib")])
+    for name in ("lib", "run"):
+        run(["chown", "-R", f"{UID}:{UID}", str(machine.lab.directory / name)])
     program = machine.server.xdp_id()
     machine.prepare()
     blocks(machine, machine.service())

@@ -378,7 +378,7 @@ def test_a_state_file_that_is_exchanged_while_it_is_opened_is_not_given_a_mode(
     real = sqlite3.connect
 
     def late(*arguments: Any, **named: Any) -> sqlite3.Connection:  # noqa: ANN401 - passed on
-        opened = real(*arguments, **named)
+        opened: sqlite3.Connection = real(*arguments, **named)
         path.rename(path.with_name("aside"))
         path.symlink_to(victim)
         return opened

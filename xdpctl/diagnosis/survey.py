@@ -200,7 +200,7 @@ class Survey:
         try:
             open_directory(place, () if owner is None else (owner.uid,)).close()
         except ForeignError as error:
-            return error.strerror
+            return error.reason
         return ""
 
     def pin(self, pin: Pin) -> PinFacts:
