@@ -148,7 +148,7 @@ def test_prepare_gives_nothing_away_that_took_a_pins_place(
 
     swaps, rounds = against(settings.pin_dir, "qnames", victim, "exchange", work)
     assert (swaps > 10_000, rounds > 50) == (True, True), (swaps, rounds)
-    assert {"it is a link" in sentence for sentence in refusals} == {True}
+    assert all("it is a link" in sentence for sentence in refusals), refusals
 
 
 @pytest.mark.slow
