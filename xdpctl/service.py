@@ -30,7 +30,15 @@ from xdpctl.beginning import program_config
 from xdpctl.destinations import DestinationWatch
 from xdpctl.diagnosis import queue_shortage, warnings_at_start
 from xdpctl.diagnosis.survey import Survey
-from xdpctl.errors import InterfaceError, KernelError, VerifierError, XdpctlError
+from xdpctl.errors import (
+    InterfaceError,
+    KernelError,
+    Sentence,
+    SettingsError,
+    VerifierError,
+    XdpctlError,
+    within,
+)
 from xdpctl.filter import Filter
 from xdpctl.guard import Guard
 from xdpctl.http.listeners import Listeners, Secrets, import_application
@@ -475,9 +483,7 @@ class Service:
                 )
                 await self._exchange(parts, program)
         except XdpctlError as error:
-            parts.observer.failures["reload"] = (
-                f"reload failed, the former settings are in force: {error.sentence}"
-            )
+            parts.observer.failures["reload"] = _failed_reload(error)
             event(_log, "reload-failed", logging.ERROR, error=error.sentence)
             return
         parts.observer.failures.pop("reload", None)
@@ -501,6 +507,14 @@ class Service:
             lambda: self._installer.exchange(program, parts.filters, parts.maps_of, panic=panic),
         )
         parts.observer.failures.pop("program", None)
+
+
+def _failed_reload(error: XdpctlError) -> str:
+    """Return the sentence; what settings hold is quoted to the log and the control socket only."""
+    frame = "reload failed, the former settings are in force: "
+    if isinstance(error, SettingsError):
+        return Sentence(f"{frame}{error.sentence}", f"{frame}they are not valid, the log says why")
+    return within(lambda text: f"{frame}{text}", error.sentence)
 
 
 def _adopt(store: Store, any_qtype: AnyQtype) -> None:

@@ -15,6 +15,7 @@ from xdpctl.errors import (
     NotFoundError,
     TargetError,
     XdpctlError,
+    public,
 )
 from xdpctl.http.refusals import RequestError
 
@@ -70,13 +71,18 @@ def problem(
     return _response(_document(status, detail, extra or {}), headers)
 
 
-def from_error(error: XdpctlError) -> web.Response:
+def from_error(error: XdpctlError, *, in_public: bool = True) -> web.Response:
     """Return the problem document of one of our own errors, as a response."""
-    return _response(document_of(error))
+    return _response(document_of(error, in_public=in_public))
 
 
-def document_of(error: XdpctlError) -> Problem:
-    """Return the problem document of one of our own errors."""
+def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
+    """Return the problem document of one of our own errors.
+
+    Args:
+        error: the error.
+        in_public: leave out what its sentence quotes of a file (errors.Sentence).
+    """
     status = next(
         (status for kind, status in _STATUS if isinstance(error, kind)),
         HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -92,7 +98,8 @@ def document_of(error: XdpctlError) -> Problem:
     index = getattr(error, "index", None)
     if index is not None:
         extra["index"] = index
-    return _document(status, error.sentence, extra)
+    sentence = public(error.sentence) if in_public else str(error.sentence)
+    return _document(status, sentence, extra)
 
 
 def _document(status: HTTPStatus, detail: str, extra: Mapping[str, str | int]) -> Problem:
