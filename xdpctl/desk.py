@@ -160,7 +160,7 @@ class ServiceDesk:
                 origin=origin,
                 count=result.guarded,
                 first=result.first_guarded,
-                helps="left out; block them one by one with --force if they are to be dropped",
+                helps="left out; block or allow them one by one with --force if they are meant",
             )
         return result
 
