@@ -10,7 +10,8 @@ leave it as one of these.
     │   └── SettingsError               names the option, variable or key
     ├── TargetError                     no such target or rule; carries its text
     ├── KernelError                     a system call failed; carries errno
-    │   └── MapFullError                E2BIG, ENOSPC, ENOMEM on an insert
+    │   ├── MapFullError                E2BIG, ENOSPC, ENOMEM on an insert
+    │   └── MapFrozenError              EPERM, as the map takes no more writes
     ├── PinError                        bpffs, pin directory, layout of a pin
     ├── CompilerError                   BCC missing, program does not compile
     ├── VerifierError                   the kernel refused the program
@@ -168,6 +169,25 @@ class MapFullError(KernelError):
         )
         self.map_name = map_name
         self.capacity = capacity
+
+
+class MapFrozenError(KernelError):
+    """A write to a map that its user has frozen (BPF_MAP_FREEZE), which nothing undoes."""
+
+    def __init__(self, tried: str, *, map_name: str) -> None:
+        helps = frozen_map(map_name)
+        super().__init__(tried, errno_module.EPERM, helps)
+        self.sentence = f"{tried}: {helps}"  # the errno would say what it is not: a right missing
+        self.args = (self.sentence,)
+        self.map_name = map_name
+
+
+def frozen_map(name: object) -> str:
+    """Return the sentence about a map that is frozen, by its name or pin."""
+    return (
+        f"the map {name} is frozen: its entries act, and nobody can change them any more; stop"
+        " every program that uses it, remove the pin, start them again"
+    )
 
 
 class PinError(XdpctlError):

@@ -33,6 +33,7 @@ from xdpctl.diagnosis.survey import Survey
 from xdpctl.errors import (
     InterfaceError,
     KernelError,
+    MapFrozenError,
     Sentence,
     SettingsError,
     VerifierError,
@@ -241,7 +242,7 @@ class Service:
             apart=self._apart,
         )
         store.reconcile()
-        store.prepare_for(settings.any_qtype)
+        _prepare(store, settings.any_qtype)
         observer.panic = state.get_meta(PANIC) == "1"
         # Ended in reverse: no more requests, no more looks, detached, no more writes.
         store_thread = stack.enter_context(one_thread("store"))
@@ -458,6 +459,7 @@ class Service:
                 partial(on_thread, parts.watch_thread), partial(on_thread, parts.store_thread)
             )
             parts.observer.failures["pins"] = self._pins.trouble
+            parts.observer.failures["rules"] = "; ".join(parts.store.lost)
         now = time.monotonic()
         if self._installer.bytecode is None and now >= self._next_try:
             self._next_try = now + RETRY_SECONDS
@@ -507,6 +509,14 @@ class Service:
             lambda: self._installer.exchange(program, parts.filters, parts.maps_of, panic=panic),
         )
         parts.observer.failures.pop("program", None)
+
+
+def _prepare(store: Store, any_qtype: AnyQtype) -> None:
+    """Have names as the program looks them up; one in a frozen map is as it is."""
+    try:
+        store.prepare_for(any_qtype)
+    except MapFrozenError as error:
+        event(_log, "failed", logging.ERROR, error=error.sentence)
 
 
 def _failed_reload(error: XdpctlError) -> str:

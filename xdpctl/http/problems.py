@@ -11,6 +11,7 @@ from aiohttp import web
 from xdpctl.errors import (
     ConflictError,
     KernelError,
+    MapFrozenError,
     MapFullError,
     NotFoundError,
     TargetError,
@@ -30,6 +31,7 @@ _STATUS: tuple[tuple[type[XdpctlError], HTTPStatus], ...] = (
     (ConflictError, HTTPStatus.CONFLICT),
     (NotFoundError, HTTPStatus.NOT_FOUND),
     (MapFullError, HTTPStatus.INSUFFICIENT_STORAGE),
+    (MapFrozenError, HTTPStatus.SERVICE_UNAVAILABLE),
     (KernelError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
 
@@ -39,7 +41,8 @@ class Problem(msgspec.Struct):
 
     `detail` is one sentence: what was tried, what happened, what helps. `field` and `text`
     name what was wrong in a request, `index` the rule of a list, counted from 0. Where a
-    map is full, `map` names it and `done` says how many entries went in before.
+    map is full (507) or frozen (503), `map` names it and `done` says how many entries went
+    in before.
     """
 
     type: str
@@ -90,7 +93,7 @@ def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
     extra: dict[str, str | int] = {}
     if isinstance(error, TargetError):
         extra = {"field": error.field, "text": error.text}
-    elif isinstance(error, MapFullError):
+    elif isinstance(error, MapFullError | MapFrozenError):
         extra = {"map": error.map_name, "done": error.done}
     elif isinstance(error, RequestError):
         status = error.status
