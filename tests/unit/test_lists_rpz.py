@@ -152,6 +152,14 @@ def test_a_record_without_a_name_has_the_one_before() -> None:
     assert str(left_out).startswith("2 records with an answer of their own ('bad.example'")
 
 
+def test_the_name_before_is_that_under_the_origin_of_then() -> None:
+    left_out = LeftOut()
+    content = "a.b CNAME .\n$ORIGIN x.rpz.example.\n A 192.0.2.1\nc CNAME .\n A 192.0.2.1\n"
+    read(HEAD + content, left_out=left_out)
+
+    assert str(left_out) == "2 records with an answer of their own ('a.b', 'c.x')"
+
+
 def test_a_zone_may_have_no_triggers() -> None:
     assert read(HEAD) == []
 

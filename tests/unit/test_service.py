@@ -951,6 +951,23 @@ async def test_a_frozen_map_is_said_and_the_service_lives(home: Home) -> None:
         )
 
 
+async def test_rules_without_room_in_a_smaller_map_make_it_not_ready(home: Home) -> None:
+    async with home.running():
+        rules = [{"target": f"192.0.2.{number}"} for number in range(10)]
+        assert (await home.ask("POST", "/api/v1/rules", json=rules)).status == 200
+        pin = home.host.pins / "addr-v4"
+        for room, left in ((4, "6 of our rules are not in force"), (64, "")):
+            with home.host.bpf.create_map(MAPS[MapName.ADDR_V4], room) as other:
+                other.pin(aside := pin.with_name("aside"))
+                aside.rename(pin)
+                await _there(lambda: other.info.id in used_maps(home))
+            found = await home.until("/api/v1/status", ready=not left)
+            while left not in "".join(found["reasons"]):  # "moving" may come before
+                found = await home.until("/api/v1/status", ready=False)
+            shrunk = [one for one in found["warnings"] if "was replaced by a map" in one]
+            assert bool(shrunk) == bool(left)
+
+
 async def test_a_start_on_a_frozen_map_filters_and_is_not_ready(home: Home) -> None:
     async with home.running("--on-exit", "keep"):
         rule = {"target": "192.0.2.1", "expires_in": 1}

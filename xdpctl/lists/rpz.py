@@ -102,14 +102,18 @@ class RpzLines:
         Raises:
             ListError: they are not those of a zone file, or it does not begin with its SOA.
         """
-        file = self._file
+        file, plain, short_way = self._file, _PLAIN.fullmatch, self._short_way
         for number, line in enumerate(lines, first):
-            found = _PLAIN.fullmatch(line) if self._zone and not file.is_within else None
-            if found is not None and (row := self._short_way(*found.groups())) is not None:
-                file.owner_was(found[1] + found[2])
-                if row is not _LEFT_OUT:
-                    yield row  # type: ignore[misc]  # the mark is no row
-                continue
+            if not file.depth:
+                if line == "\n":
+                    continue
+                if self._zone and (found := plain(line)) is not None:
+                    name, dot, target = found.groups()
+                    if (row := short_way(name, dot, target)) is not None:
+                        file.last_text = name + dot
+                        if row is not _LEFT_OUT:
+                            yield row  # type: ignore[misc]  # the mark is no row
+                        continue
             record = file.take(number, line)
             if file.origin is not self._origin_seen and file.zone is not None:
                 self._learn(file.zone)

@@ -67,22 +67,19 @@ class ZoneFile:
     Attributes:
         zone: the owner of the SOA, which is the first record; None before it.
         origin: what a relative name is relative to.
+        depth: parentheses that are open: the lines taken so far end within a record.
+        last_text: owner of a record read elsewhere, for one that names none; or empty.
     """
 
     def __init__(self) -> None:
         self.zone: dns.name.Name | None = None
         self.origin = _UNNAMED
         self._last = _UNNAMED
-        self._last_text = ""
+        self.last_text = ""
         self._origin_given = False
-        self._start, self._size, self._depth = 0, 0, 0
+        self._start, self._size, self.depth = 0, 0, 0
         self._indented = False
         self._words: list[str] = []
-
-    @property
-    def is_within(self) -> bool:
-        """Whether the lines taken so far end in the middle of a record."""
-        return self._depth > 0
 
     def take(self, number: int, line: str) -> Record | None:
         """Take the next line; return the record that ends with it, if one does.
@@ -90,7 +87,7 @@ class ZoneFile:
         Raises:
             ListError: it cannot be read, or the record is longer than `LINE_MAX` characters.
         """
-        if not self._depth:
+        if not self.depth:
             self._start, self._size, self._words = number, 0, []
             self._indented = line[:1] in {" ", "\t"}
         self._size += len(line)
@@ -99,16 +96,12 @@ class ZoneFile:
                 f"{_TRIED}: the record of line {self._start} is longer than {LINE_MAX} characters"
             )
         self._words += self._tokens(number, line)
-        if self._depth or not self._words:
+        if self.depth or not self._words:
             return None
         try:
             return self._record()
         except (dns.exception.DNSException, ValueError, IndexError) as error:
             raise unreadable(self._start, str(error) or type(error).__name__) from error
-
-    def owner_was(self, text: str) -> None:
-        """Note the owner of a record that was read elsewhere, for one that names none."""
-        self._last_text = text
 
     def end(self) -> None:
         """Say that no line follows.
@@ -116,7 +109,7 @@ class ZoneFile:
         Raises:
             ListError: a record is not whole, or there is none.
         """
-        if self._depth:
+        if self.depth:
             raise ListError(f"{_TRIED}: the record of line {self._start} is not whole")
         if self.zone is None:
             raise ListError(f"{_TRIED}: it has no record, not even its SOA")
@@ -129,8 +122,8 @@ class ZoneFile:
                 raise unreadable(number, f"{shown(line[position:].strip())} has no end")
             position = found.end()
             if found["parenthesis"]:
-                self._depth += 1 if found["parenthesis"] == "(" else -1
-                if self._depth < 0:
+                self.depth += 1 if found["parenthesis"] == "(" else -1
+                if self.depth < 0:
                     raise unreadable(number, "a parenthesis is closed that is not open")
             elif found["word"]:
                 yield found["word"]
@@ -142,9 +135,9 @@ class ZoneFile:
             if words[0].startswith("$"):
                 self._direct(*words)
                 return None
-            self._last, self._last_text = self.name(words.pop(0)), ""
-        elif self._last_text:
-            self._last, self._last_text = self.name(self._last_text), ""
+            self._last, self.last_text = self.name(words.pop(0)), ""
+        elif self.last_text:
+            self._last, self.last_text = self.name(self.last_text), ""
         words = _behind_ttl_and_class(words)
         if not words:
             raise ValueError("it ends before its type")
@@ -170,6 +163,8 @@ class ZoneFile:
     def _direct(self, directive: str, *words: str) -> None:
         match directive.upper(), words:
             case "$ORIGIN", (text,):
+                if self.last_text:
+                    self._last, self.last_text = self.name(self.last_text), ""
                 self.origin, self._origin_given = self.name(text), True
             case "$TTL", (text,):
                 dns.ttl.from_text(text)
