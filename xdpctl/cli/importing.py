@@ -92,7 +92,7 @@ def summary(result: dict[str, Any]) -> str:
             ("skipped", "skipped (of origin dnsdist)"),
             (
                 "guarded",
-                "left out by the guard (`xdpctl block --force`, `allow --force` take them)",
+                "left out by the guard (`xdpctl block --force` takes them)",
             ),
         )
         if number(field)
