@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from xdpctl.abi import MapType
-from xdpctl.errors import InterfaceError, KernelError, MapFullError, PinError
+from xdpctl.errors import InterfaceError, KernelError, MapFrozenError, MapFullError, PinError
 from xdpctl.kernel import bpffs, pins
 from xdpctl.kernel.bpf import (
     BPF_ANY,
@@ -98,6 +98,7 @@ class MapState:
     info: MapInfo
     entries: dict[bytes, bytes] = field(default_factory=dict)
     memory: bytearray | None = None
+    frozen: bool = False
 
     @property
     def stored_size(self) -> int:
@@ -326,6 +327,9 @@ class FakeMap(Map):
         self._use("current_info")
         return self.state.info
 
+    def is_frozen(self) -> bool:
+        return self.state.frozen
+
     def lookup(self, key: bytes) -> bytes | None:
         self._check(key, self.info.key_size, "key")
         self._use("lookup")
@@ -350,6 +354,7 @@ class FakeMap(Map):
         self._use("delete")
         if self.info.type in _FIXED:
             raise KernelError(f"cannot delete an entry of map {self.label}", errno.EINVAL)
+        self._see_frozen(f"cannot delete an entry of map {self.label}")
         return self.state.entries.pop(key, None) is not None
 
     def chunks(self, size: int = 4096) -> Iterator[tuple[bytes, bytes]]:
@@ -390,6 +395,7 @@ class FakeMap(Map):
     def delete_batch(self, keys: bytes) -> int:
         self._count(keys)
         self._use("delete_batch")
+        self._see_frozen(f"cannot delete entries of map {self.label}")
         found = [key for key in _split(keys, self.info.key_size) if key in self.state.entries]
         return sum(self.state.entries.pop(key, None) is not None for key in found)
 
@@ -426,6 +432,7 @@ class FakeMap(Map):
         """Write one entry under the kernel's rules."""
         present = key in self._stored()
         tried = f"cannot write to map {self.label}"
+        self._see_frozen(tried)
         full = not present and (
             self.info.type in _FIXED or len(self.state.entries) >= self.info.max_entries
         )
@@ -437,6 +444,10 @@ class FakeMap(Map):
             number = errno.ENOSPC if self.info.type == MapType.LPM_TRIE else errno.E2BIG
             raise MapFullError(tried, number, map_name=self.label, capacity=self.info.max_entries)
         self.state.entries[key] = value
+
+    def _see_frozen(self, tried: str) -> None:
+        if self.state.frozen:
+            raise MapFrozenError(tried, map_name=self.label)
 
     def _stored_size(self) -> int:
         return self.state.stored_size

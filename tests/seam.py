@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fakes import FakeMap
 from xdpctl.abi import MAPS, MapName, RuleAction, encode_value
-from xdpctl.errors import KernelError, MapFullError, PinError
+from xdpctl.errors import KernelError, MapFrozenError, MapFullError, PinError
 from xdpctl.kernel import pins
 from xdpctl.kernel.bpf import BPF_EXIST, BPF_NOEXIST, Bpf, Link, Map, Program, XdpMode
+from xdpctl.kernel.libbpf import load_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,6 +75,14 @@ def eventually(holds: Callable[[], bool]) -> bool:
     return False
 
 
+def freeze(table: Map) -> None:
+    """Freeze a map as anybody with a descriptor to write by can."""
+    if isinstance(table, FakeMap):
+        table.state.frozen = True
+    else:
+        assert load_library().bpf_map_freeze(table.fd) == 0
+
+
 class MapSeam:
     """Entries, one at a time and in batches."""
 
@@ -112,6 +122,24 @@ class MapSeam:
     def test_delete_says_whether_there_was_anything(self, table: Map) -> None:
         table.update(key_v4(1), DROP)
         assert [table.delete(key_v4(1)), table.delete(key_v4(1))] == [True, False]
+
+    def test_a_frozen_map_is_read_and_takes_no_write(self, table: Map) -> None:
+        table.update(key_v4(1), DROP)
+        assert not table.is_frozen()
+        freeze(table)
+        assert table.is_frozen()
+        writes: list[Callable[[], object]] = [
+            lambda: table.update(key_v4(1), DROP),
+            lambda: table.update_batch(key_v4(1), DROP),
+            lambda: table.delete(key_v4(1)),
+            lambda: table.delete_batch(key_v4(1)),
+        ]
+        for write in writes:
+            with pytest.raises(MapFrozenError, match=r"the map .* is frozen") as caught:
+                write()
+            assert caught.value.errno == errno.EPERM
+        assert [*table.chunks()] == [(key_v4(1), DROP)]
+        assert table.lookup(key_v4(1)) == DROP
 
     def test_a_full_hash_names_map_and_capacity(self, table: Map) -> None:
         for number in range(ROOM):

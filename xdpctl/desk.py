@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from xdpctl import __version__
 from xdpctl.abi import MapName
 from xdpctl.entries import Cursor
-from xdpctl.errors import MapFullError, NotFoundError
+from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError
 from xdpctl.http.schema import RuleOut, Status
 from xdpctl.log import event
 from xdpctl.state import PANIC
@@ -110,7 +110,7 @@ class ServiceDesk:
     def _counting_refusals(self, rules: Sequence[Rule]) -> PutResult:
         try:
             return self._store.put(rules)
-        except MapFullError as error:
+        except (MapFullError, MapFrozenError) as error:
             self._observer.failed(MapName(error.map_name), error.symbol)
             raise
 
@@ -146,7 +146,7 @@ class ServiceDesk:
                 return self._store.bulk(
                     chunks, origin, replace=replace, strict=strict, guard=guard, on_progress=tell
                 )
-            except MapFullError as error:
+            except (MapFullError, MapFrozenError) as error:
                 self._observer.failed(MapName(error.map_name), error.symbol)
                 raise
 
@@ -160,7 +160,7 @@ class ServiceDesk:
                 origin=origin,
                 count=result.guarded,
                 first=result.first_guarded,
-                helps="left out; block them one by one with --force if they are to be dropped",
+                helps="left out; block or allow them one by one with --force if they are meant",
             )
         return result
 

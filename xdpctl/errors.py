@@ -10,7 +10,8 @@ leave it as one of these.
     │   └── SettingsError               names the option, variable or key
     ├── TargetError                     no such target or rule; carries its text
     ├── KernelError                     a system call failed; carries errno
-    │   └── MapFullError                E2BIG, ENOSPC, ENOMEM on an insert
+    │   ├── MapFullError                E2BIG, ENOSPC, ENOMEM on an insert
+    │   └── MapFrozenError              EPERM, as the map takes no more writes
     ├── PinError                        bpffs, pin directory, layout of a pin
     ├── CompilerError                   BCC missing, program does not compile
     ├── VerifierError                   the kernel refused the program
@@ -22,6 +23,8 @@ leave it as one of these.
     ├── NotFoundError                   nothing there to remove (HTTP 404)
     ├── StateError                      the state file cannot be used
     ├── ListError                       a list's file cannot be used
+    ├── ForeignFileError                a file that others can exchange
+    │   └── IrregularFileError          not a regular file
     ├── ListenError                     socket or port cannot be used
     └── ServiceUnreachableError      3  no service on the control socket
 """
@@ -30,9 +33,45 @@ from __future__ import annotations
 
 import errno as errno_module
 import os
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SYMBOLS = {**errno_module.errorcode, errno_module.EOPNOTSUPP: "EOPNOTSUPP"}
 """Symbols of errno, that of 95 as the kernel writes it (Python says ENOTSUP)."""
+
+
+class Sentence(str):
+    """A sentence that quotes what a file holds, and the same without the quotation.
+
+    The log and the control socket show the whole. What anybody may read shows `public`:
+    who can choose the file must not see what is in it (http/).
+    """
+
+    __slots__ = ("public",)
+
+    public: str
+
+    def __new__(cls, whole: str, public: str) -> Self:
+        """Return a sentence with its public form."""
+        sentence = super().__new__(cls, whole)
+        sentence.public = public
+        return sentence
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # pickle asks it
+        return str(self), self.public
+
+
+def public(sentence: str) -> str:
+    """Return a sentence as anybody may read it."""
+    return sentence.public if isinstance(sentence, Sentence) else sentence
+
+
+def within(frame: Callable[[str], str], sentence: str) -> str:
+    """Return a longer sentence made of this one, which quotes no more in public than it."""
+    whole = frame(sentence)
+    return Sentence(whole, frame(sentence.public)) if isinstance(sentence, Sentence) else whole
 
 
 class XdpctlError(Exception):
@@ -73,13 +112,22 @@ class SettingsError(UsageError):
 class TargetError(XdpctlError):
     """A target, query type or rule line is refused; carries its text.
 
-    `field` is the field of an API rule that the text came from.
+    `field` is the field of an API rule that the text came from, `line` the number of the
+    line where it stands in a text.
     """
+
+    line: int | None = None
 
     def __init__(self, sentence: str, *, text: str, field: str = "target") -> None:
         super().__init__(sentence)
         self.text = text
         self.field = field
+
+    def at_line(self, number: int) -> TargetError:
+        """Return the error as that of a line of a text."""
+        error = TargetError(f"line {number}: {self.sentence}", text=self.text, field=self.field)
+        error.line = number
+        return error
 
 
 class KernelError(XdpctlError):
@@ -121,6 +169,25 @@ class MapFullError(KernelError):
         )
         self.map_name = map_name
         self.capacity = capacity
+
+
+class MapFrozenError(KernelError):
+    """A write to a map that its user has frozen (BPF_MAP_FREEZE), which nothing undoes."""
+
+    def __init__(self, tried: str, *, map_name: str) -> None:
+        helps = frozen_map(map_name)
+        super().__init__(tried, errno_module.EPERM, helps)
+        self.sentence = f"{tried}: {helps}"  # the errno would say what it is not: a right missing
+        self.args = (self.sentence,)
+        self.map_name = map_name
+
+
+def frozen_map(name: object) -> str:
+    """Return the sentence about a map that is frozen, by its name or pin."""
+    return (
+        f"the map {name} is frozen: its entries act, and nobody can change them any more; stop"
+        " every program that uses it, remove the pin, start them again"
+    )
 
 
 class PinError(XdpctlError):
@@ -181,6 +248,14 @@ class StateError(XdpctlError):
 
 class ListError(XdpctlError):
     """A list's file cannot be read, or is not what it should be."""
+
+
+class ForeignFileError(XdpctlError):
+    """What a path leads to is another user's, or chosen by one. A part of a sentence."""
+
+
+class IrregularFileError(ForeignFileError):
+    """What a path leads to is a pipe, a device or a socket."""
 
 
 class ListenError(XdpctlError):

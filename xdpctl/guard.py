@@ -2,7 +2,8 @@
 
 A Drop on an address of this host, on one of `protect` (health checkers, secondaries,
 load balancers) or on so short a prefix that it hits half the net is more often a slip
-than a wish. Pure but for the local addresses, which it is given a way to ask for.
+than a wish; so is a Pass on such a prefix, which switches off every shorter rule and
+lets half the net in. Pure but for the local addresses, which it is given a way to ask for.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ SHORTEST = {4: 8, 6: 16}
 """Prefix lengths by IP version; a shorter one is guarded."""
 
 _ADDRESSES = {spec.ref: name for name, spec in abi.MAPS.items() if name in abi.RULE_MAPS[:4]}
-_DROP = int(RuleAction.DROP)
+_DROP, _PASS = int(RuleAction.DROP), int(RuleAction.PASS)
+_CIDRS = frozenset(abi.MAPS[name].ref for name in (MapName.CIDR4, MapName.CIDR6))
 _EXACT = frozenset(abi.MAPS[name].ref for name in (MapName.ADDR_V4, MapName.ADDR_V6))
 
 
@@ -47,13 +49,15 @@ class Guard:
         self._exact = {key for network in self._whose for key in _keys(network)}
         self._wide = [network for network in self._whose if network.num_addresses > 1]
 
-    def reason(self, target: Target) -> str | None:
-        """Return why a Drop on `target` is guarded, or None."""
-        if isinstance(target, Question):
+    def reason(self, target: Target, action: RuleAction = RuleAction.DROP) -> str | None:
+        """Return why a rule of this action on `target` is guarded, or None."""
+        if isinstance(target, Question) or action is RuleAction.TRUNCATE:
             return None
         network = ip_network(target)
         if network.prefixlen < SHORTEST[network.version]:
             return f"is shorter than /{SHORTEST[network.version]}"
+        if action is RuleAction.PASS:
+            return None
         for guarded, why in self._whose.items():
             if guarded.version == network.version and network.overlaps(guarded):
                 return f"covers {_text(guarded)}, {why}"
@@ -66,10 +70,11 @@ class Guard:
             GuardError: names the first.
         """
         for rule in rules:
-            if rule.action is RuleAction.DROP and (why := self.reason(rule.target)):
+            if why := self.reason(rule.target, rule.action):
+                verb = "passed" if rule.action is RuleAction.PASS else "dropped"
                 raise GuardError(
-                    f"{target_text(rule.target)} {why}: nothing was changed; say --force if it is"
-                    " to be dropped all the same",
+                    f"{target_text(rule.target)} {why}: nothing was changed; use --force if it is"
+                    f" to be {verb} all the same",
                     text=target_text(rule.target),
                 )
 
@@ -87,9 +92,9 @@ class Guard:
                 action == _DROP
                 and ref in _ADDRESSES
                 and (all_wide or ref not in _EXACT or key in exact)  # else no closer look
-            ):
+            ) or (action == _PASS and ref in _CIDRS):
                 target = target_of(_ADDRESSES[ref], key, AnyQtype.BOTH)
-                if why := self.reason(target):
+                if why := self.reason(target, RuleAction(action)):
                     held(f"{target_text(target)} {why}")
                     continue
             yield row

@@ -98,12 +98,17 @@ def _packets(filters: Iterable[FilterView]) -> Iterator[Metric]:
 def _maps(snapshot: Snapshot) -> Iterator[Metric]:
     entries = GaugeMetricFamily("xdpctl_map_entries", "Entries of a pinned map", labels=["map"])
     capacity = GaugeMetricFamily("xdpctl_map_capacity", "Most entries it takes", labels=["map"])
+    frozen = GaugeMetricFamily(
+        "xdpctl_shared_map_frozen", "1 where nobody can change its entries", labels=["map"]
+    )
     for view in snapshot.maps:
         if view.entries is not None:
             entries.add_metric([view.name], view.entries)
         capacity.add_metric([view.name], view.capacity)
+        frozen.add_metric([view.name], float(view.frozen))
     yield entries
     yield capacity
+    yield frozen
     errors = CounterMetricFamily(
         "xdpctl_map_errors", "Writes that a map refused", labels=["map", "error"]
     )

@@ -58,6 +58,7 @@ class Observer:
     ) -> None:
         self._filters = filters
         self._shared = shared
+        self._frozen: frozenset[str] = frozenset()
         self._destinations = destinations
         self._clock = clock
         self._warnings = tuple(warnings)
@@ -115,6 +116,7 @@ class Observer:
 
     def _publish(self, reasons: list[str]) -> Snapshot:
         views = tuple(watched.view() for watched in self._filters)
+        self._frozen = self._shared.frozen()
         reasons += self._shared.replaced()
         reasons += [
             f"{view.interface} is {view.state}" + (f": {view.trouble}" if view.trouble else "")
@@ -139,6 +141,7 @@ class Observer:
                     *self._warnings,
                     *(note for view in views for note in view.notes),
                     *self.interface_warnings,
+                    *self._shared.shrunk.values(),
                     *lost,
                     *self.list_warnings,
                     *_almost_full(maps),
@@ -178,6 +181,7 @@ class Observer:
                 opened.info.id,
                 self._entries.get(name),
                 opened.info.max_entries,
+                name in self._frozen,
             )
             for name, opened in self._counted_maps().items()
         )

@@ -70,8 +70,8 @@ class PinKeeper:
         if astray or self._moved:
             self._names.distrust()
         if astray:
+            self._moved = True  # also where rules cannot be written: the maps are others by then
             await on_store(self._move)
-            self._moved = True
         if self._moved:
             try:
                 await self._swap()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from xdpctl.errors import public
 from xdpctl.filterview import FilterState
 from xdpctl.log import event
 
@@ -64,7 +65,8 @@ class Readiness:
         status = filtering if snapshot.ready else f"NOT READY: {why}"
         if status != self._said:
             was_ready, self._said = self._said.startswith(_FILTERING), status
-            self._notifier.status(status)
+            shown = "; ".join(map(public, snapshot.reasons))  # every user may ask systemd for it
+            self._notifier.status(filtering if snapshot.ready else f"NOT READY: {shown}")
             if not snapshot.ready:
                 event(_log, "not-ready", logging.WARNING, why=why)
             elif not was_ready:
@@ -73,12 +75,14 @@ class Readiness:
     def _wait(self, off: dict[str, str], reasons: Sequence[str], filtering: str) -> None:
         """Say what is waited for, and that the service manager is to wait, too."""
         self._notifier.extend(EXTENSION_SECONDS)
-        why = "; ".join([f"{name}: {text}" for name, text in off.items()] or reasons)
+        awaited = [f"{name}: {text}" for name, text in off.items()] or reasons
+        why = "; ".join(awaited)
         status = f"waiting for {why}; {filtering}"
         if status != self._said:
             self._said = status
             event(_log, "waiting", interfaces=", ".join(off) or None, why=why)
-            self._notifier.status(status)
+            shown = "; ".join(map(public, awaited))
+            self._notifier.status(f"waiting for {shown}; {filtering}")
 
     def reloading(self) -> None:
         """Say that settings are read anew; `reloaded` must follow."""

@@ -104,9 +104,7 @@ class LineReader:
             try:
                 row = self._short_way(line) or self._row(line)
             except TargetError as error:
-                raise TargetError(
-                    f"line {number}: {error.sentence}", text=error.text, field=error.field
-                ) from error
+                raise error.at_line(number) from error
             if row is not None:
                 yield row
 

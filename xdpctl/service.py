@@ -30,7 +30,16 @@ from xdpctl.beginning import program_config
 from xdpctl.destinations import DestinationWatch
 from xdpctl.diagnosis import queue_shortage, warnings_at_start
 from xdpctl.diagnosis.survey import Survey
-from xdpctl.errors import InterfaceError, KernelError, VerifierError, XdpctlError
+from xdpctl.errors import (
+    InterfaceError,
+    KernelError,
+    MapFrozenError,
+    Sentence,
+    SettingsError,
+    VerifierError,
+    XdpctlError,
+    within,
+)
 from xdpctl.filter import Filter
 from xdpctl.guard import Guard
 from xdpctl.http.listeners import Listeners, Secrets, import_application
@@ -233,7 +242,7 @@ class Service:
             apart=self._apart,
         )
         store.reconcile()
-        store.prepare_for(settings.any_qtype)
+        _prepare(store, settings.any_qtype)
         observer.panic = state.get_meta(PANIC) == "1"
         # Ended in reverse: no more requests, no more looks, detached, no more writes.
         store_thread = stack.enter_context(one_thread("store"))
@@ -450,6 +459,7 @@ class Service:
                 partial(on_thread, parts.watch_thread), partial(on_thread, parts.store_thread)
             )
             parts.observer.failures["pins"] = self._pins.trouble
+            parts.observer.failures["rules"] = "; ".join(parts.store.lost)
         now = time.monotonic()
         if self._installer.bytecode is None and now >= self._next_try:
             self._next_try = now + RETRY_SECONDS
@@ -475,9 +485,7 @@ class Service:
                 )
                 await self._exchange(parts, program)
         except XdpctlError as error:
-            parts.observer.failures["reload"] = (
-                f"reload failed, the former settings are in force: {error.sentence}"
-            )
+            parts.observer.failures["reload"] = _failed_reload(error)
             event(_log, "reload-failed", logging.ERROR, error=error.sentence)
             return
         parts.observer.failures.pop("reload", None)
@@ -501,6 +509,22 @@ class Service:
             lambda: self._installer.exchange(program, parts.filters, parts.maps_of, panic=panic),
         )
         parts.observer.failures.pop("program", None)
+
+
+def _prepare(store: Store, any_qtype: AnyQtype) -> None:
+    """Have names as the program looks them up; one in a frozen map is as it is."""
+    try:
+        store.prepare_for(any_qtype)
+    except MapFrozenError as error:
+        event(_log, "failed", logging.ERROR, error=error.sentence)
+
+
+def _failed_reload(error: XdpctlError) -> str:
+    """Return the sentence; what settings hold is quoted to the log and the control socket only."""
+    frame = "reload failed, the former settings are in force: "
+    if isinstance(error, SettingsError):
+        return Sentence(f"{frame}{error.sentence}", f"{frame}they are not valid, the log says why")
+    return within(lambda text: f"{frame}{text}", error.sentence)
 
 
 def _adopt(store: Store, any_qtype: AnyQtype) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl import abi
 from xdpctl.abi import MapName
-from xdpctl.errors import KernelError, PinError
+from xdpctl.errors import KernelError, PinError, frozen_map
 from xdpctl.kernel.pins import (
     PinPolicy,
     ensure_bpffs,
@@ -86,6 +86,9 @@ class SharedMaps:
         self._maps: dict[str, Map] = {}
         self._moving: dict[str, Map] = {}
         self._unmended: dict[str, str] = {}
+        self._frozen: dict[str, int] = {}
+        self.shrunk: dict[str, str] = {}
+        """A sentence for each pin whose map has less room than the one before."""
         self._astray = self._resources.enter_context(contextlib.ExitStack())
         self.warnings: tuple[str, ...] = ()
 
@@ -180,18 +183,37 @@ class SharedMaps:
             try:
                 found = open_existing(self._bpf, path, abi.MAPS[pin.map])
                 if found is None:
-                    self._pin_again(held, path)
+                    self._pin_again(held, path, pin)
                 elif found.info.id == held.info.id:
                     found.close()
+                elif found.is_frozen():
+                    found.close()
+                    self._unmended[pin.name] = (
+                        f"the pin {path} is another map, which is frozen: the filter goes on"
+                        " reading the former one; remove the pin, and start again what made it"
+                    )
                 else:
                     self._moving[pin.name] = self._astray.enter_context(found)
             except (KernelError, PinError) as error:
                 self._unmended[pin.name] = error.sentence
         return list(self._moving)
 
-    def _pin_again(self, held: Map, path: Path) -> None:
+    def _pin_again(self, held: Map, path: Path, pin: Pin) -> None:
+        """Give a map its pin again, or where nobody can write to it, pin a new one to move to."""
         ensure_bpffs(self._directory)
         ensure_directory(self._directory, self._policy, self._owners)
+        if held.is_frozen():
+            made = open_or_create(
+                self._bpf,
+                self._directory,
+                abi.MAPS[pin.map],
+                entries=held.info.max_entries,
+                pin_name=pin.name,
+                policy=self._policy,
+                owners=self._owners,
+            )
+            self._moving[pin.name] = self._astray.enter_context(made.map)
+            return
         with open_pin_directory(self._directory, self._policy, self._owners) as place:
             pin_again(self._bpf, held, place, path.name, self._policy)
         event(_log, "pinned-again", logging.WARNING, pin=path)
@@ -203,15 +225,35 @@ class SharedMaps:
         """
         moved = []
         for name, found in self._moving.items():
+            before, now = self._maps[name].info.max_entries, found.info.max_entries
+            self.shrunk.pop(name, None)
+            if now < before:
+                self.shrunk[name] = (
+                    f"{self.path(name)} was replaced by a map with room for {now} entries, where"
+                    f" there was room for {before}: to have more, stop every program that uses it,"
+                    " remove the pin, start them again"
+                )
             self._maps[name].become(found)
             moved.append((name, self._maps[name].info.id))
         self._moving.clear()
         return moved
 
+    def frozen(self) -> frozenset[str]:
+        """Return the pins whose maps nobody can write to any more."""
+        for name, held in self._maps.items():
+            if self._frozen.get(name) != held.info.id and held.is_frozen():
+                self._frozen[name] = held.info.id
+        return frozenset(
+            name for name, held in self._maps.items() if self._frozen.get(name) == held.info.id
+        )
+
     def replaced(self) -> Iterator[str]:
-        """Yield a sentence for each pin that is no longer the map that we hold."""
+        """Yield a sentence for each pin that is not a map that we hold and can write to."""
+        frozen = self.frozen()
         for pin in self._pins:
             path, held = self._directory / pin.name, self._maps[pin.name]
+            if pin.name in frozen:
+                yield frozen_map(path)
             try:
                 found = open_existing(self._bpf, path, abi.MAPS[pin.map])
             except (KernelError, PinError) as error:
@@ -223,6 +265,7 @@ class SharedMaps:
                 continue
             with found:
                 if found.info.id != held.info.id:
-                    yield (
+                    moving = (
                         f"the pin {path} is another map than the one that the filter reads: moving"
                     )
+                    yield self._unmended.get(pin.name, moving)

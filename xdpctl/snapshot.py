@@ -26,6 +26,7 @@ class MapView:
         id: the kernel's map id.
         entries: how many; None until first counted.
         capacity: max_entries.
+        frozen: nobody can change its entries any more (BPF_MAP_FREEZE).
     """
 
     name: MapName
@@ -33,6 +34,7 @@ class MapView:
     id: int
     entries: int | None
     capacity: int
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

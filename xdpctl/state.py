@@ -22,7 +22,7 @@ from xdpctl.errors import StateError
 from xdpctl.paths import Opened, look, open_directory, refuse_foreign_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 VERSION = 1
 _BESIDE = ("-wal", "-shm")
@@ -344,20 +344,26 @@ class State:
             notes = [_note(row) for row in rows]
         return notes, place_in_order(notes[-1]) if len(notes) == limit else end
 
-    def due(self, now: float, limit: int) -> list[Note]:
-        """Return notes whose time is over at `now` (CLOCK_BOOTTIME), the oldest first."""
+    def due(self, now: float, limit: int, without: Collection[MapName] = ()) -> list[Note]:
+        """Return notes whose time is over at `now` (CLOCK_BOOTTIME), the oldest first.
+
+        Those of the maps in `without` are left where they are.
+        """
+        refs, others = _others_than(without)
         with self._reading():
             rows = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM note WHERE expires <= ? ORDER BY expires LIMIT ?",  # noqa: S608 (a constant)
-                (now, limit),
+                f"SELECT {_COLUMNS} FROM note WHERE expires <= ?{others} ORDER BY expires LIMIT ?",  # noqa: S608 (constants)
+                (now, *refs, limit),
             )
             return [_note(row) for row in rows]
 
-    def next_expiry(self) -> float | None:
-        """Return when (CLOCK_BOOTTIME) the next note's time is over, or None."""
+    def next_expiry(self, without: Collection[MapName] = ()) -> float | None:
+        """Return when (CLOCK_BOOTTIME) the next note's time is over, or None; see `due`."""
+        refs, others = _others_than(without)
         with self._reading():
             row = self._connection.execute(
-                "SELECT min(expires) FROM note WHERE expires IS NOT NULL"
+                f"SELECT min(expires) FROM note WHERE expires IS NOT NULL{others}",  # noqa: S608 (constants)
+                refs,
             ).fetchone()
         return None if row[0] is None else float(row[0])
 
@@ -374,6 +380,12 @@ class State:
                 "UPDATE note SET expires = expires + ? WHERE expires IS NOT NULL", (seconds,)
             )
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def _others_than(maps: Collection[MapName]) -> tuple[list[int], str]:
+    """Return the numbers of these maps, and the condition that a note is of none of them."""
+    refs = [MAPS[name].ref for name in maps]
+    return refs, f" AND map NOT IN ({', '.join('?' * len(refs))})" if refs else ""
 
 
 def _note(row: NoteRow) -> Note:

@@ -28,7 +28,13 @@ from xdpctl import abi
 from xdpctl.abi import MapName, RuleAction
 from xdpctl.bulk import Bulk
 from xdpctl.entries import NOTES_AT_ONCE, Entries, boot_clock, owns, places_of
-from xdpctl.errors import ConflictError, KernelError, NotFoundError, TargetError
+from xdpctl.errors import (
+    ConflictError,
+    KernelError,
+    MapFrozenError,
+    NotFoundError,
+    TargetError,
+)
 from xdpctl.kernel.bpf import BPF_ANY, BPF_NOEXIST
 from xdpctl.listed import Listed
 from xdpctl.rules import (
@@ -170,6 +176,11 @@ class Store:
         """
         with self._lock:
             return self._upkeep.expire()
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """A sentence for each map that was replaced by one without room for our rules."""
+        return tuple(self._upkeep.lost.values())
 
     def next_expiry(self) -> float | None:
         """Return in how many seconds the next rule expires; None: never."""
@@ -323,12 +334,24 @@ class Store:
         if origin == DNSDIST_ORIGIN:
             return sum(self._flush_foreign(name) for name in names)
         removed = 0
+        frozen: MapFrozenError | None = None
         for name in names:
-            after: bytes | None = b""
-            while after is not None:
-                with self._lock:
-                    notes, after = self._some_notes(name, after, origin)
-                    removed += self._upkeep.remove(notes).total()
+            try:
+                removed += self._flush(name, origin)
+            except MapFrozenError as error:  # the others are flushed all the same
+                frozen = frozen or error
+        if frozen is not None:
+            frozen.done = removed
+            raise frozen
+        return removed
+
+    def _flush(self, name: MapName, origin: str | None) -> int:
+        removed = 0
+        after: bytes | None = b""
+        while after is not None:
+            with self._lock:
+                notes, after = self._some_notes(name, after, origin)
+                removed += self._upkeep.remove(notes).total()
         return removed
 
     def _some_notes(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from xdpctl import abi
 from xdpctl.entries import NOTES_AT_ONCE, boot_clock, owns
-from xdpctl.errors import KernelError, MapFullError
+from xdpctl.errors import KernelError, MapFullError, frozen_map
 from xdpctl.kernel.bpf import BPF_NOEXIST
 from xdpctl.log import event
 from xdpctl.state import boot_id, place_in_order
@@ -66,6 +66,29 @@ class Upkeep:
         self._wall = wall
         self._boot = boot
         self._next: tuple[int, bytes] = (0, b"")
+        self._frozen: dict[MapName, int] = {}
+        self._unread: set[MapName] = set()
+        self.lost: dict[MapName, str] = {}
+        """Why rules of ours are not in a map that was made anew, as a sentence."""
+
+    # --- frozen maps --------------------------------------------------------------
+
+    def frozen(self) -> list[MapName]:
+        """Return the maps that nobody can write to any more; each is logged once."""
+        return [name for name in self._maps if self._is_frozen(name)]
+
+    def _is_frozen(self, name: MapName) -> bool:
+        opened = self._maps[name]
+        if self._frozen.get(name) == opened.info.id:
+            return True  # for good
+        if not opened.is_frozen():
+            self._frozen.pop(name, None)
+            return False
+        self._frozen[name] = opened.info.id
+        event(
+            _log, "map-frozen", logging.ERROR, map=name, id=opened.info.id, error=frozen_map(name)
+        )
+        return True
 
     # --- at start -----------------------------------------------------------------
 
@@ -74,7 +97,8 @@ class Upkeep:
 
         What expired meanwhile is removed. In the map that the notes were written for,
         what vanished is forgotten. In a new map (reboot, bpffs mounted anew) our rules
-        are written again; where another was there first, the entry is theirs.
+        are written again; where another was there first, the entry is theirs. A frozen
+        map is left as it is; where it is not the one of our notes, these stay for the next.
         """
         self._set_clock()
         boot = boot_id()
@@ -82,7 +106,10 @@ class Upkeep:
             identity = f"{boot}:{opened.info.id}"
             fact = f"map:{name}"
             known = self._state.get_meta(fact)
-            if known != identity:
+            self._unread.discard(name)
+            if known != identity and self._is_frozen(name):
+                self._unread.add(name)
+            elif known != identity:
                 resumed = known == identity + _RESTORING
                 if not resumed:
                     self._yield_taken(name)
@@ -90,11 +117,13 @@ class Upkeep:
                 self._expire_notes(name)
                 self._restore(name, resumed=resumed)
                 self._state.set_meta(fact, identity)
+        self.frozen()
         while self.next_expiry() == 0:
             self.expire()
         for name in self._maps:
             for notes in self._pages(name):
-                self._compare(name, notes)
+                if name not in self._unread:
+                    self._compare(name, notes)
 
     def _set_clock(self) -> None:
         """Bring expiries, which are in boot time, into this boot's; note the wall's."""
@@ -138,6 +167,7 @@ class Upkeep:
         """
         written = lost = 0
         refused: MapFullError | None = None
+        self.lost.pop(name, None)
         for notes in self._pages(name):
             missing: Sequence[Note] = notes
             if resumed:
@@ -154,6 +184,10 @@ class Upkeep:
             event(_log, "rules-restored", map=name, count=written)
         if refused is not None:
             event(_log, "rules-lost", logging.ERROR, map=name, count=lost, error=refused.sentence)
+            self.lost[name] = (
+                f"{lost} of our rules are not in force, as the map {name} that is pinned now has"
+                f" no room for them: {refused.helps}"
+            )
 
     def _write(self, name: MapName, notes: Sequence[Note]) -> int:
         for number, note in enumerate(notes):
@@ -182,7 +216,8 @@ class Upkeep:
             name = names[(number + turn) % len(names)]
             start = after if turn == 0 else b""
             for notes in self._pages(name, start):
-                self._compare(name, notes)
+                if name not in self._unread:
+                    self._compare(name, notes)
                 left -= len(notes)
                 self._next = (number + turn) % len(names), place_in_order(notes[-1])
                 if left <= 0:
@@ -226,13 +261,13 @@ class Upkeep:
     def expire(self) -> Counter[MapName]:
         """Remove our entries whose time is over; return how many of each map.
 
-        Some at a time: `next_expiry` is 0 while more are due.
+        Some at a time: `next_expiry` is 0 while more are due. Those in a frozen map stay.
         """
-        return self.remove(self._state.due(self._boot(), NOTES_AT_ONCE))
+        return self.remove(self._state.due(self._boot(), NOTES_AT_ONCE, self.frozen()))
 
     def next_expiry(self) -> float | None:
         """Return in how many seconds the next rule expires, at least 0; None: never."""
-        at = self._state.next_expiry()
+        at = self._state.next_expiry(self._frozen)
         return None if at is None else max(0.0, at - self._boot())
 
     def remove(self, notes: Sequence[Note]) -> Counter[MapName]:

@@ -56,6 +56,7 @@ def tls(lab: Lab) -> tuple[str, ...]:
     issued = authority.issue_cert("192.0.2.53")
     issued.cert_chain_pems[0].write_to_path(lab.directory / "cert.pem")
     issued.private_key_pem.write_to_path(lab.directory / "key.pem")
+    (lab.directory / "key.pem").chmod(0o600)
     return "--tls-cert", f"{lab.directory}/cert.pem", "--tls-key", f"{lab.directory}/key.pem"
 
 

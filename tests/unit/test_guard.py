@@ -46,9 +46,20 @@ def test_everything_else_may_be_dropped(text: str) -> None:
     assert GUARD.reason(parse_target(text)) is None
 
 
-@pytest.mark.parametrize("action", [RuleAction.PASS, RuleAction.TRUNCATE])
-def test_only_a_drop_is_guarded(action: RuleAction) -> None:
-    GUARD.check([rule("0.0.0.0/0", action)])
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "192.0.2.53", "203.0.113.0/24", "::/0"])
+def test_an_answer_with_tc_is_not_guarded(text: str) -> None:
+    GUARD.check([rule(text, RuleAction.TRUNCATE)])
+
+
+@pytest.mark.parametrize("text", ["192.0.2.53", "203.0.113.0/24", "10.0.0.0/8", "fd00::/16"])
+def test_a_pass_on_an_address_or_an_ordinary_prefix_is_not_guarded(text: str) -> None:
+    GUARD.check([rule(text, RuleAction.PASS)])
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "0.0.0.0/1", "10.0.0.0/7", "::/0", "2000::/15"])
+def test_a_pass_that_lets_half_the_net_in_is_refused(text: str) -> None:
+    with pytest.raises(GuardError, match=r"is shorter than /.*--force if it is to be passed"):
+        GUARD.check([rule(text, RuleAction.PASS)])
 
 
 def test_a_guarded_rule_refuses_the_request_and_names_force() -> None:
@@ -67,14 +78,21 @@ def test_a_list_loses_what_is_guarded_and_nothing_else() -> None:
         "2001:db8::53",
         "2001:db8::54",
         "www.example",
+        "0.0.0.0/1 action=pass",
+        "::/15 action=pass",
+        "10.0.0.0/8 action=pass",
+        "192.0.2.53 action=pass",
+        "0.0.0.0/0 action=truncate",
     ]
     rows = list(LineReader("cli", AnyQtype.BOTH, 0.0).rows(lines))
     held: list[str] = []
     passed = list(GUARD.passing(iter(rows), held.append))
-    assert [rows.index(row) for row in passed] == [0, 2, 6, 7]
+    assert [rows.index(row) for row in passed] == [0, 2, 6, 7, 10, 11, 12]
     assert [text.split()[0] for text in held] == [
         "192.0.2.53",
         "203.0.113.9",
         "0.0.0.0/0",
         "2001:db8::53",
+        "0.0.0.0/1",
+        "::/15",
     ]

@@ -105,6 +105,17 @@ def test_what_can_be_no_token_is_refused(token_file: Path, content: str) -> None
     assert "openssl rand" in refused(token_file)
 
 
+def test_a_token_where_others_can_write_is_refused(folder: Path, token_file: Path) -> None:
+    folder.chmod(0o777)
+    assert "others can write to" in refused(token_file)
+
+
+@pytest.mark.root
+def test_a_token_of_another_user_is_refused(token_file: Path) -> None:
+    os.chown(token_file, 65534, 65534)
+    assert "belongs to user 65534" in refused(token_file)
+
+
 def test_a_token_without_end_is_refused(token_file: Path) -> None:
     token_file.write_text("x" * 100_000)
     assert "4096" in refused(token_file)

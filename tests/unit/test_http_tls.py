@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import subprocess
@@ -31,6 +32,7 @@ def issue(folder: Path, authority: trustme.CA = CA) -> Secrets:
     issued = authority.issue_cert("127.0.0.1")
     cert, key = folder / "cert.pem", folder / "key.pem"
     cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    key.touch(mode=0o600)
     key.write_bytes(issued.private_key_pem.bytes())
     return Secrets(None, cert, key)
 
@@ -162,3 +164,37 @@ async def test_a_client_that_never_shakes_hands_keeps_nobody_waiting(served: Sit
     with socket.create_connection(("127.0.0.1", served.port)):
         answer = await served.ask("GET", "/healthz", tcp=True, tls=trusting())
     assert answer.status == 200
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o666])
+def test_a_key_that_everybody_may_read_is_refused(folder: Path, files: Secrets, mode: int) -> None:
+    (folder / "key.pem").chmod(mode)
+    assert f"its mode {mode:04o} lets everybody" in refused(files)
+
+
+def test_the_group_may_read_the_key(folder: Path, files: Secrets) -> None:
+    (folder / "key.pem").chmod(0o640)
+    assert files.tls_cert
+    assert files.tls_key
+    server_context(files.tls_cert, files.tls_key)
+
+
+def test_a_key_where_others_can_write_is_refused(folder: Path, files: Secrets) -> None:
+    folder.chmod(0o777)
+    assert "--tls-key" in (said := refused(files))
+    assert "others can write to" in said
+
+
+@pytest.mark.parametrize("which", ["cert.pem", "key.pem"])
+def test_a_file_of_tls_is_small(folder: Path, files: Secrets, which: str) -> None:
+    os.truncate(folder / which, 2**30)
+    assert "more than 1048576 bytes" in refused(files)
+
+
+@pytest.mark.parametrize("which", ["cert.pem", "key.pem"])
+def test_a_pipe_in_the_place_of_a_file_of_tls_is_not_waited_for(
+    folder: Path, files: Secrets, which: str
+) -> None:
+    (folder / which).unlink()
+    os.mkfifo(folder / which)
+    assert "not a regular file" in refused(files)

@@ -92,6 +92,22 @@ def test_a_target_is_a_rule(line: str) -> None:
     assert read(targets(), line) == blocked(line.strip().partition("\t")[0].partition(" ")[0])
 
 
+@pytest.mark.parametrize("only", [DROP, TRUNCATE, PASS])
+def test_where_the_settings_name_an_action_a_line_has_no_other(only: RuleAction) -> None:
+    left_out = LeftOut()
+    reader = TargetLines(ORIGIN, only, NEW, now=1000, present=1000, left_out=left_out, only=only)
+    lines = ["plain.example", "192.0.2.9"]
+    lines += [f"{a.name.lower()}.example action={a.name.lower()}" for a in RuleAction]
+    lines += [f"192.0.2.{a}/32 for=1h action={a.name.lower()} reason=x" for a in RuleAction]
+
+    found = read(reader, *lines)
+
+    assert {action for _, action in found} == {only}
+    assert len(found) == 4
+    assert left_out.kinds == "4 lines with another action than the list's"
+    assert "'192.0.2." in str(left_out) or "example" in str(left_out)
+
+
 def test_a_comment_may_follow_a_semicolon() -> None:
     assert read(targets(), '192.0.2.0/24 ; SBL1 " and so on') == blocked("192.0.2.0/24")
 

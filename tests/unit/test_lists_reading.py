@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.test_lists_lines import ORIGIN, said
 from tests.unit.test_lists_rpz import HEAD
 from xdpctl.abi import RuleAction
-from xdpctl.errors import ListError, TargetError
+from xdpctl.errors import ForeignFileError, ListError, TargetError
 from xdpctl.lists.reading import CHUNK, LINE_MAX, ListReading, boottime
 from xdpctl.rules import AnyQtype, parse_target
 from xdpctl.settings import ListFormat, ListSettings
@@ -201,3 +201,44 @@ def test_any_file_is_rows_or_our_error(tmp_path: Path, content: bytes, form: Lis
         assert error.sentence  # noqa: PT017 - both ends are right
     else:
         assert all(isinstance(action, RuleAction) for _, action in found)
+
+
+def test_where_the_settings_name_an_action_no_line_of_any_format_has_another(
+    tmp_path: Path,
+) -> None:
+    content = "192.0.2.66 action=pass\n0.0.0.0/1 action=pass\nbad.example\n"
+    one = reading(written(tmp_path, content), action=DROP)
+    assert read(one) == [(parse_target("bad.example"), DROP)]
+    one = reading(written(tmp_path, HEAD + "a CNAME rpz-passthru.\nb CNAME .\n"), action=DROP)
+    assert read(one) == [(parse_target("b"), DROP)]
+
+
+def test_a_part_is_bounded_by_its_characters_too(tmp_path: Path) -> None:
+    line = "# " + "x" * 9_000 + "\n"
+    one = reading(written(tmp_path, "192.0.2.1\n" + line * 1_000))
+    parts = [(len([*part]), one.position)[1] for part in one]
+    steps = [after - before for before, after in zip([0, *parts], parts, strict=False)]
+    assert max(steps) < 1_100_000
+    assert parts[-1] == 1_000 * len(line) + 10
+
+
+def test_a_file_of_blank_lines_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = written(tmp_path, "")
+    with path.open("w") as file:
+        for _ in range(50):
+            file.write("\n" * 1_000_000)
+    with pytest.raises(ListError, match="empty"):
+        read(reading(path))
+
+
+def test_a_file_that_its_writer_may_not_have_read_is_not_read(tmp_path: Path) -> None:
+    """A folder that everybody can write to, and in it another name of somebody's file."""
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text("s3cret.example\n")
+    folder = tmp_path / "feeds"
+    folder.mkdir()
+    folder.chmod(0o777)
+    (folder / "list.txt").hardlink_to(secret)
+    with pytest.raises(ForeignFileError, match="it is not read: others can change"):
+        read(reading(folder / "list.txt"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ CONTRACT = {
     "xdpctl_bytes_total": {"interface", "action", "reason"},
     "xdpctl_map_entries": {"map"},
     "xdpctl_map_capacity": {"map"},
+    "xdpctl_shared_map_frozen": {"map"},
     "xdpctl_map_errors_total": {"map", "error"},
     "xdpctl_rules_expired_total": {"map"},
     "xdpctl_interface_attached": {"interface"},
@@ -322,3 +324,10 @@ def test_an_interfaces_name_may_have_any_character() -> None:
     odd = 'a"b\\c{é}'
     snapshot = Snapshot(0.0, filters=(view(odd),))
     assert value(snapshot, "xdpctl_interface_attached", interface=odd) == 1
+
+
+def test_a_frozen_map_is_a_1() -> None:
+    maps = (map_view(MapName.ADDR_V4), replace(map_view(MapName.QNAMES), frozen=True))
+    seen = replace(FULL, maps=maps)
+    assert value(seen, "xdpctl_shared_map_frozen", map="addr-v4") == 0
+    assert value(seen, "xdpctl_shared_map_frozen", map="qnames") == 1

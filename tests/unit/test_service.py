@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from tests.fakes import Device, Faults
+from tests.fakes import Device, Faults, MapState
 from tests.seam import PASS_PROGRAM
 from tests.unit.home import Home
 from tests.unit.host import INTERFACE, dnsdist_writes
@@ -921,6 +921,74 @@ async def test_the_program_moves_to_a_map_that_is_pinned_in_the_place_of_ours(ho
             await _there(lambda: other.info.id in used_maps(home))
             assert sum(len(keys) for keys, _ in other.chunks()) == 4
         assert set(home.kernel.links) == links
+
+
+async def test_a_frozen_map_is_said_and_the_service_lives(home: Home) -> None:
+    rule = {"target": "192.0.2.1", "expires_in": 1}
+    async with home.running("--on-exit", "keep"):
+        assert (await home.ask("POST", "/api/v1/rules", json=rule)).status == 200
+        state = home.kernel.pinned(home.host.pins / "addr-v4", "map")
+        assert isinstance(state, MapState)
+        state.frozen = True
+        found = await home.until("/api/v1/status", ready=False)
+        assert "addr-v4 is frozen" in found["reasons"][0]
+        assert [one["name"] for one in found["maps"] if one["frozen"]] == ["addr-v4"]
+        reply = await home.ask("GET", "/readyz")
+        assert reply.status == 503
+        assert "remove the pin" in reply.body
+        for method, path in (
+            ("POST", "/api/v1/rules"),
+            ("DELETE", "/api/v1/rules?target=192.0.2.1"),
+            ("DELETE", "/api/v1/rules?origin=api"),
+        ):
+            reply = await home.ask(method, path, json={"target": "192.0.2.2"})
+            assert reply.status == 503
+            assert "the map addr-v4 is frozen: " in reply.body["detail"]
+            assert reply.body["map"] == "addr-v4"
+        assert (
+            'xdpctl_shared_map_frozen{map="addr-v4"} 1.0'
+            in (await home.ask("GET", "/metrics")).body
+        )
+
+
+async def test_rules_without_room_in_a_smaller_map_make_it_not_ready(home: Home) -> None:
+    async with home.running():
+        rules = [{"target": f"192.0.2.{number}"} for number in range(10)]
+        assert (await home.ask("POST", "/api/v1/rules", json=rules)).status == 200
+        pin = home.host.pins / "addr-v4"
+        for room, left in ((4, "6 of our rules are not in force"), (64, "")):
+            with home.host.bpf.create_map(MAPS[MapName.ADDR_V4], room) as other:
+                other.pin(aside := pin.with_name("aside"))
+                aside.rename(pin)
+                await _there(lambda: other.info.id in used_maps(home))
+            found = await home.until("/api/v1/status", ready=not left)
+            while left not in "".join(found["reasons"]):  # "moving" may come before
+                found = await home.until("/api/v1/status", ready=False)
+            shrunk = [one for one in found["warnings"] if "was replaced by a map" in one]
+            assert bool(shrunk) == bool(left)
+
+
+async def test_a_start_on_a_frozen_map_filters_and_is_not_ready(home: Home) -> None:
+    async with home.running("--on-exit", "keep"):
+        rule = {"target": "192.0.2.1", "expires_in": 1}
+        assert (await home.ask("POST", "/api/v1/rules", json=rule)).status == 200
+        state = home.kernel.pinned(home.host.pins / "addr-v4", "map")
+        assert isinstance(state, MapState)
+        state.frozen = True
+    entries = dict(state.entries)
+    await asyncio.sleep(1)  # the rule's time is over
+    service = home.service("--on-exit", "detach")
+    task = asyncio.create_task(service.run())
+    await home.told_in_part("addr-v4 is frozen")
+    assert home.kernel.attached(INTERFACE) is not None
+    assert (await home.ask("GET", "/readyz")).status == 503
+    assert state.entries == entries
+    (home.host.pins / "addr-v4").unlink()  # which is what the sentence says
+    await home.until("/api/v1/status", ready=True)
+    reply = await home.ask("POST", "/api/v1/rules", json={"target": "192.0.2.2"})
+    assert reply.status == 200
+    service._stop.set()
+    assert await task == 0
 
 
 async def test_own_pins_that_are_removed_are_made_again(home: Home) -> None:

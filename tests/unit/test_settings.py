@@ -298,6 +298,14 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     assert "Is a directory" in refused("--config", str(tmp_path)).sentence
 
 
+def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.touch()
+    os.truncate(path, 2**30)
+    with pytest.raises(SettingsError, match="more than 1048576 bytes"):
+        load_settings(["--config", str(path)], {})
+
+
 def test_a_file_that_is_no_toml_says_where(tmp_path: Path) -> None:
     error = refused(file=written(tmp_path, "xsk = true\nport = [53"))
     assert "xdpctl.toml: it is not valid TOML" in error.sentence

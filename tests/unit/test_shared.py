@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -17,6 +17,8 @@ from xdpctl.shared import SharedMaps, pins_for
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.fakes import FakeMap
+    from xdpctl.kernel.bpf import Map
     from xdpctl.settings import Settings
 
 
@@ -225,3 +227,59 @@ def test_looking_at_the_pins_leaves_no_descriptor(host: FakeHost) -> None:
         held = set(host.kernel.open)
         list(shared.replaced())
         assert set(host.kernel.open) == held
+
+
+# --- what the pins' owner may do --------------------------------------------------------------
+
+
+def freeze(held: Map) -> None:
+    cast("FakeMap", held).state.frozen = True
+
+
+def test_a_frozen_map_is_a_reason_and_can_still_be_read(host: FakeHost) -> None:
+    with opened(host) as shared:
+        freeze(shared.rule_maps()[MapName.QNAMES])
+        assert shared.frozen() == {"qnames"}
+        (reason,) = shared.replaced()
+        assert f"the map {host.pins / 'qnames'} is frozen" in reason
+        assert "stop every program that uses it, remove the pin" in reason
+        assert shared.mend() == []
+        assert list(shared.rule_maps()[MapName.QNAMES].chunks()) == []
+
+
+def test_a_frozen_map_in_the_place_of_ours_is_not_moved_to(host: FakeHost) -> None:
+    with opened(host) as shared:
+        before = shared.rule_maps()[MapName.ADDR_V4].info.id
+        (host.pins / "addr-v4").unlink()
+        dnsdist_makes(host, MapName.ADDR_V4)
+        with host.bpf.open_map(host.pins / "addr-v4") as theirs:
+            freeze(theirs)
+        assert shared.mend() == []
+        assert shared.rule_maps()[MapName.ADDR_V4].info.id == before
+        (reason,) = shared.replaced()
+        assert "is another map, which is frozen: the filter goes on reading the former" in reason
+
+
+def test_a_frozen_map_whose_pin_is_removed_makes_way_for_a_new_one(host: FakeHost) -> None:
+    with opened(host) as shared:
+        held = shared.rule_maps()[MapName.ADDR_V4]
+        before = held.info.id
+        freeze(held)
+        (host.pins / "addr-v4").unlink()
+        assert shared.mend() == ["addr-v4"]
+        ((pin, number),) = shared.move()
+        assert (pin, held.info.id) == ("addr-v4", number)
+        assert number != before
+        assert list(shared.replaced()) == []
+        assert shared.frozen() == frozenset()
+
+
+def test_a_map_with_less_room_in_the_place_of_ours_is_said(host: FakeHost) -> None:
+    with opened(host) as shared:
+        for room, said in ((7, "room for 7 entries, where there was room for 1024"), (8, "")):
+            (host.pins / "addr-v4").unlink()
+            dnsdist_makes(host, MapName.ADDR_V4, room)
+            assert shared.mend() == ["addr-v4"]
+            shared.move()
+            assert said in "".join(shared.shrunk.values())
+            assert bool(shared.shrunk) == bool(said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -12,11 +12,14 @@ from tests.unit.ledger import CrashError, Ledger
 from xdpctl import store as store_module
 from xdpctl import upkeep
 from xdpctl.abi import MapName, RuleAction
+from xdpctl.errors import MapFrozenError
 from xdpctl.rules import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.fakes import FakeMap
 
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
 A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3"
@@ -195,3 +198,90 @@ def test_few_of_an_origin_among_many_are_all_flushed(
     ledger.store.remove([parse_target(MANY[7])])
     ledger.put(MANY[7], origin="api")
     assert ledger.store.flush(None, "api") == 3
+
+
+# --- frozen maps -------------------------------------------------------------------------
+
+
+def freeze(ledger: Ledger, *names: MapName) -> None:
+    for name in names:
+        cast("FakeMap", ledger.maps[name]).state.frozen = True
+
+
+def test_a_rule_in_a_frozen_map_stays_and_the_others_expire(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    for text in EACH_MAP:
+        ledger.put(text, expires_in=10)
+    freeze(ledger, MapName.ADDR_V4)
+    ledger.pass_time(11)
+
+    for _ in range(3):
+        ledger.store.expire()
+
+    assert ledger.shown() == {A: (DROP, 0, "cli")}
+    assert ledger.store.next_expiry() is None
+    assert [one.message for one in caplog.records if one.levelno >= logging.WARNING] == [
+        "map-frozen"
+    ]
+
+
+def test_a_start_on_a_frozen_map_writes_nothing_and_forgets_nothing(ledger: Ledger) -> None:
+    ledger.put(A, expires_in=10)
+    ledger.put(B)
+    ledger.put("www.example", expires_in=10)
+    freeze(ledger, *ledger.maps)
+    ledger.pass_time(11)
+
+    ledger.restart()
+    ledger.store.settle()
+
+    assert set(ledger.shown()) == set(ledger.noted()) == {A, B, "www.example"}
+
+
+def test_our_rules_wait_for_the_next_map_where_another_frozen_one_was_put(
+    ledger: Ledger,
+) -> None:
+    """What the pins' owner put in the place of ours has none of our entries."""
+    ledger.bulk([A, B])
+    ledger.reboot(60, before=lambda: freeze(ledger, *ledger.maps))
+    ledger.store.settle()
+    assert ledger.shown() == {}
+    assert set(ledger.noted()) == {A, B}
+
+    ledger.reboot(60)
+    assert set(ledger.shown()) == {A, B}
+    assert ledger.agrees()
+
+
+def test_a_write_to_a_frozen_map_says_so_and_leaves_no_note(ledger: Ledger) -> None:
+    ledger.put(A)
+    freeze(ledger, MapName.ADDR_V4)
+    said = "the map .* is frozen: .* remove the pin"
+    with pytest.raises(MapFrozenError, match=said):
+        ledger.put(B)
+    with pytest.raises(MapFrozenError, match=said):
+        ledger.bulk([C])
+    with pytest.raises(MapFrozenError, match=said):
+        ledger.store.remove([parse_target(A)])
+    assert set(ledger.shown()) == set(ledger.noted()) == {A}
+
+
+def test_flush_empties_the_maps_that_are_not_frozen(ledger: Ledger) -> None:
+    ledger.bulk(EACH_MAP)
+    freeze(ledger, MapName.ADDR_V4)
+    with pytest.raises(MapFrozenError) as caught:
+        ledger.store.flush(None, None)
+    assert caught.value.done == len(EACH_MAP) - 1
+    assert set(ledger.shown()) == {A}
+
+
+def test_rules_without_room_are_a_sentence_until_there_is_room(ledger: Ledger) -> None:
+    ledger.bulk(MANY, part=100)
+    ledger.room = 8
+    ledger.reboot(60)
+    (said,) = ledger.store.lost
+    assert "42 of our rules are not in force" in said
+    ledger.room = 64
+    ledger.reboot(60)
+    assert ledger.store.lost == ()

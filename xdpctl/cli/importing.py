@@ -90,7 +90,10 @@ def summary(result: dict[str, Any]) -> str:
             ("left_to_dnsdist", "left to dnsdist"),
             ("left_to_others", "left to other origins"),
             ("skipped", "skipped (of origin dnsdist)"),
-            ("guarded", "left out by the guard (`xdpctl block --force` takes them)"),
+            (
+                "guarded",
+                "left out by the guard (`xdpctl block --force` takes them)",
+            ),
         )
         if number(field)
     ]

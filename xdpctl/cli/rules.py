@@ -51,11 +51,16 @@ def _add_block(parser: argparse.ArgumentParser) -> None:
         default="drop",
         help="truncate: answer TC=1, so that real clients come back over TCP (default: drop)",
     )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="also a very short prefix, an address of this host, or one in `protect`",
-    )
+    _add_force(parser, "also a very short prefix, an address of this host, or one in `protect`")
+
+
+def _add_allow(parser: argparse.ArgumentParser) -> None:
+    _add_rule(parser)
+    _add_force(parser, "also a very short prefix")
+
+
+def _add_force(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--force", action="store_true", help=text)
 
 
 def _block(arguments: argparse.Namespace, session: Session) -> int:
@@ -63,7 +68,7 @@ def _block(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _allow(arguments: argparse.Namespace, session: Session) -> int:
-    return _put(arguments, session, "pass", force=False)
+    return _put(arguments, session, "pass", force=arguments.force)
 
 
 def _put(arguments: argparse.Namespace, session: Session, action: str, *, force: bool) -> int:
@@ -187,6 +192,6 @@ def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:
 
 VERBS = (
     Verb("block", "drop, or answer TC=1, what matches a target", _add_block, _block),
-    Verb("allow", "let a target pass although a wider rule drops it", _add_rule, _allow),
+    Verb("allow", "let a target pass although a wider rule drops it", _add_allow, _allow),
     Verb("unblock", "remove own rules", _add_unblock, _unblock),
 )

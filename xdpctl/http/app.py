@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from xdpctl.errors import XdpctlError
+from xdpctl.http.access import Access
 from xdpctl.http.auth import guard
 from xdpctl.http.body import later
-from xdpctl.http.keys import DESK, EXPOSITION, SPOOL
+from xdpctl.http.keys import DESK, EXPOSITION, IN_PUBLIC, SPOOL
 from xdpctl.http.openapi import PATH as DESCRIPTION
 from xdpctl.http.problems import from_error, problem
 from xdpctl.http.protocol import Runner
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from xdpctl.http.access import Access
     from xdpctl.http.handlers import Desk
     from xdpctl.http.token import Token
     from xdpctl.metrics import Exposition
@@ -46,7 +46,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.writer.output_size:
             raise  # in the middle of an answer: only breaking off says that it is not whole
         if isinstance(error, XdpctlError):
-            return from_error(error)
+            return from_error(error, in_public=request.app[IN_PUBLIC])
         _log.exception("request-failed")  # the last resort: the sentence, not a traceback
         return problem(
             HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -92,6 +92,7 @@ def make_app(
     app[DESK] = desk
     app[EXPOSITION] = exposition
     app[SPOOL] = spool
+    app[IN_PUBLIC] = access is not Access.EVERYTHING
     for route in ROUTES:
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
             app.router.add_route(method, route.path, route.handler, expect_handler=later)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 from aiohttp import web
 
+from xdpctl.errors import public
 from xdpctl.http.body import received
-from xdpctl.http.keys import DESK, EXPOSITION
+from xdpctl.http.keys import DESK, EXPOSITION, IN_PUBLIC
 from xdpctl.http.queries import (
     ALL_OWN,
     DeleteQuery,
@@ -113,8 +114,9 @@ class Desk(Protocol):
 
 
 def answer(document: object) -> web.Response:
-    """Return a document as a response."""
-    return web.Response(body=msgspec.json.encode(document), content_type="application/json")
+    """Return a document as a response; a `Sentence` in it in its public form."""
+    body = msgspec.json.encode(document, enc_hook=public)
+    return web.Response(body=body, content_type="application/json")
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -133,13 +135,19 @@ async def readyz(request: web.Request) -> web.Response:
     snapshot = request.app[DESK].snapshot()
     if snapshot.ready:
         return web.Response(text="ready\n")
-    return web.Response(status=503, text="".join(f"{reason}\n" for reason in snapshot.reasons))
+    said = public if request.app[IN_PUBLIC] else str
+    reasons = [f"{said(reason)}\n" for reason in snapshot.reasons]
+    return web.Response(status=503, text="".join(reasons))
 
 
 async def status(request: web.Request) -> web.Response:
     """GET /api/v1/status: the whole service at a glance."""
     read_query(request, NoQuery)
-    return answer(request.app[DESK].status())
+    document = request.app[DESK].status()
+    said = public if request.app[IN_PUBLIC] else str
+    document.reasons = [*map(said, document.reasons)]
+    document.warnings = [*map(said, document.warnings)]
+    return answer(document)
 
 
 async def list_rules(request: web.Request) -> web.Response:

@@ -39,3 +39,6 @@ EXPOSITION: AppKey[Exposition] = AppKey("exposition")
 
 SPOOL: AppKey[Path | None] = AppKey("spool")
 """Where large bodies are kept while they are worked on; None: the system's choice."""
+
+IN_PUBLIC: AppKey[bool] = AppKey("in-public")
+"""Whether answers leave out what is quoted of files: on every listener but the control socket."""

@@ -44,6 +44,7 @@ _MEANING = {
     HTTPStatus.MISDIRECTED_REQUEST: "A loopback listener was asked under another host's name",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A field or parameter is wrong or not known",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The kernel or the state refused; the log has more",
+    HTTPStatus.SERVICE_UNAVAILABLE: "A map is frozen: nobody can change its entries any more",
     HTTPStatus.INSUFFICIENT_STORAGE: "A map is full, or the disk for long bodies",
 }
 
@@ -53,6 +54,7 @@ OF_A_BODY = (
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.INSUFFICIENT_STORAGE,
 )
 

@@ -11,10 +11,12 @@ from aiohttp import web
 from xdpctl.errors import (
     ConflictError,
     KernelError,
+    MapFrozenError,
     MapFullError,
     NotFoundError,
     TargetError,
     XdpctlError,
+    public,
 )
 from xdpctl.http.refusals import RequestError
 
@@ -29,6 +31,7 @@ _STATUS: tuple[tuple[type[XdpctlError], HTTPStatus], ...] = (
     (ConflictError, HTTPStatus.CONFLICT),
     (NotFoundError, HTTPStatus.NOT_FOUND),
     (MapFullError, HTTPStatus.INSUFFICIENT_STORAGE),
+    (MapFrozenError, HTTPStatus.SERVICE_UNAVAILABLE),
     (KernelError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
 
@@ -38,7 +41,8 @@ class Problem(msgspec.Struct):
 
     `detail` is one sentence: what was tried, what happened, what helps. `field` and `text`
     name what was wrong in a request, `index` the rule of a list, counted from 0. Where a
-    map is full, `map` names it and `done` says how many entries went in before.
+    map is full (507) or frozen (503), `map` names it and `done` says how many entries went
+    in before.
     """
 
     type: str
@@ -70,13 +74,18 @@ def problem(
     return _response(_document(status, detail, extra or {}), headers)
 
 
-def from_error(error: XdpctlError) -> web.Response:
+def from_error(error: XdpctlError, *, in_public: bool = True) -> web.Response:
     """Return the problem document of one of our own errors, as a response."""
-    return _response(document_of(error))
+    return _response(document_of(error, in_public=in_public))
 
 
-def document_of(error: XdpctlError) -> Problem:
-    """Return the problem document of one of our own errors."""
+def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
+    """Return the problem document of one of our own errors.
+
+    Args:
+        error: the error.
+        in_public: leave out what its sentence quotes of a file (errors.Sentence).
+    """
     status = next(
         (status for kind, status in _STATUS if isinstance(error, kind)),
         HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -84,7 +93,7 @@ def document_of(error: XdpctlError) -> Problem:
     extra: dict[str, str | int] = {}
     if isinstance(error, TargetError):
         extra = {"field": error.field, "text": error.text}
-    elif isinstance(error, MapFullError):
+    elif isinstance(error, MapFullError | MapFrozenError):
         extra = {"map": error.map_name, "done": error.done}
     elif isinstance(error, RequestError):
         status = error.status
@@ -92,7 +101,8 @@ def document_of(error: XdpctlError) -> Problem:
     index = getattr(error, "index", None)
     if index is not None:
         extra["index"] = index
-    return _document(status, error.sentence, extra)
+    sentence = public(error.sentence) if in_public else str(error.sentence)
+    return _document(status, sentence, extra)
 
 
 def _document(status: HTTPStatus, detail: str, extra: Mapping[str, str | int]) -> Problem:

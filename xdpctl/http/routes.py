@@ -90,7 +90,12 @@ ROUTES = (
         _RULES,
         handlers.delete_rules,
         Content(Removed),
-        (*OF_A_QUERY, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+        (
+            *OF_A_QUERY,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
         DeleteQuery,
     ),
     Route("GET", "/api/v1/top", handlers.top, Content(Top), OF_A_QUERY, TopQuery),

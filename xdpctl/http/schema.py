@@ -304,13 +304,14 @@ class InterfaceOut(msgspec.Struct):
 
 
 class MapOut(msgspec.Struct):
-    """One pinned map and its fill."""
+    """One pinned map and its fill; `frozen`: nobody can change its entries any more."""
 
     name: str
     path: str
     id: int
     entries: int | None
     capacity: int
+    frozen: bool = False
 
 
 class Destination(msgspec.Struct):
@@ -364,7 +365,14 @@ class Status(msgspec.Struct):
                 for view in snapshot.filters
             ],
             [
-                MapOut(view.name.value, str(view.path), view.id, view.entries, view.capacity)
+                MapOut(
+                    view.name.value,
+                    str(view.path),
+                    view.id,
+                    view.entries,
+                    view.capacity,
+                    view.frozen,
+                )
                 for view in snapshot.maps
             ],
             [Destination(str(address), port) for address, port in snapshot.destinations],

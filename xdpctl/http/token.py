@@ -8,7 +8,8 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
-from xdpctl.errors import ListenError
+from xdpctl.errors import ForeignFileError, ListenError
+from xdpctl.provenance import open_own
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,20 +42,21 @@ def read_token(path: Path) -> Token:
     """Return the token in a file; blank space around it is not part of it. Blocks.
 
     Raises:
-        ListenError: unreadable, readable by others, or not one word that can be a token.
+        ListenError: unreadable, readable or chosen by others, or not one word that can be a
+            token.
     """
     tried = f"cannot use --token-file {path}"
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ListenError(f"{tried}: it is not a regular file; write the token into one")
-            if status.st_mode & stat.S_IRWXO:
+        with open(open_own(path), "rb") as file:  # noqa: PTH123 - a descriptor
+            mode = os.fstat(file.fileno()).st_mode
+            if mode & stat.S_IRWXO:
                 raise ListenError(
-                    f"{tried}: its mode {stat.S_IMODE(status.st_mode):04o} lets everybody on this"
+                    f"{tried}: its mode {stat.S_IMODE(mode):04o} lets everybody on this"
                     f" machine use it; chmod o= {path}, and choose another token"
                 )
             secret = file.read(TOKEN_MAX + 3).strip()
+    except ForeignFileError as error:
+        raise ListenError(f"{tried}: {error.sentence}") from error
     except OSError as error:
         raise ListenError(
             f"{tried}: {error.strerror or error}; write a token into it, mode 0600"
@@ -65,7 +67,3 @@ def read_token(path: Path) -> Token:
             f" characters and nothing else; `openssl rand -hex 32` gives one"
         )
     return Token(secret)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe that nobody writes must not stop a start

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import MapType
-from xdpctl.errors import KernelError, MapFullError
+from xdpctl.errors import KernelError, MapFrozenError, MapFullError
 from xdpctl.kernel.descriptor import Descriptor, read_info
 from xdpctl.kernel.entries import NO_BATCH, EntryReader
 from xdpctl.kernel.failure import kernel_error
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _PER_CPU_TYPES = frozenset({5, 6, 10})
 _FULL = frozenset({errno.E2BIG, errno.ENOSPC, errno.ENOMEM})
 
+_FDINFO_SIZE = 4096
 _WRITE_STEP = 16384
 """Entries of one batch that writes: some 10 ms in the kernel, 4 MB of names."""
 
@@ -99,6 +100,18 @@ class Map(Descriptor):
             name=raw.name.decode("ascii", "replace"),
         )
 
+    def is_frozen(self) -> bool:
+        """Return whether nobody can write to the map any more, but programs (BPF_MAP_FREEZE).
+
+        Anybody who may write to a pinned map can freeze it, and nothing undoes that. Where
+        /proc does not tell, it is taken for one that is not.
+        """
+        try:
+            with open(f"/proc/self/fdinfo/{self.fd}", "rb", buffering=0) as file:  # noqa: PTH123
+                return b"\nfrozen:\t1\n" in file.read(_FDINFO_SIZE)
+        except OSError:
+            return False
+
     def lookup(self, key: bytes) -> bytes | None:
         """Return the value of exactly this key, or None when it is not there.
 
@@ -163,7 +176,7 @@ class Map(Descriptor):
         if result == -errno.ENOENT:
             return False
         if result < 0:
-            raise kernel_error(f"cannot delete an entry of map {self.label}", -result)
+            raise self._refusal(f"cannot delete an entry of map {self.label}", -result)
         return True
 
     def chunks(self, size: int = 4096) -> Iterator[tuple[bytes, bytes]]:
@@ -294,7 +307,7 @@ class Map(Descriptor):
             if result == -errno.ENOENT:
                 position += 1
             elif result < 0:
-                error = kernel_error(f"cannot delete entries of map {self.label}", -result)
+                error = self._refusal(f"cannot delete entries of map {self.label}", -result)
                 error.done = removed
                 raise error
         return removed
@@ -361,10 +374,16 @@ class Map(Descriptor):
         error = (
             MapFullError(tried, number, map_name=self.label, capacity=self.info.max_entries)
             if number in _FULL
-            else kernel_error(tried, number)
+            else self._refusal(tried, number)
         )
         error.done = done
         return error
+
+    def _refusal(self, tried: str, number: int) -> KernelError:
+        """Return the error for a write or deletion that the kernel refused."""
+        if number == errno.EPERM and self.is_frozen():
+            return MapFrozenError(tried, map_name=self.label)
+        return kernel_error(tried, number)
 
     def _count(self, keys: bytes) -> int:
         """Return how many whole keys these bytes are."""

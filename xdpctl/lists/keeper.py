@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from xdpctl.errors import ListError, TargetError, XdpctlError
+from xdpctl.errors import ListError, Sentence, TargetError, XdpctlError, within
 from xdpctl.lists.inotify import Inotify
 from xdpctl.lists.origins import ListOrigins
 from xdpctl.lists.reading import ListReading
@@ -220,7 +220,7 @@ class ListKeeper:
             )
         except XdpctlError as error:
             if not isinstance(error, ListError | TargetError):
-                one.read = ()  # not the file's fault: it is read again at the next look
+                one.read = ()  # not of what is in the file: it is read again at the next look
             self._refused(one, error)
             return
         if one.problem:
@@ -248,9 +248,10 @@ class ListKeeper:
             if done
             else "the rules of its last good version stay in force"
         )
-        problem = (
-            f"cannot use list {one.settings.origin} from {one.settings.file}: {error.sentence};"
-            f" {state}"
+        settings = one.settings
+        problem = within(
+            lambda text: f"cannot use list {settings.origin} from {settings.file}: {text}; {state}",
+            _said_of(error),
         )
         if problem != one.problem or one.forced:
             event(_log, "list-refused", logging.ERROR, error=problem)
@@ -259,13 +260,22 @@ class ListKeeper:
     def _note_left_out(self, one: _Kept, reading: ListReading) -> None:
         sentence = ""
         if reading.found:
-            sentence = (
+            frame = (
                 f"list {one.settings.origin} from {one.settings.file} has what no rule can say,"
-                f" which is left out: {reading.found}"
+                " which is left out: "
             )
+            sentence = Sentence(f"{frame}{reading.found}", f"{frame}{reading.found.kinds}")
             if sentence != one.left_out or one.forced:
                 event(_log, "list-left-out", logging.WARNING, text=sentence)
         one.left_out = sentence
+
+
+def _said_of(error: XdpctlError) -> str:
+    """Return an error's sentence; what it quotes of the file is for the log and its like."""
+    if isinstance(error, TargetError):
+        where = "it" if error.line is None else f"line {error.line}"
+        return Sentence(error.sentence, f"{where} cannot be read, the log says why")
+    return error.sentence
 
 
 def _opened(stack: contextlib.ExitStack) -> Inotify | None:

@@ -17,6 +17,8 @@ from xdpctl.abi import MapName, RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.names import shown
 from xdpctl.rows import LineReader, place_of
+from xdpctl.rules import target_of, target_text
+from xdpctl.state import full_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,6 +30,7 @@ EXAMPLES = 3
 """How many of a kind are named."""
 
 _QNAMES = abi.MAPS[MapName.QNAMES].ref
+_NAMES = {spec.ref: name for name, spec in abi.MAPS.items()}
 _UP_TO_COMMENT = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^"])*?)\s[;#]')
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ACTION = re.compile(r"\saction=")
@@ -75,6 +78,11 @@ class LeftOut:
     def __len__(self) -> int:
         return sum(self._counts.values())
 
+    @property
+    def kinds(self) -> str:
+        """What was left out, without examples from the file: `3 wildcards`."""
+        return ", ".join(f"{number} {kind}" for kind, number in self._counts.items())
+
     def __str__(self) -> str:
         """Return what was left out in words: `3 wildcards ('*.a.example', …)`."""
         return ", ".join(
@@ -104,7 +112,8 @@ class TargetLines:
         any_qtype: how a name of every type is written.
         now: seconds of CLOCK_BOOTTIME from which `for=` counts.
         present: seconds of CLOCK_BOOTTIME: what ended before is no rule.
-        left_out: gets the lines that claim to be dnsdist's.
+        left_out: gets the lines that claim to be dnsdist's, or name another action than `only`.
+        only: the action that the settings name, which no line changes; None: they name none.
     """
 
     def __init__(  # noqa: PLR0913 - the list's settings and three facts of this reading
@@ -116,17 +125,27 @@ class TargetLines:
         now: float,
         present: float,
         left_out: LeftOut,
+        only: RuleAction | None = None,
     ) -> None:
         self._reader = LineReader(origin, any_qtype, now)
         self._origin = origin
         self._present = present
         self._action = "" if action is RuleAction.DROP else f" action={action.name.lower()}"
         self._left_out = left_out
+        self._only = only
+        self._any_qtype = any_qtype
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
+        only = self._only
         for row in self._reader.rows(map(self._line, lines), first):
             ref, key, action, reason, expires, origin = row
+            if only is not None and action != only:
+                self._left_out.add(
+                    "lines with another action than the list's",
+                    target_text(target_of(_NAMES[ref], full_key(ref, key), self._any_qtype)),
+                )
+                continue
             if expires is None or expires > self._present:
                 if origin != self._origin:
                     row = ref, key, action, reason, expires, self._origin  # noqa: PLW2901
@@ -165,13 +184,13 @@ class CidrLines:
             try:
                 ref, key = place_of(text, None, self._any_qtype)
             except TargetError as error:
-                raise _at(number, error) from error
+                raise error.at_line(number) from error
             if ref == _QNAMES:
                 raise TargetError(
-                    f"line {number}: cannot take {shown(text)} as an address or prefix: write one"
-                    " a line and nothing else",
+                    f"cannot take {shown(text)} as an address or prefix: write one a line and"
+                    " nothing else",
                     text=text,
-                )
+                ).at_line(number)
             yield ref, key, self._action, "", None, self._origin
 
 
@@ -195,10 +214,10 @@ class HostsLines:
             address, *names = words
             if (address not in NOWHERE and not is_address(address)) or not names:
                 raise TargetError(
-                    f"line {number}: cannot read {shown(line.strip())} as a line of a hosts file:"
-                    " write an address, then names",
+                    f"cannot read {shown(line.strip())} as a line of a hosts file: write an"
+                    " address, then names",
                     text=line.strip(),
-                )
+                ).at_line(number)
             for name in names:
                 if name.lower().rstrip(".") in LOCAL_NAMES:
                     continue
@@ -208,7 +227,7 @@ class HostsLines:
                 try:
                     ref, key = place_of(name, None, self._any_qtype)
                 except TargetError as error:
-                    raise _at(number, error) from error
+                    raise error.at_line(number) from error
                 if ref == _QNAMES:
                     yield ref, key, self._action, "", None, self._origin
                 else:
@@ -222,7 +241,3 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _at(number: int, error: TargetError) -> TargetError:
-    return TargetError(f"line {number}: {error.sentence}", text=error.text, field=error.field)

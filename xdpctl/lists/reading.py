@@ -1,41 +1,41 @@
 """One reading of one list: the file opened, its format found, rows in parts.
 
-Owns what makes a file a broken version beside its content: no file, no plain file, no
-text, nothing in it. Rows come in parts as they are read, so that a list of hundreds of
-thousands of lines is never held whole; an RPZ zone is, packed. Everything blocks and
-runs on the thread of bulk work, or where a list is long in another process (apart/).
+Owns what makes a file a broken version beside its content: no file, not a regular file,
+not text, nothing in it, or a file that its writer has no right to have read (provenance.py).
+Rows come in parts as they are read, so that no list is ever held whole. Everything blocks
+and runs on the thread of bulk work, or where a list is long in another process (apart/).
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import time
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import RuleAction
-from xdpctl.errors import ListError
+from xdpctl.errors import ForeignFileError, IrregularFileError, ListError
 from xdpctl.listed import Listed
+from xdpctl.lists.bounded import CHUNK, LINE_MAX, numbered, parts
 from xdpctl.lists.lines import CidrLines, HostsLines, LeftOut, TargetLines, is_address
+from xdpctl.provenance import open_fed
 from xdpctl.settings import ListFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import TextIO
 
     from xdpctl.lists.lines import LineFormat
+    from xdpctl.lists.rpz import RpzLines
     from xdpctl.rows import Row
     from xdpctl.rules import AnyQtype
     from xdpctl.settings import ListSettings
 
-CHUNK = 10_000
-"""Lines, or rows, of one part."""
+__all__ = ["BLANK_MAX", "CHUNK", "LINE_MAX", "ListReading", "boottime"]
 
-LINE_MAX = 10_000
-"""Characters of one line: none that can be meant is as long."""
+BLANK_MAX = 100_000
+"""Lines without content before the first one with some; beyond, there is none."""
 
 
 def boottime() -> float:
@@ -96,29 +96,28 @@ class ListReading(Listed):
 
         Raises:
             ListError, TargetError: this version of the file is broken.
+            ForeignFileError: somebody else can choose what is read.
         """
         with self._opened() as stream:
             form = self._format(stream)
             stream.seek(0)
-            if form is ListFormat.RPZ:
-                yield from self._zone(stream)
-            else:
-                yield from self._lines(stream, form)
+            yield from self._lines(stream, form)
 
     @contextmanager
     def _opened(self) -> Iterator[TextIO]:
-        path = self._settings.file
         try:
-            # A pipe or device would be waited for without O_NONBLOCK.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(descriptor, encoding="utf-8-sig") as stream:  # noqa: PTH123
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise ListError("it is no plain file")
+            with open(open_fed(self._settings.file), encoding="utf-8-sig") as stream:  # noqa: PTH123
                 yield stream
+        except IrregularFileError as error:
+            raise ListError("it is no plain file") from error
+        except ForeignFileError as error:
+            raise ForeignFileError(f"it is not read: {error.sentence}") from error
         except UnicodeDecodeError as error:
             raise ListError(f"it is no UTF-8 text: {error.reason}") from error
         except OSError as error:
             raise ListError(f"it cannot be read: {error.strerror or error}") from error
+        except ValueError as error:  # a NUL in the path
+            raise ListError(f"it cannot be read: {error}") from error
 
     def _format(self, stream: TextIO) -> ListFormat:
         """Return the format: as set, else what the first line is that has no comment.
@@ -128,7 +127,7 @@ class ListReading(Listed):
                 all; who wants the list empty can say so by a comment.
         """
         commented = False
-        for line in _numbered(stream):
+        for line in islice(numbered(stream), BLANK_MAX):
             text = line.strip()
             if text and text[0] not in "#;":
                 given = self._settings.format
@@ -139,29 +138,33 @@ class ListReading(Listed):
         given = self._settings.format
         return ListFormat.TARGETS if given is ListFormat.AUTO else given
 
-    def _zone(self, stream: TextIO) -> Iterator[Iterator[Row]]:
-        from xdpctl.lists import rpz  # noqa: PLC0415 - half of dnspython, for few lists
+    def _rpz(self) -> RpzLines:
+        from xdpctl.lists.rpz import RpzLines  # noqa: PLC0415 - half of dnspython, for few lists
 
-        if self._settings.action is RuleAction.PASS:
+        action = self._settings.action
+        if action is RuleAction.PASS:
             raise ListError(
                 "it is an RPZ zone, whose records say what is to be done: take the action pass"
                 " out of the list's settings"
             )
-        denial = self._settings.action or RuleAction.TRUNCATE
+        denial = action or RuleAction.TRUNCATE
         origin = self._settings.origin
-        return _parts(rpz.rows(stream, origin, denial, self._any_qtype, self.found))
+        return RpzLines(origin, denial, self._any_qtype, self.found, only=action)
 
     def _lines(self, stream: TextIO, form: ListFormat) -> Iterator[Iterator[Row]]:
-        reader = self._reader(stream, form)
-        lines, first = _numbered(stream), 1
-        while part := list(islice(lines, CHUNK)):
-            self._read += sum(map(len, part))
+        zone = self._rpz() if form is ListFormat.RPZ else None
+        reader = zone or self._reader(stream, form)
+        first = 1
+        for part, size in parts(numbered(stream)):
+            self._read += size
             yield reader.rows(part, first)
             first += len(part)
+        if zone is not None:
+            zone.end()
 
     def _reader(self, stream: TextIO, form: ListFormat) -> LineFormat:
-        origin, action = self._settings.origin, self._settings.action
-        action = RuleAction.DROP if action is None else action
+        origin, named = self._settings.origin, self._settings.action
+        action = RuleAction.DROP if named is None else named
         if form is ListFormat.CIDR:
             return CidrLines(origin, action, self._any_qtype)
         if form is ListFormat.HOSTS:
@@ -175,19 +178,8 @@ class ListReading(Listed):
             now=float(round(present - age)),  # the same for each reading of one version
             present=present,
             left_out=self.found,
+            only=named,
         )
-
-
-def _numbered(stream: TextIO) -> Iterator[str]:
-    """Yield the lines.
-
-    Raises:
-        ListError: one has no end.
-    """
-    for number, line in enumerate(iter(partial(stream.readline, LINE_MAX), ""), 1):
-        if len(line) == LINE_MAX and line[-1] != "\n":
-            raise ListError(f"line {number} is longer than {LINE_MAX} characters")
-        yield line
 
 
 def _guessed(text: str) -> ListFormat:
@@ -198,9 +190,3 @@ def _guessed(text: str) -> ListFormat:
     if len(words) > 1 and is_address(words[0]) and words[1][0] not in "#;" and "=" not in words[1]:
         return ListFormat.HOSTS
     return ListFormat.TARGETS
-
-
-def _parts(rows: Iterable[Row]) -> Iterator[Iterator[Row]]:
-    rows = iter(rows)
-    while part := list(islice(rows, CHUNK)):
-        yield iter(part)

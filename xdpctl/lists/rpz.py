@@ -2,52 +2,45 @@
 
 Owns which records of such a zone a rule can say: triggers by query name and by the
 client's address, with the actions DROP, TCP-Only, PASSTHRU, NXDOMAIN and NODATA. All
-else is left out, counted and named. The zone file is read by dnspython, record by
-record; no zone is built of it. Called by reading.py on a thread; the one importer of
-dnspython beside names.py.
+else is left out, counted and named. Records are zonefile.py's, but for those that nearly
+every line of a long zone is (a plain name, one of those actions), which are read here at
+once. No zone is built of it, and rows leave as they are read. Called by reading.py on a
+thread.
 """
 
 from __future__ import annotations
 
+import re
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import dns.exception
 import dns.name
-import dns.rdataclass
-import dns.rdatatype
 import dns.rdtypes.ANY.CNAME
-import dns.tokenizer
-import dns.transaction
-import dns.zonefile
 
 from xdpctl import abi
-from xdpctl.abi import RuleAction
-from xdpctl.errors import ListError, TargetError
+from xdpctl.abi import MapName, RuleAction
+from xdpctl.errors import TargetError
+from xdpctl.lists.zonefile import ZoneFile
 from xdpctl.rules import Name, Question, key_of, map_of, parse_target
 from xdpctl.state import stored_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import TextIO
+    from collections.abc import Iterable, Iterator
 
     from xdpctl.lists.lines import LeftOut
+    from xdpctl.lists.zonefile import Record
     from xdpctl.rows import Row
     from xdpctl.rules import AnyQtype, Target
 
 _REFS = {name: spec.ref for name, spec in abi.MAPS.items()}
-_HEAD = struct.Struct("BBH")
-_TTL = 3600  # of records that name none: no rule has one
-
-_UNNAMED = dns.name.from_text("zone.invalid.")
-"""Stands for the zone's name where the file does not say it."""
+_QNAMES = _REFS[MapName.QNAMES]
 
 _POLICIES = {
-    dns.name.from_text("rpz-drop."): RuleAction.DROP,
-    dns.name.from_text("rpz-tcp-only."): RuleAction.TRUNCATE,
-    dns.name.from_text("rpz-passthru."): RuleAction.PASS,
+    "rpz-drop.": RuleAction.DROP,
+    "rpz-tcp-only.": RuleAction.TRUNCATE,
+    "rpz-passthru.": RuleAction.PASS,
 }
-_DENIALS = frozenset({dns.name.root, dns.name.from_text("*.")})
+_DENIALS = (".", "*.")
 """Targets of CNAME that mean NXDOMAIN and NODATA."""
 
 _CLIENT_IP = b"rpz-client-ip"
@@ -58,137 +51,163 @@ _OTHER_TRIGGERS = {
 }
 _V4_LABELS = 5
 
+_PLAIN = re.compile(
+    r"((?:\*\.)?[A-Z0-9_-]{1,63}(?:\.[A-Z0-9_-]{1,63})*)(\.?)[ \t]+"
+    r"(?:[0-9]{1,9}[ \t]+)?(?:IN[ \t]+)?CNAME[ \t]+([A-Z0-9_*.-]*\.)[ \t]*\n?",
+    re.IGNORECASE | re.ASCII,
+)
+"""A line that is one CNAME whose names have no escapes."""
 
-def rows(
-    stream: TextIO, origin: str, denial: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
-) -> Iterator[Row]:
-    """Yield the rows of a zone file, once all of it has been read.
+_PLAIN_NAME = re.compile(r"[a-z0-9_.-]+")
+_TARGETS_KEPT = 1000
+_LEFT_OUT = object()
+
+
+class RpzLines:
+    """The lines of one zone file.
 
     Args:
-        stream: the file.
         origin: of every row.
         denial: what is done in place of an answer NXDOMAIN or NODATA.
         any_qtype: how a name of every type is written.
         left_out: gets what no rule can say.
-
-    Raises:
-        ListError: it is no zone file, or does not begin with its SOA.
+        only: the one action that a record may have, or None.
     """
-    triggers = _Triggers(denial, any_qtype, left_out)
-    tokenizer = dns.tokenizer.Tokenizer(stream, "line")
-    transaction = _Records(triggers)
-    reader = dns.zonefile.Reader(
-        tokenizer,
-        dns.rdataclass.IN,
-        transaction,
-        allow_directives=("$ORIGIN", "$TTL"),  # none that reads files or makes up records
-        default_ttl=_TTL,
-    )
-    transaction.begin(reader)
-    try:
-        reader.read()
-    except (dns.exception.DNSException, ValueError, IndexError) as error:
-        reason = str(error) or type(error).__name__
-        raise ListError(
-            f"cannot read it as an RPZ zone: {reason.replace('line:', 'up to line ', 1)}"
-        ) from error
-    if triggers.zone is None:
-        raise ListError("cannot read it as an RPZ zone: it has no record, not even its SOA")
-    return triggers.rows(origin)
 
-
-class _Manager(dns.transaction.TransactionManager):
-    """What dnspython asks for the zone's name: everything is below the root."""
-
-    def origin_information(self) -> tuple[dns.name.Name | None, bool, dns.name.Name | None]:
-        return dns.name.root, False, dns.name.root
-
-
-class _Records(dns.transaction.Transaction):
-    """Takes each record as dnspython reads it, and keeps none."""
-
-    def __init__(self, triggers: _Triggers) -> None:
-        super().__init__(_Manager())
-        self._triggers = triggers
-        self._reader: dns.zonefile.Reader | None = None
-        self._origin_given = False
-
-    def begin(self, reader: dns.zonefile.Reader) -> None:
-        """Make relative names relative to a zone whose name is not known yet."""
-        self._reader = reader
-        reader.current_origin = reader.last_name = _UNNAMED
-
-    def add(self, *args: Any) -> None:  # noqa: ANN401 - dnspython's
-        """Take (name, TTL, data)."""
-        name, _, data = args
-        if self._triggers.zone is None:
-            if data.rdtype != dns.rdatatype.SOA:
-                raise ListError("cannot read it as an RPZ zone: it does not begin with its SOA")
-            self._triggers.zone = name
-            if self._reader is not None and not self._origin_given:
-                self._reader.current_origin = name
-        elif name != self._triggers.zone:
-            self._triggers.add(name, data)
-
-    def _set_origin(self, origin: dns.name.Name) -> None:
-        del origin
-        self._origin_given = True
-
-
-class _Triggers:
-    """The rows of the records, packed: some 40 bytes for each."""
-
-    def __init__(self, denial: RuleAction, any_qtype: AnyQtype, left_out: LeftOut) -> None:
-        self.zone: dns.name.Name | None = None
-        self._denial = denial
+    def __init__(
+        self,
+        origin: str,
+        denial: RuleAction,
+        any_qtype: AnyQtype,
+        left_out: LeftOut,
+        *,
+        only: RuleAction | None = None,
+    ) -> None:
+        self._origin = origin
         self._any_qtype = any_qtype
         self._left_out = left_out
-        self._packed = bytearray()
+        self._only = only
+        self._file = ZoneFile()
+        self._actions: dict[str, RuleAction | None] = {**_POLICIES}
+        self._actions |= dict.fromkeys(_DENIALS, denial)
+        self._type = struct.pack("=H", any_qtype.wildcards[0])
+        self._origin_seen: dns.name.Name | None = None
+        self._suffix = self._zone = ""
+        """What stands behind a relative name, and behind each of the zone; empty: unknown."""
+        self._room = 0
 
-    def add(self, name: dns.name.Name, data: object) -> None:
-        """Take a record behind the SOA."""
-        text = str(name)
-        action = self._action(data)
-        zone = self.zone or dns.name.root
+    def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
+        """Yield the rows of some lines.
+
+        Raises:
+            ListError: they are not those of a zone file, or it does not begin with its SOA.
+        """
+        file, plain, short_way = self._file, _PLAIN.fullmatch, self._short_way
+        for number, line in enumerate(lines, first):
+            if not file.depth:
+                if line == "\n":
+                    continue
+                if self._zone and (found := plain(line)) is not None:
+                    name, dot, target = found.groups()
+                    if (row := short_way(name, dot, target)) is not None:
+                        file.last_text = name + dot
+                        if row is not _LEFT_OUT:
+                            yield row  # type: ignore[misc]  # the mark is no row
+                        continue
+            record = file.take(number, line)
+            if file.origin is not self._origin_seen and file.zone is not None:
+                self._learn(file.zone)
+            if (
+                record is not None
+                and record.name != file.zone  # its SOA, or another record of the apex
+                and (row := self._row(record)) is not None
+            ):
+                yield row
+
+    def end(self) -> None:
+        """Say that no line follows.
+
+        Raises:
+            ListError: it is not a whole zone.
+        """
+        self._file.end()
+
+    def _learn(self, zone: dns.name.Name) -> None:
+        """Take over the zone's name and what names are relative to."""
+        self._origin_seen = self._file.origin
+        suffix, ending = _ending(self._file.origin), _ending(zone)
+        self._suffix, self._zone = (suffix, ending) if suffix and ending else ("", "")
+        self._room = abi.NAME_MAX - sum(len(label) + 1 for label in zone.labels)
+
+    def _short_way(self, name: str, dot: str, target: str) -> Row | object | None:
+        """Return the row of a plain record, or `_LEFT_OUT`; None: it is read the long way."""
+        target = target.lower()
+        if target not in self._actions:
+            return None
+        name = name.lower() + (dot or self._suffix)
+        if not name.endswith(self._zone):
+            return None
+        name = name[: -len(self._zone)]
+        if not name or len(name) >= self._room or name.rpartition(".")[2].startswith("rpz-"):
+            return None
+        action = self._actions[target]
+        kind = self._kind_of(name, action)
+        if action is None or kind:
+            self._left_out.add(kind, name)
+            return _LEFT_OUT
+        octets = "".join([chr(len(label)) + label for label in name.split(".")])
+        return _QNAMES, self._type + octets.encode("ascii"), action, "", None, self._origin
+
+    def _row(self, record: Record) -> Row | None:
+        """Return the row of any record behind the SOA; None: it is left out."""
+        zone, name = self._file.zone or dns.name.root, record.name
         if not name.is_subdomain(zone):
-            self._left_out.add("records outside the zone", text)
-            return
+            self._left_out.add("records outside the zone", str(name))
+            return None
         labels = tuple(label.lower() for label in name.labels[: -len(zone.labels)])
         text = str(dns.name.Name(labels))
-        if labels[-1] in _OTHER_TRIGGERS:
-            self._left_out.add(_OTHER_TRIGGERS[labels[-1]], text)
-        elif labels[0] == b"*":
-            self._left_out.add("wildcards", text)
-        elif action is None:
-            self._left_out.add("records with an answer of their own", text)
-        else:
-            self._add(labels, action, text)
+        action = self._action(record.data)
+        kind = _OTHER_TRIGGERS.get(labels[-1]) or self._kind_of(text, action)
+        if action is None or kind:
+            self._left_out.add(kind, text)
+            return None
+        return self._row_of(labels, action, text)
+
+    def _kind_of(self, text: str, action: RuleAction | None) -> str:
+        """Return what a record is called that is left out; empty: it is a rule."""
+        if text == "*" or text.startswith("*."):
+            return "wildcards"
+        if action is None:
+            return "records with an answer of their own"
+        if self._only is not None and action != self._only:
+            return "records with another action than the list's"
+        return ""
 
     def _action(self, data: object) -> RuleAction | None:
         if not isinstance(data, dns.rdtypes.ANY.CNAME.CNAME):
             return None
-        return self._denial if data.target in _DENIALS else _POLICIES.get(data.target)
+        target = data.target.to_text().lower()
+        if target not in self._actions and len(self._actions) < _TARGETS_KEPT:
+            self._actions[target] = None
+        return self._actions.get(target)
 
-    def _add(self, labels: tuple[bytes, ...], action: RuleAction, text: str) -> None:
+    def _row_of(self, labels: tuple[bytes, ...], action: RuleAction, text: str) -> Row | None:
         try:
             target = _client(labels[:-1]) if labels[-1] == _CLIENT_IP else _question(labels)
         except TargetError:
             self._left_out.add("triggers that cannot be read", text)
-            return
+            return None
         ref = _REFS[map_of(target)]
         key = stored_key(ref, key_of(target, self._any_qtype))
-        self._packed += _HEAD.pack(ref, action, len(key))
-        self._packed += key
+        return ref, key, action, "", None, self._origin
 
-    def rows(self, origin: str) -> Iterator[Row]:
-        """Yield them."""
-        packed, position = bytes(self._packed), 0
-        self._packed = bytearray()
-        while position < len(packed):
-            ref, action, size = _HEAD.unpack_from(packed, position)
-            position += _HEAD.size
-            yield ref, packed[position : position + size], action, "", None, origin
-            position += size
+
+def _ending(name: dns.name.Name) -> str:
+    """Return what a plain name below this one ends in; empty where it has escapes."""
+    text = name.to_text().lower()
+    if text == ".":
+        return text
+    return f".{text}" if _PLAIN_NAME.fullmatch(text) else ""
 
 
 def _question(labels: tuple[bytes, ...]) -> Question:

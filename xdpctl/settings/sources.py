@@ -23,6 +23,9 @@ from xdpctl.settings.options import (
     Option,
 )
 
+FILE_MAX = 2**20
+"""Bytes of a file of settings; one with a thousand lists has some hundred thousand."""
+
 _WORD_MAX = 200
 _BIG = 2**63
 """Numbers from here on become text as hexadecimal: int's decimal text has a limit."""
@@ -123,13 +126,21 @@ def control_in_file(path: Path) -> Any:  # noqa: ANN401 - as above
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(_content(path))
     except OSError as error:
         reason = error.strerror or str(error)
     except (ValueError, RecursionError) as error:
         reason = f"it is not valid TOML: {' '.join(str(error).split())}"
     source = f"file {_word(str(path))}"
     raise SettingsError(f"cannot read the settings in {source}: {reason}", source=source)
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(FILE_MAX + 1)
+    if len(content) > FILE_MAX:
+        raise ValueError(f"it has more than {FILE_MAX} bytes")
+    return content.decode("utf-8")
 
 
 def _texts(option: Option, value: object, source: str) -> Sequence[str]:
