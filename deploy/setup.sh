@@ -19,6 +19,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 venv=.venv
+build_requirements=deploy/build-requirements.txt
 
 runtime_packages=(python3 python3-venv python3-bpfcc)
 demo_packages=(iproute2 ethtool curl dnsdist bind9-dnsutils)
@@ -141,12 +142,16 @@ make_venv() {
 
 install_project() { # install_project runtime|dev|bench|packages
     local hash what=.
-    hash=$({ /usr/bin/python3 --version; pwd; cat pyproject.toml; } | sha256sum)
+    hash=$({ /usr/bin/python3 --version; pwd; cat pyproject.toml $build_requirements; } | sha256sum)
     [ "$1" = runtime ] && [ "$(cat $venv/.setup-dev 2>/dev/null)" = "$hash" ] && return
     [ "$(cat "$venv/.setup-$1" 2>/dev/null)" = "$hash" ] && return
     [ "$1" = runtime ] || what=".[$1]"
     say "installing $what into $venv"
-    $venv/bin/python -m pip install --quiet --editable "$what"
+    # What builds is exactly what is listed, and nothing is fetched to build with. The service's
+    # own libraries and the tools of the tests are not pinned: the package has Debian's.
+    $venv/bin/python -m pip install --quiet --no-deps --only-binary=:all: --require-hashes \
+        --requirement $build_requirements
+    $venv/bin/python -m pip install --quiet --no-build-isolation --editable "$what"
     printf '%s\n' "$hash" >"$venv/.setup-$1"
 }
 

@@ -38,9 +38,11 @@ from xdpctl.filterview import (
     FilterState,
     FilterView,
     note_of_another_name,
+    note_of_batches,
     note_of_generic_mode,
 )
 from xdpctl.kernel.pins import OWN_DIRECTORY
+from xdpctl.kernel.programs import XdpMode
 from xdpctl.log import event
 from xdpctl.nativeretry import NativeRetry
 from xdpctl.ownership import OwnPins, same_program
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.abi import Count, PacketAction, Reason
-    from xdpctl.kernel.bpf import Bpf, Link, Map, Program, XdpMode
+    from xdpctl.kernel.bpf import Bpf, Link, Map, Program
     from xdpctl.kernel.compiler import Bytecode
     from xdpctl.kernel.netlink import Interface, Netlink
 
@@ -195,7 +197,8 @@ class Filter:
         self._counters, self._control = counters, control
         place = Place.HERE if interface.name == self.interface else Place.RENAMED
         self._where = Whereabouts(place, interface.index, interface.name)
-        self._attached_mode, self._trouble = mode, ""
+        self._runs_in(mode)
+        self._trouble = ""
         if self._state is FilterState.MISSING:
             self.adopted = own is not None
         self._state = FilterState.ATTACHED
@@ -224,7 +227,8 @@ class Filter:
         self._link, self._program = link, program
         self._counters, self._control = counters, control
         self._where = Whereabouts(Place.HERE, interface.index, interface.name)
-        self._attached_mode, self._trouble = attached.mode, ""
+        self._runs_in(attached.mode)
+        self._trouble = ""
         self.adopted, self._state = True, FilterState.ATTACHED
         return True
 
@@ -375,7 +379,8 @@ class Filter:
         if tried is None:
             return
         self._link.close()
-        self._link, self._attached_mode = tried
+        self._link, mode = tried
+        self._runs_in(mode)
         self._resources.enter_context(self._link)
         with self._pins.staging() as staging:
             staging.add(self._link, self._pins.link_path)
@@ -490,6 +495,14 @@ class Filter:
             yield note_of_another_name(self.interface, self._where.name)
         if self._attachment.seeks_native(self._attached_mode):
             yield note_of_generic_mode(self.interface, self._attachment.generic_because)
+        if self._attached_mode is XdpMode.GENERIC:
+            yield note_of_batches(self.interface)
+
+    def _runs_in(self, mode: XdpMode) -> None:
+        """Note the mode that our program is attached in; log what generic mode lets through."""
+        if mode is XdpMode.GENERIC and self._attached_mode is not XdpMode.GENERIC:
+            event(_log, "warning", logging.WARNING, text=note_of_batches(self.interface))
+        self._attached_mode = mode
 
     # --- leaving ------------------------------------------------------------------
 

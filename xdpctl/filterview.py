@@ -67,3 +67,20 @@ def note_of_generic_mode(interface: str, because: str) -> str:
         f"{interface} runs the filter in generic mode, which costs more CPU for each packet: {why};"
         " native mode is tried again when the card changes, and now and then"
     )
+
+
+def note_of_batches(interface: str) -> str:
+    """Return what generic mode lets through on an interface; the verb `check` says it before.
+
+    A sender on this host can leave the cutting of a buffer into datagrams to the network
+    card (UDP_SEGMENT). Where no card is in between, generic mode sees the whole buffer as
+    one frame. What comes off a wire is never joined: with a generic program the kernel
+    does no GRO on the interface.
+    """
+    return (
+        f"{interface} in generic mode: a container or virtual machine on this host can send many"
+        " UDP datagrams as one frame (UDP_SEGMENT), and the filter judges only the first; where"
+        " that passes, all pass, and where Truncate hits, none is answered; use native mode, or"
+        " switch such batches off where they come from, for a veth on its other end:"
+        " `ethtool -K PEER tx-udp-segmentation off`"
+    )

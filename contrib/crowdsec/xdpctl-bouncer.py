@@ -54,8 +54,11 @@ def target_of(value: str) -> str | None:
     """Return an address or prefix as xdpctl takes it; None where it is neither.
 
     The prefix of one address is that address; bits behind a prefix are cleared, since
-    CrowdSec may write an address of the range.
+    CrowdSec may write an address of the range. An address with a zone (fe80::1%eth0) is
+    none: no packet's source has one, and Python takes any text for a zone, new lines too.
     """
+    if "%" in value:
+        return None
     try:
         if "/" not in value:
             return str(ip_address(value))
@@ -105,9 +108,9 @@ def decision_of(action: str, value: str, duration: str, reason: str) -> Decision
 def carry_out(decision: Decision) -> int:
     """Do what one decision says; returns xdpctl's exit status."""
     if decision.seconds is None:
-        return run([PROGRAM, "unblock", "--missing-ok", decision.target])
+        return run([PROGRAM, "unblock", "--missing-ok", "--", decision.target])
     options = ["--action", ACTION, "--for", f"{decision.seconds}s", f"--reason={decision.reason}"]
-    return run([PROGRAM, "block", decision.target, *options])
+    return run([PROGRAM, "block", *options, "--", decision.target])
 
 
 def carry_out_all(decisions: Iterable[Decision]) -> None:
@@ -116,7 +119,7 @@ def carry_out_all(decisions: Iterable[Decision]) -> None:
     lifted = [one.target for one in last.values() if one.seconds is None]
     made = [one for one in last.values() if one.seconds is not None]
     if lifted:
-        run([PROGRAM, "unblock", "--missing-ok", *lifted])
+        run([PROGRAM, "unblock", "--missing-ok", "--", *lifted])
     lines = "".join(rule_line(one) for one in made)
     if made and run([PROGRAM, "import", "-", "--origin", ORIGIN], lines):
         for one in made:

@@ -23,6 +23,7 @@ import tempfile
 import tomllib
 import zipfile
 from email.utils import formatdate
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -107,6 +108,21 @@ def depends() -> str:
         if name in DEBIAN_NAMES
     ]
     return ", ".join([*OTHER_DEPENDS[:2], *own, *OTHER_DEPENDS[2:]])
+
+
+def insist_on_builders() -> None:
+    """Raise BuildError where what builds the wheel is not what is pinned, version by version."""
+    pinned = (HERE.parent / "build-requirements.txt").read_text()
+    for name, version in re.findall(r"^([\w-]+)==(\S+)", pinned, re.MULTILINE):
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found = "none"
+        if found != version:
+            raise BuildError(
+                f"the wheel is built with {name} {version}, and here is {found}: run"
+                " deploy/setup.sh deb, which installs deploy/build-requirements.txt by hash"
+            )
 
 
 def put(tree: Path, place: str, content: bytes, *, program: bool = False) -> None:
@@ -247,6 +263,7 @@ def build(version: str, folder: Path) -> Path:
     Raises:
         BuildError: one sentence.
     """
+    insist_on_builders()
     when = source_date()
     os.environ["SOURCE_DATE_EPOCH"] = str(when)
     architecture = run("dpkg", "--print-architecture")

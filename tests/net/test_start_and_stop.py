@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import socket
@@ -11,12 +12,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import Dnsdist17, Responder, Service, dig, eventually
+from tests.lab.hosts import PYTHON
+from tests.lab.service import arguments
 from tests.net.site import BLOCKS, DROPPED, site_in
+from tests.packets.message import query
+from xdpctl.filterview import note_of_batches
 
 if TYPE_CHECKING:
     from tests.lab import Host, Lab
 
 pytestmark = pytest.mark.root
+
+UDP_SEGMENT = 103
 
 
 def is_filtered(client: Host) -> bool:
@@ -137,6 +144,51 @@ def test_the_filter_is_generic_when_asked_for(lab: Lab) -> None:
     site = site_in(lab, "--mode", "generic")
     assert site.server.xdp() == "generic"
     assert is_filtered(site.client)
+
+
+def batch_arrives(client: Host, server: Host) -> list[int]:
+    """Send a good and a blocked query as one batch; return the IDs, 1 and 2, that arrive."""
+    good, bad = query("www.example", ident=1), query("bad.example", ident=2)
+    with (
+        server.socket(socket.AF_INET, socket.SOCK_DGRAM) as there,
+        client.socket(socket.AF_INET, socket.SOCK_DGRAM) as here,
+    ):
+        there.bind(("192.0.2.53", 53))
+        there.settimeout(0.5)
+        here.connect(("192.0.2.53", 53))
+        here.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(good))
+        here.send(good + bad)
+        arrived = list[int]()
+        with contextlib.suppress(TimeoutError):
+            while len(arrived) < 2:
+                arrived.append(there.recv(512)[1])
+    return arrived
+
+
+def test_generic_mode_warns_of_the_batches_that_it_lets_through_and_its_advice_works(
+    lab: Lab,
+) -> None:
+    client, server = lab.pair()
+    command = (PYTHON, "-m", "xdpctl", "check", *arguments(server), "--mode", "generic")
+    checked = server.run(*command, check=False).stdout
+    service = Service(server, "--mode", "generic")
+    assert service.verb("block", "bad.example").returncode == 0
+    said = note_of_batches("eth0")
+    assert said in service.verb("status").stdout
+    assert any(said in line for line in service.process.lines)
+    assert said in checked
+    assert batch_arrives(client, server) == [1, 2]  # what is warned of
+
+    client.run("ethtool", "-K", "eth0", "tx-udp-segmentation", "off")
+    assert batch_arrives(client, server) == [1]
+
+
+def test_native_mode_judges_each_datagram_of_a_batch(lab: Lab) -> None:
+    client, server = lab.pair()
+    service = Service(server, "--mode", "native")
+    assert service.verb("block", "bad.example").returncode == 0
+    assert "UDP_SEGMENT" not in service.verb("status").stdout
+    assert batch_arrives(client, server) == [1]
 
 
 def test_several_interfaces_are_filtered_by_one_service(lab: Lab) -> None:

@@ -1,6 +1,6 @@
 """podman with storage of its own, and the commands of the Containerfile's header.
 
-No registry is asked: `debian:bookworm-slim` is the cached root of `debian.py`, imported.
+No registry is asked: the base is the cached root of `debian.py`, imported, by its digest.
 A container has the network of a lab's host in place of this machine's, and a BPF file
 system of its own; all else is what the header says. Storage is below the test cache and
 goes with the block.
@@ -109,9 +109,14 @@ class Podman:
         archives = CACHE / "archives" / SUITE
         self.run(
             *("build", "--quiet", "--isolation", "chroot", "--network", "host"),
-            *("--volume", f"{archives}:/var/cache/apt/archives", "--from", BASE),
+            *("--volume", f"{archives}:/var/cache/apt/archives"),
+            *("--build-arg", f"BASE={self.digest()}"),
             *("--file", str(CONTAINERFILE), "--tag", TAG, str(folder)),
         )
+
+    def digest(self) -> str:
+        """Return the base's name by its digest, as the header says to ask for it."""
+        return self.run("image", "inspect", "--format", "{{index .RepoDigests 0}}", BASE).strip()
 
     def as_in_header(self, words: list[str]) -> list[str]:
         """Return a `podman run` of the header, with this place for the host."""

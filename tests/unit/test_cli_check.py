@@ -94,7 +94,7 @@ def test_a_warning_does_not(cli: CommandLine, kernel: FakeKernel) -> None:
 
     assert result.status == 0
     assert "warn  eth0 is down" in result.output
-    assert result.output.endswith("the service can work on eth0, 2 warnings\n")
+    assert result.output.endswith("the service can work on eth0, 3 warnings\n")
 
 
 @pytest.mark.usefixtures("kernel")

@@ -238,3 +238,23 @@ def test_panic_prints_the_answer_as_json(cli: CommandLine, service: FakeService)
     service.answer("POST", "/api/v1/panic", {"panic": True})
 
     assert json.loads(cli("panic", "--json").output) == {"panic": True}
+
+
+@pytest.mark.parametrize("verb", ["block", "allow", "unblock"])
+@pytest.mark.parametrize("target", ["--force", "-h", "@file", "bad.example", "$f2bV_ip"])
+def test_under_addresses_a_name_is_refused_behind_the_dashes(
+    cli: CommandLine, verb: str, target: str
+) -> None:
+    with cli.service() as service:
+        result = cli(verb, "--only-addresses", "--", "192.0.2.1", target)
+
+    assert (result.status, service.requests) == (1, [])
+    assert f"cannot take {target!r} under --only-addresses" in result.errors
+
+
+def test_under_addresses_an_address_is_a_target(cli: CommandLine) -> None:
+    with cli.service() as service:
+        service.answer("POST", RULES, {"created": 2, "updated": 0, "warnings": []})
+        result = cli("block", "--only-addresses", "--", "192.0.2.1", "2001:db8::/32")
+
+    assert (result.status, len(service.requests[0].body)) == (0, 2)

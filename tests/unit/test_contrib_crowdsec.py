@@ -187,3 +187,41 @@ def test_a_line_that_is_no_decision_keeps_no_other(importing: FakeService, line:
     assert done.returncode == 0
     assert "left out" in done.stderr
     assert [one.partition(" ")[0] for one in made(importing)] == ["192.0.2.1"]
+
+
+# --- what others wrote ---------------------------------------------------------------
+
+FOREIGN = ["--force", "-h", "@file", "", "bad.example", "fe80::1%x", "fe80::1%x\n192.0.2.9"]
+
+
+@pytest.mark.parametrize("value", FOREIGN)
+@pytest.mark.parametrize("action", ["add", "del"])
+def test_what_is_no_address_reaches_xdpctl_in_no_way(
+    importing: FakeService, action: str, value: str
+) -> None:
+    single = bounce(action, value, "3600", "x", "{}")
+    fed = bounce(fed=decision(value, action))
+
+    assert (single.returncode, fed.returncode, importing.requests) == (0, 0, [])
+    assert "it is no address and no range" in single.stderr
+    assert "it is no address and no range" in fed.stderr
+
+
+def test_all_that_follows_the_options_is_a_target(tmp_path: Path) -> None:
+    """The bouncer's command lines, as a program in the place of xdpctl sees them."""
+    seen = tmp_path / "seen"
+    program = tmp_path / "xdpctl"
+    program.write_text(f'#!/bin/sh\necho "$@" >>{seen}\ncat >/dev/null\n[ "$1" != import ]\n')
+    program.chmod(0o755)
+    bounce("add", "192.0.2.1", "60", "x", "{}", XDPCTL_PROGRAM=str(program))
+    bounce("del", "192.0.2.1", "60", "x", "{}", XDPCTL_PROGRAM=str(program))
+    both = decision("192.0.2.2") + decision("192.0.2.3", "del")
+    bounce(fed=both, XDPCTL_PROGRAM=str(program))
+    lines = [line for line in seen.read_text().splitlines() if not line.startswith("import")]
+
+    assert [line.split(" -- ")[1] for line in lines] == [
+        "192.0.2.1",
+        "192.0.2.1",
+        "192.0.2.3",
+        "192.0.2.2",
+    ]

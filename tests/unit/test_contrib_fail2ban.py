@@ -190,3 +190,24 @@ def test_a_refusal_is_in_fail2bans_log(service: FakeService, fail2ban: Fail2ban)
         fail2ban.tell("banip", "192.0.2.1")
 
     assert any("an entry of dnsdist's" in line for line in fail2ban.errors)
+
+
+FOREIGN = (
+    *("--force", "-h", "@file", "bad.example", "fe80::1%eth0", "1.2.3."),
+    *("a'b", 'a"b', "$(touch x)", "`id`", "a\nb", "192.0.2.8; id", "192.0.2.8\n192.0.2.9"),
+)
+"""Ids that a filter with F-ID may find in a log, since others write there."""
+
+
+def test_an_id_that_is_no_address_becomes_no_rule(service: FakeService, fail2ban: Fail2ban) -> None:
+    service.answer("POST", RULES, MADE)
+    service.answer("DELETE", RULES, {"removed": 1})
+    with fail2ban.running():
+        for foreign in FOREIGN:
+            command = fail2ban.command("fail2ban-client", "set", "dns", "banip", foreign)
+            subprocess.run(command, check=True, capture_output=True, timeout=30)
+        fail2ban.tell("banip", "192.0.2.1")  # the last: actions are done in order
+
+    assert [request.body[0]["target"] for request in sent(service, "POST")] == ["192.0.2.1"]
+    assert [request.query for request in sent(service, "DELETE")] == [[("target", "192.0.2.1")]]
+    assert any("under --only-addresses" in line for line in fail2ban.errors)

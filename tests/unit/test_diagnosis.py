@@ -23,6 +23,7 @@ from xdpctl.diagnosis import (
     queue_shortage,
     warnings_at_start,
 )
+from xdpctl.filterview import note_of_batches
 from xdpctl.kernel.bpf import XdpMode
 from xdpctl.kernel.netlink import Attached, Interface
 from xdpctl.kernel.pins import PinPolicy
@@ -246,7 +247,31 @@ def test_a_driver_without_native_xdp_is_a_warning(mode: str, said: str) -> None:
 
 
 def test_asked_for_generic_mode_any_driver_will_do() -> None:
-    assert warnings(on_card(card(driver="e1000", mtu=9000)), "--mode", "generic") == []
+    only = [note_of_batches("eth0")]
+
+    assert warnings(on_card(card(driver="e1000", mtu=9000)), "--mode", "generic") == only
+
+
+@pytest.mark.parametrize("changes", [{"driver": "e1000"}, {"mtu": 9000}])
+def test_where_auto_may_be_generic_what_that_lets_through_is_a_warning(
+    changes: dict[str, Any],
+) -> None:
+    may = on_card(card(**changes))
+
+    assert note_of_batches("eth0") in warnings(may)
+    assert note_of_batches("eth0") not in warnings(may, "--mode", "native")
+
+
+def test_an_attached_filter_is_warned_of_by_its_own_mode() -> None:
+    generic = card(attached=Attached(42, XdpMode.GENERIC))
+
+    assert warnings(on_card(generic, xdp=OURS)) == [note_of_batches("eth0")]
+
+
+def test_the_running_service_leaves_the_mode_to_its_filter() -> None:
+    (one,) = on_card(card()).interfaces
+
+    assert interface_warnings(wanted("--mode", "generic"), one) == []
 
 
 def test_an_interface_without_a_driver_is_known_by_its_kind() -> None:

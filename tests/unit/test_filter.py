@@ -22,7 +22,7 @@ from xdpctl.errors import (
     XdpctlError,
 )
 from xdpctl.filter import Filter
-from xdpctl.filterview import FilterState
+from xdpctl.filterview import FilterState, note_of_batches
 from xdpctl.kernel.bpf import XdpMode
 from xdpctl.kernel.pins import netns_inode
 from xdpctl.nativeretry import FIRST_SECONDS, LONGEST_SECONDS
@@ -546,17 +546,39 @@ def generic(site: Site) -> Iterator[Filter]:
 
 
 def test_a_filter_that_had_to_be_generic_says_why(generic: Filter) -> None:
-    (note,) = generic.view().notes
+    note, batches = generic.view().notes
+    assert batches == note_of_batches("eth0")
     assert note.startswith("eth0 runs the filter in generic mode")
     assert "MTU is too large" in note
 
 
-def test_a_filter_that_is_generic_by_wish_says_nothing_and_stays_so(site: Site) -> None:
+def test_a_generic_filter_says_and_logs_once_that_it_lets_batches_through(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    with site.filter(ModeSetting.GENERIC) as one:
+        site.attach(one)
+        site.attach(one)
+        (note,) = one.view().notes
+    assert "judges only the first" in note
+    logged = [vars(record) for record in caplog.records if record.getMessage() == "warning"]
+    assert [note in str(fields) for fields in logged] == [True]
+
+
+def test_a_native_filter_does_not_speak_of_batches(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    with site.filter() as one:
+        site.attach(one)
+        assert one.view().notes == ()
+    assert "warning" not in [record.getMessage() for record in caplog.records]
+
+
+def test_a_filter_that_is_generic_by_wish_stays_so(site: Site) -> None:
     with site.filter(ModeSetting.GENERIC) as one:
         site.attach(one)
         site.now += FIRST_SECONDS
         one.watch(panic=False, closely=True)
-        assert (one.view().notes, one.view().mode) == ((), XdpMode.GENERIC)
+        assert one.view().mode is XdpMode.GENERIC
 
 
 def test_a_card_that_changed_is_native_at_once(

@@ -30,6 +30,11 @@ def _add_targets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--qtype", metavar="T", help="only queries of this type (AAAA, TYPE65, 65); names only"
     )
+    parser.add_argument(
+        "--only-addresses",
+        action="store_true",
+        help="only addresses and prefixes, no names: for scripts whose targets others write",
+    )
 
 
 def _add_rule(parser: argparse.ArgumentParser) -> None:
@@ -172,11 +177,25 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return target and qtype of each TARGET as the API takes them, each once.
 
     Raises:
-        TargetError: one does not parse; nothing has been sent yet.
+        TargetError: one does not parse, or is a name under --only-addresses; nothing has been
+            sent yet.
     """
-    from xdpctl.rules import parse_target  # noqa: PLC0415 - other verbs do without dnspython
+    from xdpctl.errors import TargetError  # noqa: PLC0415 - the same as below
+    from xdpctl.names import shown  # noqa: PLC0415 - the same
+    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do without dnspython
+        Question,
+        parse_target,
+    )
 
-    return list(_documents(parse_target(text, arguments.qtype) for text in arguments.targets))
+    targets = [parse_target(text, arguments.qtype) for text in arguments.targets]
+    for text, target in zip(arguments.targets, targets, strict=True):
+        if arguments.only_addresses and isinstance(target, Question):
+            raise TargetError(
+                f"cannot take {shown(text)} under --only-addresses: it is neither an address nor a"
+                " prefix; leave --only-addresses out to name a domain",
+                text=text,
+            )
+    return list(_documents(targets))
 
 
 def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdpctl.diagnosis.facts import Finding, InterfaceFacts, Level
+from xdpctl.filterview import note_of_batches
+from xdpctl.kernel.programs import XdpMode
 from xdpctl.settings import ModeSetting
 
 if TYPE_CHECKING:
@@ -131,6 +133,26 @@ def _driver(settings: Settings, facts: InterfaceFacts, interface: Interface) -> 
             f"{what} is not known to have native XDP: if it has none, {then}",
             facts.name,
         )
+
+
+def of_batches(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
+    """Yield what generic mode will let through, where the filter may run in it.
+
+    Not among an interface's warnings while the service runs: the filter itself knows its
+    mode, and says the same.
+    """
+    interface = facts.interface
+    if interface is None or settings.mode is ModeSetting.NATIVE:
+        return
+    attached = interface.attached
+    if settings.mode is ModeSetting.AUTO:
+        if facts.xdp is not None and facts.xdp.ours and attached is not None:
+            generic = attached.mode is XdpMode.GENERIC
+        else:
+            generic = _driver_of(interface) not in NATIVE_DRIVERS or interface.mtu > MTU_MAX
+        if not generic:
+            return
+    yield Finding(Level.WARNING, note_of_batches(facts.name), facts.name)
 
 
 def _driver_of(interface: Interface) -> str | None:

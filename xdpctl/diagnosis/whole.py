@@ -25,6 +25,7 @@ def findings(settings: Settings, facts: Facts) -> list[Finding]:
     found += host.of_host(facts.host)
     for one in facts.interfaces:
         found += interface.of_interface(settings, one)
+        found += interface.of_batches(settings, one)
     found += host.of_directory(facts)
     for pin in facts.pins:
         found += host.of_pin(facts, pin)
