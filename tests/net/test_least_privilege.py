@@ -16,7 +16,8 @@ import pytest
 from tests.bench.memory import processes_of, pss_bytes
 from tests.lab import dig, eventually
 from tests.lab.hosts import PYTHON
-from tests.net.test_without_root import UID, blocks, machine, prepared
+from tests.lab.service import READY
+from tests.net.test_without_root import SERVICE, UID, blocks, machine, prepared
 from xdpctl.kernel.privilege import LOADERS, NEEDED
 
 if TYPE_CHECKING:
@@ -166,6 +167,18 @@ def test_without_its_loader_it_filters_and_says_what_helps(prepared: Machine) ->
     after = prepared.service()
     assert after.get("/readyz").status == 200
     assert not dig(prepared.client, "dropped.example").arrived
+
+
+def test_the_units_seccomp_filter_lets_it_give_up_what_reads_memory(prepared: Machine) -> None:
+    """The units' kernels have systemd's own filter; here it is made of the same lines."""
+    under = (*SERVICE.as_its_user(), PYTHON, "-m", "tests.lab.seccomp", SERVICE.path.name)
+    process = prepared.start(before=under)
+    process.line(READY, timeout=60)
+    (child,) = [pid for pid in processes_of(process.pid) if b"loader_process" in command(pid)]
+    assert "Seccomp:\t2" in Path(f"/proc/{child}/status").read_text()
+    assert effective(process.pid) == bits(NEEDED)
+    assert effective(child) == bits(LOADERS)
+    assert "cannot give up" not in process.text
 
 
 def test_signals_to_everybody_end_the_service_in_order(prepared: Machine) -> None:
