@@ -1,8 +1,8 @@
 """What a start does first, while the modules of the service are not even loaded.
 
-Settings, log, privileges; and the compiler's process, begun at once: it has the tenth of a
-second that loading the service takes for itself. Called by cli/main.py; what is begun is the
-service's to finish.
+Settings, log; the loader, which keeps what this process gives up next; and the compiler's
+process, begun at once: it has the tenth of a second that loading the service takes for
+itself. Called by cli/main.py; what is begun is the service's to finish.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl.bytecode import FOLDER, BytecodeCache, CachingCompiler
 from xdpctl.kernel.compiler import ProgramConfig, XskFamilies
+from xdpctl.kernel.loader import Loader
 from xdpctl.kernel.privilege import keep_needed
 from xdpctl.log import configure, event
 from xdpctl.settings import XskFamily
@@ -41,17 +42,20 @@ class Beginning:
         settings: of the start.
         load: gives the settings; called again for each SIGHUP.
         compiler: has begun to compile their program.
+        loader: loads programs.
     """
 
     settings: Settings
     load: Callable[[], Settings]
     compiler: CachingCompiler
+    loader: Loader
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.compiler.close()
+        self.loader.close()
 
 
 def begin(load: Callable[[], Settings]) -> Beginning:
@@ -61,18 +65,29 @@ def begin(load: Callable[[], Settings]) -> Beginning:
         load: gives the settings.
 
     Raises:
-        XdpctlError: the settings are wrong, or no thread can be started.
+        XdpctlError: the settings are wrong, or no process or thread can be started.
     """
     settings = load()
     configure(settings.log_level, settings.log_format, sys.stderr)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they wait until the loop hears them
     sys.setswitchinterval(SWITCH_SECONDS)
     share_one_heap()
-    if not keep_needed():
-        event(_log, "warning", logging.WARNING, text="cannot give up capabilities unused here")
-    compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))
-    compiler.begin(program_config(settings))
-    return Beginning(settings, load, compiler)
+    loader = Loader.start()
+    try:
+        if not keep_needed():
+            event(
+                _log,
+                "warning",
+                logging.WARNING,
+                text="cannot give up capabilities unused here, CAP_PERFMON may be one, which reads"
+                " the memory of the whole host: allow capset(2) (SystemCallFilter=capset)",
+            )
+        compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))
+        compiler.begin(program_config(settings))
+    except BaseException:
+        loader.close()
+        raise
+    return Beginning(settings, load, compiler, loader)
 
 
 def program_config(settings: Settings) -> ProgramConfig:

@@ -107,7 +107,15 @@ def run_service(begun: Beginning) -> int:
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     try:
-        service = Service(begun.settings, begun.load, Bpf(), Netlink(), begun.compiler, apart=True)
+        service = Service(
+            begun.settings,
+            begun.load,
+            Bpf(begun.loader),
+            Netlink(),
+            begun.compiler,
+            loader_trouble=lambda: begun.loader.trouble,
+            apart=True,
+        )
         return asyncio.run(run(service))
     except OSError as error:  # what the loop itself needs: descriptors, sockets, memory
         what = "cannot run the service" + (f": {error.filename}" if error.filename else "")
@@ -140,6 +148,7 @@ class Service:
         compile_with: gives the bytecode of a configuration.
         self_test: raises where a program is not what it must be.
         directory: where our own pins live.
+        loader_trouble: gives a sentence where no program can be loaded any more.
         apart: whether long work may have a process of its own: `bpf` is the kernel's.
     """
 
@@ -153,9 +162,11 @@ class Service:
         *,
         self_test: Callable[[Bpf, ProgramConfig, Bytecode], None] = selftest.run,
         directory: Path = OWN_DIRECTORY,
+        loader_trouble: Callable[[], str] = str,
         apart: bool = False,
     ) -> None:
         self._apart = apart
+        self._loader_trouble = loader_trouble
         self._settings = settings
         self._load = load
         self._bpf = bpf
@@ -415,6 +426,7 @@ class Service:
 
         async def look() -> None:
             parts.observer.list_warnings = parts.lists.warnings
+            parts.observer.failures["loader"] = self._loader_trouble()
             await watch(parts.observer.look)
             await self._mend(parts)
 

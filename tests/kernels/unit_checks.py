@@ -20,7 +20,7 @@ from tests.kernels.checks import Check
 from xdpctl.errors import KernelError
 from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.pins import OWN_DIRECTORY
-from xdpctl.kernel.privilege import NEEDED
+from xdpctl.kernel.privilege import LOADERS, NEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PATIENCE: Final = 120.0
 ENOUGH: Final = 20
 """Looks at the interface that a claim about all the time has to rest on."""
+
+LOADER_MOST: Final = 6_000_000 // 1024
+"""kB."""
 
 SETTINGS: Final = Path("/etc/xdpctl/xdpctl.toml")
 LONG: Final = Path("/run/test-long.rules")
@@ -153,15 +156,38 @@ def works() -> None:
     check("and heeded", lambda: ask("listed.example"), "timed out")
 
 
+def children(parent: str) -> list[str]:
+    """Return the processes that another has started."""
+    tasks = Path(f"/proc/{parent}/task").glob("*/children")
+    return [child for task in tasks for child in task.read_text().split()]
+
+
+def memory(process: str) -> int:
+    """Return its proportional set size in kB."""
+    rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+    (size,) = re.findall(r"^Pss:\s*(\d+) kB", rollup, re.MULTILINE)
+    return int(size)
+
+
 def has_little_privilege() -> None:
     """Check what the service may do, and who may use what is its own."""
     status = Path(f"/proc/{pid()}/status").read_text()
     found = dict(re.findall(r"^(\w+):\s*(\S+)", status, re.MULTILINE))
     user = run("id", "-u", "xdpctl")
     check("the service runs as user xdpctl", lambda: f"={found['Uid']}=", f"={user}=")
-    three = f"{sum(1 << bit for bit in NEEDED.values()):016x}"
-    for name in ("CapPrm", "CapEff", "CapBnd"):
-        check(f"{name} is the unit's three", partial(str, found[name]), three)
+    two, three = (f"{sum(1 << bit for bit in held.values()):016x}" for held in (NEEDED, LOADERS))
+    for name, bits in {"CapPrm": two, "CapEff": two, "CapBnd": three}.items():
+        check(f"the service's {name} is {bits}", partial(str, found[name]), bits)
+    (loader,) = children(pid())
+    beside = dict(
+        re.findall(r"^(\w+):\s*(\S+)", Path(f"/proc/{loader}/status").read_text(), re.MULTILINE)
+    )
+    check("the loader is of the same user", lambda: f"={beside['Uid']}=", f"={user}=")
+    for name in ("CapPrm", "CapEff"):
+        check(f"the loader's {name} is {three}", partial(str, beside[name]), three)
+    size = memory(loader)
+    small = "small" if size <= LOADER_MOST else f"{size} kB"
+    check("the loader has 6 MB at most", lambda: small, "small")
     check("what it starts gets none", lambda: found["CapAmb"], "0" * 16)
     inside = ("nsenter", f"--mount=/proc/{pid()}/ns/mnt", "sh", "-c")
     for path in ("/proc/sys/net/ipv4/ip_forward", "/sys/kernel/mm/ksm/run", "/etc/passwd"):

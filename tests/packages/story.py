@@ -93,8 +93,18 @@ def started(manager: Manager) -> bool:
         return False
     tell("its program is on the interface", attached(), run("ip", "link", "show", "eth0"))
     unit = read_unit(UNIT)
-    wanted = (run("id", "-u", unit.user), unit.ambient)
-    tell("it has the unit's user and capabilities", privileges(manager.pid()) == wanted, wanted)
+    user = run("id", "-u", unit.user)
+    pid = manager.pid()
+    wanted = (user, unit.ambient - {"perfmon"})
+    tell("it has the unit's user, and gave perfmon up", privileges(pid) == wanted, wanted)
+    beside = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in task.read_text().split()
+    ]
+    wanted = (user, unit.ambient)
+    held = [privileges(child) for child in beside]
+    tell("only the loader beside it has the unit's capabilities", held == [wanted], held)
     said = run("xdpctl", "block", BLOCKED, "--reason", "package")
     tell("a rule is made", "1 rule" in said, said)
     stream = wire.passing()

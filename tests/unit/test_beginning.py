@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.unit.host import FakeHost
 from xdpctl import beginning
 from xdpctl.beginning import begin, program_config
 from xdpctl.bytecode import CachingCompiler
-from xdpctl.errors import SettingsError
+from xdpctl.errors import KernelError, SettingsError
 from xdpctl.kernel.compiler import Bytecode, XskFamilies
 from xdpctl.signals import SIGNALS
 
@@ -36,6 +37,8 @@ def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep what begins from this process's log and privileges; signals and turns are put back."""
     monkeypatch.setattr(beginning, "configure", lambda *_: None)
     monkeypatch.setattr(beginning, "keep_needed", lambda: True)
+    monkeypatch.setattr(beginning, "Loader", Started)
+    Started.order = []
     turn = sys.getswitchinterval()
     yield
     sys.setswitchinterval(turn)
@@ -55,6 +58,20 @@ class Endless:
 
     def cancel(self) -> None:
         self.cancelled.set()
+
+
+class Started:
+    """A loader that notes when it was started and ended."""
+
+    order: ClassVar[list[str]] = []
+
+    @classmethod
+    def start(cls) -> Self:
+        cls.order.append("started")
+        return cls()
+
+    def close(self) -> None:
+        self.order.append("closed")
 
 
 @pytest.fixture
@@ -83,6 +100,47 @@ def test_the_program_of_the_settings_is_begun_at_once_and_cancelled_if_nobody_ta
         assert not compilation.cancelled.is_set()
         assert begun.settings is settings
     assert compilation.cancelled.is_set()
+
+
+@pytest.mark.usefixtures("_in_this_process")
+def test_the_loader_is_started_before_anything_is_given_up_and_ends_last(
+    host: FakeHost, compilations: list[Endless], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep_needed() -> bool:
+        assert compilations == []
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        Started.order.append("held back" if blocked >= set(SIGNALS) else "not held back")
+        return True
+
+    monkeypatch.setattr(beginning, "keep_needed", keep_needed)
+    with begin(host.settings) as begun:
+        assert isinstance(begun.loader, Started)
+        assert Started.order == ["started", "held back"]
+    assert Started.order == ["started", "held back", "closed"]
+    assert compilations[0].cancelled.is_set()
+
+
+@pytest.mark.usefixtures("_in_this_process", "compilations")
+def test_what_cannot_be_given_up_is_said(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(beginning, "keep_needed", lambda: False)
+    with begin(host.settings):
+        pass
+    assert "CAP_PERFMON" in str(caplog.records[-1].__dict__)
+
+
+@pytest.mark.usefixtures("_in_this_process")
+def test_the_loader_ends_where_the_start_fails_behind_it(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(_: object) -> CachingCompiler:
+        raise KernelError("cannot start another thread", errno.EAGAIN)
+
+    monkeypatch.setattr(beginning, "CachingCompiler", none)
+    with pytest.raises(KernelError):
+        begin(host.settings)
+    assert Started.order == ["started", "closed"]
 
 
 @pytest.mark.usefixtures("_in_this_process")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import select
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,11 +20,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.process import eventually
 from xdpctl.abi import MAPS, MapName
 from xdpctl.errors import CompilerError
 from xdpctl.kernel import bcc_process, compiler
 from xdpctl.kernel.compiler import (
     Bytecode,
+    Compilation,
     ProgramConfig,
     XskFamilies,
     compile_program_blocking,
@@ -223,22 +227,98 @@ def test_sources_in_an_installed_package_go_before_a_checkout(
 # The process around it
 
 
-@pytest.mark.root
-def test_the_compiler_runs_without_any_privilege(bcc: Path) -> None:
-    bcc.write_text(
-        fake(
-            "status = open('/proc/self/status').read()\n"
-            "wanted = ('Uid', 'Gid', 'Groups', 'CapPrm', 'CapEff')\n"
-            "raise RuntimeError(' '.join(' '.join(line.split())\n"
-            "    for line in status.splitlines() if line.split(':')[0] in wanted))"
-        )
-    )
+def what_is_said(bcc: Path, code: str) -> str:
+    """Return what the compiler's process prints when it compiles."""
+    bcc.write_text(fake(f"raise RuntimeError({code})"))
     with pytest.raises(CompilerError) as failure:
         compile_program_blocking(CONFIG)
-    assert (
-        "Uid: 65534 65534 65534 65534 Gid: 65534 65534 65534 65534 Groups:"
-        " CapPrm: 0000000000000000 CapEff: 0000000000000000"
-    ) in failure.value.sentence
+    said = re.search(r"the filter: (.*); run with", failure.value.sentence)
+    assert said, failure.value.sentence
+    return said[1]
+
+
+STATUS = "' '.join(open('/proc/self/status').read().split())"
+
+
+@pytest.mark.root
+def test_the_compiler_runs_without_any_privilege_as_a_user_of_its_own(bcc: Path) -> None:
+    status = what_is_said(bcc, STATUS)
+    ids = re.search(r"Uid: (\d+) \1 \1 \1 Gid: \1 \1 \1 \1 ", status)
+    assert ids, status
+    assert int(ids[1]) in bcc_process.USERS
+    assert re.search(r"Groups: (?=NStgid)", status)
+    for held in ("CapPrm", "CapEff"):
+        assert f"{held}: 0000000000000000" in status
+    assert "NoNewPrivs: 1" in status
+
+
+@pytest.mark.root
+def test_nobody_else_reads_what_the_compiler_is_given(bcc: Path) -> None:
+    look = (
+        "' '.join('%o:%d:%d:%d' % (s.st_mode, s.st_uid, s.st_gid, os.getuid())"
+        " for s in (os.stat(cflags[0][2:] + end) for end in ('', '/abi.h', '/shim')))"
+    )
+    found = [row.split(":") for row in what_is_said(bcc, look).split()]
+    assert [row[:2] for row in found] == [["40750", "0"], ["100640", "0"], ["40750", "0"]]
+    assert all(row[2] == row[3] for row in found)
+
+
+SIGNALS_AS_NOBODY = """
+import os, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    os.kill(int(sys.argv[1]), 0)
+except OSError as error:
+    print(error.strerror)
+else:
+    print("allowed")
+"""
+
+
+@pytest.mark.root
+def test_a_process_of_nobodys_cannot_signal_the_compiler(bcc: Path) -> None:
+    bcc.write_text(fake("time.sleep(30)"))
+    compilation = Compilation(CONFIG)
+    running = threading.Thread(target=pytest.raises, args=(CompilerError, compilation.run))
+    running.start()
+    try:
+        pid = eventually(child_of_another_user, "the compiler's user")
+        done = subprocess.run(
+            [sys.executable, "-c", SIGNALS_AS_NOBODY, str(pid)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout == "Operation not permitted\n"
+    finally:
+        compilation.cancel()
+        running.join()
+
+
+def child_of_another_user() -> int | None:
+    """Return the process that compiles, when it has become another user's."""
+    for path in Path("/proc/self/task").glob("*/children"):
+        for pid in path.read_text().split():
+            status = Path(f"/proc/{pid}/status").read_text()
+            if not re.search(r"^Uid:\t0\t", status, re.MULTILINE):
+                return int(pid)
+    return None
+
+
+def test_a_user_id_that_somebody_has_is_left_alone() -> None:
+    only = bcc_process.USERS[100]
+    assert bcc_process.unused_user(set(bcc_process.USERS) - {only}) == only
+    assert bcc_process.unused_user(set(bcc_process.USERS)) is None
+
+
+def test_a_user_id_with_a_name_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = bcc_process.USERS[7]
+    monkeypatch.setattr(bcc_process, "_is_known", lambda number: number == named)
+    assert bcc_process.unused_user(set(bcc_process.USERS) - {named}) is None
+
+
+def test_the_ids_of_running_processes_are_taken() -> None:
+    assert {os.getuid(), os.getgid()} <= bcc_process.taken_users()
 
 
 def test_the_compiler_may_read_the_sources_that_it_is_given(bcc: Path) -> None:

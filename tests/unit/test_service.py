@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.bytecode import CachingCompiler
+    from xdpctl.kernel.loader import Loader
 
 NOTHING = {"attached": [], "descriptors": 0, "own pins": set(), "control socket": False}
 TWO = ("--interface", "eth0", "--interface", "eth1")
@@ -810,14 +811,14 @@ async def test_a_stop_while_it_reloads_ends_it(home: Home) -> None:
 def test_a_service_that_cannot_start_raises_its_one_sentence(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "Bpf", lambda: home.host.bpf)
+    monkeypatch.setattr(service_module, "Bpf", lambda _: home.host.bpf)
     monkeypatch.setattr(service_module, "Netlink", lambda: home.host.netlink)
     monkeypatch.setattr(service_module, "Service", partial(Service, directory=home.host.own))
     settings = replace(home.settings(), interfaces=("eth9",))
     compiler = cast("CachingCompiler", home.compile)
     try:
         with pytest.raises(InterfaceError, match="eth9"):
-            run_service(Beginning(settings, home.settings, compiler))
+            run_service(Beginning(settings, home.settings, compiler, cast("Loader", None)))
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     assert home.traces() == NOTHING

@@ -28,16 +28,17 @@ from xdpctl.kernel.libbpf import (
     BPF_EXIST,
     BPF_NOEXIST,
     LINK_TYPE_XDP,
-    PROGRAM_TYPE_XDP,
     XDP_FLAGS_DRV_MODE,
     XDP_FLAGS_SKB_MODE,
     LinkCreateOptions,
-    LoadOptions,
     MapOptions,
     load_library,
     options,
 )
+from xdpctl.kernel.loader import RefusedError
+from xdpctl.kernel.loading import load
 from xdpctl.kernel.maps import Map, MapInfo, possible_cpus
+from xdpctl.kernel.privilege import LOADERS
 from xdpctl.kernel.programs import Link, LinkInfo, Program, ProgramInfo, TestRun, XdpMode
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.abi import MapSpec
+    from xdpctl.kernel.loader import Loader
 
 __all__ = [
     "BPF_ANY",
@@ -62,11 +64,7 @@ __all__ = [
     "XdpMode",
 ]
 
-_LICENSE = b"Dual BSD/GPL"
-_INSTRUCTION_SIZE = 8
 _NAME_ROOM = 15
-_LOG_SIZE = (1 << 24) - 1
-_LOG_KEPT = 1 << 16
 _PIN_PERMISSION = (
     "it needs read and write permission on the pin and search permission on its directories"
     " (--pin-owner, --pin-mode)"
@@ -79,7 +77,14 @@ _MODE_FLAGS = {XdpMode.NATIVE: XDP_FLAGS_DRV_MODE, XdpMode.GENERIC: XDP_FLAGS_SK
 
 
 class Bpf:
-    """The BPF system call. Holds nothing but libbpf, loaded when first needed."""
+    """The BPF system call. Holds nothing but libbpf, loaded when first needed.
+
+    Args:
+        loader: loads programs in the place of this process.
+    """
+
+    def __init__(self, loader: Loader | None = None) -> None:
+        self._loader = loader
 
     @cached_property
     def _library(self) -> ctypes.CDLL:
@@ -131,14 +136,24 @@ class Bpf:
 
         Raises:
             VerifierError: with the end of the verifier's log.
-            KernelError: EPERM and what else has no log.
+            KernelError: EPERM and what else has no log; EPIPE: the loader has ended.
         """
-        fd = self._load(instructions, name, None)
+        library = self._library
+        known = _object_name(name)
+        try:
+            if self._loader is None:
+                fd, log = load(library, known, instructions)
+            else:
+                fd, log = self._loader.load(known, instructions)
+        except RefusedError as error:
+            raise VerifierError(
+                f"cannot load program {name}: the process that loads programs refused it:"
+                f" {error}; report this",
+                log="",
+            ) from error
         if fd < 0:
-            log = ctypes.create_string_buffer(_LOG_SIZE)
-            fd = self._load(instructions, name, log)
-            if fd < 0:
-                raise _load_error(name, -fd, log.value.decode("utf-8", "replace"))
+            lacking = self._loader.lacking if self._loader else missing_capabilities(*LOADERS)
+            raise _load_error(name, -fd, log.decode("utf-8", "replace"), lacking)
         return Program(self._library, fd, f"program {name}")
 
     def create_link(self, program: Program, ifindex: int, *, mode: XdpMode) -> Link:
@@ -257,25 +272,6 @@ class Bpf:
             )
         return fd
 
-    def _load(self, instructions: bytes, name: str, log: ctypes.Array[ctypes.c_char] | None) -> int:
-        """Load a program and return its descriptor or -errno; `log` takes the verifier's."""
-        option = options(
-            LoadOptions,
-            expected_attach_type=ATTACH_TYPE_XDP,
-            log_level=0 if log is None else 1,
-            log_size=0 if log is None else len(log),
-            log_buf=None if log is None else ctypes.addressof(log),
-        )
-        fd: int = self._library.bpf_prog_load(
-            PROGRAM_TYPE_XDP,
-            _object_name(name),
-            _LICENSE,
-            instructions,
-            len(instructions) // _INSTRUCTION_SIZE,
-            ctypes.byref(option),
-        )
-        return fd
-
 
 def _object_name(name: str) -> bytes:
     """Return a name as the kernel takes it: 15 of letters, digits, underscore and dot.
@@ -297,22 +293,27 @@ def _open_hints() -> dict[int, str]:
     return {errno.EACCES: f"{_PIN_PERMISSION}, and must be a BPF object", errno.EPERM: eperm}
 
 
-def _load_error(name: str, number: int, log: str) -> KernelError | VerifierError:
-    """Return the error for a program that the kernel did not load."""
+def _load_error(
+    name: str, number: int, log: str, lacking: tuple[str, ...]
+) -> KernelError | VerifierError:
+    """Return the error for a program that the kernel did not load.
+
+    Args:
+        name: the program's.
+        number: errno.
+        log: the verifier's, or nothing.
+        lacking: capabilities that whoever loads does not have.
+    """
     tried = f"cannot load program {name}"
+    give = f"run as root, or give this process {' and '.join(lacking)}" if lacking else ""
     lines = [line for line in log.strip().splitlines() if not line.startswith("processed ")]
     if not lines:
-        return kernel_error(tried, number, "CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
-    missing = missing_capabilities("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
-    helps = (
-        f"run as root, or give this process {' and '.join(missing)}"
-        if missing
-        else "report this with the kernel's release and the verifier's log"
-    )
+        return kernel_error(tried, number, hints={errno.EPERM: give} if give else None)
+    helps = give or "report this with the kernel's release and the verifier's log"
     return VerifierError(
         f"{tried}: the kernel's verifier refused it ({errno.errorcode.get(number, number)}):"
         f" {lines[-1].strip()}; {helps}",
-        log=log[-_LOG_KEPT:],
+        log=log,
     )
 
 

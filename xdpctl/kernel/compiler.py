@@ -221,7 +221,7 @@ class Compilation:
                 self._process.kill()
 
     def _compile(self, process: subprocess.Popen[bytes], directory: Path) -> Bytecode:
-        _copy_readable(directory)  # while the process loads the compiler
+        _copy(directory)  # while the process loads the compiler
         request = {
             "text": main_text(self._config),
             "function": FUNCTION,
@@ -272,13 +272,11 @@ def remove_abandoned() -> None:
                 shutil.rmtree(folder)
 
 
-def _copy_readable(target: Path) -> None:
-    """Copy C files so that nobody may read them, wherever and whosever the originals are."""
-    target.chmod(0o755)
+def _copy(target: Path) -> None:
+    """Copy the C files to where the compiler's process can let its user read them."""
     for name, data in source_files():
         copy = target / name
         for folder in reversed(copy.relative_to(target).parents[:-1]):
-            (target / folder).mkdir(exist_ok=True)
-            (target / folder).chmod(0o755)
+            (target / folder).mkdir(mode=0o700, exist_ok=True)
         copy.write_bytes(data)
-        copy.chmod(0o644)
+        copy.chmod(0o600)
