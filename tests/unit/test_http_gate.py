@@ -133,12 +133,18 @@ async def test_another_protocol_is_not_offered_to_aiohttp(it: Behind) -> None:
 
 
 async def test_a_head_without_end_is_431_and_costs_its_own_octets(it: Behind) -> None:
+    it.gate.data_received(REQUEST[:-2])
     for _ in range(20):
         it.gate.data_received(b"X: " + b"a" * 8000 + b"\r\n")
     assert it.wire.written.startswith(b"HTTP/1.1 431 ")
     assert it.made == 0
     it.after(LINGER_SECONDS)
     assert it.wire.closed
+
+
+async def test_a_first_line_without_end_is_400(it: Behind) -> None:
+    it.gate.data_received(b"GET /" + b"a" * (HEAD_MAX + 1))
+    assert it.wire.written.startswith(b"HTTP/1.1 400 ")
 
 
 async def test_a_head_that_stops_is_408(it: Behind) -> None:

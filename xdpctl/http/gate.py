@@ -242,7 +242,7 @@ class Gate(asyncio.Protocol):
             self._enter(Stage.HEAD)
         end = end_of_head(self._ahead)
         if end > HEAD_MAX or (not end and len(self._ahead) > HEAD_MAX):
-            raise too_long()
+            raise too_long(self._ahead)
         if not end:
             return False
         head = bytes(self._ahead[:end])

@@ -17,6 +17,9 @@ from xdpctl.http.refusals import RequestError
 HEAD_MAX = 32 * 1024
 """Octets of a whole head: request line and all headers."""
 
+FIRST_LINE_MAX = 8190
+"""Octets of the request line; aiohttp's bound."""
+
 _LINE_MAX = 1024
 """Octets of the line before a chunk."""
 
@@ -53,8 +56,10 @@ def end_of_head(data: bytes | bytearray) -> int:
     return found.end() if found else 0
 
 
-def too_long() -> RequestError:
-    """Return the error of a head without an end."""
+def too_long(data: bytes | bytearray) -> RequestError:
+    """Return the error of a head without an end: of its first line, or of its headers."""
+    if data.find(b"\n", 0, FIRST_LINE_MAX) < 0:
+        return _bad()
     return RequestError(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         f"cannot take a head of more than {HEAD_MAX:,} bytes: send fewer or shorter headers",
@@ -176,7 +181,7 @@ class Body:
             self._trailers += len(line)
             self.ended = line == b"\r\n"
             if self._trailers > HEAD_MAX:
-                raise too_long()
+                raise _bad()
             return
         size = _SIZE.fullmatch(line)
         if size is None:
