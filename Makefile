@@ -94,6 +94,9 @@ bench-xsk: setup-test ## dnsdist over AF_XDP beside the kernel's socket; writes 
 bench-scale: setup-test ## a million rules through a running service; writes build/bench-scale.json (as root)
 	@$(PYTHON) -m tests.bench.scale
 
+bench-siege: setup-test ## panic while 2,000 connections besiege --listen: ms, memory, log lines (as root)
+	@$(PYTHON) -m tests.bench.siege
+
 lint: setup-test ## ruff, clang-format, shellcheck
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .

@@ -14,15 +14,16 @@ import time
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from xdpctl import __version__
+from xdpctl.abandonment import CLIENT_GONE, refuse_abandoned
 from xdpctl.abi import MapName
 from xdpctl.entries import Cursor
-from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError
+from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, XdpctlError
 from xdpctl.http.schema import RuleOut, Status
 from xdpctl.log import event
 from xdpctl.state import PANIC
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
     from concurrent.futures import Executor
 
     from xdpctl.bulk import BulkResult
@@ -48,7 +49,8 @@ class ServiceDesk:
     """The service as the handlers see it (http/handlers.py, `Desk`).
 
     Args:
-        store, state: used on `store_thread` only.
+        store, state: used on `store_thread` only, of which `read_thread` and
+            `urgent_thread` are further lanes (lanes.py).
         filters, observer: touched on `watch_thread` only, but for published values.
         bulk_thread: for what takes long; the store lets single writes in between.
         guard: gives the guard of this moment; asked on those threads.
@@ -65,6 +67,8 @@ class ServiceDesk:
         filters: Sequence[Filter],
         observer: Observer,
         store_thread: Executor,
+        read_thread: Executor,
+        urgent_thread: Executor,
         watch_thread: Executor,
         bulk_thread: Executor,
         guard: Callable[[], Guard],
@@ -74,6 +78,8 @@ class ServiceDesk:
         self._filters = {one.interface: one for one in filters}
         self._observer = observer
         self._store_thread = store_thread
+        self._read_thread = read_thread
+        self._urgent_thread = urgent_thread
         self._watch_thread = watch_thread
         self._bulk_thread = bulk_thread
         self._guard = guard
@@ -188,7 +194,7 @@ class ServiceDesk:
             shown = [RuleOut.of(entry, self._store.any_qtype) for entry in found]
             return shown, None if following is None else str(following)
 
-        return await self._on(self._store_thread, page)
+        return await self._on(self._read_thread, page)
 
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
@@ -207,7 +213,7 @@ class ServiceDesk:
 
         return await self._on(self._bulk_thread, top)
 
-    async def export(self, *, everything: bool) -> AsyncIterator[bytes]:
+    async def export(self, *, everything: bool) -> AsyncGenerator[bytes, None]:
         """Yield the lines of `export` in parts."""
         export = await asyncio.to_thread(self._store.export, everything=everything)
         try:
@@ -217,19 +223,32 @@ class ServiceDesk:
             export.close()
 
     async def set_panic(self, *, panic: bool) -> None:
-        """Pass everything at once, over restarts, or end that."""
+        """Pass everything at once, over restarts, or end that.
+
+        The kernel's map is written here and now, which takes microseconds, so that no queue
+        delays it; then once more on the watch thread, which may have been putting on another
+        program at that moment, and which says what is wrong.
+        """
+        refuse_abandoned(CLIENT_GONE.get())
+        self._observer.panic = panic
+        for one in self._filters.values():
+            with contextlib.suppress(XdpctlError):
+                one.set_panic(panic=panic)
 
         def write() -> None:
-            self._observer.panic = panic
             with contextlib.ExitStack() as stack:  # each is tried, whatever another says
                 stack.callback(self._observer.look)
                 for one in self._filters.values():
-                    stack.callback(one.set_panic, panic=panic)
+                    stack.callback(one.set_panic, panic=self._observer.panic)
 
+        def note() -> None:
+            self._state.set_meta(PANIC, str(int(panic)))
+
+        noted = asyncio.get_running_loop().run_in_executor(self._urgent_thread, note)
         try:
-            await self._on(self._watch_thread, write)
+            await self._begun(self._watch_thread, write)
         finally:  # also where the state's disk is full, packets come first
-            await self._on(self._store_thread, lambda: self._state.set_meta(PANIC, str(int(panic))))
+            await noted
 
     async def recall(self, name: str) -> str | None:
         """Return a fact of the state, or None."""
@@ -261,4 +280,15 @@ class ServiceDesk:
         return await self._on(self._watch_thread, detach)
 
     async def _on(self, thread: Executor, function: Callable[[], _T]) -> _T:
+        """Do something on a thread, unless its client has gone when its turn comes."""
+        gone = CLIENT_GONE.get()
+
+        def work() -> _T:
+            refuse_abandoned(gone)
+            return function()
+
+        return await self._begun(thread, work)
+
+    async def _begun(self, thread: Executor, function: Callable[[], _T]) -> _T:
+        """Do something on a thread, whoever still waits for it."""
         return await asyncio.get_running_loop().run_in_executor(thread, function)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -107,6 +108,7 @@ class Filter:
         self._link: Link | None = None
         self._counters: Map | None = None
         self._control: Map | None = None
+        self._control_held = threading.Lock()  # the loop writes a panic while we may let go
         self._counted: Mapping[tuple[Reason, PacketAction], Count] = {}
         self._reattached = 0
         self._bytecode: Bytecode | None = None
@@ -126,8 +128,10 @@ class Filter:
 
     def close(self) -> None:
         """Let go of the descriptors; what is pinned stays."""
+        with self._control_held:
+            self._control = None
         self._resources.close()
-        self._link = self._program = self._counters = self._control = None
+        self._link = self._program = self._counters = None
 
     # --- attaching ----------------------------------------------------------------
 
@@ -460,9 +464,10 @@ class Filter:
         )
 
     def set_panic(self, *, panic: bool) -> None:
-        """Set or clear the bit that passes everything; takes effect at once."""
-        if self._control is not None:
-            self._control.update(_KEY, abi.encode_control(panic=panic))
+        """Set or clear the bit that passes everything; takes effect at once. Any thread may."""
+        with self._control_held:
+            if self._control is not None:
+                self._control.update(_KEY, abi.encode_control(panic=panic))
 
     def view(self) -> FilterView:
         """Return the filter's state and counters; one look-up in the kernel.

@@ -49,6 +49,7 @@ from xdpctl.kernel.bpf import Bpf
 from xdpctl.kernel.failure import kernel_error
 from xdpctl.kernel.netlink import Netlink
 from xdpctl.kernel.pins import OWN_DIRECTORY
+from xdpctl.lanes import Lanes
 from xdpctl.lists import ListKeeper
 from xdpctl.log import configure, event
 from xdpctl.namefollower import NameFollower
@@ -80,6 +81,8 @@ if TYPE_CHECKING:
 
 _END = object()
 
+SWITCH_SECONDS = 0.001
+"""How long a thread that works on rules keeps the loop, which has a panic to hear, waiting."""
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 """Between two tries to make a program, while a former service's is in force."""
@@ -106,6 +109,7 @@ def run_service(begun: Beginning) -> int:
         finally:  # who asks twice waits for the end, too
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         service = Service(
             begun.settings,
@@ -256,7 +260,7 @@ class Service:
         _prepare(store, settings.any_qtype)
         observer.panic = state.get_meta(PANIC) == "1"
         # Ended in reverse: no more requests, no more looks, detached, no more writes.
-        store_thread = stack.enter_context(one_thread("store"))
+        lanes = stack.enter_context(Lanes("store"))
         bulk_thread = stack.enter_context(one_thread("bulk"))
         stack.callback(store.cancel)
         stack.callback(self._leave, filters)
@@ -279,7 +283,9 @@ class Service:
             state=state,
             filters=filters,
             observer=observer,
-            store_thread=store_thread,
+            store_thread=lanes.writes,
+            read_thread=lanes.reads,
+            urgent_thread=lanes.urgent,
             watch_thread=watch_thread,
             bulk_thread=bulk_thread,
             guard=lambda: Guard(self._settings.protect, self._netlink.local_addresses()),
@@ -299,7 +305,7 @@ class Service:
             readiness,
             desk,
             ListKeeper(desk, settings),
-            store_thread,
+            lanes.writes,
             watch_thread,
         )
         self._pins = PinKeeper(shared, locks, store, names, lambda: self._exchange(parts))

@@ -27,7 +27,7 @@ from xdpctl.store import PutResult
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from xdpctl.rows import Row
@@ -136,7 +136,7 @@ class FakeDesk:
         self._ask("top", count, map_name, by)
         return [TopEntry(ENTRY, 2.5 if by == "rate" else None)]
 
-    async def export(self, *, everything: bool) -> AsyncIterator[bytes]:
+    async def export(self, *, everything: bool) -> AsyncGenerator[bytes, None]:
         self._ask("export", everything)
         for part in self.parts:
             if isinstance(part, Exception):

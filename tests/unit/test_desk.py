@@ -15,6 +15,7 @@ import pytest
 
 from tests.unit.host import INTERFACE, FakeHost, bytecode, dnsdist_writes, rule
 from xdpctl import __version__, desk
+from xdpctl.abandonment import CLIENT_GONE, AbandonedError
 from xdpctl.abi import MAPS, MapName, RuleAction, decode_control
 from xdpctl.desk import ServiceDesk
 from xdpctl.destinations import DestinationWatch
@@ -31,6 +32,7 @@ from xdpctl.filter import Filter
 from xdpctl.filterview import FilterState
 from xdpctl.guard import Guard
 from xdpctl.kernel.pins import netns_inode
+from xdpctl.lanes import Lanes
 from xdpctl.observer import Observer
 from xdpctl.rows import LineReader
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
@@ -39,7 +41,7 @@ from xdpctl.state import PANIC, State
 from xdpctl.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
     from xdpctl.rows import Row
@@ -74,14 +76,18 @@ class Office:
         )
         self.store.reconcile()
         self.observer.look()
+        self.lanes = lanes = enter(Lanes("store"))
+        self.watch_thread = enter(ThreadPoolExecutor(1, "watch"))
         self.desk = ServiceDesk(
             store=self.store,
             guard=lambda: Guard((), [ip_address("192.0.2.53")]),
             state=self.state,
             filters=self.filters,
             observer=self.observer,
-            store_thread=enter(ThreadPoolExecutor(1, "store")),
-            watch_thread=enter(ThreadPoolExecutor(1, "watch")),
+            store_thread=lanes.writes,
+            read_thread=lanes.reads,
+            urgent_thread=lanes.urgent,
+            watch_thread=self.watch_thread,
             bulk_thread=enter(ThreadPoolExecutor(1, "bulk")),
         )
 
@@ -293,13 +299,59 @@ async def test_panic_is_in_force_although_the_state_cannot_be_written(office: Of
     assert office.panics() == [True, True]
 
 
-async def test_an_interface_that_refuses_panic_does_not_keep_it_from_the_others(
-    office: Office,
-) -> None:
+async def test_a_panic_that_fails_once_is_written_again(office: Office) -> None:
     office.host.kernel.faults.set("map.update", errno.EPERM)
+    await office.desk.set_panic(panic=True)
+    assert office.panics() == [True, True]
+
+
+async def test_panic_waits_for_no_queue_and_its_note_for_no_read(office: Office) -> None:
+    held = threading.Event()
+    for thread in (office.watch_thread, office.lanes.reads):
+        thread.submit(held.wait)
+    read = office.lanes.reads.submit(office.state.get_meta, PANIC)  # asked for before
+    asked = asyncio.create_task(office.desk.set_panic(panic=True))
+    await asyncio.sleep(0)
+    assert office.panics() == [True, True]
+    held.set()
+    await asked
+    assert read.result() == "1"
+
+
+@pytest.mark.parametrize("ask", ["put", "remove", "page", "panic", "flush", "detach"])
+async def test_what_is_asked_by_a_client_that_has_gone_is_not_begun(
+    office: Office, ask: str
+) -> None:
+    asks: dict[str, Callable[[], Awaitable[object]]] = {
+        "put": lambda: office.desk.put([rule("192.0.2.1")], force=True),
+        "remove": lambda: office.desk.remove([parse_target("192.0.2.1")]),
+        "page": lambda: office.desk.page(None, None, None, 10),
+        "panic": lambda: office.desk.set_panic(panic=True),
+        "flush": lambda: office.desk.flush(None, None),
+        "detach": lambda: office.desk.detach([]),
+    }
+    CLIENT_GONE.set(lambda: True)
+    with pytest.raises(AbandonedError):
+        await asks[ask]()
+    assert office.panics() == [False, False]
+    assert office.host.kernel.attached(INTERFACE) is not None
+    CLIENT_GONE.set(lambda: False)
+    assert (await office.desk.page(None, None, None, 10))[0] == []
+
+
+async def test_an_interface_that_refuses_panic_does_not_keep_it_from_the_others(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing, other = office.filters
+
+    def refuse(*, panic: bool) -> None:
+        raise KernelError(f"cannot set panic to {panic}", errno.EPERM)
+
+    monkeypatch.setattr(refusing, "set_panic", refuse)
     with pytest.raises(KernelError):
         await office.desk.set_panic(panic=True)
-    assert sorted(office.panics()) == [False, True]
+    assert other.view().state is FilterState.ATTACHED
+    assert office.panics() == [False, True]
     assert (office.state.get_meta(PANIC), office.desk.snapshot().panic) == ("1", True)
 
 
@@ -359,7 +411,6 @@ async def test_nothing_that_asks_kernel_or_state_runs_on_the_loop(
     assert [part async for part in office.desk.export(everything=True)]
     await office.desk.remove([parse_target("192.0.2.1")])
     await office.desk.flush(None, None)
-    await office.desk.set_panic(panic=True)
     await office.desk.detach([])
     office.desk.status()
     assert {name.split("_")[0] for name in threads} == {"store", "watch", "bulk", "asyncio"}

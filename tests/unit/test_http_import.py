@@ -154,12 +154,12 @@ async def test_what_fails_at_once_has_its_own_status(api: Site) -> None:
 @pytest.mark.usefixtures("_eager")
 async def test_an_import_goes_on_when_nobody_listens_any_more(api: Site) -> None:
     api.desk.progress = [("apply", done, 300) for done in range(300)]
-    async with api.connection() as (_, writer):
+    async with api.connection() as (reader, writer):
         writer.write(
             b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n192.0.2.1\n"
             % IMPORT.encode()
         )
-        await writer.drain()
+        await reader.readexactly(1)  # it has begun
     while not api.desk.bulks or api.desk.bulks[0].rows != 1:  # noqa: ASYNC110 - a thread's doing
         await asyncio.sleep(0.01)
 

@@ -9,11 +9,14 @@ Every method blocks.
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import http.client
 import json
 import socket
 import stat
+import struct
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -39,7 +42,19 @@ _TIMEOUT_SECONDS = 30.0
 _LONG_TIMEOUT_SECONDS = 600.0  # comparing a million rules says nothing for a while
 _PART = 64 * 1024
 _PATH_MAX = 107  # sun_path's 108 bytes with the zero at its end, unix(7)
-_ERRORS: dict[int, type[XdpctlError]] = {404: NotFoundError, 409: ConflictError}
+_BUSY_TRIES = 20
+_BUSY_SECONDS = 0.5
+
+
+class _BusyError(XdpctlError):
+    """The service answers as many such reads as it does at once."""
+
+
+_ERRORS: dict[int, type[XdpctlError]] = {
+    404: NotFoundError,
+    409: ConflictError,
+    503: _BusyError,
+}
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -50,10 +65,23 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Connect to the socket's path instead of a host."""
+        """Connect to the socket's path instead of a host.
+
+        Blocking, with the kernel's own time-out: a connect(2) that does not block fails at
+        once (EAGAIN) where others fill the socket's queue, instead of waiting its turn.
+
+        Raises:
+            TimeoutError: the queue was full for as long as the time-out.
+        """
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        seconds = float(self.timeout or 0)
+        limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        try:
+            self.sock.connect(str(self._path))
+        except BlockingIOError as error:
+            raise TimeoutError(errno.ETIMEDOUT, "no turn within the time-out") from error
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
 
 
 class Client:
@@ -69,7 +97,15 @@ class Client:
         self._timeout = timeout
 
     def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
-        """Return the document at `path`; errors as in `call`."""
+        """Return the document at `path`; errors as in `call`.
+
+        Where the service is busy with others' reads (503) it is asked again for a while.
+        """
+        for _ in range(_BUSY_TRIES):
+            try:
+                return self.call("GET", path, query)
+            except _BusyError:
+                time.sleep(_BUSY_SECONDS)
         return self.call("GET", path, query)
 
     def post(self, path: str, body: object = None, query: Query | None = None) -> dict[str, Any]:

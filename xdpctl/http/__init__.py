@@ -8,7 +8,12 @@
     openapi.py, routes.py   the one table of routes, and its description
     access.py, auth.py      who may do what on which listener; what holds requests to it
     token.py, tls.py        the files of secrets
-    binding.py, protocol.py sockets, and bytes that are not HTTP
+    limits.py               how many long reads at once
+    binding.py              the bound sockets
+    entrance.py             accepts on one of them
+    admission.py, spare.py  which connections it has; descriptors kept back
+    gate.py, head.py        one connection, a request at a time; where that ends
+    protocol.py             aiohttp's end of a connection
     app.py                  the application
     listeners.py            control socket and TCP; imports all that needs aiohttp late
 

@@ -10,6 +10,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PUBLIC_PATHS = frozenset({"/metrics", "/healthz", "/readyz"})
 
@@ -32,6 +36,22 @@ def allowed(access: Access, method: str, path: str) -> bool:
     if method not in _READS:
         return False
     return access is Access.READS or path in PUBLIC_PATHS
+
+
+def is_cross_site(headers: Mapping[str, str]) -> bool:
+    """Return whether a browser sent a request for a page of another site.
+
+    Such a page reads no answer, but each of its requests costs one. `none` is what a person
+    typed; a browser that does not say is known by an Origin that is not the host asked.
+    """
+    site = headers.get("Sec-Fetch-Site")
+    if site is not None and site.strip().lower() not in {"same-origin", "none"}:
+        return True
+    origin = headers.get("Origin")
+    if origin is None:
+        return False
+    host = origin.strip().lower().partition("://")[2]
+    return not host or host != headers.get("Host", "").strip().lower()
 
 
 def is_local(host: str) -> bool:

@@ -5,20 +5,26 @@ Made once for each listener by listeners.py, which imports this module late.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from http import HTTPStatus
+from socket import AF_UNIX
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from xdpctl.abandonment import AbandonedError
 from xdpctl.errors import XdpctlError
 from xdpctl.http.access import Access
 from xdpctl.http.auth import guard
 from xdpctl.http.body import later
+from xdpctl.http.entrance import Entrance
+from xdpctl.http.gate import Patience
 from xdpctl.http.keys import DESK, EXPOSITION, IN_PUBLIC, SPOOL
+from xdpctl.http.limits import in_turn, limited
 from xdpctl.http.openapi import PATH as DESCRIPTION
 from xdpctl.http.problems import from_error, problem
-from xdpctl.http.protocol import Runner
+from xdpctl.http.protocol import Connection, pace
 from xdpctl.http.routes import ROUTES
 from xdpctl.names import shown
 
@@ -30,11 +36,19 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+    from xdpctl.http.gate import Gate
     from xdpctl.http.handlers import Desk
+    from xdpctl.http.spare import Spare
     from xdpctl.http.token import Token
     from xdpctl.metrics import Exposition
 
 _log = logging.getLogger(__name__)
+
+SHUTDOWN_SECONDS = 0.3
+
+CONTROL_PATIENCE = Patience(write=600.0)
+"""`xdpctl export | less` reads on when a person turns the page; where the control socket is
+full, such a connection goes before one that is worked on."""
 
 
 @web.middleware
@@ -45,8 +59,15 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:
         if request.writer.output_size:
             raise  # in the middle of an answer: only breaking off says that it is not whole
+        if isinstance(error, AbandonedError):
+            raise
         if isinstance(error, XdpctlError):
             return from_error(error, in_public=request.app[IN_PUBLIC])
+        if isinstance(error, web.HTTPException):  # aiohttp's own refusals
+            return problem(
+                HTTPStatus(error.status),
+                f"cannot answer {request.method} {shown(request.path)}: {error.reason}",
+            )
         _log.exception("request-failed")  # the last resort: the sentence, not a traceback
         return problem(
             HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -88,7 +109,8 @@ def make_app(
         token: gives the token that is in force there, or None.
         spool: directory for long bodies while they are worked on; None: the system's.
     """
-    app = web.Application(middlewares=[guard(access, token), _errors])
+    turns = [] if access is Access.EVERYTHING else [in_turn()]
+    app = web.Application(middlewares=[pace, *turns, guard(access, token), limited(), _errors])
     app[DESK] = desk
     app[EXPOSITION] = exposition
     app[SPOOL] = spool
@@ -100,15 +122,43 @@ def make_app(
     return app
 
 
+class Serving:
+    """An application on a bound socket.
+
+    Args:
+        runner: of the application.
+        entrance: what accepts for it.
+    """
+
+    def __init__(self, runner: web.AppRunner, entrance: Entrance) -> None:
+        self._runner = runner
+        self._entrance = entrance
+
+    async def stop(self) -> None:
+        """Accept nobody, give what is under way a moment to end, and end."""
+        await self._entrance.stop()
+        if self._runner.server is not None:
+            await self._runner.server.shutdown(SHUTDOWN_SECONDS)
+        await self._runner.cleanup()
+
+
 async def serve_on(
-    app: web.Application, bound: socket.socket, tls: ssl.SSLContext | None = None
-) -> web.AppRunner:
-    """Begin to answer on a bound socket; the runner's `cleanup` ends it."""
-    runner = Runner(app, shutdown_timeout=0.3)
-    try:
-        await runner.setup()
-        await web.SockSite(runner, bound, ssl_context=tls).start()
-    except BaseException:
-        await runner.cleanup()
-        raise
-    return runner
+    app: web.Application,
+    bound: socket.socket,
+    spare: Spare,
+    tls: ssl.SSLContext | None = None,
+) -> Serving:
+    """Begin to answer on a bound socket."""
+    runner = web.AppRunner(app)
+    await runner.setup()
+    loop = asyncio.get_running_loop()
+
+    def make_protocol(gate: Gate) -> asyncio.Protocol:
+        if runner.server is None:
+            raise RuntimeError("the runner has been cleaned up")
+        return Connection.behind(gate, runner.server, loop)
+
+    patience = CONTROL_PATIENCE if bound.family == AF_UNIX else Patience()
+    entrance = Entrance(bound, make_protocol, spare, patience, tls)
+    entrance.start()
+    return Serving(runner, entrance)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from xdpctl.http.access import Access, allowed, is_local
+from xdpctl.http.access import Access, allowed, is_cross_site, is_local
 from xdpctl.http.problems import problem
 from xdpctl.names import shown
 
@@ -29,6 +29,12 @@ def guard(access: Access, token: Callable[[], Token | None] = lambda: None) -> M
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if is_cross_site(request.headers):
+            return _closing(
+                HTTPStatus.FORBIDDEN,
+                "a page of another site asked for this: open it by its own address, or ask"
+                " without a browser",
+            )
         if access is Access.EVERYTHING:
             return await handler(request)
         known = token()

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import io
 import tempfile
+import time
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING
 
@@ -31,6 +32,9 @@ MEMORY_MAX = 2**20
 
 STALLED_SECONDS = 60.0
 """How long the next part of a body may take."""
+
+RATE_MIN = 1024
+"""Octets a second that a body must bring on average, once STALLED_SECONDS are over."""
 
 
 async def later(_request: web.Request) -> None:
@@ -93,23 +97,33 @@ def _too_long(longest: int) -> RequestError:
 
 
 async def _arriving(request: web.Request) -> AsyncIterator[bytes]:
+    began, size = time.monotonic(), 0
     try:
         while True:
             async with asyncio.timeout(STALLED_SECONDS):
                 data = await request.content.readany()
             if not data:
                 return
+            size += len(data)
+            _refuse_dribble(size, time.monotonic() - began)
             yield data
     except TimeoutError:
         raise RequestError(
             HTTPStatus.REQUEST_TIMEOUT,
-            f"the body stopped for {STALLED_SECONDS:g} s and was given up: send it again",
+            f"the body stopped for {STALLED_SECONDS:g} s, or came too slowly, and was given up:"
+            " send it again",
         ) from None
     except (web.RequestPayloadError, ClientError, ConnectionError) as error:
         raise RequestError(
             HTTPStatus.BAD_REQUEST,
             "the body broke off or is not framed as HTTP/1.1 wants it: send it again",
         ) from error
+
+
+def _refuse_dribble(size: int, seconds: float) -> None:
+    """Raise TimeoutError where a body comes so slowly that it only takes room."""
+    if size < (seconds - STALLED_SECONDS) * RATE_MIN:
+        raise TimeoutError
 
 
 def _spool(directory: Path | None) -> IO[bytes]:

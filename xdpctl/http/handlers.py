@@ -6,6 +6,7 @@ with rules in their body are loads.py's.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -40,7 +41,7 @@ from xdpctl.http.schema import (
 from xdpctl.rules import DNSDIST_ORIGIN, parse_origin, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     from xdpctl.abi import MapName
     from xdpctl.bulk import BulkResult
@@ -103,7 +104,7 @@ class Desk(Protocol):
     ) -> list[TopEntry]:
         """Return the entries hit most."""
 
-    def export(self, *, everything: bool) -> AsyncIterator[bytes]:
+    def export(self, *, everything: bool) -> AsyncGenerator[bytes, None]:
         """Yield the lines of an export in parts."""
 
     async def set_panic(self, *, panic: bool) -> None:
@@ -173,14 +174,14 @@ async def top(request: web.Request) -> web.Response:
 async def export(request: web.Request) -> web.StreamResponse:
     """GET /api/v1/export: rules as lines, as they come."""
     query = read_query(request, ExportQuery)
-    parts = request.app[DESK].export(everything=query.all)
     response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
-    first = await anext(parts, b"")  # what is wrong at once can still be a problem document
-    await response.prepare(request)
-    if request.method == "GET":
-        await response.write(first)
-        async for part in parts:
-            await response.write(part)
+    async with aclosing(request.app[DESK].export(everything=query.all)) as parts:
+        first = await anext(parts, b"")  # what is wrong at once can still be a problem document
+        await response.prepare(request)
+        if request.method == "GET":
+            await response.write(first)
+            async for part in parts:
+                await response.write(part)
     await response.write_eof()
     return response
 

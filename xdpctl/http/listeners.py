@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 from xdpctl.errors import ListenError
 from xdpctl.http.access import Access
 from xdpctl.http.binding import bind_control, bind_tcp
+from xdpctl.http.spare import Spare
 from xdpctl.http.tls import load_into, server_context
 from xdpctl.http.token import read_token
 from xdpctl.log import event
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from aiohttp import web
-
+    from xdpctl.http.app import Serving
     from xdpctl.http.handlers import Desk
     from xdpctl.http.token import Token
     from xdpctl.metrics import Exposition
@@ -83,7 +83,8 @@ class Listeners:
         self._tcp: socket.socket | None = None
         self._token: Token | None = None
         self._tls: ssl.SSLContext | None = None
-        self._runners: list[web.AppRunner] = []
+        self._serving: list[Serving] = []
+        self._spare = Spare()
 
     def bind(self) -> None:
         """Read the secrets and bind both; blocking, short.
@@ -131,8 +132,8 @@ class Listeners:
 
     async def stop(self) -> None:
         """Answer no further request; those under way get a moment to end."""
-        runners, self._runners = self._runners, []
-        await asyncio.gather(*(runner.cleanup() for runner in runners))
+        serving, self._serving = self._serving, []
+        await asyncio.gather(*(one.stop() for one in serving))
 
     def close(self) -> None:
         """Close what was bound and remove the control socket."""
@@ -170,11 +171,11 @@ class Listeners:
 
         if self._control is not None:
             app = make_app(desk, exposition, Access.EVERYTHING, spool=self._spool)
-            self._runners.append(await serve_on(app, self._control))
+            self._serving.append(await serve_on(app, self._control, self._spare))
         if self._tcp is not None and self._listen is not None:
             access = Access.READS if self._listen.host.is_loopback else Access.PUBLIC
             app = make_app(desk, exposition, access, token=lambda: self._token, spool=self._spool)
-            self._runners.append(await serve_on(app, self._tcp, self._tls))
+            self._serving.append(await serve_on(app, self._tcp, self._spare, self._tls))
             event(
                 _log,
                 "listening",

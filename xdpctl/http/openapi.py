@@ -29,26 +29,33 @@ _REFERENCE = "#/components/schemas/{name}"
 _ALWAYS = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.MISDIRECTED_REQUEST,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     HTTPStatus.INTERNAL_SERVER_ERROR,
 )
 
 _MEANING = {
     HTTPStatus.BAD_REQUEST: "Not HTTP or not JSON, a parameter is missing, or the body broke off",
     HTTPStatus.UNAUTHORIZED: "This listener wants the token; the body was not read",
+    HTTPStatus.FORBIDDEN: "A page of another site asked (Origin, Sec-Fetch-Site)",
     HTTPStatus.NOT_FOUND: "There is no such rule or interface",
-    HTTPStatus.REQUEST_TIMEOUT: "The body stopped",
+    HTTPStatus.REQUEST_TIMEOUT: "The head or the body took too long",
     HTTPStatus.CONFLICT: "The entry is dnsdist's; nothing was changed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is compressed",
     HTTPStatus.MISDIRECTED_REQUEST: "A loopback listener was asked under another host's name",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A field or parameter is wrong or not known",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head is longer than 32 KiB",
+    HTTPStatus.SERVICE_UNAVAILABLE: "As many such reads as may be are under way; see Retry-After",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The kernel or the state refused; the log has more",
     HTTPStatus.SERVICE_UNAVAILABLE: "A map is frozen: nobody can change its entries any more",
     HTTPStatus.INSUFFICIENT_STORAGE: "A map is full, or the disk for long bodies",
 }
 
 OF_A_QUERY = (HTTPStatus.UNPROCESSABLE_ENTITY,)
+OF_A_LONG_READ = (*OF_A_QUERY, HTTPStatus.SERVICE_UNAVAILABLE)
 OF_A_BODY = (
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -116,7 +123,10 @@ def openapi(routes: Sequence[Route]) -> bytes:
             "description": (
                 "Served on the control socket, where everything is allowed, and on --listen,"
                 " where writes need the token, and on any address but loopback all else than"
-                " metrics and health."
+                " metrics and health. --listen holds 64 connections, 32 of one address (loopback"
+                " 64); a connection that idles makes room for another. A head has 10 s and 32 KiB,"
+                " the next request 75 s. Each listener answers four pages of rules or rankings"
+                " and one export at once."
             ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
@@ -177,6 +187,8 @@ def _refusal(status: HTTPStatus) -> dict[str, Any]:
         "description": _MEANING[status],
         "content": {PROBLEM_TYPE: {"schema": {"$ref": _REFERENCE.format(name="Problem")}}},
     }
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        refusal["headers"] = {"Retry-After": {"required": True, "schema": {"type": "integer"}}}
     if status is HTTPStatus.UNAUTHORIZED:
         refusal["headers"] = {
             "WWW-Authenticate": {"required": True, "schema": {"type": "string"}},

@@ -105,11 +105,29 @@ def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
     return _document(status, sentence, extra)
 
 
+def wire_form(error: XdpctlError) -> bytes:
+    """Return the problem document of an error as octets of HTTP/1.1, which end a connection."""
+    document = document_of(error)
+    body = msgspec.json.encode(document)
+    lines = (
+        f"HTTP/1.1 {document.status} {document.title}",
+        f"Content-Type: {PROBLEM_TYPE}",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    )
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
 def _document(status: HTTPStatus, detail: str, extra: Mapping[str, str | int]) -> Problem:
-    document = Problem("about:blank", status.phrase, status.value, detail)
+    document = Problem("about:blank", status.phrase, status.value, _writable(detail))
     for name, value in extra.items():
-        setattr(document, name, value)
+        setattr(document, name, _writable(value) if isinstance(value, str) else value)
     return document
+
+
+def _writable(text: str) -> str:
+    """Return a text without lone surrogates, which stand for octets that are not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _response(document: Problem, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -1,7 +1,9 @@
-"""What comes before a request is one: bytes that are not HTTP.
+"""aiohttp's end of a connection, and the middleware that paces it.
 
-aiohttp quotes them in its log and in its answer, and among them may be a token. Here
-they are answered with a problem document and quoted nowhere. Used by the listeners.
+The gate (gate.py) hands one request at a time to a connection; the middleware here tells it
+when that one's answer has been written, and the rest whether its client is still there.
+What aiohttp's parser refuses is answered with a problem document, and quoted nowhere: among
+it may be a token. Used by app.py.
 """
 
 from __future__ import annotations
@@ -12,17 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from xdpctl.http.problems import problem
+from xdpctl.abandonment import CLIENT_GONE, AbandonedError, refuse_abandoned
+from xdpctl.http.gate import LINGER_SECONDS
+from xdpctl.http.head import NOT_HTTP
+from xdpctl.http.problems import from_error, problem
 from xdpctl.log import event
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from aiohttp.typedefs import Handler
     from aiohttp.web_request import BaseRequest
 
-_log = logging.getLogger(__name__)
+    from xdpctl.http.gate import Gate
 
-LINGER_SECONDS = 1.0
-"""How long what a refused request still sends is thrown away, so that its client does
-not lose the answer to a reset."""
+_log = logging.getLogger(__name__)
 
 _OPTIONS: dict[str, Any] = {
     "access_log": None,
@@ -31,10 +37,17 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-class _Connection(web.RequestHandler):
+class Connection(web.RequestHandler):
     """One connection; says nothing of what was sent where it is not HTTP."""
 
-    __slots__ = ()
+    gate: Gate | None = None
+
+    @classmethod
+    def behind(cls, gate: Gate, server: web.Server, loop: asyncio.AbstractEventLoop) -> Connection:
+        """Return one behind a gate, for a server of an application's runner."""
+        connection = cls(server, loop=loop, **_OPTIONS)
+        connection.gate = gate
+        return connection
 
     def handle_error(
         self,
@@ -54,27 +67,51 @@ class _Connection(web.RequestHandler):
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return super().handle_error(request, status, exc, message)
         event(_log, "not-http", logging.DEBUG, client=request.remote)
-        refusal = problem(
-            HTTPStatus.BAD_REQUEST,
-            "cannot read the request as HTTP/1.1: its first line or a header is too long or has"
-            " bytes that may not be there",
-        )
+        refusal = problem(HTTPStatus.BAD_REQUEST, NOT_HTTP)
         refusal.force_close()
         return refusal
 
 
-class _Server(web.Server):
-    """Makes a connection's protocol."""
+@web.middleware
+async def pace(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer a request whole, then let the gate hand on the next.
 
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, **_OPTIONS)
+    One whose client has gone is not begun.
+    """
+    gate = getattr(request.protocol, "gate", None)
+    if gate is None:
+        return await handler(request)
+    CLIENT_GONE.set(lambda: gate.gone)
+    gate.on_broken = lambda: request.content.set_exception(web.RequestPayloadError("bad chunk"))
+    try:
+        if gate.broken:
+            gate.on_broken()
+        refuse_abandoned(lambda: gate.gone)
+        response = await handler(request)
+        await write_out(request, response)
+    except AbandonedError as error:
+        event(_log, "abandoned", logging.DEBUG, method=request.method)
+        return from_error(error)
+    finally:
+        gate.on_broken = _nothing
+        if gate.broken and request.protocol is not None:
+            request.protocol.force_close()  # nothing more of it can be read
+        gate.answered()
+    return response
 
 
-class Runner(web.AppRunner):
-    """Runs an application on connections of our own."""
+def _nothing() -> None:
+    """Do nothing: nobody reads the body."""
 
-    __slots__ = ()
 
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **_OPTIONS)
+async def write_out(request: web.Request, response: web.StreamResponse) -> None:
+    """Write an answer, and wait until its client has taken it but for some kilobytes.
+
+    Raises:
+        ConnectionError: the client has gone.
+    """
+    await response.prepare(request)
+    await response.write_eof()
+    gate = getattr(request.protocol, "gate", None)
+    if gate is not None:
+        await gate.drained()

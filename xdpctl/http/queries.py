@@ -159,6 +159,12 @@ def read_query(request: web.Request, kind: type[_Query]) -> _Query:
                 f"there is no parameter {shown(name)} here: {known}", text=name, field=name
             )
         texts = request.query.getall(name)
+        if not all(map(_is_text, texts)):
+            raise TargetError(
+                f"the parameter {name} is not valid UTF-8: percent-encode it as UTF-8",
+                text="",
+                field=name,
+            )
         is_list = fields[name].default_factory is not msgspec.NODEFAULT
         if len(texts) > 1 and not is_list:
             raise TargetError(
@@ -182,6 +188,15 @@ def read_query(request: web.Request, kind: type[_Query]) -> _Query:
             text=text,
             field=name,
         ) from error
+
+
+def _is_text(text: str) -> bool:
+    """Return whether no lone surrogate, which stands for an octet, is in a text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def properties_of(kind: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from xdpctl.http import handlers, loads
-from xdpctl.http.openapi import OF_A_BODY, OF_A_QUERY, PATH, Content, Route, openapi
+from xdpctl.http.openapi import OF_A_BODY, OF_A_LONG_READ, OF_A_QUERY, PATH, Content, Route, openapi
 from xdpctl.http.queries import (
     DeleteQuery,
     ExportQuery,
@@ -66,7 +66,7 @@ ROUTES = (
         others={HTTPStatus.SERVICE_UNAVAILABLE: "Why it is not ready, a reason a line"},
     ),
     Route("GET", "/api/v1/status", handlers.status, Content(Status), OF_A_QUERY),
-    Route("GET", _RULES, handlers.list_rules, Content(Rules), OF_A_QUERY, PageQuery),
+    Route("GET", _RULES, handlers.list_rules, Content(Rules), OF_A_LONG_READ, PageQuery),
     Route(
         "POST",
         _RULES,
@@ -98,8 +98,8 @@ ROUTES = (
         ),
         DeleteQuery,
     ),
-    Route("GET", "/api/v1/top", handlers.top, Content(Top), OF_A_QUERY, TopQuery),
-    Route("GET", "/api/v1/export", handlers.export, _LINES, OF_A_QUERY, ExportQuery),
+    Route("GET", "/api/v1/top", handlers.top, Content(Top), OF_A_LONG_READ, TopQuery),
+    Route("GET", "/api/v1/export", handlers.export, _LINES, OF_A_LONG_READ, ExportQuery),
     Route(
         "POST",
         "/api/v1/import",
