@@ -145,37 +145,46 @@ struct scratch {
 	};
 	__u32 traits;	  /* enum trait */
 	__u32 rule;	  /* verdict of the rule that was hit, or NO_RULE */
+	__u32 end;	  /* offset in the frame where a first fragment ends */
 	__u16 network;	  /* offset of the IP header in the frame, bytes */
 	__u16 transport;  /* offset of the UDP or TCP header */
 	__u16 empty;	  /* EMPTY_BIT of maps that are not to be looked into */
 	__u16 walk;	  /* offset of the next IPv6 extension header */
+	__u16 data;	  /* offset of a first IPv6 fragment's data; 0: it is none */
 	__u8 walk_next;	  /* its number */
 	__u8 name_length; /* octets of the question's name; 0: no whole question */
 	__u8 lookups;	  /* enum name_lookup: those of the name that are needed */
-	__u8 reserved[229];
+	__u8 reserved[223];
 };
 
 /*
  * The index of qnames' keys: a bit that is 0 says that no such key is there, a
  * bit that is 1 that one may be. Which bit is a key's:
  *
- *   sum  = the name's folded words, eight bytes each in host order, zero padded,
- *          number i (from 0) times INDEX_FACTOR to the power of i + 1
- *   hash = (sum ^ sum >> 32) * INDEX_MIX
- *   word = the hash's upper INDEX_WORD_BITS bits
- *   bit  = the six bits below them ^ the upper six of 32 of type * INDEX_TYPE
+ *   sum  = over the name's folded words, eight bytes each in host order, zero padded:
+ *          number i * factors[2 * i] + its upper half * factors[2 * i + 1]
+ *   word = the sum's upper INDEX_WORD_BITS bits
+ *   bit  = the six bits below them ^ the upper six of (__u16)(type + 1) * type_factor
  *
- * So the bits of one name are in one word, whatever their types, and zeros
- * behind a name change nothing. All of it modulo 2^64, the last modulo 2^32.
- * Anyone can find names that share a bit: they get the look-ups, nothing worse.
+ * So the bits of one name are in one word, whatever their types, and zeros behind a name
+ * change nothing. All of it modulo 2^64.
+ *
+ * The factors are random and the service's secret: nobody but root and the service reads
+ * this map. A service that goes on with a former one's map leaves them as they are. Each has
+ * 64 bits, for half words of 32 (of the lower half, factors[2 * i]; of the upper one, what
+ * both make together): so whatever two names somebody chooses who does not know them,
+ * the upper 32 bits of their sums are equal with a chance of 2^-32 (multilinear hashing; for
+ * one factor and its powers, or for whole words, two bits turned over would do). Who could
+ * choose names that share a bit with blocked ones would have each of them looked up.
  */
 #define INDEX_WORD_BITS 13
 #define INDEX_WORDS	(1 << INDEX_WORD_BITS)
-#define INDEX_FACTOR	0x9e3779b97f4a7c15
-#define INDEX_MIX	0xd6e8feb86659fd93
-#define INDEX_TYPE	0x9e3779b1
+#define INDEX_FACTORS	64
 
-/* In the index's `empty`: a bit of each map, the tick above them. */
+/*
+ * In the index's `empty`: a bit of each map that may be called empty, the tick above them.
+ * A map with such a bit has a number below EMPTY_TICK_SHIFT.
+ */
 #define EMPTY_BIT(map)	 ((__u64)1 << (map))
 #define EMPTY_TICK_SHIFT 16
 
@@ -210,7 +219,9 @@ struct name_index {
 	__u64 ticks;	 /* where a small program of the service puts the clock */
 	__u64 asked;	 /* written by the filter: when it last wanted to know something */
 	__u64 empty;	 /* tick << EMPTY_TICK_SHIFT | EMPTY_BIT of each map without entries */
-	__u64 reserved[3];
+	__u64 type_factor;
+	__u64 reserved[2];
+	__u64 factors[INDEX_FACTORS];
 	__u64 words[2 * INDEX_WORDS];
 };
 
@@ -240,11 +251,17 @@ ABI_SIZE(struct counters, 2048);
 ABI_SIZE(struct control, 64);
 ABI_SIZE(struct scratch, 512);
 ABI_OFFSET(struct scratch, traits, 264);
-ABI_SIZE(struct name_index, 64 + 16 * INDEX_WORDS);
+ABI_SIZE(struct name_index, 64 + 8 * INDEX_FACTORS + 16 * INDEX_WORDS);
 ABI_OFFSET(struct name_index, fresh, 8);
 ABI_OFFSET(struct name_index, ticks, 16);
 ABI_OFFSET(struct name_index, asked, 24);
 ABI_OFFSET(struct name_index, empty, 32);
-ABI_OFFSET(struct name_index, words, 64);
+ABI_OFFSET(struct name_index, type_factor, 40);
+ABI_OFFSET(struct name_index, factors, 64);
+ABI_OFFSET(struct name_index, words, 64 + 8 * INDEX_FACTORS);
+
+_Static_assert(MAP_QNAMES < EMPTY_TICK_SHIFT && MAP_XSK_DESTINATIONS_V4 < EMPTY_TICK_SHIFT &&
+		       MAP_XSK_DESTINATIONS_V6 < EMPTY_TICK_SHIFT,
+	       "the bit of a map that may be called empty would be in the tick");
 
 #endif

@@ -55,6 +55,49 @@ static __always_inline __u64 answer_opt(const struct dns_header *dns, __u8 *behi
 	return sizeof(*opt);
 }
 
+/* Whether nobody sends from or receives at an address with this first octet. */
+static __always_inline bool is_nobody_ipv4(__u64 first)
+{
+	return first - 1 >= 223 || first == 127; /* 0/8, 224/3, 127/8 */
+}
+
+/* The same for ::/127, ff00::/8, ::ffff:0:0/96. */
+static __always_inline bool is_nobody_ipv6(const __u8 *address)
+{
+	__u64 low;
+
+	if (load64(address))
+		return address[0] == 0xff;
+	low = be64(load64(address + 8));
+	return low <= 1 || low >> 32 == 0xffff;
+}
+
+/* Whether an answer would go to nobody, come from nobody, or go to where it comes from. */
+static __always_inline bool is_between_nobody(struct xdp_md *ctx, const struct scratch *scratch)
+{
+	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
+	const __u8 *header = frame_start(ctx) + network;
+	const __u8 *end = frame_end(ctx);
+
+	if (scratch_get(scratch, traits) & TRAIT_IPV6) {
+		const struct ipv6_header *ip = (const struct ipv6_header *)header;
+
+		if ((const __u8 *)(ip + 1) > end)
+			return true;
+		return is_nobody_ipv6(ip->saddr_be) || is_nobody_ipv6(ip->daddr_be) ||
+		       (load64(ip->saddr_be + 8) == load64(ip->daddr_be + 8) &&
+			load64(ip->saddr_be) == load64(ip->daddr_be));
+	} else {
+		const struct ipv4_header *ip = (const struct ipv4_header *)header;
+		const __u8 *saddr = (const __u8 *)&ip->saddr_be;
+
+		if ((const __u8 *)(ip + 1) > end)
+			return true;
+		return is_nobody_ipv4(saddr[0]) || is_nobody_ipv4(saddr[4]) ||
+		       load32(saddr) == load32(saddr + 4);
+	}
+}
+
 /* Swaps the ends of the Ethernet header. */
 static __always_inline void answer_ethernet(struct ethernet_header *ethernet)
 {
@@ -184,7 +227,7 @@ static __always_inline bool answer_frame(struct xdp_md *ctx, struct scratch *scr
  * Answers the query of which `scratch` tells; false: it cannot be answered (the
  * caller drops the packet, which may have been changed by then).
  *
- * The caller has seen QR = 0 and OPCODE = 0.
+ * The caller has seen QR = 0 and that OPCODE is neither NOTIFY nor UPDATE.
  */
 static __always_inline bool answer(struct xdp_md *ctx, struct scratch *scratch)
 {
@@ -203,7 +246,11 @@ static __always_inline bool answer(struct xdp_md *ctx, struct scratch *scratch)
 	opaque(start); /* else the check above would do for the compiler, not for the verifier */
 	if (start + sizeof(struct ethernet_header) > end)
 		return false;
-	if (start[0] & 1 || dns->qdcount_be != be16(1))
+	if ((start[0] | start[6]) & 1) /* a group MAC on either side */
+		return false;
+	if (dns->flags_high & DNS_OPCODE || dns->qdcount_be != be16(1))
+		return false;
+	if (is_between_nobody(ctx, scratch))
 		return false;
 	return answer_frame(ctx, scratch, question,
 			    answer_opt(dns, (__u8 *)(dns + 1) + question, end));

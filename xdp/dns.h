@@ -11,11 +11,15 @@
 #define DNS_HEADER	  12
 #define DNS_QR		  0x80 /* first byte of flags */
 #define DNS_OPCODE	  0x78
+#define DNS_OPCODE_PAIR	  0x70 /* all of an OPCODE but its lowest bit */
+#define DNS_NOTIFY_UPDATE 0x20 /* 4 and 5 */
 #define DNS_TC		  0x02
 #define DNS_RD		  0x01
 #define DNS_RA		  0x80 /* second byte */
 #define DNS_CD		  0x10
 #define DNS_LABEL_MAX	  63
+#define DNS_POINTER	  0xc0 /* least octet that begins a compression pointer */
+#define DNS_POINTER_SIZE  2
 #define DNS_LABELS_MAX	  128 /* 127 of one octet and the root */
 #define DNS_QUESTION_REST 4   /* type and class */
 
@@ -31,28 +35,56 @@ struct dns_header {
 
 _Static_assert(sizeof(struct dns_header) == DNS_HEADER, "DNS header");
 
+/* What was read of the name in a question. */
+struct dns_name {
+	__u64 length; /* octets up to where the next label would start, root byte included */
+	__u64 last;   /* the length octet read last: 0 is the root's */
+};
+
 /*
- * Octets of the name that starts at `name`, root byte included, or 0: it is not
- * a whole question of labels. Wherever a label may start, the shortest rest of a
- * question must follow (root, type, class), so the end needs no check of its own.
+ * Walks the labels from `name` on. Wherever a label may start, an octet must follow: the
+ * least that is behind a root's or a pointer's first octet in what is asked for here.
+ *
+ * The step to the next label is one addition behind the load, as each load waits for it.
  */
-static __always_inline __u64 dns_name_length(const __u8 *name, const __u8 *end)
+static __always_inline struct dns_name dns_walk_name(const __u8 *name, const __u8 *end)
 {
-	__u64 offset = 0;
-	__u64 length = 1; /* of the label read last: the root's, or there is no whole name */
+	struct dns_name found = {.last = 1};
+	const __u8 *behind = name + DNS_POINTER_SIZE;
 
 	for (__u64 i = 0; i < DNS_LABELS_MAX; i++) {
-		const __u8 *label = name + offset;
-
-		if (label + 1 + DNS_QUESTION_REST > end)
+		if (behind > end)
 			break;
-		length = *label;
-		offset += 1 + length;
-		if (length - 1 >= DNS_LABEL_MAX || offset > ABI_NAME_MAX - 1)
+		found.last = *(behind - DNS_POINTER_SIZE);
+		behind++;
+		opaque(behind);
+		if (!found.last)
 			break;
-		opaque(offset);
+		opaque(found.last); /* else two comparisons become three instructions */
+		if (found.last > DNS_LABEL_MAX)
+			break;
+		behind += found.last;
 	}
-	return length ? 0 : offset;
+	found.length = behind - name - DNS_POINTER_SIZE;
+	return found;
+}
+
+/*
+ * Octets of the name, root byte included, or 0: it is none, or the question is not whole.
+ * `left`: octets from the name's first to the packet's end.
+ */
+static __always_inline __u64 dns_name_length(struct dns_name name, __u64 left)
+{
+	if (name.last || name.length > ABI_NAME_MAX || name.length + DNS_QUESTION_REST > left)
+		return 0;
+	return name.length;
+}
+
+/* Whether labels lead to a compression pointer, which lies wholly before the end. */
+static __always_inline bool dns_is_pointer(struct dns_name name, __u64 left)
+{
+	return name.last >= DNS_POINTER && name.length <= ABI_NAME_MAX &&
+	       name.length + DNS_POINTER_SIZE - 1 <= left;
 }
 
 /* A-Z to a-z in eight bytes at once; octets of length stay, they are below 64. */
@@ -76,6 +108,12 @@ static __always_inline __u64 last_bytes(__u64 word, __u64 count)
 #endif
 }
 
+/* What a word of a name adds to the sum that its place in the index follows from (abi.h). */
+static __always_inline __u64 index_term(const volatile __u64 *factors, __u64 word)
+{
+	return word * factors[0] + (word >> 32) * factors[1];
+}
+
 /*
  * The sum over the folded name that its place in the index follows from (abi.h).
  * The word that ends with the name's last octet is read whole: it may begin in
@@ -88,7 +126,8 @@ static __always_inline bool dns_sum_name(const __u8 *dns, const __u8 *end, __u64
 	const __u8 *name = dns + DNS_HEADER;
 	const __u8 *last = dns + DNS_HEADER - sizeof(__u64) + length;
 	__u64 whole = (length - 1) >> 3;
-	__u64 factor = INDEX_FACTOR;
+	volatile struct name_index *index = map_value(MAP_NAME_INDEX);
+	const volatile __u64 *factors = index->factors;
 	__u64 words = 0;
 	__u64 rest;
 
@@ -96,18 +135,17 @@ static __always_inline bool dns_sum_name(const __u8 *dns, const __u8 *end, __u64
 		return false;
 	rest = dns_fold_case(last_bytes(load64(last), length - 8 * whole));
 	for (__u64 i = 0; i < 31; i++) {
-		const __u8 *from;
-
 		if (i >= whole)
 			break;
 		opaque(i);
-		from = name + 8 * i;
-		if (from + sizeof(__u64) > end)
+		if (name + 8 * i + sizeof(__u64) > end)
 			return false;
-		words += dns_fold_case(load64(from)) * factor;
-		factor *= INDEX_FACTOR;
+		words += index_term(factors, dns_fold_case(load64(name + 8 * i)));
+		factors += 2;
+		opaque(factors);
 	}
-	*sum = words + rest * factor;
+	opaque(whole);
+	*sum = words + index_term(index->factors + 2 * (whole & 31), rest);
 	return true;
 }
 

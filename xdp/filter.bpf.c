@@ -26,12 +26,18 @@ static __always_inline __u64 way_in(struct xdp_md *ctx, struct scratch **found)
 	if (packet.traits & TRAIT_ADDRESS) {
 		if (is_port(port)) {
 			packet.traits |= TRAIT_FILTERED;
+			if (seldom(packet.traits & TRAIT_RAGGED))
+				return DROP_FRAGMENT;
 			if (packet.traits & TRAIT_UDP) {
-				if (!cursor_at(&cursor, UDP_HEADER + DNS_HEADER))
+				if (!cursor_at(&cursor, UDP_HEADER + DNS_HEADER) ||
+				    is_cut_off(packet.traits, packet.end,
+					       packet.transport + UDP_HEADER + DNS_HEADER))
 					return VERDICT(REASON_MALFORMED, ACTION_DROP);
 				packet.traits |= TRAIT_PORT;
 			}
 		} else if (is_address_port(port)) {
+			if (seldom(packet.traits & TRAIT_RAGGED))
+				return DROP_FRAGMENT;
 			packet.traits |= TRAIT_FILTERED;
 		}
 	}
@@ -47,6 +53,8 @@ static __always_inline __u64 way_in(struct xdp_md *ctx, struct scratch **found)
 	scratch_put(scratch, network, packet.network);
 	scratch_put(scratch, transport, packet.transport);
 	scratch_put(scratch, traits, packet.traits);
+	if (seldom(packet.traits & TRAIT_FIRST_FRAGMENT))
+		scratch_put(scratch, end, packet.end);
 	*found = scratch;
 	return CONTINUE;
 }
@@ -66,13 +74,10 @@ static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scrat
 	if (!(traits & TRAITS_DNS))
 		return rule == NO_RULE ? VERDICT(REASON_NO_MATCH, ACTION_PASS)
 				       : VERDICT(reason_of(rule), ACTION_PASS);
-	if (rule == NO_RULE && scratch_get(scratch, empty) & EMPTY_BIT(MAP_QNAMES) &&
-	    !(traits & TRAIT_FIRST_FRAGMENT))
-		return VERDICT(REASON_NO_MATCH, ACTION_PASS); /* whatever it asks for */
 	return CONTINUE;
 }
 
-/* Stage 4: what the DNS header decides; leaves the length of the question's name. */
+/* Stage 4: what the DNS header and the name decide; leaves the length of the question's name. */
 static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 traits = scratch_get(scratch, traits);
@@ -80,8 +85,10 @@ static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scrat
 	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
 	const __u8 *end = frame_end(ctx);
 	const struct dns_header *dns;
-	bool hides_question;
-	__u64 name_length;
+	struct dns_name name;
+	bool is_query;
+	__u64 length;
+	__u64 left;
 
 	opaque(transport);
 	dns = (const struct dns_header *)(frame_start(ctx) + transport + UDP_HEADER);
@@ -89,18 +96,27 @@ static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scrat
 		return VERDICT(REASON_MALFORMED, ACTION_DROP);
 	if (dns->flags_high & DNS_QR)
 		return VERDICT(rule == NO_RULE ? REASON_NO_MATCH : REASON_RESPONSE, ACTION_PASS);
-	if (dns->flags_high & DNS_OPCODE && rule != NO_RULE)
+	is_query = (dns->flags_high & DNS_OPCODE_PAIR) != DNS_NOTIFY_UPDATE;
+	if (!is_query && rule != NO_RULE)
 		return VERDICT(REASON_OPCODE, ACTION_PASS);
-	name_length = dns_name_length((const __u8 *)(dns + 1), end);
-	scratch_put(scratch, name_length, name_length);
+	left = end - (const __u8 *)(dns + 1);
+	if (seldom(traits & TRAIT_FIRST_FRAGMENT))
+		left = scratch_get(scratch, end) - transport - UDP_HEADER - DNS_HEADER;
+	name = dns_walk_name((const __u8 *)(dns + 1), end);
+	length = dns_name_length(name, left);
+	scratch_put(scratch, name_length, length);
 	if (rule != NO_RULE)
 		return CONTINUE;
-	name_length = scratch_get(scratch, name_length);
-	hides_question = (traits & TRAIT_PORT) && (traits & TRAIT_FIRST_FRAGMENT);
-	if (!name_length)
-		return hides_question ? VERDICT(REASON_FRAGMENT, ACTION_DROP)
-				      : VERDICT(REASON_NO_MATCH, ACTION_PASS);
-	if (dns->flags_high & DNS_OPCODE || !dns->qdcount_be)
+	is_query = is_query && dns->qdcount_be;
+	length = scratch_get(scratch, name_length);
+	if (seldom(!length)) {
+		if (is_query && dns_is_pointer(name, left))
+			return VERDICT(REASON_MALFORMED, ACTION_DROP);
+		return (traits & TRAIT_PORT) && (traits & TRAIT_FIRST_FRAGMENT)
+			       ? DROP_FRAGMENT
+			       : VERDICT(REASON_NO_MATCH, ACTION_PASS);
+	}
+	if (!is_query || scratch_get(scratch, empty) & EMPTY_BIT(MAP_QNAMES))
 		return VERDICT(REASON_NO_MATCH, ACTION_PASS);
 	return CONTINUE;
 }

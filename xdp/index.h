@@ -52,12 +52,16 @@ static __always_inline __u64 all_lookups(__u16 qtype)
 	return lookups;
 }
 
-/* Whether a key of the name with this hash and of this type may be in the map. */
-static __always_inline __u64 may_be_there(__u64 word, __u64 hash, __u16 qtype)
+/* What a type changes about the number of a bit; nothing, if it is 65535. */
+static __always_inline __u64 index_place(__u16 qtype, __u64 factor)
 {
-	__u64 place = (__u32)(qtype * INDEX_TYPE) >> 26;
+	return (__u16)(qtype + 1) * factor >> 58;
+}
 
-	return word >> ((hash >> (64 - INDEX_WORD_BITS - 6) ^ place) & 63) & 1;
+/* Whether a key of the name with this sum and of this type may be in the map. */
+static __always_inline __u64 may_be_there(__u64 word, __u64 sum, __u64 place)
+{
+	return word >> ((sum >> (64 - INDEX_WORD_BITS - 6) ^ place) & 63) & 1;
 }
 
 /*
@@ -72,24 +76,25 @@ static __always_inline __u64 lookups_needed(const __u8 *dns, const __u8 *end, __
 	__u64 now = jiffies();
 	__u64 lookups = all_lookups(qtype);
 	__u64 needed = 0;
-	__u64 hash;
+	__u64 factor;
 	__u64 place;
 	__u64 word;
+	__u64 sum;
 
 	ask(index, now);
 	if (now - (heartbeat >> 1) > index->fresh)
 		return lookups;
-	if (!dns_sum_name(dns, end, name_length, &hash))
+	if (!dns_sum_name(dns, end, name_length, &sum))
 		return lookups;
-	hash = (hash ^ hash >> 32) * INDEX_MIX;
-	place = (heartbeat & 1) << INDEX_WORD_BITS | hash >> (64 - INDEX_WORD_BITS);
+	place = (heartbeat & 1) << INDEX_WORD_BITS | sum >> (64 - INDEX_WORD_BITS);
 	opaque(place);
 	word = index->words[place & (2 * INDEX_WORDS - 1)];
-	if (may_be_there(word, hash, qtype))
+	factor = index->type_factor;
+	if (may_be_there(word, sum, index_place(qtype, factor)))
 		needed |= LOOKUP_OWN;
-	if (CONFIG_QTYPE_65535 && may_be_there(word, hash, 65535))
+	if (CONFIG_QTYPE_65535 && may_be_there(word, sum, index_place(65535, factor)))
 		needed |= LOOKUP_65535;
-	if (CONFIG_QTYPE_255 && may_be_there(word, hash, 255))
+	if (CONFIG_QTYPE_255 && may_be_there(word, sum, index_place(255, factor)))
 		needed |= LOOKUP_255;
 	return needed & lookups;
 }

@@ -2,7 +2,9 @@
 /*
  * The cursor: Ethernet, VLAN, IPv4, the IPv6 chain, the ports. Each parser checks
  * that its header is whole, moves the cursor behind it and tells what comes next.
- * Nothing behind the frame's end is read and no length in a header is trusted.
+ * Nothing behind the frame's end is read and no length in a header is trusted, but
+ * that a first fragment may end before its frame: what lies behind is not what the
+ * other fragments go on from.
  */
 #ifndef XDPCTL_PACKET_H
 #define XDPCTL_PACKET_H
@@ -24,6 +26,8 @@
 #define FRAGMENT_MORE	 0x2000
 #define FRAGMENT6_OFFSET 0xfff8 /* IPv6: 13 high bits */
 #define FRAGMENT6_MORE	 0x0001
+#define FRAGMENT_UNIT	 8 /* octets; all fragments but the last are a multiple of it */
+#define VLAN_ID		 0x0fff
 
 /* Two tags and six headers of the greatest length end before this offset. */
 #define OFFSET_MASK 0x3fff
@@ -50,6 +54,7 @@ enum trait {
 	TRAIT_FILTERED = 1 << 7,       /* to a --port or --address-port in --address */
 	TRAIT_PORT = 1 << 8,	       /* UDP to a --port in --address */
 	TRAIT_DESTINATION = 1 << 9,    /* UDP to a registered AF_XDP destination */
+	TRAIT_RAGGED = 1 << 10,	       /* first fragment: its data is no multiple of 8 octets */
 };
 
 struct ethernet_header {
@@ -118,7 +123,10 @@ struct packet {
 	__u64 traits; /* enum trait */
 	__u64 network;
 	__u64 transport;
+	__u64 end; /* of a first fragment; of all others it is the frame's */
 };
+
+#define DROP_FRAGMENT VERDICT(REASON_FRAGMENT, ACTION_DROP)
 
 /* Where the cursor stands, or NULL where fewer than `size` bytes are left. */
 static __always_inline void *cursor_at(const struct cursor *cursor, __u64 size)
@@ -138,29 +146,49 @@ static __always_inline bool is_vlan(__u16 ethertype)
 	return ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ;
 }
 
-/* Gives the EtherType behind at most two tags. */
+/*
+ * Gives the EtherType behind at most two tags. The kernel takes tags of VID 0 off
+ * without end, so three with one of those are not what somebody has a network for.
+ */
 static __always_inline __u64 parse_ethernet(struct cursor *cursor, struct packet *packet,
 					    __u16 *ethertype)
 {
 	const struct ethernet_header *ethernet = cursor_at(cursor, sizeof(*ethernet));
+	bool has_no_vlan = false;
 
 	if (!ethernet)
 		return PASS_OTHER;
 	*ethertype = be16(ethernet->ethertype_be);
 	cursor->offset += sizeof(*ethernet);
-	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
+	for (int i = 0; i <= VLAN_TAGS_MAX; i++) {
 		const struct vlan_tag *tag;
 
-		if (!is_vlan(*ethertype))
+		if (!seldom(is_vlan(*ethertype)))
 			break;
 		tag = cursor_at(cursor, sizeof(*tag));
 		if (!tag)
 			return PASS_OTHER;
+		has_no_vlan |= !(tag->control_be & be16(VLAN_ID));
+		if (i == VLAN_TAGS_MAX)
+			return has_no_vlan ? VERDICT(REASON_MALFORMED, ACTION_DROP) : PASS_OTHER;
 		*ethertype = be16(tag->ethertype_be);
 		cursor->offset += sizeof(*tag);
 		packet->traits |= TRAIT_VLAN;
 	}
 	return CONTINUE;
+}
+
+/*
+ * Notes a first fragment, whose data begins at `data`: it ends with the frame or where
+ * its IP length says, whichever is earlier.
+ */
+static __always_inline void begin_fragments(struct packet *packet, __u64 frame_length, __u64 ip_end,
+					    __u64 data)
+{
+	packet->end = ip_end < frame_length ? ip_end : frame_length;
+	packet->traits |= TRAIT_FIRST_FRAGMENT;
+	if ((packet->end - data) % FRAGMENT_UNIT)
+		packet->traits |= TRAIT_RAGGED;
 }
 
 static __always_inline __u64 parse_ipv4(struct cursor *cursor, struct packet *packet,
@@ -174,15 +202,17 @@ static __always_inline __u64 parse_ipv4(struct cursor *cursor, struct packet *pa
 	length = (ip->version_ihl & 15) * 4;
 	if (length < IPV4_HEADER_MIN)
 		return PASS_OTHER;
-	if (length > IPV4_HEADER_MIN) {
+	if (seldom(length > IPV4_HEADER_MIN)) {
 		if (!cursor_at(cursor, length))
 			return PASS_OTHER;
 		packet->traits |= TRAIT_OPTIONS;
 	}
-	if (ip->fragment_be & be16(FRAGMENT_OFFSET | FRAGMENT_MORE)) {
+	if (seldom(ip->fragment_be & be16(FRAGMENT_OFFSET | FRAGMENT_MORE))) {
 		if (ip->fragment_be & be16(FRAGMENT_OFFSET))
 			return VERDICT(REASON_FRAGMENT, ACTION_PASS);
-		packet->traits |= TRAIT_FIRST_FRAGMENT;
+		begin_fragments(packet, cursor->end - cursor->start,
+				cursor->offset + be16(ip->total_length_be),
+				cursor->offset + length);
 	}
 	if (is_filtered_ipv4(ip->daddr_be))
 		packet->traits |= TRAIT_ADDRESS;
@@ -208,14 +238,28 @@ static __always_inline __u64 extension_length(const struct extension_header *hea
 	return protocol == PROTOCOL_AH ? (length + 2) * 4 : (length + 1) * 8;
 }
 
-/* Walks the chain; its state lives in the scratch map, so that no way multiplies. */
+/* What becomes of a packet with a header that runs over its end. */
+static __always_inline __u64 cut_chain(const struct scratch *scratch)
+{
+	return scratch_get(scratch, data) ? DROP_FRAGMENT : PASS_OTHER;
+}
+
+/*
+ * Walks the chain; its state lives in the scratch map, so that no way multiplies.
+ *
+ * `ip_end`: where the packet ends, says its header; where it is a first fragment, all
+ * headers must end before that.
+ */
 static __always_inline __u64 parse_extensions(struct cursor *cursor, struct packet *packet,
-					      __u8 *protocol)
+					      __u8 *protocol, __u64 ip_end)
 {
 	struct scratch *scratch = scratch_of_cpu();
+	__u64 data;
 
 	if (!scratch)
 		return PASS_OTHER;
+	scratch_put(scratch, end, ip_end);
+	scratch_put(scratch, data, 0);
 	scratch_put(scratch, walk, cursor->offset);
 	scratch_put(scratch, walk_next, *protocol);
 	scratch_put(scratch, traits, packet->traits | TRAIT_EXTENSIONS);
@@ -229,27 +273,36 @@ static __always_inline __u64 parse_extensions(struct cursor *cursor, struct pack
 		cursor->offset = scratch_get(scratch, walk) & OFFSET_MASK;
 		header = cursor_at(cursor, sizeof(*header));
 		if (!header)
-			return PASS_OTHER;
+			return cut_chain(scratch);
 		length = extension_length(header, next);
 		if (next == PROTOCOL_FRAGMENT) {
 			__u16 fragment = be16(header->fragment_be);
+			__u64 behind = cursor->offset + sizeof(*header);
 
 			if (fragment & FRAGMENT6_OFFSET)
-				return VERDICT(REASON_FRAGMENT, ACTION_PASS);
-			if (fragment & FRAGMENT6_MORE)
-				scratch_put(scratch, traits,
-					    scratch_get(scratch, traits) | TRAIT_FIRST_FRAGMENT);
+				return scratch_get(scratch, data) &&
+						       behind > scratch_get(scratch, end)
+					       ? DROP_FRAGMENT
+					       : VERDICT(REASON_FRAGMENT, ACTION_PASS);
+			if (fragment & FRAGMENT6_MORE && !scratch_get(scratch, data))
+				scratch_put(scratch, data, behind);
 		}
 		if (cursor_left(cursor) < length)
-			return PASS_OTHER;
+			return cut_chain(scratch);
 		scratch_put(scratch, walk_next, header->next_header);
 		scratch_put(scratch, walk, cursor->offset + length);
+	}
+	packet->traits = scratch_get(scratch, traits);
+	data = scratch_get(scratch, data);
+	if (data) {
+		begin_fragments(packet, cursor->end - cursor->start, ip_end, data);
+		if (scratch_get(scratch, walk) > packet->end)
+			return DROP_FRAGMENT;
 	}
 	*protocol = scratch_get(scratch, walk_next);
 	if (is_extension(*protocol))
 		return VERDICT(REASON_MALFORMED, ACTION_DROP);
 	cursor->offset = scratch_get(scratch, walk) & OFFSET_MASK;
-	packet->traits = scratch_get(scratch, traits);
 	return CONTINUE;
 }
 
@@ -265,7 +318,16 @@ static __always_inline __u64 parse_ipv6(struct cursor *cursor, struct packet *pa
 		packet->traits |= TRAIT_ADDRESS;
 	*protocol = ip->next_header;
 	cursor->offset += sizeof(*ip);
-	return is_extension(*protocol) ? parse_extensions(cursor, packet, protocol) : CONTINUE;
+	if (!seldom(is_extension(*protocol)))
+		return CONTINUE;
+	return parse_extensions(cursor, packet, protocol,
+				cursor->offset + be16(ip->payload_length_be));
+}
+
+/* Whether a first fragment ends before what reaches up to `behind`. */
+static __always_inline bool is_cut_off(__u64 traits, __u64 end, __u64 behind)
+{
+	return seldom(traits & TRAIT_FIRST_FRAGMENT) && behind > end;
 }
 
 /* From the frame's first byte to UDP or TCP; gives the destination port. */
@@ -274,6 +336,7 @@ static __always_inline __u64 parse_packet(struct cursor *cursor, struct packet *
 	const struct udp_header *transport; /* TCP begins with the same two ports */
 	__u16 ethertype;
 	__u8 protocol;
+	__u64 header;
 	__u64 verdict = parse_ethernet(cursor, packet, &ethertype);
 
 	if (verdict != CONTINUE)
@@ -290,9 +353,14 @@ static __always_inline __u64 parse_packet(struct cursor *cursor, struct packet *
 	packet->transport = cursor->offset;
 	if (protocol == PROTOCOL_UDP)
 		packet->traits |= TRAIT_UDP;
-	else if (protocol != PROTOCOL_TCP || !CONFIG_TCP)
+	else if (protocol != PROTOCOL_TCP)
 		return PASS_OTHER;
-	transport = cursor_at(cursor, protocol == PROTOCOL_UDP ? UDP_HEADER : TCP_PORTS);
+	header = protocol == PROTOCOL_UDP ? UDP_HEADER : TCP_PORTS;
+	if (is_cut_off(packet->traits, packet->end, packet->transport + header))
+		return DROP_FRAGMENT;
+	if (!CONFIG_TCP && protocol == PROTOCOL_TCP)
+		return PASS_OTHER;
+	transport = cursor_at(cursor, header);
 	if (!transport)
 		return PASS_OTHER;
 	*port = be16(transport->destination_be);

@@ -163,6 +163,9 @@ static __always_inline void store16(void *to, __u16 value)
 #define be64(x) ((__u64)(x))
 #endif
 
+/* What is seldom so: it goes out of the way of the rest. */
+#define seldom(condition) __builtin_expect(!!(condition), 0)
+
 /*
  * The compiler forgets what it knew of x: it neither folds x into another
  * address behind a bounds check nor turns a loop over it into pointer steps,

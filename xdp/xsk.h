@@ -44,12 +44,14 @@ static __always_inline bool is_destination(struct xdp_md *ctx, const struct scra
 	}
 }
 
-/* Whether a whole DNS header is behind the UDP header. */
+/* Whether a whole DNS header is behind the UDP header, before the packet's end. */
 static __always_inline bool is_dns(struct xdp_md *ctx, const struct scratch *scratch)
 {
 	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
 
-	return frame_start(ctx) + transport + UDP_HEADER + DNS_HEADER <= frame_end(ctx);
+	return frame_start(ctx) + transport + UDP_HEADER + DNS_HEADER <= frame_end(ctx) &&
+	       !is_cut_off(scratch_get(scratch, traits), scratch_get(scratch, end),
+			   transport + UDP_HEADER + DNS_HEADER);
 }
 
 /* Stage 2, with AF_XDP: UDP that is not to a --port is filtered where it is registered. */
@@ -60,6 +62,8 @@ static __always_inline __u64 destination(struct xdp_md *ctx, struct scratch *scr
 	if (!(traits & TRAIT_UDP) || traits & TRAIT_PORT)
 		return CONTINUE;
 	if (is_destination(ctx, scratch)) {
+		if (traits & TRAIT_RAGGED)
+			return DROP_FRAGMENT;
 		if (!is_dns(ctx, scratch))
 			return VERDICT(REASON_MALFORMED, ACTION_DROP);
 		scratch_put(scratch, traits, traits | TRAIT_DESTINATION);

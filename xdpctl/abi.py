@@ -8,15 +8,17 @@ offset with the header through the host's compiler. Byte orders are DNSDIST.md's
 
 from __future__ import annotations
 
+import secrets
 import struct
+import sys
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from operator import mul
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
 NAME_MAX = 255
 """Octets of a domain name in wire form, root byte included (RFC 1035, 2.3.4)."""
@@ -140,14 +142,18 @@ SCRATCH_SIZE = 512
 
 INDEX_WORD_BITS = 13
 INDEX_WORDS = 1 << INDEX_WORD_BITS
-INDEX_HEADER_SIZE = 64
+INDEX_FACTORS = 64
+INDEX_TYPE_FACTOR_OFFSET = 40
+INDEX_FACTORS_OFFSET = 64
+INDEX_HEADER_SIZE = INDEX_FACTORS_OFFSET + 8 * INDEX_FACTORS
 INDEX_FRESH_OFFSET = 8
 INDEX_TICKS_OFFSET = 16
 INDEX_ASKED_OFFSET = 24
 INDEX_EMPTY_OFFSET = 32
 EMPTY_TICK_SHIFT = 16
 INDEX_SIZE = INDEX_HEADER_SIZE + 2 * 8 * INDEX_WORDS
-"""`struct name_index`: u64 heartbeat, fresh, ticks, asked, empty, spare room, two bitmaps."""
+"""`struct name_index`: u64 heartbeat, fresh, ticks, asked, empty, the type's factor, spare room,
+the names' factors, two bitmaps."""
 
 MAPS: dict[MapName, MapSpec] = {
     spec.name: spec
@@ -277,25 +283,54 @@ def encode_empty(tick: int, empty: Iterable[MapName]) -> int:
     return tick << EMPTY_TICK_SHIFT | sum(1 << MAPS[name].ref for name in empty)
 
 
-_U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
-_INDEX_FACTOR = 0x9E3779B97F4A7C15
-_INDEX_MIX = 0xD6E8FEB86659FD93
-_INDEX_TYPE = 0x9E3779B1
-_INDEX_FACTORS = tuple(pow(_INDEX_FACTOR, power, 1 << 64) for power in range(1, 33))
-_NAME_WORDS = tuple(struct.Struct(f"={count}Q") for count in range(33))
+_U64 = (1 << 64) - 1
+_NAME_HALVES = tuple(struct.Struct(f"={2 * count}I") for count in range(33))
 _QTYPE = struct.Struct("=H")
+_USUAL_TYPES = (1, 2, 5, 6, 12, 15, 16, 28, 33, 64, 65, LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE)
 
 
-def index_bit(key: bytes) -> int:
-    """Return which bit of a bitmap of the index is this qnames key's, 0 to 64 * INDEX_WORDS - 1.
+class IndexFactors:
+    """The secret from which follows which bit of the index is a key's.
 
-    abi.h says how it is found; the same for every key, whether it is a name or not.
+    Args:
+        names: two for each word of a name.
+        qtype: the type's.
     """
-    used = len(key[: NAME_MAX + 1].rstrip(b"\0")) + 7 >> 3
-    total: int = sum(map(mul, _NAME_WORDS[used].unpack_from(key), _INDEX_FACTORS)) & _U64
-    mixed = (total ^ total >> 32) * _INDEX_MIX & _U64
-    qtype: int = _QTYPE.unpack_from(key, NAME_MAX + 1)[0]
-    return mixed >> (64 - INDEX_WORD_BITS - 6) ^ (qtype * _INDEX_TYPE & _U32) >> 26
+
+    def __init__(self, names: Sequence[int], qtype: int) -> None:
+        self.names = tuple(names)
+        self.qtype = qtype
+        self._of_halves = tuple(_of_halves(self.names))
+
+    @classmethod
+    def random(cls) -> Self:
+        """Return factors that nobody knows; of a name's usual types no two share a bit."""
+        names = [secrets.randbits(64) for _ in range(INDEX_FACTORS)]
+        while True:
+            drawn = cls(names, secrets.randbits(64) | 1)
+            if len(set(map(drawn.place, _USUAL_TYPES))) == len(_USUAL_TYPES):
+                return drawn
+
+    def bit(self, key: bytes) -> int:
+        """Return which bit of a bitmap is this qnames key's, 0 to 64 * INDEX_WORDS - 1.
+
+        abi.h says how it is found; the same for every key, whether it is a name or not.
+        """
+        used = len(key[: NAME_MAX + 1].rstrip(b"\0")) + 7 >> 3
+        total: int = sum(map(mul, _NAME_HALVES[used].unpack_from(key), self._of_halves)) & _U64
+        qtype: int = _QTYPE.unpack_from(key, NAME_MAX + 1)[0]
+        return total >> (64 - INDEX_WORD_BITS - 6) ^ self.place(qtype)
+
+    def place(self, qtype: int) -> int:
+        """Return what a type changes about a bit's number, 0 to 63."""
+        return ((qtype + 1 & 0xFFFF) * self.qtype & _U64) >> 58
+
+
+def _of_halves(factors: Sequence[int]) -> Iterator[int]:
+    """Yield what each half word is multiplied by, in the order in which they lie in memory."""
+    for whole, above in zip(factors[::2], factors[1::2], strict=True):
+        upper = (whole << 32) + above & _U64
+        yield from (whole, upper) if sys.byteorder == "little" else (upper, whole)
 
 
 def encode_xsk_destination(address: IPv4Address | IPv6Address, port: int) -> bytes:

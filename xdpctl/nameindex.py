@@ -15,6 +15,9 @@ Bits of keys that are gone are taken out by making the bitmap anew that is not i
 and changing over. That one was not in force for `REBUILD_SECONDS`, so that no packet is
 still being judged by it.
 
+Which bit is a key's follows from factors that are in the map as well, random and nobody
+else's to know: whoever sends names cannot choose some that share bits with blocked ones.
+
 Used by the follower (namefollower.py), which reads the maps, and by whoever writes them.
 Nothing here blocks for long, and any thread may call it.
 """
@@ -23,6 +26,7 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -43,9 +47,16 @@ QUIET_SECONDS = 1.0
 """How long nothing of ours may have been written unseen before the index is on again, and
 nothing written to a map before that is called empty: longer than anything is believed."""
 
-_HEARTBEAT, _FRESH, _ASKED, _EMPTY = (
+_HEARTBEAT, _FRESH, _ASKED, _EMPTY, _TYPE_FACTOR, _FACTORS = (
     offset // 8
-    for offset in (0, abi.INDEX_FRESH_OFFSET, abi.INDEX_ASKED_OFFSET, abi.INDEX_EMPTY_OFFSET)
+    for offset in (
+        0,
+        abi.INDEX_FRESH_OFFSET,
+        abi.INDEX_ASKED_OFFSET,
+        abi.INDEX_EMPTY_OFFSET,
+        abi.INDEX_TYPE_FACTOR_OFFSET,
+        abi.INDEX_FACTORS_OFFSET,
+    )
 )
 _KEY_SIZE = MAPS[MapName.QNAMES].key_size
 _FIRST_WORD = INDEX_HEADER_SIZE // 8
@@ -76,6 +87,7 @@ class NameIndex:
         self._written: dict[MapName, float] = {}
         self._words[_HEARTBEAT] = self._words[_EMPTY] = 0
         self._words[_FRESH] = fresh
+        self._bit_of = self._secret().bit
 
     @property
     def on(self) -> bool:
@@ -113,7 +125,7 @@ class NameIndex:
                 self._unseen = now
                 return
             for key in _split(keys):
-                bit = abi.index_bit(key)
+                bit = self._bit_of(key)
                 self._set(bit)
                 self._claims.append((now, bit))
 
@@ -158,6 +170,19 @@ class NameIndex:
             self._unseen = self._clock()
             self._written = dict.fromkeys(MAPS, self._unseen)
 
+    def _secret(self) -> abi.IndexFactors:
+        """Return the factors that the map holds; they are drawn where it holds none.
+
+        Those of a former service stay: its program may be at a packet, with a bitmap that was
+        made with them.
+        """
+        places = slice(_FACTORS, _FACTORS + abi.INDEX_FACTORS)
+        if not any(self._words[places]):
+            drawn = abi.IndexFactors.random()
+            self._words[places] = memoryview(array("Q", drawn.names))
+            self._words[_TYPE_FACTOR] = drawn.qtype
+        return abi.IndexFactors(self._words[places].tolist(), self._words[_TYPE_FACTOR])
+
     def _names_off(self) -> None:
         self._words[_HEARTBEAT] = 0
         self._on = False
@@ -170,7 +195,7 @@ class NameIndex:
         for key in gone:
             del self._bits[key]
         for key in found - self._bits.keys():
-            bit = self._bits[key] = abi.index_bit(key)
+            bit = self._bits[key] = self._bit_of(key)
             if self._on:
                 self._set(bit)
         self._stale |= bool(gone)

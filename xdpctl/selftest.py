@@ -2,15 +2,16 @@
 
 Loads it once more, with small maps of its own, and has it judge a handful of packets by
 BPF_PROG_TEST_RUN: a plain query passes, a rule of each kind drops, an answer is right down
-to its checksums, panic passes everything. No packet of anybody's and no shared map is
-touched. Called by the service, after compiling; blocks for some milliseconds.
+to its checksums, what no stack sends is dropped, panic passes everything. No packet of
+anybody's and no shared map is touched. Called by the service, after compiling; blocks for
+some milliseconds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -46,6 +47,8 @@ _ID, _A, _IN = 0x1234, 1, 1
 _RD, _RA, _QR, _TC = 0x0100, 0x0080, 0x8000, 0x0200
 _SENDER_PORT = 40053
 _BLOCKED: Final = Question(Name(_NAME))
+_POINTED: Final = _NAME[:-1] + b"\xc0\x04"
+"""The same name for a server that follows pointers: that octet of the header is zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,11 @@ class Datagram:
     server_port: int
     flags: int
     macs: tuple[bytes, bytes] = _MACS
+    name: bytes = _NAME
 
     def frame(self) -> bytes:
         """Return the frame, every checksum right."""
-        question = _NAME + struct.pack("!2H", _A, _IN)
+        question = self.name + struct.pack("!2H", _A, _IN)
         message = struct.pack("!6H", _ID, self.flags, 1, 0, 0, 0) + question
         length = 8 + len(message)
         header = struct.pack("!4H", self.sender_port, self.server_port, length, 0)
@@ -148,6 +152,10 @@ class _Trial:
         with self._rule(_BLOCKED, RuleAction.TRUNCATE):
             answer = query.answer().frame()
             self._expect(frame, XDP_TX, answer, f"{kind} is not answered with TC=1 as it must be")
+            itself = replace(query, sender=query.server).frame()
+            self._expect(itself, XDP_DROP, None, f"{kind} from its own destination is not dropped")
+        pointed = replace(query, name=_POINTED).frame()
+        self._expect(pointed, XDP_DROP, None, f"{kind} with a compression pointer is not dropped")
 
     def _expect(self, frame: bytes, verdict: int, after: bytes | None, complaint: str) -> None:
         found = self._program.test_run(frame)

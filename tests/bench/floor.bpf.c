@@ -11,6 +11,7 @@ int xdpctl_floor(struct xdp_md *ctx)
 	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0};
 	struct packet packet = {};
 	const struct dns_header *dns;
+	const __u8 *name;
 	__u16 port;
 
 	if (parse_packet(&cursor, &packet, &port) != CONTINUE)
@@ -24,5 +25,8 @@ int xdpctl_floor(struct xdp_md *ctx)
 		return XDP_DROP;
 	if (dns->flags_high & (DNS_QR | DNS_OPCODE) || !dns->qdcount_be)
 		return XDP_PASS;
-	return dns_name_length((const __u8 *)(dns + 1), frame_end(ctx)) ? XDP_PASS : XDP_DROP;
+	name = (const __u8 *)(dns + 1);
+	return dns_name_length(dns_walk_name(name, frame_end(ctx)), frame_end(ctx) - name)
+		       ? XDP_PASS
+		       : XDP_DROP;
 }

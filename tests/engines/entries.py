@@ -15,10 +15,12 @@ from tests.engines import EngineError
 from xdpctl.abi import (
     COUNTERS_SIZE,
     DESTINATION_MAPS,
+    INDEX_FACTORS,
     INDEX_HEADER_SIZE,
     INDEX_SIZE,
     INDEX_WORDS,
     RULE_MAPS,
+    IndexFactors,
     MapName,
     PacketAction,
     Reason,
@@ -28,7 +30,6 @@ from xdpctl.abi import (
     encode_empty,
     encode_qname,
     encode_xsk_destination,
-    index_bit,
 )
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class Index(Enum):
 
 
 _ALWAYS = 2**64 - 1
+FACTORS = IndexFactors.random()
+"""Of every index made here; the secret of a service is its own."""
 
 
 def index_of(scene: Scene, state: Index) -> bytes:
@@ -126,11 +129,12 @@ def index_value(  # noqa: PLR0913 - a layout's fields
 ) -> bytes:
     """Return a value of name-index: one half has the keys' bits, the other `fill`."""
     value = bytearray([fill]) * INDEX_SIZE
-    header = struct.pack("=5Q", tick << 1 | half, fresh, 0, 0, encode_empty(tick, empty))
-    value[:INDEX_HEADER_SIZE] = header.ljust(INDEX_HEADER_SIZE, b"\0")
+    beats = (tick << 1 | half, fresh, 0, 0, encode_empty(tick, empty))
+    header = struct.pack(f"=8Q{INDEX_FACTORS}Q", *beats, FACTORS.qtype, 0, 0, *FACTORS.names)
+    value[:INDEX_HEADER_SIZE] = header
     words = memoryview(value).cast("Q")
     for key in keys:
-        word, bit = divmod(index_bit(key), 64)
+        word, bit = divmod(FACTORS.bit(key), 64)
         words[INDEX_HEADER_SIZE // 8 + half * INDEX_WORDS + word] |= 1 << bit
     return bytes(value)
 

@@ -8,7 +8,7 @@ The table holds it to what is written down, the fuzzers hold the C side to it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from tests.packets.case import Result, Rule, Scene, Verdict
 from xdpctl.abi import PacketAction, Reason, RuleAction
@@ -28,6 +28,12 @@ OPT_FIXED = 11
 ANSWER_OPT_SIZE = 1232
 ANSWER_TTL = 64
 RX_QUEUE = 0
+NOTIFY, UPDATE = 4, 5
+NOBODY = tuple(
+    ip_network(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "ff00::/8", "::ffff:0:0/96")
+)
+"""Whom nothing is sent to, and who sends nothing."""
 
 Address = IPv4Address | IPv6Address
 
@@ -38,9 +44,10 @@ class Packet:
 
     Attributes:
         ip_at, upper_at: offsets of the IP and of the UDP or TCP header.
-        first_fragment: offset 0 and more to come. `fragment_header`: any IPv6 one.
+        first_fragment: offset 0 and more to come.
         plain_ip: neither IP options nor extension headers.
         ip_length: of the whole IP packet, as its header says.
+        data_at: of a first fragment: offset of what the fragments carry.
     """
 
     frame: bytes
@@ -52,6 +59,13 @@ class Packet:
     first_fragment: bool
     plain_ip: bool
     ip_length: int
+    data_at: int = 0
+
+    @property
+    def end(self) -> int:
+        """The frame's, but of a first fragment where its IP length says, if that is earlier."""
+        size = len(self.frame)
+        return min(size, self.ip_at + self.ip_length) if self.first_fragment else size
 
     @property
     def tagged(self) -> bool:
@@ -71,8 +85,8 @@ class Packet:
 
     @property
     def dns(self) -> bytes:
-        """Everything behind the UDP header: the packet's end is the frame's."""
-        return self.frame[self.upper_at + 8 :]
+        """Everything behind the UDP header."""
+        return self.frame[self.upper_at + 8 : self.end]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +144,22 @@ def judge(scene: Scene, frame: bytes) -> Result:
     filtered = filtered_as(scene, packet)
     if filtered is None:
         return other()
-    if filtered.plain_dns and len(packet.dns) < DNS_HEADER:
-        return drop(Reason.MALFORMED)
+    if nobody_sends := no_stacks(filtered):
+        return drop(nobody_sends)
     hit = address_rule(scene, packet.source)
     if hit is not None:
         return obey(filtered, address_reason(scene.rules[hit]), hit)
     return without_address_rule(filtered)
+
+
+def no_stacks(filtered: Filtered) -> Reason | None:
+    """Return why it is dropped before any rule: no stack cuts it so, or it is no DNS message."""
+    packet = filtered.packet
+    if packet.first_fragment and (packet.end - packet.data_at) % 8:
+        return Reason.FRAGMENT
+    if filtered.plain_dns and len(packet.dns) < DNS_HEADER:
+        return Reason.MALFORMED
+    return None
 
 
 def without_address_rule(filtered: Filtered) -> Result:
@@ -143,12 +167,15 @@ def without_address_rule(filtered: Filtered) -> Result:
     packet = filtered.packet
     if not filtered.plain_dns:
         return no_hit(filtered)
+    asks = is_query(packet.dns) and number(packet.dns, 4) >= 1
+    if asks and leads_to_a_pointer(packet.dns):
+        return drop(Reason.MALFORMED)
     question = first_question(packet.dns)
     if question is None:
         if packet.first_fragment and filtered.at_port and not is_response(packet.dns):
             return drop(Reason.FRAGMENT)
         return no_hit(filtered)
-    if is_query(packet.dns) and number(packet.dns, 4) >= 1:
+    if asks:
         hit = name_rule(filtered.scene, question)
         if hit is not None:
             return obey(filtered, Reason.QNAME, hit)
@@ -173,11 +200,13 @@ def drop(reason: Reason, hit: int | None = None) -> Result:
 def way_in(frame: bytes) -> Packet | Result:
     """Return the packet with its ports, or what becomes of what has none."""
     at = 12
-    tags = 0
+    vids: list[int] = []
     while frame[at : at + 2] in VLAN_TYPES:
-        tags += 1
-        if tags > MOST_TAGS:
+        if len(frame) < at + 6:  # the tag, and what it announces
             return other()
+        vids.append(number(frame, at + 2) & 0x0FFF)
+        if len(vids) > MOST_TAGS:
+            return drop(Reason.MALFORMED) if 0 in vids else other()
         at += 4
     ethertype = frame[at : at + 2]
     at += 2
@@ -206,6 +235,7 @@ def way_in_ipv4(frame: bytes, at: int) -> Packet | Result:
             first_fragment=bool(fragment_word & 0x2000),
             plain_ip=size == 20,
             ip_length=number(frame, at + 2),
+            data_at=at + size,
         )
     )
 
@@ -214,25 +244,26 @@ def way_in_ipv6(frame: bytes, at: int) -> Packet | Result:
     upper_at = at + 40
     following = frame[at + 6]
     walked = 0
-    first_fragment = False
+    ip_length = 40 + number(frame, at + 4)
+    end = len(frame)
+    data_at = 0
     while following in EXTENSIONS:
         if walked == MOST_EXTENSIONS:
             return drop(Reason.MALFORMED)
-        if len(frame) < upper_at + 8:  # none of them is shorter
-            return other()
-        if following == FRAGMENT:
-            size = 8
-        elif following == AH:
-            size = (frame[upper_at + 1] + 2) * 4
-        else:
-            size = (frame[upper_at + 1] + 1) * 8
-        if len(frame) < upper_at + size:
-            return other()
+        if end < upper_at + 8:  # none of them is shorter
+            return drop(Reason.FRAGMENT) if data_at else other()
+        size = extension_size(following, frame[upper_at + 1])
+        if end < upper_at + size:
+            return drop(Reason.FRAGMENT) if data_at else other()
         if following == FRAGMENT:
             fragment_word = number(frame, upper_at + 2)
             if fragment_word >> 3:
                 return later_fragment()
-            first_fragment = first_fragment or bool(fragment_word & 1)
+            if fragment_word & 1 and not data_at:  # from here on it is known where it ends
+                data_at = upper_at + 8
+                end = min(end, at + ip_length)
+                if end < data_at:
+                    return drop(Reason.FRAGMENT)
         following = frame[upper_at]
         upper_at += size
         walked += 1
@@ -244,17 +275,27 @@ def way_in_ipv6(frame: bytes, at: int) -> Packet | Result:
             protocol=following,
             source=IPv6Address(frame[at + 8 : at + 24]),
             destination=IPv6Address(frame[at + 24 : at + 40]),
-            first_fragment=first_fragment,
+            first_fragment=data_at > 0,
             plain_ip=walked == 0,
-            ip_length=40 + number(frame, at + 4),
+            ip_length=ip_length,
+            data_at=data_at,
         )
     )
 
 
+def extension_size(kind: int, length: int) -> int:
+    """Return the octets of an extension header with this length octet."""
+    if kind == FRAGMENT:
+        return 8
+    return (length + 2) * 4 if kind == AH else (length + 1) * 8
+
+
 def ports(packet: Packet) -> Packet | Result:
     least = {UDP: 8, TCP: 4}.get(packet.protocol)
-    if least is None or len(packet.frame) < packet.upper_at + least:
+    if least is None:
         return other()
+    if packet.end < packet.upper_at + least:
+        return drop(Reason.FRAGMENT) if packet.first_fragment else other()
     return packet
 
 
@@ -348,12 +389,20 @@ def opcode(dns: bytes) -> int:
 
 
 def is_query(dns: bytes) -> bool:
-    return not is_response(dns) and opcode(dns) == 0
+    return not is_response(dns) and opcode(dns) not in {NOTIFY, UPDATE}
 
 
 def fold(label: bytes) -> bytes:
     """Return it with ASCII A-Z as a-z, every other octet as it is."""
     return bytes(octet + 32 if 65 <= octet <= 90 else octet for octet in label)
+
+
+def leads_to_a_pointer(dns: bytes) -> bool:
+    """Whether the first question's labels end in a compression pointer of two octets."""
+    at = DNS_HEADER
+    while at < len(dns) and 1 <= dns[at] <= 63:
+        at += 1 + dns[at]
+    return at + 2 <= len(dns) and dns[at] >= 0xC0 and at - DNS_HEADER <= 254
 
 
 def first_question(dns: bytes) -> Question | None:
@@ -388,20 +437,28 @@ def truncate(filtered: Filtered, reason: Reason, hit: int) -> Result:
     dns = packet.dns
     if is_response(dns):
         return go_on(filtered, Reason.RESPONSE, hit)
-    if opcode(dns) != 0:
+    if opcode(dns) in {NOTIFY, UPDATE}:
         return go_on(filtered, Reason.OPCODE, hit)
     question = first_question(dns)
-    group_mac = packet.frame[0] & 1
     if (
-        not packet.plain_ip
+        opcode(dns) != 0
+        or not packet.plain_ip
         or packet.first_fragment
-        or group_mac
+        or is_between_nobody(packet)
         or number(dns, 4) != 1
         or question is None
     ):
         return drop(Reason.UNANSWERABLE, hit)
     answer = answer_frame(packet, dns[DNS_HEADER : question.end], answer_opt(dns, question.end))
     return Result(Verdict.TX, reason, PacketAction.TRUNCATE, answer, hit)
+
+
+def is_between_nobody(packet: Packet) -> bool:
+    """Whether an answer would go to a group or nobody, come from one, or be to ourselves."""
+    ends = (packet.source, packet.destination)
+    group_mac = packet.frame[0] & 1 or packet.frame[6] & 1
+    nobody = any(end in net for end in ends for net in NOBODY if net.version == end.version)
+    return bool(group_mac) or nobody or packet.source == packet.destination
 
 
 def answer_opt(dns: bytes, end: int) -> bytes:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from ipaddress import ip_network
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.bench.in_process import compile_directory
+from tests.engines.host_build import SOURCES
 from xdpctl import selftest
 from xdpctl.errors import SelfTestError
 from xdpctl.kernel.bpf import Bpf
@@ -17,6 +21,9 @@ from xdpctl.kernel.compiler import (
     compile_program_blocking,
 )
 from xdpctl.rules import AnyQtype
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PLAIN = ProgramConfig(
     ports=(53,),
@@ -65,6 +72,24 @@ def test_a_program_with_one_verdict_for_all_is_refused(verdict: int, complaint: 
     )
     with pytest.raises(SelfTestError, match=complaint):
         selftest.run(Bpf(), PLAIN, Bytecode(maps + instructions))
+
+
+@pytest.mark.parametrize(
+    ("source", "whole", "broken", "complaint"),
+    [
+        ("filter.bpf.c", "dns_is_pointer(name, left)", "false", "with a compression pointer"),
+        ("answer.h", "if (is_between_nobody(ctx, scratch))", "if (0)", "from its own destination"),
+    ],
+)
+def test_a_program_without_one_of_the_drops_is_refused(
+    tmp_path: Path, source: str, whole: str, broken: str, complaint: str
+) -> None:
+    sources = shutil.copytree(SOURCES, tmp_path / "xdp")
+    text = (sources / source).read_text(encoding="utf-8")
+    assert text.count(whole) == 1
+    (sources / source).write_text(text.replace(whole, broken), encoding="utf-8")
+    with pytest.raises(SelfTestError, match=f"{complaint} is not dropped"):
+        selftest.run(Bpf(), PLAIN, compile_directory(PLAIN, sources))
 
 
 def test_a_program_for_other_ports_is_refused(compiled: Bytecode) -> None:

@@ -52,7 +52,16 @@ def sizes(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, in
         "counter": ("packets", "bytes"),
         "counters": ("cell[7][2]",),
         "control": ("panic",),
-        "name_index": ("heartbeat", "fresh", "ticks", "asked", "empty", "words"),
+        "name_index": (
+            "heartbeat",
+            "fresh",
+            "ticks",
+            "asked",
+            "empty",
+            "type_factor",
+            "factors",
+            "words",
+        ),
     }
     for struct, names in fields.items():
         for name in names:
@@ -245,8 +254,15 @@ def test_the_index_is_laid_out_as_in_the_header(sizes: dict[str, int]) -> None:
         "ticks": abi.INDEX_TICKS_OFFSET,
         "asked": abi.INDEX_ASKED_OFFSET,
         "empty": abi.INDEX_EMPTY_OFFSET,
+        "type_factor": abi.INDEX_TYPE_FACTOR_OFFSET,
+        "factors": abi.INDEX_FACTORS_OFFSET,
         "words": abi.INDEX_HEADER_SIZE,
     }
+
+
+def test_a_map_that_may_be_called_empty_has_its_bit_below_the_tick() -> None:
+    refs = [MAPS[name].ref for name in (*abi.RULE_MAPS, *abi.DESTINATION_MAPS)]
+    assert max(refs) < abi.EMPTY_TICK_SHIFT
 
 
 def test_the_longest_name_fits_its_key(header: str, sizes: dict[str, int]) -> None:

@@ -10,18 +10,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.engines.entries import index_value
+from tests.engines.entries import FACTORS, index_value
 from tests.engines.host_build import HostFilter
 from tests.packets.build import Udp, ethernet, ipv4
 from tests.packets.case import DEFAULT
 from tests.packets.message import labels, query
 from xdpctl.abi import (
     INDEX_EMPTY_OFFSET,
+    INDEX_FACTORS,
+    INDEX_FACTORS_OFFSET,
     INDEX_HEADER_SIZE,
     INDEX_SIZE,
+    INDEX_TYPE_FACTOR_OFFSET,
     INDEX_WORDS,
     MAPS,
     RULE_MAPS,
+    IndexFactors,
     MapName,
     Reason,
     RuleAction,
@@ -29,7 +33,6 @@ from xdpctl.abi import (
     encode_empty,
     encode_qname,
     encode_value,
-    index_bit,
 )
 from xdpctl.nameindex import (
     CLAIM_SECONDS,
@@ -69,9 +72,16 @@ class Desk:
     def empty(self) -> int:
         return int(struct.unpack_from("=Q", self.memory, INDEX_EMPTY_OFFSET)[0])
 
+    @property
+    def secret(self) -> IndexFactors:
+        """What the program reads of it."""
+        names = struct.unpack_from(f"={INDEX_FACTORS}Q", self.memory, INDEX_FACTORS_OFFSET)
+        (qtype,) = struct.unpack_from("=Q", self.memory, INDEX_TYPE_FACTOR_OFFSET)
+        return IndexFactors(names, qtype)
+
     def excludes(self, wanted: bytes) -> bool:
         """Return whether the bitmap in force says that the key is not there."""
-        word, bit = divmod(index_bit(wanted), 64)
+        word, bit = divmod(self.secret.bit(wanted), 64)
         at = INDEX_HEADER_SIZE + 8 * ((self.heartbeat & 1) * INDEX_WORDS + word)
         return not struct.unpack_from("=Q", self.memory, at)[0] >> bit & 1
 
@@ -233,6 +243,67 @@ def test_what_a_former_service_left_is_not_said_on(desk: Desk) -> None:
     assert [desk.heartbeat, desk.empty] == [0, 0]
 
 
+def test_a_secret_is_drawn_for_each_index(desk: Desk) -> None:
+    drawn = [desk.secret, Desk().secret]
+    assert len({number for one in drawn for number in (*one.names, one.qtype)}) == 2 * 65
+
+
+def test_a_former_services_secret_stays_as_its_program_is_at_work_with_it(desk: Desk) -> None:
+    before = desk.secret
+    NameIndex(memoryview(desk.memory), fresh=FRESH)
+    assert (desk.secret.names, desk.secret.qtype) == (before.names, before.qtype)
+
+
+def test_a_new_service_finds_the_bits_that_a_former_one_would(desk: Desk) -> None:
+    desk.walk(key(1))
+    desk.index = NameIndex(memoryview(desk.memory), fresh=FRESH, clock=lambda: desk.now)
+    desk.walk(key(1), key(2))
+    assert [desk.excludes(key(number)) for number in (1, 2, 3)] == [False, False, True]
+
+
+def test_names_that_share_a_bit_for_one_service_do_not_for_others() -> None:
+    bits: dict[int, bytes] = {}
+    one, other = b"", b""
+    for number in range(1_000_000):
+        other = key(number)
+        one = bits.setdefault(FACTORS.bit(other), other)
+        if one is not other:
+            break
+    assert FACTORS.bit(one) == FACTORS.bit(other)
+    secrets = [IndexFactors.random() for _ in range(5)]
+    assert sum(secret.bit(one) == secret.bit(other) for secret in secrets) <= 1
+
+
+def test_types_that_share_a_bit_for_one_service_do_not_for_others() -> None:
+    secrets = [IndexFactors.random() for _ in range(3)]
+    shared = [
+        {qtype for qtype in range(1000) if secret.bit(typed(qtype)) == secret.bit(typed(65535))}
+        for secret in secrets
+    ]
+    assert shared[0] != shared[1] or shared[0] != shared[2]
+
+
+def typed(qtype: int) -> bytes:
+    return encode_qname(NAME, qtype)
+
+
+_LONG = labels(*[b"abcdefghijklmnopqrstuvwxyz0123456789-abcdefghijklmnopqrstuvwxyz0"[:63]] * 3)
+
+
+@pytest.mark.parametrize("flip", [0x80, 0x40, 0x20, 0x01])
+def test_no_change_of_a_name_leaves_its_bit_whatever_the_secret(flip: int) -> None:
+    """One bit of each of two words, the uppermost above all: sums modulo 2^64 hide those."""
+    secret = IndexFactors.random()
+    own = encode_qname(_LONG, 65535)
+    same = 0
+    for first in range(1, 60):
+        other = bytearray(own)
+        other[first] ^= flip
+        other[first + 8] ^= flip
+        same += secret.bit(bytes(other)) == secret.bit(own)
+    assert same <= 1
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Writes of both sides, walks, pauses, in any order."""
 
@@ -331,7 +402,7 @@ def test_the_bit_of_a_key_is_the_one_that_the_program_looks_at(
     others[:INDEX_HEADER_SIZE] = index_value((), half=half, fresh=FRESH, tick=100)[
         :INDEX_HEADER_SIZE
     ]
-    word, bit = divmod(index_bit(own), 64)
+    word, bit = divmod(FACTORS.bit(own), 64)
     memoryview(others).cast("Q")[INDEX_HEADER_SIZE // 8 + half * INDEX_WORDS + word] ^= 1 << bit
     program.set_entry(INDEX, ZERO, bytes(others))
     assert judge(program, wire, qtype) is Reason.NO_MATCH
@@ -391,7 +462,7 @@ def test_two_names_with_one_bit_are_told_apart_by_the_map(program: HostFilter) -
     bits: dict[int, bytes] = {}
     for number in range(1_000_000):
         other = key(number)
-        one = bits.setdefault(index_bit(other), other)
+        one = bits.setdefault(FACTORS.bit(other), other)
         if one is not other:
             break
     put(program, one[: one.index(0) + 1], 65535, index_value((one,), half=1, fresh=FRESH, tick=100))
