@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.packets.build import Udp, ethernet, ipv4, ipv6
-from tests.packets.message import edns_query, long_name, opt, query
+from tests.packets.build import Tag, Udp, destination_options, ethernet, ipv4, ipv6
+from tests.packets.message import edns_query, labels, long_name, opt, query
 from xdpctl.abi import PacketAction, Reason, RuleAction
 from xdpctl.rules import Rule, parse_target
 
@@ -22,6 +22,11 @@ NAME_17 = "www.example.com"
 """17 octets in wire form."""
 
 NAME_106 = long_name(106)
+
+MOST_LABELS = labels(*[b"w"] * 127)
+"""255 octets in as many labels as fit: the name that takes longest to read."""
+
+_MOST_LABELS_BLOCKED = labels(*[b"b"] * 127)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ def rules() -> Iterator[Rule]:
         ("dropped.example.com", drop),
         ("2001:db8::66", drop),
         ("truncated.example.com", truncate),
+        ("b." * 127, drop),
     ):
         yield Rule(parse_target(text), action)
 
@@ -74,6 +80,27 @@ def cases() -> Iterator[Case]:
     with_edns = Udp(edns_query("truncated.example.com", opt()))
     yield Case("TC=1 answer, EDNS", v4(with_edns), *truncated)
     yield Case("IPv6, TC=1 answer, EDNS", v6(with_edns), *truncated)
+
+
+def slowest_cases() -> Iterator[Case]:
+    """Yield the packets that cost most, which somebody may send on purpose.
+
+    As many labels as fit, behind as many headers as are read; and such a name that has a rule
+    and is therefore looked up. The shorter ones beside them are those of `cases`.
+    """
+    unknown, blocked = (Udp(query(name)) for name in (MOST_LABELS, _MOST_LABELS_BLOCKED))
+    headers = [destination_options() for _ in range(6)]
+    tags = (Tag(), Tag())
+    no_match = (Reason.NO_MATCH, PacketAction.PASS)
+    dropped = (Reason.QNAME, PacketAction.DROP)
+    yield Case("pass, name of 127 labels", v4(unknown), *no_match)
+    yield Case("drop by name of 127 labels", v4(blocked), *dropped)
+    for text, upper, result in (
+        ("worst that passes", unknown, no_match),
+        ("worst that is dropped", blocked, dropped),
+    ):
+        packet = ipv6(upper, source="2001:db8::1", extensions=headers)
+        yield Case(text, ethernet(packet, tags=tags), *result)
 
 
 def bare_cases() -> Iterator[Case]:

@@ -13,7 +13,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
-from tests.bench.cases import bare_cases, cases
+from tests.bench.cases import bare_cases, cases, slowest_cases
 from tests.bench.population import populate, rule_maps
 from tests.bench.turns import Rewind, Subject, Timing, by_turns
 from tests.lab.hosts import EMPTY_PROGRAM
@@ -134,7 +134,7 @@ def time_packets() -> list[Timing]:
     """Return the empty program, then every case, in order."""
     bpf = Bpf()
     with contextlib.ExitStack() as stack:
-        every = list(cases())
+        every = [*cases(), *slowest_cases()]
         empty = stack.enter_context(bpf.load_program(EMPTY_PROGRAM, "empty"))
         bench = stack.enter_context(Bench.loaded(bpf))
         for case in every:

@@ -1,7 +1,8 @@
 """`make bench-variants`: several versions of xdp/ in one run, over the same maps, by turns.
 
 What an idea for the C program gains is seen only beside the version without it, in the
-same run: absolute times on a shared machine mean little.
+same run: absolute times on a shared machine mean little. They read one index of names, so
+its layout (abi.h) must be the same for all of them.
 
     python -m tests.bench.variants xdp ../other/xdp [--rounds 41]
 """
@@ -14,7 +15,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench.cases import cases
+from tests.bench.cases import cases, slowest_cases
 from tests.bench.in_process import compile_directory
 from tests.bench.program import CONFIG, RUNS, Bench, subjects, title
 from tests.bench.turns import by_turns
@@ -51,11 +52,12 @@ def main() -> None:
                 f" {program.info.verified_instructions} verified"
             )
         empty = {_EMPTY: stack.enter_context(bpf.load_program(EMPTY_PROGRAM, "empty"))}
-        every = [one for case in cases() for one in subjects(bpf, stack, case, programs, empty)]
+        timed = [*cases(), *slowest_cases()]
+        every = [one for case in timed for one in subjects(bpf, stack, case, programs, empty)]
         bench.settle()
         spent = by_turns(every, rounds=given.rounds, runs=RUNS)
     print(" " * 32 + "".join(f"{name:>18}" for name in programs))
-    for case in cases():
+    for case in timed:
         base_of = spent[title(case, _EMPTY)]
         nets = [
             [ours - base for ours, base in zip(spent[title(case, name)], base_of, strict=True)]

@@ -136,24 +136,38 @@ static void make_rule(struct operand *operand, struct rule *rule)
 	}
 }
 
+/* Factors that are no one's secret: the same for every input, so that it can be run again. */
+static void draw_factors(void)
+{
+	__u64 state = 0x9e3779b97f4a7c15;
+
+	for (int i = 0; i <= INDEX_FACTORS; i++) {
+		state ^= state << 13;
+		state ^= state >> 7;
+		state ^= state << 17;
+		if (i < INDEX_FACTORS)
+			name_index.factors[i] = state;
+		else
+			name_index.type_factor = state | 1;
+	}
+}
+
 /* The bit of a name's key, as abi.h says. */
 static void index_name(const __u8 *key)
 {
-	__u64 factor = INDEX_FACTOR;
 	__u64 sum = 0;
 	__u64 word;
-	__u64 hash;
 	__u16 qtype;
 
-	for (int i = 0; i < 32; i++, factor *= INDEX_FACTOR) {
+	for (int i = 0; i < 32; i++) {
 		memcpy(&word, key + i * 8, 8);
-		sum += word * factor;
+		sum += word * name_index.factors[2 * i];
+		sum += (word >> 32) * name_index.factors[2 * i + 1];
 	}
 	memcpy(&qtype, key + 256, 2);
-	hash = (sum ^ sum >> 32) * INDEX_MIX;
-	name_index.words[INDEX_WORDS + (hash >> (64 - INDEX_WORD_BITS))] |=
-		1ULL << ((hash >> (64 - INDEX_WORD_BITS - 6) & 63) ^
-			 (__u32)(qtype * (__u32)INDEX_TYPE) >> 26);
+	name_index.words[INDEX_WORDS + (sum >> (64 - INDEX_WORD_BITS))] |=
+		1ULL << ((sum >> (64 - INDEX_WORD_BITS - 6) & 63) ^
+			 (__u16)(qtype + 1) * name_index.type_factor >> 58);
 }
 
 static void set_rules(struct operand *operands, int count, const __u8 *frame, size_t length)
@@ -270,6 +284,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		length = padded;
 
 	host_clear();
+	draw_factors();
 	filter = configuration->filter;
 	set_scene(flags);
 	set_rules(operands, rules, frame, length);

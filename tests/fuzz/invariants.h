@@ -75,6 +75,24 @@ static const __u8 actions_of[REASON_COUNT] = {
 	[REASON_PANIC] = MAY(ACTION_PASS),
 };
 
+/* Whether nobody sends from this address, and nobody is sent to there: 0/8, 127/8, 224/3. */
+static bool is_nobody4(const __u8 *address)
+{
+	return address[0] == 0 || address[0] == 127 || address[0] >= 224;
+}
+
+/* ::/127, ff00::/8, ::ffff:0:0/96. */
+static bool is_nobody6(const __u8 *address)
+{
+	size_t zeros = 0;
+
+	while (zeros < 16 && !address[zeros])
+		zeros++;
+	if (address[0] == 0xff || zeros == 16 || (zeros == 15 && address[15] == 1))
+		return true;
+	return zeros == 10 && address[10] == 0xff && address[11] == 0xff;
+}
+
 /* IPv4: gives the sum of the pseudo header's addresses. */
 static __u32 check_ipv4(const __u8 *ip, size_t length, const __u8 *query)
 {
@@ -86,6 +104,7 @@ static __u32 check_ipv4(const __u8 *ip, size_t length, const __u8 *query)
 	INVARIANT(ip[8] == 64 && ip[9] == 17 && query[9] == 17);
 	INVARIANT(folded(add_words(0, ip, 20)) == 0xffff);
 	INVARIANT(!memcmp(ip + 12, query + 16, 4) && !memcmp(ip + 16, query + 12, 4));
+	INVARIANT(!is_nobody4(ip + 12) && !is_nobody4(ip + 16) && memcmp(ip + 12, ip + 16, 4));
 	return add_words(0, ip + 12, 8);
 }
 
@@ -96,6 +115,7 @@ static __u32 check_ipv6(const __u8 *ip, size_t length, const __u8 *query)
 	INVARIANT(word_at(ip + 4) == length - 40);
 	INVARIANT(ip[6] == 17 && query[6] == 17 && ip[7] == 64);
 	INVARIANT(!memcmp(ip + 8, query + 24, 16) && !memcmp(ip + 24, query + 8, 16));
+	INVARIANT(!is_nobody6(ip + 8) && !is_nobody6(ip + 24) && memcmp(ip + 8, ip + 24, 16));
 	return add_words(0, ip + 8, 32);
 }
 
@@ -146,7 +166,7 @@ static void check_answer(const __u8 *answer, size_t length, const __u8 *query, s
 	__u32 sum;
 
 	INVARIANT(length <= query_length && length >= 14 + 20 + 8 + 12);
-	INVARIANT(!(query[0] & 1));
+	INVARIANT(!(query[0] & 1) && !(query[6] & 1));
 	INVARIANT(!memcmp(answer, query + 6, 6) && !memcmp(answer + 6, query, 6));
 	while (word_at(query + at) == 0x8100 || word_at(query + at) == 0x88a8)
 		at += 4;
@@ -169,6 +189,43 @@ static void check_answer(const __u8 *answer, size_t length, const __u8 *query, s
 	check_dns(answer + udp + 8, length - udp - 8, query + udp + 8, query_length - udp - 8);
 }
 
+/* Three tags, one of VID 0: the kernel would go on taking those off. */
+static void check_tags(const struct verdict *verdict, const __u8 *frame, size_t length)
+{
+	bool has_no_vlan = false;
+
+	for (int i = 0; i < 3; i++) {
+		const __u8 *tag = frame + 12 + 4 * i;
+
+		if (length < 12 + 4 * (size_t)i + 6)
+			return;
+		if (word_at(tag) != 0x8100 && word_at(tag) != 0x88a8)
+			return;
+		has_no_vlan |= !(word_at(tag + 2) & 0xfff);
+	}
+	INVARIANT(verdict->reason == (has_no_vlan ? REASON_MALFORMED : REASON_OTHER));
+}
+
+/* Of a first IPv4 fragment without tags: its ports are there, and if filtered, its eights. */
+static void check_fragment(const struct verdict *verdict, const __u8 *frame, size_t length)
+{
+	const __u8 *ip = frame + 14;
+	int header, least, data;
+
+	if (length < 34 || word_at(frame + 12) != 0x0800 || ip[0] >> 4 != 4)
+		return;
+	header = (ip[0] & 15) * 4;
+	if (header < 20 || length < 14 + (size_t)header || (word_at(ip + 6) & 0x3fff) != 0x2000)
+		return;
+	least = ip[9] == 17 ? 8 : 4;
+	if (ip[9] != 17 && ip[9] != 6)
+		return;
+	data = word_at(ip + 2) < length - 14 ? word_at(ip + 2) : length - 14;
+	data -= header;
+	if (data < least || (verdict->reason != REASON_OTHER && data % 8))
+		INVARIANT(verdict->reason == REASON_FRAGMENT && verdict->code == XDP_DROP);
+}
+
 static void check_verdict(const struct verdict *verdict, const __u8 *frame, size_t length,
 			  bool panic, bool may_redirect)
 {
@@ -182,6 +239,10 @@ static void check_verdict(const struct verdict *verdict, const __u8 *frame, size
 		INVARIANT(verdict->hits == 1);
 	INVARIANT((verdict->reason == REASON_PANIC) == panic);
 	INVARIANT(verdict->action != ACTION_REDIRECT || may_redirect);
+	if (!panic) {
+		check_tags(verdict, frame, length);
+		check_fragment(verdict, frame, length);
+	}
 	if (verdict->code == XDP_TX) {
 		INVARIANT(verdict->hits == 1);
 		check_answer(verdict->frame, verdict->length, frame, length);

@@ -51,6 +51,8 @@ _VALUES: dict[str, tuple[int, ...]] = {
     "opt type": (41, 0x2900, 0, 250),
     "opt flags": (0, 0x8000, 0x7FFF, 0xFFFF),
     "destination mac": (0, 1, 2, 0xFF),
+    "source mac": (0, 1, 2, 0xFF),
+    "tci": (0, 0xE000, 0x1000, 5, 100, 0x0FFF),
 }
 _EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFF00, 0xFFFF)
 
@@ -64,6 +66,11 @@ _ADDRESSES: dict[str, dict[int, tuple[str, ...]]] = {
             "192.0.2.68",
             "192.0.2.200",
             "203.0.113.9",
+            SERVER4,
+            "0.0.0.7",
+            "127.0.0.1",
+            "224.0.0.251",
+            "255.255.255.255",
         ),
         16: (
             CLIENT6,
@@ -72,11 +79,17 @@ _ADDRESSES: dict[str, dict[int, tuple[str, ...]]] = {
             "2001:db8:67::1",
             "2001:db8:68::1",
             "2001:db8:9::1",
+            SERVER6,
+            "::",
+            "::1",
+            "::2",
+            "ff02::fb",
+            "::ffff:192.0.2.66",
         ),
     },
     "destination": {
-        4: (SERVER4, SERVER4, "198.51.100.54", "203.0.113.200", "192.0.2.1"),
-        16: (SERVER6, SERVER6, "2001:db8:53::54", "2001:db8:77::53", "2001:db8:99::1"),
+        4: (SERVER4, SERVER4, "198.51.100.54", "203.0.113.200", "192.0.2.1", "127.0.0.1"),
+        16: (SERVER6, SERVER6, "2001:db8:53::54", "2001:db8:77::53", "2001:db8:99::1", "ff02::1"),
     },
 }
 """By field and its size: addresses that scenes have rules for, and their neighbours."""
@@ -176,6 +189,15 @@ def _tag(tape: Tape, frame: bytes) -> bytes:
     return frame[:12] + struct.pack("!HH", tape.pick((VLAN, QINQ)), tape.word()) + frame[12:]
 
 
+def _priority_tags(tape: Tape, frame: bytes) -> bytes:
+    """Put tags in of which some have VID 0."""
+    tags = [
+        struct.pack("!HH", tape.pick((VLAN, QINQ)), tape.pick((0, 0, 0xE000, 0x1000, 5)))
+        for _ in range(1 + tape.below(4))
+    ]
+    return frame[:12] + b"".join(tags) + frame[12:]
+
+
 def _untag(tape: Tape, frame: bytes) -> bytes:
     del tape
     return frame[:12] + frame[16:]
@@ -215,6 +237,49 @@ def _fix_lengths(tape: Tape, frame: bytes) -> bytes:
     return frame
 
 
+def _lie_about_the_end(tape: Tape, frame: bytes) -> bytes:
+    """Let the IP packet end some octets before the frame, or behind it."""
+    layout = layout_of(frame)
+    less = tape.pick((0, 1, 4, 7, 8, 12, 16, 24, 32, -1, -8)) + tape.pick((0, 0, 1, 8))
+    for field in layout.fields:
+        whole = {
+            "total length": len(frame) - layout.ip,
+            "payload length": len(frame) - layout.ip - 40,
+        }.get(field.name)
+        if whole is not None:
+            frame = _with(frame, field.at, struct.pack("!H", (whole - less) & 0xFFFF))
+    return frame
+
+
+def _first_fragment(tape: Tape, frame: bytes) -> bytes:
+    """Make it a first fragment, whose data is more often than not a multiple of eight."""
+    at = layout_of(frame).ip
+    if at + 40 > len(frame):
+        return frame
+    if frame[at] >> 4 == 6:
+        header = bytes([frame[at + 6], 0, 0, 1, 0, 0, 0, tape.octet()])
+        frame = _with(frame, at + 6, bytes([44]))[: at + 40] + header + frame[at + 40 :]
+        data = at + 48
+    else:
+        frame = _with(frame, at + 6, struct.pack("!H", 0x2000))
+        data = at + (frame[at] & 15) * 4
+    if tape.below(4):
+        odd = (len(frame) - data) % 8
+        frame = frame[: len(frame) - odd] if tape.below(2) else frame + bytes(-odd % 8)
+    return _fix_lengths(tape, frame) if tape.below(4) else _lie_about_the_end(tape, frame)
+
+
+def _point(tape: Tape, frame: bytes) -> bytes:
+    """Put a compression pointer, whole or not, where a label begins."""
+    labels = [field.at for field in layout_of(frame).fields if field.name == "label length"]
+    if not labels:
+        return frame
+    at = tape.pick(labels)
+    pointer = bytes([tape.pick((0xC0, 0xC0, 0xC1, 0xFF, 0xBF)), tape.pick((0, 4, 12, 0xFF))])
+    behind = tape.pick((frame[at + 2 :], frame[at:], b"", b"\0\1\0\1"))
+    return frame[:at] + pointer[: 1 + tape.below(8)] + behind
+
+
 def _fold_name(tape: Tape, frame: bytes) -> bytes:
     """Change what letter case would change, in letters and in other octets."""
     at = layout_of(frame).dns + 12 + tape.below(64)
@@ -240,6 +305,10 @@ MUTATIONS: tuple[Callable[[Tape, bytes], bytes], ...] = (
     _tag,
     _untag,
     _add_ip_part,
+    _priority_tags,
+    _lie_about_the_end,
+    _first_fragment,
+    _point,
     # what reaches far into the program more often than what breaks a frame
     _set_field,
     _set_field,
@@ -250,6 +319,7 @@ MUTATIONS: tuple[Callable[[Tape, bytes], bytes], ...] = (
     _swap_message,
     _add_ip_part,
     _extend,
+    _first_fragment,
 )
 
 

@@ -33,7 +33,7 @@ from tests.packets.case import (
     passed,
     truncate,
 )
-from tests.packets.message import QR, RD, query, question, truncated
+from tests.packets.message import QR, RD, eights, query, question, truncated
 from xdpctl.abi import Reason
 
 QUERY = query("www.example")
@@ -356,16 +356,16 @@ EVERY_PACKET: dict[str, tuple[bytes, bytes]] = {
     ),
     "TCP's last segment": (ethernet(ipv4(Tcp(flags=0x11))), ethernet(ipv6(Tcp(flags=0x11)))),
     "a first fragment of UDP": (
-        ethernet(ipv4(Udp(QUERY), flags=MF)),
-        ethernet(ipv6(Udp(QUERY), extensions=(fragment(more=True),))),
+        ethernet(ipv4(Udp(eights(QUERY)), flags=MF)),
+        ethernet(ipv6(Udp(eights(QUERY)), extensions=(fragment(more=True),))),
     ),
     "a first fragment of TCP": (
-        ethernet(ipv4(Tcp(), flags=MF)),
-        ethernet(ipv6(Tcp(), extensions=(fragment(more=True),))),
+        ethernet(ipv4(Tcp(bytes(4)), flags=MF)),
+        ethernet(ipv6(Tcp(bytes(4)), extensions=(fragment(more=True),))),
     ),
     "a first fragment that hides its name": (
-        ethernet(ipv4(Udp(QUERY[:14]), flags=MF)),
-        ethernet(ipv6(Udp(QUERY[:14]), extensions=(fragment(more=True),))),
+        ethernet(ipv4(Udp(QUERY[:16]), flags=MF)),
+        ethernet(ipv6(Udp(QUERY[:16]), extensions=(fragment(more=True),))),
     ),
     "a packet with options": (
         ethernet(ipv4(Udp(QUERY), options=b"\x94\x04\0\0")),
@@ -409,7 +409,7 @@ SCOPE = (
     Case(
         "an address's Truncate lets TCP's first fragment pass",
         _TRUNCATES,
-        ethernet(ipv4(Tcp(), flags=MF)),
+        ethernet(ipv4(Tcp(bytes(4)), flags=MF)),
         passed(Reason.ADDR_V4, 0),
     ),
     Case(
@@ -439,7 +439,7 @@ SCOPE = (
     Case(
         "an address's Truncate lets a first fragment to an --address-port pass",
         _TRUNCATES,
-        ethernet(ipv4(Udp(QUERY, dport=853), flags=MF)),
+        ethernet(ipv4(Udp(eights(QUERY), dport=853), flags=MF)),
         passed(Reason.ADDR_V4, 0),
     ),
     Case(

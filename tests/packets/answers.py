@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.packets.build import (
-    BROADCAST_MAC,
     CLIENT4,
     CLIENT6,
     CLIENT_MAC,
@@ -657,7 +656,6 @@ LINK = (
     *_link("the answer keeps a service tag", (Tag(QINQ, 0x1FFF),)),
     *_link("the answer keeps both tags of QinQ", (Tag(QINQ, 7), Tag(VLAN, 0xB123))),
     *_link("the answer keeps two customer tags", (Tag(VLAN, 1), Tag(VLAN, 2))),
-    *_link("a source of group MAC is answered", source=BROADCAST_MAC),
 )
 
 CASES = (

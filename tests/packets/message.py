@@ -94,6 +94,11 @@ def query(  # noqa: PLR0913 - one argument a field of the message
     return header(ident, flags, *counts) + question(qname, qtype, qclass) + behind
 
 
+def eights(message: bytes) -> bytes:
+    """Return the message with as many zeros behind as a first fragment of UDP has to have."""
+    return message + bytes(-len(message) % 8)
+
+
 def opt(  # noqa: PLR0913 - one argument a field of the record
     size: int = 1232,
     *,

@@ -43,10 +43,12 @@ from tests.packets.message import (
     RD,
     TXT,
     A,
+    edns_query,
     labels,
     long_name,
     name,
     opcode,
+    opt,
     query,
 )
 from xdpctl.abi import Reason
@@ -159,7 +161,7 @@ WHOLE_NAMES = (
             _v4(query(b"\3www" + bytes([size]) + b"b" * size + b"\0")),
             NO_MATCH,
         )
-        for size in (0x41, 0x7F, 0x80, 0xBF, 0xC1, 0xFF)
+        for size in (0x40, 0x41, 0x7F, 0x80, 0xBF)
     ),
 )
 
@@ -335,32 +337,124 @@ CUT_SHORT = (
 
 _POINTED = _rules(drop("www.bad.example"), drop("www"), drop("bad.example"), drop(b"\0"))
 
+POINTER = dropped(Reason.MALFORMED)
+
+_BAD_LABELS = name("bad.example")[:-1]
+_POINTERS = {
+    "to itself": query(b"\xc0\x0c"),
+    "behind a label": query(b"\3www\xc0\x0c"),
+    "ahead, to the rest of the name": query(b"\3www\xc0\x16", behind=name("bad.example")),
+    "ahead, to the whole name": query(b"\xc0\x12", behind=name("bad.example")),
+    "into the header, by itself": query(b"\xc0\x04", ident=0),
+    **{
+        f"to the header's octet {octet} as root": query(_BAD_LABELS + bytes([0xC0, octet]))
+        for octet in (4, 6, 8, 9, 10)
+    },
+    "to an ID of 0 as root": query(_BAD_LABELS + b"\xc0\0", ident=0x0012),
+    "before EDNS": edns_query(_BAD_LABELS + b"\xc0\x04", opt()),
+    "of the greatest octets": query(b"\3www\xff\xff"),
+    "of the least octets": query(b"\3www\xc0\0"),
+    "behind 127 labels": query(b"\1a" * 127 + b"\xc0\x0c"),
+    "behind 254 octets": query(long_name(255)[:-1] + b"\xc0\x0c"),
+    "behind a label of 63 octets": query(b"\x3f" + b"a" * 63 + b"\xc0\x0c"),
+    "behind a label with a zero octet": query(b"\5a\0b\0c\xc0\x0c"),
+    "behind a label of octets above 0xc0": query(b"\3\xff\xfe\xc0\xc0\x0c"),
+    "without type and class": query(b"\3www\xc0\x0c")[:-4],
+    "without class": query(b"\3www\xc0\x0c")[:-2],
+    "with QDCOUNT 2": query(b"\3www\xc0\x0c", counts=(2, 0, 0, 0)),
+    "with QDCOUNT 256": query(b"\3www\xc0\x0c", counts=(256, 0, 0, 0)),
+    "with all flags but QR and OPCODE": query(b"\3www\xc0\x0c", flags=0x07FF),
+    **{
+        f"with OPCODE {number}": query(b"\3www\xc0\x0c", flags=opcode(number))
+        for number in (1, 2, 3, 6, 7, 15)
+    },
+}
+_NO_POINTERS = {
+    "half a compression pointer at the end": query(b"\3www\xc0")[:17],
+    "half a compression pointer at the end, behind 127 labels": query(b"\1a" * 127)[:-4] + b"\xc0",
+    "a compression pointer behind 255 octets": query(long_name(256)[:-1] + b"\xc0\x0c"),
+    "a compression pointer behind 128 labels": query(b"\1a" * 128 + b"\xc0\x0c"),
+    "a compression pointer behind a label of 64 octets": query(b"\x40" + b"a" * 64 + b"\xc0\x0c"),
+    "a compression pointer behind a length of 0x80": query(b"\x80" + b"a" * 128 + b"\xc0\x0c"),
+    "a compression pointer behind the root": query(b"\3xyz\0\xc0\x0c"),
+    "octets like a compression pointer in a label": query(b"\4\xc0\x0c\xff\xff\0"),
+    "octets like a compression pointer as type and class": query("xyz", 0xC00C, qclass=0xC00C),
+    "a label whose end is not there": query(b"\x3f" + b"\xc0" * 62)[:-4],
+    "a compression pointer without QDCOUNT": query(b"\xc0\x0c", counts=(0, 1, 1, 1)),
+    "a compression pointer in a response": query(b"\xc0\x0c", flags=QR),
+    "a compression pointer in a response of OPCODE 2": query(b"\xc0\x0c", flags=QR | opcode(2)),
+    "a compression pointer in a NOTIFY": query(b"\xc0\x0c", flags=opcode(4)),
+    "a compression pointer in an UPDATE": query(b"\xc0\x0c", flags=opcode(5)),
+}
+_POINTED_QUERY = _POINTERS["behind a label"]
+_ALLOWED = _rules(allow(CLIENT4), allow(CLIENT6))
+
 POINTERS = (
-    Case("a compression pointer to itself", _POINTED, _v4(query(b"\xc0\x0c")), NO_MATCH),
-    Case("a compression pointer behind a label", _POINTED, _v4(query(b"\3www\xc0\x0c")), NO_MATCH),
+    *(
+        Case(f"a compression pointer {text}, {what}{version}", scene, frame(message), POINTER)
+        for text, message in _POINTERS.items()
+        for what, scene in (("", _POINTED), ("without any rule, ", Scene()))
+        for version, frame in (("v4", _v4), ("v6", _v6))
+    ),
+    *(
+        Case(f"{text}, {what}{version}", scene, frame(message), NO_MATCH)
+        for text, message in _NO_POINTERS.items()
+        for what, scene in (("", _POINTED), ("without any rule, ", Scene()))
+        for version, frame in (("v4", _v4), ("v6", _v6))
+    ),
+    *(
+        Case(
+            f"a compression pointer {text}",
+            _POINTED,
+            frame,
+            POINTER,
+        )
+        for text, frame in (
+            (
+                "behind IP options",
+                ethernet(ipv4(Udp(_POINTED_QUERY), options=bytes(8))),
+            ),
+            ("in QinQ", ethernet(ipv4(Udp(_POINTED_QUERY)), tags=(Tag(QINQ), Tag()))),
+            (
+                "behind extension headers",
+                ethernet(ipv6(Udp(_POINTED_QUERY), extensions=(hop_by_hop(), routing()))),
+            ),
+            (
+                "in an atomic fragment",
+                ethernet(ipv6(Udp(_POINTED_QUERY), extensions=(fragment(),))),
+            ),
+            ("in a padded frame", pad(_v4(_POINTED_QUERY[:-4]), 60)),
+        )
+    ),
+    *(
+        Case(
+            f"a compression pointer from an allowed address, v{version}",
+            _ALLOWED,
+            frame(_POINTED_QUERY),
+            passed(reason, hit),
+        )
+        for version, frame, reason, hit in (
+            (4, _v4, Reason.ADDR_V4, 0),
+            (6, _v6, Reason.ADDR_V6, 1),
+        )
+    ),
     Case(
-        "a compression pointer ahead, to the rest of the name",
-        _POINTED,
-        _v4(query(b"\3www\xc0\x16", behind=name("bad.example"))),
+        "a compression pointer from a dropped address",
+        _rules(drop(CLIENT4)),
+        _v4(_POINTED_QUERY),
+        dropped(Reason.ADDR_V4, 0),
+    ),
+    Case(
+        "a compression pointer to an --address-port",
+        Scene(config=replace(DEFAULT, address_ports=(853,))),
+        ethernet(ipv4(Udp(_POINTED_QUERY, dport=853))),
         NO_MATCH,
     ),
     Case(
-        "a compression pointer into the header",
+        "a compression pointer to another port",
         _POINTED,
-        _v4(query(b"\xc0\x04", ident=0)),
-        NO_MATCH,
-    ),
-    Case(
-        "a compression pointer, v6",
-        _POINTED,
-        _v6(query(b"\3www\xc0\x16", behind=name("bad.example"))),
-        NO_MATCH,
-    ),
-    Case(
-        "half a compression pointer at the frame's end",
-        _POINTED,
-        _v4(query(b"\3www\xc0")[:17]),
-        NO_MATCH,
+        ethernet(ipv4(Udp(_POINTED_QUERY, dport=54))),
+        passed(Reason.OTHER),
     ),
 )
 
@@ -377,7 +471,10 @@ HEADERS = (
     ),
     *(
         Case(
-            f"OPCODE {number}", _BAD, _v4(query("www.bad.example", flags=opcode(number))), NO_MATCH
+            f"OPCODE {number}",
+            _BAD,
+            _v4(query("www.bad.example", flags=opcode(number))),
+            NO_MATCH if number in {4, 5} else _hit(),
         )
         for number in range(1, 16)
     ),

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from tests.packets.build import (
     BROADCAST_MAC,
+    CLIENT4,
+    CLIENT6,
+    CLIENT_MAC,
+    CLIENT_PORT,
     MF,
     MULTICAST_MAC,
     QINQ,
+    SERVER4,
+    SERVER6,
+    SERVER_MAC,
     Tag,
     Udp,
     authentication,
@@ -18,8 +25,19 @@ from tests.packets.build import (
     ipv6,
     routing,
 )
-from tests.packets.case import Case, Scene, dropped, passed, truncate
-from tests.packets.message import QR, RD, TC, long_name, opcode, query
+from tests.packets.case import Case, Result, Scene, answered, dropped, passed, truncate
+from tests.packets.message import (
+    QR,
+    RA,
+    RD,
+    TC,
+    eights,
+    long_name,
+    opcode,
+    query,
+    question,
+    truncated,
+)
 from xdpctl.abi import Reason
 
 EVERYBODY = Scene(rules=(truncate("0.0.0.0/0"), truncate("::/0")))
@@ -28,6 +46,7 @@ QUERY = query("www.example")
 UNANSWERABLE4 = dropped(Reason.UNANSWERABLE, 0)
 UNANSWERABLE6 = dropped(Reason.UNANSWERABLE, 1)
 BY_NAME = dropped(Reason.UNANSWERABLE, 0)
+NO_MATCH = passed(Reason.NO_MATCH)
 
 
 def _both(description: str, message: bytes, reason: Reason | None = None) -> tuple[Case, Case]:
@@ -89,9 +108,21 @@ OPCODES = (
         for case in _both(
             f"OPCODE {number} is not answered",
             query("www.example", flags=opcode(number)),
-            Reason.OPCODE,
+            Reason.OPCODE if number in {4, 5} else None,
         )
     ),
+    *(
+        Case(
+            f"OPCODE {number} for a truncated name is not answered",
+            NAMED,
+            ethernet(ipv4(Udp(query("www.example", flags=opcode(number))))),
+            passed(Reason.NO_MATCH) if number in {4, 5} else BY_NAME,
+        )
+        for number in range(1, 16)
+    ),
+    *_both("OPCODE 2 cut short", query("www.example", flags=opcode(2))[:12]),
+    *_both("OPCODE 2 without a question", query("", flags=opcode(2), counts=(0, 0, 0, 0))),
+    *_both("OPCODE 2 with a compression pointer", query(b"\3www\xc0\x0c", flags=opcode(2))),
     *_both(
         "UPDATE without a question",
         query("www.example", flags=opcode(5), counts=(0, 0, 0, 0)),
@@ -187,7 +218,7 @@ PACKETS = (
         Case(
             f"{text} before a query, by prefix",
             EVERYBODY,
-            ethernet(ipv6(Udp(QUERY), extensions=chain)),
+            ethernet(ipv6(Udp(eights(QUERY)), extensions=chain)),
             UNANSWERABLE6,
         )
         for text, chain in _CHAINS.items()
@@ -196,7 +227,7 @@ PACKETS = (
         Case(
             f"{text} before a query, by name",
             NAMED,
-            ethernet(ipv6(Udp(QUERY), extensions=chain)),
+            ethernet(ipv6(Udp(eights(QUERY)), extensions=chain)),
             BY_NAME,
         )
         for text, chain in _CHAINS.items()
@@ -204,15 +235,20 @@ PACKETS = (
     Case(
         "a first fragment, v4, by prefix",
         EVERYBODY,
-        ethernet(ipv4(Udp(QUERY), flags=MF)),
+        ethernet(ipv4(Udp(eights(QUERY)), flags=MF)),
         UNANSWERABLE4,
     ),
-    Case("a first fragment, v4, by name", NAMED, ethernet(ipv4(Udp(QUERY), flags=MF)), BY_NAME),
+    Case(
+        "a first fragment, v4, by name",
+        NAMED,
+        ethernet(ipv4(Udp(eights(QUERY)), flags=MF)),
+        BY_NAME,
+    ),
     *(
         Case(
-            f"{text} MAC, v{version}, by prefix",
+            f"{text} MAC as {side}, v{version}, by prefix",
             EVERYBODY,
-            ethernet(packet, destination=mac),
+            frame,
             expected,
         )
         for text, mac in (
@@ -224,11 +260,21 @@ PACKETS = (
             (4, ipv4(Udp(QUERY)), UNANSWERABLE4),
             (6, ipv6(Udp(QUERY)), UNANSWERABLE6),
         )
+        for side, frame in (
+            ("destination", ethernet(packet, destination=mac)),
+            ("source", ethernet(packet, source=mac)),
+        )
     ),
     Case(
         "multicast MAC, by name",
         NAMED,
         ethernet(ipv4(Udp(QUERY)), destination=MULTICAST_MAC),
+        BY_NAME,
+    ),
+    Case(
+        "multicast MAC as source, by name",
+        NAMED,
+        ethernet(ipv4(Udp(QUERY)), source=MULTICAST_MAC),
         BY_NAME,
     ),
     Case(
@@ -239,4 +285,138 @@ PACKETS = (
     ),
 )
 
-CASES = (*RESPONSES, *OPCODES, *QUESTIONS, *PACKETS)
+_NOBODY = (
+    "0.0.0.0",  # noqa: S104 - a packet's address, nothing is bound to it
+    "0.255.255.255",
+    "127.0.0.0",
+    "127.0.0.1",
+    "127.255.255.255",
+    "224.0.0.0",
+    "224.0.0.1",
+    "239.255.255.255",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "ff00::",
+    "ff02::1",
+    "ff0e::1",
+    "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+    "::ffff:0:0",
+    "::ffff:127.0.0.1",
+    "::ffff:192.0.2.1",
+    "::ffff:255.255.255.255",
+)
+_SOMEBODY = (
+    "1.0.0.0",
+    "126.255.255.255",
+    "128.0.0.0",
+    "223.255.255.255",
+    "10.0.0.0",
+    "169.254.1.1",
+    "198.51.100.255",
+    "::2",
+    "::fffe:ffff:ffff",
+    "::1:0:0:0",
+    "::1:ffff:0:0",
+    "0:0:0:1::",
+    "0:0:0:1::1",
+    "0:0:0:1:0:ffff::",
+    "fe80::1",
+    "fec0::1",
+    "fdff:ffff::1",
+)
+
+
+def _from(address: str, other: str | None = None) -> bytes:
+    if ":" in address:
+        return ipv6(Udp(QUERY), source=address, destination=other or SERVER6)
+    return ipv4(Udp(QUERY), source=address, destination=other or SERVER4)
+
+
+def _to(address: str) -> bytes:
+    if ":" in address:
+        return ipv6(Udp(QUERY), destination=address)
+    return ipv4(Udp(QUERY), destination=address)
+
+
+def _unanswered(address: str) -> Result:
+    return UNANSWERABLE6 if ":" in address else UNANSWERABLE4
+
+
+def _answer(packet: bytes, packet_of_answer: bytes) -> Result:
+    hit, reason = (1, Reason.CIDR6) if packet[0] >> 4 == 6 else (0, Reason.CIDR4)
+    answer = ethernet(packet_of_answer, source=SERVER_MAC, destination=CLIENT_MAC)
+    return answered(reason, answer, hit)
+
+
+def _turned(address: str, *, sent_to: bool) -> bytes:
+    """Return the answer to a query from the address, or to it."""
+    message = Udp(truncated(question("www.example"), flags=QR | TC | RD | RA), 53, CLIENT_PORT)
+    if ":" in address:
+        source, destination = (address, CLIENT6) if sent_to else (SERVER6, address)
+        return ipv6(message, source=source, destination=destination, hop_limit=64)
+    source, destination = (address, CLIENT4) if sent_to else (SERVER4, address)
+    return ipv4(message, source=source, destination=destination, ttl=64)
+
+
+ADDRESSES = (
+    *(
+        Case(f"from {address}", EVERYBODY, ethernet(_from(address)), _unanswered(address))
+        for address in _NOBODY
+    ),
+    *(
+        Case(f"to {address}", EVERYBODY, ethernet(_to(address)), _unanswered(address))
+        for address in _NOBODY
+    ),
+    *(
+        Case(
+            f"from {address}, which is somebody",
+            EVERYBODY,
+            ethernet(_from(address)),
+            _answer(_from(address), _turned(address, sent_to=False)),
+        )
+        for address in _SOMEBODY
+    ),
+    *(
+        Case(
+            f"to {address}, which is somebody",
+            EVERYBODY,
+            ethernet(_to(address)),
+            _answer(_to(address), _turned(address, sent_to=True)),
+        )
+        for address in _SOMEBODY
+    ),
+    *(
+        Case(
+            f"from {address} to itself",
+            EVERYBODY,
+            ethernet(_from(address, address)),
+            _unanswered(address),
+        )
+        for address in (SERVER4, SERVER6)
+    ),
+    Case(
+        "from the server's address and port",
+        EVERYBODY,
+        ethernet(ipv4(Udp(QUERY, sport=53), source=SERVER4)),
+        UNANSWERABLE4,
+    ),
+    Case("from 127.0.0.1, by name", NAMED, ethernet(_from("127.0.0.1")), BY_NAME),
+    Case("to ff02::1, by name", NAMED, ethernet(_to("ff02::1")), BY_NAME),
+    Case(
+        "a response from 127.0.0.1",
+        EVERYBODY,
+        ethernet(ipv4(Udp(query("www.example", flags=QR)), source="127.0.0.1")),
+        passed(Reason.RESPONSE, 0),
+    ),
+    Case(
+        "NOTIFY from 127.0.0.1",
+        EVERYBODY,
+        ethernet(ipv4(Udp(query("www.example", flags=opcode(4))), source="127.0.0.1")),
+        passed(Reason.OPCODE, 0),
+    ),
+    Case("from 127.0.0.1 without a rule", Scene(), ethernet(_from("127.0.0.1")), NO_MATCH),
+)
+
+CASES = (*RESPONSES, *OPCODES, *QUESTIONS, *PACKETS, *ADDRESSES)

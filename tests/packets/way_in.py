@@ -36,7 +36,7 @@ from tests.packets.build import (
     routing,
 )
 from tests.packets.case import DEFAULT, Case, Result, Scene, drop, dropped, passed
-from tests.packets.message import query
+from tests.packets.message import eights, query
 from xdpctl.abi import Reason
 
 if TYPE_CHECKING:
@@ -114,7 +114,28 @@ CUT_SHORT = (
     ),
 )
 
+_MANY_TAGS = (
+    *(
+        (f"{count} priority tags {ethertype:#06x}", [Tag(ethertype, 0)] * count, MALFORMED)
+        for count in (3, 4, 5)
+        for ethertype in (VLAN, QINQ)
+    ),
+    *(
+        (
+            f"three tags of VIDs {', '.join(map(str, vids))}",
+            [Tag(VLAN, vid) for vid in vids],
+            MALFORMED if 0 in vids else OTHER,
+        )
+        for vids in ((0, 5, 6), (5, 0, 6), (5, 6, 0), (5, 6, 7), (0, 0, 5), (4095, 1, 2048))
+    ),
+    ("three tags with priorities", [Tag(VLAN, 0xE000), Tag(QINQ, 0), Tag(VLAN, 0xE000)], MALFORMED),
+    ("three tags, one with a DEI of VID 0", [Tag(), Tag(), Tag(VLAN, 0x1000)], MALFORMED),
+    ("four tags, the last one of VID 0", [Tag(), Tag(), Tag(), Tag(VLAN, 0)], OTHER),
+    ("four tags, the third one of VID 0", [Tag(), Tag(), Tag(VLAN, 0), Tag()], MALFORMED),
+)
+
 ETHERNET = (
+    _blocked("two priority tags", ethernet(ipv4(Udp(QUERY)), tags=[Tag(VLAN, 0)] * 2), BLOCKED4),
     _blocked("a v4 query", V4, BLOCKED4),
     _blocked("a v6 query", V6, BLOCKED6),
     _blocked("ARP", ethernet(bytes(28), ethertype=0x0806), OTHER),
@@ -156,6 +177,33 @@ ETHERNET = (
     _blocked("three tags, v4", ethernet(ipv4(Udp(QUERY)), tags=(Tag(QINQ), Tag(), Tag())), OTHER),
     _blocked(
         "three tags, v6", ethernet(ipv6(Udp(QUERY)), tags=(Tag(QINQ), Tag(QINQ), Tag())), OTHER
+    ),
+    *(
+        _blocked(f"{text}, v{version}", ethernet(packet, tags=tags), expected)
+        for text, tags, expected in _MANY_TAGS
+        for version, packet in ((4, ipv4(Udp(QUERY))), (6, ipv6(Udp(QUERY))))
+    ),
+    *(
+        Case(f"{text}, without any rule", OPEN, ethernet(ipv4(Udp(QUERY)), tags=tags), expected)
+        for text, tags, expected in _MANY_TAGS
+    ),
+    *(
+        _blocked(
+            f"three priority tags of which {size} octets are there",
+            ethernet(V4[14:], tags=[Tag(VLAN, 0)] * 3)[:size],
+            MALFORMED if size >= 26 else OTHER,
+        )
+        for size in (22, 23, 24, 25, 26, 27)
+    ),
+    _blocked(
+        "three priority tags before ARP",
+        ethernet(bytes(28), tags=[Tag(VLAN, 0)] * 3, ethertype=0x0806),
+        MALFORMED,
+    ),
+    _blocked(
+        "three priority tags, not to this host",
+        ethernet(ipv4(Udp(QUERY, dport=80)), tags=[Tag(VLAN, 0)] * 3),
+        MALFORMED,
     ),
     _blocked(
         "the old QinQ EtherType 0x9100", ethernet(ipv4(Udp(QUERY)), tags=(Tag(0x9100),)), OTHER
@@ -251,7 +299,6 @@ _KINDS = {
     "AH of an odd number of words": authentication(5),
     "the longest AH": authentication(255),
     "an atomic fragment": fragment(),
-    "a first fragment": fragment(more=True),
 }
 
 IPV6 = (
@@ -262,6 +309,16 @@ IPV6 = (
     *(
         _blocked(f"{kind} before TCP", ethernet(ipv6(Tcp(), extensions=(header,))), BLOCKED6)
         for kind, header in _KINDS.items()
+    ),
+    _blocked(
+        "a first fragment before UDP",
+        ethernet(ipv6(Udp(eights(QUERY)), extensions=(fragment(more=True),))),
+        BLOCKED6,
+    ),
+    _blocked(
+        "a first fragment before TCP",
+        ethernet(ipv6(Tcp(bytes(4)), extensions=(fragment(more=True),))),
+        BLOCKED6,
     ),
     _blocked("six extension headers before UDP", _SIX, BLOCKED6),
     _blocked(
@@ -282,7 +339,7 @@ IPV6 = (
     ),
     _blocked(
         "six fragment headers of the first fragment",
-        ethernet(ipv6(Udp(QUERY), extensions=[fragment(more=True)] * 6)),
+        ethernet(ipv6(Udp(eights(QUERY)), extensions=[fragment(more=True)] * 6)),
         BLOCKED6,
     ),
     _blocked(
@@ -663,9 +720,9 @@ SHORT_MESSAGES = (
         MALFORMED,
     ),
     Case(
-        "11 octets of DNS in a first fragment",
+        "8 octets of DNS in a first fragment",
         OPEN,
-        ethernet(ipv4(Udp(QUERY[:11]), flags=0x2000)),
+        ethernet(ipv4(Udp(QUERY[:8]), flags=0x2000)),
         MALFORMED,
     ),
     Case(

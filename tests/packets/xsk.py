@@ -48,7 +48,7 @@ from tests.packets.case import (
     redirected,
     truncate,
 )
-from tests.packets.message import QR, RA, RD, TC, opcode, query, question, truncated
+from tests.packets.message import QR, RA, RD, TC, eights, opcode, query, question, truncated
 from xdpctl.abi import PacketAction, Reason
 from xdpctl.kernel.compiler import XskFamilies
 
@@ -77,6 +77,7 @@ RULES = (
 )
 RULED = replace(XSK, rules=RULES)
 QUERY = query("www.example")
+POINTER = dropped(Reason.MALFORMED)
 NO_MATCH = passed(Reason.NO_MATCH)
 INELIGIBLE = passed(Reason.XSK_INELIGIBLE)
 REDIRECTED = redirected()
@@ -556,13 +557,13 @@ _INELIGIBLE: dict[str, bytes] = {
     "destination options": ethernet(ipv6(Udp(QUERY), extensions=(destination_options(),))),
     "AH": ethernet(ipv6(Udp(QUERY), extensions=(authentication(),))),
     "an atomic fragment": ethernet(ipv6(Udp(QUERY), extensions=(fragment(),))),
-    "a first fragment with its question, v4": ethernet(ipv4(Udp(QUERY), flags=MF)),
+    "a first fragment with its question, v4": ethernet(ipv4(Udp(eights(QUERY)), flags=MF)),
     "a first fragment with its question, v6": ethernet(
-        ipv6(Udp(QUERY), extensions=(fragment(more=True),))
+        ipv6(Udp(eights(QUERY)), extensions=(fragment(more=True),))
     ),
-    "a response's first fragment": ethernet(ipv4(Udp(query("a.example", flags=QR)[:14]), flags=MF)),
+    "a response's first fragment": ethernet(ipv4(Udp(query("a.example", flags=QR)[:16]), flags=MF)),
     "a first fragment with its question beside --port": ethernet(
-        ipv4(Udp(QUERY, dport=OTHER_PORT), flags=MF)
+        ipv4(Udp(eights(QUERY), dport=OTHER_PORT), flags=MF)
     ),
     "one octet of padding, v4": _v4() + b"\0",
     "one octet of padding, v6": _v6() + b"\0",
@@ -682,19 +683,60 @@ ELIGIBLE = (
     Case(
         "a first fragment to a destination at a --port that hides its name",
         XSK,
-        ethernet(ipv4(Udp(QUERY[:14]), flags=MF)),
+        ethernet(ipv4(Udp(QUERY[:16]), flags=MF)),
         dropped(Reason.FRAGMENT),
     ),
     Case(
         "a first fragment to a destination beside --port that hides its name",
         XSK,
-        ethernet(ipv4(Udp(QUERY[:14], dport=OTHER_PORT), flags=MF)),
+        ethernet(ipv4(Udp(QUERY[:16], dport=OTHER_PORT), flags=MF)),
         INELIGIBLE,
+    ),
+    *(
+        Case(
+            f"a first fragment of {text} to a destination beside --port",
+            XSK,
+            ethernet(ipv4(Udp(message, dport=OTHER_PORT), flags=MF, total_length=length)),
+            expected,
+        )
+        for text, message, length, expected in (
+            ("odd length", QUERY, None, dropped(Reason.FRAGMENT)),
+            ("11 octets of DNS", QUERY[:11], None, dropped(Reason.FRAGMENT)),
+            ("odd length by its IP length", eights(QUERY), 51, dropped(Reason.FRAGMENT)),
+            ("8 octets of DNS", QUERY[:8], None, dropped(Reason.MALFORMED)),
+            ("8 octets of DNS by its IP length", QUERY, 36, dropped(Reason.MALFORMED)),
+            ("no DNS by its IP length", QUERY, 28, dropped(Reason.MALFORMED)),
+            ("a pointer", query(b"\3www\xc0\x0c", behind=bytes(2)), None, POINTER),
+        )
+    ),
+    Case(
+        "a compression pointer to a destination beside --port",
+        XSK,
+        _v4(query(b"\3www\xc0\x0c"), dport=OTHER_PORT),
+        POINTER,
+    ),
+    Case(
+        "a compression pointer to a destination at a --port, v6",
+        XSK,
+        _v6(query(b"\xc0\x04")),
+        POINTER,
+    ),
+    Case(
+        "a compression pointer in a response to a destination",
+        XSK,
+        _v4(query(b"\3www\xc0\x0c", flags=QR), dport=OTHER_PORT),
+        redirected(),
+    ),
+    Case(
+        "a compression pointer in an UPDATE to a destination",
+        XSK,
+        _v4(query(b"\3www\xc0\x0c", flags=opcode(5)), dport=OTHER_PORT),
+        redirected(),
     ),
     Case(
         "a first fragment to a destination outside --address that hides its name",
         replace(XSK, config=ELSEWHERE),
-        ethernet(ipv4(Udp(QUERY[:14]), flags=MF)),
+        ethernet(ipv4(Udp(QUERY[:16]), flags=MF)),
         INELIGIBLE,
     ),
 )
