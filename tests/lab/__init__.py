@@ -18,6 +18,8 @@ xdpctl.kernel.bpf, which loads the empty program that a veth end needs).
     dnsdist.py    Dnsdist17: Debian 12's dnsdist
     responder.py  Responder: a small DNS server for any name, UDP and TCP
     resolver.py   Unbound, Bind: forwarding resolvers
+    authorities.py  BIND, Unbound, dnsdist, Knot and NSD on one host, for the same zones
+    wire.py       Wire: any frames out, answers in
     query.py      dig, kdig: one query by a real client, its answer parsed
     stream.py     Stream: thousands of queries, and whether blocked ones arrived
 """
