@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What a configuration does not use is not in the program. The lines that say
- * what it uses are rendered by xdpctl/kernel/compiler.py before filter.bpf.c:
+ * what it uses are rendered by xdpctl/program/config.py before filter.bpf.c:
  *
  *   CONFIG_PORTS(is)          is(53) is(5353) ...   ports of plain DNS
  *   CONFIG_ADDRESS_PORTS(is)  is(853) ...           address rules only

@@ -1,6 +1,6 @@
 """The one mirror of xdp/abi.h: numbers, layouts, and codecs for map keys and values.
 
-Owns what the bytes in the kernel mean; knows nothing of rules as text (rules.py)
+Owns what the bytes in the kernel mean; knows nothing of rules as text (rules/rules.py)
 nor of how maps are reached (kernel/). A test compares every number, size and
 offset with the header through the host's compiler. Byte orders are DNSDIST.md's:
 "host" is this machine's, "wire" is network order.

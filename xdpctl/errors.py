@@ -231,7 +231,7 @@ class ConflictError(XdpctlError):
 
 
 class GuardError(ConflictError):
-    """A rule would drop what is guarded (guard.py); carries its text."""
+    """A rule would drop what is guarded (rules/guard.py); carries its text."""
 
     def __init__(self, sentence: str, *, text: str) -> None:
         super().__init__(sentence)

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Final
 
 from tests.kernels.configurations import CONFIGURATIONS
 from xdpctl.abi import MAPS
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.compiler import compile_program_blocking
+from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from xdpctl.kernel.compiler import Bytecode
+    from xdpctl.kernel.bytecode import Bytecode
 
 CEILINGS: Final = Path(__file__).with_name("ceilings.json")
 

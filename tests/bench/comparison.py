@@ -26,13 +26,13 @@ from tests.bench.report import RESULTS, write
 from tests.bench.turns import by_turns
 from tests.lab.hosts import EMPTY_PROGRAM
 from xdpctl.abi import MAPS, PacketAction
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.bench.cases import Case
-    from xdpctl.kernel.bpf import Program
+    from xdpctl.kernel.bpf.programs import Program
 
 ROUNDS: Final = 121
 RUNS: Final = 20_000

@@ -31,11 +31,11 @@ from tests.packets.build import Udp
 from tests.packets.case import Verdict
 from tests.packets.message import query
 from xdpctl.abi import MapName, MapSpec, MapType
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.nameindex import FOLLOW_MAX
+from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.maps.name_index import FOLLOW_MAX
 
 if TYPE_CHECKING:
-    from xdpctl.kernel.bpf import Program
+    from xdpctl.kernel.bpf.programs import Program
 
 SIZES: Final = (10, 1_000, 100_000, 1_000_000)
 ROUNDS: Final = 15

@@ -1,6 +1,6 @@
 """Other C than the service's compiled by BCC in this process, and loaded over given maps.
 
-The service compiles in a process of its own (xdpctl/kernel/bcc_process.py); a benchmark
+The service compiles in a process of its own (xdpctl/program/bcc_process.py); a benchmark
 may hold a compiler. Two programs are compiled here: the sample program of PowerDNS, from
 a checkout outside this repository, and the floor (floor.bpf.c), which stops where the
 question's name ends.
@@ -14,21 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from xdpctl.abi import MapName
-from xdpctl.kernel.bcc_process import FLAGS, import_bcc
-from xdpctl.kernel.compiler import (
-    FUNCTION,
-    MAIN_FILE,
-    Bytecode,
-    render_config,
-    source_directory,
-)
+from xdpctl.kernel.bytecode import Bytecode
+from xdpctl.program.bcc_process import FLAGS, import_bcc
+from xdpctl.program.compiler import FUNCTION, MAIN_FILE, source_directory
+from xdpctl.program.config import render_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from importlib.resources.abc import Traversable
 
-    from xdpctl.kernel.bpf import Map
-    from xdpctl.kernel.compiler import ProgramConfig
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.program.config import ProgramConfig
 
 _HERE: Final = Path(__file__).resolve().parent
 _SAMPLE: Final = Path("contrib/xdp-filter.ebpf.src")

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import ExitStack
 
-    from xdpctl.kernel.bpf import Bpf, Map
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bpf.syscall import Bpf
 
 STEP: Final = 10_000
 """Entries of one batch."""

@@ -20,16 +20,18 @@ from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.case import Verdict
 from xdpctl import abi
 from xdpctl.abi import MAPS, MapName, PacketAction
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program_blocking
-from xdpctl.namefollower import NameFollower
+from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.maps.name_follower import NameFollower
+from xdpctl.program.compiler import compile_program_blocking
+from xdpctl.program.config import ProgramConfig, XskFamilies
 from xdpctl.rules import AnyQtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.bench.cases import Case
-    from xdpctl.kernel.bpf import Map, Program
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bpf.programs import Program
 
 ENTRIES: Final = 900
 """In each of the five rule maps, of 1024 that fit."""

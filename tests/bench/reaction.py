@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.lab import Host
     from xdpctl.abi import MapName
-    from xdpctl.kernel.bpf import Map
+    from xdpctl.kernel.bpf.maps import Map
 
 BLOCKS = 40
 PAUSE = 0.05

@@ -1,7 +1,7 @@
 """`make bench-scale`: one million addresses and 100,000 names through a running service.
 
 Prints a table with the goal and the floor beside each figure, and writes JSON. The floor
-of what writes or reads maps is the bare batch system calls (kernel/maps.py) on maps of
+of what writes or reads maps is the bare batch system calls (kernel/bpf/maps.py) on maps of
 the same size in the same run, keys and values lying ready in memory.
 
     python -m tests.bench.scale [FILE] [--addresses 1000000] [--names 100000]
@@ -29,16 +29,15 @@ from tests.bench.watch import Watch, ask, idle, scrape_seconds, timed
 from tests.lab import Lab, Service
 from tests.lab.hosts import PYTHON
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.rows import place_of
+from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype
-from xdpctl.state import full_key
+from xdpctl.rules.keys import full_key, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.bench.watch import Strain
-    from xdpctl.kernel.bpf import Map
+    from xdpctl.kernel.bpf.maps import Map
 
 RESULT: Final = Path("build/bench-scale.json")
 ROOM: Final = 1_200_000

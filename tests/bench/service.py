@@ -18,7 +18,7 @@ from tests.bench.memory import processes_of, pss_bytes
 from tests.bench.reaction import block_to_drop
 from tests.bench.watch import scrape_seconds
 from tests.lab import Lab, Service
-from xdpctl.bytecode import FOLDER
+from xdpctl.program.cache import FOLDER
 
 if TYPE_CHECKING:
     from tests.lab.hosts import Host

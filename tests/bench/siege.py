@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING
 from tests.lab import Lab, Service
 from tests.lab.hosts import LINKS, PYTHON
 from xdpctl.abi import decode_control
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.lab import Host
     from tests.lab.process import Process
-    from xdpctl.kernel.bpf import Map
+    from xdpctl.kernel.bpf.maps import Map
 
 COUNT = 2_000
 RULES = 100_000

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdpctl.cli.main import main
-from xdpctl.service import Service
+from xdpctl.service.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tests.lab.hosts import EMPTY_PROGRAM
-from xdpctl.kernel.descriptor import Descriptor
+from xdpctl.kernel.bpf.descriptor import Descriptor
+from xdpctl.kernel.bpf.libbpf import load_library
 from xdpctl.kernel.failure import kernel_error
-from xdpctl.kernel.libbpf import load_library
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Iterable
 
-    from xdpctl.kernel.bpf import Bpf, Program
+    from xdpctl.kernel.bpf.programs import Program
+    from xdpctl.kernel.bpf.syscall import Bpf
 
 WARM_UP: Final = 10_000
 _PROG_ARRAY: Final = 3

@@ -21,10 +21,10 @@ from tests.bench.program import CONFIG, RUNS, Bench, subjects, title
 from tests.bench.turns import by_turns
 from tests.lab.hosts import EMPTY_PROGRAM
 from xdpctl.abi import MAPS
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 
 if TYPE_CHECKING:
-    from xdpctl.kernel.bpf import Program
+    from xdpctl.kernel.bpf.programs import Program
 
 ROUNDS: Final = 41
 _EMPTY: Final = "empty"

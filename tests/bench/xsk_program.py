@@ -22,23 +22,17 @@ from tests.engines.kernel import AF_XDP, SOL_XDP, XDP_RX_RING
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import DNS_PORT, SERVER4, SERVER6, Udp
 from tests.packets.message import query
-from xdpctl.abi import (
-    MAPS,
-    RULE_MAPS,
-    MapName,
-    RuleAction,
-    encode_value,
-    encode_xsk_destination,
-)
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.compiler import XskFamilies, compile_program_blocking
-from xdpctl.namefollower import NameFollower
+from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value, encode_xsk_destination
+from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.maps.name_follower import NameFollower
+from xdpctl.program.compiler import compile_program_blocking
+from xdpctl.program.config import XskFamilies
 from xdpctl.rules import key_of, map_of, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xdpctl.kernel.bpf import Program
+    from xdpctl.kernel.bpf.programs import Program
 
 ROUNDS: Final = 7
 RUNS: Final = 200_000

@@ -10,13 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from tests.engines import EngineError
-from tests.engines.entries import (
-    Index,
-    destination_keys,
-    hit_between,
-    index_of,
-    rule_entries,
-)
+from tests.engines.entries import Index, destination_keys, hit_between, index_of, rule_entries
 from tests.engines.host_build import FRAME_MAX, HostError, HostFilter
 from tests.packets.case import Result, Scene, Verdict
 from xdpctl.abi import MAPS, MapName, encode_control
@@ -24,7 +18,7 @@ from xdpctl.abi import MAPS, MapName, encode_control
 if TYPE_CHECKING:
     from tests.engines.batch import Batch
     from tests.engines.entries import Entry
-    from xdpctl.kernel.compiler import ProgramConfig
+    from xdpctl.program.config import ProgramConfig
 
 _FIRST = struct.pack("=I", 0)
 

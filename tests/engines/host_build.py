@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import PacketAction, Reason
-from xdpctl.kernel.compiler import render_config
+from xdpctl.program.config import render_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from xdpctl.kernel.compiler import ProgramConfig
+    from xdpctl.program.config import ProgramConfig
 
 HERE = Path(__file__).parent
 DRIVER = HERE / "host.c"

@@ -25,7 +25,7 @@ from tests.engines.entries import (
 )
 from tests.packets.case import Result, Scene, Verdict
 from xdpctl.abi import COUNTERS_SIZE, MAPS, MapName, encode_control
-from xdpctl.kernel.compiler import compile_program_blocking
+from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 
     from tests.engines.batch import Batch
     from tests.engines.entries import Entry
-    from xdpctl.kernel.bpf import Bpf, Map, Program
-    from xdpctl.kernel.compiler import Bytecode, ProgramConfig
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bpf.programs import Program
+    from xdpctl.kernel.bpf.syscall import Bpf
+    from xdpctl.kernel.bytecode import Bytecode
+    from xdpctl.program.config import ProgramConfig
 
 AF_XDP = 44
 SOL_XDP = 283

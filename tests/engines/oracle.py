@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 
 from tests.packets.case import Result, Rule, Scene, Verdict
 from xdpctl.abi import PacketAction, Reason, RuleAction
-from xdpctl.kernel.compiler import XskFamilies
+from xdpctl.program.config import XskFamilies
 from xdpctl.rules import AnyQtype
 
 VLAN_TYPES = (b"\x81\x00", b"\x88\xa8")

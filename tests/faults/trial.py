@@ -19,7 +19,7 @@ from tests.faults.errnos import name_of
 from tests.lab.hosts import LINKS, PYTHON, remove_pins
 from tests.lab.process import LabError, eventually
 from tests.lab.service import READY, Service
-from xdpctl.bytecode import FOLDER
+from xdpctl.program.cache import FOLDER
 
 if TYPE_CHECKING:
     from tests.lab import Host, Lab

@@ -28,8 +28,8 @@ from tests.engines.oracle import Oracle, judge
 from tests.fuzz.compare import about, is_sound
 from tests.fuzz.mutate import TAPE_OCTETS, mutant
 from tests.fuzz.tape import Tape
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.compiler import compile_program_blocking
+from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

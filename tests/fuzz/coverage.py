@@ -24,7 +24,8 @@ from tests.fuzz.inputs import CONFIGS, CORPUS, judged, read_corpus, seeds, write
 from tests.packets.case import Scene
 from tests.packets.xsk import DESTINATIONS
 from xdpctl.abi import MapName
-from xdpctl.kernel.compiler import FUNCTION, XskFamilies, render_config
+from xdpctl.program.compiler import FUNCTION
+from xdpctl.program.config import XskFamilies, render_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -30,12 +30,12 @@ from tests.packets.case import DEFAULT, Rule, Scene
 from tests.packets.table import CASES
 from tests.packets.xsk import DESTINATIONS
 from xdpctl.abi import NAME_MAX, qname_size
-from xdpctl.kernel.compiler import XskFamilies
+from xdpctl.program.config import XskFamilies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from xdpctl.kernel.compiler import ProgramConfig
+    from xdpctl.program.config import ProgramConfig
 
 CORPUS = Path(__file__).with_name("corpus") / "inputs.base64"
 """One input a line."""

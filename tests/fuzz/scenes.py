@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from tests.packets.case import DEFAULT, Rule, Scene, allow, drop, truncate
 from tests.packets.message import AAAA, ANY, A, long_name
 from tests.packets.xsk import DESTINATIONS, ELSEWHERE
-from xdpctl.kernel.compiler import XskFamilies
+from xdpctl.program.config import XskFamilies
 from xdpctl.rules import AnyQtype
 
 NAMES = (

@@ -18,9 +18,9 @@ import pytest
 from tests.engines.entries import Index
 from tests.engines.host import Host
 from tests.engines.kernel import Kernel
-from xdpctl.kernel import pins
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.netlink import Netlink
+from xdpctl.kernel.bpf import pins
+from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.kernel.net.interfaces import Netlink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.kernel.conftest import descriptors, ip
-from tests.seam import (
+from tests.support.kernel_contract import (
     DROP,
     PASS_PROGRAM,
     MapSeam,
@@ -28,15 +28,18 @@ from tests.seam import (
 )
 from xdpctl.abi import MAPS, MapName, MapSpec, MapType
 from xdpctl.errors import KernelError, MapFullError, VerifierError, XdpctlError
-from xdpctl.kernel import bpf as bpf_module
-from xdpctl.kernel import libbpf
-from xdpctl.kernel.bpf import Bpf, Link, Map, Program, XdpMode
+from xdpctl.kernel.bpf import libbpf
+from xdpctl.kernel.bpf import syscall as bpf_module
+from xdpctl.kernel.bpf.programs import Link, Program, XdpMode
+from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.kernel.failure import kernel_release
 
 if TYPE_CHECKING:
     import ctypes
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from xdpctl.kernel.bpf.maps import Map
 
 pytestmark = pytest.mark.root
 
@@ -237,7 +240,7 @@ def test_a_full_descriptor_table_is_one_sentence(bpf: Bpf) -> None:
         "import resource, sys\n"
         "from xdpctl.abi import MAPS, MapName\n"
         "from xdpctl.errors import KernelError\n"
-        "from xdpctl.kernel.bpf import Bpf\n"
+        "from xdpctl.kernel.bpf.syscall import Bpf\n"
         "bpf = Bpf(); bpf.possible_cpus()\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
         "try: bpf.create_map(MAPS[MapName.ADDR_V4], 1)\n"
@@ -253,10 +256,10 @@ def test_a_full_descriptor_table_is_one_sentence(bpf: Bpf) -> None:
 UNPRIVILEGED = """
 import ctypes, os, sys
 from pathlib import Path
-from tests.seam import PASS_PROGRAM
+from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.abi import MAPS, MapName
 from xdpctl.errors import XdpctlError
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 bpf = Bpf()
 with bpf.load_program(PASS_PROGRAM, "probe") as program:
     os.setresgid(65534, 65534, 65534)

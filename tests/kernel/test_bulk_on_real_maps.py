@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value
-from xdpctl.entries import Cursor
 from xdpctl.errors import MapFullError
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.rows import LineReader
+from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target, target_of, target_text
-from xdpctl.state import State
-from xdpctl.store import Store
+from xdpctl.rules.lines import LineReader
+from xdpctl.store.entries import Cursor
+from xdpctl.store.state import State
+from xdpctl.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from xdpctl.bulk import BulkResult
-    from xdpctl.kernel.bpf import Map
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.store.bulk import BulkResult
 
 pytestmark = pytest.mark.root
 

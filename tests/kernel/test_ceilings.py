@@ -12,7 +12,7 @@ import pytest
 
 from tests.bench.ceilings import Size, read_ceilings, size_of
 from tests.kernels.configurations import CONFIGURATIONS
-from xdpctl.kernel.compiler import compile_program_blocking
+from xdpctl.program.compiler import compile_program_blocking
 
 VERIFIED_MOST = 100_000
 """A tenth of the million steps that every kernel allows: room for later stages."""

@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.seam import PASS_PROGRAM
+from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.abi import MAPS, MapName
-from xdpctl.cli import prepare
+from xdpctl.cli.verbs import prepare
 from xdpctl.errors import ListenError, PinError, XdpctlError
-from xdpctl.http.binding import bind_control
-from xdpctl.kernel import pins
-from xdpctl.kernel.bpf import Bpf, Map
-from xdpctl.kernel.pins import PinPolicy
-from xdpctl.ownership import InterfaceLock
+from xdpctl.filter.lock import InterfaceLock
+from xdpctl.http.transport.binding import bind_control
+from xdpctl.kernel.bpf import pins
+from xdpctl.kernel.bpf.maps import Map
+from xdpctl.kernel.bpf.pins import PinPolicy
+from xdpctl.maps.shared import SharedMaps
 from xdpctl.settings import Owner, load_settings
-from xdpctl.shared import SharedMaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from xdpctl.kernel.bpf.syscall import Bpf
     from xdpctl.settings import Settings
 
 pytestmark = pytest.mark.root

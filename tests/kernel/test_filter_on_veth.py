@@ -14,7 +14,7 @@ import pytest
 from tests.kernel.conftest import descriptors, ip
 from tests.packets.build import Udp, ethernet, ipv4
 from tests.packets.message import query
-from tests.seam import PASS_PROGRAM
+from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.abi import (
     MAPS,
     RULE_MAPS,
@@ -27,12 +27,14 @@ from xdpctl.abi import (
     encode_value,
 )
 from xdpctl.errors import ForeignProgramError, InterfaceError
-from xdpctl.filter import Filter
-from xdpctl.filterview import FilterState
-from xdpctl.kernel.bpf import XdpMode
-from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program_blocking
-from xdpctl.kernel.pins import netns_inode
-from xdpctl.ownership import InterfaceLock, detach_interface
+from xdpctl.filter.filter import Filter
+from xdpctl.filter.lock import InterfaceLock
+from xdpctl.filter.own_pins import detach_interface
+from xdpctl.filter.view import FilterState
+from xdpctl.kernel.bpf.pins import netns_inode
+from xdpctl.kernel.bpf.programs import XdpMode
+from xdpctl.program.compiler import compile_program_blocking
+from xdpctl.program.config import ProgramConfig, XskFamilies
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import ModeSetting
 
@@ -40,9 +42,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from xdpctl.kernel.bpf import Bpf, Map, Program
-    from xdpctl.kernel.compiler import Bytecode
-    from xdpctl.kernel.netlink import Attached, Netlink
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bpf.programs import Program
+    from xdpctl.kernel.bpf.syscall import Bpf
+    from xdpctl.kernel.bytecode import Bytecode
+    from xdpctl.kernel.net.interfaces import Attached, Netlink
 
 pytestmark = pytest.mark.root
 
@@ -323,7 +327,7 @@ def test_swaps_leave_no_descriptor_and_no_pin(site: Site, running: Filter) -> No
 
 def test_a_lock_is_given_back_by_a_killed_service(site: Site) -> None:
     holder = (
-        "import sys, time; from pathlib import Path; from xdpctl.ownership import InterfaceLock\n"
+        "import sys, time; from pathlib import Path; from xdpctl.filter.lock import InterfaceLock\n"
         f"with InterfaceLock(Path({str(site.own)!r}), {INTERFACE!r}):\n"
         "    print('held', flush=True); time.sleep(60)"
     )

@@ -16,7 +16,7 @@ from tests.packets.message import query
 
 if TYPE_CHECKING:
     from tests.packets.case import Rule
-    from xdpctl.kernel.bpf import Bpf
+    from xdpctl.kernel.bpf.syscall import Bpf
 
 RUNS = 200_000
 FRAME = ethernet(ipv4(Udp(query("www.bad.example"))))

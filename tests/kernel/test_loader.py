@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.process import eventually
-from tests.seam import PASS_PROGRAM
-from xdpctl import selftest
+from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.abi import MAPS, MapName
 from xdpctl.errors import KernelError, VerifierError
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.compiler import ProgramConfig, XskFamilies, compile_program_blocking
-from xdpctl.kernel.loader import Loader
-from xdpctl.kernel.privilege import LOADERS
+from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.process.privileges import LOADERS
+from xdpctl.program import selftest
+from xdpctl.program.compiler import compile_program_blocking
+from xdpctl.program.config import ProgramConfig, XskFamilies
+from xdpctl.program.loader.parent import Loader
 from xdpctl.rules import AnyQtype
 
 if TYPE_CHECKING:
@@ -145,13 +146,13 @@ def test_a_closed_socket_ends_it() -> None:
 PARENT = """
 import sys, time
 sys.path.insert(0, {checkout!r})
-from xdpctl.kernel.loader import Loader
+from xdpctl.program.loader.parent import Loader
 import signal
-from xdpctl.signals import SIGNALS
+from xdpctl.process.children import SIGNALS
 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 loader = Loader.start()
-from tests.seam import PASS_PROGRAM
-from xdpctl.kernel.bpf import Bpf
+from tests.support.kernel_contract import PASS_PROGRAM
+from xdpctl.kernel.bpf.syscall import Bpf
 Bpf(loader).load_program(PASS_PROGRAM, "p").close()
 print(loader._process.pid, flush=True)
 sys.stdin.read(1)
@@ -211,8 +212,8 @@ def test_what_it_lacks_is_named(wanted: str) -> None:
     )
     code = (
         "import struct\n"
-        "from xdpctl.kernel.bpf import Bpf\n"
-        "from xdpctl.kernel.loader import Loader\n"
+        "from xdpctl.kernel.bpf.syscall import Bpf\n"
+        "from xdpctl.program.loader.parent import Loader\n"
         "from xdpctl.errors import XdpctlError\n"
         "from tests.kernel.test_loader import SUBTRACTS\n"
         "with Loader.start() as loader:\n"

@@ -34,15 +34,16 @@ from xdpctl.abi import (
     encode_qname,
     encode_value,
 )
-from xdpctl.kernel.compiler import compile_program_blocking
-from xdpctl.namefollower import NameFollower
+from xdpctl.maps.name_follower import NameFollower
+from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from xdpctl.kernel.bpf import Bpf, Map
-    from xdpctl.kernel.compiler import Bytecode
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bpf.syscall import Bpf
+    from xdpctl.kernel.bytecode import Bytecode
 
 pytestmark = pytest.mark.root
 
@@ -51,16 +52,16 @@ PATIENCE = 10.0
 WRITER = """
 import sys
 from pathlib import Path
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 with Bpf().open_map(Path(sys.argv[1])) as qnames:
     qnames.update(bytes.fromhex(sys.argv[2]), bytes.fromhex(sys.argv[3]))
 """
 KEEPER = """
 import sys, time
 from pathlib import Path
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.abi import MapName
-from xdpctl.namefollower import NameFollower
+from xdpctl.maps.name_follower import NameFollower
 with Bpf().open_map(Path(sys.argv[1])) as qnames, NameFollower(
     Bpf(), {MapName.QNAMES: qnames}
 ) as names:

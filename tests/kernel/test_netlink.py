@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.conftest import descriptors, ip
-from tests.seam import PASS_PROGRAM, refused
+from tests.support.kernel_contract import PASS_PROGRAM, refused
 from xdpctl.errors import InterfaceError, KernelError
-from xdpctl.kernel import rtnetlink
-from xdpctl.kernel.bpf import Bpf, XdpMode
-from xdpctl.kernel.netlink import Attached, LinkChange, Netlink
+from xdpctl.kernel.bpf.programs import XdpMode
+from xdpctl.kernel.net import rtnetlink
+from xdpctl.kernel.net.interfaces import Attached, LinkChange, Netlink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from xdpctl.kernel.bpf import Program
+    from xdpctl.kernel.bpf.programs import Program
+    from xdpctl.kernel.bpf.syscall import Bpf
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("namespace")]
 
@@ -196,10 +197,11 @@ class TestPrograms:
     def test_without_privilege_the_sentence_says_which(self) -> None:
         code = (
             "import os\n"
-            "from tests.seam import PASS_PROGRAM\n"
+            "from tests.support.kernel_contract import PASS_PROGRAM\n"
             "from xdpctl.errors import KernelError\n"
-            "from xdpctl.kernel.bpf import Bpf, XdpMode\n"
-            "from xdpctl.kernel.netlink import Netlink\n"
+            "from xdpctl.kernel.bpf.syscall import Bpf\n"
+            "from xdpctl.kernel.bpf.programs import XdpMode\n"
+            "from xdpctl.kernel.net.interfaces import Netlink\n"
             "with Bpf().load_program(PASS_PROGRAM, 'p') as program:\n"
             "    os.setresuid(65534, 65534, 65534)\n"
             "    try: Netlink().detach_program(1, XdpMode.GENERIC, program)\n"

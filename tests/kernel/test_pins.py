@@ -8,17 +8,20 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from tests.kernel.conftest import descriptors
-from tests.seam import DROP, PASS_PROGRAM, key_v4
+from tests.support.kernel_contract import DROP, PASS_PROGRAM, key_v4
 from xdpctl.abi import BPF_F_NO_PREALLOC, MAPS, MapName, MapSpec, MapType
 from xdpctl.errors import KernelError, PinError
-from xdpctl.kernel import pins
-from xdpctl.kernel.bpf import Bpf, Map
-from xdpctl.kernel.pins import OpenedMap, PinPolicy
+from xdpctl.kernel.bpf import pins
+from xdpctl.kernel.bpf.pins import OpenedMap, PinPolicy
+from xdpctl.kernel.bpf.syscall import Bpf
+
+if TYPE_CHECKING:
+    from xdpctl.kernel.bpf.maps import Map
 
 pytestmark = pytest.mark.root
 
@@ -255,9 +258,9 @@ def as_user(uid: int, action: str, path: Path) -> str:
         "import os, sys\n"
         "from pathlib import Path\n"
         "from xdpctl.errors import XdpctlError\n"
-        "from xdpctl.kernel import pins\n"
-        "from xdpctl.kernel.bpf import Bpf\n"
-        "from xdpctl.paths import look\n"
+        "from xdpctl.kernel.bpf import pins\n"
+        "from xdpctl.kernel.bpf.syscall import Bpf\n"
+        "from xdpctl.kernel.paths import look\n"
         "bpf = Bpf(); bpf.possible_cpus()\n"
         "os.chdir(sys.argv[2])\n"
         "os.setresgid(65534, 65534, 65534)\n"
@@ -344,7 +347,7 @@ def mounted_apart(path: str, *, uid: int = 0, file_system: str = "sysfs") -> lis
         "import json, os, sys\n"
         "from pathlib import Path\n"
         "from xdpctl.errors import PinError\n"
-        "from xdpctl.kernel import pins\n"
+        "from xdpctl.kernel.bpf import pins\n"
         "uid, path = int(sys.argv[1]), Path(sys.argv[2])\n"
         "os.setresuid(uid, uid, uid)\n"
         "try:\n"

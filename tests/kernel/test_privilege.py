@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from xdpctl.kernel.privilege import LOADERS, NEEDED, OF_ROOT
+from xdpctl.process.privileges import LOADERS, NEEDED, OF_ROOT
 
-SERVICE = "from xdpctl.kernel.privilege import keep_needed as give_up, lending\n"
-COMPILER = "from xdpctl.kernel.privilege import give_up_everything as give_up\n"
+SERVICE = "from xdpctl.process.privileges import keep_needed as give_up, lending\n"
+COMPILER = "from xdpctl.process.privileges import give_up_everything as give_up\n"
 LOOK = "import subprocess; subprocess.run(['cat', '/proc/self/status'])\n"
 SELF = "print(open('/proc/self/status').read())\n"
 
@@ -48,7 +48,7 @@ def test_a_service_of_a_user_gives_up_what_reads_memory() -> None:
 def test_where_it_may_not_it_says_so() -> None:
     """A unit's seccomp filter may forbid capset(2)."""
     code = (
-        "from xdpctl.kernel import capabilities\n"
+        "from xdpctl.process import capabilities\n"
         "capabilities.hold = lambda *_: False\n"
         f"{SERVICE}assert not give_up()\n{SELF}"
     )
@@ -73,7 +73,7 @@ def test_what_a_service_of_a_user_lends_ends_with_the_loan() -> None:
 def test_a_loan_needs_no_call_that_a_units_seccomp_filter_forbids() -> None:
     code = (
         f"{SERVICE}give_up()\n"
-        "from xdpctl.kernel import capabilities\n"
+        "from xdpctl.process import capabilities\n"
         "capabilities.hold = lambda *_: 1 / 0\n"
         f"with lending('CAP_BPF'):\n    {LOOK}"
     )
@@ -125,7 +125,7 @@ def test_the_compiler_keeps_nothing_and_gains_nothing(command: tuple[str, ...]) 
 def test_where_there_is_nothing_the_call_is_not_made() -> None:
     """A unit's seccomp filter forbids capset(2), and what has nothing needs none."""
     code = (
-        "from xdpctl.kernel import capabilities\n"
+        "from xdpctl.process import capabilities\n"
         "capabilities.hold = lambda *_: 1 / 0\n"
         f"{COMPILER}give_up()\n{SELF}"
     )

@@ -11,15 +11,12 @@ import pytest
 
 from tests.bench.in_process import compile_directory
 from tests.engines.host_build import SOURCES
-from xdpctl import selftest
 from xdpctl.errors import SelfTestError
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.compiler import (
-    Bytecode,
-    ProgramConfig,
-    XskFamilies,
-    compile_program_blocking,
-)
+from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.kernel.bytecode import Bytecode
+from xdpctl.program import selftest
+from xdpctl.program.compiler import compile_program_blocking
+from xdpctl.program.config import ProgramConfig, XskFamilies
 from xdpctl.rules import AnyQtype
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The store against its model (tests/rulebook.py), on maps of the kernel's."""
+"""The store against its model (tests/support/store_model.py), on maps of the kernel's."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from tests.rulebook import PLENTY, ROOM, Rulebook
+from tests.support.store_model import PLENTY, ROOM, Rulebook
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype, Rule, key_of, parse_target
-from xdpctl.state import State
-from xdpctl.store import Store
+from xdpctl.store.state import State
+from xdpctl.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from xdpctl.kernel.bpf import Map
+    from xdpctl.kernel.bpf.maps import Map
 
 pytestmark = pytest.mark.root
 

@@ -25,7 +25,7 @@ from tests.kernels.units import SERIES as UNIT_SERIES
 from tests.kernels.units import ask_units
 from tests.roots.apt import RootError
 from xdpctl.errors import CompilerError
-from xdpctl.kernel import compiler
+from xdpctl.program import compiler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

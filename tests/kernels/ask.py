@@ -23,12 +23,13 @@ from tests.kernels.kernel import debian_kernel
 from tests.kernels.machine import run_in_guest
 from tests.kernels.packet_table import DONE_MARK, WRONG_MARK
 from tests.roots.apt import RootError
-from xdpctl.kernel.compiler import compile_program_blocking
+from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from xdpctl.kernel.compiler import Bytecode, ProgramConfig
+    from xdpctl.kernel.bytecode import Bytecode
+    from xdpctl.program.config import ProgramConfig
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 PYTHON: Final = CHECKOUT / ".venv/bin/python"

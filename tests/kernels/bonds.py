@@ -14,8 +14,8 @@ import pytest
 from tests.kernels.configurations import CONFIGURATIONS
 from tests.lab import Responder, Service, dig, eventually
 from tests.lab.service import READY
-from xdpctl.bytecode import FOLDER, BytecodeCache, key_of
-from xdpctl.kernel.compiler import compile_program_blocking
+from xdpctl.program.cache import FOLDER, BytecodeCache, key_of
+from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from tests.lab import Host, Lab

@@ -18,10 +18,12 @@ import pytest
 from tests.kernels.checks import Check
 from tests.kernels.compiled import program
 from tests.kernels.configurations import CONFIGURATIONS
-from xdpctl.kernel.compiler import Bytecode, Compilation
+from xdpctl.program.compiler import Compilation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from xdpctl.kernel.bytecode import Bytecode
 
 ATTACHING: Final = "tests/kernel/test_filter_on_veth.py"
 BONDS: Final = "tests/kernels/bonds.py"

@@ -12,13 +12,15 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from xdpctl.kernel.compiler import Bytecode, compile_program_blocking, render_config
+from xdpctl.kernel.bytecode import Bytecode
+from xdpctl.program.compiler import compile_program_blocking
+from xdpctl.program.config import render_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from xdpctl.kernel.compiler import ProgramConfig
+    from xdpctl.program.config import ProgramConfig
 
 
 def _file(folder: Path, config: ProgramConfig) -> Path:

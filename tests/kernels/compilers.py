@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Final
 from tests.kernels.ask import CHECKOUT, compiled
 from tests.roots.roots import bcc_root
 from xdpctl.errors import CompilerError
-from xdpctl.kernel.compiler import Compilation
+from xdpctl.program.compiler import Compilation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.roots.roots import Release, Root
-    from xdpctl.kernel.compiler import Bytecode, ProgramConfig
+    from xdpctl.kernel.bytecode import Bytecode
+    from xdpctl.program.config import ProgramConfig
 
 RELEASES: Final[dict[str, Release]] = {"5.10": "sid", "6.12": "trixie", "7": "sid"}
 """Whose compiler a series of kernels is asked about, beside the machine's own.
@@ -51,7 +52,7 @@ class _InRoot(Compilation):
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self._root.command(["python3", "-P", "-s", "-m", "xdpctl.kernel.bcc_process"]),
+            self._root.command(["python3", "-P", "-s", "-m", "xdpctl.program.bcc_process"]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

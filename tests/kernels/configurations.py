@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
-from xdpctl.kernel.compiler import ProgramConfig, XskFamilies
+from xdpctl.program.config import ProgramConfig, XskFamilies
 from xdpctl.rules import AnyQtype
 
 if TYPE_CHECKING:

@@ -22,17 +22,17 @@ from tests.kernels import claims, packet_table
 from tests.kernels.compiled import program
 from tests.kernels.configurations import CONFIGURATIONS
 from xdpctl.abi import MAPS
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.libbpf import (
+from xdpctl.kernel.bpf.libbpf import (
     ATTACH_TYPE_XDP,
     PROGRAM_TYPE_XDP,
     LoadOptions,
     load_library,
     options,
 )
+from xdpctl.kernel.bpf.syscall import Bpf
 
 if TYPE_CHECKING:
-    from xdpctl.kernel.compiler import Bytecode
+    from xdpctl.kernel.bytecode import Bytecode
 
 LOG_STATS: Final = 4
 LOG_ALL: Final = 1

@@ -16,11 +16,11 @@ from tests.engines.kernel import Kernel
 from tests.kernels.compiled import program
 from tests.packets.table import CASES
 from xdpctl.abi import MAPS
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 
 if TYPE_CHECKING:
-    from xdpctl.kernel.bpf import Program
-    from xdpctl.kernel.compiler import ProgramConfig
+    from xdpctl.kernel.bpf.programs import Program
+    from xdpctl.program.config import ProgramConfig
 
 WRONG_MARK: Final = "xdpctl-wrong "
 DONE_MARK: Final = "xdpctl-table-done "

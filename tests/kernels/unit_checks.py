@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from tests.kernels.checks import Check
 from xdpctl.errors import KernelError
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.pins import OWN_DIRECTORY
-from xdpctl.kernel.privilege import LOADERS, NEEDED
+from xdpctl.kernel.bpf.pins import OWN_DIRECTORY
+from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.process.privileges import LOADERS, NEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

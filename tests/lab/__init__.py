@@ -10,7 +10,7 @@
 Used by tests/net, the demo and the benchmark. A lab has its own names, folder and pin
 directory, and everything that it made is gone when it closes, failures included. Needs
 root. Every module is synchronous, and knows xdpctl from the outside only (but for
-xdpctl.kernel.bpf, which loads the empty program that a veth end needs).
+xdpctl.kernel.bpf.syscall, which loads the empty program that a veth end needs).
 
     hosts.py      Lab, Host: namespaces, wires, addresses, sockets in a namespace
     process.py    Process: start, wait for a line or a condition, stop, output

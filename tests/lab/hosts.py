@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.lab.process import LabError, Process
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -26,15 +26,15 @@ from tests.lab import Service
 from tests.lab.hosts import PYTHON, unmeasured
 from tests.lab.process import eventually
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, decode_value, encode_value
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
-from xdpctl.state import full_key
+from xdpctl.rules.keys import full_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.lab import Host, Lab
-    from xdpctl.kernel.bpf import Map
+    from xdpctl.kernel.bpf.maps import Map
 
     Place = tuple[MapName, bytes]
 

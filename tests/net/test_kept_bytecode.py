@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import Responder, Service, dig
-from xdpctl.bytecode import FOLDER
+from xdpctl.program.cache import FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path

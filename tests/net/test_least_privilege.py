@@ -18,7 +18,7 @@ from tests.lab import dig, eventually
 from tests.lab.hosts import PYTHON
 from tests.lab.service import READY
 from tests.net.test_without_root import SERVICE, UID, blocks, machine, prepared
-from xdpctl.kernel.privilege import LOADERS, NEEDED
+from xdpctl.process.privileges import LOADERS, NEEDED
 
 if TYPE_CHECKING:
     from tests.lab import Service
@@ -129,7 +129,7 @@ def test_the_process_of_a_long_list_and_the_compiler_get_no_such_right(prepared:
                 words, held = command(pid), effective(pid)
             except FileNotFoundError:
                 continue
-            if b"xdpctl.apart" in words or b"bcc_process" in words:
+            if b"xdpctl.store.worker" in words or b"bcc_process" in words:
                 seen.add(words.split(b"\0")[5 if b"-P" in words else 0])
             if pid != loader:
                 assert not held >> LOADERS["CAP_PERFMON"] & 1, words

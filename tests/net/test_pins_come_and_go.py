@@ -20,7 +20,7 @@ from tests.lab.hosts import BPFFS
 from tests.lab.stream import RULES
 from tests.net.stream_site import StreamSite
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype, key_of, parse_target
 
 if TYPE_CHECKING:

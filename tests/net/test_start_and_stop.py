@@ -16,7 +16,7 @@ from tests.lab.hosts import PYTHON
 from tests.lab.service import arguments
 from tests.net.site import BLOCKS, DROPPED, site_in
 from tests.packets.message import query
-from xdpctl.filterview import note_of_batches
+from xdpctl.filter.view import note_of_batches
 
 if TYPE_CHECKING:
     from tests.lab import Host, Lab

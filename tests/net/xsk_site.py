@@ -17,7 +17,7 @@ from tests.lab import LabError, Responder, Service, dig, eventually
 from tests.lab.hosts import INTERFACE
 from tests.roots.dnsdist import DnsdistRelease
 from xdpctl.abi import DESTINATION_MAPS, MAPS, decode_xsk_destination
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

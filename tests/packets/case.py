@@ -10,18 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from tests.packets.message import name
 from xdpctl.abi import WILDCARD_QTYPE, PacketAction, Reason, RuleAction
-from xdpctl.kernel.compiler import ProgramConfig, XskFamilies
+from xdpctl.program.config import ProgramConfig, XskFamilies
 from xdpctl.rules import AnyQtype
 
 

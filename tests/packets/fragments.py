@@ -28,27 +28,8 @@ from tests.packets.build import (
     ipv6,
     pad,
 )
-from tests.packets.case import (
-    DEFAULT,
-    Case,
-    Scene,
-    allow,
-    drop,
-    dropped,
-    passed,
-    truncate,
-)
-from tests.packets.message import (
-    QR,
-    RD,
-    edns_query,
-    eights,
-    long_name,
-    opcode,
-    opt,
-    padding,
-    query,
-)
+from tests.packets.case import DEFAULT, Case, Scene, allow, drop, dropped, passed, truncate
+from tests.packets.message import QR, RD, edns_query, eights, long_name, opcode, opt, padding, query
 from xdpctl.abi import Reason
 
 NO_MATCH = passed(Reason.NO_MATCH)

@@ -24,17 +24,7 @@ from tests.packets.build import (
     pad,
     routing,
 )
-from tests.packets.case import (
-    DEFAULT,
-    Case,
-    Result,
-    Rule,
-    Scene,
-    allow,
-    drop,
-    dropped,
-    passed,
-)
+from tests.packets.case import DEFAULT, Case, Result, Rule, Scene, allow, drop, dropped, passed
 from tests.packets.message import (
     AAAA,
     ANY,

@@ -21,19 +21,10 @@ from tests.packets.build import (
     ipv4,
     ipv6,
 )
-from tests.packets.case import (
-    DEFAULT,
-    Case,
-    Scene,
-    answered,
-    drop,
-    dropped,
-    passed,
-    truncate,
-)
+from tests.packets.case import DEFAULT, Case, Scene, answered, drop, dropped, passed, truncate
 from tests.packets.message import QR, RA, RD, TC, query, question, truncated
 from xdpctl.abi import Reason
-from xdpctl.kernel.compiler import XskFamilies
+from xdpctl.program.config import XskFamilies
 
 _BLOCKED = Scene(rules=(drop(CLIENT4), drop("2001:db8:1::1"), drop("www.bad.example")))
 _NAMED = Scene(rules=(drop("www.bad.example"), truncate("tc.example"), truncate("192.0.2.9")))

@@ -40,7 +40,7 @@ from tests.packets.message import eights, query
 from xdpctl.abi import Reason
 
 if TYPE_CHECKING:
-    from xdpctl.kernel.compiler import ProgramConfig
+    from xdpctl.program.config import ProgramConfig
 
 ALL_BLOCKED = Scene(rules=(drop(CLIENT4), drop(CLIENT6), drop("0.0.0.0/0"), drop("::/0")))
 OPEN = Scene()

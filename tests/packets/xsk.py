@@ -50,7 +50,7 @@ from tests.packets.case import (
 )
 from tests.packets.message import QR, RA, RD, TC, eights, opcode, query, question, truncated
 from xdpctl.abi import PacketAction, Reason
-from xdpctl.kernel.compiler import XskFamilies
+from xdpctl.program.config import XskFamilies
 
 BOTH = replace(DEFAULT, xsk=XskFamilies.BOTH)
 ONLY_V4 = replace(DEFAULT, xsk=XskFamilies.V4)

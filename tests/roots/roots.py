@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from tests.roots.apt import USR_MERGED, RootError, SuiteApt, locked, unpack
-from xdpctl.kernel.bcc_process import PACKAGE
+from xdpctl.program.bcc_process import PACKAGE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench.memory import processes_of, pss_bytes
 from tests.lab.hosts import LINKS
-from xdpctl.bytecode import FOLDER
+from xdpctl.program.cache import FOLDER
 
 if TYPE_CHECKING:
     from tests.lab import Host

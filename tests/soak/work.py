@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from tests.lab import LabError
 from tests.lab.service import PORT
 from xdpctl.abi import RULE_MAPS, RuleAction, encode_value
-from xdpctl.kernel.bpf import Bpf
+from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
 
 if TYPE_CHECKING:

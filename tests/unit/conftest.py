@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.cli_run import CommandLine
+from tests.support.command_line import CommandLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.fake_service import FakeService
+    from tests.support.fake_service import FakeService
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.unit.strategies import wire_names
+from tests.support.strategies import wire_names
 from xdpctl import abi
 from xdpctl.abi import Count, MapName, PacketAction, Reason, RuleAction
 

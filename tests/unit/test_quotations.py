@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.fake_desk import FakeDesk, Site, site
-from tests.unit.test_lists_keeper import FakeDesk as ListDesk
-from tests.unit.test_lists_keeper import running
-from tests.unit.test_lists_rpz import HEAD
+from tests.support.fake_backend import FakeBackend, Site, site
+from tests.unit.feeds.test_files import FakeBackend as ListDesk
+from tests.unit.feeds.test_files import running
+from tests.unit.feeds.test_rpz import HEAD
 from xdpctl.abi import RuleAction
 from xdpctl.errors import ListError, Sentence, SettingsError, public, within
-from xdpctl.readiness import Readiness
-from xdpctl.service import _failed_reload
+from xdpctl.service.readiness import Readiness
+from xdpctl.service.service import _failed_reload
 from xdpctl.settings import ListSettings
-from xdpctl.snapshot import Snapshot
+from xdpctl.status.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ SECRET = "root:$y$j9T$s3cret"  # noqa: S105 - a test's
 SAID = Sentence(f"line 1: cannot read '{SECRET}'", "line 1 cannot be read")
 
 
-class _Desk(FakeDesk):
+class _Desk(FakeBackend):
     def snapshot(self) -> Snapshot:
         return Snapshot(0.0, reasons=(SAID, "a reason"), warnings=("a warning", SAID))
 
@@ -35,7 +35,7 @@ class _Desk(FakeDesk):
 @pytest.fixture
 async def served() -> AsyncIterator[Site]:
     with tempfile.TemporaryDirectory(prefix="xdpctl-") as name:
-        async with site(Path(name), desk=_Desk()) as serving:
+        async with site(Path(name), backend=_Desk()) as serving:
             yield serving
 
 
@@ -55,7 +55,7 @@ async def test_a_listener_for_others_shows_no_quotation(served: Site, path: str)
 
 @pytest.mark.parametrize("tcp", [False, True])
 async def test_a_problem_document_is_no_way_around(served: Site, *, tcp: bool) -> None:
-    served.desk.failure = ListError(SAID)
+    served.backend.failure = ListError(SAID)
     detail = (await served.ask("GET", "/api/v1/rules", tcp=tcp)).problem["detail"]
     assert detail == (SAID.public if tcp else str(SAID))
 

@@ -13,15 +13,7 @@ import pytest
 
 from xdpctl import abi
 from xdpctl.abi import RULE_MAPS, MapName, RuleAction
-from xdpctl.rules import (
-    AnyQtype,
-    Rule,
-    Target,
-    format_rule_line,
-    key_of,
-    parse_target,
-    target_of,
-)
+from xdpctl.rules import AnyQtype, Rule, Target, format_rule_line, key_of, parse_target, target_of
 
 COPIES = Path(__file__).parent.parent / "data"
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from xdpctl.cli.verb import Verb
 
 FAMILIES: dict[str, str] = {
-    "block": "rules",
-    "allow": "rules",
-    "unblock": "rules",
+    "block": "block",
+    "allow": "block",
+    "unblock": "block",
     "list": "listing",
     "status": "status",
     "top": "top",
@@ -40,7 +40,7 @@ FAMILIES: dict[str, str] = {
     "prepare": "prepare",
     "detach": "detach",
 }
-"""Each verb and the module of this package whose VERBS define it, in the order of help."""
+"""Each verb and the module of verbs/ whose VERBS define it, in the order of help."""
 
 _OUTPUT_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """Errors of writing to standard output; all else that verbs do with files is caught there."""
@@ -117,7 +117,7 @@ def find(name: str) -> Verb:
         UsageError: there is none; names a close one.
     """
     if name in FAMILIES:
-        family = import_module(f"xdpctl.cli.{FAMILIES[name]}")
+        family = import_module(f"xdpctl.cli.verbs.{FAMILIES[name]}")
         verbs: tuple[Verb, ...] = family.VERBS
         return next(verb for verb in verbs if verb.name == name)
     from difflib import get_close_matches  # noqa: PLC0415 - only to help with a typing error
@@ -128,17 +128,17 @@ def find(name: str) -> Verb:
 
 
 def _serve(arguments: list[str]) -> int:
-    from xdpctl.beginning import begin  # noqa: PLC0415 - the verbs do without
+    from xdpctl.service.bootstrap import begin  # noqa: PLC0415 - the verbs do without
     from xdpctl.settings import load_settings  # noqa: PLC0415 - the same
 
     with begin(lambda: load_settings(arguments, os.environ)) as begun:
-        from xdpctl.service import run_service  # noqa: PLC0415 - loaded while it compiles
+        from xdpctl.service.service import run_service  # noqa: PLC0415 - loaded while it compiles
 
         return run_service(begun)
 
 
 def _help() -> int:
-    from xdpctl.cli.overview import overview  # noqa: PLC0415 - loads every family
+    from xdpctl.cli.help import overview  # noqa: PLC0415 - loads every family
 
     sys.stdout.write(overview([find(name) for name in FAMILIES]))
     return 0

@@ -22,7 +22,7 @@ _BAR = 30
 _ERASE = "\r\x1b[K"
 
 
-class Progress:
+class ProgressDisplay:
     """A context manager; the bar is gone at its end.
 
     Args:

@@ -1,21 +1,12 @@
-"""The HTTP face: metrics, health and the rules API, on a unix socket and on TCP.
+"""Metrics and API over HTTP: a control socket and a TCP listener.
 
-    schema.py, queries.py   the documents and parameters: what checks is what describes
-    problems.py             RFC 9457 errors
-    refusals.py             what a request is refused for
-    body.py, lists.py       a request's body, taken in whole and read in parts
-    handlers.py, loads.py   one function a resource; with rules in the body
-    openapi.py, routes.py   the one table of routes, and its description
-    access.py, auth.py      who may do what on which listener; what holds requests to it
-    token.py, tls.py        the files of secrets
-    limits.py               how many long reads at once
-    binding.py              the bound sockets
-    entrance.py             accepts on one of them
-    admission.py, spare.py  which connections it has; descriptors kept back
-    gate.py, head.py        one connection, a request at a time; where that ends
-    protocol.py             aiohttp's end of a connection
-    app.py                  the application
-    listeners.py            control socket and TCP; imports all that needs aiohttp late
+    listeners.py    both listeners: bound first, served last; imports aiohttp late
+    app.py          the application of a listener
+    problems.py     errors as RFC 9457 problem documents
+    refusals.py     what a request is refused for
+    abandonment.py  whether somebody still waits for what is about to be done
+    transport/      sockets, access, secrets, bodies
+    api/            routes, handlers, documents
 
-What the service must offer is `handlers.Desk`.
+api/ imports transport/, both import problems and refusals, never the other way.
 """

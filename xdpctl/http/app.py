@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from xdpctl.abandonment import AbandonedError
 from xdpctl.errors import XdpctlError
-from xdpctl.http.access import Access
-from xdpctl.http.auth import guard
-from xdpctl.http.body import later
-from xdpctl.http.entrance import Entrance
-from xdpctl.http.gate import Patience
-from xdpctl.http.keys import DESK, EXPOSITION, IN_PUBLIC, SPOOL
-from xdpctl.http.limits import in_turn, limited
-from xdpctl.http.openapi import PATH as DESCRIPTION
+from xdpctl.http.abandonment import AbandonedError
+from xdpctl.http.api.keys import BACKEND, EXPOSITION
+from xdpctl.http.api.openapi import PATH as DESCRIPTION
+from xdpctl.http.api.routes import ROUTES
 from xdpctl.http.problems import from_error, problem
-from xdpctl.http.protocol import Connection, pace
-from xdpctl.http.routes import ROUTES
-from xdpctl.names import shown
+from xdpctl.http.transport.access import Access
+from xdpctl.http.transport.auth import guard
+from xdpctl.http.transport.body import later
+from xdpctl.http.transport.entrance import Entrance
+from xdpctl.http.transport.gate import Patience
+from xdpctl.http.transport.keys import IN_PUBLIC, SPOOL
+from xdpctl.http.transport.limits import in_turn, limited
+from xdpctl.http.transport.protocol import Connection, pace
+from xdpctl.rules.names import shown
 
 if TYPE_CHECKING:
     import socket
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from xdpctl.http.gate import Gate
-    from xdpctl.http.handlers import Desk
-    from xdpctl.http.spare import Spare
-    from xdpctl.http.token import Token
-    from xdpctl.metrics import Exposition
+    from xdpctl.http.api.backend import Backend
+    from xdpctl.http.transport.gate import Gate
+    from xdpctl.http.transport.spare import Spare
+    from xdpctl.http.transport.token import Token
+    from xdpctl.status.metrics import Exposition
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ async def _nowhere(request: web.Request) -> web.Response:
 
 
 def make_app(
-    desk: Desk,
+    backend: Backend,
     exposition: Exposition,
     access: Access,
     *,
@@ -103,7 +104,7 @@ def make_app(
     """Return the application for one kind of listener.
 
     Args:
-        desk: the service behind the API.
+        backend: the service behind the API.
         exposition: its metrics.
         access: what whoever reaches the listener may do.
         token: gives the token that is in force there, or None.
@@ -111,7 +112,7 @@ def make_app(
     """
     turns = [] if access is Access.EVERYTHING else [in_turn()]
     app = web.Application(middlewares=[pace, *turns, guard(access, token), limited(), _errors])
-    app[DESK] = desk
+    app[BACKEND] = backend
     app[EXPOSITION] = exposition
     app[SPOOL] = spool
     app[IN_PUBLIC] = access is not Access.EVERYTHING

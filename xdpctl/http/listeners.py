@@ -10,49 +10,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import ListenError
-from xdpctl.http.access import Access
-from xdpctl.http.binding import bind_control, bind_tcp
-from xdpctl.http.spare import Spare
-from xdpctl.http.tls import load_into, server_context
-from xdpctl.http.token import read_token
-from xdpctl.log import event
+from xdpctl.http.transport.access import Access
+from xdpctl.http.transport.binding import bind_control, bind_tcp
+from xdpctl.http.transport.secrets import Secrets
+from xdpctl.http.transport.spare import Spare
+from xdpctl.http.transport.tls import load_into
+from xdpctl.process.log import event
 
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
+    from xdpctl.http.api.backend import Backend
     from xdpctl.http.app import Serving
-    from xdpctl.http.handlers import Desk
-    from xdpctl.http.token import Token
-    from xdpctl.metrics import Exposition
+    from xdpctl.http.transport.token import Token
     from xdpctl.settings import Listen
+    from xdpctl.status.metrics import Exposition
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """The files that protect the TCP listener: of its token, and of TLS."""
-
-    token_file: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-
-    def read(self) -> tuple[Token | None, ssl.SSLContext | None]:
-        """Return what the files hold; blocks.
-
-        Raises:
-            ListenError: one is not fit.
-        """
-        token = read_token(self.token_file) if self.token_file else None
-        if self.tls_cert and self.tls_key:
-            return token, server_context(self.tls_cert, self.tls_key)
-        return token, None
 
 
 class Listeners:
@@ -164,17 +144,19 @@ class Listeners:
             return None
         return str(replace(self._listen, port=self._tcp.getsockname()[1]))
 
-    async def serve(self, desk: Desk, exposition: Exposition) -> None:
+    async def serve(self, backend: Backend, exposition: Exposition) -> None:
         """Begin to answer."""
         import_application()
         from xdpctl.http.app import make_app, serve_on  # noqa: PLC0415 - see above
 
         if self._control is not None:
-            app = make_app(desk, exposition, Access.EVERYTHING, spool=self._spool)
+            app = make_app(backend, exposition, Access.EVERYTHING, spool=self._spool)
             self._serving.append(await serve_on(app, self._control, self._spare))
         if self._tcp is not None and self._listen is not None:
             access = Access.READS if self._listen.host.is_loopback else Access.PUBLIC
-            app = make_app(desk, exposition, access, token=lambda: self._token, spool=self._spool)
+            app = make_app(
+                backend, exposition, access, token=lambda: self._token, spool=self._spool
+            )
             self._serving.append(await serve_on(app, self._tcp, self._spare, self._tls))
             event(
                 _log,

@@ -1,7 +1,7 @@
 """What a request is refused for: not JSON, not of the schema, a rule of a list.
 
 What becomes of them is problems.py's. Apart from it because lists are read in a process
-that has nothing to do with HTTP (apart/) and should not have to import it.
+that has nothing to do with HTTP (store/worker/) and should not have to import it.
 """
 
 from __future__ import annotations

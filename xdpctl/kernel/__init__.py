@@ -1,6 +1,11 @@
 """The seam to the kernel: everything below it needs a kernel, nothing above it does.
 
-`bpf` (libbpf through ctypes; objects in `maps` and `programs`), `pins` (the BPF file
-system), `netlink` (pyroute2) and `compiler` (bcc, in a helper process). Each foreign
-library is imported in one module and its exceptions stop there.
+    bpf/           maps, programs, links and pins
+    net/           network interfaces and sockets
+    bytecode.py    a compiled program and the maps it refers to
+    failure.py     errno and privilege to one sentence
+    paths.py       paths whose parts others may exchange: opened once, then used by descriptor
+    provenance.py  whether what a path leads to is what it is meant to be
+
+net/ imports bpf/, never the other way; both import the rest.
 """

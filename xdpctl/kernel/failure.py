@@ -14,6 +14,9 @@ from pathlib import Path
 from xdpctl.errors import KernelError
 
 OLDEST_KERNEL = (5, 10)
+LOAD_CAPABILITIES = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
+"""What loading and attaching takes."""
+
 """The first release that has every call that is made here."""
 
 _CAPABILITIES = {

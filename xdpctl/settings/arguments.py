@@ -12,7 +12,7 @@ import shutil
 from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.errors import SettingsError
-from xdpctl.names import shown
+from xdpctl.rules.names import shown
 from xdpctl.settings.options import CONFIG, OPTIONS, Option
 
 if TYPE_CHECKING:

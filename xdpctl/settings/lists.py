@@ -1,6 +1,6 @@
 """The `[[list]]` tables of the file: lists of rules that the service keeps up with.
 
-Owns their keys and what must agree between them. Reading a list is lists/, deciding when
+Owns their keys and what must agree between them. Reading a list is feeds/, deciding when
 is its keeper's. Called by sources.py; the command line and the environment have no lists.
 """
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from xdpctl.abi import RuleAction
 from xdpctl.errors import SettingsError, TargetError
-from xdpctl.names import shown
 from xdpctl.rules import parse_action, parse_duration, parse_origin
+from xdpctl.rules.names import shown
 from xdpctl.settings import values
 from xdpctl.settings.arguments import unknown
 
@@ -26,7 +26,7 @@ PREFIX = "list:"
 
 
 class ListFormat(StrEnum):
-    """How a list is written; lists/ says what each is."""
+    """How a list is written; feeds/ says what each is."""
 
     AUTO = "auto"
     TARGETS = "targets"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xdpctl.log import LogFormat, LogLevel
+from xdpctl.process.log import LogFormat, LogLevel
 from xdpctl.rules import AnyQtype, parse_network
 from xdpctl.settings import values
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
     from xdpctl.abi import MapName
-    from xdpctl.log import LogFormat, LogLevel
+    from xdpctl.process.log import LogFormat, LogLevel
     from xdpctl.rules import AnyQtype
     from xdpctl.settings.lists import ListSettings
     from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, XskFamily

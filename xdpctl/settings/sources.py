@@ -12,16 +12,10 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from xdpctl.errors import SettingsError, TargetError
-from xdpctl.names import shown
+from xdpctl.rules.names import shown
 from xdpctl.settings.arguments import unknown
 from xdpctl.settings.lists import lists_from
-from xdpctl.settings.options import (
-    BY_NAME,
-    CONFIG,
-    ENVIRONMENT_PREFIX,
-    OPTIONS,
-    Option,
-)
+from xdpctl.settings.options import BY_NAME, CONFIG, ENVIRONMENT_PREFIX, OPTIONS, Option
 
 FILE_MAX = 2**20
 """Bytes of a file of settings; one with a thousand lists has some hundred thousand."""

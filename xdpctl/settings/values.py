@@ -2,7 +2,7 @@
 
 Each takes text and gives a valid value, or raises ValueError whose text goes on
 from "cannot use 'TEXT': ". Which option has which kind is options.py's. Addresses
-are read as everywhere (targets.py), whose TargetError is a sentence of its own.
+are read as everywhere (rules/targets.py), whose TargetError is a sentence of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The arithmetic of the comparison: rate search, percentiles, the kernel's accounting.
 
 Knows nothing of hosts and processes, so that all of it is tested without root
-(tests/unit/test_bench_drop.py). Called by __main__.py and site.py.
+(tests/unit/tools/test_bench_drop.py). Called by __main__.py and site.py.
 """
 
 from __future__ import annotations

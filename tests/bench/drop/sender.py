@@ -29,11 +29,13 @@ from typing import TYPE_CHECKING, Final
 
 from tests.packets import message
 from xdpctl.abi import MapName, MapSpec, MapType
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.compiler import Bytecode, source_directory
+from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.kernel.bytecode import Bytecode
+from xdpctl.program.compiler import source_directory
 
 if TYPE_CHECKING:
-    from xdpctl.kernel.bpf import Map, Program
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bpf.programs import Program
 
 SOURCES: Final = 900
 """Of the flood, one name each (flood.bpf.c)."""
@@ -105,7 +107,7 @@ def compile_flood() -> Bytecode:
         Path(folder).chmod(0o755)
         request = {"text": SOURCE_FILE.read_text(), "function": "flood", "directory": folder}
         done = subprocess.run(
-            [sys.executable, "-m", "xdpctl.kernel.bcc_process"],
+            [sys.executable, "-m", "xdpctl.program.bcc_process"],
             input=json.dumps(request).encode(),
             capture_output=True,
             check=False,

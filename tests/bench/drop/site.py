@@ -30,8 +30,8 @@ from tests.bench.xsk_answers import prefer
 from tests.lab import Lab, LabError, Service
 from tests.lab.hosts import INTERFACE, PYTHON, ROOT, run
 from tests.roots.dnsdist import DnsdistRelease
-from xdpctl.kernel.bpf import Bpf
-from xdpctl.kernel.libbpf import load_library
+from xdpctl.kernel.bpf.libbpf import load_library
+from xdpctl.kernel.bpf.syscall import Bpf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

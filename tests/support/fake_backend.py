@@ -1,0 +1,261 @@
+"""A service that is none, behind the real listeners: what the API asked of it, canned answers."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Literal
+
+import aiohttp
+
+from xdpctl.abi import MapName, RuleAction
+from xdpctl.http.api.documents import RuleOut, Status
+from xdpctl.http.listeners import Listeners
+from xdpctl.rules import AnyQtype
+from xdpctl.settings import Listen
+from xdpctl.status.metrics import Exposition, SnapshotCollector
+from xdpctl.status.snapshot import Snapshot
+from xdpctl.store.bulk import BulkResult
+from xdpctl.store.entries import Entry, TopEntry
+from xdpctl.store.source import RuleSource
+from xdpctl.store.state import Note
+from xdpctl.store.store import PutResult
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from xdpctl.http.transport.secrets import Secrets
+    from xdpctl.rules import Rule, Target
+    from xdpctl.rules.keys import Row
+
+ENTRY = Entry(
+    MapName.ADDR_V4,
+    bytes([1, 2, 0, 192]),
+    RuleAction.DROP,
+    7,
+    Note(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, "api", "a flood", 1_000.0),
+)
+"""192.0.2.1 of origin api, hit 7 times (little-endian machines)."""
+
+
+@dataclass
+class Bulk:
+    """One call of `FakeBackend.bulk`; `rows` counts, `kept` are the first."""
+
+    origin: str
+    replace: bool
+    strict: bool
+    force: bool
+    rows: int = 0
+    kept: list[Row] = field(default_factory=list)
+
+
+@dataclass
+class FakeBackend:
+    """Remembers what it was asked; `failure` is raised by the next thing that can fail.
+
+    Attributes:
+        progress: what a bulk reports before it is done.
+        parts: what an export yields; an exception among them is raised.
+    """
+
+    any_qtype: AnyQtype = AnyQtype.BOTH
+    failure: Exception | None = None
+    progress: Sequence[tuple[str, int, int]] = ()
+    parts: Sequence[bytes | Exception] = (b"192.0.2.1 action=drop origin=api\n",)
+    reasons: tuple[str, ...] = ()
+    asked: list[Any] = field(default_factory=list)
+    bulks: list[Bulk] = field(default_factory=list)
+
+    def _ask(self, *what: object) -> None:
+        self.asked.append(what)
+        if self.failure is not None:
+            raise self.failure
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(taken=0.0, reasons=self.reasons)
+
+    def status(self) -> Status:
+        return Status.of(self.snapshot(), version="0", pid=1, started=0.0)
+
+    async def put(self, rules: Sequence[Rule], *, force: bool) -> PutResult:
+        self._ask("put", list(rules), force)
+        return PutResult(len(rules), 0, ("a warning",))
+
+    async def remove(self, targets: Sequence[Target]) -> int:
+        self._ask("remove", list(targets))
+        return len(targets)
+
+    async def flush(self, map_name: MapName | None, origin: str | None) -> int:
+        self._ask("flush", map_name, origin)
+        return 3
+
+    async def bulk(  # noqa: PLR0913 - what a list may ask for
+        self,
+        chunks: Iterable[Iterable[Row]],
+        origin: str,
+        *,
+        replace: bool,
+        strict: bool = False,
+        force: bool = False,
+        on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    ) -> BulkResult:
+        call = Bulk(origin, replace, strict, force)
+        self.bulks.append(call)
+
+        def work() -> BulkResult:
+            for chunk in chunks:
+                for row in chunk:
+                    call.rows += 1
+                    if len(call.kept) < 2_000:
+                        call.kept.append(row)
+                if isinstance(chunks, RuleSource):
+                    on_progress("read", chunks.position, chunks.size)
+            for step in self.progress:
+                on_progress(*step)
+            if self.failure is not None:
+                raise self.failure
+            return BulkResult(created=call.rows, theirs=1, others=2, guarded=3)
+
+        return await asyncio.to_thread(work)
+
+    async def page(
+        self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
+    ) -> tuple[list[RuleOut], str | None]:
+        self._ask("page", map_name, origin, after, limit)
+        return [RuleOut.of(ENTRY, self.any_qtype)], "a:cursor"
+
+    async def top(
+        self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
+    ) -> list[TopEntry]:
+        self._ask("top", count, map_name, by)
+        return [TopEntry(ENTRY, 2.5 if by == "rate" else None)]
+
+    async def export(self, *, everything: bool) -> AsyncGenerator[bytes, None]:
+        self._ask("export", everything)
+        for part in self.parts:
+            if isinstance(part, Exception):
+                raise part
+            yield part
+
+    async def set_panic(self, *, panic: bool) -> None:
+        self._ask("panic", panic)
+
+    async def detach(self, interfaces: Sequence[str]) -> list[str]:
+        self._ask("detach", list(interfaces))
+        return list(interfaces) or ["eth0"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:  # noqa: ANN401 - JSON has no narrower type
+        return json.loads(self.body)
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """The problem document; fails where it is none, or not one sentence."""
+        assert self.headers["Content-Type"].startswith("application/problem+json"), self
+        document: dict[str, Any] = self.json()
+        assert document["status"] == self.status
+        assert document["type"] == "about:blank"
+        assert "\n" not in document["detail"]
+        return document
+
+
+@dataclass
+class Site:
+    """The listeners, a fake service behind them, and clients of them."""
+
+    backend: FakeBackend
+    listeners: Listeners
+    control: Path
+    scheme: str = "http"
+
+    @property
+    def port(self) -> int:
+        """Of the TCP listener."""
+        return int((self.listeners.address or "").rpartition(":")[2])
+
+    async def ask(  # noqa: PLR0913 - what a request has
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        tcp: bool = False,
+        headers: Mapping[str, str] | None = None,
+        tls: ssl.SSLContext | bool = True,
+    ) -> Answer:
+        """Send one request; a body that is neither bytes nor an iterable of them goes as JSON."""
+        data: object = body
+        if isinstance(body, bytes):
+            data = io.BytesIO(body)
+        elif body is not None and not hasattr(body, "__aiter__"):
+            data = json.dumps(body).encode()
+        connector: aiohttp.BaseConnector = aiohttp.UnixConnector(str(self.control))
+        base = "http://localhost"
+        if tcp:
+            connector = aiohttp.TCPConnector()
+            base = f"{self.scheme}://127.0.0.1:{self.port}"
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.request(
+                method, base + path, data=data, headers=dict(headers or {}), ssl=tls
+            ) as response,
+        ):
+            return Answer(response.status, dict(response.headers), await response.read())
+
+    async def raw(self, text: bytes, *, tcp: bool = False) -> bytes:
+        """Send bytes and return all that comes until the other side closes."""
+        async with self.connection(tcp=tcp) as (reader, writer):
+            writer.write(text)
+            return await reader.read()
+
+    @asynccontextmanager
+    async def connection(
+        self, *, tcp: bool = False
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Give a connection."""
+        if tcp:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        else:
+            reader, writer = await asyncio.open_unix_connection(str(self.control))
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+
+@asynccontextmanager
+async def site(
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    tcp: bool = True,
+    secrets: Secrets | None = None,
+    backend: FakeBackend | None = None,
+) -> AsyncIterator[Site]:
+    """Serve a fake service; the control socket is in `folder`, whose path must be short."""
+    backend = backend or FakeBackend()
+    control = folder / "c.sock"
+    listen = Listen(ip_address(host), 0) if tcp else None
+    async with Listeners(control, None, listen, secrets, spool=folder) as listeners:
+        listeners.bind()
+        await listeners.serve(
+            backend, Exposition(SnapshotCollector(backend.snapshot, bcc=lambda: "0"))
+        )
+        scheme = "https" if secrets and secrets.tls_cert else "http"
+        yield Site(backend, listeners, control, scheme)

@@ -1,0 +1,91 @@
+"""`export`: the service's lines as they come, to a file or a reader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.fake_terminal import on_terminal
+from tests.unit.cli.test_client import listener
+
+if TYPE_CHECKING:
+    from tests.support.command_line import CommandLine
+    from tests.support.fake_service import FakeService
+
+EXPORT = "/api/v1/export"
+
+
+def test_the_lines_are_written_as_they_are(cli: CommandLine, service: FakeService) -> None:
+    content = '192.0.2.1 action=drop reason="für \\"x\\"" origin=cli\n' * 30_000
+    service.answer("GET", EXPORT, content.encode())
+    result = cli("export")
+
+    assert (result.status, result.output, result.errors) == (0, content, "")
+    assert service.requests[0].query == []
+
+
+def test_dnsdists_own_are_asked_for(cli: CommandLine, service: FakeService) -> None:
+    service.answer("GET", EXPORT, b"")
+    cli("export", "--all")
+
+    assert service.requests[0].query == [("all", "1")]
+
+
+def test_a_terminal_shows_u_labels_behind_the_line(cli: CommandLine, service: FakeService) -> None:
+    content = b"xn--bcher-kva.example action=drop origin=cli\nxn--0.example origin=cli\n192.0.2.1"
+    service.answer("GET", EXPORT, content)
+
+    assert on_terminal(cli, "export").output.splitlines() == [
+        "xn--bcher-kva.example action=drop origin=cli  # bücher.example",
+        "xn--0.example origin=cli",
+        "192.0.2.1",
+    ]
+
+
+def test_a_pipe_gets_no_u_labels(cli: CommandLine, service: FakeService) -> None:
+    service.answer("GET", EXPORT, b"xn--bcher-kva.example action=drop origin=cli\n")
+
+    assert "#" not in cli("export").output
+
+
+def test_no_rules_are_no_lines(cli: CommandLine, service: FakeService) -> None:
+    service.answer("GET", EXPORT, b"")
+
+    assert (cli("export").status, cli("export").output) == (0, "")
+
+
+def test_a_refusal_is_its_sentence(cli: CommandLine, service: FakeService) -> None:
+    service.refuse("GET", EXPORT, 500, detail="the state cannot be read")
+    result = cli("export")
+
+    assert (result.status, result.output) == (1, "")
+    assert result.errors == "xdpctl: the state cannot be read\n"
+
+
+def test_json_is_lists_business(cli: CommandLine, service: FakeService) -> None:
+    result = cli("export", "--json")
+
+    assert result.status == 2
+    assert "xdpctl list --json" in result.errors
+    assert service.requests == []
+
+
+def test_without_a_service_the_exit_status_is_three(cli: CommandLine) -> None:
+    assert cli("export").status == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\n192.0.2.1\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n192.0.2.1\n",
+    ],
+)
+def test_an_export_that_breaks_off_fails(cli: CommandLine, answer: bytes) -> None:
+    cli.control.parent.mkdir()
+    with listener(cli.control, answer):
+        result = cli("export")
+
+    assert result.status == 1
+    assert "broke off without a whole answer" in result.errors

@@ -1,0 +1,390 @@
+"""The entry point: a verb, else the service; one sentence and the right exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.fake_service import STATUS
+from xdpctl import __version__
+from xdpctl.cli.main import FAMILIES, find, main
+from xdpctl.cli.verbs import status as status_module
+from xdpctl.errors import KernelError
+
+if TYPE_CHECKING:
+    from tests.support.command_line import CommandLine
+    from tests.support.fake_service import FakeService
+    from xdpctl.settings import Settings
+
+
+def test_every_verb_is_defined_under_its_name() -> None:
+    assert [find(name).name for name in FAMILIES] == list(FAMILIES)
+
+
+def test_help_lists_every_verb(cli: CommandLine) -> None:
+    result = cli("--help")
+
+    assert result.status == 0
+    assert all(re.search(rf"^  {name} ", result.output, re.MULTILINE) for name in FAMILIES)
+
+
+def test_help_lists_the_options_of_the_service(cli: CommandLine) -> None:
+    assert "--number-of-queues" in cli("-h").output
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_verb_has_help(cli: CommandLine, name: str) -> None:
+    result = cli(name, "--help")
+
+    assert (result.status, result.errors) == (0, "")
+    assert f"usage: xdpctl {name}" in result.output
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_verb_takes_a_control_socket_and_json(cli: CommandLine, name: str) -> None:
+    output = cli(name, "--help").output
+
+    assert "--control" in output
+    assert "--json" in output
+
+
+def test_the_version_is_printed(cli: CommandLine) -> None:
+    assert cli("--version").output == f"xdpctl {__version__}\n"
+
+
+def test_an_unknown_verb_is_answered_with_the_nearest(cli: CommandLine) -> None:
+    result = cli("stauts")
+
+    assert (result.status, result.errors) == (
+        2,
+        "xdpctl: cannot run 'stauts': there is no such verb; did you mean `status`\n",
+    )
+
+
+def test_an_unknown_verb_far_from_all_is_answered_with_help(cli: CommandLine) -> None:
+    assert "`xdpctl --help` lists them" in cli("qqq").errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["block"], "TARGET"),
+        (["status", "extra"], "extra"),
+        (["list", "--map", "nonsense"], "nonsense"),
+        (["list", "--jso"], "--jso"),
+        (["status", "--control"], "--control"),
+        (["status", "--log-level", "loud"], "loud"),
+    ],
+)
+def test_a_usage_error_is_one_sentence_with_the_offending_text(
+    cli: CommandLine, arguments: list[str], said: str
+) -> None:
+    result = cli(*arguments)
+
+    assert (result.status, result.output) == (2, "")
+    assert result.errors.count("\n") == 1
+    assert said in result.errors
+
+
+def test_without_a_service_the_exit_status_is_three(cli: CommandLine) -> None:
+    result = cli("status")
+
+    assert (result.status, result.output) == (3, "")
+    assert result.errors.startswith(f"xdpctl: no service answers on {cli.control} ")
+
+
+def test_the_option_names_another_control_socket(cli: CommandLine, tmp_path: Path) -> None:
+    assert str(tmp_path / "other") in cli("status", "--control", str(tmp_path / "other")).errors
+
+
+def test_the_file_names_the_control_socket(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDPCTL_CONTROL")
+    (tmp_path / "x.toml").write_text('control = "/run/from-the-file"\n')
+
+    assert "/run/from-the-file" in cli("status", "--config", str(tmp_path / "x.toml")).errors
+
+
+def test_a_file_that_is_not_valid_is_a_usage_error(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDPCTL_CONTROL")
+    (tmp_path / "x.toml").write_text("control = \n")
+    result = cli("status", "--config", str(tmp_path / "x.toml"))
+
+    assert result.status == 2
+    assert "x.toml" in result.errors
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings of each service that is run, where none really is."""
+    seen: list[Settings] = []
+
+    def run_service(begun: Settings) -> int:
+        seen.append(begun)
+        return 0
+
+    beginning, service = types.ModuleType("beginning"), types.ModuleType("service")
+    beginning.begin = lambda load: contextlib.nullcontext(load())  # type: ignore[attr-defined]
+    service.run_service = run_service  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "xdpctl.service.bootstrap", beginning)
+    monkeypatch.setitem(sys.modules, "xdpctl.service.service", service)
+    return seen
+
+
+def test_without_a_verb_it_is_the_service(cli: CommandLine, served: list[Settings]) -> None:
+    assert cli("--interface", "eth0").status == 0
+    assert [one.interfaces for one in served] == [("eth0",)]
+
+
+@pytest.mark.usefixtures("served")
+def test_the_service_without_an_interface_is_a_usage_error(cli: CommandLine) -> None:
+    result = cli()
+
+    assert result.status == 2
+    assert "--interface" in result.errors
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let `status` fail with this error."""
+
+    def report(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(status_module, "report", report)
+
+
+@pytest.fixture
+def answering(service: FakeService) -> FakeService:
+    """A service that answers `status`."""
+    service.answer("GET", "/api/v1/status", STATUS)
+    return service
+
+
+@pytest.mark.usefixtures("answering")
+def test_an_error_of_ours_is_its_sentence_and_status(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(monkeypatch, KernelError("cannot do it", 1))
+    result = cli("status")
+
+    assert (result.status, result.errors) == (
+        1,
+        "xdpctl: cannot do it: Operation not permitted (EPERM)\n",
+    )
+
+
+@pytest.mark.usefixtures("answering")
+def test_an_unexpected_error_is_one_sentence_too(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(monkeypatch, ValueError("two\nlines"))
+    result = cli("status")
+
+    assert (result.status, result.errors.count("\n")) == (1, 1)
+    assert r"(ValueError: two\nlines); this is a bug: run it again" in result.errors
+
+
+@pytest.mark.usefixtures("answering")
+def test_an_unexpected_error_without_words_is_named(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(monkeypatch, KeyError())
+
+    assert "(KeyError)" in cli("status").errors
+
+
+@pytest.mark.usefixtures("answering")
+@pytest.mark.parametrize("error", [ValueError("x"), KernelError("cannot", 1)])
+def test_a_traceback_comes_only_when_asked_for(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    fail(monkeypatch, error)
+    quiet, loud = cli("status"), cli("status", "--log-level", "debug")
+
+    assert "Traceback" not in quiet.errors
+    assert "Traceback" in loud.errors
+    assert loud.errors.splitlines()[-1].startswith("xdpctl: ")
+
+
+@pytest.mark.usefixtures("answering")
+def test_the_variable_asks_for_a_traceback_too(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDPCTL_LOG_LEVEL", "debug")
+    fail(monkeypatch, ValueError("x"))
+
+    assert "Traceback" in cli("status").errors
+
+
+@pytest.mark.usefixtures("answering")
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), 130), (BrokenPipeError(32, "Broken pipe"), 141)]
+)
+def test_an_interrupted_verb_says_nothing(
+    cli: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    status: int,
+) -> None:
+    fail(monkeypatch, error)
+    result = cli("status")
+
+    assert (result.status, result.errors) == (status, "")
+
+
+@pytest.mark.usefixtures("answering")
+def test_output_that_cannot_be_written_is_said(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(monkeypatch, OSError(28, "No space left on device"))
+    result = cli("status")
+
+    assert (result.status, result.errors) == (
+        1,
+        "xdpctl: cannot write the output: No space left on device; make room and try again\n",
+    )
+
+
+@pytest.mark.usefixtures("answering")
+def test_another_error_of_a_file_is_unexpected(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(monkeypatch, OSError(9, "Bad file descriptor"))
+
+    assert "this is a bug" in cli("status").errors
+
+
+def run(
+    *arguments: str,
+    **options: Any,  # noqa: ANN401 - those of subprocess
+) -> subprocess.CompletedProcess[str]:
+    """Run the program as a process, with no settings of the host's."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("XDPCTL_") and name != "PYTHONUNBUFFERED"
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "xdpctl", *arguments],
+        env=environment | {"XDPCTL_CONTROL": "/nonexistent/socket"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+def test_python_m_is_the_same_program() -> None:
+    result = run("--version", stdout=subprocess.PIPE)
+
+    assert (result.returncode, result.stdout) == (0, f"xdpctl {__version__}\n")
+
+
+def test_the_exit_status_of_the_process_is_that_of_the_verb() -> None:
+    assert run("status", stdout=subprocess.PIPE).returncode == 3
+
+
+@pytest.mark.parametrize("little_or_much", ["--version", "--help"])
+def test_a_reader_that_leaves_ends_the_program_without_a_word(little_or_much: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as nobody:
+        result = run(little_or_much, stdout=nobody)
+
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("little_or_much", ["--version", "--help"])
+def test_a_full_disk_is_one_sentence(little_or_much: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = run(little_or_much, stdout=full)
+
+    assert result.returncode == 1
+    assert result.stderr == (
+        "xdpctl: cannot write the output: No space left on device; make room and try again\n"
+    )
+
+
+def test_a_closed_output_does_no_harm() -> None:
+    result = run("--version", preexec_fn=lambda: os.close(1))
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_an_output_of_another_encoding_does_no_harm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    result = run("block", "bücher.example/x y", stdout=subprocess.PIPE)
+
+    assert result.returncode == 1
+    assert r"b\xfccher" in result.stderr
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """Return the modules that a command line loads."""
+    script = (
+        "import sys; before = set(sys.modules); from xdpctl.cli.main import main;"
+        f"status = main({list(arguments)!r}); print(*set(sys.modules) - before)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "verb", [["status"], ["list"], ["panic"], ["block", "192.0.2.1"], ["unblock", "a.example"]]
+)
+def test_a_verb_loads_neither_the_service_nor_its_libraries(verb: list[str]) -> None:
+    loaded = imported_by(*verb, "--control", "/nonexistent/socket")
+
+    assert not loaded & {
+        "aiohttp",
+        "asyncio",
+        "prometheus_client",
+        "sqlite3",
+        "xdpctl.service.service",
+    }
+
+
+def test_a_verb_that_is_told_its_socket_does_without_the_settings() -> None:
+    loaded = imported_by("status", "--control", "/nonexistent/socket")
+
+    assert not loaded & {"dns", "idna", "tomllib", "xdpctl.settings"}
+
+
+def test_the_service_loads_no_verb() -> None:
+    loaded = imported_by("--interface", "nonexistent0", "--mode", "nonsense")
+
+    assert "xdpctl.service.bootstrap" in loaded
+    assert not loaded & {f"xdpctl.cli.{name}" for name in {*FAMILIES.values(), "client", "verb"}}
+
+
+def test_streams_that_cannot_be_set_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain:
+        def __init__(self) -> None:
+            self.text = ""
+
+        def write(self, text: str) -> None:
+            self.text += text
+
+        def flush(self) -> None:
+            """Do nothing."""
+
+    plain = Plain()
+    monkeypatch.setattr("sys.stdout", plain)
+
+    assert main(["--version"]) == 0
+    assert plain.text == f"xdpctl {__version__}\n"

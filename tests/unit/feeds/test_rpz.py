@@ -1,0 +1,362 @@
+"""Response policy zones: what a rule can say is a row, all else is counted and named."""
+
+from __future__ import annotations
+
+import io
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+import dns.exception
+import dns.name
+import dns.rdataclass
+import dns.tokenizer
+import dns.transaction
+import dns.zonefile
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.support.strategies import names, networks
+from tests.unit.feeds.test_lines import ORIGIN, said
+from xdpctl.abi import RuleAction
+from xdpctl.errors import ListError, public
+from xdpctl.feeds.formats.lines import LeftOut
+from xdpctl.feeds.formats.rpz import RpzLines
+from xdpctl.feeds.formats.zonefile import ZoneFile
+from xdpctl.rules import AnyQtype, Name, Question, Target
+
+DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
+SOA = "@ SOA ns.invalid. root.invalid. 1 60 60 60 60\n@ NS ns.invalid.\n"
+HEAD = "$TTL 60\n$ORIGIN rpz.example.\n" + SOA
+
+
+def read(
+    content: str,
+    denial: RuleAction = TRUNCATE,
+    left_out: LeftOut | None = None,
+    only: RuleAction | None = None,
+) -> list[tuple[Target, RuleAction]]:
+    """Return targets and actions of a zone file."""
+    lines = RpzLines(
+        ORIGIN,
+        denial,
+        AnyQtype.NEW,
+        LeftOut() if left_out is None else left_out,
+        only=only,
+    )
+    found = [said(row) for row in lines.rows(content.splitlines(keepends=True), 1)]
+    lines.end()
+    return found
+
+
+def name(text: str) -> Question:
+    return Question(Name.from_text(text))
+
+
+@pytest.mark.parametrize(
+    ("policy", "action"),
+    [
+        ("CNAME rpz-drop.", DROP),
+        ("CNAME rpz-tcp-only.", TRUNCATE),
+        ("CNAME rpz-passthru.", PASS),
+        ("CNAME RPZ-Drop.", DROP),
+        ("CNAME .", TRUNCATE),
+        ("CNAME *.", TRUNCATE),
+        ("IN 300 CNAME .", TRUNCATE),
+    ],
+)
+@pytest.mark.parametrize(
+    ("trigger", "target"),
+    [
+        ("Bad.Example", name("bad.example")),
+        ("32.1.2.0.192.rpz-client-ip", IPv4Address("192.0.2.1")),
+        ("24.0.2.0.192.rpz-client-ip", IPv4Network("192.0.2.0/24")),
+        ("128.1.zz.db8.2001.rpz-client-ip", IPv6Address("2001:db8::1")),
+        ("32.zz.db8.2001.rpz-client-ip", IPv6Network("2001:db8::/32")),
+        ("128.1.zz.rpz-client-ip", IPv6Address("::1")),
+        ("0.zz.rpz-client-ip", IPv6Network("::/0")),
+        ("48.0.0.0.0.0.1.db8.2001.RPZ-Client-IP", IPv6Network("2001:db8:1::/48")),
+    ],
+)
+def test_a_trigger_and_its_policy_are_a_rule(
+    trigger: str, target: Target, policy: str, action: RuleAction
+) -> None:
+    assert read(f"{HEAD}{trigger} {policy}\n") == [(target, action)]
+
+
+@pytest.mark.parametrize("denial", ["CNAME .", "CNAME *."])
+def test_a_denial_is_a_drop_where_the_list_says_so(denial: str) -> None:
+    assert read(f"{HEAD}bad.example {denial}\n", DROP) == [(name("bad.example"), DROP)]
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        ("*.bad.example CNAME .", "wildcards"),
+        ("* CNAME rpz-drop.", "wildcards"),
+        ("24.0.2.0.192.rpz-ip CNAME .", "triggers by an answer's address"),
+        ("24.0.2.0.192.rpz-nsip CNAME .", "triggers by a name server's address"),
+        ("ns.bad.example.rpz-nsdname CNAME .", "triggers by a name server's name"),
+        ("bad.example A 192.0.2.1", "records with an answer of their own"),
+        ("bad.example CNAME garden.example.", "records with an answer of their own"),
+        ("bad.example CNAME rpz-drop", "records with an answer of their own"),
+        ("bad.example CNAME *.garden.example.", "records with an answer of their own"),
+        ("bad.example TXT nothing", "records with an answer of their own"),
+        ("24.1.2.0.192.rpz-client-ip CNAME .", "triggers that cannot be read"),
+        ("33.0.2.0.192.rpz-client-ip CNAME .", "triggers that cannot be read"),
+        ("24.0.2.0.256.rpz-client-ip CNAME .", "triggers that cannot be read"),
+        ("24.0.2.192.rpz-client-ip CNAME .", "triggers that cannot be read"),
+        ("zz.rpz-client-ip CNAME .", "triggers that cannot be read"),
+        ("128.1.zz.2.zz.rpz-client-ip CNAME .", "triggers that cannot be read"),
+        ("rpz-client-ip CNAME .", "triggers that cannot be read"),
+        ("bad.example.other. CNAME .", "records outside the zone"),
+    ],
+)
+def test_what_a_rule_cannot_say_is_left_out_counted_and_named(record: str, kind: str) -> None:
+    left_out = LeftOut()
+    found = read(f"{HEAD}{record}\ngood.example CNAME .\n", left_out=left_out)
+
+    assert found == [(name("good.example"), TRUNCATE)]
+    assert str(left_out) == f"1 {kind} ({record.partition(' ')[0]!r})"
+
+
+APEX = "rpz.example. 60 IN SOA ns.invalid. root.invalid. 1 60 60 60 60\n"
+IN_ROOT = "$ORIGIN .\nrpz.example 60 IN SOA ns.invalid. root.invalid. 1 60 60 60 60\n"
+FOLDED = "; a comment\n@ IN SOA ns.invalid. root.invalid. (\n 1 60 60\n 60 60 ) ; x\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HEAD + "bad.example CNAME .\n",
+        SOA + "bad.example CNAME .\n",
+        APEX + "bad.example CNAME .\n",
+        APEX + "bad.example.rpz.example. CNAME .\n",
+        IN_ROOT + "bad.example.rpz.example CNAME .\n",
+        IN_ROOT + "$ORIGIN rpz.example.\nbad.example CNAME .\n",
+        FOLDED + "\nbad.example IN CNAME . ; y\n",
+    ],
+)
+def test_the_zone_may_be_written_in_every_usual_way(content: str) -> None:
+    left_out = LeftOut()
+
+    assert read(content, left_out=left_out) == [(name("bad.example"), TRUNCATE)]
+    assert len(left_out) == 0
+
+
+def test_a_record_without_a_name_has_the_one_before() -> None:
+    left_out = LeftOut()
+    read(f"{HEAD}bad.example A 192.0.2.1\n  AAAA 2001:db8::1\n", left_out=left_out)
+
+    assert str(left_out).startswith("2 records with an answer of their own ('bad.example'")
+
+
+def test_the_name_before_is_that_under_the_origin_of_then() -> None:
+    left_out = LeftOut()
+    content = "a.b CNAME .\n$ORIGIN x.rpz.example.\n A 192.0.2.1\nc CNAME .\n A 192.0.2.1\n"
+    read(HEAD + content, left_out=left_out)
+
+    assert str(left_out) == "2 records with an answer of their own ('a.b', 'c.x')"
+
+
+def test_a_zone_may_have_no_triggers() -> None:
+    assert read(HEAD) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said_of_it"),
+    [
+        ("", "not even its SOA"),
+        ("; nothing\n", "not even its SOA"),
+        ("bad.example. CNAME .\n", "does not begin with its SOA"),
+        (HEAD + "bad.example NONSENSE x\n", "line 5: 'NONSENSE' is no type"),
+        (HEAD + "bad.example CNAME\n", "line 5"),
+        (HEAD + "a..b CNAME .\n", "line 5"),
+        (HEAD + "bad.example CNAME ( .\n", "line 5"),
+        (HEAD + "$INCLUDE /etc/passwd\n", "$INCLUDE"),
+        (HEAD + "$GENERATE 1-9999999 $.bad CNAME .\n", "$GENERATE"),
+        ("<html>\n", "RPZ zone"),
+    ],
+)
+def test_what_is_no_zone_file_is_our_error(content: str, said_of_it: str) -> None:
+    with pytest.raises(ListError) as caught:
+        read(content)
+    assert said_of_it in caught.value.sentence
+    assert caught.value.sentence.isprintable()
+
+
+@given(names.filter(lambda one: 1 < len(one.wire) < 230))
+def test_every_name_that_is_no_other_trigger_is_itself(one: Name) -> None:
+    if one.labels[0] == b"*":
+        return
+    text = dns.name.Name(one.labels).to_text()
+
+    assert read(f"{HEAD}{text} CNAME rpz-drop.\n") == [(Question(one), DROP)]
+
+
+@given(networks)
+def test_every_prefix_is_itself(network: IPv4Network | IPv6Network) -> None:
+    if network.version == 4:
+        parts = str(network.network_address).split(".")
+    else:
+        parts = [part.lstrip("0") or "0" for part in network.network_address.exploded.split(":")]
+    owner = ".".join([str(network.prefixlen), *reversed(parts)])
+    exact = network.prefixlen == network.max_prefixlen
+    target = ip_address(network.network_address) if exact else network
+
+    assert read(f"{HEAD}{owner}.rpz-client-ip CNAME rpz-drop.\n") == [(target, DROP)]
+
+
+pieces = st.sampled_from(
+    ["$ORIGIN", "$TTL", "@", "SOA", "CNAME", ".", "*.", "rpz-drop.", "(", ")", ";", '"', "\\", "\n"]
+) | st.text(max_size=4)
+
+
+@given(st.text() | st.lists(pieces, max_size=12).map(lambda some: HEAD + " ".join(some)))
+def test_any_text_is_rows_or_our_error(content: str) -> None:
+    try:
+        assert all(isinstance(action, RuleAction) for _, action in read(content))
+    except ListError as error:
+        assert "RPZ zone" in error.sentence  # noqa: PT017 - both ends are right
+
+
+@pytest.mark.parametrize("only", [DROP, TRUNCATE])
+def test_a_record_has_no_other_action_than_the_list_names(only: RuleAction) -> None:
+    policies = ["rpz-drop.", "rpz-tcp-only.", "rpz-passthru.", "."]
+    content = HEAD + "".join(f"n{n}.example CNAME {p}\n" for n, p in enumerate(policies))
+    content += "".join(
+        f"*.w CNAME {p}\n8.0.0.0.{n}.rpz-client-ip CNAME {p}\n" for n, p in enumerate(policies)
+    )
+    left_out = LeftOut()
+
+    found = read(content, only, left_out, only)
+
+    assert [action for _, action in found] == [only] * 4
+    assert left_out.kinds == "4 records with another action than the list's, 4 wildcards"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "x TXT ( " + "a\n" * 6_000 + ")\n",
+        "x TXT ( " + "; c\n" * 3_000 + "a )\n",
+        "(" * 10_001,
+        'x TXT "' + "a" * 10_001 + '"\n',
+        "a" * 10_001 + " CNAME .\n",
+        "(\n" * 6_000 + ")\n" * 6_000,
+    ],
+)
+def test_a_record_has_a_bound_as_a_line_has(record: str) -> None:
+    with pytest.raises(ListError, match="longer than 10000 characters"):
+        read(HEAD + record)
+
+
+def test_what_is_said_in_public_quotes_nothing_of_the_file() -> None:
+    for record in ("s3cret NONSENSE x", "a..s3cret CNAME .", '"s3cret', "$s3cret", "x CH s3cret"):
+        with pytest.raises(ListError) as caught:
+            read(f"{HEAD}{record}\n")
+        assert "line 5" in public(caught.value.sentence)
+        assert "s3cret" not in public(caught.value.sentence)
+
+
+@pytest.mark.parametrize("origin", ["rpz.example.", ".", "sub.rpz.example.", "other."])
+def test_plain_records_are_read_as_all_others(origin: str) -> None:
+    """Those of the short way, and the same written so that it does not take them."""
+    owners = [
+        "a",
+        "A.b",
+        "*.a",
+        "a.rpz.example",
+        "b.sub.rpz.example.",
+        "a.rpz-ip",
+        "c.RPZ.example.",
+    ]
+    owners += ["a-1_", "1.2.3.4", "d.rpzx.example.", "x" * 63, ".".join(["x" * 58] * 4)]
+    targets = ["rpz-drop.", "RPZ-passthru.", ".", "*.", "garden.", "garden.", "rpz-drop"]
+    plain = "".join(f"{o} 60 IN CNAME {t}\n IN A 192.0.2.1\n" for o in owners for t in targets)
+    odd = (
+        plain.replace("CNAME", "CNAME ( ")
+        .replace("\n", " )\n")
+        .replace("A 192.0.2.1 )", "A 192.0.2.1")
+    )
+    found = []
+    for content in (plain, odd):
+        left_out = LeftOut()
+        found.append((read(f"{HEAD}$ORIGIN {origin}\n{content}", left_out=left_out), str(left_out)))
+    assert found[0] == found[1]
+
+
+class _Taken(dns.transaction.Transaction):
+    """What dnspython reads of a zone file: the owner and data of each record."""
+
+    def __init__(self) -> None:
+        super().__init__(_Zone())
+        self.records: list[tuple[dns.name.Name, str]] = []
+
+    def add(self, *args: Any) -> None:  # noqa: ANN401 - dnspython's
+        name, _, data = args
+        self.records.append((name, f"{data.rdtype} {data}"))
+
+    def _set_origin(self, origin: dns.name.Name) -> None:
+        del origin
+
+
+class _Zone(dns.transaction.TransactionManager):
+    def origin_information(self) -> tuple[dns.name.Name | None, bool, dns.name.Name | None]:
+        return dns.name.root, False, dns.name.root
+
+
+def by_dnspython(content: str) -> list[tuple[dns.name.Name, str]] | None:
+    """Return the records as dnspython reads them; None: it does not."""
+    taken = _Taken()
+    reader = dns.zonefile.Reader(
+        dns.tokenizer.Tokenizer(content, "text"),
+        dns.rdataclass.IN,
+        taken,
+        allow_directives=("$ORIGIN", "$TTL"),
+        default_ttl=60,
+    )
+    reader.current_origin = reader.last_name = dns.name.from_text("rpz.example.")
+    try:
+        reader.read()
+    except (dns.exception.DNSException, ValueError, IndexError):
+        return None
+    return taken.records
+
+
+def by_us(content: str) -> list[tuple[dns.name.Name, str]] | None:
+    zone = ZoneFile()
+    found = []
+    try:
+        for number, line in enumerate(io.StringIO(content), 1):
+            if record := zone.take(number, line):
+                found.append((record.name, f"{record.data.rdtype} {record.data}"))
+        zone.end()
+    except ListError:
+        return None
+    return found
+
+
+WORDS = (
+    "a b.c *.d @ e. IN in CH 60 1h CNAME SOA A TXT TYPE65280 . *. rpz-drop. 192.0.2.1 ( ) ; \\# 0"
+    ' "q" "(;" \\( \\; \\032 x\\.y $ORIGIN $TTL sub.rpz.example.'
+)
+words = st.sampled_from(WORDS.split())
+records = st.tuples(
+    st.sampled_from(["", " ", "\t"]), st.lists(words, max_size=6), st.sampled_from([" ", "", "\t"])
+).map(lambda one: one[0] + one[2].join(one[1]) if one[2] else one[0] + " ".join(one[1]))
+
+
+@given(st.lists(records, max_size=6).map("\n".join), st.sampled_from(["", "\n", " ; x\n"]))
+@example("a CNAME b.c ; x", "")
+@example("a CNAME ( b.c\n\n ) ; x", "\n")
+@example(" CNAME .\n\tIN 60 CNAME .\nb 60 IN CNAME *.", "\n")
+@example('b TXT "x" y"z"\nb TXT \\# 2 0161', "\n")
+@example("$ORIGIN sub.rpz.example.\na CNAME x\n$TTL 1d\n@ CNAME @", "\n")
+def test_records_are_those_that_dnspython_reads(content: str, end: str) -> None:
+    content = HEAD + content + end
+    theirs, ours = by_dnspython(content), by_us(content)
+
+    if not re.search(r"\$ORIGIN\s+\S*[^.\s]", content):  # a relative one stays so in dnspython
+        assert ours == theirs

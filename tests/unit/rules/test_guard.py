@@ -1,0 +1,98 @@
+"""What is guarded against a Drop, and what is not."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from tests.support.fake_host import rule
+from xdpctl.abi import RuleAction
+from xdpctl.errors import GuardError
+from xdpctl.rules import AnyQtype, parse_target
+from xdpctl.rules.guard import Guard
+from xdpctl.rules.lines import LineReader
+
+GUARD = Guard(
+    [ip_network("198.51.100.7/32"), ip_network("203.0.113.0/24"), ip_network("2001:db8:5::/48")],
+    [ip_address("192.0.2.53"), ip_address("2001:db8::53")],
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("192.0.2.53", "covers 192.0.2.53, an address of this host"),
+        ("192.0.2.0/24", "covers 192.0.2.53, an address of this host"),
+        ("2001:db8::53", "covers 2001:db8::53, an address of this host"),
+        ("198.51.100.7", "covers 198.51.100.7, protected by the setting protect"),
+        ("203.0.113.9", "covers 203.0.113.0/24, protected by the setting protect"),
+        ("203.0.0.0/16", "covers 203.0.113.0/24, protected by the setting protect"),
+        ("2001:db8:5:6::/64", "covers 2001:db8:5::/48, protected by the setting protect"),
+        ("10.0.0.0/7", None),
+        ("2000::/15", None),
+    ],
+)
+def test_a_drop_on_what_matters_says_why_it_is_refused(text: str, why: str | None) -> None:
+    said = GUARD.reason(parse_target(text))
+    assert said is not None
+    assert said == why or (why is None and said.startswith("is shorter than /"))
+
+
+@pytest.mark.parametrize(
+    "text", ["192.0.2.54", "10.0.0.0/8", "fd00::/16", "198.51.100.8", "www.example", "2001:db8::"]
+)
+def test_everything_else_may_be_dropped(text: str) -> None:
+    assert GUARD.reason(parse_target(text)) is None
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "192.0.2.53", "203.0.113.0/24", "::/0"])
+def test_an_answer_with_tc_is_not_guarded(text: str) -> None:
+    GUARD.check([rule(text, RuleAction.TRUNCATE)])
+
+
+@pytest.mark.parametrize("text", ["192.0.2.53", "203.0.113.0/24", "10.0.0.0/8", "fd00::/16"])
+def test_a_pass_on_an_address_or_an_ordinary_prefix_is_not_guarded(text: str) -> None:
+    GUARD.check([rule(text, RuleAction.PASS)])
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "0.0.0.0/1", "10.0.0.0/7", "::/0", "2000::/15"])
+def test_a_pass_that_lets_half_the_net_in_is_refused(text: str) -> None:
+    with pytest.raises(GuardError, match=r"is shorter than /.*--force if it is to be passed"):
+        GUARD.check([rule(text, RuleAction.PASS)])
+
+
+def test_a_guarded_rule_refuses_the_request_and_names_force() -> None:
+    with pytest.raises(GuardError, match=r"192\.0\.2\.53 covers .*--force") as caught:
+        GUARD.check([rule("192.0.2.1"), rule("192.0.2.53")])
+    assert caught.value.text == "192.0.2.53"
+
+
+def test_a_list_loses_what_is_guarded_and_nothing_else() -> None:
+    lines = [
+        "192.0.2.1",
+        "192.0.2.53",
+        "192.0.2.53 action=truncate",
+        "203.0.113.9",
+        "0.0.0.0/0",
+        "2001:db8::53",
+        "2001:db8::54",
+        "www.example",
+        "0.0.0.0/1 action=pass",
+        "::/15 action=pass",
+        "10.0.0.0/8 action=pass",
+        "192.0.2.53 action=pass",
+        "0.0.0.0/0 action=truncate",
+    ]
+    rows = list(LineReader("cli", AnyQtype.BOTH, 0.0).rows(lines))
+    held: list[str] = []
+    passed = list(GUARD.passing(iter(rows), held.append))
+    assert [rows.index(row) for row in passed] == [0, 2, 6, 7, 10, 11, 12]
+    assert [text.split()[0] for text in held] == [
+        "192.0.2.53",
+        "203.0.113.9",
+        "0.0.0.0/0",
+        "2001:db8::53",
+        "0.0.0.0/1",
+        "::/15",
+    ]

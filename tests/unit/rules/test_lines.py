@@ -1,0 +1,188 @@
+"""Lines to rows: the short way says what the long way says, for any text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.support import strategies as values
+from xdpctl import abi
+from xdpctl.errors import TargetError
+from xdpctl.rules import (
+    DNSDIST_ORIGIN,
+    AnyQtype,
+    key_of,
+    map_of,
+    parse_rule_line,
+    parse_target,
+    target_of,
+    target_text,
+)
+from xdpctl.rules.keys import Row, full_key, place_of, stored_key
+from xdpctl.rules.lines import LineReader
+
+NOW = 1000.0
+NAMES = {spec.ref: name for name, spec in abi.MAPS.items()}
+
+labels = st.text("abXYZ019-_*", max_size=5) | st.sampled_from(
+    ["x" * 63, "x" * 64, "xn--bcher-kva", "xn--a", "bücher", "@", "1", "255", "01", "\\046"]
+)
+names = st.lists(labels, min_size=1, max_size=6).map(".".join)
+long_names = st.lists(st.text("ab", min_size=50, max_size=63), min_size=3, max_size=5).map(".".join)
+v4 = st.lists(st.sampled_from(["0", "1", "01", "9", "255", "256", "", " 1", "+1", "\u0661"]))
+v6 = st.text("0123456789abcdefABCDEFg:.%/", max_size=24)
+targets = st.one_of(
+    names,
+    long_names,
+    names.map(lambda text: text + "."),
+    v4.map(".".join),
+    st.ip_addresses().map(str),
+    v6,
+    v6.map(lambda text: ":" + text),
+    st.text(max_size=12),
+    values.targets.map(target_text),
+)
+
+
+@given(
+    targets, st.sampled_from([None, "", "A", "ANY", "TYPE65535", "no"]), st.sampled_from(AnyQtype)
+)
+@example("1.2.3.4\0", None, AnyQtype.BOTH)
+@example("\ud800", None, AnyQtype.BOTH)
+@example("a" * 63 + "." + "b" * 63 + "." + "c" * 63 + "." + "d" * 61, None, AnyQtype.NEW)
+@example("a" * 63 + "." + "b" * 63 + "." + "c" * 63 + "." + "d" * 62, None, AnyQtype.NEW)
+@example("example\n", None, AnyQtype.NEW)
+@example("example.7", None, AnyQtype.NEW)
+@example("example.7.", None, AnyQtype.NEW)
+@example(".", None, AnyQtype.NEW)
+@example("::ffff:192.0.2.1", None, AnyQtype.NEW)
+def test_a_place_is_that_of_the_parsed_target(
+    text: str, qtype: str | None, any_qtype: AnyQtype
+) -> None:
+    wanted: tuple[int, bytes] | str
+    try:
+        target = parse_target(text, qtype)
+        ref = abi.MAPS[map_of(target)].ref
+        wanted = ref, stored_key(ref, key_of(target, any_qtype))
+    except TargetError as error:
+        wanted = error.sentence
+    try:
+        found: tuple[int, bytes] | str = place_of(text, qtype, any_qtype)
+    except TargetError as error:
+        found = error.sentence
+    assert found == wanted
+
+
+@given(targets, st.sampled_from(AnyQtype))
+def test_a_stored_key_is_found_again(text: str, any_qtype: AnyQtype) -> None:
+    try:
+        ref, stored = place_of(text, None, any_qtype)
+    except TargetError:
+        return
+    key = full_key(ref, stored)
+    assert stored_key(ref, key) == stored
+    assert target_of(NAMES[ref], key, any_qtype) == parse_target(text)
+
+
+@given(
+    st.binary(min_size=258, max_size=258) | st.binary(max_size=9).map(lambda b: b.ljust(258, b"\0"))
+)
+def test_any_key_of_the_names_map_is_found_again(key: bytes) -> None:
+    ref = abi.MAPS[abi.MapName.QNAMES].ref
+    assert full_key(ref, stored_key(ref, key)) == key
+
+
+def long_way(line: str, reader_origin: str, any_qtype: AnyQtype) -> Row | str | None:
+    """Return what rules/rules.py makes of a line, as a row."""
+    try:
+        rule = parse_rule_line(line, reader_origin)
+        if rule is None or rule.origin == DNSDIST_ORIGIN:
+            return None
+        ref = abi.MAPS[map_of(rule.target)].ref
+        key = stored_key(ref, key_of(rule.target, any_qtype))
+    except TargetError as error:
+        return error.sentence
+    expires = None if rule.expires_in is None else NOW + rule.expires_in
+    return ref, key, int(rule.action), rule.reason, expires, rule.origin
+
+
+options = st.lists(
+    st.sampled_from(
+        [
+            "action=drop",
+            "action=pass",
+            "action=no",
+            "qtype=A",
+            "qtype=ANY",
+            "for=10m",
+            "for=0s",
+            'reason="a b"',
+            "reason=x",
+            "origin=api",
+            "origin=dnsdist",
+            "origin=x",
+            "# why",
+            "#",
+            "junk",
+        ]
+    ),
+    max_size=3,
+)
+blanks = st.sampled_from([" ", " ", " ", "  ", "\t", "\xa0", "\x0b", ""])
+some_targets = st.sampled_from(
+    ["192.0.2.1", "2001:db8::1", "www.example", "10.0.0.0/8", "#", '"x"']
+)
+lines = st.builds(
+    lambda start, target, blank, rest, end: start + target + blank + " ".join(rest) + end,
+    st.sampled_from(["", " ", "\t", "\x0c"]),
+    some_targets | targets,
+    blanks,
+    options,
+    st.sampled_from(["", "\r", " ", "\t", "\n"]),
+)
+
+
+@given(st.lists(lines, max_size=6), st.sampled_from(AnyQtype))
+@example(["192.0.2.1\taction=truncate reason=x", "192.0.2.2 reason=x"], AnyQtype.NEW)
+@example(["www.example qtype=A", "mail.example qtype=A"], AnyQtype.NEW)
+@example(["www.example reason=x", "192.0.2.1 reason=x"], AnyQtype.NEW)
+@example(["192.0.2.1 origin=dnsdist", "192.0.2.2 origin=dnsdist"], AnyQtype.NEW)
+@example(["192.0.2.1", "192.0.2.1 "], AnyQtype.NEW)
+def test_each_line_is_read_as_alone_whatever_was_read_before(
+    text: list[str], any_qtype: AnyQtype
+) -> None:
+    reader = LineReader("file:x", any_qtype, NOW)
+    for line in text:
+        found: Row | str | None
+        try:
+            found = next(reader.rows([line]), None)
+        except TargetError as error:
+            found = error.sentence.removeprefix("line 1: ")
+        assert found == long_way(line, "file:x", any_qtype)
+
+
+def test_what_is_dnsdists_is_skipped_and_counted() -> None:
+    reader = LineReader("cli", AnyQtype.BOTH, NOW)
+    text = ["192.0.2.1 origin=dnsdist", "192.0.2.2", "www.example qtype=A origin=dnsdist"]
+    assert (len(list(reader.rows(text))), reader.skipped) == (1, 2)
+
+
+def test_an_error_names_the_line_the_text_and_the_field() -> None:
+    reader = LineReader("cli", AnyQtype.BOTH, NOW)
+    with pytest.raises(TargetError, match=r"^line 12: ") as caught:
+        list(reader.rows(["192.0.2.1", "", "192.0.2.2 action=block"], first=10))
+    assert (caught.value.text, caught.value.field) == ("block", "action")
+
+
+def test_a_type_with_an_address_is_refused_as_it_was_written() -> None:
+    reader = LineReader("cli", AnyQtype.BOTH, NOW)
+    with pytest.raises(TargetError) as caught:
+        list(reader.rows(["www.example qtype=AAAA", "192.0.2.1 qtype=AAAA"]))
+    assert caught.value.text == "AAAA"
+
+
+def test_lines_with_ever_other_options_are_not_all_kept() -> None:
+    reader = LineReader("cli", AnyQtype.BOTH, NOW)
+    count = sum(1 for _ in reader.rows(f"192.0.2.1 reason=r{n}" for n in range(1500)))
+    assert (count, len(reader._options)) == (1500, 1000)

@@ -1,0 +1,467 @@
+"""What the API may ask of the service: each thing on its thread, panic before all else."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.fake_host import INTERFACE, FakeHost, bytecode, dnsdist_writes, rule
+from xdpctl import __version__
+from xdpctl.abi import MAPS, MapName, RuleAction, decode_control
+from xdpctl.errors import (
+    ConflictError,
+    GuardError,
+    KernelError,
+    MapFullError,
+    NotFoundError,
+    StateError,
+    TargetError,
+)
+from xdpctl.filter.filter import Filter
+from xdpctl.filter.view import FilterState
+from xdpctl.http.abandonment import CLIENT_GONE, AbandonedError
+from xdpctl.kernel.bpf.pins import netns_inode
+from xdpctl.maps.shared import SharedMaps
+from xdpctl.maps.xsk_destinations import DestinationWatch
+from xdpctl.process.lanes import Lanes
+from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
+from xdpctl.rules.guard import Guard
+from xdpctl.rules.lines import LineReader
+from xdpctl.service import operations
+from xdpctl.service.operations import Operations
+from xdpctl.status.observer import Observer
+from xdpctl.store.state import PANIC, State
+from xdpctl.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from pathlib import Path
+
+    from xdpctl.rules import Rule
+    from xdpctl.rules.keys import Row
+
+INTERFACES = (INTERFACE, "eth1")
+
+
+class Office:
+    """A operations with everything behind it, on a fake host with two interfaces."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.stack = AsyncExitStack()
+        host.kernel.add_interface("eth1")
+        settings = host.settings("-m", "8")
+        enter = self.stack.enter_context
+        self.shared = enter(SharedMaps(host.bpf, settings))
+        self.shared.inspect()
+        self.shared.open()
+        self.state = enter(State.open(settings.state))
+        self.filters = [
+            enter(Filter(host.bpf, host.netlink, name, directory=host.own)) for name in INTERFACES
+        ]
+        for one in self.filters:
+            one.attach(bytecode(), self.shared.rule_maps(), panic=False)
+        self.observer = Observer(
+            self.filters, self.shared, DestinationWatch({}, host.netlink, restore=False)
+        )
+        self.store = Store(
+            self.shared.rule_maps(), self.state, AnyQtype.BOTH, on_change=self.observer.changed
+        )
+        self.store.reconcile()
+        self.observer.look()
+        self.lanes = lanes = enter(Lanes("store"))
+        self.watch_thread = enter(ThreadPoolExecutor(1, "watch"))
+        self.operations = Operations(
+            store=self.store,
+            guard=lambda: Guard((), [ip_address("192.0.2.53")]),
+            state=self.state,
+            filters=self.filters,
+            observer=self.observer,
+            store_thread=lanes.writes,
+            read_thread=lanes.reads,
+            urgent_thread=lanes.urgent,
+            watch_thread=self.watch_thread,
+            bulk_thread=enter(ThreadPoolExecutor(1, "bulk")),
+        )
+
+    def panics(self) -> list[bool]:
+        """Return what the control map of each interface says."""
+        said = []
+        for name in INTERFACES:
+            with self.host.bpf.open_map(
+                self.host.own / f"{netns_inode()}-{name}:control"
+            ) as control:
+                said.append(decode_control(control.lookup(bytes(4)) or b""))
+        return said
+
+    async def listed(
+        self, map_name: MapName | None = None, origin: str | None = None
+    ) -> dict[str, tuple[str, str]]:
+        """Return action and origin of each rule, by target."""
+        rules, _ = await self.operations.page(map_name, origin, None, 100)
+        return {one.target: (one.action, one.origin) for one in rules}
+
+
+@pytest.fixture
+async def office(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Office]:
+    office = Office(FakeHost(monkeypatch, tmp_path))
+    async with office.stack:
+        yield office
+
+
+# --- rules ------------------------------------------------------------------------------------
+
+
+async def test_a_rule_that_was_put_is_listed(office: Office) -> None:
+    result = await office.operations.put([rule("192.0.2.1")], force=False)
+    assert (result.created, await office.listed()) == (1, {"192.0.2.1": ("drop", "cli")})
+
+
+async def test_a_rule_that_was_removed_is_not_listed(office: Office) -> None:
+    await office.operations.put([rule("192.0.2.1"), rule("www.example")], force=False)
+    assert await office.operations.remove([parse_target("192.0.2.1")]) == 1
+    assert list(await office.listed()) == ["www.example"]
+
+
+async def test_what_dnsdist_wrote_is_listed_as_its_and_refused(office: Office) -> None:
+    dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.1"))
+    assert await office.listed() == {"192.0.2.1": ("drop", "dnsdist")}
+    with pytest.raises(ConflictError):
+        await office.operations.put([rule("192.0.2.1")], force=False)
+
+
+async def test_own_writes_are_in_the_next_status(office: Office) -> None:
+    await office.operations.put([rule("192.0.2.1")], force=False)
+    (entries,) = [one.entries for one in office.operations.status().maps if one.name == "addr-v4"]
+    assert entries == 1
+
+
+async def test_a_full_map_is_counted_by_map_and_errno(office: Office) -> None:
+    with pytest.raises(MapFullError):
+        await office.operations.put([rule(f"192.0.2.{number}") for number in range(9)], force=False)
+    assert office.operations.snapshot().map_errors == {(MapName.ADDR_V4, "E2BIG"): 1}
+
+
+async def test_pages_follow_each_other_until_the_end(office: Office) -> None:
+    texts = {f"192.0.2.{number}" for number in range(5)} | {"198.51.100.0/24", "www.example"}
+    await office.operations.put([rule(text) for text in texts], force=False)
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        rules, cursor = await office.operations.page(None, None, cursor, 2)
+        assert len(rules) <= 2
+        seen += [one.target for one in rules]
+        if cursor is None:
+            break
+    assert sorted(seen) == sorted(texts)
+
+
+async def test_a_page_is_of_one_map_or_origin_where_that_is_asked(office: Office) -> None:
+    await office.operations.put([rule("192.0.2.1"), rule("198.51.100.0/24")], force=False)
+    dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.2"))
+    assert list(await office.listed(MapName.CIDR4)) == ["198.51.100.0/24"]
+    assert list(await office.listed(origin="dnsdist")) == ["192.0.2.2"]
+    assert list(await office.listed(MapName.ADDR_V4, "cli")) == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "addr-v4", "xskmap:0:00", "addr-v4:0:zz", "addr-v4:x:", "nowhere:0:00", "::"]
+)
+async def test_what_is_no_cursor_is_refused(office: Office, text: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        await office.operations.page(None, None, text, 10)
+    assert (caught.value.field, caught.value.text) == ("cursor", text)
+
+
+async def test_a_name_is_listed_by_the_wildcard_that_is_in_force(office: Office) -> None:
+    await office.operations.put([rule("www.example")], force=False)
+    shown = []
+    for mode in (AnyQtype.BOTH, AnyQtype.LEGACY):
+        office.store.any_qtype = mode
+        (one,), _ = await office.operations.page(None, None, None, 10)
+        shown.append((one.qtype, one.wildcard))
+    assert shown == [(None, 65535), ("TYPE65535", None)]
+
+
+# --- many rules, expiry -----------------------------------------------------------------------
+
+
+def rows(rules: Iterable[Rule]) -> list[Row]:
+    """Return rules as bulk work takes them."""
+    return [
+        (MAPS[map_of(r.target)].ref, key_of(r.target, AnyQtype.BOTH), r.action, "", None, "file:x")
+        for r in rules
+    ]
+
+
+async def test_a_list_is_merged_and_told_of_as_one(office: Office) -> None:
+    await office.operations.put([rule("192.0.2.1")], force=False)
+    given = rows([rule("192.0.2.2"), rule("192.0.2.3")])
+    result = await office.operations.bulk([given], "file:x", replace=False)
+    assert (result.created, len(await office.listed(origin="file:x"))) == (2, 2)
+
+
+async def test_a_list_that_fills_a_map_is_counted(office: Office) -> None:
+    given = rows(rule(f"192.0.2.{number}") for number in range(20))
+    with pytest.raises(MapFullError):
+        await office.operations.bulk([given], "file:x", replace=False)
+    assert office.operations.snapshot().map_errors == {(MapName.ADDR_V4, "E2BIG"): 1}
+
+
+async def test_flushing_leaves_what_dnsdist_wrote(office: Office) -> None:
+    await office.operations.put([rule("192.0.2.1"), rule("www.example")], force=False)
+    dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.2"))
+    assert await office.operations.flush(None, None) == 2
+    assert list(await office.listed()) == ["192.0.2.2"]
+
+
+async def test_rules_expire_and_are_counted(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(office.store, "_boot", lambda: now[0])
+    monkeypatch.setattr(office.store._reconciler, "_boot", lambda: now[0])
+    short = rule("192.0.2.1")
+    for seconds, given in ((60, short), (90, rule("192.0.2.2"))):
+        await office.operations.put([type(given)(given.target, expires_in=seconds)], force=False)
+    assert await office.operations.expire() == 60
+    now[0] += 61
+    assert await office.operations.expire() == 29
+    assert list(await office.listed()) == ["192.0.2.2"]
+    assert office.operations.snapshot().expired == {MapName.ADDR_V4: 1}
+
+
+async def test_a_new_rule_wakes_who_waits_for_the_next_expiry(office: Office) -> None:
+    assert not office.operations.expiry_changed.is_set()
+    await office.operations.put([rule("192.0.2.1")], force=False)
+    assert office.operations.expiry_changed.is_set()
+
+
+async def test_an_export_is_the_lines_of_our_rules(office: Office) -> None:
+    await office.operations.put([rule("192.0.2.1"), rule("www.example", qtype="A")], force=False)
+    dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.2"))
+    ours = b"".join([part async for part in office.operations.export(everything=False)])
+    everything = b"".join([part async for part in office.operations.export(everything=True)])
+    assert ours.decode().splitlines() == [
+        "192.0.2.1 action=drop origin=cli",
+        "www.example qtype=A action=drop origin=cli",
+    ]
+    assert b"192.0.2.2 action=drop origin=dnsdist\n" in everything
+
+
+@pytest.mark.parametrize("by", ["hits", "rate"])
+async def test_the_rules_hit_most_come_first(
+    office: Office, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setattr(operations, "RATE_SECONDS", 0.0)
+    maps = office.shared.rule_maps()
+    for number in (1, 2, 3):
+        dnsdist_writes(maps, parse_target(f"192.0.2.{number}"), hits=10 * number)
+    real = asyncio.sleep
+
+    async def meanwhile(seconds: float) -> None:
+        dnsdist_writes(maps, parse_target("192.0.2.1"), hits=1000)
+        await real(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", meanwhile)
+    found = await office.operations.top(2, None, "rate" if by == "rate" else "hits")
+    assert [one.entry.hits for one in found] == ([1000] if by == "rate" else [30, 20])
+    assert all((one.rate is not None) == (by == "rate") for one in found)
+
+
+# --- panic ------------------------------------------------------------------------------------
+
+
+async def test_panic_reaches_every_interface_and_the_state(office: Office) -> None:
+    await office.operations.set_panic(panic=True)
+    assert (office.panics(), office.state.get_meta(PANIC)) == ([True, True], "1")
+    assert office.operations.snapshot().panic
+
+
+async def test_resume_ends_it_everywhere(office: Office) -> None:
+    await office.operations.set_panic(panic=True)
+    await office.operations.set_panic(panic=False)
+    assert (office.panics(), office.state.get_meta(PANIC)) == ([False, False], "0")
+    assert not office.operations.snapshot().panic
+
+
+async def test_panic_is_in_force_although_the_state_cannot_be_written(office: Office) -> None:
+    office.state._connection.execute("DROP TABLE meta")
+    with pytest.raises(StateError):
+        await office.operations.set_panic(panic=True)
+    assert office.panics() == [True, True]
+
+
+async def test_a_panic_that_fails_once_is_written_again(office: Office) -> None:
+    office.host.kernel.faults.set("map.update", errno.EPERM)
+    await office.operations.set_panic(panic=True)
+    assert office.panics() == [True, True]
+
+
+async def test_panic_waits_for_no_queue_and_its_note_for_no_read(office: Office) -> None:
+    held = threading.Event()
+    for thread in (office.watch_thread, office.lanes.reads):
+        thread.submit(held.wait)
+    read = office.lanes.reads.submit(office.state.get_meta, PANIC)  # asked for before
+    asked = asyncio.create_task(office.operations.set_panic(panic=True))
+    await asyncio.sleep(0)
+    assert office.panics() == [True, True]
+    held.set()
+    await asked
+    assert read.result() == "1"
+
+
+@pytest.mark.parametrize("ask", ["put", "remove", "page", "panic", "flush", "detach"])
+async def test_what_is_asked_by_a_client_that_has_gone_is_not_begun(
+    office: Office, ask: str
+) -> None:
+    asks: dict[str, Callable[[], Awaitable[object]]] = {
+        "put": lambda: office.operations.put([rule("192.0.2.1")], force=True),
+        "remove": lambda: office.operations.remove([parse_target("192.0.2.1")]),
+        "page": lambda: office.operations.page(None, None, None, 10),
+        "panic": lambda: office.operations.set_panic(panic=True),
+        "flush": lambda: office.operations.flush(None, None),
+        "detach": lambda: office.operations.detach([]),
+    }
+    CLIENT_GONE.set(lambda: True)
+    with pytest.raises(AbandonedError):
+        await asks[ask]()
+    assert office.panics() == [False, False]
+    assert office.host.kernel.attached(INTERFACE) is not None
+    CLIENT_GONE.set(lambda: False)
+    assert (await office.operations.page(None, None, None, 10))[0] == []
+
+
+async def test_an_interface_that_refuses_panic_does_not_keep_it_from_the_others(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing, other = office.filters
+
+    def refuse(*, panic: bool) -> None:
+        raise KernelError(f"cannot set panic to {panic}", errno.EPERM)
+
+    monkeypatch.setattr(refusing, "set_panic", refuse)
+    with pytest.raises(KernelError):
+        await office.operations.set_panic(panic=True)
+    assert other.view().state is FilterState.ATTACHED
+    assert office.panics() == [False, True]
+    assert (office.state.get_meta(PANIC), office.operations.snapshot().panic) == ("1", True)
+
+
+# --- detaching --------------------------------------------------------------------------------
+
+
+async def test_without_names_every_interface_is_detached(office: Office) -> None:
+    assert await office.operations.detach([]) == list(INTERFACES)
+    assert [office.host.kernel.attached(name) for name in INTERFACES] == [None, None]
+
+
+async def test_only_the_named_interface_is_detached(office: Office) -> None:
+    assert await office.operations.detach(["eth1"]) == ["eth1"]
+    assert office.host.kernel.attached(INTERFACE) is not None
+
+
+async def test_what_was_not_on_is_not_said_to_be_detached(office: Office) -> None:
+    await office.operations.detach(["eth1"])
+    assert await office.operations.detach([]) == [INTERFACE]
+
+
+async def test_an_interface_of_another_is_not_found_and_nothing_is_detached(
+    office: Office,
+) -> None:
+    with pytest.raises(NotFoundError, match="does not have the interface eth9: it has eth0, eth1"):
+        await office.operations.detach([INTERFACE, "eth9"])
+    assert office.host.kernel.attached(INTERFACE) is not None
+
+
+async def test_detaching_is_in_the_snapshot_at_once(office: Office) -> None:
+    await office.operations.detach([INTERFACE])
+    last = office.operations.snapshot()
+    assert last.filters[0].state is FilterState.DETACHED
+    assert (last.ready, last.reasons) == (False, ("eth0 is detached",))
+
+
+# --- status, threads --------------------------------------------------------------------------
+
+
+async def test_the_status_is_the_last_snapshot_and_this_process(office: Office) -> None:
+    status = office.operations.status()
+    assert (status.version, status.pid, status.ready) == (__version__, os.getpid(), True)
+    assert [one.name for one in status.interfaces] == list(INTERFACES)
+
+
+async def test_nothing_that_asks_kernel_or_state_runs_on_the_loop(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[str] = set()
+    for thing, name in ((office.host.kernel.faults, "check"), (office.state, "transaction")):
+        monkeypatch.setattr(thing, name, noting_threads(getattr(thing, name), threads))
+    await office.operations.put([rule("192.0.2.1", RuleAction.TRUNCATE)], force=True)
+    await office.operations.page(None, None, None, 10)
+    await office.operations.expire()
+    await office.operations.bulk([rows([rule("192.0.2.2")])], "api", replace=True)
+    await office.operations.top(3, None, "hits")
+    assert [part async for part in office.operations.export(everything=True)]
+    await office.operations.remove([parse_target("192.0.2.1")])
+    await office.operations.flush(None, None)
+    await office.operations.detach([])
+    office.operations.status()
+    assert {name.split("_")[0] for name in threads} == {"store", "watch", "bulk", "asyncio"}
+
+
+def noting_threads(function: Callable[..., object], threads: set[str]) -> Callable[..., object]:
+    """Return a function that also notes on which thread it is called."""
+
+    def noted(*arguments: object) -> object:
+        threads.add(threading.current_thread().name)
+        return function(*arguments)
+
+    return noted
+
+
+# --- the guard -------------------------------------------------------------------------------
+
+
+async def test_a_drop_on_an_address_of_this_host_needs_force(office: Office) -> None:
+    with pytest.raises(GuardError, match="--force"):
+        await office.operations.put([rule("192.0.2.1"), rule("192.0.2.53")], force=False)
+    assert await office.operations.page(None, None, None, 10) == ([], None)
+    assert (await office.operations.put([rule("192.0.2.53")], force=True)).created == 1
+
+
+def _rows(*targets: str) -> list[list[Row]]:
+    reader = LineReader("file:x", AnyQtype.BOTH, 0.0)
+    return [list(reader.rows(targets))]
+
+
+async def test_a_list_goes_in_without_what_is_guarded(office: Office) -> None:
+    result = await office.operations.bulk(_rows("192.0.2.1", "192.0.2.53"), "file:x", replace=True)
+    assert (result.created, result.guarded) == (1, 1)
+
+
+async def test_a_strict_list_is_refused_for_what_is_guarded(office: Office) -> None:
+    with pytest.raises(GuardError, match=r"192\.0\.2\.53"):
+        await office.operations.bulk(
+            _rows("192.0.2.1", "192.0.2.53"), "api", replace=False, strict=True
+        )
+    assert await office.operations.page(None, None, None, 10) == ([], None)
+
+
+async def test_force_lets_a_list_through_the_guard(office: Office) -> None:
+    rows = _rows("192.0.2.1", "192.0.2.53")
+    result = await office.operations.bulk(rows, "api", replace=False, strict=True, force=True)
+    assert result.created == 2
+
+
+async def test_a_fact_is_remembered(office: Office) -> None:
+    assert await office.operations.recall("fact") is None
+    await office.operations.remember("fact", "value")
+    assert await office.operations.recall("fact") == "value"

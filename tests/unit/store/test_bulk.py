@@ -1,0 +1,539 @@
+"""A list merged by difference: what it may touch, what it leaves behind when it is cut short."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from tests.support.fake_store import GARBAGE, CrashError, Ledger
+from xdpctl.abi import MapName, RuleAction, decode_value
+from xdpctl.errors import (
+    ConflictError,
+    KernelError,
+    MapFullError,
+    StateError,
+    TargetError,
+    XdpctlError,
+)
+from xdpctl.store import bulk, difference
+from xdpctl.store.difference import Staging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.fake_kernel import FakeMap
+
+DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
+A, B, C, D = "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"
+EACH_MAP = [A, "2001:db8::1", "198.51.100.0/24", "2001:db8:1::/48", "www.example"]
+
+
+@pytest.fixture(params=["few", "walked", "too many to walk"])
+def looking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each way in which what others wrote is found."""
+    way: str = request.param
+    monkeypatch.setattr(bulk, "WALK_MIN", 5_000 if way == "few" else 1)
+    monkeypatch.setattr(bulk, "WALK_MAX", 0 if way == "too many to walk" else 200_000)
+    return way
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
+    monkeypatch.setattr(bulk, "STEP", 2)
+    monkeypatch.setattr(difference, "WALK_STEP", 2)
+    ledger = Ledger(monkeypatch, tmp_path)
+    yield ledger
+    ledger.state.close()
+
+
+# --- merging ---------------------------------------------------------------------------
+
+
+def test_a_list_is_in_its_maps_and_its_origins(ledger: Ledger) -> None:
+    result = ledger.bulk(EACH_MAP)
+    assert (result.created, ledger.shown()) == (5, dict.fromkeys(EACH_MAP, (DROP, 0, "file:x")))
+
+
+def test_new_entries_have_no_garbage_behind_their_action(ledger: Ledger) -> None:
+    ledger.bulk([A])
+    assert ledger.value(A) == bytes(8) + b"\x01" + bytes(7)
+
+
+def test_what_a_list_makes_and_removes_is_told_map_by_map(ledger: Ledger) -> None:
+    ledger.bulk([*EACH_MAP, B])
+    ledger.bulk([A], replace=True)
+    assert sum(ledger.changes.values()) == ledger.changes[MapName.ADDR_V4] == 1
+
+
+def test_a_list_adds_to_its_origins_rules(ledger: Ledger) -> None:
+    ledger.bulk([A])
+    assert ledger.bulk([B]).created == 1
+    assert set(ledger.shown()) == {A, B}
+
+
+def test_a_list_that_replaces_removes_what_is_not_in_it(ledger: Ledger) -> None:
+    ledger.bulk([A, B, C, "www.example"])
+    result = ledger.bulk([B, D], replace=True)
+    assert (result.created, result.removed, result.unchanged) == (1, 3, 1)
+    assert set(ledger.shown()) == {B, D} == set(ledger.noted())
+
+
+def test_an_empty_list_that_replaces_removes_all(ledger: Ledger) -> None:
+    ledger.bulk([A, B])
+    assert ledger.bulk([], replace=True).removed == 2
+    assert (ledger.shown(), ledger.noted()) == ({}, {})
+
+
+def test_an_empty_list_that_adds_does_nothing(ledger: Ledger) -> None:
+    ledger.bulk([A])
+    assert ledger.bulk(["# nothing", ""]).unchanged == 0
+    assert set(ledger.shown()) == {A}
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_what_is_in_both_lists_keeps_its_counter_and_is_never_absent(
+    ledger: Ledger, *, replace: bool
+) -> None:
+    ledger.bulk([A, B, C, "www.example", "10.0.0.0/8"])
+    for text in (A, "www.example", "10.0.0.0/8"):
+        ledger.hit(text, 41)
+    ledger.kernel.faults.calls.clear()
+    result = ledger.bulk([A, "www.example", "10.0.0.0/8", B, C], replace=replace)
+    assert (result.unchanged, ledger.value(A)) == (5, bytes([41]) + bytes(7) + b"\1" + bytes(7))
+    assert not {"map.update", "map.delete", "map.update_batch", "map.delete_batch"} & set(
+        ledger.kernel.faults.calls
+    )
+
+
+def test_a_change_of_the_action_keeps_the_counter(ledger: Ledger) -> None:
+    ledger.bulk([A, "10.0.0.0/8"])
+    for text in (A, "10.0.0.0/8"):
+        ledger.hit(text, 41)
+    result = ledger.bulk([f"{text} action=pass" for text in (A, "10.0.0.0/8")])
+    assert result.updated == 2
+    assert ledger.shown() == dict.fromkeys((A, "10.0.0.0/8"), (PASS, 41, "file:x"))
+
+
+def test_a_change_of_the_reason_touches_no_map(ledger: Ledger) -> None:
+    ledger.bulk([A])
+    ledger.kernel.faults.calls.clear()
+    assert ledger.bulk([f'{A} reason="a flood"']).updated == 1
+    assert "map.update" not in ledger.kernel.faults.calls
+    (note,) = ledger.state.notes(MapName.ADDR_V4).values()
+    assert note.reason == "a flood"
+
+
+def test_a_rule_keeps_the_time_of_its_making(ledger: Ledger) -> None:
+    ledger.bulk([A])
+    made = ledger.wall
+    ledger.pass_time(60)
+    ledger.bulk([f"{A} action=pass", B])
+    notes = ledger.state.notes(MapName.ADDR_V4)
+    assert [notes[ledger.place(text)[1]].created for text in (A, B)] == [made, made + 60]
+
+
+def test_a_list_may_give_its_rules_an_end_and_take_it_back(ledger: Ledger) -> None:
+    ledger.bulk([f"{A} for=10m"])
+    assert ledger.store.next_expiry() == 600.0
+    assert ledger.bulk([A]).updated == 1
+    assert ledger.store.next_expiry() is None
+
+
+def test_of_an_entry_that_comes_twice_the_last_line_counts(ledger: Ledger) -> None:
+    result = ledger.bulk([f"{A} action=pass", B, f"{A} reason=last"])
+    assert (result.created, ledger.shown()[A]) == (2, (DROP, 0, "file:x"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "action"),
+    [
+        ([A, f"{A} action=pass"], PASS),
+        ([f"{A} action=pass", A], DROP),
+        ([A, f"{A} action=pass", A], DROP),
+        ([B, f"{A} action=pass", A, f"{A} action=truncate"], TRUNCATE),
+    ],
+)
+def test_so_it_is_when_the_list_comes_again(
+    ledger: Ledger, lines: list[str], action: RuleAction
+) -> None:
+    ledger.bulk([A, B])
+    ledger.bulk(lines)
+    assert ledger.shown()[A][0] is action
+
+
+def test_each_line_may_name_its_own_origin(ledger: Ledger) -> None:
+    ledger.bulk([A, f"{B} origin=api", f"{C} origin=list:y"])
+    assert ledger.noted() == {A: "file:x", B: "api", C: "list:y"}
+
+
+def test_a_line_that_gives_a_replaced_rule_to_another_origin_does(ledger: Ledger) -> None:
+    ledger.bulk([A, B])
+    result = ledger.bulk([A, f"{B} origin=api"], replace=True)
+    assert (result.updated, result.removed, ledger.noted()) == (1, 0, {A: "file:x", B: "api"})
+
+
+def test_progress_goes_from_nothing_to_all(ledger: Ledger) -> None:
+    told: list[tuple[str, int, int]] = []
+    ledger.bulk([A, B, C], on_progress=lambda *now: told.append(now))
+    ledger.bulk([C, D], replace=True, on_progress=lambda *now: told.append(now))
+    assert told == [("apply", 2, 3), ("apply", 3, 3), ("apply", 2, 3), ("apply", 3, 3)]
+
+
+# --- what is not the list's ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_other_origins_rules_are_left_alone_and_counted(ledger: Ledger, *, replace: bool) -> None:
+    ledger.put(A, PASS, origin="api", reason="its own")
+    ledger.put(D, origin="api")
+    result = ledger.bulk([A, B], replace=replace)
+    assert (result.others, result.created, result.removed) == (1, 1, 0)
+    assert ledger.noted() == {A: "api", B: "file:x", D: "api"}
+    assert ledger.shown()[A][0] is PASS
+
+
+def test_a_strict_list_takes_over_what_other_origins_have(ledger: Ledger) -> None:
+    ledger.put(A, PASS, origin="cli")
+    ledger.hit(A, 5)
+    result = ledger.bulk([A, B], "api", strict=True)
+    assert (result.updated, result.created, result.others) == (1, 1, 0)
+    assert ledger.shown() == {A: (DROP, 5, "api"), B: (DROP, 0, "api")}
+
+
+@pytest.mark.usefixtures("looking")
+@pytest.mark.parametrize("replace", [False, True])
+def test_dnsdists_entries_are_left_as_they_are_and_counted(
+    ledger: Ledger, *, replace: bool
+) -> None:
+    for text in EACH_MAP:
+        ledger.dnsdist(text, hits=3, action=TRUNCATE)
+    before = {text: ledger.value(text) for text in EACH_MAP}
+    result = ledger.bulk([*EACH_MAP, B, C], replace=replace)
+    assert (result.theirs, result.created) == (5, 2)
+    assert {text: ledger.value(text) for text in EACH_MAP} == before
+    assert set(ledger.noted()) == {B, C}
+    assert GARBAGE in (ledger.value(A) or b"")
+
+
+@pytest.mark.usefixtures("looking")
+def test_a_strict_list_is_refused_for_one_entry_of_dnsdists(ledger: Ledger) -> None:
+    ledger.dnsdist(C)
+    ledger.put(A, PASS)
+    with pytest.raises(ConflictError, match=r"192\.0\.2\.3 is an entry of dnsdist's"):
+        ledger.bulk([A, B, C, D], "api", strict=True)
+    assert ledger.shown() == {A: (PASS, 0, "cli"), C: (DROP, 0, "dnsdist")}
+    assert set(ledger.noted()) == {A}
+
+
+def test_an_entry_that_dnsdist_wrote_anew_is_not_changed(ledger: Ledger) -> None:
+    ledger.bulk([A, B])
+    ledger.hit(A, 9)
+    ledger.store.settle()
+    ledger.dnsdist(A, hits=2)
+    result = ledger.bulk([f"{A} action=pass", f"{B} action=pass"])
+    assert (result.updated, ledger.shown()) == (
+        1,
+        {A: (DROP, 2, "dnsdist"), B: (PASS, 0, "file:x")},
+    )
+    assert set(ledger.noted()) == {B}
+
+
+def test_nor_by_a_strict_list_which_is_refused(ledger: Ledger) -> None:
+    ledger.bulk([A, B])
+    ledger.hit(A, 9)
+    ledger.store.settle()
+    ledger.dnsdist(A, hits=2)
+    with pytest.raises(ConflictError):
+        ledger.bulk([f"{B} action=pass", f"{A} action=pass"], strict=True)
+    assert ledger.shown()[B][0] is DROP
+
+
+def test_nor_removed(ledger: Ledger) -> None:
+    ledger.bulk([A, B])
+    ledger.hit(A, 9)
+    ledger.store.settle()
+    ledger.dnsdist(A, hits=2)
+    assert ledger.bulk([], replace=True).removed == 1
+    assert ledger.shown() == {A: (DROP, 2, "dnsdist")}
+
+
+def test_what_vanished_from_the_map_is_written_again(ledger: Ledger) -> None:
+    ledger.bulk([*EACH_MAP, B, C])
+    for text in EACH_MAP:
+        ledger.hit(text, 4)
+        ledger.vanish(text)
+    result = ledger.bulk([*EACH_MAP, B, C], replace=True)
+    assert (result.created, result.unchanged) == (5, 2)
+    assert set(ledger.shown()) == {*EACH_MAP, B, C}
+
+
+def test_what_vanished_and_is_not_in_the_list_is_forgotten(ledger: Ledger) -> None:
+    ledger.bulk([A, B])
+    ledger.vanish(A)
+    ledger.bulk([B], replace=True)
+    assert set(ledger.noted()) == {B}
+
+
+# --- single rules meanwhile -------------------------------------------------------------
+
+
+def between_chunks(action: Callable[[], object]) -> Callable[[str, int, int], None]:
+    """Do something once, behind the first chunk."""
+    done: list[None] = []
+
+    def once(*_: object) -> None:
+        if not done:
+            done.append(None)
+            action()
+
+    return once
+
+
+ALL = [f"192.0.2.{number}" for number in range(1, 10)]
+LAST = ALL[-1]
+
+
+def test_a_rule_that_came_meanwhile_stays_as_it_came(ledger: Ledger) -> None:
+    come = between_chunks(lambda: ledger.put(LAST, PASS, origin="api"))
+    result = ledger.bulk(ALL, on_progress=come)
+    assert (result.created, result.others) == (8, 1)
+    assert ledger.shown()[LAST] == (PASS, 0, "api")
+
+
+def test_a_rule_that_was_taken_over_meanwhile_is_not_removed(ledger: Ledger) -> None:
+    ledger.bulk(ALL)
+    come = between_chunks(lambda: ledger.put(LAST, PASS, origin="api"))
+    ledger.bulk([], replace=True, on_progress=come)
+    assert ledger.shown() == {LAST: (PASS, 0, "api")}
+    assert set(ledger.noted()) == {LAST}
+
+
+def test_a_rule_that_was_taken_over_meanwhile_is_not_changed(ledger: Ledger) -> None:
+    ledger.bulk(ALL)
+    come = between_chunks(lambda: ledger.put(LAST, PASS, origin="api"))
+    ledger.bulk([f"{text} action=truncate" for text in ALL], on_progress=come)
+    assert ledger.shown()[LAST] == (PASS, 0, "api")
+
+
+def test_a_rule_that_went_meanwhile_is_written_again_and_ours(ledger: Ledger) -> None:
+    ledger.bulk(ALL)
+    go = between_chunks(lambda: ledger.store.remove([ledger.target(*ledger.place(LAST))]))
+    result = ledger.bulk([f"{text} action=truncate" for text in ALL], on_progress=go)
+    assert ledger.shown() == dict.fromkeys(ALL, (TRUNCATE, 0, "file:x"))
+    assert (result.created, result.updated) == (1, 8)
+
+
+def test_what_dnsdist_writes_meanwhile_is_seen_where_few_are_added(ledger: Ledger) -> None:
+    result = ledger.bulk(ALL, on_progress=between_chunks(lambda: ledger.dnsdist(LAST, hits=1)))
+    assert (result.theirs, ledger.shown()[LAST]) == (1, (DROP, 1, "dnsdist"))
+
+
+def test_what_dnsdist_takes_back_meanwhile_is_ours_then(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "WALK_MIN", 1)
+    ledger.dnsdist(LAST)
+    result = ledger.bulk(ALL, on_progress=between_chunks(lambda: ledger.vanish(LAST)))
+    assert (result.theirs, ledger.shown()[LAST]) == (0, (DROP, 0, "file:x"))
+
+
+def test_a_single_rule_gets_its_turn_between_two_chunks(ledger: Ledger) -> None:
+    """Threads that wait are next, however quickly the list comes back for more."""
+    single: list[int] = []
+    chunk = 0
+
+    def put() -> None:
+        ledger.put(D)
+        single.append(chunk)
+
+    waiting = threading.Thread(target=put)
+
+    def next_chunk(*_: object) -> None:
+        nonlocal chunk
+        chunk += 1
+
+    class Watched:
+        """The store's lock; the single rule comes while the first chunk is worked on."""
+
+        def __enter__(self) -> None:
+            lock.__enter__()
+            if not waiting.ident:
+                waiting.start()
+                while not lock._door.locked():
+                    pass
+
+        def __exit__(self, *_: object) -> None:
+            lock.__exit__()
+
+    lock = ledger.store._lock
+    work = bulk.Bulk(
+        ledger.maps,
+        ledger.state.path,
+        Watched(),
+        "file:x",
+        on_progress=next_chunk,
+    )
+    work.run(ledger.parts([f"198.51.100.{n}" for n in range(40)], "file:x", 50))
+    waiting.join()
+    assert single[0] <= 2
+
+
+# --- cut short --------------------------------------------------------------------------
+
+
+def test_a_line_that_is_wrong_leaves_everything_as_it_was(ledger: Ledger) -> None:
+    ledger.bulk([A, B])
+    with pytest.raises(TargetError, match=r"^line 5: .*300\.1\.1\.1"):
+        ledger.bulk([A, C, "", "# comment", "300.1.1.1"], replace=True)
+    assert set(ledger.shown()) == {A, B} == set(ledger.noted())
+
+
+@pytest.mark.usefixtures("looking")
+def test_a_full_map_says_how_many_went_in_and_the_notes_are_theirs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bulk, "STEP", 4)
+    ledger = Ledger(monkeypatch, tmp_path, room=6)
+    ledger.dnsdist("203.0.113.1")
+    with pytest.raises(MapFullError) as caught:
+        ledger.bulk([*ALL, "www.example"])
+    assert (caught.value.done, caught.value.map_name) == (5, "addr-v4")
+    assert len(ledger.shown("file:x")) == len(ledger.noted()) == 5
+    assert ledger.changes[MapName.ADDR_V4] == 5
+    ledger.state.close()
+
+
+def test_a_full_map_takes_the_rest_when_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ledger = Ledger(monkeypatch, tmp_path, room=6)
+    with pytest.raises(MapFullError):
+        ledger.bulk(ALL)
+    result = ledger.bulk(ALL[3:], replace=True)
+    assert (result.removed, result.created) == (3, 3)
+    assert set(ledger.shown()) == set(ALL[3:]) == set(ledger.noted())
+    ledger.state.close()
+
+
+def test_a_write_that_is_refused_forgets_what_is_not_in(ledger: Ledger) -> None:
+    ledger.kernel.faults.set("map.update_batch", errno.EPERM)
+    with pytest.raises(KernelError):
+        ledger.bulk(ALL)
+    assert (ledger.shown(), ledger.noted()) == ({}, {})
+
+
+def test_a_change_that_is_refused_is_asked_for_again_by_the_next_list(ledger: Ledger) -> None:
+    ledger.bulk([A, B])
+    ledger.kernel.faults.set("map.update", errno.EPERM)
+    with pytest.raises(KernelError):
+        ledger.bulk([f"{A} action=pass", f"{B} action=pass"])
+    assert ledger.agrees()
+    assert ledger.bulk([f"{A} action=pass", f"{B} action=pass"]).updated == 2
+
+
+def test_a_removal_that_is_refused_leaves_rules_ours(ledger: Ledger) -> None:
+    ledger.bulk([A, B])
+    ledger.kernel.faults.set("map.delete_batch", errno.EPERM)
+    with pytest.raises(KernelError):
+        ledger.bulk([], replace=True)
+    assert set(ledger.shown("file:x")) == {A, B}
+
+
+def test_a_state_that_cannot_be_written_leaves_the_map_alone(ledger: Ledger) -> None:
+    def close_it() -> None:
+        ledger.state._connection.execute("DROP TABLE note")
+
+    with pytest.raises(StateError):
+        ledger.bulk([B, C, D], on_progress=between_chunks(close_it))
+    assert len(ledger.entries(MapName.ADDR_V4)) == 2
+
+
+def test_no_room_for_the_list_itself_is_an_error_of_ours(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Staging, rows: object) -> None:
+        self._connection.execute("PRAGMA temp.max_page_count = 2")
+        load(self, rows)  # type: ignore[arg-type]
+
+    load = Staging.load
+    monkeypatch.setattr(Staging, "load", full)
+    with pytest.raises(StateError, match="have room"):
+        ledger.bulk([f"198.51.100.{n}" for n in range(250)], part=250)
+
+
+def test_a_cancelled_list_stops_at_a_chunk_and_says_so(ledger: Ledger) -> None:
+    with pytest.raises(XdpctlError, match="send the list again"):
+        ledger.bulk(ALL, on_progress=lambda *_: ledger.store.cancel())
+    assert len(ledger.shown()) == 2
+    assert ledger.agrees()
+
+
+CALLS = ["map.update_batch", "map.delete_batch", "map.update", "map.lookup", "map.chunks"]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("number", range(6))
+def test_after_a_crash_at_any_call_maps_and_notes_agree_and_the_list_can_be_sent_again(
+    ledger: Ledger, call: str, number: int, *, replace: bool
+) -> None:
+    before = [A, B, C, f"{D} action=pass", "www.example", "10.0.0.0/8"]
+    after = [A, f"{B} action=truncate", f"{D} action=drop", "10.0.0.0/8 action=pass", *ALL[4:]]
+    ledger.bulk(before)
+    ledger.put("203.0.113.1", origin="api")
+    ledger.dnsdist("203.0.113.2", hits=5)
+    crash_at(ledger, call, number)
+    with contextlib.suppress(CrashError):
+        ledger.bulk(after, replace=replace)
+    ledger.kernel.faults.clear()
+    ledger.restart()
+    assert ledger.agrees()
+    others = {text: ledger.shown()[text] for text in ("203.0.113.1", "203.0.113.2")}
+    assert others == {"203.0.113.1": (DROP, 0, "api"), "203.0.113.2": (DROP, 5, "dnsdist")}
+    assert ledger.shown("dnsdist").keys() == {"203.0.113.2"}
+    ledger.bulk(after, replace=replace)
+    wanted = {A: DROP, B: TRUNCATE, D: DROP, "10.0.0.0/8": PASS} | dict.fromkeys(ALL[4:], DROP)
+    if not replace:
+        wanted |= {C: DROP, "www.example": DROP}
+    found = ledger.shown("file:x")
+    assert {text: action for text, (action, _, _) in found.items()} == wanted
+
+
+def crash_at(ledger: Ledger, call: str, number: int) -> None:
+    """Let the process end at the call of this number."""
+    faults = ledger.kernel.faults
+    real = faults.check
+    seen: list[None] = []
+
+    def check(name: str) -> None:
+        if name == call:
+            if len(seen) == number:
+                raise CrashError
+            seen.append(None)
+        real(name)
+
+    faults.__dict__["check"] = check
+    faults.__dict__["clear"] = lambda: faults.__dict__.pop("check", None)
+
+
+def test_what_a_batch_wrote_before_it_was_refused_is_ours(ledger: Ledger) -> None:
+    table = cast("FakeMap", ledger.maps[MapName.ADDR_V4])
+
+    def half(keys: bytes, values: bytes, flags: int = 0) -> int:
+        del values, flags
+        table.state.entries[keys[:4]] = bytes(8) + b"\1" + bytes(7)
+        error = KernelError("cannot write", errno.EPERM)
+        error.done = 1
+        raise error
+
+    table.__dict__["update_batch"] = half
+    with pytest.raises(KernelError) as caught:
+        ledger.bulk(ALL)
+    assert (caught.value.done, len(ledger.noted()), len(ledger.shown("file:x"))) == (1, 1, 1)
+    value = next(iter(ledger.entries(MapName.ADDR_V4).values()))
+    assert decode_value(value) == (DROP, 0)

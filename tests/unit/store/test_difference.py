@@ -1,0 +1,121 @@
+"""A list and the notes, compared: against plain sets, for any list and any notes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xdpctl.abi import MAPS, MapName, RuleAction
+from xdpctl.errors import StateError, TargetError
+from xdpctl.rules.keys import full_key
+from xdpctl.store.difference import Difference, Staging
+from xdpctl.store.state import Note, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xdpctl.rules.keys import Row
+
+NAMES = {MAPS[name].ref: name for name in (MapName.ADDR_V4, MapName.QNAMES)}
+V4, QNAMES = NAMES
+
+keys = st.one_of(
+    st.tuples(st.just(V4), st.sampled_from([bytes(3) + bytes([n]) for n in range(4)])),
+    st.tuples(st.just(QNAMES), st.sampled_from([b"\1\0\1" + bytes([n]) for n in (97, 98)])),
+)
+rows: st.SearchStrategy[Row] = st.builds(
+    lambda place, action, reason, expires, origin: (*place, action, reason, expires, origin),
+    keys,
+    st.sampled_from([1, 2]),
+    st.sampled_from(["", "why"]),
+    st.sampled_from([None, 60.0]),
+    st.sampled_from(["file:x", "file:x", "file:x", "api"]),
+)
+lists = st.lists(st.lists(rows, max_size=5), max_size=3)
+
+
+def note_of(row: Row) -> Note:
+    ref, key, action, reason, expires, origin = row
+    return Note(
+        NAMES[ref], full_key(ref, key), RuleAction(action), origin, reason, 1.0, expires, hits=7
+    )
+
+
+@given(stored=st.lists(rows, max_size=6), parts=lists, replace=st.booleans(), strict=st.booleans())
+def test_the_difference_is_that_of_sets(
+    stored: list[Row], parts: list[list[Row]], *, replace: bool, strict: bool
+) -> None:
+    notes = {row[:2]: row for row in stored}
+    planned = {row[:2]: row for part in parts for row in part}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "state.db"
+        with State.open(path) as state:
+            state.put([note_of(row) for row in notes.values()])
+            with Staging(path, "file:x", replace=replace, take_over=strict) as staging:
+                for part in parts:
+                    staging.load(part)
+                found = staging.compare()
+                listed = (
+                    {row[:2] for row in staging.added(0, found.added)},
+                    {row[:2] for row in staging.changed(0, found.changed)},
+                    {row[:2] for row in staging.gone(0, found.gone)},
+                )
+    added = planned.keys() - notes.keys()
+    differing = {place for place in planned.keys() & notes.keys() if planned[place] != notes[place]}
+    changed = {
+        place
+        for place in differing
+        if strict
+        or notes[place][5] == planned[place][5]
+        or (replace and notes[place][5] == "file:x")
+    }
+    its = {place for place, row in notes.items() if row[5] == "file:x"}
+    gone = its - planned.keys() if replace else set()
+    assert listed == (added, changed, gone)
+    assert found == Difference(
+        added=len(added),
+        changed=len(changed),
+        unchanged=len(planned) - len(added) - len(differing),
+        others=len(differing) - len(changed),
+        gone=len(gone),
+    )
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Iterator[Staging]:
+    path = tmp_path / "state.db"
+    with State.open(path), Staging(path, "file:x") as staging:
+        yield staging
+
+
+ROW: Row = (V4, b"\1\2\0\xc0", 1, "", None, "file:x")
+
+
+def test_a_part_that_raises_is_not_staged(staging: Staging) -> None:
+    def broken() -> Iterator[Row]:
+        yield (V4, b"\2\2\0\xc0", 1, "", None, "file:x")
+        raise TargetError("no", text="no")
+
+    staging.load([ROW])
+    with pytest.raises(TargetError):
+        staging.load(broken())
+    assert staging.compare().added == 1
+
+
+def test_notes_are_written_for_the_chunk_alone(staging: Staging, tmp_path: Path) -> None:
+    staging.load([(V4, bytes([n]) * 4, 1, "", None, "file:x") for n in range(4)])
+    staging.compare()
+    staging.note_added(1, 3, 5.0)
+    with State.open(tmp_path / "state.db") as state:
+        assert set(state.notes(MapName.ADDR_V4)) == {bytes([n]) * 4 for n in (1, 2)}
+
+
+def test_a_file_that_is_no_state_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"no database, but long enough to be taken for one" * 30)
+    with pytest.raises(StateError):
+        Staging(tmp_path / "state.db", "file:x")

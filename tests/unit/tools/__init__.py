@@ -1,0 +1,1 @@
+"""Tests of the tools of tests/: engines, benchmarks, soak."""

@@ -1,0 +1,216 @@
+"""`block`, `allow`, `unblock`: own rules made, changed and removed.
+
+Targets become values here, before anything is sent: one that does not parse ends
+the verb with nothing changed. Whether a rule may be made is the service's to say.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus
+
+from xdpctl.cli.render import listed
+from xdpctl.cli.verb import Session, Verb
+from xdpctl.errors import NotFoundError, XdpctlError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+
+    from xdpctl.cli.client import Client
+    from xdpctl.rules import Target
+
+_LINE_MAX = 6000  # characters of targets in a request's line; servers take 8,000 at least
+_TARGET_HELP = "an address, a prefix or a name; several: all or nothing"
+
+
+def _add_targets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("targets", nargs="+", metavar="TARGET", help=_TARGET_HELP)
+    parser.add_argument(
+        "--qtype", metavar="T", help="only queries of this type (AAAA, TYPE65, 65); names only"
+    )
+    parser.add_argument(
+        "--only-addresses",
+        action="store_true",
+        help="only addresses and prefixes, no names: for scripts whose targets others write",
+    )
+
+
+def _add_rule(parser: argparse.ArgumentParser) -> None:
+    _add_targets(parser)
+    parser.add_argument("--reason", metavar="TEXT", default="", help="kept with the rule, shown")
+    parser.add_argument(
+        "--for",
+        dest="duration",
+        metavar="DURATION",
+        help="it goes by itself after 30s, 10m, 1h30m, 7d, 2w; not given: it stays",
+    )
+
+
+def _add_block(parser: argparse.ArgumentParser) -> None:
+    _add_rule(parser)
+    parser.add_argument(
+        "--action",
+        choices=("drop", "truncate"),
+        default="drop",
+        help="truncate: answer TC=1, so that real clients come back over TCP (default: drop)",
+    )
+    _add_force(parser, "also a very short prefix, an address of this host, or one in `protect`")
+
+
+def _add_allow(parser: argparse.ArgumentParser) -> None:
+    _add_rule(parser)
+    _add_force(parser, "also a very short prefix")
+
+
+def _add_force(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--force", action="store_true", help=text)
+
+
+def _block(arguments: argparse.Namespace, session: Session) -> int:
+    return _put(arguments, session, arguments.action, force=arguments.force)
+
+
+def _allow(arguments: argparse.Namespace, session: Session) -> int:
+    return _put(arguments, session, "pass", force=arguments.force)
+
+
+def _put(arguments: argparse.Namespace, session: Session, action: str, *, force: bool) -> int:
+    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do without dnspython
+        parse_duration,
+        parse_reason,
+    )
+
+    rule: dict[str, Any] = {
+        "action": action,
+        "reason": parse_reason(arguments.reason),
+        "origin": "cli",
+    }
+    if arguments.duration is not None:
+        rule["expires_in"] = parse_duration(arguments.duration)
+    rules = [{**named, **rule} for named in _named(arguments)]
+    query = {"force": "1"} if force else None
+    answer = session.client(arguments).post("/api/v1/rules", rules, query)
+    if arguments.json:
+        session.document(answer)
+        return 0
+    for warning in answer.get("warnings", []):
+        session.warn(warning)
+    created, updated = answer.get("created", 0), answer.get("updated", 0)
+    parts = [
+        *([f"{_rules(created)} made"] if created else []),
+        *([f"{_rules(updated)} changed"] if updated else []),
+    ]
+    lasting = f", for {arguments.duration}" if arguments.duration is not None else ""
+    session.say(f"{action}: {listed(parts) or 'nothing to change'}{lasting}")
+    return 0
+
+
+def _add_unblock(parser: argparse.ArgumentParser) -> None:
+    _add_targets(parser)
+    parser.add_argument(
+        "--missing-ok",
+        action="store_true",
+        help="a target without a rule is no failure: for scripts that may say it twice",
+    )
+
+
+def _unblock(arguments: argparse.Namespace, session: Session) -> int:
+    client = session.client(arguments)
+    named = _named(arguments)
+    if arguments.missing_ok:
+        removed = _remove_those_there(client, named)
+    else:
+        removed = _remove(client, named, session)
+    if arguments.json:
+        session.document({"removed": removed})
+    else:
+        session.say(f"{_rules(removed)} removed")
+    return 0
+
+
+def _remove_those_there(client: Client, named: list[dict[str, Any]]) -> int:
+    """Remove each by a request of its own, so that a missing one keeps no other."""
+    removed = 0
+    for rule in named:
+        query = {key: value for key, value in rule.items() if value}
+        with suppress(NotFoundError):
+            removed += client.delete("/api/v1/rules", query).get("removed", 0)
+    return removed
+
+
+def _remove(client: Client, named: list[dict[str, Any]], session: Session) -> int:
+    """Remove all or, where one is missing, none."""
+    removed = 0
+    # All or nothing is a promise of one request; only very many need a second one.
+    for part in _parts([rule["target"] for rule in named]):
+        qtype = named[0]["qtype"]
+        query = [*(("target", target) for target in part), *([("qtype", qtype)] if qtype else [])]
+        try:
+            removed += client.delete("/api/v1/rules", query).get("removed", 0)
+        except XdpctlError as error:
+            if removed:
+                session.warn(f"{_rules(removed)} had been removed before this was refused")
+            raise error from None
+    return removed
+
+
+def _parts(targets: list[str]) -> Iterator[list[str]]:
+    """Yield targets in parts that fit into the line of a request."""
+    part, room = list[str](), _LINE_MAX
+    for target in targets:
+        size = len(quote_plus(target)) + len("&target=")
+        if part and size > room:
+            yield part
+            part, room = [], _LINE_MAX
+        part.append(target)
+        room -= size
+    yield part
+
+
+def _rules(number: int) -> str:
+    return f"{number} rule" if number == 1 else f"{number} rules"
+
+
+def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return target and qtype of each TARGET as the API takes them, each once.
+
+    Raises:
+        TargetError: one does not parse, or is a name under --only-addresses; nothing has been
+            sent yet.
+    """
+    from xdpctl.errors import TargetError  # noqa: PLC0415 - the same as below
+    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do without dnspython
+        Question,
+        parse_target,
+    )
+    from xdpctl.rules.names import shown  # noqa: PLC0415 - the same
+
+    targets = [parse_target(text, arguments.qtype) for text in arguments.targets]
+    for text, target in zip(arguments.targets, targets, strict=True):
+        if arguments.only_addresses and isinstance(target, Question):
+            raise TargetError(
+                f"cannot take {shown(text)} under --only-addresses: it is neither an address nor a"
+                " prefix; leave --only-addresses out to name a domain",
+                text=text,
+            )
+    return list(_documents(targets))
+
+
+def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:
+    from xdpctl.rules import Question, qtype_text, target_text  # noqa: PLC0415 - the same
+
+    for target in dict.fromkeys(targets):
+        number = target.qtype if isinstance(target, Question) else None
+        yield {
+            "target": target_text(target),
+            "qtype": None if number is None else qtype_text(number),
+        }
+
+
+VERBS = (
+    Verb("block", "drop, or answer TC=1, what matches a target", _add_block, _block),
+    Verb("allow", "let a target pass although a wider rule drops it", _add_allow, _allow),
+    Verb("unblock", "remove own rules", _add_unblock, _unblock),
+)

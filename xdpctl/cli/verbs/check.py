@@ -1,0 +1,122 @@
+"""`check`: what would keep the service from working here; needs no service.
+
+Takes the service's own options, from the command line, the environment and the file,
+and changes nothing. What is looked at and what it means is diagnosis/'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdpctl.cli.client import Client
+from xdpctl.cli.render import printable
+from xdpctl.cli.verb import Session, Verb
+from xdpctl.errors import ServiceUnreachableError, XdpctlError
+from xdpctl.settings import Settings, add_service_options, settings_from
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from xdpctl.status.checks.facts import Finding
+
+_MARKS = {"ok": "ok  ", "note": "note", "warning": "warn", "error": "FAIL"}
+_PATIENCE_SECONDS = 3.0
+
+
+def _run(arguments: argparse.Namespace, session: Session) -> int:
+    settings = settings_from(arguments, session.environ, require_interface=False)
+    found = _look(settings)
+    errors = sum(finding.level == "error" for finding in found)
+    if arguments.json:
+        session.document(
+            {
+                "ok": not errors,
+                "findings": [
+                    {
+                        "level": str(finding.level),
+                        "topic": finding.topic,
+                        "sentence": finding.sentence,
+                    }
+                    for finding in found
+                ],
+            }
+        )
+    else:
+        for finding in found:
+            session.say(f"{_MARKS[finding.level]}  {printable(finding.sentence)}")
+        session.say(_summary(settings.interfaces, found))
+    return 1 if errors else 0
+
+
+def _look(settings: Settings) -> list[Finding]:
+    from xdpctl.kernel.bpf.syscall import Bpf  # noqa: PLC0415 - the same
+    from xdpctl.kernel.net.interfaces import Netlink  # noqa: PLC0415 - the same
+    from xdpctl.status.checks.report import findings  # noqa: PLC0415 - --help and bad options do without
+    from xdpctl.status.checks.survey import Survey  # noqa: PLC0415 - the same
+
+    survey = Survey(Bpf(), Netlink(), settings)
+    facts = survey.facts(
+        lambda: _compile(settings), _service(settings), lambda: _read_secrets(settings)
+    )
+    return findings(settings, facts)
+
+
+def _compile(settings: Settings) -> None:
+    """Compile what the service would, in the process that it would use.
+
+    Raises:
+        CompilerError: BCC is missing, is another package of that name, or refuses.
+    """
+    from xdpctl.program.compiler import compile_program_blocking  # noqa: PLC0415 - as above
+    from xdpctl.program.config import program_config  # noqa: PLC0415 - as above
+
+    compile_program_blocking(program_config(settings))
+
+
+def _read_secrets(settings: Settings) -> None:
+    """Read what protects --listen.
+
+    Raises:
+        ListenError: a file is not fit.
+    """
+    from xdpctl.http.transport.secrets import Secrets  # noqa: PLC0415 - as above
+
+    if settings.listen is not None:
+        Secrets(settings.token_file, settings.tls_cert, settings.tls_key).read()
+
+
+def _service(settings: Settings) -> str | None:
+    """Return what is known of a service that has the control socket; None: there is none."""
+    try:
+        answer = Client(settings.control, _PATIENCE_SECONDS).get("/api/v1/status")
+    except ServiceUnreachableError:
+        return None
+    except XdpctlError as error:
+        return f"a service may be running: {error.sentence}"
+    return f"a service is running, pid {answer.get('pid')}: it has --listen and the control socket"
+
+
+def _summary(interfaces: Sequence[str], found: Sequence[Finding]) -> str:
+    errors = sum(finding.level == "error" for finding in found)
+    warnings = sum(finding.level == "warning" for finding in found)
+    also = f", {_number(warnings, 'warning')}" if warnings else ""
+    where = f"on {', '.join(interfaces)}" if interfaces else "on this host (no --interface named)"
+    if errors:
+        return f"the service cannot work {where}: {_number(errors, 'error')}{also}"
+    return f"the service can work {where}{also}"
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+VERBS = (
+    Verb(
+        "check",
+        "look for what would keep the service from working here",
+        add_service_options,
+        _run,
+        plain=False,
+    ),
+)

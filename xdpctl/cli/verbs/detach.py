@@ -1,0 +1,121 @@
+"""`detach`: our program taken off, by the service where one answers, else right here.
+
+Never another's program: what is ours is filter/own_pins.py's to say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdpctl.cli.verb import Session, Verb
+from xdpctl.errors import InterfaceError, NotFoundError, ServiceUnreachableError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable
+
+    from xdpctl.cli.client import Client
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-i",
+        "--interface",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="only from this interface; repeatable; none given: from every one",
+    )
+    parser.add_argument(
+        "--if-any",
+        action="store_true",
+        help="no failure where there is nothing of xdpctl's to take off",
+    )
+
+
+def _run(arguments: argparse.Namespace, session: Session) -> int:
+    names: list[str] = list(dict.fromkeys(arguments.interface))
+    client = session.client(arguments)
+    served = _served(client)
+    if served is None:
+        detached = _directly(names)
+    elif not names:
+        detached = _through(client, [])
+    else:
+        # What the service serves it would put on again, were it taken off behind its back.
+        asked = [name for name in names if name in served]
+        detached = _through(client, asked) if asked else []
+        others = [name for name in names if name not in served]
+        detached += _directly(others) if others else []
+    if arguments.json:
+        session.document({"detached": detached})
+    elif detached:
+        session.say(f"detached from {', '.join(detached)}")
+    missing = [name for name in names if name not in detached]
+    if (missing or not detached) and not arguments.if_any:
+        where = f"on {', '.join(missing)}" if missing else "on any interface"
+        raise NotFoundError(
+            f"cannot detach: there is no program of xdpctl's {where}; `xdpctl check` names what is"
+            " attached"
+        )
+    return 0
+
+
+def _served(client: Client) -> frozenset[str] | None:
+    """Return the interfaces of the service; None where none answers."""
+    try:
+        document = client.get("/api/v1/status")
+    except ServiceUnreachableError:
+        return None
+    return frozenset(one["name"] for one in document.get("interfaces", []))
+
+
+def _through(client: Client, names: list[str]) -> list[str]:
+    answer = client.post("/api/v1/detach", {"interfaces": names})
+    return [str(name) for name in answer.get("detached", [])]
+
+
+def _directly(names: list[str]) -> list[str]:
+    """Detach without a service.
+
+    Args:
+        names: the interfaces; none: every one that carries a program.
+
+    Raises:
+        InterfaceError: there is no interface of a name that was given.
+    """
+    from xdpctl.filter.own_pins import detach_interface  # noqa: PLC0415 - the same
+    from xdpctl.kernel.bpf.syscall import Bpf  # noqa: PLC0415 - not needed where a service answers
+    from xdpctl.kernel.net.interfaces import Netlink  # noqa: PLC0415 - the same
+
+    bpf, netlink = Bpf(), Netlink()
+    if names:
+        return detach_each(names, lambda name: detach_interface(bpf, netlink, name))
+    carrying = [one.name for one in netlink.interfaces() if one.attached is not None]
+    return detach_each(carrying, lambda name: detach_interface(bpf, netlink, name), gone_is=False)
+
+
+def detach_each(
+    names: Iterable[str], detach: Callable[[str], bool], *, gone_is: bool | None = None
+) -> list[str]:
+    """Return those interfaces that `detach` took our program off.
+
+    Raises:
+        InterfaceError: an interface is gone, and `gone_is` does not say what that means.
+    """
+    detached = []
+    for name in names:
+        try:
+            done = detach(name)
+        except InterfaceError:
+            if gone_is is None:
+                raise
+            done = gone_is
+        if done:
+            detached.append(name)
+    return detached
+
+
+VERBS = (
+    Verb("detach", "take our program off, also when the service is dead", _add_arguments, _run),
+)

@@ -1,0 +1,157 @@
+"""`import`: a file of rules, one a line, into the maps.
+
+The file goes to the service in parts and is never held here. The service reads all of
+it before it changes anything, so a line that cannot be is refused with its number and
+nothing has happened.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from xdpctl.cli.progress import ProgressDisplay
+from xdpctl.cli.render import count, listed
+from xdpctl.cli.verb import Session, Verb
+from xdpctl.errors import TargetError, XdpctlError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+_PART = 256 * 1024
+_STANDARD_INPUT = "-"
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        metavar="FILE|-",
+        help='rules, one a line: TARGET [qtype=A] [action=drop] [for=10m] [reason="…"]; - reads'
+        " standard input",
+    )
+    parser.add_argument(
+        "--origin", metavar="O", help="whose rules they are (default file:BASENAME; for - cli)"
+    )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="make the rules of this origin exactly these: what is not in the file goes",
+    )
+
+
+def _run(arguments: argparse.Namespace, session: Session) -> int:
+    origin = _origin(arguments)
+    query = {"origin": origin, **({"replace": "1"} if arguments.replace else {})}
+    result: dict[str, Any] | None = None
+    with _opened(arguments.file, session) as stream, ProgressDisplay(session.errors) as progress:
+        parts = _parts(stream, arguments.file, progress)
+        for document in session.client(arguments).upload("/api/v1/import", query, parts):
+            if isinstance(now := document.get("progress"), dict):
+                progress.show(str(now.get("what")), now.get("done") or 0, now.get("total"))
+            if isinstance(document.get("result"), dict):
+                result = document["result"]
+    if result is None:
+        raise XdpctlError(
+            "the service ended the import without saying what it did: see its log, then import"
+            " the file again, which does what is left"
+        )
+    if arguments.json:
+        session.document(result)
+        return 0
+    for warning in result.get("warnings", []):
+        session.warn(str(warning))
+    session.say(f"{origin}: {summary(result)}")
+    return 0
+
+
+def summary(result: dict[str, Any]) -> str:
+    """Return what a bulk operation did, in words."""
+
+    def number(field: str) -> int:
+        return int(result.get(field) or 0)
+
+    done = [
+        f"{count(number(field))} {'rule' if number(field) == 1 else 'rules'} {word}"
+        for field, word in (
+            ("created", "made"),
+            ("updated", "changed"),
+            ("removed", "removed"),
+            ("unchanged", "as before"),
+        )
+        if number(field)
+    ]
+    left = [
+        f"{count(number(field))} {what}"
+        for field, what in (
+            ("left_to_dnsdist", "left to dnsdist"),
+            ("left_to_others", "left to other origins"),
+            ("skipped", "skipped (of origin dnsdist)"),
+            (
+                "guarded",
+                "left out by the guard (`xdpctl block --force` takes them)",
+            ),
+        )
+        if number(field)
+    ]
+    return "; ".join(part for part in (listed(done) or "nothing to change", listed(left)) if part)
+
+
+def _origin(arguments: argparse.Namespace) -> str:
+    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do without dnspython
+        DNSDIST_ORIGIN,
+        parse_origin,
+    )
+
+    if arguments.origin is None:
+        if arguments.file == _STANDARD_INPUT:
+            return "cli"
+        return parse_origin(f"file:{Path(arguments.file).name}")
+    origin = parse_origin(arguments.origin)
+    if origin == DNSDIST_ORIGIN:
+        raise TargetError(
+            "cannot import rules as origin dnsdist: it stands for what dnsdist wrote itself, and"
+            " nobody can claim it",
+            text=origin,
+            field="origin",
+        )
+    return origin
+
+
+def _opened(name: str, session: Session) -> AbstractContextManager[BinaryIO]:
+    if name == _STANDARD_INPUT:
+        return nullcontext(session.input.buffer)
+    try:
+        return Path(name).open("rb")
+    except (OSError, ValueError) as error:
+        raise _unreadable(name, error) from error
+
+
+def _parts(stream: BinaryIO, name: str, progress: ProgressDisplay) -> Iterator[bytes]:
+    """Yield the file's bytes.
+
+    Raises:
+        XdpctlError: it cannot be read on.
+    """
+    sent, total = 0, None
+    try:
+        if name != _STANDARD_INPUT:
+            total = os.fstat(stream.fileno()).st_size
+        while part := stream.read(_PART):
+            yield part
+            sent += len(part)
+            progress.show("bytes sent", sent, total)
+    except OSError as error:
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> XdpctlError:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    what = "standard input" if name == _STANDARD_INPUT else repr(name)
+    return XdpctlError(f"cannot read {what}: {reason}; nothing was changed")
+
+
+VERBS = (Verb("import", "load rules from a file, one a line", _add_arguments, _run),)

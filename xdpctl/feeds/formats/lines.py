@@ -1,0 +1,243 @@
+"""Lists of a line each: targets, addresses and prefixes, hosts files.
+
+Owns what a line means in each format, and the account of what was left out. A line that
+is not in its format is an error with its number, so that a page of HTML or half a
+download is never taken for a list. Called by feeds/reader.py, on a thread; nothing here does
+any I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Protocol
+
+from xdpctl import abi
+from xdpctl.abi import MapName, RuleAction
+from xdpctl.errors import TargetError
+from xdpctl.rules import target_of, target_text
+from xdpctl.rules.keys import full_key, place_of
+from xdpctl.rules.lines import LineReader
+from xdpctl.rules.names import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from xdpctl.rules import AnyQtype
+    from xdpctl.rules.keys import Row
+
+EXAMPLES = 3
+"""How many of a kind are named."""
+
+_QNAMES = abi.MAPS[MapName.QNAMES].ref
+_NAMES = {spec.ref: name for name, spec in abi.MAPS.items()}
+_UP_TO_COMMENT = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^"])*?)\s[;#]')
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ACTION = re.compile(r"\saction=")
+
+NOWHERE = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1"})  # noqa: S104 - not bound to
+"""Addresses by which a hosts file says that a name is not to be reached."""
+
+LOCAL_NAMES = frozenset(
+    {
+        "0.0.0.0",  # noqa: S104 - a name here: some lists have a line that says it twice
+        "broadcasthost",
+        "ip6-allhosts",
+        "ip6-allnodes",
+        "ip6-allrouters",
+        "ip6-localhost",
+        "ip6-localnet",
+        "ip6-loopback",
+        "ip6-mcastprefix",
+        "local",
+        "localhost",
+        "localhost.localdomain",
+        "localhost4",
+        "localhost4.localdomain4",
+        "localhost6",
+        "localhost6.localdomain6",
+    }
+)
+"""Names that every hosts file begins with; none of them is a rule."""
+
+
+class LeftOut:
+    """What a reading left out because no rule can say it."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._examples: dict[str, list[str]] = {}
+
+    def add(self, kind: str, text: str) -> None:
+        """Count one; `kind` in the plural, `text` as the file has it."""
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        examples = self._examples.setdefault(kind, [])
+        if len(examples) < EXAMPLES:
+            examples.append(shown(text))
+
+    def __len__(self) -> int:
+        return sum(self._counts.values())
+
+    @property
+    def kinds(self) -> str:
+        """What was left out, without examples from the file: `3 wildcards`."""
+        return ", ".join(f"{number} {kind}" for kind, number in self._counts.items())
+
+    def __str__(self) -> str:
+        """Return what was left out in words: `3 wildcards ('*.a.example', …)`."""
+        return ", ".join(
+            f"{number} {kind} ({', '.join(self._examples[kind])}"
+            f"{', …' if number > EXAMPLES else ''})"
+            for kind, number in self._counts.items()
+        )
+
+
+class LineFormat(Protocol):
+    """Rows of lines."""
+
+    def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
+        """Yield the rows of some lines.
+
+        Raises:
+            TargetError: a line is not in the format; names its number, counted from `first`.
+        """
+
+
+class TargetLines:
+    """One target a line, or the lines of `import`; `#` and `;` begin a comment.
+
+    Args:
+        origin: of every row, whatever its line says.
+        action: of lines that name none.
+        any_qtype: how a name of every type is written.
+        now: seconds of CLOCK_BOOTTIME from which `for=` counts.
+        present: seconds of CLOCK_BOOTTIME: what ended before is no rule.
+        left_out: gets the lines that claim to be dnsdist's, or name another action than `only`.
+        only: the action that the settings name, which no line changes; None: they name none.
+    """
+
+    def __init__(  # noqa: PLR0913 - the list's settings and three facts of this reading
+        self,
+        origin: str,
+        action: RuleAction,
+        any_qtype: AnyQtype,
+        *,
+        now: float,
+        present: float,
+        left_out: LeftOut,
+        only: RuleAction | None = None,
+    ) -> None:
+        self._reader = LineReader(origin, any_qtype, now)
+        self._origin = origin
+        self._present = present
+        self._action = "" if action is RuleAction.DROP else f" action={action.name.lower()}"
+        self._left_out = left_out
+        self._only = only
+        self._any_qtype = any_qtype
+
+    def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
+        """See `LineFormat`."""
+        only = self._only
+        for row in self._reader.rows(map(self._line, lines), first):
+            ref, key, action, reason, expires, origin = row
+            if only is not None and action != only:
+                self._left_out.add(
+                    "lines with another action than the list's",
+                    target_text(target_of(_NAMES[ref], full_key(ref, key), self._any_qtype)),
+                )
+                continue
+            if expires is None or expires > self._present:
+                if origin != self._origin:
+                    row = ref, key, action, reason, expires, self._origin  # noqa: PLW2901
+                yield row
+        for _ in range(self._reader.skipped):
+            self._left_out.add("lines that claim to be dnsdist's", "origin=dnsdist")
+        self._reader.skipped = 0
+
+    def _line(self, line: str) -> str:
+        """Return a line as `import` reads it, with the list's action where it names none."""
+        text = line.strip()
+        if not text or text[0] in "#;":
+            return ""
+        if (";" in text or "#" in text) and (found := _UP_TO_COMMENT.match(text)):
+            text = found[1]
+        if self._action and not _ACTION.search(_QUOTED.sub("", text)):
+            target, blank, rest = text.partition(" ")
+            text = f"{target}{self._action}{blank}{rest}"
+        return text
+
+
+class CidrLines:
+    """An address or prefix a line; `#` and `;` begin a comment."""
+
+    def __init__(self, origin: str, action: RuleAction, any_qtype: AnyQtype) -> None:
+        self._origin = origin
+        self._action = int(action)
+        self._any_qtype = any_qtype
+
+    def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
+        """See `LineFormat`."""
+        for number, line in enumerate(lines, first):
+            text = line.partition("#")[0].partition(";")[0].strip()
+            if not text:
+                continue
+            try:
+                ref, key = place_of(text, None, self._any_qtype)
+            except TargetError as error:
+                raise error.at_line(number) from error
+            if ref == _QNAMES:
+                raise TargetError(
+                    f"cannot take {shown(text)} as an address or prefix: write one a line and"
+                    " nothing else",
+                    text=text,
+                ).at_line(number)
+            yield ref, key, self._action, "", None, self._origin
+
+
+class HostsLines:
+    """The lines of a hosts file: an address that leads nowhere, and names; `#` is a comment."""
+
+    def __init__(
+        self, origin: str, action: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
+    ) -> None:
+        self._origin = origin
+        self._action = int(action)
+        self._any_qtype = any_qtype
+        self._left_out = left_out
+
+    def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
+        """See `LineFormat`."""
+        for number, line in enumerate(lines, first):
+            words = line.partition("#")[0].split()
+            if not words:
+                continue
+            address, *names = words
+            if (address not in NOWHERE and not is_address(address)) or not names:
+                raise TargetError(
+                    f"cannot read {shown(line.strip())} as a line of a hosts file: write an"
+                    " address, then names",
+                    text=line.strip(),
+                ).at_line(number)
+            for name in names:
+                if name.lower().rstrip(".") in LOCAL_NAMES:
+                    continue
+                if address not in NOWHERE:
+                    self._left_out.add("names with an address of their own", f"{address} {name}")
+                    continue
+                try:
+                    ref, key = place_of(name, None, self._any_qtype)
+                except TargetError as error:
+                    raise error.at_line(number) from error
+                if ref == _QNAMES:
+                    yield ref, key, self._action, "", None, self._origin
+                else:
+                    self._left_out.add("addresses in the place of a name", name)
+
+
+def is_address(text: str) -> bool:
+    """Whether a hosts file can have this where its address stands."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,209 @@
+"""Records of a zone file (RFC 1035, 5), line by line and none of them without end.
+
+Owns the text: tokens, parentheses over lines, comments, `$ORIGIN` and `$TTL`, names and
+fields that a record leaves out. What is in a record is read by dnspython, which is asked
+about one record at a time; `rpz.py` says what a record means. `$INCLUDE`, which would read
+other files, and `$GENERATE`, which makes records up, are refused. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dns.exception
+import dns.name
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.ttl
+
+from xdpctl.errors import ListError, Sentence
+from xdpctl.feeds.bounded import LINE_MAX
+from xdpctl.rules.names import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TRIED = "cannot read it as an RPZ zone"
+
+_UNNAMED = dns.name.from_text("zone.invalid.")
+"""Stands for the zone's name where the file does not say it."""
+
+_TOKEN = re.compile(
+    r"""[ \t]+ | ;[^\n]* | \n
+      | (?P<parenthesis>[()])
+      | (?P<word>"(?:[^"\\\n]|\\.)*" | (?:[^ \t\n;()"\\]|\\.)+)""",
+    re.VERBOSE,
+)
+
+
+def unreadable(number: int, why: str = "") -> ListError:
+    """Return the error for a line; `why` may quote it, which only the log shows."""
+    public = f"{_TRIED}: line {number}"
+    whole = f"{public}: {why}" if why else public
+    return ListError(Sentence(whole, f"{public} is not one of a zone file"))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record.
+
+    Attributes:
+        number: of its first line.
+        name: its owner, absolute.
+        data: as dnspython has it.
+    """
+
+    number: int
+    name: dns.name.Name
+    data: dns.rdata.Rdata
+
+
+class ZoneFile:
+    """Reads the lines of one zone file.
+
+    Attributes:
+        zone: the owner of the SOA, which is the first record; None before it.
+        origin: what a relative name is relative to.
+        depth: parentheses that are open: the lines taken so far end within a record.
+        last_text: owner of a record read elsewhere, for one that names none; or empty.
+    """
+
+    def __init__(self) -> None:
+        self.zone: dns.name.Name | None = None
+        self.origin = _UNNAMED
+        self._last = _UNNAMED
+        self.last_text = ""
+        self._origin_given = False
+        self._start, self._size, self.depth = 0, 0, 0
+        self._indented = False
+        self._words: list[str] = []
+
+    def take(self, number: int, line: str) -> Record | None:
+        """Take the next line; return the record that ends with it, if one does.
+
+        Raises:
+            ListError: it cannot be read, or the record is longer than `LINE_MAX` characters.
+        """
+        if not self.depth:
+            self._start, self._size, self._words = number, 0, []
+            self._indented = line[:1] in {" ", "\t"}
+        self._size += len(line)
+        if self._size > LINE_MAX:
+            raise ListError(
+                f"{_TRIED}: the record of line {self._start} is longer than {LINE_MAX} characters"
+            )
+        self._words += self._tokens(number, line)
+        if self.depth or not self._words:
+            return None
+        try:
+            return self._record()
+        except (dns.exception.DNSException, ValueError, IndexError) as error:
+            raise unreadable(self._start, str(error) or type(error).__name__) from error
+
+    def end(self) -> None:
+        """Say that no line follows.
+
+        Raises:
+            ListError: a record is not whole, or there is none.
+        """
+        if self.depth:
+            raise ListError(f"{_TRIED}: the record of line {self._start} is not whole")
+        if self.zone is None:
+            raise ListError(f"{_TRIED}: it has no record, not even its SOA")
+
+    def _tokens(self, number: int, line: str) -> Iterator[str]:
+        position = 0
+        while position < len(line):
+            found = _TOKEN.match(line, position)
+            if found is None:
+                raise unreadable(number, f"{shown(line[position:].strip())} has no end")
+            position = found.end()
+            if found["parenthesis"]:
+                self.depth += 1 if found["parenthesis"] == "(" else -1
+                if self.depth < 0:
+                    raise unreadable(number, "a parenthesis is closed that is not open")
+            elif found["word"]:
+                yield found["word"]
+
+    def _record(self) -> Record | None:
+        """Read the words of one record or directive."""
+        words = self._words
+        if not self._indented:
+            if words[0].startswith("$"):
+                self._direct(*words)
+                return None
+            self._last, self.last_text = self.name(words.pop(0)), ""
+        elif self.last_text:
+            self._last, self.last_text = self.name(self.last_text), ""
+        words = _behind_ttl_and_class(words)
+        if not words:
+            raise ValueError("it ends before its type")
+        try:
+            kind = dns.rdatatype.from_text(words[0])
+        except (dns.exception.DNSException, ValueError) as error:
+            raise ValueError(f"{shown(words[0])} is no type of a record") from error
+        data = self._data(kind, " ".join(words[1:]))
+        if self.zone is None:
+            if kind != dns.rdatatype.SOA:
+                raise ListError(f"{_TRIED}: it does not begin with its SOA")
+            self.zone = self._last
+            if not self._origin_given:
+                self.origin = self._last
+        return Record(self._start, self._last, data)
+
+    def _data(self, kind: dns.rdatatype.RdataType, text: str) -> dns.rdata.Rdata:
+        try:
+            return dns.rdata.from_text(dns.rdataclass.IN, kind, text, self.origin, relativize=False)
+        except Exception as error:  # dnspython has a parser for each type, and each its errors
+            raise ValueError(str(error) or type(error).__name__) from error
+
+    def _direct(self, directive: str, *words: str) -> None:
+        match directive.upper(), words:
+            case "$ORIGIN", (text,):
+                if self.last_text:
+                    self._last, self.last_text = self.name(self.last_text), ""
+                self.origin, self._origin_given = self.name(text), True
+            case "$TTL", (text,):
+                dns.ttl.from_text(text)
+            case _:
+                raise ValueError(
+                    f"the directive {shown(' '.join((directive, *words)))} is not taken: write"
+                    " every record into the file"
+                )
+
+    def name(self, text: str) -> dns.name.Name:
+        """Return an absolute name."""
+        if text.startswith('"'):
+            raise ValueError(f"{shown(text)} stands where a name should")
+        return dns.name.from_text(text, self.origin)
+
+
+def _behind_ttl_and_class(words: list[str]) -> list[str]:
+    """Return a record's words from its type on; TTL and class may be missing, in any order."""
+    rest = _behind_ttl(words)
+    has_ttl = len(rest) < len(words)
+    rest = _behind_class(rest)
+    return rest if has_ttl else _behind_ttl(rest)
+
+
+def _behind_ttl(words: list[str]) -> list[str]:
+    try:
+        dns.ttl.from_text(words[0])
+    except (dns.ttl.BadTTL, IndexError):
+        return words
+    return words[1:]
+
+
+def _behind_class(words: list[str]) -> list[str]:
+    try:
+        found = dns.rdataclass.from_text(words[0])
+    except dns.exception.SyntaxError:
+        raise
+    except (dns.exception.DNSException, ValueError, IndexError):
+        return words
+    if found != dns.rdataclass.IN:
+        raise ValueError(f"its class is {dns.rdataclass.to_text(found)}, not IN")
+    return words[1:]

@@ -1,0 +1,113 @@
+"""Which origins are lists', over restarts, and the end of those that are lists no more.
+
+Owns one fact of the state: the origins whose rules come from files. So a list that was
+taken out of the settings loses its rules also where the service was not running then,
+and rules that somebody imported under such a name are never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from xdpctl.errors import XdpctlError
+from xdpctl.process.log import event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from xdpctl.abi import MapName
+    from xdpctl.rules.keys import Row
+    from xdpctl.store.bulk import BulkResult
+
+REMEMBERED = "lists"
+"""Name of the fact: a JSON list of origins."""
+
+_log = logging.getLogger(__name__)
+
+
+class ListBackend(Protocol):
+    """What lists need of the service (service/operations.py)."""
+
+    async def bulk(
+        self,
+        chunks: Iterable[Iterable[Row]],
+        origin: str,
+        *,
+        replace: bool,
+        strict: bool = False,
+        on_progress: Callable[[str, int, int], None],
+    ) -> BulkResult:
+        """Merge a list into an origin's rules; `chunks` is used up on another thread."""
+
+    async def flush(self, map_name: MapName | None, origin: str | None) -> int:
+        """Remove an origin's rules."""
+
+    async def recall(self, name: str) -> str | None:
+        """Return a fact of the state."""
+
+    async def remember(self, name: str, value: str) -> None:
+        """Write a fact into the state."""
+
+
+class ListOrigins:
+    """The origins.
+
+    Attributes:
+        leaving: those whose rules are still to be removed.
+        problem: why that did not work yet, or nothing.
+    """
+
+    def __init__(self, backend: ListBackend) -> None:
+        self._backend = backend
+        self._present: set[str] = set()
+        self.leaving: set[str] = set()
+        self.problem = ""
+
+    async def take_over(self, present: Iterable[str]) -> None:
+        """Make these the lists' origins; those that were so before are leaving."""
+        former = await self._recall() | self._present
+        self._present = set(present)
+        self.leaving = (self.leaving | former) - self._present
+        await self._remember()  # before any of their rules is made
+
+    async def remove_leaving(self) -> None:
+        """Remove the rules of those that are leaving; what does not work stays to be done."""
+        if not self.leaving:
+            self.problem = ""
+            return
+        for origin in sorted(self.leaving):
+            try:
+                removed = await self._backend.flush(None, origin)
+            except XdpctlError as error:
+                self._failed(origin, error)
+                return
+            self.leaving.discard(origin)
+            event(_log, "list-removed", list=origin, rules=removed)
+        self.problem = ""
+        await self._remember()
+
+    def _failed(self, origin: str, error: XdpctlError) -> None:
+        problem = (
+            f"cannot remove the rules of {origin}, which is no list any more: {error.sentence};"
+            " it is tried again every minute"
+        )
+        if problem != self.problem:
+            event(_log, "list-not-removed", logging.ERROR, list=origin, error=error.sentence)
+        self.problem = problem
+
+    async def _recall(self) -> set[str]:
+        try:
+            found = json.loads(await self._backend.recall(REMEMBERED) or "[]")
+        except (XdpctlError, ValueError) as error:
+            event(_log, "lists-forgotten", logging.WARNING, error=str(error))
+            return set()
+        return {str(origin) for origin in found} if isinstance(found, list) else set()
+
+    async def _remember(self) -> None:
+        origins = sorted(self.leaving | self._present)
+        try:
+            await self._backend.remember(REMEMBERED, json.dumps(origins))
+        except XdpctlError as error:
+            event(_log, "lists-not-remembered", logging.WARNING, error=error.sentence)

@@ -1,0 +1,192 @@
+"""One reading of one list: the file opened, its format found, rows in parts.
+
+Owns what makes a file a broken version beside its content: no file, not a regular file,
+not text, nothing in it, or a file that its writer has no right to have read (kernel/provenance.py).
+Rows come in parts as they are read, so that no list is ever held whole. Everything blocks
+and runs on the thread of bulk work, or where a list is long in another process (store/worker/).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from xdpctl.abi import RuleAction
+from xdpctl.errors import ForeignFileError, IrregularFileError, ListError
+from xdpctl.feeds.bounded import CHUNK, LINE_MAX, numbered, parts
+from xdpctl.feeds.formats.lines import CidrLines, HostsLines, LeftOut, TargetLines, is_address
+from xdpctl.kernel.provenance import open_fed
+from xdpctl.settings import ListFormat
+from xdpctl.store.source import RuleSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TextIO
+
+    from xdpctl.feeds.formats.lines import LineFormat
+    from xdpctl.feeds.formats.rpz import RpzLines
+    from xdpctl.rules import AnyQtype
+    from xdpctl.rules.keys import Row
+    from xdpctl.settings import ListSettings
+
+__all__ = ["BLANK_MAX", "CHUNK", "LINE_MAX", "ListReading", "boottime"]
+
+BLANK_MAX = 100_000
+"""Lines without content before the first one with some; beyond, there is none."""
+
+
+def boottime() -> float:
+    """Return seconds of CLOCK_BOOTTIME."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class ListReading(RuleSource):
+    """One reading; used once.
+
+    Args:
+        settings: the list's.
+        any_qtype: how a name of every type is written.
+        clock: seconds since the epoch, as the file's time of change has them.
+        boot_clock: seconds of CLOCK_BOOTTIME.
+
+    Attributes:
+        found: what no rule can say; whole when all was read.
+    """
+
+    found: LeftOut
+
+    def __init__(
+        self,
+        settings: ListSettings,
+        any_qtype: AnyQtype,
+        *,
+        clock: Callable[[], float] = time.time,
+        boot_clock: Callable[[], float] = boottime,
+    ) -> None:
+        self._settings = settings
+        self._any_qtype = any_qtype
+        self._clock = clock
+        self._boot_clock = boot_clock
+        self._read = 0
+        self.found = LeftOut()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, 0 where it cannot be looked at."""
+        try:
+            return self._settings.file.stat().st_size
+        except (OSError, ValueError):
+            return 0
+
+    @property
+    def position(self) -> int:
+        """Characters of the lines read so far."""
+        return self._read
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """None: the file is opened where it is read."""
+        return ()
+
+    def __iter__(self) -> Iterator[Iterator[Row]]:
+        """Yield the rows in parts; each part is to be used up before the next.
+
+        Raises:
+            ListError, TargetError: this version of the file is broken.
+            ForeignFileError: somebody else can choose what is read.
+        """
+        with self._opened() as stream:
+            form = self._format(stream)
+            stream.seek(0)
+            yield from self._lines(stream, form)
+
+    @contextmanager
+    def _opened(self) -> Iterator[TextIO]:
+        try:
+            with open(open_fed(self._settings.file), encoding="utf-8-sig") as stream:  # noqa: PTH123
+                yield stream
+        except IrregularFileError as error:
+            raise ListError("it is no plain file") from error
+        except ForeignFileError as error:
+            raise ForeignFileError(f"it is not read: {error.sentence}") from error
+        except UnicodeDecodeError as error:
+            raise ListError(f"it is no UTF-8 text: {error.reason}") from error
+        except OSError as error:
+            raise ListError(f"it cannot be read: {error.strerror or error}") from error
+        except ValueError as error:  # a NUL in the path
+            raise ListError(f"it cannot be read: {error}") from error
+
+    def _format(self, stream: TextIO) -> ListFormat:
+        """Return the format: as set, else what the first line is that has no comment.
+
+        Raises:
+            ListError: there is not even a comment. Half a download is often nothing at
+                all; who wants the list empty can say so by a comment.
+        """
+        commented = False
+        for line in islice(numbered(stream), BLANK_MAX):
+            text = line.strip()
+            if text and text[0] not in "#;":
+                given = self._settings.format
+                return _guessed(text) if given is ListFormat.AUTO else given
+            commented = commented or bool(text)
+        if not commented:
+            raise ListError("it is empty; where that is meant, put a comment line into it")
+        given = self._settings.format
+        return ListFormat.TARGETS if given is ListFormat.AUTO else given
+
+    def _rpz(self) -> RpzLines:
+        from xdpctl.feeds.formats.rpz import RpzLines  # noqa: PLC0415 - half of dnspython, for few lists
+
+        action = self._settings.action
+        if action is RuleAction.PASS:
+            raise ListError(
+                "it is an RPZ zone, whose records say what is to be done: take the action pass"
+                " out of the list's settings"
+            )
+        denial = action or RuleAction.TRUNCATE
+        origin = self._settings.origin
+        return RpzLines(origin, denial, self._any_qtype, self.found, only=action)
+
+    def _lines(self, stream: TextIO, form: ListFormat) -> Iterator[Iterator[Row]]:
+        zone = self._rpz() if form is ListFormat.RPZ else None
+        reader = zone or self._reader(stream, form)
+        first = 1
+        for part, size in parts(numbered(stream)):
+            self._read += size
+            yield reader.rows(part, first)
+            first += len(part)
+        if zone is not None:
+            zone.end()
+
+    def _reader(self, stream: TextIO, form: ListFormat) -> LineFormat:
+        origin, named = self._settings.origin, self._settings.action
+        action = RuleAction.DROP if named is None else named
+        if form is ListFormat.CIDR:
+            return CidrLines(origin, action, self._any_qtype)
+        if form is ListFormat.HOSTS:
+            return HostsLines(origin, action, self._any_qtype, self.found)
+        present = self._boot_clock()
+        age = max(self._clock() - os.fstat(stream.fileno()).st_mtime, 0.0)
+        return TargetLines(
+            origin,
+            action,
+            self._any_qtype,
+            now=float(round(present - age)),  # the same for each reading of one version
+            present=present,
+            left_out=self.found,
+            only=named,
+        )
+
+
+def _guessed(text: str) -> ListFormat:
+    """Return the format whose first line this can be."""
+    words = text.split()
+    if text[0] == "$" or "SOA" in map(str.upper, words):
+        return ListFormat.RPZ
+    if len(words) > 1 and is_address(words[0]) and words[1][0] not in "#;" and "=" not in words[1]:
+        return ListFormat.HOSTS
+    return ListFormat.TARGETS

@@ -1,0 +1,11 @@
+"""The filter on an interface.
+
+filter.py        load, attach, swap without a gap, detach, count
+attachment.py    in which mode, and in place of what
+native_retry.py  when native mode is tried again
+location.py      where the card is: renamed, moved, gone
+own_pins.py      which programs and pins are ours
+lock.py          one service an interface
+rollout.py       a configuration's program: made, tested, put on every interface
+view.py          a filter as values for others
+"""

@@ -1,0 +1,318 @@
+"""Putting a program on an interface: in which mode, and in the place of what.
+
+Owns the choice between native and generic, whose program may be taken off, and
+putting it back should ours not go on. Which pins are ours is own_pins.py's to say,
+when native is worth another try native_retry.py's; called by filter.py. Everything here
+blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import math
+import time
+from typing import TYPE_CHECKING
+
+from xdpctl.errors import ForeignProgramError, InterfaceError, KernelError, XdpctlError
+from xdpctl.filter.native_retry import Condition
+from xdpctl.kernel.bpf.programs import XdpMode
+from xdpctl.process.log import event
+from xdpctl.settings import ModeSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from xdpctl.filter.native_retry import NativeRetry
+    from xdpctl.filter.own_pins import OwnPins
+    from xdpctl.kernel.bpf.programs import Link, Program
+    from xdpctl.kernel.bpf.syscall import Bpf
+    from xdpctl.kernel.net.interfaces import Attached, Interface, Netlink
+
+_NOT_THE_DRIVER = frozenset({errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV, errno.EEXIST})
+"""Errors of attaching that generic mode would meet as well."""
+
+_log = logging.getLogger(__name__)
+
+
+class Attachment:
+    """How programs come to one interface and go from it.
+
+    Args:
+        bpf, netlink: the kernel.
+        pins: our own, for this interface.
+        mode, replace: the settings of these names.
+        retry: knows when native is worth another try.
+    """
+
+    def __init__(  # noqa: PLR0913 - the kernel and the settings of one filter
+        self,
+        bpf: Bpf,
+        netlink: Netlink,
+        pins: OwnPins,
+        mode: ModeSetting,
+        *,
+        replace: bool,
+        retry: NativeRetry,
+    ) -> None:
+        self._bpf = bpf
+        self._netlink = netlink
+        self._pins = pins
+        self._mode = mode
+        self._replace = replace
+        self._retry = retry
+
+    def keeps_mode(self, attached: Attached) -> bool:
+        """Return whether our program may stay in the mode that it is in."""
+        return self._mode is ModeSetting.AUTO or attached.mode == self._mode.value
+
+    def refuse_foreign(self, interface: Interface, attached: Attached) -> None:
+        """Refuse a program that is not ours, unless it may be replaced.
+
+        Raises:
+            ForeignProgramError: it may not; names it by its id.
+        """
+        info = self._bpf.program_info(attached.program_id)
+        name = f" ({info.name})" if info is not None and info.name else ""
+        if self._held_by_link(interface, attached):
+            raise ForeignProgramError(
+                f"{interface.name} carries XDP program {attached.program_id}{name}, held by"
+                " another's bpf_link, which cannot be replaced: stop the program that holds it",
+                interface=interface.name,
+                program_id=attached.program_id,
+            )
+        if not self._replace:
+            raise ForeignProgramError(
+                f"{interface.name} already carries XDP program {attached.program_id}{name},"
+                " which is not ours: stop its owner, or start with --replace to take its place",
+                interface=interface.name,
+                program_id=attached.program_id,
+            )
+
+    def _held_by_link(self, interface: Interface, attached: Attached) -> bool:
+        try:
+            return any(
+                info.ifindex == interface.index and info.program_id == attached.program_id
+                for info in self._bpf.links()
+            )
+        except KernelError:
+            return False
+
+    def create_link(self, program: Program, interface: Interface) -> tuple[Link, XdpMode]:
+        """Attach a program where nothing is attached: native if it may be and can be.
+
+        Raises:
+            InterfaceError: the driver refuses native mode, and no other is allowed; or the
+                bond or bridge that it is part of has a program.
+            KernelError: the kernel refuses.
+        """
+        try:
+            return self._create_link(program, interface)
+        except KernelError as error:
+            if error.errno == errno.EEXIST and (upper := self._upper_with_program(interface)):
+                raise InterfaceError(
+                    f"cannot attach to {interface.name}: {upper}, which it is part of, carries an"
+                    f" XDP program itself, and the kernel allows one of both; filter {upper}"
+                    " alone, or its ports alone",
+                    interface=interface.name,
+                ) from error
+            raise
+
+    def _upper_with_program(self, interface: Interface) -> str | None:
+        """Return the bond or bridge of an interface, if a program is on that."""
+        name = None if interface.master is None else self._netlink.name_of(interface.master)
+        if name is None:
+            return None
+        try:
+            return name if self._netlink.find(name).attached is not None else None
+        except XdpctlError:
+            return None
+
+    def _create_link(self, program: Program, interface: Interface) -> tuple[Link, XdpMode]:
+        index = interface.index
+        if self._mode is not ModeSetting.GENERIC:
+            try:
+                return self._bpf.create_link(program, index, mode=XdpMode.NATIVE), XdpMode.NATIVE
+            except KernelError as error:
+                if error.errno in _NOT_THE_DRIVER:
+                    raise
+                why = self._refusal(index, program) or error.symbol
+                if self._mode is ModeSetting.NATIVE:
+                    raise InterfaceError(
+                        f"cannot attach to {interface.name} in native mode: its driver"
+                        f" {interface.driver or '(unknown)'} says {why}; use --mode auto or"
+                        " generic, or change what the driver minds",
+                        interface=interface.name,
+                    ) from error
+                event(
+                    _log,
+                    "native-refused",
+                    logging.WARNING,
+                    interface=interface.name,
+                    driver=interface.driver or "unknown",
+                    error=why,
+                    helps="running in generic mode, which costs more CPU for each packet",
+                )
+                link = self._bpf.create_link(program, index, mode=XdpMode.GENERIC)
+                self._retry.refused(why, self._condition(interface))
+                return link, XdpMode.GENERIC
+        return self._bpf.create_link(program, index, mode=XdpMode.GENERIC), XdpMode.GENERIC
+
+    def _condition(self, interface: Interface) -> Condition:
+        """Return what the driver may mind; generic mode itself switches offloads off."""
+        return Condition.of(
+            interface,
+            self._netlink.features(interface.name),
+            native=self._netlink.native_xdp(interface.index),
+        )
+
+    def seeks_native(self, mode: XdpMode | None) -> bool:
+        """Return whether our program should rather be native than in the mode it is in."""
+        return self._mode is ModeSetting.AUTO and mode is XdpMode.GENERIC
+
+    @property
+    def generic_because(self) -> str:
+        """What the driver said when native mode was tried last; empty where it was not."""
+        return self._retry.why
+
+    def is_time(self) -> bool:
+        """Return whether it is time to look whether native mode is worth a try."""
+        return self._retry.is_time()
+
+    def try_native(
+        self, link: Link, program: Program, interface: Interface
+    ) -> tuple[Link, XdpMode] | None:
+        """Put our program on natively in the place of generically, if that is worth a try.
+
+        Packets pass unfiltered from the end of the one to the beginning of the other,
+        some milliseconds: a link keeps its mode and a card has one mode at a time.
+
+        Args:
+            link: attaches the program generically; it is defunct after a try.
+            program: ours, loaded.
+            interface: that it is on.
+
+        Returns:
+            A link, not pinned yet, and its mode, generic again where the driver refuses;
+            None where it was not tried.
+
+        Raises:
+            KernelError: it is on in neither mode now.
+        """
+        condition = self._condition(interface)
+        if not self._retry.is_due(condition):
+            return None
+        index = interface.index
+        begun = time.monotonic()
+        link.detach()
+        try:
+            made = self._bpf.create_link(program, index, mode=XdpMode.NATIVE)
+        except KernelError as error:
+            why = self._refusal(index, program) or error.symbol
+            made = self._bpf.create_link(program, index, mode=XdpMode.GENERIC)
+            event(
+                _log,
+                "native-refused",
+                logging.DEBUG if why == self._retry.why else logging.WARNING,
+                interface=interface.name,
+                driver=interface.driver or "unknown",
+                error=why,
+                helps="generic mode goes on",
+                gap_ms=_milliseconds(begun),
+            )
+            self._retry.refused(why, self._condition(interface))
+            return made, XdpMode.GENERIC
+        event(_log, "native-again", interface=interface.name, gap_ms=_milliseconds(begun))
+        return made, XdpMode.NATIVE
+
+    def _refusal(self, index: int, program: Program) -> str:
+        """Return the driver's own reason; empty where it cannot be had."""
+        try:
+            return self._netlink.refusal(index, XdpMode.NATIVE, program)
+        except KernelError:
+            return ""
+
+    @contextlib.contextmanager
+    def vacated(self, interface: Interface, own: Link | None) -> Iterator[None]:
+        """Take off what is on the interface; should the block fail, put it back.
+
+        Args:
+            interface: as it is now.
+            own: our link on it; None where another's program is, or nothing.
+
+        Raises:
+            ForeignProgramError, KernelError: it cannot be taken off.
+        """
+        attached = interface.attached
+        if attached is None:
+            yield
+        elif own is not None:
+            event(_log, "mode-changes", logging.WARNING, interface=interface.name)
+            with self._bpf.open_program(attached.program_id) or contextlib.nullcontext() as former:
+                own.detach()
+                with _undoing(interface, lambda: self._link_again(former, interface, attached)):
+                    yield
+        else:
+            with self._foreign(interface, attached) as foreign:
+                self._netlink.detach_program(interface.index, attached.mode, foreign)
+                with _undoing(
+                    interface,
+                    lambda: self._netlink.attach_program(interface.index, attached.mode, foreign),
+                ):
+                    yield
+            event(
+                _log,
+                "replaced",
+                logging.WARNING,
+                interface=interface.name,
+                program=attached.program_id,
+                gap="packets passed unfiltered between its end and our start",
+            )
+
+    def _foreign(self, interface: Interface, attached: Attached) -> Program:
+        foreign = self._bpf.open_program(attached.program_id)
+        if foreign is None:
+            raise ForeignProgramError(
+                f"cannot take the place of XDP program {attached.program_id} on"
+                f" {interface.name}: it cannot be opened; --replace needs CAP_SYS_ADMIN, run as"
+                " root",
+                interface=interface.name,
+                program_id=attached.program_id,
+            )
+        return foreign
+
+    def _link_again(self, former: Program | None, interface: Interface, attached: Attached) -> None:
+        """Attach our former program as it was, and pin it."""
+        if former is None:
+            raise KernelError("cannot open our former program", errno.EPERM, "run as root")
+        with (
+            self._bpf.create_link(former, interface.index, mode=attached.mode) as link,
+            self._pins.staging() as staging,
+        ):
+            staging.add(link, self._pins.link_path)
+            staging.commit()
+
+
+def _milliseconds(begun: float) -> int:
+    """Return the time since then, by the monotonic clock, rounded up."""
+    return math.ceil((time.monotonic() - begun) * 1000)
+
+
+@contextlib.contextmanager
+def _undoing(interface: Interface, undo: Callable[[], None]) -> Iterator[None]:
+    """Call `undo` should the block fail; what it meets itself is only logged."""
+    try:
+        yield
+    except XdpctlError:
+        try:
+            undo()
+        except XdpctlError as error:
+            event(
+                _log,
+                "not-put-back",
+                logging.ERROR,
+                interface=interface.name,
+                error=error.sentence,
+            )
+        raise

@@ -1,0 +1,525 @@
+"""The filter on one interface: load, attach, swap without a gap, detach, count.
+
+The program is attached with a bpf_link that stays pinned (own_pins.py): it keeps the
+program on the interface when the service dies, and the next service takes the link
+over and swaps the program in place.
+
+State machine of one filter:
+
+    missing ──attach──▶ attached ──detach──▶ detached
+                          │  ▲
+           card left its  ▼  │ attach, at the next look
+           name or is gone   │
+                         lost
+
+What is configured is a name. A card that is renamed keeps its filter until another
+card has the name; one that leaves the network namespace goes without (location.py).
+
+Every method blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+from xdpctl import abi
+from xdpctl.abi import MapName
+from xdpctl.errors import KernelError, PinError, XdpctlError
+from xdpctl.filter.attachment import Attachment
+from xdpctl.filter.location import Location, Presence, locate
+from xdpctl.filter.native_retry import NativeRetry
+from xdpctl.filter.own_pins import OwnPins, same_program
+from xdpctl.filter.view import (
+    FilterState,
+    FilterView,
+    note_of_another_name,
+    note_of_batches,
+    note_of_generic_mode,
+)
+from xdpctl.kernel.bpf.pins import OWN_DIRECTORY
+from xdpctl.kernel.bpf.programs import XdpMode
+from xdpctl.process.log import event
+from xdpctl.settings import ModeSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from xdpctl.abi import Count, PacketAction, Reason
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bpf.programs import Link, Program
+    from xdpctl.kernel.bpf.syscall import Bpf
+    from xdpctl.kernel.bytecode import Bytecode
+    from xdpctl.kernel.net.interfaces import Interface, Netlink
+
+PROGRAM_NAME = "xdpctl"
+_KEY = b"\0\0\0\0"
+_ANEW = Location(Presence.GONE)
+
+_log = logging.getLogger(__name__)
+
+
+class Filter:
+    """The filter on one interface.
+
+    Args:
+        bpf, netlink: the kernel.
+        interface: the interface's name in this process's network namespace.
+        mode, replace: the settings of these names.
+        directory: where the own pins live.
+        clock: seconds of the monotonic clock.
+
+    Attributes:
+        adopted: whether the first program went in the place of a former service's.
+    """
+
+    def __init__(  # noqa: PLR0913 - the kernel and the settings of one filter
+        self,
+        bpf: Bpf,
+        netlink: Netlink,
+        interface: str,
+        *,
+        mode: ModeSetting = ModeSetting.AUTO,
+        replace: bool = False,
+        directory: Path = OWN_DIRECTORY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bpf = bpf
+        self._netlink = netlink
+        self.interface = interface
+        self._pins = OwnPins(directory, interface)
+        self._attachment = Attachment(
+            bpf, netlink, self._pins, mode, replace=replace, retry=NativeRetry(clock)
+        )
+        self._resources = contextlib.ExitStack()
+        self._state = FilterState.MISSING
+        self._where = _ANEW
+        self._trouble = ""
+        self._queues: int | None = None
+        self._attached_mode: XdpMode | None = None
+        self._program: Program | None = None
+        self._link: Link | None = None
+        self._counters: Map | None = None
+        self._control: Map | None = None
+        self._control_held = threading.Lock()  # the loop writes a panic while we may let go
+        self._counted: Mapping[tuple[Reason, PacketAction], Count] = {}
+        self._reattached = 0
+        self._bytecode: Bytecode | None = None
+        self._shared: Mapping[MapName, Map] = {}
+        self.adopted = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether this object has a program on its interface."""
+        return self._state is FilterState.ATTACHED
+
+    def close(self) -> None:
+        """Let go of the descriptors; what is pinned stays."""
+        with self._control_held:
+            self._control = None
+        self._resources.close()
+        self._link = self._program = self._counters = None
+
+    # --- attaching ----------------------------------------------------------------
+
+    def inspect(self) -> Interface:
+        """Find the interface and see that attaching may be tried; changes nothing.
+
+        Raises:
+            InterfaceError: it does not exist.
+            ForeignProgramError: another's program is on it and may not be replaced.
+        """
+        renamed = self._where.place is Presence.RENAMED and self._where.name
+        interface = self._netlink.find(renamed or self.interface)
+        self._queues = interface.rx_queues
+        attached = interface.attached
+        if attached is None:
+            return interface
+        with contextlib.ExitStack() as stack:
+            if (own := self._own_link(interface)) is not None:
+                stack.enter_context(own)
+                return interface
+        self._attachment.refuse_foreign(interface, attached)
+        return interface
+
+    def attach(self, bytecode: Bytecode, shared: Mapping[MapName, Map], *, panic: bool) -> None:
+        """Load the program and put it on the interface, in place of our former one.
+
+        Args:
+            bytecode: the compiled program.
+            shared: the pinned maps that it refers to; owned by the caller.
+            panic: what the control map says from the first packet on.
+
+        Raises:
+            VerifierError, KernelError, InterfaceError, PinError: and what was on the
+                interface before is still there.
+        """
+        interface = self.inspect()
+        with contextlib.ExitStack() as stack:
+            own = self._own_link(interface)
+            if own is not None:
+                stack.enter_context(own)
+            keep = own is not None or self._state is FilterState.LOST
+            counters = stack.enter_context(self._own_map(MapName.COUNTERS, keep=keep))
+            control = stack.enter_context(self._own_map(MapName.CONTROL, keep=keep))
+            control.update(_KEY, abi.encode_control(panic=panic))
+            program, scratch = self._load(bytecode, shared, counters, control)
+            stack.enter_context(program)
+            beside = self._pins.beside(program, counters, control, shared.get(MapName.NAME_INDEX))
+            attached = interface.attached
+            if own is not None and attached is not None and self._attachment.keeps_mode(attached):
+                link, mode = own, attached.mode
+                former = self._pins.open_program(self._bpf, attached)
+                if former is not None and same_program(former.info, program.info, scratch):
+                    program.close()
+                    program = stack.enter_context(former)
+                    event(_log, "adopted", interface=self.interface, program=program.info.id)
+                else:
+                    if former is not None:
+                        former.close()
+                    self._exchange(link, program, beside)
+            else:
+                link, mode = self._create(interface, own, program, beside)
+                stack.enter_context(link)
+            self.close()
+            self._resources = stack.pop_all()
+        self._bytecode, self._shared = bytecode, shared
+        self._link, self._program = link, program
+        self._counters, self._control = counters, control
+        place = Presence.HERE if interface.name == self.interface else Presence.RENAMED
+        self._where = Location(place, interface.index, interface.name)
+        self._runs_in(mode)
+        self._trouble = ""
+        if self._state is FilterState.MISSING:
+            self.adopted = own is not None
+        self._state = FilterState.ATTACHED
+
+    def adopt(self) -> bool:
+        """Hold what a former service attached, as it is; False where there is nothing.
+
+        For a service that has no program of its own to put there: what was in force
+        stays so, counts, and can be set to panic and be detached.
+        """
+        with contextlib.ExitStack() as stack:
+            interface = self._netlink.find(self.interface)
+            attached, link = interface.attached, self._pins.find_link(self._bpf, interface)
+            if attached is None or link is None:
+                return False
+            stack.enter_context(link)
+            program = self._pins.open_program(self._bpf, attached)
+            counters, control = (
+                self._pins.open_map(self._bpf, name) for name in (MapName.COUNTERS, MapName.CONTROL)
+            )
+            for one in (program, counters, control):
+                if one is not None:
+                    stack.enter_context(one)
+            self.close()
+            self._resources = stack.pop_all()
+        self._link, self._program = link, program
+        self._counters, self._control = counters, control
+        self._where = Location(Presence.HERE, interface.index, interface.name)
+        self._runs_in(attached.mode)
+        self._trouble = ""
+        self.adopted, self._state = True, FilterState.ATTACHED
+        return True
+
+    def _exchange(self, link: Link, program: Program, beside: Mapping[Path, Program | Map]) -> None:
+        """Put a program in the place of the one that a link of ours attaches."""
+        with self._pins.staging() as staging:
+            staging.add_all(beside)
+            link.update(program)
+            staging.commit()
+        event(_log, "taken-over", interface=self.interface, program=program.info.id)
+
+    def _create(
+        self,
+        interface: Interface,
+        own: Link | None,
+        program: Program,
+        beside: Mapping[Path, Program | Map],
+    ) -> tuple[Link, XdpMode]:
+        """Attach with a new link, in the place of whatever is there and may be replaced."""
+        if own is not None:  # may pins be replaced? before anything is taken off
+            with self._pins.staging() as staging:
+                staging.add_all(beside)
+                staging.commit()
+        with (
+            self._attachment.vacated(interface, own),
+            self._pins.staging() as staging,
+            contextlib.ExitStack() as created,
+        ):
+            link, mode = self._attachment.create_link(program, interface)
+            created.enter_context(link)
+            staging.add_all(beside)
+            staging.add(link, self._pins.link_path)
+            staging.commit()
+            created.pop_all()
+        return link, mode
+
+    def former_index(self, maps: Iterable[Map]) -> Map | None:
+        """Open the index by which a former service's program looks into these maps.
+
+        None where there is none; the caller closes it.
+        """
+        with contextlib.suppress(XdpctlError):
+            attached = self._netlink.find(self.interface).attached
+            if attached is None:
+                return None
+            former = self._pins.open_program(self._bpf, attached)
+            index = self._pins.open_map(self._bpf, MapName.NAME_INDEX)
+            with former or contextlib.nullcontext():
+                needed = {one.info.id for one in (*maps, index) if one}
+                if former and index and needed <= {*former.info.map_ids}:
+                    return index
+            if index is not None:
+                index.close()
+        return None
+
+    def _own_link(self, interface: Interface) -> Link | None:
+        """Return our link on the interface; one that we hold is pinned again if need be."""
+        found = self._pins.find_link(self._bpf, interface)
+        if found is not None or interface.attached is None:
+            return found
+        if self._link is None or self._program is None:
+            return None
+        held = self._link.info()
+        if (held.ifindex, held.program_id) != (interface.index, interface.attached.program_id):
+            return None
+        self._pin_again()
+        return self._pins.find_link(self._bpf, interface)
+
+    def _pin_again(self) -> None:
+        """Pin everything that we hold once more."""
+        if (
+            self._link is None
+            or self._program is None
+            or self._counters is None
+            or self._control is None
+        ):
+            return
+        with self._pins.staging() as staging:
+            index = self._shared.get(MapName.NAME_INDEX)
+            staging.add_all(self._pins.beside(self._program, self._counters, self._control, index))
+            staging.add(self._link, self._pins.link_path)
+            staging.commit()
+        event(_log, "pinned-again", logging.WARNING, interface=self.interface)
+
+    def _load(
+        self, bytecode: Bytecode, shared: Mapping[MapName, Map], counters: Map, control: Map
+    ) -> tuple[Program, int]:
+        """Load the program; return it and the id of the map that is only its own."""
+        with self._bpf.create_map(abi.MAPS[MapName.SCRATCH], 1) as scratch:
+            maps = {
+                **shared,
+                MapName.COUNTERS: counters,
+                MapName.CONTROL: control,
+                MapName.SCRATCH: scratch,
+            }
+            descriptors = {abi.MAPS[name].ref: opened.fd for name, opened in maps.items()}
+            program = self._bpf.load_program(bytecode.relocate(descriptors), PROGRAM_NAME)
+            return program, scratch.info.id
+
+    def _own_map(self, name: MapName, *, keep: bool) -> Map:
+        """Open our pinned map where the program stays, else make a new one."""
+        opened = self._pins.open_map(self._bpf, name) if keep else None
+        spec = abi.MAPS[name]
+        return opened if opened is not None else self._bpf.create_map(spec, spec.entries)
+
+    # --- living -------------------------------------------------------------------
+
+    def swap(self, bytecode: Bytecode, shared: Mapping[MapName, Map], *, panic: bool) -> None:
+        """Put another program in place of the running one, without a gap.
+
+        Where none runs, it is the one that is attached when the interface is back. A
+        detached filter (asked for) stays detached.
+        """
+        if self._state is FilterState.ATTACHED:
+            self.attach(bytecode, shared, panic=panic)
+        else:
+            self._bytecode, self._shared = bytecode, shared
+
+    def watch(self, *, panic: bool, closely: bool = False) -> None:
+        """See where the card is, and attach where the filter is not on.
+
+        Called once a second, and at once with `closely` when an interface has changed.
+        A detached filter (asked for) stays detached.
+        """
+        if closely:
+            self._where = replace(self._where, place=Presence.GONE)
+        if self._state is FilterState.ATTACHED and self._link is not None:
+            self._follow(self._link)
+        if self._state in (FilterState.LOST, FilterState.MISSING) and self._bytecode is not None:
+            self._attach_again(self._bytecode, panic=panic)
+        elif self._state is FilterState.ATTACHED and self._attachment.seeks_native(
+            self._attached_mode
+        ):
+            self._seek_native(closely=closely)
+
+    def _seek_native(self, *, closely: bool) -> None:
+        """Try native mode where it is worth it; lost, if the program is in neither then."""
+        if self._link is None or self._program is None or self._where.name is None:
+            return
+        if not closely and not self._attachment.is_time():
+            return
+        interface = self._netlink.find(self._where.name)
+        try:
+            tried = self._attachment.try_native(self._link, self._program, interface)
+        except KernelError as error:
+            self._lose(error.sentence)
+            return
+        if tried is None:
+            return
+        self._link.close()
+        self._link, mode = tried
+        self._runs_in(mode)
+        self._resources.enter_context(self._link)
+        with self._pins.staging() as staging:
+            staging.add(self._link, self._pins.link_path)
+            staging.commit()
+
+    def _follow(self, link: Link) -> None:
+        """See where the card of an attached filter is; lost, if it left its name behind."""
+        before, now = self._where, locate(self._netlink, link, self.interface, self._where)
+        self._where = now
+        if now.place in (Presence.HERE, Presence.RENAMED):
+            self._keep_pins()
+        if now.place is Presence.HERE:
+            if before.name not in (None, self.interface):
+                event(_log, "renamed-back", interface=self.interface)
+        elif now.place is Presence.RENAMED:
+            if now.name != before.name:
+                event(_log, "renamed", logging.WARNING, interface=self.interface, now=now.name)
+        elif now.place is Presence.DISPLACED:
+            self._lose(f"another card has this name now, the former one is named {now.name}")
+        elif now.place is Presence.MOVED:
+            with contextlib.suppress(KernelError):  # not left where nobody can see whose it is
+                link.detach()
+            self._lose(
+                "its card is in another network namespace, where our program was taken off; the"
+                " filter comes back with it"
+            )
+        elif before.index is not None and self._netlink.index_of(self.interface) == before.index:
+            self._lose("somebody took our program off")
+        else:
+            self._lose("the interface is gone; the filter comes back with it")
+
+    def _keep_pins(self) -> None:
+        """Pin again what lost its pin: without one the filter would end with this process."""
+        if self._program is None or self._counters is None or self._control is None:
+            return
+        index = self._shared.get(MapName.NAME_INDEX)
+        beside = self._pins.beside(self._program, self._counters, self._control, index)
+        try:
+            if not all(path.exists() for path in (self._pins.link_path, *beside)):
+                self._pin_again()
+        except XdpctlError as error:
+            event(_log, "pins-gone", logging.ERROR, error=error.sentence)
+        except OSError as error:
+            event(_log, "pins-unseen", logging.ERROR, path=error.filename, error=error.strerror)
+
+    def _lose(self, why: str) -> None:
+        self._state, self._trouble = FilterState.LOST, why
+        event(_log, "lost", logging.ERROR, interface=self.interface, why=why)
+
+    def _attach_again(self, bytecode: Bytecode, *, panic: bool) -> None:
+        """Attach where an interface has the name; what is in the way is said once."""
+        first = self._state is FilterState.MISSING
+        if self._netlink.index_of(self.interface) is None:
+            if first or not self._trouble:
+                self._trouble = "there is no interface of this name yet"
+            return
+        try:
+            self.attach(bytecode, self._shared, panic=panic)
+        except XdpctlError as error:
+            if error.sentence != self._trouble:
+                event(
+                    _log,
+                    "attach-failed",
+                    logging.ERROR,
+                    interface=self.interface,
+                    error=error.sentence,
+                )
+            self._trouble = error.sentence
+            return
+        self._reattached += not first
+        event(
+            _log,
+            "attached" if first else "reattached",
+            interface=self.interface,
+            index=self._where.index,
+            mode=self._attached_mode,
+        )
+
+    def set_panic(self, *, panic: bool) -> None:
+        """Set or clear the bit that passes everything; takes effect at once. Any thread may."""
+        with self._control_held:
+            if self._control is not None:
+                self._control.update(_KEY, abi.encode_control(panic=panic))
+
+    def view(self) -> FilterView:
+        """Return the filter's state and counters; one look-up in the kernel.
+
+        Counters that cannot be read are those of the time before.
+        """
+        attached = self._state is FilterState.ATTACHED
+        info = self._program.info if self._program is not None and attached else None
+        try:
+            if self._counters is not None and (value := self._counters.lookup(_KEY)) is not None:
+                self._counted = abi.decode_counters(value)
+        except KernelError as error:
+            event(_log, "counters-unread", logging.WARNING, error=error.sentence)
+        return FilterView(
+            self.interface,
+            self._state,
+            self._where.index if attached else None,
+            self._attached_mode if attached else None,
+            None if info is None else info.id,
+            None if info is None else info.tag,
+            self._reattached,
+            self._queues,
+            self._counted,
+            self._trouble,
+            tuple(self._notes()) if attached else (),
+        )
+
+    def _notes(self) -> Iterator[str]:
+        if self._where.place is Presence.RENAMED:
+            yield note_of_another_name(self.interface, self._where.name)
+        if self._attachment.seeks_native(self._attached_mode):
+            yield note_of_generic_mode(self.interface, self._attachment.generic_because)
+        if self._attached_mode is XdpMode.GENERIC:
+            yield note_of_batches(self.interface)
+
+    def _runs_in(self, mode: XdpMode) -> None:
+        """Note the mode that our program is attached in; log what generic mode lets through."""
+        if mode is XdpMode.GENERIC and self._attached_mode is not XdpMode.GENERIC:
+            event(_log, "warning", logging.WARNING, text=note_of_batches(self.interface))
+        self._attached_mode = mode
+
+    # --- leaving ------------------------------------------------------------------
+
+    def detach(self) -> bool:
+        """Take the program off and remove our own pins; False where it was not on."""
+        was_on = self._state is FilterState.ATTACHED
+        if self._link is not None:
+            with contextlib.suppress(KernelError):
+                self._link.detach()
+            try:
+                self._pins.remove()
+            except PinError as error:
+                event(_log, "pins-left", logging.WARNING, error=error.sentence)
+            self._link.close()  # without a pin that ends it, too
+            self._link = None
+        self._state = FilterState.DETACHED
+        return was_on

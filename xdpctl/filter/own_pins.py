@@ -1,0 +1,265 @@
+"""Whose a program is: our pins.
+
+Owns the names in /sys/fs/bpf/xdpctl/ (our own pins, never the shared ones): for each
+interface the bpf_link `NETNS-NAME`, beside it `NETNS-NAME:program`, `NETNS-NAME:counters`,
+`NETNS-NAME:control`, `NETNS-NAME:name-index`, and the directory `NETNS-NAME:lock`, NETNS
+being the inode of the network namespace. Used by the filter, and by `detach` when no service runs.
+Everything here blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+from xdpctl.abi import MAPS, MapName
+from xdpctl.errors import KernelError, PinError
+from xdpctl.kernel.bpf.pins import (
+    OWN_DIRECTORY,
+    PinPolicy,
+    ensure_bpffs,
+    ensure_directory,
+    netns_inode,
+    pin_name_for,
+    verify,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bpf.programs import Link, Program, ProgramInfo
+    from xdpctl.kernel.bpf.syscall import Bpf
+    from xdpctl.kernel.net.interfaces import Attached, Interface, Netlink
+
+_PROGRAM = "program"
+_BESIDE = (_PROGRAM, MapName.COUNTERS, MapName.CONTROL, MapName.NAME_INDEX)
+_FRESH = "new"
+LOCK = "lock"
+_OWN_NAME = re.compile(r"[0-9]+-[^:/][^/]*")
+
+
+def is_own_lock(name: str) -> bool:
+    """Tell whether an entry of our directory has the name of a lock, which is a directory."""
+    return _OWN_NAME.fullmatch(name) is not None and name.endswith(f":{LOCK}")
+
+
+def is_own_pin(name: str) -> bool:
+    """Tell whether an entry of our directory has the name of a pin, for any interface."""
+    return _OWN_NAME.fullmatch(name) is not None and not is_own_lock(name)
+
+
+class OwnPins:
+    """Our pins for one interface: paths, finding, pinning, removing."""
+
+    def __init__(self, directory: Path, interface: str) -> None:
+        self._directory = directory
+        self._namespace = netns_inode()
+        self.link_path = directory / f"{self._namespace}-{pin_name_for(interface)}"
+        self.program_path = beside(self.link_path, _PROGRAM)
+
+    def path(self, name: MapName) -> Path:
+        """Return where the own map of this name is pinned."""
+        return beside(self.link_path, name)
+
+    def find_link(self, bpf: Bpf, interface: Interface) -> Link | None:
+        """Return our link on the interface, or None.
+
+        A link is ours to adopt only when its ifindex and program id are what the
+        kernel shows on the interface: an index may have been used again.
+        """
+        if interface.attached is None:
+            return None
+        for path in self._candidates():
+            try:
+                link = bpf.open_link(path)
+            except (KernelError, PinError):
+                continue
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(link)
+                info = link.info()
+                if (info.ifindex, info.program_id) != (
+                    interface.index,
+                    interface.attached.program_id,
+                ):
+                    continue
+                if path != self.link_path:
+                    self._rename(path)
+                stack.pop_all()
+                return link
+        return None
+
+    def open_map(self, bpf: Bpf, name: MapName) -> Map | None:
+        """Open our map of this name; None where none is pinned that fits the contract."""
+        with contextlib.suppress(KernelError, PinError):
+            opened = bpf.open_map(self.path(name))
+            if verify(opened.info, MAPS[name]) is None:
+                return opened
+            opened.close()
+        return None
+
+    def open_program(self, bpf: Bpf, attached: Attached) -> Program | None:
+        """Open the program that is attached, where it is the one that we pinned."""
+        with contextlib.suppress(KernelError, PinError):
+            program = bpf.open_pinned_program(self.program_path)
+            if program.info.id == attached.program_id:
+                return program
+            program.close()
+        return None
+
+    def beside(
+        self, program: Program, counters: Map, control: Map, index: Map | None
+    ) -> dict[Path, Program | Map]:
+        """Return what is pinned beside the link, by its path."""
+        pinned: dict[Path, Program | Map] = {
+            self.program_path: program,
+            self.path(MapName.COUNTERS): counters,
+            self.path(MapName.CONTROL): control,
+        }
+        if index is not None:
+            pinned[self.path(MapName.NAME_INDEX)] = index
+        return pinned
+
+    def _candidates(self) -> list[Path]:
+        """Return the pins that may be our link: the expected name first.
+
+        No interface has a colon in its name, so what has one is not a link, but for
+        a link that was just being pinned when the service died.
+        """
+        prefix = f"{self._namespace}-"
+        try:
+            pins = [path for path in self._directory.iterdir() if path.name.startswith(prefix)]
+        except OSError:
+            return []
+        return sorted(pins, key=lambda path: (path != self.link_path, path))
+
+    def _rename(self, old: Path) -> None:
+        """Follow a renamed interface: its pins get the new name."""
+        for name in (None, *_BESIDE):
+            source = old if name is None else beside(old, name)
+            target = self.link_path if name is None else beside(self.link_path, name)
+            try:
+                source.rename(target)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise unusable(target, error) from error
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[FreshPins]:
+        """Pin in two steps: what is staged and not committed is gone again at the end.
+
+        Raises:
+            PinError: the directory cannot be made.
+        """
+        ensure_bpffs(self._directory)
+        ensure_directory(self._directory, PinPolicy())
+        staging = FreshPins()
+        try:
+            yield staging
+        finally:
+            staging.discard()
+
+    def remove(self) -> None:
+        """Remove our own pins of this interface; the shared maps are never touched.
+
+        Raises:
+            PinError: one cannot be removed; the others are.
+        """
+        left: PinError | None = None
+        for path in (self.link_path, *(beside(self.link_path, name) for name in _BESIDE)):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                left = left or unusable(path, error)
+        if left is not None:
+            raise left
+
+
+class FreshPins:
+    """Objects pinned under names of their own until all of them are."""
+
+    def __init__(self) -> None:
+        self._staged: dict[Path, Path] = {}
+
+    def add(self, thing: Link | Map | Program, path: Path) -> None:
+        """Pin beside `path`.
+
+        Raises:
+            KernelError, PinError: it cannot be pinned.
+        """
+        fresh = beside(path, _FRESH)
+        try:
+            fresh.unlink(missing_ok=True)
+        except OSError as error:
+            raise unusable(fresh, error) from error
+        thing.pin(fresh)
+        self._staged[fresh] = path
+
+    def add_all(self, things: Mapping[Path, Map | Program]) -> None:
+        """Pin each beside its path; raises as `add`."""
+        for path, thing in things.items():
+            self.add(thing, path)
+
+    def commit(self) -> None:
+        """Give every pin its name, in place of a former pin of this name.
+
+        Raises:
+            PinError: one cannot be renamed.
+        """
+        made: list[Path] = []
+        for fresh, path in list(self._staged.items()):
+            try:
+                is_new = not path.exists()
+                fresh.rename(path)
+            except OSError as error:
+                for one in made:
+                    with contextlib.suppress(OSError):
+                        one.unlink(missing_ok=True)
+                raise unusable(path, error) from error
+            del self._staged[fresh]
+            if is_new:
+                made.append(path)
+
+    def discard(self) -> None:
+        """Remove what was not committed, as far as that goes."""
+        for fresh in self._staged:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
+        self._staged.clear()
+
+
+def same_program(former: ProgramInfo, fresh: ProgramInfo, scratch: int) -> bool:
+    """Whether both are the same code over the same maps, but for the fresh one's `scratch`."""
+    differing = set(fresh.map_ids) ^ set(former.map_ids)
+    ours = set(fresh.map_ids) - set(former.map_ids)
+    return former.tag == fresh.tag and ours <= {scratch} and len(differing) == 2 * len(ours)
+
+
+def detach_interface(
+    bpf: Bpf, netlink: Netlink, name: str, directory: Path = OWN_DIRECTORY
+) -> bool:
+    """Take our program off an interface although no service runs; False if none is on."""
+    pins = OwnPins(directory, name)
+    link = pins.find_link(bpf, netlink.find(name))
+    if link is None:
+        return False
+    with link:
+        link.detach()
+    pins.remove()
+    return True
+
+
+def beside(path: Path, what: str) -> Path:
+    """Return where a pin or lock beside a link is."""
+    return path.with_name(f"{path.name}:{what}")
+
+
+def unusable(path: Path, error: OSError) -> PinError:
+    """Return the error of a path that cannot be used."""
+    return PinError(
+        f"cannot use our own pin {path}: {error.strerror}; run as root, or run `xdpctl prepare` as"
+        " root first"
+    )

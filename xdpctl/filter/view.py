@@ -1,0 +1,86 @@
+"""A filter as others see it: values that filter.py publishes, and what is said of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xdpctl.abi import Count, PacketAction, Reason
+    from xdpctl.kernel.bpf.programs import XdpMode
+
+
+class FilterState(StrEnum):
+    """Where a filter is in its life."""
+
+    MISSING = "missing"
+    ATTACHED = "attached"
+    DETACHED = "detached"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class FilterView:
+    """A filter at one moment, cheap to publish.
+
+    Attributes:
+        index, mode, program_id, tag: of what is attached; None where nothing is.
+        reattached: how often the filter was attached again since the start.
+        counters: sums over all CPUs by (reason, action).
+        trouble: why nothing is attached, as a sentence; empty where something is.
+        notes: what an operator should know of what is attached, as sentences.
+    """
+
+    interface: str
+    state: FilterState
+    index: int | None
+    mode: XdpMode | None
+    program_id: int | None
+    tag: str | None
+    reattached: int
+    queues: int | None
+    counters: Mapping[tuple[Reason, PacketAction], Count]
+    trouble: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def note_of_another_name(interface: str, now: str | None) -> str:
+    """Return what is said of a filter whose card is named `now`."""
+    return (
+        f"{interface} is named {now} now: the filter stays on it until another interface is named"
+        f" {interface}; rename it back, or configure {now}"
+    )
+
+
+def note_of_generic_mode(interface: str, because: str) -> str:
+    """Return what is said of a filter that should run in native mode.
+
+    Args:
+        interface: its interface.
+        because: why native mode was refused; empty where nobody tried.
+    """
+    why = because or "a former service left it so"
+    return (
+        f"{interface} runs the filter in generic mode, which costs more CPU for each packet: {why};"
+        " native mode is tried again when the card changes, and now and then"
+    )
+
+
+def note_of_batches(interface: str) -> str:
+    """Return what generic mode lets through on an interface; the verb `check` says it before.
+
+    A sender on this host can leave the cutting of a buffer into datagrams to the network
+    card (UDP_SEGMENT). Where no card is in between, generic mode sees the whole buffer as
+    one frame. What comes off a wire is never joined: with a generic program the kernel
+    does no GRO on the interface.
+    """
+    return (
+        f"{interface} in generic mode: a container or virtual machine on this host can send many"
+        " UDP datagrams as one frame (UDP_SEGMENT), and the filter judges only the first; where"
+        " that passes, all pass, and where Truncate hits, none is answered; use native mode, or"
+        " switch such batches off where they come from, for a veth on its other end:"
+        " `ethtool -K PEER tx-udp-segmentation off`"
+    )

@@ -1,0 +1,12 @@
+"""The API: one table of routes, which also describes it.
+
+routes.py      the table of routes
+handlers.py    one function a resource
+uploads.py     requests with rules in their body
+rule_lists.py  a body with many rules, read in parts
+documents.py   what is accepted and answered: the types that check and describe
+queries.py     the parameters, in the same way
+openapi.py     openapi.json from the table
+backend.py     what the API needs of the service, as a protocol
+keys.py        what the application carries to its handlers
+"""

@@ -1,0 +1,366 @@
+"""The API's documents: what is accepted and what is answered.
+
+msgspec checks a request against these types and names the field that is wrong;
+the same types describe the API to others. Text becomes a value here: a `RuleIn`
+turns into a rules.Rule or raises the error of rules/rules.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+import msgspec
+
+from xdpctl import abi
+from xdpctl.abi import MapName
+from xdpctl.errors import TargetError
+from xdpctl.rules import (
+    ACTIONS,
+    AnyQtype,
+    Question,
+    Rule,
+    parse_reason,
+    parse_target,
+    qtype_text,
+    target_of,
+    target_text,
+)
+from xdpctl.rules.rules import own_origin
+
+if TYPE_CHECKING:
+    from xdpctl.status.snapshot import Snapshot
+    from xdpctl.store.bulk import BulkResult
+    from xdpctl.store.entries import Entry, TopEntry
+
+TEXT_MAX = 2_000
+ORIGIN_PATTERN = "^(?:cli|api|dnsdist|(?:file|list):.{1,200})$"
+"""Of an origin's text, for those who read the schema; rules.parse_origin checks."""
+
+API_ORIGIN = "api"
+"""Of a rule that is sent without one."""
+
+EXPIRES_MAX = 10 * 365 * 86_400
+"""Ten years, as everywhere (rules.parse_duration)."""
+
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
+
+
+class RuleIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A rule as a client gives it.
+
+    `hits`, `created`, `map` and `wildcard` are taken and not used, so that a listed rule
+    can be sent back as it is.
+    """
+
+    target: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="an address, a prefix or a name",
+            examples=["192.0.2.1", "2001:db8::/32", "dropped.example."],
+        ),
+    ]
+    qtype: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                max_length=TEXT_MAX,
+                description="a name's query type: A, TYPE65, 65; null or empty: every type",
+                examples=["AAAA"],
+            ),
+        ]
+        | None
+    ) = None
+    action: Literal["drop", "truncate", "pass"] = "drop"
+    expires_in: (
+        Annotated[
+            int,
+            msgspec.Meta(ge=1, le=EXPIRES_MAX, description="seconds until it goes; null: it stays"),
+        ]
+        | None
+    ) = None
+    reason: Annotated[
+        str, msgspec.Meta(max_length=TEXT_MAX, description="one line, at most 200 characters")
+    ] = ""
+    origin: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                max_length=TEXT_MAX,
+                description="cli, api, file:NAME or list:NAME; null: api, in a PUT its origin",
+                extra_json_schema={"pattern": ORIGIN_PATTERN},
+                examples=["api"],
+            ),
+        ]
+        | None
+    ) = None
+    hits: int | None = None
+    created: float | None = None
+    map: str | None = None
+    wildcard: int | None = None
+
+    def rule(self) -> Rule:
+        """Return the rule.
+
+        Raises:
+            TargetError: a field's text is not valid; the error names the field.
+        """
+        return Rule(
+            parse_target(self.target, self.qtype),
+            ACTIONS[self.action],
+            parse_reason(self.reason),
+            own_origin(API_ORIGIN if self.origin is None else self.origin),
+            expires_in=self.expires_in,
+        )
+
+
+class RuleOut(msgspec.Struct):
+    """A rule as it is listed.
+
+    `qtype` is null for the wildcard; `wildcard` is then the number that it is written
+    as (65535, or 255 up to dnsdist 1.9). `created` is in seconds since the epoch, null
+    where dnsdist wrote the entry. `expires_in` is in seconds.
+    """
+
+    target: str
+    qtype: str | None
+    action: str
+    hits: int
+    origin: str
+    reason: str
+    expires_in: int | None
+    created: float | None
+    map: str
+    wildcard: int | None
+
+    @classmethod
+    def of(cls, entry: Entry, any_qtype: AnyQtype) -> Self:
+        """Return an entry as it is listed; one whose key is nonsense shows its bytes."""
+        qtype = wildcard = None
+        try:
+            target = target_of(entry.map, entry.key, any_qtype)
+        except TargetError:
+            text = entry.key.hex()
+        else:
+            text = target_text(target)
+            if isinstance(target, Question):
+                if target.qtype is None:
+                    wildcard = abi.decode_qname(entry.key)[1]
+                else:
+                    qtype = qtype_text(target.qtype)
+        note = entry.note
+        return cls(
+            text,
+            qtype,
+            entry.action.name.lower(),
+            entry.hits,
+            entry.origin,
+            "" if note is None else note.reason,
+            entry.expires_in,
+            None if note is None else note.created,
+            entry.map.value,
+            wildcard,
+        )
+
+
+class Rules(msgspec.Struct):
+    """A page of rules; `next` is the cursor of the page behind it, or null."""
+
+    rules: list[RuleOut]
+    next: str | None
+
+
+class TopRule(RuleOut):
+    """A rule that is hit much; `rate` in hits a second, null where it was not measured."""
+
+    rate: float | None = None
+
+    @classmethod
+    def ranked(cls, one: TopEntry, any_qtype: AnyQtype) -> Self:
+        """Return an entry as `top` shows it."""
+        ranked = cls.of(one.entry, any_qtype)
+        ranked.rate = one.rate
+        return ranked
+
+
+class Top(msgspec.Struct):
+    """The rules hit most, the first the most."""
+
+    rules: list[TopRule]
+
+
+class Put(msgspec.Struct):
+    """What a POST of rules did."""
+
+    created: int
+    updated: int
+    warnings: list[str]
+
+
+class Merged(msgspec.Struct):
+    """What a list did to an origin's rules, in entries.
+
+    `left_to_dnsdist` and `left_to_others` have an entry of dnsdist's or of another origin
+    already, which stays as it is; `skipped` are rules of the list whose origin is dnsdist,
+    `guarded` those that the guard left out: local or protected addresses, short prefixes.
+    """
+
+    created: int
+    updated: int
+    removed: int
+    unchanged: int
+    left_to_dnsdist: int
+    left_to_others: int
+    skipped: int
+    guarded: int
+
+    @classmethod
+    def of(cls, result: BulkResult, skipped: int) -> Self:
+        """Return the result of a bulk operation; `skipped` is counted by who read the list."""
+        return cls(
+            created=result.created,
+            updated=result.updated,
+            removed=result.removed,
+            unchanged=result.unchanged,
+            left_to_dnsdist=result.theirs,
+            left_to_others=result.others,
+            skipped=skipped,
+            guarded=result.guarded,
+        )
+
+
+class Progress(msgspec.Struct):
+    """How far an import is: `what` is "read" (in bytes) and then "apply" (in entries)."""
+
+    what: str
+    done: int
+    total: int
+
+
+class Removed(msgspec.Struct):
+    """What a DELETE of rules did."""
+
+    removed: int
+    warnings: list[str] = []
+
+
+class Panic(msgspec.Struct):
+    """Whether everything is passed."""
+
+    panic: bool
+
+
+class DetachIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Interfaces to take the program off; empty: all."""
+
+    interfaces: list[Text] = []
+
+
+class Detached(msgspec.Struct):
+    """Interfaces that the program was taken off."""
+
+    detached: list[str]
+
+
+class Counter(msgspec.Struct):
+    """Packets and bytes of one reason and action."""
+
+    reason: str
+    action: str
+    packets: int
+    bytes: int
+
+
+class InterfaceOut(msgspec.Struct):
+    """One interface and the filter on it."""
+
+    name: str
+    index: int | None
+    state: str
+    mode: str | None
+    program_id: int | None
+    tag: str | None
+    reattached: int
+    queues: int | None
+    xskmap: str | None
+    counters: list[Counter]
+
+
+class MapOut(msgspec.Struct):
+    """One pinned map and its fill; `frozen`: nobody can change its entries any more."""
+
+    name: str
+    path: str
+    id: int
+    entries: int | None
+    capacity: int
+    frozen: bool = False
+
+
+class Destination(msgspec.Struct):
+    """An address and port that goes to AF_XDP."""
+
+    address: str
+    port: int
+
+
+class Status(msgspec.Struct):
+    """The whole service at a glance."""
+
+    version: str
+    pid: int
+    ready: bool
+    reasons: list[str]
+    panic: bool
+    started: float
+    interfaces: list[InterfaceOut]
+    maps: list[MapOut]
+    destinations: list[Destination]
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, *, version: str, pid: int, started: float) -> Status:
+        """Return the snapshot as a document."""
+        return cls(
+            version,
+            pid,
+            snapshot.ready,
+            list(snapshot.reasons),
+            snapshot.panic,
+            started,
+            [
+                InterfaceOut(
+                    view.interface,
+                    view.index,
+                    view.state.value,
+                    view.mode and view.mode.value,
+                    view.program_id,
+                    view.tag,
+                    view.reattached,
+                    view.queues,
+                    snapshot.xskmaps.get(view.interface),
+                    [
+                        Counter(reason.label, action.name.lower(), count.packets, count.bytes)
+                        for (reason, action), count in view.counters.items()
+                        if count.packets
+                    ],
+                )
+                for view in snapshot.filters
+            ],
+            [
+                MapOut(
+                    view.name.value,
+                    str(view.path),
+                    view.id,
+                    view.entries,
+                    view.capacity,
+                    view.frozen,
+                )
+                for view in snapshot.maps
+            ],
+            [Destination(str(address), port) for address, port in snapshot.destinations],
+            list(snapshot.warnings),
+        )
+
+
+RULE_MAP_NAMES = tuple(MapName(name).value for name in abi.RULE_MAPS)

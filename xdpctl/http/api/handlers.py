@@ -1,0 +1,165 @@
+"""One function a resource: reads the request, asks the service, writes the answer.
+
+What the service must offer is `Backend`; service/operations.py implements it, tests fake it.
+Requests with rules in their body are uploads.py's.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import web
+
+from xdpctl.errors import public
+from xdpctl.http.api.documents import Detached, DetachIn, Panic, Removed, Rules, Top, TopRule
+from xdpctl.http.api.keys import BACKEND, EXPOSITION
+from xdpctl.http.api.queries import (
+    ALL_OWN,
+    DeleteQuery,
+    ExportQuery,
+    NoQuery,
+    PageQuery,
+    TopQuery,
+    map_named,
+    read_query,
+)
+from xdpctl.http.refusals import RequestError, not_json, not_of_the_schema
+from xdpctl.http.transport.body import received
+from xdpctl.http.transport.keys import IN_PUBLIC
+from xdpctl.rules import DNSDIST_ORIGIN, parse_origin, parse_target
+
+DETACH_MAX = 64 * 1024
+"""Bytes of a document that names interfaces."""
+
+_FLUSHED = (
+    "a running dnsdist does not notice that entries of its own are gone: it goes on counting"
+    " them until it is restarted, and says so for each that expires"
+)
+
+
+def answer(document: object) -> web.Response:
+    """Return a document as a response; a `Sentence` in it in its public form."""
+    body = msgspec.json.encode(document, enc_hook=public)
+    return web.Response(body=body, content_type="application/json")
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """GET /metrics: the families of CONTRACT.md."""
+    body, content_type = request.app[EXPOSITION].render(request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+async def healthz(_request: web.Request) -> web.Response:
+    """GET /healthz: the process lives and its loop turns."""
+    return web.Response(text="ok\n")
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """GET /readyz: attached and maps sound, else 503 with the reasons."""
+    snapshot = request.app[BACKEND].snapshot()
+    if snapshot.ready:
+        return web.Response(text="ready\n")
+    said = public if request.app[IN_PUBLIC] else str
+    reasons = [f"{said(reason)}\n" for reason in snapshot.reasons]
+    return web.Response(status=503, text="".join(reasons))
+
+
+async def status(request: web.Request) -> web.Response:
+    """GET /api/v1/status: the whole service at a glance."""
+    read_query(request, NoQuery)
+    document = request.app[BACKEND].status()
+    said = public if request.app[IN_PUBLIC] else str
+    document.reasons = [*map(said, document.reasons)]
+    document.warnings = [*map(said, document.warnings)]
+    return answer(document)
+
+
+async def list_rules(request: web.Request) -> web.Response:
+    """GET /api/v1/rules: a page of rules."""
+    query = read_query(request, PageQuery)
+    rules, following = await request.app[BACKEND].page(
+        map_named(query.map),
+        parse_origin(query.origin) if query.origin else None,
+        query.cursor or None,
+        query.limit,
+    )
+    return answer(Rules(rules, following))
+
+
+async def top(request: web.Request) -> web.Response:
+    """GET /api/v1/top: the rules hit most."""
+    query = read_query(request, TopQuery)
+    backend = request.app[BACKEND]
+    found = await backend.top(query.n, map_named(query.map), query.by)
+    return answer(Top([TopRule.ranked(one, backend.any_qtype) for one in found]))
+
+
+async def export(request: web.Request) -> web.StreamResponse:
+    """GET /api/v1/export: rules as lines, as they come."""
+    query = read_query(request, ExportQuery)
+    response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+    async with aclosing(request.app[BACKEND].export(everything=query.all)) as parts:
+        first = await anext(parts, b"")  # what is wrong at once can still be a problem document
+        await response.prepare(request)
+        if request.method == "GET":
+            await response.write(first)
+            async for part in parts:
+                await response.write(part)
+    await response.write_eof()
+    return response
+
+
+async def delete_rules(request: web.Request) -> web.Response:
+    """DELETE /api/v1/rules: own rules by target, or those of an origin."""
+    query = read_query(request, DeleteQuery)
+    named = [text for text in query.target if text]
+    if bool(named) == bool(query.origin):
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST,
+            "say what to remove, with target= or with origin=, and not with both",
+            field="target",
+        )
+    if named:
+        if query.map:
+            raise RequestError(
+                HTTPStatus.BAD_REQUEST, "map= goes with origin=: a target has one map", field="map"
+            )
+        targets = [parse_target(text, query.qtype) for text in named]
+        return answer(Removed(await request.app[BACKEND].remove(targets)))
+    if query.qtype:
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST, "qtype= goes with target=, not with origin=", field="qtype"
+        )
+    origin = None if query.origin == ALL_OWN else parse_origin(query.origin)
+    removed = await request.app[BACKEND].flush(map_named(query.map), origin)
+    return answer(Removed(removed, [_FLUSHED] if origin == DNSDIST_ORIGIN else []))
+
+
+async def panic(request: web.Request) -> web.Response:
+    """POST /api/v1/panic: pass everything at once, until resume."""
+    read_query(request, NoQuery)
+    await request.app[BACKEND].set_panic(panic=True)
+    return answer(Panic(panic=True))
+
+
+async def resume(request: web.Request) -> web.Response:
+    """POST /api/v1/resume: filter again."""
+    read_query(request, NoQuery)
+    await request.app[BACKEND].set_panic(panic=False)
+    return answer(Panic(panic=False))
+
+
+async def detach(request: web.Request) -> web.Response:
+    """POST /api/v1/detach: take the program off the named interfaces, or all."""
+    read_query(request, NoQuery)
+    async with received(request, DETACH_MAX) as file:
+        body = file.read()
+    try:
+        wanted = msgspec.json.decode(body, type=DetachIn) if body else DetachIn()
+    except msgspec.ValidationError as error:
+        raise not_of_the_schema(error) from error
+    except ValueError as error:
+        raise not_json(error) from error
+    return answer(Detached(await request.app[BACKEND].detach(wanted.interfaces)))

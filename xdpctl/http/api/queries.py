@@ -1,0 +1,216 @@
+"""The parameters of each request: what is accepted behind the `?`.
+
+As in documents.py, the types that check are those that describe. A parameter that is not
+known, comes twice or cannot be meant is refused by its name (422); one that is missing
+is a bad request (400). Called by the handlers.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from xdpctl.abi import RULE_MAPS, MapName
+from xdpctl.errors import TargetError
+from xdpctl.http.api.documents import ORIGIN_PATTERN, TEXT_MAX
+from xdpctl.http.refusals import RequestError
+from xdpctl.rules.names import shown
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+_Query = TypeVar("_Query", bound=msgspec.Struct)
+
+PAGE_MAX = 10_000
+"""Rules of a page, also where no limit is asked for: the loop writes it as JSON."""
+
+TOP_MAX = 1_000
+
+ALL_OWN = "*"
+"""Stands for every origin but dnsdist's where rules are removed."""
+
+_MAPS = ", ".join(RULE_MAPS)
+
+RuleMap = Annotated[
+    Literal["", "addr-v4", "addr-v6", "cidr4", "cidr6", "qnames"],
+    msgspec.Meta(description=f"one of {_MAPS}; empty: all of them"),
+]
+Origin = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=TEXT_MAX,
+        description="cli, api, file:NAME, list:NAME or dnsdist; empty: every origin",
+        examples=["api"],
+    ),
+]
+OwnOrigin = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=TEXT_MAX,
+        description="whose list it is: cli, api, file:NAME or list:NAME",
+        extra_json_schema={"pattern": ORIGIN_PATTERN},
+        examples=["list:example"],
+    ),
+]
+
+
+class NoQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """No parameters."""
+
+
+class PageQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which rules are listed."""
+
+    map: RuleMap = ""
+    origin: Origin = ""
+    limit: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1, le=PAGE_MAX, description=f"rules of a page, a number from 1 to {PAGE_MAX}"
+        ),
+    ] = PAGE_MAX
+    cursor: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX, description="`next` of the page before; empty: the first page"
+        ),
+    ] = ""
+
+
+class TopQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which rules are ranked, and how."""
+
+    n: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=TOP_MAX, description=f"rules at most, a number from 1 to {TOP_MAX}"),
+    ] = 10
+    map: RuleMap = ""
+    by: Annotated[
+        Literal["rate", "hits"],
+        msgspec.Meta(description="rate (hits a second, measured for one) or hits (since ever)"),
+    ] = "rate"
+
+
+class PostQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """How rules are made."""
+
+    force: Annotated[
+        bool, msgspec.Meta(description="1 overrides the guard of short prefixes and own addresses")
+    ] = False
+
+
+class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which rules are removed: by target, or a whole origin's."""
+
+    target: Annotated[
+        list[Annotated[str, msgspec.Meta(max_length=TEXT_MAX, examples=["192.0.2.1"])]],
+        msgspec.Meta(description="an address, prefix or name; repeatable, all or none go"),
+    ] = []
+    qtype: Annotated[
+        str, msgspec.Meta(max_length=TEXT_MAX, description="type of the targets, which are names")
+    ] = ""
+    origin: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="whose rules all go; `*`: all but dnsdist's. dnsdist's own go only when"
+            " it is named, and a running dnsdist does not notice",
+        ),
+    ] = ""
+    map: Annotated[RuleMap, msgspec.Meta(description="with origin: only in this map")] = ""
+
+
+class PutQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Whose list is sent."""
+
+    origin: OwnOrigin
+
+
+class ImportQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Whose list is sent, and whether it is all of it."""
+
+    origin: OwnOrigin
+    replace: Annotated[
+        bool, msgspec.Meta(description="1 removes what of the origin is not in the list")
+    ] = False
+
+
+class ExportQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """What is written out."""
+
+    all: Annotated[bool, msgspec.Meta(description="1 adds dnsdist's entries")] = False
+
+
+def read_query(request: web.Request, kind: type[_Query]) -> _Query:
+    """Return the parameters of a request.
+
+    Raises:
+        TargetError: one is not known, is given twice, or cannot be meant (422).
+        RequestError: one is missing (400).
+    """
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    given: dict[str, str | list[str]] = {}
+    for name in request.query:
+        if name not in fields:
+            known = ", ".join(fields) or "none at all"
+            raise TargetError(
+                f"there is no parameter {shown(name)} here: {known}", text=name, field=name
+            )
+        texts = request.query.getall(name)
+        if not all(map(_is_text, texts)):
+            raise TargetError(
+                f"the parameter {name} is not valid UTF-8: percent-encode it as UTF-8",
+                text="",
+                field=name,
+            )
+        is_list = fields[name].default_factory is not msgspec.NODEFAULT
+        if len(texts) > 1 and not is_list:
+            raise TargetError(
+                f"the parameter {name} is given twice: say which one", text=texts[1], field=name
+            )
+        given[name] = texts if is_list else texts[0]
+    for name, field in fields.items():
+        if field.required and not given.get(name):
+            raise RequestError(
+                HTTPStatus.BAD_REQUEST,
+                f"the parameter {name} is missing: {_meaning(kind, name)}",
+                field=name,
+            )
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        name = str(error).rpartition("`$.")[2].rstrip("`").partition("[")[0]
+        text = request.query[name]
+        raise TargetError(
+            f"cannot take {shown(text)} as {name}: {_meaning(kind, name)}",
+            text=text,
+            field=name,
+        ) from error
+
+
+def _is_text(text: str) -> bool:
+    """Return whether no lone surrogate, which stands for an octet, is in a text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def properties_of(kind: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:
+    """Return the JSON schema of each parameter, by name."""
+    _, components = msgspec.json.schema_components([kind])
+    found: dict[str, dict[str, Any]] = components[kind.__name__]["properties"]
+    return found
+
+
+def _meaning(kind: type[msgspec.Struct], name: str) -> str:
+    """Return what a parameter is, as the end of a sentence."""
+    return f"it is {properties_of(kind)[name].get('description', name)}"
+
+
+def map_named(text: str) -> MapName | None:
+    """Return the map that a checked parameter names."""
+    return MapName(text) if text else None

@@ -1,0 +1,133 @@
+"""The one table of routes: what is served, and what openapi.json says of it."""
+
+from __future__ import annotations
+
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from xdpctl.http.api import handlers, uploads
+from xdpctl.http.api.documents import (
+    Detached,
+    DetachIn,
+    Merged,
+    Panic,
+    Put,
+    Removed,
+    RuleIn,
+    Rules,
+    Status,
+    Top,
+)
+from xdpctl.http.api.openapi import (
+    OF_A_BODY,
+    OF_A_LONG_READ,
+    OF_A_QUERY,
+    PATH,
+    Content,
+    Route,
+    openapi,
+)
+from xdpctl.http.api.queries import (
+    DeleteQuery,
+    ExportQuery,
+    ImportQuery,
+    PageQuery,
+    PostQuery,
+    PutQuery,
+    TopQuery,
+)
+
+_TEXT = Content(media=("text/plain",))
+_LINES = Content(
+    media=("text/plain",),
+    example='192.0.2.1 action=drop for=10m reason="a flood" origin=api\n',
+)
+_RULES = "/api/v1/rules"
+
+
+async def description(_request: web.Request) -> web.Response:
+    """GET /api/v1/openapi.json: this document."""
+    return web.Response(body=_document(), content_type="application/json")
+
+
+@cache
+def _document() -> bytes:
+    return openapi(ROUTES)
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/metrics",
+        handlers.metrics,
+        Content(media=("text/plain", "application/openmetrics-text")),
+    ),
+    Route("GET", "/healthz", handlers.healthz, _TEXT),
+    Route(
+        "GET",
+        "/readyz",
+        handlers.readyz,
+        _TEXT,
+        others={HTTPStatus.SERVICE_UNAVAILABLE: "Why it is not ready, a reason a line"},
+    ),
+    Route("GET", "/api/v1/status", handlers.status, Content(Status), OF_A_QUERY),
+    Route("GET", _RULES, handlers.list_rules, Content(Rules), OF_A_LONG_READ, PageQuery),
+    Route(
+        "POST",
+        _RULES,
+        uploads.post_rules,
+        Content(Put),
+        (*OF_A_BODY, HTTPStatus.CONFLICT),
+        PostQuery,
+        Content(RuleIn | list[RuleIn]),
+    ),
+    Route(
+        "PUT",
+        _RULES,
+        uploads.put_rules,
+        Content(Merged),
+        OF_A_BODY,
+        PutQuery,
+        Content(list[RuleIn]),
+    ),
+    Route(
+        "DELETE",
+        _RULES,
+        handlers.delete_rules,
+        Content(Removed),
+        (
+            *OF_A_QUERY,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
+        DeleteQuery,
+    ),
+    Route("GET", "/api/v1/top", handlers.top, Content(Top), OF_A_LONG_READ, TopQuery),
+    Route("GET", "/api/v1/export", handlers.export, _LINES, OF_A_LONG_READ, ExportQuery),
+    Route(
+        "POST",
+        "/api/v1/import",
+        uploads.import_rules,
+        Content(uploads.ImportLine, (uploads.LINES_TYPE,)),
+        OF_A_BODY,
+        ImportQuery,
+        _LINES,
+        optional=True,
+    ),
+    Route("POST", "/api/v1/panic", handlers.panic, Content(Panic), OF_A_QUERY),
+    Route("POST", "/api/v1/resume", handlers.resume, Content(Panic), OF_A_QUERY),
+    Route(
+        "POST",
+        "/api/v1/detach",
+        handlers.detach,
+        Content(Detached),
+        (*OF_A_BODY, HTTPStatus.NOT_FOUND),
+        body=Content(DetachIn),
+        optional=True,
+    ),
+    Route("GET", PATH, description, Content(dict[str, Any])),
+)

@@ -1,0 +1,183 @@
+"""Requests with rules in their body: POST, PUT, import.
+
+A list is taken in whole before anything is done, so that one that breaks off changes
+nothing, and then read in parts where the store works on it (rule_lists.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+from aiohttp import web
+
+from xdpctl.errors import TargetError, XdpctlError
+from xdpctl.http.api.documents import API_ORIGIN, Merged, Progress, Put
+from xdpctl.http.api.handlers import answer
+from xdpctl.http.api.keys import BACKEND
+from xdpctl.http.api.queries import ImportQuery, PostQuery, PutQuery, read_query
+from xdpctl.http.api.rule_lists import JsonList, LineList, rules_in
+from xdpctl.http.problems import Problem, document_of, from_error
+from xdpctl.http.refusals import ListedRuleError
+from xdpctl.http.transport.body import received
+from xdpctl.rules.rules import own_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xdpctl.http.api.documents import RuleIn
+    from xdpctl.rules import Rule
+
+FEW = 1_000
+"""Rules of one POST up to which each is an object; above, they are rows of a bulk."""
+
+PROGRESS_SECONDS = 0.2
+
+LINES_TYPE = "application/x-ndjson"
+
+
+class ImportLine(msgspec.Struct):
+    """A line of an import's answer: one of the three, `result` or `problem` at the end."""
+
+    progress: Progress | msgspec.UnsetType = msgspec.UNSET
+    result: Merged | msgspec.UnsetType = msgspec.UNSET
+    problem: Problem | msgspec.UnsetType = msgspec.UNSET
+
+
+async def post_rules(request: web.Request) -> web.Response:
+    """POST /api/v1/rules: one rule or a list; all or nothing on bad input."""
+    query = read_query(request, PostQuery)
+    backend = request.app[BACKEND]
+    async with received(request) as file:
+        begin = await asyncio.to_thread(_first, rules_in(file, single=True))
+        if len(begin) <= FEW:
+            rules = await asyncio.to_thread(_rules, begin)
+            done = await backend.put(rules, force=query.force)
+            return answer(Put(done.created, done.updated, list(done.warnings)))
+        chunks = JsonList(file, API_ORIGIN, backend.any_qtype, whole=False)
+        result = await backend.bulk(
+            chunks, API_ORIGIN, replace=False, strict=True, force=query.force
+        )
+    return answer(Put(result.created, result.updated + result.unchanged, []))
+
+
+def _first(parts: Iterator[list[RuleIn]]) -> list[RuleIn]:
+    """Return the rules of a document, or the first of them where they are many; blocks."""
+    found: list[RuleIn] = []
+    for part in parts:
+        found += part
+        if len(found) > FEW:
+            break
+    return found
+
+
+def _rules(given: list[RuleIn]) -> list[Rule]:
+    rules = []
+    for index, rule in enumerate(given):
+        try:
+            rules.append(rule.rule())
+        except TargetError as error:
+            raise (ListedRuleError(error, index) if len(given) > 1 else error) from error
+    return rules
+
+
+async def put_rules(request: web.Request) -> web.Response:
+    """PUT /api/v1/rules: make an origin's rules exactly this list, by difference."""
+    origin = own_origin(read_query(request, PutQuery).origin)
+    backend = request.app[BACKEND]
+    async with received(request) as file:
+        chunks = JsonList(file, origin, backend.any_qtype, whole=True)
+        result = await backend.bulk(chunks, origin, replace=True)
+    return answer(Merged.of(result, chunks.found))
+
+
+_Outcome: TypeAlias = "Merged | XdpctlError"
+
+
+async def import_rules(request: web.Request) -> web.StreamResponse:
+    """POST /api/v1/import: one rule a line, answered with progress and then the result.
+
+    What is over before there is any progress to tell is answered with its own status.
+    """
+    query = read_query(request, ImportQuery)
+    origin = own_origin(query.origin)
+    backend = request.app[BACKEND]
+    news: asyncio.Queue[Progress | _Outcome] = asyncio.Queue()
+    async with received(request) as file:
+        chunks = LineList(file, origin, backend.any_qtype)
+        report = _Report(news)
+
+        async def work() -> None:
+            try:
+                result = await backend.bulk(
+                    chunks, origin, replace=query.replace, on_progress=report.progress
+                )
+            except XdpctlError as error:
+                news.put_nowait(error)
+            else:
+                news.put_nowait(Merged.of(result, chunks.found))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work(), name="import")
+            return await _tell(request, news)
+
+
+async def _tell(
+    request: web.Request, news: asyncio.Queue[Progress | _Outcome]
+) -> web.StreamResponse:
+    """Write what is heard of an import, to its end, also where nobody listens any more."""
+    response = web.StreamResponse(headers={"Content-Type": LINES_TYPE})
+    heard = await news.get()
+    if isinstance(heard, XdpctlError):
+        return from_error(heard)
+    listening = True
+    while True:
+        if listening:
+            listening = await _write(request, response, _line(heard))
+        if not isinstance(heard, Progress):
+            return response
+        heard = await news.get()
+
+
+def _line(heard: Progress | _Outcome) -> bytes:
+    match heard:
+        case Progress():
+            line = ImportLine(progress=heard)
+        case Merged():
+            line = ImportLine(result=heard)
+        case XdpctlError():
+            line = ImportLine(problem=document_of(heard))
+    return msgspec.json.encode(line) + b"\n"
+
+
+async def _write(request: web.Request, response: web.StreamResponse, line: bytes) -> bool:
+    """Write a line, the first behind the header; return whether somebody is still there."""
+    try:
+        if not response.prepared:
+            await response.prepare(request)
+        await response.write(line)
+    except ConnectionError:
+        return False
+    return True
+
+
+class _Report:
+    """Says on the loop what happens on the bulk thread, some times a second.
+
+    Args:
+        news: where to.
+    """
+
+    def __init__(self, news: asyncio.Queue[Progress | _Outcome]) -> None:
+        self._news = news
+        self._loop = asyncio.get_running_loop()
+        self._next = time.monotonic() + PROGRESS_SECONDS
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Say how far something is, unless something was said just before."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + PROGRESS_SECONDS
+            self._loop.call_soon_threadsafe(self._news.put_nowait, Progress(what, done, total))

@@ -1,0 +1,74 @@
+"""The middleware that holds requests against what their listener gives (access.py)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from xdpctl.http.problems import problem
+from xdpctl.http.transport.access import Access, allowed, is_cross_site, is_local
+from xdpctl.rules.names import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp.typedefs import Handler, Middleware
+
+    from xdpctl.http.transport.token import Token
+
+
+def guard(access: Access, token: Callable[[], Token | None] = lambda: None) -> Middleware:
+    """Return the middleware that refuses, before the body is read, what needs a token.
+
+    Args:
+        access: of the listener.
+        token: gives the token that is in force, or None.
+    """
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if is_cross_site(request.headers):
+            return _closing(
+                HTTPStatus.FORBIDDEN,
+                "a page of another site asked for this: open it by its own address, or ask"
+                " without a browser",
+            )
+        if access is Access.EVERYTHING:
+            return await handler(request)
+        known = token()
+        given = request.headers.get("Authorization")
+        if known is not None and known.matches(given):
+            return await handler(request)
+        host = request.headers.get("Host", "")
+        if access is Access.READS and not is_local(host):
+            return _closing(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                f"this is not served under the name {shown(host)}: use the address, localhost,"
+                " or a token",
+            )
+        if allowed(access, request.method, request.path):
+            return await handler(request)
+        if known is None:
+            helps = "the service has no --token-file: use the control socket"
+        elif given is None:
+            helps = "send Authorization: Bearer with it, or use the control socket"
+        else:
+            helps = "the one that was sent is not it"
+        return _closing(
+            HTTPStatus.UNAUTHORIZED,
+            f"{request.method} {shown(request.path)} is not served here without the token: {helps}",
+            {"WWW-Authenticate": "Bearer"},
+        )
+
+    return check
+
+
+def _closing(
+    status: HTTPStatus, detail: str, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Return a refusal that ends the connection: what else it carries is not wanted."""
+    refusal = problem(status, detail, headers=headers)
+    refusal.force_close()
+    return refusal

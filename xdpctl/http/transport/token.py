@@ -1,0 +1,69 @@
+"""The bearer token of the TCP listener: read from its file, compared, never shown."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import stat
+from typing import TYPE_CHECKING
+
+from xdpctl.errors import ForeignFileError, ListenError
+from xdpctl.kernel.provenance import open_own
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOKEN_MIN, TOKEN_MAX = 8, 4096
+"""Characters of a token; `openssl rand -hex 32` gives 64."""
+
+_VISIBLE = re.compile(rb"[\x21-\x7e]+")
+
+
+class Token:
+    """A bearer token (RFC 6750), which can be compared and not be seen."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return "Token([hidden])"
+
+    def matches(self, authorization: str | None) -> bool:
+        """Return whether an Authorization header carries it, in constant time."""
+        scheme, _, given = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer":
+            return False
+        found = given.strip(" ").encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(found, self._secret)
+
+
+def read_token(path: Path) -> Token:
+    """Return the token in a file; blank space around it is not part of it. Blocks.
+
+    Raises:
+        ListenError: unreadable, readable or chosen by others, or not one word that can be a
+            token.
+    """
+    tried = f"cannot use --token-file {path}"
+    try:
+        with open(open_own(path), "rb") as file:  # noqa: PTH123 - a descriptor
+            mode = os.fstat(file.fileno()).st_mode
+            if mode & stat.S_IRWXO:
+                raise ListenError(
+                    f"{tried}: its mode {stat.S_IMODE(mode):04o} lets everybody on this"
+                    f" machine use it; chmod o= {path}, and choose another token"
+                )
+            secret = file.read(TOKEN_MAX + 3).strip()
+    except ForeignFileError as error:
+        raise ListenError(f"{tried}: {error.sentence}") from error
+    except OSError as error:
+        raise ListenError(
+            f"{tried}: {error.strerror or error}; write a token into it, mode 0600"
+        ) from error
+    if not TOKEN_MIN <= len(secret) <= TOKEN_MAX or not _VISIBLE.fullmatch(secret):
+        raise ListenError(
+            f"{tried}: it must hold one token of {TOKEN_MIN} to {TOKEN_MAX} visible ASCII"
+            f" characters and nothing else; `openssl rand -hex 32` gives one"
+        )
+    return Token(secret)

@@ -1,0 +1,61 @@
+"""The one way in which a program is loaded: as XDP, with our licence, without BTF.
+
+Used by syscall.py in processes that load themselves, and by the loader. Blocks for as long as
+the verifier takes. Imports little, as program/loader/instructions.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+from xdpctl.kernel.bpf.libbpf import ATTACH_TYPE_XDP, PROGRAM_TYPE_XDP, LoadOptions, options
+
+_LICENSE = b"Dual BSD/GPL"
+_INSTRUCTION_SIZE = 8
+_LOG_SIZE = (1 << 24) - 1
+_LOG_KEPT = 1 << 16
+
+
+def load(library: ctypes.CDLL, name: bytes, instructions: bytes) -> tuple[int, bytes]:
+    """Load an XDP program.
+
+    Args:
+        library: libbpf.
+        name: as the kernel takes it.
+        instructions: with real descriptors of maps in them.
+
+    Returns:
+        Its descriptor, or -errno with the end of the verifier's log.
+    """
+    fd = _load(library, name, instructions)
+    if fd >= 0:
+        return fd, b""
+    with mmap.mmap(-1, _LOG_SIZE) as log:  # given back at once, unlike what malloc keeps
+        address = ctypes.c_char.from_buffer(log)
+        try:
+            fd = _load(library, name, instructions, ctypes.addressof(address))
+        finally:
+            del address
+        end = log.find(b"\0")
+        text = log[max(0, end - _LOG_KEPT) : end]
+    return fd, b"" if fd >= 0 else text
+
+
+def _load(library: ctypes.CDLL, name: bytes, instructions: bytes, log: int | None = None) -> int:
+    option = options(
+        LoadOptions,
+        expected_attach_type=ATTACH_TYPE_XDP,
+        log_level=0 if log is None else 1,
+        log_size=0 if log is None else _LOG_SIZE,
+        log_buf=log,
+    )
+    fd: int = library.bpf_prog_load(
+        PROGRAM_TYPE_XDP,
+        name,
+        _LICENSE,
+        instructions,
+        len(instructions) // _INSTRUCTION_SIZE,
+        ctypes.byref(option),
+    )
+    return fd

@@ -1,0 +1,426 @@
+"""A BPF map: its entries one at a time, and in batches for a million of them.
+
+Owns the descriptor. Keys and values are bytes as the kernel has them (abi.py says
+what they mean). All of it blocks: the loop calls it in a thread, and other threads
+run while a system call lasts. Made by syscall.py, used by filter/filter.py and store/store.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xdpctl.abi import MapType
+from xdpctl.errors import KernelError, MapFrozenError, MapFullError
+from xdpctl.kernel.bpf.batches import NO_BATCH, EntryReader
+from xdpctl.kernel.bpf.descriptor import Descriptor, read_info
+from xdpctl.kernel.bpf.keywalk import KeyWalk
+from xdpctl.kernel.bpf.libbpf import BPF_ANY, BatchOptions, MapInfoStruct, options
+from xdpctl.kernel.failure import kernel_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_PER_CPU_TYPES = frozenset({5, 6, 10})
+_FULL = frozenset({errno.E2BIG, errno.ENOSPC, errno.ENOMEM})
+
+_FDINFO_SIZE = 4096
+_WRITE_STEP = 16384
+"""Entries of one batch that writes: some 10 ms in the kernel, 4 MB of names."""
+
+_ROUNDS = 4
+"""Times its capacity that a map may seem to hold, as a trie starts anew for a reader whose
+entry is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapInfo:
+    """What the kernel says about a map; `type` and `flags` as in linux/bpf.h."""
+
+    id: int
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+    name: str
+
+
+class Map(Descriptor):
+    """A map of the kernel, held by a descriptor that `close` gives back.
+
+    `info` is read once, when the object is made. `label` is the name for error
+    messages: the pin's name. `before_write` is called with the keys, end to end, that
+    this object is about to write.
+
+    Args:
+        library: libbpf.
+        fd: descriptor of a map; closed also when reading its description fails.
+        label: what error messages call the map.
+    """
+
+    info: MapInfo
+
+    def __init__(self, library: ctypes.CDLL, fd: int, label: str) -> None:
+        super().__init__(library, fd, label)
+        self.before_write: Callable[[bytes], None] | None = None
+        try:
+            self.info = self.current_info()
+            self.stored_size = self._stored_size()
+        except BaseException:
+            self.close()
+            raise
+
+    def become(self, other: Map) -> None:
+        """Be another map of the same layout from now on, for everybody who has this object.
+
+        The descriptor keeps its number, so that a call under way on another thread finds
+        the one map or the other. `other` is closed.
+        """
+        os.dup2(other.fd, self.fd, inheritable=False)
+        self.info = other.info
+        other.close()
+
+    def current_info(self) -> MapInfo:
+        """Return what the kernel says about the map now."""
+        raw = MapInfoStruct()
+        read_info(self._library, self.fd, raw, f"map {self.label}")
+        return MapInfo(
+            id=raw.id,
+            type=raw.type,
+            key_size=raw.key_size,
+            value_size=raw.value_size,
+            max_entries=raw.max_entries,
+            flags=raw.map_flags,
+            name=raw.name.decode("ascii", "replace"),
+        )
+
+    def is_frozen(self) -> bool:
+        """Return whether nobody can write to the map any more, but programs (BPF_MAP_FREEZE).
+
+        Anybody who may write to a pinned map can freeze it, and nothing undoes that. Where
+        /proc does not tell, it is taken for one that is not.
+        """
+        try:
+            with open(f"/proc/self/fdinfo/{self.fd}", "rb", buffering=0) as file:  # noqa: PTH123
+                return b"\nfrozen:\t1\n" in file.read(_FDINFO_SIZE)
+        except OSError:
+            return False
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """Return the value of exactly this key, or None when it is not there.
+
+        The kernel answers for a prefix with the entry that covers it; here that counts
+        only if it is the prefix itself. Finding out reads the whole map in the rare
+        case that one of two nested prefixes is asked for.
+
+        For a per-CPU map the values of all possible CPUs follow each other, each
+        padded to a multiple of 8 bytes (`stored_size` in all).
+        """
+        self._check(key, self.info.key_size, "key")
+        return self.lookup_many(key)[0]
+
+    def lookup_many(self, keys: bytes) -> list[bytes | None]:
+        """Return what `lookup` gives for each of these keys, end to end.
+
+        One call for each, as the kernel has no batch for chosen keys; but an LPM map
+        that has to be read whole is read once for all of them.
+        """
+        wanted = [_slice(keys, self.info.key_size, number) for number in range(self._count(keys))]
+        values = [self._lookup(key) for key in wanted]
+        if self.info.type != MapType.LPM_TRIE:
+            return values
+        nested = {
+            key
+            for key, value in zip(wanted, values, strict=True)
+            if value is not None and self._is_covered(key)
+        }
+        if not nested:
+            return values
+        exact = self._search(nested)
+        return [
+            exact.get(key) if key in nested else value
+            for key, value in zip(wanted, values, strict=True)
+        ]
+
+    def update(self, key: bytes, value: bytes, flags: int = BPF_ANY) -> None:
+        """Write one entry.
+
+        Args:
+            key: key_size bytes.
+            value: `stored_size` bytes.
+            flags: BPF_ANY, BPF_NOEXIST or BPF_EXIST.
+
+        Raises:
+            MapFullError: E2BIG (hash), ENOSPC (LPM; also for some updates of what is
+                there), ENOMEM.
+            KernelError: EEXIST under BPF_NOEXIST, ENOENT under BPF_EXIST, others.
+        """
+        self._check(key, self.info.key_size, "key")
+        self._check(value, self.stored_size, "value")
+        if self.before_write is not None:
+            self.before_write(key)
+        result = self._library.bpf_map_update_elem(self.fd, key, value, flags)
+        if result < 0:
+            raise self._write_error(-result, done=0)
+
+    def delete(self, key: bytes) -> bool:
+        """Remove one entry; False when there is none."""
+        self._check(key, self.info.key_size, "key")
+        result = self._library.bpf_map_delete_elem(self.fd, key)
+        if result == -errno.ENOENT:
+            return False
+        if result < 0:
+            raise self._refusal(f"cannot delete an entry of map {self.label}", -result)
+        return True
+
+    def chunks(self, size: int = 4096) -> Iterator[tuple[bytes, bytes]]:
+        """Yield all entries, about `size` at a time, as (keys, values) end to end.
+
+        An entry that is there from beginning to end is yielded at least once; one
+        that comes or goes meanwhile may be, and any may be yielded twice, so that the
+        caller compares keys where that matters. Holds `size` entries in memory.
+
+        Raises:
+            KernelError: EAGAIN when the map changes faster than it can be read; others.
+        """
+        reader = self._reader()
+        parts = reader.batches(size)
+        try:
+            part = next(parts, None)
+        except KernelError as error:
+            if error.errno not in NO_BATCH:
+                raise
+            parts = reader.each(size, self._lookup)
+            part = next(parts, None)
+        yielded = 0
+        while part is not None:
+            yielded += len(part[0]) // self.info.key_size
+            yield part
+            if yielded > _ROUNDS * self.info.max_entries + size:
+                raise reader.restless()
+            part = next(parts, None)
+
+    def part(self, bucket: int, size: int) -> tuple[bytes, bytes, int | None]:
+        """Return entries of a hash map from a bucket on, and the bucket behind them.
+
+        The bucket is 0 at first and None at the end. Whole buckets of at most `size`
+        entries together; where one has more, that one alone.
+        """
+        return self._reader().part(bucket, size)
+
+    def is_empty(self) -> bool:
+        """Return whether the map has no entry: one call, through all buckets of a hash map."""
+        key = ctypes.create_string_buffer(self.info.key_size)
+        result: int = self._library.bpf_map_get_next_key(self.fd, None, key)
+        if result not in (0, -errno.ENOENT):
+            raise kernel_error(f"cannot read the keys of map {self.label}", -result)
+        return result != 0
+
+    def key_walk(self, most: int) -> KeyWalk:
+        """Return a reader of all keys, for a hash map with at most `most` entries."""
+        return KeyWalk(
+            self._library,
+            self.fd,
+            self.label,
+            key_size=self.info.key_size,
+            stored_size=self.stored_size,
+            most=most,
+        )
+
+    def memory(self) -> memoryview:
+        """Return the values of an array made with BPF_F_MMAPABLE, to be read and written.
+
+        It is the kernel's own memory, and stays valid when this object is closed.
+
+        Raises:
+            KernelError: the kernel does not map it.
+        """
+        try:
+            return memoryview(mmap.mmap(self.fd, self.info.value_size * self.info.max_entries))
+        except OSError as error:
+            number = error.errno or errno.EINVAL
+            raise kernel_error(f"cannot map the memory of map {self.label}", number) from error
+
+    def update_batch(self, keys: bytes, values: bytes, flags: int = BPF_ANY) -> int:
+        """Write many entries in their order and return how many.
+
+        Args:
+            keys: whole keys, end to end.
+            values: as many values, likewise.
+            flags: the kernel takes only BPF_ANY for a batch; with another each entry
+                is a call of its own.
+
+        Raises:
+            MapFullError: as `update`; `done` entries went in, those before the refused.
+            KernelError: as `update`, with `done` likewise.
+        """
+        count = self._count(keys)
+        self._check(values, count * self.stored_size, "values")
+        if self.before_write is not None:
+            self.before_write(keys)
+        done = 0
+        batch = flags == BPF_ANY
+        option = options(BatchOptions)
+        while done < count and batch:
+            step = ctypes.c_uint32(min(_WRITE_STEP, count - done))
+            result = self._library.bpf_map_update_batch(
+                self.fd,
+                _address(keys, done * self.info.key_size),
+                _address(values, done * self.stored_size),
+                ctypes.byref(step),
+                ctypes.byref(option),
+            )
+            if -result in NO_BATCH and not done:
+                batch = False
+                continue
+            done += step.value
+            if result < 0:
+                raise self._write_error(-result, done=done)
+        return done + self._update_each(keys, values, flags, done)
+
+    def delete_batch(self, keys: bytes) -> int:
+        """Remove many entries; return how many were there.
+
+        Raises:
+            KernelError: `done` entries were removed before.
+        """
+        count, removed, position = self._count(keys), 0, 0
+        option = options(BatchOptions)
+        while position < count:
+            step = ctypes.c_uint32(min(_WRITE_STEP, count - position))
+            result = self._library.bpf_map_delete_batch(
+                self.fd,
+                _address(keys, position * self.info.key_size),
+                ctypes.byref(step),
+                ctypes.byref(option),
+            )
+            if -result in NO_BATCH and not position:
+                return self._delete_each(keys)
+            removed += step.value
+            position += step.value
+            if result == -errno.ENOENT:
+                position += 1
+            elif result < 0:
+                error = self._refusal(f"cannot delete entries of map {self.label}", -result)
+                error.done = removed
+                raise error
+        return removed
+
+    def _lookup(self, key: bytes) -> bytes | None:
+        """Return what the kernel's look-up gives."""
+        value = ctypes.create_string_buffer(self.stored_size)
+        result = self._library.bpf_map_lookup_elem(self.fd, key, value)
+        if result == -errno.ENOENT:
+            return None
+        if result < 0:
+            raise kernel_error(f"cannot look up an entry of map {self.label}", -result)
+        return value.raw
+
+    def _is_covered(self, key: bytes) -> bool:
+        """Tell whether a shorter prefix than this one matches too."""
+        length = int.from_bytes(key[:4], sys.byteorder)
+        if length == 0:
+            return False
+        shorter = (length - 1).to_bytes(4, sys.byteorder) + key[4:]
+        return self._lookup(shorter) is not None
+
+    def _search(self, wanted: set[bytes]) -> dict[bytes, bytes]:
+        """Return the values of those keys that are there, by going through all entries."""
+        found = {}
+        for keys, values in self.chunks():
+            for number in range(self._count(keys)):
+                if (key := _slice(keys, self.info.key_size, number)) in wanted:
+                    found[key] = _slice(values, self.stored_size, number)
+        return found
+
+    def _reader(self) -> EntryReader:
+        """Return what goes through all entries."""
+        return EntryReader(self._library, self.fd, self.label, self.info.key_size, self.stored_size)
+
+    def _update_each(self, keys: bytes, values: bytes, flags: int, start: int) -> int:
+        """Write the entries from number `start` on, one call each; return how many."""
+        for number in range(start, self._count(keys)):
+            try:
+                self.update(
+                    _slice(keys, self.info.key_size, number),
+                    _slice(values, self.stored_size, number),
+                    flags,
+                )
+            except KernelError as error:
+                error.done = number
+                raise
+        return self._count(keys) - start
+
+    def _delete_each(self, keys: bytes) -> int:
+        """Remove entries one call each; return how many were there."""
+        removed = 0
+        for number in range(self._count(keys)):
+            try:
+                removed += self.delete(_slice(keys, self.info.key_size, number))
+            except KernelError as error:
+                error.done = removed
+                raise
+        return removed
+
+    def _write_error(self, number: int, *, done: int) -> KernelError:
+        """Return the error for a write that the kernel refused."""
+        tried = f"cannot write to map {self.label}"
+        error = (
+            MapFullError(tried, number, map_name=self.label, capacity=self.info.max_entries)
+            if number in _FULL
+            else self._refusal(tried, number)
+        )
+        error.done = done
+        return error
+
+    def _refusal(self, tried: str, number: int) -> KernelError:
+        """Return the error for a write or deletion that the kernel refused."""
+        if number == errno.EPERM and self.is_frozen():
+            return MapFrozenError(tried, map_name=self.label)
+        return kernel_error(tried, number)
+
+    def _count(self, keys: bytes) -> int:
+        """Return how many whole keys these bytes are."""
+        count, rest = divmod(len(keys), self.info.key_size)
+        if rest:
+            raise ValueError(f"{len(keys)} bytes are not whole keys of {self.info.key_size}")
+        return count
+
+    def _check(self, given: bytes, size: int, what: str) -> None:
+        """Refuse a buffer that the kernel would read or write beyond."""
+        if len(given) != size:
+            raise ValueError(f"{what} for map {self.label}: {len(given)} bytes, not {size}")
+
+    def _stored_size(self) -> int:
+        """Return the bytes of one value as the kernel copies it."""
+        if self.info.type not in _PER_CPU_TYPES:
+            return self.info.value_size
+        return (self.info.value_size + 7) // 8 * 8 * possible_cpus(self._library)
+
+
+def possible_cpus(library: ctypes.CDLL) -> int:
+    """Return how many CPUs this machine may ever have: the width of per-CPU values.
+
+    Raises:
+        KernelError: /sys is not readable.
+    """
+    count: int = library.libbpf_num_possible_cpus()
+    if count < 0:
+        raise kernel_error("cannot read /sys/devices/system/cpu/possible", -count)
+    return count
+
+
+def _address(data: bytes, offset: int) -> int:
+    """Return the address of a byte of `data`, which must stay referenced meanwhile."""
+    return (ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0) + offset
+
+
+def _slice(data: bytes, size: int, number: int) -> bytes:
+    """Return item `number` of items of `size` bytes."""
+    return data[number * size : (number + 1) * size]

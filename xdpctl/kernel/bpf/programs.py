@@ -1,0 +1,202 @@
+"""Loaded XDP programs, and the links that attach them to interfaces.
+
+Owns their descriptors and what the kernel says about them. Made by syscall.py, used by
+filter/filter.py. A test run blocks as long as it was asked to run, the rest not noticeably.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+from dataclasses import dataclass
+from enum import StrEnum
+
+from xdpctl.kernel.bpf.descriptor import Descriptor, read_info
+from xdpctl.kernel.bpf.libbpf import (
+    BPF_F_REPLACE,
+    LINK_TYPE_XDP,
+    LinkInfoStruct,
+    LinkUpdateOptions,
+    ProgramInfoStruct,
+    TestRunOptions,
+    options,
+)
+from xdpctl.kernel.failure import kernel_error
+
+_HEADROOM = 256
+_SHORTEST_FRAME = 14
+
+
+class XdpMode(StrEnum):
+    """Where a program runs: in the driver, behind it, or on the card."""
+
+    NATIVE = "native"
+    GENERIC = "generic"
+    OFFLOAD = "offload"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInfo:
+    """What the kernel says about a program.
+
+    `tag` is the hash of its instructions, 16 hex digits. Run time (ns) and count
+    only grow while kernel.bpf_stats_enabled is set. `verified_instructions` is 0
+    before Linux 5.16. `map_ids` are those of the maps that it uses.
+    """
+
+    id: int
+    tag: str
+    name: str
+    type: int
+    run_time_ns: int
+    run_count: int
+    verified_instructions: int
+    jited_length: int
+    xlated_length: int
+    map_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """What the kernel says about a link; XDP: type LINK_TYPE_XDP, ifindex 0 = defunct."""
+
+    id: int
+    type: int
+    program_id: int
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """What a program did with one frame, and how long one run took on average."""
+
+    __test__ = False
+
+    return_value: int
+    frame: bytes
+    nanoseconds: int
+
+
+class Program(Descriptor):
+    """A loaded XDP program; `info` is read once, when the object is made."""
+
+    info: ProgramInfo
+
+    def __init__(self, library: ctypes.CDLL, fd: int, label: str) -> None:
+        super().__init__(library, fd, label)
+        try:
+            self.info = self.current_info()
+        except BaseException:
+            self.close()
+            raise
+
+    def current_info(self) -> ProgramInfo:
+        """Return what the kernel says about the program now."""
+        raw = ProgramInfoStruct()
+        read_info(self._library, self.fd, raw, self.label)
+        used = ProgramInfoStruct()
+        ids = (ctypes.c_uint32 * raw.nr_map_ids)()
+        used.nr_map_ids, used.map_ids = raw.nr_map_ids, ctypes.addressof(ids)
+        read_info(self._library, self.fd, used, self.label)
+        return ProgramInfo(
+            id=raw.id,
+            tag=bytes(raw.tag).hex(),
+            name=raw.name.decode("ascii", "replace"),
+            type=raw.type,
+            run_time_ns=raw.run_time_ns,
+            run_count=raw.run_cnt,
+            verified_instructions=raw.verified_insns,
+            jited_length=raw.jited_prog_len,
+            xlated_length=raw.xlated_prog_len,
+            map_ids=tuple(ids),
+        )
+
+    def test_run(self, frame: bytes, repeat: int = 1) -> TestRun:
+        """Run the program on a frame, without any interface.
+
+        Args:
+            frame: 14 bytes or more, and less than a page less its headroom.
+            repeat: how often; the time is the average. What the program writes into
+                the frame stays for the next run.
+
+        Raises:
+            KernelError: EINVAL (frame too short or too long), EPERM, others.
+        """
+        room = ctypes.create_string_buffer(len(frame) + _HEADROOM)
+        result = -errno.EINTR
+        while result == -errno.EINTR:
+            run = options(
+                TestRunOptions,
+                data_in=frame,
+                data_size_in=len(frame),
+                data_out=ctypes.addressof(room),
+                data_size_out=len(room),
+                repeat=repeat,
+            )
+            result = self._library.bpf_prog_test_run_opts(self.fd, ctypes.byref(run))
+        if result < 0:
+            raise kernel_error(
+                f"cannot test {self.label} on a frame of {len(frame)} bytes",
+                -result,
+                "CAP_BPF",
+                "CAP_NET_ADMIN",
+                hints={errno.EINVAL: f"a frame has {_SHORTEST_FRAME} to about 3500 bytes"},
+            )
+        return TestRun(run.retval, room.raw[: run.data_size_out], run.duration)
+
+
+class Link(Descriptor):
+    """The attachment of a program to an interface; ends with its last descriptor or pin.
+
+    When a pin is unlinked last, the kernel ends the link a little later; `detach`
+    takes effect at once.
+    """
+
+    def info(self) -> LinkInfo:
+        """Return what the kernel says about the link now."""
+        raw = LinkInfoStruct()
+        read_info(self._library, self.fd, raw, self.label)
+        return LinkInfo(
+            id=raw.id,
+            type=raw.type,
+            program_id=raw.prog_id,
+            ifindex=raw.ifindex if raw.type == LINK_TYPE_XDP else 0,
+        )
+
+    def update(self, program: Program, expected: Program | None = None) -> None:
+        """Put another program in the place of the present one, without a gap.
+
+        Args:
+            program: the new one.
+            expected: the present one; another there is an error.
+
+        Raises:
+            KernelError: EPERM when another than `expected` is there; ENOLINK when the
+                interface is gone.
+        """
+        option = options(
+            LinkUpdateOptions,
+            flags=BPF_F_REPLACE if expected else 0,
+            old_prog_fd=expected.fd if expected else 0,
+        )
+        result = self._library.bpf_link_update(self.fd, program.fd, ctypes.byref(option))
+        if result < 0:
+            hints = {errno.ENOLINK: "its interface is gone: make a new link"}
+            if expected is not None:
+                hints[errno.EPERM] = f"{expected.label} is not what is attached there"
+            raise kernel_error(
+                f"cannot replace the program of {self.label}",
+                -result,
+                "CAP_BPF",
+                "CAP_NET_ADMIN",
+                hints=hints,
+            )
+
+    def detach(self) -> None:
+        """Take the program off the interface; the link stays, defunct.
+
+        Harmless on a link that is defunct already.
+        """
+        result = self._library.bpf_link_detach(self.fd)
+        if result < 0 and result != -errno.ENOLINK:
+            raise kernel_error(f"cannot detach {self.label}", -result, "CAP_BPF", "CAP_NET_ADMIN")

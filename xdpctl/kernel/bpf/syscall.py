@@ -1,0 +1,313 @@
+"""The BPF system call as one object, which makes and opens the others.
+
+Maps are maps.py's, programs and links programs.py's. Knows nothing of pins' directories (pins.py),
+of what is in the maps (abi.py, store/store.py), nor of interfaces' names
+(kernel/net/interfaces.py). `Bpf` is handed around; libbpf is loaded when it is first used.
+Everything blocks, though mostly for microseconds. Kernel 5.10 has every call that is needed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import socket
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from xdpctl.abi import MapType
+from xdpctl.errors import KernelError, PinError, VerifierError
+from xdpctl.kernel.bpf.descriptor import kind_of
+from xdpctl.kernel.bpf.libbpf import (
+    ATTACH_TYPE_XDP,
+    XDP_FLAGS_DRV_MODE,
+    XDP_FLAGS_SKB_MODE,
+    LinkCreateOptions,
+    MapOptions,
+    load_library,
+    options,
+)
+from xdpctl.kernel.bpf.loader import LoadRefusedError
+from xdpctl.kernel.bpf.loading import load
+from xdpctl.kernel.bpf.maps import Map, possible_cpus
+from xdpctl.kernel.bpf.programs import Link, LinkInfo, Program, ProgramInfo, XdpMode
+from xdpctl.kernel.failure import (
+    LOAD_CAPABILITIES,
+    kernel_error,
+    kernel_release,
+    missing_capabilities,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from xdpctl.abi import MapSpec
+    from xdpctl.kernel.bpf.loader import ProgramLoader
+
+
+_NAME_ROOM = 15
+_PIN_PERMISSION = (
+    "it needs read and write permission on the pin and search permission on its directories"
+    " (--pin-owner, --pin-mode)"
+)
+_UNPRIVILEGED = (5, 19)
+"""The first release where kernel.unprivileged_bpf_disabled does not forbid opening pins."""
+
+
+_MODE_FLAGS = {XdpMode.NATIVE: XDP_FLAGS_DRV_MODE, XdpMode.GENERIC: XDP_FLAGS_SKB_MODE}
+
+
+class Bpf:
+    """The BPF system call. Holds nothing but libbpf, loaded when first needed.
+
+    Args:
+        loader: loads programs in the place of this process.
+    """
+
+    def __init__(self, loader: ProgramLoader | None = None) -> None:
+        self._loader = loader
+
+    @cached_property
+    def _library(self) -> ctypes.CDLL:
+        _raise_memory_lock()
+        return load_library()
+
+    def create_map(self, spec: MapSpec, max_entries: int) -> Map:
+        """Make a map of the contract with room for `max_entries`.
+
+        Raises:
+            KernelError: EPERM, ENOMEM, E2BIG (more entries than the type can have).
+        """
+        option = options(MapOptions, map_flags=spec.flags)
+        fd = self._library.bpf_map_create(
+            int(spec.type),
+            _object_name(spec.name),
+            spec.key_size,
+            spec.value_size,
+            max_entries,
+            ctypes.byref(option),
+        )
+        if fd < 0:
+            capabilities = (
+                ("CAP_BPF", "CAP_NET_ADMIN") if spec.type is MapType.XSKMAP else ("CAP_BPF",)
+            )
+            raise kernel_error(
+                f"cannot create map {spec.name} with {max_entries} entries",
+                -fd,
+                *capabilities,
+                hints={errno.E2BIG: "ask for fewer entries (--map-size)"},
+            )
+        return Map(self._library, fd, str(spec.name))
+
+    def open_map(self, path: Path, *, named: Path | None = None) -> Map:
+        """Open a pinned map for reading and writing; errors call it `named`.
+
+        Raises:
+            KernelError: ENOENT when nothing is pinned there, EACCES.
+            PinError: it is the pin of something else.
+        """
+        return Map(self._library, self._open_pin(path, "map", named), (named or path).name)
+
+    def load_program(self, instructions: bytes, name: str) -> Program:
+        """Load an XDP program.
+
+        Args:
+            instructions: 8 bytes each, with real descriptors of maps in them.
+            name: shown by bpftool; cut to 15 characters.
+
+        Raises:
+            VerifierError: with the end of the verifier's log.
+            KernelError: EPERM and what else has no log; EPIPE: the loader has ended.
+        """
+        library = self._library
+        known = _object_name(name)
+        try:
+            if self._loader is None:
+                fd, log = load(library, known, instructions)
+            else:
+                fd, log = self._loader.load(known, instructions)
+        except LoadRefusedError as error:
+            raise VerifierError(
+                f"cannot load program {name}: the process that loads programs refused it:"
+                f" {error}; report this",
+                log="",
+            ) from error
+        if fd < 0:
+            lacking = (
+                self._loader.lacking if self._loader else missing_capabilities(*LOAD_CAPABILITIES)
+            )
+            raise _load_error(name, -fd, log.decode("utf-8", "replace"), lacking)
+        return Program(self._library, fd, f"program {name}")
+
+    def create_link(self, program: Program, ifindex: int, *, mode: XdpMode) -> Link:
+        """Attach a program to an interface for as long as the link lives.
+
+        The driver's own reason does not reach bpf(2)'s caller: `Netlink.refusal`
+        asks for it.
+
+        Args:
+            program: what to attach.
+            ifindex: of this network namespace.
+            mode: NATIVE or GENERIC.
+
+        Raises:
+            KernelError: EBUSY and EEXIST: a program is attached; EOPNOTSUPP, EINVAL and
+                others: the driver cannot; ENODEV: no such interface; EPERM.
+        """
+        option = options(LinkCreateOptions, flags=_MODE_FLAGS[mode])
+        try:
+            name = socket.if_indextoname(ifindex)
+        except OSError:
+            name = str(ifindex)
+        fd = self._library.bpf_link_create(
+            program.fd, ifindex, ATTACH_TYPE_XDP, ctypes.byref(option)
+        )
+        if fd < 0:
+            occupied = "another XDP program is attached: remove it, or use --replace"
+            # an index that is not there: bpf(2) says EINVAL, as for much else
+            gone = -fd == errno.EINVAL and name == str(ifindex)
+            raise kernel_error(
+                f"cannot attach {program.label} to interface {name} in {mode} mode",
+                errno.ENODEV if gone else -fd,
+                "CAP_BPF",
+                "CAP_NET_ADMIN",
+                hints={
+                    errno.EBUSY: occupied,
+                    errno.EEXIST: occupied,
+                    errno.EOPNOTSUPP: f"the driver has no {mode} XDP: use another --mode",
+                    errno.ENODEV: "there is no such interface in this network namespace",
+                },
+            )
+        return Link(self._library, fd, f"the link on interface {name}")
+
+    def open_link(self, path: Path) -> Link:
+        """Open a pinned link.
+
+        Raises:
+            KernelError: ENOENT when nothing is pinned there, EACCES.
+            PinError: it is the pin of something else.
+        """
+        return Link(self._library, self._open_pin(path, "link"), f"the link pinned at {path}")
+
+    def program_info(self, program_id: int) -> ProgramInfo | None:
+        """Describe any program; None when it is gone or may not be seen (CAP_SYS_ADMIN)."""
+        program = self.open_program(program_id)
+        if program is None:
+            return None
+        with program:
+            return program.info
+
+    def open_program(self, program_id: int) -> Program | None:
+        """Open any loaded program; None when it is gone or may not be seen (CAP_SYS_ADMIN)."""
+        fd = self._library.bpf_prog_get_fd_by_id(program_id)
+        if fd in (-errno.ENOENT, -errno.EPERM, -errno.EACCES):
+            return None
+        if fd < 0:
+            raise kernel_error(f"cannot open program {program_id}", -fd)
+        return Program(self._library, fd, f"program {program_id}")
+
+    def open_pinned_program(self, path: Path) -> Program:
+        """Open a pinned program.
+
+        Raises:
+            KernelError: ENOENT when nothing is pinned there, EACCES.
+            PinError: it is the pin of something else.
+        """
+        label = f"the program pinned at {path}"
+        return Program(self._library, self._open_pin(path, "program"), label)
+
+    def links(self) -> Iterator[LinkInfo]:
+        """Describe every link of this kernel, in the order of their ids.
+
+        Raises:
+            KernelError: EPERM without CAP_SYS_ADMIN.
+        """
+        link_id = ctypes.c_uint32(0)
+        while True:
+            result = self._library.bpf_link_get_next_id(link_id.value, ctypes.byref(link_id))
+            if result == -errno.ENOENT:
+                return
+            fd = result if result < 0 else self._library.bpf_link_get_fd_by_id(link_id.value)
+            if fd == -errno.ENOENT:
+                continue
+            if fd < 0:
+                raise kernel_error("cannot list the links of BPF programs", -fd, "CAP_SYS_ADMIN")
+            with Link(self._library, fd, f"link {link_id.value}") as link:
+                info = link.info()
+            yield info
+
+    def possible_cpus(self) -> int:
+        """Return how many CPUs this machine may ever have: the width of per-CPU values."""
+        return possible_cpus(self._library)
+
+    def _open_pin(self, path: Path, kind: str, named: Path | None = None) -> int:
+        """Return a descriptor of the pinned object, which must be of this kind."""
+        fd: int = self._library.bpf_obj_get(os.fsencode(path))
+        path = named or path
+        if fd < 0:
+            raise kernel_error(f"cannot open the {kind} pinned at {path}", -fd, hints=_open_hints())
+        found = kind_of(fd)
+        if found not in (kind, ""):
+            os.close(fd)
+            raise PinError(
+                f"cannot open {path}: a {found} is pinned there, not a {kind};"
+                " move it away or choose another directory"
+            )
+        return fd
+
+
+def _object_name(name: str) -> bytes:
+    """Return a name as the kernel takes it: 15 of letters, digits, underscore and dot.
+
+    The end is kept too, as it tells xsk-destinations-v4 from -v6.
+    """
+    text = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name)
+    return (text if len(text) <= _NAME_ROOM else text[:12] + text[-3:]).encode("ascii")
+
+
+def _open_hints() -> dict[int, str]:
+    """Return what helps where a pin may not be opened."""
+    eperm = _PIN_PERMISSION
+    if kernel_release() < _UNPRIVILEGED and missing_capabilities("CAP_BPF"):
+        eperm = (
+            "run as root, or give this process CAP_BPF, which Linux before 5.19 wants where"
+            f" kernel.unprivileged_bpf_disabled is set; {_PIN_PERMISSION}"
+        )
+    return {errno.EACCES: f"{_PIN_PERMISSION}, and must be a BPF object", errno.EPERM: eperm}
+
+
+def _load_error(
+    name: str, number: int, log: str, lacking: tuple[str, ...]
+) -> KernelError | VerifierError:
+    """Return the error for a program that the kernel did not load.
+
+    Args:
+        name: the program's.
+        number: errno.
+        log: the verifier's, or nothing.
+        lacking: capabilities that whoever loads does not have.
+    """
+    tried = f"cannot load program {name}"
+    give = f"run as root, or give this process {' and '.join(lacking)}" if lacking else ""
+    lines = [line for line in log.strip().splitlines() if not line.startswith("processed ")]
+    if not lines:
+        return kernel_error(tried, number, hints={errno.EPERM: give} if give else None)
+    helps = give or "report this with the kernel's release and the verifier's log"
+    return VerifierError(
+        f"{tried}: the kernel's verifier refused it ({errno.errorcode.get(number, number)}):"
+        f" {lines[-1].strip()}; {helps}",
+        log=log,
+    )
+
+
+def _raise_memory_lock() -> None:
+    """Raise the limit of locked memory as far as it goes: before 5.11 it bounds maps."""
+    if kernel_release() >= (5, 11):
+        return
+    for limit in (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]):
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
+            return

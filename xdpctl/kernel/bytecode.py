@@ -1,0 +1,58 @@
+"""A compiled program: instructions, and the maps that they refer to by number.
+
+Owns the patching of map numbers with descriptors. Made by program/ and by tests, loaded by
+filter/ and maps/. Pure.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Bytecode:
+    """A compiled program: eight bytes an instruction, host byte order.
+
+    Where the kernel wants a map's descriptor stands its number (`enum map_ref`).
+    `bcc` is the version of BCC that compiled it.
+    """
+
+    instructions: bytes
+    bcc: str = "unknown"
+
+    def _map_loads(self) -> Iterator[tuple[int, int]]:
+        """Yield (offset of the instruction, map number)."""
+        offset = 0
+        while offset < len(self.instructions):
+            opcode, registers, _, immediate = _SLOT.unpack_from(self.instructions, offset)
+            if opcode == _LOAD_64 and registers >> 4 in _MAP_KINDS:
+                yield offset, immediate
+            offset += 2 * _SLOT.size if opcode == _LOAD_64 else _SLOT.size
+
+    def refs(self) -> frozenset[int]:
+        """Return the numbers of the maps that the program uses."""
+        return frozenset(ref for _, ref in self._map_loads())
+
+    def relocate(self, fds: Mapping[int, int]) -> bytes:
+        """Return the instructions with descriptors in the place of map numbers.
+
+        Args:
+            fds: descriptor by map number, for each of `refs()`; more do no harm.
+
+        Raises:
+            KeyError: a map is missing.
+        """
+        patched = bytearray(self.instructions)
+        for offset, ref in self._map_loads():
+            struct.pack_into("=i", patched, offset + 4, fds[ref])
+        return bytes(patched)
+
+
+_SLOT = struct.Struct("=BBhi")
+_LOAD_64 = 0x18
+_MAP_KINDS = (1, 2)  # BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE

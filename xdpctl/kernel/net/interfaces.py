@@ -1,0 +1,381 @@
+"""Network interfaces: which there are, what is attached to them, what becomes of them.
+
+pyroute2 codes the messages (codecs.py). Its sockets are not used: each call brings an
+event loop of its own, and none survives an overrun; rtnetlink.py carries the messages
+instead. Everything blocks, for less than a millisecond, but
+`watch`, which belongs on the loop. Used by service/service.py, filter/filter.py and the verbs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from dataclasses import dataclass
+from difflib import get_close_matches
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Any
+
+from xdpctl.errors import InterfaceError, KernelError
+from xdpctl.kernel.bpf.libbpf import XDP_FLAGS_DRV_MODE, XDP_FLAGS_REPLACE, XDP_FLAGS_SKB_MODE
+from xdpctl.kernel.bpf.programs import XdpMode
+from xdpctl.kernel.failure import kernel_error
+from xdpctl.kernel.net import netdev, rtnetlink, sockets
+from xdpctl.kernel.net.codecs import ifaddrmsg, ifinfmsg
+from xdpctl.kernel.net.ethtool import Channels, Ethtool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from xdpctl.kernel.bpf.programs import Program
+
+__all__ = ["Attached", "Channels", "Interface", "LinkChange", "Netlink", "XdpMode"]
+
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK, _RTM_GETADDR = 16, 17, 18, 19, 22
+_RTEXT_FILTER_SKIP_STATS = 1 << 3
+_IFF_UP = 1
+_NAMES_SHOWN = 12
+_LONGEST_NAME = 15
+
+_XDP_FLAGS_UPDATE_IF_NOEXIST = 1 << 0
+_MODE_FLAGS = {
+    XdpMode.NATIVE: XDP_FLAGS_DRV_MODE,
+    XdpMode.GENERIC: XDP_FLAGS_SKB_MODE,
+    XdpMode.OFFLOAD: 1 << 3,
+}
+_PROGRAM_ATTRIBUTES = {
+    XdpMode.NATIVE: "IFLA_XDP_DRV_PROG_ID",
+    XdpMode.GENERIC: "IFLA_XDP_SKB_PROG_ID",
+    XdpMode.OFFLOAD: "IFLA_XDP_HW_PROG_ID",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The XDP program on an interface; of several the driver's, then the generic one."""
+
+    program_id: int
+    mode: XdpMode
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface.
+
+    `kind` is the kernel's (veth, bond, vlan, …; None for hardware and loopback),
+    `driver` what ethtool says, `rx_queues` those in use where the driver tells, else
+    those that exist. `master` is the index of its bond or bridge.
+    """
+
+    name: str
+    index: int
+    mtu: int
+    up: bool
+    kind: str | None
+    driver: str | None
+    rx_queues: int
+    attached: Attached | None
+    master: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange:
+    """News of one interface; or with `resync` that news may have been lost: look again.
+
+    `gone`: deleted, or moved to another namespace. `previous_name`: it was renamed,
+    from this name. Without `gone` the rest says how it is now.
+    """
+
+    name: str
+    index: int
+    gone: bool = False
+    up: bool = False
+    attached: Attached | None = None
+    previous_name: str | None = None
+    resync: bool = False
+
+
+class Netlink:
+    """Interfaces of the network namespace of the calling thread. Holds nothing."""
+
+    def find(self, name: str) -> Interface:
+        """Return the interface of this name.
+
+        Raises:
+            InterfaceError: there is none; names those that there are.
+        """
+        if not 0 < len(os.fsencode(name)) <= _LONGEST_NAME:
+            raise self._unknown(name)
+        try:
+            answer = _query_links([("IFLA_IFNAME", name)], flags=0)
+        except KernelError as error:
+            if error.errno == errno.ENODEV:
+                raise self._unknown(name) from error
+            raise
+        return _interface(answer[0])
+
+    def interfaces(self) -> list[Interface]:
+        """Return all interfaces."""
+        return [_interface(message) for message in _query_links([], rtnetlink.NLM_F_DUMP)]
+
+    def index_of(self, name: str) -> int | None:
+        """Return the index of an interface, None if there is none; microseconds."""
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
+            return None
+
+    def name_of(self, index: int) -> str | None:
+        """Return the name that an interface has now, None if there is none."""
+        try:
+            return socket.if_indextoname(index)
+        except OSError:
+            return None
+
+    def features(self, name: str) -> frozenset[str]:
+        """Return the names of the offloads that are on, as `ethtool -k` shows them."""
+        return Ethtool(name).features()
+
+    def native_xdp(self, index: int) -> bool | None:
+        """Tell whether the driver runs XDP programs; None: the kernel does not say (6.3)."""
+        return netdev.native_xdp(index)
+
+    def vlan_offload(self, name: str) -> bool | None:
+        """Tell whether VLAN tags are cut off before XDP sees a frame; None: not known."""
+        features = self.features(name)
+        return "rx-vlan-hw-parse" in features if features else None
+
+    def channels(self, name: str) -> Channels | None:
+        """Return the numbers of queues, None where the driver does not tell."""
+        return Ethtool(name).channels()
+
+    def local_addresses(self) -> list[IPv4Address | IPv6Address]:
+        """Return every address of this host."""
+        return [
+            ip_address(text)
+            for message in _query(ifaddrmsg, _RTM_GETADDR, rtnetlink.NLM_F_DUMP)
+            if (text := message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS"))
+        ]
+
+    def listening_tcp(self, port: int) -> bool:
+        """Tell whether anything listens on this TCP port, on any address."""
+        return sockets.listening_tcp(port)
+
+    def bound_udp(self, address: IPv4Address | IPv6Address, port: int) -> bool:
+        """Tell whether a UDP socket is bound to exactly this address and port."""
+        return sockets.bound_udp(address, port)
+
+    def attach_program(self, ifindex: int, mode: XdpMode, program: Program) -> None:
+        """Attach a program without a link, the old way, where none is attached.
+
+        Raises:
+            KernelError: EBUSY or EEXIST when one is attached, EOPNOTSUPP, …; the
+                driver's own reason, where it gives one, is what helps.
+        """
+        flags = _MODE_FLAGS[mode] | _XDP_FLAGS_UPDATE_IF_NOEXIST
+        try:
+            _set_program(ifindex, fd=program.fd, flags=flags)
+        except rtnetlink.RefusedError as refused:
+            tried = f"cannot attach {program.label} to interface {ifindex} in {mode} mode"
+            raise _error(tried, refused) from refused
+
+    def detach_program(self, ifindex: int, mode: XdpMode, expected: Program) -> None:
+        """Remove a program that was attached without a link, if it is `expected`.
+
+        Raises:
+            KernelError: EEXIST when another is there, EBUSY when a link holds it,
+                ENODEV when the interface is gone.
+        """
+        flags = _MODE_FLAGS[mode] | XDP_FLAGS_REPLACE
+        try:
+            _set_program(ifindex, fd=-1, flags=flags, expected=expected.fd)
+        except rtnetlink.RefusedError as refused:
+            tried = f"cannot remove {expected.label} from interface {ifindex}"
+            raise _error(tried, refused) from refused
+
+    def refusal(self, ifindex: int, mode: XdpMode, program: Program) -> str:
+        """Return the driver's reason for refusing a program; may be empty.
+
+        bpf(2) does not hand the reason to the maker of a link, netlink does: the same
+        is asked for there, and taken back at once should it be granted.
+        """
+        flags = _MODE_FLAGS[mode] | _XDP_FLAGS_UPDATE_IF_NOEXIST
+        try:
+            _set_program(ifindex, fd=program.fd, flags=flags)
+        except rtnetlink.RefusedError as refused:
+            return refused.reason
+        self.detach_program(ifindex, mode, program)
+        return ""
+
+    async def watch(self) -> AsyncIterator[LinkChange]:
+        """Yield news of interfaces as they come, until the iterator is closed.
+
+        The first item is a `resync`: from then on nothing is missed, so look at the
+        interfaces once after it. An overrun of the socket's buffer yields another.
+        A program that a link puts on or takes off is no news (only netlink's are, and
+        those of the interface itself): ask the link for that.
+
+        Raises:
+            KernelError: no socket to be had, or it broke.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            channel = rtnetlink.open_socket(rtnetlink.GROUP_LINK)
+        except rtnetlink.RefusedError as refused:
+            raise _error("cannot watch network interfaces", refused) from refused
+        with channel:
+            channel.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            while True:
+                names = await asyncio.to_thread(_names)
+                yield LinkChange("", 0, resync=True)
+                try:
+                    while True:
+                        data = await loop.sock_recv(channel, rtnetlink.BUFFER)
+                        for change in _changes(data, names):
+                            yield change
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:
+                        number = error.errno or errno.EIO
+                        raise KernelError("cannot watch network interfaces", number) from error
+                    rtnetlink.drain(channel)
+
+    def _unknown(self, name: str) -> InterfaceError:
+        """Return the error for an interface that does not exist."""
+        names = sorted(interface.name for interface in self.interfaces())
+        close = get_close_matches(name, names, 1)
+        guess = f"did you mean {close[0]}? " if close else ""
+        more = ", …" if len(names) > _NAMES_SHOWN else ""
+        return InterfaceError(
+            f"cannot use interface {name}: there is none of this name; {guess}there are"
+            f" {', '.join(names[:_NAMES_SHOWN])}{more} (--wait starts without it)",
+            interface=name,
+        )
+
+
+def _query_links(attributes: list[tuple[str, object]], flags: int) -> list[Any]:
+    """Return decoded links.
+
+    Raises:
+        KernelError: as the kernel says.
+    """
+    skip = ("IFLA_EXT_MASK", _RTEXT_FILTER_SKIP_STATS)
+    return _query(ifinfmsg, _RTM_GETLINK, flags, attrs=[*attributes, skip])
+
+
+def _query(message: type[Any], kind: int, flags: int, **fields: object) -> list[Any]:
+    """Return the decoded answer to a question.
+
+    Raises:
+        KernelError: as the kernel says.
+    """
+    try:
+        answer = rtnetlink.converse(_encoded(message, kind, flags, **fields))
+    except rtnetlink.RefusedError as refused:
+        raise _error("cannot ask the kernel for network interfaces", refused) from refused
+    return [_decoded(message, data) for _, data in answer]
+
+
+def _names() -> dict[int, str]:
+    """Return the names of all interfaces by index."""
+    links = _query_links([], rtnetlink.NLM_F_DUMP)
+    return {message["index"]: message.get_attr("IFLA_IFNAME") for message in links}
+
+
+def _set_program(ifindex: int, *, fd: int, flags: int, expected: int | None = None) -> None:
+    """Put a program on an interface, or take it off (fd -1), through RTM_SETLINK.
+
+    Raises:
+        RefusedError: as the kernel or the driver says.
+    """
+    attributes = [("IFLA_XDP_FD", fd), ("IFLA_XDP_FLAGS", flags)]
+    if expected is not None:
+        attributes.append(("IFLA_XDP_EXPECTED_FD", expected))
+    rtnetlink.converse(
+        _encoded(
+            ifinfmsg,
+            _RTM_SETLINK,
+            rtnetlink.NLM_F_ACK,
+            index=ifindex,
+            attrs=[("IFLA_XDP", {"attrs": attributes})],
+        )
+    )
+
+
+def _encoded(message: type[Any], kind: int, flags: int, **fields: object) -> bytes:
+    """Return a request in the kernel's format."""
+    request = message()
+    for name, value in fields.items():
+        request[name] = value
+    request["header"]["type"] = kind
+    request["header"]["flags"] = rtnetlink.NLM_F_REQUEST | flags
+    request.encode()
+    return bytes(request.data)
+
+
+def _decoded(message: type[Any], data: bytes) -> Any:  # noqa: ANN401 - pyroute2 has no types
+    """Return a message of the kernel's as pyroute2 has it."""
+    decoded = message(data)
+    decoded.decode()
+    return decoded
+
+
+def _interface(message: Any) -> Interface:  # noqa: ANN401 - pyroute2 has no types
+    """Return what a RTM_NEWLINK says, and what the driver adds to it."""
+    name = message.get_attr("IFLA_IFNAME")
+    ethtool = Ethtool(name)
+    channels = ethtool.channels()
+    info = message.get_attr("IFLA_LINKINFO")
+    return Interface(
+        name=name,
+        index=message["index"],
+        mtu=message.get_attr("IFLA_MTU"),
+        up=bool(message["flags"] & _IFF_UP),
+        kind=info.get_attr("IFLA_INFO_KIND") if info else None,
+        driver=ethtool.driver(),
+        rx_queues=(channels and channels.receiving) or message.get_attr("IFLA_NUM_RX_QUEUES") or 1,
+        attached=_attached(message),
+        master=message.get_attr("IFLA_MASTER"),
+    )
+
+
+def _attached(message: Any) -> Attached | None:  # noqa: ANN401 - pyroute2 has no types
+    """Return the program that a RTM_NEWLINK names."""
+    if xdp := message.get_attr("IFLA_XDP"):
+        for mode, attribute in _PROGRAM_ATTRIBUTES.items():
+            if program_id := xdp.get_attr(attribute):
+                return Attached(program_id, mode)
+    return None
+
+
+def _changes(data: bytes, names: dict[int, str]) -> Iterator[LinkChange]:
+    """Yield the news in a datagram; keeps `names` by index up to date.
+
+    A bridge tells of its ports with the same types but a family of its own.
+    """
+    for kind, _, raw in rtnetlink.split(data):
+        if kind not in (_RTM_NEWLINK, _RTM_DELLINK):
+            continue
+        message = _decoded(ifinfmsg, raw)
+        if message["family"] != socket.AF_UNSPEC:
+            continue
+        name, index = message.get_attr("IFLA_IFNAME"), message["index"]
+        if kind == _RTM_DELLINK:
+            names.pop(index, None)
+            yield LinkChange(name, index, gone=True)
+            continue
+        previous = names.get(index, name)
+        names[index] = name
+        yield LinkChange(
+            name,
+            index,
+            up=bool(message["flags"] & _IFF_UP),
+            attached=_attached(message),
+            previous_name=previous if previous != name else None,
+        )
+
+
+def _error(tried: str, refused: rtnetlink.RefusedError) -> KernelError:
+    """Return the error for a refusal, with the kernel's own words as what helps."""
+    hints = {refused.number: refused.reason} if refused.reason else None
+    return kernel_error(tried, refused.number, "CAP_NET_ADMIN", hints=hints)

@@ -1,0 +1,161 @@
+"""The rtnetlink socket: one question and its whole answer, and the kernel's reasons.
+
+Owns framing, dumps and error messages (linux/netlink.h); what is in a message is
+interfaces.py's and netdev.py's. Blocking, for less than a millisecond.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GENERIC = 16
+"""The protocol of generic netlink, beside that of rtnetlink."""
+
+GROUP_LINK = 1
+"""Multicast group of RTM_NEWLINK and RTM_DELLINK, as a bit."""
+
+NLM_F_REQUEST = 1
+NLM_F_ACK = 4
+NLM_F_DUMP = 0x300
+_NLM_F_MULTI = 2
+_NLM_F_DUMP_INTR = 0x10
+
+BUFFER = 1 << 17
+"""More than the kernel puts into one datagram (32 KiB)."""
+
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLMSGERR_ATTR_MSG = 1
+_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
+_HEADER = struct.Struct("=IHHII")  # length with header, type, flags, sequence, port
+_ATTRIBUTE = struct.Struct("=HH")  # length with header, type
+_ERROR_BODY = 4 + _HEADER.size  # the errno, the header of what was asked
+_ATTEMPTS = 8
+
+
+class RefusedError(Exception):
+    """The kernel said no; stays within interfaces.py, which makes a sentence of it.
+
+    Args:
+        number: errno.
+        reason: the kernel's or the driver's own words, often empty.
+    """
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(number, reason)
+        self.number = number
+        self.reason = reason
+
+
+def open_socket(groups: int = 0, protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
+    """Return a socket that gets the messages of these groups and short errors with reasons.
+
+    Raises:
+        RefusedError: no descriptors left, or netlink is forbidden.
+    """
+    try:
+        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    except OSError as error:
+        raise RefusedError(error.errno or errno.EIO, "") from error
+    try:
+        opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+        opened.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+        opened.bind((0, groups))
+    except OSError as error:
+        opened.close()
+        raise RefusedError(error.errno or errno.EIO, "") from error
+    return opened
+
+
+def converse(request: bytes, protocol: int = socket.NETLINK_ROUTE) -> list[tuple[int, bytes]]:
+    """Send a request and return the messages of its answer: type, message with header.
+
+    A dump during which something changed is asked for again.
+
+    Raises:
+        RefusedError: as the kernel says.
+    """
+    for _ in range(_ATTEMPTS):
+        with open_socket(protocol=protocol) as channel:
+            try:
+                channel.send(request)
+                answer = _answer(channel)
+            except OSError as error:
+                raise RefusedError(error.errno or errno.EIO, "") from error
+        if answer is not None:
+            return answer
+    raise RefusedError(errno.EAGAIN, "interfaces change faster than they can be listed")
+
+
+def drain(channel: socket.socket) -> None:
+    """Throw away what waits in a socket that does not block, after an overrun.
+
+    Until its queue was empty once, the kernel drops further news and says nothing.
+    """
+    while True:
+        try:
+            channel.recv(BUFFER)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+
+
+def split(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the whole messages of a datagram: type, flags, message with header."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
+        if length < _HEADER.size or offset + length > len(data):
+            return
+        yield kind, flags, data[offset : offset + length]
+        offset += _aligned(length)
+
+
+def _answer(channel: socket.socket) -> list[tuple[int, bytes]] | None:
+    """Return the whole answer, None for a dump that was interrupted by a change."""
+    found: list[tuple[int, bytes]] = []
+    interrupted = False
+    while True:
+        for kind, flags, message in split(channel.recv(BUFFER)):
+            interrupted |= bool(flags & _NLM_F_DUMP_INTR)
+            if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+                _check(message)
+                return None if interrupted else found
+            found.append((kind, message))
+            if not flags & _NLM_F_MULTI:
+                return found
+
+
+def _check(message: bytes) -> None:
+    """Raise what an error message says; its errno is 0 in an acknowledgement."""
+    if len(message) < _HEADER.size + 4:
+        return
+    number = -struct.unpack_from("=i", message, _HEADER.size)[0]
+    if number > 0:
+        raise RefusedError(number, _reason(message[_HEADER.size + _ERROR_BODY :]))
+
+
+def _reason(attributes: bytes) -> str:
+    """Return the text among the attributes of an error message."""
+    offset = 0
+    while offset + _ATTRIBUTE.size <= len(attributes):
+        length, kind = _ATTRIBUTE.unpack_from(attributes, offset)
+        if length < _ATTRIBUTE.size:
+            break
+        if kind == _NLMSGERR_ATTR_MSG:
+            text = attributes[offset + _ATTRIBUTE.size : offset + length]
+            return text.rstrip(b"\0").decode("utf-8", "replace")
+        offset += _aligned(length)
+    return ""
+
+
+def _aligned(length: int) -> int:
+    """Return the length with padding to the next multiple of 4."""
+    return (length + 3) & ~3

@@ -1,0 +1,7 @@
+"""Maps that are kept for others.
+
+shared.py            the maps shared with the DNS server
+xsk_destinations.py  AF_XDP destinations that come and go
+name_index.py        the index that the program reads before it looks anything up
+name_follower.py     keeps the index up to date
+"""

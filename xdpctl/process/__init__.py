@@ -1,0 +1,11 @@
+"""This process: log, threads, children, privileges, clock, systemd.
+
+log.py           one event with fields a line
+threads.py       threads for blocking work, and the fair lock
+children.py      Python processes: their environment, and signals
+lanes.py         one thread that does what is most urgent first
+capabilities.py  the capability sets of a thread
+privileges.py    capabilities given up and lent
+clock.py         the clock of this boot
+systemd.py       messages to the service manager
+"""

@@ -1,0 +1,27 @@
+"""The clock of this boot, and which boot it is: what an expiry is counted by.
+
+Owns nothing. Called by store/, feeds/ and http/.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from xdpctl.errors import StateError
+
+
+def boot_id() -> str:
+    """Return the kernel's random id of this boot (proc(5)); StateError where it does not tell."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise StateError(
+            f"cannot tell which boot the state is of: {path}: {error.strerror}; mount proc at /proc"
+        ) from error
+
+
+def boot_clock() -> float:
+    """Return seconds of CLOCK_BOOTTIME, which goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

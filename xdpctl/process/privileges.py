@@ -1,0 +1,113 @@
+"""What this process may do, given up where it is not needed. Nothing here asks for more.
+
+Owns which capabilities the service goes on with. They are a thread's own, so all of
+this is called before a process starts its first one: by the service before its loop,
+by the compiler's process before it compiles.
+
+What each of them means, should somebody take the process over:
+
+    CAP_BPF        every map, program and link of this host that is pinned where the user may
+                   open it, and new ones; not the kernel's memory
+    CAP_NET_ADMIN  the host's network: addresses, routes, firewall, what is attached
+    CAP_PERFMON    the memory of the whole host: with CAP_BPF a program may be loaded that
+                   reads any of it, each process's included
+
+So the service goes on without the last. The loader (program/loader/parent.py), started before,
+keeps it. CAP_SYS_ADMIN, which a service of root's has, means each of them and all else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from xdpctl.process import capabilities
+from xdpctl.process.capabilities import held, prctl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SETPCAP = 8
+
+NEEDED = {
+    "CAP_BPF": 39,  # maps, pins, links
+    "CAP_NET_ADMIN": 12,  # attaching
+}
+"""What the service cannot do without, for as long as it runs: an interface that returns is
+attached to, and each pin is opened again and again."""
+
+LOADERS = NEEDED | {
+    "CAP_PERFMON": capabilities.PERFMON,  # the verifier's leave to subtract packet pointers
+}
+"""What the loader keeps."""
+
+OF_ROOT = {
+    "CAP_SYS_ADMIN": 21,  # a BPF file system mounted anew, foreign programs by their id
+    "CAP_CHOWN": 0,  # --pin-owner, --control-group, what the compiler's user may read
+    "CAP_DAC_OVERRIDE": 1,  # pins and files of other users
+    "CAP_FOWNER": 3,  # their modes
+    "CAP_KILL": 5,  # the compiler's process, which is another user's
+    "CAP_SETGID": 6,  # to become that
+    "CAP_SETUID": 7,
+    "CAP_NET_BIND_SERVICE": 10,  # --listen on a port below 1024
+    "CAP_SYS_RESOURCE": 24,  # locked memory before Linux 5.11
+}
+"""What a service that is run as root uses besides."""
+
+
+def keep_needed() -> bool:
+    """Give up, for this process and all that it will start, what the service does not use.
+
+    What a service runs as user gets from its service manager is thereby its own: nothing
+    that it starts inherits any of it, nor gains what it has given up. False where the kernel
+    (or seccomp) does not allow to give something up.
+    """
+    kept = sum(1 << bit for bit in (NEEDED | OF_ROOT).values())
+    done = prctl(capabilities.AMBIENT, capabilities.AMBIENT_CLEAR_ALL) == 0
+    done &= prctl(capabilities.SET_NO_NEW_PRIVILEGES, 1) == 0
+    effective, permitted, inheritable = held()
+    if permitted >> _SETPCAP & 1:
+        bit = 0
+        while (bounded := prctl(capabilities.BOUNDING_READ, bit)) >= 0:
+            if bounded and not kept >> bit & 1:
+                done &= prctl(capabilities.BOUNDING_DROP, bit) == 0
+            bit += 1
+    if (permitted | inheritable) & ~kept:
+        done &= capabilities.hold(effective & kept, permitted & kept, inheritable & kept)
+    return done
+
+
+@contextmanager
+def lending(*names: str) -> Iterator[None]:
+    """Have the programs that this thread starts meanwhile get capabilities of LOADERS.
+
+    Where the thread does not have one, or may not pass it on, they do not get it; those that
+    root starts get it anyway. What a service manager gave as ambient is inheritable already.
+    """
+    bits = [LOADERS[name] for name in names]
+    effective, permitted, before = held()
+    wanted = before | sum(1 << bit for bit in bits) & permitted
+    changed = wanted != before and capabilities.hold(effective, permitted, wanted)
+    for bit in bits:
+        prctl(capabilities.AMBIENT, capabilities.AMBIENT_RAISE, bit)
+    try:
+        yield
+    finally:
+        prctl(capabilities.AMBIENT, capabilities.AMBIENT_CLEAR_ALL)
+        if changed:
+            capabilities.hold(effective, permitted, before)
+
+
+def give_up_everything() -> None:
+    """Keep no capability, gain none again by starting a program, be looked into by nobody.
+
+    Raises:
+        OSError: the kernel does not allow it.
+    """
+    done = prctl(capabilities.SET_NO_NEW_PRIVILEGES, 1) == 0
+    prctl(capabilities.SET_DUMPABLE, 0)
+    # asked first: where there is none, seccomp may have forbidden the call
+    if not done or (held()[1] and not capabilities.hold(0, 0, 0)):
+        raise OSError(number := ctypes.get_errno(), os.strerror(number))

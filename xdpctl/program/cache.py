@@ -1,0 +1,381 @@
+"""Bytecode kept from one start to the next, so that a start need not compile.
+
+Owns the folder beside the state, its few files, their form, and when one is believed.
+An entry is for one configuration of the very C files, flags, kernel and version of ours
+that it was compiled from, and for the compiler that is installed; where none is (any
+more), for the one that made it. What others could have written, what is damaged, or what
+cannot be kept is said in one sentence and compiled anew: never a reason not to start.
+
+    magic | digest of all that follows | key | compiler | length of bcc's version | it | code
+
+Made by service/bootstrap.py and called by service/service.py, through `CachingCompiler`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+import struct
+import sys
+import sysconfig
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xdpctl import __version__
+from xdpctl.errors import KernelError
+from xdpctl.kernel.bytecode import Bytecode
+from xdpctl.kernel.paths import open_directory
+from xdpctl.process.log import event
+from xdpctl.process.threads import Threads
+from xdpctl.program import bcc_process
+from xdpctl.program.compiler import FUNCTION, Compilation, main_text, remove_abandoned, source_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
+
+    from xdpctl.program.config import ProgramConfig
+
+FOLDER = "bytecode"
+"""Beside the state file."""
+
+KEPT = 8
+"""Entries; a host has as many as configurations that are tried in turn."""
+
+SIZE_MAX = 1 << 20
+"""Bytes of a file; an entry has some 11,000."""
+
+_log = logging.getLogger(__name__)
+_MAGIC = b"xdpctl bytecode 1\n"
+_DIGEST = hashlib.sha256().digest_size
+_HEADER = struct.Struct(f">{_DIGEST}s{_DIGEST}sH")  # key, compiler, length of bcc's version
+_INSTRUCTION = 8
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_NEW = ".new-"
+_ABANDONED_SECONDS = 60.0
+
+
+class UnfitError(Exception):
+    """A file that is not believed; the text says why. Stays in this module."""
+
+
+def encode(key: bytes, compiler: bytes, bytecode: Bytecode) -> bytes:
+    """Return an entry; key and compiler are digests."""
+    version = bytecode.bcc.encode()
+    body = _HEADER.pack(key, compiler, len(version)) + version + bytecode.instructions
+    return _MAGIC + hashlib.sha256(body).digest() + body
+
+
+def decode(data: bytes, key: bytes) -> tuple[bytes, Bytecode]:
+    """Return the compiler and the bytecode of an entry for `key`.
+
+    Raises:
+        UnfitError: it is no entry, or for another key; says so in half a sentence.
+    """
+    start = len(_MAGIC) + _DIGEST
+    body = data[start:]
+    if not data.startswith(_MAGIC) or len(body) < _HEADER.size:
+        raise UnfitError("it is not a file of this version of xdpctl")
+    if hashlib.sha256(body).digest() != data[len(_MAGIC) : start]:
+        raise UnfitError("it is damaged, its digest is another")
+    found, compiler, size = _HEADER.unpack_from(body)
+    if found != key:
+        raise UnfitError("it is that of another configuration")
+    instructions = body[_HEADER.size + size :]
+    if not instructions or len(instructions) % _INSTRUCTION:
+        raise UnfitError("it holds no program")
+    version = body[_HEADER.size : _HEADER.size + size].decode(errors="replace")
+    return compiler, Bytecode(instructions, version)
+
+
+def key_of(config: ProgramConfig) -> bytes:
+    """Return the digest of what makes the bytecode, but for the compiler. Blocks."""
+    parts: list[bytes | str] = [
+        *(__version__, FUNCTION, *bcc_process.FLAGS, main_text(config)),
+        *(os.uname().machine, os.uname().release, sys.byteorder),
+    ]
+    for name, data in source_files():
+        parts += (name, data)
+    return _digest(parts)
+
+
+def installed_compiler() -> bytes | None:
+    """Return a digest of the compiler's files as they lie there; None: no bcc. Blocks.
+
+    Nothing of it is opened: name, size and time of bcc's modules, of libbcc and of LLVM.
+    """
+    try:
+        spec = find_spec("bcc")
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    files = [Path(place) for place in (spec.submodule_search_locations or ()) if place]
+    files = [file for folder in files for file in folder.glob("*.py")] or [Path(spec.origin or "/")]
+    for folder in _library_folders():
+        for pattern in ("libbcc.so*", "libLLVM*.so*", "libclang-cpp*.so*"):
+            files += folder.glob(pattern)
+    parts = []
+    for file in sorted(set(files)):
+        with suppress(OSError):
+            found = file.stat()
+            parts.append(f"{file} {found.st_size} {found.st_mtime_ns}")
+    return _digest(parts)
+
+
+def _library_folders() -> list[Path]:
+    triplet = sysconfig.get_config_var("MULTIARCH") or ""
+    return [Path("/usr/lib", triplet), Path("/usr/lib64"), Path("/usr/local/lib")]
+
+
+def _digest(parts: Iterable[bytes | str]) -> bytes:
+    """Return the digest of parts, each with its length: none can pass for another."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(struct.pack(">Q", len(data)) + data)
+    return digest.digest()
+
+
+class BytecodeCache:
+    """The folder. Every method blocks, for some milliseconds.
+
+    Args:
+        folder: is made when something is to be kept.
+        compiler: tells which one is installed.
+    """
+
+    def __init__(
+        self, folder: Path, compiler: Callable[[], bytes | None] = installed_compiler
+    ) -> None:
+        self._folder = folder
+        self._compiler = compiler
+
+    def load(self, key: bytes) -> Bytecode | None:
+        """Return the bytecode for a key; None, after a sentence if one is due: compile it."""
+        path = self._folder / _name(key)
+        try:
+            compiler, bytecode = decode(self._read(path.name), key)
+        except FileNotFoundError:
+            return None
+        except (OSError, UnfitError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            _warn(f"the compiled program in {path} is not used: {why}; it is compiled anew")
+            return None
+        installed = self._compiler()
+        if installed not in (None, compiler):
+            event(_log, "bytecode-outdated", logging.DEBUG, path=path)
+            return None
+        with suppress(OSError):  # a full or read-only disk: it counts as old, no more
+            self._touch(path.name)
+        return bytecode
+
+    def store(self, key: bytes, bytecode: Bytecode) -> None:
+        """Keep bytecode, in the place of what was there; where that fails, say so."""
+        compiler = self._compiler()
+        if compiler is None:
+            return
+        try:
+            open_directory(self._folder.parent, make=0o750, parents=0o755).close()
+            open_directory(self._folder, make=0o700).close()
+            self._write(_name(key), encode(key, compiler, bytecode))
+            self._remove_old()
+        except (OSError, UnfitError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            _warn(
+                f"cannot keep the compiled program in {self._folder}: {why}; every start"
+                " compiles it until that is mended"
+            )
+
+    def _read(self, name: str) -> bytes:
+        """Return a file's content, if nobody else can have written it."""
+        folder = self._open_folder()
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
+                _check_owner(os.fstat(file.fileno()), stat.S_ISREG)
+                return file.read(SIZE_MAX)
+        finally:
+            os.close(folder)
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Put a file there at once and whole; not synced, since its digest is looked at."""
+        folder = self._open_folder()
+        new = f"{_NEW}{os.getpid()}"
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(new, dir_fd=folder)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            try:
+                with os.fdopen(os.open(new, flags, 0o600, dir_fd=folder), "wb") as file:
+                    file.write(data)
+                os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError:
+                with suppress(OSError):
+                    os.unlink(new, dir_fd=folder)
+                raise
+        finally:
+            os.close(folder)
+
+    def _touch(self, name: str) -> None:
+        """Let a file count as used just now."""
+        folder = self._open_folder()
+        try:
+            os.utime(name, dir_fd=folder, follow_symlinks=False)
+        finally:
+            os.close(folder)
+
+    def _open_folder(self) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open_directory(self._folder.parent) as parent:
+            folder = os.open(self._folder.name, flags, dir_fd=parent.fd)
+        try:
+            _check_owner(os.fstat(folder), stat.S_ISDIR)
+        except UnfitError:
+            os.close(folder)
+            raise
+        return folder
+
+    def _remove_old(self) -> None:
+        """Remove what was not used for longest, and what a killed service left half written."""
+        folder = self._open_folder()
+        try:
+            with os.scandir(folder) as listed:
+                found = [(entry.stat(follow_symlinks=False), entry.name) for entry in listed]
+            entries = sorted(
+                ((status.st_mtime, name) for status, name in found if name[0] != "."),
+                reverse=True,
+            )
+            gone = [name for _, name in entries[KEPT:]]
+            abandoned = time.time() - _ABANDONED_SECONDS
+            gone += [
+                name
+                for status, name in found
+                if name.startswith(_NEW) and status.st_mtime < abandoned
+            ]
+            for name in gone:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    config: ProgramConfig
+    compilation: Compilation
+    bytecode: Future[Bytecode]
+
+
+class CachingCompiler:
+    """Gives the bytecode of a configuration: kept, else compiled and then kept.
+
+    Args:
+        cache: where.
+        compilation: makes one that can be run and cancelled.
+    """
+
+    def __init__(
+        self,
+        cache: BytecodeCache,
+        compilation: Callable[[ProgramConfig], Compilation] = Compilation,
+    ) -> None:
+        self._cache = cache
+        self._compilation = compilation
+        self._threads = Threads(thread_name_prefix="compile")
+        self._begun: _Begun | None = None
+        self._keeping = threading.Lock()
+
+    def begin(self, config: ProgramConfig) -> None:
+        """Begin on a thread; the next call for the same configuration waits for what is left.
+
+        Raises:
+            KernelError: the thread cannot be started.
+        """
+        self._begun = self._begin(config)
+
+    def close(self) -> None:
+        """Cancel what was begun and nobody asked for. Blocks until it, and keeping, has ended."""
+        if self._begun is not None:
+            self._begun.compilation.cancel()
+        self._threads.shutdown()
+
+    async def __call__(self, config: ProgramConfig) -> Bytecode:
+        """Return the bytecode; cancelling ends a compilation.
+
+        Raises:
+            CompilerError: as `Compilation.run`.
+            KernelError: as `begin`.
+        """
+        import asyncio  # noqa: PLC0415 - a compilation begins before this is loaded
+
+        begun, self._begun = self._begun, None
+        if begun is not None and begun.config != config:
+            begun.compilation.cancel()
+            begun = None
+        begun = begun or self._begin(config)
+        try:
+            return await asyncio.wrap_future(begun.bytecode)
+        except asyncio.CancelledError:
+            begun.compilation.cancel()
+            raise
+
+    def _begin(self, config: ProgramConfig) -> _Begun:
+        compilation = self._compilation(config)
+        return _Begun(config, compilation, self._threads.submit(self._get, config, compilation))
+
+    def _get(self, config: ProgramConfig, compilation: Compilation) -> Bytecode:
+        key = _key_or_none(config)
+        if key is not None and (kept := self._cache.load(key)):
+            return kept
+        bytecode = compilation.run()
+        event(_log, "compiled", bcc=bytecode.bcc)
+        if key is not None:
+            with suppress(KernelError, RuntimeError):  # no thread: the next start compiles again
+                self._threads.submit(self._keep, key, config, bytecode)
+        return bytecode
+
+    def _keep(self, key: bytes, config: ProgramConfig, bytecode: Bytecode) -> None:
+        """Keep what was compiled, while it is put to use already; tidy up behind the killed."""
+        with self._keeping:
+            if _key_or_none(config) == key:  # else: an upgrade ran meanwhile
+                self._cache.store(key, bytecode)
+            remove_abandoned()
+
+
+def _key_or_none(config: ProgramConfig) -> bytes | None:
+    try:
+        return key_of(config)
+    except OSError:  # the compiler has the better sentence
+        return None
+
+
+def _name(key: bytes) -> str:
+    return key.hex()[:32]
+
+
+def _check_owner(found: os.stat_result, is_kind: Callable[[int], bool]) -> None:
+    """Refuse what somebody else owns or may write.
+
+    Raises:
+        UnfitError: says so.
+    """
+    if not is_kind(found.st_mode):
+        raise UnfitError("it is not a regular file in a folder")
+    if found.st_uid not in (0, os.geteuid()):
+        raise UnfitError(f"it or its folder belongs to user {found.st_uid}")
+    if found.st_mode & _WRITABLE_BY_OTHERS:
+        raise UnfitError(
+            f"others may write it or its folder (mode {stat.S_IMODE(found.st_mode):04o})"
+        )
+
+
+def _warn(sentence: str) -> None:
+    event(_log, "warning", logging.WARNING, text=sentence)

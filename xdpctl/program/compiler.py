@@ -1,0 +1,178 @@
+"""The filter's C to bytecode, for one configuration.
+
+Owns what a configuration means to xdp/ (`render_config`), where its C files are,
+and the process that compiles them (bcc_process.py), which ends: the service never
+holds a compiler. Loads nothing: the map numbers in the bytecode are those of
+abi.h until `Bytecode.relocate` puts descriptors in. Called by the service, and by
+tests that compile the same files for the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xdpctl.errors import CompilerError
+from xdpctl.kernel.bytecode import Bytecode
+from xdpctl.process.children import for_python
+from xdpctl.program.config import ProgramConfig, render_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from importlib.resources.abc import Traversable
+
+
+MAIN_FILE = "filter.bpf.c"
+FUNCTION = "xdpctl_filter"
+"""The program's name in MAIN_FILE."""
+
+TIMEOUT = 60.0
+"""Seconds that a compilation may take; it takes a third of one."""
+
+_log = logging.getLogger(__name__)
+_COPY = "xdpctl-compile-"
+
+
+def source_directory() -> Traversable:
+    """Return where the C files are: in the installed package, else in the checkout."""
+    package = files("xdpctl")
+    installed = package / "_xdp"
+    if installed.is_dir():
+        return installed
+    return Path(str(package)).parent / "xdp"
+
+
+def source_files() -> Iterator[tuple[str, bytes]]:
+    """Yield the C files, shim included, in a fixed order: place and content. Blocks."""
+    return _files_in(source_directory(), "")
+
+
+def _files_in(directory: Traversable, place: str) -> Iterator[tuple[str, bytes]]:
+    for entry in sorted(directory.iterdir(), key=lambda one: one.name):
+        name = f"{place}{entry.name}"
+        if entry.is_dir():
+            yield from _files_in(entry, f"{name}/")
+        elif entry.name.endswith((".c", ".h")):
+            yield name, entry.read_bytes()
+
+
+def main_text(config: ProgramConfig) -> str:
+    """Return MAIN_FILE as it is compiled for `config`."""
+    text = (source_directory() / MAIN_FILE).read_text(encoding="utf-8")
+    return f'{render_config(config)}#line 1 "{MAIN_FILE}"\n{text}'
+
+
+def compile_program_blocking(config: ProgramConfig) -> Bytecode:
+    """Compile the filter, as `Compilation.run`. Blocks."""
+    return Compilation(config).run()
+
+
+class Compilation:
+    """One run of bcc_process.py; `cancel` may come from another thread."""
+
+    def __init__(self, config: ProgramConfig) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._cancelled = False
+
+    def run(self) -> Bytecode:
+        """Compile, which takes a third of a second. Blocks.
+
+        Raises:
+            CompilerError: BCC is missing or refuses, or its process cannot be run; `cancel`.
+        """
+        try:
+            with (
+                tempfile.TemporaryDirectory(prefix=_COPY) as directory,
+                self._start() as process,
+            ):
+                try:
+                    return self._compile(process, Path(directory))
+                except BaseException:
+                    process.kill()
+                    raise
+        except OSError as error:
+            raise CompilerError(
+                f"cannot compile the filter: {error}; it needs its C files and room for a copy"
+                f" in {tempfile.gettempdir()}"
+            ) from error
+
+    def cancel(self) -> None:
+        """End the process, or keep it from being started."""
+        with self._lock:
+            self._cancelled = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _compile(self, process: subprocess.Popen[bytes], directory: Path) -> Bytecode:
+        _copy(directory)  # while the process loads the compiler
+        request = {
+            "text": main_text(self._config),
+            "function": FUNCTION,
+            "directory": str(directory),
+        }
+        try:
+            output, complaint = process.communicate(json.dumps(request).encode(), TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise CompilerError(
+                f"cannot compile the filter: not done after {TIMEOUT:g} seconds; look at the"
+                " load of this host and try again"
+            ) from None
+        diagnostics = complaint.decode(errors="replace").splitlines()
+        for line in diagnostics:
+            _log.debug("compiler: %s", line)
+        if process.returncode == 0 and output:
+            version, _, instructions = output.partition(b"\n")
+            return Bytecode(instructions, version.decode(errors="replace"))
+        if process.returncode == CompilerError.exit_status and diagnostics:
+            raise CompilerError(diagnostics[-1])
+        raise CompilerError(
+            f"cannot compile the filter: its process ended with status {process.returncode};"
+            " run with --log-level debug to see what it says"
+        )
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._cancelled:
+                raise CompilerError("cannot compile the filter: cancelled before it began")
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-s", "-m", "xdpctl.program.bcc_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=for_python(),
+                cwd="/",
+            )
+            return self._process
+
+
+def remove_abandoned() -> None:
+    """Remove the copies that former compilations left when they were killed. Blocks."""
+    old = time.time() - 10 * TIMEOUT
+    for folder in Path(tempfile.gettempdir()).glob(f"{_COPY}*"):
+        with contextlib.suppress(OSError):
+            status = folder.lstat()
+            if status.st_uid == os.geteuid() and status.st_mtime < old:
+                shutil.rmtree(folder)
+
+
+def _copy(target: Path) -> None:
+    """Copy the C files to where the compiler's process can let its user read them."""
+    for name, data in source_files():
+        copy = target / name
+        for folder in reversed(copy.relative_to(target).parents[:-1]):
+            (target / folder).mkdir(mode=0o700, exist_ok=True)
+        copy.write_bytes(data)
+        copy.chmod(0o600)

@@ -1,0 +1,92 @@
+"""What of the settings is compiled into the program, and the C that says so.
+
+Owns `ProgramConfig` and the #define lines that xdp/config.h explains. Called by
+compiler.py, cache.py and service/bootstrap.py. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING
+
+from xdpctl.abi import LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE
+from xdpctl.settings import XskFamily
+
+if TYPE_CHECKING:
+    from xdpctl.rules import AnyQtype
+    from xdpctl.settings import Settings
+
+
+class XskFamilies(Enum):
+    """Families whose AF_XDP destinations are looked up: `--xsk`, `--xsk-family`."""
+
+    NONE = "none"
+    V4 = "4"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramConfig:
+    """What the program is specialised for.
+
+    Attributes:
+        ports, address_ports: `--port`, `--address-port`.
+        addresses: filtered destinations; empty is every destination.
+        tcp: whether address rules look at TCP.
+        any_qtype: which types of an entry are every type.
+        xsk: families of AF_XDP destinations.
+    """
+
+    ports: tuple[int, ...]
+    address_ports: tuple[int, ...]
+    addresses: tuple[IPv4Network | IPv6Network, ...]
+    tcp: bool
+    any_qtype: AnyQtype
+    xsk: XskFamilies
+
+
+def program_config(settings: Settings) -> ProgramConfig:
+    """Return what of the settings is compiled into the program."""
+    families = XskFamilies.NONE
+    if settings.xsk:
+        families = XskFamilies.V4 if settings.xsk_family is XskFamily.V4 else XskFamilies.BOTH
+    return ProgramConfig(
+        ports=settings.ports,
+        address_ports=settings.address_ports,
+        addresses=settings.addresses,
+        tcp=settings.tcp,
+        any_qtype=settings.any_qtype,
+        xsk=families,
+    )
+
+
+def render_config(config: ProgramConfig) -> str:
+    """Return the #define lines that go before MAIN_FILE (xdp/config.h explains them)."""
+    v4 = [net for net in config.addresses if isinstance(net, IPv4Network)]
+    v6 = [net for net in config.addresses if isinstance(net, IPv6Network)]
+    wildcards = config.any_qtype.wildcards
+    defines = {
+        "PORTS(is)": _uses("is", [(port,) for port in config.ports]),
+        "ADDRESS_PORTS(is)": _uses("is", [(port,) for port in config.address_ports]),
+        "ADDRESSES_V4(in)": _uses("in", [(int(n.network_address), int(n.netmask)) for n in v4]),
+        "ADDRESSES_V6(in)": _uses(
+            "in", [(*_halves(int(n.network_address)), *_halves(int(n.netmask))) for n in v6]
+        ),
+        "ADDRESS_ANY": int(not config.addresses),
+        "TCP": int(config.tcp),
+        "QTYPE_65535": int(WILDCARD_QTYPE in wildcards),
+        "QTYPE_255": int(LEGACY_WILDCARD_QTYPE in wildcards),
+        "XSK_V4": int(config.xsk is not XskFamilies.NONE),
+        "XSK_V6": int(config.xsk is XskFamilies.BOTH),
+    }
+    return "".join(f"#define CONFIG_{name} {value}\n" for name, value in defines.items())
+
+
+def _uses(macro: str, rows: list[tuple[int, ...]]) -> str:
+    return " ".join(f"{macro}({', '.join(f'{value:#x}' for value in row)})" for row in rows)
+
+
+def _halves(address: int) -> tuple[int, int]:
+    return address >> 64, address & (1 << 64) - 1

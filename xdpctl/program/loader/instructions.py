@@ -1,0 +1,105 @@
+"""Which instructions the loader loads, and how maps are named in them on their way to it.
+
+Owns the list of helpers that our programs call. The loader has CAP_PERFMON, with which the
+verifier lets a program call helpers that read any memory; so it looks at the instructions
+itself before the kernel does, and takes only what ours have in them: these helpers, the maps
+that came with them, no function of the kernel's, no type of its BTF, no subprogram. Pure.
+"""
+
+from __future__ import annotations
+
+import struct
+
+SIZE = 8
+MOST = 1 << 16
+"""Instructions of a program: more than a jump reaches over (16 bits with a sign)."""
+
+HELPERS = {
+    1: "bpf_map_lookup_elem",
+    51: "bpf_redirect_map",
+    65: "bpf_xdp_adjust_tail",
+    118: "bpf_jiffies64",
+}
+"""What our programs call; none of them reads anything but packets, maps and the clock."""
+
+_SLOT = struct.Struct("=BBhi")
+_LOAD_64 = 0x18
+_PLAIN, _MAP, _MAP_VALUE = 0, 1, 2  # source register: a number, BPF_PSEUDO_MAP_FD, _VALUE
+_JUMPS = (0x05, 0x06)
+_CLASS, _OPERATION = 0x07, 0xF0
+_CALL_OPERATION = 0x80
+_CALL = 0x85
+
+
+class ForbiddenError(Exception):
+    """Instructions that are not loaded; the text says why. Stays in the kernel layer."""
+
+
+def to_numbers(instructions: bytes) -> tuple[bytes, list[int]]:
+    """Return the instructions with a number in the place of each map, and the descriptors.
+
+    Args:
+        instructions: with descriptors of this process in them.
+    """
+    fds: list[int] = []
+    patched = bytearray(instructions)
+    for offset, fd in _maps(instructions):
+        if fd not in fds:
+            fds.append(fd)
+        struct.pack_into("=i", patched, offset + 4, fds.index(fd))
+    return bytes(patched), fds
+
+
+def to_descriptors(instructions: bytes, fds: list[int]) -> bytes:
+    """Return the instructions with descriptors of this process in the place of numbers.
+
+    Raises:
+        ForbiddenError: there is something in them that our programs do not have.
+    """
+    check(instructions)
+    patched = bytearray(instructions)
+    for offset, number in _maps(instructions):
+        if not 0 <= number < len(fds):
+            raise ForbiddenError(f"it names map {number} of {len(fds)}")
+        struct.pack_into("=i", patched, offset + 4, fds[number])
+    return bytes(patched)
+
+
+def check(instructions: bytes) -> None:
+    """Look at every instruction.
+
+    Raises:
+        ForbiddenError: there is something in them that our programs do not have.
+    """
+    if not instructions or len(instructions) % SIZE or len(instructions) > MOST * SIZE:
+        raise ForbiddenError(
+            f"{len(instructions)} bytes are no program of 1 to {MOST} instructions"
+        )
+    offset = 0
+    while offset < len(instructions):
+        opcode, registers, _, immediate = _SLOT.unpack_from(instructions, offset)
+        source = registers >> 4
+        if opcode == _LOAD_64:
+            if source not in (_PLAIN, _MAP, _MAP_VALUE):
+                raise ForbiddenError(
+                    f"it loads an address of kind {source}, neither number nor map"
+                )
+            offset += SIZE
+        elif opcode & _CLASS in _JUMPS and opcode & _OPERATION == _CALL_OPERATION:
+            if opcode != _CALL or source:
+                raise ForbiddenError("it calls a subprogram or a function of the kernel's")
+            if immediate not in HELPERS:
+                raise ForbiddenError(f"it calls helper {immediate}, which no program of ours does")
+        offset += SIZE
+
+
+def _maps(instructions: bytes) -> list[tuple[int, int]]:
+    """Return (offset of the instruction, what stands for the map in it)."""
+    found = []
+    offset = 0
+    while offset + SIZE <= len(instructions):
+        opcode, registers, _, immediate = _SLOT.unpack_from(instructions, offset)
+        if opcode == _LOAD_64 and registers >> 4 in (_MAP, _MAP_VALUE):
+            found.append((offset, immediate))
+        offset += 2 * SIZE if opcode == _LOAD_64 else SIZE
+    return found

@@ -1,0 +1,74 @@
+"""What goes over the socket between the service and the loader: a request, an answer.
+
+Both are a fixed head and what it says is behind it; descriptors come with the head's first
+byte. The type of a program is not in it: there is but one. Imports little, as
+instructions.py. A peer that does not keep to it is not talked to any more (`BrokenError`).
+"""
+
+from __future__ import annotations
+
+import struct
+
+from xdpctl.program.loader.instructions import MOST, SIZE
+
+MAPS_MOST = 64
+LOG_MOST = 1 << 16
+"""Bytes of the verifier's log, or of a sentence: the end of it."""
+
+LOADED, FAILED, REFUSED = range(3)
+"""Of an answer: with a descriptor; the kernel's errno and log; the loader's reason."""
+
+_MAGIC = b"xdpctl1\n"
+REQUEST = struct.Struct("=8s16sII")
+ANSWER = struct.Struct("=8sIiI")
+
+
+class BrokenError(Exception):
+    """The peer is gone, or says what nobody says."""
+
+
+def insist(kept: bool) -> None:  # noqa: FBT001 - a condition, as assert has it
+    """Raise BrokenError unless the peer kept to the messages."""
+    if not kept:
+        raise BrokenError
+
+
+def request(name: bytes, instructions: bytes, maps: int) -> bytes:
+    """Return a request; the descriptors of its maps go with it."""
+    return REQUEST.pack(_MAGIC, name, maps, len(instructions)) + instructions
+
+
+def request_head(head: bytes) -> tuple[bytes, int, int]:
+    """Return name, number of maps and length of the instructions behind the head.
+
+    Raises:
+        BrokenError: it is no head of a request.
+    """
+    magic, name, maps, length = REQUEST.unpack(head)
+    if magic != _MAGIC or maps > MAPS_MOST or length > MOST * SIZE:
+        raise BrokenError
+    name, _, rest = name.partition(b"\0")
+    if rest.strip(b"\0") or not all(c in _NAME for c in name):
+        raise BrokenError
+    return name, maps, length
+
+
+def answer(outcome: int, number: int = 0, text: bytes = b"") -> bytes:
+    """Return an answer; of a text that is too long the end."""
+    text = text[-LOG_MOST:]
+    return ANSWER.pack(_MAGIC, outcome, number, len(text)) + text
+
+
+def answer_head(head: bytes) -> tuple[int, int, int]:
+    """Return outcome, errno and length of the text behind the head.
+
+    Raises:
+        BrokenError: it is no head of an answer.
+    """
+    magic, outcome, number, length = ANSWER.unpack(head)
+    if magic != _MAGIC or outcome > REFUSED or length > LOG_MOST or number < 0:
+        raise BrokenError
+    return outcome, number, length
+
+
+_NAME = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_."

@@ -1,0 +1,145 @@
+"""The loader: the process that keeps CAP_PERFMON for the service, and loads its programs.
+
+Started by parent.py before the service gives that capability up. It has a socket to the
+service and nothing else: it opens no path, starts nothing, parses what instructions.py and
+messages.py say and no more, and loads XDP programs of instructions that ours have.
+Whoever takes the service over can therefore not have memory read through it by a helper.
+
+It ends with the service, whatever that dies of: its socket ends, and the kernel kills it.
+The signals that mean the service are held back since before it was started.
+
+It stands on as little of Python as a load needs, without `site`: it has to be small.
+"""
+
+from __future__ import annotations
+
+import _socket  # the module `socket` costs a megabyte
+import os
+import resource
+import struct
+
+from xdpctl.kernel.bpf.libbpf import load_library
+from xdpctl.kernel.bpf.loading import load
+from xdpctl.process import capabilities
+from xdpctl.program.loader.instructions import ForbiddenError, to_descriptors
+from xdpctl.program.loader.messages import (
+    FAILED,
+    LOADED,
+    MAPS_MOST,
+    REFUSED,
+    REQUEST,
+    BrokenError,
+    answer,
+    insist,
+    request_head,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Load = Callable[[bytes, bytes], tuple[int, bytes]]
+
+_BPF, _NET_ADMIN, _SYS_ADMIN = 39, 12, 21
+_KILL = 9
+_FD = struct.Struct("=i")
+_PART = 1 << 16
+
+
+def main(descriptor: int) -> None:
+    """Serve the socket of this descriptor until it ends."""
+    connection = _socket.socket(fileno=descriptor)
+    _raise_memory_lock()
+    keep_what_loads()
+    library = load_library()
+    serve(connection, lambda name, instructions: load(library, name, instructions))
+
+
+def keep_what_loads() -> None:
+    """Give up everything but what a load takes, and be looked into by nobody.
+
+    A host whose root has CAP_SYS_ADMIN but not those that were split off from it needs that.
+    """
+    kept = 1 << _NET_ADMIN | 1 << _BPF | 1 << capabilities.PERFMON
+    _, permitted, _ = capabilities.held()
+    if kept & ~permitted:
+        kept |= 1 << _SYS_ADMIN
+    capabilities.prctl(capabilities.AMBIENT, capabilities.AMBIENT_CLEAR_ALL)
+    capabilities.prctl(capabilities.SET_NO_NEW_PRIVILEGES, 1)
+    capabilities.hold(permitted & kept, permitted & kept, 0)
+    capabilities.prctl(capabilities.SET_DUMPABLE, 0)
+    capabilities.prctl(capabilities.SET_DEATH_SIGNAL, _KILL)
+
+
+def serve(connection: _socket.socket, load_one: Load) -> None:
+    """Answer requests until the other end is closed, or does not keep to the messages."""
+    try:
+        while True:
+            _answer(connection, load_one)
+    except (BrokenError, OSError):
+        return
+
+
+def _answer(connection: _socket.socket, load_one: Load) -> None:
+    name, instructions, fds = _hear(connection)
+    try:
+        fd, log = load_one(name, to_descriptors(instructions, fds))
+    except ForbiddenError as error:
+        _say(connection, answer(REFUSED, text=str(error).encode()))
+        return
+    finally:
+        for one in fds:
+            os.close(one)
+    if fd < 0:
+        _say(connection, answer(FAILED, -fd, log))
+        return
+    try:
+        _say(connection, answer(LOADED), fd)
+    finally:
+        os.close(fd)
+
+
+def _hear(connection: _socket.socket) -> tuple[bytes, bytes, list[int]]:
+    """Wait for a request; return name, instructions and descriptors, which are the caller's."""
+    fds: list[int] = []
+    try:
+        head = b""
+        while len(head) < REQUEST.size:
+            room = _socket.CMSG_SPACE(MAPS_MOST * _FD.size)
+            part, control, flags, _ = connection.recvmsg(
+                REQUEST.size - len(head), room, _socket.MSG_CMSG_CLOEXEC
+            )
+            for level, kind, data in control:
+                if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+                    whole = len(data) - len(data) % _FD.size
+                    fds += (number for (number,) in _FD.iter_unpack(data[:whole]))
+            insist(part != b"" and not flags & _socket.MSG_CTRUNC)
+            head += part
+        name, maps, length = request_head(head)
+        insist(maps == len(fds))
+        body = bytearray()
+        while len(body) < length:
+            part = connection.recv(min(_PART, length - len(body)))
+            insist(part != b"")
+            body += part
+    except BaseException:
+        for one in fds:
+            os.close(one)
+        raise
+    return name, bytes(body), fds
+
+
+def _say(connection: _socket.socket, data: bytes, fd: int | None = None) -> None:
+    rights = [] if fd is None else [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _FD.pack(fd))]
+    sent = connection.sendmsg([data], rights)
+    connection.sendall(data[sent:])
+
+
+def _raise_memory_lock() -> None:
+    """Raise the limit of locked memory, which bounds programs before Linux 5.11."""
+    for limit in (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]):
+        try:
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
+        except (OSError, ValueError):
+            continue
+        return

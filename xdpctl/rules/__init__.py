@@ -1,0 +1,60 @@
+"""Rules as values: text to value and back, target to key and back.
+
+    names.py    domain names and query types
+    targets.py  what a rule is about: address, prefix, name
+    keys.py     target to map and key, and back
+    rules.py    a rule: action, origin, reason, duration, line
+    lines.py    rules by the million, without an object for each
+    guard.py    what is not dropped without `--force`
+
+The names that others use can be had from here.
+"""
+
+from xdpctl.rules.keys import key_of, keys_of, map_of, target_of
+from xdpctl.rules.names import Name, parse_qtype, qtype_text
+from xdpctl.rules.rules import (
+    ACTIONS,
+    DNSDIST_ORIGIN,
+    Rule,
+    format_duration,
+    format_rule_line,
+    parse_action,
+    parse_duration,
+    parse_origin,
+    parse_reason,
+    parse_rule_line,
+)
+from xdpctl.rules.targets import (
+    AnyQtype,
+    Question,
+    Target,
+    parse_network,
+    parse_target,
+    target_text,
+)
+
+__all__ = [
+    "ACTIONS",
+    "DNSDIST_ORIGIN",
+    "AnyQtype",
+    "Name",
+    "Question",
+    "Rule",
+    "Target",
+    "format_duration",
+    "format_rule_line",
+    "key_of",
+    "keys_of",
+    "map_of",
+    "parse_action",
+    "parse_duration",
+    "parse_network",
+    "parse_origin",
+    "parse_qtype",
+    "parse_reason",
+    "parse_rule_line",
+    "parse_target",
+    "qtype_text",
+    "target_of",
+    "target_text",
+]

@@ -1,0 +1,237 @@
+"""Domain names and query types: text to value and back.
+
+Owns `Name` (lower-case wire form) and the mnemonics of query types; the one
+importer of idna, and of dnspython but for zone files (feeds/formats/rpz.py). Knows
+nothing of rules (rules.py), nor of how a name lies in a map's key (abi.py).
+Called by rules.py; everything else takes both names from there.
+
+dnspython reads the master-file form of a name (RFC 1035, 5.1) and knows the
+types; idna turns U-labels into A-labels (RFC 5891, IDNA 2008). What is written
+here is what both leave open: text that is not one name is refused, never mended.
+Both are imported where they are first needed: a service without names, and most
+verbs, do without the 20 ms and the 3 MB.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xdpctl import abi
+from xdpctl.errors import TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TEXT_MAX = 1100
+"""No name is longer as text: 250 octets, each as \\DDD, and the dots between labels."""
+
+_LABEL = re.compile(r"(?:[^.\\]|\\(?:[0-9]{3}|[^0-9]))*")
+_ESCAPE = re.compile(r"\\(?:[0-9]{3}|[^0-9])")
+_PUNCTUATION = re.compile("[\"'(),;]")
+"""What a list or a quoted word has around its names, and master files keep for themselves."""
+
+_PLAIN_OCTETS = re.compile(rb"[a-z0-9_*-]+")
+_NUMERIC_TYPE = re.compile(r"(?:TYPE)?0*([0-9]{1,5})", re.IGNORECASE)
+_BLANKS_AND_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
+
+
+def shown(text: str) -> str:
+    """Return `text` quoted for an error's sentence: one line, printable, not too long."""
+    return repr(text if len(text) <= 80 else text[:79] + "…")  # noqa: PLR2004 - a line's width
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A domain name.
+
+    Attributes:
+        wire: labels, each behind its length, and the root byte (RFC 1035, 3.1);
+            A-Z are folded to a-z and nothing else is.
+    """
+
+    wire: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse what no query can match.
+
+        Raises:
+            TargetError: no name in wire form, bytes behind its end, or a capital letter.
+        """
+        try:
+            size = abi.qname_size(self.wire)
+        except ValueError as error:
+            raise TargetError(str(error), text=self.wire.hex()) from error
+        if size != len(self.wire) or self.wire != self.wire.lower():
+            raise TargetError(
+                f"cannot take {self.wire[:32].hex()} as a name: it has capital letters, or bytes"
+                " behind its end, so no query can match it",
+                text=self.wire.hex(),
+            )
+
+    @classmethod
+    def from_text(cls, text: str) -> Name:
+        """Return the name written as `text`.
+
+        Letter case does not matter, the dot at the end may be missing, `.` is the
+        root; an octet may be written as backslash and three digits; labels beyond ASCII
+        are U-labels.
+
+        Raises:
+            TargetError: `text` is not one name; carries it.
+        """
+        if not text or len(text) > _TEXT_MAX:
+            what = "nothing is written" if not text else "it is longer than any name can be"
+            raise TargetError(f"cannot read {shown(text)} as a name: {what}", text=text)
+        for character in text:
+            if unicodedata.category(character) in _BLANKS_AND_CONTROLS:
+                raise TargetError(
+                    f"cannot read {shown(text)} as a name: it holds a blank or control character;"
+                    " inside a name write such an octet as backslash and three digits",
+                    text=text,
+                )
+        if found := _PUNCTUATION.search(_ESCAPE.sub("", text)):
+            raise TargetError(
+                f"cannot read {shown(text)} as a name: if {found.group()} really is part of it,"
+                f" write \\{ord(found.group()):03d}",
+                text=text,
+            )
+        ascii_text = text if text.isascii() else _to_a_labels(text)
+        if ascii_text in {"@", "@."}:  # dnspython reads it as the zone's own name
+            ascii_text = "\\@"
+        import dns.exception  # noqa: PLC0415 - see above
+        import dns.name  # noqa: PLC0415 - see above
+
+        try:
+            labels = dns.name.from_text(ascii_text).labels
+        except (dns.exception.DNSException, ValueError) as error:
+            raise TargetError(f"cannot read {shown(text)} as a name: {error}", text=text) from error
+        return cls(b"".join(bytes((len(label),)) + label.lower() for label in labels))
+
+    @property
+    def labels(self) -> tuple[bytes, ...]:
+        """The labels, without lengths and without the root's."""
+        return tuple(self._labels())
+
+    def _labels(self) -> Iterator[bytes]:
+        start = 0
+        while length := self.wire[start]:
+            yield self.wire[start + 1 : start + 1 + length]
+            start += length + 1
+
+    def to_text(self) -> str:
+        r"""Return text that `from_text`, and `parse_target` of rules.py, read as this name.
+
+        No dot at the end (but `.` is the root); every octet that is not a letter, digit,
+        `-`, `_` or `*` is written as \DDD, and so is the last label's first where that
+        label is all digits: an address ends so.
+        """
+        texts = [_label_text(label) for label in self._labels()]
+        if not texts:
+            return "."
+        if texts[-1].isdigit():
+            texts[-1] = f"\\{ord(texts[-1][0]):03d}{texts[-1][1:]}"
+        return ".".join(texts)
+
+    def to_unicode(self) -> str:
+        """Return `to_text` with U-labels in place of A-labels, where they are valid: for people."""
+        return ".".join(_u_label(label) for label in self.to_text().split("."))
+
+
+def _label_text(label: bytes) -> str:
+    if _PLAIN_OCTETS.fullmatch(label):
+        return label.decode("ascii")
+    return "".join(
+        chr(octet) if _PLAIN_OCTETS.match(bytes((octet,))) else f"\\{octet:03d}" for octet in label
+    )
+
+
+def _u_label(label: str) -> str:
+    if not label.startswith("xn--"):
+        return label
+    import idna  # noqa: PLC0415 - see above
+
+    try:
+        return idna.ulabel(label)
+    except UnicodeError:
+        return label
+
+
+def split_labels(text: str) -> list[str] | None:
+    """Return what stands between the dots that are not escaped, or None for a bad escape."""
+    if "\\" not in text:
+        return text.split(".")
+    labels = []
+    end = -1
+    while end < len(text):
+        start = end + 1
+        end = next(_LABEL.finditer(text, start)).end()
+        if text[end : end + 1] == "\\":
+            return None
+        labels.append(text[start:end])
+    return labels
+
+
+def _to_a_labels(text: str) -> str:
+    labels = split_labels(text)
+    if labels is None:
+        raise TargetError(
+            f"cannot read {shown(text)} as a name: a backslash needs three digits or a character"
+            " that is no digit behind it",
+            text=text,
+        )
+    return ".".join(label if label.isascii() else _a_label(label, text) for label in labels)
+
+
+def _a_label(label: str, text: str) -> str:
+    if "\\" in label:
+        raise TargetError(
+            f"cannot read {shown(text)} as a name: one label has both letters beyond ASCII and"
+            " a backslash; write its A-label (xn--…)",
+            text=text,
+        )
+    import idna  # noqa: PLC0415 - see above
+
+    try:
+        return idna.alabel(unicodedata.normalize("NFC", label.lower())).decode("ascii")
+    except UnicodeError as error:
+        raise TargetError(
+            f"cannot read {shown(text)} as a name: {shown(label)} is no label of IDNA 2008"
+            f" ({error})",
+            text=text,
+        ) from error
+
+
+def parse_qtype(text: str) -> int:
+    """Return the number of a query type written as mnemonic, TYPEnnn or number.
+
+    Raises:
+        TargetError: no such type; carries the text, field `qtype`.
+    """
+    if found := _NUMERIC_TYPE.fullmatch(text):
+        number = int(found.group(1))
+        if number <= 0xFFFF:  # noqa: PLR2004 - 16 bits, RFC 1035, 3.2.2
+            return number
+    elif text.isascii():
+        import dns.exception  # noqa: PLC0415 - see above
+        import dns.rdatatype  # noqa: PLC0415 - see above
+
+        try:
+            return int(dns.rdatatype.from_text(text))
+        except (dns.exception.DNSException, ValueError):
+            pass
+    raise TargetError(
+        f"cannot read {shown(text)} as a query type: write a mnemonic such as AAAA, TYPEnnn, or a"
+        " number up to 65535",
+        text=text,
+        field="qtype",
+    )
+
+
+def qtype_text(qtype: int) -> str:
+    """Return the mnemonic of a type, or TYPEnnn (RFC 3597)."""
+    import dns.rdatatype  # noqa: PLC0415 - see above
+
+    return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(qtype))

@@ -1,0 +1,218 @@
+"""A rule as a frozen value: text to rule and back.
+
+Owns actions, origins, reasons, durations, and the line that `import` and `export` share.
+Targets are read by targets.py, names and types by names.py. Does not say which rules exist
+(store/) nor how a map is reached (kernel/). Called by settings, store, http and cli.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from xdpctl.abi import RuleAction
+from xdpctl.errors import TargetError
+from xdpctl.rules.names import qtype_text, shown
+from xdpctl.rules.targets import Question, Target, parse_target, target_text
+
+ACTIONS = {action.name.lower(): action for action in RuleAction}
+"""drop, truncate, pass: an action's text and its number."""
+
+DNSDIST_ORIGIN = "dnsdist"
+"""Origin of every entry of the shared maps that was not written by us."""
+
+_ORIGIN = re.compile(r"cli|api|dnsdist|(?:file|list):.{1,200}")
+_NEEDS_QUOTES = re.compile(r'[\s"]')
+_REASON_MAX = 200
+_DURATION = re.compile(
+    r"(?=[0-9])(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?"
+    r"(?:([0-9]{1,9})s)?"
+)
+_UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_DURATION_MAX = 10 * 365 * 86_400
+_TOKEN = re.compile(r'\s*(?:#.*|(?:([a-z]+)=)?("(?:[^"\\]|\\["\\])*"|[^\s"]+)(?=\s|$))?')
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        target, action: what it matches and what is done then.
+        reason: free text of whoever made it, one line, may be empty.
+        origin: who made it: cli, api, file:NAME, list:NAME, dnsdist.
+        hits: packets that matched, as the map counts them.
+        expires_in: seconds until it goes by itself; None: it stays.
+    """
+
+    target: Target
+    action: RuleAction = RuleAction.DROP
+    reason: str = ""
+    origin: str = "cli"
+    hits: int = 0
+    expires_in: int | None = None
+
+
+def parse_action(text: str) -> RuleAction:
+    """Return the action named drop, truncate or pass.
+
+    Raises:
+        TargetError: another word; field `action`.
+    """
+    if text not in ACTIONS:
+        raise TargetError(
+            f"cannot take {shown(text)} as an action: drop, truncate and pass are those there are",
+            text=text,
+            field="action",
+        )
+    return ACTIONS[text]
+
+
+def parse_origin(text: str) -> str:
+    """Return `text` if it can be an origin; `dnsdist` is one, which nobody may claim.
+
+    Raises:
+        TargetError: it is none; field `origin`.
+    """
+    if not _ORIGIN.fullmatch(text) or not text.isprintable():
+        raise TargetError(
+            f"cannot take {shown(text)} as an origin: write cli, api, file:NAME or list:NAME",
+            text=text,
+            field="origin",
+        )
+    return text
+
+
+def parse_reason(text: str) -> str:
+    """Return `text` if it is one printable line of at most 200 characters; empty is none given.
+
+    Raises:
+        TargetError: it is not; field `reason`.
+    """
+    if len(text) > _REASON_MAX or not text.isprintable():
+        raise TargetError(
+            f"cannot take {shown(text)} as a reason: it must be one line without control"
+            f" characters, at most {_REASON_MAX} long",
+            text=text,
+            field="reason",
+        )
+    return text
+
+
+def parse_duration(text: str) -> int:
+    """Return seconds: `10m`, `2h`, `1h30m`; units w, d, h, m, s, each once, in this order.
+
+    Raises:
+        TargetError: not so written, nothing, or over ten years; field `for`.
+    """
+    found = _DURATION.fullmatch(text)
+    numbers = found.groups(default="0") if found else ()
+    seconds = sum(
+        int(number) * unit for number, unit in zip(numbers, _UNITS.values(), strict=False)
+    )
+    if not 0 < seconds <= _DURATION_MAX:
+        raise TargetError(
+            f"cannot take {shown(text)} as a duration: write one such as 30s, 10m, 1h30m, 7d or"
+            " 2w, more than nothing and at most ten years",
+            text=text,
+            field="for",
+        )
+    return seconds
+
+
+def format_duration(seconds: int) -> str:
+    """Return the shortest text that `parse_duration` reads as this many seconds (1 or more)."""
+    parts = []
+    for unit, size in _UNITS.items():
+        count, seconds = divmod(seconds, size)
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts)
+
+
+def parse_rule_line(text: str, origin: str = "cli") -> Rule | None:
+    """Return the rule of one line of a rule file, None where the line has none.
+
+    `TARGET [qtype=A] [action=drop] [for=10m] [reason="…"] [origin=…]`; `#` and what
+    follows it is a comment; a value with blanks stands in double quotes, in which a quote
+    or backslash has a backslash before it.
+
+    Args:
+        text: the line, with or without its end.
+        origin: the rule's where the line names none.
+
+    Raises:
+        TargetError: with the offending text.
+    """
+    target, fields = None, dict[str, str]()
+    position, end = 0, len(text.rstrip())
+    while position < end:
+        found = _TOKEN.match(text, position, end)
+        if found is None or found.end() == position:
+            raise TargetError(
+                f"cannot read {shown(text[position:end].strip())}: a value with blanks or quotes"
+                ' must be written "…" with \\" for a quote in it and a blank behind it',
+                text=text[position:end].strip(),
+                field="line",
+            )
+        key, value = found.groups()
+        position = found.end()
+        if value is None:
+            continue
+        if value.startswith('"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        if target is None:
+            target = found.group().strip()
+        elif key not in {"qtype", "action", "for", "reason", "origin"} or key in fields:
+            raise TargetError(
+                f"cannot read {shown(found.group().strip())} in a rule's line: behind the target"
+                " stand qtype=, action=, for=, reason= and origin=, each once at most",
+                text=found.group().strip(),
+                field="line",
+            )
+        else:
+            fields[key] = value
+    if target is None:
+        return None
+    return Rule(
+        target=parse_target(target, fields.get("qtype")),
+        action=parse_action(fields.get("action", "drop")),
+        reason=parse_reason(fields.get("reason", "")),
+        origin=parse_origin(fields.get("origin", origin)),
+        expires_in=parse_duration(fields["for"]) if "for" in fields else None,
+    )
+
+
+def format_rule_line(rule: Rule) -> str:
+    """Return the line that `parse_rule_line` reads as this rule, its hits left out."""
+    parts = [target_text(rule.target)]
+    if isinstance(rule.target, Question) and rule.target.qtype is not None:
+        parts.append(f"qtype={qtype_text(rule.target.qtype)}")
+    parts.append(f"action={rule.action.name.lower()}")
+    if rule.expires_in is not None:
+        parts.append(f"for={format_duration(rule.expires_in)}")
+    if rule.reason:
+        parts.append(f"reason={_quoted(rule.reason)}")
+    parts.append(
+        f"origin={_quoted(rule.origin) if _NEEDS_QUOTES.search(rule.origin) else rule.origin}"
+    )
+    return " ".join(parts)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def own_origin(text: str) -> str:
+    """Return the origin of rules that are to be made.
+
+    Raises:
+        TargetError: it is none, or dnsdist's.
+    """
+    origin = parse_origin(text)
+    if origin == DNSDIST_ORIGIN:
+        raise TargetError(
+            "nobody can claim the origin dnsdist: it stands for what dnsdist wrote itself",
+            text=origin,
+            field="origin",
+        )
+    return origin

@@ -1,0 +1,294 @@
+"""What the API may ask of the running service, each thing on the right thread.
+
+Owns no resources: store, filters and observer are given. Rules are read and written on
+the store's thread, filters are touched on the watch thread, so the loop never blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from xdpctl import __version__
+from xdpctl.abi import MapName
+from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, XdpctlError
+from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
+from xdpctl.http.api.documents import RuleOut, Status
+from xdpctl.process.log import event
+from xdpctl.store.entries import Cursor
+from xdpctl.store.state import PANIC
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from concurrent.futures import Executor
+
+    from xdpctl.filter.filter import Filter
+    from xdpctl.rules import AnyQtype, Rule, Target
+    from xdpctl.rules.guard import Guard
+    from xdpctl.rules.keys import Row
+    from xdpctl.status.observer import Observer
+    from xdpctl.status.snapshot import Snapshot
+    from xdpctl.store.bulk import BulkResult
+    from xdpctl.store.entries import TopEntry
+    from xdpctl.store.state import State
+    from xdpctl.store.store import PutResult, Store
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+RATE_SECONDS = 1.0
+"""How long rates are measured."""
+
+
+class Operations:
+    """The service as the handlers see it (http/api/handlers.py, `Desk`).
+
+    Args:
+        store, state: used on `store_thread` only, of which `read_thread` and
+            `urgent_thread` are further lanes (process/lanes.py).
+        filters, observer: touched on `watch_thread` only, but for published values.
+        bulk_thread: for what takes long; the store lets single writes in between.
+        guard: gives the guard of this moment; asked on those threads.
+
+    Attributes:
+        expiry_changed: set when another rule may be the next to expire.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of the whole
+        self,
+        *,
+        store: Store,
+        state: State,
+        filters: Sequence[Filter],
+        observer: Observer,
+        store_thread: Executor,
+        read_thread: Executor,
+        urgent_thread: Executor,
+        watch_thread: Executor,
+        bulk_thread: Executor,
+        guard: Callable[[], Guard],
+    ) -> None:
+        self._store = store
+        self._state = state
+        self._filters = {one.interface: one for one in filters}
+        self._observer = observer
+        self._store_thread = store_thread
+        self._read_thread = read_thread
+        self._urgent_thread = urgent_thread
+        self._watch_thread = watch_thread
+        self._bulk_thread = bulk_thread
+        self._guard = guard
+        self.expiry_changed = asyncio.Event()
+        self._started = time.time()
+
+    @property
+    def any_qtype(self) -> AnyQtype:
+        """How a name without a type is written."""
+        return self._store.any_qtype
+
+    def snapshot(self) -> Snapshot:
+        """Return what was last seen."""
+        return self._observer.last
+
+    def status(self) -> Status:
+        """Return the whole service as a document."""
+        return Status.of(
+            self._observer.last, version=__version__, pid=os.getpid(), started=self._started
+        )
+
+    async def put(self, rules: Sequence[Rule], *, force: bool) -> PutResult:
+        """Make or update rules; `force` overrides the guard (rules/guard.py)."""
+
+        def put() -> PutResult:
+            if not force:
+                self._guard().check(rules)
+            return self._counting_refusals(rules)
+
+        result = await self._on(self._store_thread, put)
+        self.expiry_changed.set()
+        return result
+
+    def _counting_refusals(self, rules: Sequence[Rule]) -> PutResult:
+        try:
+            return self._store.put(rules)
+        except (MapFullError, MapFrozenError) as error:
+            self._observer.failed(MapName(error.map_name), error.symbol)
+            raise
+
+    async def remove(self, targets: Sequence[Target]) -> int:
+        """Remove own rules; all of them or, where one is not ours, none."""
+        return await self._on(self._store_thread, lambda: self._store.remove(targets))
+
+    async def bulk(  # noqa: PLR0913 - what a list may ask for
+        self,
+        chunks: Iterable[Iterable[Row]],
+        origin: str,
+        *,
+        replace: bool,
+        strict: bool = False,
+        force: bool = False,
+        on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    ) -> BulkResult:
+        """Merge a list into an origin's rules, or put it in their place (store.bulk).
+
+        One at a time; `chunks` is read and `on_progress` called on the bulk thread, or
+        `chunks` in another process. What is guarded is left out and counted, or with
+        `strict` refused, unless `force`.
+        """
+        loop = asyncio.get_running_loop()
+
+        def tell(what: str, done: int, total: int) -> None:
+            loop.call_soon_threadsafe(self.expiry_changed.set)  # of what is in already
+            on_progress(what, done, total)
+
+        def work() -> BulkResult:
+            guard = None if force else self._guard()
+            try:
+                return self._store.bulk(
+                    chunks, origin, replace=replace, strict=strict, guard=guard, on_progress=tell
+                )
+            except (MapFullError, MapFrozenError) as error:
+                self._observer.failed(MapName(error.map_name), error.symbol)
+                raise
+
+        result = await self._on(self._bulk_thread, work)
+        self.expiry_changed.set()
+        if result.guarded:
+            event(
+                _log,
+                "rules-guarded",
+                logging.WARNING,
+                origin=origin,
+                count=result.guarded,
+                first=result.first_guarded,
+                helps="left out; block or allow them one by one with --force if they are meant",
+            )
+        return result
+
+    async def flush(self, map_name: MapName | None, origin: str | None) -> int:
+        """Remove one origin's rules, or all our own."""
+        return await self._on(self._bulk_thread, lambda: self._store.flush(map_name, origin))
+
+    async def expire(self) -> float | None:
+        """Remove what is due; return in how many seconds something is again, or None."""
+
+        def expire() -> float | None:
+            self._observer.expired(self._store.expire())
+            return self._store.next_expiry()
+
+        return await self._on(self._store_thread, expire)
+
+    async def page(
+        self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
+    ) -> tuple[list[RuleOut], str | None]:
+        """Return rules behind a cursor, and the next cursor (entries.Cursor)."""
+        start = None if after is None else Cursor.parse(after)
+
+        def page() -> tuple[list[RuleOut], str | None]:
+            found, following = self._store.listing.page(map_name, origin, start, limit)
+            shown = [RuleOut.of(entry, self._store.any_qtype) for entry in found]
+            return shown, None if following is None else str(following)
+
+        return await self._on(self._read_thread, page)
+
+    async def top(
+        self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
+    ) -> list[TopEntry]:
+        """Return the entries hit most: since ever, or within the next second."""
+        listing = self._store.listing
+        before = None
+        if by == "rate":
+            before = await self._on(self._bulk_thread, lambda: listing.counters(map_name))
+            started = time.monotonic()
+            await asyncio.sleep(RATE_SECONDS)
+
+        def top() -> list[TopEntry]:
+            seconds = 0.0 if before is None else time.monotonic() - started
+            return listing.top(count, map_name, before, seconds)
+
+        return await self._on(self._bulk_thread, top)
+
+    async def export(self, *, everything: bool) -> AsyncGenerator[bytes, None]:
+        """Yield the lines of `export` in parts."""
+        export = await asyncio.to_thread(self._store.export, everything=everything)
+        try:
+            while data := await asyncio.to_thread(export.part):
+                yield data
+        finally:
+            export.close()
+
+    async def set_panic(self, *, panic: bool) -> None:
+        """Pass everything at once, over restarts, or end that.
+
+        The kernel's map is written here and now, which takes microseconds, so that no queue
+        delays it; then once more on the watch thread, which may have been putting on another
+        program at that moment, and which says what is wrong.
+        """
+        refuse_abandoned(CLIENT_GONE.get())
+        self._observer.panic = panic
+        for one in self._filters.values():
+            with contextlib.suppress(XdpctlError):
+                one.set_panic(panic=panic)
+
+        def write() -> None:
+            with contextlib.ExitStack() as stack:  # each is tried, whatever another says
+                stack.callback(self._observer.look)
+                for one in self._filters.values():
+                    stack.callback(one.set_panic, panic=self._observer.panic)
+
+        def note() -> None:
+            self._state.set_meta(PANIC, str(int(panic)))
+
+        noted = asyncio.get_running_loop().run_in_executor(self._urgent_thread, note)
+        try:
+            await self._begun(self._watch_thread, write)
+        finally:  # also where the state's disk is full, packets come first
+            await noted
+
+    async def recall(self, name: str) -> str | None:
+        """Return a fact of the state, or None."""
+        return await self._on(self._store_thread, lambda: self._state.get_meta(name))
+
+    async def remember(self, name: str, value: str) -> None:
+        """Write a fact into the state."""
+        await self._on(self._store_thread, lambda: self._state.set_meta(name, value))
+
+    async def detach(self, interfaces: Sequence[str]) -> list[str]:
+        """Take the program off these interfaces, or all; return those it was on.
+
+        Raises:
+            NotFoundError: an interface is not the service's.
+        """
+        for name in interfaces:
+            if name not in self._filters:
+                raise NotFoundError(
+                    f"this service does not have the interface {name}: it has"
+                    f" {', '.join(self._filters)}"
+                )
+        chosen = [self._filters[name] for name in interfaces or self._filters]
+
+        def detach() -> list[str]:
+            done = [one.interface for one in chosen if one.detach()]
+            self._observer.look()
+            return done
+
+        return await self._on(self._watch_thread, detach)
+
+    async def _on(self, thread: Executor, function: Callable[[], _T]) -> _T:
+        """Do something on a thread, unless its client has gone when its turn comes."""
+        gone = CLIENT_GONE.get()
+
+        def work() -> _T:
+            refuse_abandoned(gone)
+            return function()
+
+        return await self._begun(thread, work)
+
+    async def _begun(self, thread: Executor, function: Callable[[], _T]) -> _T:
+        """Do something on a thread, whoever still waits for it."""
+        return await asyncio.get_running_loop().run_in_executor(thread, function)

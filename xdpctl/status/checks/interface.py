@@ -1,0 +1,242 @@
+"""Findings about one interface: whose program is on it, driver, MTU, VLANs, queues.
+
+Pure; called by report.py, and `queue_shortage` by the service.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdpctl.filter.view import note_of_batches
+from xdpctl.kernel.bpf.programs import XdpMode
+from xdpctl.settings import ModeSetting
+from xdpctl.status.checks.facts import Finding, InterfaceFacts, Level
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xdpctl.kernel.net.interfaces import Interface
+    from xdpctl.settings import Settings
+
+XSK_FRAME = 1792
+"""Bytes of the largest frame that dnsdist takes over AF_XDP (PACKETS.md)."""
+
+_PAGE = 4096  # as most drivers take it for a receive buffer, whatever the machine's is
+_ETHERNET = 14
+_XDP_HEADROOM = 256
+_SHARED_INFO = 320  # struct skb_shared_info, which a driver keeps behind each frame
+MTU_MAX = _PAGE - _XDP_HEADROOM - _ETHERNET - _SHARED_INFO
+"""The largest MTU with which a frame surely fits into one page."""
+
+# fmt: off
+NATIVE_DRIVERS = frozenset((
+    "am65-cpsw-nuss", "atlantic", "bnxt_en", "bonding", "cpsw", "dpaa2-eth", "ena", "fec",
+    "fsl_dpa", "fsl_enetc", "funeth", "gve", "hv_netvsc", "i40e", "ice", "igb", "igc", "ionic",
+    "ixgbe", "ixgbevf", "lan966x-switch", "mana", "mlx4_en", "mlx5_core", "mtk_soc_eth",
+    "mvneta", "mvpp2", "netsec", "nfp", "nicvf", "qede", "rvu_nicpf", "rvu_nicvf", "sfc",
+    "sfc-siena", "st_gmac", "stmmac", "tsnep", "tun", "veth", "vif", "virtio_net", "vmxnet3",
+))
+# fmt: on
+"""Drivers, by their ethtool names, that have native XDP in some kernel from 5.10 on."""
+
+
+def of_interface(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
+    """Yield what is found about one interface."""
+    interface = facts.interface
+    if interface is None and facts.missing and settings.wait:
+        yield Finding(
+            Level.NOTE,
+            f"there is no interface {facts.name} yet: the service starts without it, and is ready"
+            " when it is there (--wait)",
+            facts.name,
+        )
+        return
+    if interface is None:
+        yield Finding(Level.ERROR, facts.error, facts.name)
+        return
+    yield from _program(settings, facts)
+    yield from _driver(settings, facts, interface)
+    if settings.mode is not ModeSetting.GENERIC and _driver_of(interface) in NATIVE_DRIVERS:
+        yield from _mtu(facts, interface)
+    yield from _vlan(settings, facts, interface)
+    yield from _upper(settings, facts)
+    if settings.xsk:
+        yield from _queues(settings, facts, interface)
+        if interface.mtu + _ETHERNET > XSK_FRAME:
+            yield Finding(
+                Level.NOTE,
+                f"{facts.name} has MTU {interface.mtu}: frames over {XSK_FRAME} bytes go to the"
+                " kernel's socket and not to AF_XDP",
+                facts.name,
+            )
+    if not interface.up:
+        yield Finding(
+            Level.WARNING,
+            f"{facts.name} is down: nothing arrives there; `ip link set {facts.name} up`",
+            facts.name,
+        )
+
+
+def _program(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
+    xdp = facts.xdp
+    if xdp is None:
+        return
+    named = f" ({xdp.name})" if xdp.name else ""
+    what = f"{facts.name} carries XDP program {xdp.program_id}{named}"
+    if xdp.ours:
+        yield Finding(Level.OK, f"{what}, which is ours", facts.name)
+    elif xdp.ours is None:
+        yield Finding(
+            Level.WARNING,
+            f"{what}, and whose it is only root can tell: run `xdpctl check` as root",
+            facts.name,
+        )
+    elif xdp.held_by_link:
+        yield Finding(
+            Level.ERROR,
+            f"{what}, held by another's bpf_link, which cannot be replaced: stop the program that"
+            " holds it",
+            facts.name,
+        )
+    elif settings.replace:
+        yield Finding(
+            Level.WARNING,
+            f"{what}, another's, which --replace will take off: packets in the gap between the two"
+            " programs are not filtered",
+            facts.name,
+        )
+    else:
+        yield Finding(
+            Level.ERROR,
+            f"{what}, which is not ours: stop its owner, or use --replace to take its place",
+            facts.name,
+        )
+
+
+def _driver(settings: Settings, facts: InterfaceFacts, interface: Interface) -> Iterator[Finding]:
+    driver = _driver_of(interface)
+    what = f"{facts.name} (driver {driver or 'unknown'}, MTU {interface.mtu})"
+    if settings.mode is ModeSetting.GENERIC:
+        yield Finding(
+            Level.OK, f"{what} will run the filter in generic mode, as asked for", facts.name
+        )
+    elif driver in NATIVE_DRIVERS:
+        yield Finding(Level.OK, f"{what} has native XDP", facts.name)
+    else:
+        then = (
+            "the service will not start there"
+            if settings.mode is ModeSetting.NATIVE
+            else "then the filter runs in generic mode, which costs more CPU for each packet"
+        )
+        yield Finding(
+            Level.WARNING,
+            f"{what} is not known to have native XDP: if it has none, {then}",
+            facts.name,
+        )
+
+
+def of_batches(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
+    """Yield what generic mode will let through, where the filter may run in it.
+
+    Not among an interface's warnings while the service runs: the filter itself knows its
+    mode, and says the same.
+    """
+    interface = facts.interface
+    if interface is None or settings.mode is ModeSetting.NATIVE:
+        return
+    attached = interface.attached
+    if settings.mode is ModeSetting.AUTO:
+        if facts.xdp is not None and facts.xdp.ours and attached is not None:
+            generic = attached.mode is XdpMode.GENERIC
+        else:
+            generic = _driver_of(interface) not in NATIVE_DRIVERS or interface.mtu > MTU_MAX
+        if not generic:
+            return
+    yield Finding(Level.WARNING, note_of_batches(facts.name), facts.name)
+
+
+def _driver_of(interface: Interface) -> str | None:
+    return interface.driver or interface.kind
+
+
+def _mtu(facts: InterfaceFacts, interface: Interface) -> Iterator[Finding]:
+    attached = interface.attached
+    if facts.xdp is not None and facts.xdp.ours and attached is not None:
+        return  # what is attached has been accepted
+    if interface.mtu > MTU_MAX:
+        yield Finding(
+            Level.WARNING,
+            f"{facts.name} has MTU {interface.mtu}, and most drivers refuse native XDP where a"
+            f" frame does not fit into one page: at most about {MTU_MAX} works everywhere",
+            facts.name,
+        )
+
+
+def _vlan(settings: Settings, facts: InterfaceFacts, interface: Interface) -> Iterator[Finding]:
+    if not facts.vlan_offload:
+        return
+    answers = "TC=1 and AF_XDP answers" if settings.xsk else "TC=1 answers"
+    effect = (
+        f"{facts.name} takes VLAN tags off before the filter sees a frame: rules work, but"
+        f" {answers} to a VLAN's queries leave without the tag and are lost"
+    )
+    remedy = f"`ethtool -K {facts.name} rxvlan off`"
+    if facts.vlans or interface.master is not None:
+        on_top = f" ({', '.join(facts.vlans)} is on it)" if facts.vlans else ""
+        yield Finding(Level.WARNING, f"{effect}{on_top}: {remedy}", facts.name)
+    else:
+        yield Finding(
+            Level.NOTE, f"{effect}; no VLAN is seen here, should one come: {remedy}", facts.name
+        )
+
+
+def _upper(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
+    if facts.upper is None:
+        return
+    upper = facts.upper
+    if upper.kind == "bridge":
+        if not settings.addresses:
+            yield Finding(
+                Level.NOTE,
+                f"{facts.name} is a port of the bridge {upper.name}: what that forwards to others"
+                " is filtered too; --address restricts the filter to addresses",
+                facts.name,
+            )
+        return
+    others = [name for name in facts.ports if name not in settings.interfaces]
+    if others and upper.name not in settings.interfaces:
+        yield Finding(
+            Level.WARNING,
+            f"{facts.name} is part of {upper.name}: the filter sees what arrives on {facts.name},"
+            f" and not what arrives on {', '.join(others)}; filter {upper.name} alone, or all of"
+            " its ports",
+            facts.name,
+        )
+
+
+def _queues(settings: Settings, facts: InterfaceFacts, interface: Interface) -> Iterator[Finding]:
+    slots = settings.number_of_queues if facts.slots is None else facts.slots
+    queues = interface.rx_queues
+    shortage = queue_shortage(facts.name, queues, slots)
+    if shortage is not None:
+        yield Finding(Level.ERROR, shortage, facts.name)
+    elif queues > 1:
+        yield Finding(
+            Level.NOTE,
+            f"{facts.name} receives on {queues} queues: dnsdist needs a socket for each; what"
+            " arrives on a queue without one goes to the kernel's socket",
+            facts.name,
+        )
+    else:
+        yield Finding(Level.OK, f"{facts.name} receives on one queue", facts.name)
+
+
+def queue_shortage(name: str, queues: int, slots: int) -> str | None:
+    """Return why an interface cannot be served over AF_XDP, or None."""
+    if queues <= slots:
+        return None
+    return (
+        f"{name} receives on {queues} queues, but its xskmap has {slots} slots: packets of the"
+        f" others would never reach AF_XDP; use --number-of-queues {queues} (a pinned xskmap keeps"
+        f" its size: stop its users and remove it first), or `ethtool -L {name} combined {slots}`"
+    )

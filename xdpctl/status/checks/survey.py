@@ -1,0 +1,378 @@
+"""Looks at a live host and gives the facts that the checks are made of.
+
+Changes nothing: mounts, makes, pins and attaches nothing, and renames none of our
+pins. What cannot be looked at becomes a fact too, never an error of the survey.
+Called by the verb `check` and by the service at its start. Everything blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import stat
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xdpctl import abi
+from xdpctl.abi import RuleAction
+from xdpctl.errors import InterfaceError, KernelError, XdpctlError
+from xdpctl.kernel.bpf import pins
+from xdpctl.kernel.bpf.pins import MOUNT_POINT, OWN_DIRECTORY, PinPolicy, open_existing
+from xdpctl.kernel.failure import kernel_release, missing_capabilities
+from xdpctl.kernel.paths import ForeignError, open_directory
+from xdpctl.maps.shared import pins_for
+from xdpctl.status.checks.facts import (
+    DirectoryFacts,
+    Facts,
+    HostFacts,
+    InterfaceFacts,
+    PinFacts,
+    XdpFacts,
+)
+from xdpctl.status.checks.host import LOAD_CAPABILITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bpf.syscall import Bpf
+    from xdpctl.kernel.net.interfaces import Interface, Netlink
+    from xdpctl.maps.shared import Pin
+    from xdpctl.settings import Listen, Settings
+
+_CAPABILITIES = (*LOAD_CAPABILITIES, "CAP_SYS_ADMIN", "CAP_CHOWN", "CAP_SYS_RESOURCE")
+_SYSFS_SOURCES = ("sysfs", "sys", "none")
+_PACKAGES = ("aiohttp", "msgspec", "prometheus_client", "pyroute2")
+
+
+class Survey:
+    """One look at the host for a configuration.
+
+    Args:
+        bpf, netlink: the kernel.
+        settings: what the service would run with; interfaces may be none.
+        own_directory: where our own links are pinned.
+        proc: the proc file system.
+    """
+
+    def __init__(
+        self,
+        bpf: Bpf,
+        netlink: Netlink,
+        settings: Settings,
+        *,
+        own_directory: Path = OWN_DIRECTORY,
+        proc: Path = Path("/proc"),
+    ) -> None:
+        self._bpf = bpf
+        self._netlink = netlink
+        self._settings = settings
+        self._own_directory = own_directory
+        self._proc = proc
+        owner = settings.pin_owner
+        self._policy = PinPolicy(
+            None if owner is None else owner.uid,
+            None if owner is None else owner.gid,
+            settings.pin_mode,
+        )
+
+    def facts(
+        self,
+        compile_filter: Callable[[], object],
+        service: str | None = None,
+        read_secrets: Callable[[], object] = lambda: None,
+    ) -> Facts:
+        """Return everything that there is to know.
+
+        Args:
+            compile_filter: compiles the filter for these settings, or raises.
+            service: what is known of a service that has the control socket.
+            read_secrets: reads the files of --token-file and TLS, or raises.
+        """
+        return Facts(
+            host=self.host(compile_filter, service, read_secrets),
+            directory=self.directory(),
+            policy=self._policy,
+            interfaces=tuple(self.interface(name) for name in self._settings.interfaces),
+            pins=tuple(self.pin(pin) for pin in pins_for(self._settings)),
+            truncating=self.truncating(),
+            listening={port: self._netlink.listening_tcp(port) for port in self._settings.ports},
+            addresses=tuple(self._netlink.local_addresses()),
+        )
+
+    def facts_at_start(self) -> Facts:
+        """Return what `warnings_at_start` looks at: no map is read and no library tried."""
+        return Facts(
+            host=HostFacts(os.uname().release, kernel_release(), frozenset(), jit=self._jit()),
+            directory=DirectoryFacts(self._settings.pin_dir),
+            policy=self._policy,
+            interfaces=tuple(self.interface(name) for name in self._settings.interfaces),
+        )
+
+    def host(
+        self,
+        compile_filter: Callable[[], object],
+        service: str | None = None,
+        read_secrets: Callable[[], object] = lambda: None,
+    ) -> HostFacts:
+        """Return what does not depend on interfaces and maps."""
+        limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+        listen = self._settings.listen
+        return HostFacts(
+            release=os.uname().release,
+            kernel=kernel_release(),
+            missing=frozenset(missing_capabilities(*_CAPABILITIES)),
+            compiler=_complaint(compile_filter),
+            libraries=_missing_package() or _complaint(self._bpf.possible_cpus),
+            jit=self._jit(),
+            memory_lock=None if limit == resource.RLIM_INFINITY else limit,
+            apart=self._apart(),
+            listen=None if service is not None or listen is None else _listen_complaint(listen),
+            secrets=_complaint(read_secrets),
+            unwritable=tuple(
+                dict.fromkeys(
+                    path.parent
+                    for path in (self._settings.control, self._settings.state)
+                    if not _may_write(path.parent)
+                )
+            ),
+            service=service,
+        )
+
+    def interface(self, name: str) -> InterfaceFacts:
+        """Return what there is to know of one interface."""
+        try:
+            found = self._netlink.find(name)
+        except XdpctlError as error:
+            missing = isinstance(error, InterfaceError)
+            return InterfaceFacts(name, None, error.sentence, missing=missing)
+        related = [] if found.master is None else self._netlink.interfaces()
+        return InterfaceFacts(
+            name,
+            found,
+            upper=next((one for one in related if one.index == found.master), None),
+            ports=tuple(
+                one.name
+                for one in related
+                if one.master == found.master and one.index != found.index
+            ),
+            vlan_offload=self._netlink.vlan_offload(name),
+            vlans=self._vlans(name),
+            xdp=self._xdp(found),
+            slots=self._slots(name),
+        )
+
+    def directory(self) -> DirectoryFacts:
+        """Return what there is to know of the pin directory."""
+        path = self._settings.pin_dir
+        try:
+            place = _nearest(path)
+            found = place.stat()
+            if not stat.S_ISDIR(found.st_mode):
+                return DirectoryFacts(
+                    path,
+                    error=f"{place} is a file where the directory for pins should be: move it"
+                    " away, or choose another --pin-dir",
+                )
+            bpffs = pins.is_bpffs(place)
+            return DirectoryFacts(
+                path,
+                exists=place == path,
+                bpffs=bpffs,
+                mountable=path.is_relative_to(MOUNT_POINT) and place == MOUNT_POINT,
+                owner=(found.st_uid, found.st_gid),
+                foreign=self._foreign(place),
+                anybody=bpffs and _anybody_may_write(place),
+            )
+        except OSError as error:
+            return DirectoryFacts(
+                path,
+                error=f"cannot look at {path}: {error.strerror}; run as root, or run"
+                " `xdpctl prepare` as root first",
+            )
+        except XdpctlError as error:
+            return DirectoryFacts(path, error=error.sentence)
+
+    def _foreign(self, place: Path) -> str:
+        """Return whose a directory on the way is that a service as our user would refuse."""
+        owner = self._settings.pin_owner
+        try:
+            open_directory(place, () if owner is None else (owner.uid,)).close()
+        except ForeignError as error:
+            return error.reason
+        return ""
+
+    def pin(self, pin: Pin) -> PinFacts:
+        """Return what there is to know of one pin."""
+        path = self._settings.pin_dir / pin.name
+        try:
+            opened = self._open(pin)
+            if opened is None:
+                return PinFacts(pin.name, pin.entries)
+            with opened:
+                found = path.stat()
+                return PinFacts(
+                    pin.name,
+                    pin.entries,
+                    opened.info.max_entries,
+                    owner=(found.st_uid, found.st_gid),
+                    mode=stat.S_IMODE(found.st_mode),
+                )
+        except XdpctlError as error:
+            return PinFacts(pin.name, pin.entries, error=error.sentence)
+        except OSError as error:
+            return PinFacts(pin.name, pin.entries, error=f"cannot look at {path}: {error.strerror}")
+
+    def truncating(self) -> bool | None:
+        """Return whether any rule answers TC=1; None where a map cannot be read."""
+        try:
+            return any(self._truncates(pin) for pin in pins_for(self._settings))
+        except XdpctlError:
+            return None
+
+    def _truncates(self, pin: Pin) -> bool:
+        if pin.map not in abi.RULE_MAPS or (opened := self._open(pin)) is None:
+            return False
+        size = abi.MAPS[pin.map].value_size
+        with opened:
+            return any(
+                abi.decode_value(values[start : start + size])[0] is RuleAction.TRUNCATE
+                for _, values in opened.chunks()
+                for start in range(0, len(values), size)
+            )
+
+    def _open(self, pin: Pin) -> Map | None:
+        return open_existing(self._bpf, self._settings.pin_dir / pin.name, abi.MAPS[pin.map])
+
+    def _slots(self, name: str) -> int | None:
+        for pin in pins_for(self._settings):
+            if pin.interface == name:
+                return self.pin(pin).capacity
+        return None
+
+    def _xdp(self, interface: Interface) -> XdpFacts | None:
+        attached = interface.attached
+        if attached is None:
+            return None
+        place = interface.index, attached.program_id
+        info = self._bpf.program_info(attached.program_id)
+        return XdpFacts(
+            attached.program_id,
+            "" if info is None else info.name,
+            ours=self._is_ours(place),
+            held_by_link=place in set(self._links()),
+        )
+
+    def _is_ours(self, place: tuple[int, int]) -> bool | None:
+        """Whether a link of ours holds this program there; None: its pins cannot be seen."""
+        try:
+            paths = sorted(self._own_directory.iterdir())
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return None
+        return any(self._link_at(path) == place for path in paths)
+
+    def _link_at(self, path: Path) -> tuple[int, int] | None:
+        try:
+            with self._bpf.open_link(path) as link:
+                info = link.info()
+        except XdpctlError:
+            return None
+        return info.ifindex, info.program_id
+
+    def _links(self) -> Iterator[tuple[int, int]]:
+        try:
+            for info in self._bpf.links():
+                yield info.ifindex, info.program_id
+        except KernelError:
+            return
+
+    def _vlans(self, name: str) -> tuple[str, ...]:
+        """Return the VLAN interfaces on top of one: `eth0.5 | 5 | eth0` in the kernel's list."""
+        try:
+            lines = (self._proc / "net/vlan/config").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return ()
+        rows = [[cell.strip() for cell in line.split("|")] for line in lines]
+        return tuple(row[0] for row in rows if row[2:] == [name])
+
+    def _jit(self) -> bool | None:
+        try:
+            text = (self._proc / "sys/net/core/bpf_jit_enable").read_text(encoding="ascii")
+        except OSError:
+            return None
+        return text.strip() != "0"
+
+    def _apart(self) -> bool:
+        """Whether `ip netns exec` started this: it mounts a /sys named after the namespace."""
+        try:
+            mounts = (self._proc / "self/mountinfo").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return False
+        for mount in mounts:  # proc(5): id, parent, device, root, mount point, …, -, type, source
+            fields, _, rest = mount.partition(" - ")
+            kind, source = rest.split()[:2]
+            if fields.split()[4] == "/sys" and kind == "sysfs":
+                return source not in _SYSFS_SOURCES
+        return False
+
+
+def _complaint(attempt: Callable[[], object]) -> str | None:
+    try:
+        attempt()
+    except XdpctlError as error:
+        return error.sentence
+    return None
+
+
+def _missing_package() -> str | None:
+    for name in _PACKAGES:
+        try:
+            import_module(name)
+        except ImportError as error:
+            return (
+                f"the Python package {name} cannot be imported ({error}): install xdpctl with its"
+                " dependencies (pip install xdpctl)"
+            )
+    return None
+
+
+def _listen_complaint(listen: Listen) -> str | None:
+    """Return what keeps an address from being listened on, by trying."""
+    family = socket.AF_INET if listen.host.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((str(listen.host), listen.port))
+            probe.listen(1)
+    except OSError as error:
+        return f"cannot listen on {listen}: {error.strerror}; choose another --listen, or none"
+    return None
+
+
+def _nearest(path: Path) -> Path:
+    """Return `path` or the nearest above it that exists."""
+    place = path
+    while not place.exists():
+        place = place.parent
+    return place
+
+
+def _may_write(directory: Path) -> bool:
+    """Whether files can be made in a directory, or the directory itself."""
+    try:
+        place = _nearest(directory)
+        return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+
+
+def _anybody_may_write(place: Path) -> bool:
+    """Tell whether every user may make something on the way to a directory of a bpffs."""
+    return any(
+        pins.is_bpffs(part) and part.stat().st_mode & stat.S_IWOTH
+        for part in (place, *place.parents)
+    )

@@ -1,0 +1,158 @@
+"""The Prometheus families of CONTRACT.md, collected from the last snapshot.
+
+A scrape makes no system call: it reads one frozen value that the service made.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from xdpctl import __version__
+from xdpctl.abi import RULE_MAPS, PacketAction, Reason
+from xdpctl.filter.view import FilterState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from prometheus_client import Metric
+
+    from xdpctl.filter.view import FilterView
+    from xdpctl.status.snapshot import Snapshot
+
+_RULE_REASONS = (Reason.ADDR_V4, Reason.ADDR_V6, Reason.CIDR4, Reason.CIDR6, Reason.QNAME)
+
+_ONLY_DROPPED = (Reason.MALFORMED, Reason.UNANSWERABLE)
+
+_REDIRECTING = (*_RULE_REASONS, Reason.RESPONSE, Reason.OPCODE, Reason.REDIRECT)
+
+POSSIBLE: frozenset[tuple[Reason, PacketAction]] = frozenset(
+    {(reason, PacketAction.PASS) for reason in Reason if reason not in _ONLY_DROPPED}
+    | {(reason, PacketAction.DROP) for reason in _RULE_REASONS}
+    | {(reason, PacketAction.TRUNCATE) for reason in _RULE_REASONS}
+    | {(reason, PacketAction.REDIRECT) for reason in _REDIRECTING}
+    | {(reason, PacketAction.DROP) for reason in (*_ONLY_DROPPED, Reason.FRAGMENT)}
+)
+"""Pairs that the program can count (PACKETS.md); shown from the first scrape, at 0."""
+
+
+class SnapshotCollector(Collector):
+    """The families over whatever `snapshot` returns at the moment of a scrape."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot], *, bcc: Callable[[], str]) -> None:
+        self._snapshot = snapshot
+        self._bcc = bcc
+        self._build = {"version": __version__, "kernel": platform.release()}
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield each family once."""
+        snapshot = self._snapshot()
+        yield from _packets(snapshot.filters)
+        yield from _maps(snapshot)
+        yield from _interfaces(snapshot.filters)
+        lost = CounterMetricFamily(
+            "xdpctl_xsk_destinations_lost",
+            "AF_XDP destinations that went away while packets were redirected to them",
+        )
+        lost.add_metric([], snapshot.destinations_lost)
+        yield lost
+        yield _gauge("xdpctl_panic", "1 while everything is passed (xdpctl panic)", snapshot.panic)
+        yield _gauge(
+            "xdpctl_snapshot_age_seconds",
+            "Age of the counters shown here",
+            max(0.0, time.monotonic() - snapshot.taken),
+        )
+        build = InfoMetricFamily("xdpctl_build", "Versions of xdpctl, BCC and the kernel")
+        build.add_metric([], {**self._build, "bcc": self._bcc()})
+        yield build
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text)
+    family.add_metric([], float(value))
+    return family
+
+
+def _packets(filters: Iterable[FilterView]) -> Iterator[Metric]:
+    labels = ["interface", "action", "reason"]
+    packets = CounterMetricFamily(
+        "xdpctl_packets", "Packets by what was done and why", labels=labels
+    )
+    size = CounterMetricFamily("xdpctl_bytes", "Bytes of those packets, as received", labels=labels)
+    for view in filters:
+        for (reason, action), count in view.counters.items():
+            if count.packets or (reason, action) in POSSIBLE:
+                names = [view.interface, action.name.lower(), reason.label]
+                packets.add_metric(names, count.packets)
+                size.add_metric(names, count.bytes)
+    yield packets
+    yield size
+
+
+def _maps(snapshot: Snapshot) -> Iterator[Metric]:
+    entries = GaugeMetricFamily("xdpctl_map_entries", "Entries of a pinned map", labels=["map"])
+    capacity = GaugeMetricFamily("xdpctl_map_capacity", "Most entries it takes", labels=["map"])
+    frozen = GaugeMetricFamily(
+        "xdpctl_shared_map_frozen", "1 where nobody can change its entries", labels=["map"]
+    )
+    for view in snapshot.maps:
+        if view.entries is not None:
+            entries.add_metric([view.name], view.entries)
+        capacity.add_metric([view.name], view.capacity)
+        frozen.add_metric([view.name], float(view.frozen))
+    yield entries
+    yield capacity
+    yield frozen
+    errors = CounterMetricFamily(
+        "xdpctl_map_errors", "Writes that a map refused", labels=["map", "error"]
+    )
+    for (name, error), count in snapshot.map_errors.items():
+        errors.add_metric([name, error], count)
+    yield errors
+    expired = CounterMetricFamily(
+        "xdpctl_rules_expired", "Own rules removed because their time was over", labels=["map"]
+    )
+    for rule_map in RULE_MAPS:
+        expired.add_metric([rule_map], snapshot.expired.get(rule_map, 0))
+    yield expired
+
+
+def _interfaces(filters: Iterable[FilterView]) -> Iterator[Metric]:
+    attached = GaugeMetricFamily(
+        "xdpctl_interface_attached", "1 while the program is on the interface", labels=["interface"]
+    )
+    again = CounterMetricFamily(
+        "xdpctl_interface_reattach", "Times it was attached again", labels=["interface"]
+    )
+    program = InfoMetricFamily(
+        "xdpctl_program", "The program on the interface", labels=["interface", "id", "tag", "mode"]
+    )
+    for view in filters:
+        attached.add_metric([view.interface], float(view.state is FilterState.ATTACHED))
+        again.add_metric([view.interface], view.reattached)
+        if view.program_id is not None:
+            program.add_metric(
+                [view.interface, str(view.program_id), view.tag or "", view.mode or ""], {}
+            )
+    yield attached
+    yield again
+    yield program
+
+
+class Exposition:
+    """Text of a scrape, in the format that the scraper asks for."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(collector)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Return (body, content type) for a request's Accept header."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type

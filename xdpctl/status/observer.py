@@ -1,0 +1,214 @@
+"""Looks at filters and maps once a second and publishes what it saw as one value.
+
+Owns the last snapshot. Counting a map means walking it, so large ones are counted
+every ten seconds; what we write ourselves is added at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from xdpctl import abi
+from xdpctl.abi import PacketAction
+from xdpctl.errors import KernelError, XdpctlError
+from xdpctl.filter.view import FilterState
+from xdpctl.status.snapshot import MapView, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from xdpctl.abi import MapName
+    from xdpctl.filter.filter import Filter
+    from xdpctl.filter.view import FilterView
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.maps.shared import SharedMaps
+    from xdpctl.maps.xsk_destinations import DestinationWatch
+
+LARGE_MAP = 100_000
+"""Entries above which a map is counted every `LARGE_MAP_SECONDS`."""
+
+LARGE_MAP_SECONDS = 10.0
+ALMOST_FULL = 0.8
+
+
+class Observer:
+    """Makes snapshots.
+
+    Args:
+        filters: one for each interface.
+        shared: the shared maps, open.
+        destinations: the watch over AF_XDP's destinations.
+        warnings: sentences found at the start, always shown.
+        clock: seconds of the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        filters: Sequence[Filter],
+        shared: SharedMaps,
+        destinations: DestinationWatch,
+        *,
+        warnings: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._filters = filters
+        self._shared = shared
+        self._frozen: frozenset[str] = frozenset()
+        self._destinations = destinations
+        self._clock = clock
+        self._warnings = tuple(warnings)
+        self._lock = threading.Lock()
+        self._entries: dict[MapName, int] = {}
+        self._counted: dict[MapName, float] = {}
+        self._writes: Counter[MapName] = Counter()
+        self._errors: Counter[tuple[MapName, str]] = Counter()
+        self._expired: Counter[MapName] = Counter()
+        self.panic = False
+        self.failures: dict[str, str] = {}
+        self.list_warnings: tuple[str, ...] = ()
+        self.interface_warnings: tuple[str, ...] = ()
+        self.last = Snapshot(clock(), reasons=("the service is starting",))
+
+    def changed(self, name: MapName, difference: int) -> None:
+        """Add our own write to the last count. Any thread."""
+        with self._lock:
+            self._writes[name] += 1
+            if name in self._entries:
+                self._entries[name] += difference
+            self.last = replace(self.last, maps=self._map_views())
+
+    def failed(self, name: MapName, error: str) -> None:
+        """Count a write that a map refused, by its symbolic errno. Any thread."""
+        with self._lock:
+            self._errors[name, error] += 1
+            self.last = replace(self.last, map_errors=dict(self._errors))
+
+    def expired(self, removed: Counter[MapName]) -> None:
+        """Count rules that went because their time was over. Any thread."""
+        if removed:
+            with self._lock:
+                self._expired.update(removed)
+                self.last = replace(self.last, expired=dict(self._expired))
+
+    def look(self) -> Snapshot:
+        """Look at everything, publish and return it. Blocks."""
+        reasons = self._watch(closely=False)
+        now = self._clock()
+        for name, rule_map in self._counted_maps().items():
+            self._count(name, rule_map, now)
+        return self._publish(reasons)
+
+    def look_at_interfaces(self) -> Snapshot:
+        """Look at what may have become of the interfaces, at once; publish. Blocks."""
+        return self._publish(self._watch(closely=True))
+
+    def _watch(self, *, closely: bool) -> list[str]:
+        return [
+            sentence
+            for watched in self._filters
+            if (sentence := _failing(partial(watched.watch, panic=self.panic, closely=closely)))
+        ]
+
+    def _publish(self, reasons: list[str]) -> Snapshot:
+        views = tuple(watched.view() for watched in self._filters)
+        self._frozen = self._shared.frozen()
+        reasons += self._shared.replaced()
+        reasons += [
+            f"{view.interface} is {view.state}" + (f": {view.trouble}" if view.trouble else "")
+            for view in views
+            if view.state is not FilterState.ATTACHED
+        ]
+        reasons += filter(None, self.failures.values())
+        lost: tuple[str, ...] = ()
+        try:
+            lost = self._destinations.look(_redirected(views))
+        except KernelError as error:
+            reasons.append(error.sentence)
+        with self._lock:
+            maps = self._map_views()
+            self.last = Snapshot(
+                self._clock(),
+                views,
+                maps,
+                self.panic,
+                tuple(reasons),
+                (
+                    *self._warnings,
+                    *(note for view in views for note in view.notes),
+                    *self.interface_warnings,
+                    *self._shared.shrunk.values(),
+                    *lost,
+                    *self.list_warnings,
+                    *_almost_full(maps),
+                ),
+                dict(self._errors),
+                self._destinations.present,
+                self._destinations.lost,
+                dict(self._expired),
+                xskmaps=self._shared.xskmap_pins(),
+            )
+        return self.last
+
+    def _counted_maps(self) -> dict[MapName, Map]:
+        return self._shared.rule_maps() | self._shared.destination_maps()
+
+    def _count(self, name: MapName, counted: Map, now: float) -> None:
+        if self._entries.get(name, 0) > LARGE_MAP and now - self._counted[name] < LARGE_MAP_SECONDS:
+            return
+        with self._lock:
+            writes = self._writes[name]
+        key_size = abi.MAPS[name].key_size
+        try:
+            entries = sum(len(keys) // key_size for keys, _ in counted.chunks())
+        except KernelError as error:
+            self.failed(name, error.symbol)
+            return
+        with self._lock:
+            if writes == self._writes[name] or name not in self._entries:
+                self._entries[name] = entries
+                self._counted[name] = now
+
+    def _map_views(self) -> tuple[MapView, ...]:
+        return tuple(
+            MapView(
+                name,
+                self._shared.path(name),
+                opened.info.id,
+                self._entries.get(name),
+                opened.info.max_entries,
+                name in self._frozen,
+            )
+            for name, opened in self._counted_maps().items()
+        )
+
+
+def _failing(what: Callable[[], None]) -> str:
+    """Do something; return the sentence of its error, or nothing."""
+    try:
+        what()
+    except XdpctlError as error:
+        return error.sentence
+    return ""
+
+
+def _redirected(views: Sequence[FilterView]) -> int:
+    return sum(
+        count.packets
+        for view in views
+        for (_, action), count in view.counters.items()
+        if action is PacketAction.REDIRECT
+    )
+
+
+def _almost_full(maps: Sequence[MapView]) -> list[str]:
+    return [
+        f"{view.name} is {100 * view.entries // view.capacity} % full"
+        f" ({view.entries} of {view.capacity} entries)"
+        for view in maps
+        if view.entries is not None and view.entries >= ALMOST_FULL * view.capacity
+    ]

@@ -1,0 +1,67 @@
+"""What the service last saw, as one frozen value: counters, fill of maps, warnings.
+
+Metrics and status read the last snapshot and so make no system call. The service's
+snapshot task (service/service.py) makes a new one every second, on a worker thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from ipaddress import IPv4Address, IPv6Address
+    from pathlib import Path
+
+    from xdpctl.abi import MapName
+    from xdpctl.filter.view import FilterView
+
+
+@dataclass(frozen=True, slots=True)
+class MapView:
+    """A pinned map as last seen.
+
+    Attributes:
+        id: the kernel's map id.
+        entries: how many; None until first counted.
+        capacity: max_entries.
+        frozen: nobody can change its entries any more (BPF_MAP_FREEZE).
+    """
+
+    name: MapName
+    path: Path
+    id: int
+    entries: int | None
+    capacity: int
+    frozen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that faces show.
+
+    Attributes:
+        taken: seconds of the monotonic clock.
+        reasons: why the service is not ready; empty when it is.
+        map_errors: failed writes by (map, symbolic errno).
+        destinations: what AF_XDP is registered for, with --xsk.
+        xskmaps: pin name of the xskmap by interface, with --xsk.
+    """
+
+    taken: float
+    filters: tuple[FilterView, ...] = ()
+    maps: tuple[MapView, ...] = ()
+    panic: bool = False
+    reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    map_errors: Mapping[tuple[MapName, str], int] = field(default_factory=dict)
+    destinations: tuple[tuple[IPv4Address | IPv6Address, int], ...] = ()
+    destinations_lost: int = 0
+    expired: Mapping[MapName, int] = field(default_factory=dict)
+    xskmaps: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        """Attached everywhere, maps sound."""
+        return not self.reasons

@@ -1,0 +1,15 @@
+"""Rules over maps, with notes.
+
+    store.py       add, change, remove, list
+    bulk.py        the same for many rules, by difference
+    difference.py  a list beside the notes: new, changed, gone
+    source.py      a list of rules that is read part by part
+    entries.py     what is in the maps and whose it is
+    export.py      the rules as lines
+    reconcile.py   notes and maps kept in agreement, expiry
+    wildcards.py   names of any type, when --any-qtype changes
+    state.py       the notes: one SQLite file
+    worker/        a process for long lists
+
+The maps are the truth for what is blocked, notes say whose a rule is and until when.
+"""

@@ -1,0 +1,347 @@
+"""A list of rules beside the notes: what is new, changed, gone.
+
+SQLite does the set work, so that a million rules cost neither Python objects nor
+memory, and other threads run meanwhile. Owns a connection of its own to the state
+file; what it stages lives in temporary tables that go with it. Everything blocks.
+
+Single rules come and go between comparing and applying, so that each step looks again
+at the notes that there are then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Self
+
+from xdpctl.abi import MAPS
+from xdpctl.errors import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from xdpctl.rules.keys import Row
+
+WALK_STEP = 4_000
+"""Notes read at a time: some milliseconds."""
+
+_COLUMNS = "map INTEGER, key BLOB, action INTEGER, reason TEXT, expires REAL, origin TEXT"
+
+_TABLES = f"""
+CREATE TEMP TABLE incoming ({_COLUMNS});
+CREATE TEMP TABLE planned ({_COLUMNS}, PRIMARY KEY (map, key)) WITHOUT ROWID;
+CREATE TEMP TABLE added ({_COLUMNS});
+CREATE TEMP TABLE changed ({_COLUMNS});
+CREATE TEMP TABLE standing (map INTEGER, key BLOB);
+CREATE TEMP TABLE gone (map INTEGER, key BLOB);
+"""
+
+_DIFFERING = """
+CREATE TEMP TABLE differing AS
+SELECT planned.*, note.origin IS NULL AS is_new, (
+        note.origin = planned.origin OR :take_over OR (:replace AND note.origin = :origin)
+    ) AS is_its
+FROM planned LEFT JOIN note USING (map, key)
+WHERE note.key IS NULL OR note.origin != planned.origin OR note.action != planned.action
+    OR note.reason != planned.reason OR note.expires IS NOT planned.expires
+"""
+
+_NOTED = """
+SELECT key, origin = :origin AND action = :action AND reason = :reason AND expires IS :expires
+FROM note WHERE map = :map AND key > :after ORDER BY key LIMIT :limit
+"""
+
+_ALIKE_TWICE = """
+SELECT count(*) FROM planned JOIN note USING (map, key)
+WHERE note.origin = :origin AND note.action = :action AND note.reason = :reason
+    AND note.expires IS :expires
+"""
+
+_UNLIKE = """
+INSERT INTO standing SELECT map, key FROM note WHERE origin = :origin
+    AND (action IS NOT :action OR reason != :reason OR expires IS NOT :expires)
+"""
+
+_GONE = """
+INSERT INTO gone SELECT map, key FROM standing WHERE NOT EXISTS (
+    SELECT 1 FROM planned WHERE planned.map = standing.map AND planned.key = standing.key)
+ORDER BY map, key
+"""
+
+_STILL_GONE = """
+SELECT map, key, note.hits FROM gone JOIN note USING (map, key)
+WHERE gone.rowid > :start AND gone.rowid <= :end AND note.origin = :origin
+"""
+
+_STILL_NEW = """
+SELECT added.map, added.key, added.action FROM added LEFT JOIN note USING (map, key)
+WHERE added.rowid > :start AND added.rowid <= :end AND note.key IS NULL
+"""
+
+_NOTE_ADDED = """
+INSERT OR IGNORE INTO note (map, key, action, origin, reason, created, expires, hits)
+SELECT map, key, action, origin, reason, :created, expires, 0 FROM added
+WHERE rowid > :start AND rowid <= :end
+"""
+
+_STILL_CHANGED = """
+SELECT changed.map, changed.key, changed.action, note.action, note.hits
+FROM changed JOIN note USING (map, key)
+WHERE changed.rowid > :start AND changed.rowid <= :end AND (
+        note.origin = changed.origin OR :take_over OR (:replace AND note.origin = :origin))
+"""
+
+_ADD_VANISHED = """
+INSERT INTO added SELECT changed.* FROM changed LEFT JOIN note USING (map, key)
+WHERE changed.rowid > :start AND changed.rowid <= :end AND note.key IS NULL
+"""
+
+_NOTE_CHANGED = """
+UPDATE note SET
+    action = changed.action, reason = changed.reason, expires = changed.expires,
+    origin = changed.origin
+FROM changed WHERE changed.map = note.map AND changed.key = note.key
+    AND changed.rowid > :start AND changed.rowid <= :end AND (
+        note.origin = changed.origin OR :take_over OR (:replace AND note.origin = :origin))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a staged list differs from the notes, in entries.
+
+    Attributes:
+        others: entries that another origin of ours has already; they stay its.
+        gone: of the origin, not in the list; 0 unless the list replaces.
+    """
+
+    added: int
+    changed: int
+    unchanged: int
+    others: int
+    gone: int
+
+
+class Staging:
+    """The staged list. A context manager.
+
+    Args:
+        path: the state file, which exists and is sound.
+        origin: whose list it is.
+        replace: what of the origin is not in the list is gone, and what another row
+            names an origin for is no longer this one's.
+        take_over: entries of other origins count as changed, not as others.
+        vanished: is given this object, a map's number and keys with a note, as stored;
+            forgets those that are no longer in the map, and returns them. Called for all
+            notes, some thousand at a time, before the list is compared with them.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        origin: str,
+        *,
+        replace: bool = False,
+        take_over: bool = False,
+        vanished: Callable[[Staging, int, list[bytes]], list[bytes]] = lambda *_: [],
+    ) -> None:
+        self._vanished = vanished
+        self._connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=30
+        )
+        self._whose: dict[str, object] = {
+            "origin": origin,
+            "replace": replace,
+            "take_over": take_over,
+        }
+        self._like: dict[str, object] = {}
+        self._alike: tuple[int, str, float | None, str] | None = None
+        self._standing: dict[int, set[bytes]] = {spec.ref: set() for spec in MAPS.values()}
+        self._stood = 0
+        try:
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute("PRAGMA cache_size = -8192")
+            self._connection.executescript(_TABLES)
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise StateError(
+                f"cannot open the state file {path} for a list: {error}; restart the service,"
+                " which says what is wrong with it"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    @contextlib.contextmanager
+    def _working(self, begin: str = "BEGIN") -> Iterator[None]:
+        """Make what is done inside one transaction.
+
+        Raises:
+            StateError: SQLite refused (disk full, file locked …).
+        """
+        try:
+            with self._connection:
+                self._connection.execute(begin)
+                yield
+        except sqlite3.Error as error:
+            raise StateError(
+                f"cannot work on the list beside the state file: {error}; see that the disks of"
+                " --state and of temporary files have room and are writable"
+            ) from error
+
+    def load(self, rows: Iterable[Row]) -> None:
+        """Stage rows; where one entry comes twice the last one counts.
+
+        Raises:
+            StateError: there is no room.
+            Whatever `rows` raises; then the list cannot be compared.
+        """
+        following = iter(rows)
+        if self._alike is None:
+            first = next(following, None)
+            if first is None:
+                return
+            self._alike = first[2:]
+            self._read_standing(self._alike)
+            following = chain((first,), following)
+        if any(self._standing.values()):
+            following = self._differing(following)
+        with self._working():
+            self._connection.executemany(
+                "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, ?)", following
+            )
+
+    def _read_standing(self, alike: tuple[int, str, float | None, str]) -> None:
+        """Read which of the origin's notes are as the list's first row is, and which not.
+
+        Of a list that comes again most are, and those need no staging.
+        """
+        action, reason, expires, origin = alike
+        self._like = self._whose | {"action": action, "reason": reason, "expires": expires}
+        if origin != self._whose["origin"]:
+            self._like["action"] = None  # none is
+        for ref in self._standing:
+            self._read_standing_of(ref)
+        with self._working():
+            self._connection.execute(_UNLIKE, self._like)
+
+    def _read_standing_of(self, ref: int) -> None:
+        standing, after = self._standing[ref], b""
+        while True:
+            place = {"map": ref, "after": after, "limit": WALK_STEP}
+            with self._working():
+                rows = self._connection.execute(_NOTED, self._like | place).fetchall()
+            if not rows:
+                break
+            after = rows[-1][0]
+            standing.update([key for key, alike in rows if alike])
+            standing.difference_update(self._vanished(self, ref, [key for key, _ in rows]))
+        self._stood += len(standing)
+
+    def _differing(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Yield the rows that are not as the notes are, and of an entry that comes twice all."""
+        standing, alike = self._standing, self._alike
+        for row in rows:
+            if row[1] in (left := standing[row[0]]):
+                left.remove(row[1])
+                if row[2:] == alike:
+                    continue
+            yield row
+
+    def compare(self) -> Difference:
+        """Find out how the list differs from the notes that there are now."""
+        if self._alike is None:  # an empty list
+            self._read_standing((-1, "", None, ""))
+        run = self._connection.execute
+        columns = "map, key, action, reason, expires, origin"
+        with self._working():
+            run(
+                "INSERT OR REPLACE INTO planned SELECT * FROM incoming"
+                " ORDER BY map, key, incoming.rowid"
+            )
+            run("DROP TABLE incoming")
+            run(_DIFFERING, self._whose)
+            for table, which in (("added", "is_new"), ("changed", "is_its AND NOT is_new")):
+                run(f"INSERT INTO {table} SELECT {columns} FROM differing WHERE {which}")  # noqa: S608 (constants)
+            if self._whose["replace"]:
+                self._find_gone()
+            planned, differing, added, changed, gone = (
+                self._count(table) for table in ("planned", "differing", "added", "changed", "gone")
+            )
+            seen = self._stood - sum(map(len, self._standing.values()))
+            seen -= run(_ALIKE_TWICE, self._like).fetchone()[0]
+            run("DROP TABLE differing")
+        self._standing = {}
+        return Difference(
+            added,
+            changed,
+            planned - differing + seen,
+            differing - added - changed,
+            gone,
+        )
+
+    def _find_gone(self) -> None:
+        """Fill `gone`: what stood when the list began and is not in it."""
+        left = ((ref, key) for ref, keys in self._standing.items() for key in keys)
+        self._connection.executemany("INSERT INTO standing VALUES (?, ?)", left)
+        self._connection.execute(_GONE)
+
+    def _count(self, table: str) -> int:
+        query = f"SELECT count(*) FROM {table}"  # noqa: S608 (constants)
+        return int(self._connection.execute(query).fetchone()[0])
+
+    def count_added(self) -> int:
+        """Return how many entries are to be added, those included that vanished meanwhile."""
+        with self._working():
+            return self._count("added")
+
+    def _rows(self, query: str, start: int, end: int) -> list[tuple[int, bytes, int, int, int]]:
+        values = self._whose | {"start": start, "end": end}
+        with self._working():
+            return self._connection.execute(query, values).fetchall()
+
+    def gone(self, start: int, end: int) -> list[tuple[int, bytes, int]]:
+        """Return (map number, key, counter as last seen) of what is still the origin's.
+
+        Of the entries that were gone when compared, from number start+1 to end.
+        """
+        return [(ref, key, hits) for ref, key, hits, *_ in self._rows(_STILL_GONE, start, end)]
+
+    def added(self, start: int, end: int) -> list[tuple[int, bytes, int]]:
+        """Return (map number, key, action) of what still has no note."""
+        return [(ref, key, action) for ref, key, action, *_ in self._rows(_STILL_NEW, start, end)]
+
+    def changed(self, start: int, end: int) -> list[tuple[int, bytes, int, int, int]]:
+        """Return (map number, key, action, former action, counter as last seen) likewise."""
+        return self._rows(_STILL_CHANGED, start, end)
+
+    def note_added(self, start: int, end: int, created: float) -> None:
+        """Write the notes of new entries number start+1 to end; what has one keeps it."""
+        with self._working("BEGIN IMMEDIATE"):
+            self._connection.execute(_NOTE_ADDED, {"start": start, "end": end, "created": created})
+
+    def note_changed(self, start: int, end: int) -> None:
+        """Write what changed in notes number start+1 to end; add those that are gone."""
+        values = self._whose | {"start": start, "end": end}
+        with self._working("BEGIN IMMEDIATE"):
+            self._connection.execute(_NOTE_CHANGED, values)
+            self._connection.execute(_ADD_VANISHED, {"start": start, "end": end})
+
+    def note_actions(self, entries: Iterable[tuple[int, int, bytes]]) -> None:
+        """Write the actions (action, map number, key) of notes."""
+        with self._working("BEGIN IMMEDIATE"):
+            self._connection.executemany(
+                "UPDATE note SET action = ? WHERE map = ? AND key = ?", entries
+            )
+
+    def forget(self, entries: Sequence[tuple[int, bytes]]) -> None:
+        """Remove notes by (map number, key)."""
+        if entries:
+            with self._working("BEGIN IMMEDIATE"):
+                self._connection.executemany("DELETE FROM note WHERE map = ? AND key = ?", entries)

@@ -1,0 +1,287 @@
+"""Keeping notes and maps in agreement: at the start, all the time, and when time is over.
+
+Works in pages, so that a million notes cost no memory and nobody waits long. What
+dnsdist wrote is never touched. Called by the store; everything blocks.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from xdpctl import abi
+from xdpctl.errors import KernelError, MapFullError, frozen_map
+from xdpctl.kernel.bpf.libbpf import BPF_NOEXIST
+from xdpctl.process.clock import boot_clock, boot_id
+from xdpctl.process.log import event
+from xdpctl.store.entries import NOTES_AT_ONCE, owns
+from xdpctl.store.state import place_in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from xdpctl.abi import MapName
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.store.entries import Entries
+    from xdpctl.store.state import Note, State
+
+SETTLE_AT_ONCE = 20_000
+"""Notes that one `settle` looks at: with fewer, each is looked at every time."""
+
+_CLOCK = "clock"
+_STEP_SECONDS = 0.5
+_RESTORING = " restoring"
+"""Behind a map's identity while our rules are being written into it: what has a note
+then is ours, also after a crash."""
+
+_log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Upkeep of notes and maps.
+
+    Args:
+        maps, state: the rule maps and the notes, open.
+        entries: both together.
+        on_change: called with (map, difference of entries).
+        wall, boot: seconds since the epoch, and of CLOCK_BOOTTIME.
+    """
+
+    def __init__(  # noqa: PLR0913 - both sides, the clocks
+        self,
+        maps: Mapping[MapName, Map],
+        state: State,
+        entries: Entries,
+        *,
+        on_change: Callable[[MapName, int], None],
+        wall: Callable[[], float] = time.time,
+        boot: Callable[[], float] = boot_clock,
+    ) -> None:
+        self._maps = maps
+        self._state = state
+        self._entries = entries
+        self._on_change = on_change
+        self._wall = wall
+        self._boot = boot
+        self._next: tuple[int, bytes] = (0, b"")
+        self._frozen: dict[MapName, int] = {}
+        self._unread: set[MapName] = set()
+        self.lost: dict[MapName, str] = {}
+        """Why rules of ours are not in a map that was made anew, as a sentence."""
+
+    # --- frozen maps --------------------------------------------------------------
+
+    def frozen(self) -> list[MapName]:
+        """Return the maps that nobody can write to any more; each is logged once."""
+        return [name for name in self._maps if self._is_frozen(name)]
+
+    def _is_frozen(self, name: MapName) -> bool:
+        opened = self._maps[name]
+        if self._frozen.get(name) == opened.info.id:
+            return True  # for good
+        if not opened.is_frozen():
+            self._frozen.pop(name, None)
+            return False
+        self._frozen[name] = opened.info.id
+        event(
+            _log, "map-frozen", logging.ERROR, map=name, id=opened.info.id, error=frozen_map(name)
+        )
+        return True
+
+    # --- at start -----------------------------------------------------------------
+
+    def reconcile(self) -> None:
+        """Make notes and maps agree, once, before the filter is attached.
+
+        What expired meanwhile is removed. In the map that the notes were written for,
+        what vanished is forgotten. In a new map (reboot, bpffs mounted anew) our rules
+        are written again; where another was there first, the entry is theirs. A frozen
+        map is left as it is; where it is not the one of our notes, these stay for the next.
+        """
+        self._set_clock()
+        boot = boot_id()
+        for name, opened in self._maps.items():
+            identity = f"{boot}:{opened.info.id}"
+            fact = f"map:{name}"
+            known = self._state.get_meta(fact)
+            self._unread.discard(name)
+            if known != identity and self._is_frozen(name):
+                self._unread.add(name)
+            elif known != identity:
+                resumed = known == identity + _RESTORING
+                if not resumed:
+                    self._yield_taken(name)
+                    self._state.set_meta(fact, identity + _RESTORING)
+                self._expire_notes(name)
+                self._restore(name, resumed=resumed)
+                self._state.set_meta(fact, identity)
+        self.frozen()
+        while self.next_expiry() == 0:
+            self.expire()
+        for name in self._maps:
+            for notes in self._pages(name):
+                if name not in self._unread:
+                    self._compare(name, notes)
+
+    def _set_clock(self) -> None:
+        """Bring expiries, which are in boot time, into this boot's; note the wall's."""
+        boot, offset = boot_id(), self._wall() - self._boot()
+        now = f"{boot} {offset!r}"
+        before = (self._state.get_meta(_CLOCK) or "").split()
+        if not before or before[0] == boot:
+            if not before or abs(float(before[1]) - offset) >= _STEP_SECONDS:
+                self._state.set_meta(_CLOCK, now)
+            return
+        self._state.rebase_expiry(float(before[1]) - offset, _CLOCK, now)
+
+    def _yield_taken(self, name: MapName) -> None:
+        """In a new map, what is there already is another's; our counters start at 0."""
+        taken = 0
+        for notes in self._pages(name):
+            values = self._entries.values((note.map, note.key) for note in notes)
+            theirs = [place for place, value in values.items() if value is not None]
+            self._state.forget(theirs)
+            self._state.saw_hits((0, n.map, n.key) for n in notes if n.hits)
+            taken += len(theirs)
+        if taken:
+            event(_log, "rules-taken-over", map=name, count=taken)
+
+    def _expire_notes(self, name: MapName) -> None:
+        """Forget what expired before it could be written again."""
+        due = [
+            (note.map, note.key)
+            for notes in self._pages(name)
+            for note in notes
+            if note.expires is not None and note.expires <= self._boot()
+        ]
+        self._state.forget(due)
+
+    def _restore(self, name: MapName, *, resumed: bool) -> None:
+        """Write our rules into a new map.
+
+        Args:
+            name: the map.
+            resumed: a former try was interrupted, so that what has a note is ours.
+        """
+        written = lost = 0
+        refused: MapFullError | None = None
+        self.lost.pop(name, None)
+        for notes in self._pages(name):
+            missing: Sequence[Note] = notes
+            if resumed:
+                values = self._entries.values((note.map, note.key) for note in notes)
+                missing = [note for note in notes if values[note.map, note.key] is None]
+            try:
+                written += self._write(name, missing)
+            except MapFullError as error:
+                refused = error
+                written += error.done
+                lost += len(missing) - error.done
+                self._state.forget((note.map, note.key) for note in missing[error.done :])
+        if written:
+            event(_log, "rules-restored", map=name, count=written)
+        if refused is not None:
+            event(_log, "rules-lost", logging.ERROR, map=name, count=lost, error=refused.sentence)
+            self.lost[name] = (
+                f"{lost} of our rules are not in force, as the map {name} that is pinned now has"
+                f" no room for them: {refused.helps}"
+            )
+
+    def _write(self, name: MapName, notes: Sequence[Note]) -> int:
+        for number, note in enumerate(notes):
+            try:
+                self._maps[name].update(note.key, abi.encode_value(note.action), BPF_NOEXIST)
+            except KernelError as error:
+                error.done = number
+                if error.errno != errno.EEXIST:
+                    raise
+                self._state.forget([(name, note.key)])  # written by dnsdist since we looked
+        return len(notes)
+
+    # --- all the time -------------------------------------------------------------
+
+    def settle(self) -> Iterator[None]:
+        """Forget notes whose entry vanished or became another's; keep the counters.
+
+        Goes round: each time looks at the next `SETTLE_AT_ONCE` notes, `NOTES_AT_ONCE` in
+        one step of the iterator, so that others get in between.
+        """
+        self._set_clock()
+        names = list(self._maps)
+        number, after = self._next
+        left = SETTLE_AT_ONCE
+        for turn in range(len(names) + 1):
+            name = names[(number + turn) % len(names)]
+            start = after if turn == 0 else b""
+            for notes in self._pages(name, start):
+                if name not in self._unread:
+                    self._compare(name, notes)
+                left -= len(notes)
+                self._next = (number + turn) % len(names), place_in_order(notes[-1])
+                if left <= 0:
+                    return
+                yield
+        self._next = (0, b"")
+
+    def _compare(self, name: MapName, notes: Sequence[Note]) -> None:
+        """Bring notes into line with their entries: the map is the truth.
+
+        An action that is not the note's is what a change left behind that a crash cut
+        short. The note takes it over, so that the same change, asked for again, is one.
+        """
+        values = self._entries.values((note.map, note.key) for note in notes)
+        lost, seen, acting = [], [], []
+        for note in notes:
+            value = values[note.map, note.key]
+            if value is None or not owns(note, value):
+                lost.append((note.map, note.key))
+                continue
+            action, hits = abi.decode_value(value)
+            if hits > note.hits:
+                seen.append((hits, note.map, note.key))
+            if action != note.action:
+                acting.append((action, note.map, note.key))
+        if lost:
+            self._state.forget(lost)
+            event(_log, "rules-forgotten", map=name, count=len(lost), why="no longer ours")
+        if seen:
+            self._state.saw_hits(seen)
+        if acting:
+            self._state.saw_action(acting)
+
+    def _pages(self, name: MapName, after: bytes = b"") -> Iterator[list[Note]]:
+        while notes := self._state.page(name, after, NOTES_AT_ONCE):
+            yield notes
+            after = place_in_order(notes[-1])
+
+    # --- when time is over --------------------------------------------------------
+
+    def expire(self) -> Counter[MapName]:
+        """Remove our entries whose time is over; return how many of each map.
+
+        Some at a time: `next_expiry` is 0 while more are due. Those in a frozen map stay.
+        """
+        return self.remove(self._state.due(self._boot(), NOTES_AT_ONCE, self.frozen()))
+
+    def next_expiry(self) -> float | None:
+        """Return in how many seconds the next rule expires, at least 0; None: never."""
+        at = self._state.next_expiry(self._frozen)
+        return None if at is None else max(0.0, at - self._boot())
+
+    def remove(self, notes: Sequence[Note]) -> Counter[MapName]:
+        """Remove the entries of these notes where they are still ours, then the notes."""
+        removed: Counter[MapName] = Counter()
+        values = self._entries.values((note.map, note.key) for note in notes)
+        ours: dict[MapName, list[bytes]] = {}
+        for note in notes:
+            if owns(note, values[note.map, note.key]):
+                ours.setdefault(note.map, []).append(note.key)
+        for name, keys in ours.items():
+            removed[name] = self._maps[name].delete_batch(b"".join(keys))
+            self._on_change(name, -removed[name])
+        if notes:
+            self._state.forget((note.map, note.key) for note in notes)
+        return removed

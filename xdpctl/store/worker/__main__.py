@@ -1,0 +1,181 @@
+"""The process that works on rules and ends: `python -m xdpctl.store.worker`.
+
+Gets one job over the socket that is its standard input (messages.py), and the maps as
+descriptors.
+Writes only within its turns. Nothing of it outlives the service: the kernel ends it with
+the thread that started it. It logs nothing; what goes wrong is told over the socket.
+Started by parent.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import signal
+import sys
+import time
+from itertools import islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xdpctl.errors import XdpctlError
+from xdpctl.kernel.bpf.libbpf import load_library
+from xdpctl.kernel.bpf.maps import Map
+from xdpctl.process.children import SIGNALS
+from xdpctl.store.bulk import Bulk, BulkResult
+from xdpctl.store.entries import Entries
+from xdpctl.store.state import State
+from xdpctl.store.worker.messages import (
+    Answer,
+    AskTurn,
+    BulkJob,
+    Changed,
+    Done,
+    EndTurn,
+    Failed,
+    Part,
+    ProgressMade,
+    Writing,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xdpctl.abi import MapName
+    from xdpctl.store.worker.messages import ExportJob, Job, Message
+
+PROGRESS_SECONDS = 0.05
+"""Between two words of progress."""
+
+LINES = 4_000
+"""Of one part of an export: some 100 kB."""
+
+_PDEATHSIG = 1
+
+
+class _Service:
+    """The other end: turns at the maps, as a lock; news; whether to stop, as an event.
+
+    Args:
+        connection: to the service.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._cancelled = False
+        self._next_word = 0.0
+
+    def send(self, message: Message) -> None:
+        """Tell the service."""
+        self._connection.send(message)
+
+    def __enter__(self) -> None:
+        """Wait for a turn."""
+        self.send(AskTurn())
+        if self._answer() is Answer.MOVED:
+            raise XdpctlError(
+                "the maps were replaced while the list was worked on: what was done of it is"
+                " gone with them, send the list again"
+            )
+
+    def __exit__(self, *_: object) -> None:
+        """Give the turn back."""
+        self.send(EndTurn())
+
+    def is_set(self) -> bool:
+        """Whether the work is to end."""
+        while self._connection.poll():
+            self._take(self._connection.recv())
+        return self._cancelled
+
+    def writing(self, name: MapName, keys: bytes) -> None:
+        """Say what is about to be written."""
+        self.send(Writing(name, keys))
+        self._answer()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Say how far the work is, some times a second, and its end."""
+        now = time.monotonic()
+        if now >= self._next_word or done == total:
+            self._next_word = now + PROGRESS_SECONDS
+            self.send(ProgressMade(what, done, total))
+
+    def _answer(self) -> Answer:
+        while (answer := self._take(self._connection.recv())) is Answer.CANCEL:
+            pass
+        return answer
+
+    def _take(self, answer: Answer) -> Answer:
+        self._cancelled |= answer is Answer.CANCEL
+        return answer
+
+
+def _open_maps(numbers: Mapping[MapName, int]) -> dict[MapName, Map]:
+    library = load_library()
+    return {name: Map(library, number, str(name)) for name, number in numbers.items()}
+
+
+def _bulk(job: BulkJob, service: _Service) -> Done:
+    maps = _open_maps(job.maps)
+    for name, opened in maps.items():
+        opened.before_write = lambda keys, name=name: service.writing(name, keys)
+    work = Bulk(
+        maps,
+        job.path,
+        service,
+        job.origin,
+        replace=job.replace,
+        strict=job.strict,
+        guard=job.guard,
+        on_change=lambda name, difference: service.send(Changed(name, difference)),
+        on_progress=service.progress,
+        cancelled=service,
+    )
+    return Done(work.run(job.listed), job.listed.found)
+
+
+def _export(job: ExportJob, service: _Service) -> Done:
+    with State.to_read(job.path) as state:
+        entries = Entries(_open_maps(job.maps), state)
+        lines = entries.lines(job.any_qtype, everything=job.everything, at_once=True)
+        while data := "".join([f"{line}\n" for line in islice(lines, LINES)]):
+            service.send(Part(data.encode()))
+    return Done(BulkResult())
+
+
+def _work(connection: Connection) -> None:
+    service = _Service(connection)
+    try:
+        job: Job = connection.recv()
+        message = _bulk(job, service) if isinstance(job, BulkJob) else _export(job, service)
+    except XdpctlError as error:
+        service.send(Failed(error))
+    except (EOFError, ConnectionError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the service says it
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        service.send(
+            Failed(XdpctlError(f"cannot finish the work on the rules: {what}; what was done stays"))
+        )
+    else:
+        service.send(message)
+
+
+def main() -> None:
+    """Do one job."""
+    ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # the service's to act on, which ends this one
+    gc.disable()
+    with contextlib.suppress(OSError):  # where memory ends, this ends before the service
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    with contextlib.suppress(EOFError, ConnectionError):  # the service has gone
+        _work(Connection(sys.stdin.fileno()))
+    os._exit(0)  # a million objects need not be freed one by one
+
+
+if __name__ == "__main__":
+    main()

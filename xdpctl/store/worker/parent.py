@@ -1,0 +1,236 @@
+"""Starts the process that works on rules, gives it its turns, and ends it.
+
+Owns the process for as long as one piece of work lasts. Everything blocks and is called
+on a thread for that; several pieces may be under way on several threads, and the lock
+keeps their writes apart. Used by store/store.py; what the process does is in __main__.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from multiprocessing.connection import Pipe
+from typing import TYPE_CHECKING, Self
+
+from xdpctl.errors import XdpctlError
+from xdpctl.process.children import for_python
+from xdpctl.process.privileges import lending
+from xdpctl.store.worker.messages import (
+    Answer,
+    AskTurn,
+    BulkJob,
+    Changed,
+    Done,
+    EndTurn,
+    ExportJob,
+    Failed,
+    Part,
+    ProgressMade,
+    Writing,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from xdpctl.abi import MapName
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.rules import AnyQtype
+    from xdpctl.rules.guard import Guard
+    from xdpctl.store.bulk import BulkResult
+    from xdpctl.store.source import RuleSource
+    from xdpctl.store.worker.messages import Job, Message
+
+LOOK_SECONDS = 0.1
+"""How soon a cancelled piece of work is told so."""
+
+
+class Worker:
+    """A process at one piece of work. A context manager, whose end is the process's.
+
+    Args:
+        job: the work.
+        descriptors: that the process is given, under their numbers.
+
+    Raises:
+        XdpctlError: it cannot be started.
+    """
+
+    def __init__(self, job: Job, descriptors: Iterable[int]) -> None:
+        self._told = False
+        self._connection, theirs = Pipe()
+        try:
+            with theirs, lending("CAP_BPF"):
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-s", "-m", "xdpctl.store.worker"],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=tuple(descriptors),
+                    env=for_python(),
+                    cwd="/",
+                )
+        except OSError as error:
+            self._connection.close()
+            raise XdpctlError(
+                f"cannot start a process for the work on the rules: {error.strerror}; see that"
+                " there is memory for it, and try again"
+            ) from error
+        with contextlib.suppress(ConnectionError):  # said where its answer is missing
+            self._connection.send(job)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self._connection.close()
+
+    def end(self) -> None:
+        """End the process; any thread, any number of times."""
+        self._process.kill()
+        self._process.wait()
+
+    def hear(self, cancelled: threading.Event) -> Message:
+        """Wait for the next message; say it once where the work is cancelled meanwhile.
+
+        Raises:
+            XdpctlError: what the process failed with, or that it is no more.
+        """
+        try:
+            while not self._connection.poll(LOOK_SECONDS):
+                self._tell_if(cancelled)
+            self._tell_if(cancelled)
+            message: Message = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._gone() from error
+        if isinstance(message, Failed):
+            raise message.error
+        return message
+
+    def _tell_if(self, cancelled: threading.Event) -> None:
+        if cancelled.is_set() and not self._told:
+            self.answer(Answer.CANCEL)
+            self._told = True
+
+    def answer(self, answer: Answer) -> None:
+        """Answer, or cancel."""
+        with contextlib.suppress(ConnectionError):
+            self._connection.send(answer)
+
+    def _gone(self) -> XdpctlError:
+        status = self._process.wait()
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"left ({status})"
+        return XdpctlError(
+            f"the process that worked on the rules {how}: what was done stays, see that there is"
+            " memory for it, and try again"
+        )
+
+
+class BulkInWorker:
+    """Work in processes of their own, on the service's maps and state.
+
+    Args:
+        maps: the rule maps, open; what may be another map later on.
+        path: the state file.
+        lock: the turn at the maps.
+    """
+
+    def __init__(
+        self, maps: Mapping[MapName, Map], path: Path, lock: AbstractContextManager[object]
+    ) -> None:
+        self._maps = maps
+        self._path = path
+        self._lock = lock
+
+    def bulk(  # noqa: PLR0913 - what a list may ask for
+        self,
+        listed: RuleSource,
+        origin: str,
+        *,
+        replace: bool,
+        strict: bool,
+        guard: Guard | None,
+        on_change: Callable[[MapName, int], None],
+        on_progress: Callable[[str, int, int], None],
+        cancelled: threading.Event,
+    ) -> BulkResult:
+        """Work a list in, as `bulk.Bulk` does. Blocks.
+
+        Raises:
+            XdpctlError: as `Bulk.run`; also where the process ends before the work.
+        """
+        began = self._identities()
+        with contextlib.ExitStack() as stack:
+            maps = self._lent(stack)
+            job = BulkJob(maps, self._path, listed, origin, replace, strict, guard)
+            worker = stack.enter_context(Worker(job, (*maps.values(), *listed.descriptors)))
+            turn = stack.enter_context(contextlib.ExitStack())
+            while True:
+                match message := worker.hear(cancelled):
+                    case AskTurn():
+                        turn.enter_context(self._lock)
+                        same = self._identities() == began
+                        worker.answer(Answer.GO if same else Answer.MOVED)
+                    case EndTurn():
+                        turn.close()
+                    case Writing():
+                        if (before := self._maps[message.map].before_write) is not None:
+                            before(message.keys)
+                        worker.answer(Answer.GO)
+                    case Changed():
+                        on_change(message.map, message.difference)
+                    case ProgressMade():
+                        on_progress(message.what, message.done, message.total)
+                    case Done():
+                        listed.found = message.found
+                        return message.result
+                    case _:
+                        raise TypeError(f"a list is not answered by {message}")
+
+    def export(self, any_qtype: AnyQtype, *, everything: bool) -> ExportInWorker:
+        """Begin to write rules as lines. Blocks while the process starts.
+
+        Raises:
+            XdpctlError: it cannot be started.
+        """
+        with contextlib.ExitStack() as stack:
+            maps = self._lent(stack)
+            job = ExportJob(maps, self._path, any_qtype, everything)
+            return ExportInWorker(Worker(job, maps.values()))
+
+    def _identities(self) -> dict[MapName, int]:
+        return {name: opened.info.id for name, opened in self._maps.items()}
+
+    def _lent(self, stack: contextlib.ExitStack) -> dict[MapName, int]:
+        """Return descriptors of the maps' own, closed with the stack."""
+        lent = {}
+        for name, opened in self._maps.items():
+            lent[name] = os.dup(opened.fd)
+            stack.callback(os.close, lent[name])
+        return lent
+
+
+class ExportInWorker:
+    """The parts of an export (store.Export)."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._never = threading.Event()
+
+    def part(self) -> bytes:
+        """Return the next lines, empty at the end. Blocks.
+
+        Raises:
+            XdpctlError: as `Worker.hear`.
+        """
+        message = self._worker.hear(self._never)
+        return message.data if isinstance(message, Part) else b""
+
+    def close(self) -> None:
+        """End it, before its end or behind it; any thread."""
+        self._worker.end()
