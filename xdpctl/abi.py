@@ -173,6 +173,9 @@ MAPS: dict[MapName, MapSpec] = {
     )
 }
 
+BY_REF = {spec.ref: spec for spec in MAPS.values()}
+"""The same by their number in the compiled program, which is also their number in the state."""
+
 RULE_MAPS = (MapName.ADDR_V4, MapName.ADDR_V6, MapName.CIDR4, MapName.CIDR6, MapName.QNAMES)
 """The five maps that hold rules, in the order of their pins in DNSDIST.md."""
 

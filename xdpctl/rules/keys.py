@@ -21,8 +21,7 @@ from xdpctl.rules.names import Name, qtype_text
 from xdpctl.rules.targets import AnyQtype, Question, Target, parse_target
 
 _V4, _V6 = abi.MAPS[MapName.ADDR_V4].ref, abi.MAPS[MapName.ADDR_V6].ref
-REFS = {name: spec.ref for name, spec in abi.MAPS.items()}
-_QNAMES = abi.MAPS[MapName.QNAMES].ref
+QNAMES_REF = abi.MAPS[MapName.QNAMES].ref
 _WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _V4_STEP = -1 if sys.byteorder == "little" else 1
@@ -129,12 +128,12 @@ def target_of(map_name: MapName, key: bytes, any_qtype: AnyQtype) -> Target:
 
 def stored_key(ref: int, key: bytes) -> bytes:
     """Return a map's key as the file has it: that of a name without its padding."""
-    return shorten_qname(key) if ref == _QNAMES else key
+    return shorten_qname(key) if ref == QNAMES_REF else key
 
 
 def full_key(ref: int, stored: bytes) -> bytes:
     """Inverse of `stored_key`."""
-    return lengthen_qname(stored) if ref == _QNAMES else stored
+    return lengthen_qname(stored) if ref == QNAMES_REF else stored
 
 
 def place_of(target: str, qtype: str | None, any_qtype: AnyQtype) -> tuple[int, bytes]:
@@ -145,9 +144,13 @@ def place_of(target: str, qtype: str | None, any_qtype: AnyQtype) -> tuple[int, 
     """
     if not qtype and (place := plain_place(target, any_qtype)) is not None:
         return place
-    parsed = parse_target(target, qtype)
-    ref = REFS[map_of(parsed)]
-    return ref, stored_key(ref, key_of(parsed, any_qtype))
+    return stored_place(parse_target(target, qtype), any_qtype)
+
+
+def stored_place(target: Target, any_qtype: AnyQtype) -> tuple[int, bytes]:
+    """Return (map number, key as stored) of a target; raises as `key_of`."""
+    ref = abi.MAPS[map_of(target)].ref
+    return ref, stored_key(ref, key_of(target, any_qtype))
 
 
 def plain_place(text: str, any_qtype: AnyQtype) -> tuple[int, bytes] | None:
@@ -164,4 +167,4 @@ def plain_place(text: str, any_qtype: AnyQtype) -> tuple[int, bytes] | None:
     octets = "".join([chr(len(label)) + label for label in labels])
     if len(octets) >= abi.NAME_MAX or labels[-1].isdigit():
         return None
-    return _QNAMES, _WILDCARDS[any_qtype] + octets.encode("ascii")
+    return QNAMES_REF, _WILDCARDS[any_qtype] + octets.encode("ascii")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import TargetError
-from xdpctl.rules.keys import REFS, Row, key_of, map_of, plain_place, stored_key
+from xdpctl.rules.keys import Row, plain_place, stored_place
 from xdpctl.rules.rules import DNSDIST_ORIGIN, parse_rule_line
 from xdpctl.rules.targets import AnyQtype, Question
 
@@ -69,8 +69,7 @@ class LineReader:
         if rule.origin == DNSDIST_ORIGIN:
             self.skipped += 1
             return None
-        ref = REFS[map_of(rule.target)]
-        key = stored_key(ref, key_of(rule.target, self._any_qtype))
+        place = stored_place(rule.target, self._any_qtype)
         expires = None if rule.expires_in is None else self._now + rule.expires_in
         options = int(rule.action), rule.reason, expires, rule.origin
         target, _, rest = line.strip(_BLANK).partition(" ")
@@ -80,4 +79,4 @@ class LineReader:
             and not (isinstance(rule.target, Question) and rule.target.qtype is not None)
         ):
             self._options[rest] = options
-        return ref, key, *options
+        return *place, *options

@@ -19,10 +19,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 from xdpctl import abi
-from xdpctl.abi import MapName, RuleAction
+from xdpctl.abi import BY_REF, MapName, RuleAction
 from xdpctl.errors import ConflictError, GuardError, KernelError, XdpctlError
 from xdpctl.rules import AnyQtype, target_of, target_text
-from xdpctl.rules.keys import full_key
+from xdpctl.rules.keys import QNAMES_REF, full_key
 from xdpctl.store.difference import Difference, Staging
 from xdpctl.store.source import RuleSource
 
@@ -44,10 +44,7 @@ WALK_MAX = 200_000
 WALK_MIN = 5_000
 """New entries below which each is looked up instead."""
 
-_NAMES = {spec.ref: name for name, spec in abi.MAPS.items()}
-_SIZES = {spec.ref: spec.key_size for spec in abi.MAPS.values()}
 _SHORT = 4
-_PADDED = abi.MAPS[MapName.QNAMES].ref
 
 
 @dataclass(slots=True)
@@ -183,10 +180,10 @@ class Bulk:
 
     def _forget_vanished(self, staging: Staging, ref: int, stored: list[bytes]) -> list[bytes]:
         """Forget notes whose entry is gone, so that what the list has is written again."""
-        name = _NAMES[ref]
+        name = BY_REF[ref].name
         if name not in self._there:
             self._there[name] = self._marks_of(name)
-        marks = _marks(b"".join(_full_keys(ref, stored)), _SIZES[ref])
+        marks = _marks(b"".join(_full_keys(ref, stored)), BY_REF[ref].key_size)
         missing = set(marks).difference(self._there[name])
         if not missing:
             return []
@@ -229,7 +226,7 @@ class Bulk:
                 raise _conflict(ref, stored)
         for start, end in _ranges(difference.changed):
             for ref, stored, _, _, hits in staging.changed(start, end):
-                value = self.maps[_NAMES[ref]].lookup(full_key(ref, stored))
+                value = self.maps[BY_REF[ref].name].lookup(full_key(ref, stored))
                 if value is not None and abi.decode_value(value)[1] < hits:
                     raise _conflict(ref, stored)
 
@@ -241,10 +238,10 @@ class Bulk:
         """Return which of these new entries are in their map already: another's."""
         taken: list[tuple[int, bytes]] = []
         for ref, part in groupby(rows, itemgetter(0)):
-            name = _NAMES[ref]
+            name = BY_REF[ref].name
             stored = [key for _, key, _ in part]
             if name in known:
-                marks = _marks(b"".join(full_key(ref, key) for key in stored), _SIZES[ref])
+                marks = _marks(b"".join(full_key(ref, key) for key in stored), BY_REF[ref].key_size)
                 pairs = zip(stored, marks, strict=True)
                 stored = [key for key, mark in pairs if mark in known[name]]
             absent = set(self._absent(name, stored))
@@ -257,7 +254,7 @@ class Bulk:
         """Remove entries that are still ours; notes go after them."""
         rows = staging.gone(start, end)
         for ref, part in groupby(rows, itemgetter(0)):
-            opened = self.maps[_NAMES[ref]]
+            opened = self.maps[BY_REF[ref].name]
             gone = [(full_key(ref, stored), hits) for _, stored, hits in part]
             values = opened.lookup_many(b"".join(key for key, _ in gone))
             ours = [
@@ -266,7 +263,7 @@ class Bulk:
                 if value is not None and abi.decode_value(value)[1] >= hits
             ]
             removed = opened.delete_batch(b"".join(ours)) if ours else 0
-            self.on_change(_NAMES[ref], -removed)
+            self.on_change(BY_REF[ref].name, -removed)
             self.result.removed += removed
         staging.forget([(ref, key) for ref, key, _ in rows])
 
@@ -281,10 +278,10 @@ class Bulk:
         acting = [row for row in acting if row not in left]
         for number, (ref, stored, action, _, _) in enumerate(acting):
             key = full_key(ref, stored)
-            value = self.maps[_NAMES[ref]].lookup(key)
+            value = self.maps[BY_REF[ref].name].lookup(key)
             hits = 0 if value is None else abi.decode_value(value)[1]
             try:
-                self.maps[_NAMES[ref]].update(key, abi.encode_value(RuleAction(action), hits))
+                self.maps[BY_REF[ref].name].update(key, abi.encode_value(RuleAction(action), hits))
             except KernelError:
                 staging.note_actions((row[3], row[0], row[1]) for row in acting[number:])
                 raise
@@ -292,7 +289,7 @@ class Bulk:
 
     def _is_ours(self, row: tuple[int, bytes, int, int, int]) -> bool:
         ref, stored, _, _, hits = row
-        value = self.maps[_NAMES[ref]].lookup(full_key(ref, stored))
+        value = self.maps[BY_REF[ref].name].lookup(full_key(ref, stored))
         return value is not None and abi.decode_value(value)[1] >= hits
 
     def _add(
@@ -315,7 +312,7 @@ class Bulk:
         position = 0
         for ref, part in groupby(rows, itemgetter(0)):
             entries = list(part)
-            self._write(staging, _NAMES[ref], entries, rows[position:])
+            self._write(staging, BY_REF[ref].name, entries, rows[position:])
             position += len(entries)
 
     def _write(
@@ -349,14 +346,14 @@ def _marks(keys: bytes, size: int) -> list[int]:
 
 def _full_keys(ref: int, stored: list[bytes]) -> Iterable[bytes]:
     """Return keys as the map has them."""
-    return [full_key(ref, key) for key in stored] if ref == _PADDED else stored
+    return [full_key(ref, key) for key in stored] if ref == QNAMES_REF else stored
 
 
 _VALUES = {int(action): abi.encode_value(action) for action in RuleAction}
 
 
 def _conflict(ref: int, stored: bytes) -> ConflictError:
-    target = target_of(_NAMES[ref], full_key(ref, stored), AnyQtype.BOTH)
+    target = target_of(BY_REF[ref].name, full_key(ref, stored), AnyQtype.BOTH)
     return ConflictError(
         f"{target_text(target)} is an entry of dnsdist's, which counts its own entries: leave it"
         " out, or change it there; nothing was changed"

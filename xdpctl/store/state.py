@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from xdpctl.abi import MAPS, MapName, RuleAction
+from xdpctl.abi import BY_REF, MAPS, MapName, RuleAction
 from xdpctl.errors import StateError
 from xdpctl.kernel.paths import Opened, look, open_directory, refuse_foreign_file
 from xdpctl.rules.keys import full_key, stored_key
@@ -56,17 +56,14 @@ CREATE TABLE note (
 CREATE INDEX note_expires ON note (expires) WHERE expires IS NOT NULL;
 """
 
-_REF = {name: spec.ref for name, spec in MAPS.items()}
-_NAME = {ref: name for name, ref in _REF.items()}
-
 
 def place_in_order(note: Note) -> bytes:
     """Return where a note stands in the order of `State.page`."""
-    return stored_key(_REF[note.map], note.key)
+    return stored_key(MAPS[note.map].ref, note.key)
 
 
 def _place(name: MapName, key: bytes) -> tuple[int, bytes]:
-    ref = _REF[name]
+    ref = MAPS[name].ref
     return ref, stored_key(ref, key)
 
 
@@ -263,13 +260,13 @@ class State:
         with self._reading():
             rows = self._connection.execute(
                 f"SELECT {_COLUMNS} FROM note WHERE map = ?",  # noqa: S608 (a constant)
-                (_REF[map_name],),
+                (MAPS[map_name].ref,),
             )
             return {note.key: note for note in map(_note, rows)}
 
     def get_many(self, map_name: MapName, keys: Sequence[bytes]) -> dict[bytes, Note]:
         """Return the notes that there are of these entries, by key."""
-        ref = _REF[map_name]
+        ref = MAPS[map_name].ref
         found: dict[bytes, Note] = {}
         for start in range(0, len(keys), _KEYS_AT_ONCE):
             stored = [stored_key(ref, key) for key in keys[start : start + _KEYS_AT_ONCE]]
@@ -297,7 +294,7 @@ class State:
         with self._reading():
             return self._connection.execute(
                 f"SELECT {_COLUMNS} FROM note WHERE map = ? AND key > ? ORDER BY key LIMIT ?",  # noqa: S608 (a constant)
-                (_REF[map_name], after, limit),
+                (MAPS[map_name].ref, after, limit),
             ).fetchall()
 
     def page_of(
@@ -307,7 +304,7 @@ class State:
 
         Looks at `SCAN_MAX` notes at most, so that few among many may be none in a page.
         """
-        ref = _REF[map_name]
+        ref = MAPS[map_name].ref
         with self._reading():
             last = self._connection.execute(
                 "SELECT key FROM note WHERE map = ? AND key > ? ORDER BY key LIMIT 1 OFFSET ?",
@@ -369,7 +366,7 @@ def _others_than(maps: Collection[MapName]) -> tuple[list[int], str]:
 def _note(row: NoteRow) -> Note:
     ref, key, action, origin, reason, created, expires, hits = row
     return Note(
-        _NAME[ref],
+        BY_REF[ref].name,
         full_key(ref, key),
         RuleAction.from_byte(action),
         origin,

@@ -12,11 +12,10 @@ import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
-from xdpctl import abi
-from xdpctl.abi import MapName, RuleAction
+from xdpctl.abi import BY_REF, RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.rules import target_of, target_text
-from xdpctl.rules.keys import full_key, place_of
+from xdpctl.rules.keys import QNAMES_REF, full_key, place_of
 from xdpctl.rules.lines import LineReader
 from xdpctl.rules.names import shown
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 EXAMPLES = 3
 """How many of a kind are named."""
 
-_QNAMES = abi.MAPS[MapName.QNAMES].ref
-_NAMES = {spec.ref: name for name, spec in abi.MAPS.items()}
 _UP_TO_COMMENT = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^"])*?)\s[;#]')
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ACTION = re.compile(r"\saction=")
@@ -143,7 +140,7 @@ class TargetLines:
             if only is not None and action != only:
                 self._left_out.add(
                     "lines with another action than the list's",
-                    target_text(target_of(_NAMES[ref], full_key(ref, key), self._any_qtype)),
+                    target_text(target_of(BY_REF[ref].name, full_key(ref, key), self._any_qtype)),
                 )
                 continue
             if expires is None or expires > self._present:
@@ -185,7 +182,7 @@ class CidrLines:
                 ref, key = place_of(text, None, self._any_qtype)
             except TargetError as error:
                 raise error.at_line(number) from error
-            if ref == _QNAMES:
+            if ref == QNAMES_REF:
                 raise TargetError(
                     f"cannot take {shown(text)} as an address or prefix: write one a line and"
                     " nothing else",
@@ -228,7 +225,7 @@ class HostsLines:
                     ref, key = place_of(name, None, self._any_qtype)
                 except TargetError as error:
                     raise error.at_line(number) from error
-                if ref == _QNAMES:
+                if ref == QNAMES_REF:
                     yield ref, key, self._action, "", None, self._origin
                 else:
                     self._left_out.add("addresses in the place of a name", name)

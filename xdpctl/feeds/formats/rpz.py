@@ -18,11 +18,11 @@ import dns.name
 import dns.rdtypes.ANY.CNAME
 
 from xdpctl import abi
-from xdpctl.abi import MapName, RuleAction
+from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.zonefile import ZoneFile
-from xdpctl.rules import Name, Question, key_of, map_of, parse_target
-from xdpctl.rules.keys import stored_key
+from xdpctl.rules import Name, Question, parse_target
+from xdpctl.rules.keys import QNAMES_REF, stored_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from xdpctl.rules import AnyQtype, Target
     from xdpctl.rules.keys import Row
 
-_REFS = {name: spec.ref for name, spec in abi.MAPS.items()}
-_QNAMES = _REFS[MapName.QNAMES]
 
 _POLICIES = {
     "rpz-drop.": RuleAction.DROP,
@@ -156,7 +154,7 @@ class RpzLines:
             self._left_out.add(kind, name)
             return _LEFT_OUT
         octets = "".join([chr(len(label)) + label for label in name.split(".")])
-        return _QNAMES, self._type + octets.encode("ascii"), action, "", None, self._origin
+        return QNAMES_REF, self._type + octets.encode("ascii"), action, "", None, self._origin
 
     def _row(self, record: Record) -> Row | None:
         """Return the row of any record behind the SOA; None: it is left out."""
@@ -197,8 +195,7 @@ class RpzLines:
         except TargetError:
             self._left_out.add("triggers that cannot be read", text)
             return None
-        ref = _REFS[map_of(target)]
-        key = stored_key(ref, key_of(target, self._any_qtype))
+        ref, key = stored_place(target, self._any_qtype)
         return ref, key, action, "", None, self._origin
 
 
