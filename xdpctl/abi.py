@@ -197,6 +197,10 @@ def decode_value(value: bytes) -> tuple[RuleAction, int]:
     return RuleAction.from_byte(action), hits
 
 
+ADDR_V4_STEP = -1 if sys.byteorder == "little" else 1
+"""`octets[::ADDR_V4_STEP]` goes from an address in network order to addr-v4's key, and back."""
+
+
 def encode_addr_v4(address: IPv4Address) -> bytes:
     """Return addr-v4's key: the address as u32 in host order."""
     return struct.pack("=I", int(address))

@@ -19,6 +19,7 @@ from xdpctl.errors import ForeignFileError, IrregularFileError, ListError
 from xdpctl.feeds.bounded import CHUNK, LINE_MAX, numbered, parts
 from xdpctl.feeds.formats.lines import CidrLines, HostsLines, LeftOut, TargetLines, is_address
 from xdpctl.kernel.provenance import open_fed
+from xdpctl.process.clock import boot_clock
 from xdpctl.settings import ListFormat
 from xdpctl.store.source import RuleSource
 
@@ -32,15 +33,10 @@ if TYPE_CHECKING:
     from xdpctl.rules.keys import Row
     from xdpctl.settings import ListSettings
 
-__all__ = ["BLANK_MAX", "CHUNK", "LINE_MAX", "ListReading", "boottime"]
+__all__ = ["BLANK_MAX", "CHUNK", "LINE_MAX", "ListReading"]
 
 BLANK_MAX = 100_000
 """Lines without content before the first one with some; beyond, there is none."""
-
-
-def boottime() -> float:
-    """Return seconds of CLOCK_BOOTTIME."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class ListReading(RuleSource):
@@ -64,7 +60,7 @@ class ListReading(RuleSource):
         any_qtype: AnyQtype,
         *,
         clock: Callable[[], float] = time.time,
-        boot_clock: Callable[[], float] = boottime,
+        boot_clock: Callable[[], float] = boot_clock,
     ) -> None:
         self._settings = settings
         self._any_qtype = any_qtype

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import socket
 import struct
-import sys
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeAlias, assert_never
 
@@ -24,7 +23,6 @@ _V4, _V6 = abi.MAPS[MapName.ADDR_V4].ref, abi.MAPS[MapName.ADDR_V6].ref
 QNAMES_REF = abi.MAPS[MapName.QNAMES].ref
 _WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
-_V4_STEP = -1 if sys.byteorder == "little" else 1
 
 Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
 """One entry as it is staged: map number (enum map_ref), key as the state stores it
@@ -158,7 +156,7 @@ def plain_place(text: str, any_qtype: AnyQtype) -> tuple[int, bytes] | None:
     try:
         if ":" in text:
             return _V6, socket.inet_pton(socket.AF_INET6, text)
-        return _V4, socket.inet_pton(socket.AF_INET, text)[::_V4_STEP]
+        return _V4, socket.inet_pton(socket.AF_INET, text)[:: abi.ADDR_V4_STEP]
     except (OSError, ValueError):
         pass
     if _NAME.fullmatch(text) is None:

@@ -21,7 +21,8 @@ ACTIONS = {action.name.lower(): action for action in RuleAction}
 DNSDIST_ORIGIN = "dnsdist"
 """Origin of every entry of the shared maps that was not written by us."""
 
-_ORIGIN = re.compile(r"cli|api|dnsdist|(?:file|list):.{1,200}")
+ORIGIN_PATTERN = r"cli|api|dnsdist|(?:file|list):.{1,200}"
+_ORIGIN = re.compile(ORIGIN_PATTERN)
 _NEEDS_QUOTES = re.compile(r'[\s"]')
 _REASON_MAX = 200
 _DURATION = re.compile(
@@ -29,7 +30,9 @@ _DURATION = re.compile(
     r"(?:([0-9]{1,9})s)?"
 )
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_DURATION_MAX = 10 * 365 * 86_400
+DURATION_MAX = 10 * 365 * 86_400
+"""Ten years, in seconds: no rule ends later, but for those that stay."""
+
 _TOKEN = re.compile(r'\s*(?:#.*|(?:([a-z]+)=)?("(?:[^"\\]|\\["\\])*"|[^\s"]+)(?=\s|$))?')
 
 
@@ -110,7 +113,7 @@ def parse_duration(text: str) -> int:
     seconds = sum(
         int(number) * unit for number, unit in zip(numbers, _UNITS.values(), strict=False)
     )
-    if not 0 < seconds <= _DURATION_MAX:
+    if not 0 < seconds <= DURATION_MAX:
         raise TargetError(
             f"cannot take {shown(text)} as a duration: write one such as 30s, 10m, 1h30m, 7d or"
             " 2w, more than nothing and at most ten years",

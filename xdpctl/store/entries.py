@@ -11,7 +11,6 @@ from __future__ import annotations
 import heapq
 import math
 import socket
-import sys
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, TypeAlias
@@ -53,7 +52,6 @@ _SCAN_MAX = 2_000
 _BUCKETS_MAX = 1 << 32
 
 _ANY = IPv4Address(0)
-_V4_STEP = -1 if sys.byteorder == "little" else 1
 _LINES_KEPT = 1_000
 
 
@@ -442,7 +440,7 @@ class _Lines:
 
     def _target(self, name: MapName, stored: bytes) -> Target | str:
         if name is MapName.ADDR_V4:
-            return socket.inet_ntoa(stored[::_V4_STEP])
+            return socket.inet_ntoa(stored[:: abi.ADDR_V4_STEP])
         return target_of(name, full_key(abi.MAPS[name].ref, stored), self._any_qtype)
 
 

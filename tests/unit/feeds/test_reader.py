@@ -14,7 +14,8 @@ from tests.unit.feeds.test_lines import ORIGIN, said
 from tests.unit.feeds.test_rpz import HEAD
 from xdpctl.abi import RuleAction
 from xdpctl.errors import ForeignFileError, ListError, TargetError
-from xdpctl.feeds.reader import CHUNK, LINE_MAX, ListReading, boottime
+from xdpctl.feeds.reader import CHUNK, LINE_MAX, ListReading
+from xdpctl.process.clock import boot_clock
 from xdpctl.rules import AnyQtype, parse_target
 from xdpctl.settings import ListFormat, ListSettings
 
@@ -128,11 +129,11 @@ def test_an_end_counts_from_the_files_last_change(tmp_path: Path, age: float) ->
     path = written(tmp_path, "192.0.2.1 for=1h\n")
     changed = path.stat().st_mtime - age
     os.utime(path, (changed, changed))
-    before = boottime()
+    before = boot_clock()
     (row,) = [row for chunk in reading(path) for row in chunk]
 
     assert row[4] is not None
-    assert before - age + 3595 < row[4] < boottime() - age + 3605
+    assert before - age + 3595 < row[4] < boot_clock() - age + 3605
 
 
 def test_an_end_is_the_same_in_each_reading_of_one_version(tmp_path: Path) -> None:

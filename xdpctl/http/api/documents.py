@@ -25,7 +25,7 @@ from xdpctl.rules import (
     target_of,
     target_text,
 )
-from xdpctl.rules.rules import own_origin
+from xdpctl.rules.rules import DURATION_MAX, ORIGIN_PATTERN, own_origin
 
 if TYPE_CHECKING:
     from xdpctl.status.snapshot import Snapshot
@@ -33,14 +33,11 @@ if TYPE_CHECKING:
     from xdpctl.store.entries import Entry, TopEntry
 
 TEXT_MAX = 2_000
-ORIGIN_PATTERN = "^(?:cli|api|dnsdist|(?:file|list):.{1,200})$"
+ORIGIN_SCHEMA = {"pattern": f"^(?:{ORIGIN_PATTERN})$"}
 """Of an origin's text, for those who read the schema; rules.parse_origin checks."""
 
 API_ORIGIN = "api"
 """Of a rule that is sent without one."""
-
-EXPIRES_MAX = 10 * 365 * 86_400
-"""Ten years, as everywhere (rules.parse_duration)."""
 
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
 
@@ -75,7 +72,9 @@ class RuleIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     expires_in: (
         Annotated[
             int,
-            msgspec.Meta(ge=1, le=EXPIRES_MAX, description="seconds until it goes; null: it stays"),
+            msgspec.Meta(
+                ge=1, le=DURATION_MAX, description="seconds until it goes; null: it stays"
+            ),
         ]
         | None
     ) = None
@@ -88,7 +87,7 @@ class RuleIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
             msgspec.Meta(
                 max_length=TEXT_MAX,
                 description="cli, api, file:NAME or list:NAME; null: api, in a PUT its origin",
-                extra_json_schema={"pattern": ORIGIN_PATTERN},
+                extra_json_schema=ORIGIN_SCHEMA,
                 examples=["api"],
             ),
         ]

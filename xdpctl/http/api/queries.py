@@ -14,7 +14,7 @@ import msgspec
 
 from xdpctl.abi import RULE_MAPS, MapName
 from xdpctl.errors import TargetError
-from xdpctl.http.api.documents import ORIGIN_PATTERN, TEXT_MAX
+from xdpctl.http.api.documents import ORIGIN_SCHEMA, TEXT_MAX
 from xdpctl.http.refusals import RequestError
 from xdpctl.rules.names import shown
 
@@ -50,7 +50,7 @@ OwnOrigin = Annotated[
     msgspec.Meta(
         max_length=TEXT_MAX,
         description="whose list it is: cli, api, file:NAME or list:NAME",
-        extra_json_schema={"pattern": ORIGIN_PATTERN},
+        extra_json_schema=ORIGIN_SCHEMA,
         examples=["list:example"],
     ),
 ]

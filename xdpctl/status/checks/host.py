@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xdpctl.kernel.failure import OLDEST_KERNEL
 from xdpctl.status.checks.facts import Facts, Finding, HostFacts, Level, PinFacts
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from xdpctl.kernel.bpf.pins import PinPolicy
 
-OLDEST_KERNEL = (5, 10)
 MEMORY_CGROUP_KERNEL = (5, 11)
 """From here on maps are charged to the memory cgroup, not to locked memory."""
 
