@@ -23,7 +23,7 @@ from xdpctl.abi import MAPS, MapName, PacketAction
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.maps.name_follower import NameFollower
 from xdpctl.program.compiler import compile_program_blocking
-from xdpctl.program.config import ProgramConfig, XskFamilies
+from xdpctl.program.config import ProgramConfig
 from xdpctl.rules import AnyQtype
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ CONFIG: Final = ProgramConfig(
     addresses=(),
     tcp=True,
     any_qtype=AnyQtype.BOTH,
-    xsk=XskFamilies.NONE,
+    xsk=None,
 )
 """The service without any option."""
 

@@ -26,8 +26,8 @@ from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value, encod
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.maps.name_follower import NameFollower
 from xdpctl.program.compiler import compile_program_blocking
-from xdpctl.program.config import XskFamilies
 from xdpctl.rules import key_of, map_of, parse_target
+from xdpctl.settings import XskFamily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ RUNS: Final = 200_000
 RULES: Final = 900
 """In each of the five rule maps, of 1024 that fit."""
 
-WITH_XSK: Final = replace(CONFIG, xsk=XskFamilies.BOTH)
+WITH_XSK: Final = replace(CONFIG, xsk=XskFamily.BOTH)
 INDEXED_SECONDS: Final = 0.5
 """Until the index of names is in force, once names are asked for."""
 

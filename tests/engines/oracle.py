@@ -12,8 +12,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 
 from tests.packets.case import Result, Rule, Scene, Verdict
 from xdpctl.abi import PacketAction, Reason, RuleAction
-from xdpctl.program.config import XskFamilies
 from xdpctl.rules import AnyQtype
+from xdpctl.settings import XskFamily
 
 VLAN_TYPES = (b"\x81\x00", b"\x88\xa8")
 MOST_TAGS = 2
@@ -316,9 +316,9 @@ def filtered_as(scene: Scene, packet: Packet) -> Filtered | None:
 def is_registered(scene: Scene, packet: Packet) -> bool:
     """Whether it goes to an AF_XDP destination that this configuration knows."""
     families = scene.config.xsk
-    if packet.protocol != UDP or families is XskFamilies.NONE:
+    if packet.protocol != UDP or families is None:
         return False
-    if packet.destination.version == 6 and families is XskFamilies.V4:
+    if packet.destination.version == 6 and families is XskFamily.V4:
         return False
     return (str(packet.destination), packet.dport) in scene.destinations
 

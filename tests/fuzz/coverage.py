@@ -25,7 +25,7 @@ from tests.packets.case import Scene
 from tests.packets.xsk import DESTINATIONS
 from xdpctl.abi import MapName
 from xdpctl.program.compiler import FUNCTION
-from xdpctl.program.config import XskFamilies, render_config
+from xdpctl.program.config import render_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,10 +89,7 @@ def _table() -> str:
     lines = ['#include "abi.h"', "#include <stddef.h>", "struct xdp_md;"]
     lines += [f"int filter_{number}(struct xdp_md *ctx);" for number in numbers]
     lines.append("struct configuration { int (*filter)(struct xdp_md *ctx); int has_xsk; };")
-    rows = [
-        f"{{filter_{number}, {int(CONFIGS[number].xsk is not XskFamilies.NONE)}}}"
-        for number in numbers
-    ]
+    rows = [f"{{filter_{number}, {int(CONFIGS[number].xsk is not None)}}}" for number in numbers]
     lines += _array("struct configuration", "configurations", "configuration_count", rows)
     keys = destination_keys(Scene(destinations=DESTINATIONS))
     for family, name in (("v4", MapName.XSK_DESTINATIONS_V4), ("v6", MapName.XSK_DESTINATIONS_V6)):

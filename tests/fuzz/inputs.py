@@ -30,7 +30,7 @@ from tests.packets.case import DEFAULT, Rule, Scene
 from tests.packets.table import CASES
 from tests.packets.xsk import DESTINATIONS
 from xdpctl.abi import NAME_MAX, qname_size
-from xdpctl.program.config import XskFamilies
+from xdpctl.settings import XskFamily
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,7 +46,7 @@ LONGEST = 3000
 UNUSED = b"\xa5" * 7
 """What stands behind every rule's action: nobody may read it."""
 
-_XSK = replace(DEFAULT, xsk=XskFamilies.BOTH)
+_XSK = replace(DEFAULT, xsk=XskFamily.BOTH)
 _V4, _V6, _PREFIX4, _PREFIX6, _NAME, _KINDS = range(6)
 _SIZES = (4, 16, 4, 16)
 _PANIC, _SOCKET, _REGISTERED = 1, 2, 4

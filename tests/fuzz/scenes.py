@@ -11,8 +11,8 @@ from ipaddress import ip_network
 from tests.packets.case import DEFAULT, Rule, Scene, allow, drop, truncate
 from tests.packets.message import AAAA, ANY, A, long_name
 from tests.packets.xsk import DESTINATIONS, ELSEWHERE
-from xdpctl.program.config import XskFamilies
 from xdpctl.rules import AnyQtype
+from xdpctl.settings import XskFamily
 
 NAMES = (
     drop("www.bad.example"),
@@ -50,7 +50,7 @@ STRANGERS = (
 )
 EVERYBODY = (truncate("0.0.0.0/0"), truncate("::/0"))
 
-_XSK = replace(DEFAULT, xsk=XskFamilies.BOTH)
+_XSK = replace(DEFAULT, xsk=XskFamily.BOTH)
 _HERE = (
     ip_network("198.51.100.53/32"),
     ip_network("203.0.113.128/25"),
@@ -70,7 +70,7 @@ SCENES = (
     Scene(NAMES + STRANGERS, _XSK, DESTINATIONS, (1,)),
     Scene(EVERYBODY, _XSK, DESTINATIONS, (0, 1)),
     Scene((), _XSK, DESTINATIONS, (0,)),
-    Scene(NAMES, replace(_NARROW, xsk=XskFamilies.BOTH), DESTINATIONS, (0,)),
-    Scene(NAMES + STRANGERS, replace(DEFAULT, xsk=XskFamilies.V4), DESTINATIONS, (0,)),
+    Scene(NAMES, replace(_NARROW, xsk=XskFamily.BOTH), DESTINATIONS, (0,)),
+    Scene(NAMES + STRANGERS, replace(DEFAULT, xsk=XskFamily.V4), DESTINATIONS, (0,)),
     Scene(NAMES, ELSEWHERE, DESTINATIONS, (0,)),
 )

@@ -34,7 +34,7 @@ from xdpctl.filter.view import FilterState
 from xdpctl.kernel.bpf.pins import netns_inode
 from xdpctl.kernel.bpf.programs import XdpMode
 from xdpctl.program.compiler import compile_program_blocking
-from xdpctl.program.config import ProgramConfig, XskFamilies
+from xdpctl.program.config import ProgramConfig
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import ModeSetting
 
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.root
 INTERFACE = "veth0"
 BLOCKED, HONEST = "192.0.2.66", "192.0.2.1"
 DROPPED = Reason.ADDR_V4, PacketAction.DROP
-CONFIG = ProgramConfig((53,), (), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=XskFamilies.NONE)
+CONFIG = ProgramConfig((53,), (), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=None)
 ETH_P_ALL = 3
 
 
@@ -67,7 +67,7 @@ def bytecode() -> Bytecode:
 def other() -> Bytecode:
     """The real program for another port."""
     return compile_program_blocking(
-        ProgramConfig((53, 5353), (), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=XskFamilies.NONE)
+        ProgramConfig((53, 5353), (), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=None)
     )
 
 

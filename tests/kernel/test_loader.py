@@ -23,9 +23,10 @@ from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.process.privileges import LOADERS
 from xdpctl.program import selftest
 from xdpctl.program.compiler import compile_program_blocking
-from xdpctl.program.config import ProgramConfig, XskFamilies
+from xdpctl.program.config import ProgramConfig
 from xdpctl.program.loader.parent import Loader
 from xdpctl.rules import AnyQtype
+from xdpctl.settings import XskFamily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 LOADER_BITS = sum(1 << bit for bit in LOADERS.values())
-EVERYTHING = ProgramConfig(
-    (53,), (853,), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=XskFamilies.BOTH
-)
+EVERYTHING = ProgramConfig((53,), (853,), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=XskFamily.BOTH)
 READ_KERNEL, READ_USER, PRINT = 113, 112, 6
 
 

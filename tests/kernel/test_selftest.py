@@ -16,8 +16,9 @@ from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.program import selftest
 from xdpctl.program.compiler import compile_program_blocking
-from xdpctl.program.config import ProgramConfig, XskFamilies
+from xdpctl.program.config import ProgramConfig
 from xdpctl.rules import AnyQtype
+from xdpctl.settings import XskFamily
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ PLAIN = ProgramConfig(
     addresses=(),
     tcp=True,
     any_qtype=AnyQtype.BOTH,
-    xsk=XskFamilies.NONE,
+    xsk=None,
 )
 NARROW = ProgramConfig(
     ports=(5353, 53),
@@ -36,7 +37,7 @@ NARROW = ProgramConfig(
     addresses=(ip_network("198.51.100.0/24"), ip_network("2001:db8:1::/64")),
     tcp=False,
     any_qtype=AnyQtype.LEGACY,
-    xsk=XskFamilies.BOTH,
+    xsk=XskFamily.BOTH,
 )
 ONE_FAMILY = ProgramConfig(
     ports=(53,),
@@ -44,7 +45,7 @@ ONE_FAMILY = ProgramConfig(
     addresses=(ip_network("2001:db8::53/128"),),
     tcp=True,
     any_qtype=AnyQtype.NEW,
-    xsk=XskFamilies.V4,
+    xsk=XskFamily.V4,
 )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
-from xdpctl.program.config import ProgramConfig, XskFamilies
+from xdpctl.program.config import ProgramConfig
 from xdpctl.rules import AnyQtype
+from xdpctl.settings import XskFamily
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,7 @@ _ADDRESSES: Final = tuple(
 def _config(
     *,
     any_qtype: AnyQtype = AnyQtype.BOTH,
-    xsk: XskFamilies = XskFamilies.NONE,
+    xsk: XskFamily | None = None,
     tcp: bool = True,
     large: bool = False,
 ) -> ProgramConfig:
@@ -43,7 +44,7 @@ CONFIGURATIONS: Final[Mapping[str, ProgramConfig]] = {
     "any-65535": _config(any_qtype=AnyQtype.NEW),
     "any-255": _config(any_qtype=AnyQtype.LEGACY),
     "large": _config(large=True),
-    "xsk": _config(xsk=XskFamilies.BOTH),
-    "xsk-v4": _config(xsk=XskFamilies.V4),
-    "xsk-large": _config(xsk=XskFamilies.BOTH, large=True),
+    "xsk": _config(xsk=XskFamily.BOTH),
+    "xsk-v4": _config(xsk=XskFamily.V4),
+    "xsk-large": _config(xsk=XskFamily.BOTH, large=True),
 }

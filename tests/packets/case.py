@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from tests.packets.message import name
 from xdpctl.abi import WILDCARD_QTYPE, PacketAction, Reason, RuleAction
-from xdpctl.program.config import ProgramConfig, XskFamilies
+from xdpctl.program.config import ProgramConfig
 from xdpctl.rules import AnyQtype
 
 
@@ -86,7 +86,7 @@ DEFAULT = ProgramConfig(
     addresses=(),
     tcp=True,
     any_qtype=AnyQtype.BOTH,
-    xsk=XskFamilies.NONE,
+    xsk=None,
 )
 """The service without any option."""
 

@@ -24,7 +24,7 @@ from tests.packets.build import (
 from tests.packets.case import DEFAULT, Case, Scene, answered, drop, dropped, passed, truncate
 from tests.packets.message import QR, RA, RD, TC, query, question, truncated
 from xdpctl.abi import Reason
-from xdpctl.program.config import XskFamilies
+from xdpctl.settings import XskFamily
 
 _BLOCKED = Scene(rules=(drop(CLIENT4), drop("2001:db8:1::1"), drop("www.bad.example")))
 _NAMED = Scene(rules=(drop("www.bad.example"), truncate("tc.example"), truncate("192.0.2.9")))
@@ -109,7 +109,7 @@ CASES = (
     ),
     Case(
         "sample program: an empty AF_XDP slot loses the packet",
-        Scene(config=replace(DEFAULT, xsk=XskFamilies.BOTH), destinations=((SERVER4, 53),)),
+        Scene(config=replace(DEFAULT, xsk=XskFamily.BOTH), destinations=((SERVER4, 53),)),
         ethernet(ipv4(Udp(query("www.example")))),
         passed(Reason.REDIRECT),
     ),

@@ -50,10 +50,10 @@ from tests.packets.case import (
 )
 from tests.packets.message import QR, RA, RD, TC, eights, opcode, query, question, truncated
 from xdpctl.abi import PacketAction, Reason
-from xdpctl.program.config import XskFamilies
+from xdpctl.settings import XskFamily
 
-BOTH = replace(DEFAULT, xsk=XskFamilies.BOTH)
-ONLY_V4 = replace(DEFAULT, xsk=XskFamilies.V4)
+BOTH = replace(DEFAULT, xsk=XskFamily.BOTH)
+ONLY_V4 = replace(DEFAULT, xsk=XskFamily.V4)
 ELSEWHERE = replace(BOTH, addresses=(ip_network("203.0.113.0/24"),))
 OTHER_PORT = 5300
 DESTINATIONS = (

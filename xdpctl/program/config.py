@@ -7,7 +7,6 @@ compiler.py, cache.py and service/bootstrap.py. Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
@@ -17,14 +16,6 @@ from xdpctl.settings import XskFamily
 if TYPE_CHECKING:
     from xdpctl.rules import AnyQtype
     from xdpctl.settings import Settings
-
-
-class XskFamilies(Enum):
-    """Families whose AF_XDP destinations are looked up: `--xsk`, `--xsk-family`."""
-
-    NONE = "none"
-    V4 = "4"
-    BOTH = "both"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +35,18 @@ class ProgramConfig:
     addresses: tuple[IPv4Network | IPv6Network, ...]
     tcp: bool
     any_qtype: AnyQtype
-    xsk: XskFamilies
+    xsk: XskFamily | None
 
 
 def program_config(settings: Settings) -> ProgramConfig:
     """Return what of the settings is compiled into the program."""
-    families = XskFamilies.NONE
-    if settings.xsk:
-        families = XskFamilies.V4 if settings.xsk_family is XskFamily.V4 else XskFamilies.BOTH
     return ProgramConfig(
         ports=settings.ports,
         address_ports=settings.address_ports,
         addresses=settings.addresses,
         tcp=settings.tcp,
         any_qtype=settings.any_qtype,
-        xsk=families,
+        xsk=settings.xsk_family if settings.xsk else None,
     )
 
 
@@ -78,8 +66,8 @@ def render_config(config: ProgramConfig) -> str:
         "TCP": int(config.tcp),
         "QTYPE_65535": int(WILDCARD_QTYPE in wildcards),
         "QTYPE_255": int(LEGACY_WILDCARD_QTYPE in wildcards),
-        "XSK_V4": int(config.xsk is not XskFamilies.NONE),
-        "XSK_V6": int(config.xsk is XskFamilies.BOTH),
+        "XSK_V4": int(config.xsk is not None),
+        "XSK_V6": int(config.xsk is XskFamily.BOTH),
     }
     return "".join(f"#define CONFIG_{name} {value}\n" for name, value in defines.items())
 

@@ -26,8 +26,9 @@ from xdpctl.errors import CompilerError
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.program import bcc_process, compiler
 from xdpctl.program.compiler import Compilation, compile_program_blocking
-from xdpctl.program.config import ProgramConfig, XskFamilies, render_config
+from xdpctl.program.config import ProgramConfig, render_config
 from xdpctl.rules import AnyQtype
+from xdpctl.settings import XskFamily
 
 CONFIG = ProgramConfig(
     ports=(53,),
@@ -35,7 +36,7 @@ CONFIG = ProgramConfig(
     addresses=(),
     tcp=True,
     any_qtype=AnyQtype.BOTH,
-    xsk=XskFamilies.NONE,
+    xsk=None,
 )
 XSK_MAPS = {MapName.XSKMAP, MapName.XSK_DESTINATIONS_V4, MapName.XSK_DESTINATIONS_V6}
 FAKE_BYTECODE = b"\x95" + bytes(7)
@@ -127,10 +128,10 @@ def test_a_wildcard_mode_says_which_types_are_every_type(
 
 @pytest.mark.parametrize(
     ("families", "v4", "v6"),
-    [(XskFamilies.NONE, 0, 0), (XskFamilies.V4, 1, 0), (XskFamilies.BOTH, 1, 1)],
+    [(None, 0, 0), (XskFamily.V4, 1, 0), (XskFamily.BOTH, 1, 1)],
 )
 def test_xsk_families_say_which_destinations_are_looked_up(
-    families: XskFamilies, v4: int, v6: int
+    families: XskFamily | None, v4: int, v6: int
 ) -> None:
     text = render_config(replace(CONFIG, xsk=families))
     assert f"#define CONFIG_XSK_V4 {v4}\n#define CONFIG_XSK_V6 {v6}\n" in text
@@ -174,12 +175,12 @@ def test_a_program_without_xsk_uses_every_other_map() -> None:
 
 
 def test_a_program_with_xsk_uses_every_map() -> None:
-    assert refs(replace(CONFIG, xsk=XskFamilies.BOTH)) == set(MAPS)
+    assert refs(replace(CONFIG, xsk=XskFamily.BOTH)) == set(MAPS)
 
 
 def test_xsk_for_ipv4_uses_no_map_of_ipv6_destinations() -> None:
     unused = {MapName.XSK_DESTINATIONS_V6}
-    assert refs(replace(CONFIG, xsk=XskFamilies.V4)) == set(MAPS) - unused
+    assert refs(replace(CONFIG, xsk=XskFamily.V4)) == set(MAPS) - unused
 
 
 def test_the_same_configuration_gives_the_same_bytecode() -> None:

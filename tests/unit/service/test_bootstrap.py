@@ -15,9 +15,10 @@ from xdpctl.errors import KernelError, SettingsError
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.process.children import SIGNALS
 from xdpctl.program.cache import CachingCompiler
-from xdpctl.program.config import XskFamilies, program_config
+from xdpctl.program.config import program_config
 from xdpctl.service import bootstrap
 from xdpctl.service.bootstrap import begin
+from xdpctl.settings import XskFamily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,13 +167,13 @@ def test_wrong_settings_begin_nothing(compilations: list[Endless]) -> None:
 @pytest.mark.parametrize(
     ("options", "families"),
     [
-        ((), XskFamilies.NONE),
-        (("--xsk",), XskFamilies.BOTH),
-        (("--xsk", "--xsk-family", "4"), XskFamilies.V4),
+        ((), None),
+        (("--xsk",), XskFamily.BOTH),
+        (("--xsk", "--xsk-family", "4"), XskFamily.V4),
     ],
 )
 def test_the_families_of_af_xdp_are_compiled_in(
-    host: FakeHost, options: tuple[str, ...], families: XskFamilies
+    host: FakeHost, options: tuple[str, ...], families: XskFamily | None
 ) -> None:
     assert program_config(host.settings(*options)).xsk is families
 

@@ -37,7 +37,6 @@ from xdpctl.kernel.bpf.pins import netns_inode
 from xdpctl.kernel.bpf.programs import XdpMode
 from xdpctl.process.children import SIGNALS
 from xdpctl.process.log import LogLevel
-from xdpctl.program.config import XskFamilies
 from xdpctl.rules import parse_target
 from xdpctl.service import service as service_module
 from xdpctl.service.bootstrap import Bootstrap
@@ -794,7 +793,7 @@ async def test_what_needs_a_restart_is_said_and_not_applied(
         await reload(home, "--on-exit", "keep", "--xsk", "--port", "53", "--port", "5353")
         (said,) = [r for r in caplog.records if r.getMessage() == "needs-restart"]
         assert "on-exit, xsk" in str(vars(said))
-        assert (home.mark(), home.compiled[-1].xsk) == (2, XskFamilies.NONE)
+        assert (home.mark(), home.compiled[-1].xsk) == (2, None)
     assert home.traces() == NOTHING
 
 

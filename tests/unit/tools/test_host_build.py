@@ -10,7 +10,7 @@ import pytest
 from tests.engines import host_build
 from tests.engines.host_build import HostError, HostFilter
 from xdpctl.abi import MAPS, MapName, PacketAction, Reason, RuleAction, encode_value
-from xdpctl.program.config import ProgramConfig, XskFamilies
+from xdpctl.program.config import ProgramConfig
 from xdpctl.rules import AnyQtype
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ CONFIG = ProgramConfig(
     addresses=(),
     tcp=True,
     any_qtype=AnyQtype.BOTH,
-    xsk=XskFamilies.NONE,
+    xsk=None,
 )
 ADDR_V4 = MAPS[MapName.ADDR_V4].ref
 SOURCE = bytes([1, 2, 0, 192])  # 192.0.2.1 as addr-v4 has it on a little-endian host
