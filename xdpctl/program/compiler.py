@@ -15,7 +15,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from xdpctl.errors import CompilerError
 from xdpctl.kernel.bytecode import Bytecode
-from xdpctl.process.children import for_python
+from xdpctl.process.children import start_python
 from xdpctl.program.config import ProgramConfig, render_config
 
 if TYPE_CHECKING:
@@ -147,14 +146,7 @@ class Compilation:
         with self._lock:
             if self._cancelled:
                 raise CompilerError("cannot compile the filter: cancelled before it began")
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-s", "-m", "xdpctl.program.bcc_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=for_python(),
-                cwd="/",
-            )
+            self._process = start_python("xdpctl.program.bcc_process", stderr=subprocess.PIPE)
             return self._process
 
 

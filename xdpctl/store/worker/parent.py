@@ -11,13 +11,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 from multiprocessing.connection import Pipe
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import XdpctlError
-from xdpctl.process.children import for_python
+from xdpctl.process.children import start_python
 from xdpctl.process.privileges import lending
 from xdpctl.store.worker.messages import (
     Answer,
@@ -66,13 +65,11 @@ class Worker:
         self._connection, theirs = Pipe()
         try:
             with theirs, lending("CAP_BPF"):
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-s", "-m", "xdpctl.store.worker"],
+                self._process = start_python(
+                    "xdpctl.store.worker",
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
-                    pass_fds=tuple(descriptors),
-                    env=for_python(),
-                    cwd="/",
+                    descriptors=descriptors,
                 )
         except OSError as error:
             self._connection.close()
