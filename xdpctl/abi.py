@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from operator import mul
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -191,10 +191,17 @@ def encode_value(action: RuleAction, hits: int = 0) -> bytes:
     return _VALUE.pack(hits, action)
 
 
-def decode_value(value: bytes) -> tuple[RuleAction, int]:
-    """Return (action, hits) of 16 bytes; the last seven are not looked at."""
+class RuleValue(NamedTuple):
+    """What a rule's entry holds: its action, and its counter."""
+
+    action: RuleAction
+    hits: int
+
+
+def decode_value(value: bytes) -> RuleValue:
+    """Return what 16 bytes say; the last seven are not looked at."""
     hits, action = _VALUE.unpack(value)
-    return RuleAction.from_byte(action), hits
+    return RuleValue(RuleAction.from_byte(action), hits)
 
 
 ADDR_V4_STEP = -1 if sys.byteorder == "little" else 1

@@ -19,11 +19,12 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 from xdpctl import abi
-from xdpctl.abi import BY_REF, MapName, RuleAction
+from xdpctl.abi import BY_REF, MapName, RuleAction, RuleValue
 from xdpctl.errors import ConflictError, GuardError, KernelError, XdpctlError
 from xdpctl.rules import AnyQtype, target_of, target_text
 from xdpctl.rules.keys import QNAMES_REF, full_key
 from xdpctl.store.difference import Difference, Staging
+from xdpctl.store.entries import goes_on, read_values
 from xdpctl.store.source import RuleSource
 
 if TYPE_CHECKING:
@@ -226,8 +227,8 @@ class Bulk:
                 raise _conflict(ref, stored)
         for start, end in _ranges(difference.changed):
             for ref, stored, _, _, hits in staging.changed(start, end):
-                value = self.maps[BY_REF[ref].name].lookup(full_key(ref, stored))
-                if value is not None and abi.decode_value(value)[1] < hits:
+                value = self._value(ref, stored)
+                if value is not None and value.hits < hits:
                     raise _conflict(ref, stored)
 
     def _taken(
@@ -256,11 +257,9 @@ class Bulk:
         for ref, part in groupby(rows, itemgetter(0)):
             opened = self.maps[BY_REF[ref].name]
             gone = [(full_key(ref, stored), hits) for _, stored, hits in part]
-            values = opened.lookup_many(b"".join(key for key, _ in gone))
+            values = read_values(opened, (key for key, _ in gone))
             ours = [
-                key
-                for (key, hits), value in zip(gone, values, strict=True)
-                if value is not None and abi.decode_value(value)[1] >= hits
+                key for (key, hits), value in zip(gone, values, strict=True) if goes_on(value, hits)
             ]
             removed = opened.delete_batch(b"".join(ours)) if ours else 0
             self.on_change(BY_REF[ref].name, -removed)
@@ -277,9 +276,9 @@ class Bulk:
         left = set(lost)
         acting = [row for row in acting if row not in left]
         for number, (ref, stored, action, _, _) in enumerate(acting):
+            value = self._value(ref, stored)
+            hits = 0 if value is None else value.hits
             key = full_key(ref, stored)
-            value = self.maps[BY_REF[ref].name].lookup(key)
-            hits = 0 if value is None else abi.decode_value(value)[1]
             try:
                 self.maps[BY_REF[ref].name].update(key, abi.encode_value(RuleAction(action), hits))
             except KernelError:
@@ -289,8 +288,11 @@ class Bulk:
 
     def _is_ours(self, row: tuple[int, bytes, int, int, int]) -> bool:
         ref, stored, _, _, hits = row
-        value = self.maps[BY_REF[ref].name].lookup(full_key(ref, stored))
-        return value is not None and abi.decode_value(value)[1] >= hits
+        return goes_on(self._value(ref, stored), hits)
+
+    def _value(self, ref: int, stored: bytes) -> RuleValue | None:
+        (value,) = read_values(self.maps[BY_REF[ref].name], [full_key(ref, stored)])
+        return value
 
     def _add(
         self, staging: Staging, start: int, end: int, known: Mapping[MapName, set[int]]

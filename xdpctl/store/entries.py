@@ -16,7 +16,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl import abi
-from xdpctl.abi import MapName, RuleAction
+from xdpctl.abi import MapName, RuleAction, RuleValue
 from xdpctl.errors import TargetError
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import (
@@ -125,9 +125,22 @@ class Cursor:
         return f"{self.map}:{self.bucket}:{self.after.hex()}"
 
 
-def owns(note: Note | None, value: bytes | None) -> bool:
+def read_values(rules: Map, keys: Iterable[bytes]) -> list[RuleValue | None]:
+    """Return what the entries of these keys hold; None for each that is not there."""
+    return [
+        None if value is None else abi.decode_value(value)
+        for value in rules.lookup_many(b"".join(keys))
+    ]
+
+
+def owns(note: Note | None, value: RuleValue | None) -> bool:
     """Return whether a note is valid for the entry with this value."""
-    return note is not None and value is not None and abi.decode_value(value)[1] >= note.hits
+    return note is not None and goes_on(value, note.hits)
+
+
+def goes_on(value: RuleValue | None, hits: int) -> bool:
+    """Return whether an entry with this value can be one that had so many hits before."""
+    return value is not None and value.hits >= hits
 
 
 def places_of(target: Target, any_qtype: AnyQtype) -> list[Place]:
@@ -164,18 +177,19 @@ class Entries:
         """Yield the entries of one map or all, of one origin or all, each once."""
         for name in abi.RULE_MAPS if map_name is None else (map_name,):
             seen: set[int] = set()
-            for keys, values in self._maps[name].chunks():
+            for keys, blob in self._maps[name].chunks():
                 new = [
                     (key, value)
-                    for key, value in self._pairs(name, keys, values)
+                    for key, value in self._pairs(name, keys, blob)
                     if hash(key) not in seen
                 ]
                 seen.update(hash(key) for key, _ in new)
-                for entry in self.with_notes(name, dict(new)):
+                values = {key: abi.decode_value(value) for key, value in new}
+                for entry in self.with_notes(name, values):
                     if origin is None or entry.origin == origin:
                         yield entry
 
-    def values(self, places: Iterable[Place]) -> dict[Place, bytes | None]:
+    def values(self, places: Iterable[Place]) -> dict[Place, RuleValue | None]:
         """Return the values of exactly these keys."""
         by_map: dict[MapName, list[bytes]] = {}
         for name, key in places:
@@ -183,17 +197,16 @@ class Entries:
         return {
             (name, key): value
             for name, keys in by_map.items()
-            for key, value in zip(keys, self._maps[name].lookup_many(b"".join(keys)), strict=True)
+            for key, value in zip(keys, read_values(self._maps[name], keys), strict=True)
         }
 
-    def with_notes(self, name: MapName, values: Mapping[bytes, bytes]) -> list[Entry]:
+    def with_notes(self, name: MapName, values: Mapping[bytes, RuleValue]) -> list[Entry]:
         """Return entries of one map, given by key and value, with our valid notes."""
         notes = self._state.get_many(name, list(values))
         entries = []
         for key, value in values.items():
-            action, hits = abi.decode_value(value)
             note = notes.get(key)
-            entries.append(Entry(name, key, action, hits, note if owns(note, value) else None))
+            entries.append(Entry(name, key, *value, note if owns(note, value) else None))
         return entries
 
     # --- a page -------------------------------------------------------------------
@@ -235,7 +248,8 @@ class Entries:
             values = {key: values[key] for key in keys[:limit]}
         else:
             values, following = self._buckets(cursor, limit)
-        return self.with_notes(name, values), len(values), following
+        found = {key: abi.decode_value(value) for key, value in values.items()}
+        return self.with_notes(name, found), len(found), following
 
     def _buckets(self, cursor: Cursor, limit: int) -> tuple[dict[bytes, bytes], Cursor | None]:
         """Return entries of a hash map behind a cursor, and where to read on.
@@ -286,8 +300,7 @@ class Entries:
         for note in notes:
             value = values[note.map, note.key]
             if value is not None and owns(note, value):
-                action, hits = abi.decode_value(value)
-                entries.append(Entry(note.map, note.key, action, hits, note))
+                entries.append(Entry(note.map, note.key, *value, note))
         looked_at = len(notes) if len(notes) == limit or following is None else _SCAN_MAX
         return entries, looked_at, None if following is None else replace(cursor, after=following)
 
@@ -401,7 +414,7 @@ class Entries:
         return found
 
 
-_UNHIT = {abi.encode_value(action): (action, 0) for action in RuleAction}
+_UNHIT = {abi.encode_value(action): RuleValue(action, 0) for action in RuleAction}
 
 
 class _Lines:

@@ -239,11 +239,10 @@ class Reconciler:
             if value is None or not owns(note, value):
                 lost.append((note.map, note.key))
                 continue
-            action, hits = abi.decode_value(value)
-            if hits > note.hits:
-                seen.append((hits, note.map, note.key))
-            if action != note.action:
-                acting.append((action, note.map, note.key))
+            if value.hits > note.hits:
+                seen.append((value.hits, note.map, note.key))
+            if value.action != note.action:
+                acting.append((value.action, note.map, note.key))
         if lost:
             self._state.forget(lost)
             event(_log, "rules-forgotten", map=name, count=len(lost), why="no longer ours")

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from xdpctl import abi
-from xdpctl.abi import MapName, RuleAction
+from xdpctl.abi import MapName, RuleAction, RuleValue
 from xdpctl.errors import ConflictError, KernelError, MapFrozenError, NotFoundError, TargetError
 from xdpctl.kernel.bpf.libbpf import BPF_ANY, BPF_NOEXIST
 from xdpctl.process.clock import boot_clock
@@ -35,7 +35,7 @@ from xdpctl.rules import (
     target_text,
 )
 from xdpctl.store.bulk import Bulk
-from xdpctl.store.entries import NOTES_AT_ONCE, Entries, owns, places_of
+from xdpctl.store.entries import NOTES_AT_ONCE, Entries, owns, places_of, read_values
 from xdpctl.store.export import Export, ExportInProcess
 from xdpctl.store.reconcile import Reconciler
 from xdpctl.store.source import RuleSource
@@ -230,14 +230,15 @@ class Store:
         created = sum(value is None for value in existing.values())
         return created, len(planned) - created
 
-    def _write(self, place: Place, action: RuleAction, value: bytes | None) -> None:
+    def _write(self, place: Place, action: RuleAction, value: RuleValue | None) -> None:
         name, key = place
         rule_map = self._maps[name]
         if value is None:
             rule_map.update(key, abi.encode_value(action), BPF_NOEXIST)
             self._on_change(name, 1)
-        elif abi.decode_value(value)[0] != action:
-            rule_map.update(key, abi.encode_value(action, _hits(rule_map.lookup(key))), BPF_ANY)
+        elif value.action != action:
+            (present,) = read_values(rule_map, [key])
+            rule_map.update(key, abi.encode_value(action, _hits(present)), BPF_ANY)
 
     def _undo_notes(
         self,
@@ -273,7 +274,7 @@ class Store:
         self._state.forget(places)
         return len(places)
 
-    def _own_places(self, target: Target, values: Mapping[Place, bytes | None]) -> list[Place]:
+    def _own_places(self, target: Target, values: Mapping[Place, RuleValue | None]) -> list[Place]:
         """Return where our rule for a target stands; empty where nothing does.
 
         A name without a type may have two entries: dnsdist up to 1.9 writes another
@@ -403,7 +404,7 @@ class Store:
         """Yield the entries of one map or all, of one origin or all, each once."""
         return self.listing.entries(map_name, origin)
 
-    def _values(self, targets: Iterable[Target]) -> dict[Place, bytes | None]:
+    def _values(self, targets: Iterable[Target]) -> dict[Place, RuleValue | None]:
         """Return the values of exactly the keys under which rules for targets may stand."""
         return self.listing.values(
             place for target in targets for place in places_of(target, self.any_qtype)
@@ -429,10 +430,10 @@ class Store:
                         f" (origin {entry.origin}) drops"
                     )
 
-    def _dropping(self, name: MapName, wide: Target) -> Iterator[tuple[bytes, bytes]]:
+    def _dropping(self, name: MapName, wide: Target) -> Iterator[tuple[bytes, RuleValue]]:
         """Yield (key, value) of Drop entries that `wide` may cover; quick among a million."""
-        for key, value in self._within(name, wide):
-            if abi.decode_value(value)[0] is RuleAction.DROP:
+        for key, octets in self._within(name, wide):
+            if (value := abi.decode_value(octets)).action is RuleAction.DROP:
                 yield key, value
 
     def _within(self, name: MapName, wide: Target) -> Iterator[tuple[bytes, bytes]]:
@@ -489,11 +490,11 @@ def _some(warnings: Iterator[str]) -> Iterator[str]:
         yield "and there are more allow rules that a more exact rule overrides"
 
 
-def _hits(value: bytes | None) -> int:
-    return 0 if value is None else abi.decode_value(value)[1]
+def _hits(value: RuleValue | None) -> int:
+    return 0 if value is None else value.hits
 
 
-def _created(note: Note | None, value: bytes | None, now: float) -> float:
+def _created(note: Note | None, value: RuleValue | None, now: float) -> float:
     return note.created if note is not None and value is not None else now
 
 

@@ -98,7 +98,7 @@ class Wildcards:
             (MapName.QNAMES, key) for key in (*keys, *(note.key for note in notes))
         )
         copies = [
-            replace(note, key=key, hits=abi.decode_value(value)[1])
+            replace(note, key=key, hits=value.hits)
             for note, key in zip(notes, keys, strict=True)
             if (value := values[note.map, note.key]) is not None
             and owns(note, value)

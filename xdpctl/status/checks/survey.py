@@ -238,7 +238,7 @@ class Survey:
         size = abi.MAPS[pin.map].value_size
         with opened:
             return any(
-                abi.decode_value(values[start : start + size])[0] is RuleAction.TRUNCATE
+                abi.decode_value(values[start : start + size]).action is RuleAction.TRUNCATE
                 for _, values in opened.chunks()
                 for start in range(0, len(values), size)
             )
