@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Protocol
 from xdpctl import abi
 from xdpctl.abi import BY_REF, MapName, RuleAction, RuleValue
 from xdpctl.errors import ConflictError, GuardError, KernelError, XdpctlError
-from xdpctl.rules import AnyQtype, target_of, target_text
+from xdpctl.rules import AnyQtype, target_of
 from xdpctl.rules.keys import QNAMES_REF, full_key
 from xdpctl.store.difference import Difference, Staging
-from xdpctl.store.entries import goes_on, read_values
+from xdpctl.store.entries import foreign, goes_on, read_values
 from xdpctl.store.source import RuleSource
 
 if TYPE_CHECKING:
@@ -356,10 +356,7 @@ _VALUES = {int(action): abi.encode_value(action) for action in RuleAction}
 
 def _conflict(ref: int, stored: bytes) -> ConflictError:
     target = target_of(BY_REF[ref].name, full_key(ref, stored), AnyQtype.BOTH)
-    return ConflictError(
-        f"{target_text(target)} is an entry of dnsdist's, which counts its own entries: leave it"
-        " out, or change it there; nothing was changed"
-    )
+    return foreign(target, "leave it out, or change it there; nothing was changed")
 
 
 def _ranges(count: int) -> Iterator[tuple[int, int]]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl import abi
 from xdpctl.abi import MapName, RuleAction, RuleValue
-from xdpctl.errors import TargetError
+from xdpctl.errors import ConflictError, TargetError
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
@@ -28,6 +28,7 @@ from xdpctl.rules import (
     keys_of,
     map_of,
     target_of,
+    target_text,
 )
 from xdpctl.rules.keys import full_key, stored_key
 
@@ -141,6 +142,13 @@ def owns(note: Note | None, value: RuleValue | None) -> bool:
 def goes_on(value: RuleValue | None, hits: int) -> bool:
     """Return whether an entry with this value can be one that had so many hits before."""
     return value is not None and value.hits >= hits
+
+
+def foreign(target: Target, helps: str) -> ConflictError:
+    """Return the error of a rule whose entry is dnsdist's; `helps` says what to do."""
+    return ConflictError(
+        f"{target_text(target)} is an entry of dnsdist's, which counts its own entries: {helps}"
+    )
 
 
 def places_of(target: Target, any_qtype: AnyQtype) -> list[Place]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from xdpctl import abi
 from xdpctl.abi import MapName, RuleAction, RuleValue
-from xdpctl.errors import ConflictError, KernelError, MapFrozenError, NotFoundError, TargetError
+from xdpctl.errors import KernelError, MapFrozenError, NotFoundError, TargetError
 from xdpctl.kernel.bpf.libbpf import BPF_ANY, BPF_NOEXIST
 from xdpctl.process.clock import boot_clock
 from xdpctl.process.threads import TurnLock
@@ -35,7 +35,7 @@ from xdpctl.rules import (
     target_text,
 )
 from xdpctl.store.bulk import Bulk
-from xdpctl.store.entries import NOTES_AT_ONCE, Entries, owns, places_of, read_values
+from xdpctl.store.entries import NOTES_AT_ONCE, Entries, foreign, owns, places_of, read_values
 from xdpctl.store.export import Export, ExportInProcess
 from xdpctl.store.reconcile import Reconciler
 from xdpctl.store.source import RuleSource
@@ -63,6 +63,11 @@ WORKER_BYTES = 2**20
 WORKER_NOTES = 30_000
 """Rules of ours from which on every list and export has: all of them are looked at."""
 
+
+_THEIRS = (
+    "change it there (rmDynBlock, unblock), or remove it with `xdpctl flush --origin dnsdist`"
+    " before you add your own"
+)
 
 WARNINGS_MAX = 20
 """Sentences that one request is answered with at most."""
@@ -225,7 +230,7 @@ class Store:
             self._undo_notes(places[done:], old_notes)
             error.done = done
             if error.errno == errno.EEXIST:  # written by dnsdist since we looked
-                raise _conflict(planned[places[done]].target) from error
+                raise foreign(planned[places[done]].target, _THEIRS) from error
             raise
         created = sum(value is None for value in existing.values())
         return created, len(planned) - created
@@ -287,7 +292,7 @@ class Store:
         standing = [place for place in places if values[place] is not None]
         for place in standing:
             if not owns(self._state.get(*place), values[place]):
-                raise _conflict(target)
+                raise foreign(target, _THEIRS)
         return standing
 
     def flush(self, map_name: MapName | None, origin: str | None) -> int:
@@ -496,11 +501,3 @@ def _hits(value: RuleValue | None) -> int:
 
 def _created(note: Note | None, value: RuleValue | None, now: float) -> float:
     return note.created if note is not None and value is not None else now
-
-
-def _conflict(target: Target) -> ConflictError:
-    return ConflictError(
-        f"{target_text(target)} is an entry of dnsdist's, which counts its own entries:"
-        " change it there (rmDynBlock, unblock), or remove it with"
-        " `xdpctl flush --origin dnsdist` before you add your own"
-    )
