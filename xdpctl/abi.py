@@ -12,7 +12,7 @@ import secrets
 import struct
 import sys
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from operator import mul
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -115,6 +115,15 @@ class MapName(StrEnum):
     NAME_INDEX = "name-index"
 
 
+class Scope(Enum):
+    """Whose a map is, and how long it lives."""
+
+    SHARED = "the DNS server's too: pinned in its directory, never removed"
+    INTERFACE = "one an interface: pinned beside its link, kept by the next service"
+    SERVICE = "one a service: pinned beside each link, kept while a program refers to it"
+    PROGRAM = "one a program: neither pinned nor kept"
+
+
 @dataclass(frozen=True, slots=True)
 class MapSpec:
     """One map of the contract.
@@ -123,6 +132,7 @@ class MapSpec:
         name: pin name. `ref`: its number in the compiled program (enum map_ref).
         type, key_size, value_size (bytes), flags: what the kernel must report.
         entries: max_entries where the service makes it and nothing else is asked for.
+        scope: whose it is.
         legacy: (key_size, value_size) of dnsdist's format without `external`, or None.
     """
 
@@ -133,6 +143,7 @@ class MapSpec:
     value_size: int
     flags: int
     entries: int
+    scope: Scope
     legacy: tuple[int, int] | None = None
 
 
@@ -158,23 +169,31 @@ the names' factors, two bitmaps."""
 MAPS: dict[MapName, MapSpec] = {
     spec.name: spec
     for spec in (
-        MapSpec(MapName.ADDR_V4, 1, MapType.HASH, 4, 16, 0, 1024, (4, 8)),
-        MapSpec(MapName.ADDR_V6, 2, MapType.HASH, 16, 16, 0, 1024, (16, 8)),
-        MapSpec(MapName.CIDR4, 3, MapType.LPM_TRIE, 8, 16, BPF_F_NO_PREALLOC, 1024),
-        MapSpec(MapName.CIDR6, 4, MapType.LPM_TRIE, 20, 16, BPF_F_NO_PREALLOC, 1024),
-        MapSpec(MapName.QNAMES, 5, MapType.HASH, 258, 16, 0, 1024, (255, 16)),
-        MapSpec(MapName.XSKMAP, 6, MapType.XSKMAP, 4, 4, 0, 64),
-        MapSpec(MapName.XSK_DESTINATIONS_V4, 7, MapType.HASH, 8, 1, 0, 1024),
-        MapSpec(MapName.XSK_DESTINATIONS_V6, 8, MapType.HASH, 20, 1, 0, 1024),
-        MapSpec(MapName.COUNTERS, 9, MapType.PERCPU_ARRAY, 4, COUNTERS_SIZE, 0, 1),
-        MapSpec(MapName.CONTROL, 10, MapType.ARRAY, 4, CONTROL_SIZE, 0, 1),
-        MapSpec(MapName.SCRATCH, 11, MapType.PERCPU_ARRAY, 4, SCRATCH_SIZE, 0, 1),
-        MapSpec(MapName.NAME_INDEX, 12, MapType.ARRAY, 4, INDEX_SIZE, BPF_F_MMAPABLE, 1),
+        MapSpec(MapName.ADDR_V4, 1, MapType.HASH, 4, 16, 0, 1024, Scope.SHARED, (4, 8)),
+        MapSpec(MapName.ADDR_V6, 2, MapType.HASH, 16, 16, 0, 1024, Scope.SHARED, (16, 8)),
+        MapSpec(MapName.CIDR4, 3, MapType.LPM_TRIE, 8, 16, BPF_F_NO_PREALLOC, 1024, Scope.SHARED),
+        MapSpec(MapName.CIDR6, 4, MapType.LPM_TRIE, 20, 16, BPF_F_NO_PREALLOC, 1024, Scope.SHARED),
+        MapSpec(MapName.QNAMES, 5, MapType.HASH, 258, 16, 0, 1024, Scope.SHARED, (255, 16)),
+        MapSpec(MapName.XSKMAP, 6, MapType.XSKMAP, 4, 4, 0, 64, Scope.SHARED),
+        MapSpec(MapName.XSK_DESTINATIONS_V4, 7, MapType.HASH, 8, 1, 0, 1024, Scope.SHARED),
+        MapSpec(MapName.XSK_DESTINATIONS_V6, 8, MapType.HASH, 20, 1, 0, 1024, Scope.SHARED),
+        MapSpec(MapName.COUNTERS, 9, MapType.PERCPU_ARRAY, 4, COUNTERS_SIZE, 0, 1, Scope.INTERFACE),
+        MapSpec(MapName.CONTROL, 10, MapType.ARRAY, 4, CONTROL_SIZE, 0, 1, Scope.INTERFACE),
+        MapSpec(MapName.SCRATCH, 11, MapType.PERCPU_ARRAY, 4, SCRATCH_SIZE, 0, 1, Scope.PROGRAM),
+        MapSpec(
+            MapName.NAME_INDEX, 12, MapType.ARRAY, 4, INDEX_SIZE, BPF_F_MMAPABLE, 1, Scope.SERVICE
+        ),
     )
 }
 
 BY_REF = {spec.ref: spec for spec in MAPS.values()}
 """The same by their number in the compiled program, which is also their number in the state."""
+
+
+def names_of(*scopes: Scope) -> tuple[MapName, ...]:
+    """Return the maps of these scopes, in the order of their numbers."""
+    return tuple(name for name, spec in MAPS.items() if spec.scope in scopes)
+
 
 RULE_MAPS = (MapName.ADDR_V4, MapName.ADDR_V6, MapName.CIDR4, MapName.CIDR6, MapName.QNAMES)
 """The five maps that hold rules, in the order of their pins in DNSDIST.md."""

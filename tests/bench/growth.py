@@ -30,7 +30,7 @@ from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import Udp
 from tests.packets.case import Verdict
 from tests.packets.message import query
-from xdpctl.abi import MapName, MapSpec, MapType
+from xdpctl.abi import MapName, MapSpec, MapType, Scope
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.maps.name_index import FOLLOW_MAX
 
@@ -46,7 +46,7 @@ _SEED: Final = 20_261_121
 _FIRST: Final = 8
 """Entries before this number are rules of the cases."""
 
-_STATE: Final = MapSpec(MapName.CONTROL, 13, MapType.ARRAY, 4, 32, 0, 1)
+_STATE: Final = MapSpec(MapName.CONTROL, 13, MapType.ARRAY, 4, 32, 0, 1, Scope.PROGRAM)
 _PROGRAMS: Final = 14
 _SOURCE4: Final = 14 + 12
 _LAST_OF_SOURCE6: Final = 14 + 8 + 12

@@ -26,7 +26,7 @@ from tests.support.kernel_contract import (
     key_v4,
     refused,
 )
-from xdpctl.abi import MAPS, MapName, MapSpec, MapType
+from xdpctl.abi import MAPS, MapName, MapSpec, MapType, Scope
 from xdpctl.errors import KernelError, MapFullError, VerifierError, XdpctlError
 from xdpctl.kernel.bpf import libbpf
 from xdpctl.kernel.bpf import syscall as bpf_module
@@ -378,7 +378,7 @@ def test_a_link_whose_interface_is_gone_is_defunct(bpf: Bpf, ifindex: int) -> No
 
 
 def test_no_descriptor_outlives_a_failure(bpf: Bpf, directory: Path, ifindex: int) -> None:
-    wrong = MapSpec(MapName.ADDR_V4, 1, MapType.HASH, 0, 16, 0, 1)
+    wrong = MapSpec(MapName.ADDR_V4, 1, MapType.HASH, 0, 16, 0, 1, Scope.SHARED)
     with bpf.load_program(PASS_PROGRAM, "p") as program:
         program.pin(directory / "program")
         with bpf.create_link(program, ifindex, mode=XdpMode.NATIVE) as link:

@@ -115,7 +115,7 @@ class TestOpenOrCreate:
     ) -> None:
         spec = MAPS[name]
         assert spec.legacy is not None
-        legacy = MapSpec(name, spec.ref, spec.type, *spec.legacy, spec.flags, 8)
+        legacy = MapSpec(name, spec.ref, spec.type, *spec.legacy, spec.flags, 8, spec.scope)
         with bpf.create_map(legacy, 8) as made:
             made.pin(directory / name)
         with pytest.raises(PinError, match=r"legacy format.*external=true.*remove the pin"):

@@ -177,6 +177,12 @@ def test_maps_that_may_be_empty_have_a_bit_for_it() -> None:
     assert all(abi.MAPS[abi.MapName[name]].ref < abi.EMPTY_TICK_SHIFT for name in names)
 
 
+def test_every_own_map_has_a_scope() -> None:
+    shared = {*abi.RULE_MAPS, *abi.DESTINATION_MAPS, abi.MapName.XSKMAP}
+    assert {*abi.names_of(abi.Scope.SHARED)} == shared
+    assert {*abi.names_of(*abi.Scope)} == {*abi.MapName}
+
+
 def test_no_two_classes_share_a_name() -> None:
     names = Counter(
         node.name

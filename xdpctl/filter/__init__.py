@@ -5,6 +5,7 @@ attachment.py    in which mode, and in place of what
 native_retry.py  when native mode is tried again
 location.py      where the card is: renamed, moved, gone
 own_pins.py      which programs and pins are ours
+own_maps.py      our own maps by their scope
 lock.py          one service an interface
 rollout.py       a configuration's program: made, tested, put on every interface
 view.py          a filter as values for others

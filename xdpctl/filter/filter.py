@@ -28,11 +28,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from xdpctl import abi
-from xdpctl.abi import MapName
+from xdpctl.abi import MapName, Scope
 from xdpctl.errors import KernelError, PinError, XdpctlError
 from xdpctl.filter.attachment import Attachment
 from xdpctl.filter.location import Location, Presence, locate
 from xdpctl.filter.native_retry import NativeRetry
+from xdpctl.filter.own_maps import OwnMaps
 from xdpctl.filter.own_pins import OwnPins, same_program
 from xdpctl.filter.view import (
     FilterState,
@@ -104,9 +105,8 @@ class Filter:
         self._attached_mode: XdpMode | None = None
         self._program: Program | None = None
         self._link: Link | None = None
-        self._counters: Map | None = None
-        self._control: Map | None = None
-        self._control_held = threading.Lock()  # the loop writes a panic while we may let go
+        self._maps = OwnMaps()
+        self._maps_held = threading.Lock()  # the loop writes a panic while we may let go
         self._counted: Mapping[tuple[Reason, PacketAction], Count] = {}
         self._reattached = 0
         self._bytecode: Bytecode | None = None
@@ -126,10 +126,10 @@ class Filter:
 
     def close(self) -> None:
         """Let go of the descriptors; what is pinned stays."""
-        with self._control_held:
-            self._control = None
+        with self._maps_held:
+            self._maps = OwnMaps()
         self._resources.close()
-        self._link = self._program = self._counters = None
+        self._link = self._program = None
 
     # --- attaching ----------------------------------------------------------------
 
@@ -171,17 +171,17 @@ class Filter:
             if own is not None:
                 stack.enter_context(own)
             keep = own is not None or self._state is FilterState.LOST
-            counters = stack.enter_context(self._own_map(MapName.COUNTERS, keep=keep))
-            control = stack.enter_context(self._own_map(MapName.CONTROL, keep=keep))
-            control.update(_KEY, abi.encode_control(panic=panic))
-            program, scratch = self._load(bytecode, shared, counters, control)
+            kept = self._pins.open_maps(self._bpf, Scope.INTERFACE) if keep else {}
+            maps = stack.enter_context(OwnMaps.make(self._bpf, Scope.INTERFACE, kept))
+            maps[MapName.CONTROL].update(_KEY, abi.encode_control(panic=panic))
+            program, private = self._load(bytecode, {**shared, **maps})
             stack.enter_context(program)
-            beside = self._pins.beside(program, counters, control, shared.get(MapName.NAME_INDEX))
+            beside = self._pins.beside(program, {**shared, **maps})
             attached = interface.attached
             if own is not None and attached is not None and self._attachment.keeps_mode(attached):
                 link, mode = own, attached.mode
                 former = self._pins.open_program(self._bpf, attached)
-                if former is not None and same_program(former.info, program.info, scratch):
+                if former is not None and same_program(former.info, program.info, private):
                     program.close()
                     program = stack.enter_context(former)
                     event(_log, "adopted", interface=self.interface, program=program.info.id)
@@ -195,8 +195,7 @@ class Filter:
             self.close()
             self._resources = stack.pop_all()
         self._bytecode, self._shared = bytecode, shared
-        self._link, self._program = link, program
-        self._counters, self._control = counters, control
+        self._link, self._program, self._maps = link, program, maps
         place = Presence.HERE if interface.name == self.interface else Presence.RENAMED
         self._where = Location(place, interface.index, interface.name)
         self._runs_in(mode)
@@ -218,16 +217,13 @@ class Filter:
                 return False
             stack.enter_context(link)
             program = self._pins.open_program(self._bpf, attached)
-            counters, control = (
-                self._pins.open_map(self._bpf, name) for name in (MapName.COUNTERS, MapName.CONTROL)
-            )
-            for one in (program, counters, control):
-                if one is not None:
-                    stack.enter_context(one)
+            if program is not None:
+                stack.enter_context(program)
+            kept = self._pins.open_maps(self._bpf, Scope.INTERFACE)
+            maps = stack.enter_context(OwnMaps(kept))
             self.close()
             self._resources = stack.pop_all()
-        self._link, self._program = link, program
-        self._counters, self._control = counters, control
+        self._link, self._program, self._maps = link, program, maps
         self._where = Location(Presence.HERE, interface.index, interface.name)
         self._runs_in(attached.mode)
         self._trouble = ""
@@ -267,24 +263,25 @@ class Filter:
             created.pop_all()
         return link, mode
 
-    def former_index(self, maps: Iterable[Map]) -> Map | None:
-        """Open the index by which a former service's program looks into these maps.
+    def former_maps(self, shared: Iterable[Map]) -> OwnMaps:
+        """Open the maps of a former service whose program looks into these shared ones.
 
-        None where there is none; the caller closes it.
+        Empty where there are none; the caller closes them.
         """
-        with contextlib.suppress(XdpctlError):
+        with contextlib.suppress(XdpctlError), contextlib.ExitStack() as stack:
             attached = self._netlink.find(self.interface).attached
             if attached is None:
-                return None
+                return OwnMaps()
             former = self._pins.open_program(self._bpf, attached)
-            index = self._pins.open_map(self._bpf, MapName.NAME_INDEX)
-            with former or contextlib.nullcontext():
-                needed = {one.info.id for one in (*maps, index) if one}
-                if former and index and needed <= {*former.info.map_ids}:
-                    return index
-            if index is not None:
-                index.close()
-        return None
+            kept = stack.enter_context(OwnMaps(self._pins.open_maps(self._bpf, Scope.SERVICE)))
+            if former is None:
+                return OwnMaps()
+            with former:
+                used = {*former.info.map_ids}
+            if used.issuperset(one.info.id for one in (*shared, *kept.values())):
+                stack.pop_all()
+                return kept
+        return OwnMaps()
 
     def _own_link(self, interface: Interface) -> Link | None:
         """Return our link on the interface; one that we hold is pinned again if need be."""
@@ -301,40 +298,22 @@ class Filter:
 
     def _pin_again(self) -> None:
         """Pin everything that we hold once more."""
-        if (
-            self._link is None
-            or self._program is None
-            or self._counters is None
-            or self._control is None
-        ):
+        if self._link is None or self._program is None or not self._maps.has_all(Scope.INTERFACE):
             return
         with self._pins.staging() as staging:
-            index = self._shared.get(MapName.NAME_INDEX)
-            staging.add_all(self._pins.beside(self._program, self._counters, self._control, index))
+            staging.add_all(self._pins.beside(self._program, {**self._shared, **self._maps}))
             staging.add(self._link, self._pins.link_path)
             staging.commit()
         event(_log, "pinned-again", logging.WARNING, interface=self.interface)
 
-    def _load(
-        self, bytecode: Bytecode, shared: Mapping[MapName, Map], counters: Map, control: Map
-    ) -> tuple[Program, int]:
-        """Load the program; return it and the id of the map that is only its own."""
-        with self._bpf.create_map(abi.MAPS[MapName.SCRATCH], 1) as scratch:
-            maps = {
-                **shared,
-                MapName.COUNTERS: counters,
-                MapName.CONTROL: control,
-                MapName.SCRATCH: scratch,
+    def _load(self, bytecode: Bytecode, maps: Mapping[MapName, Map]) -> tuple[Program, set[int]]:
+        """Load the program; return it and the ids of the maps that are only its own."""
+        with OwnMaps.make(self._bpf, Scope.PROGRAM) as private:
+            descriptors = {
+                abi.MAPS[name].ref: opened.fd for name, opened in {**maps, **private}.items()
             }
-            descriptors = {abi.MAPS[name].ref: opened.fd for name, opened in maps.items()}
             program = self._bpf.load_program(bytecode.relocate(descriptors), PROGRAM_NAME)
-            return program, scratch.info.id
-
-    def _own_map(self, name: MapName, *, keep: bool) -> Map:
-        """Open our pinned map where the program stays, else make a new one."""
-        opened = self._pins.open_map(self._bpf, name) if keep else None
-        spec = abi.MAPS[name]
-        return opened if opened is not None else self._bpf.create_map(spec, spec.entries)
+            return program, {opened.info.id for opened in private.values()}
 
     # --- living -------------------------------------------------------------------
 
@@ -416,10 +395,9 @@ class Filter:
 
     def _keep_pins(self) -> None:
         """Pin again what lost its pin: without one the filter would end with this process."""
-        if self._program is None or self._counters is None or self._control is None:
+        if self._program is None or not self._maps.has_all(Scope.INTERFACE):
             return
-        index = self._shared.get(MapName.NAME_INDEX)
-        beside = self._pins.beside(self._program, self._counters, self._control, index)
+        beside = self._pins.beside(self._program, {**self._shared, **self._maps})
         try:
             if not all(path.exists() for path in (self._pins.link_path, *beside)):
                 self._pin_again()
@@ -463,9 +441,9 @@ class Filter:
 
     def set_panic(self, *, panic: bool) -> None:
         """Set or clear the bit that passes everything; takes effect at once. Any thread may."""
-        with self._control_held:
-            if self._control is not None:
-                self._control.update(_KEY, abi.encode_control(panic=panic))
+        with self._maps_held:
+            if (control := self._maps.get(MapName.CONTROL)) is not None:
+                control.update(_KEY, abi.encode_control(panic=panic))
 
     def view(self) -> FilterView:
         """Return the filter's state and counters; one look-up in the kernel.
@@ -475,7 +453,8 @@ class Filter:
         attached = self._state is FilterState.ATTACHED
         info = self._program.info if self._program is not None and attached else None
         try:
-            if self._counters is not None and (value := self._counters.lookup(_KEY)) is not None:
+            counters = self._maps.get(MapName.COUNTERS)
+            if counters is not None and (value := counters.lookup(_KEY)) is not None:
                 self._counted = abi.decode_counters(value)
         except KernelError as error:
             event(_log, "counters-unread", logging.WARNING, error=error.sentence)

@@ -13,7 +13,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import MAPS, MapName
+from xdpctl.abi import MAPS, MapName, Scope, names_of
 from xdpctl.errors import KernelError, PinError
 from xdpctl.kernel.bpf.pins import (
     OWN_DIRECTORY,
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from xdpctl.kernel.net.interfaces import Attached, Interface, Netlink
 
 _PROGRAM = "program"
-_BESIDE = (_PROGRAM, MapName.COUNTERS, MapName.CONTROL, MapName.NAME_INDEX)
+_MAPS = names_of(Scope.INTERFACE, Scope.SERVICE)
+_BESIDE = (_PROGRAM, *_MAPS)
 _FRESH = "new"
 LOCK = "lock"
 _OWN_NAME = re.compile(r"[0-9]+-[^:/][^/]*")
@@ -109,18 +110,15 @@ class OwnPins:
             program.close()
         return None
 
-    def beside(
-        self, program: Program, counters: Map, control: Map, index: Map | None
-    ) -> dict[Path, Program | Map]:
-        """Return what is pinned beside the link, by its path."""
-        pinned: dict[Path, Program | Map] = {
-            self.program_path: program,
-            self.path(MapName.COUNTERS): counters,
-            self.path(MapName.CONTROL): control,
-        }
-        if index is not None:
-            pinned[self.path(MapName.NAME_INDEX)] = index
-        return pinned
+    def open_maps(self, bpf: Bpf, scope: Scope) -> dict[MapName, Map]:
+        """Open our maps of a scope, as `open_map`."""
+        opened = {name: self.open_map(bpf, name) for name in names_of(scope)}
+        return {name: found for name, found in opened.items() if found is not None}
+
+    def beside(self, program: Program, maps: Mapping[MapName, Map]) -> dict[Path, Program | Map]:
+        """Return what is pinned beside the link, by its path; other maps are left out."""
+        pinned = {self.path(name): maps[name] for name in _MAPS if name in maps}
+        return {self.program_path: program, **pinned}
 
     def _candidates(self) -> list[Path]:
         """Return the pins that may be our link: the expected name first.
@@ -231,11 +229,11 @@ class FreshPins:
         self._staged.clear()
 
 
-def same_program(former: ProgramInfo, fresh: ProgramInfo, scratch: int) -> bool:
-    """Whether both are the same code over the same maps, but for the fresh one's `scratch`."""
+def same_program(former: ProgramInfo, fresh: ProgramInfo, private: set[int]) -> bool:
+    """Whether both are the same code over the same maps, but for the fresh one's `private`."""
     differing = set(fresh.map_ids) ^ set(former.map_ids)
     ours = set(fresh.map_ids) - set(former.map_ids)
-    return former.tag == fresh.tag and ours <= {scratch} and len(differing) == 2 * len(ours)
+    return former.tag == fresh.tag and ours <= private and len(differing) == 2 * len(ours)
 
 
 def detach_interface(

@@ -25,7 +25,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xdpctl import __version__
-from xdpctl.abi import MapName
+from xdpctl.abi import MapName, Scope
 from xdpctl.errors import (
     InterfaceError,
     KernelError,
@@ -39,6 +39,7 @@ from xdpctl.errors import (
 from xdpctl.feeds.files import ListFiles
 from xdpctl.filter.filter import Filter
 from xdpctl.filter.lock import InterfaceLock
+from xdpctl.filter.own_maps import OwnMaps
 from xdpctl.filter.rollout import Rollout
 from xdpctl.http.listeners import Listeners, import_application
 from xdpctl.http.transport.secrets import Secrets
@@ -251,8 +252,9 @@ class Service:
         )
         _warn(*found, *observer.interface_warnings, *shared.warnings, *state.warnings)
         rules = shared.rule_maps()
-        former = next(filter(None, (one.former_index(rules.values()) for one in filters)), None)
-        names = stack.enter_context(NameFollower(self._bpf, rules, former))
+        former = next(filter(None, (one.former_maps(rules.values()) for one in filters)), None)
+        own = stack.enter_context(OwnMaps.make(self._bpf, Scope.SERVICE, former))
+        names = stack.enter_context(NameFollower(self._bpf, rules, own[MapName.NAME_INDEX]))
         store = Store(
             shared.rule_maps(),
             state,
@@ -270,7 +272,7 @@ class Service:
         stack.callback(self._leave, filters)
         watch_thread = stack.enter_context(one_thread("watch"))
         stack.push_async_callback(listeners.stop)
-        maps_of = partial(_maps_of, shared, names)
+        maps_of = partial(_maps_of, shared, own)
         if not isinstance(built, XdpctlError):
             held = self._put_on(filters, built, maps_of, panic=observer.panic)
         if not held:
@@ -557,9 +559,9 @@ def _adopt(store: Store, any_qtype: AnyQtype) -> None:
         event(_log, "failed", logging.ERROR, error=error.sentence)
 
 
-def _maps_of(shared: SharedMaps, names: NameFollower, interface: str) -> Mapping[MapName, Map]:
-    """Return what the program on an interface refers to, but for its own maps."""
-    return {**shared.for_interface(interface), MapName.NAME_INDEX: names.map}
+def _maps_of(shared: SharedMaps, own: OwnMaps, interface: str) -> Mapping[MapName, Map]:
+    """Return what the program on an interface refers to, but for that interface's own maps."""
+    return {**shared.for_interface(interface), **own}
 
 
 def _freeze() -> None:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.packets import message
-from xdpctl.abi import MapName, MapSpec, MapType
+from xdpctl.abi import MapName, MapSpec, MapType, Scope
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.program.compiler import source_directory
@@ -179,7 +179,7 @@ def main(interface: str, server: str, to: bytes) -> None:
     """Send what is asked for until standard input ends."""
     signal.signal(signal.SIGALRM, lambda *_: None)
     bpf = Bpf()
-    spec = MapSpec(MapName.CONTROL, 0, MapType.ARRAY, 4, _PLAN.size, 0, 1)
+    spec = MapSpec(MapName.CONTROL, 0, MapType.ARRAY, 4, _PLAN.size, 0, 1, Scope.PROGRAM)
     flood, honest = (
         query_frame(origin, server, to, mac(interface)) for origin in (NETWORK[0], HONEST)
     )
