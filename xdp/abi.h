@@ -264,4 +264,12 @@ _Static_assert(MAP_QNAMES < EMPTY_TICK_SHIFT && MAP_XSK_DESTINATIONS_V4 < EMPTY_
 		       MAP_XSK_DESTINATIONS_V6 < EMPTY_TICK_SHIFT,
 	       "the bit of a map that may be called empty would be in the tick");
 
+#define ABI_EMPTY_BIT(map) _Static_assert((map) < EMPTY_TICK_SHIFT, #map " has no EMPTY_BIT")
+
+ABI_EMPTY_BIT(MAP_ADDR_V4);
+ABI_EMPTY_BIT(MAP_ADDR_V6);
+ABI_EMPTY_BIT(MAP_CIDR4);
+ABI_EMPTY_BIT(MAP_CIDR6);
+ABI_EMPTY_BIT(MAP_QNAMES);
+
 #endif

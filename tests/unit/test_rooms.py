@@ -172,7 +172,7 @@ def test_a_package_is_a_docstring(package: str) -> None:
 def test_maps_that_may_be_empty_have_a_bit_for_it() -> None:
     """Their bits are below the tick that they share a word with (abi.h, `struct name_index`)."""
     sources = (path.read_text() for path in (ROOT.parent / "xdp").glob("*.[ch]"))
-    names = {name for text in sources for name in re.findall(r"EMPTY_BIT\(MAP_(\w+)\)", text)}
+    names = {name for text in sources for name in re.findall(r"\bEMPTY_BIT\(MAP_(\w+)\)", text)}
     assert names == {name.name for name in abi.RULE_MAPS}
     assert all(abi.MAPS[abi.MapName[name]].ref < abi.EMPTY_TICK_SHIFT for name in names)
 
