@@ -244,6 +244,14 @@ IPV4 = (
             ("AH", 51),
             ("SCTP", 132),
             ("UDP-Lite", 136),
+            ("DCCP", 33),
+            ("GRE", 47),
+            ("no next header", 59),
+            ("IPComp", 108),
+            ("mobility", 135),
+            ("HIP", 139),
+            ("shim6", 140),
+            ("an experiment", 253),
             ("protocol 0", 0),
             ("protocol 255", 255),
         )
@@ -429,9 +437,18 @@ IPV6 = (
             ("shim6", 140),
             ("IPv4", 4),
             ("IPv6", 41),
+            ("DCCP", 33),
+            ("GRE", 47),
+            ("IPComp", 108),
             ("SCTP", 132),
             ("UDP-Lite", 136),
+            ("an experiment", 253),
         )
+    ),
+    _blocked(
+        "seven atomic fragments",
+        ethernet(ipv6(Udp(QUERY), extensions=[fragment()] * 7)),
+        MALFORMED,
     ),
     _blocked(
         "ESP behind hop-by-hop",
