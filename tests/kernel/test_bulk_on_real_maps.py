@@ -13,6 +13,7 @@ from xdpctl.errors import MapFullError
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target, target_of, target_text
 from xdpctl.rules.lines import LineReader
+from xdpctl.store.change import Change
 from xdpctl.store.entries import Cursor
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
@@ -49,7 +50,7 @@ def load(store: Store, lines: Sequence[str], *, replace: bool = False) -> BulkRe
     """Import lines in parts of 100."""
     reader = LineReader("file:x", store.any_qtype, 0.0)
     parts = (reader.rows(lines[at : at + 100], at + 1) for at in range(0, len(lines), 100))
-    return store.bulk(parts, "file:x", replace=replace)
+    return store.bulk(Change(source=parts, origin="file:x", replace=replace))
 
 
 def write(maps: dict[MapName, Map], text: str, hits: int = 0) -> None:

@@ -7,7 +7,6 @@ import io
 import os
 import signal
 import threading
-from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype, Rule, parse_target
 from xdpctl.rules.guard import Guard
 from xdpctl.store import store as store_module
+from xdpctl.store.change import Change
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
 
@@ -63,8 +63,13 @@ class Office:
     def load(self, lines: list[str], **options: object) -> tuple[object, LineList]:
         """Have lines worked in; return the result and the list."""
         listed = LineList(io.BytesIO("\n".join(lines).encode()), "file:x", AnyQtype.BOTH)
-        bulk = partial(self.store.bulk, listed, "file:x", on_progress=self._progressed)
-        return bulk(**{"replace": False, **options}), listed  # type: ignore[arg-type]
+        change = Change(
+            source=listed,
+            origin="file:x",
+            progress=self._progressed,
+            **options,  # type: ignore[arg-type]
+        )
+        return self.store.bulk(change), listed
 
     def lines(self) -> list[str]:
         """Return the export, made elsewhere."""

@@ -27,12 +27,13 @@ from xdpctl.store.store import PutResult
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from xdpctl.http.transport.secrets import Secrets
     from xdpctl.rules import Rule, Target
     from xdpctl.rules.keys import Row
+    from xdpctl.store.change import Change
 
 ENTRY = Entry(
     MapName.ADDR_V4,
@@ -96,29 +97,21 @@ class FakeBackend:
         self._ask("flush", map_name, origin)
         return 3
 
-    async def bulk(  # noqa: PLR0913 - what a list may ask for
-        self,
-        chunks: Iterable[Iterable[Row]],
-        origin: str,
-        *,
-        replace: bool,
-        strict: bool = False,
-        force: bool = False,
-        on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
-    ) -> BulkResult:
-        call = Bulk(origin, replace, strict, force)
+    async def bulk(self, change: Change) -> BulkResult:
+        call = Bulk(change.origin, change.replace, change.strict, change.force)
+        source = change.source
         self.bulks.append(call)
 
         def work() -> BulkResult:
-            for chunk in chunks:
-                for row in chunk:
+            for part in source:
+                for row in part:
                     call.rows += 1
                     if len(call.kept) < 2_000:
                         call.kept.append(row)
-                if isinstance(chunks, RuleSource):
-                    on_progress("read", chunks.position, chunks.size)
+                if isinstance(source, RuleSource):
+                    change.progress("read", source.position, source.size)
             for step in self.progress:
-                on_progress(*step)
+                change.progress(*step)
             if self.failure is not None:
                 raise self.failure
             return BulkResult(created=call.rows, theirs=1, others=2, guarded=3)

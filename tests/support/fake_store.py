@@ -11,6 +11,7 @@ from tests.support.fake_kernel import FakeBpf, FakeKernel, FakeMap
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, decode_value, encode_value
 from xdpctl.rules import AnyQtype, Rule, key_of, map_of, parse_target, target_of, target_text
 from xdpctl.rules.lines import LineReader
+from xdpctl.store.change import Change
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
 
@@ -119,11 +120,13 @@ class Ledger:
     ) -> BulkResult:
         """Import lines, so many in one part."""
         return self.store.bulk(
-            self.parts(lines, origin, part),
-            origin,
-            replace=replace,
-            strict=strict,
-            on_progress=on_progress,
+            Change(
+                source=self.parts(lines, origin, part),
+                origin=origin,
+                replace=replace,
+                strict=strict,
+                progress=on_progress,
+            )
         )
 
     def parts(self, lines: Iterable[str], origin: str, part: int) -> Iterator[Iterator[Row]]:

@@ -48,9 +48,8 @@ if TYPE_CHECKING:
 
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.rules import Target
-    from xdpctl.rules.guard import Guard
-    from xdpctl.rules.keys import Row
     from xdpctl.store.bulk import BulkResult
+    from xdpctl.store.change import Change
     from xdpctl.store.entries import Entry, Place
     from xdpctl.store.state import State
     from xdpctl.store.worker.parent import BulkInWorker
@@ -341,45 +340,26 @@ class Store:
         self._on_change(name, -removed)
         return removed
 
-    def bulk(  # noqa: PLR0913 - what a list may ask for
-        self,
-        chunks: Iterable[Iterable[Row]],
-        origin: str,
-        *,
-        replace: bool,
-        strict: bool = False,
-        guard: Guard | None = None,
-        on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
-    ) -> BulkResult:
-        """Merge a list into an origin's rules, or make them exactly the list (bulk.py).
+    def bulk(self, change: Change) -> BulkResult:
+        """Merge rules into an origin's, or make its rules exactly these (bulk.py).
 
         What is long, or joins so many, is worked on in a process of its own (store/worker/).
         """
-        if isinstance(chunks, RuleSource) and self._is_much(chunks.size):
+        source = change.source
+        if isinstance(source, RuleSource) and self._is_much(source.size):
             return self._worker().bulk(
-                chunks,
-                origin,
-                replace=replace,
-                strict=strict,
-                guard=guard,
-                on_change=self._on_change,
-                on_progress=on_progress,
-                cancelled=self._cancelled,
+                change, source, on_change=self._on_change, cancelled=self._cancelled
             )
         work = Bulk(
             self._maps,
             self._state.path,
             self._lock,
-            origin,
-            replace=replace,
-            strict=strict,
-            guard=guard,
+            change,
             on_change=self._on_change,
-            on_progress=on_progress,
             clock=self._clock,
             cancelled=self._cancelled,
         )
-        return work.run(chunks)
+        return work.run()
 
     def _is_much(self, size: int = 0) -> bool:
         return self._may_use_worker and (

@@ -38,6 +38,7 @@ from xdpctl.rules.lines import LineReader
 from xdpctl.service import operations
 from xdpctl.service.operations import Operations
 from xdpctl.status.observer import Observer
+from xdpctl.store.change import Change
 from xdpctl.store.state import PANIC, State
 from xdpctl.store.store import Store
 
@@ -205,14 +206,14 @@ def rows(rules: Iterable[Rule]) -> list[Row]:
 async def test_a_list_is_merged_and_told_of_as_one(office: Office) -> None:
     await office.operations.put([rule("192.0.2.1")], force=False)
     given = rows([rule("192.0.2.2"), rule("192.0.2.3")])
-    result = await office.operations.bulk([given], "file:x", replace=False)
+    result = await office.operations.bulk(Change(source=[given], origin="file:x"))
     assert (result.created, len(await office.listed(origin="file:x"))) == (2, 2)
 
 
 async def test_a_list_that_fills_a_map_is_counted(office: Office) -> None:
     given = rows(rule(f"192.0.2.{number}") for number in range(20))
     with pytest.raises(MapFullError):
-        await office.operations.bulk([given], "file:x", replace=False)
+        await office.operations.bulk(Change(source=[given], origin="file:x"))
     assert office.operations.snapshot().map_errors == {(MapName.ADDR_V4, "E2BIG"): 1}
 
 
@@ -407,7 +408,9 @@ async def test_nothing_that_asks_kernel_or_state_runs_on_the_loop(
     await office.operations.put([rule("192.0.2.1", RuleAction.TRUNCATE)], force=True)
     await office.operations.page(None, None, None, 10)
     await office.operations.expire()
-    await office.operations.bulk([rows([rule("192.0.2.2")])], "api", replace=True)
+    await office.operations.bulk(
+        Change(source=[rows([rule("192.0.2.2")])], origin="api", replace=True)
+    )
     await office.operations.top(3, None, "hits")
     assert [part async for part in office.operations.export(everything=True)]
     await office.operations.remove([parse_target("192.0.2.1")])
@@ -443,21 +446,25 @@ def _rows(*targets: str) -> list[list[Row]]:
 
 
 async def test_a_list_goes_in_without_what_is_guarded(office: Office) -> None:
-    result = await office.operations.bulk(_rows("192.0.2.1", "192.0.2.53"), "file:x", replace=True)
+    result = await office.operations.bulk(
+        Change(source=_rows("192.0.2.1", "192.0.2.53"), origin="file:x", replace=True)
+    )
     assert (result.created, result.guarded) == (1, 1)
 
 
 async def test_a_strict_list_is_refused_for_what_is_guarded(office: Office) -> None:
     with pytest.raises(GuardError, match=r"192\.0\.2\.53"):
         await office.operations.bulk(
-            _rows("192.0.2.1", "192.0.2.53"), "api", replace=False, strict=True
+            Change(source=_rows("192.0.2.1", "192.0.2.53"), origin="api", strict=True)
         )
     assert await office.operations.page(None, None, None, 10) == ([], None)
 
 
 async def test_force_lets_a_list_through_the_guard(office: Office) -> None:
     rows = _rows("192.0.2.1", "192.0.2.53")
-    result = await office.operations.bulk(rows, "api", replace=False, strict=True, force=True)
+    result = await office.operations.bulk(
+        Change(source=rows, origin="api", strict=True, force=True)
+    )
     assert result.created == 2
 
 

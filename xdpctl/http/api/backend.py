@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from xdpctl.abi import MapName
     from xdpctl.http.api.documents import RuleOut, Status
     from xdpctl.rules import AnyQtype, Rule, Target
-    from xdpctl.rules.keys import Row
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
+    from xdpctl.store.change import Change
     from xdpctl.store.entries import TopEntry
     from xdpctl.store.store import PutResult
 
@@ -40,17 +40,8 @@ class Backend(Protocol):
     async def remove(self, targets: Sequence[Target]) -> int:
         """Remove own rules."""
 
-    async def bulk(  # noqa: PLR0913 - what a list may ask for
-        self,
-        chunks: Iterable[Iterable[Row]],
-        origin: str,
-        *,
-        replace: bool,
-        strict: bool = False,
-        force: bool = False,
-        on_progress: Callable[[str, int, int], None] = ...,
-    ) -> BulkResult:
-        """Merge a list into an origin's rules; `chunks` is read on another thread."""
+    async def bulk(self, change: Change) -> BulkResult:
+        """Change the rules of an origin; the change's source is read on another thread."""
 
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:
         """Remove one origin's rules, or all our own."""

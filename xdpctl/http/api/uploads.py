@@ -23,6 +23,7 @@ from xdpctl.http.problems import Problem, document_of, from_error
 from xdpctl.http.refusals import ListedRuleError
 from xdpctl.http.transport.body import received
 from xdpctl.rules.rules import own_origin
+from xdpctl.store.change import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,9 +57,9 @@ async def post_rules(request: web.Request) -> web.Response:
             rules = await asyncio.to_thread(_rules, begin)
             done = await backend.put(rules, force=query.force)
             return answer(Put(done.created, done.updated, list(done.warnings)))
-        chunks = JsonList(file, API_ORIGIN, backend.any_qtype, whole=False)
+        source = JsonList(file, API_ORIGIN, backend.any_qtype, whole=False)
         result = await backend.bulk(
-            chunks, API_ORIGIN, replace=False, strict=True, force=query.force
+            Change(source=source, origin=API_ORIGIN, strict=True, force=query.force)
         )
     return answer(Put(result.created, result.updated + result.unchanged, []))
 
@@ -88,9 +89,9 @@ async def put_rules(request: web.Request) -> web.Response:
     origin = own_origin(read_query(request, PutQuery).origin)
     backend = request.app[BACKEND]
     async with received(request) as file:
-        chunks = JsonList(file, origin, backend.any_qtype, whole=True)
-        result = await backend.bulk(chunks, origin, replace=True)
-    return answer(Merged.of(result, chunks.found))
+        source = JsonList(file, origin, backend.any_qtype, whole=True)
+        result = await backend.bulk(Change(source=source, origin=origin, replace=True))
+    return answer(Merged.of(result, source.found))
 
 
 _Outcome: TypeAlias = "Merged | XdpctlError"
@@ -106,18 +107,21 @@ async def import_rules(request: web.Request) -> web.StreamResponse:
     backend = request.app[BACKEND]
     news: asyncio.Queue[Progress | _Outcome] = asyncio.Queue()
     async with received(request) as file:
-        chunks = LineList(file, origin, backend.any_qtype)
-        report = _Report(news)
+        source = LineList(file, origin, backend.any_qtype)
+        change = Change(
+            source=source,
+            origin=origin,
+            replace=query.replace,
+            progress=_Report(news).progress,
+        )
 
         async def work() -> None:
             try:
-                result = await backend.bulk(
-                    chunks, origin, replace=query.replace, on_progress=report.progress
-                )
+                result = await backend.bulk(change)
             except XdpctlError as error:
                 news.put_nowait(error)
             else:
-                news.put_nowait(Merged.of(result, chunks.found))
+                news.put_nowait(Merged.of(result, source.found))
 
         async with asyncio.TaskGroup() as group:
             group.create_task(work(), name="import")
