@@ -83,6 +83,24 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Slot:
+    """A place in a rule map with its value and our note, each None where there is none.
+
+    The note need not be valid (`is_ours`).
+    """
+
+    map: MapName
+    key: bytes
+    value: RuleValue | None
+    note: Note | None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether there is an entry, and it is ours."""
+        return owns(self.note, self.value)
+
+
+@dataclass(frozen=True, slots=True)
 class TopEntry:
     """An entry that is hit much; `rate` in hits a second where it was measured."""
 
@@ -156,6 +174,13 @@ def places_of(target: Target, any_qtype: AnyQtype) -> list[Place]:
     return [(map_of(target), key) for key in keys_of(target, any_qtype)]
 
 
+def _by_map(places: Iterable[Place]) -> dict[MapName, list[bytes]]:
+    found: dict[MapName, list[bytes]] = {}
+    for name, key in places:
+        found.setdefault(name, []).append(key)
+    return found
+
+
 class Entries:
     """The entries of the rule maps with the notes about them.
 
@@ -169,6 +194,10 @@ class Entries:
         self._state = state
 
     # --- all of them --------------------------------------------------------------
+
+    def chunks(self, name: MapName) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (keys, values) of a map, each end to end, some thousand at a time."""
+        return self._maps[name].chunks()
 
     def pairs(self, name: MapName) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of a map; one that moves meanwhile may come twice."""
@@ -199,14 +228,20 @@ class Entries:
 
     def values(self, places: Iterable[Place]) -> dict[Place, RuleValue | None]:
         """Return the values of exactly these keys."""
-        by_map: dict[MapName, list[bytes]] = {}
-        for name, key in places:
-            by_map.setdefault(name, []).append(key)
         return {
             (name, key): value
-            for name, keys in by_map.items()
+            for name, keys in _by_map(places).items()
             for key, value in zip(keys, read_values(self._maps[name], keys), strict=True)
         }
+
+    def slots(self, places: Iterable[Place]) -> dict[Place, Slot]:
+        """Return what is at these places: values and notes, valid or not."""
+        found: dict[Place, Slot] = {}
+        for name, keys in _by_map(places).items():
+            notes = self._state.get_many(name, keys)
+            for key, value in zip(keys, read_values(self._maps[name], keys), strict=True):
+                found[name, key] = Slot(name, key, value, notes.get(key))
+        return found
 
     def with_notes(self, name: MapName, values: Mapping[bytes, RuleValue]) -> list[Entry]:
         """Return entries of one map, given by key and value, with our valid notes."""
