@@ -21,6 +21,7 @@ from xdpctl.rules import AnyQtype, Rule, parse_target
 from xdpctl.rules.guard import Guard
 from xdpctl.store import store as store_module
 from xdpctl.store.change import Change
+from xdpctl.store.export import lines_of
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
 
@@ -118,7 +119,7 @@ def test_a_list_is_worked_in_and_exported_as_in_this_process(office: Office) -> 
     assert result.created == len(LINES)  # type: ignore[attr-defined]
     assert listed.found == 1
     assert sum(office.changes.values()) == len(LINES)
-    here = office.store.listing.lines(AnyQtype.BOTH, everything=True)
+    here = lines_of(office.store.listing, AnyQtype.BOTH, everything=True)
     assert office.lines() == list(here)
     assert len(office.lines()) == len(LINES)
 

@@ -20,10 +20,11 @@ from xdpctl.settings import Listen
 from xdpctl.status.metrics import Exposition, SnapshotCollector
 from xdpctl.status.snapshot import Snapshot
 from xdpctl.store.bulk import BulkResult
-from xdpctl.store.entries import Entry, TopEntry
+from xdpctl.store.entries import Entry
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note
 from xdpctl.store.store import PutResult
+from xdpctl.store.top import TopEntry
 
 if TYPE_CHECKING:
     import ssl

@@ -58,7 +58,8 @@ class Ledger:
         self.any_qtype = any_qtype
         self.wall, self.boot, self.boot_id = 1_700_000_000.0, 5_000.0, "first"
         monkeypatch.setattr("xdpctl.store.reconcile.boot_id", lambda: self.boot_id)
-        monkeypatch.setattr("xdpctl.store.entries.boot_clock", lambda: self.boot)
+        for module in ("entries", "export"):
+            monkeypatch.setattr(f"xdpctl.store.{module}.boot_clock", lambda: self.boot)
         self.maps = self._new_maps()
         self.open()
 

@@ -20,7 +20,7 @@ from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, XdpctlErr
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
 from xdpctl.http.api.documents import RuleOut, Status
 from xdpctl.process.log import event
-from xdpctl.store.entries import Cursor
+from xdpctl.store.pages import Cursor
 from xdpctl.store.state import PANIC
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
-    from xdpctl.store.entries import TopEntry
     from xdpctl.store.state import State
     from xdpctl.store.store import PutResult, Store
+    from xdpctl.store.top import TopEntry
 
 _T = TypeVar("_T")
 
@@ -179,7 +179,7 @@ class Operations:
         start = None if after is None else Cursor.parse(after)
 
         def page() -> tuple[list[RuleOut], str | None]:
-            found, following = self._store.listing.page(map_name, origin, start, limit)
+            found, following = self._store.pages.page(map_name, origin, start, limit)
             shown = [RuleOut.of(entry, self._store.any_qtype) for entry in found]
             return shown, None if following is None else str(following)
 
@@ -189,16 +189,16 @@ class Operations:
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopEntry]:
         """Return the entries hit most: since ever, or within the next second."""
-        listing = self._store.listing
+        most_hit = self._store.most_hit
         before = None
         if by == "rate":
-            before = await self._on(self._bulk_thread, lambda: listing.counters(map_name))
+            before = await self._on(self._bulk_thread, lambda: most_hit.counters(map_name))
             started = time.monotonic()
             await asyncio.sleep(RATE_SECONDS)
 
         def top() -> list[TopEntry]:
             seconds = 0.0 if before is None else time.monotonic() - started
-            return listing.top(count, map_name, before, seconds)
+            return most_hit.top(count, map_name, before, seconds)
 
         return await self._on(self._bulk_thread, top)
 

@@ -6,6 +6,8 @@
     difference.py  a list beside the notes: new, changed, gone
     source.py      a list of rules that is read part by part
     entries.py     what is in the maps and whose it is
+    pages.py       the rules page by page
+    top.py         the rules hit most
     overlap.py     allow rules that a more exact Drop overrides
     export.py      the rules as lines
     reconcile.py   notes and maps kept in agreement, expiry

@@ -89,7 +89,7 @@ def _within(
     size = abi.MAPS[name].value_size
     shift = wide.max_prefixlen - wide.prefixlen
     first = int(wide.network_address) >> shift
-    for keys, values in entries.chunks(name):
+    for keys, values in entries.maps[name].chunks():
         for number, address in enumerate(memoryview(keys).cast("I")):
             if address >> shift == first:
                 yield keys[number * 4 :][:4], values[number * size :][:size]

@@ -30,10 +30,12 @@ from xdpctl.rules import (
 from xdpctl.store import overlap
 from xdpctl.store.bulk import Bulk
 from xdpctl.store.entries import NOTES_AT_ONCE, Entries, foreign, places_of, read_values
-from xdpctl.store.export import Export, ExportInProcess
+from xdpctl.store.export import Export, ExportInProcess, lines_of
+from xdpctl.store.pages import Pages
 from xdpctl.store.reconcile import Reconciler
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note, place_in_order
+from xdpctl.store.top import MostHit
 from xdpctl.store.wildcards import Wildcards
 
 if TYPE_CHECKING:
@@ -106,6 +108,8 @@ class Store:
         self._cancelled = threading.Event()
         self._may_use_worker = worker
         self.listing = Entries(maps, state)
+        self.pages = Pages(self.listing)
+        self.most_hit = MostHit(self.listing)
         self._reconciler = Reconciler(
             maps, state, self.listing, on_change=on_change, wall=clock, boot=boot
         )
@@ -368,7 +372,7 @@ class Store:
         """Begin to write our rules as lines, with `everything` dnsdist's too. Blocks."""
         if self._is_much():
             return self._worker().export(self.any_qtype, everything=everything)
-        return ExportInProcess(self.listing.lines(self.any_qtype, everything=everything))
+        return ExportInProcess(lines_of(self.listing, self.any_qtype, everything=everything))
 
     def entries(
         self, map_name: MapName | None = None, origin: str | None = None

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
-    from xdpctl.store.entries import TopEntry
     from xdpctl.store.store import PutResult
+    from xdpctl.store.top import TopEntry
 
 
 class Backend(Protocol):

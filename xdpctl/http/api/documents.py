@@ -30,7 +30,8 @@ from xdpctl.rules.rules import DURATION_MAX, ORIGIN_PATTERN, own_origin
 if TYPE_CHECKING:
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
-    from xdpctl.store.entries import Entry, TopEntry
+    from xdpctl.store.entries import Entry
+    from xdpctl.store.top import TopEntry
 
 TEXT_MAX = 2_000
 ORIGIN_SCHEMA = {"pattern": f"^(?:{ORIGIN_PATTERN})$"}

@@ -28,6 +28,7 @@ from xdpctl.kernel.bpf.maps import Map
 from xdpctl.process.children import SIGNALS
 from xdpctl.store.bulk import Bulk, BulkResult
 from xdpctl.store.entries import Entries
+from xdpctl.store.export import lines_of
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import State
 from xdpctl.store.worker.messages import (
@@ -139,7 +140,7 @@ def _bulk(job: BulkJob, service: _Service) -> Done:
 def _export(job: ExportJob, service: _Service) -> Done:
     with State.to_read(job.path) as state:
         entries = Entries(_open_maps(job.maps), state)
-        lines = entries.lines(job.any_qtype, everything=job.everything, at_once=True)
+        lines = lines_of(entries, job.any_qtype, everything=job.everything, at_once=True)
         while data := "".join([f"{line}\n" for line in islice(lines, LINES)]):
             service.send(Part(data.encode()))
     return Done(BulkResult())
