@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiohttp
 
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.http.api.documents import RuleOut, Status
+from xdpctl.http.api.converter import rule_out, status_of, top_rule
 from xdpctl.http.listeners import Listeners
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import Listen
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
+    from xdpctl.http.api.documents import RuleOut, Status, TopRule
     from xdpctl.http.transport.secrets import Secrets
     from xdpctl.rules import Rule, Target
     from xdpctl.rules.keys import Row
@@ -84,7 +85,7 @@ class FakeBackend:
         return Snapshot(taken=0.0, reasons=self.reasons)
 
     def status(self) -> Status:
-        return Status.of(self.snapshot(), version="0", pid=1, started=0.0)
+        return status_of(self.snapshot(), version="0", pid=1, started=0.0)
 
     async def put(self, rules: Sequence[Rule], *, force: bool) -> PutResult:
         self._ask("put", list(rules), force)
@@ -123,13 +124,13 @@ class FakeBackend:
         self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
     ) -> tuple[list[RuleOut], str | None]:
         self._ask("page", map_name, origin, after, limit)
-        return [RuleOut.of(ENTRY, self.any_qtype)], "a:cursor"
+        return [rule_out(ENTRY, self.any_qtype)], "a:cursor"
 
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
-    ) -> list[TopEntry]:
+    ) -> list[TopRule]:
         self._ask("top", count, map_name, by)
-        return [TopEntry(ENTRY, 2.5 if by == "rate" else None)]
+        return [top_rule(TopEntry(ENTRY, 2.5 if by == "rate" else None), self.any_qtype)]
 
     async def export(self, *, everything: bool) -> AsyncGenerator[bytes, None]:
         self._ask("export", everything)

@@ -18,7 +18,7 @@ from xdpctl import __version__
 from xdpctl.abi import MapName
 from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, XdpctlError
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
-from xdpctl.http.api.documents import RuleOut, Status
+from xdpctl.http.api.converter import rule_out, status_of, top_rule
 from xdpctl.process.log import event
 from xdpctl.store.pages import Cursor
 from xdpctl.store.state import PANIC
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from xdpctl.filter.filter import Filter
+    from xdpctl.http.api.documents import RuleOut, Status, TopRule
     from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.rules.guard import Guard
     from xdpctl.status.observer import Observer
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from xdpctl.store.change import Change
     from xdpctl.store.state import State
     from xdpctl.store.store import PutResult, Store
-    from xdpctl.store.top import TopEntry
 
 _T = TypeVar("_T")
 
@@ -98,7 +98,7 @@ class Operations:
 
     def status(self) -> Status:
         """Return the whole service as a document."""
-        return Status.of(
+        return status_of(
             self._observer.last, version=__version__, pid=os.getpid(), started=self._started
         )
 
@@ -180,14 +180,14 @@ class Operations:
 
         def page() -> tuple[list[RuleOut], str | None]:
             found, following = self._store.pages.page(map_name, origin, start, limit)
-            shown = [RuleOut.of(entry, self._store.any_qtype) for entry in found]
+            shown = [rule_out(entry, self._store.any_qtype) for entry in found]
             return shown, None if following is None else str(following)
 
         return await self._on(self._read_thread, page)
 
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
-    ) -> list[TopEntry]:
+    ) -> list[TopRule]:
         """Return the entries hit most: since ever, or within the next second."""
         most_hit = self._store.most_hit
         before = None
@@ -196,9 +196,10 @@ class Operations:
             started = time.monotonic()
             await asyncio.sleep(RATE_SECONDS)
 
-        def top() -> list[TopEntry]:
+        def top() -> list[TopRule]:
             seconds = 0.0 if before is None else time.monotonic() - started
-            return most_hit.top(count, map_name, before, seconds)
+            found = most_hit.top(count, map_name, before, seconds)
+            return [top_rule(entry, self._store.any_qtype) for entry in found]
 
         return await self._on(self._bulk_thread, top)
 

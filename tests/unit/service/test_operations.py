@@ -274,7 +274,7 @@ async def test_the_rules_hit_most_come_first(
 
     monkeypatch.setattr(asyncio, "sleep", meanwhile)
     found = await office.operations.top(2, None, "rate" if by == "rate" else "hits")
-    assert [one.entry.hits for one in found] == ([1000] if by == "rate" else [30, 20])
+    assert [one.hits for one in found] == ([1000] if by == "rate" else [30, 20])
     assert all((one.rate is not None) == (by == "rate") for one in found)
 
 

@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 
 from xdpctl.errors import TargetError, XdpctlError
+from xdpctl.http.api.converter import merged
 from xdpctl.http.api.documents import API_ORIGIN, Merged, Progress, Put
 from xdpctl.http.api.handlers import answer
 from xdpctl.http.api.keys import BACKEND
@@ -28,6 +29,7 @@ from xdpctl.store.change import Change
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xdpctl.http.api.backend import RuleChanges
     from xdpctl.http.api.documents import RuleIn
     from xdpctl.rules import Rule
 
@@ -50,7 +52,7 @@ class ImportLine(msgspec.Struct):
 async def post_rules(request: web.Request) -> web.Response:
     """POST /api/v1/rules: one rule or a list; all or nothing on bad input."""
     query = read_query(request, PostQuery)
-    backend = request.app[BACKEND]
+    backend: RuleChanges = request.app[BACKEND]
     async with received(request) as file:
         begin = await asyncio.to_thread(_first, rules_in(file, single=True))
         if len(begin) <= FEW:
@@ -87,11 +89,11 @@ def _rules(given: list[RuleIn]) -> list[Rule]:
 async def put_rules(request: web.Request) -> web.Response:
     """PUT /api/v1/rules: make an origin's rules exactly this list, by difference."""
     origin = own_origin(read_query(request, PutQuery).origin)
-    backend = request.app[BACKEND]
+    backend: RuleChanges = request.app[BACKEND]
     async with received(request) as file:
         source = JsonList(file, origin, backend.any_qtype, whole=True)
         result = await backend.bulk(Change(source=source, origin=origin, replace=True))
-    return answer(Merged.of(result, source.found))
+    return answer(merged(result, source.found))
 
 
 _Outcome: TypeAlias = "Merged | XdpctlError"
@@ -104,7 +106,7 @@ async def import_rules(request: web.Request) -> web.StreamResponse:
     """
     query = read_query(request, ImportQuery)
     origin = own_origin(query.origin)
-    backend = request.app[BACKEND]
+    backend: RuleChanges = request.app[BACKEND]
     news: asyncio.Queue[Progress | _Outcome] = asyncio.Queue()
     async with received(request) as file:
         source = LineList(file, origin, backend.any_qtype)
@@ -121,7 +123,7 @@ async def import_rules(request: web.Request) -> web.StreamResponse:
             except XdpctlError as error:
                 news.put_nowait(error)
             else:
-                news.put_nowait(Merged.of(result, source.found))
+                news.put_nowait(merged(result, source.found))
 
         async with asyncio.TaskGroup() as group:
             group.create_task(work(), name="import")
