@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -418,6 +418,27 @@ async def test_nothing_that_asks_kernel_or_state_runs_on_the_loop(
     await office.operations.detach([])
     office.operations.status()
     assert {name.split("_")[0] for name in threads} == {"store", "watch", "bulk", "asyncio"}
+
+
+@pytest.mark.parametrize("by", ["rate", "hits"])
+async def test_documents_of_rules_are_made_off_the_loop(
+    office: Office, monkeypatch: pytest.MonkeyPatch, by: Literal["rate", "hits"]
+) -> None:
+    threads: set[str] = set()
+    monkeypatch.setattr(operations, "RATE_SECONDS", 0.0)
+    for name in ("rule_out", "top_rule"):
+        monkeypatch.setattr(operations, name, noting_threads(getattr(operations, name), threads))
+    real = asyncio.sleep
+
+    async def meanwhile(seconds: float) -> None:
+        dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.1"), hits=1000)
+        await real(seconds)
+
+    dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.1"), hits=7)
+    monkeypatch.setattr(asyncio, "sleep", meanwhile)
+    assert (await office.operations.page(None, None, None, 10))[0]
+    assert await office.operations.top(3, None, by)
+    assert {name.split("_")[0] for name in threads} == {"store", "bulk"}
 
 
 def noting_threads(function: Callable[..., object], threads: set[str]) -> Callable[..., object]:
