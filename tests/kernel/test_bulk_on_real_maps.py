@@ -13,7 +13,9 @@ from xdpctl.errors import MapFullError
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target, target_of, target_text
 from xdpctl.rules.lines import LineReader
-from xdpctl.store.entries import Cursor
+from xdpctl.store.change import Change
+from xdpctl.store.export import lines_of
+from xdpctl.store.pages import Cursor
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
 
@@ -49,7 +51,7 @@ def load(store: Store, lines: Sequence[str], *, replace: bool = False) -> BulkRe
     """Import lines in parts of 100."""
     reader = LineReader("file:x", store.any_qtype, 0.0)
     parts = (reader.rows(lines[at : at + 100], at + 1) for at in range(0, len(lines), 100))
-    return store.bulk(parts, "file:x", replace=replace)
+    return store.bulk(Change(source=parts, origin="file:x", replace=replace))
 
 
 def write(maps: dict[MapName, Map], text: str, hits: int = 0) -> None:
@@ -145,7 +147,7 @@ def test_pages_have_each_entry_once_while_others_come_and_go(
                 write(maps, text)
             else:
                 maps[name].delete(key_of(parse_target(text), AnyQtype.BOTH))
-        entries, cursor = store.listing.page(name, None, cursor, limit)
+        entries, cursor = store.pages.page(name, None, cursor, limit)
         assert len(entries) <= limit
         found += [target_text(target_of(e.map, e.key, AnyQtype.BOTH)) for e in entries]
         cursor = None if cursor is None else Cursor.parse(str(cursor))
@@ -159,22 +161,22 @@ def test_pages_of_all_maps_end_and_have_all(store: Store, limit: int) -> None:
     found: list[str] = []
     cursor: Cursor | None = None
     while not found or cursor is not None:
-        entries, cursor = store.listing.page(None, None, cursor, limit)
+        entries, cursor = store.pages.page(None, None, cursor, limit)
         found += [target_text(target_of(e.map, e.key, AnyQtype.BOTH)) for e in entries]
     assert sorted(found) == sorted(EACH)
 
 
 def test_an_export_goes_into_new_maps_as_the_same_rules(store: Store) -> None:
     load(store, [f'{text} action=pass reason="a b"' for text in EACH])
-    first = list(store.listing.lines(store.any_qtype, everything=True))
+    first = list(lines_of(store.listing, store.any_qtype, everything=True))
     assert store.flush(None, None) == len(EACH)
     load(store, first)
-    assert list(store.listing.lines(store.any_qtype, everything=True)) == first
+    assert list(lines_of(store.listing, store.any_qtype, everything=True)) == first
 
 
 def test_the_most_hit_are_found(store: Store, maps: dict[MapName, Map]) -> None:
     load(store, EACH)
     for hits, text in enumerate(EACH[::50], 1):
         write(maps, text, hits)
-    top = store.listing.top(3, None, None, 0.0)
+    top = store.most_hit.top(3, None, None, 0.0)
     assert [e.entry.hits for e in top] == [len(EACH[::50]) - n for n in range(3)]

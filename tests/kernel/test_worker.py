@@ -7,7 +7,6 @@ import io
 import os
 import signal
 import threading
-from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,8 @@ from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype, Rule, parse_target
 from xdpctl.rules.guard import Guard
 from xdpctl.store import store as store_module
+from xdpctl.store.change import Change
+from xdpctl.store.export import lines_of
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
 
@@ -63,8 +64,13 @@ class Office:
     def load(self, lines: list[str], **options: object) -> tuple[object, LineList]:
         """Have lines worked in; return the result and the list."""
         listed = LineList(io.BytesIO("\n".join(lines).encode()), "file:x", AnyQtype.BOTH)
-        bulk = partial(self.store.bulk, listed, "file:x", on_progress=self._progressed)
-        return bulk(**{"replace": False, **options}), listed  # type: ignore[arg-type]
+        change = Change(
+            source=listed,
+            origin="file:x",
+            progress=self._progressed,
+            **options,  # type: ignore[arg-type]
+        )
+        return self.store.bulk(change), listed
 
     def lines(self) -> list[str]:
         """Return the export, made elsewhere."""
@@ -113,7 +119,7 @@ def test_a_list_is_worked_in_and_exported_as_in_this_process(office: Office) -> 
     assert result.created == len(LINES)  # type: ignore[attr-defined]
     assert listed.found == 1
     assert sum(office.changes.values()) == len(LINES)
-    here = office.store.listing.lines(AnyQtype.BOTH, everything=True)
+    here = lines_of(office.store.listing, AnyQtype.BOTH, everything=True)
     assert office.lines() == list(here)
     assert len(office.lines()) == len(LINES)
 

@@ -13,26 +13,29 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiohttp
 
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.http.api.documents import RuleOut, Status
+from xdpctl.http.api.converter import rule_out, status_of, top_rule
 from xdpctl.http.listeners import Listeners
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import Listen
 from xdpctl.status.metrics import Exposition, SnapshotCollector
 from xdpctl.status.snapshot import Snapshot
 from xdpctl.store.bulk import BulkResult
-from xdpctl.store.entries import Entry, TopEntry
+from xdpctl.store.entries import Entry
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note
 from xdpctl.store.store import PutResult
+from xdpctl.store.top import TopEntry
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
+    from xdpctl.http.api.documents import RuleOut, Status, TopRule
     from xdpctl.http.transport.secrets import Secrets
     from xdpctl.rules import Rule, Target
     from xdpctl.rules.keys import Row
+    from xdpctl.store.change import Change
 
 ENTRY = Entry(
     MapName.ADDR_V4,
@@ -82,7 +85,7 @@ class FakeBackend:
         return Snapshot(taken=0.0, reasons=self.reasons)
 
     def status(self) -> Status:
-        return Status.of(self.snapshot(), version="0", pid=1, started=0.0)
+        return status_of(self.snapshot(), version="0", pid=1, started=0.0)
 
     async def put(self, rules: Sequence[Rule], *, force: bool) -> PutResult:
         self._ask("put", list(rules), force)
@@ -96,29 +99,21 @@ class FakeBackend:
         self._ask("flush", map_name, origin)
         return 3
 
-    async def bulk(  # noqa: PLR0913 - what a list may ask for
-        self,
-        chunks: Iterable[Iterable[Row]],
-        origin: str,
-        *,
-        replace: bool,
-        strict: bool = False,
-        force: bool = False,
-        on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
-    ) -> BulkResult:
-        call = Bulk(origin, replace, strict, force)
+    async def bulk(self, change: Change) -> BulkResult:
+        call = Bulk(change.origin, change.replace, change.strict, change.force)
+        source = change.source
         self.bulks.append(call)
 
         def work() -> BulkResult:
-            for chunk in chunks:
-                for row in chunk:
+            for part in source:
+                for row in part:
                     call.rows += 1
                     if len(call.kept) < 2_000:
                         call.kept.append(row)
-                if isinstance(chunks, RuleSource):
-                    on_progress("read", chunks.position, chunks.size)
+                if isinstance(source, RuleSource):
+                    change.progress("read", source.position, source.size)
             for step in self.progress:
-                on_progress(*step)
+                change.progress(*step)
             if self.failure is not None:
                 raise self.failure
             return BulkResult(created=call.rows, theirs=1, others=2, guarded=3)
@@ -129,13 +124,13 @@ class FakeBackend:
         self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
     ) -> tuple[list[RuleOut], str | None]:
         self._ask("page", map_name, origin, after, limit)
-        return [RuleOut.of(ENTRY, self.any_qtype)], "a:cursor"
+        return [rule_out(ENTRY, self.any_qtype)], "a:cursor"
 
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
-    ) -> list[TopEntry]:
+    ) -> list[TopRule]:
         self._ask("top", count, map_name, by)
-        return [TopEntry(ENTRY, 2.5 if by == "rate" else None)]
+        return [top_rule(TopEntry(ENTRY, 2.5 if by == "rate" else None), self.any_qtype)]
 
     async def export(self, *, everything: bool) -> AsyncGenerator[bytes, None]:
         self._ask("export", everything)

@@ -11,6 +11,7 @@ from tests.support.fake_kernel import FakeBpf, FakeKernel, FakeMap
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, decode_value, encode_value
 from xdpctl.rules import AnyQtype, Rule, key_of, map_of, parse_target, target_of, target_text
 from xdpctl.rules.lines import LineReader
+from xdpctl.store.change import Change
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
 
@@ -57,7 +58,8 @@ class Ledger:
         self.any_qtype = any_qtype
         self.wall, self.boot, self.boot_id = 1_700_000_000.0, 5_000.0, "first"
         monkeypatch.setattr("xdpctl.store.reconcile.boot_id", lambda: self.boot_id)
-        monkeypatch.setattr("xdpctl.store.entries.boot_clock", lambda: self.boot)
+        for module in ("entries", "export"):
+            monkeypatch.setattr(f"xdpctl.store.{module}.boot_clock", lambda: self.boot)
         self.maps = self._new_maps()
         self.open()
 
@@ -119,11 +121,13 @@ class Ledger:
     ) -> BulkResult:
         """Import lines, so many in one part."""
         return self.store.bulk(
-            self.parts(lines, origin, part),
-            origin,
-            replace=replace,
-            strict=strict,
-            on_progress=on_progress,
+            Change(
+                source=self.parts(lines, origin, part),
+                origin=origin,
+                replace=replace,
+                strict=strict,
+                progress=on_progress,
+            )
         )
 
     def parts(self, lines: Iterable[str], origin: str, part: int) -> Iterator[Iterator[Row]]:

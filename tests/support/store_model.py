@@ -21,6 +21,7 @@ from xdpctl.errors import ConflictError, MapFullError, NotFoundError
 from xdpctl.kernel.bpf.libbpf import BPF_NOEXIST
 from xdpctl.rules import AnyQtype, Rule, keys_of, map_of, parse_target
 from xdpctl.rules.keys import stored_key
+from xdpctl.store.change import Change
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
 
@@ -221,7 +222,9 @@ class Rulebook(RuleBasedStateMachine):
         error = self.model_list(listed, origin, replacing=replacing, strict=strict)
 
         def load() -> None:
-            self.store.bulk([rows[:2], rows[2:]], origin, replace=replacing, strict=strict)
+            self.store.bulk(
+                Change(source=[rows[:2], rows[2:]], origin=origin, replace=replacing, strict=strict)
+            )
 
         if error is None:
             load()

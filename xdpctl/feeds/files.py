@@ -23,6 +23,7 @@ from xdpctl.feeds.inotify import Inotify
 from xdpctl.feeds.origins import ListOrigins
 from xdpctl.feeds.reader import ListReading
 from xdpctl.process.log import event
+from xdpctl.store.change import Change
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -213,10 +214,7 @@ class ListFiles:
         reading = ListReading(settings, self._any_qtype)
         try:
             result = await self._backend.bulk(
-                reading,
-                settings.origin,
-                replace=True,
-                on_progress=lambda _what, _done, _total: None,
+                Change(source=reading, origin=settings.origin, replace=True)
             )
         except XdpctlError as error:
             if not isinstance(error, ListError | TargetError):

@@ -15,11 +15,11 @@ from xdpctl.errors import XdpctlError
 from xdpctl.process.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from xdpctl.abi import MapName
-    from xdpctl.rules.keys import Row
     from xdpctl.store.bulk import BulkResult
+    from xdpctl.store.change import Change
 
 REMEMBERED = "lists"
 """Name of the fact: a JSON list of origins."""
@@ -30,16 +30,8 @@ _log = logging.getLogger(__name__)
 class ListBackend(Protocol):
     """What lists need of the service (service/operations.py)."""
 
-    async def bulk(
-        self,
-        chunks: Iterable[Iterable[Row]],
-        origin: str,
-        *,
-        replace: bool,
-        strict: bool = False,
-        on_progress: Callable[[str, int, int], None],
-    ) -> BulkResult:
-        """Merge a list into an origin's rules; `chunks` is used up on another thread."""
+    async def bulk(self, change: Change) -> BulkResult:
+        """Change the rules of an origin; the change's source is read on another thread."""
 
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:
         """Remove an origin's rules."""

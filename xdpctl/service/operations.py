@@ -11,29 +11,30 @@ import contextlib
 import logging
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from xdpctl import __version__
 from xdpctl.abi import MapName
 from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, XdpctlError
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
-from xdpctl.http.api.documents import RuleOut, Status
+from xdpctl.http.api.converter import rule_out, status_of, top_rule
 from xdpctl.process.log import event
-from xdpctl.store.entries import Cursor
+from xdpctl.store.pages import Cursor
 from xdpctl.store.state import PANIC
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from concurrent.futures import Executor
 
     from xdpctl.filter.filter import Filter
+    from xdpctl.http.api.documents import RuleOut, Status, TopRule
     from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.rules.guard import Guard
-    from xdpctl.rules.keys import Row
     from xdpctl.status.observer import Observer
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
-    from xdpctl.store.entries import TopEntry
+    from xdpctl.store.change import Change
     from xdpctl.store.state import State
     from xdpctl.store.store import PutResult, Store
 
@@ -97,7 +98,7 @@ class Operations:
 
     def status(self) -> Status:
         """Return the whole service as a document."""
-        return Status.of(
+        return status_of(
             self._observer.last, version=__version__, pid=os.getpid(), started=self._started
         )
 
@@ -124,34 +125,22 @@ class Operations:
         """Remove own rules; all of them or, where one is not ours, none."""
         return await self._on(self._store_thread, lambda: self._store.remove(targets))
 
-    async def bulk(  # noqa: PLR0913 - what a list may ask for
-        self,
-        chunks: Iterable[Iterable[Row]],
-        origin: str,
-        *,
-        replace: bool,
-        strict: bool = False,
-        force: bool = False,
-        on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
-    ) -> BulkResult:
-        """Merge a list into an origin's rules, or put it in their place (store.bulk).
+    async def bulk(self, change: Change) -> BulkResult:
+        """Change the rules of an origin (store/change.py), under the guard unless `force`.
 
-        One at a time; `chunks` is read and `on_progress` called on the bulk thread, or
-        `chunks` in another process. What is guarded is left out and counted, or with
-        `strict` refused, unless `force`.
+        One at a time. The source is read on the bulk thread, or in another process; the
+        progress is reported on the bulk thread.
         """
         loop = asyncio.get_running_loop()
 
         def tell(what: str, done: int, total: int) -> None:
             loop.call_soon_threadsafe(self.expiry_changed.set)  # of what is in already
-            on_progress(what, done, total)
+            change.progress(what, done, total)
 
         def work() -> BulkResult:
-            guard = None if force else self._guard()
+            guard = None if change.force else self._guard()
             try:
-                return self._store.bulk(
-                    chunks, origin, replace=replace, strict=strict, guard=guard, on_progress=tell
-                )
+                return self._store.bulk(replace(change, guard=guard, progress=tell))
             except (MapFullError, MapFrozenError) as error:
                 self._observer.failed(MapName(error.map_name), error.symbol)
                 raise
@@ -163,7 +152,7 @@ class Operations:
                 _log,
                 "rules-guarded",
                 logging.WARNING,
-                origin=origin,
+                origin=change.origin,
                 count=result.guarded,
                 first=result.first_guarded,
                 helps="left out; block or allow them one by one with --force if they are meant",
@@ -190,26 +179,27 @@ class Operations:
         start = None if after is None else Cursor.parse(after)
 
         def page() -> tuple[list[RuleOut], str | None]:
-            found, following = self._store.listing.page(map_name, origin, start, limit)
-            shown = [RuleOut.of(entry, self._store.any_qtype) for entry in found]
+            found, following = self._store.pages.page(map_name, origin, start, limit)
+            shown = [rule_out(entry, self._store.any_qtype) for entry in found]
             return shown, None if following is None else str(following)
 
         return await self._on(self._read_thread, page)
 
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
-    ) -> list[TopEntry]:
+    ) -> list[TopRule]:
         """Return the entries hit most: since ever, or within the next second."""
-        listing = self._store.listing
+        most_hit = self._store.most_hit
         before = None
         if by == "rate":
-            before = await self._on(self._bulk_thread, lambda: listing.counters(map_name))
+            before = await self._on(self._bulk_thread, lambda: most_hit.counters(map_name))
             started = time.monotonic()
             await asyncio.sleep(RATE_SECONDS)
 
-        def top() -> list[TopEntry]:
+        def top() -> list[TopRule]:
             seconds = 0.0 if before is None else time.monotonic() - started
-            return listing.top(count, map_name, before, seconds)
+            found = most_hit.top(count, map_name, before, seconds)
+            return [top_rule(entry, self._store.any_qtype) for entry in found]
 
         return await self._on(self._bulk_thread, top)
 

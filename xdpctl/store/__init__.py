@@ -1,10 +1,14 @@
 """Rules over maps, with notes.
 
     store.py       add, change, remove, list
-    bulk.py        the same for many rules, by difference
+    change.py      a change of many rules, as one value
+    bulk.py        such a change, worked in by difference
     difference.py  a list beside the notes: new, changed, gone
     source.py      a list of rules that is read part by part
     entries.py     what is in the maps and whose it is
+    pages.py       the rules page by page
+    top.py         the rules hit most
+    overlap.py     allow rules that a more exact Drop overrides
     export.py      the rules as lines
     reconcile.py   notes and maps kept in agreement, expiry
     wildcards.py   names of any type, when --any-qtype changes

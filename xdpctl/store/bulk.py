@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.kernel.bpf.maps import Map
-    from xdpctl.rules.guard import Guard
-    from xdpctl.rules.keys import Row
+    from xdpctl.store.change import Change
 
 STEP = 4_000
 """Entries of one chunk: what is written while others wait, some 20 ms."""
@@ -83,56 +82,39 @@ class Bulk:
         maps: the rule maps, open.
         path: the state file.
         lock: held for each chunk; single writes hold it too.
-        origin: whose list it is.
-        replace: remove what of the origin is not in the list.
-        strict: refuse the list where an entry is dnsdist's, and take over what other
-            origins of ours have; else both are left alone and counted.
-        guard: what is not to be dropped is left out and counted, or refused where
-            `strict`; None: without.
+        change: what is asked for.
         on_change: called with (map, difference of entries).
-        on_progress: called with (what is done, how many, of how many).
         cancelled: set to end it at the next chunk.
     """
 
     maps: Mapping[MapName, Map]
     path: Path
     lock: AbstractContextManager[object]
-    origin: str
-    replace: bool = False
-    strict: bool = False
-    guard: Guard | None = None
+    change: Change
     on_change: Callable[[MapName, int], None] = lambda _map, _difference: None
-    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
     clock: Callable[[], float] = time.time
     cancelled: Cancelled = field(default_factory=threading.Event)
     result: BulkResult = field(default_factory=BulkResult)
     _there: dict[MapName, set[int]] = field(default_factory=dict)
 
-    def run(self, chunks: Iterable[Iterable[Row]]) -> BulkResult:
+    def run(self) -> BulkResult:
         """Stage everything, compare, and apply the difference.
 
-        Args:
-            chunks: the list; an error that it raises leaves everything as it was.
-
         Raises:
+            Whatever the change's source raises; everything is as it was then.
             MapFullError: `done` says how many entries went in before; the state is
                 consistent and the rest of the list is not in force.
         """
-        with Staging(
-            self.path,
-            self.origin,
-            replace=self.replace,
-            take_over=self.strict,
-            vanished=self._forget_vanished,
-        ) as staging:
-            for chunk in chunks:
-                staging.load(chunk if self.guard is None else self.guard.passing(chunk, self._hold))
-                if isinstance(chunks, RuleSource):
-                    self.on_progress("read", chunks.position, chunks.size)
+        source, guard = self.change.source, self.change.guard
+        with Staging(self.path, self.change, vanished=self._forget_vanished) as staging:
+            for part in source:
+                staging.load(part if guard is None else guard.passing(part, self._hold))
+                if isinstance(source, RuleSource):
+                    self.change.progress("read", source.position, source.size)
                 self._see_cancelled()
             difference = staging.compare()
             self._there.clear()
-            if self.strict:
+            if self.change.strict:
                 self._refuse_foreign(staging, difference)
             self.result.unchanged = difference.unchanged
             self.result.others = difference.others
@@ -145,7 +127,7 @@ class Bulk:
 
     def _hold(self, text: str) -> None:
         """Leave a row out; or refuse the list."""
-        if self.strict:
+        if self.change.strict:
             raise GuardError(f"{text}: nothing was changed; say force=1", text=text)
         self.result.guarded += 1
         self.result.first_guarded = self.result.first_guarded or text
@@ -167,7 +149,7 @@ class Bulk:
             self._step_done(done, max(done, total))
 
     def _step_done(self, done: int, total: int) -> None:
-        self.on_progress("apply", done, total)
+        self.change.progress("apply", done, total)
         self._see_cancelled()
 
     def _see_cancelled(self) -> None:

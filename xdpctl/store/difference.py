@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.rules.keys import Row
+    from xdpctl.store.change import Change
 
 WALK_STEP = 4_000
 """Notes read at a time: some milliseconds."""
@@ -130,10 +131,9 @@ class Staging:
 
     Args:
         path: the state file, which exists and is sound.
-        origin: whose list it is.
-        replace: what of the origin is not in the list is gone, and what another row
-            names an origin for is no longer this one's.
-        take_over: entries of other origins count as changed, not as others.
+        change: what is asked for. With `replace`, what of the origin is not in the list is
+            gone, and what another row names an origin for is no longer this one's. With
+            `strict`, entries of other origins count as changed, not as others.
         vanished: is given this object, a map's number and keys with a note, as stored;
             forgets those that are no longer in the map, and returns them. Called for all
             notes, some thousand at a time, before the list is compared with them.
@@ -142,10 +142,8 @@ class Staging:
     def __init__(
         self,
         path: Path,
-        origin: str,
+        change: Change,
         *,
-        replace: bool = False,
-        take_over: bool = False,
         vanished: Callable[[Staging, int, list[bytes]], list[bytes]] = lambda *_: [],
     ) -> None:
         self._vanished = vanished
@@ -153,9 +151,9 @@ class Staging:
             path, isolation_level=None, check_same_thread=False, timeout=30
         )
         self._whose: dict[str, object] = {
-            "origin": origin,
-            "replace": replace,
-            "take_over": take_over,
+            "origin": change.origin,
+            "replace": change.replace,
+            "take_over": change.strict,
         }
         self._like: dict[str, object] = {}
         self._alike: tuple[int, str, float | None, str] | None = None

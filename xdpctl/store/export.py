@@ -1,20 +1,38 @@
-"""The lines of an export, made in this process.
+"""The rules as lines, which `import` takes: all of ours, and dnsdist's where asked for.
 
-Owns how many lines are given at a time; lines of many rules are made in a process of their
-own (worker/). Called by store.py.
+Owns how rules become lines, and how many lines are given at a time. Lines of many rules
+are made in a process of their own (worker/). Reads only. Called by store.py.
 """
 
 from __future__ import annotations
 
+import math
+import socket
+from ipaddress import IPv4Address
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
+
+from xdpctl import abi
+from xdpctl.abi import MapName, RuleAction, RuleValue
+from xdpctl.errors import TargetError
+from xdpctl.process.clock import boot_clock
+from xdpctl.rules import DNSDIST_ORIGIN, AnyQtype, Question, Rule, format_rule_line, target_of
+from xdpctl.rules.keys import full_key, stored_key
+from xdpctl.store.entries import NOTES_AT_ONCE, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.rules import Target
+    from xdpctl.store.entries import Entries
 
 EXPORT_LINES = 2_000
 """Lines of one part: some 10 ms and 64 kB."""
+
+_ANY = IPv4Address(0)
+_LINES_KEPT = 1_000
+_UNHIT = {abi.encode_value(action): RuleValue(action, 0) for action in RuleAction}
 
 
 class Export(Protocol):
@@ -40,3 +58,96 @@ class ExportInProcess:
     def close(self) -> None:
         """Make no more."""
         self._lines = iter(())
+
+
+def lines_of(
+    entries: Entries, any_qtype: AnyQtype, *, everything: bool, at_once: bool = False
+) -> Iterator[str]:
+    """Yield the lines of `export`: our rules, and with `everything` dnsdist's too.
+
+    Args:
+        entries: what is in the maps, and the notes.
+        any_qtype: how a name without a type is written.
+        everything: dnsdist's too.
+        at_once: read each map whole, for which there is time and memory, rather than
+            each of our entries in a call of its own.
+    """
+    text = _Lines(any_qtype)
+    for name in abi.RULE_MAPS:
+        ref, after = abi.MAPS[name].ref, b""
+        known = _whole(entries.maps[name]) if at_once else None
+        while rows := entries.state.rows(name, after, NOTES_AT_ONCE):
+            after = rows[-1][1]
+            keys = [full_key(ref, row[1]) for row in rows]
+            values = (
+                entries.maps[name].lookup_many(b"".join(keys))
+                if known is None
+                else [known.get(key) for key in keys]
+            )
+            for row, value in zip(rows, values, strict=True):
+                _, stored, _, origin, reason, _, expires, noted = row
+                if value is None:
+                    continue
+                action, hits = _UNHIT.get(value) or abi.decode_value(value)
+                if hits >= noted:
+                    yield from text.of(name, stored, action, origin, reason, expires)
+        if everything:
+            for entry in entries.entries(name, DNSDIST_ORIGIN):
+                stored = stored_key(ref, entry.key)
+                yield from text.of(name, stored, entry.action, DNSDIST_ORIGIN, "", None)
+
+
+def _whole(opened: Map) -> dict[bytes, bytes]:
+    """Read a map whole; equal values are one object."""
+    found = dict[bytes, bytes]()
+    one_of: dict[bytes, bytes] = {}
+    for keys, values in opened.chunks():
+        each = split(values, opened.stored_size)
+        found.update(
+            zip(
+                split(keys, opened.info.key_size),
+                (one_of.setdefault(value, value) for value in each),
+                strict=True,
+            )
+        )
+    return found
+
+
+class _Lines:
+    """Lines of rules: what stands behind the target is written once and kept."""
+
+    def __init__(self, any_qtype: AnyQtype) -> None:
+        self._any_qtype = any_qtype
+        self._kept: dict[tuple[RuleAction, str, str, int | None], str] = {}
+
+    def of(  # noqa: PLR0913, PLR0917 - the columns of a note, by the million
+        self,
+        name: MapName,
+        stored: bytes,
+        action: RuleAction,
+        origin: str,
+        reason: str,
+        expires: float | None,
+    ) -> tuple[str, ...]:
+        """Return the line of a rule, none where no packet matches its key."""
+        expires_in = None if expires is None else max(1, math.ceil(expires - boot_clock()))
+        try:
+            target = self._target(name, stored)
+        except TargetError:
+            return ()
+        if isinstance(target, Question):  # with a type, perhaps
+            rule = Rule(target, action, reason, origin, expires_in=expires_in)
+            return (format_rule_line(rule),)
+        options = action, origin, reason, expires_in
+        rest = self._kept.get(options)
+        if rest is None:
+            rule = Rule(_ANY, action, reason, origin, expires_in=expires_in)
+            rest = format_rule_line(rule).removeprefix(str(_ANY))
+            if len(self._kept) < _LINES_KEPT:
+                self._kept[options] = rest
+        return (f"{target}{rest}",)
+
+    def _target(self, name: MapName, stored: bytes) -> Target | str:
+        if name is MapName.ADDR_V4:
+            return socket.inet_ntoa(stored[:: abi.ADDR_V4_STEP])
+        return target_of(name, full_key(abi.MAPS[name].ref, stored), self._any_qtype)

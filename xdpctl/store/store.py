@@ -14,12 +14,9 @@ import errno
 import threading
 import time
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from xdpctl import abi
-from xdpctl.abi import MapName, RuleAction, RuleValue
 from xdpctl.errors import KernelError, MapFrozenError, NotFoundError, TargetError
 from xdpctl.kernel.bpf.libbpf import BPF_ANY, BPF_NOEXIST
 from xdpctl.process.clock import boot_clock
@@ -27,31 +24,30 @@ from xdpctl.process.threads import TurnLock
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
     AnyQtype,
-    Question,
     Rule,
-    key_of,
-    map_of,
-    target_of,
     target_text,
 )
+from xdpctl.store import overlap
 from xdpctl.store.bulk import Bulk
-from xdpctl.store.entries import NOTES_AT_ONCE, Entries, foreign, owns, places_of, read_values
-from xdpctl.store.export import Export, ExportInProcess
+from xdpctl.store.entries import NOTES_AT_ONCE, Entries, foreign, places_of, read_values
+from xdpctl.store.export import Export, ExportInProcess, lines_of
+from xdpctl.store.pages import Pages
 from xdpctl.store.reconcile import Reconciler
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note, place_in_order
+from xdpctl.store.top import MostHit
 from xdpctl.store.wildcards import Wildcards
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from xdpctl.abi import MapName
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.rules import Target
-    from xdpctl.rules.guard import Guard
-    from xdpctl.rules.keys import Row
     from xdpctl.store.bulk import BulkResult
-    from xdpctl.store.entries import Entry, Place
+    from xdpctl.store.change import Change
+    from xdpctl.store.entries import Entry, Place, Slot
     from xdpctl.store.state import State
     from xdpctl.store.worker.parent import BulkInWorker
 
@@ -68,9 +64,6 @@ _THEIRS = (
     "change it there (rmDynBlock, unblock), or remove it with `xdpctl flush --origin dnsdist`"
     " before you add your own"
 )
-
-WARNINGS_MAX = 20
-"""Sentences that one request is answered with at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +108,8 @@ class Store:
         self._cancelled = threading.Event()
         self._may_use_worker = worker
         self.listing = Entries(maps, state)
+        self.pages = Pages(self.listing)
+        self.most_hit = MostHit(self.listing)
         self._reconciler = Reconciler(
             maps, state, self.listing, on_change=on_change, wall=clock, boot=boot
         )
@@ -195,63 +190,58 @@ class Store:
                     f"{text} is given twice with different actions; say which one", text=text
                 )
         with self._lock:
-            created, updated = self._put(asked)
-        return PutResult(created, updated, tuple(_some(self._useless(asked.values()))))
+            created = self._put(asked)
+        warnings = tuple(overlap.warnings(self.listing, asked.values(), self.any_qtype))
+        return PutResult(created, len(asked) - created, warnings)
 
-    def _put(self, asked: Mapping[Target, Rule]) -> tuple[int, int]:
-        values = self._values(asked)
-        planned: dict[Place, Rule] = {}
-        for target, rule in asked.items():
-            standing = self._own_places(target, values)
-            planned[standing[0] if standing else places_of(target, self.any_qtype)[0]] = rule
-        existing = {place: values[place] for place in planned}
-        old_notes = {place: self._state.get(*place) for place in planned}
-        now = self._clock()
-        self._state.put(
-            Note(
-                place[0],
-                place[1],
-                rule.action,
-                rule.origin,
-                rule.reason,
-                _created(old_notes[place], existing[place], now),
-                None if rule.expires_in is None else self._boot() + rule.expires_in,
-                hits=_hits(existing[place]),
-            )
-            for place, rule in planned.items()
+    def _put(self, asked: Mapping[Target, Rule]) -> int:
+        """Write the notes, then the entries; return how many entries were made."""
+        where = [
+            (rule, next((slot for slot in slots if slot.value is not None), slots[0]))
+            for rule, slots in zip(asked.values(), self._slots_of(asked), strict=True)
+        ]
+        self._state.put(self._note(rule, slot) for rule, slot in where)
+        for done, (rule, slot) in enumerate(where):
+            try:
+                self._write(rule, slot)
+            except KernelError as error:
+                self._take_back([slot for _, slot in where[done:]])
+                error.done = done
+                if error.errno == errno.EEXIST:  # written by dnsdist since we looked
+                    raise foreign(rule.target, _THEIRS) from error
+                raise
+        return sum(slot.value is None for _, slot in where)
+
+    def _note(self, rule: Rule, slot: Slot) -> Note:
+        """Return the note of a rule that is written to this slot."""
+        created = self._clock()
+        if slot.value is not None and slot.note is not None:  # it is updated
+            created = slot.note.created
+        return Note(
+            slot.map,
+            slot.key,
+            rule.action,
+            rule.origin,
+            rule.reason,
+            created,
+            None if rule.expires_in is None else self._boot() + rule.expires_in,
+            hits=0 if slot.value is None else slot.value.hits,
         )
-        done = 0
-        places = list(planned)
-        try:
-            for place in places:
-                self._write(place, planned[place].action, existing[place])
-                done += 1
-        except KernelError as error:
-            self._undo_notes(places[done:], old_notes)
-            error.done = done
-            if error.errno == errno.EEXIST:  # written by dnsdist since we looked
-                raise foreign(planned[places[done]].target, _THEIRS) from error
-            raise
-        created = sum(value is None for value in existing.values())
-        return created, len(planned) - created
 
-    def _write(self, place: Place, action: RuleAction, value: RuleValue | None) -> None:
-        name, key = place
-        rule_map = self._maps[name]
-        if value is None:
-            rule_map.update(key, abi.encode_value(action), BPF_NOEXIST)
-            self._on_change(name, 1)
-        elif value.action != action:
-            (present,) = read_values(rule_map, [key])
-            rule_map.update(key, abi.encode_value(action, _hits(present)), BPF_ANY)
+    def _write(self, rule: Rule, slot: Slot) -> None:
+        rule_map = self._maps[slot.map]
+        if slot.value is None:
+            rule_map.update(slot.key, abi.encode_value(rule.action), BPF_NOEXIST)
+            self._on_change(slot.map, 1)
+        elif slot.value.action != rule.action:
+            (present,) = read_values(rule_map, [slot.key])  # its counter of this moment
+            hits = 0 if present is None else present.hits
+            rule_map.update(slot.key, abi.encode_value(rule.action, hits), BPF_ANY)
 
-    def _undo_notes(
-        self,
-        places: list[Place],
-        old_notes: dict[Place, Note | None],
-    ) -> None:
-        self._state.forget(place for place in places if old_notes[place] is None)
-        self._state.put(note for place in places if (note := old_notes[place]) is not None)
+    def _take_back(self, slots: list[Slot]) -> None:
+        """Make the notes of slots that were not written what they were before."""
+        self._state.forget((slot.map, slot.key) for slot in slots if slot.note is None)
+        self._state.put(slot.note for slot in slots if slot.note is not None)
 
     def remove(self, targets: Iterable[Target]) -> int:
         """Remove our own rules; returns how many entries went.
@@ -264,36 +254,36 @@ class Store:
             return self._remove(list(targets))
 
     def _remove(self, wanted: list[Target]) -> int:
-        values = self._values(wanted)
         places: dict[Place, None] = {}
-        for target in wanted:
-            standing = self._own_places(target, values)
-            if not standing:
+        for target, slots in zip(wanted, self._slots_of(wanted), strict=True):
+            there = [(slot.map, slot.key) for slot in slots if slot.value is not None]
+            if not there:
                 raise NotFoundError(
                     f"there is no rule for {target_text(target)}: see `xdpctl list`"
                 )
-            places |= dict.fromkeys(standing)
+            places |= dict.fromkeys(there)
         for name, key in places:
             if self._maps[name].delete(key):
                 self._on_change(name, -1)
         self._state.forget(places)
         return len(places)
 
-    def _own_places(self, target: Target, values: Mapping[Place, RuleValue | None]) -> list[Place]:
-        """Return where our rule for a target stands; empty where nothing does.
+    def _slots_of(self, targets: Iterable[Target]) -> Iterator[list[Slot]]:
+        """Yield for each target the slots that a rule for it may have, the one we write first.
 
-        A name without a type may have two entries: dnsdist up to 1.9 writes another
-        wildcard type than we do, and so do we under another --any-qtype.
+        A name without a type has two: dnsdist up to 1.9 writes another wildcard
+        type than we do, and so do we under another --any-qtype.
 
         Raises:
-            ConflictError: an entry for it is dnsdist's.
+            ConflictError: an entry for a target is dnsdist's.
         """
-        places = places_of(target, self.any_qtype)
-        standing = [place for place in places if values[place] is not None]
-        for place in standing:
-            if not owns(self._state.get(*place), values[place]):
+        places = {target: places_of(target, self.any_qtype) for target in targets}
+        slots = self.listing.slots(place for each in places.values() for place in each)
+        for target in targets:
+            found = [slots[place] for place in places[target]]
+            if any(slot.value is not None and not slot.is_ours for slot in found):
                 raise foreign(target, _THEIRS)
-        return standing
+            yield found
 
     def flush(self, map_name: MapName | None, origin: str | None) -> int:
         """Remove the rules of one origin, or all our own; return how many entries went.
@@ -341,45 +331,26 @@ class Store:
         self._on_change(name, -removed)
         return removed
 
-    def bulk(  # noqa: PLR0913 - what a list may ask for
-        self,
-        chunks: Iterable[Iterable[Row]],
-        origin: str,
-        *,
-        replace: bool,
-        strict: bool = False,
-        guard: Guard | None = None,
-        on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
-    ) -> BulkResult:
-        """Merge a list into an origin's rules, or make them exactly the list (bulk.py).
+    def bulk(self, change: Change) -> BulkResult:
+        """Merge rules into an origin's, or make its rules exactly these (bulk.py).
 
         What is long, or joins so many, is worked on in a process of its own (store/worker/).
         """
-        if isinstance(chunks, RuleSource) and self._is_much(chunks.size):
+        source = change.source
+        if isinstance(source, RuleSource) and self._is_much(source.size):
             return self._worker().bulk(
-                chunks,
-                origin,
-                replace=replace,
-                strict=strict,
-                guard=guard,
-                on_change=self._on_change,
-                on_progress=on_progress,
-                cancelled=self._cancelled,
+                change, source, on_change=self._on_change, cancelled=self._cancelled
             )
         work = Bulk(
             self._maps,
             self._state.path,
             self._lock,
-            origin,
-            replace=replace,
-            strict=strict,
-            guard=guard,
+            change,
             on_change=self._on_change,
-            on_progress=on_progress,
             clock=self._clock,
             cancelled=self._cancelled,
         )
-        return work.run(chunks)
+        return work.run()
 
     def _is_much(self, size: int = 0) -> bool:
         return self._may_use_worker and (
@@ -401,103 +372,10 @@ class Store:
         """Begin to write our rules as lines, with `everything` dnsdist's too. Blocks."""
         if self._is_much():
             return self._worker().export(self.any_qtype, everything=everything)
-        return ExportInProcess(self.listing.lines(self.any_qtype, everything=everything))
+        return ExportInProcess(lines_of(self.listing, self.any_qtype, everything=everything))
 
     def entries(
         self, map_name: MapName | None = None, origin: str | None = None
     ) -> Iterator[Entry]:
         """Yield the entries of one map or all, of one origin or all, each once."""
         return self.listing.entries(map_name, origin)
-
-    def _values(self, targets: Iterable[Target]) -> dict[Place, RuleValue | None]:
-        """Return the values of exactly the keys under which rules for targets may stand."""
-        return self.listing.values(
-            place for target in targets for place in places_of(target, self.any_qtype)
-        )
-
-    def _useless(self, rules: Iterable[Rule]) -> Iterator[str]:
-        """Yield a sentence for each allow rule that a more exact Drop overrides."""
-        for rule in rules:
-            if rule.action is not RuleAction.PASS:
-                continue
-            for name in _MORE_EXACT.get(map_of(rule.target), ()):
-                for key, value in dict(self._dropping(name, rule.target)).items():
-                    try:
-                        other = target_of(name, key, self.any_qtype)
-                    except TargetError:
-                        continue
-                    if other == rule.target or not _covers(rule.target, other):
-                        continue
-                    (entry,) = self.listing.with_notes(name, {key: value})
-                    yield (
-                        f"allowing {target_text(rule.target)} does not help"
-                        f" {target_text(other)}: that more exact rule"
-                        f" (origin {entry.origin}) drops"
-                    )
-
-    def _dropping(self, name: MapName, wide: Target) -> Iterator[tuple[bytes, RuleValue]]:
-        """Yield (key, value) of Drop entries that `wide` may cover; quick among a million."""
-        for key, octets in self._within(name, wide):
-            if (value := abi.decode_value(octets)).action is RuleAction.DROP:
-                yield key, value
-
-    def _within(self, name: MapName, wide: Target) -> Iterator[tuple[bytes, bytes]]:
-        if isinstance(wide, Question):
-            start = key_of(wide, self.any_qtype)[: abi.NAME_MAX]
-            yield from (pair for pair in self.listing.pairs(name) if pair[0].startswith(start))
-            return
-        if name is not MapName.ADDR_V4 or not isinstance(wide, IPv4Network):
-            yield from self.listing.pairs(name)
-            return
-        size = abi.MAPS[name].value_size
-        shift = wide.max_prefixlen - wide.prefixlen
-        first = int(wide.network_address) >> shift
-        for keys, values in self._maps[name].chunks():
-            for number, address in enumerate(memoryview(keys).cast("I")):
-                if address >> shift == first:
-                    yield keys[number * 4 :][:4], values[number * size :][:size]
-
-
-_MORE_EXACT = {
-    MapName.CIDR4: (MapName.ADDR_V4, MapName.CIDR4),
-    MapName.CIDR6: (MapName.ADDR_V6, MapName.CIDR6),
-    MapName.QNAMES: (MapName.QNAMES,),
-}
-
-
-def _covers(wide: Target, exact: Target) -> bool:
-    """Return whether `exact` decides packets that `wide` also matches."""
-    if isinstance(wide, Question) or isinstance(exact, Question):
-        return (
-            isinstance(wide, Question)
-            and isinstance(exact, Question)
-            and wide.name == exact.name
-            and wide.qtype is None
-        )
-    prefix, other = _network(wide), _network(exact)
-    return prefix.version == other.version and (
-        int(other.network_address) >> (other.max_prefixlen - prefix.prefixlen)
-        == int(prefix.network_address) >> (prefix.max_prefixlen - prefix.prefixlen)
-        and other.prefixlen >= prefix.prefixlen
-    )
-
-
-def _network(
-    target: IPv4Address | IPv6Address | IPv4Network | IPv6Network,
-) -> IPv4Network | IPv6Network:
-    return target if isinstance(target, IPv4Network | IPv6Network) else ip_network(target)
-
-
-def _some(warnings: Iterator[str]) -> Iterator[str]:
-    """Yield the first warnings, and that there are more."""
-    yield from islice(warnings, WARNINGS_MAX)
-    if next(warnings, None) is not None:
-        yield "and there are more allow rules that a more exact rule overrides"
-
-
-def _hits(value: RuleValue | None) -> int:
-    return 0 if value is None else value.hits
-
-
-def _created(note: Note | None, value: RuleValue | None, now: float) -> float:
-    return note.created if note is not None and value is not None else now

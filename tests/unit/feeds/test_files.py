@@ -22,11 +22,11 @@ from xdpctl.settings import ListSettings, Settings, load_settings
 from xdpctl.store.bulk import BulkResult
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from xdpctl.abi import MapName
-    from xdpctl.rules.keys import Row
+    from xdpctl.store.change import Change
 
 
 @dataclass
@@ -39,22 +39,15 @@ class FakeBackend:
     failure: XdpctlError | None = None
     turned: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def bulk(
-        self,
-        chunks: Iterable[Iterable[Row]],
-        origin: str,
-        *,
-        replace: bool,
-        strict: bool = False,
-        on_progress: Callable[[str, int, int], None],
-    ) -> BulkResult:
-        assert replace
-        assert not strict
+    async def bulk(self, change: Change) -> BulkResult:
+        origin = change.origin
+        assert change.replace
+        assert not change.strict
         self.calls.append(f"bulk {origin}")
 
         def read() -> set[str]:
-            on_progress("apply", 0, 1)
-            rows = [row for chunk in chunks for row in chunk]
+            change.progress("apply", 0, 1)
+            rows = [row for part in change.source for row in part]
             assert all(row[5] == origin for row in rows)
             return {target_text(target_of_row(row)) for row in rows}
 

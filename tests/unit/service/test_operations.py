@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -38,6 +38,7 @@ from xdpctl.rules.lines import LineReader
 from xdpctl.service import operations
 from xdpctl.service.operations import Operations
 from xdpctl.status.observer import Observer
+from xdpctl.store.change import Change
 from xdpctl.store.state import PANIC, State
 from xdpctl.store.store import Store
 
@@ -205,14 +206,14 @@ def rows(rules: Iterable[Rule]) -> list[Row]:
 async def test_a_list_is_merged_and_told_of_as_one(office: Office) -> None:
     await office.operations.put([rule("192.0.2.1")], force=False)
     given = rows([rule("192.0.2.2"), rule("192.0.2.3")])
-    result = await office.operations.bulk([given], "file:x", replace=False)
+    result = await office.operations.bulk(Change(source=[given], origin="file:x"))
     assert (result.created, len(await office.listed(origin="file:x"))) == (2, 2)
 
 
 async def test_a_list_that_fills_a_map_is_counted(office: Office) -> None:
     given = rows(rule(f"192.0.2.{number}") for number in range(20))
     with pytest.raises(MapFullError):
-        await office.operations.bulk([given], "file:x", replace=False)
+        await office.operations.bulk(Change(source=[given], origin="file:x"))
     assert office.operations.snapshot().map_errors == {(MapName.ADDR_V4, "E2BIG"): 1}
 
 
@@ -273,7 +274,7 @@ async def test_the_rules_hit_most_come_first(
 
     monkeypatch.setattr(asyncio, "sleep", meanwhile)
     found = await office.operations.top(2, None, "rate" if by == "rate" else "hits")
-    assert [one.entry.hits for one in found] == ([1000] if by == "rate" else [30, 20])
+    assert [one.hits for one in found] == ([1000] if by == "rate" else [30, 20])
     assert all((one.rate is not None) == (by == "rate") for one in found)
 
 
@@ -407,7 +408,9 @@ async def test_nothing_that_asks_kernel_or_state_runs_on_the_loop(
     await office.operations.put([rule("192.0.2.1", RuleAction.TRUNCATE)], force=True)
     await office.operations.page(None, None, None, 10)
     await office.operations.expire()
-    await office.operations.bulk([rows([rule("192.0.2.2")])], "api", replace=True)
+    await office.operations.bulk(
+        Change(source=[rows([rule("192.0.2.2")])], origin="api", replace=True)
+    )
     await office.operations.top(3, None, "hits")
     assert [part async for part in office.operations.export(everything=True)]
     await office.operations.remove([parse_target("192.0.2.1")])
@@ -415,6 +418,27 @@ async def test_nothing_that_asks_kernel_or_state_runs_on_the_loop(
     await office.operations.detach([])
     office.operations.status()
     assert {name.split("_")[0] for name in threads} == {"store", "watch", "bulk", "asyncio"}
+
+
+@pytest.mark.parametrize("by", ["rate", "hits"])
+async def test_documents_of_rules_are_made_off_the_loop(
+    office: Office, monkeypatch: pytest.MonkeyPatch, by: Literal["rate", "hits"]
+) -> None:
+    threads: set[str] = set()
+    monkeypatch.setattr(operations, "RATE_SECONDS", 0.0)
+    for name in ("rule_out", "top_rule"):
+        monkeypatch.setattr(operations, name, noting_threads(getattr(operations, name), threads))
+    real = asyncio.sleep
+
+    async def meanwhile(seconds: float) -> None:
+        dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.1"), hits=1000)
+        await real(seconds)
+
+    dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.1"), hits=7)
+    monkeypatch.setattr(asyncio, "sleep", meanwhile)
+    assert (await office.operations.page(None, None, None, 10))[0]
+    assert await office.operations.top(3, None, by)
+    assert {name.split("_")[0] for name in threads} == {"store", "bulk"}
 
 
 def noting_threads(function: Callable[..., object], threads: set[str]) -> Callable[..., object]:
@@ -443,21 +467,25 @@ def _rows(*targets: str) -> list[list[Row]]:
 
 
 async def test_a_list_goes_in_without_what_is_guarded(office: Office) -> None:
-    result = await office.operations.bulk(_rows("192.0.2.1", "192.0.2.53"), "file:x", replace=True)
+    result = await office.operations.bulk(
+        Change(source=_rows("192.0.2.1", "192.0.2.53"), origin="file:x", replace=True)
+    )
     assert (result.created, result.guarded) == (1, 1)
 
 
 async def test_a_strict_list_is_refused_for_what_is_guarded(office: Office) -> None:
     with pytest.raises(GuardError, match=r"192\.0\.2\.53"):
         await office.operations.bulk(
-            _rows("192.0.2.1", "192.0.2.53"), "api", replace=False, strict=True
+            Change(source=_rows("192.0.2.1", "192.0.2.53"), origin="api", strict=True)
         )
     assert await office.operations.page(None, None, None, 10) == ([], None)
 
 
 async def test_force_lets_a_list_through_the_guard(office: Office) -> None:
     rows = _rows("192.0.2.1", "192.0.2.53")
-    result = await office.operations.bulk(rows, "api", replace=False, strict=True, force=True)
+    result = await office.operations.bulk(
+        Change(source=rows, origin="api", strict=True, force=True)
+    )
     assert result.created == 2
 
 

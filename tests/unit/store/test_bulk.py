@@ -20,6 +20,7 @@ from xdpctl.errors import (
     XdpctlError,
 )
 from xdpctl.store import bulk, difference
+from xdpctl.store.change import Change
 from xdpctl.store.difference import Staging
 
 if TYPE_CHECKING:
@@ -375,10 +376,13 @@ def test_a_single_rule_gets_its_turn_between_two_chunks(ledger: Ledger) -> None:
         ledger.maps,
         ledger.state.path,
         Watched(),
-        "file:x",
-        on_progress=next_chunk,
+        Change(
+            source=ledger.parts([f"198.51.100.{n}" for n in range(40)], "file:x", 50),
+            origin="file:x",
+            progress=next_chunk,
+        ),
     )
-    work.run(ledger.parts([f"198.51.100.{n}" for n in range(40)], "file:x", 50))
+    work.run()
     waiting.join()
     assert single[0] <= 2
 

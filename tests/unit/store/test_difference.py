@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from xdpctl.abi import MAPS, MapName, RuleAction
 from xdpctl.errors import StateError, TargetError
 from xdpctl.rules.keys import full_key
+from xdpctl.store.change import Change
 from xdpctl.store.difference import Difference, Staging
 from xdpctl.store.state import Note, State
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from xdpctl.rules.keys import Row
 
+MERGED = Change(source=(), origin="file:x")
 NAMES = {MAPS[name].ref: name for name in (MapName.ADDR_V4, MapName.QNAMES)}
 V4, QNAMES = NAMES
 
@@ -56,7 +58,8 @@ def test_the_difference_is_that_of_sets(
         path = Path(directory) / "state.db"
         with State.open(path) as state:
             state.put([note_of(row) for row in notes.values()])
-            with Staging(path, "file:x", replace=replace, take_over=strict) as staging:
+            asked = Change(source=(), origin="file:x", replace=replace, strict=strict)
+            with Staging(path, asked) as staging:
                 for part in parts:
                     staging.load(part)
                 found = staging.compare()
@@ -89,7 +92,7 @@ def test_the_difference_is_that_of_sets(
 @pytest.fixture
 def staging(tmp_path: Path) -> Iterator[Staging]:
     path = tmp_path / "state.db"
-    with State.open(path), Staging(path, "file:x") as staging:
+    with State.open(path), Staging(path, MERGED) as staging:
         yield staging
 
 
@@ -118,4 +121,4 @@ def test_notes_are_written_for_the_chunk_alone(staging: Staging, tmp_path: Path)
 def test_a_file_that_is_no_state_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"no database, but long enough to be taken for one" * 30)
     with pytest.raises(StateError):
-        Staging(tmp_path / "state.db", "file:x")
+        Staging(tmp_path / "state.db", MERGED)

@@ -30,8 +30,9 @@ from xdpctl.errors import (
     TargetError,
 )
 from xdpctl.rules import AnyQtype, Name, Question, Rule, key_of, map_of, parse_target
+from xdpctl.store.overlap import WARNINGS_MAX
 from xdpctl.store.state import State
-from xdpctl.store.store import WARNINGS_MAX, Store
+from xdpctl.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

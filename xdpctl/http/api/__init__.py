@@ -5,8 +5,9 @@ handlers.py    one function a resource
 uploads.py     requests with rules in their body
 rule_lists.py  a body with many rules, read in parts
 documents.py   what is accepted and answered: the types that check and describe
+converter.py   the service's values to documents, off the loop
 queries.py     the parameters, in the same way
 openapi.py     openapi.json from the table
-backend.py     what the API needs of the service, as a protocol
+backend.py     what the API needs of the service: a protocol a resource
 keys.py        what the application carries to its handlers
 """

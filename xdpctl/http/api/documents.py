@@ -2,35 +2,25 @@
 
 msgspec checks a request against these types and names the field that is wrong;
 the same types describe the API to others. Text becomes a value here: a `RuleIn`
-turns into a rules.Rule or raises the error of rules/rules.py.
+turns into a rules.Rule or raises the error of rules/rules.py. Answers are made of values
+by converter.py.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import msgspec
 
 from xdpctl import abi
 from xdpctl.abi import MapName
-from xdpctl.errors import TargetError
 from xdpctl.rules import (
     ACTIONS,
-    AnyQtype,
-    Question,
     Rule,
     parse_reason,
     parse_target,
-    qtype_text,
-    target_of,
-    target_text,
 )
 from xdpctl.rules.rules import DURATION_MAX, ORIGIN_PATTERN, own_origin
-
-if TYPE_CHECKING:
-    from xdpctl.status.snapshot import Snapshot
-    from xdpctl.store.bulk import BulkResult
-    from xdpctl.store.entries import Entry, TopEntry
 
 TEXT_MAX = 2_000
 ORIGIN_SCHEMA = {"pattern": f"^(?:{ORIGIN_PATTERN})$"}
@@ -132,35 +122,6 @@ class RuleOut(msgspec.Struct):
     map: str
     wildcard: int | None
 
-    @classmethod
-    def of(cls, entry: Entry, any_qtype: AnyQtype) -> Self:
-        """Return an entry as it is listed; one whose key is nonsense shows its bytes."""
-        qtype = wildcard = None
-        try:
-            target = target_of(entry.map, entry.key, any_qtype)
-        except TargetError:
-            text = entry.key.hex()
-        else:
-            text = target_text(target)
-            if isinstance(target, Question):
-                if target.qtype is None:
-                    wildcard = abi.decode_qname(entry.key)[1]
-                else:
-                    qtype = qtype_text(target.qtype)
-        note = entry.note
-        return cls(
-            text,
-            qtype,
-            entry.action.name.lower(),
-            entry.hits,
-            entry.origin,
-            "" if note is None else note.reason,
-            entry.expires_in,
-            None if note is None else note.created,
-            entry.map.value,
-            wildcard,
-        )
-
 
 class Rules(msgspec.Struct):
     """A page of rules; `next` is the cursor of the page behind it, or null."""
@@ -173,13 +134,6 @@ class TopRule(RuleOut):
     """A rule that is hit much; `rate` in hits a second, null where it was not measured."""
 
     rate: float | None = None
-
-    @classmethod
-    def ranked(cls, one: TopEntry, any_qtype: AnyQtype) -> Self:
-        """Return an entry as `top` shows it."""
-        ranked = cls.of(one.entry, any_qtype)
-        ranked.rate = one.rate
-        return ranked
 
 
 class Top(msgspec.Struct):
@@ -212,20 +166,6 @@ class Merged(msgspec.Struct):
     left_to_others: int
     skipped: int
     guarded: int
-
-    @classmethod
-    def of(cls, result: BulkResult, skipped: int) -> Self:
-        """Return the result of a bulk operation; `skipped` is counted by who read the list."""
-        return cls(
-            created=result.created,
-            updated=result.updated,
-            removed=result.removed,
-            unchanged=result.unchanged,
-            left_to_dnsdist=result.theirs,
-            left_to_others=result.others,
-            skipped=skipped,
-            guarded=result.guarded,
-        )
 
 
 class Progress(msgspec.Struct):
@@ -316,50 +256,6 @@ class Status(msgspec.Struct):
     maps: list[MapOut]
     destinations: list[Destination]
     warnings: list[str]
-
-    @classmethod
-    def of(cls, snapshot: Snapshot, *, version: str, pid: int, started: float) -> Status:
-        """Return the snapshot as a document."""
-        return cls(
-            version,
-            pid,
-            snapshot.ready,
-            list(snapshot.reasons),
-            snapshot.panic,
-            started,
-            [
-                InterfaceOut(
-                    view.interface,
-                    view.index,
-                    view.state.value,
-                    view.mode and view.mode.value,
-                    view.program_id,
-                    view.tag,
-                    view.reattached,
-                    view.queues,
-                    snapshot.xskmaps.get(view.interface),
-                    [
-                        Counter(reason.label, action.name.lower(), count.packets, count.bytes)
-                        for (reason, action), count in view.counters.items()
-                        if count.packets
-                    ],
-                )
-                for view in snapshot.filters
-            ],
-            [
-                MapOut(
-                    view.name.value,
-                    str(view.path),
-                    view.id,
-                    view.entries,
-                    view.capacity,
-                    view.frozen,
-                )
-                for view in snapshot.maps
-            ],
-            [Destination(str(address), port) for address, port in snapshot.destinations],
-            list(snapshot.warnings),
-        )
 
 
 RULE_MAP_NAMES = tuple(MapName(name).value for name in abi.RULE_MAPS)

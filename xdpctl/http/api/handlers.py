@@ -1,6 +1,6 @@
 """One function a resource: reads the request, asks the service, writes the answer.
 
-What the service must offer is `Backend`; service/operations.py implements it, tests fake it.
+What the service must offer is in backend.py; each handler names the part that it needs.
 Requests with rules in their body are uploads.py's.
 """
 
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
 
 from xdpctl.errors import public
-from xdpctl.http.api.documents import Detached, DetachIn, Panic, Removed, Rules, Top, TopRule
+from xdpctl.http.api.documents import Detached, DetachIn, Panic, Removed, Rules, Top
 from xdpctl.http.api.keys import BACKEND, EXPOSITION
 from xdpctl.http.api.queries import (
     ALL_OWN,
@@ -29,6 +30,15 @@ from xdpctl.http.refusals import RequestError, not_json, not_of_the_schema
 from xdpctl.http.transport.body import received
 from xdpctl.http.transport.keys import IN_PUBLIC
 from xdpctl.rules import DNSDIST_ORIGIN, parse_origin, parse_target
+
+if TYPE_CHECKING:
+    from xdpctl.http.api.backend import (
+        AttachedFilters,
+        PanicSwitch,
+        RuleChanges,
+        RuleListing,
+        ServiceState,
+    )
 
 DETACH_MAX = 64 * 1024
 """Bytes of a document that names interfaces."""
@@ -58,7 +68,8 @@ async def healthz(_request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """GET /readyz: attached and maps sound, else 503 with the reasons."""
-    snapshot = request.app[BACKEND].snapshot()
+    service: ServiceState = request.app[BACKEND]
+    snapshot = service.snapshot()
     if snapshot.ready:
         return web.Response(text="ready\n")
     said = public if request.app[IN_PUBLIC] else str
@@ -69,7 +80,8 @@ async def readyz(request: web.Request) -> web.Response:
 async def status(request: web.Request) -> web.Response:
     """GET /api/v1/status: the whole service at a glance."""
     read_query(request, NoQuery)
-    document = request.app[BACKEND].status()
+    service: ServiceState = request.app[BACKEND]
+    document = service.status()
     said = public if request.app[IN_PUBLIC] else str
     document.reasons = [*map(said, document.reasons)]
     document.warnings = [*map(said, document.warnings)]
@@ -79,7 +91,8 @@ async def status(request: web.Request) -> web.Response:
 async def list_rules(request: web.Request) -> web.Response:
     """GET /api/v1/rules: a page of rules."""
     query = read_query(request, PageQuery)
-    rules, following = await request.app[BACKEND].page(
+    listing: RuleListing = request.app[BACKEND]
+    rules, following = await listing.page(
         map_named(query.map),
         parse_origin(query.origin) if query.origin else None,
         query.cursor or None,
@@ -91,16 +104,16 @@ async def list_rules(request: web.Request) -> web.Response:
 async def top(request: web.Request) -> web.Response:
     """GET /api/v1/top: the rules hit most."""
     query = read_query(request, TopQuery)
-    backend = request.app[BACKEND]
-    found = await backend.top(query.n, map_named(query.map), query.by)
-    return answer(Top([TopRule.ranked(one, backend.any_qtype) for one in found]))
+    listing: RuleListing = request.app[BACKEND]
+    return answer(Top(await listing.top(query.n, map_named(query.map), query.by)))
 
 
 async def export(request: web.Request) -> web.StreamResponse:
     """GET /api/v1/export: rules as lines, as they come."""
     query = read_query(request, ExportQuery)
     response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
-    async with aclosing(request.app[BACKEND].export(everything=query.all)) as parts:
+    listing: RuleListing = request.app[BACKEND]
+    async with aclosing(listing.export(everything=query.all)) as parts:
         first = await anext(parts, b"")  # what is wrong at once can still be a problem document
         await response.prepare(request)
         if request.method == "GET":
@@ -114,6 +127,7 @@ async def export(request: web.Request) -> web.StreamResponse:
 async def delete_rules(request: web.Request) -> web.Response:
     """DELETE /api/v1/rules: own rules by target, or those of an origin."""
     query = read_query(request, DeleteQuery)
+    changes: RuleChanges = request.app[BACKEND]
     named = [text for text in query.target if text]
     if bool(named) == bool(query.origin):
         raise RequestError(
@@ -127,27 +141,29 @@ async def delete_rules(request: web.Request) -> web.Response:
                 HTTPStatus.BAD_REQUEST, "map= goes with origin=: a target has one map", field="map"
             )
         targets = [parse_target(text, query.qtype) for text in named]
-        return answer(Removed(await request.app[BACKEND].remove(targets)))
+        return answer(Removed(await changes.remove(targets)))
     if query.qtype:
         raise RequestError(
             HTTPStatus.BAD_REQUEST, "qtype= goes with target=, not with origin=", field="qtype"
         )
     origin = None if query.origin == ALL_OWN else parse_origin(query.origin)
-    removed = await request.app[BACKEND].flush(map_named(query.map), origin)
+    removed = await changes.flush(map_named(query.map), origin)
     return answer(Removed(removed, [_FLUSHED] if origin == DNSDIST_ORIGIN else []))
 
 
 async def panic(request: web.Request) -> web.Response:
     """POST /api/v1/panic: pass everything at once, until resume."""
     read_query(request, NoQuery)
-    await request.app[BACKEND].set_panic(panic=True)
+    switch: PanicSwitch = request.app[BACKEND]
+    await switch.set_panic(panic=True)
     return answer(Panic(panic=True))
 
 
 async def resume(request: web.Request) -> web.Response:
     """POST /api/v1/resume: filter again."""
     read_query(request, NoQuery)
-    await request.app[BACKEND].set_panic(panic=False)
+    switch: PanicSwitch = request.app[BACKEND]
+    await switch.set_panic(panic=False)
     return answer(Panic(panic=False))
 
 
@@ -162,4 +178,5 @@ async def detach(request: web.Request) -> web.Response:
         raise not_of_the_schema(error) from error
     except ValueError as error:
         raise not_json(error) from error
-    return answer(Detached(await request.app[BACKEND].detach(wanted.interfaces)))
+    filters: AttachedFilters = request.app[BACKEND]
+    return answer(Detached(await filters.detach(wanted.interfaces)))

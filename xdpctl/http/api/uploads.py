@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 
 from xdpctl.errors import TargetError, XdpctlError
+from xdpctl.http.api.converter import merged
 from xdpctl.http.api.documents import API_ORIGIN, Merged, Progress, Put
 from xdpctl.http.api.handlers import answer
 from xdpctl.http.api.keys import BACKEND
@@ -23,10 +24,12 @@ from xdpctl.http.problems import Problem, document_of, from_error
 from xdpctl.http.refusals import ListedRuleError
 from xdpctl.http.transport.body import received
 from xdpctl.rules.rules import own_origin
+from xdpctl.store.change import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xdpctl.http.api.backend import RuleChanges
     from xdpctl.http.api.documents import RuleIn
     from xdpctl.rules import Rule
 
@@ -49,16 +52,16 @@ class ImportLine(msgspec.Struct):
 async def post_rules(request: web.Request) -> web.Response:
     """POST /api/v1/rules: one rule or a list; all or nothing on bad input."""
     query = read_query(request, PostQuery)
-    backend = request.app[BACKEND]
+    backend: RuleChanges = request.app[BACKEND]
     async with received(request) as file:
         begin = await asyncio.to_thread(_first, rules_in(file, single=True))
         if len(begin) <= FEW:
             rules = await asyncio.to_thread(_rules, begin)
             done = await backend.put(rules, force=query.force)
             return answer(Put(done.created, done.updated, list(done.warnings)))
-        chunks = JsonList(file, API_ORIGIN, backend.any_qtype, whole=False)
+        source = JsonList(file, API_ORIGIN, backend.any_qtype, whole=False)
         result = await backend.bulk(
-            chunks, API_ORIGIN, replace=False, strict=True, force=query.force
+            Change(source=source, origin=API_ORIGIN, strict=True, force=query.force)
         )
     return answer(Put(result.created, result.updated + result.unchanged, []))
 
@@ -86,11 +89,11 @@ def _rules(given: list[RuleIn]) -> list[Rule]:
 async def put_rules(request: web.Request) -> web.Response:
     """PUT /api/v1/rules: make an origin's rules exactly this list, by difference."""
     origin = own_origin(read_query(request, PutQuery).origin)
-    backend = request.app[BACKEND]
+    backend: RuleChanges = request.app[BACKEND]
     async with received(request) as file:
-        chunks = JsonList(file, origin, backend.any_qtype, whole=True)
-        result = await backend.bulk(chunks, origin, replace=True)
-    return answer(Merged.of(result, chunks.found))
+        source = JsonList(file, origin, backend.any_qtype, whole=True)
+        result = await backend.bulk(Change(source=source, origin=origin, replace=True))
+    return answer(merged(result, source.found))
 
 
 _Outcome: TypeAlias = "Merged | XdpctlError"
@@ -103,21 +106,24 @@ async def import_rules(request: web.Request) -> web.StreamResponse:
     """
     query = read_query(request, ImportQuery)
     origin = own_origin(query.origin)
-    backend = request.app[BACKEND]
+    backend: RuleChanges = request.app[BACKEND]
     news: asyncio.Queue[Progress | _Outcome] = asyncio.Queue()
     async with received(request) as file:
-        chunks = LineList(file, origin, backend.any_qtype)
-        report = _Report(news)
+        source = LineList(file, origin, backend.any_qtype)
+        change = Change(
+            source=source,
+            origin=origin,
+            replace=query.replace,
+            progress=_Report(news).progress,
+        )
 
         async def work() -> None:
             try:
-                result = await backend.bulk(
-                    chunks, origin, replace=query.replace, on_progress=report.progress
-                )
+                result = await backend.bulk(change)
             except XdpctlError as error:
                 news.put_nowait(error)
             else:
-                news.put_nowait(Merged.of(result, chunks.found))
+                news.put_nowait(merged(result, source.found))
 
         async with asyncio.TaskGroup() as group:
             group.create_task(work(), name="import")

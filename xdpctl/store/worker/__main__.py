@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,6 +28,8 @@ from xdpctl.kernel.bpf.maps import Map
 from xdpctl.process.children import SIGNALS
 from xdpctl.store.bulk import Bulk, BulkResult
 from xdpctl.store.entries import Entries
+from xdpctl.store.export import lines_of
+from xdpctl.store.source import RuleSource
 from xdpctl.store.state import State
 from xdpctl.store.worker.messages import (
     Answer,
@@ -126,21 +129,18 @@ def _bulk(job: BulkJob, service: _Service) -> Done:
         maps,
         job.path,
         service,
-        job.origin,
-        replace=job.replace,
-        strict=job.strict,
-        guard=job.guard,
+        replace(job.change, progress=service.progress),
         on_change=lambda name, difference: service.send(Changed(name, difference)),
-        on_progress=service.progress,
         cancelled=service,
     )
-    return Done(work.run(job.listed), job.listed.found)
+    result, source = work.run(), job.change.source
+    return Done(result, source.found if isinstance(source, RuleSource) else None)
 
 
 def _export(job: ExportJob, service: _Service) -> Done:
     with State.to_read(job.path) as state:
         entries = Entries(_open_maps(job.maps), state)
-        lines = entries.lines(job.any_qtype, everything=job.everything, at_once=True)
+        lines = lines_of(entries, job.any_qtype, everything=job.everything, at_once=True)
         while data := "".join([f"{line}\n" for line in islice(lines, LINES)]):
             service.send(Part(data.encode()))
     return Done(BulkResult())

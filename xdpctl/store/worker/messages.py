@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from xdpctl.abi import MapName
     from xdpctl.errors import XdpctlError
     from xdpctl.rules import AnyQtype
-    from xdpctl.rules.guard import Guard
     from xdpctl.store.bulk import BulkResult
-    from xdpctl.store.source import RuleSource
+    from xdpctl.store.change import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +27,12 @@ class BulkJob:
     Attributes:
         maps: descriptors of the rule maps, under the number that they have in the process.
         path: the state file.
-        others: as `bulk.Bulk` has them.
+        change: as `Change.to_send` gives it; its source is a `RuleSource`.
     """
 
     maps: dict[MapName, int]
     path: Path
-    listed: RuleSource
-    origin: str
-    replace: bool
-    strict: bool
-    guard: Guard | None
+    change: Change
 
 
 @dataclass(frozen=True, slots=True)

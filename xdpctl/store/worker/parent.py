@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from xdpctl.abi import MapName
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.rules import AnyQtype
-    from xdpctl.rules.guard import Guard
     from xdpctl.store.bulk import BulkResult
+    from xdpctl.store.change import Change
     from xdpctl.store.source import RuleSource
     from xdpctl.store.worker.messages import Job, Message
 
@@ -144,19 +144,15 @@ class BulkInWorker:
         self._path = path
         self._lock = lock
 
-    def bulk(  # noqa: PLR0913 - what a list may ask for
+    def bulk(
         self,
-        listed: RuleSource,
-        origin: str,
+        change: Change,
+        source: RuleSource,
         *,
-        replace: bool,
-        strict: bool,
-        guard: Guard | None,
         on_change: Callable[[MapName, int], None],
-        on_progress: Callable[[str, int, int], None],
         cancelled: threading.Event,
     ) -> BulkResult:
-        """Work a list in, as `bulk.Bulk` does. Blocks.
+        """Work a change in, as `bulk.Bulk` does; `source` is the change's. Blocks.
 
         Raises:
             XdpctlError: as `Bulk.run`; also where the process ends before the work.
@@ -164,8 +160,8 @@ class BulkInWorker:
         began = self._identities()
         with contextlib.ExitStack() as stack:
             maps = self._lent(stack)
-            job = BulkJob(maps, self._path, listed, origin, replace, strict, guard)
-            worker = stack.enter_context(Worker(job, (*maps.values(), *listed.descriptors)))
+            job = BulkJob(maps, self._path, change.to_send())
+            worker = stack.enter_context(Worker(job, (*maps.values(), *source.descriptors)))
             turn = stack.enter_context(contextlib.ExitStack())
             while True:
                 match message := worker.hear(cancelled):
@@ -182,9 +178,9 @@ class BulkInWorker:
                     case Changed():
                         on_change(message.map, message.difference)
                     case ProgressMade():
-                        on_progress(message.what, message.done, message.total)
+                        change.progress(message.what, message.done, message.total)
                     case Done():
-                        listed.found = message.found
+                        source.found = message.found
                         return message.result
                     case _:
                         raise TypeError(f"a list is not answered by {message}")

@@ -1,0 +1,130 @@
+"""Makes the API's answers of the service's values.
+
+Owns how entries, results and snapshots look as documents; the documents' fields are
+documents.py's. Documents of many rules are made on the thread that read the rules, not on
+the loop. Called by service/operations.py and uploads.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from xdpctl import abi
+from xdpctl.errors import TargetError
+from xdpctl.http.api.documents import (
+    Counter,
+    Destination,
+    InterfaceOut,
+    MapOut,
+    Merged,
+    RuleOut,
+    Status,
+    TopRule,
+)
+from xdpctl.rules import AnyQtype, Question, qtype_text, target_of, target_text
+
+if TYPE_CHECKING:
+    from xdpctl.status.snapshot import Snapshot
+    from xdpctl.store.bulk import BulkResult
+    from xdpctl.store.entries import Entry
+    from xdpctl.store.top import TopEntry
+
+_R = TypeVar("_R", bound=RuleOut)
+
+
+def rule_out(entry: Entry, any_qtype: AnyQtype) -> RuleOut:
+    """Return an entry as it is listed; one whose key is nonsense shows its bytes."""
+    return _rule(RuleOut, entry, any_qtype)
+
+
+def top_rule(found: TopEntry, any_qtype: AnyQtype) -> TopRule:
+    """Return an entry as `top` shows it."""
+    rule = _rule(TopRule, found.entry, any_qtype)
+    rule.rate = found.rate
+    return rule
+
+
+def _rule(kind: type[_R], entry: Entry, any_qtype: AnyQtype) -> _R:
+    qtype = wildcard = None
+    try:
+        target = target_of(entry.map, entry.key, any_qtype)
+    except TargetError:
+        text = entry.key.hex()
+    else:
+        text = target_text(target)
+        if isinstance(target, Question):
+            if target.qtype is None:
+                wildcard = abi.decode_qname(entry.key)[1]
+            else:
+                qtype = qtype_text(target.qtype)
+    note = entry.note
+    return kind(
+        text,
+        qtype,
+        entry.action.name.lower(),
+        entry.hits,
+        entry.origin,
+        "" if note is None else note.reason,
+        entry.expires_in,
+        None if note is None else note.created,
+        entry.map.value,
+        wildcard,
+    )
+
+
+def merged(result: BulkResult, skipped: int) -> Merged:
+    """Return what a change did; `skipped` is a count of its source's."""
+    return Merged(
+        created=result.created,
+        updated=result.updated,
+        removed=result.removed,
+        unchanged=result.unchanged,
+        left_to_dnsdist=result.theirs,
+        left_to_others=result.others,
+        skipped=skipped,
+        guarded=result.guarded,
+    )
+
+
+def status_of(snapshot: Snapshot, *, version: str, pid: int, started: float) -> Status:
+    """Return a snapshot as a document."""
+    return Status(
+        version,
+        pid,
+        snapshot.ready,
+        list(snapshot.reasons),
+        snapshot.panic,
+        started,
+        [
+            InterfaceOut(
+                view.interface,
+                view.index,
+                view.state.value,
+                view.mode and view.mode.value,
+                view.program_id,
+                view.tag,
+                view.reattached,
+                view.queues,
+                snapshot.xskmaps.get(view.interface),
+                [
+                    Counter(reason.label, action.name.lower(), count.packets, count.bytes)
+                    for (reason, action), count in view.counters.items()
+                    if count.packets
+                ],
+            )
+            for view in snapshot.filters
+        ],
+        [
+            MapOut(
+                view.name.value,
+                str(view.path),
+                view.id,
+                view.entries,
+                view.capacity,
+                view.frozen,
+            )
+            for view in snapshot.maps
+        ],
+        [Destination(str(address), port) for address, port in snapshot.destinations],
+        list(snapshot.warnings),
+    )

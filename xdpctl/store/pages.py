@@ -1,0 +1,170 @@
+"""The rules page by page, with a cursor that stays good while entries come and go.
+
+Owns cursors and the order of a page. Reads only; everything blocks. Called by
+service/operations.py for the API.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from xdpctl import abi
+from xdpctl.abi import MapName
+from xdpctl.errors import TargetError
+from xdpctl.rules import DNSDIST_ORIGIN
+from xdpctl.store.entries import Entry, owns, pairs_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xdpctl.store.entries import Entries
+
+TRIES = (MapName.CIDR4, MapName.CIDR6)
+
+_SCAN_MAX = 2_000
+"""Entries that one page looks at while it searches for one origin's: some 20 ms."""
+
+_BUCKETS_MAX = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page ended: in which map, in which part of it, behind which key.
+
+    `bucket` is the kernel's position in a hash map. It names a place, not a number of
+    entries, so that entries which come and go neither repeat nor hide others.
+    """
+
+    map: MapName
+    bucket: int = 0
+    after: bytes = b""
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Return the cursor of a text that `str` gave.
+
+        Raises:
+            TargetError: it is none.
+        """
+        try:
+            name, bucket, after = text.split(":")
+            cursor = cls(MapName(name), int(bucket), bytes.fromhex(after))
+            if cursor.map not in abi.RULE_MAPS or str(cursor) != text:
+                raise ValueError(text)  # noqa: TRY301 - joined with what the conversions raise
+            if not 0 <= cursor.bucket < _BUCKETS_MAX - 1:
+                raise ValueError(text)  # noqa: TRY301 - the same
+        except ValueError:
+            raise TargetError(
+                f"{text!r} is no cursor: take `next` of the page before", text=text, field="cursor"
+            ) from None
+        return cursor
+
+    def __str__(self) -> str:
+        return f"{self.map}:{self.bucket}:{self.after.hex()}"
+
+
+class Pages:
+    """Pages of the rule maps.
+
+    Args:
+        entries: of the maps and the notes.
+    """
+
+    def __init__(self, entries: Entries) -> None:
+        self._entries = entries
+        self._maps = entries.maps
+
+    def page(
+        self, map_name: MapName | None, origin: str | None, after: Cursor | None, limit: int
+    ) -> tuple[list[Entry], Cursor | None]:
+        """Return at most `limit` entries behind a cursor, and the next cursor.
+
+        A page may be shorter than `limit` and still have a next one.
+        """
+        names: tuple[MapName, ...] = abi.RULE_MAPS if map_name is None else (map_name,)
+        if after is not None:
+            names = names[names.index(after.map) :] if after.map in names else ()
+        found: list[Entry] = []
+        scanned = 0
+        for name in names:
+            cursor: Cursor | None = after if after and after.map == name else Cursor(name)
+            while cursor is not None:
+                if len(found) >= limit or scanned >= _SCAN_MAX:
+                    return found, cursor
+                part, looked_at, cursor = self._part(cursor, origin, limit - len(found))
+                scanned += looked_at
+                found += [one for one in part if origin is None or one.origin == origin]
+        return found, None
+
+    def _part(
+        self, cursor: Cursor, origin: str | None, limit: int
+    ) -> tuple[list[Entry], int, Cursor | None]:
+        """Return entries of one map behind a cursor, how many were looked at, where to read on."""
+        if origin is not None and origin != DNSDIST_ORIGIN:
+            return self._part_of_ours(cursor, origin, limit)
+        name = cursor.map
+        if name in TRIES:
+            values = dict(self._entries.pairs(name))
+            keys = heapq.nsmallest(limit + 1, (key for key in values if key > cursor.after))
+            more = keys[limit - 1] if len(keys) > limit else None
+            following = None if more is None else replace(cursor, after=more)
+            values = {key: values[key] for key in keys[:limit]}
+        else:
+            values, following = self._buckets(cursor, limit)
+        found = {key: abi.decode_value(value) for key, value in values.items()}
+        return self._entries.with_notes(name, found), len(found), following
+
+    def _buckets(self, cursor: Cursor, limit: int) -> tuple[dict[bytes, bytes], Cursor | None]:
+        """Return entries of a hash map behind a cursor, and where to read on.
+
+        Whole buckets, as the order within one is nobody's; but one that is larger than
+        the page is divided, by key.
+        """
+        name = cursor.map
+        following: Cursor | None
+        if cursor.after and (values := self._bucket(name, cursor.bucket)) is not None:
+            following = Cursor(name, cursor.bucket + 1)
+            values = {key: value for key, value in values.items() if key > cursor.after}
+        else:
+            keys, blob, bucket = self._maps[name].part(cursor.bucket, limit)
+            values = dict(pairs_in(self._maps[name], keys, blob))
+            following = None if bucket is None else Cursor(name, bucket)
+            if len(values) > limit:  # one bucket alone
+                cursor = Cursor(name, self._bucket_of(name, cursor.bucket, bucket, values))
+        if len(values) <= limit:
+            return values, following
+        keys_in_order = sorted(values)[:limit]
+        return {key: values[key] for key in keys_in_order}, replace(cursor, after=keys_in_order[-1])
+
+    def _bucket(self, name: MapName, bucket: int) -> dict[bytes, bytes] | None:
+        """Return one bucket's entries; None where it is empty (others behind it are given)."""
+        keys, blob, _ = self._maps[name].part(bucket, 1)
+        behind, _, _ = self._maps[name].part(bucket + 1, 1)
+        return None if keys == behind else dict(pairs_in(self._maps[name], keys, blob))
+
+    def _bucket_of(
+        self, name: MapName, start: int, end: int | None, values: Mapping[bytes, bytes]
+    ) -> int:
+        """Find the bucket of entries that lie in one, not before `start`."""
+        low, high = start, _BUCKETS_MAX if end is None else end
+        while high - low > 1:
+            middle = (low + high) // 2
+            keys, _, _ = self._maps[name].part(middle, 1)
+            there = keys[: self._maps[name].info.key_size] in values
+            low, high = (middle, high) if there else (low, middle)
+        return low
+
+    def _part_of_ours(
+        self, cursor: Cursor, origin: str, limit: int
+    ) -> tuple[list[Entry], int, Cursor | None]:
+        notes, following = self._entries.state.page_of(origin, cursor.map, cursor.after, limit)
+        values = self._entries.values((note.map, note.key) for note in notes)
+        entries = []
+        for note in notes:
+            value = values[note.map, note.key]
+            if value is not None and owns(note, value):
+                entries.append(Entry(note.map, note.key, *value, note))
+        looked_at = len(notes) if len(notes) == limit or following is None else _SCAN_MAX
+        return entries, looked_at, None if following is None else replace(cursor, after=following)
