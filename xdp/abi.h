@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The binary contract: what the program on the network card, the service and
- * the DNS server agree on. Its one mirror in Python is xdpctl/abi.py; a test
- * compares every number, size and offset. Nothing here is ever renumbered.
+ * The binary contract between the program on the network card, the service and the
+ * DNS server. xdpctl/abi.py is its only copy in Python; a test compares every number,
+ * size and offset. Nothing here is ever renumbered.
  */
 #ifndef XDPCTL_ABI_H
 #define XDPCTL_ABI_H
@@ -50,8 +50,8 @@ enum reason {
 };
 
 /*
- * Which map an instruction means. The compiled program carries these numbers
- * where the kernel wants file descriptors; the loader puts the descriptors in.
+ * Map numbers. The compiled program carries them where the kernel expects file
+ * descriptors; the loader replaces them with descriptors.
  */
 enum map_ref {
 	MAP_ADDR_V4 = 1,
@@ -96,7 +96,7 @@ struct qname_key {
 	__u16 qtype;
 };
 
-/* Value of the five rule maps. The last seven bytes are never to be read. */
+/* Value of the five rule maps. Never read the last seven bytes. */
 struct rule_value {
 	__u64 hits;
 	__u8 action;
@@ -129,61 +129,62 @@ struct counters {
 
 /* Value of the control map: array of one entry, written by the service. */
 struct control {
-	__u32 panic; /* not 0: pass everything */
+	__u32 panic; /* other than 0: pass everything */
 	__u32 reserved[15];
 };
 
 /*
- * Value of the scratch map: per-CPU array of one entry, the program's own. What
- * is put here and read back is unknown to the verifier, so that all the ways
- * that lead to one place are one way from there on.
+ * Value of the scratch map: per-CPU array of one entry, private to the program. A value
+ * that is written here and read back is unknown to the verifier, so that it follows the
+ * paths that lead to one place as one path from there on.
  */
 struct scratch {
 	union {
 		struct qname_key key;
-		__u64 words[33]; /* the key, to be written eight bytes at a time */
+		__u64 words[33]; /* the key, written eight bytes at a time */
 	};
 	__u32 traits;	  /* enum trait */
 	__u32 rule;	  /* verdict of the rule that was hit, or NO_RULE */
 	__u32 end;	  /* offset in the frame where a first fragment ends */
 	__u16 network;	  /* offset of the IP header in the frame, bytes */
 	__u16 transport;  /* offset of the UDP or TCP header */
-	__u16 empty;	  /* EMPTY_BIT of maps that are not to be looked into */
+	__u16 empty;	  /* EMPTY_BIT of maps that need no look-up */
 	__u16 walk;	  /* offset of the next IPv6 extension header */
-	__u16 data;	  /* offset of a first IPv6 fragment's data; 0: it is none */
+	__u16 data;	  /* offset of a first IPv6 fragment's data; 0: not one */
 	__u8 walk_next;	  /* its number */
-	__u8 name_length; /* octets of the question's name; 0: no whole question */
-	__u8 lookups;	  /* enum name_lookup: those of the name that are needed */
+	__u8 name_length; /* octets of the question's name; 0: question not whole */
+	__u8 lookups;	  /* enum name_lookup: the look-ups the name needs */
 	__u8 reserved[223];
 };
 
 /*
- * The index of qnames' keys: a bit that is 0 says that no such key is there, a
- * bit that is 1 that one may be. Which bit is a key's:
+ * The index of the keys in qnames. A bit that is 0 means that no such key exists; a bit
+ * that is 1 means that one may exist. The bit of a key:
  *
  *   sum  = over the name's folded words, eight bytes each in host order, zero padded:
  *          number i * factors[2 * i] + its upper half * factors[2 * i + 1]
  *   word = the sum's upper INDEX_WORD_BITS bits
  *   bit  = the six bits below them ^ the upper six of (__u16)(type + 1) * type_factor
  *
- * So the bits of one name are in one word, whatever their types, and zeros behind a name
- * change nothing. All of it modulo 2^64.
+ * All bits of one name are in one word, whatever their types, and zeros after a name
+ * change nothing. All arithmetic is modulo 2^64.
  *
- * The factors are random and the service's secret: nobody but root and the service reads
- * this map. A service that goes on with a former one's map leaves them as they are. Each has
- * 64 bits, for half words of 32 (of the lower half, factors[2 * i]; of the upper one, what
- * both make together): so whatever two names somebody chooses who does not know them,
- * the upper 32 bits of their sums are equal with a chance of 2^-32 (multilinear hashing; for
- * one factor and its powers, or for whole words, two bits turned over would do). Who could
- * choose names that share a bit with blocked ones would have each of them looked up.
+ * The factors are random and secret: only root and the service can read this map. A
+ * service that takes over the map of an earlier one keeps them. Each factor has 64 bits
+ * for a half word of 32 (factors[2 * i] for the lower half; the sum of both factors'
+ * effects for the upper half). So for any two names chosen without knowledge of the
+ * factors, the upper 32 bits of their sums are equal with a probability of 2^-32
+ * (multilinear hashing; with the powers of one factor, or with whole words, flipping two
+ * bits would give a collision). An attacker who could choose names that share a bit with
+ * blocked ones would cause a look-up for each of them.
  */
 #define INDEX_WORD_BITS 13
 #define INDEX_WORDS	(1 << INDEX_WORD_BITS)
 #define INDEX_FACTORS	64
 
 /*
- * In the index's `empty`: a bit of each map that may be called empty, the tick above them.
- * A map with such a bit has a number below EMPTY_TICK_SHIFT.
+ * The index's `empty` holds one bit for each map that can be reported empty, and a tick
+ * above these bits. A map with such a bit has a number below EMPTY_TICK_SHIFT.
  */
 #define EMPTY_BIT(map)	 ((__u64)1 << (map))
 #define EMPTY_TICK_SHIFT 16
@@ -191,33 +192,32 @@ struct scratch {
 /*
  * Value of the index: array of one entry, written by the service in place.
  *
- * The heartbeat is the tick (jiffies) that was read before a walk over all of
- * qnames, times two, written when every key found has its bit. The program
- * believes the index while the heartbeat is at most `fresh` ticks old. What was
- * written to qnames at W is in every walk begun after W; a packet that comes
- * `fresh` ticks or fewer after a heartbeat comes less than fresh + 1 ticks after
- * the start of that walk. So all that was written earlier than that before a
- * packet is found: the service takes the greatest `fresh` for which this is no
- * more than 60 ms, where PACKETS.md allows 100 (HZ = 100: 5 ticks, 250: 14).
- * It walks every 20 ms, so that the heartbeat is 20 ms, a tick and a walk old at
- * most while all goes well; the rest is for late wake-ups. Later than that, or
- * never, costs time, the full look-ups, but no entry. Nor does it walk for
- * nobody: where nothing was asked for, the heartbeat is left to grow old.
+ * The heartbeat is the tick (jiffies) read before a walk over all of qnames, times two.
+ * It is written when every key found has its bit. The program uses the index while the
+ * heartbeat is at most `fresh` ticks old. A key written to qnames at time W is found by
+ * every walk that begins after W. A packet that arrives at most `fresh` ticks after a
+ * heartbeat arrives less than fresh + 1 ticks after the start of that walk. So every key
+ * written earlier than that before the packet is found. The service takes the greatest
+ * `fresh` for which this is at most 60 ms; PACKETS.md allows 100 (HZ = 100: 5 ticks,
+ * 250: 14). It walks every 20 ms, so the heartbeat is normally at most 20 ms, one tick
+ * and one walk old; the rest is for late wake-ups. A later heartbeat, or none, costs time
+ * (the full look-ups) but never misses an entry. If no packet asked for the index, the
+ * service does not walk and the heartbeat grows old.
  *
- * `empty` is a heartbeat of its own, with what it says in the same word, so that a
- * packet reads both at once: the tick before the service looked into the maps, and
- * the bits of those that had no entry. A look-up in an empty map costs as much as in
- * a full one. It is believed as long, goes on where names are too many for the
- * bitmaps, and a map that is not looked at never has its bit.
+ * `empty` has its own heartbeat in the same word, so that a packet reads both at once:
+ * the tick before the service looked into the maps, and the bits of those without an
+ * entry. (A look-up in an empty map costs as much as in a full one.) It is valid for as
+ * long as the index, also if there are too many names for the bitmaps. A map that the
+ * service does not look at never has its bit.
  *
- * There are two bitmaps, as bits are only ever taken out by changing over to one
- * that is made anew: the lowest bit of the heartbeat says which one is in force.
+ * There are two bitmaps: bits are only removed by building a new bitmap and switching to
+ * it. The lowest bit of the heartbeat selects the bitmap in use.
  */
 struct name_index {
-	__u64 heartbeat; /* 0: not to be used */
+	__u64 heartbeat; /* 0: do not use the index */
 	__u64 fresh;	 /* ticks */
-	__u64 ticks;	 /* where a small program of the service puts the clock */
-	__u64 asked;	 /* written by the filter: when it last wanted to know something */
+	__u64 ticks;	 /* a small program of the service writes the clock here */
+	__u64 asked;	 /* written by the filter: when it last used the index */
 	__u64 empty;	 /* tick << EMPTY_TICK_SHIFT | EMPTY_BIT of each map without entries */
 	__u64 type_factor;
 	__u64 reserved[2];
@@ -262,7 +262,7 @@ ABI_OFFSET(struct name_index, words, 64 + 8 * INDEX_FACTORS);
 
 _Static_assert(MAP_QNAMES < EMPTY_TICK_SHIFT && MAP_XSK_DESTINATIONS_V4 < EMPTY_TICK_SHIFT &&
 		       MAP_XSK_DESTINATIONS_V6 < EMPTY_TICK_SHIFT,
-	       "the bit of a map that may be called empty would be in the tick");
+	       "the EMPTY_BIT of a map would be in the tick");
 
 #define ABI_EMPTY_BIT(map) _Static_assert((map) < EMPTY_TICK_SHIFT, #map " has no EMPTY_BIT")
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The TC=1 answer: the only file that writes into a packet. The query becomes
- * its own answer, never longer than it was: question kept, a bare OPT where the
- * query had one right behind the question, everything else cut off.
+ * The TC=1 answer: the only file that writes into a packet. The query becomes its own
+ * answer and never grows. The question stays; an OPT record right behind the question
+ * becomes a bare OPT; everything else is cut off.
  */
 #ifndef XDPCTL_ANSWER_H
 #define XDPCTL_ANSWER_H
@@ -32,7 +32,7 @@ struct opt_record {
 _Static_assert(sizeof(struct opt_record) == OPT_FIXED, "OPT record");
 _Static_assert(DNS_RD << 8 >> 1 == DNS_RA, "RA follows from RD by a shift");
 
-/* Makes the query's OPT the answer's; gives its length, 0 where there is none. */
+/* Turns the query's OPT into the answer's. Returns its length, 0 if there is none. */
 static __always_inline __u64 answer_opt(const struct dns_header *dns, __u8 *behind_question,
 					const __u8 *end)
 {
@@ -55,7 +55,7 @@ static __always_inline __u64 answer_opt(const struct dns_header *dns, __u8 *behi
 	return sizeof(*opt);
 }
 
-/* Whether nobody sends from or receives at an address with this first octet. */
+/* Whether no host that can be answered has an address with this first octet. */
 static __always_inline bool is_nobody_ipv4(__u64 first)
 {
 	return first - 1 >= 223 || first == 127; /* 0/8, 224/3, 127/8 */
@@ -72,7 +72,7 @@ static __always_inline bool is_nobody_ipv6(const __u8 *address)
 	return low <= 1 || low >> 32 == 0xffff;
 }
 
-/* Whether an answer would go to nobody, come from nobody, or go to where it comes from. */
+/* Whether one of the addresses is not a host's, or both are the same. */
 static __always_inline bool is_between_nobody(struct xdp_md *ctx, const struct scratch *scratch)
 {
 	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
@@ -98,7 +98,7 @@ static __always_inline bool is_between_nobody(struct xdp_md *ctx, const struct s
 	}
 }
 
-/* Swaps the ends of the Ethernet header. */
+/* Swaps the two addresses of the Ethernet header. */
 static __always_inline void answer_ethernet(struct ethernet_header *ethernet)
 {
 	__u32 destination = load32(ethernet->destination);
@@ -110,7 +110,7 @@ static __always_inline void answer_ethernet(struct ethernet_header *ethernet)
 	store16(ethernet->source + 4, destination_rest);
 }
 
-/* Gives the sum of the pseudo header's addresses, which is the same both ways. */
+/* Returns the sum of both addresses for the pseudo header; swapping does not change it. */
 static __always_inline __u64 answer_ipv4(struct ipv4_header *ip, __u16 payload)
 {
 	__u32 saddr_be = ip->saddr_be;
@@ -143,7 +143,7 @@ static __always_inline __u64 answer_ipv6(struct ipv6_header *ip, __u16 payload)
 	return sum64(saddr_high) + sum64(saddr_low) + sum64(daddr_high) + sum64(daddr_low);
 }
 
-/* Gives the sum of the DNS header as it now is. */
+/* Returns the sum of the new DNS header. */
 static __always_inline __u64 answer_dns(struct dns_header *dns, bool has_opt)
 {
 	const __u16 kept = (DNS_OPCODE | DNS_RD) << 8 | DNS_CD;
@@ -160,8 +160,8 @@ static __always_inline __u64 answer_dns(struct dns_header *dns, bool has_opt)
 }
 
 /*
- * Trims the frame behind the question and an OPT record of `opt` octets, and turns every
- * header round; false: it stays what it was.
+ * Cuts the frame after the question and an OPT record of `opt` octets, and reverses every
+ * header. Returns false if the frame could not be answered.
  */
 static __always_inline bool answer_frame(struct xdp_md *ctx, struct scratch *scratch,
 					 __u64 question, __u64 opt)
@@ -182,7 +182,7 @@ static __always_inline bool answer_frame(struct xdp_md *ctx, struct scratch *scr
 	__u16 checksum;
 
 	excess = end - start - transport - payload;
-	if (excess) { /* a call of 9 ns, and most queries end with their question or OPT */
+	if (excess) { /* the call costs 9 ns, and most queries need no cut */
 		if (trim_frame(ctx, -(int)excess))
 			return false;
 		start = frame_start(ctx);
@@ -213,7 +213,7 @@ static __always_inline bool answer_frame(struct xdp_md *ctx, struct scratch *scr
 	sum = addresses + be16(PROTOCOL_UDP) + be16(payload);
 	sum += source_be + udp->destination_be + be16(payload);
 	sum += answer_dns(dns, opt);
-	opaque(sum); /* summed up by now, not behind the body */
+	opaque(sum); /* compute this part before the body's sum */
 	sum += checksum_dns_body((__u8 *)dns, end, body);
 	checksum = checksum_finish(sum);
 	udp->source_be = udp->destination_be;
@@ -224,8 +224,8 @@ static __always_inline bool answer_frame(struct xdp_md *ctx, struct scratch *scr
 }
 
 /*
- * Answers the query of which `scratch` tells; false: it cannot be answered (the
- * caller drops the packet, which may have been changed by then).
+ * Answers the query that `scratch` describes. Returns false if it cannot be answered;
+ * the caller then drops the packet, which may have been changed.
  *
  * The caller has seen QR = 0 and that OPCODE is neither NOTIFY nor UPDATE.
  */
@@ -243,10 +243,11 @@ static __always_inline bool answer(struct xdp_md *ctx, struct scratch *scratch)
 	dns = (struct dns_header *)(start + transport + UDP_HEADER);
 	if ((__u8 *)(dns + 1) > end)
 		return false;
-	opaque(start); /* else the check above would do for the compiler, not for the verifier */
+	opaque(start); /* without this the compiler removes the check below, which the verifier
+			  needs */
 	if (start + sizeof(struct ethernet_header) > end)
 		return false;
-	if ((start[0] | start[6]) & 1) /* a group MAC on either side */
+	if ((start[0] | start[6]) & 1) /* one of the MAC addresses is a group address */
 		return false;
 	if (dns->flags_high & DNS_OPCODE || dns->qdcount_be != be16(1))
 		return false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Sums of the Internet checksum (RFC 1071): ones' complement, so in any byte
- * order, as long as it is always the same; here, as the bytes lie in memory.
+ * Sums of the Internet checksum (RFC 1071). Ones' complement works in any byte order
+ * that is the same throughout; here it is the order of the bytes in memory.
  */
 #ifndef XDPCTL_CHECKSUM_H
 #define XDPCTL_CHECKSUM_H
@@ -14,7 +14,7 @@ static __always_inline __u64 sum64(__u64 word)
 	return (word & 0xffffffff) + (word >> 32);
 }
 
-/* The checksum of what was summed up, less than 2^48. */
+/* The checksum for a sum below 2^48. */
 static __always_inline __u16 checksum_finish(__u64 sum)
 {
 	sum = (sum & 0xffffffff) + (sum >> 32); /* at most 2^32 + 65534 */
@@ -23,8 +23,8 @@ static __always_inline __u16 checksum_finish(__u64 sum)
 }
 
 /*
- * Sums the message behind its header: question and OPT. Like the name it is read
- * in words, of which the last ends with the last octet.
+ * Sums the message behind its header: question and OPT. Like the name, it is read in
+ * words, and the last word ends with the last octet.
  *
  * Args: dns, end: the message and the frame's end; length: octets behind the
  * header, 5..270.
@@ -49,7 +49,7 @@ static __always_inline __u64 checksum_dns_body(const __u8 *dns, const __u8 *end,
 			break;
 		sum += (__u64)load32(from) + load32(from + 4);
 	}
-	/* the one that waits for the length comes last */
+	/* last, because this word waits for the length */
 	return sum + sum64(last_bytes(load64(last), length - 8 * whole));
 }
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a configuration does not use is not in the program. The lines that say
- * what it uses are rendered by xdpctl/program/config.py before filter.bpf.c:
+ * What a configuration does not use is compiled out. xdpctl/program/config.py writes
+ * these lines before filter.bpf.c:
  *
  *   CONFIG_PORTS(is)          is(53) is(5353) ...   ports of plain DNS
  *   CONFIG_ADDRESS_PORTS(is)  is(853) ...           address rules only
  *   CONFIG_ADDRESSES_V4(in)   in(net, mask) ...     filtered destinations, host order
  *   CONFIG_ADDRESSES_V6(in)   in(net_high, net_low, mask_high, mask_low) ...
- *   CONFIG_ADDRESS_ANY        1: every destination, the two above do not count
- *   CONFIG_TCP                1: address rules look at TCP, too
- *   CONFIG_QTYPE_65535, CONFIG_QTYPE_255   1: this type of an entry is every type
+ *   CONFIG_ADDRESS_ANY        1: every destination; the two above are ignored
+ *   CONFIG_TCP                1: address rules apply to TCP, too
+ *   CONFIG_QTYPE_65535, CONFIG_QTYPE_255   1: an entry of this type is for every type
  *   CONFIG_XSK_V4, CONFIG_XSK_V6           1: AF_XDP destinations of this family
  */
 #ifndef XDPCTL_CONFIG_H

@@ -18,7 +18,7 @@
 #define DNS_RA		  0x80 /* second byte */
 #define DNS_CD		  0x10
 #define DNS_LABEL_MAX	  63
-#define DNS_POINTER	  0xc0 /* least octet that begins a compression pointer */
+#define DNS_POINTER	  0xc0 /* lowest octet that begins a compression pointer */
 #define DNS_POINTER_SIZE  2
 #define DNS_LABELS_MAX	  128 /* 127 of one octet and the root */
 #define DNS_QUESTION_REST 4   /* type and class */
@@ -35,17 +35,18 @@ struct dns_header {
 
 _Static_assert(sizeof(struct dns_header) == DNS_HEADER, "DNS header");
 
-/* What was read of the name in a question. */
+/* What a walk over a question's name found. */
 struct dns_name {
 	__u64 length; /* octets up to where the next label would start, root byte included */
-	__u64 last;   /* the length octet read last: 0 is the root's */
+	__u64 last;   /* the last length octet that was read; 0 is the root's */
 };
 
 /*
- * Walks the labels from `name` on. Wherever a label may start, an octet must follow: the
- * least that is behind a root's or a pointer's first octet in what is asked for here.
+ * Walks the labels from `name` on. Where a label starts, one more octet must follow: a
+ * root byte is followed by the type, a pointer by its second octet.
  *
- * The step to the next label is one addition behind the load, as each load waits for it.
+ * The step to the next label is one addition after the load, because each load waits for
+ * the one before.
  */
 static __always_inline struct dns_name dns_walk_name(const __u8 *name, const __u8 *end)
 {
@@ -60,7 +61,7 @@ static __always_inline struct dns_name dns_walk_name(const __u8 *name, const __u
 		opaque(behind);
 		if (!found.last)
 			break;
-		opaque(found.last); /* else two comparisons become three instructions */
+		opaque(found.last); /* without this, two comparisons become three instructions */
 		if (found.last > DNS_LABEL_MAX)
 			break;
 		behind += found.last;
@@ -70,8 +71,8 @@ static __always_inline struct dns_name dns_walk_name(const __u8 *name, const __u
 }
 
 /*
- * Octets of the name, root byte included, or 0: it is none, or the question is not whole.
- * `left`: octets from the name's first to the packet's end.
+ * Octets of the name, root byte included; 0 if it is not a name or the question is not
+ * whole. `left`: octets from the name's first to the packet's end.
  */
 static __always_inline __u64 dns_name_length(struct dns_name name, __u64 left)
 {
@@ -80,14 +81,14 @@ static __always_inline __u64 dns_name_length(struct dns_name name, __u64 left)
 	return name.length;
 }
 
-/* Whether labels lead to a compression pointer, which lies wholly before the end. */
+/* Whether the labels lead to a compression pointer that is whole before the end. */
 static __always_inline bool dns_is_pointer(struct dns_name name, __u64 left)
 {
 	return name.last >= DNS_POINTER && name.length <= ABI_NAME_MAX &&
 	       name.length + DNS_POINTER_SIZE - 1 <= left;
 }
 
-/* A-Z to a-z in eight bytes at once; octets of length stay, they are below 64. */
+/* A-Z to a-z in eight bytes at once. Length octets are below 64 and do not change. */
 static __always_inline __u64 dns_fold_case(__u64 word)
 {
 	const __u64 each = 0x0101010101010101;
@@ -108,16 +109,16 @@ static __always_inline __u64 last_bytes(__u64 word, __u64 count)
 #endif
 }
 
-/* What a word of a name adds to the sum that its place in the index follows from (abi.h). */
+/* What one word of a name adds to the name's sum, which gives its place in the index. */
 static __always_inline __u64 index_term(const volatile __u64 *factors, __u64 word)
 {
 	return word * factors[0] + (word >> 32) * factors[1];
 }
 
 /*
- * The sum over the folded name that its place in the index follows from (abi.h).
- * The word that ends with the name's last octet is read whole: it may begin in
- * the DNS header, so nothing behind the name is touched.
+ * The sum over the folded name, which gives its place in the index (abi.h). The word
+ * that ends with the name's last octet is read whole: it may begin in the DNS header,
+ * and nothing behind the name is read.
  *
  * Args: dns, end: the message and the frame's end; length: of the name, 1..255.
  */
@@ -150,7 +151,7 @@ static __always_inline bool dns_sum_name(const __u8 *dns, const __u8 *end, __u64
 }
 
 /*
- * Puts the folded name into the scratch's key, zero padded; reads as dns_sum_name.
+ * Writes the folded name to the scratch's key, zero padded. Reads as dns_sum_name does.
  *
  * Args: dns, end: the message and the frame's end; length: of the name, 1..255.
  */

@@ -1,19 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The filter: the stages in their order, one exit that counts. Each stage
- * returns a verdict or CONTINUE. The service compiles this file at start, with
- * the lines of its configuration before it (config.h), and for tests it is
- * compiled for the host as well.
+ * The filter: stages in a fixed order, and one exit that counts. Each stage
+ * returns a verdict or CONTINUE; the first verdict ends the walk.
+ *
+ *   run_stages             panic: while it is set, every packet passes
+ *     1 classify           headers, ports, fragments: is the packet to be filtered?
+ *     apply_rules
+ *       2 destination      AF_XDP only: UDP to other ports that are registered (xsk.h)
+ *       3 by_source        rules for the source address (rules.h)
+ *       4 by_header        the DNS header, and the length of the question's name (dns.h)
+ *       5 by_question      rules for the name and type (rules.h, name_index.h)
+ *       6 answer           the rule says Truncate: send the TC=1 answer (answer.h)
+ *     7 deliver            AF_XDP only: a packet that passes goes to its socket (xsk.h)
+ *   count                  the exit: counts the packet, returns the kernel's code
+ *
+ * The service compiles this file at start, with the lines of its configuration
+ * before it (config.h). Tests also compile it for the host.
  */
 #include "answer.h"
 #include "rules.h"
 #include "xsk.h"
 
-/* UDP with plain DNS in it, whose question may be looked at. */
+/* UDP that carries plain DNS, so that its question can be read. */
 #define TRAITS_DNS (TRAIT_PORT | TRAIT_DESTINATION)
 
-/* Stage 1: what is filtered, whole to its DNS header; leaves in the scratch what was found out. */
-static __always_inline __u64 way_in(struct xdp_md *ctx, struct scratch **found)
+/*
+ * Stage 1: parses the packet, decides whether it is filtered and whether it is whole up to
+ * its DNS header, and writes what later stages need to the scratch.
+ */
+static __always_inline __u64 classify(struct xdp_md *ctx, struct scratch **found)
 {
 	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0};
 	struct packet packet = {};
@@ -59,7 +74,7 @@ static __always_inline __u64 way_in(struct xdp_md *ctx, struct scratch **found)
 	return CONTINUE;
 }
 
-/* Stage 3: rules by source, and what they decide without a look at the question. */
+/* Stage 3: rules by source, and the verdicts that do not depend on the question. */
 static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 traits = scratch_get(scratch, traits);
@@ -77,7 +92,7 @@ static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scrat
 	return CONTINUE;
 }
 
-/* Stage 4: what the DNS header and the name decide; leaves the length of the question's name. */
+/* Stage 4: verdicts by DNS header and name; writes the length of the question's name. */
 static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 traits = scratch_get(scratch, traits);
@@ -121,7 +136,7 @@ static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scrat
 	return CONTINUE;
 }
 
-/* Stage 5: rules by question, where no rule by source was hit. */
+/* Stage 5: rules by question, if no rule by source was hit. */
 static __always_inline __u64 by_question(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 rule = scratch_get(scratch, rule);
@@ -136,8 +151,8 @@ static __always_inline __u64 by_question(struct xdp_md *ctx, struct scratch *scr
 	return action_of(rule) == RULE_TRUNCATE ? CONTINUE : rule;
 }
 
-/* The stages in their order. ACTION_PASS: on to whom it is for. */
-static __always_inline __u64 judge(struct xdp_md *ctx, struct scratch *scratch)
+/* Stages 2 to 6 in their order. A verdict with ACTION_PASS goes on to stage 7. */
+static __always_inline __u64 apply_rules(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 verdict;
 
@@ -160,8 +175,8 @@ static __always_inline __u64 judge(struct xdp_md *ctx, struct scratch *scratch)
 	return VERDICT(reason_of(scratch_get(scratch, rule)), ACTION_TRUNCATE);
 }
 
-/* From panic to the verdict. */
-static __always_inline __u64 decide(struct xdp_md *ctx)
+/* All stages, from panic to the verdict. */
+static __always_inline __u64 run_stages(struct xdp_md *ctx)
 {
 	const struct control *control = map_value(MAP_CONTROL);
 	struct scratch *scratch;
@@ -169,10 +184,10 @@ static __always_inline __u64 decide(struct xdp_md *ctx)
 
 	if (*(volatile const __u32 *)&control->panic)
 		return VERDICT(REASON_PANIC, ACTION_PASS);
-	verdict = way_in(ctx, &scratch);
+	verdict = classify(ctx, &scratch);
 	if (verdict != CONTINUE)
 		return verdict;
-	verdict = judge(ctx, scratch);
+	verdict = apply_rules(ctx, scratch);
 	if (CONFIG_XSK && action_of(verdict) == ACTION_PASS) {
 		scratch_put(scratch, rule, verdict);
 		verdict = deliver(ctx, scratch, scratch_get(scratch, rule));
@@ -180,7 +195,7 @@ static __always_inline __u64 decide(struct xdp_md *ctx)
 	return verdict;
 }
 
-/* The one exit: counts the packet and gives the kernel's code. */
+/* The one exit: counts the packet and returns the kernel's code. */
 static __always_inline int count(__u64 verdict, __u64 bytes)
 {
 	__u32 zero = 0;
@@ -199,6 +214,6 @@ int xdpctl_filter(struct xdp_md *ctx)
 {
 	__u64 bytes = frame_end(ctx) - frame_start(ctx);
 
-	opaque(bytes); /* one number from here on, not two pointers to be subtracted at the end */
-	return count(decide(ctx), bytes);
+	opaque(bytes); /* computed here, not from two pointers at the end */
+	return count(run_stages(ctx), bytes);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The cursor: Ethernet, VLAN, IPv4, the IPv6 chain, the ports. Each parser checks
- * that its header is whole, moves the cursor behind it and tells what comes next.
- * Nothing behind the frame's end is read and no length in a header is trusted, but
- * that a first fragment may end before its frame: what lies behind is not what the
- * other fragments go on from.
+ * that its header is whole, moves the cursor behind it and returns what comes next.
+ * Nothing behind the frame's end is read, and no length in a header is trusted, with
+ * one exception: a first fragment may end before its frame does. Octets behind that
+ * end are padding; the next fragment does not continue from them.
  */
 #ifndef XDPCTL_PACKET_H
 #define XDPCTL_PACKET_H
@@ -42,7 +42,7 @@ enum protocol {
 	PROTOCOL_DESTINATION_OPTIONS = 60,
 };
 
-/* What the parsers found out about a packet, one bit each. */
+/* Properties of a packet that the parsers found, one bit each. */
 enum trait {
 	TRAIT_IPV6 = 1 << 0,
 	TRAIT_UDP = 1 << 1, /* else TCP */
@@ -54,7 +54,7 @@ enum trait {
 	TRAIT_FILTERED = 1 << 7,       /* to a --port or --address-port in --address */
 	TRAIT_PORT = 1 << 8,	       /* UDP to a --port in --address */
 	TRAIT_DESTINATION = 1 << 9,    /* UDP to a registered AF_XDP destination */
-	TRAIT_RAGGED = 1 << 10,	       /* first fragment: its data is no multiple of 8 octets */
+	TRAIT_RAGGED = 1 << 10,	       /* first fragment, its data not a multiple of 8 octets */
 };
 
 struct ethernet_header {
@@ -118,17 +118,17 @@ struct cursor {
 	__u64 offset; /* bytes from start */
 };
 
-/* What is left for later stages: where the headers are and what they are like. */
+/* What later stages need: where the headers are, and the packet's traits. */
 struct packet {
 	__u64 traits; /* enum trait */
 	__u64 network;
 	__u64 transport;
-	__u64 end; /* of a first fragment; of all others it is the frame's */
+	__u64 end; /* of a first fragment; any other packet ends with its frame */
 };
 
 #define DROP_FRAGMENT VERDICT(REASON_FRAGMENT, ACTION_DROP)
 
-/* Where the cursor stands, or NULL where fewer than `size` bytes are left. */
+/* The cursor's position, or NULL if fewer than `size` bytes are left. */
 static __always_inline void *cursor_at(const struct cursor *cursor, __u64 size)
 {
 	__u8 *position = cursor->start + cursor->offset;
@@ -147,8 +147,9 @@ static __always_inline bool is_vlan(__u16 ethertype)
 }
 
 /*
- * Gives the EtherType behind at most two tags. The kernel takes tags of VID 0 off
- * without end, so three with one of those are not what somebody has a network for.
+ * Gives the EtherType behind at most two tags. The kernel removes any number of tags
+ * with VID 0, so a packet with three tags, one of them VID 0, could pass unfiltered to a
+ * server. No network uses such tags: it is dropped.
  */
 static __always_inline __u64 parse_ethernet(struct cursor *cursor, struct packet *packet,
 					    __u16 *ethertype)
@@ -179,8 +180,8 @@ static __always_inline __u64 parse_ethernet(struct cursor *cursor, struct packet
 }
 
 /*
- * Notes a first fragment, whose data begins at `data`: it ends with the frame or where
- * its IP length says, whichever is earlier.
+ * Notes a first fragment whose data begins at `data`. It ends with the frame or at its
+ * IP length, whichever is earlier.
  */
 static __always_inline void begin_fragments(struct packet *packet, __u64 frame_length, __u64 ip_end,
 					    __u64 data)
@@ -238,17 +239,18 @@ static __always_inline __u64 extension_length(const struct extension_header *hea
 	return protocol == PROTOCOL_AH ? (length + 2) * 4 : (length + 1) * 8;
 }
 
-/* What becomes of a packet with a header that runs over its end. */
+/* The verdict for a packet with a header that runs over its end. */
 static __always_inline __u64 cut_chain(const struct scratch *scratch)
 {
 	return scratch_get(scratch, data) ? DROP_FRAGMENT : PASS_OTHER;
 }
 
 /*
- * Walks the chain; its state lives in the scratch map, so that no way multiplies.
+ * Walks the chain. Its state lives in the scratch map, so that the verifier does not
+ * follow each path separately.
  *
- * `ip_end`: where the packet ends, says its header; where it is a first fragment, all
- * headers must end before that.
+ * `ip_end`: where the packet ends by its IP header. In a first fragment all headers must
+ * end before that.
  */
 static __always_inline __u64 parse_extensions(struct cursor *cursor, struct packet *packet,
 					      __u8 *protocol, __u64 ip_end)
@@ -324,7 +326,7 @@ static __always_inline __u64 parse_ipv6(struct cursor *cursor, struct packet *pa
 				cursor->offset + be16(ip->payload_length_be));
 }
 
-/* Whether a first fragment ends before what reaches up to `behind`. */
+/* Whether the packet is a first fragment that ends before offset `behind`. */
 static __always_inline bool is_cut_off(__u64 traits, __u64 end, __u64 behind)
 {
 	return seldom(traits & TRAIT_FIRST_FRAGMENT) && behind > end;

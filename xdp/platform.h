@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The seam: everything that is not plain C over bytes, once for the kernel and
- * once for the host (tests/engines/host.c), so that all else compiles for both.
+ * The seam: everything that is not plain C over bytes, once for the kernel and once
+ * for the host (tests/engines/host.c). All other headers compile for both.
  */
 #ifndef XDPCTL_PLATFORM_H
 #define XDPCTL_PLATFORM_H
@@ -17,7 +17,7 @@
 #define __always_inline inline __attribute__((always_inline))
 #endif
 
-/* The wire knows no alignment. */
+/* Data on the wire has no alignment. */
 #define WIRE __attribute__((packed, may_alias))
 
 enum xdp_action {
@@ -59,7 +59,7 @@ static __always_inline __u8 *frame_end(const struct xdp_md *ctx)
 #define NULL ((void *)0)
 #endif
 
-/* Structs over the wire are naturally aligned in themselves; loads may not be. */
+/* Fields are naturally aligned within their struct; the struct itself may not be. */
 #define WIRE __attribute__((may_alias))
 
 /* Helpers by their number in enum bpf_func_id. */
@@ -68,7 +68,7 @@ static long (*const helper_redirect_map)(const void *map, __u64 key, __u64 flags
 static long (*const helper_xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
 static __u64 (*const helper_jiffies64)(void) = (void *)118;
 
-/* A map's entry, or NULL. `map` must be a constant: the loader puts the descriptor in. */
+/* A map's entry, or NULL. `map` must be a constant: the loader replaces it. */
 static __always_inline void *map_lookup(enum map_ref map, const void *key)
 {
 	return helper_map_lookup_elem((const void *)bpf_pseudo_fd(1, map), key);
@@ -80,20 +80,20 @@ static __always_inline void *map_value(enum map_ref map)
 	return (void *)bpf_pseudo_fd(2, map);
 }
 
-/* The kernel's ticks: one load, where reading a clock is a call of 12 ns or more. */
+/* The kernel's ticks. This is one load; reading a clock is a call of 12 ns or more. */
 static __always_inline __u64 jiffies(void)
 {
 	return helper_jiffies64();
 }
 
-/* XDP_REDIRECT to the socket of the queue that the frame came in on, else XDP_PASS. */
+/* XDP_REDIRECT to the socket of the frame's receive queue; XDP_PASS if there is none. */
 static __always_inline int redirect_to_queue(struct xdp_md *ctx)
 {
 	return helper_redirect_map((const void *)bpf_pseudo_fd(1, MAP_XSKMAP), ctx->rx_queue_index,
 				   XDP_PASS);
 }
 
-/* Moves the frame's end by `delta` bytes, which is not positive; 0 where that went well. */
+/* Moves the frame's end by `delta` bytes, which is not positive. Returns 0 on success. */
 static __always_inline int trim_frame(struct xdp_md *ctx, int delta)
 {
 	return helper_xdp_adjust_tail(ctx, delta);
@@ -163,17 +163,17 @@ static __always_inline void store16(void *to, __u16 value)
 #define be64(x) ((__u64)(x))
 #endif
 
-/* What is seldom so: it goes out of the way of the rest. */
+/* An unlikely condition: its code is placed out of line. */
 #define seldom(condition) __builtin_expect(!!(condition), 0)
 
 /*
- * The compiler forgets what it knew of x: it neither folds x into another
- * address behind a bounds check nor turns a loop over it into pointer steps,
- * either of which the verifier would refuse.
+ * Hides from the compiler what it knows about x. Otherwise it folds x into another
+ * address after a bounds check, or turns a loop over x into pointer steps; the
+ * verifier would reject either.
  */
 #define opaque(x) asm volatile("" : "+r"(x))
 
-/* Through the scratch map, so that the verifier forgets what it knew. */
+/* A value that goes through the scratch map is unknown to the verifier afterwards. */
 #define scratch_put(scratch, field, value) \
 	(*(volatile __typeof__((scratch)->field) *)&(scratch)->field = (value))
 #define scratch_get(scratch, field) (*(volatile __typeof__((scratch)->field) *)&(scratch)->field)

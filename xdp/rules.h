@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The rules: looked up by source and by question, counted at once, given back as
- * the verdict that they ask for, or NO_RULE.
+ * The rules: looks them up by source and by question, counts a hit at once, and
+ * returns the verdict that the rule asks for, or NO_RULE.
  */
 #ifndef XDPCTL_RULES_H
 #define XDPCTL_RULES_H
 
-#include "index.h"
+#include "empty_maps.h"
+#include "name_index.h"
 #include "packet.h"
 
-/* Counts a hit, at once, and gives the verdict that the rule asks for. */
+/* Counts a hit at once and returns the verdict that the rule asks for. */
 static __always_inline __u64 hit(struct rule_value *rule, enum reason reason)
 {
 	__u64 action = *(volatile __u8 *)&rule->action;
@@ -53,7 +54,7 @@ static __always_inline __u64 ipv6_source_rule(const struct ipv6_header *ip, __u6
 	return rule ? hit(rule, REASON_CIDR6) : NO_RULE;
 }
 
-/* Exact address, then longest prefix; leaves in the scratch which maps are empty. */
+/* Exact address, then longest prefix. Writes to the scratch which maps are empty. */
 static __always_inline __u64 source_rule(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
@@ -77,7 +78,7 @@ static __always_inline __u64 source_rule(struct xdp_md *ctx, struct scratch *scr
 					   : NO_RULE;
 }
 
-/* The name that lies folded in the scratch: own type, then the wildcards. */
+/* The rule for the folded name in the scratch: its own type, then the wildcard types. */
 static __always_inline __u64 name_rule(struct scratch *scratch, __u16 qtype, __u64 lookups)
 {
 	struct rule_value *rule = NULL;

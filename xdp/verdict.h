@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a stage returns: a verdict, which is a reason and an action in one number
- * (the index of its counter's cell), or CONTINUE.
+ * What a stage returns: a verdict or CONTINUE. A verdict is a reason and an action in
+ * one number, which is also the index of its counter's cell.
  */
 #ifndef XDPCTL_VERDICT_H
 #define XDPCTL_VERDICT_H
@@ -14,12 +14,12 @@
 #define PASS_OTHER VERDICT(REASON_OTHER, ACTION_PASS)
 #define CONTINUE   ((__u64)0xffff)
 
-/* A rule that was hit is the verdict it asks for; no rule has reason `other`. */
+/* A rule is represented by the verdict it asks for. No rule has reason `other`. */
 #define NO_RULE ((__u64)0)
 
 _Static_assert((int)RULE_PASS == (int)ACTION_PASS && (int)RULE_DROP == (int)ACTION_DROP &&
 		       (int)RULE_TRUNCATE == (int)ACTION_TRUNCATE,
-	       "what a rule asks for and what is done have the same numbers");
+	       "rule actions and packet actions have the same numbers");
 
 static __always_inline __u64 action_of(__u64 verdict)
 {
@@ -31,7 +31,7 @@ static __always_inline __u64 reason_of(__u64 verdict)
 	return (verdict & VERDICT_MASK) >> 2;
 }
 
-/* The kernel's code for an action: a nibble each, ACTION_PASS lowest. */
+/* The kernel's code for an action, one nibble each, ACTION_PASS lowest. */
 static __always_inline int xdp_code(__u64 verdict)
 {
 	const __u64 codes = XDP_PASS << 4 * ACTION_PASS | XDP_DROP << 4 * ACTION_DROP |

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * AF_XDP: which destinations are registered, which frames dnsdist takes from its
- * socket, and their way there. Without --xsk nothing of it is in the program.
+ * socket, and the redirect to it. Without --xsk none of this is in the program.
  */
 #ifndef XDPCTL_XSK_H
 #define XDPCTL_XSK_H
@@ -9,10 +9,10 @@
 #include "dns.h"
 #include "packet.h"
 
-#define XSK_FRAME_MAX 1792 /* what dnsdist's buffers hold */
+#define XSK_FRAME_MAX 1792 /* size of dnsdist's buffers */
 #define TRAITS_NO_XSK (TRAIT_VLAN | TRAIT_OPTIONS | TRAIT_EXTENSIONS | TRAIT_FIRST_FRAGMENT)
 
-/* Whether the packet is for an exact AF_XDP destination. */
+/* Whether the packet's address and port are a registered AF_XDP destination. */
 static __always_inline bool is_destination(struct xdp_md *ctx, const struct scratch *scratch)
 {
 	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
@@ -44,7 +44,7 @@ static __always_inline bool is_destination(struct xdp_md *ctx, const struct scra
 	}
 }
 
-/* Whether a whole DNS header is behind the UDP header, before the packet's end. */
+/* Whether a whole DNS header follows the UDP header before the packet's end. */
 static __always_inline bool is_dns(struct xdp_md *ctx, const struct scratch *scratch)
 {
 	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
@@ -54,7 +54,7 @@ static __always_inline bool is_dns(struct xdp_md *ctx, const struct scratch *scr
 			   transport + UDP_HEADER + DNS_HEADER);
 }
 
-/* Stage 2, with AF_XDP: UDP that is not to a --port is filtered where it is registered. */
+/* Stage 2, with AF_XDP: UDP to other than a --port is filtered if it is registered. */
 static __always_inline __u64 destination(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 traits = scratch_get(scratch, traits);
@@ -73,7 +73,7 @@ static __always_inline __u64 destination(struct xdp_md *ctx, struct scratch *scr
 	return CONTINUE;
 }
 
-/* Whether dnsdist takes such a frame from its socket; the others it discards unseen. */
+/* Whether dnsdist takes such a frame from its socket. It discards others silently. */
 static __always_inline bool is_eligible(struct xdp_md *ctx, const struct scratch *scratch)
 {
 	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
@@ -105,7 +105,7 @@ static __always_inline bool is_eligible(struct xdp_md *ctx, const struct scratch
 	return length == network + ip_length;
 }
 
-/* The last stage, with AF_XDP: a packet that may go on goes to its socket. */
+/* Stage 7, with AF_XDP: a packet that passes is redirected to its socket. */
 static __always_inline __u64 deliver(struct xdp_md *ctx, struct scratch *scratch, __u64 verdict)
 {
 	__u64 traits = scratch_get(scratch, traits);

@@ -66,7 +66,16 @@ def test_headers_that_can_be_read_in_two_ways_are_400(lines: tuple[bytes, ...]) 
         (b"CONNECT x HTTP/1.1", 405),
         (b"OPTIONS * HTTP/1.1", 400),
         (b"GET * HTTP/1.1", 400),
-        (b"GET http://evil.example/ HTTP/1.1", 400),
+        (b"CONNECT localhost:80 HTTP/1.1", 405),
+        (b"CONNECT http://localhost/ HTTP/1.1", 405),
+        (b"GET localhost:80 HTTP/1.1", 400),
+        (b"GET http:///metrics HTTP/1.1", 400),
+        (b"GET http://root@localhost/metrics HTTP/1.1", 400),
+        (b"GET http://local\\host/ HTTP/1.1", 400),
+        (b"GET http://localhost:x/ HTTP/1.1", 400),
+        (b"GET http://localhost#/ HTTP/1.1", 400),
+        (b"GET http:/metrics HTTP/1.1", 400),
+        (b"GET ftp://localhost/ HTTP/1.1", 400),
         (b"GET /?x=\xff HTTP/1.1", 400),
         (b"GET /\x80 HTTP/1.1", 400),
         (b"GET  / HTTP/1.1", 400),
@@ -77,6 +86,29 @@ def test_headers_that_can_be_read_in_two_ways_are_400(lines: tuple[bytes, ...]) 
 )
 def test_a_first_line_that_asks_for_no_path_is_refused(first: bytes, expected: int) -> None:
     assert status(head(first=first)) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        (b"http://127.0.0.1:9953/metrics", b"/metrics", b"127.0.0.1:9953"),
+        (b"HTTPS://[::1]:9953/a?b=c", b"/a?b=c", b"[::1]:9953"),
+        (b"http://localhost", b"/", b"localhost"),
+        (b"http://localhost:?a", b"/?a", b"localhost:"),
+        (b"http://evil.example//x", b"//x", b"evil.example"),
+    ],
+)
+def test_a_url_as_the_target_is_its_path_and_its_authority_the_host(
+    target: bytes, path: bytes, host: bytes
+) -> None:
+    found = read_head(head(b"X: y", first=b"GET " + target + b" HTTP/1.1"))
+    assert found.text == b"GET " + path + b" HTTP/1.1\r\nHost: " + host + b"\r\nX: y\r\n\r\n"
+
+
+def test_a_url_as_the_target_still_needs_one_host_header() -> None:
+    assert status(b"GET http://localhost/ HTTP/1.1\r\n\r\n") == 400
+    found = read_head(b"GET http://localhost/ HTTP/1.0\r\n\r\n")
+    assert found.text == b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n"
 
 
 def test_an_upgrade_is_taken_out_of_the_head() -> None:

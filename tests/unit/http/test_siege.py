@@ -179,6 +179,25 @@ async def test_what_cannot_be_asked_is_4xx_without_a_traceback(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://127.0.0.1:{port}/metrics", "127.0.0.1:{port}", 200),
+        ("http://localhost/metrics", "attacker.example", 200),  # RFC 9112, 3.2.2: Host is ignored
+        ("http://attacker.example/metrics", "127.0.0.1:{port}", 421),
+        ("http://attacker.example/metrics", "attacker.example", 421),
+        ("http://127.0.0.1:{port}/nowhere", "127.0.0.1:{port}", 404),
+        ("http://127.0.0.1@attacker.example/metrics", "127.0.0.1:{port}", 400),
+    ],
+)
+async def test_a_url_as_the_target_is_answered_where_its_authority_may_be_a_host(
+    api: Site, target: str, host: str, status: int
+) -> None:
+    head = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    answer = await api.raw(head.format(port=api.port).encode(), tcp=True)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
 async def test_where_descriptors_run_out_the_log_stays_short_and_control_answers(
     api: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

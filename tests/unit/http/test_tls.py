@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
 import subprocess
 import tempfile
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,9 @@ import trustme
 
 from tests.support.fake_backend import Site, site
 from xdpctl.errors import ListenError
+from xdpctl.http.listeners import import_application
+from xdpctl.http.transport.admission import TCP_MAX
+from xdpctl.http.transport.gate import Patience
 from xdpctl.http.transport.secrets import Secrets
 from xdpctl.http.transport.tls import server_context
 
@@ -164,6 +169,48 @@ async def test_a_client_that_never_shakes_hands_keeps_nobody_waiting(served: Sit
     with socket.create_connection(("127.0.0.1", served.port)):
         answer = await served.ask("GET", "/healthz", tcp=True, tls=trusting())
     assert answer.status == 200
+
+
+HELLO_BEGUN = b"\x16\x03\x01\x02\x00\x01"
+"""The first octets of a ClientHello."""
+
+
+@pytest.mark.parametrize("sent", [b"", HELLO_BEGUN])
+async def test_unfinished_handshakes_are_connections_of_the_listener(
+    served: Site, sent: bytes
+) -> None:
+    async with AsyncExitStack() as stack:
+        readers = []
+        for _ in range(TCP_MAX):
+            reader, writer = await stack.enter_async_context(served.connection(tcp=True))
+            writer.write(sent)
+            readers.append(reader)
+        answer = await served.ask("GET", "/healthz", tcp=True, tls=trusting())
+        assert answer.status == 200
+        async with asyncio.timeout(5):
+            assert await readers[0].read() == b""  # the idlest made room
+
+
+@pytest.mark.parametrize("sent", [b"", HELLO_BEGUN])
+async def test_unfinished_handshakes_are_cut_off_and_leave_their_places(
+    folder: Path,
+    files: Secrets,
+    sent: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import_application()
+    monkeypatch.setattr("xdpctl.http.app.Patience", lambda: Patience(head=0.5))
+    async with site(folder, secrets=files) as api, AsyncExitStack() as stack:
+        for _ in range(2):
+            readers = []
+            for _ in range(TCP_MAX * 3 // 4):
+                reader, writer = await stack.enter_async_context(api.connection(tcp=True))
+                writer.write(sent)
+                readers.append(reader)
+            async with asyncio.timeout(10):
+                assert [await reader.read() for reader in readers] == [b""] * len(readers)
+    assert "connections-full" not in [record.message for record in caplog.records]
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o666])

@@ -1,8 +1,8 @@
-"""Where a request's head and body end, and which heads are refused before they are parsed.
+"""Finds where a request's head and body end, and rejects malformed heads before aiohttp.
 
-aiohttp parses what passes here. Its versions differ in what they let through and in what
-they do with it (an exception, a second request in the queue without a bound); so one
-request at a time is cut out here, by the strict reading of RFC 9112. Pure: no sockets, no
+aiohttp parses the requests that pass these checks. Its versions differ in what they accept
+and in how they fail (an exception, or an unbounded queue of further requests). So this
+module reads RFC 9112 strictly and passes on one request at a time. Pure: no sockets, no
 time. Called by gate.py.
 """
 
@@ -25,14 +25,18 @@ _LINE_MAX = 1024
 
 _END = re.compile(rb"\n\r?\n")
 _REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.([01])")
-_TARGET = re.compile(rb"(/.*)")
+_PATH = re.compile(rb"/.*")
+_URL = re.compile(  # absolute-form: scheme, authority without user info, path and query
+    rb"(?i:https?)://((?:\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z.%_~!$&'()*+,;=-]+)(?::[0-9]*)?)"
+    rb"((?:[/?].*)?)"
+)
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*)")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 NOT_HTTP = (
-    "cannot read the request as HTTP/1.1: its first line or a header is too long or has bytes"
-    " that may not be there"
+    "cannot read the request as HTTP/1.1: its first line or a header is too long or contains"
+    " bytes that are not allowed there"
 )
 
 
@@ -41,9 +45,10 @@ class Head:
     """A head, and where its request ends.
 
     Attributes:
-        text: its octets, but for an `Upgrade`: no other protocol is spoken here, and aiohttp
-            would take what follows for one.
-        length: octets of the body; None: it comes in chunks.
+        text: its octets as aiohttp gets them. `Upgrade` headers are removed: the service
+            speaks no other protocol, and aiohttp would read what follows as one. A URL as the
+            target is split into the path and the `Host` header.
+        length: octets of the body; None if it comes in chunks.
     """
 
     text: bytes
@@ -51,32 +56,32 @@ class Head:
 
 
 def end_of_head(data: bytes | bytearray) -> int:
-    """Return the octets of the head that `data` begins with; 0: it has not ended."""
+    """Return the length of the head at the beginning of `data`; 0 if it has not ended."""
     found = _END.search(data, 0, HEAD_MAX + 4)
     return found.end() if found else 0
 
 
 def too_long(data: bytes | bytearray) -> RequestError:
-    """Return the error of a head without an end: of its first line, or of its headers."""
+    """Return the error for a head that is too long: its first line, or its headers."""
     if data.find(b"\n", 0, FIRST_LINE_MAX) < 0:
         return _bad()
     return RequestError(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-        f"cannot take a head of more than {HEAD_MAX:,} bytes: send fewer or shorter headers",
+        f"cannot accept a head of more than {HEAD_MAX:,} bytes: send fewer or shorter headers",
     )
 
 
 def read_head(head: bytes) -> Head:
-    """Return where the request of this whole head ends.
+    """Return the head as aiohttp gets it, and where its request ends.
 
     Raises:
-        RequestError: it is not HTTP/1.1, or not for this server.
+        RequestError: the head is not valid HTTP/1.1, or asks for a proxy.
     """
     first, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     request = _REQUEST.fullmatch(first)
     if request is None or not head.endswith(b"\r\n\r\n"):
         raise _bad()
-    _refuse_target(request[1], request[2])
+    path, authority = _read_target(request[1], request[2])
     given: dict[bytes, list[bytes]] = {}
     for line in lines:
         field = _FIELD.fullmatch(line)
@@ -86,17 +91,25 @@ def read_head(head: bytes) -> Head:
     hosts = len(given.get(b"host", ()))
     if hosts > 1 or (not hosts and request[3] == b"1"):
         raise _bad()
+    if authority:  # RFC 9112, 3.2.2: it replaces the Host header
+        first = b"%s %s HTTP/1.%s" % (request[1], path, request[3])
+        lines = [b"Host: " + authority, *_without(b"host:", lines)]
     if b"upgrade" in given:
-        lines = [line for line in lines if not line.lower().startswith(b"upgrade:")]
+        lines = _without(b"upgrade:", lines)
+    if authority or b"upgrade" in given:
         head = b"\r\n".join((first, *lines, b"", b""))
     return Head(head, _length(given.get(b"content-length"), given.get(b"transfer-encoding")))
 
 
+def _without(name: bytes, lines: list[bytes]) -> list[bytes]:
+    return [line for line in lines if not line.lower().startswith(name)]
+
+
 def _length(lengths: list[bytes] | None, codings: list[bytes] | None) -> int | None:
-    """Return the length of a body by its headers' values; None: it comes in chunks.
+    """Return the length of a body from its headers; None if it comes in chunks.
 
     Raises:
-        RequestError: they can be read in two ways.
+        RequestError: the headers are ambiguous.
     """
     if codings:
         if lengths or len(codings) > 1 or codings[0].lower() != b"chunked":
@@ -109,23 +122,30 @@ def _length(lengths: list[bytes] | None, codings: list[bytes] | None) -> int | N
     return int(lengths[0])
 
 
-def _refuse_target(method: bytes, target: bytes) -> None:
-    """Refuse a proxy's requests, and those for a server as a whole.
+def _read_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """Return a request's path with its query, and the authority of its URL or nothing.
+
+    Whether that authority is one of this service is decided by auth.py, as for `Host`.
 
     Raises:
-        RequestError: the target is not a path.
+        RequestError: the target is neither a path nor a URL (RFC 9112, 3.2.1 and 3.2.2), or
+            the method is CONNECT.
     """
     if method == b"CONNECT":
         raise RequestError(
             HTTPStatus.METHOD_NOT_ALLOWED,
-            "cannot connect to another host: this is not a proxy; ask for a path of this service",
+            "cannot connect to another host: this is not a proxy; request a path of this service",
         )
-    if _TARGET.fullmatch(target) is None:
+    if _PATH.fullmatch(target):
+        return target, b""
+    url = _URL.fullmatch(target)
+    if url is None:
         raise RequestError(
             HTTPStatus.BAD_REQUEST,
-            "cannot take the request's target: it is not a path that begins with /;"
-            " /api/v1/openapi.json lists the paths",
+            "cannot use the request target: it is neither a path that begins with / nor an"
+            " http URL; /api/v1/openapi.json lists the paths",
         )
+    return url[2] if url[2].startswith(b"/") else b"/" + url[2], url[1]
 
 
 def _bad() -> RequestError:
@@ -133,13 +153,13 @@ def _bad() -> RequestError:
 
 
 class BodyEnd:
-    """How much of what arrives is still of one request's body.
+    """Finds the end of one request's body in the data that arrives.
 
     Args:
-        length: octets; None: it comes in chunks.
+        length: octets; None if the body comes in chunks.
 
     Attributes:
-        ended: whether the whole body was seen.
+        ended: whether the whole body has arrived.
     """
 
     def __init__(self, length: int | None) -> None:
@@ -151,10 +171,10 @@ class BodyEnd:
         self.ended = length == 0
 
     def take(self, data: bytes) -> int:
-        """Return how many octets of `data`, from its beginning, are the body's.
+        """Return how many octets at the beginning of `data` belong to the body.
 
         Raises:
-            RequestError: the chunks are not framed as they must be.
+            RequestError: the chunks are not framed correctly.
         """
         taken = 0
         while taken < len(data) and not self.ended:
@@ -175,7 +195,7 @@ class BodyEnd:
         return taken
 
     def _read_line(self) -> None:
-        """Take the line before a chunk with its CRLF, or one of the trailers."""
+        """Read the line before a chunk, CRLF included, or a trailer line."""
         line, self._line = self._line, b""
         if self._trailing:
             self._trailers += len(line)
@@ -188,6 +208,6 @@ class BodyEnd:
             raise _bad()
         chunk = int(size[1], 16)
         if chunk:
-            self._left = chunk + 2  # the CRLF behind it
+            self._left = chunk + 2  # with the CRLF after it
         else:
             self._trailing = True

@@ -1,46 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The index that the service keeps beside the maps (abi.h): which of them need not
- * be looked into, and for which types a name has to be looked up.
+ * Which look-ups a name needs. The service keeps an index of the names in qnames
+ * (abi.h); most names that are not blocked need no look-up at all.
  */
-#ifndef XDPCTL_INDEX_H
-#define XDPCTL_INDEX_H
+#ifndef XDPCTL_NAME_INDEX_H
+#define XDPCTL_NAME_INDEX_H
 
 #include "dns.h"
+#include "empty_maps.h"
 
-/* Keeps the service at it, which rests while nobody asks. */
-static __always_inline void ask(volatile struct name_index *index, __u64 now)
-{
-	if (index->asked != now)
-		index->asked = now;
-}
-
-/*
- * Those of `maps` (EMPTY_BIT) that have no entry, and some other bits; 0 where that
- * is too old to be believed, or in the future. Where all of `maps` have entries,
- * this is one load.
- */
-static __always_inline __u64 empty_among(__u64 maps)
-{
-	volatile struct name_index *index = map_value(MAP_NAME_INDEX);
-	__u64 empty = index->empty;
-	__u64 now;
-
-	if (!(empty & maps))
-		return 0;
-	now = jiffies();
-	ask(index, now);
-	return now - (empty >> EMPTY_TICK_SHIFT) <= index->fresh ? empty & maps : 0;
-}
-
-/* The look-ups for one name, in their order; an entry of a wildcard type is every type's. */
+/* The look-ups for one name, in their order. An entry of a wildcard type is for every type. */
 enum name_lookup {
 	LOOKUP_OWN = 1 << 0,
 	LOOKUP_65535 = 1 << 1,
 	LOOKUP_255 = 1 << 2,
 };
 
-/* All that this configuration has for a type, no key twice. */
+/* All look-ups that this configuration has for a type, each key once. */
 static __always_inline __u64 all_lookups(__u16 qtype)
 {
 	__u64 lookups = LOOKUP_OWN;
@@ -52,21 +28,21 @@ static __always_inline __u64 all_lookups(__u16 qtype)
 	return lookups;
 }
 
-/* What a type changes about the number of a bit; nothing, if it is 65535. */
+/* What a type contributes to the number of its bit; 0 for type 65535. */
 static __always_inline __u64 index_place(__u16 qtype, __u64 factor)
 {
 	return (__u16)(qtype + 1) * factor >> 58;
 }
 
-/* Whether a key of the name with this sum and of this type may be in the map. */
+/* Whether the map may have a key for the name with this sum and for this type. */
 static __always_inline __u64 may_be_there(__u64 word, __u64 sum, __u64 place)
 {
 	return word >> ((sum >> (64 - INDEX_WORD_BITS - 6) ^ place) & 63) & 1;
 }
 
 /*
- * The look-ups that cannot be left out: what the index does not rule out, or all
- * of them where it has no say, as its heartbeat is too old, 0, or in the future.
+ * The look-ups that are needed: those that the index does not rule out. If its
+ * heartbeat is too old, 0, or in the future, the index is not used and all are needed.
  */
 static __always_inline __u64 lookups_needed(const __u8 *dns, const __u8 *end, __u64 name_length,
 					    __u16 qtype)
