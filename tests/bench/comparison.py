@@ -22,7 +22,7 @@ from tests.bench.in_process import SampleError, compile_floor, compile_sample
 from tests.bench.machine import Machine
 from tests.bench.population import populate, rule_maps
 from tests.bench.program import CONFIG, ENTRIES, Bench, subjects, title
-from tests.bench.report import RESULTS, write
+from tests.bench.report import RAW, RESULTS, write
 from tests.bench.turns import by_turns
 from tests.lab.hosts import EMPTY_PROGRAM
 from xdpctl.abi import MAPS, PacketAction
@@ -174,7 +174,7 @@ def main() -> int:
     )
     print(text)
     write("program", machine, rows, text)
-    print(f"written to {RESULTS}/program.json and .md")
+    print(f"written to {RESULTS}/program.md and {RAW}/program.json")
     return 0
 
 
