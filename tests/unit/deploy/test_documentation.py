@@ -54,7 +54,9 @@ def test_the_readme_links_every_page() -> None:
 
 
 def examples() -> Iterator[tuple[str, str]]:
-    """Yield each TOML example of the documentation, with the page that it is on."""
+    """Yield each TOML example of the documentation, with where it is."""
+    shipped = (ROOT / "deploy" / "xdpctl.toml").read_text()
+    yield "deploy/xdpctl.toml", re.sub(r"^#(?=[a-z\[])", "", shipped, flags=re.MULTILINE)
     for page in PAGES:
         for indent, text in _TOML.findall(page.read_text()):
             yield name_of(page), re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
