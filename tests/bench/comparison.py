@@ -139,7 +139,9 @@ def _rows(
         judges = {OURS: ours.program, THEIRS: sample}
         for case in found:
             ours.check(case)
-        every = [one for case in found for one in subjects(bpf, stack, case, judges, bystanders)]
+        every = [
+            subject for case in found for subject in subjects(bpf, stack, case, judges, bystanders)
+        ]
         nanoseconds = by_turns(every, rounds=ROUNDS, runs=RUNS)
         return [Row.of(case, nanoseconds) for case in found]
 
