@@ -1,18 +1,19 @@
-# Every gate is one command, and CI (.ci/run) calls the same ones.
+# Every gate is one command, and CI (.ci/run) calls the same ones. Benches write tables and plots to
+# tests/bench/results, which git keeps, and raw figures to build/ (docs/developing.md).
 
 PYTHON := .venv/bin/python
 C_FILES = $(shell git ls-files --cached --others --exclude-standard 'xdp/*.[ch]' 'tests/*.[ch]')
 SHELL_FILES = .ci/run $(shell git ls-files --cached --others --exclude-standard '*.sh')
 
 .DEFAULT_GOAL := help
-# Every target: none of them is a file.
+# No target is a file.
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
-help: ## this list
+help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf '  make %-18s %s\n' "$$name" "$$text"; done
 
-setup: ## what the service needs: Debian's BCC, .venv
+setup: ## install what the service needs: Debian's BCC and a .venv
 	@deploy/setup.sh runtime
 
 setup-dev:
@@ -21,80 +22,80 @@ setup-dev:
 setup-test:
 	@deploy/setup.sh test
 
-demo: ## dnsdist, the service and real queries in namespaces, as a live table (as root)
+demo: ## show dnsdist, the service and real queries in namespaces, as a live table (root)
 	@deploy/setup.sh demo
 	@$(PYTHON) -m contrib.demo
 
-test: setup-test ## everything, with coverage (as root, under 10 minutes)
+test: setup-test ## run every test, with coverage (root, under 10 minutes)
 	@$(PYTHON) -m pytest --cov -n 2 --dist loadfile
 
-test-unit: setup-dev ## what needs no root, in seconds
+test-unit: setup-dev ## run the tests that need no root, in seconds
 	@$(PYTHON) -m pytest -m 'not root and not slow'
 
 KILLS ?= 50
-gap: setup-test ## a stream of blocked and honest packets while the service is killed KILLS=50 times (as root)
+gap: setup-test ## kill the service KILLS=50 times under a stream of packets; none may pass unfiltered (root)
 	@KILLS=$(KILLS) $(PYTHON) -m pytest tests/net/test_never_a_gap.py
 
 FRAMES ?= 1000000
-fuzz: setup-test ## the packet engines against each other, FRAMES=1000000 mutants (as root)
+fuzz: setup-test ## compare the packet engines on FRAMES=1000000 mutated frames (root)
 	@$(PYTHON) -m tests.fuzz.agree --frames $(FRAMES)
 
 SECONDS ?= 3600
-fuzz-coverage: setup-dev ## libFuzzer with sanitizers over the C, SECONDS=3600; KEEP=--keep writes the corpus
+fuzz-coverage: setup-dev ## run libFuzzer with sanitizers over the C code, SECONDS=3600; KEEP=--keep writes the corpus
 	@deploy/setup.sh fuzz
 	@$(PYTHON) -m tests.fuzz.coverage --seconds $(SECONDS) $(KEEP)
 
-test-faults: setup-test ## every system call of a start fails in turn, a quarter of an hour (as root)
+test-faults: setup-test ## let every system call of a start fail in turn (root, a quarter of an hour)
 	@$(PYTHON) -m tests.faults
 
 MINUTES ?= 10
-soak: setup-test ## everything at once, MINUTES=10; is it as large as before? writes tests/bench/results/soak.* (as root)
+soak: setup-test ## run everything at once for MINUTES=10; nothing may grow (root)
 	@deploy/setup.sh bench
 	@$(PYTHON) -m tests.soak --minutes $(MINUTES)
 
-test-kernels: ## program (of three Debians' BCC), interfaces, bonds and units on Debian's kernels 5.10 to 7.x, in qemu [KERNELS='5.10 6.1'] (as root)
+test-kernels: ## test program, interfaces, bonds and units on Linux 5.10 to 7.x in qemu, KERNELS='5.10 6.1' (root)
 	@deploy/setup.sh kernels
 	@$(PYTHON) -m tests.kernels $(KERNELS)
 
-test-kernels-short: ## the same on 5.10 and 6.1 without other BCCs, bonds and units, a minute (as root)
+test-kernels-short: ## the same on 5.10 and 6.1, without other BCCs, bonds and units (root, a minute)
 	@deploy/setup.sh kernels
 	@$(PYTHON) -m tests.kernels --short 5.10 6.1
 
-test-packages: ## .deb, image, DaemonSet: built, installed, upgraded, removed (as root)
+test-packages: ## build, install, upgrade and remove the .deb, the image and the DaemonSet (root)
 	@deploy/setup.sh deb-test
 	@$(PYTHON) -m tests.packages
 
-bench: setup-dev ## ns per packet, time to ready, memory; writes bench.json (as root)
+bench: setup-dev ## measure ns per packet, time to ready and memory; writes bench.json (root)
 	@$(PYTHON) -m tests.bench
 
 BASE ?= xdp
-bench-program: setup-dev ## the filter beside the sample program in SAMPLE=checkout of PowerDNS (as root)
+bench-program: setup-dev ## compare with the sample program in SAMPLE=checkout of PowerDNS (root)
 	@$(PYTHON) -m tests.bench.comparison '$(SAMPLE)'
 
-bench-variants: setup-dev ## xdp/ beside other versions of it, BASE='../other/xdp …', in one run (as root)
+bench-variants: setup-dev ## compare xdp/ with other versions of it, BASE='../other/xdp …', in one run (root)
 	@$(PYTHON) -m tests.bench.variants xdp $(BASE)
 
-bench-growth: setup-dev ## the same with 10 to 1,000,000 entries a map, [SAMPLE=checkout]; writes a plot (as root)
+bench-growth: setup-dev ## measure with 10 to 1,000,000 entries a map, SAMPLE=checkout; draws a plot (root)
 	@deploy/setup.sh bench
 	@$(PYTHON) -m tests.bench.growth $(if $(SAMPLE),--sample '$(SAMPLE)')
 
-bench-ceilings: setup-dev ## instructions and verifier steps beside their ceilings, RENEW=1 writes them (as root)
+bench-ceilings: setup-dev ## compare instructions and verifier steps with their ceilings; RENEW=1 writes them (root)
 	@$(PYTHON) -m tests.bench.ceilings $(if $(RENEW),--renew)
 
-bench-compare: setup-dev ## ratios of two files of `make bench`, A=… B=…
+bench-compare: setup-dev ## print the ratios of two files of `make bench`, A=… B=…
 	@$(PYTHON) -m tests.bench.compare '$(A)' '$(B)'
 
-bench-drop: ## one flood, every means of dropping it; writes tests/bench/results (as root, 8 minutes)
+bench-drop: ## send one flood against every means of dropping it; draws a plot (root, 8 minutes)
 	@deploy/setup.sh bench
 	@$(PYTHON) -m tests.bench.drop
 
-bench-xsk: setup-test ## dnsdist over AF_XDP beside the kernel's socket; writes build/bench-xsk.json (as root)
+bench-xsk: setup-test ## compare dnsdist over AF_XDP with its ordinary socket (root)
 	@$(PYTHON) -m tests.bench.xsk
 
-bench-scale: setup-test ## a million rules through a running service; writes build/bench-scale.json (as root)
+bench-scale: setup-test ## put a million rules through a running service (root)
 	@$(PYTHON) -m tests.bench.scale
 
-bench-siege: setup-test ## panic while 2,000 connections besiege --listen: ms, memory, log lines (as root)
+bench-siege: setup-test ## measure panic while 2,000 connections besiege --listen (root)
 	@$(PYTHON) -m tests.bench.siege
 
 lint: setup-test ## ruff, clang-format, shellcheck
@@ -103,7 +104,7 @@ lint: setup-test ## ruff, clang-format, shellcheck
 	@clang-format-14 --dry-run -Werror $(C_FILES)
 	@shellcheck $(SHELL_FILES)
 
-format: setup-test ## put Python and C into form
+format: setup-test ## format Python and C
 	@$(PYTHON) -m ruff check --fix-only .
 	@$(PYTHON) -m ruff format .
 	@clang-format-14 -i $(C_FILES)
@@ -111,13 +112,13 @@ format: setup-test ## put Python and C into form
 type: setup-dev ## mypy, strict
 	@$(PYTHON) -m mypy
 
-deb: ## dist/xdpctl_*.deb for Debian 12
+deb: ## build dist/xdpctl_*.deb for Debian 12
 	@deploy/setup.sh deb
 	@$(PYTHON) deploy/debian/build.py
 
-wheel: setup-dev ## dist/xdpctl-*.whl
+wheel: setup-dev ## build dist/xdpctl-*.whl
 	@$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
-clean: ## what these targets made, .venv too; Debian's packages stay
+clean: ## remove what these targets made, also .venv; Debian's packages stay
 	rm -rf .venv build dist htmlcov bench.json .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

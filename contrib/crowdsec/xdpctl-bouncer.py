@@ -1,26 +1,28 @@
 #!/usr/bin/env python3
 """CrowdSec custom bouncer: what CrowdSec decides is dropped before it reaches the DNS server.
 
-crowdsec-custom-bouncer runs this program; it runs `xdpctl`. Both of its ways work:
+crowdsec-custom-bouncer runs this program, and this program runs `xdpctl`. Both ways of feeding it
+work:
 
     /etc/crowdsec/bouncers/crowdsec-custom-bouncer.yaml
         bin_path: /usr/local/bin/xdpctl-bouncer.py
-        feed_via_stdin: true      # decisions as lines of JSON: the fast way for many
+        feed_via_stdin: true      # decisions as lines of JSON: faster for many
         feed_via_stdin: false     # one call a decision: add|del VALUE SECONDS REASON JSON
 
 Install it with `install -m 755 contrib/crowdsec/xdpctl-bouncer.py /usr/local/bin/`.
 Environment: XDPCTL_CONTROL names the service's socket, XDPCTL_PROGRAM another `xdpctl`,
-XDPCTL_BOUNCER_ACTION=truncate answers TC=1 in place of dropping.
+XDPCTL_BOUNCER_ACTION=truncate answers TC=1 instead of dropping.
 
-Fed by stdin, decisions that come together go to xdpctl together, as rules of origin
-file:crowdsec (`xdpctl list --origin file:crowdsec`); where it refuses them, one by one, so
-that one bad address keeps no other. Called for each, they are of origin cli.
+Decisions that arrive together on standard input go to xdpctl together, as rules of origin
+file:crowdsec (`xdpctl list --origin file:crowdsec`). If xdpctl refuses them, they are sent one
+by one, so that one bad address does not hold up the others. With one call for each decision,
+rules are of origin cli.
 
-Addresses and ranges become rules, which end by themselves with the decision. Decisions
-about a country, a network's number or a session are no rules; each is said on standard
-error. Saying a thing twice does no harm. Nothing here ends the bouncer but the end of its
-input: what xdpctl refuses (an address that `protect` names, one that dnsdist blocks
-itself) is said on standard error and is the exit status of a single call.
+Addresses and ranges become rules, which end with the decision. Decisions about a country, an
+AS number or a session cannot become rules and are reported on standard error. Repeating a
+decision does no harm. The bouncer runs until its input ends: if xdpctl refuses a target (one
+that `protect` names, or that dnsdist blocks itself), its error goes to standard error, and is
+the exit status of a single call.
 """
 
 from __future__ import annotations
@@ -53,9 +55,9 @@ _REASON_MAX = 180
 def target_of(value: str) -> str | None:
     """Return an address or prefix as xdpctl takes it; None where it is neither.
 
-    The prefix of one address is that address; bits behind a prefix are cleared, since
-    CrowdSec may write an address of the range. An address with a zone (fe80::1%eth0) is
-    none: no packet's source has one, and Python takes any text for a zone, new lines too.
+    The prefix of one address is that address. Bits after a prefix are cleared, since CrowdSec
+    may write an address of the range. An address with a zone (fe80::1%eth0) is refused: no
+    packet's source has one, and Python accepts any text as a zone, also new lines.
     """
     if "%" in value:
         return None
@@ -82,7 +84,7 @@ def seconds_of(duration: str) -> int | None:
 
 @dataclass(frozen=True)
 class Decision:
-    """What is decided about one address or range; `seconds` None: it is lifted."""
+    """A decision about one address or range; `seconds` None lifts the block."""
 
     target: str
     seconds: int | None
@@ -90,23 +92,23 @@ class Decision:
 
 
 def decision_of(action: str, value: str, duration: str, reason: str) -> Decision | None:
-    """Return the decision; None, and a line on standard error, for what can be no rule."""
+    """Return the decision; None, and a line on standard error, if it cannot be a rule."""
     target = target_of(value)
     if target is None:
-        say(f"{action} {value!r} is left out: it is no address and no range")
+        say(f"{action} {value!r} is left out: it is not an address or range")
         return None
     if action == "del":
         return Decision(target, None, "")
     seconds = seconds_of(duration)
     if action != "add" or seconds is None:
-        say(f"{action} {value} for {duration!r} is left out: it is no decision")
+        say(f"{action} {value} for {duration!r} is left out: it is not a decision")
         return None
     shown = "".join(character if character.isprintable() else " " for character in reason)
     return Decision(target, seconds, f"crowdsec {shown[:_REASON_MAX]}")
 
 
 def carry_out(decision: Decision) -> int:
-    """Do what one decision says; returns xdpctl's exit status."""
+    """Carry out one decision; return xdpctl's exit status."""
     if decision.seconds is None:
         return run([PROGRAM, "unblock", "--missing-ok", "--", decision.target])
     options = ["--action", ACTION, "--for", f"{decision.seconds}s", f"--reason={decision.reason}"]
@@ -114,16 +116,16 @@ def carry_out(decision: Decision) -> int:
 
 
 def carry_out_all(decisions: Iterable[Decision]) -> None:
-    """Do what decisions say that came together; the last word on a target counts."""
-    last = {one.target: one for one in decisions}
-    lifted = [one.target for one in last.values() if one.seconds is None]
-    made = [one for one in last.values() if one.seconds is not None]
+    """Carry out decisions that arrived together; the last one on a target counts."""
+    last = {decision.target: decision for decision in decisions}
+    lifted = [target for target, decision in last.items() if decision.seconds is None]
+    made = [decision for decision in last.values() if decision.seconds is not None]
     if lifted:
         run([PROGRAM, "unblock", "--missing-ok", "--", *lifted])
-    lines = "".join(rule_line(one) for one in made)
+    lines = "".join(rule_line(decision) for decision in made)
     if made and run([PROGRAM, "import", "-", "--origin", ORIGIN], lines):
-        for one in made:
-            carry_out(one)
+        for decision in made:
+            carry_out(decision)
 
 
 def rule_line(decision: Decision) -> str:
@@ -133,7 +135,7 @@ def rule_line(decision: Decision) -> str:
 
 
 def together(descriptor: int) -> Iterator[list[str]]:
-    """Yield lines of a descriptor, those together that come without a pause."""
+    """Yield the lines of a descriptor in groups that arrive without a pause."""
     rest, ended = b"", False
     while not ended:
         lines = list[str]()
@@ -152,13 +154,13 @@ def together(descriptor: int) -> Iterator[list[str]]:
 
 
 def decisions_in(lines: Iterable[str]) -> Iterator[Decision]:
-    """Yield the decisions of lines of JSON; what is none is said on standard error."""
+    """Yield the decisions in lines of JSON; report other lines on standard error."""
     for line in lines:
         try:
             found = json.loads(line)
             texts = [str(found[key]) for key in ("action", "value", "duration", "scenario")]
         except (ValueError, KeyError, TypeError):
-            say(f"this line is left out, it is no decision: {line.strip()[:200]!r}")
+            say(f"this line is left out, it is not a decision: {line.strip()[:200]!r}")
             continue
         decision = decision_of(*texts)
         if decision is not None:
@@ -166,7 +168,7 @@ def decisions_in(lines: Iterable[str]) -> Iterator[Decision]:
 
 
 def run(command: list[str], given: str = "") -> int:
-    """Run xdpctl on some input; its sentence goes to standard error as it is."""
+    """Run xdpctl on some input; its errors go to standard error unchanged."""
     try:
         done = subprocess.run(command, check=False, input=given.encode(), stdout=subprocess.PIPE)
     except OSError as error:
@@ -181,7 +183,7 @@ def say(sentence: str) -> None:
 
 
 def main() -> int:
-    """Take one decision from the arguments, or without them all that standard input says."""
+    """Carry out the decision in the arguments, or without them those on standard input."""
     match sys.argv[1:]:
         case [action, value, duration, reason, *_]:
             decision = decision_of(action, value, duration, reason)

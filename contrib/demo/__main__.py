@@ -1,6 +1,6 @@
 """The demo: a client, a server with dnsdist 1.7.3 and the service, and a table.
 
-Ends by Ctrl-C, or after DEMO_SECONDS (60 where the output is not a terminal), and
+Ends with Ctrl-C, or after DEMO_SECONDS (60 if the output is not a terminal), and
 removes everything that it made. Needs root, for network namespaces and XDP.
 """
 
@@ -45,12 +45,12 @@ def main() -> int:
     except LabError as error:
         print(f"the demo cannot go on: {error}")
         return 1
-    print("the demo is over, and what it made is gone")
+    print("the demo has ended and removed everything that it made")
     return 0
 
 
 def show(lab: Lab, seconds: float, *, is_terminal: bool) -> None:
-    """Build the network, send queries, show what becomes of them."""
+    """Build the network, send queries, show what happens to them."""
     print("two network namespaces, dnsdist 1.7.3, xdpctl on the interface between them …")
     client, server = lab.pair()
     client.ip("address", "add", "203.0.113.7/24", "dev", INTERFACE)

@@ -1,7 +1,7 @@
-"""The demo's figures as text: a table that is drawn anew, or one line a second.
+"""The demo's figures as text: a table that is redrawn, or one line a second.
 
-Pure: from tallies and a scrape to strings. No escape codes; who prints on a terminal
-adds them.
+Pure: from tallies and a scrape to strings. No escape codes; the caller adds them for a
+terminal.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 ACTIONS = {"pass": "passed", "drop": "dropped", "truncate": "answered TC=1"}
 REASONS = ("addr-v4", "addr-v6", "cidr4", "cidr6", "qname", "no-match")
-"""Those that say what became of DNS; ARP and neighbour discovery are "other"."""
+"""The reasons of DNS packets; ARP and neighbour discovery are "other"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What is known after some seconds.
+    """What was seen after some seconds.
 
     Attributes:
         seconds: since the first query.
@@ -70,7 +70,7 @@ def row(*cells: object) -> str:
 
 
 def heading() -> str:
-    """Return the line that stands above those of `line`."""
+    """Return the heading of the lines that `line` returns."""
     words = ("seconds", *ACTIONS.values(), "over TCP", *REASONS)
     return "  ".join(words)
 

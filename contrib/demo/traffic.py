@@ -1,7 +1,7 @@
-"""Queries of the demo: each kind is asked by a real dig, again and again, at a slow pace.
+"""Queries of the demo: a real dig asks each kind again and again, slowly.
 
-Owns the threads that ask and the tallies of what the client saw. What the filter saw is
-read from its metrics, by others.
+Owns the threads that ask and the tallies of what the client saw. Callers read what the filter
+saw from its metrics.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Kind:
         title: what the table calls it.
         name: the question's name.
         server: address that is asked.
-        source: address that asks, the client's first where None.
+        source: address that asks; None: the client's first.
     """
 
     title: str
@@ -69,7 +69,7 @@ class Tally:
 
 
 class Traffic:
-    """Asks all kinds at once from entering to leaving the context.
+    """Asks all kinds at once while its context lasts.
 
     Args:
         client: the host that asks.

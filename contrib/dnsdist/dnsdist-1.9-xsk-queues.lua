@@ -1,11 +1,11 @@
 -- dnsdist 1.9 (Debian 13) with AF_XDP on two cards with two queues each.
 --
 --     xdpctl --interface eth0 --interface eth1 --xsk --number-of-queues 2 --pin-owner _dnsdist
--- A socket map has one slot a queue, so each card has its own: the first card's is xskmap,
--- every further one's xskmap-NAME (`xdpctl status` shows them).
+-- A socket map has one slot for each queue, so each card has a map of its own: the first card's
+-- is xskmap, every further one's xskmap-NAME (`xdpctl status` shows them).
 --
 -- One socket, and one line of addLocal, for EACH queue that the card receives on
--- (ethtool -l: "Combined", or else "RX"): what arrives on a queue without a socket is
+-- (ethtool -l: "Combined", or else "RX"): queries on a queue without a socket are
 -- answered over the kernel's socket. See dnsdist-1.9-xsk.lua for the rest.
 
 local queues = 2

@@ -1,18 +1,20 @@
 -- dnsdist 1.9 (Debian 13) with xdpctl: what dnsdist blocks is dropped on the card.
 --
--- For /etc/dnsdist/dnsdist.conf. Addresses are examples: put your own. The service starts
--- first, so that the maps are there with an owner that lets dnsdist in:
---     xdpctl --interface eth0 --pin-owner _dnsdist
--- and, for dnsdist's user, /etc/systemd/system/dnsdist.service.d/xdpctl.conf (deploy/).
+-- For /etc/dnsdist/dnsdist.conf. The addresses are examples: replace them with yours. The service
+-- starts first and gives the maps to dnsdist's user. With xdpctl.service set
+--     pin-owner = "_dnsdist:xdpctl"
+--     pin-mode = "0660"
+-- in /etc/xdpctl/xdpctl.toml; a service that runs as root takes --pin-owner _dnsdist. The
+-- drop-in deploy/dnsdist.service.d/xdpctl.conf makes dnsdist start after the service.
 
 setLocal("192.0.2.53:53")
 addLocal("[2001:db8::53]:53")
 newServer({address="127.0.0.1:5300", healthCheckMode="up"})
 setACL({"0.0.0.0/0", "::/0"})
 
--- All five maps, always: with one left out or without a size, dnsdist does not start. The
--- sizes count only where dnsdist starts first; give the service the same (--maps-size).
--- Without "external" dnsdist makes maps of another layout, which the service refuses.
+-- Name all five maps: if one is missing or has no size, dnsdist does not start. The sizes
+-- matter only if dnsdist creates the maps; give the service the same (--maps-size).
+-- Without "external" dnsdist creates maps of another layout, which the service refuses.
 bpf = newBPFFilter({
   ipv4MaxItems=1024, ipv4PinnedPath="/sys/fs/bpf/dnsdist/addr-v4",
   ipv6MaxItems=1024, ipv6PinnedPath="/sys/fs/bpf/dnsdist/addr-v6",
@@ -22,8 +24,8 @@ bpf = newBPFFilter({
   external=true
 })
 
--- Dynamic blocks of single addresses, Drop and Truncate only, go into the maps and leave
--- them when they expire. Those of whole subnets or name suffixes stay in dnsdist.
+-- Dynamic blocks of single addresses, Drop and Truncate only, go into the maps and are removed
+-- when they expire. Those of whole subnets or name suffixes stay in dnsdist.
 setDefaultBPFFilter(bpf)
 local dynamic = dynBlockRulesGroup()
 dynamic:setQueryRate(50, 10, "more than 50 queries/s over 10 s", 60, DNSAction.Drop)
@@ -32,9 +34,9 @@ function maintenance()
   dynamic:apply()
 end
 
--- Blocks that stay. The maps outlive dnsdist, and blocking what is in them is an error that
--- would keep the next start from coming up: hence the pcall. Actions are numbers here, 1
--- drops and 2 answers TC=1. (`xdpctl block` does the same without touching dnsdist.)
+-- Permanent blocks. The maps outlive dnsdist, and blocking what is in them already is an error
+-- that would stop the next start: hence the pcall. Actions are numbers here: 1 drops, 2 answers
+-- TC=1. (`xdpctl block` does the same without dnsdist.)
 local function keep(what, method, ...)
   local done, why = pcall(bpf[method], bpf, ...)
   if not done then infolog("kept as it is in the map: " .. what .. " (" .. tostring(why) .. ")") end
@@ -43,6 +45,6 @@ keep("192.0.2.66", "block", newCA("192.0.2.66"), 1)
 keep("2001:db8::66", "block", newCA("2001:db8::66"), 2)
 keep("flood.example, every type", "blockQName", newDNSName("flood.example."), 255, 1)
 keep("amplify.example, TXT", "blockQName", newDNSName("amplify.example."), DNSQType.TXT, 2)
--- "true" at the end: without it 1.8 to 2.0.5 refuse every range.
+-- "true" at the end: 1.8 to 2.0.5 refuse every range without it.
 keep("198.51.100.64/26", "addRangeRule", "198.51.100.64/26", 1, true)
 keep("2001:db8:66::/48", "addRangeRule", "2001:db8:66::/48", 2, true)

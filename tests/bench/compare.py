@@ -1,8 +1,8 @@
 """`make bench-compare A=… B=…`: what changed between two runs of `make bench`.
 
-Prints for every figure that both files have: A's median, B's, and B / A with its spread,
-which is what the extremes of both runs allow: B's least by A's most to B's most by A's
-least. An interval that holds 1 says that the runs do not tell the two apart.
+Prints for every figure that both files have: A's median, B's, and B / A with its spread, from
+B's least by A's most to B's most by A's least. If the interval contains 1, the runs show no
+difference.
 
     python -m tests.bench.compare A.json B.json
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure of one run; where only one value was taken all three are that."""
+    """One figure of one run; if only one value was taken, all three are that value."""
 
     median: float
     least: float

@@ -22,7 +22,7 @@ from tests.bench.in_process import SampleError, compile_floor, compile_sample
 from tests.bench.machine import Machine
 from tests.bench.population import populate, rule_maps
 from tests.bench.program import CONFIG, ENTRIES, Bench, subjects, title
-from tests.bench.report import RESULTS, write
+from tests.bench.report import RAW, RESULTS, write
 from tests.bench.turns import by_turns
 from tests.lab.hosts import EMPTY_PROGRAM
 from xdpctl.abi import MAPS, PacketAction
@@ -139,7 +139,9 @@ def _rows(
         judges = {OURS: ours.program, THEIRS: sample}
         for case in found:
             ours.check(case)
-        every = [one for case in found for one in subjects(bpf, stack, case, judges, bystanders)]
+        every = [
+            subject for case in found for subject in subjects(bpf, stack, case, judges, bystanders)
+        ]
         nanoseconds = by_turns(every, rounds=ROUNDS, runs=RUNS)
         return [Row.of(case, nanoseconds) for case in found]
 
@@ -174,7 +176,7 @@ def main() -> int:
     )
     print(text)
     write("program", machine, rows, text)
-    print(f"written to {RESULTS}/program.json and .md")
+    print(f"written to {RESULTS}/program.md and {RAW}/program.json")
     return 0
 
 

@@ -24,7 +24,7 @@ from tests.bench.cases import NAME_17, v4, v6
 from tests.bench.in_process import SampleError, compile_sample, compile_wander
 from tests.bench.machine import Machine
 from tests.bench.program import Bench
-from tests.bench.report import RESULTS, write
+from tests.bench.report import RAW, RESULTS, write
 from tests.bench.turns import Subject, by_turns, program_array
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import Udp
@@ -237,7 +237,7 @@ def main() -> int:
     print(text)
     write("growth", machine, rows, text)
     draw(rows, machine, RESULTS / "growth.svg")
-    print(f"written to {RESULTS}/growth.json, .md and .svg")
+    print(f"written to {RESULTS}/growth.md and .svg, and {RAW}/growth.json")
     return 0
 
 

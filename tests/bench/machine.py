@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What stands beside figures."""
+    """What is printed beside figures."""
 
     kernel: str
     cpu: str

@@ -1,6 +1,6 @@
 """The rule maps filled to a given number of entries each.
 
-Owns what stands in the maps beside the rules of the cases (cases.py): entries of the same
+Owns what is in the maps beside the rules of the cases (cases.py): entries of the same
 shape as real ones, none of which matches a case's packet, made as keys from the start,
 because a million texts in each of five maps would take minutes to read.
 """

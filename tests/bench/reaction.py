@@ -1,4 +1,4 @@
-"""How soon a rule acts, and how late it goes.
+"""How soon a rule takes effect, and how late an expired one is removed.
 
 A block is measured with real packets: from the moment before the request is sent to the
 moment at which the first query was sent that did not arrive. An end is measured from the
@@ -90,7 +90,7 @@ def block_to_drop(client: Host, server: Host, control: Path) -> Reaction:
     took = []
     lost = [moment for number, moment in enumerate(sent) if number not in arrived]
     for moment in asked:
-        first = next((one for one in lost if one >= moment), None)
+        first = next((sent for sent in lost if sent >= moment), None)
         if first is not None and first - moment < PAUSE * 1e9:
             took.append((first - moment) / 1e9)
     if len(took) < BLOCKS // 2:

@@ -2,7 +2,7 @@
 
 Prints a table with the goal and the floor beside each figure, and writes JSON. The floor
 of what writes or reads maps is the bare batch system calls (kernel/bpf/maps.py) on maps of
-the same size in the same run, keys and values lying ready in memory.
+the same size in the same run, with keys and values ready in memory.
 
     python -m tests.bench.scale [FILE] [--addresses 1000000] [--names 100000]
 """

@@ -142,4 +142,4 @@ def cpu_percent(pid: int) -> float:
 def _cpu_seconds(pid: int) -> float:
     """Return the time on the CPU to the nanosecond; /proc/PID/stat counts in hundredths."""
     threads = Path("/proc", str(pid), "task").glob("*/schedstat")
-    return sum(int(one.read_text().split()[0]) for one in threads) / 1e9
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9

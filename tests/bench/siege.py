@@ -1,11 +1,11 @@
 """The control socket while the TCP listener is besieged; `make bench-siege` (as root).
 
-2,000 connections of four kinds (tests/lab/crowd.py) stand before --listen, once from another
+2,000 connections of four kinds (tests/lab/crowd.py) besiege --listen, once from another
 host and once from this one, where they may page through the rules. Meanwhile `panic` and
-`resume` are switched by turns. Printed: milliseconds from connect(2) to the control map's
+`resume` alternate. Printed: milliseconds from connect(2) to the control map's
 change, seconds from the start of `xdpctl panic` to it, the most memory (PSS) that the service
-had, and the lines that it logged. The crowd has the lowest priority: it would have processors
-of its own.
+had, and the lines that it logged. The crowd runs at the lowest priority, as a real one
+would have its own processors.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The service with a clock in its loop, which notes the longest time that it stood still.
+"""The service with a clock in its loop, which notes the longest time that the loop was held.
 
     python -m tests.bench.ticking TICKS [options of the service]
 
 TICKS is a file of two doubles: seconds by which a tick was late at most, and how much of
-such a delay the process itself was running at most; whoever measures sets them to 0. The
+such a delay the process itself was running at most. The measuring program sets them to 0. The
 clock is a task of the service's own loop, so that whatever holds the loop (a callback, the
 interpreter's lock, the machine) holds it too; only the machine uses none of our CPU time.
 """
@@ -53,7 +53,7 @@ class Ticks:
         PAIR.pack_into(self._memory, 0, max(late, seconds), max(held, min(seconds, running)))
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Start again from 0."""
         PAIR.pack_into(self._memory, 0, 0.0, 0.0)
 
 

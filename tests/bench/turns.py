@@ -2,7 +2,7 @@
 
 Owns what is common to every figure in ns: a subject (a program and a frame), the rounds
 in which all subjects take turns, so that what disturbs a round disturbs all of them, and
-the sum over rounds. Knows nothing of rules, maps and cases.
+the summary over rounds. It knows no rules, maps or cases.
 
 A program that answers writes into the frame, and the next run of the same test would see
 an answer. `Rewind` puts a small program before it, which writes the frame's bytes back,

@@ -1,6 +1,6 @@
 """What a service is like while it works: scrapes, its loop, its memory.
 
-Looks at it from outside, on threads, and reads the clock in its loop (ticking.py).
+Watches it from outside, on threads, and reads the clock in its loop (ticking.py).
 """
 
 from __future__ import annotations

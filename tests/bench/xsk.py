@@ -1,8 +1,8 @@
 """`make bench-xsk`: dnsdist over AF_XDP behind the filter beside the kernel's socket.
 
 Prints and writes what xsk_answers.py (answers per second, dnsdist's CPU time, loss) and
-xsk_program.py (ns per packet of the program itself) measure in one run; sums it up by
-ratios within a round, the only figures that say something about another machine.
+xsk_program.py (ns per packet of the program itself) measure in one run. The summary gives
+ratios within a round, the only figures that hold on another machine.
 
     python -m tests.bench.xsk [FILE] [--rounds 3] [--release sid] [--rates 100000,…]
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 RESULT: Final = Path("build/bench-xsk.json")
 RATES: Final = (100_000, 200_000, 300_000, 400_000)
 BEST: Final = "at its best rate"
-"""The rate at which most answers came back, which may be another one for each way."""
+"""The rate at which most answers came back; it may differ between the ways."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,9 @@ def two_cores() -> tuple[int, int]:
     """Return the cores of kxdpgun and of dnsdist."""
     usable = sorted(os.sched_getaffinity(0))
     if len(usable) < 2:
-        raise LabError("comparing ways to dnsdist takes two CPUs, one for who asks; this has one")
+        raise LabError(
+            "comparing ways to dnsdist takes two CPUs, one for the client; this machine has one"
+        )
     return usable[0], usable[1]
 
 

@@ -1,10 +1,10 @@
 """`make soak`: minutes of packets, changes, scrapes, reloads and kills; is it as large as before?
 
-    python -m tests.soak [--minutes 10] [--results DIRECTORY]
+    python -m tests.soak [--minutes 10] [--results FOLDER] [--raw FOLDER]
 
-Prints a table and writes soak.json, soak.md and soak.svg to tests/bench/results. Ends
-with status 1 where a series grows by more than it may (verdict.py), or where anything
-went wrong on the way.
+Prints a table and writes it to tests/bench/results with the plot, and the raw figures to
+build/. Ends with status 1 if a series grows by more than it may (verdict.py), or if anything
+goes wrong on the way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.machine import Machine
-from tests.bench.report import RESULTS
+from tests.bench.report import RAW, RESULTS, write_raw, write_table
 from tests.lab import LabError
 from tests.soak.gauge import Sample
 from tests.soak.site import Site
@@ -121,7 +121,8 @@ def main() -> int:
     """Run, print, write; 0 where all is flat."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (10)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where results are written")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of table and plot")
+    parser.add_argument("--raw", type=Path, default=RAW, help="folder of the raw figures")
     given = parser.parse_args()
     machine = Machine.now()
     try:
@@ -136,10 +137,9 @@ def main() -> int:
         f"{table(found)}\n"
     )
     print(text)
-    given.results.mkdir(parents=True, exist_ok=True)
     document = json.dumps(found.document(machine), separators=(",", ":"))
-    (given.results / "soak.json").write_text(document.replace("],", "],\n") + "\n")
-    (given.results / "soak.md").write_text(text)
+    write_raw("soak", document.replace("],", "],\n") + "\n", given.raw)
+    write_table("soak", text, given.results)
     from tests.soak.chart import draw  # noqa: PLC0415 - matplotlib is not everywhere
 
     title = f"{given.minutes:g} minutes of everything at once"

@@ -4,7 +4,7 @@ A visit sets one means up, sees that it drops all of a small flood, and measures
 flood, at one rate that is the same for all, and the search for the highest rate at which no
 honest query is lost. The means take turns; each round begins with another.
 
-    python -m tests.bench.drop [--rounds 3] [--minutes 8] [--results FOLDER]
+    python -m tests.bench.drop [--rounds 3] [--minutes 8] [--results FOLDER] [--raw FOLDER]
 """
 
 from __future__ import annotations
@@ -23,16 +23,14 @@ from tests.bench.drop.report import Visit
 from tests.bench.drop.search import Limits, search
 from tests.bench.drop.site import Site
 from tests.bench.machine import Machine
+from tests.bench.report import RAW, RESULTS, write_raw, write_table
 from tests.lab import LabError, eventually
-from tests.lab.hosts import ROOT
 from tests.roots.roots import dnsdist_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.bench.drop.window import Window
-
-RESULTS: Final = ROOT / "tests" / "bench" / "results"
 
 SAME_RATE: Final = 200_000
 """Packets a second at which CPU time and latency are compared: all means keep up with it."""
@@ -158,7 +156,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.drop")
     parser.add_argument("--rounds", type=int, default=3, help="at most (%(default)s)")
     parser.add_argument("--minutes", type=float, default=8, help="at most (%(default)s)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder (%(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of table and plot")
+    parser.add_argument("--raw", type=Path, default=RAW, help="folder of the raw figures")
     options = parser.parse_args()
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # labs are removed
@@ -177,11 +176,10 @@ def main() -> None:
     outcome = report.Outcome.of(visits, absent, machine, software)
     text = report.text(outcome)
     print(text)
-    options.results.mkdir(parents=True, exist_ok=True)
-    for suffix, content in (("md", text), ("json", report.document(outcome, visits))):
-        (options.results / f"bench-drop.{suffix}").write_text(content, encoding="utf-8")
+    write_table("bench-drop", text, options.results)
+    write_raw("bench-drop", report.document(outcome, visits), options.raw)
     chart.draw(outcome, options.results / "bench-drop.svg")
-    print(f"written to {options.results}/bench-drop.md, .json, .svg")
+    print(f"written to {options.results}/bench-drop.md and .svg, and {options.raw}/bench-drop.json")
 
 
 if __name__ == "__main__":

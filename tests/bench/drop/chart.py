@@ -1,4 +1,4 @@
-"""The plot: packets a second, and CPU time a packet, one bar a means; the README shows it."""
+"""The plot: packets a second, and CPU time a packet, one bar a means (docs/performance.md)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _OURS, _DNSDIST, _OTHERS = plot.COLOURS[0], plot.COLOURS[1], plot.COLOURS[3]
 _COLOUR: Final = {"native": _OURS, "generic": _OURS, "userspace": _DNSDIST, "socket": _DNSDIST}
 _ROOM: Final = 1.22
-"""Of the axis, times the longest bar: its figure stands behind it."""
+"""Of the axis, times the longest bar: room for the figure beside it."""
 
 
 def draw(outcome: Outcome, path: Path) -> None:
@@ -60,15 +60,15 @@ def _bars(
     found = [spread(row) for row in rows]
     axes.barh(
         places,
-        [one.median for one in found],
+        [bar.median for bar in found],
         height=0.66,
         color=[_COLOUR.get(row.key, _OTHERS) for row in rows],
-        xerr=[[one.median - one.least for one in found], [one.most - one.median for one in found]],
+        xerr=[[bar.median - bar.least for bar in found], [bar.most - bar.median for bar in found]],
         error_kw={"ecolor": plot.INK, "elinewidth": 0.8, "capsize": 2},
     )
-    longest = max(one.most for one in found)
-    for place, row, one in zip(places, rows, found, strict=True):
-        axes.text(one.most + longest * 0.015, place, figure(row), va="center", fontsize=8.5)
+    longest = max(bar.most for bar in found)
+    for place, row, bar in zip(places, rows, found, strict=True):
+        axes.text(bar.most + longest * 0.015, place, figure(row), va="center", fontsize=8.5)
     axes.set_yticks(places, [row.label for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()

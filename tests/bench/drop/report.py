@@ -1,7 +1,7 @@
-"""What the visits come to: medians over the rounds, ratios, a table in Markdown, JSON.
+"""The outcome of the visits: medians over the rounds, ratios, a table in Markdown, JSON.
 
-Called by __main__.py; chart.py draws what `Outcome` holds. Everything that the README says
-of the comparison stands in the text that is made here.
+Called by __main__.py; chart.py draws what `Outcome` holds. Every figure of the comparison in
+docs/performance.md is in the text that is made here.
 """
 
 from __future__ import annotations

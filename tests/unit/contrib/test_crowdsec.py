@@ -203,8 +203,8 @@ def test_what_is_no_address_reaches_xdpctl_in_no_way(
     fed = bounce(fed=decision(value, action))
 
     assert (single.returncode, fed.returncode, importing.requests) == (0, 0, [])
-    assert "it is no address and no range" in single.stderr
-    assert "it is no address and no range" in fed.stderr
+    assert "it is not an address or range" in single.stderr
+    assert "it is not an address or range" in fed.stderr
 
 
 def test_all_that_follows_the_options_is_a_target(tmp_path: Path) -> None:
