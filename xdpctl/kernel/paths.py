@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _AT_EMPTY_PATH = 0x1000
@@ -116,38 +116,63 @@ def look(path: Path) -> Opened:
 def open_directory(
     path: Path, owners: Iterable[int] = (), *, make: int | None = None, parents: int | None = None
 ) -> Opened:
-    """Open a directory whose every part is root's, this process's user's or one of `owners`.
+    """Open a directory. Root, this process's user or one of `owners` must own every part of it.
 
-    Links on the way are followed if they are such a user's, too. Where the path is relative,
-    the working directory is where the looking begins.
+    Links on the way are followed if such a user owns them, too.
 
     Args:
-        path: the directory.
-        owners: users that are trusted beside root and our own.
-        make: mode of the directory where it is missing; None: that is an error.
-        parents: mode of those above it that are missing; as `make` by default.
+        path: the directory. A relative path starts at the working directory.
+        owners: users to trust besides root and our own.
+        make: mode for the directory if it is missing; None makes that an error.
+        parents: mode for missing directories above it; the default is `make`.
 
     Raises:
-        ForeignError: a part belongs to somebody else.
-        OSError: it cannot be made or opened, or something on the way is no directory.
+        ForeignError: another user owns a part.
+        OSError: it cannot be made or opened, or a part is not a directory.
     """
     trusted = {0, os.geteuid(), *owners}
+
+    def judge(part: Opened, status: os.stat_result) -> None:
+        _refuse_foreign(part.path, status, trusted)
+        if not stat.S_ISLNK(status.st_mode):
+            _refuse_other_than_directory(part.path, status)
+
+    return walk(path, judge, make=make, parents=parents)
+
+
+def walk(
+    path: Path,
+    judge: Callable[[Opened, os.stat_result], None],
+    *,
+    make: int | None = None,
+    parents: int | None = None,
+) -> Opened:
+    """Open what a path leads to, one part at a time. No part is looked up twice.
+
+    Args:
+        path: a relative path starts at the working directory.
+        judge: called with every directory and link on the way and with what is at the end,
+            each already open; what it raises ends the walk.
+        make: as for `open_directory`.
+        parents: as for `open_directory`.
+
+    Raises:
+        OSError: a part is missing or is not a directory, or there are too many links.
+    """
     pending = [*reversed(path.parts)]
-    found = Opened(os.open(".", _LOOK | os.O_DIRECTORY), Path())
+    found = Opened(os.open(path.anchor or ".", _LOOK | os.O_DIRECTORY), Path())
     links = 0
     try:
         while pending:
             name = pending.pop()
             mode = make if not pending or parents is None else parents
-            entry = _enter(found, name, mode)
-            with entry:
+            with _enter(found, name, mode) as entry:
                 status = entry.status()
-                _refuse_foreign(entry.path, status, trusted)
+                judge(entry, status)
                 if stat.S_ISLNK(status.st_mode):
                     links += 1
                     pending += _target(entry, links)
                     continue
-                _refuse_other_than_directory(entry.path, status)
                 found.close()
                 found = Opened(os.dup(entry.fd), entry.path, made=entry.made)
     except BaseException:

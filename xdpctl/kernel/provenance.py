@@ -15,20 +15,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import ForeignFileError, IrregularFileError
+from xdpctl.kernel.paths import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_LINKS_MAX = 40
-"""Links that one path may lead through, as in the kernel."""
-
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    from xdpctl.kernel.paths import Opened
 
 
 def open_fed(path: Path) -> int:
@@ -75,6 +72,13 @@ class _Way:
     open_to: str = ""
     link: str = ""
     shared: bool = False
+
+    def note(self, part: Opened, status: os.stat_result) -> None:
+        """Note a part of the path."""
+        if stat.S_ISDIR(status.st_mode):
+            self.enter(status, str(part.path))
+        elif stat.S_ISLNK(status.st_mode):
+            self.follow(status, str(part.path))
 
     def enter(self, folder: os.stat_result, name: str) -> None:
         """Note a folder."""
@@ -154,50 +158,14 @@ class _Way:
 
 
 def _opened(path: Path, check: Callable[[_Way, os.stat_result], None]) -> int:
-    """Walk to a file, judge it, and open what was judged for reading."""
+    """Walk to a file, judge it, and open for reading what was judged."""
     way = _Way()
-    with ExitStack() as stack:
-        found = _walk(path, way, stack)
-        status = os.fstat(found)
+    with walk(path.absolute(), way.note) as found:
+        status = found.status()
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(status.st_mode):
             raise IrregularFileError("it is not a regular file")
         check(way, status)
-        # By its descriptor: what lies at the path may be another file by now.
-        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def _walk(path: Path, way: _Way, stack: ExitStack) -> int:
-    """Return a descriptor (O_PATH) of what the path leads to; `stack` closes it."""
-    names = [*reversed(path.absolute().parts[1:])]
-    here, name, links = _root(way, stack), "/", 0
-    while names:
-        part = names.pop()
-        name = os.path.join(name, part)  # noqa: PTH118 - with its `..`, which is shown as walked
-        here, parent = os.open(part, _LOOK, dir_fd=here), here
-        stack.callback(os.close, here)
-        status = os.fstat(here)
-        if stat.S_ISLNK(status.st_mode):
-            links += 1
-            if links > _LINKS_MAX:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-            way.follow(status, name)
-            to = os.readlink("", dir_fd=here)
-            names += [one for one in reversed(to.split("/")) if one not in {"", "."}]
-            if to.startswith("/"):
-                here, name = _root(way, stack), "/"
-            else:
-                here, name = parent, os.path.dirname(name)  # noqa: PTH120 - as above
-        elif stat.S_ISDIR(status.st_mode):
-            way.enter(status, name)
-        elif names:
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    return here
-
-
-def _root(way: _Way, stack: ExitStack) -> int:
-    root = os.open("/", _LOOK | os.O_DIRECTORY)
-    stack.callback(os.close, root)
-    way.enter(os.fstat(root), "/")
-    return root
+        # By its descriptor: the path may lead to another file by now.
+        return os.open(found.link, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
