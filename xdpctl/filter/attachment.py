@@ -78,14 +78,16 @@ class Attachment:
         if self._held_by_link(interface, attached):
             raise ForeignProgramError(
                 f"{interface.name} carries XDP program {attached.program_id}{name}, held by"
-                " another's bpf_link, which cannot be replaced: stop the program that holds it",
+                " another's bpf_link, which cannot be replaced: stop the program that holds the"
+                " link",
                 interface=interface.name,
                 program_id=attached.program_id,
             )
         if not self._replace:
             raise ForeignProgramError(
                 f"{interface.name} already carries XDP program {attached.program_id}{name},"
-                " which is not ours: stop its owner, or start with --replace to take its place",
+                " which is not ours: stop the program that attached it, or use --replace to replace"
+                " it",
                 interface=interface.name,
                 program_id=attached.program_id,
             )
@@ -112,9 +114,9 @@ class Attachment:
         except KernelError as error:
             if error.errno == errno.EEXIST and (upper := self._upper_with_program(interface)):
                 raise InterfaceError(
-                    f"cannot attach to {interface.name}: {upper}, which it is part of, carries an"
-                    f" XDP program itself, and the kernel allows one of both; filter {upper}"
-                    " alone, or its ports alone",
+                    f"cannot attach to {interface.name}: it is part of {upper}, which has an XDP"
+                    f" program, and the kernel does not allow both; filter either {upper} or its"
+                    " ports",
                     interface=interface.name,
                 ) from error
             raise
@@ -142,7 +144,7 @@ class Attachment:
                     raise InterfaceError(
                         f"cannot attach to {interface.name} in native mode: its driver"
                         f" {interface.driver or '(unknown)'} says {why}; use --mode auto or"
-                        " generic, or change what the driver minds",
+                        " generic, or remove what the driver objects to",
                         interface=interface.name,
                     ) from error
                 event(
@@ -218,7 +220,7 @@ class Attachment:
                 interface=interface.name,
                 driver=interface.driver or "unknown",
                 error=why,
-                helps="generic mode goes on",
+                helps="the filter stays in generic mode",
                 gap_ms=_milliseconds(begun),
             )
             self._retry.refused(why, self._condition(interface))
@@ -267,16 +269,15 @@ class Attachment:
                 logging.WARNING,
                 interface=interface.name,
                 program=attached.program_id,
-                gap="packets passed unfiltered between its end and our start",
+                gap="packets passed unfiltered while it was replaced",
             )
 
     def _foreign(self, interface: Interface, attached: Attached) -> Program:
         foreign = self._bpf.open_program(attached.program_id)
         if foreign is None:
             raise ForeignProgramError(
-                f"cannot take the place of XDP program {attached.program_id} on"
-                f" {interface.name}: it cannot be opened; --replace needs CAP_SYS_ADMIN, run as"
-                " root",
+                f"cannot replace XDP program {attached.program_id} on {interface.name}: it cannot"
+                " be opened; run as root, as --replace needs CAP_SYS_ADMIN",
                 interface=interface.name,
                 program_id=attached.program_id,
             )

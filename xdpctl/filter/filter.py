@@ -380,16 +380,16 @@ class Filter:
             if now.name != before.name:
                 event(_log, "renamed", logging.WARNING, interface=self.interface, now=now.name)
         elif now.place is Presence.DISPLACED:
-            self._lose(f"another card has this name now, the former one is named {now.name}")
+            self._lose(f"another card has this name now; the former card is now {now.name}")
         elif now.place is Presence.MOVED:
             with contextlib.suppress(KernelError):  # not left where nobody can see whose it is
                 link.detach()
             self._lose(
-                "its card is in another network namespace, where our program was taken off; the"
-                " filter comes back with it"
+                "its card moved to another network namespace, and the filter was detached from it;"
+                " the filter comes back with the card"
             )
         elif before.index is not None and self._netlink.index_of(self.interface) == before.index:
-            self._lose("somebody took our program off")
+            self._lose("another program detached the filter")
         else:
             self._lose("the interface is gone; the filter comes back with it")
 

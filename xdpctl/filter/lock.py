@@ -65,8 +65,8 @@ class InterfaceLock:
             if self._descriptor is not None:
                 return self
         raise PinError(
-            f"cannot lock {self._interface}: {self._path} vanishes each time that it is made; stop"
-            " what removes it, and start again"
+            f"cannot lock {self._interface}: another program removes {self._path} each time it is"
+            " created; stop that program, and start again"
         )
 
     def keep(self) -> None:
@@ -98,7 +98,7 @@ class InterfaceLock:
             if error.errno != errno.EWOULDBLOCK:
                 raise unusable(self._path, error) from error
             raise InterfaceError(
-                f"another xdpctl already serves {self._interface}: stop it first, or talk to it"
+                f"another xdpctl already serves {self._interface}: stop it first, or control it"
                 " with the verbs",
                 interface=self._interface,
             ) from error

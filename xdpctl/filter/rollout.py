@@ -83,7 +83,8 @@ class Rollout:
             _say("held", one)
         event(_log, "program-failed", logging.ERROR, error=why.sentence)
         return (
-            f"the program of a former service is in force, as there is no new one: {why.sentence}"
+            "the program of a former service is in force, because there is no new one:"
+            f" {why.sentence}"
         )
 
     def exchange(

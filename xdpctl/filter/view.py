@@ -62,7 +62,7 @@ def note_of_generic_mode(interface: str, because: str) -> str:
         interface: its interface.
         because: why native mode was refused; empty where nobody tried.
     """
-    why = because or "a former service left it so"
+    why = because or "the former service attached it so"
     return (
         f"{interface} runs the filter in generic mode, which costs more CPU for each packet: {why};"
         " native mode is tried again when the card changes, and now and then"
@@ -79,8 +79,8 @@ def note_of_batches(interface: str) -> str:
     """
     return (
         f"{interface} in generic mode: a container or virtual machine on this host can send many"
-        " UDP datagrams as one frame (UDP_SEGMENT), and the filter judges only the first; where"
-        " that passes, all pass, and where Truncate hits, none is answered; use native mode, or"
-        " switch such batches off where they come from, for a veth on its other end:"
+        " UDP datagrams as one frame (UDP_SEGMENT), and the filter judges only the first; if that"
+        " one passes, all pass, and if a Truncate rule matches it, none is answered; use native"
+        " mode, or turn such batches off at the sender, for a veth on its other end:"
         " `ethtool -K PEER tx-udp-segmentation off`"
     )

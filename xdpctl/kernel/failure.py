@@ -69,7 +69,7 @@ def privilege_hint(*wanted: str) -> str:
         return f"run as root, or give this process {' and '.join(missing)}"
     if kernel_release() < (5, 11):
         return "raise the limit of locked memory (LimitMEMLOCK=infinity)"
-    return "something beyond capabilities forbids it: a security module, seccomp or lockdown"
+    return "a security module, seccomp or lockdown forbids it"
 
 
 def kernel_error(

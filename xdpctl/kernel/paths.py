@@ -216,7 +216,7 @@ def _refuse_foreign(path: Path, status: os.stat_result, trusted: Iterable[int]) 
     if status.st_uid not in trusted:
         kind = "link" if stat.S_ISLNK(status.st_mode) else "directory"
         raise ForeignError(
-            f"the {kind} {path} belongs to user {status.st_uid}, who could exchange what is used"
+            f"the {kind} {path} belongs to user {status.st_uid}, who could replace what xdpctl uses"
             " there"
         )
 

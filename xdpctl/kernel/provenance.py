@@ -123,7 +123,7 @@ class _Way:
     def _check_of_ours(self, file: os.stat_result) -> None:
         """Raise where somebody else may have led the path to a file of root's or ours."""
         if self.link and not (self.strangers or self.open_to):
-            raise ForeignFileError(f"{self.link} is a link of another user's: name the file itself")
+            raise ForeignFileError(f"{self.link} is another user's link: give the file's own path")
         if self.shared and file.st_nlink > 1:
             raise self._reachable_by("everybody", "its folder")
         if not (self.strangers or self.open_to):
@@ -135,21 +135,21 @@ class _Way:
 
     def _reachable_by(self, who: str, folder: str) -> ForeignFileError:
         return ForeignFileError(
-            f"{who} can change {folder} and may have put a link to this file of another owner"
-            " there: let the file belong to the owner of its folder, or keep it in a folder that"
+            f"{who} can change {folder} and may have put a link there to this file, which has"
+            " another owner: give the file the owner of its folder, or keep it in a folder that"
             " only root can write to"
         )
 
     def check_own(self, file: os.stat_result) -> None:
         """Raise where anybody else has a hand in it."""
-        helps = "keep it in a folder that only root can write to, as a file of root's"
+        helps = "keep it in a folder that only root can write to, and let root own it"
         if os.geteuid() != 0:
-            helps += " or of the service's user"
+            helps += " (or the service's user)"
         if file.st_uid not in self.ours:
             raise ForeignFileError(f"it belongs to user {file.st_uid}: {helps}")
         for stranger, folder in self.strangers.items():
             raise ForeignFileError(
-                f"{folder} belongs to user {stranger}, who can put another: {helps}"
+                f"{folder} belongs to user {stranger}, who can replace it: {helps}"
             )
         if self.open_to:
             raise ForeignFileError(f"others can write to {self.open_to}: {helps}")

@@ -230,11 +230,11 @@ class Turn:
         count = self._walk.walk()
         dear = self._spent() - before > WALK_SECONDS
         if count is None:
-            self._rest(f"it has more than {FOLLOW_MAX} names")
+            self._rest(f"qnames has more than {FOLLOW_MAX} names")
             return
         self._dear = min(self._dear + 1, DEAR_WALKS) if dear else 0
         if self._dear == DEAR_WALKS:
-            self._rest(f"one look at all of it takes more than {WALK_SECONDS} s")
+            self._rest(f"reading all names takes more than {WALK_SECONDS} s")
             return
         self._index.walked(tick, self._walk.keys, changed=self._walk.changed)
         if self._index.on:

@@ -190,8 +190,8 @@ class SharedMaps:
                 elif found.is_frozen():
                     found.close()
                     self._unmended[pin.name] = (
-                        f"the pin {path} is another map, which is frozen: the filter goes on"
-                        " reading the former one; remove the pin, and start again what made it"
+                        f"the pin {path} is another map, which is frozen: the filter keeps reading"
+                        " the former one; remove the pin, and restart the program that made it"
                     )
                 else:
                     self._moving[pin.name] = self._astray.enter_context(found)
@@ -230,9 +230,9 @@ class SharedMaps:
             self.shrunk.pop(name, None)
             if now < before:
                 self.shrunk[name] = (
-                    f"{self.path(name)} was replaced by a map with room for {now} entries, where"
-                    f" there was room for {before}: to have more, stop every program that uses it,"
-                    " remove the pin, start them again"
+                    f"{self.path(name)} was replaced by a map with room for {now} entries instead"
+                    f" of {before}: for more, stop every program that uses it, remove the pin, and"
+                    " start them again"
                 )
             self._maps[name].become(found)
             moved.append((name, self._maps[name].info.id))
@@ -266,7 +266,5 @@ class SharedMaps:
                 continue
             with found:
                 if found.info.id != held.info.id:
-                    moving = (
-                        f"the pin {path} is another map than the one that the filter reads: moving"
-                    )
+                    moving = f"the pin {path} is not the map that the filter reads: moving to it"
                     yield self._unmended.get(pin.name, moving)

@@ -76,8 +76,10 @@ class DestinationWatch:
             f"AF_XDP destination {_text(destination)} went away while packets were redirected to"
             " it, and its queries now go to the kernel's socket: any start of the dnsdist"
             " program, its console client included, empties the destination maps; restart"
-            " dnsdist, or see --xsk-restore"
-            for destination, looks in sorted(self._missing.items(), key=lambda one: _order(one[0]))
+            " dnsdist, or use --xsk-restore"
+            for destination, looks in sorted(
+                self._missing.items(), key=lambda item: _order(item[0])
+            )
             if looks >= PATIENCE
         )
 
@@ -100,7 +102,7 @@ class DestinationWatch:
                 logging.WARNING,
                 destination=_text(destination),
                 cause="dnsdist or its console client was started",
-                helps="restart dnsdist, or see --xsk-restore",
+                helps="restart dnsdist, or use --xsk-restore",
             )
 
     def _put_back(self, destination: Destination) -> None:

@@ -76,8 +76,8 @@ class _Bcc(Protocol):
 def import_bcc() -> _Bcc:
     """Return BCC; CompilerError names the package where it is absent or another `bcc`."""
     advice = (
-        f"install Debian's package {PACKAGE}; a virtual environment sees it when made with"
-        " --system-site-packages"
+        f"install Debian's package {PACKAGE}; a virtual environment sees it only if it was created"
+        " with --system-site-packages"
     )
     try:
         import bcc  # noqa: PLC0415 - must fail here, in words, and not at import of this module
@@ -164,8 +164,8 @@ def compile_request(bcc: _Bcc, request: Request) -> bytes:
         return module.dump_func(request.function.encode())
     except Exception as error:  # BCC raises nothing more exact
         raise CompilerError(
-            f"cannot compile the filter: {error}; run with --log-level debug to see what the"
-            " compiler says"
+            f"cannot compile the filter: {error}; run with --log-level debug to see the compiler's"
+            " messages"
         ) from error
 
 

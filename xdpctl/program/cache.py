@@ -84,10 +84,10 @@ def decode(data: bytes, key: bytes) -> tuple[bytes, Bytecode]:
     if not data.startswith(_MAGIC) or len(body) < _HEADER.size:
         raise UnfitError("it is not a file of this version of xdpctl")
     if hashlib.sha256(body).digest() != data[len(_MAGIC) : start]:
-        raise UnfitError("it is damaged, its digest is another")
+        raise UnfitError("it is damaged: its digest does not match")
     found, compiler, size = _HEADER.unpack_from(body)
     if found != key:
-        raise UnfitError("it is that of another configuration")
+        raise UnfitError("it belongs to another configuration")
     instructions = body[_HEADER.size + size :]
     if not instructions or len(instructions) % _INSTRUCTION:
         raise UnfitError("it holds no program")
@@ -167,7 +167,9 @@ class BytecodeCache:
             return None
         except (OSError, UnfitError) as error:
             why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            _warn(f"the compiled program in {path} is not used: {why}; it is compiled anew")
+            _warn(
+                f"the compiled program in {path} is not used: {why}; the filter is compiled again"
+            )
             return None
         installed = self._compiler()
         if installed not in (None, compiler):
@@ -190,8 +192,8 @@ class BytecodeCache:
         except (OSError, UnfitError) as error:
             why = (error.strerror if isinstance(error, OSError) else None) or str(error)
             _warn(
-                f"cannot keep the compiled program in {self._folder}: {why}; every start"
-                " compiles it until that is mended"
+                f"cannot keep the compiled program in {self._folder}: {why}; every start compiles"
+                " it until this is fixed"
             )
 
     def _read(self, name: str) -> bytes:
@@ -373,7 +375,7 @@ def _check_owner(found: os.stat_result, is_kind: Callable[[int], bool]) -> None:
         raise UnfitError(f"it or its folder belongs to user {found.st_uid}")
     if found.st_mode & _WRITABLE_BY_OTHERS:
         raise UnfitError(
-            f"others may write it or its folder (mode {stat.S_IMODE(found.st_mode):04o})"
+            f"other users can write to it or its folder (mode {stat.S_IMODE(found.st_mode):04o})"
         )
 
 

@@ -247,8 +247,8 @@ class Netlink:
         guess = f"did you mean {close[0]}? " if close else ""
         more = ", …" if len(names) > _NAMES_SHOWN else ""
         return InterfaceError(
-            f"cannot use interface {name}: there is none of this name; {guess}there are"
-            f" {', '.join(names[:_NAMES_SHOWN])}{more} (--wait starts without it)",
+            f"cannot use interface {name}: it does not exist; {guess}there are"
+            f" {', '.join(names[:_NAMES_SHOWN])}{more} (with --wait the service starts without it)",
             interface=name,
         )
 

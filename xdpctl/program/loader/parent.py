@@ -52,7 +52,7 @@ _CODE = (
     "from xdpctl.program.loader.process import main; main(int(sys.argv[2]))"
 )
 _HELPS = (
-    "what is attached goes on filtering, but nothing can be attached or exchanged any more:"
+    "attached programs keep filtering, but the service can no longer attach or replace one:"
     " restart the service"
 )
 
@@ -107,7 +107,7 @@ class Loader:
                 raise KernelError(
                     "cannot start the process that loads programs",
                     error.errno or errno.EIO,
-                    "see that there are memory, descriptors and processes for it",
+                    "check the limits of memory, open files and processes",
                 ) from error
             stack.pop_all()
         return cls(ours, process, lacking)
@@ -151,7 +151,7 @@ class Loader:
         """
         numbered, fds = to_numbers(instructions)
         if len(fds) > MAPS_MOST:
-            raise LoadRefusedError(f"it has {len(fds)} maps, {MAPS_MOST} at most can be sent")
+            raise LoadRefusedError(f"it has {len(fds)} maps, and {MAPS_MOST} is the maximum")
         with self._lock:
             try:
                 insist(not self._broken)
