@@ -100,7 +100,7 @@ class SharedMaps:
         self._resources.close()
 
     def inspect(self) -> dict[str, int]:
-        """See that what is pinned already can be used; changes nothing but a missing mount.
+        """Check that existing pins can be used; changes nothing but a missing mount.
 
         Returns:
             Slots of each interface's xskmap, made or to be made; empty without --xsk.
@@ -173,8 +173,7 @@ class SharedMaps:
         """Pin again what has lost its pin; open what another map is pinned for.
 
         Returns:
-            The pins that `move` is to follow. What cannot be mended is left to
-            `replaced` to say.
+            The pins that `move` is to follow. `replaced` reports what cannot be mended.
         """
         self._astray.close()
         self._moving.clear()
@@ -220,9 +219,9 @@ class SharedMaps:
         event(_log, "pinned-again", logging.WARNING, pin=path)
 
     def move(self) -> list[tuple[str, int]]:
-        """Let our maps be those that `mend` found; return their pins and new ids.
+        """Make our maps those that `mend` found; return their pins and new ids.
 
-        Whoever has one of our maps has the other one from then on, but for programs.
+        Every holder of one of our maps then has the other one, except programs.
         """
         moved = []
         for name, found in self._moving.items():

@@ -1,4 +1,4 @@
-"""AF_XDP destinations: what is registered, and noticing that it went away.
+"""AF_XDP destinations: which are registered, and which went away.
 
 Every start of the dnsdist program, its console client included, empties both
 destination maps (PowerDNS/pdns#18023): AF_XDP then stops without a word, and queries
@@ -54,7 +54,7 @@ class DestinationWatch:
         self.present: tuple[Destination, ...] = ()
 
     def look(self, redirected: int) -> tuple[str, ...]:
-        """Read the maps; return the warnings that stand now.
+        """Read the maps; return the present warnings.
 
         Args:
             redirected: packets redirected so far, over all interfaces. What went away

@@ -43,7 +43,7 @@ USERS = range(61184, 65520)
 """User ids from which one is taken that nobody has: those of systemd's DynamicUser=."""
 
 LIFETIME = 120
-"""Seconds after which the process ends by itself, should nobody wait for it any more."""
+"""Seconds after which the process ends by itself, in case nothing waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def drop_privileges(directory: Path) -> None:
     A user of its own, since any process of the same user's could stop or end this one.
 
     Args:
-        directory: what that user has to be able to read; nobody else is let in.
+        directory: files that this user must be able to read, and no other.
     """
     if os.geteuid() == 0 and (user := unused_user(taken_users())) is not None:
         _let_in(user, directory)

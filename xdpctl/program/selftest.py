@@ -1,4 +1,4 @@
-"""What a compiled program must get right before it comes near an interface.
+"""The self-test that a compiled program must pass before it is attached.
 
 Loads it once more, with small maps of its own, and has it judge a handful of packets by
 BPF_PROG_TEST_RUN: a plain query passes, a rule of each kind drops, an answer is right down
@@ -102,7 +102,7 @@ def run(bpf: Bpf, config: ProgramConfig, bytecode: Bytecode) -> None:
     """Test a program that was compiled for a configuration.
 
     Raises:
-        SelfTestError: it judges a packet otherwise than it must.
+        SelfTestError: it gives a packet the wrong verdict.
         VerifierError, KernelError: it cannot be loaded or run.
     """
     used = bytecode.refs()
@@ -138,7 +138,7 @@ class _Trial:
         self._any_qtype = config.any_qtype
 
     def judge(self, query: Datagram) -> None:
-        """See what becomes of a query, without rules and with each kind of rule."""
+        """Test the verdict on a query, without rules and with each kind of rule."""
         frame, sender = query.frame(), query.sender
         kind = f"an IPv{sender.version} query"
         self._expect(frame, XDP_PASS, frame, f"{kind} that no rule matches does not pass unchanged")

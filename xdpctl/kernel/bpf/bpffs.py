@@ -144,8 +144,9 @@ def open_pin_directory(
         return open_directory(path, (*policy.owners, *owners), make=make)
     except ForeignError as error:
         raise PinError(
-            f"cannot use {path} for pins: {error.strerror}; run as this user, chown it to root, or"
-            " trust this user (--pin-owner; for xdpctl's own pins: `xdpctl prepare --service-user`)"
+            f"cannot use {path} for pins: {error.strerror}; run as this user, give it to root"
+            " (chown root), or trust this user (--pin-owner; for xdpctl's own pins: `xdpctl prepare"
+            " --service-user`)"
         ) from error
     except NotADirectoryError as error:
         raise PinError(
