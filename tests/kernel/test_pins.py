@@ -76,7 +76,7 @@ class TestOpenOrCreate:
         opened = open_or_create(bpf, directory)
         with opened.map:
             assert len(opened.warnings) == 1
-            assert "room for 5 entries, not the 8 asked for" in opened.warnings[0]
+            assert "room for 5 entries, not the configured 8" in opened.warnings[0]
 
     def test_a_pin_may_have_another_name_than_its_map(self, bpf: Bpf, directory: Path) -> None:
         name = f"xskmap-{pins.pin_name_for('eth0.100')}"
@@ -143,7 +143,7 @@ class TestOpenOrCreate:
             open_or_create(bpf, directory)
 
     def test_a_directory_that_is_no_bpffs_is_a_kernel_error(self, bpf: Bpf, tmp_path: Path) -> None:
-        with pytest.raises(KernelError, match="must lie on a BPF file system"):
+        with pytest.raises(KernelError, match="must be on a BPF file system"):
             open_or_create(bpf, tmp_path)
 
     def test_one_who_makes_it_at_the_same_time_wins(self, directory: Path) -> None:

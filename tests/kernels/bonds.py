@@ -140,6 +140,6 @@ def test_a_port_of_a_filtered_bond_is_refused_by_the_bonds_name(hosts: tuple[Hos
     )
     if NATIVE:
         assert second.process.wait(PATIENCE) == 1
-        assert "cannot attach to eth0: bond0, which it is part of" in second.process.text
+        assert "cannot attach to eth0: it is part of bond0" in second.process.text
     else:
         second.process.line(READY, timeout=PATIENCE)

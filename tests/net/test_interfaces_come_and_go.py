@@ -97,7 +97,7 @@ def test_a_card_in_another_namespace_is_without_our_program_until_it_returns(lab
     _, server, service = filled(lab)
     elsewhere = lab.host("elsewhere")
     server.ip("link", "set", "eth0", "netns", elsewhere.name)
-    waited_for(service, "eth0 is lost: its card is in another network namespace")
+    waited_for(service, "eth0 is lost: its card moved to another network namespace")
     eventually(lambda: elsewhere.xdp("eth0") is None, "no filter in the other namespace")
     elsewhere.ip("link", "set", "eth0", "netns", server.name)
     assert eventually(lambda: server.xdp("eth0"), "the filter on eth0") == "native"

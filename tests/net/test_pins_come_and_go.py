@@ -161,7 +161,7 @@ def test_the_program_moves_to_the_maps_that_are_pinned_instead(
     for name in RULE_MAPS:
         site.replace(name)
     for name in RULE_MAPS:
-        readiness.said(f"/{name} is another map than the one that the filter reads: moving")
+        readiness.said(f"/{name} is not the map that the filter reads: moving to it")
         site.service.process.line(rf"map-adopted pin={name} id=")
     readiness.is_back()
     after = site.ids()

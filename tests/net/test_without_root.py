@@ -276,7 +276,7 @@ def test_where_nothing_is_attached_that_unit_has_nothing_to_say(prepared: Machin
 def test_a_service_of_root_refuses_directories_of_the_user(prepared: Machine) -> None:
     """Who could exchange what root uses there."""
     refused = prepared.start(before=())
-    refused.line(rf"xdpctl belongs to user {UID}, who could exchange", timeout=30)
+    refused.line(rf"xdpctl belongs to user {UID}, who could replace", timeout=30)
     assert refused.wait() == 1
 
 

@@ -1,9 +1,8 @@
-"""Putting a program on an interface: in which mode, and in the place of what.
+"""Attaches a program to an interface: in which mode, and in place of which program.
 
-Owns the choice between native and generic, whose program may be taken off, and
-putting it back should ours not go on. Which pins are ours is own_pins.py's to say,
-when native is worth another try native_retry.py's; called by filter.py. Everything here
-blocks.
+Owns the choice between native and generic mode, whether a foreign program may be detached,
+and attaching it again if ours cannot be attached. own_pins.py decides which pins are ours,
+native_retry.py when to try native mode again. Called by filter.py. Everything here blocks.
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ if TYPE_CHECKING:
     from xdpctl.kernel.net.interfaces import Attached, Interface, Netlink
 
 _NOT_THE_DRIVER = frozenset({errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV, errno.EEXIST})
-"""Errors of attaching that generic mode would meet as well."""
+"""Errors of attaching that generic mode would meet, too."""
 
 _log = logging.getLogger(__name__)
 
 
 class Attachment:
-    """How programs come to one interface and go from it.
+    """Attaches programs to one interface and detaches them.
 
     Args:
         bpf, netlink: the kernel.
         pins: our own, for this interface.
         mode, replace: the settings of these names.
-        retry: knows when native is worth another try.
+        retry: decides when to try native mode again.
     """
 
     def __init__(  # noqa: PLR0913 - the kernel and the settings of one filter
@@ -64,28 +63,30 @@ class Attachment:
         self._retry = retry
 
     def keeps_mode(self, attached: Attached) -> bool:
-        """Return whether our program may stay in the mode that it is in."""
+        """Return whether our program may keep its present mode."""
         return self._mode is ModeSetting.AUTO or attached.mode == self._mode.value
 
     def refuse_foreign(self, interface: Interface, attached: Attached) -> None:
         """Refuse a program that is not ours, unless it may be replaced.
 
         Raises:
-            ForeignProgramError: it may not; names it by its id.
+            ForeignProgramError: it may not be replaced; the text has its id.
         """
         info = self._bpf.program_info(attached.program_id)
         name = f" ({info.name})" if info is not None and info.name else ""
         if self._held_by_link(interface, attached):
             raise ForeignProgramError(
                 f"{interface.name} carries XDP program {attached.program_id}{name}, held by"
-                " another's bpf_link, which cannot be replaced: stop the program that holds it",
+                " another's bpf_link, which cannot be replaced: stop the program that holds the"
+                " link",
                 interface=interface.name,
                 program_id=attached.program_id,
             )
         if not self._replace:
             raise ForeignProgramError(
                 f"{interface.name} already carries XDP program {attached.program_id}{name},"
-                " which is not ours: stop its owner, or start with --replace to take its place",
+                " which is not ours: stop the program that attached it, or use --replace to replace"
+                " it",
                 interface=interface.name,
                 program_id=attached.program_id,
             )
@@ -100,10 +101,10 @@ class Attachment:
             return False
 
     def create_link(self, program: Program, interface: Interface) -> tuple[Link, XdpMode]:
-        """Attach a program where nothing is attached: native if it may be and can be.
+        """Attach a program where none is attached: in native mode if that is allowed and possible.
 
         Raises:
-            InterfaceError: the driver refuses native mode, and no other is allowed; or the
+            InterfaceError: the driver refuses native mode and no other is allowed; or the
                 bond or bridge that it is part of has a program.
             KernelError: the kernel refuses.
         """
@@ -112,9 +113,9 @@ class Attachment:
         except KernelError as error:
             if error.errno == errno.EEXIST and (upper := self._upper_with_program(interface)):
                 raise InterfaceError(
-                    f"cannot attach to {interface.name}: {upper}, which it is part of, carries an"
-                    f" XDP program itself, and the kernel allows one of both; filter {upper}"
-                    " alone, or its ports alone",
+                    f"cannot attach to {interface.name}: it is part of {upper}, which has an XDP"
+                    f" program, and the kernel does not allow both; filter either {upper} or its"
+                    " ports",
                     interface=interface.name,
                 ) from error
             raise
@@ -142,7 +143,7 @@ class Attachment:
                     raise InterfaceError(
                         f"cannot attach to {interface.name} in native mode: its driver"
                         f" {interface.driver or '(unknown)'} says {why}; use --mode auto or"
-                        " generic, or change what the driver minds",
+                        " generic, or remove what the driver objects to",
                         interface=interface.name,
                     ) from error
                 event(
@@ -160,7 +161,7 @@ class Attachment:
         return self._bpf.create_link(program, index, mode=XdpMode.GENERIC), XdpMode.GENERIC
 
     def _condition(self, interface: Interface) -> Condition:
-        """Return what the driver may mind; generic mode itself switches offloads off."""
+        """Return what the driver may object to; generic mode itself turns offloads off."""
         return Condition.of(
             interface,
             self._netlink.features(interface.name),
@@ -168,37 +169,37 @@ class Attachment:
         )
 
     def seeks_native(self, mode: XdpMode | None) -> bool:
-        """Return whether our program should rather be native than in the mode it is in."""
+        """Return whether our program should move from its present mode to native mode."""
         return self._mode is ModeSetting.AUTO and mode is XdpMode.GENERIC
 
     @property
     def generic_because(self) -> str:
-        """What the driver said when native mode was tried last; empty where it was not."""
+        """The driver's reason for the last refusal of native mode; empty if it was not tried."""
         return self._retry.why
 
     def is_time(self) -> bool:
-        """Return whether it is time to look whether native mode is worth a try."""
+        """Return whether it is time to check whether to try native mode."""
         return self._retry.is_time()
 
     def try_native(
         self, link: Link, program: Program, interface: Interface
     ) -> tuple[Link, XdpMode] | None:
-        """Put our program on natively in the place of generically, if that is worth a try.
+        """Move our program from generic to native mode, if a try is due.
 
-        Packets pass unfiltered from the end of the one to the beginning of the other,
-        some milliseconds: a link keeps its mode and a card has one mode at a time.
+        Packets pass unfiltered for some milliseconds between the two: a link keeps its mode,
+        and a card has one mode at a time.
 
         Args:
-            link: attaches the program generically; it is defunct after a try.
+            link: attaches the program in generic mode; it is defunct after a try.
             program: ours, loaded.
-            interface: that it is on.
+            interface: that the program is attached to.
 
         Returns:
-            A link, not pinned yet, and its mode, generic again where the driver refuses;
-            None where it was not tried.
+            A link, not pinned yet, and its mode, which is generic again if the driver
+            refuses; None if there was no try.
 
         Raises:
-            KernelError: it is on in neither mode now.
+            KernelError: the program is now attached in neither mode.
         """
         condition = self._condition(interface)
         if not self._retry.is_due(condition):
@@ -218,7 +219,7 @@ class Attachment:
                 interface=interface.name,
                 driver=interface.driver or "unknown",
                 error=why,
-                helps="generic mode goes on",
+                helps="the filter stays in generic mode",
                 gap_ms=_milliseconds(begun),
             )
             self._retry.refused(why, self._condition(interface))
@@ -227,7 +228,7 @@ class Attachment:
         return made, XdpMode.NATIVE
 
     def _refusal(self, index: int, program: Program) -> str:
-        """Return the driver's own reason; empty where it cannot be had."""
+        """Return the driver's own reason; empty if there is none."""
         try:
             return self._netlink.refusal(index, XdpMode.NATIVE, program)
         except KernelError:
@@ -235,14 +236,14 @@ class Attachment:
 
     @contextlib.contextmanager
     def vacated(self, interface: Interface, own: Link | None) -> Iterator[None]:
-        """Take off what is on the interface; should the block fail, put it back.
+        """Detach what is attached to the interface; if the block fails, attach it again.
 
         Args:
-            interface: as it is now.
-            own: our link on it; None where another's program is, or nothing.
+            interface: in its present state.
+            own: our link on it; None if there is a foreign program or none.
 
         Raises:
-            ForeignProgramError, KernelError: it cannot be taken off.
+            ForeignProgramError, KernelError: it cannot be detached.
         """
         attached = interface.attached
         if attached is None:
@@ -267,23 +268,22 @@ class Attachment:
                 logging.WARNING,
                 interface=interface.name,
                 program=attached.program_id,
-                gap="packets passed unfiltered between its end and our start",
+                gap="packets passed unfiltered while it was replaced",
             )
 
     def _foreign(self, interface: Interface, attached: Attached) -> Program:
         foreign = self._bpf.open_program(attached.program_id)
         if foreign is None:
             raise ForeignProgramError(
-                f"cannot take the place of XDP program {attached.program_id} on"
-                f" {interface.name}: it cannot be opened; --replace needs CAP_SYS_ADMIN, run as"
-                " root",
+                f"cannot replace XDP program {attached.program_id} on {interface.name}: it cannot"
+                " be opened; run as root, as --replace needs CAP_SYS_ADMIN",
                 interface=interface.name,
                 program_id=attached.program_id,
             )
         return foreign
 
     def _link_again(self, former: Program | None, interface: Interface, attached: Attached) -> None:
-        """Attach our former program as it was, and pin it."""
+        """Attach our former program in its former mode, and pin the link."""
         if former is None:
             raise KernelError("cannot open our former program", errno.EPERM, "run as root")
         with (
@@ -295,13 +295,13 @@ class Attachment:
 
 
 def _milliseconds(begun: float) -> int:
-    """Return the time since then, by the monotonic clock, rounded up."""
+    """Return the time since `begun` on the monotonic clock, rounded up."""
     return math.ceil((time.monotonic() - begun) * 1000)
 
 
 @contextlib.contextmanager
 def _undoing(interface: Interface, undo: Callable[[], None]) -> Iterator[None]:
-    """Call `undo` should the block fail; what it meets itself is only logged."""
+    """Call `undo` if the block fails; an error of `undo` is only logged."""
     try:
         yield
     except XdpctlError:

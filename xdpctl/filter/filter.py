@@ -12,8 +12,8 @@ State machine of one filter:
            name or is gone   │
                          lost
 
-What is configured is a name. A card that is renamed keeps its filter until another
-card has the name; one that leaves the network namespace goes without (location.py).
+The settings give a name. A renamed card keeps its filter until another card gets the
+name; a card that leaves the network namespace loses its filter (location.py).
 
 Every method blocks.
 """
@@ -76,7 +76,7 @@ class Filter:
         clock: seconds of the monotonic clock.
 
     Attributes:
-        adopted: whether the first program went in the place of a former service's.
+        adopted: whether the first program replaced a former service's.
     """
 
     def __init__(  # noqa: PLR0913 - the kernel and the settings of one filter
@@ -106,7 +106,7 @@ class Filter:
         self._program: Program | None = None
         self._link: Link | None = None
         self._maps = OwnMaps()
-        self._maps_held = threading.Lock()  # the loop writes a panic while we may let go
+        self._maps_held = threading.Lock()  # the loop may write a panic while we close the maps
         self._counted: Mapping[tuple[Reason, PacketAction], Count] = {}
         self._reattached = 0
         self._bytecode: Bytecode | None = None
@@ -125,7 +125,7 @@ class Filter:
         return self._state is FilterState.ATTACHED
 
     def close(self) -> None:
-        """Let go of the descriptors; what is pinned stays."""
+        """Close the descriptors; what is pinned stays."""
         with self._maps_held:
             self._maps = OwnMaps()
         self._resources.close()
@@ -134,11 +134,11 @@ class Filter:
     # --- attaching ----------------------------------------------------------------
 
     def inspect(self) -> Interface:
-        """Find the interface and see that attaching may be tried; changes nothing.
+        """Find the interface and check that a program may be attached; changes nothing.
 
         Raises:
             InterfaceError: it does not exist.
-            ForeignProgramError: another's program is on it and may not be replaced.
+            ForeignProgramError: it has a foreign program that may not be replaced.
         """
         renamed = self._where.place is Presence.RENAMED and self._where.name
         interface = self._netlink.find(renamed or self.interface)
@@ -154,16 +154,16 @@ class Filter:
         return interface
 
     def attach(self, bytecode: Bytecode, shared: Mapping[MapName, Map], *, panic: bool) -> None:
-        """Load the program and put it on the interface, in place of our former one.
+        """Load the program and attach it to the interface, in place of our former one.
 
         Args:
             bytecode: the compiled program.
             shared: the pinned maps that it refers to; owned by the caller.
-            panic: what the control map says from the first packet on.
+            panic: the control map's bit from the first packet on.
 
         Raises:
-            VerifierError, KernelError, InterfaceError, PinError: and what was on the
-                interface before is still there.
+            VerifierError, KernelError, InterfaceError, PinError: what was attached before
+                is still attached.
         """
         interface = self.inspect()
         with contextlib.ExitStack() as stack:
@@ -181,6 +181,8 @@ class Filter:
             if own is not None and attached is not None and self._attachment.keeps_mode(attached):
                 link, mode = own, attached.mode
                 former = self._pins.open_program(self._bpf, attached)
+                # An exchange leaves no gap in the filter, but some drivers (qede, fec) restart
+                # the card for it and lose packets: so an identical program is kept.
                 if former is not None and same_program(former.info, program.info, private):
                     program.close()
                     program = stack.enter_context(former)
@@ -205,10 +207,10 @@ class Filter:
         self._state = FilterState.ATTACHED
 
     def adopt(self) -> bool:
-        """Hold what a former service attached, as it is; False where there is nothing.
+        """Hold what a former service attached; False if there is nothing.
 
-        For a service that has no program of its own to put there: what was in force
-        stays so, counts, and can be set to panic and be detached.
+        For a service that has no program of its own to attach: the former program stays in
+        force and keeps counting; panic and detach work.
         """
         with contextlib.ExitStack() as stack:
             interface = self._netlink.find(self.interface)
@@ -231,7 +233,7 @@ class Filter:
         return True
 
     def _exchange(self, link: Link, program: Program, beside: Mapping[Path, Program | Map]) -> None:
-        """Put a program in the place of the one that a link of ours attaches."""
+        """Replace the program that our link attaches."""
         with self._pins.staging() as staging:
             staging.add_all(beside)
             link.update(program)
@@ -245,8 +247,8 @@ class Filter:
         program: Program,
         beside: Mapping[Path, Program | Map],
     ) -> tuple[Link, XdpMode]:
-        """Attach with a new link, in the place of whatever is there and may be replaced."""
-        if own is not None:  # may pins be replaced? before anything is taken off
+        """Attach with a new link, in place of anything there that may be replaced."""
+        if own is not None:  # fail before anything is detached if pins cannot be replaced
             with self._pins.staging() as staging:
                 staging.add_all(beside)
                 staging.commit()
@@ -264,9 +266,9 @@ class Filter:
         return link, mode
 
     def former_maps(self, shared: Iterable[Map]) -> OwnMaps:
-        """Open the maps of a former service whose program looks into these shared ones.
+        """Open the maps of a former service whose program reads these shared maps.
 
-        Empty where there are none; the caller closes them.
+        Empty if there are none; the caller closes them.
         """
         with contextlib.suppress(XdpctlError), contextlib.ExitStack() as stack:
             attached = self._netlink.find(self.interface).attached
@@ -278,13 +280,13 @@ class Filter:
                 return OwnMaps()
             with former:
                 used = {*former.info.map_ids}
-            if used.issuperset(one.info.id for one in (*shared, *kept.values())):
+            if used.issuperset(opened.info.id for opened in (*shared, *kept.values())):
                 stack.pop_all()
                 return kept
         return OwnMaps()
 
     def _own_link(self, interface: Interface) -> Link | None:
-        """Return our link on the interface; one that we hold is pinned again if need be."""
+        """Return our link on the interface; a link that we hold and that lost its pin is pinned."""
         found = self._pins.find_link(self._bpf, interface)
         if found is not None or interface.attached is None:
             return found
@@ -297,7 +299,7 @@ class Filter:
         return self._pins.find_link(self._bpf, interface)
 
     def _pin_again(self) -> None:
-        """Pin everything that we hold once more."""
+        """Pin everything that we hold again."""
         if self._link is None or self._program is None or not self._maps.has_all(Scope.INTERFACE):
             return
         with self._pins.staging() as staging:
@@ -307,7 +309,7 @@ class Filter:
         event(_log, "pinned-again", logging.WARNING, interface=self.interface)
 
     def _load(self, bytecode: Bytecode, maps: Mapping[MapName, Map]) -> tuple[Program, set[int]]:
-        """Load the program; return it and the ids of the maps that are only its own."""
+        """Load the program; return it and the ids of its private maps."""
         with OwnMaps.make(self._bpf, Scope.PROGRAM) as private:
             descriptors = {
                 abi.MAPS[name].ref: opened.fd for name, opened in {**maps, **private}.items()
@@ -318,10 +320,10 @@ class Filter:
     # --- living -------------------------------------------------------------------
 
     def swap(self, bytecode: Bytecode, shared: Mapping[MapName, Map], *, panic: bool) -> None:
-        """Put another program in place of the running one, without a gap.
+        """Replace the running program, without a gap.
 
-        Where none runs, it is the one that is attached when the interface is back. A
-        detached filter (asked for) stays detached.
+        If none runs, this program is attached when the interface comes back. A filter that
+        an operator detached stays detached.
         """
         if self._state is FilterState.ATTACHED:
             self.attach(bytecode, shared, panic=panic)
@@ -329,10 +331,10 @@ class Filter:
             self._bytecode, self._shared = bytecode, shared
 
     def watch(self, *, panic: bool, closely: bool = False) -> None:
-        """See where the card is, and attach where the filter is not on.
+        """Find the card, and attach the filter if it is not attached.
 
-        Called once a second, and at once with `closely` when an interface has changed.
-        A detached filter (asked for) stays detached.
+        Called once a second, and at once with `closely` when an interface changes.
+        A filter that an operator detached stays detached.
         """
         if closely:
             self._where = replace(self._where, place=Presence.GONE)
@@ -346,7 +348,7 @@ class Filter:
             self._seek_native(closely=closely)
 
     def _seek_native(self, *, closely: bool) -> None:
-        """Try native mode where it is worth it; lost, if the program is in neither then."""
+        """Try native mode if due; the filter is lost if neither mode works then."""
         if self._link is None or self._program is None or self._where.name is None:
             return
         if not closely and not self._attachment.is_time():
@@ -368,7 +370,7 @@ class Filter:
             staging.commit()
 
     def _follow(self, link: Link) -> None:
-        """See where the card of an attached filter is; lost, if it left its name behind."""
+        """Find the card of an attached filter; the filter is lost if the card left its name."""
         before, now = self._where, locate(self._netlink, link, self.interface, self._where)
         self._where = now
         if now.place in (Presence.HERE, Presence.RENAMED):
@@ -380,21 +382,21 @@ class Filter:
             if now.name != before.name:
                 event(_log, "renamed", logging.WARNING, interface=self.interface, now=now.name)
         elif now.place is Presence.DISPLACED:
-            self._lose(f"another card has this name now, the former one is named {now.name}")
+            self._lose(f"another card has this name now; the former card is now {now.name}")
         elif now.place is Presence.MOVED:
-            with contextlib.suppress(KernelError):  # not left where nobody can see whose it is
+            with contextlib.suppress(KernelError):  # nobody there could see whose program it is
                 link.detach()
             self._lose(
-                "its card is in another network namespace, where our program was taken off; the"
-                " filter comes back with it"
+                "its card moved to another network namespace, and the filter was detached from it;"
+                " the filter comes back with the card"
             )
         elif before.index is not None and self._netlink.index_of(self.interface) == before.index:
-            self._lose("somebody took our program off")
+            self._lose("another program detached the filter")
         else:
             self._lose("the interface is gone; the filter comes back with it")
 
     def _keep_pins(self) -> None:
-        """Pin again what lost its pin: without one the filter would end with this process."""
+        """Pin again what lost its pin: without a pin the filter would end with this process."""
         if self._program is None or not self._maps.has_all(Scope.INTERFACE):
             return
         beside = self._pins.beside(self._program, {**self._shared, **self._maps})
@@ -411,7 +413,7 @@ class Filter:
         event(_log, "lost", logging.ERROR, interface=self.interface, why=why)
 
     def _attach_again(self, bytecode: Bytecode, *, panic: bool) -> None:
-        """Attach where an interface has the name; what is in the way is said once."""
+        """Attach if an interface has the name; log each obstacle once."""
         first = self._state is FilterState.MISSING
         if self._netlink.index_of(self.interface) is None:
             if first or not self._trouble:
@@ -440,7 +442,7 @@ class Filter:
         )
 
     def set_panic(self, *, panic: bool) -> None:
-        """Set or clear the bit that passes everything; takes effect at once. Any thread may."""
+        """Set or clear the bit that passes everything, at once. Any thread may call this."""
         with self._maps_held:
             if (control := self._maps.get(MapName.CONTROL)) is not None:
                 control.update(_KEY, abi.encode_control(panic=panic))
@@ -448,7 +450,7 @@ class Filter:
     def view(self) -> FilterView:
         """Return the filter's state and counters; one look-up in the kernel.
 
-        Counters that cannot be read are those of the time before.
+        Counters that cannot be read keep their last values.
         """
         attached = self._state is FilterState.ATTACHED
         info = self._program.info if self._program is not None and attached else None
@@ -481,7 +483,7 @@ class Filter:
             yield note_of_batches(self.interface)
 
     def _runs_in(self, mode: XdpMode) -> None:
-        """Note the mode that our program is attached in; log what generic mode lets through."""
+        """Record the mode of our program; log what generic mode lets through."""
         if mode is XdpMode.GENERIC and self._attached_mode is not XdpMode.GENERIC:
             event(_log, "warning", logging.WARNING, text=note_of_batches(self.interface))
         self._attached_mode = mode
@@ -489,7 +491,7 @@ class Filter:
     # --- leaving ------------------------------------------------------------------
 
     def detach(self) -> bool:
-        """Take the program off and remove our own pins; False where it was not on."""
+        """Detach the program and remove our own pins; False if it was not attached."""
         was_on = self._state is FilterState.ATTACHED
         if self._link is not None:
             with contextlib.suppress(KernelError):
@@ -498,7 +500,7 @@ class Filter:
                 self._pins.remove()
             except PinError as error:
                 event(_log, "pins-left", logging.WARNING, error=error.sentence)
-            self._link.close()  # without a pin that ends it, too
+            self._link.close()  # without a pin this ends the link, too
             self._link = None
         self._state = FilterState.DETACHED
         return was_on

@@ -1,8 +1,8 @@
-"""Where the card is that carries our program: under its name, renamed, moved, gone.
+"""Finds the card that has our program: under its name, renamed, moved or gone.
 
-The configured name is the contract, the link is what holds the program: this module
-compares the two. It changes nothing; what follows from it is filter.py's, its caller.
-Blocks, for microseconds while nothing has changed.
+The settings give a name; the link holds the program. This module compares the two. It
+changes nothing: its caller, filter.py, acts on the result. Blocks, for microseconds while
+nothing has changed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a card is; `index` and `name` as they are now, where it has any here."""
+    """Where a card is; `index` and `name` are the present ones, if it has them here."""
 
     place: Presence
     index: int | None = None
@@ -53,11 +53,11 @@ def locate(netlink: Netlink, link: Link, interface: str, last: Location) -> Loca
         netlink: the kernel.
         link: that holds our program.
         interface: the configured name.
-        last: what was found the time before. While neither indices nor names differ from
-            it, nothing is asked but those; `Location(Presence.GONE)` has all asked anew.
+        last: the result of the call before. While indices and names equal it, only those are
+            read; `Location(Presence.GONE)` makes the call read everything.
 
     Raises:
-        KernelError: the kernel does not say.
+        KernelError: the kernel does not answer.
     """
     info = link.info()
     if not info.ifindex:
@@ -70,14 +70,14 @@ def locate(netlink: Netlink, link: Link, interface: str, last: Location) -> Loca
     found = Location(place, info.ifindex, netlink.name_of(info.ifindex))
     if found == last:
         return found
-    for one in _cards(netlink, found.name):
-        # an index tells a card only within a namespace, a program is on one card only
-        if one.attached is not None and one.attached.program_id == info.program_id:
-            if one.name == interface:
+    for card in _cards(netlink, found.name):
+        # an index identifies a card only within a namespace, but a program is on one card only
+        if card.attached is not None and card.attached.program_id == info.program_id:
+            if card.name == interface:
                 place = Presence.HERE
             elif place is Presence.HERE:  # renamed just now
                 place = Presence.RENAMED
-            return Location(place, one.index, one.name)
+            return Location(place, card.index, card.name)
     moved = link.info().ifindex  # or removed just now
     return Location(Presence.MOVED if moved else Presence.GONE)
 

@@ -1,4 +1,4 @@
-"""The lock that lets one service have an interface.
+"""The lock that gives an interface to one service.
 
 Owns the lock's file beside the pins of an interface (own_pins.py). A second service on the
 same interface is refused before it touches anything. Made by service/service.py and the
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class InterfaceLock:
-    """One service for each interface, whatever its other options: freed at death.
+    """Allows one service per interface, whatever its other options. Ends with the process.
 
-    The lock is an flock(2) on a directory beside our pins, as a BPF file system takes
-    no plain files.
+    The lock is an flock(2) on a directory beside our pins, because a BPF file system has no
+    regular files.
 
     Args:
         directory: where the own pins live; on a BPF file system.
@@ -65,12 +65,12 @@ class InterfaceLock:
             if self._descriptor is not None:
                 return self
         raise PinError(
-            f"cannot lock {self._interface}: {self._path} vanishes each time that it is made; stop"
-            " what removes it, and start again"
+            f"cannot lock {self._interface}: another program removes {self._path} each time it is"
+            " created; stop that program, and start again"
         )
 
     def keep(self) -> None:
-        """Take the lock again where its directory is gone, as with another file system.
+        """Take the lock again if its directory is gone, as after another mount.
 
         Raises:
             InterfaceError, PinError: as with `__enter__`; then the lock is not held.
@@ -86,7 +86,7 @@ class InterfaceLock:
             self.__enter__()
 
     def _locked(self, opened: int) -> int | None:
-        """Lock the directory; None where it is no longer the one that has the name."""
+        """Lock the directory; None if another directory has its name by now."""
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(opened).st_ino == self._path.lstat().st_ino:
@@ -98,7 +98,7 @@ class InterfaceLock:
             if error.errno != errno.EWOULDBLOCK:
                 raise unusable(self._path, error) from error
             raise InterfaceError(
-                f"another xdpctl already serves {self._interface}: stop it first, or talk to it"
+                f"another xdpctl already serves {self._interface}: stop it first, or control it"
                 " with the verbs",
                 interface=self._interface,
             ) from error
@@ -114,6 +114,6 @@ class InterfaceLock:
 
 
 _ATTEMPTS = 100
-"""Times that a lock may vanish under us, as a service that ends removes it."""
+"""Times that the lock may vanish while it is taken, as a service that ends removes it."""
 
 _LOCK_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

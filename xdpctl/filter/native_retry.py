@@ -1,10 +1,10 @@
-"""When native mode is worth another try, for a filter that had to be generic.
+"""Decides when a filter in generic mode tries native mode again.
 
-A try is not free: a link keeps its mode and a card has one mode at a time, so for some
-milliseconds no program is on. It is made when the card changed in a way that the driver
-may have minded, and otherwise now and then, ever more seldom; where the kernel says that
-the driver runs no XDP, only after a change. Pure but for the clock; owned by
-attachment.py.
+A try has a cost: a link keeps its mode and a card has one mode at a time, so no program is
+attached for some milliseconds. A try is due when something changed on the card that the
+driver may have objected to, and otherwise from time to time, at growing intervals. If the
+kernel says that the driver cannot run XDP, a try is due only after a change. Pure except for
+the clock; owned by attachment.py.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ LONGEST_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What of a card a driver may mind.
+    """What a driver may object to on a card.
 
-    `native`: whether the kernel says that it runs XDP; None: it does not say.
+    `native`: whether the kernel says that the driver runs XDP; None if it cannot tell.
     """
 
     mtu: int
@@ -44,13 +44,13 @@ class Condition:
 
 
 class NativeRetry:
-    """When to try again.
+    """The time of the next try.
 
     Args:
         clock: seconds of the monotonic clock.
 
     Attributes:
-        why: what the driver said the last time; empty while it was not asked.
+        why: the driver's last reason; empty before the first refusal.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,17 +61,17 @@ class NativeRetry:
         self.why = ""
 
     def refused(self, why: str, condition: Condition) -> None:
-        """Note that the driver refused, and how the card was left."""
+        """Record that the driver refused, and the card's condition after it."""
         self.why, self._condition = why, condition
         self._next = self._clock() + self._wait
         self._wait = min(2 * self._wait, LONGEST_SECONDS)
 
     def is_time(self) -> bool:
-        """Whether it is time to look at the card again."""
+        """Whether it is time to check the card again."""
         return self._clock() >= self._next
 
     def is_due(self, condition: Condition) -> bool:
-        """Whether to try now; notes the condition."""
+        """Whether to try now; records the condition."""
         before, self._condition = self._condition, condition
         if before is not None and condition != before:
             self._wait = FIRST_SECONDS

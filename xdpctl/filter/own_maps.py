@@ -1,9 +1,9 @@
 """Our own maps, by their scope (abi.Scope): made or taken over, handed around, closed.
 
-Owns the descriptors. What a map means is said where it is used; where it is pinned,
-own_pins.py says. A new own map is one line of abi.MAPS: this loop makes it, and whoever has
-the maps of its scope pins, adopts, repairs and closes it with the others. Made by filter.py
-and the service; everything blocks.
+Owns the descriptors. The users of a map own its meaning, own_pins.py its pin. A new own map
+is one line of abi.MAPS: this loop makes it, and the code that has the maps of its scope
+pins, adopts, repairs and closes it with the others. Made by filter.py and the service;
+everything blocks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class OwnMaps(Mapping[MapName, "Map"]):
     """Open maps by name. A context manager, whose end closes them.
 
     Args:
-        maps: taken over.
+        maps: open maps, which this object now owns.
     """
 
     def __init__(self, maps: Mapping[MapName, Map] | None = None) -> None:
@@ -34,7 +34,7 @@ class OwnMaps(Mapping[MapName, "Map"]):
 
     @classmethod
     def make(cls, bpf: Bpf, scope: Scope, former: Mapping[MapName, Map] | None = None) -> Self:
-        """Return all maps of a scope: those of before, and new ones for what is not among them.
+        """Return all maps of a scope: the former ones, and new ones for those that are missing.
 
         Raises:
             KernelError: one cannot be made; `former` is closed.
@@ -66,10 +66,10 @@ class OwnMaps(Mapping[MapName, "Map"]):
         self.close()
 
     def has_all(self, scope: Scope) -> bool:
-        """Whether every map of a scope is among them."""
+        """Whether every map of a scope is present."""
         return self._maps.keys() >= {*names_of(scope)}
 
     def close(self) -> None:
-        """Close them all; what is pinned or in a program stays."""
+        """Close all maps; a map that is pinned or in a program stays."""
         for opened in self._maps.values():
             opened.close()

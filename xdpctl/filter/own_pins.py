@@ -1,4 +1,4 @@
-"""Whose a program is: our pins.
+"""Our own pins, which prove that a program is ours.
 
 Owns the names in /sys/fs/bpf/xdpctl/ (our own pins, never the shared ones): for each
 interface the bpf_link `NETNS-NAME`, beside it `NETNS-NAME:program`, `NETNS-NAME:counters`,
@@ -93,7 +93,7 @@ class OwnPins:
         return None
 
     def open_map(self, bpf: Bpf, name: MapName) -> Map | None:
-        """Open our map of this name; None where none is pinned that fits the contract."""
+        """Open our map of this name; None if no map that fits the contract is pinned."""
         with contextlib.suppress(KernelError, PinError):
             opened = bpf.open_map(self.path(name))
             if verify(opened.info, MAPS[name]) is None:
@@ -102,7 +102,7 @@ class OwnPins:
         return None
 
     def open_program(self, bpf: Bpf, attached: Attached) -> Program | None:
-        """Open the program that is attached, where it is the one that we pinned."""
+        """Open the attached program; None if it is not the one that we pinned."""
         with contextlib.suppress(KernelError, PinError):
             program = bpf.open_pinned_program(self.program_path)
             if program.info.id == attached.program_id:
@@ -123,8 +123,8 @@ class OwnPins:
     def _candidates(self) -> list[Path]:
         """Return the pins that may be our link: the expected name first.
 
-        No interface has a colon in its name, so what has one is not a link, but for
-        a link that was just being pinned when the service died.
+        No interface has a colon in its name, so a pin with a colon is not a link, unless the
+        service died while it pinned one.
         """
         prefix = f"{self._namespace}-"
         try:
@@ -134,7 +134,7 @@ class OwnPins:
         return sorted(pins, key=lambda path: (path != self.link_path, path))
 
     def _rename(self, old: Path) -> None:
-        """Follow a renamed interface: its pins get the new name."""
+        """Give the pins of a renamed interface its new name."""
         for name in (None, *_BESIDE):
             source = old if name is None else beside(old, name)
             target = self.link_path if name is None else beside(self.link_path, name)
@@ -147,7 +147,7 @@ class OwnPins:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[FreshPins]:
-        """Pin in two steps: what is staged and not committed is gone again at the end.
+        """Pin in two steps: pins that are staged and not committed are removed at the end.
 
         Raises:
             PinError: the directory cannot be made.
@@ -177,7 +177,7 @@ class OwnPins:
 
 
 class FreshPins:
-    """Objects pinned under names of their own until all of them are."""
+    """Objects pinned under temporary names until all of them are pinned."""
 
     def __init__(self) -> None:
         self._staged: dict[Path, Path] = {}
@@ -213,16 +213,16 @@ class FreshPins:
                 is_new = not path.exists()
                 fresh.rename(path)
             except OSError as error:
-                for one in made:
+                for pinned in made:
                     with contextlib.suppress(OSError):
-                        one.unlink(missing_ok=True)
+                        pinned.unlink(missing_ok=True)
                 raise unusable(path, error) from error
             del self._staged[fresh]
             if is_new:
                 made.append(path)
 
     def discard(self) -> None:
-        """Remove what was not committed, as far as that goes."""
+        """Remove what was not committed, as far as possible."""
         for fresh in self._staged:
             with contextlib.suppress(OSError):
                 fresh.unlink(missing_ok=True)
@@ -230,7 +230,7 @@ class FreshPins:
 
 
 def same_program(former: ProgramInfo, fresh: ProgramInfo, private: set[int]) -> bool:
-    """Whether both are the same code over the same maps, but for the fresh one's `private`."""
+    """Whether both are the same code over the same maps, except for `private` maps."""
     differing = set(fresh.map_ids) ^ set(former.map_ids)
     ours = set(fresh.map_ids) - set(former.map_ids)
     return former.tag == fresh.tag and ours <= private and len(differing) == 2 * len(ours)
@@ -239,7 +239,7 @@ def same_program(former: ProgramInfo, fresh: ProgramInfo, private: set[int]) -> 
 def detach_interface(
     bpf: Bpf, netlink: Netlink, name: str, directory: Path = OWN_DIRECTORY
 ) -> bool:
-    """Take our program off an interface although no service runs; False if none is on."""
+    """Detach our program from an interface without a service; False if none is attached."""
     pins = OwnPins(directory, name)
     link = pins.find_link(bpf, netlink.find(name))
     if link is None:

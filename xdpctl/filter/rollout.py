@@ -1,8 +1,8 @@
-"""The program of a configuration: made, tested, put on every interface.
+"""Builds and tests the program of a configuration, and attaches it to every interface.
 
-Owns which program is in force. One that cannot be made, or fails its self-test, never comes
-near an interface: what a former service left there stays, and is tried to be replaced
-later. Made by service/service.py, which says on which thread what blocks is done.
+Owns which program is in force. A program that cannot be built, or fails its self-test, is
+never attached: what a former service left there stays, and the service tries again later.
+Made by service/service.py, which chooses the thread for blocking calls.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _log = logging.getLogger(__name__)
 
 
 class Rollout:
-    """Makes programs and puts them on interfaces.
+    """Builds programs and attaches them to interfaces.
 
     Args:
         bpf: the kernel.
         compile_with, self_test: see service.Service.
 
     Attributes:
-        bytecode: of the program in force; None while it is a former service's.
+        bytecode: of the program in force; None while a former service's is in force.
     """
 
     def __init__(self, bpf: Bpf, compile_with: Compile, self_test: SelfTest) -> None:
@@ -61,42 +61,43 @@ class Rollout:
     def install(
         self, bytecode: Bytecode, filters: Sequence[Filter], maps_of: MapsOf, *, panic: bool
     ) -> None:
-        """Put the first program on; raises as `Filter.attach`. Blocks."""
-        for one in filters:
-            one.attach(bytecode, maps_of(one.interface), panic=panic)
-            _say("attached", one)
+        """Attach the first program; raises as `Filter.attach`. Blocks."""
+        for attached in filters:
+            attached.attach(bytecode, maps_of(attached.interface), panic=panic)
+            _log_state("attached", attached)
         self.bytecode = bytecode
 
     def hold(self, filters: Sequence[Filter], why: XdpctlError) -> str:
-        """Hold what a former service left, as there is no program of ours. Blocks.
+        """Hold what a former service left, because there is no program of ours. Blocks.
 
         Returns:
-            What is to be said of it, as a sentence.
+            A sentence for operators.
 
         Raises:
-            XdpctlError: `why`, where nothing was left.
+            XdpctlError: `why`, if nothing was left.
         """
-        held = [one for one in filters if one.adopt()]
+        held = [candidate for candidate in filters if candidate.adopt()]
         if not held:
             raise why
-        for one in held:
-            _say("held", one)
+        for adopted in held:
+            _log_state("held", adopted)
         event(_log, "program-failed", logging.ERROR, error=why.sentence)
         return (
-            f"the program of a former service is in force, as there is no new one: {why.sentence}"
+            "the program of a former service is in force, because there is no new one:"
+            f" {why.sentence}"
         )
 
     def exchange(
         self, bytecode: Bytecode, filters: Sequence[Filter], maps_of: MapsOf, *, panic: bool
     ) -> None:
-        """Put a program in the place of the one in force, on all interfaces or none. Blocks.
+        """Replace the program in force, on all interfaces or on none. Blocks.
 
         Raises:
-            XdpctlError: one refuses; the former program is on all.
+            XdpctlError: one interface refuses; the former program is on all.
         """
-        for number, one in enumerate(filters):
+        for number, running in enumerate(filters):
             try:
-                one.swap(bytecode, maps_of(one.interface), panic=panic)
+                running.swap(bytecode, maps_of(running.interface), panic=panic)
             except XdpctlError:
                 if self.bytecode is not None and bytecode is not self.bytecode:
                     self.exchange(self.bytecode, filters[:number], maps_of, panic=panic)
@@ -104,8 +105,8 @@ class Rollout:
         self.bytecode = bytecode
 
 
-def _say(what: str, one: Filter) -> None:
-    view = one.view()
+def _log_state(what: str, filtering: Filter) -> None:
+    view = filtering.view()
     event(
         _log,
         what,

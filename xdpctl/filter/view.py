@@ -1,4 +1,4 @@
-"""A filter as others see it: values that filter.py publishes, and what is said of them."""
+"""A filter as values for other modules: filter.py publishes them; and sentences about them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class FilterState(StrEnum):
-    """Where a filter is in its life."""
+    """The state of a filter."""
 
     MISSING = "missing"
     ATTACHED = "attached"
@@ -27,11 +27,11 @@ class FilterView:
     """A filter at one moment, cheap to publish.
 
     Attributes:
-        index, mode, program_id, tag: of what is attached; None where nothing is.
+        index, mode, program_id, tag: of the attached program; None if none is attached.
         reattached: how often the filter was attached again since the start.
         counters: sums over all CPUs by (reason, action).
-        trouble: why nothing is attached, as a sentence; empty where something is.
-        notes: what an operator should know of what is attached, as sentences.
+        trouble: why no program is attached, as a sentence; empty if one is.
+        notes: what an operator should know about the attached program, as sentences.
     """
 
     interface: str
@@ -48,7 +48,7 @@ class FilterView:
 
 
 def note_of_another_name(interface: str, now: str | None) -> str:
-    """Return what is said of a filter whose card is named `now`."""
+    """Return the note on a filter whose card has the name `now`."""
     return (
         f"{interface} is named {now} now: the filter stays on it until another interface is named"
         f" {interface}; rename it back, or configure {now}"
@@ -56,13 +56,13 @@ def note_of_another_name(interface: str, now: str | None) -> str:
 
 
 def note_of_generic_mode(interface: str, because: str) -> str:
-    """Return what is said of a filter that should run in native mode.
+    """Return the note on a filter that should run in native mode.
 
     Args:
         interface: its interface.
-        because: why native mode was refused; empty where nobody tried.
+        because: why native mode was refused; empty if it was not tried.
     """
-    why = because or "a former service left it so"
+    why = because or "the former service attached it so"
     return (
         f"{interface} runs the filter in generic mode, which costs more CPU for each packet: {why};"
         " native mode is tried again when the card changes, and now and then"
@@ -70,17 +70,17 @@ def note_of_generic_mode(interface: str, because: str) -> str:
 
 
 def note_of_batches(interface: str) -> str:
-    """Return what generic mode lets through on an interface; the verb `check` says it before.
+    """Return the note on what generic mode lets through; the verb `check` shows it, too.
 
-    A sender on this host can leave the cutting of a buffer into datagrams to the network
-    card (UDP_SEGMENT). Where no card is in between, generic mode sees the whole buffer as
-    one frame. What comes off a wire is never joined: with a generic program the kernel
-    does no GRO on the interface.
+    A sender on this host can let the network card cut a buffer into datagrams
+    (UDP_SEGMENT). If there is no card in between, generic mode sees the whole buffer as
+    one frame. Packets from a wire are never joined: the kernel does no GRO on an interface
+    with a generic program.
     """
     return (
         f"{interface} in generic mode: a container or virtual machine on this host can send many"
-        " UDP datagrams as one frame (UDP_SEGMENT), and the filter judges only the first; where"
-        " that passes, all pass, and where Truncate hits, none is answered; use native mode, or"
-        " switch such batches off where they come from, for a veth on its other end:"
+        " UDP datagrams as one frame (UDP_SEGMENT), and the filter judges only the first; if that"
+        " one passes, all pass, and if a Truncate rule matches it, none is answered; use native"
+        " mode, or turn such batches off at the sender, for a veth on its other end:"
         " `ethtool -K PEER tx-udp-segmentation off`"
     )

@@ -1,6 +1,6 @@
-"""A compiled program: instructions, and the maps that they refer to by number.
+"""A compiled program: instructions that refer to maps by number.
 
-Owns the patching of map numbers with descriptors. Made by program/ and by tests, loaded by
+Owns the replacement of map numbers with descriptors. Made by program/ and by tests, loaded by
 filter/ and maps/. Pure.
 """
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bytecode:
-    """A compiled program: eight bytes an instruction, host byte order.
+    """A compiled program: eight bytes per instruction, host byte order.
 
-    Where the kernel wants a map's descriptor stands its number (`enum map_ref`).
+    In place of a map's descriptor it has the map's number (`enum map_ref`).
     `bcc` is the version of BCC that compiled it.
     """
 
@@ -39,10 +39,10 @@ class Bytecode:
         return frozenset(ref for _, ref in self._map_loads())
 
     def relocate(self, fds: Mapping[int, int]) -> bytes:
-        """Return the instructions with descriptors in the place of map numbers.
+        """Return the instructions with descriptors in place of map numbers.
 
         Args:
-            fds: descriptor by map number, for each of `refs()`; more do no harm.
+            fds: descriptor by map number, for each of `refs()`; extra ones are ignored.
 
         Raises:
             KeyError: a map is missing.

@@ -1,7 +1,7 @@
-"""What helps when the kernel says no: errno and privilege to one sentence.
+"""Turns a failed system call into one sentence with a hint.
 
-Owns the hints for system calls of this package; it makes no such call itself but
-reads /proc/self/status and uname(2). Called by the other modules of kernel/.
+Owns the hints for this package's system calls. It makes none of those calls itself; it
+reads /proc/self/status and calls uname(2). Called by the other modules of kernel/.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 from xdpctl.errors import KernelError
 
 OLDEST_KERNEL = (5, 10)
-LOAD_CAPABILITIES = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
-"""What loading and attaching takes."""
+"""The first release that has every call that xdpctl makes."""
 
-"""The first release that has every call that is made here."""
+LOAD_CAPABILITIES = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
+"""What loading and attaching a program needs."""
 
 _CAPABILITIES = {
     "CAP_CHOWN": 0,
@@ -38,22 +38,22 @@ _HINTS = {
 
 
 def kernel_release(release: str | None = None) -> tuple[int, int]:
-    """Return major and minor of a release text, the running kernel's by default."""
+    """Return the major and minor version of a release text, by default the running kernel's."""
     found = re.match(r"(\d+)\.(\d+)", release or os.uname().release)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def missing_capabilities(*wanted: str, status: str | None = None) -> tuple[str, ...]:
-    """Return those of `wanted` that this process does not have in effect.
+    """Return the capabilities in `wanted` that this process does not have in effect.
 
     Args:
-        wanted: names, CAP_…
-        status: text of /proc/self/status, read when None.
+        wanted: names that start with CAP_.
+        status: text of /proc/self/status; None reads it.
     """
     if status is None:
         try:
             status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        except OSError:  # then nothing is known to be missing
+        except OSError:  # report nothing as missing
             return ()
     found = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
     effective = int(found[1], 16) if found else 0
@@ -64,12 +64,12 @@ def missing_capabilities(*wanted: str, status: str | None = None) -> tuple[str, 
 
 
 def privilege_hint(*wanted: str) -> str:
-    """Return what helps against EPERM where these capabilities are needed."""
+    """Return what helps against EPERM for a call that needs these capabilities."""
     if missing := missing_capabilities(*wanted):
         return f"run as root, or give this process {' and '.join(missing)}"
     if kernel_release() < (5, 11):
         return "raise the limit of locked memory (LimitMEMLOCK=infinity)"
-    return "something beyond capabilities forbids it: a security module, seccomp or lockdown"
+    return "a security module, seccomp or lockdown forbids it"
 
 
 def kernel_error(
@@ -78,10 +78,10 @@ def kernel_error(
     """Return the error for a failed call.
 
     Args:
-        tried: start of the sentence.
+        tried: start of the sentence: what was tried.
         number: errno.
-        capabilities: what the call needs, named when the errno is EPERM.
-        hints: what helps against other errnos of this very call.
+        capabilities: what the call needs; the hint lists the missing ones for EPERM.
+        hints: what helps against particular errnos of this call.
     """
     helps = (hints or {}).get(number) or _HINTS.get(number, "")
     if number == errno.EPERM and not helps:
@@ -92,7 +92,7 @@ def kernel_error(
 
 
 def _release_hint(number: int) -> str:
-    """Return a hint for a call that this kernel may not know."""
+    """Return a hint for a call that this kernel may not have."""
     if kernel_release() < OLDEST_KERNEL:
         return f"xdpctl needs Linux 5.10 or later, this is {os.uname().release}"
     if number == errno.ENOSYS:

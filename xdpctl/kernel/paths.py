@@ -1,9 +1,9 @@
-"""Paths whose parts others may exchange: opened once, then used by descriptor only.
+"""Paths that other users can change: opened once, then used by descriptor only.
 
-Root sets owners and modes in directories that belong to other users, who can put a link in
-the place of a file at any time. So nothing here follows a path twice: a directory is walked
-part by part, every part has to belong to somebody who is trusted, and owner and mode are set
-on what was opened and looked at. Called by whoever makes pins, sockets and state files;
+Root sets owners and modes in directories that belong to other users, who can replace a file
+with a link at any time. So this module follows no path twice: it walks a path part by part,
+a trusted user must own every part, and owner and mode are set through the descriptor that was
+checked. Called by the modules that make pins, sockets and state files, and by provenance.py;
 everything blocks. Errors are OSError, whose `strerror` is half a sentence.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _AT_EMPTY_PATH = 0x1000
@@ -25,7 +25,7 @@ _LINKS_MAX = 40
 
 
 class ForeignError(PermissionError):
-    """A directory or file of somebody who could exchange it; `strerror` says whose it is."""
+    """An untrusted user owns a directory or file; `strerror` says which user."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(errno.EPERM, reason)
@@ -33,12 +33,12 @@ class ForeignError(PermissionError):
 
 
 class Opened:
-    """What was opened to be looked at (O_PATH), wherever its name leads to by now.
+    """A file, directory or link opened with O_PATH. Its path may lead elsewhere by now.
 
     Args:
         fd: the descriptor, closed by `close`.
-        path: what sentences call it.
-        made: whether it was made just now.
+        path: the path that errors show.
+        made: whether `open_directory` created it.
     """
 
     def __init__(self, fd: int, path: Path, *, made: bool = False) -> None:
@@ -53,37 +53,37 @@ class Opened:
         self.close()
 
     def close(self) -> None:
-        """Close the descriptor; may be called twice."""
+        """Close the descriptor. A second call does nothing."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
     @property
     def link(self) -> Path:
-        """The path by which system calls reach this very object."""
+        """A path that leads system calls to this object, whatever its name leads to now."""
         return Path(f"/proc/self/fd/{self.fd}")
 
     def status(self) -> os.stat_result:
-        """Return what fstat(2) says."""
+        """Return the result of fstat(2)."""
         return os.fstat(self.fd)
 
     def below(self, name: str) -> Path:
         """Return the path of an entry of this directory, for system calls that take no descriptor.
 
-        The last part is followed by some calls if it is a link.
+        Some calls follow the entry if it is a link.
         """
         return self.link / name
 
     def open(self, name: str) -> Opened:
-        """Open an entry of this directory; a link is opened itself.
+        """Open an entry of this directory; if it is a link, open the link itself.
 
         Raises:
-            OSError: there is none, or it may not be looked at.
+            OSError: it does not exist, or this process may not search the directory.
         """
         return Opened(os.open(name, _LOOK, dir_fd=self.fd), self.path / name)
 
     def names(self) -> list[str]:
-        """Return the names in this directory, in order."""
+        """Return the names in this directory, sorted."""
         readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
         try:
             with os.scandir(readable) as listed:
@@ -92,7 +92,7 @@ class Opened:
             os.close(readable)
 
     def set_owner(self, uid: int, gid: int) -> None:
-        """Set owner and group; -1 leaves one as it is."""
+        """Set owner and group; -1 leaves either unchanged."""
         libc = ctypes.CDLL(None, use_errno=True)
         owner = ctypes.c_uint32(uid), ctypes.c_uint32(gid)
         if libc.fchownat(self.fd, b"", *owner, _AT_EMPTY_PATH) < 0:
@@ -100,15 +100,15 @@ class Opened:
             raise OSError(number, os.strerror(number), str(self.path))
 
     def set_mode(self, mode: int) -> None:
-        """Set the permissions. Not for a link, which has none."""
+        """Set the permissions. Do not call this for a link, which has none."""
         self.link.chmod(mode)
 
 
 def look(path: Path) -> Opened:
-    """Open what has this name to be looked at; a link is opened itself.
+    """Open a path with O_PATH; if its last part is a link, open the link itself.
 
     Raises:
-        OSError: there is none, or it may not be looked at.
+        OSError: it does not exist, or this process may not search a directory on the way.
     """
     return Opened(os.open(path, _LOOK), path)
 
@@ -116,38 +116,63 @@ def look(path: Path) -> Opened:
 def open_directory(
     path: Path, owners: Iterable[int] = (), *, make: int | None = None, parents: int | None = None
 ) -> Opened:
-    """Open a directory whose every part is root's, this process's user's or one of `owners`.
+    """Open a directory. Root, this process's user or one of `owners` must own every part of it.
 
-    Links on the way are followed if they are such a user's, too. Where the path is relative,
-    the working directory is where the looking begins.
+    Links on the way are followed if such a user owns them, too.
 
     Args:
-        path: the directory.
-        owners: users that are trusted beside root and our own.
-        make: mode of the directory where it is missing; None: that is an error.
-        parents: mode of those above it that are missing; as `make` by default.
+        path: the directory. A relative path starts at the working directory.
+        owners: users to trust besides root and our own.
+        make: mode for the directory if it is missing; None makes that an error.
+        parents: mode for missing directories above it; the default is `make`.
 
     Raises:
-        ForeignError: a part belongs to somebody else.
-        OSError: it cannot be made or opened, or something on the way is no directory.
+        ForeignError: another user owns a part.
+        OSError: it cannot be made or opened, or a part is not a directory.
     """
     trusted = {0, os.geteuid(), *owners}
+
+    def judge(part: Opened, status: os.stat_result) -> None:
+        _refuse_foreign(part.path, status, trusted)
+        if not stat.S_ISLNK(status.st_mode):
+            _refuse_other_than_directory(part.path, status)
+
+    return walk(path, judge, make=make, parents=parents)
+
+
+def walk(
+    path: Path,
+    judge: Callable[[Opened, os.stat_result], None],
+    *,
+    make: int | None = None,
+    parents: int | None = None,
+) -> Opened:
+    """Open what a path leads to, one part at a time. No part is looked up twice.
+
+    Args:
+        path: a relative path starts at the working directory.
+        judge: called with every directory and link on the way and with what is at the end,
+            each already open; what it raises ends the walk.
+        make: as for `open_directory`.
+        parents: as for `open_directory`.
+
+    Raises:
+        OSError: a part is missing or is not a directory, or there are too many links.
+    """
     pending = [*reversed(path.parts)]
-    found = Opened(os.open(".", _LOOK | os.O_DIRECTORY), Path())
+    found = Opened(os.open(path.anchor or ".", _LOOK | os.O_DIRECTORY), Path())
     links = 0
     try:
         while pending:
             name = pending.pop()
             mode = make if not pending or parents is None else parents
-            entry = _enter(found, name, mode)
-            with entry:
+            with _enter(found, name, mode) as entry:
                 status = entry.status()
-                _refuse_foreign(entry.path, status, trusted)
+                judge(entry, status)
                 if stat.S_ISLNK(status.st_mode):
                     links += 1
                     pending += _target(entry, links)
                     continue
-                _refuse_other_than_directory(entry.path, status)
                 found.close()
                 found = Opened(os.dup(entry.fd), entry.path, made=entry.made)
     except BaseException:
@@ -157,7 +182,7 @@ def open_directory(
 
 
 def _enter(directory: Opened, name: str, make: int | None) -> Opened:
-    """Open an entry; make a directory where there is none and that is wanted."""
+    """Open an entry; create a directory of mode `make` if it is missing."""
     try:
         return directory.open(name)
     except FileNotFoundError:
@@ -167,14 +192,14 @@ def _enter(directory: Opened, name: str, make: int | None) -> Opened:
     try:
         os.mkdir(name, make, dir_fd=directory.fd)
     except FileExistsError:
-        made = False  # by another at the same time
+        made = False  # another process created it at the same time
     entry = directory.open(name)
     entry.made = made
     return entry
 
 
 def _target(link: Opened, links: int) -> Iterator[str]:
-    """Return the parts of where a link leads to, the last one first."""
+    """Return the parts of a link's target, the last one first."""
     if links > _LINKS_MAX:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(link.path))
     return reversed(Path(os.readlink("", dir_fd=link.fd)).parts)
@@ -191,16 +216,16 @@ def _refuse_foreign(path: Path, status: os.stat_result, trusted: Iterable[int]) 
     if status.st_uid not in trusted:
         kind = "link" if stat.S_ISLNK(status.st_mode) else "directory"
         raise ForeignError(
-            f"the {kind} {path} belongs to user {status.st_uid}, who could exchange what is used"
+            f"the {kind} {path} belongs to user {status.st_uid}, who could replace what xdpctl uses"
             " there"
         )
 
 
 def refuse_foreign_file(opened: Opened, owners: Iterable[int] = ()) -> None:
-    """Refuse what is not a regular file of a trusted user's with one name only.
+    """Refuse anything but a trusted user's regular file that has a single name.
 
     Raises:
-        ForeignError: says what it is.
+        ForeignError: the text says what was found.
     """
     status = opened.status()
     if not stat.S_ISREG(status.st_mode):
@@ -212,7 +237,7 @@ def refuse_foreign_file(opened: Opened, owners: Iterable[int] = ()) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """Return what a file's mode says that it is, with an article."""
+    """Return the kind of file that a mode shows, with an article."""
     kinds = {
         stat.S_IFREG: "a plain file",
         stat.S_IFDIR: "a directory",

@@ -1,13 +1,13 @@
-"""Opening a file by a path that somebody else may have a hand in.
+"""Opens a file only if no other user can have redirected its path.
 
-The service reads with more rights than the people whose files it reads: a list comes from
-a feed's user, a token from an operator. Who can write to a folder of the path decides what
-the path leads to: by a link, a hard link or another file put there that user would read
-through us, or choose our secrets. This module decides whether what was opened is what the
-path is meant to be. It walks the path itself, one folder at a time, and judges what it holds
-open; no path is looked at twice. A pipe, device or socket is never opened.
+The service has more rights than the users whose files it reads: a list comes from a feed's
+user, a token from an operator. A user who can write to a folder on the path decides what the
+path leads to. With a link, a hard link or a replaced file that user could read other files
+through the service, or choose its secrets. This module decides whether to trust the file that
+was opened. paths.py walks the path one part at a time; this module judges each part while it
+is open, and no part is looked up twice. A pipe, device or socket is never opened.
 
-Used for lists (`open_fed`), for the token and a key (`open_own`). Everything blocks.
+Used for lists (`open_fed`), and for the token and a key (`open_own`). Everything blocks.
 """
 
 from __future__ import annotations
@@ -15,33 +15,30 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import ForeignFileError, IrregularFileError
+from xdpctl.kernel.paths import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_LINKS_MAX = 40
-"""Links that one path may lead through, as in the kernel."""
-
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    from xdpctl.kernel.paths import Opened
 
 
 def open_fed(path: Path) -> int:
     """Open a file that another user may provide; return its descriptor.
 
-    Accepted is a file of root's, of the service's user, or of the owner of its folder, where
-    each folder above is root's, the service's or that owner's too. Through a folder that
-    somebody else can change, a link leads to a file of that user's own and to no other, and
-    a file of root's or the service's counts only where everybody may read it and it has one
-    name (no hard link).
+    The file must belong to root, to the service's user or to the owner of its folder, and each
+    folder above must belong to root, to the service's user or to that owner. If another user
+    can change a folder on the way, a link in it may lead only to that user's own files, and a
+    file of root's or the service's user is accepted only if everybody may read it and it has a
+    single name (no hard link).
 
     Raises:
-        ForeignFileError: somebody else decides what is read, or whose it is.
+        ForeignFileError: another user decides which file is read, or owns it.
         IrregularFileError: it is a pipe, a device or a socket.
         OSError: as open(2).
     """
@@ -49,10 +46,10 @@ def open_fed(path: Path) -> int:
 
 
 def open_own(path: Path) -> int:
-    """Open a file that nobody but root and the service's user can have put there.
+    """Open a file that only root or the service's user can have put there.
 
     Raises:
-        ForeignFileError: it, a folder on the way or a link is somebody else's.
+        ForeignFileError: another user owns the file, a folder on the way or a link.
         OSError: as open(2).
     """
     return _opened(path, _Way.check_own)
@@ -60,14 +57,14 @@ def open_own(path: Path) -> int:
 
 @dataclass(slots=True)
 class _Way:
-    """What was met on the way to a file.
+    """The folders and links on the way to a file.
 
     Attributes:
         ours: root, and the user of this process.
-        strangers: who else owns a folder on the way, with the first such folder.
-        open_to: a folder on the way that a group or everybody can change; or nothing.
-        link: a link on the way that somebody else can have made or moved; or nothing.
-        shared: the last folder is one in which everybody can make names (as /tmp).
+        strangers: other users who own a folder on the way, each with the first such folder.
+        open_to: a folder on the way that a group or everybody can change; empty if none.
+        link: a link on the way that another user can have made or moved; empty if none.
+        shared: everybody can create names in the last folder (as in /tmp).
     """
 
     ours: frozenset[int] = field(default_factory=lambda: frozenset({0, os.geteuid()}))
@@ -76,8 +73,15 @@ class _Way:
     link: str = ""
     shared: bool = False
 
+    def note(self, part: Opened, status: os.stat_result) -> None:
+        """Record a part of the path."""
+        if stat.S_ISDIR(status.st_mode):
+            self.enter(status, str(part.path))
+        elif stat.S_ISLNK(status.st_mode):
+            self.follow(status, str(part.path))
+
     def enter(self, folder: os.stat_result, name: str) -> None:
-        """Note a folder."""
+        """Record a folder."""
         if folder.st_uid not in self.ours:
             self.strangers.setdefault(folder.st_uid, name)
         group = folder.st_mode & stat.S_IWGRP and folder.st_gid != 0
@@ -87,15 +91,15 @@ class _Way:
             self.open_to = self.open_to or name
 
     def follow(self, link: os.stat_result, name: str) -> None:
-        """Note a link in the folder entered last."""
-        # One of root's stays where it is unless its folder is somebody else's; a ConfigMap's
-        # folder is root's, with mode 0777 and such links.
+        """Record a link in the folder that was entered last."""
+        # Another user can replace root's link only in a folder of that user's own. A ConfigMap's
+        # folder belongs to root, has mode 0777 and holds such links.
         movable = self.shared or self.open_to
         if self.strangers or (movable and (link.st_uid not in self.ours or link.st_nlink > 1)):
             self.link = self.link or name
 
     def check_fed(self, file: os.stat_result) -> None:
-        """Raise unless this file may be read for those who can change the way to it."""
+        """Raise unless the users who can change the way to this file may have it read."""
         owner = file.st_uid
         if owner in self.ours:
             self._check_of_ours(file)
@@ -117,9 +121,9 @@ class _Way:
             raise ForeignFileError("it is a file of /proc: give a regular file")
 
     def _check_of_ours(self, file: os.stat_result) -> None:
-        """Raise where somebody else may have led the path to a file of root's or ours."""
+        """Raise if another user may have redirected the path to a file of root's or ours."""
         if self.link and not (self.strangers or self.open_to):
-            raise ForeignFileError(f"{self.link} is a link of another user's: name the file itself")
+            raise ForeignFileError(f"{self.link} is another user's link: give the file's own path")
         if self.shared and file.st_nlink > 1:
             raise self._reachable_by("everybody", "its folder")
         if not (self.strangers or self.open_to):
@@ -131,21 +135,21 @@ class _Way:
 
     def _reachable_by(self, who: str, folder: str) -> ForeignFileError:
         return ForeignFileError(
-            f"{who} can change {folder} and may have put a link to this file of another owner"
-            " there: let the file belong to the owner of its folder, or keep it in a folder that"
+            f"{who} can change {folder} and may have put a link there to this file, which has"
+            " another owner: give the file the owner of its folder, or keep it in a folder that"
             " only root can write to"
         )
 
     def check_own(self, file: os.stat_result) -> None:
-        """Raise where anybody else has a hand in it."""
-        helps = "keep it in a folder that only root can write to, as a file of root's"
+        """Raise if any other user can change the file or the way to it."""
+        helps = "keep it in a folder that only root can write to, and let root own it"
         if os.geteuid() != 0:
-            helps += " or of the service's user"
+            helps += " (or the service's user)"
         if file.st_uid not in self.ours:
             raise ForeignFileError(f"it belongs to user {file.st_uid}: {helps}")
         for stranger, folder in self.strangers.items():
             raise ForeignFileError(
-                f"{folder} belongs to user {stranger}, who can put another: {helps}"
+                f"{folder} belongs to user {stranger}, who can replace it: {helps}"
             )
         if self.open_to:
             raise ForeignFileError(f"others can write to {self.open_to}: {helps}")
@@ -154,50 +158,14 @@ class _Way:
 
 
 def _opened(path: Path, check: Callable[[_Way, os.stat_result], None]) -> int:
-    """Walk to a file, judge it, and open what was judged for reading."""
+    """Walk to a file, judge it, and open for reading what was judged."""
     way = _Way()
-    with ExitStack() as stack:
-        found = _walk(path, way, stack)
-        status = os.fstat(found)
+    with walk(path.absolute(), way.note) as found:
+        status = found.status()
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(status.st_mode):
             raise IrregularFileError("it is not a regular file")
         check(way, status)
-        # By its descriptor: what lies at the path may be another file by now.
-        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def _walk(path: Path, way: _Way, stack: ExitStack) -> int:
-    """Return a descriptor (O_PATH) of what the path leads to; `stack` closes it."""
-    names = [*reversed(path.absolute().parts[1:])]
-    here, name, links = _root(way, stack), "/", 0
-    while names:
-        part = names.pop()
-        name = os.path.join(name, part)  # noqa: PTH118 - with its `..`, which is shown as walked
-        here, parent = os.open(part, _LOOK, dir_fd=here), here
-        stack.callback(os.close, here)
-        status = os.fstat(here)
-        if stat.S_ISLNK(status.st_mode):
-            links += 1
-            if links > _LINKS_MAX:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-            way.follow(status, name)
-            to = os.readlink("", dir_fd=here)
-            names += [one for one in reversed(to.split("/")) if one not in {"", "."}]
-            if to.startswith("/"):
-                here, name = _root(way, stack), "/"
-            else:
-                here, name = parent, os.path.dirname(name)  # noqa: PTH120 - as above
-        elif stat.S_ISDIR(status.st_mode):
-            way.enter(status, name)
-        elif names:
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    return here
-
-
-def _root(way: _Way, stack: ExitStack) -> int:
-    root = os.open("/", _LOOK | os.O_DIRECTORY)
-    stack.callback(os.close, root)
-    way.enter(os.fstat(root), "/")
-    return root
+        # By its descriptor: the path may lead to another file by now.
+        return os.open(found.link, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

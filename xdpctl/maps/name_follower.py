@@ -34,10 +34,10 @@ INTERVAL_SECONDS = 0.02
 """Between the beginnings of two turns, while the program asks."""
 
 REST_SECONDS = 2.0
-"""How long names that are too many to be followed are left alone."""
+"""How long names are not followed after there were too many."""
 
 WALK_SECONDS = 0.005
-"""Time on the CPU above which a walk is too dear, as in a map with room for millions."""
+"""CPU time above which a walk is too expensive, as in a map with room for millions."""
 
 DEAR_WALKS = 3
 """How many of them in a row it takes: one may have met something else."""
@@ -47,10 +47,10 @@ LOOK_MAX = 131_072
 empty, in 0.1 ms for so many."""
 
 UNASKED_TURNS = 20
-"""Turns in which the program asked nothing, after which it is left alone until it does."""
+"""Turns without a question from the program, after which following pauses until it asks."""
 
 QUIET_SECONDS = 0.2
-"""Between two turns meanwhile; what comes in between is looked up in full."""
+"""Between two turns in such a pause; packets in between are looked up in full."""
 
 TRUSTED_SECONDS = 0.06
 """What was written to a map longer ago is found, whoever wrote it (abi.h). PACKETS.md gives
@@ -74,7 +74,7 @@ def fresh_ticks(tick_seconds: float) -> int:
 
 
 class NameFollower:
-    """The thread and what it works with. A context manager: started and ended by it.
+    """The thread and its resources. A context manager that starts and ends it.
 
     Args:
         bpf: the kernel.
@@ -140,7 +140,7 @@ class NameFollower:
         self._resources.close()
 
     def distrust(self) -> None:
-        """Have everything looked up for a while: the maps are about to be others."""
+        """Make the program look everything up for a while: its maps are about to change."""
         if self._index is not None:
             self._index.distrust()
 
@@ -230,11 +230,11 @@ class Turn:
         count = self._walk.walk()
         dear = self._spent() - before > WALK_SECONDS
         if count is None:
-            self._rest(f"it has more than {FOLLOW_MAX} names")
+            self._rest(f"qnames has more than {FOLLOW_MAX} names")
             return
         self._dear = min(self._dear + 1, DEAR_WALKS) if dear else 0
         if self._dear == DEAR_WALKS:
-            self._rest(f"one look at all of it takes more than {WALK_SECONDS} s")
+            self._rest(f"reading all names takes more than {WALK_SECONDS} s")
             return
         self._index.walked(tick, self._walk.keys, changed=self._walk.changed)
         if self._index.on:
@@ -248,7 +248,7 @@ class Turn:
         return self._unasked <= UNASKED_TURNS
 
     def _rest(self, why: str, level: int = logging.INFO) -> None:
-        """Leave the names alone for a while."""
+        """Stop following the names for a while."""
         self._index.names_off()
         self._say(why, level)
         self._rested = self._now() + REST_SECONDS

@@ -100,7 +100,7 @@ class SharedMaps:
         self._resources.close()
 
     def inspect(self) -> dict[str, int]:
-        """See that what is pinned already can be used; changes nothing but a missing mount.
+        """Check that existing pins can be used; changes nothing but a missing mount.
 
         Returns:
             Slots of each interface's xskmap, made or to be made; empty without --xsk.
@@ -173,8 +173,7 @@ class SharedMaps:
         """Pin again what has lost its pin; open what another map is pinned for.
 
         Returns:
-            The pins that `move` is to follow. What cannot be mended is left to
-            `replaced` to say.
+            The pins that `move` is to follow. `replaced` reports what cannot be mended.
         """
         self._astray.close()
         self._moving.clear()
@@ -190,8 +189,8 @@ class SharedMaps:
                 elif found.is_frozen():
                     found.close()
                     self._unmended[pin.name] = (
-                        f"the pin {path} is another map, which is frozen: the filter goes on"
-                        " reading the former one; remove the pin, and start again what made it"
+                        f"the pin {path} is another map, which is frozen: the filter keeps reading"
+                        " the former one; remove the pin, and restart the program that made it"
                     )
                 else:
                     self._moving[pin.name] = self._astray.enter_context(found)
@@ -220,9 +219,9 @@ class SharedMaps:
         event(_log, "pinned-again", logging.WARNING, pin=path)
 
     def move(self) -> list[tuple[str, int]]:
-        """Let our maps be those that `mend` found; return their pins and new ids.
+        """Make our maps those that `mend` found; return their pins and new ids.
 
-        Whoever has one of our maps has the other one from then on, but for programs.
+        Every holder of one of our maps then has the other one, except programs.
         """
         moved = []
         for name, found in self._moving.items():
@@ -230,9 +229,9 @@ class SharedMaps:
             self.shrunk.pop(name, None)
             if now < before:
                 self.shrunk[name] = (
-                    f"{self.path(name)} was replaced by a map with room for {now} entries, where"
-                    f" there was room for {before}: to have more, stop every program that uses it,"
-                    " remove the pin, start them again"
+                    f"{self.path(name)} was replaced by a map with room for {now} entries instead"
+                    f" of {before}: for more, stop every program that uses it, remove the pin, and"
+                    " start them again"
                 )
             self._maps[name].become(found)
             moved.append((name, self._maps[name].info.id))
@@ -266,7 +265,5 @@ class SharedMaps:
                 continue
             with found:
                 if found.info.id != held.info.id:
-                    moving = (
-                        f"the pin {path} is another map than the one that the filter reads: moving"
-                    )
+                    moving = f"the pin {path} is not the map that the filter reads: moving to it"
                     yield self._unmended.get(pin.name, moving)

@@ -1,4 +1,4 @@
-"""AF_XDP destinations: what is registered, and noticing that it went away.
+"""AF_XDP destinations: which are registered, and which went away.
 
 Every start of the dnsdist program, its console client included, empties both
 destination maps (PowerDNS/pdns#18023): AF_XDP then stops without a word, and queries
@@ -54,7 +54,7 @@ class DestinationWatch:
         self.present: tuple[Destination, ...] = ()
 
     def look(self, redirected: int) -> tuple[str, ...]:
-        """Read the maps; return the warnings that stand now.
+        """Read the maps; return the present warnings.
 
         Args:
             redirected: packets redirected so far, over all interfaces. What went away
@@ -76,8 +76,10 @@ class DestinationWatch:
             f"AF_XDP destination {_text(destination)} went away while packets were redirected to"
             " it, and its queries now go to the kernel's socket: any start of the dnsdist"
             " program, its console client included, empties the destination maps; restart"
-            " dnsdist, or see --xsk-restore"
-            for destination, looks in sorted(self._missing.items(), key=lambda one: _order(one[0]))
+            " dnsdist, or use --xsk-restore"
+            for destination, looks in sorted(
+                self._missing.items(), key=lambda item: _order(item[0])
+            )
             if looks >= PATIENCE
         )
 
@@ -100,7 +102,7 @@ class DestinationWatch:
                 logging.WARNING,
                 destination=_text(destination),
                 cause="dnsdist or its console client was started",
-                helps="restart dnsdist, or see --xsk-restore",
+                helps="restart dnsdist, or use --xsk-restore",
             )
 
     def _put_back(self, destination: Destination) -> None:

@@ -18,7 +18,8 @@ def boot_id() -> str:
         return path.read_text(encoding="ascii").strip()
     except OSError as error:
         raise StateError(
-            f"cannot tell which boot the state is of: {path}: {error.strerror}; mount proc at /proc"
+            f"cannot tell which boot the state belongs to: {path}: {error.strerror}; mount proc at"
+            " /proc"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""One thread that does what is most urgent first.
+"""One thread that does the most urgent work first.
 
 Reads, writes, expiry and the note of a panic all need the store, which one thread works
 on. In one queue a panic would wait behind every page that somebody asks for. Here each has
@@ -61,7 +61,7 @@ class Lanes:
         self._pool.shutdown()
 
     def add(self, urgency: Urgency, work: Callable[[], None]) -> None:
-        """Queue something; the thread does it when nothing more urgent waits.
+        """Queue work; the thread does it when nothing more urgent waits.
 
         Raises:
             RuntimeError: the lanes are closed.

@@ -1,7 +1,7 @@
 """Log lines: one event with fields a line, as text or JSON, on standard error.
 
-Owns the form of a line and the set-up of `logging`; what is worth a line is
-the caller's to say. `event` is called by everything from the state layer up,
+Owns the form of a line and the set-up of `logging`; the caller decides what is
+worth a line. `event` is called by everything from the state layer up,
 `configure` once by the service (and again when it reloads).
 
     2026-11-21T03:00:00Z info attached interface=eth0 mode=native id=12
@@ -77,10 +77,10 @@ def configure(level: LogLevel, form: LogFormat, stream: TextIO) -> None:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Loses a line that cannot be written: the filter must not stop for its log."""
+    """Drops a line that cannot be written: the filter must not stop because of its log."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Do nothing: standard error is where one would complain."""
+        """Do nothing: errors would go to standard error, which has just failed."""
 
 
 class TextFormatter(logging.Formatter):
@@ -128,7 +128,7 @@ def _fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
 
 
 def _plain(value: object) -> object:
-    """Return what JSON can say of a value."""
+    """Return a value as JSON can represent it."""
     match value:
         case bool() | int() | float() | None:
             return value

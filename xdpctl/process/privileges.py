@@ -1,10 +1,10 @@
-"""What this process may do, given up where it is not needed. Nothing here asks for more.
+"""Gives up the capabilities that this process does not need. Never asks for more.
 
 Owns which capabilities the service goes on with. They are a thread's own, so all of
 this is called before a process starts its first one: by the service before its loop,
 by the compiler's process before it compiles.
 
-What each of them means, should somebody take the process over:
+What each capability means if an attacker takes the process over:
 
     CAP_BPF        every map, program and link of this host that is pinned where the user may
                    open it, and new ones; not the kernel's memory
@@ -81,7 +81,7 @@ def keep_needed() -> bool:
 
 @contextmanager
 def lending(*names: str) -> Iterator[None]:
-    """Have the programs that this thread starts meanwhile get capabilities of LOADERS.
+    """Give capabilities of LOADERS to the programs that this thread starts in the block.
 
     Where the thread does not have one, or may not pass it on, they do not get it; those that
     root starts get it anyway. What a service manager gave as ambient is inheritable already.
@@ -101,7 +101,7 @@ def lending(*names: str) -> Iterator[None]:
 
 
 def give_up_everything() -> None:
-    """Keep no capability, gain none again by starting a program, be looked into by nobody.
+    """Give up every capability for good, and forbid tracing of this process.
 
     Raises:
         OSError: the kernel does not allow it.

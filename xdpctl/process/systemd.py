@@ -1,8 +1,8 @@
-"""What systemd is told: READY, RELOADING, STOPPING, STATUS, … (sd_notify(3)).
+"""Messages to systemd: READY, RELOADING, STOPPING, STATUS, … (sd_notify(3)).
 
-Owns the messages and the datagram; when each is due is service/service.py's to say.
+Owns the messages and the datagram; service/service.py decides when to send each.
 Nothing here raises or blocks: a service manager that does not listen must not
-keep the filter from its work. Without NOTIFY_SOCKET all of it does nothing.
+stop the filter. Without NOTIFY_SOCKET nothing is sent.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Notifier:
         return self._send(READY="1", STATUS=status or None)
 
     def reloading(self) -> bool:
-        """Say that settings are being read anew; `ready` must follow."""
+        """Say that settings are being reloaded; `ready` must follow."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         return self._send(RELOADING="1", MONOTONIC_USEC=str(now))
 
     def stopping(self, status: str = "") -> bool:
-        """Say that the service is on its way out."""
+        """Say that the service is stopping."""
         return self._send(STOPPING="1", STATUS=status or None)
 
     def status(self, text: str) -> bool:

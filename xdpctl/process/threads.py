@@ -41,7 +41,7 @@ def share_one_heap() -> None:
 
 
 class Threads(ThreadPoolExecutor):
-    """A pool as the standard library's, but for that error."""
+    """The standard library's pool, with an error of ours."""
 
     def submit(
         self, function: Callable[_P, _T], /, *arguments: _P.args, **options: _P.kwargs
@@ -85,11 +85,11 @@ def one_thread(name: str) -> Threads:
 class TurnLock:
     """A lock for `with` that is taken in turn, not twice by one thread.
 
-    A thread that lets Python's own lock go and takes it again at once nearly always wins
+    A thread that releases Python's own lock and takes it again at once nearly always wins
     against those that wait: a list of a million would keep a single rule waiting to its end.
 
-    Whoever waits for the lock itself holds the door to it, so that its holder cannot
-    come back before.
+    A thread that waits for the lock holds the door to it, so that the lock's last holder
+    cannot take the lock again first.
     """
 
     def __init__(self) -> None:

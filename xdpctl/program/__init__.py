@@ -1,9 +1,9 @@
 """The XDP program of a configuration.
 
-config.py       what of the settings is compiled in
+config.py       the settings that are compiled in
 compiler.py     C to bytecode, in a process of its own
 bcc_process.py  that process; the one importer of bcc
 cache.py        bytecode kept for the next start
-selftest.py     what it must get right before it is attached
+selftest.py     tests the program before it is attached
 loader/         the process that may load it
 """

@@ -43,7 +43,7 @@ USERS = range(61184, 65520)
 """User ids from which one is taken that nobody has: those of systemd's DynamicUser=."""
 
 LIFETIME = 120
-"""Seconds after which the process ends by itself, should nobody wait for it any more."""
+"""Seconds after which the process ends by itself, in case nothing waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,8 @@ class _Bcc(Protocol):
 def import_bcc() -> _Bcc:
     """Return BCC; CompilerError names the package where it is absent or another `bcc`."""
     advice = (
-        f"install Debian's package {PACKAGE}; a virtual environment sees it when made with"
-        " --system-site-packages"
+        f"install Debian's package {PACKAGE}; a virtual environment sees it only if it was created"
+        " with --system-site-packages"
     )
     try:
         import bcc  # noqa: PLC0415 - must fail here, in words, and not at import of this module
@@ -102,7 +102,7 @@ def drop_privileges(directory: Path) -> None:
     A user of its own, since any process of the same user's could stop or end this one.
 
     Args:
-        directory: what that user has to be able to read; nobody else is let in.
+        directory: files that this user must be able to read, and no other.
     """
     if os.geteuid() == 0 and (user := unused_user(taken_users())) is not None:
         _let_in(user, directory)
@@ -164,8 +164,8 @@ def compile_request(bcc: _Bcc, request: Request) -> bytes:
         return module.dump_func(request.function.encode())
     except Exception as error:  # BCC raises nothing more exact
         raise CompilerError(
-            f"cannot compile the filter: {error}; run with --log-level debug to see what the"
-            " compiler says"
+            f"cannot compile the filter: {error}; run with --log-level debug to see the compiler's"
+            " messages"
         ) from error
 
 

@@ -2,9 +2,9 @@
 
 Owns the folder beside the state, its few files, their form, and when one is believed.
 An entry is for one configuration of the very C files, flags, kernel and version of ours
-that it was compiled from, and for the compiler that is installed; where none is (any
-more), for the one that made it. What others could have written, what is damaged, or what
-cannot be kept is said in one sentence and compiled anew: never a reason not to start.
+that it was compiled from, and for the installed compiler; if none is installed, for the
+compiler that made it. An entry that others could have written, that is damaged or that cannot
+be kept is logged in one sentence, and the filter is compiled again: it never stops a start.
 
     magic | digest of all that follows | key | compiler | length of bcc's version | it | code
 
@@ -63,7 +63,7 @@ _ABANDONED_SECONDS = 60.0
 
 
 class UnfitError(Exception):
-    """A file that is not believed; the text says why. Stays in this module."""
+    """A file that is not trusted; the text says why. Stays in this module."""
 
 
 def encode(key: bytes, compiler: bytes, bytecode: Bytecode) -> bytes:
@@ -77,17 +77,17 @@ def decode(data: bytes, key: bytes) -> tuple[bytes, Bytecode]:
     """Return the compiler and the bytecode of an entry for `key`.
 
     Raises:
-        UnfitError: it is no entry, or for another key; says so in half a sentence.
+        UnfitError: it is not an entry, or is for another key; the text is half a sentence.
     """
     start = len(_MAGIC) + _DIGEST
     body = data[start:]
     if not data.startswith(_MAGIC) or len(body) < _HEADER.size:
         raise UnfitError("it is not a file of this version of xdpctl")
     if hashlib.sha256(body).digest() != data[len(_MAGIC) : start]:
-        raise UnfitError("it is damaged, its digest is another")
+        raise UnfitError("it is damaged: its digest does not match")
     found, compiler, size = _HEADER.unpack_from(body)
     if found != key:
-        raise UnfitError("it is that of another configuration")
+        raise UnfitError("it belongs to another configuration")
     instructions = body[_HEADER.size + size :]
     if not instructions or len(instructions) % _INSTRUCTION:
         raise UnfitError("it holds no program")
@@ -159,7 +159,7 @@ class BytecodeCache:
         self._compiler = compiler
 
     def load(self, key: bytes) -> Bytecode | None:
-        """Return the bytecode for a key; None, after a sentence if one is due: compile it."""
+        """Return the bytecode for a key; None if it must be compiled. Logs an unfit entry."""
         path = self._folder / _name(key)
         try:
             compiler, bytecode = decode(self._read(path.name), key)
@@ -167,7 +167,9 @@ class BytecodeCache:
             return None
         except (OSError, UnfitError) as error:
             why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            _warn(f"the compiled program in {path} is not used: {why}; it is compiled anew")
+            _warn(
+                f"the compiled program in {path} is not used: {why}; the filter is compiled again"
+            )
             return None
         installed = self._compiler()
         if installed not in (None, compiler):
@@ -178,7 +180,7 @@ class BytecodeCache:
         return bytecode
 
     def store(self, key: bytes, bytecode: Bytecode) -> None:
-        """Keep bytecode, in the place of what was there; where that fails, say so."""
+        """Keep bytecode, in place of a former entry; log a failure."""
         compiler = self._compiler()
         if compiler is None:
             return
@@ -190,12 +192,12 @@ class BytecodeCache:
         except (OSError, UnfitError) as error:
             why = (error.strerror if isinstance(error, OSError) else None) or str(error)
             _warn(
-                f"cannot keep the compiled program in {self._folder}: {why}; every start"
-                " compiles it until that is mended"
+                f"cannot keep the compiled program in {self._folder}: {why}; every start compiles"
+                " it until this is fixed"
             )
 
     def _read(self, name: str) -> bytes:
-        """Return a file's content, if nobody else can have written it."""
+        """Return a file's content if no other user can have written it."""
         folder = self._open_folder()
         try:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -225,7 +227,7 @@ class BytecodeCache:
             os.close(folder)
 
     def _touch(self, name: str) -> None:
-        """Let a file count as used just now."""
+        """Mark a file as used now."""
         folder = self._open_folder()
         try:
             os.utime(name, dir_fd=folder, follow_symlinks=False)
@@ -345,7 +347,7 @@ class CachingCompiler:
     def _keep(self, key: bytes, config: ProgramConfig, bytecode: Bytecode) -> None:
         """Keep what was compiled, while it is put to use already; tidy up behind the killed."""
         with self._keeping:
-            if _key_or_none(config) == key:  # else: an upgrade ran meanwhile
+            if _key_or_none(config) == key:  # else: an upgrade ran during the compilation
                 self._cache.store(key, bytecode)
             remove_abandoned()
 
@@ -362,7 +364,7 @@ def _name(key: bytes) -> str:
 
 
 def _check_owner(found: os.stat_result, is_kind: Callable[[int], bool]) -> None:
-    """Refuse what somebody else owns or may write.
+    """Refuse a file or folder that another user owns or may write to.
 
     Raises:
         UnfitError: says so.
@@ -373,7 +375,7 @@ def _check_owner(found: os.stat_result, is_kind: Callable[[int], bool]) -> None:
         raise UnfitError(f"it or its folder belongs to user {found.st_uid}")
     if found.st_mode & _WRITABLE_BY_OTHERS:
         raise UnfitError(
-            f"others may write it or its folder (mode {stat.S_IMODE(found.st_mode):04o})"
+            f"other users can write to it or its folder (mode {stat.S_IMODE(found.st_mode):04o})"
         )
 
 

@@ -58,7 +58,7 @@ def source_files() -> Iterator[tuple[str, bytes]]:
 
 
 def _files_in(directory: Traversable, place: str) -> Iterator[tuple[str, bytes]]:
-    for entry in sorted(directory.iterdir(), key=lambda one: one.name):
+    for entry in sorted(directory.iterdir(), key=lambda file: file.name):
         name = f"{place}{entry.name}"
         if entry.is_dir():
             yield from _files_in(entry, f"{name}/")
@@ -104,8 +104,8 @@ class Compilation:
                     raise
         except OSError as error:
             raise CompilerError(
-                f"cannot compile the filter: {error}; it needs its C files and room for a copy"
-                f" in {tempfile.gettempdir()}"
+                f"cannot compile the filter: {error}; this takes the package's C files and room for"
+                f" a copy in {tempfile.gettempdir()}"
             ) from error
 
     def cancel(self) -> None:
@@ -126,8 +126,8 @@ class Compilation:
             output, complaint = process.communicate(json.dumps(request).encode(), TIMEOUT)
         except subprocess.TimeoutExpired:
             raise CompilerError(
-                f"cannot compile the filter: not done after {TIMEOUT:g} seconds; look at the"
-                " load of this host and try again"
+                f"cannot compile the filter: not done after {TIMEOUT:g} seconds; check the load of"
+                " this host and try again"
             ) from None
         diagnostics = complaint.decode(errors="replace").splitlines()
         for line in diagnostics:
@@ -138,8 +138,8 @@ class Compilation:
         if process.returncode == CompilerError.exit_status and diagnostics:
             raise CompilerError(diagnostics[-1])
         raise CompilerError(
-            f"cannot compile the filter: its process ended with status {process.returncode};"
-            " run with --log-level debug to see what it says"
+            "cannot compile the filter: the compiler's process ended with status"
+            f" {process.returncode}; run with --log-level debug to see its messages"
         )
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""What of the settings is compiled into the program, and the C that says so.
+"""The settings that are compiled into the program, and the C for them.
 
 Owns `ProgramConfig` and the #define lines that xdp/config.h explains. Called by
 compiler.py, cache.py and service/bootstrap.py. Pure.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProgramConfig:
-    """What the program is specialised for.
+    """The settings that the program is compiled for.
 
     Attributes:
         ports, address_ports: `--port`, `--address-port`.
@@ -39,7 +39,7 @@ class ProgramConfig:
 
 
 def program_config(settings: Settings) -> ProgramConfig:
-    """Return what of the settings is compiled into the program."""
+    """Return the settings that are compiled into the program."""
     return ProgramConfig(
         ports=settings.ports,
         address_ports=settings.address_ports,

@@ -1,4 +1,4 @@
-"""What a compiled program must get right before it comes near an interface.
+"""The self-test that a compiled program must pass before it is attached.
 
 Loads it once more, with small maps of its own, and has it judge a handful of packets by
 BPF_PROG_TEST_RUN: a plain query passes, a rule of each kind drops, an answer is right down
@@ -102,7 +102,7 @@ def run(bpf: Bpf, config: ProgramConfig, bytecode: Bytecode) -> None:
     """Test a program that was compiled for a configuration.
 
     Raises:
-        SelfTestError: it judges a packet otherwise than it must.
+        SelfTestError: it gives a packet the wrong verdict.
         VerifierError, KernelError: it cannot be loaded or run.
     """
     used = bytecode.refs()
@@ -138,10 +138,10 @@ class _Trial:
         self._any_qtype = config.any_qtype
 
     def judge(self, query: Datagram) -> None:
-        """See what becomes of a query, without rules and with each kind of rule."""
+        """Test the verdict on a query, without rules and with each kind of rule."""
         frame, sender = query.frame(), query.sender
         kind = f"an IPv{sender.version} query"
-        self._expect(frame, XDP_PASS, frame, f"{kind} that no rule matches does not pass as it is")
+        self._expect(frame, XDP_PASS, frame, f"{kind} that no rule matches does not pass unchanged")
         for target, what in (
             (sender, "from a blocked address"),
             (_network_of(sender), "from a blocked prefix"),
@@ -150,7 +150,7 @@ class _Trial:
             with self._rule(target, RuleAction.DROP):
                 self._expect(frame, XDP_DROP, None, f"{kind} {what} is not dropped")
                 self._panic(on=True)
-                self._expect(frame, XDP_PASS, frame, f"{kind} does not pass in a panic")
+                self._expect(frame, XDP_PASS, frame, f"{kind} does not pass during a panic")
                 self._panic(on=False)
         with self._rule(_BLOCKED, RuleAction.TRUNCATE):
             answer = query.answer().frame()
@@ -165,8 +165,8 @@ class _Trial:
         if found.return_value != verdict or (after is not None and found.frame != after):
             raise SelfTestError(
                 f"the compiled program fails its self-test: {complaint} (verdict"
-                f" {found.return_value}, not {verdict}); it is not attached: install xdpctl and"
-                " python3-bpfcc anew, and report this with the kernel's release"
+                f" {found.return_value}, not {verdict}); it is not attached: reinstall xdpctl and"
+                " python3-bpfcc, and report this with the kernel's release"
             )
 
     @contextlib.contextmanager

@@ -520,7 +520,7 @@ def test_a_port_of_a_bond_that_has_a_program_is_refused_by_the_bonds_name(site: 
         site.host.netlink.attach_program(bond.index, XdpMode.NATIVE, theirs)
     site.host.device.master = bond.index
     site.kernel.faults.set("create_link", errno.EEXIST)
-    with site.filter() as one, pytest.raises(InterfaceError, match="eth0: bond0, which it is part"):
+    with site.filter() as one, pytest.raises(InterfaceError, match="eth0: it is part of bond0"):
         site.attach(one)
     assert (site.attached, site.pins) == (None, set())
 
@@ -947,7 +947,7 @@ def test_a_card_that_is_moved_away_goes_without_our_program(
     running.watch(panic=False)
     view = running.view()
     assert (view.state, card.occupied) == (FilterState.LOST, None)
-    assert view.trouble.startswith("its card is in another network namespace")
+    assert view.trouble.startswith("its card moved to another network namespace")
     assert caplog.messages == ["lost"]
 
 

@@ -107,7 +107,7 @@ def test_a_place_that_may_not_be_searched_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, root: Path
 ) -> None:
     refuse(monkeypatch, Path, "stat", errno.EACCES)
-    with pytest.raises(PinError, match="needs search permission on everything above dnsdist"):
+    with pytest.raises(PinError, match="needs search permission on every directory above dnsdist"):
         pins.ensure_bpffs(root / "dnsdist")
 
 

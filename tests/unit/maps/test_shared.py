@@ -90,7 +90,7 @@ def test_another_size_than_asked_for_is_a_warning(host: FakeHost) -> None:
     with opened(host) as shared:
         (warning,) = shared.warnings
         assert shared.rule_maps()[MapName.QNAMES].info.max_entries == 50
-    assert "room for 50 entries, not the 1024 asked for" in warning
+    assert "room for 50 entries, not the configured 1024" in warning
 
 
 def test_pins_outlive_the_service(host: FakeHost) -> None:
@@ -201,7 +201,7 @@ def test_each_pin_that_is_not_what_we_hold_gives_a_reason(host: FakeHost) -> Non
         dnsdist_makes(host, MapName.QNAMES)
         gone, other = shared.replaced()
     assert "addr-v4 is gone" in gone
-    assert "qnames is another map" in other
+    assert "qnames is not the map that the filter reads" in other
 
 
 def test_a_pin_that_is_no_map_of_the_contract_gives_its_own_reason(host: FakeHost) -> None:
@@ -257,7 +257,7 @@ def test_a_frozen_map_in_the_place_of_ours_is_not_moved_to(host: FakeHost) -> No
         assert shared.mend() == []
         assert shared.rule_maps()[MapName.ADDR_V4].info.id == before
         (reason,) = shared.replaced()
-        assert "is another map, which is frozen: the filter goes on reading the former" in reason
+        assert "is another map, which is frozen: the filter keeps reading the former" in reason
 
 
 def test_a_frozen_map_whose_pin_is_removed_makes_way_for_a_new_one(host: FakeHost) -> None:
@@ -276,7 +276,7 @@ def test_a_frozen_map_whose_pin_is_removed_makes_way_for_a_new_one(host: FakeHos
 
 def test_a_map_with_less_room_in_the_place_of_ours_is_said(host: FakeHost) -> None:
     with opened(host) as shared:
-        for room, said in ((7, "room for 7 entries, where there was room for 1024"), (8, "")):
+        for room, said in ((7, "room for 7 entries instead of 1024"), (8, "")):
             (host.pins / "addr-v4").unlink()
             dnsdist_makes(host, MapName.ADDR_V4, room)
             assert shared.mend() == ["addr-v4"]

@@ -272,7 +272,7 @@ def test_a_file_that_is_not_to_be_believed_is_ignored_with_one_sentence(
     assert cache.load(KEY) is None
     (sentence,) = sentences(caplog)
     assert sentence.startswith(f"the compiled program in {entry} is not used: ")
-    assert sentence.endswith("; it is compiled anew")
+    assert sentence.endswith("; the filter is compiled again")
 
 
 @pytest.mark.parametrize("place", ["file", "folder"])

@@ -92,13 +92,13 @@ def test_a_call_hidden_behind_a_long_load_is_no_call() -> None:
 
 @pytest.mark.parametrize("number", [-1, 1, 2**31 - 1])
 def test_a_map_that_did_not_come_along_is_refused(number: int) -> None:
-    with pytest.raises(ForbiddenError, match=f"names map {number} of 1"):
+    with pytest.raises(ForbiddenError, match=f"refers to map {number} of 1"):
         to_descriptors(map_load(number) + PASS, [7])
 
 
 @pytest.mark.parametrize("program", [b"", bytes(7), PASS[:-1], EXIT * (MOST + 1)])
 def test_what_is_no_program_is_refused(program: bytes) -> None:
-    with pytest.raises(ForbiddenError, match="are no program"):
+    with pytest.raises(ForbiddenError, match="are not a program"):
         check(program)
 
 

@@ -203,7 +203,7 @@ def test_its_end_is_one_sentence_and_stays(pair: Pair) -> None:
     for _ in range(2):
         with pytest.raises(KernelError, match=r"was ended by SIGKILL.*: restart the service"):
             pair.loader.load(b"filter", PASS_PROGRAM)
-    assert "was ended by SIGKILL; what is attached goes on filtering" in pair.loader.trouble
+    assert "was ended by SIGKILL; attached programs keep filtering" in pair.loader.trouble
 
 
 @pytest.mark.parametrize(("status", "how"), [(1, "has ended (status 1)"), (-99, "(status -99)")])

@@ -863,7 +863,7 @@ async def test_without_a_program_the_former_one_stays_in_force_and_it_is_not_rea
     await home.told("EXTEND_TIMEOUT_USEC=30000000")
     found = await home.until("/api/v1/status", ready=False)
     assert found["reasons"] == [
-        "the program of a former service is in force, as there is no new one: cannot compile"
+        "the program of a former service is in force, because there is no new one: cannot compile"
     ]
     assert home.kernel.attached(INTERFACE) == before
     setattr(home, what, None)

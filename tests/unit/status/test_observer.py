@@ -278,7 +278,7 @@ def test_a_pin_that_is_another_map_is_a_reason(watched: Watched) -> None:
     with watched.host.bpf.create_map(MAPS[MapName.CIDR4], 8) as other:
         other.pin(pin)
     (reason,) = watched.observer.look().reasons
-    assert reason == f"the pin {pin} is another map than the one that the filter reads: moving"
+    assert reason == f"the pin {pin} is not the map that the filter reads: moving to it"
 
 
 def test_a_pin_that_cannot_be_opened_is_a_reason(watched: Watched) -> None:

@@ -145,13 +145,13 @@ def open_pin_directory(
     except ForeignError as error:
         raise PinError(
             f"cannot use {path} for pins: {error.strerror}; run as this user, give it to root"
-            " (chown root), or name the user (--pin-owner; for our own pins: `xdpctl prepare"
+            " (chown root), or trust this user (--pin-owner; for xdpctl's own pins: `xdpctl prepare"
             " --service-user`)"
         ) from error
     except NotADirectoryError as error:
         raise PinError(
-            f"cannot use {path} as a directory for pins: {error.strerror}; move away what is"
-            " there, or choose another --pin-dir"
+            f"cannot use {path} as a directory for pins: {error.strerror}; move it away, or choose"
+            " another --pin-dir"
         ) from error
     except OSError as error:
         if make is None:
@@ -263,7 +263,9 @@ def _is_directory(path: Path) -> bool:
             mode = path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
             if path.is_symlink():
-                raise PinError(f"cannot use {path}: it is a link to nothing; remove it") from None
+                raise PinError(
+                    f"cannot use {path}: it is a link to nothing; remove the link"
+                ) from None
             return False
     except OSError as error:
         raise _unseen(path, error.strerror) from error
@@ -278,6 +280,6 @@ def _is_directory(path: Path) -> bool:
 def _unseen(path: Path, reason: str | None) -> PinError:
     """Return the error for what cannot be looked at."""
     return PinError(
-        f"cannot look at {path}: {reason}; it needs search permission on everything above"
+        f"cannot look at {path}: {reason}; xdpctl needs search permission on every directory above"
         f" {path.name}: run as root, {_PREPARE}"
     )

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PIN_HINTS = {
-    errno.EEXIST: "something else is pinned there",
+    errno.EEXIST: "another object is pinned there",
     errno.ENOENT: "its directory does not exist",
-    errno.EACCES: "it needs write permission on the directory",
-    errno.EPERM: "it must lie on a BPF file system, and its name must not contain a dot",
+    errno.EACCES: "xdpctl needs write permission on the directory",
+    errno.EPERM: "the pin must be on a BPF file system, and its name must not contain a dot",
 }
 
 

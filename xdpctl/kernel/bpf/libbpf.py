@@ -234,7 +234,7 @@ def load_library(name: str = "libbpf.so.1") -> ctypes.CDLL:
         raise KernelError(
             f"cannot load {name}",
             errno.ENOENT,
-            f"install libbpf 1.0 or later, as BCC's package does (Debian: libbpf1): {error}",
+            f"install libbpf 1.0 or later (Debian: libbpf1, which BCC's package brings): {error}",
         ) from error
     library.libbpf_set_print(None)
     return library

@@ -125,8 +125,8 @@ def open_or_create(  # noqa: PLR0913 - one call for what the contract says of a 
             else:
                 return OpenedMap(made, created=True)
     raise PinError(
-        f"cannot pin map {directory / name}: each time that it is looked at, something else has"
-        " the name; stop what changes it, or choose another --pin-dir"
+        f"cannot pin map {directory / name}: another program keeps replacing this pin; stop that"
+        " program, or choose another --pin-dir"
     )
 
 
@@ -135,7 +135,8 @@ def _warnings(found: _FoundPin, entries: int) -> tuple[str, ...]:
         return ()
     warning = (
         f"{found.pin.path} exists with room for {found.map.info.max_entries} entries, not the"
-        f" {entries} asked for: it stays so until all its users are stopped and it is removed"
+        f" configured {entries}: to change that, stop every program that uses it, remove the pin,"
+        " and start them again"
     )
     return (warning,)
 
@@ -150,8 +151,8 @@ def pin_again(bpf: Bpf, held: Map, place: Opened, name: str, policy: PinPolicy) 
     path = place.path / name
     held.pin(place.below(name), named=path)
     exchanged = PinError(
-        f"cannot give {path} to its owner: something else took its place right after it was"
-        " pinned; stop what changes it, or choose another --pin-dir"
+        f"cannot set the owner of {path}: something else took its place right after it was pinned;"
+        " stop the program that changes it, or choose another --pin-dir"
     )
     try:
         pin = place.open(name)
@@ -195,8 +196,8 @@ def _give(found: _FoundPin, policy: PinPolicy, place: Opened) -> None:
 def _refuse_second_name(pin: Opened) -> None:
     if pin.status().st_nlink != 1:
         raise PinError(
-            f"cannot give {pin.path} to its owner: it has another name as well (a hard link);"
-            " remove the pin, and start every program that uses it again"
+            f"cannot set the owner of {pin.path}: it has another name as well (a hard link);"
+            " remove the pin, and restart every program that uses it"
         )
 
 
@@ -240,7 +241,7 @@ def _verified(bpf: Bpf, pin: Opened, spec: MapSpec) -> Map:
     """Open the map that is pinned by what was opened, and verify it."""
     if (kind := _foreign_kind(pin)) is not None:
         raise PinError(
-            f"cannot open map {pin.path}: it is {kind}; move it away or choose another --pin-dir"
+            f"cannot open map {pin.path}: it is {kind}; move it away, or choose another --pin-dir"
         )
     opened = bpf.open_map(pin.link, named=pin.path)
     opened.label = pin.path.name
@@ -256,7 +257,7 @@ def verify(info: MapInfo, spec: MapSpec) -> str | None:
     dnsdist compares only the two sizes; here type and flags count too. The number of
     entries is not looked at.
     """
-    remedy = "stop every program that uses it, remove the pin, start them again"
+    remedy = "stop every program that uses it, remove the pin, and start them again"
     if info.type == spec.type and (info.key_size, info.value_size) == spec.legacy:
         return (
             "it was written by dnsdist without external=true (the legacy format, values of"

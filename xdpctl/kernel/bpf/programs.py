@@ -181,9 +181,9 @@ class Link(Descriptor):
         )
         result = self._library.bpf_link_update(self.fd, program.fd, ctypes.byref(option))
         if result < 0:
-            hints = {errno.ENOLINK: "its interface is gone: make a new link"}
+            hints = {errno.ENOLINK: "its interface is gone: create a new link"}
             if expected is not None:
-                hints[errno.EPERM] = f"{expected.label} is not what is attached there"
+                hints[errno.EPERM] = f"{expected.label} is no longer attached there"
             raise kernel_error(
                 f"cannot replace the program of {self.label}",
                 -result,

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _NAME_ROOM = 15
 _PIN_PERMISSION = (
-    "it needs read and write permission on the pin and search permission on its directories"
+    "xdpctl needs read and write permission on the pin and search permission on its directories"
     " (--pin-owner, --pin-mode)"
 )
 _UNPRIVILEGED = (5, 19)
@@ -254,7 +254,7 @@ class Bpf:
             os.close(fd)
             raise PinError(
                 f"cannot open {path}: a {found} is pinned there, not a {kind};"
-                " move it away or choose another directory"
+                " move it away, or choose another directory"
             )
         return fd
 
@@ -273,10 +273,13 @@ def _open_hints() -> dict[int, str]:
     eperm = _PIN_PERMISSION
     if kernel_release() < _UNPRIVILEGED and missing_capabilities("CAP_BPF"):
         eperm = (
-            "run as root, or give this process CAP_BPF, which Linux before 5.19 wants where"
+            "run as root, or give this process CAP_BPF, which Linux before 5.19 needs where"
             f" kernel.unprivileged_bpf_disabled is set; {_PIN_PERMISSION}"
         )
-    return {errno.EACCES: f"{_PIN_PERMISSION}, and must be a BPF object", errno.EPERM: eperm}
+    return {
+        errno.EACCES: f"{_PIN_PERMISSION}, and the pin must be a BPF object",
+        errno.EPERM: eperm,
+    }
 
 
 def _load_error(

@@ -1,9 +1,9 @@
-"""pyroute2's codecs of two rtnetlink messages, and nothing else of it.
+"""pyroute2's codecs of two rtnetlink messages, without the rest of pyroute2.
 
-The only importer of pyroute2. Its own `__init__` imports all that it has, from WireGuard
-to 9P: 160 modules, 8 MB and 50 ms at every start, of which the codecs are a tenth. They
-need nothing of it, so they are imported below a stand-in for the package, and a release
-that is laid out otherwise is imported as a whole. Called by interfaces.py.
+The only importer of pyroute2. pyroute2's own `__init__` imports all of it, from WireGuard
+to 9P: 160 modules, 8 MB and 50 ms at every start, of which the codecs are a tenth. The codecs
+do not need the rest, so they are imported below a stand-in for the package. A release with
+another layout is imported as a whole. Called by interfaces.py.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _CODECS = "pyroute2.netlink.rtnl"
 
 
 def codec(name: str) -> type[Any]:
-    """Return the class of a message, which is named as its module is.
+    """Return the class of a message; the class has the name of its module.
 
     Raises:
-        ImportError: there is no pyroute2, or none that has it.
+        ImportError: pyroute2 is missing, or does not have this message.
     """
     module = f"{_CODECS}.{name}"
     if module not in sys.modules and _PACKAGE not in sys.modules:
@@ -44,7 +44,7 @@ def _of(module: ModuleType, name: str) -> type[Any]:
 
 
 def _without_package(name: str) -> ModuleType:
-    """Import a module below a package whose own code does not run."""
+    """Import a module without running its package's own code."""
     spec = find_spec(_PACKAGE)
     if spec is None:
         raise ImportError(f"No module named {_PACKAGE!r}", name=_PACKAGE)
@@ -52,7 +52,7 @@ def _without_package(name: str) -> ModuleType:
     try:
         return import_module(name)
     finally:
-        del sys.modules[_PACKAGE]  # whoever wants the whole gets it
+        del sys.modules[_PACKAGE]  # a later import gets the whole package
 
 
 ifaddrmsg = codec("ifaddrmsg")

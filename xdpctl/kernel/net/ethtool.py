@@ -1,8 +1,8 @@
 """Channels, features and driver of a network interface, through the ethtool ioctl.
 
-The ioctl rather than ethtool's netlink family: every kernel from 5.10 on and every
-driver that has an answer gives it here, in one call on one socket. Called by
-interfaces.py; blocking, for microseconds. Numbers are those of linux/ethtool.h.
+It uses the ioctl and not ethtool's netlink family: every kernel from 5.10 on and every
+driver answer the ioctl, in one call on one socket. Called by interfaces.py; blocks for
+microseconds. The numbers are from linux/ethtool.h.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FEATURE_BLOCK = struct.Struct("=IIII")
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """Queues in use and what the device could have: receive, transmit, combined."""
+    """Queues in use and their maximum numbers: receive, transmit, combined."""
 
     rx: int
     tx: int
@@ -38,12 +38,12 @@ class Channels:
 
     @property
     def receiving(self) -> int:
-        """Queues that packets arrive on: the ids that an XSKMAP needs."""
+        """The number of queues that packets arrive on: an XSKMAP needs as many ids."""
         return self.rx + self.combined
 
 
 class Ethtool:
-    """Questions to the driver of one interface; None or nothing where it has no answer.
+    """Questions to the driver of one interface; None or empty if the driver does not answer.
 
     Args:
         interface: its name, in the network namespace of the calling thread.
@@ -62,7 +62,7 @@ class Ethtool:
         answer = self._ask(struct.pack("=I32x", _GET_CHANNELS))
         if answer is None:
             return None
-        # cmd, then rx, tx, other, combined: first the most there can be, then those in use
+        # cmd, then rx, tx, other, combined: first the maximum, then those in use
         _, max_rx, max_tx, _, max_combined, rx, tx, _, combined = struct.unpack("=9I", answer)
         return Channels(rx, tx, combined, max_rx, max_tx, max_combined)
 
@@ -91,7 +91,7 @@ class Ethtool:
         )
 
     def _ask(self, request: bytes) -> bytes | None:
-        """Return the driver's answer, which is as long as the request."""
+        """Return the driver's answer, which has the length of the request."""
         buffer = array.array("B", request)
         address, _ = buffer.buffer_info()
         ifreq = struct.pack("=16sQ16x", os.fsencode(self._interface)[:15], address)

@@ -1,9 +1,9 @@
-"""Network interfaces: which there are, what is attached to them, what becomes of them.
+"""Network interfaces: which exist, what is attached to them, how they change.
 
-pyroute2 codes the messages (codecs.py). Its sockets are not used: each call brings an
-event loop of its own, and none survives an overrun; rtnetlink.py carries the messages
-instead. Everything blocks, for less than a millisecond, but
-`watch`, which belongs on the loop. Used by service/service.py, filter/filter.py and the verbs.
+pyroute2 encodes and decodes the messages (codecs.py). Its sockets are not used: each call
+starts its own event loop, and none survives an overrun. rtnetlink.py carries the messages
+instead. Everything blocks for less than a millisecond, except `watch`, which runs on the
+loop. Used by service/service.py, filter/filter.py and the verbs.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _PROGRAM_ATTRIBUTES = {
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """The XDP program on an interface; of several the driver's, then the generic one."""
+    """The XDP program on an interface: the native one if there is one, else the generic one."""
 
     program_id: int
     mode: XdpMode
@@ -64,8 +64,8 @@ class Interface:
     """A network interface.
 
     `kind` is the kernel's (veth, bond, vlan, …; None for hardware and loopback),
-    `driver` what ethtool says, `rx_queues` those in use where the driver tells, else
-    those that exist. `master` is the index of its bond or bridge.
+    `driver` is ethtool's. `rx_queues` counts the queues in use if the driver reports them,
+    else all that exist. `master` is the index of its bond or bridge.
     """
 
     name: str
@@ -81,10 +81,10 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class LinkChange:
-    """News of one interface; or with `resync` that news may have been lost: look again.
+    """A change of one interface. With `resync`, changes may have been lost: look again.
 
-    `gone`: deleted, or moved to another namespace. `previous_name`: it was renamed,
-    from this name. Without `gone` the rest says how it is now.
+    `gone`: deleted, or moved to another namespace. `previous_name`: the name before a
+    rename. Without `gone` the other fields show the present state.
     """
 
     name: str
@@ -97,13 +97,13 @@ class LinkChange:
 
 
 class Netlink:
-    """Interfaces of the network namespace of the calling thread. Holds nothing."""
+    """Interfaces of the calling thread's network namespace. Holds no descriptor."""
 
     def find(self, name: str) -> Interface:
         """Return the interface of this name.
 
         Raises:
-            InterfaceError: there is none; names those that there are.
+            InterfaceError: it does not exist; the text lists those that do.
         """
         if not 0 < len(os.fsencode(name)) <= _LONGEST_NAME:
             raise self._unknown(name)
@@ -120,14 +120,14 @@ class Netlink:
         return [_interface(message) for message in _query_links([], rtnetlink.NLM_F_DUMP)]
 
     def index_of(self, name: str) -> int | None:
-        """Return the index of an interface, None if there is none; microseconds."""
+        """Return the index of an interface, None if it does not exist. Takes microseconds."""
         try:
             return socket.if_nametoindex(name)
         except OSError:
             return None
 
     def name_of(self, index: int) -> str | None:
-        """Return the name that an interface has now, None if there is none."""
+        """Return the present name of an interface, None if it does not exist."""
         try:
             return socket.if_indextoname(index)
         except OSError:
@@ -138,16 +138,16 @@ class Netlink:
         return Ethtool(name).features()
 
     def native_xdp(self, index: int) -> bool | None:
-        """Tell whether the driver runs XDP programs; None: the kernel does not say (6.3)."""
+        """Tell whether the driver runs XDP programs; None before Linux 6.3, which cannot tell."""
         return netdev.native_xdp(index)
 
     def vlan_offload(self, name: str) -> bool | None:
-        """Tell whether VLAN tags are cut off before XDP sees a frame; None: not known."""
+        """Tell whether VLAN tags are removed before XDP sees a frame; None if not known."""
         features = self.features(name)
         return "rx-vlan-hw-parse" in features if features else None
 
     def channels(self, name: str) -> Channels | None:
-        """Return the numbers of queues, None where the driver does not tell."""
+        """Return the numbers of queues, None if the driver does not report them."""
         return Ethtool(name).channels()
 
     def local_addresses(self) -> list[IPv4Address | IPv6Address]:
@@ -167,11 +167,11 @@ class Netlink:
         return sockets.bound_udp(address, port)
 
     def attach_program(self, ifindex: int, mode: XdpMode, program: Program) -> None:
-        """Attach a program without a link, the old way, where none is attached.
+        """Attach a program without a link, the old way, if no program is attached.
 
         Raises:
-            KernelError: EBUSY or EEXIST when one is attached, EOPNOTSUPP, …; the
-                driver's own reason, where it gives one, is what helps.
+            KernelError: EBUSY or EEXIST when one is attached, EOPNOTSUPP, …; its hint is
+                the driver's own reason, if the driver gives one.
         """
         flags = _MODE_FLAGS[mode] | _XDP_FLAGS_UPDATE_IF_NOEXIST
         try:
@@ -181,10 +181,10 @@ class Netlink:
             raise _error(tried, refused) from refused
 
     def detach_program(self, ifindex: int, mode: XdpMode, expected: Program) -> None:
-        """Remove a program that was attached without a link, if it is `expected`.
+        """Detach a program that was attached without a link, if it is `expected`.
 
         Raises:
-            KernelError: EEXIST when another is there, EBUSY when a link holds it,
+            KernelError: EEXIST when another is attached, EBUSY when a link holds it,
                 ENODEV when the interface is gone.
         """
         flags = _MODE_FLAGS[mode] | XDP_FLAGS_REPLACE
@@ -197,8 +197,8 @@ class Netlink:
     def refusal(self, ifindex: int, mode: XdpMode, program: Program) -> str:
         """Return the driver's reason for refusing a program; may be empty.
 
-        bpf(2) does not hand the reason to the maker of a link, netlink does: the same
-        is asked for there, and taken back at once should it be granted.
+        bpf(2) does not report the reason when a link is refused, but netlink does. So this
+        tries the same attachment through netlink, and undoes it at once if it succeeds.
         """
         flags = _MODE_FLAGS[mode] | _XDP_FLAGS_UPDATE_IF_NOEXIST
         try:
@@ -209,15 +209,15 @@ class Netlink:
         return ""
 
     async def watch(self) -> AsyncIterator[LinkChange]:
-        """Yield news of interfaces as they come, until the iterator is closed.
+        """Yield changes of interfaces as they happen, until the iterator is closed.
 
-        The first item is a `resync`: from then on nothing is missed, so look at the
-        interfaces once after it. An overrun of the socket's buffer yields another.
-        A program that a link puts on or takes off is no news (only netlink's are, and
-        those of the interface itself): ask the link for that.
+        The first item is a `resync`: nothing is missed from then on, so look at the
+        interfaces once after it. An overrun of the socket's buffer yields another `resync`.
+        The kernel reports no change when a link attaches or detaches a program: ask the
+        link for that.
 
         Raises:
-            KernelError: no socket to be had, or it broke.
+            KernelError: the socket cannot be opened, or failed.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -247,8 +247,8 @@ class Netlink:
         guess = f"did you mean {close[0]}? " if close else ""
         more = ", …" if len(names) > _NAMES_SHOWN else ""
         return InterfaceError(
-            f"cannot use interface {name}: there is none of this name; {guess}there are"
-            f" {', '.join(names[:_NAMES_SHOWN])}{more} (--wait starts without it)",
+            f"cannot use interface {name}: it does not exist; {guess}there are"
+            f" {', '.join(names[:_NAMES_SHOWN])}{more} (with --wait the service starts without it)",
             interface=name,
         )
 
@@ -283,10 +283,10 @@ def _names() -> dict[int, str]:
 
 
 def _set_program(ifindex: int, *, fd: int, flags: int, expected: int | None = None) -> None:
-    """Put a program on an interface, or take it off (fd -1), through RTM_SETLINK.
+    """Attach a program to an interface, or detach it (fd -1), through RTM_SETLINK.
 
     Raises:
-        RefusedError: as the kernel or the driver says.
+        RefusedError: the kernel or the driver refused.
     """
     attributes = [("IFLA_XDP_FD", fd), ("IFLA_XDP_FLAGS", flags)]
     if expected is not None:
@@ -314,14 +314,14 @@ def _encoded(message: type[Any], kind: int, flags: int, **fields: object) -> byt
 
 
 def _decoded(message: type[Any], data: bytes) -> Any:  # noqa: ANN401 - pyroute2 has no types
-    """Return a message of the kernel's as pyroute2 has it."""
+    """Return a message from the kernel, decoded by pyroute2."""
     decoded = message(data)
     decoded.decode()
     return decoded
 
 
 def _interface(message: Any) -> Interface:  # noqa: ANN401 - pyroute2 has no types
-    """Return what a RTM_NEWLINK says, and what the driver adds to it."""
+    """Return an interface from a RTM_NEWLINK message and its driver's answers."""
     name = message.get_attr("IFLA_IFNAME")
     ethtool = Ethtool(name)
     channels = ethtool.channels()
@@ -340,7 +340,7 @@ def _interface(message: Any) -> Interface:  # noqa: ANN401 - pyroute2 has no typ
 
 
 def _attached(message: Any) -> Attached | None:  # noqa: ANN401 - pyroute2 has no types
-    """Return the program that a RTM_NEWLINK names."""
+    """Return the program in a RTM_NEWLINK message."""
     if xdp := message.get_attr("IFLA_XDP"):
         for mode, attribute in _PROGRAM_ATTRIBUTES.items():
             if program_id := xdp.get_attr(attribute):
@@ -349,9 +349,9 @@ def _attached(message: Any) -> Attached | None:  # noqa: ANN401 - pyroute2 has n
 
 
 def _changes(data: bytes, names: dict[int, str]) -> Iterator[LinkChange]:
-    """Yield the news in a datagram; keeps `names` by index up to date.
+    """Yield the changes in a datagram, and keep `names`, by index, up to date.
 
-    A bridge tells of its ports with the same types but a family of its own.
+    A bridge reports its ports with the same types but its own address family.
     """
     for kind, _, raw in rtnetlink.split(data):
         if kind not in (_RTM_NEWLINK, _RTM_DELLINK):
@@ -376,6 +376,6 @@ def _changes(data: bytes, names: dict[int, str]) -> Iterator[LinkChange]:
 
 
 def _error(tried: str, refused: rtnetlink.RefusedError) -> KernelError:
-    """Return the error for a refusal, with the kernel's own words as what helps."""
+    """Return the error for a refusal, with the kernel's own words as its hint."""
     hints = {refused.number: refused.reason} if refused.reason else None
     return kernel_error(tried, refused.number, "CAP_NET_ADMIN", hints=hints)

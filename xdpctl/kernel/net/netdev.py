@@ -1,6 +1,6 @@
-"""Whether a driver can run XDP at all: what the kernel says of it, without trying.
+"""Asks the kernel whether a driver can run XDP, without trying.
 
-Owns the two messages of generic netlink (linux/netdev.h, since Linux 6.3) that tell.
+Owns the two generic netlink messages for that (linux/netdev.h, since Linux 6.3).
 Called by interfaces.py. Blocks for less than a millisecond.
 """
 
@@ -25,9 +25,9 @@ _TYPE_MASK = 0x3FFF
 
 
 def native_xdp(ifindex: int) -> bool | None:
-    """Return whether the driver runs XDP programs now; None where the kernel does not say.
+    """Return whether the driver can run XDP programs now; None if the kernel cannot tell.
 
-    It may change with the settings of the card (veth: with the number of queues).
+    The answer may change with the card's settings (for veth, the number of queues).
     """
     try:
         family = _ask(_GENL_ID_CTRL, _CTRL_CMD_GETFAMILY, _CTRL_ATTR_FAMILY_NAME, b"netdev\0")
@@ -43,7 +43,7 @@ def _ask(family: int, command: int, attribute: int, value: bytes) -> dict[int, b
     """Return the attributes of the answer to a question with one attribute.
 
     Raises:
-        RefusedError: as the kernel says; ENOENT for a family that it does not have.
+        RefusedError: the kernel refused; ENOENT for a family that it does not have.
     """
     padded = value + bytes(-len(value) % 4)
     body = _GENERIC.pack(command, 1, 0)

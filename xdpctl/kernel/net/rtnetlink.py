@@ -1,7 +1,7 @@
-"""The rtnetlink socket: one question and its whole answer, and the kernel's reasons.
+"""The rtnetlink socket: one request and its whole answer, with the kernel's reasons.
 
-Owns framing, dumps and error messages (linux/netlink.h); what is in a message is
-interfaces.py's and netdev.py's. Blocking, for less than a millisecond.
+Owns framing, dumps and error messages (linux/netlink.h). interfaces.py and netdev.py own
+the contents of messages. Called by both; blocks for less than a millisecond.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GENERIC = 16
-"""The protocol of generic netlink, beside that of rtnetlink."""
+"""The protocol number of generic netlink."""
 
 GROUP_LINK = 1
 """Multicast group of RTM_NEWLINK and RTM_DELLINK, as a bit."""
@@ -39,7 +39,7 @@ _ATTEMPTS = 8
 
 
 class RefusedError(Exception):
-    """The kernel said no; stays within interfaces.py, which makes a sentence of it.
+    """The kernel refused a request. interfaces.py turns it into a sentence.
 
     Args:
         number: errno.
@@ -53,7 +53,7 @@ class RefusedError(Exception):
 
 
 def open_socket(groups: int = 0, protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
-    """Return a socket that gets the messages of these groups and short errors with reasons.
+    """Return a socket that receives these groups' messages, and errors with reasons.
 
     Raises:
         RefusedError: no descriptors left, or netlink is forbidden.
@@ -75,10 +75,10 @@ def open_socket(groups: int = 0, protocol: int = socket.NETLINK_ROUTE) -> socket
 def converse(request: bytes, protocol: int = socket.NETLINK_ROUTE) -> list[tuple[int, bytes]]:
     """Send a request and return the messages of its answer: type, message with header.
 
-    A dump during which something changed is asked for again.
+    If something changes during a dump, the dump is requested again.
 
     Raises:
-        RefusedError: as the kernel says.
+        RefusedError: the kernel refused.
     """
     for _ in range(_ATTEMPTS):
         with open_socket(protocol=protocol) as channel:
@@ -93,9 +93,9 @@ def converse(request: bytes, protocol: int = socket.NETLINK_ROUTE) -> list[tuple
 
 
 def drain(channel: socket.socket) -> None:
-    """Throw away what waits in a socket that does not block, after an overrun.
+    """Discard what is queued in a non-blocking socket, after an overrun.
 
-    Until its queue was empty once, the kernel drops further news and says nothing.
+    The kernel silently drops further messages until the queue was empty once.
     """
     while True:
         try:
@@ -119,7 +119,7 @@ def split(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _answer(channel: socket.socket) -> list[tuple[int, bytes]] | None:
-    """Return the whole answer, None for a dump that was interrupted by a change."""
+    """Return the whole answer, None if a change interrupted the dump."""
     found: list[tuple[int, bytes]] = []
     interrupted = False
     while True:
@@ -134,7 +134,7 @@ def _answer(channel: socket.socket) -> list[tuple[int, bytes]] | None:
 
 
 def _check(message: bytes) -> None:
-    """Raise what an error message says; its errno is 0 in an acknowledgement."""
+    """Raise the error in an error message; errno 0 is an acknowledgement."""
     if len(message) < _HEADER.size + 4:
         return
     number = -struct.unpack_from("=i", message, _HEADER.size)[0]
@@ -143,7 +143,7 @@ def _check(message: bytes) -> None:
 
 
 def _reason(attributes: bytes) -> str:
-    """Return the text among the attributes of an error message."""
+    """Return the text from the attributes of an error message."""
     offset = 0
     while offset + _ATTRIBUTE.size <= len(attributes):
         length, kind = _ATTRIBUTE.unpack_from(attributes, offset)
@@ -157,5 +157,5 @@ def _reason(attributes: bytes) -> str:
 
 
 def _aligned(length: int) -> int:
-    """Return the length with padding to the next multiple of 4."""
+    """Return the length, rounded up to a multiple of 4."""
     return (length + 3) & ~3

@@ -1,6 +1,6 @@
-"""Who listens in this network namespace, as /proc/net shows it.
+"""The listening sockets of this network namespace, from /proc/net.
 
-Owns the format of /proc/net/{tcp,udp}{,6}. Called by interfaces.py; blocking. Addresses
+Owns the format of /proc/net/{tcp,udp}{,6}. Called by interfaces.py; blocks. Addresses
 there are groups of four bytes, each printed as a host-endian number.
 """
 
@@ -28,7 +28,7 @@ class LocalSocket:
 
 
 def parse_sockets(text: str) -> list[LocalSocket]:
-    """Return the sockets of one file of /proc/net; a line cut short is left out."""
+    """Return the sockets in one file of /proc/net; truncated lines are skipped."""
     found = []
     for line in text.splitlines()[1:]:
         fields = line.split()
@@ -51,7 +51,7 @@ def bound_udp(
 ) -> bool:
     """Tell whether a UDP socket is bound to exactly this address and port.
 
-    One on 0.0.0.0 or :: is not: dnsdist's listener names its address.
+    A socket on 0.0.0.0 or :: does not count: dnsdist's listener is bound to its address.
     """
     return any(
         entry.port == port and entry.address == address for entry in _sockets(directory, "udp")
@@ -59,7 +59,7 @@ def bound_udp(
 
 
 def _sockets(directory: Path, protocol: str) -> list[LocalSocket]:
-    """Return the sockets of both families; a kernel without IPv6 has one file only.
+    """Return the sockets of both families; a kernel without IPv6 has only one file.
 
     Raises:
         KernelError: a file cannot be read.

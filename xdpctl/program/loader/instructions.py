@@ -60,7 +60,7 @@ def to_descriptors(instructions: bytes, fds: list[int]) -> bytes:
     patched = bytearray(instructions)
     for offset, number in _maps(instructions):
         if not 0 <= number < len(fds):
-            raise ForbiddenError(f"it names map {number} of {len(fds)}")
+            raise ForbiddenError(f"it refers to map {number} of {len(fds)}")
         struct.pack_into("=i", patched, offset + 4, fds[number])
     return bytes(patched)
 
@@ -73,7 +73,7 @@ def check(instructions: bytes) -> None:
     """
     if not instructions or len(instructions) % SIZE or len(instructions) > MOST * SIZE:
         raise ForbiddenError(
-            f"{len(instructions)} bytes are no program of 1 to {MOST} instructions"
+            f"{len(instructions)} bytes are not a program of 1 to {MOST} instructions"
         )
     offset = 0
     while offset < len(instructions):
@@ -82,14 +82,14 @@ def check(instructions: bytes) -> None:
         if opcode == _LOAD_64:
             if source not in (_PLAIN, _MAP, _MAP_VALUE):
                 raise ForbiddenError(
-                    f"it loads an address of kind {source}, neither number nor map"
+                    f"it loads an address of kind {source}, neither a number nor a map"
                 )
             offset += SIZE
         elif opcode & _CLASS in _JUMPS and opcode & _OPERATION == _CALL_OPERATION:
             if opcode != _CALL or source:
-                raise ForbiddenError("it calls a subprogram or a function of the kernel's")
+                raise ForbiddenError("it calls a subprogram or a kernel function")
             if immediate not in HELPERS:
-                raise ForbiddenError(f"it calls helper {immediate}, which no program of ours does")
+                raise ForbiddenError(f"it calls helper {immediate}, which xdpctl's programs do not")
         offset += SIZE
 
 

@@ -24,11 +24,11 @@ ANSWER = struct.Struct("=8sIiI")
 
 
 class BrokenError(Exception):
-    """The peer is gone, or says what nobody says."""
+    """The peer is gone, or broke the protocol."""
 
 
 def insist(kept: bool) -> None:  # noqa: FBT001 - a condition, as assert has it
-    """Raise BrokenError unless the peer kept to the messages."""
+    """Raise BrokenError unless the peer kept to the protocol."""
     if not kept:
         raise BrokenError
 
@@ -42,7 +42,7 @@ def request_head(head: bytes) -> tuple[bytes, int, int]:
     """Return name, number of maps and length of the instructions behind the head.
 
     Raises:
-        BrokenError: it is no head of a request.
+        BrokenError: it is not the head of a request.
     """
     magic, name, maps, length = REQUEST.unpack(head)
     if magic != _MAGIC or maps > MAPS_MOST or length > MOST * SIZE:
@@ -54,7 +54,7 @@ def request_head(head: bytes) -> tuple[bytes, int, int]:
 
 
 def answer(outcome: int, number: int = 0, text: bytes = b"") -> bytes:
-    """Return an answer; of a text that is too long the end."""
+    """Return an answer; only the end of a text that is too long."""
     text = text[-LOG_MOST:]
     return ANSWER.pack(_MAGIC, outcome, number, len(text)) + text
 
@@ -63,7 +63,7 @@ def answer_head(head: bytes) -> tuple[int, int, int]:
     """Return outcome, errno and length of the text behind the head.
 
     Raises:
-        BrokenError: it is no head of an answer.
+        BrokenError: it is not the head of an answer.
     """
     magic, outcome, number, length = ANSWER.unpack(head)
     if magic != _MAGIC or outcome > REFUSED or length > LOG_MOST or number < 0:

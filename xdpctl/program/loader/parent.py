@@ -1,4 +1,4 @@
-"""The service's end of the loader: starts it, gives it programs, says when it is no more.
+"""The service's end of the loader: starts it, gives it programs, reports when it has ended.
 
 The service parses what others send, so it goes on without CAP_PERFMON (process/privileges.py), and
 has its programs loaded by a process that parses nothing of theirs (process.py). That
@@ -52,13 +52,13 @@ _CODE = (
     "from xdpctl.program.loader.process import main; main(int(sys.argv[2]))"
 )
 _HELPS = (
-    "what is attached goes on filtering, but nothing can be attached or exchanged any more:"
+    "attached programs keep filtering, but the service can no longer attach or replace one:"
     " restart the service"
 )
 
 
 class Loader:
-    """A running loader. A context manager, whose end is the loader's.
+    """A running loader. A context manager that ends the loader.
 
     Args:
         connection: the socket to it.
@@ -81,7 +81,7 @@ class Loader:
 
     @classmethod
     def start(cls, spawn: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen) -> Self:
-        """Start it, with the capabilities that this process has as yet.
+        """Start the loader with the capabilities that this process still has.
 
         Raises:
             KernelError: it cannot be started.
@@ -107,7 +107,7 @@ class Loader:
                 raise KernelError(
                     "cannot start the process that loads programs",
                     error.errno or errno.EIO,
-                    "see that there are memory, descriptors and processes for it",
+                    "check the limits of memory, open files and processes",
                 ) from error
             stack.pop_all()
         return cls(ours, process, lacking)
@@ -119,7 +119,7 @@ class Loader:
         self.close()
 
     def close(self) -> None:
-        """End it; harmless when it has ended. Blocks until it has."""
+        """End the loader, and block until it has ended. A second call does nothing."""
         self._connection.close()
         try:
             self._process.wait(_END_SECONDS)
@@ -129,7 +129,7 @@ class Loader:
 
     @property
     def trouble(self) -> str:
-        """One sentence where it has ended; else nothing."""
+        """A sentence if the loader has ended; else empty."""
         status = self._process.poll()
         if status is None and not self._broken:
             return ""
@@ -151,7 +151,7 @@ class Loader:
         """
         numbered, fds = to_numbers(instructions)
         if len(fds) > MAPS_MOST:
-            raise LoadRefusedError(f"it has {len(fds)} maps, {MAPS_MOST} at most can be sent")
+            raise LoadRefusedError(f"it has {len(fds)} maps, and {MAPS_MOST} is the maximum")
         with self._lock:
             try:
                 insist(not self._broken)
@@ -184,8 +184,8 @@ class Loader:
             text = self._receive(length)
             insist((outcome == LOADED) == (len(got) == 1))
         except BaseException:
-            for one in got:
-                os.close(one)
+            for received in got:
+                os.close(received)
             raise
         if outcome == REFUSED:
             raise LoadRefusedError(text.decode("utf-8", "replace"))
@@ -200,7 +200,7 @@ class Loader:
         return bytes(data)
 
     def _why(self) -> str:
-        """Wait for the end that the socket's end announces, and say how it was."""
+        """Wait for the process behind a closed socket to end, and return the sentence about it."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)
         return self.trouble

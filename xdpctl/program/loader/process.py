@@ -1,14 +1,14 @@
 """The loader: the process that keeps CAP_PERFMON for the service, and loads its programs.
 
 Started by parent.py before the service gives that capability up. It has a socket to the
-service and nothing else: it opens no path, starts nothing, parses what instructions.py and
-messages.py say and no more, and loads XDP programs of instructions that ours have.
-Whoever takes the service over can therefore not have memory read through it by a helper.
+service and nothing else: it opens no path, starts no process, parses only the formats of
+instructions.py and messages.py, and loads only XDP programs with the instructions that ours
+use. So an attacker who takes the service over cannot read memory through it with a helper.
 
-It ends with the service, whatever that dies of: its socket ends, and the kernel kills it.
-The signals that mean the service are held back since before it was started.
+It ends with the service, however the service ends: its socket closes, and the kernel kills it.
+The signals for the service are blocked since before it was started.
 
-It stands on as little of Python as a load needs, without `site`: it has to be small.
+It imports only what a load needs of Python, without `site`, to stay small.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _PART = 1 << 16
 
 
 def main(descriptor: int) -> None:
-    """Serve the socket of this descriptor until it ends."""
+    """Serve the socket with this descriptor until it closes."""
     connection = _socket.socket(fileno=descriptor)
     _raise_memory_lock()
     keep_what_loads()
@@ -56,7 +56,7 @@ def main(descriptor: int) -> None:
 
 
 def keep_what_loads() -> None:
-    """Give up everything but what a load takes, and be looked into by nobody.
+    """Give up every capability that a load does not need, and forbid tracing of this process.
 
     A host whose root has CAP_SYS_ADMIN but not those that were split off from it needs that.
     """
@@ -72,7 +72,7 @@ def keep_what_loads() -> None:
 
 
 def serve(connection: _socket.socket, load_one: Load) -> None:
-    """Answer requests until the other end is closed, or does not keep to the messages."""
+    """Answer requests until the peer closes the socket or breaks the protocol."""
     try:
         while True:
             _answer(connection, load_one)
@@ -88,8 +88,8 @@ def _answer(connection: _socket.socket, load_one: Load) -> None:
         _say(connection, answer(REFUSED, text=str(error).encode()))
         return
     finally:
-        for one in fds:
-            os.close(one)
+        for received in fds:
+            os.close(received)
     if fd < 0:
         _say(connection, answer(FAILED, -fd, log))
         return
@@ -123,8 +123,8 @@ def _hear(connection: _socket.socket) -> tuple[bytes, bytes, list[int]]:
             insist(part != b"")
             body += part
     except BaseException:
-        for one in fds:
-            os.close(one)
+        for received in fds:
+            os.close(received)
         raise
     return name, bytes(body), fds
 
