@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from tests.support.fake_host import INTERFACE, FakeHost, bytecode
-from xdpctl.service import service as service_module
+from xdpctl.service import looks, settling
+from xdpctl.service import reload as reload_module
 from xdpctl.service.service import Service
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ class Home:
         monkeypatch.setenv("NOTIFY_SOCKET", str(directory / "notify"))
         monkeypatch.delenv("WATCHDOG_USEC", raising=False)
         # pytest's own handlers are left where they are
-        monkeypatch.setattr(service_module, "configure", lambda *a: self.configured.append(a))
-        monkeypatch.setattr(service_module, "LOOK_SECONDS", 0.01)
-        monkeypatch.setattr(service_module, "SETTLE_SECONDS", 0.01)
+        monkeypatch.setattr(reload_module, "configure", lambda *a: self.configured.append(a))
+        monkeypatch.setattr(looks, "LOOK_SECONDS", 0.01)
+        monkeypatch.setattr(settling, "SETTLE_SECONDS", 0.01)
 
     def close(self) -> None:
         """Close what this object opened itself."""

@@ -16,7 +16,7 @@ from tests.unit.feeds.test_rpz import HEAD
 from xdpctl.abi import RuleAction
 from xdpctl.errors import ListError, Sentence, SettingsError, public, within
 from xdpctl.service.readiness import Readiness
-from xdpctl.service.service import _failed_reload
+from xdpctl.service.reload import failed_reload
 from xdpctl.settings import ListSettings
 from xdpctl.status.snapshot import Snapshot
 
@@ -115,10 +115,10 @@ async def test_a_list_is_quoted_in_the_log_alone(
 
 
 def test_settings_are_quoted_in_the_log_alone() -> None:
-    said = _failed_reload(SettingsError(f"key x: cannot use {SECRET!r}: it is no name"))
+    said = failed_reload(SettingsError(f"key x: cannot use {SECRET!r}: it is no name"))
     assert SECRET in said
     assert "s3cret" not in public(said)
-    assert _failed_reload(ListError("a reason")).endswith(": a reason")
+    assert failed_reload(ListError("a reason")).endswith(": a reason")
 
 
 def test_a_sentence_keeps_its_public_form() -> None:

@@ -82,6 +82,9 @@ class ListFiles:
         settings: of the service.
     """
 
+    name = "lists"
+    failures = ()
+
     def __init__(self, backend: ListBackend, settings: Settings) -> None:
         self._backend = backend
         self._wanted: Settings | None = settings

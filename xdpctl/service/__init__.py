@@ -1,10 +1,20 @@
 """The service: what is started in which order, runs together, and stops in reverse.
 
 bootstrap.py        settings, log, privileges; the compile is begun
-service.py          start, the tasks, reload, stop
-tasks.py            what is done again and again
+service.py          runs the service from signals to exit status
+start.py            the order of start, and the list of parts
+resources.py        what the service holds: listeners, filters, maps, state, threads
+tasks.py            runs the parts as tasks
+leaving.py          what becomes of the filters at the end
 operations.py       what the API can ask of the running service
-interface_watch.py  notices interfaces that come, go or change
-pin_repair.py       restores pins that were removed or replaced
+panic.py            the one owner of panic
+current_program.py  a part: the program in force, its exchange and retry
+pin_repair.py       a part: restores pins that were removed or replaced
+interface_watch.py  a part: notices interfaces that come, go or change
+looks.py            a part: the look of each second and the turn after it
+settling.py         a part: compares notes and maps
+expiry.py           a part: removes rules when their time is over
+reload.py           a part: takes over changed settings
+watchdog.py         a part: signs of life for the service manager
 readiness.py        when the service is ready, and reporting it
 """

@@ -1,8 +1,9 @@
-"""Sees at once when an interface comes, goes or changes, and says what is new about it.
+"""Notices at once when an interface comes, goes or changes, and logs what changed.
 
-Owns the watch over rtnetlink, the last facts of each interface and the warnings made of
-them. What becomes of a filter is filter/filter.py's. Made and run by service.py, as two tasks
-on the loop; looking itself blocks and is done on the thread that filters belong to.
+Owns the watch over rtnetlink, the last facts of each interface and the warnings made from
+them. What becomes of a filter is decided in filter/filter.py. A part of the service, made by
+start.py: two tasks on the loop; looking blocks and is done on the thread that filters belong
+to.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from xdpctl.status.observer import Observer
 
 AT_LEAST_SECONDS = 60.0
-"""Longest wait between two close looks: a change of queues, for one, is no news."""
+"""Longest wait between two close looks: the kernel does not report a change of queues."""
 
 AGAIN_SECONDS = 5.0
-"""Wait before a watch that broke is begun anew; meanwhile the look of each second goes on."""
+"""Wait before a watch that failed is started again; the look of each second goes on."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,34 +42,42 @@ class InterfaceWatch:
     Args:
         netlink: the kernel.
         survey: gives the facts of an interface.
-        observer: looks at the filters; is given the warnings.
-        settings: gives the settings of this moment.
+        observer: looks at the filters.
+        settings: of the start.
         facts: of each interface, as they were at the start.
+        on_thread: does something on the thread that filters belong to.
     """
 
-    def __init__(
+    name = "interfaces"
+    failures = ()
+
+    def __init__(  # noqa: PLR0913 - what is watched, and who is asked
         self,
         netlink: Netlink,
         survey: Survey,
         observer: Observer,
-        settings: Callable[[], Settings],
+        settings: Settings,
         facts: Sequence[InterfaceFacts],
+        *,
+        on_thread: Callable[[Callable[[], object]], Awaitable[None]],
     ) -> None:
         self._netlink = netlink
         self._survey = survey
         self._observer = observer
         self._settings = settings
-        self._facts = {one.name: one for one in facts}
-        self._warnings = {one.name: interface_warnings(settings(), one) for one in facts}
+        self._on_thread = on_thread
+        self._facts = {fact.name: fact for fact in facts}
+        self._warnings = {fact.name: interface_warnings(settings, fact) for fact in facts}
         self._news = asyncio.Event()
+        self.warnings: tuple[str, ...] = ()
         self._show()
 
-    async def run(self, on_thread: Callable[[Callable[[], object]], Awaitable[None]]) -> NoReturn:
-        """Watch until cancelled.
+    def reload(self, settings: Settings) -> None:
+        """Judge interfaces by these settings from the next look on."""
+        self._settings = settings
 
-        Args:
-            on_thread: has something done on the thread that filters belong to.
-        """
+    async def run(self) -> NoReturn:
+        """Watch until cancelled."""
         listening = asyncio.create_task(self._listen(), name="rtnetlink")
         try:
             while True:
@@ -77,7 +86,7 @@ class InterfaceWatch:
                         await self._news.wait()
                 self._news.clear()
                 try:
-                    await on_thread(self.look)
+                    await self._on_thread(self.look)
                 except XdpctlError as error:
                     event(_log, "failed", logging.ERROR, error=error.sentence)
         finally:
@@ -86,7 +95,7 @@ class InterfaceWatch:
                 await listening
 
     async def _listen(self) -> NoReturn:
-        """Note the news that concern us; what was lost in an overrun concerns us, too."""
+        """Note each change that concerns us; one that an overrun lost may concern us, too."""
         while True:
             try:
                 async for change in self._netlink.watch():
@@ -97,28 +106,29 @@ class InterfaceWatch:
             await asyncio.sleep(AGAIN_SECONDS)
 
     def _concerns(self, change: LinkChange) -> bool:
-        """Whether it is one of our names, its bond or bridge, or a card with one of our filters.
+        """Return whether a change is of one of our interfaces, or of its bond or bridge.
 
-        A bond changes when another card joins it.
+        An interface is ours by name or by one of our filters on it. A bond changes when
+        another interface joins it.
         """
         return (
             change.name in self._facts
             or change.previous_name in self._facts
-            or any(one.upper and one.upper.name == change.name for one in self._facts.values())
+            or any(fact.upper and fact.upper.name == change.name for fact in self._facts.values())
             or any(change.index == view.index for view in self._observer.last.filters)
         )
 
     def look(self) -> None:
-        """Look at filters first, then at what else is new. Blocks."""
+        """Look at the filters first, then at what else changed. Blocks."""
         attached = {
             view.interface
             for view in self._observer.look_at_interfaces().filters
             if view.state is FilterState.ATTACHED
         }
         for name in self._facts:
-            said, found = self._warnings[name], self._found(name) if name in attached else []
+            known, found = self._warnings[name], self._found(name) if name in attached else []
             for warning in found:
-                if warning not in said:
+                if warning not in known:
                     event(_log, "warning", logging.WARNING, text=warning)
             self._warnings[name] = found
         self._show()
@@ -134,12 +144,10 @@ class InterfaceWatch:
                 event(
                     _log, "interface-changed", interface=name, what=what, former=former, now=value
                 )
-        return interface_warnings(self._settings(), now)
+        return interface_warnings(self._settings, now)
 
     def _show(self) -> None:
-        self._observer.interface_warnings = tuple(
-            warning for found in self._warnings.values() for warning in found
-        )
+        self.warnings = tuple(warning for found in self._warnings.values() for warning in found)
 
 
 def _changes(before: Interface, now: Interface) -> Iterator[tuple[str, object, object]]:

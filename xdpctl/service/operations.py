@@ -1,13 +1,12 @@
-"""What the API may ask of the running service, each thing on the right thread.
+"""What the API can ask of the running service, each request on the right thread.
 
-Owns no resources: store, filters and observer are given. Rules are read and written on
-the store's thread, filters are touched on the watch thread, so the loop never blocks.
+Owns no resources: store, filters, panic and observer are given. Rules are read and written on
+the store's thread, filters are used on the watch thread, so the loop never blocks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -16,12 +15,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from xdpctl import __version__
 from xdpctl.abi import MapName
-from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, XdpctlError
+from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
 from xdpctl.http.api.converter import rule_out, status_of, top_rule
 from xdpctl.process.log import event
 from xdpctl.store.pages import Cursor
-from xdpctl.store.state import PANIC
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from xdpctl.http.api.documents import RuleOut, Status, TopRule
     from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.rules.guard import Guard
+    from xdpctl.service.panic import PanicSwitch
     from xdpctl.status.observer import Observer
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
@@ -47,14 +46,15 @@ RATE_SECONDS = 1.0
 
 
 class Operations:
-    """The service as the handlers see it (http/api/handlers.py, `Desk`).
+    """The service as the handlers see it (http/api/backend.py, `Backend`).
 
     Args:
         store, state: used on `store_thread` only, of which `read_thread` and
             `urgent_thread` are further lanes (process/lanes.py).
-        filters, observer: touched on `watch_thread` only, but for published values.
+        filters, observer: used on `watch_thread` only, except for published values.
+        panic: the owner of the switch.
         bulk_thread: for what takes long; the store lets single writes in between.
-        guard: gives the guard of this moment; asked on those threads.
+        guard: gives the guard of this moment; called on those threads.
 
     Attributes:
         expiry_changed: set when another rule may be the next to expire.
@@ -67,6 +67,7 @@ class Operations:
         state: State,
         filters: Sequence[Filter],
         observer: Observer,
+        panic: PanicSwitch,
         store_thread: Executor,
         read_thread: Executor,
         urgent_thread: Executor,
@@ -76,8 +77,9 @@ class Operations:
     ) -> None:
         self._store = store
         self._state = state
-        self._filters = {one.interface: one for one in filters}
+        self._filters = {held.interface: held for held in filters}
         self._observer = observer
+        self._panic = panic
         self._store_thread = store_thread
         self._read_thread = read_thread
         self._urgent_thread = urgent_thread
@@ -188,7 +190,7 @@ class Operations:
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopRule]:
-        """Return the entries hit most: since ever, or within the next second."""
+        """Return the entries hit most: since they were made, or within the next second."""
         most_hit = self._store.most_hit
         before = None
         if by == "rate":
@@ -216,28 +218,24 @@ class Operations:
         """Pass everything at once, over restarts, or end that.
 
         The kernel's map is written here and now, which takes microseconds, so that no queue
-        delays it; then once more on the watch thread, which may have been putting on another
-        program at that moment, and which says what is wrong.
+        delays it. Then it is written again on the watch thread, which may have been putting
+        on another program at that moment; errors are those of this second write.
         """
         refuse_abandoned(CLIENT_GONE.get())
-        self._observer.panic = panic
-        for one in self._filters.values():
-            with contextlib.suppress(XdpctlError):
-                one.set_panic(panic=panic)
+        self._panic.set(on=panic)
 
         def write() -> None:
-            with contextlib.ExitStack() as stack:  # each is tried, whatever another says
-                stack.callback(self._observer.look)
-                for one in self._filters.values():
-                    stack.callback(one.set_panic, panic=self._observer.panic)
+            try:
+                self._panic.write()
+            finally:
+                self._observer.look()
 
-        def note() -> None:
-            self._state.set_meta(PANIC, str(int(panic)))
-
-        noted = asyncio.get_running_loop().run_in_executor(self._urgent_thread, note)
+        noted = asyncio.get_running_loop().run_in_executor(
+            self._urgent_thread, lambda: self._panic.note(on=panic)
+        )
         try:
             await self._begun(self._watch_thread, write)
-        finally:  # also where the state's disk is full, packets come first
+        finally:  # packets come first, also where the state's disk is full
             await noted
 
     async def recall(self, name: str) -> str | None:
@@ -263,7 +261,7 @@ class Operations:
         chosen = [self._filters[name] for name in interfaces or self._filters]
 
         def detach() -> list[str]:
-            done = [one.interface for one in chosen if one.detach()]
+            done = [held.interface for held in chosen if held.detach()]
             self._observer.look()
             return done
 
@@ -280,5 +278,5 @@ class Operations:
         return await self._begun(thread, work)
 
     async def _begun(self, thread: Executor, function: Callable[[], _T]) -> _T:
-        """Do something on a thread, whoever still waits for it."""
+        """Do something on a thread, even if nobody waits for it any more."""
         return await asyncio.get_running_loop().run_in_executor(thread, function)

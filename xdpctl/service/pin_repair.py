@@ -1,91 +1,108 @@
-"""Puts pins right that somebody removed or replaced while the service runs.
+"""Repairs pins that somebody removed or replaced while the service runs.
 
 A pin that is gone is made again, so that a DNS server that starts finds our map and does
-not make one that no program reads. Where another map is pinned by now, somebody writes to
+not make one that no program reads. If another map is pinned in its place, somebody writes to
 that one: our rules are written into it, then the programs are moved to it in place, so that
-at no time a blocked packet passes. Run once a second by service.py; which pins there are is
-maps/shared.py's and filter/own_pins.py's to know.
+at no time a blocked packet passes. Which pins there are is the business of maps/shared.py
+and filter/own_pins.py. A part of the service, made by start.py; it works after each look.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.errors import XdpctlError
 from xdpctl.process.log import event
+from xdpctl.service.tasks import on_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from concurrent.futures import Executor
 
     from xdpctl.filter.lock import InterfaceLock
     from xdpctl.maps.name_follower import NameFollower
     from xdpctl.maps.shared import SharedMaps
+    from xdpctl.service.looks import Looks
+    from xdpctl.settings import Settings
     from xdpctl.store.store import Store
-
-    OnThread = Callable[[Callable[[], object]], Awaitable[object]]
 
 _log = logging.getLogger(__name__)
 
 
 class PinRepair:
-    """The keeper of the shared pins.
+    """The repair of pins.
 
     Args:
         shared: the maps, open.
         locks: one for each interface.
         store: our rules, which a new map needs.
-        names: the index of names, not to be believed while programs move.
+        names: the index of names, not to be trusted while programs move.
         swap: puts the program on again, over the maps as they are then.
-
-    Attributes:
-        trouble: what keeps the programs from being moved, as a sentence; empty.
+        looks: lets the repair run after a look.
+        watch_thread: the thread that filters belong to.
+        store_thread: the thread that rules are written on.
     """
 
-    def __init__(
+    name = "pins"
+    warnings = ()
+
+    def __init__(  # noqa: PLR0913 - what a moved map concerns
         self,
         shared: SharedMaps,
         locks: Sequence[InterfaceLock],
         store: Store,
         names: NameFollower,
         swap: Callable[[], Awaitable[None]],
+        *,
+        looks: Looks,
+        watch_thread: Executor,
+        store_thread: Executor,
     ) -> None:
         self._shared = shared
         self._locks = tuple(locks)
         self._store = store
         self._names = names
         self._swap = swap
+        self._looks = looks
+        self._watch_thread = watch_thread
+        self._store_thread = store_thread
         self._moved = False
-        self.trouble = ""
+        self._trouble = ""
+        self.failures: tuple[str, ...] = ()
 
-    async def mend(self, on_watch: OnThread, on_store: OnThread) -> None:
-        """Put right what can be.
+    def reload(self, settings: Settings) -> None:
+        """Nothing here depends on the settings."""
 
-        Args:
-            on_watch: does something on the thread that filters belong to.
-            on_store: does something on the thread that rules are written on.
-        """
+    async def run(self) -> NoReturn:
+        """Repair what a look may have found, until cancelled."""
+        await self._looks.after_each(self._mend)
+
+    async def _mend(self) -> None:
+        """Repair what can be repaired."""
         astray: list[str] = []
-        await on_watch(lambda: astray.extend(self._shared.mend()))
+        await on_thread(self._watch_thread, lambda: astray.extend(self._shared.mend()))
         if astray or self._moved:
             self._names.distrust()
         if astray:
             self._moved = True  # also where rules cannot be written: the maps are others by then
-            await on_store(self._move)
+            await on_thread(self._store_thread, self._move)
         if self._moved:
             try:
                 await self._swap()
             except XdpctlError as error:
-                self.trouble = (
+                self._trouble = (
                     "the filter still reads maps that are pinned no longer, and cannot be moved:"
                     f" {error.sentence}"
                 )
             else:
-                self._moved, self.trouble = False, ""
-        await on_watch(self._keep_locks)
+                self._moved, self._trouble = False, ""
+        await on_thread(self._watch_thread, self._keep_locks)
+        found = (self._trouble, "; ".join(self._store.lost))
+        self.failures = tuple(sentence for sentence in found if sentence)
 
     def _move(self) -> None:
-        """Let our maps be those that are pinned now, with our rules in them."""
+        """Use the maps that are pinned now, with our rules in them."""
         for pin, number in self._shared.move():
             event(_log, "map-adopted", logging.WARNING, pin=pin, id=number)
         self._store.reconcile()

@@ -1,9 +1,9 @@
-"""When the service is ready, and what log and service manager are told until then and after.
+"""When the service is ready, and how log and service manager learn of it.
 
-Owns the lines `ready`, `waiting`, `not-ready` and `ready-again`, and STATUS. Ready is:
-attached on every interface, pins and program as they should be. With --wait that may take
-long, so systemd is asked for more time again and again. Called by service.py, on the loop,
-after every look.
+Owns the log events `ready`, `waiting`, `not-ready` and `ready-again`, and STATUS. Ready means
+attached on every interface, with pins and program as they should be. With --wait that may
+take long, so systemd is asked for more time again and again. Called on the loop, by looks.py
+after every look and by reload.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xdpctl.status.snapshot import Snapshot
 
 EXTENSION_SECONDS = 30.0
-"""What is asked for beyond TimeoutStartSec; said anew every second."""
+"""What systemd is asked for beyond TimeoutStartSec, again every second."""
 
 _FILTERING = "filtering "
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Readiness:
-    """What is said of the service's readiness.
+    """What is reported of the service's readiness.
 
     Args:
         notifier: the way to the service manager.
@@ -40,11 +40,11 @@ class Readiness:
     def __init__(self, notifier: Notifier, **fields: object) -> None:
         self._notifier = notifier
         self._fields = fields
-        self._said = ""
+        self._reported = ""
         self.announced = False
 
     def tell(self, snapshot: Snapshot) -> None:
-        """Say what is new; nothing, where nothing is."""
+        """Report what changed since the last call, if anything did."""
         on = [view.interface for view in snapshot.filters if view.state is FilterState.ATTACHED]
         off = {
             view.interface: view.trouble or f"it is {view.state}"
@@ -57,14 +57,14 @@ class Readiness:
                 self._wait(off, snapshot.reasons, filtering)
                 return
             self.announced = True
-            self._said = filtering
+            self._reported = filtering
             event(_log, "ready", **self._fields)
             self._notifier.ready(filtering)
             return
         why = "; ".join(snapshot.reasons)
         status = filtering if snapshot.ready else f"NOT READY: {why}"
-        if status != self._said:
-            was_ready, self._said = self._said.startswith(_FILTERING), status
+        if status != self._reported:
+            was_ready, self._reported = self._reported.startswith(_FILTERING), status
             shown = "; ".join(map(public, snapshot.reasons))  # every user may ask systemd for it
             self._notifier.status(filtering if snapshot.ready else f"NOT READY: {shown}")
             if not snapshot.ready:
@@ -73,23 +73,23 @@ class Readiness:
                 event(_log, "ready-again")
 
     def _wait(self, off: dict[str, str], reasons: Sequence[str], filtering: str) -> None:
-        """Say what is waited for, and that the service manager is to wait, too."""
+        """Report what the service waits for, and ask the service manager for more time."""
         self._notifier.extend(EXTENSION_SECONDS)
         awaited = [f"{name}: {text}" for name, text in off.items()] or reasons
         why = "; ".join(awaited)
         status = f"waiting for {why}; {filtering}"
-        if status != self._said:
-            self._said = status
+        if status != self._reported:
+            self._reported = status
             event(_log, "waiting", interfaces=", ".join(off) or None, why=why)
             shown = "; ".join(map(public, awaited))
             self._notifier.status(f"waiting for {shown}; {filtering}")
 
     def reloading(self) -> None:
-        """Say that settings are read anew; `reloaded` must follow."""
+        """Report that settings are read again; `reloaded` must follow."""
         if self.announced:
             self._notifier.reloading()
 
     def reloaded(self) -> None:
-        """Say that the service is up again."""
+        """Report that a reload has ended."""
         if self.announced:
             self._notifier.ready()

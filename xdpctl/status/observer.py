@@ -1,7 +1,9 @@
-"""Looks at filters and maps once a second and publishes what it saw as one value.
+"""Looks at filters and maps and publishes what it saw as one value.
 
-Owns the last snapshot. Counting a map means walking it, so large ones are counted
-every ten seconds; what we write ourselves is added at once.
+Owns the last snapshot. It asks the parts of the service for their warnings and failures;
+nobody else writes into it. Counting a map means walking it, so large ones are counted every
+ten seconds; what we write ourselves is added at once. Called once a second by
+service/looks.py.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.maps.shared import SharedMaps
     from xdpctl.maps.xsk_destinations import DestinationWatch
+    from xdpctl.status.part import ServicePart
 
 LARGE_MAP = 100_000
 """Entries above which a map is counted every `LARGE_MAP_SECONDS`."""
@@ -43,16 +46,20 @@ class Observer:
         filters: one for each interface.
         shared: the shared maps, open.
         destinations: the watch over AF_XDP's destinations.
+        panic: returns whether everything is passed.
+        parts: asked for warnings and failures at each look; may grow before the first.
         warnings: sentences found at the start, always shown.
         clock: seconds of the monotonic clock.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is looked at, and who is asked
         self,
         filters: Sequence[Filter],
         shared: SharedMaps,
         destinations: DestinationWatch,
         *,
+        panic: Callable[[], bool] = bool,
+        parts: Sequence[ServicePart] = (),
         warnings: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -60,6 +67,8 @@ class Observer:
         self._shared = shared
         self._frozen: frozenset[str] = frozenset()
         self._destinations = destinations
+        self._panic = panic
+        self._parts = parts
         self._clock = clock
         self._warnings = tuple(warnings)
         self._lock = threading.Lock()
@@ -68,10 +77,6 @@ class Observer:
         self._writes: Counter[MapName] = Counter()
         self._errors: Counter[tuple[MapName, str]] = Counter()
         self._expired: Counter[MapName] = Counter()
-        self.panic = False
-        self.failures: dict[str, str] = {}
-        self.list_warnings: tuple[str, ...] = ()
-        self.interface_warnings: tuple[str, ...] = ()
         self.last = Snapshot(clock(), reasons=("the service is starting",))
 
     def changed(self, name: MapName, difference: int) -> None:
@@ -96,7 +101,7 @@ class Observer:
                 self.last = replace(self.last, expired=dict(self._expired))
 
     def look(self) -> Snapshot:
-        """Look at everything, publish and return it. Blocks."""
+        """Look at everything, publish and return what was seen. Blocks."""
         reasons = self._watch(closely=False)
         now = self._clock()
         for name, rule_map in self._counted_maps().items():
@@ -104,14 +109,14 @@ class Observer:
         return self._publish(reasons)
 
     def look_at_interfaces(self) -> Snapshot:
-        """Look at what may have become of the interfaces, at once; publish. Blocks."""
+        """Look closely at the interfaces only; publish and return what was seen. Blocks."""
         return self._publish(self._watch(closely=True))
 
     def _watch(self, *, closely: bool) -> list[str]:
         return [
             sentence
             for watched in self._filters
-            if (sentence := _failing(partial(watched.watch, panic=self.panic, closely=closely)))
+            if (sentence := _failing(partial(watched.watch, panic=self._panic(), closely=closely)))
         ]
 
     def _publish(self, reasons: list[str]) -> Snapshot:
@@ -123,7 +128,7 @@ class Observer:
             for view in views
             if view.state is not FilterState.ATTACHED
         ]
-        reasons += filter(None, self.failures.values())
+        reasons += [sentence for part in self._parts for sentence in part.failures]
         lost: tuple[str, ...] = ()
         try:
             lost = self._destinations.look(_redirected(views))
@@ -135,15 +140,14 @@ class Observer:
                 self._clock(),
                 views,
                 maps,
-                self.panic,
+                self._panic(),
                 tuple(reasons),
                 (
                     *self._warnings,
                     *(note for view in views for note in view.notes),
-                    *self.interface_warnings,
                     *self._shared.shrunk.values(),
                     *lost,
-                    *self.list_warnings,
+                    *(sentence for part in self._parts for sentence in part.warnings),
                     *_almost_full(maps),
                 ),
                 dict(self._errors),

@@ -1,7 +1,7 @@
 """What the service last saw, as one frozen value: counters, fill of maps, warnings.
 
-Metrics and status read the last snapshot and so make no system call. The service's
-snapshot task (service/service.py) makes a new one every second, on a worker thread.
+Metrics and status read the last snapshot and so make no system call. The observer makes a
+new one every second (service/looks.py), on the thread that filters belong to.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MapView:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that faces show.
+    """Everything that status and metrics show.
 
     Attributes:
         taken: seconds of the monotonic clock.
@@ -63,5 +63,5 @@ class Snapshot:
 
     @property
     def ready(self) -> bool:
-        """Attached everywhere, maps sound."""
+        """Whether the filter is on every interface, and maps and parts are sound."""
         return not self.reasons

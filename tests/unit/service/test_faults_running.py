@@ -17,8 +17,7 @@ from tests.support.whole_service import Home, Reply
 from tests.unit.service.test_faults_start import Log, sites, until
 from xdpctl.abi import MAPS, RULE_MAPS
 from xdpctl.rules.keys import stored_key
-from xdpctl.service import service as service_module
-from xdpctl.service import tasks
+from xdpctl.service import expiry, looks, settling
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -135,8 +134,8 @@ def notes(home: Home) -> set[tuple[int, bytes]]:
 async def test_whatever_fails_in_an_operation_its_answer_is_one_sentence(
     home: Home, strikes: Strikes, log: Log, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(service_module, "LOOK_SECONDS", 3600)
-    monkeypatch.setattr(service_module, "SETTLE_SECONDS", 3600)
+    monkeypatch.setattr(looks, "LOOK_SECONDS", 3600)
+    monkeypatch.setattr(settling, "SETTLE_SECONDS", 3600)
     operation = OPERATIONS[name]
     async with home.running():
         await prepare(home)
@@ -181,8 +180,8 @@ async def test_whatever_fails_in_a_look_the_next_one_finds_all_well(
 async def test_whatever_fails_in_a_reload_the_former_program_goes_on(
     home: Home, strikes: Strikes, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "LOOK_SECONDS", 3600)
-    monkeypatch.setattr(service_module, "SETTLE_SECONDS", 3600)
+    monkeypatch.setattr(looks, "LOOK_SECONDS", 3600)
+    monkeypatch.setattr(settling, "SETTLE_SECONDS", 3600)
     ports = (("--port", "53", "--port", "5353"), ("--port", "53"))
 
     async def reload(turn: int) -> None:
@@ -214,9 +213,9 @@ async def test_whatever_fails_in_a_reload_the_former_program_goes_on(
 async def test_whatever_fails_at_an_expiry_the_rule_goes_a_little_later(
     home: Home, strikes: Strikes, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "LOOK_SECONDS", 3600)
-    monkeypatch.setattr(service_module, "SETTLE_SECONDS", 3600)
-    monkeypatch.setattr(tasks, "EXPIRY_SECONDS", 0.01)
+    monkeypatch.setattr(looks, "LOOK_SECONDS", 3600)
+    monkeypatch.setattr(settling, "SETTLE_SECONDS", 3600)
+    monkeypatch.setattr(expiry, "EXPIRY_SECONDS", 0.01)
     rule = {"target": "192.0.2.9", "expires_in": 3600}
 
     def let_expire() -> None:

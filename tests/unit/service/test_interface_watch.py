@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from xdpctl.status.part import ServicePart
+
 PATIENCE = 20.0
 Logged = Callable[[str], list[dict[str, object]]]
 
@@ -43,15 +45,23 @@ class Watched:
         self.shared.inspect()
         self.shared.open()
         self.filter.attach(bytecode(), self.shared.for_interface(INTERFACE), panic=False)
+        parts: list[ServicePart] = []
         self.observer = Observer(
             [self.filter],
             self.shared,
             DestinationWatch(self.shared.destination_maps(), host.netlink, restore=False),
+            parts=parts,
         )
         survey = Survey(host.bpf, host.netlink, settings, own_directory=host.own)
         self.watch = InterfaceWatch(
-            host.netlink, survey, self.observer, lambda: settings, [survey.interface(INTERFACE)]
+            host.netlink,
+            survey,
+            self.observer,
+            settings,
+            [survey.interface(INTERFACE)],
+            on_thread=self.on_thread,
         )
+        parts.append(self.watch)
         self.looks = 0
         self.failing: KernelError | None = None
 
@@ -75,7 +85,7 @@ class Watched:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the watch, up to its first look."""
-        task = asyncio.create_task(self.watch.run(self.on_thread))
+        task = asyncio.create_task(self.watch.run())
         try:
             await self.until(lambda: self.looks == 1)
             yield
@@ -212,7 +222,7 @@ async def test_a_look_that_fails_is_no_end(watched: Watched, logged: Logged) -> 
 
 async def test_it_ends_when_it_is_cancelled_in_the_midst_of_news(watched: Watched) -> None:
     for _ in range(20):
-        task = asyncio.create_task(watched.watch.run(watched.on_thread))
+        task = asyncio.create_task(watched.watch.run())
         watched.news()
         await asyncio.sleep(0)
         watched.news()
@@ -266,10 +276,10 @@ def test_an_interface_that_is_down_is_a_warning_until_it_is_up(
 def test_more_queues_than_the_xskmap_has_slots_are_a_warning(host: FakeHost) -> None:
     watched = Watched(host, "--xsk", "--number-of-queues", "2")
     watched.watch.look()
-    before = watched.observer.interface_warnings
+    before = watched.watch.warnings
     host.device.rx_queues = 3
     watched.watch.look()
-    (warning,) = set(watched.observer.interface_warnings) - set(before)
+    (warning,) = set(watched.watch.warnings) - set(before)
     assert warning.startswith("eth0 receives on 3 queues, but its xskmap has 2 slots")
     watched.close()
 
@@ -279,4 +289,4 @@ def test_of_an_interface_that_is_away_nothing_is_warned(watched: Watched) -> Non
     watched.watch.look()
     watched.kernel.remove_interface(INTERFACE)
     watched.watch.look()
-    assert watched.observer.interface_warnings == ()
+    assert watched.watch.warnings == ()

@@ -37,6 +37,7 @@ from xdpctl.rules.guard import Guard
 from xdpctl.rules.lines import LineReader
 from xdpctl.service import operations
 from xdpctl.service.operations import Operations
+from xdpctl.service.panic import PanicSwitch
 from xdpctl.status.observer import Observer
 from xdpctl.store.change import Change
 from xdpctl.store.state import PANIC, State
@@ -70,8 +71,12 @@ class Office:
         ]
         for one in self.filters:
             one.attach(bytecode(), self.shared.rule_maps(), panic=False)
+        self.panic = PanicSwitch(self.filters, self.state)
         self.observer = Observer(
-            self.filters, self.shared, DestinationWatch({}, host.netlink, restore=False)
+            self.filters,
+            self.shared,
+            DestinationWatch({}, host.netlink, restore=False),
+            panic=self.panic.is_on,
         )
         self.store = Store(
             self.shared.rule_maps(), self.state, AnyQtype.BOTH, on_change=self.observer.changed
@@ -86,6 +91,7 @@ class Office:
             state=self.state,
             filters=self.filters,
             observer=self.observer,
+            panic=self.panic,
             store_thread=lanes.writes,
             read_thread=lanes.reads,
             urgent_thread=lanes.urgent,

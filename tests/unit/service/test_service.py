@@ -38,6 +38,7 @@ from xdpctl.kernel.bpf.programs import XdpMode
 from xdpctl.process.children import SIGNALS
 from xdpctl.process.log import LogLevel
 from xdpctl.rules import parse_target
+from xdpctl.service import current_program
 from xdpctl.service import service as service_module
 from xdpctl.service.bootstrap import Bootstrap
 from xdpctl.service.service import Service, run_service
@@ -857,7 +858,7 @@ async def test_without_a_program_the_former_one_stays_in_force_and_it_is_not_rea
     async with home.running("--on-exit", "keep"):
         before = home.kernel.attached(INTERFACE)
     setattr(home, what, CompilerError("cannot compile"))
-    monkeypatch.setattr(service_module, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(current_program, "RETRY_SECONDS", 0.05)
     service = home.service()
     task = asyncio.create_task(service.run())
     await home.told("EXTEND_TIMEOUT_USEC=30000000")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.fake_kernel import FakeMap
     from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.status.part import ServicePart
 
 V4 = MapName.ADDR_V4
 DROP = encode_value(Action.DROP)
@@ -38,6 +39,8 @@ class Watched:
         self.host = host
         self.faults = host.kernel.faults
         self.now = 100.0
+        self.panic = False
+        self.parts: list[ServicePart] = []
         settings = host.settings(*options)
         self.filter = Filter(host.bpf, host.netlink, INTERFACE, directory=host.own)
         self.shared = SharedMaps(host.bpf, settings)
@@ -48,6 +51,8 @@ class Watched:
             [self.filter],
             self.shared,
             DestinationWatch(self.shared.destination_maps(), host.netlink, restore=False),
+            panic=lambda: self.panic,
+            parts=self.parts,
             warnings=["it was noted at start"],
             clock=lambda: self.now,
         )
@@ -296,9 +301,39 @@ def test_a_pin_of_another_kind_is_a_reason(watched: Watched) -> None:
     assert "a program is pinned there" in reason
 
 
-def test_a_failure_of_the_service_is_a_reason(watched: Watched) -> None:
-    watched.observer.failures["reload"] = "reload failed"
+class Failing:
+    """A part of the service that has something to report."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.warnings = (f"{name} warns",)
+        self.failures: tuple[str, ...] = (f"{name} failed",)
+
+    def reload(self, _settings: object) -> None:
+        """Nothing to take over."""
+
+    async def run(self) -> None:
+        """Nothing to do."""
+
+
+def test_a_failure_of_a_part_is_a_reason_until_it_is_over(watched: Watched) -> None:
+    part = Failing("reload")
+    watched.parts.append(part)
     assert watched.observer.look().reasons == ("reload failed",)
+    part.failures = ()
+    assert watched.observer.look().ready
+
+
+def test_parts_are_asked_in_their_order(watched: Watched) -> None:
+    watched.parts += [Failing("b"), Failing("a")]
+    last = watched.observer.look()
+    assert last.reasons == ("b failed", "a failed")
+    assert last.warnings[-2:] == ("b warns", "a warns")
+
+
+def test_a_look_at_interfaces_asks_the_parts_too(watched: Watched) -> None:
+    watched.parts.append(Failing("a"))
+    assert watched.observer.look_at_interfaces().reasons == ("a failed",)
 
 
 @pytest.mark.parametrize("call", ["link.info", "map.chunks", "open_map", "map.lookup"])
@@ -345,7 +380,7 @@ def test_the_warning_says_how_full_which_map_is(watched: Watched) -> None:
 
 
 def test_panic_is_shown(watched: Watched) -> None:
-    watched.observer.panic = True
+    watched.panic = True
     assert watched.observer.look().panic
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.fake_store import Ledger
 from xdpctl.abi import MapName, RuleAction
 from xdpctl.errors import StateError
-from xdpctl.service.tasks import EXPIRY_SECONDS, keep_expiring
+from xdpctl.service.expiry import EXPIRY_SECONDS, Expiry
 from xdpctl.store import reconcile
 from xdpctl.store.state import Note
 
@@ -295,7 +295,7 @@ async def waits_of(
 
     monkeypatch.setattr(asyncio, "timeout", timeout)
     with pytest.raises(asyncio.CancelledError):
-        await keep_expiring(work)  # type: ignore[arg-type]
+        await Expiry(work).run()  # type: ignore[arg-type]
     return waits
 
 
@@ -314,7 +314,7 @@ async def test_the_task_goes_on_after_an_error_of_ours(monkeypatch: pytest.Monke
 async def test_the_task_ends_when_it_is_cancelled_while_something_changes() -> None:
     """In Python 3.11 asyncio.wait_for gives the result and forgets the cancellation."""
     work = Clockwork(*[None] * 100)
-    task = asyncio.create_task(keep_expiring(work))  # type: ignore[arg-type]
+    task = asyncio.create_task(Expiry(work).run())  # type: ignore[arg-type]
     await asyncio.sleep(0)
     work.expiry_changed.set()
     await asyncio.sleep(0)

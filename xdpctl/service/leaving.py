@@ -1,0 +1,74 @@
+"""What becomes of the filters when the service ends: detached or kept on.
+
+Owns that decision (--on-exit, SIGUSR2, a start that failed). Asked by start.py for a start
+that ends early, and at the stop.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from xdpctl.errors import XdpctlError
+from xdpctl.process.log import event
+from xdpctl.settings import OnExit
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+
+    from xdpctl.filter.filter import Filter
+    from xdpctl.service.reload import SettingsInForce
+
+_log = logging.getLogger(__name__)
+
+
+class Leaving:
+    """The end of the filters.
+
+    Args:
+        stop: set when the stop is asked for.
+        current: the settings in force.
+
+    Attributes:
+        started: whether the start is complete.
+    """
+
+    def __init__(self, stop: asyncio.Event, current: SettingsInForce) -> None:
+        self._stop = stop
+        self._current = current
+        self._for_the_next = False
+        self.started = False
+
+    @property
+    def on_exit(self) -> OnExit:
+        """What a stop that is asked for does with the filters."""
+        return OnExit.KEEP if self._for_the_next else self._current.now.on_exit
+
+    def stop_for_the_next(self) -> None:
+        """Stop as for a restart: the filter stays on, whatever --on-exit is."""
+        self._for_the_next = True
+        self._stop.set()
+
+    def leave(self, filters: Iterable[Filter]) -> None:
+        """Detach or keep. Blocks.
+
+        A start that failed leaves nothing new, and goes on filtering where a former
+        service did; a service that dies of an error of its own leaves the filter on.
+        """
+        asked = self._stop.is_set()
+        if (asked and self.on_exit is OnExit.KEEP) or (self.started and not asked):
+            return
+        for one in filters:
+            if (asked or not one.adopted) and one.detach():
+                event(_log, "detached", interface=one.interface)
+
+    def leave_former(self, filters: Iterable[Filter]) -> None:
+        """Do the same with a former service's filters, before ours put anything on. Blocks."""
+        filters = tuple(filters)
+        for one in filters:
+            try:
+                one.adopt()
+            except XdpctlError as error:  # gone or not to be held: the others are left as asked
+                event(_log, "failed", logging.ERROR, error=error.sentence)
+        self.leave(filters)

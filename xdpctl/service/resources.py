@@ -1,0 +1,261 @@
+"""What the service holds while it runs, opened in the order of start.
+
+Owns how listeners, locks, filters, pins, state, maps and threads are opened, and in which
+order they end: each is pushed on the stack that is given. `inspect` changes nothing on the
+host; `open_rules` opens the state and makes maps; `begin_workers` begins the threads. When each
+is called is decided in start.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from xdpctl import __version__
+from xdpctl.abi import MapName, Scope
+from xdpctl.errors import InterfaceError, MapFrozenError
+from xdpctl.filter.filter import Filter
+from xdpctl.filter.lock import InterfaceLock
+from xdpctl.filter.own_maps import OwnMaps
+from xdpctl.http.listeners import Listeners
+from xdpctl.http.transport.secrets import Secrets
+from xdpctl.maps.name_follower import NameFollower
+from xdpctl.maps.shared import SharedMaps
+from xdpctl.maps.xsk_destinations import DestinationWatch
+from xdpctl.process.lanes import Lanes
+from xdpctl.process.log import event
+from xdpctl.process.threads import one_thread
+from xdpctl.service.looks import Looks
+from xdpctl.service.panic import PanicSwitch
+from xdpctl.service.readiness import Readiness
+from xdpctl.status.checks.interface import queue_shortage
+from xdpctl.status.checks.report import interface_warnings, warnings_at_start
+from xdpctl.status.checks.survey import Survey
+from xdpctl.status.observer import Observer
+from xdpctl.store.state import State
+from xdpctl.store.store import Store
+
+if TYPE_CHECKING:
+    import asyncio
+    import contextlib
+    from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    from xdpctl.filter.rollout import Rollout
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bpf.syscall import Bpf
+    from xdpctl.kernel.net.interfaces import Netlink
+    from xdpctl.process.systemd import Notifier
+    from xdpctl.rules import AnyQtype
+    from xdpctl.service.leaving import Leaving
+    from xdpctl.service.reload import SettingsInForce
+    from xdpctl.settings import Settings
+    from xdpctl.status.checks.facts import Facts
+    from xdpctl.status.part import ServicePart
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a start is given.
+
+    Attributes:
+        bpf, netlink: the kernel.
+        rollout: builds programs and puts them on.
+        notifier: the way to the service manager.
+        directory: where our own pins live.
+        loader_trouble: gives a sentence where no program can be loaded any more.
+        worker: whether long work may have a process of its own: `bpf` is the kernel's.
+        current: the settings in force; `load` gives those of a reload.
+        stop, reload: set when one is asked for.
+        leaving: what becomes of the filters.
+    """
+
+    bpf: Bpf
+    netlink: Netlink
+    rollout: Rollout
+    notifier: Notifier
+    directory: Path
+    loader_trouble: Callable[[], str]
+    worker: bool
+    current: SettingsInForce
+    load: Callable[[], Settings]
+    stop: asyncio.Event
+    reload: asyncio.Event
+    leaving: Leaving
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What was found and may be used, before anything has changed."""
+
+    locks: list[InterfaceLock]
+    listeners: Listeners
+    filters: list[Filter]
+    shared: SharedMaps
+    survey: Survey
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRules:
+    """Rules over their maps, and who watches them."""
+
+    state: State
+    panic: PanicSwitch
+    observer: Observer
+    maps_of: Callable[[str], Mapping[MapName, Map]]
+    names: NameFollower
+    store: Store
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The threads for what blocks: for rules (in three lanes), for long work, for filters.
+
+    Attributes:
+        looks: the look of each second, on the thread for filters.
+        readiness: reports what a look changed.
+    """
+
+    lanes: Lanes
+    bulk: Executor
+    watch: Executor
+    looks: Looks
+    readiness: Readiness
+
+
+async def inspect(ground: Ground, stack: contextlib.AsyncExitStack) -> Inspected:
+    """Bind the listeners, look at interfaces and pins; raise where they cannot be used."""
+    settings = ground.current.now
+    enter = stack.enter_context
+    locks = [enter(InterfaceLock(ground.directory, name)) for name in settings.interfaces]
+    listeners = await stack.enter_async_context(
+        Listeners(
+            settings.control,
+            settings.control_group,
+            settings.listen,
+            Secrets(settings.token_file, settings.tls_cert, settings.tls_key),
+            spool=settings.state.parent,
+        )
+    )
+    listeners.bind()  # nobody is answered yet
+    filters = [
+        enter(
+            Filter(
+                ground.bpf,
+                ground.netlink,
+                name,
+                mode=settings.mode,
+                replace=settings.replace,
+                directory=ground.directory,
+            )
+        )
+        for name in settings.interfaces
+    ]
+    queues = {
+        one.interface: 0 if is_awaited(ground, one) else one.inspect().rx_queues for one in filters
+    }
+    shared = enter(SharedMaps(ground.bpf, settings))
+    _refuse_shortage(queues, shared.inspect())
+    survey = Survey(ground.bpf, ground.netlink, settings, own_directory=ground.directory)
+    return Inspected(locks, listeners, filters, shared, survey)
+
+
+def open_rules(
+    ground: Ground,
+    found: Inspected,
+    facts: Facts,
+    parts: Sequence[ServicePart],
+    stack: contextlib.AsyncExitStack,
+) -> OpenRules:
+    """Open state and maps and reconcile them. Blocks.
+
+    The observer asks the list `parts`, which is still empty.
+    """
+    settings, filters, shared = ground.current.now, found.filters, found.shared
+    warnings = warnings_at_start(settings, facts)
+    state = stack.enter_context(State.open(settings.state))
+    shared.open()
+    destinations = DestinationWatch(
+        shared.destination_maps(), ground.netlink, restore=settings.xsk_restore
+    )
+    panic = PanicSwitch(filters, state)
+    observer = Observer(
+        filters,
+        shared,
+        destinations,
+        panic=panic.is_on,
+        parts=parts,
+        warnings=(*settings.warnings, *warnings, *shared.warnings, *state.warnings),
+    )
+    of_interfaces = [
+        sentence for fact in facts.interfaces for sentence in interface_warnings(settings, fact)
+    ]
+    warn(*warnings, *of_interfaces, *shared.warnings, *state.warnings)
+    rule_maps = shared.rule_maps()
+    former = next(filter(None, (one.former_maps(rule_maps.values()) for one in filters)), None)
+    own = stack.enter_context(OwnMaps.make(ground.bpf, Scope.SERVICE, former))
+    names = stack.enter_context(NameFollower(ground.bpf, rule_maps, own[MapName.NAME_INDEX]))
+    store = Store(
+        shared.rule_maps(),
+        state,
+        settings.any_qtype,
+        on_change=observer.changed,
+        worker=ground.worker,
+    )
+    store.reconcile()
+    _prepare(store, settings.any_qtype)
+    panic.recall()
+    return OpenRules(state, panic, observer, partial(_maps_of, shared, own), names, store)
+
+
+def begin_workers(
+    ground: Ground, found: Inspected, rules: OpenRules, stack: contextlib.AsyncExitStack
+) -> Workers:
+    """Begin the threads; push the ends of all that uses them in the right order.
+
+    Ended in reverse: no more requests, no more looks, detached, no more writes.
+    """
+    lanes = stack.enter_context(Lanes("store"))
+    bulk = stack.enter_context(one_thread("bulk"))
+    stack.callback(rules.store.cancel)
+    stack.callback(ground.leaving.leave, found.filters)
+    watch = stack.enter_context(one_thread("watch"))
+    stack.push_async_callback(found.listeners.stop)
+    readiness = Readiness(ground.notifier, version=__version__, metrics=found.listeners.address)
+    return Workers(lanes, bulk, watch, Looks(rules.observer, readiness, watch), readiness)
+
+
+def is_awaited(ground: Ground, one: Filter) -> bool:
+    """Return whether this filter's interface is missing and the service starts without it."""
+    return ground.current.now.wait and ground.netlink.index_of(one.interface) is None
+
+
+def warn(*sentences: str) -> None:
+    """Log warnings, one event each."""
+    for sentence in sentences:
+        event(_log, "warning", logging.WARNING, text=sentence)
+
+
+def _prepare(store: Store, any_qtype: AnyQtype) -> None:
+    """Write names as the program looks them up; one in a frozen map stays as it is."""
+    try:
+        store.prepare_for(any_qtype)
+    except MapFrozenError as error:
+        event(_log, "failed", logging.ERROR, error=error.sentence)
+
+
+def _maps_of(shared: SharedMaps, own: OwnMaps, interface: str) -> Mapping[MapName, Map]:
+    """Return the maps that the program on an interface uses, except the interface's own."""
+    return {**shared.for_interface(interface), **own}
+
+
+def _refuse_shortage(queues: Mapping[str, int], slots: Mapping[str, int]) -> None:
+    """Raise InterfaceError where an interface has more queues than slots in its xskmap."""
+    for name, slot_count in slots.items():
+        if shortage := queue_shortage(name, queues[name], slot_count):
+            raise InterfaceError(shortage, interface=name)

@@ -1,0 +1,241 @@
+"""The order of start, and the list of the service's parts.
+
+Start: settings, the compile begun (both bootstrap.py) → listeners bound → interfaces and pins
+inspected → compiled (waited for; nothing has changed so far) → state → maps made → notes and
+maps reconciled → attached → served → ready. Each step pushes its own end on one stack, so
+the stop is the reverse: listeners, filters (detached or kept), maps (never unpinned), state.
+
+A new part of the service is its own file (shape: status/part.py) and one line in `_parts`.
+Called by service.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from xdpctl.errors import XdpctlError
+from xdpctl.feeds.files import ListFiles
+from xdpctl.http.listeners import Listeners, import_application
+from xdpctl.process.systemd import watchdog_interval
+from xdpctl.program.config import program_config
+from xdpctl.rules.guard import Guard
+from xdpctl.service.current_program import CurrentProgram
+from xdpctl.service.expiry import Expiry
+from xdpctl.service.interface_watch import InterfaceWatch
+from xdpctl.service.pin_repair import PinRepair
+from xdpctl.service.reload import Reload, adopt
+from xdpctl.service.resources import begin_workers, inspect, is_awaited, open_rules
+from xdpctl.service.settling import Settling
+from xdpctl.service.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xdpctl.kernel.bytecode import Bytecode
+    from xdpctl.service.operations import Operations
+    from xdpctl.service.resources import Ground, Inspected, OpenRules, Workers
+    from xdpctl.status.checks.facts import Facts
+    from xdpctl.status.part import ServicePart
+
+KEPT_SECONDS = 0.1
+"""A cached program is there within this time; anything slower is compiling."""
+
+
+async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[ServicePart] | None:
+    """Start everything, each thing's end pushed on `stack`.
+
+    Returns:
+        The parts, which are to run now; None: the stop was asked for before the program
+        was there.
+
+    Raises:
+        XdpctlError: something refuses; nothing is attached that was not before.
+    """
+    settings = ground.current.now
+    building = asyncio.create_task(ground.rollout.build(program_config(settings)), name="compile")
+    stack.push_async_callback(_cancel, building)
+    await asyncio.sleep(0)  # lets it take over what was begun: what follows does not yield
+    found = await inspect(ground, stack)
+    loading = asyncio.create_task(_load_during(building), name="load")
+    stack.push_async_callback(_cancel, loading)
+    surveying = asyncio.to_thread(found.survey.facts_at_start)
+    facts, built = await asyncio.gather(surveying, _unless_stopped(ground.stop, building))
+    if built is None:
+        ground.leaving.leave_former(found.filters)
+        return None
+    held = ground.rollout.hold(found.filters, built) if isinstance(built, XdpctlError) else ""
+    parts: list[ServicePart] = []
+    rules = open_rules(ground, found, facts, parts, stack)
+    workers = begin_workers(ground, found, rules, stack)
+    program = _current_program(ground, found, rules, workers, held)
+    if not isinstance(built, XdpctlError):
+        program.put_on(built, [one for one in found.filters if is_awaited(ground, one)])
+    if program.is_ours:
+        adopt(rules.store, settings.any_qtype)
+    await loading
+    await asyncio.to_thread(_import_faces)
+    operations = _operations(ground, found, rules, workers)
+    parts += _parts(
+        ground,
+        found,
+        facts,
+        rules,
+        workers=workers,
+        program=program,
+        operations=operations,
+        parts=parts,
+    )
+    rules.observer.look()
+    await _serve(found.listeners, operations, program)
+    workers.readiness.tell(rules.observer.last)
+    _freeze()
+    ground.leaving.started = True
+    return parts
+
+
+def _parts(  # noqa: PLR0913 - what parts are made of
+    ground: Ground,
+    found: Inspected,
+    facts: Facts,
+    rules: OpenRules,
+    *,
+    workers: Workers,
+    program: CurrentProgram,
+    operations: Operations,
+    parts: Sequence[ServicePart],
+) -> tuple[ServicePart, ...]:
+    """Make the parts of the service: one entry a part, in the order that status shows them.
+
+    `parts` is the list that will hold them all; a reload goes through it.
+    """
+    settings = ground.current.now
+    looks, write, watch = workers.looks, workers.lanes.writes, workers.watch
+    return (
+        looks,
+        InterfaceWatch(
+            ground.netlink,
+            found.survey,
+            rules.observer,
+            settings,
+            facts.interfaces,
+            on_thread=looks.look_with,
+        ),
+        program,
+        PinRepair(
+            found.shared,
+            found.locks,
+            rules.store,
+            rules.names,
+            program.exchange,
+            looks=looks,
+            watch_thread=watch,
+            store_thread=write,
+        ),
+        Settling(rules.store, write),
+        Expiry(operations),
+        ListFiles(operations, settings),
+        Reload(
+            ground.current,
+            ground.load,
+            ground.reload,
+            listeners=found.listeners,
+            program=program,
+            store=rules.store,
+            thread=write,
+            readiness=workers.readiness,
+            parts=parts,
+        ),
+        Watchdog(ground.notifier, watchdog_interval(os.environ, os.getpid())),
+    )
+
+
+def _current_program(
+    ground: Ground, found: Inspected, rules: OpenRules, workers: Workers, held: str
+) -> CurrentProgram:
+    return CurrentProgram(
+        ground.rollout,
+        found.filters,
+        rules.maps_of,
+        panic=rules.panic,
+        settings=ground.current.now,
+        looks=workers.looks,
+        thread=workers.watch,
+        loader_trouble=ground.loader_trouble,
+        held=held,
+    )
+
+
+def _operations(ground: Ground, found: Inspected, rules: OpenRules, workers: Workers) -> Operations:
+    from xdpctl.service.operations import Operations  # noqa: PLC0415 - packets are filtered without it
+
+    current, netlink = ground.current, ground.netlink
+    return Operations(
+        store=rules.store,
+        state=rules.state,
+        filters=found.filters,
+        observer=rules.observer,
+        panic=rules.panic,
+        store_thread=workers.lanes.writes,
+        read_thread=workers.lanes.reads,
+        urgent_thread=workers.lanes.urgent,
+        watch_thread=workers.watch,
+        bulk_thread=workers.bulk,
+        guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
+    )
+
+
+async def _serve(listeners: Listeners, operations: Operations, program: CurrentProgram) -> None:
+    """Begin to answer requests."""
+    from xdpctl.status.metrics import Exposition, SnapshotCollector  # noqa: PLC0415 - packets are filtered without it
+
+    collector = SnapshotCollector(operations.snapshot, bcc=program.bcc)
+    await listeners.serve(operations, Exposition(collector))
+
+
+async def _unless_stopped(
+    stop: asyncio.Event, building: asyncio.Task[Bytecode]
+) -> Bytecode | XdpctlError | None:
+    """Wait for the program, or why there is none; None: the stop is asked for first."""
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({building, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+    if stop.is_set():
+        return None
+    try:
+        return await building
+    except XdpctlError as error:
+        return error
+
+
+def _freeze() -> None:
+    """Exclude what lives to the end from garbage collections, which took 30 ms each time."""
+    gc.collect()
+    gc.freeze()
+
+
+async def _load_during(building: asyncio.Task[Bytecode]) -> None:
+    """Load what answers requests while a program is compiled, if it is: then there is time."""
+    await asyncio.wait({building}, timeout=KEPT_SECONDS)
+    if not building.done():
+        with contextlib.suppress(XdpctlError, ImportError):  # raised again where it is needed
+            await asyncio.to_thread(_import_faces)
+
+
+def _import_faces() -> None:
+    """Import what answers requests. Blocks, for a tenth of a second."""
+    import_application()
+    import_module("xdpctl.status.metrics")
+    import_module("xdpctl.service.operations")
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, XdpctlError):
+        await task
