@@ -94,7 +94,7 @@ def test_what_systemd_shows_to_everybody_has_no_quotation() -> None:
         (f"ok.example\n{SECRET}\n", "line 2 cannot be read"),
         (f"0.0.0.0 {SECRET}\n", "line 1 cannot be read"),
         (f"0.0.0.0 ok.example\n{SECRET} x\n", "line 2 cannot be read"),
-        (f"{HEAD}x {SECRET} y\n", "line 5 is not one of a zone file"),
+        (f"{HEAD}x {SECRET} y\n", "line 5 is not valid in a zone file"),
         (f"{HEAD}*.s3cret CNAME .\n", "1 wildcards"),
         ("0.0.0.0 ok.example\n192.0.2.1 s3cret\n", "1 names with an address of their own"),
         ("ok.example\ns3cret action=pass\n", "1 lines with another action than the list's"),

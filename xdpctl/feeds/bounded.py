@@ -1,8 +1,8 @@
-"""A file's lines, none of which is without end, in parts of bounded size.
+"""A file's lines, each of bounded length, in parts of bounded size.
 
-Owns how much of a file is held at once: a list of a gigabyte, or one line of that length,
-costs no more memory than any other. Used by reader.py for every format, so that a bound
-is the same in all of them.
+Owns how much of a file is held at once. A list of a gigabyte, or a single line of that
+length, costs no more memory than any other. reader.py uses it for every format, so that all
+formats have the same bounds.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 LINE_MAX = 10_000
-"""Characters of one line, and of one record over several: none that can be meant is as long."""
+"""Characters of one line, or of one record over several lines. No valid one is as long."""
 
 CHUNK = 10_000
 """Lines of one part."""
 
 PART_CHARACTERS = 1_000_000
-"""Characters of one part, beyond which it gets no further line."""
+"""Characters after which a part gets no further line."""
 
 
 def numbered(stream: TextIO) -> Iterator[str]:
     """Yield the lines.
 
     Raises:
-        ListError: one is longer than `LINE_MAX`.
+        ListError: a line is longer than `LINE_MAX`.
     """
     for number, line in enumerate(iter(partial(stream.readline, LINE_MAX), ""), 1):
         if len(line) == LINE_MAX and line[-1] != "\n":
@@ -39,7 +39,7 @@ def numbered(stream: TextIO) -> Iterator[str]:
 
 
 def parts(lines: Iterable[str]) -> Iterator[tuple[list[str], int]]:
-    """Yield lines in parts, each with the number of its characters."""
+    """Yield the lines in parts, and with each part the number of its characters."""
     part: list[str] = []
     size = 0
     for line in lines:

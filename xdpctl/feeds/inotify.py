@@ -1,7 +1,8 @@
-"""The kernel's word that something in a directory has changed: inotify(7) through ctypes.
+"""Notices changes in a directory: inotify(7) through ctypes.
 
-Three calls and one struct, which no library is worth. Says that a directory has changed
-and by which name, not what a file holds. Used by files.py, on the loop: no call waits.
+It needs three calls and one struct, so it is not worth a library. It reports which name in a
+directory has changed, not what the file contains. Used by files.py on the loop: no call
+waits.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ WATCHED = (
     | IN_MOVE_SELF
     | IN_ONLYDIR
 )
-"""A file written and closed, or renamed into place; not one that is still being written."""
+"""A file was written and closed, or renamed. A file that is still being written is not reported."""
 
 _EVENT = struct.Struct("iIII")  # watch, mask, cookie, length of the name behind it; host order
 _BUFFER = 64 * 1024
@@ -47,9 +48,9 @@ class Event:
     """One change.
 
     Attributes:
-        watch: number of the directory, as `watch` gave it; -1 where events were lost.
-        name: of the file; empty where the directory itself is meant.
-        gone: the directory is watched no more.
+        watch: number of the directory, as returned by `watch`; -1 if events were lost.
+        name: of the file; empty if the event is about the directory itself.
+        gone: the directory is no longer watched.
     """
 
     watch: int
@@ -68,7 +69,7 @@ class Inotify:
         """Open it.
 
         Raises:
-            OSError: as inotify_init1(2): too many instances of one user.
+            OSError: from inotify_init1(2): the user has too many instances.
         """
         self.fd = _checked(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         return self
@@ -81,14 +82,14 @@ class Inotify:
         """Watch a directory and return its number, the same for the same directory.
 
         Raises:
-            OSError: as inotify_add_watch(2).
+            OSError: from inotify_add_watch(2).
         """
         return _checked(
             self._libc.inotify_add_watch(self.fd, os.fsencode(directory), ctypes.c_uint32(WATCHED))
         )
 
     def read(self) -> list[Event]:
-        """Return what has happened since; may be nothing."""
+        """Return the events since the last call; there may be none."""
         try:
             content = os.read(self.fd, _BUFFER)
         except BlockingIOError:

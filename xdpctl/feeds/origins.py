@@ -1,8 +1,8 @@
-"""Which origins are lists', over restarts, and the end of those that are lists no more.
+"""Remembers which origins belong to lists, and removes the rules of removed lists.
 
-Owns one fact of the state: the origins whose rules come from files. So a list that was
-taken out of the settings loses its rules also where the service was not running then,
-and rules that somebody imported under such a name are never touched.
+Owns one fact of the state: the origins whose rules come from files. With it, a list that is
+removed from the settings loses its rules even if the service was not running at that time.
+Rules that somebody imported under such a name are never touched.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class ListBackend(Protocol):
-    """What lists need of the service (service/operations.py)."""
+    """What lists need from the service (service/operations.py)."""
 
     async def bulk(self, change: Change) -> BulkResult:
         """Change the rules of an origin; the change's source is read on another thread."""
@@ -47,8 +47,8 @@ class ListOrigins:
     """The origins.
 
     Attributes:
-        leaving: those whose rules are still to be removed.
-        problem: why that did not work yet, or nothing.
+        leaving: origins whose rules must still be removed.
+        problem: why that has failed so far, or an empty text.
     """
 
     def __init__(self, backend: ListBackend) -> None:
@@ -58,14 +58,14 @@ class ListOrigins:
         self.problem = ""
 
     async def take_over(self, present: Iterable[str]) -> None:
-        """Make these the lists' origins; those that were so before are leaving."""
+        """Make these the origins of lists; former ones that are not among them are leaving."""
         former = await self._recall() | self._present
         self._present = set(present)
         self.leaving = (self.leaving | former) - self._present
-        await self._remember()  # before any of their rules is made
+        await self._remember()  # before any of their rules exists
 
     async def remove_leaving(self) -> None:
-        """Remove the rules of those that are leaving; what does not work stays to be done."""
+        """Remove the rules of the leaving origins; those that fail are tried again later."""
         if not self.leaving:
             self.problem = ""
             return
@@ -82,8 +82,8 @@ class ListOrigins:
 
     def _failed(self, origin: str, error: XdpctlError) -> None:
         problem = (
-            f"cannot remove the rules of {origin}, which is no list any more: {error.sentence};"
-            " it is tried again every minute"
+            f"cannot remove the rules of {origin}, which is no longer a list: {error.sentence};"
+            " the service tries again every minute"
         )
         if problem != self.problem:
             event(_log, "list-not-removed", logging.ERROR, list=origin, error=error.sentence)

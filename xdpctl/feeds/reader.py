@@ -1,9 +1,10 @@
-"""One reading of one list: the file opened, its format found, rows in parts.
+"""Reads one list once: opens the file, detects its format, yields rows in parts.
 
-Owns what makes a file a broken version beside its content: no file, not a regular file,
-not text, nothing in it, or a file that its writer has no right to have read (kernel/provenance.py).
-Rows come in parts as they are read, so that no list is ever held whole. Everything blocks
-and runs on the thread of bulk work, or where a list is long in another process (store/worker/).
+Owns the reasons, beside its content, for which a file is a broken version: it is missing,
+not a regular file, not text or empty, or users who may not choose the rules can change it
+(kernel/provenance.py). Rows are yielded while the file is read, so that no list is ever held
+whole. Everything blocks; it runs on the thread for bulk work, or, for a long list, in another
+process (store/worker/).
 """
 
 from __future__ import annotations
@@ -36,20 +37,20 @@ if TYPE_CHECKING:
 __all__ = ["BLANK_MAX", "CHUNK", "LINE_MAX", "ListReading"]
 
 BLANK_MAX = 100_000
-"""Lines without content before the first one with some; beyond, there is none."""
+"""How many lines without content are skipped before the file counts as empty."""
 
 
 class ListReading(RuleSource):
-    """One reading; used once.
+    """One reading of a list. It can be used only once.
 
     Args:
         settings: the list's.
-        any_qtype: how a name of every type is written.
-        clock: seconds since the epoch, as the file's time of change has them.
+        any_qtype: how a rule for a name with every type is stored.
+        clock: seconds since the epoch, as in the file's modification time.
         boot_clock: seconds of CLOCK_BOOTTIME.
 
     Attributes:
-        found: what no rule can say; whole when all was read.
+        found: what was left out because no rule can express it; complete after the reading.
     """
 
     found: LeftOut
@@ -71,7 +72,7 @@ class ListReading(RuleSource):
 
     @property
     def size(self) -> int:
-        """Bytes of the file, 0 where it cannot be looked at."""
+        """Bytes of the file; 0 if its size cannot be read."""
         try:
             return self._settings.file.stat().st_size
         except (OSError, ValueError):
@@ -84,15 +85,15 @@ class ListReading(RuleSource):
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """None: the file is opened where it is read."""
+        """None: the file is opened when it is read."""
         return ()
 
     def __iter__(self) -> Iterator[Iterator[Row]]:
-        """Yield the rows in parts; each part is to be used up before the next.
+        """Yield the rows in parts. Use up each part before the next one.
 
         Raises:
             ListError, TargetError: this version of the file is broken.
-            ForeignFileError: somebody else can choose what is read.
+            ForeignFileError: another user can change what is read.
         """
         with self._opened() as stream:
             form = self._format(stream)
@@ -105,22 +106,22 @@ class ListReading(RuleSource):
             with open(open_fed(self._settings.file), encoding="utf-8-sig") as stream:  # noqa: PTH123
                 yield stream
         except IrregularFileError as error:
-            raise ListError("it is no plain file") from error
+            raise ListError("it is not a regular file") from error
         except ForeignFileError as error:
             raise ForeignFileError(f"it is not read: {error.sentence}") from error
         except UnicodeDecodeError as error:
-            raise ListError(f"it is no UTF-8 text: {error.reason}") from error
+            raise ListError(f"it is not valid UTF-8: {error.reason}") from error
         except OSError as error:
             raise ListError(f"it cannot be read: {error.strerror or error}") from error
         except ValueError as error:  # a NUL in the path
             raise ListError(f"it cannot be read: {error}") from error
 
     def _format(self, stream: TextIO) -> ListFormat:
-        """Return the format: as set, else what the first line is that has no comment.
+        """Return the format from the settings, or guess it from the first line of content.
 
         Raises:
-            ListError: there is not even a comment. Half a download is often nothing at
-                all; who wants the list empty can say so by a comment.
+            ListError: the file has neither content nor a comment. A failed download is often
+                an empty file; a comment shows that an empty list is intended.
         """
         commented = False
         for line in islice(numbered(stream), BLANK_MAX):
@@ -130,7 +131,7 @@ class ListReading(RuleSource):
                 return _guessed(text) if given is ListFormat.AUTO else given
             commented = commented or bool(text)
         if not commented:
-            raise ListError("it is empty; where that is meant, put a comment line into it")
+            raise ListError("it is empty; if that is intended, put a comment line into it")
         given = self._settings.format
         return ListFormat.TARGETS if given is ListFormat.AUTO else given
 
@@ -140,8 +141,8 @@ class ListReading(RuleSource):
         action = self._settings.action
         if action is RuleAction.PASS:
             raise ListError(
-                "it is an RPZ zone, whose records say what is to be done: take the action pass"
-                " out of the list's settings"
+                "it is an RPZ zone, whose records set the action: remove the action pass from the"
+                " list's settings"
             )
         denial = action or RuleAction.TRUNCATE
         origin = self._settings.origin

@@ -3,10 +3,10 @@
     listeners.py    both listeners: bound first, served last; imports aiohttp late
     app.py          the application of a listener
     problems.py     errors as RFC 9457 problem documents
-    refusals.py     what a request is refused for
-    abandonment.py  whether somebody still waits for what is about to be done
+    refusals.py     the errors for which a request is rejected
+    abandonment.py  whether a client still waits for its request
     transport/      sockets, access, secrets, bodies
     api/            routes, handlers, documents
 
-api/ imports transport/, both import problems and refusals, never the other way.
+api/ imports transport/, and both import problems and refusals; never the reverse.
 """

@@ -1,9 +1,9 @@
-"""Whether somebody still waits for what is about to be done.
+"""Whether a client still waits for its request.
 
-A client that gave up is told that nothing happened, or thinks so. What it asked for may
-still be in a queue; done half a minute later it surprises everybody. The HTTP side says
-here how to ask whether the client of the current task is still there; service/operations.py asks
-when something's turn has come. What the service does by itself is always wanted.
+A client that gave up assumes that nothing happened. Its request may still be in a queue, and
+doing it half a minute later would surprise everybody. The HTTP side sets here how to check
+whether the client of the current task is still connected; service/operations.py checks before it
+begins a queued operation. What the service does by itself is always done.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AbandonedError(XdpctlError):
-    """What was asked for was not begun: its client had gone."""
+    """A request was not begun because its client had disconnected."""
 
 
 def _never() -> bool:
@@ -26,13 +26,13 @@ def _never() -> bool:
 
 
 CLIENT_GONE: ContextVar[Callable[[], bool]] = ContextVar("client_gone", default=_never)
-"""Tells whether the client of this task has closed its connection; any thread may ask."""
+"""Returns whether the client of this task has disconnected. Any thread may call it."""
 
 
 def refuse_abandoned(gone: Callable[[], bool]) -> None:
-    """Raise AbandonedError where the client has gone."""
+    """Raise AbandonedError if the client has disconnected."""
     if gone():
         raise AbandonedError(
-            "this was not begun: its client had closed the connection before its turn came;"
-            " ask again and wait for the answer"
+            "the request was not begun: its client closed the connection while it was queued;"
+            " send it again and wait for the answer"
         )

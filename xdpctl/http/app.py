@@ -1,6 +1,6 @@
-"""The application: routes, what a listener lets pass, every error as a problem document.
+"""The application: routes, the access of a listener, and problem documents for all errors.
 
-Made once for each listener by listeners.py, which imports this module late.
+listeners.py makes one for each listener, and imports this module late.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _log = logging.getLogger(__name__)
 SHUTDOWN_SECONDS = 0.3
 
 CONTROL_PATIENCE = Patience(write=600.0)
-"""`xdpctl export | less` reads on when a person turns the page; where the control socket is
-full, such a connection goes before one that is worked on."""
+"""`xdpctl export | less` reads on only when a person turns the page. If the control socket is
+full, such a connection is closed before one whose request is in progress."""
 
 
 @web.middleware
@@ -59,36 +59,36 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except Exception as error:
         if request.writer.output_size:
-            raise  # in the middle of an answer: only breaking off says that it is not whole
+            raise  # the answer has begun: only a broken connection shows that it failed
         if isinstance(error, AbandonedError):
             raise
         if isinstance(error, XdpctlError):
             return from_error(error, in_public=request.app[IN_PUBLIC])
-        if isinstance(error, web.HTTPException):  # aiohttp's own refusals
+        if isinstance(error, web.HTTPException):  # aiohttp's own errors
             return problem(
                 HTTPStatus(error.status),
                 f"cannot answer {request.method} {shown(request.path)}: {error.reason}",
             )
-        _log.exception("request-failed")  # the last resort: the sentence, not a traceback
+        _log.exception("request-failed")  # the client gets a sentence, the log the traceback
         return problem(
             HTTPStatus.INTERNAL_SERVER_ERROR,
-            "the service met an error of its own: see its log and report it",
+            "internal error of the service: see its log, and report it",
         )
 
 
 async def _nowhere(request: web.Request) -> web.Response:
-    """Answer what no route takes: there is no such path, or not with this method."""
+    """Answer a request that no route matches: unknown path, or wrong method."""
     methods = [route.method for route in ROUTES if route.path == request.path]
     if not methods:
         return problem(
             HTTPStatus.NOT_FOUND,
-            f"there is nothing at {shown(request.path)}: {DESCRIPTION} says what there is",
+            f"no such path: {shown(request.path)}; {DESCRIPTION} lists the paths",
         )
     if "GET" in methods:
         methods.append("HEAD")
     return problem(
         HTTPStatus.METHOD_NOT_ALLOWED,
-        f"{request.path} has no {request.method}: it has {', '.join(methods)}",
+        f"{request.path} does not support {request.method}: use {', '.join(methods)}",
         headers={"Allow": ", ".join(methods)},
     )
 
@@ -106,9 +106,9 @@ def make_app(
     Args:
         backend: the service behind the API.
         exposition: its metrics.
-        access: what whoever reaches the listener may do.
-        token: gives the token that is in force there, or None.
-        spool: directory for long bodies while they are worked on; None: the system's.
+        access: what clients of the listener may do without a token.
+        token: returns the listener's current token, or None.
+        spool: directory for long bodies while they are processed; None: the system's.
     """
     turns = [] if access is Access.EVERYTHING else [in_turn()]
     app = web.Application(middlewares=[pace, *turns, guard(access, token), limited(), _errors])
@@ -128,7 +128,7 @@ class Serving:
 
     Args:
         runner: of the application.
-        entrance: what accepts for it.
+        entrance: accepts its connections.
     """
 
     def __init__(self, runner: web.AppRunner, entrance: Entrance) -> None:
@@ -136,7 +136,7 @@ class Serving:
         self._entrance = entrance
 
     async def stop(self) -> None:
-        """Accept nobody, give what is under way a moment to end, and end."""
+        """Accept no further connection, let running requests end for a moment, then stop."""
         await self._entrance.stop()
         if self._runner.server is not None:
             await self._runner.server.shutdown(SHUTDOWN_SECONDS)
@@ -149,7 +149,7 @@ async def serve_on(
     spare: Spare,
     tls: ssl.SSLContext | None = None,
 ) -> Serving:
-    """Begin to answer on a bound socket."""
+    """Begin to answer requests on a bound socket."""
     runner = web.AppRunner(app)
     await runner.setup()
     loop = asyncio.get_running_loop()

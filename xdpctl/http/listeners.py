@@ -1,8 +1,8 @@
-"""The listeners: control socket and TCP, bound first and served last.
+"""The listeners, control socket and TCP: bound first, served last.
 
-Sockets are bound and files of secrets read before anything is attached, so that what is
-wrong there stops the start. What answers (app.py) is imported after that: aiohttp is
-half of the service's imports, and packets are filtered without it.
+Sockets are bound and secret files are read before anything is attached, so that an error
+there stops the start. app.py, which answers requests, is imported after that: aiohttp is
+half of the service's imports, and filtering does not need it.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Listeners:
 
     Args:
         control: path of the unix socket; mode 0660.
-        control_gid: group that may use it, or None.
+        control_gid: group that can use it, or None.
         listen: address of the TCP listener, or None.
         secrets: of the TCP listener.
-        spool: directory for long bodies while they are worked on; None: the system's.
+        spool: directory for long bodies while they are processed; None: the system's.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Listeners:
         """Read the secrets and bind both; blocking, short.
 
         Raises:
-            ListenError: a port or path is in use or may not be used, or a file of secrets
-                is not fit; nothing is bound.
+            ListenError: a port or path is in use or not permitted, or a secret file is not
+                usable; then nothing is bound.
         """
         if self._listen is not None:
             self._read_secrets()
@@ -83,7 +83,7 @@ class Listeners:
             raise
 
     def _read_secrets(self) -> None:
-        """Take over what the files of secrets hold now; on any error nothing changes."""
+        """Load the current content of the secret files; on any error nothing changes."""
         files = self._secrets
         token, fresh = files.read()
         if files.tls_cert and files.tls_key and self._tls is not None:
@@ -93,12 +93,12 @@ class Listeners:
         self._token = token
 
     async def reload(self) -> None:
-        """Take over another token or certificate in the same files (SIGHUP).
+        """Load a new token or certificate from the same files (SIGHUP).
 
-        Connections that stand go on with the former certificate, not with the former token.
+        Open connections keep the former certificate, but not the former token.
 
         Raises:
-            ListenError: a file is not fit; what was in force stays.
+            ListenError: a file is not usable; the former secrets stay in use.
         """
         if self._tcp is not None:
             await asyncio.to_thread(self._read_secrets)
@@ -111,16 +111,16 @@ class Listeners:
         self.close()
 
     async def stop(self) -> None:
-        """Answer no further request; those under way get a moment to end."""
+        """Accept no further request; running ones get a moment to end."""
         serving, self._serving = self._serving, []
-        await asyncio.gather(*(one.stop() for one in serving))
+        await asyncio.gather(*(listener.stop() for listener in serving))
 
     def close(self) -> None:
         """Close what was bound and remove the control socket."""
         if self._control is not None:
             try:
                 self._control_path.unlink(missing_ok=True)
-            except OSError as error:  # the next service takes over what is left
+            except OSError as error:  # the next service takes over the socket
                 event(
                     _log,
                     "control-left",
@@ -139,13 +139,13 @@ class Listeners:
 
     @property
     def address(self) -> str | None:
-        """HOST:PORT that the TCP listener really has."""
+        """HOST:PORT to which the TCP listener is bound."""
         if self._tcp is None or self._listen is None:
             return None
         return str(replace(self._listen, port=self._tcp.getsockname()[1]))
 
     async def serve(self, backend: Backend, exposition: Exposition) -> None:
-        """Begin to answer."""
+        """Begin to answer requests."""
         import_application()
         from xdpctl.http.app import make_app, serve_on  # noqa: PLC0415 - see above
 
@@ -169,12 +169,12 @@ class Listeners:
 
 
 def import_application() -> None:
-    """Import app.py with all that answers requests. Blocks, for a tenth of a second.
+    """Import app.py and all it needs. Blocks for a tenth of a second.
 
-    aiohttp's client, which nobody here uses, reads the certificates that this host trusts
-    twice when it is imported: 40 ms and 5 MB. It gets none.
+    On import, aiohttp's client, which is not used here, reads the host's trusted certificates
+    twice: 40 ms and 5 MB. This function prevents that.
     """
-    name = "set_default_verify_paths"  # inherited from C, so this hides it for the moment
+    name = "set_default_verify_paths"  # inherited from C; the attribute hides it for now
     setattr(ssl.SSLContext, name, lambda _: None)
     try:
         import_module("xdpctl.http.app")

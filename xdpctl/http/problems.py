@@ -66,7 +66,7 @@ def problem(
     """Return a problem document.
 
     Args:
-        status: also gives the title.
+        status: also determines the title.
         detail: one sentence.
         headers: of the response, beside its content type.
         extra: further members: field, text, done …
@@ -75,7 +75,7 @@ def problem(
 
 
 def from_error(error: XdpctlError, *, in_public: bool = True) -> web.Response:
-    """Return the problem document of one of our own errors, as a response."""
+    """Return a response with the problem document of one of our own errors."""
     return _response(document_of(error, in_public=in_public))
 
 
@@ -84,7 +84,7 @@ def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
 
     Args:
         error: the error.
-        in_public: leave out what its sentence quotes of a file (errors.Sentence).
+        in_public: leave out what its sentence quotes from a file (errors.Sentence).
     """
     status = next(
         (status for kind, status in _STATUS if isinstance(error, kind)),
@@ -106,7 +106,7 @@ def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
 
 
 def wire_form(error: XdpctlError) -> bytes:
-    """Return the problem document of an error as octets of HTTP/1.1, which end a connection."""
+    """Return an HTTP/1.1 response with the error's problem document; it closes the connection."""
     document = document_of(error)
     body = msgspec.json.encode(document)
     lines = (
@@ -126,7 +126,7 @@ def _document(status: HTTPStatus, detail: str, extra: Mapping[str, str | int]) -
 
 
 def _writable(text: str) -> str:
-    """Return a text without lone surrogates, which stand for octets that are not UTF-8."""
+    """Return the text with lone surrogates (octets that are not UTF-8) escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,7 +1,7 @@
-"""What a request is refused for: not JSON, not of the schema, a rule of a list.
+"""The errors for which a request is rejected: not JSON, not of the schema, an invalid rule.
 
-What becomes of them is problems.py's. Apart from it because lists are read in a process
-that has nothing to do with HTTP (store/worker/) and should not have to import it.
+problems.py turns them into answers. They are separate because lists are read in a process
+(store/worker/) that has nothing to do with HTTP and should not import it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _FIELD = re.compile(r"(?:unknown field|missing required field) `(?P<field>[^`]+)
 
 
 class RequestError(XdpctlError):
-    """A request that is refused for what it is, not for the rules in it.
+    """A request that is rejected for its form, not for the rules in it.
 
     Args:
-        status: what it is answered with.
+        status: of the answer.
         sentence: one sentence.
-        field: the parameter or field that it is about, if it is about one.
-        index: number of the rule in the list, from 0, if it is about one.
+        field: the invalid parameter or field, if there is one.
+        index: number of the invalid rule in the list, from 0, if there is one.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class ListedRuleError(TargetError):
 
 
 def not_json(error: ValueError, position: int = 0) -> RequestError:
-    """Return the error of a body that is not JSON, from the decoder's (400).
+    """Return the error for a body that is not JSON (400), made from the decoder's error.
 
     Args:
         error: DecodeError or UnicodeDecodeError.
-        position: where in the body the decoder's text began.
+        position: where in the body the decoded text began.
     """
     what = str(error).removeprefix("JSON is malformed: ")
     what = _BYTE.sub(lambda found: f"byte {position + int(found[1])}", what)
@@ -62,15 +62,15 @@ def not_json(error: ValueError, position: int = 0) -> RequestError:
         what = "a string is not UTF-8"
     return RequestError(
         HTTPStatus.BAD_REQUEST,
-        f"the body is not JSON: {what}; see /api/v1/openapi.json for what is wanted",
+        f"the body is not JSON: {what}; see /api/v1/openapi.json for the schema",
     )
 
 
 def not_of_the_schema(error: msgspec.ValidationError, first: int = 0) -> RequestError:
-    """Return the error of a document that is JSON and not of the schema (422).
+    """Return the error for a document that is JSON but not of the schema (422).
 
     Args:
-        error: of a whole document, or of a list of rules out of one.
+        error: for a whole document, or for a list of rules in it.
         first: number of that list's first rule in the document.
     """
     text = str(error)
@@ -85,7 +85,7 @@ def not_of_the_schema(error: msgspec.ValidationError, first: int = 0) -> Request
         where = f"{field or 'the whole'} of rule {index + 1} of the list"
     return RequestError(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        f"cannot take {where}: {what[:1].lower()}{what[1:]}",
+        f"cannot use {where}: {what[:1].lower()}{what[1:]}",
         field=field,
         index=index,
     )

@@ -99,7 +99,7 @@ def test_a_zone_denies_by_a_drop_where_the_list_says_so(tmp_path: Path) -> None:
 
 
 def test_a_zone_has_no_action_pass(tmp_path: Path) -> None:
-    with pytest.raises(ListError, match="take the action pass out"):
+    with pytest.raises(ListError, match="remove the action pass"):
         read(reading(written(tmp_path, HEAD), action=PASS))
 
 
@@ -153,7 +153,7 @@ def test_an_end_is_the_same_in_each_reading_of_one_version(tmp_path: Path) -> No
 @pytest.mark.parametrize("form", ListFormat)
 @pytest.mark.parametrize("content", ["", "\n", " \r\n\n", "\ufeff"])
 def test_an_empty_file_is_broken(tmp_path: Path, content: str, form: ListFormat) -> None:
-    with pytest.raises(ListError, match="it is empty; where that is meant"):
+    with pytest.raises(ListError, match="it is empty; if that is intended"):
         read(reading(written(tmp_path, content), form))
 
 
@@ -173,12 +173,12 @@ def test_a_file_that_is_not_there_is_broken(tmp_path: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ListError, match="no plain file"):
+    with pytest.raises(ListError, match="not a regular file"):
         read(reading(tmp_path / "pipe"))
 
 
 def test_a_directory_is_broken(tmp_path: Path) -> None:
-    with pytest.raises(ListError, match=r"no plain file|Is a directory"):
+    with pytest.raises(ListError, match=r"not a regular file|Is a directory"):
         read(reading(tmp_path))
 
 

@@ -170,7 +170,7 @@ def test_a_zone_may_have_no_triggers() -> None:
         ("", "not even its SOA"),
         ("; nothing\n", "not even its SOA"),
         ("bad.example. CNAME .\n", "does not begin with its SOA"),
-        (HEAD + "bad.example NONSENSE x\n", "line 5: 'NONSENSE' is no type"),
+        (HEAD + "bad.example NONSENSE x\n", "line 5: 'NONSENSE' is not a record type"),
         (HEAD + "bad.example CNAME\n", "line 5"),
         (HEAD + "a..b CNAME .\n", "line 5"),
         (HEAD + "bad.example CNAME ( .\n", "line 5"),

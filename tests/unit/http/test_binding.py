@@ -120,7 +120,7 @@ def test_a_service_too_busy_to_answer_is_alive(
 def test_a_file_in_the_sockets_place_is_refused_and_left(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("mine")
-    with pytest.raises(ListenError, match="something that is no socket is there"):
+    with pytest.raises(ListenError, match="something that is not a socket is there"):
         bind_control(path, None)
     assert path.read_text() == "mine"
 

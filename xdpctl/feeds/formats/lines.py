@@ -1,9 +1,8 @@
-"""Lists of a line each: targets, addresses and prefixes, hosts files.
+"""Lists with one entry a line: targets, addresses and prefixes, hosts files.
 
-Owns what a line means in each format, and the account of what was left out. A line that
-is not in its format is an error with its number, so that a page of HTML or half a
-download is never taken for a list. Called by feeds/reader.py, on a thread; nothing here does
-any I/O.
+Owns what a line means in each format, and counts what was left out. A line that is not in
+the format is an error with its number, so that a page of HTML or half a download is never
+used as a list. Called by feeds/reader.py on a thread. Does no I/O.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ if TYPE_CHECKING:
     from xdpctl.rules.keys import Row
 
 EXAMPLES = 3
-"""How many of a kind are named."""
+"""How many examples of a kind are shown."""
 
 _UP_TO_COMMENT = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^"])*?)\s[;#]')
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ACTION = re.compile(r"\saction=")
 
 NOWHERE = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1"})  # noqa: S104 - not bound to
-"""Addresses by which a hosts file says that a name is not to be reached."""
+"""Addresses that a hosts file uses to block a name."""
 
 LOCAL_NAMES = frozenset(
     {
-        "0.0.0.0",  # noqa: S104 - a name here: some lists have a line that says it twice
+        "0.0.0.0",  # noqa: S104 - a name here: some lists have a line with this address twice
         "broadcasthost",
         "ip6-allhosts",
         "ip6-allnodes",
@@ -55,18 +54,18 @@ LOCAL_NAMES = frozenset(
         "localhost6.localdomain6",
     }
 )
-"""Names that every hosts file begins with; none of them is a rule."""
+"""Names at the beginning of every hosts file; none of them becomes a rule."""
 
 
 class LeftOut:
-    """What a reading left out because no rule can say it."""
+    """What a reading left out because no rule can express it."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._examples: dict[str, list[str]] = {}
 
     def add(self, kind: str, text: str) -> None:
-        """Count one; `kind` in the plural, `text` as the file has it."""
+        """Count one entry; `kind` is a plural, `text` is as in the file."""
         self._counts[kind] = self._counts.get(kind, 0) + 1
         examples = self._examples.setdefault(kind, [])
         if len(examples) < EXAMPLES:
@@ -90,13 +89,14 @@ class LeftOut:
 
 
 class LineFormat(Protocol):
-    """Rows of lines."""
+    """Turns lines into rows."""
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """Yield the rows of some lines.
 
         Raises:
-            TargetError: a line is not in the format; names its number, counted from `first`.
+            TargetError: a line is not in the format; the error has its number, counted from
+                `first`.
         """
 
 
@@ -104,13 +104,13 @@ class TargetLines:
     """One target a line, or the lines of `import`; `#` and `;` begin a comment.
 
     Args:
-        origin: of every row, whatever its line says.
-        action: of lines that name none.
-        any_qtype: how a name of every type is written.
+        origin: of every row, also if its line has another.
+        action: of lines without an action.
+        any_qtype: how a rule for a name with every type is stored.
         now: seconds of CLOCK_BOOTTIME from which `for=` counts.
-        present: seconds of CLOCK_BOOTTIME: what ended before is no rule.
-        left_out: gets the lines that claim to be dnsdist's, or name another action than `only`.
-        only: the action that the settings name, which no line changes; None: they name none.
+        present: seconds of CLOCK_BOOTTIME; rules that ended before are skipped.
+        left_out: gets the lines with dnsdist's origin, or with another action than `only`.
+        only: the action in the settings, which no line can change; None if there is none.
     """
 
     def __init__(  # noqa: PLR0913 - the list's settings and three facts of this reading
@@ -152,7 +152,7 @@ class TargetLines:
         self._reader.skipped = 0
 
     def _line(self, line: str) -> str:
-        """Return a line as `import` reads it, with the list's action where it names none."""
+        """Return a line as `import` reads it, with the list's action if it has none."""
         text = line.strip()
         if not text or text[0] in "#;":
             return ""
@@ -184,7 +184,7 @@ class CidrLines:
                 raise error.at_line(number) from error
             if ref == QNAMES_REF:
                 raise TargetError(
-                    f"cannot take {shown(text)} as an address or prefix: write one a line and"
+                    f"cannot use {shown(text)} as an address or prefix: write one a line and"
                     " nothing else",
                     text=text,
                 ).at_line(number)
@@ -192,7 +192,7 @@ class CidrLines:
 
 
 class HostsLines:
-    """The lines of a hosts file: an address that leads nowhere, and names; `#` is a comment."""
+    """The lines of a hosts file: a blocking address, then names; `#` begins a comment."""
 
     def __init__(
         self, origin: str, action: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
@@ -212,7 +212,7 @@ class HostsLines:
             if (address not in NOWHERE and not is_address(address)) or not names:
                 raise TargetError(
                     f"cannot read {shown(line.strip())} as a line of a hosts file: write an"
-                    " address, then names",
+                    " address followed by names",
                     text=line.strip(),
                 ).at_line(number)
             for name in names:
@@ -232,7 +232,7 @@ class HostsLines:
 
 
 def is_address(text: str) -> bool:
-    """Whether a hosts file can have this where its address stands."""
+    """Return whether this can be the address in a line of a hosts file."""
     try:
         ip_address(text)
     except ValueError:

@@ -1,11 +1,11 @@
-"""Response policy zones (draft-vixie-dnsop-dns-rpz) to rows.
+"""Turns response policy zones (draft-vixie-dnsop-dns-rpz) into rows.
 
-Owns which records of such a zone a rule can say: triggers by query name and by the
-client's address, with the actions DROP, TCP-Only, PASSTHRU, NXDOMAIN and NODATA. All
-else is left out, counted and named. Records are zonefile.py's, but for those that nearly
-every line of a long zone is (a plain name, one of those actions), which are read here at
-once. No zone is built of it, and rows leave as they are read. Called by feeds/reader.py on a
-thread.
+Owns which records of such a zone a rule can express: triggers by query name and by the
+client's address, with the actions DROP, TCP-Only, PASSTHRU, NXDOMAIN and NODATA. All other
+records are left out, counted and reported. zonefile.py reads the records, except the common
+ones (a plain name with one of those actions), which this module reads directly because they
+are nearly all lines of a long zone. It builds no zone and yields each row as it is read.
+Called by feeds/reader.py on a thread.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _POLICIES = {
     "rpz-passthru.": RuleAction.PASS,
 }
 _DENIALS = (".", "*.")
-"""Targets of CNAME that mean NXDOMAIN and NODATA."""
+"""CNAME targets that mean NXDOMAIN and NODATA."""
 
 _CLIENT_IP = b"rpz-client-ip"
 _OTHER_TRIGGERS = {
@@ -54,7 +54,7 @@ _PLAIN = re.compile(
     r"(?:[0-9]{1,9}[ \t]+)?(?:IN[ \t]+)?CNAME[ \t]+([A-Z0-9_*.-]*\.)[ \t]*\n?",
     re.IGNORECASE | re.ASCII,
 )
-"""A line that is one CNAME whose names have no escapes."""
+"""A line with one whole CNAME record whose names have no escapes."""
 
 _PLAIN_NAME = re.compile(r"[a-z0-9_.-]+")
 _TARGETS_KEPT = 1000
@@ -66,10 +66,10 @@ class RpzLines:
 
     Args:
         origin: of every row.
-        denial: what is done in place of an answer NXDOMAIN or NODATA.
-        any_qtype: how a name of every type is written.
-        left_out: gets what no rule can say.
-        only: the one action that a record may have, or None.
+        denial: the action for records that answer NXDOMAIN or NODATA.
+        any_qtype: how a rule for a name with every type is stored.
+        left_out: gets the records that no rule can express.
+        only: the only action that a record may have, or None.
     """
 
     def __init__(
@@ -91,14 +91,15 @@ class RpzLines:
         self._type = struct.pack("=H", any_qtype.wildcards[0])
         self._origin_seen: dns.name.Name | None = None
         self._suffix = self._zone = ""
-        """What stands behind a relative name, and behind each of the zone; empty: unknown."""
+        """The suffix of relative names, and of all names in the zone; empty if unknown."""
         self._room = 0
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """Yield the rows of some lines.
 
         Raises:
-            ListError: they are not those of a zone file, or it does not begin with its SOA.
+            ListError: a line is not valid in a zone file, or the zone does not begin with its
+                SOA.
         """
         file, plain, short_way = self._file, _PLAIN.fullmatch, self._short_way
         for number, line in enumerate(lines, first):
@@ -110,7 +111,7 @@ class RpzLines:
                     if (row := short_way(name, dot, target)) is not None:
                         file.last_text = name + dot
                         if row is not _LEFT_OUT:
-                            yield row  # type: ignore[misc]  # the mark is no row
+                            yield row  # type: ignore[misc]  # the mark is not a row
                         continue
             record = file.take(number, line)
             if file.origin is not self._origin_seen and file.zone is not None:
@@ -123,22 +124,22 @@ class RpzLines:
                 yield row
 
     def end(self) -> None:
-        """Say that no line follows.
+        """End the zone: no line follows.
 
         Raises:
-            ListError: it is not a whole zone.
+            ListError: the zone is not complete.
         """
         self._file.end()
 
     def _learn(self, zone: dns.name.Name) -> None:
-        """Take over the zone's name and what names are relative to."""
+        """Note the zone's name and the origin of relative names."""
         self._origin_seen = self._file.origin
         suffix, ending = _ending(self._file.origin), _ending(zone)
         self._suffix, self._zone = (suffix, ending) if suffix and ending else ("", "")
         self._room = abi.NAME_MAX - sum(len(label) + 1 for label in zone.labels)
 
     def _short_way(self, name: str, dot: str, target: str) -> Row | object | None:
-        """Return the row of a plain record, or `_LEFT_OUT`; None: it is read the long way."""
+        """Return the row of a plain record, or `_LEFT_OUT`; None if zonefile.py must read it."""
         target = target.lower()
         if target not in self._actions:
             return None
@@ -157,7 +158,7 @@ class RpzLines:
         return QNAMES_REF, self._type + octets.encode("ascii"), action, "", None, self._origin
 
     def _row(self, record: Record) -> Row | None:
-        """Return the row of any record behind the SOA; None: it is left out."""
+        """Return the row of any record after the SOA; None if it is left out."""
         zone, name = self._file.zone or dns.name.root, record.name
         if not name.is_subdomain(zone):
             self._left_out.add("records outside the zone", str(name))
@@ -172,7 +173,7 @@ class RpzLines:
         return self._row_of(labels, action, text)
 
     def _kind_of(self, text: str, action: RuleAction | None) -> str:
-        """Return what a record is called that is left out; empty: it is a rule."""
+        """Return the kind under which a record is left out; empty if it becomes a rule."""
         if text == "*" or text.startswith("*."):
             return "wildcards"
         if action is None:
@@ -200,7 +201,7 @@ class RpzLines:
 
 
 def _ending(name: dns.name.Name) -> str:
-    """Return what a plain name below this one ends in; empty where it has escapes."""
+    """Return the suffix of plain names below this one; empty if it has escapes."""
     text = name.to_text().lower()
     if text == ".":
         return text
@@ -215,12 +216,12 @@ def _client(labels: tuple[bytes, ...]) -> Target:
     """Return the address or prefix of `LENGTH.LAST.….FIRST`; `zz` stands for `::`.
 
     Raises:
-        TargetError: it is none, or has bits behind its length.
+        TargetError: it is neither, or has bits set beyond its length.
     """
     try:
         length, *parts = (label.decode("ascii") for label in labels)
     except (UnicodeDecodeError, ValueError):
-        raise TargetError("it names no prefix", text=repr(labels)) from None
+        raise TargetError("it is not an address or prefix", text=repr(labels)) from None
     parts.reverse()
     if len(labels) == _V4_LABELS and "zz" not in parts:
         address, longest = ".".join(parts), "32"
@@ -231,5 +232,5 @@ def _client(labels: tuple[bytes, ...]) -> Target:
             address = f"{before.removesuffix(':')}::{after.removeprefix(':')}"
     target = parse_target(address if length == longest else f"{address}/{length}")
     if isinstance(target, Question):
-        raise TargetError("it names no prefix", text=address)
+        raise TargetError("it is not an address or prefix", text=address)
     return target

@@ -1,9 +1,9 @@
-"""Records of a zone file (RFC 1035, 5), line by line and none of them without end.
+"""Reads the records of a zone file (RFC 1035, 5) line by line, each of bounded length.
 
-Owns the text: tokens, parentheses over lines, comments, `$ORIGIN` and `$TTL`, names and
-fields that a record leaves out. What is in a record is read by dnspython, which is asked
-about one record at a time; `rpz.py` says what a record means. `$INCLUDE`, which would read
-other files, and `$GENERATE`, which makes records up, are refused. Nothing here does I/O.
+Owns the text: tokens, parentheses over several lines, comments, `$ORIGIN` and `$TTL`, and
+names and fields that a record omits. dnspython reads the data of each single record; rpz.py
+gives a record its meaning. `$INCLUDE`, which would read other files, and `$GENERATE`, which
+would generate records, are rejected. Does no I/O.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _TRIED = "cannot read it as an RPZ zone"
 
 _UNNAMED = dns.name.from_text("zone.invalid.")
-"""Stands for the zone's name where the file does not say it."""
+"""The zone's name if the file does not state it."""
 
 _TOKEN = re.compile(
     r"""[ \t]+ | ;[^\n]* | \n
@@ -40,10 +40,10 @@ _TOKEN = re.compile(
 
 
 def unreadable(number: int, why: str = "") -> ListError:
-    """Return the error for a line; `why` may quote it, which only the log shows."""
+    """Return the error for a line. `why` may quote the line; only the log shows that part."""
     public = f"{_TRIED}: line {number}"
     whole = f"{public}: {why}" if why else public
-    return ListError(Sentence(whole, f"{public} is not one of a zone file"))
+    return ListError(Sentence(whole, f"{public} is not valid in a zone file"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Record:
     Attributes:
         number: of its first line.
         name: its owner, absolute.
-        data: as dnspython has it.
+        data: as dnspython represents it.
     """
 
     number: int
@@ -65,10 +65,10 @@ class ZoneFile:
     """Reads the lines of one zone file.
 
     Attributes:
-        zone: the owner of the SOA, which is the first record; None before it.
-        origin: what a relative name is relative to.
-        depth: parentheses that are open: the lines taken so far end within a record.
-        last_text: owner of a record read elsewhere, for one that names none; or empty.
+        zone: the owner of the SOA, which is the first record; None before it is read.
+        origin: the origin of relative names.
+        depth: number of open parentheses; above 0, the next line continues the record.
+        last_text: owner of a record read elsewhere, for a next record without owner; or empty.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class ZoneFile:
         """Take the next line; return the record that ends with it, if one does.
 
         Raises:
-            ListError: it cannot be read, or the record is longer than `LINE_MAX` characters.
+            ListError: the line is invalid, or the record is longer than `LINE_MAX` characters.
         """
         if not self.depth:
             self._start, self._size, self._words = number, 0, []
@@ -104,13 +104,13 @@ class ZoneFile:
             raise unreadable(self._start, str(error) or type(error).__name__) from error
 
     def end(self) -> None:
-        """Say that no line follows.
+        """End the file: no line follows.
 
         Raises:
-            ListError: a record is not whole, or there is none.
+            ListError: a record is not complete, or there is no record.
         """
         if self.depth:
-            raise ListError(f"{_TRIED}: the record of line {self._start} is not whole")
+            raise ListError(f"{_TRIED}: the record of line {self._start} is not complete")
         if self.zone is None:
             raise ListError(f"{_TRIED}: it has no record, not even its SOA")
 
@@ -119,12 +119,12 @@ class ZoneFile:
         while position < len(line):
             found = _TOKEN.match(line, position)
             if found is None:
-                raise unreadable(number, f"{shown(line[position:].strip())} has no end")
+                raise unreadable(number, f"{shown(line[position:].strip())} is not closed")
             position = found.end()
             if found["parenthesis"]:
                 self.depth += 1 if found["parenthesis"] == "(" else -1
                 if self.depth < 0:
-                    raise unreadable(number, "a parenthesis is closed that is not open")
+                    raise unreadable(number, "it closes a parenthesis that is not open")
             elif found["word"]:
                 yield found["word"]
 
@@ -140,11 +140,11 @@ class ZoneFile:
             self._last, self.last_text = self.name(self.last_text), ""
         words = _behind_ttl_and_class(words)
         if not words:
-            raise ValueError("it ends before its type")
+            raise ValueError("the record has no type")
         try:
             kind = dns.rdatatype.from_text(words[0])
         except (dns.exception.DNSException, ValueError) as error:
-            raise ValueError(f"{shown(words[0])} is no type of a record") from error
+            raise ValueError(f"{shown(words[0])} is not a record type") from error
         data = self._data(kind, " ".join(words[1:]))
         if self.zone is None:
             if kind != dns.rdatatype.SOA:
@@ -157,7 +157,7 @@ class ZoneFile:
     def _data(self, kind: dns.rdatatype.RdataType, text: str) -> dns.rdata.Rdata:
         try:
             return dns.rdata.from_text(dns.rdataclass.IN, kind, text, self.origin, relativize=False)
-        except Exception as error:  # dnspython has a parser for each type, and each its errors
+        except Exception as error:  # each of dnspython's parsers has its own errors
             raise ValueError(str(error) or type(error).__name__) from error
 
     def _direct(self, directive: str, *words: str) -> None:
@@ -170,19 +170,19 @@ class ZoneFile:
                 dns.ttl.from_text(text)
             case _:
                 raise ValueError(
-                    f"the directive {shown(' '.join((directive, *words)))} is not taken: write"
-                    " every record into the file"
+                    f"the directive {shown(' '.join((directive, *words)))} is not supported:"
+                    " write every record into the file"
                 )
 
     def name(self, text: str) -> dns.name.Name:
         """Return an absolute name."""
         if text.startswith('"'):
-            raise ValueError(f"{shown(text)} stands where a name should")
+            raise ValueError(f"{shown(text)} is not a name")
         return dns.name.from_text(text, self.origin)
 
 
 def _behind_ttl_and_class(words: list[str]) -> list[str]:
-    """Return a record's words from its type on; TTL and class may be missing, in any order."""
+    """Return a record's words from its type on. TTL and class are optional, in any order."""
     rest = _behind_ttl(words)
     has_ttl = len(rest) < len(words)
     rest = _behind_class(rest)

@@ -1,8 +1,9 @@
 """Who may do what on which listener.
 
-The control socket has everything: its file mode says who reaches it. On TCP the right
-token gives everything; without one a loopback listener has reads, any other address
-only metrics and health. Whoever lacks a right hears so before his body is read (auth.py).
+The control socket allows everything: its file mode decides who can connect. On TCP the
+right token allows everything. Without it, a loopback listener allows reads, and any other
+address only metrics and health. A request without permission is rejected before its body is
+read (auth.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 
 
 class Access(Enum):
-    """What a listener gives to whoever reaches it."""
+    """What a listener allows without a token."""
 
     EVERYTHING = auto()
     READS = auto()
@@ -39,10 +40,11 @@ def allowed(access: Access, method: str, path: str) -> bool:
 
 
 def is_cross_site(headers: Mapping[str, str]) -> bool:
-    """Return whether a browser sent a request for a page of another site.
+    """Return whether a browser sent the request for a page of another site.
 
-    Such a page reads no answer, but each of its requests costs one. `none` is what a person
-    typed; a browser that does not say is known by an Origin that is not the host asked.
+    Such a page cannot read the answers, but each of its requests takes effect. `none` means
+    that a person typed the address. A browser that does not send Sec-Fetch-Site is recognised
+    by an Origin other than the requested host.
     """
     site = headers.get("Sec-Fetch-Site")
     if site is not None and site.strip().lower() not in {"same-origin", "none"}:
@@ -55,11 +57,10 @@ def is_cross_site(headers: Mapping[str, str]) -> bool:
 
 
 def is_local(host: str) -> bool:
-    """Return whether a Host header can come from somebody who means this machine.
+    """Return whether a Host header is one of this machine: an address, localhost or empty.
 
-    A browser can be led to a loopback address under a name of an attacker's, and the
-    attacker's page then reads the answers (DNS rebinding). Such a request names that
-    host; one that was meant names an address, localhost, or nothing.
+    An attacker's name can resolve to a loopback address, and the attacker's page in a browser
+    could then read the answers (DNS rebinding). Such a request has that name as its host.
     """
     found = _HOST.fullmatch(host.strip())
     if found is None:

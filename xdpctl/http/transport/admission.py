@@ -148,4 +148,4 @@ class Admission:
 def _idlest(guests: list[Guest]) -> Guest | None:
     """Return the one that has been idle longest; None: none is."""
     idle = [(since, guest) for guest in guests if (since := guest.idle_since) is not None]
-    return min(idle, key=lambda one: one[0])[1] if idle else None
+    return min(idle, key=lambda candidate: candidate[0])[1] if idle else None

@@ -1,4 +1,4 @@
-"""The middleware that holds requests against what their listener gives (access.py)."""
+"""The middleware that checks requests against the access of their listener (access.py)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def guard(access: Access, token: Callable[[], Token | None] = lambda: None) -> Middleware:
-    """Return the middleware that refuses, before the body is read, what needs a token.
+    """Return the middleware that rejects a request without permission before its body is read.
 
     Args:
         access: of the listener.
-        token: gives the token that is in force, or None.
+        token: returns the current token, or None.
     """
 
     @web.middleware
@@ -32,8 +32,8 @@ def guard(access: Access, token: Callable[[], Token | None] = lambda: None) -> M
         if is_cross_site(request.headers):
             return _closing(
                 HTTPStatus.FORBIDDEN,
-                "a page of another site asked for this: open it by its own address, or ask"
-                " without a browser",
+                "a browser sent this request for a page of another site: open the service's own"
+                " address, or send the request without a browser",
             )
         if access is Access.EVERYTHING:
             return await handler(request)
@@ -45,20 +45,20 @@ def guard(access: Access, token: Callable[[], Token | None] = lambda: None) -> M
         if access is Access.READS and not is_local(host):
             return _closing(
                 HTTPStatus.MISDIRECTED_REQUEST,
-                f"this is not served under the name {shown(host)}: use the address, localhost,"
-                " or a token",
+                f"this service is not available under the name {shown(host)}: use its address,"
+                " localhost, or a token",
             )
         if allowed(access, request.method, request.path):
             return await handler(request)
         if known is None:
             helps = "the service has no --token-file: use the control socket"
         elif given is None:
-            helps = "send Authorization: Bearer with it, or use the control socket"
+            helps = "send it as Authorization: Bearer, or use the control socket"
         else:
-            helps = "the one that was sent is not it"
+            helps = "the token in the request is wrong"
         return _closing(
             HTTPStatus.UNAUTHORIZED,
-            f"{request.method} {shown(request.path)} is not served here without the token: {helps}",
+            f"{request.method} {shown(request.path)} needs the token on this listener: {helps}",
             {"WWW-Authenticate": "Bearer"},
         )
 
@@ -68,7 +68,7 @@ def guard(access: Access, token: Callable[[], Token | None] = lambda: None) -> M
 def _closing(
     status: HTTPStatus, detail: str, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """Return a refusal that ends the connection: what else it carries is not wanted."""
+    """Return an error that closes the connection: nothing more of it is read."""
     refusal = problem(status, detail, headers=headers)
     refusal.force_close()
     return refusal

@@ -1,7 +1,8 @@
 """The sockets of the two listeners, bound before anything is attached. Everything blocks.
 
-A control socket left by a dead service is taken over, one of a live service is refused. Its
-group and mode are set on what was opened and found to be our socket (kernel/paths.py).
+A control socket left by a dead service is taken over; one of a running service is an error.
+Group and mode are set on the file that was opened and verified to be our socket
+(kernel/paths.py).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def bind_tcp(listen: Listen) -> socket.socket:
     """Bind the TCP listener.
 
     Raises:
-        ListenError: the port or address cannot be had.
+        ListenError: the port or address is not available.
     """
     family = socket.AF_INET if listen.host.version == IPV4 else socket.AF_INET6
     try:
@@ -49,10 +50,10 @@ def bind_tcp(listen: Listen) -> socket.socket:
 
 
 def bind_control(path: Path, gid: int | None) -> socket.socket:
-    """Bind the control socket, taking over one that a dead service left.
+    """Bind the control socket, and take over one that a dead service left.
 
     Raises:
-        ListenError: a live service has it, or the path cannot be used.
+        ListenError: a running service has it, or the path cannot be used.
     """
     try:
         with (
@@ -75,7 +76,7 @@ def bind_control(path: Path, gid: int | None) -> socket.socket:
             undo.pop_all()
     except OSError as error:
         reason = (
-            "something that is no socket is there"
+            "something that is not a socket is there"
             if error.errno == errno.EADDRINUSE
             else error.strerror or str(error)
         )
@@ -99,10 +100,10 @@ def _is_socket(directory: Opened, name: str) -> bool:
 
 
 def _refuse_other(made: Opened) -> None:
-    """See that what has the socket's name is a socket of ours: anybody may write to some places.
+    """Check that the new file is our socket: some directories are writable for everybody.
 
     Raises:
-        ForeignError: it is not.
+        ForeignError: it is not ours.
     """
     found = made.status()
     if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
@@ -110,9 +111,9 @@ def _refuse_other(made: Opened) -> None:
 
 
 def _let_in(directory: Opened, gid: int) -> None:
-    """Give a directory that only owner and group may enter to the group.
+    """Give the directory to the group, if only owner and group can enter it.
 
-    One that everybody may enter (/run, /tmp) stays as it is.
+    A directory that everybody can enter (/run, /tmp) stays as it is.
     """
     found = directory.status()
     if not found.st_mode & stat.S_IXOTH and found.st_gid != gid:

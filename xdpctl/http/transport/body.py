@@ -1,8 +1,8 @@
-"""A request's body: taken in whole, without holding the loop and in little memory.
+"""Receives a request's whole body, without blocking the loop and in little memory.
 
-A small body stays in memory, a large one goes to a file without a name, on a thread.
-Nothing is asked for (`100 Continue`) before a handler has seen that it wants it. What
-is in the body is http/api/rule_lists.py's. Called by the handlers.
+A small body stays in memory; a thread writes a large one to a file without a name. `100
+Continue` is sent only when a handler wants the body. http/api/rule_lists.py reads what is in
+it. Called by the handlers.
 """
 
 from __future__ import annotations
@@ -34,26 +34,27 @@ STALLED_SECONDS = 60.0
 """How long the next part of a body may take."""
 
 RATE_MIN = 1024
-"""Octets a second that a body must bring on average, once STALLED_SECONDS are over."""
+"""Octets a second at which a body must arrive on average, after STALLED_SECONDS."""
 
 
 async def later(_request: web.Request) -> None:
-    """Take an `Expect` header: `received` asks for the body, where it is wanted at all."""
+    """Accept an `Expect` header; `received` sends `100 Continue` if the body is wanted."""
 
 
 @contextlib.asynccontextmanager
 async def received(request: web.Request, longest: int = BODY_MAX) -> AsyncIterator[IO[bytes]]:
-    """Give the whole body, at most `longest` bytes, as a file at its start.
+    """Yield the whole body, at most `longest` bytes, as a file positioned at its start.
 
-    The file is gone with the block.
+    The file is closed at the end of the block.
 
     Raises:
-        RequestError: compressed, too long, broken off, stalled, or there is no room.
+        RequestError: the body is compressed, too long, incomplete or stalled, or the disk is
+            full.
     """
     _refuse_unwanted(request, longest)
     if request.version >= HttpVersion11 and request.headers.get("Expect", "").strip():
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the response itself has not begun
+        request.writer.output_size = 0  # the response itself has not started
     with contextlib.ExitStack() as stack:
         file: IO[bytes] = stack.enter_context(io.BytesIO())
         part, size, spooled = bytearray(), 0, False
@@ -78,12 +79,12 @@ async def received(request: web.Request, longest: int = BODY_MAX) -> AsyncIterat
 
 
 def _refuse_unwanted(request: web.Request, longest: int) -> None:
-    """Refuse by the header alone."""
+    """Reject a body that its headers show to be unusable."""
     coding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
         raise RequestError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "cannot read a compressed body: send it as it is, without Content-Encoding",
+            "cannot read a compressed body: send it uncompressed, without Content-Encoding",
         )
     if (request.content_length or 0) > longest:
         raise _too_long(longest)
@@ -92,7 +93,7 @@ def _refuse_unwanted(request: web.Request, longest: int) -> None:
 def _too_long(longest: int) -> RequestError:
     return RequestError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"cannot take a body of more than {longest:,} bytes: send it in several requests",
+        f"cannot accept a body of more than {longest:,} bytes: send it in several requests",
     )
 
 
@@ -110,18 +111,17 @@ async def _arriving(request: web.Request) -> AsyncIterator[bytes]:
     except TimeoutError:
         raise RequestError(
             HTTPStatus.REQUEST_TIMEOUT,
-            f"the body stopped for {STALLED_SECONDS:g} s, or came too slowly, and was given up:"
-            " send it again",
+            f"the body stopped for {STALLED_SECONDS:g} s or arrived too slowly: send it again",
         ) from None
     except (web.RequestPayloadError, ClientError, ConnectionError) as error:
         raise RequestError(
             HTTPStatus.BAD_REQUEST,
-            "the body broke off or is not framed as HTTP/1.1 wants it: send it again",
+            "the body is incomplete or not valid HTTP/1.1: send it again",
         ) from error
 
 
 def _refuse_dribble(size: int, seconds: float) -> None:
-    """Raise TimeoutError where a body comes so slowly that it only takes room."""
+    """Raise TimeoutError if a body arrives too slowly."""
     if size < (seconds - STALLED_SECONDS) * RATE_MIN:
         raise TimeoutError
 
@@ -135,7 +135,7 @@ def _spool(directory: Path | None) -> IO[bytes]:
 
 
 def _write(file: IO[bytes], data: bytearray) -> None:
-    """Write a part and what is buffered before it; blocks."""
+    """Write a part and everything buffered before it; blocks."""
     try:
         file.write(data)
         file.flush()
@@ -146,6 +146,6 @@ def _write(file: IO[bytes], data: bytearray) -> None:
 def _no_room(error: OSError) -> RequestError:
     return RequestError(
         HTTPStatus.INSUFFICIENT_STORAGE,
-        f"cannot keep the body while it is worked on: {error.strerror or error}; see that the"
-        " disk of --state has room",
+        f"cannot store the body while it is processed: {error.strerror or error}; make room on"
+        " the disk of --state",
     )

@@ -1,8 +1,8 @@
-"""What the application carries to its handlers, and the keys under which it does.
+"""The keys under which the application stores what its handlers need.
 
-Owns the keys alone; what stands behind them is service/operations.py's, status/metrics.py's and
-http/app.py's. aiohttp has typed keys since 3.9 and warns of any other there; Debian 12's 3.8 takes
-every hashable value for a key.
+Owns only the keys; the values come from service/operations.py, status/metrics.py and http/app.py.
+aiohttp has typed keys since 3.9 and warns about any other key; Debian 12's 3.8 accepts every
+hashable value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
 
     class _AppKey:
-        """A key by its identity, where aiohttp has no class for it."""
+        """A key by its identity, for an aiohttp without a class for keys."""
 
         def __init__(self, name: str) -> None:
             self._name = name
@@ -33,7 +33,7 @@ else:
 __all__ = ["SPOOL", "AppKey"]
 
 SPOOL: AppKey[Path | None] = AppKey("spool")
-"""Where large bodies are kept while they are worked on; None: the system's choice."""
+"""Directory for large bodies while they are processed; None: the system's default."""
 
 IN_PUBLIC: AppKey[bool] = AppKey("in-public")
-"""Whether answers leave out what is quoted of files: on every listener but the control socket."""
+"""Whether answers leave out quotations from files: on every listener but the control socket."""

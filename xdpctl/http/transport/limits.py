@@ -1,8 +1,8 @@
-"""How many of the requests that take long are worked on at once, of each listener.
+"""Limits how many slow requests run at once on each listener.
 
-A page of rules and `top` walk the kernel's maps, an export is a process: some readers must
-not keep all others waiting. A request beyond the limit is answered with 503 at once, and
-its place is held until its answer has been read, which bounds what waits in memory.
+A page of rules and `top` walk the kernel's maps, and an export is a process: a few readers
+must not make all others wait. A request beyond the limit gets 503 at once. A request keeps
+its place until its client has read the answer, which bounds the answers in memory.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ READS_MAX = 4
 EXPORTS_MAX = 1
 
 RETRY_SECONDS = 1
-"""What `Retry-After` says."""
+"""The value of `Retry-After`."""
 
 
 class Places:
-    """A number of places, taken and given back on the loop.
+    """A number of places, taken and returned on the loop.
 
     Args:
         count: how many.
@@ -44,7 +44,7 @@ class Places:
 
     @contextlib.contextmanager
     def take(self) -> Iterator[bool]:
-        """Hold one for the block; gives False where all are taken."""
+        """Hold a place for the block; yields False if all are taken."""
         free = self._taken < self.count
         self._taken += free
         try:
@@ -56,8 +56,8 @@ class Places:
 def in_turn() -> Middleware:
     """Return the middleware that begins one request of a listener in each turn of the loop.
 
-    So what another listener is asked for, a panic on the control socket, waits for one
-    answer of this one at most wherever it waits, and not for all that came with it.
+    So a request on another listener, such as a panic on the control socket, waits for at most
+    one answer of this listener, not for all requests that arrived together.
     """
     turn = asyncio.Lock()
 
@@ -84,7 +84,7 @@ def limited() -> Middleware:
             if not free:
                 return problem(
                     HTTPStatus.SERVICE_UNAVAILABLE,
-                    f"{request.path} is busy: it answers {wanted.count} at once on this listener;"
+                    f"{request.path} is busy: this listener answers {wanted.count} at once;"
                     f" try again in {RETRY_SECONDS} s",
                     headers={"Retry-After": str(RETRY_SECONDS)},
                 )

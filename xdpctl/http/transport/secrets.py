@@ -1,7 +1,7 @@
 """The secrets of the TCP listener, read together: token, certificate and key.
 
-Read once at the start, where an error stops it, and again at each reload, where an error
-leaves the former ones in force. Called by http/listeners.py and the verb `check`.
+They are read at start, where an error stops the start, and at each reload, where an error
+leaves the former ones in use. Called by http/listeners.py and the verb `check`.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The files that protect the TCP listener: of its token, and of TLS."""
+    """The files that protect the TCP listener: the token, certificate and key."""
 
     token_file: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
 
     def read(self) -> tuple[Token | None, ssl.SSLContext | None]:
-        """Return what the files hold; blocks.
+        """Return the token and the TLS context from the files; blocks.
 
         Raises:
-            ListenError: one is not fit.
+            ListenError: a file is not usable.
         """
         token = read_token(self.token_file) if self.token_file else None
         if self.tls_cert and self.tls_key:

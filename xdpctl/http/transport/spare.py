@@ -1,8 +1,8 @@
 """Descriptors kept back for the control socket.
 
-Where a process has none left, accept(2) fails and the connection stays in the queue, which
-wakes the loop again at once. These are held from the start: when the control socket needs
-one they are let go, and TCP takes no connection until they could be taken back.
+If a process has none left, accept(2) fails and the connection stays in the queue, which
+wakes the loop again at once. These descriptors are held from the start. When the control
+socket needs one, they are released, and TCP accepts no connection until they are held again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ KEPT = 8
 
 
 class Spare:
-    """Some descriptors that are not used for anything.
+    """Some unused descriptors.
 
     Args:
         count: how many.
@@ -24,7 +24,7 @@ class Spare:
         self._held: list[int] = []
 
     def keep(self) -> bool:
-        """Take them (back); return whether all are held."""
+        """Take all descriptors (back); return whether all are held."""
         try:
             while len(self._held) < self._count:
                 self._held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
@@ -33,7 +33,7 @@ class Spare:
         return True
 
     def give(self) -> bool:
-        """Let all go, for somebody to use; return whether there were any."""
+        """Release all for use elsewhere; return whether there were any."""
         held, self._held = self._held, []
         for descriptor in held:
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""TLS for the TCP listener: certificate and key to a context. Everything blocks."""
+"""TLS for the TCP listener: makes a context from certificate and key. Everything blocks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZE_MAX = 2**20
-"""Bytes of a file of TLS; a long chain has some ten thousand."""
+"""Bytes of a certificate or key file; a long chain has about ten thousand."""
 
 _WHY = {
-    "KEY_VALUES_MISMATCH": "the key is not the certificate's; give the two that belong together",
+    "KEY_VALUES_MISMATCH": "the key is not for this certificate; give two that belong together",
     "NO_START_LINE": "it is not PEM; give the certificate chain and the key in PEM",
-    "PEM_LIB": "it is not PEM, or no certificate and key; give the chain and the key in PEM",
+    "PEM_LIB": "it is not PEM, or not a certificate and a key; give the chain and the key in PEM",
 }
 
 
@@ -29,11 +29,11 @@ def server_context(cert: Path, key: Path) -> ssl.SSLContext:
     """Return a context for servers, TLS 1.2 and later.
 
     Args:
-        cert: the certificate and those that vouch for it, PEM.
+        cert: the certificate and its chain, PEM.
         key: its private key, PEM, without a passphrase.
 
     Raises:
-        ListenError: a file cannot be read or is not what it must be.
+        ListenError: a file cannot be read or is not usable.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -43,7 +43,7 @@ def server_context(cert: Path, key: Path) -> ssl.SSLContext:
 
 
 def load_into(context: ssl.SSLContext, cert: Path, key: Path) -> None:
-    """Let new connections see this certificate; where it cannot be, the former stays.
+    """Use this certificate for new connections; on an error the former one stays.
 
     Raises:
         ListenError: as `server_context`.
@@ -59,7 +59,7 @@ def _opened(stack: ExitStack, name: str, path: Path, opener: Callable[[Path], in
     """Open a file for as long as `stack` lasts.
 
     Raises:
-        ListenError: it cannot be read, is somebody else's, or is no PEM file by its size.
+        ListenError: it cannot be read, belongs to another user, or is too large for PEM.
     """
     tried = f"cannot use {name} {path}"
     try:
@@ -69,7 +69,7 @@ def _opened(stack: ExitStack, name: str, path: Path, opener: Callable[[Path], in
         raise ListenError(f"{tried}: {error.sentence}") from error
     except OSError as error:
         raise ListenError(
-            f"{tried}: {error.strerror or error}; see that it is there and readable"
+            f"{tried}: {error.strerror or error}; the file must exist and be readable"
         ) from error
     if os.fstat(opened).st_size > SIZE_MAX:
         raise ListenError(
@@ -79,24 +79,24 @@ def _opened(stack: ExitStack, name: str, path: Path, opener: Callable[[Path], in
 
 
 def _see_secret(opened: int, key: Path) -> None:
-    """Raise where everybody may read the private key."""
+    """Raise if everybody can read the private key."""
     mode = stat.S_IMODE(os.fstat(opened).st_mode)
     if mode & stat.S_IRWXO:
         raise ListenError(
             f"cannot use --tls-key {key}: its mode {mode:04o} lets everybody on this machine use"
-            f" it; chmod o= {key}, and have another certificate issued"
+            f" it; run chmod o= {key}, and get a new key and certificate"
         )
 
 
 def _load(
     context: ssl.SSLContext, opened_cert: int, opened_key: int, cert: Path, key: Path
 ) -> None:
-    """Load what was opened; the paths are for errors alone."""
+    """Load the opened files; the paths are only for errors."""
 
-    def no_passphrase() -> str:  # which OpenSSL would else ask for on the terminal
+    def no_passphrase() -> str:  # without this OpenSSL asks for it on the terminal
         raise ListenError(
-            f"cannot use --tls-key {key}: it has a passphrase, which nobody is there to type;"
-            " give one without, mode 0600"
+            f"cannot use --tls-key {key}: it has a passphrase, which the service cannot"
+            " enter; give a key without one, mode 0600"
         )
 
     try:
@@ -108,5 +108,5 @@ def _load(
 
 
 def _again(opened: int) -> str:
-    """Return the path by which OpenSSL, which takes no descriptors, opens this very file."""
+    """Return a path by which OpenSSL, which accepts no descriptors, opens this same file."""
     return f"/proc/self/fd/{opened}"

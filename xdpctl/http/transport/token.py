@@ -21,7 +21,7 @@ _VISIBLE = re.compile(rb"[\x21-\x7e]+")
 
 
 class Token:
-    """A bearer token (RFC 6750), which can be compared and not be seen."""
+    """A bearer token (RFC 6750) that can be compared but not read."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -30,7 +30,7 @@ class Token:
         return "Token([hidden])"
 
     def matches(self, authorization: str | None) -> bool:
-        """Return whether an Authorization header carries it, in constant time."""
+        """Return, in constant time, whether an Authorization header has this token."""
         scheme, _, given = (authorization or "").partition(" ")
         if scheme.lower() != "bearer":
             return False
@@ -39,11 +39,11 @@ class Token:
 
 
 def read_token(path: Path) -> Token:
-    """Return the token in a file; blank space around it is not part of it. Blocks.
+    """Return the token in a file, without surrounding white space. Blocks.
 
     Raises:
-        ListenError: unreadable, readable or chosen by others, or not one word that can be a
-            token.
+        ListenError: the file is unreadable, other users can read or change it, or it is not
+            one valid token.
     """
     tried = f"cannot use --token-file {path}"
     try:
@@ -52,7 +52,7 @@ def read_token(path: Path) -> Token:
             if mode & stat.S_IRWXO:
                 raise ListenError(
                     f"{tried}: its mode {stat.S_IMODE(mode):04o} lets everybody on this"
-                    f" machine use it; chmod o= {path}, and choose another token"
+                    f" machine use it; run chmod o= {path}, and choose another token"
                 )
             secret = file.read(TOKEN_MAX + 3).strip()
     except ForeignFileError as error:
