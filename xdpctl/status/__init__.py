@@ -1,7 +1,7 @@
-"""What the service last saw, and what is reported of it.
+"""The state of the service, and the reports about it.
 
 observer.py  reads filters and maps once a second
-snapshot.py  what it saw, as one value
-metrics.py   the snapshot as Prometheus families
+snapshot.py  the result, as one value
+metrics.py   the snapshot as Prometheus metrics
 checks/      findings about host, interfaces and pins
 """

@@ -91,7 +91,7 @@ def test_a_drop_that_is_said_is_told_from_one_that_is_not(tmp_path: Path) -> Non
         ('[list]\nfile = "/a"', "each under a line [[list]]"),
         ("[[list]]", "it names no file"),
         ('[[list]]\nfile = "/a"\nfiles = "/b"', "key 'files' of [[list]] number 1"),
-        ('[[list]]\nfile = "/a"\nfiles = "/b"', "file is the nearest"),
+        ('[[list]]\nfile = "/a"\nfiles = "/b"', "did you mean file?"),
         ("[[list]]\nfile = 1", "key file of [[list]] number 1"),
         ('[[list]]\nfile = ""', "it must be a path"),
         ('[[list]]\nfile = "/a"\norigin = "cli"', "the origin of a list begins with list:"),

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from xdpctl import __version__
 from xdpctl.abi import MapName
 from xdpctl.errors import SettingsError
+from xdpctl.process.command_line import ArgumentParser
 from xdpctl.process.log import LogFormat, LogLevel
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import (
-    ArgumentParser,
     Changes,
     Listen,
     ModeSetting,
@@ -334,12 +334,12 @@ def test_any_file_is_settings_or_our_error(tmp_path: Path, content: str) -> None
     ("word", "nearest"), [("--prot", "--port"), ("--interfaces=eth0", "--interface")]
 )
 def test_an_unknown_option_is_an_error_with_the_nearest(word: str, nearest: str) -> None:
-    assert f"{nearest} is the nearest" in refused(word).sentence
+    assert f"did you mean {nearest}?" in refused(word).sentence
 
 
 @pytest.mark.parametrize("word", ["--zzzzzzzzz", "banana", "", "\n", "--x\ny"])
 def test_an_unknown_word_is_an_error(word: str) -> None:
-    assert "there is no verb or option of this name" in refused(word).sentence
+    assert "there is no option or argument with this name" in refused(word).sentence
 
 
 def test_options_are_not_abbreviated() -> None:
@@ -357,7 +357,7 @@ def test_a_flag_with_a_value_is_an_error() -> None:
 def test_an_unknown_variable_is_an_error_with_the_nearest() -> None:
     error = refused(environ={"XDPCTL_PROT": "53"})
     assert error.source == "variable XDPCTL_PROT"
-    assert "XDPCTL_PORT is the nearest" in error.sentence
+    assert "did you mean XDPCTL_PORT?" in error.sentence
 
 
 def test_other_programs_variables_are_not_looked_at() -> None:
@@ -367,7 +367,7 @@ def test_other_programs_variables_are_not_looked_at() -> None:
 def test_an_unknown_key_is_an_error_with_the_nearest(tmp_path: Path) -> None:
     error = refused(file=written(tmp_path, 'interfaces = ["eth0"]'))
     assert error.source == f"key interfaces in {tmp_path / 'xdpctl.toml'}"
-    assert "interface is the nearest" in error.sentence
+    assert "did you mean interface?" in error.sentence
 
 
 @pytest.mark.parametrize("key", [r"two\nlines", "x" * 5000, ""])
