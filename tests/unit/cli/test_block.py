@@ -249,7 +249,7 @@ def test_under_addresses_a_name_is_refused_behind_the_dashes(
         result = cli(verb, "--only-addresses", "--", "192.0.2.1", target)
 
     assert (result.status, service.requests) == (1, [])
-    assert f"cannot take {target!r} under --only-addresses" in result.errors
+    assert f"cannot take {target!r} with --only-addresses" in result.errors
 
 
 def test_under_addresses_an_address_is_a_target(cli: CommandLine) -> None:

@@ -57,7 +57,7 @@ def test_a_host_that_will_do_is_said_to(cli: CommandLine) -> None:
 
     assert result.status == 0
     assert result.output.splitlines()[-1] == (
-        "the service can work on this host (no --interface named)"
+        "the service can work on this host (no --interface given)"
     )
 
 
@@ -80,7 +80,7 @@ def test_an_interface_is_checked_by_name(cli: CommandLine, kernel: FakeKernel) -
     result = cli("check", "--interface", "eth0")
 
     assert result.status == 0
-    assert "ok    eth0 (driver veth, MTU 1500) has native XDP\n" in result.output
+    assert "ok    eth0 (driver veth, MTU 1500) supports native XDP\n" in result.output
     assert result.output.endswith("the service can work on eth0\n")
 
 
@@ -145,7 +145,7 @@ def test_json_is_one_document(cli: CommandLine) -> None:
 def test_a_running_service_is_named(cli: CommandLine, service: FakeService) -> None:
     service.answer("GET", "/api/v1/status", STATUS)
 
-    assert "note  a service is running, pid 4711" in cli("check").output
+    assert "note  a service is running (pid 4711)" in cli("check").output
 
 
 @pytest.mark.usefixtures("kernel")
@@ -154,7 +154,7 @@ def test_a_service_that_does_not_answer_well_is_named(
 ) -> None:
     service.answer("GET", "/api/v1/status", b"nonsense")
 
-    assert "note  a service may be running: what answers" in cli("check").output
+    assert "note  a service may be running: the program that answers" in cli("check").output
 
 
 @pytest.mark.usefixtures("kernel")
@@ -323,7 +323,7 @@ def test_a_services_user_that_does_not_exist_is_a_usage_error(cli: CommandLine) 
     result = cli("prepare", "--service-user", "nobody-has-this-name")
 
     assert (result.status, result.output) == (2, "")
-    assert "there is no user 'nobody-has-this-name' on this machine" in result.errors
+    assert "this host has no user 'nobody-has-this-name'" in result.errors
 
 
 def as_root(monkeypatch: pytest.MonkeyPatch, steps: list[str]) -> None:
@@ -344,7 +344,7 @@ def test_that_there_was_nothing_to_do_is_said(
 ) -> None:
     as_root(monkeypatch, [])
 
-    assert cli("prepare").output == "everything is as it must be already\n"
+    assert cli("prepare").output == "nothing to do: everything is prepared already\n"
 
 
 def test_the_steps_are_a_document(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,7 +377,7 @@ def carrying(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     return kernel
 
 
-NOTHING = "there is no program of xdpctl's"
+NOTHING = "there is no program of xdpctl"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--interface", "eth0"], ["-i", "eth0", "-i", "eth0"]])

@@ -53,7 +53,7 @@ def test_without_a_terminal_it_must_be_meant(cli: CommandLine, removing: FakeSer
     result = cli("flush")
 
     assert (result.status, result.output) == (2, "")
-    assert "say --yes" in result.errors
+    assert "use --yes" in result.errors
     assert removing.requests == []
 
 

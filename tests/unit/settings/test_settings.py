@@ -410,7 +410,7 @@ def test_a_value_that_is_overridden_must_be_valid_too() -> None:
         ("pin-mode = 0o660", "must be a string, not a number"),
         ("xsk = 1", "must be true or false, not a number"),
         ('xsk = "yes"', "must be true or false, not a string"),
-        ("port = true", "a string or a number, or a list of such, not true or false"),
+        ("port = true", "a string or a number, or a list of these, not true or false"),
         ("port = [[53]]", "not a list"),
         ("maps-size = [1]", "not a list"),
         ("maps-size = 1.5", "not a number with a point"),
@@ -563,7 +563,7 @@ def test_another_pin_directory_alone_is_none() -> None:
 )
 def test_an_option_of_af_xdp_without_it_is_a_warning(argv: tuple[str, ...]) -> None:
     (warning,) = load(*argv).warnings
-    assert f"{argv[0]} does nothing without --xsk" in warning
+    assert f"{argv[0]} has no effect without --xsk" in warning
     assert load("--xsk", *argv).warnings == ()
 
 

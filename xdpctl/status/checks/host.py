@@ -35,8 +35,8 @@ def of_host(host: HostFacts) -> Iterator[Finding]:
     if missing:
         yield Finding(
             Level.ERROR,
-            f"this process does not have {', '.join(missing)} and cannot load and attach programs:"
-            " run it as root, or give it these capabilities",
+            f"this process lacks {', '.join(missing)} and cannot load and attach programs: run it"
+            " as root, or give it these capabilities",
             "capabilities",
         )
     else:
@@ -151,8 +151,8 @@ def of_directory(facts: Facts) -> Iterator[Finding]:
     if policy.uid is None and place.owner[0] == 0:
         yield Finding(
             Level.NOTE,
-            "root owns directory and pins without --pin-owner: a dnsdist that runs as another user"
-            " cannot open them",
+            "without --pin-owner, root owns the directory and the pins: a dnsdist that runs as another"
+            " user cannot open them",
             "pins",
         )
     elif not _owned(place.owner, policy) and "CAP_CHOWN" in facts.host.missing:

@@ -94,8 +94,8 @@ def _program(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
     elif xdp.held_by_link:
         yield Finding(
             Level.ERROR,
-            f"{what}, which a foreign bpf_link holds and nobody can replace: stop the process that"
-            " holds the link",
+            f"{what}, which cannot be replaced because a foreign bpf_link holds it: stop the process"
+            " that holds the link",
             facts.name,
         )
     elif settings.replace:
@@ -182,7 +182,7 @@ def _vlan(settings: Settings, facts: InterfaceFacts, interface: Interface) -> It
     )
     remedy = f"use `ethtool -K {facts.name} rxvlan off`"
     if facts.vlans or interface.master is not None:
-        on_top = f" ({', '.join(facts.vlans)} is on it)" if facts.vlans else ""
+        on_top = f" (VLANs: {', '.join(facts.vlans)})" if facts.vlans else ""
         yield Finding(Level.WARNING, f"{effect}{on_top}: {remedy}", facts.name)
     else:
         yield Finding(
