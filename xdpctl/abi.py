@@ -1,9 +1,9 @@
 """The one mirror of xdp/abi.h: numbers, layouts, and codecs for map keys and values.
 
-Owns what the bytes in the kernel mean; knows nothing of rules as text (rules/rules.py)
-nor of how maps are reached (kernel/). A test compares every number, size and
-offset with the header through the host's compiler. Byte orders are DNSDIST.md's:
-"host" is this machine's, "wire" is network order.
+Owns the meaning of the bytes in the maps. Does not own rules as text (rules/rules.py) or
+access to the maps (kernel/). A test compares every number, size and offset with the header,
+using the host's compiler. Byte orders are named as in DNSDIST.md: "host" is the order of this
+machine, "wire" is network order.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ NAME_MAX = 255
 """Octets of a domain name in wire form, root byte included (RFC 1035, 2.3.4)."""
 
 LABEL_MAX = 63
-"""Octets of one label (the same section); a greater length byte is a pointer or nothing."""
+"""Octets of one label (same section); a greater length byte is a pointer or invalid."""
 
 WILDCARD_QTYPE = 65535
-"""Type that stands for every type, as written by dnsdist 2.0 and later."""
+"""Query type that means every type, as written by dnsdist 2.0 and later."""
 
 LEGACY_WILDCARD_QTYPE = 255
-"""Type that stands for every type up to dnsdist 1.9; also the type ANY."""
+"""Query type that means every type up to dnsdist 1.9; also the type ANY."""
 
 
 class RuleAction(IntEnum):
-    """Action byte of a rule's value; every other value means Pass."""
+    """Action byte in the value of a rule; every other byte means Pass."""
 
     PASS = 0
     DROP = 1
@@ -47,7 +47,7 @@ class RuleAction(IntEnum):
 
 
 class PacketAction(IntEnum):
-    """What was done with a packet; the lower-case name is the metric label."""
+    """What the program did with a packet; the lower-case name is the metric label."""
 
     PASS = 0
     DROP = 1
@@ -56,7 +56,7 @@ class PacketAction(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why it was done; `label` is the metric label. Never renumbered."""
+    """Why the program did it; `label` is the metric label. Never renumbered."""
 
     OTHER = 0
     FRAGMENT = 1
@@ -81,11 +81,11 @@ class Reason(IntEnum):
 
 
 REASON_SLOTS = 32
-"""Rows of the counters' table: room for later reasons."""
+"""Rows of the table of counters, with room for later reasons."""
 
 
 class MapType(IntEnum):
-    """`enum bpf_map_type` of linux/bpf.h, as far as it is used here."""
+    """The values of `enum bpf_map_type` (linux/bpf.h) that are used here."""
 
     HASH = 1
     ARRAY = 2
@@ -99,7 +99,7 @@ BPF_F_MMAPABLE = 1 << 10
 
 
 class MapName(StrEnum):
-    """Name of a map: its pin's name and its metric label."""
+    """Name of a map: the name of its pin, and its metric label."""
 
     ADDR_V4 = "addr-v4"
     ADDR_V6 = "addr-v6"
@@ -116,7 +116,7 @@ class MapName(StrEnum):
 
 
 class Scope(Enum):
-    """Whose a map is, and how long it lives."""
+    """Who uses a map, and how long it lives."""
 
     SHARED = "the DNS server's too: pinned in its directory, never removed"
     INTERFACE = "one an interface: pinned beside its link, kept by the next service"
@@ -129,10 +129,11 @@ class MapSpec:
     """One map of the contract.
 
     Attributes:
-        name: pin name. `ref`: its number in the compiled program (enum map_ref).
+        name: the name of its pin.
+        ref: its number in the compiled program (enum map_ref).
         type, key_size, value_size (bytes), flags: what the kernel must report.
-        entries: max_entries where the service makes it and nothing else is asked for.
-        scope: whose it is.
+        entries: default of max_entries where the service makes the map.
+        scope: who uses it, and how long it lives.
         legacy: (key_size, value_size) of dnsdist's format without `external`, or None.
     """
 
@@ -163,8 +164,8 @@ INDEX_ASKED_OFFSET = 24
 INDEX_EMPTY_OFFSET = 32
 EMPTY_TICK_SHIFT = 16
 INDEX_SIZE = INDEX_HEADER_SIZE + 2 * 8 * INDEX_WORDS
-"""`struct name_index`: u64 heartbeat, fresh, ticks, asked, empty, the type's factor, spare room,
-the names' factors, two bitmaps."""
+"""`struct name_index`: u64 heartbeat, fresh, ticks, asked, empty, the factor of the type, spare
+room, the factors of the names, two bitmaps."""
 
 MAPS: dict[MapName, MapSpec] = {
     spec.name: spec
@@ -187,7 +188,7 @@ MAPS: dict[MapName, MapSpec] = {
 }
 
 BY_REF = {spec.ref: spec for spec in MAPS.values()}
-"""The same by their number in the compiled program, which is also their number in the state."""
+"""The maps by their number in the compiled program, which the state file uses too."""
 
 
 def names_of(*scopes: Scope) -> tuple[MapName, ...]:
@@ -199,32 +200,32 @@ RULE_MAPS = (MapName.ADDR_V4, MapName.ADDR_V6, MapName.CIDR4, MapName.CIDR6, Map
 """The five maps that hold rules, in the order of their pins in DNSDIST.md."""
 
 DESTINATION_MAPS = (MapName.XSK_DESTINATIONS_V4, MapName.XSK_DESTINATIONS_V6)
-"""The two maps that name AF_XDP destinations."""
+"""The two maps of AF_XDP destinations."""
 
 _VALUE = struct.Struct("=QB7x")
 _COUNTER = struct.Struct("=QQ")
 
 
 def encode_value(action: RuleAction, hits: int = 0) -> bytes:
-    """Return the 16 bytes of a rule's value: u64 counter (host), action, seven zeros."""
+    """Return the 16 bytes of a rule's value: u64 counter (host), action, seven zero bytes."""
     return _VALUE.pack(hits, action)
 
 
 class RuleValue(NamedTuple):
-    """What a rule's entry holds: its action, and its counter."""
+    """The value of a rule's entry: its action and its counter."""
 
     action: RuleAction
     hits: int
 
 
 def decode_value(value: bytes) -> RuleValue:
-    """Return what 16 bytes say; the last seven are not looked at."""
+    """Return the value that 16 bytes hold; the last seven are ignored."""
     hits, action = _VALUE.unpack(value)
     return RuleValue(RuleAction.from_byte(action), hits)
 
 
 ADDR_V4_STEP = -1 if sys.byteorder == "little" else 1
-"""`octets[::ADDR_V4_STEP]` goes from an address in network order to addr-v4's key, and back."""
+"""`octets[::ADDR_V4_STEP]` turns an address in network order into addr-v4's key, and back."""
 
 
 def encode_addr_v4(address: IPv4Address) -> bytes:
@@ -268,10 +269,10 @@ def encode_qname(wire: bytes, qtype: int) -> bytes:
 
 
 def qname_size(octets: bytes) -> int:
-    """Return the octets, root byte included, of the wire name that `octets` begin with.
+    """Return the length of the wire name at the start of `octets`, root byte included.
 
     Raises:
-        ValueError: the labels do not end, or not within 255 octets, or one is over 63.
+        ValueError: the name does not end within 255 octets, or a label is longer than 63.
     """
     end = 0
     while end < min(len(octets), NAME_MAX):
@@ -281,38 +282,38 @@ def qname_size(octets: bytes) -> int:
         if length > LABEL_MAX:
             break
         end += length + 1
-    raise ValueError(f"not a name in wire form: {octets[:16].hex()}…")
+    raise ValueError(f"not a domain name in wire form: {octets[:16].hex()}…")
 
 
 def decode_qname(key: bytes) -> tuple[bytes, int]:
     """Return (wire name with root byte, type) of a key of 258 bytes.
 
-    The program looks up a key that is zero behind the name, and dnsdist writes
-    it so: anything else there is an entry that nothing can ever match.
+    The program looks up keys with zero bytes after the name, and dnsdist writes such keys.
+    An entry with any other byte there can never match.
 
     Raises:
-        ValueError: other size, no name in wire form, or non-zero bytes behind the name.
+        ValueError: wrong size, not a name in wire form, or non-zero bytes after the name.
     """
     if len(key) != NAME_MAX + 3:
-        raise ValueError(f"not a key of {NAME_MAX + 3} bytes but of {len(key)}")
+        raise ValueError(f"the key has {len(key)} bytes instead of {NAME_MAX + 3}")
     size = qname_size(key)
     if key[size : NAME_MAX + 1].strip(b"\0"):
-        raise ValueError(f"bytes behind the end of a name: {key[size : size + 16].hex()}…")
+        raise ValueError(f"bytes after the end of the name: {key[size : size + 16].hex()}…")
     return key[:size], struct.unpack_from("=H", key, NAME_MAX + 1)[0]
 
 
 def shorten_qname(key: bytes) -> bytes:
-    """Return a qnames key without its padding, for storing: type, then octets."""
+    """Return a qnames key without its padding, as the state file stores it: type, then octets."""
     return key[NAME_MAX + 1 :] + key[: NAME_MAX + 1].rstrip(b"\0")
 
 
 def lengthen_qname(short: bytes) -> bytes:
-    """Inverse of `shorten_qname`: the 258 bytes that the map wants."""
+    """Inverse of `shorten_qname`: the 258 bytes of the map's key."""
     return short[2:].ljust(NAME_MAX + 1, b"\0") + short[:2]
 
 
 def encode_empty(tick: int, empty: Iterable[MapName]) -> int:
-    """Return the index's word that says which maps had no entry after this tick."""
+    """Return the word of the index that marks the maps which were empty at this tick."""
     return tick << EMPTY_TICK_SHIFT | sum(1 << MAPS[name].ref for name in empty)
 
 
@@ -323,11 +324,11 @@ _USUAL_TYPES = (1, 2, 5, 6, 12, 15, 16, 28, 33, 64, 65, LEGACY_WILDCARD_QTYPE, W
 
 
 class IndexFactors:
-    """The secret from which follows which bit of the index is a key's.
+    """The secret factors that decide which bit of the index belongs to a key.
 
     Args:
-        names: two for each word of a name.
-        qtype: the type's.
+        names: factors of the name, two for each 64-bit word.
+        qtype: factor of the query type.
     """
 
     def __init__(self, names: Sequence[int], qtype: int) -> None:
@@ -337,7 +338,7 @@ class IndexFactors:
 
     @classmethod
     def random(cls) -> Self:
-        """Return factors that nobody knows; of a name's usual types no two share a bit."""
+        """Return random factors with which no two of the usual types of a name share a bit."""
         names = [secrets.randbits(64) for _ in range(INDEX_FACTORS)]
         while True:
             drawn = cls(names, secrets.randbits(64) | 1)
@@ -345,9 +346,9 @@ class IndexFactors:
                 return drawn
 
     def bit(self, key: bytes) -> int:
-        """Return which bit of a bitmap is this qnames key's, 0 to 64 * INDEX_WORDS - 1.
+        """Return the number of this qnames key's bit in a bitmap, 0 to 64 * INDEX_WORDS - 1.
 
-        abi.h says how it is found; the same for every key, whether it is a name or not.
+        abi.h describes the calculation. It works for every key, also one that is not a name.
         """
         used = len(key[: NAME_MAX + 1].rstrip(b"\0")) + 7 >> 3
         total: int = sum(map(mul, _NAME_HALVES[used].unpack_from(key), self._of_halves)) & _U64
@@ -355,19 +356,19 @@ class IndexFactors:
         return total >> (64 - INDEX_WORD_BITS - 6) ^ self.place(qtype)
 
     def place(self, qtype: int) -> int:
-        """Return what a type changes about a bit's number, 0 to 63."""
+        """Return what the type contributes to the number of the bit, 0 to 63."""
         return ((qtype + 1 & 0xFFFF) * self.qtype & _U64) >> 58
 
 
 def _of_halves(factors: Sequence[int]) -> Iterator[int]:
-    """Yield what each half word is multiplied by, in the order in which they lie in memory."""
+    """Yield the factor of each half word, in memory order."""
     for whole, above in zip(factors[::2], factors[1::2], strict=True):
         upper = (whole << 32) + above & _U64
         yield from (whole, upper) if sys.byteorder == "little" else (upper, whole)
 
 
 def encode_xsk_destination(address: IPv4Address | IPv6Address, port: int) -> bytes:
-    """Return a destination map's key: address and port in wire order, two zeros."""
+    """Return the key of a destination map: address and port in wire order, two zero bytes."""
     return address.packed + struct.pack("!H2x", port)
 
 
@@ -389,8 +390,8 @@ def decode_counters(value: bytes) -> dict[tuple[Reason, PacketAction], Count]:
     """Return the sums over all CPUs.
 
     Args:
-        value: what a look-up in the per-CPU counters map gives: `struct counters`
-            (COUNTERS_SIZE bytes) once for each possible CPU.
+        value: the result of a look-up in the per-CPU counters map: `struct counters`
+            (COUNTERS_SIZE bytes) for each possible CPU.
     """
     sums: dict[tuple[Reason, PacketAction], Count] = {}
     for reason in Reason:

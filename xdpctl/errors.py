@@ -1,29 +1,29 @@
 """Every error this project raises, as one tree.
 
 An error is one sentence for an operator: what was tried, what happened, what
-helps. It carries the exit status that a program ending because of it has.
-Foreign exceptions stop at the module that imports the foreign library and
-leave it as one of these.
+helps. It carries the exit status of a program that ends because of it.
+The module that imports a foreign library catches its exceptions and raises one of
+these instead.
 
     XdpctlError                      1
     ├── UsageError                   2  bad option, environment, TOML
     │   └── SettingsError               names the option, variable or key
-    ├── TargetError                     no such target or rule; carries its text
+    ├── TargetError                     target or rule that cannot be read; carries its text
     ├── KernelError                     a system call failed; carries errno
     │   ├── MapFullError                E2BIG, ENOSPC, ENOMEM on an insert
-    │   └── MapFrozenError              EPERM, as the map takes no more writes
+    │   └── MapFrozenError              EPERM, because the map is frozen
     ├── PinError                        bpffs, pin directory, layout of a pin
     ├── CompilerError                   BCC missing, program does not compile
     ├── VerifierError                   the kernel refused the program
-    ├── SelfTestError                   the program judges a test packet wrongly
+    ├── SelfTestError                   the program gives a test packet the wrong verdict
     ├── InterfaceError                  unknown interface, driver refuses
-    │   └── ForeignProgramError         another's program is attached
-    ├── ConflictError                   the entry is another's (HTTP 409)
+    │   └── ForeignProgramError         a foreign XDP program is attached
+    ├── ConflictError                   the entry belongs to another writer (HTTP 409)
     │   └── GuardError                  a Drop that needs --force
-    ├── NotFoundError                   nothing there to remove (HTTP 404)
+    ├── NotFoundError                   no such rule or program (HTTP 404)
     ├── StateError                      the state file cannot be used
     ├── ListError                       a list's file cannot be used
-    ├── ForeignFileError                a file that others can exchange
+    ├── ForeignFileError                a file that another user can replace
     │   └── IrregularFileError          not a regular file
     ├── ListenError                     socket or port cannot be used
     └── ServiceUnreachableError      3  no service on the control socket
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SYMBOLS = {**errno_module.errorcode, errno_module.EOPNOTSUPP: "EOPNOTSUPP"}
-"""Symbols of errno, that of 95 as the kernel writes it (Python says ENOTSUP)."""
+"""Names of the errno values; 95 has the kernel's name, where Python uses ENOTSUP."""
 
 
 class Sentence(str):
-    """A sentence that quotes what a file holds, and the same without the quotation.
+    """A sentence that quotes the content of a file, with a second form that does not.
 
-    The log and the control socket show the whole. What anybody may read shows `public`:
-    who can choose the file must not see what is in it (http/).
+    The log and the control socket show the full sentence. Documents that need no permission
+    show `public`, so that a user who can choose the file cannot read its content (http/).
     """
 
     __slots__ = ("public",)
@@ -54,28 +54,28 @@ class Sentence(str):
     public: str
 
     def __new__(cls, whole: str, public: str) -> Self:
-        """Return a sentence with its public form."""
+        """Return the full sentence, with its public form."""
         sentence = super().__new__(cls, whole)
         sentence.public = public
         return sentence
 
-    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # pickle asks it
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # called by pickle
         return str(self), self.public
 
 
 def public(sentence: str) -> str:
-    """Return a sentence as anybody may read it."""
+    """Return the form of a sentence that anybody may read."""
     return sentence.public if isinstance(sentence, Sentence) else sentence
 
 
 def within(frame: Callable[[str], str], sentence: str) -> str:
-    """Return a longer sentence made of this one, which quotes no more in public than it."""
+    """Return `frame(sentence)`; its public form is made from the public form of `sentence`."""
     whole = frame(sentence)
     return Sentence(whole, frame(sentence.public)) if isinstance(sentence, Sentence) else whole
 
 
 class XdpctlError(Exception):
-    """One sentence for an operator, with the exit status it leads to."""
+    """One sentence for an operator, with the exit status that follows."""
 
     exit_status = 1
 
@@ -84,7 +84,7 @@ class XdpctlError(Exception):
         self.sentence = sentence
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle what it is, not how it was made: constructors differ."""
+        """Pickle class, arguments and fields, because the constructors differ."""
         return _again, (type(self), self.args, self.__dict__)
 
 
@@ -96,7 +96,7 @@ def _again(kind: type[XdpctlError], args: tuple[object, ...], fields: dict[str, 
 
 
 class UsageError(XdpctlError):
-    """What was typed, set or configured cannot be meant."""
+    """A command line, environment or configuration file that cannot be used."""
 
     exit_status = 2
 
@@ -110,10 +110,10 @@ class SettingsError(UsageError):
 
 
 class TargetError(XdpctlError):
-    """A target, query type or rule line is refused; carries its text.
+    """A target, query type or rule line cannot be used; carries its text.
 
-    `field` is the field of an API rule that the text came from, `line` the number of the
-    line where it stands in a text.
+    `field` is the field of the API rule that the text came from, `line` the number of its
+    line in a file.
     """
 
     line: int | None = None
@@ -124,7 +124,7 @@ class TargetError(XdpctlError):
         self.field = field
 
     def at_line(self, number: int) -> TargetError:
-        """Return the error as that of a line of a text."""
+        """Return the same error with the number of its line."""
         error = TargetError(f"line {number}: {self.sentence}", text=self.text, field=self.field)
         error.line = number
         return error
@@ -138,7 +138,7 @@ class KernelError(XdpctlError):
         number: the errno.
         helps: what helps, as the end of the sentence; may be empty.
 
-    `done` is set by a bulk operation: entries it had dealt with before it failed.
+    `done` is set by a bulk operation: the entries that it had written before it failed.
     """
 
     done = 0
@@ -153,45 +153,45 @@ class KernelError(XdpctlError):
 
     @property
     def symbol(self) -> str:
-        """The errno's symbol: EPERM, E2BIG, …"""
+        """The name of the errno: EPERM, E2BIG, …"""
         return _SYMBOLS.get(self.errno, str(self.errno))
 
 
 class MapFullError(KernelError):
-    """A map took no further entry; carries the map's name and capacity."""
+    """A map has no room for another entry; carries the map's name and capacity."""
 
     def __init__(self, tried: str, number: int, *, map_name: str, capacity: int) -> None:
         super().__init__(
             tried,
             number,
-            f"{map_name} is full at {capacity} entries: remove rules, or stop every user of"
-            f" the pin, remove it and start with --map-size {map_name}=N",
+            f"{map_name} is full at {capacity} entries: remove rules, or stop every program that"
+            f" uses the pin, remove it and start with --map-size {map_name}=N",
         )
         self.map_name = map_name
         self.capacity = capacity
 
 
 class MapFrozenError(KernelError):
-    """A write to a map that its user has frozen (BPF_MAP_FREEZE), which nothing undoes."""
+    """A write to a map that another program has frozen (BPF_MAP_FREEZE); it cannot be undone."""
 
     def __init__(self, tried: str, *, map_name: str) -> None:
         helps = frozen_map(map_name)
         super().__init__(tried, errno_module.EPERM, helps)
-        self.sentence = f"{tried}: {helps}"  # the errno would say what it is not: a right missing
+        self.sentence = f"{tried}: {helps}"  # without the errno, which would suggest a permission
         self.args = (self.sentence,)
         self.map_name = map_name
 
 
 def frozen_map(name: object) -> str:
-    """Return the sentence about a map that is frozen, by its name or pin."""
+    """Return the sentence about a frozen map, given its name or pin."""
     return (
-        f"the map {name} is frozen: its entries act, and nobody can change them any more; stop"
-        " every program that uses it, remove the pin, start them again"
+        f"the map {name} is frozen: its entries stay in force and cannot be changed; stop every"
+        " program that uses it, remove the pin, then start them again"
     )
 
 
 class PinError(XdpctlError):
-    """The BPF file system, the pin directory or a pin is not as it must be."""
+    """The BPF file system, the pin directory or a pin cannot be used."""
 
 
 class CompilerError(XdpctlError):
@@ -207,7 +207,7 @@ class VerifierError(XdpctlError):
 
 
 class SelfTestError(XdpctlError):
-    """The program was loaded and judges a packet of the self-test wrongly."""
+    """The program was loaded, but gives a packet of the self-test the wrong verdict."""
 
 
 class InterfaceError(XdpctlError):
@@ -219,7 +219,7 @@ class InterfaceError(XdpctlError):
 
 
 class ForeignProgramError(InterfaceError):
-    """Another's XDP program is on the interface; carries its id."""
+    """A foreign XDP program is attached to the interface; carries its id."""
 
     def __init__(self, sentence: str, *, interface: str, program_id: int) -> None:
         super().__init__(sentence, interface=interface)
@@ -227,11 +227,11 @@ class ForeignProgramError(InterfaceError):
 
 
 class ConflictError(XdpctlError):
-    """An entry that was not written by us stands where a rule should go."""
+    """The map already has an entry for this target that we did not write."""
 
 
 class GuardError(ConflictError):
-    """A rule would drop what is guarded (rules/guard.py); carries its text."""
+    """A rule on a guarded target (rules/guard.py) without --force; carries the target's text."""
 
     def __init__(self, sentence: str, *, text: str) -> None:
         super().__init__(sentence)
@@ -247,15 +247,15 @@ class StateError(XdpctlError):
 
 
 class ListError(XdpctlError):
-    """A list's file cannot be read, or is not what it should be."""
+    """The file of a list cannot be read, or is not in its format."""
 
 
 class ForeignFileError(XdpctlError):
-    """What a path leads to is another user's, or chosen by one. A part of a sentence."""
+    """A path leads to a file that another user owns or chooses. Holds a part of a sentence."""
 
 
 class IrregularFileError(ForeignFileError):
-    """What a path leads to is a pipe, a device or a socket."""
+    """A path leads to a pipe, a device or a socket."""
 
 
 class ListenError(XdpctlError):

@@ -1,8 +1,8 @@
-"""HTTP over the control socket: one call, one answer, or one of our errors.
+"""HTTP over the control socket: each call returns an answer or raises one of our errors.
 
-The only place of the command line that opens a socket, with nothing but the
-standard library, so that a verb starts fast. Knows the API's paths for rules and
-the shape of its errors (RFC 9457); what an answer means is the verb's business.
+The only module of the command line that opens a socket. It uses only the standard
+library, so that a verb starts fast. Owns the API's paths for rules and the shape of its
+errors (RFC 9457). Does not interpret answers; that is up to the verbs, which call it.
 Every method blocks.
 """
 
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 Query = Mapping[str, str] | Sequence[tuple[str, str]]
 
 PAGE = 10_000
-"""Rules asked for at once: as many as the service gives, which walks its maps for each page."""
+"""Rules in one page: the most that the service gives, because it walks its maps for each page."""
 
 _TIMEOUT_SECONDS = 30.0
-_LONG_TIMEOUT_SECONDS = 600.0  # comparing a million rules says nothing for a while
+_LONG_TIMEOUT_SECONDS = 600.0  # the service sends nothing while it compares a million rules
 _PART = 64 * 1024
-_PATH_MAX = 107  # sun_path's 108 bytes with the zero at its end, unix(7)
+_PATH_MAX = 107  # sun_path has 108 bytes with the zero at its end, unix(7)
 _BUSY_TRIES = 20
 _BUSY_SECONDS = 0.5
 
 
 class _BusyError(XdpctlError):
-    """The service answers as many such reads as it does at once."""
+    """The service already answers as many reads as it can at once."""
 
 
 _ERRORS: dict[int, type[XdpctlError]] = {
@@ -67,11 +67,11 @@ class _UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         """Connect to the socket's path instead of a host.
 
-        Blocking, with the kernel's own time-out: a connect(2) that does not block fails at
-        once (EAGAIN) where others fill the socket's queue, instead of waiting its turn.
+        Blocks, with the time-out of the kernel: a non-blocking connect(2) would fail at once
+        (EAGAIN) when the queue of the socket is full, instead of waiting.
 
         Raises:
-            TimeoutError: the queue was full for as long as the time-out.
+            TimeoutError: the queue was full for the whole time-out.
         """
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         seconds = float(self.timeout or 0)
@@ -80,7 +80,7 @@ class _UnixConnection(http.client.HTTPConnection):
         try:
             self.sock.connect(str(self._path))
         except BlockingIOError as error:
-            raise TimeoutError(errno.ETIMEDOUT, "no turn within the time-out") from error
+            raise TimeoutError(errno.ETIMEDOUT, "the queue of the socket stayed full") from error
         self.sock.settimeout(self.timeout)
 
 
@@ -89,7 +89,7 @@ class Client:
 
     Args:
         path: the socket.
-        timeout: seconds without a sign of life after which a call fails.
+        timeout: a call fails after this many seconds without any data.
     """
 
     def __init__(self, path: Path, timeout: float = _TIMEOUT_SECONDS) -> None:
@@ -99,7 +99,7 @@ class Client:
     def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
         """Return the document at `path`; errors as in `call`.
 
-        Where the service is busy with others' reads (503) it is asked again for a while.
+        While the service is busy with other reads (503), it tries again for some seconds.
         """
         for _ in range(_BUSY_TRIES):
             try:
@@ -113,11 +113,11 @@ class Client:
         return self.call("POST", path, query, body)
 
     def delete(self, path: str, query: Query) -> dict[str, Any]:
-        """Delete what `query` names and return the answer; errors as in `call`."""
+        """Delete the rules that `query` selects and return the answer; errors as in `call`."""
         return self.call("DELETE", path, query)
 
     def rules(self, query: Mapping[str, str]) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rules that `query` asks for, a page at a time; errors as in `call`."""
+        """Yield the rules that `query` selects, page by page; errors as in `call`."""
         cursor: str | None = None
         while True:
             page = {**query, "limit": str(PAGE), **({} if cursor is None else {"cursor": cursor})}
@@ -139,7 +139,7 @@ class Client:
         Raises:
             ServiceUnreachableError: nobody listens on the socket.
             NotFoundError, ConflictError: 404 and 409.
-            XdpctlError: everything else, among it no permission.
+            XdpctlError: everything else, also a missing permission.
         """
         headers = {"Accept": "application/json"}
         content = None
@@ -150,12 +150,12 @@ class Client:
             return self._answer(response.status, response.read())
 
     def upload(self, path: str, query: Query, parts: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-        """Send text in parts, and yield the documents of the answer as they come, a line each.
+        """Send text in parts, and yield the documents of the answer, one for each line.
 
         Args:
-            path: where to.
+            path: the path to post to.
             query: its parameters.
-            parts: sent one by one; an error that it raises ends the call.
+            parts: sent one by one; an error from it ends the call.
 
         Raises:
             As `call`.
@@ -182,7 +182,7 @@ class Client:
                 self._answer(response.status, response.read())
             while part := response.read(_PART):
                 yield part
-            if response.length:  # announced and not sent, which read() takes for the end
+            if response.length:  # bytes are missing, which read() does not report
                 raise http.client.IncompleteRead(b"", response.length)
 
     @contextlib.contextmanager
@@ -195,18 +195,18 @@ class Client:
         *,
         timeout: float | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
-        """Make one call; give the answer, of which nothing but its head has been read.
+        """Make one call and give the answer, before its body is read.
 
         Raises:
             ServiceUnreachableError: nobody listens on the socket.
-            XdpctlError: no permission, no answer, an answer that breaks off.
+            XdpctlError: no permission, no answer, or an incomplete answer.
         """
         headers["Connection"] = "close"
         patience = max(self._timeout, timeout or 0) if timeout else self._timeout
         with contextlib.closing(_UnixConnection(self.path, patience)) as connection:
             self._connect(connection)
             try:
-                # A service that refuses before it has read everything closes its end.
+                # The service may refuse, and close the connection, before it has read everything.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     connection.request(
                         method,
@@ -218,20 +218,20 @@ class Client:
                 yield connection.getresponse()
             except TimeoutError as error:
                 raise XdpctlError(
-                    f"the service on {self.path} took the call but did not answer within"
-                    f" {patience:g} s: see its log; where it hangs, restart it"
+                    f"the service on {self.path} accepted the call but did not answer within"
+                    f" {patience:g} s: see its log, and restart it if it hangs"
                 ) from error
             except (http.client.HTTPException, OSError) as error:
                 raise XdpctlError(
-                    f"the service on {self.path} broke off without a whole answer"
-                    f" ({type(error).__name__}): see its log"
+                    f"the service on {self.path} closed the connection before its answer was"
+                    f" complete ({type(error).__name__}): see its log"
                 ) from error
 
     def _connect(self, connection: _UnixConnection) -> None:
         if len(str(self.path).encode()) > _PATH_MAX:
             raise UsageError(
-                f"cannot use {self.path} as the control socket: a socket's path has at most"
-                f" {_PATH_MAX} bytes"
+                f"cannot use {self.path} as the control socket: the path of a socket can have at"
+                f" most {_PATH_MAX} bytes"
             )
         try:
             connection.connect()
@@ -243,7 +243,7 @@ class Client:
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
             raise ServiceUnreachableError(
                 f"no service answers on {self.path} ({error.strerror}): start one with"
-                " `xdpctl --interface NAME`, or name its socket with --control or XDPCTL_CONTROL"
+                " `xdpctl --interface NAME`, or give its socket with --control or XDPCTL_CONTROL"
             ) from error
         except OSError as error:
             raise XdpctlError(
@@ -263,8 +263,8 @@ class Client:
             document = None
         if not isinstance(document, dict):
             raise XdpctlError(
-                f"what answers on {self.path} is not xdpctl (HTTP {status}): name the service's"
-                " own socket with --control or XDPCTL_CONTROL"
+                f"the program that answers on {self.path} is not xdpctl (HTTP {status}): give the"
+                " service's own socket with --control or XDPCTL_CONTROL"
             )
         return document
 
@@ -278,7 +278,7 @@ def _error(status: int, problem: Mapping[str, Any]) -> XdpctlError:
 
 
 def _sentence(status: int, problem: Mapping[str, Any]) -> str:
-    """Return a problem document's sentence, the offending text in it."""
+    """Return the sentence of a problem document, with the offending text."""
     detail = problem.get("detail") or problem.get("title") or "no reason given"
     sentence = str(detail) if problem.get("detail") else f"the service refused ({status}: {detail})"
     text = problem.get("text")
@@ -287,12 +287,13 @@ def _sentence(status: int, problem: Mapping[str, Any]) -> str:
         sentence = f"{sentence} ({field}: {text})"
     done = problem.get("done")
     if status == http.client.INSUFFICIENT_STORAGE and isinstance(done, int):
-        sentence = f"{sentence}; {done:,} {'entry' if done == 1 else 'entries'} went in before"
+        entries = "entry was" if done == 1 else "entries were"
+        sentence = f"{sentence}; {done:,} {entries} written before"
     return sentence
 
 
 def _who_may(path: Path) -> str:
-    """Return who may use a socket, as the end of a sentence."""
+    """Return who can use a socket, as the end of a sentence."""
     for place, bit in ((path, stat.S_IWGRP), (path.parent, stat.S_IXGRP)):
         try:
             found = place.stat()
@@ -304,5 +305,5 @@ def _who_may(path: Path) -> str:
             name = grp.getgrgid(found.st_gid).gr_name
         except KeyError:
             name = str(found.st_gid)
-        return f"root and the members of group {name} may"
-    return "only root may, or the group that --control-group gives the socket to"
+        return f"only root and the members of group {name} can use it"
+    return "only root can use it, or the group that the service's --control-group gives it to"

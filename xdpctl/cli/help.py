@@ -1,10 +1,10 @@
-"""`xdpctl --help`: the verbs, and the options of the service."""
+"""`xdpctl --help`: the list of verbs, and the options of the service."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpctl.cli.verb import Parser
+from xdpctl.process.command_line import ArgumentParser
 from xdpctl.settings import add_service_options
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def overview(verbs: Sequence[Verb]) -> str:
     """Return the whole help text."""
     width = max(len(verb.name) for verb in verbs)
     lines = [f"  {verb.name:<{width}}  {verb.summary}" for verb in verbs]
-    service = Parser("xdpctl")
+    service = ArgumentParser(prog="xdpctl")
     service.add_argument("-V", "--version", action="store_true", help="print the version")
     add_service_options(service)
     return "\n".join(
@@ -27,14 +27,14 @@ def overview(verbs: Sequence[Verb]) -> str:
             "usage: xdpctl --interface NAME [option ...]   run the service",
             "       xdpctl VERB [argument ...]             talk to the running service",
             "",
-            "An XDP shield for DNS servers: drops, or answers TC=1, what dnsdist blocks.",
+            "An XDP shield for DNS servers: drops what dnsdist blocks, or answers it with TC=1.",
             "",
             "verbs (`xdpctl VERB --help` shows each one's arguments):",
             *lines,
             "",
             _STATUS,
             "",
-            "Without a verb it is the service, with these options:",
+            "Without a verb, xdpctl runs the service, with these options:",
             service.format_help().partition("\n\n")[2],
         )
     )

@@ -1,8 +1,8 @@
-"""The entry point of `xdpctl` and `python -m xdpctl`: a verb by its name, else the service.
+"""The entry point of `xdpctl` and `python -m xdpctl`: runs a verb, or else the service.
 
-Owns exit statuses and what happens to an error: one sentence, the last line on
-standard error, never a traceback (but with `--log-level debug`). Imports only what
-the verb at hand needs: a verb never loads the service, the service no verb.
+Owns exit statuses and the output of errors: one sentence as the last line on standard
+error, and a traceback only with `--log-level debug`. Imports only what the verb needs:
+a verb never loads the service, and the service never loads a verb.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ FAMILIES: dict[str, str] = {
     "prepare": "prepare",
     "detach": "detach",
 }
-"""Each verb and the module of verbs/ whose VERBS define it, in the order of help."""
+"""Each verb, and the module in verbs/ whose VERBS define it, in the order of the help."""
 
 _OUTPUT_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""Errors of writing to standard output; all else that verbs do with files is caught there."""
+"""Errors of writing to standard output; the verbs catch the other errors of files."""
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
@@ -53,14 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status.
 
     Args:
-        argv: what follows the program's name; None: this process's own.
+        argv: the arguments after the program's name; None: those of this process.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _ready_streams()
     try:
         try:
             status = _run(arguments)
-        except SystemExit as stop:  # argparse has printed what --help asks for
+        except SystemExit as stop:  # argparse has printed the help
             status = stop.code if isinstance(stop.code, int) else 0
         sys.stdout.flush()
     except BrokenPipeError:
@@ -80,9 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in _OUTPUT_FAILS:
             _last_resort(error, debugging=_debugging(arguments))
         else:
-            _complain(f"cannot write the output: {error.strerror}; make room and try again")
+            _complain(f"cannot write the output: {error.strerror}; free some space and try again")
         return 1
-    except Exception as error:  # noqa: BLE001 - the last resort: no traceback ever
+    except Exception as error:  # noqa: BLE001 - the last resort: never a traceback
         _give_up_output()
         _last_resort(error, debugging=_debugging(arguments))
         return 1
@@ -94,7 +94,7 @@ def _run(arguments: list[str]) -> int:
         case ["-h" | "--help", *_]:
             return _help()
         case ["-V" | "--version", *_]:
-            print(f"xdpctl {__version__}")  # noqa: T201 - that is what was asked for
+            print(f"xdpctl {__version__}")  # noqa: T201 - the output of --version
             return 0
         case [str(name), *rest] if not name.startswith("-"):
             return _run_verb(name, rest)
@@ -103,7 +103,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _run_verb(name: str, rest: list[str]) -> int:
-    from xdpctl.cli.verb import Session  # noqa: PLC0415 - the service does without
+    from xdpctl.cli.verb import Session  # noqa: PLC0415 - the service does not need it
 
     verb = find(name)
     arguments = verb.parser().parse_args(rest)
@@ -114,7 +114,7 @@ def find(name: str) -> Verb:
     """Return the verb of this name.
 
     Raises:
-        UsageError: there is none; names a close one.
+        UsageError: there is no such verb; suggests a similar one.
     """
     if name in FAMILIES:
         family = import_module(f"xdpctl.cli.verbs.{FAMILIES[name]}")
@@ -123,22 +123,22 @@ def find(name: str) -> Verb:
     from difflib import get_close_matches  # noqa: PLC0415 - only to help with a typing error
 
     near = get_close_matches(name, FAMILIES, 1)
-    helps = f"did you mean `{near[0]}`" if near else "`xdpctl --help` lists them"
+    helps = f"did you mean `{near[0]}`?" if near else "see `xdpctl --help`"
     raise UsageError(f"cannot run {name!r}: there is no such verb; {helps}")
 
 
 def _serve(arguments: list[str]) -> int:
-    from xdpctl.service.bootstrap import begin  # noqa: PLC0415 - the verbs do without
+    from xdpctl.service.bootstrap import begin  # noqa: PLC0415 - the verbs do not need it
     from xdpctl.settings import load_settings  # noqa: PLC0415 - the same
 
     with begin(lambda: load_settings(arguments, os.environ)) as begun:
-        from xdpctl.service.service import run_service  # noqa: PLC0415 - loaded while it compiles
+        from xdpctl.service.service import run_service  # noqa: PLC0415 - while the filter compiles
 
         return run_service(begun)
 
 
 def _help() -> int:
-    from xdpctl.cli.help import overview  # noqa: PLC0415 - loads every family
+    from xdpctl.cli.help import overview  # noqa: PLC0415 - with it come all verbs
 
     sys.stdout.write(overview([find(name) for name in FAMILIES]))
     return 0
@@ -156,13 +156,13 @@ def _last_resort(error: Exception, *, debugging: bool) -> None:
         traceback.print_exc()
         helps = "report it to the project with the lines above"
     else:
-        helps = "run it again with --log-level debug and report what it prints to the project"
+        helps = "run it again with --log-level debug and report the output to the project"
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    _complain(f"xdpctl met an error that it does not know ({what}); this is a bug: {helps}")
+    _complain(f"xdpctl failed with an unexpected error ({what}); this is a bug: {helps}")
 
 
 def _debugging(arguments: list[str]) -> bool:
-    """Whether tracebacks are wanted: read without a parser, whatever else is wrong."""
+    """Return whether tracebacks are wanted, without a parser, because it may be what failed."""
     pairs = pairwise(arguments)
     return (
         "--log-level=debug" in arguments
@@ -172,11 +172,11 @@ def _debugging(arguments: list[str]) -> bool:
 
 
 def _ready_streams() -> None:
-    """Make the streams usable: open, and taking characters beyond their encoding as codes."""
+    """Open closed streams, and let them write characters beyond their encoding as codes."""
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
+        if getattr(sys, name) is None:  # closed by the program that started us
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
         reconfigure = getattr(getattr(sys, name), "reconfigure", None)
         if reconfigure is not None:
@@ -184,10 +184,9 @@ def _ready_streams() -> None:
 
 
 def _give_up_output() -> None:
-    """Write what is buffered if that is possible, else drop it.
+    """Write the buffered output if possible, else drop it.
 
-    Standard output then leads nowhere, so that the interpreter's own last flush finds
-    no fault.
+    Standard output then leads to /dev/null, so that the interpreter's last flush succeeds.
     """
     try:
         sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""How far long work is: a bar on a terminal, a plain line now and then elsewhere.
+"""The progress of long work: a bar on a terminal, elsewhere a line every few seconds.
 
-Writes to standard error only, so that what a verb prints stays a program's to read.
-Called by verbs that may take longer than a moment.
+Writes to standard error only, so that programs can read the output of a verb.
+Called by verbs that may take more than a moment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ERASE = "\r\x1b[K"
 
 
 class ProgressDisplay:
-    """A context manager; the bar is gone at its end.
+    """A context manager that erases its bar at the end.
 
     Args:
         stream: standard error.
@@ -46,12 +46,12 @@ class ProgressDisplay:
             self._stream.flush()
 
     def show(self, what: str, done: int, total: int | None = None) -> None:
-        """Say how far it is, unless that was said just now.
+        """Show the progress, unless it was shown a moment ago.
 
         Args:
-            what: the work, in a word or few.
-            done: how much, of whatever is counted.
-            total: of how much; None: nobody knows.
+            what: the work, in a few words.
+            done: the number of items (or bytes) that are done.
+            total: the number of all of them; None: unknown.
         """
         now = self._clock()
         if now < self._next:

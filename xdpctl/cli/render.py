@@ -1,6 +1,6 @@
-"""Text for people: tables, numbers, times, and nothing that moves a terminal's cursor.
+"""Text for people: tables, numbers, times; without control characters for the terminal.
 
-Pure: values in, lines out. Knows no verb and no document; called by the verbs.
+Pure: values in, lines out. Does not know any verb or document. Called by the verbs.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def printable(text: str) -> str:
-    r"""Return `text` on one line with nothing but printable characters, others as \xNN.
+    r"""Return `text` as one line of printable characters; others become \xNN.
 
-    Names, reasons and sentences come from packets, files and other programs; none of
-    them may write control characters to an operator's terminal.
+    Names, reasons and sentences come from packets, files and other programs. They must not
+    write control characters to the terminal of an operator.
     """
     if text.isprintable():
         return text
@@ -30,7 +30,7 @@ def printable(text: str) -> str:
 
 
 def columns(text: str) -> int:
-    """Return how many columns of a terminal `text` takes; wide characters take two."""
+    """Return the number of terminal columns that `text` takes; wide characters take two."""
     if text.isascii():
         return len(text)
     return sum(
@@ -43,7 +43,7 @@ def _is_wide(character: str) -> bool:
 
 
 def shortened(text: str, width: int) -> str:
-    """Return `text`, cut to `width` columns with an ellipsis where it is longer."""
+    """Return `text`, cut to `width` columns with an ellipsis if it is longer."""
     if columns(text) <= width:
         return text
     kept = text
@@ -53,13 +53,13 @@ def shortened(text: str, width: int) -> str:
 
 
 class Table:
-    """Aligned columns for rows that come in pages: a width only ever grows.
+    """Aligned columns for rows that come in pages; columns grow and never shrink.
 
     Args:
-        headers: the columns' titles.
-        right: the titles of those columns that hold numbers.
-        width: the terminal's columns; the last column is cut to fit. None: not cut.
-        indent: blanks before each line.
+        headers: titles of the columns.
+        right: titles of the columns that are aligned to the right, for numbers.
+        width: columns of the terminal, to which the last column is cut; None: not cut.
+        indent: number of blanks before each line.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Table:
         self._begun = False
 
     def lines(self, rows: Iterable[Sequence[str]]) -> Iterator[str]:
-        """Yield the lines of these rows, before the first of them the titles."""
+        """Yield the lines of these rows; the titles come before the first row."""
         cells = [tuple(printable(cell) for cell in row) for row in rows]
         for row in cells:
             for number, cell in enumerate(row):
@@ -102,12 +102,12 @@ class Table:
 
 
 def count(number: int) -> str:
-    """Return a number with its thousands set apart: 1,234,567."""
+    """Return a number with commas: 1,234,567."""
     return f"{number:,}"
 
 
 def age(seconds: float) -> str:
-    """Return a stretch of time as its two largest units: `3d 4h`, `5m 6s`."""
+    """Return a length of time in its two largest units: `3d 4h`, `5m 6s`."""
     rest = max(int(seconds), 0)
     days, rest = divmod(rest, _DAY)
     hours, rest = divmod(rest, _HOUR)
@@ -120,13 +120,13 @@ def age(seconds: float) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """Return `part` of `whole` in percent; what is not nothing is not shown as 0 %."""
+    """Return `part` of `whole` in percent; a small part is shown as <1%, not as 0%."""
     if whole <= 0:
         return "-"
     percent = 100 * part / whole
     if 0 < percent < 1:
         return "<1%"
-    # 99.6 % is not full: round down.
+    # Round down, because 99.6 % is not full.
     return f"{int(percent)}%"
 
 

@@ -1,8 +1,7 @@
-"""What a verb is: its arguments, what it runs with, how a usage error reads.
+"""What a verb is: its arguments, and what it runs with.
 
-Owns the parser class and the options that every verb takes, among them how the
-control socket is found. Knows no single verb; main.py finds those, the family
-files define them.
+Owns the options that every verb takes, and how a verb finds the control socket. Does not
+know any single verb: the modules in verbs/ define them, main.py finds them. Called by both.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from xdpctl.cli.client import Client
 from xdpctl.cli.render import printable
-from xdpctl.errors import UsageError
+from xdpctl.process.command_line import ArgumentParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,26 +25,9 @@ if TYPE_CHECKING:
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are ours: one sentence, no usage text before it."""
-
-    def __init__(self, prog: str, description: str = "") -> None:
-        super().__init__(prog=prog, description=description, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        """Raise what argparse found wrong.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(
-            f"cannot run `{self.prog}`: {message}; `{self.prog} --help` shows how it is written"
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a verb runs with: where it writes, its environment, where it reads."""
+    """The streams and the environment that a verb runs with."""
 
     output: TextIO
     errors: TextIO
@@ -54,16 +36,16 @@ class Session:
 
     @property
     def terminal(self) -> bool:
-        """Whether a person reads the output as it comes."""
+        """Whether the output is a terminal."""
         return self.output.isatty()
 
     @property
     def width(self) -> int | None:
-        """Columns of the terminal; None where the output is not one."""
+        """Columns of the terminal; None if the output is not a terminal."""
         return shutil.get_terminal_size().columns if self.terminal else None
 
     def write(self, text: str) -> None:
-        """Write to standard output; main.py knows what to do where that fails."""
+        """Write to standard output; main.py handles errors."""
         self.output.write(text)
 
     def say(self, line: str) -> None:
@@ -71,7 +53,7 @@ class Session:
         self.write(f"{line}\n")
 
     def document(self, value: object) -> None:
-        """Write the one JSON document of `--json`."""
+        """Write the JSON document that `--json` asks for."""
         self.write(f"{json.dumps(value, ensure_ascii=False, indent=2)}\n")
 
     def warn(self, sentence: str) -> None:
@@ -79,7 +61,7 @@ class Session:
         self.errors.write(f"xdpctl: warning: {printable(sentence)}\n")
 
     def confirmed(self, question: str) -> bool:
-        """Ask on the terminal; everything but a plain yes is a no. Blocks."""
+        """Ask a question on the terminal; any answer but y or yes means no. Blocks."""
         self.output.flush()
         self.errors.write(f"{printable(question)} [y/N] ")
         self.errors.flush()
@@ -89,7 +71,7 @@ class Session:
         """Return the client for the control socket that the arguments name.
 
         Raises:
-            SettingsError: the socket's path is to be taken from a file that is not valid.
+            SettingsError: the configuration file that should name the socket is not valid.
         """
         if arguments.control is None:
             from xdpctl.settings import control_path  # noqa: PLC0415 - half of a verb's start
@@ -104,10 +86,10 @@ class Verb:
 
     Attributes:
         name, summary: as `xdpctl --help` lists it.
-        add_arguments: puts its own arguments on a parser.
-        run: does it; returns the exit status or raises an XdpctlError.
-        plain: takes `--control` and `--json` as every verb does; a verb that takes
-            the service's options says False and adds `--json` itself.
+        add_arguments: adds the verb's own arguments to a parser.
+        run: runs the verb; returns the exit status or raises an XdpctlError.
+        plain: whether the verb takes the usual options (`--control` and so on); False for a
+            verb that takes the options of the service.
     """
 
     name: str
@@ -116,20 +98,27 @@ class Verb:
     run: Callable[[argparse.Namespace, Session], int]
     plain: bool = True
 
-    def parser(self) -> Parser:
-        """Return the parser of what follows the verb."""
-        parser = Parser(f"xdpctl {self.name}", self.summary[0].upper() + self.summary[1:] + ".")
+    def parser(self) -> ArgumentParser:
+        """Return the parser of the arguments after the verb."""
+        parser = ArgumentParser(
+            prog=f"xdpctl {self.name}",
+            description=self.summary[0].upper() + self.summary[1:] + ".",
+        )
         if self.plain:
             parser.add_argument(
                 "--control",
                 metavar="PATH",
-                help="control socket (else XDPCTL_CONTROL, the configuration file, the default)",
+                help="control socket of the service (default: that of XDPCTL_CONTROL, of the"
+                " configuration file, or /run/xdpctl/control.sock)",
             )
             parser.add_argument(
                 "--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration file"
             )
             parser.add_argument(
-                "--log-level", choices=LOG_LEVELS, default="info", help="debug: show tracebacks"
+                "--log-level",
+                choices=LOG_LEVELS,
+                default="info",
+                help="debug: show tracebacks with errors (default: info)",
             )
         parser.add_argument("--json", action="store_true", help="print one JSON document")
         self.add_arguments(parser)

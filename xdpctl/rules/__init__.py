@@ -4,10 +4,10 @@
     targets.py  what a rule is about: address, prefix, name
     keys.py     target to map and key, and back
     rules.py    a rule: action, origin, reason, duration, line
-    lines.py    rules by the million, without an object for each
-    guard.py    what is not dropped without `--force`
+    lines.py    millions of rules, without an object for each
+    guard.py    rules that are refused without `--force`
 
-The names that others use can be had from here.
+Other rooms import the public names from here.
 """
 
 from xdpctl.rules.keys import key_of, keys_of, map_of, target_of

@@ -1,9 +1,9 @@
-"""The guard: what is not dropped unless that is meant (`--force`).
+"""The guard: refuses rules that are probably mistakes, unless `--force` is used.
 
-A Drop on an address of this host, on one of `protect` (health checkers, secondaries,
-load balancers) or on so short a prefix that it hits half the net is more often a slip
-than a wish; so is a Pass on such a prefix, which switches off every shorter rule and
-lets half the net in. Pure but for the local addresses, which it is given a way to ask for.
+Guarded are a Drop on an address of this host, on one in `protect` (health checkers,
+secondaries, load balancers) or on a very short prefix, and a Pass on a very short prefix,
+which lets half the Internet in and disables every shorter rule. Pure: its callers (store/)
+give it the local addresses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Network: TypeAlias = IPv4Network | IPv6Network
 
 SHORTEST = {4: 8, 6: 16}
-"""Prefix lengths by IP version; a shorter one is guarded."""
+"""Prefix lengths by IP version; shorter prefixes are guarded."""
 
 _ADDRESSES = {spec.ref: name for name, spec in abi.MAPS.items() if name in abi.RULE_MAPS[:4]}
 _DROP, _PASS = int(RuleAction.DROP), int(RuleAction.PASS)
@@ -36,10 +36,10 @@ _EXACT = frozenset(abi.MAPS[name].ref for name in (MapName.ADDR_V4, MapName.ADDR
 
 
 class Guard:
-    """The guard, with the protected addresses of one moment.
+    """The guard, for the protected addresses at one moment.
 
     Args:
-        protect: prefixes of the setting.
+        protect: prefixes of the setting `protect`.
         local: addresses of this host.
     """
 
@@ -47,12 +47,12 @@ class Guard:
         self, protect: Iterable[Network], local: Iterable[IPv4Address | IPv6Address]
     ) -> None:
         self._whose = {ip_network(address): "an address of this host" for address in local}
-        self._whose |= dict.fromkeys(protect, "protected by the setting protect")
+        self._whose |= dict.fromkeys(protect, "which the setting protect lists")
         self._exact = {key for network in self._whose for key in _keys(network)}
         self._wide = [network for network in self._whose if network.num_addresses > 1]
 
     def reason(self, target: Target, action: RuleAction = RuleAction.DROP) -> str | None:
-        """Return why a rule of this action on `target` is guarded, or None."""
+        """Return why a rule with this action on `target` is guarded, or None."""
         if isinstance(target, Question) or action is RuleAction.TRUNCATE:
             return None
         network = ip_network(target)
@@ -66,17 +66,17 @@ class Guard:
         return None
 
     def check(self, rules: Sequence[Rule]) -> None:
-        """Refuse rules that are guarded.
+        """Refuse guarded rules.
 
         Raises:
-            GuardError: names the first.
+            GuardError: for the first guarded rule.
         """
         for rule in rules:
             if why := self.reason(rule.target, rule.action):
-                verb = "passed" if rule.action is RuleAction.PASS else "dropped"
+                verb = "pass" if rule.action is RuleAction.PASS else "drop"
                 raise GuardError(
-                    f"{target_text(rule.target)} {why}: nothing was changed; use --force if it is"
-                    f" to be {verb} all the same",
+                    f"{target_text(rule.target)} {why}: nothing was changed; use --force to"
+                    f" {verb} it anyway",
                     text=target_text(rule.target),
                 )
 
@@ -84,8 +84,8 @@ class Guard:
         """Yield the rows of a list that are not guarded.
 
         Args:
-            rows: of the list.
-            held: called for each other, with what it is and why.
+            rows: the rows of the list.
+            held: called for each guarded row, with its target and the reason.
         """
         exact, all_wide = self._exact, bool(self._wide)
         for row in rows:
@@ -93,7 +93,7 @@ class Guard:
             if (
                 action == _DROP
                 and ref in _ADDRESSES
-                and (all_wide or ref not in _EXACT or key in exact)  # else no closer look
+                and (all_wide or ref not in _EXACT or key in exact)  # else it is not guarded
             ) or (action == _PASS and ref in _CIDRS):
                 target = target_of(_ADDRESSES[ref], key, AnyQtype.BOTH)
                 if why := self.reason(target, RuleAction(action)):

@@ -1,8 +1,8 @@
-"""Target to map and key, and back; keys as the state stores them.
+"""Target to map and key, and back; keys as the state file stores them.
 
-Owns which map a target is in (CONTRACT.md, "Targets") and `Row`, one entry as it is staged.
-Plain addresses and names go a short way, tested to agree with the long one. Bytes of keys
-are abi.py's. Called by store/, feeds/ and http/.
+Owns the map of each target (CONTRACT.md, "Targets") and `Row`, one entry of a bulk change.
+Plain addresses and names take a fast path; a test compares it with the general one. Does not
+own the bytes of keys (abi.py). Called by store/, feeds/ and http/.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 
 Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
-"""One entry as it is staged: map number (enum map_ref), key as the state stores it
-(`state.stored_key`), action, reason, expiry in seconds of CLOCK_BOOTTIME or None, origin."""
+"""One entry of a bulk change: map number (enum map_ref), key as the state file stores it
+(`stored_key`), action, reason, expiry in seconds of CLOCK_BOOTTIME or None, origin."""
 
 
 def map_of(target: Target) -> MapName:
-    """Return the map in which a rule for `target` stands."""
+    """Return the map that holds a rule for `target`."""
     match target:
         case IPv4Address():
             return MapName.ADDR_V4
@@ -47,18 +47,18 @@ def map_of(target: Target) -> MapName:
 
 
 def key_of(target: Target, any_qtype: AnyQtype) -> bytes:
-    """Return the key under which a rule for `target` is written.
+    """Return the key with which a rule for `target` is written.
 
     Raises:
-        TargetError: the type would stand for every type in this mode; field `qtype`.
+        TargetError: the type would mean every type in this mode; field `qtype`.
     """
     return keys_of(target, any_qtype)[0]
 
 
 def keys_of(target: Target, any_qtype: AnyQtype) -> tuple[bytes, ...]:
-    """Return every key under which a rule for `target` may stand, the one we write first.
+    """Return every key that a rule for `target` may have; the first is the one that we write.
 
-    In mode `both` a question without type has two: dnsdist 2.0 writes 65535, 1.9 wrote 255.
+    In mode `both` a question without type has two: dnsdist 2.0 writes 65535, 1.9 writes 255.
 
     Raises:
         TargetError: as `key_of`.
@@ -87,20 +87,20 @@ def _types_of(question: Question, any_qtype: AnyQtype) -> tuple[int, ...]:
     helps = ", or use --any-qtype 65535" if question.qtype == LEGACY_WILDCARD_QTYPE else ""
     raise TargetError(
         f"cannot write a rule for type {text} of {question.name.to_text()}: with --any-qtype"
-        f" {any_qtype} an entry of type {question.qtype} blocks every type; leave the type out if"
-        f" that is meant{helps}",
+        f" {any_qtype} an entry of type {question.qtype} blocks every type; leave out the type to"
+        f" block every type{helps}",
         text=text,
         field="qtype",
     )
 
 
 def target_of(map_name: MapName, key: bytes, any_qtype: AnyQtype) -> Target:
-    """Return what the entry with this key of a rule map matches.
+    """Return the target that the entry with this key matches.
 
-    Host bits of a prefix are cleared: the kernel does not look at them either.
+    Host bits of a prefix are cleared, because the kernel ignores them too.
 
     Raises:
-        TargetError: nothing can match it; `text` is the key in hex.
+        TargetError: nothing can match the entry; `text` is the key in hexadecimal.
     """
     try:
         match map_name:
@@ -125,7 +125,7 @@ def target_of(map_name: MapName, key: bytes, any_qtype: AnyQtype) -> Target:
 
 
 def stored_key(ref: int, key: bytes) -> bytes:
-    """Return a map's key as the file has it: that of a name without its padding."""
+    """Return the key of a map as the state file stores it; that of a name without padding."""
     return shorten_qname(key) if ref == QNAMES_REF else key
 
 
@@ -135,10 +135,10 @@ def full_key(ref: int, stored: bytes) -> bytes:
 
 
 def place_of(target: str, qtype: str | None, any_qtype: AnyQtype) -> tuple[int, bytes]:
-    """Return (map number, key as stored) of a target's text.
+    """Return (map number, stored key) of the text of a target.
 
     Raises:
-        TargetError: as `rules.parse_target` and `rules.key_of`.
+        TargetError: as `parse_target` and `key_of`.
     """
     if not qtype and (place := plain_place(target, any_qtype)) is not None:
         return place
@@ -146,13 +146,13 @@ def place_of(target: str, qtype: str | None, any_qtype: AnyQtype) -> tuple[int, 
 
 
 def stored_place(target: Target, any_qtype: AnyQtype) -> tuple[int, bytes]:
-    """Return (map number, key as stored) of a target; raises as `key_of`."""
+    """Return (map number, stored key) of a target; raises as `key_of`."""
     ref = abi.MAPS[map_of(target)].ref
     return ref, stored_key(ref, key_of(target, any_qtype))
 
 
 def plain_place(text: str, any_qtype: AnyQtype) -> tuple[int, bytes] | None:
-    """Return where a plain address or name lies; None for all else: the long way reads it."""
+    """Return (map number, stored key) of a plain address or name; None for anything else."""
     try:
         if ":" in text:
             return _V6, socket.inet_pton(socket.AF_INET6, text)

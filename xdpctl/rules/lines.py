@@ -1,8 +1,8 @@
-"""Rules by the million: lines and API documents to rows, without an object for each.
+"""Millions of rules: lines to rows, without an object for each.
 
-The meaning is rules.py's; here is only a short way for what lists are made of (a plain
-address, the same options on every line), tested to agree with the long one. Called by feeds/
-and by the import handler.
+Owns a fast path for typical lines: a plain address or name, with the same options on every
+line. Does not own the meaning of a line (rules.py); a test compares the two. Called by
+feeds/ and by the import handler.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ class LineReader:
     """Reads the lines of one import.
 
     Args:
-        origin: of lines that name none.
-        now: seconds of CLOCK_BOOTTIME that `for=` counts from.
+        origin: origin of the lines without one.
+        any_qtype: which types mean every type.
+        now: seconds of CLOCK_BOOTTIME at which `for=` starts.
 
     Attributes:
-        skipped: lines of origin dnsdist, which nobody may claim.
+        skipped: number of lines with origin dnsdist, which is reserved.
     """
 
     def __init__(self, origin: str, any_qtype: AnyQtype, now: float) -> None:
@@ -40,21 +41,21 @@ class LineReader:
         self.skipped = 0
 
     def rows(self, lines: Iterable[str], first: int = 1) -> Iterator[Row]:
-        """Yield a row for each line that has a rule.
+        """Yield a row for each line with a rule.
 
         Raises:
-            TargetError: names the line by its number, counted from `first`.
+            TargetError: with the number of the line; the first line has number `first`.
         """
         for number, line in enumerate(lines, first):
             try:
-                row = self._short_way(line) or self._row(line)
+                row = self._fast_row(line) or self._row(line)
             except TargetError as error:
                 raise error.at_line(number) from error
             if row is not None:
                 yield row
 
-    def _short_way(self, line: str) -> Row | None:
-        """Read a plain address or name, with options as they stood behind one before."""
+    def _fast_row(self, line: str) -> Row | None:
+        """Read a plain address or name with options that an earlier line had too."""
         target, _, rest = line.strip(_BLANK).partition(" ")
         options = self._options.get(rest)
         if options is None or (place := plain_place(target, self._any_qtype)) is None:
@@ -75,7 +76,7 @@ class LineReader:
         target, _, rest = line.strip(_BLANK).partition(" ")
         if (
             len(self._options) < _OPTIONS_KEPT
-            and plain_place(target, self._any_qtype) is not None  # so they stand apart from it
+            and plain_place(target, self._any_qtype) is not None  # the options begin after it
             and not (isinstance(rule.target, Question) and rule.target.qtype is not None)
         ):
             self._options[rest] = options

@@ -1,15 +1,13 @@
 """Domain names and query types: text to value and back.
 
-Owns `Name` (lower-case wire form) and the mnemonics of query types; the one
-importer of idna, and of dnspython but for zone files (feeds/formats/rpz.py). Knows
-nothing of rules (rules.py), nor of how a name lies in a map's key (abi.py).
-Called by rules.py; everything else takes both names from there.
+Owns `Name` (lower-case wire form) and the mnemonics of query types; the only importer of
+idna, and of dnspython except for zone files (feeds/formats/rpz.py). Does not own rules
+(rules.py) or the keys of names in maps (abi.py). Called by targets.py, rules.py and keys.py.
 
-dnspython reads the master-file form of a name (RFC 1035, 5.1) and knows the
-types; idna turns U-labels into A-labels (RFC 5891, IDNA 2008). What is written
-here is what both leave open: text that is not one name is refused, never mended.
-Both are imported where they are first needed: a service without names, and most
-verbs, do without the 20 ms and the 3 MB.
+dnspython reads the master-file form of a name (RFC 1035, 5.1) and knows the types; idna
+turns U-labels into A-labels (RFC 5891, IDNA 2008). This module adds what both leave open:
+text that is not exactly one name is an error and is never repaired. Both are imported at
+their first use, so that most verbs, and a service without names, save 20 ms and 3 MB.
 """
 
 from __future__ import annotations
@@ -26,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TEXT_MAX = 1100
-"""No name is longer as text: 250 octets, each as \\DDD, and the dots between labels."""
+"""Longest text of a name: 250 octets, each as \\DDD, and the dots between labels."""
 
 _LABEL = re.compile(r"(?:[^.\\]|\\(?:[0-9]{3}|[^0-9]))*")
 _ESCAPE = re.compile(r"\\(?:[0-9]{3}|[^0-9])")
 _PUNCTUATION = re.compile("[\"'(),;]")
-"""What a list or a quoted word has around its names, and master files keep for themselves."""
+"""Characters that stand around names in lists and quoted text; special in master files."""
 
 _PLAIN_OCTETS = re.compile(rb"[a-z0-9_*-]+")
 _NUMERIC_TYPE = re.compile(r"(?:TYPE)?0*([0-9]{1,5})", re.IGNORECASE)
@@ -39,7 +37,7 @@ _BLANKS_AND_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
 
 
 def shown(text: str) -> str:
-    """Return `text` quoted for an error's sentence: one line, printable, not too long."""
+    """Return `text` in quotes for an error: on one line, printable, and cut if it is long."""
     return repr(text if len(text) <= 80 else text[:79] + "…")  # noqa: PLR2004 - a line's width
 
 
@@ -55,10 +53,10 @@ class Name:
     wire: bytes
 
     def __post_init__(self) -> None:
-        """Refuse what no query can match.
+        """Refuse a name that no query can match.
 
         Raises:
-            TargetError: no name in wire form, bytes behind its end, or a capital letter.
+            TargetError: not a name in wire form, bytes after its end, or a capital letter.
         """
         try:
             size = abi.qname_size(self.wire)
@@ -66,8 +64,8 @@ class Name:
             raise TargetError(str(error), text=self.wire.hex()) from error
         if size != len(self.wire) or self.wire != self.wire.lower():
             raise TargetError(
-                f"cannot take {self.wire[:32].hex()} as a name: it has capital letters, or bytes"
-                " behind its end, so no query can match it",
+                f"cannot use {self.wire[:32].hex()} as a name: it has capital letters, or bytes"
+                " after its end, so no query can match it",
                 text=self.wire.hex(),
             )
 
@@ -75,27 +73,26 @@ class Name:
     def from_text(cls, text: str) -> Name:
         """Return the name written as `text`.
 
-        Letter case does not matter, the dot at the end may be missing, `.` is the
-        root; an octet may be written as backslash and three digits; labels beyond ASCII
-        are U-labels.
+        Letter case and a dot at the end do not matter; `.` is the root. An octet can be
+        written as a backslash and three digits. Labels beyond ASCII are U-labels.
 
         Raises:
-            TargetError: `text` is not one name; carries it.
+            TargetError: `text` is not exactly one name; carries the text.
         """
         if not text or len(text) > _TEXT_MAX:
-            what = "nothing is written" if not text else "it is longer than any name can be"
+            what = "it is empty" if not text else "it is longer than any name can be"
             raise TargetError(f"cannot read {shown(text)} as a name: {what}", text=text)
         for character in text:
             if unicodedata.category(character) in _BLANKS_AND_CONTROLS:
                 raise TargetError(
-                    f"cannot read {shown(text)} as a name: it holds a blank or control character;"
-                    " inside a name write such an octet as backslash and three digits",
+                    f"cannot read {shown(text)} as a name: it has a blank or control character;"
+                    " write such an octet as a backslash and three digits",
                     text=text,
                 )
         if found := _PUNCTUATION.search(_ESCAPE.sub("", text)):
             raise TargetError(
-                f"cannot read {shown(text)} as a name: if {found.group()} really is part of it,"
-                f" write \\{ord(found.group()):03d}",
+                f"cannot read {shown(text)} as a name: it has the character {found.group()}; if"
+                f" that is part of the name, write \\{ord(found.group()):03d}",
                 text=text,
             )
         ascii_text = text if text.isascii() else _to_a_labels(text)
@@ -112,7 +109,7 @@ class Name:
 
     @property
     def labels(self) -> tuple[bytes, ...]:
-        """The labels, without lengths and without the root's."""
+        """The labels, without their lengths and without the root."""
         return tuple(self._labels())
 
     def _labels(self) -> Iterator[bytes]:
@@ -122,11 +119,11 @@ class Name:
             start += length + 1
 
     def to_text(self) -> str:
-        r"""Return text that `from_text`, and `parse_target` of rules.py, read as this name.
+        r"""Return text that `from_text`, and `parse_target` in targets.py, read as this name.
 
-        No dot at the end (but `.` is the root); every octet that is not a letter, digit,
-        `-`, `_` or `*` is written as \DDD, and so is the last label's first where that
-        label is all digits: an address ends so.
+        There is no dot at the end, except for the root `.`. Every octet that is not a letter,
+        digit, `-`, `_` or `*` is written as \DDD. If the last label has only digits, so is its
+        first octet, because text with such an end is read as an address.
         """
         texts = [_label_text(label) for label in self._labels()]
         if not texts:
@@ -136,7 +133,7 @@ class Name:
         return ".".join(texts)
 
     def to_unicode(self) -> str:
-        """Return `to_text` with U-labels in place of A-labels, where they are valid: for people."""
+        """Return `to_text` for people, with valid A-labels replaced by U-labels."""
         return ".".join(_u_label(label) for label in self.to_text().split("."))
 
 
@@ -160,7 +157,7 @@ def _u_label(label: str) -> str:
 
 
 def split_labels(text: str) -> list[str] | None:
-    """Return what stands between the dots that are not escaped, or None for a bad escape."""
+    """Return the labels between unescaped dots, or None for an invalid escape."""
     if "\\" not in text:
         return text.split(".")
     labels = []
@@ -178,8 +175,8 @@ def _to_a_labels(text: str) -> str:
     labels = split_labels(text)
     if labels is None:
         raise TargetError(
-            f"cannot read {shown(text)} as a name: a backslash needs three digits or a character"
-            " that is no digit behind it",
+            f"cannot read {shown(text)} as a name: three digits, or one character that is not a"
+            " digit, must follow a backslash",
             text=text,
         )
     return ".".join(label if label.isascii() else _a_label(label, text) for label in labels)
@@ -188,8 +185,8 @@ def _to_a_labels(text: str) -> str:
 def _a_label(label: str, text: str) -> str:
     if "\\" in label:
         raise TargetError(
-            f"cannot read {shown(text)} as a name: one label has both letters beyond ASCII and"
-            " a backslash; write its A-label (xn--…)",
+            f"cannot read {shown(text)} as a name: a label has both letters beyond ASCII and a"
+            " backslash; write its A-label (xn--…) instead",
             text=text,
         )
     import idna  # noqa: PLC0415 - see above
@@ -198,14 +195,14 @@ def _a_label(label: str, text: str) -> str:
         return idna.alabel(unicodedata.normalize("NFC", label.lower())).decode("ascii")
     except UnicodeError as error:
         raise TargetError(
-            f"cannot read {shown(text)} as a name: {shown(label)} is no label of IDNA 2008"
-            f" ({error})",
+            f"cannot read {shown(text)} as a name: {shown(label)} is not a valid label of IDNA"
+            f" 2008 ({error})",
             text=text,
         ) from error
 
 
 def parse_qtype(text: str) -> int:
-    """Return the number of a query type written as mnemonic, TYPEnnn or number.
+    """Return the number of a query type, given as a mnemonic, TYPEnnn or a number.
 
     Raises:
         TargetError: no such type; carries the text, field `qtype`.

@@ -1,8 +1,8 @@
 """A rule as a frozen value: text to rule and back.
 
-Owns actions, origins, reasons, durations, and the line that `import` and `export` share.
-Targets are read by targets.py, names and types by names.py. Does not say which rules exist
-(store/) nor how a map is reached (kernel/). Called by settings, store, http and cli.
+Owns actions, origins, reasons, durations, and the line format of `import` and `export`.
+Does not own targets (targets.py), names and types (names.py), the rules that exist (store/)
+or access to maps (kernel/). Called by settings/, store/, http/ and cli/.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from xdpctl.rules.names import qtype_text, shown
 from xdpctl.rules.targets import Question, Target, parse_target, target_text
 
 ACTIONS = {action.name.lower(): action for action in RuleAction}
-"""drop, truncate, pass: an action's text and its number."""
+"""The actions by their text: pass, drop, truncate."""
 
 DNSDIST_ORIGIN = "dnsdist"
-"""Origin of every entry of the shared maps that was not written by us."""
+"""Origin of every entry in the shared maps that we did not write."""
 
 ORIGIN_PATTERN = r"cli|api|dnsdist|(?:file|list):.{1,200}"
 _ORIGIN = re.compile(ORIGIN_PATTERN)
@@ -31,7 +31,7 @@ _DURATION = re.compile(
 )
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 DURATION_MAX = 10 * 365 * 86_400
-"""Ten years, in seconds: no rule ends later, but for those that stay."""
+"""Ten years in seconds: the longest duration of a rule that expires."""
 
 _TOKEN = re.compile(r'\s*(?:#.*|(?:([a-z]+)=)?("(?:[^"\\]|\\["\\])*"|[^\s"]+)(?=\s|$))?')
 
@@ -41,11 +41,12 @@ class Rule:
     """One rule.
 
     Attributes:
-        target, action: what it matches and what is done then.
-        reason: free text of whoever made it, one line, may be empty.
+        target: what it matches.
+        action: what happens to a packet that matches.
+        reason: free text on one line, may be empty.
         origin: who made it: cli, api, file:NAME, list:NAME, dnsdist.
-        hits: packets that matched, as the map counts them.
-        expires_in: seconds until it goes by itself; None: it stays.
+        hits: packets that matched, as counted in the map.
+        expires_in: seconds until it is removed; None: it stays.
     """
 
     target: Target
@@ -64,7 +65,7 @@ def parse_action(text: str) -> RuleAction:
     """
     if text not in ACTIONS:
         raise TargetError(
-            f"cannot take {shown(text)} as an action: drop, truncate and pass are those there are",
+            f"cannot use {shown(text)} as an action: it must be drop, truncate or pass",
             text=text,
             field="action",
         )
@@ -72,14 +73,14 @@ def parse_action(text: str) -> RuleAction:
 
 
 def parse_origin(text: str) -> str:
-    """Return `text` if it can be an origin; `dnsdist` is one, which nobody may claim.
+    """Return `text` if it is an origin, also the reserved origin `dnsdist`.
 
     Raises:
-        TargetError: it is none; field `origin`.
+        TargetError: it is not an origin; field `origin`.
     """
     if not _ORIGIN.fullmatch(text) or not text.isprintable():
         raise TargetError(
-            f"cannot take {shown(text)} as an origin: write cli, api, file:NAME or list:NAME",
+            f"cannot use {shown(text)} as an origin: it must be cli, api, file:NAME or list:NAME",
             text=text,
             field="origin",
         )
@@ -87,15 +88,15 @@ def parse_origin(text: str) -> str:
 
 
 def parse_reason(text: str) -> str:
-    """Return `text` if it is one printable line of at most 200 characters; empty is none given.
+    """Return `text` if it is one printable line of at most 200 characters; empty: no reason.
 
     Raises:
         TargetError: it is not; field `reason`.
     """
     if len(text) > _REASON_MAX or not text.isprintable():
         raise TargetError(
-            f"cannot take {shown(text)} as a reason: it must be one line without control"
-            f" characters, at most {_REASON_MAX} long",
+            f"cannot use {shown(text)} as a reason: it must be one line of at most {_REASON_MAX}"
+            " characters, without control characters",
             text=text,
             field="reason",
         )
@@ -103,10 +104,10 @@ def parse_reason(text: str) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """Return seconds: `10m`, `2h`, `1h30m`; units w, d, h, m, s, each once, in this order.
+    """Return the seconds of `10m`, `2h`, `1h30m`; units w, d, h, m, s, each once, in this order.
 
     Raises:
-        TargetError: not so written, nothing, or over ten years; field `for`.
+        TargetError: not in this form, zero, or more than ten years; field `for`.
     """
     found = _DURATION.fullmatch(text)
     numbers = found.groups(default="0") if found else ()
@@ -115,8 +116,8 @@ def parse_duration(text: str) -> int:
     )
     if not 0 < seconds <= DURATION_MAX:
         raise TargetError(
-            f"cannot take {shown(text)} as a duration: write one such as 30s, 10m, 1h30m, 7d or"
-            " 2w, more than nothing and at most ten years",
+            f"cannot use {shown(text)} as a duration: write it like 30s, 10m, 1h30m, 7d or 2w,"
+            " more than zero and at most ten years",
             text=text,
             field="for",
         )
@@ -133,15 +134,15 @@ def format_duration(seconds: int) -> str:
 
 
 def parse_rule_line(text: str, origin: str = "cli") -> Rule | None:
-    """Return the rule of one line of a rule file, None where the line has none.
+    """Return the rule of one line of a rule file, None if the line has no rule.
 
-    `TARGET [qtype=A] [action=drop] [for=10m] [reason="…"] [origin=…]`; `#` and what
-    follows it is a comment; a value with blanks stands in double quotes, in which a quote
-    or backslash has a backslash before it.
+    `TARGET [qtype=A] [action=drop] [for=10m] [reason="…"] [origin=…]`. A `#` starts a
+    comment. A value with blanks needs double quotes; a quote or backslash in it needs a
+    backslash before it.
 
     Args:
         text: the line, with or without its end.
-        origin: the rule's where the line names none.
+        origin: the origin of the rule if the line has none.
 
     Raises:
         TargetError: with the offending text.
@@ -153,7 +154,7 @@ def parse_rule_line(text: str, origin: str = "cli") -> Rule | None:
         if found is None or found.end() == position:
             raise TargetError(
                 f"cannot read {shown(text[position:end].strip())}: a value with blanks or quotes"
-                ' must be written "…" with \\" for a quote in it and a blank behind it',
+                ' must be written as "…", with \\" for a quote in it, and a blank must follow it',
                 text=text[position:end].strip(),
                 field="line",
             )
@@ -167,8 +168,8 @@ def parse_rule_line(text: str, origin: str = "cli") -> Rule | None:
             target = found.group().strip()
         elif key not in {"qtype", "action", "for", "reason", "origin"} or key in fields:
             raise TargetError(
-                f"cannot read {shown(found.group().strip())} in a rule's line: behind the target"
-                " stand qtype=, action=, for=, reason= and origin=, each once at most",
+                f"cannot read {shown(found.group().strip())} in a rule's line: after the target"
+                " come qtype=, action=, for=, reason= and origin=, each at most once",
                 text=found.group().strip(),
                 field="line",
             )
@@ -186,7 +187,7 @@ def parse_rule_line(text: str, origin: str = "cli") -> Rule | None:
 
 
 def format_rule_line(rule: Rule) -> str:
-    """Return the line that `parse_rule_line` reads as this rule, its hits left out."""
+    """Return the line that `parse_rule_line` reads as this rule, without its hits."""
     parts = [target_text(rule.target)]
     if isinstance(rule.target, Question) and rule.target.qtype is not None:
         parts.append(f"qtype={qtype_text(rule.target.qtype)}")
@@ -206,15 +207,16 @@ def _quoted(text: str) -> str:
 
 
 def own_origin(text: str) -> str:
-    """Return the origin of rules that are to be made.
+    """Return `text` if it can be the origin of a new rule.
 
     Raises:
-        TargetError: it is none, or dnsdist's.
+        TargetError: it is not an origin, or it is `dnsdist`.
     """
     origin = parse_origin(text)
     if origin == DNSDIST_ORIGIN:
         raise TargetError(
-            "nobody can claim the origin dnsdist: it stands for what dnsdist wrote itself",
+            "cannot use dnsdist as the origin of a rule: it is reserved for the entries that"
+            " dnsdist wrote; use another origin",
             text=origin,
             field="origin",
         )

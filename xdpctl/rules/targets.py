@@ -1,8 +1,8 @@
-"""What a rule is about: text to target and back.
+"""The target of a rule: text to target and back.
 
-Owns addresses, prefixes and names with types as one kind of value, and which of them text
-means (CONTRACT.md, "Targets"). Names and types as text are names.py's, which map and key each
-has keys.py's.
+Owns addresses, prefixes and names with types as one kind of value, and how text becomes one
+of them (CONTRACT.md, "Targets"). Does not own the text of names and types (names.py) or the
+map and key of a target (keys.py). Called by rules.py, keys.py and settings/.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PREFIX_LENGTH = re.compile(r"[0-9]{1,3}")
 
 
 class AnyQtype(StrEnum):
-    """`--any-qtype`: which type of an entry stands for every type (PACKETS.md)."""
+    """`--any-qtype`: which types in an entry mean every type (PACKETS.md)."""
 
     BOTH = "both"
     NEW = "65535"
@@ -29,7 +29,7 @@ class AnyQtype(StrEnum):
 
     @property
     def wildcards(self) -> tuple[int, ...]:
-        """The types that the program takes as every type; the first is what we write."""
+        """The types that mean every type to the program; we write the first."""
         match self:
             case AnyQtype.BOTH:
                 return WILDCARD_QTYPE, LEGACY_WILDCARD_QTYPE
@@ -43,36 +43,36 @@ class AnyQtype(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Queries for one name, of one type; `qtype` None is every type."""
+    """Queries for one name and one type; with `qtype` None, for every type."""
 
     name: Name
     qtype: int | None = None
 
 
 Target: TypeAlias = IPv4Address | IPv6Address | IPv4Network | IPv6Network | Question
-"""What a rule is about. An address and its /32 or /128 are two targets."""
+"""What a rule matches. An address and its /32 or /128 are different targets."""
 
 
 def parse_target(text: str, qtype: str | None = None) -> Target:
-    """Return what `text` means: an address, a prefix, or a name with a type.
+    """Return the target that `text` means: an address, a prefix, or a name with a type.
 
-    With a `:`, or where the last label before a `/` is all digits, it is an
-    address or prefix; everything else is a name.
+    Text with a `:`, or with only digits in the last label before a `/`, is an address or
+    prefix. Everything else is a name.
 
     Args:
-        text: as an operator writes it.
+        text: the text of an operator.
         qtype: mnemonic, TYPEnnn or number; None or empty: every type.
 
     Raises:
-        TargetError: neither; host bits are set; or a type with an address.
+        TargetError: invalid text, host bits are set, or an address has a type.
     """
     if not _is_address(text):
         return Question(Name.from_text(text), parse_qtype(qtype) if qtype else None)
     target = _parse_address(text)
     if qtype:
         raise TargetError(
-            f"cannot block {shown(text)} by query type {shown(qtype)}: an address has none;"
-            " leave the type out",
+            f"cannot use {shown(text)} with query type {shown(qtype)}: an address has no type;"
+            " leave out the type",
             text=qtype,
             field="qtype",
         )
@@ -80,10 +80,10 @@ def parse_target(text: str, qtype: str | None = None) -> Target:
 
 
 def parse_network(text: str) -> IPv4Network | IPv6Network:
-    """Return an address (as a prefix of full length) or a prefix.
+    """Return a prefix, or an address as a prefix of full length.
 
     Raises:
-        TargetError: neither, or host bits are set.
+        TargetError: invalid text, or host bits are set.
     """
     target = _parse_address(text)
     if isinstance(target, IPv4Network | IPv6Network):
@@ -107,14 +107,14 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address | IPv4Network | IPv6N
         address = ip_address(address_text)
     except ValueError as error:
         raise TargetError(
-            f"cannot read {shown(text)} as an address: write one such as 192.0.2.1 or 2001:db8::1;"
-            " in a name that looks like one write : as \\058, / as \\047",
+            f"cannot read {shown(text)} as an address: write it like 192.0.2.1 or 2001:db8::1; if"
+            " it is a name, write : as \\058 and / as \\047",
             text=text,
         ) from error
     if isinstance(address, IPv6Address) and address.scope_id is not None:
         raise TargetError(
-            f"cannot take {shown(text)} as an address: a packet's source names no zone; leave out"
-            f" {shown('%' + address.scope_id)}",
+            f"cannot use {shown(text)} as an address: the source address of a packet has no zone;"
+            f" leave out {shown('%' + address.scope_id)}",
             text=text,
         )
     if not slash:
@@ -128,13 +128,13 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address | IPv4Network | IPv6N
     network = ip_network((address, int(length)), strict=False)
     if network.network_address != address:
         raise TargetError(
-            f"cannot take {shown(text)} as a prefix: bits behind its length are set; {network} is"
-            f" the prefix, {address} the address",
+            f"cannot use {shown(text)} as a prefix: it has host bits set; write {network} for the"
+            f" prefix or {address} for the address",
             text=text,
         )
     return network
 
 
 def target_text(target: Target) -> str:
-    """Return text that `parse_target` reads as `target`; the type of a question stands apart."""
+    """Return text that `parse_target` reads as `target`, without the type of a question."""
     return target.name.to_text() if isinstance(target, Question) else str(target)

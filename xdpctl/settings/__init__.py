@@ -1,17 +1,16 @@
-"""Settings: command line, environment and TOML to one frozen value.
+"""Settings: one frozen value from command line, environment and TOML.
 
-    values.py     what an option's text can mean: ports, owners, interfaces, …
-    options.py    the one table of options, from which all else here derives
-    arguments.py  the table as an argparse parser
-    sources.py    the three sources read by the table, each error naming its source
-    lists.py      the file's `[[list]]` tables
-    settings.py   `Settings`, what must agree between options, what a reload can change
+    values.py     the parsers of an option's text: ports, owners, interfaces, …
+    options.py    the table of options, from which everything else here derives
+    arguments.py  the table as arguments of a parser
+    sources.py    reads the three sources with the table; each error names its source
+    lists.py      the `[[list]]` tables of the file
+    settings.py   `Settings`, rules between options, and what a reload can change
 
-A new option is one entry of the table and one field of `Settings`; a test holds
-the two together.
+A new option is one entry of the table and one field of `Settings`; a test compares the two.
 """
 
-from xdpctl.settings.arguments import ArgumentParser, add_service_options
+from xdpctl.settings.arguments import add_service_options
 from xdpctl.settings.lists import ListFormat, ListSettings
 from xdpctl.settings.settings import (
     Changes,
@@ -25,7 +24,6 @@ from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, XskFamily
 from xdpctl.settings.values import owner as parse_owner
 
 __all__ = [
-    "ArgumentParser",
     "Changes",
     "ListFormat",
     "ListSettings",

@@ -1,7 +1,7 @@
-"""The `[[list]]` tables of the file: lists of rules that the service keeps up with.
+"""The `[[list]]` tables of the file: lists of rules that the service follows.
 
-Owns their keys and what must agree between them. Reading a list is feeds/, deciding when
-is its keeper's. Called by sources.py; the command line and the environment have no lists.
+Owns their keys and the rules between them. Does not read lists (feeds/). Called by
+sources.py; the command line and the environment cannot name lists.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 
 from xdpctl.abi import RuleAction
 from xdpctl.errors import SettingsError, TargetError
+from xdpctl.process.command_line import unknown
 from xdpctl.rules import parse_action, parse_duration, parse_origin
 from xdpctl.rules.names import shown
 from xdpctl.settings import values
-from xdpctl.settings.arguments import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
 PREFIX = "list:"
-"""What a list's origin begins with, so that no list replaces what somebody typed."""
+"""The start of a list's origin, so that no list replaces the rules of an operator."""
 
 
 class ListFormat(StrEnum):
-    """How a list is written; feeds/ says what each is."""
+    """The format of a list; feeds/ describes each."""
 
     AUTO = "auto"
     TARGETS = "targets"
@@ -40,11 +40,11 @@ class ListSettings:
     """One list.
 
     Attributes:
-        file: where it lies.
-        origin: of its rules, list:NAME.
-        action: of what names none; None: not said, which is drop but in an RPZ zone.
-        format: how it is written.
-        refresh: seconds between looks; None: as soon as the file changes.
+        file: its path.
+        origin: the origin of its rules, list:NAME.
+        action: for rules that do not have one; None: drop, or as an RPZ zone says.
+        format: its format.
+        refresh: seconds between two reads; None: read it when the file changes.
     """
 
     file: Path
@@ -60,7 +60,7 @@ def _refresh(text: str) -> int | None:
 
 def _origin(text: str) -> str:
     if not text.startswith(PREFIX):
-        raise ValueError(f"the origin of a list begins with {PREFIX}")
+        raise ValueError(f"the origin of a list must begin with {PREFIX}")
     return parse_origin(text)
 
 
@@ -74,33 +74,35 @@ _KEYS: dict[str, Callable[[str], object]] = {
 
 
 def lists_from(value: object, path: Path, file_name: str) -> tuple[ListSettings, ...]:
-    """Return the lists of a file's key `list`.
+    """Return the lists in the key `list` of a file.
 
     Args:
-        value: as TOML gives it.
-        path: the file; a list's path that does not begin with / is beside it.
-        file_name: the file as errors name it.
+        value: the value from TOML.
+        path: the file; relative paths of lists are relative to its directory.
+        file_name: the name of the file for errors.
 
     Raises:
-        SettingsError: no tables, an unknown key, a value that cannot be, or an origin twice.
+        SettingsError: not tables, an unknown key, an invalid value, or an origin used twice.
     """
     source = f"key list in {file_name}"
     if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
         raise SettingsError(
-            f"cannot use {source}: lists are tables, each under a line [[list]]", source=source
+            f"cannot use {source}: a list is a table; begin each with a line [[list]]",
+            source=source,
         )
     found: list[ListSettings] = []
     for number, table in enumerate(value, 1):
-        one = _list_from(table, path.absolute().parent, f"[[list]] number {number} in {file_name}")
+        added = _list_from(
+            table, path.absolute().parent, f"[[list]] number {number} in {file_name}"
+        )
         for other in found:
-            if one.origin == other.origin:
+            if added.origin == other.origin:
                 raise SettingsError(
-                    f"cannot use [[list]] number {number} in {file_name}: its origin"
-                    f" {shown(one.origin)} is that of another list; give it one with the key"
-                    " origin",
+                    f"cannot use [[list]] number {number} in {file_name}: another list has the"
+                    f" same origin {shown(added.origin)}; set a different one with the key origin",
                     source=source,
                 )
-        found.append(one)
+        found.append(added)
     return tuple(found)
 
 
@@ -114,21 +116,19 @@ def _list_from(table: Mapping[str, object], folder: Path, source: str) -> ListSe
             )
         fields[key] = _value(key, value, f"key {key} of {source}")
     if "file" not in fields:
-        raise SettingsError(
-            f"cannot use {source}: it names no file; add the key file", source=source
-        )
+        raise SettingsError(f"cannot use {source}: it has no file; add the key file", source=source)
     file = folder / str(fields["file"])
     fields |= {"file": file}
     if "origin" not in fields:
         fields["origin"] = _value("origin", f"{PREFIX}{file.name}", f"{source}: its file's name")
-    one = ListSettings(**fields)  # type: ignore[arg-type]  # _KEYS has the fields' types
-    if one.format is ListFormat.RPZ and one.action is RuleAction.PASS:
+    settings = ListSettings(**fields)  # type: ignore[arg-type]  # _KEYS has the fields' types
+    if settings.format is ListFormat.RPZ and settings.action is RuleAction.PASS:
         raise SettingsError(
-            f"cannot use {source} with the action pass: the records of an RPZ zone say what is to"
-            " be done; leave the action out",
+            f"cannot use {source} with the action pass: the records of an RPZ zone define their"
+            " action; leave out the key action",
             source=source,
         )
-    return one
+    return settings
 
 
 def _value(key: str, value: object, source: str) -> object:

@@ -1,8 +1,8 @@
-"""The one table of options: names, kinds, defaults, help.
+"""The table of options: names, parsers, defaults, help.
 
-Command line, environment names, TOML keys, help texts, validation and what a
-reload can change all derive from it; nothing about a single option is said
-elsewhere but its meaning to the rest of the service.
+Command line, environment variables, TOML keys, help, validation and what a reload can
+change all derive from it. Does not own what an option does; the rest of the service does.
+Called by the other modules of settings/.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ class Option:
     """One option.
 
     Attributes:
-        name: as on the command line without dashes, and in the file.
+        name: the name in the file, and on the command line without dashes.
         field: the field of `Settings` that holds its value.
-        parse: text to value; ValueError or TargetError where it cannot be.
-        default: as text, so that help and value are one; None: no value. For a list a
-            tuple of texts.
-        metavar: what stands for the value in the help; empty: the option is a flag.
+        parse: text to value; raises ValueError or TargetError for invalid text.
+        default: the default as text, for a list a tuple of texts; None: no value.
+        metavar: the placeholder of the value in the help; empty: the option is a flag.
         group, help: for the help.
         short: the letter of `-x`.
-        as_text: in the file it must be a string, a number would mean something else.
+        as_text: it must be a string in the file, because a number would mean something else.
         reload: SIGHUP can apply a change.
     """
 
@@ -52,7 +51,7 @@ class Option:
 
     @property
     def is_list(self) -> bool:
-        """Whether it may be given more than once."""
+        """Whether it can be given more than once."""
         return isinstance(self.default, tuple)
 
     @property
@@ -91,8 +90,8 @@ OPTIONS = (
         "auto",
         "auto|native|generic",
         _WHERE,
-        "native: in the driver; generic: in the stack, slow; auto: native, else generic with a"
-        " warning",
+        "native: run in the driver; generic: run in the network stack, slower; auto: native if the"
+        " driver can, else generic with a warning",
     ),
     Option(
         "replace",
@@ -101,7 +100,7 @@ OPTIONS = (
         "no",
         "",
         _WHERE,
-        "take the place of a foreign XDP program (not of one held by a foreign link)",
+        "replace a foreign XDP program (not one that a foreign bpf_link holds)",
     ),
     Option(
         "on-exit",
@@ -110,8 +109,8 @@ OPTIONS = (
         "detach",
         "detach|keep",
         _WHERE,
-        "what SIGTERM and SIGINT do to the program on the interface (SIGUSR2 always keeps it);"
-        " maps always stay",
+        "what happens to the program on the interface on SIGTERM and SIGINT (SIGUSR2 always keeps"
+        " it); the shared maps always stay",
     ),
     Option(
         "wait",
@@ -120,7 +119,7 @@ OPTIONS = (
         "no",
         "",
         _WHERE,
-        "start although an interface does not exist yet; ready is when it does",
+        "start even if an interface does not exist yet; the service is ready when it exists",
     ),
     Option(
         "port",
@@ -139,7 +138,7 @@ OPTIONS = (
         (),
         "N",
         _WHAT,
-        "port for address rules only (DoT, DoH, DoQ); repeatable",
+        "port to which only address rules apply (DoT, DoH, DoQ); repeatable",
         reload=True,
     ),
     Option(
@@ -149,7 +148,7 @@ OPTIONS = (
         (),
         "ADDR|PREFIX",
         _WHAT,
-        "destination that is filtered; repeatable; none given: every one",
+        "destination address to filter; repeatable (default: every destination)",
         reload=True,
     ),
     Option(
@@ -159,7 +158,7 @@ OPTIONS = (
         "yes",
         "",
         _WHAT,
-        "let address rules drop TCP too",
+        "let Drop rules for addresses drop TCP too",
         reload=True,
     ),
     Option(
@@ -169,7 +168,7 @@ OPTIONS = (
         "both",
         "both|65535|255",
         _WHAT,
-        "type of a name's entry that stands for every type; 65535 with dnsdist 2.0 and later",
+        "type that means every type in the entry of a name; use 65535 with dnsdist 2.0 and later",
         reload=True,
     ),
     Option(
@@ -179,7 +178,7 @@ OPTIONS = (
         (),
         "ADDR|PREFIX",
         _WHAT,
-        "address that is not blocked without --force: health checkers, secondaries, load"
+        "address that cannot be blocked without --force: health checkers, secondaries, load"
         " balancers; repeatable",
         reload=True,
     ),
@@ -190,7 +189,7 @@ OPTIONS = (
         "no",
         "",
         _XSK,
-        "make the maps of AF_XDP and redirect what they name",
+        "make the maps of AF_XDP, and redirect packets to the destinations in them",
     ),
     Option(
         "xsk-family",
@@ -208,10 +207,10 @@ OPTIONS = (
         "no",
         "",
         _XSK,
-        "put back the AF_XDP destinations that a start of the dnsdist program removed. Off, as"
-        " dnsdist empties these maps at every start, its console client's included, and an entry"
-        " is right only while dnsdist serves its socket: it is put back where a UDP socket is"
-        " still bound to that address and port, which cannot tell whose socket it is",
+        "restore AF_XDP destinations that dnsdist removed. Each start of the dnsdist program"
+        " empties these maps, also a start of its console client. An entry is restored if a UDP"
+        " socket is still bound to its address and port. This is off by default, because the"
+        " socket may belong to another program",
     ),
     Option(
         "number-of-queues",
@@ -220,7 +219,7 @@ OPTIONS = (
         "64",
         "N",
         _XSK,
-        "entries of xskmap: at least the interface's receive queues",
+        "entries of xskmap: at least the number of receive queues of the interface",
         short="q",
     ),
     Option(
@@ -230,7 +229,7 @@ OPTIONS = (
         "1024",
         "N",
         _MAPS,
-        "entries of the maps that have to be made; existing ones keep theirs",
+        "capacity of the maps that the service makes; existing maps keep theirs",
         short="m",
     ),
     Option(
@@ -249,7 +248,7 @@ OPTIONS = (
         "/sys/fs/bpf/dnsdist",
         "DIR",
         _MAPS,
-        "where the maps are pinned, made if missing",
+        "directory of the shared pins; made if missing",
     ),
     Option(
         "pin-owner",
@@ -258,8 +257,8 @@ OPTIONS = (
         None,
         "USER[:GROUP]",
         _MAPS,
-        "whose the directory and the pins are, so that dnsdist's user may use them; none given:"
-        " root's where they have to be made",
+        "owner of the directory and the pins, so that dnsdist's user can use them (default: root"
+        " owns those that the service makes)",
     ),
     Option(
         "pin-mode",
@@ -268,7 +267,7 @@ OPTIONS = (
         "0600",
         "MODE",
         _MAPS,
-        "permissions of the pins; the directory gets search beside them",
+        "permissions of the pins; the directory gets search permission too",
         as_text=True,
     ),
     Option(
@@ -278,7 +277,7 @@ OPTIONS = (
         "127.0.0.1:9953",
         "HOST:PORT|none",
         _FACES,
-        "metrics and API",
+        "address of metrics and API, or none",
     ),
     Option(
         "token-file",
@@ -288,7 +287,7 @@ OPTIONS = (
         "PATH",
         _FACES,
         "file with the bearer token that writes over --listen need, mode 0600; read again on"
-        " SIGHUP; none given: no writes there",
+        " SIGHUP (default: no writes over --listen)",
     ),
     Option(
         "tls-cert",
@@ -306,7 +305,7 @@ OPTIONS = (
         None,
         "PATH",
         _FACES,
-        "its private key, PEM, without a passphrase",
+        "private key of the certificate, PEM, without a passphrase; read again on SIGHUP",
     ),
     Option(
         "control",
@@ -315,7 +314,7 @@ OPTIONS = (
         "/run/xdpctl/control.sock",
         "PATH",
         _FACES,
-        "unix socket of the API, which the verbs talk to",
+        "unix socket of the API, which the verbs use",
     ),
     Option(
         "control-group",
@@ -324,7 +323,7 @@ OPTIONS = (
         None,
         "GROUP",
         _FACES,
-        "group that may use the control socket",
+        "group that can use the control socket",
     ),
     Option(
         "log-level",
@@ -333,7 +332,7 @@ OPTIONS = (
         "info",
         "debug|info|warning|error",
         _FACES,
-        "what is logged at all, to standard error",
+        "least severe level that is logged, to standard error",
         reload=True,
     ),
     Option(
@@ -343,7 +342,7 @@ OPTIONS = (
         "text",
         "text|json",
         _FACES,
-        "one line an event in both",
+        "format of the log; both have one line for each event",
     ),
     Option(
         "state",
@@ -352,7 +351,7 @@ OPTIONS = (
         "/var/lib/xdpctl/state.db",
         "PATH",
         _FILES,
-        "what the maps cannot hold: origin, reason, expiry",
+        "file for what the maps cannot hold: origin, reason and expiry of each rule",
     ),
 )
 
@@ -363,9 +362,9 @@ CONFIG = Option(
     None,
     "FILE",
     _FILES,
-    f"TOML with these names as keys; the command line wins over the environment, that over the"
-    f" file; default {DEFAULT_FILE} where it exists",
+    f"TOML file with these names as keys; the command line wins over the environment, and the"
+    f" environment over the file; default {DEFAULT_FILE} if it exists",
 )
-"""Beside the table, as the file cannot name itself."""
+"""Not in the table, because the file cannot name itself."""
 
 BY_NAME = {option.name: option for option in OPTIONS}

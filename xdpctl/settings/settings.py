@@ -1,8 +1,8 @@
 """`Settings`: every option as one frozen value.
 
-Owns what must agree between options, and which changes a running service can
-apply. Called by the command line at start and by the service on SIGHUP; the
-rest of the service is given values, never this module's functions.
+Owns the rules between options, and which changes a running service can apply. Called by
+the command line at start and by the service on SIGHUP. The rest of the service gets
+values and does not call this module.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from xdpctl import __version__
 from xdpctl.errors import SettingsError
-from xdpctl.settings.arguments import ArgumentParser, add_service_options
+from xdpctl.process.command_line import ArgumentParser
+from xdpctl.settings.arguments import add_service_options
 from xdpctl.settings.options import BY_NAME, CONFIG, DEFAULT_FILE, OPTIONS
 from xdpctl.settings.sources import (
     control_in_file,
@@ -41,15 +42,15 @@ _ONLY_WITH_LISTEN = ("token-file", "tls-cert", "tls-key")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One field an option (CONTRACT.md, "The service"), and what only the file has.
+    """One field for each option (CONTRACT.md, "The service"), and what only the file has.
 
     Attributes:
-        addresses: () is every destination.
+        addresses: empty: every destination.
         map_sizes: (map, entries) that differ from `maps_size`; see `entries_for`.
-        pin_owner: None leaves the owner to whoever makes directory and pins.
+        pin_owner: None: the user of the program that makes directory and pins owns them.
         lists: the `[[list]]` tables of the file.
         config: the file that was read.
-        warnings: sentences for the log: what is valid but will not do what it seems to.
+        warnings: sentences for the log about valid options without the expected effect.
     """
 
     interfaces: tuple[str, ...]
@@ -86,7 +87,7 @@ class Settings:
     warnings: tuple[str, ...] = ()
 
     def entries_for(self, name: MapName) -> int:
-        """Return max_entries of a shared map that has to be made; xskmap's is another option."""
+        """Return max_entries for a new shared map; xskmap has an option of its own."""
         return dict(self.map_sizes).get(name, self.maps_size)
 
 
@@ -99,7 +100,7 @@ class Changes:
 
 
 def reloadable_changes(old: Settings, new: Settings) -> Changes:
-    """Return what differs: what a running service can apply, and what needs a restart."""
+    """Return the changes that a running service can apply, and those that need a restart."""
     changed = [
         option for option in OPTIONS if getattr(old, option.field) != getattr(new, option.field)
     ]
@@ -119,7 +120,7 @@ def load_settings(
     """Return the settings of a service that is started with these arguments. Blocks (a file).
 
     Raises:
-        SettingsError: any source says what cannot be.
+        SettingsError: a source holds something invalid.
         SystemExit: 0, for --help and --version.
     """
     parser = ArgumentParser(prog="xdpctl", description="An XDP shield for DNS servers.")
@@ -143,13 +144,13 @@ def settings_from(
     """Return the settings of options that `add_service_options` has parsed. Blocks (a file).
 
     Args:
-        namespace: what the parser gave; attributes that are no option are not looked at.
-        environ: the XDPCTL_… variables; others are not looked at.
-        default_file: read where it exists, unless --config or XDPCTL_CONFIG names another.
-        require_interface: the service needs one, `check` and `prepare` do not.
+        namespace: the result of the parser; attributes that are not options are ignored.
+        environ: the XDPCTL_… variables; others are ignored.
+        default_file: read if it exists, unless --config or XDPCTL_CONFIG gives another.
+        require_interface: True for the service; `check` and `prepare` work without one.
 
     Raises:
-        SettingsError: any source says what cannot be.
+        SettingsError: a source holds something invalid.
     """
     above_file = from_environment(environ) | from_command_line(namespace)
     file = _file(above_file, default_file)
@@ -165,9 +166,9 @@ def control_path(
     *,
     default_file: Path = Path(DEFAULT_FILE),
 ) -> Path:
-    """Return the control socket that a verb talks to. Blocks (a file).
+    """Return the control socket that a verb uses. Blocks (a file).
 
-    The file is read only where neither option nor variable names the socket.
+    The file is read only if neither the option nor the variable gives the socket.
 
     Raises:
         SettingsError: the option, the variable or the file is not valid.
@@ -187,7 +188,7 @@ def _file(found: Mapping[str, Any], default_file: Path) -> Path | None:
 
 
 def _may_exist(path: Path) -> bool:
-    """Whether a file is there, or cannot be looked for: reading it then says why."""
+    """Return whether a file exists, or may exist: reading it then gives the error."""
     try:
         return path.exists()
     except OSError:
@@ -199,28 +200,28 @@ def _fields(settings: Settings) -> dict[str, Any]:
 
 
 def _check(settings: Settings, *, require_interface: bool) -> None:
-    """Refuse what cannot be meant together.
+    """Refuse options that contradict each other.
 
     Raises:
         SettingsError: names the options.
     """
     if require_interface and not settings.interfaces:
         raise SettingsError(
-            "cannot start: no interface is named; use --interface NAME, XDPCTL_INTERFACE or"
-            " the file's key interface",
+            "cannot start without an interface: use --interface NAME, XDPCTL_INTERFACE or the"
+            " key interface of the file",
             source="interface",
         )
     both = [port for port in settings.ports if port in settings.address_ports]
     if both:
         raise SettingsError(
-            f"cannot use port {both[0]} as --port and as --address-port: a port of plain DNS has"
-            " address rules already; name it once",
+            f"cannot use port {both[0]} as --port and as --address-port: address rules already"
+            " apply to a --port; give it only once",
             source="address-port",
         )
     if not settings.ports and not settings.address_ports and not settings.xsk:
         raise SettingsError(
-            "cannot start: neither port nor address-port names a port, so nothing would be"
-            " filtered; name one",
+            "cannot start without a port: with no --port and no --address-port, nothing would be"
+            " filtered; give one of them",
             source="port",
         )
     _check_secrets(settings)
@@ -234,7 +235,7 @@ def _check(settings: Settings, *, require_interface: bool) -> None:
 
 
 def _check_secrets(settings: Settings) -> None:
-    """Refuse half of a TLS key pair, and a token that would go over the network in the clear.
+    """Refuse an incomplete TLS key pair, and a token that would cross the network unencrypted.
 
     Raises:
         SettingsError: names the options.
@@ -249,29 +250,29 @@ def _check_secrets(settings: Settings) -> None:
     listen = settings.listen
     if settings.token_file and listen and not listen.host.is_loopback and not settings.tls_cert:
         raise SettingsError(
-            f"cannot use --token-file on {listen} without TLS: whoever is on the way could read"
-            " the token; give --tls-cert and --tls-key, or listen on 127.0.0.1",
+            f"cannot use --token-file on {listen} without TLS: the token could be read on the"
+            " network; give --tls-cert and --tls-key, or listen on 127.0.0.1",
             source="token-file",
         )
 
 
 def _warnings(settings: Settings, given: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for everything that will not do what it seems to."""
+    """Return a sentence for each option that will not have the expected effect."""
     sentences = []
     if settings.xsk and settings.pin_dir != _DNSDIST_PIN_DIR:
         sentences.append(
             f"AF_XDP cannot work with --pin-dir {settings.pin_dir}: dnsdist opens"
-            f" xsk-destinations-v4 and -v6 in {_DNSDIST_PIN_DIR} and nowhere else"
+            f" xsk-destinations-v4 and -v6 only in {_DNSDIST_PIN_DIR}"
         )
     if not settings.xsk:
         sentences += [
-            f"--{name} does nothing without --xsk"
+            f"--{name} has no effect without --xsk"
             for name in _ONLY_WITH_XSK
             if BY_NAME[name].field in given
         ]
     if settings.listen is None:
         sentences += [
-            f"--{name} does nothing with --listen none"
+            f"--{name} has no effect with --listen none"
             for name in _ONLY_WITH_LISTEN
             if BY_NAME[name].field in given
         ]

@@ -1,9 +1,8 @@
-"""The three sources of settings, read by the one table.
+"""Reads the three sources of settings with the table of options.
 
-Each gives the values that it names and no others; the caller lays them over
-each other. Every error is one sentence that names its source: option, variable,
-or key and file. A value in a lower source must be valid too, also where a
-higher one overrides it.
+Each source returns only the values that it sets; settings.py, which calls this module,
+combines them. Every error is one sentence that names its source: option, variable, or key
+and file. A value must be valid even if a higher source overrides it.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from xdpctl.errors import SettingsError, TargetError
+from xdpctl.process.command_line import unknown
 from xdpctl.rules.names import shown
-from xdpctl.settings.arguments import unknown
 from xdpctl.settings.lists import lists_from
 from xdpctl.settings.options import BY_NAME, CONFIG, ENVIRONMENT_PREFIX, OPTIONS, Option
 
 FILE_MAX = 2**20
-"""Bytes of a file of settings; one with a thousand lists has some hundred thousand."""
+"""Most bytes of a configuration file; a thousand lists take some hundred thousand."""
 
 _WORD_MAX = 200
 _BIG = 2**63
-"""Numbers from here on become text as hexadecimal: int's decimal text has a limit."""
+"""Numbers from here on are written in hexadecimal, because decimal text of int has a limit."""
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def read_default(option: Option) -> Any:  # noqa: ANN401 - the field's type is Settings'
-    """Return the value of an option that no source names."""
+    """Return the value of an option that no source sets."""
     if option.default is None:
         return None
     texts = [option.default] if isinstance(option.default, str) else option.default
@@ -59,7 +58,7 @@ def from_command_line(namespace: argparse.Namespace) -> dict[str, Any]:
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return field and value of every XDPCTL_… variable; lists are separated by commas.
+    """Return field and value of every XDPCTL_… variable; commas separate the items of a list.
 
     Raises:
         SettingsError: a value is not valid, or there is no such option.
@@ -86,7 +85,8 @@ def from_file(path: Path) -> dict[str, Any]:
     """Return field and value of every key of a TOML file. Blocks.
 
     Raises:
-        SettingsError: unreadable, not TOML, an unknown key, or a value is not valid.
+        SettingsError: the file cannot be read or is not TOML, a key is unknown, or a value is
+            not valid.
     """
     found: dict[str, Any] = {}
     for key, value in _load(path).items():
@@ -106,10 +106,10 @@ def from_file(path: Path) -> dict[str, Any]:
 def control_in_file(path: Path) -> Any:  # noqa: ANN401 - as above
     """Return the value of `control` in a TOML file, None if it has none. Blocks.
 
-    All that a verb wants of the file: other keys are the service's to judge.
+    A verb needs nothing else from the file, so other keys are not checked here.
 
     Raises:
-        SettingsError: unreadable, not TOML, or the value is not valid.
+        SettingsError: the file cannot be read or is not TOML, or the value is not valid.
     """
     option, source = BY_NAME["control"], f"key control in {_word(str(path))}"
     content = _load(path)
@@ -138,7 +138,7 @@ def _content(path: Path) -> str:
 
 
 def _texts(option: Option, value: object, source: str) -> Sequence[str]:
-    """Return a value of the file as the texts that the command line would have."""
+    """Return a value of the file as the texts that the command line would give."""
     items = value if isinstance(value, list) and option.is_list else [value]
     texts = []
     for item in items:
@@ -153,25 +153,25 @@ def _texts(option: Option, value: object, source: str) -> Sequence[str]:
             if not option.is_flag and not option.as_text:
                 wanted += " or a number"
             if option.is_list:
-                wanted += ", or a list of such"
+                wanted += ", or a list of these"
             raise SettingsError(f"{source}: it must be {wanted}, not {_kind(item)}", source=source)
     return texts
 
 
 def _word(name: str) -> str:
-    """Return a name from outside as it is, unless a line could not hold it."""
+    """Return a name from outside, quoted and cut if it does not fit into a line."""
     return name if name.isprintable() and len(name) < _WORD_MAX else shown(name)
 
 
 def _kind(item: object) -> str:
-    """Return what a value of the file is; never its text, which may have no end."""
+    """Return the kind of a value in the file, without its text, which may be very long."""
     kinds = {bool: "true or false", int: "a number", float: "a number with a point"}
     kinds |= {str: "a string", list: "a list", dict: "a table"}
     return kinds.get(type(item), "a date or time")
 
 
 def _read(option: Option, texts: Sequence[str], source: str) -> Any:  # noqa: ANN401 - as above
-    """Return the value of `texts`, exactly one where the option is no list."""
+    """Return the value of `texts`; exactly one text if the option is not a list."""
     found = []
     for text in texts:
         try:

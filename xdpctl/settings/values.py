@@ -1,8 +1,9 @@
-"""What the text of an option can mean: one parser a kind of value.
+"""The parsers of an option's text, one for each kind of value.
 
-Each takes text and gives a valid value, or raises ValueError whose text goes on
-from "cannot use 'TEXT': ". Which option has which kind is options.py's. Addresses
-are read as everywhere (rules/targets.py), whose TargetError is a sentence of its own.
+Each takes text and returns a valid value, or raises ValueError with the rest of a sentence
+that begins "cannot use 'TEXT': ". options.py assigns the parsers to options and calls them.
+Does not own addresses: rules/targets.py reads them, and raises TargetError with a complete
+sentence.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _ID_MAX = 2**32 - 2
 
 
 class ModeSetting(StrEnum):
-    """`--mode`: where in the packet's path the program runs."""
+    """`--mode`: where in the path of a packet the program runs."""
 
     AUTO = "auto"
     NATIVE = "native"
@@ -40,14 +41,14 @@ class ModeSetting(StrEnum):
 
 
 class XskFamily(StrEnum):
-    """`--xsk-family`: which IP versions may be redirected."""
+    """`--xsk-family`: which IP versions are redirected."""
 
     BOTH = "both"
     V4 = "4"
 
 
 class OnExit(StrEnum):
-    """`--on-exit`: what becomes of the program on the interface."""
+    """`--on-exit`: what happens to the program on the interface."""
 
     DETACH = "detach"
     KEEP = "keep"
@@ -55,13 +56,13 @@ class OnExit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where metrics and API are served; port 0 lets the kernel choose."""
+    """The address of metrics and API; with port 0 the kernel chooses the port."""
 
     host: IPv4Address | IPv6Address
     port: int
 
     def __str__(self) -> str:
-        """Return it as `--listen` reads it."""
+        """Return the text that `--listen` reads."""
         host = f"[{self.host}]" if self.host.version == 6 else str(self.host)  # noqa: PLR2004
         return f"{host}:{self.port}"
 
@@ -75,7 +76,7 @@ class Owner:
 
 
 def flag(text: str) -> bool:
-    """Return whether `text` says yes."""
+    """Return the value of a flag."""
     match text.lower():
         case "1" | "true" | "yes" | "on":
             return True
@@ -115,7 +116,7 @@ def choice(kind: type[_Choice]) -> Callable[[str], _Choice]:
 def interface(text: str) -> str:
     """Return the name of a network interface (the kernel's dev_valid_name)."""
     if not 0 < len(text.encode("utf-8", "surrogateescape")) <= _INTERFACE_NAME_MAX:
-        raise ValueError(f"the name of an interface has 1 to {_INTERFACE_NAME_MAX} characters")
+        raise ValueError(f"the name of an interface has 1 to {_INTERFACE_NAME_MAX} bytes")
     if text in {".", ".."} or not text.isprintable() or any(c in "/: " for c in text):
         raise ValueError("no interface can have this name")
     return text
@@ -126,9 +127,9 @@ def sized_map(text: str) -> tuple[MapName, int]:
     name, equals, size = text.partition("=")
     names = [*RULE_MAPS, *DESTINATION_MAPS]
     if name == MapName.XSKMAP:
-        raise ValueError("the size of xskmap is --number-of-queues")
+        raise ValueError("use --number-of-queues to set the size of xskmap")
     if name not in names or not equals:
-        raise ValueError(f"it must be NAME=N, NAME one of {', '.join(names)}")
+        raise ValueError(f"it must be NAME=N with NAME one of {', '.join(names)}")
     return MapName(name), map_size(size)
 
 
@@ -143,7 +144,7 @@ def absolute_path(text: str) -> Path:
     """Return a path that does not depend on where the service was started."""
     found = path(text)
     if not found.is_absolute() or ".." in found.parts:
-        raise ValueError("it must be a path from / on, without ..")
+        raise ValueError("it must be an absolute path without ..")
     return found
 
 
@@ -151,7 +152,7 @@ def socket_path(text: str) -> Path:
     """Return a path that fits into a unix socket's address (unix(7))."""
     found = path(text)
     if len(bytes(found)) > _SOCKET_PATH_MAX:
-        raise ValueError(f"the path of a socket has at most {_SOCKET_PATH_MAX} bytes")
+        raise ValueError(f"the path of a socket can have at most {_SOCKET_PATH_MAX} bytes")
     return found
 
 
@@ -176,7 +177,7 @@ def listen(text: str) -> Listen | None:
 
 
 def mode(text: str) -> int:
-    """Return permission bits written in octal."""
+    """Return permission bits from octal text."""
     found = _OCTAL.fullmatch(text)
     if found is None:
         raise ValueError("it must be permission bits in octal, such as 0660")
@@ -190,11 +191,11 @@ def group(text: str) -> int:
     try:
         return grp.getgrnam(text).gr_gid
     except (KeyError, ValueError):
-        raise ValueError("there is no such group on this machine") from None
+        raise ValueError("this host has no such group") from None
 
 
 def owner(text: str) -> Owner:
-    """Return user and group of `USER[:GROUP]`, by name or number; the group is else the user's."""
+    """Return user and group of `USER[:GROUP]`, by name or number; default is the user's group."""
     user, colon, group_text = text.partition(":")
     is_number = _DIGITS.fullmatch(user) and int(user) <= _ID_MAX
     try:
@@ -202,10 +203,10 @@ def owner(text: str) -> Owner:
         uid, gid = entry.pw_uid, entry.pw_gid
     except (KeyError, ValueError):
         if not is_number:
-            raise ValueError(f"there is no user {user!r} on this machine") from None
+            raise ValueError(f"this host has no user {user!r}") from None
         if not colon:
             raise ValueError(
-                f"user {user} is not known here, so its group is needed: {user}:GROUP"
+                f"this host does not know user {user} and its group: use {user}:GROUP"
             ) from None
         uid = gid = int(user)
     return Owner(uid, group(group_text) if colon else gid)

@@ -1,8 +1,8 @@
-"""What the service last saw, and what is reported of it.
+"""The state of the service, and the reports about it.
 
 observer.py  reads filters and maps once a second, and asks the parts of the service
-snapshot.py  what it saw, as one value
+snapshot.py  the result, as one value
 part.py      the shape of a part of the service
-metrics.py   the snapshot as Prometheus families
+metrics.py   the snapshot as Prometheus metrics
 checks/      findings about host, interfaces and pins
 """

@@ -1,6 +1,7 @@
-"""The Prometheus families of CONTRACT.md, collected from the last snapshot.
+"""The Prometheus metrics of CONTRACT.md, collected from the last snapshot.
 
-A scrape makes no system call: it reads one frozen value that the service made.
+A scrape makes no system call: it reads one frozen value that observer.py made. Called by
+http/.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ POSSIBLE: frozenset[tuple[Reason, PacketAction]] = frozenset(
     | {(reason, PacketAction.REDIRECT) for reason in _REDIRECTING}
     | {(reason, PacketAction.DROP) for reason in (*_ONLY_DROPPED, Reason.FRAGMENT)}
 )
-"""Pairs that the program can count (PACKETS.md); shown from the first scrape, at 0."""
+"""Pairs that the program can count (PACKETS.md); the first scrape shows them with 0."""
 
 
 class SnapshotCollector(Collector):
-    """The families over whatever `snapshot` returns at the moment of a scrape."""
+    """The metrics of the snapshot that `snapshot` returns during a scrape."""
 
     def __init__(self, snapshot: Callable[[], Snapshot], *, bcc: Callable[[], str]) -> None:
         self._snapshot = snapshot
@@ -58,14 +59,14 @@ class SnapshotCollector(Collector):
         yield from _interfaces(snapshot.filters)
         lost = CounterMetricFamily(
             "xdpctl_xsk_destinations_lost",
-            "AF_XDP destinations that went away while packets were redirected to them",
+            "AF_XDP destinations that were removed while packets were redirected to them",
         )
         lost.add_metric([], snapshot.destinations_lost)
         yield lost
-        yield _gauge("xdpctl_panic", "1 while everything is passed (xdpctl panic)", snapshot.panic)
+        yield _gauge("xdpctl_panic", "1 while every packet passes (xdpctl panic)", snapshot.panic)
         yield _gauge(
             "xdpctl_snapshot_age_seconds",
-            "Age of the counters shown here",
+            "Age of these counters",
             max(0.0, time.monotonic() - snapshot.taken),
         )
         build = InfoMetricFamily("xdpctl_build", "Versions of xdpctl, BCC and the kernel")
@@ -81,10 +82,8 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 
 def _packets(filters: Iterable[FilterView]) -> Iterator[Metric]:
     labels = ["interface", "action", "reason"]
-    packets = CounterMetricFamily(
-        "xdpctl_packets", "Packets by what was done and why", labels=labels
-    )
-    size = CounterMetricFamily("xdpctl_bytes", "Bytes of those packets, as received", labels=labels)
+    packets = CounterMetricFamily("xdpctl_packets", "Packets by action and reason", labels=labels)
+    size = CounterMetricFamily("xdpctl_bytes", "Bytes of these packets, as received", labels=labels)
     for view in filters:
         for (reason, action), count in view.counters.items():
             if count.packets or (reason, action) in POSSIBLE:
@@ -97,9 +96,11 @@ def _packets(filters: Iterable[FilterView]) -> Iterator[Metric]:
 
 def _maps(snapshot: Snapshot) -> Iterator[Metric]:
     entries = GaugeMetricFamily("xdpctl_map_entries", "Entries of a pinned map", labels=["map"])
-    capacity = GaugeMetricFamily("xdpctl_map_capacity", "Most entries it takes", labels=["map"])
+    capacity = GaugeMetricFamily("xdpctl_map_capacity", "Capacity of a pinned map", labels=["map"])
     frozen = GaugeMetricFamily(
-        "xdpctl_shared_map_frozen", "1 where nobody can change its entries", labels=["map"]
+        "xdpctl_shared_map_frozen",
+        "1 if a pinned map is frozen and cannot be changed",
+        labels=["map"],
     )
     for view in snapshot.maps:
         if view.entries is not None:
@@ -110,13 +111,13 @@ def _maps(snapshot: Snapshot) -> Iterator[Metric]:
     yield capacity
     yield frozen
     errors = CounterMetricFamily(
-        "xdpctl_map_errors", "Writes that a map refused", labels=["map", "error"]
+        "xdpctl_map_errors", "Writes to a map that failed", labels=["map", "error"]
     )
     for (name, error), count in snapshot.map_errors.items():
         errors.add_metric([name, error], count)
     yield errors
     expired = CounterMetricFamily(
-        "xdpctl_rules_expired", "Own rules removed because their time was over", labels=["map"]
+        "xdpctl_rules_expired", "Own rules removed because they expired", labels=["map"]
     )
     for rule_map in RULE_MAPS:
         expired.add_metric([rule_map], snapshot.expired.get(rule_map, 0))
@@ -125,10 +126,12 @@ def _maps(snapshot: Snapshot) -> Iterator[Metric]:
 
 def _interfaces(filters: Iterable[FilterView]) -> Iterator[Metric]:
     attached = GaugeMetricFamily(
-        "xdpctl_interface_attached", "1 while the program is on the interface", labels=["interface"]
+        "xdpctl_interface_attached", "1 while the program is attached", labels=["interface"]
     )
     again = CounterMetricFamily(
-        "xdpctl_interface_reattach", "Times it was attached again", labels=["interface"]
+        "xdpctl_interface_reattach",
+        "Times that the program was attached again",
+        labels=["interface"],
     )
     program = InfoMetricFamily(
         "xdpctl_program", "The program on the interface", labels=["interface", "id", "tag", "mode"]
@@ -146,13 +149,13 @@ def _interfaces(filters: Iterable[FilterView]) -> Iterator[Metric]:
 
 
 class Exposition:
-    """Text of a scrape, in the format that the scraper asks for."""
+    """The text of a scrape, in the format that the client asks for."""
 
     def __init__(self, collector: Collector) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(collector)
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """Return (body, content type) for a request's Accept header."""
+        """Return (body, content type) for the Accept header of a request."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type

@@ -213,7 +213,7 @@ def test_a_refusal_after_a_part_says_what_is_gone(cli: CommandLine, service: Fak
 
     assert result.status == 1
     assert result.errors == (
-        "xdpctl: warning: 85 rules had been removed before this was refused\n"
+        "xdpctl: warning: 85 rules had been removed before this error\n"
         "xdpctl: there is no rule for it\n"
     )
 
@@ -249,7 +249,7 @@ def test_under_addresses_a_name_is_refused_behind_the_dashes(
         result = cli(verb, "--only-addresses", "--", "192.0.2.1", target)
 
     assert (result.status, service.requests) == (1, [])
-    assert f"cannot take {target!r} under --only-addresses" in result.errors
+    assert f"cannot use {target!r} with --only-addresses" in result.errors
 
 
 def test_under_addresses_an_address_is_a_target(cli: CommandLine) -> None:

@@ -57,7 +57,7 @@ def test_a_host_that_will_do_is_said_to(cli: CommandLine) -> None:
 
     assert result.status == 0
     assert result.output.splitlines()[-1] == (
-        "the service can work on this host (no --interface named)"
+        "the service can work on this host (no --interface given)"
     )
 
 
@@ -80,7 +80,7 @@ def test_an_interface_is_checked_by_name(cli: CommandLine, kernel: FakeKernel) -
     result = cli("check", "--interface", "eth0")
 
     assert result.status == 0
-    assert "ok    eth0 (driver veth, MTU 1500) has native XDP\n" in result.output
+    assert "ok    eth0 (driver veth, MTU 1500) supports native XDP\n" in result.output
     assert result.output.endswith("the service can work on eth0\n")
 
 
@@ -145,7 +145,7 @@ def test_json_is_one_document(cli: CommandLine) -> None:
 def test_a_running_service_is_named(cli: CommandLine, service: FakeService) -> None:
     service.answer("GET", "/api/v1/status", STATUS)
 
-    assert "note  a service is running, pid 4711" in cli("check").output
+    assert "note  a service is running (pid 4711)" in cli("check").output
 
 
 @pytest.mark.usefixtures("kernel")
@@ -154,7 +154,7 @@ def test_a_service_that_does_not_answer_well_is_named(
 ) -> None:
     service.answer("GET", "/api/v1/status", b"nonsense")
 
-    assert "note  a service may be running: what answers" in cli("check").output
+    assert "note  a service may be running: the program that answers" in cli("check").output
 
 
 @pytest.mark.usefixtures("kernel")
@@ -303,7 +303,9 @@ def test_without_one_they_are_left_to_the_service(root: Path) -> None:
 
 
 def test_pins_that_the_services_user_could_not_open_are_refused(root: Path) -> None:
-    with pytest.raises(XdpctlError, match=r"the service could not open them; name the service's"):
+    with pytest.raises(
+        XdpctlError, match=r"the service could not open them; use dnsdist's user with"
+    ):
         prepared(root, "--pin-owner", "7777:7777", service="8888:8888")
 
 
@@ -323,7 +325,7 @@ def test_a_services_user_that_does_not_exist_is_a_usage_error(cli: CommandLine) 
     result = cli("prepare", "--service-user", "nobody-has-this-name")
 
     assert (result.status, result.output) == (2, "")
-    assert "there is no user 'nobody-has-this-name' on this machine" in result.errors
+    assert "this host has no user 'nobody-has-this-name'" in result.errors
 
 
 def as_root(monkeypatch: pytest.MonkeyPatch, steps: list[str]) -> None:
@@ -344,7 +346,7 @@ def test_that_there_was_nothing_to_do_is_said(
 ) -> None:
     as_root(monkeypatch, [])
 
-    assert cli("prepare").output == "everything is as it must be already\n"
+    assert cli("prepare").output == "nothing to do: everything is prepared already\n"
 
 
 def test_the_steps_are_a_document(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,7 +379,7 @@ def carrying(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     return kernel
 
 
-NOTHING = "there is no program of xdpctl's"
+NOTHING = "there is no program of xdpctl"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--interface", "eth0"], ["-i", "eth0", "-i", "eth0"]])

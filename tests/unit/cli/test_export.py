@@ -88,4 +88,4 @@ def test_an_export_that_breaks_off_fails(cli: CommandLine, answer: bytes) -> Non
         result = cli("export")
 
     assert result.status == 1
-    assert "broke off without a whole answer" in result.errors
+    assert "closed the connection before its answer was complete" in result.errors

@@ -53,7 +53,7 @@ def test_without_a_terminal_it_must_be_meant(cli: CommandLine, removing: FakeSer
     result = cli("flush")
 
     assert (result.status, result.output) == (2, "")
-    assert "say --yes" in result.errors
+    assert "use --yes" in result.errors
     assert removing.requests == []
 
 
@@ -94,7 +94,7 @@ def test_dnsdists_own_come_with_the_warning_before_the_question(
 ) -> None:
     errors = on_terminal(cli, "flush", "--origin", "dnsdist", typed="n\n").errors
 
-    assert errors.index("never lowers its count") < errors.index("[y/N]")
+    assert errors.index("does not lower the count") < errors.index("[y/N]")
     assert removing.requests == []
 
 
@@ -103,15 +103,17 @@ def test_dnsdists_own_come_with_the_warning_in_a_script_too(
 ) -> None:
     result = cli("flush", "--origin", "dnsdist", "--yes")
 
-    assert result.errors.startswith("xdpctl: warning: dnsdist counts its entries")
+    assert result.errors.startswith("xdpctl: warning: dnsdist keeps its own count of its entries")
     assert [request.query for request in removing.requests] == [[("origin", "dnsdist")]]
 
 
 def test_the_warning_comes_once(cli: CommandLine, service: FakeService) -> None:
-    service.answer("DELETE", RULES, {"removed": 1, "warnings": ["dnsdist counts its entries"]})
+    service.answer(
+        "DELETE", RULES, {"removed": 1, "warnings": ["dnsdist keeps its own count of its entries"]}
+    )
     result = cli("flush", "--origin", "dnsdist", "--yes")
 
-    assert result.errors.count("dnsdist counts its entries") == 1
+    assert result.errors.count("dnsdist keeps its own count of its entries") == 1
 
 
 def test_an_origin_that_cannot_be_is_refused(cli: CommandLine, removing: FakeService) -> None:

@@ -108,9 +108,9 @@ def test_all_that_was_done_is_said(cli: CommandLine, service: FakeService, rules
     service.answer("POST", IMPORT, done(**numbers, **left))
 
     assert cli("import", str(rules)).output == (
-        "file:bad.txt: 1,000 rules made, 1 rule changed, 3 rules removed and 4 rules as before;"
+        "file:bad.txt: 1,000 rules made, 1 rule changed, 3 rules removed and 4 rules unchanged;"
         " 5 left to dnsdist, 6 left to other origins, 7 skipped (of origin dnsdist) and 8 left"
-        " out by the guard (`xdpctl block --force` takes them)\n"
+        " out by the guard (`xdpctl block --force` adds them)\n"
     )
 
 
@@ -161,7 +161,7 @@ def test_a_full_map_is_said_with_what_went_in(
     assert (result.status, result.output, result.errors) == (
         1,
         "",
-        "xdpctl: addr-v4 is full; 1,024 entries went in before\n",
+        "xdpctl: addr-v4 is full; 1,024 entries were written before\n",
     )
 
 
@@ -181,7 +181,7 @@ def test_an_import_without_an_end_fails(
     result = cli("import", str(rules))
 
     assert result.status == 1
-    assert "without saying what it did" in result.errors
+    assert "without a result" in result.errors
 
 
 def test_warnings_of_the_service_go_to_standard_error(

@@ -102,7 +102,7 @@ def test_a_reason_cannot_write_to_the_terminal(cli: CommandLine, service: FakeSe
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [([], "no rules: nothing is blocked"), (["--origin", "cli"], "no such rules")],
+    [([], "no rules: nothing is blocked"), (["--origin", "cli"], "no rules match")],
 )
 def test_a_terminal_is_told_that_there_is_nothing(
     cli: CommandLine,

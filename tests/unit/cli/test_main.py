@@ -65,12 +65,12 @@ def test_an_unknown_verb_is_answered_with_the_nearest(cli: CommandLine) -> None:
 
     assert (result.status, result.errors) == (
         2,
-        "xdpctl: cannot run 'stauts': there is no such verb; did you mean `status`\n",
+        "xdpctl: cannot run 'stauts': there is no such verb; did you mean `status`?\n",
     )
 
 
 def test_an_unknown_verb_far_from_all_is_answered_with_help(cli: CommandLine) -> None:
-    assert "`xdpctl --help` lists them" in cli("qqq").errors
+    assert "see `xdpctl --help`" in cli("qqq").errors
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_output_that_cannot_be_written_is_said(
 
     assert (result.status, result.errors) == (
         1,
-        "xdpctl: cannot write the output: No space left on device; make room and try again\n",
+        "xdpctl: cannot write the output: No space left on device; free some space and try again\n",
     )
 
 
@@ -312,7 +312,7 @@ def test_a_full_disk_is_one_sentence(little_or_much: str) -> None:
 
     assert result.returncode == 1
     assert result.stderr == (
-        "xdpctl: cannot write the output: No space left on device; make room and try again\n"
+        "xdpctl: cannot write the output: No space left on device; free some space and try again\n"
     )
 
 

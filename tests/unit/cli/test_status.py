@@ -46,13 +46,13 @@ def test_one_that_does_not_says_why_in_the_first_line() -> None:
 
 
 def test_no_reason_is_said_too() -> None:
-    assert lines(ready=False)[0] == "NOT READY: the service does not say why"
+    assert lines(ready=False)[0] == "NOT READY: the service gives no reason"
 
 
 @pytest.mark.parametrize("ready", [True, False])
 def test_panic_is_in_the_first_line(ready: bool) -> None:  # noqa: FBT001 - the case
     assert (
-        "PANIC is on, every packet passes until `xdpctl resume`"
+        "PANIC is on: every packet passes until `xdpctl resume`"
         in lines(ready=ready, reasons=["x"], panic=True)[0]
     )
 
@@ -161,7 +161,7 @@ def test_many_destinations_are_cut_short() -> None:
 def test_af_xdp_without_a_destination_is_said() -> None:
     shown = lines(interfaces=[interface(xskmap="xskmap")])
 
-    assert "nothing goes to AF_XDP" in block(shown, "AF_XDP destinations")[0]
+    assert "no packet goes to AF_XDP" in block(shown, "AF_XDP destinations")[0]
 
 
 def test_the_verb_prints_the_report(cli: CommandLine, service: FakeService) -> None:

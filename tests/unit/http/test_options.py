@@ -54,7 +54,7 @@ def test_a_token_on_loopback_needs_no_tls(listen: str) -> None:
 
 def test_without_a_listener_the_token_is_said_to_do_nothing() -> None:
     assert load(*TOKEN, "--listen", "none").warnings == (
-        "--token-file does nothing with --listen none",
+        "--token-file has no effect with --listen none",
     )
 
 

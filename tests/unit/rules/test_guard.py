@@ -25,10 +25,10 @@ GUARD = Guard(
         ("192.0.2.53", "covers 192.0.2.53, an address of this host"),
         ("192.0.2.0/24", "covers 192.0.2.53, an address of this host"),
         ("2001:db8::53", "covers 2001:db8::53, an address of this host"),
-        ("198.51.100.7", "covers 198.51.100.7, protected by the setting protect"),
-        ("203.0.113.9", "covers 203.0.113.0/24, protected by the setting protect"),
-        ("203.0.0.0/16", "covers 203.0.113.0/24, protected by the setting protect"),
-        ("2001:db8:5:6::/64", "covers 2001:db8:5::/48, protected by the setting protect"),
+        ("198.51.100.7", "covers 198.51.100.7, which the setting protect lists"),
+        ("203.0.113.9", "covers 203.0.113.0/24, which the setting protect lists"),
+        ("203.0.0.0/16", "covers 203.0.113.0/24, which the setting protect lists"),
+        ("2001:db8:5:6::/64", "covers 2001:db8:5::/48, which the setting protect lists"),
         ("10.0.0.0/7", None),
         ("2000::/15", None),
     ],
@@ -58,7 +58,7 @@ def test_a_pass_on_an_address_or_an_ordinary_prefix_is_not_guarded(text: str) ->
 
 @pytest.mark.parametrize("text", ["0.0.0.0/0", "0.0.0.0/1", "10.0.0.0/7", "::/0", "2000::/15"])
 def test_a_pass_that_lets_half_the_net_in_is_refused(text: str) -> None:
-    with pytest.raises(GuardError, match=r"is shorter than /.*--force if it is to be passed"):
+    with pytest.raises(GuardError, match=r"is shorter than /.*--force to pass it anyway"):
         GUARD.check([rule(text, RuleAction.PASS)])
 
 

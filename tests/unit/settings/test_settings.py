@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from xdpctl import __version__
 from xdpctl.abi import MapName
 from xdpctl.errors import SettingsError
+from xdpctl.process.command_line import ArgumentParser
 from xdpctl.process.log import LogFormat, LogLevel
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import (
-    ArgumentParser,
     Changes,
     Listen,
     ModeSetting,
@@ -334,12 +334,12 @@ def test_any_file_is_settings_or_our_error(tmp_path: Path, content: str) -> None
     ("word", "nearest"), [("--prot", "--port"), ("--interfaces=eth0", "--interface")]
 )
 def test_an_unknown_option_is_an_error_with_the_nearest(word: str, nearest: str) -> None:
-    assert f"{nearest} is the nearest" in refused(word).sentence
+    assert f"did you mean {nearest}?" in refused(word).sentence
 
 
 @pytest.mark.parametrize("word", ["--zzzzzzzzz", "banana", "", "\n", "--x\ny"])
 def test_an_unknown_word_is_an_error(word: str) -> None:
-    assert "there is no verb or option of this name" in refused(word).sentence
+    assert "there is no option or argument with this name" in refused(word).sentence
 
 
 def test_options_are_not_abbreviated() -> None:
@@ -357,7 +357,7 @@ def test_a_flag_with_a_value_is_an_error() -> None:
 def test_an_unknown_variable_is_an_error_with_the_nearest() -> None:
     error = refused(environ={"XDPCTL_PROT": "53"})
     assert error.source == "variable XDPCTL_PROT"
-    assert "XDPCTL_PORT is the nearest" in error.sentence
+    assert "did you mean XDPCTL_PORT?" in error.sentence
 
 
 def test_other_programs_variables_are_not_looked_at() -> None:
@@ -367,7 +367,7 @@ def test_other_programs_variables_are_not_looked_at() -> None:
 def test_an_unknown_key_is_an_error_with_the_nearest(tmp_path: Path) -> None:
     error = refused(file=written(tmp_path, 'interfaces = ["eth0"]'))
     assert error.source == f"key interfaces in {tmp_path / 'xdpctl.toml'}"
-    assert "interface is the nearest" in error.sentence
+    assert "did you mean interface?" in error.sentence
 
 
 @pytest.mark.parametrize("key", [r"two\nlines", "x" * 5000, ""])
@@ -410,7 +410,7 @@ def test_a_value_that_is_overridden_must_be_valid_too() -> None:
         ("pin-mode = 0o660", "must be a string, not a number"),
         ("xsk = 1", "must be true or false, not a number"),
         ('xsk = "yes"', "must be true or false, not a string"),
-        ("port = true", "a string or a number, or a list of such, not true or false"),
+        ("port = true", "a string or a number, or a list of these, not true or false"),
         ("port = [[53]]", "not a list"),
         ("maps-size = [1]", "not a list"),
         ("maps-size = 1.5", "not a number with a point"),
@@ -511,7 +511,7 @@ def test_any_command_line_is_settings_or_our_error(argv: list[str]) -> None:
 
 
 def test_the_service_needs_an_interface() -> None:
-    with pytest.raises(SettingsError, match="no interface is named"):
+    with pytest.raises(SettingsError, match="cannot start without an interface"):
         load_settings([], {}, default_file=NO_FILE)
 
 
@@ -563,7 +563,7 @@ def test_another_pin_directory_alone_is_none() -> None:
 )
 def test_an_option_of_af_xdp_without_it_is_a_warning(argv: tuple[str, ...]) -> None:
     (warning,) = load(*argv).warnings
-    assert f"{argv[0]} does nothing without --xsk" in warning
+    assert f"{argv[0]} has no effect without --xsk" in warning
     assert load("--xsk", *argv).warnings == ()
 
 

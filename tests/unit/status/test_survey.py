@@ -122,7 +122,9 @@ def test_a_compiler_that_works_is_none(site: Site) -> None:
 def test_a_missing_package_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survey_module, "_PACKAGES", ("json", "no_such_package"))
 
-    assert "no_such_package cannot be imported" in (site.survey().host(fine).libraries or "")
+    assert "cannot import the Python package no_such_package" in (
+        site.survey().host(fine).libraries or ""
+    )
 
 
 def test_a_missing_libbpf_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +385,7 @@ def test_the_mount_point_can_be_mounted(site: Site, monkeypatch: pytest.MonkeyPa
 def test_a_file_in_the_directorys_place_is_an_error(site: Site) -> None:
     site.pins.write_text("")
 
-    assert f"{site.pins} is a file where" in site.survey().directory().error
+    assert f"{site.pins} is not a directory" in site.survey().directory().error
 
 
 def test_a_directory_that_may_not_be_looked_at_is_an_error(
@@ -395,14 +397,14 @@ def test_a_directory_that_may_not_be_looked_at_is_an_error(
     survey = site.survey()
     monkeypatch.setattr(Path, "exists", exists)
 
-    assert "Permission denied; run as root" in survey.directory().error
+    assert "Permission denied; run this as root" in survey.directory().error
 
 
 def test_a_file_system_that_cannot_be_asked_is_an_error(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def is_bpffs(path: Path) -> bool:
-        raise KernelError(f"cannot look at {path}", errno.EIO)
+        raise KernelError(f"cannot read {path}", errno.EIO)
 
     monkeypatch.setattr(pins, "is_bpffs", is_bpffs)
 
@@ -470,7 +472,7 @@ def test_a_pin_that_may_not_be_looked_at_is_an_error(
         patched.setattr(survey_module, "open_existing", lambda *_: site.program())
         error = survey.pin(QNAMES).error
 
-    assert error == f"cannot look at {site.pins / 'qnames'}: Permission denied"
+    assert error == f"cannot read {site.pins / 'qnames'}: Permission denied"
 
 
 KEY = abi.encode_addr_v4(IPv4Address("192.0.2.1"))

@@ -1,8 +1,8 @@
 """The verbs, one module a family.
 
 block.py      `block`, `allow`, `unblock`
-check.py      `check`: what would keep the service from working here
-detach.py     `detach`: takes our program off an interface
+check.py      `check`: finds what would keep the service from working here
+detach.py     `detach`: removes our program from an interface
 export.py     `export`: the rules as lines
 flush.py      `flush`: removes many rules at once
 importing.py  `import`: a file of rules

@@ -1,7 +1,7 @@
-"""`block`, `allow`, `unblock`: own rules made, changed and removed.
+"""`block`, `allow`, `unblock`: make, change and remove own rules.
 
-Targets become values here, before anything is sent: one that does not parse ends
-the verb with nothing changed. Whether a rule may be made is the service's to say.
+Parses the targets before it sends anything, so that a target which cannot be read ends the
+verb and changes nothing. Does not decide whether a rule is allowed; the service does.
 """
 
 from __future__ import annotations
@@ -21,30 +21,32 @@ if TYPE_CHECKING:
     from xdpctl.cli.client import Client
     from xdpctl.rules import Target
 
-_LINE_MAX = 6000  # characters of targets in a request's line; servers take 8,000 at least
-_TARGET_HELP = "an address, a prefix or a name; several: all or nothing"
+_LINE_MAX = 6000  # characters of targets in a request line; every server takes 8,000
+_TARGET_HELP = "an address, a prefix or a name; if one of several fails, none is changed"
 
 
 def _add_targets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="+", metavar="TARGET", help=_TARGET_HELP)
     parser.add_argument(
-        "--qtype", metavar="T", help="only queries of this type (AAAA, TYPE65, 65); names only"
+        "--qtype", metavar="T", help="only queries of this type (AAAA, TYPE65, 65); for names"
     )
     parser.add_argument(
         "--only-addresses",
         action="store_true",
-        help="only addresses and prefixes, no names: for scripts whose targets others write",
+        help="accept only addresses and prefixes, no names; for scripts with targets from others",
     )
 
 
 def _add_rule(parser: argparse.ArgumentParser) -> None:
     _add_targets(parser)
-    parser.add_argument("--reason", metavar="TEXT", default="", help="kept with the rule, shown")
+    parser.add_argument(
+        "--reason", metavar="TEXT", default="", help="a note that is stored with the rule"
+    )
     parser.add_argument(
         "--for",
         dest="duration",
         metavar="DURATION",
-        help="it goes by itself after 30s, 10m, 1h30m, 7d, 2w; not given: it stays",
+        help="remove the rule after 30s, 10m, 1h30m, 7d, 2w (default: keep it)",
     )
 
 
@@ -54,14 +56,14 @@ def _add_block(parser: argparse.ArgumentParser) -> None:
         "--action",
         choices=("drop", "truncate"),
         default="drop",
-        help="truncate: answer TC=1, so that real clients come back over TCP (default: drop)",
+        help="truncate: answer TC=1, so that real clients retry over TCP (default: drop)",
     )
-    _add_force(parser, "also a very short prefix, an address of this host, or one in `protect`")
+    _add_force(parser, "allow a very short prefix, an address of this host, or one in `protect`")
 
 
 def _add_allow(parser: argparse.ArgumentParser) -> None:
     _add_rule(parser)
-    _add_force(parser, "also a very short prefix")
+    _add_force(parser, "allow a very short prefix")
 
 
 def _add_force(parser: argparse.ArgumentParser, text: str) -> None:
@@ -77,7 +79,7 @@ def _allow(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _put(arguments: argparse.Namespace, session: Session, action: str, *, force: bool) -> int:
-    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do without dnspython
+    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do not need dnspython
         parse_duration,
         parse_reason,
     )
@@ -112,7 +114,7 @@ def _add_unblock(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--missing-ok",
         action="store_true",
-        help="a target without a rule is no failure: for scripts that may say it twice",
+        help="succeed if a target has no rule; for scripts that may remove it twice",
     )
 
 
@@ -131,7 +133,7 @@ def _unblock(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _remove_those_there(client: Client, named: list[dict[str, Any]]) -> int:
-    """Remove each by a request of its own, so that a missing one keeps no other."""
+    """Remove each rule with its own request, so that a missing one does not affect the others."""
     removed = 0
     for rule in named:
         query = {key: value for key, value in rule.items() if value}
@@ -141,9 +143,9 @@ def _remove_those_there(client: Client, named: list[dict[str, Any]]) -> int:
 
 
 def _remove(client: Client, named: list[dict[str, Any]], session: Session) -> int:
-    """Remove all or, where one is missing, none."""
+    """Remove all rules, or none if one is missing."""
     removed = 0
-    # All or nothing is a promise of one request; only very many need a second one.
+    # One request removes all or nothing; only a very long list needs a second request.
     for part in _parts([rule["target"] for rule in named]):
         qtype = named[0]["qtype"]
         query = [*(("target", target) for target in part), *([("qtype", qtype)] if qtype else [])]
@@ -151,13 +153,13 @@ def _remove(client: Client, named: list[dict[str, Any]], session: Session) -> in
             removed += client.delete("/api/v1/rules", query).get("removed", 0)
         except XdpctlError as error:
             if removed:
-                session.warn(f"{_rules(removed)} had been removed before this was refused")
+                session.warn(f"{_rules(removed)} had been removed before this error")
             raise error from None
     return removed
 
 
 def _parts(targets: list[str]) -> Iterator[list[str]]:
-    """Yield targets in parts that fit into the line of a request."""
+    """Yield the targets in parts that fit into a request line."""
     part, room = list[str](), _LINE_MAX
     for target in targets:
         size = len(quote_plus(target)) + len("&target=")
@@ -174,14 +176,14 @@ def _rules(number: int) -> str:
 
 
 def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return target and qtype of each TARGET as the API takes them, each once.
+    """Return target and qtype of each TARGET for the API, without duplicates.
 
     Raises:
-        TargetError: one does not parse, or is a name under --only-addresses; nothing has been
+        TargetError: one cannot be read, or is a name with --only-addresses; nothing has been
             sent yet.
     """
     from xdpctl.errors import TargetError  # noqa: PLC0415 - the same as below
-    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do without dnspython
+    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do not need dnspython
         Question,
         parse_target,
     )
@@ -191,8 +193,8 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for text, target in zip(arguments.targets, targets, strict=True):
         if arguments.only_addresses and isinstance(target, Question):
             raise TargetError(
-                f"cannot take {shown(text)} under --only-addresses: it is neither an address nor a"
-                " prefix; leave --only-addresses out to name a domain",
+                f"cannot use {shown(text)} with --only-addresses: it is neither an address nor a"
+                " prefix; leave out --only-addresses to use a name",
                 text=text,
             )
     return list(_documents(targets))
@@ -210,7 +212,7 @@ def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:
 
 
 VERBS = (
-    Verb("block", "drop, or answer TC=1, what matches a target", _add_block, _block),
-    Verb("allow", "let a target pass although a wider rule drops it", _add_allow, _allow),
+    Verb("block", "drop what matches a target, or answer it with TC=1", _add_block, _block),
+    Verb("allow", "let a target pass even if a wider rule drops it", _add_allow, _allow),
     Verb("unblock", "remove own rules", _add_unblock, _unblock),
 )

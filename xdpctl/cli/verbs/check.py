@@ -1,7 +1,7 @@
-"""`check`: what would keep the service from working here; needs no service.
+"""`check`: finds what would keep the service from working here, without a running service.
 
-Takes the service's own options, from the command line, the environment and the file,
-and changes nothing. What is looked at and what it means is diagnosis/'s.
+Takes the options of the service from the command line, the environment and the file, and
+changes nothing. Does not own the checks; they are in status/checks/.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
 def _look(settings: Settings) -> list[Finding]:
     from xdpctl.kernel.bpf.syscall import Bpf  # noqa: PLC0415 - the same
     from xdpctl.kernel.net.interfaces import Netlink  # noqa: PLC0415 - the same
-    from xdpctl.status.checks.report import findings  # noqa: PLC0415 - --help and bad options do without
+    from xdpctl.status.checks.report import findings  # noqa: PLC0415 - --help does not need it
     from xdpctl.status.checks.survey import Survey  # noqa: PLC0415 - the same
 
     survey = Survey(Bpf(), Netlink(), settings)
@@ -63,10 +63,10 @@ def _look(settings: Settings) -> list[Finding]:
 
 
 def _compile(settings: Settings) -> None:
-    """Compile what the service would, in the process that it would use.
+    """Compile the filter as the service would, in a process of its own.
 
     Raises:
-        CompilerError: BCC is missing, is another package of that name, or refuses.
+        CompilerError: BCC is missing, is another package of that name, or fails.
     """
     from xdpctl.program.compiler import compile_program_blocking  # noqa: PLC0415 - as above
     from xdpctl.program.config import program_config  # noqa: PLC0415 - as above
@@ -75,10 +75,10 @@ def _compile(settings: Settings) -> None:
 
 
 def _read_secrets(settings: Settings) -> None:
-    """Read what protects --listen.
+    """Read the token and the TLS files of --listen.
 
     Raises:
-        ListenError: a file is not fit.
+        ListenError: a file cannot be used.
     """
     from xdpctl.http.transport.secrets import Secrets  # noqa: PLC0415 - as above
 
@@ -87,21 +87,24 @@ def _read_secrets(settings: Settings) -> None:
 
 
 def _service(settings: Settings) -> str | None:
-    """Return what is known of a service that has the control socket; None: there is none."""
+    """Return a sentence about the service on the control socket; None if there is none."""
     try:
         answer = Client(settings.control, _PATIENCE_SECONDS).get("/api/v1/status")
     except ServiceUnreachableError:
         return None
     except XdpctlError as error:
         return f"a service may be running: {error.sentence}"
-    return f"a service is running, pid {answer.get('pid')}: it has --listen and the control socket"
+    return (
+        f"a service is running (pid {answer.get('pid')}) and uses the control socket and the"
+        " address of --listen"
+    )
 
 
 def _summary(interfaces: Sequence[str], found: Sequence[Finding]) -> str:
     errors = sum(finding.level == "error" for finding in found)
     warnings = sum(finding.level == "warning" for finding in found)
     also = f", {_number(warnings, 'warning')}" if warnings else ""
-    where = f"on {', '.join(interfaces)}" if interfaces else "on this host (no --interface named)"
+    where = f"on {', '.join(interfaces)}" if interfaces else "on this host (no --interface given)"
     if errors:
         return f"the service cannot work {where}: {_number(errors, 'error')}{also}"
     return f"the service can work {where}{also}"
@@ -114,7 +117,7 @@ def _number(number: int, noun: str) -> str:
 VERBS = (
     Verb(
         "check",
-        "look for what would keep the service from working here",
+        "find what would keep the service from working here",
         add_service_options,
         _run,
         plain=False,

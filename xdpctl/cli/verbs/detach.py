@@ -1,6 +1,7 @@
-"""`detach`: our program taken off, by the service where one answers, else right here.
+"""`detach`: removes our program from interfaces, through the service if one answers.
 
-Never another's program: what is ours is filter/own_pins.py's to say.
+Never removes a foreign program. Does not decide which programs are ours; that is in
+filter/own_pins.py.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="only from this interface; repeatable; none given: from every one",
+        help="only from this interface; repeatable (default: from every interface)",
     )
     parser.add_argument(
         "--if-any",
         action="store_true",
-        help="no failure where there is nothing of xdpctl's to take off",
+        help="succeed if no program of xdpctl is attached",
     )
 
 
@@ -42,7 +43,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     elif not names:
         detached = _through(client, [])
     else:
-        # What the service serves it would put on again, were it taken off behind its back.
+        # The service would attach its program again if it were removed without its knowledge.
         asked = [name for name in names if name in served]
         detached = _through(client, asked) if asked else []
         others = [name for name in names if name not in served]
@@ -55,19 +56,19 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     if (missing or not detached) and not arguments.if_any:
         where = f"on {', '.join(missing)}" if missing else "on any interface"
         raise NotFoundError(
-            f"cannot detach: there is no program of xdpctl's {where}; `xdpctl check` names what is"
-            " attached"
+            f"cannot detach: there is no program of xdpctl {where}; `xdpctl check` shows which"
+            " program is attached"
         )
     return 0
 
 
 def _served(client: Client) -> frozenset[str] | None:
-    """Return the interfaces of the service; None where none answers."""
+    """Return the interfaces of the service; None if no service answers."""
     try:
         document = client.get("/api/v1/status")
     except ServiceUnreachableError:
         return None
-    return frozenset(one["name"] for one in document.get("interfaces", []))
+    return frozenset(interface["name"] for interface in document.get("interfaces", []))
 
 
 def _through(client: Client, names: list[str]) -> list[str]:
@@ -79,29 +80,34 @@ def _directly(names: list[str]) -> list[str]:
     """Detach without a service.
 
     Args:
-        names: the interfaces; none: every one that carries a program.
+        names: the interfaces; empty: every interface with an XDP program.
 
     Raises:
-        InterfaceError: there is no interface of a name that was given.
+        InterfaceError: a given interface does not exist.
     """
     from xdpctl.filter.own_pins import detach_interface  # noqa: PLC0415 - the same
-    from xdpctl.kernel.bpf.syscall import Bpf  # noqa: PLC0415 - not needed where a service answers
+    from xdpctl.kernel.bpf.syscall import Bpf  # noqa: PLC0415 - not needed if a service answers
     from xdpctl.kernel.net.interfaces import Netlink  # noqa: PLC0415 - the same
 
     bpf, netlink = Bpf(), Netlink()
     if names:
         return detach_each(names, lambda name: detach_interface(bpf, netlink, name))
-    carrying = [one.name for one in netlink.interfaces() if one.attached is not None]
+    carrying = [found.name for found in netlink.interfaces() if found.attached is not None]
     return detach_each(carrying, lambda name: detach_interface(bpf, netlink, name), gone_is=False)
 
 
 def detach_each(
     names: Iterable[str], detach: Callable[[str], bool], *, gone_is: bool | None = None
 ) -> list[str]:
-    """Return those interfaces that `detach` took our program off.
+    """Return the interfaces from which `detach` removed our program.
+
+    Args:
+        names: the interfaces.
+        detach: detaches one; returns whether it removed our program.
+        gone_is: what counts for an interface that no longer exists; None: it is an error.
 
     Raises:
-        InterfaceError: an interface is gone, and `gone_is` does not say what that means.
+        InterfaceError: an interface does not exist, and `gone_is` is None.
     """
     detached = []
     for name in names:
@@ -117,5 +123,10 @@ def detach_each(
 
 
 VERBS = (
-    Verb("detach", "take our program off, also when the service is dead", _add_arguments, _run),
+    Verb(
+        "detach",
+        "remove our program from interfaces, even if the service is dead",
+        _add_arguments,
+        _run,
+    ),
 )

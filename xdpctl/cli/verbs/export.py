@@ -1,4 +1,4 @@
-"""`export`: the rules as lines that `import` reads, as they come from the service."""
+"""`export`: writes the rules as lines that `import` reads, as the service sends them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--all", action="store_true", help="also what dnsdist wrote; import skips those lines"
+        "--all", action="store_true", help="also the rules of dnsdist; import skips those lines"
     )
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
     if arguments.json:
         raise UsageError(
-            "cannot run `xdpctl export` with --json: it writes the lines that `xdpctl import`"
-            " reads; `xdpctl list --json` gives a document"
+            "cannot run `xdpctl export` with --json: it writes lines for `xdpctl import`; use"
+            " `xdpctl list --json` for a JSON document"
         )
     query = {"all": "1"} if arguments.all else {}
     texts = _decoded(session.client(arguments).download("/api/v1/export", query))
@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _decoded(parts: Iterable[bytes]) -> Iterator[str]:
-    """Yield the text of UTF-8 that is cut anywhere."""
+    """Yield the text of UTF-8 bytes that may be cut at any place."""
     decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
     for part in parts:
         yield decoder.decode(part)
@@ -54,7 +54,7 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _explained(line: str) -> str:
-    """Return a line; behind A-labels the U-labels as a comment, which import does not read."""
+    """Return a line; U-labels follow A-labels as a comment, which import ignores."""
     target = line.partition(" ")[0]
     if "xn--" not in target:
         return line

@@ -1,7 +1,7 @@
-"""`flush`: many rules removed at once, after a question.
+"""`flush`: removes many rules at once, after a question.
 
-Our own, of every origin or of one; dnsdist's only where that is asked for by name, and
-never without saying what it does to a running dnsdist.
+Removes our own rules, of every origin or of one. Removes the entries of dnsdist only with
+`--origin dnsdist`, and always with a warning about what this does to a running dnsdist.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import argparse
 
 OWN = "*"
-"""What the API takes for every origin of ours; it can be no origin's name."""
+"""Stands for every origin of ours in the API; no origin can have this name."""
 
 _DNSDIST_WARNING = (
-    "dnsdist counts its entries in its own head: a running one logs 'Error removing' for each that"
-    " is flushed and never lowers its count, so that fewer and fewer fit ('Table full') until it is"
-    " restarted; flush its entries while it is stopped, or restart it afterwards"
+    "dnsdist keeps its own count of its entries: a running dnsdist logs 'Error removing' for each"
+    " flushed entry and does not lower the count, so that it can add fewer and fewer ('Table full')"
+    " until it is restarted; flush its entries while dnsdist is stopped, or restart it afterwards"
 )
 
 
@@ -32,14 +32,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--origin",
         metavar="O",
-        help="only rules of cli, api, file:NAME or list:NAME; dnsdist: what dnsdist wrote (not"
-        " given: every rule of our own)",
+        help="only rules of this origin: cli, api, file:NAME, list:NAME, or dnsdist for the"
+        " entries of dnsdist (default: all our own rules)",
     )
-    parser.add_argument("--yes", action="store_true", help="do it without asking")
+    parser.add_argument("--yes", action="store_true", help="remove them without asking")
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
-    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do without dnspython
+    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do not need dnspython
         DNSDIST_ORIGIN,
         parse_origin,
     )
@@ -47,8 +47,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     origin = OWN if arguments.origin is None else parse_origin(arguments.origin)
     if not arguments.yes and not session.input.isatty():
         raise UsageError(
-            "cannot run `xdpctl flush` here: there is no terminal to ask on; say --yes if it is"
-            " meant"
+            "cannot run `xdpctl flush` here: there is no terminal to ask on; use --yes to confirm"
         )
     if origin == DNSDIST_ORIGIN:
         session.warn(_DNSDIST_WARNING)
@@ -62,7 +61,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     if arguments.json:
         session.document(answer)
         return 0
-    if origin != DNSDIST_ORIGIN:  # whose warning stood before the question
+    if origin != DNSDIST_ORIGIN:  # its warning came before the question
         for warning in answer.get("warnings", []):
             session.warn(str(warning))
     removed = int(answer.get("removed", 0))
@@ -70,4 +69,4 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-VERBS = (Verb("flush", "remove every rule of our own, or of one origin", _add_arguments, _run),)
+VERBS = (Verb("flush", "remove all our own rules, or those of one origin", _add_arguments, _run),)

@@ -1,8 +1,8 @@
-"""`import`: a file of rules, one a line, into the maps.
+"""`import`: loads a file of rules, one a line, into the maps.
 
-The file goes to the service in parts and is never held here. The service reads all of
-it before it changes anything, so a line that cannot be is refused with its number and
-nothing has happened.
+Sends the file to the service in parts and never holds all of it. The service reads the
+whole file before it changes anything, so that a line which cannot be read is an error with
+its number and changes nothing.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE|-",
-        help='rules, one a line: TARGET [qtype=A] [action=drop] [for=10m] [reason="…"]; - reads'
+        help='rules, one a line: TARGET [qtype=A] [action=drop] [for=10m] [reason="…"]; -: read'
         " standard input",
     )
     parser.add_argument(
-        "--origin", metavar="O", help="whose rules they are (default file:BASENAME; for - cli)"
+        "--origin", metavar="O", help="origin of the rules (default: file:BASENAME, for - cli)"
     )
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="make the rules of this origin exactly these: what is not in the file goes",
+        help="remove the rules of this origin that are not in the file",
     )
 
 
@@ -56,8 +56,8 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
                 result = document["result"]
     if result is None:
         raise XdpctlError(
-            "the service ended the import without saying what it did: see its log, then import"
-            " the file again, which does what is left"
+            "the service ended the import without a result: see its log, then import the file"
+            " again to complete it"
         )
     if arguments.json:
         session.document(result)
@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """Return what a bulk operation did, in words."""
+    """Return the result of a bulk operation in words."""
 
     def number(field: str) -> int:
         return int(result.get(field) or 0)
@@ -80,7 +80,7 @@ def summary(result: dict[str, Any]) -> str:
             ("created", "made"),
             ("updated", "changed"),
             ("removed", "removed"),
-            ("unchanged", "as before"),
+            ("unchanged", "unchanged"),
         )
         if number(field)
     ]
@@ -92,7 +92,7 @@ def summary(result: dict[str, Any]) -> str:
             ("skipped", "skipped (of origin dnsdist)"),
             (
                 "guarded",
-                "left out by the guard (`xdpctl block --force` takes them)",
+                "left out by the guard (`xdpctl block --force` adds them)",
             ),
         )
         if number(field)
@@ -101,7 +101,7 @@ def summary(result: dict[str, Any]) -> str:
 
 
 def _origin(arguments: argparse.Namespace) -> str:
-    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do without dnspython
+    from xdpctl.rules import (  # noqa: PLC0415 - other verbs do not need dnspython
         DNSDIST_ORIGIN,
         parse_origin,
     )
@@ -113,8 +113,8 @@ def _origin(arguments: argparse.Namespace) -> str:
     origin = parse_origin(arguments.origin)
     if origin == DNSDIST_ORIGIN:
         raise TargetError(
-            "cannot import rules as origin dnsdist: it stands for what dnsdist wrote itself, and"
-            " nobody can claim it",
+            "cannot import rules with origin dnsdist: it is reserved for the entries that dnsdist"
+            " wrote; use another --origin",
             text=origin,
             field="origin",
         )
@@ -131,10 +131,10 @@ def _opened(name: str, session: Session) -> AbstractContextManager[BinaryIO]:
 
 
 def _parts(stream: BinaryIO, name: str, progress: ProgressDisplay) -> Iterator[bytes]:
-    """Yield the file's bytes.
+    """Yield the bytes of the file.
 
     Raises:
-        XdpctlError: it cannot be read on.
+        XdpctlError: reading failed.
     """
     sent, total = 0, None
     try:

@@ -1,6 +1,6 @@
-"""`list`: the rules in the maps, ours and dnsdist's, a page at a time.
+"""`list`: shows the rules in the maps, ours and dnsdist's, page by page.
 
-A million rules are never held at once: each page is written as it comes.
+Never holds a million rules at once: it writes each page as it arrives.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     maps = [str(name) for name in RULE_MAPS]
     parser.add_argument("--map", choices=maps, help="only this map's rules")
     parser.add_argument(
-        "--origin", metavar="O", help="only rules of cli, api, dnsdist, file:NAME or list:NAME"
+        "--origin",
+        metavar="O",
+        help="only rules of this origin: cli, api, dnsdist, file:NAME or list:NAME",
     )
 
 
@@ -40,14 +42,14 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
             empty = False
             session.say(line)
     if empty and session.terminal:
-        session.say("no such rules" if query else "no rules: nothing is blocked")
+        session.say("no rules match" if query else "no rules: nothing is blocked")
     return 0
 
 
 def _write_document(pages: Iterable[Iterable[dict[str, Any]]], session: Session) -> None:
-    """Write `{"rules": […]}`, a rule a line, as the pages come."""
+    """Write `{"rules": […]}`, one rule a line, as the pages arrive."""
     chunks = _rule_lines(pages)
-    first = next(chunks, None)  # the first call may fail: then nothing has been written
+    first = next(chunks, None)  # if the first call fails, nothing has been written yet
     session.write('{"rules": [')
     if first is not None:
         session.write(f"\n{first}")
@@ -77,14 +79,14 @@ def _cells(rule: dict[str, Any], *, terminal: bool) -> tuple[str, ...]:
 
 
 def shown_type(rule: dict[str, Any]) -> str:
-    """Return a rule's type; `*` is every type, `-` stands where a rule has none."""
+    """Return the query type of a rule; `*` is every type, `-` means that it has no type."""
     if rule.get("map") != "qnames":
         return "-"
     return str(rule.get("qtype") or "*")
 
 
 def shown_target(text: str, *, terminal: bool) -> str:
-    """Return a target; on a terminal a name's U-labels beside the A-labels that count."""
+    """Return a target; on a terminal with the U-labels of a name after its A-labels."""
     if not terminal or "xn--" not in text:
         return text
     from xdpctl.rules import Name  # noqa: PLC0415 - few lists have such names

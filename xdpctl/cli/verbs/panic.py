@@ -1,4 +1,4 @@
-"""`panic` and `resume`: everything passes at once, and is filtered again."""
+"""`panic` and `resume`: pass every packet at once, and filter again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _no_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: these verbs have no arguments of their own."""
+    """Add nothing, because these verbs have no arguments of their own."""
 
 
 def _panic(arguments: argparse.Namespace, session: Session) -> int:

@@ -1,10 +1,11 @@
-"""`prepare`: the root part of a start, so that the service itself need not be root.
+"""`prepare`: the part of a start that needs root, so that the service itself does not.
 
-Mounts the BPF file system, makes the directories of pins, control socket and state,
+Mounts the BPF file system, makes the directories of pins, control socket and state, and
 sets their owners. With `--service-user` it also makes the shared pins, because that user
-could not give them to dnsdist's. Takes the service's own options; doing it again changes
-nothing. The directories belong to users who may exchange what is in them at any time: owner
-and mode are set on what was opened (kernel/paths.py), and only on what has a name of ours.
+cannot give them to the user of dnsdist. Takes the options of the service; a second run
+changes nothing. The directories belong to users who can replace their content at any time,
+so it sets owner and mode on opened files (kernel/paths.py), and only on files with names
+of ours.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--service-user",
         metavar="USER[:GROUP]",
         type=_owner,
-        help="the user that the service runs as, where that is not root: directories become its"
-        " own, and the shared pins are made here",
+        help="user of a service that does not run as root: it becomes the owner of the"
+        " directories, and prepare makes the shared pins",
     )
     add_service_options(parser)
 
@@ -64,10 +65,10 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     settings = settings_from(arguments, session.environ, require_interface=False)
     if os.geteuid() != 0:
         raise XdpctlError(
-            "cannot prepare this host: mounting and giving directories away is root's; run"
-            " `xdpctl prepare` as root (sudo)"
+            "cannot prepare this host: only root can mount and change owners; run `xdpctl"
+            " prepare` as root (sudo)"
         )
-    from xdpctl.kernel.bpf.syscall import Bpf  # noqa: PLC0415 - bad options do without
+    from xdpctl.kernel.bpf.syscall import Bpf  # noqa: PLC0415 - not needed for --help
 
     done = []
     for step in steps(settings, arguments.service_user, bpf=Bpf()):
@@ -77,7 +78,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     if arguments.json:
         session.document({"done": done})
     elif not done:
-        session.say("everything is as it must be already")
+        session.say("nothing to do: everything is prepared already")
     return 0
 
 
@@ -88,16 +89,16 @@ def steps(
     bpf: Bpf,
     own_directory: Path = OWN_DIRECTORY,
 ) -> Iterator[str]:
-    """Do one step after the other; yield what was changed, and what to warn of.
+    """Do one step after the other; yield a line for each change and each warning.
 
     Args:
-        settings: the service's.
+        settings: the settings of the service.
         service: the user that it runs as; None: root.
         bpf: the kernel, where pins are made.
-        own_directory: where the service's own pins live.
+        own_directory: the directory of the service's own pins.
 
     Raises:
-        PinError, KernelError, XdpctlError: a step cannot be done; those before it are.
+        PinError, KernelError, XdpctlError: a step failed; the steps before it are done.
     """
     if service is not None:
         settings = _shared_with(settings, service)
@@ -115,7 +116,7 @@ def steps(
         (settings.pin_dir, policy, own.owners),
         (own_directory, own, ()),
     ):
-        before = _look(path)
+        before = _status_of(path)
         ensure_directory(path, wanted, owners)
         yield from _change(path, before)
     if service is not None:
@@ -125,16 +126,16 @@ def steps(
         (settings.control.parent, settings.control_group),
         (settings.state.parent, None),
     ):
-        before = _look(path)
+        before = _status_of(path)
         _ensure_plain_directory(path, service, gid)
         yield from _change(path, before)
 
 
 def _shared_with(settings: Settings, service: Owner) -> Settings:
-    """Return the settings with an owner that lets the service's user use the shared pins.
+    """Return the settings with a pin owner that lets the service's user open the shared pins.
 
     Raises:
-        XdpctlError: the settings name one that does not.
+        XdpctlError: with the given owner and mode, that user could not open them.
     """
     owner = settings.pin_owner
     if owner is None:
@@ -142,18 +143,18 @@ def _shared_with(settings: Settings, service: Owner) -> Settings:
     through_group = owner.gid == service.gid and settings.pin_mode & _GROUP_MAY == _GROUP_MAY
     if service.uid not in (0, owner.uid) and not through_group:
         raise XdpctlError(
-            f"cannot give the shared maps to user {owner.uid} and to the service's user"
+            f"cannot share the maps between user {owner.uid} and the service's user"
             f" {service.uid}: with this --pin-owner and --pin-mode the service could not open"
-            " them; name the service's group beside dnsdist's user and let it read and write"
-            ' (pin-owner = "_dnsdist:xdpctl", pin-mode = "0660")'
+            " them; use dnsdist's user with the service's group, and let the group read and"
+            ' write (pin-owner = "_dnsdist:xdpctl", pin-mode = "0660")'
         )
     return settings
 
 
 def _own_pins(directory: Path, own: PinPolicy) -> Iterator[str]:
-    """Give the service's user what a service that was root left: what has a name of ours.
+    """Give our pins and locks that a service left as root to the service's user.
 
-    Anything else, also a link or a pin of another user's with such a name, stays as it is.
+    Does not change anything else, nor a link or pin of another user that has such a name.
     """
     from xdpctl.filter.own_pins import is_own_lock, is_own_pin  # noqa: PLC0415 - as above
 
@@ -164,17 +165,17 @@ def _own_pins(directory: Path, own: PinPolicy) -> Iterator[str]:
             try:
                 entry = place.open(name)
             except FileNotFoundError:
-                continue  # of a service that runs, gone just now
+                continue  # a running service has just removed it
             with entry:
                 found = entry.status()
                 if _is_ours(entry, found, own, lock=is_own_lock(name)):
-                    before = _seen(found)
+                    before = _owner_and_mode(found)
                     apply_policy(entry, own, stat.S_IMODE(found.st_mode))
-                    yield from _said(entry.path, before, _seen(entry.status()))
+                    yield from _change_line(entry.path, before, _owner_and_mode(entry.status()))
 
 
 def _is_ours(entry: Opened, found: os.stat_result, own: PinPolicy, *, lock: bool) -> bool:
-    """Tell whether an entry is a pin or lock that we may give away: root's, with one name."""
+    """Return whether an entry is a pin or lock to give away: ours, with a single name."""
     if found.st_uid not in (0, os.geteuid(), own.uid) or not is_bpffs(entry.link):
         return False
     if lock:
@@ -183,11 +184,11 @@ def _is_ours(entry: Opened, found: os.stat_result, own: PinPolicy, *, lock: bool
 
 
 def _pins(bpf: Bpf, settings: Settings, owners: tuple[int, ...]) -> Iterator[str]:
-    """Make the shared pins, and give them and those that are there to their owner."""
-    from xdpctl.maps.shared import SharedMaps, pins_for  # noqa: PLC0415 - not without --service-user
+    """Make the missing shared pins, and set the owner of all of them."""
+    from xdpctl.maps.shared import SharedMaps, pins_for  # noqa: PLC0415 - only for --service-user
 
     paths = [settings.pin_dir / pin.name for pin in pins_for(settings)]
-    before = {path: _look(path) for path in paths}
+    before = {path: _status_of(path) for path in paths}
     with SharedMaps(bpf, settings, owners) as shared:
         shared.open()
         yield from shared.warnings
@@ -196,13 +197,14 @@ def _pins(bpf: Bpf, settings: Settings, owners: tuple[int, ...]) -> Iterator[str
 
 
 def _ensure_plain_directory(path: Path, service: Owner | None, gid: int | None) -> None:
-    """Make a directory, 0750, where it is missing; what exists keeps owner and mode but a group.
+    """Make a directory with mode 0750 if it is missing.
 
-    One that everybody may enter (/run) keeps its group, too.
+    An existing directory keeps its owner and mode and gets the group; one that everybody can
+    enter (/run) keeps its group too.
 
     Raises:
-        XdpctlError: it or one above it is another user's, it cannot be made, or is one that
-            the service's user cannot write to.
+        XdpctlError: it or a directory above it belongs to another user, it cannot be made, or
+            the service's user cannot write to it.
     """
     owners = () if service is None else (service.uid,)
     try:
@@ -214,45 +216,45 @@ def _ensure_plain_directory(path: Path, service: Owner | None, gid: int | None) 
                 directory.set_owner(-1, gid)
     except OSError as error:
         raise XdpctlError(
-            f"cannot make the directory {path}: {error.strerror}; move away what is there, or"
+            f"cannot make the directory {path}: {error.strerror}; move the file there away, or"
             " choose another --control or --state"
         ) from error
     if service is not None and not _writable(found, service):
         raise XdpctlError(
-            f"the service's user {service.uid} cannot write to {path}, which is user"
-            f" {found.st_uid}'s: give it away (chown -R {service.uid}:{service.gid} {path}), or"
+            f"the service's user {service.uid} cannot write to {path}, which belongs to user"
+            f" {found.st_uid}: change its owner (chown -R {service.uid}:{service.gid} {path}), or"
             " choose another --control or --state"
         )
 
 
 def _writable(found: os.stat_result, service: Owner) -> bool:
-    """Tell whether the user may make files in a directory, by mode."""
+    """Return whether the mode of a directory lets the user make files in it."""
     if found.st_uid == service.uid:
         return True
     needed = stat.S_IWGRP | stat.S_IXGRP if found.st_gid == service.gid else 0o003
     return found.st_mode & needed == needed
 
 
-def _look(path: Path) -> tuple[int, int, int] | None:
-    """Return mode, owner and group; None where nothing is."""
+def _status_of(path: Path) -> tuple[int, int, int] | None:
+    """Return mode, owner and group; None if nothing is there."""
     try:
-        return _seen(path.stat())
+        return _owner_and_mode(path.stat())
     except OSError:
         return None
 
 
-def _seen(found: os.stat_result) -> tuple[int, int, int]:
+def _owner_and_mode(found: os.stat_result) -> tuple[int, int, int]:
     return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
 
 
 def _change(path: Path, before: tuple[int, int, int] | None) -> Iterator[str]:
-    yield from _said(path, before, _look(path))
+    yield from _change_line(path, before, _status_of(path))
 
 
-def _said(
+def _change_line(
     path: Path, before: tuple[int, int, int] | None, after: tuple[int, int, int] | None
 ) -> Iterator[str]:
-    """Yield what was changed; a name with control characters is escaped."""
+    """Yield a line if something has changed; control characters in the path are escaped."""
     if after is not None and after != before:
         mode, uid, gid = after
         verb = "made" if before is None else "changed"
@@ -262,7 +264,7 @@ def _said(
 VERBS = (
     Verb(
         "prepare",
-        "do what needs root before a start: mount, directories, owners",
+        "do what needs root before a start: mount, make directories, set owners",
         _add_arguments,
         _run,
         plain=False,

@@ -1,7 +1,6 @@
-"""`status`: the service at a glance, for somebody who has just been woken up.
+"""`status`: the service at a glance, for an operator who has just been woken up.
 
-The first line says whether it works, and if not, why; what needs doing comes before
-what is good to know.
+The first line shows whether it works and, if not, why. Problems come before details.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _NUMBERS = frozenset({"ENTRIES", "CAPACITY", "FILL", "PACKETS", "BYTES", "QUEUES
 
 
 def _no_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: the verb has no arguments of its own."""
+    """Add nothing, because the verb has no arguments of its own."""
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
@@ -38,9 +37,9 @@ def report(document: dict[str, Any], *, now: float, width: int | None) -> Iterat
     """Yield the lines of a status document.
 
     Args:
-        document: what GET /api/v1/status answers.
+        document: the answer to GET /api/v1/status.
         now: seconds since the epoch.
-        width: the terminal's columns, or None.
+        width: columns of the terminal, or None.
     """
     yield _headline(document)
     yield (
@@ -64,47 +63,50 @@ def report(document: dict[str, Any], *, now: float, width: int | None) -> Iterat
 
 def _headline(document: dict[str, Any]) -> str:
     reasons = "; ".join(printable(str(reason)) for reason in document.get("reasons", []))
-    panic = "PANIC is on, every packet passes until `xdpctl resume`"
+    panic = "PANIC is on: every packet passes until `xdpctl resume`"
     if not document.get("ready"):
-        line = f"NOT READY: {reasons or 'the service does not say why'}"
-        return f"{line}; and {panic}" if document.get("panic") else line
+        line = f"NOT READY: {reasons or 'the service gives no reason'}"
+        return f"{line}; {panic}" if document.get("panic") else line
     if document.get("panic"):
         return f"READY, but {panic}"
     return "READY"
 
 
 def _interfaces(interfaces: list[dict[str, Any]], width: int | None) -> Iterator[str]:
-    xsk = any(one.get("xskmap") for one in interfaces)
+    xsk = any(interface.get("xskmap") for interface in interfaces)
     titles = ["NAME", "STATE", "MODE", "PROGRAM", "TAG", "QUEUES", "REATTACHED"]
     table = Table([*titles, *(["XSKMAP"] if xsk else [])], right=_NUMBERS, width=width, indent=2)
     fields = ["name", "state", "mode", "program_id", "tag", "queues", "reattached"]
     fields += ["xskmap"] if xsk else []
-    return table.lines([_shown(one.get(field)) for field in fields] for one in interfaces)
+    return table.lines(
+        [_shown(interface.get(field)) for field in fields] for interface in interfaces
+    )
 
 
 def _maps(maps: list[dict[str, Any]], width: int | None) -> Iterator[str]:
     table = Table(["NAME", "ENTRIES", "CAPACITY", "FILL"], right=_NUMBERS, width=width, indent=2)
     return table.lines(
         (
-            _shown(one.get("name")),
-            "?" if one.get("entries") is None else count(one["entries"]),
-            count(one.get("capacity", 0)),
-            "?" if one.get("entries") is None else share(one["entries"], one.get("capacity", 0)),
+            _shown(row.get("name")),
+            "?" if row.get("entries") is None else count(row["entries"]),
+            count(row.get("capacity", 0)),
+            "?" if row.get("entries") is None else share(row["entries"], row.get("capacity", 0)),
         )
-        for one in maps
+        for row in maps
     )
 
 
 def _destinations(document: dict[str, Any]) -> Iterator[str]:
-    """Yield the sockets that AF_XDP serves; with --xsk none is worth a line too."""
+    """Yield the sockets that AF_XDP serves, or, with --xsk, that there are none."""
     found = [
-        f"[{one['address']}]:{one['port']}"
-        if ":" in str(one["address"])
-        else f"{one['address']}:{one['port']}"
-        for one in document.get("destinations", [])
+        f"[{socket['address']}]:{socket['port']}"
+        if ":" in str(socket["address"])
+        else f"{socket['address']}:{socket['port']}"
+        for socket in document.get("destinations", [])
     ]
-    if not found and any(one.get("xskmap") for one in document.get("interfaces", [])):
-        yield "  none: dnsdist has registered no address, so nothing goes to AF_XDP"
+    xsk = any(interface.get("xskmap") for interface in document.get("interfaces", []))
+    if not found and xsk:
+        yield "  none: dnsdist has registered no address, so no packet goes to AF_XDP"
     for text in found[:_DESTINATIONS_SHOWN]:
         yield f"  {printable(text)}"
     if len(found) > _DESTINATIONS_SHOWN:
@@ -116,12 +118,12 @@ def _counters(interfaces: list[dict[str, Any]], width: int | None) -> Iterator[s
     several = len(interfaces) > 1
     table = Table([*(["NAME"] if several else []), *titles], right=_NUMBERS, width=width, indent=2)
     rows = []
-    for one in interfaces:
-        found = [counter for counter in one.get("counters", []) if counter.get("packets")]
+    for interface in interfaces:
+        found = [counter for counter in interface.get("counters", []) if counter.get("packets")]
         found.sort(key=lambda counter: (-counter["packets"], str(counter.get("reason"))))
         rows += [
             (
-                *([_shown(one.get("name"))] if several else []),
+                *([_shown(interface.get("name"))] if several else []),
                 _shown(counter.get("reason")),
                 _shown(counter.get("action")),
                 count(counter["packets"]),
@@ -136,6 +138,4 @@ def _shown(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-VERBS = (
-    Verb("status", "interfaces, maps, counters and warnings at a glance", _no_arguments, _run),
-)
+VERBS = (Verb("status", "show interfaces, maps, counters and warnings", _no_arguments, _run),)

@@ -1,6 +1,6 @@
-"""`top`: the rules that are hit most, again every second on a terminal.
+"""`top`: shows the rules with the most hits; on a terminal, refreshes every second.
 
-Ctrl-C ends it as it is meant to end, with status 0.
+Ctrl-C is the normal way to end it, with status 0.
 """
 
 from __future__ import annotations
@@ -31,20 +31,26 @@ def _count(text: str) -> int:
     return int(text)
 
 
-_count.__name__ = f"number from 1 to {_COUNT_MAX}"  # argparse names it so in its error
+_count.__name__ = f"number from 1 to {_COUNT_MAX}"  # argparse uses it in the error
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-n", dest="count", type=_count, default=10, metavar="N", help="how many (default: 10)"
+        "-n",
+        dest="count",
+        type=_count,
+        default=10,
+        metavar="N",
+        help="how many rules (default: 10)",
     )
-    parser.add_argument("--map", choices=[str(name) for name in RULE_MAPS], help="only this map's")
+    maps = [str(name) for name in RULE_MAPS]
+    parser.add_argument("--map", choices=maps, help="only this map's rules")
     parser.add_argument(
         "--by",
         choices=("rate", "hits"),
         default="rate",
-        help="rate: packets a second, measured for one; hits: packets since the entry is there"
-        " (default: rate)",
+        help="rate: packets a second, measured over one second; hits: packets since the entry"
+        " was made (default: rate)",
     )
 
 
@@ -67,7 +73,7 @@ def _ask(arguments: argparse.Namespace, session: Session) -> dict[str, Any]:
 
 
 def _refresh(arguments: argparse.Namespace, session: Session) -> None:
-    """Draw over the last table every second until Ctrl-C; a rate takes its second to measure."""
+    """Redraw the table every second until Ctrl-C; to measure a rate takes that second."""
     drawn = 0
     try:
         while True:
@@ -102,10 +108,10 @@ def _table(answer: dict[str, Any], session: Session) -> Iterator[str]:
 
 
 def _rate(rate: float | None) -> str:
-    """Return packets a second; below ten with a tenth."""
+    """Return packets a second, with one decimal below ten."""
     if rate is None:
         return "-"
     return f"{rate:.1f}/s" if 0 < rate < _TENTHS_BELOW else f"{rate:.0f}/s"
 
 
-VERBS = (Verb("top", "show the rules that are hit most", _add_arguments, _run),)
+VERBS = (Verb("top", "show the rules with the most hits", _add_arguments, _run),)

@@ -68,7 +68,7 @@ class ServiceState(Protocol):
         """Return the whole service as a document."""
 
 
-class PanicSwitch(Protocol):
+class PanicControl(Protocol):
     """Everything is passed, or filtered again."""
 
     async def set_panic(self, *, panic: bool) -> None:
@@ -82,5 +82,5 @@ class AttachedFilters(Protocol):
         """Take the program off these interfaces, or all; return those it was on."""
 
 
-class Backend(RuleChanges, RuleListing, ServiceState, PanicSwitch, AttachedFilters, Protocol):
+class Backend(RuleChanges, RuleListing, ServiceState, PanicControl, AttachedFilters, Protocol):
     """All that the API needs of the service."""

@@ -34,7 +34,7 @@ from xdpctl.rules import DNSDIST_ORIGIN, parse_origin, parse_target
 if TYPE_CHECKING:
     from xdpctl.http.api.backend import (
         AttachedFilters,
-        PanicSwitch,
+        PanicControl,
         RuleChanges,
         RuleListing,
         ServiceState,
@@ -154,7 +154,7 @@ async def delete_rules(request: web.Request) -> web.Response:
 async def panic(request: web.Request) -> web.Response:
     """POST /api/v1/panic: pass everything at once, until resume."""
     read_query(request, NoQuery)
-    switch: PanicSwitch = request.app[BACKEND]
+    switch: PanicControl = request.app[BACKEND]
     await switch.set_panic(panic=True)
     return answer(Panic(panic=True))
 
@@ -162,7 +162,7 @@ async def panic(request: web.Request) -> web.Response:
 async def resume(request: web.Request) -> web.Response:
     """POST /api/v1/resume: filter again."""
     read_query(request, NoQuery)
-    switch: PanicSwitch = request.app[BACKEND]
+    switch: PanicControl = request.app[BACKEND]
     await switch.set_panic(panic=False)
     return answer(Panic(panic=False))
 

@@ -1,11 +1,11 @@
-"""Checks: facts about a host, and the findings they give.
+"""Checks: facts about a host, and the findings that follow from them.
 
-    facts.py      what was looked at, as values, and `Finding`
-    survey.py     gathers the facts; the only part that touches the kernel
+    facts.py      the facts and findings as values
+    survey.py     gathers the facts; the only module that uses the kernel
     host.py       findings about the host, the pin directory, the pins
     interface.py  findings about one interface
-    report.py     all findings in order, and those of settings and facts together
+    report.py     all findings in order, and those that need settings and facts
 
-All but survey.py is pure, so that each check is tested with made-up facts. The verb
-`check` shows every finding, the service logs those that are not fine.
+All modules but survey.py are pure, so that tests can use invented facts. The verb `check`
+shows every finding; the service logs warnings and errors.
 """

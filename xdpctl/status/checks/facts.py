@@ -1,6 +1,6 @@
-"""What was looked at, as values; and a finding, which is what came of it.
+"""Facts about a host, and findings about them, as values.
 
-Owns shapes only. survey.py makes facts of a live host, tests make them up.
+Owns only the classes. survey.py gathers the facts of a live host; tests invent them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
-    """How much a finding matters; only an error makes `check` fail."""
+    """The severity of a finding; only an error makes `check` fail."""
 
     OK = "ok"
     NOTE = "note"
@@ -29,7 +29,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `topic` says what: `kernel`, an interface, a pin."""
+    """The result of one check; `topic` is what was checked: `kernel`, an interface, a pin."""
 
     level: Level
     sentence: str
@@ -38,21 +38,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What does not depend on interfaces or maps.
+    """The facts that do not depend on interfaces or maps.
 
     Attributes:
-        release, kernel: uname's text and its first two numbers.
+        release: release of the kernel from uname.
+        kernel: its first two numbers.
         missing: capabilities of LOAD_CAPABILITIES, CAP_SYS_ADMIN, CAP_CHOWN and
             CAP_SYS_RESOURCE that this process does not have.
-        compiler: what keeps BCC from compiling the filter; None: it did.
-        libraries: what is missing of libbpf and the service's Python packages, or None.
-        jit: whether the kernel compiles programs; None: it does not say.
+        compiler: why BCC cannot compile the filter; None: it can.
+        libraries: what is missing of libbpf and the Python packages, or None.
+        jit: whether the kernel compiles BPF programs; None: unknown.
         memory_lock: RLIMIT_MEMLOCK in bytes; None: no limit.
-        apart: under `ip netns exec`, whose mounts nobody else sees.
-        listen: what keeps --listen from being bound; None: nothing, or not asked for.
-        secrets: what is wrong with the files of --token-file and TLS, or None.
+        apart: started by `ip netns exec`, whose mounts no other process sees.
+        listen: why the address of --listen cannot be bound; None: it can, or is not used.
+        secrets: why a file of --token-file or TLS cannot be used, or None.
         unwritable: directories of --control and --state that cannot be used or made.
-        service: what is known of a service that has the control socket, as a sentence.
+        service: a sentence about the service on the control socket, or None.
     """
 
     release: str
@@ -71,9 +72,13 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class XdpFacts:
-    """The program on an interface.
+    """The XDP program on an interface.
 
-    `name`: where the kernel tells. `ours` None: our own pins may not be looked at.
+    Attributes:
+        program_id: its id.
+        name: its name, or empty if unknown.
+        ours: whether it is ours; None: our own pins cannot be read.
+        held_by_link: whether a bpf_link holds it.
     """
 
     program_id: int
@@ -87,13 +92,15 @@ class InterfaceFacts:
     """One interface.
 
     Attributes:
-        interface: None where it cannot be seen; `error` is then the sentence.
-        missing: there is no interface of this name.
-        vlan_offload: the card takes VLAN tags off; None: the driver does not say.
+        name: its name.
+        interface: what the kernel reports; None: `error` is the reason as a sentence.
+        missing: no interface has this name.
+        vlan_offload: whether the card removes VLAN tags; None: unknown.
         vlans: names of the VLAN interfaces on top of it.
-        upper: the bond or bridge that it is part of; None: it is not.
-        ports: names of the upper one's other ports.
-        slots: entries of the xskmap that is pinned for it; None: none is yet.
+        upper: the bond or bridge that it is part of, or None.
+        ports: names of the other ports of the bond or bridge.
+        xdp: the XDP program on it, or None.
+        slots: entries of its pinned xskmap; None: it is not pinned yet.
     """
 
     name: str
@@ -112,9 +119,16 @@ class InterfaceFacts:
 class DirectoryFacts:
     """The pin directory.
 
-    `mountable`: it lies where the service would mount a BPF file system. `error`: it
-    cannot be used or not even looked at. `foreign`: whose part of the way is neither root's,
-    ours nor --pin-owner's. `anybody`: every user may make directories in this file system.
+    Attributes:
+        path: its path.
+        exists: whether it exists.
+        bpffs: whether it is on a BPF file system.
+        mountable: the service would mount a BPF file system for it.
+        error: why it cannot be used or read, or empty.
+        owner: user and group.
+        foreign: a sentence about a directory of the path that belongs neither to root, to us
+            nor to --pin-owner, or empty.
+        anybody: every user can make directories in this file system.
     """
 
     path: Path
@@ -129,7 +143,7 @@ class DirectoryFacts:
 
 @dataclass(frozen=True, slots=True)
 class PinFacts:
-    """One pin that the settings ask for; `capacity` None: nothing is pinned there."""
+    """One pin of the settings; `capacity` None: the pin does not exist."""
 
     name: str
     entries: int
@@ -141,12 +155,12 @@ class PinFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that was looked at.
+    """All facts.
 
     Attributes:
-        truncating: rules answer TC=1; None: the maps could not be read.
-        listening: whether something listens on TCP, by port of plain DNS.
-        addresses: those of this host.
+        truncating: whether a rule answers TC=1; None: the maps cannot be read.
+        listening: whether a program listens on TCP, for each port of plain DNS.
+        addresses: the addresses of this host.
     """
 
     host: HostFacts

@@ -16,53 +16,54 @@ if TYPE_CHECKING:
     from xdpctl.kernel.bpf.pins import PinPolicy
 
 MEMORY_CGROUP_KERNEL = (5, 11)
-"""From here on maps are charged to the memory cgroup, not to locked memory."""
+"""From this version on, maps count as memory of the cgroup, not as locked memory."""
 
 LOAD_CAPABILITIES = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
 
 
 def of_host(host: HostFacts) -> Iterator[Finding]:
-    """Yield what is found about kernel, privilege, compiler and the service's surroundings."""
+    """Yield the findings about kernel, privilege, compiler and environment."""
     if host.kernel < OLDEST_KERNEL:
         yield Finding(
             Level.ERROR,
-            f"the kernel is {host.release}, but Linux 5.10 or later is needed",
+            f"the kernel is Linux {host.release}, but xdpctl needs Linux 5.10 or later",
             "kernel",
         )
     else:
-        yield Finding(Level.OK, f"the kernel is {host.release}", "kernel")
+        yield Finding(Level.OK, f"the kernel is Linux {host.release}", "kernel")
     missing = [name for name in LOAD_CAPABILITIES if name in host.missing]
     if missing:
         yield Finding(
             Level.ERROR,
-            f"this process lacks {', '.join(missing)}, without which no program can be loaded and"
-            " attached: run as root, or give it these capabilities",
+            f"this process lacks {', '.join(missing)} and cannot load and attach programs: run it"
+            " as root, or give it these capabilities",
             "capabilities",
         )
     else:
-        yield Finding(Level.OK, "programs may be loaded and attached", "capabilities")
+        yield Finding(Level.OK, "this process can load and attach programs", "capabilities")
     yield from of_parts(host)
     yield from of_jit(host)
     limited = host.memory_lock is not None and "CAP_SYS_RESOURCE" in host.missing
     if limited and host.kernel < MEMORY_CGROUP_KERNEL:
         yield Finding(
             Level.WARNING,
-            f"locked memory is limited to {host.memory_lock} bytes, and before Linux 5.11 maps"
-            " count as such: raise it (LimitMEMLOCK=infinity, ulimit -l unlimited)",
+            f"locked memory is limited to {host.memory_lock} bytes, and maps count as locked"
+            " memory before Linux 5.11: raise the limit (LimitMEMLOCK=infinity, ulimit -l"
+            " unlimited)",
             "memory",
         )
     if host.apart:
         yield Finding(
             Level.WARNING,
-            "`ip netns exec` gives what it runs a /sys of its own, so that pins made there are"
-            " seen by nobody else: use `nsenter --net=/run/netns/NAME` instead",
+            "`ip netns exec` gives its command a /sys of its own, so that no other process sees the"
+            " pins made there: use `nsenter --net=/run/netns/NAME` instead",
             "namespace",
         )
     yield from of_files(host)
 
 
 def of_files(host: HostFacts) -> Iterator[Finding]:
-    """Yield what is found about listeners and the files of the service."""
+    """Yield the findings about listeners and the files of the service."""
     if host.service is not None:
         yield Finding(Level.NOTE, host.service, "service")
     elif host.listen is not None:
@@ -72,17 +73,17 @@ def of_files(host: HostFacts) -> Iterator[Finding]:
     for path in host.unwritable:
         yield Finding(
             Level.ERROR,
-            f"{path} cannot be written to or made: run `xdpctl prepare` as root, or choose another"
-            " --control or --state",
+            f"this process cannot make or write to {path}: run `xdpctl prepare` as root, or choose"
+            " another --control or --state",
             "directories",
         )
 
 
 def of_parts(host: HostFacts) -> Iterator[Finding]:
-    """Yield what is found about the compiler and the libraries."""
+    """Yield the findings about the compiler and the libraries."""
     for sentence, topic, fine in (
         (host.compiler, "compiler", "BCC compiles the filter"),
-        (host.libraries, "libraries", "libbpf and the Python packages of the service are there"),
+        (host.libraries, "libraries", "libbpf and the Python packages are installed"),
     ):
         if sentence is not None:
             yield Finding(Level.ERROR, sentence, topic)
@@ -91,18 +92,18 @@ def of_parts(host: HostFacts) -> Iterator[Finding]:
 
 
 def of_jit(host: HostFacts) -> Iterator[Finding]:
-    """Yield a warning where programs are interpreted."""
+    """Yield a warning if the kernel interprets programs."""
     if host.jit is False:
         yield Finding(
             Level.WARNING,
             "the kernel interprets BPF programs, which costs several times as much for each"
-            " packet: sysctl net.core.bpf_jit_enable=1",
+            " packet: switch the compiler on (sysctl net.core.bpf_jit_enable=1)",
             "jit",
         )
 
 
 def of_directory(facts: Facts) -> Iterator[Finding]:
-    """Yield what is found about the BPF file system and the pin directory."""
+    """Yield the findings about the BPF file system and the pin directory."""
     place = facts.directory
     if place.error:
         yield Finding(Level.ERROR, place.error, "pins")
@@ -117,7 +118,7 @@ def of_directory(facts: Facts) -> Iterator[Finding]:
     elif not place.bpffs and "CAP_SYS_ADMIN" in facts.host.missing:
         yield Finding(
             Level.ERROR,
-            "no BPF file system is mounted at /sys/fs/bpf, and this process may not mount one:"
+            "no BPF file system is mounted at /sys/fs/bpf, and this process cannot mount one:"
             " run `xdpctl prepare` as root",
             "pins",
         )
@@ -130,40 +131,41 @@ def of_directory(facts: Facts) -> Iterator[Finding]:
     elif not place.exists:
         yield Finding(Level.OK, f"{place.path} does not exist: the service will make it", "pins")
     else:
-        yield Finding(Level.OK, f"{place.path} is there", "pins")
+        yield Finding(Level.OK, f"{place.path} exists", "pins")
     if place.foreign:
         yield Finding(
             Level.WARNING,
-            f"{place.foreign}: only a service that runs as this user will use {place.path}; name"
-            " the user (--pin-owner), or give the directory to root (chown root)",
+            f"{place.foreign}: only a service that runs as this user will use {place.path}; set"
+            " --pin-owner to the user, or give the directory to root (chown root)",
             "pins",
         )
     if place.anybody:
         yield Finding(
             Level.NOTE,
-            "every user may make directories in this BPF file system, and the service refuses those"
-            " that others made first: chmod 0711 /sys/fs/bpf, and mount it with -o mode=0700",
+            "every user can make directories in this BPF file system, and the service refuses"
+            " directories that other users made: run chmod 0711 /sys/fs/bpf, and mount it with -o"
+            " mode=0700 in future",
             "pins",
         )
     policy = facts.policy
     if policy.uid is None and place.owner[0] == 0:
         yield Finding(
             Level.NOTE,
-            "without --pin-owner directory and pins are root's: a dnsdist that runs as another"
-            " user cannot open them",
+            "without --pin-owner, root owns the directory and the pins: a dnsdist that runs as"
+            " another user cannot open them",
             "pins",
         )
     elif not _owned(place.owner, policy) and "CAP_CHOWN" in facts.host.missing:
         yield Finding(
             Level.ERROR,
-            f"{place.path} is not yet owned as --pin-owner says, and this process may not change"
+            f"{place.path} does not have the owner of --pin-owner, and this process cannot change"
             " that: run `xdpctl prepare` as root",
             "pins",
         )
 
 
 def of_pin(facts: Facts, pin: PinFacts) -> Iterator[Finding]:
-    """Yield what is found about one pin that the settings ask for."""
+    """Yield the findings about one pin of the settings."""
     if pin.error:
         yield Finding(Level.ERROR, pin.error, pin.name)
     elif pin.capacity is None:
@@ -171,8 +173,8 @@ def of_pin(facts: Facts, pin: PinFacts) -> Iterator[Finding]:
     elif pin.capacity != pin.entries:
         yield Finding(
             Level.WARNING,
-            f"{pin.name} has room for {pin.capacity} entries, not {pin.entries} as the settings"
-            " say: it stays so until its users are stopped and the pin is removed",
+            f"{pin.name} has room for {pin.capacity} entries, but the settings ask for"
+            f" {pin.entries}: to change it, stop the programs that use it and remove the pin",
             pin.name,
         )
     else:
@@ -180,9 +182,9 @@ def of_pin(facts: Facts, pin: PinFacts) -> Iterator[Finding]:
     if pin.capacity is not None and facts.policy.asks and not _as_asked(pin, facts.policy):
         yield Finding(
             Level.WARNING,
-            f"{pin.name} has owner {pin.owner[0]}:{pin.owner[1]} and mode {pin.mode:04o}, not as"
-            " --pin-owner and --pin-mode say: the service sets them at its start, so start it"
-            " before dnsdist",
+            f"{pin.name} has owner {pin.owner[0]}:{pin.owner[1]} and mode {pin.mode:04o}, which"
+            " differ from --pin-owner and --pin-mode: the service sets them when it starts, so"
+            " start it before dnsdist",
             pin.name,
         )
 

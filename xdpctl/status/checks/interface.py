@@ -1,6 +1,6 @@
-"""Findings about one interface: whose program is on it, driver, MTU, VLANs, queues.
+"""Findings about one interface: its XDP program, driver, MTU, VLANs, queues.
 
-Pure; called by report.py, and `queue_shortage` by the service.
+Pure. Called by report.py; the service calls `queue_shortage`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from xdpctl.settings import Settings
 
 XSK_FRAME = 1792
-"""Bytes of the largest frame that dnsdist takes over AF_XDP (PACKETS.md)."""
+"""Bytes of the largest frame that dnsdist accepts over AF_XDP (PACKETS.md)."""
 
-_PAGE = 4096  # as most drivers take it for a receive buffer, whatever the machine's is
+_PAGE = 4096  # receive buffer of most drivers, whatever the page size of the machine
 _ETHERNET = 14
 _XDP_HEADROOM = 256
-_SHARED_INFO = 320  # struct skb_shared_info, which a driver keeps behind each frame
+_SHARED_INFO = 320  # struct skb_shared_info, which a driver keeps after each frame
 MTU_MAX = _PAGE - _XDP_HEADROOM - _ETHERNET - _SHARED_INFO
-"""The largest MTU with which a frame surely fits into one page."""
+"""The largest MTU with which a frame fits into one page for every driver."""
 
 # fmt: off
 NATIVE_DRIVERS = frozenset((
@@ -37,17 +37,17 @@ NATIVE_DRIVERS = frozenset((
     "sfc-siena", "st_gmac", "stmmac", "tsnep", "tun", "veth", "vif", "virtio_net", "vmxnet3",
 ))
 # fmt: on
-"""Drivers, by their ethtool names, that have native XDP in some kernel from 5.10 on."""
+"""Drivers, by ethtool name, that have native XDP in some kernel from 5.10 on."""
 
 
 def of_interface(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
-    """Yield what is found about one interface."""
+    """Yield the findings about one interface."""
     interface = facts.interface
     if interface is None and facts.missing and settings.wait:
         yield Finding(
             Level.NOTE,
-            f"there is no interface {facts.name} yet: the service starts without it, and is ready"
-            " when it is there (--wait)",
+            f"interface {facts.name} does not exist yet: the service starts without it, and is"
+            " ready when it exists (--wait)",
             facts.name,
         )
         return
@@ -65,14 +65,14 @@ def of_interface(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]
         if interface.mtu + _ETHERNET > XSK_FRAME:
             yield Finding(
                 Level.NOTE,
-                f"{facts.name} has MTU {interface.mtu}: frames over {XSK_FRAME} bytes go to the"
-                " kernel's socket and not to AF_XDP",
+                f"{facts.name} has MTU {interface.mtu}: frames longer than {XSK_FRAME} bytes go to"
+                " the kernel's socket and not to AF_XDP",
                 facts.name,
             )
     if not interface.up:
         yield Finding(
             Level.WARNING,
-            f"{facts.name} is down: nothing arrives there; `ip link set {facts.name} up`",
+            f"{facts.name} is down and receives nothing: use `ip link set {facts.name} up`",
             facts.name,
         )
 
@@ -82,33 +82,33 @@ def _program(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
     if xdp is None:
         return
     named = f" ({xdp.name})" if xdp.name else ""
-    what = f"{facts.name} carries XDP program {xdp.program_id}{named}"
+    what = f"{facts.name} has the XDP program {xdp.program_id}{named}"
     if xdp.ours:
         yield Finding(Level.OK, f"{what}, which is ours", facts.name)
     elif xdp.ours is None:
         yield Finding(
             Level.WARNING,
-            f"{what}, and whose it is only root can tell: run `xdpctl check` as root",
+            f"{what}, and only root can see whether it is ours: run `xdpctl check` as root",
             facts.name,
         )
     elif xdp.held_by_link:
         yield Finding(
             Level.ERROR,
-            f"{what}, held by another's bpf_link, which cannot be replaced: stop the program that"
-            " holds it",
+            f"{what}, which cannot be replaced because a foreign bpf_link holds it: stop the"
+            " process that holds the link",
             facts.name,
         )
     elif settings.replace:
         yield Finding(
             Level.WARNING,
-            f"{what}, another's, which --replace will take off: packets in the gap between the two"
+            f"{what}, which is not ours and which --replace will remove: packets between the two"
             " programs are not filtered",
             facts.name,
         )
     else:
         yield Finding(
             Level.ERROR,
-            f"{what}, which is not ours: stop its owner, or use --replace to take its place",
+            f"{what}, which is not ours: stop its owner, or use --replace to replace it",
             facts.name,
         )
 
@@ -118,28 +118,28 @@ def _driver(settings: Settings, facts: InterfaceFacts, interface: Interface) -> 
     what = f"{facts.name} (driver {driver or 'unknown'}, MTU {interface.mtu})"
     if settings.mode is ModeSetting.GENERIC:
         yield Finding(
-            Level.OK, f"{what} will run the filter in generic mode, as asked for", facts.name
+            Level.OK, f"{what} will run the filter in generic mode, as configured", facts.name
         )
     elif driver in NATIVE_DRIVERS:
-        yield Finding(Level.OK, f"{what} has native XDP", facts.name)
+        yield Finding(Level.OK, f"{what} supports native XDP", facts.name)
     else:
         then = (
-            "the service will not start there"
+            "the service cannot start there"
             if settings.mode is ModeSetting.NATIVE
-            else "then the filter runs in generic mode, which costs more CPU for each packet"
+            else "the filter runs in generic mode, which costs more CPU for each packet"
         )
         yield Finding(
             Level.WARNING,
-            f"{what} is not known to have native XDP: if it has none, {then}",
+            f"{what} is not known to support native XDP: if it does not, {then}",
             facts.name,
         )
 
 
 def of_batches(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
-    """Yield what generic mode will let through, where the filter may run in it.
+    """Yield a warning about what generic mode lets through, if the filter may run in it.
 
-    Not among an interface's warnings while the service runs: the filter itself knows its
-    mode, and says the same.
+    Not one of `interface_warnings`: while the service runs, the filter knows its mode and
+    gives the same warning.
     """
     interface = facts.interface
     if interface is None or settings.mode is ModeSetting.NATIVE:
@@ -162,12 +162,12 @@ def _driver_of(interface: Interface) -> str | None:
 def _mtu(facts: InterfaceFacts, interface: Interface) -> Iterator[Finding]:
     attached = interface.attached
     if facts.xdp is not None and facts.xdp.ours and attached is not None:
-        return  # what is attached has been accepted
+        return  # the driver has accepted our program with this MTU
     if interface.mtu > MTU_MAX:
         yield Finding(
             Level.WARNING,
-            f"{facts.name} has MTU {interface.mtu}, and most drivers refuse native XDP where a"
-            f" frame does not fit into one page: at most about {MTU_MAX} works everywhere",
+            f"{facts.name} has MTU {interface.mtu}, and most drivers refuse native XDP if a frame"
+            f" does not fit into one page: an MTU up to {MTU_MAX} works with every driver",
             facts.name,
         )
 
@@ -177,16 +177,18 @@ def _vlan(settings: Settings, facts: InterfaceFacts, interface: Interface) -> It
         return
     answers = "TC=1 and AF_XDP answers" if settings.xsk else "TC=1 answers"
     effect = (
-        f"{facts.name} takes VLAN tags off before the filter sees a frame: rules work, but"
-        f" {answers} to a VLAN's queries leave without the tag and are lost"
+        f"{facts.name} removes VLAN tags before the filter sees a frame: rules work, but"
+        f" {answers} to queries from a VLAN leave without the tag and are lost"
     )
-    remedy = f"`ethtool -K {facts.name} rxvlan off`"
+    remedy = f"use `ethtool -K {facts.name} rxvlan off`"
     if facts.vlans or interface.master is not None:
-        on_top = f" ({', '.join(facts.vlans)} is on it)" if facts.vlans else ""
+        on_top = f" (VLANs: {', '.join(facts.vlans)})" if facts.vlans else ""
         yield Finding(Level.WARNING, f"{effect}{on_top}: {remedy}", facts.name)
     else:
         yield Finding(
-            Level.NOTE, f"{effect}; no VLAN is seen here, should one come: {remedy}", facts.name
+            Level.NOTE,
+            f"{effect}; there is no VLAN here now; before you add one, {remedy}",
+            facts.name,
         )
 
 
@@ -198,8 +200,8 @@ def _upper(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
         if not settings.addresses:
             yield Finding(
                 Level.NOTE,
-                f"{facts.name} is a port of the bridge {upper.name}: what that forwards to others"
-                " is filtered too; --address restricts the filter to addresses",
+                f"{facts.name} is a port of the bridge {upper.name}: packets that the bridge"
+                " forwards are filtered too; use --address to filter only some addresses",
                 facts.name,
             )
         return
@@ -207,9 +209,9 @@ def _upper(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
     if others and upper.name not in settings.interfaces:
         yield Finding(
             Level.WARNING,
-            f"{facts.name} is part of {upper.name}: the filter sees what arrives on {facts.name},"
-            f" and not what arrives on {', '.join(others)}; filter {upper.name} alone, or all of"
-            " its ports",
+            f"{facts.name} is part of {upper.name}: the filter sees packets that arrive on"
+            f" {facts.name}, but not those on {', '.join(others)}; use only {upper.name}, or all"
+            " of its ports, as --interface",
             facts.name,
         )
 
@@ -223,8 +225,8 @@ def _queues(settings: Settings, facts: InterfaceFacts, interface: Interface) -> 
     elif queues > 1:
         yield Finding(
             Level.NOTE,
-            f"{facts.name} receives on {queues} queues: dnsdist needs a socket for each; what"
-            " arrives on a queue without one goes to the kernel's socket",
+            f"{facts.name} receives on {queues} queues: dnsdist needs a socket for each; packets on"
+            " a queue without one go to the kernel's socket",
             facts.name,
         )
     else:
@@ -232,11 +234,12 @@ def _queues(settings: Settings, facts: InterfaceFacts, interface: Interface) -> 
 
 
 def queue_shortage(name: str, queues: int, slots: int) -> str | None:
-    """Return why an interface cannot be served over AF_XDP, or None."""
+    """Return why AF_XDP cannot serve an interface, or None."""
     if queues <= slots:
         return None
     return (
-        f"{name} receives on {queues} queues, but its xskmap has {slots} slots: packets of the"
-        f" others would never reach AF_XDP; use --number-of-queues {queues} (a pinned xskmap keeps"
-        f" its size: stop its users and remove it first), or `ethtool -L {name} combined {slots}`"
+        f"{name} receives on {queues} queues, but its xskmap has {slots} slots: packets on the"
+        f" other queues would not reach AF_XDP; use --number-of-queues {queues} (first stop the"
+        " programs that use the pinned xskmap and remove the pin), or `ethtool -L"
+        f" {name} combined {slots}`"
     )

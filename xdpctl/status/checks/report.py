@@ -1,6 +1,6 @@
-"""All findings in the order of a start, and those of settings and facts together.
+"""All findings in the order of a start, and those that need both settings and facts.
 
-Pure; called by the verb `check` and by the service at its start.
+Pure. Called by the verb `check` and by the service at its start.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def findings(settings: Settings, facts: Facts) -> list[Finding]:
-    """Return everything worth saying, good news included, in the order of a start."""
+    """Return all findings, good ones included, in the order of a start."""
     found = [Finding(Level.WARNING, warning, "settings") for warning in settings.warnings]
     found += host.of_host(facts.host)
-    for one in facts.interfaces:
-        found += interface.of_interface(settings, one)
-        found += interface.of_batches(settings, one)
+    for carrier in facts.interfaces:
+        found += interface.of_interface(settings, carrier)
+        found += interface.of_batches(settings, carrier)
     found += host.of_directory(facts)
     for pin in facts.pins:
         found += host.of_pin(facts, pin)
@@ -35,19 +35,18 @@ def findings(settings: Settings, facts: Facts) -> list[Finding]:
 
 
 def warnings_at_start(settings: Settings, facts: Facts) -> list[str]:
-    """Return what the service should log of JIT and AF_XDP at its start.
+    """Return the warnings about JIT and AF_XDP that the service logs at its start.
 
-    `Survey.facts_at_start` gathers what is looked at here.
-
-    Settings and pins are left out: whoever reads and opens those warns of them. So is
-    who listens on TCP: the DNS server starts after the service.
+    `Survey.facts_at_start` gathers the facts. Warnings about settings and pins are not
+    included, because the code that reads and opens them logs them. Neither is the check of
+    TCP ports, because the DNS server starts after the service.
     """
     found = [*host.of_jit(facts.host), *_xsk(settings, facts)]
     return [finding.sentence for finding in found if finding.level is Level.WARNING]
 
 
 def interface_warnings(settings: Settings, facts: InterfaceFacts) -> list[str]:
-    """Return what an operator should know of an interface now, while the service runs."""
+    """Return the warnings about an interface while the service runs."""
     return [
         finding.sentence
         for finding in interface.of_interface(settings, facts)
@@ -56,10 +55,12 @@ def interface_warnings(settings: Settings, facts: InterfaceFacts) -> list[str]:
 
 
 def _tcp(settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """Look for who answers those that come back over TCP after TC=1."""
+    """Check that a program answers clients that retry over TCP after TC=1."""
     if facts.truncating is None:
         yield Finding(
-            Level.NOTE, "the rules cannot be read, so nothing is known of Truncate rules", "tcp"
+            Level.NOTE,
+            "the rules cannot be read, so it is unknown whether there are Truncate rules",
+            "tcp",
         )
     silent = [port for port, heard in (facts.listening or {}).items() if not heard]
     if not facts.truncating or not silent or not _serves_itself(settings, facts.addresses):
@@ -67,15 +68,15 @@ def _tcp(settings: Settings, facts: Facts) -> Iterator[Finding]:
     ports = " and ".join(str(port) for port in silent)
     yield Finding(
         Level.WARNING,
-        f"there are Truncate rules, but nothing listens on TCP port {ports} in this network"
-        " namespace: clients that are answered TC=1 come back over TCP and find nobody; let the"
-        " DNS server listen there too",
+        f"there are Truncate rules, but no program listens on TCP port {ports} in this network"
+        " namespace: clients that get TC=1 retry over TCP and get no answer; let the DNS server"
+        " listen on TCP too",
         "tcp",
     )
 
 
 def _serves_itself(settings: Settings, addresses: Iterable[IPv4Address | IPv6Address]) -> bool:
-    """Whether the filtered addresses are this host's: with --address they may be another's."""
+    """Return whether this host has a filtered address; with --address, other hosts may."""
     return not settings.addresses or any(
         address in network for address in addresses for network in settings.addresses
     )
@@ -87,17 +88,17 @@ def _xsk(settings: Settings, facts: Facts) -> Iterator[Finding]:
     if settings.xsk_family is XskFamily.BOTH:
         yield Finding(
             Level.NOTE,
-            "dnsdist 1.9 answers IPv6 over AF_XDP with a UDP checksum of 0, which clients discard,"
-            " and which dnsdist it is cannot be seen from here: with 1.9 use --xsk-family 4",
+            "dnsdist 1.9 sends IPv6 answers over AF_XDP with a UDP checksum of 0, and clients"
+            " discard them: if your dnsdist is 1.9, use --xsk-family 4",
             "xsk",
         )
     if len(facts.interfaces) > 1:
         names = [pin.name for pin in facts.pins if pin.name.startswith(MapName.XSKMAP)]
         yield Finding(
             Level.NOTE,
-            "each interface has an xskmap of its own, which dnsdist's xskMapPath must name: "
+            "each interface has an xskmap of its own; set dnsdist's xskMapPath to it: "
             + ", ".join(
-                f"{one.name} {name}" for one, name in zip(facts.interfaces, names, strict=False)
+                f"{found.name} {name}" for found, name in zip(facts.interfaces, names, strict=False)
             ),
             "xsk",
         )

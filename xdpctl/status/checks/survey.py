@@ -1,8 +1,8 @@
-"""Looks at a live host and gives the facts that the checks are made of.
+"""Gathers the facts of a live host, on which the checks are based.
 
-Changes nothing: mounts, makes, pins and attaches nothing, and renames none of our
-pins. What cannot be looked at becomes a fact too, never an error of the survey.
-Called by the verb `check` and by the service at its start. Everything blocks.
+Changes nothing: it does not mount, make, pin, attach or rename anything. If something
+cannot be read, that becomes a fact too and never an error of the survey. Called by the
+verb `check` and by the service at its start. Everything blocks.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _PACKAGES = ("aiohttp", "msgspec", "prometheus_client", "pyroute2")
 
 
 class Survey:
-    """One look at the host for a configuration.
+    """One survey of the host for a configuration.
 
     Args:
         bpf, netlink: the kernel.
-        settings: what the service would run with; interfaces may be none.
-        own_directory: where our own links are pinned.
+        settings: the settings of the service; may have no interface.
+        own_directory: the directory of our own pinned links.
         proc: the proc file system.
     """
 
@@ -84,11 +84,11 @@ class Survey:
         service: str | None = None,
         read_secrets: Callable[[], object] = lambda: None,
     ) -> Facts:
-        """Return everything that there is to know.
+        """Return all facts.
 
         Args:
             compile_filter: compiles the filter for these settings, or raises.
-            service: what is known of a service that has the control socket.
+            service: a sentence about the service on the control socket, or None.
             read_secrets: reads the files of --token-file and TLS, or raises.
         """
         return Facts(
@@ -103,7 +103,7 @@ class Survey:
         )
 
     def facts_at_start(self) -> Facts:
-        """Return what `warnings_at_start` looks at: no map is read and no library tried."""
+        """Return the facts for `warnings_at_start`, without reading maps or trying libraries."""
         return Facts(
             host=HostFacts(os.uname().release, kernel_release(), frozenset(), jit=self._jit()),
             directory=DirectoryFacts(self._settings.pin_dir),
@@ -117,20 +117,20 @@ class Survey:
         service: str | None = None,
         read_secrets: Callable[[], object] = lambda: None,
     ) -> HostFacts:
-        """Return what does not depend on interfaces and maps."""
+        """Return the facts that do not depend on interfaces and maps."""
         limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
         listen = self._settings.listen
         return HostFacts(
             release=os.uname().release,
             kernel=kernel_release(),
             missing=frozenset(missing_capabilities(*_CAPABILITIES)),
-            compiler=_complaint(compile_filter),
-            libraries=_missing_package() or _complaint(self._bpf.possible_cpus),
+            compiler=_failure(compile_filter),
+            libraries=_missing_package() or _failure(self._bpf.possible_cpus),
             jit=self._jit(),
             memory_lock=None if limit == resource.RLIM_INFINITY else limit,
             apart=self._apart(),
-            listen=None if service is not None or listen is None else _listen_complaint(listen),
-            secrets=_complaint(read_secrets),
+            listen=None if service is not None or listen is None else _listen_failure(listen),
+            secrets=_failure(read_secrets),
             unwritable=tuple(
                 dict.fromkeys(
                     path.parent
@@ -142,7 +142,7 @@ class Survey:
         )
 
     def interface(self, name: str) -> InterfaceFacts:
-        """Return what there is to know of one interface."""
+        """Return the facts about one interface."""
         try:
             found = self._netlink.find(name)
         except XdpctlError as error:
@@ -152,11 +152,11 @@ class Survey:
         return InterfaceFacts(
             name,
             found,
-            upper=next((one for one in related if one.index == found.master), None),
+            upper=next((other for other in related if other.index == found.master), None),
             ports=tuple(
-                one.name
-                for one in related
-                if one.master == found.master and one.index != found.index
+                other.name
+                for other in related
+                if other.master == found.master and other.index != found.index
             ),
             vlan_offload=self._netlink.vlan_offload(name),
             vlans=self._vlans(name),
@@ -165,7 +165,7 @@ class Survey:
         )
 
     def directory(self) -> DirectoryFacts:
-        """Return what there is to know of the pin directory."""
+        """Return the facts about the pin directory."""
         path = self._settings.pin_dir
         try:
             place = _nearest(path)
@@ -173,8 +173,8 @@ class Survey:
             if not stat.S_ISDIR(found.st_mode):
                 return DirectoryFacts(
                     path,
-                    error=f"{place} is a file where the directory for pins should be: move it"
-                    " away, or choose another --pin-dir",
+                    error=f"{place} is not a directory, so pins cannot be made there: move it away,"
+                    " or choose another --pin-dir",
                 )
             bpffs = pins.is_bpffs(place)
             return DirectoryFacts(
@@ -189,14 +189,14 @@ class Survey:
         except OSError as error:
             return DirectoryFacts(
                 path,
-                error=f"cannot look at {path}: {error.strerror}; run as root, or run"
+                error=f"cannot read {path}: {error.strerror}; run this as root, or run"
                 " `xdpctl prepare` as root first",
             )
         except XdpctlError as error:
             return DirectoryFacts(path, error=error.sentence)
 
     def _foreign(self, place: Path) -> str:
-        """Return whose a directory on the way is that a service as our user would refuse."""
+        """Return a sentence about a directory of the path that our service would refuse."""
         owner = self._settings.pin_owner
         try:
             open_directory(place, () if owner is None else (owner.uid,)).close()
@@ -205,7 +205,7 @@ class Survey:
         return ""
 
     def pin(self, pin: Pin) -> PinFacts:
-        """Return what there is to know of one pin."""
+        """Return the facts about one pin."""
         path = self._settings.pin_dir / pin.name
         try:
             opened = self._open(pin)
@@ -223,10 +223,10 @@ class Survey:
         except XdpctlError as error:
             return PinFacts(pin.name, pin.entries, error=error.sentence)
         except OSError as error:
-            return PinFacts(pin.name, pin.entries, error=f"cannot look at {path}: {error.strerror}")
+            return PinFacts(pin.name, pin.entries, error=f"cannot read {path}: {error.strerror}")
 
     def truncating(self) -> bool | None:
-        """Return whether any rule answers TC=1; None where a map cannot be read."""
+        """Return whether a rule answers TC=1; None if a map cannot be read."""
         try:
             return any(self._truncates(pin) for pin in pins_for(self._settings))
         except XdpctlError:
@@ -266,7 +266,7 @@ class Survey:
         )
 
     def _is_ours(self, place: tuple[int, int]) -> bool | None:
-        """Whether a link of ours holds this program there; None: its pins cannot be seen."""
+        """Return whether a link of ours holds this program; None: our pins cannot be read."""
         try:
             paths = sorted(self._own_directory.iterdir())
         except FileNotFoundError:
@@ -291,7 +291,7 @@ class Survey:
             return
 
     def _vlans(self, name: str) -> tuple[str, ...]:
-        """Return the VLAN interfaces on top of one: `eth0.5 | 5 | eth0` in the kernel's list."""
+        """Return the VLAN interfaces on top of one; the kernel lists `eth0.5 | 5 | eth0`."""
         try:
             lines = (self._proc / "net/vlan/config").read_text(encoding="utf-8").splitlines()
         except OSError:
@@ -307,7 +307,7 @@ class Survey:
         return text.strip() != "0"
 
     def _apart(self) -> bool:
-        """Whether `ip netns exec` started this: it mounts a /sys named after the namespace."""
+        """Return whether `ip netns exec` started us: it mounts a /sys with another source."""
         try:
             mounts = (self._proc / "self/mountinfo").read_text(encoding="utf-8").splitlines()
         except OSError:
@@ -320,7 +320,7 @@ class Survey:
         return False
 
 
-def _complaint(attempt: Callable[[], object]) -> str | None:
+def _failure(attempt: Callable[[], object]) -> str | None:
     try:
         attempt()
     except XdpctlError as error:
@@ -334,14 +334,14 @@ def _missing_package() -> str | None:
             import_module(name)
         except ImportError as error:
             return (
-                f"the Python package {name} cannot be imported ({error}): install xdpctl with its"
+                f"cannot import the Python package {name} ({error}): install xdpctl with its"
                 " dependencies (pip install xdpctl)"
             )
     return None
 
 
-def _listen_complaint(listen: Listen) -> str | None:
-    """Return what keeps an address from being listened on, by trying."""
+def _listen_failure(listen: Listen) -> str | None:
+    """Try to listen on an address, and return the error as a sentence, or None."""
     family = socket.AF_INET if listen.host.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -354,7 +354,7 @@ def _listen_complaint(listen: Listen) -> str | None:
 
 
 def _nearest(path: Path) -> Path:
-    """Return `path` or the nearest above it that exists."""
+    """Return `path`, or the nearest directory above it that exists."""
     place = path
     while not place.exists():
         place = place.parent
@@ -362,7 +362,7 @@ def _nearest(path: Path) -> Path:
 
 
 def _may_write(directory: Path) -> bool:
-    """Whether files can be made in a directory, or the directory itself."""
+    """Return whether we can make files in a directory, or can make the directory."""
     try:
         place = _nearest(directory)
         return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
@@ -371,7 +371,7 @@ def _may_write(directory: Path) -> bool:
 
 
 def _anybody_may_write(place: Path) -> bool:
-    """Tell whether every user may make something on the way to a directory of a bpffs."""
+    """Return whether every user can make files in a directory of this path in a bpffs."""
     return any(
         pins.is_bpffs(part) and part.stat().st_mode & stat.S_IWOTH
         for part in (place, *place.parents)
