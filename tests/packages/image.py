@@ -142,5 +142,5 @@ def claims(folder: Path, settings: str) -> Iterator[Claim]:
         yield from _first(pod, client, server)
         config.write_text(settings + _SHARED)
         yield from _next(pod, client, server)
-        config.write_text(settings.replace("eth0", "eth9") + _ABSENT)
+        config.write_text(settings.replace("eth0", "eth9") + _SHARED + _ABSENT)
         yield from _waiting(pod, server)
