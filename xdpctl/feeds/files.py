@@ -1,11 +1,11 @@
-"""Keeps the rules of every list what its file says.
+"""Keeps the rules of every list equal to its file.
 
-Owns when a file is read: at the start, when it changes, every so often, on SIGHUP. A
-version that is broken leaves the rules of the last good one in force, is logged by one
-sentence and shown as a warning until a good one comes. What a list is made of is
-reader.py's, how its rules get into the maps the backend's.
+Owns when a file is read: at start, when it changes, at intervals, on SIGHUP. A broken
+version leaves the rules of the last good version in force; one sentence is logged, and it is
+a warning until a good version comes. Does not read the lists (reader.py) and does not write
+maps (the backend does).
 
-The service gives it a task (`run`), tells it new settings (`reload`) and shows `warnings`.
+The service runs it as a task (`run`), gives it new settings (`reload`) and shows `warnings`.
 """
 
 from __future__ import annotations
@@ -36,31 +36,32 @@ DEBOUNCE_SECONDS = 0.2
 """How long a directory must be quiet before a change is looked at."""
 
 DEBOUNCE_MAX_SECONDS = 2.0
-"""How long at most a directory that is never quiet puts a look off."""
+"""A directory that is never quiet delays a look at most this long."""
 
 QUIET_SECONDS = 2.0
-"""A file that changed so lately may still be being written, where nobody said it is closed."""
+"""A file that changed within this time may still be written, unless the kernel says closed."""
 
 LOOK_SECONDS = 60.0
-"""How often a watched file is looked at all the same: networks and links tell nobody."""
+"""How often a watched file is checked anyway: network file systems and links send no event."""
 
 _log = logging.getLogger(__name__)
 
 
 _Print = tuple[int, ...] | None
-"""By what a file's version is known: device, inode, size, times; None: it is not there."""
+"""What identifies a version of a file: device, inode, size, times; None: it does not exist."""
 
 
 @dataclass(slots=True)
 class _Kept:
-    """One list and what is known of it.
+    """One list and what is known about it.
 
     Attributes:
-        due: seconds of the loop's clock of the next look.
-        since: of the first change that the look waits for, or None.
-        read: version that was read last; `forced`: read again though it is the same.
-        told: the change was said by the kernel: the writer has closed the file.
-        problem, left_out: sentences, or nothing.
+        due: when it is looked at next, in seconds of the loop's clock.
+        since: when the first change came that the look waits for, or None.
+        read: version that was read last.
+        forced: it is read again although it is the same version.
+        closed: the kernel reported that the writer has closed the file.
+        problem, left_out: sentences, or empty.
     """
 
     settings: ListSettings
@@ -68,7 +69,7 @@ class _Kept:
     since: float | None = None
     read: _Print = None
     forced: bool = True
-    told: bool = False
+    closed: bool = False
     problem: str = ""
     left_out: str = ""
     watch: int | None = None
@@ -98,8 +99,8 @@ class ListFiles:
     def warnings(self) -> tuple[str, ...]:
         """A sentence for every list that is not in force as its file says."""
         found = [self._origins.problem] if self._origins.problem else []
-        for one in self._kept.values():
-            found += [sentence for sentence in (one.problem, one.left_out) if sentence]
+        for listed in self._kept.values():
+            found += [sentence for sentence in (listed.problem, listed.left_out) if sentence]
         return tuple(found)
 
     def reload(self, settings: Settings) -> None:
@@ -121,15 +122,15 @@ class ListFiles:
                     wanted, self._wanted = self._wanted, None
                     await self._take_over(wanted)
                 await self._origins.remove_leaving()
-                for one in list(self._kept.values()):
-                    if one.due <= loop.time() and self._wanted is None:
-                        await self._look(one)
+                for listed in list(self._kept.values()):
+                    if listed.due <= loop.time() and self._wanted is None:
+                        await self._look(listed)
                 await self._sleep()
 
     async def _sleep(self) -> None:
         """Wait for the next look, a change or new settings."""
         loop = asyncio.get_running_loop()
-        due = [one.due for one in self._kept.values()]
+        due = [listed.due for listed in self._kept.values()]
         if self._origins.leaving:
             due.append(loop.time() + LOOK_SECONDS)
         try:
@@ -143,11 +144,11 @@ class ListFiles:
     async def _take_over(self, settings: Settings) -> None:
         now = asyncio.get_running_loop().time()
         self._any_qtype = settings.any_qtype
-        wanted = {one.origin: one for one in settings.lists}
+        wanted = {found.origin: found for found in settings.lists}
         kept = {}
-        for origin, one in wanted.items():
+        for origin, list_settings in wanted.items():
             before = self._kept.get(origin)
-            kept[origin] = _Kept(one, due=now)
+            kept[origin] = _Kept(list_settings, due=now)
             if before is not None:
                 kept[origin].problem, kept[origin].left_out = before.problem, before.left_out
         self._kept = kept
@@ -156,64 +157,64 @@ class ListFiles:
     # --- when a file is looked at ---------------------------------------------------
 
     def _changed(self) -> None:
-        """Note what the kernel says of directories."""
+        """Note what the kernel reports about directories."""
         if self._inotify is None:
             return
         now = asyncio.get_running_loop().time()
         for change in self._inotify.read():
-            for one in self._kept.values():
-                if one.settings.refresh is not None or change.watch not in {one.watch, -1}:
+            for listed in self._kept.values():
+                if listed.settings.refresh is not None or change.watch not in {listed.watch, -1}:
                     continue
                 if change.gone:
-                    one.watch = None
-                path = one.settings.file
-                # What a link leads to may be exchanged under any name.
+                    listed.watch = None
+                path = listed.settings.file
+                # The file that a link leads to may be replaced under any name.
                 if change.name and change.name != path.name and not path.is_symlink():
                     continue
-                one.told = one.told or change.name == path.name
-                one.since = now if one.since is None else one.since
-                one.due = min(now + DEBOUNCE_SECONDS, one.since + DEBOUNCE_MAX_SECONDS)
+                listed.closed = listed.closed or change.name == path.name
+                listed.since = now if listed.since is None else listed.since
+                listed.due = min(now + DEBOUNCE_SECONDS, listed.since + DEBOUNCE_MAX_SECONDS)
                 self._wake.set()
 
-    def _watch(self, one: _Kept) -> None:
-        """See that the directory is watched; where it cannot be, the regular look has to do."""
-        if self._inotify is None or one.settings.refresh is not None:
+    def _watch(self, listed: _Kept) -> None:
+        """Watch the directory; if that fails, the regular look finds changes."""
+        if self._inotify is None or listed.settings.refresh is not None:
             return
         try:
-            one.watch = self._inotify.watch(one.settings.file.parent)
+            listed.watch = self._inotify.watch(listed.settings.file.parent)
         except OSError as error:
-            if one.watch is not None or one.forced:
+            if listed.watch is not None or listed.forced:
                 event(
                     _log,
                     "list-not-watched",
                     logging.WARNING,
-                    list=one.settings.origin,
+                    list=listed.settings.origin,
                     error=error.strerror,
                     look_seconds=LOOK_SECONDS,
                 )
-            one.watch = None
+            listed.watch = None
 
-    async def _look(self, one: _Kept) -> None:
-        """Read a list where its file is another than before."""
+    async def _look(self, listed: _Kept) -> None:
+        """Read a list if its file has changed."""
         loop = asyncio.get_running_loop()
-        self._watch(one)  # before the look: a change in between is said
-        told, one.told, one.since = one.told, False, None
-        one.due = loop.time() + (one.settings.refresh or LOOK_SECONDS)
-        found, age = await asyncio.to_thread(_look_at, one.settings.file)
-        if not one.forced:
-            if found == one.read:
+        self._watch(listed)  # before the look, so that no change is missed
+        closed, listed.closed, listed.since = listed.closed, False, None
+        listed.due = loop.time() + (listed.settings.refresh or LOOK_SECONDS)
+        found, age = await asyncio.to_thread(_look_at, listed.settings.file)
+        if not listed.forced:
+            if found == listed.read:
                 return
-            if not told and found is not None and 0 <= age < QUIET_SECONDS:
-                one.due = loop.time() + QUIET_SECONDS
+            if not closed and found is not None and 0 <= age < QUIET_SECONDS:
+                listed.due = loop.time() + QUIET_SECONDS
                 return
-        one.read = found
-        await self._load(one)
-        one.forced = False
+        listed.read = found
+        await self._load(listed)
+        listed.forced = False
 
     # --- one list -------------------------------------------------------------------
 
-    async def _load(self, one: _Kept) -> None:
-        settings = one.settings
+    async def _load(self, listed: _Kept) -> None:
+        settings = listed.settings
         reading = ListReading(settings, self._any_qtype)
         try:
             result = await self._backend.bulk(
@@ -221,12 +222,12 @@ class ListFiles:
             )
         except XdpctlError as error:
             if not isinstance(error, ListError | TargetError):
-                one.read = ()  # not of what is in the file: it is read again at the next look
-            self._refused(one, error)
+                listed.read = ()  # not the file's fault: it is read again at the next look
+            self._refused(listed, error)
             return
-        if one.problem:
+        if listed.problem:
             event(_log, "list-mended", list=settings.origin)
-        one.problem = ""
+        listed.problem = ""
         event(
             _log,
             "list-read",
@@ -240,39 +241,39 @@ class ListFiles:
             left_to_others=result.others or None,
             guarded=result.guarded or None,
         )
-        self._note_left_out(one, reading)
+        self._note_left_out(listed, reading)
 
-    def _refused(self, one: _Kept, error: XdpctlError) -> None:
+    def _refused(self, listed: _Kept, error: XdpctlError) -> None:
         done = getattr(error, "done", 0)
         state = (
             f"{done} of its entries went in and the rest is missing"
             if done
             else "the rules of its last good version stay in force"
         )
-        settings = one.settings
+        settings = listed.settings
         problem = within(
             lambda text: f"cannot use list {settings.origin} from {settings.file}: {text}; {state}",
             _said_of(error),
         )
-        if problem != one.problem or one.forced:
+        if problem != listed.problem or listed.forced:
             event(_log, "list-refused", logging.ERROR, error=problem)
-        one.problem = problem
+        listed.problem = problem
 
-    def _note_left_out(self, one: _Kept, reading: ListReading) -> None:
+    def _note_left_out(self, listed: _Kept, reading: ListReading) -> None:
         sentence = ""
         if reading.found:
             frame = (
-                f"list {one.settings.origin} from {one.settings.file} has what no rule can say,"
-                " which is left out: "
+                f"list {listed.settings.origin} from {listed.settings.file} has entries that no"
+                " rule can express; they are left out: "
             )
             sentence = Sentence(f"{frame}{reading.found}", f"{frame}{reading.found.kinds}")
-            if sentence != one.left_out or one.forced:
+            if sentence != listed.left_out or listed.forced:
                 event(_log, "list-left-out", logging.WARNING, text=sentence)
-        one.left_out = sentence
+        listed.left_out = sentence
 
 
 def _said_of(error: XdpctlError) -> str:
-    """Return an error's sentence; what it quotes of the file is for the log and its like."""
+    """Return an error's sentence; in public, without what it quotes from the file."""
     if isinstance(error, TargetError):
         where = "it" if error.line is None else f"line {error.line}"
         return Sentence(error.sentence, f"{where} cannot be read, the log says why")
@@ -280,7 +281,7 @@ def _said_of(error: XdpctlError) -> str:
 
 
 def _opened(stack: contextlib.ExitStack) -> Inotify | None:
-    """Return an open inotify instance; None where there are too many, which is logged."""
+    """Return an open inotify instance; None if there are too many, which is logged."""
     try:
         return stack.enter_context(Inotify())
     except OSError as error:

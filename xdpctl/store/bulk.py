@@ -1,11 +1,11 @@
-"""Many rules at once: a list merged into an origin's rules, or put in their place.
+"""Works a change of many rules in: merges it into an origin's rules, or replaces them.
 
 Works by difference: entries in both lists are left alone, so they keep their counters
 and are never absent. Notes are written before the map, chunk by chunk, so that a crash
 at any point leaves nothing that a later start cannot put right. Maps are written with
 the kernel's batch operations; what dnsdist wrote is looked for before and left alone.
-Everything blocks; single rules get in between chunks. Runs on a thread of its own where
-little is to be done, and in a process of its own (store/worker/) where that is much.
+Everything blocks; single rules are written between chunks. Small changes run on a thread of
+their own, large ones in a process of their own (store/worker/).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class BulkResult:
 
 
 class Cancelled(Protocol):
-    """As much of threading.Event as is looked at."""
+    """The part of threading.Event that is used."""
 
     def is_set(self) -> bool:
         """Whether the operation is to end at its next chunk."""
@@ -126,9 +126,9 @@ class Bulk:
         return self.result
 
     def _hold(self, text: str) -> None:
-        """Leave a row out; or refuse the list."""
+        """Leave a row out, or refuse the change if it is strict."""
         if self.change.strict:
-            raise GuardError(f"{text}: nothing was changed; say force=1", text=text)
+            raise GuardError(f"{text}: nothing was changed; use force=1", text=text)
         self.result.guarded += 1
         self.result.first_guarded = self.result.first_guarded or text
 
@@ -281,11 +281,11 @@ class Bulk:
     ) -> None:
         """Write notes, then entries; an entry without a note of ours is another's.
 
-        Another that writes one of these entries in the milliseconds between is
-        overwritten: the kernel has no batch that leaves alone what is there.
+        An entry that dnsdist writes in the milliseconds between is overwritten: the kernel
+        has no batch operation that keeps existing entries.
         """
         rows = staging.added(start, end)
-        self.result.others += end - start - len(rows)  # single rules that came meanwhile
+        self.result.others += end - start - len(rows)  # single rules that came in between
         theirs = self._taken(rows, known)
         staging.note_added(start, end, self.clock())
         if theirs:

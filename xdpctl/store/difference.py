@@ -1,11 +1,11 @@
 """A list of rules beside the notes: what is new, changed, gone.
 
 SQLite does the set work, so that a million rules cost neither Python objects nor
-memory, and other threads run meanwhile. Owns a connection of its own to the state
+memory, and other threads run at the same time. Owns a connection of its own to the state
 file; what it stages lives in temporary tables that go with it. Everything blocks.
 
-Single rules come and go between comparing and applying, so that each step looks again
-at the notes that there are then.
+Single rules come and go between comparing and applying, so each step reads the notes
+again.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class Staging:
             ) from error
 
     def load(self, rows: Iterable[Row]) -> None:
-        """Stage rows; where one entry comes twice the last one counts.
+        """Stage rows; if an entry comes twice, the last row counts.
 
         Raises:
             StateError: there is no room.
@@ -295,7 +295,7 @@ class Staging:
         return int(self._connection.execute(query).fetchone()[0])
 
     def count_added(self) -> int:
-        """Return how many entries are to be added, those included that vanished meanwhile."""
+        """Return how many entries are to be added, including those that vanished since."""
         with self._working():
             return self._count("added")
 

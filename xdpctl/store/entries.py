@@ -118,7 +118,7 @@ def foreign(target: Target, helps: str) -> ConflictError:
 
 
 def places_of(target: Target, any_qtype: AnyQtype) -> list[Place]:
-    """Return where a rule for a target may stand, the place we write to first."""
+    """Return where a rule for a target may be, first the place that we write to."""
     return [(map_of(target), key) for key in keys_of(target, any_qtype)]
 
 
@@ -142,7 +142,7 @@ class Entries:
         self.state = state
 
     def pairs(self, name: MapName) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (key, value) of a map; one that moves meanwhile may come twice."""
+        """Yield (key, value) of a map; an entry that moves in between may come twice."""
         for keys, values in self.maps[name].chunks():
             yield from pairs_in(self.maps[name], keys, values)
 

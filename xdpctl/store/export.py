@@ -114,7 +114,7 @@ def _whole(opened: Map) -> dict[bytes, bytes]:
 
 
 class _Lines:
-    """Lines of rules: what stands behind the target is written once and kept."""
+    """Lines of rules: what follows the target is formatted once and kept."""
 
     def __init__(self, any_qtype: AnyQtype) -> None:
         self._any_qtype = any_qtype

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xdpctl.store.entries import Entries
 
 WARNINGS_MAX = 20
-"""Sentences in the answer to one request, at most; then one that there are more."""
+"""Sentences in the answer to one request; one more says that there are others."""
 
 _MORE_EXACT = {
     MapName.CIDR4: (MapName.ADDR_V4, MapName.CIDR4),

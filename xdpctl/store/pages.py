@@ -46,7 +46,7 @@ class Cursor:
         """Return the cursor of a text that `str` gave.
 
         Raises:
-            TargetError: it is none.
+            TargetError: it is not a cursor.
         """
         try:
             name, bucket, after = text.split(":")
@@ -57,7 +57,9 @@ class Cursor:
                 raise ValueError(text)  # noqa: TRY301 - the same
         except ValueError:
             raise TargetError(
-                f"{text!r} is no cursor: take `next` of the page before", text=text, field="cursor"
+                f"{text!r} is not a cursor: use `next` of the page before",
+                text=text,
+                field="cursor",
             ) from None
         return cursor
 
@@ -95,7 +97,7 @@ class Pages:
                     return found, cursor
                 part, looked_at, cursor = self._part(cursor, origin, limit - len(found))
                 scanned += looked_at
-                found += [one for one in part if origin is None or one.origin == origin]
+                found += [entry for entry in part if origin is None or entry.origin == origin]
         return found, None
 
     def _part(
@@ -119,8 +121,8 @@ class Pages:
     def _buckets(self, cursor: Cursor, limit: int) -> tuple[dict[bytes, bytes], Cursor | None]:
         """Return entries of a hash map behind a cursor, and where to read on.
 
-        Whole buckets, as the order within one is nobody's; but one that is larger than
-        the page is divided, by key.
+        Whole buckets, because a bucket has no order of its own; a bucket that is larger than
+        the page is divided by key.
         """
         name = cursor.map
         following: Cursor | None
@@ -139,7 +141,7 @@ class Pages:
         return {key: values[key] for key in keys_in_order}, replace(cursor, after=keys_in_order[-1])
 
     def _bucket(self, name: MapName, bucket: int) -> dict[bytes, bytes] | None:
-        """Return one bucket's entries; None where it is empty (others behind it are given)."""
+        """Return the entries of a bucket; None if it is empty."""
         keys, blob, _ = self._maps[name].part(bucket, 1)
         behind, _, _ = self._maps[name].part(bucket + 1, 1)
         return None if keys == behind else dict(pairs_in(self._maps[name], keys, blob))

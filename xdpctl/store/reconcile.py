@@ -1,7 +1,7 @@
 """Keeping notes and maps in agreement: at the start, all the time, and when time is over.
 
-Works in pages, so that a million notes cost no memory and nobody waits long. What
-dnsdist wrote is never touched. Called by the store; everything blocks.
+Works in pages, so that a million notes cost little memory and other writes wait only for a
+page. What dnsdist wrote is never changed. Called by store.py; everything blocks.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """Upkeep of notes and maps.
+    """Keeps notes and maps in agreement.
 
     Args:
         maps, state: the rule maps and the notes, open.
@@ -70,12 +70,12 @@ class Reconciler:
         self._frozen: dict[MapName, int] = {}
         self._unread: set[MapName] = set()
         self.lost: dict[MapName, str] = {}
-        """Why rules of ours are not in a map that was made anew, as a sentence."""
+        """Why rules of ours are not in a map that was made again, as a sentence."""
 
     # --- frozen maps --------------------------------------------------------------
 
     def frozen(self) -> list[MapName]:
-        """Return the maps that nobody can write to any more; each is logged once."""
+        """Return the frozen maps, which cannot be written any more; each is logged once."""
         return [name for name in self._maps if self._is_frozen(name)]
 
     def _is_frozen(self, name: MapName) -> bool:
@@ -96,8 +96,8 @@ class Reconciler:
     def reconcile(self) -> None:
         """Make notes and maps agree, once, before the filter is attached.
 
-        What expired meanwhile is removed. In the map that the notes were written for,
-        what vanished is forgotten. In a new map (reboot, bpffs mounted anew) our rules
+        What expired in the meantime is removed. In the map that the notes were written for,
+        what vanished is forgotten. In a new map (reboot, bpffs mounted again) our rules
         are written again; where another was there first, the entry is theirs. A frozen
         map is left as it is; where it is not the one of our notes, these stay for the next.
         """
@@ -138,7 +138,7 @@ class Reconciler:
         self._state.rebase_expiry(float(before[1]) - offset, _CLOCK, now)
 
     def _yield_taken(self, name: MapName) -> None:
-        """In a new map, what is there already is another's; our counters start at 0."""
+        """In a new map, existing entries are dnsdist's; our counters start at 0."""
         taken = 0
         for notes in self._pages(name):
             values = self._entries.values((note.map, note.key) for note in notes)

@@ -1,8 +1,8 @@
 """A list of rules that is read part by part, in this process or in another one.
 
-What a request's body (http/api/rule_lists.py) and a list's file (feeds/reader.py) have in common
-for bulk.py, which reads them, and for store/worker/, which sends them to a process of its own
-where they are large: they are pickled then, and what was learned comes back.
+What a request's body (http/api/rule_lists.py) and a list's file (feeds/reader.py) have in common.
+bulk.py reads them. Large ones are pickled and sent to a process of their own (store/worker/);
+what was found out while reading comes back.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ class RuleSource(ABC):
     """A list; iterating reads it once, in parts of rows, each used up before the next.
 
     Attributes:
-        found: what was learned while it was read, whole at its end; goes between
-            processes.
+        found: what reading it found out, complete at its end; can be pickled.
     """
 
     found: object = None

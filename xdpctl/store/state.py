@@ -58,7 +58,7 @@ CREATE INDEX note_expires ON note (expires) WHERE expires IS NOT NULL;
 
 
 def place_in_order(note: Note) -> bytes:
-    """Return where a note stands in the order of `State.page`."""
+    """Return a note's position in the order of `State.page`."""
     return stored_key(MAPS[note.map].ref, note.key)
 
 
@@ -82,7 +82,7 @@ class Note:
         created: seconds since the epoch.
         expires: seconds of CLOCK_BOOTTIME in the present boot, or None.
         hits: the entry's counter when last looked at; a smaller one later means
-            that another wrote the entry anew.
+            that dnsdist wrote the entry again.
     """
 
     map: MapName
@@ -110,8 +110,8 @@ class State:
     def open(cls, path: Path) -> Self:
         """Open the file, making it and its directory (0750) where missing.
 
-        A file that is no sound state file is moved aside to `NAME.corrupt-TIME`
-        and said so in `warnings`; the rules in the maps stay in force.
+        A file that is not a sound state file is moved aside to `NAME.corrupt-TIME`
+        with a sentence in `warnings`; the rules in the maps stay in force.
 
         Raises:
             StateError: the directory or file cannot be used.

@@ -4,8 +4,8 @@ The maps are the truth for what is blocked; the state (state.py) holds notes abo
 the entries that we wrote. An entry without a valid note is dnsdist's: it is shown,
 never changed.
 
-Every method blocks, and may be called from several threads: one that writes waits for
-the other's present step.
+Every method blocks, and may be called from several threads: a write waits for the step
+that another thread is at.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ if TYPE_CHECKING:
 _END = object()
 
 WORKER_BYTES = 2**20
-"""Length of a list from which on it has a process of its own."""
+"""A list of at least this many bytes has a process of its own."""
 
 WORKER_NOTES = 30_000
-"""Rules of ours from which on every list and export has: all of them are looked at."""
+"""With more rules than this, every list and export has: it reads all of them."""
 
 
 _THEIRS = (
@@ -155,7 +155,7 @@ class Store:
             return self._reconciler.next_expiry()
 
     def prepare_for(self, any_qtype: AnyQtype) -> None:
-        """Write our names as the program of this mode looks them up, before it is put on.
+        """Write our names as the program of this mode looks them up, before it is attached.
 
         Raises:
             KernelError: the map is full; nothing that the former program finds is gone.
@@ -164,7 +164,7 @@ class Store:
             self._wildcards.prepare(any_qtype)
 
     def adopt(self, any_qtype: AnyQtype) -> None:
-        """Go on in this mode, whose program is on: remove what only the former one found."""
+        """Use this mode, whose program is attached: remove what only the former program found."""
         with self._lock:
             self.any_qtype = any_qtype
             self._wildcards.finish(any_qtype)
@@ -187,7 +187,7 @@ class Store:
             if asked[rule.target].action != rule.action:
                 text = target_text(rule.target)
                 raise TargetError(
-                    f"{text} is given twice with different actions; say which one", text=text
+                    f"{text} is given twice with different actions; choose one", text=text
                 )
         with self._lock:
             created = self._put(asked)
@@ -301,7 +301,7 @@ class Store:
         for name in names:
             try:
                 removed += self._flush(name, origin)
-            except MapFrozenError as error:  # the others are flushed all the same
+            except MapFrozenError as error:  # the others are flushed anyway
                 frozen = frozen or error
         if frozen is not None:
             frozen.done = removed
@@ -363,7 +363,7 @@ class Store:
         return BulkInWorker(self._maps, self._state.path, self._lock)
 
     def cancel(self) -> None:
-        """End what `bulk` is at, at its next chunk: the service stops. Any thread."""
+        """End what `bulk` is working on at its next chunk, as the service stops. Any thread."""
         self._cancelled.set()
 
     # --- looking ------------------------------------------------------------------

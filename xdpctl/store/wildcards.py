@@ -112,7 +112,7 @@ class Wildcards:
                 if error.errno == errno.EEXIST:  # written by dnsdist since we looked
                     self._state.forget([(copy.map, copy.key)])
                     continue
-                self._state.forget((one.map, one.key) for one in copies[number:])
+                self._state.forget((note.map, note.key) for note in copies[number:])
                 raise
             self._on_change(copy.map, 1)
         return len(copies)

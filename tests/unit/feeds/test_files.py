@@ -334,7 +334,7 @@ async def test_what_no_rule_can_say_is_a_warning(backend: FakeBackend, tmp_path:
     one = written(tmp_path / "a", "0.0.0.0 bad.example", "192.0.2.1 www.example")
     async with running(backend, one) as kept:
         (warning,) = kept.warnings
-        assert warning.startswith(f"list list:a from {tmp_path / 'a'} has what no rule can say")
+        assert warning.startswith(f"list list:a from {tmp_path / 'a'} has entries that no rule")
         assert "1 names with an address of their own ('192.0.2.1 www.example')" in warning
         written(tmp_path / "a", "0.0.0.0 bad.example")
         await backend.turn()

@@ -226,7 +226,7 @@ class InterfaceOut(msgspec.Struct):
 
 
 class MapOut(msgspec.Struct):
-    """One pinned map and its fill; `frozen`: nobody can change its entries any more."""
+    """One pinned map and its fill; `frozen`: its entries cannot be changed any more."""
 
     name: str
     path: str

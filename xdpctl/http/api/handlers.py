@@ -72,8 +72,8 @@ async def readyz(request: web.Request) -> web.Response:
     snapshot = service.snapshot()
     if snapshot.ready:
         return web.Response(text="ready\n")
-    said = public if request.app[IN_PUBLIC] else str
-    reasons = [f"{said(reason)}\n" for reason in snapshot.reasons]
+    shown = public if request.app[IN_PUBLIC] else str
+    reasons = [f"{shown(reason)}\n" for reason in snapshot.reasons]
     return web.Response(status=503, text="".join(reasons))
 
 
@@ -82,9 +82,9 @@ async def status(request: web.Request) -> web.Response:
     read_query(request, NoQuery)
     service: ServiceState = request.app[BACKEND]
     document = service.status()
-    said = public if request.app[IN_PUBLIC] else str
-    document.reasons = [*map(said, document.reasons)]
-    document.warnings = [*map(said, document.warnings)]
+    shown = public if request.app[IN_PUBLIC] else str
+    document.reasons = [*map(shown, document.reasons)]
+    document.warnings = [*map(shown, document.warnings)]
     return answer(document)
 
 
@@ -114,7 +114,7 @@ async def export(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
     listing: RuleListing = request.app[BACKEND]
     async with aclosing(listing.export(everything=query.all)) as parts:
-        first = await anext(parts, b"")  # what is wrong at once can still be a problem document
+        first = await anext(parts, b"")  # an early error can still be a problem document
         await response.prepare(request)
         if request.method == "GET":
             await response.write(first)
@@ -128,19 +128,19 @@ async def delete_rules(request: web.Request) -> web.Response:
     """DELETE /api/v1/rules: own rules by target, or those of an origin."""
     query = read_query(request, DeleteQuery)
     changes: RuleChanges = request.app[BACKEND]
-    named = [text for text in query.target if text]
-    if bool(named) == bool(query.origin):
+    texts = [text for text in query.target if text]
+    if bool(texts) == bool(query.origin):
         raise RequestError(
             HTTPStatus.BAD_REQUEST,
-            "say what to remove, with target= or with origin=, and not with both",
+            "choose what to remove, with target= or with origin=, not with both",
             field="target",
         )
-    if named:
+    if texts:
         if query.map:
             raise RequestError(
                 HTTPStatus.BAD_REQUEST, "map= goes with origin=: a target has one map", field="map"
             )
-        targets = [parse_target(text, query.qtype) for text in named]
+        targets = [parse_target(text, query.qtype) for text in texts]
         return answer(Removed(await changes.remove(targets)))
     if query.qtype:
         raise RequestError(

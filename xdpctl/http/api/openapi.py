@@ -50,7 +50,7 @@ _MEANING = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head is longer than 32 KiB",
     HTTPStatus.SERVICE_UNAVAILABLE: "As many such reads as may be are under way; see Retry-After",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The kernel or the state refused; the log has more",
-    HTTPStatus.SERVICE_UNAVAILABLE: "A map is frozen: nobody can change its entries any more",
+    HTTPStatus.SERVICE_UNAVAILABLE: "A map is frozen: its entries cannot be changed any more",
     HTTPStatus.INSUFFICIENT_STORAGE: "A map is full, or the disk for long bodies",
 }
 
@@ -161,7 +161,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _parameters(query: type[msgspec.Struct]) -> Iterable[dict[str, Any]]:
-    required = {one.name for one in msgspec.structs.fields(query) if one.required}
+    required = {field.name for field in msgspec.structs.fields(query) if field.required}
     for name, schema in properties_of(query).items():
         described = {key: value for key, value in schema.items() if key != "description"}
         yield {

@@ -1,8 +1,8 @@
 """The parameters of each request: what is accepted behind the `?`.
 
 As in documents.py, the types that check are those that describe. A parameter that is not
-known, comes twice or cannot be meant is refused by its name (422); one that is missing
-is a bad request (400). Called by the handlers.
+known, comes twice or makes no sense is refused by its name (422); a missing one is a bad
+request (400). Called by the handlers.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class TopQuery(msgspec.Struct, forbid_unknown_fields=True):
     map: RuleMap = ""
     by: Annotated[
         Literal["rate", "hits"],
-        msgspec.Meta(description="rate (hits a second, measured for one) or hits (since ever)"),
+        msgspec.Meta(
+            description="rate (hits in one second from now) or hits (since the rule was made)"
+        ),
     ] = "rate"
 
 
@@ -115,8 +117,8 @@ class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
         str,
         msgspec.Meta(
             max_length=TEXT_MAX,
-            description="whose rules all go; `*`: all but dnsdist's. dnsdist's own go only when"
-            " it is named, and a running dnsdist does not notice",
+            description="whose rules all go; `*`: all but dnsdist's. dnsdist's own are removed only"
+            " with `dnsdist`, and a running dnsdist does not notice",
         ),
     ] = ""
     map: Annotated[RuleMap, msgspec.Meta(description="with origin: only in this map")] = ""
@@ -147,8 +149,8 @@ def read_query(request: web.Request, kind: type[_Query]) -> _Query:
     """Return the parameters of a request.
 
     Raises:
-        TargetError: one is not known, is given twice, or cannot be meant (422).
-        RequestError: one is missing (400).
+        TargetError: a parameter is unknown, given twice, or makes no sense (422).
+        RequestError: a parameter is missing (400).
     """
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     given: dict[str, str | list[str]] = {}
@@ -168,7 +170,7 @@ def read_query(request: web.Request, kind: type[_Query]) -> _Query:
         is_list = fields[name].default_factory is not msgspec.NODEFAULT
         if len(texts) > 1 and not is_list:
             raise TargetError(
-                f"the parameter {name} is given twice: say which one", text=texts[1], field=name
+                f"the parameter {name} is given twice: send it once", text=texts[1], field=name
             )
         given[name] = texts if is_list else texts[0]
     for name, field in fields.items():

@@ -1,8 +1,8 @@
 """A body with many rules, read in parts: JSON, or lines, to rows.
 
-Each part is some tens of kilobytes, so that no step holds the interpreter for long and
-a million rules need no more memory than a few. What a row is, rules/lines.py says; what comes
-of it, store/bulk.py. Everything blocks, and may be done in another process (store/worker/).
+Each part is some tens of kilobytes, so that no step holds the interpreter for long and a
+million rules need no more memory than a few. Rows are rules/lines.py's; store/bulk.py works
+them in. Everything blocks, and may run in another process (store/worker/).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def rules_in(file: IO[bytes], *, single: bool) -> Iterator[list[RuleIn]]:
 def _decode_rest(
     rest: bytes, file: IO[bytes], count: int, position: int, *, single: bool
 ) -> list[RuleIn]:
-    """Decode what is no part of a list: a document without parts, or what is wrong in one."""
+    """Decode the rest: a document without parts, or what is wrong with one."""
     rest += file.read(ELEMENT_MAX)
     behind = rest.lstrip(_SPACE)
     if not count:
@@ -95,8 +95,8 @@ def _decode_rest(
         _decode(_LIST, b"[" + behind[1:], count, position)
     raise RequestError(
         HTTPStatus.BAD_REQUEST,
-        f"the body is not JSON: behind rule {count} of the list stands neither a comma and a"
-        " rule nor the list's end",
+        f"the body is not JSON: rule {count} of the list is followed neither by a comma and a"
+        " rule nor by the list's end",
         index=count,
     )
 
@@ -144,7 +144,7 @@ class RuleReader:
         any_qtype: how a name without a type is written.
         now: seconds of CLOCK_BOOTTIME that `expires_in` counts from.
         whole: they are all of that origin's: rules of another origin are refused, and those
-            of dnsdist, which nobody can put, are left out and counted.
+            of dnsdist, which cannot be made, are left out and counted.
 
     Attributes:
         skipped: rules left out.
@@ -211,7 +211,7 @@ class Body:
         file.seek(0)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """A short one goes as it is, a long one by its descriptor."""
+        """Send a short body as it is, a long one as its descriptor."""
         if isinstance(self.file, io.BytesIO):
             return Body._of_bytes, (self.file.getvalue(),)
         return Body._of_descriptor, (self.file.fileno(),)

@@ -1,7 +1,7 @@
 """Requests with rules in their body: POST, PUT, import.
 
-A list is taken in whole before anything is done, so that one that breaks off changes
-nothing, and then read in parts where the store works on it (rule_lists.py).
+A body is received completely before anything is done, so that a body that breaks off
+changes nothing. The store then reads it in parts (rule_lists.py).
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ _Outcome: TypeAlias = "Merged | XdpctlError"
 async def import_rules(request: web.Request) -> web.StreamResponse:
     """POST /api/v1/import: one rule a line, answered with progress and then the result.
 
-    What is over before there is any progress to tell is answered with its own status.
+    An import that ends before the first report of progress is answered with its own status.
     """
     query = read_query(request, ImportQuery)
     origin = own_origin(query.origin)
@@ -133,7 +133,7 @@ async def import_rules(request: web.Request) -> web.StreamResponse:
 async def _tell(
     request: web.Request, news: asyncio.Queue[Progress | _Outcome]
 ) -> web.StreamResponse:
-    """Write what is heard of an import, to its end, also where nobody listens any more."""
+    """Write an import's reports to its end, even if the client is gone."""
     response = web.StreamResponse(headers={"Content-Type": LINES_TYPE})
     heard = await news.get()
     if isinstance(heard, XdpctlError):
@@ -159,7 +159,7 @@ def _line(heard: Progress | _Outcome) -> bytes:
 
 
 async def _write(request: web.Request, response: web.StreamResponse, line: bytes) -> bool:
-    """Write a line, the first behind the header; return whether somebody is still there."""
+    """Write a line, the first behind the header; return whether the client is still there."""
     try:
         if not response.prepared:
             await response.prepare(request)
@@ -170,10 +170,10 @@ async def _write(request: web.Request, response: web.StreamResponse, line: bytes
 
 
 class _Report:
-    """Says on the loop what happens on the bulk thread, some times a second.
+    """Brings progress from the bulk thread to the loop, some times a second.
 
     Args:
-        news: where to.
+        news: where progress is put.
     """
 
     def __init__(self, news: asyncio.Queue[Progress | _Outcome]) -> None:
@@ -182,7 +182,7 @@ class _Report:
         self._next = time.monotonic() + PROGRESS_SECONDS
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Say how far something is, unless something was said just before."""
+        """Report progress, unless the last report was just before."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + PROGRESS_SECONDS

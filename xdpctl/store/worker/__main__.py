@@ -1,9 +1,8 @@
 """The process that works on rules and ends: `python -m xdpctl.store.worker`.
 
-Gets one job over the socket that is its standard input (messages.py), and the maps as
-descriptors.
-Writes only within its turns. Nothing of it outlives the service: the kernel ends it with
-the thread that started it. It logs nothing; what goes wrong is told over the socket.
+Receives one job over the socket that is its standard input (messages.py), and the maps as
+descriptors. Writes only within its turns. It does not outlive the service: the kernel ends it
+with the thread that started it. It logs nothing; errors go over the socket.
 Started by parent.py.
 """
 
@@ -72,7 +71,7 @@ class _Service:
         self._next_word = 0.0
 
     def send(self, message: Message) -> None:
-        """Tell the service."""
+        """Send to the service."""
         self._connection.send(message)
 
     def __enter__(self) -> None:
@@ -95,12 +94,12 @@ class _Service:
         return self._cancelled
 
     def writing(self, name: MapName, keys: bytes) -> None:
-        """Say what is about to be written."""
+        """Announce what is about to be written."""
         self.send(Writing(name, keys))
         self._answer()
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Say how far the work is, some times a second, and its end."""
+        """Report progress, some times a second and at the end."""
         now = time.monotonic()
         if now >= self._next_word or done == total:
             self._next_word = now + PROGRESS_SECONDS
@@ -155,7 +154,7 @@ def _work(connection: Connection) -> None:
         service.send(Failed(error))
     except (EOFError, ConnectionError):
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the service says it
+    except Exception as error:  # noqa: BLE001 - of any kind; the service reports it
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         service.send(
             Failed(XdpctlError(f"cannot finish the work on the rules: {what}; what was done stays"))
@@ -168,13 +167,13 @@ def main() -> None:
     """Do one job."""
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # the service's to act on, which ends this one
+        signal.signal(number, signal.SIG_IGN)  # the service handles them, and ends this process
     gc.disable()
     with contextlib.suppress(OSError):  # where memory ends, this ends before the service
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     with contextlib.suppress(EOFError, ConnectionError):  # the service has gone
         _work(Connection(sys.stdin.fileno()))
-    os._exit(0)  # a million objects need not be freed one by one
+    os._exit(0)  # without freeing a million objects
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class BulkJob:
     """A list to be worked in.
 
     Attributes:
-        maps: descriptors of the rule maps, under the number that they have in the process.
+        maps: descriptors of the rule maps, as they are numbered in the process.
         path: the state file.
         change: as `Change.to_send` gives it; its source is a `RuleSource`.
     """

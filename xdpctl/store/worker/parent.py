@@ -46,22 +46,22 @@ if TYPE_CHECKING:
     from xdpctl.store.worker.messages import Job, Message
 
 LOOK_SECONDS = 0.1
-"""How soon a cancelled piece of work is told so."""
+"""How soon the process learns that its work is cancelled."""
 
 
 class Worker:
-    """A process at one piece of work. A context manager, whose end is the process's.
+    """A process that does one piece of work. A context manager; its end is the process's end.
 
     Args:
         job: the work.
-        descriptors: that the process is given, under their numbers.
+        descriptors: given to the process, under the same numbers.
 
     Raises:
         XdpctlError: it cannot be started.
     """
 
     def __init__(self, job: Job, descriptors: Iterable[int]) -> None:
-        self._told = False
+        self._cancel_sent = False
         self._connection, theirs = Pipe()
         try:
             with theirs, lending("CAP_BPF"):
@@ -77,7 +77,7 @@ class Worker:
                 f"cannot start a process for the work on the rules: {error.strerror}; see that"
                 " there is memory for it, and try again"
             ) from error
-        with contextlib.suppress(ConnectionError):  # said where its answer is missing
+        with contextlib.suppress(ConnectionError):  # `hear` reports it
             self._connection.send(job)
 
     def __enter__(self) -> Self:
@@ -93,10 +93,10 @@ class Worker:
         self._process.wait()
 
     def hear(self, cancelled: threading.Event) -> Message:
-        """Wait for the next message; say it once where the work is cancelled meanwhile.
+        """Wait for the next message; if the work is cancelled, tell the process once.
 
         Raises:
-            XdpctlError: what the process failed with, or that it is no more.
+            XdpctlError: the process failed, or has ended.
         """
         try:
             while not self._connection.poll(LOOK_SECONDS):
@@ -110,9 +110,9 @@ class Worker:
         return message
 
     def _tell_if(self, cancelled: threading.Event) -> None:
-        if cancelled.is_set() and not self._told:
+        if cancelled.is_set() and not self._cancel_sent:
             self.answer(Answer.CANCEL)
-            self._told = True
+            self._cancel_sent = True
 
     def answer(self, answer: Answer) -> None:
         """Answer, or cancel."""
