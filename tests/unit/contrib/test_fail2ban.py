@@ -210,4 +210,4 @@ def test_an_id_that_is_no_address_becomes_no_rule(service: FakeService, fail2ban
 
     assert [request.body[0]["target"] for request in sent(service, "POST")] == ["192.0.2.1"]
     assert [request.query for request in sent(service, "DELETE")] == [[("target", "192.0.2.1")]]
-    assert any("under --only-addresses" in line for line in fail2ban.errors)
+    assert any("with --only-addresses" in line for line in fail2ban.errors)

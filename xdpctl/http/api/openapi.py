@@ -48,9 +48,9 @@ _MEANING = {
     HTTPStatus.MISDIRECTED_REQUEST: "A loopback listener was asked under another host's name",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A field or parameter is wrong or not known",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head is longer than 32 KiB",
-    HTTPStatus.SERVICE_UNAVAILABLE: "As many such reads as may be are under way; see Retry-After",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The kernel or the state refused; the log has more",
-    HTTPStatus.SERVICE_UNAVAILABLE: "A map is frozen: its entries cannot be changed any more",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Too many such reads are under way (try again after"
+    " Retry-After seconds), or a map is frozen and its entries cannot be changed any more",
     HTTPStatus.INSUFFICIENT_STORAGE: "A map is full, or the disk for long bodies",
 }
 
@@ -188,7 +188,7 @@ def _refusal(status: HTTPStatus) -> dict[str, Any]:
         "content": {PROBLEM_TYPE: {"schema": {"$ref": _REFERENCE.format(name="Problem")}}},
     }
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        refusal["headers"] = {"Retry-After": {"required": True, "schema": {"type": "integer"}}}
+        refusal["headers"] = {"Retry-After": {"required": False, "schema": {"type": "integer"}}}
     if status is HTTPStatus.UNAUTHORIZED:
         refusal["headers"] = {
             "WWW-Authenticate": {"required": True, "schema": {"type": "string"}},
