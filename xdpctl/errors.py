@@ -33,10 +33,11 @@ from __future__ import annotations
 
 import errno as errno_module
 import os
-from typing import TYPE_CHECKING, Self
 
+TYPE_CHECKING = False  # `typing` itself would cost the loader some megabytes
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
 _SYMBOLS = {**errno_module.errorcode, errno_module.EOPNOTSUPP: "EOPNOTSUPP"}
 """Names of the errno values; 95 has the kernel's name, where Python uses ENOTSUP."""

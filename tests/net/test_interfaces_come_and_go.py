@@ -219,4 +219,4 @@ def test_check_knows_what_would_be_waited_for(lab: Lab) -> None:
     refused = server.run(*command, check=False)
     allowed = server.run(*command, "--wait", check=False)
     assert (refused.returncode, allowed.returncode) == (1, 0)
-    assert "note  there is no interface eth1 yet" in allowed.stdout
+    assert "note  interface eth1 does not exist yet" in allowed.stdout

@@ -58,7 +58,7 @@ print("loaded" if fd >= 0 else os.strerror(ctypes.get_errno()))
 def loader_of(service: Service) -> int:
     """Return the loader's process."""
     family = processes_of(service.process.pid)
-    (found,) = [pid for pid in family if b"loader_process" in command(pid)]
+    (found,) = [pid for pid in family if b"program.loader.process" in command(pid)]
     return found
 
 
@@ -174,7 +174,9 @@ def test_the_units_seccomp_filter_lets_it_give_up_what_reads_memory(prepared: Ma
     under = (*SERVICE.as_its_user(), PYTHON, "-m", "tests.lab.seccomp", SERVICE.path.name)
     process = prepared.start(before=under)
     process.line(READY, timeout=60)
-    (child,) = [pid for pid in processes_of(process.pid) if b"loader_process" in command(pid)]
+    (child,) = [
+        pid for pid in processes_of(process.pid) if b"program.loader.process" in command(pid)
+    ]
     assert "Seccomp:\t2" in Path(f"/proc/{child}/status").read_text()
     assert effective(process.pid) == bits(NEEDED)
     assert effective(child) == bits(LOADERS)

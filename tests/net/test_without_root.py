@@ -250,7 +250,7 @@ def test_to_take_its_place_is_roots(prepared: Machine) -> None:
     foreign = prepared.server.attach_empty_program("eth0")
     refused = prepared.start("--replace")
     assert refused.wait(30) == 1
-    assert "--replace needs CAP_SYS_ADMIN, run as root" in refused.lines[-1]
+    assert "run as root, as --replace needs CAP_SYS_ADMIN" in refused.lines[-1]
     assert prepared.server.xdp_id() == foreign
 
 
