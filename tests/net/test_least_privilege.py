@@ -57,7 +57,12 @@ print("loaded" if fd >= 0 else os.strerror(ctypes.get_errno()))
 
 def loader_of(service: Service) -> int:
     """Return the loader's process."""
-    family = processes_of(service.process.pid)
+    return loader_beside(service.process.pid)
+
+
+def loader_beside(service_pid: int) -> int:
+    """Return the loader's process of the service with this process id."""
+    family = processes_of(service_pid)
     (found,) = [pid for pid in family if b"program.loader.process" in command(pid)]
     return found
 

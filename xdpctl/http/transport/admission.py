@@ -128,8 +128,7 @@ class Admission:
 
     def evict(self) -> bool:
         """End the connection that has been idle longest; False: none is idle."""
-        guests = [guest for room in self._rooms.values() for own in room.values() for guest in own]
-        ended = _idlest(guests)
+        ended = _idlest(self.guests())
         if ended is not None:
             ended.abort()
         return ended is not None

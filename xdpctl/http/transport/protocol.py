@@ -59,8 +59,8 @@ class Connection(web.RequestHandler):
         """Answer what aiohttp's parser could not read; all else is aiohttp's.
 
         Raises:
-            ConnectionError: the client went away in the middle of an answer, which is his
-                right and not worth a line in the log.
+            ConnectionError: the client left in the middle of an answer. That is no error, and
+                nothing is logged.
         """
         if isinstance(exc, ConnectionError):
             raise exc
