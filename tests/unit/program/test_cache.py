@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import logging
 import os
-import sys
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.foreign_module import find_anew
 from tests.unit.program.test_compiler import CONFIG
 from xdpctl.errors import CompilerError
 from xdpctl.kernel.bytecode import Bytecode
@@ -174,7 +174,7 @@ def bcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "__init__.py").write_text("raise AssertionError('it is not to be imported')\n")
     (package / "version.py").write_text("__version__ = '0.26.0'\n")
     monkeypatch.syspath_prepend(package.parent)
-    monkeypatch.delitem(sys.modules, "bcc", raising=False)
+    find_anew(monkeypatch, "bcc")
     return package
 
 

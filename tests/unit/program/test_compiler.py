@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.process import eventually
+from tests.support.foreign_module import find_anew
 from xdpctl.abi import MAPS, MapName
 from xdpctl.errors import CompilerError
 from xdpctl.kernel.bytecode import Bytecode
@@ -48,7 +49,7 @@ def bcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "modules"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.delitem(sys.modules, "bcc", raising=False)
+    find_anew(monkeypatch, "bcc")
     return folder / "bcc.py"
 
 
