@@ -13,7 +13,7 @@ import struct
 import sys
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from operator import mul
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -80,6 +80,23 @@ class Reason(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+class Book(IntEnum):
+    """Whose rules: PACKETS.md, "Two books, zones"."""
+
+    OPERATOR = 0
+    LISTS = 1
+
+
+class ZoneScope(IntEnum):
+    """Which names a rule by name covers: its own, that and those below, or only those below."""
+
+    SELF = 0
+    ALL = 1
+    BELOW = 2
+
+
+ZONE_LABELS_MAX = 16
+
 REASON_SLOTS = 32
 """Rows of the table of counters, with room for later reasons."""
 
@@ -113,6 +130,9 @@ class MapName(StrEnum):
     CONTROL = "control"
     SCRATCH = "scratch"
     NAME_INDEX = "name-index"
+    ZONES = "zones"
+    LIST_SOURCES = "list-sources"
+    LIST_NAMES = "list-names"
 
 
 class Scope(Enum):
@@ -187,7 +207,29 @@ MAPS: dict[MapName, MapSpec] = {
     )
 }
 
-BY_REF = {spec.ref: spec for spec in MAPS.values()}
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """A logical map of rules in our own tables."""
+
+    name: MapName
+    ref: int
+    key_size: int
+    value_size: int = 16
+
+
+TABLES: dict[MapName, TableSpec] = {
+    spec.name: spec
+    for spec in (
+        TableSpec(MapName.ZONES, 24, 260),
+        TableSpec(MapName.LIST_SOURCES, 25, 20),
+        TableSpec(MapName.LIST_NAMES, 26, 260),
+    )
+}
+
+BY_REF: dict[int, MapSpec | TableSpec] = {
+    spec.ref: spec for spec in (*MAPS.values(), *TABLES.values())
+}
 """The maps by their number in the compiled program, which the state file uses too."""
 
 
@@ -198,6 +240,8 @@ def names_of(*scopes: Scope) -> tuple[MapName, ...]:
 
 RULE_MAPS = (MapName.ADDR_V4, MapName.ADDR_V6, MapName.CIDR4, MapName.CIDR6, MapName.QNAMES)
 """The five maps that hold rules, in the order of their pins in DNSDIST.md."""
+
+RULE_PLACES = (*RULE_MAPS, *TABLES)
 
 DESTINATION_MAPS = (MapName.XSK_DESTINATIONS_V4, MapName.XSK_DESTINATIONS_V6)
 """The two maps of AF_XDP destinations."""
@@ -310,6 +354,67 @@ def shorten_qname(key: bytes) -> bytes:
 def lengthen_qname(short: bytes) -> bytes:
     """Inverse of `shorten_qname`: the 258 bytes of the map's key."""
     return short[2:].ljust(NAME_MAX + 1, b"\0") + short[:2]
+
+
+EXACT_LENGTH = 255
+"""Stands for the prefix length of an exact address in `list-sources`."""
+
+
+def encode_zone(wire: bytes, qtype: int, scope: ZoneScope) -> bytes:
+    """Return the key of zones and list-names: qnames' key, u8 scope, u8 zero."""
+    return encode_qname(wire, qtype) + bytes((scope, 0))
+
+
+def decode_zone(key: bytes) -> tuple[bytes, int, ZoneScope]:
+    """Return (wire name with root byte, type, scope) of a key of 260 bytes.
+
+    Raises:
+        ValueError: not such a key.
+    """
+    if len(key) != NAME_MAX + 5 or key[-1]:
+        raise ValueError(f"not the key of a name or zone: {key[-16:].hex()}")
+    return *decode_qname(key[:-2]), ZoneScope(key[-2])
+
+
+def shorten_zone(key: bytes) -> bytes:
+    """Return a key of zones or list-names as the state file stores it: scope, type, octets."""
+    return key[-2:-1] + shorten_qname(key[:-2])
+
+
+def lengthen_zone(short: bytes) -> bytes:
+    """Inverse of `shorten_zone`: the 260 bytes of the key."""
+    return lengthen_qname(short[1:]) + short[:1] + b"\0"
+
+
+def encode_source(version: int, length: int, packed: bytes) -> bytes:
+    """Return the key of list-sources: u8 family, u8 length, u16 zero, address zero padded."""
+    return bytes((version, length, 0, 0)) + packed.ljust(16, b"\0")
+
+
+def decode_source(key: bytes) -> IPv4Address | IPv6Address | IPv4Network | IPv6Network:
+    """Return the address or prefix of a key of list-sources.
+
+    Raises:
+        ValueError: not such a key.
+    """
+    version, length = key[0], key[1]
+    size = {4: 4, 6: 16}.get(version)
+    if size is None or len(key) != 20 or any(key[2:4]) or any(key[4 + size :]):
+        raise ValueError(f"not the key of an address or prefix: {key.hex()}")
+    packed = key[4 : 4 + size]
+    if length == EXACT_LENGTH:
+        return ip_address(packed)
+    return ip_network((packed, length), strict=False)
+
+
+def shorten_source(key: bytes) -> bytes:
+    """Return a key of list-sources as the state file stores it: family, length, address."""
+    return key[:2] + key[4 : 8 if key[0] == 4 else 20]
+
+
+def lengthen_source(short: bytes) -> bytes:
+    """Inverse of `shorten_source`: the 20 bytes of the key."""
+    return short[:2] + b"\0\0" + short[2:].ljust(16, b"\0")
 
 
 def encode_empty(tick: int, empty: Iterable[MapName]) -> int:
