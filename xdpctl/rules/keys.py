@@ -42,10 +42,12 @@ REFS = {spec.name: ref for ref, spec in BY_REF.items()}
 
 QNAMES_REF = REFS[MapName.QNAMES]
 ZONES_REF = REFS[MapName.ZONES]
-SOURCES_REF = REFS[MapName.LIST_SOURCES]
-NAMES_REF = REFS[MapName.LIST_NAMES]
-_V4, _V6 = REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]
+LIST_SOURCES_REF = REFS[MapName.LIST_SOURCES]
+LIST_NAMES_REF = REFS[MapName.LIST_NAMES]
+NAMED = frozenset({QNAMES_REF, ZONES_REF, LIST_NAMES_REF})
+"""The maps of names and zones; all others are of addresses and prefixes."""
 
+_V4, _V6 = REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]
 _WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
 _PLAIN = re.compile(r"(\.|\*\.)?([A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)")
 _EVERY_TYPE = struct.pack("=H", WILDCARD_QTYPE)
@@ -212,14 +214,14 @@ def _named(map_name: MapName, key: bytes) -> Question | Zone:
 _SHORTEN: dict[int, Callable[[bytes], bytes]] = {
     QNAMES_REF: abi.shorten_qname,
     ZONES_REF: abi.shorten_zone,
-    NAMES_REF: abi.shorten_zone,
-    SOURCES_REF: abi.shorten_source,
+    LIST_NAMES_REF: abi.shorten_zone,
+    LIST_SOURCES_REF: abi.shorten_source,
 }
 LENGTHEN: dict[int, Callable[[bytes], bytes]] = {
     QNAMES_REF: abi.lengthen_qname,
     ZONES_REF: abi.lengthen_zone,
-    NAMES_REF: abi.lengthen_zone,
-    SOURCES_REF: abi.lengthen_source,
+    LIST_NAMES_REF: abi.lengthen_zone,
+    LIST_SOURCES_REF: abi.lengthen_source,
 }
 """By map number: the key of a stored one. Maps that are not in it store keys as they are."""
 
@@ -271,18 +273,24 @@ def plain_place(
     if len(octets) >= abi.NAME_MAX or labels[-1].isdigit():
         return None
     if mark is None:
-        return (NAMES_REF, EXACT + octets) if book else (QNAMES_REF, _WILDCARDS[any_qtype] + octets)
+        return (
+            (LIST_NAMES_REF, EXACT + octets)
+            if book
+            else (QNAMES_REF, _WILDCARDS[any_qtype] + octets)
+        )
     if len(labels) > ZONE_LABELS_MAX:
         return None
-    return NAMES_REF if book else ZONES_REF, _SCOPES[mark] + octets
+    return LIST_NAMES_REF if book else ZONES_REF, _SCOPES[mark] + octets
 
 
 def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:
     try:
         if ":" in text:
             octets = socket.inet_pton(socket.AF_INET6, text)
-            return (SOURCES_REF, _EXACT_V6 + octets) if book else (_V6, octets)
+            return (LIST_SOURCES_REF, _EXACT_V6 + octets) if book else (_V6, octets)
         octets = socket.inet_pton(socket.AF_INET, text)
-        return (SOURCES_REF, _EXACT_V4 + octets) if book else (_V4, octets[:: abi.ADDR_V4_STEP])
+        return (
+            (LIST_SOURCES_REF, _EXACT_V4 + octets) if book else (_V4, octets[:: abi.ADDR_V4_STEP])
+        )
     except (OSError, ValueError):
         return None

@@ -90,6 +90,10 @@ class Zone:
                 text=".",
             )
 
+    def covers(self, name: Name) -> bool:
+        """Return whether `name` is a name of the zone."""
+        return name.is_within(self.name) and (self.scope is ZoneScope.ALL or name != self.name)
+
 
 ROOT = Name(b"\0")
 
@@ -166,6 +170,16 @@ def parse_network(text: str) -> IPv4Network | IPv6Network:
     if isinstance(target, IPv4Network | IPv6Network):
         return target
     return ip_network(target)
+
+
+def parse_protected(text: str) -> IPv4Network | IPv6Network | Question | Zone:
+    """Return what a value of the setting `protect` means; an address as its full prefix.
+
+    Raises:
+        TargetError: as `parse_target`.
+    """
+    target = parse_target(text)
+    return target if isinstance(target, Question | Zone) else ip_network(target)
 
 
 def _is_address(text: str) -> bool:
