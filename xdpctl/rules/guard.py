@@ -12,13 +12,13 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, TypeAlias
 
-from xdpctl.abi import BY_REF, EXACT_LENGTH, Book, MapName, RuleAction
+from xdpctl.abi import BY_REF, TABLE_EXACT, Book, MapName, RuleAction
 from xdpctl.errors import GuardError
 from xdpctl.rules.keys import (
+    LIST_SOURCES_REF,
     NAMED,
     QNAMES_REF,
     REFS,
-    LIST_SOURCES_REF,
     full_key,
     stored_place,
     target_of,
@@ -138,7 +138,7 @@ class Guard:
                 or octets in self._above
                 or octets.endswith(self._endings)
             )
-        exact = ref in _EXACT or (ref == LIST_SOURCES_REF and key[1] == EXACT_LENGTH)
+        exact = ref in _EXACT or (ref == LIST_SOURCES_REF and key[1] == TABLE_EXACT)
         if not exact or action == _PASS:
             return not exact
         return self._wide or key in self._exact

@@ -21,8 +21,8 @@ from xdpctl import abi
 from xdpctl.abi import (
     BY_REF,
     LEGACY_WILDCARD_QTYPE,
+    TABLE_LEVELS,
     WILDCARD_QTYPE,
-    ZONE_LABELS_MAX,
     Book,
     MapName,
     ZoneScope,
@@ -56,7 +56,7 @@ _SCOPES = {
     ".": bytes((ZoneScope.ALL,)) + _EVERY_TYPE,
     "*.": bytes((ZoneScope.BELOW,)) + _EVERY_TYPE,
 }
-_EXACT_V4, _EXACT_V6 = bytes((4, abi.EXACT_LENGTH)), bytes((6, abi.EXACT_LENGTH))
+_EXACT_V4, _EXACT_V6 = bytes((4, abi.TABLE_EXACT)), bytes((6, abi.TABLE_EXACT))
 
 Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
 """One entry of a bulk change: map number (enum map_ref, or of a table), key as the state file
@@ -122,18 +122,14 @@ def keys_of(target: Target, any_qtype: AnyQtype, book: Book = Book.OPERATOR) -> 
 def _table_key(target: Target, any_qtype: AnyQtype) -> bytes:
     """Return the key of a target in our own tables."""
     match target:
-        case IPv4Address() | IPv6Address():
-            return abi.encode_source(target.version, abi.EXACT_LENGTH, target.packed)
-        case IPv4Network() | IPv6Network():
-            address = target.network_address
-            return abi.encode_source(target.version, target.prefixlen, address.packed)
         case Question():
             qtype = _type_of(target, any_qtype)
-            return abi.encode_zone(target.name.wire, qtype, ZoneScope.SELF)
+            return abi.encode_scoped_name(target.name.wire, qtype, ZoneScope.SELF)
         case Zone():
-            return abi.encode_zone(target.name.wire, _type_of(target, any_qtype), target.scope)
+            qtype = _type_of(target, any_qtype)
+            return abi.encode_scoped_name(target.name.wire, qtype, target.scope)
         case _:
-            assert_never(target)
+            return abi.encode_list_source(target)
 
 
 def _types_of(question: Question, any_qtype: AnyQtype) -> tuple[int, ...]:
@@ -174,7 +170,7 @@ _DECODERS: dict[MapName, Callable[[bytes], Target]] = {
     MapName.ADDR_V6: abi.decode_addr_v6,
     MapName.CIDR4: abi.decode_cidr4,
     MapName.CIDR6: abi.decode_cidr6,
-    MapName.LIST_SOURCES: abi.decode_source,
+    MapName.LIST_SOURCES: abi.decode_list_source,
 }
 
 
@@ -202,7 +198,7 @@ def target_of(map_name: MapName, key: bytes, any_qtype: AnyQtype) -> Target:
 
 
 def _named(map_name: MapName, key: bytes) -> Question | Zone:
-    wire, written, scope = abi.decode_zone(key)
+    wire, written, scope = abi.decode_scoped_name(key)
     qtype = None if written == WILDCARD_QTYPE else written
     if scope is not ZoneScope.SELF:
         return Zone(Name(wire), qtype, scope)
@@ -213,15 +209,15 @@ def _named(map_name: MapName, key: bytes) -> Question | Zone:
 
 _SHORTEN: dict[int, Callable[[bytes], bytes]] = {
     QNAMES_REF: abi.shorten_qname,
-    ZONES_REF: abi.shorten_zone,
-    LIST_NAMES_REF: abi.shorten_zone,
-    LIST_SOURCES_REF: abi.shorten_source,
+    ZONES_REF: abi.shorten_scoped_name,
+    LIST_NAMES_REF: abi.shorten_scoped_name,
+    LIST_SOURCES_REF: abi.shorten_list_source,
 }
 LENGTHEN: dict[int, Callable[[bytes], bytes]] = {
     QNAMES_REF: abi.lengthen_qname,
-    ZONES_REF: abi.lengthen_zone,
-    LIST_NAMES_REF: abi.lengthen_zone,
-    LIST_SOURCES_REF: abi.lengthen_source,
+    ZONES_REF: abi.lengthen_scoped_name,
+    LIST_NAMES_REF: abi.lengthen_scoped_name,
+    LIST_SOURCES_REF: abi.lengthen_list_source,
 }
 """By map number: the key of a stored one. Maps that are not in it store keys as they are."""
 
@@ -278,7 +274,7 @@ def plain_place(
             if book
             else (QNAMES_REF, _WILDCARDS[any_qtype] + octets)
         )
-    if len(labels) > ZONE_LABELS_MAX:
+    if len(labels) > TABLE_LEVELS:
         return None
     return LIST_NAMES_REF if book else ZONES_REF, _SCOPES[mark] + octets
 

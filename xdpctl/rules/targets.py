@@ -13,7 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias, assert_never
 
-from xdpctl.abi import LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE, ZONE_LABELS_MAX, ZoneScope
+from xdpctl.abi import LEGACY_WILDCARD_QTYPE, TABLE_LEVELS, WILDCARD_QTYPE, ZoneScope
 from xdpctl.errors import TargetError
 from xdpctl.rules.names import Name, parse_qtype, shown, split_labels
 
@@ -75,11 +75,11 @@ class Zone:
         """
         if self.scope is ZoneScope.SELF:
             raise ValueError("a zone covers names below its own")
-        if len(self.name.labels) > ZONE_LABELS_MAX:
+        if len(self.name.labels) > TABLE_LEVELS:
             text = self.name.to_text()
             raise TargetError(
                 f"cannot use {shown(text)} as a zone: it has {len(self.name.labels)} labels, and"
-                f" a zone can have at most {ZONE_LABELS_MAX}; use a zone above it, or the exact"
+                f" a zone can have at most {TABLE_LEVELS}; use a zone above it, or the exact"
                 " name",
                 text=text,
             )
