@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 
 from hypothesis import strategies as st
 
-from xdpctl.abi import ZONE_LABELS_MAX, RuleAction, ZoneScope
+from xdpctl.abi import TABLE_LEVELS, RuleAction, ZoneScope
 from xdpctl.rules import Name, Question, Rule, Zone
 
 octets = st.integers(0, 255).map(lambda octet: octet + 32 if 65 <= octet <= 90 else octet)
@@ -48,7 +48,7 @@ own_types = st.integers(0, 65534).filter(lambda qtype: qtype != 255)
 
 questions = st.builds(Question, names, st.none() | own_types)
 zone_names = names.map(
-    lambda name: Name(_wire(list(name.labels[-ZONE_LABELS_MAX:]))) if name.labels else name
+    lambda name: Name(_wire(list(name.labels[-TABLE_LEVELS:]))) if name.labels else name
 )
 zones = st.builds(
     lambda name, qtype, scope: Zone(name, qtype, scope if name.labels else ZoneScope.BELOW),

@@ -21,8 +21,8 @@ from xdpctl import abi
 from xdpctl.abi import (
     BY_REF,
     LEGACY_WILDCARD_QTYPE,
+    TABLE_LEVELS,
     WILDCARD_QTYPE,
-    ZONE_LABELS_MAX,
     Book,
     MapName,
     ZoneScope,
@@ -42,10 +42,12 @@ REFS = {spec.name: ref for ref, spec in BY_REF.items()}
 
 QNAMES_REF = REFS[MapName.QNAMES]
 ZONES_REF = REFS[MapName.ZONES]
-SOURCES_REF = REFS[MapName.LIST_SOURCES]
-NAMES_REF = REFS[MapName.LIST_NAMES]
-_V4, _V6 = REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]
+LIST_SOURCES_REF = REFS[MapName.LIST_SOURCES]
+LIST_NAMES_REF = REFS[MapName.LIST_NAMES]
+NAMED = frozenset({QNAMES_REF, ZONES_REF, LIST_NAMES_REF})
+"""The maps of names and zones; all others are of addresses and prefixes."""
 
+_V4, _V6 = REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]
 _WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
 _PLAIN = re.compile(r"(\.|\*\.)?([A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)")
 _EVERY_TYPE = struct.pack("=H", WILDCARD_QTYPE)
@@ -54,7 +56,7 @@ _SCOPES = {
     ".": bytes((ZoneScope.ALL,)) + _EVERY_TYPE,
     "*.": bytes((ZoneScope.BELOW,)) + _EVERY_TYPE,
 }
-_EXACT_V4, _EXACT_V6 = bytes((4, abi.EXACT_LENGTH)), bytes((6, abi.EXACT_LENGTH))
+_EXACT_V4, _EXACT_V6 = bytes((4, abi.TABLE_EXACT)), bytes((6, abi.TABLE_EXACT))
 
 Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
 """One entry of a bulk change: map number (enum map_ref, or of a table), key as the state file
@@ -120,18 +122,14 @@ def keys_of(target: Target, any_qtype: AnyQtype, book: Book = Book.OPERATOR) -> 
 def _table_key(target: Target, any_qtype: AnyQtype) -> bytes:
     """Return the key of a target in our own tables."""
     match target:
-        case IPv4Address() | IPv6Address():
-            return abi.encode_source(target.version, abi.EXACT_LENGTH, target.packed)
-        case IPv4Network() | IPv6Network():
-            address = target.network_address
-            return abi.encode_source(target.version, target.prefixlen, address.packed)
         case Question():
             qtype = _type_of(target, any_qtype)
-            return abi.encode_zone(target.name.wire, qtype, ZoneScope.SELF)
+            return abi.encode_scoped_name(target.name.wire, qtype, ZoneScope.SELF)
         case Zone():
-            return abi.encode_zone(target.name.wire, _type_of(target, any_qtype), target.scope)
+            qtype = _type_of(target, any_qtype)
+            return abi.encode_scoped_name(target.name.wire, qtype, target.scope)
         case _:
-            assert_never(target)
+            return abi.encode_list_source(target)
 
 
 def _types_of(question: Question, any_qtype: AnyQtype) -> tuple[int, ...]:
@@ -172,7 +170,7 @@ _DECODERS: dict[MapName, Callable[[bytes], Target]] = {
     MapName.ADDR_V6: abi.decode_addr_v6,
     MapName.CIDR4: abi.decode_cidr4,
     MapName.CIDR6: abi.decode_cidr6,
-    MapName.LIST_SOURCES: abi.decode_source,
+    MapName.LIST_SOURCES: abi.decode_list_source,
 }
 
 
@@ -200,7 +198,7 @@ def target_of(map_name: MapName, key: bytes, any_qtype: AnyQtype) -> Target:
 
 
 def _named(map_name: MapName, key: bytes) -> Question | Zone:
-    wire, written, scope = abi.decode_zone(key)
+    wire, written, scope = abi.decode_scoped_name(key)
     qtype = None if written == WILDCARD_QTYPE else written
     if scope is not ZoneScope.SELF:
         return Zone(Name(wire), qtype, scope)
@@ -211,15 +209,15 @@ def _named(map_name: MapName, key: bytes) -> Question | Zone:
 
 _SHORTEN: dict[int, Callable[[bytes], bytes]] = {
     QNAMES_REF: abi.shorten_qname,
-    ZONES_REF: abi.shorten_zone,
-    NAMES_REF: abi.shorten_zone,
-    SOURCES_REF: abi.shorten_source,
+    ZONES_REF: abi.shorten_scoped_name,
+    LIST_NAMES_REF: abi.shorten_scoped_name,
+    LIST_SOURCES_REF: abi.shorten_list_source,
 }
 LENGTHEN: dict[int, Callable[[bytes], bytes]] = {
     QNAMES_REF: abi.lengthen_qname,
-    ZONES_REF: abi.lengthen_zone,
-    NAMES_REF: abi.lengthen_zone,
-    SOURCES_REF: abi.lengthen_source,
+    ZONES_REF: abi.lengthen_scoped_name,
+    LIST_NAMES_REF: abi.lengthen_scoped_name,
+    LIST_SOURCES_REF: abi.lengthen_list_source,
 }
 """By map number: the key of a stored one. Maps that are not in it store keys as they are."""
 
@@ -271,18 +269,24 @@ def plain_place(
     if len(octets) >= abi.NAME_MAX or labels[-1].isdigit():
         return None
     if mark is None:
-        return (NAMES_REF, EXACT + octets) if book else (QNAMES_REF, _WILDCARDS[any_qtype] + octets)
-    if len(labels) > ZONE_LABELS_MAX:
+        return (
+            (LIST_NAMES_REF, EXACT + octets)
+            if book
+            else (QNAMES_REF, _WILDCARDS[any_qtype] + octets)
+        )
+    if len(labels) > TABLE_LEVELS:
         return None
-    return NAMES_REF if book else ZONES_REF, _SCOPES[mark] + octets
+    return LIST_NAMES_REF if book else ZONES_REF, _SCOPES[mark] + octets
 
 
 def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:
     try:
         if ":" in text:
             octets = socket.inet_pton(socket.AF_INET6, text)
-            return (SOURCES_REF, _EXACT_V6 + octets) if book else (_V6, octets)
+            return (LIST_SOURCES_REF, _EXACT_V6 + octets) if book else (_V6, octets)
         octets = socket.inet_pton(socket.AF_INET, text)
-        return (SOURCES_REF, _EXACT_V4 + octets) if book else (_V4, octets[:: abi.ADDR_V4_STEP])
+        return (
+            (LIST_SOURCES_REF, _EXACT_V4 + octets) if book else (_V4, octets[:: abi.ADDR_V4_STEP])
+        )
     except (OSError, ValueError):
         return None

@@ -134,6 +134,11 @@ class Name:
             yield self.wire[start + 1 : start + 1 + length]
             start += length + 1
 
+    def is_within(self, zone: Name) -> bool:
+        """Return whether this is the name `zone`, or a name below it."""
+        own, above = self.labels, zone.labels
+        return len(own) >= len(above) and own[len(own) - len(above) :] == above
+
     def to_text(self) -> str:
         r"""Return text that `from_text`, and `parse_target` in targets.py, read as this name.
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias, assert_never
 
-from xdpctl.abi import LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE, ZONE_LABELS_MAX, ZoneScope
+from xdpctl.abi import LEGACY_WILDCARD_QTYPE, TABLE_LEVELS, WILDCARD_QTYPE, ZoneScope
 from xdpctl.errors import TargetError
 from xdpctl.rules.names import Name, parse_qtype, shown, split_labels
 
@@ -75,11 +75,11 @@ class Zone:
         """
         if self.scope is ZoneScope.SELF:
             raise ValueError("a zone covers names below its own")
-        if len(self.name.labels) > ZONE_LABELS_MAX:
+        if len(self.name.labels) > TABLE_LEVELS:
             text = self.name.to_text()
             raise TargetError(
                 f"cannot use {shown(text)} as a zone: it has {len(self.name.labels)} labels, and"
-                f" a zone can have at most {ZONE_LABELS_MAX}; use a zone above it, or the exact"
+                f" a zone can have at most {TABLE_LEVELS}; use a zone above it, or the exact"
                 " name",
                 text=text,
             )
@@ -89,6 +89,10 @@ class Zone:
                 " the root, and . for the root's own name",
                 text=".",
             )
+
+    def covers(self, name: Name) -> bool:
+        """Return whether `name` is a name of the zone."""
+        return name.is_within(self.name) and (self.scope is ZoneScope.ALL or name != self.name)
 
 
 ROOT = Name(b"\0")
@@ -166,6 +170,16 @@ def parse_network(text: str) -> IPv4Network | IPv6Network:
     if isinstance(target, IPv4Network | IPv6Network):
         return target
     return ip_network(target)
+
+
+def parse_protected(text: str) -> IPv4Network | IPv6Network | Question | Zone:
+    """Return what a value of the setting `protect` means; an address as its full prefix.
+
+    Raises:
+        TargetError: as `parse_target`.
+    """
+    target = parse_target(text)
+    return target if isinstance(target, Question | Zone) else ip_network(target)
 
 
 def _is_address(text: str) -> bool:
