@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from xdpctl.abi import MapName
 
@@ -46,3 +47,9 @@ class Engine(Protocol):
 
     def mark(self, *, dirty: bool) -> None:
         """Write into the tables that a change has begun, or that it is whole."""
+
+    def lend(self) -> AbstractContextManager[Sequence[int]]:
+        """Return descriptors with which another process has the same generation, in a block.
+
+        That process works through a program and requests of its own.
+        """
