@@ -105,7 +105,8 @@ class Tables:
         try:
             created = current.put(name, stored, actions)
         except KernelError as error:
-            self._follow(lambda engine: engine.put(name, stored[: error.done], actions))
+            done = error.done
+            self._follow(lambda engine: engine.put(name, stored[:done], actions[:done]))
             raise
         self._follow(lambda engine: engine.put(name, stored, actions))
         return created
