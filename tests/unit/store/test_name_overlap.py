@@ -72,24 +72,30 @@ def test_an_allowed_name_under_a_dropped_zone_leaves_those_below_it_blocked(
 ) -> None:
     rules.add(f"block {zone}", origin)
     assert rules.said("allow good.evil.example") == [
-        f"names below good.evil.example stay blocked by {zone} (origin {origin}):"
-        " allow .good.evil.example to let them pass"
+        (
+            f"names below good.evil.example stay blocked by {zone} (origin {origin}):"
+            " allow .good.evil.example to let them pass"
+        )
     ]
 
 
 def test_a_dropped_name_under_an_allowed_zone_leaves_those_below_it_allowed(rules: Rules) -> None:
     rules.add("allow .good.example")
     assert rules.said("block bad.good.example") == [
-        "names below bad.good.example stay allowed by .good.example (origin cli):"
-        " block .bad.good.example to drop them"
+        (
+            "names below bad.good.example stay allowed by .good.example (origin cli):"
+            " block .bad.good.example to drop them"
+        )
     ]
 
 
 def test_a_zone_that_comes_after_the_allowed_name_says_the_same(rules: Rules) -> None:
     rules.add("allow good.evil.example", "api")
     assert rules.said("block .evil.example") == [
-        "names below good.evil.example stay blocked by .evil.example (origin cli):"
-        " allow .good.evil.example to let them pass"
+        (
+            "names below good.evil.example stay blocked by .evil.example (origin cli):"
+            " allow .good.evil.example to let them pass"
+        )
     ]
 
 
