@@ -204,7 +204,9 @@ class Ledger:
             engine = self.tables()
             return {
                 full_key(REFS[name], key): encode_value(action, hits)
-                for (table, key), (hits, action) in ({} if engine is None else engine.entries).items()
+                for (table, key), (hits, action) in (
+                    {} if engine is None else engine.entries
+                ).items()
                 if table == name
             }
         return cast("FakeMap", self.maps[name]).state.entries
