@@ -80,6 +80,9 @@ class FakeEngine:
     def lend(self) -> contextlib.AbstractContextManager[Sequence[int]]:
         raise NotImplementedError("a fake cannot go to another process")
 
+    def close(self) -> None:
+        self.closed = True
+
     def hit(self, name: MapName, key: bytes, hits: int) -> None:
         """Let packets have matched an entry so often."""
         self.entries[name, key] = hits, self.entries[name, key][1]

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from xdpctl.program.config import ProgramConfig
     from xdpctl.service.bootstrap import Bootstrap
     from xdpctl.settings import Settings
+    from xdpctl.store.tables.engine import Generations
 
 SWITCH_SECONDS = 0.001
 """Longest time that a thread working on rules delays the loop, which must hear a panic."""
@@ -90,6 +91,7 @@ class Service:
         compile_with: gives the bytecode of a configuration.
         self_test: raises where a program is not what it must be.
         directory: where our own pins live.
+        generations: makes our own tables.
         loader_trouble: gives a sentence where no program can be loaded any more.
         worker: whether long work may have a process of its own: `bpf` is the kernel's.
     """
@@ -102,6 +104,7 @@ class Service:
         netlink: Netlink,
         compile_with: Callable[[ProgramConfig], Coroutine[None, None, Bytecode]],
         *,
+        generations: Generations,
         self_test: Callable[[Bpf, ProgramConfig, Bytecode], None] = selftest.run,
         directory: Path = OWN_DIRECTORY,
         loader_trouble: Callable[[], str] = str,
@@ -116,6 +119,7 @@ class Service:
             bpf=bpf,
             netlink=netlink,
             rollout=Rollout(bpf, compile_with, self_test),
+            generations=generations,
             notifier=self._notifier,
             directory=directory,
             loader_trouble=loader_trouble,

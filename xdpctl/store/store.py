@@ -53,6 +53,7 @@ from xdpctl.store.wildcards import Wildcards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import TypeAlias
 
     from xdpctl.abi import MapName
@@ -162,9 +163,13 @@ class Store:
         """Take steps that need the maps for themselves, others between two of them."""
         more = True
         while more:
-            with self._lock:
+            with self.alone():
                 more = next(steps, _END) is not _END
             yield
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Return what keeps others from writing for the time of a block; blocks until its turn."""
+        return self._lock
 
     def expire(self) -> Counter[MapName]:
         """Remove some of our entries whose time is over; return how many of each map.

@@ -390,7 +390,7 @@ def test_entries_without_a_note_are_noticed_at_the_start(ledger: Ledger) -> None
     key = stored_key(REFS[MapName.ZONES], ledger.place(".unknown.example")[1])
     engine_of(ledger).put(MapName.ZONES, [key], [int(DROP)])
     ledger.restart()
-    assert ledger.store.tables.unsure
+    assert ledger.store.tables.nameless
     assert target not in {ledger.target(e.map, e.key) for e in ledger.store.entries()}
 
 
