@@ -198,10 +198,17 @@ struct scratch {
 	__u8 name_length; /* octets of the question's name; 0: question not whole */
 	__u8 lookups;	  /* enum name_lookup: the look-ups the name needs */
 	__u8 labels;	  /* of the question's name, root not counted */
-	__u8 reserved[30];
+	__u8 unit;	  /* number of the first label of the unit that is read */
+	__u8 reserved[29];
 	__u8 starts[128]; /* where each label starts, octets from the name's first */
 	struct candidate candidates[18];
-	__u8 reserved_too[144];
+	/* Of the table program. */
+	__u64 tag;
+	__u64 place;   /* of an entry: the number of its bucket, two bits its slot */
+	__u64 halves;  /* of a filter, that bits are set in */
+	__u64 steps;   /* length of the path, less one */
+	__u64 path[8]; /* places of entries that make room for one */
+	__u8 reserved_too[48];
 };
 
 /*
@@ -302,12 +309,12 @@ struct name_index {
  * before, looks again.
  */
 #define TABLE_LAYOUT	  1
-#define TABLE_SLOTS	  4 /* in a bucket */
-#define TABLE_REQUESTS	  4096
-#define TABLE_LEVELS	  16  /* labels of the deepest zone */
-#define TABLE_NAME_WORDS  48  /* 46 are the most that a name has */
-#define TABLE_SOURCE_BITS 24  /* of an IPv4 address: the finest map of those with an entry */
-#define TABLE_EXACT	  255 /* prefix length that stands for an exact address */
+#define TABLE_SLOTS	  4    /* in a bucket */
+#define TABLE_REQUESTS	  4096 /* number 0 is where the table program is */
+#define TABLE_LEVELS	  16   /* labels of the deepest zone */
+#define TABLE_NAME_WORDS  48   /* 46 are the most that a name has */
+#define TABLE_SOURCE_BITS 24   /* of an IPv4 address: the finest map of those with an entry */
+#define TABLE_EXACT	  255  /* prefix length that stands for an exact address */
 
 /* A tag's lowest bits. */
 #define TAG_ENTRY 1
@@ -383,9 +390,8 @@ struct table_head {
 	__u64 list_names;
 	__u64 reserved[2];
 	/* Written by the table program, and seldom read by the filter. */
-	__u64 next;  /* number of the request that the table program takes next */
 	__u64 moves; /* of entries to their other bucket */
-	__u64 reserved_too[6];
+	__u64 reserved_too[7];
 	/* What a packet needs of the head first. */
 	__u64 names;	      /* state, see above */
 	__u64 sources;	      /* state */
@@ -415,7 +421,7 @@ enum table_op {
 	OP_INSERT = 3,	   /* make the entry if there is none */
 	OP_REMOVE = 4,	   /* gives its hits */
 	OP_FILTER = 5,	   /* set its bits in the half of the filter that is not in force */
-	OP_CARRY = 6,	   /* entries of `count` former buckets from `number` on, no hits */
+	OP_CARRY = 6,	   /* the entries of `count` former slots from `number` on, no hits */
 	OP_CARRY_HITS = 7, /* add the hits of the same */
 };
 
@@ -428,19 +434,25 @@ enum table_result {
 	RESULT_ABSENT = 5,
 	RESULT_FULL = 6,    /* no room: the table is as it was */
 	RESULT_INVALID = 7, /* not a request */
-	RESULT_DONE = 8,    /* bits are set, buckets carried over */
+	RESULT_DONE = 8,    /* bits are set, slots carried over */
 };
 
-/* A request, and its answer in place. From `scope` or `family` on: the key as it is stored. */
+/*
+ * A request, and its answer in place. From `scope` or `family` on: the key as it is stored.
+ *
+ * Number 0 is no request: its `number` is that of the request that is taken next, its `count`
+ * that of the last one. So several processes can have a table program, each with requests of
+ * its own, over the same tables; of those that write, one works at a time.
+ */
 struct table_request {
 	__u8 op;      /* enum table_op */
 	__u8 table;   /* enum rule_table */
 	__u8 action;  /* enum rule_action, of PUT and INSERT */
 	__u8 result;  /* enum table_result */
-	__u32 number; /* how far a request is that takes several runs; CARRY: the first bucket */
-	__u32 count;  /* CARRY: buckets */
-	__u32 unused;
-	__u64 value; /* PUT, INSERT: hits of a new entry; then: the slot's value */
+	__u32 number; /* how far a request is that takes several runs; CARRY: the first slot */
+	__u32 count;  /* CARRY: slots */
+	__u32 tries;  /* how often room was looked for */
+	__u64 value;  /* PUT, INSERT: hits of a new entry; then: the slot's value */
 	union {
 		struct {
 			__u8 unused_too[5];
@@ -496,7 +508,7 @@ ABI_SIZE(struct table_slot, 16);
 ABI_OFFSET(struct table_slot, value, 8);
 ABI_SIZE(struct table_bucket, 64);
 ABI_SIZE(struct table_head, 2048);
-ABI_OFFSET(struct table_head, next, 64);
+ABI_OFFSET(struct table_head, moves, 64);
 ABI_OFFSET(struct table_head, names, 128);
 ABI_OFFSET(struct table_head, seed_a, 192);
 ABI_OFFSET(struct table_head, name_keys, 384);
