@@ -309,12 +309,12 @@ struct name_index {
  * before, looks again.
  */
 #define TABLE_LAYOUT	  1
-#define TABLE_SLOTS	  4    /* in a bucket */
-#define TABLE_REQUESTS	  4096 /* number 0 is where the table program is */
-#define TABLE_LEVELS	  16   /* labels of the deepest zone */
-#define TABLE_NAME_WORDS  48   /* 46 are the most that a name has */
-#define TABLE_SOURCE_BITS 24   /* of an IPv4 address: the finest map of those with an entry */
-#define TABLE_EXACT	  255  /* prefix length that stands for an exact address */
+#define TABLE_SLOTS	  4 /* in a bucket */
+#define TABLE_REQUESTS	  4096
+#define TABLE_LEVELS	  16  /* labels of the deepest zone */
+#define TABLE_NAME_WORDS  48  /* 46 are the most that a name has */
+#define TABLE_SOURCE_BITS 24  /* of an IPv4 address: the finest map of those with an entry */
+#define TABLE_EXACT	  255 /* prefix length that stands for an exact address */
 
 /* A tag's lowest bits. */
 #define TAG_ENTRY 1
@@ -390,8 +390,10 @@ struct table_head {
 	__u64 list_names;
 	__u64 reserved[2];
 	/* Written by the table program, and seldom read by the filter. */
-	__u64 moves; /* of entries to their other bucket */
-	__u64 reserved_too[7];
+	__u64 next;    /* number of the request that the table program takes next */
+	__u64 waiting; /* number of requests; the table program does nothing behind them */
+	__u64 moves;   /* of entries to their other bucket */
+	__u64 reserved_too[5];
 	/* What a packet needs of the head first. */
 	__u64 names;	      /* state, see above */
 	__u64 sources;	      /* state */
@@ -437,13 +439,7 @@ enum table_result {
 	RESULT_DONE = 8,    /* bits are set, slots carried over */
 };
 
-/*
- * A request, and its answer in place. From `scope` or `family` on: the key as it is stored.
- *
- * Number 0 is no request: its `number` is that of the request that is taken next, its `count`
- * that of the last one. So several processes can have a table program, each with requests of
- * its own, over the same tables; of those that write, one works at a time.
- */
+/* A request, and its answer in place. From `scope` or `family` on: the key as it is stored. */
 struct table_request {
 	__u8 op;      /* enum table_op */
 	__u8 table;   /* enum rule_table */
@@ -508,7 +504,7 @@ ABI_SIZE(struct table_slot, 16);
 ABI_OFFSET(struct table_slot, value, 8);
 ABI_SIZE(struct table_bucket, 64);
 ABI_SIZE(struct table_head, 2048);
-ABI_OFFSET(struct table_head, moves, 64);
+ABI_OFFSET(struct table_head, next, 64);
 ABI_OFFSET(struct table_head, names, 128);
 ABI_OFFSET(struct table_head, seed_a, 192);
 ABI_OFFSET(struct table_head, name_keys, 384);

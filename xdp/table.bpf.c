@@ -14,17 +14,12 @@
 int xdpctl_table(void *ctx)
 {
 	struct table_head *head = table_head();
-	struct table_request *place;
+	__u32 number = head->next;
 	struct table_request *request;
-	__u32 number = 0;
 	__u8 result;
 
 	(void)ctx;
-	place = map_lookup(MAP_TABLE_REQUESTS, &number);
-	if (!place)
-		return 0;
-	number = place->number;
-	if (!number || number > place->count)
+	if (head->next >= head->waiting)
 		return 0;
 	request = map_lookup(MAP_TABLE_REQUESTS, &number);
 	if (!request)
@@ -32,7 +27,7 @@ int xdpctl_table(void *ctx)
 	result = serve(head, request);
 	if (result != RESULT_PENDING) {
 		request->result = result;
-		place->number = number + 1;
+		head->next = number + 1;
 	}
 	return 0;
 }
