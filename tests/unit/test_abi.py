@@ -353,7 +353,7 @@ def test_a_request_is_laid_out_as_in_the_header(sizes: dict[str, int]) -> None:
         "op": 0,
         "table": 1,
         "action": 2,
-        "result": 3,
+        "result": abi.REQUEST_RESULT_OFFSET,
         "number": 4,
         "count": 8,
         "value": abi.REQUEST_VALUE_OFFSET,
