@@ -390,10 +390,8 @@ struct table_head {
 	__u64 list_names;
 	__u64 reserved[2];
 	/* Written by the table program, and seldom read by the filter. */
-	__u64 next;    /* number of the request that the table program takes next */
-	__u64 waiting; /* number of requests; the table program does nothing behind them */
-	__u64 moves;   /* of entries to their other bucket */
-	__u64 reserved_too[5];
+	__u64 moves; /* of entries to their other bucket */
+	__u64 reserved_too[7];
 	/* What a packet needs of the head first. */
 	__u64 names;	      /* state, see above */
 	__u64 sources;	      /* state */
@@ -419,12 +417,11 @@ struct table_head {
 /* What the table program is asked to do. */
 enum table_op {
 	OP_LOOK_UP = 1,
-	OP_PUT = 2,	   /* make the entry, or give it the action and leave its hits */
-	OP_INSERT = 3,	   /* make the entry if there is none */
-	OP_REMOVE = 4,	   /* gives its hits */
-	OP_FILTER = 5,	   /* set its bits in the half of the filter that is not in force */
-	OP_CARRY = 6,	   /* the entries of `count` former slots from `number` on, no hits */
-	OP_CARRY_HITS = 7, /* add the hits of the same */
+	OP_PUT = 2, /* make the entry, or give it the action and leave its hits */
+	OP_REMOVE = 3,
+	OP_FILTER = 4,	   /* set its bits in the half of the filter that is not in force */
+	OP_CARRY = 5,	   /* the entries of `count` former slots from `number` on, no hits */
+	OP_CARRY_HITS = 6, /* add the hits of the same */
 };
 
 enum table_result {
@@ -439,16 +436,22 @@ enum table_result {
 	RESULT_DONE = 8,    /* bits are set, slots carried over */
 };
 
+/* The first record of table-requests; the requests are behind it. */
+struct table_queue {
+	__u64 next;    /* number of the request that is done next, from 0 on */
+	__u64 waiting; /* number of requests */
+};
+
 /* A request, and its answer in place. From `scope` or `family` on: the key as it is stored. */
 struct table_request {
 	__u8 op;      /* enum table_op */
 	__u8 table;   /* enum rule_table */
-	__u8 action;  /* enum rule_action, of PUT and INSERT */
+	__u8 action;  /* enum rule_action, of PUT */
 	__u8 result;  /* enum table_result */
 	__u32 number; /* how far a request is that takes several runs; CARRY: the first slot */
 	__u32 count;  /* CARRY: slots */
 	__u32 tries;  /* how often room was looked for */
-	__u64 value;  /* PUT, INSERT: hits of a new entry; then: the slot's value */
+	__u64 value;  /* afterwards: the slot's value, before it was changed or removed */
 	union {
 		struct {
 			__u8 unused_too[5];
@@ -504,11 +507,12 @@ ABI_SIZE(struct table_slot, 16);
 ABI_OFFSET(struct table_slot, value, 8);
 ABI_SIZE(struct table_bucket, 64);
 ABI_SIZE(struct table_head, 2048);
-ABI_OFFSET(struct table_head, next, 64);
+ABI_OFFSET(struct table_head, moves, 64);
 ABI_OFFSET(struct table_head, names, 128);
 ABI_OFFSET(struct table_head, seed_a, 192);
 ABI_OFFSET(struct table_head, name_keys, 384);
 ABI_OFFSET(struct table_head, bit_numbers, 1920);
+ABI_OFFSET(struct table_queue, waiting, 8);
 ABI_SIZE(struct table_request, 288);
 ABI_OFFSET(struct table_request, value, 16);
 ABI_OFFSET(struct table_request, scope, 29);

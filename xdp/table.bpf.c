@@ -14,20 +14,25 @@
 int xdpctl_table(void *ctx)
 {
 	struct table_head *head = table_head();
-	__u32 number = head->next;
 	struct table_request *request;
+	struct table_queue *queue;
+	__u32 number = 0;
 	__u8 result;
 
 	(void)ctx;
-	if (head->next >= head->waiting)
+	queue = map_lookup(MAP_TABLE_REQUESTS, &number);
+	if (!queue || queue->next >= queue->waiting)
 		return 0;
+	number = queue->next + 1;
 	request = map_lookup(MAP_TABLE_REQUESTS, &number);
 	if (!request)
 		return 0;
 	result = serve(head, request);
-	if (result != RESULT_PENDING) {
-		request->result = result;
-		head->next = number + 1;
-	}
+	if (result == RESULT_PENDING)
+		return 0;
+	request->result = result;
+	queue->next = number;
+	if (result == RESULT_FULL || result == RESULT_INVALID)
+		queue->waiting = number; /* nothing behind it is done */
 	return 0;
 }

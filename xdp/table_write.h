@@ -30,7 +30,7 @@ static __always_inline __u64 halves_of(__u8 op, __u64 state, __u64 half_shift)
 {
 	if (op == OP_FILTER)
 		return state >> half_shift & 1 ? HALF_0 : HALF_1;
-	return op == OP_PUT || op == OP_INSERT ? HALF_BOTH : HALF_NONE;
+	return op == OP_PUT ? HALF_BOTH : HALF_NONE;
 }
 
 /* Sets bits of a word of a filter. Returns false if there is no such word. */
@@ -449,13 +449,13 @@ static __always_inline enum table_result serve_entry(struct table_head *head, en
 {
 	struct table_slot *slot;
 	__u64 wanted = action_asked(request);
+	__u64 moves = head_get(head, moves);
 	__u64 value;
 
 	if (!find(table, mask, tag, tag, scratch)) {
-		if (request->op != OP_PUT && request->op != OP_INSERT)
-			return RESULT_ABSENT;
-		value = request->value << SLOT_HITS | SLOT_USED | wanted;
-		return create(head, table, mask, tag, value, request, scratch);
+		if (request->op == OP_PUT)
+			return create(head, table, mask, tag, SLOT_USED | wanted, request, scratch);
+		return moves == head_get(head, moves) ? RESULT_ABSENT : RESULT_PENDING;
 	}
 	slot = slot_at(table, scratch_get(scratch, place));
 	if (!slot)
@@ -472,7 +472,7 @@ static __always_inline enum table_result serve_entry(struct table_head *head, en
 		clear(slot);
 	}
 	request->value = value;
-	return request->op == OP_PUT || request->op == OP_INSERT ? RESULT_SAME : RESULT_FOUND;
+	return request->op == OP_PUT ? RESULT_SAME : RESULT_FOUND;
 }
 
 /* The table that an entry of name-table belongs to. */
