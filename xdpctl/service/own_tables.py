@@ -57,7 +57,10 @@ RETRY_SECONDS = 30.0
 """Between two attempts to put rules in force that have a note and no table."""
 
 AHEAD = 8
-"""The tables grow by themselves where less than one in so many entries still has room."""
+"""The tables grow by themselves where fewer than one for so many entries still find room."""
+
+MARGIN = 4
+"""They are made with room for one more for each so many entries, so that they seldom grow."""
 
 BOOK = "book"
 """Name of the fact that the tables and the state file have in common."""
@@ -219,9 +222,7 @@ class OwnTables:
             made = await asyncio.to_thread(self._make, more)
             try:
                 await asyncio.to_thread(self._fill, made)
-                await self._program.exchange_tables(
-                    program, self._maps_of(made.maps), tables=True
-                )
+                await self._program.exchange_tables(program, self._maps_of(made.maps), tables=True)
                 await asyncio.to_thread(self._use, made)
             except BaseException:
                 await _whatever_comes(asyncio.to_thread(self._give_up, made))
@@ -238,8 +239,7 @@ class OwnTables:
         )
 
     def _make(self, more: Mapping[MapName, int]) -> Generation:
-        room = {name: count + more.get(name, 0) for name, count in noted(self._state).items()}
-        return self._generations.make(room, book_of(self._state), self._tables.current)
+        return self._generations.make(_room(self._state, more), book_of(self._state))
 
     def _fill(self, made: Generation) -> None:
         """Fill a generation from the notes, while rules go on being written into both.
@@ -341,7 +341,7 @@ def open_tables(
                 " another version: zones and rules of lists are those of the state file",
             )
     if wanted and adopted is None:
-        store.tables.use(generations.make(noted(state), book))
+        store.tables.use(generations.make(_room(state), book))
 
 
 def exchange_nameless(generations: Generations, store: Store, state: State) -> None:
@@ -351,12 +351,18 @@ def exchange_nameless(generations: Generations, store: Store, state: State) -> N
     """
     tables = store.tables
     former = tables.current
-    made = generations.make(noted(state), book_of(state))
+    made = generations.make(_room(state), book_of(state))
     tables.use(made)
     store.reconcile()
     event(_log, "tables-left", logging.WARNING, why="they have rules that the state file has not")
     if former is not None:
         former.close()
+
+
+def _room(state: State, more: Mapping[MapName, int] = {}) -> dict[MapName, int]:  # noqa: B006 - read only
+    """Return for how many entries tables are made that have these notes, and more."""
+    wanted = {name: count + more.get(name, 0) for name, count in noted(state).items()}
+    return {name: count + count // MARGIN for name, count in wanted.items()}
 
 
 def _entries(engine: Engine) -> int:

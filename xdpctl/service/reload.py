@@ -120,7 +120,6 @@ class Reload:
         changed = changes.applied + (("list",) if settings.lists != former.lists else ())
         event(_log, "reloaded", changed=", ".join(changed) or "nothing")
 
-
     async def _exchange(self, settings: Settings) -> None:
         """Put on the program of these settings, if it is another one."""
         program = await self._program.prepare(self._program.config_for(settings))

@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from xdpctl.filter.rollout import Rollout
@@ -27,11 +28,13 @@ from xdpctl.process.log import event
 from xdpctl.process.systemd import Notifier
 from xdpctl.process.threads import Threads
 from xdpctl.program import selftest
+from xdpctl.program.config import TableProgram
 from xdpctl.service.leaving import Leaving
 from xdpctl.service.reload import SettingsInForce
 from xdpctl.service.resources import Ground, warn
 from xdpctl.service.start import start
 from xdpctl.service.tasks import run_parts
+from xdpctl.store.tables.generation import KernelGenerations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -67,12 +70,14 @@ def run_service(begun: Bootstrap) -> int:
 
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
+        bpf = Bpf(begun.loader)
         service = Service(
             begun.settings,
             begun.load,
-            Bpf(begun.loader),
+            bpf,
             Netlink(),
             begun.compiler,
+            generations=KernelGenerations(bpf, partial(begun.compiler, TableProgram())),
             loader_trouble=lambda: begun.loader.trouble,
             worker=True,
         )

@@ -84,15 +84,12 @@ class Generations(Protocol):
             XdpctlError: it cannot be built.
         """
 
-    def make(
-        self, room: Mapping[MapName, int], book: int, former: Engine | None = None
-    ) -> Generation:
+    def make(self, room: Mapping[MapName, int], book: int) -> Generation:
         """Make a generation without entries, with room for so many of each map.
 
         Args:
             room: how many.
             book: the number that the state file has, too.
-            former: the generation before, whose counters it will take over.
 
         Raises:
             XdpctlError: it cannot be made.
@@ -102,7 +99,8 @@ class Generations(Protocol):
         """Take maps of a former service over; None if they are of another layout or book.
 
         Args:
-            maps: of Scope.TABLES, all of them; the generation owns them, if there is one.
+            maps: of Scope.TABLES, all of them; the generation owns them, and where there is none they
+                are closed.
             book: as `make` has it.
 
         Raises:

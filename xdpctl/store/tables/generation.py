@@ -52,7 +52,29 @@ _TABLE_OF = {
 }
 _NUMBERS = {name: HEAD_COUNTS_OFFSET // 8 + number for number, name in enumerate(TABLES)}
 _KEY = bytes(4)
-_NOBODY_KNOWS = 0
+
+
+class _Head:
+    """What the head tells, and the mark in it (`struct table_head`).
+
+    Args:
+        opened: the map table-head.
+    """
+
+    def __init__(self, opened: Map) -> None:
+        self._words = opened.memory().cast("Q")
+
+    def __getitem__(self, offset: int) -> int:
+        """Return the word at an offset of the head."""
+        return self._words[offset // 8]
+
+    def count(self, name: MapName) -> int:
+        """Return how many entries a map has."""
+        return self._words[_NUMBERS[name]]
+
+    def mark(self, *, dirty: bool) -> None:
+        """Write the mark."""
+        self._words[HEAD_DIRTY_OFFSET // 8] = int(dirty)
 
 
 class _Instance:
@@ -119,7 +141,7 @@ class KernelGeneration:
         with contextlib.ExitStack() as stack:
             for opened in maps.values():
                 stack.enter_context(opened)
-            self._head = self.maps[MapName.TABLE_HEAD].memory().cast("Q")
+            self._head = _Head(self.maps[MapName.TABLE_HEAD])
             self._requests = _Instance(bpf, bytecode, self.maps, stack).requests
             self._resources = stack.pop_all()
 
@@ -143,7 +165,7 @@ class KernelGeneration:
 
     def count(self, name: MapName) -> int:
         """Return how many entries there are."""
-        return self._head[_NUMBERS[name]]
+        return self._head.count(name)
 
     def room(self, name: MapName) -> int:
         """Return how many more entries are sure to find room; none if one did not."""
@@ -155,11 +177,11 @@ class KernelGeneration:
     @property
     def marked(self) -> bool:
         """Whether a change had begun and was not whole, when this was last written."""
-        return self._head[HEAD_DIRTY_OFFSET // 8] != 0
+        return self._head[HEAD_DIRTY_OFFSET] != 0
 
     def mark(self, *, dirty: bool) -> None:
         """Write into the head that a change has begun, or that it is whole."""
-        self._head[HEAD_DIRTY_OFFSET // 8] = int(dirty)
+        self._head.mark(dirty=dirty)
 
     def _do(self, work: Callable[[], _T]) -> _T:
         with self._lock:
@@ -177,7 +199,8 @@ class KernelGeneration:
             KernelError, VerifierError: another table program cannot be loaded.
         """
         with contextlib.ExitStack() as stack:
-            yield _Instance(self._bpf, self._bytecode, self.maps, stack).descriptors
+            one = _Instance(self._bpf, self._bytecode, self.maps, stack)
+            yield (self.maps[MapName.TABLE_HEAD].fd, *one.descriptors)
 
     def add_hits_of(self, former: Engine) -> None:
         """Add the counters of the generation before; raises as `Generation.add_hits_of`."""
@@ -197,11 +220,11 @@ class KernelGeneration:
     def is_of(self, book: int) -> bool:
         """Return whether it has our layout, this number, and the sizes that its maps have."""
         return (
-            self._head[HEAD_LAYOUT_OFFSET // 8] == TABLE_LAYOUT
-            and self._head[HEAD_BOOK_ID_OFFSET // 8] == book
-            and self._head[HEAD_NAME_BUCKETS_OFFSET // 8] + 1
+            self._head[HEAD_LAYOUT_OFFSET] == TABLE_LAYOUT
+            and self._head[HEAD_BOOK_ID_OFFSET] == book
+            and self._head[HEAD_NAME_BUCKETS_OFFSET] + 1
             == self.maps[MapName.NAME_TABLE].info.max_entries
-            and self._head[HEAD_SOURCE_BUCKETS_OFFSET // 8] + 1
+            and self._head[HEAD_SOURCE_BUCKETS_OFFSET] + 1
             == self.maps[MapName.SOURCE_TABLE].info.max_entries
         )
 
@@ -253,10 +276,7 @@ class KernelGenerations:
         Raises:
             KernelError, VerifierError: as `make`.
         """
-        with contextlib.ExitStack() as stack:
-            owned = {name: stack.enter_context(_again(opened)) for name, opened in maps.items()}
-            stack.pop_all()
-        generation = KernelGeneration(self._bpf, self._known(), owned)
+        generation = KernelGeneration(self._bpf, self._known(), maps)
         if generation.is_of(book):
             return generation
         generation.close()
@@ -271,8 +291,8 @@ class KernelGenerations:
         return self._bytecode
 
 
-class Borrowed:
-    """A generation that another process has lent (engine.Engine, but for its end).
+class BorrowedGeneration:
+    """A generation that another process has lent (engine.Engine).
 
     Args:
         library: libbpf.
@@ -280,16 +300,49 @@ class Borrowed:
     """
 
     def __init__(self, library: ctypes.CDLL, descriptors: Sequence[int]) -> None:
-        requests, program = descriptors
+        head, requests, program = descriptors
         with contextlib.ExitStack() as stack:
+            self._head = _Head(stack.enter_context(Map(library, head, str(MapName.TABLE_HEAD))))
             held = stack.enter_context(Map(library, requests, str(MapName.TABLE_REQUESTS)))
             running = stack.enter_context(Program(library, program, PROGRAM_NAME))
-            memory = held.memory()
+            self._requests = Requests(running, held.memory(), self.count)
             self._resources = stack.pop_all()
-        self._requests = Requests(running, memory, lambda _name: _NOBODY_KNOWS)
-        self.look_up = self._requests.look_up
-        self.put = self._requests.put
-        self.remove = self._requests.remove
+
+    def look_up(self, name: MapName, stored: Sequence[bytes]) -> list[int | None]:
+        """Return for each key its hits << 8 | action, or None where there is no entry."""
+        return self._requests.look_up(name, stored)
+
+    def put(self, name: MapName, stored: Sequence[bytes], actions: Sequence[int]) -> int:
+        """Write entries in their order; return how many were made. Raises as `Engine.put`."""
+        return self._requests.put(name, stored, actions)
+
+    def remove(self, name: MapName, stored: Sequence[bytes]) -> int:
+        """Remove entries; return how many were there."""
+        return self._requests.remove(name, stored)
+
+    def count(self, name: MapName) -> int:
+        """Return how many entries there are."""
+        return self._head.count(name)
+
+    def room(self, _name: MapName) -> int:
+        """Return 0: who lent it makes room."""
+        return 0
+
+    @property
+    def marked(self) -> bool:
+        """Whether a change has begun."""
+        return self._head[HEAD_DIRTY_OFFSET] != 0
+
+    def mark(self, *, dirty: bool) -> None:
+        """Leave the mark to who lent it, which outlives this process."""
+
+    def lend(self) -> contextlib.AbstractContextManager[Sequence[int]]:
+        """Refuse: what is borrowed is not lent.
+
+        Raises:
+            XdpctlError: always.
+        """
+        raise XdpctlError("cannot lend tables that another process has lent; report this")
 
     def close(self) -> None:
         """Close the descriptors."""
