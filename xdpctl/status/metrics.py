@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from xdpctl import __version__
-from xdpctl.abi import RULE_MAPS, PacketAction, Reason
+from xdpctl.abi import RULE_PLACES, PacketAction, Reason
 from xdpctl.filter.view import FilterState
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _maps(snapshot: Snapshot) -> Iterator[Metric]:
     expired = CounterMetricFamily(
         "xdpctl_rules_expired", "Own rules removed because they expired", labels=["map"]
     )
-    for rule_map in RULE_MAPS:
+    for rule_map in RULE_PLACES:
         expired.add_metric([rule_map], snapshot.expired.get(rule_map, 0))
     yield expired
 

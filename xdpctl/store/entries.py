@@ -122,9 +122,7 @@ def foreign(target: Target, helps: str) -> ConflictError:
     )
 
 
-def places_of(
-    target: Target, any_qtype: AnyQtype, book: Book = Book.OPERATOR
-) -> list[Place]:
+def places_of(target: Target, any_qtype: AnyQtype, book: Book = Book.OPERATOR) -> list[Place]:
     """Return where a rule for a target may be in a book, first the place that we write to."""
     return [(map_of(target, book), key) for key in keys_of(target, any_qtype, book)]
 

@@ -104,7 +104,7 @@ class Tables:
             raise TableFullError(name, 0)
         try:
             created = current.put(name, stored, actions)
-        except KernelError as error:
+        except KernelError:
             self._follow(lambda engine: engine.put(name, stored[: error.done], actions))
             raise
         self._follow(lambda engine: engine.put(name, stored, actions))
