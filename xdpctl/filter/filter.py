@@ -131,6 +131,10 @@ class Filter:
         self._resources.close()
         self._link = self._program = None
 
+    def pin_of(self, name: MapName) -> Path:
+        """Return where an own map of this interface is pinned."""
+        return self._pins.path(name)
+
     # --- attaching ----------------------------------------------------------------
 
     def inspect(self) -> Interface:

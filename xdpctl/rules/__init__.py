@@ -34,6 +34,7 @@ from xdpctl.rules.targets import (
     parse_target,
     qtype_of,
     target_text,
+    target_unicode,
 )
 
 __all__ = [
@@ -64,4 +65,5 @@ __all__ = [
     "qtype_text",
     "target_of",
     "target_text",
+    "target_unicode",
 ]

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from xdpctl.store.state import State
     from xdpctl.store.store import Store
     from xdpctl.store.tables.engine import Engine, Generation, Generations
+    from xdpctl.store.tables.tables import Tables
 
 CARE_SECONDS = 1.0
 """Between two times that it is seen whether there is something to do."""
@@ -181,9 +182,7 @@ class OwnTables:
         return nearly_full or self._tables.nameless
 
     async def _put_in_force(self) -> None:
-        """Make tables for rules that have a note only, as after a start that could not, or
-        larger ones before there is need.
-        """
+        """Make the first tables for rules that have a note only, or larger ones."""
         self._next_try = self._clock() + RETRY_SECONDS
         rules = sum((await asyncio.to_thread(noted, self._state)).values())
         if self._tables.current is None and not rules:
@@ -311,7 +310,7 @@ class OwnTables:
 def open_tables(
     generations: Generations,
     filters: Sequence[Filter],
-    store: Store,
+    tables: Tables,
     state: State,
     *,
     wanted: bool,
@@ -330,7 +329,7 @@ def open_tables(
         adopted = generations.adopt(former, book) if former else None
         if adopted is not None:
             stack.pop_all()
-            store.tables.use(adopted)
+            tables.use(adopted)
             event(_log, "tables-adopted", entries=_entries(adopted))
         elif former:
             event(
@@ -341,7 +340,7 @@ def open_tables(
                 " another version: zones and rules of lists are those of the state file",
             )
     if wanted and adopted is None:
-        store.tables.use(generations.make(_room(state), book))
+        tables.use(generations.make(_room(state), book))
 
 
 def exchange_nameless(generations: Generations, store: Store, state: State) -> None:
@@ -359,7 +358,7 @@ def exchange_nameless(generations: Generations, store: Store, state: State) -> N
         former.close()
 
 
-def _room(state: State, more: Mapping[MapName, int] = {}) -> dict[MapName, int]:  # noqa: B006 - read only
+def _room(state: State, more: Mapping[MapName, int] = {}) -> dict[MapName, int]:
     """Return for how many entries tables are made that have these notes, and more."""
     wanted = {name: count + more.get(name, 0) for name, count in noted(state).items()}
     return {name: count + count // MARGIN for name, count in wanted.items()}

@@ -37,6 +37,7 @@ from xdpctl.status.checks.survey import Survey
 from xdpctl.status.observer import Observer
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
+from xdpctl.store.tables.tables import Tables
 
 if TYPE_CHECKING:
     import asyncio
@@ -197,18 +198,18 @@ def _not_yet(_more: Mapping[MapName, int]) -> None:
     raise XdpctlError("cannot make room for the rules: the service is still starting; try again")
 
 
-def open_rules(  # noqa: PLR0913, PLR0917 - what was found so far
+def open_rules(  # noqa: PLR0913 - what was found so far
     ground: Ground,
     found: Inspected,
     facts: Facts,
     parts: Sequence[ServicePart],
     stack: contextlib.AsyncExitStack,
     *,
-    tables: bool,
+    wanted: bool,
 ) -> OpenRules:
     """Open state and maps and reconcile them. Blocks.
 
-    The observer asks the list `parts`, which is still empty. `tables`: our own tables are
+    The observer asks the list `parts`, which is still empty. `wanted`: our own tables are
     taken over, or made and filled, as there are rules for them.
     """
     settings, filters, shared = ground.current.now, found.filters, found.shared
@@ -219,10 +220,12 @@ def open_rules(  # noqa: PLR0913, PLR0917 - what was found so far
         shared.destination_maps(), ground.netlink, restore=settings.xsk_restore
     )
     panic = PanicSwitch(filters, state)
+    tables = Tables(state)
     observer = Observer(
         filters,
         shared,
         destinations,
+        tables=tables,
         panic=panic.is_on,
         parts=parts,
         warnings=(*settings.warnings, *warnings, *shared.warnings, *state.warnings),
@@ -240,14 +243,15 @@ def open_rules(  # noqa: PLR0913, PLR0917 - what was found so far
         shared.rule_maps(),
         state,
         settings.any_qtype,
+        tables=tables,
         reserve=room,
         on_change=observer.changed,
         worker=ground.worker,
     )
-    stack.callback(store.tables.close)
-    open_tables(ground.generations, filters, store, state, wanted=tables)
+    stack.callback(tables.close)
+    open_tables(ground.generations, filters, tables, state, wanted=wanted)
     store.reconcile()
-    if store.tables.nameless:
+    if tables.nameless:
         exchange_nameless(ground.generations, store, state)
     _prepare(store, settings.any_qtype)
     panic.recall()

@@ -75,7 +75,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         return None
     held = ground.rollout.hold(found.filters, built) if isinstance(built, XdpctlError) else ""
     parts: list[ServicePart] = []
-    rules = open_rules(ground, found, facts, parts, stack, tables=config.tables and not held)
+    rules = open_rules(ground, found, facts, parts, stack, wanted=config.tables and not held)
     workers = begin_workers(ground, found, rules, stack)
     program = _current_program(ground, found, rules, workers, config, held)
     own_tables = _own_tables(ground, rules, program)

@@ -103,6 +103,7 @@ class Store:
         maps: the five shared rule maps, open; owned by the caller.
         state: the notes, open; owned by the caller.
         any_qtype: how a name without a type is written (PACKETS.md).
+        tables: our own tables.
         reserve: is given how many entries more each of our own tables is to have, and makes
             room for them; called without the lock, on the thread that writes.
         on_change: called with (map, difference of entries) after each own write.
@@ -116,13 +117,14 @@ class Store:
         state: State,
         any_qtype: AnyQtype,
         *,
+        tables: Tables | None = None,
         reserve: Callable[[Mapping[MapName, int]], None] = lambda _more: None,
         on_change: Callable[[MapName, int], None] = lambda _map, _difference: None,
         clock: Callable[[], float] = time.time,
         boot: Callable[[], float] = boot_clock,
         worker: bool = False,
     ) -> None:
-        self.tables = Tables(state)
+        self.tables = tables or Tables(state)
         self._shared = maps
         self._maps: dict[MapName, RuleMap] = {**maps, **self.tables.maps}
         self._state = state

@@ -99,8 +99,8 @@ class Generations(Protocol):
         """Take maps of a former service over; None if they are of another layout or book.
 
         Args:
-            maps: of Scope.TABLES, all of them; the generation owns them, and where there is none they
-                are closed.
+            maps: of Scope.TABLES, all of them; the generation owns them, and where there is
+                none they are closed.
             book: as `make` has it.
 
         Raises:
