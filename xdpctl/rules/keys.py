@@ -51,11 +51,8 @@ _V4, _V6 = REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]
 _WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
 _PLAIN = re.compile(r"(\.|\*\.)?([A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)")
 _EVERY_TYPE = struct.pack("=H", WILDCARD_QTYPE)
-EXACT = bytes((ZoneScope.SELF,)) + _EVERY_TYPE
-_SCOPES = {
-    ".": bytes((ZoneScope.ALL,)) + _EVERY_TYPE,
-    "*.": bytes((ZoneScope.BELOW,)) + _EVERY_TYPE,
-}
+_PREFIXES = {scope: bytes((scope,)) + _EVERY_TYPE for scope in ZoneScope}
+_SCOPES = {None: ZoneScope.SELF, ".": ZoneScope.ALL, "*.": ZoneScope.BELOW}
 _EXACT_V4, _EXACT_V6 = bytes((4, abi.TABLE_EXACT)), bytes((6, abi.TABLE_EXACT))
 
 Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
@@ -255,6 +252,30 @@ def stored_place(
     return ref, stored_key(ref, key_of(target, any_qtype, book))
 
 
+def name_place(
+    octets: bytes, scope: ZoneScope, any_qtype: AnyQtype, book: Book
+) -> tuple[int, bytes]:
+    """Return (map number, stored key) of a name or zone of every type.
+
+    Args:
+        octets: the lower-case name in wire form, without its root byte.
+        scope: what the rule covers; a zone has at most 16 labels.
+        any_qtype: how a name with every type is stored in the shared map.
+        book: whose rule it is.
+    """
+    octets = octets.rstrip(b"\0")
+    if scope is ZoneScope.SELF and book is Book.OPERATOR:
+        return QNAMES_REF, _WILDCARDS[any_qtype] + octets
+    return LIST_NAMES_REF if book else ZONES_REF, _PREFIXES[scope] + octets
+
+
+def name_in(ref: int, stored: bytes) -> tuple[bytes, ZoneScope]:
+    """Return the octets, without zeros at their end, and the scope of a stored key of a name."""
+    if ref == QNAMES_REF:
+        return stored[2:], ZoneScope.SELF
+    return stored[3:], ZoneScope(stored[0])
+
+
 def plain_place(
     text: str, any_qtype: AnyQtype, book: Book = Book.OPERATOR
 ) -> tuple[int, bytes] | None:
@@ -268,15 +289,9 @@ def plain_place(
     octets = "".join([chr(len(label)) + label for label in labels]).encode("ascii")
     if len(octets) >= abi.NAME_MAX or labels[-1].isdigit():
         return None
-    if mark is None:
-        return (
-            (LIST_NAMES_REF, EXACT + octets)
-            if book
-            else (QNAMES_REF, _WILDCARDS[any_qtype] + octets)
-        )
-    if len(labels) > TABLE_LEVELS:
+    if mark is not None and len(labels) > TABLE_LEVELS:
         return None
-    return LIST_NAMES_REF if book else ZONES_REF, _SCOPES[mark] + octets
+    return name_place(octets, _SCOPES[mark], any_qtype, book)
 
 
 def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:
