@@ -168,8 +168,9 @@ class ListReading(RuleSource):
         self._read = 0
         for part, first in self._parts(stream):
             yield reader.rows(part, first)
-        if rest := reader.end():
-            yield iter(rest)
+        rest = reader.end()
+        if reader.reads_twice:
+            yield rest
 
     def _parts(self, stream: TextIO) -> Iterator[tuple[list[str], int]]:
         """Yield the lines in parts, and with each part the number of its first line."""

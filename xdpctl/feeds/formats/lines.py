@@ -20,7 +20,7 @@ from xdpctl.rules.names import shown
 from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.keys import Row
@@ -114,13 +114,13 @@ class LineFormat:
         """
         raise NotImplementedError
 
-    def end(self) -> Sequence[Row]:
+    def end(self) -> Iterator[Row]:
         """End the list, no line follows: return the rows that are left.
 
         Raises:
             ListError: the list is not complete.
         """
-        return ()
+        return iter(())
 
 
 class TargetLines(LineFormat):

@@ -158,18 +158,18 @@ class RpzLines(LineFormat):
             ):
                 yield row
 
-    def end(self) -> Sequence[Row]:
+    def end(self) -> Iterator[Row]:
         """End the zone, no line follows: return the rows for what its wildcards do not match.
 
         Raises:
             ListError: the zone is not complete.
         """
         self._file.end()
-        return [
+        return (
             (*name_place(octets, scope, self._any_qtype, self._book), *self._passing)
             for octets, scope in self._hidden.passes()
             if scope is ZoneScope.SELF or _depth(octets) <= TABLE_LEVELS
-        ]
+        )
 
     @property
     def _passing(self) -> tuple[RuleAction, str, None, str]:
