@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl.abi import LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE
 from xdpctl.settings import XskFamily
@@ -40,8 +40,22 @@ class ProgramConfig:
     tables: bool = False
 
 
-def program_config(settings: Settings) -> ProgramConfig:
-    """Return the settings that are compiled into the program."""
+@dataclass(frozen=True, slots=True)
+class TableProgram:
+    """The other program: the one that writes to our own tables. It has no settings."""
+
+
+Recipe: TypeAlias = ProgramConfig | TableProgram
+"""What bytecode is compiled from."""
+
+
+def program_config(settings: Settings, *, tables: bool = False) -> ProgramConfig:
+    """Return what is compiled into the program.
+
+    Args:
+        settings: of the service.
+        tables: whether our own tables of rules are asked.
+    """
     return ProgramConfig(
         ports=settings.ports,
         address_ports=settings.address_ports,
@@ -49,6 +63,7 @@ def program_config(settings: Settings) -> ProgramConfig:
         tcp=settings.tcp,
         any_qtype=settings.any_qtype,
         xsk=settings.xsk_family if settings.xsk else None,
+        tables=tables,
     )
 
 

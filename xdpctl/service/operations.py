@@ -22,7 +22,7 @@ from xdpctl.process.log import event
 from xdpctl.store.pages import Cursor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from concurrent.futures import Executor
 
     from xdpctl.filter.filter import Filter
@@ -54,6 +54,7 @@ class Operations:
         filters, observer: used on `watch_thread` only, except for published values.
         panic: the owner of the switch.
         bulk_thread: for what takes long; the store lets single writes in between.
+        reserve: makes room in our own tables, so that no thread waits for it.
         guard: gives the guard of this moment; called on those threads.
 
     Attributes:
@@ -73,6 +74,7 @@ class Operations:
         urgent_thread: Executor,
         watch_thread: Executor,
         bulk_thread: Executor,
+        reserve: Callable[[Mapping[MapName, int]], Awaitable[None]],
         guard: Callable[[], Guard],
     ) -> None:
         self._store = store
@@ -85,6 +87,7 @@ class Operations:
         self._urgent_thread = urgent_thread
         self._watch_thread = watch_thread
         self._bulk_thread = bulk_thread
+        self._reserve = reserve
         self._guard = guard
         self.expiry_changed = asyncio.Event()
         self._started = time.time()
@@ -112,6 +115,10 @@ class Operations:
                 self._guard().check(rules)
             return self._counting_refusals(rules)
 
+        if needed := self._store.needs(rules):
+            if not force:
+                await self._on(self._read_thread, lambda: self._guard().check(rules))
+            await self._reserve(needed)
         result = await self._on(self._store_thread, put)
         self.expiry_changed.set()
         return result

@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from xdpctl.filter.rollout import Rollout
@@ -27,11 +28,13 @@ from xdpctl.process.log import event
 from xdpctl.process.systemd import Notifier
 from xdpctl.process.threads import Threads
 from xdpctl.program import selftest
+from xdpctl.program.config import TableProgram
 from xdpctl.service.leaving import Leaving
 from xdpctl.service.reload import SettingsInForce
 from xdpctl.service.resources import Ground, warn
 from xdpctl.service.start import start
 from xdpctl.service.tasks import run_parts
+from xdpctl.store.tables.generation import KernelGenerations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from xdpctl.program.config import ProgramConfig
     from xdpctl.service.bootstrap import Bootstrap
     from xdpctl.settings import Settings
+    from xdpctl.store.tables.engine import Generations
 
 SWITCH_SECONDS = 0.001
 """Longest time that a thread working on rules delays the loop, which must hear a panic."""
@@ -66,12 +70,14 @@ def run_service(begun: Bootstrap) -> int:
 
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
+        bpf = Bpf(begun.loader)
         service = Service(
             begun.settings,
             begun.load,
-            Bpf(begun.loader),
+            bpf,
             Netlink(),
             begun.compiler,
+            generations=KernelGenerations(bpf, partial(begun.compiler, TableProgram())),
             loader_trouble=lambda: begun.loader.trouble,
             worker=True,
         )
@@ -90,6 +96,7 @@ class Service:
         compile_with: gives the bytecode of a configuration.
         self_test: raises where a program is not what it must be.
         directory: where our own pins live.
+        generations: makes our own tables.
         loader_trouble: gives a sentence where no program can be loaded any more.
         worker: whether long work may have a process of its own: `bpf` is the kernel's.
     """
@@ -102,6 +109,7 @@ class Service:
         netlink: Netlink,
         compile_with: Callable[[ProgramConfig], Coroutine[None, None, Bytecode]],
         *,
+        generations: Generations,
         self_test: Callable[[Bpf, ProgramConfig, Bytecode], None] = selftest.run,
         directory: Path = OWN_DIRECTORY,
         loader_trouble: Callable[[], str] = str,
@@ -116,6 +124,7 @@ class Service:
             bpf=bpf,
             netlink=netlink,
             rollout=Rollout(bpf, compile_with, self_test),
+            generations=generations,
             notifier=self._notifier,
             directory=directory,
             loader_trouble=loader_trouble,

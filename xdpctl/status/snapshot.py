@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MapView:
-    """A pinned map as last seen.
+    """A pinned map as last seen, or a map of rules in our own tables.
 
     Attributes:
-        id: the kernel's map id.
+        path: its pin; of our own tables, that of their head beside the first link.
+        id: the kernel's map id; 0: there are no tables.
         entries: how many; None until first counted.
-        capacity: max_entries.
+        capacity: max_entries; of our own tables, for how many there is room until they grow.
         frozen: nobody can change its entries any more (BPF_MAP_FREEZE).
     """
 

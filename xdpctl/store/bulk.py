@@ -153,7 +153,8 @@ class Bulk:
             step()
 
     def _make_room(self, added: Mapping[MapName, int]) -> None:
-        self.reserve({name: count for name, count in added.items() if name in TABLES})
+        if needed := {name: count for name, count in added.items() if name in TABLES}:
+            self.reserve(needed)
 
     def _step_through(
         self, staging: Staging, count: int, step: Callable[[Staging, int, int], None]

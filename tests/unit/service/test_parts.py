@@ -27,6 +27,7 @@ NAMES = [
     "interfaces",
     "program",
     "pins",
+    "tables",
     "settle",
     "expire",
     "lists",

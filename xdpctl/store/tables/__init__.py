@@ -2,6 +2,8 @@
 
 table.py       one logical map of them, with the face of a map
 tables.py      all of them: which generation is read, which are written
+requests.py    requests to the program that writes to them
+shape.py       how large they are made
 engine.py      what one generation can do, as the rest of the store sees it
 restoring.py   notes and tables kept in agreement
 
