@@ -19,6 +19,19 @@ enum rule_action {
 	RULE_TRUNCATE = 2,
 };
 
+/* Whose rule it is: the operator's are looked at before those of lists. */
+enum book {
+	BOOK_OPERATOR = 0,
+	BOOK_LISTS = 1,
+};
+
+/* Which names a rule about a name is about. */
+enum zone_scope {
+	SCOPE_SELF = 0,	 /* `evil.example`: that name only */
+	SCOPE_ALL = 1,	 /* `.evil.example`: that name and every name below it */
+	SCOPE_BELOW = 2, /* `*.evil.example`: every name below it, and not the name */
+};
+
 /* What was done with a packet: the metric label "action". */
 enum packet_action {
 	ACTION_PASS = 0,
@@ -45,7 +58,11 @@ enum reason {
 	REASON_REDIRECT = 12,
 	REASON_XSK_INELIGIBLE = 13,
 	REASON_PANIC = 14,
-	REASON_COUNT = 15,
+	/* 15 is kept for exempt prefixes. */
+	REASON_ZONE = 16,
+	REASON_LIST_SOURCE = 17,
+	REASON_LIST_NAME = 18,
+	REASON_COUNT = 19, /* one more than the greatest */
 	REASON_SLOTS = 32, /* room for later reasons without a new layout */
 };
 

@@ -46,6 +46,21 @@ class RuleAction(IntEnum):
         return cls(byte) if byte in (cls.DROP, cls.TRUNCATE) else cls.PASS
 
 
+class Book(IntEnum):
+    """Whose rule it is: the operator's are looked at before those of lists."""
+
+    OPERATOR = 0
+    LISTS = 1
+
+
+class ZoneScope(IntEnum):
+    """Which names a rule about a name is about."""
+
+    SELF = 0  # `evil.example`: that name only
+    ALL = 1  # `.evil.example`: that name and every name below it
+    BELOW = 2  # `*.evil.example`: every name below it, and not the name
+
+
 class PacketAction(IntEnum):
     """What the program did with a packet; the lower-case name is the metric label."""
 
@@ -73,6 +88,9 @@ class Reason(IntEnum):
     REDIRECT = 12
     XSK_INELIGIBLE = 13
     PANIC = 14
+    ZONE = 16
+    LIST_SOURCE = 17
+    LIST_NAME = 18
 
     @property
     def label(self) -> str:

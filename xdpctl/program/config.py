@@ -28,6 +28,7 @@ class ProgramConfig:
         tcp: whether address rules look at TCP.
         any_qtype: which types of an entry are every type.
         xsk: families of AF_XDP destinations.
+        tables: whether there are tables of our own: zones, and rules of lists.
     """
 
     ports: tuple[int, ...]
@@ -36,6 +37,7 @@ class ProgramConfig:
     tcp: bool
     any_qtype: AnyQtype
     xsk: XskFamily | None
+    tables: bool = False
 
 
 def program_config(settings: Settings) -> ProgramConfig:

@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from xdpctl.filter.view import FilterView
     from xdpctl.status.snapshot import Snapshot
 
-_RULE_REASONS = (Reason.ADDR_V4, Reason.ADDR_V6, Reason.CIDR4, Reason.CIDR6, Reason.QNAME)
+_RULE_REASONS = (
+    Reason.ADDR_V4,
+    Reason.ADDR_V6,
+    Reason.CIDR4,
+    Reason.CIDR6,
+    Reason.QNAME,
+    Reason.ZONE,
+    Reason.LIST_SOURCE,
+    Reason.LIST_NAME,
+)
 
 _ONLY_DROPPED = (Reason.MALFORMED, Reason.UNANSWERABLE)
 

@@ -63,6 +63,9 @@ REASONS = [
     "redirect",
     "xsk-ineligible",
     "panic",
+    "zone",
+    "list-source",
+    "list-name",
 ]
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
