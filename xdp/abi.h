@@ -19,19 +19,6 @@ enum rule_action {
 	RULE_TRUNCATE = 2,
 };
 
-/* Whose rule it is: the operator's are looked at before those of lists. */
-enum book {
-	BOOK_OPERATOR = 0,
-	BOOK_LISTS = 1,
-};
-
-/* Which names a rule about a name is about. */
-enum zone_scope {
-	SCOPE_SELF = 0,	 /* `evil.example`: that name only */
-	SCOPE_ALL = 1,	 /* `.evil.example`: that name and every name below it */
-	SCOPE_BELOW = 2, /* `*.evil.example`: every name below it, and not the name */
-};
-
 /* What was done with a packet: the metric label "action". */
 enum packet_action {
 	ACTION_PASS = 0,
@@ -58,11 +45,11 @@ enum reason {
 	REASON_REDIRECT = 12,
 	REASON_XSK_INELIGIBLE = 13,
 	REASON_PANIC = 14,
-	/* 15 is kept for exempt prefixes. */
+	REASON_EXEMPT = 15,
 	REASON_ZONE = 16,
 	REASON_LIST_SOURCE = 17,
 	REASON_LIST_NAME = 18,
-	REASON_COUNT = 19, /* one more than the greatest */
+	REASON_COUNT = 19,
 	REASON_SLOTS = 32, /* room for later reasons without a new layout */
 };
 
@@ -83,6 +70,19 @@ enum map_ref {
 	MAP_CONTROL = 10,
 	MAP_SCRATCH = 11,
 	MAP_NAME_INDEX = 12,
+};
+
+/* Whose rules: those of lists are asked after all others. */
+enum book {
+	BOOK_OPERATOR = 0,
+	BOOK_LISTS = 1,
+};
+
+/* What a rule for a name covers. */
+enum zone_scope {
+	ZONE_SELF = 0,	/* the name alone */
+	ZONE_ALL = 1,	/* the name and everything below */
+	ZONE_BELOW = 2, /* only what is below */
 };
 
 /* Key of addr-v4: the address as an integer in the host's byte order. */

@@ -88,6 +88,7 @@ class Reason(IntEnum):
     REDIRECT = 12
     XSK_INELIGIBLE = 13
     PANIC = 14
+    EXEMPT = 15
     ZONE = 16
     LIST_SOURCE = 17
     LIST_NAME = 18

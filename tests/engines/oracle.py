@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from tests.packets.case import Result, Rule, Scene, Verdict
-from xdpctl.abi import PacketAction, Reason, RuleAction
+from xdpctl.abi import WILDCARD_QTYPE, Book, PacketAction, Reason, RuleAction, ZoneScope
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
 
@@ -34,6 +34,16 @@ NOBODY = tuple(
     for text in ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "ff00::/8", "::ffff:0:0/96")
 )
 """Whom nothing is sent to, and who sends nothing."""
+STRONGEST: tuple[int, ...] = (RuleAction.PASS, RuleAction.DROP, RuleAction.TRUNCATE)
+"""The order of actions where a name is in `.z` and in `*.z`."""
+REASONS = {
+    IPv4Address: Reason.ADDR_V4,
+    IPv6Address: Reason.ADDR_V6,
+    IPv4Network: Reason.CIDR4,
+    IPv6Network: Reason.CIDR6,
+    bytes: Reason.QNAME,
+}
+"""Of a rule in the five rule maps, by its subject."""
 
 Address = IPv4Address | IPv6Address
 
@@ -146,9 +156,10 @@ def judge(scene: Scene, frame: bytes) -> Result:
         return other()
     if nobody_sends := no_stacks(filtered):
         return drop(nobody_sends)
-    hit = address_rule(scene, packet.source)
-    if hit is not None:
-        return obey(filtered, address_reason(scene.rules[hit]), hit)
+    for book in Book:
+        hit = address_rule(scene, book, packet.source)
+        if hit is not None:
+            return obey(filtered, hit)
     return without_address_rule(filtered)
 
 
@@ -178,7 +189,7 @@ def without_address_rule(filtered: Filtered) -> Result:
     if asks:
         hit = name_rule(filtered.scene, question)
         if hit is not None:
-            return obey(filtered, Reason.QNAME, hit)
+            return obey(filtered, hit)
     return no_hit(filtered)
 
 
@@ -326,10 +337,12 @@ def is_registered(scene: Scene, packet: Packet) -> bool:
 # Rules
 
 
-def address_rule(scene: Scene, source: Address) -> int | None:
-    """Return the index of the exact address's rule, else of the longest prefix's."""
+def address_rule(scene: Scene, book: Book, source: Address) -> int | None:
+    """Return the index of the book's rule for the exact address, else for the longest prefix."""
     best: tuple[int, int] | None = None
     for index, rule in enumerate(scene.rules):
+        if rule.book is not book:
+            continue
         match rule.subject:
             case IPv4Address() | IPv6Address() as address if address == source:
                 return index
@@ -341,20 +354,17 @@ def address_rule(scene: Scene, source: Address) -> int | None:
     return None if best is None else best[1]
 
 
-def address_reason(rule: Rule) -> Reason:
-    match rule.subject:
-        case IPv4Address():
-            return Reason.ADDR_V4
-        case IPv6Address():
-            return Reason.ADDR_V6
-        case IPv4Network():
-            return Reason.CIDR4
-        case _:
-            return Reason.CIDR6
-
-
 def name_rule(scene: Scene, question: Question) -> int | None:
-    """Return the index of the rule for the own type, else for a wildcard type."""
+    """Return the index of the rule for the name: the operator's, else the lists'."""
+    hit = shared_name_rule(scene, question)
+    for book in Book:
+        if hit is None:
+            hit = longest_rule(scene, book, question)
+    return hit
+
+
+def shared_name_rule(scene: Scene, question: Question) -> int | None:
+    """Return the index of the rule in qnames for the own type, else for a wildcard type."""
     wildcards = {
         AnyQtype.BOTH: (65535, 255),
         AnyQtype.NEW: (65535,),
@@ -362,19 +372,59 @@ def name_rule(scene: Scene, question: Question) -> int | None:
     }[scene.config.any_qtype]
     for qtype in (question.qtype, *wildcards):
         for index, rule in enumerate(scene.rules):
-            if rule.subject == question.folded_name and rule.qtype == qtype:
+            shared = not rule.in_tables
+            if shared and rule.subject == question.folded_name and rule.qtype == qtype:
                 return index
     return None
 
 
-def obey(filtered: Filtered, reason: Reason, hit: int) -> Result:
+def longest_rule(scene: Scene, book: Book, question: Question) -> int | None:
+    """Return the index of the rule in our own tables for the longest name that ends the question's.
+
+    For the whole name: exact rules, then `.z`. For a shorter one: `.z` and `*.z` alike.
+    """
+    rules: dict[tuple[bytes, ...], list[int]] = {}
+    for index, rule in enumerate(scene.rules):
+        if rule.book is book and rule.in_tables and isinstance(rule.subject, bytes):
+            rules.setdefault(labels_of(rule.subject), []).append(index)
+    labels = labels_of(question.folded_name)
+    scopes: tuple[tuple[ZoneScope, ...], ...] = ((ZoneScope.SELF,), (ZoneScope.ALL,))
+    while rules:
+        for match in scopes:
+            for qtype in (question.qtype, WILDCARD_QTYPE):
+                found = [
+                    index
+                    for index in rules.get(labels, ())
+                    if scene.rules[index].scope in match and scene.rules[index].qtype == qtype
+                ]
+                if found:
+                    return min(found, key=lambda index: strength(scene.rules[index]))
+        if not labels:
+            break
+        labels, scopes = labels[1:], ((ZoneScope.ALL, ZoneScope.BELOW),)
+    return None
+
+
+def strength(rule: Rule) -> tuple[int, ZoneScope]:
+    """Return what is least for the rule that decides; of equals, `.z` counts the hit."""
+    return STRONGEST.index(rule.action), rule.scope
+
+
+def reason_of(rule: Rule) -> Reason:
+    """Return why a packet met what the rule says."""
+    if rule.book is Book.LISTS:
+        return Reason.LIST_NAME if isinstance(rule.subject, bytes) else Reason.LIST_SOURCE
+    return Reason.ZONE if rule.in_tables else REASONS[type(rule.subject)]
+
+
+def obey(filtered: Filtered, hit: int) -> Result:
     """Return what the rule that was hit does to the packet."""
-    action = filtered.scene.rules[hit].action
-    if action == RuleAction.DROP:
-        return drop(reason, hit)
-    if action == RuleAction.TRUNCATE and filtered.plain_dns:
-        return truncate(filtered, reason, hit)
-    return go_on(filtered, reason, hit)
+    rule = filtered.scene.rules[hit]
+    if rule.action == RuleAction.DROP:
+        return drop(reason_of(rule), hit)
+    if rule.action == RuleAction.TRUNCATE and filtered.plain_dns:
+        return truncate(filtered, reason_of(rule), hit)
+    return go_on(filtered, reason_of(rule), hit)
 
 
 # DNS
@@ -395,6 +445,16 @@ def is_query(dns: bytes) -> bool:
 def fold(label: bytes) -> bytes:
     """Return it with ASCII A-Z as a-z, every other octet as it is."""
     return bytes(octet + 32 if 65 <= octet <= 90 else octet for octet in label)
+
+
+def labels_of(wire: bytes) -> tuple[bytes, ...]:
+    """Return the labels of a name in wire form, the first one first."""
+    labels: list[bytes] = []
+    at = 0
+    while wire[at]:
+        labels.append(wire[at + 1 : at + 1 + wire[at]])
+        at += 1 + wire[at]
+    return tuple(labels)
 
 
 def leads_to_a_pointer(dns: bytes) -> bool:

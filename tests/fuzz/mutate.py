@@ -28,7 +28,9 @@ LONGEST = 2600
 _HOW_MANY = (0, 1, 1, 1, 1, 1, 2, 2, 3, 4)
 
 _SEEDS = tuple(
-    tuple(case for case in theme if len(case.frame) <= LONGEST) for theme in THEMES.values()
+    tuple(case for case in theme if len(case.frame) <= LONGEST)
+    for title, theme in THEMES.items()
+    if title not in {"zones", "lists"}  # not yet: the filter has no tables of our own
 )
 
 _VALUES: dict[str, tuple[int, ...]] = {

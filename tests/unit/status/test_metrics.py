@@ -63,6 +63,7 @@ REASONS = [
     "redirect",
     "xsk-ineligible",
     "panic",
+    "exempt",
     "zone",
     "list-source",
     "list-name",
