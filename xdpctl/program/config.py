@@ -28,7 +28,7 @@ class ProgramConfig:
         tcp: whether address rules look at TCP.
         any_qtype: which types of an entry are every type.
         xsk: families of AF_XDP destinations.
-        tables: whether there are tables of our own: zones, and rules of lists.
+        tables: whether our own tables of rules (zones, and what lists claim) are asked.
     """
 
     ports: tuple[int, ...]
@@ -70,6 +70,7 @@ def render_config(config: ProgramConfig) -> str:
         "QTYPE_255": int(LEGACY_WILDCARD_QTYPE in wildcards),
         "XSK_V4": int(config.xsk is not None),
         "XSK_V6": int(config.xsk is XskFamily.BOTH),
+        "TABLES": int(config.tables),
     }
     return "".join(f"#define CONFIG_{name} {value}\n" for name, value in defines.items())
 
