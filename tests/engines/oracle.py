@@ -53,6 +53,8 @@ class Packet:
     """A UDP or TCP packet, or the first fragment of one, with its ports.
 
     Attributes:
+        frame: what of it lies in its first buffer.
+        size: octets of all its buffers.
         ip_at, upper_at: offsets of the IP and of the UDP or TCP header.
         first_fragment: offset 0 and more to come.
         plain_ip: neither IP options nor extension headers.
@@ -61,6 +63,7 @@ class Packet:
     """
 
     frame: bytes
+    size: int
     ip_at: int
     upper_at: int
     protocol: int
@@ -76,6 +79,20 @@ class Packet:
         """The frame's, but of a first fragment where its IP length says, if that is earlier."""
         size = len(self.frame)
         return min(size, self.ip_at + self.ip_length) if self.first_fragment else size
+
+    @property
+    def has_more_buffers(self) -> bool:
+        return self.size > len(self.frame)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether what stands at its end is in another buffer."""
+        return self.has_more_buffers and self.end == len(self.frame)
+
+    @property
+    def carried(self) -> int:
+        """Of a first fragment: octets of what the fragments carry."""
+        return min(self.size, self.ip_at + self.ip_length) - self.data_at
 
     @property
     def tagged(self) -> bool:
@@ -148,14 +165,14 @@ def judge(scene: Scene, frame: bytes) -> Result:
     """Return what PACKETS.md says becomes of the frame."""
     if scene.panic:
         return Result(Verdict.PASS, Reason.PANIC, PacketAction.PASS)
-    packet = way_in(frame)
+    packet = way_in(frame[: scene.first_buffer], len(frame))
     if isinstance(packet, Result):
         return packet
     filtered = filtered_as(scene, packet)
     if filtered is None:
         return other()
     if nobody_sends := no_stacks(filtered):
-        return drop(nobody_sends)
+        return nobody_sends
     for book in Book:
         hit = address_rule(scene, book, packet.source)
         if hit is not None:
@@ -163,13 +180,13 @@ def judge(scene: Scene, frame: bytes) -> Result:
     return without_address_rule(filtered)
 
 
-def no_stacks(filtered: Filtered) -> Reason | None:
-    """Return why it is dropped before any rule: no stack cuts it so, or it is no DNS message."""
+def no_stacks(filtered: Filtered) -> Result | None:
+    """Return what it meets before any rule: no stack cuts it so, or it is no DNS message."""
     packet = filtered.packet
-    if packet.first_fragment and (packet.end - packet.data_at) % 8:
-        return Reason.FRAGMENT
+    if packet.first_fragment and packet.carried % 8:
+        return drop(Reason.FRAGMENT)
     if filtered.plain_dns and len(packet.dns) < DNS_HEADER:
-        return Reason.MALFORMED
+        return other() if packet.goes_on else drop(Reason.MALFORMED)
     return None
 
 
@@ -183,9 +200,10 @@ def without_address_rule(filtered: Filtered) -> Result:
         return drop(Reason.MALFORMED)
     question = first_question(packet.dns)
     if question is None:
-        if packet.first_fragment and filtered.at_port and not is_response(packet.dns):
-            return drop(Reason.FRAGMENT)
-        return no_hit(filtered)
+        hides = packet.first_fragment and filtered.at_port and not is_response(packet.dns)
+        if packet.goes_on and (asks or hides) and is_cut(packet.dns):
+            return other()
+        return drop(Reason.FRAGMENT) if hides else no_hit(filtered)
     if asks:
         hit = name_rule(filtered.scene, question)
         if hit is not None:
@@ -208,8 +226,13 @@ def drop(reason: Reason, hit: int | None = None) -> Result:
     return Result(Verdict.DROP, reason, PacketAction.DROP, None, hit)
 
 
-def way_in(frame: bytes) -> Packet | Result:
-    """Return the packet with its ports, or what becomes of what has none."""
+def way_in(frame: bytes, whole: int) -> Packet | Result:
+    """Return the packet with its ports, or what becomes of what has none.
+
+    Args:
+        frame: what of it lies in its first buffer.
+        whole: octets of all its buffers.
+    """
     at = 12
     vids: list[int] = []
     while frame[at : at + 2] in VLAN_TYPES:
@@ -222,13 +245,13 @@ def way_in(frame: bytes) -> Packet | Result:
     ethertype = frame[at : at + 2]
     at += 2
     if ethertype == IPV4 and len(frame) >= at + 20 and frame[at] >> 4 == 4:
-        return way_in_ipv4(frame, at)
+        return way_in_ipv4(frame, whole, at)
     if ethertype == IPV6 and len(frame) >= at + 40 and frame[at] >> 4 == 6:
-        return way_in_ipv6(frame, at)
+        return way_in_ipv6(frame, whole, at)
     return other()
 
 
-def way_in_ipv4(frame: bytes, at: int) -> Packet | Result:
+def way_in_ipv4(frame: bytes, whole: int, at: int) -> Packet | Result:
     size = (frame[at] & 0x0F) * 4
     if size < 20 or len(frame) < at + size:
         return other()
@@ -238,6 +261,7 @@ def way_in_ipv4(frame: bytes, at: int) -> Packet | Result:
     return ports(
         Packet(
             frame=frame,
+            size=whole,
             ip_at=at,
             upper_at=at + size,
             protocol=frame[at + 9],
@@ -251,7 +275,7 @@ def way_in_ipv4(frame: bytes, at: int) -> Packet | Result:
     )
 
 
-def way_in_ipv6(frame: bytes, at: int) -> Packet | Result:
+def way_in_ipv6(frame: bytes, whole: int, at: int) -> Packet | Result:
     upper_at = at + 40
     following = frame[at + 6]
     walked = 0
@@ -261,11 +285,12 @@ def way_in_ipv6(frame: bytes, at: int) -> Packet | Result:
     while following in EXTENSIONS:
         if walked == MOST_EXTENSIONS:
             return drop(Reason.MALFORMED)
+        cut_in_fragment = data_at and (whole == len(frame) or end < len(frame))
         if end < upper_at + 8:  # none of them is shorter
-            return drop(Reason.FRAGMENT) if data_at else other()
+            return drop(Reason.FRAGMENT) if cut_in_fragment else other()
         size = extension_size(following, frame[upper_at + 1])
         if end < upper_at + size:
-            return drop(Reason.FRAGMENT) if data_at else other()
+            return drop(Reason.FRAGMENT) if cut_in_fragment else other()
         if following == FRAGMENT:
             fragment_word = number(frame, upper_at + 2)
             if fragment_word >> 3:
@@ -281,6 +306,7 @@ def way_in_ipv6(frame: bytes, at: int) -> Packet | Result:
     return ports(
         Packet(
             frame=frame,
+            size=whole,
             ip_at=at,
             upper_at=upper_at,
             protocol=following,
@@ -306,7 +332,8 @@ def ports(packet: Packet) -> Packet | Result:
     if least is None:
         return other()
     if packet.end < packet.upper_at + least:
-        return drop(Reason.FRAGMENT) if packet.first_fragment else other()
+        hidden = packet.first_fragment and not packet.goes_on
+        return drop(Reason.FRAGMENT) if hidden else other()
     return packet
 
 
@@ -489,6 +516,16 @@ def first_question(dns: bytes) -> Question | None:
     return Question(wire, number(dns, at), at + 4)
 
 
+def is_cut(dns: bytes) -> bool:
+    """Whether the first question goes on where the message ends, and may be a whole one."""
+    at = DNS_HEADER
+    while at < len(dns) and 1 <= dns[at] <= 63:
+        at += 1 + dns[at]
+    if at - DNS_HEADER > 254:
+        return False  # whatever follows, it is no name
+    return at >= len(dns) or (dns[at] == 0 and at + 5 > len(dns))
+
+
 # Truncate
 
 
@@ -502,6 +539,7 @@ def truncate(filtered: Filtered, reason: Reason, hit: int) -> Result:
     question = first_question(dns)
     if (
         opcode(dns) != 0
+        or packet.has_more_buffers
         or not packet.plain_ip
         or packet.first_fragment
         or is_between_nobody(packet)
@@ -592,6 +630,7 @@ def is_eligible(packet: Packet) -> bool:
     upper_length = packet.ip_length - (packet.upper_at - packet.ip_at)
     return (
         not packet.tagged
+        and not packet.has_more_buffers
         and packet.plain_ip
         and not packet.first_fragment
         and len(packet.frame) == 14 + packet.ip_length

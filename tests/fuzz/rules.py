@@ -41,14 +41,14 @@ _CHAINS: tuple[tuple[bytes, ...], ...] = (
 )
 """Labels from the root on."""
 
-_DEPTHS = (0, 1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 7, 8, 15, 16, 16, 17, 18, 64, 127)
+_DEPTHS = (2, 1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 7, 8, 12, 15, 16, 16, 17, 18, 30, 64, 127, 0)
 _SOURCES: dict[int, tuple[str, ...]] = {
     4: (CLIENT4, "203.0.113.77", "10.255.0.1"),
     6: (CLIENT6, "2001:db8:66::77", "fd00::ffff:1"),
 }
 _LENGTHS: dict[int, tuple[int, ...]] = {
-    4: (0, 1, 8, 9, 16, 20, 22, 23, 24, 25, 26, 30, 31, 32),
-    6: (0, 1, 16, 29, 32, 47, 48, 49, 56, 63, 64, 65, 96, 127, 128),
+    4: (24, 8, 9, 16, 20, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 0),
+    6: (48, 16, 29, 32, 47, 48, 49, 56, 63, 64, 65, 96, 112, 126, 127, 128, 0),
 }
 
 _CONFIGS: tuple[ProgramConfig, ...] = (
@@ -96,6 +96,8 @@ def rule_from(tape: Tape) -> Rule:
         return Rule(target, action, book=book)
     scope = tape.pick((ZoneScope.ALL, ZoneScope.SELF, ZoneScope.BELOW))
     target_name = name_from(tape)
+    if target_name == b"\0" and tape.below(8):  # what is about every name hides the others
+        target_name = name_from(tape)
     if scope is not ZoneScope.SELF:
         target_name = labels(*_split(target_name)[-DEEPEST:])
     in_tables = book is Book.LISTS or scope is not ZoneScope.SELF

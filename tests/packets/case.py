@@ -126,6 +126,8 @@ class Scene:
         destinations: (address, port) in xsk-destinations-v4 and -v6.
         sockets: slots of xskmap that hold a socket; every frame comes in on queue 0.
         panic: the control map's word.
+        first_buffer: octets of a longer frame that its first buffer holds, and the program
+            can read; None: all of it.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -133,6 +135,7 @@ class Scene:
     destinations: tuple[tuple[str, int], ...] = ()
     sockets: tuple[int, ...] = ()
     panic: bool = False
+    first_buffer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

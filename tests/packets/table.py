@@ -8,6 +8,7 @@ from tests.packets import (
     addresses,
     answers,
     fragments,
+    jumbo,
     lists,
     names,
     sample_program,
@@ -31,6 +32,7 @@ THEMES: dict[str, tuple[Case, ...]] = {
     "sample program": sample_program.CASES,
     "zones": zones.CASES,
     "lists": lists.CASES,
+    "jumbo": jumbo.CASES,
 }
 
 CASES: dict[str, Case] = {
