@@ -293,7 +293,7 @@ FRAGMENTS = (
     ),
     *(
         _case(
-            f"a first fragment's question that goes on in the second buffer, v{version}",
+            f"a first fragment's question with {missing} octets in the second buffer, v{version}",
             HEADERS[version] + more + QUESTION_END - missing,
             frame,
             OTHER,
