@@ -198,10 +198,17 @@ struct scratch {
 	__u8 name_length; /* octets of the question's name; 0: question not whole */
 	__u8 lookups;	  /* enum name_lookup: the look-ups the name needs */
 	__u8 labels;	  /* of the question's name, root not counted */
-	__u8 reserved[30];
+	__u8 unit;	  /* number of the first label of the unit that is read */
+	__u8 reserved[29];
 	__u8 starts[128]; /* where each label starts, octets from the name's first */
 	struct candidate candidates[18];
-	__u8 reserved_too[144];
+	/* Of the table program. */
+	__u64 tag;
+	__u64 place;   /* of an entry: the number of its bucket, two bits its slot */
+	__u64 halves;  /* of a filter, that bits are set in */
+	__u64 steps;   /* length of the path, less one */
+	__u64 path[8]; /* places of entries that make room for one */
+	__u8 reserved_too[48];
 };
 
 /*
@@ -383,9 +390,8 @@ struct table_head {
 	__u64 list_names;
 	__u64 reserved[2];
 	/* Written by the table program, and seldom read by the filter. */
-	__u64 next;  /* number of the request that the table program takes next */
 	__u64 moves; /* of entries to their other bucket */
-	__u64 reserved_too[6];
+	__u64 reserved_too[7];
 	/* What a packet needs of the head first. */
 	__u64 names;	      /* state, see above */
 	__u64 sources;	      /* state */
@@ -411,12 +417,11 @@ struct table_head {
 /* What the table program is asked to do. */
 enum table_op {
 	OP_LOOK_UP = 1,
-	OP_PUT = 2,	   /* make the entry, or give it the action and leave its hits */
-	OP_INSERT = 3,	   /* make the entry if there is none */
-	OP_REMOVE = 4,	   /* gives its hits */
-	OP_FILTER = 5,	   /* set its bits in the half of the filter that is not in force */
-	OP_CARRY = 6,	   /* entries of `count` former buckets from `number` on, no hits */
-	OP_CARRY_HITS = 7, /* add the hits of the same */
+	OP_PUT = 2, /* make the entry, or give it the action and leave its hits */
+	OP_REMOVE = 3,
+	OP_FILTER = 4,	   /* set its bits in the half of the filter that is not in force */
+	OP_CARRY = 5,	   /* the entries of `count` former slots from `number` on, no hits */
+	OP_CARRY_HITS = 6, /* add the hits of the same */
 };
 
 enum table_result {
@@ -428,19 +433,25 @@ enum table_result {
 	RESULT_ABSENT = 5,
 	RESULT_FULL = 6,    /* no room: the table is as it was */
 	RESULT_INVALID = 7, /* not a request */
-	RESULT_DONE = 8,    /* bits are set, buckets carried over */
+	RESULT_DONE = 8,    /* bits are set, slots carried over */
+};
+
+/* The first record of table-requests; the requests are behind it. */
+struct table_queue {
+	__u64 next;    /* number of the request that is done next, from 0 on */
+	__u64 waiting; /* number of requests */
 };
 
 /* A request, and its answer in place. From `scope` or `family` on: the key as it is stored. */
 struct table_request {
 	__u8 op;      /* enum table_op */
 	__u8 table;   /* enum rule_table */
-	__u8 action;  /* enum rule_action, of PUT and INSERT */
+	__u8 action;  /* enum rule_action, of PUT */
 	__u8 result;  /* enum table_result */
-	__u32 number; /* how far a request is that takes several runs; CARRY: the first bucket */
-	__u32 count;  /* CARRY: buckets */
-	__u32 unused;
-	__u64 value; /* PUT, INSERT: hits of a new entry; then: the slot's value */
+	__u32 number; /* how far a request is that takes several runs; CARRY: the first slot */
+	__u32 count;  /* CARRY: slots */
+	__u32 tries;  /* how often room was looked for */
+	__u64 value;  /* afterwards: the slot's value, before it was changed or removed */
 	union {
 		struct {
 			__u8 unused_too[5];
@@ -496,11 +507,12 @@ ABI_SIZE(struct table_slot, 16);
 ABI_OFFSET(struct table_slot, value, 8);
 ABI_SIZE(struct table_bucket, 64);
 ABI_SIZE(struct table_head, 2048);
-ABI_OFFSET(struct table_head, next, 64);
+ABI_OFFSET(struct table_head, moves, 64);
 ABI_OFFSET(struct table_head, names, 128);
 ABI_OFFSET(struct table_head, seed_a, 192);
 ABI_OFFSET(struct table_head, name_keys, 384);
 ABI_OFFSET(struct table_head, bit_numbers, 1920);
+ABI_OFFSET(struct table_queue, waiting, 8);
 ABI_SIZE(struct table_request, 288);
 ABI_OFFSET(struct table_request, value, 16);
 ABI_OFFSET(struct table_request, scope, 29);

@@ -231,7 +231,6 @@ HEAD_LAYOUT_OFFSET = 0
 HEAD_BOOK_ID_OFFSET = 8
 HEAD_DIRTY_OFFSET = 16
 HEAD_COUNTS_OFFSET = 24
-HEAD_NEXT_OFFSET = 64
 HEAD_NAMES_OFFSET = 128
 HEAD_SOURCES_OFFSET = 136
 HEAD_NAME_BUCKETS_OFFSET = 144
@@ -253,10 +252,64 @@ SOURCES_SHIFT = 40
 BIT_NUMBER = 0x03F79D71B4CB0A89
 
 REQUEST_SIZE = 288
+REQUEST_RESULT_OFFSET = 3
 REQUEST_VALUE_OFFSET = 16
 REQUEST_NAME_KEY_OFFSET = 29
 REQUEST_SOURCE_KEY_OFFSET = 30
-"""`struct table_request`: where its value is, and where a key begins as the state file has it."""
+"""`struct table_request`: its result, its value, and a key as the state file has it. In the place
+of the first one is `struct table_queue`: u64 next, waiting."""
+
+_REQUEST = struct.Struct("=4B3I")
+
+
+def request_head(op: TableOp, ref: int, action: int = 0, number: int = 0, count: int = 0) -> bytes:
+    """Return a request up to where its key is (REQUEST_..._KEY_OFFSET).
+
+    Args:
+        op: what is asked for.
+        ref: of the table (TABLES).
+        action: of PUT.
+        number: of CARRY and CARRY_HITS: the first slot of the former table.
+        count: of the same: how many slots.
+    """
+    source = ref == TABLES[MapName.LIST_SOURCES].ref
+    size = REQUEST_SOURCE_KEY_OFFSET if source else REQUEST_NAME_KEY_OFFSET
+    return _REQUEST.pack(op, ref, action, 0, number, count, 0).ljust(size, b"\0")
+
+
+def encode_head(
+    book_id: int,
+    secrets_: bytes,
+    *,
+    buckets: tuple[int, int],
+    words: tuple[int, int],
+    shift: int,
+) -> bytes:
+    """Return `struct table_head` of empty tables.
+
+    Args:
+        book_id: names these tables, in the state file too.
+        secrets_: HEAD_BIT_NUMBERS_OFFSET - HEAD_SECRETS_OFFSET random bytes.
+        buckets: of name-table and source-table; powers of two.
+        words: of one half of the name filter, and of its hashed part in the source filter;
+            powers of two.
+        shift: how many bits an IPv4 address loses in the map of addresses, 8 to 16.
+    """
+    head = bytearray(HEAD_SIZE)
+    struct.pack_into("=QQ", head, 0, TABLE_LAYOUT, book_id)
+    struct.pack_into(
+        "=4Q",
+        head,
+        HEAD_NAMES_OFFSET,
+        words[0] - 1,
+        words[1] - 1 | shift << SOURCES_SHIFT,
+        buckets[0] - 1,
+        buckets[1] - 1,
+    )
+    head[HEAD_SECRETS_OFFSET:HEAD_BIT_NUMBERS_OFFSET] = secrets_
+    for bit in range(64):
+        head[HEAD_BIT_NUMBERS_OFFSET + ((1 << bit) * BIT_NUMBER >> 58 & 63)] = bit
+    return bytes(head)
 
 
 class TableOp(IntEnum):
@@ -264,11 +317,10 @@ class TableOp(IntEnum):
 
     LOOK_UP = 1
     PUT = 2
-    INSERT = 3
-    REMOVE = 4
-    FILTER = 5
-    CARRY = 6
-    CARRY_HITS = 7
+    REMOVE = 3
+    FILTER = 4
+    CARRY = 5
+    CARRY_HITS = 6
 
 
 class TableResult(IntEnum):
@@ -307,7 +359,7 @@ MAPS: dict[MapName, MapSpec] = {
         _array(MapName.NAME_FILTER, 15, 8, 128, Scope.TABLES),
         _array(MapName.SOURCE_TABLE, 16, BUCKET_SIZE, 64, Scope.TABLES),
         _array(MapName.SOURCE_FILTER, 17, 8, 2 * (1024 + 64), Scope.TABLES),
-        _array(MapName.TABLE_REQUESTS, 18, REQUEST_SIZE, TABLE_REQUESTS, Scope.WRITER),
+        _array(MapName.TABLE_REQUESTS, 18, REQUEST_SIZE, 1 + TABLE_REQUESTS, Scope.WRITER),
         _array(MapName.FORMER_NAMES, 19, BUCKET_SIZE, 64, Scope.WRITER),
         _array(MapName.FORMER_SOURCES, 20, BUCKET_SIZE, 64, Scope.WRITER),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl.abi import LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE
 from xdpctl.settings import XskFamily
@@ -38,6 +38,15 @@ class ProgramConfig:
     any_qtype: AnyQtype
     xsk: XskFamily | None
     tables: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableProgram:
+    """The other program: the one that writes to our own tables. It has no settings."""
+
+
+Recipe: TypeAlias = ProgramConfig | TableProgram
+"""What bytecode is compiled from."""
 
 
 def program_config(settings: Settings) -> ProgramConfig:

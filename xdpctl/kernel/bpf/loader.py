@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from xdpctl.kernel.bpf.loading import ProgramKind
+
 
 class ProgramLoader(Protocol):
     """Loads programs with rights that this process does not have."""
@@ -15,7 +17,9 @@ class ProgramLoader(Protocol):
     def lacking(self) -> tuple[str, ...]:
         """Capabilities that a load takes and that it was not given."""
 
-    def load(self, name: bytes, instructions: bytes) -> tuple[int, bytes]:
+    def load(
+        self, name: bytes, instructions: bytes, kind: ProgramKind = ProgramKind.XDP
+    ) -> tuple[int, bytes]:
         """Load as `loading.load`.
 
         Raises:

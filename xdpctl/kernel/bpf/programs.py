@@ -1,4 +1,4 @@
-"""Loaded XDP programs, and the links that attach them to interfaces.
+"""Loaded programs, and the links that attach them to interfaces.
 
 Owns their descriptors and what the kernel says about them. Made by syscall.py, used by
 filter/filter.py. A test run blocks as long as it was asked to run, the rest not noticeably.
@@ -78,7 +78,7 @@ class TestRun:
 
 
 class Program(Descriptor):
-    """A loaded XDP program; `info` is read once, when the object is made."""
+    """A loaded program; `info` is read once, when the object is made."""
 
     info: ProgramInfo
 
