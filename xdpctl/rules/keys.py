@@ -29,7 +29,15 @@ from xdpctl.abi import (
 )
 from xdpctl.errors import TargetError
 from xdpctl.rules.names import Name, qtype_text
-from xdpctl.rules.targets import AnyQtype, Question, Target, Zone, parse_target
+from xdpctl.rules.targets import (
+    ALL_MARK,
+    BELOW_MARK,
+    AnyQtype,
+    Question,
+    Target,
+    Zone,
+    parse_target,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +60,9 @@ _WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
 _PLAIN = re.compile(r"(\.|\*\.)?([A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)")
 _EVERY_TYPE = struct.pack("=H", WILDCARD_QTYPE)
 _PREFIXES = {scope: bytes((scope,)) + _EVERY_TYPE for scope in ZoneScope}
-_SCOPES = {None: ZoneScope.SELF, ".": ZoneScope.ALL, "*.": ZoneScope.BELOW}
+_PLAIN_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+_MARKS = {ZoneScope.SELF: "", ZoneScope.ALL: ALL_MARK, ZoneScope.BELOW: BELOW_MARK}
+_SCOPES = {None: ZoneScope.SELF, ALL_MARK: ZoneScope.ALL, BELOW_MARK: ZoneScope.BELOW}
 _EXACT_V4, _EXACT_V6 = bytes((4, abi.TABLE_EXACT)), bytes((6, abi.TABLE_EXACT))
 
 Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
@@ -305,3 +315,28 @@ def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:
         )
     except (OSError, ValueError):
         return None
+
+
+def plain_text(ref: int, stored: bytes, any_qtype: AnyQtype) -> str | None:
+    """Return the text of a target that `plain_place` gives this place; None for others."""
+    if ref not in NAMED:
+        if ref == _V4:
+            return socket.inet_ntoa(stored[:: abi.ADDR_V4_STEP])
+        return socket.inet_ntoa(stored[2:]) if stored[:2] == _EXACT_V4 else None
+    octets, scope = name_in(ref, stored)
+    wildcard = _WILDCARDS[any_qtype] if ref == QNAMES_REF else _EVERY_TYPE
+    if not stored.startswith(wildcard, 0 if ref == QNAMES_REF else 1):
+        return None
+    labels, start = [], 0
+    while start < len(octets):
+        end = start + octets[start] + 1
+        labels.append(octets[start + 1 : end])
+        start = end
+    text = b".".join(labels).decode("latin-1")
+    if (
+        _PLAIN_NAME.fullmatch(text) is None
+        or text.count(".") >= len(labels)
+        or labels[-1].isdigit()
+    ):
+        return None
+    return _MARKS[scope] + text
