@@ -185,6 +185,15 @@ struct scratch {
 	union {
 		struct qname_key key;
 		__u64 words[33]; /* the key, written eight bytes at a time */
+		/*
+		 * Other keys. On the stack, of which a key writes parts of words, the verifier
+		 * would take what earlier ones left there for a difference.
+		 */
+		struct addr_v4_key address4;
+		struct cidr4_key prefix4;
+		struct cidr6_key prefix6;
+		struct xsk_destination_v4 destination4;
+		struct xsk_destination_v6 destination6;
 	};
 	__u32 traits;	  /* enum trait */
 	__u32 rule;	  /* verdict of the rule that was hit, or NO_RULE */
@@ -199,7 +208,16 @@ struct scratch {
 	__u8 lookups;	  /* enum name_lookup: the look-ups the name needs */
 	__u8 labels;	  /* of the question's name, root not counted */
 	__u8 unit;	  /* number of the first label of the unit that is read */
-	__u8 reserved[29];
+	__u8 slot;	  /* of a bucket, that has a tag */
+	__u8 count;	  /* of candidates */
+	__u8 left;	  /* candidates that were not asked for yet */
+	__u8 base;	  /* number of the lowest bit of `lengths` */
+	__u16 possible;	  /* rules that any name may have */
+	__u16 where;	  /* rules of a candidate that were not asked for yet */
+	__u8 book;	  /* enum book, of which a rule is asked */
+	__u64 lengths;	  /* of prefixes that were not asked for yet */
+	__u64 value;	  /* of a slot */
+	__u32 number;	  /* of a word or bucket that is looked up */
 	__u8 starts[128]; /* where each label starts, octets from the name's first */
 	struct candidate candidates[18];
 	/* Of the table program. */
@@ -208,7 +226,7 @@ struct scratch {
 	__u64 halves;  /* of a filter, that bits are set in */
 	__u64 steps;   /* length of the path, less one */
 	__u64 path[8]; /* places of entries that make room for one */
-	__u8 reserved_too[48];
+	__u8 reserved[40];
 };
 
 /*

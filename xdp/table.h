@@ -55,54 +55,110 @@ static __always_inline __u32 second_bucket(__u64 tag, __u64 mask)
 	return (__u32)tag >> TAG_BITS & mask;
 }
 
-static __always_inline struct table_bucket *bucket_at(enum map_ref table, __u32 number)
+/* The value at a place of an array, or NULL. */
+static __always_inline void *value_at(enum map_ref array, __u32 number, struct scratch *scratch)
 {
-	return map_lookup(table, &number);
+	scratch_put(scratch, number, number);
+	return map_lookup(array, &scratch->number);
 }
 
-/* The slot of a bucket that has the tag, or NULL. */
-static __always_inline struct table_slot *slot_in(struct table_bucket *bucket, __u64 tag)
+/* The two buckets of a tag. */
+struct bucket_pair {
+	struct table_bucket *first;
+	struct table_bucket *second;
+};
+
+/*
+ * Gives the buckets of a tag; false if the table is smaller than its head says. Both are
+ * read at once, so that a look-up waits for memory once and not twice.
+ */
+static __always_inline bool buckets_of(enum map_ref table, __u64 mask, __u64 tag,
+				       struct scratch *scratch, struct bucket_pair *pair)
 {
-	for (int i = 0; i < TABLE_SLOTS; i++)
-		if (*(volatile __u64 *)&bucket->slot[i].tag == tag)
-			return &bucket->slot[i];
-	return NULL;
+	__u64 ahead;
+
+	pair->first = value_at(table, first_bucket(tag, mask), scratch);
+	pair->second = value_at(table, second_bucket(tag, mask), scratch);
+	if (!pair->first || !pair->second)
+		return false;
+	ahead = *(volatile __u64 *)&pair->second->slot[0].tag;
+	opaque(ahead);
+	return true;
+}
+
+/* 1 if the numbers are equal, else 0; without a branch, as nobody can foresee it. */
+static __always_inline __u64 equals(__u64 one, __u64 other)
+{
+	__u64 difference = one ^ other;
+	__u64 equal = -difference;
+
+	opaque(equal); /* else the compiler makes it a comparison and a branch */
+	equal = (difference | equal) >> 63 ^ 1;
+	opaque(equal);
+	return equal;
 }
 
 /*
- * The slot of an entry, or NULL. If `moves` of the head is then another than before, the
- * entry may have been on its way from one bucket to the other: the caller looks again.
+ * Where a tag is in its two buckets: PLACE_FOUND, the number of the slot, and PLACE_SECOND
+ * if it is in the second one.
  */
-static __always_inline struct table_slot *slot_of(enum map_ref table, __u64 mask, __u64 tag)
-{
-	struct table_bucket *bucket = bucket_at(table, first_bucket(tag, mask));
-	struct table_slot *slot;
+#define PLACE_FOUND  TABLE_SLOTS
+#define PLACE_SECOND (2 * TABLE_SLOTS)
 
-	if (!bucket)
-		return NULL;
-	slot = slot_in(bucket, tag);
-	if (slot)
-		return slot;
-	bucket = bucket_at(table, second_bucket(tag, mask));
-	return bucket ? slot_in(bucket, tag) : NULL;
+/* The place of a tag in a bucket, or 0. */
+static __always_inline __u64 place_in(const struct table_bucket *bucket, __u64 tag)
+{
+	__u64 place = 0;
+
+	for (__u64 i = 0; i < TABLE_SLOTS; i++)
+		place += equals(*(const volatile __u64 *)&bucket->slot[i].tag, tag) *
+			 (PLACE_FOUND + i);
+	return place;
+}
+
+/* The slot at a place that is in the scratch. */
+static __always_inline struct table_slot *found_slot(struct bucket_pair pair,
+						     const struct scratch *scratch)
+{
+	__u64 place = scratch_get(scratch, slot);
+	struct table_bucket *bucket = place & PLACE_SECOND ? pair.second : pair.first;
+
+	opaque(place);
+	return &bucket->slot[place & (TABLE_SLOTS - 1)];
 }
 
 /*
- * The value of a slot that was found by its tag. 0 if the entry is gone, or is not whole
- * yet: the tag is read again behind the value.
+ * Looks an entry up: writes its place to the scratch and returns its value. 0 if there is
+ * none, or it is not whole yet, or gone: the tag is read again behind the value. If `moves`
+ * of the head is then another than before, the entry may have been on its way from one
+ * bucket to the other: the caller looks again.
+ *
+ * Place and value go through the scratch, so that the verifier follows one path from here.
  */
-static __always_inline __u64 slot_value(const struct table_slot *slot, __u64 tag)
+static __always_inline __u64 find_value(struct bucket_pair pair, __u64 tag, struct scratch *scratch)
 {
-	__u64 value = *(const volatile __u64 *)&slot->value;
+	__u64 first = place_in(pair.first, tag);
+	__u64 second = place_in(pair.second, tag); /* also, for a moment, if it is in the first */
+	__u64 value = 0;
 
-	if (*(const volatile __u64 *)&slot->tag != tag || !(value & SLOT_USED))
-		return 0;
-	return value;
+	second |= second * 2 & PLACE_SECOND;
+	scratch_put(scratch, slot, first | second * (first / PLACE_FOUND ^ 1));
+	if (scratch_get(scratch, slot)) {
+		const struct table_slot *slot = found_slot(pair, scratch);
+
+		value = *(const volatile __u64 *)&slot->value;
+		if (*(const volatile __u64 *)&slot->tag != tag)
+			value = 0;
+	}
+	scratch_put(scratch, value, value);
+	return scratch_get(scratch, value);
 }
 
-/* Counts a hit at once. */
-static __always_inline void slot_hit(struct table_slot *slot)
+/* Counts a hit of the entry that was found, at once. */
+static __always_inline void hit_found(struct bucket_pair pair, const struct scratch *scratch)
 {
+	struct table_slot *slot = found_slot(pair, scratch);
+
 	__sync_fetch_and_add(&slot->value, (__u64)1 << SLOT_HITS);
 }
 

@@ -22,20 +22,22 @@ struct name_walk {
 	__u64 stop;	  /* behind this unit */
 };
 
-/*
- * Reads the eight octets that end before offset `stop`. Of a name in a packet, `end` is the
- * frame's; of one in a request, which is long enough, NULL. At least eight octets lie
- * before the name.
- */
-static __always_inline bool octets_before(const __u8 *name, const __u8 *end, __u64 stop,
-					  __u64 *word)
+/* Where a name lies. At least eight octets lie before it. */
+struct name_text {
+	const __u8 *name;
+	const __u8 *end; /* the frame's */
+	bool in_packet;	 /* a constant. Else it is in a request, which has room for any name. */
+};
+
+/* Reads the eight octets that end before offset `stop`. */
+static __always_inline bool octets_before(struct name_text text, __u64 stop, __u64 *word)
 {
 	const __u8 *from;
 
 	stop &= 255;
 	opaque(stop);
-	from = name - sizeof(*word) + stop;
-	if (end && from + sizeof(*word) > end)
+	from = text.name - sizeof(*word) + stop;
+	if (text.in_packet && from + sizeof(*word) > text.end)
 		return false;
 	*word = load64(from);
 	return true;
@@ -51,14 +53,14 @@ enum walk_step {
 /* Adds the next word of the unit, which is word `number` of the name. */
 static __always_inline enum walk_step walk_word(struct name_walk *walk,
 						const struct table_head *head, __u64 number,
-						const __u8 *name, const __u8 *end)
+						struct name_text text)
 {
 	__u64 left = walk->stop - walk->start;
 	bool ends = left <= sizeof(__u64);
 	__u64 stop = ends ? walk->stop : walk->start + sizeof(__u64);
 	__u64 word;
 
-	if (!octets_before(name, end, stop, &word))
+	if (!octets_before(text, stop, &word))
 		return STEP_OVERRUN;
 	if (ends)
 		word = last_bytes(word, left & 15);

@@ -25,7 +25,7 @@ struct address6 {
 /* Bits of the host in a prefix with this number. */
 static __always_inline __u64 host_bits(__u64 number)
 {
-	return number ? number - 1 : 0;
+	return number - 1 + equals(number, 0);
 }
 
 static __always_inline struct sums sums_of_ipv4(const struct table_head *head, __u32 address,
@@ -38,16 +38,24 @@ static __always_inline struct sums sums_of_ipv4(const struct table_head *head, _
 	return sums;
 }
 
+/* A number without its `bits` lowest bits, 0 to 64. In two steps: no shift is by 64. */
+static __always_inline __u64 without_bits(__u64 number, __u64 bits)
+{
+	__u64 half = bits / 2;
+
+	return number >> half >> (bits - half) << half << (bits - half);
+}
+
 /* The address without its `host` lowest bits, 0 to 128. */
 static __always_inline struct address6 without_host(struct address6 address, __u64 host)
 {
-	if (host < 64) {
-		address.low = address.low >> host << host;
-		return address;
-	}
-	host -= 64;
-	address.low = 0;
-	address.high = host < 64 ? address.high >> (host & 63) << (host & 63) : 0;
+	__u64 above = (host >> 6 | host >> 7) & 1; /* whether there are 64 or more */
+	__u64 low;
+
+	opaque(above);
+	low = host * (above ^ 1) + 64 * above;
+	address.low = without_bits(address.low, low);
+	address.high = without_bits(address.high, host - low);
 	return address;
 }
 

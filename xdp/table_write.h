@@ -34,9 +34,10 @@ static __always_inline __u64 halves_of(__u8 op, __u64 state, __u64 half_shift)
 }
 
 /* Sets bits of a word of a filter. Returns false if there is no such word. */
-static __always_inline bool set_bits(enum map_ref filter, __u32 number, __u64 bits)
+static __always_inline bool set_bits(enum map_ref filter, __u32 number, __u64 bits,
+				     struct scratch *scratch)
 {
-	volatile __u64 *word = map_lookup(filter, &number);
+	volatile __u64 *word = value_at(filter, number, scratch);
 
 	if (!word)
 		return false;
@@ -45,21 +46,23 @@ static __always_inline bool set_bits(enum map_ref filter, __u32 number, __u64 bi
 	return true;
 }
 
-static __always_inline __u64 bit(__u64 number)
+static __always_inline __u64 bit_of(__u64 number)
 {
 	return (__u64)1 << (number & 63);
 }
 
 /* Sets bits of a suffix in the name filter. */
 static __always_inline bool set_name_bits(const struct table_head *head, struct sums sums,
-					  const struct scratch *scratch, __u64 bits)
+					  struct scratch *scratch, __u64 bits)
 {
 	__u64 number = filter_number(sums, head->names);
 
-	if (scratch_get(scratch, halves) & HALF_0 && !set_bits(MAP_NAME_FILTER, number, bits))
+	if (scratch_get(scratch, halves) & HALF_0 &&
+	    !set_bits(MAP_NAME_FILTER, number, bits, scratch))
 		return false;
 	number += (__u32)head->names + 1;
-	return !(scratch_get(scratch, halves) & HALF_1) || set_bits(MAP_NAME_FILTER, number, bits);
+	return !(scratch_get(scratch, halves) & HALF_1) ||
+	       set_bits(MAP_NAME_FILTER, number, bits, scratch);
 }
 
 /* The bits of a name's own suffix that say which rules it has. */
@@ -71,10 +74,10 @@ static __always_inline __u64 rule_bits(const struct table_head *head, struct sum
 	if (request->qtype != EVERY_TYPE)
 		place = type_place(head, request->qtype);
 	if (request->scope == ZONE_SELF)
-		return bit(BIT_SELF(sums) ^ place) | bit(BIT_SELF2(sums) ^ place);
+		return bit_of(BIT_SELF(sums) ^ place) | bit_of(BIT_SELF2(sums) ^ place);
 	if (request->table == TABLE_ZONES)
-		return bit(BIT_ZONE(sums) ^ place) | bit(BIT_OWN(sums) ^ place);
-	return bit(BIT_ZONE(sums) ^ place) | bit(BIT_LISTED(sums) ^ place);
+		return bit_of(BIT_ZONE(sums) ^ place) | bit_of(BIT_OWN(sums) ^ place);
+	return bit_of(BIT_ZONE(sums) ^ place) | bit_of(BIT_LISTED(sums) ^ place);
 }
 
 /* Notes in the head what a packet must ask for. */
@@ -125,6 +128,7 @@ static __always_inline bool name_sums(struct table_head *head, struct table_requ
 				      struct scratch *scratch, struct sums *sums)
 {
 	struct name_walk walk = {.sums = {head->seed_a, head->seed_b}};
+	struct name_text text = {request->name, NULL, false};
 	bool ended = false;
 	__u64 labels;
 
@@ -145,12 +149,12 @@ static __always_inline bool name_sums(struct table_head *head, struct table_requ
 		__u64 unit;
 		__u64 bits;
 
-		if (walk_word(&walk, head, i, request->name, NULL) == STEP_INSIDE)
+		if (walk_word(&walk, head, i, text) == STEP_INSIDE)
 			continue;
 		unit = scratch_get(scratch, unit);
 		ended = !unit;
-		bits = bit(BIT_HERE(walk.sums));
-		bits |= ended ? rule_bits(head, walk.sums, request) : bit(BIT_DEEPER(walk.sums));
+		bits = bit_of(BIT_HERE(walk.sums));
+		bits |= ended ? rule_bits(head, walk.sums, request) : bit_of(BIT_DEEPER(walk.sums));
 		if (!set_name_bits(head, walk.sums, scratch, bits))
 			return false;
 		if (ended)
@@ -168,21 +172,25 @@ static __always_inline bool name_sums(struct table_head *head, struct table_requ
 
 /* Sets a range of `count` bits, a power of two, in the map of IPv4 addresses. */
 static __always_inline enum table_result set_range(__u32 first_word, __u64 first, __u64 count,
-						   struct table_request *request, __u32 done)
+						   struct table_request *request,
+						   struct scratch *scratch)
 {
 	__u64 words = count >> 6;
+	__u32 done = request->number;
 
 	if (!words) {
 		__u64 bits = ((__u64)1 << (count & 63)) - 1;
 
-		return set_bits(MAP_SOURCE_FILTER, first_word + (first >> 6), bits << (first & 63))
+		return set_bits(MAP_SOURCE_FILTER, first_word + (first >> 6), bits << (first & 63),
+				scratch)
 			       ? RESULT_DONE
 			       : RESULT_INVALID;
 	}
 	for (__u32 i = 0; i < RANGE_WORDS; i++) {
 		if (done + i >= words)
 			return RESULT_DONE;
-		if (!set_bits(MAP_SOURCE_FILTER, first_word + (first >> 6) + done + i, ALL_BITS))
+		if (!set_bits(MAP_SOURCE_FILTER, first_word + (first >> 6) + done + i, ALL_BITS,
+			      scratch))
 			return RESULT_INVALID;
 	}
 	request->number = done + RANGE_WORDS;
@@ -192,7 +200,8 @@ static __always_inline enum table_result set_range(__u32 first_word, __u64 first
 /* Sets the bits of an IPv4 source in the map of addresses. */
 static __always_inline enum table_result set_address_bits(const struct table_head *head,
 							  struct table_request *request,
-							  __u32 address, __u64 host, __u64 halves)
+							  __u32 address, __u64 host,
+							  struct scratch *scratch)
 {
 	__u64 shift = address_shift(head->sources);
 	__u64 first = ((__u64)address >> host << host) >> shift;
@@ -200,30 +209,31 @@ static __always_inline enum table_result set_address_bits(const struct table_hea
 	__u32 other = source_half(head->sources, 1);
 	enum table_result result = RESULT_DONE;
 
-	if (halves & HALF_0)
-		result = set_range(0, first, count, request, request->number);
-	if (result != RESULT_INVALID && halves & HALF_1)
-		result = set_range(other, first, count, request, request->number);
+	if (scratch_get(scratch, halves) & HALF_0)
+		result = set_range(0, first, count, request, scratch);
+	if (result != RESULT_INVALID && scratch_get(scratch, halves) & HALF_1)
+		result = set_range(other, first, count, request, scratch);
 	return result;
 }
 
 /* Sets the two bits of a hashed source in the source filter. */
 static __always_inline bool set_source_bits(const struct table_head *head, struct sums sums,
-					    __u64 halves)
+					    struct scratch *scratch)
 {
-	__u64 bits = bit(BIT_SOURCE(sums)) | bit(BIT_SOURCE2(sums));
+	__u64 bits = bit_of(BIT_SOURCE(sums)) | bit_of(BIT_SOURCE2(sums));
 	__u64 state = head->sources;
 
-	if (halves & HALF_0 && !set_bits(MAP_SOURCE_FILTER, source_number(sums, state, 0), bits))
+	if (scratch_get(scratch, halves) & HALF_0 &&
+	    !set_bits(MAP_SOURCE_FILTER, source_number(sums, state, 0), bits, scratch))
 		return false;
-	return !(halves & HALF_1) ||
-	       set_bits(MAP_SOURCE_FILTER, source_number(sums, state, 1), bits);
+	return !(scratch_get(scratch, halves) & HALF_1) ||
+	       set_bits(MAP_SOURCE_FILTER, source_number(sums, state, 1), bits, scratch);
 }
 
-/* The sums of an IPv4 source; sets its bits in `halves` of the filter. */
+/* The sums of an IPv4 source; sets its bits in the filter. */
 static __always_inline enum table_result ipv4_sums(struct table_head *head,
-						   struct table_request *request, __u64 halves,
-						   struct sums *sums)
+						   struct table_request *request,
+						   struct scratch *scratch, struct sums *sums)
 {
 	__u32 address = be32(load32(request->address_be));
 	__u64 number = LENGTH4_MAX - request->length;
@@ -233,21 +243,21 @@ static __always_inline enum table_result ipv4_sums(struct table_head *head,
 	if (number > LENGTH4_MAX)
 		return RESULT_INVALID;
 	*sums = sums_of_ipv4(head, address, number);
-	if (!halves)
+	if (!scratch_get(scratch, halves))
 		return RESULT_DONE;
-	if (!set_source_bits(head, *sums, halves))
+	if (!set_source_bits(head, *sums, scratch))
 		return RESULT_INVALID;
-	if (halves == HALF_BOTH) {
-		head_get(head, lengths4) = head->lengths4 | bit(number);
+	if (scratch_get(scratch, halves) == HALF_BOTH) {
+		head_get(head, lengths4) = head->lengths4 | bit_of(number);
 		head_get(head, sources) = head->sources | SOURCES_V4;
 	}
-	return set_address_bits(head, request, address, host_bits(number) & 63, halves);
+	return set_address_bits(head, request, address, host_bits(number) & 63, scratch);
 }
 
 /* The same of an IPv6 source. */
 static __always_inline enum table_result ipv6_sums(struct table_head *head,
-						   struct table_request *request, __u64 halves,
-						   struct sums *sums)
+						   struct table_request *request,
+						   struct scratch *scratch, struct sums *sums)
 {
 	struct address6 address = {be64(load64(request->address_be)),
 				   be64(load64(request->address_be + 8))};
@@ -259,38 +269,38 @@ static __always_inline enum table_result ipv6_sums(struct table_head *head,
 		return RESULT_INVALID;
 	address = without_host(address, host_bits(number));
 	*sums = sums_of_ipv6(head, address, number);
-	if (!halves)
+	if (!scratch_get(scratch, halves))
 		return RESULT_DONE;
-	if (!set_source_bits(head, *sums, halves))
+	if (!set_source_bits(head, *sums, scratch))
 		return RESULT_INVALID;
 	if (number < NUMBER_32 &&
-	    !set_source_bits(head, sums_of_node(head, address, NODE_32), halves))
+	    !set_source_bits(head, sums_of_node(head, address, NODE_32), scratch))
 		return RESULT_INVALID;
 	if (number < NUMBER_48 &&
-	    !set_source_bits(head, sums_of_node(head, address, NODE_48), halves))
+	    !set_source_bits(head, sums_of_node(head, address, NODE_48), scratch))
 		return RESULT_INVALID;
-	if (halves == HALF_BOTH) {
+	if (scratch_get(scratch, halves) == HALF_BOTH) {
 		volatile __u64 *lengths = head->lengths6;
 
 		if (number < 64)
-			lengths[0] |= bit(number);
+			lengths[0] |= bit_of(number);
 		else if (number < 128)
-			lengths[1] |= bit(number);
+			lengths[1] |= bit_of(number);
 		else
-			lengths[2] |= bit(number);
+			lengths[2] |= bit_of(number);
 		head_get(head, sources) = head->sources | SOURCES_V6;
 	}
 	return RESULT_DONE;
 }
 
 /* Puts a tag and a value into an empty slot. */
-static __always_inline void fill(struct table_slot *slot, __u64 tag, __u64 value)
+static __always_inline void fill_slot(struct table_slot *slot, __u64 tag, __u64 value)
 {
 	*(volatile __u64 *)&slot->value = value;
 	*(volatile __u64 *)&slot->tag = tag;
 }
 
-static __always_inline void clear(struct table_slot *slot)
+static __always_inline void clear_slot(struct table_slot *slot)
 {
 	*(volatile __u64 *)&slot->tag = 0;
 	*(volatile __u64 *)&slot->value = 0;
@@ -305,9 +315,10 @@ static __always_inline __u32 other_bucket(__u64 tag, __u64 mask, __u32 bucket)
 }
 
 /* The slot at a place; NULL if that is no place. */
-static __always_inline struct table_slot *slot_at(enum map_ref table, __u64 place)
+static __always_inline struct table_slot *slot_at(enum map_ref table, __u64 place,
+						  struct scratch *scratch)
 {
-	struct table_bucket *bucket = bucket_at(table, place >> 2);
+	struct table_bucket *bucket = value_at(table, place >> 2, scratch);
 
 	return bucket ? &bucket->slot[place & 3] : NULL;
 }
@@ -316,10 +327,10 @@ static __always_inline struct table_slot *slot_at(enum map_ref table, __u64 plac
  * Writes to the scratch where a bucket has this tag, or 0 for an empty slot. Returns false
  * if it has not.
  */
-static __always_inline bool find_in(enum map_ref table, __u32 number, __u64 tag,
-				    struct scratch *scratch)
+static __always_inline bool find_place_in(enum map_ref table, __u32 number, __u64 tag,
+					  struct scratch *scratch)
 {
-	struct table_bucket *bucket = bucket_at(table, number);
+	struct table_bucket *bucket = value_at(table, number, scratch);
 	__u64 found = NO_PLACE;
 
 	if (bucket)
@@ -331,19 +342,19 @@ static __always_inline bool find_in(enum map_ref table, __u32 number, __u64 tag,
 }
 
 /* The same for the two buckets of a key's tag. */
-static __always_inline bool find(enum map_ref table, __u64 mask, __u64 key, __u64 tag,
-				 struct scratch *scratch)
+static __always_inline bool find_place(enum map_ref table, __u64 mask, __u64 key, __u64 tag,
+				       struct scratch *scratch)
 {
-	return find_in(table, first_bucket(key, mask), tag, scratch) ||
-	       find_in(table, second_bucket(key, mask), tag, scratch);
+	return find_place_in(table, first_bucket(key, mask), tag, scratch) ||
+	       find_place_in(table, second_bucket(key, mask), tag, scratch);
 }
 
 /* Moves an entry to an empty place in its other bucket. Returns false if it has another. */
-static __always_inline bool move(struct table_head *head, enum map_ref table, __u64 mask,
-				 __u64 from, __u64 to)
+static __always_inline bool move_entry(struct table_head *head, enum map_ref table, __u64 mask,
+				       __u64 from, __u64 to, struct scratch *scratch)
 {
-	struct table_slot *old = slot_at(table, from);
-	struct table_slot *new = slot_at(table, to);
+	struct table_slot *old = slot_at(table, from, scratch);
+	struct table_slot *new = slot_at(table, to, scratch);
 	__u64 tag;
 
 	if (!old || !new)
@@ -351,9 +362,9 @@ static __always_inline bool move(struct table_head *head, enum map_ref table, __
 	tag = old->tag;
 	if (!tag || new->tag || other_bucket(tag, mask, from >> 2) != to >> 2)
 		return false;
-	fill(new, tag, old->value);
+	fill_slot(new, tag, old->value);
 	head_get(head, moves) = head->moves + 1;
-	clear(old);
+	clear_slot(old);
 	return true;
 }
 
@@ -375,12 +386,12 @@ static __always_inline bool find_path(enum map_ref table, __u64 mask, __u64 tag,
 						  : first_bucket(tag, mask);
 		random = random * 6364136223846793005ULL + 1442695040888963407ULL;
 		scratch->path[length] = (__u64)bucket << 2 | random >> 62;
-		slot = slot_at(table, scratch_get(scratch, path[length]));
+		slot = slot_at(table, scratch_get(scratch, path[length]), scratch);
 		if (!slot)
 			return false;
 		scratch_put(scratch, steps, length);
 		bucket = other_bucket(slot->tag, mask, bucket);
-		if (find_in(table, bucket, 0, scratch))
+		if (find_place_in(table, bucket, 0, scratch))
 			return true;
 	}
 	return false;
@@ -407,7 +418,7 @@ static __always_inline bool make_room(struct table_head *head, enum map_ref tabl
 		if (length >= PATH_MAX)
 			return false;
 		from = scratch->path[length];
-		if (!move(head, table, mask, from, scratch_get(scratch, place)))
+		if (!move_entry(head, table, mask, from, scratch_get(scratch, place), scratch))
 			return false;
 		scratch_put(scratch, place, from);
 		if (!length)
@@ -418,20 +429,20 @@ static __always_inline bool make_room(struct table_head *head, enum map_ref tabl
 }
 
 /* Makes an entry that is not there. */
-static __always_inline enum table_result create(struct table_head *head, enum map_ref table,
-						__u64 mask, __u64 tag, __u64 value,
-						struct table_request *request,
-						struct scratch *scratch)
+static __always_inline enum table_result create_entry(struct table_head *head, enum map_ref table,
+						      __u64 mask, __u64 tag, __u64 value,
+						      struct table_request *request,
+						      struct scratch *scratch)
 {
 	struct table_slot *slot;
 
-	if (!find(table, mask, tag, 0, scratch) &&
+	if (!find_place(table, mask, tag, 0, scratch) &&
 	    !make_room(head, table, mask, tag, request, scratch))
 		return ++request->tries < PATH_TRIES ? RESULT_PENDING : RESULT_FULL;
-	slot = slot_at(table, scratch_get(scratch, place));
+	slot = slot_at(table, scratch_get(scratch, place), scratch);
 	if (!slot)
 		return RESULT_INVALID;
-	fill(slot, tag, value);
+	fill_slot(slot, tag, value);
 	return RESULT_CREATED;
 }
 
@@ -452,12 +463,13 @@ static __always_inline enum table_result serve_entry(struct table_head *head, en
 	__u64 moves = head_get(head, moves);
 	__u64 value;
 
-	if (!find(table, mask, tag, tag, scratch)) {
+	if (!find_place(table, mask, tag, tag, scratch)) {
 		if (request->op == OP_PUT)
-			return create(head, table, mask, tag, SLOT_USED | wanted, request, scratch);
+			return create_entry(head, table, mask, tag, SLOT_USED | wanted, request,
+					    scratch);
 		return moves == head_get(head, moves) ? RESULT_ABSENT : RESULT_PENDING;
 	}
-	slot = slot_at(table, scratch_get(scratch, place));
+	slot = slot_at(table, scratch_get(scratch, place), scratch);
 	if (!slot)
 		return RESULT_INVALID;
 	value = slot->value;
@@ -469,7 +481,7 @@ static __always_inline enum table_result serve_entry(struct table_head *head, en
 	if (request->op == OP_REMOVE) {
 		*(volatile __u64 *)&slot->tag = 0;
 		value = *(volatile __u64 *)&slot->value;
-		clear(slot);
+		clear_slot(slot);
 	}
 	request->value = value;
 	return request->op == OP_PUT ? RESULT_SAME : RESULT_FOUND;
@@ -487,7 +499,7 @@ static __always_inline enum table_result carry(struct table_head *head, enum map
 					       struct table_request *request,
 					       struct scratch *scratch)
 {
-	struct table_slot *old = slot_at(former, request->number);
+	struct table_slot *old = slot_at(former, request->number, scratch);
 	struct table_slot *slot;
 	__u64 value;
 	__u64 tag;
@@ -499,13 +511,13 @@ static __always_inline enum table_result carry(struct table_head *head, enum map
 	value = old->value;
 	if (!tag || !(value & SLOT_USED))
 		return RESULT_SAME;
-	if (!find(table, mask, tag, tag, scratch)) {
+	if (!find_place(table, mask, tag, tag, scratch)) {
 		if (request->op == OP_CARRY_HITS)
 			return RESULT_SAME;
 		value = SLOT_USED | (value & SLOT_ACTION);
-		return create(head, table, mask, tag, value, request, scratch);
+		return create_entry(head, table, mask, tag, value, request, scratch);
 	}
-	slot = slot_at(table, scratch_get(scratch, place));
+	slot = slot_at(table, scratch_get(scratch, place), scratch);
 	if (slot && request->op == OP_CARRY_HITS)
 		__sync_fetch_and_add(&slot->value, value >> SLOT_HITS << SLOT_HITS);
 	return RESULT_SAME;
@@ -548,15 +560,13 @@ static __always_inline enum table_result key_of(struct table_head *head,
 	enum table_result result = RESULT_INVALID;
 	__u64 rule = SOURCE_RULE_TAG;
 	struct sums sums = {};
-	__u64 halves;
 
 	if (request->table == TABLE_LIST_SOURCES) {
 		scratch_put(scratch, halves, halves_of(request->op, head->sources, SOURCES_HALF));
-		halves = scratch_get(scratch, halves);
 		if (request->family == 4)
-			result = ipv4_sums(head, request, halves, &sums);
+			result = ipv4_sums(head, request, scratch, &sums);
 		else if (request->family == 6)
-			result = ipv6_sums(head, request, halves, &sums);
+			result = ipv6_sums(head, request, scratch, &sums);
 	} else {
 		rule = NAME_RULE_TAG(request->table == TABLE_LIST_NAMES, request->scope & 3);
 		scratch_put(scratch, halves, halves_of(request->op, head->names, NAMES_HALF));

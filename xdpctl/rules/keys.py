@@ -29,7 +29,15 @@ from xdpctl.abi import (
 )
 from xdpctl.errors import TargetError
 from xdpctl.rules.names import Name, qtype_text
-from xdpctl.rules.targets import AnyQtype, Question, Target, Zone, parse_target
+from xdpctl.rules.targets import (
+    ALL_MARK,
+    BELOW_MARK,
+    AnyQtype,
+    Question,
+    Target,
+    Zone,
+    parse_target,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,11 +59,10 @@ _V4, _V6 = REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]
 _WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
 _PLAIN = re.compile(r"(\.|\*\.)?([A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)")
 _EVERY_TYPE = struct.pack("=H", WILDCARD_QTYPE)
-EXACT = bytes((ZoneScope.SELF,)) + _EVERY_TYPE
-_SCOPES = {
-    ".": bytes((ZoneScope.ALL,)) + _EVERY_TYPE,
-    "*.": bytes((ZoneScope.BELOW,)) + _EVERY_TYPE,
-}
+_PREFIXES = {scope: bytes((scope,)) + _EVERY_TYPE for scope in ZoneScope}
+_PLAIN_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+_MARKS = {ZoneScope.SELF: "", ZoneScope.ALL: ALL_MARK, ZoneScope.BELOW: BELOW_MARK}
+_SCOPES = {None: ZoneScope.SELF, ALL_MARK: ZoneScope.ALL, BELOW_MARK: ZoneScope.BELOW}
 _EXACT_V4, _EXACT_V6 = bytes((4, abi.TABLE_EXACT)), bytes((6, abi.TABLE_EXACT))
 
 Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
@@ -255,6 +262,30 @@ def stored_place(
     return ref, stored_key(ref, key_of(target, any_qtype, book))
 
 
+def name_place(
+    octets: bytes, scope: ZoneScope, any_qtype: AnyQtype, book: Book
+) -> tuple[int, bytes]:
+    """Return (map number, stored key) of a name or zone of every type.
+
+    Args:
+        octets: the lower-case name in wire form, without its root byte.
+        scope: what the rule covers; a zone has at most 16 labels.
+        any_qtype: how a name with every type is stored in the shared map.
+        book: whose rule it is.
+    """
+    octets = octets.rstrip(b"\0")
+    if scope is ZoneScope.SELF and book is Book.OPERATOR:
+        return QNAMES_REF, _WILDCARDS[any_qtype] + octets
+    return LIST_NAMES_REF if book else ZONES_REF, _PREFIXES[scope] + octets
+
+
+def name_in(ref: int, stored: bytes) -> tuple[bytes, ZoneScope]:
+    """Return the octets, without zeros at their end, and the scope of a stored key of a name."""
+    if ref == QNAMES_REF:
+        return stored[2:], ZoneScope.SELF
+    return stored[3:], ZoneScope(stored[0])
+
+
 def plain_place(
     text: str, any_qtype: AnyQtype, book: Book = Book.OPERATOR
 ) -> tuple[int, bytes] | None:
@@ -268,15 +299,9 @@ def plain_place(
     octets = "".join([chr(len(label)) + label for label in labels]).encode("ascii")
     if len(octets) >= abi.NAME_MAX or labels[-1].isdigit():
         return None
-    if mark is None:
-        return (
-            (LIST_NAMES_REF, EXACT + octets)
-            if book
-            else (QNAMES_REF, _WILDCARDS[any_qtype] + octets)
-        )
-    if len(labels) > TABLE_LEVELS:
+    if mark is not None and len(labels) > TABLE_LEVELS:
         return None
-    return LIST_NAMES_REF if book else ZONES_REF, _SCOPES[mark] + octets
+    return name_place(octets, _SCOPES[mark], any_qtype, book)
 
 
 def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:
@@ -290,3 +315,28 @@ def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:
         )
     except (OSError, ValueError):
         return None
+
+
+def plain_text(ref: int, stored: bytes, any_qtype: AnyQtype) -> str | None:
+    """Return the text of a target that `plain_place` gives this place; None for others."""
+    if ref not in NAMED:
+        if ref == _V4:
+            return socket.inet_ntoa(stored[:: abi.ADDR_V4_STEP])
+        return socket.inet_ntoa(stored[2:]) if stored[:2] == _EXACT_V4 else None
+    octets, scope = name_in(ref, stored)
+    wildcard = _WILDCARDS[any_qtype] if ref == QNAMES_REF else _EVERY_TYPE
+    if not stored.startswith(wildcard, 0 if ref == QNAMES_REF else 1):
+        return None
+    labels, start = [], 0
+    while start < len(octets):
+        end = start + octets[start] + 1
+        labels.append(octets[start + 1 : end])
+        start = end
+    text = b".".join(labels).decode("latin-1")
+    if (
+        _PLAIN_NAME.fullmatch(text) is None
+        or text.count(".") >= len(labels)
+        or labels[-1].isdigit()
+    ):
+        return None
+    return _MARKS[scope] + text

@@ -31,6 +31,9 @@ class ListFormat(StrEnum):
     CIDR = "cidr"
     HOSTS = "hosts"
     RPZ = "rpz"
+    ADBLOCK = "adblock"
+    DNSMASQ = "dnsmasq"
+    UNBOUND = "unbound"
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,21 @@ async def test_every_field_of_a_rule_is_taken(api: Site) -> None:
     assert api.backend.asked == [("put", [wanted], False)]
 
 
+@pytest.mark.parametrize("text", [".evil.example", "*.evil.example", "*."])
+async def test_a_zone_is_a_target_that_is_made_and_removed(api: Site, text: str) -> None:
+    zone = parse_target(text, "TXT")
+    await api.ask("POST", RULES, {"target": text, "qtype": "TXT"})
+    await api.ask("DELETE", f"{RULES}?target={quote(text)}&qtype=TXT")
+    assert api.backend.asked == [("put", [Rule(zone, origin="api")], False), ("remove", [zone])]
+
+
+@pytest.mark.parametrize("text", ["a.*.example", "*evil.example", "." + "a." * 17, ".."])
+async def test_a_zone_that_cannot_be_is_refused_with_its_text(api: Site, text: str) -> None:
+    answer = await api.ask("POST", RULES, {"target": text})
+    assert (answer.status, answer.json()["field"]) == (422, "target")
+    assert api.backend.asked == []
+
+
 async def test_a_listed_rule_can_be_sent_back_as_it_is(api: Site) -> None:
     (rule,) = (await api.ask("GET", RULES)).json()["rules"]
     assert (await api.ask("POST", RULES, rule)).status == 200
