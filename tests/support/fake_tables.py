@@ -160,6 +160,7 @@ class FakeGenerations:
         self._fail("prepare")
 
     def make(self, room: Mapping[MapName, int], book: int) -> FakeGeneration:
+        assert self.prepared
         self._fail("make")
         maps = {name: self._bpf.create_map(MAPS[name], 1) for name in names_of(Scope.TABLES)}
         size = max(self.least, *(sum(room.get(n, 0) for n in names) for names in TOGETHER))
@@ -169,6 +170,7 @@ class FakeGenerations:
         return made
 
     def adopt(self, maps: Mapping[MapName, Map], book: int) -> FakeGeneration | None:
+        assert self.prepared
         self._fail("adopt")
         entries, its_book, size = self.known[maps[MapName.TABLE_HEAD].info.id]
         if its_book != book:

@@ -325,8 +325,7 @@ def open_tables(
     with contextlib.ExitStack() as stack:
         former = next((maps for one in filters if (maps := one.former_tables())), OwnMaps())
         stack.enter_context(former)
-        book = book_of(state) if wanted else 0
-        adopted = generations.adopt(former, book) if former else None
+        adopted = generations.adopt(former, book_of(state)) if former and wanted else None
         if adopted is not None:
             stack.pop_all()
             tables.use(adopted)
@@ -340,7 +339,7 @@ def open_tables(
                 " another version: zones and rules of lists are those of the state file",
             )
     if wanted and adopted is None:
-        tables.use(generations.make(_room(state), book))
+        tables.use(generations.make(_room(state), book_of(state)))
 
 
 def exchange_nameless(generations: Generations, store: Store, state: State) -> None:
