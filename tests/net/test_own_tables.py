@@ -34,7 +34,7 @@ from xdpctl.program.config import TableProgram
 from xdpctl.store.tables.generation import KernelGenerations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from tests.lab import Host
     from tests.lab.stream import Seen

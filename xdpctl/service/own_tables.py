@@ -238,7 +238,8 @@ class OwnTables:
         )
 
     def _make(self, more: Mapping[MapName, int]) -> Generation:
-        return self._generations.make(_room(self._state, more), book_of(self._state))
+        room, book = _room(self._state, more), book_of(self._state)
+        return self._generations.make(room, book, self._tables.current)
 
     def _fill(self, made: Generation) -> None:
         """Fill a generation from the notes, while rules go on being written into both.
