@@ -309,9 +309,9 @@ struct name_index {
  *   tag = a's upper 32 bits, b's upper 28 bits, 1 bit book, 2 bits scope, 1
  *
  * Each half is strongly universal (pair-multiply-shift): without the keys, two different
- * keys have one tag with a probability of 2^-60, whoever chose them. The first bucket of
- * a tag is its upper half, the second one the rest of its hash bits, both modulo the
- * number of buckets. So an entry can move, and a table can grow, without the key.
+ * keys have one tag with a probability of 2^-60, whoever chose them. An entry is in one of
+ * two buckets, whose numbers follow from its tag alone (table.h). So an entry can move, and
+ * a table can grow, without the key.
  *
  * The words of a name: its labels from the root on, each with its length octet, padded
  * with zeros to a whole number of words, folded as names are. The labels in front of the
@@ -339,6 +339,8 @@ struct name_index {
 #define TAG_SCOPE 1 /* shift */
 #define TAG_BOOK  3 /* shift */
 #define TAG_BITS  4
+
+#define SPREAD 0x9e3779b97f4a7c15ULL /* odd: 2^64 by the golden ratio */
 
 /* A slot's value: hits, eight bits to the left, its action, and this. 0: no entry. */
 #define SLOT_ACTION 0x03
@@ -466,7 +468,7 @@ struct table_request {
 	__u8 table;   /* enum rule_table */
 	__u8 action;  /* enum rule_action, of PUT */
 	__u8 result;  /* enum table_result */
-	__u32 number; /* how far a request is that takes several runs; CARRY: the first slot */
+	__u32 number; /* how far it is; CARRY: the next slot; afterwards: where the entry was */
 	__u32 count;  /* CARRY: slots */
 	__u32 tries;  /* how often room was looked for */
 	__u64 value;  /* afterwards: the slot's value, before it was changed or removed */

@@ -24,7 +24,8 @@ static __always_inline __u64 source_word(struct scratch *scratch, __u32 number)
 /* Whether the filter has the two bits of a hashed source. */
 static __always_inline bool may_have_source(struct scratch *scratch, __u64 state, struct sums sums)
 {
-	__u64 word = source_word(scratch, source_number(sums, state, state >> SOURCES_HALF & 1));
+	__u64 word = source_word(scratch, source_half(state, state >> SOURCES_HALF & 1) +
+						  source_number(sums, state));
 
 	return word_has(word, BIT_SOURCE(sums)) & word_has(word, BIT_SOURCE2(sums));
 }

@@ -45,14 +45,26 @@ static __always_inline __u64 tag_of(struct sums sums)
 	return (sums.a >> 32 << 32 | sums.b >> 32) >> TAG_BITS << TAG_BITS;
 }
 
+/*
+ * Two numbers of 32 bits that a tag's buckets follow from. Names that are counted through
+ * have sums at regular distances, and would crowd in some buckets: this breaks that.
+ */
+static __always_inline __u64 spread(__u64 tag)
+{
+	tag >>= TAG_BITS;
+	tag ^= tag >> 32;
+	tag *= SPREAD;
+	return tag ^ tag >> 32;
+}
+
 static __always_inline __u32 first_bucket(__u64 tag, __u64 mask)
 {
-	return tag >> 32 & mask;
+	return spread(tag) & mask;
 }
 
 static __always_inline __u32 second_bucket(__u64 tag, __u64 mask)
 {
-	return (__u32)tag >> TAG_BITS & mask;
+	return spread(tag) >> 32 & mask;
 }
 
 /* The value at a place of an array, or NULL. */

@@ -94,11 +94,10 @@ static __always_inline __u64 source_half(__u64 state, __u64 half)
 	return half * (address_words(address_shift(state)) + (__u32)state + 1);
 }
 
-/* The number of a hashed key's word in the source filter, and its two bits. */
-static __always_inline __u64 source_number(struct sums sums, __u64 state, __u64 half)
+/* The number of a hashed key's word in a half of the source filter, and its two bits. */
+static __always_inline __u64 source_number(struct sums sums, __u64 state)
 {
-	return source_half(state, half) + address_words(address_shift(state)) +
-	       (sums.a >> 32 & (__u32)state);
+	return address_words(address_shift(state)) + (sums.a >> 32 & (__u32)state);
 }
 
 #define BIT_SOURCE(sums)  ((sums).b >> 58)

@@ -139,13 +139,11 @@ static __always_inline bool name_sums(struct table_head *head, struct table_requ
 		return false;
 	if (scratch_get(scratch, halves) == HALF_BOTH)
 		note_name(head, request, !labels);
-	*sums = walk.sums;
-	if (!labels)
-		return true;
+	ended = !labels;
 	scratch_put(scratch, unit, labels - 1);
 	walk.start = scratch->starts[(labels - 1) & 127];
 	walk.stop = (scratch_get(scratch, name_length) - 1) & 255;
-	for (__u64 i = 0; i < NAME_WORDS_MAX; i++) {
+	for (__u64 i = 0; i < NAME_WORDS_MAX && !ended; i++) {
 		__u64 unit;
 		__u64 bits;
 
@@ -157,8 +155,6 @@ static __always_inline bool name_sums(struct table_head *head, struct table_requ
 		bits |= ended ? rule_bits(head, walk.sums, request) : bit_of(BIT_DEEPER(walk.sums));
 		if (!set_name_bits(head, walk.sums, scratch, bits))
 			return false;
-		if (ended)
-			break;
 		walk.stop = scratch->starts[unit & 127];
 		unit = next_unit(unit, scratch_get(scratch, labels));
 		scratch_put(scratch, unit, unit);
@@ -170,34 +166,23 @@ static __always_inline bool name_sums(struct table_head *head, struct table_requ
 	return ended;
 }
 
-/* Sets a range of `count` bits, a power of two, in the map of IPv4 addresses. */
-static __always_inline enum table_result set_range(__u32 first_word, __u64 first, __u64 count,
-						   struct table_request *request,
-						   struct scratch *scratch)
+/* Sets bits of a word, which has this number in each half of the source filter. */
+static __always_inline bool set_source_word(const struct table_head *head, __u32 number, __u64 bits,
+					    struct scratch *scratch)
 {
-	__u64 words = count >> 6;
-	__u32 done = request->number;
-
-	if (!words) {
-		__u64 bits = ((__u64)1 << (count & 63)) - 1;
-
-		return set_bits(MAP_SOURCE_FILTER, first_word + (first >> 6), bits << (first & 63),
-				scratch)
-			       ? RESULT_DONE
-			       : RESULT_INVALID;
-	}
-	for (__u32 i = 0; i < RANGE_WORDS; i++) {
-		if (done + i >= words)
-			return RESULT_DONE;
-		if (!set_bits(MAP_SOURCE_FILTER, first_word + (first >> 6) + done + i, ALL_BITS,
-			      scratch))
-			return RESULT_INVALID;
-	}
-	request->number = done + RANGE_WORDS;
-	return RESULT_PENDING;
+	if (scratch_get(scratch, halves) & HALF_0 &&
+	    !set_bits(MAP_SOURCE_FILTER, number, bits, scratch))
+		return false;
+	number += source_half(head->sources, 1);
+	return !(scratch_get(scratch, halves) & HALF_1) ||
+	       set_bits(MAP_SOURCE_FILTER, number, bits, scratch);
 }
 
-/* Sets the bits of an IPv4 source in the map of addresses. */
+/*
+ * Sets the bits of an IPv4 source in the map of addresses. A prefix that is shorter than
+ * what the map tells apart has several, a power of two; those of a short one take several
+ * runs.
+ */
 static __always_inline enum table_result set_address_bits(const struct table_head *head,
 							  struct table_request *request,
 							  __u32 address, __u64 host,
@@ -206,28 +191,30 @@ static __always_inline enum table_result set_address_bits(const struct table_hea
 	__u64 shift = address_shift(head->sources);
 	__u64 first = ((__u64)address >> host << host) >> shift;
 	__u64 count = host > shift ? (__u64)1 << ((host - shift) & 31) : 1;
-	__u32 other = source_half(head->sources, 1);
-	enum table_result result = RESULT_DONE;
+	__u32 word = (first >> 6) + request->number;
+	__u64 left = (count >> 6) - request->number;
 
-	if (scratch_get(scratch, halves) & HALF_0)
-		result = set_range(0, first, count, request, scratch);
-	if (result != RESULT_INVALID && scratch_get(scratch, halves) & HALF_1)
-		result = set_range(other, first, count, request, scratch);
-	return result;
+	if (count < 64) {
+		__u64 bits = (((__u64)1 << (count & 63)) - 1) << (first & 63);
+
+		return set_source_word(head, word, bits, scratch) ? RESULT_DONE : RESULT_INVALID;
+	}
+	for (__u32 i = 0; i < RANGE_WORDS; i++) {
+		if (i >= left)
+			return RESULT_DONE;
+		if (!set_source_word(head, word + i, ALL_BITS, scratch))
+			return RESULT_INVALID;
+	}
+	request->number += RANGE_WORDS;
+	return RESULT_PENDING;
 }
 
 /* Sets the two bits of a hashed source in the source filter. */
 static __always_inline bool set_source_bits(const struct table_head *head, struct sums sums,
 					    struct scratch *scratch)
 {
-	__u64 bits = bit_of(BIT_SOURCE(sums)) | bit_of(BIT_SOURCE2(sums));
-	__u64 state = head->sources;
-
-	if (scratch_get(scratch, halves) & HALF_0 &&
-	    !set_bits(MAP_SOURCE_FILTER, source_number(sums, state, 0), bits, scratch))
-		return false;
-	return !(scratch_get(scratch, halves) & HALF_1) ||
-	       set_bits(MAP_SOURCE_FILTER, source_number(sums, state, 1), bits, scratch);
+	return set_source_word(head, source_number(sums, head->sources),
+			       bit_of(BIT_SOURCE(sums)) | bit_of(BIT_SOURCE2(sums)), scratch);
 }
 
 /* The sums of an IPv4 source; sets its bits in the filter. */
@@ -402,9 +389,9 @@ static __always_inline bool find_path(enum map_ref table, __u64 mask, __u64 tag,
  * the empty place to the scratch. Nothing is changed before there is a path; it is gone from
  * its end, and each move by itself is harmless.
  */
-static __always_inline bool make_room(struct table_head *head, enum map_ref table, __u64 mask,
-				      __u64 tag, struct table_request *request,
-				      struct scratch *scratch)
+static __always_inline bool make_slot_free(struct table_head *head, enum map_ref table, __u64 mask,
+					   __u64 tag, struct table_request *request,
+					   struct scratch *scratch)
 {
 	__u64 length;
 
@@ -437,7 +424,7 @@ static __always_inline enum table_result create_entry(struct table_head *head, e
 	struct table_slot *slot;
 
 	if (!find_place(table, mask, tag, 0, scratch) &&
-	    !make_room(head, table, mask, tag, request, scratch))
+	    !make_slot_free(head, table, mask, tag, request, scratch))
 		return ++request->tries < PATH_TRIES ? RESULT_PENDING : RESULT_FULL;
 	slot = slot_at(table, scratch_get(scratch, place), scratch);
 	if (!slot)
@@ -472,6 +459,7 @@ static __always_inline enum table_result serve_entry(struct table_head *head, en
 	slot = slot_at(table, scratch_get(scratch, place), scratch);
 	if (!slot)
 		return RESULT_INVALID;
+	request->number = scratch_get(scratch, place);
 	value = slot->value;
 	if (request->op == OP_PUT && (value & SLOT_ACTION) != wanted) {
 		__sync_fetch_and_add(&slot->value, wanted - (value & SLOT_ACTION));

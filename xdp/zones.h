@@ -91,9 +91,10 @@ static __always_inline void find_candidates(struct scratch *scratch, const struc
 
 	scratch_put(scratch, possible, possible_rules(state));
 	scratch_put(scratch, count, 0);
-	if (seldom(state & NAMES_ROOT || !labels))
+	if (seldom(state & NAMES_ROOT))
 		add_candidate(scratch, walk.sums,
-			      scratch_get(scratch, possible) | (labels ? 0 : WHOLE_NAME));
+			      labels ? scratch_get(scratch, possible) & ~(__u64)WHERE_NAME
+				     : scratch_get(scratch, possible) | WHOLE_NAME);
 	if (!labels)
 		return;
 	walk.stop = (scratch_get(scratch, name_length) - 1) & 255;

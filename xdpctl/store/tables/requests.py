@@ -77,6 +77,16 @@ class Requests:
             ]
         return found
 
+    def place(self, name: MapName, stored: bytes) -> int:
+        """Return the number of the slot that an entry is in; tests read and write there.
+
+        Raises:
+            KeyError: there is none.
+        """
+        if self.look_up(name, [stored]) == [None]:
+            raise KeyError(stored)
+        return self._records[:8].cast("I")[1]
+
     def put(self, name: MapName, stored: Sequence[bytes], actions: Sequence[int]) -> int:
         """Write entries in their order; return how many were made.
 

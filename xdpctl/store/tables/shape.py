@@ -16,7 +16,8 @@ from xdpctl.abi import MAPS, MapName
 FULL = 0.9
 """Share of a table's slots up to which every entry is sure to find room."""
 
-_LEAST_BUCKETS = 64
+_LEAST_BUCKETS = 256
+_LEAST_WORDS = 64
 _NAME_BITS = 24
 _SOURCE_BITS = 16
 """Bits of a filter for each entry, at least."""
@@ -48,9 +49,9 @@ class Shape:
         """Return the sizes with room for so many names and zones, and so many sources."""
         return cls(
             name_buckets=_buckets(names),
-            name_words=_power(names * _NAME_BITS / 64, _LEAST_BUCKETS),
+            name_words=_power(names * _NAME_BITS / 64, _LEAST_WORDS),
             source_buckets=_buckets(sources),
-            source_words=_power(sources * _SOURCE_BITS / 64, _LEAST_BUCKETS),
+            source_words=_power(sources * _SOURCE_BITS / 64, _LEAST_WORDS),
             address_bits=min(
                 max((sources * _ADDRESS_BITS - 1).bit_length(), _LEAST_ADDRESS_BITS),
                 abi.TABLE_SOURCE_BITS,
