@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import socket
 import struct
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
@@ -57,12 +58,13 @@ NAMED = frozenset({QNAMES_REF, ZONES_REF, LIST_NAMES_REF})
 
 _V4, _V6 = REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]
 _WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
-_PLAIN = re.compile(r"(\.|\*\.)?([A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)")
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_LENGTHS = [bytes((length,)) for length in range(abi.LABEL_MAX + 1)]
 _EVERY_TYPE = struct.pack("=H", WILDCARD_QTYPE)
 _PREFIXES = {scope: bytes((scope,)) + _EVERY_TYPE for scope in ZoneScope}
 _PLAIN_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 _MARKS = {ZoneScope.SELF: "", ZoneScope.ALL: ALL_MARK, ZoneScope.BELOW: BELOW_MARK}
-_SCOPES = {None: ZoneScope.SELF, ALL_MARK: ZoneScope.ALL, BELOW_MARK: ZoneScope.BELOW}
 _EXACT_V4, _EXACT_V6 = bytes((4, abi.TABLE_EXACT)), bytes((6, abi.TABLE_EXACT))
 
 Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
@@ -292,16 +294,37 @@ def plain_place(
     """Return (map number, stored key) of a plain address, name or zone; None for anything else."""
     if (":" in text or text[-1:].isdigit()) and (place := _plain_address(text, book)) is not None:
         return place
-    if (found := _PLAIN.fullmatch(text)) is None:
+    scope = ZoneScope.SELF
+    if text[:1] == ALL_MARK:
+        text, scope = text[1:], ZoneScope.ALL
+    elif text[:2] == BELOW_MARK:
+        text, scope = text[2:], ZoneScope.BELOW
+    first, _, rest = text.partition(".")
+    if _LABEL.fullmatch(first) is None or len(rest) >= abi.NAME_MAX:
         return None
-    mark, name = found.groups()
-    labels = name.lower().removesuffix(".").split(".")
-    octets = "".join([chr(len(label)) + label for label in labels]).encode("ascii")
-    if len(octets) >= abi.NAME_MAX or labels[-1].isdigit():
+    octets, count = _plain_octets(rest) if rest else (b"", 0)
+    if not count and (rest or first.isdigit()):
         return None
-    if mark is not None and len(labels) > TABLE_LEVELS:
+    octets = _LENGTHS[len(first)] + first.lower().encode("ascii") + octets
+    if len(octets) >= abi.NAME_MAX or (scope is not ZoneScope.SELF and count >= TABLE_LEVELS):
         return None
-    return name_place(octets, _SCOPES[mark], any_qtype, book)
+    if scope is ZoneScope.SELF and not book:
+        return QNAMES_REF, _WILDCARDS[any_qtype] + octets
+    return LIST_NAMES_REF if book else ZONES_REF, _PREFIXES[scope] + octets
+
+
+@lru_cache(maxsize=16_384)
+def _plain_octets(text: str) -> tuple[bytes, int]:
+    """Return octets and number of labels of a plain name; no label where it is not plain.
+
+    Kept, because in a list many names end alike.
+    """
+    if _PLAIN.fullmatch(text) is None:
+        return b"", 0
+    labels = text.lower().removesuffix(".").encode("ascii").split(b".")
+    if labels[-1].isdigit():
+        return b"", 0
+    return b"".join([_LENGTHS[len(label)] + label for label in labels]), len(labels)
 
 
 def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:

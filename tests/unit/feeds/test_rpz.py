@@ -485,3 +485,35 @@ def test_records_are_those_that_dnspython_reads(content: str, end: str) -> None:
 
     if not re.search(r"\$ORIGIN\s+\S*[^.\s]", content):  # a relative one stays so in dnspython
         assert ours == theirs
+
+
+plain_records = st.builds(
+    "{} {}CNAME {}".format,
+    st.sampled_from(["a", "b.c", "*.d", "*.e.f", "*.e", "*"]),
+    st.sampled_from(["", "60 ", "IN "]),
+    st.sampled_from([".", "*.", "rpz-drop.", "rpz-passthru.", "garden."]),
+)
+
+
+@given(
+    st.lists(records | plain_records | plain_records, max_size=12).map("\n".join),
+    st.integers(1, 4),
+)
+@example("a CNAME .\n CNAME .\n*.b CNAME .\n CNAME rpz-tcp-only.", 1)
+@example("a CNAME .\nb CNAME .\n$ORIGIN x.rpz.example.\n*.b CNAME .\n CNAME *.", 2)
+@example("*.b TXT (\n*.c CNAME .\n) \n*.d CNAME .", 2)
+def test_a_look_ahead_finds_the_wildcards_that_reading_finds(content: str, size: int) -> None:
+    lines = [f"{line}\n" for line in (HEAD + content).splitlines()]
+    try:
+        rows = list(RpzLines(ORIGIN, TRUNCATE, AnyQtype.NEW, LeftOut()).rows(lines, 1))
+    except ListError:
+        return
+    reader = RpzLines(ORIGIN, TRUNCATE, AnyQtype.NEW, LeftOut())
+    for start in range(0, len(lines), size):
+        reader.look(lines[start : start + size], start + 1)
+    wanted = {
+        key[3:]: action is not PASS
+        for _, key, action, *_ in rows
+        if key[0] == ZoneScope.BELOW and (action is not DROP or (key[3:] and len(key) > 4 + key[3]))
+    }
+    assert reader._hidden._wildcards == wanted

@@ -22,7 +22,7 @@ from xdpctl.rules.names import shown
 from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.keys import Row
@@ -63,7 +63,7 @@ class AdblockLines(LineFormat):
         self._book = book_of(origin)
         self._excepted = Exceptions()
 
-    def look(self, lines: Iterable[str], first: int) -> None:
+    def look(self, lines: Sequence[str], first: int) -> None:
         """Find the exceptions."""
         del first
         for line in lines:
@@ -76,9 +76,13 @@ class AdblockLines(LineFormat):
         """See `LineFormat`."""
         any_qtype, book, excepted = self._any_qtype, self._book, self._excepted
         for number, line in enumerate(lines, first):
-            if line[:2] == "||" and line[-2:] == "^\n" and not excepted:
+            if line[:2] == "||" and line[-2:] == "^\n":
                 place = plain_place(f".{line[2:-2]}", any_qtype, book)
-                if place is not None and place[0] in NAMED:
+                if (
+                    place is not None
+                    and place[0] in NAMED
+                    and not (excepted and excepted.cover(*name_in(*place)))
+                ):
                     yield *place, self._action, "", None, self._origin
                     continue
             text = line.strip()

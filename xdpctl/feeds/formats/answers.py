@@ -16,9 +16,11 @@ from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.exceptions import Exceptions
 from xdpctl.feeds.formats.lines import IMPLIED, LeftOut, LineFormat
 from xdpctl.rules import book_of
-from xdpctl.rules.keys import NAMED, name_in, name_place, place_of
+from xdpctl.rules.keys import NAMED, name_in, name_place, place_of, plain_place
+from xdpctl.rules.targets import ALL_MARK
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterable, Iterator, Sequence
 
     from xdpctl.rules import AnyQtype
@@ -63,8 +65,11 @@ class AnswerLines(LineFormat):
 
     reads_twice = True
 
-    blocking_ends: tuple[str, ...] = ()
+    blocking_ends: tuple[str, ...]
     """Ends of lines that except nothing: `look` need not read them."""
+
+    plain: re.Pattern[str]
+    """A whole line that blocks one zone, as nearly all lines do; its last group is the name."""
 
     def __init__(
         self, origin: str, action: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
@@ -84,7 +89,7 @@ class AnswerLines(LineFormat):
         """
         raise NotImplementedError
 
-    def look(self, lines: Iterable[str], first: int) -> None:
+    def look(self, lines: Sequence[str], first: int) -> None:
         """Find the exceptions; TargetError as `rows`."""
         for number, line in enumerate(lines, first):
             if not line.endswith(self.blocking_ends):
@@ -97,7 +102,14 @@ class AnswerLines(LineFormat):
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
+        plain = None if self._excepted else self.plain.fullmatch
         for number, line in enumerate(lines, first):
+            if plain is not None and (found := plain(line)) is not None:
+                name = found.group(found.lastindex or 0)
+                place = plain_place(f"{ALL_MARK}{name}", self._any_qtype, self._book)
+                if place is not None and place[0] in NAMED:
+                    yield *place, self._action, "", None, self._origin
+                    continue
             setting = self._setting(number, line)
             if setting is None:
                 continue

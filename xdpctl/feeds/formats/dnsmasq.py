@@ -29,6 +29,10 @@ class DnsmasqLines(AnswerLines):
 
     blocking_ends = ("/\n", "/0.0.0.0\n", "/::\n", "/127.0.0.1\n", "/::1\n")
 
+    plain = re.compile(
+        r"address=/([^/*#]+)/(?:0\.0\.0\.0|::|127\.0\.0\.1)?\n|(?:local|server)=/([^/*#]+)/\n"
+    )
+
     def read(self, text: str) -> Setting:
         """See `AnswerLines`."""
         if " #" in text or "\t#" in text:

@@ -51,9 +51,12 @@ class Exceptions:
         own = self._scopes.get(octets, ())
         if ALL in own or (BELOW in own and scope is BELOW):
             return True
-        chain = _chain(octets)
-        next(chain)
-        return any(not {ALL, BELOW}.isdisjoint(self._scopes.get(above, ())) for above in chain)
+        while octets:
+            octets = octets[octets[0] + 1 :]
+            above = self._scopes.get(octets)
+            if above is not None and above != {SELF}:
+                return True
+        return False
 
 
 def _chain(octets: bytes) -> Iterator[bytes]:

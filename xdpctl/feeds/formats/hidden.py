@@ -38,14 +38,21 @@ class HiddenNames:
 
     def see(self, octets: bytes, *, has_rule: bool) -> None:
         """Take a name of the zone; `has_rule`: it has become an exact rule."""
-        stops = self._wildcards.get
-        chain, above = [octets], octets
-        inside = 0
+        wildcards, above = self._wildcards, octets
         while above:
             above = above[above[0] + 1 :]
-            if stops(above):
-                inside = len(chain)
-            chain.append(above)
+            if above in wildcards:
+                self._add(octets, has_rule=has_rule)
+                return
+
+    def _add(self, octets: bytes, *, has_rule: bool) -> None:
+        """Keep a name, and those between it and the highest wildcard above it that stops."""
+        chain = [octets]
+        inside = 0
+        while above := chain[-1]:
+            chain.append(above[above[0] + 1 :])
+            if self._wildcards.get(chain[-1]):
+                inside = len(chain) - 1
         for name in chain[:inside]:
             self._inside.setdefault(name, False)
         if has_rule and inside:

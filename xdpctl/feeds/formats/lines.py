@@ -20,7 +20,7 @@ from xdpctl.rules.names import shown
 from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.keys import Row
@@ -102,7 +102,7 @@ class LineFormat:
 
     reads_twice = False
 
-    def look(self, lines: Iterable[str], first: int) -> None:
+    def look(self, lines: Sequence[str], first: int) -> None:
         """Note what some lines mean for others; raises as `rows`."""
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:

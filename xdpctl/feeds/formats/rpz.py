@@ -23,7 +23,7 @@ from xdpctl.feeds.formats.hidden import HiddenNames
 from xdpctl.feeds.formats.lines import IMPLIED, LeftOut, LineFormat
 from xdpctl.feeds.formats.zonefile import ZoneFile
 from xdpctl.rules import Name, Question, Zone, book_of, parse_target
-from xdpctl.rules.keys import name_place, stored_place
+from xdpctl.rules.keys import NAMED, name_in, name_place, stored_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -59,6 +59,9 @@ _PLAIN = re.compile(
 _PASSED_OVER = re.compile(r'[A-Z0-9_.-]+[ \t][^*();"\\]*', re.IGNORECASE | re.ASCII)
 """A line with one whole record that is not a wildcard."""
 
+_OPENS = "\n \t$"
+_NOT_PLAIN = ("*", "(", ")", '"', "\\", ";", "$", "\n ", "\n\t", "\n\n")
+
 _TOO_DEEP = f"wildcards of more than {TABLE_LEVELS} labels"
 _PLAIN_NAME = re.compile(r"[a-z0-9_.-]+")
 _TARGETS_KEPT = 1000
@@ -93,6 +96,9 @@ class RpzLines(LineFormat):
         self._left_out = left_out
         self._only = only
         self._book = book_of(origin)
+        self._exact = name_place(b"", ZoneScope.SELF, any_qtype, self._book)
+        self._below = name_place(b"", ZoneScope.BELOW, any_qtype, self._book)
+        """The map, and what is in front of a name's octets in its stored key."""
         self._file = ZoneFile()
         self._actions: dict[str, RuleAction | None] = {**_POLICIES}
         self._actions |= dict.fromkeys(_DENIALS, denial)
@@ -104,7 +110,7 @@ class RpzLines(LineFormat):
         self._ahead: RpzLines | None = None
         self._passed_over = ""
 
-    def look(self, lines: Iterable[str], first: int) -> None:
+    def look(self, lines: Sequence[str], first: int) -> None:
         """Find the wildcards; ListError as `rows`."""
         if self._ahead is None:
             self._ahead = RpzLines(
@@ -112,22 +118,43 @@ class RpzLines(LineFormat):
             )
         self._ahead.find_wildcards(lines, first, self._hidden)
 
-    def find_wildcards(self, lines: Iterable[str], first: int, hidden: HiddenNames) -> None:
+    def find_wildcards(self, lines: Sequence[str], first: int, hidden: HiddenNames) -> None:
         """Read only those lines that may have a wildcard, or change what later lines mean."""
         file = self._file
+        if self._zone and not file.depth and lines and _all_plain("".join(lines)):
+            self._passed_over = lines[-1]
+            return
         for number, line in enumerate(lines, first):
-            if self._zone and not file.depth and _PASSED_OVER.fullmatch(line):
-                self._passed_over = line
-                continue
+            if self._zone and not file.depth:
+                if _PASSED_OVER.fullmatch(line):
+                    self._passed_over = line
+                    continue
+                if (found := _PLAIN.fullmatch(line)) is not None:
+                    row = self._short_way(*found.groups())
+                    if row is not None:
+                        self._passed_over = line
+                        if row is not _LEFT_OUT:
+                            self._add_wildcard(row, hidden)  # type: ignore[arg-type]  # it is not the mark
+                        continue
             if self._passed_over:
                 file.last_text, self._passed_over = self._passed_over.split(None, 1)[0], ""
-            for _, key, action, _, _, _ in self.rows((line,), number):
-                octets = key[3:]
-                # One label is guarded: a Drop on a top-level domain does not come into force.
-                if key[0] == ZoneScope.BELOW and (
-                    action != RuleAction.DROP or (octets and len(octets) > octets[0] + 1)
-                ):
-                    hidden.add_wildcard(octets, stops=action != RuleAction.PASS)
+            for row in self.rows((line,), number):
+                self._add_wildcard(row, hidden)
+
+    @staticmethod
+    def _add_wildcard(row: Row, hidden: HiddenNames) -> None:
+        """Note the row of a wildcard, unless it will not come into force.
+
+        Of one label it is guarded: a Drop on a top-level domain is left out later.
+        """
+        ref, key, action, _, _, _ = row
+        if ref not in NAMED:
+            return
+        octets, scope = name_in(ref, key)
+        if scope is ZoneScope.BELOW and (
+            action != RuleAction.DROP or (octets and len(octets) > octets[0] + 1)
+        ):
+            hidden.add_wildcard(octets, stops=action != RuleAction.PASS)
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """Yield the rows of some lines.
@@ -205,9 +232,8 @@ class RpzLines(LineFormat):
         if action is None or kind:
             self._left_out.add(kind, name)
             return _LEFT_OUT
-        scope = ZoneScope.BELOW if below else ZoneScope.SELF
-        place = name_place(octets, scope, self._any_qtype, self._book)
-        return *place, action, "", None, self._origin
+        ref, prefix = self._below if below else self._exact
+        return ref, prefix + octets, action, "", None, self._origin
 
     def _row(self, record: Record) -> Row | None:
         """Return the row of any record after the SOA; None if it is left out."""
@@ -260,6 +286,11 @@ class RpzLines(LineFormat):
             return None
         ref, key = stored_place(target, self._any_qtype, self._book)
         return ref, key, action, "", None, self._origin
+
+
+def _all_plain(text: str) -> bool:
+    """Return whether every line has a whole record of its own owner, and none is a wildcard's."""
+    return text[0] not in _OPENS and not any(mark in text for mark in _NOT_PLAIN)
 
 
 def _octets(labels: Sequence[bytes]) -> bytes:

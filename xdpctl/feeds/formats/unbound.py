@@ -45,6 +45,11 @@ class UnboundLines(AnswerLines):
 
     blocking_ends = tuple(f"{kind}\n" for kind in _BLOCKS)
 
+    plain = re.compile(
+        r'local-zone: "([^"]+)"'
+        r" (?:always_(?:nxdomain|nodata|refuse|deny|null)|static|refuse|deny)\n"
+    )
+
     def read(self, text: str) -> Setting:
         """See `AnswerLines`."""
         found = _LINE.fullmatch(text)
