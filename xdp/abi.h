@@ -216,6 +216,7 @@ struct scratch {
 	__u16 where;	  /* rules of a candidate that were not asked for yet */
 	__u8 book;	  /* enum book, of which a rule is asked */
 	__u64 lengths;	  /* of prefixes that were not asked for yet */
+	__u64 found;	  /* lengths that may have a rule, by the filter */
 	__u64 value;	  /* of a slot */
 	__u32 number;	  /* of a word or bucket that is looked up */
 	__u8 starts[128]; /* where each label starts, octets from the name's first */
@@ -226,7 +227,7 @@ struct scratch {
 	__u64 halves;  /* of a filter, that bits are set in */
 	__u64 steps;   /* length of the path, less one */
 	__u64 path[8]; /* places of entries that make room for one */
-	__u8 reserved[40];
+	__u8 reserved[32];
 };
 
 /*

@@ -10,8 +10,7 @@
 #include "packet.h"
 #include "table_sources.h"
 
-#define BELOW_48 NUMBER_48 /* lengths greater than 48: numbers below this */
-#define BELOW_32 NUMBER_32
+#define AGAIN 3 /* steps for entries that may have been moving */
 
 /* A word of the source filter; 0 if there is no such word. */
 static __always_inline __u64 source_word(struct scratch *scratch, __u32 number)
@@ -21,8 +20,8 @@ static __always_inline __u64 source_word(struct scratch *scratch, __u32 number)
 	return word ? *(volatile __u64 *)word : 0;
 }
 
-/* Whether the filter has the two bits of a hashed source. */
-static __always_inline bool may_have_source(struct scratch *scratch, __u64 state, struct sums sums)
+/* 1 if the filter has the two bits of a hashed source, else 0. */
+static __always_inline __u64 may_have_source(struct scratch *scratch, __u64 state, struct sums sums)
 {
 	__u64 word = source_word(scratch, source_half(state, state >> SOURCES_HALF & 1) +
 						  source_number(sums, state));
@@ -47,12 +46,21 @@ static __always_inline __u64 ask_for_source(struct scratch *scratch, const struc
 	return VERDICT(REASON_LIST_SOURCE, value & SLOT_ACTION);
 }
 
+/*
+ * A source is asked for in three steps: the exact address; which prefixes may have a rule,
+ * by the filter, all of them before the first look-up, so that their words are waited for
+ * together; and those prefixes, the longest first. Lengths are the numbers of their bits.
+ * An entry that may have been moving is asked for again.
+ */
 static __always_inline __u64 ipv4_list_rule(struct scratch *scratch, const struct table_head *head,
 					    const struct ipv4_header *ip)
 {
 	__u64 state = head_get(head, sources);
+	__u64 moves = head_get(head, moves);
 	__u32 address = be32(ip->saddr_be);
+	struct sums sums;
 	__u64 place;
+	__u64 rule;
 	__u64 word;
 
 	if (!(state & SOURCES_V4))
@@ -61,31 +69,50 @@ static __always_inline __u64 ipv4_list_rule(struct scratch *scratch, const struc
 	word = source_word(scratch, source_half(state, state >> SOURCES_HALF & 1) + (place >> 6));
 	if (!seldom(word_has(word, place)))
 		return NO_RULE;
-	scratch_put(scratch, lengths, head_get(head, lengths4));
-	for (int i = 0; i < LENGTH4_MAX + 3; i++) {
+	sums = sums_of_ipv4(head, address, 0);
+	if (may_have_source(scratch, state, sums)) {
+		rule = ask_for_source(scratch, head, sums);
+		if (rule != NO_RULE)
+			return rule;
+	}
+	scratch_put(scratch, lengths, head_get(head, lengths4) & ~(__u64)1);
+	scratch_put(scratch, found, moves != head_get(head, moves)); /* the address again */
+	for (int i = 0; i < LENGTH4_MAX; i++) {
 		__u64 lengths = scratch_get(scratch, lengths);
-		__u64 moves = head_get(head, moves);
-		__u64 before = lengths;
-		struct sums sums;
 		__u64 number;
-		__u64 rule;
+		__u64 found;
 
 		if (!lengths)
 			break;
 		number = take_lowest(head, &lengths);
 		sums = sums_of_ipv4(head, address, number);
-		if (may_have_source(scratch, state, sums)) {
-			rule = ask_for_source(scratch, head, sums);
-			if (rule != NO_RULE)
-				return rule;
-			if (moves != head_get(head, moves)) /* an entry may have been moving */
-				lengths = before;
-		}
+		found = may_have_source(scratch, state, sums) << (number & 63);
+		scratch_put(scratch, found, scratch_get(scratch, found) | found);
 		scratch_put(scratch, lengths, lengths);
+	}
+	for (int i = 0; i < LENGTH4_MAX + AGAIN; i++) {
+		__u64 found = scratch_get(scratch, found);
+
+		if (!found)
+			break;
+		moves = head_get(head, moves);
+		sums = sums_of_ipv4(head, address, take_lowest(head, &found));
+		rule = ask_for_source(scratch, head, sums);
+		if (rule != NO_RULE)
+			return rule;
+		if (moves == head_get(head, moves))
+			scratch_put(scratch, found, found);
 	}
 	return NO_RULE;
 }
 
+static __always_inline struct sums sums_of_number6(const struct table_head *head,
+						   struct address6 address, __u64 number)
+{
+	return sums_of_ipv6(head, without_host(address, host_bits(number)), number);
+}
+
+/* As for IPv4, but without a map of addresses, and with one step for addresses and prefixes. */
 static __always_inline __u64 ipv6_list_rule(struct scratch *scratch, const struct table_head *head,
 					    const struct ipv6_header *ip)
 {
@@ -102,13 +129,11 @@ static __always_inline __u64 ipv6_list_rule(struct scratch *scratch, const struc
 	scratch_put(scratch, base, lowest & 64);
 	scratch_put(scratch, lengths,
 		    head_get(head, lengths6[lowest >> 6 & 1]) >> (lowest & 63) << (lowest & 63));
-	for (int i = 0; i < LENGTH6_MAX + 6; i++) {
+	for (int i = 0; i < LENGTH6_MAX + 3 + AGAIN; i++) {
 		__u64 lengths = scratch_get(scratch, lengths);
-		__u64 base = scratch_get(scratch, base);
 		__u64 moves = head_get(head, moves);
-		__u64 before = lengths;
+		__u64 base = scratch_get(scratch, base);
 		struct sums sums;
-		__u64 number;
 		__u64 rule;
 
 		if (!lengths) { /* the next word of lengths */
@@ -119,14 +144,13 @@ static __always_inline __u64 ipv6_list_rule(struct scratch *scratch, const struc
 			scratch_put(scratch, lengths, head_get(head, lengths6[base >> 6 & 3]));
 			continue;
 		}
-		number = base + take_lowest(head, &lengths);
-		sums = sums_of_ipv6(head, without_host(address, host_bits(number)), number);
+		sums = sums_of_number6(head, address, base + take_lowest(head, &lengths));
 		if (may_have_source(scratch, state, sums)) {
 			rule = ask_for_source(scratch, head, sums);
 			if (rule != NO_RULE)
 				return rule;
-			if (moves != head_get(head, moves)) /* an entry may have been moving */
-				lengths = before;
+			if (moves != head_get(head, moves))
+				continue;
 		}
 		scratch_put(scratch, lengths, lengths);
 	}
