@@ -16,11 +16,11 @@ import contextlib
 import sqlite3
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from itertools import compress
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Self
 
-from xdpctl.abi import BY_REF
+from xdpctl.abi import BY_REF, TABLES
 from xdpctl.errors import StateError
 from xdpctl.rules.keys import Block
 
@@ -44,6 +44,8 @@ much as writing it."""
 
 _COLUMNS = "map INTEGER, key BLOB, action INTEGER, reason TEXT, expires REAL, origin TEXT"
 
+_TABLES_REFS = frozenset(spec.ref for spec in TABLES.values())
+
 _TABLES = f"""
 CREATE TEMP TABLE incoming ({_COLUMNS});
 CREATE TEMP TABLE planned ({_COLUMNS}, PRIMARY KEY (map, key)) WITHOUT ROWID;
@@ -63,11 +65,12 @@ WHERE note.key IS NULL OR note.origin != planned.origin OR note.action != planne
     OR note.reason != planned.reason OR note.expires IS NOT planned.expires
 """
 
-_NOTED = """
-SELECT key,
-    ifnull(origin = :origin AND action = :action AND reason = :reason AND expires IS :expires, 0)
-FROM note WHERE map = :map AND key > :after ORDER BY key LIMIT :limit
-"""
+_ALIKE = "(origin = :origin AND action = :action AND reason = :reason AND expires IS :expires)"
+
+_KEYS_ALIKE, _KEYS_UNLIKE = (
+    f"SELECT key FROM note WHERE map = :map AND key > :after AND {which} ORDER BY key LIMIT :limit"  # noqa: S608 (constants)
+    for which in (_ALIKE, f"{_ALIKE} IS NOT TRUE")
+)
 
 _UNLIKE = """
 INSERT INTO standing SELECT map, key FROM note WHERE origin = :origin
@@ -154,9 +157,9 @@ class Staging:
         change: what is asked for. With `replace`, what of the origin is not in the list is
             gone, and what another row names an origin for is no longer this one's. With
             `strict`, entries of other origins count as changed, not as others.
-        vanished: is given this object, a map's number and keys with a note, as stored;
-            forgets those that are no longer in the map, and returns them. Called for all
-            notes, some thousand at a time, before the list is compared with them.
+        vanished: is given this object, a shared map's number and keys with a note, as
+            stored; forgets those that are no longer in the map, and returns them. Called for
+            all its notes, some thousand at a time, before the list is compared with them.
     """
 
     def __init__(
@@ -255,23 +258,24 @@ class Staging:
             self._connection.execute(_UNLIKE, self._like)
 
     def _read_notes_of(self, ref: int) -> None:
-        standing, others, after = self._standing[ref], self._others[ref], b""
-        while True:
-            place = {"map": ref, "after": after, "limit": WALK_STEP}
-            with self._working():
-                rows = self._connection.execute(_NOTED, self._like | place).fetchall()
-            if not rows:
-                break
-            after = rows[-1][0]
-            keys, alike = zip(*rows, strict=True)
-            if all(alike):
-                standing.update(keys)
-            else:
-                standing.update(compress(keys, alike))
-                others.update(key for key, is_alike in rows if not is_alike)
-            if vanished := self._vanished(self, ref, list(keys)):
-                standing.difference_update(vanished)
-                others.difference_update(vanished)
+        """Read the keys of one map's notes: those that are alike, then the others, if any."""
+        count = "SELECT count(*) FROM note WHERE map = ?"
+        with self._working():
+            left = int(self._connection.execute(count, (ref,)).fetchone()[0])
+        for query, into in ((_KEYS_ALIKE, self._standing), (_KEYS_UNLIKE, self._others)):
+            after = b""
+            while left > 0:
+                place = {"map": ref, "after": after, "limit": WALK_STEP}
+                with self._working():
+                    rows = self._connection.execute(query, self._like | place).fetchall()
+                if not rows:
+                    break
+                after = rows[-1][0]
+                left -= len(rows)
+                into[ref].update(chain.from_iterable(rows))
+                if ref not in _TABLES_REFS:
+                    keys = [key for (key,) in rows]
+                    into[ref].difference_update(self._vanished(self, ref, keys))
 
     def _is_kept_whole(self, block: Block) -> bool:
         """Keep a block if all its rows are as their notes are, or none has a note."""
