@@ -26,9 +26,10 @@ from xdpctl.rules import (
 )
 from xdpctl.rules.keys import REFS, full_key, plain_text, stored_key
 from xdpctl.store.entries import NOTES_AT_ONCE, split
+from xdpctl.store.tables.table import RuleTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from xdpctl.store.entries import Entries
     from xdpctl.store.rule_map import RuleMap
@@ -84,12 +85,7 @@ def lines_of(
         known = _whole(entries.maps[name]) if at_once and name not in TABLES else None
         while rows := entries.state.rows(name, after, NOTES_AT_ONCE):
             after = rows[-1][1]
-            keys = [full_key(ref, row[1]) for row in rows]
-            values = (
-                entries.maps[name].lookup_many(b"".join(keys))
-                if known is None
-                else [known.get(key) for key in keys]
-            )
+            values = _values(entries.maps[name], ref, [row[1] for row in rows], known)
             for row, value in zip(rows, values, strict=True):
                 _, stored, _, origin, reason, _, expires, noted = row
                 if value is None:
@@ -101,6 +97,18 @@ def lines_of(
             for entry in entries.entries(name, DNSDIST_ORIGIN):
                 stored = stored_key(ref, entry.key)
                 yield from text.of(name, stored, entry.action, DNSDIST_ORIGIN, "", None)
+
+
+def _values(
+    opened: RuleMap, ref: int, stored: list[bytes], known: Mapping[bytes, bytes] | None
+) -> Sequence[bytes | None]:
+    """Return the values of some keys; `known` is what is in the map, if it was read whole."""
+    if isinstance(opened, RuleTable):
+        return opened.values(stored)
+    keys = [full_key(ref, key) for key in stored]
+    if known is None:
+        return opened.lookup_many(b"".join(keys))
+    return [known.get(key) for key in keys]
 
 
 def _whole(opened: RuleMap) -> dict[bytes, bytes]:

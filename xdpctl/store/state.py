@@ -303,6 +303,15 @@ class State:
                 (REFS[map_name], after, limit),
             ).fetchall()
 
+    def keys(self, map_name: MapName, after: bytes, limit: int) -> list[bytes]:
+        """Return the keys of what `page` gives, as they are stored."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT key FROM note WHERE map = ? AND key > ? ORDER BY key LIMIT ?",
+                (REFS[map_name], after, limit),
+            ).fetchall()
+        return [key for (key,) in rows]
+
     def page_of(
         self, origin: str, map_name: MapName, after: bytes, limit: int
     ) -> tuple[list[Note], bytes | None]:
