@@ -312,6 +312,14 @@ class State:
             ).fetchall()
         return [key for (key,) in rows]
 
+    def forget_keys(self, map_name: MapName, stored: Sequence[bytes]) -> None:
+        """Remove notes by their keys as they are stored, in one transaction."""
+        ref = REFS[map_name]
+        with self.transaction():
+            self._connection.executemany(
+                "DELETE FROM note WHERE map = ? AND key = ?", ((ref, key) for key in stored)
+            )
+
     def page_of(
         self, origin: str, map_name: MapName, after: bytes, limit: int
     ) -> tuple[list[Note], bytes | None]:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _VALUE = struct.Struct("=QB7x")
 _ACTION_OFFSET = 8
 _ACTION_MASK = 3
-_KEYS_AT_ONCE = 4_000
+KEYS_AT_ONCE = 4_000
+"""Keys of one step: some milliseconds."""
 
 
 class RuleTable:
@@ -90,7 +91,7 @@ class RuleTable:
     def hits(self) -> Iterator[tuple[int, bytes]]:
         """Yield (counter, stored key) of the entries whose counter is not 0."""
         after = b""
-        while stored := self._state.keys(self.name, after, _KEYS_AT_ONCE):
+        while stored := self._state.keys(self.name, after, KEYS_AT_ONCE):
             after = stored[-1]
             found = self._tables.look_up(self.name, stored)
             for value, key in zip(found, stored, strict=True):
