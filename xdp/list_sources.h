@@ -55,9 +55,12 @@ static __always_inline __u64 ipv4_list_rule(struct scratch *scratch, const struc
 					    const struct ipv4_header *ip)
 {
 	__u64 state = head_get(head, sources);
+	__u64 moves = head_get(head, moves);
 	__u64 address = be32(ip->saddr_be);
 	const struct source_line *line;
+	struct sums sums;
 	__u64 place;
+	__u64 rule;
 
 	if (!(state & SOURCES_V4))
 		return NO_RULE;
@@ -65,16 +68,21 @@ static __always_inline __u64 ipv4_list_rule(struct scratch *scratch, const struc
 	line = line_in_force(scratch, state, place >> 8);
 	if (!line || !seldom(word_has(line->map[place >> 6 & 3], place)))
 		return NO_RULE;
-	scratch_put(scratch, lengths, head_get(head, lengths4));
+	sums = sums_of_ipv4(head, address, 0);
+	if (line_has(line, sums, 0)) {
+		rule = ask_for_source(scratch, head, sums);
+		if (rule != NO_RULE)
+			return rule;
+	}
+	scratch_put(scratch, lengths,
+		    head_get(head, lengths4) & ~(__u64)(moves == head_get(head, moves)));
 	for (int i = 0; i < LENGTH4_MAX + 1 + AGAIN; i++) {
 		__u64 lengths = scratch_get(scratch, lengths);
-		__u64 moves = head_get(head, moves);
-		struct sums sums;
 		__u64 number;
-		__u64 rule;
 
 		if (!lengths)
 			break;
+		moves = head_get(head, moves);
 		number = take_lowest(head, &lengths);
 		sums = sums_of_ipv4(head, address, number);
 		if (line_has(line, sums, number)) {
