@@ -16,7 +16,7 @@ import argparse
 import contextlib
 import statistics
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +24,7 @@ from tests.bench.cases import v4
 from tests.bench.growth import Walk
 from tests.bench.in_process import compile_directory, compile_wander
 from tests.bench.machine import Machine
-from tests.bench.program import CONFIG, Bench
+from tests.bench.program import CONFIG, ENTRIES, Bench
 from tests.bench.report import RAW, RESULTS, write
 from tests.bench.turns import Subject, by_turns, program_array
 from tests.lab.hosts import EMPTY_PROGRAM
@@ -45,7 +45,7 @@ from xdpctl.abi import (
 from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.program.compiler import compile_program_blocking, source_directory
-from xdpctl.program.config import ProgramConfig, TableProgram
+from xdpctl.program.config import TableProgram
 from xdpctl.store.tables.requests import Requests
 from xdpctl.store.tables.shape import Shape
 
@@ -59,9 +59,7 @@ ROUNDS: Final = 101
 RUNS: Final = 5_000
 OURS, FORMER, EMPTY = "lists", "former", "empty"
 
-_TABLES: Final = ProgramConfig(
-    CONFIG.ports, CONFIG.address_ports, CONFIG.addresses, CONFIG.tcp, CONFIG.any_qtype, None, True
-)
+_TABLES: Final = replace(CONFIG, tables=True)
 _SEED: Final = 20_261_205
 _STATE: Final = MapSpec(MapName.CONTROL, 13, MapType.ARRAY, 4, 32, 0, 1, Scope.PROGRAM)
 _PROGRAMS: Final = 14
@@ -238,12 +236,12 @@ def own_tables(bpf: Bpf, stack: contextlib.ExitStack, there: Population) -> dict
     return maps
 
 
-def measure(rules: int, former: Path, rounds: int, only: str) -> list[Row]:
+def measure(rules: int, former: Path, rounds: int, only: str, shared: int) -> list[Row]:
     """Time every case with so many rules."""
     bpf = Bpf()
     there = Population.of(rules)
     with contextlib.ExitStack() as stack:
-        bench = stack.enter_context(Bench.loaded(bpf))
+        bench = stack.enter_context(Bench.loaded(bpf, shared))
         own = own_tables(bpf, stack, there)
         maps = {**own, **bench.maps}
         fds = {MAPS[name].ref: opened.fd for name, opened in maps.items()}
@@ -255,7 +253,11 @@ def measure(rules: int, former: Path, rounds: int, only: str) -> list[Row]:
             code = compile_directory(config, directory).relocate(fds)
             programs[who] = stack.enter_context(bpf.load_program(code, who))
         programs[EMPTY] = stack.enter_context(bpf.load_program(EMPTY_PROGRAM, EMPTY))
-        every = [case for case in cases(there) if only in case.walk.name]
+        every = [
+            case
+            for case in cases(there)
+            if only in case.walk.name and (shared or "dnsdist" not in case.walk.name)
+        ]
         subjects = [
             Subject(
                 f"{case.walk.name}: {who}",
@@ -290,8 +292,8 @@ def _row(rules: int, case: Case, spent: dict[str, list[float]]) -> Row:
         above = [total - empty for total, empty in pairs]
         return statistics.median(above), statistics.quantiles(above, n=10)[0]
 
-    former = net(FORMER) if case.former else (None, None)
-    return Row(rules, case.walk.name, *former, *net(OURS))
+    median, low = net(FORMER) if case.former else (None, None)
+    return Row(rules, case.walk.name, median, low, *net(OURS))
 
 
 def table(rows: list[Row]) -> str:
@@ -314,13 +316,14 @@ def main() -> int:
     parser.add_argument("former", type=Path, help="xdp/ of a version without lists")
     parser.add_argument("--rules", type=int, nargs="+", default=[10, 1_000_000])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--shared", type=int, default=ENTRIES, help="entries in each shared map")
     parser.add_argument("--only", default="", help="cases with this in their name")
     given = parser.parse_args()
     machine = Machine.now()
     rows = [
         row
         for rules in given.rules
-        for row in measure(rules, given.former, given.rounds, given.only)
+        for row in measure(rules, given.former, given.rounds, given.only, given.shared)
     ]
     text = (
         "ns per packet above an empty program on the same packet; medians, and tenth percentiles"
