@@ -212,7 +212,7 @@ struct scratch {
 	__u8 count;	  /* of candidates */
 	__u8 left;	  /* candidates that were not asked for yet */
 	__u8 base;	  /* number of the lowest bit of `lengths` */
-	__u16 possible;	  /* rules that any name may have */
+	__u8 looks;	  /* units from this number on have no word in the filter */
 	__u16 where;	  /* rules of a candidate that were not asked for yet */
 	__u8 book;	  /* enum book, of which a rule is asked */
 	__u64 lengths;	  /* of prefixes that were not asked for yet */
@@ -357,6 +357,7 @@ struct name_index {
 #define NAMES_OPERATOR ((__u64)1 << 34)
 #define NAMES_LISTS    ((__u64)1 << 35)
 #define NAMES_ROOT     ((__u64)1 << 36) /* a rule for the root, which has no filter word */
+#define NAMES_TOP      ((__u64)1 << 37) /* a rule for a name of one label */
 
 /* The word `sources`: the number of words of IPv6 in the filter less one, and these. */
 #define SOURCES_HALF  32 /* shift, as above */

@@ -74,8 +74,9 @@ static __always_inline __u64 ipv4_list_rule(struct scratch *scratch, const struc
 		if (rule != NO_RULE)
 			return rule;
 	}
-	scratch_put(scratch, lengths,
-		    head_get(head, lengths4) & ~(__u64)(moves == head_get(head, moves)));
+	scratch_put(scratch, lengths, head_get(head, lengths4) & ~(__u64)1);
+	if (seldom(moves != head_get(head, moves)))
+		scratch_put(scratch, lengths, head_get(head, lengths4));
 	for (int i = 0; i < LENGTH4_MAX + 1 + AGAIN; i++) {
 		__u64 lengths = scratch_get(scratch, lengths);
 		__u64 number;
@@ -160,25 +161,6 @@ static __always_inline __u64 ipv6_list_rule(struct scratch *scratch, const struc
 		scratch_put(scratch, lengths, lengths);
 	}
 	return NO_RULE;
-}
-
-/* The rule of lists for the packet's source, or NO_RULE. */
-static __always_inline __u64 list_source_rule(struct xdp_md *ctx, struct scratch *scratch)
-{
-	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
-	const struct table_head *head = table_head();
-	const __u8 *ip = frame_start(ctx) + network;
-	const __u8 *end = frame_end(ctx);
-
-	if (!(head_get(head, sources) & (SOURCES_V4 | SOURCES_V6)))
-		return NO_RULE;
-	if (scratch_get(scratch, traits) & TRAIT_IPV6)
-		return ip + IPV6_HEADER <= end
-			       ? ipv6_list_rule(scratch, head, (const struct ipv6_header *)ip)
-			       : NO_RULE;
-	return ip + IPV4_HEADER_MIN <= end
-		       ? ipv4_list_rule(scratch, head, (const struct ipv4_header *)ip)
-		       : NO_RULE;
 }
 
 #endif

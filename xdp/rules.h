@@ -59,41 +59,46 @@ static __always_inline __u64 ipv6_source_rule(struct scratch *scratch, const str
 	return rule ? hit(rule, REASON_CIDR6) : NO_RULE;
 }
 
-/* Exact address, then longest prefix. Writes to the scratch which maps are empty. */
-static __always_inline __u64 shared_source_rule(struct xdp_md *ctx, struct scratch *scratch)
+/* Exact address, then longest prefix, of IPv6 sources: of the shared maps, then of lists. */
+static __always_inline __u64 ipv6_rule(struct scratch *scratch, const struct ipv6_header *ip)
+{
+	__u64 empty =
+		empty_among(EMPTY_BIT(MAP_ADDR_V6) | EMPTY_BIT(MAP_CIDR6) | EMPTY_BIT(MAP_QNAMES));
+	__u64 rule;
+
+	scratch_put(scratch, empty, empty);
+	rule = ipv6_source_rule(scratch, ip, scratch_get(scratch, empty));
+	if (!CONFIG_TABLES || rule != NO_RULE)
+		return rule;
+	return ipv6_list_rule(scratch, table_head(), ip);
+}
+
+/* The same of IPv4 sources. */
+static __always_inline __u64 ipv4_rule(struct scratch *scratch, const struct ipv4_header *ip)
+{
+	__u64 empty =
+		empty_among(EMPTY_BIT(MAP_ADDR_V4) | EMPTY_BIT(MAP_CIDR4) | EMPTY_BIT(MAP_QNAMES));
+	__u64 rule;
+
+	scratch_put(scratch, empty, empty);
+	rule = ipv4_source_rule(scratch, ip, scratch_get(scratch, empty));
+	if (!CONFIG_TABLES || rule != NO_RULE)
+		return rule;
+	return ipv4_list_rule(scratch, table_head(), ip);
+}
+
+/* The rule for the packet's source. Writes to the scratch which shared maps are empty. */
+static __always_inline __u64 source_rule(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
 	const __u8 *ip = frame_start(ctx) + network;
 	const __u8 *end = frame_end(ctx);
-	__u64 empty;
 
 	if (scratch_get(scratch, traits) & TRAIT_IPV6)
-		empty = empty_among(EMPTY_BIT(MAP_ADDR_V6) | EMPTY_BIT(MAP_CIDR6) |
-				    EMPTY_BIT(MAP_QNAMES));
-	else
-		empty = empty_among(EMPTY_BIT(MAP_ADDR_V4) | EMPTY_BIT(MAP_CIDR4) |
-				    EMPTY_BIT(MAP_QNAMES));
-	scratch_put(scratch, empty, empty);
-	empty = scratch_get(scratch, empty);
-	if (scratch_get(scratch, traits) & TRAIT_IPV6)
-		return ip + IPV6_HEADER <= end
-			       ? ipv6_source_rule(scratch, (const struct ipv6_header *)ip, empty)
-			       : NO_RULE;
-	return ip + IPV4_HEADER_MIN <= end
-		       ? ipv4_source_rule(scratch, (const struct ipv4_header *)ip, empty)
-		       : NO_RULE;
-}
-
-/* The rule for the packet's source: of the shared maps, then of lists. */
-static __always_inline __u64 source_rule(struct xdp_md *ctx, struct scratch *scratch)
-{
-	__u64 rule = shared_source_rule(ctx, scratch);
-
-	if (!CONFIG_TABLES)
-		return rule;
-	scratch_put(scratch, rule, rule);
-	rule = scratch_get(scratch, rule);
-	return rule != NO_RULE ? rule : list_source_rule(ctx, scratch);
+		return ip + IPV6_HEADER <= end ? ipv6_rule(scratch, (const struct ipv6_header *)ip)
+					       : NO_RULE;
+	return ip + IPV4_HEADER_MIN <= end ? ipv4_rule(scratch, (const struct ipv4_header *)ip)
+					   : NO_RULE;
 }
 
 /* Whether there may be a rule for any question. */

@@ -81,15 +81,17 @@ static __always_inline __u64 rule_bits(const struct table_head *head, struct sum
 
 /* Notes in the head what a packet must ask for. */
 static __always_inline void note_name(struct table_head *head, const struct table_request *request,
-				      bool is_root)
+				      __u64 labels)
 {
 	__u64 state = head->names;
 
 	state |= request->table == TABLE_ZONES ? NAMES_OPERATOR : NAMES_LISTS;
 	if (request->qtype != EVERY_TYPE)
 		state |= NAMES_TYPED;
-	if (is_root)
+	if (!labels)
 		state |= NAMES_ROOT;
+	if (labels == 1)
+		state |= NAMES_TOP;
 	if (state != head->names)
 		head_get(head, names) = state;
 }
@@ -137,7 +139,7 @@ static __always_inline bool name_sums(struct table_head *head, struct table_requ
 	if (labels > TABLE_LEVELS && request->scope != ZONE_SELF)
 		return false;
 	if (scratch_get(scratch, halves) == HALF_BOTH)
-		note_name(head, request, !labels);
+		note_name(head, request, labels);
 	ended = !labels;
 	scratch_put(scratch, unit, labels - 1);
 	walk.start = scratch->starts[(labels - 1) & 127];
@@ -594,7 +596,7 @@ static __always_inline void count_entry(struct table_head *head, __u8 table, __s
 	if (!head->list_names)
 		gone |= NAMES_LISTS;
 	if (!head->zones && !head->list_names)
-		gone |= NAMES_TYPED | NAMES_ROOT;
+		gone |= NAMES_TYPED | NAMES_ROOT | NAMES_TOP;
 	if (head->names & gone)
 		head_get(head, names) = head->names & ~gone;
 }

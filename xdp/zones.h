@@ -81,8 +81,37 @@ static __always_inline void add_candidate(struct scratch *scratch, struct sums s
 }
 
 /*
+ * Notes what a suffix may have, by its word in the filter. Returns whether any longer suffix
+ * of the name may have more. `unit`: the number of the suffix's first label.
+ */
+static __always_inline bool look_at(struct scratch *scratch, const struct table_head *head,
+				    __u64 state, struct sums sums, __u64 unit, __u16 qtype)
+{
+	__u64 number = filter_number(sums, state) + (state >> NAMES_HALF & 1) * ((__u32)state + 1);
+	const __u64 *there = value_at(MAP_NAME_FILTER, number, scratch);
+	__u64 found;
+	__u64 word;
+
+	if (!there)
+		return false;
+	word = *(const volatile __u64 *)there;
+	if (!word_has(word, BIT_HERE(sums)))
+		return false;
+	found = rules_in(word, sums, 0, !unit);
+	if (seldom(state & NAMES_TYPED))
+		found |= rules_in(word, sums, type_place(head, qtype), !unit) >> 1;
+	if (seldom(found)) {
+		found &= possible_rules(state);
+		if (found)
+			add_candidate(scratch, sums, unit ? found : found | WHOLE_NAME);
+	}
+	return unit && word_has(word, BIT_DEEPER(sums));
+}
+
+/*
  * Walks the name of the question, and writes the candidates among its suffixes to the
- * scratch, the shortest first.
+ * scratch, the shortest first. The filter's word of the last label is of use only if there
+ * are rules for names of one label.
  */
 static __always_inline void find_candidates(struct scratch *scratch, const struct table_head *head,
 					    struct name_text text, __u16 qtype)
@@ -90,42 +119,30 @@ static __always_inline void find_candidates(struct scratch *scratch, const struc
 	__u64 state = head_get(head, names);
 	struct name_walk walk = {.sums = {head->seed_a, head->seed_b}};
 	__u64 labels = scratch_get(scratch, labels);
-	__u64 half = (state >> NAMES_HALF & 1) * ((__u32)state + 1);
+	__u64 unit = labels - 1;
 
-	scratch_put(scratch, possible, possible_rules(state));
 	scratch_put(scratch, count, 0);
 	if (seldom(state & NAMES_ROOT))
 		add_candidate(scratch, walk.sums,
-			      labels ? scratch_get(scratch, possible) & ~(__u64)WHERE_NAME
-				     : scratch_get(scratch, possible) | WHOLE_NAME);
+			      labels ? possible_rules(state) & ~(__u64)WHERE_NAME
+				     : possible_rules(state) | WHOLE_NAME);
 	if (!labels)
 		return;
+	scratch_put(scratch, looks, state & NAMES_TOP ? labels : labels - 1);
+	scratch_put(scratch, unit, unit);
 	walk.stop = (scratch_get(scratch, name_length) - 1) & 255;
-	walk.start = scratch->starts[(labels - 1) & 127];
-	scratch_put(scratch, unit, labels - 1);
+	walk.start = scratch->starts[unit & 127];
 	for (__u64 i = 0; i < NAME_WORDS_MAX; i++) {
 		enum walk_step step = walk_word(&walk, head, i, text);
-		__u64 *word;
-		__u64 found;
-		__u32 number;
-		__u64 unit;
 
 		if (step == STEP_INSIDE)
 			continue;
 		if (step == STEP_OVERRUN)
 			break;
-		number = filter_number(walk.sums, state) + half;
-		word = value_at(MAP_NAME_FILTER, number, scratch);
-		if (!word || !word_has(*word, BIT_HERE(walk.sums)))
-			break;
 		unit = scratch_get(scratch, unit);
-		found = rules_in(*word, walk.sums, 0, !unit);
-		if (seldom(state & NAMES_TYPED))
-			found |= rules_in(*word, walk.sums, type_place(head, qtype), !unit) >> 1;
-		found &= scratch_get(scratch, possible);
-		if (seldom(found))
-			add_candidate(scratch, walk.sums, unit ? found : found | WHOLE_NAME);
-		if (!unit || !word_has(*word, BIT_DEEPER(walk.sums)))
+		if (unit < scratch_get(scratch, looks)
+			    ? !look_at(scratch, head, state, walk.sums, unit, qtype)
+			    : !unit)
 			break;
 		walk.stop = scratch->starts[unit & 127];
 		unit = next_unit(unit, scratch_get(scratch, labels));

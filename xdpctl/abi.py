@@ -243,7 +243,7 @@ HEAD_BIT_NUMBERS_OFFSET = 1920
 entries of each of TABLES, the secrets everything up to the bit numbers."""
 
 NAMES_HALF = 32
-NAMES_TYPED, NAMES_OPERATOR, NAMES_LISTS, NAMES_ROOT = (1 << bit for bit in range(33, 37))
+NAMES_TYPED, NAMES_OPERATOR, NAMES_LISTS, NAMES_ROOT, NAMES_TOP = (1 << n for n in range(33, 38))
 SOURCES_HALF = 32
 SOURCES_V4, SOURCES_V6 = 1 << 33, 1 << 34
 SOURCES_SHIFT = 40
