@@ -191,7 +191,10 @@ struct scratch {
 		 */
 		struct addr_v4_key address4;
 		struct cidr4_key prefix4;
-		struct cidr6_key prefix6;
+		struct {
+			__u32 unused;
+			struct cidr6_key key; /* its address in whole words */
+		} prefix6;
 		struct xsk_destination_v4 destination4;
 		struct xsk_destination_v6 destination6;
 	};
