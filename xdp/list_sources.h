@@ -10,8 +10,6 @@
 #include "packet.h"
 #include "table_sources.h"
 
-#define AGAIN 3 /* steps for entries that may have been moving */
-
 /* A line of the half of the source filter that is in force; NULL if there is none. */
 static __always_inline struct source_line *line_in_force(struct scratch *scratch, __u64 state,
 							 __u64 number)

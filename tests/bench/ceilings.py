@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.kernels.configurations import CONFIGURATIONS
+from tests.kernels.configurations import CONFIGURATIONS, kind_of
 from xdpctl.abi import MAPS
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.program.compiler import compile_program_blocking
@@ -29,7 +29,7 @@ from xdpctl.program.compiler import compile_program_blocking
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from xdpctl.kernel.bytecode import Bytecode
+    from xdpctl.program.config import Recipe
 
 CEILINGS: Final = Path(__file__).with_name("ceilings.json")
 
@@ -59,8 +59,9 @@ class Size:
                 yield f"{field.name.replace('_', ' ')}: {measured}, where {allowed} were measured"
 
 
-def size_of(bytecode: Bytecode) -> Size:
+def size_of(recipe: Recipe) -> Size:
     """Load a program over maps of its own and return how large it became."""
+    bytecode = compile_program_blocking(recipe)
     bpf = Bpf()
     with ExitStack() as stack:
         fds = {
@@ -68,7 +69,9 @@ def size_of(bytecode: Bytecode) -> Size:
             for spec in MAPS.values()
             if spec.ref in bytecode.refs()
         }
-        info = stack.enter_context(bpf.load_program(bytecode.relocate(fds), "ceilings")).info
+        info = stack.enter_context(
+            bpf.load_program(bytecode.relocate(fds), "ceilings", kind_of(recipe))
+        ).info
     return Size(info.xlated_length // 8, info.jited_length, info.verified_instructions)
 
 
@@ -86,9 +89,7 @@ def _series(release: str) -> list[str]:
 
 def measured_now() -> dict[str, Size]:
     """Return what every configuration measures on this kernel."""
-    return {
-        name: size_of(compile_program_blocking(config)) for name, config in CONFIGURATIONS.items()
-    }
+    return {name: size_of(recipe) for name, recipe in CONFIGURATIONS.items()}
 
 
 def renew(sizes: Mapping[str, Size]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.kernels.configurations import CONFIGURATIONS
+from tests.kernels.configurations import DEFAULT
 from tests.lab import Responder, Service, dig, eventually
 from tests.lab.service import READY
 from xdpctl.program.cache import FOLDER, BytecodeCache, key_of
@@ -32,7 +32,7 @@ CLIENT, SERVER = "192.0.2.1/24", "192.0.2.53"
 @pytest.fixture
 def hosts(lab: Lab) -> tuple[Host, Host]:
     """A client and a server with two wires, which is all that they have in common so far."""
-    config = CONFIGURATIONS["default"]
+    config = DEFAULT
     cache = BytecodeCache(lab.directory / FOLDER)
     cache.store(key_of(config), compile_program_blocking(config))
     client, server = lab.host("client"), lab.host("server")

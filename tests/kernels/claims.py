@@ -17,7 +17,7 @@ import pytest
 
 from tests.kernels.checks import Check
 from tests.kernels.compiled import program
-from tests.kernels.configurations import CONFIGURATIONS
+from tests.kernels.configurations import DEFAULT
 from xdpctl.program.compiler import Compilation
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ SINCE: Final = {
 }
 """Tests of what only later kernels refuse: an earlier one runs both programs."""
 
-CONFIGS: Final = (replace(CONFIGURATIONS["default"], ports=(53, 5353)),)
+CONFIGS: Final = (replace(DEFAULT, ports=(53, 5353)),)
 """What they load besides the default."""
 
 OPTIONS: Final = (

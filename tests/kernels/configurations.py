@@ -9,12 +9,15 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
-from xdpctl.program.config import ProgramConfig
+from xdpctl.kernel.bpf.loading import ProgramKind
+from xdpctl.program.config import ProgramConfig, TableProgram
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from xdpctl.program.config import Recipe
 
 _ADDRESSES: Final = tuple(
     ip_network(text) for text in ("192.0.2.53/32", "198.51.100.0/24", "2001:db8::/64")
@@ -27,6 +30,7 @@ def _config(
     xsk: XskFamily | None = None,
     tcp: bool = True,
     large: bool = False,
+    tables: bool = False,
 ) -> ProgramConfig:
     return ProgramConfig(
         ports=(53, 5353, 5354, 5355) if large else (53,),
@@ -35,11 +39,15 @@ def _config(
         tcp=tcp,
         any_qtype=any_qtype,
         xsk=xsk,
+        tables=tables,
     )
 
 
-CONFIGURATIONS: Final[Mapping[str, ProgramConfig]] = {
-    "default": _config(),
+DEFAULT: Final = _config()
+"""The service without any option."""
+
+CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
+    "default": DEFAULT,
     "no-tcp": _config(tcp=False),
     "any-65535": _config(any_qtype=AnyQtype.NEW),
     "any-255": _config(any_qtype=AnyQtype.LEGACY),
@@ -47,4 +55,15 @@ CONFIGURATIONS: Final[Mapping[str, ProgramConfig]] = {
     "xsk": _config(xsk=XskFamily.BOTH),
     "xsk-v4": _config(xsk=XskFamily.V4),
     "xsk-large": _config(xsk=XskFamily.BOTH, large=True),
+    "tables": _config(tables=True),
+    "tables-no-tcp": _config(tables=True, tcp=False),
+    "tables-large": _config(tables=True, large=True),
+    "tables-xsk": _config(tables=True, xsk=XskFamily.BOTH),
+    "tables-xsk-large": _config(tables=True, xsk=XskFamily.BOTH, large=True),
+    "table program": TableProgram(),
 }
+
+
+def kind_of(recipe: Recipe) -> ProgramKind:
+    """Return what the program is loaded as."""
+    return ProgramKind.TEST_RUN if isinstance(recipe, TableProgram) else ProgramKind.XDP

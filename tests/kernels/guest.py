@@ -24,7 +24,6 @@ from tests.kernels.configurations import CONFIGURATIONS
 from xdpctl.abi import MAPS
 from xdpctl.kernel.bpf.libbpf import (
     ATTACH_TYPE_XDP,
-    PROGRAM_TYPE_XDP,
     LoadOptions,
     load_library,
     options,
@@ -64,18 +63,18 @@ class Verdict:
     log: tuple[str, ...] = ()
 
 
-def _load(instructions: bytes, level: int, size: int) -> tuple[int, str]:
+def _load(instructions: bytes, kind: ProgramKind, level: int, size: int) -> tuple[int, str]:
     """Return (descriptor or -errno, log)."""
     log = ctypes.create_string_buffer(size)
     option = options(
         LoadOptions,
-        expected_attach_type=ATTACH_TYPE_XDP,
+        expected_attach_type=ATTACH_TYPE_XDP if kind is ProgramKind.XDP else 0,
         log_level=level,
         log_size=size,
         log_buf=ctypes.addressof(log),
     )
     result = load_library().bpf_prog_load(
-        PROGRAM_TYPE_XDP,
+        kind,
         b"xdpctl",
         b"Dual BSD/GPL",
         instructions,
@@ -90,7 +89,7 @@ def _processed(log: str) -> int:
     return int(found[1]) if found else 0
 
 
-def judge(name: str, bytecode: Bytecode) -> Verdict:
+def judge(name: str, bytecode: Bytecode, kind: ProgramKind) -> Verdict:
     """Load one program with fresh maps and take it off again."""
     known = name, bytecode.bcc, os.uname().release
     count = len(bytecode.instructions) // 8
@@ -102,11 +101,11 @@ def judge(name: str, bytecode: Bytecode) -> Verdict:
             if spec.ref in bytecode.refs()
         }
         instructions = bytecode.relocate(fds)
-        result, log = _load(instructions, LOG_STATS, 1 << 16)
+        result, log = _load(instructions, kind, LOG_STATS, 1 << 16)
         if result >= 0:
             os.close(result)
             return Verdict(*known, loaded=True, instructions=count, processed=_processed(log))
-        _, log = _load(instructions, LOG_ALL, LOG_SIZE)
+        _, log = _load(instructions, kind, LOG_ALL, LOG_SIZE)
         return Verdict(
             *known,
             loaded=False,
@@ -120,8 +119,8 @@ def judge(name: str, bytecode: Bytecode) -> Verdict:
 def main(folder: Path, *files: str) -> int:
     """Judge every program, then run the packet table and the claims of these files."""
     accepted = True
-    for name, config in CONFIGURATIONS.items():
-        verdict = judge(name, program(folder, config))
+    for name, recipe in CONFIGURATIONS.items():
+        verdict = judge(name, program(folder, recipe), kind_of(recipe))
         accepted &= verdict.loaded
         sys.stdout.write(f"\n{RESULT_MARK}{json.dumps(asdict(verdict))}\n")
         sys.stdout.flush()
