@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.kernels import claims, packet_table
 from tests.kernels.compiled import program
-from tests.kernels.configurations import CONFIGURATIONS
+from tests.kernels.configurations import CONFIGURATIONS, kind_of
 from xdpctl.abi import MAPS
 from xdpctl.kernel.bpf.libbpf import (
     ATTACH_TYPE_XDP,
@@ -28,6 +28,7 @@ from xdpctl.kernel.bpf.libbpf import (
     load_library,
     options,
 )
+from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.kernel.bpf.syscall import Bpf
 
 if TYPE_CHECKING:
