@@ -75,7 +75,7 @@ static __always_inline __u64 ipv4_list_rule(struct scratch *scratch, const struc
 	scratch_put(scratch, lengths, head_get(head, lengths4) & ~(__u64)1);
 	if (seldom(moves != head_get(head, moves)))
 		scratch_put(scratch, lengths, head_get(head, lengths4));
-	for (int i = 0; i < LENGTH4_MAX + 1 + AGAIN; i++) {
+	for (int i = 0; i < LENGTH4_MAX + AGAIN; i++) {
 		__u64 lengths = scratch_get(scratch, lengths);
 		__u64 number;
 

@@ -49,10 +49,11 @@ static __always_inline __u64 without_bits(__u64 number, __u64 bits)
 /* The address without its `host` lowest bits, 0 to 128. */
 static __always_inline struct address6 without_host(struct address6 address, __u64 host)
 {
-	__u64 above = (host >> 6 | host >> 7) & 1; /* whether there are 64 or more */
+	__u64 above = host + 64;
 	__u64 low;
 
 	opaque(above);
+	above >>= 7; /* whether there are 64 or more */
 	low = host * (above ^ 1) + 64 * above;
 	address.low = without_bits(address.low, low);
 	address.high = without_bits(address.high, host - low);

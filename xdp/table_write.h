@@ -9,10 +9,10 @@
 #include "table_names.h"
 #include "table_sources.h"
 
-#define PATH_MAX      8	  /* entries that move to make room for one */
-#define PATH_STEPS    128 /* entries that are looked at for such a path, in one run */
-#define PATH_TRIES    8	  /* runs that look for one */
-#define LINES_AT_ONCE 64  /* lines of the source filter that one run writes to */
+#define PATH_MAX      8	 /* entries that move to make room for one */
+#define PATH_STEPS    64 /* entries that are looked at for such a path, in one run */
+#define PATH_TRIES    8	 /* runs that look for one */
+#define LINES_AT_ONCE 64 /* lines of the source filter that one run writes to */
 #define EVERY_TYPE    65535
 #define ALL_BITS      (~(__u64)0)
 #define NO_PLACE      ALL_BITS
@@ -463,9 +463,7 @@ static __always_inline bool make_slot_free(struct table_head *head, enum map_ref
 	for (__u64 i = 0; i < PATH_MAX; i++) {
 		__u64 from;
 
-		if (length >= PATH_MAX)
-			return false;
-		from = scratch->path[length];
+		from = scratch->path[length & (PATH_MAX - 1)];
 		if (!move_entry(head, table, mask, from, scratch_get(scratch, place), scratch))
 			return false;
 		scratch_put(scratch, place, from);
