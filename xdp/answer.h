@@ -239,6 +239,8 @@ static __always_inline bool answer(struct xdp_md *ctx, struct scratch *scratch)
 
 	if (scratch_get(scratch, traits) & TRAITS_UNANSWERABLE || !question)
 		return false;
+	if (has_more_buffers(ctx))
+		return false;
 	question += DNS_QUESTION_REST;
 	dns = (struct dns_header *)(start + transport + UDP_HEADER);
 	if ((__u8 *)(dns + 1) > end)

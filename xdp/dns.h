@@ -97,6 +97,21 @@ static __always_inline bool dns_is_pointer(struct dns_name name, __u64 left)
 	       name.length + DNS_POINTER_SIZE - 1 <= left;
 }
 
+/*
+ * Whether the question goes on where the packet ends in this buffer, and may be a whole one:
+ * the labels lead to the end, or the root is there and type and class are not.
+ */
+static __always_inline bool dns_is_cut(struct dns_name name, const __u8 *first, const __u8 *end,
+				       __u64 left)
+{
+	if (!name.last)
+		return name.length <= ABI_NAME_MAX && name.length + DNS_QUESTION_REST > left;
+	if (name.last > DNS_LABEL_MAX || name.length >= ABI_NAME_MAX)
+		return false;
+	first += name.length; /* the octet that was not read, as nothing follows it */
+	return first + 1 > end || *first <= DNS_LABEL_MAX;
+}
+
 /* A-Z to a-z in eight bytes at once. Length octets are below 64 and do not change. */
 static __always_inline __u64 dns_fold_case(__u64 word)
 {

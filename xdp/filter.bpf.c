@@ -43,7 +43,8 @@ static __always_inline __u64 classify_any(struct cursor *cursor, struct packet *
 				if (!cursor_at(cursor, UDP_HEADER + DNS_HEADER) ||
 				    is_cut_off(packet->traits, packet->end,
 					       packet->transport + UDP_HEADER + DNS_HEADER))
-					return VERDICT(REASON_MALFORMED, ACTION_DROP);
+					return no_dns_header(cursor->ctx, packet->traits,
+							     packet->end);
 				packet->traits |= TRAIT_PORT;
 			}
 		} else if (is_address_port(port)) {
@@ -64,7 +65,7 @@ static __always_inline __u64 classify_any(struct cursor *cursor, struct packet *
 /* Stage 1: parses the packet, and writes what later stages need to the scratch. */
 static __always_inline __u64 classify(struct xdp_md *ctx, struct scratch **found)
 {
-	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0};
+	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0, ctx};
 	struct packet packet = {};
 	struct scratch *scratch;
 	__u64 verdict = classify_plain(&cursor, &packet);
@@ -96,6 +97,14 @@ static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scrat
 	if (scratch_get(scratch, traits) & TRAITS_DNS)
 		return CONTINUE;
 	return VERDICT(rule == NO_RULE ? REASON_NO_MATCH : reason_of(rule), ACTION_PASS);
+}
+
+/* Whether the packet goes on in another buffer. */
+static __always_inline bool ends_in_buffer(struct xdp_md *ctx, const struct scratch *scratch)
+{
+	if (seldom(scratch_get(scratch, traits) & TRAIT_FIRST_FRAGMENT))
+		return goes_on(ctx, scratch_get(scratch, end));
+	return has_more_buffers(ctx);
 }
 
 /* Stage 4: verdicts by DNS header and name; writes the length of the question's name. */
@@ -131,11 +140,14 @@ static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scrat
 	is_query = is_query && dns->qdcount_be;
 	length = scratch_get(scratch, name_length);
 	if (seldom(!length)) {
+		bool hides = (traits & TRAIT_PORT) && (traits & TRAIT_FIRST_FRAGMENT);
+
 		if (is_query && dns_is_pointer(name, left))
 			return VERDICT(REASON_MALFORMED, ACTION_DROP);
-		return (traits & TRAIT_PORT) && (traits & TRAIT_FIRST_FRAGMENT)
-			       ? DROP_FRAGMENT
-			       : VERDICT(REASON_NO_MATCH, ACTION_PASS);
+		if ((is_query || hides) && dns_is_cut(name, (const __u8 *)(dns + 1), end, left) &&
+		    ends_in_buffer(ctx, scratch))
+			return PASS_OTHER;
+		return hides ? DROP_FRAGMENT : VERDICT(REASON_NO_MATCH, ACTION_PASS);
 	}
 	if (!is_query || !has_question_rules(scratch))
 		return VERDICT(REASON_NO_MATCH, ACTION_PASS);
@@ -218,8 +230,9 @@ static __always_inline int count(__u64 verdict, __u64 bytes)
 
 int xdpctl_filter(struct xdp_md *ctx)
 {
-	__u64 bytes = frame_end(ctx) - frame_start(ctx);
+	__u64 first = frame_end(ctx) - frame_start(ctx);
+	__u64 bytes = frame_size(ctx);
 
-	opaque(bytes); /* computed here, not from two pointers at the end */
-	return count(run_stages(ctx), bytes);
+	opaque(first); /* computed here, not from two pointers at the end */
+	return count(run_stages(ctx), bytes > first ? bytes : first);
 }

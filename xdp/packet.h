@@ -5,6 +5,9 @@
  * Nothing behind the frame's end is read, and no length in a header is trusted, with
  * one exception: a first fragment may end before its frame does. Octets behind that
  * end are padding; the next fragment does not continue from them.
+ *
+ * Of a frame in several buffers, the end is the first one's. What cannot be read because
+ * the packet goes on behind it, is passed.
  */
 #ifndef XDPCTL_PACKET_H
 #define XDPCTL_PACKET_H
@@ -116,6 +119,7 @@ struct cursor {
 	__u8 *start;
 	__u8 *end;
 	__u64 offset; /* bytes from start */
+	struct xdp_md *ctx;
 };
 
 /* What later stages need: where the headers are, and the packet's traits. */
@@ -179,16 +183,33 @@ static __always_inline __u64 parse_ethernet(struct cursor *cursor, struct packet
 	return CONTINUE;
 }
 
+/* Whether the packet goes on in another buffer behind `end`, its end in this one. */
+static __always_inline bool goes_on(struct xdp_md *ctx, __u64 end)
+{
+	__u64 first = frame_end(ctx) - frame_start(ctx);
+
+	opaque(first);
+	return end >= first && has_more_buffers(ctx);
+}
+
 /*
  * Notes a first fragment whose data begins at `data`. It ends with the frame or at its
- * IP length, whichever is earlier.
+ * IP length, whichever is earlier; in this buffer, not behind it.
  */
-static __always_inline void begin_fragments(struct packet *packet, __u64 frame_length, __u64 ip_end,
-					    __u64 data)
+static __always_inline void begin_fragments(struct cursor *cursor, struct packet *packet,
+					    __u64 ip_end, __u64 data)
 {
-	packet->end = ip_end < frame_length ? ip_end : frame_length;
+	__u64 first = cursor->end - cursor->start;
+	__u64 size = frame_size(cursor->ctx);
+	__u64 end;
+
+	opaque(first);
+	if (size < first)
+		size = first;
+	end = ip_end < size ? ip_end : size;
+	packet->end = end < first ? end : first;
 	packet->traits |= TRAIT_FIRST_FRAGMENT;
-	if ((packet->end - data) % FRAGMENT_UNIT)
+	if ((end - data) % FRAGMENT_UNIT)
 		packet->traits |= TRAIT_RAGGED;
 }
 
@@ -211,8 +232,7 @@ static __always_inline __u64 parse_ipv4(struct cursor *cursor, struct packet *pa
 	if (seldom(ip->fragment_be & be16(FRAGMENT_OFFSET | FRAGMENT_MORE))) {
 		if (ip->fragment_be & be16(FRAGMENT_OFFSET))
 			return VERDICT(REASON_FRAGMENT, ACTION_PASS);
-		begin_fragments(packet, cursor->end - cursor->start,
-				cursor->offset + be16(ip->total_length_be),
+		begin_fragments(cursor, packet, cursor->offset + be16(ip->total_length_be),
 				cursor->offset + length);
 	}
 	if (is_filtered_ipv4(ip->daddr_be))
@@ -240,9 +260,11 @@ static __always_inline __u64 extension_length(const struct extension_header *hea
 }
 
 /* The verdict for a packet with a header that runs over its end. */
-static __always_inline __u64 cut_chain(const struct scratch *scratch)
+static __always_inline __u64 cut_chain(const struct cursor *cursor, const struct scratch *scratch)
 {
-	return scratch_get(scratch, data) ? DROP_FRAGMENT : PASS_OTHER;
+	return scratch_get(scratch, data) && !goes_on(cursor->ctx, scratch_get(scratch, end))
+		       ? DROP_FRAGMENT
+		       : PASS_OTHER;
 }
 
 /*
@@ -275,7 +297,7 @@ static __always_inline __u64 parse_extensions(struct cursor *cursor, struct pack
 		cursor->offset = scratch_get(scratch, walk) & OFFSET_MASK;
 		header = cursor_at(cursor, sizeof(*header));
 		if (!header)
-			return cut_chain(scratch);
+			return cut_chain(cursor, scratch);
 		length = extension_length(header, next);
 		if (next == PROTOCOL_FRAGMENT) {
 			__u16 fragment = be16(header->fragment_be);
@@ -290,14 +312,14 @@ static __always_inline __u64 parse_extensions(struct cursor *cursor, struct pack
 				scratch_put(scratch, data, behind);
 		}
 		if (cursor_left(cursor) < length)
-			return cut_chain(scratch);
+			return cut_chain(cursor, scratch);
 		scratch_put(scratch, walk_next, header->next_header);
 		scratch_put(scratch, walk, cursor->offset + length);
 	}
 	packet->traits = scratch_get(scratch, traits);
 	data = scratch_get(scratch, data);
 	if (data) {
-		begin_fragments(packet, cursor->end - cursor->start, ip_end, data);
+		begin_fragments(cursor, packet, ip_end, data);
 		if (scratch_get(scratch, walk) > packet->end)
 			return DROP_FRAGMENT;
 	}
@@ -359,7 +381,7 @@ static __always_inline __u64 parse_packet(struct cursor *cursor, struct packet *
 		return PASS_OTHER;
 	header = protocol == PROTOCOL_UDP ? UDP_HEADER : TCP_PORTS;
 	if (is_cut_off(packet->traits, packet->end, packet->transport + header))
-		return DROP_FRAGMENT;
+		return goes_on(cursor->ctx, packet->end) ? PASS_OTHER : DROP_FRAGMENT;
 	if (!CONFIG_TCP && protocol == PROTOCOL_TCP)
 		return PASS_OTHER;
 	transport = cursor_at(cursor, header);

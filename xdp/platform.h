@@ -32,6 +32,7 @@ struct xdp_md {
 	__u8 *data;
 	__u8 *data_end;
 	__u32 rx_queue_index;
+	__u64 size; /* of all buffers */
 };
 
 void *map_lookup(enum map_ref map, const void *key);
@@ -48,6 +49,11 @@ static __always_inline __u8 *frame_start(const struct xdp_md *ctx)
 static __always_inline __u8 *frame_end(const struct xdp_md *ctx)
 {
 	return ctx->data_end;
+}
+
+static __always_inline __u64 frame_size(struct xdp_md *ctx)
+{
+	return ctx->size;
 }
 
 #else
@@ -67,6 +73,7 @@ static void *(*const helper_map_lookup_elem)(const void *map, const void *key) =
 static long (*const helper_redirect_map)(const void *map, __u64 key, __u64 flags) = (void *)51;
 static long (*const helper_xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
 static __u64 (*const helper_jiffies64)(void) = (void *)118;
+static __u64 (*const helper_xdp_get_buff_len)(struct xdp_md *ctx) = (void *)188;
 
 /* A map's entry, or NULL. `map` must be a constant: the loader replaces it. */
 static __always_inline void *map_lookup(enum map_ref map, const void *key)
@@ -109,7 +116,32 @@ static __always_inline __u8 *frame_end(const struct xdp_md *ctx)
 	return (__u8 *)(long)ctx->data_end;
 }
 
+/*
+ * Octets of all buffers of the frame. Linux before 5.18 has one buffer a frame and no such
+ * helper: whoever loads the program puts 0 in the place of the call (loading.py).
+ */
+static __always_inline __u64 frame_size(struct xdp_md *ctx)
+{
+	return helper_xdp_get_buff_len(ctx);
+}
+
 #endif
+
+/*
+ * Hides from the compiler what it knows about x. Otherwise it folds x into another
+ * address after a bounds check, or turns a loop over x into pointer steps; the
+ * verifier would reject either.
+ */
+#define opaque(x) asm volatile("" : "+r"(x))
+
+/* Whether the frame goes on behind `frame_end`, in another buffer, which is not looked at. */
+static __always_inline bool has_more_buffers(struct xdp_md *ctx)
+{
+	__u64 first = frame_end(ctx) - frame_start(ctx);
+
+	opaque(first); /* else it is a comparison with a pointer to the end */
+	return frame_size(ctx) > first;
+}
 
 struct unaligned64 {
 	__u64 value;
@@ -165,13 +197,6 @@ static __always_inline void store16(void *to, __u16 value)
 
 /* An unlikely condition: its code is placed out of line. */
 #define seldom(condition) __builtin_expect(!!(condition), 0)
-
-/*
- * Hides from the compiler what it knows about x. Otherwise it folds x into another
- * address after a bounds check, or turns a loop over x into pointer steps; the
- * verifier would reject either.
- */
-#define opaque(x) asm volatile("" : "+r"(x))
 
 /* A value that goes through the scratch map is unknown to the verifier afterwards. */
 #define scratch_put(scratch, field, value) \

@@ -47,6 +47,7 @@ struct batch {
 	const struct place *places;
 	__u32 count;
 	__u32 rules;
+	__u32 first_buffer; /* octets of a longer frame that its first buffer holds */
 };
 
 /*

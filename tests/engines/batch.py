@@ -25,6 +25,7 @@ _EXPECTED = struct.Struct("=IiIIiI")
 _PLACE = struct.Struct("=Ii264s")
 NO_SLOT = -1
 _NO_HIT = -1
+_ALL_OF_IT = 0xFFFFFFFF
 _DRIVER = Path(__file__).with_name("kernel_batch.c")
 
 
@@ -36,6 +37,7 @@ class _Batch(ctypes.Structure):
         ("places", ctypes.c_char_p),
         ("count", ctypes.c_uint32),
         ("rules", ctypes.c_uint32),
+        ("first_buffer", ctypes.c_uint32),
     )
 
 
@@ -58,11 +60,24 @@ class Batch:
             len(judged),
         )
 
-    def in_c(self, places: Iterable[tuple[int, int, bytes]]) -> ctypes.Structure:
-        """Return `struct batch`, with the rules' places: (map, slot, key) in the scene's order."""
+    def in_c(
+        self, places: Iterable[tuple[int, int, bytes]], first_buffer: int | None
+    ) -> ctypes.Structure:
+        """Return `struct batch`.
+
+        Args:
+            places: of the rules, in the scene's order: (map, slot, key).
+            first_buffer: the scene's.
+        """
         packed = [_PLACE.pack(*place) for place in places]
         return _Batch(
-            self.expected, self.frames, self.answers, b"".join(packed), self.count, len(packed)
+            self.expected,
+            self.frames,
+            self.answers,
+            b"".join(packed),
+            self.count,
+            len(packed),
+            _ALL_OF_IT if first_buffer is None else first_buffer,
         )
 
 

@@ -275,11 +275,12 @@ static bool survives(struct xdp_md *ctx, struct outcome *outcome)
 #endif
 
 /*
- * Runs the filter on one frame; the result goes to `outcome` and `out`, which has
- * room for FRAME_MAX bytes. Returns 0 or one of the ERROR_ numbers.
+ * Runs the filter on one frame, of which the first buffer holds `first` octets; the result
+ * goes to `outcome` and `out`, which has room for FRAME_MAX bytes. Returns 0 or one of the
+ * ERROR_ numbers.
  */
-int host_run(const __u8 *frame, size_t length, __u32 queue, int where, struct outcome *outcome,
-	     __u8 *out)
+int host_run(const __u8 *frame, size_t length, size_t first, __u32 queue, int where,
+	     struct outcome *outcome, __u8 *out)
 {
 	struct xdp_md ctx = {.rx_queue_index = queue};
 
@@ -290,6 +291,9 @@ int host_run(const __u8 *frame, size_t length, __u32 queue, int where, struct ou
 	trim_error = 0;
 	memset(&counters, 0, sizeof(counters));
 	mprotect(room[0], FRAME_MAX, PROT_READ | PROT_WRITE);
+	ctx.size = length;
+	if (first < length)
+		length = first;
 	ctx.data = place(room[0], length);
 	ctx.data_end = ctx.data + length;
 	memcpy(ctx.data, frame, length);
@@ -299,7 +303,11 @@ int host_run(const __u8 *frame, size_t length, __u32 queue, int where, struct ou
 		return ERROR_TRIM;
 	outcome->length = ctx.data_end - ctx.data;
 	memcpy(out, ctx.data, outcome->length);
-	return read_counters(outcome, length);
+	if (ctx.size > length) { /* what lies in the other buffers is out of reach */
+		memcpy(out + outcome->length, frame + length, ctx.size - length);
+		outcome->length += ctx.size - length;
+	}
+	return read_counters(outcome, ctx.size);
 }
 
 /* Sets the clock. */
@@ -439,7 +447,7 @@ int host_batch(const struct batch *batch, int where, __u8 *out)
 		const struct expected *expected = &batch->expected[i];
 		struct outcome outcome;
 
-		if (host_run(frame, expected->size, 0, where, &outcome, out) ||
+		if (host_run(frame, expected->size, batch->first_buffer, 0, where, &outcome, out) ||
 		    outcome.reason != expected->reason || outcome.action != expected->action ||
 		    !left_as_expected(expected, outcome.verdict, frame, answer, out,
 				      outcome.length) ||

@@ -51,7 +51,7 @@ class Host:
     def judge(self, scene: Scene, frame: bytes) -> Result:
         filter_ = self._filter(scene)
         try:
-            run = filter_.run(frame, guard_start=self._guard_start)
+            run = filter_.run(frame, guard_start=self._guard_start, first_buffer=scene.first_buffer)
         except HostError as error:
             raise EngineError(str(error)) from error
         before = self._rules
@@ -64,7 +64,7 @@ class Host:
         filter_ = self._filter(scene)
         self._scene = None  # rules are hit that `judge` does not know of
         places = [self._place(scene, entry) for entry in self._rules]
-        return filter_.goes(batch.in_c(places), guard_start=self._guard_start)
+        return filter_.goes(batch.in_c(places, scene.first_buffer), guard_start=self._guard_start)
 
     def _value(self, scene: Scene, entry: Entry) -> bytes:
         """Return a rule's value as it is now."""

@@ -136,11 +136,19 @@ class HostFilter:
         """Empty every map and end panic."""
         self._library.host_clear()
 
-    def run(self, frame: bytes, *, rx_queue: int = 0, guard_start: bool = False) -> HostResult:
+    def run(
+        self,
+        frame: bytes,
+        *,
+        rx_queue: int = 0,
+        guard_start: bool = False,
+        first_buffer: int | None = None,
+    ) -> HostResult:
         """Run the filter on one frame.
 
         Args:
             frame: from its Ethernet header on.
+            first_buffer: octets of a longer frame that its first buffer holds.
             rx_queue: the queue it came in on.
             guard_start: put its start instead of its end at a page that faults.
 
@@ -151,6 +159,7 @@ class HostFilter:
         error = self._library.host_run(
             frame,
             ctypes.c_size_t(len(frame)),
+            ctypes.c_size_t(len(frame) if first_buffer is None else first_buffer),
             rx_queue,
             int(guard_start),
             ctypes.byref(outcome),

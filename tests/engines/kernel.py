@@ -113,7 +113,7 @@ class Kernel:
         program = self._program(scene.config)
         if scene != self._scene:
             self._enter(scene)
-        in_c = batch.in_c(map(self._place, self._rules))
+        in_c = batch.in_c(map(self._place, self._rules), scene.first_buffer)
         cpus = self._bpf.possible_cpus()
         went = kernel_library().kernel_batch(
             ctypes.byref(in_c), program.fd, self._maps[MapName.COUNTERS].fd, cpus
@@ -128,7 +128,7 @@ class Kernel:
         program = self._program(scene.config)
         if scene != self._scene:
             self._enter(scene)
-        run = program.test_run(frame)
+        run = program.test_run(frame, first_buffer=scene.first_buffer)
         counters, self._counters = self._counters, self.value(MapName.COUNTERS, _FIRST)
         rules, self._rules = self._rules, {entry: self._value(entry) for entry in self._rules}
         reason, action = counted_between(counters, self._counters, len(frame))

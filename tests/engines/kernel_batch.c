@@ -83,6 +83,7 @@ static bool runs_as_expected(const struct batch *batch, const struct expected *e
 			     struct rule_value *rules)
 {
 	static __u8 out[ROOM];
+	struct xdp_md first = {.data_end = batch->first_buffer};
 	union bpf_attr attributes = {.test = {.prog_fd = program,
 					      .data_in = (uintptr_t)frame,
 					      .data_size_in = expected->size,
@@ -91,6 +92,10 @@ static bool runs_as_expected(const struct batch *batch, const struct expected *e
 	struct rule_value now;
 	int hit = expected->hit;
 
+	if (batch->first_buffer < expected->size) {
+		attributes.test.ctx_in = (uintptr_t)&first;
+		attributes.test.ctx_size_in = sizeof(first);
+	}
 	if (bpf(BPF_PROG_TEST_RUN, &attributes) ||
 	    !left_as_expected(expected, attributes.test.retval, frame, answer, out,
 			      attributes.test.data_size_out))

@@ -41,6 +41,7 @@ OWN: Final = (
 
 _BOOK_ID: Final = 1
 _VALUE: Final = struct.Struct("=QB7x")
+_ACTION: Final = 8
 
 
 def table_of(name: MapName) -> MapName:
@@ -73,14 +74,20 @@ class SceneTables:
             self._memory[name][:] = bytes(len(self._memory[name]))
         self._memory[MapName.TABLE_HEAD][:] = SHAPE.head(_BOOK_ID)
         self._places = {}
-        for (name, key), value in entries.items():
-            _, action = _VALUE.unpack(value)
-            if action not in set(RuleAction):
-                raise EngineError(f"{action} is no action of a rule in {name}")
-            if self._requests.put(name, [stored(name, key)], [action]) != 1:
+        groups: dict[MapName, list[Entry]] = {}
+        for entry in entries:
+            groups.setdefault(entry[0], []).append(entry)
+        for name, group in groups.items():
+            keys = [stored(*entry) for entry in group]
+            actions = [entries[entry][_ACTION] for entry in group]
+            if not set(actions) <= set(RuleAction):
+                raise EngineError(f"{actions} are no actions of rules in {name}")
+            if self._requests.put(name, keys, actions) != len(keys):
                 raise EngineError(f"a rule of {name} was there before it was written")
-        for entry, value in entries.items():  # now nothing moves any more
-            self._places[entry] = self._requests.place(entry[0], stored(*entry))
+        for name, group in groups.items():  # now nothing moves any more
+            places = self._requests.places(name, [stored(*entry) for entry in group])
+            self._places.update(zip(group, places, strict=True))
+        for entry, value in entries.items():
             words, at = self._slot(entry)
             words[at] += _VALUE.unpack(value)[0] << SLOT_HITS
 

@@ -337,7 +337,7 @@ static void judge_once(const __u8 *frame, size_t length, enum placement where, _
 	if (!fresh)
 		ticks += 1; /* the heartbeat is too old, and a lie */
 	memset(&scratch, filling, sizeof(scratch));
-	INVARIANT(host_run(frame, length, 0, where, &outcome, verdict->frame) == 0);
+	INVARIANT(host_run(frame, length, length, 0, where, &outcome, verdict->frame) == 0);
 	if (!fresh)
 		ticks -= 1;
 	verdict->code = outcome.verdict;

@@ -485,8 +485,9 @@ class FakeProgram(Program):
         self._use("current_info")
         return self.state.info
 
-    def test_run(self, frame: bytes, repeat: int = 1) -> TestRun:
+    def test_run(self, frame: bytes, repeat: int = 1, first_buffer: int | None = None) -> TestRun:
         self._use("test_run")
+        del first_buffer  # a fake reads the whole frame
         result = self.state.run(frame)
         for _ in range(1, repeat):
             result = self.state.run(result.frame)

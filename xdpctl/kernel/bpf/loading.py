@@ -7,11 +7,14 @@ the verifier takes. Imports little, as program/loader/instructions.py.
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
+import struct
 from enum import IntEnum
 
 from xdpctl.kernel.bpf.libbpf import (
     ATTACH_TYPE_XDP,
+    BPF_F_XDP_HAS_FRAGS,
     PROGRAM_TYPE_SCHED_CLS,
     PROGRAM_TYPE_XDP,
     LoadOptions,
@@ -22,6 +25,10 @@ _LICENSE = b"Dual BSD/GPL"
 _INSTRUCTION_SIZE = 8
 _LOG_SIZE = (1 << 24) - 1
 _LOG_KEPT = 1 << 16
+
+_LOAD_64 = 0x18
+_GET_BUFF_LEN = struct.pack("=BBhi", 0x85, 0, 0, 188)  # r0 = bpf_xdp_get_buff_len()
+_NOTHING = struct.pack("=BBhi", 0xB7, 0, 0, 0)  # r0 = 0
 
 
 class ProgramKind(IntEnum):
@@ -40,6 +47,9 @@ def load(
 ) -> tuple[int, bytes]:
     """Load a program.
 
+    An XDP program takes frames in several buffers, which a large MTU makes, where the kernel
+    has them (5.18); else it has one buffer a frame.
+
     Args:
         library: libbpf.
         name: as the kernel takes it.
@@ -49,13 +59,19 @@ def load(
     Returns:
         Its descriptor, or -errno with the end of the verifier's log.
     """
-    fd = _load(library, name, instructions, kind)
+    flags = BPF_F_XDP_HAS_FRAGS if kind is ProgramKind.XDP else 0
+    fd = _load(library, name, instructions, kind, flags=flags)
+    if fd == -errno.EINVAL and flags:
+        instructions, flags = without_buffers(instructions), 0
+        fd = _load(library, name, instructions, kind, flags=flags)
     if fd >= 0:
         return fd, b""
     with mmap.mmap(-1, _LOG_SIZE) as log:  # given back at once, unlike what malloc keeps
         address = ctypes.c_char.from_buffer(log)
         try:
-            fd = _load(library, name, instructions, kind, ctypes.addressof(address))
+            fd = _load(
+                library, name, instructions, kind, flags=flags, log=ctypes.addressof(address)
+            )
         finally:
             del address
         end = log.find(b"\0")
@@ -63,15 +79,30 @@ def load(
     return fd, b"" if fd >= 0 else text
 
 
-def _load(
+def without_buffers(instructions: bytes) -> bytes:
+    """Return the program for a kernel with one buffer a frame: it is told a size of 0."""
+    parts = []
+    offset = 0
+    while offset < len(instructions):
+        size = 2 * _INSTRUCTION_SIZE if instructions[offset] == _LOAD_64 else _INSTRUCTION_SIZE
+        part = instructions[offset : offset + size]
+        parts.append(_NOTHING if part == _GET_BUFF_LEN else part)
+        offset += size
+    return b"".join(parts)
+
+
+def _load(  # noqa: PLR0913 - what the kernel asks for
     library: ctypes.CDLL,
     name: bytes,
     instructions: bytes,
     kind: ProgramKind,
+    *,
+    flags: int,
     log: int | None = None,
 ) -> int:
     option = options(
         LoadOptions,
+        prog_flags=flags,
         expected_attach_type=ATTACH_TYPE_XDP if kind is ProgramKind.XDP else 0,
         log_level=0 if log is None else 1,
         log_size=0 if log is None else _LOG_SIZE,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import struct
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,6 +25,9 @@ from xdpctl.kernel.bpf.libbpf import (
 from xdpctl.kernel.failure import kernel_error
 
 _HEADROOM = 256
+_CONTEXT = struct.Struct("=6I")
+"""`struct xdp_md`: data, data_end, and what is 0 here."""
+
 _SHORTEST_FRAME = 14
 
 
@@ -111,18 +115,23 @@ class Program(Descriptor):
             map_ids=tuple(ids),
         )
 
-    def test_run(self, frame: bytes, repeat: int = 1) -> TestRun:
+    def test_run(self, frame: bytes, repeat: int = 1, first_buffer: int | None = None) -> TestRun:
         """Run the program on a frame, without any interface.
 
         Args:
             frame: 14 bytes or more, and less than a page less its headroom.
             repeat: how often; the time is the average. What the program writes into
                 the frame stays for the next run.
+            first_buffer: octets of a longer frame that its first buffer holds; Linux 6.18 and
+                later take it.
 
         Raises:
             KernelError: EINVAL (frame too short or too long), EPERM, others.
         """
         room = ctypes.create_string_buffer(len(frame) + _HEADROOM)
+        context = None
+        if first_buffer is not None and first_buffer < len(frame):
+            context = ctypes.create_string_buffer(_CONTEXT.pack(0, first_buffer, 0, 0, 0, 0))
         result = -errno.EINTR
         while result == -errno.EINTR:
             run = options(
@@ -132,6 +141,8 @@ class Program(Descriptor):
                 data_out=ctypes.addressof(room),
                 data_size_out=len(room),
                 repeat=repeat,
+                ctx_in=ctypes.addressof(context) if context else None,
+                ctx_size_in=_CONTEXT.size if context else 0,
             )
             result = self._library.bpf_prog_test_run_opts(self.fd, ctypes.byref(run))
         if result < 0:

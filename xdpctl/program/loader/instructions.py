@@ -22,6 +22,7 @@ HELPERS = {
         51: "bpf_redirect_map",
         65: "bpf_xdp_adjust_tail",
         118: "bpf_jiffies64",
+        188: "bpf_xdp_get_buff_len",
     },
     ProgramKind.TEST_RUN: {1: "bpf_map_lookup_elem"},
 }
