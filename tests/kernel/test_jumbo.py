@@ -34,7 +34,7 @@ from xdpctl.rules import AnyQtype
 from xdpctl.settings import ModeSetting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from xdpctl.kernel.bpf.maps import Map
@@ -82,20 +82,23 @@ def wide(namespace: None) -> Iterator[socket.socket]:
         yield wire
 
 
+@pytest.fixture
+def filter_in(bpf: Bpf, netlink: Netlink, directory: Path) -> Callable[[ModeSetting], Filter]:
+    own = directory / "xdpctl"
+    return lambda mode: Filter(bpf, netlink, INTERFACE, mode=mode, replace=False, directory=own)
+
+
 @has_buffers
 @pytest.mark.parametrize("mode", [ModeSetting.NATIVE, ModeSetting.GENERIC])
 def test_a_large_frame_is_filtered_and_counted_with_all_its_octets(
-    bpf: Bpf,
-    netlink: Netlink,
-    directory: Path,
+    filter_in: Callable[[ModeSetting], Filter],
     maps: dict[MapName, Map],
     wide: socket.socket,
     mode: ModeSetting,
 ) -> None:
     """Its question lies in the first buffer, its end in the second or third."""
     sizes = (100, 1514, 4000, MTU + 14)
-    own = directory / "xdpctl"
-    with Filter(bpf, netlink, INTERFACE, mode=mode, replace=False, directory=own) as running:
+    with filter_in(mode) as running:
         running.attach(compile_program_blocking(CONFIG), maps, panic=False)
         for size, name in itertools.product(sizes, ("bad.example", "large.example")):
             frame = long_query(name, size)
@@ -113,12 +116,10 @@ def test_a_large_frame_is_filtered_and_counted_with_all_its_octets(
 
 @has_buffers
 def test_the_mtu_can_be_raised_beside_the_filter(
-    bpf: Bpf, netlink: Netlink, directory: Path, maps: dict[MapName, Map], namespace: None
+    filter_in: Callable[[ModeSetting], Filter], maps: dict[MapName, Map], namespace: None
 ) -> None:
     assert namespace is None
-    with Filter(
-        bpf, netlink, INTERFACE, mode=ModeSetting.NATIVE, replace=False, directory=directory / "own"
-    ) as running:
+    with filter_in(ModeSetting.NATIVE) as running:
         running.attach(compile_program_blocking(CONFIG), maps, panic=False)
         ip("link", "set", INTERFACE, "mtu", str(MTU))
         shown = subprocess.run(
