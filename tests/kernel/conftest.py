@@ -94,7 +94,8 @@ def namespace() -> Iterator[None]:
     try:
         assert libc.unshare(CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
         ip("link", "set", "lo", "up")
-        ip("link", "add", "veth0", "numrxqueues", "2", "type", "veth", "peer", "name", "veth1")
+        ip(*("link", "add", "veth0", "numrxqueues", "2", "type", "veth"),
+           *("peer", "name", "veth1", "numtxqueues", "2"))  # fmt: skip
         ip("link", "set", "veth0", "up")
         ip("link", "set", "veth1", "up")
         yield

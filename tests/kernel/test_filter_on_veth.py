@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.conftest import descriptors, ip
+from tests.lab.veth import refuse_native
 from tests.packets.build import Udp, ethernet, ipv4
 from tests.packets.message import query
 from tests.support.kernel_contract import PASS_PROGRAM
@@ -227,14 +228,13 @@ def test_panic_is_in_force_from_the_first_packet(site: Site, wire: Wire) -> None
 # --- the driver's word ------------------------------------------------------------------------
 
 
-def too_large() -> None:
-    """Give the peer an MTU with which veth takes no native program."""
-    ip("link", "set", "veth1", "mtu", "9000")
-    ip("link", "set", INTERFACE, "mtu", "9000")
+def unfit() -> str:
+    """Let the driver take no native program; return what it says."""
+    return refuse_native(INTERFACE, "veth1", ip)
 
 
 def test_auto_is_generic_where_the_driver_refuses(site: Site, wire: Wire) -> None:
-    too_large()
+    unfit()
     with site.filter() as one:
         site.attach(one)
         assert one.view().mode is XdpMode.GENERIC
@@ -243,17 +243,17 @@ def test_auto_is_generic_where_the_driver_refuses(site: Site, wire: Wire) -> Non
 
 
 def test_native_is_refused_with_the_drivers_own_words(site: Site) -> None:
-    too_large()
+    words = unfit()
     with (
         site.filter(ModeSetting.NATIVE) as one,
-        pytest.raises(InterfaceError, match=r"driver veth says .*MTU"),
+        pytest.raises(InterfaceError, match=f"driver veth says .*{words}"),
     ):
         site.attach(one)
     assert (site.attached, site.pins) == (None, set())
 
 
 def test_a_mode_that_is_refused_leaves_the_former_filter_on(site: Site, wire: Wire) -> None:
-    too_large()
+    unfit()
     site.leave(ModeSetting.GENERIC)
     before = site.attached
     with site.filter(ModeSetting.NATIVE) as one, pytest.raises(InterfaceError):
@@ -380,7 +380,7 @@ def test_a_foreign_program_is_replaced_where_that_is_asked_for(
 def test_a_foreign_program_is_put_back_where_ours_does_not_go_on(
     site: Site, foreign: Program
 ) -> None:
-    too_large()
+    unfit()
     index = site.netlink.find(INTERFACE).index
     site.netlink.attach_program(index, XdpMode.GENERIC, foreign)
     before = site.attached

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import platform
 import socket
 import struct
 import subprocess
@@ -27,7 +26,8 @@ from xdpctl.abi import (
     encode_value,
 )
 from xdpctl.filter.filter import Filter
-from xdpctl.kernel.bpf.loading import without_buffers
+from xdpctl.kernel.bpf.loading import BUFFERS_SINCE, without_buffers
+from xdpctl.kernel.failure import kernel_release
 from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import ProgramConfig
 from xdpctl.rules import AnyQtype
@@ -49,7 +49,7 @@ ETH_P_ALL = 3
 CONFIG = ProgramConfig((53,), (), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=None)
 BLOCKED, TRUNCATED = b"\3bad\7example\0", b"\5large\7example\0"
 has_buffers = pytest.mark.skipif(
-    tuple(map(int, platform.release().split(".")[:2])) < (5, 18),
+    kernel_release() < BUFFERS_SINCE,
     reason="Linux before 5.18 has one buffer a frame",
 )
 

@@ -24,12 +24,14 @@ from tests.kernels.configurations import CONFIGURATIONS, kind_of
 from xdpctl.abi import MAPS
 from xdpctl.kernel.bpf.libbpf import (
     ATTACH_TYPE_XDP,
+    BPF_F_XDP_HAS_FRAGS,
     LoadOptions,
     load_library,
     options,
 )
-from xdpctl.kernel.bpf.loading import ProgramKind
+from xdpctl.kernel.bpf.loading import BUFFERS_SINCE, ProgramKind, without_buffers
 from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.kernel.failure import kernel_release
 
 if TYPE_CHECKING:
     from xdpctl.kernel.bytecode import Bytecode
@@ -67,8 +69,12 @@ class Verdict:
 def _load(instructions: bytes, kind: ProgramKind, level: int, size: int) -> tuple[int, str]:
     """Return (descriptor or -errno, log)."""
     log = ctypes.create_string_buffer(size)
+    flags = BPF_F_XDP_HAS_FRAGS if kind is ProgramKind.XDP else 0
+    if kernel_release() < BUFFERS_SINCE:
+        instructions, flags = without_buffers(instructions), 0
     option = options(
         LoadOptions,
+        prog_flags=flags,
         expected_attach_type=ATTACH_TYPE_XDP if kind is ProgramKind.XDP else 0,
         log_level=level,
         log_size=size,

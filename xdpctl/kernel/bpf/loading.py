@@ -21,6 +21,9 @@ from xdpctl.kernel.bpf.libbpf import (
     options,
 )
 
+BUFFERS_SINCE = (5, 18)
+"""The first release with frames in several buffers; others may have been given them."""
+
 _LICENSE = b"Dual BSD/GPL"
 _INSTRUCTION_SIZE = 8
 _LOG_SIZE = (1 << 24) - 1

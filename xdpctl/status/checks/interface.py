@@ -166,8 +166,9 @@ def _mtu(facts: InterfaceFacts, interface: Interface) -> Iterator[Finding]:
     if interface.mtu > MTU_MAX:
         yield Finding(
             Level.WARNING,
-            f"{facts.name} has MTU {interface.mtu}, and most drivers refuse native XDP if a frame"
-            f" does not fit into one page: an MTU up to {MTU_MAX} works with every driver",
+            f"{facts.name} has MTU {interface.mtu}, and drivers without multi-buffer XDP refuse"
+            " native mode if a frame does not fit into one page: an MTU up to"
+            f" {MTU_MAX} works with every driver",
             facts.name,
         )
 
