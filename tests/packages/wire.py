@@ -29,7 +29,11 @@ QUERY: Final = bytes.fromhex("123401000001000000000000 03777777 076578616d706c65
 
 INTERVAL: Final = 0.005
 SETTLE: Final = 1.0
+RECEIVE_BUFFER: Final = 8 * 2**20
+"""Octets that wait for the receiver: 20 seconds' worth, for an emulated machine that is slow. A
+packet that the receiver's own socket drops must not look like one that the filter lost."""
 _CLONE_NEWNET: Final = 0x40000000
+_SO_RCVBUFFORCE: Final = 33
 
 _COMMANDS: Final = (
     "ip link set lo up",
@@ -88,6 +92,7 @@ class Stream:
 
     def __enter__(self) -> Self:
         self._receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
         self._receiver.bind((SERVER, PORT))
         self._receiver.settimeout(SETTLE)
         for thread in reversed(self._threads):
