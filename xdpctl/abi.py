@@ -220,8 +220,14 @@ class RuleValue(NamedTuple):
 
 def decode_value(value: bytes) -> RuleValue:
     """Return the value that 16 bytes hold; the last seven are ignored."""
+    if (unhit := _UNHIT.get(value)) is not None:
+        return unhit
     hits, action = _VALUE.unpack(value)
     return RuleValue(RuleAction.from_byte(action), hits)
+
+
+_UNHIT = {encode_value(action): RuleValue(action, 0) for action in RuleAction}
+"""The values of rules that were never hit: most of a long list."""
 
 
 ADDR_V4_STEP = -1 if sys.byteorder == "little" else 1
