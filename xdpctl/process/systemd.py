@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Notifier:
-    """The way to the service manager.
+    """Sends messages to the service manager.
 
     Args:
-        address: NOTIFY_SOCKET: a path, or `@` and an abstract name; None or empty: nobody
-            listens. Anything else (vsock, from inside a virtual machine) is taken as nobody.
+        address: NOTIFY_SOCKET: a path, or `@` and an abstract name. With None, an empty text
+            or any other kind of address (vsock in a virtual machine) nothing is sent.
     """
 
     def __init__(self, address: str | None) -> None:

@@ -1,6 +1,7 @@
 """A BPF object held by its descriptor: closing, pinning, asking the kernel about it.
 
-Owns what maps, programs and links have in common. Called by maps.py and syscall.py.
+Owns what maps, programs and links have in common. Does not own their operations. The base of
+maps.py's and programs.py's classes; syscall.py uses `kind_of`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Descriptor:
         self.label = label
 
     def close(self) -> None:
-        """Close the descriptor; harmless when that was done before."""
+        """Close the descriptor; a second call does nothing."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
@@ -62,8 +63,8 @@ class Descriptor:
         """Pin the object at `path`, which must not exist, with mode 0600.
 
         Args:
-            path: where; of a directory that is held open, the path by its descriptor.
-            named: what errors call it, `path` by default.
+            path: where; for a directory that is held open, the path by its descriptor.
+            named: the path that errors show, `path` by default.
 
         Raises:
             KernelError: EEXIST, ENOENT (no directory), EPERM (not on a bpffs, a dot in
@@ -92,8 +93,7 @@ def read_info(library: ctypes.CDLL, fd: int, info: ctypes.Structure, label: str)
 def kind_of(fd: int) -> str:
     """Return `map`, `program`, `link` or what else the kernel calls the object.
 
-    A pin is opened without saying what is expected there; the name of the
-    descriptor's anonymous inode is what tells.
+    Opening a pin does not tell its kind. The name of the descriptor's anonymous inode does.
     """
     text = ""
     with contextlib.suppress(OSError):
