@@ -1,9 +1,9 @@
 """The one mirror of xdp/abi.h: numbers, layouts, and codecs for map keys and values.
 
-Owns the meaning of the bytes in the maps. Does not own rules as text (rules/rules.py) or
-access to the maps (kernel/). A test compares every number, size and offset with the header,
-using the host's compiler. Byte orders are named as in DNSDIST.md: "host" is the order of this
-machine, "wire" is network order.
+Owns the meaning of the bytes in the maps. Does not own rules as text (rules/rules.py) or access to
+the maps (kernel/). A test compares every number, size and offset with the header, using the host's
+compiler. Byte orders are named as in DNSDIST.md: "host" is the order of this machine, "wire" is
+network order. Used by every room that reads or writes maps.
 """
 
 from __future__ import annotations

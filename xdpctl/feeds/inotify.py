@@ -1,8 +1,8 @@
 """Notices changes in a directory: inotify(7) through ctypes.
 
 It needs three calls and one struct, so it is not worth a library. It reports which name in a
-directory has changed, not what the file contains. Used by files.py on the loop: no call
-waits.
+directory has changed, not what the file contains. Used by files.py on the loop: no call waits.
+Owns the descriptor and the format of events. Does not own what a change leads to.
 """
 
 from __future__ import annotations

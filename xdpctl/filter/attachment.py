@@ -1,8 +1,9 @@
 """Attaches a program to an interface: in which mode, and in place of which program.
 
-Owns the choice between native and generic mode, whether a foreign program may be detached,
-and attaching it again if ours cannot be attached. own_pins.py decides which pins are ours,
-native_retry.py when to try native mode again. Called by filter.py. Everything here blocks.
+Owns the choice between native and generic mode, whether a foreign program may be detached, and
+attaching it again if ours cannot be attached. own_pins.py decides which pins are ours,
+native_retry.py when to try native mode again. Called by filter.py. Everything here blocks. Does
+not own the program or its maps.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """A thread that keeps the index up to date: it finds empty maps and reads all names.
 
 Owns the thread, the map `name-index`, and their clock, the kernel's tick. Does not own the
-contents of the map (name_index.py). The service starts it before it attaches the program and
-ends it afterwards. If the thread cannot run, the program looks everything up. The index of a
-service that has died goes out of date by itself, and the program no longer uses it.
+contents of the map (name_index.py). The service starts it before it attaches the program and ends
+it afterwards. If the thread cannot run, the program looks everything up. The index of a service
+that has died goes out of date by itself, and the program no longer uses it. Called by
+service/resources.py and service/pin_repair.py.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The maps shared with the DNS server: opened or made, held, watched.
 
-Owns which maps a configuration needs and under which pin names (DNSDIST.md); how a
-pin is opened and verified is kernel/bpf/pins.py's. Pins are never removed. One xskmap
-serves one interface: the first interface's is `xskmap`, a further one's
-`xskmap-<interface>`. Everything here blocks.
+Owns which maps a configuration needs and under which pin names (DNSDIST.md); how a pin is opened
+and verified is kernel/bpf/pins.py's. Pins are never removed. One xskmap serves one interface: the
+first interface's is `xskmap`, a further one's `xskmap-<interface>`. Everything here blocks. Does
+not own the entries (store/). Made by service/resources.py; used by pin repair, the observer, and
+the verbs `check` and `prepare`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """AF_XDP destinations: which are registered, and which went away.
 
-Every start of the dnsdist program, its console client included, empties both
-destination maps (PowerDNS/pdns#18023): AF_XDP then stops without a word, and queries
-go to the kernel's socket. This module sees that, says it once, and puts the
-destinations back where that was asked for. Called by the observer; blocks.
+Every start of the dnsdist program, its console client included, empties both destination maps
+(PowerDNS/pdns#18023): AF_XDP then stops without a word, and queries go to the kernel's socket.
+This module sees that, says it once, and puts the destinations back where that was asked for.
+Called by the observer; blocks. Owns which destinations were seen. Does not own registering them,
+which dnsdist does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The capability sets of the calling thread: capget(2), capset(2) and prctl(2).
 
 Owns the layout of these calls. Does not own the decision which process keeps which capability
-(privileges.py, program/loader/process.py), which call it. Imports nothing else of the package
-and little of Python, because the loader must stay small.
+(privileges.py, program/loader/process.py). Called by these two. Imports nothing else of the
+package and little of Python, because the loader must stay small.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Messages to systemd: READY, RELOADING, STOPPING, STATUS, … (sd_notify(3)).
 
-Owns the messages and the datagram; service/service.py decides when to send each.
-Nothing here raises or blocks: a service manager that does not listen must not
-stop the filter. Without NOTIFY_SOCKET nothing is sent.
+Owns the messages and the datagram; service/service.py decides when to send each. Nothing here
+raises or blocks: a service manager that does not listen must not stop the filter. Without
+NOTIFY_SOCKET nothing is sent. Called by service/.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a start does first, while the modules of the service are not even loaded.
 
-Settings, log; the loader, which keeps what this process gives up next; and the compiler's
-process, begun at once: it has the tenth of a second that loading the service takes for
-itself. Called by cli/main.py; what is begun is the service's to finish.
+Settings, log; the loader, which keeps what this process gives up next; and the compiler's process,
+begun at once: it has the tenth of a second that loading the service takes for itself. Called by
+cli/main.py; what is begun is the service's to finish. Owns the order of these steps. Does not own
+the loader, the compiler or the log.
 """
 
 from __future__ import annotations

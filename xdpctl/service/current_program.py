@@ -1,8 +1,8 @@
 """The program in force on the running service's interfaces, and when it is exchanged.
 
-Owns which threads a rollout runs on, and the retry while a former service's program is in
-force. How a program is built, tested and put on is filter/rollout.py's. A part of the
-service, made by start.py; a reload and pin repair call `exchange`.
+Owns which threads a rollout runs on, and the retry while a former service's program is in force.
+How a program is built, tested and put on is filter/rollout.py's. A part of the service, made by
+start.py; a reload and pin repair call `exchange`. Does not own compiling.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Removes rules when their time is over.
 
-Owns when it is looked for them; which rules are due is store/store.py's. A part of the
-service, made by start.py.
+Owns when it is looked for them; which rules are due is store/store.py's. A part of the service,
+made by start.py. Does not own the removal.
 """
 
 from __future__ import annotations

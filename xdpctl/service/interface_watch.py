@@ -1,9 +1,9 @@
 """Notices at once when an interface comes, goes or changes, and logs what changed.
 
-Owns the watch over rtnetlink, the last facts of each interface and the warnings made from
-them. What becomes of a filter is decided in filter/filter.py. A part of the service, made by
-start.py: two tasks on the loop; looking blocks and is done on the thread that filters belong
-to.
+Owns the watch over rtnetlink, the last facts of each interface and the warnings made from them.
+What becomes of a filter is decided in filter/filter.py. A part of the service, made by start.py:
+two tasks on the loop; looking blocks and is done on the thread that filters belong to. Does not
+own filters or the reading of netlink (kernel/net/interfaces.py).
 """
 
 from __future__ import annotations

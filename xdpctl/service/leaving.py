@@ -1,7 +1,7 @@
 """What becomes of the filters when the service ends: detached or kept on.
 
-Owns that decision (--on-exit, SIGUSR2, a start that failed). Asked by start.py for a start
-that ends early, and at the stop.
+Owns that decision (--on-exit, SIGUSR2, a start that failed). Called by resources.py for a start
+that ends early, and by service.py at the stop. Does not own detaching (filter/filter.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Looks at filters and maps once a second, then lets others act on what was seen.
 
-Owns when the observer looks and the turn after a look: pin repair and retries of a program
-run one after another between two looks, so that no look reports as sound what is being
-repaired. A part of the service, made by start.py.
+Owns when the observer looks and the turn after a look: pin repair and retries of a program run one
+after another between two looks, so that no look reports as sound what is being repaired. A part of
+the service, made by start.py. Does not own looking (status/observer.py) or repairs.
 """
 
 from __future__ import annotations

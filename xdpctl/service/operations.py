@@ -1,7 +1,8 @@
 """What the API can ask of the running service, each request on the right thread.
 
-Owns no resources: store, filters, panic and observer are given. Rules are read and written on
-the store's thread, filters are used on the watch thread, so the loop never blocks.
+Owns no resources: store, filters, panic and observer are given. Rules are read and written on the
+store's thread, filters are used on the watch thread, so the loop never blocks. Called by http/api/
+as its backend, and by expiry.py. Made by start.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Whether everything is passed (`xdpctl panic`): the one owner of that switch.
 
-Owns the switch, its note in the state, and writing it into the control map of each filter.
-The operations set it, on the threads that they choose; the observer, the program's rollout
-and the start ask it.
+Owns the switch, its note in the state, and writing it into the control map of each filter. The
+operations set it, on the threads that they choose; the observer, the program's rollout and the
+start ask it. Does not own the control map (filter/filter.py). Made by resources.py.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Repairs pins that somebody removed or replaced while the service runs.
 
-A pin that is gone is made again, so that a DNS server that starts finds our map and does
-not make one that no program reads. If another map is pinned in its place, somebody writes to
-that one: our rules are written into it, then the programs are moved to it in place, so that
-at no time a blocked packet passes. Which pins there are is the business of maps/shared.py
-and filter/own_pins.py. A part of the service, made by start.py; it works after each look.
+A pin that is gone is made again, so that a DNS server that starts finds our map and does not make
+one that no program reads. If another map is pinned in its place, somebody writes to that one: our
+rules are written into it, then the programs are moved to it in place, so that at no time a blocked
+packet passes. Which pins there are is the business of maps/shared.py and filter/own_pins.py. A
+part of the service, made by start.py; it works after each look. Owns the order of a repair. Does
+not own the maps.
 """
 
 from __future__ import annotations

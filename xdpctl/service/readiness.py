@@ -1,9 +1,9 @@
 """When the service is ready, and how log and service manager learn of it.
 
 Owns the log events `ready`, `waiting`, `not-ready` and `ready-again`, and STATUS. Ready means
-attached on every interface, with pins and program as they should be. With --wait that may
-take long, so systemd is asked for more time again and again. Called on the loop, by looks.py
-after every look and by reload.py.
+attached on every interface, with pins and program as they should be. With --wait that may take
+long, so systemd is asked for more time again and again. Called on the loop, by looks.py after
+every look and by reload.py. Does not own the reasons (status/snapshot.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Takes over changed settings while the service runs (SIGHUP).
 
 Owns the settings in force and the order of a reload: first what can refuse (settings, secrets,
-program), then what cannot. If anything refuses, all former settings stay in force. A part of
-the service, made by start.py, which gives every part the new settings.
+program), then what cannot. If anything refuses, all former settings stay in force. A part of the
+service, made by start.py, which gives every part the new settings. Does not own which options a
+reload may change (settings/).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What the service holds while it runs, opened in the order of start.
 
-Owns how listeners, locks, filters, pins, state, maps and threads are opened, and in which
-order they end: each is pushed on the stack that is given. `inspect` changes nothing on the
-host; `open_rules` opens the state and makes maps; `begin_workers` begins the threads. When each
-is called is decided in start.py.
+Owns how listeners, locks, filters, pins, state, maps and threads are opened, and in which order
+they end: each is pushed on the stack that is given. `inspect` changes nothing on the host;
+`open_rules` opens the state and makes maps; `begin_workers` begins the threads. When each is
+called is decided in start.py. Called by start.py and service.py.
 """
 
 from __future__ import annotations

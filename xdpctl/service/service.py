@@ -3,7 +3,8 @@
 Owns signals and the stop. What is started, and in which order, is start.py's; what runs then,
 tasks.py's; what becomes of the filters at the end, leaving.py's. Called by cli/main.py.
 
-One asyncio loop; what blocks runs on two threads, one for rules and one for filters.
+One asyncio loop; what blocks runs on two threads, one for rules and one for filters. Does not own
+parts or resources.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compares our notes of rules with the maps, a step at a time, every ten seconds.
 
-Owns when and on which thread; what a step does is the store's (`Store.settling`). A part of
-the service, made by start.py.
+Owns when and on which thread; what a step does is the store's (`Store.settling`). A part of the
+service, made by start.py. Does not own notes or maps.
 """
 
 from __future__ import annotations

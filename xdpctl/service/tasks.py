@@ -1,7 +1,7 @@
 """Runs the parts of the service as tasks, and what parts need to run.
 
 A part's task has the part's name. Called by service.py; the parts themselves use `every` and
-`on_thread`.
+`on_thread`. Owns how a part is run, and the error for a part that ends. Does not own the parts.
 """
 
 from __future__ import annotations

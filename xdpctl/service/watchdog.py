@@ -1,6 +1,7 @@
 """Tells the service manager regularly that the loop is alive (WatchdogSec=, sd_notify(3)).
 
-A part of the service, made by start.py.
+A part of the service, made by start.py. Owns when a sign of life is sent. Does not own the message
+(process/systemd.py).
 """
 
 from __future__ import annotations

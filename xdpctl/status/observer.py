@@ -1,9 +1,9 @@
 """Looks at filters and maps and publishes what it saw as one value.
 
-Owns the last snapshot. It asks the parts of the service for their warnings and failures;
-nobody else writes into it. Counting a map means walking it, so large ones are counted every
-ten seconds; what we write ourselves is added at once. Called once a second by
-service/looks.py.
+Owns the last snapshot. It asks the parts of the service for their warnings and failures; nobody
+else writes into it. Counting a map means walking it, so large ones are counted every ten seconds;
+what we write ourselves is added at once. Called once a second by service/looks.py. Does not own
+filters or maps.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The shape of a part of the service: what runs beside the others until the service stops.
 
 Owns only the protocol. service/start.py lists the parts in order. The observer asks them for
-warnings and failures, a reload gives them the settings, service/tasks.py runs them.
+warnings and failures, a reload gives them the settings, service/tasks.py runs them. Does not own
+any part. Used by the parts in service/ and feeds/.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Works a change of many rules in: merges it into an origin's rules, or replaces them.
 
-Works by difference: entries in both lists are left alone, so they keep their counters
-and are never absent. Notes are written before the map, chunk by chunk, so that a crash
-at any point leaves nothing that a later start cannot put right. Maps are written with
-the kernel's batch operations; what dnsdist wrote is looked for before and left alone.
-Everything blocks; single rules are written between chunks. Small changes run on a thread of
-their own, large ones in a process of their own (store/worker/).
+Works by difference: entries in both lists are left alone, so they keep their counters and are
+never absent. Notes are written before the map, chunk by chunk, so that a crash at any point leaves
+nothing that a later start cannot put right. Maps are written with the kernel's batch operations;
+what dnsdist wrote is looked for before and left alone. Everything blocks; single rules are written
+between chunks. Small changes run on a thread of their own, large ones in a process of their own
+(store/worker/). Owns the steps of such a change. Does not own the comparison (difference.py).
+Called by store.py and worker/.
 """
 
 from __future__ import annotations

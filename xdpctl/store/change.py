@@ -1,9 +1,9 @@
 """A change of many rules, as one value: what is asked for, and how it goes on.
 
-Owns what an API request, a list and an import may ask of a bulk operation. The same value
-goes through every layer: http/ and feeds/ make it, service/ adds the guard, bulk.py works
-it in, and store/worker/ sends it to a process of its own. What a later feature asks for is
-a field here; the layers between need not know it.
+Owns what an API request, a list and an import may ask of a bulk operation. The same value goes
+through every layer: http/ and feeds/ make it, service/ adds the guard, bulk.py works it in, and
+store/worker/ sends it to a process of its own. What a later feature asks for is a field here; the
+layers between need not know it. Does not own the rules. Made by http/ and feeds/.
 """
 
 from __future__ import annotations

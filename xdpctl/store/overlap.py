@@ -1,7 +1,7 @@
 """Allow rules that do not help, because a more exact Drop decides first.
 
-Owns which entries are more exact than a rule, and the sentences about them. Reads only.
-Called by store.py after rules were made.
+Owns which entries are more exact than a rule, and the sentences about them. Reads only. Called by
+store.py after rules were made. Does not own rules or entries (entries.py).
 """
 
 from __future__ import annotations

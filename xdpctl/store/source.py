@@ -1,8 +1,9 @@
 """A list of rules that is read part by part, in this process or in another one.
 
 What a request's body (http/api/rule_lists.py) and a list's file (feeds/reader.py) have in common.
-bulk.py reads them. Large ones are pickled and sent to a process of their own (store/worker/);
-what was found out while reading comes back.
+bulk.py reads them. Large ones are pickled and sent to a process of their own (store/worker/); what
+was found out while reading comes back. Owns the protocol. Does not own the formats. Used by
+http/api/, feeds/, bulk.py and worker/.
 """
 
 from __future__ import annotations

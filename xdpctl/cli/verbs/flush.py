@@ -1,7 +1,8 @@
 """`flush`: removes many rules at once, after a question.
 
 Removes our own rules, of every origin or of one. Removes the entries of dnsdist only with
-`--origin dnsdist`, and always with a warning about what this does to a running dnsdist.
+`--origin dnsdist`, and always with a warning about what this does to a running dnsdist. Owns the
+question and the warning. Does not own the removal; the service removes. Called by cli/main.py.
 """
 
 from __future__ import annotations

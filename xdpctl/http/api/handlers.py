@@ -1,7 +1,8 @@
 """One function a resource: reads the request, asks the service, writes the answer.
 
-What the service must offer is in backend.py; each handler names the part that it needs.
-Requests with rules in their body are uploads.py's.
+What the service must offer is in backend.py; each handler names the part that it needs. Requests
+with rules in their body are uploads.py's. Owns the handlers. Does not own routes (routes.py),
+parameters (queries.py) or documents (documents.py). Called by aiohttp through routes.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The API's own description: one table of routes, as an OpenAPI 3.1 document.
 
-What is in the document comes from where requests are checked: parameters from
-queries.py, bodies and answers from documents.py, paths and methods from routes.py.
+What is in the document comes from where requests are checked: parameters from queries.py, bodies
+and answers from documents.py, paths and methods from routes.py. Owns the form of the document.
+Does not own routes or types. Called by routes.py and http/app.py.
 """
 
 from __future__ import annotations

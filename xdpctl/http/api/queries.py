@@ -1,8 +1,8 @@
 """The parameters of each request: what is accepted behind the `?`.
 
-As in documents.py, the types that check are those that describe. A parameter that is not
-known, comes twice or makes no sense is refused by its name (422); a missing one is a bad
-request (400). Called by the handlers.
+As in documents.py, the types that check are those that describe. A parameter that is not known,
+comes twice or makes no sense is refused by its name (422); a missing one is a bad request (400).
+Called by the handlers. Owns the parameters. Does not own the documents in bodies (documents.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A body with many rules, read in parts: JSON, or lines, to rows.
 
-Each part is some tens of kilobytes, so that no step holds the interpreter for long and a
-million rules need no more memory than a few. Rows are rules/lines.py's; store/bulk.py works
-them in. Everything blocks, and may run in another process (store/worker/).
+Each part is some tens of kilobytes, so that no step holds the interpreter for long and a million
+rules need no more memory than a few. Rows are rules/lines.py's; store/bulk.py works them in.
+Everything blocks, and may run in another process (store/worker/). Owns the two formats of such a
+body. Does not own receiving it (transport/body.py). Called by uploads.py.
 """
 
 from __future__ import annotations

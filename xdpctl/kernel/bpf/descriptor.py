@@ -1,7 +1,7 @@
 """A BPF object held by its descriptor: closing, pinning, asking the kernel about it.
 
-Owns what maps, programs and links have in common. Does not own their operations. The base of
-maps.py's and programs.py's classes; syscall.py uses `kind_of`.
+Owns what maps, programs and links have in common. Does not own their operations. Called by
+maps.py, programs.py and syscall.py.
 """
 
 from __future__ import annotations

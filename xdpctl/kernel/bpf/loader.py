@@ -1,6 +1,6 @@
 """The protocol of an object that loads programs for this process.
 
-Owns the protocol only. program/loader/parent.py implements it, and syscall.py calls it. A
+Owns the protocol, not a loader. program/loader/parent.py implements it, and syscall.py calls it. A
 process without a loader loads its programs itself.
 """
 

@@ -9,7 +9,7 @@ It ends with the service in every case: its socket closes, and the kernel kills 
 that end the service were blocked before it was started, and stay blocked.
 
 Owns the loader's loop. Does not own the formats. It imports as little of Python as possible, and
-not `site`, to stay small.
+not `site`, to stay small. Started by parent.py.
 """
 
 from __future__ import annotations

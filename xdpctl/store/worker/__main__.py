@@ -1,9 +1,9 @@
 """The process that works on rules and ends: `python -m xdpctl.store.worker`.
 
 Receives one job over the socket that is its standard input (messages.py), and the maps as
-descriptors. Writes only within its turns. It does not outlive the service: the kernel ends it
-with the thread that started it. It logs nothing; errors go over the socket.
-Started by parent.py.
+descriptors. Writes only within its turns. It does not outlive the service: the kernel ends it with
+the thread that started it. It logs nothing; errors go over the socket. Started by parent.py. Owns
+the process's side of the protocol. Does not own the work (bulk.py, export.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What goes between the service and the process that works for it.
 
-Pickled objects on a pair of sockets. The service sends a job, then an answer to each
-`AskTurn` and `Writing`; the process sends all the others, `Done` or `Failed` as the last.
+Pickled objects on a pair of sockets. The service sends a job, then an answer to each `AskTurn` and
+`Writing`; the process sends all the others, `Done` or `Failed` as the last. Owns the messages.
+Does not own the sockets. Used by parent.py and __main__.py.
 """
 
 from __future__ import annotations

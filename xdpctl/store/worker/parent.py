@@ -1,8 +1,9 @@
 """Starts the process that works on rules, gives it its turns, and ends it.
 
-Owns the process for as long as one piece of work lasts. Everything blocks and is called
-on a thread for that; several pieces may be under way on several threads, and the lock
-keeps their writes apart. Used by store/store.py; what the process does is in __main__.py.
+Owns the process for as long as one piece of work lasts. Everything blocks and is called on a
+thread for that; several pieces may be under way on several threads, and the lock keeps their
+writes apart. Used by store/store.py; what the process does is in __main__.py. Does not own the
+lock.
 """
 
 from __future__ import annotations
