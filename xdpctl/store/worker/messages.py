@@ -1,4 +1,4 @@
-"""What goes between the service and the process that works for it.
+"""The messages between the service and the process that works for it.
 
 Pickled objects on a pair of sockets. The service sends a job, then an answer to each `AskTurn` and
 `Writing`; the process sends all the others, `Done` or `Failed` as the last. Owns the messages.
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BulkJob:
-    """A list to be worked in.
+    """A change of rules to apply.
 
     Attributes:
-        maps: descriptors of the rule maps, as they are numbered in the process.
+        maps: descriptors of the rule maps, with their numbers in the process.
         path: the state file.
-        change: as `Change.to_send` gives it; its source is a `RuleSource`.
+        change: from `Change.to_send`; its source is a `RuleSource`.
     """
 
     maps: dict[MapName, int]
@@ -47,7 +47,7 @@ class ExportJob:
 
 
 class Answer(Enum):
-    """What the service answers."""
+    """The service's answer."""
 
     GO = auto()
     MOVED = auto()
