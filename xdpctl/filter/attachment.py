@@ -77,7 +77,7 @@ class Attachment:
         name = f" ({info.name})" if info is not None and info.name else ""
         if self._held_by_link(interface, attached):
             raise ForeignProgramError(
-                f"{interface.name} carries XDP program {attached.program_id}{name}, held by"
+                f"{interface.name} has the XDP program {attached.program_id}{name}, held by"
                 " another's bpf_link, which cannot be replaced: stop the program that holds the"
                 " link",
                 interface=interface.name,
@@ -85,7 +85,7 @@ class Attachment:
             )
         if not self._replace:
             raise ForeignProgramError(
-                f"{interface.name} already carries XDP program {attached.program_id}{name},"
+                f"{interface.name} has the XDP program {attached.program_id}{name},"
                 " which is not ours: stop the program that attached it, or use --replace to replace"
                 " it",
                 interface=interface.name,

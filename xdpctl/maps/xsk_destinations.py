@@ -92,7 +92,7 @@ class DestinationWatch:
             self._put_back(destination)
         elif looks >= PATIENCE and not bound:
             # Taken out by its owner: a listener that ended, or the port that dnsdist asked
-            # a backend from until it connected anew.
+            # a backend from before it reconnected.
             del self._missing[destination]
             self._used.discard(destination)
         elif looks == PATIENCE:

@@ -51,7 +51,7 @@ class Notifier:
         return self._send(STATUS=text)
 
     def extend(self, seconds: float) -> bool:
-        """Ask for so many seconds more until `ready`, from now on, beyond TimeoutStartSec."""
+        """Ask for this many more seconds until `ready`, beyond TimeoutStartSec."""
         return self._send(EXTEND_TIMEOUT_USEC=str(int(seconds * 1_000_000)))
 
     def watchdog(self) -> bool:

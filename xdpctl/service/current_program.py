@@ -116,14 +116,16 @@ class CurrentProgram:
         Raises:
             XdpctlError: the kernel refuses, and a former service has left nothing.
         """
-        there = [one for one in self._filters if one not in awaited]
-        later = [one for one in self._filters if one in awaited]
+        there = [filter_ for filter_ in self._filters if filter_ not in awaited]
+        later = [filter_ for filter_ in self._filters if filter_ in awaited]
         panic = self._panic.is_on()
         try:
             self._rollout.install(bytecode, there, self._maps_of, panic=panic)
             self._rollout.exchange(bytecode, later, self._maps_of, panic=panic)
         except (VerifierError, KernelError) as error:
-            self._held = self._rollout.hold([one for one in there if not one.is_on], error)
+            self._held = self._rollout.hold(
+                [filter_ for filter_ in there if not filter_.is_on], error
+            )
 
     async def prepare(self, config: ProgramConfig) -> Bytecode | None:
         """Return the tested program that a reload needs; None if the attached one fits.

@@ -31,7 +31,7 @@ AT_LEAST_SECONDS = 60.0
 """Longest wait between two close looks: the kernel does not report a change of queues."""
 
 AGAIN_SECONDS = 5.0
-"""Wait before a watch that failed is started again; the look of each second goes on."""
+"""Wait before a failed watch is started again; the look every second continues."""
 
 _log = logging.getLogger(__name__)
 

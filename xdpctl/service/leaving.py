@@ -59,16 +59,16 @@ class Leaving:
         asked = self._stop.is_set()
         if (asked and self.on_exit is OnExit.KEEP) or (self.started and not asked):
             return
-        for one in filters:
-            if (asked or not one.adopted) and one.detach():
-                event(_log, "detached", interface=one.interface)
+        for filter_ in filters:
+            if (asked or not filter_.adopted) and filter_.detach():
+                event(_log, "detached", interface=filter_.interface)
 
     def leave_former(self, filters: Iterable[Filter]) -> None:
         """Do the same with a former service's filters, before ours are attached. Blocks."""
         filters = tuple(filters)
-        for one in filters:
+        for filter_ in filters:
             try:
-                one.adopt()
+                filter_.adopt()
             except XdpctlError as error:  # gone, or cannot be pinned; go on with the others
                 event(_log, "failed", logging.ERROR, error=error.sentence)
         self.leave(filters)

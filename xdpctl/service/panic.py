@@ -48,9 +48,9 @@ class PanicSwitch:
         reports errors, and repeats the write in case a program was replaced just now.
         """
         self._on = on
-        for one in self._filters:
+        for filter_ in self._filters:
             with contextlib.suppress(XdpctlError):
-                one.set_panic(panic=on)
+                filter_.set_panic(panic=on)
 
     def write(self) -> None:
         """Write the switch to the maps again. Blocks; on the thread that filters belong to.
@@ -59,8 +59,8 @@ class PanicSwitch:
             XdpctlError: a map cannot be written; all others have been.
         """
         with contextlib.ExitStack() as stack:  # every map is tried, even if another fails
-            for one in self._filters:
-                stack.callback(one.set_panic, panic=self._on)
+            for filter_ in self._filters:
+                stack.callback(filter_.set_panic, panic=self._on)
 
     def note(self, *, on: bool) -> None:
         """Store the switch in the state. Blocks; on a thread of the store.

@@ -157,7 +157,8 @@ async def inspect(ground: Ground, stack: contextlib.AsyncExitStack) -> Inspected
         for name in settings.interfaces
     ]
     queues = {
-        one.interface: 0 if is_awaited(ground, one) else one.inspect().rx_queues for one in filters
+        filter_.interface: 0 if is_awaited(ground, filter_) else filter_.inspect().rx_queues
+        for filter_ in filters
     }
     shared = enter(SharedMaps(ground.bpf, settings))
     _refuse_shortage(queues, shared.inspect())
@@ -197,7 +198,9 @@ def open_rules(
     ]
     warn(*warnings, *of_interfaces, *shared.warnings, *state.warnings)
     rule_maps = shared.rule_maps()
-    former = next(filter(None, (one.former_maps(rule_maps.values()) for one in filters)), None)
+    former = next(
+        filter(None, (filter_.former_maps(rule_maps.values()) for filter_ in filters)), None
+    )
     own = stack.enter_context(OwnMaps.make(ground.bpf, Scope.SERVICE, former))
     names = stack.enter_context(NameFollower(ground.bpf, rule_maps, own[MapName.NAME_INDEX]))
     store = Store(
@@ -231,9 +234,9 @@ def begin_workers(
     return Workers(lanes, bulk, watch, Looks(rules.observer, readiness, watch), readiness)
 
 
-def is_awaited(ground: Ground, one: Filter) -> bool:
+def is_awaited(ground: Ground, filter_: Filter) -> bool:
     """Return whether this filter's interface is missing and the service starts without it."""
-    return ground.current.now.wait and ground.netlink.index_of(one.interface) is None
+    return ground.current.now.wait and ground.netlink.index_of(filter_.interface) is None
 
 
 def warn(*sentences: str) -> None:

@@ -76,7 +76,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
     workers = begin_workers(ground, found, rules, stack)
     program = _current_program(ground, found, rules, workers, held)
     if not isinstance(built, XdpctlError):
-        program.put_on(built, [one for one in found.filters if is_awaited(ground, one)])
+        program.put_on(built, [filter_ for filter_ in found.filters if is_awaited(ground, filter_)])
     if program.is_ours:
         adopt(rules.store, settings.any_qtype)
     await loading

@@ -143,7 +143,7 @@ def goes_on(value: RuleValue | None, hits: int) -> bool:
 def foreign(target: Target, helps: str) -> ConflictError:
     """Return the error of a rule whose entry is dnsdist's; `helps` says what to do."""
     return ConflictError(
-        f"{target_text(target)} is an entry of dnsdist's, which counts its own entries: {helps}"
+        f"{target_text(target)} is an entry of dnsdist's, which keeps its own count: {helps}"
     )
 
 

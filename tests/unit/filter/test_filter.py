@@ -853,7 +853,7 @@ def test_what_keeps_a_filter_from_coming_back_is_said_once(
     for _ in range(3):
         running.watch(panic=False)
     assert caplog.messages.count("attach-failed") == 1
-    assert f"carries XDP program {number}" in running.view().trouble
+    assert f"has the XDP program {number}" in running.view().trouble
 
 
 def test_an_interface_that_is_not_there_is_asked_for_and_not_looked_for(

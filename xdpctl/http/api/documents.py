@@ -197,7 +197,7 @@ class DetachIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Detached(msgspec.Struct):
-    """Interfaces that the program was taken off."""
+    """Interfaces from which the program was detached."""
 
     detached: list[str]
 

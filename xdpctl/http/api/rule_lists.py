@@ -115,7 +115,7 @@ def _last_end(text: bytes) -> int:
     """Return the place behind the last `}` outside of strings, 0 where there is none.
 
     `text` begins outside of a string. A string that is not whole yet has no such place
-    behind its quote, so what is cut off there goes on with the next part.
+    behind its quote, so what is cut off there continues in the next part.
     """
     masked = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
     end = len(masked)

@@ -190,7 +190,7 @@ class Entrance:
             raise OSError(errno.EMFILE, "the last descriptors are reserved")
 
     async def _failed(self, error: OSError) -> None:
-        """Go on after a connection that could not be accepted."""
+        """Continue after a connection that could not be accepted."""
         if error.errno not in _EXHAUSTED:  # the client has left, or its network is down
             await asyncio.sleep(0)
             return

@@ -64,7 +64,7 @@ class AskTurn:
 
 @dataclass(frozen=True, slots=True)
 class EndTurn:
-    """It has written."""
+    """The process has written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A map has so many entries more."""
+    """A map has this many more entries (less than 0: fewer)."""
 
     map: MapName
     difference: int
@@ -85,7 +85,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class ProgressMade:
-    """How far the work is: what, how many, of how many."""
+    """Progress of the work: the step, done, total."""
 
     what: str
     done: int
@@ -108,7 +108,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The work is done; `found` is that of the list."""
+    """The work is done; `found` is the list's (`RuleSource.found`)."""
 
     result: BulkResult
     found: object = None
