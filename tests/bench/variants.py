@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 from tests.bench.cases import cases, slowest_cases
 from tests.bench.in_process import compile_directory
-from tests.bench.program import CONFIG, RUNS, Bench, subjects, title
+from tests.bench.program import RUNS, Bench, subjects, title
 from tests.bench.turns import by_turns
 from tests.lab.hosts import EMPTY_PROGRAM
+from tests.packets.case import DEFAULT
 from xdpctl.abi import MAPS
 from xdpctl.kernel.bpf.syscall import Bpf
 
@@ -42,7 +43,7 @@ def main() -> None:
         fds = {MAPS[name].ref: opened.fd for name, opened in bench.maps.items()}
         programs: dict[str, Program] = {}
         for number, directory in enumerate(given.directories):
-            bytecode = compile_directory(CONFIG, directory)
+            bytecode = compile_directory(DEFAULT, directory)
             program = stack.enter_context(bpf.load_program(bytecode.relocate(fds), "variant"))
             name = f"{number} {directory.resolve().parent.name}"
             programs[name] = program

@@ -29,7 +29,6 @@ from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from tests.engines.batch import Batch
     from tests.engines.entries import Entry
@@ -84,12 +83,7 @@ class Kernel:
         self._counters = bytes(COUNTERS_SIZE * self._bpf.possible_cpus())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.kernel.conftest import descriptors, ip
 from tests.packets.build import Udp, ethernet, ipv4
+from tests.packets.case import DEFAULT
 from tests.packets.message import query
 from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.abi import (
@@ -53,14 +54,13 @@ pytestmark = pytest.mark.root
 INTERFACE = "veth0"
 BLOCKED, HONEST = "192.0.2.66", "192.0.2.1"
 DROPPED = Reason.ADDR_V4, PacketAction.DROP
-CONFIG = ProgramConfig((53,), (), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=None)
 ETH_P_ALL = 3
 
 
 @pytest.fixture(scope="module")
 def bytecode() -> Bytecode:
     """The real program, compiled once."""
-    return compile_program_blocking(CONFIG)
+    return compile_program_blocking(DEFAULT)
 
 
 @pytest.fixture(scope="module")

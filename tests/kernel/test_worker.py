@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import signal
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kernel.conftest import rule_maps
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction
 from xdpctl.errors import GuardError, MapFullError, TargetError, XdpctlError
 from xdpctl.http.api.rule_lists import LineList
@@ -84,9 +84,8 @@ class Office:
 
 @pytest.fixture
 def maps() -> Iterator[dict[MapName, Map]]:
-    bpf = Bpf()
-    with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(bpf.create_map(MAPS[name], ROOM)) for name in RULE_MAPS}
+    with rule_maps(ROOM) as maps:
+        yield maps
 
 
 @pytest.fixture

@@ -12,12 +12,9 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from tests.roots.apt import CACHE, RootError, acquire_settings, locked, mirror
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 SUITE: Final = "bookworm"
 RECIPE: Final = "1"
@@ -120,12 +117,7 @@ class Debian:
         shutil.copy("/etc/resolv.conf", self.path / "etc/resolv.conf")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         subprocess.run(["umount", "--recursive", "--lazy", str(self.path)], check=False)
         shutil.rmtree(self._home, ignore_errors=True)
 

@@ -13,8 +13,6 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from xdpctl import abi
-from xdpctl.abi import MapName
 from xdpctl.rules import (
     ACTIONS,
     Rule,
@@ -257,6 +255,3 @@ class Status(msgspec.Struct):
     maps: list[MapOut]
     destinations: list[Destination]
     warnings: list[str]
-
-
-RULE_MAP_NAMES = tuple(MapName(name).value for name in abi.RULE_MAPS)

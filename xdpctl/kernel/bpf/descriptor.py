@@ -11,12 +11,9 @@ import ctypes
 import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from xdpctl.kernel.failure import kernel_error
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _PIN_HINTS = {
     errno.EEXIST: "another object is pinned there",
@@ -50,12 +47,7 @@ class Descriptor:
         """Return the object, to be closed at the end of the block."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the descriptor."""
         self.close()
 
