@@ -72,13 +72,12 @@ class CurrentProgram:
         self._thread = thread
         self._loader_trouble = loader_trouble
         self._held = held
-        self._runs = False
         self._next_try = time.monotonic() + RETRY_SECONDS
 
     @property
     def failures(self) -> tuple[str, ...]:
         """Sentences: a former service's program is attached, or no program can be loaded."""
-        found = (self._held, self._loader_trouble() if self._runs else "")
+        found = (self._held, self._loader_trouble())
         return tuple(sentence for sentence in found if sentence)
 
     @property
@@ -97,7 +96,6 @@ class CurrentProgram:
 
     async def run(self) -> NoReturn:
         """Retry while a former service's program is attached; runs until cancelled."""
-        self._runs = True
         await self._looks.after_each(self._retry)
 
     async def _retry(self) -> None:

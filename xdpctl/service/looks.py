@@ -16,7 +16,7 @@ from xdpctl.process.log import event
 from xdpctl.service.tasks import every, on_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Executor
 
     from xdpctl.service.readiness import Readiness
@@ -38,7 +38,6 @@ class Looks:
     """
 
     name = "look"
-    warnings = ()
     failures = ()
 
     def __init__(self, observer: Observer, readiness: Readiness, thread: Executor) -> None:
@@ -46,6 +45,11 @@ class Looks:
         self._readiness = readiness
         self._thread = thread
         self._turn = asyncio.Condition()
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the last look found about AF_XDP destinations."""
+        return self._observer.destination_warnings
 
     def reload(self, settings: Settings) -> None:
         """Do nothing: this part does not depend on settings."""

@@ -47,7 +47,6 @@ class PinRepair:
     """
 
     name = "pins"
-    warnings = ()
 
     def __init__(  # noqa: PLR0913 - what a moved map concerns
         self,
@@ -72,6 +71,11 @@ class PinRepair:
         self._moved = False
         self._trouble = ""
         self.failures: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Maps that were replaced by smaller ones."""
+        return tuple(self._shared.shrunk.values())
 
     def reload(self, settings: Settings) -> None:
         """Do nothing: this part does not depend on settings."""

@@ -59,9 +59,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
     settings = ground.current.now
     building = asyncio.create_task(ground.rollout.build(program_config(settings)), name="compile")
     stack.push_async_callback(_cancel, building)
-    await asyncio.sleep(
-        0
-    )  # lets the task take the running compilation; the next steps block the loop
+    await asyncio.sleep(0)  # the task takes the running compilation, before the loop is blocked
     found = await inspect(ground, stack)
     loading = asyncio.create_task(_load_during(building), name="load")
     stack.push_async_callback(_cancel, loading)
@@ -118,7 +116,6 @@ def _parts(  # noqa: PLR0913 - what parts need
     settings = ground.current.now
     looks, write, watch = workers.looks, workers.lanes.writes, workers.watch
     return (
-        looks,
         InterfaceWatch(
             ground.netlink,
             found.survey,
@@ -138,6 +135,7 @@ def _parts(  # noqa: PLR0913 - what parts need
             watch_thread=watch,
             store_thread=write,
         ),
+        looks,
         Settling(rules.store, write),
         Expiry(operations),
         ListFiles(operations, settings),
@@ -226,9 +224,7 @@ async def _load_during(building: asyncio.Task[Bytecode]) -> None:
     """Import the modules that answer requests while a program is compiled."""
     await asyncio.wait({building}, timeout=KEPT_SECONDS)
     if not building.done():
-        with contextlib.suppress(
-            XdpctlError, ImportError
-        ):  # raised again where the modules are needed
+        with contextlib.suppress(XdpctlError, ImportError):  # raised again where they are needed
             await asyncio.to_thread(_import_faces)
 
 

@@ -77,6 +77,8 @@ class Observer:
         self._writes: Counter[MapName] = Counter()
         self._errors: Counter[tuple[MapName, str]] = Counter()
         self._expired: Counter[MapName] = Counter()
+        self.destination_warnings: tuple[str, ...] = ()
+        """What the last look found about AF_XDP destinations; service/looks.py shows it."""
         self.last = Snapshot(clock(), reasons=("the service is starting",))
 
     def changed(self, name: MapName, difference: int) -> None:
@@ -129,10 +131,10 @@ class Observer:
             if view.state is not FilterState.ATTACHED
         ]
         reasons += [sentence for part in self._parts for sentence in part.failures]
-        lost: tuple[str, ...] = ()
         try:
-            lost = self._destinations.look(_redirected(views))
+            self.destination_warnings = self._destinations.look(_redirected(views))
         except KernelError as error:
+            self.destination_warnings = ()
             reasons.append(error.sentence)
         with self._lock:
             maps = self._map_views()
@@ -145,8 +147,6 @@ class Observer:
                 (
                     *self._warnings,
                     *(note for view in views for note in view.notes),
-                    *self._shared.shrunk.values(),
-                    *lost,
                     *(sentence for part in self._parts for sentence in part.warnings),
                     *_almost_full(maps),
                 ),
