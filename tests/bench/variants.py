@@ -54,7 +54,9 @@ def main() -> None:
             )
         empty = {_EMPTY: stack.enter_context(bpf.load_program(EMPTY_PROGRAM, "empty"))}
         timed = [*cases(), *slowest_cases()]
-        every = [one for case in timed for one in subjects(bpf, stack, case, programs, empty)]
+        every = [
+            subject for case in timed for subject in subjects(bpf, stack, case, programs, empty)
+        ]
         bench.settle()
         spent = by_turns(every, rounds=given.rounds, runs=RUNS)
     print(" " * 32 + "".join(f"{name:>18}" for name in programs))

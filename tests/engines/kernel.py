@@ -1,6 +1,6 @@
 """The loaded program as an engine: BPF_PROG_TEST_RUN over private, unpinned maps.
 
-Compiles and loads each configuration once and fills one set of maps anew where the
+Compiles and loads each configuration once and fills one set of maps again where the
 scene changes. Needs root. A slot of xskmap is filled with an AF_XDP socket that is
 bound to nothing: the look-up finds it, and a test run sends nothing anywhere.
 """

@@ -44,7 +44,7 @@ LINES = [
 
 
 class Office:
-    """A store that has all its long work done elsewhere, and what it says meanwhile."""
+    """A store that does all long work in another process, and its reports."""
 
     def __init__(self, maps: dict[MapName, Map], state: State) -> None:
         self.maps = maps
@@ -102,7 +102,7 @@ def office(
 def children() -> list[int]:
     """Return the processes of the work on rules."""
     path = Path("/proc/self/task").glob("*/children")
-    found = [int(pid) for one in path for pid in one.read_text().split()]
+    found = [int(pid) for file in path for pid in file.read_text().split()]
     return [
         pid for pid in found if b"xdpctl.store.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]

@@ -18,7 +18,7 @@ from tests.roots.apt import CACHE, RootError, acquire_settings, locked, mirror
 
 SUITE: Final = "bookworm"
 RECIPE: Final = "1"
-"""Change it to have the cached base made anew."""
+"""Change it to make the cached base again."""
 
 LAYERS: Final = CACHE / "layers"
 _STAMP: Final = ".recipe"

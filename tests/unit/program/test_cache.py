@@ -45,7 +45,7 @@ BYTECODE = Bytecode(b"\x95" + bytes(7), "0.26.0")
 ROOT = 0
 
 digests = st.binary(min_size=32, max_size=32)
-programs = st.binary(min_size=8, max_size=8).map(lambda one: one * 3)
+programs = st.binary(min_size=8, max_size=8).map(lambda octets: octets * 3)
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def test_what_another_user_owns_is_ignored(
 
 
 def test_only_the_service_may_read_and_write_what_is_kept(entry: Path) -> None:
-    assert [one.stat().st_mode & 0o777 for one in (entry.parent, entry)] == [0o700, 0o600]
+    assert [path.stat().st_mode & 0o777 for path in (entry.parent, entry)] == [0o700, 0o600]
 
 
 @pytest.mark.usefixtures("entry")
@@ -315,7 +315,7 @@ def test_a_few_are_kept_and_those_are_the_last_used(cache: BytecodeCache, folder
     keys = [hashlib.sha256(bytes([number])).digest() for number in range(KEPT + 2)]
     for age, key in enumerate(keys[:-1]):
         cache.store(key, BYTECODE)
-        file = max(folder.iterdir(), key=lambda one: one.stat().st_mtime_ns)
+        file = max(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         os.utime(file, (1_000_000 + age, 1_000_000 + age))
     assert cache.load(keys[1]) == BYTECODE
     cache.store(keys[-1], BYTECODE)
@@ -377,7 +377,7 @@ def in_the_way(folder: Path) -> None:
 
 def kept(folder: Path) -> list[str]:
     """Return the names of what is kept."""
-    return [one.name for one in folder.iterdir()] if folder.exists() else []
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
 
 
 class Compiler:

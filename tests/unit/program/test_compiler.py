@@ -406,7 +406,7 @@ def test_what_a_killed_one_left_is_removed_when_it_is_old(
         os.utime(tmp_path / name, (time.time() - age,) * 2)
     (tmp_path / "xdpctl-compile-link").symlink_to(tmp_path / "another-old")
     compiler.remove_abandoned()
-    assert {one.name for one in tmp_path.iterdir()} == {
+    assert {file.name for file in tmp_path.iterdir()} == {
         "xdpctl-compile-young",
         "another-old",
         "xdpctl-compile-link",

@@ -92,7 +92,9 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[ServicePart]:
 
 
 def is_sentences(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(one, str) and one for one in value)
+    return isinstance(value, tuple) and all(
+        isinstance(sentence, str) and sentence for sentence in value
+    )
 
 
 async def test_every_part_has_the_shape(home: Home, parts: list[ServicePart]) -> None:
