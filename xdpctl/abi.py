@@ -1,9 +1,9 @@
 """The one mirror of xdp/abi.h: numbers, layouts, and codecs for map keys and values.
 
-Owns the meaning of the bytes in the maps. Does not own rules as text (rules/rules.py) or
-access to the maps (kernel/). A test compares every number, size and offset with the header,
-using the host's compiler. Byte orders are named as in DNSDIST.md: "host" is the order of this
-machine, "wire" is network order.
+Owns the meaning of the bytes in the maps. Does not own rules as text (rules/rules.py) or access to
+the maps (kernel/). A test compares every number, size and offset with the header, using the host's
+compiler. Byte orders are named as in DNSDIST.md: "host" is the order of this machine, "wire" is
+network order. Used by every room that reads or writes maps.
 """
 
 from __future__ import annotations
@@ -220,8 +220,14 @@ class RuleValue(NamedTuple):
 
 def decode_value(value: bytes) -> RuleValue:
     """Return the value that 16 bytes hold; the last seven are ignored."""
+    if (unhit := _UNHIT.get(value)) is not None:
+        return unhit
     hits, action = _VALUE.unpack(value)
     return RuleValue(RuleAction.from_byte(action), hits)
+
+
+_UNHIT = {encode_value(action): RuleValue(action, 0) for action in RuleAction}
+"""The values of rules that were never hit: most of a long list."""
 
 
 ADDR_V4_STEP = -1 if sys.byteorder == "little" else 1

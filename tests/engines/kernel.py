@@ -1,6 +1,6 @@
 """The loaded program as an engine: BPF_PROG_TEST_RUN over private, unpinned maps.
 
-Compiles and loads each configuration once and fills one set of maps anew where the
+Compiles and loads each configuration once and fills one set of maps again where the
 scene changes. Needs root. A slot of xskmap is filled with an AF_XDP socket that is
 bound to nothing: the look-up finds it, and a test run sends nothing anywhere.
 """
@@ -29,7 +29,6 @@ from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from tests.engines.batch import Batch
     from tests.engines.entries import Entry
@@ -84,12 +83,7 @@ class Kernel:
         self._counters = bytes(COUNTERS_SIZE * self._bpf.possible_cpus())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -60,10 +60,10 @@ def trials(bench: Bench, calls: tuple[str, ...] = CALLS) -> Iterator[Judged]:
 
 
 def _errnos(call: str, turn: int) -> tuple[int, ...]:
-    one = SYSTEM[call][turn % len(SYSTEM[call])]
+    failure = SYSTEM[call][turn % len(SYSTEM[call])]
     if call != "bpf":
-        return (one,)
-    return (*AT_EACH_BPF, *([one] if one not in AT_EACH_BPF else []))
+        return (failure,)
+    return (*AT_EACH_BPF, *([failure] if failure not in AT_EACH_BPF else []))
 
 
 def _paths(bench: Bench, call: str) -> tuple[str, ...]:

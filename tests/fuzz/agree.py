@@ -25,7 +25,7 @@ from tests.engines.entries import Index
 from tests.engines.host import Host
 from tests.engines.kernel import Kernel
 from tests.engines.oracle import Oracle, judge
-from tests.fuzz.compare import about, is_sound
+from tests.fuzz.compare import about, is_sound, say
 from tests.fuzz.mutate import TAPE_OCTETS, mutant
 from tests.fuzz.tape import Tape
 from xdpctl.kernel.bpf.syscall import Bpf
@@ -166,12 +166,6 @@ def follow(
         say(f"{done} frames, {done / (time.monotonic() - started):.0f} a second")
     say(f"the engines agree about {frames} frames, in {time.monotonic() - started:.0f} s")
     return 0
-
-
-def say(text: str) -> None:
-    """Write a line at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ answer is never longer than its query.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -94,3 +95,9 @@ def reproducer(scene: Scene, frame: bytes, said: dict[str, Opinion]) -> str:
     lines.append(f"sockets: {scene.sockets!r}, panic: {scene.panic!r}")
     lines += [f"{name}: {opinion!r}" for name, opinion in said.items()]
     return "\n".join(lines)
+
+
+def say(text: str) -> None:
+    """Write a line at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -7,6 +7,7 @@ is an instance of its own, mounted on the test's folder.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
@@ -18,12 +19,18 @@ import pytest
 from tests.engines.entries import Index
 from tests.engines.host import Host
 from tests.engines.kernel import Kernel
+from tests.engines.oracle import Oracle
+from xdpctl.abi import MAPS, RULE_MAPS
 from xdpctl.kernel.bpf import pins
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.kernel.net.interfaces import Netlink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.engines import Engine
+    from xdpctl.abi import MapName
+    from xdpctl.kernel.bpf.maps import Map
 
 CLONE_NEWNET = 0x40000000
 
@@ -74,6 +81,25 @@ def indexed_kernel_engine() -> Iterator[Kernel]:
     """The loaded filter with an index of names that is fresh and right."""
     with Kernel(Bpf(), index=Index.EXACT) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def every_engine(
+    host_engine: Host,
+    indexed_host_engine: Host,
+    kernel_engine: Kernel,
+    indexed_kernel_engine: Kernel,
+) -> tuple[Engine, ...]:
+    """All engines that must agree, the oracle first."""
+    return Oracle(), host_engine, indexed_host_engine, kernel_engine, indexed_kernel_engine
+
+
+@contextlib.contextmanager
+def rule_maps(room: int) -> Iterator[dict[MapName, Map]]:
+    """Make the five rule maps with this room."""
+    bpf = Bpf()
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(bpf.create_map(MAPS[name], room)) for name in RULE_MAPS}
 
 
 @pytest.fixture

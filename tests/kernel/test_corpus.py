@@ -6,36 +6,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engines.oracle import Oracle
 from tests.fuzz.compare import agree, opinions, reproducer
 from tests.fuzz.inputs import input_of, judged, read_corpus, seeds
 
 if TYPE_CHECKING:
-    from tests.engines.host import Host
-    from tests.engines.kernel import Kernel
+    from tests.engines import Engine
 
 
 @pytest.mark.root
 @pytest.mark.slow
 def test_oracle_host_and_kernel_agree_about_the_corpus(
-    host_engine: Host,
-    indexed_host_engine: Host,
-    kernel_engine: Kernel,
-    indexed_kernel_engine: Kernel,
+    every_engine: tuple[Engine, ...],
 ) -> None:
-    engines = (
-        Oracle(),
-        host_engine,
-        indexed_host_engine,
-        kernel_engine,
-        indexed_kernel_engine,
-    )
     corpus = read_corpus()
     assert len(corpus) > 500
     for data in corpus:
         meant = judged(data)
         if meant is not None:
-            said = opinions(engines, *meant)
+            said = opinions(every_engine, *meant)
             assert agree(said, meant[1]), reproducer(*meant, said)
 
 

@@ -13,10 +13,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final, Self
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from typing import Final, Self
 
 SERVER: Final = "192.0.2.53"
 HONEST: Final = "192.0.2.1"
@@ -99,12 +96,7 @@ class Stream:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end.set()
         for thread in self._threads:
             thread.join()

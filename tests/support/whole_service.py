@@ -60,6 +60,7 @@ class Home:
         self.compiler: Exception | None = None
         self.tested: list[ProgramConfig] = []
         self.test_failure: Exception | None = None
+        self.loader_trouble = ""
         self.compiling = asyncio.Event()
         self.slow = asyncio.Event()
         self.slow.set()
@@ -112,6 +113,7 @@ class Home:
             self.compile,
             self_test=self.self_test,
             directory=self.host.own,
+            loader_trouble=lambda: self.loader_trouble,
         )
 
     async def told(self, line: str) -> str:

@@ -177,6 +177,15 @@ def test_maps_that_may_be_empty_have_a_bit_for_it() -> None:
     assert all(abi.MAPS[abi.MapName[name]].ref < abi.EMPTY_TICK_SHIFT for name in names)
 
 
+def test_the_store_decodes_values_in_one_module() -> None:
+    decoding = [
+        module
+        for module, path in FILES.items()
+        if is_in(module, "xdpctl.store") and "decode_value" in path.read_text()
+    ]
+    assert decoding == ["xdpctl.store.entries"]
+
+
 def test_every_own_map_has_a_scope() -> None:
     shared = {*abi.RULE_MAPS, *abi.DESTINATION_MAPS, abi.MapName.XSKMAP}
     assert {*abi.names_of(abi.Scope.SHARED)} == shared

@@ -1,10 +1,10 @@
 """Our own pins, which prove that a program is ours.
 
-Owns the names in /sys/fs/bpf/xdpctl/ (our own pins, never the shared ones): for each
-interface the bpf_link `NETNS-NAME`, beside it `NETNS-NAME:program`, `NETNS-NAME:counters`,
-`NETNS-NAME:control`, `NETNS-NAME:name-index`, and the directory `NETNS-NAME:lock`, NETNS
-being the inode of the network namespace. Used by the filter, and by `detach` when no service runs.
-Everything here blocks.
+Owns the names in /sys/fs/bpf/xdpctl/ (our own pins, never the shared ones): for each interface the
+bpf_link `NETNS-NAME`, beside it `NETNS-NAME:program`, `NETNS-NAME:counters`, `NETNS-NAME:control`,
+`NETNS-NAME:name-index`, and the directory `NETNS-NAME:lock`, NETNS being the inode of the network
+namespace. Used by the filter, and by `detach` when no service runs. Everything here blocks. Does
+not own the pinned objects.
 """
 
 from __future__ import annotations

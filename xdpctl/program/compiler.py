@@ -1,10 +1,9 @@
-"""The filter's C to bytecode, for one configuration.
+"""Compiles the filter's C files to bytecode, for one configuration.
 
-Owns what a configuration means to xdp/ (`render_config`), where its C files are,
-and the process that compiles them (bcc_process.py), which ends: the service never
-holds a compiler. Loads nothing: the map numbers in the bytecode are those of
-abi.h until `Bytecode.relocate` puts descriptors in. Called by the service, and by
-tests that compile the same files for the host.
+Owns where the C files are, and the process that compiles them (bcc_process.py), which then ends:
+the service never holds a compiler. Does not own the configuration's C (config.py) or loading. The
+bytecode has the map numbers of abi.h until `Bytecode.relocate` replaces them by descriptors.
+Called by cache.py and the verb `check`, and by tests that compile the same files for the host.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _COPY = "xdpctl-compile-"
 
 
 def source_directory() -> Traversable:
-    """Return where the C files are: in the installed package, else in the checkout."""
+    """Return the folder of the C files: in the installed package, else in the checkout."""
     package = files("xdpctl")
     installed = package / "_xdp"
     if installed.is_dir():
@@ -53,7 +52,7 @@ def source_directory() -> Traversable:
 
 
 def source_files() -> Iterator[tuple[str, bytes]]:
-    """Yield the C files, shim included, in a fixed order: place and content. Blocks."""
+    """Yield (relative path, content) of the C files and shim, in a fixed order. Blocks."""
     return _files_in(source_directory(), "")
 
 
@@ -73,12 +72,12 @@ def main_text(config: ProgramConfig) -> str:
 
 
 def compile_program_blocking(config: ProgramConfig) -> Bytecode:
-    """Compile the filter, as `Compilation.run`. Blocks."""
+    """Compile the filter as `Compilation.run` does. Blocks."""
     return Compilation(config).run()
 
 
 class Compilation:
-    """One run of bcc_process.py; `cancel` may come from another thread."""
+    """One run of bcc_process.py; any thread may call `cancel`."""
 
     def __init__(self, config: ProgramConfig) -> None:
         self._config = config
@@ -90,7 +89,8 @@ class Compilation:
         """Compile, which takes a third of a second. Blocks.
 
         Raises:
-            CompilerError: BCC is missing or refuses, or its process cannot be run; `cancel`.
+            CompilerError: BCC is missing or reports an error, its process cannot be run, or
+                the compilation was cancelled.
         """
         try:
             with (
@@ -109,7 +109,7 @@ class Compilation:
             ) from error
 
     def cancel(self) -> None:
-        """End the process, or keep it from being started."""
+        """End the process, or prevent it from being started."""
         with self._lock:
             self._cancelled = True
             if self._process is not None:
@@ -151,7 +151,7 @@ class Compilation:
 
 
 def remove_abandoned() -> None:
-    """Remove the copies that former compilations left when they were killed. Blocks."""
+    """Remove the copies that killed compilations left. Blocks."""
     old = time.time() - 10 * TIMEOUT
     for folder in Path(tempfile.gettempdir()).glob(f"{_COPY}*"):
         with contextlib.suppress(OSError):
@@ -161,7 +161,7 @@ def remove_abandoned() -> None:
 
 
 def _copy(target: Path) -> None:
-    """Copy the C files to where the compiler's process can let its user read them."""
+    """Copy the C files to a folder that the compiler's process can open to its user."""
     for name, data in source_files():
         copy = target / name
         for folder in reversed(copy.relative_to(target).parents[:-1]):

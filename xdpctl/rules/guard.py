@@ -1,9 +1,9 @@
 """The guard: refuses rules that are probably mistakes, unless `--force` is used.
 
-Guarded are a Drop on an address of this host, on one in `protect` (health checkers,
-secondaries, load balancers) or on a very short prefix, and a Pass on a very short prefix,
-which lets half the Internet in and disables every shorter rule. Pure: its callers (store/)
-give it the local addresses.
+Guarded are a Drop on an address of this host, on one in `protect` (health checkers, secondaries,
+load balancers) or on a very short prefix, and a Pass on a very short prefix, which lets half the
+Internet in and disables every shorter rule. Pure. Called by service/ and store/change.py. Owns
+what is guarded. Does not own the local addresses.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Target to map and key, and back; keys as the state file stores them.
 
-Owns the map of each target (CONTRACT.md, "Targets") and `Row`, one entry of a bulk change.
-Plain addresses and names take a fast path; a test compares it with the general one. Does not
-own the bytes of keys (abi.py). Called by store/, feeds/ and http/.
+Owns the map of each target (CONTRACT.md, "Targets") and `Row`, one entry of a bulk change. Plain
+addresses and names take a fast path; a test compares it with the general one. Does not own the
+bytes of keys (abi.py). Called by store/, feeds/ and http/.
 """
 
 from __future__ import annotations

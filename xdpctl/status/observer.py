@@ -1,8 +1,8 @@
 """Looks at filters and maps and publishes what it saw as one value.
 
-Owns the last snapshot. It asks the parts of the service for their warnings and failures;
-nobody else writes into it. Counting a map means walking it, so large ones are counted every
-ten seconds; what we write ourselves is added at once. Called once a second by
+Owns the last snapshot. It asks the parts of the service for their warnings and failures; no
+other module writes to it. Counting a map reads all of it, so large maps are counted every ten
+seconds; our own writes are added at once. Does not own filters or maps. Called once a second by
 service/looks.py.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from xdpctl.status.part import ServicePart
 
 LARGE_MAP = 100_000
-"""Entries above which a map is counted every `LARGE_MAP_SECONDS`."""
+"""A map with more entries is counted only every `LARGE_MAP_SECONDS`."""
 
 LARGE_MAP_SECONDS = 10.0
 ALMOST_FULL = 0.8
@@ -46,13 +46,13 @@ class Observer:
         filters: one for each interface.
         shared: the shared maps, open.
         destinations: the watch over AF_XDP's destinations.
-        panic: returns whether everything is passed.
-        parts: asked for warnings and failures at each look; may grow before the first.
-        warnings: sentences found at the start, always shown.
-        clock: seconds of the monotonic clock.
+        panic: returns whether every packet passes.
+        parts: asked for warnings and failures at each look; filled before the first look.
+        warnings: sentences of the start, always shown.
+        clock: returns the seconds of the monotonic clock.
     """
 
-    def __init__(  # noqa: PLR0913 - what is looked at, and who is asked
+    def __init__(  # noqa: PLR0913 - everything that is looked at
         self,
         filters: Sequence[Filter],
         shared: SharedMaps,
@@ -77,6 +77,8 @@ class Observer:
         self._writes: Counter[MapName] = Counter()
         self._errors: Counter[tuple[MapName, str]] = Counter()
         self._expired: Counter[MapName] = Counter()
+        self.destination_warnings: tuple[str, ...] = ()
+        """What the last look found about AF_XDP destinations; service/looks.py shows it."""
         self.last = Snapshot(clock(), reasons=("the service is starting",))
 
     def changed(self, name: MapName, difference: int) -> None:
@@ -94,7 +96,7 @@ class Observer:
             self.last = replace(self.last, map_errors=dict(self._errors))
 
     def expired(self, removed: Counter[MapName]) -> None:
-        """Count rules that went because their time was over. Any thread."""
+        """Count expired rules that were removed. Any thread."""
         if removed:
             with self._lock:
                 self._expired.update(removed)
@@ -129,10 +131,10 @@ class Observer:
             if view.state is not FilterState.ATTACHED
         ]
         reasons += [sentence for part in self._parts for sentence in part.failures]
-        lost: tuple[str, ...] = ()
         try:
-            lost = self._destinations.look(_redirected(views))
+            self.destination_warnings = self._destinations.look(_redirected(views))
         except KernelError as error:
+            self.destination_warnings = ()
             reasons.append(error.sentence)
         with self._lock:
             maps = self._map_views()
@@ -145,8 +147,6 @@ class Observer:
                 (
                     *self._warnings,
                     *(note for view in views for note in view.notes),
-                    *self._shared.shrunk.values(),
-                    *lost,
                     *(sentence for part in self._parts for sentence in part.warnings),
                     *_almost_full(maps),
                 ),
@@ -192,7 +192,7 @@ class Observer:
 
 
 def _failing(what: Callable[[], None]) -> str:
-    """Do something; return the sentence of its error, or nothing."""
+    """Call a function; return the sentence of its error, or an empty text."""
     try:
         what()
     except XdpctlError as error:

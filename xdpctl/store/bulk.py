@@ -1,11 +1,13 @@
-"""Works a change of many rules in: merges it into an origin's rules, or replaces them.
+"""Applies a change of many rules: merges it into an origin's rules, or replaces them.
 
-Works by difference: entries in both lists are left alone, so they keep their counters
-and are never absent. Notes are written before the map, chunk by chunk, so that a crash
-at any point leaves nothing that a later start cannot put right. Maps are written with
-the kernel's batch operations; what dnsdist wrote is looked for before and left alone.
-Everything blocks; single rules are written between chunks. Small changes run on a thread of
-their own, large ones in a process of their own (store/worker/).
+Only differences are written: entries that are in both lists stay, so they keep their counters and
+are never absent. Notes are written before the map, chunk by chunk, so that a later start can
+repair the result of a crash at any point. Maps are written with the kernel's batch operations;
+entries of dnsdist are looked up before and left alone.
+
+Owns the steps of such a change. Does not own the comparison (difference.py). Called by store.py
+and worker/. Everything blocks; single rules are written between chunks. Small changes run on a
+thread, large ones in a process (store/worker/).
 """
 
 from __future__ import annotations
@@ -36,13 +38,13 @@ if TYPE_CHECKING:
     from xdpctl.store.change import Change
 
 STEP = 4_000
-"""Entries of one chunk: what is written while others wait, some 20 ms."""
+"""Entries of one chunk: other writers wait about 20 ms for it."""
 
 WALK_MAX = 200_000
-"""Entries of a map up to which it is read whole to find those of dnsdist's."""
+"""A map with at most this many entries is read whole to find dnsdist's."""
 
 WALK_MIN = 5_000
-"""New entries below which each is looked up instead."""
+"""With fewer new entries, each one is looked up instead."""
 
 _SHORT = 4
 
@@ -71,7 +73,7 @@ class Cancelled(Protocol):
     """The part of threading.Event that is used."""
 
     def is_set(self) -> bool:
-        """Whether the operation is to end at its next chunk."""
+        """Whether the operation must end at its next chunk."""
 
 
 @dataclass(slots=True)
@@ -82,9 +84,9 @@ class Bulk:
         maps: the rule maps, open.
         path: the state file.
         lock: held for each chunk; single writes hold it too.
-        change: what is asked for.
+        change: the change.
         on_change: called with (map, difference of entries).
-        cancelled: set to end it at the next chunk.
+        cancelled: set to end the operation at its next chunk.
     """
 
     maps: Mapping[MapName, Map]
@@ -162,7 +164,7 @@ class Bulk:
     # --- what is there ------------------------------------------------------------
 
     def _forget_vanished(self, staging: Staging, ref: int, stored: list[bytes]) -> list[bytes]:
-        """Forget notes whose entry is gone, so that what the list has is written again."""
+        """Forget notes whose entry is gone, so that the list's entries are written again."""
         name = BY_REF[ref].name
         if name not in self._there:
             self._there[name] = self._marks_of(name)
@@ -171,7 +173,7 @@ class Bulk:
         if not missing:
             return []
         lost = [key for key, mark in zip(stored, marks, strict=True) if mark in missing]
-        with self.lock:  # a single rule may have come since
+        with self.lock:  # a single rule may have been added since
             lost = self._absent(name, lost)
             staging.forget([(ref, key) for key in lost])
         self._see_cancelled()
@@ -183,7 +185,7 @@ class Bulk:
         return [key for key, value in zip(stored, values, strict=True) if value is None]
 
     def _marks_of(self, name: MapName, at_most: float = math.inf) -> set[int]:
-        """Return the marks of a map's keys; of some of them where there are more than asked."""
+        """Return the marks of a map's keys; only some of them if there are more than `at_most`."""
         opened = self.maps[name]
         found = set[int]()
         for keys, _ in opened.chunks():
@@ -193,7 +195,7 @@ class Bulk:
         return found
 
     def _present(self, added: int) -> dict[MapName, set[int]]:
-        """Read maps whole where that is cheaper than looking each new entry up."""
+        """Read maps whole if that is cheaper than looking up each new entry."""
         known: dict[MapName, set[int]] = {}
         if added >= WALK_MIN:
             for name in self.maps:
@@ -218,7 +220,7 @@ class Bulk:
         rows: Iterable[tuple[int, bytes, int]],
         known: Mapping[MapName, set[int]],
     ) -> list[tuple[int, bytes]]:
-        """Return which of these new entries are in their map already: another's."""
+        """Return those new entries that are already in their map: others wrote them."""
         taken: list[tuple[int, bytes]] = []
         for ref, part in groupby(rows, itemgetter(0)):
             name = BY_REF[ref].name
@@ -234,7 +236,7 @@ class Bulk:
     # --- what is done -------------------------------------------------------------
 
     def _remove(self, staging: Staging, start: int, end: int) -> None:
-        """Remove entries that are still ours; notes go after them."""
+        """Remove entries that are still ours, then their notes."""
         rows = staging.gone(start, end)
         for ref, part in groupby(rows, itemgetter(0)):
             opened = self.maps[BY_REF[ref].name]
@@ -249,7 +251,7 @@ class Bulk:
         staging.forget([(ref, key) for ref, key, _ in rows])
 
     def _change(self, staging: Staging, start: int, end: int) -> None:
-        """Write notes, then entries whose action is another; each keeps its counter."""
+        """Write notes, then entries whose action changes; each keeps its counter."""
         rows = staging.changed(start, end)
         acting = [row for row in rows if row[2] != row[3]]
         lost = [row for row in acting if not self._is_ours(row)]
@@ -279,13 +281,13 @@ class Bulk:
     def _add(
         self, staging: Staging, start: int, end: int, known: Mapping[MapName, set[int]]
     ) -> None:
-        """Write notes, then entries; an entry without a note of ours is another's.
+        """Write notes, then entries; an entry without a note of ours belongs to another writer.
 
         An entry that dnsdist writes in the milliseconds between is overwritten: the kernel
         has no batch operation that keeps existing entries.
         """
         rows = staging.added(start, end)
-        self.result.others += end - start - len(rows)  # single rules that came in between
+        self.result.others += end - start - len(rows)  # single rules that were added in between
         theirs = self._taken(rows, known)
         staging.note_added(start, end, self.clock())
         if theirs:
@@ -306,7 +308,7 @@ class Bulk:
         entries: list[tuple[int, bytes, int]],
         rest: list[tuple[int, bytes, int]],
     ) -> None:
-        """Write one map's part of a chunk; where it is refused, forget the rest's notes."""
+        """Write one map's part of a chunk; if it is refused, forget the notes of the rest."""
         keys = b"".join(full_key(ref, key) for ref, key, _ in entries)
         values = b"".join(_VALUES[action] for _, _, action in entries)
         done = 0

@@ -1,6 +1,7 @@
 """What is in the rule maps, and whose it is.
 
-Owns when an entry is ours. Reads only. The maps are the truth for what is blocked; an
+Owns when an entry is ours, and is the one place in store/ where the 16 bytes of a value are
+decoded. Reads only. The maps are the truth for what is blocked; an
 entry without a valid note is dnsdist's. A note is valid while its entry is there and the
 entry's counter has not gone backwards (then another wrote it again). Everything blocks.
 Used by the rest of store/; pages.py, top.py, export.py and overlap.py are views of it.
@@ -8,6 +9,7 @@ Used by the rest of store/; pages.py, top.py, export.py and overlap.py are views
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -24,7 +26,7 @@ from xdpctl.rules import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from xdpctl.abi import MapName, RuleAction, RuleValue
     from xdpctl.kernel.bpf.maps import Map
@@ -83,21 +85,49 @@ class Slot:
 
 def read_values(rules: Map, keys: Iterable[bytes]) -> list[RuleValue | None]:
     """Return what the entries of these keys hold; None for each that is not there."""
-    return [
-        None if value is None else abi.decode_value(value)
-        for value in rules.lookup_many(b"".join(keys))
-    ]
+    return [_decoded(octets) for octets in rules.lookup_many(b"".join(keys))]
 
 
-def pairs_in(rules: Map, keys: bytes, values: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (key, value) of keys and values that a map gave end to end."""
-    info = rules.info
-    return zip(split(keys, info.key_size), split(values, info.value_size), strict=True)
+def whole_map(rules: Map) -> Callable[[Iterable[bytes]], list[RuleValue | None]]:
+    """Read a map whole, and return a function that answers as `read_values` does.
+
+    A million entries cost no call each. Equal values are one object.
+    """
+    found = dict[bytes, bytes]()
+    shared: dict[bytes, bytes] = {}
+    for keys, values in rules.chunks():
+        for key, octets in _raw(rules, keys, values):
+            found[key] = shared.setdefault(octets, octets)
+    return lambda keys: [_decoded(found.get(key)) for key in keys]
 
 
-def split(data: bytes, size: int) -> Iterator[bytes]:
-    """Yield octets in parts of this size."""
-    return (data[start : start + size] for start in range(0, len(data), size))
+def pairs_in(
+    rules: Map, keys: bytes, values: bytes, numbers: Iterable[int] | None = None
+) -> Iterator[tuple[bytes, RuleValue]]:
+    """Yield (key, value) of keys and values that a map gave end to end.
+
+    Args:
+        rules: the map.
+        keys: as `Map.chunks` and `Map.part` give them.
+        values: as many, likewise.
+        numbers: of the entries that are wanted, from 0; None: all.
+    """
+    for key, octets in _raw(rules, keys, values, numbers):
+        yield key, abi.decode_value(octets)
+
+
+def _raw(
+    rules: Map, keys: bytes, values: bytes, numbers: Iterable[int] | None = None
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (key, octets of the value) likewise."""
+    size, value_size = rules.info.key_size, rules.info.value_size
+    for number in range(len(keys) // size) if numbers is None else numbers:
+        at = number * value_size
+        yield keys[number * size : (number + 1) * size], values[at : at + value_size]
+
+
+def _decoded(octets: bytes | None) -> RuleValue | None:
+    return None if octets is None else abi.decode_value(octets)
 
 
 def owns(note: Note | None, value: RuleValue | None) -> bool:
@@ -113,7 +143,7 @@ def goes_on(value: RuleValue | None, hits: int) -> bool:
 def foreign(target: Target, helps: str) -> ConflictError:
     """Return the error of a rule whose entry is dnsdist's; `helps` says what to do."""
     return ConflictError(
-        f"{target_text(target)} is an entry of dnsdist's, which counts its own entries: {helps}"
+        f"{target_text(target)} is an entry of dnsdist's, which keeps its own count: {helps}"
     )
 
 
@@ -141,10 +171,30 @@ class Entries:
         self.maps = maps
         self.state = state
 
-    def pairs(self, name: MapName) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (key, value) of a map; an entry that moves in between may come twice."""
+    def pairs(
+        self, name: MapName, choose: Callable[[bytes], Iterable[int]] | None = None
+    ) -> Iterator[tuple[bytes, RuleValue]]:
+        """Yield (key, value) of a map; an entry that moves in between may come twice.
+
+        Args:
+            name: the map.
+            choose: given some keys end to end, returns the numbers of those that are wanted;
+                None: all are.
+        """
         for keys, values in self.maps[name].chunks():
-            yield from pairs_in(self.maps[name], keys, values)
+            numbers = None if choose is None else choose(keys)
+            yield from pairs_in(self.maps[name], keys, values, numbers)
+
+    def behind(self, name: MapName, after: bytes, count: int) -> dict[bytes, RuleValue]:
+        """Return the first `count` entries of a map behind a key, in the order of their keys."""
+        rules = self.maps[name]
+        found = {
+            key: octets
+            for keys, values in rules.chunks()
+            for key, octets in _raw(rules, keys, values)
+            if key > after
+        }
+        return {key: abi.decode_value(found[key]) for key in heapq.nsmallest(count, found)}
 
     def entries(
         self, map_name: MapName | None = None, origin: str | None = None
@@ -153,13 +203,12 @@ class Entries:
         for name in abi.RULE_MAPS if map_name is None else (map_name,):
             seen: set[int] = set()
             for keys, blob in self.maps[name].chunks():
-                new = [
-                    (key, value)
+                values = {
+                    key: value
                     for key, value in pairs_in(self.maps[name], keys, blob)
                     if hash(key) not in seen
-                ]
-                seen.update(hash(key) for key, _ in new)
-                values = {key: abi.decode_value(value) for key, value in new}
+                }
+                seen.update(map(hash, values))
                 for entry in self.with_notes(name, values):
                     if origin is None or entry.origin == origin:
                         yield entry

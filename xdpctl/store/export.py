@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import math
 import socket
+from functools import partial
 from ipaddress import IPv4Address
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from xdpctl import abi
-from xdpctl.abi import MapName, RuleAction, RuleValue
+from xdpctl.abi import MapName, RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import DNSDIST_ORIGIN, AnyQtype, Question, Rule, format_rule_line, target_of
 from xdpctl.rules.keys import full_key, stored_key
-from xdpctl.store.entries import NOTES_AT_ONCE, split
+from xdpctl.store.entries import NOTES_AT_ONCE, goes_on, read_values, whole_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xdpctl.kernel.bpf.maps import Map
     from xdpctl.rules import Target
     from xdpctl.store.entries import Entries
 
@@ -32,7 +32,6 @@ EXPORT_LINES = 2_000
 
 _ANY = IPv4Address(0)
 _LINES_KEPT = 1_000
-_UNHIT = {abi.encode_value(action): RuleValue(action, 0) for action in RuleAction}
 
 
 class Export(Protocol):
@@ -75,42 +74,19 @@ def lines_of(
     text = _Lines(any_qtype)
     for name in abi.RULE_MAPS:
         ref, after = abi.MAPS[name].ref, b""
-        known = _whole(entries.maps[name]) if at_once else None
+        opened = entries.maps[name]
+        read = whole_map(opened) if at_once else partial(read_values, opened)
         while rows := entries.state.rows(name, after, NOTES_AT_ONCE):
             after = rows[-1][1]
             keys = [full_key(ref, row[1]) for row in rows]
-            values = (
-                entries.maps[name].lookup_many(b"".join(keys))
-                if known is None
-                else [known.get(key) for key in keys]
-            )
-            for row, value in zip(rows, values, strict=True):
+            for row, value in zip(rows, read(keys), strict=True):
                 _, stored, _, origin, reason, _, expires, noted = row
-                if value is None:
-                    continue
-                action, hits = _UNHIT.get(value) or abi.decode_value(value)
-                if hits >= noted:
-                    yield from text.of(name, stored, action, origin, reason, expires)
+                if value is not None and goes_on(value, noted):
+                    yield from text.of(name, stored, value.action, origin, reason, expires)
         if everything:
             for entry in entries.entries(name, DNSDIST_ORIGIN):
                 stored = stored_key(ref, entry.key)
                 yield from text.of(name, stored, entry.action, DNSDIST_ORIGIN, "", None)
-
-
-def _whole(opened: Map) -> dict[bytes, bytes]:
-    """Read a map whole; equal values are one object."""
-    found = dict[bytes, bytes]()
-    one_of: dict[bytes, bytes] = {}
-    for keys, values in opened.chunks():
-        each = split(values, opened.stored_size)
-        found.update(
-            zip(
-                split(keys, opened.info.key_size),
-                (one_of.setdefault(value, value) for value in each),
-                strict=True,
-            )
-        )
-    return found
 
 
 class _Lines:

@@ -1,7 +1,7 @@
 """Allow rules that do not help, because a more exact Drop decides first.
 
-Owns which entries are more exact than a rule, and the sentences about them. Reads only.
-Called by store.py after rules were made.
+Owns which entries are more exact than a rule, and the sentences about them. Reads only. Called by
+store.py after rules were made. Does not own rules or entries (entries.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xdpctl.errors import TargetError
 from xdpctl.rules import Question, key_of, map_of, target_of, target_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from xdpctl.abi import RuleValue
     from xdpctl.rules import AnyQtype, Rule, Target
@@ -71,28 +71,29 @@ def _drops(
     entries: Entries, name: MapName, wide: Target, any_qtype: AnyQtype
 ) -> Iterator[tuple[bytes, RuleValue]]:
     """Yield (key, value) of Drop entries that `wide` may cover; quick among a million."""
-    for key, octets in _within(entries, name, wide, any_qtype):
-        if (value := abi.decode_value(octets)).action is RuleAction.DROP:
+    for key, value in entries.pairs(name, _choice(name, wide, any_qtype)):
+        if value.action is RuleAction.DROP:
             yield key, value
 
 
-def _within(
-    entries: Entries, name: MapName, wide: Target, any_qtype: AnyQtype
-) -> Iterator[tuple[bytes, bytes]]:
+def _choice(
+    name: MapName, wide: Target, any_qtype: AnyQtype
+) -> Callable[[bytes], Iterable[int]] | None:
+    """Return what chooses, of keys end to end, those that `wide` may cover; None: all."""
     if isinstance(wide, Question):
-        start = key_of(wide, any_qtype)[: abi.NAME_MAX]
-        yield from (pair for pair in entries.pairs(name) if pair[0].startswith(start))
-        return
+        start, size = key_of(wide, any_qtype)[: abi.NAME_MAX], abi.MAPS[name].key_size
+        return lambda keys: (
+            number for number in range(len(keys) // size) if keys.startswith(start, number * size)
+        )
     if name is not MapName.ADDR_V4 or not isinstance(wide, IPv4Network):
-        yield from entries.pairs(name)
-        return
-    size = abi.MAPS[name].value_size
+        return None
     shift = wide.max_prefixlen - wide.prefixlen
-    first = int(wide.network_address) >> shift
-    for keys, values in entries.maps[name].chunks():
-        for number, address in enumerate(memoryview(keys).cast("I")):
-            if address >> shift == first:
-                yield keys[number * 4 :][:4], values[number * size :][:size]
+    prefix = int(wide.network_address) >> shift
+    return lambda keys: (
+        number
+        for number, address in enumerate(memoryview(keys).cast("I"))
+        if address >> shift == prefix
+    )
 
 
 def _covers(wide: Target, exact: Target) -> bool:

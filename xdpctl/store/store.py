@@ -4,8 +4,9 @@ The maps are the truth for what is blocked; the state (state.py) holds notes abo
 the entries that we wrote. An entry without a valid note is dnsdist's: it is shown,
 never changed.
 
-Every method blocks, and may be called from several threads: a write waits for the step
-that another thread is at.
+Every method blocks, and may be called from several threads: a write waits for the step that
+another thread is at. Owns the lock that writes take. Does not own notes (state.py) or maps
+(kernel/bpf/maps.py). Called by service/.
 """
 
 from __future__ import annotations

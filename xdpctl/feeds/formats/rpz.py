@@ -1,11 +1,11 @@
 """Turns response policy zones (draft-vixie-dnsop-dns-rpz) into rows.
 
-Owns which records of such a zone a rule can express: triggers by query name and by the
-client's address, with the actions DROP, TCP-Only, PASSTHRU, NXDOMAIN and NODATA. All other
-records are left out, counted and reported. zonefile.py reads the records, except the common
-ones (a plain name with one of those actions), which this module reads directly because they
-are nearly all lines of a long zone. It builds no zone and yields each row as it is read.
-Called by feeds/reader.py on a thread.
+Owns which records of such a zone a rule can express: triggers by query name and by the client's
+address, with the actions DROP, TCP-Only, PASSTHRU, NXDOMAIN and NODATA. All other records are left
+out, counted and reported. zonefile.py reads the records, except the common ones (a plain name with
+one of those actions), which this module reads directly because they are nearly all lines of a long
+zone. It builds no zone and yields each row as it is read. Called by feeds/reader.py on a thread.
+Does not own the text of a zone file (zonefile.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What goes between the service and the process that works for it.
+"""The messages between the service and the process that works for it.
 
-Pickled objects on a pair of sockets. The service sends a job, then an answer to each
-`AskTurn` and `Writing`; the process sends all the others, `Done` or `Failed` as the last.
+Pickled objects on a pair of sockets. The service sends a job, then an answer to each `AskTurn` and
+`Writing`; the process sends all the others, `Done` or `Failed` as the last. Owns the messages.
+Does not own the sockets. Used by parent.py and __main__.py.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BulkJob:
-    """A list to be worked in.
+    """A change of rules to apply.
 
     Attributes:
-        maps: descriptors of the rule maps, as they are numbered in the process.
+        maps: descriptors of the rule maps, with their numbers in the process.
         path: the state file.
-        change: as `Change.to_send` gives it; its source is a `RuleSource`.
+        change: from `Change.to_send`; its source is a `RuleSource`.
     """
 
     maps: dict[MapName, int]
@@ -46,7 +47,7 @@ class ExportJob:
 
 
 class Answer(Enum):
-    """What the service answers."""
+    """The service's answer."""
 
     GO = auto()
     MOVED = auto()
@@ -63,7 +64,7 @@ class AskTurn:
 
 @dataclass(frozen=True, slots=True)
 class EndTurn:
-    """It has written."""
+    """The process has written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A map has so many entries more."""
+    """A map has this many more entries (less than 0: fewer)."""
 
     map: MapName
     difference: int
@@ -84,7 +85,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class ProgressMade:
-    """How far the work is: what, how many, of how many."""
+    """Progress of the work: the step, done, total."""
 
     what: str
     done: int
@@ -107,7 +108,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The work is done; `found` is that of the list."""
+    """The work is done; `found` is the list's (`RuleSource.found`)."""
 
     result: BulkResult
     found: object = None

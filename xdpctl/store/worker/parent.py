@@ -1,8 +1,8 @@
-"""Starts the process that works on rules, gives it its turns, and ends it.
+"""Starts the process that works on rules, gives it its turns to write, and ends it.
 
-Owns the process for as long as one piece of work lasts. Everything blocks and is called
-on a thread for that; several pieces may be under way on several threads, and the lock
-keeps their writes apart. Used by store/store.py; what the process does is in __main__.py.
+Owns the process while one piece of work lasts. Does not own the work (__main__.py) or the lock,
+which keeps the writes of several processes apart. Called by store/store.py on threads for
+blocking work.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from xdpctl.store.worker.messages import Job, Message
 
 LOOK_SECONDS = 0.1
-"""How soon the process learns that its work is cancelled."""
+"""Longest time until the process is told that its work is cancelled."""
 
 
 class Worker:
@@ -54,7 +54,7 @@ class Worker:
 
     Args:
         job: the work.
-        descriptors: given to the process, under the same numbers.
+        descriptors: descriptors that the process inherits, with the same numbers.
 
     Raises:
         XdpctlError: it cannot be started.
@@ -88,7 +88,7 @@ class Worker:
         self._connection.close()
 
     def end(self) -> None:
-        """End the process; any thread, any number of times."""
+        """End the process. Any thread; further calls do nothing."""
         self._process.kill()
         self._process.wait()
 
@@ -115,7 +115,7 @@ class Worker:
             self._cancel_sent = True
 
     def answer(self, answer: Answer) -> None:
-        """Answer, or cancel."""
+        """Send an answer, or the request to cancel."""
         with contextlib.suppress(ConnectionError):
             self._connection.send(answer)
 
@@ -129,12 +129,12 @@ class Worker:
 
 
 class BulkInWorker:
-    """Work in processes of their own, on the service's maps and state.
+    """Does long work in processes, on the service's maps and state.
 
     Args:
-        maps: the rule maps, open; what may be another map later on.
+        maps: the rule maps, open; pin repair may replace them.
         path: the state file.
-        lock: the turn at the maps.
+        lock: the lock that writes take.
     """
 
     def __init__(
@@ -152,10 +152,10 @@ class BulkInWorker:
         on_change: Callable[[MapName, int], None],
         cancelled: threading.Event,
     ) -> BulkResult:
-        """Work a change in, as `bulk.Bulk` does; `source` is the change's. Blocks.
+        """Apply a change, as `bulk.Bulk` does; `source` is the change's. Blocks.
 
         Raises:
-            XdpctlError: as `Bulk.run`; also where the process ends before the work.
+            XdpctlError: as `Bulk.run`, or the process ended before its work was done.
         """
         began = self._identities()
         with contextlib.ExitStack() as stack:
@@ -200,7 +200,7 @@ class BulkInWorker:
         return {name: opened.info.id for name, opened in self._maps.items()}
 
     def _lent(self, stack: contextlib.ExitStack) -> dict[MapName, int]:
-        """Return descriptors of the maps' own, closed with the stack."""
+        """Return duplicates of the maps' descriptors, closed with the stack."""
         lent = {}
         for name, opened in self._maps.items():
             lent[name] = os.dup(opened.fd)
@@ -225,5 +225,5 @@ class ExportInWorker:
         return message.data if isinstance(message, Part) else b""
 
     def close(self) -> None:
-        """End it, before its end or behind it; any thread."""
+        """End the export, finished or not. Any thread."""
         self._worker.end()
