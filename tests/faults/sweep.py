@@ -29,7 +29,8 @@ the fake host let those of xdpctl fail alone."""
 CALLS = tuple(call for call in SYSTEM if call not in NOT_HERE)
 
 NETLINK_ONLY = ("socket", "setsockopt", "bind", "listen", "sendto", "recvfrom")
-"""Calls that the loop makes as well, on its own pair of sockets, which cannot fail so."""
+"""Calls that the loop and Python make as well, on pairs of sockets, which cannot fail so: where the
+loop cannot wake itself, it waits."""
 
 
 @dataclass(frozen=True, slots=True)
