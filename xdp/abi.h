@@ -45,7 +45,11 @@ enum reason {
 	REASON_REDIRECT = 12,
 	REASON_XSK_INELIGIBLE = 13,
 	REASON_PANIC = 14,
-	REASON_COUNT = 15,
+	REASON_EXEMPT = 15,
+	REASON_ZONE = 16,
+	REASON_LIST_SOURCE = 17,
+	REASON_LIST_NAME = 18,
+	REASON_COUNT = 19,
 	REASON_SLOTS = 32, /* room for later reasons without a new layout */
 };
 
@@ -66,6 +70,38 @@ enum map_ref {
 	MAP_CONTROL = 10,
 	MAP_SCRATCH = 11,
 	MAP_NAME_INDEX = 12,
+	MAP_TABLE_HEAD = 13,
+	MAP_NAME_TABLE = 14,
+	MAP_NAME_FILTER = 15,
+	MAP_SOURCE_TABLE = 16,
+	MAP_SOURCE_FILTER = 17,
+	MAP_TABLE_REQUESTS = 18,
+	MAP_FORMER_NAMES = 19,	 /* name-table of the tables before, while a table grows */
+	MAP_FORMER_SOURCES = 20, /* source-table of the same */
+};
+
+/*
+ * The three maps of rules that are ours alone. They have no kernel map of their own: zones
+ * and list-names share name-table, list-sources is source-table. The state file uses these
+ * numbers as it uses those of the shared maps.
+ */
+enum rule_table {
+	TABLE_ZONES = 24,
+	TABLE_LIST_SOURCES = 25,
+	TABLE_LIST_NAMES = 26,
+};
+
+/* Whose rules: those of lists are asked after all others. */
+enum book {
+	BOOK_OPERATOR = 0,
+	BOOK_LISTS = 1,
+};
+
+/* What a rule for a name covers. */
+enum zone_scope {
+	ZONE_SELF = 0,	/* the name alone */
+	ZONE_ALL = 1,	/* the name and everything below */
+	ZONE_BELOW = 2, /* only what is below */
 };
 
 /* Key of addr-v4: the address as an integer in the host's byte order. */
@@ -133,6 +169,13 @@ struct control {
 	__u32 reserved[15];
 };
 
+/* A suffix of the question's name that may have a rule in name-table. */
+struct candidate {
+	__u64 a; /* its sums */
+	__u64 b;
+	__u64 where; /* which rules it may have, and whether it is the whole name */
+};
+
 /*
  * Value of the scratch map: per-CPU array of one entry, private to the program. A value
  * that is written here and read back is unknown to the verifier, so that it follows the
@@ -142,6 +185,15 @@ struct scratch {
 	union {
 		struct qname_key key;
 		__u64 words[33]; /* the key, written eight bytes at a time */
+		/*
+		 * Other keys. On the stack, of which a key writes parts of words, the verifier
+		 * would take what earlier ones left there for a difference.
+		 */
+		struct addr_v4_key address4;
+		struct cidr4_key prefix4;
+		struct cidr6_key prefix6;
+		struct xsk_destination_v4 destination4;
+		struct xsk_destination_v6 destination6;
 	};
 	__u32 traits;	  /* enum trait */
 	__u32 rule;	  /* verdict of the rule that was hit, or NO_RULE */
@@ -154,7 +206,27 @@ struct scratch {
 	__u8 walk_next;	  /* its number */
 	__u8 name_length; /* octets of the question's name; 0: question not whole */
 	__u8 lookups;	  /* enum name_lookup: the look-ups the name needs */
-	__u8 reserved[223];
+	__u8 labels;	  /* of the question's name, root not counted */
+	__u8 unit;	  /* number of the first label of the unit that is read */
+	__u8 slot;	  /* of a bucket, that has a tag */
+	__u8 count;	  /* of candidates */
+	__u8 left;	  /* candidates that were not asked for yet */
+	__u8 base;	  /* number of the lowest bit of `lengths` */
+	__u16 possible;	  /* rules that any name may have */
+	__u16 where;	  /* rules of a candidate that were not asked for yet */
+	__u8 book;	  /* enum book, of which a rule is asked */
+	__u64 lengths;	  /* of prefixes that were not asked for yet */
+	__u64 value;	  /* of a slot */
+	__u32 number;	  /* of a word or bucket that is looked up */
+	__u8 starts[128]; /* where each label starts, octets from the name's first */
+	struct candidate candidates[18];
+	/* Of the table program. */
+	__u64 tag;
+	__u64 place;   /* of an entry: the number of its bucket, two bits its slot */
+	__u64 halves;  /* of a filter, that bits are set in */
+	__u64 steps;   /* length of the path, less one */
+	__u64 path[8]; /* places of entries that make room for one */
+	__u8 reserved[40];
 };
 
 /*
@@ -225,6 +297,197 @@ struct name_index {
 	__u64 words[2 * INDEX_WORDS];
 };
 
+/*
+ * Our own tables of rules: names with zones, and sources. Each is an array of buckets of
+ * one cache line, with a filter before it that most packets need not pass. The sizes are
+ * in the head and powers of two: a table that grows is another set of maps.
+ *
+ * A tag stands for a key. It is 60 bits of two sums over the key's words of 64 bits (lo
+ * and hi are a word's halves, k the secret keys of the word's number), modulo 2^64:
+ *
+ *   a = seed + (k0 + lo) * (k1 + hi) + ...    b = seed + (k2 + lo) * (k3 + hi) + ...
+ *   tag = a's upper 32 bits, b's upper 28 bits, 1 bit book, 2 bits scope, 1
+ *
+ * Each half is strongly universal (pair-multiply-shift): without the keys, two different
+ * keys have one tag with a probability of 2^-60, whoever chose them. An entry is in one of
+ * two buckets, whose numbers follow from its tag alone (table.h). So an entry can move, and
+ * a table can grow, without the key.
+ *
+ * The words of a name: its labels from the root on, each with its length octet, padded
+ * with zeros to a whole number of words, folded as names are. The labels in front of the
+ * sixteenth from the root are one last unit, padded as a label is: no zone is that deep.
+ * A rule for one query type has one more term: (type_keys + type) twice, as a word.
+ *
+ * The words of an IPv4 source: the address without host bits and the length. Of an IPv6
+ * source: the two halves of the address without host bits, and the length.
+ *
+ * A reader compares tags and needs no lock. A writer writes the value before the tag, and
+ * clears the tag before the value. It copies an entry to its other bucket, counts `moves`,
+ * then clears it in the first one: a reader who finds nothing, but another `moves` than
+ * before, looks again.
+ */
+#define TABLE_LAYOUT	  1
+#define TABLE_SLOTS	  4 /* in a bucket */
+#define TABLE_REQUESTS	  4096
+#define TABLE_LEVELS	  16  /* labels of the deepest zone */
+#define TABLE_NAME_WORDS  48  /* 46 are the most that a name has */
+#define TABLE_SOURCE_BITS 24  /* of an IPv4 address: the finest map of those with an entry */
+#define TABLE_EXACT	  255 /* prefix length that stands for an exact address */
+
+/* A tag's lowest bits. */
+#define TAG_ENTRY 1
+#define TAG_SCOPE 1 /* shift */
+#define TAG_BOOK  3 /* shift */
+#define TAG_BITS  4
+
+#define SPREAD 0x9e3779b97f4a7c15ULL /* odd: 2^64 by the golden ratio */
+
+/* A slot's value: hits, eight bits to the left, its action, and this. 0: no entry. */
+#define SLOT_ACTION 0x03
+#define SLOT_USED   0x80
+#define SLOT_HITS   8 /* shift */
+
+/*
+ * The word `names` of the head: the number of the filter's words less one, and these.
+ * Without an entry of a book its bit is 0, and a packet pays for one load.
+ */
+#define NAMES_HALF     32		/* shift: which half of the filter is in force */
+#define NAMES_TYPED    ((__u64)1 << 33) /* a rule for one query type */
+#define NAMES_OPERATOR ((__u64)1 << 34)
+#define NAMES_LISTS    ((__u64)1 << 35)
+#define NAMES_ROOT     ((__u64)1 << 36) /* a rule for the root, which has no filter word */
+
+/* The word `sources`: the number of words of hashed keys in the filter less one, and these. */
+#define SOURCES_HALF  32 /* shift, as above */
+#define SOURCES_V4    ((__u64)1 << 33)
+#define SOURCES_V6    ((__u64)1 << 34)
+#define SOURCES_SHIFT 40 /* shift of the number of bits that an IPv4 address loses in the map */
+
+struct table_slot {
+	__u64 tag; /* 0: empty */
+	__u64 value;
+};
+
+struct table_bucket {
+	struct table_slot slot[TABLE_SLOTS];
+};
+
+/* Keys of one word. */
+struct word_keys {
+	__u64 a_low;
+	__u64 a_high;
+	__u64 b_low;
+	__u64 b_high;
+};
+
+/*
+ * The name filter: for each half as many words as `names` says. Of each suffix of a name,
+ * the word is number a >> 32, and these bits (six bits of the sums each) are set:
+ *
+ *   here      every suffix that has an entry at it or below it
+ *   deeper    every suffix that has an entry below it
+ *   zone      a zone rule of either book    own      beside it, a zone rule of the operator
+ *   listed    beside it, a zone rule of a list
+ *   self      two bits: an exact name of a list
+ *
+ * Those of a rule for one type are moved by that type's six bits.
+ *
+ * The source filter, in each half: a map of IPv4 with a bit for every 2^shift addresses
+ * that have an entry, and then words as above, with two bits for each entry, and for the
+ * /32 and the /48 of each longer IPv6 entry.
+ *
+ * Bits are only set. They are cleared by filling the half that is not in force anew.
+ */
+
+/* Value of table-head: array of one entry. */
+struct table_head {
+	/* Read and written by the service. */
+	__u64 layout;
+	__u64 book_id; /* random; the state file has the same */
+	__u64 dirty;   /* other than 0: a change is under way */
+	__u64 zones;   /* number of entries of each table, kept by the table program */
+	__u64 list_sources;
+	__u64 list_names;
+	__u64 reserved[2];
+	/* Written by the table program, and seldom read by the filter. */
+	__u64 moves; /* of entries to their other bucket */
+	__u64 reserved_too[7];
+	/* What a packet needs of the head first. */
+	__u64 names;	      /* state, see above */
+	__u64 sources;	      /* state */
+	__u64 name_buckets;   /* number of buckets less one */
+	__u64 source_buckets; /* the same */
+	__u64 lengths4;	      /* bit 0: exact addresses, bit 33 - n: prefixes of length n */
+	__u64 lengths6[3];    /* bit 0: exact addresses, bit 129 - n */
+	/* Secrets, and constants. */
+	__u64 seed_a;
+	__u64 seed_b;
+	__u64 type_factor;
+	__u64 reserved_three;
+	struct word_keys type_keys;
+	struct word_keys source4_keys;
+	struct word_keys source6_keys[3];
+	struct word_keys name_keys[TABLE_NAME_WORDS];
+	__u8 bit_numbers[64]; /* number of the only bit in a word, by word * BIT_NUMBER >> 58 */
+	__u8 reserved_four[64];
+};
+
+#define BIT_NUMBER 0x03f79d71b4cb0a89ULL /* de Bruijn's sequence of six bits */
+
+/* What the table program is asked to do. */
+enum table_op {
+	OP_LOOK_UP = 1,
+	OP_PUT = 2, /* make the entry, or give it the action and leave its hits */
+	OP_REMOVE = 3,
+	OP_FILTER = 4,	   /* set its bits in the half of the filter that is not in force */
+	OP_CARRY = 5,	   /* the entries of `count` former slots from `number` on, no hits */
+	OP_CARRY_HITS = 6, /* add the hits of the same */
+};
+
+enum table_result {
+	RESULT_PENDING = 0,
+	RESULT_CREATED = 1,
+	RESULT_CHANGED = 2, /* another action */
+	RESULT_SAME = 3,    /* nothing to do */
+	RESULT_FOUND = 4,   /* looked up, or removed; `value` is the slot's */
+	RESULT_ABSENT = 5,
+	RESULT_FULL = 6,    /* no room: the table is as it was */
+	RESULT_INVALID = 7, /* not a request */
+	RESULT_DONE = 8,    /* bits are set, slots carried over */
+};
+
+/* The first record of table-requests; the requests are behind it. */
+struct table_queue {
+	__u64 next;    /* number of the request that is done next, from 0 on */
+	__u64 waiting; /* number of requests */
+};
+
+/* A request, and its answer in place. From `scope` or `family` on: the key as it is stored. */
+struct table_request {
+	__u8 op;      /* enum table_op */
+	__u8 table;   /* enum rule_table */
+	__u8 action;  /* enum rule_action, of PUT */
+	__u8 result;  /* enum table_result */
+	__u32 number; /* how far it is; CARRY: the next slot; afterwards: where the entry was */
+	__u32 count;  /* CARRY: slots */
+	__u32 tries;  /* how often room was looked for */
+	__u64 value;  /* afterwards: the slot's value, before it was changed or removed */
+	union {
+		struct {
+			__u8 unused_too[5];
+			__u8 scope; /* enum zone_scope */
+			__u16 qtype;
+			__u8 name[256]; /* lower-case, in wire form */
+		};
+		struct {
+			__u8 unused_three[6];
+			__u8 family; /* 4 or 6 */
+			__u8 length; /* of the prefix, or TABLE_EXACT */
+			__u8 address_be[16];
+		};
+	};
+};
+
 #define ABI_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has another size")
 #define ABI_OFFSET(type, field, offset) \
 	_Static_assert(__builtin_offsetof(type, field) == (offset), #type "." #field " moved")
@@ -249,7 +512,7 @@ ABI_SIZE(struct counter, 16);
 ABI_OFFSET(struct counter, bytes, 8);
 ABI_SIZE(struct counters, 2048);
 ABI_SIZE(struct control, 64);
-ABI_SIZE(struct scratch, 512);
+ABI_SIZE(struct scratch, 1024);
 ABI_OFFSET(struct scratch, traits, 264);
 ABI_SIZE(struct name_index, 64 + 8 * INDEX_FACTORS + 16 * INDEX_WORDS);
 ABI_OFFSET(struct name_index, fresh, 8);
@@ -259,6 +522,24 @@ ABI_OFFSET(struct name_index, empty, 32);
 ABI_OFFSET(struct name_index, type_factor, 40);
 ABI_OFFSET(struct name_index, factors, 64);
 ABI_OFFSET(struct name_index, words, 64 + 8 * INDEX_FACTORS);
+
+ABI_SIZE(struct table_slot, 16);
+ABI_OFFSET(struct table_slot, value, 8);
+ABI_SIZE(struct table_bucket, 64);
+ABI_SIZE(struct table_head, 2048);
+ABI_OFFSET(struct table_head, moves, 64);
+ABI_OFFSET(struct table_head, names, 128);
+ABI_OFFSET(struct table_head, seed_a, 192);
+ABI_OFFSET(struct table_head, name_keys, 384);
+ABI_OFFSET(struct table_head, bit_numbers, 1920);
+ABI_OFFSET(struct table_queue, waiting, 8);
+ABI_SIZE(struct table_request, 288);
+ABI_OFFSET(struct table_request, value, 16);
+ABI_OFFSET(struct table_request, scope, 29);
+ABI_OFFSET(struct table_request, qtype, 30);
+ABI_OFFSET(struct table_request, name, 32);
+ABI_OFFSET(struct table_request, family, 30);
+ABI_OFFSET(struct table_request, address_be, 32);
 
 _Static_assert(MAP_QNAMES < EMPTY_TICK_SHIFT && MAP_XSK_DESTINATIONS_V4 < EMPTY_TICK_SHIFT &&
 		       MAP_XSK_DESTINATIONS_V6 < EMPTY_TICK_SHIFT,

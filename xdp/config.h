@@ -11,6 +11,7 @@
  *   CONFIG_TCP                1: address rules apply to TCP, too
  *   CONFIG_QTYPE_65535, CONFIG_QTYPE_255   1: an entry of this type is for every type
  *   CONFIG_XSK_V4, CONFIG_XSK_V6           1: AF_XDP destinations of this family
+ *   CONFIG_TABLES                          1: zones, and what lists claim, are asked
  */
 #ifndef XDPCTL_CONFIG_H
 #define XDPCTL_CONFIG_H

@@ -41,14 +41,20 @@ struct dns_name {
 	__u64 last;   /* the last length octet that was read; 0 is the root's */
 };
 
+_Static_assert(DNS_LABELS_MAX == sizeof(((struct scratch *)NULL)->starts), "a start a label");
+
 /*
  * Walks the labels from `name` on. Where a label starts, one more octet must follow: a
  * root byte is followed by the type, a pointer by its second octet.
  *
  * The step to the next label is one addition after the load, because each load waits for
  * the one before.
+ *
+ * `scratch`: where each label starts, and the number of labels of a whole name, go there;
+ * NULL if nobody needs them.
  */
-static __always_inline struct dns_name dns_walk_name(const __u8 *name, const __u8 *end)
+static __always_inline struct dns_name dns_walk_name(const __u8 *name, const __u8 *end,
+						     struct scratch *scratch)
 {
 	struct dns_name found = {.last = 1};
 	const __u8 *behind = name + DNS_POINTER_SIZE;
@@ -57,10 +63,15 @@ static __always_inline struct dns_name dns_walk_name(const __u8 *name, const __u
 		if (behind > end)
 			break;
 		found.last = *(behind - DNS_POINTER_SIZE);
+		if (scratch)
+			scratch->starts[i] = behind - DNS_POINTER_SIZE - name;
 		behind++;
 		opaque(behind);
-		if (!found.last)
+		if (!found.last) {
+			if (scratch)
+				scratch_put(scratch, labels, i);
 			break;
+		}
 		opaque(found.last); /* without this, two comparisons become three instructions */
 		if (found.last > DNS_LABEL_MAX)
 			break;

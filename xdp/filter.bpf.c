@@ -7,9 +7,9 @@
  *     1 classify           headers, ports, fragments: is the packet to be filtered?
  *     apply_rules
  *       2 destination      AF_XDP only: UDP to other ports that are registered (xsk.h)
- *       3 by_source        rules for the source address (rules.h)
+ *       3 by_source        rules for the source address (rules.h, list_sources.h)
  *       4 by_header        the DNS header, and the length of the question's name (dns.h)
- *       5 by_question      rules for the name and type (rules.h, name_index.h)
+ *       5 by_question      rules for the name and type (rules.h, name_index.h, zones.h)
  *       6 answer           the rule says Truncate: send the TC=1 answer (answer.h)
  *     7 deliver            AF_XDP only: a packet that passes goes to its socket (xsk.h)
  *   count                  the exit: counts the packet, returns the kernel's code
@@ -117,7 +117,7 @@ static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scrat
 	left = end - (const __u8 *)(dns + 1);
 	if (seldom(traits & TRAIT_FIRST_FRAGMENT))
 		left = scratch_get(scratch, end) - transport - UDP_HEADER - DNS_HEADER;
-	name = dns_walk_name((const __u8 *)(dns + 1), end);
+	name = dns_walk_name((const __u8 *)(dns + 1), end, CONFIG_TABLES ? scratch : NULL);
 	length = dns_name_length(name, left);
 	scratch_put(scratch, name_length, length);
 	if (rule != NO_RULE)
@@ -131,7 +131,7 @@ static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scrat
 			       ? DROP_FRAGMENT
 			       : VERDICT(REASON_NO_MATCH, ACTION_PASS);
 	}
-	if (!is_query || scratch_get(scratch, empty) & EMPTY_BIT(MAP_QNAMES))
+	if (!is_query || !has_question_rules(scratch))
 		return VERDICT(REASON_NO_MATCH, ACTION_PASS);
 	return CONTINUE;
 }

@@ -7,8 +7,10 @@
 #define XDPCTL_RULES_H
 
 #include "empty_maps.h"
+#include "list_sources.h"
 #include "name_index.h"
 #include "packet.h"
+#include "zones.h"
 
 /* Counts a hit at once and returns the verdict that the rule asks for. */
 static __always_inline __u64 hit(struct rule_value *rule, enum reason reason)
@@ -21,26 +23,27 @@ static __always_inline __u64 hit(struct rule_value *rule, enum reason reason)
 	return VERDICT(reason, action);
 }
 
-static __always_inline __u64 ipv4_source_rule(const struct ipv4_header *ip, __u64 empty)
+static __always_inline __u64 ipv4_source_rule(struct scratch *scratch, const struct ipv4_header *ip,
+					      __u64 empty)
 {
-	struct addr_v4_key address = {be32(ip->saddr_be)};
-	struct cidr4_key prefix = {.prefixlen = 32};
 	struct rule_value *rule = NULL;
 
+	scratch->address4.saddr_host = be32(ip->saddr_be);
 	if (!(empty & EMPTY_BIT(MAP_ADDR_V4)))
-		rule = map_lookup(MAP_ADDR_V4, &address);
+		rule = map_lookup(MAP_ADDR_V4, &scratch->address4);
 	if (rule)
 		return hit(rule, REASON_ADDR_V4);
 	if (empty & EMPTY_BIT(MAP_CIDR4))
 		return NO_RULE;
-	store32(prefix.saddr_be, be32(address.saddr_host));
-	rule = map_lookup(MAP_CIDR4, &prefix);
+	store32(scratch->prefix4.saddr_be, be32(scratch->address4.saddr_host));
+	scratch->prefix4.prefixlen = 32;
+	rule = map_lookup(MAP_CIDR4, &scratch->prefix4);
 	return rule ? hit(rule, REASON_CIDR4) : NO_RULE;
 }
 
-static __always_inline __u64 ipv6_source_rule(const struct ipv6_header *ip, __u64 empty)
+static __always_inline __u64 ipv6_source_rule(struct scratch *scratch, const struct ipv6_header *ip,
+					      __u64 empty)
 {
-	struct cidr6_key prefix = {.prefixlen = 128};
 	struct rule_value *rule = NULL;
 
 	if (!(empty & EMPTY_BIT(MAP_ADDR_V6)))
@@ -49,13 +52,15 @@ static __always_inline __u64 ipv6_source_rule(const struct ipv6_header *ip, __u6
 		return hit(rule, REASON_ADDR_V6);
 	if (empty & EMPTY_BIT(MAP_CIDR6))
 		return NO_RULE;
-	__builtin_memcpy(prefix.saddr_be, ip->saddr_be, sizeof(prefix.saddr_be));
-	rule = map_lookup(MAP_CIDR6, &prefix);
+	scratch->prefix6.prefixlen = 128;
+	store64(scratch->prefix6.saddr_be, load64(ip->saddr_be));
+	store64(scratch->prefix6.saddr_be + 8, load64(ip->saddr_be + 8));
+	rule = map_lookup(MAP_CIDR6, &scratch->prefix6);
 	return rule ? hit(rule, REASON_CIDR6) : NO_RULE;
 }
 
 /* Exact address, then longest prefix. Writes to the scratch which maps are empty. */
-static __always_inline __u64 source_rule(struct xdp_md *ctx, struct scratch *scratch)
+static __always_inline __u64 shared_source_rule(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
 	const __u8 *ip = frame_start(ctx) + network;
@@ -72,10 +77,30 @@ static __always_inline __u64 source_rule(struct xdp_md *ctx, struct scratch *scr
 	empty = scratch_get(scratch, empty);
 	if (scratch_get(scratch, traits) & TRAIT_IPV6)
 		return ip + IPV6_HEADER <= end
-			       ? ipv6_source_rule((const struct ipv6_header *)ip, empty)
+			       ? ipv6_source_rule(scratch, (const struct ipv6_header *)ip, empty)
 			       : NO_RULE;
-	return ip + IPV4_HEADER_MIN <= end ? ipv4_source_rule((const struct ipv4_header *)ip, empty)
-					   : NO_RULE;
+	return ip + IPV4_HEADER_MIN <= end
+		       ? ipv4_source_rule(scratch, (const struct ipv4_header *)ip, empty)
+		       : NO_RULE;
+}
+
+/* The rule for the packet's source: of the shared maps, then of lists. */
+static __always_inline __u64 source_rule(struct xdp_md *ctx, struct scratch *scratch)
+{
+	__u64 rule = shared_source_rule(ctx, scratch);
+
+	if (!CONFIG_TABLES)
+		return rule;
+	scratch_put(scratch, rule, rule);
+	rule = scratch_get(scratch, rule);
+	return rule != NO_RULE ? rule : list_source_rule(ctx, scratch);
+}
+
+/* Whether there may be a rule for any question. */
+static __always_inline bool has_question_rules(const struct scratch *scratch)
+{
+	return !(scratch_get(scratch, empty) & EMPTY_BIT(MAP_QNAMES)) ||
+	       (CONFIG_TABLES && has_name_rules(table_head()));
 }
 
 /* The rule for the folded name in the scratch: its own type, then the wildcard types. */
@@ -98,8 +123,8 @@ static __always_inline __u64 name_rule(struct scratch *scratch, __u16 qtype, __u
 	return rule ? hit(rule, REASON_QNAME) : NO_RULE;
 }
 
-/* The rule for the question whose name has `name_length` octets. */
-static __always_inline __u64 question_rule(struct xdp_md *ctx, struct scratch *scratch)
+/* The rule in qnames for the question whose name has `name_length` octets. */
+static __always_inline __u64 shared_question_rule(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 name_length = scratch_get(scratch, name_length);
 	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
@@ -118,6 +143,35 @@ static __always_inline __u64 question_rule(struct xdp_md *ctx, struct scratch *s
 	if (!lookups || !dns_fold_name(scratch, dns, end, name_length))
 		return NO_RULE;
 	return name_rule(scratch, qtype, lookups);
+}
+
+/* The rule in our own tables for the same question. */
+static __always_inline __u64 table_question_rule(struct xdp_md *ctx, struct scratch *scratch)
+{
+	__u64 name_length = scratch_get(scratch, name_length);
+	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
+	const __u8 *name = frame_start(ctx) + transport + UDP_HEADER + DNS_HEADER;
+	struct name_text text = {name, frame_end(ctx), true};
+	const struct table_head *head = table_head();
+	const __u8 *type = name + name_length;
+
+	if (!has_name_rules(head) || type + sizeof(__u16) > text.end)
+		return NO_RULE;
+	return zone_rule(scratch, head, text, be16(load16(type)));
+}
+
+/* The rule for the question: of the shared map, then zones, then lists. */
+static __always_inline __u64 question_rule(struct xdp_md *ctx, struct scratch *scratch)
+{
+	__u64 rule = NO_RULE;
+
+	if (!CONFIG_TABLES)
+		return shared_question_rule(ctx, scratch);
+	if (!(scratch_get(scratch, empty) & EMPTY_BIT(MAP_QNAMES)))
+		rule = shared_question_rule(ctx, scratch);
+	scratch_put(scratch, rule, rule);
+	rule = scratch_get(scratch, rule);
+	return rule != NO_RULE ? rule : table_question_rule(ctx, scratch);
 }
 
 #endif

@@ -13,7 +13,7 @@
 #define TRAITS_NO_XSK (TRAIT_VLAN | TRAIT_OPTIONS | TRAIT_EXTENSIONS | TRAIT_FIRST_FRAGMENT)
 
 /* Whether the packet's address and port are a registered AF_XDP destination. */
-static __always_inline bool is_destination(struct xdp_md *ctx, const struct scratch *scratch)
+static __always_inline bool is_destination(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
 	__u64 transport = scratch_get(scratch, transport) & OFFSET_MASK;
@@ -25,22 +25,23 @@ static __always_inline bool is_destination(struct xdp_md *ctx, const struct scra
 		return false;
 	if (scratch_get(scratch, traits) & TRAIT_IPV6) {
 		const struct ipv6_header *ip = (const struct ipv6_header *)(start + network);
-		struct xsk_destination_v6 key = {};
 
 		if (!CONFIG_XSK_V6 || (const __u8 *)(ip + 1) > end)
 			return false;
-		__builtin_memcpy(key.daddr_be, ip->daddr_be, sizeof(key.daddr_be));
-		store16(key.port_be, udp->destination_be);
-		return map_lookup(MAP_XSK_DESTINATIONS_V6, &key);
+		scratch->words[0] = load64(ip->daddr_be);
+		scratch->words[1] = load64(ip->daddr_be + 8);
+		scratch->words[2] = 0;
+		store16(scratch->destination6.port_be, udp->destination_be);
+		return map_lookup(MAP_XSK_DESTINATIONS_V6, &scratch->destination6);
 	} else {
 		const struct ipv4_header *ip = (const struct ipv4_header *)(start + network);
-		struct xsk_destination_v4 key = {};
 
 		if (!CONFIG_XSK_V4 || (const __u8 *)(ip + 1) > end)
 			return false;
-		store32(key.daddr_be, ip->daddr_be);
-		store16(key.port_be, udp->destination_be);
-		return map_lookup(MAP_XSK_DESTINATIONS_V4, &key);
+		scratch->words[0] = 0;
+		store32(scratch->destination4.daddr_be, ip->daddr_be);
+		store16(scratch->destination4.port_be, udp->destination_be);
+		return map_lookup(MAP_XSK_DESTINATIONS_V4, &scratch->destination4);
 	}
 }
 

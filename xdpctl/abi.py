@@ -13,9 +13,16 @@ import struct
 import sys
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from operator import mul
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -73,6 +80,10 @@ class Reason(IntEnum):
     REDIRECT = 12
     XSK_INELIGIBLE = 13
     PANIC = 14
+    EXEMPT = 15
+    ZONE = 16
+    LIST_SOURCE = 17
+    LIST_NAME = 18
 
     @property
     def label(self) -> str:
@@ -82,6 +93,21 @@ class Reason(IntEnum):
 
 REASON_SLOTS = 32
 """Rows of the table of counters, with room for later reasons."""
+
+
+class Book(IntEnum):
+    """Whose rules: those of lists are asked after all others."""
+
+    OPERATOR = 0
+    LISTS = 1
+
+
+class ZoneScope(IntEnum):
+    """What a rule for a name covers: the name alone, also what is below, or only that."""
+
+    SELF = 0
+    ALL = 1
+    BELOW = 2
 
 
 class MapType(IntEnum):
@@ -99,7 +125,10 @@ BPF_F_MMAPABLE = 1 << 10
 
 
 class MapName(StrEnum):
-    """Name of a map: the name of its pin, and its metric label."""
+    """Name of a map: the name of its pin, and its metric label.
+
+    The last three are maps of rules that have no map of the kernel's own (TABLES).
+    """
 
     ADDR_V4 = "addr-v4"
     ADDR_V6 = "addr-v6"
@@ -113,6 +142,17 @@ class MapName(StrEnum):
     CONTROL = "control"
     SCRATCH = "scratch"
     NAME_INDEX = "name-index"
+    TABLE_HEAD = "table-head"
+    NAME_TABLE = "name-table"
+    NAME_FILTER = "name-filter"
+    SOURCE_TABLE = "source-table"
+    SOURCE_FILTER = "source-filter"
+    TABLE_REQUESTS = "table-requests"
+    FORMER_NAMES = "former-names"
+    FORMER_SOURCES = "former-sources"
+    ZONES = "zones"
+    LIST_SOURCES = "list-sources"
+    LIST_NAMES = "list-names"
 
 
 class Scope(Enum):
@@ -122,6 +162,8 @@ class Scope(Enum):
     INTERFACE = "one an interface: pinned beside its link, kept by the next service"
     SERVICE = "one a service: pinned beside each link, kept while a program refers to it"
     PROGRAM = "one a program: neither pinned nor kept"
+    TABLES = "one a service, made with the first zone or list rule: pinned beside each link"
+    WRITER = "only for the program that writes to the tables: neither pinned nor kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +190,14 @@ class MapSpec:
     legacy: tuple[int, int] | None = None
 
 
+def _array(name: MapName, ref: int, size: int, entries: int, scope: Scope) -> MapSpec:
+    """Return an array whose values a process can map into its memory."""
+    return MapSpec(name, ref, MapType.ARRAY, 4, size, BPF_F_MMAPABLE, entries, scope)
+
+
 CONTROL_SIZE = 64
 COUNTERS_SIZE = REASON_SLOTS * len(PacketAction) * 16
-SCRATCH_SIZE = 512
+SCRATCH_SIZE = 1024
 
 INDEX_WORD_BITS = 13
 INDEX_WORDS = 1 << INDEX_WORD_BITS
@@ -166,6 +213,129 @@ EMPTY_TICK_SHIFT = 16
 INDEX_SIZE = INDEX_HEADER_SIZE + 2 * 8 * INDEX_WORDS
 """`struct name_index`: u64 heartbeat, fresh, ticks, asked, empty, the factor of the type, spare
 room, the factors of the names, two bitmaps."""
+
+TABLE_LAYOUT = 1
+TABLE_SLOTS = 4
+TABLE_REQUESTS = 4096
+TABLE_LEVELS = 16
+TABLE_NAME_WORDS = 48
+TABLE_SOURCE_BITS = 24
+TABLE_EXACT = 255
+"""`struct table_head` and around it: number of the layout, slots in a bucket, requests that
+wait at once, labels of the deepest zone, words of the longest name, bits of an IPv4 address
+in the finest map of those with an entry, prefix length that stands for an exact address."""
+
+BUCKET_SIZE = 64
+HEAD_SIZE = 2048
+HEAD_LAYOUT_OFFSET = 0
+HEAD_BOOK_ID_OFFSET = 8
+HEAD_DIRTY_OFFSET = 16
+HEAD_COUNTS_OFFSET = 24
+HEAD_NAMES_OFFSET = 128
+HEAD_SOURCES_OFFSET = 136
+HEAD_NAME_BUCKETS_OFFSET = 144
+HEAD_SOURCE_BUCKETS_OFFSET = 152
+HEAD_LENGTHS_OFFSET = 160
+HEAD_SECRETS_OFFSET = 192
+HEAD_BIT_NUMBERS_OFFSET = 1920
+"""`struct table_head`: u64 each but for the last, which is 64 bytes. The counts are the
+entries of each of TABLES, the lengths one word for IPv4 and three for IPv6, the secrets
+everything up to the bit numbers."""
+
+NAMES_HALF = 32
+NAMES_TYPED, NAMES_OPERATOR, NAMES_LISTS, NAMES_ROOT = (1 << bit for bit in range(33, 37))
+SOURCES_HALF = 32
+SOURCES_V4, SOURCES_V6 = 1 << 33, 1 << 34
+SOURCES_SHIFT = 40
+"""The head's words `names` and `sources`: shifts, and bits (abi.h)."""
+
+BIT_NUMBER = 0x03F79D71B4CB0A89
+
+REQUEST_SIZE = 288
+REQUEST_RESULT_OFFSET = 3
+REQUEST_VALUE_OFFSET = 16
+REQUEST_NAME_KEY_OFFSET = 29
+REQUEST_SOURCE_KEY_OFFSET = 30
+"""`struct table_request`: its result, its value, and a key as the state file has it. In the place
+of the first one is `struct table_queue`: u64 next, waiting."""
+
+_REQUEST = struct.Struct("=4B3I")
+
+
+def request_head(op: TableOp, ref: int, action: int = 0, number: int = 0, count: int = 0) -> bytes:
+    """Return a request up to where its key is (REQUEST_..._KEY_OFFSET).
+
+    Args:
+        op: what is asked for.
+        ref: of the table (TABLES).
+        action: of PUT.
+        number: of CARRY and CARRY_HITS: the first slot of the former table.
+        count: of the same: how many slots.
+    """
+    source = ref == TABLES[MapName.LIST_SOURCES].ref
+    size = REQUEST_SOURCE_KEY_OFFSET if source else REQUEST_NAME_KEY_OFFSET
+    return _REQUEST.pack(op, ref, action, 0, number, count, 0).ljust(size, b"\0")
+
+
+def encode_head(
+    book_id: int,
+    secrets_: bytes,
+    *,
+    buckets: tuple[int, int],
+    words: tuple[int, int],
+    shift: int,
+) -> bytes:
+    """Return `struct table_head` of empty tables.
+
+    Args:
+        book_id: names these tables, in the state file too.
+        secrets_: HEAD_BIT_NUMBERS_OFFSET - HEAD_SECRETS_OFFSET random bytes.
+        buckets: of name-table and source-table; powers of two.
+        words: of one half of the name filter, and of its hashed part in the source filter;
+            powers of two.
+        shift: how many bits an IPv4 address loses in the map of addresses, 8 to 16.
+    """
+    head = bytearray(HEAD_SIZE)
+    struct.pack_into("=QQ", head, 0, TABLE_LAYOUT, book_id)
+    struct.pack_into(
+        "=4Q",
+        head,
+        HEAD_NAMES_OFFSET,
+        words[0] - 1,
+        words[1] - 1 | shift << SOURCES_SHIFT,
+        buckets[0] - 1,
+        buckets[1] - 1,
+    )
+    head[HEAD_SECRETS_OFFSET:HEAD_BIT_NUMBERS_OFFSET] = secrets_
+    for bit in range(64):
+        head[HEAD_BIT_NUMBERS_OFFSET + ((1 << bit) * BIT_NUMBER >> 58 & 63)] = bit
+    return bytes(head)
+
+
+class TableOp(IntEnum):
+    """What the table program is asked to do (enum table_op)."""
+
+    LOOK_UP = 1
+    PUT = 2
+    REMOVE = 3
+    FILTER = 4
+    CARRY = 5
+    CARRY_HITS = 6
+
+
+class TableResult(IntEnum):
+    """What came of it (enum table_result)."""
+
+    PENDING = 0
+    CREATED = 1
+    CHANGED = 2
+    SAME = 3
+    FOUND = 4
+    ABSENT = 5
+    FULL = 6
+    INVALID = 7
+    DONE = 8
+
 
 MAPS: dict[MapName, MapSpec] = {
     spec.name: spec
@@ -184,10 +354,50 @@ MAPS: dict[MapName, MapSpec] = {
         MapSpec(
             MapName.NAME_INDEX, 12, MapType.ARRAY, 4, INDEX_SIZE, BPF_F_MMAPABLE, 1, Scope.SERVICE
         ),
+        _array(MapName.TABLE_HEAD, 13, HEAD_SIZE, 1, Scope.TABLES),
+        _array(MapName.NAME_TABLE, 14, BUCKET_SIZE, 64, Scope.TABLES),
+        _array(MapName.NAME_FILTER, 15, 8, 128, Scope.TABLES),
+        _array(MapName.SOURCE_TABLE, 16, BUCKET_SIZE, 64, Scope.TABLES),
+        _array(MapName.SOURCE_FILTER, 17, 8, 2 * (1024 + 64), Scope.TABLES),
+        _array(MapName.TABLE_REQUESTS, 18, REQUEST_SIZE, 1 + TABLE_REQUESTS, Scope.WRITER),
+        _array(MapName.FORMER_NAMES, 19, BUCKET_SIZE, 64, Scope.WRITER),
+        _array(MapName.FORMER_SOURCES, 20, BUCKET_SIZE, 64, Scope.WRITER),
     )
 }
 
-BY_REF = {spec.ref: spec for spec in MAPS.values()}
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """A map of rules that has no map of the kernel's own (enum rule_table).
+
+    Attributes:
+        name: as an operator knows it.
+        ref: its number in the state file and in requests.
+        key_size, value_size: bytes.
+        book: whose rules it holds.
+    """
+
+    name: MapName
+    ref: int
+    key_size: int
+    book: Book
+    value_size: int = 16
+
+
+TABLES: dict[MapName, TableSpec] = {
+    spec.name: spec
+    for spec in (
+        TableSpec(MapName.ZONES, 24, NAME_MAX + 5, Book.OPERATOR),
+        TableSpec(MapName.LIST_SOURCES, 25, 20, Book.LISTS),
+        TableSpec(MapName.LIST_NAMES, 26, NAME_MAX + 5, Book.LISTS),
+    )
+}
+"""The maps of rules in our own tables. Keys: `encode_scoped_name`, `encode_list_source`."""
+
+BY_REF: dict[int, MapSpec | TableSpec] = {
+    **{spec.ref: spec for spec in MAPS.values()},
+    **{spec.ref: spec for spec in TABLES.values()},
+}
 """The maps by their number in the compiled program, which the state file uses too."""
 
 
@@ -198,6 +408,9 @@ def names_of(*scopes: Scope) -> tuple[MapName, ...]:
 
 RULE_MAPS = (MapName.ADDR_V4, MapName.ADDR_V6, MapName.CIDR4, MapName.CIDR6, MapName.QNAMES)
 """The five maps that hold rules, in the order of their pins in DNSDIST.md."""
+
+RULE_PLACES = (*RULE_MAPS, *TABLES)
+"""All maps that hold rules: the five, and the three in tables of ours."""
 
 DESTINATION_MAPS = (MapName.XSK_DESTINATIONS_V4, MapName.XSK_DESTINATIONS_V6)
 """The two maps of AF_XDP destinations."""
@@ -228,6 +441,14 @@ def decode_value(value: bytes) -> RuleValue:
 
 _UNHIT = {encode_value(action): RuleValue(action, 0) for action in RuleAction}
 """The values of rules that were never hit: most of a long list."""
+
+SLOT_HITS = 8
+"""Shift of the hits in the value of a slot of our own tables; its action is below."""
+
+
+def decode_slot(value: int) -> RuleValue:
+    """Return the value of a rule that the value of a slot means."""
+    return RuleValue(RuleAction.from_byte(value & 3), value >> SLOT_HITS)
 
 
 ADDR_V4_STEP = -1 if sys.byteorder == "little" else 1
@@ -316,6 +537,77 @@ def shorten_qname(key: bytes) -> bytes:
 def lengthen_qname(short: bytes) -> bytes:
     """Inverse of `shorten_qname`: the 258 bytes of the map's key."""
     return short[2:].ljust(NAME_MAX + 1, b"\0") + short[:2]
+
+
+def encode_scoped_name(wire: bytes, qtype: int, scope: ZoneScope) -> bytes:
+    """Return the key of zones and list-names: that of qnames, u8 scope, a zero byte."""
+    return encode_qname(wire, qtype) + bytes((scope, 0))
+
+
+def decode_scoped_name(key: bytes) -> tuple[bytes, int, ZoneScope]:
+    """Inverse of `encode_scoped_name`.
+
+    Raises:
+        ValueError: as `decode_qname`, or there is no such scope.
+    """
+    if len(key) != NAME_MAX + 5 or key[-1]:
+        raise ValueError("it is not a key of a zone")
+    wire, qtype = decode_qname(key[:-2])
+    return wire, qtype, ZoneScope(key[-2])
+
+
+def shorten_scoped_name(key: bytes) -> bytes:
+    """Return the key as the state file stores it: u8 scope, u16 type (host), octets."""
+    return key[-2:-1] + shorten_qname(key[:-2])
+
+
+def lengthen_scoped_name(short: bytes) -> bytes:
+    """Inverse of `shorten_scoped_name`: the 260 bytes of the key."""
+    return lengthen_qname(short[1:]) + short[:1] + b"\0"
+
+
+ListSource: TypeAlias = IPv4Address | IPv6Address | IPv4Network | IPv6Network
+
+
+def encode_list_source(source: ListSource) -> bytes:
+    """Return the key of list-sources.
+
+    u8 family (4, 6), u8 prefix length (TABLE_EXACT for an address), u16 zero, and the address
+    in wire order, zero padded to 16.
+    """
+    if isinstance(source, IPv4Address | IPv6Address):
+        length, octets = TABLE_EXACT, source.packed
+    else:
+        length, octets = source.prefixlen, source.network_address.packed
+    return bytes((source.version, length, 0, 0)) + octets.ljust(16, b"\0")
+
+
+def decode_list_source(key: bytes) -> ListSource:
+    """Inverse of `encode_list_source`; host bits are cleared.
+
+    Raises:
+        ValueError: it is not such a key.
+    """
+    size = _ADDRESS_SIZES.get(key[0]) if len(key) == 20 else None  # noqa: PLR2004 - its struct
+    if size is None or any(key[2:4]) or any(key[4 + size :]):
+        raise ValueError(f"it is not a key of a source: {key.hex()}")
+    octets, length = key[4 : 4 + size], key[1]
+    if length == TABLE_EXACT:
+        return ip_address(octets)
+    return ip_network((octets, length), strict=False)
+
+
+def shorten_list_source(key: bytes) -> bytes:
+    """Return the key as the state file stores it: family, length, 4 or 16 octets."""
+    return key[:2] + key[4 : 4 + _ADDRESS_SIZES[key[0]]]
+
+
+def lengthen_list_source(short: bytes) -> bytes:
+    """Inverse of `shorten_list_source`: the 20 bytes of the key."""
+    return short[:2] + b"\0\0" + short[2:].ljust(16, b"\0")
+
+
+_ADDRESS_SIZES = {4: 4, 6: 16}
 
 
 def encode_empty(tick: int, empty: Iterable[MapName]) -> int:

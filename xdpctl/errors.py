@@ -11,6 +11,7 @@ these instead.
     ├── TargetError                     target or rule that cannot be read; carries its text
     ├── KernelError                     a system call failed; carries errno
     │   ├── MapFullError                E2BIG, ENOSPC, ENOMEM on an insert
+    │   │   └── TableFullError          our own tables, which then grow
     │   └── MapFrozenError              EPERM, because the map is frozen
     ├── PinError                        bpffs, pin directory, layout of a pin
     ├── CompilerError                   BCC missing, program does not compile
@@ -173,6 +174,24 @@ class MapFullError(KernelError):
         )
         self.map_name = map_name
         self.capacity = capacity
+
+
+class TableFullError(MapFullError):
+    """One of our own tables has no room for another entry; the service makes a larger one.
+
+    `created` is set with `done`: how many of the entries written before were new.
+    """
+
+    created = 0
+
+    def __init__(self, map_name: str, capacity: int) -> None:
+        tried = f"cannot write to {map_name}"
+        super().__init__(tried, errno_module.E2BIG, map_name=map_name, capacity=capacity)
+        self.sentence = (
+            f"{tried}: its table is full at {capacity} entries, and a larger one is not there yet;"
+            " try again"
+        )
+        self.args = (self.sentence,)
 
 
 class MapFrozenError(KernelError):

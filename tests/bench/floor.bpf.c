@@ -26,7 +26,7 @@ int xdpctl_floor(struct xdp_md *ctx)
 	if (dns->flags_high & (DNS_QR | DNS_OPCODE) || !dns->qdcount_be)
 		return XDP_PASS;
 	name = (const __u8 *)(dns + 1);
-	return dns_name_length(dns_walk_name(name, frame_end(ctx)), frame_end(ctx) - name)
+	return dns_name_length(dns_walk_name(name, frame_end(ctx), NULL), frame_end(ctx) - name)
 		       ? XDP_PASS
 		       : XDP_DROP;
 }

@@ -59,7 +59,7 @@ class Walk:
 
     Attributes:
         name: of the case. `frame`: what is written into. `verdict`: of every packet.
-        offset, base, shift, is_name: as in wander.bpf.c.
+        offset, base, shift, is_name, scatters, source: as in wander.bpf.c.
     """
 
     name: str
@@ -69,6 +69,8 @@ class Walk:
     base: int = 0
     shift: int = 0
     is_name: bool = False
+    scatters: bool = False
+    source: int = 0
 
     @property
     def defines(self) -> str:
@@ -78,6 +80,8 @@ class Walk:
             "BASE": f"{self.base:#x}",
             "SHIFT": self.shift,
             "NAME": int(self.is_name),
+            "SCATTER": int(self.scatters),
+            "SOURCE": self.source,
         }
         return "".join(f"#define WANDER_{name} {value}\n" for name, value in values.items())
 

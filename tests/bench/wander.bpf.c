@@ -11,12 +11,16 @@
  *   WANDER_OFFSET   of the four octets of address, or of the digits, in the frame
  *   WANDER_BASE, WANDER_SHIFT   address of entry number n: BASE + (n << SHIFT)
  *   WANDER_NAME     1: digits
+ *   WANDER_SCATTER  1: address of entry number n: n * SCATTER, anywhere in IPv4
+ *   WANDER_SOURCE   other than 0: the offset of an address, of which every run has
+ *                   another one, too, beside the name
  */
 #include "platform.h"
 
 #define MAP_STATE    13
 #define MAP_PROGRAMS 14
 #define DIGITS	     7
+#define SCATTER	     0x9e3779b1u /* odd, so that no two numbers have one address */
 
 struct state {
 	__u64 random;
@@ -45,8 +49,16 @@ int wander(struct xdp_md *ctx)
 			place[i] = digit + (digit < 10 ? '0' : 'a' - 10);
 			number >>= 4;
 		}
+	} else if (WANDER_SCATTER) {
+		store32(place, be32((__u32)(number * SCATTER)));
 	} else {
 		store32(place, be32((__u32)(WANDER_BASE + (number << WANDER_SHIFT))));
+	}
+	if (WANDER_SOURCE) {
+		place = frame_start(ctx) + WANDER_SOURCE;
+		if (place + 4 > frame_end(ctx))
+			return XDP_ABORTED;
+		store32(place, be32((__u32)(state->random >> 20)));
 	}
 	__sync_fetch_and_add(&state->fence, 1); /* all of it is in the cache, as from a card */
 	helper_ktime_get_ns();

@@ -24,10 +24,21 @@ struct expected {
 	__u32 answer_size; /* octets of the answer; 0: left as it was */
 };
 
+#define NO_SLOT (-1)
+
 struct place {
-	__u32 map; /* a map_ref, or the descriptor of a map */
+	__u32 map;  /* a map_ref, or the descriptor of a map */
+	__s32 slot; /* of the bucket that has the key as its number; NO_SLOT: not in a table */
 	__u8 key[BATCH_KEY_MAX];
 };
+
+/* A rule in a bucket of our own tables, as one in the shared maps would be. */
+static struct rule_value rule_of_slot(const struct table_bucket *bucket, int slot)
+{
+	__u64 value = bucket->slot[slot].value;
+
+	return (struct rule_value){.hits = value >> SLOT_HITS, .action = value & SLOT_ACTION};
+}
 
 struct batch {
 	const struct expected *expected;

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tests.packets.case import Result, Scene
 
 _EXPECTED = struct.Struct("=IiIIiI")
-_PLACE = struct.Struct("=I264s")
+_PLACE = struct.Struct("=Ii264s")
+NO_SLOT = -1
 _NO_HIT = -1
 _DRIVER = Path(__file__).with_name("kernel_batch.c")
 
@@ -57,9 +58,9 @@ class Batch:
             len(judged),
         )
 
-    def in_c(self, places: Iterable[tuple[int, bytes]]) -> ctypes.Structure:
-        """Return `struct batch`, with the rules' places: (map, key) in the scene's order."""
-        packed = [_PLACE.pack(where, key) for where, key in places]
+    def in_c(self, places: Iterable[tuple[int, int, bytes]]) -> ctypes.Structure:
+        """Return `struct batch`, with the rules' places: (map, slot, key) in the scene's order."""
+        packed = [_PLACE.pack(*place) for place in places]
         return _Batch(
             self.expected, self.frames, self.answers, b"".join(packed), self.count, len(packed)
         )

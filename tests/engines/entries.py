@@ -20,6 +20,7 @@ from xdpctl.abi import (
     INDEX_SIZE,
     INDEX_WORDS,
     RULE_MAPS,
+    Book,
     IndexFactors,
     MapName,
     PacketAction,
@@ -28,7 +29,9 @@ from xdpctl.abi import (
     encode_addr_v6,
     encode_cidr,
     encode_empty,
+    encode_list_source,
     encode_qname,
+    encode_scoped_name,
     encode_xsk_destination,
 )
 
@@ -46,6 +49,8 @@ Entry = tuple[MapName, bytes]
 
 def entry_of(rule: Rule) -> Entry:
     """Return where the rule stands."""
+    if rule.in_tables:
+        return table_entry_of(rule)
     match rule.subject:
         case bytes() as wire:
             return MapName.QNAMES, encode_qname(wire, rule.qtype)
@@ -59,13 +64,21 @@ def entry_of(rule: Rule) -> Entry:
             return MapName.CIDR6, encode_cidr(network)
 
 
+def table_entry_of(rule: Rule) -> Entry:
+    """Return where a rule of our own tables stands."""
+    if not isinstance(rule.subject, bytes):
+        return MapName.LIST_SOURCES, encode_list_source(rule.subject)
+    name = MapName.LIST_NAMES if rule.book is Book.LISTS else MapName.ZONES
+    return name, encode_scoped_name(rule.subject, rule.qtype, rule.scope)
+
+
 def value_of(rule: Rule) -> bytes:
     """Return the rule's 16 bytes, unused ones included."""
     return _VALUE.pack(rule.hits, rule.action, rule.unused)
 
 
 def rule_entries(scene: Scene) -> dict[Entry, bytes]:
-    """Return the values of the five rule maps, in the order of the scene's rules."""
+    """Return the values of the rules' entries, in the order of the scene's rules."""
     entries = {entry_of(rule): value_of(rule) for rule in scene.rules}
     if len(entries) != len(scene.rules):
         raise EngineError("two rules of the scene are one entry")

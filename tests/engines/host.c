@@ -20,10 +20,11 @@ static int (*filter)(struct xdp_md *ctx);
 #include "filter.bpf.c"
 #include "batch.h"
 #endif
+#include "table.bpf.c"
 
 #define FRAME_MAX	65536
 #define ETHERNET_HEADER 14
-#define MAPS		16
+#define MAPS		32
 #define KEY_MAX		264
 #define EMPTY_SLOT	(-1)
 #define ERROR_FAULT	1
@@ -46,6 +47,12 @@ struct map {
 	size_t count;
 };
 
+/* An array whose size is not that of a value of abi.h: our own tables. */
+struct array {
+	__u8 *values;
+	__u32 count;
+};
+
 struct outcome {
 	__s32 verdict;
 	__u32 reason;
@@ -64,7 +71,19 @@ static const size_t key_sizes[MAPS] = {
 	[MAP_XSK_DESTINATIONS_V6] = sizeof(struct xsk_destination_v6),
 };
 
+static const size_t value_sizes[MAPS] = {
+	[MAP_TABLE_HEAD] = sizeof(struct table_head),
+	[MAP_NAME_TABLE] = sizeof(struct table_bucket),
+	[MAP_NAME_FILTER] = sizeof(__u64),
+	[MAP_SOURCE_TABLE] = sizeof(struct table_bucket),
+	[MAP_SOURCE_FILTER] = sizeof(__u64),
+	[MAP_TABLE_REQUESTS] = sizeof(struct table_request),
+	[MAP_FORMER_NAMES] = sizeof(struct table_bucket),
+	[MAP_FORMER_SOURCES] = sizeof(struct table_bucket),
+};
+
 static struct map maps[MAPS];
+static struct array arrays[MAPS];
 static struct counters counters;
 static struct control control;
 static struct scratch scratch;
@@ -130,6 +149,13 @@ void *map_lookup(enum map_ref map, const void *key)
 		return &counters;
 	if (map == MAP_SCRATCH)
 		return &scratch;
+	if (value_sizes[map]) {
+		__u32 number = load32(key);
+
+		return number < arrays[map].count
+			       ? arrays[map].values + (size_t)number * value_sizes[map]
+			       : NULL;
+	}
 	entry = map == MAP_CIDR4 || map == MAP_CIDR6 ? find_longest(map, key) : find(map, key);
 	return entry ? &entry->value : NULL;
 }
@@ -138,6 +164,8 @@ void *map_value(enum map_ref map)
 {
 	if (map == MAP_NAME_INDEX)
 		return &name_index;
+	if (map == MAP_TABLE_HEAD)
+		return arrays[map].values;
 	return map == MAP_CONTROL ? &control : NULL;
 }
 
@@ -322,7 +350,28 @@ int host_get(__u32 map, const void *key, void *value)
 	return 0;
 }
 
-/* Empties every map. The clock is a day after the boot. */
+/* Makes an array of zeros in the place of a former one; NULL: it is none, or has no memory. */
+void *host_array(__u32 map, __u32 count)
+{
+	void *values = NULL;
+
+	if (map >= MAPS || !value_sizes[map] ||
+	    posix_memalign(&values, sizeof(struct table_bucket), count * value_sizes[map]))
+		return NULL;
+	memset(values, 0, count * value_sizes[map]);
+	free(arrays[map].values);
+	arrays[map] = (struct array){values, count};
+	return values;
+}
+
+/* Runs the table program so often, as a program test run does. */
+void host_table(__u32 runs)
+{
+	for (__u32 i = 0; i < runs; i++)
+		xdpctl_table(NULL);
+}
+
+/* Empties every map that is no table of ours. The clock is a day after the boot. */
 void host_clear(void)
 {
 	ticks = 24 * 3600 * 250;
@@ -343,14 +392,30 @@ size_t host_key_size(__u32 map)
 
 #ifndef HOST_FILTERS
 
-/* Whether all rules are as they were, but for one hit of the expected one. */
-static bool hit_as_expected(const struct batch *batch, struct entry **entries,
-			    struct rule_value *rules, int hit)
+/* The value of a rule as it is now; false if there is none. */
+static bool rule_now(const struct place *place, struct rule_value *value)
 {
+	struct entry *entry;
+
+	if (place->slot == NO_SLOT) {
+		entry = find(place->map, place->key);
+		if (entry)
+			*value = entry->value;
+		return entry;
+	}
+	*value = rule_of_slot(map_lookup(place->map, place->key), place->slot);
+	return true;
+}
+
+/* Whether all rules are as they were, but for one hit of the expected one. */
+static bool hit_as_expected(const struct batch *batch, struct rule_value *rules, int hit)
+{
+	struct rule_value now;
+
 	if (hit != NO_HIT)
 		rules[hit].hits++;
 	for (__u32 i = 0; i < batch->rules; i++)
-		if (memcmp(&entries[i]->value, &rules[i], sizeof(rules[i])))
+		if (!rule_now(&batch->places[i], &now) || memcmp(&now, &rules[i], sizeof(now)))
 			return false;
 	return true;
 }
@@ -361,19 +426,15 @@ static bool hit_as_expected(const struct batch *batch, struct entry **entries,
  */
 int host_batch(const struct batch *batch, int where, __u8 *out)
 {
-	struct entry *entries[BATCH_RULES];
 	struct rule_value rules[BATCH_RULES];
 	const __u8 *answer = batch->answers;
 	const __u8 *frame = batch->frames;
 
 	if (batch->rules > BATCH_RULES)
 		return 0;
-	for (__u32 i = 0; i < batch->rules; i++) {
-		entries[i] = find(batch->places[i].map, batch->places[i].key);
-		if (!entries[i])
+	for (__u32 i = 0; i < batch->rules; i++)
+		if (!rule_now(&batch->places[i], &rules[i]))
 			return 0;
-		rules[i] = entries[i]->value;
-	}
 	for (__u32 i = 0; i < batch->count; i++) {
 		const struct expected *expected = &batch->expected[i];
 		struct outcome outcome;
@@ -382,7 +443,7 @@ int host_batch(const struct batch *batch, int where, __u8 *out)
 		    outcome.reason != expected->reason || outcome.action != expected->action ||
 		    !left_as_expected(expected, outcome.verdict, frame, answer, out,
 				      outcome.length) ||
-		    !hit_as_expected(batch, entries, rules, expected->hit))
+		    !hit_as_expected(batch, rules, expected->hit))
 			return 0;
 		frame += expected->size;
 		answer += expected->answer_size;

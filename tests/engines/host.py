@@ -7,17 +7,20 @@ with maps of its own for it. Needs a C compiler, and no root.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tests.engines import EngineError
+from tests.engines.batch import NO_SLOT
 from tests.engines.entries import Index, destination_keys, hit_between, index_of, rule_entries
 from tests.engines.host_build import FRAME_MAX, HostError, HostFilter
+from tests.engines.tables import OWN, SHAPE, SceneTables, is_own
 from tests.packets.case import Result, Scene, Verdict
 from xdpctl.abi import MAPS, MapName, encode_control
 
 if TYPE_CHECKING:
     from tests.engines.batch import Batch
     from tests.engines.entries import Entry
+    from xdpctl.kernel.bpf.programs import Program
     from xdpctl.program.config import ProgramConfig
 
 _FIRST = struct.pack("=I", 0)
@@ -37,6 +40,7 @@ class Host:
         self._guard_start = guard_start
         self._index = index
         self._filters: dict[ProgramConfig, HostFilter] = {}
+        self._tables: dict[ProgramConfig, SceneTables] = {}
         self._scene: Scene | None = None
         self._rules: dict[Entry, bytes] = {}
 
@@ -51,7 +55,7 @@ class Host:
         except HostError as error:
             raise EngineError(str(error)) from error
         before = self._rules
-        self._rules = {(name, key): filter_.value(MAPS[name].ref, key) for name, key in before}
+        self._rules = {entry: self._value(scene, entry) for entry in before}
         hit = hit_between([*before.values()], [*self._rules.values()])
         answer = None if run.frame == frame else run.frame
         return Result(Verdict(run.verdict), run.reason, run.action, answer, hit)
@@ -59,13 +63,29 @@ class Host:
     def goes(self, scene: Scene, batch: Batch) -> bool:
         filter_ = self._filter(scene)
         self._scene = None  # rules are hit that `judge` does not know of
-        places = [(MAPS[name].ref, key) for name, key in self._rules]
+        places = [self._place(scene, entry) for entry in self._rules]
         return filter_.goes(batch.in_c(places), guard_start=self._guard_start)
+
+    def _value(self, scene: Scene, entry: Entry) -> bytes:
+        """Return a rule's value as it is now."""
+        if is_own(entry):
+            return self._tables[scene.config].value(entry)
+        return self._filters[scene.config].value(MAPS[entry[0]].ref, entry[1])
+
+    def _place(self, scene: Scene, entry: Entry) -> tuple[int, int, bytes]:
+        """Return where C finds a rule: (map, slot, key)."""
+        if is_own(entry):
+            name, slot, key = self._tables[scene.config].place(entry)
+            return MAPS[name].ref, slot, key
+        return MAPS[entry[0]].ref, NO_SLOT, entry[1]
 
     def _filter(self, scene: Scene) -> HostFilter:
         """Return the configuration's filter, its maps the scene's."""
         if scene.config not in self._filters:
-            self._filters[scene.config] = HostFilter(scene.config, sanitize=True)
+            made = self._filters[scene.config] = HostFilter(scene.config, sanitize=True)
+            if scene.config.tables:
+                memory = {name: made.array(MAPS[name].ref, SHAPE.entries(name)) for name in OWN}
+                self._tables[scene.config] = SceneTables(memory, cast("Program", made))
         filter_ = self._filters[scene.config]
         if scene != self._scene:
             self._enter(filter_, scene)
@@ -76,7 +96,11 @@ class Host:
         filter_.clear()
         self._rules = rule_entries(scene)
         for (name, key), value in self._rules.items():
-            filter_.set_entry(MAPS[name].ref, key, value)
+            if not is_own((name, key)):
+                filter_.set_entry(MAPS[name].ref, key, value)
+        if scene.config.tables:
+            own = {entry: value for entry, value in self._rules.items() if is_own(entry)}
+            self._tables[scene.config].enter(own)
         for name, key in destination_keys(scene):
             filter_.set_entry(MAPS[name].ref, key, b"\1")
         for slot in scene.sockets:

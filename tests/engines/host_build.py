@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import PacketAction, Reason
+from xdpctl.abi import BY_REF, PacketAction, Reason
 from xdpctl.program.config import render_config
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class HostFilter:
             flags += ["-fsanitize=address"]
         self._library = _load_copy(build(config, compiler, tuple(flags)))
         self._library.host_key_size.restype = ctypes.c_size_t
+        self._library.host_array.restype = ctypes.c_void_p
         self._output = ctypes.create_string_buffer(FRAME_MAX)
 
     def set_entry(self, map_ref: int, key: bytes, value: bytes) -> None:
@@ -101,6 +102,19 @@ class HostFilter:
         self._check(map_ref, key)
         if self._library.host_set(map_ref, key, value, ctypes.c_size_t(len(value))):
             raise ValueError(f"no map {map_ref} with values of {len(value)} bytes")
+
+    def array(self, map_ref: int, entries: int) -> memoryview:
+        """Return the memory of a new array of our own tables, which stays where it is."""
+        address = self._library.host_array(map_ref, entries)
+        if not address:
+            raise ValueError(f"no array {map_ref}")
+        size = BY_REF[map_ref].value_size * entries
+        return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
+
+    def test_run(self, frame: bytes, repeat: int) -> None:
+        """Run the table program so often, as its program test runs do."""
+        del frame  # nor does the program look at it
+        self._library.host_table(repeat)
 
     def set_ticks(self, ticks: int) -> None:
         """Set the clock; before, and after `clear`, it shows a day."""

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from tests.engines import EngineError
-from tests.engines.batch import kernel_library
+from tests.engines.batch import NO_SLOT, kernel_library
 from tests.engines.entries import (
     Index,
     counted_between,
@@ -23,9 +23,12 @@ from tests.engines.entries import (
     index_of,
     rule_entries,
 )
+from tests.engines.tables import OWN, SHAPE, SceneTables, is_own
 from tests.packets.case import Result, Scene, Verdict
 from xdpctl.abi import COUNTERS_SIZE, MAPS, MapName, encode_control
+from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.program.compiler import compile_program_blocking
+from xdpctl.program.config import TableProgram
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from xdpctl.kernel.bpf.programs import Program
     from xdpctl.kernel.bpf.syscall import Bpf
     from xdpctl.kernel.bytecode import Bytecode
-    from xdpctl.program.config import ProgramConfig
+    from xdpctl.program.config import ProgramConfig, Recipe
 
 AF_XDP = 44
 SOL_XDP = 283
@@ -60,7 +63,7 @@ class Kernel:
     def __init__(
         self,
         bpf: Bpf,
-        bytecode_of: Callable[[ProgramConfig], Bytecode] = compile_program_blocking,
+        bytecode_of: Callable[[Recipe], Bytecode] = compile_program_blocking,
         *,
         index: Index = Index.STALE,
     ) -> None:
@@ -75,11 +78,13 @@ class Kernel:
         self._scene = Scene()
         self._rules: dict[Entry, bytes] = {}
         self._others: list[Entry] = []
+        self._tables: SceneTables | None = None
         self._counters = b""
 
     def __enter__(self) -> Self:
         for name, spec in MAPS.items():
-            self._maps[name] = self._stack.enter_context(self._bpf.create_map(spec, spec.entries))
+            made = self._bpf.create_map(spec, SHAPE.entries(name))
+            self._maps[name] = self._stack.enter_context(made)
         self._counters = bytes(COUNTERS_SIZE * self._bpf.possible_cpus())
         return self
 
@@ -91,6 +96,7 @@ class Kernel:
         self._stack.close()
         self._maps.clear()
         self._programs.clear()
+        self._tables = None
         self._sockets.clear()
 
     @staticmethod
@@ -101,13 +107,13 @@ class Kernel:
         program = self._program(scene.config)
         if scene != self._scene:
             self._enter(scene)
-        in_c = batch.in_c((self._maps[name].fd, key) for name, key in self._rules)
+        in_c = batch.in_c(map(self._place, self._rules))
         cpus = self._bpf.possible_cpus()
         went = kernel_library().kernel_batch(
             ctypes.byref(in_c), program.fd, self._maps[MapName.COUNTERS].fd, cpus
         )
         self._counters = self.value(MapName.COUNTERS, _FIRST)
-        self._rules = {entry: self.value(*entry) for entry in self._rules}
+        self._rules = {entry: self._value(entry) for entry in self._rules}
         if went < 0:
             raise EngineError(f"{self.name}: the maps cannot be read")
         return bool(went)
@@ -118,7 +124,7 @@ class Kernel:
             self._enter(scene)
         run = program.test_run(frame)
         counters, self._counters = self._counters, self.value(MapName.COUNTERS, _FIRST)
-        rules, self._rules = self._rules, {entry: self.value(*entry) for entry in self._rules}
+        rules, self._rules = self._rules, {entry: self._value(entry) for entry in self._rules}
         reason, action = counted_between(counters, self._counters, len(frame))
         hit = hit_between([*rules.values()], [*self._rules.values()])
         answer = None if run.frame == frame else run.frame
@@ -126,12 +132,33 @@ class Kernel:
 
     def _program(self, config: ProgramConfig) -> Program:
         if config not in self._programs:
-            fds = {MAPS[name].ref: opened.fd for name, opened in self._maps.items()}
-            instructions = self._bytecode_of(config).relocate(fds)
-            self._programs[config] = self._stack.enter_context(
-                self._bpf.load_program(instructions, "packet_table")
-            )
+            self._programs[config] = self._load(config, ProgramKind.XDP)
         return self._programs[config]
+
+    def _load(self, recipe: Recipe, kind: ProgramKind) -> Program:
+        fds = {MAPS[name].ref: opened.fd for name, opened in self._maps.items()}
+        instructions = self._bytecode_of(recipe).relocate(fds)
+        loaded = self._bpf.load_program(instructions, "packet_table", kind)
+        return self._stack.enter_context(loaded)
+
+    def _value(self, entry: Entry) -> bytes:
+        """Return a rule's value as it is now."""
+        return self._own_tables().value(entry) if is_own(entry) else self.value(*entry)
+
+    def _place(self, entry: Entry) -> tuple[int, int, bytes]:
+        """Return where C finds a rule: (map, slot, key)."""
+        if is_own(entry):
+            name, slot, key = self._own_tables().place(entry)
+            return self._maps[name].fd, slot, key
+        return self._maps[entry[0]].fd, NO_SLOT, entry[1]
+
+    def _own_tables(self) -> SceneTables:
+        """Return our own tables; the program that writes to them is loaded first."""
+        if self._tables is None:
+            program = self._load(TableProgram(), ProgramKind.TEST_RUN)
+            memory = {name: self._maps[name].memory() for name in OWN}
+            self._tables = SceneTables(memory, program)
+        return self._tables
 
     def value(self, name: MapName, key: bytes) -> bytes:
         """Return an entry's value as it is now."""
@@ -143,10 +170,15 @@ class Kernel:
     def _enter(self, scene: Scene) -> None:
         """Make the maps the scene's."""
         for name, key in (*self._rules, *self._others):
-            self._maps[name].delete(key)
+            if not is_own((name, key)):
+                self._maps[name].delete(key)
         self._rules, self._others = rule_entries(scene), []
         for (name, key), value in self._rules.items():
-            self._maps[name].update(key, value)
+            if not is_own((name, key)):
+                self._maps[name].update(key, value)
+        if scene.config.tables:
+            own = {entry: value for entry, value in self._rules.items() if is_own(entry)}
+            self._own_tables().enter(own)
         for name, key in destination_keys(scene):
             self._maps[name].update(key, b"\1")
             self._others.append((name, key))

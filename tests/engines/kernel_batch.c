@@ -29,6 +29,20 @@ static int look_up(int map, const void *key, void *value)
 	return bpf(BPF_MAP_LOOKUP_ELEM, &attributes);
 }
 
+/* Reads a rule; other than 0: it cannot be read. */
+static int rule_now(const struct place *place, struct rule_value *value)
+{
+	struct table_bucket bucket;
+	int failed;
+
+	if (place->slot == NO_SLOT)
+		return look_up(place->map, place->key, value);
+	failed = look_up(place->map, place->key, &bucket);
+	if (!failed)
+		*value = rule_of_slot(&bucket, place->slot);
+	return failed;
+}
+
 /* Whether one packet of `size` octets was counted, in that cell, and nothing else. */
 static bool counted_as_expected(const struct expected *expected, int cpus,
 				const struct counters *before, const struct counters *after)
@@ -59,8 +73,7 @@ static bool rules_as_expected(const struct batch *batch, const struct rule_value
 	struct rule_value now;
 
 	for (__u32 i = 0; i < batch->rules; i++)
-		if (look_up(batch->places[i].map, batch->places[i].key, &now) ||
-		    memcmp(&now, &rules[i], sizeof(now)))
+		if (rule_now(&batch->places[i], &now) || memcmp(&now, &rules[i], sizeof(now)))
 			return false;
 	return true;
 }
@@ -85,8 +98,7 @@ static bool runs_as_expected(const struct batch *batch, const struct expected *e
 	if (hit == NO_HIT)
 		return true;
 	rules[hit].hits++;
-	return !look_up(batch->places[hit].map, batch->places[hit].key, &now) &&
-	       !memcmp(&now, &rules[hit], sizeof(now));
+	return !rule_now(&batch->places[hit], &now) && !memcmp(&now, &rules[hit], sizeof(now));
 }
 
 /*
@@ -108,7 +120,7 @@ int kernel_batch(const struct batch *batch, int program, int counters_map, int c
 	    look_up(counters_map, &first, before))
 		goto out;
 	for (__u32 i = 0; i < batch->rules; i++)
-		if (look_up(batch->places[i].map, batch->places[i].key, &rules[i]))
+		if (rule_now(&batch->places[i], &rules[i]))
 			goto out;
 	done = 0;
 	for (__u32 i = 0; i < batch->count; i++) {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from tests.packets.case import Result, Rule, Scene, Verdict
-from xdpctl.abi import PacketAction, Reason, RuleAction
+from xdpctl.abi import WILDCARD_QTYPE, Book, PacketAction, Reason, RuleAction, ZoneScope
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
 
@@ -34,6 +34,16 @@ NOBODY = tuple(
     for text in ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "ff00::/8", "::ffff:0:0/96")
 )
 """Whom nothing is sent to, and who sends nothing."""
+STRONGEST: tuple[int, ...] = (RuleAction.PASS, RuleAction.DROP, RuleAction.TRUNCATE)
+"""The order of actions where a name is in `.z` and in `*.z`."""
+REASONS = {
+    IPv4Address: Reason.ADDR_V4,
+    IPv6Address: Reason.ADDR_V6,
+    IPv4Network: Reason.CIDR4,
+    IPv6Network: Reason.CIDR6,
+    bytes: Reason.QNAME,
+}
+"""Of a rule in the five rule maps, by its subject."""
 
 Address = IPv4Address | IPv6Address
 
@@ -43,6 +53,8 @@ class Packet:
     """A UDP or TCP packet, or the first fragment of one, with its ports.
 
     Attributes:
+        frame: what of it lies in its first buffer.
+        size: octets of all its buffers.
         ip_at, upper_at: offsets of the IP and of the UDP or TCP header.
         first_fragment: offset 0 and more to come.
         plain_ip: neither IP options nor extension headers.
@@ -51,6 +63,7 @@ class Packet:
     """
 
     frame: bytes
+    size: int
     ip_at: int
     upper_at: int
     protocol: int
@@ -66,6 +79,20 @@ class Packet:
         """The frame's, but of a first fragment where its IP length says, if that is earlier."""
         size = len(self.frame)
         return min(size, self.ip_at + self.ip_length) if self.first_fragment else size
+
+    @property
+    def has_more_buffers(self) -> bool:
+        return self.size > len(self.frame)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether what stands at its end is in another buffer."""
+        return self.has_more_buffers and self.end == len(self.frame)
+
+    @property
+    def carried(self) -> int:
+        """Of a first fragment: octets of what the fragments carry."""
+        return min(self.size, self.ip_at + self.ip_length) - self.data_at
 
     @property
     def tagged(self) -> bool:
@@ -138,27 +165,28 @@ def judge(scene: Scene, frame: bytes) -> Result:
     """Return what PACKETS.md says becomes of the frame."""
     if scene.panic:
         return Result(Verdict.PASS, Reason.PANIC, PacketAction.PASS)
-    packet = way_in(frame)
+    packet = way_in(frame[: scene.first_buffer], len(frame))
     if isinstance(packet, Result):
         return packet
     filtered = filtered_as(scene, packet)
     if filtered is None:
         return other()
     if nobody_sends := no_stacks(filtered):
-        return drop(nobody_sends)
-    hit = address_rule(scene, packet.source)
-    if hit is not None:
-        return obey(filtered, address_reason(scene.rules[hit]), hit)
+        return nobody_sends
+    for book in Book:
+        hit = address_rule(scene, book, packet.source)
+        if hit is not None:
+            return obey(filtered, hit)
     return without_address_rule(filtered)
 
 
-def no_stacks(filtered: Filtered) -> Reason | None:
-    """Return why it is dropped before any rule: no stack cuts it so, or it is no DNS message."""
+def no_stacks(filtered: Filtered) -> Result | None:
+    """Return what it meets before any rule: no stack cuts it so, or it is no DNS message."""
     packet = filtered.packet
-    if packet.first_fragment and (packet.end - packet.data_at) % 8:
-        return Reason.FRAGMENT
+    if packet.first_fragment and packet.carried % 8:
+        return drop(Reason.FRAGMENT)
     if filtered.plain_dns and len(packet.dns) < DNS_HEADER:
-        return Reason.MALFORMED
+        return other() if packet.goes_on else drop(Reason.MALFORMED)
     return None
 
 
@@ -172,13 +200,14 @@ def without_address_rule(filtered: Filtered) -> Result:
         return drop(Reason.MALFORMED)
     question = first_question(packet.dns)
     if question is None:
-        if packet.first_fragment and filtered.at_port and not is_response(packet.dns):
-            return drop(Reason.FRAGMENT)
-        return no_hit(filtered)
+        hides = packet.first_fragment and filtered.at_port and not is_response(packet.dns)
+        if packet.goes_on and (asks or hides) and is_cut(packet.dns):
+            return other()
+        return drop(Reason.FRAGMENT) if hides else no_hit(filtered)
     if asks:
         hit = name_rule(filtered.scene, question)
         if hit is not None:
-            return obey(filtered, Reason.QNAME, hit)
+            return obey(filtered, hit)
     return no_hit(filtered)
 
 
@@ -197,8 +226,13 @@ def drop(reason: Reason, hit: int | None = None) -> Result:
     return Result(Verdict.DROP, reason, PacketAction.DROP, None, hit)
 
 
-def way_in(frame: bytes) -> Packet | Result:
-    """Return the packet with its ports, or what becomes of what has none."""
+def way_in(frame: bytes, whole: int) -> Packet | Result:
+    """Return the packet with its ports, or what becomes of what has none.
+
+    Args:
+        frame: what of it lies in its first buffer.
+        whole: octets of all its buffers.
+    """
     at = 12
     vids: list[int] = []
     while frame[at : at + 2] in VLAN_TYPES:
@@ -211,13 +245,13 @@ def way_in(frame: bytes) -> Packet | Result:
     ethertype = frame[at : at + 2]
     at += 2
     if ethertype == IPV4 and len(frame) >= at + 20 and frame[at] >> 4 == 4:
-        return way_in_ipv4(frame, at)
+        return way_in_ipv4(frame, whole, at)
     if ethertype == IPV6 and len(frame) >= at + 40 and frame[at] >> 4 == 6:
-        return way_in_ipv6(frame, at)
+        return way_in_ipv6(frame, whole, at)
     return other()
 
 
-def way_in_ipv4(frame: bytes, at: int) -> Packet | Result:
+def way_in_ipv4(frame: bytes, whole: int, at: int) -> Packet | Result:
     size = (frame[at] & 0x0F) * 4
     if size < 20 or len(frame) < at + size:
         return other()
@@ -227,6 +261,7 @@ def way_in_ipv4(frame: bytes, at: int) -> Packet | Result:
     return ports(
         Packet(
             frame=frame,
+            size=whole,
             ip_at=at,
             upper_at=at + size,
             protocol=frame[at + 9],
@@ -240,7 +275,7 @@ def way_in_ipv4(frame: bytes, at: int) -> Packet | Result:
     )
 
 
-def way_in_ipv6(frame: bytes, at: int) -> Packet | Result:
+def way_in_ipv6(frame: bytes, whole: int, at: int) -> Packet | Result:
     upper_at = at + 40
     following = frame[at + 6]
     walked = 0
@@ -250,11 +285,12 @@ def way_in_ipv6(frame: bytes, at: int) -> Packet | Result:
     while following in EXTENSIONS:
         if walked == MOST_EXTENSIONS:
             return drop(Reason.MALFORMED)
+        cut_in_fragment = data_at and (whole == len(frame) or end < len(frame))
         if end < upper_at + 8:  # none of them is shorter
-            return drop(Reason.FRAGMENT) if data_at else other()
+            return drop(Reason.FRAGMENT) if cut_in_fragment else other()
         size = extension_size(following, frame[upper_at + 1])
         if end < upper_at + size:
-            return drop(Reason.FRAGMENT) if data_at else other()
+            return drop(Reason.FRAGMENT) if cut_in_fragment else other()
         if following == FRAGMENT:
             fragment_word = number(frame, upper_at + 2)
             if fragment_word >> 3:
@@ -270,6 +306,7 @@ def way_in_ipv6(frame: bytes, at: int) -> Packet | Result:
     return ports(
         Packet(
             frame=frame,
+            size=whole,
             ip_at=at,
             upper_at=upper_at,
             protocol=following,
@@ -295,7 +332,8 @@ def ports(packet: Packet) -> Packet | Result:
     if least is None:
         return other()
     if packet.end < packet.upper_at + least:
-        return drop(Reason.FRAGMENT) if packet.first_fragment else other()
+        hidden = packet.first_fragment and not packet.goes_on
+        return drop(Reason.FRAGMENT) if hidden else other()
     return packet
 
 
@@ -326,10 +364,12 @@ def is_registered(scene: Scene, packet: Packet) -> bool:
 # Rules
 
 
-def address_rule(scene: Scene, source: Address) -> int | None:
-    """Return the index of the exact address's rule, else of the longest prefix's."""
+def address_rule(scene: Scene, book: Book, source: Address) -> int | None:
+    """Return the index of the book's rule for the exact address, else for the longest prefix."""
     best: tuple[int, int] | None = None
     for index, rule in enumerate(scene.rules):
+        if rule.book is not book:
+            continue
         match rule.subject:
             case IPv4Address() | IPv6Address() as address if address == source:
                 return index
@@ -341,20 +381,17 @@ def address_rule(scene: Scene, source: Address) -> int | None:
     return None if best is None else best[1]
 
 
-def address_reason(rule: Rule) -> Reason:
-    match rule.subject:
-        case IPv4Address():
-            return Reason.ADDR_V4
-        case IPv6Address():
-            return Reason.ADDR_V6
-        case IPv4Network():
-            return Reason.CIDR4
-        case _:
-            return Reason.CIDR6
-
-
 def name_rule(scene: Scene, question: Question) -> int | None:
-    """Return the index of the rule for the own type, else for a wildcard type."""
+    """Return the index of the rule for the name: the operator's, else the lists'."""
+    hit = shared_name_rule(scene, question)
+    for book in Book:
+        if hit is None:
+            hit = longest_rule(scene, book, question)
+    return hit
+
+
+def shared_name_rule(scene: Scene, question: Question) -> int | None:
+    """Return the index of the rule in qnames for the own type, else for a wildcard type."""
     wildcards = {
         AnyQtype.BOTH: (65535, 255),
         AnyQtype.NEW: (65535,),
@@ -362,19 +399,59 @@ def name_rule(scene: Scene, question: Question) -> int | None:
     }[scene.config.any_qtype]
     for qtype in (question.qtype, *wildcards):
         for index, rule in enumerate(scene.rules):
-            if rule.subject == question.folded_name and rule.qtype == qtype:
+            shared = not rule.in_tables
+            if shared and rule.subject == question.folded_name and rule.qtype == qtype:
                 return index
     return None
 
 
-def obey(filtered: Filtered, reason: Reason, hit: int) -> Result:
+def longest_rule(scene: Scene, book: Book, question: Question) -> int | None:
+    """Return the index of the rule in our own tables for the longest name that ends the question's.
+
+    For the whole name: exact rules, then `.z`. For a shorter one: `.z` and `*.z` alike.
+    """
+    rules: dict[tuple[bytes, ...], list[int]] = {}
+    for index, rule in enumerate(scene.rules):
+        if rule.book is book and rule.in_tables and isinstance(rule.subject, bytes):
+            rules.setdefault(labels_of(rule.subject), []).append(index)
+    labels = labels_of(question.folded_name)
+    scopes: tuple[tuple[ZoneScope, ...], ...] = ((ZoneScope.SELF,), (ZoneScope.ALL,))
+    while rules:
+        for match in scopes:
+            for qtype in (question.qtype, WILDCARD_QTYPE):
+                found = [
+                    index
+                    for index in rules.get(labels, ())
+                    if scene.rules[index].scope in match and scene.rules[index].qtype == qtype
+                ]
+                if found:
+                    return min(found, key=lambda index: strength(scene.rules[index]))
+        if not labels:
+            break
+        labels, scopes = labels[1:], ((ZoneScope.ALL, ZoneScope.BELOW),)
+    return None
+
+
+def strength(rule: Rule) -> tuple[int, ZoneScope]:
+    """Return what is least for the rule that decides; of equals, `.z` counts the hit."""
+    return STRONGEST.index(rule.action), rule.scope
+
+
+def reason_of(rule: Rule) -> Reason:
+    """Return why a packet met what the rule says."""
+    if rule.book is Book.LISTS:
+        return Reason.LIST_NAME if isinstance(rule.subject, bytes) else Reason.LIST_SOURCE
+    return Reason.ZONE if rule.in_tables else REASONS[type(rule.subject)]
+
+
+def obey(filtered: Filtered, hit: int) -> Result:
     """Return what the rule that was hit does to the packet."""
-    action = filtered.scene.rules[hit].action
-    if action == RuleAction.DROP:
-        return drop(reason, hit)
-    if action == RuleAction.TRUNCATE and filtered.plain_dns:
-        return truncate(filtered, reason, hit)
-    return go_on(filtered, reason, hit)
+    rule = filtered.scene.rules[hit]
+    if rule.action == RuleAction.DROP:
+        return drop(reason_of(rule), hit)
+    if rule.action == RuleAction.TRUNCATE and filtered.plain_dns:
+        return truncate(filtered, reason_of(rule), hit)
+    return go_on(filtered, reason_of(rule), hit)
 
 
 # DNS
@@ -395,6 +472,16 @@ def is_query(dns: bytes) -> bool:
 def fold(label: bytes) -> bytes:
     """Return it with ASCII A-Z as a-z, every other octet as it is."""
     return bytes(octet + 32 if 65 <= octet <= 90 else octet for octet in label)
+
+
+def labels_of(wire: bytes) -> tuple[bytes, ...]:
+    """Return the labels of a name in wire form, the first one first."""
+    labels: list[bytes] = []
+    at = 0
+    while wire[at]:
+        labels.append(wire[at + 1 : at + 1 + wire[at]])
+        at += 1 + wire[at]
+    return tuple(labels)
 
 
 def leads_to_a_pointer(dns: bytes) -> bool:
@@ -429,6 +516,16 @@ def first_question(dns: bytes) -> Question | None:
     return Question(wire, number(dns, at), at + 4)
 
 
+def is_cut(dns: bytes) -> bool:
+    """Whether the first question goes on where the message ends, and may be a whole one."""
+    at = DNS_HEADER
+    while at < len(dns) and 1 <= dns[at] <= 63:
+        at += 1 + dns[at]
+    if at - DNS_HEADER > 254:
+        return False  # whatever follows, it is no name
+    return at >= len(dns) or (dns[at] == 0 and at + 5 > len(dns))
+
+
 # Truncate
 
 
@@ -442,6 +539,7 @@ def truncate(filtered: Filtered, reason: Reason, hit: int) -> Result:
     question = first_question(dns)
     if (
         opcode(dns) != 0
+        or packet.has_more_buffers
         or not packet.plain_ip
         or packet.first_fragment
         or is_between_nobody(packet)
@@ -532,6 +630,7 @@ def is_eligible(packet: Packet) -> bool:
     upper_length = packet.ip_length - (packet.upper_at - packet.ip_at)
     return (
         not packet.tagged
+        and not packet.has_more_buffers
         and packet.plain_ip
         and not packet.first_fragment
         and len(packet.frame) == 14 + packet.ip_length

@@ -73,6 +73,10 @@ static const __u8 actions_of[REASON_COUNT] = {
 	[REASON_REDIRECT] = MAY(ACTION_PASS) | MAY(ACTION_REDIRECT),
 	[REASON_XSK_INELIGIBLE] = MAY(ACTION_PASS),
 	[REASON_PANIC] = MAY(ACTION_PASS),
+	[REASON_EXEMPT] = MAY(ACTION_PASS) | MAY(ACTION_REDIRECT),
+	[REASON_ZONE] = MAY_AS_RULE,
+	[REASON_LIST_SOURCE] = MAY_AS_RULE,
+	[REASON_LIST_NAME] = MAY_AS_RULE,
 };
 
 /* Whether nobody sends from this address, and nobody is sent to there: 0/8, 127/8, 224/3. */

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.engines.kernel import Kernel
-from tests.packets.table import CASES
+from tests.packets.table import OF_SHARED_MAPS as CASES
 
 if TYPE_CHECKING:
     from tests.engines.host import Host

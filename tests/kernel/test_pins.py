@@ -61,7 +61,7 @@ class TestOpenOrCreate:
         with opened.map:
             assert (opened.created, opened.map.lookup(key_v4(1))) == (False, DROP)
 
-    @pytest.mark.parametrize("name", list(MapName))
+    @pytest.mark.parametrize("name", list(MAPS))
     def test_every_map_of_the_contract_can_be_made_and_opened(
         self, bpf: Bpf, directory: Path, name: MapName
     ) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from xdpctl.kernel.bytecode import Bytecode
-    from xdpctl.program.config import ProgramConfig
+    from xdpctl.program.config import Recipe
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 PYTHON: Final = CHECKOUT / ".venv/bin/python"
@@ -72,7 +72,7 @@ class Answer:
 
 @contextmanager
 def compiled(
-    compile_with: Callable[[ProgramConfig], Bytecode] = compile_program_blocking,
+    compile_with: Callable[[Recipe], Bytecode] = compile_program_blocking,
 ) -> Iterator[Path]:
     """Make a folder with every program that a guest is asked about, by one compiler.
 

@@ -81,7 +81,7 @@ def main(folder: Path, *files: str) -> int:
     with pytest.MonkeyPatch.context() as patch:
 
         def compiled(compilation: Compilation) -> Bytecode:
-            return program(folder, compilation._config)
+            return program(folder, compilation._recipe)
 
         patch.setattr(Compilation, "run", compiled)
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")

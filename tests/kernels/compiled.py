@@ -14,23 +14,24 @@ from typing import TYPE_CHECKING
 
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.program.compiler import compile_program_blocking
-from xdpctl.program.config import render_config
+from xdpctl.program.config import TableProgram, render_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from xdpctl.program.config import ProgramConfig
+    from xdpctl.program.config import Recipe
 
 
-def _file(folder: Path, config: ProgramConfig) -> Path:
-    return folder / f"{hashlib.sha256(render_config(config).encode()).hexdigest()[:16]}.bin"
+def _file(folder: Path, recipe: Recipe) -> Path:
+    text = "" if isinstance(recipe, TableProgram) else render_config(recipe)
+    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.bin"
 
 
 def put_programs(
     folder: Path,
-    configs: Iterable[ProgramConfig],
-    compile_with: Callable[[ProgramConfig], Bytecode] = compile_program_blocking,
+    configs: Iterable[Recipe],
+    compile_with: Callable[[Recipe], Bytecode] = compile_program_blocking,
 ) -> None:
     """Compile these configurations into the folder.
 
@@ -38,7 +39,7 @@ def put_programs(
         CompilerError: one does not compile.
     """
 
-    def put(config: ProgramConfig) -> None:
+    def put(config: Recipe) -> None:
         bytecode = compile_with(config)
         _file(folder, config).write_bytes(bytecode.bcc.encode() + b"\n" + bytecode.instructions)
 
@@ -46,7 +47,7 @@ def put_programs(
         list(threads.map(put, configs))
 
 
-def program(folder: Path, config: ProgramConfig) -> Bytecode:
+def program(folder: Path, config: Recipe) -> Bytecode:
     """Return what was compiled for a configuration; FileNotFoundError: it was not."""
     version, _, instructions = _file(folder, config).read_bytes().partition(b"\n")
     return Bytecode(instructions, version.decode())

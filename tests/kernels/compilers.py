@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.roots.roots import Release, Root
     from xdpctl.kernel.bytecode import Bytecode
-    from xdpctl.program.config import ProgramConfig
+    from xdpctl.program.config import Recipe
 
 RELEASES: Final[dict[str, Release]] = {"5.10": "sid", "6.12": "trixie", "7": "sid"}
 """Whose compiler a series of kernels is asked about, beside the machine's own.
@@ -45,7 +45,7 @@ class _InRoot(Compilation):
         modules: the folder that the package xdpctl is in, inside as outside.
     """
 
-    def __init__(self, config: ProgramConfig, root: Root, modules: Path) -> None:
+    def __init__(self, config: Recipe, root: Root, modules: Path) -> None:
         super().__init__(config)
         self._root = root
         self._modules = modules
@@ -77,7 +77,7 @@ def compiled_by(release: Release) -> Iterator[Path]:
             CHECKOUT / "xdpctl", modules / "xdpctl", ignore=shutil.ignore_patterns("__pycache__")
         )
 
-        def compile_inside(config: ProgramConfig) -> Bytecode:
+        def compile_inside(config: Recipe) -> Bytecode:
             try:
                 return _InRoot(config, root, modules).run()
             except CompilerError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from tests.engines.entries import Index
 from tests.engines.kernel import Kernel
 from tests.kernels.compiled import program
-from tests.packets.table import CASES
+from tests.packets.table import OF_SHARED_MAPS as CASES
 from xdpctl.abi import MAPS
 from xdpctl.kernel.bpf.syscall import Bpf
 

@@ -7,13 +7,13 @@ counter gained one. Engines (tests/engines/) turn the one into the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from tests.packets.message import name
-from xdpctl.abi import WILDCARD_QTYPE, PacketAction, Reason, RuleAction
+from xdpctl.abi import WILDCARD_QTYPE, Book, PacketAction, Reason, RuleAction, ZoneScope
 from xdpctl.program.config import ProgramConfig
 from xdpctl.rules import AnyQtype
 
@@ -30,14 +30,16 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One entry of the five rule maps, as bytes somebody put there.
+    """One entry: of the five rule maps, as bytes somebody put there, or of our own tables.
 
     Attributes:
         target: an address, a prefix, or a name (octets: its wire form, taken as it is).
-        action: the action byte, any of 0..255.
+        action: the action byte, any of 0..255; in our own tables a RuleAction.
         qtype: names only.
-        hits: the counter's value beforehand.
-        unused: the seven bytes behind the action.
+        hits: the counter's value beforehand; in our own tables 56 bits.
+        unused: the seven bytes behind the action; our own tables have none.
+        book: whose rule it is.
+        scope: names only; which names it is about.
     """
 
     target: str | bytes
@@ -45,11 +47,18 @@ class Rule:
     qtype: int = WILDCARD_QTYPE
     hits: int = 0
     unused: bytes = bytes(7)
+    book: Book = Book.OPERATOR
+    scope: ZoneScope = ZoneScope.SELF
 
     @property
     def subject(self) -> Subject:
         """The target as a value; a name in wire form."""
         return _subject(self.target)
+
+    @property
+    def in_tables(self) -> bool:
+        """Whether it is in our own tables and not in the five rule maps."""
+        return self.book is Book.LISTS or self.scope is not ZoneScope.SELF
 
 
 Subject = IPv4Address | IPv6Address | IPv4Network | IPv6Network | bytes
@@ -80,6 +89,21 @@ def allow(target: str | bytes, qtype: int = WILDCARD_QTYPE) -> Rule:
     return Rule(target, RuleAction.PASS, qtype)
 
 
+def zone(rule: Rule) -> Rule:
+    """Return the rule about a name as one about it and every name below it (`.name`)."""
+    return replace(rule, scope=ZoneScope.ALL)
+
+
+def below(rule: Rule) -> Rule:
+    """Return the rule about a name as one about every name below it (`*.name`)."""
+    return replace(rule, scope=ZoneScope.BELOW)
+
+
+def listed(rule: Rule) -> Rule:
+    """Return the rule as one of a list."""
+    return replace(rule, book=Book.LISTS)
+
+
 DEFAULT = ProgramConfig(
     ports=(53,),
     address_ports=(),
@@ -90,6 +114,9 @@ DEFAULT = ProgramConfig(
 )
 """The service without any option."""
 
+TABLES = replace(DEFAULT, tables=True)
+"""The same with our own tables, as the first rule for them makes it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -99,6 +126,8 @@ class Scene:
         destinations: (address, port) in xsk-destinations-v4 and -v6.
         sockets: slots of xskmap that hold a socket; every frame comes in on queue 0.
         panic: the control map's word.
+        first_buffer: octets of a longer frame that its first buffer holds, and the program
+            can read; None: all of it.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -106,6 +135,7 @@ class Scene:
     destinations: tuple[tuple[str, int], ...] = ()
     sockets: tuple[int, ...] = ()
     panic: bool = False
+    first_buffer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,14 @@ from tests.packets import (
     addresses,
     answers,
     fragments,
+    jumbo,
+    lists,
     names,
     sample_program,
     unanswerable,
     way_in,
     xsk,
+    zones,
 )
 
 if TYPE_CHECKING:
@@ -27,9 +30,15 @@ THEMES: dict[str, tuple[Case, ...]] = {
     "unanswerable": unanswerable.CASES,
     "xsk": xsk.CASES,
     "sample program": sample_program.CASES,
+    "zones": zones.CASES,
+    "lists": lists.CASES,
+    "jumbo": jumbo.CASES,
 }
 
 CASES: dict[str, Case] = {
     f"{theme}: {case.description}": case for theme, cases in THEMES.items() for case in cases
 }
 """Test id to case; a unit test holds that no description stands twice in a theme."""
+
+OF_SHARED_MAPS = {name: case for name, case in CASES.items() if not case.scene.config.tables}
+"""Those without tables of our own."""

@@ -26,6 +26,7 @@ from xdpctl.kernel.bpf import bpffs, pins
 from xdpctl.kernel.bpf.descriptor import Descriptor
 from xdpctl.kernel.bpf.keywalk import KeyWalk
 from xdpctl.kernel.bpf.libbpf import BPF_ANY, BPF_EXIST, BPF_NOEXIST, LINK_TYPE_XDP
+from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.kernel.bpf.maps import Map, MapInfo
 from xdpctl.kernel.bpf.programs import Link, LinkInfo, Program, ProgramInfo, TestRun, XdpMode
 from xdpctl.kernel.bpf.syscall import Bpf
@@ -557,13 +558,15 @@ class FakeBpf(Bpf):
         assert isinstance(state, MapState)
         return FakeMap(self.kernel, state, (named or path).name)
 
-    def load_program(self, instructions: bytes, name: str) -> FakeProgram:
+    def load_program(
+        self, instructions: bytes, name: str, kind: ProgramKind = ProgramKind.XDP
+    ) -> FakeProgram:
         self.kernel.faults.check("load_program")
         info = ProgramInfo(
             id=self.kernel.new_id(),
             tag=_tag(instructions),
             name=name[:15],
-            type=6,
+            type=kind,
             run_time_ns=0,
             run_count=0,
             verified_instructions=len(instructions) // 8,

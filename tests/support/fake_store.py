@@ -8,8 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from tests.support.fake_kernel import FakeBpf, FakeKernel, FakeMap
-from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, decode_value, encode_value
+from tests.support.fake_tables import FakeEngine, FakeGrowth
+from xdpctl.abi import (
+    MAPS,
+    RULE_MAPS,
+    RULE_PLACES,
+    TABLES,
+    Book,
+    MapName,
+    RuleAction,
+    decode_value,
+    encode_value,
+)
 from xdpctl.rules import AnyQtype, Rule, key_of, map_of, parse_target, target_of, target_text
+from xdpctl.rules.keys import REFS, full_key, stored_key
 from xdpctl.rules.lines import LineReader
 from xdpctl.store.change import Change
 from xdpctl.store.state import State
@@ -43,6 +55,7 @@ class Ledger:
         wall, boot: the two clocks; turned by `pass_time` and by hand.
         boot_id: of the machine's present life.
         changes: sum of what the store said that it did, by map.
+        growth: makes our own tables when the first rule needs them.
     """
 
     def __init__(
@@ -61,6 +74,8 @@ class Ledger:
         for module in ("entries", "export"):
             monkeypatch.setattr(f"xdpctl.store.{module}.boot_clock", lambda: self.boot)
         self.maps = self._new_maps()
+        self.growth = FakeGrowth()
+        self.engine: FakeEngine | None = None
         self.open()
 
     def _new_maps(self) -> dict[MapName, Map]:
@@ -69,16 +84,22 @@ class Ledger:
 
     def open(self) -> None:
         """Start on the present maps, as the service does."""
-        self.changes = dict.fromkeys(RULE_MAPS, 0)
+        self.changes = dict.fromkeys(RULE_PLACES, 0)
         self.state = State.open(self.directory / "state.db")
         self.store = Store(
             self.maps,
             self.state,
             self.any_qtype,
+            reserve=self.growth,
             on_change=self._changed,
             clock=lambda: self.wall,
             boot=lambda: self.boot,
         )
+        self.growth.store = self.store
+        if self.engine is None and any(self.state.count(name) for name in TABLES):
+            self.engine = FakeEngine()
+        if self.engine is not None:
+            self.store.tables.use(self.engine)
         self.store.reconcile()
 
     def _changed(self, name: MapName, difference: int) -> None:
@@ -86,6 +107,7 @@ class Ledger:
 
     def restart(self) -> None:
         """Stop and start; also what comes after a crash."""
+        self.engine = self.tables()
         self.state.close()
         self.maps = {
             name: FakeMap(self.kernel, cast("FakeMap", opened).state, opened.label)
@@ -97,6 +119,7 @@ class Ledger:
         """Lose the maps and the boot clock; be down so long; `before` may fill new maps."""
         self.state.close()
         self.maps = self._new_maps()
+        self.engine = None
         self.wall += down
         self.boot, self.boot_id = 20.0, self.boot_id + "'"
         before()
@@ -141,9 +164,20 @@ class Ledger:
         """Make one rule, as `block` does."""
         self.store.put([Rule(parse_target(text), action, **fields)])  # type: ignore[arg-type]
 
-    def hit(self, text: str, hits: int) -> None:
+    def tables(self) -> FakeEngine | None:
+        """Return the generation of our own tables that is read."""
+        current = self.store.tables.current
+        assert current is None or isinstance(current, FakeEngine)
+        return current
+
+    def hit(self, text: str, hits: int, book: Book = Book.OPERATOR) -> None:
         """Let an entry's counter be this."""
-        name, key = self.place(text)
+        name, key = self.place(text, book)
+        if name in TABLES:
+            engine = self.tables()
+            assert engine is not None
+            engine.hit(name, stored_key(REFS[name], key), hits)
+            return
         value = self.entries(name)[key]
         self.entries(name)[key] = encode_value(decode_value(value)[0], hits)
 
@@ -159,18 +193,27 @@ class Ledger:
 
     # --- what is there ----------------------------------------------------------------
 
-    def place(self, text: str) -> tuple[MapName, bytes]:
+    def place(self, text: str, book: Book = Book.OPERATOR) -> tuple[MapName, bytes]:
         """Return where the entry of a target's text lies."""
         target = parse_target(text)
-        return map_of(target), key_of(target, self.any_qtype)
+        return map_of(target, book), key_of(target, self.any_qtype, book)
 
     def entries(self, name: MapName) -> dict[bytes, bytes]:
-        """Return a map's entries themselves."""
+        """Return a map's entries themselves; those of a table as a map would have them."""
+        if name in TABLES:
+            engine = self.tables()
+            return {
+                full_key(REFS[name], key): encode_value(action, hits)
+                for (table, key), (hits, action) in (
+                    {} if engine is None else engine.entries
+                ).items()
+                if table == name
+            }
         return cast("FakeMap", self.maps[name]).state.entries
 
-    def value(self, text: str) -> bytes | None:
+    def value(self, text: str, book: Book = Book.OPERATOR) -> bytes | None:
         """Return an entry's value."""
-        name, key = self.place(text)
+        name, key = self.place(text, book)
         return self.entries(name).get(key)
 
     def text(self, name: MapName, key: bytes) -> str:
@@ -192,7 +235,7 @@ class Ledger:
         """Return the origins of all notes, valid or not."""
         return {
             self.text(note.map, note.key): note.origin
-            for name in RULE_MAPS
+            for name in RULE_PLACES
             for note in self.state.notes(name).values()
         }
 
@@ -202,6 +245,6 @@ class Ledger:
             (value := self.entries(name).get(key)) is not None
             and decode_value(value) >= (note.action, note.hits)
             and decode_value(value)[0] == note.action
-            for name in RULE_MAPS
+            for name in RULE_PLACES
             for key, note in self.state.notes(name).items()
         )

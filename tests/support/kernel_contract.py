@@ -98,7 +98,7 @@ class MapSeam:
         with bpf.create_map(MAPS[MapName.CIDR4], ROOM) as made:
             yield made
 
-    @pytest.mark.parametrize("name", list(MapName))
+    @pytest.mark.parametrize("name", list(MAPS))
     def test_a_made_map_is_what_the_contract_says(self, bpf: Bpf, name: MapName) -> None:
         spec = MAPS[name]
         with bpf.create_map(spec, ROOM) as made:

@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 
 from hypothesis import strategies as st
 
-from xdpctl.abi import RuleAction
-from xdpctl.rules import Name, Question, Rule
+from xdpctl.abi import TABLE_LEVELS, RuleAction, ZoneScope
+from xdpctl.rules import Name, Question, Rule, Zone
 
 octets = st.integers(0, 255).map(lambda octet: octet + 32 if 65 <= octet <= 90 else octet)
 
@@ -47,7 +47,18 @@ own_types = st.integers(0, 65534).filter(lambda qtype: qtype != 255)
 """Types that stand for every type in no mode."""
 
 questions = st.builds(Question, names, st.none() | own_types)
-targets = st.one_of(addresses, networks, questions)
+zone_names = names.map(
+    lambda name: Name(_wire(list(name.labels[-TABLE_LEVELS:]))) if name.labels else name
+)
+zones = st.builds(
+    lambda name, qtype, scope: Zone(name, qtype, scope if name.labels else ZoneScope.BELOW),
+    zone_names,
+    st.none() | own_types,
+    st.sampled_from([ZoneScope.ALL, ZoneScope.BELOW]),
+)
+"""Every zone that can be: of at most 16 labels; of the root only what is below it."""
+
+targets = st.one_of(addresses, networks, questions, zones)
 printable = st.text(max_size=200).filter(str.isprintable)
 origins = st.one_of(
     st.sampled_from(["cli", "api", "dnsdist"]),

@@ -62,11 +62,38 @@ def sizes(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, in
             "factors",
             "words",
         ),
+        "table_head": (
+            "layout",
+            "book_id",
+            "dirty",
+            "zones",
+            "list_sources",
+            "list_names",
+            "names",
+            "sources",
+            "name_buckets",
+            "source_buckets",
+            "lengths4",
+            "lengths6",
+            "seed_a",
+            "bit_numbers",
+        ),
+        "table_request": (
+            *("op", "table", "action", "result", "number", "count", "value"),
+            *("scope", "qtype", "name", "family", "length", "address_be"),
+        ),
     }
     for struct, names in fields.items():
         for name in names:
             wanted[f"{struct}.{name}"] = f"__builtin_offsetof(struct {struct}, {name})"
     return _ask(tmp_path_factory, wanted)
+
+
+@pytest.fixture(scope="module")
+def macros(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """Every constant that the header defines about tables."""
+    names = re.findall(r"^#define ((?:TABLE|NAMES|SOURCES|SLOT|TAG|BIT)_\w+)", header, re.MULTILINE)
+    return _ask(tmp_path_factory, {name: name for name in names})
 
 
 def _ask(factory: pytest.TempPathFactory, expressions: dict[str, str]) -> dict[str, int]:
@@ -151,6 +178,10 @@ def test_a_map_has_the_key_size_of_the_headers_struct(
         (MapName.CONTROL, "control"),
         (MapName.SCRATCH, "scratch"),
         (MapName.NAME_INDEX, "name_index"),
+        (MapName.TABLE_HEAD, "table_head"),
+        (MapName.NAME_TABLE, "table_bucket"),
+        (MapName.SOURCE_TABLE, "table_bucket"),
+        (MapName.TABLE_REQUESTS, "table_request"),
     ],
 )
 def test_a_map_has_the_value_size_of_the_headers_struct(
@@ -257,6 +288,82 @@ def test_the_index_is_laid_out_as_in_the_header(sizes: dict[str, int]) -> None:
         "type_factor": abi.INDEX_TYPE_FACTOR_OFFSET,
         "factors": abi.INDEX_FACTORS_OFFSET,
         "words": abi.INDEX_HEADER_SIZE,
+    }
+
+
+def test_the_tables_constants_are_those_of_the_header(macros: dict[str, int]) -> None:
+    mirrored = {name: value for name, value in macros.items() if hasattr(abi, name)}
+    assert {"TABLE_LAYOUT", "TABLE_EXACT", "NAMES_ROOT", "SOURCES_SHIFT"} <= mirrored.keys()
+    assert mirrored == {name: getattr(abi, name) for name in mirrored}
+
+
+def test_rules_in_tables_have_the_numbers_of_the_header(numbers: dict[str, int]) -> None:
+    found = _named(numbers, "TABLE_")
+    assert found == {name.name: spec.ref for name, spec in abi.TABLES.items()}
+    assert not {*found.values()} & {spec.ref for spec in MAPS.values()}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "enum"),
+    [
+        ("BOOK_", abi.Book),
+        ("ZONE_", abi.ZoneScope),
+        ("OP_", abi.TableOp),
+        ("RESULT_", abi.TableResult),
+    ],
+)
+def test_an_enum_of_the_tables_has_the_numbers_of_the_header(
+    prefix: str, enum: type[IntEnum], numbers: dict[str, int]
+) -> None:
+    assert _named(numbers, prefix) == _members(enum)
+
+
+def test_the_head_is_laid_out_as_in_the_header(sizes: dict[str, int]) -> None:
+    offsets = {
+        name.removeprefix("table_head."): at
+        for name, at in sizes.items()
+        if name.startswith("table_head.")
+    }
+    assert offsets == {
+        "layout": abi.HEAD_LAYOUT_OFFSET,
+        "book_id": abi.HEAD_BOOK_ID_OFFSET,
+        "dirty": abi.HEAD_DIRTY_OFFSET,
+        "zones": abi.HEAD_COUNTS_OFFSET,
+        "list_sources": abi.HEAD_COUNTS_OFFSET + 8,
+        "list_names": abi.HEAD_COUNTS_OFFSET + 16,
+        "names": abi.HEAD_NAMES_OFFSET,
+        "sources": abi.HEAD_SOURCES_OFFSET,
+        "name_buckets": abi.HEAD_NAME_BUCKETS_OFFSET,
+        "source_buckets": abi.HEAD_SOURCE_BUCKETS_OFFSET,
+        "lengths4": abi.HEAD_LENGTHS_OFFSET,
+        "lengths6": abi.HEAD_LENGTHS_OFFSET + 8,
+        "seed_a": abi.HEAD_SECRETS_OFFSET,
+        "bit_numbers": abi.HEAD_BIT_NUMBERS_OFFSET,
+    }
+
+
+def test_a_request_is_laid_out_as_in_the_header(sizes: dict[str, int]) -> None:
+    """A name's key begins with its scope and type, a source's with its family and length."""
+    at_name, at_source = abi.REQUEST_NAME_KEY_OFFSET, abi.REQUEST_SOURCE_KEY_OFFSET
+    expected = {
+        "op": 0,
+        "table": 1,
+        "action": 2,
+        "result": abi.REQUEST_RESULT_OFFSET,
+        "number": 4,
+        "count": 8,
+        "value": abi.REQUEST_VALUE_OFFSET,
+        "scope": at_name,
+        "qtype": at_name + 1,
+        "name": at_name + 3,
+        "family": at_source,
+        "length": at_source + 1,
+        "address_be": at_source + 2,
+    }
+    assert expected == {
+        name.removeprefix("table_request."): at
+        for name, at in sizes.items()
+        if name.startswith("table_request.")
     }
 
 

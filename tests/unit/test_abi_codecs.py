@@ -184,3 +184,70 @@ def test_counters_are_summed_over_all_cpus() -> None:
 
 def test_a_reasons_label_is_the_metrics() -> None:
     assert (Reason.ADDR_V4.label, Reason.XSK_INELIGIBLE.label) == ("addr-v4", "xsk-ineligible")
+
+
+@given(wire_names, st.integers(0, 65535), st.sampled_from(abi.ZoneScope))
+@example(b"\0", 0, abi.ZoneScope.BELOW)
+@example(b"\x01a" * 127 + b"\0", 65535, abi.ZoneScope.SELF)
+def test_a_zones_key_round_trips_also_as_it_is_stored(
+    wire: bytes, qtype: int, scope: abi.ZoneScope
+) -> None:
+    key = abi.encode_scoped_name(wire, qtype, scope)
+    assert len(key) == abi.TABLES[MapName.ZONES].key_size == abi.TABLES[MapName.LIST_NAMES].key_size
+    assert abi.decode_scoped_name(key) == (wire, qtype, scope)
+    assert abi.lengthen_scoped_name(abi.shorten_scoped_name(key)) == key
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"",
+        abi.encode_qname(b"\0", 1),
+        abi.encode_qname(b"\0", 1) + b"\x03\0",
+        abi.encode_qname(b"\0", 1) + b"\0\1",
+    ],
+)
+def test_what_is_no_key_of_a_zone_is_a_value_error(key: bytes) -> None:
+    with pytest.raises(ValueError, match=r"zone|ZoneScope"):
+        abi.decode_scoped_name(key)
+
+
+@given(
+    st.one_of(
+        st.ip_addresses(),
+        st.builds(
+            lambda address, length: IPv4Network((address, length), strict=False),
+            st.ip_addresses(v=4),
+            st.integers(0, 32),
+        ),
+        st.builds(
+            lambda address, length: IPv6Network((address, length), strict=False),
+            st.ip_addresses(v=6),
+            st.integers(0, 128),
+        ),
+    )
+)
+def test_a_lists_sources_key_round_trips_also_as_it_is_stored(source: abi.ListSource) -> None:
+    key = abi.encode_list_source(source)
+    assert len(key) == abi.TABLES[MapName.LIST_SOURCES].key_size
+    assert abi.decode_list_source(key) == source
+    assert abi.lengthen_list_source(abi.shorten_list_source(key)) == key
+
+
+def test_an_address_of_a_list_is_not_its_prefix_of_full_length() -> None:
+    address = abi.encode_list_source(IPv4Address("192.0.2.1"))
+    assert address != abi.encode_list_source(IPv4Network("192.0.2.1/32"))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [b"", bytes(20), b"\4\x21" + bytes(18), b"\4\x20\1" + bytes(17), b"\4\x20" + b"\1" * 18],
+)
+def test_what_is_no_key_of_a_source_is_a_value_error(key: bytes) -> None:
+    with pytest.raises(ValueError, match=r"source|33|prefix|network"):
+        abi.decode_list_source(key)
+
+
+@given(st.sampled_from(RuleAction), st.integers(0, 2**56 - 1))
+def test_a_slots_value_is_its_hits_above_its_action(action: RuleAction, hits: int) -> None:
+    assert abi.decode_slot(hits << abi.SLOT_HITS | 0x80 | action) == (action, hits)

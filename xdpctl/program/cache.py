@@ -36,13 +36,19 @@ from xdpctl.kernel.paths import open_directory
 from xdpctl.process.log import event
 from xdpctl.process.threads import Threads
 from xdpctl.program import bcc_process
-from xdpctl.program.compiler import FUNCTION, Compilation, main_text, remove_abandoned, source_files
+from xdpctl.program.compiler import (
+    Compilation,
+    function_of,
+    main_text,
+    remove_abandoned,
+    source_files,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
-    from xdpctl.program.config import ProgramConfig
+    from xdpctl.program.config import Recipe
 
 FOLDER = "bytecode"
 """Beside the state file."""
@@ -96,10 +102,10 @@ def decode(data: bytes, key: bytes) -> tuple[bytes, Bytecode]:
     return compiler, Bytecode(instructions, version)
 
 
-def key_of(config: ProgramConfig) -> bytes:
-    """Return the digest of everything that the bytecode depends on, except the compiler. Blocks."""
+def key_of(recipe: Recipe) -> bytes:
+    """Return the digest of what makes the bytecode, but for the compiler. Blocks."""
     parts: list[bytes | str] = [
-        *(__version__, FUNCTION, *bcc_process.FLAGS, main_text(config)),
+        *(__version__, function_of(recipe), *bcc_process.FLAGS, main_text(recipe)),
         *(os.uname().machine, os.uname().release, sys.byteorder),
     ]
     for name, data in source_files():
@@ -276,7 +282,7 @@ class BytecodeCache:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    config: ProgramConfig
+    config: Recipe
     compilation: Compilation
     bytecode: Future[Bytecode]
 
@@ -292,7 +298,7 @@ class CachingCompiler:
     def __init__(
         self,
         cache: BytecodeCache,
-        compilation: Callable[[ProgramConfig], Compilation] = Compilation,
+        compilation: Callable[[Recipe], Compilation] = Compilation,
     ) -> None:
         self._cache = cache
         self._compilation = compilation
@@ -300,8 +306,8 @@ class CachingCompiler:
         self._begun: _Begun | None = None
         self._keeping = threading.Lock()
 
-    def begin(self, config: ProgramConfig) -> None:
-        """Begin on a thread; the next call for the same configuration waits for its result.
+    def begin(self, config: Recipe) -> None:
+        """Begin on a thread; the next call for the same configuration waits for what is left.
 
         Raises:
             KernelError: the thread cannot be started.
@@ -314,7 +320,7 @@ class CachingCompiler:
             self._begun.compilation.cancel()
         self._threads.shutdown()
 
-    async def __call__(self, config: ProgramConfig) -> Bytecode:
+    async def __call__(self, config: Recipe) -> Bytecode:
         """Return the bytecode; cancelling ends a compilation.
 
         Raises:
@@ -334,11 +340,11 @@ class CachingCompiler:
             begun.compilation.cancel()
             raise
 
-    def _begin(self, config: ProgramConfig) -> _Begun:
+    def _begin(self, config: Recipe) -> _Begun:
         compilation = self._compilation(config)
         return _Begun(config, compilation, self._threads.submit(self._get, config, compilation))
 
-    def _get(self, config: ProgramConfig, compilation: Compilation) -> Bytecode:
+    def _get(self, config: Recipe, compilation: Compilation) -> Bytecode:
         key = _key_or_none(config)
         if key is not None and (kept := self._cache.load(key)):
             return kept
@@ -349,15 +355,15 @@ class CachingCompiler:
                 self._threads.submit(self._keep, key, config, bytecode)
         return bytecode
 
-    def _keep(self, key: bytes, config: ProgramConfig, bytecode: Bytecode) -> None:
-        """Store the bytecode while it is already in use; remove files of killed services."""
+    def _keep(self, key: bytes, config: Recipe, bytecode: Bytecode) -> None:
+        """Keep what was compiled, while it is put to use already; tidy up behind the killed."""
         with self._keeping:
             if _key_or_none(config) == key:  # else: an upgrade ran during the compilation
                 self._cache.store(key, bytecode)
             remove_abandoned()
 
 
-def _key_or_none(config: ProgramConfig) -> bytes | None:
+def _key_or_none(config: Recipe) -> bytes | None:
     try:
         return key_of(config)
     except OSError:  # compiling then fails with a better sentence

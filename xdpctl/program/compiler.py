@@ -1,4 +1,4 @@
-"""Compiles the filter's C files to bytecode, for one configuration.
+"""Our C to bytecode: the filter for one configuration, or the table program.
 
 Owns where the C files are, and the process that compiles them (bcc_process.py), which then ends:
 the service never holds a compiler. Does not own the configuration's C (config.py) or loading. The
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from xdpctl.errors import CompilerError
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.process.children import start_python
-from xdpctl.program.config import ProgramConfig, render_config
+from xdpctl.program.config import Recipe, TableProgram, render_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 MAIN_FILE = "filter.bpf.c"
 FUNCTION = "xdpctl_filter"
 """The program's name in MAIN_FILE."""
+
+TABLE_FILE = "table.bpf.c"
+TABLE_FUNCTION = "xdpctl_table"
+"""The same of the program that writes to our own tables."""
 
 TIMEOUT = 60.0
 """Seconds that a compilation may take; it takes a third of one."""
@@ -65,22 +69,31 @@ def _files_in(directory: Traversable, place: str) -> Iterator[tuple[str, bytes]]
             yield name, entry.read_bytes()
 
 
-def main_text(config: ProgramConfig) -> str:
-    """Return MAIN_FILE as it is compiled for `config`."""
-    text = (source_directory() / MAIN_FILE).read_text(encoding="utf-8")
-    return f'{render_config(config)}#line 1 "{MAIN_FILE}"\n{text}'
+def function_of(recipe: Recipe) -> str:
+    """Return the name of the program in `main_text`."""
+    return TABLE_FUNCTION if isinstance(recipe, TableProgram) else FUNCTION
 
 
-def compile_program_blocking(config: ProgramConfig) -> Bytecode:
-    """Compile the filter as `Compilation.run` does. Blocks."""
-    return Compilation(config).run()
+def main_text(recipe: Recipe) -> str:
+    """Return the main file as it is compiled: the filter's behind its configuration."""
+    if isinstance(recipe, TableProgram):
+        name, defines = TABLE_FILE, ""
+    else:
+        name, defines = MAIN_FILE, render_config(recipe)
+    text = (source_directory() / name).read_text(encoding="utf-8")
+    return f'{defines}#line 1 "{name}"\n{text}'
+
+
+def compile_program_blocking(recipe: Recipe) -> Bytecode:
+    """Compile a program, as `Compilation.run`. Blocks."""
+    return Compilation(recipe).run()
 
 
 class Compilation:
     """One run of bcc_process.py; any thread may call `cancel`."""
 
-    def __init__(self, config: ProgramConfig) -> None:
-        self._config = config
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._cancelled = False
@@ -118,8 +131,8 @@ class Compilation:
     def _compile(self, process: subprocess.Popen[bytes], directory: Path) -> Bytecode:
         _copy(directory)  # while the process loads the compiler
         request = {
-            "text": main_text(self._config),
-            "function": FUNCTION,
+            "text": main_text(self._recipe),
+            "function": function_of(self._recipe),
             "directory": str(directory),
         }
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl.abi import LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE
 from xdpctl.settings import XskFamily
@@ -28,6 +28,7 @@ class ProgramConfig:
         tcp: whether address rules look at TCP.
         any_qtype: which types of an entry are every type.
         xsk: families of AF_XDP destinations.
+        tables: whether our own tables of rules (zones, and what lists claim) are asked.
     """
 
     ports: tuple[int, ...]
@@ -36,6 +37,16 @@ class ProgramConfig:
     tcp: bool
     any_qtype: AnyQtype
     xsk: XskFamily | None
+    tables: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableProgram:
+    """The other program: the one that writes to our own tables. It has no settings."""
+
+
+Recipe: TypeAlias = ProgramConfig | TableProgram
+"""What bytecode is compiled from."""
 
 
 def program_config(settings: Settings) -> ProgramConfig:
@@ -68,6 +79,7 @@ def render_config(config: ProgramConfig) -> str:
         "QTYPE_255": int(LEGACY_WILDCARD_QTYPE in wildcards),
         "XSK_V4": int(config.xsk is not None),
         "XSK_V6": int(config.xsk is XskFamily.BOTH),
+        "TABLES": int(config.tables),
     }
     return "".join(f"#define CONFIG_{name} {value}\n" for name, value in defines.items())
 

@@ -1,8 +1,8 @@
 """Rules as values: text to value and back, target to key and back.
 
     names.py    domain names and query types
-    targets.py  what a rule is about: address, prefix, name
-    keys.py     target to map and key, and back
+    targets.py  what a rule is about: address, prefix, name, zone
+    keys.py     target and book to map and key, and back
     rules.py    a rule: action, origin, reason, duration, line
     lines.py    millions of rules, without an object for each
     guard.py    rules that are refused without `--force`
@@ -10,7 +10,7 @@
 Other rooms import the public names from here.
 """
 
-from xdpctl.rules.keys import key_of, keys_of, map_of, target_of
+from xdpctl.rules.keys import book_of, key_of, keys_of, map_of, target_of
 from xdpctl.rules.names import Name, parse_qtype, qtype_text
 from xdpctl.rules.rules import (
     ACTIONS,
@@ -29,8 +29,11 @@ from xdpctl.rules.targets import (
     AnyQtype,
     Question,
     Target,
+    Zone,
     parse_network,
+    parse_protected,
     parse_target,
+    qtype_of,
     target_text,
 )
 
@@ -43,6 +46,8 @@ __all__ = [
     "Question",
     "Rule",
     "Target",
+    "Zone",
+    "book_of",
     "format_duration",
     "format_rule_line",
     "key_of",
@@ -52,10 +57,12 @@ __all__ = [
     "parse_duration",
     "parse_network",
     "parse_origin",
+    "parse_protected",
     "parse_qtype",
     "parse_reason",
     "parse_rule_line",
     "parse_target",
+    "qtype_of",
     "qtype_text",
     "target_of",
     "target_text",

@@ -1,9 +1,10 @@
 """The guard: refuses rules that are probably mistakes, unless `--force` is used.
 
-Guarded are a Drop on an address of this host, on one in `protect` (health checkers, secondaries,
-load balancers) or on a very short prefix, and a Pass on a very short prefix, which lets half the
-Internet in and disables every shorter rule. Pure. Called by service/ and store/change.py. Owns
-what is guarded. Does not own the local addresses.
+Guarded are a Drop on an address of this host, on an address or name in `protect` (health
+checkers, secondaries, load balancers), on a very short prefix, on the root or a whole top-level
+domain; and a Pass on a very short prefix or on everything below the root, which lets half the
+Internet in and disables every rule behind it. Pure: its callers (store/) give it the local
+addresses.
 """
 
 from __future__ import annotations
@@ -11,50 +12,66 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, TypeAlias
 
-from xdpctl import abi
-from xdpctl.abi import MapName, RuleAction
+from xdpctl.abi import BY_REF, TABLE_EXACT, Book, MapName, RuleAction
 from xdpctl.errors import GuardError
-from xdpctl.rules.keys import target_of
-from xdpctl.rules.targets import AnyQtype, Question, target_text
+from xdpctl.rules.keys import (
+    LIST_SOURCES_REF,
+    NAMED,
+    QNAMES_REF,
+    REFS,
+    full_key,
+    stored_place,
+    target_of,
+)
+from xdpctl.rules.targets import ROOT, AnyQtype, Question, Zone, target_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from xdpctl.rules.keys import Row
+    from xdpctl.rules.names import Name
     from xdpctl.rules.rules import Rule
     from xdpctl.rules.targets import Target
 
     Network: TypeAlias = IPv4Network | IPv6Network
+    Named: TypeAlias = Question | Zone
+    Protected: TypeAlias = Network | Named
 
 SHORTEST = {4: 8, 6: 16}
 """Prefix lengths by IP version; shorter prefixes are guarded."""
 
-_ADDRESSES = {spec.ref: name for name, spec in abi.MAPS.items() if name in abi.RULE_MAPS[:4]}
-_DROP, _PASS = int(RuleAction.DROP), int(RuleAction.PASS)
-_CIDRS = frozenset(abi.MAPS[name].ref for name in (MapName.CIDR4, MapName.CIDR6))
-_EXACT = frozenset(abi.MAPS[name].ref for name in (MapName.ADDR_V4, MapName.ADDR_V6))
+_PROTECTED = "which the setting protect lists"
+_PASS, _TRUNCATE = int(RuleAction.PASS), int(RuleAction.TRUNCATE)
+_EXACT = frozenset({REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]})
 
 
 class Guard:
-    """The guard, for the protected addresses at one moment.
+    """The guard, for what is protected at one moment.
 
     Args:
-        protect: prefixes of the setting `protect`.
+        protect: what the setting `protect` lists.
         local: addresses of this host.
     """
 
     def __init__(
-        self, protect: Iterable[Network], local: Iterable[IPv4Address | IPv6Address]
+        self, protect: Iterable[Protected], local: Iterable[IPv4Address | IPv6Address]
     ) -> None:
+        given = tuple(protect)
+        networks = [each for each in given if not isinstance(each, Question | Zone)]
         self._whose = {ip_network(address): "an address of this host" for address in local}
-        self._whose |= dict.fromkeys(protect, "which the setting protect lists")
+        self._whose |= dict.fromkeys(networks, _PROTECTED)
         self._exact = {key for network in self._whose for key in _keys(network)}
-        self._wide = [network for network in self._whose if network.num_addresses > 1]
+        self._wide = any(network.num_addresses > 1 for network in self._whose)
+        self._named = [each for each in given if isinstance(each, Question | Zone)]
+        self._above = {octets for each in self._named for octets in _with_those_above(each.name)}
+        self._endings = tuple(_octets(each.name) for each in self._named if isinstance(each, Zone))
 
     def reason(self, target: Target, action: RuleAction = RuleAction.DROP) -> str | None:
         """Return why a rule with this action on `target` is guarded, or None."""
-        if isinstance(target, Question) or action is RuleAction.TRUNCATE:
+        if action is RuleAction.TRUNCATE:
             return None
+        if isinstance(target, Question | Zone):
+            return self._reason_of_name(target, action)
         network = ip_network(target)
         if network.prefixlen < SHORTEST[network.version]:
             return f"is shorter than /{SHORTEST[network.version]}"
@@ -63,6 +80,20 @@ class Guard:
         for guarded, why in self._whose.items():
             if guarded.version == network.version and network.overlaps(guarded):
                 return f"covers {_text(guarded)}, {why}"
+        return None
+
+    def _reason_of_name(self, target: Named, action: RuleAction) -> str | None:
+        if isinstance(target, Zone) and target.name == ROOT:
+            return "is every name below the root"
+        if action is RuleAction.PASS:
+            return None
+        if target == Question(ROOT):
+            return "is the root"
+        if isinstance(target, Zone) and len(target.name.labels) == 1:
+            return "is a whole top-level domain"
+        for guarded in self._named:
+            if _meet(target, guarded):
+                return f"covers {target_text(guarded)}, {_PROTECTED}"
         return None
 
     def check(self, rules: Sequence[Rule]) -> None:
@@ -87,29 +118,60 @@ class Guard:
             rows: the rows of the list.
             held: called for each guarded row, with its target and the reason.
         """
-        exact, all_wide = self._exact, bool(self._wide)
+        may_be_guarded = self._may_be_guarded
         for row in rows:
             ref, key, action, _, _, _ = row
-            if (
-                action == _DROP
-                and ref in _ADDRESSES
-                and (all_wide or ref not in _EXACT or key in exact)  # else it is not guarded
-            ) or (action == _PASS and ref in _CIDRS):
-                target = target_of(_ADDRESSES[ref], key, AnyQtype.BOTH)
+            if action != _TRUNCATE and may_be_guarded(ref, key, action):
+                target = target_of(BY_REF[ref].name, full_key(ref, key), AnyQtype.BOTH)
                 if why := self.reason(target, RuleAction(action)):
                     held(f"{target_text(target)} {why}")
                     continue
             yield row
 
+    def _may_be_guarded(self, ref: int, key: bytes, action: int) -> bool:
+        """Return False for most rules that are not guarded, without a look at their target."""
+        if ref in NAMED:
+            octets = key[2:] if ref == QNAMES_REF else key[3:]
+            return (
+                not octets
+                or octets[0] + 1 >= len(octets)  # one label
+                or octets in self._above
+                or octets.endswith(self._endings)
+            )
+        exact = ref in _EXACT or (ref == LIST_SOURCES_REF and key[1] == TABLE_EXACT)
+        if not exact or action == _PASS:
+            return not exact
+        return self._wide or key in self._exact
+
 
 def _keys(network: Network) -> Iterator[bytes]:
+    """Yield the stored keys of an address, one for each book."""
     if network.num_addresses == 1:
-        address = network.network_address
-        if isinstance(address, IPv4Address):
-            yield abi.encode_addr_v4(address)
-        else:
-            yield abi.encode_addr_v6(address)
+        for book in Book:
+            yield stored_place(network.network_address, AnyQtype.BOTH, book)[1]
 
 
 def _text(network: Network) -> str:
     return str(network.network_address if network.num_addresses == 1 else network)
+
+
+def _octets(name: Name) -> bytes:
+    """Return a name as it stands in a stored key: without zeros at its end."""
+    return name.wire.rstrip(b"\0")
+
+
+def _with_those_above(name: Name) -> Iterator[bytes]:
+    """Yield the octets of a name and of each name above it."""
+    wire = name.wire
+    while wire[0]:
+        yield wire.rstrip(b"\0")
+        wire = wire[wire[0] + 1 :]
+
+
+def _meet(one: Named, other: Named) -> bool:
+    """Return whether a name is covered by both."""
+    if isinstance(one, Question):
+        return one.name == other.name if isinstance(other, Question) else other.covers(one.name)
+    if isinstance(other, Question):
+        return one.covers(other.name)
+    return one.name.is_within(other.name) or other.name.is_within(one.name)

@@ -1,8 +1,12 @@
 """Target to map and key, and back; keys as the state file stores them.
 
-Owns the map of each target (CONTRACT.md, "Targets") and `Row`, one entry of a bulk change. Plain
-addresses and names take a fast path; a test compares it with the general one. Does not own the
-bytes of keys (abi.py). Called by store/, feeds/ and http/.
+Owns the map of each target in each book (PACKETS.md, "Two books, zones"; CONTRACT.md,
+"Targets") and `Row`, one entry of a bulk change. Plain addresses, names and zones take a fast
+path; a test compares it with the general one. Does not own the bytes of keys (abi.py). Called
+by store/, feeds/ and http/.
+
+The operator's book is in the five maps shared with dnsdist, and its zones in `zones`. The
+book of the lists is in `list-sources` and `list-names`.
 """
 
 from __future__ import annotations
@@ -11,58 +15,95 @@ import re
 import socket
 import struct
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TypeAlias, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from xdpctl import abi
-from xdpctl.abi import LEGACY_WILDCARD_QTYPE, MapName, lengthen_qname, shorten_qname
+from xdpctl.abi import (
+    BY_REF,
+    LEGACY_WILDCARD_QTYPE,
+    TABLE_LEVELS,
+    WILDCARD_QTYPE,
+    Book,
+    MapName,
+    ZoneScope,
+)
 from xdpctl.errors import TargetError
 from xdpctl.rules.names import Name, qtype_text
-from xdpctl.rules.targets import AnyQtype, Question, Target, parse_target
+from xdpctl.rules.targets import AnyQtype, Question, Target, Zone, parse_target
 
-_V4, _V6 = abi.MAPS[MapName.ADDR_V4].ref, abi.MAPS[MapName.ADDR_V6].ref
-QNAMES_REF = abi.MAPS[MapName.QNAMES].ref
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LIST_PREFIX = "list:"
+"""The start of a list's origin, so that no list replaces the rules of an operator."""
+
+REFS = {spec.name: ref for ref, spec in BY_REF.items()}
+"""The number of each map of rules: what `map_of` names, and a Row has."""
+
+QNAMES_REF = REFS[MapName.QNAMES]
+ZONES_REF = REFS[MapName.ZONES]
+LIST_SOURCES_REF = REFS[MapName.LIST_SOURCES]
+LIST_NAMES_REF = REFS[MapName.LIST_NAMES]
+NAMED = frozenset({QNAMES_REF, ZONES_REF, LIST_NAMES_REF})
+"""The maps of names and zones; all others are of addresses and prefixes."""
+
+_V4, _V6 = REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]
 _WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_PLAIN = re.compile(r"(\.|\*\.)?([A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)")
+_EVERY_TYPE = struct.pack("=H", WILDCARD_QTYPE)
+EXACT = bytes((ZoneScope.SELF,)) + _EVERY_TYPE
+_SCOPES = {
+    ".": bytes((ZoneScope.ALL,)) + _EVERY_TYPE,
+    "*.": bytes((ZoneScope.BELOW,)) + _EVERY_TYPE,
+}
+_EXACT_V4, _EXACT_V6 = bytes((4, abi.TABLE_EXACT)), bytes((6, abi.TABLE_EXACT))
 
 Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
-"""One entry of a bulk change: map number (enum map_ref), key as the state file stores it
-(`stored_key`), action, reason, expiry in seconds of CLOCK_BOOTTIME or None, origin."""
+"""One entry of a bulk change: map number (enum map_ref, or of a table), key as the state file
+stores it (`stored_key`), action, reason, expiry in seconds of CLOCK_BOOTTIME or None, origin."""
 
 
-def map_of(target: Target) -> MapName:
-    """Return the map that holds a rule for `target`."""
-    match target:
-        case IPv4Address():
-            return MapName.ADDR_V4
-        case IPv6Address():
-            return MapName.ADDR_V6
-        case IPv4Network():
-            return MapName.CIDR4
-        case IPv6Network():
-            return MapName.CIDR6
-        case Question():
-            return MapName.QNAMES
-        case _:
-            assert_never(target)
+def book_of(origin: str) -> Book:
+    """Return the book that the rules of an origin are in."""
+    return Book.LISTS if origin.startswith(LIST_PREFIX) else Book.OPERATOR
 
 
-def key_of(target: Target, any_qtype: AnyQtype) -> bytes:
+_MAPS: dict[type, tuple[MapName, MapName]] = {
+    IPv4Address: (MapName.ADDR_V4, MapName.LIST_SOURCES),
+    IPv6Address: (MapName.ADDR_V6, MapName.LIST_SOURCES),
+    IPv4Network: (MapName.CIDR4, MapName.LIST_SOURCES),
+    IPv6Network: (MapName.CIDR6, MapName.LIST_SOURCES),
+    Question: (MapName.QNAMES, MapName.LIST_NAMES),
+    Zone: (MapName.ZONES, MapName.LIST_NAMES),
+}
+"""The map of each kind of target: in the operator's book, and in that of the lists."""
+
+
+def map_of(target: Target, book: Book = Book.OPERATOR) -> MapName:
+    """Return the map that holds a rule for `target` in this book."""
+    return _MAPS[type(target)][book]
+
+
+def key_of(target: Target, any_qtype: AnyQtype, book: Book = Book.OPERATOR) -> bytes:
     """Return the key with which a rule for `target` is written.
 
     Raises:
-        TargetError: the type would mean every type in this mode; field `qtype`.
+        TargetError: the type would mean every type; field `qtype`.
     """
-    return keys_of(target, any_qtype)[0]
+    return keys_of(target, any_qtype, book)[0]
 
 
-def keys_of(target: Target, any_qtype: AnyQtype) -> tuple[bytes, ...]:
+def keys_of(target: Target, any_qtype: AnyQtype, book: Book = Book.OPERATOR) -> tuple[bytes, ...]:
     """Return every key that a rule for `target` may have; the first is the one that we write.
 
-    In mode `both` a question without type has two: dnsdist 2.0 writes 65535, 1.9 writes 255.
+    In mode `both` a question without type has two in the operator's book: dnsdist 2.0 writes
+    65535, 1.9 writes 255.
 
     Raises:
         TargetError: as `key_of`.
     """
+    if isinstance(target, Zone) or book is Book.LISTS:
+        return (_table_key(target, any_qtype),)
     match target:
         case IPv4Address():
             return (abi.encode_addr_v4(target),)
@@ -78,20 +119,59 @@ def keys_of(target: Target, any_qtype: AnyQtype) -> tuple[bytes, ...]:
             assert_never(target)
 
 
+def _table_key(target: Target, any_qtype: AnyQtype) -> bytes:
+    """Return the key of a target in our own tables."""
+    match target:
+        case Question():
+            qtype = _type_of(target, any_qtype)
+            return abi.encode_scoped_name(target.name.wire, qtype, ZoneScope.SELF)
+        case Zone():
+            qtype = _type_of(target, any_qtype)
+            return abi.encode_scoped_name(target.name.wire, qtype, target.scope)
+        case _:
+            return abi.encode_list_source(target)
+
+
 def _types_of(question: Question, any_qtype: AnyQtype) -> tuple[int, ...]:
+    """Return the types of a question's entries in the shared maps."""
     if question.qtype is None:
         return any_qtype.wildcards
-    if question.qtype not in any_qtype.wildcards:
-        return (question.qtype,)
-    text = qtype_text(question.qtype)
-    helps = ", or use --any-qtype 65535" if question.qtype == LEGACY_WILDCARD_QTYPE else ""
+    _refuse_wildcard(question, question.qtype, any_qtype.wildcards, any_qtype)
+    return (question.qtype,)
+
+
+def _type_of(target: Question | Zone, any_qtype: AnyQtype) -> int:
+    """Return the type of a target's entry in our own tables, where 65535 is every type."""
+    if target.qtype is None:
+        return WILDCARD_QTYPE
+    refused = (WILDCARD_QTYPE, *any_qtype.wildcards)
+    _refuse_wildcard(target, target.qtype, refused, any_qtype)
+    return target.qtype
+
+
+def _refuse_wildcard(
+    target: Question | Zone, qtype: int, wildcards: tuple[int, ...], any_qtype: AnyQtype
+) -> None:
+    if qtype not in wildcards:
+        return
+    text = qtype_text(qtype)
+    helps = ", or use --any-qtype 65535" if qtype == LEGACY_WILDCARD_QTYPE else ""
     raise TargetError(
-        f"cannot write a rule for type {text} of {question.name.to_text()}: with --any-qtype"
-        f" {any_qtype} an entry of type {question.qtype} blocks every type; leave out the type to"
+        f"cannot write a rule for type {text} of {target.name.to_text()}: with --any-qtype"
+        f" {any_qtype} an entry of type {qtype} blocks every type; leave out the type to"
         f" block every type{helps}",
         text=text,
         field="qtype",
     )
+
+
+_DECODERS: dict[MapName, Callable[[bytes], Target]] = {
+    MapName.ADDR_V4: abi.decode_addr_v4,
+    MapName.ADDR_V6: abi.decode_addr_v6,
+    MapName.CIDR4: abi.decode_cidr4,
+    MapName.CIDR6: abi.decode_cidr6,
+    MapName.LIST_SOURCES: abi.decode_list_source,
+}
 
 
 def target_of(map_name: MapName, key: bytes, any_qtype: AnyQtype) -> Target:
@@ -103,20 +183,13 @@ def target_of(map_name: MapName, key: bytes, any_qtype: AnyQtype) -> Target:
         TargetError: nothing can match the entry; `text` is the key in hexadecimal.
     """
     try:
-        match map_name:
-            case MapName.ADDR_V4:
-                return abi.decode_addr_v4(key)
-            case MapName.ADDR_V6:
-                return abi.decode_addr_v6(key)
-            case MapName.CIDR4:
-                return abi.decode_cidr4(key)
-            case MapName.CIDR6:
-                return abi.decode_cidr6(key)
-            case MapName.QNAMES:
-                wire, qtype = abi.decode_qname(key)
-                return Question(Name(wire), None if qtype in any_qtype.wildcards else qtype)
-            case _:
-                pass
+        if decode := _DECODERS.get(map_name):
+            return decode(key)
+        if map_name is MapName.QNAMES:
+            wire, qtype = abi.decode_qname(key)
+            return Question(Name(wire), None if qtype in any_qtype.wildcards else qtype)
+        if map_name in {MapName.ZONES, MapName.LIST_NAMES}:
+            return _named(map_name, key)
     except (ValueError, TargetError) as error:
         raise TargetError(
             f"cannot read an entry of {map_name}: {error}; nothing matches it", text=key.hex()
@@ -124,45 +197,96 @@ def target_of(map_name: MapName, key: bytes, any_qtype: AnyQtype) -> Target:
     raise TypeError(f"{map_name} holds no rules")
 
 
+def _named(map_name: MapName, key: bytes) -> Question | Zone:
+    wire, written, scope = abi.decode_scoped_name(key)
+    qtype = None if written == WILDCARD_QTYPE else written
+    if scope is not ZoneScope.SELF:
+        return Zone(Name(wire), qtype, scope)
+    if map_name is MapName.ZONES:
+        raise ValueError("it is an exact name")
+    return Question(Name(wire), qtype)
+
+
+_SHORTEN: dict[int, Callable[[bytes], bytes]] = {
+    QNAMES_REF: abi.shorten_qname,
+    ZONES_REF: abi.shorten_scoped_name,
+    LIST_NAMES_REF: abi.shorten_scoped_name,
+    LIST_SOURCES_REF: abi.shorten_list_source,
+}
+LENGTHEN: dict[int, Callable[[bytes], bytes]] = {
+    QNAMES_REF: abi.lengthen_qname,
+    ZONES_REF: abi.lengthen_scoped_name,
+    LIST_NAMES_REF: abi.lengthen_scoped_name,
+    LIST_SOURCES_REF: abi.lengthen_list_source,
+}
+"""By map number: the key of a stored one. Maps that are not in it store keys as they are."""
+
+
 def stored_key(ref: int, key: bytes) -> bytes:
     """Return the key of a map as the state file stores it; that of a name without padding."""
-    return shorten_qname(key) if ref == QNAMES_REF else key
+    shorten = _SHORTEN.get(ref)
+    return key if shorten is None else shorten(key)
 
 
 def full_key(ref: int, stored: bytes) -> bytes:
     """Inverse of `stored_key`."""
-    return lengthen_qname(stored) if ref == QNAMES_REF else stored
+    lengthen = LENGTHEN.get(ref)
+    return stored if lengthen is None else lengthen(stored)
 
 
-def place_of(target: str, qtype: str | None, any_qtype: AnyQtype) -> tuple[int, bytes]:
+def place_of(
+    target: str, qtype: str | None, any_qtype: AnyQtype, book: Book = Book.OPERATOR
+) -> tuple[int, bytes]:
     """Return (map number, stored key) of the text of a target.
 
     Raises:
         TargetError: as `parse_target` and `key_of`.
     """
-    if not qtype and (place := plain_place(target, any_qtype)) is not None:
+    if not qtype and (place := plain_place(target, any_qtype, book)) is not None:
         return place
-    return stored_place(parse_target(target, qtype), any_qtype)
+    return stored_place(parse_target(target, qtype), any_qtype, book)
 
 
-def stored_place(target: Target, any_qtype: AnyQtype) -> tuple[int, bytes]:
+def stored_place(
+    target: Target, any_qtype: AnyQtype, book: Book = Book.OPERATOR
+) -> tuple[int, bytes]:
     """Return (map number, stored key) of a target; raises as `key_of`."""
-    ref = abi.MAPS[map_of(target)].ref
-    return ref, stored_key(ref, key_of(target, any_qtype))
+    ref = REFS[map_of(target, book)]
+    return ref, stored_key(ref, key_of(target, any_qtype, book))
 
 
-def plain_place(text: str, any_qtype: AnyQtype) -> tuple[int, bytes] | None:
-    """Return (map number, stored key) of a plain address or name; None for anything else."""
-    try:
-        if ":" in text:
-            return _V6, socket.inet_pton(socket.AF_INET6, text)
-        return _V4, socket.inet_pton(socket.AF_INET, text)[:: abi.ADDR_V4_STEP]
-    except (OSError, ValueError):
-        pass
-    if _NAME.fullmatch(text) is None:
+def plain_place(
+    text: str, any_qtype: AnyQtype, book: Book = Book.OPERATOR
+) -> tuple[int, bytes] | None:
+    """Return (map number, stored key) of a plain address, name or zone; None for anything else."""
+    if (":" in text or text[-1:].isdigit()) and (place := _plain_address(text, book)) is not None:
+        return place
+    if (found := _PLAIN.fullmatch(text)) is None:
         return None
-    labels = text.lower().removesuffix(".").split(".")
-    octets = "".join([chr(len(label)) + label for label in labels])
+    mark, name = found.groups()
+    labels = name.lower().removesuffix(".").split(".")
+    octets = "".join([chr(len(label)) + label for label in labels]).encode("ascii")
     if len(octets) >= abi.NAME_MAX or labels[-1].isdigit():
         return None
-    return QNAMES_REF, _WILDCARDS[any_qtype] + octets.encode("ascii")
+    if mark is None:
+        return (
+            (LIST_NAMES_REF, EXACT + octets)
+            if book
+            else (QNAMES_REF, _WILDCARDS[any_qtype] + octets)
+        )
+    if len(labels) > TABLE_LEVELS:
+        return None
+    return LIST_NAMES_REF if book else ZONES_REF, _SCOPES[mark] + octets
+
+
+def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:
+    try:
+        if ":" in text:
+            octets = socket.inet_pton(socket.AF_INET6, text)
+            return (LIST_SOURCES_REF, _EXACT_V6 + octets) if book else (_V6, octets)
+        octets = socket.inet_pton(socket.AF_INET, text)
+        return (
+            (LIST_SOURCES_REF, _EXACT_V4 + octets) if book else (_V4, octets[:: abi.ADDR_V4_STEP])
+        )
+    except (OSError, ValueError):
+        return None

@@ -31,7 +31,7 @@ _ESCAPE = re.compile(r"\\(?:[0-9]{3}|[^0-9])")
 _PUNCTUATION = re.compile("[\"'(),;]")
 """Characters around names in lists and quoted text; special in master files."""
 
-_PLAIN_OCTETS = re.compile(rb"[a-z0-9_*-]+")
+_PLAIN_OCTETS = re.compile(rb"[a-z0-9_-]+")
 _NUMERIC_TYPE = re.compile(r"(?:TYPE)?0*([0-9]{1,5})", re.IGNORECASE)
 _BLANKS_AND_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
 
@@ -70,32 +70,46 @@ class Name:
             )
 
     @classmethod
-    def from_text(cls, text: str) -> Name:
+    def from_text(cls, text: str, whole: str = "") -> Name:
         """Return the name written as `text`.
 
         Letter case and a dot at the end do not matter; `.` is the root. An octet can be
         written as a backslash and three digits. Labels beyond ASCII are U-labels.
 
+        Args:
+            text: of the name.
+            whole: what the name is part of, for errors; empty: it is all of it.
+
         Raises:
-            TargetError: `text` is not exactly one name; carries the text.
+            TargetError: `text` is not exactly one name; carries the whole.
         """
+        whole = whole or text
         if not text or len(text) > _TEXT_MAX:
             what = "it is empty" if not text else "it is longer than any name can be"
-            raise TargetError(f"cannot read {shown(text)} as a name: {what}", text=text)
+            raise TargetError(f"cannot read {shown(whole)} as a name: {what}", text=whole)
         for character in text:
             if unicodedata.category(character) in _BLANKS_AND_CONTROLS:
                 raise TargetError(
-                    f"cannot read {shown(text)} as a name: it has a blank or control character;"
+                    f"cannot read {shown(whole)} as a name: it has a blank or control character;"
                     " write such an octet as a backslash and three digits",
-                    text=text,
+                    text=whole,
                 )
-        if found := _PUNCTUATION.search(_ESCAPE.sub("", text)):
+        bare = _ESCAPE.sub("", text)
+        if "*" in bare:
             raise TargetError(
-                f"cannot read {shown(text)} as a name: it has the character {found.group()}; if"
-                f" that is part of the name, write \\{ord(found.group()):03d}",
-                text=text,
+                f"cannot read {shown(whole)} as a name: * can only be the first label. Write"
+                " *.evil.example for every name below evil.example, .evil.example for that name"
+                " and every name below it, or evil.example for that name only; \\042 is the"
+                " character itself",
+                text=whole,
             )
-        ascii_text = text if text.isascii() else _to_a_labels(text)
+        if found := _PUNCTUATION.search(bare):
+            raise TargetError(
+                f"cannot read {shown(whole)} as a name: it has the character {found.group()}; if"
+                f" that is part of the name, write \\{ord(found.group()):03d}",
+                text=whole,
+            )
+        ascii_text = text if text.isascii() else _to_a_labels(text, whole)
         if ascii_text in {"@", "@."}:  # dnspython reads it as the zone's own name
             ascii_text = "\\@"
         import dns.exception  # noqa: PLC0415 - see above
@@ -104,7 +118,9 @@ class Name:
         try:
             labels = dns.name.from_text(ascii_text).labels
         except (dns.exception.DNSException, ValueError) as error:
-            raise TargetError(f"cannot read {shown(text)} as a name: {error}", text=text) from error
+            raise TargetError(
+                f"cannot read {shown(whole)} as a name: {error}", text=whole
+            ) from error
         return cls(b"".join(bytes((len(label),)) + label.lower() for label in labels))
 
     @property
@@ -118,11 +134,16 @@ class Name:
             yield self.wire[start + 1 : start + 1 + length]
             start += length + 1
 
+    def is_within(self, zone: Name) -> bool:
+        """Return whether this is the name `zone`, or a name below it."""
+        own, above = self.labels, zone.labels
+        return len(own) >= len(above) and own[len(own) - len(above) :] == above
+
     def to_text(self) -> str:
         r"""Return text that `from_text`, and `parse_target` in targets.py, read as this name.
 
         There is no dot at the end, except for the root `.`. Every octet that is not a letter,
-        digit, `-`, `_` or `*` is written as \DDD. If the last label has only digits, so is its
+        digit, `-` or `_` is written as \DDD. If the last label has only digits, so is its
         first octet, because text with such an end is read as an address.
         """
         texts = [_label_text(label) for label in self._labels()]
@@ -171,23 +192,23 @@ def split_labels(text: str) -> list[str] | None:
     return labels
 
 
-def _to_a_labels(text: str) -> str:
+def _to_a_labels(text: str, whole: str) -> str:
     labels = split_labels(text)
     if labels is None:
         raise TargetError(
-            f"cannot read {shown(text)} as a name: three digits, or one character that is not a"
+            f"cannot read {shown(whole)} as a name: three digits, or one character that is not a"
             " digit, must follow a backslash",
-            text=text,
+            text=whole,
         )
-    return ".".join(label if label.isascii() else _a_label(label, text) for label in labels)
+    return ".".join(label if label.isascii() else _a_label(label, whole) for label in labels)
 
 
-def _a_label(label: str, text: str) -> str:
+def _a_label(label: str, whole: str) -> str:
     if "\\" in label:
         raise TargetError(
-            f"cannot read {shown(text)} as a name: a label has both letters beyond ASCII and a"
+            f"cannot read {shown(whole)} as a name: a label has both letters beyond ASCII and a"
             " backslash; write its A-label (xn--…) instead",
-            text=text,
+            text=whole,
         )
     import idna  # noqa: PLC0415 - see above
 
@@ -195,9 +216,9 @@ def _a_label(label: str, text: str) -> str:
         return idna.alabel(unicodedata.normalize("NFC", label.lower())).decode("ascii")
     except UnicodeError as error:
         raise TargetError(
-            f"cannot read {shown(text)} as a name: {shown(label)} is not a valid label of IDNA"
+            f"cannot read {shown(whole)} as a name: {shown(label)} is not a valid label of IDNA"
             f" 2008 ({error})",
-            text=text,
+            text=whole,
         ) from error
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.rules.names import qtype_text, shown
-from xdpctl.rules.targets import Question, Target, parse_target, target_text
+from xdpctl.rules.targets import Target, parse_target, qtype_of, target_text
 
 ACTIONS = {action.name.lower(): action for action in RuleAction}
 """The actions by their text: pass, drop, truncate."""
@@ -196,8 +196,8 @@ def parse_rule_line(text: str, origin: str = "cli") -> Rule | None:
 def format_rule_line(rule: Rule) -> str:
     """Return the line that `parse_rule_line` reads as this rule, without its hits."""
     parts = [target_text(rule.target)]
-    if isinstance(rule.target, Question) and rule.target.qtype is not None:
-        parts.append(f"qtype={qtype_text(rule.target.qtype)}")
+    if (qtype := qtype_of(rule.target)) is not None:
+        parts.append(f"qtype={qtype_text(qtype)}")
     parts.append(f"action={rule.action.name.lower()}")
     if rule.expires_in is not None:
         parts.append(f"for={format_duration(rule.expires_in)}")

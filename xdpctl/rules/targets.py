@@ -1,7 +1,7 @@
 """The target of a rule: text to target and back.
 
-Owns addresses, prefixes and names with types as one kind of value, and how text becomes one
-of them (CONTRACT.md, "Targets"). Does not own the text of names and types (names.py) or the
+Owns addresses, prefixes, names and zones with types as one kind of value, and how text becomes
+one of them (CONTRACT.md, "Targets"). Does not own the text of names and types (names.py) or the
 map and key of a target (keys.py). Called by rules.py, keys.py and settings/.
 """
 
@@ -13,9 +13,12 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias, assert_never
 
-from xdpctl.abi import LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE
+from xdpctl.abi import LEGACY_WILDCARD_QTYPE, TABLE_LEVELS, WILDCARD_QTYPE, ZoneScope
 from xdpctl.errors import TargetError
 from xdpctl.rules.names import Name, parse_qtype, shown, split_labels
+
+ALL_MARK, BELOW_MARK = ".", "*."
+"""What is written in front of a zone's name, by its scope."""
 
 _PREFIX_LENGTH = re.compile(r"[0-9]{1,3}")
 
@@ -49,25 +52,72 @@ class Question:
     qtype: int | None = None
 
 
-Target: TypeAlias = IPv4Address | IPv6Address | IPv4Network | IPv6Network | Question
-"""What a rule matches. An address and its /32 or /128 are different targets."""
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """Queries for the names of a zone and one type; with `qtype` None, for every type.
+
+    Attributes:
+        name: the zone's own name, of at most 16 labels.
+        qtype: the type, or None.
+        scope: `ALL`: the name and every name below it; `BELOW`: only the names below it.
+    """
+
+    name: Name
+    qtype: int | None = None
+    scope: ZoneScope = ZoneScope.ALL
+
+    def __post_init__(self) -> None:
+        """Refuse what no rule can express.
+
+        Raises:
+            TargetError: the name has more than 16 labels, or is the root and the scope `ALL`.
+            ValueError: the scope is `SELF`, which is a Question.
+        """
+        if self.scope is ZoneScope.SELF:
+            raise ValueError("a zone covers names below its own")
+        if len(self.name.labels) > TABLE_LEVELS:
+            text = self.name.to_text()
+            raise TargetError(
+                f"cannot use {shown(text)} as a zone: it has {len(self.name.labels)} labels, and"
+                f" a zone can have at most {TABLE_LEVELS}; use a zone above it, or the exact"
+                " name",
+                text=text,
+            )
+        if self.scope is ZoneScope.ALL and self.name == ROOT:
+            raise TargetError(
+                "cannot use the root as a zone with its own name: write *. for every name below"
+                " the root, and . for the root's own name",
+                text=".",
+            )
+
+    def covers(self, name: Name) -> bool:
+        """Return whether `name` is a name of the zone."""
+        return name.is_within(self.name) and (self.scope is ZoneScope.ALL or name != self.name)
 
 
-def parse_target(text: str, qtype: str | None = None) -> Target:
-    """Return the target that `text` means: an address, a prefix, or a name with a type.
+ROOT = Name(b"\0")
+
+Target: TypeAlias = IPv4Address | IPv6Address | IPv4Network | IPv6Network | Question | Zone
+"""What a rule matches. An address and its /32 or /128 are different targets, as are the two
+scopes of a zone and its exact name."""
+
+
+def parse_target(text: str, qtype: str | None = None, *, zone: bool = False) -> Target:
+    """Return the target that `text` means: an address, a prefix, or a name or zone with a type.
 
     Text with a `:`, or with only digits in the last label before a `/`, is an address or
-    prefix. Everything else is a name.
+    prefix. Everything else is a name, or with `.` or `*.` in front of it a zone.
 
     Args:
         text: the text of an operator.
         qtype: mnemonic, TYPEnnn or number; None or empty: every type.
+        zone: a name without `.` in front of it is a zone, too.
 
     Raises:
         TargetError: invalid text, host bits are set, or an address has a type.
     """
     if not _is_address(text):
-        return Question(Name.from_text(text), parse_qtype(qtype) if qtype else None)
+        return _parse_name(text, parse_qtype(qtype) if qtype else None, zone=zone)
     target = _parse_address(text)
     if qtype:
         raise TargetError(
@@ -76,7 +126,38 @@ def parse_target(text: str, qtype: str | None = None) -> Target:
             text=qtype,
             field="qtype",
         )
+    if zone:
+        raise TargetError(
+            f"cannot use {shown(text)} as a zone: it is an address, which has no names below it;"
+            " leave out --zone",
+            text=text,
+        )
     return target
+
+
+def _parse_name(text: str, qtype: int | None, *, zone: bool) -> Question | Zone:
+    """Return the name or zone of a text that is not an address."""
+    if text.startswith(BELOW_MARK):
+        rest, scope = text.removeprefix(BELOW_MARK), ZoneScope.BELOW
+    elif text.startswith(ALL_MARK) and text != ALL_MARK:
+        rest, scope = text.removeprefix(ALL_MARK), ZoneScope.ALL
+    else:
+        rest, scope = text, ZoneScope.ALL if zone else ZoneScope.SELF
+    if zone and scope is ZoneScope.BELOW:
+        raise TargetError(
+            f"cannot use {shown(text)} with --zone: it leaves out the name itself; leave out"
+            " --zone, or write the name without *.",
+            text=text,
+        )
+    if rest != text and rest.startswith("."):
+        raise TargetError(
+            f"cannot read {shown(text)} as a zone: it has an empty label; write .evil.example for"
+            " a name and every name below it, *.evil.example for the names below it, *. for every"
+            " name below the root",
+            text=text,
+        )
+    name = ROOT if not rest and scope is ZoneScope.BELOW else Name.from_text(rest, text)
+    return Question(name, qtype) if scope is ZoneScope.SELF else Zone(name, qtype, scope)
 
 
 def parse_network(text: str) -> IPv4Network | IPv6Network:
@@ -89,6 +170,16 @@ def parse_network(text: str) -> IPv4Network | IPv6Network:
     if isinstance(target, IPv4Network | IPv6Network):
         return target
     return ip_network(target)
+
+
+def parse_protected(text: str) -> IPv4Network | IPv6Network | Question | Zone:
+    """Return what a value of the setting `protect` means; an address as its full prefix.
+
+    Raises:
+        TargetError: as `parse_target`.
+    """
+    target = parse_target(text)
+    return target if isinstance(target, Question | Zone) else ip_network(target)
 
 
 def _is_address(text: str) -> bool:
@@ -137,4 +228,16 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address | IPv4Network | IPv6N
 
 def target_text(target: Target) -> str:
     """Return text that `parse_target` reads as `target`, without the type of a question."""
-    return target.name.to_text() if isinstance(target, Question) else str(target)
+    match target:
+        case Question():
+            return target.name.to_text()
+        case Zone():
+            mark = ALL_MARK if target.scope is ZoneScope.ALL else BELOW_MARK
+            return mark if target.name == ROOT else mark + target.name.to_text()
+        case _:
+            return str(target)
+
+
+def qtype_of(target: Target) -> int | None:
+    """Return the query type that a target is restricted to; None: it has none."""
+    return target.qtype if isinstance(target, Question | Zone) else None

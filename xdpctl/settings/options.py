@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdpctl.process.log import LogFormat, LogLevel
-from xdpctl.rules import AnyQtype, parse_network
+from xdpctl.rules import AnyQtype, parse_network, parse_protected
 from xdpctl.settings import values
 
 if TYPE_CHECKING:
@@ -174,12 +174,12 @@ OPTIONS = (
     Option(
         "protect",
         "protect",
-        parse_network,
+        parse_protected,
         (),
-        "ADDR|PREFIX",
+        "ADDR|PREFIX|NAME",
         _WHAT,
-        "address that cannot be blocked without --force: health checkers, secondaries, load"
-        " balancers; repeatable",
+        "address or name that cannot be blocked without --force: health checkers, secondaries,"
+        " load balancers, the names they ask for; repeatable",
         reload=True,
     ),
     Option(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from xdpctl.abi import MapName
     from xdpctl.process.log import LogFormat, LogLevel
-    from xdpctl.rules import AnyQtype
+    from xdpctl.rules import AnyQtype, Question, Zone
     from xdpctl.settings.lists import ListSettings
     from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, XskFamily
 
@@ -63,7 +63,7 @@ class Settings:
     addresses: tuple[IPv4Network | IPv6Network, ...]
     tcp: bool
     any_qtype: AnyQtype
-    protect: tuple[IPv4Network | IPv6Network, ...]
+    protect: tuple[IPv4Network | IPv6Network | Question | Zone, ...]
     xsk: bool
     xsk_family: XskFamily
     xsk_restore: bool

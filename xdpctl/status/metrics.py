@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     from xdpctl.filter.view import FilterView
     from xdpctl.status.snapshot import Snapshot
 
-_RULE_REASONS = (Reason.ADDR_V4, Reason.ADDR_V6, Reason.CIDR4, Reason.CIDR6, Reason.QNAME)
+_RULE_REASONS = (
+    *(Reason.ADDR_V4, Reason.ADDR_V6, Reason.CIDR4, Reason.CIDR6, Reason.QNAME),
+    *(Reason.ZONE, Reason.LIST_SOURCE, Reason.LIST_NAME),
+)
 
 _ONLY_DROPPED = (Reason.MALFORMED, Reason.UNANSWERABLE)
 
-_REDIRECTING = (*_RULE_REASONS, Reason.RESPONSE, Reason.OPCODE, Reason.REDIRECT)
+_REDIRECTING = (*_RULE_REASONS, Reason.RESPONSE, Reason.OPCODE, Reason.REDIRECT, Reason.EXEMPT)
 
 POSSIBLE: frozenset[tuple[Reason, PacketAction]] = frozenset(
     {(reason, PacketAction.PASS) for reason in Reason if reason not in _ONLY_DROPPED}

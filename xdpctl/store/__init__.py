@@ -8,7 +8,8 @@
     entries.py     what is in the maps and whose it is
     pages.py       the rules page by page
     top.py         the rules hit most
-    overlap.py     allow rules that a more exact Drop overrides
+    overlap.py     rules that a more exact rule overrides
+    name_overlap.py  the same among names and zones
     export.py      the rules as lines
     reconcile.py   notes and maps kept in agreement, expiry
     wildcards.py   names of any type, when --any-qtype changes

@@ -1,13 +1,12 @@
 """Applies a change of many rules: merges it into an origin's rules, or replaces them.
 
-Only differences are written: entries that are in both lists stay, so they keep their counters and
-are never absent. Notes are written before the map, chunk by chunk, so that a later start can
-repair the result of a crash at any point. Maps are written with the kernel's batch operations;
-entries of dnsdist are looked up before and left alone.
-
-Owns the steps of such a change. Does not own the comparison (difference.py). Called by store.py
-and worker/. Everything blocks; single rules are written between chunks. Small changes run on a
-thread, large ones in a process (store/worker/).
+Works by difference: entries in both lists are left alone, so they keep their counters
+and are never absent. Notes are written before the map, chunk by chunk, so that a crash
+at any point leaves nothing that a later start cannot put right. Maps are written with
+the kernel's batch operations; what dnsdist wrote is looked for before and left alone. In our
+own tables nothing is dnsdist's, and room for new entries is made before the first is written.
+Everything blocks; single rules are written between chunks. Small changes run on a thread of
+their own, large ones in a process of their own (store/worker/).
 """
 
 from __future__ import annotations
@@ -16,26 +15,28 @@ import math
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 from xdpctl import abi
-from xdpctl.abi import BY_REF, MapName, RuleAction, RuleValue
-from xdpctl.errors import ConflictError, GuardError, KernelError, XdpctlError
+from xdpctl.abi import BY_REF, TABLES, MapName, RuleAction, RuleValue
+from xdpctl.errors import ConflictError, GuardError, KernelError, TableFullError, XdpctlError
 from xdpctl.rules import AnyQtype, target_of
-from xdpctl.rules.keys import QNAMES_REF, full_key
+from xdpctl.rules.keys import QNAMES_REF, REFS, full_key
 from xdpctl.store.difference import Difference, Staging
 from xdpctl.store.entries import foreign, goes_on, read_values
 from xdpctl.store.source import RuleSource
+from xdpctl.store.tables.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from xdpctl.kernel.bpf.maps import Map
     from xdpctl.store.change import Change
+    from xdpctl.store.rule_map import RuleMap
 
 STEP = 4_000
 """Entries of one chunk: other writers wait about 20 ms for it."""
@@ -47,6 +48,7 @@ WALK_MIN = 5_000
 """With fewer new entries, each one is looked up instead."""
 
 _SHORT = 4
+_FIRST_TABLE = min(spec.ref for spec in TABLES.values())
 
 
 @dataclass(slots=True)
@@ -81,23 +83,27 @@ class Bulk:
     """One bulk operation.
 
     Args:
-        maps: the rule maps, open.
+        maps: the maps of rules, open.
         path: the state file.
         lock: held for each chunk; single writes hold it too.
-        change: the change.
+        change: what is asked for.
+        reserve: see `Store`.
         on_change: called with (map, difference of entries).
         cancelled: set to end the operation at its next chunk.
     """
 
-    maps: Mapping[MapName, Map]
+    maps: Mapping[MapName, RuleMap]
     path: Path
     lock: AbstractContextManager[object]
     change: Change
+    reserve: Callable[[Mapping[MapName, int]], None] = lambda _more: None
     on_change: Callable[[MapName, int], None] = lambda _map, _difference: None
     clock: Callable[[], float] = time.time
     cancelled: Cancelled = field(default_factory=threading.Event)
     result: BulkResult = field(default_factory=BulkResult)
     _there: dict[MapName, set[int]] = field(default_factory=dict)
+    _done: int = 0
+    _total: int = 0
 
     def run(self) -> BulkResult:
         """Stage everything, compare, and apply the difference.
@@ -135,23 +141,54 @@ class Bulk:
         self.result.first_guarded = self.result.first_guarded or text
 
     def _apply(self, staging: Staging, difference: Difference) -> None:
-        total = difference.gone + difference.changed + difference.added
-        done = 0
-        for count, step in ((difference.gone, self._remove), (difference.changed, self._change)):
-            for start, end in _ranges(count):
-                with self.lock:
-                    step(staging, start, end)
-                done += end - start
-                self._step_done(done, total)
-        known = self._present(difference.added)
+        added = {BY_REF[ref].name: count for ref, count in staging.added_by_map().items()}
+        self._make_room(added)
+        self._total = difference.gone + difference.changed + difference.added
+        remove = partial(self._step_through, staging, difference.gone, self._remove)
+        change = partial(self._step_through, staging, difference.changed, self._change)
+        add = partial(self._add_all, staging)
+        moves = not TABLES.keys().isdisjoint(added) and staging.is_gone_below(_FIRST_TABLE)
+        # A list's rules of an earlier version are in the shared maps, and blocked all the time.
+        for step in (change, add, remove) if moves else (remove, change, add):
+            step()
+
+    def _make_room(self, added: Mapping[MapName, int]) -> None:
+        if needed := {name: count for name, count in added.items() if name in TABLES}:
+            self.reserve(needed)
+
+    def _step_through(
+        self, staging: Staging, count: int, step: Callable[[Staging, int, int], None]
+    ) -> None:
+        for start, end in _ranges(count):
+            with self.lock:
+                step(staging, start, end)
+            self._step_done(end - start)
+
+    def _add_all(self, staging: Staging) -> None:
+        known = self._present(staging)
         for start, end in _ranges(staging.count_added()):
+            while not self._is_added(staging, start, end, known):
+                pass
+            self._step_done(end - start)
+
+    def _is_added(
+        self, staging: Staging, start: int, end: int, known: Mapping[MapName, set[int]]
+    ) -> bool:
+        """Add a chunk; where a table is full, make room and return False."""
+        before = self.result.created + self.result.theirs
+        try:
             with self.lock:
                 self._add(staging, start, end, known)
-            done += end - start
-            self._step_done(done, max(done, total))
+        except TableFullError as error:
+            # what is in already, the next try counts as another's
+            self.result.others -= self.result.created + self.result.theirs - before
+            self._make_room({MapName(error.map_name): end - start})
+            return False
+        return True
 
-    def _step_done(self, done: int, total: int) -> None:
-        self.change.progress("apply", done, total)
+    def _step_done(self, count: int) -> None:
+        self._done += count
+        self.change.progress("apply", self._done, max(self._done, self._total))
         self._see_cancelled()
 
     def _see_cancelled(self) -> None:
@@ -166,6 +203,8 @@ class Bulk:
     def _forget_vanished(self, staging: Staging, ref: int, stored: list[bytes]) -> list[bytes]:
         """Forget notes whose entry is gone, so that the list's entries are written again."""
         name = BY_REF[ref].name
+        if name in TABLES:
+            return []
         if name not in self._there:
             self._there[name] = self._marks_of(name)
         marks = _marks(b"".join(_full_keys(ref, stored)), BY_REF[ref].key_size)
@@ -180,7 +219,7 @@ class Bulk:
         return lost
 
     def _absent(self, name: MapName, stored: list[bytes]) -> list[bytes]:
-        ref = abi.MAPS[name].ref
+        ref = REFS[name]
         values = self.maps[name].lookup_many(b"".join(full_key(ref, key) for key in stored))
         return [key for key, value in zip(stored, values, strict=True) if value is None]
 
@@ -194,18 +233,19 @@ class Bulk:
                 break
         return found
 
-    def _present(self, added: int) -> dict[MapName, set[int]]:
-        """Read maps whole if that is cheaper than looking up each new entry."""
+    def _present(self, staging: Staging) -> dict[MapName, set[int]]:
+        """Read shared maps whole where that is cheaper than looking each new entry up."""
         known: dict[MapName, set[int]] = {}
-        if added >= WALK_MIN:
-            for name in self.maps:
+        added = staging.added_by_map()
+        for name in abi.RULE_MAPS:
+            if added.get(REFS[name], 0) >= WALK_MIN:
                 marks = self._marks_of(name, WALK_MAX)
                 if len(marks) <= WALK_MAX:
                     known[name] = marks
         return known
 
     def _refuse_foreign(self, staging: Staging, difference: Difference) -> None:
-        known = self._present(difference.added)
+        known = self._present(staging)
         for start, end in _ranges(difference.added):
             for ref, stored in self._taken(staging.added(start, end), known):
                 raise _conflict(ref, stored)
@@ -224,6 +264,8 @@ class Bulk:
         taken: list[tuple[int, bytes]] = []
         for ref, part in groupby(rows, itemgetter(0)):
             name = BY_REF[ref].name
+            if name in TABLES:
+                continue
             stored = [key for _, key, _ in part]
             if name in known:
                 marks = _marks(b"".join(full_key(ref, key) for key in stored), BY_REF[ref].key_size)
@@ -240,35 +282,60 @@ class Bulk:
         rows = staging.gone(start, end)
         for ref, part in groupby(rows, itemgetter(0)):
             opened = self.maps[BY_REF[ref].name]
+            if isinstance(opened, Table):
+                self._count_removed(opened, opened.remove([key for _, key, _ in part]))
+                continue
             gone = [(full_key(ref, stored), hits) for _, stored, hits in part]
             values = read_values(opened, (key for key, _ in gone))
             ours = [
                 key for (key, hits), value in zip(gone, values, strict=True) if goes_on(value, hits)
             ]
-            removed = opened.delete_batch(b"".join(ours)) if ours else 0
-            self.on_change(BY_REF[ref].name, -removed)
-            self.result.removed += removed
+            self._count_removed(opened, opened.delete_batch(b"".join(ours)) if ours else 0)
         staging.forget([(ref, key) for ref, key, _ in rows])
+
+    def _count_removed(self, opened: RuleMap, removed: int) -> None:
+        self.on_change(MapName(opened.label), -removed)
+        self.result.removed += removed
 
     def _change(self, staging: Staging, start: int, end: int) -> None:
         """Write notes, then entries whose action changes; each keeps its counter."""
         rows = staging.changed(start, end)
         acting = [row for row in rows if row[2] != row[3]]
-        lost = [row for row in acting if not self._is_ours(row)]
+        lost = [row for row in acting if row[0] < _FIRST_TABLE and not self._is_ours(row)]
         staging.forget([row[:2] for row in lost])
         staging.note_changed(start, end)
         left = set(lost)
         acting = [row for row in acting if row not in left]
-        for number, (ref, stored, action, _, _) in enumerate(acting):
-            value = self._value(ref, stored)
-            hits = 0 if value is None else value.hits
-            key = full_key(ref, stored)
-            try:
-                self.maps[BY_REF[ref].name].update(key, abi.encode_value(RuleAction(action), hits))
-            except KernelError:
-                staging.note_actions((row[3], row[0], row[1]) for row in acting[number:])
-                raise
+        done = 0
+        try:
+            for ref, part in groupby(acting, itemgetter(0)):
+                chosen = [(stored, action) for _, stored, action, _, _ in part]
+                done = self._set_actions(ref, chosen, done)
+        except KernelError as error:
+            staging.note_actions((row[3], row[0], row[1]) for row in acting[error.done :])
+            raise
         self.result.updated += len(rows) - len(lost)
+
+    def _set_actions(self, ref: int, chosen: list[tuple[bytes, int]], done: int) -> int:
+        """Give entries of one map another action; return `done` and how many these are.
+
+        Raises:
+            KernelError: with `done`, which counts those that have it.
+        """
+        opened = self.maps[BY_REF[ref].name]
+        try:
+            if isinstance(opened, Table):
+                opened.put([stored for stored, _ in chosen], [action for _, action in chosen])
+                return done + len(chosen)
+            for stored, action in chosen:
+                value = self._value(ref, stored)
+                hits = 0 if value is None else value.hits
+                opened.update(full_key(ref, stored), abi.encode_value(RuleAction(action), hits))
+                done += 1
+        except KernelError as error:
+            error.done += done
+            raise
+        return done
 
     def _is_ours(self, row: tuple[int, bytes, int, int, int]) -> bool:
         ref, stored, _, _, hits = row
@@ -308,12 +375,10 @@ class Bulk:
         entries: list[tuple[int, bytes, int]],
         rest: list[tuple[int, bytes, int]],
     ) -> None:
-        """Write one map's part of a chunk; if it is refused, forget the notes of the rest."""
-        keys = b"".join(full_key(ref, key) for ref, key, _ in entries)
-        values = b"".join(_VALUES[action] for _, _, action in entries)
+        """Write one map's part of a chunk; where it is refused, forget the rest's notes."""
         done = 0
         try:
-            done = self.maps[name].update_batch(keys, values)
+            done = self._write_entries(name, entries)
         except KernelError as error:
             done = error.done
             staging.forget([(ref, key) for ref, key, _ in rest[done:]])
@@ -321,6 +386,14 @@ class Bulk:
         finally:
             self.on_change(name, done)
             self.result.created += done
+
+    def _write_entries(self, name: MapName, entries: list[tuple[int, bytes, int]]) -> int:
+        opened = self.maps[name]
+        if isinstance(opened, Table):
+            opened.put([key for _, key, _ in entries], [action for _, _, action in entries])
+            return len(entries)
+        keys = b"".join(full_key(ref, key) for ref, key, _ in entries)
+        return opened.update_batch(keys, b"".join(_VALUES[action] for _, _, action in entries))
 
 
 def _marks(keys: bytes, size: int) -> list[int]:

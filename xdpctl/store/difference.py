@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Self
 
-from xdpctl.abi import MAPS
+from xdpctl.abi import BY_REF
 from xdpctl.errors import StateError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Staging:
         }
         self._like: dict[str, object] = {}
         self._alike: tuple[int, str, float | None, str] | None = None
-        self._standing: dict[int, set[bytes]] = {spec.ref: set() for spec in MAPS.values()}
+        self._standing: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
         self._stood = 0
         try:
             self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -298,6 +298,18 @@ class Staging:
         """Return how many entries are to be added, including those that vanished since."""
         with self._working():
             return self._count("added")
+
+    def added_by_map(self) -> dict[int, int]:
+        """Return how many entries are to be added to each map, by its number."""
+        with self._working():
+            query = "SELECT map, count(*) FROM added GROUP BY map"
+            return dict(self._connection.execute(query).fetchall())
+
+    def is_gone_below(self, ref: int) -> bool:
+        """Return whether an entry is gone from a map with a lower number."""
+        with self._working():
+            query = "SELECT 1 FROM gone WHERE map < ? LIMIT 1"
+            return self._connection.execute(query, (ref,)).fetchone() is not None
 
     def _rows(self, query: str, start: int, end: int) -> list[tuple[int, bytes, int, int, int]]:
         values = self._whose | {"start": start, "end": end}

@@ -3,7 +3,8 @@
 Owns when an entry is ours, and is the one place in store/ where the 16 bytes of a value are
 decoded. Reads only. The maps are the truth for what is blocked; an
 entry without a valid note is dnsdist's. A note is valid while its entry is there and the
-entry's counter has not gone backwards (then another wrote it again). Everything blocks.
+entry's counter has not gone backwards (then another wrote it again). What is in our own
+tables is always ours, and the keys of its entries are those of the notes. Everything blocks.
 Used by the rest of store/; pages.py, top.py, export.py and overlap.py are views of it.
 """
 
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl import abi
+from xdpctl.abi import RULE_PLACES, TABLES, Book
 from xdpctl.errors import ConflictError
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import (
@@ -24,13 +26,14 @@ from xdpctl.rules import (
     map_of,
     target_text,
 )
+from xdpctl.store.state import place_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from xdpctl.abi import MapName, RuleAction, RuleValue
-    from xdpctl.kernel.bpf.maps import Map
     from xdpctl.rules import Target
+    from xdpctl.store.rule_map import RuleMap
     from xdpctl.store.state import Note, State
 
     Place: TypeAlias = tuple[MapName, bytes]
@@ -83,12 +86,12 @@ class Slot:
         return owns(self.note, self.value)
 
 
-def read_values(rules: Map, keys: Iterable[bytes]) -> list[RuleValue | None]:
+def read_values(rules: RuleMap, keys: Iterable[bytes]) -> list[RuleValue | None]:
     """Return what the entries of these keys hold; None for each that is not there."""
     return [_decoded(octets) for octets in rules.lookup_many(b"".join(keys))]
 
 
-def whole_map(rules: Map) -> Callable[[Iterable[bytes]], list[RuleValue | None]]:
+def whole_map(rules: RuleMap) -> Callable[[Iterable[bytes]], list[RuleValue | None]]:
     """Read a map whole, and return a function that answers as `read_values` does.
 
     A million entries cost no call each. Equal values are one object.
@@ -102,7 +105,7 @@ def whole_map(rules: Map) -> Callable[[Iterable[bytes]], list[RuleValue | None]]
 
 
 def pairs_in(
-    rules: Map, keys: bytes, values: bytes, numbers: Iterable[int] | None = None
+    rules: RuleMap, keys: bytes, values: bytes, numbers: Iterable[int] | None = None
 ) -> Iterator[tuple[bytes, RuleValue]]:
     """Yield (key, value) of keys and values that a map gave end to end.
 
@@ -117,7 +120,7 @@ def pairs_in(
 
 
 def _raw(
-    rules: Map, keys: bytes, values: bytes, numbers: Iterable[int] | None = None
+    rules: RuleMap, keys: bytes, values: bytes, numbers: Iterable[int] | None = None
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield (key, octets of the value) likewise."""
     size, value_size = rules.info.key_size, rules.info.value_size
@@ -132,7 +135,9 @@ def _decoded(octets: bytes | None) -> RuleValue | None:
 
 def owns(note: Note | None, value: RuleValue | None) -> bool:
     """Return whether a note is valid for the entry with this value."""
-    return note is not None and goes_on(value, note.hits)
+    if note is None or value is None:
+        return False
+    return note.map in TABLES or goes_on(value, note.hits)
 
 
 def goes_on(value: RuleValue | None, hits: int) -> bool:
@@ -147,9 +152,9 @@ def foreign(target: Target, helps: str) -> ConflictError:
     )
 
 
-def places_of(target: Target, any_qtype: AnyQtype) -> list[Place]:
-    """Return where a rule for a target may be, first the place that we write to."""
-    return [(map_of(target), key) for key in keys_of(target, any_qtype)]
+def places_of(target: Target, any_qtype: AnyQtype, book: Book = Book.OPERATOR) -> list[Place]:
+    """Return where a rule for a target may be in a book, first the place that we write to."""
+    return [(map_of(target, book), key) for key in keys_of(target, any_qtype, book)]
 
 
 def _by_map(places: Iterable[Place]) -> dict[MapName, list[bytes]]:
@@ -163,11 +168,11 @@ class Entries:
     """The entries of the rule maps with the notes about them.
 
     Attributes:
-        maps: the five rule maps, open.
+        maps: the maps of rules, open: the five shared ones and our own tables.
         state: the notes, open.
     """
 
-    def __init__(self, maps: Mapping[MapName, Map], state: State) -> None:
+    def __init__(self, maps: Mapping[MapName, RuleMap], state: State) -> None:
         self.maps = maps
         self.state = state
 
@@ -200,18 +205,36 @@ class Entries:
         self, map_name: MapName | None = None, origin: str | None = None
     ) -> Iterator[Entry]:
         """Yield the entries of one map or all, of one origin or all, each once."""
-        for name in abi.RULE_MAPS if map_name is None else (map_name,):
-            seen: set[int] = set()
-            for keys, blob in self.maps[name].chunks():
-                values = {
-                    key: value
-                    for key, value in pairs_in(self.maps[name], keys, blob)
-                    if hash(key) not in seen
-                }
-                seen.update(map(hash, values))
-                for entry in self.with_notes(name, values):
-                    if origin is None or entry.origin == origin:
-                        yield entry
+        for name in RULE_PLACES if map_name is None else (map_name,):
+            found = self._of_table(name) if name in TABLES else self._of_map(name)
+            for entry in found:
+                if origin is None or entry.origin == origin:
+                    yield entry
+
+    def _of_map(self, name: MapName) -> Iterator[Entry]:
+        seen: set[int] = set()
+        for keys, blob in self.maps[name].chunks():
+            values = {
+                key: value
+                for key, value in pairs_in(self.maps[name], keys, blob)
+                if hash(key) not in seen
+            }
+            seen.update(map(hash, values))
+            yield from self.with_notes(name, values)
+
+    def _of_table(self, name: MapName) -> Iterator[Entry]:
+        after = b""
+        while notes := self.state.page(name, after, NOTES_AT_ONCE):
+            after = place_in_order(notes[-1])
+            yield from self.noted(notes)
+
+    def noted(self, notes: Sequence[Note]) -> Iterator[Entry]:
+        """Yield the entries of these notes, where they are still ours."""
+        values = self.values((note.map, note.key) for note in notes)
+        for note in notes:
+            value = values[note.map, note.key]
+            if value is not None and owns(note, value):
+                yield Entry(note.map, note.key, *value, note)
 
     def values(self, places: Iterable[Place]) -> dict[Place, RuleValue | None]:
         """Return the values of exactly these keys."""

@@ -14,11 +14,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from xdpctl import abi
-from xdpctl.abi import MapName, RuleAction
+from xdpctl.abi import RULE_PLACES, TABLES, MapName, RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.process.clock import boot_clock
-from xdpctl.rules import DNSDIST_ORIGIN, AnyQtype, Question, Rule, format_rule_line, target_of
-from xdpctl.rules.keys import full_key, stored_key
+from xdpctl.rules import DNSDIST_ORIGIN, AnyQtype, Question, Rule, Zone, format_rule_line, target_of
+from xdpctl.rules.keys import REFS, full_key, stored_key
 from xdpctl.store.entries import NOTES_AT_ONCE, goes_on, read_values, whole_map
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from xdpctl.rules import Target
     from xdpctl.store.entries import Entries
+    from xdpctl.store.rule_map import RuleMap
 
 EXPORT_LINES = 2_000
 """Lines of one part: some 10 ms and 64 kB."""
@@ -72,18 +73,19 @@ def lines_of(
             each of our entries in a call of its own.
     """
     text = _Lines(any_qtype)
-    for name in abi.RULE_MAPS:
-        ref, after = abi.MAPS[name].ref, b""
+    for name in RULE_PLACES:
+        ref, after = REFS[name], b""
         opened = entries.maps[name]
-        read = whole_map(opened) if at_once else partial(read_values, opened)
+        whole = at_once and name not in TABLES
+        read = whole_map(opened) if whole else partial(read_values, opened)
         while rows := entries.state.rows(name, after, NOTES_AT_ONCE):
             after = rows[-1][1]
             keys = [full_key(ref, row[1]) for row in rows]
             for row, value in zip(rows, read(keys), strict=True):
                 _, stored, _, origin, reason, _, expires, noted = row
-                if value is not None and goes_on(value, noted):
+                if value is not None and (name in TABLES or goes_on(value, noted)):
                     yield from text.of(name, stored, value.action, origin, reason, expires)
-        if everything:
+        if everything and name not in TABLES:
             for entry in entries.entries(name, DNSDIST_ORIGIN):
                 stored = stored_key(ref, entry.key)
                 yield from text.of(name, stored, entry.action, DNSDIST_ORIGIN, "", None)
@@ -111,7 +113,7 @@ class _Lines:
             target = self._target(name, stored)
         except TargetError:
             return ()
-        if isinstance(target, Question):  # with a type, perhaps
+        if isinstance(target, Question | Zone):  # with a type, perhaps
             rule = Rule(target, action, reason, origin, expires_in=expires_in)
             return (format_rule_line(rule),)
         options = action, origin, reason, expires_in
@@ -126,4 +128,4 @@ class _Lines:
     def _target(self, name: MapName, stored: bytes) -> Target | str:
         if name is MapName.ADDR_V4:
             return socket.inet_ntoa(stored[:: abi.ADDR_V4_STEP])
-        return target_of(name, full_key(abi.MAPS[name].ref, stored), self._any_qtype)
+        return target_of(name, full_key(REFS[name], stored), self._any_qtype)

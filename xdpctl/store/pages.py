@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from xdpctl import abi
-from xdpctl.abi import MapName
+from xdpctl.abi import RULE_PLACES, TABLES, MapName
 from xdpctl.errors import TargetError
 from xdpctl.rules import DNSDIST_ORIGIN
-from xdpctl.store.entries import Entry, owns, pairs_in
+from xdpctl.store.entries import Entry, pairs_in
+from xdpctl.store.state import place_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from xdpctl.abi import RuleValue
+    from xdpctl.kernel.bpf.maps import Map
     from xdpctl.store.entries import Entries
 
 TRIES = (MapName.CIDR4, MapName.CIDR6)
@@ -51,7 +53,7 @@ class Cursor:
         try:
             name, bucket, after = text.split(":")
             cursor = cls(MapName(name), int(bucket), bytes.fromhex(after))
-            if cursor.map not in abi.RULE_MAPS or str(cursor) != text:
+            if cursor.map not in RULE_PLACES or str(cursor) != text:
                 raise ValueError(text)  # noqa: TRY301 - joined with what the conversions raise
             if not 0 <= cursor.bucket < _BUCKETS_MAX - 1:
                 raise ValueError(text)  # noqa: TRY301 - the same
@@ -72,11 +74,12 @@ class Pages:
 
     Args:
         entries: of the maps and the notes.
+        maps: the shared rule maps.
     """
 
-    def __init__(self, entries: Entries) -> None:
+    def __init__(self, entries: Entries, maps: Mapping[MapName, Map]) -> None:
         self._entries = entries
-        self._maps = entries.maps
+        self._maps = maps
 
     def page(
         self, map_name: MapName | None, origin: str | None, after: Cursor | None, limit: int
@@ -85,7 +88,7 @@ class Pages:
 
         A page may be shorter than `limit` and still have a next one.
         """
-        names: tuple[MapName, ...] = abi.RULE_MAPS if map_name is None else (map_name,)
+        names: tuple[MapName, ...] = RULE_PLACES if map_name is None else (map_name,)
         if after is not None:
             names = names[names.index(after.map) :] if after.map in names else ()
         found: list[Entry] = []
@@ -107,6 +110,8 @@ class Pages:
         if origin is not None and origin != DNSDIST_ORIGIN:
             return self._part_of_ours(cursor, origin, limit)
         name = cursor.map
+        if name in TABLES:
+            return self._part_of_table(cursor, limit)
         if name in TRIES:
             values = self._entries.behind(name, cursor.after, limit + 1)
             following = None
@@ -161,11 +166,13 @@ class Pages:
         self, cursor: Cursor, origin: str, limit: int
     ) -> tuple[list[Entry], int, Cursor | None]:
         notes, following = self._entries.state.page_of(origin, cursor.map, cursor.after, limit)
-        values = self._entries.values((note.map, note.key) for note in notes)
-        entries = []
-        for note in notes:
-            value = values[note.map, note.key]
-            if value is not None and owns(note, value):
-                entries.append(Entry(note.map, note.key, *value, note))
+        entries = list(self._entries.noted(notes))
         looked_at = len(notes) if len(notes) == limit or following is None else _SCAN_MAX
         return entries, looked_at, None if following is None else replace(cursor, after=following)
+
+    def _part_of_table(self, cursor: Cursor, limit: int) -> tuple[list[Entry], int, Cursor | None]:
+        notes = self._entries.state.page(cursor.map, cursor.after, limit)
+        entries = list(self._entries.noted(notes))
+        if len(notes) < limit:
+            return entries, len(notes), None
+        return entries, len(notes), replace(cursor, after=place_in_order(notes[-1]))

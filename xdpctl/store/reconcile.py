@@ -1,7 +1,8 @@
 """Keeping notes and maps in agreement: at the start, all the time, and when time is over.
 
 Works in pages, so that a million notes cost little memory and other writes wait only for a
-page. What dnsdist wrote is never changed. Called by store.py; everything blocks.
+page. What dnsdist wrote is never changed. Of our own tables, restoring.py in tables/ says how;
+this module says when. Called by store.py; everything blocks.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from xdpctl import abi
+from xdpctl.abi import TABLES
 from xdpctl.errors import KernelError, MapFullError, frozen_map
 from xdpctl.kernel.bpf.libbpf import BPF_NOEXIST
 from xdpctl.process.clock import boot_clock, boot_id
 from xdpctl.process.log import event
 from xdpctl.store.entries import NOTES_AT_ONCE, owns
 from xdpctl.store.state import place_in_order
+from xdpctl.store.tables.restoring import agrees, compare, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from xdpctl.abi import MapName
-    from xdpctl.kernel.bpf.maps import Map
     from xdpctl.store.entries import Entries
+    from xdpctl.store.rule_map import RuleMap
     from xdpctl.store.state import Note, State
+    from xdpctl.store.tables.tables import Tables
 
 SETTLE_AT_ONCE = 20_000
 """Notes that one `settle` looks at: with fewer, each is looked at every time."""
@@ -44,16 +48,18 @@ class Reconciler:
     """Keeps notes and maps in agreement.
 
     Args:
-        maps, state: the rule maps and the notes, open.
-        entries: both together.
+        maps, state: the shared rule maps and the notes, open.
+        tables: our own tables.
+        entries: all of them together.
         on_change: called with (map, difference of entries).
         wall, boot: seconds since the epoch, and of CLOCK_BOOTTIME.
     """
 
     def __init__(  # noqa: PLR0913 - both sides, the clocks
         self,
-        maps: Mapping[MapName, Map],
+        maps: Mapping[MapName, RuleMap],
         state: State,
+        tables: Tables,
         entries: Entries,
         *,
         on_change: Callable[[MapName, int], None],
@@ -62,6 +68,7 @@ class Reconciler:
     ) -> None:
         self._maps = maps
         self._state = state
+        self._tables = tables
         self._entries = entries
         self._on_change = on_change
         self._wall = wall
@@ -125,6 +132,29 @@ class Reconciler:
             for notes in self._pages(name):
                 if name not in self._unread:
                     self._compare(name, notes)
+        self._reconcile_tables()
+
+    def _reconcile_tables(self) -> None:
+        """Make our own tables what the notes are; new ones are filled.
+
+        `Tables.unsure` stays set where they have entries without a note.
+        """
+        current = self._tables.current
+        if current is None:
+            return
+        if not any(current.count(name) for name in TABLES):
+            for _ in fill(current, self._state):
+                pass
+        elif current.marked or not agrees(current, self._state):
+            for _ in compare(self._tables, self._state):
+                pass
+        self._judge_tables()
+
+    def _judge_tables(self) -> None:
+        current = self._tables.current
+        self._tables.unsure = current is not None and not agrees(current, self._state)
+        if not self._tables.unsure:
+            self._tables.sure()
 
     def _set_clock(self) -> None:
         """Bring expiries, which are in boot time, into this boot's; note the wall's."""
@@ -207,9 +237,14 @@ class Reconciler:
         """Forget notes whose entry vanished or became another's; keep the counters.
 
         Goes round: each time looks at the next `SETTLE_AT_ONCE` notes, `NOTES_AT_ONCE` in
-        one step of the iterator, so that others get in between.
+        one step of the iterator, so that others get in between. Our own tables are looked
+        at only after a change that was cut short: nobody else writes to them.
         """
         self._set_clock()
+        if self._tables.unsure:
+            yield from compare(self._tables, self._state)
+            self._judge_tables()
+            yield
         names = list(self._maps)
         number, after = self._next
         left = SETTLE_AT_ONCE
@@ -278,9 +313,10 @@ class Reconciler:
         for note in notes:
             if owns(note, values[note.map, note.key]):
                 ours.setdefault(note.map, []).append(note.key)
-        for name, keys in ours.items():
-            removed[name] = self._maps[name].delete_batch(b"".join(keys))
-            self._on_change(name, -removed[name])
-        if notes:
-            self._state.forget((note.map, note.key) for note in notes)
+        with self._tables.writing(ours):
+            for name, keys in ours.items():
+                removed[name] = self._entries.maps[name].delete_batch(b"".join(keys))
+                self._on_change(name, -removed[name])
+            if notes:
+                self._state.forget((note.map, note.key) for note in notes)
         return removed

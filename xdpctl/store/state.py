@@ -16,10 +16,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from xdpctl.abi import BY_REF, MAPS, MapName, RuleAction
+from xdpctl.abi import BY_REF, MapName, RuleAction
 from xdpctl.errors import StateError
 from xdpctl.kernel.paths import Opened, look, open_directory, refuse_foreign_file
-from xdpctl.rules.keys import full_key, stored_key
+from xdpctl.rules.keys import REFS, full_key, stored_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -43,7 +43,7 @@ _KEYS_AT_ONCE = 500
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE note (
-    map INTEGER NOT NULL, -- enum map_ref
+    map INTEGER NOT NULL, -- enum map_ref, or the number of a table (abi.TABLES)
     key BLOB NOT NULL,
     action INTEGER NOT NULL,
     origin TEXT NOT NULL,
@@ -59,11 +59,11 @@ CREATE INDEX note_expires ON note (expires) WHERE expires IS NOT NULL;
 
 def place_in_order(note: Note) -> bytes:
     """Return a note's position in the order of `State.page`."""
-    return stored_key(MAPS[note.map].ref, note.key)
+    return stored_key(REFS[note.map], note.key)
 
 
 def _place(name: MapName, key: bytes) -> tuple[int, bytes]:
-    ref = MAPS[name].ref
+    ref = REFS[name]
     return ref, stored_key(ref, key)
 
 
@@ -255,18 +255,24 @@ class State:
             query = "SELECT 1 FROM note LIMIT 1 OFFSET ?"
             return self._connection.execute(query, (count,)).fetchone() is not None
 
+    def count(self, map_name: MapName) -> int:
+        """Return how many notes of one map there are; some 30 ms for a million."""
+        with self._reading():
+            query = "SELECT count(*) FROM note WHERE map = ?"
+            return int(self._connection.execute(query, (REFS[map_name],)).fetchone()[0])
+
     def notes(self, map_name: MapName) -> dict[bytes, Note]:
         """Return the notes of one map by key."""
         with self._reading():
             rows = self._connection.execute(
                 f"SELECT {_COLUMNS} FROM note WHERE map = ?",  # noqa: S608 (a constant)
-                (MAPS[map_name].ref,),
+                (REFS[map_name],),
             )
             return {note.key: note for note in map(_note, rows)}
 
     def get_many(self, map_name: MapName, keys: Sequence[bytes]) -> dict[bytes, Note]:
         """Return the notes that there are of these entries, by key."""
-        ref = MAPS[map_name].ref
+        ref = REFS[map_name]
         found: dict[bytes, Note] = {}
         for start in range(0, len(keys), _KEYS_AT_ONCE):
             stored = [stored_key(ref, key) for key in keys[start : start + _KEYS_AT_ONCE]]
@@ -294,7 +300,7 @@ class State:
         with self._reading():
             return self._connection.execute(
                 f"SELECT {_COLUMNS} FROM note WHERE map = ? AND key > ? ORDER BY key LIMIT ?",  # noqa: S608 (a constant)
-                (MAPS[map_name].ref, after, limit),
+                (REFS[map_name], after, limit),
             ).fetchall()
 
     def page_of(
@@ -304,7 +310,7 @@ class State:
 
         Looks at `SCAN_MAX` notes at most, so that few among many may be none in a page.
         """
-        ref = MAPS[map_name].ref
+        ref = REFS[map_name]
         with self._reading():
             last = self._connection.execute(
                 "SELECT key FROM note WHERE map = ? AND key > ? ORDER BY key LIMIT 1 OFFSET ?",
@@ -359,7 +365,7 @@ class State:
 
 def _others_than(maps: Collection[MapName]) -> tuple[list[int], str]:
     """Return the numbers of these maps, and the condition that a note is of none of them."""
-    refs = [MAPS[name].ref for name in maps]
+    refs = [REFS[name] for name in maps]
     return refs, f" AND map NOT IN ({', '.join('?' * len(refs))})" if refs else ""
 
 

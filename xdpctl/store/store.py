@@ -2,7 +2,9 @@
 
 The maps are the truth for what is blocked; the state (state.py) holds notes about
 the entries that we wrote. An entry without a valid note is dnsdist's: it is shown,
-never changed.
+never changed. The five maps are shared with dnsdist; zones, and all that lists claim, are in
+tables of our own (tables/). A target may have a rule in the operator's book and one in the
+lists'.
 
 Every method blocks, and may be called from several threads: a write waits for the step that
 another thread is at. Owns the lock that writes take. Does not own notes (state.py) or maps
@@ -14,11 +16,19 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdpctl import abi
-from xdpctl.errors import KernelError, MapFrozenError, NotFoundError, TargetError
+from xdpctl.abi import RULE_MAPS, RULE_PLACES, TABLES, Book
+from xdpctl.errors import (
+    KernelError,
+    MapFrozenError,
+    NotFoundError,
+    TargetError,
+    XdpctlError,
+)
 from xdpctl.kernel.bpf.libbpf import BPF_ANY, BPF_NOEXIST
 from xdpctl.process.clock import boot_clock
 from xdpctl.process.threads import TurnLock
@@ -28,6 +38,7 @@ from xdpctl.rules import (
     Rule,
     target_text,
 )
+from xdpctl.rules.keys import book_of, map_of
 from xdpctl.store import overlap
 from xdpctl.store.bulk import Bulk
 from xdpctl.store.entries import NOTES_AT_ONCE, Entries, foreign, places_of, read_values
@@ -36,12 +47,14 @@ from xdpctl.store.pages import Pages
 from xdpctl.store.reconcile import Reconciler
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note, place_in_order
+from xdpctl.store.tables.tables import Tables
+from xdpctl.store.tables.turn import Turn
 from xdpctl.store.top import MostHit
 from xdpctl.store.wildcards import Wildcards
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
     from xdpctl.abi import MapName
     from xdpctl.kernel.bpf.maps import Map
@@ -49,8 +62,12 @@ if TYPE_CHECKING:
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
     from xdpctl.store.entries import Entry, Place, Slot
+    from xdpctl.store.rule_map import RuleMap
     from xdpctl.store.state import State
     from xdpctl.store.worker.parent import BulkInWorker
+
+    Claimed: TypeAlias = tuple[Target, Book]
+    """What has at most one rule."""
 
 _END = object()
 
@@ -59,6 +76,9 @@ WORKER_BYTES = 2**20
 
 WORKER_NOTES = 30_000
 """With more rules than this, every list and export has: it reads all of them."""
+
+_TRIES = 3
+"""How often room is made for one request, where others take it before."""
 
 
 _THEIRS = (
@@ -80,9 +100,11 @@ class Store:
     """The rule maps with the notes about them.
 
     Args:
-        maps: the five rule maps, open; owned by the caller.
+        maps: the five shared rule maps, open; owned by the caller.
         state: the notes, open; owned by the caller.
         any_qtype: how a name without a type is written (PACKETS.md).
+        reserve: is given how many entries more each of our own tables is to have, and makes
+            room for them; called without the lock, on the thread that writes.
         on_change: called with (map, difference of entries) after each own write.
         clock: seconds since the epoch.
         worker: whether long work may have a process of its own; the maps are the kernel's.
@@ -94,25 +116,30 @@ class Store:
         state: State,
         any_qtype: AnyQtype,
         *,
+        reserve: Callable[[Mapping[MapName, int]], None] = lambda _more: None,
         on_change: Callable[[MapName, int], None] = lambda _map, _difference: None,
         clock: Callable[[], float] = time.time,
         boot: Callable[[], float] = boot_clock,
         worker: bool = False,
     ) -> None:
-        self._maps = maps
+        self.tables = Tables(state)
+        self._shared = maps
+        self._maps: dict[MapName, RuleMap] = {**maps, **self.tables.maps}
         self._state = state
         self.any_qtype = any_qtype
+        self._reserve = reserve
         self._on_change = on_change
         self._clock = clock
         self._boot = boot
         self._lock = TurnLock()
+        self._turn = Turn(self._lock, self.tables)
         self._cancelled = threading.Event()
         self._may_use_worker = worker
-        self.listing = Entries(maps, state)
-        self.pages = Pages(self.listing)
+        self.listing = Entries(self._maps, state)
+        self.pages = Pages(self.listing, maps)
         self.most_hit = MostHit(self.listing)
         self._reconciler = Reconciler(
-            maps, state, self.listing, on_change=on_change, wall=clock, boot=boot
+            maps, state, self.tables, self.listing, on_change=on_change, wall=clock, boot=boot
         )
         self._wildcards = Wildcards(maps, state, self.listing, self._reconciler, on_change)
 
@@ -130,7 +157,10 @@ class Store:
 
     def settling(self) -> Iterator[None]:
         """Settle in steps of some milliseconds, between which others get their turn."""
-        steps = self._reconciler.settle()
+        return self.in_steps(self._reconciler.settle())
+
+    def in_steps(self, steps: Iterator[None]) -> Iterator[None]:
+        """Take steps that need the maps for themselves, others between two of them."""
         more = True
         while more:
             with self._lock:
@@ -183,35 +213,62 @@ class Store:
             TargetError: two rules of the request contradict each other.
             MapFullError: with `done`, how many of the request went in.
         """
-        asked = {rule.target: rule for rule in rules}
+        asked: dict[Claimed, Rule] = {}
         for rule in rules:
-            if asked[rule.target].action != rule.action:
+            claimed = rule.target, book_of(rule.origin)
+            if asked.setdefault(claimed, rule).action != rule.action:
                 text = target_text(rule.target)
                 raise TargetError(
                     f"{text} is given twice with different actions; choose one", text=text
                 )
-        with self._lock:
-            created = self._put(asked)
+            asked[claimed] = rule
+        created = self._with_room(asked)
         warnings = tuple(overlap.warnings(self.listing, asked.values(), self.any_qtype))
         return PutResult(created, len(asked) - created, warnings)
 
-    def _put(self, asked: Mapping[Target, Rule]) -> int:
+    def needs(self, rules: Iterable[Rule]) -> dict[MapName, int]:
+        """Return for how many entries of our own tables these rules may need room."""
+        names = (map_of(rule.target, book_of(rule.origin)) for rule in rules)
+        return Counter(name for name in names if name in TABLES)
+
+    def _with_room(self, asked: Mapping[Claimed, Rule]) -> int:
+        """Write rules when there is room for them; return how many entries were made."""
+        needed = self.needs(asked.values())
+        for _ in range(_TRIES):
+            with self._lock:
+                if not self.tables.lacks(needed):
+                    return self._put(asked)
+            self._reserve(needed)  # others may take the room before the next turn
+        with self._lock:
+            return self._put(asked)
+
+    def _put(self, asked: Mapping[Claimed, Rule]) -> int:
         """Write the notes, then the entries; return how many entries were made."""
         where = [
             (rule, next((slot for slot in slots if slot.value is not None), slots[0]))
             for rule, slots in zip(asked.values(), self._slots_of(asked), strict=True)
         ]
-        self._state.put(self._note(rule, slot) for rule, slot in where)
+        with self.tables.writing({slot.map for _, slot in where}):
+            self._state.put(self._note(rule, slot) for rule, slot in where)
+            refused = self._write_all(where)
+        if refused is not None:
+            raise refused
+        return sum(slot.value is None for _, slot in where)
+
+    def _write_all(self, where: Sequence[tuple[Rule, Slot]]) -> XdpctlError | None:
+        """Write entries; return why one was refused, the notes of it and the rest taken back."""
         for done, (rule, slot) in enumerate(where):
             try:
                 self._write(rule, slot)
             except KernelError as error:
                 self._take_back([slot for _, slot in where[done:]])
                 error.done = done
-                if error.errno == errno.EEXIST:  # written by dnsdist since we looked
-                    raise foreign(rule.target, _THEIRS) from error
-                raise
-        return sum(slot.value is None for _, slot in where)
+                if error.errno != errno.EEXIST:
+                    return error
+                refused = foreign(rule.target, _THEIRS)  # written by dnsdist since we looked
+                refused.__cause__ = error
+                return refused
+        return None
 
     def _note(self, rule: Rule, slot: Slot) -> Note:
         """Return the note of a rule that is written to this slot."""
@@ -256,20 +313,29 @@ class Store:
 
     def _remove(self, wanted: list[Target]) -> int:
         places: dict[Place, None] = {}
-        for target, slots in zip(wanted, self._slots_of(wanted), strict=True):
-            there = [(slot.map, slot.key) for slot in slots if slot.value is not None]
+        for target in wanted:
+            there = self._standing(target)
             if not there:
                 raise NotFoundError(
                     f"there is no rule for {target_text(target)}: see `xdpctl list`"
                 )
             places |= dict.fromkeys(there)
-        for name, key in places:
-            if self._maps[name].delete(key):
-                self._on_change(name, -1)
-        self._state.forget(places)
+        with self.tables.writing({name for name, _ in places}):
+            for name, key in places:
+                if self._maps[name].delete(key):
+                    self._on_change(name, -1)
+            self._state.forget(places)
         return len(places)
 
-    def _slots_of(self, targets: Iterable[Target]) -> Iterator[list[Slot]]:
+    def _standing(self, target: Target) -> list[Place]:
+        """Return where there are entries for a target: the operator's, else a list's."""
+        for book in Book:
+            (slots,) = self._slots_of([(target, book)])
+            if there := [(slot.map, slot.key) for slot in slots if slot.value is not None]:
+                return there
+        return []
+
+    def _slots_of(self, claimed: Iterable[Claimed]) -> Iterator[list[Slot]]:
         """Yield for each target the slots that a rule for it may have, the one we write first.
 
         A name without a type has two: dnsdist up to 1.9 writes another wildcard
@@ -278,12 +344,12 @@ class Store:
         Raises:
             ConflictError: an entry for a target is dnsdist's.
         """
-        places = {target: places_of(target, self.any_qtype) for target in targets}
+        places = {each: places_of(each[0], self.any_qtype, each[1]) for each in claimed}
         slots = self.listing.slots(place for each in places.values() for place in each)
-        for target in targets:
-            found = [slots[place] for place in places[target]]
+        for each, there in places.items():
+            found = [slots[place] for place in there]
             if any(slot.value is not None and not slot.is_ours for slot in found):
-                raise foreign(target, _THEIRS)
+                raise foreign(each[0], _THEIRS)
             yield found
 
     def flush(self, map_name: MapName | None, origin: str | None) -> int:
@@ -294,9 +360,9 @@ class Store:
             origin: `dnsdist` removes what we did not write, which a running dnsdist
                 does not notice (DNSDIST.md); None: all our own.
         """
-        names = abi.RULE_MAPS if map_name is None else (map_name,)
+        names = RULE_PLACES if map_name is None else (map_name,)
         if origin == DNSDIST_ORIGIN:
-            return sum(self._flush_foreign(name) for name in names)
+            return sum(self._flush_foreign(name) for name in names if name in RULE_MAPS)
         removed = 0
         frozen: MapFrozenError | None = None
         for name in names:
@@ -345,8 +411,9 @@ class Store:
         work = Bulk(
             self._maps,
             self._state.path,
-            self._lock,
+            self._turn,
             change,
+            reserve=self._reserve,
             on_change=self._on_change,
             clock=self._clock,
             cancelled=self._cancelled,
@@ -361,7 +428,9 @@ class Store:
     def _worker(self) -> BulkInWorker:
         from xdpctl.store.worker.parent import BulkInWorker  # noqa: PLC0415 - not for the start
 
-        return BulkInWorker(self._maps, self._state.path, self._lock)
+        return BulkInWorker(
+            self._shared, self.tables, self._state.path, self._turn, reserve=self._reserve
+        )
 
     def cancel(self) -> None:
         """End what `bulk` is working on at its next chunk, as the service stops. Any thread."""

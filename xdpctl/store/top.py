@@ -10,8 +10,8 @@ import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from xdpctl import abi
-from xdpctl.rules.keys import stored_key
+from xdpctl.abi import RULE_PLACES
+from xdpctl.rules.keys import REFS, stored_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,8 +43,8 @@ class MostHit:
     def counters(self, map_name: MapName | None) -> Counters:
         """Return the counters that are not 0."""
         return {
-            name: {stored_key(abi.MAPS[name].ref, key): hits for hits, key in self._hit(name)}
-            for name in (abi.RULE_MAPS if map_name is None else (map_name,))
+            name: {stored_key(REFS[name], key): hits for hits, key in self._hit(name)}
+            for name in (RULE_PLACES if map_name is None else (map_name,))
         }
 
     def top(
@@ -62,7 +62,7 @@ class MostHit:
             count,
             (
                 (gain, name, key)
-                for name in (abi.RULE_MAPS if map_name is None else (map_name,))
+                for name in (RULE_PLACES if map_name is None else (map_name,))
                 for gain, key in self._gains(name, None if before is None else before[name])
             ),
         )
@@ -80,7 +80,7 @@ class MostHit:
         if before is None:
             yield from self._hit(name)
             return
-        ref = abi.MAPS[name].ref
+        ref = REFS[name]
         for hits, key in self._hit(name):
             gain = hits - before.get(stored_key(ref, key), 0)
             if gain > 0:
@@ -88,7 +88,7 @@ class MostHit:
 
     def _hit(self, name: MapName) -> Iterator[tuple[int, bytes]]:
         """Yield (counter, key) of the entries whose counter is not 0."""
-        size = abi.MAPS[name].key_size
+        size = self._entries.maps[name].info.key_size
         for keys, values in self._entries.maps[name].chunks():
             hits = memoryview(values).cast("Q")[::2].tolist()
             for number, count in enumerate(hits):

@@ -25,9 +25,9 @@ from xdpctl.store.state import place_in_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from xdpctl.kernel.bpf.maps import Map
     from xdpctl.store.entries import Entries
     from xdpctl.store.reconcile import Reconciler
+    from xdpctl.store.rule_map import RuleMap
     from xdpctl.store.state import Note, State
 
 _FACT = "any-qtype"
@@ -47,7 +47,7 @@ class Wildcards:
 
     def __init__(
         self,
-        maps: Mapping[MapName, Map],
+        maps: Mapping[MapName, RuleMap],
         state: State,
         entries: Entries,
         reconciler: Reconciler,

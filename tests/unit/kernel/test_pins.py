@@ -138,7 +138,7 @@ def test_the_way_is_opened_for_others_than_root_only(policy: PinPolicy, *, neede
     assert policy.needs_traversal is needed
 
 
-@pytest.mark.parametrize("name", list(MapName))
+@pytest.mark.parametrize("name", list(MAPS))
 def test_every_spec_of_the_contract_fits_itself(bpf: FakeBpf, name: MapName) -> None:
     assert pins.verify(bpf.create_map(MAPS[name], 4).info, MAPS[name]) is None
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.program.compiler import Compilation
-    from xdpctl.program.config import ProgramConfig
+    from xdpctl.program.config import Recipe
 
 KEY, COMPILER = bytes(range(32)), bytes(range(32, 64))
 OTHER = bytes(32)
@@ -385,12 +385,12 @@ class Compiler:
 
     def __init__(self) -> None:
         self.compiled = 0
-        self.asked: list[ProgramConfig] = []
+        self.asked: list[Recipe] = []
         self.error: CompilerError | None = None
         self.begun, self.cancelled = threading.Event(), threading.Event()
         self.hangs = False
 
-    def compilation(self, config: ProgramConfig) -> Compilation:
+    def compilation(self, config: Recipe) -> Compilation:
         self.asked.append(config)
         return cast("Compilation", self)
 
@@ -418,7 +418,7 @@ def caching(cache: BytecodeCache, made: Compiler) -> CachingCompiler:
     return CachingCompiler(cache, made.compilation)
 
 
-async def what_gives(compiler: CachingCompiler, config: ProgramConfig = DEFAULT) -> Bytecode:
+async def what_gives(compiler: CachingCompiler, config: Recipe = CONFIG) -> Bytecode:
     """Return what a compiler gives, when all that is to be kept of it is kept."""
     try:
         return await compiler(config)

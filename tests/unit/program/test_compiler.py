@@ -23,7 +23,7 @@ import pytest
 from tests.lab.process import eventually
 from tests.packets.case import DEFAULT
 from tests.support.foreign_module import find_anew
-from xdpctl.abi import MAPS, MapName
+from xdpctl.abi import MAPS, MapName, Scope, names_of
 from xdpctl.errors import CompilerError
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.program import bcc_process, compiler
@@ -34,6 +34,7 @@ from xdpctl.settings import XskFamily
 
 XSK_MAPS = {MapName.XSKMAP, MapName.XSK_DESTINATIONS_V4, MapName.XSK_DESTINATIONS_V6}
 FAKE_BYTECODE = b"\x95" + bytes(7)
+WITHOUT_TABLES = set(MAPS) - set(names_of(Scope.TABLES, Scope.WRITER))
 
 
 @pytest.fixture
@@ -165,16 +166,16 @@ def test_relocation_without_a_map_fails() -> None:
 
 
 def test_a_program_without_xsk_uses_every_other_map() -> None:
-    assert refs(DEFAULT) == set(MAPS) - XSK_MAPS
+    assert refs(CONFIG) == WITHOUT_TABLES - XSK_MAPS
 
 
 def test_a_program_with_xsk_uses_every_map() -> None:
-    assert refs(replace(DEFAULT, xsk=XskFamily.BOTH)) == set(MAPS)
+    assert refs(replace(CONFIG, xsk=XskFamily.BOTH)) == WITHOUT_TABLES
 
 
 def test_xsk_for_ipv4_uses_no_map_of_ipv6_destinations() -> None:
     unused = {MapName.XSK_DESTINATIONS_V6}
-    assert refs(replace(DEFAULT, xsk=XskFamily.V4)) == set(MAPS) - unused
+    assert refs(replace(CONFIG, xsk=XskFamily.V4)) == WITHOUT_TABLES - unused
 
 
 def test_the_same_configuration_gives_the_same_bytecode() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.program.loader.instructions import (
     HELPERS,
     MOST,
@@ -18,6 +19,7 @@ from xdpctl.program.loader.instructions import (
     to_numbers,
 )
 
+OURS = HELPERS[ProgramKind.XDP]
 EXIT = struct.pack("=BBhi", 0x95, 0, 0, 0)
 PASS = struct.pack("=BBhi", 0xB7, 0, 0, 2) + EXIT
 
@@ -33,7 +35,7 @@ def map_load(fd: int, kind: int = 1) -> bytes:
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.integers(3, 1000), st.sampled_from([1, 2])), st.sampled_from([*HELPERS])
+            st.tuples(st.integers(3, 1000), st.sampled_from([1, 2])), st.sampled_from([*OURS])
         ),
         max_size=30,
     )
@@ -53,15 +55,20 @@ def test_maps_arrive_under_the_loaders_descriptors(
     assert to_descriptors(numbered, [fd + 5000 for fd in fds]) == program(5000)
 
 
-@pytest.mark.parametrize("helper", [*HELPERS])
-def test_what_our_programs_call_is_taken(helper: int) -> None:
-    check(slot(0x85, 0, helper) + PASS)
+@pytest.mark.parametrize(
+    ("kind", "helper"), [(kind, helper) for kind, known in HELPERS.items() for helper in known]
+)
+def test_what_our_programs_call_is_taken(kind: ProgramKind, helper: int) -> None:
+    check(slot(0x85, 0, helper) + PASS, kind)
 
 
-@pytest.mark.parametrize("helper", [h for h in range(-1, 260) if h not in HELPERS])
-def test_every_other_helper_is_refused(helper: int) -> None:
+@pytest.mark.parametrize("kind", ProgramKind)
+@pytest.mark.parametrize("helper", range(-1, 260))
+def test_every_other_helper_is_refused(kind: ProgramKind, helper: int) -> None:
+    if helper in HELPERS[kind]:
+        return
     with pytest.raises(ForbiddenError, match=f"helper {helper},"):
-        check(PASS + slot(0x85, 0, helper) + PASS)
+        check(PASS + slot(0x85, 0, helper) + PASS, kind)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.errors import KernelError
 from xdpctl.kernel.bpf.loader import LoadRefusedError
+from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.program.loader import parent as loader_module
 from xdpctl.program.loader.messages import ANSWER, LOADED, MAPS_MOST, REQUEST, answer, request
 from xdpctl.program.loader.parent import Loader
@@ -62,14 +63,16 @@ class Pair:
         self.process = Pretended()
         self.loader = Loader(ours, cast("subprocess.Popen[bytes]", self.process))
         self.loads: list[tuple[bytes, bytes]] = []
+        self.kinds: list[ProgramKind] = []
         self.thread: threading.Thread | None = None
 
     def serve(self, load_one: Load) -> None:
         """Serve on a thread."""
 
-        def noted(name: bytes, instructions: bytes) -> tuple[int, bytes]:
+        def noted(name: bytes, instructions: bytes, kind: ProgramKind) -> tuple[int, bytes]:
             self.loads.append((name, instructions))
-            return load_one(name, instructions)
+            self.kinds.append(kind)
+            return load_one(name, instructions, kind)
 
         def run() -> None:
             with self.theirs:
@@ -101,7 +104,7 @@ def descriptors() -> set[str]:
     return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
-def loads_this_file(*_: bytes) -> tuple[int, bytes]:
+def loads_this_file(*_: object) -> tuple[int, bytes]:
     return os.open(__file__, os.O_RDONLY | os.O_CLOEXEC), b""
 
 
@@ -121,10 +124,25 @@ def test_a_program_comes_back_as_a_descriptor(pair: Pair) -> None:
     assert pair.loader.trouble == ""
 
 
+@pytest.mark.parametrize("kind", ProgramKind)
+def test_a_program_is_loaded_as_what_was_asked_for(pair: Pair, kind: ProgramKind) -> None:
+    pair.serve(loads_this_file)
+    os.close(pair.loader.load(b"p", PASS_PROGRAM, kind)[0])
+    assert pair.kinds == [kind]
+
+
+def test_a_program_of_one_kind_has_none_of_the_others_helpers(pair: Pair) -> None:
+    pair.serve(loads_this_file)
+    redirects = struct.pack("=BBhi", 0x85, 0, 0, 51) + PASS_PROGRAM
+    os.close(pair.loader.load(b"p", redirects, ProgramKind.XDP)[0])
+    with pytest.raises(LoadRefusedError, match="calls helper 51"):
+        pair.loader.load(b"p", redirects, ProgramKind.TEST_RUN)
+
+
 def test_maps_go_along_under_descriptors_of_the_loaders(pair: Pair) -> None:
     seen: list[bool] = []
 
-    def look(_: bytes, instructions: bytes) -> tuple[int, bytes]:
+    def look(_: bytes, instructions: bytes, _kind: ProgramKind) -> tuple[int, bytes]:
         (fd,) = struct.unpack_from("=i", instructions, 4)
         seen.append(os.path.samestat(os.fstat(fd), os.fstat(held.fileno())))
         seen.append(fd != held.fileno())
@@ -171,8 +189,9 @@ def test_a_large_program_goes_through(pair: Pair) -> None:
     "data",
     [
         bytes(REQUEST.size),
-        request(b"p", PASS_PROGRAM, 1),  # without that map
-        request(b"p", PASS_PROGRAM, 0)[:-1],
+        request(b"p", PASS_PROGRAM, 1, ProgramKind.XDP),  # without that map
+        request(b"p", PASS_PROGRAM, 0, ProgramKind.XDP)[:-1],
+        request(b"p", PASS_PROGRAM, 0, 2),  # of a kind that is not ours
         b"x",
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.program.loader.instructions import MOST, SIZE
 from xdpctl.program.loader.messages import (
     ANSWER,
@@ -23,11 +24,13 @@ from xdpctl.program.loader.messages import (
 NAMES = st.from_regex(rb"[a-zA-Z0-9_.]{0,15}", fullmatch=True)
 
 
-@given(NAMES, st.binary(max_size=400), st.integers(0, MAPS_MOST))
-def test_a_request_arrives_as_it_was_sent(name: bytes, instructions: bytes, maps: int) -> None:
-    data = request(name, instructions, maps)
+@given(NAMES, st.binary(max_size=400), st.integers(0, MAPS_MOST), st.sampled_from(ProgramKind))
+def test_a_request_arrives_as_it_was_sent(
+    name: bytes, instructions: bytes, maps: int, kind: ProgramKind
+) -> None:
+    data = request(name, instructions, maps, kind)
     head, body = data[: REQUEST.size], data[REQUEST.size :]
-    assert request_head(head) == (name, maps, len(instructions))
+    assert request_head(head) == (name, kind, maps, len(instructions))
     assert body == instructions
 
 
@@ -48,12 +51,13 @@ def test_of_a_long_log_the_end_arrives() -> None:
     "head",
     [
         bytes(REQUEST.size),
-        REQUEST.pack(b"xdpctl1\n", b"name", MAPS_MOST + 1, 8),
-        REQUEST.pack(b"xdpctl1\n", b"name", 0, MOST * SIZE + 1),
-        REQUEST.pack(b"xdpctl1\n", b"na\0me", 0, 8),
-        REQUEST.pack(b"xdpctl1\n", b"na/me", 0, 8),
-        REQUEST.pack(b"xdpctl1\n", b"\xff", 0, 8),
-        REQUEST.pack(b"xdpctl2\n", b"name", 0, 8),
+        REQUEST.pack(b"xdpctl1\n", b"name", 6, MAPS_MOST + 1, 8),
+        REQUEST.pack(b"xdpctl1\n", b"name", 6, 0, MOST * SIZE + 1),
+        REQUEST.pack(b"xdpctl1\n", b"name", 2, 0, 8),
+        REQUEST.pack(b"xdpctl1\n", b"na\0me", 6, 0, 8),
+        REQUEST.pack(b"xdpctl1\n", b"na/me", 6, 0, 8),
+        REQUEST.pack(b"xdpctl1\n", b"\xff", 6, 0, 8),
+        REQUEST.pack(b"xdpctl2\n", b"name", 6, 0, 8),
     ],
 )
 def test_a_head_that_nobody_sends_ends_the_talk(head: bytes) -> None:

@@ -12,6 +12,7 @@ from xdpctl.errors import TargetError
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
     AnyQtype,
+    Target,
     key_of,
     map_of,
     parse_rule_line,
@@ -19,11 +20,12 @@ from xdpctl.rules import (
     target_of,
     target_text,
 )
-from xdpctl.rules.keys import Row, full_key, place_of, stored_key
+from xdpctl.rules.keys import REFS, Row, book_of, full_key, place_of, stored_key, stored_place
 from xdpctl.rules.lines import LineReader
 
 NOW = 1000.0
-NAMES = {spec.ref: name for name, spec in abi.MAPS.items()}
+LISTS = abi.Book.LISTS
+books = st.sampled_from(abi.Book)
 
 labels = st.text("abXYZ019-_*", max_size=5) | st.sampled_from(
     ["x" * 63, "x" * 64, "xn--bcher-kva", "xn--a", "bücher", "@", "1", "255", "01", "\\046"]
@@ -35,6 +37,7 @@ v6 = st.text("0123456789abcdefABCDEFg:.%/", max_size=24)
 targets = st.one_of(
     names,
     long_names,
+    st.builds(str.__add__, st.sampled_from([".", "*.", "*", "..", "**."]), names | long_names),
     names.map(lambda text: text + "."),
     v4.map(".".join),
     st.ip_addresses().map(str),
@@ -46,43 +49,63 @@ targets = st.one_of(
 
 
 @given(
-    targets, st.sampled_from([None, "", "A", "ANY", "TYPE65535", "no"]), st.sampled_from(AnyQtype)
+    targets,
+    st.sampled_from([None, "", "A", "ANY", "TYPE65535", "no"]),
+    st.sampled_from(AnyQtype),
+    books,
 )
-@example("1.2.3.4\0", None, AnyQtype.BOTH)
-@example("\ud800", None, AnyQtype.BOTH)
-@example("a" * 63 + "." + "b" * 63 + "." + "c" * 63 + "." + "d" * 61, None, AnyQtype.NEW)
-@example("a" * 63 + "." + "b" * 63 + "." + "c" * 63 + "." + "d" * 62, None, AnyQtype.NEW)
-@example("example\n", None, AnyQtype.NEW)
-@example("example.7", None, AnyQtype.NEW)
-@example("example.7.", None, AnyQtype.NEW)
-@example(".", None, AnyQtype.NEW)
-@example("::ffff:192.0.2.1", None, AnyQtype.NEW)
+@example("1.2.3.4\0", None, AnyQtype.BOTH, abi.Book.LISTS)
+@example("\ud800", None, AnyQtype.BOTH, abi.Book.OPERATOR)
+@example("a" * 63 + "." + "b" * 63 + "." + "c" * 63 + "." + "d" * 61, None, AnyQtype.NEW, LISTS)
+@example("a" * 63 + "." + "b" * 63 + "." + "c" * 63 + "." + "d" * 62, None, AnyQtype.NEW, LISTS)
+@example("." + "a." * 16, None, AnyQtype.NEW, LISTS)
+@example("." + "a." * 17, None, AnyQtype.NEW, LISTS)
+@example("*." + "a." * 17, None, AnyQtype.NEW, abi.Book.OPERATOR)
+@example("a." * 17, None, AnyQtype.NEW, LISTS)
+@example("example\n", None, AnyQtype.NEW, LISTS)
+@example(".example\n", None, AnyQtype.NEW, LISTS)
+@example("example.7", None, AnyQtype.NEW, LISTS)
+@example(".example.7.", None, AnyQtype.NEW, LISTS)
+@example(".", None, AnyQtype.NEW, LISTS)
+@example("*.", None, AnyQtype.NEW, LISTS)
+@example("..", None, AnyQtype.NEW, LISTS)
+@example("::ffff:192.0.2.1", None, AnyQtype.NEW, LISTS)
 def test_a_place_is_that_of_the_parsed_target(
-    text: str, qtype: str | None, any_qtype: AnyQtype
+    text: str, qtype: str | None, any_qtype: AnyQtype, book: abi.Book
 ) -> None:
     wanted: tuple[int, bytes] | str
     try:
         target = parse_target(text, qtype)
-        ref = abi.MAPS[map_of(target)].ref
-        wanted = ref, stored_key(ref, key_of(target, any_qtype))
+        ref = REFS[map_of(target, book)]
+        wanted = ref, stored_key(ref, key_of(target, any_qtype, book))
     except TargetError as error:
         wanted = error.sentence
     try:
-        found: tuple[int, bytes] | str = place_of(text, qtype, any_qtype)
+        found: tuple[int, bytes] | str = place_of(text, qtype, any_qtype, book)
     except TargetError as error:
         found = error.sentence
     assert found == wanted
 
 
-@given(targets, st.sampled_from(AnyQtype))
-def test_a_stored_key_is_found_again(text: str, any_qtype: AnyQtype) -> None:
+@given(targets, st.sampled_from(AnyQtype), books)
+def test_a_stored_key_is_found_again(text: str, any_qtype: AnyQtype, book: abi.Book) -> None:
     try:
-        ref, stored = place_of(text, None, any_qtype)
+        ref, stored = place_of(text, None, any_qtype, book)
     except TargetError:
         return
     key = full_key(ref, stored)
     assert stored_key(ref, key) == stored
-    assert target_of(NAMES[ref], key, any_qtype) == parse_target(text)
+    assert target_of(abi.BY_REF[ref].name, key, any_qtype) == parse_target(text)
+
+
+@given(values.targets, books, st.sampled_from(AnyQtype))
+def test_every_target_of_both_books_is_found_again_by_its_stored_key(
+    target: Target, book: abi.Book, any_qtype: AnyQtype
+) -> None:
+    ref, stored = stored_place(target, any_qtype, book)
+    key = full_key(ref, stored)
+    assert len(key) == abi.BY_REF[ref].key_size
+    assert target_of(abi.BY_REF[ref].name, key, any_qtype) == target
 
 
 @given(
@@ -99,8 +122,9 @@ def long_way(line: str, reader_origin: str, any_qtype: AnyQtype) -> Row | str | 
         rule = parse_rule_line(line, reader_origin)
         if rule is None or rule.origin == DNSDIST_ORIGIN:
             return None
-        ref = abi.MAPS[map_of(rule.target)].ref
-        key = stored_key(ref, key_of(rule.target, any_qtype))
+        book = book_of(rule.origin)
+        ref = REFS[map_of(rule.target, book)]
+        key = stored_key(ref, key_of(rule.target, any_qtype, book))
     except TargetError as error:
         return error.sentence
     expires = None if rule.expires_in is None else NOW + rule.expires_in
@@ -120,6 +144,7 @@ options = st.lists(
             'reason="a b"',
             "reason=x",
             "origin=api",
+            "origin=list:x",
             "origin=dnsdist",
             "origin=x",
             "# why",
@@ -131,7 +156,7 @@ options = st.lists(
 )
 blanks = st.sampled_from([" ", " ", " ", "  ", "\t", "\xa0", "\x0b", ""])
 some_targets = st.sampled_from(
-    ["192.0.2.1", "2001:db8::1", "www.example", "10.0.0.0/8", "#", '"x"']
+    ["192.0.2.1", "2001:db8::1", "www.example", ".example", "*.example", "10.0.0.0/8", "#", '"x"']
 )
 lines = st.builds(
     lambda start, target, blank, rest, end: start + target + blank + " ".join(rest) + end,
@@ -160,6 +185,26 @@ def test_each_line_is_read_as_alone_whatever_was_read_before(
         except TargetError as error:
             found = error.sentence.removeprefix("line 1: ")
         assert found == long_way(line, "file:x", any_qtype)
+
+
+@pytest.mark.parametrize(
+    ("origin", "maps"),
+    [
+        ("file:x", ["addr-v4", "cidr6", "qnames", "zones", "zones"]),
+        ("list:x", ["list-sources", "list-sources", "list-names", "list-names", "list-names"]),
+    ],
+)
+def test_the_origin_decides_the_book_and_so_the_map(origin: str, maps: list[str]) -> None:
+    reader = LineReader(origin, AnyQtype.BOTH, NOW)
+    text = ["192.0.2.1", "2001:db8::/32", "www.example", ".example", "*.example"]
+    assert [abi.BY_REF[row[0]].name for row in reader.rows(text)] == maps
+
+
+def test_a_fixed_origin_is_that_of_every_line_and_of_its_book() -> None:
+    reader = LineReader("list:x", AnyQtype.BOTH, NOW, fixed=True)
+    text = ["192.0.2.1 origin=cli", "192.0.2.2 origin=cli", "192.0.2.3 origin=list:y"]
+    rows = list(reader.rows(text))
+    assert [(abi.BY_REF[row[0]].name, row[5]) for row in rows] == [("list-sources", "list:x")] * 3
 
 
 def test_what_is_dnsdists_is_skipped_and_counted() -> None:

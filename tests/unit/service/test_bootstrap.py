@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from xdpctl.program.cache import BytecodeCache
     from xdpctl.program.compiler import Compilation
-    from xdpctl.program.config import ProgramConfig
+    from xdpctl.program.config import Recipe
     from xdpctl.settings import Settings
 
 
@@ -51,7 +51,7 @@ def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Endless:
     """A compilation that ends when it is cancelled."""
 
-    def __init__(self, config: ProgramConfig) -> None:
+    def __init__(self, config: Recipe) -> None:
         self.config = config
         self.cancelled = threading.Event()
 
@@ -81,7 +81,7 @@ class Started:
 def compilations(monkeypatch: pytest.MonkeyPatch) -> list[Endless]:
     begun: list[Endless] = []
 
-    def compilation(config: ProgramConfig) -> Compilation:
+    def compilation(config: Recipe) -> Compilation:
         begun.append(Endless(config))
         return cast("Compilation", begun[-1])
 

@@ -448,6 +448,7 @@ def test_a_value_of_another_kind_is_an_error_of_its_key(
         ("address", "www.example"),
         ("any-qtype", "any"),
         ("protect", "10.0.0.0/40"),
+        ("protect", "a.*.example"),
         ("xsk-family", "6"),
         ("number-of-queues", "0"),
         ("number-of-queues", "65537"),

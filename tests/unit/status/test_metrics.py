@@ -63,6 +63,10 @@ REASONS = [
     "redirect",
     "xsk-ineligible",
     "panic",
+    "exempt",
+    "zone",
+    "list-source",
+    "list-name",
 ]
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

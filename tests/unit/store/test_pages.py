@@ -179,7 +179,7 @@ def test_what_is_there_all_the_time_is_on_one_page_whatever_comes_and_goes(
     tries: bool,
 ) -> None:
     moving = Moving(buckets, staying, 3)
-    listed = Pages(Entries(moving.maps, cast("State", NoNotes())))
+    listed = Pages(Entries(moving.maps, cast("State", NoNotes())), moving.maps)
     name = MapName.ADDR_V4
     if tries:  # read whole, in the order of keys
         name = MapName.CIDR4

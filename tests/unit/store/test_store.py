@@ -736,7 +736,7 @@ def test_a_key_that_is_no_name_does_not_stop_the_warnings(book: Book) -> None:
 def test_warnings_have_an_end(host: FakeHost) -> None:
     book = Book(host)
     for name, opened in host.rule_maps(64).items():
-        book.maps[name] = opened
+        book.maps[name].become(opened)
     book.store.put(addresses(WARNINGS_MAX + 5))
     warnings = book.store.put([rule("192.0.2.0/24", RuleAction.PASS)]).warnings
     assert len(warnings) == WARNINGS_MAX + 1

@@ -27,6 +27,7 @@ BPF_EXIST = 2
 ENOTSUPP = 524
 """The kernel's own "not supported", for an operation that a map type lacks."""
 
+PROGRAM_TYPE_SCHED_CLS = 3
 PROGRAM_TYPE_XDP = 6
 LINK_TYPE_XDP = 6
 ATTACH_TYPE_XDP = 37

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from xdpctl.kernel.bpf.loading import ProgramKind
+
 
 class ProgramLoader(Protocol):
     """Loads programs with rights that this process does not have."""
@@ -16,8 +18,10 @@ class ProgramLoader(Protocol):
     def lacking(self) -> tuple[str, ...]:
         """The capabilities that a load needs and that the loader does not have."""
 
-    def load(self, name: bytes, instructions: bytes) -> tuple[int, bytes]:
-        """Load a program, as `loading.load` does.
+    def load(
+        self, name: bytes, instructions: bytes, kind: ProgramKind = ProgramKind.XDP
+    ) -> tuple[int, bytes]:
+        """Load as `loading.load`.
 
         Raises:
             LoadRefusedError: the loader refuses such a program.

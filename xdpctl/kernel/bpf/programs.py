@@ -1,4 +1,4 @@
-"""Loaded XDP programs, and the links that attach them to interfaces.
+"""Loaded programs, and the links that attach them to interfaces.
 
 Owns their descriptors and the kernel's description of them. Does not own where links are pinned
 (filter/own_pins.py). Made by syscall.py; used by filter/, program/selftest.py, status/checks/ and
@@ -79,7 +79,7 @@ class TestRun:
 
 
 class Program(Descriptor):
-    """A loaded XDP program; `info` is read once, when the object is made."""
+    """A loaded program; `info` is read once, when the object is made."""
 
     info: ProgramInfo
 

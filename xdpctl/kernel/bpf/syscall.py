@@ -31,7 +31,7 @@ from xdpctl.kernel.bpf.libbpf import (
     options,
 )
 from xdpctl.kernel.bpf.loader import LoadRefusedError
-from xdpctl.kernel.bpf.loading import load
+from xdpctl.kernel.bpf.loading import ProgramKind, load
 from xdpctl.kernel.bpf.maps import Map, possible_cpus
 from xdpctl.kernel.bpf.programs import Link, LinkInfo, Program, ProgramInfo, XdpMode
 from xdpctl.kernel.failure import (
@@ -112,12 +112,15 @@ class Bpf:
         """
         return Map(self._library, self._open_pin(path, "map", named), (named or path).name)
 
-    def load_program(self, instructions: bytes, name: str) -> Program:
-        """Load an XDP program.
+    def load_program(
+        self, instructions: bytes, name: str, kind: ProgramKind = ProgramKind.XDP
+    ) -> Program:
+        """Load a program.
 
         Args:
             instructions: 8 bytes each, with real descriptors of maps in them.
-            name: shown by bpftool; shortened to 15 characters.
+            name: shown by bpftool; cut to 15 characters.
+            kind: what it is loaded as.
 
         Raises:
             VerifierError: with the end of the verifier's log.
@@ -127,9 +130,9 @@ class Bpf:
         known = _object_name(name)
         try:
             if self._loader is None:
-                fd, log = load(library, known, instructions)
+                fd, log = load(library, known, instructions, kind)
             else:
-                fd, log = self._loader.load(known, instructions)
+                fd, log = self._loader.load(known, instructions, kind)
         except LoadRefusedError as error:
             raise VerifierError(
                 f"cannot load program {name}: the process that loads programs refused it:"

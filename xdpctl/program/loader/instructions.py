@@ -11,17 +11,23 @@ from __future__ import annotations
 
 import struct
 
+from xdpctl.kernel.bpf.loading import ProgramKind
+
 SIZE = 8
 MOST = 1 << 16
 """Most instructions of a program: more than a jump can span (16 bits, signed)."""
 
 HELPERS = {
-    1: "bpf_map_lookup_elem",
-    51: "bpf_redirect_map",
-    65: "bpf_xdp_adjust_tail",
-    118: "bpf_jiffies64",
+    ProgramKind.XDP: {
+        1: "bpf_map_lookup_elem",
+        51: "bpf_redirect_map",
+        65: "bpf_xdp_adjust_tail",
+        118: "bpf_jiffies64",
+    },
+    ProgramKind.TEST_RUN: {1: "bpf_map_lookup_elem"},
 }
-"""What our programs call; none of them reads anything but packets, maps and the clock."""
+"""What our programs of each kind call; none of it reads anything but packets, maps and the
+clock."""
 
 _SLOT = struct.Struct("=BBhi")
 _LOAD_64 = 0x18
@@ -51,13 +57,15 @@ def to_numbers(instructions: bytes) -> tuple[bytes, list[int]]:
     return bytes(patched), fds
 
 
-def to_descriptors(instructions: bytes, fds: list[int]) -> bytes:
-    """Check the instructions, and replace numbers of maps by descriptors of this process.
+def to_descriptors(
+    instructions: bytes, fds: list[int], kind: ProgramKind = ProgramKind.XDP
+) -> bytes:
+    """Return the instructions with descriptors of this process in the place of numbers.
 
     Raises:
         ForbiddenError: they contain something that our programs do not use.
     """
-    check(instructions)
+    check(instructions, kind)
     patched = bytearray(instructions)
     for offset, number in _maps(instructions):
         if not 0 <= number < len(fds):
@@ -66,8 +74,8 @@ def to_descriptors(instructions: bytes, fds: list[int]) -> bytes:
     return bytes(patched)
 
 
-def check(instructions: bytes) -> None:
-    """Check every instruction.
+def check(instructions: bytes, kind: ProgramKind = ProgramKind.XDP) -> None:
+    """Look at every instruction of a program of this kind.
 
     Raises:
         ForbiddenError: they contain something that our programs do not use.
@@ -89,7 +97,7 @@ def check(instructions: bytes) -> None:
         elif opcode & _CLASS in _JUMPS and opcode & _OPERATION == _CALL_OPERATION:
             if opcode != _CALL or source:
                 raise ForbiddenError("it calls a subprogram or a kernel function")
-            if immediate not in HELPERS:
+            if immediate not in HELPERS[kind]:
                 raise ForbiddenError(f"it calls helper {immediate}, which xdpctl's programs do not")
         offset += SIZE
 

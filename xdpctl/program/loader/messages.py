@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from xdpctl.program.loader.instructions import MOST, SIZE
+from xdpctl.program.loader.instructions import HELPERS, MOST, SIZE
 
 MAPS_MOST = 64
 LOG_MOST = 1 << 16
@@ -20,7 +20,7 @@ LOADED, FAILED, REFUSED = range(3)
 """Kinds of answer: with a descriptor; with the kernel's errno and log; with the loader's reason."""
 
 _MAGIC = b"xdpctl1\n"
-REQUEST = struct.Struct("=8s16sII")
+REQUEST = struct.Struct("=8s16sIII")
 ANSWER = struct.Struct("=8sIiI")
 
 
@@ -34,24 +34,24 @@ def insist(kept: bool) -> None:  # noqa: FBT001 - a condition, as assert has it
         raise BrokenError
 
 
-def request(name: bytes, instructions: bytes, maps: int) -> bytes:
-    """Return a request, which is sent together with its maps' descriptors."""
-    return REQUEST.pack(_MAGIC, name, maps, len(instructions)) + instructions
+def request(name: bytes, instructions: bytes, maps: int, kind: int) -> bytes:
+    """Return a request; the descriptors of its maps go with it."""
+    return REQUEST.pack(_MAGIC, name, kind, maps, len(instructions)) + instructions
 
 
-def request_head(head: bytes) -> tuple[bytes, int, int]:
-    """Return name, number of maps, and length of the instructions that follow the head.
+def request_head(head: bytes) -> tuple[bytes, int, int, int]:
+    """Return name, kind, number of maps and length of the instructions behind the head.
 
     Raises:
         BrokenError: it is not the head of a request.
     """
-    magic, name, maps, length = REQUEST.unpack(head)
-    if magic != _MAGIC or maps > MAPS_MOST or length > MOST * SIZE:
+    magic, name, kind, maps, length = REQUEST.unpack(head)
+    if magic != _MAGIC or kind not in HELPERS or maps > MAPS_MOST or length > MOST * SIZE:
         raise BrokenError
     name, _, rest = name.partition(b"\0")
     if rest.strip(b"\0") or not all(c in _NAME for c in name):
         raise BrokenError
-    return name, maps, length
+    return name, kind, maps, length
 
 
 def answer(outcome: int, number: int = 0, text: bytes = b"") -> bytes:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import KernelError
 from xdpctl.kernel.bpf.loader import LoadRefusedError
+from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.kernel.failure import missing_capabilities
 from xdpctl.process.children import for_python
 from xdpctl.process.privileges import LOADERS, lending
@@ -136,12 +137,15 @@ class Loader:
             return ""
         return f"the process that loads programs {_ended(status)}; {_HELPS}"
 
-    def load(self, name: bytes, instructions: bytes) -> tuple[int, bytes]:
-        """Load an XDP program through the loader.
+    def load(
+        self, name: bytes, instructions: bytes, kind: ProgramKind = ProgramKind.XDP
+    ) -> tuple[int, bytes]:
+        """Have a program loaded.
 
         Args:
-            name: in the kernel's form, at most 15 bytes.
-            instructions: with descriptors of this process.
+            name: as the kernel takes it.
+            instructions: with descriptors of this process in them.
+            kind: what it is loaded as.
 
         Returns:
             Its descriptor, or -errno with the end of the verifier's log.
@@ -156,7 +160,7 @@ class Loader:
         with self._lock:
             try:
                 insist(not self._broken)
-                return self._exchange(request(name, numbered, len(fds)), fds)
+                return self._exchange(request(name, numbered, len(fds), kind), fds)
             except (BrokenError, OSError) as error:
                 self._broken = True  # part of an answer may still arrive
                 with suppress(OSError):

@@ -1,9 +1,10 @@
 """The loader: the process that keeps CAP_PERFMON and loads programs for the service.
 
-parent.py starts it before the service gives up that capability. It has only a socket to the
-service. It opens no path, starts no process, parses only the formats of instructions.py and
-messages.py, and loads only XDP programs whose instructions pass instructions.py. So an attacker
-who takes over the service cannot use it to read memory through a BPF helper.
+Started by parent.py before the service gives that capability up. It has a socket to the
+service and nothing else: it opens no path, starts no process, parses only the formats of
+instructions.py and messages.py, and loads only programs of our two kinds (ProgramKind) with the
+instructions that ours of that kind use. So an attacker who takes the service over cannot read
+memory through it with a helper.
 
 It ends with the service in every case: its socket closes, and the kernel kills it. The signals
 that end the service were blocked before it was started, and stay blocked.
@@ -20,7 +21,7 @@ import resource
 import struct
 
 from xdpctl.kernel.bpf.libbpf import load_library
-from xdpctl.kernel.bpf.loading import load
+from xdpctl.kernel.bpf.loading import ProgramKind, load
 from xdpctl.process import capabilities
 from xdpctl.program.loader.instructions import ForbiddenError, to_descriptors
 from xdpctl.program.loader.messages import (
@@ -39,7 +40,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Load = Callable[[bytes, bytes], tuple[int, bytes]]
+    Load = Callable[[bytes, bytes, ProgramKind], tuple[int, bytes]]
 
 _BPF, _NET_ADMIN, _SYS_ADMIN = 39, 12, 21
 _KILL = 9
@@ -53,7 +54,7 @@ def main(descriptor: int) -> None:
     _raise_memory_lock()
     keep_what_loads()
     library = load_library()
-    serve(connection, lambda name, instructions: load(library, name, instructions))
+    serve(connection, lambda name, code, kind: load(library, name, code, kind))
 
 
 def keep_what_loads() -> None:
@@ -82,9 +83,9 @@ def serve(connection: _socket.socket, load_one: Load) -> None:
 
 
 def _answer(connection: _socket.socket, load_one: Load) -> None:
-    name, instructions, fds = _hear(connection)
+    name, kind, instructions, fds = _hear(connection)
     try:
-        fd, log = load_one(name, to_descriptors(instructions, fds))
+        fd, log = load_one(name, to_descriptors(instructions, fds, kind), kind)
     except ForbiddenError as error:
         _say(connection, answer(REFUSED, text=str(error).encode()))
         return
@@ -100,8 +101,8 @@ def _answer(connection: _socket.socket, load_one: Load) -> None:
         os.close(fd)
 
 
-def _hear(connection: _socket.socket) -> tuple[bytes, bytes, list[int]]:
-    """Wait for a request; return name, instructions and descriptors. The caller closes these."""
+def _hear(connection: _socket.socket) -> tuple[bytes, ProgramKind, bytes, list[int]]:
+    """Wait for a request; return name, kind, instructions and the caller's own descriptors."""
     fds: list[int] = []
     try:
         head = b""
@@ -116,7 +117,7 @@ def _hear(connection: _socket.socket) -> tuple[bytes, bytes, list[int]]:
                     fds += (number for (number,) in _FD.iter_unpack(data[:whole]))
             insist(part != b"" and not flags & _socket.MSG_CTRUNC)
             head += part
-        name, maps, length = request_head(head)
+        name, kind, maps, length = request_head(head)
         insist(maps == len(fds))
         body = bytearray()
         while len(body) < length:
@@ -127,7 +128,7 @@ def _hear(connection: _socket.socket) -> tuple[bytes, bytes, list[int]]:
         for received in fds:
             os.close(received)
         raise
-    return name, bytes(body), fds
+    return name, ProgramKind(kind), bytes(body), fds
 
 
 def _say(connection: _socket.socket, data: bytes, fd: int | None = None) -> None:

@@ -30,6 +30,8 @@ from xdpctl.store.entries import Entries
 from xdpctl.store.export import lines_of
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import State
+from xdpctl.store.tables.generation import borrow
+from xdpctl.store.tables.tables import Tables
 from xdpctl.store.worker.messages import (
     Answer,
     AskTurn,
@@ -38,16 +40,20 @@ from xdpctl.store.worker.messages import (
     Done,
     EndTurn,
     Failed,
+    Lent,
     Part,
     ProgressMade,
+    Refused,
+    Reserve,
     Writing,
+    receive_descriptors,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from xdpctl.abi import MapName
-    from xdpctl.store.worker.messages import ExportJob, Job, Message
+    from xdpctl.store.worker.messages import ExportJob, Job, Message, Reply
 
 PROGRESS_SECONDS = 0.05
 """Between two reports of progress."""
@@ -67,6 +73,7 @@ class _Service:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._tables: Tables | None = None
         self._cancelled = False
         self._next_word = 0.0
 
@@ -83,9 +90,24 @@ class _Service:
                 " gone with them, send the list again"
             )
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         """Give the turn back."""
-        self.send(EndTurn())
+        self.send(EndTurn(whole=kind is None))
+
+    def give_to(self, tables: Tables) -> None:
+        """Let these tables be what the service lends."""
+        self._tables = tables
+
+    def wait_for_tables(self) -> None:
+        """Wait until the service has lent its tables."""
+        while not isinstance(self._take(self._connection.recv()), Lent):
+            pass
+
+    def reserve(self, more: Mapping[MapName, int]) -> None:
+        """Have the service make room in the tables."""
+        if more:
+            self.send(Reserve(dict(more)))
+            self._answer()
 
     def is_set(self) -> bool:
         """Whether the service wants the work to end."""
@@ -106,13 +128,25 @@ class _Service:
             self.send(ProgressMade(what, done, total))
 
     def _answer(self) -> Answer:
-        while (answer := self._take(self._connection.recv())) is Answer.CANCEL:
-            pass
-        return answer
+        while True:
+            answer = self._take(self._connection.recv())
+            if isinstance(answer, Answer) and answer is not Answer.CANCEL:
+                return answer
 
-    def _take(self, answer: Answer) -> Answer:
-        self._cancelled |= answer is Answer.CANCEL
-        return answer
+    def _take(self, reply: Reply) -> Reply:
+        """Do what a reply says beside answering.
+
+        Raises:
+            XdpctlError: there is no room.
+        """
+        if isinstance(reply, Refused):
+            raise reply.error
+        if isinstance(reply, Lent):
+            given = [receive_descriptors(self._connection, count) for count in reply.counts]
+            if self._tables is not None:
+                self._tables.use(*(borrow(load_library(), numbers) for numbers in given))
+        self._cancelled |= reply is Answer.CANCEL
+        return reply
 
 
 def _open_maps(numbers: Mapping[MapName, int]) -> dict[MapName, Map]:
@@ -124,21 +158,28 @@ def _bulk(job: BulkJob, service: _Service) -> Done:
     maps = _open_maps(job.maps)
     for name, opened in maps.items():
         opened.before_write = lambda keys, name=name: service.writing(name, keys)
-    work = Bulk(
-        maps,
-        job.path,
-        service,
-        replace(job.change, progress=service.progress),
-        on_change=lambda name, difference: service.send(Changed(name, difference)),
-        cancelled=service,
-    )
-    result, source = work.run(), job.change.source
+    with State.to_read(job.path) as state:
+        tables = Tables(state)
+        service.give_to(tables)
+        work = Bulk(
+            {**maps, **tables.maps},
+            job.path,
+            service,
+            replace(job.change, progress=service.progress),
+            reserve=service.reserve,
+            on_change=lambda name, difference: service.send(Changed(name, difference)),
+            cancelled=service,
+        )
+        result, source = work.run(), job.change.source
     return Done(result, source.found if isinstance(source, RuleSource) else None)
 
 
 def _export(job: ExportJob, service: _Service) -> Done:
     with State.to_read(job.path) as state:
-        entries = Entries(_open_maps(job.maps), state)
+        tables = Tables(state)
+        service.give_to(tables)
+        service.wait_for_tables()
+        entries = Entries({**_open_maps(job.maps), **tables.maps}, state)
         lines = lines_of(entries, job.any_qtype, everything=job.everything, at_once=True)
         while data := "".join([f"{line}\n" for line in islice(lines, LINES)]):
             service.send(Part(data.encode()))

@@ -1,17 +1,22 @@
 """The messages between the service and the process that works for it.
 
-Pickled objects on a pair of sockets. The service sends a job, then an answer to each `AskTurn` and
-`Writing`; the process sends all the others, `Done` or `Failed` as the last. Owns the messages.
-Does not own the sockets. Used by parent.py and __main__.py.
+Pickled objects on a pair of sockets. The service sends a job, then an answer to each
+`AskTurn`, `Reserve` and `Writing`; the process sends all the others, `Done` or `Failed` as the
+last. The descriptors of our own tables go over the same sockets, behind a `Lent`.
 """
 
 from __future__ import annotations
 
+import array
+import os
+import socket
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from multiprocessing.connection import Connection
     from pathlib import Path
 
     from xdpctl.abi import MapName
@@ -26,7 +31,7 @@ class BulkJob:
     """A change of rules to apply.
 
     Attributes:
-        maps: descriptors of the rule maps, with their numbers in the process.
+        maps: descriptors of the shared rule maps, as they are numbered in the process.
         path: the state file.
         change: from `Change.to_send`; its source is a `RuleSource`.
     """
@@ -58,13 +63,41 @@ class Answer(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Lent:
+    """Before GO: our own tables are these from now on.
+
+    Attributes:
+        counts: how many descriptors each generation has; the descriptors follow, those of
+            the generation that is read first.
+    """
+
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """There is no room for what was to be reserved."""
+
+    error: XdpctlError
+
+
+@dataclass(frozen=True, slots=True)
 class AskTurn:
-    """The process wants to write; answered by GO or MOVED."""
+    """The process wants to write; answered by GO or MOVED, perhaps with `Lent` before."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndTurn:
-    """The process has written."""
+    """It has written; `whole`: what it began to write is all there."""
+
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """So many entries more are to have room in our own tables; answered by GO or `Refused`."""
+
+    more: dict[MapName, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +148,44 @@ class Done:
 
 
 Job: TypeAlias = BulkJob | ExportJob
-Message: TypeAlias = AskTurn | EndTurn | Writing | Changed | ProgressMade | Part | Failed | Done
+Message: TypeAlias = (
+    AskTurn | EndTurn | Reserve | Writing | Changed | ProgressMade | Part | Failed | Done
+)
+Reply: TypeAlias = Answer | Lent | Refused
+
+
+def send_descriptors(connection: Connection, descriptors: Sequence[int]) -> None:
+    """Send descriptors behind what was sent before.
+
+    Raises:
+        OSError: the other end has gone.
+    """
+    with _socket_of(connection) as sock:
+        socket.send_fds(sock, [_MARK], list(descriptors))
+
+
+def receive_descriptors(connection: Connection, count: int) -> list[int]:
+    """Return descriptors that follow what was received before.
+
+    Raises:
+        EOFError: the other end has gone.
+    """
+    found = array.array("i")
+    with _socket_of(connection) as sock:
+        room = socket.CMSG_SPACE(count * found.itemsize)
+        mark, control, _, _ = sock.recvmsg(len(_MARK), room, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, data in control:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    if mark != _MARK or len(found) != count:
+        for number in found:
+            os.close(number)
+        raise EOFError
+    return found.tolist()
+
+
+_MARK = b"\0"
+
+
+def _socket_of(connection: Connection) -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=os.dup(connection.fileno()))

@@ -27,13 +27,17 @@ from xdpctl.store.worker.messages import (
     EndTurn,
     ExportJob,
     Failed,
+    Lent,
     Part,
     ProgressMade,
+    Refused,
+    Reserve,
     Writing,
+    send_descriptors,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -43,7 +47,9 @@ if TYPE_CHECKING:
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
     from xdpctl.store.source import RuleSource
-    from xdpctl.store.worker.messages import Job, Message
+    from xdpctl.store.tables.engine import Engine
+    from xdpctl.store.tables.tables import Tables
+    from xdpctl.store.worker.messages import Job, Message, Reply
 
 LOOK_SECONDS = 0.1
 """Longest time until the process is told that its work is cancelled."""
@@ -114,10 +120,18 @@ class Worker:
             self.answer(Answer.CANCEL)
             self._cancel_sent = True
 
-    def answer(self, answer: Answer) -> None:
-        """Send an answer, or the request to cancel."""
+    def answer(self, answer: Reply) -> None:
+        """Answer, or cancel."""
         with contextlib.suppress(ConnectionError):
             self._connection.send(answer)
+
+    def lend(self, generations: Iterable[Sequence[int]]) -> None:
+        """Have the process use these generations of our own tables, given by descriptors."""
+        given = [tuple(numbers) for numbers in generations]
+        self.answer(Lent(tuple(map(len, given))))
+        with contextlib.suppress(OSError):
+            for numbers in given:
+                send_descriptors(self._connection, numbers)
 
     def _gone(self) -> XdpctlError:
         status = self._process.wait()
@@ -132,17 +146,27 @@ class BulkInWorker:
     """Does long work in processes, on the service's maps and state.
 
     Args:
-        maps: the rule maps, open; pin repair may replace them.
+        maps: the shared rule maps, open; what may be another map later on.
+        tables: our own tables.
         path: the state file.
-        lock: the lock that writes take.
+        turn: at the maps and tables; one is held at a time.
+        reserve: see `Store`.
     """
 
     def __init__(
-        self, maps: Mapping[MapName, Map], path: Path, lock: AbstractContextManager[object]
+        self,
+        maps: Mapping[MapName, Map],
+        tables: Tables,
+        path: Path,
+        turn: AbstractContextManager[object],
+        *,
+        reserve: Callable[[Mapping[MapName, int]], None] = lambda _more: None,
     ) -> None:
         self._maps = maps
+        self._tables = tables
         self._path = path
-        self._lock = lock
+        self._turn = turn
+        self._reserve = reserve
 
     def bulk(
         self,
@@ -162,15 +186,21 @@ class BulkInWorker:
             maps = self._lent(stack)
             job = BulkJob(maps, self._path, change.to_send())
             worker = stack.enter_context(Worker(job, (*maps.values(), *source.descriptors)))
+            lent = stack.enter_context(_LentTables(worker))
             turn = stack.enter_context(contextlib.ExitStack())
             while True:
                 match message := worker.hear(cancelled):
                     case AskTurn():
-                        turn.enter_context(self._lock)
+                        turn.enter_context(self._turn)
+                        lent.follow(self._tables.engines())
                         same = self._identities() == began
                         worker.answer(Answer.GO if same else Answer.MOVED)
                     case EndTurn():
+                        if not message.whole:
+                            self._tables.unsure = True
                         turn.close()
+                    case Reserve():
+                        worker.answer(self._reserved(message.more))
                     case Writing():
                         if (before := self._maps[message.map].before_write) is not None:
                             before(message.keys)
@@ -185,6 +215,13 @@ class BulkInWorker:
                     case _:
                         raise TypeError(f"a list is not answered by {message}")
 
+    def _reserved(self, more: Mapping[MapName, int]) -> Reply:
+        try:
+            self._reserve(more)
+        except XdpctlError as error:
+            return Refused(error)
+        return Answer.GO
+
     def export(self, any_qtype: AnyQtype, *, everything: bool) -> ExportInWorker:
         """Begin to write rules as lines. Blocks while the process starts.
 
@@ -194,7 +231,14 @@ class BulkInWorker:
         with contextlib.ExitStack() as stack:
             maps = self._lent(stack)
             job = ExportJob(maps, self._path, any_qtype, everything)
-            return ExportInWorker(Worker(job, maps.values()))
+            worker = Worker(job, maps.values())
+            lent = _LentTables(worker)
+            try:
+                lent.follow(self._tables.engines()[:1], always=True)
+            except BaseException:
+                worker.end()
+                raise
+            return ExportInWorker(worker, lent)
 
     def _identities(self) -> dict[MapName, int]:
         return {name: opened.info.id for name, opened in self._maps.items()}
@@ -208,11 +252,45 @@ class BulkInWorker:
         return lent
 
 
-class ExportInWorker:
-    """The parts of an export (store.Export)."""
+class _LentTables:
+    """What of our own tables a process has. A context manager; its end takes it back.
+
+    Args:
+        worker: the process.
+    """
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._engines: tuple[Engine, ...] = ()
+        self._loans = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loans.close()
+
+    def follow(self, engines: tuple[Engine, ...], *, always: bool = False) -> None:
+        """Have the process use these generations, if it does not yet.
+
+        Raises:
+            XdpctlError: one cannot be lent.
+        """
+        if engines == self._engines and not always:
+            return
+        with contextlib.ExitStack() as loans:
+            self._worker.lend([loans.enter_context(engine.lend()) for engine in engines])
+            self._loans.close()
+            self._loans = loans.pop_all()
+        self._engines = engines
+
+
+class ExportInWorker:
+    """The parts of an export (store.Export)."""
+
+    def __init__(self, worker: Worker, lent: _LentTables) -> None:
+        self._worker = worker
+        self._lent = lent
         self._never = threading.Event()
 
     def part(self) -> bytes:
@@ -227,3 +305,4 @@ class ExportInWorker:
     def close(self) -> None:
         """End the export, finished or not. Any thread."""
         self._worker.end()
+        self._lent.__exit__()

@@ -1,0 +1,338 @@
+"""`make bench-lists`: what a packet costs with 10 and with 1,000,000 rules of lists.
+
+Half of them addresses, a fifth prefixes of several lengths, a fifth zones, a tenth exact
+names, scattered over the address space, in our own tables; the shared maps have the same
+hundreds of entries for both. Another version of xdp/, which knows no lists, is timed by
+turns with this one, over the same shared maps: what lists cost is what it lacks. Hot: the
+same packet each run. Cold: another one each run (wander.bpf.c). An empty program on the
+same packet is subtracted.
+
+    python -m tests.bench.lists ../other/xdp [--rules 10 1000000] [--rounds 101]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.bench.cases import v4
+from tests.bench.growth import Walk
+from tests.bench.in_process import compile_directory, compile_wander
+from tests.bench.machine import Machine
+from tests.bench.program import CONFIG, Bench
+from tests.bench.report import RAW, RESULTS, write
+from tests.bench.turns import Subject, by_turns, program_array
+from tests.lab.hosts import EMPTY_PROGRAM
+from tests.packets.build import Udp
+from tests.packets.case import Verdict
+from tests.packets.message import labels, query
+from xdpctl.abi import (
+    MAPS,
+    TABLE_EXACT,
+    WILDCARD_QTYPE,
+    MapName,
+    MapSpec,
+    MapType,
+    RuleAction,
+    Scope,
+    ZoneScope,
+)
+from xdpctl.kernel.bpf.loading import ProgramKind
+from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.program.compiler import compile_program_blocking, source_directory
+from xdpctl.program.config import ProgramConfig, TableProgram
+from xdpctl.store.tables.requests import Requests
+from xdpctl.store.tables.shape import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bpf.programs import Program
+
+ROUNDS: Final = 101
+RUNS: Final = 5_000
+OURS, FORMER, EMPTY = "lists", "former", "empty"
+
+_TABLES: Final = ProgramConfig(
+    CONFIG.ports, CONFIG.address_ports, CONFIG.addresses, CONFIG.tcp, CONFIG.any_qtype, None, True
+)
+_SEED: Final = 20_261_205
+_STATE: Final = MapSpec(MapName.CONTROL, 13, MapType.ARRAY, 4, 32, 0, 1, Scope.PROGRAM)
+_PROGRAMS: Final = 14
+_SCATTER: Final = 0x9E3779B1
+_PREFIXES: Final = 1 << 20
+_STRANGERS: Final = 1 << 22
+"""Numbers of the first prefix, and of sources that no rule is about (but a few)."""
+
+_LENGTHS: Final = (24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 22, 23, 20, 28, 27, 26)
+_SOURCE4: Final = 14 + 12
+_NAME4: Final = 14 + 20 + 8 + 12
+_EVERY: Final = struct.pack("=H", WILDCARD_QTYPE)
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """How many rules there are of each kind."""
+
+    addresses: int
+    prefixes: int
+    zones_2: int
+    zones_5: int
+    names: int
+
+    @classmethod
+    def of(cls, rules: int) -> Population:
+        """Return half addresses, a fifth prefixes, a fifth zones, a tenth names."""
+        deep = max(rules // 20, 1)
+        return cls(rules // 2, rules // 5, rules // 5 - deep, deep, rules // 10)
+
+    def write(self, requests: Requests) -> None:
+        """Write the rules of lists, every one to drop."""
+        address = bytes((4, TABLE_EXACT))
+        sources = [address + _scattered(number) for number in range(self.addresses)]
+        sources += [_prefix(number) for number in range(self.prefixes)]
+        names = [_zone(number, b"\3com\0") for number in range(self.zones_2)]
+        names += [_zone(number, b"\1c\1b\1a\3com\0") for number in range(self.zones_5)]
+        names += [
+            bytes((ZoneScope.SELF,)) + _EVERY + b"\3www\x08h%07x\3net\0" % number
+            for number in range(self.names)
+        ]
+        drop = int(RuleAction.DROP)
+        requests.put(MapName.LIST_SOURCES, sources, [drop] * len(sources))
+        requests.put(MapName.LIST_NAMES, names, [drop] * len(names))
+
+
+def _scattered(number: int) -> bytes:
+    return (number * _SCATTER & 0xFFFFFFFF).to_bytes(4, "big")
+
+
+def _prefix(number: int) -> bytes:
+    length = 16 if number % 1000 == 0 else _LENGTHS[number % len(_LENGTHS)]
+    address = (number + _PREFIXES) * _SCATTER & 0xFFFFFFFF
+    return bytes((4, length)) + (address >> 32 - length << 32 - length).to_bytes(4, "big")
+
+
+def _zone(number: int, parent: bytes) -> bytes:
+    return bytes((ZoneScope.ALL,)) + _EVERY + b"\x08h%07x" % number + parent
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is timed.
+
+    Attributes:
+        walk: what is written into the frame each run; offset 0: nothing, it is hot.
+        first, count: numbers of what is written.
+        former: whether the version without lists decides the same, so that it is timed too.
+    """
+
+    walk: Walk
+    first: int = 0
+    count: int = 0
+    former: bool = True
+
+
+def cases(there: Population) -> Iterator[Case]:
+    """Yield every case for so many rules."""
+    passing = v4(Udp(query("www.example.com")))
+    stranger = v4(Udp(query("www.h0000000.com")), "198.18.0.1")
+    for text, name in (
+        ("pass, 2 labels", "example.com"),
+        ("pass, 3 labels", "www.example.com"),
+        ("pass, 5 labels", "a.b.www.example.com"),
+        ("pass, 10 labels", "a.b.c.d.e.f.g.www.example.com"),
+        ("pass, 127 labels", "w." * 127),
+    ):
+        yield Case(Walk(f"hot: {text}", v4(Udp(query(name))), Verdict.PASS, 0))
+    yield Case(Walk("hot: drop by exact name (dnsdist's)", v4(Udp(query("dropped.example.com"))),
+                    Verdict.DROP, 0))  # fmt: skip
+    for text, name in (
+        ("zone at depth 2", "www.h0000000.com"),
+        ("zone at depth 5", "www.h0000000.c.b.a.com"),
+        ("name", "www.h0000000.net"),
+    ):
+        frame = v4(Udp(query(name)), "198.18.0.1")
+        yield Case(Walk(f"hot: drop by {text}", frame, Verdict.DROP, 0), former=False)
+    first = ".".join(map(str, _scattered(1)))
+    yield Case(Walk("hot: drop by address", v4(Udp(query("www.example.com")), first),
+                    Verdict.DROP, 0), former=False)  # fmt: skip
+    strange = 1 << 20
+    anyone = v4(Udp(query("www.m0000000.com")), "198.18.0.1")
+    at = _NAME4 + 4 + 2
+    yield Case(Walk("cold: pass, another name", anyone, Verdict.PASS, at, is_name=True), 0, strange)
+    yield Case(
+        Walk(
+            "cold: pass, another name and source", anyone, Verdict.PASS, at, is_name=True,
+            source=_SOURCE4,
+        ),
+        0, strange,
+    )  # fmt: skip
+    yield Case(
+        Walk("cold: pass, another source", passing, Verdict.PASS, _SOURCE4, scatters=True),
+        _STRANGERS, strange,
+    )  # fmt: skip
+    yield Case(
+        Walk("cold: drop by address", passing, Verdict.DROP, _SOURCE4, scatters=True),
+        0, there.addresses, former=False,
+    )  # fmt: skip
+    yield Case(
+        Walk("cold: drop by prefix", passing, Verdict.DROP, _SOURCE4, scatters=True),
+        _PREFIXES, there.prefixes, former=False,
+    )  # fmt: skip
+    yield Case(
+        Walk("cold: drop by zone at depth 2", stranger, Verdict.DROP, at, is_name=True),
+        0, there.zones_2, former=False,
+    )  # fmt: skip
+    deep = v4(Udp(query("www.h0000000.c.b.a.com")), "198.18.0.1")
+    yield Case(
+        Walk("cold: drop by zone at depth 5", deep, Verdict.DROP, at, is_name=True),
+        0, there.zones_5, former=False,
+    )  # fmt: skip
+    exact = v4(Udp(query("www.h0000000.net")), "198.18.0.1")
+    yield Case(
+        Walk("cold: drop by name", exact, Verdict.DROP, at, is_name=True),
+        0, there.names, former=False,
+    )  # fmt: skip
+    longest = labels(*[b"x" * 63] * 3, b"m0000000", b"com")
+    yield Case(
+        Walk("cold: pass, labels of 63 octets", v4(Udp(query(longest)), "198.18.0.1"), Verdict.PASS,
+             _NAME4 + 3 * 64 + 2, is_name=True, source=_SOURCE4),
+        0, strange,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A case: ns above an empty program on the same packet, median and tenth percentile."""
+
+    rules: int
+    case: str
+    former: float | None
+    former_low: float | None
+    ours: float
+    ours_low: float
+
+
+def own_tables(bpf: Bpf, stack: contextlib.ExitStack, there: Population) -> dict[MapName, Map]:
+    """Return the maps of our own tables with these rules in them."""
+    code = compile_program_blocking(TableProgram())
+    shape = Shape.for_entries(
+        there.zones_2 + there.zones_5 + there.names, there.addresses + there.prefixes
+    )
+    maps = {
+        name: stack.enter_context(bpf.create_map(spec, shape.entries(name)))
+        for name, spec in MAPS.items()
+        if spec.ref in code.refs()
+    }
+    maps[MapName.TABLE_HEAD].update(bytes(4), shape.head(1))
+    fds = {MAPS[name].ref: opened.fd for name, opened in maps.items()}
+    loaded = bpf.load_program(code.relocate(fds), "xdpctl_table", ProgramKind.TEST_RUN)
+    program = stack.enter_context(loaded)
+    there.write(Requests(program, maps[MapName.TABLE_REQUESTS].memory(), lambda _: 0))
+    return maps
+
+
+def measure(rules: int, former: Path, rounds: int, only: str) -> list[Row]:
+    """Time every case with so many rules."""
+    bpf = Bpf()
+    there = Population.of(rules)
+    with contextlib.ExitStack() as stack:
+        bench = stack.enter_context(Bench.loaded(bpf))
+        own = own_tables(bpf, stack, there)
+        maps = {**own, **bench.maps}
+        fds = {MAPS[name].ref: opened.fd for name, opened in maps.items()}
+        programs: dict[str, Program] = {}
+        for who, config, directory in (
+            (OURS, _TABLES, Path(str(source_directory()))),
+            (FORMER, CONFIG, former),
+        ):
+            code = compile_directory(config, directory).relocate(fds)
+            programs[who] = stack.enter_context(bpf.load_program(code, who))
+        programs[EMPTY] = stack.enter_context(bpf.load_program(EMPTY_PROGRAM, EMPTY))
+        every = [case for case in cases(there) if only in case.walk.name]
+        subjects = [
+            Subject(
+                f"{case.walk.name}: {who}",
+                _walking(bpf, stack, case, program),
+                case.walk.frame,
+                case.walk.verdict
+                if who == OURS or (who == FORMER and case.former)
+                else Verdict.PASS,
+            )
+            for case in every
+            for who, program in programs.items()
+        ]
+        bench.settle()
+        spent = by_turns(subjects, rounds=rounds, runs=RUNS)
+    return [_row(rules, case, spent) for case in every]
+
+
+def _walking(bpf: Bpf, stack: contextlib.ExitStack, case: Case, program: Program) -> Program:
+    if not case.walk.offset:
+        return program
+    state = stack.enter_context(bpf.create_map(_STATE, 1))
+    state.update(bytes(4), struct.pack("=4Q", _SEED, case.first, case.count, 0))
+    array = program_array(stack, program)
+    code = compile_wander(case.walk.defines).relocate({_STATE.ref: state.fd, _PROGRAMS: array})
+    return stack.enter_context(bpf.load_program(code, "wander"))
+
+
+def _row(rules: int, case: Case, spent: dict[str, list[float]]) -> Row:
+    def net(who: str) -> tuple[float, float]:
+        pairs = zip(spent[f"{case.walk.name}: {who}"], spent[f"{case.walk.name}: {EMPTY}"],
+                    strict=True)  # fmt: skip
+        above = [total - empty for total, empty in pairs]
+        return statistics.median(above), statistics.quantiles(above, n=10)[0]
+
+    former = net(FORMER) if case.former else (None, None)
+    return Row(rules, case.walk.name, *former, *net(OURS))
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as Markdown."""
+    lines = [
+        "| packet | rules of lists | without lists | with |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        before = "" if row.former is None else f"{row.former:.0f} ({row.former_low:.0f})"
+        lines.append(
+            f"| {row.case} | {row.rules:,} | {before} | {row.ours:.0f} ({row.ours_low:.0f}) |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure, print and write results."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("former", type=Path, help="xdp/ of a version without lists")
+    parser.add_argument("--rules", type=int, nargs="+", default=[10, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", default="", help="cases with this in their name")
+    given = parser.parse_args()
+    machine = Machine.now()
+    rows = [
+        row
+        for rules in given.rules
+        for row in measure(rules, given.former, given.rounds, given.only)
+    ]
+    text = (
+        "ns per packet above an empty program on the same packet; medians, and tenth percentiles"
+        f" in brackets, of {given.rounds} rounds of {RUNS} test runs by turns.\n{machine.text}\n\n"
+        f"{table(rows)}\n"
+    )
+    print(text)
+    if not given.only:
+        write("lists", machine, rows, text)
+        print(f"written to {RESULTS}/lists.md and {RAW}/lists.json")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The rules of lists for sources: the exact address, then the longest prefix. Most sources
+ * are ruled out by one word of the filter; what is left is asked for length by length, of
+ * those that exist, with one word of the filter each before a look-up.
+ */
+#ifndef XDPCTL_LIST_SOURCES_H
+#define XDPCTL_LIST_SOURCES_H
+
+#include "packet.h"
+#include "table_sources.h"
+
+#define BELOW_48 NUMBER_48 /* lengths greater than 48: numbers below this */
+#define BELOW_32 NUMBER_32
+
+/* A word of the source filter; 0 if there is no such word. */
+static __always_inline __u64 source_word(struct scratch *scratch, __u32 number)
+{
+	__u64 *word = value_at(MAP_SOURCE_FILTER, number, scratch);
+
+	return word ? *(volatile __u64 *)word : 0;
+}
+
+/* Whether the filter has the two bits of a hashed source. */
+static __always_inline bool may_have_source(struct scratch *scratch, __u64 state, struct sums sums)
+{
+	__u64 word = source_word(scratch, source_half(state, state >> SOURCES_HALF & 1) +
+						  source_number(sums, state));
+
+	return word_has(word, BIT_SOURCE(sums)) & word_has(word, BIT_SOURCE2(sums));
+}
+
+/* The rule for a source of one length: a verdict, or NO_RULE. */
+static __always_inline __u64 ask_for_source(struct scratch *scratch, const struct table_head *head,
+					    struct sums sums)
+{
+	__u64 tag = tag_of(sums) | SOURCE_RULE_TAG;
+	struct bucket_pair pair;
+	__u64 value;
+
+	if (!buckets_of(MAP_SOURCE_TABLE, head_get(head, source_buckets), tag, scratch, &pair))
+		return NO_RULE;
+	value = find_value(pair, tag, scratch);
+	if (!(value & SLOT_USED))
+		return NO_RULE;
+	hit_found(pair, scratch);
+	return VERDICT(REASON_LIST_SOURCE, value & SLOT_ACTION);
+}
+
+static __always_inline __u64 ipv4_list_rule(struct scratch *scratch, const struct table_head *head,
+					    const struct ipv4_header *ip)
+{
+	__u64 state = head_get(head, sources);
+	__u32 address = be32(ip->saddr_be);
+	__u64 place;
+	__u64 word;
+
+	if (!(state & SOURCES_V4))
+		return NO_RULE;
+	place = address >> address_shift(state);
+	word = source_word(scratch, source_half(state, state >> SOURCES_HALF & 1) + (place >> 6));
+	if (!seldom(word_has(word, place)))
+		return NO_RULE;
+	scratch_put(scratch, lengths, head_get(head, lengths4));
+	for (int i = 0; i < LENGTH4_MAX + 3; i++) {
+		__u64 lengths = scratch_get(scratch, lengths);
+		__u64 moves = head_get(head, moves);
+		__u64 before = lengths;
+		struct sums sums;
+		__u64 number;
+		__u64 rule;
+
+		if (!lengths)
+			break;
+		number = take_lowest(head, &lengths);
+		sums = sums_of_ipv4(head, address, number);
+		if (may_have_source(scratch, state, sums)) {
+			rule = ask_for_source(scratch, head, sums);
+			if (rule != NO_RULE)
+				return rule;
+			if (moves != head_get(head, moves)) /* an entry may have been moving */
+				lengths = before;
+		}
+		scratch_put(scratch, lengths, lengths);
+	}
+	return NO_RULE;
+}
+
+static __always_inline __u64 ipv6_list_rule(struct scratch *scratch, const struct table_head *head,
+					    const struct ipv6_header *ip)
+{
+	__u64 state = head_get(head, sources);
+	struct address6 address = {be64(load64(ip->saddr_be)), be64(load64(ip->saddr_be + 8))};
+	__u64 lowest = 0; /* number of the greatest length that may be there */
+
+	if (!(state & SOURCES_V6))
+		return NO_RULE;
+	if (!may_have_source(scratch, state, sums_of_node(head, address, NODE_32)))
+		lowest = NUMBER_32;
+	else if (!may_have_source(scratch, state, sums_of_node(head, address, NODE_48)))
+		lowest = NUMBER_48;
+	scratch_put(scratch, base, lowest & 64);
+	scratch_put(scratch, lengths,
+		    head_get(head, lengths6[lowest >> 6 & 1]) >> (lowest & 63) << (lowest & 63));
+	for (int i = 0; i < LENGTH6_MAX + 6; i++) {
+		__u64 lengths = scratch_get(scratch, lengths);
+		__u64 base = scratch_get(scratch, base);
+		__u64 moves = head_get(head, moves);
+		__u64 before = lengths;
+		struct sums sums;
+		__u64 number;
+		__u64 rule;
+
+		if (!lengths) { /* the next word of lengths */
+			base += 64;
+			if (base > 128)
+				break;
+			scratch_put(scratch, base, base);
+			scratch_put(scratch, lengths, head_get(head, lengths6[base >> 6 & 3]));
+			continue;
+		}
+		number = base + take_lowest(head, &lengths);
+		sums = sums_of_ipv6(head, without_host(address, host_bits(number)), number);
+		if (may_have_source(scratch, state, sums)) {
+			rule = ask_for_source(scratch, head, sums);
+			if (rule != NO_RULE)
+				return rule;
+			if (moves != head_get(head, moves)) /* an entry may have been moving */
+				lengths = before;
+		}
+		scratch_put(scratch, lengths, lengths);
+	}
+	return NO_RULE;
+}
+
+/* The rule of lists for the packet's source, or NO_RULE. */
+static __always_inline __u64 list_source_rule(struct xdp_md *ctx, struct scratch *scratch)
+{
+	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
+	const struct table_head *head = table_head();
+	const __u8 *ip = frame_start(ctx) + network;
+	const __u8 *end = frame_end(ctx);
+
+	if (!(head_get(head, sources) & (SOURCES_V4 | SOURCES_V6)))
+		return NO_RULE;
+	if (scratch_get(scratch, traits) & TRAIT_IPV6)
+		return ip + IPV6_HEADER <= end
+			       ? ipv6_list_rule(scratch, head, (const struct ipv6_header *)ip)
+			       : NO_RULE;
+	return ip + IPV4_HEADER_MIN <= end
+		       ? ipv4_list_rule(scratch, head, (const struct ipv4_header *)ip)
+		       : NO_RULE;
+}
+
+#endif

@@ -1,0 +1,55 @@
+"""What one generation of our tables can do, as the rest of the store sees it.
+
+A generation is a set of the kernel's maps with the program that works on them. It is made
+and closed by generation.py, lent to a worker's process, and replaced by
+a dictionary in tests. Keys are as the state file stores them. Everything blocks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from xdpctl.abi import MapName
+
+
+class Engine(Protocol):
+    """One generation. Each call is whole before the next one begins, from whatever thread."""
+
+    def look_up(self, name: MapName, stored: Sequence[bytes]) -> list[int | None]:
+        """Return for each key its hits << 8 | action, or None where there is no entry."""
+
+    def put(self, name: MapName, stored: Sequence[bytes], actions: Sequence[int]) -> int:
+        """Write entries in their order; return how many were made.
+
+        An entry that is there keeps its counter.
+
+        Raises:
+            TableFullError: `done` keys were written, `created` of them made.
+            KernelError: likewise.
+        """
+
+    def remove(self, name: MapName, stored: Sequence[bytes]) -> int:
+        """Remove entries; return how many were there."""
+
+    def count(self, name: MapName) -> int:
+        """Return how many entries there are."""
+
+    def room(self, name: MapName) -> int:
+        """Return how many more entries are sure to find room; maps of one table share it."""
+
+    @property
+    def marked(self) -> bool:
+        """Whether a change had begun and was not whole, when this was last written."""
+
+    def mark(self, *, dirty: bool) -> None:
+        """Write into the tables that a change has begun, or that it is whole."""
+
+    def lend(self) -> AbstractContextManager[Sequence[int]]:
+        """Return descriptors with which another process has the same generation, in a block.
+
+        That process works through a program and requests of its own.
+        """
