@@ -24,12 +24,12 @@ from tests.bench.cases import v4
 from tests.bench.growth import Walk
 from tests.bench.in_process import compile_directory, compile_wander
 from tests.bench.machine import Machine
-from tests.bench.program import CONFIG, Bench
+from tests.bench.program import Bench
 from tests.bench.report import RAW, RESULTS, write
 from tests.bench.turns import Subject, by_turns, program_array
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import Udp
-from tests.packets.case import Verdict
+from tests.packets.case import DEFAULT, Verdict
 from tests.packets.message import labels, query
 from xdpctl.abi import (
     MAPS,
@@ -60,7 +60,13 @@ RUNS: Final = 5_000
 OURS, FORMER, EMPTY = "lists", "former", "empty"
 
 _TABLES: Final = ProgramConfig(
-    CONFIG.ports, CONFIG.address_ports, CONFIG.addresses, CONFIG.tcp, CONFIG.any_qtype, None, True
+    DEFAULT.ports,
+    DEFAULT.address_ports,
+    DEFAULT.addresses,
+    DEFAULT.tcp,
+    DEFAULT.any_qtype,
+    None,
+    True,
 )
 _SEED: Final = 20_261_205
 _STATE: Final = MapSpec(MapName.CONTROL, 13, MapType.ARRAY, 4, 32, 0, 1, Scope.PROGRAM)
@@ -250,7 +256,7 @@ def measure(rules: int, former: Path, rounds: int, only: str) -> list[Row]:
         programs: dict[str, Program] = {}
         for who, config, directory in (
             (OURS, _TABLES, Path(str(source_directory()))),
-            (FORMER, CONFIG, former),
+            (FORMER, DEFAULT, former),
         ):
             code = compile_directory(config, directory).relocate(fds)
             programs[who] = stack.enter_context(bpf.load_program(code, who))

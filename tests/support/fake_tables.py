@@ -7,14 +7,15 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import RuleAction
+from xdpctl.abi import MAPS, MapName, RuleAction, Scope, names_of
 from xdpctl.errors import TableFullError
 from xdpctl.store.tables.tables import TOGETHER, ClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from xdpctl.abi import MapName
+    from tests.support.fake_kernel import FakeBpf
+    from xdpctl.kernel.bpf.maps import Map
     from xdpctl.store.store import Store
 
 
@@ -80,6 +81,9 @@ class FakeEngine:
     def lend(self) -> contextlib.AbstractContextManager[Sequence[int]]:
         raise NotImplementedError("a fake cannot go to another process")
 
+    def close(self) -> None:
+        self.closed = True
+
     def hit(self, name: MapName, key: bytes, hits: int) -> None:
         """Let packets have matched an entry so often."""
         self.entries[name, key] = hits, self.entries[name, key][1]
@@ -91,6 +95,91 @@ class FakeEngine:
         if what != "look_up" and self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
+
+
+class FakeGeneration(FakeEngine):
+    """A generation whose maps are those of a fake kernel, and its entries with the first.
+
+    Args:
+        maps: as `FakeBpf` made or opened them.
+        entries: what is in it, shared by all who have the same maps.
+        book: its number.
+        room: as of `FakeEngine`.
+    """
+
+    def __init__(
+        self,
+        maps: Mapping[MapName, Map],
+        entries: dict[tuple[MapName, bytes], tuple[int, RuleAction]],
+        book: int,
+        room: int,
+    ) -> None:
+        super().__init__(room)
+        self.maps = dict(maps)
+        self.entries = entries
+        self.book = book
+
+    @property
+    def head(self) -> int:
+        """The id of its first map, which names it."""
+        return self.maps[MapName.TABLE_HEAD].info.id
+
+    def add_hits_of(self, former: object) -> None:
+        assert isinstance(former, FakeEngine)
+        for place, (hits, _) in former.entries.items():
+            if place in self.entries:
+                before, action = self.entries[place]
+                self.entries[place] = before + hits, action
+
+    def close(self) -> None:
+        super().close()
+        for opened in self.maps.values():
+            opened.close()
+
+
+class FakeGenerations:
+    """Makes generations on a fake kernel, which keeps their entries as long as it lives.
+
+    Attributes:
+        made: all, in their order. `failure`: raised by the next step that can fail.
+        least: how much room one has at least.
+        prepared: how often the table program was asked for.
+    """
+
+    def __init__(self, bpf: FakeBpf) -> None:
+        self._bpf = bpf
+        self.made: list[FakeGeneration] = []
+        self.failure: dict[str, Exception] = {}
+        self.least = 8
+        self.prepared = 0
+        self.known: dict[int, tuple[dict[tuple[MapName, bytes], tuple[int, RuleAction]], int, int]]
+        self.known = {}
+
+    async def prepare(self) -> None:
+        self.prepared += 1
+        self._fail("prepare")
+
+    def make(self, room: Mapping[MapName, int], book: int) -> FakeGeneration:
+        self._fail("make")
+        maps = {name: self._bpf.create_map(MAPS[name], 1) for name in names_of(Scope.TABLES)}
+        size = max(self.least, *(sum(room.get(n, 0) for n in names) for names in TOGETHER))
+        made = FakeGeneration(maps, {}, book, size)
+        self.known[made.head] = made.entries, book, size
+        self.made.append(made)
+        return made
+
+    def adopt(self, maps: Mapping[MapName, Map], book: int) -> FakeGeneration | None:
+        self._fail("adopt")
+        entries, its_book, size = self.known[maps[MapName.TABLE_HEAD].info.id]
+        if its_book != book:
+            for opened in maps.values():
+                opened.close()
+            return None
+        return FakeGeneration(maps, entries, book, size)
+
+    def _fail(self, what: str) -> None:
+        if what in self.failure:
+            raise self.failure.pop(what)
 
 
 class FakeGrowth:

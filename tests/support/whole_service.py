@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from tests.support.fake_host import INTERFACE, FakeHost, bytecode
+from tests.support.fake_host import INTERFACE, USED_MAPS, FakeHost, bytecode
+from tests.support.fake_tables import FakeGenerations
+from xdpctl.abi import Scope, names_of
 from xdpctl.service import looks, settling
 from xdpctl.service import reload as reload_module
 from xdpctl.service.service import Service
@@ -49,11 +51,13 @@ class Home:
         compiler: fails with this, where it is not None. `tested`, `test_failure`: the same
             of the self-test.
         slow: the compiler waits for it.
+        generations: makes our own tables.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
         self.host = FakeHost(monkeypatch, directory)
         self.kernel = self.host.kernel
+        self.generations = FakeGenerations(self.host.bpf)
         self.directory = directory
         self.options: tuple[str, ...] = ()
         self.compiled: list[ProgramConfig] = []
@@ -94,7 +98,8 @@ class Home:
         await self.slow.wait()
         if self.compiler is not None:
             raise self.compiler
-        return bytecode(mark=len(config.ports))
+        tables = names_of(Scope.TABLES) if config.tables else ()
+        return bytecode(*USED_MAPS, *tables, mark=len(config.ports))
 
     def self_test(self, _bpf: object, config: ProgramConfig, _program: object) -> None:
         """Stand for the self-test."""
@@ -111,6 +116,7 @@ class Home:
             self.host.bpf,
             self.host.netlink,
             self.compile,
+            generations=self.generations,
             self_test=self.self_test,
             directory=self.host.own,
             loader_trouble=lambda: self.loader_trouble,
@@ -182,7 +188,17 @@ class Home:
         """Return how many ports the program on an interface was compiled for."""
         attached = self.kernel.attached(interface)
         assert attached is not None
-        return bytecode_mark(self.kernel.programs[attached.program_id].info.verified_instructions)
+        info = self.kernel.programs[attached.program_id].info
+        tables = len(names_of(Scope.TABLES)) if self.reads_tables(interface) else 0
+        return bytecode_mark(info.verified_instructions) - 2 * tables
+
+    def reads_tables(self, interface: str = INTERFACE) -> bool:
+        """Return whether the program on an interface reads the newest of our own tables."""
+        attached = self.kernel.attached(interface)
+        assert attached is not None
+        used = self.kernel.programs[attached.program_id].info.map_ids
+        heads = [made.head for made in self.generations.made]
+        return bool(heads) and heads[-1] in used
 
     def traces(self) -> dict[str, object]:
         """Return what a service leaves behind, besides the shared pins and the state."""

@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
+def add_map(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--map`, for verbs that show or remove rules."""
+    from xdpctl.abi import RULE_PLACES  # noqa: PLC0415 - most verbs do not need it
+
+    parser.add_argument(
+        "--map",
+        choices=[str(name) for name in RULE_PLACES],
+        help="only this map's rules; zones: your zones; list-sources and list-names: what lists"
+        " block",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The streams and the environment that a verb runs with."""

@@ -11,6 +11,7 @@ calls it).
 from __future__ import annotations
 
 import os
+import re
 import time
 from contextlib import contextmanager
 from itertools import islice
@@ -19,7 +20,10 @@ from typing import TYPE_CHECKING
 from xdpctl.abi import RuleAction
 from xdpctl.errors import ForeignFileError, IrregularFileError, ListError
 from xdpctl.feeds.bounded import CHUNK, LINE_MAX, numbered, parts
+from xdpctl.feeds.formats.adblock import AdblockLines
+from xdpctl.feeds.formats.dnsmasq import DnsmasqLines
 from xdpctl.feeds.formats.lines import CidrLines, HostsLines, LeftOut, TargetLines, is_address
+from xdpctl.feeds.formats.unbound import UnboundLines
 from xdpctl.kernel.provenance import open_fed
 from xdpctl.process.clock import boot_clock
 from xdpctl.settings import ListFormat
@@ -39,6 +43,13 @@ __all__ = ["BLANK_MAX", "CHUNK", "LINE_MAX", "ListReading"]
 
 BLANK_MAX = 100_000
 """How many lines without content are skipped before the file counts as empty."""
+
+
+_OF_NAMES = {
+    ListFormat.HOSTS: HostsLines,
+    ListFormat.DNSMASQ: DnsmasqLines,
+    ListFormat.UNBOUND: UnboundLines,
+}
 
 
 class ListReading(RuleSource):
@@ -150,33 +161,50 @@ class ListReading(RuleSource):
         return RpzLines(origin, denial, self._any_qtype, self.found, only=action)
 
     def _lines(self, stream: TextIO, form: ListFormat) -> Iterator[Iterator[Row]]:
-        zone = self._rpz() if form is ListFormat.RPZ else None
-        reader = zone or self._reader(stream, form)
+        reader = self._reader(stream, form)
+        if reader.reads_twice:
+            for part, first in self._parts(stream):
+                reader.look(part, first)
+            stream.seek(0)
+        self._read = 0
+        for part, first in self._parts(stream):
+            yield reader.rows(part, first)
+        rest = reader.end()
+        if reader.reads_twice:
+            yield rest
+
+    def _parts(self, stream: TextIO) -> Iterator[tuple[list[str], int]]:
+        """Yield the lines in parts, and with each part the number of its first line."""
         first = 1
         for part, size in parts(numbered(stream)):
             self._read += size
-            yield reader.rows(part, first)
+            yield part, first
             first += len(part)
-        if zone is not None:
-            zone.end()
 
     def _reader(self, stream: TextIO, form: ListFormat) -> LineFormat:
         origin, named = self._settings.origin, self._settings.action
         action = RuleAction.DROP if named is None else named
+        if form is ListFormat.RPZ:
+            return self._rpz()
         if form is ListFormat.CIDR:
             return CidrLines(origin, action, self._any_qtype)
-        if form is ListFormat.HOSTS:
-            return HostsLines(origin, action, self._any_qtype, self.found)
+        if form is ListFormat.ADBLOCK:
+            return AdblockLines(origin, action, self._any_qtype, self.found, only=named)
+        if form in _OF_NAMES:
+            return _OF_NAMES[form](origin, action, self._any_qtype, self.found)
+        return self._targets(stream, action)
+
+    def _targets(self, stream: TextIO, action: RuleAction) -> TargetLines:
         present = self._boot_clock()
         age = max(self._clock() - os.fstat(stream.fileno()).st_mtime, 0.0)
         return TargetLines(
-            origin,
+            self._settings.origin,
             action,
             self._any_qtype,
             now=float(round(present - age)),  # the same for each reading of one version
             present=present,
             left_out=self.found,
-            only=named,
+            only=self._settings.action,
         )
 
 
@@ -185,6 +213,17 @@ def _guessed(text: str) -> ListFormat:
     words = text.split()
     if text[0] == "$" or "SOA" in map(str.upper, words):
         return ListFormat.RPZ
+    for form, begins in _BEGINS.items():
+        if begins.match(text):
+            return form
     if len(words) > 1 and is_address(words[0]) and words[1][0] not in "#;" and "=" not in words[1]:
         return ListFormat.HOSTS
     return ListFormat.TARGETS
+
+
+_BEGINS = {
+    ListFormat.ADBLOCK: re.compile(r"!|\|\||@@|\[Ad"),
+    ListFormat.DNSMASQ: re.compile(r"(?:address|local|server)\s*=\s*/"),
+    ListFormat.UNBOUND: re.compile(r"server:\s*(?:#.*)?$|local-(?:zone|data):"),
+}
+"""What the first line of content begins with, by format."""

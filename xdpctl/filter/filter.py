@@ -133,6 +133,10 @@ class Filter:
         self._resources.close()
         self._link = self._program = None
 
+    def pin_of(self, name: MapName) -> Path:
+        """Return where an own map of this interface is pinned."""
+        return self._pins.path(name)
+
     # --- attaching ----------------------------------------------------------------
 
     def inspect(self) -> Interface:
@@ -240,6 +244,7 @@ class Filter:
             staging.add_all(beside)
             link.update(program)
             staging.commit()
+        self._pins.remove_others(beside)
         event(_log, "taken-over", interface=self.interface, program=program.info.id)
 
     def _create(
@@ -285,6 +290,19 @@ class Filter:
             if used.issuperset(opened.info.id for opened in (*shared, *kept.values())):
                 stack.pop_all()
                 return kept
+        return OwnMaps()
+
+    def former_tables(self) -> OwnMaps:
+        """Open our own tables that the attached program reads.
+
+        Empty if it is not ours, or reads none; the caller closes them.
+        """
+        with contextlib.suppress(XdpctlError):
+            attached = self._netlink.find(self.interface).attached
+            former = None if attached is None else self._pins.open_program(self._bpf, attached)
+            if former is not None:
+                with former:
+                    return OwnMaps(self._pins.open_tables(self._bpf, {*former.info.map_ids}))
         return OwnMaps()
 
     def _own_link(self, interface: Interface) -> Link | None:

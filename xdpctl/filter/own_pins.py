@@ -1,10 +1,11 @@
 """Our own pins, which prove that a program is ours.
 
-Owns the names in /sys/fs/bpf/xdpctl/ (our own pins, never the shared ones): for each interface the
-bpf_link `NETNS-NAME`, beside it `NETNS-NAME:program`, `NETNS-NAME:counters`, `NETNS-NAME:control`,
-`NETNS-NAME:name-index`, and the directory `NETNS-NAME:lock`, NETNS being the inode of the network
-namespace. Used by the filter, and by `detach` when no service runs. Everything here blocks. Does
-not own the pinned objects.
+Owns the names in /sys/fs/bpf/xdpctl/ (our own pins, never the shared ones): for each
+interface the bpf_link `NETNS-NAME`, beside it `NETNS-NAME:program`, `NETNS-NAME:counters`,
+`NETNS-NAME:control`, `NETNS-NAME:name-index`, our own tables (`NETNS-NAME:table-head` and four
+more) while a program reads them, and the directory `NETNS-NAME:lock`, NETNS
+being the inode of the network namespace. Used by the filter, and by `detach` when no service runs.
+Everything here blocks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from xdpctl.kernel.bpf.pins import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from xdpctl.kernel.bpf.maps import Map
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from xdpctl.kernel.net.interfaces import Attached, Interface, Netlink
 
 _PROGRAM = "program"
-_MAPS = names_of(Scope.INTERFACE, Scope.SERVICE)
+_MAPS = names_of(Scope.INTERFACE, Scope.SERVICE, Scope.TABLES)
 _BESIDE = (_PROGRAM, *_MAPS)
 _FRESH = "new"
 LOCK = "lock"
@@ -94,21 +95,41 @@ class OwnPins:
 
     def open_map(self, bpf: Bpf, name: MapName) -> Map | None:
         """Open our map of this name; None if no map that fits the contract is pinned."""
-        with contextlib.suppress(KernelError, PinError):
-            opened = bpf.open_map(self.path(name))
-            if verify(opened.info, MAPS[name]) is None:
-                return opened
-            opened.close()
-        return None
+        return _open_map(bpf, self.path(name), name)
 
     def open_program(self, bpf: Bpf, attached: Attached) -> Program | None:
-        """Open the attached program; None if it is not the one that we pinned."""
-        with contextlib.suppress(KernelError, PinError):
-            program = bpf.open_pinned_program(self.program_path)
-            if program.info.id == attached.program_id:
-                return program
-            program.close()
+        """Open the attached program; None if it is not one that we pinned.
+
+        A service that was killed right after it exchanged the program has pinned the new one
+        under its temporary name only.
+        """
+        for path in (self.program_path, beside(self.program_path, _FRESH)):
+            with contextlib.suppress(KernelError, PinError):
+                program = bpf.open_pinned_program(path)
+                if program.info.id == attached.program_id:
+                    return program
+                program.close()
         return None
+
+    def open_tables(self, bpf: Bpf, used: Collection[int]) -> dict[MapName, Map]:
+        """Open our own tables that a program uses, given by the ids of its maps.
+
+        All of them or none, also where they have their temporary names, as `open_program`.
+        """
+        found: dict[MapName, Map] = {}
+        names = names_of(Scope.TABLES)
+        with contextlib.ExitStack() as stack:
+            for name in names:
+                for path in (self.path(name), beside(self.path(name), _FRESH)):
+                    opened = None if name in found else _open_map(bpf, path, name)
+                    if opened is not None and opened.info.id in used:
+                        found[name] = stack.enter_context(opened)
+                    elif opened is not None:
+                        opened.close()
+            if len(found) < len(names):
+                return {}
+            stack.pop_all()
+        return found
 
     def open_maps(self, bpf: Bpf, scope: Scope) -> dict[MapName, Map]:
         """Open our maps of a scope, as `open_map`."""
@@ -145,6 +166,15 @@ class OwnPins:
             except OSError as error:
                 raise unusable(target, error) from error
 
+    def remove_others(self, pinned: Collection[Path]) -> None:
+        """Remove the pins of our own tables that are not among these: no program reads them.
+
+        One that cannot be removed costs memory until the next exchange.
+        """
+        for path in {self.path(name) for name in names_of(Scope.TABLES)}.difference(pinned):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
     @contextlib.contextmanager
     def staging(self) -> Iterator[FreshPins]:
         """Pin in two steps: pins that are staged and not committed are removed at the end.
@@ -167,7 +197,8 @@ class OwnPins:
             PinError: one cannot be removed; the others are.
         """
         left: PinError | None = None
-        for path in (self.link_path, *(beside(self.link_path, name) for name in _BESIDE)):
+        paths = [self.link_path, *(beside(self.link_path, name) for name in _BESIDE)]
+        for path in (*paths, *(beside(path, _FRESH) for path in paths)):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
@@ -227,6 +258,15 @@ class FreshPins:
             with contextlib.suppress(OSError):
                 fresh.unlink(missing_ok=True)
         self._staged.clear()
+
+
+def _open_map(bpf: Bpf, path: Path, name: MapName) -> Map | None:
+    with contextlib.suppress(KernelError, PinError):
+        opened = bpf.open_map(path)
+        if verify(opened.info, MAPS[name]) is None:
+            return opened
+        opened.close()
+    return None
 
 
 def same_program(former: ProgramInfo, fresh: ProgramInfo, private: set[int]) -> bool:

@@ -41,6 +41,7 @@ class Rollout:
 
     Attributes:
         bytecode: of the program in force; None while a former service's is in force.
+        maps_of: gives the maps that it refers to on an interface.
     """
 
     def __init__(self, bpf: Bpf, compile_with: Compile, self_test: SelfTest) -> None:
@@ -48,6 +49,7 @@ class Rollout:
         self._compile = compile_with
         self._self_test = self_test
         self.bytecode: Bytecode | None = None
+        self.maps_of: MapsOf | None = None
 
     async def build(self, config: ProgramConfig) -> Bytecode:
         """Return the tested program of a configuration.
@@ -66,7 +68,7 @@ class Rollout:
         for attached in filters:
             attached.attach(bytecode, maps_of(attached.interface), panic=panic)
             _log_state("attached", attached)
-        self.bytecode = bytecode
+        self.bytecode, self.maps_of = bytecode, maps_of
 
     def hold(self, filters: Sequence[Filter], why: XdpctlError) -> str:
         """Hold what a former service left, because there is no program of ours. Blocks.
@@ -91,7 +93,7 @@ class Rollout:
     def exchange(
         self, bytecode: Bytecode, filters: Sequence[Filter], maps_of: MapsOf, *, panic: bool
     ) -> None:
-        """Replace the program in force, on all interfaces or on none. Blocks.
+        """Replace the program in force, or its maps, on all interfaces or on none. Blocks.
 
         Raises:
             XdpctlError: one interface refuses; the former program is on all.
@@ -100,10 +102,12 @@ class Rollout:
             try:
                 running.swap(bytecode, maps_of(running.interface), panic=panic)
             except XdpctlError:
-                if self.bytecode is not None and bytecode is not self.bytecode:
-                    self.exchange(self.bytecode, filters[:number], maps_of, panic=panic)
+                former, former_maps_of = self.bytecode, self.maps_of
+                is_other = (bytecode, maps_of) != (former, former_maps_of)
+                if former is not None and former_maps_of is not None and is_other:
+                    self.exchange(former, filters[:number], former_maps_of, panic=panic)
                 raise
-        self.bytecode = bytecode
+        self.bytecode, self.maps_of = bytecode, maps_of
 
 
 def _log_state(what: str, filtering: Filter) -> None:

@@ -49,8 +49,13 @@ Recipe: TypeAlias = ProgramConfig | TableProgram
 """What bytecode is compiled from."""
 
 
-def program_config(settings: Settings) -> ProgramConfig:
-    """Return the settings that are compiled into the program."""
+def program_config(settings: Settings, *, tables: bool = False) -> ProgramConfig:
+    """Return what is compiled into the program.
+
+    Args:
+        settings: of the service.
+        tables: whether our own tables of rules are asked.
+    """
     return ProgramConfig(
         ports=settings.ports,
         address_ports=settings.address_ports,
@@ -58,6 +63,7 @@ def program_config(settings: Settings) -> ProgramConfig:
         tcp=settings.tcp,
         any_qtype=settings.any_qtype,
         xsk=settings.xsk_family if settings.xsk else None,
+        tables=tables,
     )
 
 

@@ -35,6 +35,7 @@ from xdpctl.rules.targets import (
     parse_target,
     qtype_of,
     target_text,
+    target_unicode,
 )
 
 __all__ = [
@@ -66,4 +67,5 @@ __all__ = [
     "qtype_text",
     "target_of",
     "target_text",
+    "target_unicode",
 ]

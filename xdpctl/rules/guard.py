@@ -131,12 +131,12 @@ class Guard:
     def _may_be_guarded(self, ref: int, key: bytes, action: int) -> bool:
         """Return False for most rules that are not guarded, without a look at their target."""
         if ref in NAMED:
-            octets = key[2:] if ref == QNAMES_REF else key[3:]
+            octets = key[2:] if ref == QNAMES_REF else key[3:]  # as name_in, by the million
             return (
                 not octets
                 or octets[0] + 1 >= len(octets)  # one label
                 or octets in self._above
-                or octets.endswith(self._endings)
+                or (self._endings != () and octets.endswith(self._endings))
             )
         exact = ref in _EXACT or (ref == LIST_SOURCES_REF and key[1] == TABLE_EXACT)
         if not exact or action == _PASS:

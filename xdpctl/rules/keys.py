@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import socket
 import struct
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
@@ -29,7 +30,15 @@ from xdpctl.abi import (
 )
 from xdpctl.errors import TargetError
 from xdpctl.rules.names import Name, qtype_text
-from xdpctl.rules.targets import AnyQtype, Question, Target, Zone, parse_target
+from xdpctl.rules.targets import (
+    ALL_MARK,
+    BELOW_MARK,
+    AnyQtype,
+    Question,
+    Target,
+    Zone,
+    parse_target,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,13 +58,13 @@ NAMED = frozenset({QNAMES_REF, ZONES_REF, LIST_NAMES_REF})
 
 _V4, _V6 = REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]
 _WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
-_PLAIN = re.compile(r"(\.|\*\.)?([A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)")
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_LENGTHS = [bytes((length,)) for length in range(abi.LABEL_MAX + 1)]
 _EVERY_TYPE = struct.pack("=H", WILDCARD_QTYPE)
-EXACT = bytes((ZoneScope.SELF,)) + _EVERY_TYPE
-_SCOPES = {
-    ".": bytes((ZoneScope.ALL,)) + _EVERY_TYPE,
-    "*.": bytes((ZoneScope.BELOW,)) + _EVERY_TYPE,
-}
+_PREFIXES = {scope: bytes((scope,)) + _EVERY_TYPE for scope in ZoneScope}
+_PLAIN_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+_MARKS = {ZoneScope.SELF: "", ZoneScope.ALL: ALL_MARK, ZoneScope.BELOW: BELOW_MARK}
 _EXACT_V4, _EXACT_V6 = bytes((4, abi.TABLE_EXACT)), bytes((6, abi.TABLE_EXACT))
 
 Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
@@ -255,28 +264,67 @@ def stored_place(
     return ref, stored_key(ref, key_of(target, any_qtype, book))
 
 
+def name_place(
+    octets: bytes, scope: ZoneScope, any_qtype: AnyQtype, book: Book
+) -> tuple[int, bytes]:
+    """Return (map number, stored key) of a name or zone of every type.
+
+    Args:
+        octets: the lower-case name in wire form, without its root byte.
+        scope: what the rule covers; a zone has at most 16 labels.
+        any_qtype: how a name with every type is stored in the shared map.
+        book: whose rule it is.
+    """
+    octets = octets.rstrip(b"\0")
+    if scope is ZoneScope.SELF and book is Book.OPERATOR:
+        return QNAMES_REF, _WILDCARDS[any_qtype] + octets
+    return LIST_NAMES_REF if book else ZONES_REF, _PREFIXES[scope] + octets
+
+
+def name_in(ref: int, stored: bytes) -> tuple[bytes, ZoneScope]:
+    """Return the octets, without zeros at their end, and the scope of a stored key of a name."""
+    if ref == QNAMES_REF:
+        return stored[2:], ZoneScope.SELF
+    return stored[3:], ZoneScope(stored[0])
+
+
 def plain_place(
     text: str, any_qtype: AnyQtype, book: Book = Book.OPERATOR
 ) -> tuple[int, bytes] | None:
     """Return (map number, stored key) of a plain address, name or zone; None for anything else."""
     if (":" in text or text[-1:].isdigit()) and (place := _plain_address(text, book)) is not None:
         return place
-    if (found := _PLAIN.fullmatch(text)) is None:
+    scope = ZoneScope.SELF
+    if text[:1] == ALL_MARK:
+        text, scope = text[1:], ZoneScope.ALL
+    elif text[:2] == BELOW_MARK:
+        text, scope = text[2:], ZoneScope.BELOW
+    first, _, rest = text.partition(".")
+    if _LABEL.fullmatch(first) is None or len(rest) >= abi.NAME_MAX:
         return None
-    mark, name = found.groups()
-    labels = name.lower().removesuffix(".").split(".")
-    octets = "".join([chr(len(label)) + label for label in labels]).encode("ascii")
-    if len(octets) >= abi.NAME_MAX or labels[-1].isdigit():
+    octets, count = _plain_octets(rest) if rest else (b"", 0)
+    if not count and (rest or first.isdigit()):
         return None
-    if mark is None:
-        return (
-            (LIST_NAMES_REF, EXACT + octets)
-            if book
-            else (QNAMES_REF, _WILDCARDS[any_qtype] + octets)
-        )
-    if len(labels) > TABLE_LEVELS:
+    octets = _LENGTHS[len(first)] + first.lower().encode("ascii") + octets
+    if len(octets) >= abi.NAME_MAX or (scope is not ZoneScope.SELF and count >= TABLE_LEVELS):
         return None
-    return LIST_NAMES_REF if book else ZONES_REF, _SCOPES[mark] + octets
+    if scope is ZoneScope.SELF and not book:
+        return QNAMES_REF, _WILDCARDS[any_qtype] + octets
+    return LIST_NAMES_REF if book else ZONES_REF, _PREFIXES[scope] + octets
+
+
+@lru_cache(maxsize=16_384)
+def _plain_octets(text: str) -> tuple[bytes, int]:
+    """Return octets and number of labels of a plain name; no label where it is not plain.
+
+    Kept, because in a list many names end alike.
+    """
+    if _PLAIN.fullmatch(text) is None:
+        return b"", 0
+    labels = text.lower().removesuffix(".").encode("ascii").split(b".")
+    if labels[-1].isdigit():
+        return b"", 0
+    return b"".join([_LENGTHS[len(label)] + label for label in labels]), len(labels)
 
 
 def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:
@@ -290,3 +338,28 @@ def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:
         )
     except (OSError, ValueError):
         return None
+
+
+def plain_text(ref: int, stored: bytes, any_qtype: AnyQtype) -> str | None:
+    """Return the text of a target that `plain_place` gives this place; None for others."""
+    if ref not in NAMED:
+        if ref == _V4:
+            return socket.inet_ntoa(stored[:: abi.ADDR_V4_STEP])
+        return socket.inet_ntoa(stored[2:]) if stored[:2] == _EXACT_V4 else None
+    octets, scope = name_in(ref, stored)
+    wildcard = _WILDCARDS[any_qtype] if ref == QNAMES_REF else _EVERY_TYPE
+    if not stored.startswith(wildcard, 0 if ref == QNAMES_REF else 1):
+        return None
+    labels, start = [], 0
+    while start < len(octets):
+        end = start + octets[start] + 1
+        labels.append(octets[start + 1 : end])
+        start = end
+    text = b".".join(labels).decode("latin-1")
+    if (
+        _PLAIN_NAME.fullmatch(text) is None
+        or text.count(".") >= len(labels)
+        or labels[-1].isdigit()
+    ):
+        return None
+    return _MARKS[scope] + text

@@ -76,7 +76,7 @@ class Zone:
         if self.scope is ZoneScope.SELF:
             raise ValueError("a zone covers names below its own")
         if len(self.name.labels) > TABLE_LEVELS:
-            text = self.name.to_text()
+            text = target_text(self)
             raise TargetError(
                 f"cannot use {shown(text)} as a zone: it has {len(self.name.labels)} labels, and"
                 f" a zone can have at most {TABLE_LEVELS}; use a zone above it, or the exact"
@@ -232,10 +232,24 @@ def target_text(target: Target) -> str:
         case Question():
             return target.name.to_text()
         case Zone():
-            mark = ALL_MARK if target.scope is ZoneScope.ALL else BELOW_MARK
-            return mark if target.name == ROOT else mark + target.name.to_text()
+            return _mark(target) + ("" if target.name == ROOT else target.name.to_text())
         case _:
             return str(target)
+
+
+def target_unicode(target: Target) -> str:
+    """Return `target_text` for people, with valid A-labels replaced by U-labels."""
+    match target:
+        case Question():
+            return target.name.to_unicode()
+        case Zone() if target.name != ROOT:
+            return _mark(target) + target.name.to_unicode()
+        case _:
+            return target_text(target)
+
+
+def _mark(zone: Zone) -> str:
+    return ALL_MARK if zone.scope is ZoneScope.ALL else BELOW_MARK
 
 
 def qtype_of(target: Target) -> int | None:

@@ -10,6 +10,7 @@ cli/main.py; service.py takes over what was started.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -86,8 +87,18 @@ def begin(load: Callable[[], Settings]) -> Bootstrap:
                 " the memory of the whole host: allow capset(2) (SystemCallFilter=capset)",
             )
         compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))
-        compiler.begin(program_config(settings))
+        tables = _has_table_rules(settings)
+        compiler.begin(program_config(settings, tables=tables))
     except BaseException:
         loader.close()
         raise
     return Bootstrap(settings, load, compiler, loader)
+
+
+def _has_table_rules(settings: Settings) -> bool:
+    """Return what start.py will find: whether there are rules for our own tables."""
+    if not os.path.lexists(settings.state):
+        return False
+    from xdpctl.store.state import holds_table_rules  # noqa: PLC0415 - not for the first start
+
+    return holds_table_rules(settings.state)

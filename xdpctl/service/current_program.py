@@ -7,7 +7,9 @@ start.py; reload.py and pin_repair.py call `exchange`.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.errors import KernelError, VerifierError
@@ -15,13 +17,11 @@ from xdpctl.program.config import program_config
 from xdpctl.service.tasks import on_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from concurrent.futures import Executor
 
-    from xdpctl.abi import MapName
     from xdpctl.filter.filter import Filter
-    from xdpctl.filter.rollout import Rollout
-    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.filter.rollout import MapsOf, Rollout
     from xdpctl.kernel.bytecode import Bytecode
     from xdpctl.program.config import ProgramConfig
     from xdpctl.service.looks import Looks
@@ -38,13 +38,17 @@ class CurrentProgram:
     Args:
         rollout: builds programs and attaches them.
         filters: one for each interface.
-        maps_of: returns the maps that the program on an interface uses.
-        panic: read at each rollout.
-        settings: the settings of the start.
+        maps_of: gives the maps that the program on an interface uses.
+        panic: asked at each rollout.
+        config: what the program is compiled for.
         looks: lets the retry run after a look.
         thread: the thread that filters belong to.
-        loader_trouble: returns a sentence if the loader has ended, else an empty text.
-        held: why a former service's program is still attached; empty if it is not.
+        loader_trouble: gives a sentence where no program can be loaded any more.
+        held: why a former service's program is in force; empty where it is not.
+
+    Attributes:
+        changing: held by who builds another program and then puts it on, so that two of
+            them do not undo each other's change.
     """
 
     name = "program"
@@ -54,10 +58,10 @@ class CurrentProgram:
         self,
         rollout: Rollout,
         filters: Sequence[Filter],
-        maps_of: Callable[[str], Mapping[MapName, Map]],
+        maps_of: MapsOf,
         *,
         panic: PanicSwitch,
-        settings: Settings,
+        config: ProgramConfig,
         looks: Looks,
         thread: Executor,
         loader_trouble: Callable[[], str],
@@ -67,11 +71,13 @@ class CurrentProgram:
         self._filters = filters
         self._maps_of = maps_of
         self._panic = panic
-        self._config = program_config(settings)
+        self._config = config
         self._looks = looks
         self._thread = thread
         self._loader_trouble = loader_trouble
         self._held = held
+        self._exchanging = asyncio.Lock()
+        self.changing = asyncio.Lock()
         self._next_try = time.monotonic() + RETRY_SECONDS
 
     @property
@@ -91,8 +97,36 @@ class CurrentProgram:
         return "unknown" if bytecode is None else bytecode.bcc
 
     def reload(self, settings: Settings) -> None:
-        """Use these settings for later builds; the reload has already replaced the program."""
-        self._config = program_config(settings)
+        """Build for these settings from now on; a reload has exchanged the program before."""
+        self._config = self.config_for(settings)
+
+    def config_for(self, settings: Settings) -> ProgramConfig:
+        """Return what a program for these settings is compiled for, over the present tables."""
+        return replace(program_config(settings), tables=self._config.tables)
+
+    async def build_with(self, *, tables: bool) -> Bytecode | None:
+        """Return the tested program that reads our own tables or not; None: it is in force.
+
+        Raises:
+            XdpctlError: it cannot be built.
+        """
+        return await self.prepare(replace(self._config, tables=tables))
+
+    async def exchange_tables(
+        self, bytecode: Bytecode | None, maps_of: MapsOf, *, tables: bool
+    ) -> None:
+        """Put on a program over other tables; on all interfaces or none.
+
+        Args:
+            bytecode: as `build_with` gave it for the same `tables`.
+            maps_of: gives the maps of an interface from now on.
+            tables: whether the tables are among them.
+
+        Raises:
+            XdpctlError: an interface refuses; the former program and maps are in force.
+        """
+        await self.exchange(bytecode, maps_of)
+        self._config = replace(self._config, tables=tables)
 
     async def run(self) -> NoReturn:
         """Retry while a former service's program is attached; runs until cancelled."""
@@ -135,18 +169,26 @@ class CurrentProgram:
             return None
         return await self._rollout.build(config)
 
-    async def exchange(self, bytecode: Bytecode | None = None) -> None:
-        """Attach another program, or the same one with other maps, to all interfaces or none.
+    async def exchange(
+        self, bytecode: Bytecode | None = None, maps_of: MapsOf | None = None
+    ) -> None:
+        """Put another program on, or the same one over other maps; on all interfaces or none.
+
+        Args:
+            bytecode: the program; None: the one in force.
+            maps_of: gives the maps of an interface from now on; None: as before.
 
         Raises:
             XdpctlError: it cannot be built, or an interface refuses it.
         """
-        wanted = bytecode or self._rollout.bytecode
-        if wanted is None:
-            wanted = await self._rollout.build(self._config)
-        program, panic = wanted, self._panic.is_on()
-        await on_thread(
-            self._thread,
-            lambda: self._rollout.exchange(program, self._filters, self._maps_of, panic=panic),
-        )
-        self._held = ""
+        async with self._exchanging:  # what is in force is asked when no other is under way
+            wanted = bytecode or self._rollout.bytecode
+            if wanted is None:
+                wanted = await self._rollout.build(self._config)
+            program, maps, panic = wanted, maps_of or self._maps_of, self._panic.is_on()
+            await on_thread(
+                self._thread,
+                lambda: self._rollout.exchange(program, self._filters, maps, panic=panic),
+            )
+            self._maps_of = maps
+            self._held = ""

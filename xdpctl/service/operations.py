@@ -23,7 +23,7 @@ from xdpctl.process.log import event
 from xdpctl.store.pages import Cursor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from concurrent.futures import Executor
 
     from xdpctl.filter.filter import Filter
@@ -54,8 +54,9 @@ class Operations:
             `urgent_thread` are further lanes (process/lanes.py).
         filters, observer: used on `watch_thread` only, except for published values.
         panic: the owner of the switch.
-        bulk_thread: for long work, between whose steps the store does single writes.
-        guard: returns the present guard; called on those threads.
+        bulk_thread: for what takes long; the store lets single writes in between.
+        reserve: makes room in our own tables, so that no thread waits for it.
+        guard: gives the guard of this moment; called on those threads.
 
     Attributes:
         expiry_changed: set when another rule may be the next to expire.
@@ -74,6 +75,7 @@ class Operations:
         urgent_thread: Executor,
         watch_thread: Executor,
         bulk_thread: Executor,
+        reserve: Callable[[Mapping[MapName, int]], Awaitable[None]],
         guard: Callable[[], Guard],
     ) -> None:
         self._store = store
@@ -86,6 +88,7 @@ class Operations:
         self._urgent_thread = urgent_thread
         self._watch_thread = watch_thread
         self._bulk_thread = bulk_thread
+        self._reserve = reserve
         self._guard = guard
         self.expiry_changed = asyncio.Event()
         self._started = time.time()
@@ -113,6 +116,10 @@ class Operations:
                 self._guard().check(rules)
             return self._counting_refusals(rules)
 
+        if needed := self._store.needs(rules):
+            if not force:
+                await self._on(self._read_thread, lambda: self._guard().check(rules))
+            await self._reserve(needed)
         result = await self._on(self._store_thread, put)
         self.expiry_changed.set()
         return result

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.errors import Sentence, SettingsError, XdpctlError, within
 from xdpctl.process.log import configure, event
-from xdpctl.program.config import program_config
 from xdpctl.service.tasks import on_thread
 from xdpctl.settings import reloadable_changes
 from xdpctl.settings.options import BY_NAME
@@ -105,10 +104,8 @@ class Reload:
             changes = reloadable_changes(former, wanted)
             settings = _reloaded(former, wanted, changes)
             await self._listeners.reload()
-            program = await self._program.prepare(program_config(settings))
-            if program is not None:
-                await on_thread(self._thread, lambda: self._store.prepare_for(settings.any_qtype))
-                await self._program.exchange(program)
+            async with self._program.changing:
+                await self._exchange(settings)
         except XdpctlError as error:
             self.failures = (failed_reload(error),)
             event(_log, "reload-failed", logging.ERROR, error=error.sentence)
@@ -123,6 +120,14 @@ class Reload:
             part.reload(settings)
         changed = changes.applied + (("list",) if settings.lists != former.lists else ())
         event(_log, "reloaded", changed=", ".join(changed) or "nothing")
+
+    async def _exchange(self, settings: Settings) -> None:
+        """Put on the program of these settings, if it is another one."""
+        program = await self._program.prepare(self._program.config_for(settings))
+        if program is not None:
+            await on_thread(self._thread, lambda: self._store.prepare_for(settings.any_qtype))
+            await self._program.exchange(program)
+        self._program.reload(settings)
 
 
 def _reloaded(settings: Settings, wanted: Settings, changes: Changes) -> Settings:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from xdpctl import __version__
 from xdpctl.abi import MapName, Scope
-from xdpctl.errors import InterfaceError, MapFrozenError
+from xdpctl.errors import InterfaceError, MapFrozenError, XdpctlError
 from xdpctl.filter.filter import Filter
 from xdpctl.filter.lock import InterfaceLock
 from xdpctl.filter.own_maps import OwnMaps
@@ -28,6 +28,7 @@ from xdpctl.process.lanes import Lanes
 from xdpctl.process.log import event
 from xdpctl.process.threads import one_thread
 from xdpctl.service.looks import Looks
+from xdpctl.service.own_tables import exchange_nameless, open_tables
 from xdpctl.service.panic import PanicSwitch
 from xdpctl.service.readiness import Readiness
 from xdpctl.status.checks.interface import queue_shortage
@@ -36,6 +37,7 @@ from xdpctl.status.checks.survey import Survey
 from xdpctl.status.observer import Observer
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
+from xdpctl.store.tables.tables import Tables
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from pathlib import Path
 
-    from xdpctl.filter.rollout import Rollout
+    from xdpctl.filter.rollout import MapsOf, Rollout
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.kernel.bpf.syscall import Bpf
     from xdpctl.kernel.net.interfaces import Netlink
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from xdpctl.settings import Settings
     from xdpctl.status.checks.facts import Facts
     from xdpctl.status.part import ServicePart
+    from xdpctl.store.tables.engine import Generations
 
 _log = logging.getLogger(__name__)
 
@@ -65,19 +68,21 @@ class Ground:
 
     Attributes:
         bpf, netlink: the kernel.
-        rollout: builds programs and attaches them.
-        notifier: sends messages to the service manager.
-        directory: the directory of our own pins.
-        loader_trouble: returns a sentence if the loader has ended, else an empty text.
-        worker: whether long work may use a process of its own, which needs the real kernel.
-        current: the settings in force; `load` reads those of a reload.
-        stop, reload: set to request one.
-        leaving: detaches or keeps the filters at the end.
+        rollout: builds programs and puts them on.
+        generations: makes our own tables.
+        notifier: the way to the service manager.
+        directory: where our own pins live.
+        loader_trouble: gives a sentence where no program can be loaded any more.
+        worker: whether long work may have a process of its own: `bpf` is the kernel's.
+        current: the settings in force; `load` gives those of a reload.
+        stop, reload: set when one is asked for.
+        leaving: what becomes of the filters.
     """
 
     bpf: Bpf
     netlink: Netlink
     rollout: Rollout
+    generations: Generations
     notifier: Notifier
     directory: Path
     loader_trouble: Callable[[], str]
@@ -102,14 +107,18 @@ class Inspected:
 
 @dataclass(frozen=True, slots=True)
 class OpenRules:
-    """The result of `open_rules`: rules, their maps, and the observer."""
+    """Rules over their maps, and who watches them.
+
+    `maps_of`, given our own tables' maps, gives what gives the maps of an interface.
+    """
 
     state: State
     panic: PanicSwitch
     observer: Observer
-    maps_of: Callable[[str], Mapping[MapName, Map]]
+    maps_of: Callable[[Mapping[MapName, Map]], MapsOf]
     names: NameFollower
     store: Store
+    room: Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +175,43 @@ async def inspect(ground: Ground, stack: contextlib.AsyncExitStack) -> Inspected
     return Inspected(locks, listeners, filters, shared, survey)
 
 
-def open_rules(
+class Room:
+    """Makes room in our own tables, for the store.
+
+    Attributes:
+        make: does it, as soon as the service has what it takes. `stop`: ends what waits.
+    """
+
+    def __init__(self) -> None:
+        self.make: Callable[[Mapping[MapName, int]], None] = _not_yet
+        self.stop: Callable[[], None] = lambda: None
+
+    def __call__(self, more: Mapping[MapName, int]) -> None:
+        """Make room for so many more entries of each map; blocks."""
+        self.make(more)
+
+    def close(self) -> None:
+        """Let nobody wait for room any more, as the service stops."""
+        self.stop()
+
+
+def _not_yet(_more: Mapping[MapName, int]) -> None:
+    raise XdpctlError("cannot make room for the rules: the service is still starting; try again")
+
+
+def open_rules(  # noqa: PLR0913 - what was found so far
     ground: Ground,
     found: Inspected,
     facts: Facts,
     parts: Sequence[ServicePart],
     stack: contextlib.AsyncExitStack,
+    *,
+    wanted: bool,
 ) -> OpenRules:
     """Open state and maps and reconcile them. Blocks.
 
-    The observer reads the list `parts`, which start.py fills later.
+    The observer asks the list `parts`, which is still empty. `wanted`: our own tables are
+    taken over, or made and filled, as there are rules for them.
     """
     settings, filters, shared = ground.current.now, found.filters, found.shared
     warnings = warnings_at_start(settings, facts)
@@ -185,10 +221,12 @@ def open_rules(
         shared.destination_maps(), ground.netlink, restore=settings.xsk_restore
     )
     panic = PanicSwitch(filters, state)
+    tables = Tables(state)
     observer = Observer(
         filters,
         shared,
         destinations,
+        tables=tables,
         panic=panic.is_on,
         parts=parts,
         warnings=(*settings.warnings, *warnings, *shared.warnings, *state.warnings),
@@ -203,21 +241,32 @@ def open_rules(
     )
     own = stack.enter_context(OwnMaps.make(ground.bpf, Scope.SERVICE, former))
     names = stack.enter_context(NameFollower(ground.bpf, rule_maps, own[MapName.NAME_INDEX]))
+    room = Room()
     store = Store(
         shared.rule_maps(),
         state,
         settings.any_qtype,
+        tables=tables,
+        reserve=room,
         on_change=observer.changed,
         worker=ground.worker,
     )
+    stack.callback(tables.close)
+    open_tables(ground.generations, filters, tables, state, wanted=wanted)
     store.reconcile()
+    if tables.nameless:
+        exchange_nameless(ground.generations, store, state)
     _prepare(store, settings.any_qtype)
     panic.recall()
-    return OpenRules(state, panic, observer, partial(_maps_of, shared, own), names, store)
+    maps_of = partial(partial, _maps_of, shared, own)
+    return OpenRules(state, panic, observer, maps_of, names, store, room)
 
 
 def begin_workers(
-    ground: Ground, found: Inspected, rules: OpenRules, stack: contextlib.AsyncExitStack
+    ground: Ground,
+    found: Inspected,
+    rules: OpenRules,
+    stack: contextlib.AsyncExitStack,
 ) -> Workers:
     """Start the threads; push on the stack what must end before them.
 
@@ -227,6 +276,7 @@ def begin_workers(
     lanes = stack.enter_context(Lanes("store"))
     bulk = stack.enter_context(one_thread("bulk"))
     stack.callback(rules.store.cancel)
+    stack.callback(rules.room.close)
     stack.callback(ground.leaving.leave, found.filters)
     watch = stack.enter_context(one_thread("watch"))
     stack.push_async_callback(found.listeners.stop)
@@ -253,9 +303,11 @@ def _prepare(store: Store, any_qtype: AnyQtype) -> None:
         event(_log, "failed", logging.ERROR, error=error.sentence)
 
 
-def _maps_of(shared: SharedMaps, own: OwnMaps, interface: str) -> Mapping[MapName, Map]:
+def _maps_of(
+    shared: SharedMaps, own: OwnMaps, tables: Mapping[MapName, Map], interface: str
+) -> Mapping[MapName, Map]:
     """Return the maps that the program on an interface uses, except the interface's own."""
-    return {**shared.for_interface(interface), **own}
+    return {**shared.for_interface(interface), **own, **tables}
 
 
 def _refuse_shortage(queues: Mapping[str, int], slots: Mapping[str, int]) -> None:

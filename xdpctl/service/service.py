@@ -17,6 +17,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from xdpctl.filter.rollout import Rollout
@@ -29,11 +30,13 @@ from xdpctl.process.log import event
 from xdpctl.process.systemd import Notifier
 from xdpctl.process.threads import Threads
 from xdpctl.program import selftest
+from xdpctl.program.config import TableProgram
 from xdpctl.service.leaving import Leaving
 from xdpctl.service.reload import SettingsInForce
 from xdpctl.service.resources import Ground, warn
 from xdpctl.service.start import start
 from xdpctl.service.tasks import run_parts
+from xdpctl.store.tables.generation import KernelGenerations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from xdpctl.program.config import ProgramConfig
     from xdpctl.service.bootstrap import Bootstrap
     from xdpctl.settings import Settings
+    from xdpctl.store.tables.engine import Generations
 
 SWITCH_SECONDS = 0.001
 """Longest time that a thread working on rules delays the loop, and so a panic."""
@@ -68,12 +72,14 @@ def run_service(begun: Bootstrap) -> int:
 
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
+        bpf = Bpf(begun.loader)
         service = Service(
             begun.settings,
             begun.load,
-            Bpf(begun.loader),
+            bpf,
             Netlink(),
             begun.compiler,
+            generations=KernelGenerations(bpf, partial(begun.compiler, TableProgram())),
             loader_trouble=lambda: begun.loader.trouble,
             worker=True,
         )
@@ -89,11 +95,12 @@ class Service:
     Args:
         settings, load: see bootstrap.Bootstrap.
         bpf, netlink: the kernel.
-        compile_with: returns the bytecode of a configuration.
-        self_test: raises if a program fails its test.
-        directory: the directory of our own pins.
-        loader_trouble: returns a sentence if the loader has ended, else an empty text.
-        worker: whether long work may use a process of its own, which needs the real kernel.
+        compile_with: gives the bytecode of a configuration.
+        self_test: raises where a program is not what it must be.
+        directory: where our own pins live.
+        generations: makes our own tables.
+        loader_trouble: gives a sentence where no program can be loaded any more.
+        worker: whether long work may have a process of its own: `bpf` is the kernel's.
     """
 
     def __init__(  # noqa: PLR0913 - the settings and the kernel
@@ -104,6 +111,7 @@ class Service:
         netlink: Netlink,
         compile_with: Callable[[ProgramConfig], Coroutine[None, None, Bytecode]],
         *,
+        generations: Generations,
         self_test: Callable[[Bpf, ProgramConfig, Bytecode], None] = selftest.run,
         directory: Path = OWN_DIRECTORY,
         loader_trouble: Callable[[], str] = str,
@@ -118,6 +126,7 @@ class Service:
             bpf=bpf,
             netlink=netlink,
             rollout=Rollout(bpf, compile_with, self_test),
+            generations=generations,
             notifier=self._notifier,
             directory=directory,
             loader_trouble=loader_trouble,

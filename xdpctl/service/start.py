@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import gc
 import os
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +28,19 @@ from xdpctl.rules.guard import Guard
 from xdpctl.service.current_program import CurrentProgram
 from xdpctl.service.expiry import Expiry
 from xdpctl.service.interface_watch import InterfaceWatch
+from xdpctl.service.own_tables import OwnTables
 from xdpctl.service.pin_repair import PinRepair
 from xdpctl.service.reload import Reload, adopt
 from xdpctl.service.resources import begin_workers, inspect, is_awaited, open_rules
 from xdpctl.service.settling import Settling
 from xdpctl.service.watchdog import Watchdog
+from xdpctl.store.state import holds_table_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xdpctl.kernel.bytecode import Bytecode
+    from xdpctl.program.config import ProgramConfig
     from xdpctl.service.operations import Operations
     from xdpctl.service.resources import Ground, Inspected, OpenRules, Workers
     from xdpctl.status.checks.facts import Facts
@@ -57,7 +61,8 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         XdpctlError: a step failed; nothing new is attached.
     """
     settings = ground.current.now
-    building = asyncio.create_task(ground.rollout.build(program_config(settings)), name="compile")
+    config = program_config(settings, tables=holds_table_rules(settings.state))
+    building = asyncio.create_task(_build(ground, config), name="compile")
     stack.push_async_callback(_cancel, building)
     await asyncio.sleep(0)  # the task takes the running compilation, before the loop is blocked
     found = await inspect(ground, stack)
@@ -70,16 +75,17 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         return None
     held = ground.rollout.hold(found.filters, built) if isinstance(built, XdpctlError) else ""
     parts: list[ServicePart] = []
-    rules = open_rules(ground, found, facts, parts, stack)
+    rules = open_rules(ground, found, facts, parts, stack, wanted=config.tables and not held)
     workers = begin_workers(ground, found, rules, stack)
-    program = _current_program(ground, found, rules, workers, held)
+    program = _current_program(ground, found, rules, workers, config, held)
+    own_tables = _own_tables(ground, rules, program)
     if not isinstance(built, XdpctlError):
         program.put_on(built, [filter_ for filter_ in found.filters if is_awaited(ground, filter_)])
     if program.is_ours:
         adopt(rules.store, settings.any_qtype)
     await loading
     await asyncio.to_thread(_import_faces)
-    operations = _operations(ground, found, rules, workers)
+    operations = _operations(ground, found, rules, workers, own_tables)
     parts += _parts(
         ground,
         found,
@@ -87,6 +93,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         rules,
         workers=workers,
         program=program,
+        own_tables=own_tables,
         operations=operations,
         parts=parts,
     )
@@ -106,6 +113,7 @@ def _parts(  # noqa: PLR0913 - what parts need
     *,
     workers: Workers,
     program: CurrentProgram,
+    own_tables: OwnTables,
     operations: Operations,
     parts: Sequence[ServicePart],
 ) -> tuple[ServicePart, ...]:
@@ -136,6 +144,7 @@ def _parts(  # noqa: PLR0913 - what parts need
             store_thread=write,
         ),
         looks,
+        own_tables,
         Settling(rules.store, write),
         Expiry(operations),
         ListFiles(operations, settings),
@@ -154,15 +163,29 @@ def _parts(  # noqa: PLR0913 - what parts need
     )
 
 
-def _current_program(
-    ground: Ground, found: Inspected, rules: OpenRules, workers: Workers, held: str
+async def _build(ground: Ground, config: ProgramConfig) -> Bytecode:
+    """Return the tested program; with tables, also see that these can be made."""
+    if not config.tables:
+        return await ground.rollout.build(config)
+    bytecode, _ = await asyncio.gather(ground.rollout.build(config), ground.generations.prepare())
+    return bytecode
+
+
+def _current_program(  # noqa: PLR0913, PLR0917 - the parts of the whole
+    ground: Ground,
+    found: Inspected,
+    rules: OpenRules,
+    workers: Workers,
+    config: ProgramConfig,
+    held: str,
 ) -> CurrentProgram:
+    current = rules.store.tables.generation
     return CurrentProgram(
         ground.rollout,
         found.filters,
-        rules.maps_of,
+        rules.maps_of({} if current is None else current.maps),
         panic=rules.panic,
-        settings=ground.current.now,
+        config=replace(config, tables=current is not None),
         looks=workers.looks,
         thread=workers.watch,
         loader_trouble=ground.loader_trouble,
@@ -170,7 +193,15 @@ def _current_program(
     )
 
 
-def _operations(ground: Ground, found: Inspected, rules: OpenRules, workers: Workers) -> Operations:
+def _own_tables(ground: Ground, rules: OpenRules, program: CurrentProgram) -> OwnTables:
+    made = OwnTables(ground.generations, rules.store, rules.state, program, rules.maps_of)
+    rules.room.make, rules.room.stop = made.reserve_here, made.stop
+    return made
+
+
+def _operations(
+    ground: Ground, found: Inspected, rules: OpenRules, workers: Workers, own_tables: OwnTables
+) -> Operations:
     from xdpctl.service.operations import Operations  # noqa: PLC0415 - packets are filtered without it
 
     current, netlink = ground.current, ground.netlink
@@ -185,6 +216,7 @@ def _operations(ground: Ground, found: Inspected, rules: OpenRules, workers: Wor
         urgent_thread=workers.lanes.urgent,
         watch_thread=workers.watch,
         bulk_thread=workers.bulk,
+        reserve=own_tables.reserve,
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
     )
 

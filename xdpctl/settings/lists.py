@@ -14,15 +14,13 @@ from xdpctl.abi import RuleAction
 from xdpctl.errors import SettingsError, TargetError
 from xdpctl.process.command_line import unknown
 from xdpctl.rules import parse_action, parse_duration, parse_origin
+from xdpctl.rules.keys import LIST_PREFIX
 from xdpctl.rules.names import shown
 from xdpctl.settings import values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-
-PREFIX = "list:"
-"""The start of a list's origin, so that no list replaces the rules of an operator."""
 
 
 class ListFormat(StrEnum):
@@ -33,6 +31,9 @@ class ListFormat(StrEnum):
     CIDR = "cidr"
     HOSTS = "hosts"
     RPZ = "rpz"
+    ADBLOCK = "adblock"
+    DNSMASQ = "dnsmasq"
+    UNBOUND = "unbound"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ def _refresh(text: str) -> int | None:
 
 
 def _origin(text: str) -> str:
-    if not text.startswith(PREFIX):
-        raise ValueError(f"the origin of a list must begin with {PREFIX}")
+    if not text.startswith(LIST_PREFIX):
+        raise ValueError(f"the origin of a list must begin with {LIST_PREFIX}")
     return parse_origin(text)
 
 
@@ -120,7 +121,9 @@ def _list_from(table: Mapping[str, object], folder: Path, source: str) -> ListSe
     file = folder / str(fields["file"])
     fields |= {"file": file}
     if "origin" not in fields:
-        fields["origin"] = _value("origin", f"{PREFIX}{file.name}", f"{source}: its file's name")
+        fields["origin"] = _value(
+            "origin", f"{LIST_PREFIX}{file.name}", f"{source}: its file's name"
+        )
     settings = ListSettings(**fields)  # type: ignore[arg-type]  # _KEYS has the fields' types
     if settings.format is ListFormat.RPZ and settings.action is RuleAction.PASS:
         raise SettingsError(

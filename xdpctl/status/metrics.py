@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from xdpctl import __version__
-from xdpctl.abi import RULE_MAPS, PacketAction, Reason
+from xdpctl.abi import RULE_PLACES, TABLES, PacketAction, Reason
 from xdpctl.filter.view import FilterState
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ def _maps(snapshot: Snapshot) -> Iterator[Metric]:
         if view.entries is not None:
             entries.add_metric([view.name], view.entries)
         capacity.add_metric([view.name], view.capacity)
+        if view.name in TABLES:  # nobody else has them
+            continue
         frozen.add_metric([view.name], float(view.frozen))
     yield entries
     yield capacity
@@ -122,7 +124,7 @@ def _maps(snapshot: Snapshot) -> Iterator[Metric]:
     expired = CounterMetricFamily(
         "xdpctl_rules_expired", "Own rules removed because they expired", labels=["map"]
     )
-    for rule_map in RULE_MAPS:
+    for rule_map in RULE_PLACES:
         expired.add_metric([rule_map], snapshot.expired.get(rule_map, 0))
     yield expired
 

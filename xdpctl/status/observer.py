@@ -13,24 +13,25 @@ import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdpctl import abi
-from xdpctl.abi import PacketAction
+from xdpctl.abi import TABLES, MapName, PacketAction
 from xdpctl.errors import KernelError, XdpctlError
 from xdpctl.filter.view import FilterState
 from xdpctl.status.snapshot import MapView, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from xdpctl.abi import MapName
     from xdpctl.filter.filter import Filter
     from xdpctl.filter.view import FilterView
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.maps.shared import SharedMaps
     from xdpctl.maps.xsk_destinations import DestinationWatch
     from xdpctl.status.part import ServicePart
+    from xdpctl.store.tables.tables import Tables
 
 LARGE_MAP = 100_000
 """A map with more entries is counted only every `LARGE_MAP_SECONDS`."""
@@ -46,10 +47,11 @@ class Observer:
         filters: one for each interface.
         shared: the shared maps, open.
         destinations: the watch over AF_XDP's destinations.
-        panic: returns whether every packet passes.
-        parts: asked for warnings and failures at each look; filled before the first look.
-        warnings: sentences of the start, always shown.
-        clock: returns the seconds of the monotonic clock.
+        tables: our own tables.
+        panic: returns whether everything is passed.
+        parts: asked for warnings and failures at each look; may grow before the first.
+        warnings: sentences found at the start, always shown.
+        clock: seconds of the monotonic clock.
     """
 
     def __init__(  # noqa: PLR0913 - everything that is looked at
@@ -58,6 +60,7 @@ class Observer:
         shared: SharedMaps,
         destinations: DestinationWatch,
         *,
+        tables: Tables | None = None,
         panic: Callable[[], bool] = bool,
         parts: Sequence[ServicePart] = (),
         warnings: Sequence[str] = (),
@@ -67,6 +70,7 @@ class Observer:
         self._shared = shared
         self._frozen: frozenset[str] = frozenset()
         self._destinations = destinations
+        self._tables = tables
         self._panic = panic
         self._parts = parts
         self._clock = clock
@@ -178,7 +182,7 @@ class Observer:
                 self._counted[name] = now
 
     def _map_views(self) -> tuple[MapView, ...]:
-        return tuple(
+        shared = (
             MapView(
                 name,
                 self._shared.path(name),
@@ -189,6 +193,17 @@ class Observer:
             )
             for name, opened in self._counted_maps().items()
         )
+        return (*shared, *self._table_views())
+
+    def _table_views(self) -> Iterator[MapView]:
+        tables = self._tables
+        if tables is None:
+            return
+        current = tables.generation
+        number = 0 if current is None else current.maps[MapName.TABLE_HEAD].info.id
+        for name in TABLES:
+            path = self._filters[0].pin_of(MapName.TABLE_HEAD) if self._filters else Path()
+            yield MapView(name, path, number, tables.count(name), tables.capacity(name))
 
 
 def _failing(what: Callable[[], None]) -> str:
@@ -214,5 +229,7 @@ def _almost_full(maps: Sequence[MapView]) -> list[str]:
         f"{view.name} is {100 * view.entries // view.capacity} % full"
         f" ({view.entries} of {view.capacity} entries)"
         for view in maps
-        if view.entries is not None and view.entries >= ALMOST_FULL * view.capacity
+        if view.name not in TABLES  # they grow
+        and view.entries is not None
+        and view.entries >= ALMOST_FULL * view.capacity
     ]

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MapView:
-    """A pinned map as last seen.
+    """A pinned map as last seen, or a map of rules in our own tables.
 
     Attributes:
-        id: the kernel's map id.
+        path: its pin; of our own tables, that of their head beside the first link.
+        id: the kernel's map id; 0: there are no tables.
         entries: how many; None until first counted.
-        capacity: max_entries.
-        frozen: whether it is frozen (BPF_MAP_FREEZE): only programs can change its entries.
+        capacity: max_entries; of our own tables, for how many there is room until they grow.
+        frozen: nobody can change its entries any more (BPF_MAP_FREEZE).
     """
 
     name: MapName

@@ -353,10 +353,9 @@ class Bulk:
         An entry that dnsdist writes in the milliseconds between is overwritten: the kernel
         has no batch operation that keeps existing entries.
         """
-        rows = staging.added(start, end)
-        self.result.others += end - start - len(rows)  # single rules that were added in between
+        rows = staging.note_added(start, end, self.clock())
+        self.result.others += end - start - len(rows)  # single rules that came in between
         theirs = self._taken(rows, known)
-        staging.note_added(start, end, self.clock())
         if theirs:
             staging.forget(theirs)
             self.result.theirs += len(theirs)

@@ -1,8 +1,10 @@
 """A list of rules beside the notes: what is new, changed, gone.
 
-SQLite does the set work, so that a million rules cost neither Python objects nor
-memory, and other threads run at the same time. Owns a connection of its own to the state
-file; what it stages lives in temporary tables that go with it. Everything blocks.
+Most rows of a list that comes again are as their notes are, and most rows of a new list have
+no note: both are told apart by the notes' keys, which are read once and kept while the list
+is read. SQLite compares the rest. A million rules take some 150 MB for that time. Owns a
+connection of its own to the state file; what else it stages lives in temporary tables that go
+with it. Everything blocks.
 
 Single rules come and go between comparing and applying, so each step reads the notes
 again.
@@ -12,8 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.abi import BY_REF
@@ -22,12 +26,23 @@ from xdpctl.errors import StateError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
+    from typing import TypeAlias
 
     from xdpctl.rules.keys import Row
     from xdpctl.store.change import Change
 
+    _Options: TypeAlias = tuple[int, str, float | None, str]
+    """Of a row: action, reason, expiry, origin."""
+
+    _Fresh: TypeAlias = tuple[int, bytes, _Options]
+    """Map number, key as stored, and what is to be noted."""
+
 WALK_STEP = 4_000
 """Notes read at a time: some milliseconds."""
+
+KEYS_AT_ONCE = 4_096
+"""Keys of the same length whose notes one statement writes: binding each costs three times as
+much as writing it."""
 
 _COLUMNS = "map INTEGER, key BLOB, action INTEGER, reason TEXT, expires REAL, origin TEXT"
 
@@ -51,7 +66,8 @@ WHERE note.key IS NULL OR note.origin != planned.origin OR note.action != planne
 """
 
 _NOTED = """
-SELECT key, origin = :origin AND action = :action AND reason = :reason AND expires IS :expires
+SELECT key,
+    ifnull(origin = :origin AND action = :action AND reason = :reason AND expires IS :expires, 0)
 FROM note WHERE map = :map AND key > :after ORDER BY key LIMIT :limit
 """
 
@@ -80,6 +96,18 @@ WHERE gone.rowid > :start AND gone.rowid <= :end AND note.origin = :origin
 _STILL_NEW = """
 SELECT added.map, added.key, added.action FROM added LEFT JOIN note USING (map, key)
 WHERE added.rowid > :start AND added.rowid <= :end AND note.key IS NULL
+"""
+
+_NUMBERS = """
+CREATE TEMP TABLE number (i INTEGER PRIMARY KEY);
+WITH RECURSIVE counted (i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM counted LIMIT :count)
+INSERT INTO number SELECT i FROM counted;
+"""
+
+_NOTE_FRESH = """
+INSERT OR IGNORE INTO note (map, key, action, origin, reason, created, expires, hits)
+SELECT :map, substr(:keys, :size * i + 1, :size), :action, :origin, :reason, :created, :expires, 0
+FROM number WHERE i < :count
 """
 
 _NOTE_ADDED = """
@@ -156,13 +184,17 @@ class Staging:
             "take_over": change.strict,
         }
         self._like: dict[str, object] = {}
-        self._alike: tuple[int, str, float | None, str] | None = None
-        self._standing: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
+        self._alike: _Options | None = None
+        self._noted: dict[int, dict[bytes, bool]] = {ref: {} for ref in BY_REF}
+        self._fresh: dict[int, dict[bytes, _Options]] = {ref: {} for ref in BY_REF}
+        self._options: dict[_Options, _Options] = {}
+        self._added: list[_Fresh] = []
         self._stood = 0
         try:
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA cache_size = -8192")
             self._connection.executescript(_TABLES)
+            self._connection.executescript(_NUMBERS.replace(":count", str(KEYS_AT_ONCE)))
         except sqlite3.Error as error:
             self._connection.close()
             raise StateError(
@@ -206,31 +238,27 @@ class Staging:
             if first is None:
                 return
             self._alike = first[2:]
-            self._read_standing(self._alike)
+            self._read_notes(self._alike)
             following = chain((first,), following)
-        if any(self._standing.values()):
-            following = self._differing(following)
-        with self._working():
-            self._connection.executemany(
-                "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, ?)", following
-            )
+        if unlike := list(self._unlike(following)):
+            with self._working():
+                self._connection.executemany(
+                    "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, ?)", unlike
+                )
 
-    def _read_standing(self, alike: tuple[int, str, float | None, str]) -> None:
-        """Read which of the origin's notes are as the list's first row is, and which not.
-
-        Of a list that comes again most are, and those need no staging.
-        """
+    def _read_notes(self, alike: _Options) -> None:
+        """Read the keys of all notes, and which are the origin's and as the list's first row is."""
         action, reason, expires, origin = alike
         self._like = self._whose | {"action": action, "reason": reason, "expires": expires}
         if origin != self._whose["origin"]:
             self._like["action"] = None  # none is
-        for ref in self._standing:
-            self._read_standing_of(ref)
+        for ref in self._noted:
+            self._read_notes_of(ref)
         with self._working():
             self._connection.execute(_UNLIKE, self._like)
 
-    def _read_standing_of(self, ref: int) -> None:
-        standing, after = self._standing[ref], b""
+    def _read_notes_of(self, ref: int) -> None:
+        noted, after = self._noted[ref], b""
         while True:
             place = {"map": ref, "after": after, "limit": WALK_STEP}
             with self._working():
@@ -238,16 +266,26 @@ class Staging:
             if not rows:
                 break
             after = rows[-1][0]
-            standing.update([key for key, alike in rows if alike])
-            standing.difference_update(self._vanished(self, ref, [key for key, _ in rows]))
-        self._stood += len(standing)
+            noted.update(rows)
+            for key in self._vanished(self, ref, [key for key, _ in rows]):
+                del noted[key]
+        self._stood += sum(noted.values())
 
-    def _differing(self, rows: Iterator[Row]) -> Iterator[Row]:
-        """Yield the rows that are not as the notes are, and of an entry that comes twice all."""
-        standing, alike = self._standing, self._alike
+    def _unlike(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Yield the rows that SQLite compares: with a note that is another, or that come twice.
+
+        What is as its note is, is marked as seen there; what has no note is kept.
+        """
+        noted, fresh, alike, options = self._noted, self._fresh, self._alike, self._options
         for row in rows:
-            if row[1] in (left := standing[row[0]]):
-                left.remove(row[1])
+            ref, key = row[0], row[1]
+            stands = noted[ref].get(key)
+            if stands is None:
+                rest = row[2:]
+                fresh[ref][key] = alike if rest == alike else options.setdefault(rest, rest)
+                continue
+            if stands:
+                noted[ref][key] = False
                 if row[2:] == alike:
                     continue
             yield row
@@ -255,7 +293,10 @@ class Staging:
     def compare(self) -> Difference:
         """Find out how the list differs from the notes that there are now."""
         if self._alike is None:  # an empty list
-            self._read_standing((-1, "", None, ""))
+            self._read_notes((-1, "", None, ""))
+        self._added = [
+            (ref, key, keys[key]) for ref, keys in self._fresh.items() for key in sorted(keys)
+        ]
         run = self._connection.execute
         columns = "map, key, action, reason, expires, origin"
         with self._working():
@@ -272,12 +313,12 @@ class Staging:
             planned, differing, added, changed, gone = (
                 self._count(table) for table in ("planned", "differing", "added", "changed", "gone")
             )
-            seen = self._stood - sum(map(len, self._standing.values()))
+            seen = self._stood - sum(sum(each.values()) for each in self._noted.values())
             seen -= run(_ALIKE_TWICE, self._like).fetchone()[0]
             run("DROP TABLE differing")
-        self._standing = {}
+        self._noted, self._fresh = {}, {}
         return Difference(
-            added,
+            len(self._added) + added,
             changed,
             planned - differing + seen,
             differing - added - changed,
@@ -286,7 +327,12 @@ class Staging:
 
     def _find_gone(self) -> None:
         """Fill `gone`: what stood when the list began and is not in it."""
-        left = ((ref, key) for ref, keys in self._standing.items() for key in keys)
+        left = (
+            (ref, key)
+            for ref, noted in self._noted.items()
+            for key, stands in noted.items()
+            if stands
+        )
         self._connection.executemany("INSERT INTO standing VALUES (?, ?)", left)
         self._connection.execute(_GONE)
 
@@ -297,13 +343,15 @@ class Staging:
     def count_added(self) -> int:
         """Return how many entries are to be added, including those that vanished since."""
         with self._working():
-            return self._count("added")
+            return len(self._added) + self._count("added")
 
     def added_by_map(self) -> dict[int, int]:
         """Return how many entries are to be added to each map, by its number."""
+        counts = Counter(map(itemgetter(0), self._added))
         with self._working():
             query = "SELECT map, count(*) FROM added GROUP BY map"
-            return dict(self._connection.execute(query).fetchall())
+            counts.update(dict(self._connection.execute(query).fetchall()))
+        return counts
 
     def is_gone_below(self, ref: int) -> bool:
         """Return whether an entry is gone from a map with a lower number."""
@@ -325,16 +373,71 @@ class Staging:
 
     def added(self, start: int, end: int) -> list[tuple[int, bytes, int]]:
         """Return (map number, key, action) of what still has no note."""
-        return [(ref, key, action) for ref, key, action, *_ in self._rows(_STILL_NEW, start, end)]
+        with self._working():
+            fresh = self._without_note(self._added[start:end])
+        return _acting(fresh) + self._staged_rows(start, end)
+
+    def _staged_rows(self, start: int, end: int) -> list[tuple[int, bytes, int]]:
+        """Return the others, which SQLite has."""
+        first = len(self._added)
+        if end <= first:
+            return []
+        rows = self._rows(_STILL_NEW, max(0, start - first), end - first)
+        return [(ref, key, action) for ref, key, action, *_ in rows]
+
+    def _without_note(self, fresh: Sequence[_Fresh]) -> list[_Fresh]:
+        """Return those that still have no note."""
+        query = "SELECT 1 FROM note WHERE map = ? AND key = ?"
+        return [
+            each for each in fresh if self._connection.execute(query, each[:2]).fetchone() is None
+        ]
 
     def changed(self, start: int, end: int) -> list[tuple[int, bytes, int, int, int]]:
         """Return (map number, key, action, former action, counter as last seen) likewise."""
         return self._rows(_STILL_CHANGED, start, end)
 
-    def note_added(self, start: int, end: int, created: float) -> None:
-        """Write the notes of new entries number start+1 to end; what has one keeps it."""
+    def note_added(self, start: int, end: int, created: float) -> list[tuple[int, bytes, int]]:
+        """Write the notes of new entries number start+1 to end; what has one keeps it.
+
+        Returns:
+            (map number, key, action) of those that had none.
+        """
+        fresh = self._added[start:end]
+        staged = self._staged_rows(start, end)
+        first = len(self._added)
         with self._working("BEGIN IMMEDIATE"):
-            self._connection.execute(_NOTE_ADDED, {"start": start, "end": end, "created": created})
+            if self._note_fresh(fresh, created) < len(fresh):
+                self._connection.execute("ROLLBACK")
+                self._connection.execute("BEGIN IMMEDIATE")
+                fresh = self._without_note(fresh)
+                self._note_fresh(fresh, created)
+            if staged:
+                place = {"start": max(0, start - first), "end": end - first, "created": created}
+                self._connection.execute(_NOTE_ADDED, place)
+        return _acting(fresh) + staged
+
+    def _note_fresh(self, fresh: Iterable[_Fresh], created: float) -> int:
+        """Write notes; return how many there were not."""
+        alike: defaultdict[tuple[int, int, _Options], list[bytes]] = defaultdict(list)
+        for ref, key, options in fresh:
+            alike[ref, len(key), options].append(key)
+        before = self._connection.total_changes
+        for (ref, size, (action, reason, expires, origin)), keys in alike.items():
+            for at in range(0, len(keys), KEYS_AT_ONCE):
+                part = keys[at : at + KEYS_AT_ONCE]
+                values = {
+                    "map": ref,
+                    "keys": b"".join(part),
+                    "size": size,
+                    "count": len(part),
+                    "action": action,
+                    "origin": origin,
+                    "reason": reason,
+                    "created": created,
+                    "expires": expires,
+                }
+                self._connection.execute(_NOTE_FRESH, values)
+        return self._connection.total_changes - before
 
     def note_changed(self, start: int, end: int) -> None:
         """Write what changed in notes number start+1 to end; add those that are gone."""
@@ -355,3 +458,7 @@ class Staging:
         if entries:
             with self._working("BEGIN IMMEDIATE"):
                 self._connection.executemany("DELETE FROM note WHERE map = ? AND key = ?", entries)
+
+
+def _acting(fresh: Iterable[_Fresh]) -> list[tuple[int, bytes, int]]:
+    return [(ref, key, options[0]) for ref, key, options in fresh]

@@ -7,26 +7,30 @@ are made in a process of their own (worker/). Reads only. Called by store.py.
 from __future__ import annotations
 
 import math
-import socket
 from functools import partial
 from ipaddress import IPv4Address
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from xdpctl import abi
 from xdpctl.abi import RULE_PLACES, TABLES, MapName, RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.process.clock import boot_clock
-from xdpctl.rules import DNSDIST_ORIGIN, AnyQtype, Question, Rule, Zone, format_rule_line, target_of
-from xdpctl.rules.keys import REFS, full_key, stored_key
+from xdpctl.rules import (
+    DNSDIST_ORIGIN,
+    AnyQtype,
+    Rule,
+    format_rule_line,
+    qtype_of,
+    target_of,
+    target_text,
+)
+from xdpctl.rules.keys import REFS, full_key, plain_text, stored_key
 from xdpctl.store.entries import NOTES_AT_ONCE, goes_on, read_values, whole_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xdpctl.rules import Target
     from xdpctl.store.entries import Entries
-    from xdpctl.store.rule_map import RuleMap
 
 EXPORT_LINES = 2_000
 """Lines of one part: some 10 ms and 64 kB."""
@@ -109,13 +113,16 @@ class _Lines:
     ) -> tuple[str, ...]:
         """Return the line of a rule, none where no packet matches its key."""
         expires_in = None if expires is None else max(1, math.ceil(expires - boot_clock()))
-        try:
-            target = self._target(name, stored)
-        except TargetError:
-            return ()
-        if isinstance(target, Question | Zone):  # with a type, perhaps
-            rule = Rule(target, action, reason, origin, expires_in=expires_in)
-            return (format_rule_line(rule),)
+        text = plain_text(REFS[name], stored, self._any_qtype)
+        if text is None:
+            try:
+                target = target_of(name, full_key(REFS[name], stored), self._any_qtype)
+            except TargetError:
+                return ()
+            if qtype_of(target) is not None:
+                rule = Rule(target, action, reason, origin, expires_in=expires_in)
+                return (format_rule_line(rule),)
+            text = target_text(target)
         options = action, origin, reason, expires_in
         rest = self._kept.get(options)
         if rest is None:
@@ -123,9 +130,4 @@ class _Lines:
             rest = format_rule_line(rule).removeprefix(str(_ANY))
             if len(self._kept) < _LINES_KEPT:
                 self._kept[options] = rest
-        return (f"{target}{rest}",)
-
-    def _target(self, name: MapName, stored: bytes) -> Target | str:
-        if name is MapName.ADDR_V4:
-            return socket.inet_ntoa(stored[:: abi.ADDR_V4_STEP])
-        return target_of(name, full_key(REFS[name], stored), self._any_qtype)
+        return (f"{text}{rest}",)

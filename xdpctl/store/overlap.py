@@ -11,7 +11,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
-from xdpctl import abi
 from xdpctl.abi import Book, MapName, RuleAction
 from xdpctl.rules import Question, Zone, book_of, map_of, target_of, target_text
 from xdpctl.store import name_overlap

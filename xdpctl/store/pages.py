@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from xdpctl import abi
 from xdpctl.abi import RULE_PLACES, TABLES, MapName
 from xdpctl.errors import TargetError
 from xdpctl.rules import DNSDIST_ORIGIN
@@ -17,7 +16,7 @@ from xdpctl.store.entries import Entry, pairs_in
 from xdpctl.store.state import place_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from xdpctl.abi import RuleValue
     from xdpctl.kernel.bpf.maps import Map

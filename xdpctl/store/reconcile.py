@@ -135,10 +135,7 @@ class Reconciler:
         self._reconcile_tables()
 
     def _reconcile_tables(self) -> None:
-        """Make our own tables what the notes are; new ones are filled.
-
-        `Tables.unsure` stays set where they have entries without a note.
-        """
+        """Make our own tables what the notes are; new ones are filled."""
         current = self._tables.current
         if current is None:
             return
@@ -152,9 +149,7 @@ class Reconciler:
 
     def _judge_tables(self) -> None:
         current = self._tables.current
-        self._tables.unsure = current is not None and not agrees(current, self._state)
-        if not self._tables.unsure:
-            self._tables.sure()
+        self._tables.compared(nameless=current is not None and not agrees(current, self._state))
 
     def _set_clock(self) -> None:
         """Bring expiries, which are in boot time, into this boot's; note the wall's."""

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from xdpctl.abi import BY_REF, MapName, RuleAction
+from xdpctl.abi import BY_REF, TABLES, MapName, RuleAction
 from xdpctl.errors import StateError
 from xdpctl.kernel.paths import Opened, look, open_directory, refuse_foreign_file
 from xdpctl.rules.keys import REFS, full_key, stored_key
@@ -361,6 +361,20 @@ class State:
                 "UPDATE note SET expires = expires + ? WHERE expires IS NOT NULL", (seconds,)
             )
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def holds_table_rules(path: Path) -> bool:
+    """Return whether a state file has notes of our own tables, before it is opened.
+
+    False too where it cannot be read: who opens it then finds out why. Blocks.
+    """
+    try:
+        with look(path) as found:
+            refuse_foreign_file(found)
+        with State.to_read(path) as state:
+            return any(state.rows(name, b"", 1) for name in TABLES)
+    except (OSError, StateError):
+        return False
 
 
 def _others_than(maps: Collection[MapName]) -> tuple[list[int], str]:

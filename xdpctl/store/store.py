@@ -54,6 +54,7 @@ from xdpctl.store.wildcards import Wildcards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import TypeAlias
 
     from xdpctl.abi import MapName
@@ -103,6 +104,7 @@ class Store:
         maps: the five shared rule maps, open; owned by the caller.
         state: the notes, open; owned by the caller.
         any_qtype: how a name without a type is written (PACKETS.md).
+        tables: our own tables.
         reserve: is given how many entries more each of our own tables is to have, and makes
             room for them; called without the lock, on the thread that writes.
         on_change: called with (map, difference of entries) after each own write.
@@ -116,13 +118,14 @@ class Store:
         state: State,
         any_qtype: AnyQtype,
         *,
+        tables: Tables | None = None,
         reserve: Callable[[Mapping[MapName, int]], None] = lambda _more: None,
         on_change: Callable[[MapName, int], None] = lambda _map, _difference: None,
         clock: Callable[[], float] = time.time,
         boot: Callable[[], float] = boot_clock,
         worker: bool = False,
     ) -> None:
-        self.tables = Tables(state)
+        self.tables = tables or Tables(state)
         self._shared = maps
         self._maps: dict[MapName, RuleMap] = {**maps, **self.tables.maps}
         self._state = state
@@ -163,9 +166,13 @@ class Store:
         """Take steps that need the maps for themselves, others between two of them."""
         more = True
         while more:
-            with self._lock:
+            with self.alone():
                 more = next(steps, _END) is not _END
             yield
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Return what keeps others from writing for the time of a block; blocks until its turn."""
+        return self._lock
 
     def expire(self) -> Counter[MapName]:
         """Remove some of our entries whose time is over; return how many of each map.

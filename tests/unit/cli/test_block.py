@@ -39,8 +39,15 @@ def rule(target: str, **fields: object) -> dict[str, object]:
         (["block", "192.0.2.1", "192.0.2.0/24"], [rule("192.0.2.1"), rule("192.0.2.0/24")]),
         (["block", "a.example", "A.EXAMPLE"], [rule("a.example")]),
         (["allow", "192.0.2.1"], [rule("192.0.2.1", action="pass")]),
+        (["block", ".Evil.Example."], [rule(".evil.example")]),
+        (["block", "*.evil.example"], [rule("*.evil.example")]),
+        (["block", r"\042.evil.example"], [rule(r"\042.evil.example")]),
+        (["block", "evil.example", "--zone"], [rule(".evil.example")]),
+        (["block", "--zone", "a.example", ".a.example"], [rule(".a.example")]),
+        (["allow", ".bücher.example", "--qtype", "A"],
+         [rule(".xn--bcher-kva.example", qtype="A", action="pass")]),
     ],
-)
+)  # fmt: skip
 def test_targets_are_sent_as_the_rules_that_they_mean(
     cli: CommandLine, service: FakeService, arguments: list[str], sent: list[dict[str, object]]
 ) -> None:
@@ -97,6 +104,12 @@ def test_force_is_passed_on(
         ["block", "10.0.0.0/33"],
         ["block", "10.0.0.1/8"],
         ["block", "a..example"],
+        ["block", "a.*.example"],
+        ["block", "*evil.example"],
+        ["block", "--zone", "192.0.2.1"],
+        ["unblock", "--zone", "*.evil.example"],
+        ["block", "--only-addresses", ".evil.example"],
+        ["block", "." + "a." * 16 + "example"],
         ["block", "192.0.2.1", "--qtype", "A"],
         ["block", "a.example", "--qtype", "NONSENSE"],
         ["block", "192.0.2.1", "--reason", "x\ny"],

@@ -74,6 +74,35 @@ def test_a_terminal_shows_u_labels_beside_the_a_labels(
     assert "xn--bcher-kva.example (bücher.example)  *" in on_terminal(cli, monkeypatch)[1]
 
 
+@pytest.mark.parametrize("mark", [".", "*."])
+def test_a_zone_is_shown_with_its_mark_and_its_type(
+    cli: CommandLine, service: FakeService, monkeypatch: pytest.MonkeyPatch, mark: str
+) -> None:
+    zones = [
+        listed(f"{mark}xn--bcher-kva.example", map="zones", wildcard=65535),
+        listed(f"{mark}evil.example", map="list-names", qtype="TXT", origin="list:x"),
+        listed("192.0.2.0/24", map="list-sources", origin="list:x"),
+    ]
+    service.answer("GET", RULES, {"rules": zones, "next": None})
+    shown = [line.split() for line in on_terminal(cli, monkeypatch)[1:]]
+
+    assert shown[0][:3] == [f"{mark}xn--bcher-kva.example", f"({mark}bücher.example)", "*"]
+    assert [line[:2] for line in shown[1:]] == [
+        [f"{mark}evil.example", "TXT"],
+        ["192.0.2.0/24", "-"],
+    ]
+
+
+@pytest.mark.parametrize("name", ["zones", "list-sources", "list-names"])
+def test_the_maps_of_our_own_can_be_chosen(
+    cli: CommandLine, service: FakeService, name: str
+) -> None:
+    service.answer("GET", RULES, {"rules": [], "next": None})
+    cli("list", "--map", name)
+
+    assert ("map", name) in service.requests[0].query
+
+
 def test_an_a_label_that_is_none_is_left_alone(
     cli: CommandLine, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

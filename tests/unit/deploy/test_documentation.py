@@ -94,7 +94,7 @@ def test_the_reference_has_every_metric() -> None:
 
 
 def test_the_man_page_has_every_verb() -> None:
-    verbs = MAN_PAGE.read_text().partition(".SH VERBS")[2].partition(".SH UNITS")[0]
+    verbs = MAN_PAGE.read_text().partition(".SH VERBS")[2].partition(".SH TARGETS")[0]
     tagged = " ".join(re.findall(r"^\.BR? (.*)$", verbs, re.MULTILINE))
 
     assert set(re.findall(r"[a-z]+", tagged)) == set(FAMILIES)

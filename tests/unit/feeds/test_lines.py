@@ -33,11 +33,10 @@ if TYPE_CHECKING:
 NEW = AnyQtype.NEW
 ORIGIN = "list:x"
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
-_NAMES = {spec.ref: name for name, spec in abi.MAPS.items()}
 
 
 def target_of_row(row: Row) -> Target:
-    return target_of(_NAMES[row[0]], full_key(row[0], row[1]), NEW)
+    return target_of(abi.BY_REF[row[0]].name, full_key(row[0], row[1]), NEW)
 
 
 def said(row: Row) -> tuple[Target, RuleAction]:

@@ -17,14 +17,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.support.strategies import names, networks
+from tests.support.strategies import names, networks, zone_names
 from tests.unit.feeds.test_lines import ORIGIN, said
-from xdpctl.abi import RuleAction
+from xdpctl.abi import RuleAction, ZoneScope
 from xdpctl.errors import ListError, public
-from xdpctl.feeds.formats.lines import LeftOut
+from xdpctl.feeds.formats.lines import IMPLIED, LeftOut
 from xdpctl.feeds.formats.rpz import RpzLines
 from xdpctl.feeds.formats.zonefile import ZoneFile
-from xdpctl.rules import AnyQtype, Name, Question, Target
+from xdpctl.rules import AnyQtype, Name, Question, Target, Zone
 
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
 SOA = "@ SOA ns.invalid. root.invalid. 1 60 60 60 60\n@ NS ns.invalid.\n"
@@ -45,9 +45,10 @@ def read(
         LeftOut() if left_out is None else left_out,
         only=only,
     )
-    found = [said(row) for row in lines.rows(content.splitlines(keepends=True), 1)]
-    lines.end()
-    return found
+    every = content.splitlines(keepends=True)
+    lines.look(every, 1)
+    rows = [*lines.rows(every, 1)]
+    return [said(row) for row in (*rows, *lines.end())]
 
 
 def name(text: str) -> Question:
@@ -93,8 +94,8 @@ def test_a_denial_is_a_drop_where_the_list_says_so(denial: str) -> None:
 @pytest.mark.parametrize(
     ("record", "kind"),
     [
-        ("*.bad.example CNAME .", "wildcards"),
-        ("* CNAME rpz-drop.", "wildcards"),
+        ("*." + "a." * 17 + "x CNAME .", "wildcards of more than 16 labels"),
+        ("*.bad.example A 192.0.2.1", "records with an answer of their own"),
         ("24.0.2.0.192.rpz-ip CNAME .", "triggers by an answer's address"),
         ("24.0.2.0.192.rpz-nsip CNAME .", "triggers by a name server's address"),
         ("ns.bad.example.rpz-nsdname CNAME .", "triggers by a name server's name"),
@@ -195,6 +196,15 @@ def test_every_name_that_is_no_other_trigger_is_itself(entry: Name) -> None:
     assert read(f"{HEAD}{text} CNAME rpz-drop.\n") == [(Question(entry), DROP)]
 
 
+@given(zone_names.filter(lambda one: len(one.wire) < 220))
+def test_every_wildcard_is_what_is_below_its_name(one: Name) -> None:
+    text = dns.name.Name((b"*", *one.labels)).to_text()
+
+    wanted = [(Zone(one, None, ZoneScope.BELOW), DROP)]
+    assert read(f"{HEAD}{text} CNAME rpz-drop.\n") == wanted
+    assert read(f"{HEAD}{text} ( CNAME rpz-drop. )\n") == wanted
+
+
 @given(networks)
 def test_every_prefix_is_itself(network: IPv4Network | IPv6Network) -> None:
     if network.version == 4:
@@ -226,14 +236,15 @@ def test_a_record_has_no_other_action_than_the_list_names(only: RuleAction) -> N
     policies = ["rpz-drop.", "rpz-tcp-only.", "rpz-passthru.", "."]
     content = HEAD + "".join(f"n{n}.example CNAME {p}\n" for n, p in enumerate(policies))
     content += "".join(
-        f"*.w CNAME {p}\n8.0.0.0.{n}.rpz-client-ip CNAME {p}\n" for n, p in enumerate(policies)
+        f"*.w.example CNAME {p}\n8.0.0.0.{n}.rpz-client-ip CNAME {p}\n"
+        for n, p in enumerate(policies)
     )
     left_out = LeftOut()
 
     found = read(content, only, left_out, only)
 
-    assert [action for _, action in found] == [only] * 4
-    assert left_out.kinds == "4 records with another action than the list's, 4 wildcards"
+    assert [action for _, action in found] == [only] * 6
+    assert left_out.kinds == "6 records with another action than the list's"
 
 
 @pytest.mark.parametrize(
@@ -285,6 +296,120 @@ def test_plain_records_are_read_as_all_others(origin: str) -> None:
         left_out = LeftOut()
         found.append((read(f"{HEAD}$ORIGIN {origin}\n{content}", left_out=left_out), str(left_out)))
     assert found[0] == found[1]
+
+
+# --- what wildcards do not match ----------------------------------------------------
+
+
+def below(text: str) -> Zone:
+    return Zone(Name.from_text(text), None, ZoneScope.BELOW)
+
+
+def test_an_exact_name_inside_a_wildcard_hides_what_is_below_it() -> None:
+    content = "good.evil.example CNAME rpz-passthru.\n*.evil.example CNAME rpz-drop.\n"
+    assert read(HEAD + content) == [
+        (name("good.evil.example"), PASS),
+        (below("evil.example"), DROP),
+        (below("good.evil.example"), PASS),
+    ]
+
+
+def test_a_wildcard_of_its_own_needs_no_other() -> None:
+    content = "*.evil.example CNAME rpz-drop.\n*.a.evil.example CNAME .\na.evil.example CNAME .\n"
+    assert read(HEAD + content) == [
+        (below("evil.example"), DROP),
+        (below("a.evil.example"), TRUNCATE),
+        (name("a.evil.example"), TRUNCATE),
+    ]
+
+
+def test_a_name_that_exists_only_above_others_is_not_matched_and_hides_too() -> None:
+    content = "*.evil.example CNAME rpz-drop.\na.b.evil.example CNAME rpz-drop.\n"
+    assert set(read(HEAD + content)) == {
+        (below("evil.example"), DROP),
+        (name("a.b.evil.example"), DROP),
+        (below("a.b.evil.example"), PASS),
+        (below("b.evil.example"), PASS),
+        (name("b.evil.example"), PASS),
+    }
+
+
+def test_a_record_that_no_rule_can_express_is_not_stopped_by_the_wildcard_above() -> None:
+    content = "*.evil.example CNAME rpz-drop.\na.evil.example A 192.0.2.1\n"
+    assert set(read(HEAD + content)) == {
+        (below("evil.example"), DROP),
+        (name("a.evil.example"), PASS),
+        (below("a.evil.example"), PASS),
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "evil.example CNAME .\n*.evil.example CNAME .\n",
+        "a.good.example CNAME .\n*.good.example CNAME rpz-passthru.\n",
+        "a.evil.example CNAME .\n*.xevil.example CNAME .\n",
+    ],
+)
+def test_a_name_outside_of_every_wildcard_that_stops_needs_no_rule(content: str) -> None:
+    assert len(read(HEAD + content)) == 2
+
+
+def test_what_a_pass_stands_for_is_its_reason() -> None:
+    lines = RpzLines(ORIGIN, DROP, AnyQtype.NEW, LeftOut())
+    every = (HEAD + "*.evil.example CNAME .\na.evil.example CNAME .\n").splitlines(keepends=True)
+    lines.look(every, 1)
+    assert {row[3] for row in lines.rows(every, 1)} == {""}
+    assert {row[3] for row in lines.end()} == {IMPLIED}
+
+
+POLICIES = {"rpz-drop.": DROP, "rpz-tcp-only.": TRUNCATE, "rpz-passthru.": PASS, "garden.": None}
+parts = st.lists(st.sampled_from("abc"), max_size=4)
+owners = (
+    st.tuples(st.booleans(), parts)
+    .filter(any)
+    .map(lambda one: (("*",) if one[0] else ()) + tuple(one[1]))
+)
+
+
+def by_the_standard(zone: dict[tuple[str, ...], RuleAction | None], asked: tuple[str, ...]) -> bool:
+    """Return whether the zone stops a name: RFC 4592 with a set of tuples, deepest label first."""
+    nodes = {owner[start:] for owner in zone for start in range(len(owner) + 1)}
+    if asked in nodes:
+        return zone.get(asked) in {DROP, TRUNCATE}
+    closest = next(asked[start:] for start in range(len(asked) + 1) if asked[start:] in nodes)
+    return zone.get(("*", *closest)) in {DROP, TRUNCATE}
+
+
+def by_rules(found: list[tuple[Target, RuleAction]], asked: Name) -> bool:
+    """Return whether rules stop a name: its own first, then those of the longest zone."""
+    rules = dict(found)
+    if (action := rules.get(Question(asked))) is None:
+        zones = [zone for zone in rules if isinstance(zone, Zone) and zone.covers(asked)]
+        longest = max(zones, key=lambda zone: len(zone.name.labels), default=None)
+        action = PASS if longest is None else rules[longest]
+    return action is not PASS
+
+
+@given(
+    st.dictionaries(owners, st.sampled_from(sorted(POLICIES)), min_size=1, max_size=8),
+    st.lists(parts.filter(bool), min_size=1, max_size=20),
+    st.sampled_from(["{}", "( {} )"]),
+)
+@example({("*",): "rpz-drop.", ("a", "b"): "garden."}, [["b"], ["c", "b"], ["c"]], "( {} )")
+def test_names_are_stopped_as_in_the_dns(
+    zone: dict[tuple[str, ...], str], asked: list[list[str]], way: str
+) -> None:
+    content = HEAD + "$ORIGIN evil.test.rpz.example.\n"
+    for owner, policy in zone.items():
+        content += f"{'.'.join(owner)} CNAME {way.format(policy)}\n"
+    found = read(content)
+    actions = {owner: POLICIES[policy] for owner, policy in zone.items()}
+    for labels in asked:
+        text = ".".join([*labels, "evil.test"])
+        assert by_rules(found, Name.from_text(text)) == by_the_standard(actions, tuple(labels)), (
+            text
+        )
 
 
 class _Taken(dns.transaction.Transaction):
@@ -362,3 +487,35 @@ def test_records_are_those_that_dnspython_reads(content: str, end: str) -> None:
 
     if not re.search(r"\$ORIGIN\s+\S*[^.\s]", content):  # a relative one stays so in dnspython
         assert ours == theirs
+
+
+plain_records = st.builds(
+    "{} {}CNAME {}".format,
+    st.sampled_from(["a", "b.c", "*.d", "*.e.f", "*.e", "*"]),
+    st.sampled_from(["", "60 ", "IN "]),
+    st.sampled_from([".", "*.", "rpz-drop.", "rpz-passthru.", "garden."]),
+)
+
+
+@given(
+    st.lists(records | plain_records | plain_records, max_size=12).map("\n".join),
+    st.integers(1, 4),
+)
+@example("a CNAME .\n CNAME .\n*.b CNAME .\n CNAME rpz-tcp-only.", 1)
+@example("a CNAME .\nb CNAME .\n$ORIGIN x.rpz.example.\n*.b CNAME .\n CNAME *.", 2)
+@example("*.b TXT (\n*.c CNAME .\n) \n*.d CNAME .", 2)
+def test_a_look_ahead_finds_the_wildcards_that_reading_finds(content: str, size: int) -> None:
+    lines = [f"{line}\n" for line in (HEAD + content).splitlines()]
+    try:
+        rows = list(RpzLines(ORIGIN, TRUNCATE, AnyQtype.NEW, LeftOut()).rows(lines, 1))
+    except ListError:
+        return
+    reader = RpzLines(ORIGIN, TRUNCATE, AnyQtype.NEW, LeftOut())
+    for start in range(0, len(lines), size):
+        reader.look(lines[start : start + size], start + 1)
+    wanted = {
+        key[3:]: action is not PASS
+        for _, key, action, *_ in rows
+        if key[0] == ZoneScope.BELOW and (action is not DROP or (key[3:] and len(key) > 4 + key[3]))
+    }
+    assert reader._hidden._wildcards == wanted

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xdpctl.abi import BY_REF
 from xdpctl.errors import TargetError
 from xdpctl.http.api import rule_lists
 from xdpctl.http.api.documents import RuleIn
 from xdpctl.http.api.rule_lists import ELEMENT_MAX, RuleReader, rules_in
 from xdpctl.http.refusals import ListedRuleError, RequestError
-from xdpctl.rules import AnyQtype
+from xdpctl.rules import AnyQtype, parse_target, target_of
+from xdpctl.rules.keys import full_key
 
 if TYPE_CHECKING:
     from xdpctl.rules.keys import Row
@@ -155,3 +157,24 @@ def test_rules_are_rows_up_to_the_first_that_can_be_no_rule(rules: list[RuleIn])
             [rule.rule() for rule in rules]
     else:
         assert len(rows) == len(rules)
+
+
+@pytest.mark.parametrize(
+    ("origin", "maps"),
+    [
+        ("api", ["addr-v4", "qnames", "zones", "zones"]),
+        ("list:x", ["list-sources", "list-names", "list-names", "list-names"]),
+    ],
+)
+def test_a_rule_goes_into_the_book_of_its_origin(origin: str, maps: list[str]) -> None:
+    reader = RuleReader(origin, AnyQtype.BOTH, 0.0, whole=True)
+    texts = ["192.0.2.1", "www.example", ".example", "*.example"]
+    rows = reader.rows([RuleIn(text) for text in texts], 0)
+    assert [BY_REF[row[0]].name for row in rows] == maps
+
+
+def test_a_zone_may_have_a_type_in_a_list() -> None:
+    reader = RuleReader("api", AnyQtype.BOTH, 0.0, whole=True)
+    ((ref, key, *_),) = reader.rows([RuleIn(".www.example", qtype="TXT")], 0)
+    target = target_of(BY_REF[ref].name, full_key(ref, key), AnyQtype.BOTH)
+    assert target == parse_target(".www.example", "TXT")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from xdpctl.abi import RULE_MAPS, MapName, RuleAction
+from xdpctl.abi import RULE_PLACES, MapName, RuleAction
 from xdpctl.errors import ConflictError, KernelError, MapFullError, NotFoundError, StateError
 from xdpctl.http.api.queries import PAGE_MAX, PageQuery, properties_of
 from xdpctl.http.api.uploads import FEW
@@ -50,6 +50,21 @@ async def test_every_field_of_a_rule_is_taken(api: Site) -> None:
     target = parse_target("dropped.example.", "AAAA")
     wanted = Rule(target, RuleAction.TRUNCATE, "a flood", "list:x", expires_in=600)
     assert api.backend.asked == [("put", [wanted], False)]
+
+
+@pytest.mark.parametrize("text", [".evil.example", "*.evil.example", "*."])
+async def test_a_zone_is_a_target_that_is_made_and_removed(api: Site, text: str) -> None:
+    zone = parse_target(text, "TXT")
+    await api.ask("POST", RULES, {"target": text, "qtype": "TXT"})
+    await api.ask("DELETE", f"{RULES}?target={quote(text)}&qtype=TXT")
+    assert api.backend.asked == [("put", [Rule(zone, origin="api")], False), ("remove", [zone])]
+
+
+@pytest.mark.parametrize("text", ["a.*.example", "*evil.example", "." + "a." * 17, ".."])
+async def test_a_zone_that_cannot_be_is_refused_with_its_text(api: Site, text: str) -> None:
+    answer = await api.ask("POST", RULES, {"target": text})
+    assert (answer.status, answer.json()["field"]) == (422, "target")
+    assert api.backend.asked == []
 
 
 async def test_a_listed_rule_can_be_sent_back_as_it_is(api: Site) -> None:
@@ -379,7 +394,7 @@ async def test_a_wrong_parameter_is_422_and_named(api: Site, query: str, field: 
 
 
 def test_the_parameter_map_knows_the_rule_maps() -> None:
-    assert properties_of(PageQuery)["map"]["enum"] == ["", *RULE_MAPS]
+    assert set(properties_of(PageQuery)["map"]["enum"]) == {"", *RULE_PLACES}
 
 
 @pytest.mark.parametrize(

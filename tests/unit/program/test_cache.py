@@ -418,7 +418,7 @@ def caching(cache: BytecodeCache, made: Compiler) -> CachingCompiler:
     return CachingCompiler(cache, made.compilation)
 
 
-async def what_gives(compiler: CachingCompiler, config: Recipe = CONFIG) -> Bytecode:
+async def what_gives(compiler: CachingCompiler, config: Recipe = DEFAULT) -> Bytecode:
     """Return what a compiler gives, when all that is to be kept of it is kept."""
     try:
         return await compiler(config)

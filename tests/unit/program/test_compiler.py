@@ -166,16 +166,16 @@ def test_relocation_without_a_map_fails() -> None:
 
 
 def test_a_program_without_xsk_uses_every_other_map() -> None:
-    assert refs(CONFIG) == WITHOUT_TABLES - XSK_MAPS
+    assert refs(DEFAULT) == WITHOUT_TABLES - XSK_MAPS
 
 
 def test_a_program_with_xsk_uses_every_map() -> None:
-    assert refs(replace(CONFIG, xsk=XskFamily.BOTH)) == WITHOUT_TABLES
+    assert refs(replace(DEFAULT, xsk=XskFamily.BOTH)) == WITHOUT_TABLES
 
 
 def test_xsk_for_ipv4_uses_no_map_of_ipv6_destinations() -> None:
     unused = {MapName.XSK_DESTINATIONS_V6}
-    assert refs(replace(CONFIG, xsk=XskFamily.V4)) == WITHOUT_TABLES - unused
+    assert refs(replace(DEFAULT, xsk=XskFamily.V4)) == WITHOUT_TABLES - unused
 
 
 def test_the_same_configuration_gives_the_same_bytecode() -> None:

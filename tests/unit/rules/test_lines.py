@@ -12,15 +12,28 @@ from xdpctl.errors import TargetError
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
     AnyQtype,
+    Question,
     Target,
+    Zone,
     key_of,
     map_of,
     parse_rule_line,
     parse_target,
+    qtype_of,
     target_of,
     target_text,
 )
-from xdpctl.rules.keys import REFS, Row, book_of, full_key, place_of, stored_key, stored_place
+from xdpctl.rules.keys import (
+    REFS,
+    Row,
+    book_of,
+    full_key,
+    place_of,
+    plain_place,
+    plain_text,
+    stored_key,
+    stored_place,
+)
 from xdpctl.rules.lines import LineReader
 
 NOW = 1000.0
@@ -96,6 +109,28 @@ def test_a_stored_key_is_found_again(text: str, any_qtype: AnyQtype, book: abi.B
     key = full_key(ref, stored)
     assert stored_key(ref, key) == stored
     assert target_of(abi.BY_REF[ref].name, key, any_qtype) == parse_target(text)
+
+
+@given(values.targets, books, st.sampled_from(AnyQtype))
+@example(parse_target(r"a\046b.example"), LISTS, AnyQtype.NEW)
+@example(parse_target(r"example.\049"), LISTS, AnyQtype.NEW)
+@example(parse_target("."), LISTS, AnyQtype.NEW)
+def test_a_plain_text_is_that_of_the_target_or_none(
+    target: Target, book: abi.Book, any_qtype: AnyQtype
+) -> None:
+    place = stored_place(target, any_qtype, book)
+    if (text := plain_text(*place, any_qtype)) is not None:
+        assert text == target_text(target)
+        assert qtype_of(target) is None
+
+
+@given(targets, books, st.sampled_from(AnyQtype))
+def test_what_has_a_plain_place_has_a_plain_text(
+    text: str, book: abi.Book, any_qtype: AnyQtype
+) -> None:
+    place = plain_place(text, any_qtype, book)
+    if place is not None and isinstance(parse_target(text), Question | Zone):
+        assert plain_text(*place, any_qtype) == target_text(parse_target(text))
 
 
 @given(values.targets, books, st.sampled_from(AnyQtype))

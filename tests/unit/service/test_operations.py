@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from tests.support.fake_host import INTERFACE, FakeHost, bytecode, dnsdist_writes, rule
+from tests.support.fake_tables import FakeEngine
 from xdpctl import __version__
 from xdpctl.abi import MAPS, MapName, RuleAction, decode_control
 from xdpctl.errors import (
@@ -44,7 +45,7 @@ from xdpctl.store.state import PANIC, State
 from xdpctl.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
     from xdpctl.rules import Rule
@@ -82,6 +83,7 @@ class Office:
             self.shared.rule_maps(), self.state, AnyQtype.BOTH, on_change=self.observer.changed
         )
         self.store.reconcile()
+        self.reserved: list[dict[MapName, int]] = []
         self.observer.look()
         self.lanes = lanes = enter(Lanes("store"))
         self.watch_thread = enter(ThreadPoolExecutor(1, "watch"))
@@ -97,7 +99,14 @@ class Office:
             urgent_thread=lanes.urgent,
             watch_thread=self.watch_thread,
             bulk_thread=enter(ThreadPoolExecutor(1, "bulk")),
+            reserve=self.reserve,
         )
+
+    async def reserve(self, more: Mapping[MapName, int]) -> None:
+        """Note what room is asked for, and make it."""
+        self.reserved.append(dict(more))
+        if self.store.tables.lacks(more):
+            self.store.tables.use(FakeEngine())
 
     def panics(self) -> list[bool]:
         """Return what the control map of each interface says."""

@@ -31,6 +31,7 @@ NAMES = [
     "program",
     "pins",
     "look",
+    "tables",
     "settle",
     "expire",
     "lists",

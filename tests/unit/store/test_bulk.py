@@ -464,10 +464,12 @@ def test_no_room_for_the_list_itself_is_an_error_of_ours(
         self._connection.execute("PRAGMA temp.max_page_count = 2")
         load(self, rows)  # type: ignore[arg-type]
 
+    many = [f"198.51.100.{n}" for n in range(64)]
+    ledger.bulk(many, part=64)
     load = Staging.load
     monkeypatch.setattr(Staging, "load", full)
     with pytest.raises(StateError, match="have room"):
-        ledger.bulk([f"198.51.100.{n}" for n in range(250)], part=250)
+        ledger.bulk([f"{target} reason={'x' * 200}" for target in many], part=64)
 
 
 def test_a_cancelled_list_stops_at_a_chunk_and_says_so(ledger: Ledger) -> None:

@@ -99,7 +99,7 @@ def staging(tmp_path: Path) -> Iterator[Staging]:
 ROW: Row = (V4, b"\1\2\0\xc0", 1, "", None, "file:x")
 
 
-def test_a_part_that_raises_is_not_staged(staging: Staging) -> None:
+def test_what_a_part_raises_is_raised(staging: Staging) -> None:
     def broken() -> Iterator[Row]:
         yield (V4, b"\2\2\0\xc0", 1, "", None, "file:x")
         raise TargetError("no", text="no")
@@ -107,7 +107,22 @@ def test_a_part_that_raises_is_not_staged(staging: Staging) -> None:
     staging.load([ROW])
     with pytest.raises(TargetError):
         staging.load(broken())
-    assert staging.compare().added == 1
+
+
+def test_a_note_that_came_in_between_is_kept_and_its_entry_is_not_added(
+    staging: Staging, tmp_path: Path
+) -> None:
+    rows: list[Row] = [(V4, bytes([n]) * 4, 1, "", None, "file:x") for n in range(4)]
+    staging.load(rows)
+    staging.compare()
+    other = (V4, bytes([2]) * 4, 2, "mine", None, "cli")
+    with State.open(tmp_path / "state.db") as state:
+        state.put([note_of(other)])
+        added = staging.note_added(0, 4, 5.0)
+        assert added == [row[:3] for row in rows if row[1] != other[1]]
+        assert {note.origin for note in state.notes(MapName.ADDR_V4).values()} == {"cli", "file:x"}
+        kept = state.get(MapName.ADDR_V4, bytes([2]) * 4)
+    assert kept == note_of(other)
 
 
 def test_notes_are_written_for_the_chunk_alone(staging: Staging, tmp_path: Path) -> None:

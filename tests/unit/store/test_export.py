@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.support.fake_store import Ledger
+from tests.support.strategies import rules
 from xdpctl.abi import MapName, RuleAction, encode_value
-from xdpctl.rules import AnyQtype, parse_rule_line, target_text
+from xdpctl.rules import AnyQtype, Rule, book_of, format_rule_line, parse_rule_line, target_text
 from xdpctl.store import export as export_module
 from xdpctl.store.export import lines_of
 
@@ -39,6 +43,32 @@ def test_an_export_is_imported_as_the_same_rules(ledger: Ledger) -> None:
     ledger.bulk(first, "cli", part=100)
     assert exported(ledger) == first
     assert {rule.origin for line in first if (rule := parse_rule_line(line))} == {"file:x", "api"}
+
+
+of_ours = st.builds(
+    replace,
+    rules,
+    origin=st.sampled_from(["cli", "file:a b", "list:x", "list:y"]),
+    reason=st.sampled_from(["", 'say "no" \\ #1']),
+    expires_in=st.none() | st.integers(60, 600),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(of_ours, max_size=8, unique_by=lambda rule: (rule.target, book_of(rule.origin))))
+def test_whatever_is_exported_is_imported_as_the_same_rules(
+    ledger: Ledger, made: list[Rule]
+) -> None:
+    """In both books: zones, names, addresses and prefixes."""
+    ledger.store.flush(None, None)
+    ledger.bulk([format_rule_line(rule) for rule in made], "cli", part=100)
+    first = exported(ledger)
+    assert {parse_rule_line(line) for line in first} == set(made)
+    assert ledger.bulk(first, "cli").unchanged == len(made)
+    ledger.store.flush(None, None)
+    assert exported(ledger) == []
+    ledger.bulk(first, "cli", part=100)
+    assert exported(ledger) == first
 
 
 @pytest.mark.parametrize("mode", list(AnyQtype))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fake_kernel import FakeBpf, FakeKernel
+from tests.support.fake_store import Ledger
 from xdpctl.abi import (
     MAPS,
     RULE_MAPS,
@@ -225,3 +226,20 @@ def test_many_zones_at_once_are_found_as_one_is(rules: Rules) -> None:
     assert list(warnings(rules.entries, made, MODE)) == [
         "allowing .z7.example does not help bad.z7.example: that more exact rule (origin cli) drops"
     ]
+
+
+def test_the_store_says_it_of_rules_in_our_own_tables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ledger = Ledger(monkeypatch, tmp_path)
+    ledger.put(".evil.example")
+    ledger.bulk(["*.bad.example"], "list:x")
+    rules = [Rule(parse_target(f"good.{name}.example"), TEXTS["allow"]) for name in ("evil", "bad")]
+    assert [said.split(":")[0] for said in ledger.store.put(rules).warnings] == [
+        "names below good.evil.example stay blocked by .evil.example (origin cli)",
+        "names below good.bad.example stay blocked by *.bad.example (origin list",
+    ]
+    zone = Rule(parse_target("*.example"), TEXTS["allow"])
+    (said,) = ledger.store.put([zone]).warnings
+    assert said.startswith("allowing *.example does not help .evil.example")
+    ledger.state.close()

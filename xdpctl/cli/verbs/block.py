@@ -23,13 +23,21 @@ if TYPE_CHECKING:
     from xdpctl.rules import Target
 
 _LINE_MAX = 6000  # characters of targets in a request line; every server takes 8,000
-_TARGET_HELP = "an address, a prefix or a name; if one of several fails, none is changed"
+_TARGET_HELP = (
+    "an address, a prefix, a name, .NAME for a name and every name below it, or *.NAME for the"
+    " names below it; if one of several fails, none is changed"
+)
 
 
 def _add_targets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="+", metavar="TARGET", help=_TARGET_HELP)
     parser.add_argument(
-        "--qtype", metavar="T", help="only queries of this type (AAAA, TYPE65, 65); for names"
+        "--qtype",
+        metavar="T",
+        help="only queries of this type (AAAA, TYPE65, 65); for names and zones",
+    )
+    parser.add_argument(
+        "--zone", action="store_true", help="every NAME stands for .NAME; for scripts"
     )
     parser.add_argument(
         "--only-addresses",
@@ -59,12 +67,16 @@ def _add_block(parser: argparse.ArgumentParser) -> None:
         default="drop",
         help="truncate: answer TC=1, so that real clients retry over TCP (default: drop)",
     )
-    _add_force(parser, "allow a very short prefix, an address of this host, or one in `protect`")
+    _add_force(
+        parser,
+        "allow a very short prefix, the root, a top-level domain, an address of this host, or"
+        " what is in `protect`",
+    )
 
 
 def _add_allow(parser: argparse.ArgumentParser) -> None:
     _add_rule(parser)
-    _add_force(parser, "allow a very short prefix")
+    _add_force(parser, "allow a very short prefix, or every name below the root")
 
 
 def _add_force(parser: argparse.ArgumentParser, text: str) -> None:
@@ -186,13 +198,16 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from xdpctl.errors import TargetError  # noqa: PLC0415 - the same as below
     from xdpctl.rules import (  # noqa: PLC0415 - other verbs do not need dnspython
         Question,
+        Zone,
         parse_target,
     )
     from xdpctl.rules.names import shown  # noqa: PLC0415 - the same
 
-    targets = [parse_target(text, arguments.qtype) for text in arguments.targets]
+    targets = [
+        parse_target(text, arguments.qtype, zone=arguments.zone) for text in arguments.targets
+    ]
     for text, target in zip(arguments.targets, targets, strict=True):
-        if arguments.only_addresses and isinstance(target, Question):
+        if arguments.only_addresses and isinstance(target, Question | Zone):
             raise TargetError(
                 f"cannot use {shown(text)} with --only-addresses: it is neither an address nor a"
                 " prefix; leave out --only-addresses to use a name",
@@ -202,10 +217,10 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:
-    from xdpctl.rules import Question, qtype_text, target_text  # noqa: PLC0415 - the same
+    from xdpctl.rules import qtype_of, qtype_text, target_text  # noqa: PLC0415 - the same
 
     for target in dict.fromkeys(targets):
-        number = target.qtype if isinstance(target, Question) else None
+        number = qtype_of(target)
         yield {
             "target": target_text(target),
             "qtype": None if number is None else qtype_text(number),

@@ -9,6 +9,7 @@ import codecs
 from typing import TYPE_CHECKING
 
 from xdpctl.cli.verb import Session, Verb
+from xdpctl.cli.verbs.listing import unicode_of
 from xdpctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,11 +60,7 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
 def _explained(line: str) -> str:
     """Return a line; U-labels follow A-labels as a comment, which import ignores."""
     target = line.partition(" ")[0]
-    if "xn--" not in target:
-        return line
-    from xdpctl.rules import Name  # noqa: PLC0415 - few exports have such names
-
-    shown = Name.from_text(target).to_unicode()
+    shown = unicode_of(target)
     return line if shown == target else f"{line}  # {shown}"
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import RULE_MAPS
 from xdpctl.cli.render import count
-from xdpctl.cli.verb import Session, Verb
+from xdpctl.cli.verb import Session, Verb, add_map
 from xdpctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ OWN = "*"
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    maps = [str(name) for name in RULE_MAPS]
-    parser.add_argument("--map", choices=maps, help="only this map's rules")
+    add_map(parser)
     parser.add_argument(
         "--origin",
         metavar="O",

@@ -30,8 +30,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE|-",
-        help='rules, one a line: TARGET [qtype=A] [action=drop] [for=10m] [reason="…"]; -: read'
-        " standard input",
+        help='rules, one a line: TARGET [qtype=A] [action=drop] [for=10m] [reason="…"], TARGET as'
+        " of `xdpctl block`; -: read standard input",
     )
     parser.add_argument(
         "--origin", metavar="O", help="origin of the rules (default: file:BASENAME, for - cli)"

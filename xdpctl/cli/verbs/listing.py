@@ -9,20 +9,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from xdpctl.abi import RULE_MAPS
 from xdpctl.cli.render import Table, age, count
-from xdpctl.cli.verb import Session, Verb
+from xdpctl.cli.verb import Session, Verb, add_map
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
+_WITH_TYPES = frozenset({"qnames", "zones", "list-names"})
 _HEADERS = ("TARGET", "TYPE", "ACTION", "HITS", "ORIGIN", "EXPIRY", "REASON")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    maps = [str(name) for name in RULE_MAPS]
-    parser.add_argument("--map", choices=maps, help="only this map's rules")
+    add_map(parser)
     parser.add_argument(
         "--origin",
         metavar="O",
@@ -81,19 +80,24 @@ def _cells(rule: dict[str, Any], *, terminal: bool) -> tuple[str, ...]:
 
 def shown_type(rule: dict[str, Any]) -> str:
     """Return the query type of a rule; `*` is every type, `-` means that it has no type."""
-    if rule.get("map") != "qnames":
+    if rule.get("map") not in _WITH_TYPES:
         return "-"
     return str(rule.get("qtype") or "*")
 
 
 def shown_target(text: str, *, terminal: bool) -> str:
     """Return a target; on a terminal with the U-labels of a name after its A-labels."""
-    if not terminal or "xn--" not in text:
-        return text
-    from xdpctl.rules import Name  # noqa: PLC0415 - few lists have such names
-
-    shown = Name.from_text(text).to_unicode()
+    shown = unicode_of(text) if terminal else text
     return text if shown == text else f"{text} ({shown})"
+
+
+def unicode_of(text: str) -> str:
+    """Return a target with the U-labels of its name, as people know it."""
+    if "xn--" not in text:
+        return text
+    from xdpctl.rules import parse_target, target_unicode  # noqa: PLC0415 - few lists have such names
+
+    return target_unicode(parse_target(text))
 
 
 VERBS = (Verb("list", "show the rules, ours and dnsdist's", _add_arguments, _run),)

@@ -10,9 +10,8 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from xdpctl.abi import RULE_MAPS
 from xdpctl.cli.render import Table, count
-from xdpctl.cli.verb import Session, Verb
+from xdpctl.cli.verb import Session, Verb, add_map
 from xdpctl.cli.verbs.listing import shown_target, shown_type
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many rules (default: 10)",
     )
-    maps = [str(name) for name in RULE_MAPS]
-    parser.add_argument("--map", choices=maps, help="only this map's rules")
+    add_map(parser)
     parser.add_argument(
         "--by",
         choices=("rate", "hits"),

@@ -10,23 +10,28 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from xdpctl.abi import BY_REF, RuleAction
 from xdpctl.errors import TargetError
-from xdpctl.rules import target_of, target_text
-from xdpctl.rules.keys import QNAMES_REF, full_key, place_of
+from xdpctl.rules import book_of, target_of, target_text
+from xdpctl.rules.keys import NAMED, full_key, place_of
 from xdpctl.rules.lines import LineReader
 from xdpctl.rules.names import shown
+from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.keys import Row
 
 EXAMPLES = 3
 """How many examples of a kind are shown."""
+
+IMPLIED = "implied: the list does not block this, though it blocks what is above"
+"""The reason of a Pass rule that a list needs so that a zone of its own is not too wide. It is
+to end the search within that list only."""
 
 _UP_TO_COMMENT = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^"])*?)\s[;#]')
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -89,8 +94,17 @@ class LeftOut:
         )
 
 
-class LineFormat(Protocol):
-    """Turns lines into rows."""
+class LineFormat:
+    """Turns the lines of one list into rows.
+
+    Attributes:
+        reads_twice: whether all lines go through `look` before the first goes through `rows`.
+    """
+
+    reads_twice = False
+
+    def look(self, lines: Sequence[str], first: int) -> None:
+        """Note what some lines mean for others; raises as `rows`."""
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """Yield the rows of some lines.
@@ -99,9 +113,18 @@ class LineFormat(Protocol):
             TargetError: a line is not in the format; the error has its number, counted from
                 `first`.
         """
+        raise NotImplementedError
+
+    def end(self) -> Iterator[Row]:
+        """End the list, no line follows: return the rows that are left.
+
+        Raises:
+            ListError: the list is not complete.
+        """
+        return iter(())
 
 
-class TargetLines:
+class TargetLines(LineFormat):
     """One target a line, or the lines of `import`; `#` and `;` begin a comment.
 
     Args:
@@ -125,8 +148,7 @@ class TargetLines:
         left_out: LeftOut,
         only: RuleAction | None = None,
     ) -> None:
-        self._reader = LineReader(origin, any_qtype, now)
-        self._origin = origin
+        self._reader = LineReader(origin, any_qtype, now, fixed=True)
         self._present = present
         self._action = "" if action is RuleAction.DROP else f" action={action.name.lower()}"
         self._left_out = left_out
@@ -137,7 +159,7 @@ class TargetLines:
         """See `LineFormat`."""
         only = self._only
         for row in self._reader.rows(map(self._line, lines), first):
-            ref, key, action, reason, expires, origin = row
+            ref, key, action, _, expires, _ = row
             if only is not None and action != only:
                 self._left_out.add(
                     "lines with another action than the list's",
@@ -145,8 +167,6 @@ class TargetLines:
                 )
                 continue
             if expires is None or expires > self._present:
-                if origin != self._origin:
-                    row = ref, key, action, reason, expires, self._origin  # noqa: PLW2901
                 yield row
         for _ in range(self._reader.skipped):
             self._left_out.add("lines that claim to be dnsdist's", "origin=dnsdist")
@@ -165,13 +185,14 @@ class TargetLines:
         return text
 
 
-class CidrLines:
+class CidrLines(LineFormat):
     """An address or prefix a line; `#` and `;` begin a comment."""
 
     def __init__(self, origin: str, action: RuleAction, any_qtype: AnyQtype) -> None:
         self._origin = origin
         self._action = int(action)
         self._any_qtype = any_qtype
+        self._book = book_of(origin)
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
@@ -180,10 +201,10 @@ class CidrLines:
             if not text:
                 continue
             try:
-                ref, key = place_of(text, None, self._any_qtype)
+                ref, key = place_of(text, None, self._any_qtype, self._book)
             except TargetError as error:
                 raise error.at_line(number) from error
-            if ref == QNAMES_REF:
+            if ref in NAMED:
                 raise TargetError(
                     f"cannot use {shown(text)} as an address or prefix: write one a line and"
                     " nothing else",
@@ -192,7 +213,7 @@ class CidrLines:
             yield ref, key, self._action, "", None, self._origin
 
 
-class HostsLines:
+class HostsLines(LineFormat):
     """The lines of a hosts file: a blocking address, then names; `#` begins a comment."""
 
     def __init__(
@@ -201,6 +222,7 @@ class HostsLines:
         self._origin = origin
         self._action = int(action)
         self._any_qtype = any_qtype
+        self._book = book_of(origin)
         self._left_out = left_out
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
@@ -219,14 +241,17 @@ class HostsLines:
             for name in names:
                 if name.lower().rstrip(".") in LOCAL_NAMES:
                     continue
+                if name.startswith((ALL_MARK, BELOW_MARK)):
+                    self._left_out.add("zones in the place of a name", name)
+                    continue
                 if address not in NOWHERE:
                     self._left_out.add("names with an address of their own", f"{address} {name}")
                     continue
                 try:
-                    ref, key = place_of(name, None, self._any_qtype)
+                    ref, key = place_of(name, None, self._any_qtype, self._book)
                 except TargetError as error:
                     raise error.at_line(number) from error
-                if ref == QNAMES_REF:
+                if ref in NAMED:
                     yield ref, key, self._action, "", None, self._origin
                 else:
                     self._left_out.add("addresses in the place of a name", name)

@@ -1,33 +1,33 @@
 """Turns response policy zones (draft-vixie-dnsop-dns-rpz) into rows.
 
-Owns which records of such a zone a rule can express: triggers by query name and by the client's
-address, with the actions DROP, TCP-Only, PASSTHRU, NXDOMAIN and NODATA. All other records are left
-out, counted and reported. zonefile.py reads the records, except the common ones (a plain name with
-one of those actions), which this module reads directly because they are nearly all lines of a long
-zone. It builds no zone and yields each row as it is read. Called by feeds/reader.py on a thread.
-Does not own the text of a zone file (zonefile.py).
+Owns which records of such a zone a rule can express: triggers by query name, also of wildcards,
+and by the client's address, with the actions DROP, TCP-Only, PASSTHRU, NXDOMAIN and NODATA. All
+other records are left out, counted and reported. zonefile.py reads the records, except the
+common ones (a plain name with one of those actions), which this module reads directly because
+they are nearly all lines of a long zone; hidden.py knows what wildcards do not match. It builds
+no zone and yields each row as it is read. Called by feeds/reader.py on a thread.
 """
 
 from __future__ import annotations
 
 import re
-import struct
 from typing import TYPE_CHECKING
 
 import dns.name
 import dns.rdtypes.ANY.CNAME
 
 from xdpctl import abi
-from xdpctl.abi import RuleAction
+from xdpctl.abi import TABLE_LEVELS, RuleAction, ZoneScope
 from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.hidden import HiddenNames
+from xdpctl.feeds.formats.lines import IMPLIED, LeftOut, LineFormat
 from xdpctl.feeds.formats.zonefile import ZoneFile
-from xdpctl.rules import Name, Question, parse_target
-from xdpctl.rules.keys import QNAMES_REF, stored_place
+from xdpctl.rules import Name, Question, Zone, book_of, parse_target
+from xdpctl.rules.keys import NAMED, name_in, name_place, stored_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from xdpctl.feeds.formats.lines import LeftOut
     from xdpctl.feeds.formats.zonefile import Record
     from xdpctl.rules import AnyQtype, Target
     from xdpctl.rules.keys import Row
@@ -56,13 +56,20 @@ _PLAIN = re.compile(
 )
 """A line with one whole CNAME record whose names have no escapes."""
 
+_PASSED_OVER = re.compile(r'[A-Z0-9_.-]+[ \t][^*();"\\]*', re.IGNORECASE | re.ASCII)
+"""A line with one whole record that is not a wildcard."""
+
+_OPENS = "\n \t$"
+_NOT_PLAIN = ("*", "(", ")", '"', "\\", ";", "$", "\n ", "\n\t", "\n\n")
+
+_TOO_DEEP = f"wildcards of more than {TABLE_LEVELS} labels"
 _PLAIN_NAME = re.compile(r"[a-z0-9_.-]+")
 _TARGETS_KEPT = 1000
 _LEFT_OUT = object()
 
 
-class RpzLines:
-    """The lines of one zone file.
+class RpzLines(LineFormat):
+    """The lines of one zone file; all of them go through `look` first.
 
     Args:
         origin: of every row.
@@ -71,6 +78,8 @@ class RpzLines:
         left_out: gets the records that no rule can express.
         only: the only action that a record may have, or None.
     """
+
+    reads_twice = True
 
     def __init__(
         self,
@@ -82,17 +91,70 @@ class RpzLines:
         only: RuleAction | None = None,
     ) -> None:
         self._origin = origin
+        self._denial = denial
         self._any_qtype = any_qtype
         self._left_out = left_out
         self._only = only
+        self._book = book_of(origin)
+        self._exact = name_place(b"", ZoneScope.SELF, any_qtype, self._book)
+        self._below = name_place(b"", ZoneScope.BELOW, any_qtype, self._book)
+        """The map, and what is in front of a name's octets in its stored key."""
         self._file = ZoneFile()
         self._actions: dict[str, RuleAction | None] = {**_POLICIES}
         self._actions |= dict.fromkeys(_DENIALS, denial)
-        self._type = struct.pack("=H", any_qtype.wildcards[0])
         self._origin_seen: dns.name.Name | None = None
         self._suffix = self._zone = ""
         """The suffix of relative names, and of all names in the zone; empty if unknown."""
         self._room = 0
+        self._hidden = HiddenNames()
+        self._ahead: RpzLines | None = None
+        self._passed_over = ""
+
+    def look(self, lines: Sequence[str], first: int) -> None:
+        """Find the wildcards; ListError as `rows`."""
+        if self._ahead is None:
+            self._ahead = RpzLines(
+                self._origin, self._denial, self._any_qtype, LeftOut(), only=self._only
+            )
+        self._ahead.find_wildcards(lines, first, self._hidden)
+
+    def find_wildcards(self, lines: Sequence[str], first: int, hidden: HiddenNames) -> None:
+        """Read only those lines that may have a wildcard, or change what later lines mean."""
+        file = self._file
+        if self._zone and not file.depth and lines and _all_plain("".join(lines)):
+            self._passed_over = lines[-1]
+            return
+        for number, line in enumerate(lines, first):
+            if self._zone and not file.depth:
+                if _PASSED_OVER.fullmatch(line):
+                    self._passed_over = line
+                    continue
+                if (found := _PLAIN.fullmatch(line)) is not None:
+                    row = self._short_way(*found.groups())
+                    if row is not None:
+                        self._passed_over = line
+                        if row is not _LEFT_OUT:
+                            self._add_wildcard(row, hidden)  # type: ignore[arg-type]  # it is not the mark
+                        continue
+            if self._passed_over:
+                file.last_text, self._passed_over = self._passed_over.split(None, 1)[0], ""
+            for row in self.rows((line,), number):
+                self._add_wildcard(row, hidden)
+
+    @staticmethod
+    def _add_wildcard(row: Row, hidden: HiddenNames) -> None:
+        """Note the row of a wildcard, unless it will not come into force.
+
+        Of one label it is guarded: a Drop on a top-level domain is left out later.
+        """
+        ref, key, action, _, _, _ = row
+        if ref not in NAMED:
+            return
+        octets, scope = name_in(ref, key)
+        if scope is ZoneScope.BELOW and (
+            action != RuleAction.DROP or (octets and len(octets) > octets[0] + 1)
+        ):
+            hidden.add_wildcard(octets, stops=action != RuleAction.PASS)
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """Yield the rows of some lines.
@@ -123,13 +185,22 @@ class RpzLines:
             ):
                 yield row
 
-    def end(self) -> None:
-        """End the zone: no line follows.
+    def end(self) -> Iterator[Row]:
+        """End the zone, no line follows: return the rows for what its wildcards do not match.
 
         Raises:
             ListError: the zone is not complete.
         """
         self._file.end()
+        return (
+            (*name_place(octets, scope, self._any_qtype, self._book), *self._passing)
+            for octets, scope in self._hidden.passes()
+            if scope is ZoneScope.SELF or _depth(octets) <= TABLE_LEVELS
+        )
+
+    @property
+    def _passing(self) -> tuple[RuleAction, str, None, str]:
+        return RuleAction.PASS, IMPLIED, None, self._origin
 
     def _learn(self, zone: dns.name.Name) -> None:
         """Note the zone's name and the origin of relative names."""
@@ -149,13 +220,20 @@ class RpzLines:
         name = name[: -len(self._zone)]
         if not name or len(name) >= self._room or name.rpartition(".")[2].startswith("rpz-"):
             return None
+        labels = name.split(".")
+        below = labels[0] == "*"
+        if below:
+            del labels[0]
+        octets = "".join([chr(len(label)) + label for label in labels]).encode("ascii")
         action = self._actions[target]
-        kind = self._kind_of(name, action)
+        kind = self._kind_of(action, len(labels) if below else 0)
+        if self._hidden:
+            self._hidden.see(octets, has_rule=not kind and not below)
         if action is None or kind:
             self._left_out.add(kind, name)
             return _LEFT_OUT
-        octets = "".join([chr(len(label)) + label for label in name.split(".")])
-        return QNAMES_REF, self._type + octets.encode("ascii"), action, "", None, self._origin
+        ref, prefix = self._below if below else self._exact
+        return ref, prefix + octets, action, "", None, self._origin
 
     def _row(self, record: Record) -> Row | None:
         """Return the row of any record after the SOA; None if it is left out."""
@@ -166,21 +244,31 @@ class RpzLines:
         labels = tuple(label.lower() for label in name.labels[: -len(zone.labels)])
         text = str(dns.name.Name(labels))
         action = self._action(record.data)
-        kind = _OTHER_TRIGGERS.get(labels[-1]) or self._kind_of(text, action)
+        by_name = labels[-1] != _CLIENT_IP and labels[-1] not in _OTHER_TRIGGERS
+        below = by_name and labels[0] == b"*"
+        kind = _OTHER_TRIGGERS.get(labels[-1]) or self._kind_of(
+            action, len(labels) - 1 if below else 0
+        )
+        if by_name and self._hidden:
+            octets = _octets(labels[1:] if below else labels)
+            self._hidden.see(octets, has_rule=not kind and not below)
         if action is None or kind:
             self._left_out.add(kind, text)
             return None
         return self._row_of(labels, action, text)
 
-    def _kind_of(self, text: str, action: RuleAction | None) -> str:
-        """Return the kind under which a record is left out; empty if it becomes a rule."""
-        if text == "*" or text.startswith("*."):
-            return "wildcards"
+    def _kind_of(self, action: RuleAction | None, depth: int) -> str:
+        """Return the kind under which a record is left out; empty if it becomes a rule.
+
+        Args:
+            action: of the record; None: it has an answer of its own.
+            depth: labels of the name below which a wildcard matches; 0: it is exact.
+        """
         if action is None:
             return "records with an answer of their own"
         if self._only is not None and action != self._only:
             return "records with another action than the list's"
-        return ""
+        return _TOO_DEEP if depth > TABLE_LEVELS else ""
 
     def _action(self, data: object) -> RuleAction | None:
         if not isinstance(data, dns.rdtypes.ANY.CNAME.CNAME):
@@ -192,12 +280,30 @@ class RpzLines:
 
     def _row_of(self, labels: tuple[bytes, ...], action: RuleAction, text: str) -> Row | None:
         try:
-            target = _client(labels[:-1]) if labels[-1] == _CLIENT_IP else _question(labels)
+            target = _client(labels[:-1]) if labels[-1] == _CLIENT_IP else _named(labels)
         except TargetError:
             self._left_out.add("triggers that cannot be read", text)
             return None
-        ref, key = stored_place(target, self._any_qtype)
+        ref, key = stored_place(target, self._any_qtype, self._book)
         return ref, key, action, "", None, self._origin
+
+
+def _all_plain(text: str) -> bool:
+    """Return whether every line has a whole record of its own owner, and none is a wildcard's."""
+    return text[0] not in _OPENS and not any(mark in text for mark in _NOT_PLAIN)
+
+
+def _octets(labels: Sequence[bytes]) -> bytes:
+    return b"".join(bytes((len(label),)) + label for label in labels)
+
+
+def _depth(octets: bytes) -> int:
+    """Return the number of labels."""
+    count = 0
+    while octets:
+        octets = octets[octets[0] + 1 :]
+        count += 1
+    return count
 
 
 def _ending(name: dns.name.Name) -> str:
@@ -208,8 +314,10 @@ def _ending(name: dns.name.Name) -> str:
     return f".{text}" if _PLAIN_NAME.fullmatch(text) else ""
 
 
-def _question(labels: tuple[bytes, ...]) -> Question:
-    return Question(Name(b"".join(bytes((len(label),)) + label for label in labels) + b"\0"))
+def _named(labels: tuple[bytes, ...]) -> Question | Zone:
+    if labels[0] == b"*":
+        return Zone(Name(_octets(labels[1:]) + b"\0"), None, ZoneScope.BELOW)
+    return Question(Name(_octets(labels) + b"\0"))
 
 
 def _client(labels: tuple[bytes, ...]) -> Target:
@@ -231,6 +339,6 @@ def _client(labels: tuple[bytes, ...]) -> Target:
             before, _, after = address.partition("zz")
             address = f"{before.removesuffix(':')}::{after.removeprefix(':')}"
     target = parse_target(address if length == longest else f"{address}/{length}")
-    if isinstance(target, Question):
+    if isinstance(target, Question | Zone):
         raise TargetError("it is not an address or prefix", text=address)
     return target

@@ -21,7 +21,7 @@ from xdpctl.http.api.documents import (
     Status,
     TopRule,
 )
-from xdpctl.rules import AnyQtype, Question, qtype_text, target_of, target_text
+from xdpctl.rules import AnyQtype, Question, Zone, qtype_text, target_of, target_text
 
 if TYPE_CHECKING:
     from xdpctl.status.snapshot import Snapshot
@@ -52,9 +52,9 @@ def _rule(kind: type[_R], entry: Entry, any_qtype: AnyQtype) -> _R:
         text = entry.key.hex()
     else:
         text = target_text(target)
-        if isinstance(target, Question):
+        if isinstance(target, Question | Zone):
             if target.qtype is None:
-                wildcard = abi.decode_qname(entry.key)[1]
+                wildcard = abi.decode_qname(entry.key[: abi.NAME_MAX + 3])[1]
             else:
                 qtype = qtype_text(target.qtype)
     note = entry.note

@@ -42,8 +42,9 @@ class RuleIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
         str,
         msgspec.Meta(
             max_length=TEXT_MAX,
-            description="an address, a prefix or a name",
-            examples=["192.0.2.1", "2001:db8::/32", "dropped.example."],
+            description="an address, a prefix, a name (`evil.example`), a name and every name"
+            " below it (`.evil.example`), or only the names below it (`*.evil.example`)",
+            examples=["192.0.2.1", "2001:db8::/32", "dropped.example.", ".evil.example"],
         ),
     ]
     qtype: (
@@ -51,7 +52,8 @@ class RuleIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
             str,
             msgspec.Meta(
                 max_length=TEXT_MAX,
-                description="a name's query type: A, TYPE65, 65; null or empty: every type",
+                description="the query type of a name or zone: A, TYPE65, 65; null or empty:"
+                " every type",
                 examples=["AAAA"],
             ),
         ]
@@ -106,7 +108,8 @@ class RuleOut(msgspec.Struct):
     """A rule as it is listed.
 
     `qtype` is null for the wildcard; `wildcard` is then the number that it is written
-    as (65535, or 255 up to dnsdist 1.9). `created` is in seconds since the epoch, null
+    as (65535, or 255 up to dnsdist 1.9). `map` is zones for a zone, and list-sources or
+    list-names for what lists block. `created` is in seconds since the epoch, null
     where dnsdist wrote the entry. `expires_in` is in seconds.
     """
 
@@ -154,7 +157,8 @@ class Merged(msgspec.Struct):
 
     `left_to_dnsdist` and `left_to_others` have an entry of dnsdist's or of another origin
     already, which stays as it is; `skipped` are rules of the list whose origin is dnsdist,
-    `guarded` those that the guard left out: local or protected addresses, short prefixes.
+    `guarded` those that the guard left out: local or protected addresses, short prefixes,
+    protected names, top-level domains.
     """
 
     created: int

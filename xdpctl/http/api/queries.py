@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from xdpctl.abi import RULE_MAPS, MapName
+from xdpctl.abi import RULE_PLACES, MapName
 from xdpctl.errors import TargetError
 from xdpctl.http.api.documents import ORIGIN_SCHEMA, TEXT_MAX
 from xdpctl.http.refusals import RequestError
@@ -31,10 +31,20 @@ TOP_MAX = 1_000
 ALL_OWN = "*"
 """Every origin except dnsdist's, in requests that remove rules."""
 
-_MAPS = ", ".join(RULE_MAPS)
+_MAPS = ", ".join(RULE_PLACES)
 
 RuleMap = Annotated[
-    Literal["", "addr-v4", "addr-v6", "cidr4", "cidr6", "qnames"],
+    Literal[
+        "",
+        "addr-v4",
+        "addr-v6",
+        "cidr4",
+        "cidr6",
+        "qnames",
+        "zones",
+        "list-sources",
+        "list-names",
+    ],
     msgspec.Meta(description=f"one of {_MAPS}; empty: all of them"),
 ]
 Origin = Annotated[
@@ -99,7 +109,10 @@ class PostQuery(msgspec.Struct, forbid_unknown_fields=True):
     """How rules are made."""
 
     force: Annotated[
-        bool, msgspec.Meta(description="1 overrides the guard of short prefixes and own addresses")
+        bool,
+        msgspec.Meta(
+            description="1 overrides the guard of short prefixes, top-level domains, own addresses"
+        ),
     ] = False
 
 
@@ -108,7 +121,7 @@ class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
 
     target: Annotated[
         list[Annotated[str, msgspec.Meta(max_length=TEXT_MAX, examples=["192.0.2.1"])]],
-        msgspec.Meta(description="an address, prefix or name; repeatable, all or none go"),
+        msgspec.Meta(description="an address, prefix, name or zone; repeatable, all or none go"),
     ] = []
     qtype: Annotated[
         str, msgspec.Meta(max_length=TEXT_MAX, description="type of the targets, which are names")

@@ -19,7 +19,7 @@ from xdpctl.http.api.documents import RuleIn
 from xdpctl.http.refusals import ListedRuleError, RequestError, not_json, not_of_the_schema
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import ACTIONS, DNSDIST_ORIGIN, parse_reason
-from xdpctl.rules.keys import place_of
+from xdpctl.rules.keys import book_of, place_of
 from xdpctl.rules.lines import LineReader
 from xdpctl.rules.rules import own_origin
 from xdpctl.store.source import RuleSource
@@ -170,7 +170,7 @@ class RuleReader:
                 origin = self._seen.get((rule.origin, rule.reason)) or self._origin_of(rule)
                 if not origin:
                     continue
-                ref, key = place_of(rule.target, rule.qtype, self._any_qtype)
+                ref, key = place_of(rule.target, rule.qtype, self._any_qtype, book_of(origin))
             except TargetError as error:
                 raise ListedRuleError(error, index) from error
             expires = None if rule.expires_in is None else self._now + rule.expires_in

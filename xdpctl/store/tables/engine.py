@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from xdpctl.abi import MapName
+    from xdpctl.kernel.bpf.maps import Map
 
 
 class Engine(Protocol):
@@ -52,4 +53,56 @@ class Engine(Protocol):
         """Return descriptors with which another process has the same generation, in a block.
 
         That process works through a program and requests of its own.
+        """
+
+    def close(self) -> None:
+        """Close it; what is pinned, or read by a program, stays."""
+
+
+class Generation(Engine, Protocol):
+    """A generation as the service has it, which made it or took it over."""
+
+    @property
+    def maps(self) -> Mapping[MapName, Map]:
+        """The kernel's maps that the filter reads (Scope.TABLES)."""
+
+    def add_hits_of(self, former: Engine) -> None:
+        """Add the counters of the generation before, which no program reads any more.
+
+        Raises:
+            KernelError: the kernel refuses; some are lost.
+        """
+
+
+class Generations(Protocol):
+    """Makes generations. Everything but `prepare` blocks."""
+
+    async def prepare(self) -> None:
+        """Have the program that works on them.
+
+        Raises:
+            XdpctlError: it cannot be built.
+        """
+
+    def make(self, room: Mapping[MapName, int], book: int) -> Generation:
+        """Make a generation without entries, with room for so many of each map.
+
+        Args:
+            room: how many.
+            book: the number that the state file has, too.
+
+        Raises:
+            XdpctlError: it cannot be made.
+        """
+
+    def adopt(self, maps: Mapping[MapName, Map], book: int) -> Generation | None:
+        """Take maps of a former service over; None if they are of another layout or book.
+
+        Args:
+            maps: of Scope.TABLES, all of them; the generation owns them, and where there is
+                none they are closed.
+            book: as `make` has it.
+
+        Raises:
+            XdpctlError: they cannot be used.
         """

@@ -9,7 +9,7 @@ first. Everything blocks; writers hold the store's lock, readers need none.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from xdpctl.abi import TABLES, MapName
 from xdpctl.errors import KernelError, TableFullError, XdpctlError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from xdpctl.store.state import State
-    from xdpctl.store.tables.engine import Engine
+    from xdpctl.store.tables.engine import Engine, Generation
 
 TOGETHER = ((MapName.ZONES, MapName.LIST_NAMES), (MapName.LIST_SOURCES,))
 """The logical maps that share a table, and so its room."""
@@ -39,12 +39,14 @@ class Tables:
         maps: the logical maps by name; they are the same objects from one generation to the
             next.
         unsure: whether notes and entries may differ, since a change was cut short.
+        nameless: whether there are entries without a note; they go with the generation.
     """
 
     def __init__(self, state: State) -> None:
         self._generations: tuple[Engine, ...] = ()
         self.maps = {name: Table(name, self, state) for name in TABLES}
         self.unsure = False
+        self.nameless = False
 
     # --- generations --------------------------------------------------------------
 
@@ -60,6 +62,11 @@ class Tables:
         generations = self._generations
         return generations[1] if generations[1:] else None
 
+    @property
+    def generation(self) -> Generation | None:
+        """The generation that is read, in the service, which has its maps."""
+        return cast("Generation | None", self.current)
+
     def use(self, *generations: Engine) -> None:
         """Read the first of these from now on, and write all; none: there are no tables."""
         self._generations = generations
@@ -67,6 +74,12 @@ class Tables:
     def engines(self) -> tuple[Engine, ...]:
         """Return the generations that are written."""
         return self._generations
+
+    def close(self) -> None:
+        """Close the generations; there are no tables any more."""
+        engines, self._generations = self._generations, ()
+        for engine in engines:
+            engine.close()
 
     def lacks(self, more: Mapping[MapName, int]) -> bool:
         """Return whether so many more entries of each map may be too many for what is there."""
@@ -162,8 +175,8 @@ class Tables:
             for engine in engines:
                 engine.mark(dirty=False)
 
-    def sure(self) -> None:
-        """Take the mark off: notes and entries were compared."""
-        self.unsure = False
+    def compared(self, *, nameless: bool) -> None:
+        """Take the mark off, unless there are entries without a note."""
+        self.unsure, self.nameless = False, nameless
         for engine in self._generations:
-            engine.mark(dirty=False)
+            engine.mark(dirty=nameless)

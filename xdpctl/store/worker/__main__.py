@@ -30,7 +30,7 @@ from xdpctl.store.entries import Entries
 from xdpctl.store.export import lines_of
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import State
-from xdpctl.store.tables.generation import borrow
+from xdpctl.store.tables.generation import BorrowedGeneration
 from xdpctl.store.tables.tables import Tables
 from xdpctl.store.worker.messages import (
     Answer,
@@ -144,7 +144,9 @@ class _Service:
         if isinstance(reply, Lent):
             given = [receive_descriptors(self._connection, count) for count in reply.counts]
             if self._tables is not None:
-                self._tables.use(*(borrow(load_library(), numbers) for numbers in given))
+                self._tables.close()
+                library = load_library()
+                self._tables.use(*(BorrowedGeneration(library, numbers) for numbers in given))
         self._cancelled |= reply is Answer.CANCEL
         return reply
 

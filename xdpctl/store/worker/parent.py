@@ -188,32 +188,35 @@ class BulkInWorker:
             worker = stack.enter_context(Worker(job, (*maps.values(), *source.descriptors)))
             lent = stack.enter_context(_LentTables(worker))
             turn = stack.enter_context(contextlib.ExitStack())
-            while True:
-                match message := worker.hear(cancelled):
+            stack.callback(worker.end)  # before its turn is another's
+            while not isinstance(message := worker.hear(cancelled), Done):
+                match message:
                     case AskTurn():
                         turn.enter_context(self._turn)
                         lent.follow(self._tables.engines())
                         same = self._identities() == began
                         worker.answer(Answer.GO if same else Answer.MOVED)
                     case EndTurn():
-                        if not message.whole:
-                            self._tables.unsure = True
+                        self._tables.unsure |= not message.whole
                         turn.close()
-                    case Reserve():
-                        worker.answer(self._reserved(message.more))
-                    case Writing():
-                        if (before := self._maps[message.map].before_write) is not None:
-                            before(message.keys)
-                        worker.answer(Answer.GO)
                     case Changed():
                         on_change(message.map, message.difference)
                     case ProgressMade():
                         change.progress(message.what, message.done, message.total)
-                    case Done():
-                        source.found = message.found
-                        return message.result
+                    case Reserve() | Writing():
+                        worker.answer(self._prepared(message))
                     case _:
                         raise TypeError(f"a list is not answered by {message}")
+            source.found = message.found
+            return message.result
+
+    def _prepared(self, message: Reserve | Writing) -> Reply:
+        """Do what is to be done before the process may write."""
+        if isinstance(message, Reserve):
+            return self._reserved(message.more)
+        if (before := self._maps[message.map].before_write) is not None:
+            before(message.keys)
+        return Answer.GO
 
     def _reserved(self, more: Mapping[MapName, int]) -> Reply:
         try:

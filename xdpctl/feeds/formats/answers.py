@@ -1,0 +1,156 @@
+"""Settings of DNS servers that block names: what dnsmasq.py and unbound.py have in common.
+
+A setting stands for a name and everything below it, and of several the longest decides. So a
+setting below a blocked one that lets the server answer is an exception: no rule of ours, but a
+name that the rule above it must not stop. Owns this relation, and the rows; the formats read
+the lines. Does no I/O.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from xdpctl.abi import RuleAction, ZoneScope
+from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.exceptions import Exceptions
+from xdpctl.feeds.formats.lines import IMPLIED, LeftOut, LineFormat
+from xdpctl.rules import book_of
+from xdpctl.rules.keys import NAMED, name_in, name_place, place_of, plain_place
+from xdpctl.rules.targets import ALL_MARK
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from xdpctl.rules import AnyQtype
+    from xdpctl.rules.keys import Row
+
+
+class Data(Enum):
+    """What the server's own data for a name means for a blocked zone."""
+
+    IGNORED = "it is not answered"
+    ANSWERED = "it is answered, at and below the zone's name"
+    ANSWER = "for the zone's own name, it is the answer for the whole zone"
+
+
+class Setting(NamedTuple):
+    """What one line says.
+
+    Attributes:
+        targets: texts of the zones, or of the name, that it is about.
+        blocks: whether it blocks them.
+        excepts: what it excepts from a blocked zone above, or None.
+        kind: under which it is counted where it does not block; empty: not at all.
+        data: what data means for the zones that it blocks.
+    """
+
+    targets: Sequence[str] = ()
+    blocks: bool = False
+    excepts: ZoneScope | None = None
+    kind: str = ""
+    data: Data = Data.ANSWERED
+
+
+class AnswerLines(LineFormat):
+    """The lines of one list. What a line says is a format's, which has `read`.
+
+    Args:
+        origin: of every row.
+        action: of what is blocked.
+        any_qtype: how a rule for a name with every type is stored.
+        left_out: gets the lines that block nothing.
+    """
+
+    reads_twice = True
+
+    blocking_ends: tuple[str, ...]
+    """Ends of lines that except nothing: `look` need not read them."""
+
+    plain: re.Pattern[str]
+    """A whole line that blocks one zone, as nearly all lines do; its last group is the name."""
+
+    def __init__(
+        self, origin: str, action: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
+    ) -> None:
+        self._origin = origin
+        self._action = int(action)
+        self._any_qtype = any_qtype
+        self._book = book_of(origin)
+        self._left_out = left_out
+        self._excepted = Exceptions()
+
+    def read(self, text: str) -> Setting:
+        """Return what a line says, which is neither blank nor a comment.
+
+        Raises:
+            TargetError: it is not a line of the format.
+        """
+        raise NotImplementedError
+
+    def look(self, lines: Sequence[str], first: int) -> None:
+        """Find the exceptions; TargetError as `rows`."""
+        for number, line in enumerate(lines, first):
+            if not line.endswith(self.blocking_ends):
+                setting = self._setting(number, line)
+                if setting is None or setting.excepts is None:
+                    continue
+                for target in setting.targets:
+                    if (place := self._place(target)) is not None:
+                        self._excepted.add(name_in(*place)[0], setting.excepts)
+
+    def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
+        """See `LineFormat`."""
+        plain = None if self._excepted else self.plain.fullmatch
+        for number, line in enumerate(lines, first):
+            if plain is not None and (found := plain(line)) is not None:
+                name = found.group(found.lastindex or 0)
+                place = plain_place(f"{ALL_MARK}{name}", self._any_qtype, self._book)
+                if place is not None and place[0] in NAMED:
+                    yield *place, self._action, "", None, self._origin
+                    continue
+            setting = self._setting(number, line)
+            if setting is None:
+                continue
+            if setting.kind:
+                self._left_out.add(setting.kind, line.strip())
+            elif setting.blocks:
+                for target in setting.targets:
+                    yield from self._blocked(target, setting.data)
+
+    def _setting(self, number: int, line: str) -> Setting | None:
+        text = line.strip()
+        if not text or text[0] == "#":
+            return None
+        try:
+            return self.read(text)
+        except TargetError as error:
+            raise error.at_line(number) from error
+
+    def _blocked(self, target: str, data: Data) -> Iterator[Row]:
+        place = self._place(target)
+        if place is None:
+            self._left_out.add("names that cannot be read", target)
+            return
+        octets, scope = name_in(*place)
+        if data is Data.ANSWER and self._excepted.has(octets, ZoneScope.SELF):
+            self._left_out.add("zones with an answer of their own", target)
+            return
+        yield *place, self._action, "", None, self._origin
+        if not self._excepted:
+            return
+        for below, excepted in self._excepted.below(octets):
+            exact = excepted is ZoneScope.SELF
+            if exact and (data is Data.IGNORED or (below == octets and scope is ZoneScope.BELOW)):
+                continue
+            spared = name_place(below, excepted, self._any_qtype, self._book)
+            yield *spared, int(RuleAction.PASS), IMPLIED, None, self._origin
+
+    def _place(self, text: str) -> tuple[int, bytes] | None:
+        """Return (map number, stored key) of a name or zone; None if it cannot be read."""
+        try:
+            place = place_of(text, None, self._any_qtype, self._book)
+        except TargetError:
+            return None
+        return place if place[0] in NAMED else None

@@ -1,0 +1,64 @@
+"""Lists in the syntax of dnsmasq's configuration.
+
+`address=/evil.example/` and `address=/evil.example/0.0.0.0` (or `::`, `#`), `local=/evil.example/`
+and `server=/evil.example/` block the name and everything below it, of each name between the
+slashes. The same settings with another address let the server answer; they and all other
+settings are left out and counted. Called by feeds/reader.py on a thread. Does no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+
+from xdpctl.abi import ZoneScope
+from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.answers import AnswerLines, Setting
+from xdpctl.feeds.formats.lines import NOWHERE
+from xdpctl.rules.names import shown
+from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
+
+_DOMAINS = re.compile(r"(address|local|server)\s*=\s*/(.*)/([^/]*)")
+_ANY_DOMAIN = "#"
+_ADDRESS_BLOCKS = NOWHERE | {"", "#"}
+_OPTION = re.compile(r"[a-z][a-z0-9-]*\s*(?:=.*)?")
+_OTHER = Setting(kind="other settings")
+
+
+class DnsmasqLines(AnswerLines):
+    """The lines of one configuration file of dnsmasq."""
+
+    blocking_ends = ("/\n", "/0.0.0.0\n", "/::\n", "/127.0.0.1\n", "/::1\n")
+
+    plain = re.compile(
+        r"address=/([^/*#]+)/(?:0\.0\.0\.0|::|127\.0\.0\.1)?\n|(?:local|server)=/([^/*#]+)/\n"
+    )
+
+    def read(self, text: str) -> Setting:
+        """See `AnswerLines`."""
+        if " #" in text or "\t#" in text:
+            text = re.sub(r"\s+#.*", "", text)
+        found = _DOMAINS.fullmatch(text)
+        if found is None:
+            if _OPTION.fullmatch(text) is None:
+                raise TargetError(
+                    f"cannot read {shown(text)} as a line of a dnsmasq configuration: write"
+                    " address=/NAME/, local=/NAME/ or server=/NAME/",
+                    text=text,
+                )
+            return _OTHER
+        option, names, address = found.groups()
+        targets = [_target(name) for name in names.split("/") if name]
+        if not targets:  # names without a dot
+            return _OTHER
+        if address in (_ADDRESS_BLOCKS if option == "address" else {""}):
+            return Setting(targets, blocks=True)
+        return Setting(targets, excepts=ZoneScope.ALL, kind="names with an answer of their own")
+
+
+def _target(name: str) -> str:
+    """Return the text of the zone that dnsmasq means by a name."""
+    if name == _ANY_DOMAIN:
+        return BELOW_MARK
+    if name.startswith((ALL_MARK, BELOW_MARK)):
+        return name
+    return f"{ALL_MARK}{name}"
