@@ -57,12 +57,10 @@ static __always_inline struct dns_name dns_walk_name(const __u8 *name, const __u
 		if (behind > end)
 			break;
 		found.last = *(behind - DNS_POINTER_SIZE);
+		opaque(found.last); /* or its value is kept in one register for each way out */
 		behind++;
 		opaque(behind);
-		if (!found.last)
-			break;
-		opaque(found.last); /* without this, two comparisons become three instructions */
-		if (found.last > DNS_LABEL_MAX)
+		if (found.last - 1 >= DNS_LABEL_MAX)
 			break;
 		behind += found.last;
 	}
