@@ -56,7 +56,7 @@ def test_a_read_behind_the_frames_end_is_found(sources: Path) -> None:
 
 
 def test_a_read_before_the_frames_start_is_found(sources: Path) -> None:
-    break_(sources / "packet.h", "= cursor->start + cursor->offset", "= cursor->start - 16")
+    break_(sources / "plain.h", "header *)cursor->start;", "header *)(cursor->start - 16);")
     with pytest.raises(HostError, match="outside of the frame"):
         HostFilter(CONFIG).run(FRAME, guard_start=True)
 
