@@ -50,7 +50,7 @@ def break_(source: Path, whole: str, broken: str) -> None:
 
 
 def test_a_read_behind_the_frames_end_is_found(sources: Path) -> None:
-    break_(sources / "dns.h", "if (behind > end)", "if (end == NULL)")
+    break_(sources / "dns.h", "if (behind > end)\n\t\t\tbreak;", "if (!end)\n\t\t\tbreak;")
     with pytest.raises(HostError, match="outside of the frame"):
         HostFilter(CONFIG).run(FRAME[:-5])
 
@@ -97,7 +97,7 @@ def test_a_pointer_from_before_the_trim_is_found(sources: Path) -> None:
 
 
 def test_a_filter_works_again_after_a_fault(sources: Path) -> None:
-    break_(sources / "dns.h", "if (behind > end)", "if (end == NULL)")
+    break_(sources / "dns.h", "if (behind > end)\n\t\t\tbreak;", "if (!end)\n\t\t\tbreak;")
     filter_ = HostFilter(CONFIG)
     with pytest.raises(HostError):
         filter_.run(FRAME[:-5])
