@@ -87,19 +87,15 @@ static __always_inline __u64 classify(struct xdp_md *ctx, struct scratch **found
 /* Stage 3: rules by source, and the verdicts that do not depend on the question. */
 static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scratch)
 {
-	__u64 traits = scratch_get(scratch, traits);
 	__u64 rule = source_rule(ctx, scratch);
 
-	if (action_of(rule) == RULE_DROP)
+	if (rule != NO_RULE && action_of(rule) != RULE_TRUNCATE)
 		return rule;
 	scratch_put(scratch, rule, rule);
 	rule = scratch_get(scratch, rule);
-	if (rule != NO_RULE && action_of(rule) != RULE_TRUNCATE)
-		return rule;
-	if (!(traits & TRAITS_DNS))
-		return rule == NO_RULE ? VERDICT(REASON_NO_MATCH, ACTION_PASS)
-				       : VERDICT(reason_of(rule), ACTION_PASS);
-	return CONTINUE;
+	if (scratch_get(scratch, traits) & TRAITS_DNS)
+		return CONTINUE;
+	return VERDICT(rule == NO_RULE ? REASON_NO_MATCH : reason_of(rule), ACTION_PASS);
 }
 
 /* Stage 4: verdicts by DNS header and name; writes the length of the question's name. */
