@@ -31,23 +31,20 @@ static __always_inline __u16 checksum_finish(__u64 sum)
  */
 static __always_inline __u64 checksum_dns_body(const __u8 *dns, const __u8 *end, __u64 length)
 {
-	const __u8 *body = dns + DNS_HEADER;
+	const __u8 *behind = dns + DNS_HEADER + sizeof(__u64); /* of the word that is read next */
 	const __u8 *last = dns + DNS_HEADER - sizeof(__u64) + length;
 	__u64 whole = (length - 1) >> 3;
 	__u64 sum = 0;
 
 	if (last + sizeof(__u64) > end)
 		return 0;
-	for (__u64 i = 0; i < 34; i++) {
-		const __u8 *from;
-
-		if (i >= whole)
-			break;
+	for (__u64 i = 63 - (whole & 63); i < 63; i++) {
 		opaque(i);
-		from = body + 8 * i;
-		if (from + sizeof(__u64) > end)
+		if (behind > end)
 			break;
-		sum += (__u64)load32(from) + load32(from + 4);
+		sum += (__u64)load32(behind - 8) + load32(behind - 4);
+		behind += sizeof(__u64);
+		opaque(behind);
 	}
 	/* last, because this word waits for the length */
 	return sum + sum64(last_bytes(load64(last), length - 8 * whole));

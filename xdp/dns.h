@@ -57,12 +57,10 @@ static __always_inline struct dns_name dns_walk_name(const __u8 *name, const __u
 		if (behind > end)
 			break;
 		found.last = *(behind - DNS_POINTER_SIZE);
+		opaque(found.last); /* or its value is kept in one register for each way out */
 		behind++;
 		opaque(behind);
-		if (!found.last)
-			break;
-		opaque(found.last); /* without this, two comparisons become three instructions */
-		if (found.last > DNS_LABEL_MAX)
+		if (found.last - 1 >= DNS_LABEL_MAX)
 			break;
 		behind += found.last;
 	}
@@ -124,7 +122,7 @@ static __always_inline __u64 index_term(const volatile __u64 *factors, __u64 wor
  */
 static __always_inline bool dns_sum_name(const __u8 *dns, const __u8 *end, __u64 length, __u64 *sum)
 {
-	const __u8 *name = dns + DNS_HEADER;
+	const __u8 *behind = dns + DNS_HEADER + sizeof(__u64); /* of the word that is read next */
 	const __u8 *last = dns + DNS_HEADER - sizeof(__u64) + length;
 	__u64 whole = (length - 1) >> 3;
 	volatile struct name_index *index = map_value(MAP_NAME_INDEX);
@@ -132,21 +130,20 @@ static __always_inline bool dns_sum_name(const __u8 *dns, const __u8 *end, __u64
 	__u64 words = 0;
 	__u64 rest;
 
-	if (last + sizeof(__u64) > end)
-		return false;
-	rest = dns_fold_case(last_bytes(load64(last), length - 8 * whole));
-	for (__u64 i = 0; i < 31; i++) {
-		if (i >= whole)
-			break;
+	for (__u64 i = 31 - (whole & 31); i < 31; i++) {
 		opaque(i);
-		if (name + 8 * i + sizeof(__u64) > end)
+		if (behind > end)
 			return false;
-		words += index_term(factors, dns_fold_case(load64(name + 8 * i)));
+		words += index_term(factors, dns_fold_case(load64(behind - sizeof(__u64))));
+		behind += sizeof(__u64);
+		opaque(behind);
 		factors += 2;
 		opaque(factors);
 	}
-	opaque(whole);
-	*sum = words + index_term(index->factors + 2 * (whole & 31), rest);
+	if (last + sizeof(__u64) > end)
+		return false;
+	rest = dns_fold_case(last_bytes(load64(last), length - 8 * whole));
+	*sum = words + index_term(factors, rest);
 	return true;
 }
 
@@ -158,9 +155,10 @@ static __always_inline bool dns_sum_name(const __u8 *dns, const __u8 *end, __u64
 static __always_inline bool dns_fold_name(struct scratch *scratch, const __u8 *dns, const __u8 *end,
 					  __u64 length)
 {
-	const __u8 *name = dns + DNS_HEADER;
+	const __u8 *behind = dns + DNS_HEADER + sizeof(__u64); /* of the word that is read next */
 	const __u8 *last = dns + DNS_HEADER - sizeof(__u64) + length;
 	__u64 whole = (length - 1) >> 3;
+	__u64 *words = scratch->words;
 	__u64 rest;
 
 	if (last + sizeof(__u64) > end)
@@ -168,16 +166,14 @@ static __always_inline bool dns_fold_name(struct scratch *scratch, const __u8 *d
 	rest = dns_fold_case(last_bytes(load64(last), length - 8 * whole));
 	for (int i = 0; i < 32; i++)
 		scratch->words[i] = 0;
-	for (__u64 i = 0; i < 31; i++) {
-		const __u8 *from;
-
-		if (i >= whole)
-			break;
+	for (__u64 i = 31 - (whole & 31); i < 31; i++) {
 		opaque(i);
-		from = name + 8 * i;
-		if (from + sizeof(__u64) > end)
+		if (behind > end)
 			return false;
-		scratch->words[i & 31] = dns_fold_case(load64(from));
+		*words++ = dns_fold_case(load64(behind - sizeof(__u64)));
+		opaque(words);
+		behind += sizeof(__u64);
+		opaque(behind);
 	}
 	opaque(whole);
 	scratch->words[whole & 31] = rest;

@@ -4,7 +4,8 @@
  * returns a verdict or CONTINUE; the first verdict ends the walk.
  *
  *   run_stages             panic: while it is set, every packet passes
- *     1 classify           headers, ports, fragments: is the packet to be filtered?
+ *     1 classify           headers, ports, fragments: is the packet to be filtered? (plain.h
+ *                          for nearly every packet, packet.h for any)
  *     apply_rules
  *       2 destination      AF_XDP only: UDP to other ports that are registered (xsk.h)
  *       3 by_source        rules for the source address (rules.h)
@@ -18,58 +19,67 @@
  * before it (config.h). Tests also compile it for the host.
  */
 #include "answer.h"
+#include "plain.h"
 #include "rules.h"
 #include "xsk.h"
 
 /* UDP that carries plain DNS, so that its question can be read. */
 #define TRAITS_DNS (TRAIT_PORT | TRAIT_DESTINATION)
 
-/*
- * Stage 1: parses the packet, decides whether it is filtered and whether it is whole up to
- * its DNS header, and writes what later stages need to the scratch.
- */
+/* Parses any packet, and decides whether it is filtered and whole up to its DNS header. */
+static __always_inline __u64 classify_any(struct cursor *cursor, struct packet *packet)
+{
+	__u16 port;
+	__u64 verdict = parse_packet(cursor, packet, &port);
+
+	if (verdict != CONTINUE)
+		return verdict;
+	if (packet->traits & TRAIT_ADDRESS) {
+		if (is_port(port)) {
+			packet->traits |= TRAIT_FILTERED;
+			if (seldom(packet->traits & TRAIT_RAGGED))
+				return DROP_FRAGMENT;
+			if (packet->traits & TRAIT_UDP) {
+				if (!cursor_at(cursor, UDP_HEADER + DNS_HEADER) ||
+				    is_cut_off(packet->traits, packet->end,
+					       packet->transport + UDP_HEADER + DNS_HEADER))
+					return VERDICT(REASON_MALFORMED, ACTION_DROP);
+				packet->traits |= TRAIT_PORT;
+			}
+		} else if (is_address_port(port)) {
+			if (seldom(packet->traits & TRAIT_RAGGED))
+				return DROP_FRAGMENT;
+			packet->traits |= TRAIT_FILTERED;
+		}
+	}
+	if (!(packet->traits & TRAIT_FILTERED)) {
+		if (!(packet->traits & TRAIT_UDP))
+			return PASS_OTHER;
+		if (!(packet->traits & TRAIT_IPV6 ? CONFIG_XSK_V6 : CONFIG_XSK_V4))
+			return PASS_OTHER;
+	}
+	return CONTINUE;
+}
+
+/* Stage 1: parses the packet, and writes what later stages need to the scratch. */
 static __always_inline __u64 classify(struct xdp_md *ctx, struct scratch **found)
 {
 	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0};
 	struct packet packet = {};
 	struct scratch *scratch;
-	__u16 port;
-	__u64 verdict = parse_packet(&cursor, &packet, &port);
+	__u64 verdict = classify_plain(&cursor, &packet);
 
+	if (verdict == NOT_PLAIN)
+		verdict = classify_any(&cursor, &packet);
 	if (verdict != CONTINUE)
 		return verdict;
-	if (packet.traits & TRAIT_ADDRESS) {
-		if (is_port(port)) {
-			packet.traits |= TRAIT_FILTERED;
-			if (seldom(packet.traits & TRAIT_RAGGED))
-				return DROP_FRAGMENT;
-			if (packet.traits & TRAIT_UDP) {
-				if (!cursor_at(&cursor, UDP_HEADER + DNS_HEADER) ||
-				    is_cut_off(packet.traits, packet.end,
-					       packet.transport + UDP_HEADER + DNS_HEADER))
-					return VERDICT(REASON_MALFORMED, ACTION_DROP);
-				packet.traits |= TRAIT_PORT;
-			}
-		} else if (is_address_port(port)) {
-			if (seldom(packet.traits & TRAIT_RAGGED))
-				return DROP_FRAGMENT;
-			packet.traits |= TRAIT_FILTERED;
-		}
-	}
-	if (!(packet.traits & TRAIT_FILTERED)) {
-		if (!(packet.traits & TRAIT_UDP))
-			return PASS_OTHER;
-		if (!(packet.traits & TRAIT_IPV6 ? CONFIG_XSK_V6 : CONFIG_XSK_V4))
-			return PASS_OTHER;
-	}
 	scratch = scratch_of_cpu();
 	if (!scratch)
 		return PASS_OTHER;
 	scratch_put(scratch, network, packet.network);
 	scratch_put(scratch, transport, packet.transport);
 	scratch_put(scratch, traits, packet.traits);
-	if (seldom(packet.traits & TRAIT_FIRST_FRAGMENT))
-		scratch_put(scratch, end, packet.end);
+	scratch_put(scratch, end, packet.end);
 	*found = scratch;
 	return CONTINUE;
 }
@@ -77,19 +87,15 @@ static __always_inline __u64 classify(struct xdp_md *ctx, struct scratch **found
 /* Stage 3: rules by source, and the verdicts that do not depend on the question. */
 static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scratch)
 {
-	__u64 traits = scratch_get(scratch, traits);
 	__u64 rule = source_rule(ctx, scratch);
 
-	if (action_of(rule) == RULE_DROP)
+	if (rule != NO_RULE && action_of(rule) != RULE_TRUNCATE)
 		return rule;
 	scratch_put(scratch, rule, rule);
 	rule = scratch_get(scratch, rule);
-	if (rule != NO_RULE && action_of(rule) != RULE_TRUNCATE)
-		return rule;
-	if (!(traits & TRAITS_DNS))
-		return rule == NO_RULE ? VERDICT(REASON_NO_MATCH, ACTION_PASS)
-				       : VERDICT(reason_of(rule), ACTION_PASS);
-	return CONTINUE;
+	if (scratch_get(scratch, traits) & TRAITS_DNS)
+		return CONTINUE;
+	return VERDICT(rule == NO_RULE ? REASON_NO_MATCH : reason_of(rule), ACTION_PASS);
 }
 
 /* Stage 4: verdicts by DNS header and name; writes the length of the question's name. */

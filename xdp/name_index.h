@@ -50,7 +50,6 @@ static __always_inline __u64 lookups_needed(const __u8 *dns, const __u8 *end, __
 	volatile struct name_index *index = map_value(MAP_NAME_INDEX);
 	__u64 heartbeat = index->heartbeat;
 	__u64 now = jiffies();
-	__u64 lookups = all_lookups(qtype);
 	__u64 needed = 0;
 	__u64 factor;
 	__u64 place;
@@ -59,9 +58,9 @@ static __always_inline __u64 lookups_needed(const __u8 *dns, const __u8 *end, __
 
 	ask(index, now);
 	if (now - (heartbeat >> 1) > index->fresh)
-		return lookups;
+		return all_lookups(qtype);
 	if (!dns_sum_name(dns, end, name_length, &sum))
-		return lookups;
+		return all_lookups(qtype);
 	place = (heartbeat & 1) << INDEX_WORD_BITS | sum >> (64 - INDEX_WORD_BITS);
 	opaque(place);
 	word = index->words[place & (2 * INDEX_WORDS - 1)];
@@ -72,7 +71,7 @@ static __always_inline __u64 lookups_needed(const __u8 *dns, const __u8 *end, __
 		needed |= LOOKUP_65535;
 	if (CONFIG_QTYPE_255 && may_be_there(word, sum, index_place(255, factor)))
 		needed |= LOOKUP_255;
-	return needed & lookups;
+	return needed ? needed & all_lookups(qtype) : 0;
 }
 
 #endif

@@ -41,13 +41,13 @@ def break_(source: Path, whole: str, broken: str) -> None:
 
 
 def test_a_read_behind_the_frames_end_is_found(sources: Path) -> None:
-    break_(sources / "dns.h", "if (behind > end)", "if (end == NULL)")
+    break_(sources / "dns.h", "if (behind > end)\n\t\t\tbreak;", "if (!end)\n\t\t\tbreak;")
     with pytest.raises(HostError, match="outside of the frame"):
         HostFilter(DEFAULT).run(FRAME[:-5])
 
 
 def test_a_read_before_the_frames_start_is_found(sources: Path) -> None:
-    break_(sources / "packet.h", "= cursor->start + cursor->offset", "= cursor->start - 16")
+    break_(sources / "plain.h", "header *)cursor->start;", "header *)(cursor->start - 16);")
     with pytest.raises(HostError, match="outside of the frame"):
         HostFilter(DEFAULT).run(FRAME, guard_start=True)
 
@@ -88,7 +88,7 @@ def test_a_pointer_from_before_the_trim_is_found(sources: Path) -> None:
 
 
 def test_a_filter_works_again_after_a_fault(sources: Path) -> None:
-    break_(sources / "dns.h", "if (behind > end)", "if (end == NULL)")
+    break_(sources / "dns.h", "if (behind > end)\n\t\t\tbreak;", "if (!end)\n\t\t\tbreak;")
     filter_ = HostFilter(DEFAULT)
     with pytest.raises(HostError):
         filter_.run(FRAME[:-5])
