@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,13 @@ from tests.engines.kernel import Kernel
 from xdpctl.kernel.bpf import pins
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.kernel.net.interfaces import Netlink
+from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from xdpctl.kernel.bytecode import Bytecode
+    from xdpctl.program.config import ProgramConfig
 
 CLONE_NEWNET = 0x40000000
 
@@ -51,9 +56,15 @@ def host_engine_guarding_starts() -> Host:
 
 
 @pytest.fixture(scope="session")
-def kernel_engine() -> Iterator[Kernel]:
+def bytecode_of() -> Callable[[ProgramConfig], Bytecode]:
+    """What compiles a configuration once for all engines of this process."""
+    return cache(compile_program_blocking)
+
+
+@pytest.fixture(scope="session")
+def kernel_engine(bytecode_of: Callable[[ProgramConfig], Bytecode]) -> Iterator[Kernel]:
     """The filter loaded over maps of its own, attached nowhere."""
-    with Kernel(Bpf()) as engine:
+    with Kernel(Bpf(), bytecode_of) as engine:
         yield engine
 
 
@@ -70,9 +81,11 @@ def vain_host_engine() -> Host:
 
 
 @pytest.fixture(scope="session")
-def indexed_kernel_engine() -> Iterator[Kernel]:
+def indexed_kernel_engine(
+    bytecode_of: Callable[[ProgramConfig], Bytecode],
+) -> Iterator[Kernel]:
     """The loaded filter with an index of names that is fresh and right."""
-    with Kernel(Bpf(), index=Index.EXACT) as engine:
+    with Kernel(Bpf(), bytecode_of, index=Index.EXACT) as engine:
         yield engine
 
 
