@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from tests.engines import EngineError
-from tests.engines.batch import NO_SLOT, kernel_library
+from tests.engines.batch import NO_SLOT, kernel_library, loaded
 from tests.engines.entries import (
     Index,
     counted_between,
@@ -32,6 +32,7 @@ from xdpctl.program.config import TableProgram
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.engines.batch import Batch
     from tests.engines.entries import Entry
@@ -58,6 +59,7 @@ class Kernel:
         bpf: the system call.
         bytecode_of: where a configuration's program comes from.
         index: what the index of names is like.
+        library: where the library is that runs batches.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class Kernel:
         bytecode_of: Callable[[Recipe], Bytecode] = compile_program_blocking,
         *,
         index: Index = Index.STALE,
+        library: Callable[[], Path] = kernel_library,
     ) -> None:
         self.name = f"kernel, {index.value}"
         self._index = index
         self._bpf = bpf
         self._bytecode_of = bytecode_of
+        self._library = library
         self._stack = ExitStack()
         self._maps: dict[MapName, Map] = {}
         self._programs: dict[ProgramConfig, Program] = {}
@@ -109,7 +113,7 @@ class Kernel:
             self._enter(scene)
         in_c = batch.in_c(map(self._place, self._rules))
         cpus = self._bpf.possible_cpus()
-        went = kernel_library().kernel_batch(
+        went = loaded(self._library()).kernel_batch(
             ctypes.byref(in_c), program.fd, self._maps[MapName.COUNTERS].fd, cpus
         )
         self._counters = self.value(MapName.COUNTERS, _FIRST)
