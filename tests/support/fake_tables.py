@@ -118,6 +118,7 @@ class FakeGeneration(FakeEngine):
         self.maps = dict(maps)
         self.entries = entries
         self.book = book
+        self.follows: object = None
 
     @property
     def head(self) -> int:
@@ -126,6 +127,7 @@ class FakeGeneration(FakeEngine):
 
     def add_hits_of(self, former: object) -> None:
         assert isinstance(former, FakeEngine)
+        assert former is self.follows  # else a name has another fingerprint
         for place, (hits, _) in former.entries.items():
             if place in self.entries:
                 before, action = self.entries[place]
@@ -159,16 +161,19 @@ class FakeGenerations:
         self.prepared += 1
         self._fail("prepare")
 
-    def make(self, room: Mapping[MapName, int], book: int) -> FakeGeneration:
+    def make(self, room: Mapping[MapName, int], book: int, former: object = None) -> FakeGeneration:
+        assert self.prepared
         self._fail("make")
         maps = {name: self._bpf.create_map(MAPS[name], 1) for name in names_of(Scope.TABLES)}
         size = max(self.least, *(sum(room.get(n, 0) for n in names) for names in TOGETHER))
         made = FakeGeneration(maps, {}, book, size)
+        made.follows = former
         self.known[made.head] = made.entries, book, size
         self.made.append(made)
         return made
 
     def adopt(self, maps: Mapping[MapName, Map], book: int) -> FakeGeneration | None:
+        assert self.prepared
         self._fail("adopt")
         entries, its_book, size = self.known[maps[MapName.TABLE_HEAD].info.id]
         if its_book != book:

@@ -238,7 +238,8 @@ class OwnTables:
         )
 
     def _make(self, more: Mapping[MapName, int]) -> Generation:
-        return self._generations.make(_room(self._state, more), book_of(self._state))
+        room, book = _room(self._state, more), book_of(self._state)
+        return self._generations.make(room, book, self._tables.current)
 
     def _fill(self, made: Generation) -> None:
         """Fill a generation from the notes, while rules go on being written into both.
@@ -325,8 +326,7 @@ def open_tables(
     with contextlib.ExitStack() as stack:
         former = next((maps for one in filters if (maps := one.former_tables())), OwnMaps())
         stack.enter_context(former)
-        book = book_of(state) if wanted else 0
-        adopted = generations.adopt(former, book) if former else None
+        adopted = generations.adopt(former, book_of(state)) if former and wanted else None
         if adopted is not None:
             stack.pop_all()
             tables.use(adopted)
@@ -340,7 +340,7 @@ def open_tables(
                 " another version: zones and rules of lists are those of the state file",
             )
     if wanted and adopted is None:
-        tables.use(generations.make(_room(state), book))
+        tables.use(generations.make(_room(state), book_of(state)))
 
 
 def exchange_nameless(generations: Generations, store: Store, state: State) -> None:

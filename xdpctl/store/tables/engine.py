@@ -84,12 +84,15 @@ class Generations(Protocol):
             XdpctlError: it cannot be built.
         """
 
-    def make(self, room: Mapping[MapName, int], book: int) -> Generation:
+    def make(
+        self, room: Mapping[MapName, int], book: int, former: Engine | None = None
+    ) -> Generation:
         """Make a generation without entries, with room for so many of each map.
 
         Args:
             room: how many.
             book: the number that the state file has, too.
+            former: the generation that it follows, whose counters it can add.
 
         Raises:
             XdpctlError: it cannot be made.

@@ -12,11 +12,13 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from xdpctl.abi import (
+    HEAD_BIT_NUMBERS_OFFSET,
     HEAD_BOOK_ID_OFFSET,
     HEAD_COUNTS_OFFSET,
     HEAD_DIRTY_OFFSET,
     HEAD_LAYOUT_OFFSET,
     HEAD_NAME_BUCKETS_OFFSET,
+    HEAD_SECRETS_OFFSET,
     HEAD_SOURCE_BUCKETS_OFFSET,
     MAPS,
     TABLE_LAYOUT,
@@ -52,6 +54,7 @@ _TABLE_OF = {
 }
 _NUMBERS = {name: HEAD_COUNTS_OFFSET // 8 + number for number, name in enumerate(TABLES)}
 _KEY = bytes(4)
+_SECRETS = slice(HEAD_SECRETS_OFFSET, HEAD_BIT_NUMBERS_OFFSET)
 
 
 class _Head:
@@ -75,6 +78,10 @@ class _Head:
     def mark(self, *, dirty: bool) -> None:
         """Write the mark."""
         self._words[HEAD_DIRTY_OFFSET // 8] = int(dirty)
+
+    def release(self) -> None:
+        """Be a copy from now on: mapped memory holds a descriptor of the map."""
+        self._words = memoryview(bytearray(self._words)).cast("Q")
 
 
 class _Instance:
@@ -135,33 +142,33 @@ class KernelGeneration:
         self._bpf = bpf
         self._bytecode = bytecode
         self._lock = threading.Lock()
-        self._closed = False
         self._overflowed: set[MapName] = set()
         self.maps = dict(maps)
         with contextlib.ExitStack() as stack:
             for opened in maps.values():
                 stack.enter_context(opened)
             self._head = _Head(self.maps[MapName.TABLE_HEAD])
-            self._requests = _Instance(bpf, bytecode, self.maps, stack).requests
+            one = _Instance(bpf, bytecode, self.maps, stack)
+            self._requests: Requests | None = one.requests
             self._resources = stack.pop_all()
 
     # --- entries ------------------------------------------------------------------
 
     def look_up(self, name: MapName, stored: Sequence[bytes]) -> list[int | None]:
         """Return for each key its hits << 8 | action, or None where there is no entry."""
-        return self._do(lambda: self._requests.look_up(name, stored))
+        return self._do(lambda requests: requests.look_up(name, stored))
 
     def put(self, name: MapName, stored: Sequence[bytes], actions: Sequence[int]) -> int:
         """Write entries in their order; return how many were made. Raises as `Engine.put`."""
         try:
-            return self._do(lambda: self._requests.put(name, stored, actions))
+            return self._do(lambda requests: requests.put(name, stored, actions))
         except TableFullError:
             self._overflowed.add(_TABLE_OF[name])
             raise
 
     def remove(self, name: MapName, stored: Sequence[bytes]) -> int:
         """Remove entries; return how many were there."""
-        return self._do(lambda: self._requests.remove(name, stored))
+        return self._do(lambda requests: requests.remove(name, stored))
 
     def count(self, name: MapName) -> int:
         """Return how many entries there are."""
@@ -183,11 +190,11 @@ class KernelGeneration:
         """Write into the head that a change has begun, or that it is whole."""
         self._head.mark(dirty=dirty)
 
-    def _do(self, work: Callable[[], _T]) -> _T:
+    def _do(self, work: Callable[[Requests], _T]) -> _T:
         with self._lock:
-            if self._closed:
+            if self._requests is None:
                 raise ClosedError("these tables are closed")
-            return work()
+            return work(self._requests)
 
     # --- the whole ----------------------------------------------------------------
 
@@ -214,8 +221,14 @@ class KernelGeneration:
     def close(self) -> None:
         """Close it; what is pinned, or read by a program, stays. May be called twice."""
         with self._lock:
-            self._closed = True
-        self._resources.close()
+            self._requests = None
+            self._head.release()
+            self._resources.close()
+
+    @property
+    def secrets(self) -> bytes:
+        """The keys from which names become fingerprints."""
+        return bytes(self.maps[MapName.TABLE_HEAD].memory()[_SECRETS])
 
     def is_of(self, book: int) -> bool:
         """Return whether it has our layout, this number, and the sizes that its maps have."""
@@ -253,7 +266,9 @@ class KernelGenerations:
         if self._bytecode is None:
             self._bytecode = await self._compile()
 
-    def make(self, room: Mapping[MapName, int], book: int) -> KernelGeneration:
+    def make(
+        self, room: Mapping[MapName, int], book: int, former: Engine | None = None
+    ) -> KernelGeneration:
         """Make a generation without entries; see `Generations.make`.
 
         Raises:
@@ -266,7 +281,10 @@ class KernelGenerations:
                 name: stack.enter_context(self._bpf.create_map(MAPS[name], shape.entries(name)))
                 for name in names_of(Scope.TABLES)
             }
-            maps[MapName.TABLE_HEAD].update(_KEY, shape.head(book))
+            head = bytearray(shape.head(book))
+            if isinstance(former, KernelGeneration):  # a name has the same tag in both
+                head[_SECRETS] = former.secrets
+            maps[MapName.TABLE_HEAD].update(_KEY, bytes(head))
             stack.pop_all()
         return KernelGeneration(self._bpf, self._known(), maps)
 
