@@ -16,7 +16,7 @@ import argparse
 import contextlib
 import statistics
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -45,7 +45,7 @@ from xdpctl.abi import (
 from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.program.compiler import compile_program_blocking, source_directory
-from xdpctl.program.config import ProgramConfig, TableProgram
+from xdpctl.program.config import TableProgram
 from xdpctl.store.tables.requests import Requests
 from xdpctl.store.tables.shape import Shape
 
@@ -59,15 +59,7 @@ ROUNDS: Final = 101
 RUNS: Final = 5_000
 OURS, FORMER, EMPTY = "lists", "former", "empty"
 
-_TABLES: Final = ProgramConfig(
-    DEFAULT.ports,
-    DEFAULT.address_ports,
-    DEFAULT.addresses,
-    DEFAULT.tcp,
-    DEFAULT.any_qtype,
-    None,
-    True,
-)
+_TABLES: Final = replace(DEFAULT, tables=True)
 _SEED: Final = 20_261_205
 _STATE: Final = MapSpec(MapName.CONTROL, 13, MapType.ARRAY, 4, 32, 0, 1, Scope.PROGRAM)
 _PROGRAMS: Final = 14
@@ -296,8 +288,9 @@ def _row(rules: int, case: Case, spent: dict[str, list[float]]) -> Row:
         above = [total - empty for total, empty in pairs]
         return statistics.median(above), statistics.quantiles(above, n=10)[0]
 
-    former = net(FORMER) if case.former else (None, None)
-    return Row(rules, case.walk.name, *former, *net(OURS))
+    former, former_low = net(FORMER) if case.former else (None, None)
+    ours, ours_low = net(OURS)
+    return Row(rules, case.walk.name, former, former_low, ours, ours_low)
 
 
 def table(rows: list[Row]) -> str:

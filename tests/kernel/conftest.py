@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from xdpctl.abi import MapName
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.kernel.bytecode import Bytecode
-    from xdpctl.program.config import ProgramConfig
+    from xdpctl.program.config import Recipe
 
 CLONE_NEWNET = 0x40000000
 
@@ -63,13 +63,13 @@ def host_engine_guarding_starts() -> Host:
 
 
 @pytest.fixture(scope="session")
-def bytecode_of() -> Callable[[ProgramConfig], Bytecode]:
+def bytecode_of() -> Callable[[Recipe], Bytecode]:
     """What compiles a configuration once for all engines of this process."""
     return cache(compile_program_blocking)
 
 
 @pytest.fixture(scope="session")
-def kernel_engine(bytecode_of: Callable[[ProgramConfig], Bytecode]) -> Iterator[Kernel]:
+def kernel_engine(bytecode_of: Callable[[Recipe], Bytecode]) -> Iterator[Kernel]:
     """The filter loaded over maps of its own, attached nowhere."""
     with Kernel(Bpf(), bytecode_of) as engine:
         yield engine
@@ -89,7 +89,7 @@ def vain_host_engine() -> Host:
 
 @pytest.fixture(scope="session")
 def indexed_kernel_engine(
-    bytecode_of: Callable[[ProgramConfig], Bytecode],
+    bytecode_of: Callable[[Recipe], Bytecode],
 ) -> Iterator[Kernel]:
     """The loaded filter with an index of names that is fresh and right."""
     with Kernel(Bpf(), bytecode_of, index=Index.EXACT) as engine:

@@ -17,7 +17,6 @@ from tests.engines.entries import Index
 from tests.engines.kernel import Kernel
 from tests.kernels.compiled import library, program
 from tests.packets.table import OF_SHARED_MAPS as CASES
-from xdpctl.abi import MAPS
 from xdpctl.kernel.bpf.syscall import Bpf
 
 if TYPE_CHECKING:
