@@ -216,6 +216,7 @@ struct scratch {
 	__u16 where;	  /* rules of a candidate that were not asked for yet */
 	__u8 book;	  /* enum book, of which a rule is asked */
 	__u64 lengths;	  /* of prefixes that were not asked for yet */
+	__u64 found;	  /* lengths that may have a rule, by the filter */
 	__u64 value;	  /* of a slot */
 	__u32 number;	  /* of a word or bucket that is looked up */
 	__u8 starts[128]; /* where each label starts, octets from the name's first */
@@ -226,7 +227,7 @@ struct scratch {
 	__u64 halves;  /* of a filter, that bits are set in */
 	__u64 steps;   /* length of the path, less one */
 	__u64 path[8]; /* places of entries that make room for one */
-	__u8 reserved[40];
+	__u8 reserved[32];
 };
 
 /*
@@ -357,7 +358,7 @@ struct name_index {
 #define NAMES_LISTS    ((__u64)1 << 35)
 #define NAMES_ROOT     ((__u64)1 << 36) /* a rule for the root, which has no filter word */
 
-/* The word `sources`: the number of words of hashed keys in the filter less one, and these. */
+/* The word `sources`: the number of words of IPv6 in the filter less one, and these. */
 #define SOURCES_HALF  32 /* shift, as above */
 #define SOURCES_V4    ((__u64)1 << 33)
 #define SOURCES_V6    ((__u64)1 << 34)
@@ -392,12 +393,22 @@ struct word_keys {
  *
  * Those of a rule for one type are moved by that type's six bits.
  *
- * The source filter, in each half: a map of IPv4 with a bit for every 2^shift addresses
- * that have an entry, and then words as above, with two bits for each entry, and for the
- * /32 and the /48 of each longer IPv6 entry.
+ * The source filter has lines of eight words. First, in each half, one line for every
+ * 2^(shift + 8) addresses of IPv4: a packet needs one line to know whether any entry is
+ * near its source, of which lengths they are there, and whether one of them may be its own
+ * (three bits for each entry, one in each word of `bits`). A prefix that is longer than its
+ * line is in all the lines that it covers. Behind them are the words of IPv6, by number
+ * a >> 32, with two bits for each entry, and for the /32 and the /48 of each longer one.
  *
  * Bits are only set. They are cleared by filling the half that is not in force anew.
  */
+
+/* What the source filter knows of a piece of IPv4. */
+struct source_line {
+	__u64 map[4];  /* a bit for every 2^shift addresses: there is an entry */
+	__u64 lengths; /* of entries here; bit 0: exact addresses, bit 33 - n: of length n */
+	__u64 bits[3];
+};
 
 /* Value of table-head: array of one entry. */
 struct table_head {
@@ -417,8 +428,8 @@ struct table_head {
 	__u64 sources;	      /* state */
 	__u64 name_buckets;   /* number of buckets less one */
 	__u64 source_buckets; /* the same */
-	__u64 lengths4;	      /* bit 0: exact addresses, bit 33 - n: prefixes of length n */
-	__u64 lengths6[3];    /* bit 0: exact addresses, bit 129 - n */
+	__u64 lengths6[3];    /* of IPv6 entries; bit 0: exact addresses, bit 129 - n */
+	__u64 reserved_again;
 	/* Secrets, and constants. */
 	__u64 seed_a;
 	__u64 seed_b;
@@ -526,6 +537,8 @@ ABI_OFFSET(struct name_index, words, 64 + 8 * INDEX_FACTORS);
 ABI_SIZE(struct table_slot, 16);
 ABI_OFFSET(struct table_slot, value, 8);
 ABI_SIZE(struct table_bucket, 64);
+ABI_SIZE(struct source_line, 64);
+ABI_OFFSET(struct source_line, lengths, 32);
 ABI_SIZE(struct table_head, 2048);
 ABI_OFFSET(struct table_head, moves, 64);
 ABI_OFFSET(struct table_head, names, 128);

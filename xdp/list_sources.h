@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The rules of lists for sources: the exact address, then the longest prefix. Most sources
- * are ruled out by one word of the filter; what is left is asked for length by length, of
- * those that exist, with one word of the filter each before a look-up.
+ * are ruled out by one line of the filter; what is left is asked for length by length, of
+ * those that exist there, if the filter has its bits.
  */
 #ifndef XDPCTL_LIST_SOURCES_H
 #define XDPCTL_LIST_SOURCES_H
@@ -10,24 +10,14 @@
 #include "packet.h"
 #include "table_sources.h"
 
-#define BELOW_48 NUMBER_48 /* lengths greater than 48: numbers below this */
-#define BELOW_32 NUMBER_32
+#define AGAIN 3 /* steps for entries that may have been moving */
 
-/* A word of the source filter; 0 if there is no such word. */
-static __always_inline __u64 source_word(struct scratch *scratch, __u32 number)
+/* A line of the half of the source filter that is in force; NULL if there is none. */
+static __always_inline struct source_line *line_in_force(struct scratch *scratch, __u64 state,
+							 __u64 number)
 {
-	__u64 *word = value_at(MAP_SOURCE_FILTER, number, scratch);
-
-	return word ? *(volatile __u64 *)word : 0;
-}
-
-/* Whether the filter has the two bits of a hashed source. */
-static __always_inline bool may_have_source(struct scratch *scratch, __u64 state, struct sums sums)
-{
-	__u64 word = source_word(scratch, source_half(state, state >> SOURCES_HALF & 1) +
-						  source_number(sums, state));
-
-	return word_has(word, BIT_SOURCE(sums)) & word_has(word, BIT_SOURCE2(sums));
+	return value_at(MAP_SOURCE_FILTER, half_line(state, state >> SOURCES_HALF & 1) + number,
+			scratch);
 }
 
 /* The rule for a source of one length: a verdict, or NO_RULE. */
@@ -47,45 +37,72 @@ static __always_inline __u64 ask_for_source(struct scratch *scratch, const struc
 	return VERDICT(REASON_LIST_SOURCE, value & SLOT_ACTION);
 }
 
+/* 1 if a line has the three bits of an IPv4 entry, else 0. */
+static __always_inline __u64 line_has(const struct source_line *line, struct sums sums)
+{
+	return word_has(line->bits[0], BIT_SOURCE(sums)) &
+	       word_has(line->bits[1], BIT_SOURCE2(sums)) &
+	       word_has(line->bits[2], BIT_SOURCE3(sums));
+}
+
+/* Lengths are the numbers of their bits. An entry that may have been moving is asked again. */
 static __always_inline __u64 ipv4_list_rule(struct scratch *scratch, const struct table_head *head,
 					    const struct ipv4_header *ip)
 {
 	__u64 state = head_get(head, sources);
-	__u32 address = be32(ip->saddr_be);
+	__u64 address = be32(ip->saddr_be);
+	const struct source_line *line;
 	__u64 place;
-	__u64 word;
 
 	if (!(state & SOURCES_V4))
 		return NO_RULE;
 	place = address >> address_shift(state);
-	word = source_word(scratch, source_half(state, state >> SOURCES_HALF & 1) + (place >> 6));
-	if (!seldom(word_has(word, place)))
+	line = line_in_force(scratch, state, place >> 8);
+	if (!line || !seldom(word_has(line->map[place >> 6 & 3], place)))
 		return NO_RULE;
-	scratch_put(scratch, lengths, head_get(head, lengths4));
-	for (int i = 0; i < LENGTH4_MAX + 3; i++) {
+	scratch_put(scratch, lengths, line->lengths);
+	for (int i = 0; i < LENGTH4_MAX + 1 + AGAIN; i++) {
 		__u64 lengths = scratch_get(scratch, lengths);
 		__u64 moves = head_get(head, moves);
-		__u64 before = lengths;
 		struct sums sums;
-		__u64 number;
 		__u64 rule;
 
 		if (!lengths)
 			break;
-		number = take_lowest(head, &lengths);
-		sums = sums_of_ipv4(head, address, number);
-		if (may_have_source(scratch, state, sums)) {
+		sums = sums_of_ipv4(head, address, take_lowest(head, &lengths));
+		if (line_has(line, sums)) {
 			rule = ask_for_source(scratch, head, sums);
 			if (rule != NO_RULE)
 				return rule;
-			if (moves != head_get(head, moves)) /* an entry may have been moving */
-				lengths = before;
+			if (moves != head_get(head, moves))
+				continue;
 		}
 		scratch_put(scratch, lengths, lengths);
 	}
 	return NO_RULE;
 }
 
+/* 1 if the filter has the two bits of an IPv6 entry or node, else 0. */
+static __always_inline __u64 may_have_source(struct scratch *scratch, __u64 state, struct sums sums)
+{
+	__u64 number = word_number(sums, state);
+	const __u64 *line = (const __u64 *)line_in_force(scratch, state, number >> 3);
+	__u64 word;
+
+	if (!line)
+		return 0;
+	opaque(number);
+	word = line[number & 7];
+	return word_has(word, BIT_SOURCE(sums)) & word_has(word, BIT_SOURCE2(sums));
+}
+
+static __always_inline struct sums sums_of_number6(const struct table_head *head,
+						   struct address6 address, __u64 number)
+{
+	return sums_of_ipv6(head, without_host(address, host_bits(number)), number);
+}
+
+/* As for IPv4, but the nodes of the source say which lengths are near. */
 static __always_inline __u64 ipv6_list_rule(struct scratch *scratch, const struct table_head *head,
 					    const struct ipv6_header *ip)
 {
@@ -102,13 +119,11 @@ static __always_inline __u64 ipv6_list_rule(struct scratch *scratch, const struc
 	scratch_put(scratch, base, lowest & 64);
 	scratch_put(scratch, lengths,
 		    head_get(head, lengths6[lowest >> 6 & 1]) >> (lowest & 63) << (lowest & 63));
-	for (int i = 0; i < LENGTH6_MAX + 6; i++) {
+	for (int i = 0; i < LENGTH6_MAX + 3 + AGAIN; i++) {
 		__u64 lengths = scratch_get(scratch, lengths);
-		__u64 base = scratch_get(scratch, base);
 		__u64 moves = head_get(head, moves);
-		__u64 before = lengths;
+		__u64 base = scratch_get(scratch, base);
 		struct sums sums;
-		__u64 number;
 		__u64 rule;
 
 		if (!lengths) { /* the next word of lengths */
@@ -119,14 +134,13 @@ static __always_inline __u64 ipv6_list_rule(struct scratch *scratch, const struc
 			scratch_put(scratch, lengths, head_get(head, lengths6[base >> 6 & 3]));
 			continue;
 		}
-		number = base + take_lowest(head, &lengths);
-		sums = sums_of_ipv6(head, without_host(address, host_bits(number)), number);
+		sums = sums_of_number6(head, address, base + take_lowest(head, &lengths));
 		if (may_have_source(scratch, state, sums)) {
 			rule = ask_for_source(scratch, head, sums);
 			if (rule != NO_RULE)
 				return rule;
-			if (moves != head_get(head, moves)) /* an entry may have been moving */
-				lengths = before;
+			if (moves != head_get(head, moves))
+				continue;
 		}
 		scratch_put(scratch, lengths, lengths);
 	}

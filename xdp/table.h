@@ -140,10 +140,10 @@ static __always_inline struct table_slot *found_slot(struct bucket_pair pair,
 }
 
 /*
- * Looks an entry up: writes its place to the scratch and returns its value. 0 if there is
- * none, or it is not whole yet, or gone: the tag is read again behind the value. If `moves`
- * of the head is then another than before, the entry may have been on its way from one
- * bucket to the other: the caller looks again.
+ * Looks an entry up: writes its place to the scratch and returns its value. Without
+ * SLOT_USED there is none, or it is not whole yet, or gone: the tag is read again behind the
+ * value. If then `moves` of the head has changed, the entry may have been on its way from
+ * one bucket to the other: the caller looks it up again.
  *
  * Place and value go through the scratch, so that the verifier follows one path from here.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Sources as keys of source-table, and where they are in the source filter (abi.h). A
- * length is given as the number of its bit in lengths4 or lengths6: 0 is an exact address,
+ * length is given as the number of its bit in a word of lengths: 0 is an exact address,
  * 1 the prefix of full length, and each bit of the host is one more.
  */
 #ifndef XDPCTL_TABLE_SOURCES_H
@@ -82,26 +82,28 @@ static __always_inline __u64 address_shift(__u64 state)
 	return state >> SOURCES_SHIFT & 31;
 }
 
-/* Words of the map of IPv4 addresses, in each half of the filter. */
-static __always_inline __u64 address_words(__u64 shift)
+/* Lines of IPv4 in each half of the filter. */
+static __always_inline __u64 address_lines(__u64 state)
 {
-	return (__u64)1 << (26 - shift);
+	return (__u64)1 << (24 - address_shift(state));
 }
 
-/* The first word of a half, 0 or 1. */
-static __always_inline __u64 source_half(__u64 state, __u64 half)
+/* The first line of a half, 0 or 1. */
+static __always_inline __u64 half_line(__u64 state, __u64 half)
 {
-	return half * (address_words(address_shift(state)) + (__u32)state + 1);
+	return half * (address_lines(state) + (((__u64)(__u32)state + 1) >> 3));
 }
 
-/* The number of a hashed key's word in a half of the source filter, and its two bits. */
-static __always_inline __u64 source_number(struct sums sums, __u64 state)
+/* The number of an IPv6 key's word, counted from the first line of a half. */
+static __always_inline __u64 word_number(struct sums sums, __u64 state)
 {
-	return address_words(address_shift(state)) + (sums.a >> 32 & (__u32)state);
+	return address_lines(state) * 8 + (sums.a >> 32 & (__u32)state);
 }
 
+/* An IPv4 entry's bits in its line, and an IPv6 entry's in its word. */
 #define BIT_SOURCE(sums)  ((sums).b >> 58)
 #define BIT_SOURCE2(sums) ((sums).b >> 52)
+#define BIT_SOURCE3(sums) ((sums).b >> 46)
 
 /* Clears the lowest bit of *bits, which is not 0, and returns its number. */
 static __always_inline __u64 take_lowest(const struct table_head *head, __u64 *bits)

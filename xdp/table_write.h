@@ -9,14 +9,13 @@
 #include "table_names.h"
 #include "table_sources.h"
 
-#define PATH_MAX    8	/* entries that move to make room for one */
-#define PATH_STEPS  128 /* entries that are looked at for such a path, in one run */
-#define PATH_TRIES  8	/* runs that look for one */
-#define RANGE_WORDS 256 /* words that one run fills in the map of IPv4 addresses */
-#define EVERY_TYPE  65535
-#define LABEL_MAX   63
-#define ALL_BITS    (~(__u64)0)
-#define NO_PLACE    ALL_BITS
+#define PATH_MAX      8	  /* entries that move to make room for one */
+#define PATH_STEPS    128 /* entries that are looked at for such a path, in one run */
+#define PATH_TRIES    8	  /* runs that look for one */
+#define LINES_AT_ONCE 64  /* lines of the source filter that one run writes to */
+#define EVERY_TYPE    65535
+#define ALL_BITS      (~(__u64)0)
+#define NO_PLACE      ALL_BITS
 
 /* Which halves of a filter are written. */
 enum halves {
@@ -114,7 +113,7 @@ static __always_inline bool label_starts(const struct table_request *request,
 		}
 		scratch->starts[i] = at;
 		at += length + 1;
-		if (length > LABEL_MAX || at >= ABI_NAME_MAX)
+		if (length > DNS_LABEL_MAX || at >= ABI_NAME_MAX)
 			break;
 	}
 	return false;
@@ -166,55 +165,115 @@ static __always_inline bool name_sums(struct table_head *head, struct table_requ
 	return ended;
 }
 
-/* Sets bits of a word, which has this number in each half of the source filter. */
-static __always_inline bool set_source_word(const struct table_head *head, __u32 number, __u64 bits,
-					    struct scratch *scratch)
+/* A line of one half of the source filter, if bits are set there; NULL if there is none. */
+static __always_inline struct source_line *source_line(const struct table_head *head, __u64 half,
+						       __u64 number, struct scratch *scratch)
 {
-	if (scratch_get(scratch, halves) & HALF_0 &&
-	    !set_bits(MAP_SOURCE_FILTER, number, bits, scratch))
-		return false;
-	number += source_half(head->sources, 1);
-	return !(scratch_get(scratch, halves) & HALF_1) ||
-	       set_bits(MAP_SOURCE_FILTER, number, bits, scratch);
+	return value_at(MAP_SOURCE_FILTER, half_line(head->sources, half) + number, scratch);
+}
+
+/* Sets bits of a word that is read without a lock, if they are not set. */
+static __always_inline void set_word(__u64 *word, __u64 bits)
+{
+	volatile __u64 *there = word;
+
+	if ((*there & bits) != bits)
+		*there |= bits;
+}
+
+/* What an IPv4 entry sets in each of its lines. */
+struct line_bits {
+	__u64 map[4];
+	__u64 length;
+	struct sums sums;
+};
+
+/* The part of word `word` of a line's map that a range of `count` bits from `first` has. */
+static __always_inline __u64 map_part(__u64 first, __u64 count, __u64 word)
+{
+	__u64 words = count >> 6; /* whole ones; they begin at a multiple of their number */
+
+	if (words)
+		return (word & ~(words - 1)) == (first >> 6 & 3 & ~(words - 1)) ? ALL_BITS : 0;
+	return word == (first >> 6 & 3) ? (((__u64)1 << (count & 63)) - 1) << (first & 63) : 0;
+}
+
+static __always_inline void set_line(struct source_line *line, const struct line_bits *bits)
+{
+	volatile struct source_line *there = line;
+	__u64 one = bit_of(BIT_SOURCE(bits->sums));
+	__u64 two = bit_of(BIT_SOURCE2(bits->sums));
+	__u64 three = bit_of(BIT_SOURCE3(bits->sums));
+	__u64 missing = (bits->length & ~there->lengths) | (one & ~there->bits[0]) |
+			(two & ~there->bits[1]) | (three & ~there->bits[2]);
+
+	for (int i = 0; i < 4; i++)
+		missing |= bits->map[i] & ~there->map[i];
+	if (!missing)
+		return;
+	there->bits[0] |= one;
+	there->bits[1] |= two;
+	there->bits[2] |= three;
+	there->lengths |= bits->length;
+	for (int i = 0; i < 4; i++)
+		there->map[i] |= bits->map[i];
 }
 
 /*
- * Sets the bits of an IPv4 source in the map of addresses. A prefix that is shorter than
- * what the map tells apart has several, a power of two; those of a short one take several
- * runs.
+ * Sets the bits of an IPv4 source in the lines that it is in. Those of a short prefix take
+ * several runs.
  */
 static __always_inline enum table_result set_address_bits(const struct table_head *head,
 							  struct table_request *request,
-							  __u32 address, __u64 host,
-							  struct scratch *scratch)
+							  struct sums sums, __u64 address,
+							  __u64 number, struct scratch *scratch)
 {
 	__u64 shift = address_shift(head->sources);
-	__u64 first = ((__u64)address >> host << host) >> shift;
-	__u64 count = host > shift ? (__u64)1 << ((host - shift) & 31) : 1;
-	__u32 word = (first >> 6) + request->number;
-	__u64 left = (count >> 6) - request->number;
+	__u64 host = host_bits(number) & 63;
+	__u64 first = (address >> host << host) >> shift;
+	__u64 count = host > shift ? (__u64)1 << ((host - shift) & 31) : 1; /* bits of the map */
+	__u64 lines = count >> 8 ? count >> 8 : 1;
+	struct line_bits bits = {.length = bit_of(number), .sums = sums};
 
-	if (count < 64) {
-		__u64 bits = (((__u64)1 << (count & 63)) - 1) << (first & 63);
+	for (int i = 0; i < 4; i++)
+		bits.map[i] = map_part(first, count >> 8 ? 256 : count, i);
+	for (__u64 i = 0; i < LINES_AT_ONCE; i++) { /* each line's two halves after each other */
+		__u64 half = request->number & 1;
+		struct source_line *line;
 
-		return set_source_word(head, word, bits, scratch) ? RESULT_DONE : RESULT_INVALID;
-	}
-	for (__u32 i = 0; i < RANGE_WORDS; i++) {
-		if (i >= left)
+		if (request->number >> 1 >= lines)
 			return RESULT_DONE;
-		if (!set_source_word(head, word + i, ALL_BITS, scratch))
+		line = source_line(head, half, (first >> 8) + (request->number >> 1), scratch);
+		if (!line)
 			return RESULT_INVALID;
+		if (scratch_get(scratch, halves) >> half & 1)
+			set_line(line, &bits);
+		request->number++;
 	}
-	request->number += RANGE_WORDS;
 	return RESULT_PENDING;
 }
 
-/* Sets the two bits of a hashed source in the source filter. */
+/* Sets two bits of an IPv6 key in one half of the source filter. */
+static __always_inline bool set_half_bits(const struct table_head *head, struct sums sums,
+					  __u64 half, struct scratch *scratch)
+{
+	__u64 number = word_number(sums, head->sources);
+	__u64 *line = (__u64 *)source_line(head, half, number >> 3, scratch);
+
+	if (!line)
+		return false;
+	opaque(number);
+	set_word(&line[number & 7], bit_of(BIT_SOURCE(sums)) | bit_of(BIT_SOURCE2(sums)));
+	return true;
+}
+
+/* The same in those that are asked for. */
 static __always_inline bool set_source_bits(const struct table_head *head, struct sums sums,
 					    struct scratch *scratch)
 {
-	return set_source_word(head, source_number(sums, head->sources),
-			       bit_of(BIT_SOURCE(sums)) | bit_of(BIT_SOURCE2(sums)), scratch);
+	if (scratch_get(scratch, halves) & HALF_0 && !set_half_bits(head, sums, 0, scratch))
+		return false;
+	return !(scratch_get(scratch, halves) & HALF_1) || set_half_bits(head, sums, 1, scratch);
 }
 
 /* The sums of an IPv4 source; sets its bits in the filter. */
@@ -232,13 +291,9 @@ static __always_inline enum table_result ipv4_sums(struct table_head *head,
 	*sums = sums_of_ipv4(head, address, number);
 	if (!scratch_get(scratch, halves))
 		return RESULT_DONE;
-	if (!set_source_bits(head, *sums, scratch))
-		return RESULT_INVALID;
-	if (scratch_get(scratch, halves) == HALF_BOTH) {
-		head_get(head, lengths4) = head->lengths4 | bit_of(number);
+	if (scratch_get(scratch, halves) == HALF_BOTH && !(head->sources & SOURCES_V4))
 		head_get(head, sources) = head->sources | SOURCES_V4;
-	}
-	return set_address_bits(head, request, address, host_bits(number) & 63, scratch);
+	return set_address_bits(head, request, *sums, address, number, scratch);
 }
 
 /* The same of an IPv6 source. */
@@ -520,7 +575,6 @@ static __always_inline void count_entry(struct table_head *head, __u8 table, __s
 		head->list_sources += by;
 		if (!head->list_sources) {
 			head_get(head, sources) = head->sources & ~(SOURCES_V4 | SOURCES_V6);
-			head_get(head, lengths4) = 0;
 			for (int i = 0; i < 3; i++)
 				head_get(head, lengths6[i]) = 0;
 		}

@@ -54,10 +54,12 @@ static __always_inline __u64 possible_rules(__u64 state)
 /* The rules that a suffix may have, by its word in the filter; `place`: of the type, or 0. */
 static __always_inline __u64 rules_in(__u64 word, struct sums sums, __u64 place, bool whole)
 {
-	__u64 zone = word_has(word, BIT_ZONE(sums) ^ place);
-	__u64 found = (zone & word_has(word, BIT_LISTED(sums) ^ place)) * LISTED_ZONE;
+	__u64 found = 0;
 
-	found |= (zone & word_has(word, BIT_OWN(sums) ^ place)) * OPERATOR_ZONE;
+	if (seldom(word_has(word, BIT_ZONE(sums) ^ place))) {
+		found = word_has(word, BIT_LISTED(sums) ^ place) * LISTED_ZONE;
+		found |= word_has(word, BIT_OWN(sums) ^ place) * OPERATOR_ZONE;
+	}
 	if (whole)
 		found |= (word_has(word, BIT_SELF(sums) ^ place) &
 			  word_has(word, BIT_SELF2(sums) ^ place)) *
@@ -88,6 +90,7 @@ static __always_inline void find_candidates(struct scratch *scratch, const struc
 	__u64 state = head_get(head, names);
 	struct name_walk walk = {.sums = {head->seed_a, head->seed_b}};
 	__u64 labels = scratch_get(scratch, labels);
+	__u64 half = (state >> NAMES_HALF & 1) * ((__u32)state + 1);
 
 	scratch_put(scratch, possible, possible_rules(state));
 	scratch_put(scratch, count, 0);
@@ -111,10 +114,7 @@ static __always_inline void find_candidates(struct scratch *scratch, const struc
 			continue;
 		if (step == STEP_OVERRUN)
 			break;
-		state = head_get(head, names);
-		number = filter_number(walk.sums, state);
-		if (state >> NAMES_HALF & 1)
-			number += (__u32)state + 1;
+		number = filter_number(walk.sums, state) + half;
 		word = value_at(MAP_NAME_FILTER, number, scratch);
 		if (!word || !word_has(*word, BIT_HERE(walk.sums)))
 			break;

@@ -226,6 +226,7 @@ wait at once, labels of the deepest zone, words of the longest name, bits of an 
 in the finest map of those with an entry, prefix length that stands for an exact address."""
 
 BUCKET_SIZE = 64
+LINE_SIZE = 64
 HEAD_SIZE = 2048
 HEAD_LAYOUT_OFFSET = 0
 HEAD_BOOK_ID_OFFSET = 8
@@ -235,12 +236,10 @@ HEAD_NAMES_OFFSET = 128
 HEAD_SOURCES_OFFSET = 136
 HEAD_NAME_BUCKETS_OFFSET = 144
 HEAD_SOURCE_BUCKETS_OFFSET = 152
-HEAD_LENGTHS_OFFSET = 160
 HEAD_SECRETS_OFFSET = 192
 HEAD_BIT_NUMBERS_OFFSET = 1920
 """`struct table_head`: u64 each but for the last, which is 64 bytes. The counts are the
-entries of each of TABLES, the lengths one word for IPv4 and three for IPv6, the secrets
-everything up to the bit numbers."""
+entries of each of TABLES, the secrets everything up to the bit numbers."""
 
 NAMES_HALF = 32
 NAMES_TYPED, NAMES_OPERATOR, NAMES_LISTS, NAMES_ROOT = (1 << bit for bit in range(33, 37))
@@ -291,8 +290,8 @@ def encode_head(
         book_id: names these tables, in the state file too.
         secrets_: HEAD_BIT_NUMBERS_OFFSET - HEAD_SECRETS_OFFSET random bytes.
         buckets: of name-table and source-table; powers of two.
-        words: of one half of the name filter, and of its hashed part in the source filter;
-            powers of two.
+        words: of one half of the name filter, and of IPv6 in one of the source filter; powers
+            of two, and eight at least.
         shift: how many bits an IPv4 address loses in the map of addresses, 8 to 16.
     """
     head = bytearray(HEAD_SIZE)
@@ -358,7 +357,7 @@ MAPS: dict[MapName, MapSpec] = {
         _array(MapName.NAME_TABLE, 14, BUCKET_SIZE, 64, Scope.TABLES),
         _array(MapName.NAME_FILTER, 15, 8, 128, Scope.TABLES),
         _array(MapName.SOURCE_TABLE, 16, BUCKET_SIZE, 64, Scope.TABLES),
-        _array(MapName.SOURCE_FILTER, 17, 8, 2 * (1024 + 64), Scope.TABLES),
+        _array(MapName.SOURCE_FILTER, 17, LINE_SIZE, 2 * (256 + 8), Scope.TABLES),
         _array(MapName.TABLE_REQUESTS, 18, REQUEST_SIZE, 1 + TABLE_REQUESTS, Scope.WRITER),
         _array(MapName.FORMER_NAMES, 19, BUCKET_SIZE, 64, Scope.WRITER),
         _array(MapName.FORMER_SOURCES, 20, BUCKET_SIZE, 64, Scope.WRITER),

@@ -73,8 +73,6 @@ def sizes(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, in
             "sources",
             "name_buckets",
             "source_buckets",
-            "lengths4",
-            "lengths6",
             "seed_a",
             "bit_numbers",
         ),
@@ -181,6 +179,7 @@ def test_a_map_has_the_key_size_of_the_headers_struct(
         (MapName.TABLE_HEAD, "table_head"),
         (MapName.NAME_TABLE, "table_bucket"),
         (MapName.SOURCE_TABLE, "table_bucket"),
+        (MapName.SOURCE_FILTER, "source_line"),
         (MapName.TABLE_REQUESTS, "table_request"),
     ],
 )
@@ -335,8 +334,6 @@ def test_the_head_is_laid_out_as_in_the_header(sizes: dict[str, int]) -> None:
         "sources": abi.HEAD_SOURCES_OFFSET,
         "name_buckets": abi.HEAD_NAME_BUCKETS_OFFSET,
         "source_buckets": abi.HEAD_SOURCE_BUCKETS_OFFSET,
-        "lengths4": abi.HEAD_LENGTHS_OFFSET,
-        "lengths6": abi.HEAD_LENGTHS_OFFSET + 8,
         "seed_a": abi.HEAD_SECRETS_OFFSET,
         "bit_numbers": abi.HEAD_BIT_NUMBERS_OFFSET,
     }

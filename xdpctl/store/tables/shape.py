@@ -19,12 +19,12 @@ FULL = 0.9
 _LEAST_BUCKETS = 256
 _LEAST_WORDS = 64
 _NAME_BITS = 24
-_SOURCE_BITS = 16
+_SOURCE_BITS = 8
 """Bits of a filter for each entry, at least."""
 
 _ADDRESS_BITS = 32
 _LEAST_ADDRESS_BITS = 16
-"""Bits of the map of IPv4 addresses for each entry, and the number of address bits it knows."""
+"""Bits of the source filter's maps of IPv4 for each entry; address bits that it knows at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Shape:
     Attributes:
         name_buckets, source_buckets: of the tables.
         name_words: of one half of the name filter.
-        source_words: of the hashed part of one half of the source filter.
-        address_bits: bits of an IPv4 address that the source filter's map tells apart.
+        source_words: of IPv6 in one half of the source filter.
+        address_bits: bits of an IPv4 address that the source filter tells apart.
     """
 
     name_buckets: int
@@ -70,7 +70,7 @@ class Shape:
 
     def entries(self, name: MapName) -> int:
         """Return max_entries of a map of the generation."""
-        half = (1 << self.address_bits) // 64 + self.source_words
+        half = (1 << self.address_bits) // 256 + self.source_words // 8
         sizes = {
             MapName.NAME_TABLE: self.name_buckets,
             MapName.NAME_FILTER: 2 * self.name_words,
