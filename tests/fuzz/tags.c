@@ -46,9 +46,9 @@ size_t tags_of(const struct table_request *requests, size_t count, __u64 *tags)
 		if (request.table != TABLE_LIST_SOURCES)
 			is_read = name_sums(&head, &request, &scratch, &sums);
 		else if (request.family == 4)
-			is_read = ipv4_sums(&head, &request, HALF_NONE, &sums) == RESULT_DONE;
+			is_read = ipv4_sums(&head, &request, &scratch, &sums) == RESULT_DONE;
 		else
-			is_read = ipv6_sums(&head, &request, HALF_NONE, &sums) == RESULT_DONE;
+			is_read = ipv6_sums(&head, &request, &scratch, &sums) == RESULT_DONE;
 		wrong += !is_read;
 		tags[i] = tag_of(sums);
 	}
