@@ -14,7 +14,10 @@
     reconcile.py   notes and maps kept in agreement, expiry
     wildcards.py   names of any type, when --any-qtype changes
     state.py       the notes: one SQLite file
+    rule_map.py    what the store needs of a map of rules
+    tables/        our own tables: zones, and what lists claim
     worker/        a process for long lists
 
-The maps are the truth for what is blocked, notes say whose a rule is and until when.
+The maps are the truth for what is blocked, notes say whose a rule is and until when. In our
+own tables, which have no names in them, the notes are the truth.
 """

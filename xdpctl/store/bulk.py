@@ -28,7 +28,7 @@ from xdpctl.rules.keys import QNAMES_REF, REFS, full_key
 from xdpctl.store.difference import Difference, Staging
 from xdpctl.store.entries import foreign, goes_on, read_values
 from xdpctl.store.source import RuleSource
-from xdpctl.store.tables.table import Table
+from xdpctl.store.tables.table import RuleTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -282,7 +282,7 @@ class Bulk:
         rows = staging.gone(start, end)
         for ref, part in groupby(rows, itemgetter(0)):
             opened = self.maps[BY_REF[ref].name]
-            if isinstance(opened, Table):
+            if isinstance(opened, RuleTable):
                 self._count_removed(opened, opened.remove([key for _, key, _ in part]))
                 continue
             gone = [(full_key(ref, stored), hits) for _, stored, hits in part]
@@ -324,7 +324,7 @@ class Bulk:
         """
         opened = self.maps[BY_REF[ref].name]
         try:
-            if isinstance(opened, Table):
+            if isinstance(opened, RuleTable):
                 opened.put([stored for stored, _ in chosen], [action for _, action in chosen])
                 return done + len(chosen)
             for stored, action in chosen:
@@ -388,7 +388,7 @@ class Bulk:
 
     def _write_entries(self, name: MapName, entries: list[tuple[int, bytes, int]]) -> int:
         opened = self.maps[name]
-        if isinstance(opened, Table):
+        if isinstance(opened, RuleTable):
             opened.put([key for _, key, _ in entries], [action for _, _, action in entries])
             return len(entries)
         keys = b"".join(full_key(ref, key) for ref, key, _ in entries)

@@ -1,6 +1,6 @@
 """What the store needs of a map of rules: one of the kernel's, or one of our own tables.
 
-`kernel.bpf.maps.Map` and `tables.table.Table` have this face.
+`kernel.bpf.maps.Map` and `tables.table.RuleTable` have this face.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ from xdpctl.store.reconcile import Reconciler
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note, place_in_order
 from xdpctl.store.tables.tables import Tables
-from xdpctl.store.tables.turn import Turn
+from xdpctl.store.tables.turn import MarkedTurn
 from xdpctl.store.top import MostHit
 from xdpctl.store.wildcards import Wildcards
 
@@ -135,7 +135,7 @@ class Store:
         self._clock = clock
         self._boot = boot
         self._lock = TurnLock()
-        self._turn = Turn(self._lock, self.tables)
+        self._turn = MarkedTurn(self._lock, self.tables)
         self._cancelled = threading.Event()
         self._may_use_worker = worker
         self.listing = Entries(self._maps, state)

@@ -59,6 +59,25 @@ class Engine(Protocol):
         """Close it; what is pinned, or read by a program, stays."""
 
 
+class Contents(Protocol):
+    """What is in the tables, whichever generation has it (tables.py)."""
+
+    def look_up(self, name: MapName, stored: Sequence[bytes]) -> list[int | None]:
+        """Return what `Engine.look_up` gives of the generation that is read."""
+
+    def put(self, name: MapName, stored: Sequence[bytes], actions: Sequence[int]) -> int:
+        """Write entries; return how many were made. Raises as `Engine.put`."""
+
+    def remove(self, name: MapName, stored: Sequence[bytes]) -> int:
+        """Remove entries; return how many were there."""
+
+    def count(self, name: MapName) -> int:
+        """Return how many entries there are."""
+
+    def capacity(self, name: MapName) -> int:
+        """Return for how many entries there is room now."""
+
+
 class Generation(Engine, Protocol):
     """A generation as the service has it, which made it or took it over."""
 

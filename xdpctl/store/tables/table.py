@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from xdpctl.store.state import State
-    from xdpctl.store.tables.tables import Tables
+    from xdpctl.store.tables.engine import Contents
 
 _VALUE = struct.Struct("=QB7x")
 _ACTION_OFFSET = 8
 _ACTION_MASK = 3
 
 
-class Table:
+class RuleTable:
     """A logical map.
 
     Args:
@@ -37,7 +37,7 @@ class Table:
         state: the notes.
     """
 
-    def __init__(self, name: MapName, tables: Tables, state: State) -> None:
+    def __init__(self, name: MapName, tables: Contents, state: State) -> None:
         self.name = name
         self.label = str(name)
         self.before_write: Callable[[bytes], None] | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from xdpctl.abi import TABLES, MapName
 from xdpctl.errors import KernelError, TableFullError, XdpctlError
-from xdpctl.store.tables.table import Table
+from xdpctl.store.tables.table import RuleTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ class Tables:
 
     def __init__(self, state: State) -> None:
         self._generations: tuple[Engine, ...] = ()
-        self.maps = {name: Table(name, self, state) for name in TABLES}
+        self.maps = {name: RuleTable(name, self, state) for name in TABLES}
         self.unsure = False
         self.nameless = False
 

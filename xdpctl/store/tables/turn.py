@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xdpctl.store.tables.tables import Tables
 
 
-class Turn:
+class MarkedTurn:
     """A turn, one after another. A context manager; blocks while others have theirs.
 
     Args:
