@@ -282,12 +282,13 @@ static __always_inline enum table_result ipv4_sums(struct table_head *head,
 						   struct scratch *scratch, struct sums *sums)
 {
 	__u32 address = be32(load32(request->address_be));
-	__u64 number = LENGTH4_MAX - request->length;
+	__u64 number = 0;
 
-	if (request->length == TABLE_EXACT)
-		number = 0;
-	if (number > LENGTH4_MAX)
-		return RESULT_INVALID;
+	if (request->length != TABLE_EXACT) {
+		if (request->length >= LENGTH4_MAX)
+			return RESULT_INVALID;
+		number = LENGTH4_MAX - request->length;
+	}
 	*sums = sums_of_ipv4(head, address, number);
 	if (!scratch_get(scratch, halves))
 		return RESULT_DONE;
@@ -303,12 +304,13 @@ static __always_inline enum table_result ipv6_sums(struct table_head *head,
 {
 	struct address6 address = {be64(load64(request->address_be)),
 				   be64(load64(request->address_be + 8))};
-	__u64 number = LENGTH6_MAX - request->length;
+	__u64 number = 0;
 
-	if (request->length == TABLE_EXACT)
-		number = 0;
-	if (number > LENGTH6_MAX)
-		return RESULT_INVALID;
+	if (request->length != TABLE_EXACT) {
+		if (request->length >= LENGTH6_MAX)
+			return RESULT_INVALID;
+		number = LENGTH6_MAX - request->length;
+	}
 	address = without_host(address, host_bits(number));
 	*sums = sums_of_ipv6(head, address, number);
 	if (!scratch_get(scratch, halves))

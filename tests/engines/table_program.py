@@ -1,0 +1,154 @@
+"""The table program over maps of its own, on this machine or in the kernel, and the filter.
+
+Owns the making of such tables for tests of the program itself, in any shape; the packet
+engines have theirs (tables.py). `Tables.judge` runs the filter over the same maps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, cast
+
+from tests.engines.entries import index_value
+from tests.engines.host_build import HostFilter
+from tests.packets.case import TABLES
+from xdpctl.abi import (
+    HEAD_COUNTS_OFFSET,
+    HEAD_NAMES_OFFSET,
+    HEAD_SOURCES_OFFSET,
+    MAPS,
+    NAMES_HALF,
+    SOURCES_HALF,
+    MapName,
+    Scope,
+    names_of,
+)
+from xdpctl.abi import TABLES as OF_RULES
+from xdpctl.kernel.bpf.loading import ProgramKind
+from xdpctl.program.compiler import compile_program_blocking
+from xdpctl.program.config import TableProgram
+from xdpctl.store.tables.requests import Requests
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Iterable, Mapping
+
+    from xdpctl.kernel.bpf.programs import Program
+    from xdpctl.kernel.bpf.syscall import Bpf
+    from xdpctl.store.tables.shape import Shape
+
+OWN = names_of(Scope.TABLES)
+_FORMER = {
+    MapName.FORMER_NAMES: MapName.NAME_TABLE,
+    MapName.FORMER_SOURCES: MapName.SOURCE_TABLE,
+}
+_FIRST = bytes(4)
+
+
+class Tables(Protocol):
+    """Tables of one shape, with their requests."""
+
+    requests: Requests
+    memory: dict[MapName, memoryview]
+
+    def judge(self, frame: bytes) -> int:
+        """Return the filter's verdict on a frame, with no rule elsewhere."""
+
+
+def clear(tables: Tables, shape: Shape) -> None:
+    """Make the tables empty, with secrets of their own."""
+    for name in OWN:
+        tables.memory[name][:] = bytes(len(tables.memory[name]))
+    tables.memory[MapName.TABLE_HEAD][:] = shape.head(1)
+
+
+def count(tables: Tables, name: MapName) -> int:
+    """Return how many entries the head counts for one of TABLES."""
+    words = tables.memory[MapName.TABLE_HEAD].cast("Q")
+    return words[HEAD_COUNTS_OFFSET // 8 + list(OF_RULES).index(name)]
+
+
+def rebuild(tables: Tables, keys: Mapping[MapName, Iterable[bytes]]) -> None:
+    """Fill the halves of the filters that are not in force from these keys, and change over."""
+    head = tables.memory[MapName.TABLE_HEAD].cast("Q")
+    for name, offset, shift in (
+        (MapName.NAME_FILTER, HEAD_NAMES_OFFSET, NAMES_HALF),
+        (MapName.SOURCE_FILTER, HEAD_SOURCES_OFFSET, SOURCES_HALF),
+    ):
+        memory = tables.memory[name]
+        half = len(memory) // 2
+        other = 1 - (head[offset // 8] >> shift & 1)
+        memory[other * half : (other + 1) * half] = bytes(half)
+    for name, stored in keys.items():
+        tables.requests.fill_filter(name, list(stored))
+    for offset, shift in ((HEAD_NAMES_OFFSET, NAMES_HALF), (HEAD_SOURCES_OFFSET, SOURCES_HALF)):
+        head[offset // 8] ^= 1 << shift
+
+
+class HostTables:
+    """The C compiled for this machine, undefined behaviour trapping.
+
+    Args:
+        shape: of the tables.
+        former: tables that can be carried over.
+    """
+
+    def __init__(self, shape: Shape, former: HostTables | None = None) -> None:
+        self._filter = HostFilter(TABLES, sanitize=True)
+        own = (*OWN, MapName.TABLE_REQUESTS)
+        self.memory = {
+            name: self._filter.array(MAPS[name].ref, shape.entries(name)) for name in own
+        }
+        for name, source in _FORMER.items() if former else ():
+            assert former is not None
+            there = former.memory[source]
+            made = self._filter.array(MAPS[name].ref, len(there) // MAPS[name].value_size)
+            made[:] = there
+        self._filter.set_entry(
+            MAPS[MapName.NAME_INDEX].ref, _FIRST, index_value((), half=0, fresh=0)
+        )
+        program = cast("Program", self._filter)
+        self.requests = Requests(program, self.memory[MapName.TABLE_REQUESTS], lambda _: 0)
+        clear(self, shape)
+
+    def judge(self, frame: bytes) -> int:
+        return self._filter.run(frame).verdict
+
+
+class KernelTables:
+    """The loaded programs, attached nowhere.
+
+    Args:
+        bpf: the kernel.
+        stack: closes what is made.
+        shape: of the tables.
+        former: tables that can be carried over.
+    """
+
+    def __init__(
+        self,
+        bpf: Bpf,
+        stack: contextlib.ExitStack,
+        shape: Shape,
+        former: KernelTables | None = None,
+    ) -> None:
+        self.maps = {
+            name: stack.enter_context(bpf.create_map(spec, shape.entries(name)))
+            for name, spec in MAPS.items()
+            if name not in _FORMER
+        }
+        for name, source in _FORMER.items():
+            self.maps[name] = (former or self).maps[source]
+        self.memory = {name: self.maps[name].memory() for name in OWN}
+        fds = {MAPS[name].ref: opened.fd for name, opened in self.maps.items()}
+        table = compile_program_blocking(TableProgram()).relocate(fds)
+        self.program = stack.enter_context(
+            bpf.load_program(table, "xdpctl_table", ProgramKind.TEST_RUN)
+        )
+        code = compile_program_blocking(TABLES).relocate(fds)
+        self.filter = stack.enter_context(bpf.load_program(code, "filter"))
+        memory = self.maps[MapName.TABLE_REQUESTS].memory()
+        self.requests = Requests(self.program, memory, lambda _: 0)
+        clear(self, shape)
+
+    def judge(self, frame: bytes) -> int:
+        return self.filter.test_run(frame).return_value

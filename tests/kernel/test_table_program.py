@@ -1,0 +1,440 @@
+"""The table program: what it writes is what a dictionary would have, and what packets meet.
+
+Everything is asked of the C compiled for this machine and, as root, of the loaded program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.engines.table_program import HostTables, KernelTables, clear, count, rebuild
+from tests.packets.build import Udp, ethernet, ipv4
+from tests.packets.case import Verdict
+from tests.packets.message import query
+from xdpctl.abi import (
+    HEAD_MOVES_OFFSET,
+    HEAD_NAMES_OFFSET,
+    HEAD_SECRETS_OFFSET,
+    HEAD_SOURCES_OFFSET,
+    NAMES_LISTS,
+    NAMES_OPERATOR,
+    SOURCES_V4,
+    SOURCES_V6,
+    TABLE_REQUESTS,
+    TABLE_SLOTS,
+    TABLES,
+    WILDCARD_QTYPE,
+    MapName,
+    PacketAction,
+    Reason,
+    RuleAction,
+    ZoneScope,
+    decode_counters,
+    encode_list_source,
+    encode_scoped_name,
+    shorten_list_source,
+    shorten_scoped_name,
+)
+from xdpctl.errors import KernelError, TableFullError
+from xdpctl.kernel.bpf.syscall import Bpf
+from xdpctl.store.tables.shape import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.engines.table_program import Tables
+    from xdpctl.abi import ListSource
+
+SMALL = Shape.for_entries(1, 1)
+PASS, DROP, TRUNCATE = map(int, RuleAction)
+NAMES = (MapName.ZONES, MapName.LIST_NAMES)
+
+
+def name_key(text: str, scope: ZoneScope = ZoneScope.SELF, qtype: int = WILDCARD_QTYPE) -> bytes:
+    wire = b"".join(bytes((len(label),)) + label.encode() for label in text.split(".") if label)
+    return shorten_scoped_name(encode_scoped_name(wire + b"\0", qtype, scope))
+
+
+def source_key(source: ListSource) -> bytes:
+    return shorten_list_source(encode_list_source(source))
+
+
+def some_names(number: int, pattern: str = "n%06d.example") -> list[bytes]:
+    return [name_key(pattern % each) for each in range(number)]
+
+
+@pytest.fixture(scope="module", params=["host", pytest.param("kernel", marks=pytest.mark.root)])
+def tables(request: pytest.FixtureRequest) -> Iterator[Tables]:
+    with contextlib.ExitStack() as stack:
+        if request.param == "host":
+            yield HostTables(SMALL)
+        else:
+            yield KernelTables(Bpf(), stack, SMALL)
+
+
+# --- against a dictionary -------------------------------------------------------------------
+
+_LABELS = st.sampled_from(["a", "b", "example", "x" * 63, "1234567", "12345678"])
+_NAME = st.lists(_LABELS, max_size=3).map(".".join)
+_TYPES = st.sampled_from([WILDCARD_QTYPE, 1, 28])
+_ZONE = st.builds(name_key, _NAME, st.sampled_from([ZoneScope.ALL, ZoneScope.BELOW]), _TYPES)
+_LISTED = st.builds(name_key, _NAME, st.sampled_from(ZoneScope), _TYPES)
+_V4 = st.sampled_from([0, 1, 0x0A000001, 0x0A0000FF, 0xC0000201, 0xFFFFFFFF])
+_V6 = st.sampled_from([0, 1, 0x20010DB8 << 96, (0x20010DB8 << 96) + 1, (1 << 128) - 1])
+_SOURCE: st.SearchStrategy[ListSource] = st.one_of(
+    st.builds(IPv4Address, _V4),
+    st.builds(IPv6Address, _V6),
+    st.builds(lambda a, n: IPv4Network((a, n), strict=False), _V4, st.integers(8, 32)),
+    st.builds(lambda a, n: IPv6Network((a, n), strict=False), _V6, st.integers(0, 128)),
+)
+_PLACE = st.one_of(
+    st.tuples(st.just(MapName.ZONES), _ZONE),
+    st.tuples(st.just(MapName.LIST_NAMES), _LISTED),
+    st.tuples(st.just(MapName.LIST_SOURCES), _SOURCE.map(source_key)),
+)
+_STEPS = st.lists(
+    st.tuples(st.sampled_from(["put", "remove", "look up"]), _PLACE, st.sampled_from(RuleAction)),
+    max_size=60,
+)
+
+
+@given(_STEPS)
+@settings(max_examples=150, deadline=None)
+def test_entries_are_those_of_a_dictionary(
+    tables: Tables, steps: list[tuple[str, tuple[MapName, bytes], RuleAction]]
+) -> None:
+    clear(tables, SMALL)
+    model: dict[tuple[MapName, bytes], RuleAction] = {}
+    for what, (name, key), action in steps:
+        if what == "put":
+            assert tables.requests.put(name, [key], [action]) == ((name, key) not in model)
+            model[name, key] = action
+        elif what == "remove":
+            assert tables.requests.remove(name, [key]) == ((name, key) in model)
+            model.pop((name, key), None)
+        assert tables.requests.look_up(name, [key]) == [model.get((name, key))]
+    for name in TABLES:
+        assert count(tables, name) == sum(place[0] is name for place in model)
+    for (name, key), action in model.items():
+        assert tables.requests.look_up(name, [key]) == [action]
+
+
+@given(_STEPS)
+@settings(max_examples=50, deadline=None)
+def test_what_is_empty_is_not_asked_for(
+    tables: Tables, steps: list[tuple[str, tuple[MapName, bytes], RuleAction]]
+) -> None:
+    clear(tables, SMALL)
+    there: set[tuple[MapName, bytes]] = set()
+    for what, (name, key), action in steps:
+        if what == "put":
+            tables.requests.put(name, [key], [action])
+            there.add((name, key))
+        else:
+            tables.requests.remove(name, [key])
+            there.discard((name, key))
+        head = tables.memory[MapName.TABLE_HEAD].cast("Q")
+        names, sources = head[HEAD_NAMES_OFFSET // 8], head[HEAD_SOURCES_OFFSET // 8]
+        assert bool(names & NAMES_OPERATOR) == any(each[0] is MapName.ZONES for each in there)
+        assert bool(names & NAMES_LISTS) == any(each[0] is MapName.LIST_NAMES for each in there)
+        listed = any(each[0] is MapName.LIST_SOURCES for each in there)
+        assert listed or not sources & (SOURCES_V4 | SOURCES_V6)
+
+
+def test_many_keys_are_written_in_their_order(tables: Tables) -> None:
+    clear(tables, SMALL)
+    keys = some_names(5) * 1000
+    actions = [PASS, DROP, TRUNCATE, DROP, PASS] * 999 + [TRUNCATE, PASS, PASS, TRUNCATE, DROP]
+    assert len(keys) > TABLE_REQUESTS
+    assert tables.requests.put(MapName.LIST_NAMES, keys, actions) == 5
+    assert tables.requests.look_up(MapName.LIST_NAMES, keys[:5]) == actions[-5:]
+
+
+def test_another_action_leaves_the_counter_as_it_is(tables: Tables) -> None:
+    clear(tables, SMALL)
+    key = name_key("evil.example")
+    tables.requests.put(MapName.LIST_NAMES, [key], [DROP])
+    for _ in range(3):
+        assert tables.judge(_query("evil.example")) == Verdict.DROP
+    tables.requests.put(MapName.LIST_NAMES, [key], [PASS])
+    assert tables.requests.look_up(MapName.LIST_NAMES, [key]) == [3 << 8 | PASS]
+    assert tables.judge(_query("evil.example")) == Verdict.PASS
+    assert tables.requests.look_up(MapName.LIST_NAMES, [key]) == [4 << 8 | PASS]
+
+
+def test_an_entry_that_comes_again_counts_from_zero(tables: Tables) -> None:
+    clear(tables, SMALL)
+    key = name_key("evil.example")
+    tables.requests.put(MapName.LIST_NAMES, [key], [DROP])
+    tables.judge(_query("evil.example"))
+    assert tables.requests.remove(MapName.LIST_NAMES, [key]) == 1
+    tables.requests.put(MapName.LIST_NAMES, [key], [DROP])
+    assert tables.requests.look_up(MapName.LIST_NAMES, [key]) == [DROP]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        (MapName.ZONES, name_key("a." * 17, ZoneScope.ALL)),
+        (MapName.LIST_NAMES, name_key("a." * 17, ZoneScope.BELOW)),
+        (MapName.LIST_NAMES, b"\3" + name_key("a")[1:]),
+        (MapName.LIST_NAMES, b"\0\xff\xff\x40" + b"a" * 64),
+        (MapName.LIST_NAMES, b"\0\xff\xff" + b"\x01a" * 128),
+        (MapName.LIST_SOURCES, b"\5\x20" + bytes(4)),
+        (MapName.LIST_SOURCES, b"\4\x21" + bytes(4)),
+        (MapName.LIST_SOURCES, b"\6\x81" + bytes(16)),
+    ],
+    ids=["deep zone", "deep list zone", "scope", "long label", "no end", "family", "v4", "v6"],
+)
+def test_what_is_no_key_is_refused_and_nothing_behind_it_is_done(
+    tables: Tables, name: MapName, key: bytes
+) -> None:
+    clear(tables, SMALL)
+    good = name_key("evil.example", ZoneScope.ALL) if name in NAMES else b"\4\xff" + bytes(4)
+    with pytest.raises(KernelError, match="cannot use a key") as caught:
+        tables.requests.put(name, [good, key, good], [DROP, DROP, PASS])
+    assert caught.value.done == 1
+    assert tables.requests.look_up(name, [good]) == [DROP]
+
+
+# --- full, and larger -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pattern", ["n%06d.example", "%06x.com", "a.%03d.b.example", "www.%08d.de"]
+)
+def test_a_table_takes_nine_of_ten_slots_whatever_the_names(tables: Tables, pattern: str) -> None:
+    """Names that were counted through lie at regular distances for a linear hash."""
+    for _ in range(20):
+        clear(tables, SMALL)
+        keys = some_names(SMALL.name_room, pattern)
+        assert tables.requests.put(MapName.LIST_NAMES, keys, [DROP] * len(keys)) == len(keys)
+        assert None not in tables.requests.look_up(MapName.LIST_NAMES, keys)
+
+
+def test_sources_take_nine_of_ten_slots(tables: Tables) -> None:
+    clear(tables, SMALL)
+    keys = [source_key(IPv4Address(0x0A000000 + each)) for each in range(SMALL.source_room)]
+    assert tables.requests.put(MapName.LIST_SOURCES, keys, [DROP] * len(keys)) == len(keys)
+    assert None not in tables.requests.look_up(MapName.LIST_SOURCES, keys)
+
+
+def test_a_full_table_keeps_what_it_has(tables: Tables) -> None:
+    clear(tables, SMALL)
+    keys = some_names(SMALL.name_buckets * TABLE_SLOTS + 1)
+    with pytest.raises(TableFullError) as caught:
+        tables.requests.put(MapName.LIST_NAMES, keys, [DROP] * len(keys))
+    done = caught.value.done
+    assert SMALL.name_room < done == caught.value.created == count(tables, MapName.LIST_NAMES)
+    found = tables.requests.look_up(MapName.LIST_NAMES, keys)
+    assert found == [DROP] * done + [None] * (len(keys) - done)
+    assert tables.requests.put(MapName.LIST_NAMES, keys[:1], [PASS]) == 0
+    assert tables.requests.remove(MapName.LIST_NAMES, keys[:done]) == done
+    assert count(tables, MapName.LIST_NAMES) == 0
+
+
+def _larger(tables: Tables, stack: contextlib.ExitStack, shape: Shape) -> Tables:
+    """Return empty tables of another shape, with the same secrets, that can carry over."""
+    grown: Tables
+    if isinstance(tables, KernelTables):
+        grown = KernelTables(Bpf(), stack, shape, tables)
+    else:
+        assert isinstance(tables, HostTables)
+        grown = HostTables(shape, tables)
+    secrets = slice(HEAD_SECRETS_OFFSET, None)
+    grown.memory[MapName.TABLE_HEAD][secrets] = tables.memory[MapName.TABLE_HEAD][secrets]
+    return grown
+
+
+def test_a_larger_table_takes_entries_over_by_their_tags_and_their_hits_later(
+    tables: Tables,
+) -> None:
+    clear(tables, SMALL)
+    names, zones = some_names(400), [name_key("evil.example", ZoneScope.ALL)]
+    sources = [source_key(IPv4Address(each)) for each in range(300)]
+    put = tables.requests.put
+    put(MapName.LIST_NAMES, names, [DROP, PASS] * 200)
+    put(MapName.ZONES, zones, [DROP])
+    put(MapName.LIST_SOURCES, sources, [TRUNCATE] * 300)
+    assert tables.judge(_query("www.evil.example")) == Verdict.DROP
+    slots = SMALL.name_buckets * TABLE_SLOTS
+    with contextlib.ExitStack() as stack:
+        grown = _larger(tables, stack, Shape.for_entries(5000, 3000))
+        grown.requests.carry(MapName.ZONES, slots, hits=False)
+        grown.requests.carry(MapName.LIST_SOURCES, slots, hits=False)
+        assert grown.requests.look_up(MapName.ZONES, zones) == [DROP]
+        assert grown.requests.look_up(MapName.LIST_NAMES, names) == [DROP, PASS] * 200
+        assert grown.requests.look_up(MapName.LIST_SOURCES, sources) == [TRUNCATE] * 300
+        assert [count(grown, name) for name in TABLES] == [1, 300, 400]
+        grown.requests.carry(MapName.ZONES, slots, hits=True)
+        assert grown.requests.look_up(MapName.ZONES, zones) == [1 << 8 | DROP]
+
+
+def test_a_table_that_is_too_small_to_carry_over_says_so(tables: Tables) -> None:
+    clear(tables, SMALL)
+    large = Shape.for_entries(5000, 1)
+    keys = some_names(3000)
+    with contextlib.ExitStack() as stack:
+        before = (
+            KernelTables(Bpf(), stack, large)
+            if isinstance(tables, KernelTables)
+            else HostTables(large)
+        )
+        before.requests.put(MapName.LIST_NAMES, keys, [DROP] * len(keys))
+        smaller = _larger(before, stack, SMALL)
+        with pytest.raises(TableFullError):
+            smaller.requests.carry(MapName.LIST_NAMES, large.name_buckets * TABLE_SLOTS, hits=False)
+
+
+# --- packets --------------------------------------------------------------------------------
+
+
+def _query(name: str, source: str = "192.0.2.1") -> bytes:
+    return ethernet(ipv4(Udp(query(name)), source=source))
+
+
+def _decides(model: Mapping[tuple[tuple[str, ...], ZoneScope], RuleAction], name: str) -> bool:
+    """Whether the longest rule drops the name: a search through all suffixes."""
+    labels = tuple(name.split("."))
+    for start in range(len(labels) + 1):
+        suffix = labels[start:]
+        scopes = (
+            [(ZoneScope.SELF,), (ZoneScope.ALL,)]
+            if not start
+            else [(ZoneScope.ALL, ZoneScope.BELOW)]
+        )
+        for together in scopes:
+            found = [model[suffix, scope] for scope in together if (suffix, scope) in model]
+            if found:
+                return min(found) is RuleAction.DROP
+    return False
+
+
+_RULES = st.tuples(
+    st.lists(st.sampled_from("abc"), max_size=5).map(tuple),
+    st.sampled_from(ZoneScope),
+    st.sampled_from([RuleAction.DROP, RuleAction.PASS]),
+)
+_CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), _RULES),
+        st.tuples(st.just("remove"), _RULES),
+        st.tuples(st.just("rebuild"), _RULES),
+    ),
+    max_size=25,
+)
+_ASKED = st.lists(st.sampled_from("abc"), min_size=1, max_size=18).map(".".join)
+
+
+@given(_CHANGES, st.lists(_ASKED, min_size=1, max_size=8))
+@settings(max_examples=150, deadline=None)
+def test_the_longest_rule_decides_after_every_sequence_of_changes(
+    tables: Tables,
+    changes: list[tuple[str, tuple[tuple[str, ...], ZoneScope, RuleAction]]],
+    asked: list[str],
+) -> None:
+    clear(tables, SMALL)
+    model: dict[tuple[tuple[str, ...], ZoneScope], RuleAction] = {}
+    for what, (labels, scope, action) in changes:
+        key = name_key(".".join(labels), scope)
+        if what == "put":
+            tables.requests.put(MapName.LIST_NAMES, [key], [action])
+            model[labels, scope] = action
+        elif what == "remove":
+            tables.requests.remove(MapName.LIST_NAMES, [key])
+            model.pop((labels, scope), None)
+        else:
+            kept = [name_key(".".join(each), covers) for each, covers in model]
+            rebuild(tables, {MapName.LIST_NAMES: kept})
+    for name in asked:
+        expected = Verdict.DROP if _decides(model, name) else Verdict.PASS
+        assert tables.judge(_query(name)) == expected, name
+
+
+_NEAR = st.builds(
+    lambda network, host: network << 8 | host,
+    st.sampled_from([0x0A0000, 0x0A0001, 0x0A0100, 0xC00002, 0x000000, 0xFFFFFF]),
+    st.sampled_from([0, 1, 127, 128, 255]),
+)
+_LISTED_SOURCE = st.one_of(
+    st.builds(IPv4Address, _NEAR),
+    st.builds(lambda a, n: IPv4Network((a, n), strict=False), _NEAR, st.integers(0, 32)),
+)
+_SOURCE_CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "put", "remove", "rebuild"]),
+        _LISTED_SOURCE,
+        st.sampled_from([RuleAction.DROP, RuleAction.PASS]),
+    ),
+    max_size=20,
+)
+
+
+@given(_SOURCE_CHANGES, st.lists(_NEAR, min_size=1, max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_the_longest_prefix_decides_after_every_sequence_of_changes(
+    tables: Tables,
+    changes: list[tuple[str, IPv4Address | IPv4Network, RuleAction]],
+    asked: list[int],
+) -> None:
+    clear(tables, SMALL)
+    model: dict[IPv4Address | IPv4Network, RuleAction] = {}
+    for what, source, action in changes:
+        if what == "put":
+            tables.requests.put(MapName.LIST_SOURCES, [source_key(source)], [action])
+            model[source] = action
+        elif what == "remove":
+            tables.requests.remove(MapName.LIST_SOURCES, [source_key(source)])
+            model.pop(source, None)
+        else:
+            rebuild(tables, {MapName.LIST_SOURCES: map(source_key, model)})
+    for number in asked:
+        address = IPv4Address(number)
+        covering = [net for net in model if isinstance(net, IPv4Network) and address in net]
+        longest = max(covering, key=lambda net: net.prefixlen, default=None)
+        found = model.get(address, model[longest] if longest else None)
+        expected = Verdict.DROP if found is RuleAction.DROP else Verdict.PASS
+        assert tables.judge(_query("www.example", str(address))) == expected, address
+
+
+# --- readers and a writer at once -----------------------------------------------------------
+
+
+@pytest.mark.root
+def test_no_packet_misses_an_entry_that_moves_to_make_room_for_others() -> None:
+    """A million packets on one processor, and on another a table of four buckets under change."""
+    asked, tiny = "evil.example", Shape(4, 64, 4, 64, 16)
+    with contextlib.ExitStack() as stack:
+        tables = KernelTables(Bpf(), stack, tiny)
+        tables.requests.put(MapName.LIST_NAMES, [name_key(asked)], [DROP])
+        stop = threading.Event()
+
+        def fill_and_empty() -> None:
+            number = 0
+            while not stop.is_set():
+                number = (number + 1) % 10_000
+                keys = some_names(14, f"r{number}-%d.example")
+                with contextlib.suppress(TableFullError):
+                    tables.requests.put(MapName.LIST_NAMES, keys, [DROP] * len(keys))
+                tables.requests.remove(MapName.LIST_NAMES, keys)
+
+        writer = threading.Thread(target=fill_and_empty)
+        writer.start()
+        moves = tables.memory[MapName.TABLE_HEAD].cast("Q")
+        packets = 0
+        try:
+            while packets < 1_000_000 or moves[HEAD_MOVES_OFFSET // 8] < 20_000:
+                tables.filter.test_run(_query(asked), 20_000)
+                packets += 20_000
+        finally:
+            stop.set()
+            writer.join()
+        counted = decode_counters(tables.maps[MapName.COUNTERS].lookup(bytes(4)) or b"")
+    assert counted[Reason.LIST_NAME, PacketAction.DROP].packets == packets
