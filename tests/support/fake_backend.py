@@ -16,6 +16,7 @@ from xdpctl.abi import MapName, RuleAction
 from xdpctl.http.api.converter import rule_out, status_of, top_rule
 from xdpctl.http.listeners import Listeners
 from xdpctl.rules import AnyQtype
+from xdpctl.rules.keys import each_row
 from xdpctl.settings import Listen
 from xdpctl.status.metrics import Exposition, SnapshotCollector
 from xdpctl.status.snapshot import Snapshot
@@ -106,7 +107,7 @@ class FakeBackend:
 
         def work() -> BulkResult:
             for part in source:
-                for row in part:
+                for row in each_row(part):
                     call.rows += 1
                     if len(call.kept) < 2_000:
                         call.kept.append(row)

@@ -9,6 +9,7 @@ addresses.
 
 from __future__ import annotations
 
+import sys
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,6 +20,7 @@ from xdpctl.rules.keys import (
     NAMED,
     QNAMES_REF,
     REFS,
+    Block,
     full_key,
     stored_place,
     target_of,
@@ -28,7 +30,7 @@ from xdpctl.rules.targets import ROOT, AnyQtype, Question, Zone, target_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from xdpctl.rules.keys import Row
+    from xdpctl.rules.keys import Row, Rows
     from xdpctl.rules.names import Name
     from xdpctl.rules.rules import Rule
     from xdpctl.rules.targets import Target
@@ -41,7 +43,8 @@ SHORTEST = {4: 8, 6: 16}
 """Prefix lengths by IP version; shorter prefixes are guarded."""
 
 _PROTECTED = "which the setting protect lists"
-_PASS, _TRUNCATE = int(RuleAction.PASS), int(RuleAction.TRUNCATE)
+_DROP, _TRUNCATE = int(RuleAction.DROP), int(RuleAction.TRUNCATE)
+_VERSIONS = {REFS[MapName.CIDR4]: 4, REFS[MapName.CIDR6]: 6}
 _EXACT = frozenset({REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]})
 
 
@@ -61,6 +64,7 @@ class Guard:
         self._whose = {ip_network(address): "an address of this host" for address in local}
         self._whose |= dict.fromkeys(networks, _PROTECTED)
         self._exact = {key for network in self._whose for key in _keys(network)}
+        self._covering = {key for network in self._whose for key in _keys_above(network)}
         self._wide = any(network.num_addresses > 1 for network in self._whose)
         self._named = [each for each in given if isinstance(each, Question | Zone)]
         self._above = {octets for each in self._named for octets in _with_those_above(each.name)}
@@ -111,13 +115,34 @@ class Guard:
                     text=target_text(rule.target),
                 )
 
-    def passing(self, rows: Iterable[Row], held: Callable[[str], None]) -> Iterator[Row]:
+    def passing(self, rows: Iterable[Rows], held: Callable[[str], None]) -> Iterator[Rows]:
         """Yield the rows of a list that are not guarded.
 
         Args:
             rows: the rows of the list.
             held: called for each guarded row, with its target and the reason.
         """
+        for part in rows:
+            if not isinstance(part, Block):
+                yield from self._passing((part,), held)
+            elif self._all_pass(part):
+                yield part
+            else:
+                yield from self._passing(part.rows(), held)
+
+    def _all_pass(self, block: Block) -> bool:
+        """Return whether no row of a block can be guarded, without a look at their targets."""
+        ref, keys, action = block.ref, block.keys, block.options[0]
+        if action == _TRUNCATE:
+            return True
+        exact = ref in _EXACT or (
+            ref == LIST_SOURCES_REF and {key[1] for key in keys} == {TABLE_EXACT}
+        )
+        if exact and action == _DROP and not self._wide:
+            return self._exact.isdisjoint(keys)
+        return not any(self._may_be_guarded(ref, key, action) for key in keys)
+
+    def _passing(self, rows: Iterable[Row], held: Callable[[str], None]) -> Iterator[Row]:
         may_be_guarded = self._may_be_guarded
         for row in rows:
             ref, key, action, _, _, _ = row
@@ -138,10 +163,15 @@ class Guard:
                 or octets in self._above
                 or (self._endings != () and octets.endswith(self._endings))
             )
-        exact = ref in _EXACT or (ref == LIST_SOURCES_REF and key[1] == TABLE_EXACT)
-        if not exact or action == _PASS:
-            return not exact
-        return self._wide or key in self._exact
+        if ref in _EXACT or (ref == LIST_SOURCES_REF and key[1] == TABLE_EXACT):
+            return action == _DROP and (self._wide or key in self._exact)
+        if ref == LIST_SOURCES_REF:
+            version, length = key[0], key[1]
+        else:
+            version, length = _VERSIONS[ref], int.from_bytes(key[:4], sys.byteorder)
+        if length < SHORTEST[version]:
+            return True
+        return action == _DROP and (self._wide or key in self._covering)
 
 
 def _keys(network: Network) -> Iterator[bytes]:
@@ -149,6 +179,13 @@ def _keys(network: Network) -> Iterator[bytes]:
     if network.num_addresses == 1:
         for book in Book:
             yield stored_place(network.network_address, AnyQtype.BOTH, book)[1]
+
+
+def _keys_above(network: Network) -> Iterator[bytes]:
+    """Yield the stored keys of a prefix and of each that covers it, in both books."""
+    for length in range(network.prefixlen + 1):
+        for book in Book:
+            yield stored_place(network.supernet(new_prefix=length), AnyQtype.BOTH, book)[1]
 
 
 def _text(network: Network) -> str:

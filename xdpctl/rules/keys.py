@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import socket
 import struct
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
@@ -41,7 +41,7 @@ from xdpctl.rules.targets import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 LIST_PREFIX = "list:"
 """The start of a list's origin, so that no list replaces the rules of an operator."""
@@ -57,6 +57,7 @@ NAMED = frozenset({QNAMES_REF, ZONES_REF, LIST_NAMES_REF})
 """The maps of names and zones; all others are of addresses and prefixes."""
 
 _V4, _V6 = REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]
+_CIDR4, _CIDR6 = REFS[MapName.CIDR4], REFS[MapName.CIDR6]
 _WILDCARDS = {mode: struct.pack("=H", mode.wildcards[0]) for mode in AnyQtype}
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
@@ -70,6 +71,44 @@ _EXACT_V4, _EXACT_V6 = bytes((4, abi.TABLE_EXACT)), bytes((6, abi.TABLE_EXACT))
 Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
 """One entry of a bulk change: map number (enum map_ref, or of a table), key as the state file
 stores it (`stored_key`), action, reason, expiry in seconds of CLOCK_BOOTTIME or None, origin."""
+
+Options: TypeAlias = tuple[int, str, float | None, str]
+"""What follows the key in a Row."""
+
+
+class Block:
+    """Rows of one map that differ in their keys only; a key may come twice.
+
+    Attributes:
+        ref: the map's number.
+        keys: as the state file stores them.
+        options: of each of them.
+    """
+
+    __slots__ = ("keys", "options", "ref")
+
+    def __init__(self, ref: int, keys: list[bytes], options: Options) -> None:
+        self.ref = ref
+        self.keys = keys
+        self.options = options
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows one by one."""
+        ref, options = self.ref, self.options
+        return ((ref, key, *options) for key in self.keys)
+
+
+Rows: TypeAlias = "Row | Block"
+"""What a part of a list consists of."""
+
+
+def each_row(items: Iterable[Rows]) -> Iterator[Row]:
+    """Yield the rows of a part one by one."""
+    for item in items:
+        if isinstance(item, Block):
+            yield from item.rows()
+        else:
+            yield item
 
 
 def book_of(origin: str) -> Book:
@@ -288,10 +327,22 @@ def name_in(ref: int, stored: bytes) -> tuple[bytes, ZoneScope]:
     return stored[3:], ZoneScope(stored[0])
 
 
+def plain_v4_addresses(texts: Iterable[str], book: Book) -> tuple[int, list[bytes]]:
+    """Return (map number, stored keys) of plain IPv4 addresses.
+
+    Raises:
+        OSError, ValueError: one is not.
+    """
+    octets = map(partial(socket.inet_pton, socket.AF_INET), texts)
+    if book:
+        return LIST_SOURCES_REF, [_EXACT_V4 + each for each in octets]
+    return _V4, [each[:: abi.ADDR_V4_STEP] for each in octets]
+
+
 def plain_place(
     text: str, any_qtype: AnyQtype, book: Book = Book.OPERATOR
 ) -> tuple[int, bytes] | None:
-    """Return (map number, stored key) of a plain address, name or zone; None for anything else."""
+    """Return (map number, stored key) of a plain address, prefix, name or zone; else None."""
     if (":" in text or text[-1:].isdigit()) and (place := _plain_address(text, book)) is not None:
         return place
     scope = ZoneScope.SELF
@@ -329,6 +380,8 @@ def _plain_octets(text: str) -> tuple[bytes, int]:
 
 def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:
     try:
+        if "/" in text:
+            return _plain_prefix(text, book)
         if ":" in text:
             octets = socket.inet_pton(socket.AF_INET6, text)
             return (LIST_SOURCES_REF, _EXACT_V6 + octets) if book else (_V6, octets)
@@ -338,6 +391,25 @@ def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:
         )
     except (OSError, ValueError):
         return None
+
+
+def _plain_prefix(text: str, book: Book) -> tuple[int, bytes] | None:
+    """Return the place of a prefix without host bits.
+
+    Raises:
+        OSError, ValueError: it is not one.
+    """
+    address, _, digits = text.partition("/")
+    if len(digits) > 3 or not digits.isascii() or not digits.isdigit():  # noqa: PLR2004 - 128
+        return None
+    family, ref = (socket.AF_INET6, _CIDR6) if ":" in address else (socket.AF_INET, _CIDR4)
+    octets, length = socket.inet_pton(family, address), int(digits)
+    bits = 8 * len(octets)
+    if length > bits or int.from_bytes(octets, "big") & ((1 << bits - length) - 1):
+        return None
+    if book:
+        return LIST_SOURCES_REF, bytes((6 if ref == _CIDR6 else 4, length)) + octets
+    return ref, struct.pack("=I", length) + octets
 
 
 def plain_text(ref: int, stored: bytes, any_qtype: AnyQtype) -> str | None:

@@ -1,16 +1,27 @@
 """Millions of rules: lines to rows, without an object for each.
 
-Owns a fast path for typical lines: a plain address, name or zone, with the same options on
-every line. Does not own the meaning of a line (rules.py); a test compares the two. Called by
-feeds/ and by the import handler.
+Owns two fast paths: for typical lines, a plain address, name or zone with the same options as
+another line, and for a part of a list with no options at all, which becomes blocks. Does not
+own the meaning of a line (rules.py); a test compares them. Called by feeds/ and by the import
+handler.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import TargetError
-from xdpctl.rules.keys import Row, book_of, plain_place, stored_place
+from xdpctl.rules.keys import (
+    Block,
+    Options,
+    Row,
+    Rows,
+    book_of,
+    plain_place,
+    plain_v4_addresses,
+    stored_place,
+)
 from xdpctl.rules.rules import DNSDIST_ORIGIN, parse_rule_line
 from xdpctl.rules.targets import AnyQtype, qtype_of
 
@@ -43,7 +54,7 @@ class LineReader:
         self._any_qtype = any_qtype
         self._now = now
         self._fixed = fixed
-        self._options: dict[str, tuple[Book, tuple[int, str, float | None, str]]] = {}
+        self._options: dict[str, tuple[Book, Options]] = {}
         self.skipped = 0
 
     def rows(self, lines: Iterable[str], first: int = 1) -> Iterator[Row]:
@@ -59,6 +70,37 @@ class LineReader:
                 raise error.at_line(number) from error
             if row is not None:
                 yield row
+
+    def items(self, text: str, first: int = 1) -> Iterator[Rows]:
+        """Yield the rules of some lines, as `rows` does, but not always in their order.
+
+        Two rules of one target differ in nothing where the order is another.
+        """
+        lines = text.split("\n")
+        found = self._options.get("")
+        if found is None or " " in text or '"' in text or "=" in text:
+            yield from self.rows(lines, first)
+            return
+        book, options = found
+        keys: defaultdict[int, list[bytes]] = defaultdict(list)
+        rest: Iterable[tuple[int, str]] = enumerate(lines)
+        try:
+            ref, keys_of_addresses = plain_v4_addresses(
+                [line for line in lines if line[-1:].isdigit()], book
+            )
+        except (OSError, ValueError):  # prefixes, IPv6
+            pass
+        else:
+            keys[ref] = keys_of_addresses
+            rest = ((number, line) for number, line in rest if not line[-1:].isdigit())
+        for number, line in rest:
+            place = plain_place(line.strip(_BLANK), self._any_qtype, book)
+            if place is None:
+                yield from self.rows([line], first + number)
+            else:
+                keys[place[0]].append(place[1])
+        for ref, of_map in keys.items():
+            yield Block(ref, of_map, options)
 
     def _fast_row(self, line: str) -> Row | None:
         """Read a plain address or name with options that an earlier line had too."""

@@ -203,8 +203,6 @@ class Bulk:
     def _forget_vanished(self, staging: Staging, ref: int, stored: list[bytes]) -> list[bytes]:
         """Forget notes whose entry is gone, so that the list's entries are written again."""
         name = BY_REF[ref].name
-        if name in TABLES:
-            return []
         if name not in self._there:
             self._there[name] = self._marks_of(name)
         marks = _marks(b"".join(_full_keys(ref, stored)), BY_REF[ref].key_size)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from xdpctl.rules.guard import Guard
-    from xdpctl.rules.keys import Row
+    from xdpctl.rules.keys import Rows
 
     OnProgress: TypeAlias = Callable[[str, int, int], None]
 
@@ -42,7 +42,7 @@ class Change:
         progress: called with (step, done, total), on the thread that applies the change.
     """
 
-    source: Iterable[Iterable[Row]]
+    source: Iterable[Iterable[Rows]]
     origin: str
     replace: bool = False
     strict: bool = False

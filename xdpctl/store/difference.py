@@ -20,21 +20,19 @@ from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Self
 
-from xdpctl.abi import BY_REF
+from xdpctl.abi import BY_REF, TABLES
 from xdpctl.errors import StateError
+from xdpctl.rules.keys import Block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
-    from xdpctl.rules.keys import Row
+    from xdpctl.rules.keys import Options, Row, Rows
     from xdpctl.store.change import Change
 
-    _Options: TypeAlias = tuple[int, str, float | None, str]
-    """Of a row: action, reason, expiry, origin."""
-
-    _Fresh: TypeAlias = tuple[int, bytes, _Options]
+    _Fresh: TypeAlias = tuple[int, bytes, Options]
     """Map number, key as stored, and what is to be noted."""
 
 WALK_STEP = 4_000
@@ -45,6 +43,8 @@ KEYS_AT_ONCE = 4_096
 much as writing it."""
 
 _COLUMNS = "map INTEGER, key BLOB, action INTEGER, reason TEXT, expires REAL, origin TEXT"
+
+_TABLES_REFS = frozenset(spec.ref for spec in TABLES.values())
 
 _TABLES = f"""
 CREATE TEMP TABLE incoming ({_COLUMNS});
@@ -65,17 +65,12 @@ WHERE note.key IS NULL OR note.origin != planned.origin OR note.action != planne
     OR note.reason != planned.reason OR note.expires IS NOT planned.expires
 """
 
-_NOTED = """
-SELECT key,
-    ifnull(origin = :origin AND action = :action AND reason = :reason AND expires IS :expires, 0)
-FROM note WHERE map = :map AND key > :after ORDER BY key LIMIT :limit
-"""
+_ALIKE = "(origin = :origin AND action = :action AND reason = :reason AND expires IS :expires)"
 
-_ALIKE_TWICE = """
-SELECT count(*) FROM planned JOIN note USING (map, key)
-WHERE note.origin = :origin AND note.action = :action AND note.reason = :reason
-    AND note.expires IS :expires
-"""
+_KEYS_ALIKE, _KEYS_UNLIKE = (
+    f"SELECT key FROM note WHERE map = :map AND key > :after AND {which} ORDER BY key LIMIT :limit"  # noqa: S608 (constants)
+    for which in (_ALIKE, f"{_ALIKE} IS NOT TRUE")
+)
 
 _UNLIKE = """
 INSERT INTO standing SELECT map, key FROM note WHERE origin = :origin
@@ -162,9 +157,9 @@ class Staging:
         change: what is asked for. With `replace`, what of the origin is not in the list is
             gone, and what another row names an origin for is no longer this one's. With
             `strict`, entries of other origins count as changed, not as others.
-        vanished: is given this object, a map's number and keys with a note, as stored;
-            forgets those that are no longer in the map, and returns them. Called for all
-            notes, some thousand at a time, before the list is compared with them.
+        vanished: is given this object, a shared map's number and keys with a note, as
+            stored; forgets those that are no longer in the map, and returns them. Called for
+            all its notes, some thousand at a time, before the list is compared with them.
     """
 
     def __init__(
@@ -184,12 +179,15 @@ class Staging:
             "take_over": change.strict,
         }
         self._like: dict[str, object] = {}
-        self._alike: _Options | None = None
-        self._noted: dict[int, dict[bytes, bool]] = {ref: {} for ref in BY_REF}
-        self._fresh: dict[int, dict[bytes, _Options]] = {ref: {} for ref in BY_REF}
-        self._options: dict[_Options, _Options] = {}
+        self._alike: Options | None = None
+        self._standing: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
+        self._others: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
+        self._seen: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
+        self._seen_blocks: list[Block] = []
+        self._staged: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
+        self._fresh: dict[int, dict[bytes, Options]] = {ref: {} for ref in BY_REF}
+        self._options: dict[Options, Options] = {}
         self._added: list[_Fresh] = []
-        self._stood = 0
         try:
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA cache_size = -8192")
@@ -225,75 +223,105 @@ class Staging:
                 " --state and of temporary files have room and are writable"
             ) from error
 
-    def load(self, rows: Iterable[Row]) -> None:
+    def load(self, rows: Iterable[Rows]) -> None:
         """Stage rows; if an entry comes twice, the last row counts.
 
         Raises:
             StateError: there is no room.
             Whatever `rows` raises; then the list cannot be compared.
         """
-        following = iter(rows)
-        if self._alike is None:
-            first = next(following, None)
-            if first is None:
-                return
-            self._alike = first[2:]
-            self._read_notes(self._alike)
-            following = chain((first,), following)
-        if unlike := list(self._unlike(following)):
+        unlike: list[Row] = []
+        for row in rows:
+            if self._alike is None:
+                self._alike = row.options if isinstance(row, Block) else row[2:]
+                self._read_notes(self._alike)
+            if not isinstance(row, Block):
+                if not self._is_kept(row):
+                    unlike.append(row)
+            elif not self._is_kept_whole(row):
+                unlike += [each for each in row.rows() if not self._is_kept(each)]
+        if unlike:
             with self._working():
                 self._connection.executemany(
                     "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, ?)", unlike
                 )
 
-    def _read_notes(self, alike: _Options) -> None:
+    def _read_notes(self, alike: Options) -> None:
         """Read the keys of all notes, and which are the origin's and as the list's first row is."""
         action, reason, expires, origin = alike
         self._like = self._whose | {"action": action, "reason": reason, "expires": expires}
         if origin != self._whose["origin"]:
             self._like["action"] = None  # none is
-        for ref in self._noted:
+        for ref in self._standing:
             self._read_notes_of(ref)
         with self._working():
             self._connection.execute(_UNLIKE, self._like)
 
     def _read_notes_of(self, ref: int) -> None:
-        noted, after = self._noted[ref], b""
-        while True:
-            place = {"map": ref, "after": after, "limit": WALK_STEP}
-            with self._working():
-                rows = self._connection.execute(_NOTED, self._like | place).fetchall()
-            if not rows:
-                break
-            after = rows[-1][0]
-            noted.update(rows)
-            for key in self._vanished(self, ref, [key for key, _ in rows]):
-                del noted[key]
-        self._stood += sum(noted.values())
+        """Read the keys of one map's notes: those that are alike, then the others, if any."""
+        count = "SELECT count(*) FROM note WHERE map = ?"
+        with self._working():
+            left = int(self._connection.execute(count, (ref,)).fetchone()[0])
+        for query, into in ((_KEYS_ALIKE, self._standing), (_KEYS_UNLIKE, self._others)):
+            after = b""
+            while left > 0:
+                place = {"map": ref, "after": after, "limit": WALK_STEP}
+                with self._working():
+                    rows = self._connection.execute(query, self._like | place).fetchall()
+                if not rows:
+                    break
+                after = rows[-1][0]
+                left -= len(rows)
+                into[ref].update(chain.from_iterable(rows))
+                if ref not in _TABLES_REFS:
+                    keys = [key for (key,) in rows]
+                    into[ref].difference_update(self._vanished(self, ref, keys))
 
-    def _unlike(self, rows: Iterator[Row]) -> Iterator[Row]:
-        """Yield the rows that SQLite compares: with a note that is another, or that come twice.
+    def _is_kept_whole(self, block: Block) -> bool:
+        """Keep a block if all its rows are as their notes are, or none has a note."""
+        ref, keys, options = block.ref, block.keys, block.options
+        standing = self._standing[ref]
+        if not self._staged[ref].isdisjoint(keys):
+            return False
+        if options == self._alike and standing.issuperset(keys):
+            self._seen_blocks.append(block)
+            return True
+        if standing.isdisjoint(keys) and self._others[ref].isdisjoint(keys):
+            options = self._options.setdefault(options, options)
+            self._fresh[ref].update(dict.fromkeys(keys, options))
+            return True
+        return False
 
-        What is as its note is, is marked as seen there; what has no note is kept.
+    def _is_kept(self, row: Row) -> bool:
+        """Keep a row that is as its note is, or that has no note; the others SQLite compares.
+
+        A row of an entry that SQLite has already goes there too: the last one counts.
         """
-        noted, fresh, alike, options = self._noted, self._fresh, self._alike, self._options
-        for row in rows:
-            ref, key = row[0], row[1]
-            stands = noted[ref].get(key)
-            if stands is None:
-                rest = row[2:]
-                fresh[ref][key] = alike if rest == alike else options.setdefault(rest, rest)
-                continue
-            if stands:
-                noted[ref][key] = False
-                if row[2:] == alike:
-                    continue
-            yield row
+        ref, key, options = row[0], row[1], row[2:]
+        staged = self._staged[ref]
+        if key in staged:
+            return False
+        if key in self._standing[ref]:
+            if options == self._alike:
+                self._seen[ref].add(key)
+                return True
+        elif key not in self._others[ref]:
+            self._fresh[ref][key] = self._options.setdefault(options, options)
+            return True
+        staged.add(key)
+        return False
 
     def compare(self) -> Difference:
         """Find out how the list differs from the notes that there are now."""
         if self._alike is None:  # an empty list
             self._read_notes((-1, "", None, ""))
+        for block in self._seen_blocks:
+            self._seen[block.ref].update(block.keys)
+        seen = 0
+        for ref, came in self._seen.items():
+            alike = came - self._staged[ref]
+            seen += len(alike)
+            self._standing[ref] -= alike
         self._added = [
             (ref, key, keys[key]) for ref, keys in self._fresh.items() for key in sorted(keys)
         ]
@@ -313,10 +341,9 @@ class Staging:
             planned, differing, added, changed, gone = (
                 self._count(table) for table in ("planned", "differing", "added", "changed", "gone")
             )
-            seen = self._stood - sum(sum(each.values()) for each in self._noted.values())
-            seen -= run(_ALIKE_TWICE, self._like).fetchone()[0]
             run("DROP TABLE differing")
-        self._noted, self._fresh = {}, {}
+        self._standing, self._others, self._seen, self._seen_blocks = {}, {}, {}, []
+        self._staged, self._fresh = {}, {}
         return Difference(
             len(self._added) + added,
             changed,
@@ -327,12 +354,7 @@ class Staging:
 
     def _find_gone(self) -> None:
         """Fill `gone`: what stood when the list began and is not in it."""
-        left = (
-            (ref, key)
-            for ref, noted in self._noted.items()
-            for key, stands in noted.items()
-            if stands
-        )
+        left = ((ref, key) for ref, keys in self._standing.items() for key in keys)
         self._connection.executemany("INSERT INTO standing VALUES (?, ?)", left)
         self._connection.execute(_GONE)
 
@@ -418,7 +440,7 @@ class Staging:
 
     def _note_fresh(self, fresh: Iterable[_Fresh], created: float) -> int:
         """Write notes; return how many there were not."""
-        alike: defaultdict[tuple[int, int, _Options], list[bytes]] = defaultdict(list)
+        alike: defaultdict[tuple[int, int, Options], list[bytes]] = defaultdict(list)
         for ref, key, options in fresh:
             alike[ref, len(key), options].append(key)
         before = self._connection.total_changes

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xdpctl.rules.keys import Row
+    from xdpctl.rules.keys import Rows
 
 
 class RuleSource(ABC):
@@ -41,5 +41,5 @@ class RuleSource(ABC):
         """Descriptors that another process needs under the same number."""
 
     @abstractmethod
-    def __iter__(self) -> Iterator[Iterator[Row]]:
+    def __iter__(self) -> Iterator[Iterator[Rows]]:
         """Yield the rows in parts."""

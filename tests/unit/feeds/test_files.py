@@ -18,6 +18,7 @@ from xdpctl.feeds.files import ListFiles
 from xdpctl.feeds.inotify import Inotify
 from xdpctl.feeds.origins import REMEMBERED
 from xdpctl.rules import target_text
+from xdpctl.rules.keys import each_row
 from xdpctl.settings import ListSettings, Settings, load_settings
 from xdpctl.store.bulk import BulkResult
 
@@ -47,7 +48,7 @@ class FakeBackend:
 
         def read() -> set[str]:
             change.progress("apply", 0, 1)
-            rows = [row for part in change.source for row in part]
+            rows = [row for part in change.source for row in each_row(part)]
             assert all(row[5] == origin for row in rows)
             return {target_text(target_of_row(row)) for row in rows}
 

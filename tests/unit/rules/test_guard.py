@@ -13,6 +13,7 @@ from xdpctl.abi import RuleAction
 from xdpctl.errors import GuardError
 from xdpctl.rules import AnyQtype, parse_protected, parse_target
 from xdpctl.rules.guard import Guard
+from xdpctl.rules.keys import Block, each_row
 from xdpctl.rules.lines import LineReader
 
 GUARD = Guard(
@@ -180,7 +181,7 @@ def test_a_list_loses_what_is_guarded_and_nothing_else() -> None:
     rows = list(LineReader("cli", AnyQtype.BOTH, 0.0).rows(lines))
     held: list[str] = []
     passed = list(GUARD.passing(iter(rows), held.append))
-    assert [rows.index(row) for row in passed] == [0, 2, 6, 7, 10, 11, 12]
+    assert [rows.index(row) for row in each_row(passed)] == [0, 2, 6, 7, 10, 11, 12]
     assert [text.split()[0] for text in held] == [
         "192.0.2.53",
         "203.0.113.9",
@@ -189,3 +190,29 @@ def test_a_list_loses_what_is_guarded_and_nothing_else() -> None:
         "0.0.0.0/1",
         "::/15",
     ]
+
+
+@pytest.mark.parametrize("origin", ["cli", "list:x"])
+@pytest.mark.parametrize("action", ["drop", "pass", "truncate"])
+@pytest.mark.parametrize("guard", [GUARD, Guard((), [ip_address("192.0.2.53")])])
+def test_of_a_block_the_same_rows_pass_as_one_by_one(
+    guard: Guard, origin: str, action: str
+) -> None:
+    texts = [
+        *("192.0.2.1", "192.0.2.53", "203.0.113.9", "192.0.2.0/24", "192.0.2.53/32", "8.0.0.0/5"),
+        *("198.51.100.0/24", "2001:db8::53", "2001:db8::/32", "::/3", "::/0", "0.0.0.0/0"),
+        *("www.example", ".example", ".", "*.", "*.www.example", "good.example", ".good.example"),
+    ]
+    lines = [f"{text} action={action}" for text in texts]
+    rows = list(LineReader(origin, AnyQtype.BOTH, 0.0).rows(lines))
+    held: list[str] = []
+    expected = list(each_row(guard.passing(iter(rows), held.append)))
+    blocks = [Block(row[0], [row[1]], row[2:]) for row in rows]
+    by_ref: dict[int, Block] = {}
+    for row in rows:
+        by_ref.setdefault(row[0], Block(row[0], [], row[2:])).keys.append(row[1])
+    for items in (blocks, list(by_ref.values())):
+        again: list[str] = []
+        passed = list(each_row(guard.passing(items, again.append)))
+        assert sorted(passed) == sorted(expected)
+        assert sorted(again) == sorted(held)

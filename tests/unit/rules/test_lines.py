@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -25,8 +27,10 @@ from xdpctl.rules import (
 )
 from xdpctl.rules.keys import (
     REFS,
+    Block,
     Row,
     book_of,
+    each_row,
     full_key,
     place_of,
     plain_place,
@@ -35,6 +39,9 @@ from xdpctl.rules.keys import (
     stored_place,
 )
 from xdpctl.rules.lines import LineReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 NOW = 1000.0
 LISTS = abi.Book.LISTS
@@ -266,3 +273,54 @@ def test_lines_with_ever_other_options_are_not_all_kept() -> None:
     reader = LineReader("cli", AnyQtype.BOTH, NOW)
     count = sum(1 for _ in reader.rows(f"192.0.2.1 reason=r{n}" for n in range(1500)))
     assert (count, len(reader._options)) == (1500, 1000)
+
+
+plain_lines = st.lists(
+    st.one_of(
+        st.ip_addresses(v=4).map(str),
+        st.ip_addresses().map(str),
+        st.sampled_from(["198.51.100.0/24", "198.51.100.1/24", "2001:db8::/32", "10.0.0.0/08"]),
+        st.sampled_from(["1.2.3.4/33", "::/129", "1.2.3.4/1\u0661", "a/24", "1.2.3.4/", "/8"]),
+        names,
+        names.map(".{}".format),
+        st.sampled_from(["", "# a comment", "192.0.2.1\r", "192.0.2.1#no", "192.0.2.1\t", "٣"]),
+        st.sampled_from(["192.0.2.1 action=pass", "www.example for=1m", "192.0.2.7 reason=1"]),
+    ),
+    max_size=8,
+)
+
+
+@given(parts=st.lists(plain_lines, max_size=3), origin=st.sampled_from(["cli", "list:x"]))
+def test_blocks_have_the_rows_that_the_lines_have(parts: list[list[str]], origin: str) -> None:
+    plain = LineReader(origin, AnyQtype.BOTH, NOW)
+    other = LineReader(origin, AnyQtype.BOTH, NOW)
+    for part in [["192.0.2.99"], *parts]:
+        expected, error = _read(plain.rows(part, 5))
+        found, same = _read(each_row(other.items("\n".join(part), 5)))
+        assert same == error
+        if error:
+            return
+        assert sorted(found, key=repr) == sorted(expected, key=repr)
+        assert dict(_last(found)) == dict(_last(expected))
+
+
+def _read(rows: Iterable[Row]) -> tuple[list[Row], str]:
+    try:
+        return list(rows), ""
+    except TargetError as error:
+        return [], error.sentence
+
+
+def _last(rows: list[Row]) -> Iterator[tuple[tuple[int, bytes], Row]]:
+    """Yield each row by its place: of a place that comes twice the last."""
+    return ((row[:2], row) for row in rows)
+
+
+def test_a_part_with_nothing_but_targets_is_a_block_for_each_map() -> None:
+    reader = LineReader("list:x", AnyQtype.BOTH, NOW)
+    list(reader.items("192.0.2.1"))
+    items = list(reader.items("192.0.2.2\n192.0.2.3\nwww.example\n.evil.example\n192.0.2.4"))
+    assert [(type(item), len(getattr(item, "keys", ""))) for item in items] == [
+        (Block, 3),
+        (Block, 2),
+    ]

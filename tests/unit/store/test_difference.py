@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from xdpctl.abi import MAPS, MapName, RuleAction
 from xdpctl.errors import StateError, TargetError
-from xdpctl.rules.keys import full_key
+from xdpctl.rules.keys import Block, full_key
 from xdpctl.store.change import Change
 from xdpctl.store.difference import Difference, Staging
 from xdpctl.store.state import Note, State
@@ -48,9 +49,23 @@ def note_of(row: Row) -> Note:
     )
 
 
-@given(stored=st.lists(rows, max_size=6), parts=lists, replace=st.booleans(), strict=st.booleans())
+def in_blocks(part: list[Row]) -> list[Block]:
+    """Return the rows as blocks, each as long as it can be."""
+    return [
+        Block(ref, [row[1] for row in alike], options)
+        for (ref, options), alike in groupby(part, lambda row: (row[0], row[2:]))
+    ]
+
+
+@given(
+    stored=st.lists(rows, max_size=6),
+    parts=lists,
+    replace=st.booleans(),
+    strict=st.booleans(),
+    blocks=st.booleans(),
+)
 def test_the_difference_is_that_of_sets(
-    stored: list[Row], parts: list[list[Row]], *, replace: bool, strict: bool
+    stored: list[Row], parts: list[list[Row]], *, replace: bool, strict: bool, blocks: bool
 ) -> None:
     notes = {row[:2]: row for row in stored}
     planned = {row[:2]: row for part in parts for row in part}
@@ -61,7 +76,7 @@ def test_the_difference_is_that_of_sets(
             asked = Change(source=(), origin="file:x", replace=replace, strict=strict)
             with Staging(path, asked) as staging:
                 for part in parts:
-                    staging.load(part)
+                    staging.load(in_blocks(part) if blocks else part)
                 found = staging.compare()
                 listed = (
                     {row[:2] for row in staging.added(0, found.added)},

@@ -16,13 +16,14 @@ from xdpctl.feeds.reader import ListReading
 from xdpctl.http.api.rule_lists import JsonList, LineList
 from xdpctl.http.refusals import ListedRuleError, RequestError
 from xdpctl.rules import AnyQtype
+from xdpctl.rules.keys import each_row
 from xdpctl.settings import ListSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from xdpctl.rules.keys import Row
+    from xdpctl.rules.keys import Rows
     from xdpctl.store.source import RuleSource
 
 LINES = b"192.0.2.1\n10.0.0.0/8 action=pass\n192.0.2.9 origin=dnsdist\nwww.example\n"
@@ -34,9 +35,9 @@ def sent(thing: object) -> object:
     return pickle.loads(pickle.dumps(thing))  # noqa: S301 - ours
 
 
-def rows(listed: Iterable[Iterable[Row]]) -> list[tuple[int, bytes, int, str]]:
+def rows(listed: Iterable[Iterable[Rows]]) -> list[tuple[int, bytes, int, str]]:
     """Return the rows without the times."""
-    return [(*row[:4],) for part in listed for row in part]
+    return [(*row[:4],) for part in listed for row in each_row(part)]
 
 
 def in_memory(data: bytes) -> IO[bytes]:

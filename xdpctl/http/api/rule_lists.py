@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from xdpctl.rules import AnyQtype
-    from xdpctl.rules.keys import Row
+    from xdpctl.rules.keys import Row, Rows
 
 _T = TypeVar("_T")
 
@@ -299,7 +299,7 @@ class LineList(_BodyList):
     with the line's number (rows.LineReader).
     """
 
-    def __iter__(self) -> Iterator[Iterator[Row]]:
+    def __iter__(self) -> Iterator[Iterator[Rows]]:
         reader = LineReader(self._origin, self._any_qtype, self._now)
         number, rest = 1, b""
         while data := self._body.file.read(PART):
@@ -308,10 +308,10 @@ class LineList(_BodyList):
                 rest += data
                 _see_length(rest, "line")
                 continue
-            lines = _text(rest + whole, number).split("\n")
+            text = _text(rest + whole, number)
             rest = rest_of_it
-            yield reader.rows(lines, number)
-            number += len(lines)
+            yield reader.items(text, number)
+            number += text.count("\n") + 1
         if rest:
             yield reader.rows([_text(rest, number)], number)
         self.found = reader.skipped
