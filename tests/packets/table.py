@@ -40,5 +40,8 @@ CASES: dict[str, Case] = {
 }
 """Test id to case; a unit test holds that no description stands twice in a theme."""
 
+RECEIVED_WHOLE = {name: case for name, case in CASES.items() if case.scene.first_buffer is None}
+"""Those whose frames lie in one buffer: the filter does not know of others yet."""
+
 OF_SHARED_MAPS = {name: case for name, case in CASES.items() if not case.scene.config.tables}
 """Those without tables of our own."""
