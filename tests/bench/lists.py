@@ -24,7 +24,7 @@ from tests.bench.cases import v4
 from tests.bench.growth import Walk
 from tests.bench.in_process import compile_directory, compile_wander
 from tests.bench.machine import Machine
-from tests.bench.program import Bench
+from tests.bench.program import ENTRIES, Bench
 from tests.bench.report import RAW, RESULTS, write
 from tests.bench.turns import Subject, by_turns, program_array
 from tests.lab.hosts import EMPTY_PROGRAM
@@ -236,12 +236,12 @@ def own_tables(bpf: Bpf, stack: contextlib.ExitStack, there: Population) -> dict
     return maps
 
 
-def measure(rules: int, former: Path, rounds: int, only: str) -> list[Row]:
+def measure(rules: int, former: Path, rounds: int, only: str, shared: int) -> list[Row]:
     """Time every case with so many rules."""
     bpf = Bpf()
     there = Population.of(rules)
     with contextlib.ExitStack() as stack:
-        bench = stack.enter_context(Bench.loaded(bpf))
+        bench = stack.enter_context(Bench.loaded(bpf, shared))
         own = own_tables(bpf, stack, there)
         maps = {**own, **bench.maps}
         fds = {MAPS[name].ref: opened.fd for name, opened in maps.items()}
@@ -253,7 +253,11 @@ def measure(rules: int, former: Path, rounds: int, only: str) -> list[Row]:
             code = compile_directory(config, directory).relocate(fds)
             programs[who] = stack.enter_context(bpf.load_program(code, who))
         programs[EMPTY] = stack.enter_context(bpf.load_program(EMPTY_PROGRAM, EMPTY))
-        every = [case for case in cases(there) if only in case.walk.name]
+        every = [
+            case
+            for case in cases(there)
+            if only in case.walk.name and (shared or "dnsdist" not in case.walk.name)
+        ]
         subjects = [
             Subject(
                 f"{case.walk.name}: {who}",
@@ -313,13 +317,14 @@ def main() -> int:
     parser.add_argument("former", type=Path, help="xdp/ of a version without lists")
     parser.add_argument("--rules", type=int, nargs="+", default=[10, 1_000_000])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--shared", type=int, default=ENTRIES, help="entries in each shared map")
     parser.add_argument("--only", default="", help="cases with this in their name")
     given = parser.parse_args()
     machine = Machine.now()
     rows = [
         row
         for rules in given.rules
-        for row in measure(rules, given.former, given.rounds, given.only)
+        for row in measure(rules, given.former, given.rounds, given.only, given.shared)
     ]
     text = (
         "ns per packet above an empty program on the same packet; medians, and tenth percentiles"

@@ -168,6 +168,7 @@ class FakeGenerations:
         size = max(self.least, *(sum(room.get(n, 0) for n in names) for names in TOGETHER))
         made = FakeGeneration(maps, {}, book, size)
         made.follows = former
+        made.failure = self.failure.pop("put", None)
         self.known[made.head] = made.entries, book, size
         self.made.append(made)
         return made

@@ -193,6 +193,10 @@ class Filter:
                     program.close()
                     program = stack.enter_context(former)
                     event(_log, "adopted", interface=self.interface, program=program.info.id)
+                    beside = self._pins.beside(program, {**shared, **maps})
+                    if not self._pins.are_whole(self._bpf, program, beside):
+                        self._pin(beside)
+                    self._pins.remove_others(beside)
                 else:
                     if former is not None:
                         former.close()
@@ -238,6 +242,12 @@ class Filter:
         self.adopted, self._state = True, FilterState.ATTACHED
         return True
 
+    def _pin(self, beside: Mapping[Path, Program | Map]) -> None:
+        """Pin what is beside the link, in place of what is pinned there."""
+        with self._pins.staging() as staging:
+            staging.add_all(beside)
+            staging.commit()
+
     def _exchange(self, link: Link, program: Program, beside: Mapping[Path, Program | Map]) -> None:
         """Replace the program that our link attaches."""
         with self._pins.staging() as staging:
@@ -256,9 +266,7 @@ class Filter:
     ) -> tuple[Link, XdpMode]:
         """Attach with a new link, in place of anything there that may be replaced."""
         if own is not None:  # fail before anything is detached if pins cannot be replaced
-            with self._pins.staging() as staging:
-                staging.add_all(beside)
-                staging.commit()
+            self._pin(beside)
         with (
             self._attachment.vacated(interface, own),
             self._pins.staging() as staging,

@@ -111,6 +111,17 @@ class OwnPins:
                 program.close()
         return None
 
+    def are_whole(self, bpf: Bpf, program: Program, pinned: Collection[Path]) -> bool:
+        """Return whether no service was killed while it gave these pins their names."""
+        if any(beside(path, _FRESH).exists() for path in pinned):
+            return False
+        with (
+            contextlib.suppress(KernelError, PinError),
+            bpf.open_pinned_program(self.program_path) as known,
+        ):
+            return known.info.id == program.info.id
+        return False
+
     def open_tables(self, bpf: Bpf, used: Collection[int]) -> dict[MapName, Map]:
         """Open our own tables that a program uses, given by the ids of its maps.
 
@@ -172,8 +183,9 @@ class OwnPins:
         One that cannot be removed costs memory until the next exchange.
         """
         for path in {self.path(name) for name in names_of(Scope.TABLES)}.difference(pinned):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+            for left in (path, beside(path, _FRESH)):
+                with contextlib.suppress(OSError):
+                    left.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[FreshPins]:

@@ -214,9 +214,10 @@ class OwnTables:
             XdpctlError: something refuses; the former generation is in force.
         """
         began = self._clock()
-        await self._generations.prepare()
         async with self._program.changing:
-            program = await self._program.build_with(tables=True)
+            program, _ = await asyncio.gather(
+                self._program.build_with(tables=True), self._generations.prepare()
+            )
             former = self._tables.current
             made = await asyncio.to_thread(self._make, more)
             try:

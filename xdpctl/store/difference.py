@@ -72,6 +72,14 @@ _KEYS_ALIKE, _KEYS_UNLIKE = (
     for which in (_ALIKE, f"{_ALIKE} IS NOT TRUE")
 )
 
+_STAGE = "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, ?)"
+
+_ALIKE_TWICE = """
+SELECT count(*) FROM planned JOIN note USING (map, key)
+WHERE (note.origin = :origin AND note.action = :action AND note.reason = :reason
+    AND note.expires IS :expires)
+"""
+
 _UNLIKE = """
 INSERT INTO standing SELECT map, key FROM note WHERE origin = :origin
     AND (action IS NOT :action OR reason != :reason OR expires IS NOT :expires)
@@ -182,9 +190,8 @@ class Staging:
         self._alike: Options | None = None
         self._standing: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
         self._others: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
-        self._seen: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
-        self._seen_blocks: list[Block] = []
-        self._staged: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
+        self._came: dict[int, list[Sequence[bytes]]] = {ref: [] for ref in BY_REF}
+        self._stood = 0
         self._fresh: dict[int, dict[bytes, Options]] = {ref: {} for ref in BY_REF}
         self._options: dict[Options, Options] = {}
         self._added: list[_Fresh] = []
@@ -242,9 +249,7 @@ class Staging:
                 unlike += [each for each in row.rows() if not self._is_kept(each)]
         if unlike:
             with self._working():
-                self._connection.executemany(
-                    "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, ?)", unlike
-                )
+                self._connection.executemany(_STAGE, unlike)
 
     def _read_notes(self, alike: Options) -> None:
         """Read the keys of all notes, and which are the origin's and as the list's first row is."""
@@ -276,15 +281,15 @@ class Staging:
                 if ref not in _TABLES_REFS:
                     keys = [key for (key,) in rows]
                     into[ref].difference_update(self._vanished(self, ref, keys))
+        self._stood += len(self._standing[ref])
 
     def _is_kept_whole(self, block: Block) -> bool:
         """Keep a block if all its rows are as their notes are, or none has a note."""
         ref, keys, options = block.ref, block.keys, block.options
         standing = self._standing[ref]
-        if not self._staged[ref].isdisjoint(keys):
-            return False
         if options == self._alike and standing.issuperset(keys):
-            self._seen_blocks.append(block)
+            standing.difference_update(keys)
+            self._came[ref].append(keys)
             return True
         if standing.isdisjoint(keys) and self._others[ref].isdisjoint(keys):
             options = self._options.setdefault(options, options)
@@ -295,39 +300,42 @@ class Staging:
     def _is_kept(self, row: Row) -> bool:
         """Keep a row that is as its note is, or that has no note; the others SQLite compares.
 
-        A row of an entry that SQLite has already goes there too: the last one counts.
+        What came before seems to have no note, until `_come_again` looks.
         """
         ref, key, options = row[0], row[1], row[2:]
-        staged = self._staged[ref]
-        if key in staged:
+        standing = self._standing[ref]
+        if key in standing:
+            standing.remove(key)
+            self._came[ref].append((key,))
+            return options == self._alike
+        if key in self._others[ref]:
             return False
-        if key in self._standing[ref]:
-            if options == self._alike:
-                self._seen[ref].add(key)
-                return True
-        elif key not in self._others[ref]:
-            self._fresh[ref][key] = self._options.setdefault(options, options)
-            return True
-        staged.add(key)
-        return False
+        self._fresh[ref][key] = self._options.setdefault(options, options)
+        return True
+
+    def _come_again(self) -> Iterator[Row]:
+        """Take out and yield the rows of entries that stood, came, and came again."""
+        for ref, came in self._came.items():
+            fresh = self._fresh[ref]
+            for keys in came:
+                if fresh.keys().isdisjoint(keys):
+                    continue
+                for key in fresh.keys() & keys:
+                    yield ref, key, *fresh.pop(key)
 
     def compare(self) -> Difference:
         """Find out how the list differs from the notes that there are now."""
         if self._alike is None:  # an empty list
             self._read_notes((-1, "", None, ""))
-        for block in self._seen_blocks:
-            self._seen[block.ref].update(block.keys)
-        seen = 0
-        for ref, came in self._seen.items():
-            alike = came - self._staged[ref]
-            seen += len(alike)
-            self._standing[ref] -= alike
+        came = self._stood - sum(map(len, self._standing.values()))
+        again = list(self._come_again())
         self._added = [
             (ref, key, keys[key]) for ref, keys in self._fresh.items() for key in sorted(keys)
         ]
         run = self._connection.execute
         columns = "map, key, action, reason, expires, origin"
         with self._working():
+            self._connection.executemany(_STAGE, again)
             run(
                 "INSERT OR REPLACE INTO planned SELECT * FROM incoming"
                 " ORDER BY map, key, incoming.rowid"
@@ -341,13 +349,13 @@ class Staging:
             planned, differing, added, changed, gone = (
                 self._count(table) for table in ("planned", "differing", "added", "changed", "gone")
             )
+            came -= run(_ALIKE_TWICE, self._like).fetchone()[0]
             run("DROP TABLE differing")
-        self._standing, self._others, self._seen, self._seen_blocks = {}, {}, {}, []
-        self._staged, self._fresh = {}, {}
+        self._standing, self._others, self._came, self._fresh = {}, {}, {}, {}
         return Difference(
             len(self._added) + added,
             changed,
-            planned - differing + seen,
+            planned - differing + came,
             differing - added - changed,
             gone,
         )

@@ -26,7 +26,9 @@ from xdpctl.rules import (
     map_of,
     target_text,
 )
+from xdpctl.rules.keys import full_key
 from xdpctl.store.state import place_in_order
+from xdpctl.store.tables.table import RuleTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -91,8 +93,15 @@ def read_values(rules: RuleMap, keys: Iterable[bytes]) -> list[RuleValue | None]
     return [_decoded(octets) for octets in rules.lookup_many(b"".join(keys))]
 
 
-def whole_map(rules: RuleMap) -> Callable[[Iterable[bytes]], list[RuleValue | None]]:
-    """Read a map whole, and return a function that answers as `read_values` does.
+def read_stored(rules: RuleMap, ref: int, stored: Sequence[bytes]) -> list[RuleValue | None]:
+    """Return the same for keys as the state file stores them; `ref`: the map's number."""
+    if isinstance(rules, RuleTable):
+        return [_decoded(octets) for octets in rules.values(stored)]
+    return read_values(rules, (full_key(ref, key) for key in stored))
+
+
+def whole_map(rules: RuleMap, ref: int) -> Callable[[Sequence[bytes]], list[RuleValue | None]]:
+    """Read a map whole, and return a function that answers as `read_stored` does.
 
     A million entries cost no call each. Equal values are one object.
     """
@@ -101,7 +110,7 @@ def whole_map(rules: RuleMap) -> Callable[[Iterable[bytes]], list[RuleValue | No
     for keys, values in rules.chunks():
         for key, octets in _raw(rules, keys, values):
             found[key] = shared.setdefault(octets, octets)
-    return lambda keys: [_decoded(found.get(key)) for key in keys]
+    return lambda stored: [_decoded(found.get(full_key(ref, key))) for key in stored]
 
 
 def pairs_in(

@@ -25,7 +25,7 @@ from xdpctl.rules import (
     target_text,
 )
 from xdpctl.rules.keys import REFS, full_key, plain_text, stored_key
-from xdpctl.store.entries import NOTES_AT_ONCE, goes_on, read_values, whole_map
+from xdpctl.store.entries import NOTES_AT_ONCE, goes_on, read_stored, whole_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,11 +81,10 @@ def lines_of(
         ref, after = REFS[name], b""
         opened = entries.maps[name]
         whole = at_once and name not in TABLES
-        read = whole_map(opened) if whole else partial(read_values, opened)
+        read = whole_map(opened, ref) if whole else partial(read_stored, opened, ref)
         while rows := entries.state.rows(name, after, NOTES_AT_ONCE):
             after = rows[-1][1]
-            keys = [full_key(ref, row[1]) for row in rows]
-            for row, value in zip(rows, read(keys), strict=True):
+            for row, value in zip(rows, read([row[1] for row in rows]), strict=True):
                 _, stored, _, origin, reason, _, expires, noted = row
                 if value is not None and (name in TABLES or goes_on(value, noted)):
                     yield from text.of(name, stored, value.action, origin, reason, expires)

@@ -303,6 +303,23 @@ class State:
                 (REFS[map_name], after, limit),
             ).fetchall()
 
+    def keys(self, map_name: MapName, after: bytes, limit: int) -> list[bytes]:
+        """Return the keys of what `page` gives, as they are stored."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT key FROM note WHERE map = ? AND key > ? ORDER BY key LIMIT ?",
+                (REFS[map_name], after, limit),
+            ).fetchall()
+        return [key for (key,) in rows]
+
+    def forget_keys(self, map_name: MapName, stored: Sequence[bytes]) -> None:
+        """Remove notes by their keys as they are stored, in one transaction."""
+        ref = REFS[map_name]
+        with self.transaction():
+            self._connection.executemany(
+                "DELETE FROM note WHERE map = ? AND key = ?", ((ref, key) for key in stored)
+            )
+
     def page_of(
         self, origin: str, map_name: MapName, after: bytes, limit: int
     ) -> tuple[list[Note], bytes | None]:

@@ -47,6 +47,7 @@ from xdpctl.store.pages import Pages
 from xdpctl.store.reconcile import Reconciler
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note, place_in_order
+from xdpctl.store.tables.table import KEYS_AT_ONCE
 from xdpctl.store.tables.tables import Tables
 from xdpctl.store.tables.turn import MarkedTurn
 from xdpctl.store.top import MostHit
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from xdpctl.store.entries import Entry, Place, Slot
     from xdpctl.store.rule_map import RuleMap
     from xdpctl.store.state import State
+    from xdpctl.store.tables.table import RuleTable
     from xdpctl.store.worker.parent import BulkInWorker
 
     Claimed: TypeAlias = tuple[Target, Book]
@@ -383,6 +385,8 @@ class Store:
         return removed
 
     def _flush(self, name: MapName, origin: str | None) -> int:
+        if origin is None and (table := self.tables.maps.get(name)) is not None:
+            return self._flush_table(table)
         removed = 0
         after: bytes | None = b""
         while after is not None:
@@ -390,6 +394,20 @@ class Store:
                 notes, after = self._some_notes(name, after, origin)
                 removed += self._reconciler.remove(notes).total()
         return removed
+
+    def _flush_table(self, table: RuleTable) -> int:
+        """Remove all that is in one of our own tables; by the million, so without notes."""
+        total = 0
+        while True:
+            with self.alone():
+                stored = self._state.keys(table.name, b"", KEYS_AT_ONCE)
+                if not stored:
+                    return total
+                with self.tables.writing((table.name,)):
+                    removed = table.remove(stored)
+                    self._on_change(table.name, -removed)
+                    self._state.forget_keys(table.name, stored)
+                total += removed
 
     def _some_notes(
         self, name: MapName, after: bytes, origin: str | None

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl.abi import RULE_PLACES
-from xdpctl.rules.keys import REFS, stored_key
+from xdpctl.rules.keys import REFS, full_key, stored_key
+from xdpctl.store.tables.table import RuleTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,7 +44,7 @@ class MostHit:
     def counters(self, map_name: MapName | None) -> Counters:
         """Return the counters that are not 0."""
         return {
-            name: {stored_key(REFS[name], key): hits for hits, key in self._hit(name)}
+            name: {key: hits for hits, key in self._hit(name)}
             for name in (RULE_PLACES if map_name is None else (map_name,))
         }
 
@@ -66,9 +67,13 @@ class MostHit:
                 for gain, key in self._gains(name, None if before is None else before[name])
             ),
         )
-        values = self._entries.values((name, key) for _, name, key in best)
+        hit = [
+            (gain, name, full_key(REFS[name], key))
+            for gain, name, key in dict.fromkeys(best)  # a walk may give an entry twice
+        ]
+        values = self._entries.values((name, key) for _, name, key in hit)
         found = []
-        for gain, name, key in dict.fromkeys(best):  # a walk may give an entry twice
+        for gain, name, key in hit:
             if (value := values[name, key]) is not None:
                 (entry,) = self._entries.with_notes(name, {key: value})
                 found.append(TopEntry(entry, None if before is None else gain / seconds))
@@ -80,17 +85,20 @@ class MostHit:
         if before is None:
             yield from self._hit(name)
             return
-        ref = REFS[name]
         for hits, key in self._hit(name):
-            gain = hits - before.get(stored_key(ref, key), 0)
+            gain = hits - before.get(key, 0)
             if gain > 0:
                 yield gain, key
 
     def _hit(self, name: MapName) -> Iterator[tuple[int, bytes]]:
-        """Yield (counter, key) of the entries whose counter is not 0."""
-        size = self._entries.maps[name].info.key_size
-        for keys, values in self._entries.maps[name].chunks():
+        """Yield (counter, stored key) of the entries whose counter is not 0."""
+        opened = self._entries.maps[name]
+        if isinstance(opened, RuleTable):
+            yield from opened.hits()
+            return
+        ref, size = REFS[name], opened.info.key_size
+        for keys, values in opened.chunks():
             hits = memoryview(values).cast("Q")[::2].tolist()
             for number, count in enumerate(hits):
                 if count:
-                    yield count, keys[number * size : (number + 1) * size]
+                    yield count, stored_key(ref, keys[number * size : (number + 1) * size])

@@ -392,6 +392,20 @@ async def test_a_start_whose_tables_cannot_be_made_goes_on_filtering_as_before(
         assert len(await shown(home)) == 3
 
 
+async def test_a_start_whose_tables_cannot_be_filled_goes_on_filtering_as_before(
+    home: Home,
+) -> None:
+    """As where the kernel does not let us run the program that writes to them."""
+    async with home.running():
+        await fill(home, 3)
+    home.generations.failure["put"] = KernelError("cannot test program", errno.EPERM)
+    with pytest.raises(KernelError, match="cannot test program"):
+        await home.service().run()
+    assert home.traces() == NOTHING
+    async with home.running():
+        assert len(await shown(home)) == 3
+
+
 async def test_without_a_table_program_the_former_service_is_held_and_then_replaced(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

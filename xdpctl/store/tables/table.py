@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _VALUE = struct.Struct("=QB7x")
 _ACTION_OFFSET = 8
 _ACTION_MASK = 3
+KEYS_AT_ONCE = 4_000
+"""Keys of one step: some milliseconds."""
 
 
 class RuleTable:
@@ -86,6 +88,16 @@ class RuleTable:
         """Remove the entries of these stored keys; return how many were there."""
         return self._tables.remove(self.name, stored)
 
+    def hits(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (counter, stored key) of the entries whose counter is not 0."""
+        after = b""
+        while stored := self._state.keys(self.name, after, KEYS_AT_ONCE):
+            after = stored[-1]
+            found = self._tables.look_up(self.name, stored)
+            for value, key in zip(found, stored, strict=True):
+                if value is not None and value > _ACTION_MASK:
+                    yield value >> 8, key
+
     # --- as a map -----------------------------------------------------------------
 
     def lookup(self, key: bytes) -> bytes | None:
@@ -123,9 +135,8 @@ class RuleTable:
     def chunks(self, size: int = 4096) -> Iterator[tuple[bytes, bytes]]:
         """Yield the entries that have a note, about `size` at a time, as (keys, values)."""
         after = b""
-        while rows := self._state.rows(self.name, after, size):
-            after = rows[-1][1]
-            stored = [row[1] for row in rows]
+        while stored := self._state.keys(self.name, after, size):
+            after = stored[-1]
             found = [
                 (full_key(self._ref, key), value)
                 for key, value in zip(stored, self.values(stored), strict=True)

@@ -355,14 +355,16 @@ def test_a_list_that_is_cut_short_is_whole_or_absent_entry_by_entry_after_a_rest
     assert len(listed(ledger)) == len(EACH_KIND) + 2
 
 
+@pytest.mark.parametrize("origin", [None, LIST])
 def test_a_removal_that_is_cut_short_between_entry_and_note_leaves_both_or_neither(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, origin: str | None
 ) -> None:
     ledger.bulk(EACH_KIND, origin=LIST)
     with monkeypatch.context() as patch:
         patch.setattr(ledger.state, "forget", _crash)
+        patch.setattr(ledger.state, "forget_keys", _crash)
         with pytest.raises(CrashError):
-            ledger.store.flush(MapName.LIST_NAMES, None)
+            ledger.store.flush(MapName.LIST_NAMES, origin)
     assert engine_of(ledger).count(MapName.LIST_NAMES) == 0
     ledger.restart()
     assert ledger.agrees()
@@ -417,6 +419,21 @@ def test_a_lists_rules_of_a_former_version_move_from_the_shared_maps_without_a_g
 
 def _crash(*_: object) -> None:
     raise CrashError
+
+
+def test_what_the_tables_refuse_is_not_noted_and_nothing_is_unsure(ledger: Ledger) -> None:
+    """As where the kernel does not let us run the program that writes to them."""
+    ledger.put(".evil.example")
+    engine_of(ledger).failure = KernelError("cannot test program xdpctl_table", errno.EPERM)
+    with pytest.raises(KernelError, match="cannot test program xdpctl_table"):
+        ledger.put(".other.example")
+    assert (set(ledger.noted()), ledger.store.tables.unsure) == ({".evil.example"}, False)
+    engine_of(ledger).failure = KernelError("cannot test program xdpctl_table", errno.EPERM)
+    with pytest.raises(KernelError, match="cannot test program xdpctl_table"):
+        ledger.bulk(EACH_KIND, origin=LIST)
+    ledger.store.settle()
+    assert ledger.agrees()
+    assert set(ledger.noted()) == {".evil.example"}
 
 
 # --- two generations -----------------------------------------------------------------------
