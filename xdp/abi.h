@@ -406,7 +406,7 @@ struct word_keys {
 /* What the source filter knows of a piece of IPv4. */
 struct source_line {
 	__u64 map[4];  /* a bit for every 2^shift addresses: there is an entry */
-	__u64 lengths; /* of entries here, as in lengths4 */
+	__u64 lengths; /* of entries here; bit 0: exact addresses, bit 33 - n: of length n */
 	__u64 bits[3];
 };
 
@@ -428,8 +428,8 @@ struct table_head {
 	__u64 sources;	      /* state */
 	__u64 name_buckets;   /* number of buckets less one */
 	__u64 source_buckets; /* the same */
-	__u64 lengths4;	      /* bit 0: exact addresses, bit 33 - n: prefixes of length n */
-	__u64 lengths6[3];    /* bit 0: exact addresses, bit 129 - n */
+	__u64 lengths6[3];    /* of IPv6 entries; bit 0: exact addresses, bit 129 - n */
+	__u64 reserved_again;
 	/* Secrets, and constants. */
 	__u64 seed_a;
 	__u64 seed_b;

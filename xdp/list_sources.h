@@ -37,30 +37,22 @@ static __always_inline __u64 ask_for_source(struct scratch *scratch, const struc
 	return VERDICT(REASON_LIST_SOURCE, value & SLOT_ACTION);
 }
 
-/* 1 if a line has the length and the three bits of an IPv4 entry, else 0. */
-static __always_inline __u64 line_has(const struct source_line *line, struct sums sums,
-				      __u64 number)
+/* 1 if a line has the three bits of an IPv4 entry, else 0. */
+static __always_inline __u64 line_has(const struct source_line *line, struct sums sums)
 {
-	return word_has(line->lengths, number) & word_has(line->bits[0], BIT_SOURCE(sums)) &
+	return word_has(line->bits[0], BIT_SOURCE(sums)) &
 	       word_has(line->bits[1], BIT_SOURCE2(sums)) &
 	       word_has(line->bits[2], BIT_SOURCE3(sums));
 }
 
-/*
- * Lengths are the numbers of their bits. All that exist are gone through, and not only those
- * of the line, so that where to look does not depend on the line: the processor then waits
- * for both at once. An entry that may have been moving is asked for again.
- */
+/* Lengths are the numbers of their bits. An entry that may have been moving is asked again. */
 static __always_inline __u64 ipv4_list_rule(struct scratch *scratch, const struct table_head *head,
 					    const struct ipv4_header *ip)
 {
 	__u64 state = head_get(head, sources);
-	__u64 moves = head_get(head, moves);
 	__u64 address = be32(ip->saddr_be);
 	const struct source_line *line;
-	struct sums sums;
 	__u64 place;
-	__u64 rule;
 
 	if (!(state & SOURCES_V4))
 		return NO_RULE;
@@ -68,24 +60,17 @@ static __always_inline __u64 ipv4_list_rule(struct scratch *scratch, const struc
 	line = line_in_force(scratch, state, place >> 8);
 	if (!line || !seldom(word_has(line->map[place >> 6 & 3], place)))
 		return NO_RULE;
-	sums = sums_of_ipv4(head, address, 0);
-	if (line_has(line, sums, 0)) {
-		rule = ask_for_source(scratch, head, sums);
-		if (rule != NO_RULE)
-			return rule;
-	}
-	scratch_put(scratch, lengths,
-		    head_get(head, lengths4) & ~(__u64)(moves == head_get(head, moves)));
+	scratch_put(scratch, lengths, line->lengths);
 	for (int i = 0; i < LENGTH4_MAX + 1 + AGAIN; i++) {
 		__u64 lengths = scratch_get(scratch, lengths);
-		__u64 number;
+		__u64 moves = head_get(head, moves);
+		struct sums sums;
+		__u64 rule;
 
 		if (!lengths)
 			break;
-		moves = head_get(head, moves);
-		number = take_lowest(head, &lengths);
-		sums = sums_of_ipv4(head, address, number);
-		if (line_has(line, sums, number)) {
+		sums = sums_of_ipv4(head, address, take_lowest(head, &lengths));
+		if (line_has(line, sums)) {
 			rule = ask_for_source(scratch, head, sums);
 			if (rule != NO_RULE)
 				return rule;

@@ -292,10 +292,8 @@ static __always_inline enum table_result ipv4_sums(struct table_head *head,
 	*sums = sums_of_ipv4(head, address, number);
 	if (!scratch_get(scratch, halves))
 		return RESULT_DONE;
-	if (scratch_get(scratch, halves) == HALF_BOTH) {
-		head_get(head, lengths4) = head->lengths4 | bit_of(number);
+	if (scratch_get(scratch, halves) == HALF_BOTH && !(head->sources & SOURCES_V4))
 		head_get(head, sources) = head->sources | SOURCES_V4;
-	}
 	return set_address_bits(head, request, *sums, address, number, scratch);
 }
 
@@ -579,7 +577,6 @@ static __always_inline void count_entry(struct table_head *head, __u8 table, __s
 		head->list_sources += by;
 		if (!head->list_sources) {
 			head_get(head, sources) = head->sources & ~(SOURCES_V4 | SOURCES_V6);
-			head_get(head, lengths4) = 0;
 			for (int i = 0; i < 3; i++)
 				head_get(head, lengths6[i]) = 0;
 		}
