@@ -20,10 +20,14 @@
 #define FLAG_PANIC    1
 #define FLAG_SOCKET   2
 #define FLAG_REGISTER 4
+#define KIND_LISTED   0x08
+#define KIND_SCOPE    4 /* shift; two bits, modulo 3 */
+#define SCOPES	      3
 
 struct configuration {
 	int (*filter)(struct xdp_md *ctx);
 	int has_xsk;
+	int has_tables;
 };
 
 /* Rendered by coverage.py. */
@@ -33,6 +37,9 @@ extern const __u8 destinations_v4[][8];
 extern const size_t destinations_v4_count;
 extern const __u8 destinations_v6[][20];
 extern const size_t destinations_v6_count;
+extern const __u8 table_head_value[][sizeof(struct table_head)]; /* one, of empty tables */
+extern const __u32 table_sizes[][2]; /* number of each array, and of its values */
+extern const size_t table_sizes_count;
 
 /* Octets that are read one after the other; zeros behind their end. */
 struct tape {
@@ -170,7 +177,72 @@ static void index_name(const __u8 *key)
 			 (__u16)(qtype + 1) * name_index.type_factor >> 58);
 }
 
-static void set_rules(struct operand *operands, int count, const __u8 *frame, size_t length)
+static int scope_of(const struct operand *operand)
+{
+	return (operand->kind >> KIND_SCOPE & 3) % SCOPES;
+}
+
+/* Whether the rule belongs into our own tables, where there are any. */
+static bool is_own(const struct operand *operand)
+{
+	return operand->kind & KIND_LISTED ||
+	       ((operand->kind & 7) % KINDS == 4 && scope_of(operand) != ZONE_SELF);
+}
+
+/* Empty tables, always with the same secret. */
+static void clear_tables(void)
+{
+	for (size_t i = 0; i < table_sizes_count; i++) {
+		struct array *array = &arrays[table_sizes[i][0]];
+
+		if (!array->values)
+			host_array(table_sizes[i][0], table_sizes[i][1]);
+		memset(array->values, 0, array->count * value_sizes[table_sizes[i][0]]);
+	}
+	memcpy(arrays[MAP_TABLE_HEAD].values, table_head_value, sizeof(struct table_head));
+}
+
+/* Has the table program serve one request; returns what it answers. */
+static enum table_result ask_table(const struct table_request *asked)
+{
+	struct table_queue *queue = (struct table_queue *)arrays[MAP_TABLE_REQUESTS].values;
+	struct table_request *request = (struct table_request *)queue + 1;
+
+	*request = *asked;
+	queue->next = 0;
+	queue->waiting = 1;
+	while (!queue->next)
+		host_table(1);
+	return request->result;
+}
+
+/* Writes a rule into our own tables, unless there is one, or it is none. */
+static void set_own_rule(struct operand *operand)
+{
+	int kind = (operand->kind & 7) % KINDS;
+	struct table_request request = {.op = OP_LOOK_UP, .action = operand->action};
+
+	if (kind == 4) {
+		request.table = operand->kind & KIND_LISTED ? TABLE_LIST_NAMES : TABLE_ZONES;
+		request.scope = scope_of(operand);
+		request.qtype = operand->qtype;
+		memcpy(request.name, operand->octets, operand->size);
+	} else {
+		request.table = TABLE_LIST_SOURCES;
+		request.family = operand->size == 4 ? 4 : 6;
+		request.length = kind >= 2 ? operand->prefix : TABLE_EXACT;
+		if (kind >= 2)
+			clear_host_bits(operand->octets, operand->size, operand->prefix);
+		memcpy(request.address_be, operand->octets, operand->size);
+	}
+	if (ask_table(&request) != RESULT_ABSENT)
+		return;
+	request.op = OP_PUT;
+	INVARIANT(ask_table(&request) == RESULT_CREATED);
+}
+
+static void set_rules(struct operand *operands, int count, const __u8 *frame, size_t length,
+		      bool has_tables)
 {
 	static const __u8 unused[7] = {0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5};
 
@@ -180,6 +252,10 @@ static void set_rules(struct operand *operands, int count, const __u8 *frame, si
 
 		if (operands[i].kind & FROM_FRAME)
 			take_from_frame(&operands[i], frame, length);
+		if (has_tables && is_own(&operands[i])) {
+			set_own_rule(&operands[i]);
+			continue;
+		}
 		make_rule(&operands[i], &rule);
 		if (find(rule.map, rule.key))
 			continue;
@@ -206,6 +282,22 @@ static void set_scene(__u8 flags)
 		host_set(MAP_XSK_DESTINATIONS_V6, destinations_v6[i], one, 1);
 }
 
+/* Sums up the hits in one of our own tables. */
+static __u64 hits_of_table(enum map_ref table)
+{
+	const struct table_bucket *buckets = (const struct table_bucket *)arrays[table].values;
+	__u64 hits = 0;
+
+	for (__u32 i = 0; i < arrays[table].count; i++)
+		for (int j = 0; j < TABLE_SLOTS; j++) {
+			const struct table_slot *slot = &buckets[i].slot[j];
+
+			INVARIANT(!slot->tag == !(slot->value & SLOT_USED));
+			hits += slot->value >> SLOT_HITS;
+		}
+	return hits;
+}
+
 /* Sums up all rules' hits, and checks that nothing else in them changed. */
 static __u64 hits_of_rules(void)
 {
@@ -219,7 +311,7 @@ static __u64 hits_of_rules(void)
 				INVARIANT(value->unused[j] == 0xa5);
 			hits += value->hits;
 		}
-	return hits;
+	return hits + hits_of_table(MAP_NAME_TABLE) + hits_of_table(MAP_SOURCE_TABLE);
 }
 
 /* EMPTY_BIT of every map without entries. */
@@ -287,7 +379,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	draw_factors();
 	filter = configuration->filter;
 	set_scene(flags);
-	set_rules(operands, rules, frame, length);
+	clear_tables();
+	set_rules(operands, rules, frame, length, configuration->has_tables);
 	judge_once(frame, length, PLACE_AT_END, 0, 0xa5, &first);
 	judge_once(frame, length, PLACE_AT_START, 5, 0, &second);
 	check_same(&first, &second);

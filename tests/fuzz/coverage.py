@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import random
 import re
 import subprocess
 import sys
@@ -20,11 +21,18 @@ from typing import TYPE_CHECKING
 
 from tests.engines.entries import destination_keys
 from tests.engines.host_build import SOURCES, WARNINGS
+from tests.engines.tables import OWN, SHAPE
 from tests.fuzz.compare import say
 from tests.fuzz.inputs import CONFIGS, CORPUS, judged, read_corpus, seeds, write_corpus
 from tests.packets.case import Scene
 from tests.packets.xsk import DESTINATIONS
-from xdpctl.abi import MapName
+from xdpctl.abi import (
+    HEAD_BIT_NUMBERS_OFFSET,
+    HEAD_SECRETS_OFFSET,
+    HEAD_SIZE,
+    MAPS,
+    MapName,
+)
 from xdpctl.program.compiler import FUNCTION
 from xdpctl.program.config import render_config
 
@@ -89,8 +97,12 @@ def _table() -> str:
     numbers = range(len(CONFIGS))
     lines = ['#include "abi.h"', "#include <stddef.h>", "struct xdp_md;"]
     lines += [f"int filter_{number}(struct xdp_md *ctx);" for number in numbers]
-    lines.append("struct configuration { int (*filter)(struct xdp_md *ctx); int has_xsk; };")
-    rows = [f"{{filter_{number}, {int(CONFIGS[number].xsk is not None)}}}" for number in numbers]
+    fields = "int (*filter)(struct xdp_md *ctx); int has_xsk; int has_tables;"
+    lines.append(f"struct configuration {{ {fields} }};")
+    rows = [
+        f"{{filter_{number}, {int(config.xsk is not None)}, {int(config.tables)}}}"
+        for number, config in zip(numbers, CONFIGS, strict=True)
+    ]
     lines += _array("struct configuration", "configurations", "configuration_count", rows)
     keys = destination_keys(Scene(destinations=DESTINATIONS))
     for family, name in (("v4", MapName.XSK_DESTINATIONS_V4), ("v6", MapName.XSK_DESTINATIONS_V6)):
@@ -98,7 +110,19 @@ def _table() -> str:
         rows = [f"{{{', '.join(map(str, key))}}}" for key in found]
         what = f"destinations_{family}"
         lines += _array("__u8", f"{what}[][{len(found[0])}]", f"{what}_count", rows)
+    head = ", ".join(map(str, _head()))
+    lines += _array("__u8", f"table_head_value[][{HEAD_SIZE}]", "table_heads", [f"{{{head}}}"])
+    rows = [f"{{{MAPS[name].ref}, {SHAPE.entries(name)}}}" for name in OWN]
+    lines += _array("__u32", "table_sizes[][2]", "table_sizes_count", rows)
     return "\n".join(lines) + "\n"
+
+
+def _head() -> bytes:
+    """Return the head of empty tables with a secret that is none: the same in every run."""
+    head = bytearray(SHAPE.head(1))
+    size = HEAD_BIT_NUMBERS_OFFSET - HEAD_SECRETS_OFFSET
+    head[HEAD_SECRETS_OFFSET:HEAD_BIT_NUMBERS_OFFSET] = random.Random("coverage").randbytes(size)
+    return bytes(head)
 
 
 def _array(kind: str, declared: str, count: str, rows: list[str]) -> list[str]:

@@ -10,8 +10,10 @@ can be put before every engine, and the table's cases can be its seeds. An input
     rules       kind, action; prefixes: length; names: type (2), size; the operand
     frame       what is left
 
-A kind, its lower three bits modulo 5: address v4, v6, prefix v4, v6, name. Its bit 7:
-the operand is two octets that say where in the frame it stands. Numbers are big-endian,
+A kind, its lower three bits modulo 5: address v4, v6, prefix v4, v6, name. Its bit 3: a
+rule of a list; bits 4 and 5, modulo 3: the scope of a name. Both only in a configuration
+with tables of our own, which take no name that is none. Its bit 7: the operand is two
+octets that say where in the frame it stands. Numbers are big-endian,
 octets behind the input's end are zeros, and of two rules for one entry the first holds.
 """
 
@@ -26,10 +28,11 @@ from typing import TYPE_CHECKING
 from tests.engines.entries import entry_of
 from tests.fuzz.scenes import SCENES
 from tests.fuzz.tape import Tape
-from tests.packets.case import DEFAULT, Rule, Scene
+from tests.packets.case import DEFAULT, TABLES, Rule, Scene
 from tests.packets.table import CASES
 from tests.packets.xsk import DESTINATIONS
-from xdpctl.abi import NAME_MAX, qname_size
+from xdpctl.abi import NAME_MAX, TABLE_LEVELS, Book, RuleAction, ZoneScope, qname_size
+from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ _V4, _V6, _PREFIX4, _PREFIX6, _NAME, _KINDS = range(6)
 _SIZES = (4, 16, 4, 16)
 _PANIC, _SOCKET, _REGISTERED = 1, 2, 4
 _FROM_FRAME = 0x80
+_LISTED = 0x08
+_SCOPE = 4
 
 CONFIGS: tuple[ProgramConfig, ...] = (
     *dict.fromkeys(scene.config for scene in SCENES),
@@ -58,6 +63,9 @@ CONFIGS: tuple[ProgramConfig, ...] = (
     replace(DEFAULT, address_ports=(853,)),
     replace(_XSK, address_ports=(853,)),
     replace(DEFAULT, addresses=(ip_network("0.0.0.0/0"),)),
+    TABLES,
+    replace(TABLES, any_qtype=AnyQtype.NEW),
+    replace(TABLES, xsk=XskFamily.BOTH),
 )
 
 
@@ -74,6 +82,11 @@ def judged(data: bytes) -> tuple[Scene, bytes] | None:
     rules: dict[object, Rule] = {}
     for kind, action, extra, operand in read:
         rule = _rule(kind, action, extra, _from_frame(kind, operand, frame))
+        if config.tables:
+            own = _own_rule(kind, rule)
+            if own is None:
+                continue
+            rule = own
         rules.setdefault(entry_of(rule), rule)
     scene = Scene(
         tuple(rules.values()),
@@ -128,6 +141,36 @@ def _rule(kind: int, action: int, extra: int, octets: bytes) -> Rule:
             return Rule(_name(octets), action, extra, unused=UNUSED)
 
 
+def _own_rule(kind: int, rule: Rule) -> Rule | None:
+    """Return what the rule is where there are tables of our own; None: they do not take it."""
+    book = Book.LISTS if kind & _LISTED else Book.OPERATOR
+    if not isinstance(rule.subject, bytes):
+        own = replace(rule, book=book)
+    else:
+        scope = ZoneScope((kind >> _SCOPE & 3) % len(ZoneScope))
+        own = replace(rule, book=book, scope=scope)
+    if not own.in_tables:
+        return own
+    if isinstance(own.subject, bytes):
+        try:
+            wire = own.subject.ljust(NAME_MAX, b"\0")
+            wire = wire[: qname_size(wire)].lower()
+        except ValueError:
+            return None
+        if own.scope is not ZoneScope.SELF and _label_count(wire) > TABLE_LEVELS:
+            return None
+        own = replace(own, target=wire)
+    return replace(own, action=RuleAction.from_byte(own.action), unused=bytes(7))
+
+
+def _label_count(wire: bytes) -> int:
+    count = at = 0
+    while wire[at]:
+        at += 1 + wire[at]
+        count += 1
+    return count
+
+
 def _name(octets: bytes) -> bytes:
     """Return the name that a key with these octets is, or as they are if it is none."""
     key = octets.ljust(NAME_MAX, b"\0")
@@ -146,6 +189,8 @@ def input_of(scene: Scene, frame: bytes) -> bytes | None:
         and scene.destinations in ((), DESTINATIONS)
         and scene.sockets in ((), (0,))
         and len(frame) <= LONGEST
+        and scene.first_buffer is None
+        and not any(rule.in_tables and rule.hits for rule in scene.rules)
     )
     if not shown:
         return None
@@ -159,22 +204,19 @@ def input_of(scene: Scene, frame: bytes) -> bytes | None:
 
 
 def _written(rule: Rule) -> bytes:
+    own = _LISTED * (rule.book is Book.LISTS) + (rule.scope << _SCOPE)
     match rule.subject:
         case bytes() as wire:
-            key = bytes([_NAME, rule.action, *rule.qtype.to_bytes(2, "big"), len(wire)])
-            return key + wire
+            kind, rest = _NAME, bytes([*rule.qtype.to_bytes(2, "big"), len(wire)]) + wire
         case IPv4Address() as address:
-            return bytes([_V4, rule.action]) + address.packed
+            kind, rest = _V4, address.packed
         case IPv6Address() as address:
-            return bytes([_V6, rule.action]) + address.packed
+            kind, rest = _V6, address.packed
         case IPv4Network() as network:
-            return (
-                bytes([_PREFIX4, rule.action, network.prefixlen]) + network.network_address.packed
-            )
+            kind, rest = _PREFIX4, bytes([network.prefixlen]) + network.network_address.packed
         case network:
-            return (
-                bytes([_PREFIX6, rule.action, network.prefixlen]) + network.network_address.packed
-            )
+            kind, rest = _PREFIX6, bytes([network.prefixlen]) + network.network_address.packed
+    return bytes([kind | own, rule.action]) + rest
 
 
 def seeds() -> Iterator[bytes]:

@@ -239,7 +239,8 @@ static void check_verdict(const struct verdict *verdict, const __u8 *frame, size
 	INVARIANT(actions_of[verdict->reason] & MAY(verdict->action));
 	INVARIANT(verdict->code == codes[verdict->action]);
 	INVARIANT(verdict->hits <= 1);
-	if (verdict->reason >= REASON_ADDR_V4 && verdict->reason <= REASON_QNAME)
+	if ((verdict->reason >= REASON_ADDR_V4 && verdict->reason <= REASON_QNAME) ||
+	    (verdict->reason >= REASON_ZONE && verdict->reason <= REASON_LIST_NAME))
 		INVARIANT(verdict->hits == 1);
 	INVARIANT((verdict->reason == REASON_PANIC) == panic);
 	INVARIANT(verdict->action != ACTION_REDIRECT || may_redirect);
