@@ -461,7 +461,8 @@ static __always_inline bool make_slot_free(struct table_head *head, enum map_ref
 
 		if (length >= PATH_MAX)
 			return false;
-		from = scratch->path[length];
+		opaque(length); /* or Linux 5.10 has forgotten the comparison */
+		from = scratch->path[length & (PATH_MAX - 1)];
 		if (!move_entry(head, table, mask, from, scratch_get(scratch, place), scratch))
 			return false;
 		scratch_put(scratch, place, from);
