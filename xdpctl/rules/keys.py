@@ -425,6 +425,8 @@ def plain_text(ref: int, stored: bytes, any_qtype: AnyQtype) -> str | None:
     labels, start = [], 0
     while start < len(octets):
         end = start + octets[start] + 1
+        if end > len(octets):  # the last label ends with a zero octet
+            return None
         labels.append(octets[start + 1 : end])
         start = end
     text = b".".join(labels).decode("latin-1")
