@@ -4,7 +4,10 @@ Prints a table with the goal and the floor beside each figure, and writes JSON. 
 of what writes or reads maps is the bare batch system calls (kernel/bpf/maps.py) on maps of
 the same size in the same run, with keys and values ready in memory.
 
-    python -m tests.bench.scale [FILE] [--addresses 1000000] [--names 100000]
+    python -m tests.bench.scale [FILE] [--addresses 1000000] [--names 100000] [--origin list:scale]
+
+Rules of a list are in tables of our own, those of another origin (`file:scale`) in the maps
+shared with dnsdist.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 
 RESULT: Final = Path("build/bench-scale.json")
 ROOM: Final = 1_200_000
-ORIGIN: Final = "file:scale"
+ORIGIN: Final = "list:scale"
 CHANGED: Final = 100
 """One in so many is another one in the second list."""
 
@@ -107,11 +110,13 @@ class Scale:
     Args:
         lab: where.
         every: the list.
-        room: of the maps.
+        room: of the shared maps.
+        origin: whose rules the list has.
     """
 
-    def __init__(self, lab: Lab, every: list[str], room: int) -> None:
+    def __init__(self, lab: Lab, every: list[str], room: int, origin: str) -> None:
         self.lab = lab
+        self.origin = origin
         self.every = every
         self.client, self.server = lab.pair()
         clock = lab.directory / "ticks"
@@ -143,8 +148,10 @@ class Scale:
 
     def work(self) -> None:
         """Import, export, import again, PUT."""
-        self.run("import", lambda: self.verb("import", str(self.file), "--origin", ORIGIN))
-        self.run("import again", lambda: self.verb("import", str(self.file), "--origin", ORIGIN))
+        self.run("import", lambda: self.verb("import", str(self.file), "--origin", self.origin))
+        self.run(
+            "import again", lambda: self.verb("import", str(self.file), "--origin", self.origin)
+        )
         exported = self.lab.directory / "exported"
         self.run("export", lambda: self.verb("export", output=exported))
         with exported.open("rb") as lines:
@@ -152,7 +159,7 @@ class Scale:
         if count != len(self.every):
             raise AssertionError(f"{count} lines were exported, not {len(self.every)}")
         body = json.dumps([{"target": text} for text in with_changes(self.every)]).encode()
-        path = f"/api/v1/rules?origin={ORIGIN}"
+        path = f"/api/v1/rules?origin={self.origin}"
         self.run("put", lambda: print("   ", ask(self.service.control, "PUT", path, body).decode()))
 
     def page_seconds(self, limit: int) -> list[float]:
@@ -199,13 +206,13 @@ def idle_process(path: Path) -> Iterator[None]:
         process.join()
 
 
-def measure(addresses: int, names: int) -> dict[str, object]:
+def measure(addresses: int, names: int, origin: str) -> dict[str, object]:
     """Run everything and return the document."""
     every = targets(addresses, names, seed=4)
     room = max(ROOM, addresses + names + WAITING)
     floors = Floor(every, room).measure()
     with Lab() as lab, idle_process(lab.directory / "idle"):
-        scale = Scale(lab, every, room)
+        scale = Scale(lab, every, room, origin)
         scrapes = {"10": scale.few_scrape_seconds()}
         scale.work()
         scrapes[str(addresses + names)] = scrape_seconds(scale.service)
@@ -221,6 +228,7 @@ def measure(addresses: int, names: int) -> dict[str, object]:
         "kernel": platform.release(),
         "cpus": os.cpu_count(),
         "load": os.getloadavg()[0],
+        "origin": origin,
         "addresses": addresses,
         "names": names,
         "floor_seconds": {name: round(value, 4) for name, value in floors.items()},
@@ -244,7 +252,7 @@ def rows(found: dict[str, object]) -> Iterator[tuple[str, float, str, str, str]]
     assert isinstance(pages, dict)
     assert isinstance(block, dict)
     assert isinstance(late, dict)
-    goals = {"import": 10.0, "import again": None, "export": 6.0, "put": 5.0}
+    goals = {"import": 5.0, "import again": 2.0, "export": 6.0, "put": 5.0}
     floor_of = {
         "import": "write all",
         "import again": "read all",
@@ -294,10 +302,11 @@ def main() -> None:
     parser.add_argument("file", nargs="?", type=Path, default=RESULT)
     parser.add_argument("--addresses", type=int, default=1_000_000)
     parser.add_argument("--names", type=int, default=100_000)
+    parser.add_argument("--origin", default=ORIGIN)
     arguments = parser.parse_args()
     print(f"Linux {platform.release()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
     began = time.monotonic()
-    found = measure(arguments.addresses, arguments.names)
+    found = measure(arguments.addresses, arguments.names, arguments.origin)
     print(f"\n{'':44}{'figure':>10}      {'goal':>6}   floor")
     for what, figure, unit, goal, floor in rows(found):
         print(f"{what:44}{figure:10.2f} {unit:4}{goal:>7}   {floor}")

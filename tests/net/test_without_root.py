@@ -143,6 +143,27 @@ def test_a_rule_of_the_services_user_drops_packets(running: tuple[Machine, UnitS
     blocks(*running)
 
 
+def test_zones_and_long_lists_of_the_services_user_are_in_force(prepared: Machine) -> None:
+    """Tables are made, grown and written by a process of its own, and taken over."""
+    service = prepared.service()
+    Responder(prepared.server)
+    for name in ("www.flood.example", "www.zone39999.example"):
+        assert dig(prepared.client, name).arrived
+    assert service.verb("block", ".flood.example").returncode == 0
+    assert not dig(prepared.client, "www.flood.example").arrived
+    lines = [f".zone{n}.example\n10.{n >> 16}.{n >> 8 & 255}.{n & 255}\n" for n in range(40_000)]
+    path = prepared.lab.write("long.rules", "".join(lines))
+    done = service.verb("import", str(path), "--origin", "list:long")
+    assert done.returncode == 0, done.stderr
+    assert not dig(prepared.client, "www.zone39999.example").arrived
+    assert "tables-grown" in service.process.text
+    service.process.kill()
+    following = prepared.service()
+    assert "tables-adopted entries=80001" in following.process.text
+    assert following.verb("flush", "--yes").returncode == 0
+    assert dig(prepared.client, "www.flood.example").arrived
+
+
 def test_check_as_that_user_finds_nothing_wrong(running: tuple[Machine, UnitService]) -> None:
     machine, _ = running
     done = machine.as_service(*machine.words("xdpctl check --config /etc/xdpctl/xdpctl.toml"))

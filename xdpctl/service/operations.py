@@ -8,6 +8,7 @@ Made by start.py; called by http/api/ as its backend, and by expiry.py.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from xdpctl import __version__
 from xdpctl.abi import MapName
-from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError
+from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, TableFullError
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
 from xdpctl.http.api.converter import rule_out, status_of, top_rule
 from xdpctl.process.log import event
@@ -44,6 +45,9 @@ _log = logging.getLogger(__name__)
 
 RATE_SECONDS = 1.0
 """How long rates are measured."""
+
+_TRIES = 3
+"""How often room is made for one request, where others take it before."""
 
 
 class Operations:
@@ -116,17 +120,32 @@ class Operations:
                 self._guard().check(rules)
             return self._counting_refusals(rules)
 
-        if needed := self._store.needs(rules):
-            if not force:
-                await self._on(self._read_thread, lambda: self._guard().check(rules))
-            await self._reserve(needed)
-        result = await self._on(self._store_thread, put)
+        needed = self._store.needs(rules)
+        if needed and not force:
+            await self._on(self._read_thread, lambda: self._guard().check(rules))
+        result = await self._with_room(needed, put)
         self.expiry_changed.set()
         return result
 
+    async def _with_room(
+        self, needed: Mapping[MapName, int], put: Callable[[], PutResult]
+    ) -> PutResult:
+        """Write rules when there is room for them in our own tables.
+
+        The thread that writes never waits for room: making it takes that thread, too.
+        """
+        for _ in range(_TRIES):
+            if needed:
+                await self._reserve(needed)
+            with contextlib.suppress(TableFullError):  # others took it before
+                return await self._on(self._store_thread, put)
+        return await self._on(self._store_thread, put)
+
     def _counting_refusals(self, rules: Sequence[Rule]) -> PutResult:
         try:
-            return self._store.put(rules)
+            return self._store.put(rules, waits=False)
+        except TableFullError:  # it grows
+            raise
         except (MapFullError, MapFrozenError) as error:
             self._observer.failed(MapName(error.map_name), error.symbol)
             raise

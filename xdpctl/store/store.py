@@ -26,6 +26,7 @@ from xdpctl.errors import (
     KernelError,
     MapFrozenError,
     NotFoundError,
+    TableFullError,
     TargetError,
     XdpctlError,
 )
@@ -79,9 +80,6 @@ WORKER_BYTES = 2**20
 
 WORKER_NOTES = 30_000
 """With more rules than this, every list and export has: it reads all of them."""
-
-_TRIES = 3
-"""How often room is made for one request, where others take it before."""
 
 
 _THEIRS = (
@@ -211,15 +209,20 @@ class Store:
 
     # --- changing -----------------------------------------------------------------
 
-    def put(self, rules: Sequence[Rule]) -> PutResult:
+    def put(self, rules: Sequence[Rule], *, waits: bool = True) -> PutResult:
         """Make or update rules; an updated entry keeps its counter.
 
-        The hits of the microseconds between reading and writing an updated entry
-        may be lost: the kernel cannot change an action in place.
+        The hits of the microseconds between reading and writing an updated entry of a shared
+        map may be lost: the kernel cannot change an action in place.
+
+        Args:
+            rules: what is made.
+            waits: where our own tables lack room, it is made, and this blocks until then.
 
         Raises:
             ConflictError: an entry is dnsdist's; nothing was changed.
             TargetError: two rules of the request contradict each other.
+            TableFullError: our own tables lack room, without `waits`.
             MapFullError: with `done`, how many of the request went in.
         """
         asked: dict[Claimed, Rule] = {}
@@ -231,7 +234,13 @@ class Store:
                     f"{text} is given twice with different actions; choose one", text=text
                 )
             asked[claimed] = rule
-        created = self._with_room(asked)
+        needed = self.needs(rules)
+        if waits and self.tables.lacks(needed):
+            self._reserve(needed)
+        with self._lock:
+            if self.tables.lacks(needed):  # others took the room
+                raise TableFullError(next(iter(needed)), self.tables.capacity(next(iter(needed))))
+            created = self._put(asked)
         warnings = tuple(overlap.warnings(self.listing, asked.values(), self.any_qtype))
         return PutResult(created, len(asked) - created, warnings)
 
@@ -239,17 +248,6 @@ class Store:
         """Return for how many entries of our own tables these rules may need room."""
         names = (map_of(rule.target, book_of(rule.origin)) for rule in rules)
         return Counter(name for name in names if name in TABLES)
-
-    def _with_room(self, asked: Mapping[Claimed, Rule]) -> int:
-        """Write rules when there is room for them; return how many entries were made."""
-        needed = self.needs(asked.values())
-        for _ in range(_TRIES):
-            with self._lock:
-                if not self.tables.lacks(needed):
-                    return self._put(asked)
-            self._reserve(needed)  # others may take the room before the next turn
-        with self._lock:
-            return self._put(asked)
 
     def _put(self, asked: Mapping[Claimed, Rule]) -> int:
         """Write the notes, then the entries; return how many entries were made."""
