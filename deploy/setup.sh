@@ -13,8 +13,8 @@
 #
 # Only what is missing is installed, with apt-get and pip as this machine has them set
 # up. A package that brings a service neither starts nor enables it: a policy-rc.d that
-# denies stands in for as long as apt-get runs, and the units of packages that were not
-# there before are disabled. What was installed before is left as it was.
+# denies is in place while apt-get runs, and the units of newly installed packages are
+# disabled. Packages that were installed before stay as they are.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."

@@ -330,7 +330,7 @@ struct name_index {
  * then clears it in the first one: a reader who finds nothing, but another `moves` than
  * before, looks again.
  */
-#define TABLE_LAYOUT	  1
+#define TABLE_LAYOUT	  2
 #define TABLE_SLOTS	  4 /* in a bucket */
 #define TABLE_REQUESTS	  4096
 #define TABLE_LEVELS	  16  /* labels of the deepest zone */

@@ -10,9 +10,9 @@
 #include "table_sources.h"
 
 #define PATH_MAX      8	 /* entries that move to make room for one */
-#define PATH_STEPS    64 /* entries that are looked at for such a path, in one run */
-#define PATH_TRIES    8	 /* runs that look for one */
-#define LINES_AT_ONCE 64 /* lines of the source filter that one run writes to */
+#define PATH_STEPS    32 /* entries that are looked at for such a path, in one run */
+#define PATH_TRIES    16 /* runs that look for one */
+#define LINES_AT_ONCE 16 /* lines of the source filter that one run writes to */
 #define EVERY_TYPE    65535
 #define ALL_BITS      (~(__u64)0)
 #define NO_PLACE      ALL_BITS

@@ -1,4 +1,7 @@
-"""`python -m xdpctl`: the same program as the `xdpctl` command."""
+"""`python -m xdpctl`: the same program as the `xdpctl` command.
+
+Owns nothing. Does not own the entry point (cli/main.py), which it calls. Run by the interpreter.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The one mirror of xdp/abi.h: numbers, layouts, and codecs for map keys and values.
 
-Owns the meaning of the bytes in the maps. Does not own rules as text (rules/rules.py) or
-access to the maps (kernel/). A test compares every number, size and offset with the header,
-using the host's compiler. Byte orders are named as in DNSDIST.md: "host" is the order of this
-machine, "wire" is network order.
+Owns the meaning of the bytes in the maps. Does not own rules as text (rules/rules.py) or access to
+the maps (kernel/). A test compares every number, size and offset with the header, using the host's
+compiler. Byte orders are named as in DNSDIST.md: "host" is the order of this machine, "wire" is
+network order. Used by every room that reads or writes maps.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ INDEX_SIZE = INDEX_HEADER_SIZE + 2 * 8 * INDEX_WORDS
 """`struct name_index`: u64 heartbeat, fresh, ticks, asked, empty, the factor of the type, spare
 room, the factors of the names, two bitmaps."""
 
-TABLE_LAYOUT = 1
+TABLE_LAYOUT = 2
 TABLE_SLOTS = 4
 TABLE_REQUESTS = 4096
 TABLE_LEVELS = 16
@@ -433,9 +433,14 @@ class RuleValue(NamedTuple):
 
 def decode_value(value: bytes) -> RuleValue:
     """Return the value that 16 bytes hold; the last seven are ignored."""
+    if (unhit := _UNHIT.get(value)) is not None:
+        return unhit
     hits, action = _VALUE.unpack(value)
     return RuleValue(RuleAction.from_byte(action), hits)
 
+
+_UNHIT = {encode_value(action): RuleValue(action, 0) for action in RuleAction}
+"""The values of rules that were never hit: most of a long list."""
 
 SLOT_HITS = 8
 """Shift of the hits in the value of a slot of our own tables; its action is below."""

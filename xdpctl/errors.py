@@ -28,6 +28,9 @@ these instead.
     │   └── IrregularFileError          not a regular file
     ├── ListenError                     socket or port cannot be used
     └── ServiceUnreachableError      3  no service on the control socket
+
+Owns the classes, their exit statuses and fields. Does not own the sentences, which the raising
+module writes, or how they are shown (cli/main.py, http/problems.py). Used by every room.
 """
 
 from __future__ import annotations

@@ -61,10 +61,10 @@ def run(*argv: str) -> str:
             argv, check=False, capture_output=True, text=True, cwd=ROOT
         )
     except FileNotFoundError as error:
-        raise BuildError(f"building needs the program {argv[0]}, which is not here") from error
+        raise BuildError(f"building needs the program {argv[0]}, which is not installed") from error
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["no word"]
-        raise BuildError(f"{argv[0]} {argv[1]} failed: {said[-1]}")
+        output = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        raise BuildError(f"{argv[0]} {argv[1]} failed: {output[-1]}")
     return done.stdout.strip()
 
 

@@ -21,10 +21,11 @@ from tests.bench.cases import bare_cases, cases
 from tests.bench.in_process import SampleError, compile_floor, compile_sample
 from tests.bench.machine import Machine
 from tests.bench.population import populate, rule_maps
-from tests.bench.program import CONFIG, ENTRIES, Bench, subjects, title
+from tests.bench.program import ENTRIES, Bench, subjects, title
 from tests.bench.report import RAW, RESULTS, write
 from tests.bench.turns import by_turns
 from tests.lab.hosts import EMPTY_PROGRAM
+from tests.packets.case import DEFAULT
 from xdpctl.abi import MAPS, PacketAction
 from xdpctl.kernel.bpf.syscall import Bpf
 
@@ -111,7 +112,7 @@ def compare(checkout: Path) -> list[Row]:
     """
     bpf = Bpf()
     with contextlib.ExitStack() as stack:
-        bytecode = compile_floor(CONFIG)
+        bytecode = compile_floor(DEFAULT)
         fds = {
             spec.ref: stack.enter_context(bpf.create_map(spec, spec.entries)).fd
             for spec in MAPS.values()

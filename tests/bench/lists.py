@@ -24,12 +24,12 @@ from tests.bench.cases import v4
 from tests.bench.growth import Walk
 from tests.bench.in_process import compile_directory, compile_wander
 from tests.bench.machine import Machine
-from tests.bench.program import CONFIG, ENTRIES, Bench
+from tests.bench.program import ENTRIES, Bench
 from tests.bench.report import RAW, RESULTS, write
 from tests.bench.turns import Subject, by_turns, program_array
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import Udp
-from tests.packets.case import Verdict
+from tests.packets.case import DEFAULT, Verdict
 from tests.packets.message import labels, query
 from xdpctl.abi import (
     MAPS,
@@ -59,7 +59,7 @@ ROUNDS: Final = 101
 RUNS: Final = 5_000
 OURS, FORMER, EMPTY = "lists", "former", "empty"
 
-_TABLES: Final = replace(CONFIG, tables=True)
+_TABLES: Final = replace(DEFAULT, tables=True)
 _SEED: Final = 20_261_205
 _STATE: Final = MapSpec(MapName.CONTROL, 13, MapType.ARRAY, 4, 32, 0, 1, Scope.PROGRAM)
 _PROGRAMS: Final = 14
@@ -248,7 +248,7 @@ def measure(rules: int, former: Path, rounds: int, only: str, shared: int) -> li
         programs: dict[str, Program] = {}
         for who, config, directory in (
             (OURS, _TABLES, Path(str(source_directory()))),
-            (FORMER, CONFIG, former),
+            (FORMER, DEFAULT, former),
         ):
             code = compile_directory(config, directory).relocate(fds)
             programs[who] = stack.enter_context(bpf.load_program(code, who))
@@ -292,8 +292,9 @@ def _row(rules: int, case: Case, spent: dict[str, list[float]]) -> Row:
         above = [total - empty for total, empty in pairs]
         return statistics.median(above), statistics.quantiles(above, n=10)[0]
 
-    median, low = net(FORMER) if case.former else (None, None)
-    return Row(rules, case.walk.name, median, low, *net(OURS))
+    former, former_low = net(FORMER) if case.former else (None, None)
+    ours, ours_low = net(OURS)
+    return Row(rules, case.walk.name, former, former_low, ours, ours_low)
 
 
 def table(rows: list[Row]) -> str:

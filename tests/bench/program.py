@@ -17,14 +17,12 @@ from tests.bench.cases import bare_cases, cases, slowest_cases
 from tests.bench.population import populate, rule_maps
 from tests.bench.turns import Rewind, Subject, Timing, by_turns
 from tests.lab.hosts import EMPTY_PROGRAM
-from tests.packets.case import Verdict
+from tests.packets.case import DEFAULT, Verdict
 from xdpctl import abi
 from xdpctl.abi import MAPS, MapName, PacketAction
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.maps.name_follower import NameFollower
 from xdpctl.program.compiler import compile_program_blocking
-from xdpctl.program.config import ProgramConfig
-from xdpctl.rules import AnyQtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,15 +39,6 @@ RUNS: Final = 50_000
 SETTLE_SECONDS: Final = 1.0
 """Until the index of names is in force, as in a running service."""
 
-CONFIG: Final = ProgramConfig(
-    ports=(53,),
-    address_ports=(),
-    addresses=(),
-    tcp=True,
-    any_qtype=AnyQtype.BOTH,
-    xsk=None,
-)
-"""The service without any option."""
 
 VERDICTS: Final = {
     PacketAction.PASS: Verdict.PASS,
@@ -70,7 +59,7 @@ class Bench:
     @contextlib.contextmanager
     def loaded(cls, bpf: Bpf, entries: int = ENTRIES) -> Iterator[Bench]:
         """Compile and load the filter, and fill each rule map to so many entries."""
-        bytecode = compile_program_blocking(CONFIG)
+        bytecode = compile_program_blocking(DEFAULT)
         with contextlib.ExitStack() as stack:
             maps = rule_maps(bpf, stack, entries)
             populate(maps, entries)

@@ -129,7 +129,7 @@ class Scale:
         self.file = lab.write("scale.rules", "".join(f"{text}\n" for text in every))
 
     def run(self, name: str, work: Callable[[], object]) -> None:
-        """Do something and watch the service meanwhile."""
+        """Do something, and watch the service during it."""
         with self.watch.during() as strain:
             work()
         self.strains[name] = strain

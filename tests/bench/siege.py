@@ -1,7 +1,7 @@
 """The control socket while the TCP listener is besieged; `make bench-siege` (as root).
 
 2,000 connections of four kinds (tests/lab/crowd.py) besiege --listen, once from another
-host and once from this one, where they may page through the rules. Meanwhile `panic` and
+host and once from this one, where they may page through the rules. At the same time `panic` and
 `resume` alternate. Printed: milliseconds from connect(2) to the control map's
 change, seconds from the start of `xdpctl panic` to it, the most memory (PSS) that the service
 had, and the lines that it logged. The crowd runs at the lowest priority, as a real one

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 from tests.bench.cases import cases, slowest_cases
 from tests.bench.in_process import compile_directory
-from tests.bench.program import CONFIG, RUNS, Bench, subjects, title
+from tests.bench.program import RUNS, Bench, subjects, title
 from tests.bench.turns import by_turns
 from tests.lab.hosts import EMPTY_PROGRAM
+from tests.packets.case import DEFAULT
 from xdpctl.abi import MAPS
 from xdpctl.kernel.bpf.syscall import Bpf
 
@@ -42,7 +43,7 @@ def main() -> None:
         fds = {MAPS[name].ref: opened.fd for name, opened in bench.maps.items()}
         programs: dict[str, Program] = {}
         for number, directory in enumerate(given.directories):
-            bytecode = compile_directory(CONFIG, directory)
+            bytecode = compile_directory(DEFAULT, directory)
             program = stack.enter_context(bpf.load_program(bytecode.relocate(fds), "variant"))
             name = f"{number} {directory.resolve().parent.name}"
             programs[name] = program
@@ -53,7 +54,9 @@ def main() -> None:
             )
         empty = {_EMPTY: stack.enter_context(bpf.load_program(EMPTY_PROGRAM, "empty"))}
         timed = [*cases(), *slowest_cases()]
-        every = [one for case in timed for one in subjects(bpf, stack, case, programs, empty)]
+        every = [
+            subject for case in timed for subject in subjects(bpf, stack, case, programs, empty)
+        ]
         bench.settle()
         spent = by_turns(every, rounds=given.rounds, runs=RUNS)
     print(" " * 32 + "".join(f"{name:>18}" for name in programs))

@@ -16,11 +16,11 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.cases import NAME_17, NAME_106, v4, v6
-from tests.bench.program import CONFIG
 from tests.bench.turns import WARM_UP, Subject, Timing
 from tests.engines.kernel import AF_XDP, SOL_XDP, XDP_RX_RING
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import DNS_PORT, SERVER4, SERVER6, Udp
+from tests.packets.case import DEFAULT
 from tests.packets.message import query
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value, encode_xsk_destination
 from xdpctl.kernel.bpf.syscall import Bpf
@@ -39,7 +39,7 @@ RUNS: Final = 200_000
 RULES: Final = 900
 """In each of the five rule maps, of 1024 that fit."""
 
-WITH_XSK: Final = replace(CONFIG, xsk=XskFamily.BOTH)
+WITH_XSK: Final = replace(DEFAULT, xsk=XskFamily.BOTH)
 INDEXED_SECONDS: Final = 0.5
 """Until the index of names is in force, once names are asked for."""
 
@@ -90,7 +90,7 @@ class Loaded:
             names = stack.enter_context(NameFollower(bpf, followed))
             maps[MapName.NAME_INDEX] = names.map
         for target in map(parse_target, missed_rules() if rules else ()):
-            key = key_of(target, CONFIG.any_qtype)
+            key = key_of(target, DEFAULT.any_qtype)
             maps[map_of(target)].update(key, encode_value(RuleAction.DROP))
         for name, server in (
             (MapName.XSK_DESTINATIONS_V4, SERVER4),
@@ -106,7 +106,7 @@ class Loaded:
             stack.enter_context(
                 bpf.load_program(compile_program_blocking(config).relocate(fds), "bench_xsk")
             )
-            for config in (CONFIG, WITH_XSK)
+            for config in (DEFAULT, WITH_XSK)
         )
         return cls(plain, xsk)
 

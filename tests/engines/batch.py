@@ -103,8 +103,13 @@ def _expected(frame: bytes, result: Result) -> bytes:
     )
 
 
-@cache
-def kernel_library() -> ctypes.CDLL:
-    """Return kernel_batch.c, compiled unless the same was before. Blocks."""
+def kernel_library() -> Path:
+    """Return kernel_batch.c as a library, compiled unless the same was before. Blocks."""
     command = ["gcc", "-O2", "-fPIC", "-shared", *WARNINGS, f"-I{SOURCES}"]
-    return ctypes.CDLL(str(compiled(command, _DRIVER)))
+    return compiled(command, _DRIVER)
+
+
+@cache
+def loaded(library: Path) -> ctypes.CDLL:
+    """Return a library, loaded once."""
+    return ctypes.CDLL(str(library))

@@ -195,8 +195,8 @@ def compiled(command: Sequence[str], source: Path, rendered: str = "") -> Path:
     Compiled unless the same was before. Blocks.
     """
     recipe = hashlib.sha256(repr((rendered, *command)).encode())
-    for one in _sources(source):
-        recipe.update(one.read_bytes())
+    for file in _sources(source):
+        recipe.update(file.read_bytes())
     cache = Path(tempfile.gettempdir()) / f"xdpctl-host-{os.getuid()}"
     cache.mkdir(mode=0o700, exist_ok=True)
     library = cache / f"{recipe.hexdigest()[:32]}.so"

@@ -1,6 +1,6 @@
 """The loaded program as an engine: BPF_PROG_TEST_RUN over private, unpinned maps.
 
-Compiles and loads each configuration once and fills one set of maps anew where the
+Compiles and loads each configuration once and fills one set of maps again where the
 scene changes. Needs root. A slot of xskmap is filled with an AF_XDP socket that is
 bound to nothing: the look-up finds it, and a test run sends nothing anywhere.
 """
@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from tests.engines import EngineError
-from tests.engines.batch import NO_SLOT, kernel_library
+from tests.engines.batch import NO_SLOT, kernel_library, loaded
 from tests.engines.entries import (
     Index,
     counted_between,
@@ -32,7 +32,7 @@ from xdpctl.program.config import TableProgram
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
+    from pathlib import Path
 
     from tests.engines.batch import Batch
     from tests.engines.entries import Entry
@@ -59,6 +59,7 @@ class Kernel:
         bpf: the system call.
         bytecode_of: where a configuration's program comes from.
         index: what the index of names is like.
+        library: where the library is that runs batches.
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class Kernel:
         bytecode_of: Callable[[Recipe], Bytecode] = compile_program_blocking,
         *,
         index: Index = Index.STALE,
+        library: Callable[[], Path] = kernel_library,
     ) -> None:
         self.name = f"kernel, {index.value}"
         self._index = index
         self._bpf = bpf
         self._bytecode_of = bytecode_of
+        self._library = library
         self._stack = ExitStack()
         self._maps: dict[MapName, Map] = {}
         self._programs: dict[ProgramConfig, Program] = {}
@@ -89,12 +92,7 @@ class Kernel:
         self._counters = bytes(COUNTERS_SIZE * self._bpf.possible_cpus())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -115,7 +113,7 @@ class Kernel:
             self._enter(scene)
         in_c = batch.in_c(map(self._place, self._rules), scene.first_buffer)
         cpus = self._bpf.possible_cpus()
-        went = kernel_library().kernel_batch(
+        went = loaded(self._library()).kernel_batch(
             ctypes.byref(in_c), program.fd, self._maps[MapName.COUNTERS].fd, cpus
         )
         self._counters = self.value(MapName.COUNTERS, _FIRST)

@@ -21,15 +21,15 @@ def main() -> int:
     calls = tuple(parser.parse_args().calls) or CALLS
     made = bad = ready = 0
     with Lab() as lab:
-        for one in trials(Bench(lab), calls):
+        for attempt in trials(Bench(lab), calls):
             made += 1
-            ready += one.verdict.ready
-            if one.verdict.wrong:
+            ready += attempt.verdict.ready
+            if attempt.verdict.wrong:
                 bad += 1
-                say(f"{one.fault}: {'; '.join(one.verdict.wrong)}")
-                say("\n".join((*one.verdict.struck[:3], one.verdict.text)))
+                say(f"{attempt.fault}: {'; '.join(attempt.verdict.wrong)}")
+                say("\n".join((*attempt.verdict.struck[:3], attempt.verdict.text)))
             elif made % 20 == 0:
-                say(f"{made} starts so far, {one.fault}")
+                say(f"{made} starts so far, {attempt.fault}")
     say(f"{made} starts: {ready} got ready, {made - ready - bad} refused, {bad} not as they must")
     return 1 if bad or not made else 0
 

@@ -29,7 +29,8 @@ the fake host let those of xdpctl fail alone."""
 CALLS = tuple(call for call in SYSTEM if call not in NOT_HERE)
 
 NETLINK_ONLY = ("socket", "setsockopt", "bind", "listen", "sendto", "recvfrom")
-"""Calls that the loop makes as well, on its own pair of sockets, which cannot fail so."""
+"""Calls that the loop and Python make as well, on pairs of sockets, which cannot fail so: where the
+loop cannot wake itself, it waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,10 @@ def trials(bench: Bench, calls: tuple[str, ...] = CALLS) -> Iterator[Judged]:
 
 
 def _errnos(call: str, turn: int) -> tuple[int, ...]:
-    one = SYSTEM[call][turn % len(SYSTEM[call])]
+    failure = SYSTEM[call][turn % len(SYSTEM[call])]
     if call != "bpf":
-        return (one,)
-    return (*AT_EACH_BPF, *([one] if one not in AT_EACH_BPF else []))
+        return (failure,)
+    return (*AT_EACH_BPF, *([failure] if failure not in AT_EACH_BPF else []))
 
 
 def _paths(bench: Bench, call: str) -> tuple[str, ...]:

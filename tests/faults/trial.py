@@ -165,13 +165,16 @@ class Bench:
         return [*found, *(f"process {one}" for one in session(pid))]
 
     def _clean(self) -> None:
-        """Make the next trial a first start again."""
-        if self.host.xdp() is not None:
-            self.host.ip("link", "set", "eth0", "xdp", "off")
+        """Make the next trial a first start again.
+
+        The pins go first: where a service was killed, the pinned link holds the program.
+        """
         if LINKS.is_dir():
             for pin in LINKS.iterdir():
                 if pin.name.startswith(f"{self.host.inode}-"):
                     pin.rmdir() if pin.is_dir() else pin.unlink()
+        if self.host.xdp() is not None:
+            self.host.ip("link", "set", "eth0", "xdp", "off")
         remove_pins(self.lab.pins)
         for path in self.lab.directory.glob(f"{self.host.name}.*"):
             path.unlink()

@@ -20,12 +20,10 @@ from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING, Self
 
-from tests.engines.batch import Batch
 from tests.engines.entries import Index
 from tests.engines.host import Host
 from tests.engines.kernel import Kernel
-from tests.engines.oracle import Oracle, judge
-from tests.fuzz.compare import about, is_sound
+from tests.fuzz.compare import difference, say
 from tests.fuzz.mutate import TAPE_OCTETS, mutant
 from tests.fuzz.tape import Tape
 from xdpctl.kernel.bpf.syscall import Bpf
@@ -33,8 +31,6 @@ from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from tests.packets.case import Result, Scene
 
 CHUNK = 50_000
 """Frames whose tapes are one run of random octets; enough of each scene for a batch."""
@@ -79,34 +75,14 @@ class Judges:
 
     def differ(self, seed: int, numbers: range) -> str | None:
         """Return a reproducer of a frame that the engines differ about, if there is one."""
-        scenes: dict[int, Scene] = {}
-        known: dict[Scene, Scene] = {}
-        found: dict[int, list[tuple[int, bytes, Result]]] = {}
-        for number, tape in tapes(seed, numbers):
-            scene, frame = mutant(Tape(tape))
-            if id(scene) not in scenes:  # many cases have equal scenes
-                scenes[id(scene)] = known.setdefault(scene, scene)
-            scene = scenes[id(scene)]
-            result = judge(scene, frame)
-            if not is_sound(result, frame):
-                return self._about(seed, scene, [(number, frame)])
-            found.setdefault(id(scene), []).append((number, frame, result))
-        for place, group in found.items():
-            scene = scenes[place]
-            batch = Batch.of([(frame, result) for _, frame, result in group])
-            if not all(engine.goes(scene, batch) for engine in self._engines):
-                return self._about(seed, scene, [(number, frame) for number, frame, _ in group])
-        return None
-
-    def _about(self, seed: int, scene: Scene, frames: Sequence[tuple[int, bytes]]) -> str:
-        """Return which frame it is, one by one, and what each engine says of it."""
-        for number, frame in frames:
-            if said := about((Oracle(), *self._engines), scene, frame):
-                return f"--seed {seed} --first {number} --frames 1:\n{said}"
-        return (
-            f"--seed {seed}, {len(frames)} frames from {frames[0][0]} on together, and none of"
-            f" them alone; the scene: {scene!r}"
-        )
+        mutants = [mutant(Tape(tape)) for _, tape in tapes(seed, numbers)]
+        found = difference(self._engines, mutants)
+        if found is None:
+            return None
+        first = numbers[found.numbers[0]]
+        if len(found.numbers) == 1:
+            return f"--seed {seed} --first {first} --frames 1:\n{found.said}"
+        return f"--seed {seed}, from frame {first} on: {found.said}"
 
 
 def work(seed: int, todo: Sequence[range], told: multiprocessing.Queue[int | str]) -> None:
@@ -166,12 +142,6 @@ def follow(
         say(f"{done} frames, {done / (time.monotonic() - started):.0f} a second")
     say(f"the engines agree about {frames} frames, in {time.monotonic() - started:.0f} s")
     return 0
-
-
-def say(text: str) -> None:
-    """Write a line at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from tests.engines.entries import destination_keys
 from tests.engines.host_build import SOURCES, WARNINGS
 from tests.engines.tables import OWN, SHAPE
+from tests.fuzz.compare import say
 from tests.fuzz.inputs import CONFIGS, CORPUS, judged, read_corpus, seeds, write_corpus
 from tests.packets.case import Scene
 from tests.packets.xsk import DESTINATIONS
@@ -213,12 +214,6 @@ def main() -> int:
     if options.keep:
         say(keep(program))
     return 0
-
-
-def say(text: str) -> None:
-    """Write a line at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

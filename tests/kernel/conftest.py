@@ -7,9 +7,11 @@ is an instance of its own, mounted on the test's folder.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +20,22 @@ import pytest
 from tests.engines.entries import Index
 from tests.engines.host import Host
 from tests.engines.kernel import Kernel
+from tests.engines.oracle import Oracle
+from xdpctl.abi import MAPS, RULE_MAPS
 from xdpctl.kernel.bpf import pins
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.kernel.net.interfaces import Netlink
+from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from tests.engines import Engine
+    from tests.fuzz.compare import BothWays
+    from xdpctl.abi import MapName
+    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bytecode import Bytecode
+    from xdpctl.program.config import Recipe
 
 CLONE_NEWNET = 0x40000000
 
@@ -51,9 +63,15 @@ def host_engine_guarding_starts() -> Host:
 
 
 @pytest.fixture(scope="session")
-def kernel_engine() -> Iterator[Kernel]:
+def bytecode_of() -> Callable[[Recipe], Bytecode]:
+    """What compiles a configuration once for all engines of this process."""
+    return cache(compile_program_blocking)
+
+
+@pytest.fixture(scope="session")
+def kernel_engine(bytecode_of: Callable[[Recipe], Bytecode]) -> Iterator[Kernel]:
     """The filter loaded over maps of its own, attached nowhere."""
-    with Kernel(Bpf()) as engine:
+    with Kernel(Bpf(), bytecode_of) as engine:
         yield engine
 
 
@@ -70,10 +88,37 @@ def vain_host_engine() -> Host:
 
 
 @pytest.fixture(scope="session")
-def indexed_kernel_engine() -> Iterator[Kernel]:
+def indexed_kernel_engine(
+    bytecode_of: Callable[[Recipe], Bytecode],
+) -> Iterator[Kernel]:
     """The loaded filter with an index of names that is fresh and right."""
-    with Kernel(Bpf(), index=Index.EXACT) as engine:
+    with Kernel(Bpf(), bytecode_of, index=Index.EXACT) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def our_engines(
+    host_engine: Host,
+    indexed_host_engine: Host,
+    kernel_engine: Kernel,
+    indexed_kernel_engine: Kernel,
+) -> tuple[BothWays, ...]:
+    """The engines that run the filter's C, with and without the index."""
+    return host_engine, indexed_host_engine, kernel_engine, indexed_kernel_engine
+
+
+@pytest.fixture(scope="session")
+def every_engine(our_engines: tuple[BothWays, ...]) -> tuple[Engine, ...]:
+    """All engines that must agree, the oracle first."""
+    return Oracle(), *our_engines
+
+
+@contextlib.contextmanager
+def rule_maps(room: int) -> Iterator[dict[MapName, Map]]:
+    """Make the five rule maps with this room."""
+    bpf = Bpf()
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(bpf.create_map(MAPS[name], room)) for name in RULE_MAPS}
 
 
 @pytest.fixture

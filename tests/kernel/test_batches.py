@@ -10,7 +10,7 @@ import pytest
 from tests.engines import oracle
 from tests.engines.batch import Batch
 from tests.engines.oracle import judge
-from tests.fuzz import agree
+from tests.fuzz import compare
 from tests.fuzz.agree import CHUNK, Judges, spans, tapes
 from tests.fuzz.mutate import mutant
 from tests.fuzz.scenes import SCENES
@@ -113,7 +113,7 @@ def test_the_frame_that_they_differ_about_is_named(monkeypatch: pytest.MonkeyPat
 
     with Judges() as judges:
         assert judges.differ(1, range(5, 9)) is None
-        monkeypatch.setattr(agree, "judge", wrong)
+        monkeypatch.setattr(compare, "judge", wrong)
         monkeypatch.setattr(oracle, "judge", wrong)
         assert "--seed 1 --first 7 --frames 1:" in (judges.differ(1, range(5, 9)) or "")
 
@@ -125,7 +125,7 @@ def test_what_only_a_batch_shows_is_told_with_its_scene(monkeypatch: pytest.Monk
         return replace(judge(of, given), reason=Reason.PANIC)
 
     with Judges() as judges:
-        monkeypatch.setattr(agree, "judge", wrong)  # and the oracle is right
+        monkeypatch.setattr(compare, "judge", wrong)  # and the oracle is right
         assert "none of them alone" in (judges.differ(1, range(5, 9)) or "")
 
 

@@ -196,7 +196,7 @@ def test_a_reader_that_never_gets_anywhere_is_told_to_try_again(table: Map) -> N
 
 
 def test_a_map_that_gives_the_same_entries_for_ever_is_told_to_try_again(prefixes: Map) -> None:
-    """A trie starts anew when the entry that a reader stands at is deleted."""
+    """A trie starts from its beginning when a reader's last entry is deleted."""
     first = key_cidr(1)
     prefixes.update(first, DROP)
 

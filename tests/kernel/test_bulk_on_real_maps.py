@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 from typing import TYPE_CHECKING
 
 import pytest
 
-from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value
+from tests.kernel.conftest import rule_maps
+from xdpctl.abi import RULE_MAPS, MapName, RuleAction, encode_value
 from xdpctl.errors import MapFullError
-from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target, target_of, target_text
 from xdpctl.rules.lines import LineReader
 from xdpctl.store.change import Change
@@ -34,9 +33,8 @@ DROP, PASS = RuleAction.DROP, RuleAction.PASS
 
 @pytest.fixture
 def maps() -> Iterator[dict[MapName, Map]]:
-    bpf = Bpf()
-    with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(bpf.create_map(MAPS[name], ROOM)) for name in RULE_MAPS}
+    with rule_maps(ROOM) as maps:
+        yield maps
 
 
 @pytest.fixture

@@ -6,37 +6,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engines.oracle import Oracle
-from tests.fuzz.compare import agree, opinions, reproducer
+from tests.fuzz.compare import difference
 from tests.fuzz.inputs import input_of, judged, read_corpus, seeds
 
 if TYPE_CHECKING:
-    from tests.engines.host import Host
-    from tests.engines.kernel import Kernel
+    from tests.fuzz.compare import BothWays
 
 
 @pytest.mark.root
 @pytest.mark.slow
 def test_oracle_host_and_kernel_agree_about_the_corpus(
-    host_engine: Host,
-    indexed_host_engine: Host,
-    kernel_engine: Kernel,
-    indexed_kernel_engine: Kernel,
+    our_engines: tuple[BothWays, ...],
 ) -> None:
-    engines = (
-        Oracle(),
-        host_engine,
-        indexed_host_engine,
-        kernel_engine,
-        indexed_kernel_engine,
-    )
     corpus = read_corpus()
     assert len(corpus) > 500
-    for data in corpus:
-        meant = judged(data)
-        if meant is not None:
-            said = opinions(engines, *meant)
-            assert agree(said, meant[1]), reproducer(*meant, said)
+    meant = [scene_and_frame for data in corpus if (scene_and_frame := judged(data)) is not None]
+    found = difference(our_engines, meant)
+    assert found is None, found.said
 
 
 def test_an_input_is_the_scene_and_the_frame_that_it_was_made_of() -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.kernel.conftest import descriptors, ip
 from tests.lab.veth import refuse_native
 from tests.packets.build import Udp, ethernet, ipv4
+from tests.packets.case import DEFAULT
 from tests.packets.message import query
 from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.abi import (
@@ -54,14 +55,13 @@ pytestmark = pytest.mark.root
 INTERFACE = "veth0"
 BLOCKED, HONEST = "192.0.2.66", "192.0.2.1"
 DROPPED = Reason.ADDR_V4, PacketAction.DROP
-CONFIG = ProgramConfig((53,), (), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=None)
 ETH_P_ALL = 3
 
 
 @pytest.fixture(scope="module")
 def bytecode() -> Bytecode:
     """The real program, compiled once."""
-    return compile_program_blocking(CONFIG)
+    return compile_program_blocking(DEFAULT)
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +97,14 @@ class Site:
             self.bpf, self.netlink, INTERFACE, mode=mode, replace=replace, directory=self.own
         )
 
-    def attach(self, one: Filter, *, panic: bool = False) -> None:
+    def attach(self, filter_: Filter, *, panic: bool = False) -> None:
         """Put the program on."""
-        one.attach(self.bytecode, self.maps, panic=panic)
+        filter_.attach(self.bytecode, self.maps, panic=panic)
 
     def leave(self, mode: ModeSetting = ModeSetting.AUTO) -> None:
         """Let a service keep its filter on the interface and end."""
-        with self.filter(mode) as one:
-            self.attach(one)
+        with self.filter(mode) as filter_:
+            self.attach(filter_)
 
     @property
     def attached(self) -> Attached | None:
@@ -137,9 +137,9 @@ def site(
 @pytest.fixture
 def running(site: Site) -> Iterator[Filter]:
     """A filter that is attached."""
-    with site.filter() as one:
-        site.attach(one)
-        yield one
+    with site.filter() as filter_:
+        site.attach(filter_)
+        yield filter_
 
 
 class Wire:
@@ -201,12 +201,12 @@ def test_a_blocked_packet_is_dropped_and_counted_with_its_bytes(
     site: Site, wire: Wire, mode: ModeSetting
 ) -> None:
     frame = ethernet(ipv4(Udp(query("www.example")), source=BLOCKED))
-    with site.filter(mode) as one:
-        site.attach(one)
+    with site.filter(mode) as filter_:
+        site.attach(filter_)
         for _ in range(3):
             wire.send(BLOCKED)
         assert wire.arrived() == [HONEST]
-        assert one.view().counters[DROPPED] == Count(3, 3 * len(frame))
+        assert filter_.view().counters[DROPPED] == Count(3, 3 * len(frame))
 
 
 def test_panic_passes_what_is_blocked_until_it_ends(wire: Wire, running: Filter) -> None:
@@ -219,8 +219,8 @@ def test_panic_passes_what_is_blocked_until_it_ends(wire: Wire, running: Filter)
 
 
 def test_panic_is_in_force_from_the_first_packet(site: Site, wire: Wire) -> None:
-    with site.filter() as one:
-        site.attach(one, panic=True)
+    with site.filter() as filter_:
+        site.attach(filter_, panic=True)
         wire.send(BLOCKED)
         assert wire.arrived() == [BLOCKED, HONEST]
 
@@ -235,9 +235,9 @@ def unfit() -> str:
 
 def test_auto_is_generic_where_the_driver_refuses(site: Site, wire: Wire) -> None:
     unfit()
-    with site.filter() as one:
-        site.attach(one)
-        assert one.view().mode is XdpMode.GENERIC
+    with site.filter() as filter_:
+        site.attach(filter_)
+        assert filter_.view().mode is XdpMode.GENERIC
         wire.send(BLOCKED)
         assert wire.arrived() == [HONEST]
 
@@ -245,10 +245,10 @@ def test_auto_is_generic_where_the_driver_refuses(site: Site, wire: Wire) -> Non
 def test_native_is_refused_with_the_drivers_own_words(site: Site) -> None:
     words = unfit()
     with (
-        site.filter(ModeSetting.NATIVE) as one,
+        site.filter(ModeSetting.NATIVE) as filter_,
         pytest.raises(InterfaceError, match=f"driver veth says .*{words}"),
     ):
-        site.attach(one)
+        site.attach(filter_)
     assert (site.attached, site.pins) == (None, set())
 
 
@@ -256,8 +256,8 @@ def test_a_mode_that_is_refused_leaves_the_former_filter_on(site: Site, wire: Wi
     unfit()
     site.leave(ModeSetting.GENERIC)
     before = site.attached
-    with site.filter(ModeSetting.NATIVE) as one, pytest.raises(InterfaceError):
-        site.attach(one)
+    with site.filter(ModeSetting.NATIVE) as filter_, pytest.raises(InterfaceError):
+        site.attach(filter_)
     assert (site.attached, site.pins) == (before, PINS)
     wire.send(BLOCKED)
     assert wire.arrived() == [HONEST]
@@ -265,9 +265,9 @@ def test_a_mode_that_is_refused_leaves_the_former_filter_on(site: Site, wire: Wi
 
 def test_another_mode_is_taken_where_the_driver_can(site: Site) -> None:
     site.leave(ModeSetting.GENERIC)
-    with site.filter(ModeSetting.NATIVE) as one:
-        site.attach(one)
-        assert one.view().mode is XdpMode.NATIVE
+    with site.filter(ModeSetting.NATIVE) as filter_:
+        site.attach(filter_)
+        assert filter_.view().mode is XdpMode.NATIVE
     assert site.attached is not None
     assert site.attached.mode is XdpMode.NATIVE
 
@@ -278,10 +278,10 @@ def test_a_port_of_a_bridge_that_has_a_program_is_refused_by_its_name(site: Site
     with (
         bpf.load_program(PASS_PROGRAM, "theirs") as theirs,
         bpf.create_link(theirs, site.netlink.find("br0").index, mode=XdpMode.GENERIC),
-        site.filter() as one,
+        site.filter() as filter_,
         pytest.raises(InterfaceError, match=f"{INTERFACE}: it is part of br0"),
     ):
-        site.attach(one)
+        site.attach(filter_)
 
 
 # --- one service after another ----------------------------------------------------------------
@@ -291,11 +291,11 @@ def test_what_a_dead_service_left_goes_on_and_its_counters_with_it(site: Site, w
     site.leave()
     wire.send(BLOCKED)
     assert wire.arrived() == [HONEST]
-    with site.filter() as one:
-        site.attach(one)
+    with site.filter() as filter_:
+        site.attach(filter_)
         wire.send(BLOCKED)
         assert wire.arrived() == [HONEST]
-        assert (one.adopted, one.view().counters[DROPPED].packets) == (True, 2)
+        assert (filter_.adopted, filter_.view().counters[DROPPED].packets) == (True, 2)
 
 
 def test_no_blocked_packet_arrives_while_programs_are_swapped(
@@ -358,10 +358,10 @@ def test_a_foreign_program_is_named_and_stays(site: Site, foreign: Program) -> N
     index = site.netlink.find(INTERFACE).index
     site.netlink.attach_program(index, XdpMode.NATIVE, foreign)
     with (
-        site.filter() as one,
+        site.filter() as filter_,
         pytest.raises(ForeignProgramError, match=rf"program {foreign.info.id} \(theirs\)"),
     ):
-        site.attach(one)
+        site.attach(filter_)
     assert site.attached is not None
     assert site.attached.program_id == foreign.info.id
 
@@ -371,10 +371,10 @@ def test_a_foreign_program_is_replaced_where_that_is_asked_for(
     site: Site, foreign: Program, wire: Wire, mode: XdpMode
 ) -> None:
     site.netlink.attach_program(site.netlink.find(INTERFACE).index, mode, foreign)
-    with site.filter(replace=True) as one:
-        site.attach(one)
+    with site.filter(replace=True) as filter_:
+        site.attach(filter_)
         wire.send(BLOCKED)
-        assert (wire.arrived(), one.view().mode) == ([HONEST], XdpMode.NATIVE)
+        assert (wire.arrived(), filter_.view().mode) == ([HONEST], XdpMode.NATIVE)
 
 
 def test_a_foreign_program_is_put_back_where_ours_does_not_go_on(
@@ -384,8 +384,8 @@ def test_a_foreign_program_is_put_back_where_ours_does_not_go_on(
     index = site.netlink.find(INTERFACE).index
     site.netlink.attach_program(index, XdpMode.GENERIC, foreign)
     before = site.attached
-    with site.filter(ModeSetting.NATIVE, replace=True) as one, pytest.raises(InterfaceError):
-        site.attach(one)
+    with site.filter(ModeSetting.NATIVE, replace=True) as filter_, pytest.raises(InterfaceError):
+        site.attach(filter_)
     assert site.attached == before
     assert before is not None
 
@@ -396,10 +396,10 @@ def test_a_program_that_a_foreign_link_holds_is_not_replaced(
     index = site.netlink.find(INTERFACE).index
     with bpf.create_link(foreign, index, mode=XdpMode.NATIVE) as link:
         with (
-            site.filter(replace=True) as one,
+            site.filter(replace=True) as filter_,
             pytest.raises(ForeignProgramError, match="held by another's bpf_link"),
         ):
-            site.attach(one)
+            site.attach(filter_)
         assert link.info().ifindex == index
 
 
@@ -407,7 +407,7 @@ def test_a_program_that_a_foreign_link_holds_is_not_replaced(
 
 
 def again() -> None:
-    """Delete both ends and make them anew, with other indices."""
+    """Delete both ends and make them again, with other indices."""
     ip("link", "delete", INTERFACE)
     ip("link", "add", "filler", "type", "veth", "peer", "name", "relliF")
     ip("link", "add", INTERFACE, "type", "veth", "peer", "name", "veth1")
@@ -438,9 +438,9 @@ def test_an_interface_that_went_away_is_lost_and_its_filter_comes_back(
 def test_a_defunct_link_is_replaced_by_the_next_service(site: Site) -> None:
     site.leave()
     again()
-    with site.filter() as one:
-        site.attach(one)
-        assert (one.adopted, one.view().state) == (False, FilterState.ATTACHED)
+    with site.filter() as filter_:
+        site.attach(filter_)
+        assert (filter_.adopted, filter_.view().state) == (False, FilterState.ATTACHED)
     assert (site.pins, site.attached is not None) == (PINS, True)
 
 
@@ -450,9 +450,9 @@ def test_a_renamed_interface_is_found_by_the_next_service(site: Site) -> None:
         former.attach(site.bytecode, site.maps, panic=False)
     ip("link", "set", "veth1", "down")
     ip("link", "set", "veth1", "name", "dns0")
-    with Filter(site.bpf, site.netlink, "dns0", directory=site.own) as one:
-        one.attach(site.bytecode, site.maps, panic=False)
-        assert one.adopted
+    with Filter(site.bpf, site.netlink, "dns0", directory=site.own) as filter_:
+        filter_.attach(site.bytecode, site.maps, panic=False)
+        assert filter_.adopted
     assert site.pins == {pin.replace(INTERFACE, "dns0") for pin in PINS}
 
 
@@ -461,9 +461,9 @@ def test_a_renamed_interface_is_found_by_the_next_service(site: Site) -> None:
 
 def test_detaching_leaves_interface_and_pins_as_they_were(site: Site, wire: Wire) -> None:
     before = descriptors()
-    with site.filter() as one:
-        site.attach(one)
-        assert one.detach()
+    with site.filter() as filter_:
+        site.attach(filter_)
+        assert filter_.detach()
         assert site.attached is None
         wire.send(BLOCKED)
         assert wire.arrived() == [BLOCKED, HONEST]

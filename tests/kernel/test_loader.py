@@ -63,7 +63,7 @@ def open_in(pid: int) -> set[str]:
     """Return what kinds of things a process has open."""
     found = set()
     for fd in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError):  # closed meanwhile
+        with suppress(OSError):  # closed since
             found.add(str(fd.readlink()).partition(":")[0])
     return found
 
@@ -99,8 +99,8 @@ def test_a_helper_that_reads_memory_is_refused_which_the_kernel_would_load(
     bpf: Bpf, helper: int
 ) -> None:
     reads = b"".join(
-        struct.pack("=BBhi", *one)
-        for one in (
+        struct.pack("=BBhi", *instruction)
+        for instruction in (
             (0x7A, 10, -8, 0),  # *(u64 *)(r10 - 8) = 0
             (0xBF, 0xA1, 0, 0),  # r1 = r10
             (0x07, 1, 0, -8),
@@ -233,8 +233,8 @@ def test_what_it_lacks_is_named(wanted: str) -> None:
 
 SUBTRACTS = (
     b"".join(
-        struct.pack("=BBhi", *one)
-        for one in (
+        struct.pack("=BBhi", *instruction)
+        for instruction in (
             (0x61, 0x12, 0, 0),  # r2 = ctx->data
             (0x61, 0x13, 4, 0),  # r3 = ctx->data_end
             (0x1F, 0x23, 0, 0),  # r3 -= r2

@@ -1,6 +1,6 @@
-"""The index on the real kernel: whoever writes a rule, it acts.
+"""The index on the real kernel: a rule takes effect, no matter what writes it.
 
-Times are the contract's own: an entry acts within 100 ms of being written, whoever wrote
+Times are the contract's own: an entry acts within 100 ms of being written, no matter what wrote
 it and whether or not anybody keeps the index. What is measured is that it acts at all; the
 bound is in the bench. A program test run stands for a packet.
 """

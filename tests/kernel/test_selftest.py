@@ -11,6 +11,7 @@ import pytest
 
 from tests.bench.in_process import compile_directory
 from tests.engines.host_build import SOURCES
+from tests.packets.case import DEFAULT
 from xdpctl.errors import SelfTestError
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.kernel.bytecode import Bytecode
@@ -23,14 +24,6 @@ from xdpctl.settings import XskFamily
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLAIN = ProgramConfig(
-    ports=(53,),
-    address_ports=(),
-    addresses=(),
-    tcp=True,
-    any_qtype=AnyQtype.BOTH,
-    xsk=None,
-)
 NARROW = ProgramConfig(
     ports=(5353, 53),
     address_ports=(853,),
@@ -51,10 +44,10 @@ ONE_FAMILY = ProgramConfig(
 
 @pytest.fixture(scope="module")
 def compiled() -> Bytecode:
-    return compile_program_blocking(PLAIN)
+    return compile_program_blocking(DEFAULT)
 
 
-@pytest.mark.parametrize("config", [PLAIN, NARROW, ONE_FAMILY])
+@pytest.mark.parametrize("config", [DEFAULT, NARROW, ONE_FAMILY])
 def test_the_program_passes_in_every_configuration(config: ProgramConfig) -> None:
     selftest.run(Bpf(), config, compile_program_blocking(config))
 
@@ -69,7 +62,7 @@ def test_a_program_with_one_verdict_for_all_is_refused(verdict: int, complaint: 
         struct.pack("=BBhiBBhi", 0x18, 0x11, 0, ref, 0, 0, 0, 0) for ref in range(1, 13)
     )
     with pytest.raises(SelfTestError, match=complaint):
-        selftest.run(Bpf(), PLAIN, Bytecode(maps + instructions))
+        selftest.run(Bpf(), DEFAULT, Bytecode(maps + instructions))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +80,7 @@ def test_a_program_without_one_of_the_drops_is_refused(
     assert text.count(whole) == 1
     (sources / source).write_text(text.replace(whole, broken), encoding="utf-8")
     with pytest.raises(SelfTestError, match=f"{complaint} is not dropped"):
-        selftest.run(Bpf(), PLAIN, compile_directory(PLAIN, sources))
+        selftest.run(Bpf(), DEFAULT, compile_directory(DEFAULT, sources))
 
 
 def test_a_program_for_other_ports_is_refused(compiled: Bytecode) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+from tests.kernel.conftest import rule_maps
 from tests.support.store_model import PLENTY, ROOM, Rulebook
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value
 from xdpctl.kernel.bpf.syscall import Bpf
@@ -40,9 +40,8 @@ TestAnySequence.settings = settings(max_examples=40, stateful_step_count=30)
 
 @pytest.fixture
 def maps() -> Iterator[dict[MapName, Map]]:
-    bpf = Bpf()
-    with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(bpf.create_map(MAPS[name], 3)) for name in RULE_MAPS}
+    with rule_maps(3) as maps:
+        yield maps
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import signal
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kernel.conftest import rule_maps
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction
 from xdpctl.errors import GuardError, MapFullError, TargetError, XdpctlError
 from xdpctl.http.api.rule_lists import LineList
@@ -44,7 +44,7 @@ LINES = [
 
 
 class Office:
-    """A store that has all its long work done elsewhere, and what it says meanwhile."""
+    """A store that does all long work in another process, and its reports."""
 
     def __init__(self, maps: dict[MapName, Map], state: State) -> None:
         self.maps = maps
@@ -84,9 +84,8 @@ class Office:
 
 @pytest.fixture
 def maps() -> Iterator[dict[MapName, Map]]:
-    bpf = Bpf()
-    with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(bpf.create_map(MAPS[name], ROOM)) for name in RULE_MAPS}
+    with rule_maps(ROOM) as maps:
+        yield maps
 
 
 @pytest.fixture
@@ -103,7 +102,7 @@ def office(
 def children() -> list[int]:
     """Return the processes of the work on rules."""
     path = Path("/proc/self/task").glob("*/children")
-    found = [int(pid) for one in path for pid in one.read_text().split()]
+    found = [int(pid) for file in path for pid in file.read_text().split()]
     return [
         pid for pid in found if b"xdpctl.store.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]

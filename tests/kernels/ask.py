@@ -8,6 +8,8 @@ asked, the claims about interfaces?
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,7 +85,25 @@ def compiled(
         folder = Path(name)
         configs = {*CONFIGURATIONS.values(), *packet_table.configs(), *claims.CONFIGS}
         put_programs(folder, configs, compile_with)
+        _compile_modules()
         yield folder
+
+
+def _compile_modules() -> None:
+    """Import here what a guest will, so that it finds the modules compiled.
+
+    Compiling them takes an emulated machine a while, and it cannot write beside them.
+    """
+    environ = {"PYTHONDONTWRITEBYTECODE": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    collect = ("-m", "pytest", *claims.OPTIONS, "--collect-only", claims.ATTACHING, claims.BONDS)
+    for arguments in (("-c", "import tests.kernels.guest"), collect):
+        subprocess.run(
+            [PYTHON, *arguments],
+            cwd=CHECKOUT,
+            env=os.environ | environ,
+            check=True,
+            capture_output=True,
+        )
 
 
 def ask(series: str, programs: Path, files: Sequence[str] = ()) -> Answer:

@@ -120,7 +120,7 @@ def test_an_interface_that_joins_a_bond_keeps_its_filter_and_what_it_misses_is_s
     service = served(server, interface=PORTS[0])
     program = server.xdp_id(PORTS[0])
     join(server, *PORTS)
-    service.process.line("eth0 is part of bond0: .* not what arrives on eth1", PATIENCE)
+    service.process.line("eth0 is part of bond0: .* but not those on eth1", PATIENCE)
     Responder(server, SERVER)
     assert is_filtered(client)
     assert (server.xdp_id(PORTS[0]), service.get("/readyz").status) == (program, 200)

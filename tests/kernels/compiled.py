@@ -1,17 +1,20 @@
-"""Programs that the host has compiled for a guest, in a folder, by configuration.
+"""What the host has compiled for a guest, in a folder: programs, by configuration.
 
 A compiler in an emulated machine takes its time, and all kernels are asked about the same
 bytecode. `ask.py` fills a folder once for each BCC; what runs in a guest reads it.
-A file is BCC's version as a line, then the code.
+A file is BCC's version as a line, then the code. Beside them is the library that runs
+batches of frames.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from tests.engines.batch import kernel_library
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import TableProgram, render_config
@@ -33,7 +36,7 @@ def put_programs(
     configs: Iterable[Recipe],
     compile_with: Callable[[Recipe], Bytecode] = compile_program_blocking,
 ) -> None:
-    """Compile these configurations into the folder.
+    """Compile these configurations, and the library, into the folder.
 
     Raises:
         CompilerError: one does not compile.
@@ -45,6 +48,12 @@ def put_programs(
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         list(threads.map(put, configs))
+    shutil.copy(kernel_library(), library(folder))
+
+
+def library(folder: Path) -> Path:
+    """Return where the library that runs batches is."""
+    return folder / "kernel_batch.so"
 
 
 def program(folder: Path, config: Recipe) -> Bytecode:

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.engines.batch import Batch
 from tests.engines.entries import Index
 from tests.engines.kernel import Kernel
-from tests.kernels.compiled import program
+from tests.kernels.compiled import library, program
 from tests.packets.table import OF_SHARED_MAPS, RECEIVED_WHOLE
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.program.config import TableProgram
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.packets.case import Case, Scene
     from xdpctl.program.config import Recipe
 
 WRONG_MARK: Final = "xdpctl-wrong "
@@ -30,37 +35,46 @@ def configs() -> set[Recipe]:
     return {TableProgram(), *(case.scene.config for case in RECEIVED_WHOLE.values())}
 
 
-class Precompiled(Kernel):
-    """The kernel engine over programs that are compiled already.
-
-    Args:
-        bpf: the system call.
-        folder: with the programs.
-        index: what the index of names is like.
-    """
-
-    def __init__(self, bpf: Bpf, folder: Path, index: Index) -> None:
-        super().__init__(bpf, lambda recipe: program(folder, recipe), index=index)
+def of_one_scene(
+    engine: Kernel, table: Mapping[str, Case]
+) -> Iterator[tuple[Scene, list[tuple[str, Case]]]]:
+    """Yield the titles and cases of each scene that the engine takes."""
+    scenes: dict[Scene, list[tuple[str, Case]]] = {}
+    for title, case in table.items():
+        if engine.takes(case.frame):
+            scenes.setdefault(case.scene, []).append((title, case))
+    yield from scenes.items()
 
 
 def main(folder: Path) -> int:
     """Run the table; one line for a case that went another way, one with the count at the end.
 
     Every case runs with an exact index of names; where there are no tables of our own, also
-    with one that is stale.
+    with one that is stale. The cases of a scene run as a batch, and one by one only where it
+    does not go as they say.
     """
     wrong = ran = 0
-    for index, cases in ((Index.STALE, OF_SHARED_MAPS), (Index.EXACT, RECEIVED_WHOLE)):
-        with Precompiled(Bpf(), folder, index) as engine:
-            for title, case in cases.items():
-                if not engine.takes(case.frame):
+    for index, table in ((Index.STALE, OF_SHARED_MAPS), (Index.EXACT, RECEIVED_WHOLE)):
+        with Kernel(
+            Bpf(),
+            partial(program, folder),
+            index=index,
+            library=partial(library, folder),
+        ) as engine:
+            for scene, cases in of_one_scene(engine, table):
+                ran += len(cases)
+                if engine.goes(scene, Batch.of([(case.frame, case.expected) for _, case in cases])):
                     continue
-                ran += 1
-                result = engine.judge(case.scene, case.frame)
-                if result != case.expected:
-                    wrong += 1
-                    said = f"{title}, {index.value}: {result} instead of {case.expected}"
-                    sys.stdout.write(f"\n{WRONG_MARK}{json.dumps(said)}\n")
+                wrong += 1
+                alone = [(title, case, engine.judge(scene, case.frame)) for title, case in cases]
+                said = [
+                    f"{title}, {index.value}: {result} instead of {case.expected}"
+                    for title, case, result in alone
+                    if result != case.expected
+                ]
+                together = f"{cases[0][0]} and what is of its scene, {index.value}: only together"
+                for sentence in said or [together]:
+                    sys.stdout.write(f"\n{WRONG_MARK}{json.dumps(sentence)}\n")
     sys.stdout.write(f"\n{DONE_MARK}{ran}\n")
     return 1 if wrong else 0
 

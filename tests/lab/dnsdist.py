@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.lab.process import Process
 
 EFFECT_SECONDS = 0.1
-"""After which an entry acts, whoever wrote it (PACKETS.md)."""
+"""After which an entry acts, no matter what wrote it (PACKETS.md)."""
 
 KEY = base64.b64encode(bytes(32)).decode()
 """Key of the console, which listens on the host's own loopback."""

@@ -30,7 +30,6 @@ from xdpctl.kernel.bpf.syscall import Bpf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
 EMPTY_PROGRAM = bytes.fromhex("b7000000020000009500000000000000")
 """r0 = XDP_PASS; exit."""
@@ -171,12 +170,7 @@ class Lab:
         self._exits.callback(remove_pins, self.pins)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._exits.close()
 
     def host(self, role: str) -> Host:

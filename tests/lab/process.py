@@ -78,7 +78,6 @@ class Process:
                 cwd=directory,
                 start_new_session=True,
             )
-        self._read_from = 0
 
     @property
     def pid(self) -> int:

@@ -35,7 +35,7 @@ bpf:blockQName(newDNSName("only-a.example."), 1, 1)
 
 @dataclass(slots=True)
 class Site:
-    """Everything on the network; `service` and `dnsdist` may be started anew by a test."""
+    """Everything on the network; `service` and `dnsdist` may be restarted by a test."""
 
     client: Host
     server: Host

@@ -1,7 +1,7 @@
-"""The writer of a list's file sees nothing of what the service may read and he may not.
+"""The writer of a list's file cannot read through the service what this user may not read.
 
-A feed's user has a folder of his own; what he links there, in any way, is neither a rule nor
-a word of what --listen tells him.
+A feed's user has a folder; whatever is linked there, in any way, is neither a rule nor
+quoted in an answer on --listen.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def test_what_he_links_to_is_not_read(site: Site, name: str, mode: int, how: str
             secret.unlink()
             if mode & 0o004:
                 site.put("a.example\n")
-                return  # everybody may read it, under its one name, which is his
+                return  # everybody may read it, under its one name, which is the user's
     eventually(lambda: "it is not read: user 65534 can change" in site.told(), "the refusal")
     assert "s3cret" not in site.told()
     site.put("b.example\n")

@@ -25,7 +25,7 @@ def reasons(service: Service) -> list[str]:
 
 def waited_for(service: Service, words: str) -> None:
     """Wait until a reason of /readyz has these words."""
-    eventually(lambda: any(words in one for one in reasons(service)), words)
+    eventually(lambda: any(words in sentence for sentence in reasons(service)), words)
 
 
 def is_ready(service: Service) -> bool:
@@ -205,7 +205,7 @@ def test_systemd_is_told_what_is_waited_for_and_ready_only_then(lab: Lab) -> Non
         while not (said := notify.recv(4096).decode()).startswith("READY=1"):
             before.append(said)
     assert said == "READY=1\nSTATUS=filtering eth0, eth1"
-    assert {one.split(";")[0] for one in before} == {
+    assert {sentence.split(";")[0] for sentence in before} == {
         "EXTEND_TIMEOUT_USEC=30000000",
         "STATUS=waiting for eth1: there is no interface of this name yet",
     }

@@ -36,7 +36,9 @@ def filters(client: Host, service: Service) -> bool:
 
 def bcc_of(service: Service) -> str:
     """Return the compiler's version that the metrics tell."""
-    (build,) = [one for one in service.metrics().samples if one.name == "xdpctl_build_info"]
+    (build,) = [
+        sample for sample in service.metrics().samples if sample.name == "xdpctl_build_info"
+    ]
     return build.labels["bcc"]
 
 

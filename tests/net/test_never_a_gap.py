@@ -1,6 +1,6 @@
 """Whatever happens to the service: no blocked packet arrives and no honest query is lost.
 
-A stream runs over the wire meanwhile, with packets for each of the five maps. `make gap`
+During each of them a stream runs over the wire, with packets for each of the five maps. `make gap`
 kills the service 50 times, in a stream of 50,000 blocked packets at least.
 """
 
@@ -101,7 +101,7 @@ def test_through_a_new_version_with_another_program(site: StreamSite, tmp_path: 
 
 
 def test_through_a_new_version_with_the_same_program(site: StreamSite, tmp_path: Path) -> None:
-    """It is compiled anew, as its source is another, and found to be what runs."""
+    """It is compiled again, because its source differs, and found to be what runs."""
     former, stream = site.server.xdp_id(), site.stream()
     site.service.stop(signal.SIGUSR2)
     site.start(version=newer(tmp_path, SOURCE, "The filter:", "The newer filter:"))
@@ -114,7 +114,7 @@ def test_through_a_new_version_with_the_same_program(site: StreamSite, tmp_path:
     ("change", "why"),
     [
         ((SOURCE, "*/", "*/\n#error no such thing"), "cannot compile the filter"),
-        ((SOURCE, "return PASS_OTHER;", "return *(__u8 *)frame_end(ctx);"), "verifier"),
+        ((SOURCE, "= classify(ctx, &scratch);", "= *(__u8 *)frame_end(ctx);"), "verifier"),
         (("xdp/verdict.h", "XDP_DROP <<", "XDP_PASS <<"), "self-test"),
     ],
     ids=["does-not-compile", "is-refused-by-the-verifier", "drops-nothing"],

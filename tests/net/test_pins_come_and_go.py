@@ -61,11 +61,13 @@ class Readiness:
                 self._ready.set()
                 continue
             self._ready.clear()
-            self.reasons += [one for one in answer.body.splitlines() if one not in self.reasons]
+            self.reasons += [
+                sentence for sentence in answer.body.splitlines() if sentence not in self.reasons
+            ]
 
     def said(self, words: str) -> None:
         """Wait for a reason with these words."""
-        eventually(lambda: any(words in one for one in self.reasons), words)
+        eventually(lambda: any(words in sentence for sentence in self.reasons), words)
 
     def is_back(self) -> None:
         """Wait until all is well."""

@@ -264,7 +264,7 @@ def test_another_program_is_refused_by_number_without_its_name(prepared: Machine
     foreign = prepared.server.attach_empty_program("eth0")
     refused = prepared.start()
     assert refused.wait(30) == 1
-    assert f"already carries XDP program {foreign}, which is not ours" in refused.lines[-1]
+    assert f"has the XDP program {foreign}, which is not ours" in refused.lines[-1]
 
 
 def test_to_take_its_place_is_roots(prepared: Machine) -> None:

@@ -35,7 +35,7 @@ V6: Final = "2001:db8::53:53"
 
 @dataclass(slots=True)
 class XskSite:
-    """Everything on the network; `dnsdist` may be started anew by a test."""
+    """Everything on the network; `dnsdist` may be restarted by a test."""
 
     client: Host
     server: Host

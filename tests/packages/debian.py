@@ -12,16 +12,13 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from tests.roots.apt import CACHE, RootError, acquire_settings, locked, mirror
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
 SUITE: Final = "bookworm"
 RECIPE: Final = "1"
-"""Change it to have the cached base made anew."""
+"""Change it to make the cached base again."""
 
 LAYERS: Final = CACHE / "layers"
 _STAMP: Final = ".recipe"
@@ -120,12 +117,7 @@ class Debian:
         shutil.copy("/etc/resolv.conf", self.path / "etc/resolv.conf")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         subprocess.run(["umount", "--recursive", "--lazy", str(self.path)], check=False)
         shutil.rmtree(self._home, ignore_errors=True)
 

@@ -73,12 +73,12 @@ def claims() -> Iterator[Claim]:
     """Yield what is claimed of the manifest."""
     found = documents()
     for version in (OLDEST, kubernetes_validate.latest_version()):
-        wrong = [said for one in found.values() if (said := _against_schema(one, version))]
+        wrong = [said for item in found.values() if (said := _against_schema(item, version))]
         yield Claim(f"every field is one of Kubernetes {version}", not wrong, str(wrong))
     pod = found["DaemonSet"]["spec"]["template"]["spec"]
     (service,), (prepare,) = pod["containers"], pod["initContainers"]
     volumes = {volume["name"] for volume in pod["volumes"]}
-    mounted = {mount["name"] for one in (service, prepare) for mount in one["volumeMounts"]}
+    mounted = {mount["name"] for item in (service, prepare) for mount in item["volumeMounts"]}
     yield Claim("every mount is one of a volume", mounted == volumes, str(mounted ^ volumes))
     selected = found["DaemonSet"]["spec"]["selector"]["matchLabels"]
     labels = found["DaemonSet"]["spec"]["template"]["metadata"]["labels"]

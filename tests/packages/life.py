@@ -78,7 +78,7 @@ def _whole(lines: list[str], where: str) -> list[Claim]:
 def needs(package: Path) -> list[str]:
     """Return the names that a package depends on, the first where one of several will do."""
     depends = execute(["dpkg-deb", "--field", str(package), "Depends"], doing="reading a package")
-    return [re.split(r"[ |(]", one.strip())[0] for one in depends.split(",")]
+    return [re.split(r"[ |(]", part.strip())[0] for part in depends.split(",")]
 
 
 def in_chroot(package: Path, newer: Path) -> list[Claim]:

@@ -38,7 +38,7 @@ def run(*argv: str) -> str:
 
 
 class Manager(Protocol):
-    """What the story needs of whoever runs the service."""
+    """What the story needs of a service manager."""
 
     settings: str
     """What else the configuration says."""
@@ -136,7 +136,7 @@ class Bare:
         return self.start()
 
     def upgraded(self) -> None:
-        """Start it again: postinst leaves that to whoever runs it."""
+        """Start it again: postinst leaves that to the service manager."""
         self.restart()
 
     def pid(self) -> int:

@@ -144,6 +144,8 @@ def podman(lab: Lab, host: Host) -> Iterator[Podman]:
             ["umount", "--recursive", "--lazy", str(home)], check=False, capture_output=True
         )
         mounts = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
-        for place in sorted((one for one in mounts if one.startswith(str(home))), reverse=True):
+        for place in sorted(
+            (mount for mount in mounts if mount.startswith(str(home))), reverse=True
+        ):
             subprocess.run(["umount", "--lazy", place], check=False)
         shutil.rmtree(home.parent)

@@ -127,7 +127,7 @@ def without_a_gap(event: str, manager: Manager, change: Callable[[], str]) -> No
     tell(f"{event}: nothing blocked came through", not stream.arrived[BLOCKED], stream.told)
     honest = stream.arrived[HONEST] == stream.sent[HONEST]
     tell(f"{event}: nothing honest was lost", honest, stream.told)
-    tell(f"{event}: {stream.sent[HONEST]} of each were sent meanwhile", stream.sent[HONEST])
+    tell(f"{event}: {stream.sent[HONEST]} of each were sent in this time", stream.sent[HONEST])
     listed = run("xdpctl", "list", "--json")
     tell(f"{event}: its rule is still its own", '"package"' in listed, listed)
 

@@ -24,7 +24,7 @@ class Unit:
         ambient, bounding: capabilities, lower-case and without "cap_".
         prepare: commands of ExecStartPre that run as root, ahead of it.
         command: of ExecStart.
-        restart_signal, stop_signal: names without "SIG".
+        restart_signal: its name without "SIG".
         writable: folders of ReadWritePaths, RuntimeDirectory and StateDirectory.
     """
 
@@ -34,7 +34,6 @@ class Unit:
     prepare: tuple[tuple[str, ...], ...]
     command: tuple[str, ...]
     restart_signal: str
-    stop_signal: str
     writable: tuple[str, ...]
 
 
@@ -72,7 +71,6 @@ def read_unit(path: Path) -> Unit:
         prepare=tuple(tuple(shlex.split(line.lstrip("+-"))) for line in found["ExecStartPre"]),
         command=tuple(shlex.split(found["ExecStart"][-1])),
         restart_signal=restart,
-        stop_signal=stop,
         writable=(
             *_words(found.get("ReadWritePaths", [])),
             *(f"/run/{name}" for name in _words(found.get("RuntimeDirectory", []))),

@@ -33,9 +33,6 @@ CD = 0x0010
 DO = 0x8000
 """DNSSEC OK, in the low half of the OPT record's TTL."""
 
-OPT_SIZE = 11
-"""Octets of an OPT record without options."""
-
 
 def opcode(number: int) -> int:
     """Return the flags that say this OPCODE."""

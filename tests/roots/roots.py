@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Release = Literal["trixie", "sid"]
 RECIPE: Final = 1
-"""Raise it to have every cached root made anew."""
+"""Raise it to make every cached root again."""
 
 _ENTER: Final = """
 set -e

@@ -39,8 +39,8 @@ def draw(
         place.axvspan(0, seconds * WARM_UP / 60, color=plot.FAINT, alpha=0.4, linewidth=0)
         for (name, found), colour in zip(samples.items(), plot.COLOURS, strict=False):
             place.plot(
-                [one.at / 60 for one in found],
-                [getattr(one, series) / unit for one in found],
+                [sample.at / 60 for sample in found],
+                [getattr(sample, series) / unit for sample in found],
                 color=colour,
                 linewidth=1.1,
                 label=name,

@@ -46,7 +46,7 @@ class Sample:
 
 
 def look(pid: int, host: Host, at: float, age: float) -> Sample | None:
-    """Return what there is now, None where the process ended meanwhile."""
+    """Return what there is now, None if the process has ended since."""
     folder = host.lab.directory
     try:
         return Sample(

@@ -94,12 +94,12 @@ def judge(site: str, samples: Sequence[Sample], seconds: float, life: float | No
     """
     warm = seconds * WARM_UP
     settled = 0.0 if life is None else life * SETTLED
-    chosen = [one for one in samples if one.at >= warm and one.age >= settled]
+    chosen = [sample for sample in samples if sample.at >= warm and sample.age >= settled]
     return [_row(site, series, limit, chosen) for series, limit in LIMITS.items()]
 
 
 def _row(site: str, series: str, limit: float, samples: Sequence[Sample]) -> Row:
-    points = [(one.at, float(getattr(one, series))) for one in samples]
+    points = [(sample.at, float(getattr(sample, series))) for sample in samples]
     values = [value for _, value in points] or [0.0]
     seconds = points[-1][0] - points[0][0] if points else 0.0
     return Row(

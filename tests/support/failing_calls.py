@@ -200,7 +200,9 @@ def _error(call: str, number: int, arguments: tuple[object, ...]) -> Exception:
         return type(SQLITE_ERRORS[number])(*SQLITE_ERRORS[number].args)
     if call == "threading.start":
         return RuntimeError("can't start new thread")
-    path = next((str(one) for one in arguments if isinstance(one, os.PathLike | str)), None)
+    path = next(
+        (str(argument) for argument in arguments if isinstance(argument, os.PathLike | str)), None
+    )
     return OSError(number, os.strerror(number), path)
 
 

@@ -23,6 +23,7 @@ from zlib import crc32
 from xdpctl.abi import MapType
 from xdpctl.errors import InterfaceError, KernelError, MapFrozenError, MapFullError, PinError
 from xdpctl.kernel.bpf import bpffs, pins
+from xdpctl.kernel.bpf.descriptor import Descriptor
 from xdpctl.kernel.bpf.keywalk import KeyWalk
 from xdpctl.kernel.bpf.libbpf import BPF_ANY, BPF_EXIST, BPF_NOEXIST, LINK_TYPE_XDP
 from xdpctl.kernel.bpf.loading import ProgramKind
@@ -291,10 +292,20 @@ def _bucket(key: bytes) -> int:
     return crc32(key) % _BUCKETS
 
 
-class FakeMap(Map):
-    """A map in memory."""
+class FakeDescriptor(Descriptor):
+    """What fake maps, programs and links have in common.
 
-    def __init__(self, kernel: FakeKernel, state: MapState, label: str) -> None:
+    Args:
+        kernel: holds what is open.
+        state: what the descriptor is of.
+        label: what error messages call it.
+    """
+
+    kind: str
+
+    def __init__(
+        self, kernel: FakeKernel, state: MapState | ProgramState | LinkState, label: str
+    ) -> None:
         self.kernel = kernel
         self.state = state
         super().__init__(_NOTHING, kernel.new_fd(state), label)
@@ -305,7 +316,20 @@ class FakeMap(Map):
 
     def pin(self, path: Path, *, named: Path | None = None) -> None:
         self._use("pin")
-        self.kernel.pin(path, "map", self.state, named)
+        self.kernel.pin(path, self.kind, self.state, named)
+
+    def _use(self, call: str) -> None:
+        """Fail as planned, or because the descriptor is closed."""
+        self.kernel.faults.check(f"{self.kind}.{call}")
+        if self.fd not in self.kernel.open:
+            raise KernelError(f"cannot {call} {self.label}", errno.EBADF)
+
+
+class FakeMap(FakeDescriptor, Map):
+    """A map in memory."""
+
+    kind = "map"
+    state: MapState
 
     def become(self, other: Map) -> None:
         assert isinstance(other, FakeMap)
@@ -402,12 +426,6 @@ class FakeMap(Map):
             self.state.memory = bytearray(self.info.value_size * self.info.max_entries)
         return memoryview(self.state.memory)
 
-    def _use(self, call: str) -> None:
-        """Fail as planned, or because the map is closed."""
-        self.kernel.faults.check(f"map.{call}")
-        if self.fd not in self.kernel.open:
-            raise KernelError(f"cannot {call} map {self.label}", errno.EBADF)
-
     def _stored(self) -> dict[bytes, bytes]:
         """Return the entries; those of an array are all there from the beginning."""
         if self.info.type not in _FIXED:
@@ -465,21 +483,11 @@ class FakeKeyWalk(KeyWalk):
         return self._keys
 
 
-class FakeProgram(Program):
+class FakeProgram(FakeDescriptor, Program):
     """A program that does what `state.run` says."""
 
-    def __init__(self, kernel: FakeKernel, state: ProgramState, label: str) -> None:
-        self.kernel = kernel
-        self.state = state
-        super().__init__(_NOTHING, kernel.new_fd(state), label)
-
-    def close(self) -> None:
-        self.kernel.open.pop(self.fd, None)
-        self.fd = -1
-
-    def pin(self, path: Path, *, named: Path | None = None) -> None:
-        self._use("pin")
-        self.kernel.pin(path, "program", self.state, named)
+    kind = "program"
+    state: ProgramState
 
     def current_info(self) -> ProgramInfo:
         self._use("current_info")
@@ -493,29 +501,16 @@ class FakeProgram(Program):
             result = self.state.run(result.frame)
         return result
 
-    def _use(self, call: str) -> None:
-        """Fail as planned, or because the program is closed."""
-        self.kernel.faults.check(f"program.{call}")
-        if self.fd not in self.kernel.open:
-            raise KernelError(f"cannot {call} {self.label}", errno.EBADF)
 
-
-class FakeLink(Link):
+class FakeLink(FakeDescriptor, Link):
     """A link between a fake program and a fake interface."""
 
-    def __init__(self, kernel: FakeKernel, state: LinkState, label: str) -> None:
-        self.kernel = kernel
-        self.state = state
-        super().__init__(_NOTHING, kernel.new_fd(state), label)
+    kind = "link"
+    state: LinkState
 
     def close(self) -> None:
-        self.kernel.open.pop(self.fd, None)
-        self.fd = -1
+        super().close()
         self.kernel.reap()
-
-    def pin(self, path: Path, *, named: Path | None = None) -> None:
-        self._use("pin")
-        self.kernel.pin(path, "link", self.state, named)
 
     def info(self) -> LinkInfo:
         self._use("info")
@@ -535,12 +530,6 @@ class FakeLink(Link):
         if self.state.device:
             self.state.device.link = None
             self.state.device = None
-
-    def _use(self, call: str) -> None:
-        """Fail as planned, or because the link is closed."""
-        self.kernel.faults.check(f"link.{call}")
-        if self.fd not in self.kernel.open:
-            raise KernelError(f"cannot {call} {self.label}", errno.EBADF)
 
 
 class FakeBpf(Bpf):

@@ -1,4 +1,4 @@
-"""A module of a foreign library, to be found anew by one test and forgotten behind it."""
+"""A module of a foreign library, found by one test and forgotten after it."""
 
 from __future__ import annotations
 

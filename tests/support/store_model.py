@@ -152,7 +152,7 @@ class Rulebook(RuleBasedStateMachine):
         standing = self.standing(number)
         place = (standing or self.places(number))[0]
         request = [Rule(self.target(number), action, "why", origin, expires_in=seconds)]
-        if any(not self.model[one].is_ours for one in standing):
+        if any(not self.model[slot].is_ours for slot in standing):
             self.refused(ConflictError, lambda: self.store.put(request))
         elif not standing and self.is_full(place[0]):
             self.refused(MapFullError, lambda: self.store.put(request))
@@ -332,7 +332,7 @@ class Rulebook(RuleBasedStateMachine):
 
     @rule(theirs=st.sets(numbers, max_size=2), down=st.sampled_from([0, 20, 200]))
     def reboot(self, theirs: set[int], down: int) -> None:
-        """New maps, in which dnsdist may be first; without `down`, bpffs mounted anew."""
+        """New maps, in which dnsdist may be first; without `down`, bpffs mounted again."""
         if down:
             self.now += down
             self.wall += down

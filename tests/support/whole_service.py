@@ -64,6 +64,7 @@ class Home:
         self.compiler: Exception | None = None
         self.tested: list[ProgramConfig] = []
         self.test_failure: Exception | None = None
+        self.loader_trouble = ""
         self.compiling = asyncio.Event()
         self.slow = asyncio.Event()
         self.slow.set()
@@ -118,6 +119,7 @@ class Home:
             generations=self.generations,
             self_test=self.self_test,
             directory=self.host.own,
+            loader_trouble=lambda: self.loader_trouble,
         )
 
     async def told(self, line: str) -> str:

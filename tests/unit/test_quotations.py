@@ -115,7 +115,7 @@ async def test_a_list_is_quoted_in_the_log_alone(
     assert "s3cret" in warning
     assert "s3cret" not in public(warning)
     assert where in public(warning)
-    assert "s3cret" in "".join(str(vars(one)) for one in caplog.records)
+    assert "s3cret" in "".join(str(vars(record)) for record in caplog.records)
 
 
 def test_settings_are_quoted_in_the_log_alone() -> None:

@@ -103,8 +103,13 @@ def is_in(module: str, place: str) -> bool:
     return f"{module}.".startswith(f"{place}.")
 
 
+def entries_of(folder: Path) -> list[Path]:
+    """Return what is in a package, without what Python keeps there, or left of a former one."""
+    return [path for path in folder.iterdir() if path.is_file() or any(path.rglob("*.py"))]
+
+
 def test_every_entry_at_the_top_is_a_room() -> None:
-    entries = {path.stem for path in ROOT.iterdir() if path.name != "__pycache__"}
+    entries = {path.stem for path in entries_of(ROOT)}
     assert entries - {"__init__", "__main__", "py"} == set().union(*FLOORS)
 
 
@@ -159,9 +164,9 @@ def test_every_foreign_library_has_a_place() -> None:
 def test_a_package_lists_exactly_its_files(package: str) -> None:
     text = ast.get_docstring(ast.parse(PACKAGES[package].read_text())) or ""
     listed = re.findall(r"^\s*(\w+(?:\.py|/))  +\S", text, re.MULTILINE)
-    entries = PACKAGES[package].parent.iterdir()
+    entries = entries_of(PACKAGES[package].parent)
     there = {f"{path.name}/" if path.is_dir() else path.name for path in entries}
-    assert Counter(listed) == Counter(there - {"__init__.py", "__pycache__/", "py.typed"})
+    assert Counter(listed) == Counter(there - {"__init__.py", "py.typed"})
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES.keys() - HANDING_ON))
@@ -175,6 +180,15 @@ def test_maps_that_may_be_empty_have_a_bit_for_it() -> None:
     names = {name for text in sources for name in re.findall(r"\bEMPTY_BIT\(MAP_(\w+)\)", text)}
     assert names == {name.name for name in abi.RULE_MAPS}
     assert all(abi.MAPS[abi.MapName[name]].ref < abi.EMPTY_TICK_SHIFT for name in names)
+
+
+def test_the_store_decodes_values_in_one_module() -> None:
+    decoding = [
+        module
+        for module, path in FILES.items()
+        if is_in(module, "xdpctl.store") and "decode_value" in path.read_text()
+    ]
+    assert decoding == ["xdpctl.store.entries"]
 
 
 def test_every_own_map_has_a_scope() -> None:

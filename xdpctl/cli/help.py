@@ -1,4 +1,8 @@
-"""`xdpctl --help`: the list of verbs, and the options of the service."""
+"""`xdpctl --help`: the list of verbs, and the options of the service.
+
+Owns the layout of this help. Does not own the texts of verbs (verb.py) or options (settings/).
+Called by main.py.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The entry point of `xdpctl` and `python -m xdpctl`: runs a verb, or else the service.
 
-Owns exit statuses and the output of errors: one sentence as the last line on standard
-error, and a traceback only with `--log-level debug`. Imports only what the verb needs:
-a verb never loads the service, and the service never loads a verb.
+Owns exit statuses and the output of errors: one sentence as the last line on standard error, and a
+traceback only with `--log-level debug`. Imports only what the verb needs: a verb never loads the
+service, and the service never loads a verb. Does not own what a verb or the service does. Called
+by the command and by __main__.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The progress of long work: a bar on a terminal, elsewhere a line every few seconds.
 
-Writes to standard error only, so that programs can read the output of a verb.
-Called by verbs that may take more than a moment.
+Writes to standard error only, so that programs can read the output of a verb. Called by verbs that
+may take more than a moment. Owns when and how progress is written. Does not own the work.
 """
 
 from __future__ import annotations

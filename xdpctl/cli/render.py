@@ -1,6 +1,7 @@
 """Text for people: tables, numbers, times; without control characters for the terminal.
 
-Pure: values in, lines out. Does not know any verb or document. Called by the verbs.
+Pure: values in, lines out. Does not know any verb or document. Called by the verbs. Owns how
+values look.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A file's lines, each of bounded length, in parts of bounded size.
 
-Owns how much of a file is held at once. A list of a gigabyte, or a single line of that
-length, costs no more memory than any other. reader.py uses it for every format, so that all
-formats have the same bounds.
+Owns how much of a file is held at once. A list of a gigabyte, or a single line of that length,
+costs no more memory than any other. reader.py uses it for every format, so that all formats have
+the same bounds. Does not own the meaning of a line. Called by reader.py and formats/zonefile.py.
 """
 
 from __future__ import annotations

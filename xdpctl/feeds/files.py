@@ -5,7 +5,8 @@ version leaves the rules of the last good version in force; one sentence is logg
 a warning until a good version comes. Does not read the lists (reader.py) and does not write
 maps (the backend does).
 
-The service runs it as a task (`run`), gives it new settings (`reload`) and shows `warnings`.
+The service runs it as a task (`run`), gives it new settings (`reload`) and shows `warnings`. Made
+by service/start.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Notices changes in a directory: inotify(7) through ctypes.
 
 It needs three calls and one struct, so it is not worth a library. It reports which name in a
-directory has changed, not what the file contains. Used by files.py on the loop: no call
-waits.
+directory has changed, not what the file contains. Used by files.py on the loop: no call waits.
+Owns the descriptor and the format of events. Does not own what a change leads to.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ IN_MOVED_TO = 0x80
 IN_DELETE = 0x200
 IN_DELETE_SELF = 0x400
 IN_MOVE_SELF = 0x800
-IN_Q_OVERFLOW = 0x4000
 IN_IGNORED = 0x8000
 IN_ONLYDIR = 0x1000000
 

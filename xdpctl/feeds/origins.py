@@ -1,8 +1,9 @@
 """Remembers which origins belong to lists, and removes the rules of removed lists.
 
 Owns one fact of the state: the origins whose rules come from files. With it, a list that is
-removed from the settings loses its rules even if the service was not running at that time.
-Rules that somebody imported under such a name are never touched.
+removed from the settings loses its rules even if the service was not running at that time. Rules
+that somebody imported under such a name are never touched. Does not own the rules. Called by
+files.py.
 """
 
 from __future__ import annotations

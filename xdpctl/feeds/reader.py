@@ -1,10 +1,11 @@
 """Reads one list once: opens the file, detects its format, yields rows in parts.
 
-Owns the reasons, beside its content, for which a file is a broken version: it is missing,
-not a regular file, not text or empty, or users who may not choose the rules can change it
+Owns the reasons, beside its content, for which a file is a broken version: it is missing, not a
+regular file, not text or empty, or users who may not choose the rules can change it
 (kernel/provenance.py). Rows are yielded while the file is read, so that no list is ever held
 whole. Everything blocks; it runs on the thread for bulk work, or, for a long list, in another
-process (store/worker/).
+process (store/worker/). Does not own formats (formats/) or when a list is read (files.py, which
+calls it).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Attaches a program to an interface: in which mode, and in place of which program.
 
-Owns the choice between native and generic mode, whether a foreign program may be detached,
-and attaching it again if ours cannot be attached. own_pins.py decides which pins are ours,
-native_retry.py when to try native mode again. Called by filter.py. Everything here blocks.
+Owns the choice between native and generic mode, whether a foreign program may be detached, and
+attaching it again if ours cannot be attached. own_pins.py decides which pins are ours,
+native_retry.py when to try native mode again. Called by filter.py. Everything here blocks. Does
+not own the program or its maps.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Attachment:
         name = f" ({info.name})" if info is not None and info.name else ""
         if self._held_by_link(interface, attached):
             raise ForeignProgramError(
-                f"{interface.name} carries XDP program {attached.program_id}{name}, held by"
+                f"{interface.name} has the XDP program {attached.program_id}{name}, held by"
                 " another's bpf_link, which cannot be replaced: stop the program that holds the"
                 " link",
                 interface=interface.name,
@@ -84,7 +85,7 @@ class Attachment:
             )
         if not self._replace:
             raise ForeignProgramError(
-                f"{interface.name} already carries XDP program {attached.program_id}{name},"
+                f"{interface.name} has the XDP program {attached.program_id}{name},"
                 " which is not ours: stop the program that attached it, or use --replace to replace"
                 " it",
                 interface=interface.name,

@@ -15,7 +15,9 @@ State machine of one filter:
 The settings give a name. A renamed card keeps its filter until another card gets the
 name; a card that leaves the network namespace loses its filter (location.py).
 
-Every method blocks.
+Every method blocks. Owns the filter of one interface and its state. Does not own modes
+(attachment.py), pins (own_pins.py), maps (own_maps.py) or the program (program/). Made by
+service/resources.py; called by rollout.py, the observer and the service.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Finds the card that has our program: under its name, renamed, moved or gone.
 
-The settings give a name; the link holds the program. This module compares the two. It
-changes nothing: its caller, filter.py, acts on the result. Blocks, for microseconds while
-nothing has changed.
+The settings give a name; the link holds the program. This module compares the two. It changes
+nothing: its caller, filter.py, acts on the result. Blocks, for microseconds while nothing has
+changed. Owns the comparison. Does not own the link or its pin.
 """
 
 from __future__ import annotations

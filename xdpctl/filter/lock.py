@@ -1,8 +1,8 @@
 """The lock that gives an interface to one service.
 
-Owns the lock's file beside the pins of an interface (own_pins.py). A second service on the
-same interface is refused before it touches anything. Made by service/service.py and the
-verb `detach`. Blocks, for microseconds.
+Owns the lock's file beside the pins of an interface (own_pins.py). A second service on the same
+interface is refused before it touches anything. Made by service/resources.py. Blocks, for
+microseconds. Does not own what the lock protects.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Our own maps, by their scope (abi.Scope): made or taken over, handed around, closed.
 
-Owns the descriptors. The users of a map own its meaning, own_pins.py its pin. A new own map
-is one line of abi.MAPS: this loop makes it, and the code that has the maps of its scope
-pins, adopts, repairs and closes it with the others. Made by filter.py and the service;
-everything blocks.
+Owns the descriptors. The users of a map own its meaning, own_pins.py its pin. A new own map is one
+line of abi.MAPS: this loop makes it, and the code that has the maps of its scope pins, adopts,
+repairs and closes it with the others. Made by filter.py and the service; everything blocks. Does
+not own the maps shared with the DNS server (maps/shared.py).
 """
 
 from __future__ import annotations

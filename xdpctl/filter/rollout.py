@@ -1,8 +1,9 @@
 """Builds and tests the program of a configuration, and attaches it to every interface.
 
-Owns which program is in force. A program that cannot be built, or fails its self-test, is
-never attached: what a former service left there stays, and the service tries again later.
-Made by service/service.py, which chooses the thread for blocking calls.
+Owns which program is in force. A program that cannot be built, or fails its self-test, is never
+attached: what a former service left there stays, and the service tries again later. Made by
+service/resources.py; service/current_program.py chooses the thread for blocking calls. Does not
+own compiling and testing (program/) or attaching (filter.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""A filter as values for other modules: filter.py publishes them; and sentences about them."""
+"""A filter as values for other modules: filter.py publishes them; and sentences about them.
+
+Owns these values and sentences. Does not own the filter. Read by the observer, the checks, metrics
+and the service.
+"""
 
 from __future__ import annotations
 

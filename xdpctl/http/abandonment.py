@@ -1,9 +1,10 @@
 """Whether a client still waits for its request.
 
-A client that gave up assumes that nothing happened. Its request may still be in a queue, and
-doing it half a minute later would surprise everybody. The HTTP side sets here how to check
-whether the client of the current task is still connected; service/operations.py checks before it
-begins a queued operation. What the service does by itself is always done.
+A client that gave up assumes that nothing happened. Its request may still be in a queue, and doing
+it half a minute later would surprise everybody. The HTTP side sets here how to check whether the
+client of the current task is still connected; service/operations.py checks before it begins a
+queued operation. What the service does by itself is always done. Owns the variable that holds this
+check. Set by transport/protocol.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The application: routes, the access of a listener, and problem documents for all errors.
 
-listeners.py makes one for each listener, and imports this module late.
+listeners.py makes one for each listener, and imports this module late. Owns the order of
+middlewares. Does not own sockets (listeners.py) or routes (api/routes.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The listeners, control socket and TCP: bound first, served last.
 
-Sockets are bound and secret files are read before anything is attached, so that an error
-there stops the start. app.py, which answers requests, is imported after that: aiohttp is
-half of the service's imports, and filtering does not need it.
+Sockets are bound and secret files are read before anything is attached, so that an error there
+stops the start. app.py, which answers requests, is imported after that: aiohttp is half of the
+service's imports, and filtering does not need it. Owns the sockets and the two applications. Does
+not own access rules (transport/access.py). Made by service/resources.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Errors as RFC 9457 problem documents: one sentence, and the offending field."""
+"""Errors as RFC 9457 problem documents: one sentence, and the offending field.
+
+Owns the form of the documents and the status of each error. Does not own the errors
+(xdpctl/errors.py, refusals.py). Called by the rest of http/.
+"""
 
 from __future__ import annotations
 

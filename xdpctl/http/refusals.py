@@ -1,7 +1,8 @@
 """The errors for which a request is rejected: not JSON, not of the schema, an invalid rule.
 
 problems.py turns them into answers. They are separate because lists are read in a process
-(store/worker/) that has nothing to do with HTTP and should not import it.
+(store/worker/) that has nothing to do with HTTP and should not import it. Owns these errors.
+Raised by api/ and transport/.
 """
 
 from __future__ import annotations

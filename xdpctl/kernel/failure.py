@@ -1,7 +1,8 @@
 """Turns a failed system call into one sentence with a hint.
 
-Owns the hints for this package's system calls. It makes none of those calls itself; it
-reads /proc/self/status and calls uname(2). Called by the other modules of kernel/.
+Owns the hints for this package's system calls. It makes none of those calls itself; it reads
+/proc/self/status and calls uname(2). Called by the other modules of kernel/. Does not own the
+errors' classes (xdpctl/errors.py).
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Paths that other users can change: opened once, then used by descriptor only.
 
-Root sets owners and modes in directories that belong to other users, who can replace a file
-with a link at any time. So this module follows no path twice: it walks a path part by part,
-a trusted user must own every part, and owner and mode are set through the descriptor that was
-checked. Called by the modules that make pins, sockets and state files, and by provenance.py;
-everything blocks. Errors are OSError, whose `strerror` is half a sentence.
+Root sets owners and modes in directories that belong to other users, who can replace a file with a
+link at any time. So this module follows no path twice: it walks a path part by part, a trusted
+user must own every part, and owner and mode are set through the descriptor that was checked.
+Called by the modules that make pins, sockets and state files, and by provenance.py; everything
+blocks. Errors are OSError, whose `strerror` is half a sentence. Owns opening, the checks of
+owners, and setting owner and mode. Does not own which users are trusted; callers say.
 """
 
 from __future__ import annotations

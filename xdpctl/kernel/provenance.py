@@ -7,7 +7,9 @@ through the service, or choose its secrets. This module decides whether to trust
 was opened. paths.py walks the path one part at a time; this module judges each part while it
 is open, and no part is looked up twice. A pipe, device or socket is never opened.
 
-Used for lists (`open_fed`), and for the token and a key (`open_own`). Everything blocks.
+Used for lists (`open_fed`), and for the token and a key (`open_own`). Everything blocks. Owns that
+judgement. Does not own the content of files. Called by feeds/reader.py, http/transport/token.py
+and tls.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Maps that are kept for others.
+"""Maps that other programs read or fill: the DNS server's, and the XDP program's index.
 
 shared.py            the maps shared with the DNS server
 xsk_destinations.py  AF_XDP destinations that come and go

@@ -1,9 +1,10 @@
-"""Follows the maps for the index: a thread that looks which are empty and walks qnames.
+"""A thread that keeps the index up to date: it finds empty maps and reads all names.
 
-Owns the thread, the map `name-index` (not pinned: it lives as long as the program that
-reads it, and a dead service's is not believed) and the clock of both, which is the
-kernel's tick. What the index holds is name_index.py's. Started by the service before the
-program is attached, ended after it; where it cannot run, the program looks everything up.
+Owns the thread, the map `name-index`, and their clock, the kernel's tick. Does not own the
+contents of the map (name_index.py). The service starts it before it attaches the program and ends
+it afterwards. If the thread cannot run, the program looks everything up. The index of a service
+that has died goes out of date by itself, and the program no longer uses it. Called by
+service/resources.py and service/pin_repair.py.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from xdpctl.kernel.bpf.syscall import Bpf
 
 INTERVAL_SECONDS = 0.02
-"""Between the beginnings of two turns, while the program asks."""
+"""From the start of one turn to the next, while the program uses the index."""
 
 REST_SECONDS = 2.0
 """How long names are not followed after there were too many."""
@@ -40,25 +41,25 @@ WALK_SECONDS = 0.005
 """CPU time above which a walk is too expensive, as in a map with room for millions."""
 
 DEAR_WALKS = 3
-"""How many of them in a row it takes: one may have met something else."""
+"""Expensive walks in a row before following pauses: other work can slow down a single walk."""
 
 LOOK_MAX = 131_072
-"""Room up to which a map is looked at: the kernel goes through all buckets of one that is
-empty, in 0.1 ms for so many."""
+"""Most entries a map may have room for and still be checked for being empty: the kernel goes
+through all buckets of an empty map, which takes 0.1 ms at this size."""
 
 UNASKED_TURNS = 20
-"""Turns without a question from the program, after which following pauses until it asks."""
+"""Turns in which the program did not use the index, after which following pauses."""
 
 QUIET_SECONDS = 0.2
-"""Between two turns in such a pause; packets in between are looked up in full."""
+"""Between two turns during such a pause; until the next turn packets are looked up in full."""
 
 TRUSTED_SECONDS = 0.06
-"""What was written to a map longer ago is found, whoever wrote it (abi.h). PACKETS.md gives
-100 ms; less, so that who blocks a name by hand and looks at once sees it blocked."""
+"""Age after which every entry of a map takes effect, no matter what wrote it (abi.h). PACKETS.md
+allows 100 ms; a shorter time lets an operator who blocks a name see the effect at once."""
 
 UNASKED_LOOKS = 5
-"""Of so many turns meanwhile one looks which maps are empty: once a second, so that whoever
-comes next knows that there is something to ask for."""
+"""During a pause, one turn of this many checks which maps are empty, about once a second, so
+that the program sees an index that it can use."""
 
 _MONOTONIC_COARSE = 6
 _NOT_NOW = frozenset({errno.EBUSY, errno.EINTR, errno.EAGAIN})
@@ -78,14 +79,14 @@ class NameFollower:
 
     Args:
         bpf: the kernel.
-        maps: those that the program looks into, qnames among them; owned by the caller,
-            closed later. What is written through these objects acts at once, without
+        maps: the maps that the program looks into, qnames among them; the caller closes them,
+            after this. What is written through these objects takes effect at once, without
             waiting for a turn.
-        former: the index of a former service whose program reads these maps; taken over
-            and closed, so that this program can go on as it is.
+        former: the index of a former service whose program reads these maps; taken over, so
+            that this program need not be replaced, and closed at the end.
 
     Attributes:
-        map: what the program refers to.
+        map: the map that the program refers to.
     """
 
     def __init__(self, bpf: Bpf, maps: Mapping[MapName, Map], former: Map | None = None) -> None:
@@ -101,7 +102,7 @@ class NameFollower:
         """Make the map and start following.
 
         Raises:
-            KernelError: the map cannot be made; what else fails is logged.
+            KernelError: the map cannot be made; other failures are logged.
         """
         spec = MAPS[MapName.NAME_INDEX]
         with contextlib.ExitStack() as stack:
@@ -131,7 +132,7 @@ class NameFollower:
         stack.callback(index.turn_off)
         try:
             thread.start()
-        except RuntimeError as error:  # no room for another thread
+        except RuntimeError as error:  # the system allows no further thread
             _log_end(error)
         else:
             stack.callback(self._end, thread)
@@ -148,7 +149,7 @@ class NameFollower:
         try:
             while not self._stop.wait(turn()):
                 pass
-        except Exception as error:  # noqa: BLE001 - whatever it is, packets are judged without
+        except Exception as error:  # noqa: BLE001 - on any error, the index goes off
             index.turn_off()
             _log_end(error)
 
@@ -164,15 +165,15 @@ def _before_write(index: NameIndex, name: MapName, keys: bytes) -> None:
 
 
 class Turn:
-    """One look after another: which maps are empty, and what names there are.
+    """One turn of the thread: finds the empty maps and reads the names. Called repeatedly.
 
     Args:
-        index: told of each.
-        walk: reads the names' keys.
-        clock: gives the tick.
-        maps: looked at; those with too much room are not.
-        spent: seconds of this thread on the CPU.
-        now: seconds of the monotonic clock.
+        index: receives the results.
+        walk: reads the keys of the names.
+        clock: returns the tick.
+        maps: checked for being empty, except those with too much room.
+        spent: returns the CPU seconds of this thread.
+        now: returns the seconds of the monotonic clock.
     """
 
     def __init__(  # noqa: PLR0913 - two of them clocks that only a test gives
@@ -198,7 +199,7 @@ class Turn:
         self._said = ""
 
     def __call__(self) -> float:
-        """Look once, and walk if anyone asks; return the seconds until the next time."""
+        """Do one turn; read the names if the program uses the index. Return the seconds to wait."""
         began = self._now()
         try:
             asked = self._is_asked()
@@ -217,11 +218,11 @@ class Turn:
         return max(0.0, began + INTERVAL_SECONDS - self._now())
 
     def _empty_maps(self) -> list[MapName]:
-        """Return the maps that have no entry; what cannot be read has one."""
+        """Return the maps that have no entry; a map that cannot be read counts as not empty."""
         found = []
-        for name, looked_at in self._maps.items():
+        for name, opened in self._maps.items():
             with contextlib.suppress(KernelError):
-                if looked_at.info.max_entries <= LOOK_MAX and looked_at.is_empty():
+                if opened.info.max_entries <= LOOK_MAX and opened.is_empty():
                     found.append(name)
         return found
 
@@ -241,7 +242,7 @@ class Turn:
             self._say("")
 
     def _is_asked(self) -> bool:
-        """Return whether the program wanted to know something in the last turns."""
+        """Return whether the program used the index in the last turns."""
         asked = self._index.asked
         self._unasked = 0 if asked != self._asked else self._unasked + 1
         self._asked = asked
@@ -254,7 +255,7 @@ class Turn:
         self._rested = self._now() + REST_SECONDS
 
     def _say(self, why: str, level: int = logging.INFO) -> None:
-        """Log a change: followed, or not and why."""
+        """Log that following began (empty text) or paused, and why; only when that changes."""
         if why != self._said:
             self._said = why
             if why:
@@ -264,12 +265,12 @@ class Turn:
 
 
 class TickClock:
-    """The kernel's tick (jiffies), which no system call tells: a program writes it down.
+    """The kernel's tick (jiffies). No system call returns it, so a BPF program stores it.
 
     Args:
         bpf: the kernel.
-        index: the map, where the program puts the tick.
-        memory: its value.
+        index: the map in which the program stores the tick.
+        memory: the map's value.
 
     Raises:
         KernelError, VerifierError: the kernel does not load the program.
@@ -287,7 +288,7 @@ class TickClock:
         self._program.close()
 
     def __call__(self) -> int:
-        """Return the tick as it is now."""
+        """Return the present tick."""
         self._program.test_run(_FRAME)
         return self._ticks[0]
 

@@ -1,25 +1,26 @@
-"""The index: what the program looks at before it looks anything up.
+"""The index: the program reads it first, and skips look-ups that cannot find anything.
 
 Owns the value of the map `name-index` (`struct name_index`, xdp/abi.h): which maps are
-empty, and of the question names two bitmaps and the heartbeat. A bit that is 0 in the
-bitmap in force tells the program that a key is not in qnames; it believes that only while
-the heartbeat is fresh.
+empty, and for the question names two bitmaps and a heartbeat. If a key's bit is 0 in the active
+bitmap, the key is not in qnames. The program trusts that only while the heartbeat is fresh.
 
-    on      the heartbeat goes on; every key that a walk found, and every key that we
-            are about to write, has its bit in both bitmaps
-    off     the heartbeat is 0 and nothing is kept: the program looks everything up
+    on      the heartbeat is kept fresh; every key that a walk found, and every key that
+            is about to be written, has its bit set in both bitmaps
+    off     the heartbeat is 0 and the bitmaps are not maintained: the program looks all
+            names up
 
-Which maps are empty has a heartbeat of its own and does not care whether that is on.
+The information about empty maps has a heartbeat of its own, independent of on and off.
 
-Bits of keys that are gone are taken out by making the bitmap anew that is not in force,
-and changing over. That one was not in force for `REBUILD_SECONDS`, so that no packet is
-still being judged by it.
+To remove the bits of deleted keys, the inactive bitmap is built again and then becomes the
+active one. It has been inactive for at least `REBUILD_SECONDS`, so no packet that is still
+being processed uses it.
 
-Which bit is a key's follows from factors that are in the map as well, random and nobody
-else's to know: whoever sends names cannot choose some that share bits with blocked ones.
+Random factors in the map decide which bit belongs to a key. They are secret, so a sender cannot
+choose names that share bits with blocked names.
 
-Used by the follower (name_follower.py), which reads the maps, and by whoever writes them.
-Nothing here blocks for long, and any thread may call it.
+Does not own the thread or the map (name_follower.py). Called by name_follower.py after it has
+read the maps, and by the maps' writers before they write (`Map.before_write`). Nothing here
+blocks for long, and any thread may call it.
 """
 
 from __future__ import annotations
@@ -37,15 +38,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 FOLLOW_MAX = 10_000
-"""Names up to which the map is followed: a walk of 2 ms, one look-up in 20 is in vain."""
+"""Most names that are followed: a walk takes 2 ms, and at most 1 name in 20
+without a rule is looked up."""
 
 REBUILD_SECONDS = 2.0
 CLAIM_SECONDS = 10.0
-"""How long the bit of a key stays that we said we would write and no walk has found."""
+"""How long the bit of an announced key is kept if no walk finds the key."""
 
 QUIET_SECONDS = 1.0
-"""How long nothing of ours may have been written unseen before the index is on again, and
-nothing written to a map before that is called empty: longer than anything is believed."""
+"""How long no write of ours may have been missed before the index goes on, and how long a map
+must not have been written to before it counts as empty. Longer than any information is trusted."""
 
 _HEARTBEAT, _FRESH, _ASKED, _EMPTY, _TYPE_FACTOR, _FACTORS = (
     offset // 8
@@ -66,9 +68,9 @@ class NameIndex:
     """The index, written in place.
 
     Args:
-        memory: the map's value, zeros or what a former service left.
-        fresh: ticks that a heartbeat may be old.
-        clock: seconds of the monotonic clock.
+        memory: the map's value: zeros, or the value that a former service left.
+        fresh: age in ticks up to which a heartbeat counts as fresh.
+        clock: returns the seconds of the monotonic clock.
     """
 
     def __init__(
@@ -91,22 +93,22 @@ class NameIndex:
 
     @property
     def on(self) -> bool:
-        """Whether the program may believe it about names, if the heartbeat is fresh."""
+        """Whether the program may use it for names while the heartbeat is fresh."""
         return self._on
 
     @property
     def asked(self) -> int:
-        """The tick at which the program last wanted to know something."""
+        """The tick at which the program last used the index."""
         return self._words[_ASKED]
 
     def on_write(self, name: MapName) -> None:
-        """Note that a map is about to have entries: called before, by the writer."""
+        """Note that a map is about to get entries; the writer calls this before it writes."""
         with self._lock:
             self._written[name] = self._clock()
             self._words[_EMPTY] &= ~abi.encode_empty(0, [name])
 
     def looked(self, tick: int, empty: Iterable[MapName]) -> None:
-        """Take over which maps had no entry, at some time after the tick was read."""
+        """Store which maps had no entry, at some time after the tick was read."""
         with self._lock:
             settled = self._clock() - QUIET_SECONDS
             self._words[_EMPTY] = abi.encode_empty(
@@ -114,7 +116,7 @@ class NameIndex:
             )
 
     def on_names(self, keys: bytes) -> None:
-        """Note keys, end to end, that are about to be written: called before, by the writer."""
+        """Note keys, end to end; the writer calls this before it writes them."""
         with self._lock:
             now = self._clock()
             self._drop_claims(now)
@@ -130,12 +132,12 @@ class NameIndex:
                 self._claims.append((now, bit))
 
     def walked(self, tick: int, keys: Callable[[], bytes], *, changed: bool) -> None:
-        """Take over what a walk found, and give the program its heartbeat.
+        """Store the result of a walk, and write the heartbeat.
 
         Args:
             tick: read before the walk began.
-            keys: gives all keys found, end to end; called where they are needed.
-            changed: whether they differ from those of the walk taken over before.
+            keys: returns all keys that were found, end to end; called only when needed.
+            changed: whether they differ from the keys of the previous stored walk.
         """
         with self._lock:
             now = self._clock()
@@ -146,24 +148,24 @@ class NameIndex:
             overdue = now - self._rebuilt >= REBUILD_SECONDS
             if overdue and (self._stale or not self._on):
                 self._rebuild(now)
-        # The lock is given back and taken, so that no CPU sees the heartbeat before the bits.
+        # The lock is released and taken again, so that no CPU sees the heartbeat before the bits.
         with self._lock:
             if self._on:
                 self._words[_HEARTBEAT] = tick << 1 | self._half
 
     def names_off(self) -> None:
-        """Have the program look every name up, from now on and until a walk is taken over."""
+        """Make the program look every name up, until the next walk is stored."""
         with self._lock:
             self._names_off()
 
     def turn_off(self) -> None:
-        """Have the program look everything up, from now on."""
+        """Make the program look everything up from now on."""
         with self._lock:
             self._names_off()
             self._words[_EMPTY] = 0
 
     def distrust(self) -> None:
-        """Turn off for a while: the program may be reading other maps than those read here."""
+        """Turn off for a while: the program may read other maps than the thread does."""
         with self._lock:
             self._names_off()
             self._words[_EMPTY] = 0
@@ -171,10 +173,10 @@ class NameIndex:
             self._written = dict.fromkeys(MAPS, self._unseen)
 
     def _secret(self) -> abi.IndexFactors:
-        """Return the factors that the map holds; they are drawn where it holds none.
+        """Return the factors in the map; draw and store them if there are none.
 
-        Those of a former service stay: its program may be at a packet, with a bitmap that was
-        made with them.
+        The factors of a former service stay: its program may still be processing a packet
+        with a bitmap that was built with them.
         """
         places = slice(_FACTORS, _FACTORS + abi.INDEX_FACTORS)
         if not any(self._words[places]):
@@ -201,7 +203,7 @@ class NameIndex:
         self._stale |= bool(gone)
 
     def _rebuild(self, now: float) -> None:
-        """Make the bitmap that is not in force anew, and change over to it."""
+        """Build the inactive bitmap again, and make it the active one."""
         self._drop_claims(now)
         fresh = memoryview(bytearray(8 * INDEX_WORDS)).cast("Q")
         for bit in self._all_bits():

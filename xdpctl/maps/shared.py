@@ -1,9 +1,10 @@
 """The maps shared with the DNS server: opened or made, held, watched.
 
-Owns which maps a configuration needs and under which pin names (DNSDIST.md); how a
-pin is opened and verified is kernel/bpf/pins.py's. Pins are never removed. One xskmap
-serves one interface: the first interface's is `xskmap`, a further one's
-`xskmap-<interface>`. Everything here blocks.
+Owns which maps a configuration needs, and under which pin names (DNSDIST.md). Pins are never
+removed. One xskmap serves one interface: the first interface's is `xskmap`, a further one's
+`xskmap-<interface>`. Does not own opening and verifying a pin (kernel/bpf/pins.py) or the entries
+(store/). Made by service/resources.py; used by pin repair, the observer, and the verbs `check`
+and `prepare`. Everything blocks.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One pin that a configuration needs; `interface` where it is one interface's own."""
+    """One pin that a configuration needs; `interface` if it belongs to one interface."""
 
     name: str
     map: MapName
@@ -68,8 +69,9 @@ class SharedMaps:
 
     Args:
         bpf: the kernel.
-        settings: which maps, where, whose.
-        owners: users that the directories may belong to, beside root's, ours, --pin-owner's.
+        settings: the maps, their directory and owner.
+        owners: users that the directories may belong to, besides root, this process's user and
+            --pin-owner.
     """
 
     def __init__(self, bpf: Bpf, settings: Settings, owners: tuple[int, ...] = ()) -> None:
@@ -89,7 +91,7 @@ class SharedMaps:
         self._unmended: dict[str, str] = {}
         self._frozen: dict[str, int] = {}
         self.shrunk: dict[str, str] = {}
-        """A sentence for each pin whose map has less room than the one before."""
+        """A sentence for each pin whose map has less room than the former one."""
         self._astray = self._resources.enter_context(contextlib.ExitStack())
         self.warnings: tuple[str, ...] = ()
 
@@ -100,10 +102,10 @@ class SharedMaps:
         self._resources.close()
 
     def inspect(self) -> dict[str, int]:
-        """Check that existing pins can be used; changes nothing but a missing mount.
+        """Check that existing pins can be used; changes nothing except a missing mount.
 
         Returns:
-            Slots of each interface's xskmap, made or to be made; empty without --xsk.
+            Slots of each interface's xskmap, existing or not; empty without --xsk.
 
         Raises:
             PinError, KernelError: the first pin that cannot be used.
@@ -154,7 +156,7 @@ class SharedMaps:
         return {name: self._maps[name] for name in abi.DESTINATION_MAPS if name in self._maps}
 
     def for_interface(self, interface: str) -> Mapping[MapName, Map]:
-        """Return what the program on this interface refers to."""
+        """Return the maps that the program on this interface refers to."""
         return {
             pin.map: self._maps[pin.name]
             for pin in self._pins
@@ -170,7 +172,7 @@ class SharedMaps:
         return self._directory / name
 
     def mend(self) -> list[str]:
-        """Pin again what has lost its pin; open what another map is pinned for.
+        """Pin maps again that have lost their pin; open maps that are pinned in place of ours.
 
         Returns:
             The pins that `move` is to follow. `replaced` reports what cannot be mended.
@@ -199,7 +201,7 @@ class SharedMaps:
         return list(self._moving)
 
     def _pin_again(self, held: Map, path: Path, pin: Pin) -> None:
-        """Give a map its pin again, or where nobody can write to it, pin a new one to move to."""
+        """Pin a map again; if it is frozen, pin a new map to move to instead."""
         ensure_bpffs(self._directory)
         ensure_directory(self._directory, self._policy, self._owners)
         if held.is_frozen():
@@ -219,9 +221,9 @@ class SharedMaps:
         event(_log, "pinned-again", logging.WARNING, pin=path)
 
     def move(self) -> list[tuple[str, int]]:
-        """Make our maps those that `mend` found; return their pins and new ids.
+        """Use the maps that `mend` found in place of ours; return their pins and new ids.
 
-        Every holder of one of our maps then has the other one, except programs.
+        Every user of one of our `Map` objects then uses the new map, except loaded programs.
         """
         moved = []
         for name, found in self._moving.items():
@@ -239,7 +241,7 @@ class SharedMaps:
         return moved
 
     def frozen(self) -> frozenset[str]:
-        """Return the pins whose maps nobody can write to any more."""
+        """Return the pins whose maps are frozen."""
         for name, held in self._maps.items():
             if self._frozen.get(name) != held.info.id and held.is_frozen():
                 self._frozen[name] = held.info.id
@@ -248,7 +250,7 @@ class SharedMaps:
         )
 
     def replaced(self) -> Iterator[str]:
-        """Yield a sentence for each pin that is not a map that we hold and can write to."""
+        """Yield a sentence for each pin that is not our map, or whose map is frozen."""
         frozen = self.frozen()
         for pin in self._pins:
             path, held = self._directory / pin.name, self._maps[pin.name]

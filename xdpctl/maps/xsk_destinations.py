@@ -1,9 +1,11 @@
-"""AF_XDP destinations: which are registered, and which went away.
+"""AF_XDP destinations: which are registered, and which have disappeared.
 
-Every start of the dnsdist program, its console client included, empties both
-destination maps (PowerDNS/pdns#18023): AF_XDP then stops without a word, and queries
-go to the kernel's socket. This module sees that, says it once, and puts the
-destinations back where that was asked for. Called by the observer; blocks.
+Every start of the dnsdist program, its console client included, empties both destination maps
+(PowerDNS/pdns#18023): AF_XDP then stops silently, and queries go to the
+kernel's socket. This module notices that, logs it once, and with --xsk-restore registers the
+destinations again.
+Called by the observer; blocks. Owns which destinations were seen. Does not own registering them,
+which dnsdist does.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ PRESENT = b"\1"
 """Value of a destination: only its presence counts (DNSDIST.md)."""
 
 PATIENCE = 2
-"""Looks without a destination until it counts as lost: a dnsdist that starts again
-empties the maps and fills them a moment later."""
+"""Looks without a destination until it counts as lost: a dnsdist that restarts empties the maps
+and fills them a moment later."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class DestinationWatch:
     Args:
         maps: the two destination maps; empty without --xsk.
         netlink: tells whether a UDP socket is bound.
-        restore: put back what went away while its socket is still bound.
+        restore: register lost destinations again while their socket is still bound.
     """
 
     def __init__(self, maps: Mapping[MapName, Map], netlink: Netlink, *, restore: bool) -> None:
@@ -91,7 +93,7 @@ class DestinationWatch:
             self._put_back(destination)
         elif looks >= PATIENCE and not bound:
             # Taken out by its owner: a listener that ended, or the port that dnsdist asked
-            # a backend from until it connected anew.
+            # a backend from before it reconnected.
             del self._missing[destination]
             self._used.discard(destination)
         elif looks == PATIENCE:

@@ -4,9 +4,9 @@ log.py           one event with fields a line
 command_line.py  the parser of arguments, and usage errors as one sentence
 threads.py       threads for blocking work, and the fair lock
 children.py      Python processes: their environment, and signals
-lanes.py         one thread that does what is most urgent first
+lanes.py         one thread that does the most urgent work first
 capabilities.py  the capability sets of a thread
-privileges.py    capabilities given up and lent
+privileges.py    gives up capabilities, and passes some on to children
 clock.py         the clock of this boot
 systemd.py       messages to the service manager
 """

@@ -1,4 +1,8 @@
-"""The Python processes that the service starts: their environment, and the signals to ignore."""
+"""Starts Python processes: their environment, and the signals that they ignore.
+
+Owns how such a process is started. Does not own what it does or when it ends. Called by
+program/ and store/worker/ for their processes; service/ uses SIGNALS.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP)
-"""By default each would end a process at once, without its sentence."""
+"""Each of these would by default end a process before it could write its error sentence."""
 
 
 def start_python(
@@ -24,14 +28,14 @@ def start_python(
     stderr: int | None = None,
     descriptors: Iterable[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start `python -m MODULE` with nothing of this process but its modules.
+    """Start `python -m MODULE`; the process inherits only the module path.
 
     Args:
-        module: whose `__main__` or own code runs.
-        stdin: as subprocess.Popen has it; so have the others.
-        stdout: where it writes.
-        stderr: where it complains; None: where we do.
-        descriptors: that the process keeps, under their numbers.
+        module: the module or package that runs.
+        stdin: standard input, as for subprocess.Popen.
+        stdout: standard output, likewise.
+        stderr: standard error, likewise; None: that of this process.
+        descriptors: descriptors that the process inherits, with the same numbers.
 
     Raises:
         OSError: it cannot be started.
@@ -48,6 +52,6 @@ def start_python(
 
 
 def for_python() -> dict[str, str]:
-    """Return the environment of such a process: where modules are, in our order, no more."""
+    """Return the environment of such a process: only the module path, in our order."""
     modules = [str(Path(entry).absolute()) for entry in sys.path]
     return {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "PYTHONPATH": os.pathsep.join(modules)}

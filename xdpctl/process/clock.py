@@ -1,6 +1,6 @@
-"""The clock of this boot, and which boot it is: what an expiry is counted by.
+"""The boot clock and the id of this boot, by which expiries are measured.
 
-Owns nothing. Called by store/, feeds/ and http/.
+Owns no state. Does not own expiries (store/). Called by store/, feeds/ and http/.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from xdpctl.errors import StateError
 
 
 def boot_id() -> str:
-    """Return the kernel's random id of this boot (proc(5)); StateError where it does not tell."""
+    """Return the kernel's random id of this boot (proc(5)).
+
+    Raises:
+        StateError: it cannot be read.
+    """
     path = Path("/proc/sys/kernel/random/boot_id")
     try:
         return path.read_text(encoding="ascii").strip()
@@ -24,5 +28,5 @@ def boot_id() -> str:
 
 
 def boot_clock() -> float:
-    """Return seconds of CLOCK_BOOTTIME, which goes on while the machine sleeps."""
+    """Return the seconds of CLOCK_BOOTTIME, which also counts while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,9 +1,9 @@
 """One thread that does the most urgent work first.
 
-Reads, writes, expiry and the note of a panic all need the store, which one thread works
-on. In one queue a panic would wait behind every page that somebody asks for. Here each has
-a lane: what is in a more urgent one is done first, within a lane what came first. Used by
-the service, which gives the lanes to those that have work for them.
+Owns the thread and its queues. Does not own the work. Reads, writes, expiry and panic all use
+the store, which one thread works on. In a single queue, a panic would wait behind every request
+for a page. Here each urgency has a lane: the thread takes work from the most urgent lane that
+has any, and within a lane in order of arrival. Made by service/, which passes the lanes on.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Urgency(IntEnum):
 
 
 class Lanes:
-    """A thread with a lane for each urgency. A context manager: its end waits for all work.
+    """A thread with a lane for each urgency. A context manager that finally waits for all work.
 
     Args:
-        name: of the thread.
+        name: the thread's name.
 
     Attributes:
-        urgent, writes, reads: executors, one a lane.
+        urgent, writes, reads: one executor for each lane.
 
     Raises:
         KernelError: the thread cannot be started.
@@ -61,13 +61,13 @@ class Lanes:
         self._pool.shutdown()
 
     def add(self, urgency: Urgency, work: Callable[[], None]) -> None:
-        """Queue work; the thread does it when nothing more urgent waits.
+        """Queue work; the thread does it when no more urgent work is waiting.
 
         Raises:
             RuntimeError: the lanes are closed.
         """
         with self._lock:
-            self._pool.submit(self._next)  # one for each piece of work, whichever it finds
+            self._pool.submit(self._next)  # one call for each item; it takes the most urgent
             heapq.heappush(self._work, (urgency, next(self._count), work))
 
     def _next(self) -> None:
@@ -77,7 +77,7 @@ class Lanes:
 
 
 class _Lane(Executor):
-    """One lane, as what asyncio and the standard library give work to."""
+    """One lane, as an executor for asyncio."""
 
     def __init__(self, lanes: Lanes, urgency: Urgency) -> None:
         self._lanes = lanes
@@ -86,7 +86,7 @@ class _Lane(Executor):
     def submit(
         self, function: Callable[_P, _T], /, *arguments: _P.args, **options: _P.kwargs
     ) -> Future[_T]:
-        """Have something done on the thread."""
+        """Run a function on the thread."""
         future: Future[_T] = Future()
 
         def work() -> None:
@@ -94,7 +94,7 @@ class _Lane(Executor):
                 return
             try:
                 result = function(*arguments, **options)
-            except BaseException as error:  # noqa: BLE001 - handed to who waits, as a pool does
+            except BaseException as error:  # noqa: BLE001 - passed to the caller, as a pool does
                 future.set_exception(error)
             else:
                 future.set_result(result)

@@ -8,6 +8,8 @@ worth a line. `event` is called by everything from the state layer up,
 
 An exception becomes the fields `error` and `at` (file and line); its traceback
 follows only at level debug, inside a field, so that a line stays a line.
+
+Does not own the events.
 """
 
 from __future__ import annotations

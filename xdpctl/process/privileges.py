@@ -1,8 +1,8 @@
 """Gives up the capabilities that this process does not need. Never asks for more.
 
-Owns which capabilities the service goes on with. They are a thread's own, so all of
-this is called before a process starts its first one: by the service before its loop,
-by the compiler's process before it compiles.
+Owns which capabilities the service keeps. Does not own the system calls (capabilities.py).
+Capabilities belong to a thread, so a process calls this before it starts its first thread:
+the service before its loop, the compiler's process before it compiles.
 
 What each capability means if an attacker takes the process over:
 
@@ -12,8 +12,8 @@ What each capability means if an attacker takes the process over:
     CAP_PERFMON    the memory of the whole host: with CAP_BPF a program may be loaded that
                    reads any of it, each process's included
 
-So the service goes on without the last. The loader (program/loader/parent.py), started before,
-keeps it. CAP_SYS_ADMIN, which a service of root's has, means each of them and all else.
+So the service gives up CAP_PERFMON. The loader (program/loader/), which is started before that,
+keeps it. CAP_SYS_ADMIN, which a service run by root has, includes all of these and more.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ NEEDED = {
     "CAP_BPF": 39,  # maps, pins, links
     "CAP_NET_ADMIN": 12,  # attaching
 }
-"""What the service cannot do without, for as long as it runs: an interface that returns is
-attached to, and each pin is opened again and again."""
+"""What the service needs as long as it runs: it attaches to interfaces that return, and opens
+pins repeatedly."""
 
 LOADERS = NEEDED | {
-    "CAP_PERFMON": capabilities.PERFMON,  # the verifier's leave to subtract packet pointers
+    "CAP_PERFMON": capabilities.PERFMON,  # the verifier allows subtracting packet pointers
 }
 """What the loader keeps."""
 
 OF_ROOT = {
-    "CAP_SYS_ADMIN": 21,  # a BPF file system mounted anew, foreign programs by their id
+    "CAP_SYS_ADMIN": 21,  # to mount a BPF file system, to open programs by id
     "CAP_CHOWN": 0,  # --pin-owner, --control-group, what the compiler's user may read
     "CAP_DAC_OVERRIDE": 1,  # pins and files of other users
     "CAP_FOWNER": 3,  # their modes
@@ -54,15 +54,15 @@ OF_ROOT = {
     "CAP_NET_BIND_SERVICE": 10,  # --listen on a port below 1024
     "CAP_SYS_RESOURCE": 24,  # locked memory before Linux 5.11
 }
-"""What a service that is run as root uses besides."""
+"""What a service that runs as root also uses."""
 
 
 def keep_needed() -> bool:
-    """Give up, for this process and all that it will start, what the service does not use.
+    """Give up all capabilities that the service does not use, also for its child processes.
 
-    What a service runs as user gets from its service manager is thereby its own: nothing
-    that it starts inherits any of it, nor gains what it has given up. False where the kernel
-    (or seccomp) does not allow to give something up.
+    Child processes inherit none of the capabilities that a service manager gave to the
+    service, and cannot regain one that was given up. Returns False if the kernel (or seccomp)
+    does not allow giving something up.
     """
     kept = sum(1 << bit for bit in (NEEDED | OF_ROOT).values())
     done = prctl(capabilities.AMBIENT, capabilities.AMBIENT_CLEAR_ALL) == 0
@@ -81,10 +81,11 @@ def keep_needed() -> bool:
 
 @contextmanager
 def lending(*names: str) -> Iterator[None]:
-    """Give capabilities of LOADERS to the programs that this thread starts in the block.
+    """Pass capabilities of LOADERS on to programs that this thread starts in the block.
 
-    Where the thread does not have one, or may not pass it on, they do not get it; those that
-    root starts get it anyway. What a service manager gave as ambient is inheritable already.
+    A capability that the thread does not have, or may not pass on, is left out; programs that
+    root starts have it anyway. Ambient capabilities from a service manager are already
+    inheritable.
     """
     bits = [LOADERS[name] for name in names]
     effective, permitted, before = held()
@@ -108,6 +109,6 @@ def give_up_everything() -> None:
     """
     done = prctl(capabilities.SET_NO_NEW_PRIVILEGES, 1) == 0
     prctl(capabilities.SET_DUMPABLE, 0)
-    # asked first: where there is none, seccomp may have forbidden the call
+    # checked first: a process without capabilities may be forbidden the call by seccomp
     if not done or (held()[1] and not capabilities.hold(0, 0, 0)):
         raise OSError(number := ctypes.get_errno(), os.strerror(number))

@@ -1,8 +1,8 @@
 """Messages to systemd: READY, RELOADING, STOPPING, STATUS, … (sd_notify(3)).
 
-Owns the messages and the datagram; service/service.py decides when to send each.
-Nothing here raises or blocks: a service manager that does not listen must not
-stop the filter. Without NOTIFY_SOCKET nothing is sent.
+Owns the messages and the datagram; service/service.py decides when to send each. Nothing here
+raises or blocks: a service manager that does not listen must not stop the filter. Without
+NOTIFY_SOCKET nothing is sent. Called by service/.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Notifier:
-    """The way to the service manager.
+    """Sends messages to the service manager.
 
     Args:
-        address: NOTIFY_SOCKET: a path, or `@` and an abstract name; None or empty: nobody
-            listens. Anything else (vsock, from inside a virtual machine) is taken as nobody.
+        address: NOTIFY_SOCKET: a path, or `@` and an abstract name. With None, an empty text
+            or any other kind of address (vsock in a virtual machine) nothing is sent.
     """
 
     def __init__(self, address: str | None) -> None:
@@ -51,7 +51,7 @@ class Notifier:
         return self._send(STATUS=text)
 
     def extend(self, seconds: float) -> bool:
-        """Ask for so many seconds more until `ready`, from now on, beyond TimeoutStartSec."""
+        """Ask for this many more seconds until `ready`, beyond TimeoutStartSec."""
         return self._send(EXTEND_TIMEOUT_USEC=str(int(seconds * 1_000_000)))
 
     def watchdog(self) -> bool:

@@ -1,8 +1,9 @@
-"""Threads for blocking work, and the lock that they take in turn.
+"""Pools of threads for blocking work, and a fair lock.
 
-A thread that cannot be started is an error of ours: Python's own pools raise a RuntimeError
-then, which nobody waits for, and do later what they were asked to do. Used by the service, which
-gives them to the rest, and has them share one heap.
+Owns the error for a thread that cannot be started. Python's own pools raise a RuntimeError then
+but keep the work in their queue and do it later. Does not own what the threads do. Called by
+service/, which passes the pools on to other rooms; program/cache.py, lanes.py and store/ use it
+too.
 """
 
 from __future__ import annotations
@@ -29,27 +30,27 @@ _ARENA_MAX = -8
 
 
 def share_one_heap() -> None:
-    """Have the threads that are started from now on allocate from one heap.
+    """Make threads that start later allocate from one heap.
 
-    By default each has one of its own (mallopt(3)), which grows to whatever that thread
-    once worked on and keeps it: a list of some thousand rules is two megabytes, a thread
-    after the other. The interpreter lets one of them run at a time anyway. A C library
-    without this call goes on as it is.
+    By default each thread has a heap of its own (mallopt(3)), which never shrinks: a list of
+    some thousand rules leaves two megabytes in every thread that worked on one. The interpreter
+    runs one thread at a time anyway, so one heap costs nothing. Does nothing if the C library
+    has no such call.
     """
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 class Threads(ThreadPoolExecutor):
-    """The standard library's pool, with an error of ours."""
+    """The standard library's pool, which raises our error when it cannot start a thread."""
 
     def submit(
         self, function: Callable[_P, _T], /, *arguments: _P.args, **options: _P.kwargs
     ) -> Future[_T]:
-        """Have something done on a thread.
+        """Run a function on a thread.
 
         Raises:
-            KernelError: there is no thread, and none can be started; it is not done later.
+            KernelError: no thread can be started. The function never runs.
         """
         given_up = threading.Event()
 
@@ -72,7 +73,7 @@ class Threads(ThreadPoolExecutor):
 
 
 def one_thread(name: str) -> Threads:
-    """Return a pool of one thread that runs already, so that it cannot fail later.
+    """Return a pool of one thread, already started, so that `submit` cannot fail later.
 
     Raises:
         KernelError: it cannot be started.
@@ -83,13 +84,13 @@ def one_thread(name: str) -> Threads:
 
 
 class TurnLock:
-    """A lock for `with` that is taken in turn, not twice by one thread.
+    """A fair lock, for `with`. One thread cannot hold it twice.
 
     A thread that releases Python's own lock and takes it again at once nearly always wins
-    against those that wait: a list of a million would keep a single rule waiting to its end.
+    against waiting threads: a list of a million rules would delay a single rule to its end.
 
-    A thread that waits for the lock holds the door to it, so that the lock's last holder
-    cannot take the lock again first.
+    Here a waiting thread holds a second lock, `door`, so that the last holder has to wait for
+    `door` before it can take the lock again.
     """
 
     def __init__(self) -> None:

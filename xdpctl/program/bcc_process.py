@@ -1,11 +1,13 @@
-"""The process that compiles and ends: `python -m xdpctl.program.bcc_process`.
+"""The process that compiles one program and ends: `python -m xdpctl.program.bcc_process`.
 
-The only importer of bcc, which costs a hundred megabytes and is therefore never
-in the service. Reads one JSON object from standard input, becomes a user of its own where
-root runs it, gives up every privilege, writes BCC's version as a line and then the bytecode
-to standard output. Where that fails the last line of standard error is one sentence, what
-stands before it the compiler's diagnostics, and the exit status 1. Started by compiler.py,
-which says what the object holds and where the C files are.
+The only importer of bcc, which needs a hundred megabytes and so never runs in the service. Owns
+the compiler's flags and the user that compiles. Does not own what is compiled (compiler.py,
+which starts this process).
+
+Reads one JSON object from standard input. If root runs it, it becomes an otherwise unused user.
+It gives up every privilege, and writes BCC's version as a line and then the bytecode to standard
+output. On an error, the exit status is 1 and standard error has the compiler's diagnostics, then
+one sentence as its last line.
 """
 
 from __future__ import annotations
@@ -32,18 +34,19 @@ PACKAGE = "python3-bpfcc"
 """Debian's package of BCC for Python."""
 
 FLAGS = ("-Werror", "-Wno-unused-function", "-Xclang", "-disable-llvm-passes")
-"""Of the compiler, beside where the C files are.
+"""The compiler's flags, besides the folder of the C files.
 
-The last leaves optimising to BCC, which does it whatever clang has done. With LLVM 14 once
-instead of twice is two fifths of the time, for a program as fast that the verifier has half
-as much to do with; with 19 and 21 a seventh, for the same program but three instructions.
+The last flag leaves optimising to BCC, which optimises in any case. With LLVM 14, optimising
+once instead of twice saves two fifths of the time; the program is as fast, and the verifier has
+half as much work. With LLVM 19 and 21 it saves a seventh; the program differs in three
+instructions.
 """
 
 USERS = range(61184, 65520)
-"""User ids from which one is taken that nobody has: those of systemd's DynamicUser=."""
+"""Range in which an unused user id is chosen: that of systemd's DynamicUser=."""
 
 LIFETIME = 120
-"""Seconds after which the process ends by itself, in case nothing waits for it."""
+"""Seconds after which the process ends by itself, in case its parent has died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,9 @@ class Request:
     """What to compile.
 
     Attributes:
-        text: the main file, configuration included.
-        function: the name of the program in it.
-        directory: where the other C files are, and shim/ in it.
+        text: the main file with the configuration.
+        function: the name of the program in the main file.
+        directory: folder of the other C files and of shim/.
     """
 
     text: str
@@ -62,19 +65,23 @@ class Request:
 
 
 class _Module(Protocol):
-    """As much of `bcc.BPF` as is used."""
+    """The used part of `bcc.BPF`."""
 
     def dump_func(self, func_name: bytes) -> bytes: ...
 
 
 class _Bcc(Protocol):
-    """As much of the module `bcc` as is used."""
+    """The used part of the module `bcc`."""
 
     BPF: Callable[..., _Module]
 
 
 def import_bcc() -> _Bcc:
-    """Return BCC; CompilerError names the package where it is absent or another `bcc`."""
+    """Return BCC.
+
+    Raises:
+        CompilerError: BCC is not installed, or another package has the name `bcc`.
+    """
     advice = (
         f"install Debian's package {PACKAGE}; a virtual environment sees it only if it was created"
         " with --system-site-packages"
@@ -97,16 +104,16 @@ def _place(module: ModuleType) -> str:
 
 
 def drop_privileges(directory: Path) -> None:
-    """Become a user that nobody else is where that is allowed; give up every capability.
+    """Become an otherwise unused user if that is allowed, and give up every capability.
 
-    A user of its own, since any process of the same user's could stop or end this one.
+    Another process of the same user could stop or end this one, so no other process has it.
 
     Args:
-        directory: files that this user must be able to read, and no other.
+        directory: files that this user must be able to read.
     """
     if os.geteuid() == 0 and (user := unused_user(taken_users())) is not None:
         _let_in(user, directory)
-        with suppress(OSError):  # not allowed, or no such user in this namespace
+        with suppress(OSError):  # not allowed, or the id is not mapped in this namespace
             os.setgroups([])
             os.setgid(user)
             os.setuid(user)
@@ -128,7 +135,7 @@ def taken_users() -> set[int]:
 
 
 def unused_user(taken: Container[int]) -> int | None:
-    """Return a number of USERS that is no user's or group's name, and no process's."""
+    """Return an id of USERS that no user, group or process has; None if there is none."""
     first = int.from_bytes(os.urandom(4), sys.byteorder) % len(USERS)
     for offset in range(len(USERS)):
         user = USERS[(first + offset) % len(USERS)]
@@ -146,7 +153,7 @@ def _is_known(number: int) -> bool:
 
 
 def _let_in(group: int, directory: Path) -> None:
-    """Let a group read the copies; where that is not allowed everybody, as they are no secret."""
+    """Let a group read the copies; if that is not allowed, everybody: they are not secret."""
     for path in (directory, *directory.rglob("*")):
         mode = 0o750 if path.is_dir() else 0o640
         try:
@@ -157,12 +164,12 @@ def _let_in(group: int, directory: Path) -> None:
 
 
 def compile_request(bcc: _Bcc, request: Request) -> bytes:
-    """Return the bytecode of `request.function`, map numbers where descriptors belong."""
+    """Return the bytecode of `request.function`, with map numbers in place of descriptors."""
     flags = [f"-I{request.directory}", *FLAGS]
     try:
         module = bcc.BPF(text=request.text.encode(), cflags=flags)
         return module.dump_func(request.function.encode())
-    except Exception as error:  # BCC raises nothing more exact
+    except Exception as error:  # BCC raises no narrower type
         raise CompilerError(
             f"cannot compile the filter: {error}; run with --log-level debug to see the compiler's"
             " messages"
@@ -172,9 +179,9 @@ def compile_request(bcc: _Bcc, request: Request) -> bytes:
 def main() -> int:
     """Compile what standard input asks for; return the exit status."""
     signal.alarm(LIFETIME)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))  # a start holds it back
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))  # blocked during a start
     output = os.dup(1)
-    os.dup2(2, 1)  # whatever BCC prints is not bytecode
+    os.dup2(2, 1)  # BCC's messages must not mix with the bytecode
     try:
         bcc = import_bcc()
         request = Request(**json.load(sys.stdin))

@@ -1,14 +1,15 @@
-"""Bytecode kept from one start to the next, so that a start need not compile.
+"""Keeps bytecode from one start to the next, so that a start need not compile.
 
-Owns the folder beside the state, its few files, their form, and when one is believed.
-An entry is for one configuration of the very C files, flags, kernel and version of ours
-that it was compiled from, and for the installed compiler; if none is installed, for the
-compiler that made it. An entry that others could have written, that is damaged or that cannot
-be kept is logged in one sentence, and the filter is compiled again: it never stops a start.
+Owns the folder beside the state file, its files, their format, and the checks that an entry must
+pass. An entry fits only the configuration, C files, flags, kernel and xdpctl version that it was
+compiled from, and the installed compiler; if none is installed, any compiler. An entry that is
+damaged, that other users could have written, or that cannot be stored is logged as one sentence,
+and the filter is compiled again: the cache never stops a start. Does not own compiling
+(compiler.py).
 
     magic | digest of all that follows | key | compiler | length of bcc's version | it | code
 
-Made by service/bootstrap.py and called by service/service.py, through `CachingCompiler`.
+Made by service/bootstrap.py, and called by service/ through `CachingCompiler`.
 """
 
 from __future__ import annotations
@@ -53,10 +54,10 @@ FOLDER = "bytecode"
 """Beside the state file."""
 
 KEPT = 8
-"""Entries; a host has as many as configurations that are tried in turn."""
+"""Most entries: one for each configuration that a host uses in turn."""
 
 SIZE_MAX = 1 << 20
-"""Bytes of a file; an entry has some 11,000."""
+"""Most bytes of a file; an entry has about 11,000."""
 
 _log = logging.getLogger(__name__)
 _MAGIC = b"xdpctl bytecode 1\n"
@@ -113,9 +114,9 @@ def key_of(recipe: Recipe) -> bytes:
 
 
 def installed_compiler() -> bytes | None:
-    """Return a digest of the compiler's files as they lie there; None: no bcc. Blocks.
+    """Return a digest that identifies the installed compiler; None if there is no bcc. Blocks.
 
-    Nothing of it is opened: name, size and time of bcc's modules, of libbcc and of LLVM.
+    Made of the names, sizes and times of bcc's modules, libbcc and LLVM; opens none of them.
     """
     try:
         spec = find_spec("bcc")
@@ -142,7 +143,7 @@ def _library_folders() -> list[Path]:
 
 
 def _digest(parts: Iterable[bytes | str]) -> bytes:
-    """Return the digest of parts, each with its length: none can pass for another."""
+    """Return the digest of parts. Each is hashed with its length, so parts cannot run together."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -154,8 +155,8 @@ class BytecodeCache:
     """The folder. Every method blocks, for some milliseconds.
 
     Args:
-        folder: is made when something is to be kept.
-        compiler: tells which one is installed.
+        folder: made when the first entry is stored.
+        compiler: identifies the installed compiler.
     """
 
     def __init__(
@@ -181,12 +182,12 @@ class BytecodeCache:
         if installed not in (None, compiler):
             event(_log, "bytecode-outdated", logging.DEBUG, path=path)
             return None
-        with suppress(OSError):  # a full or read-only disk: it counts as old, no more
+        with suppress(OSError):  # a full or read-only disk: the entry only counts as old
             self._touch(path.name)
         return bytecode
 
     def store(self, key: bytes, bytecode: Bytecode) -> None:
-        """Keep bytecode, in place of a former entry; log a failure."""
+        """Store bytecode in place of a former entry; log a failure."""
         compiler = self._compiler()
         if compiler is None:
             return
@@ -203,7 +204,11 @@ class BytecodeCache:
             )
 
     def _read(self, name: str) -> bytes:
-        """Return a file's content if no other user can have written it."""
+        """Return a file's content.
+
+        Raises:
+            UnfitError: another user can have written it.
+        """
         folder = self._open_folder()
         try:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -214,7 +219,7 @@ class BytecodeCache:
             os.close(folder)
 
     def _write(self, name: str, data: bytes) -> None:
-        """Put a file there at once and whole; not synced, since its digest is looked at."""
+        """Write a file atomically. It is not synced, because its digest is checked later."""
         folder = self._open_folder()
         new = f"{_NEW}{os.getpid()}"
         try:
@@ -252,7 +257,7 @@ class BytecodeCache:
         return folder
 
     def _remove_old(self) -> None:
-        """Remove what was not used for longest, and what a killed service left half written."""
+        """Remove the entries unused for longest, and unfinished files of killed services."""
         folder = self._open_folder()
         try:
             with os.scandir(folder) as listed:
@@ -283,11 +288,11 @@ class _Begun:
 
 
 class CachingCompiler:
-    """Gives the bytecode of a configuration: kept, else compiled and then kept.
+    """Returns the bytecode of a configuration: from the cache, or compiled and then cached.
 
     Args:
-        cache: where.
-        compilation: makes one that can be run and cancelled.
+        cache: the cache.
+        compilation: makes a compilation, which can be run and cancelled.
     """
 
     def __init__(
@@ -310,7 +315,7 @@ class CachingCompiler:
         self._begun = self._begin(config)
 
     def close(self) -> None:
-        """Cancel what was begun and nobody asked for. Blocks until it, and keeping, has ended."""
+        """Cancel an unused compilation. Blocks until compiling and storing have ended."""
         if self._begun is not None:
             self._begun.compilation.cancel()
         self._threads.shutdown()
@@ -346,7 +351,7 @@ class CachingCompiler:
         bytecode = compilation.run()
         event(_log, "compiled", bcc=bytecode.bcc)
         if key is not None:
-            with suppress(KernelError, RuntimeError):  # no thread: the next start compiles again
+            with suppress(KernelError, RuntimeError):  # no thread: the next start compiles
                 self._threads.submit(self._keep, key, config, bytecode)
         return bytecode
 
@@ -361,7 +366,7 @@ class CachingCompiler:
 def _key_or_none(config: Recipe) -> bytes | None:
     try:
         return key_of(config)
-    except OSError:  # the compiler has the better sentence
+    except OSError:  # compiling then fails with a better sentence
         return None
 
 
@@ -373,7 +378,7 @@ def _check_owner(found: os.stat_result, is_kind: Callable[[int], bool]) -> None:
     """Refuse a file or folder that another user owns or may write to.
 
     Raises:
-        UnfitError: says so.
+        UnfitError: another user does.
     """
     if not is_kind(found.st_mode):
         raise UnfitError("it is not a regular file in a folder")

@@ -1,10 +1,9 @@
 """Our C to bytecode: the filter for one configuration, or the table program.
 
-Owns what a configuration means to xdp/ (`render_config`), where its C files are,
-and the process that compiles them (bcc_process.py), which ends: the service never
-holds a compiler. Loads nothing: the map numbers in the bytecode are those of
-abi.h until `Bytecode.relocate` puts descriptors in. Called by the service, and by
-tests that compile the same files for the host.
+Owns where the C files are, and the process that compiles them (bcc_process.py), which then ends:
+the service never holds a compiler. Does not own the configuration's C (config.py) or loading. The
+bytecode has the map numbers of abi.h until `Bytecode.relocate` replaces them by descriptors.
+Called by cache.py and the verb `check`, and by tests that compile the same files for the host.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _COPY = "xdpctl-compile-"
 
 
 def source_directory() -> Traversable:
-    """Return where the C files are: in the installed package, else in the checkout."""
+    """Return the folder of the C files: in the installed package, else in the checkout."""
     package = files("xdpctl")
     installed = package / "_xdp"
     if installed.is_dir():
@@ -57,7 +56,7 @@ def source_directory() -> Traversable:
 
 
 def source_files() -> Iterator[tuple[str, bytes]]:
-    """Yield the C files, shim included, in a fixed order: place and content. Blocks."""
+    """Yield (relative path, content) of the C files and shim, in a fixed order. Blocks."""
     return _files_in(source_directory(), "")
 
 
@@ -91,7 +90,7 @@ def compile_program_blocking(recipe: Recipe) -> Bytecode:
 
 
 class Compilation:
-    """One run of bcc_process.py; `cancel` may come from another thread."""
+    """One run of bcc_process.py; any thread may call `cancel`."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
@@ -103,7 +102,8 @@ class Compilation:
         """Compile, which takes a third of a second. Blocks.
 
         Raises:
-            CompilerError: BCC is missing or refuses, or its process cannot be run; `cancel`.
+            CompilerError: BCC is missing or reports an error, its process cannot be run, or
+                the compilation was cancelled.
         """
         try:
             with (
@@ -122,7 +122,7 @@ class Compilation:
             ) from error
 
     def cancel(self) -> None:
-        """End the process, or keep it from being started."""
+        """End the process, or prevent it from being started."""
         with self._lock:
             self._cancelled = True
             if self._process is not None:
@@ -164,7 +164,7 @@ class Compilation:
 
 
 def remove_abandoned() -> None:
-    """Remove the copies that former compilations left when they were killed. Blocks."""
+    """Remove the copies that killed compilations left. Blocks."""
     old = time.time() - 10 * TIMEOUT
     for folder in Path(tempfile.gettempdir()).glob(f"{_COPY}*"):
         with contextlib.suppress(OSError):
@@ -174,7 +174,7 @@ def remove_abandoned() -> None:
 
 
 def _copy(target: Path) -> None:
-    """Copy the C files to where the compiler's process can let its user read them."""
+    """Copy the C files to a folder that the compiler's process can open to its user."""
     for name, data in source_files():
         copy = target / name
         for folder in reversed(copy.relative_to(target).parents[:-1]):

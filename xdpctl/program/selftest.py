@@ -1,10 +1,10 @@
 """The self-test that a compiled program must pass before it is attached.
 
-Loads it once more, with small maps of its own, and has it judge a handful of packets by
-BPF_PROG_TEST_RUN: a plain query passes, a rule of each kind drops, an answer is right down
-to its checksums, what no stack sends is dropped, panic passes everything. No packet of
-anybody's and no shared map is touched. Called by the service, after compiling; blocks for
-some milliseconds.
+Loads it a second time, with small maps of its own, and runs it on a few packets with
+BPF_PROG_TEST_RUN: a plain query passes, a rule of each kind drops, an answer is correct with its
+checksums, impossible packets are dropped, and panic passes everything. It uses no real packets
+and no shared maps. Owns these packets and the expected verdicts. Does not own the program. Called
+by service/ after compiling; blocks for some milliseconds.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _RD, _RA, _QR, _TC = 0x0100, 0x0080, 0x8000, 0x0200
 _SENDER_PORT = 40053
 _BLOCKED: Final = Question(Name(_NAME))
 _POINTED: Final = _NAME[:-1] + b"\xc0\x04"
-"""The same name for a server that follows pointers: that octet of the header is zero."""
+"""The same name for a server that follows pointers: the octet pointed to is zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Datagram:
     name: bytes = _NAME
 
     def frame(self) -> bytes:
-        """Return the frame, every checksum right."""
+        """Return the frame, with correct checksums."""
         question = self.name + struct.pack("!2H", _A, _IN)
         message = struct.pack("!6H", _ID, self.flags, 1, 0, 0, 0) + question
         length = 8 + len(message)
@@ -122,12 +122,12 @@ def run(bpf: Bpf, config: ProgramConfig, bytecode: Bytecode) -> None:
 
 
 class _Trial:
-    """A loaded program before its judges.
+    """A loaded program under test.
 
     Args:
-        program: that refers to these maps.
-        maps: its own.
-        config: what it was compiled for.
+        program: the program, which refers to these maps.
+        maps: its own maps.
+        config: the configuration that it was compiled for.
     """
 
     def __init__(

@@ -14,6 +14,7 @@ from xdpctl.rules.keys import book_of, key_of, keys_of, map_of, target_of
 from xdpctl.rules.names import Name, parse_qtype, qtype_text
 from xdpctl.rules.rules import (
     ACTIONS,
+    DNSDIST_FLUSH_WARNING,
     DNSDIST_ORIGIN,
     Rule,
     format_duration,
@@ -39,6 +40,7 @@ from xdpctl.rules.targets import (
 
 __all__ = [
     "ACTIONS",
+    "DNSDIST_FLUSH_WARNING",
     "DNSDIST_ORIGIN",
     "AnyQtype",
     "Name",

@@ -29,7 +29,7 @@ _TEXT_MAX = 1100
 _LABEL = re.compile(r"(?:[^.\\]|\\(?:[0-9]{3}|[^0-9]))*")
 _ESCAPE = re.compile(r"\\(?:[0-9]{3}|[^0-9])")
 _PUNCTUATION = re.compile("[\"'(),;]")
-"""Characters that stand around names in lists and quoted text; special in master files."""
+"""Characters around names in lists and quoted text; special in master files."""
 
 _PLAIN_OCTETS = re.compile(rb"[a-z0-9_-]+")
 _NUMERIC_TYPE = re.compile(r"(?:TYPE)?0*([0-9]{1,5})", re.IGNORECASE)

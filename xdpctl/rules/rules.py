@@ -21,6 +21,13 @@ ACTIONS = {action.name.lower(): action for action in RuleAction}
 DNSDIST_ORIGIN = "dnsdist"
 """Origin of every entry in the shared maps that we did not write."""
 
+DNSDIST_FLUSH_WARNING = (
+    "dnsdist keeps its own count of its entries: a running dnsdist logs 'Error removing' for each"
+    " flushed entry and does not lower the count, so that it can add fewer and fewer ('Table full')"
+    " until it is restarted; flush its entries while dnsdist is stopped, or restart it afterwards"
+)
+"""What the API and the verb `flush` tell an operator who flushes this origin."""
+
 ORIGIN_PATTERN = r"cli|api|dnsdist|(?:file|list):.{1,200}"
 _ORIGIN = re.compile(ORIGIN_PATTERN)
 _NEEDS_QUOTES = re.compile(r'[\s"]')

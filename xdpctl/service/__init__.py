@@ -5,14 +5,14 @@ service.py          runs the service from signals to exit status
 start.py            the order of start, and the list of parts
 resources.py        what the service holds: listeners, filters, maps, state, threads
 tasks.py            runs the parts as tasks
-leaving.py          what becomes of the filters at the end
+leaving.py          whether the filters stay attached at the end
 operations.py       what the API can ask of the running service
 panic.py            the one owner of panic
 current_program.py  a part: the program in force, its exchange and retry
 pin_repair.py       a part: restores pins that were removed or replaced
 own_tables.py       a part: our own tables, made, grown and ended
 interface_watch.py  a part: notices interfaces that come, go or change
-looks.py            a part: the look of each second and the turn after it
+looks.py            a part: looks every second, then lets repairs and retries run
 settling.py         a part: compares notes and maps
 expiry.py           a part: removes rules when their time is over
 reload.py           a part: takes over changed settings

@@ -1,8 +1,10 @@
-"""What a start does first, while the modules of the service are not even loaded.
+"""The first steps of a start, before the modules of the service are loaded.
 
-Settings, log; the loader, which keeps what this process gives up next; and the compiler's
-process, begun at once: it has the tenth of a second that loading the service takes for
-itself. Called by cli/main.py; what is begun is the service's to finish.
+They read the settings, set up the log, start the loader, give up privileges, and start the
+compiler's process. Compiling so runs during the tenth of a second in which the service is loaded.
+
+Owns the order of these steps. Does not own the loader, the compiler or the log. Called by
+cli/main.py; service.py takes over what was started.
 """
 
 from __future__ import annotations
@@ -28,21 +30,21 @@ if TYPE_CHECKING:
     from xdpctl.settings import Settings
 
 SWITCH_SECONDS = 0.0001
-"""How long a thread with a list keeps the interpreter while the loop wants it: the loop lets
-go of it with each system call, and would wait Python's own 5 ms for it each time."""
+"""Longest time that another thread keeps the interpreter while the loop waits for it. The loop
+releases it with each system call, and with Python's default would wait 5 ms each time."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """A start so far. A context manager: its end cancels what nobody took over.
+    """What the first steps made. A context manager that cancels and closes it at the end.
 
     Attributes:
-        settings: of the start.
-        load: gives the settings; called again for each SIGHUP.
-        compiler: has begun to compile their program.
-        loader: loads programs.
+        settings: the settings of the start.
+        load: reads the settings; called again for each SIGHUP.
+        compiler: already compiles the program of these settings.
+        loader: the loader.
     """
 
     settings: Settings
@@ -59,17 +61,19 @@ class Bootstrap:
 
 
 def begin(load: Callable[[], Settings]) -> Bootstrap:
-    """Begin a start, in the main thread of a process that is to be the service.
+    """Do the first steps of a start, on the main thread of the service's process.
 
     Args:
-        load: gives the settings.
+        load: reads the settings.
 
     Raises:
         XdpctlError: the settings are wrong, or no process or thread can be started.
     """
     settings = load()
     configure(settings.log_level, settings.log_format, sys.stderr)
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they wait until the loop hears them
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, SIGNALS
+    )  # they stay pending until the loop handles them
     sys.setswitchinterval(SWITCH_SECONDS)
     share_one_heap()
     loader = Loader.start()

@@ -1,8 +1,8 @@
-"""The program in force on the running service's interfaces, and when it is exchanged.
+"""The program that is attached to the service's interfaces, and its replacement.
 
-Owns which threads a rollout runs on, and the retry while a former service's program is in
-force. How a program is built, tested and put on is filter/rollout.py's. A part of the
-service, made by start.py; a reload and pin repair call `exchange`.
+Owns which threads a rollout runs on, and the retry while a former service's program is attached.
+Does not own building, testing and attaching (filter/rollout.py). A part of the service, made by
+start.py; reload.py and pin_repair.py call `exchange`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from xdpctl.settings import Settings
 
 RETRY_SECONDS = 30.0
-"""Between two attempts to build a program, while a former service's is in force."""
+"""Between two attempts to build a program, while a former service's is attached."""
 
 
 class CurrentProgram:
-    """The program in force.
+    """The attached program.
 
     Args:
-        rollout: puts programs on interfaces.
+        rollout: builds programs and attaches them.
         filters: one for each interface.
         maps_of: gives the maps that the program on an interface uses.
         panic: asked at each rollout.
@@ -76,24 +76,23 @@ class CurrentProgram:
         self._thread = thread
         self._loader_trouble = loader_trouble
         self._held = held
-        self._runs = False
         self._exchanging = asyncio.Lock()
         self.changing = asyncio.Lock()
         self._next_try = time.monotonic() + RETRY_SECONDS
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """That a former service's program is in force, or that none can be loaded."""
-        found = (self._held, self._loader_trouble() if self._runs else "")
+        """Sentences: a former service's program is attached, or no program can be loaded."""
+        found = (self._held, self._loader_trouble())
         return tuple(sentence for sentence in found if sentence)
 
     @property
     def is_ours(self) -> bool:
-        """Whether the program in force is one of this service."""
+        """Whether the attached program is this service's."""
         return self._rollout.bytecode is not None
 
     def bcc(self) -> str:
-        """Return the version of BCC that the program in force was compiled with."""
+        """Return the version of BCC that compiled the attached program."""
         bytecode = self._rollout.bytecode
         return "unknown" if bytecode is None else bytecode.bcc
 
@@ -130,8 +129,7 @@ class CurrentProgram:
         self._config = replace(self._config, tables=tables)
 
     async def run(self) -> NoReturn:
-        """Retry while a former service's program is in force; until cancelled."""
-        self._runs = True
+        """Retry while a former service's program is attached; runs until cancelled."""
         await self._looks.after_each(self._retry)
 
     async def _retry(self) -> None:
@@ -141,7 +139,7 @@ class CurrentProgram:
             await self.exchange()
 
     def put_on(self, bytecode: Bytecode, awaited: Collection[Filter]) -> None:
-        """Attach the first program; if the kernel refuses, keep a former service's. Blocks.
+        """Attach the first program; if the kernel refuses it, keep a former service's. Blocks.
 
         Args:
             bytecode: the program.
@@ -150,17 +148,19 @@ class CurrentProgram:
         Raises:
             XdpctlError: the kernel refuses, and a former service has left nothing.
         """
-        there = [one for one in self._filters if one not in awaited]
-        later = [one for one in self._filters if one in awaited]
+        there = [filter_ for filter_ in self._filters if filter_ not in awaited]
+        later = [filter_ for filter_ in self._filters if filter_ in awaited]
         panic = self._panic.is_on()
         try:
             self._rollout.install(bytecode, there, self._maps_of, panic=panic)
             self._rollout.exchange(bytecode, later, self._maps_of, panic=panic)
         except (VerifierError, KernelError) as error:
-            self._held = self._rollout.hold([one for one in there if not one.is_on], error)
+            self._held = self._rollout.hold(
+                [filter_ for filter_ in there if not filter_.is_on], error
+            )
 
     async def prepare(self, config: ProgramConfig) -> Bytecode | None:
-        """Return the tested program that a reload needs; None: the one in force does.
+        """Return the tested program that a reload needs; None if the attached one fits.
 
         Raises:
             XdpctlError: it cannot be built.

@@ -1,7 +1,7 @@
 """Removes rules when their time is over.
 
-Owns when it is looked for them; which rules are due is store/store.py's. A part of the
-service, made by start.py.
+Owns when expired rules are removed. Does not own which rules are due, or their removal
+(store/store.py). A part of the service, made by start.py.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from xdpctl.settings import Settings
 
 EXPIRY_SECONDS = 1.0
-"""Longest wait between two looks at what is due: timers stop in suspend, a rule's time does not."""
+"""Longest wait between two checks: timers stop while the machine sleeps, a rule's time does not."""
 
 _log = logging.getLogger(__name__)
 
 
 class Expiry:
-    """The end of rules.
+    """Removes expired rules.
 
     Args:
-        operations: removes what is due, on the right thread.
+        operations: removes due rules, on the right thread.
     """
 
     name = "expire"
@@ -39,10 +39,10 @@ class Expiry:
         self._operations = operations
 
     def reload(self, settings: Settings) -> None:
-        """Nothing here depends on the settings."""
+        """Do nothing: this part does not depend on settings."""
 
     async def run(self) -> NoReturn:
-        """Remove what is due until cancelled; an error of ours is logged and tried again."""
+        """Remove due rules until cancelled; log an error of ours and try again."""
         changed = self._operations.expiry_changed
         while True:
             changed.clear()

@@ -1,9 +1,9 @@
 """Notices at once when an interface comes, goes or changes, and logs what changed.
 
-Owns the watch over rtnetlink, the last facts of each interface and the warnings made from
-them. What becomes of a filter is decided in filter/filter.py. A part of the service, made by
-start.py: two tasks on the loop; looking blocks and is done on the thread that filters belong
-to.
+Owns the watch over rtnetlink, the last facts of each interface, and the warnings made from them.
+Does not own the reaction of a filter (filter/filter.py) or reading netlink
+(kernel/net/interfaces.py). A part of the service, made by start.py, with two tasks on the loop.
+Looking at interfaces blocks, so it runs on the thread that filters belong to.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AT_LEAST_SECONDS = 60.0
 """Longest wait between two close looks: the kernel does not report a change of queues."""
 
 AGAIN_SECONDS = 5.0
-"""Wait before a watch that failed is started again; the look of each second goes on."""
+"""Wait before a failed watch is started again; the look every second continues."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,17 +41,17 @@ class InterfaceWatch:
 
     Args:
         netlink: the kernel.
-        survey: gives the facts of an interface.
+        survey: reads the facts of an interface.
         observer: looks at the filters.
-        settings: of the start.
-        facts: of each interface, as they were at the start.
-        on_thread: does something on the thread that filters belong to.
+        settings: the settings of the start.
+        facts: the facts of each interface at the start.
+        on_thread: runs a function on the thread that filters belong to.
     """
 
     name = "interfaces"
     failures = ()
 
-    def __init__(  # noqa: PLR0913 - what is watched, and who is asked
+    def __init__(  # noqa: PLR0913 - what is watched, and what watches
         self,
         netlink: Netlink,
         survey: Survey,
@@ -95,7 +95,7 @@ class InterfaceWatch:
                 await listening
 
     async def _listen(self) -> NoReturn:
-        """Note each change that concerns us; one that an overrun lost may concern us, too."""
+        """Note each change of our interfaces. After an overrun, assume that one was lost."""
         while True:
             try:
                 async for change in self._netlink.watch():

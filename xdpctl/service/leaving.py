@@ -1,7 +1,7 @@
-"""What becomes of the filters when the service ends: detached or kept on.
+"""Detaches the filters when the service ends, or keeps them attached.
 
-Owns that decision (--on-exit, SIGUSR2, a start that failed). Asked by start.py for a start
-that ends early, and at the stop.
+Owns that decision (--on-exit, SIGUSR2, a start that failed). Called by resources.py for a start
+that ends early, and by service.py at the stop. Does not own detaching (filter/filter.py).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _log = logging.getLogger(__name__)
 
 
 class Leaving:
-    """The end of the filters.
+    """Detaches or keeps the filters.
 
     Args:
-        stop: set when the stop is asked for.
+        stop: set to stop the service.
         current: the settings in force.
 
     Attributes:
@@ -42,33 +42,33 @@ class Leaving:
 
     @property
     def on_exit(self) -> OnExit:
-        """What a stop that is asked for does with the filters."""
+        """What a requested stop does with the filters."""
         return OnExit.KEEP if self._for_the_next else self._current.now.on_exit
 
     def stop_for_the_next(self) -> None:
-        """Stop as for a restart: the filter stays on, whatever --on-exit is."""
+        """Stop for a restart: the filters stay attached, regardless of --on-exit."""
         self._for_the_next = True
         self._stop.set()
 
     def leave(self, filters: Iterable[Filter]) -> None:
-        """Detach or keep. Blocks.
+        """Detach or keep the filters. Blocks.
 
-        A start that failed leaves nothing new, and goes on filtering where a former
-        service did; a service that dies of an error of its own leaves the filter on.
+        A failed start leaves nothing new attached, and keeps what a former service had
+        attached. A service that ends because of an error keeps its filters.
         """
         asked = self._stop.is_set()
         if (asked and self.on_exit is OnExit.KEEP) or (self.started and not asked):
             return
-        for one in filters:
-            if (asked or not one.adopted) and one.detach():
-                event(_log, "detached", interface=one.interface)
+        for filter_ in filters:
+            if (asked or not filter_.adopted) and filter_.detach():
+                event(_log, "detached", interface=filter_.interface)
 
     def leave_former(self, filters: Iterable[Filter]) -> None:
-        """Do the same with a former service's filters, before ours put anything on. Blocks."""
+        """Do the same with a former service's filters, before ours are attached. Blocks."""
         filters = tuple(filters)
-        for one in filters:
+        for filter_ in filters:
             try:
-                one.adopt()
-            except XdpctlError as error:  # gone or not to be held: the others are left as asked
+                filter_.adopt()
+            except XdpctlError as error:  # gone, or cannot be pinned; go on with the others
                 event(_log, "failed", logging.ERROR, error=error.sentence)
         self.leave(filters)

@@ -1,8 +1,8 @@
-"""Looks at filters and maps once a second, then lets others act on what was seen.
+"""Lets the observer look at filters and maps once a second, then lets repairs run.
 
-Owns when the observer looks and the turn after a look: pin repair and retries of a program
-run one after another between two looks, so that no look reports as sound what is being
-repaired. A part of the service, made by start.py.
+Owns when the observer looks. Between two looks, pin repair and retries of a program run one after
+another, so that a look never reports something as sound while it is being repaired. Does not own
+looking (status/observer.py) or repairs. A part of the service, made by start.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xdpctl.process.log import event
 from xdpctl.service.tasks import every, on_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Executor
 
     from xdpctl.service.readiness import Readiness
@@ -29,16 +29,15 @@ _log = logging.getLogger(__name__)
 
 
 class Looks:
-    """The look of each second.
+    """Looks every second.
 
     Args:
         observer: looks.
-        readiness: reports what the last look changed.
+        readiness: reports changes since the previous look.
         thread: the thread that filters belong to.
     """
 
     name = "look"
-    warnings = ()
     failures = ()
 
     def __init__(self, observer: Observer, readiness: Readiness, thread: Executor) -> None:
@@ -47,22 +46,27 @@ class Looks:
         self._thread = thread
         self._turn = asyncio.Condition()
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the last look found about AF_XDP destinations."""
+        return self._observer.destination_warnings
+
     def reload(self, settings: Settings) -> None:
-        """Nothing here depends on the settings."""
+        """Do nothing: this part does not depend on settings."""
 
     async def run(self) -> NoReturn:
-        """Look again and again, until cancelled."""
+        """Look every second until cancelled."""
         await every(LOOK_SECONDS, self._look)
 
     async def look_with(self, function: Callable[[], object]) -> None:
-        """Do something that looks, on the thread of filters; report what it changed."""
+        """Run a function that looks, on the thread of filters; then report changes."""
         await on_thread(self._thread, function)
         self._readiness.tell(self._observer.last)
 
     async def after_each(self, what: Callable[[], Awaitable[None]]) -> NoReturn:
-        """Do something after each look; the next look waits for its end. Until cancelled.
+        """Run something after each look, until cancelled; the next look waits for its end.
 
-        An error of ours is logged, and the next turn is tried.
+        An error of ours is logged, and it runs again after the next look.
         """
         while True:
             async with self._turn:

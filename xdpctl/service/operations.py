@@ -1,7 +1,8 @@
-"""What the API can ask of the running service, each request on the right thread.
+"""The operations that the API offers, each on the right thread.
 
-Owns no resources: store, filters, panic and observer are given. Rules are read and written on
-the store's thread, filters are used on the watch thread, so the loop never blocks.
+Owns which thread does what. Rules are read and written on the store's thread, filters are used
+on the watch thread, so the loop never blocks. Does not own store, filters, panic or observer.
+Made by start.py; called by http/api/ as its backend, and by expiry.py.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ _TRIES = 3
 
 
 class Operations:
-    """The service as the handlers see it (http/api/backend.py, `Backend`).
+    """The service as the handlers use it (http/api/backend.py, `Backend`).
 
     Args:
         store, state: used on `store_thread` only, of which `read_thread` and
@@ -102,7 +103,7 @@ class Operations:
         return self._store.any_qtype
 
     def snapshot(self) -> Snapshot:
-        """Return what was last seen."""
+        """Return the last snapshot."""
         return self._observer.last
 
     def status(self) -> Status:
@@ -150,7 +151,7 @@ class Operations:
             raise
 
     async def remove(self, targets: Sequence[Target]) -> int:
-        """Remove own rules; all of them or, where one is not ours, none."""
+        """Remove our own rules: all of them, or none if one is not ours."""
         return await self._on(self._store_thread, lambda: self._store.remove(targets))
 
     async def bulk(self, change: Change) -> BulkResult:
@@ -162,7 +163,9 @@ class Operations:
         loop = asyncio.get_running_loop()
 
         def tell(what: str, done: int, total: int) -> None:
-            loop.call_soon_threadsafe(self.expiry_changed.set)  # of what is in already
+            loop.call_soon_threadsafe(
+                self.expiry_changed.set
+            )  # for rules that are already in the maps
             change.progress(what, done, total)
 
         def work() -> BulkResult:
@@ -192,7 +195,7 @@ class Operations:
         return await self._on(self._bulk_thread, lambda: self._store.flush(map_name, origin))
 
     async def expire(self) -> float | None:
-        """Remove what is due; return in how many seconds something is again, or None."""
+        """Remove due rules; return the seconds until the next is due, or None."""
 
         def expire() -> float | None:
             self._observer.expired(self._store.expire())
@@ -203,7 +206,7 @@ class Operations:
     async def page(
         self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
     ) -> tuple[list[RuleOut], str | None]:
-        """Return rules behind a cursor, and the next cursor (entries.Cursor)."""
+        """Return rules after a cursor, and the next cursor (store/pages.py, `Cursor`)."""
         start = None if after is None else Cursor.parse(after)
 
         def page() -> tuple[list[RuleOut], str | None]:
@@ -216,7 +219,7 @@ class Operations:
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopRule]:
-        """Return the entries hit most: since they were made, or within the next second."""
+        """Return the entries with the most hits: in total, or within the next second."""
         most_hit = self._store.most_hit
         before = None
         if by == "rate":
@@ -241,11 +244,11 @@ class Operations:
             export.close()
 
     async def set_panic(self, *, panic: bool) -> None:
-        """Pass everything at once, over restarts, or end that.
+        """Pass every packet at once, also after restarts, or filter again.
 
-        The kernel's map is written here and now, which takes microseconds, so that no queue
-        delays it. Then it is written again on the watch thread, which may have been putting
-        on another program at that moment; errors are those of this second write.
+        The kernel's map is written immediately, which takes microseconds, so that no queue
+        delays it. Then the watch thread writes it again, because it may have been attaching
+        another program at that moment. Only errors of this second write are raised.
         """
         refuse_abandoned(CLIENT_GONE.get())
         self._panic.set(on=panic)
@@ -261,19 +264,19 @@ class Operations:
         )
         try:
             await self._begun(self._watch_thread, write)
-        finally:  # packets come first, also where the state's disk is full
+        finally:  # packets come first, even if the state's disk is full
             await noted
 
     async def recall(self, name: str) -> str | None:
-        """Return a fact of the state, or None."""
+        """Return a stored fact, or None."""
         return await self._on(self._store_thread, lambda: self._state.get_meta(name))
 
     async def remember(self, name: str, value: str) -> None:
-        """Write a fact into the state."""
+        """Store a fact in the state."""
         await self._on(self._store_thread, lambda: self._state.set_meta(name, value))
 
     async def detach(self, interfaces: Sequence[str]) -> list[str]:
-        """Take the program off these interfaces, or all; return those it was on.
+        """Detach the program from these interfaces, or all; return those that had it.
 
         Raises:
             NotFoundError: an interface is not the service's.
@@ -294,7 +297,7 @@ class Operations:
         return await self._on(self._watch_thread, detach)
 
     async def _on(self, thread: Executor, function: Callable[[], _T]) -> _T:
-        """Do something on a thread, unless its client has gone when its turn comes."""
+        """Run a function on a thread, unless its client has left when its turn comes."""
         gone = CLIENT_GONE.get()
 
         def work() -> _T:
@@ -304,5 +307,5 @@ class Operations:
         return await self._begun(thread, work)
 
     async def _begun(self, thread: Executor, function: Callable[[], _T]) -> _T:
-        """Do something on a thread, even if nobody waits for it any more."""
+        """Run a function on a thread to its end, even if its caller is cancelled."""
         return await asyncio.get_running_loop().run_in_executor(thread, function)

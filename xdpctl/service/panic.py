@@ -1,8 +1,8 @@
-"""Whether everything is passed (`xdpctl panic`): the one owner of that switch.
+"""The panic switch: whether every packet passes (`xdpctl panic`). Its only owner.
 
-Owns the switch, its note in the state, and writing it into the control map of each filter.
-The operations set it, on the threads that they choose; the observer, the program's rollout
-and the start ask it.
+Owns the switch, its note in the state, and writing it to each filter's control map. Does not own
+the control map (filter/filter.py). Made by resources.py. operations.py sets it, on the threads
+that it chooses; the observer, current_program.py and the start read it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class PanicSwitch:
-    """The switch.
+    """The panic switch.
 
     Args:
         filters: one for each interface.
-        state: keeps the switch over restarts.
+        state: stores the switch for the next start.
     """
 
     def __init__(self, filters: Iterable[Filter], state: State) -> None:
@@ -34,36 +34,36 @@ class PanicSwitch:
         self._on = False
 
     def is_on(self) -> bool:
-        """Return whether everything is passed. Any thread."""
+        """Return whether every packet passes. Any thread."""
         return self._on
 
     def recall(self) -> None:
-        """Set the switch as the state has it. Blocks; at the start only."""
+        """Set the switch from the state. Blocks; called only at the start."""
         self._on = self._state.get_meta(PANIC) == "1"
 
     def set(self, *, on: bool) -> None:
-        """Set the switch and write it into the maps, here and now. On the loop.
+        """Set the switch and write it to the maps immediately. Called on the loop.
 
         The writes take microseconds, and no queue delays them. `write` must follow: it
-        reports errors, and repeats a write that another program was just put on over.
+        reports errors, and repeats the write in case a program was replaced just now.
         """
         self._on = on
-        for one in self._filters:
+        for filter_ in self._filters:
             with contextlib.suppress(XdpctlError):
-                one.set_panic(panic=on)
+                filter_.set_panic(panic=on)
 
     def write(self) -> None:
-        """Write the switch into the maps again. Blocks; on the thread that filters belong to.
+        """Write the switch to the maps again. Blocks; on the thread that filters belong to.
 
         Raises:
-            XdpctlError: a map refuses; all others have been written.
+            XdpctlError: a map cannot be written; all others have been.
         """
-        with contextlib.ExitStack() as stack:  # each is tried, even where another fails
-            for one in self._filters:
-                stack.callback(one.set_panic, panic=self._on)
+        with contextlib.ExitStack() as stack:  # every map is tried, even if another fails
+            for filter_ in self._filters:
+                stack.callback(filter_.set_panic, panic=self._on)
 
     def note(self, *, on: bool) -> None:
-        """Note the switch in the state. Blocks; on a thread of the store.
+        """Store the switch in the state. Blocks; on a thread of the store.
 
         Raises:
             StateError: the state cannot be written.

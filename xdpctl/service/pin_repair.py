@@ -1,10 +1,12 @@
-"""Repairs pins that somebody removed or replaced while the service runs.
+"""Repairs pins that another program removed or replaced while the service runs.
 
-A pin that is gone is made again, so that a DNS server that starts finds our map and does
-not make one that no program reads. If another map is pinned in its place, somebody writes to
-that one: our rules are written into it, then the programs are moved to it in place, so that
-at no time a blocked packet passes. Which pins there are is the business of maps/shared.py
-and filter/own_pins.py. A part of the service, made by start.py; it works after each look.
+A missing pin is made again, so that a DNS server that starts finds our map and does not make a
+map that no program reads. If another map is pinned in its place, another program writes to that
+map: our rules are written to it, then the attached programs are switched to it in place, so that
+no blocked packet passes at any time.
+
+Owns the order of a repair. Does not own the maps (maps/shared.py) or our own pins
+(filter/own_pins.py). A part of the service, made by start.py; it works after each look.
 """
 
 from __future__ import annotations
@@ -36,16 +38,15 @@ class PinRepair:
     Args:
         shared: the maps, open.
         locks: one for each interface.
-        store: our rules, which a new map needs.
-        names: the index of names, not to be trusted while programs move.
-        swap: puts the program on again, over the maps as they are then.
+        store: our rules, which are written to a new map.
+        names: the index, which is off while programs are switched.
+        swap: attaches the program again with the present maps.
         looks: lets the repair run after a look.
         watch_thread: the thread that filters belong to.
         store_thread: the thread that rules are written on.
     """
 
     name = "pins"
-    warnings = ()
 
     def __init__(  # noqa: PLR0913 - what a moved map concerns
         self,
@@ -71,11 +72,16 @@ class PinRepair:
         self._trouble = ""
         self.failures: tuple[str, ...] = ()
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Maps that were replaced by smaller ones."""
+        return tuple(self._shared.shrunk.values())
+
     def reload(self, settings: Settings) -> None:
-        """Nothing here depends on the settings."""
+        """Do nothing: this part does not depend on settings."""
 
     async def run(self) -> NoReturn:
-        """Repair what a look may have found, until cancelled."""
+        """Repair pins after each look, until cancelled."""
         await self._looks.after_each(self._mend)
 
     async def _mend(self) -> None:
@@ -85,7 +91,7 @@ class PinRepair:
         if astray or self._moved:
             self._names.distrust()
         if astray:
-            self._moved = True  # also where rules cannot be written: the maps are others by then
+            self._moved = True  # even if rules cannot be written: the maps have changed by then
             await on_thread(self._store_thread, self._move)
         if self._moved:
             try:
@@ -102,7 +108,7 @@ class PinRepair:
         self.failures = tuple(sentence for sentence in found if sentence)
 
     def _move(self) -> None:
-        """Use the maps that are pinned now, with our rules in them."""
+        """Use the maps that are pinned now, and write our rules to them."""
         for pin, number in self._shared.move():
             event(_log, "map-adopted", logging.WARNING, pin=pin, id=number)
         self._store.reconcile()

@@ -1,9 +1,9 @@
-"""When the service is ready, and how log and service manager learn of it.
+"""Whether the service is ready, and how log and service manager learn of it.
 
 Owns the log events `ready`, `waiting`, `not-ready` and `ready-again`, and STATUS. Ready means
-attached on every interface, with pins and program as they should be. With --wait that may
-take long, so systemd is asked for more time again and again. Called on the loop, by looks.py
-after every look and by reload.py.
+attached on every interface, with sound pins and the right program. With --wait that may take
+long, so this asks systemd for more time every second. Does not own the reasons
+(status/snapshot.py). Called on the loop, by looks.py after every look and by reload.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xdpctl.status.snapshot import Snapshot
 
 EXTENSION_SECONDS = 30.0
-"""What systemd is asked for beyond TimeoutStartSec, again every second."""
+"""Extra time after TimeoutStartSec that systemd is asked for, every second."""
 
 _FILTERING = "filtering "
 
@@ -30,11 +30,11 @@ _log = logging.getLogger(__name__)
 
 
 class Readiness:
-    """What is reported of the service's readiness.
+    """Reports whether the service is ready.
 
     Args:
-        notifier: the way to the service manager.
-        fields: what the line `ready` carries.
+        notifier: sends messages to the service manager.
+        fields: fields of the log line `ready`.
     """
 
     def __init__(self, notifier: Notifier, **fields: object) -> None:
@@ -65,7 +65,7 @@ class Readiness:
         status = filtering if snapshot.ready else f"NOT READY: {why}"
         if status != self._reported:
             was_ready, self._reported = self._reported.startswith(_FILTERING), status
-            shown = "; ".join(map(public, snapshot.reasons))  # every user may ask systemd for it
+            shown = "; ".join(map(public, snapshot.reasons))  # every user can read it from systemd
             self._notifier.status(filtering if snapshot.ready else f"NOT READY: {shown}")
             if not snapshot.ready:
                 event(_log, "not-ready", logging.WARNING, why=why)

@@ -1,8 +1,9 @@
 """Takes over changed settings while the service runs (SIGHUP).
 
-Owns the settings in force and the order of a reload: first what can refuse (settings, secrets,
-program), then what cannot. If anything refuses, all former settings stay in force. A part of
-the service, made by start.py, which gives every part the new settings.
+Owns the settings in force and the order of a reload: first the steps that can fail (settings,
+secrets, program), then the others. If a step fails, all former settings stay in force. A reload
+passes the new settings to every part of the service. Does not own which options a reload may
+change (settings/). A part of the service, made by start.py.
 """
 
 from __future__ import annotations
@@ -36,30 +37,30 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class SettingsInForce:
-    """The settings of this moment; only a reload replaces them."""
+    """The settings in force; only a reload replaces them."""
 
     now: Settings
 
 
 class Reload:
-    """Reloads when asked.
+    """Reloads on request.
 
     Args:
         current: the settings in force.
-        load: gives the settings as they are now; blocks.
-        asked: set when a reload is wanted.
+        load: reads the settings again; blocks.
+        asked: set to request a reload.
         listeners: read their secrets again.
-        program: exchanged where the settings need another one.
-        store: writes names as the program looks them up.
+        program: replaced if the settings need another one.
+        store: writes names in the form that the program looks up.
         thread: the thread that rules are written on.
         readiness: reports that a reload begins and ends.
-        parts: of the service; each is given the new settings.
+        parts: the parts of the service; each gets the new settings.
     """
 
     name = "reload"
     warnings = ()
 
-    def __init__(  # noqa: PLR0913 - what a reload reaches
+    def __init__(  # noqa: PLR0913 - what a reload changes
         self,
         current: SettingsInForce,
         load: Callable[[], Settings],
@@ -84,10 +85,10 @@ class Reload:
         self.failures: tuple[str, ...] = ()
 
     def reload(self, settings: Settings) -> None:
-        """Nothing here depends on the settings: they come from here."""
+        """Do nothing: this part itself passes the settings on."""
 
     async def run(self) -> NoReturn:
-        """Reload each time it is asked for, until cancelled."""
+        """Reload at each request, until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
@@ -96,7 +97,7 @@ class Reload:
             self._readiness.reloaded()
 
     async def _apply(self) -> None:
-        """Take over what changed in the settings; on any error the old ones stay in force."""
+        """Apply changed settings; on any error the former ones stay in force."""
         former = self._current.now
         try:
             wanted = await asyncio.to_thread(self._load)
@@ -130,14 +131,14 @@ class Reload:
 
 
 def _reloaded(settings: Settings, wanted: Settings, changes: Changes) -> Settings:
-    """Return the settings with what a running service can take over from `wanted`."""
+    """Return the settings with those changes from `wanted` that a running service can apply."""
     fields = [BY_NAME[name].field for name in changes.applied]
     changed = {field: getattr(wanted, field) for field in fields}
     return replace(settings, **changed, lists=wanted.lists)
 
 
 def failed_reload(error: XdpctlError) -> str:
-    """Return the sentence; only the log and the control socket quote what settings hold."""
+    """Return the sentence; only the log and the control socket quote settings."""
     frame = "reload failed, the former settings are in force: "
     if isinstance(error, SettingsError):
         return Sentence(f"{frame}{error.sentence}", f"{frame}they are not valid, the log says why")
@@ -145,7 +146,7 @@ def failed_reload(error: XdpctlError) -> str:
 
 
 def adopt(store: Store, any_qtype: AnyQtype) -> None:
-    """Let the store follow the program that is on now; what fails is done the next time."""
+    """Let the store use the mode of the attached program; a failed write is repeated later."""
     try:
         store.adopt(any_qtype)
     except XdpctlError as error:

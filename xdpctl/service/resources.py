@@ -1,9 +1,9 @@
-"""What the service holds while it runs, opened in the order of start.
+"""The resources of the running service, opened in the order of start.
 
-Owns how listeners, locks, filters, pins, state, maps and threads are opened, and in which
-order they end: each is pushed on the stack that is given. `inspect` changes nothing on the
-host; `open_rules` opens the state and makes maps; `begin_workers` begins the threads. When each
-is called is decided in start.py.
+Owns how listeners, locks, filters, pins, state, maps and threads are opened and closed: each is
+pushed on the caller's stack. `inspect` changes nothing on the host; `open_rules` opens the state
+and makes maps; `begin_workers` starts the threads. Does not own when these functions are called
+(start.py). Called by start.py; service.py makes the `Ground`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What a start is given.
+    """What a start needs from its caller.
 
     Attributes:
         bpf, netlink: the kernel.
@@ -96,7 +96,7 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What was found and may be used, before anything has changed."""
+    """The result of `inspect`, which has changed nothing on the host."""
 
     locks: list[InterfaceLock]
     listeners: Listeners
@@ -123,11 +123,11 @@ class OpenRules:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """The threads for what blocks: for rules (in three lanes), for long work, for filters.
+    """The threads for blocking work: for rules (in three lanes), for long work, for filters.
 
     Attributes:
-        looks: the look of each second, on the thread for filters.
-        readiness: reports what a look changed.
+        looks: looks every second, on the thread for filters.
+        readiness: reports changes since the previous look.
     """
 
     lanes: Lanes
@@ -138,7 +138,7 @@ class Workers:
 
 
 async def inspect(ground: Ground, stack: contextlib.AsyncExitStack) -> Inspected:
-    """Bind the listeners, look at interfaces and pins; raise where they cannot be used."""
+    """Bind the listeners, and check interfaces and pins; raise if one cannot be used."""
     settings = ground.current.now
     enter = stack.enter_context
     locks = [enter(InterfaceLock(ground.directory, name)) for name in settings.interfaces]
@@ -151,7 +151,7 @@ async def inspect(ground: Ground, stack: contextlib.AsyncExitStack) -> Inspected
             spool=settings.state.parent,
         )
     )
-    listeners.bind()  # nobody is answered yet
+    listeners.bind()  # requests are not answered yet
     filters = [
         enter(
             Filter(
@@ -166,7 +166,8 @@ async def inspect(ground: Ground, stack: contextlib.AsyncExitStack) -> Inspected
         for name in settings.interfaces
     ]
     queues = {
-        one.interface: 0 if is_awaited(ground, one) else one.inspect().rx_queues for one in filters
+        filter_.interface: 0 if is_awaited(ground, filter_) else filter_.inspect().rx_queues
+        for filter_ in filters
     }
     shared = enter(SharedMaps(ground.bpf, settings))
     _refuse_shortage(queues, shared.inspect())
@@ -235,7 +236,9 @@ def open_rules(  # noqa: PLR0913 - what was found so far
     ]
     warn(*warnings, *of_interfaces, *shared.warnings, *state.warnings)
     rule_maps = shared.rule_maps()
-    former = next(filter(None, (one.former_maps(rule_maps.values()) for one in filters)), None)
+    former = next(
+        filter(None, (filter_.former_maps(rule_maps.values()) for filter_ in filters)), None
+    )
     own = stack.enter_context(OwnMaps.make(ground.bpf, Scope.SERVICE, former))
     names = stack.enter_context(NameFollower(ground.bpf, rule_maps, own[MapName.NAME_INDEX]))
     room = Room()
@@ -265,9 +268,10 @@ def begin_workers(
     rules: OpenRules,
     stack: contextlib.AsyncExitStack,
 ) -> Workers:
-    """Begin the threads; push the ends of all that uses them in the right order.
+    """Start the threads; push on the stack what must end before them.
 
-    Ended in reverse: no more requests, no more looks, detached, no more writes.
+    The end is in reverse order: no more requests, no more looks, filters detached or kept, no
+    more writes.
     """
     lanes = stack.enter_context(Lanes("store"))
     bulk = stack.enter_context(one_thread("bulk"))
@@ -280,9 +284,9 @@ def begin_workers(
     return Workers(lanes, bulk, watch, Looks(rules.observer, readiness, watch), readiness)
 
 
-def is_awaited(ground: Ground, one: Filter) -> bool:
+def is_awaited(ground: Ground, filter_: Filter) -> bool:
     """Return whether this filter's interface is missing and the service starts without it."""
-    return ground.current.now.wait and ground.netlink.index_of(one.interface) is None
+    return ground.current.now.wait and ground.netlink.index_of(filter_.interface) is None
 
 
 def warn(*sentences: str) -> None:
@@ -292,7 +296,7 @@ def warn(*sentences: str) -> None:
 
 
 def _prepare(store: Store, any_qtype: AnyQtype) -> None:
-    """Write names as the program looks them up; one in a frozen map stays as it is."""
+    """Write names in the form that the program looks up; leave those in a frozen map."""
     try:
         store.prepare_for(any_qtype)
     except MapFrozenError as error:
@@ -307,7 +311,7 @@ def _maps_of(
 
 
 def _refuse_shortage(queues: Mapping[str, int], slots: Mapping[str, int]) -> None:
-    """Raise InterfaceError where an interface has more queues than slots in its xskmap."""
+    """Raise InterfaceError if an interface has more queues than its xskmap has slots."""
     for name, slot_count in slots.items():
         if shortage := queue_shortage(name, queues[name], slot_count):
             raise InterfaceError(shortage, interface=name)

@@ -1,9 +1,11 @@
 """The service as a whole: from the settings to the exit status.
 
-Owns signals and the stop. What is started, and in which order, is start.py's; what runs then,
-tasks.py's; what becomes of the filters at the end, leaving.py's. Called by cli/main.py.
+Owns signals and the stop. Does not own the order of start and the parts (start.py), the
+resources (resources.py), running the parts (tasks.py) or detaching (leaving.py). Called by
+cli/main.py.
 
-One asyncio loop; what blocks runs on two threads, one for rules and one for filters.
+There is one asyncio loop. Blocking work runs on threads: one for rules, one for filters, and one
+for long work.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from xdpctl.store.tables.engine import Generations
 
 SWITCH_SECONDS = 0.001
-"""Longest time that a thread working on rules delays the loop, which must hear a panic."""
+"""Longest time that a thread working on rules delays the loop, and so a panic."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,16 +58,16 @@ def run_service(begun: Bootstrap) -> int:
     """Run the service until SIGTERM or SIGINT; blocks.
 
     Args:
-        begun: what was done before this module was loaded.
+        begun: the result of the first steps (bootstrap.py).
 
     Raises:
-        XdpctlError: it could not start; nothing is attached that was not before.
+        XdpctlError: it could not start; it has left nothing new attached.
     """
 
     async def run(service: Service) -> int:
         try:
             return await service.run()
-        finally:  # a second signal does not cut the end short
+        finally:  # a second signal does not interrupt the end
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -82,7 +84,7 @@ def run_service(begun: Bootstrap) -> int:
             worker=True,
         )
         return asyncio.run(run(service))
-    except OSError as error:  # what the loop itself needs: descriptors, sockets, memory
+    except OSError as error:  # the loop itself lacks descriptors, sockets or memory
         what = "cannot run the service" + (f": {error.filename}" if error.filename else "")
         raise kernel_error(what, error.errno or errno.EIO) from error
 
@@ -137,7 +139,7 @@ class Service:
         )
 
     async def run(self) -> int:
-        """Start, serve until asked to stop, stop; returns the exit status 0."""
+        """Start, serve until a stop is requested, and stop; return the exit status 0."""
         asyncio.get_running_loop().set_default_executor(Threads(thread_name_prefix="asyncio"))
         self._handle_signals()
         warn(*self._ground.current.now.warnings)

@@ -1,7 +1,7 @@
-"""Compares our notes of rules with the maps, a step at a time, every ten seconds.
+"""Compares our notes of rules with the maps every ten seconds, in steps.
 
-Owns when and on which thread; what a step does is the store's (`Store.settling`). A part of
-the service, made by start.py.
+Owns when this happens and on which thread. Does not own the steps (`Store.settling`), the notes
+or the maps. A part of the service, made by start.py.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Settling:
         self._thread = thread
 
     def reload(self, settings: Settings) -> None:
-        """Nothing here depends on the settings."""
+        """Do nothing: this part does not depend on settings."""
 
     async def run(self) -> NoReturn:
-        """Compare again and again, until cancelled."""
+        """Compare every ten seconds until cancelled."""
         await every(SETTLE_SECONDS, self._settle)
 
     async def _settle(self) -> None:

@@ -47,24 +47,24 @@ if TYPE_CHECKING:
     from xdpctl.status.part import ServicePart
 
 KEPT_SECONDS = 0.1
-"""A cached program is there within this time; anything slower is compiling."""
+"""A cached program loads within this time; anything slower is compiling."""
 
 
 async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[ServicePart] | None:
-    """Start everything, each thing's end pushed on `stack`.
+    """Start everything; push the end of each step on `stack`.
 
     Returns:
-        The parts, which are to run now; None: the stop was asked for before the program
-        was there.
+        The parts, which the caller runs; None if a stop was requested before the program was
+        ready.
 
     Raises:
-        XdpctlError: something refuses; nothing is attached that was not before.
+        XdpctlError: a step failed; nothing new is attached.
     """
     settings = ground.current.now
     config = program_config(settings, tables=holds_table_rules(settings.state))
     building = asyncio.create_task(_build(ground, config), name="compile")
     stack.push_async_callback(_cancel, building)
-    await asyncio.sleep(0)  # lets it take over what was begun: what follows does not yield
+    await asyncio.sleep(0)  # the task takes the running compilation, before the loop is blocked
     found = await inspect(ground, stack)
     loading = asyncio.create_task(_load_during(building), name="load")
     stack.push_async_callback(_cancel, loading)
@@ -80,7 +80,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
     program = _current_program(ground, found, rules, workers, config, held)
     own_tables = _own_tables(ground, rules, program)
     if not isinstance(built, XdpctlError):
-        program.put_on(built, [one for one in found.filters if is_awaited(ground, one)])
+        program.put_on(built, [filter_ for filter_ in found.filters if is_awaited(ground, filter_)])
     if program.is_ours:
         adopt(rules.store, settings.any_qtype)
     await loading
@@ -105,7 +105,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
     return parts
 
 
-def _parts(  # noqa: PLR0913 - what parts are made of
+def _parts(  # noqa: PLR0913 - what parts need
     ground: Ground,
     found: Inspected,
     facts: Facts,
@@ -124,7 +124,6 @@ def _parts(  # noqa: PLR0913 - what parts are made of
     settings = ground.current.now
     looks, write, watch = workers.looks, workers.lanes.writes, workers.watch
     return (
-        looks,
         InterfaceWatch(
             ground.netlink,
             found.survey,
@@ -144,6 +143,7 @@ def _parts(  # noqa: PLR0913 - what parts are made of
             watch_thread=watch,
             store_thread=write,
         ),
+        looks,
         own_tables,
         Settling(rules.store, write),
         Expiry(operations),
@@ -232,7 +232,7 @@ async def _serve(listeners: Listeners, operations: Operations, program: CurrentP
 async def _unless_stopped(
     stop: asyncio.Event, building: asyncio.Task[Bytecode]
 ) -> Bytecode | XdpctlError | None:
-    """Wait for the program, or why there is none; None: the stop is asked for first."""
+    """Wait for the program, or the error of building it; None if a stop is requested first."""
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
         await asyncio.wait({building, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -247,21 +247,21 @@ async def _unless_stopped(
 
 
 def _freeze() -> None:
-    """Exclude what lives to the end from garbage collections, which took 30 ms each time."""
+    """Exclude permanent objects from garbage collections, which took 30 ms each time."""
     gc.collect()
     gc.freeze()
 
 
 async def _load_during(building: asyncio.Task[Bytecode]) -> None:
-    """Load what answers requests while a program is compiled, if it is: then there is time."""
+    """Import the modules that answer requests while a program is compiled."""
     await asyncio.wait({building}, timeout=KEPT_SECONDS)
     if not building.done():
-        with contextlib.suppress(XdpctlError, ImportError):  # raised again where it is needed
+        with contextlib.suppress(XdpctlError, ImportError):  # raised again where they are needed
             await asyncio.to_thread(_import_faces)
 
 
 def _import_faces() -> None:
-    """Import what answers requests. Blocks, for a tenth of a second."""
+    """Import the modules that answer requests. Blocks for a tenth of a second."""
     import_application()
     import_module("xdpctl.status.metrics")
     import_module("xdpctl.service.operations")

@@ -1,7 +1,7 @@
-"""Runs the parts of the service as tasks, and what parts need to run.
+"""Runs the parts of the service as tasks.
 
-A part's task has the part's name. Called by service.py; the parts themselves use `every` and
-`on_thread`.
+A part's task has the part's name. Owns how a part is run, and the error for a part that ends. Does
+not own the parts. Called by service.py; the parts themselves use `every` and `on_thread`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 async def run_parts(parts: Iterable[ServicePart], stop: asyncio.Event) -> None:
-    """Run all parts until the stop is asked for.
+    """Run all parts until a stop is requested.
 
     Raises:
         BaseExceptionGroup: a part failed; the others have been cancelled.
@@ -36,12 +36,12 @@ async def run_parts(parts: Iterable[ServicePart], stop: asyncio.Event) -> None:
 
 
 async def on_thread(thread: Executor, function: Callable[[], object]) -> None:
-    """Do something that blocks on a given thread."""
+    """Run a blocking function on a thread."""
     await asyncio.get_running_loop().run_in_executor(thread, function)
 
 
 async def every(seconds: float, what: Callable[[], Coroutine[None, None, None]]) -> NoReturn:
-    """Do something again and again; an error of ours is logged and the next turn is tried."""
+    """Run something at intervals; log an error of ours and continue."""
     while True:
         await asyncio.sleep(seconds)
         try:

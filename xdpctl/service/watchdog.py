@@ -1,6 +1,7 @@
 """Tells the service manager regularly that the loop is alive (WatchdogSec=, sd_notify(3)).
 
-A part of the service, made by start.py.
+A part of the service, made by start.py. Owns when a message is sent. Does not own the message
+(process/systemd.py).
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Watchdog:
-    """The sign of life.
+    """The watchdog's messages.
 
     Args:
-        notifier: the way to the service manager.
-        interval: seconds between two signs; None where no watchdog waits for any.
+        notifier: sends messages to the service manager.
+        interval: seconds between two messages; None if systemd expects none.
     """
 
     name = "watchdog"
@@ -30,10 +31,10 @@ class Watchdog:
         self._interval = interval
 
     def reload(self, settings: Settings) -> None:
-        """Nothing here depends on the settings."""
+        """Do nothing: this part does not depend on settings."""
 
     async def run(self) -> None:
-        """Give signs until cancelled; end at once where nobody waits for any."""
+        """Send messages until cancelled; return at once if systemd expects none."""
         while self._interval is not None:
             self._notifier.watchdog()
             await asyncio.sleep(self._interval)

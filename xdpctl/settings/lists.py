@@ -1,7 +1,7 @@
 """The `[[list]]` tables of the file: lists of rules that the service follows.
 
-Owns their keys and the rules between them. Does not read lists (feeds/). Called by
-sources.py; the command line and the environment cannot name lists.
+Owns their keys and the rules between them. Does not read lists (feeds/). Called by sources.py; the
+command line and the environment cannot name lists. Does not own the file (sources.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`Settings`: every option as one frozen value.
 
-Owns the rules between options, and which changes a running service can apply. Called by
-the command line at start and by the service on SIGHUP. The rest of the service gets
-values and does not call this module.
+Owns the rules between options, and which changes a running service can apply. Called by the
+command line at start and by the service on SIGHUP. The rest of the service gets values and does
+not call this module. Does not own single options (options.py) or their sources (sources.py).
 """
 
 from __future__ import annotations

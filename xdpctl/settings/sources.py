@@ -1,8 +1,9 @@
 """Reads the three sources of settings with the table of options.
 
-Each source returns only the values that it sets; settings.py, which calls this module,
-combines them. Every error is one sentence that names its source: option, variable, or key
-and file. A value must be valid even if a higher source overrides it.
+Each source returns only the values that it sets; settings.py, which calls this module, combines
+them. Every error is one sentence that names its source: option, variable, or key and file. A value
+must be valid even if a higher source overrides it. Owns the order and the errors of reading. Does
+not own parsers (values.py).
 """
 
 from __future__ import annotations

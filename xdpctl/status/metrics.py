@@ -1,7 +1,7 @@
 """The Prometheus metrics of CONTRACT.md, collected from the last snapshot.
 
-A scrape makes no system call: it reads one frozen value that observer.py made. Called by
-http/.
+A scrape makes no system call: it reads one frozen value that observer.py made. Called by http/.
+Owns the names, labels and help of the metrics. Does not own the values.
 """
 
 from __future__ import annotations

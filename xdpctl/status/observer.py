@@ -1,8 +1,8 @@
 """Looks at filters and maps and publishes what it saw as one value.
 
-Owns the last snapshot. It asks the parts of the service for their warnings and failures;
-nobody else writes into it. Counting a map means walking it, so large ones are counted every
-ten seconds; what we write ourselves is added at once. Called once a second by
+Owns the last snapshot. It asks the parts of the service for their warnings and failures; no
+other module writes to it. Counting a map reads all of it, so large maps are counted every ten
+seconds; our own writes are added at once. Does not own filters or maps. Called once a second by
 service/looks.py.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from xdpctl.store.tables.tables import Tables
 
 LARGE_MAP = 100_000
-"""Entries above which a map is counted every `LARGE_MAP_SECONDS`."""
+"""A map with more entries is counted only every `LARGE_MAP_SECONDS`."""
 
 LARGE_MAP_SECONDS = 10.0
 ALMOST_FULL = 0.8
@@ -54,7 +54,7 @@ class Observer:
         clock: seconds of the monotonic clock.
     """
 
-    def __init__(  # noqa: PLR0913 - what is looked at, and who is asked
+    def __init__(  # noqa: PLR0913 - everything that is looked at
         self,
         filters: Sequence[Filter],
         shared: SharedMaps,
@@ -81,6 +81,8 @@ class Observer:
         self._writes: Counter[MapName] = Counter()
         self._errors: Counter[tuple[MapName, str]] = Counter()
         self._expired: Counter[MapName] = Counter()
+        self.destination_warnings: tuple[str, ...] = ()
+        """What the last look found about AF_XDP destinations; service/looks.py shows it."""
         self.last = Snapshot(clock(), reasons=("the service is starting",))
 
     def changed(self, name: MapName, difference: int) -> None:
@@ -98,7 +100,7 @@ class Observer:
             self.last = replace(self.last, map_errors=dict(self._errors))
 
     def expired(self, removed: Counter[MapName]) -> None:
-        """Count rules that went because their time was over. Any thread."""
+        """Count expired rules that were removed. Any thread."""
         if removed:
             with self._lock:
                 self._expired.update(removed)
@@ -133,10 +135,10 @@ class Observer:
             if view.state is not FilterState.ATTACHED
         ]
         reasons += [sentence for part in self._parts for sentence in part.failures]
-        lost: tuple[str, ...] = ()
         try:
-            lost = self._destinations.look(_redirected(views))
+            self.destination_warnings = self._destinations.look(_redirected(views))
         except KernelError as error:
+            self.destination_warnings = ()
             reasons.append(error.sentence)
         with self._lock:
             maps = self._map_views()
@@ -149,8 +151,6 @@ class Observer:
                 (
                     *self._warnings,
                     *(note for view in views for note in view.notes),
-                    *self._shared.shrunk.values(),
-                    *lost,
                     *(sentence for part in self._parts for sentence in part.warnings),
                     *_almost_full(maps),
                 ),
@@ -207,7 +207,7 @@ class Observer:
 
 
 def _failing(what: Callable[[], None]) -> str:
-    """Do something; return the sentence of its error, or nothing."""
+    """Call a function; return the sentence of its error, or an empty text."""
     try:
         what()
     except XdpctlError as error:

@@ -1,7 +1,8 @@
-"""The shape of a part of the service: what runs beside the others until the service stops.
+"""The protocol of a part of the service, which runs until the service stops.
 
 Owns only the protocol. service/start.py lists the parts in order. The observer asks them for
-warnings and failures, a reload gives them the settings, service/tasks.py runs them.
+warnings and failures, a reload gives them the settings, service/tasks.py runs them. Does not own
+any part. Used by the parts in service/ and feeds/.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ class ServicePart(Protocol):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What an operator should know; the service is ready all the same."""
+        """Sentences for an operator; the service is ready in spite of them."""
 
     @property
     def failures(self) -> Sequence[str]:
         """Why the service is not ready."""
 
     def reload(self, settings: Settings) -> None:
-        """Take over settings that are in force now. Called on the loop; does not fail."""
+        """Use settings that are in force now. Called on the loop; does not fail."""
 
     async def run(self) -> None:
         """Work until cancelled. An error that is not handled here ends the service."""

@@ -1,7 +1,8 @@
-"""What the service last saw, as one frozen value: counters, fill of maps, warnings.
+"""The state that the service last saw, as one frozen value: counters, map sizes, warnings.
 
-Metrics and status read the last snapshot and so make no system call. The observer makes a
-new one every second (service/looks.py), on the thread that filters belong to.
+Metrics and status read the last snapshot and so make no system call. The observer makes a new one
+every second (service/looks.py), on the thread that filters belong to. Owns the class. Does not own
+the measurement (observer.py). Read by metrics.py, service/ and http/api/.
 """
 
 from __future__ import annotations

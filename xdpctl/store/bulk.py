@@ -1,4 +1,4 @@
-"""Works a change of many rules in: merges it into an origin's rules, or replaces them.
+"""Applies a change of many rules: merges it into an origin's rules, or replaces them.
 
 Works by difference: entries in both lists are left alone, so they keep their counters
 and are never absent. Notes are written before the map, chunk by chunk, so that a crash
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from xdpctl.store.rule_map import RuleMap
 
 STEP = 4_000
-"""Entries of one chunk: what is written while others wait, some 20 ms."""
+"""Entries of one chunk: other writers wait about 20 ms for it."""
 
 WALK_MAX = 200_000
-"""Entries of a map up to which it is read whole to find those of dnsdist's."""
+"""A map with at most this many entries is read whole to find dnsdist's."""
 
 WALK_MIN = 5_000
-"""New entries below which each is looked up instead."""
+"""With fewer new entries, each one is looked up instead."""
 
 _SHORT = 4
 _FIRST_TABLE = min(spec.ref for spec in TABLES.values())
@@ -75,7 +75,7 @@ class Cancelled(Protocol):
     """The part of threading.Event that is used."""
 
     def is_set(self) -> bool:
-        """Whether the operation is to end at its next chunk."""
+        """Whether the operation must end at its next chunk."""
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class Bulk:
         change: what is asked for.
         reserve: see `Store`.
         on_change: called with (map, difference of entries).
-        cancelled: set to end it at the next chunk.
+        cancelled: set to end the operation at its next chunk.
     """
 
     maps: Mapping[MapName, RuleMap]
@@ -201,7 +201,7 @@ class Bulk:
     # --- what is there ------------------------------------------------------------
 
     def _forget_vanished(self, staging: Staging, ref: int, stored: list[bytes]) -> list[bytes]:
-        """Forget notes whose entry is gone, so that what the list has is written again."""
+        """Forget notes whose entry is gone, so that the list's entries are written again."""
         name = BY_REF[ref].name
         if name not in self._there:
             self._there[name] = self._marks_of(name)
@@ -210,7 +210,7 @@ class Bulk:
         if not missing:
             return []
         lost = [key for key, mark in zip(stored, marks, strict=True) if mark in missing]
-        with self.lock:  # a single rule may have come since
+        with self.lock:  # a single rule may have been added since
             lost = self._absent(name, lost)
             staging.forget([(ref, key) for key in lost])
         self._see_cancelled()
@@ -222,7 +222,7 @@ class Bulk:
         return [key for key, value in zip(stored, values, strict=True) if value is None]
 
     def _marks_of(self, name: MapName, at_most: float = math.inf) -> set[int]:
-        """Return the marks of a map's keys; of some of them where there are more than asked."""
+        """Return the marks of a map's keys; only some of them if there are more than `at_most`."""
         opened = self.maps[name]
         found = set[int]()
         for keys, _ in opened.chunks():
@@ -258,7 +258,7 @@ class Bulk:
         rows: Iterable[tuple[int, bytes, int]],
         known: Mapping[MapName, set[int]],
     ) -> list[tuple[int, bytes]]:
-        """Return which of these new entries are in their map already: another's."""
+        """Return those new entries that are already in their map: others wrote them."""
         taken: list[tuple[int, bytes]] = []
         for ref, part in groupby(rows, itemgetter(0)):
             name = BY_REF[ref].name
@@ -276,7 +276,7 @@ class Bulk:
     # --- what is done -------------------------------------------------------------
 
     def _remove(self, staging: Staging, start: int, end: int) -> None:
-        """Remove entries that are still ours; notes go after them."""
+        """Remove entries that are still ours, then their notes."""
         rows = staging.gone(start, end)
         for ref, part in groupby(rows, itemgetter(0)):
             opened = self.maps[BY_REF[ref].name]
@@ -296,7 +296,7 @@ class Bulk:
         self.result.removed += removed
 
     def _change(self, staging: Staging, start: int, end: int) -> None:
-        """Write notes, then entries whose action is another; each keeps its counter."""
+        """Write notes, then entries whose action changes; each keeps its counter."""
         rows = staging.changed(start, end)
         acting = [row for row in rows if row[2] != row[3]]
         lost = [row for row in acting if row[0] < _FIRST_TABLE and not self._is_ours(row)]
@@ -346,7 +346,7 @@ class Bulk:
     def _add(
         self, staging: Staging, start: int, end: int, known: Mapping[MapName, set[int]]
     ) -> None:
-        """Write notes, then entries; an entry without a note of ours is another's.
+        """Write notes, then entries; an entry without a note of ours belongs to another writer.
 
         An entry that dnsdist writes in the milliseconds between is overwritten: the kernel
         has no batch operation that keeps existing entries.

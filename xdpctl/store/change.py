@@ -1,9 +1,9 @@
-"""A change of many rules, as one value: what is asked for, and how it goes on.
+"""A change of many rules, as one value.
 
-Owns what an API request, a list and an import may ask of a bulk operation. The same value
-goes through every layer: http/ and feeds/ make it, service/ adds the guard, bulk.py works
-it in, and store/worker/ sends it to a process of its own. What a later feature asks for is
-a field here; the layers between need not know it.
+Owns what an API request, a list and an import can ask of a bulk operation. The same value goes
+through every layer: http/ and feeds/ make it, service/ adds the guard, bulk.py applies it, and
+store/worker/ sends it to another process. A new feature adds a field here; the layers between
+need not know it. Does not own the rules.
 """
 
 from __future__ import annotations
@@ -21,26 +21,25 @@ if TYPE_CHECKING:
 
 
 def unheard(_what: str, _done: int, _total: int) -> None:
-    """Take a report of progress that nobody asked for."""
+    """Ignore a report of progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """A change of many rules.
 
-    All but `progress` goes between processes, by pickle.
+    All fields but `progress` can be pickled and sent to another process.
 
     Attributes:
         source: the rules in parts of rows, read once and on another thread. A
             `source.RuleSource` may also be read in another process.
         origin: whose rules they are.
         replace: the origin's rules become exactly these; else these are merged into them.
-        strict: refuse the change where an entry is dnsdist's or guarded, and take over what
-            other origins of ours have; else such rules are left out and counted.
-        force: the guard is not asked.
-        guard: the guard of the moment, which the service adds; None: none.
-        progress: called with (what is done, how many, of how many), on the thread that
-            works on the change.
+        strict: refuse the change if an entry is dnsdist's or guarded, and take over rules of
+            our other origins; else such rules are left out and counted.
+        force: the guard is not applied.
+        guard: the present guard, which the service adds; None: none.
+        progress: called with (step, done, total), on the thread that applies the change.
     """
 
     source: Iterable[Iterable[Rows]]
@@ -52,5 +51,5 @@ class Change:
     progress: OnProgress = unheard
 
     def to_send(self) -> Change:
-        """Return the change as another process can have it: it reports in its own way."""
+        """Return the change without `progress`, so that it can be sent to another process."""
         return replace(self, progress=unheard)

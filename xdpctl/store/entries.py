@@ -1,6 +1,7 @@
 """What is in the rule maps, and whose it is.
 
-Owns when an entry is ours. Reads only. The maps are the truth for what is blocked; an
+Owns when an entry is ours, and is the one place in store/ where the 16 bytes of a value are
+decoded. Reads only. The maps are the truth for what is blocked; an
 entry without a valid note is dnsdist's. A note is valid while its entry is there and the
 entry's counter has not gone backwards (then another wrote it again). What is in our own
 tables is always ours, and the keys of its entries are those of the notes. Everything blocks.
@@ -9,6 +10,7 @@ Used by the rest of store/; pages.py, top.py, export.py and overlap.py are views
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -24,10 +26,12 @@ from xdpctl.rules import (
     map_of,
     target_text,
 )
+from xdpctl.rules.keys import full_key
 from xdpctl.store.state import place_in_order
+from xdpctl.store.tables.table import RuleTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from xdpctl.abi import MapName, RuleAction, RuleValue
     from xdpctl.rules import Target
@@ -86,21 +90,56 @@ class Slot:
 
 def read_values(rules: RuleMap, keys: Iterable[bytes]) -> list[RuleValue | None]:
     """Return what the entries of these keys hold; None for each that is not there."""
-    return [
-        None if value is None else abi.decode_value(value)
-        for value in rules.lookup_many(b"".join(keys))
-    ]
+    return [_decoded(octets) for octets in rules.lookup_many(b"".join(keys))]
 
 
-def pairs_in(rules: RuleMap, keys: bytes, values: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (key, value) of keys and values that a map gave end to end."""
-    info = rules.info
-    return zip(split(keys, info.key_size), split(values, info.value_size), strict=True)
+def read_stored(rules: RuleMap, ref: int, stored: Sequence[bytes]) -> list[RuleValue | None]:
+    """Return the same for keys as the state file stores them; `ref`: the map's number."""
+    if isinstance(rules, RuleTable):
+        return [_decoded(octets) for octets in rules.values(stored)]
+    return read_values(rules, (full_key(ref, key) for key in stored))
 
 
-def split(data: bytes, size: int) -> Iterator[bytes]:
-    """Yield octets in parts of this size."""
-    return (data[start : start + size] for start in range(0, len(data), size))
+def whole_map(rules: RuleMap, ref: int) -> Callable[[Sequence[bytes]], list[RuleValue | None]]:
+    """Read a map whole, and return a function that answers as `read_stored` does.
+
+    A million entries cost no call each. Equal values are one object.
+    """
+    found = dict[bytes, bytes]()
+    shared: dict[bytes, bytes] = {}
+    for keys, values in rules.chunks():
+        for key, octets in _raw(rules, keys, values):
+            found[key] = shared.setdefault(octets, octets)
+    return lambda stored: [_decoded(found.get(full_key(ref, key))) for key in stored]
+
+
+def pairs_in(
+    rules: RuleMap, keys: bytes, values: bytes, numbers: Iterable[int] | None = None
+) -> Iterator[tuple[bytes, RuleValue]]:
+    """Yield (key, value) of keys and values that a map gave end to end.
+
+    Args:
+        rules: the map.
+        keys: as `Map.chunks` and `Map.part` give them.
+        values: as many, likewise.
+        numbers: of the entries that are wanted, from 0; None: all.
+    """
+    for key, octets in _raw(rules, keys, values, numbers):
+        yield key, abi.decode_value(octets)
+
+
+def _raw(
+    rules: RuleMap, keys: bytes, values: bytes, numbers: Iterable[int] | None = None
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (key, octets of the value) likewise."""
+    size, value_size = rules.info.key_size, rules.info.value_size
+    for number in range(len(keys) // size) if numbers is None else numbers:
+        at = number * value_size
+        yield keys[number * size : (number + 1) * size], values[at : at + value_size]
+
+
+def _decoded(octets: bytes | None) -> RuleValue | None:
+    return None if octets is None else abi.decode_value(octets)
 
 
 def owns(note: Note | None, value: RuleValue | None) -> bool:
@@ -118,7 +157,7 @@ def goes_on(value: RuleValue | None, hits: int) -> bool:
 def foreign(target: Target, helps: str) -> ConflictError:
     """Return the error of a rule whose entry is dnsdist's; `helps` says what to do."""
     return ConflictError(
-        f"{target_text(target)} is an entry of dnsdist's, which counts its own entries: {helps}"
+        f"{target_text(target)} is an entry of dnsdist's, which keeps its own count: {helps}"
     )
 
 
@@ -146,10 +185,30 @@ class Entries:
         self.maps = maps
         self.state = state
 
-    def pairs(self, name: MapName) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (key, value) of a map; an entry that moves in between may come twice."""
+    def pairs(
+        self, name: MapName, choose: Callable[[bytes], Iterable[int]] | None = None
+    ) -> Iterator[tuple[bytes, RuleValue]]:
+        """Yield (key, value) of a map; an entry that moves in between may come twice.
+
+        Args:
+            name: the map.
+            choose: given some keys end to end, returns the numbers of those that are wanted;
+                None: all are.
+        """
         for keys, values in self.maps[name].chunks():
-            yield from pairs_in(self.maps[name], keys, values)
+            numbers = None if choose is None else choose(keys)
+            yield from pairs_in(self.maps[name], keys, values, numbers)
+
+    def behind(self, name: MapName, after: bytes, count: int) -> dict[bytes, RuleValue]:
+        """Return the first `count` entries of a map behind a key, in the order of their keys."""
+        rules = self.maps[name]
+        found = {
+            key: octets
+            for keys, values in rules.chunks()
+            for key, octets in _raw(rules, keys, values)
+            if key > after
+        }
+        return {key: abi.decode_value(found[key]) for key in heapq.nsmallest(count, found)}
 
     def entries(
         self, map_name: MapName | None = None, origin: str | None = None
@@ -164,13 +223,13 @@ class Entries:
     def _of_map(self, name: MapName) -> Iterator[Entry]:
         seen: set[int] = set()
         for keys, blob in self.maps[name].chunks():
-            new = [
-                (key, value)
+            values = {
+                key: value
                 for key, value in pairs_in(self.maps[name], keys, blob)
                 if hash(key) not in seen
-            ]
-            seen.update(hash(key) for key, _ in new)
-            yield from self.with_notes(name, {key: abi.decode_value(value) for key, value in new})
+            }
+            seen.update(map(hash, values))
+            yield from self.with_notes(name, values)
 
     def _of_table(self, name: MapName) -> Iterator[Entry]:
         after = b""

@@ -7,12 +7,12 @@ are made in a process of their own (worker/). Reads only. Called by store.py.
 from __future__ import annotations
 
 import math
+from functools import partial
 from ipaddress import IPv4Address
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from xdpctl import abi
-from xdpctl.abi import RULE_PLACES, TABLES, MapName, RuleAction, RuleValue
+from xdpctl.abi import RULE_PLACES, TABLES, MapName, RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import (
@@ -25,21 +25,18 @@ from xdpctl.rules import (
     target_text,
 )
 from xdpctl.rules.keys import REFS, full_key, plain_text, stored_key
-from xdpctl.store.entries import NOTES_AT_ONCE, split
-from xdpctl.store.tables.table import RuleTable
+from xdpctl.store.entries import NOTES_AT_ONCE, goes_on, read_stored, whole_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
     from xdpctl.store.entries import Entries
-    from xdpctl.store.rule_map import RuleMap
 
 EXPORT_LINES = 2_000
 """Lines of one part: some 10 ms and 64 kB."""
 
 _ANY = IPv4Address(0)
 _LINES_KEPT = 1_000
-_UNHIT = {abi.encode_value(action): RuleValue(action, 0) for action in RuleAction}
 
 
 class Export(Protocol):
@@ -82,49 +79,19 @@ def lines_of(
     text = _Lines(any_qtype)
     for name in RULE_PLACES:
         ref, after = REFS[name], b""
-        known = _whole(entries.maps[name]) if at_once and name not in TABLES else None
+        opened = entries.maps[name]
+        whole = at_once and name not in TABLES
+        read = whole_map(opened, ref) if whole else partial(read_stored, opened, ref)
         while rows := entries.state.rows(name, after, NOTES_AT_ONCE):
             after = rows[-1][1]
-            values = _values(entries.maps[name], ref, [row[1] for row in rows], known)
-            for row, value in zip(rows, values, strict=True):
+            for row, value in zip(rows, read([row[1] for row in rows]), strict=True):
                 _, stored, _, origin, reason, _, expires, noted = row
-                if value is None:
-                    continue
-                action, hits = _UNHIT.get(value) or abi.decode_value(value)
-                if hits >= noted or name in TABLES:
-                    yield from text.of(name, stored, action, origin, reason, expires)
+                if value is not None and (name in TABLES or goes_on(value, noted)):
+                    yield from text.of(name, stored, value.action, origin, reason, expires)
         if everything and name not in TABLES:
             for entry in entries.entries(name, DNSDIST_ORIGIN):
                 stored = stored_key(ref, entry.key)
                 yield from text.of(name, stored, entry.action, DNSDIST_ORIGIN, "", None)
-
-
-def _values(
-    opened: RuleMap, ref: int, stored: list[bytes], known: Mapping[bytes, bytes] | None
-) -> Sequence[bytes | None]:
-    """Return the values of some keys; `known` is what is in the map, if it was read whole."""
-    if isinstance(opened, RuleTable):
-        return opened.values(stored)
-    keys = [full_key(ref, key) for key in stored]
-    if known is None:
-        return opened.lookup_many(b"".join(keys))
-    return [known.get(key) for key in keys]
-
-
-def _whole(opened: RuleMap) -> dict[bytes, bytes]:
-    """Read a map whole; equal values are one object."""
-    found = dict[bytes, bytes]()
-    one_of: dict[bytes, bytes] = {}
-    for keys, values in opened.chunks():
-        each = split(values, opened.stored_size)
-        found.update(
-            zip(
-                split(keys, opened.info.key_size),
-                (one_of.setdefault(value, value) for value in each),
-                strict=True,
-            )
-        )
-    return found
 
 
 class _Lines:

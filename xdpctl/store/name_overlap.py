@@ -16,7 +16,7 @@ from xdpctl.abi import TABLE_LEVELS, Book, MapName, RuleAction, ZoneScope
 from xdpctl.errors import TargetError
 from xdpctl.rules import Name, Question, Zone, key_of, map_of, target_of, target_text
 from xdpctl.rules.targets import ROOT
-from xdpctl.store.entries import split
+from xdpctl.store.entries import pairs_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -80,12 +80,11 @@ def _at_or_below(
     for name in _SEARCHED:
         if not wanted or name not in entries.maps:
             continue
-        size = entries.maps[name].info.key_size
         for keys, values in entries.maps[name].chunks():
             if len(wanted) > _FEW or any(wire in keys for wire in wanted):
-                for key, octets in zip(split(keys, size), split(values, 16), strict=True):
+                for key, value in pairs_in(entries.maps[name], keys, values):
                     for rule in _rules_above(key, wanted):
-                        yield rule, name, key, abi.decode_value(octets)
+                        yield rule, name, key, value
 
 
 def _rules_above(key: bytes, wanted: Mapping[bytes, list[Rule]]) -> Iterator[Rule]:

@@ -11,13 +11,12 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
-from xdpctl import abi
 from xdpctl.abi import Book, MapName, RuleAction
 from xdpctl.rules import Question, Zone, book_of, map_of, target_of, target_text
 from xdpctl.store import name_overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from xdpctl.abi import RuleValue
     from xdpctl.rules import AnyQtype, Rule
@@ -77,22 +76,22 @@ def _of_rule(entries: Entries, rule: Rule, any_qtype: AnyQtype) -> Iterator[str]
 
 def _drops(entries: Entries, name: MapName, wide: Source) -> Iterator[tuple[bytes, RuleValue]]:
     """Yield (key, value) of Drop entries that `wide` may cover; quick among a million."""
-    for key, octets in _within(entries, name, wide):
-        if (value := abi.decode_value(octets)).action is RuleAction.DROP:
+    for key, value in entries.pairs(name, _choice(name, wide)):
+        if value.action is RuleAction.DROP:
             yield key, value
 
 
-def _within(entries: Entries, name: MapName, wide: Source) -> Iterator[tuple[bytes, bytes]]:
+def _choice(name: MapName, wide: Source) -> Callable[[bytes], Iterable[int]] | None:
+    """Return what chooses, of keys end to end, those that `wide` may cover; None: all."""
     if name is not MapName.ADDR_V4 or not isinstance(wide, IPv4Network):
-        yield from entries.pairs(name)
-        return
-    size = abi.MAPS[name].value_size
+        return None
     shift = wide.max_prefixlen - wide.prefixlen
-    first = int(wide.network_address) >> shift
-    for keys, values in entries.maps[name].chunks():
-        for number, address in enumerate(memoryview(keys).cast("I")):
-            if address >> shift == first:
-                yield keys[number * 4 :][:4], values[number * size :][:size]
+    prefix = int(wide.network_address) >> shift
+    return lambda keys: (
+        number
+        for number, address in enumerate(memoryview(keys).cast("I"))
+        if address >> shift == prefix
+    )
 
 
 def _covers(wide: Source, exact: Source) -> bool:

@@ -6,11 +6,9 @@ service/operations.py for the API.
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from xdpctl import abi
 from xdpctl.abi import RULE_PLACES, TABLES, MapName
 from xdpctl.errors import TargetError
 from xdpctl.rules import DNSDIST_ORIGIN
@@ -18,8 +16,9 @@ from xdpctl.store.entries import Entry, pairs_in
 from xdpctl.store.state import place_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
+    from xdpctl.abi import RuleValue
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.store.entries import Entries
 
@@ -113,17 +112,16 @@ class Pages:
         if name in TABLES:
             return self._part_of_table(cursor, limit)
         if name in TRIES:
-            values = dict(self._entries.pairs(name))
-            keys = heapq.nsmallest(limit + 1, (key for key in values if key > cursor.after))
-            more = keys[limit - 1] if len(keys) > limit else None
-            following = None if more is None else replace(cursor, after=more)
-            values = {key: values[key] for key in keys[:limit]}
+            values = self._entries.behind(name, cursor.after, limit + 1)
+            following = None
+            if len(values) > limit:
+                values.popitem()
+                following = replace(cursor, after=next(reversed(values)))
         else:
             values, following = self._buckets(cursor, limit)
-        found = {key: abi.decode_value(value) for key, value in values.items()}
-        return self._entries.with_notes(name, found), len(found), following
+        return self._entries.with_notes(name, values), len(values), following
 
-    def _buckets(self, cursor: Cursor, limit: int) -> tuple[dict[bytes, bytes], Cursor | None]:
+    def _buckets(self, cursor: Cursor, limit: int) -> tuple[dict[bytes, RuleValue], Cursor | None]:
         """Return entries of a hash map behind a cursor, and where to read on.
 
         Whole buckets, because a bucket has no order of its own; a bucket that is larger than
@@ -145,14 +143,14 @@ class Pages:
         keys_in_order = sorted(values)[:limit]
         return {key: values[key] for key in keys_in_order}, replace(cursor, after=keys_in_order[-1])
 
-    def _bucket(self, name: MapName, bucket: int) -> dict[bytes, bytes] | None:
+    def _bucket(self, name: MapName, bucket: int) -> dict[bytes, RuleValue] | None:
         """Return the entries of a bucket; None if it is empty."""
         keys, blob, _ = self._maps[name].part(bucket, 1)
         behind, _, _ = self._maps[name].part(bucket + 1, 1)
         return None if keys == behind else dict(pairs_in(self._maps[name], keys, blob))
 
     def _bucket_of(
-        self, name: MapName, start: int, end: int | None, values: Mapping[bytes, bytes]
+        self, name: MapName, start: int, end: int | None, values: Collection[bytes]
     ) -> int:
         """Find the bucket of entries that lie in one, not before `start`."""
         low, high = start, _BUCKETS_MAX if end is None else end

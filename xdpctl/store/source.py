@@ -1,8 +1,8 @@
 """A list of rules that is read part by part, in this process or in another one.
 
-What a request's body (http/api/rule_lists.py) and a list's file (feeds/reader.py) have in common.
-bulk.py reads them. Large ones are pickled and sent to a process of their own (store/worker/);
-what was found out while reading comes back.
+The base of a request's body (http/api/rule_lists.py) and a list's file (feeds/reader.py). Large
+lists are pickled and sent to another process (store/worker/), which returns what it found while
+reading. Owns the base class. Does not own the formats. Read by bulk.py.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class RuleSource(ABC):
-    """A list; iterating reads it once, in parts of rows, each used up before the next.
+    """A list. Iterating reads it once, in parts of rows; use each part up before the next.
 
     Attributes:
-        found: what reading it found out, complete at its end; can be pickled.
+        found: facts found while reading, complete at the end; can be pickled.
     """
 
     found: object = None

@@ -6,8 +6,9 @@ never changed. The five maps are shared with dnsdist; zones, and all that lists 
 tables of our own (tables/). A target may have a rule in the operator's book and one in the
 lists'.
 
-Every method blocks, and may be called from several threads: a write waits for the step
-that another thread is at.
+Every method blocks, and may be called from several threads: a write waits for the step that
+another thread is at. Owns the lock that writes take. Does not own notes (state.py) or maps
+(kernel/bpf/maps.py). Called by service/.
 """
 
 from __future__ import annotations

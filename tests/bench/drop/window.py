@@ -30,7 +30,7 @@ class Window:
         asked: honest queries. `answered`: of them.
         p50, p99: of the answers, microseconds; 0 without any.
         spent: CPU seconds of the NAPI thread, dnsdist and the service.
-        core: seconds that the receiving core was not idle, whoever used it.
+        core: seconds that the receiving core was not idle, whatever used it.
     """
 
     offered: float

@@ -128,9 +128,11 @@ def test_what_cannot_be_connected_to_is_said(tmp_path: Path) -> None:
     path = tmp_path / "d"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(str(path))
-        with pytest.raises(XdpctlError, match=r"cannot talk to the service on .*wrong type") as one:
+        with pytest.raises(
+            XdpctlError, match=r"cannot talk to the service on .*wrong type"
+        ) as failure:
             Client(path).get("/")
-    assert one.value.exit_status == 1
+    assert failure.value.exit_status == 1
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_systemd_rates_the_unit_below_two() -> None:
 
 
 def test_nothing_else_is_open_than_what_has_a_reason() -> None:
-    assert {one["name"] for one in rated() if one["set"] is False} <= {*REASONS}
+    assert {row["name"] for row in rated() if row["set"] is False} <= {*REASONS}
 
 
 @pytest.mark.parametrize(("left", "words"), REASONS.items(), ids=str)

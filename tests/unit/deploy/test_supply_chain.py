@@ -34,7 +34,7 @@ def test_what_is_built_with_or_bundled_has_a_version_and_hashes(path: Path) -> N
     for named, hashes in found.items():
         assert re.fullmatch(r"[\w-]+==[\w.]+", named)
         assert hashes
-        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes)
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", digest) for digest in hashes)
 
 
 def test_all_that_hatchling_needs_is_in_the_list() -> None:

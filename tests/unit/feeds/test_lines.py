@@ -130,7 +130,7 @@ def test_a_semicolon_in_quotes_is_no_comment() -> None:
     ],
 )
 def test_the_lists_action_is_that_of_lines_that_name_none(line: str, action: RuleAction) -> None:
-    assert [one[1] for one in read(targets(TRUNCATE), line)] == [action]
+    assert [pair[1] for pair in read(targets(TRUNCATE), line)] == [action]
 
 
 @given(rules, st.sampled_from(RuleAction))

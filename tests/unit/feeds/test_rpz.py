@@ -187,13 +187,13 @@ def test_what_is_no_zone_file_is_our_error(content: str, said_of_it: str) -> Non
     assert caught.value.sentence.isprintable()
 
 
-@given(names.filter(lambda one: 1 < len(one.wire) < 230))
-def test_every_name_that_is_no_other_trigger_is_itself(one: Name) -> None:
-    if one.labels[0] == b"*":
+@given(names.filter(lambda entry: 1 < len(entry.wire) < 230))
+def test_every_name_that_is_no_other_trigger_is_itself(entry: Name) -> None:
+    if entry.labels[0] == b"*":
         return
-    text = dns.name.Name(one.labels).to_text()
+    text = dns.name.Name(entry.labels).to_text()
 
-    assert read(f"{HEAD}{text} CNAME rpz-drop.\n") == [(Question(one), DROP)]
+    assert read(f"{HEAD}{text} CNAME rpz-drop.\n") == [(Question(entry), DROP)]
 
 
 @given(zone_names.filter(lambda one: len(one.wire) < 220))
@@ -470,7 +470,9 @@ WORDS = (
 words = st.sampled_from(WORDS.split())
 records = st.tuples(
     st.sampled_from(["", " ", "\t"]), st.lists(words, max_size=6), st.sampled_from([" ", "", "\t"])
-).map(lambda one: one[0] + one[2].join(one[1]) if one[2] else one[0] + " ".join(one[1]))
+).map(
+    lambda entry: entry[0] + entry[2].join(entry[1]) if entry[2] else entry[0] + " ".join(entry[1])
+)
 
 
 @given(st.lists(records, max_size=6).map("\n".join), st.sampled_from(["", "\n", " ; x\n"]))

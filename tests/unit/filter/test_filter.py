@@ -63,14 +63,14 @@ class Site:
         )
 
     def attach(
-        self, one: Filter, mark: int = 0, *, panic: bool = False, maps: tuple[MapName, ...] = ()
+        self, filter_: Filter, mark: int = 0, *, panic: bool = False, maps: tuple[MapName, ...] = ()
     ) -> None:
         """Put a program on."""
-        one.attach(bytecode(*maps, mark=mark), self.shared, panic=panic)
+        filter_.attach(bytecode(*maps, mark=mark), self.shared, panic=panic)
 
-    def leave(self, one: Filter | None = None) -> None:
+    def leave(self, filter_: Filter | None = None) -> None:
         """Let a former service keep its filter on the interface and end."""
-        with one or self.filter() as kept:
+        with filter_ or self.filter() as kept:
             self.attach(kept)
 
     def foreign(self, mode: XdpMode = XdpMode.NATIVE, *, link: bool = False) -> int:
@@ -108,17 +108,17 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Site:
 @pytest.fixture
 def running(site: Site) -> Iterator[Filter]:
     """A filter that is attached."""
-    with site.filter() as one:
-        site.attach(one)
-        yield one
+    with site.filter() as filter_:
+        site.attach(filter_)
+        yield filter_
 
 
 # --- attaching -----------------------------------------------------------------------------
 
 
 def test_a_filter_is_missing_until_it_is_attached(site: Site) -> None:
-    with site.filter() as one:
-        view = one.view()
+    with site.filter() as filter_:
+        view = filter_.view()
     assert (view.state, view.index, view.mode, view.program_id, view.counters) == (
         FilterState.MISSING,
         None,
@@ -151,8 +151,8 @@ def test_the_program_uses_the_shared_maps_and_the_own_ones(site: Site, running: 
 
 
 def test_panic_is_in_force_from_the_first_packet(site: Site) -> None:
-    with site.filter() as one:
-        site.attach(one, panic=True)
+    with site.filter() as filter_:
+        site.attach(filter_, panic=True)
         with site.own(MapName.CONTROL) as control:
             assert decode_control(control.lookup(KEY) or b"")
 
@@ -167,9 +167,9 @@ def test_panic_can_be_set_and_ended_while_it_runs(site: Site, running: Filter) -
 
 
 def test_panic_of_a_filter_that_is_nowhere_is_harmless(site: Site) -> None:
-    with site.filter() as one:
-        one.set_panic(panic=True)
-        assert one.view().state is FilterState.MISSING
+    with site.filter() as filter_:
+        filter_.set_panic(panic=True)
+        assert filter_.view().state is FilterState.MISSING
 
 
 def test_counters_are_summed_over_all_cpus(site: Site, running: Filter) -> None:
@@ -180,20 +180,20 @@ def test_counters_are_summed_over_all_cpus(site: Site, running: Filter) -> None:
 
 def test_an_interface_that_does_not_exist_is_refused(site: Site) -> None:
     site.kernel.remove_interface(INTERFACE)
-    with site.filter() as one, pytest.raises(InterfaceError):
-        site.attach(one)
+    with site.filter() as filter_, pytest.raises(InterfaceError):
+        site.attach(filter_)
 
 
 def test_a_filter_knows_its_interfaces_queues(site: Site) -> None:
     site.host.device.rx_queues = 4
-    with site.filter() as one:
-        assert one.inspect().rx_queues == 4
-        assert one.view().queues == 4
+    with site.filter() as filter_:
+        assert filter_.inspect().rx_queues == 4
+        assert filter_.view().queues == 4
 
 
 def test_inspecting_a_free_interface_changes_nothing(site: Site) -> None:
-    with site.filter() as one:
-        one.inspect()
+    with site.filter() as filter_:
+        filter_.inspect()
     assert (site.attached, site.pins) == (None, set())
 
 
@@ -203,9 +203,9 @@ def test_inspecting_a_free_interface_changes_nothing(site: Site) -> None:
 def test_what_a_dead_service_left_is_taken_over_without_a_gap(site: Site) -> None:
     site.leave()
     site.kernel.faults.calls.clear()
-    with site.filter() as one:
-        site.attach(one, mark=1)
-        assert one.view().program_id == (site.attached and site.attached.program_id)
+    with site.filter() as filter_:
+        site.attach(filter_, mark=1)
+        assert filter_.view().program_id == (site.attached and site.attached.program_id)
     used = set(site.kernel.faults.calls)
     assert "link.update" in used
     assert used.isdisjoint({"create_link", "link.detach", "detach_program"})
@@ -224,19 +224,19 @@ def test_only_what_a_former_service_left_counts_as_adopted(site: Site) -> None:
 def test_the_same_program_over_the_same_maps_is_adopted_as_it_is(site: Site) -> None:
     site.leave()
     before = site.attached
-    with site.filter() as one:
-        site.attach(one)
-        assert (site.attached, one.view().state) == (before, FilterState.ATTACHED)
+    with site.filter() as filter_:
+        site.attach(filter_)
+        assert (site.attached, filter_.view().state) == (before, FilterState.ATTACHED)
     assert "link.update" not in site.kernel.faults.calls
 
 
 def test_the_same_program_over_another_map_takes_the_place_of_the_former(site: Site) -> None:
-    """As after a pin was made anew: the former program would read a map that nobody fills."""
+    """As after a pin was made again: the former program would read a map that nothing fills."""
     site.leave()
     before = site.attached
     site.shared = {**site.shared, MapName.QNAMES: site.host.rule_maps()[MapName.QNAMES]}
-    with site.filter() as one:
-        site.attach(one)
+    with site.filter() as filter_:
+        site.attach(filter_)
         assert site.attached != before
 
 
@@ -244,8 +244,8 @@ def test_a_former_program_without_its_pin_is_replaced(site: Site) -> None:
     site.leave()
     before = site.attached
     (site.host.own / f"{netns_inode()}-{INTERFACE}:program").unlink()
-    with site.filter() as one:
-        site.attach(one)
+    with site.filter() as filter_:
+        site.attach(filter_)
         assert site.attached != before
         assert site.pins == PINS
 
@@ -255,41 +255,41 @@ def test_what_a_former_service_attached_can_be_held_without_a_program_of_our_own
 ) -> None:
     site.leave()
     count(site, packets=5)
-    with site.filter() as one:
-        assert one.adopt()
-        view = one.view()
+    with site.filter() as filter_:
+        assert filter_.adopt()
+        view = filter_.view()
         assert site.attached is not None
         assert (view.state, view.program_id) == (FilterState.ATTACHED, site.attached.program_id)
         assert view.counters[Reason.ADDR_V4, PacketAction.DROP].packets == 10
-        one.set_panic(panic=True)
+        filter_.set_panic(panic=True)
         with site.own(MapName.CONTROL) as control:
             assert decode_control(control.lookup(KEY) or b"")
-        assert one.detach()
+        assert filter_.detach()
     assert site.pins == set()
 
 
 def test_nothing_is_held_where_nothing_of_ours_is(site: Site) -> None:
     site.foreign()
-    with site.filter() as one:
-        assert not one.adopt()
-        assert one.view().state is FilterState.MISSING
+    with site.filter() as filter_:
+        assert not filter_.adopt()
+        assert filter_.view().state is FilterState.MISSING
 
 
 def test_the_next_program_takes_the_place_of_what_is_held(site: Site) -> None:
     site.leave()
-    with site.filter() as one:
-        one.adopt()
-        one.swap(bytecode(mark=1), site.shared, panic=False)
-        assert one.view().state is FilterState.ATTACHED
+    with site.filter() as filter_:
+        filter_.adopt()
+        filter_.swap(bytecode(mark=1), site.shared, panic=False)
+        assert filter_.view().state is FilterState.ATTACHED
     assert "create_link" not in site.kernel.faults.calls[-20:]
 
 
 def test_counters_go_on_where_the_program_stayed(site: Site) -> None:
     site.leave()
     count(site, packets=5)
-    with site.filter() as one:
-        site.attach(one, mark=1)
-        assert one.view().counters[Reason.ADDR_V4, PacketAction.DROP].packets == 10
+    with site.filter() as filter_:
+        site.attach(filter_, mark=1)
+        assert filter_.view().counters[Reason.ADDR_V4, PacketAction.DROP].packets == 10
 
 
 @pytest.mark.parametrize("spoilt", ["gone", "another layout", "a link"])
@@ -303,9 +303,9 @@ def test_counters_that_cannot_be_taken_over_begin_anew(site: Site, spoilt: str) 
     elif spoilt == "a link":
         with site.host.bpf.open_link(site.host.own / f"{netns_inode()}-{INTERFACE}") as link:
             link.pin(path)
-    with site.filter() as one:
-        site.attach(one)
-        assert one.view().counters[Reason.ADDR_V4, PacketAction.DROP].packets == 0
+    with site.filter() as filter_:
+        site.attach(filter_)
+        assert filter_.view().counters[Reason.ADDR_V4, PacketAction.DROP].packets == 0
         with site.own(MapName.COUNTERS) as counters:
             assert counters.info.value_size == COUNTERS_SIZE
 
@@ -314,17 +314,17 @@ def test_a_defunct_link_of_ours_is_replaced(site: Site) -> None:
     site.leave()
     site.kernel.remove_interface(INTERFACE)
     site.host.device = site.kernel.add_interface(INTERFACE)
-    with site.filter() as one:
-        site.attach(one)
-        assert one.view().index == site.host.device.index
+    with site.filter() as filter_:
+        site.attach(filter_)
+        assert filter_.view().index == site.host.device.index
     assert (site.pins, site.attached is not None) == (PINS, True)
 
 
 def test_a_taken_over_generic_filter_is_taken_over_without_a_gap_in_auto(site: Site) -> None:
     site.leave(site.filter(ModeSetting.GENERIC))
-    with site.filter() as one:
-        site.attach(one)
-        assert one.view().mode is XdpMode.GENERIC
+    with site.filter() as filter_:
+        site.attach(filter_)
+        assert filter_.view().mode is XdpMode.GENERIC
 
 
 @pytest.mark.parametrize(
@@ -338,9 +338,9 @@ def test_another_mode_is_taken_where_it_is_asked_for(
     site: Site, former: ModeSetting, wanted: ModeSetting, mode: XdpMode
 ) -> None:
     site.leave(site.filter(former))
-    with site.filter(wanted) as one:
-        site.attach(one)
-        assert one.view().mode is mode
+    with site.filter(wanted) as filter_:
+        site.attach(filter_)
+        assert filter_.view().mode is mode
     assert site.attached is not None
     assert (site.attached.mode, site.pins) == (mode, PINS)
 
@@ -349,8 +349,8 @@ def test_a_mode_that_the_driver_refuses_leaves_the_former_filter_on(site: Site) 
     site.leave(site.filter(ModeSetting.GENERIC))
     before = site.attached
     site.host.device.native = errno.EOPNOTSUPP
-    with site.filter(ModeSetting.NATIVE) as one, pytest.raises(InterfaceError):
-        site.attach(one)
+    with site.filter(ModeSetting.NATIVE) as filter_, pytest.raises(InterfaceError):
+        site.attach(filter_)
     assert (site.attached, site.pins) == (before, PINS)
     assert before is not None
 
@@ -361,8 +361,8 @@ def test_a_former_filter_that_cannot_be_put_back_is_said_so(
     site.leave(site.filter(ModeSetting.GENERIC))
     site.host.device.native = errno.EOPNOTSUPP
     site.kernel.privileged = False
-    with site.filter(ModeSetting.NATIVE) as one, pytest.raises(InterfaceError):
-        site.attach(one)
+    with site.filter(ModeSetting.NATIVE) as filter_, pytest.raises(InterfaceError):
+        site.attach(filter_)
     assert (site.attached, "not-put-back" in caplog.messages) == (None, True)
 
 
@@ -371,8 +371,8 @@ def test_a_former_filter_that_cannot_be_put_back_is_said_so(
 
 def test_a_foreign_program_is_refused_by_its_id_and_stays(site: Site) -> None:
     number = site.foreign()
-    with site.filter() as one, pytest.raises(ForeignProgramError) as caught:
-        site.attach(one)
+    with site.filter() as filter_, pytest.raises(ForeignProgramError) as caught:
+        site.attach(filter_)
     assert caught.value.program_id == number
     assert f"XDP program {number} (theirs)" in caught.value.sentence
     assert "--replace" in caught.value.sentence
@@ -383,8 +383,8 @@ def test_a_foreign_program_is_refused_by_its_id_and_stays(site: Site) -> None:
 def test_a_foreign_program_is_refused_before_anything_is_loaded(site: Site) -> None:
     site.foreign()
     site.kernel.faults.calls.clear()
-    with site.filter() as one, pytest.raises(ForeignProgramError):
-        site.attach(one)
+    with site.filter() as filter_, pytest.raises(ForeignProgramError):
+        site.attach(filter_)
     assert "load_program" not in site.kernel.faults.calls
 
 
@@ -393,10 +393,10 @@ def test_a_foreign_program_gives_way_where_that_is_asked_for(
     site: Site, mode: XdpMode, caplog: pytest.LogCaptureFixture
 ) -> None:
     number = site.foreign(mode)
-    with site.filter(replace=True) as one:
-        site.attach(one)
+    with site.filter(replace=True) as filter_:
+        site.attach(filter_)
         assert site.attached is not None
-        assert site.attached.program_id == one.view().program_id != number
+        assert site.attached.program_id == filter_.view().program_id != number
     assert "replaced" in caplog.messages
 
 
@@ -404,10 +404,10 @@ def test_a_foreign_program_gives_way_where_that_is_asked_for(
 def test_a_program_that_a_foreign_link_holds_is_never_replaced(site: Site, replace: bool) -> None:  # noqa: FBT001 - a parameter of the test
     number = site.foreign(link=True)
     with (
-        site.filter(replace=replace) as one,
+        site.filter(replace=replace) as filter_,
         pytest.raises(ForeignProgramError, match="held by another's bpf_link"),
     ):
-        site.attach(one)
+        site.attach(filter_)
     assert site.attached is not None
     assert site.attached.program_id == number
 
@@ -415,18 +415,18 @@ def test_a_program_that_a_foreign_link_holds_is_never_replaced(site: Site, repla
 def test_a_foreign_program_that_cannot_be_seen_is_still_refused_by_id(site: Site) -> None:
     number = site.foreign()
     site.kernel.privileged = False
-    with site.filter() as one, pytest.raises(ForeignProgramError, match=f"program {number},"):
-        site.attach(one)
+    with site.filter() as filter_, pytest.raises(ForeignProgramError, match=f"program {number},"):
+        site.attach(filter_)
 
 
 def test_replacing_needs_privilege_and_says_so(site: Site) -> None:
     number = site.foreign()
     site.kernel.privileged = False
     with (
-        site.filter(replace=True) as one,
+        site.filter(replace=True) as filter_,
         pytest.raises(ForeignProgramError, match="needs CAP_SYS_ADMIN"),
     ):
-        site.attach(one)
+        site.attach(filter_)
     assert site.attached is not None
     assert site.attached.program_id == number
 
@@ -435,8 +435,8 @@ def test_a_foreign_program_is_put_back_where_ours_does_not_go_on(site: Site) -> 
     number = site.foreign()
     site.kernel.faults.set("create_link", errno.EOPNOTSUPP)
     site.kernel.faults.set("create_link", errno.ENOMEM)
-    with site.filter(replace=True) as one, pytest.raises(KernelError):
-        site.attach(one)
+    with site.filter(replace=True) as filter_, pytest.raises(KernelError):
+        site.attach(filter_)
     assert site.attached is not None
     assert (site.attached.program_id, site.attached.mode) == (number, XdpMode.NATIVE)
 
@@ -452,8 +452,8 @@ def test_a_foreign_program_that_came_meanwhile_is_not_removed(site: Site) -> Non
         remove(*arguments)  # type: ignore[arg-type]
 
     setattr(site.host.netlink, "detach_program", late)  # noqa: B010 - mypy minds the assignment
-    with site.filter(replace=True) as one, pytest.raises(KernelError) as caught:
-        site.attach(one)
+    with site.filter(replace=True) as filter_, pytest.raises(KernelError) as caught:
+        site.attach(filter_)
     assert caught.value.errno == errno.EEXIST
     assert site.attached is not None
 
@@ -467,9 +467,9 @@ def test_a_driver_without_native_mode_makes_auto_generic_and_warns(
 ) -> None:
     site.host.device.native = number
     site.host.device.reason = "MTU is too large"
-    with site.filter() as one:
-        site.attach(one)
-        assert one.view().mode is XdpMode.GENERIC
+    with site.filter() as filter_:
+        site.attach(filter_)
+        assert filter_.view().mode is XdpMode.GENERIC
     (record,) = [r for r in caplog.records if r.getMessage() == "native-refused"]
     assert record.levelno == logging.WARNING
     assert "MTU is too large" in str(vars(record))
@@ -480,8 +480,8 @@ def test_an_error_that_is_not_the_drivers_is_not_met_by_another_mode(
     site: Site, number: int
 ) -> None:
     site.kernel.faults.set("create_link", number)
-    with site.filter() as one, pytest.raises(KernelError) as caught:
-        site.attach(one)
+    with site.filter() as filter_, pytest.raises(KernelError) as caught:
+        site.attach(filter_)
     assert (caught.value.errno, site.kernel.faults.calls.count("create_link")) == (number, 1)
 
 
@@ -489,10 +489,10 @@ def test_native_is_refused_with_the_drivers_own_words(site: Site) -> None:
     site.host.device.native = errno.EOPNOTSUPP
     site.host.device.reason = "single-buffer XDP requires MTU less than 3506"
     with (
-        site.filter(ModeSetting.NATIVE) as one,
+        site.filter(ModeSetting.NATIVE) as filter_,
         pytest.raises(InterfaceError, match="its driver fake says single-buffer XDP requires MTU"),
     ):
-        site.attach(one)
+        site.attach(filter_)
     assert (site.attached, site.pins) == (None, set())
 
 
@@ -500,18 +500,18 @@ def test_a_driver_without_words_is_quoted_by_errno(site: Site) -> None:
     site.host.device.native = errno.EOPNOTSUPP
     site.host.device.driver = None
     with (
-        site.filter(ModeSetting.NATIVE) as one,
+        site.filter(ModeSetting.NATIVE) as filter_,
         pytest.raises(InterfaceError, match=r"\(unknown\) says EOPNOTSUPP"),
     ):
-        site.attach(one)
+        site.attach(filter_)
 
 
 def test_words_that_cannot_be_had_do_not_keep_auto_from_generic(site: Site) -> None:
     site.host.device.native = errno.EOPNOTSUPP
     site.kernel.faults.set("refusal", errno.EBUSY)
-    with site.filter() as one:
-        site.attach(one)
-        assert one.view().mode is XdpMode.GENERIC
+    with site.filter() as filter_:
+        site.attach(filter_)
+        assert filter_.view().mode is XdpMode.GENERIC
 
 
 def test_a_port_of_a_bond_that_has_a_program_is_refused_by_the_bonds_name(site: Site) -> None:
@@ -520,15 +520,15 @@ def test_a_port_of_a_bond_that_has_a_program_is_refused_by_the_bonds_name(site: 
         site.host.netlink.attach_program(bond.index, XdpMode.NATIVE, theirs)
     site.host.device.master = bond.index
     site.kernel.faults.set("create_link", errno.EEXIST)
-    with site.filter() as one, pytest.raises(InterfaceError, match="eth0: it is part of bond0"):
-        site.attach(one)
+    with site.filter() as filter_, pytest.raises(InterfaceError, match="eth0: it is part of bond0"):
+        site.attach(filter_)
     assert (site.attached, site.pins) == (None, set())
 
 
 def test_generic_does_not_try_native(site: Site) -> None:
-    with site.filter(ModeSetting.GENERIC) as one:
-        site.attach(one)
-        assert one.view().mode is XdpMode.GENERIC
+    with site.filter(ModeSetting.GENERIC) as filter_:
+        site.attach(filter_)
+        assert filter_.view().mode is XdpMode.GENERIC
     assert site.kernel.faults.calls.count("create_link") == 1
 
 
@@ -540,9 +540,9 @@ def generic(site: Site) -> Iterator[Filter]:
     """A filter that is generic because the driver refuses native mode."""
     site.host.device.native = errno.EINVAL
     site.host.device.reason = "MTU is too large"
-    with site.filter() as one:
-        site.attach(one)
-        yield one
+    with site.filter() as filter_:
+        site.attach(filter_)
+        yield filter_
 
 
 def test_a_filter_that_had_to_be_generic_says_why(generic: Filter) -> None:
@@ -555,10 +555,10 @@ def test_a_filter_that_had_to_be_generic_says_why(generic: Filter) -> None:
 def test_a_generic_filter_says_and_logs_once_that_it_lets_batches_through(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with site.filter(ModeSetting.GENERIC) as one:
-        site.attach(one)
-        site.attach(one)
-        (note,) = one.view().notes
+    with site.filter(ModeSetting.GENERIC) as filter_:
+        site.attach(filter_)
+        site.attach(filter_)
+        (note,) = filter_.view().notes
     assert "judges only the first" in note
     logged = [vars(record) for record in caplog.records if record.getMessage() == "warning"]
     assert [note in str(fields) for fields in logged] == [True]
@@ -567,18 +567,18 @@ def test_a_generic_filter_says_and_logs_once_that_it_lets_batches_through(
 def test_a_native_filter_does_not_speak_of_batches(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with site.filter() as one:
-        site.attach(one)
-        assert one.view().notes == ()
+    with site.filter() as filter_:
+        site.attach(filter_)
+        assert filter_.view().notes == ()
     assert "warning" not in [record.getMessage() for record in caplog.records]
 
 
 def test_a_filter_that_is_generic_by_wish_stays_so(site: Site) -> None:
-    with site.filter(ModeSetting.GENERIC) as one:
-        site.attach(one)
+    with site.filter(ModeSetting.GENERIC) as filter_:
+        site.attach(filter_)
         site.now += FIRST_SECONDS
-        one.watch(panic=False, closely=True)
-        assert one.view().mode is XdpMode.GENERIC
+        filter_.watch(panic=False, closely=True)
+        assert filter_.view().mode is XdpMode.GENERIC
 
 
 def test_a_card_that_changed_is_native_at_once(
@@ -656,24 +656,24 @@ def test_what_fits_neither_way_any_more_is_lost_and_comes_back(site: Site, gener
 
 def test_a_driver_that_runs_no_xdp_is_never_tried_again(site: Site) -> None:
     site.host.device.native, site.host.device.native_xdp = errno.EOPNOTSUPP, False
-    with site.filter() as one:
-        site.attach(one)
+    with site.filter() as filter_:
+        site.attach(filter_)
         before = site.kernel.faults.calls.count("link.detach")
         for _ in range(5):
             site.now += FIRST_SECONDS
-            one.watch(panic=False, closely=True)
+            filter_.watch(panic=False, closely=True)
         assert site.kernel.faults.calls.count("link.detach") == before
 
 
 def test_what_a_former_service_left_generic_is_native_a_minute_later(site: Site) -> None:
     site.leave(site.filter(ModeSetting.GENERIC))
-    with site.filter() as one:
-        site.attach(one)
+    with site.filter() as filter_:
+        site.attach(filter_)
         modes = []
         for later in (1, FIRST_SECONDS):
             site.now += later
-            one.watch(panic=False)
-            modes.append(one.view().mode)
+            filter_.watch(panic=False)
+            modes.append(filter_.view().mode)
     assert modes == [XdpMode.GENERIC, XdpMode.NATIVE]
 
 
@@ -693,17 +693,17 @@ def test_a_try_that_fails_anywhere_leaves_it_on_or_lost_and_back_at_the_next_loo
         turn += 1
         site = Site(FakeHost(monkeypatch, tmp_path_factory.mktemp("host")))
         site.host.device.native = errno.EINVAL
-        with site.filter() as one:
-            site.attach(one)
+        with site.filter() as filter_:
+            site.attach(filter_)
             held = len(site.kernel.open)
             site.now += FIRST_SECONDS
             faults = site.kernel.faults = NthFault(turn, errno.ENOMEM)
             with contextlib.suppress(XdpctlError):
-                one.watch(panic=False)
+                filter_.watch(panic=False)
             faults.number = 0
             struck = faults.struck is not None
-            one.watch(panic=False)
-            assert one.view().state is FilterState.ATTACHED, faults.struck
+            filter_.watch(panic=False)
+            assert filter_.view().state is FilterState.ATTACHED, faults.struck
             assert site.attached is not None, faults.struck
             assert len(site.kernel.open) == held, faults.struck
     assert turn > 8
@@ -853,7 +853,7 @@ def test_what_keeps_a_filter_from_coming_back_is_said_once(
     for _ in range(3):
         running.watch(panic=False)
     assert caplog.messages.count("attach-failed") == 1
-    assert f"carries XDP program {number}" in running.view().trouble
+    assert f"has the XDP program {number}" in running.view().trouble
 
 
 def test_an_interface_that_is_not_there_is_asked_for_and_not_looked_for(
@@ -933,8 +933,8 @@ def test_two_filters_follow_names_that_were_exchanged(site: Site, running: Filte
     with Filter(site.host.bpf, site.host.netlink, "eth1", directory=site.host.own) as second:
         site.attach(second, mark=1)
         site.host.device.name, other.name = "eth1", INTERFACE
-        for one in (running, second):
-            one.watch(panic=False)
+        for filter_ in (running, second):
+            filter_.watch(panic=False)
         views = [running.view(), second.view()]
         assert [view.index for view in views] == [other.index, site.host.device.index]
         assert [mark_of(site), mark_of(site, "eth1")] == [0, 1]
@@ -996,14 +996,14 @@ def test_a_filter_waits_for_an_interface_that_there_never_was(
 ) -> None:
     caplog.set_level(logging.INFO)
     site.kernel.remove_interface(INTERFACE)
-    with site.filter() as one:
-        one.swap(bytecode(mark=1), site.shared, panic=False)
-        one.watch(panic=False)
-        assert one.view().state is FilterState.MISSING
-        assert one.view().trouble == "there is no interface of this name yet"
+    with site.filter() as filter_:
+        filter_.swap(bytecode(mark=1), site.shared, panic=False)
+        filter_.watch(panic=False)
+        assert filter_.view().state is FilterState.MISSING
+        assert filter_.view().trouble == "there is no interface of this name yet"
         site.kernel.add_interface(INTERFACE)
-        one.watch(panic=False)
-        view = one.view()
+        filter_.watch(panic=False)
+        view = filter_.view()
     assert (view.state, view.reattached, mark_of(site)) == (FilterState.ATTACHED, 0, 1)
     assert caplog.messages == ["attached"]
 
@@ -1050,8 +1050,8 @@ def test_counters_can_be_seen_after_detaching(site: Site, running: Filter) -> No
 
 
 def test_detaching_a_filter_that_was_never_on_is_harmless(site: Site) -> None:
-    with site.filter() as one:
-        assert not one.detach()
+    with site.filter() as filter_:
+        assert not filter_.detach()
 
 
 def test_a_kernel_that_refuses_to_detach_loses_the_link_instead(
@@ -1160,15 +1160,15 @@ def test_a_failure_of_any_call_leaves_all_as_it_was_or_the_filter_on(
         before(site)
         was, pins, held = site.attached, site.pins, len(site.kernel.open)
         faults = site.kernel.faults = NthFault(turn, number)
-        with site.filter(mode, replace=True) as one:
+        with site.filter(mode, replace=True) as filter_:
             try:
-                site.attach(one, mark=1)
+                site.attach(filter_, mark=1)
             except XdpctlError:
                 faults.number = 0
             else:
                 faults.number = 0
                 assert site.attached is not None, faults.struck
-                assert one.view().program_id == site.attached.program_id, faults.struck
+                assert filter_.view().program_id == site.attached.program_id, faults.struck
                 was, pins = site.attached, PINS
         struck = faults.struck is not None
         assert len(site.kernel.open) == held, faults.struck
@@ -1189,8 +1189,8 @@ def test_a_pin_directory_that_refuses_leaves_a_filter_where_one_was(
     was, pins, held = site.attached, site.pins, len(site.kernel.open)
     with monkeypatch.context() as patch:
         refuse_files(patch, call)
-        with site.filter(mode, replace=True) as one, contextlib.suppress(XdpctlError):
-            site.attach(one)
+        with site.filter(mode, replace=True) as filter_, contextlib.suppress(XdpctlError):
+            site.attach(filter_)
     assert len(site.kernel.open) == held
     assert (site.attached is not None) == (was is not None or site.pins == PINS)
     assert pins <= {pin for pin in site.pins if not pin.endswith(":new")} or site.pins == PINS
@@ -1203,17 +1203,17 @@ def test_a_swap_that_fails_anywhere_leaves_a_program_of_ours_running(
     while struck:
         turn += 1
         site = Site(FakeHost(monkeypatch, tmp_path_factory.mktemp("host")))
-        with site.filter() as one:
-            site.attach(one)
+        with site.filter() as filter_:
+            site.attach(filter_)
             held, before = len(site.kernel.open), site.attached
             faults = site.kernel.faults = NthFault(turn, errno.EIO)
             with contextlib.suppress(XdpctlError):
-                one.swap(bytecode(mark=1), site.shared, panic=False)
+                filter_.swap(bytecode(mark=1), site.shared, panic=False)
             faults.number = 0
             struck = faults.struck is not None
             assert (len(site.kernel.open), site.pins) == (held, PINS), faults.struck
             assert site.attached is not None, faults.struck
-            if one.view().program_id == (before and before.program_id):
+            if filter_.view().program_id == (before and before.program_id):
                 assert site.attached == before, faults.struck
     assert turn > 15
 
@@ -1222,11 +1222,11 @@ def count(site: Site, packets: int) -> None:
     """Let each CPU have counted some packets of 60 bytes, dropped by address."""
     offset = (Reason.ADDR_V4 * len(PacketAction) + PacketAction.DROP) * 16
     with site.own(MapName.COUNTERS) as counters:
-        one = bytearray(counters.info.value_size)
-        one[offset : offset + 16] = packets.to_bytes(8, "little") + (60 * packets).to_bytes(
+        filter_ = bytearray(counters.info.value_size)
+        filter_[offset : offset + 16] = packets.to_bytes(8, "little") + (60 * packets).to_bytes(
             8, "little"
         )
-        counters.update(KEY, bytes(one) * site.host.bpf.possible_cpus())
+        counters.update(KEY, bytes(filter_) * site.host.bpf.possible_cpus())
 
 
 def mark_of(site: Site, interface: str = INTERFACE) -> int:

@@ -84,7 +84,7 @@ def test_nobody_can_connect_before_the_socket_has_its_mode(
 
 
 def test_the_process_wide_umask_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The compiler's thread makes files meanwhile."""
+    """The compiler's thread makes files at the same time."""
     monkeypatch.setattr(os, "umask", lambda _: pytest.fail("changed"))
     with bind_control(path, None):
         assert path.is_socket()

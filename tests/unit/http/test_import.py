@@ -5,31 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
-from tests.support.fake_backend import Site, site
 from xdpctl.errors import KernelError, MapFullError
 from xdpctl.http.api import uploads
 from xdpctl.http.api.rule_lists import ELEMENT_MAX, PART
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from tests.support.fake_backend import Site
 
 IMPORT = "/api/v1/import?origin=file:x"
 EXPORT = "/api/v1/export"
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Site]:
-    """A service on its control socket."""
-    with tempfile.TemporaryDirectory(prefix="xdpctl-") as name:
-        async with site(Path(name), tcp=False) as served:
-            yield served
 
 
 @pytest.fixture

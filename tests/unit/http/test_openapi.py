@@ -40,9 +40,11 @@ def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
 def found_in(value: object, key: str) -> list[object]:
     """Return every value under a key, however deep."""
     if isinstance(value, dict):
-        inner = [one for part in value.values() for one in found_in(part, key)]
+        inner = [item for part in value.values() for item in found_in(part, key)]
         return [*inner, value[key]] if key in value else inner
-    return [one for part in value for one in found_in(part, key)] if isinstance(value, list) else []
+    return (
+        [item for part in value for item in found_in(part, key)] if isinstance(value, list) else []
+    )
 
 
 def test_what_is_described_is_what_is_served(document: dict[str, Any]) -> None:

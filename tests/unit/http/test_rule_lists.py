@@ -73,7 +73,7 @@ def test_what_one_wrong_byte_makes_of_a_list_is_refused_as_when_read_whole(
 ) -> None:
     _, body = document
     place = data.draw(st.integers(0, len(body) - 1))
-    byte = data.draw(st.sampled_from([b"", *(bytes([one]) for one in b'{}[],:"\\ x5')]))
+    byte = data.draw(st.sampled_from([b"", *(bytes([octet]) for octet in b'{}[],:"\\ x5')]))
     broken = body[:place] + byte + body[place + 1 :]
     try:
         whole: list[RuleIn] | None = msgspec.json.decode(broken, type=list[RuleIn])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from http import HTTPStatus
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 
-from tests.support.fake_backend import Site, site
 from xdpctl.abi import RULE_PLACES, MapName, RuleAction
 from xdpctl.errors import ConflictError, KernelError, MapFullError, NotFoundError, StateError
 from xdpctl.http.api.queries import PAGE_MAX, PageQuery, properties_of
@@ -20,17 +17,9 @@ from xdpctl.process.clock import boot_clock
 from xdpctl.rules import Rule, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from tests.support.fake_backend import Site
 
 RULES = "/api/v1/rules"
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Site]:
-    """A service on its control socket."""
-    with tempfile.TemporaryDirectory(prefix="xdpctl-") as name:
-        async with site(Path(name), tcp=False) as served:
-            yield served
 
 
 def many(count: int, **fields: object) -> list[dict[str, Any]]:

@@ -28,16 +28,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def kernel() -> FakeKernel:
-    return FakeKernel()
-
-
-@pytest.fixture
-def bpf(kernel: FakeKernel) -> FakeBpf:
-    return FakeBpf(kernel)
-
-
-@pytest.fixture
 def netlink(kernel: FakeKernel) -> FakeNetlink:
     return FakeNetlink(kernel)
 

@@ -21,16 +21,6 @@ DEFAULT = PinPolicy()
 
 
 @pytest.fixture
-def kernel() -> FakeKernel:
-    return FakeKernel()
-
-
-@pytest.fixture
-def bpf(kernel: FakeKernel) -> FakeBpf:
-    return FakeBpf(kernel)
-
-
-@pytest.fixture
 def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Return the root of a pretended BPF file system."""
     place = tmp_path / "bpf"

@@ -193,7 +193,7 @@ def test_where_nobody_asks_nothing_is_walked(site: Site) -> None:
 
 
 def test_where_nobody_asks_it_is_still_told_which_maps_are_empty(site: Site) -> None:
-    """So that whoever asks next knows that there is something to ask for."""
+    """So that the program sees an index that it can use."""
     for _ in range(UNASKED_TURNS + 1):
         site.turn()
     site.tick += 50

@@ -126,7 +126,7 @@ def test_a_destination_whose_owner_closed_its_socket_is_not_lost(
 
 
 def test_a_port_towards_a_backend_that_changes_is_not_lost(scene: Scene) -> None:
-    """The old port is taken out, a new one registered, when dnsdist connects anew."""
+    """The old port is taken out, a new one registered, when dnsdist reconnects."""
     scene.register(V4)
     scene.register(BACKEND)
     scene.look(packets=5)

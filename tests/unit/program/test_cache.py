@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.packets.case import DEFAULT
 from tests.support.foreign_module import find_anew
-from tests.unit.program.test_compiler import CONFIG
 from xdpctl.errors import CompilerError
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.program import cache as module
@@ -45,7 +45,7 @@ BYTECODE = Bytecode(b"\x95" + bytes(7), "0.26.0")
 ROOT = 0
 
 digests = st.binary(min_size=32, max_size=32)
-programs = st.binary(min_size=8, max_size=8).map(lambda one: one * 3)
+programs = st.binary(min_size=8, max_size=8).map(lambda octets: octets * 3)
 
 
 @pytest.fixture
@@ -133,23 +133,23 @@ def test_an_entry_under_the_name_of_another_is_refused() -> None:
 
 
 def test_the_same_configuration_has_the_same_key() -> None:
-    assert key_of(CONFIG) == key_of(replace(CONFIG))
+    assert key_of(DEFAULT) == key_of(replace(DEFAULT))
 
 
 def test_another_configuration_has_another_key() -> None:
-    assert key_of(CONFIG) != key_of(replace(CONFIG, tcp=not CONFIG.tcp))
+    assert key_of(DEFAULT) != key_of(replace(DEFAULT, tcp=not DEFAULT.tcp))
 
 
 def test_another_version_of_ours_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = key_of(CONFIG)
+    before = key_of(DEFAULT)
     monkeypatch.setattr(module, "__version__", "0.0.0")
-    assert key_of(CONFIG) != before
+    assert key_of(DEFAULT) != before
 
 
 def test_other_flags_have_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = key_of(CONFIG)
+    before = key_of(DEFAULT)
     monkeypatch.setattr("xdpctl.program.bcc_process.FLAGS", ("-O1",))
-    assert key_of(CONFIG) != before
+    assert key_of(DEFAULT) != before
 
 
 @pytest.mark.parametrize("name", ["dns.h", "shim/include/linux/log2.h"])
@@ -161,9 +161,9 @@ def test_a_changed_header_has_another_key(
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(data)
     monkeypatch.setattr(compiler, "source_directory", lambda: tmp_path)
-    before = key_of(CONFIG)
+    before = key_of(DEFAULT)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b"\n")
-    assert key_of(CONFIG) != before
+    assert key_of(DEFAULT) != before
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def test_what_another_user_owns_is_ignored(
 
 
 def test_only_the_service_may_read_and_write_what_is_kept(entry: Path) -> None:
-    assert [one.stat().st_mode & 0o777 for one in (entry.parent, entry)] == [0o700, 0o600]
+    assert [path.stat().st_mode & 0o777 for path in (entry.parent, entry)] == [0o700, 0o600]
 
 
 @pytest.mark.usefixtures("entry")
@@ -315,7 +315,7 @@ def test_a_few_are_kept_and_those_are_the_last_used(cache: BytecodeCache, folder
     keys = [hashlib.sha256(bytes([number])).digest() for number in range(KEPT + 2)]
     for age, key in enumerate(keys[:-1]):
         cache.store(key, BYTECODE)
-        file = max(folder.iterdir(), key=lambda one: one.stat().st_mtime_ns)
+        file = max(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         os.utime(file, (1_000_000 + age, 1_000_000 + age))
     assert cache.load(keys[1]) == BYTECODE
     cache.store(keys[-1], BYTECODE)
@@ -377,7 +377,7 @@ def in_the_way(folder: Path) -> None:
 
 def kept(folder: Path) -> list[str]:
     """Return the names of what is kept."""
-    return [one.name for one in folder.iterdir()] if folder.exists() else []
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
 
 
 class Compiler:
@@ -418,7 +418,7 @@ def caching(cache: BytecodeCache, made: Compiler) -> CachingCompiler:
     return CachingCompiler(cache, made.compilation)
 
 
-async def what_gives(compiler: CachingCompiler, config: Recipe = CONFIG) -> Bytecode:
+async def what_gives(compiler: CachingCompiler, config: Recipe = DEFAULT) -> Bytecode:
     """Return what a compiler gives, when all that is to be kept of it is kept."""
     try:
         return await compiler(config)
@@ -434,7 +434,7 @@ async def test_a_second_start_compiles_nothing(cache: BytecodeCache, made: Compi
 
 async def test_another_configuration_is_compiled(cache: BytecodeCache, made: Compiler) -> None:
     await what_gives(caching(cache, made))
-    await what_gives(caching(cache, made), replace(CONFIG, tcp=not CONFIG.tcp))
+    await what_gives(caching(cache, made), replace(DEFAULT, tcp=not DEFAULT.tcp))
     assert made.compiled == 2
 
 
@@ -465,7 +465,7 @@ async def test_files_that_changed_while_it_compiled_are_not_kept(
 
 async def test_cancelling_cancels_the_compilation(cache: BytecodeCache, made: Compiler) -> None:
     made.hangs = True
-    task = asyncio.create_task(caching(cache, made)(CONFIG))
+    task = asyncio.create_task(caching(cache, made)(DEFAULT))
     assert await asyncio.to_thread(made.begun.wait, 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -475,19 +475,19 @@ async def test_cancelling_cancels_the_compilation(cache: BytecodeCache, made: Co
 
 async def test_what_was_begun_is_what_the_call_gives(cache: BytecodeCache, made: Compiler) -> None:
     compiler = caching(cache, made)
-    compiler.begin(CONFIG)
+    compiler.begin(DEFAULT)
     assert await asyncio.to_thread(made.begun.wait, 10)
-    assert (await compiler(CONFIG), made.compiled) == (BYTECODE, 1)
+    assert (await compiler(DEFAULT), made.compiled) == (BYTECODE, 1)
 
 
 async def test_what_was_begun_for_another_configuration_is_not_what_the_call_gives(
     cache: BytecodeCache, made: Compiler
 ) -> None:
-    other = replace(CONFIG, tcp=not CONFIG.tcp)
+    other = replace(DEFAULT, tcp=not DEFAULT.tcp)
     compiler = caching(cache, made)
     compiler.begin(other)
-    await compiler(CONFIG)
-    assert made.asked == [other, CONFIG]
+    await compiler(DEFAULT)
+    assert made.asked == [other, DEFAULT]
 
 
 async def test_what_failed_before_it_was_asked_for_raises_then(
@@ -495,14 +495,14 @@ async def test_what_failed_before_it_was_asked_for_raises_then(
 ) -> None:
     made.error = CompilerError("cannot compile")
     compiler = caching(cache, made)
-    compiler.begin(CONFIG)
+    compiler.begin(DEFAULT)
     with pytest.raises(CompilerError, match="cannot compile"):
-        await compiler(CONFIG)
+        await compiler(DEFAULT)
 
 
 def test_closing_cancels_what_nobody_asked_for(cache: BytecodeCache, made: Compiler) -> None:
     made.hangs = True
     compiler = caching(cache, made)
-    compiler.begin(CONFIG)
+    compiler.begin(DEFAULT)
     compiler.close()
     assert made.cancelled.is_set()

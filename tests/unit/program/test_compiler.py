@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.process import eventually
+from tests.packets.case import DEFAULT
 from tests.support.foreign_module import find_anew
 from xdpctl.abi import MAPS, MapName, Scope, names_of
 from xdpctl.errors import CompilerError
@@ -31,14 +32,6 @@ from xdpctl.program.config import ProgramConfig, render_config
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
 
-CONFIG = ProgramConfig(
-    ports=(53,),
-    address_ports=(),
-    addresses=(),
-    tcp=True,
-    any_qtype=AnyQtype.BOTH,
-    xsk=None,
-)
 XSK_MAPS = {MapName.XSKMAP, MapName.XSK_DESTINATIONS_V4, MapName.XSK_DESTINATIONS_V6}
 FAKE_BYTECODE = b"\x95" + bytes(7)
 WITHOUT_TABLES = set(MAPS) - set(names_of(Scope.TABLES, Scope.WRITER))
@@ -96,19 +89,19 @@ def load64(register: int, kind: int, immediate: int) -> bytes:
 
 
 def test_every_port_is_rendered() -> None:
-    text = render_config(replace(CONFIG, ports=(53, 5353), address_ports=(853,)))
+    text = render_config(replace(DEFAULT, ports=(53, 5353), address_ports=(853,)))
     assert "#define CONFIG_PORTS(is) is(0x35) is(0x14e9)\n" in text
     assert "#define CONFIG_ADDRESS_PORTS(is) is(0x355)\n" in text
 
 
 def test_no_address_is_every_address() -> None:
-    text = render_config(CONFIG)
+    text = render_config(DEFAULT)
     assert "#define CONFIG_ADDRESS_ANY 1\n" in text
 
 
 def test_addresses_are_rendered_as_network_and_mask_in_host_order() -> None:
     networks = (ip_network("192.0.2.0/24"), ip_network("2001:db8::1/128"))
-    text = render_config(replace(CONFIG, addresses=networks))
+    text = render_config(replace(DEFAULT, addresses=networks))
     assert "#define CONFIG_ADDRESS_ANY 0\n" in text
     assert "#define CONFIG_ADDRESSES_V4(in) in(0xc0000200, 0xffffff00)\n" in text
     assert (
@@ -124,7 +117,7 @@ def test_addresses_are_rendered_as_network_and_mask_in_host_order() -> None:
 def test_a_wildcard_mode_says_which_types_are_every_type(
     mode: AnyQtype, new: int, legacy: int
 ) -> None:
-    text = render_config(replace(CONFIG, any_qtype=mode))
+    text = render_config(replace(DEFAULT, any_qtype=mode))
     assert f"#define CONFIG_QTYPE_65535 {new}\n#define CONFIG_QTYPE_255 {legacy}\n" in text
 
 
@@ -135,12 +128,12 @@ def test_a_wildcard_mode_says_which_types_are_every_type(
 def test_xsk_families_say_which_destinations_are_looked_up(
     families: XskFamily | None, v4: int, v6: int
 ) -> None:
-    text = render_config(replace(CONFIG, xsk=families))
+    text = render_config(replace(DEFAULT, xsk=families))
     assert f"#define CONFIG_XSK_V4 {v4}\n#define CONFIG_XSK_V6 {v6}\n" in text
 
 
 def test_tcp_can_be_left_out() -> None:
-    assert "#define CONFIG_TCP 0\n" in render_config(replace(CONFIG, tcp=False))
+    assert "#define CONFIG_TCP 0\n" in render_config(replace(DEFAULT, tcp=False))
 
 
 # Bytecode
@@ -173,44 +166,44 @@ def test_relocation_without_a_map_fails() -> None:
 
 
 def test_a_program_without_xsk_uses_every_other_map() -> None:
-    assert refs(CONFIG) == WITHOUT_TABLES - XSK_MAPS
+    assert refs(DEFAULT) == WITHOUT_TABLES - XSK_MAPS
 
 
 def test_a_program_with_xsk_uses_every_map() -> None:
-    assert refs(replace(CONFIG, xsk=XskFamily.BOTH)) == WITHOUT_TABLES
+    assert refs(replace(DEFAULT, xsk=XskFamily.BOTH)) == WITHOUT_TABLES
 
 
 def test_xsk_for_ipv4_uses_no_map_of_ipv6_destinations() -> None:
     unused = {MapName.XSK_DESTINATIONS_V6}
-    assert refs(replace(CONFIG, xsk=XskFamily.V4)) == WITHOUT_TABLES - unused
+    assert refs(replace(DEFAULT, xsk=XskFamily.V4)) == WITHOUT_TABLES - unused
 
 
 def test_the_same_configuration_gives_the_same_bytecode() -> None:
-    assert compile_program_blocking(CONFIG) == compile_program_blocking(CONFIG)
+    assert compile_program_blocking(DEFAULT) == compile_program_blocking(DEFAULT)
 
 
 def test_what_a_configuration_does_not_use_is_not_in_the_program() -> None:
-    small = compile_program_blocking(CONFIG)
-    large = compile_program_blocking(replace(CONFIG, tables=True))
+    small = compile_program_blocking(DEFAULT)
+    large = compile_program_blocking(replace(DEFAULT, tables=True))
     assert 1.5 * len(small.instructions) < len(large.instructions)
 
 
 def test_the_version_of_bcc_comes_with_the_bytecode() -> None:
-    assert compile_program_blocking(CONFIG).bcc[0].isdigit()
+    assert compile_program_blocking(DEFAULT).bcc[0].isdigit()
 
 
 @pytest.mark.root
 def test_no_header_of_this_machine_is_needed() -> None:
     hide = "mount -t tmpfs none /usr/include && mount -t tmpfs none /usr/src && "
     program = (
-        "from tests.unit.program.test_compiler import CONFIG, compile_program_blocking as c;"
-        "print(len(c(CONFIG).instructions))"
+        "from tests.unit.program.test_compiler import DEFAULT, compile_program_blocking as c;"
+        "print(len(c(DEFAULT).instructions))"
     )
     command = f"{hide} exec {sys.executable} -c {program!r}"
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", command], check=True, capture_output=True, text=True
     )
-    assert int(done.stdout) == len(compile_program_blocking(CONFIG).instructions)
+    assert int(done.stdout) == len(compile_program_blocking(DEFAULT).instructions)
 
 
 def test_sources_in_an_installed_package_go_before_a_checkout(
@@ -229,7 +222,7 @@ def what_is_said(bcc: Path, code: str) -> str:
     """Return what the compiler's process prints when it compiles."""
     bcc.write_text(fake(f"raise RuntimeError({code})"))
     with pytest.raises(CompilerError) as failure:
-        compile_program_blocking(CONFIG)
+        compile_program_blocking(DEFAULT)
     said = re.search(r"the filter: (.*); run with", failure.value.sentence)
     assert said, failure.value.sentence
     return said[1]
@@ -276,7 +269,7 @@ else:
 @pytest.mark.root
 def test_a_process_of_nobodys_cannot_signal_the_compiler(bcc: Path) -> None:
     bcc.write_text(fake("time.sleep(30)"))
-    compilation = Compilation(CONFIG)
+    compilation = Compilation(DEFAULT)
     running = threading.Thread(target=pytest.raises, args=(CompilerError, compilation.run))
     running.start()
     try:
@@ -327,7 +320,7 @@ def test_the_compiler_may_read_the_sources_that_it_is_given(bcc: Path) -> None:
             "assert os.path.isfile(os.environ['BCC_KERNEL_SOURCE'] + '/include/linux/kconfig.h')"
         )
     )
-    assert compile_program_blocking(CONFIG).instructions == FAKE_BYTECODE
+    assert compile_program_blocking(DEFAULT).instructions == FAKE_BYTECODE
 
 
 def test_the_environment_of_the_service_does_not_reach_the_compiler(
@@ -335,27 +328,27 @@ def test_the_environment_of_the_service_does_not_reach_the_compiler(
 ) -> None:
     monkeypatch.setenv("XDPCTL_TOKEN_FILE", "/run/secret")
     bcc.write_text(fake("assert 'XDPCTL_TOKEN_FILE' not in os.environ"))
-    assert compile_program_blocking(CONFIG).instructions == FAKE_BYTECODE
+    assert compile_program_blocking(DEFAULT).instructions == FAKE_BYTECODE
 
 
 def test_what_bcc_prints_is_neither_bytecode_nor_seen(
     bcc: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bcc.write_text(fake("print('noise')\nos.write(1, b'noise')\nos.write(2, b'noise')"))
-    assert compile_program_blocking(CONFIG).instructions == FAKE_BYTECODE
+    assert compile_program_blocking(DEFAULT).instructions == FAKE_BYTECODE
     assert capfd.readouterr() == ("", "")
 
 
 def test_without_bcc_the_package_to_install_is_named(bcc: Path) -> None:
     bcc.write_text("raise ImportError('no libbcc')")
     with pytest.raises(CompilerError, match=r"no libbcc.*python3-bpfcc.*system-site-packages"):
-        compile_program_blocking(CONFIG)
+        compile_program_blocking(DEFAULT)
 
 
 def test_another_package_called_bcc_is_recognised(bcc: Path) -> None:
     bcc.write_text("lattice = 'body-centred cubic'")
     with pytest.raises(CompilerError, match=r"bcc\.py is another package.*python3-bpfcc"):
-        compile_program_blocking(CONFIG)
+        compile_program_blocking(DEFAULT)
 
 
 def test_c_that_does_not_compile_is_one_sentence(
@@ -370,7 +363,7 @@ def test_c_that_does_not_compile_is_one_sentence(
     monkeypatch.setattr(compiler, "source_directory", lambda: broken)
     caplog.set_level(logging.DEBUG)
     with pytest.raises(CompilerError) as failure:
-        compile_program_blocking(CONFIG)
+        compile_program_blocking(DEFAULT)
     assert failure.value.sentence.startswith("cannot compile the filter: ")
     assert "\n" not in failure.value.sentence
     assert "undeclared identifier 'undeclared'" in caplog.text
@@ -380,14 +373,14 @@ def test_c_that_does_not_compile_is_one_sentence(
 def test_a_compiler_that_dies_is_one_sentence(bcc: Path) -> None:
     bcc.write_text(fake("os.kill(os.getpid(), 9)"))
     with pytest.raises(CompilerError, match=r"ended with status -9"):
-        compile_program_blocking(CONFIG)
+        compile_program_blocking(DEFAULT)
 
 
 def test_a_compiler_that_hangs_is_ended(bcc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bcc.write_text(fake("time.sleep(3600)"))
     monkeypatch.setattr(compiler, "TIMEOUT", 0.5)
     with pytest.raises(CompilerError, match=r"not done after 0\.5 seconds"):
-        compile_program_blocking(CONFIG)
+        compile_program_blocking(DEFAULT)
 
 
 def test_nothing_is_left_behind(bcc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +389,7 @@ def test_nothing_is_left_behind(bcc: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(tempfile, "tempdir", str(room))
     bcc.write_text(fake("raise RuntimeError"))
     with pytest.raises(CompilerError):
-        compile_program_blocking(CONFIG)
+        compile_program_blocking(DEFAULT)
     assert list(room.iterdir()) == []
 
 
@@ -414,7 +407,7 @@ def test_what_a_killed_one_left_is_removed_when_it_is_old(
         os.utime(tmp_path / name, (time.time() - age,) * 2)
     (tmp_path / "xdpctl-compile-link").symlink_to(tmp_path / "another-old")
     compiler.remove_abandoned()
-    assert {one.name for one in tmp_path.iterdir()} == {
+    assert {file.name for file in tmp_path.iterdir()} == {
         "xdpctl-compile-young",
         "another-old",
         "xdpctl-compile-link",
@@ -426,11 +419,11 @@ def test_no_room_for_the_sources_is_one_sentence(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(CompilerError, match=r"No such file.*room for a copy in .*missing"):
-        compile_program_blocking(CONFIG)
+        compile_program_blocking(DEFAULT)
 
 
 def test_cancelling_ends_the_process(hanging: Path) -> None:
-    compilation = compiler.Compilation(CONFIG)
+    compilation = compiler.Compilation(DEFAULT)
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(compilation.run)
         process = os.pidfd_open(int(hanging.read_text()))
@@ -442,7 +435,7 @@ def test_cancelling_ends_the_process(hanging: Path) -> None:
 
 
 def test_cancelling_before_the_process_starts_keeps_it_from_starting() -> None:
-    compilation = compiler.Compilation(CONFIG)
+    compilation = compiler.Compilation(DEFAULT)
     compilation.cancel()
     with pytest.raises(CompilerError, match="cancelled before it began"):
         compilation.run()

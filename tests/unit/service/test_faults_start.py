@@ -146,7 +146,7 @@ def _closing(trials: Trials) -> Iterator[None]:
 
 def sites(made: list[tuple[str, str]]) -> list[int]:
     """Return the numbers of those calls that are the first from their line of xdpctl."""
-    return [number for number, one in enumerate(made, 1) if one not in made[: number - 1]]
+    return [number for number, step in enumerate(made, 1) if step not in made[: number - 1]]
 
 
 def wrong(trials: Trials, ended: XdpctlError | None) -> list[object]:

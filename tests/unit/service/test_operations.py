@@ -283,11 +283,11 @@ async def test_the_rules_hit_most_come_first(
         dnsdist_writes(maps, parse_target(f"192.0.2.{number}"), hits=10 * number)
     real = asyncio.sleep
 
-    async def meanwhile(seconds: float) -> None:
+    async def during_the_wait(seconds: float) -> None:
         dnsdist_writes(maps, parse_target("192.0.2.1"), hits=1000)
         await real(seconds)
 
-    monkeypatch.setattr(asyncio, "sleep", meanwhile)
+    monkeypatch.setattr(asyncio, "sleep", during_the_wait)
     found = await office.operations.top(2, None, "rate" if by == "rate" else "hits")
     assert [one.hits for one in found] == ([1000] if by == "rate" else [30, 20])
     assert all((one.rate is not None) == (by == "rate") for one in found)
@@ -445,12 +445,12 @@ async def test_documents_of_rules_are_made_off_the_loop(
         monkeypatch.setattr(operations, name, noting_threads(getattr(operations, name), threads))
     real = asyncio.sleep
 
-    async def meanwhile(seconds: float) -> None:
+    async def during_the_wait(seconds: float) -> None:
         dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.1"), hits=1000)
         await real(seconds)
 
     dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.1"), hits=7)
-    monkeypatch.setattr(asyncio, "sleep", meanwhile)
+    monkeypatch.setattr(asyncio, "sleep", during_the_wait)
     assert (await office.operations.page(None, None, None, 10))[0]
     assert await office.operations.top(3, None, by)
     assert {name.split("_")[0] for name in threads} == {"store", "bulk"}

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.whole_service import PATIENCE, Home
+from xdpctl.feeds.files import ListFiles
+from xdpctl.maps.shared import SharedMaps
+from xdpctl.maps.xsk_destinations import DestinationWatch
 from xdpctl.service import service as service_module
 from xdpctl.service import start as start_module
+from xdpctl.service.interface_watch import InterfaceWatch
 from xdpctl.service.tasks import run_parts
 
 if TYPE_CHECKING:
@@ -23,10 +27,10 @@ if TYPE_CHECKING:
     from xdpctl.status.part import ServicePart
 
 NAMES = [
-    "look",
     "interfaces",
     "program",
     "pins",
+    "look",
     "tables",
     "settle",
     "expire",
@@ -89,7 +93,9 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[ServicePart]:
 
 
 def is_sentences(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(one, str) and one for one in value)
+    return isinstance(value, tuple) and all(
+        isinstance(sentence, str) and sentence for sentence in value
+    )
 
 
 async def test_every_part_has_the_shape(home: Home, parts: list[ServicePart]) -> None:
@@ -108,6 +114,39 @@ async def test_a_part_runs_as_a_task_of_its_name(home: Home) -> None:
         running = Counter(task.get_name() for task in asyncio.all_tasks())
     expected = Counter(NAMES) - Counter(["watchdog"])  # no watchdog waits for a sign
     assert running & expected == expected
+
+
+def given(value: object) -> property:
+    """Return an attribute with this value, whatever is assigned to it."""
+    return property(lambda _: value, lambda _thing, _assigned: None)
+
+
+async def test_status_shows_interfaces_then_maps_then_destinations_then_lists(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InterfaceWatch, "warnings", given(("an interface",)), raising=False)
+    monkeypatch.setattr(ListFiles, "warnings", given(("a list",)))
+    monkeypatch.setattr(DestinationWatch, "look", lambda *_: ("a destination",))
+    monkeypatch.setattr(SharedMaps, "shrunk", given({"addr-v4": "a map"}), raising=False)
+    async with home.running():
+        warnings = (await home.ask("GET", "/api/v1/status")).body["warnings"]
+    assert warnings == ["an interface", "a map", "a destination", "a list"]
+
+
+async def test_a_loader_that_has_ended_is_a_reason_before_the_parts_run(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_parts: object, stop: asyncio.Event) -> None:
+        await stop.wait()
+
+    monkeypatch.setattr(service_module, "run_parts", never)
+    home.loader_trouble = "the loader has ended"
+    task = asyncio.create_task(home.service().run())
+    await home.told("EXTEND_TIMEOUT_USEC=30000000")
+    reply = await home.ask("GET", "/readyz")
+    assert (reply.status, "the loader has ended" in reply.body) == (503, True)
+    signal.raise_signal(signal.SIGTERM)
+    assert await task == 0
 
 
 @pytest.fixture

@@ -275,7 +275,7 @@ async def test_it_is_ready_when_the_interface_is_there(home: Home) -> None:
         assert await home.told("READY=1") == "READY=1\nSTATUS=filtering eth0, eth1"
         assert home.mark("eth1") == 1
         found = await home.until("/api/v1/status", ready=True)
-        assert [one["reattached"] for one in found["interfaces"]] == [0, 0]
+        assert [item["reattached"] for item in found["interfaces"]] == [0, 0]
 
 
 async def test_what_it_waits_for_is_one_line_and_ready_another(
@@ -538,7 +538,7 @@ async def test_rules_and_looks_meet_on_the_running_service(home: Home) -> None:
         made = await home.ask("POST", "/api/v1/rules", json={"target": "192.0.2.1"})
         assert (made.status, made.body["created"]) == (200, 1)
         listed = (await home.ask("GET", "/api/v1/rules")).body["rules"]
-        assert [(one["target"], one["origin"]) for one in listed] == [("192.0.2.1", "api")]
+        assert [(item["target"], item["origin"]) for item in listed] == [("192.0.2.1", "api")]
 
 
 async def test_what_the_store_refuses_has_a_status_of_its_own(home: Home) -> None:
@@ -558,8 +558,8 @@ async def test_rules_are_there_after_a_restart(home: Home) -> None:
     async with home.running():
         await home.ask("POST", "/api/v1/rules", json={"target": "192.0.2.1", "reason": "why"})
     async with home.running():
-        (one,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
-    assert (one["target"], one["origin"], one["reason"]) == ("192.0.2.1", "api", "why")
+        (item,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
+    assert (item["target"], item["origin"], item["reason"]) == ("192.0.2.1", "api", "why")
 
 
 async def test_panic_outlives_a_restart(home: Home) -> None:
@@ -586,7 +586,7 @@ async def test_a_rule_goes_when_its_time_is_over(home: Home) -> None:
                 if len(left) == 1:
                     break
                 await asyncio.sleep(0.05)
-    assert [one["target"] for one in left] == ["192.0.2.2"]
+    assert [item["target"] for item in left] == ["192.0.2.2"]
 
 
 async def test_an_interface_that_is_lost_is_told_and_comes_back(home: Home) -> None:
@@ -720,8 +720,8 @@ async def test_another_wildcard_is_what_names_are_written_with(home: Home) -> No
     async with home.running():
         await reload(home, "--any-qtype", "255")
         await home.ask("POST", "/api/v1/rules", json={"target": "www.example"})
-        (one,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
-    assert (one["qtype"], one["wildcard"]) == (None, 255)
+        (item,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
+    assert (item["qtype"], item["wildcard"]) == (None, 255)
 
 
 @pytest.mark.parametrize("way", ["reload", "restart"])
@@ -732,11 +732,11 @@ async def test_a_name_that_is_blocked_goes_on_being_so_under_another_wildcard(
         await home.ask("POST", "/api/v1/rules", json={"target": "www.example"})
         if way == "reload":
             await reload(home, "--any-qtype", "255")
-            (one,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
+            (item,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
     if way == "restart":
         async with home.running("--any-qtype", "255"):
-            (one,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
-    assert (one["qtype"], one["wildcard"], one["origin"]) == (None, 255, "api")
+            (item,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
+    assert (item["qtype"], item["wildcard"], item["origin"]) == (None, 255, "api")
 
 
 async def test_settings_that_are_wrong_leave_the_former_and_say_why(
@@ -935,7 +935,7 @@ async def test_a_frozen_map_is_said_and_the_service_lives(home: Home) -> None:
         state.frozen = True
         found = await home.until("/api/v1/status", ready=False)
         assert "addr-v4 is frozen" in found["reasons"][0]
-        assert [one["name"] for one in found["maps"] if one["frozen"]] == ["addr-v4"]
+        assert [item["name"] for item in found["maps"] if item["frozen"]] == ["addr-v4"]
         reply = await home.ask("GET", "/readyz")
         assert reply.status == 503
         assert "remove the pin" in reply.body
@@ -967,7 +967,7 @@ async def test_rules_without_room_in_a_smaller_map_make_it_not_ready(home: Home)
             found = await home.until("/api/v1/status", ready=not left)
             while left not in "".join(found["reasons"]):  # "moving" may come before
                 found = await home.until("/api/v1/status", ready=False)
-            shrunk = [one for one in found["warnings"] if "was replaced by a map" in one]
+            shrunk = [item for item in found["warnings"] if "was replaced by a map" in item]
             assert bool(shrunk) == bool(left)
 
 

@@ -137,4 +137,4 @@ def test_any_value_is_lists_or_our_error(tmp_path: Path, value: object) -> None:
     except SettingsError as error:
         assert error.sentence.isprintable()  # noqa: PT017 - both ends are right
     else:
-        assert len({one.origin for one in found}) == len(found)
+        assert len({entry.origin for entry in found}) == len(found)

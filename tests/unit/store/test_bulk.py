@@ -280,7 +280,7 @@ def test_what_vanished_and_is_not_in_the_list_is_forgotten(ledger: Ledger) -> No
     assert set(ledger.noted()) == {B}
 
 
-# --- single rules meanwhile -------------------------------------------------------------
+# --- single rules during a change -------------------------------------------------------
 
 
 def between_chunks(action: Callable[[], object]) -> Callable[[str, int, int], None]:

@@ -17,19 +17,11 @@ from xdpctl.store import export as export_module
 from xdpctl.store.export import lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
 EACH_MAP = ["192.0.2.1", "2001:db8::1", "198.51.100.0/24", "2001:db8:1::/48", "www.example"]
-
-
-@pytest.fixture
-def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(monkeypatch, tmp_path, room=256)
-    yield ledger
-    ledger.state.close()
 
 
 OPTIONS = ["", "action=truncate", "action=pass for=10m", 'reason="a flood \\"x\\""', "origin=api"]

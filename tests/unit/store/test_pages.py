@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from tests.support import fake_kernel
 from tests.support.fake_kernel import FakeBpf, FakeKernel
-from tests.support.fake_store import Ledger
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value
 from xdpctl.errors import TargetError
 from xdpctl.store import pages as pages_module
@@ -19,22 +18,15 @@ from xdpctl.store.entries import Entries
 from xdpctl.store.pages import Cursor, Pages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from tests.support.fake_kernel import FakeMap
+    from tests.support.fake_store import Ledger
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.store.state import Note, State
 
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
 EACH_MAP = ["192.0.2.1", "2001:db8::1", "198.51.100.0/24", "2001:db8:1::/48", "www.example"]
-
-
-@pytest.fixture
-def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(monkeypatch, tmp_path, room=256)
-    yield ledger
-    ledger.state.close()
 
 
 def page(

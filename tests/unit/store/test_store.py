@@ -72,7 +72,7 @@ class Book:
         )
 
     def restart(self) -> None:
-        """Start anew on the same maps."""
+        """Start again on the same maps."""
         self.state.close()
         self.open()
         self.store.reconcile()

@@ -37,7 +37,9 @@ ASKS = {
 
 
 def test_every_shape_has_a_name_of_its_own() -> None:
-    assert [name for name, count in Counter(one.name for one in SHAPES).items() if count > 1] == []
+    assert [
+        name for name, count in Counter(variant.name for variant in SHAPES).items() if count > 1
+    ] == []
 
 
 def test_every_shape_of_the_trials_has_a_family() -> None:
@@ -47,11 +49,11 @@ def test_every_shape_of_the_trials_has_a_family() -> None:
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_every_shape_fits_an_ethernet(version: int) -> None:
-    for one in SHAPES:
-        if version in one.versions:
-            frames = one.frames(ASKS[version])
-            assert frames, one.name
-            assert all(14 < len(frame) <= 1514 for frame in frames), one.name
+    for variant in SHAPES:
+        if version in variant.versions:
+            frames = variant.frames(ASKS[version])
+            assert frames, variant.name
+            assert all(14 < len(frame) <= 1514 for frame in frames), variant.name
 
 
 def test_the_plain_shape_is_an_ordinary_query() -> None:
@@ -60,7 +62,7 @@ def test_the_plain_shape_is_an_ordinary_query() -> None:
 
 
 def test_clean_fragments_hold_the_datagram_and_nothing_else() -> None:
-    (shape,) = (one for one in FRAGMENTS if one.name == "two fragments at 24")
+    (shape,) = (variant for variant in FRAGMENTS if variant.name == "two fragments at 24")
     ask = ASKS[4]
     first, second = (frame[34:] for frame in shape.frames(ask))
     assert (len(first), first + second) == (24, ask.data)
@@ -69,9 +71,9 @@ def test_clean_fragments_hold_the_datagram_and_nothing_else() -> None:
 def test_shapes_for_any_protocol_never_ask_where_a_syn_is_wanted() -> None:
     for version, ask in ASKS.items():
         syn = replace(ask, protocol=TCP)
-        for one in SHAPES:
-            if one.any_protocol and version in one.versions:
-                assert ask.wire_name not in b"".join(one.frames(syn)), one.name
+        for variant in SHAPES:
+            if variant.any_protocol and version in variant.versions:
+                assert ask.wire_name not in b"".join(variant.frames(syn)), variant.name
 
 
 def test_a_syn_has_its_right_checksum() -> None:

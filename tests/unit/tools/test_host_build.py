@@ -9,21 +9,12 @@ import pytest
 
 from tests.engines import host_build
 from tests.engines.host_build import HostError, HostFilter
+from tests.packets.case import DEFAULT
 from xdpctl.abi import MAPS, MapName, PacketAction, Reason, RuleAction, encode_value
-from xdpctl.program.config import ProgramConfig
-from xdpctl.rules import AnyQtype
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CONFIG = ProgramConfig(
-    ports=(53,),
-    address_ports=(),
-    addresses=(),
-    tcp=True,
-    any_qtype=AnyQtype.BOTH,
-    xsk=None,
-)
 ADDR_V4 = MAPS[MapName.ADDR_V4].ref
 SOURCE = bytes([1, 2, 0, 192])  # 192.0.2.1 as addr-v4 has it on a little-endian host
 FRAME = bytes.fromhex(
@@ -52,36 +43,36 @@ def break_(source: Path, whole: str, broken: str) -> None:
 def test_a_read_behind_the_frames_end_is_found(sources: Path) -> None:
     break_(sources / "dns.h", "if (behind > end)\n\t\t\tbreak;", "if (!end)\n\t\t\tbreak;")
     with pytest.raises(HostError, match="outside of the frame"):
-        HostFilter(CONFIG).run(FRAME[:-5])
+        HostFilter(DEFAULT).run(FRAME[:-5])
 
 
 def test_a_read_before_the_frames_start_is_found(sources: Path) -> None:
     break_(sources / "plain.h", "header *)cursor->start;", "header *)(cursor->start - 16);")
     with pytest.raises(HostError, match="outside of the frame"):
-        HostFilter(CONFIG).run(FRAME, guard_start=True)
+        HostFilter(DEFAULT).run(FRAME, guard_start=True)
 
 
 def test_undefined_behaviour_is_found(sources: Path) -> None:
     break_(sources / "dns.h", "word >> 8 * (8 - count)", "word >> 8 * (16 - count)")
     with pytest.raises(HostError, match="what C does not define"):
-        HostFilter(CONFIG, sanitize=True).run(FRAME)
+        HostFilter(DEFAULT, sanitize=True).run(FRAME)
 
 
 def test_a_packet_counted_twice_is_found(sources: Path) -> None:
     break_(sources / "filter.bpf.c", "cell->packets++", "cell->packets += 2")
     with pytest.raises(HostError, match="count exactly one packet"):
-        HostFilter(CONFIG).run(FRAME)
+        HostFilter(DEFAULT).run(FRAME)
 
 
 def test_a_packet_of_another_length_is_found(sources: Path) -> None:
     break_(sources / "filter.bpf.c", "cell->bytes += bytes", "cell->bytes += bytes + 1")
     with pytest.raises(HostError, match="count exactly one packet"):
-        HostFilter(CONFIG).run(FRAME)
+        HostFilter(DEFAULT).run(FRAME)
 
 
 def test_a_frame_that_grows_is_found(sources: Path) -> None:
     break_(sources / "answer.h", "-(int)excess", "1")
-    filter_ = HostFilter(CONFIG)
+    filter_ = HostFilter(DEFAULT)
     filter_.set_entry(ADDR_V4, SOURCE, encode_value(RuleAction.TRUNCATE))
     with pytest.raises(HostError, match="longer than it was"):
         filter_.run(FRAME + bytes(20))
@@ -90,7 +81,7 @@ def test_a_frame_that_grows_is_found(sources: Path) -> None:
 def test_a_pointer_from_before_the_trim_is_found(sources: Path) -> None:
     reload = "\t\tstart = frame_start(ctx);\n\t\tend = frame_end(ctx);\n"
     break_(sources / "answer.h", reload, "")
-    filter_ = HostFilter(CONFIG)
+    filter_ = HostFilter(DEFAULT)
     filter_.set_entry(ADDR_V4, SOURCE, encode_value(RuleAction.TRUNCATE))
     with pytest.raises(HostError, match="outside of the frame"):
         filter_.run(FRAME + bytes(20))
@@ -98,14 +89,14 @@ def test_a_pointer_from_before_the_trim_is_found(sources: Path) -> None:
 
 def test_a_filter_works_again_after_a_fault(sources: Path) -> None:
     break_(sources / "dns.h", "if (behind > end)\n\t\t\tbreak;", "if (!end)\n\t\t\tbreak;")
-    filter_ = HostFilter(CONFIG)
+    filter_ = HostFilter(DEFAULT)
     with pytest.raises(HostError):
         filter_.run(FRAME[:-5])
     assert filter_.run(FRAME).reason is Reason.NO_MATCH
 
 
 def test_the_hit_of_a_rule_is_counted_in_its_entry() -> None:
-    filter_ = HostFilter(CONFIG)
+    filter_ = HostFilter(DEFAULT)
     filter_.set_entry(ADDR_V4, SOURCE, encode_value(RuleAction.DROP, 41))
     result = filter_.run(FRAME)
     assert (result.reason, result.action) == (Reason.ADDR_V4, PacketAction.DROP)
@@ -113,13 +104,13 @@ def test_the_hit_of_a_rule_is_counted_in_its_entry() -> None:
 
 
 def test_filters_of_one_configuration_share_no_maps() -> None:
-    one, other = HostFilter(CONFIG), HostFilter(CONFIG)
+    one, other = HostFilter(DEFAULT), HostFilter(DEFAULT)
     one.set_entry(ADDR_V4, SOURCE, encode_value(RuleAction.DROP))
     assert other.run(FRAME).action is PacketAction.PASS
 
 
 def test_cleared_maps_are_empty() -> None:
-    filter_ = HostFilter(CONFIG)
+    filter_ = HostFilter(DEFAULT)
     filter_.set_entry(ADDR_V4, SOURCE, encode_value(RuleAction.DROP))
     filter_.clear()
     with pytest.raises(KeyError):
@@ -128,4 +119,4 @@ def test_cleared_maps_are_empty() -> None:
 
 def test_a_key_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="keys of 4 bytes"):
-        HostFilter(CONFIG).set_entry(ADDR_V4, SOURCE + b"\0", encode_value(RuleAction.DROP))
+        HostFilter(DEFAULT).set_entry(ADDR_V4, SOURCE + b"\0", encode_value(RuleAction.DROP))

@@ -63,43 +63,48 @@ def test_what_shrinks_is_flat() -> None:
 
 def test_growth_in_the_warm_up_is_not_judged() -> None:
     found = [
-        replace(one, anonymous=one.anonymous + min(100_000 * number, 4_000_000))
-        for number, one in enumerate(samples())
+        replace(sample, anonymous=sample.anonymous + min(100_000 * number, 4_000_000))
+        for number, sample in enumerate(samples())
     ]
     assert growing(found) == []
 
 
 def test_peaks_do_not_tilt_a_flat_series() -> None:
     found = [
-        replace(one, descriptors=40 + 9 * (number % 7 == 0)) for number, one in enumerate(samples())
+        replace(sample, descriptors=40 + 9 * (number % 7 == 0))
+        for number, sample in enumerate(samples())
     ]
     assert growing(found) == []
 
 
 @pytest.mark.parametrize("at", [250, 320, 400, 500])
 def test_a_table_that_is_made_larger_once_is_no_leak(at: float) -> None:
-    found = [replace(one, anonymous=one.anonymous + 2_000_000 * (one.at > at)) for one in samples()]
+    found = [
+        replace(sample, anonymous=sample.anonymous + 2_000_000 * (sample.at > at))
+        for sample in samples()
+    ]
     assert growing(found) == []
 
 
 def test_a_table_that_is_made_larger_every_minute_is_one() -> None:
     found = [
-        replace(one, anonymous=one.anonymous + 2_000_000 * int(one.at / 60)) for one in samples()
+        replace(sample, anonymous=sample.anonymous + 2_000_000 * int(sample.at / 60))
+        for sample in samples()
     ]
     assert growing(found) == ["anonymous"]
 
 
 def test_young_lives_of_a_killed_service_are_left_out() -> None:
     found = [
-        replace(one, age=one.at % 30, memory=int(1e7 + 1e6 * (one.at % 30 >= 15)))
-        for one in samples()
+        replace(sample, age=sample.at % 30, memory=int(1e7 + 1e6 * (sample.at % 30 >= 15)))
+        for sample in samples()
     ]
     (row, *_) = judge("x", found, SECONDS, 30.0)
     assert (row.least, row.most) == (11_000_000, 11_000_000)
 
 
 def test_growth_over_many_lives_is_seen() -> None:
-    found = [replace(one, age=one.at % 30) for one in samples(state=4096)]
+    found = [replace(sample, age=sample.at % 30) for sample in samples(state=4096)]
     assert [row.series for row in judge("x", found, SECONDS, 30.0) if not row.is_flat] == ["state"]
 
 

@@ -1,7 +1,8 @@
 """`block`, `allow`, `unblock`: make, change and remove own rules.
 
-Parses the targets before it sends anything, so that a target which cannot be read ends the
-verb and changes nothing. Does not decide whether a rule is allowed; the service does.
+Parses the targets before it sends anything, so that a target which cannot be read ends the verb
+and changes nothing. Does not decide whether a rule is allowed; the service does. Called by
+cli/main.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`check`: finds what would keep the service from working here, without a running service.
 
-Takes the options of the service from the command line, the environment and the file, and
-changes nothing. Does not own the checks; they are in status/checks/.
+Takes the options of the service from the command line, the environment and the file, and changes
+nothing. Does not own the checks; they are in status/checks/. Called by cli/main.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`detach`: removes our program from interfaces, through the service if one answers.
 
 Never removes a foreign program. Does not decide which programs are ours; that is in
-filter/own_pins.py.
+filter/own_pins.py. Owns the choice between the service and doing it itself. Called by cli/main.py.
 """
 
 from __future__ import annotations

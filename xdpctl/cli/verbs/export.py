@@ -1,4 +1,7 @@
-"""`export`: writes the rules as lines that `import` reads, as the service sends them."""
+"""`export`: writes the rules as lines that `import` reads, as the service sends them.
+
+Owns where the lines are written. Does not own their form (store/export.py). Called by cli/main.py.
+"""
 
 from __future__ import annotations
 

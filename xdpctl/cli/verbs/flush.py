@@ -1,7 +1,8 @@
 """`flush`: removes many rules at once, after a question.
 
 Removes our own rules, of every origin or of one. Removes the entries of dnsdist only with
-`--origin dnsdist`, and always with a warning about what this does to a running dnsdist.
+`--origin dnsdist`, and always with a warning about what this does to a running dnsdist. Owns the
+question and the warning. Does not own the removal; the service removes. Called by cli/main.py.
 """
 
 from __future__ import annotations
@@ -16,13 +17,7 @@ if TYPE_CHECKING:
     import argparse
 
 OWN = "*"
-"""Stands for every origin of ours in the API; no origin can have this name."""
-
-_DNSDIST_WARNING = (
-    "dnsdist keeps its own count of its entries: a running dnsdist logs 'Error removing' for each"
-    " flushed entry and does not lower the count, so that it can add fewer and fewer ('Table full')"
-    " until it is restarted; flush its entries while dnsdist is stopped, or restart it afterwards"
-)
+"""The API's name for every origin of ours; no origin can have this name."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +33,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
     from xdpctl.rules import (  # noqa: PLC0415 - other verbs do not need dnspython
+        DNSDIST_FLUSH_WARNING,
         DNSDIST_ORIGIN,
         parse_origin,
     )
@@ -48,7 +44,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
             "cannot run `xdpctl flush` here: there is no terminal to ask on; use --yes to confirm"
         )
     if origin == DNSDIST_ORIGIN:
-        session.warn(_DNSDIST_WARNING)
+        session.warn(DNSDIST_FLUSH_WARNING)
     whose = "of our own" if origin == OWN else f"of origin {origin}"
     where = f"in {arguments.map}" if arguments.map else "in every map"
     if not arguments.yes and not session.confirmed(f"remove every rule {whose} {where}?"):

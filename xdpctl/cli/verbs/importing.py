@@ -1,8 +1,8 @@
 """`import`: loads a file of rules, one a line, into the maps.
 
-Sends the file to the service in parts and never holds all of it. The service reads the
-whole file before it changes anything, so that a line which cannot be read is an error with
-its number and changes nothing.
+Sends the file to the service in parts and never holds all of it. The service reads the whole file
+before it changes anything, so that a line which cannot be read is an error with its number and
+changes nothing. Owns the sending of the file and the report about it. Called by cli/main.py.
 """
 
 from __future__ import annotations

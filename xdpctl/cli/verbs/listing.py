@@ -1,6 +1,7 @@
 """`list`: shows the rules in the maps, ours and dnsdist's, page by page.
 
-Never holds a million rules at once: it writes each page as it arrives.
+Never holds a million rules at once: it writes each page as it arrives. Owns the columns and the
+form of JSON lines. Does not own the order of a page (store/pages.py). Called by cli/main.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""`panic` and `resume`: pass every packet at once, and filter again."""
+"""`panic` and `resume`: pass every packet at once, and filter again.
+
+Owns the sentences. Does not own the switch (service/panic.py). Called by cli/main.py.
+"""
 
 from __future__ import annotations
 

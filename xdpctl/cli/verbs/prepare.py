@@ -1,11 +1,10 @@
 """`prepare`: the part of a start that needs root, so that the service itself does not.
 
-Mounts the BPF file system, makes the directories of pins, control socket and state, and
-sets their owners. With `--service-user` it also makes the shared pins, because that user
-cannot give them to the user of dnsdist. Takes the options of the service; a second run
-changes nothing. The directories belong to users who can replace their content at any time,
-so it sets owner and mode on opened files (kernel/paths.py), and only on files with names
-of ours.
+Mounts the BPF file system, makes the directories of pins, control socket and state, and sets their
+owners. With `--service-user` it also makes the shared pins, because that user cannot give them to
+the user of dnsdist. Takes the options of the service; a second run changes nothing. The
+directories belong to users who can replace their content at any time, so it sets owner and mode on
+opened files (kernel/paths.py), and only on files with names of ours. Called by cli/main.py.
 """
 
 from __future__ import annotations

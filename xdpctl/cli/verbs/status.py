@@ -1,6 +1,7 @@
 """`status`: the service at a glance, for an operator who has just been woken up.
 
-The first line shows whether it works and, if not, why. Problems come before details.
+The first line shows whether it works and, if not, why. Problems come before details. Owns the
+layout and order. Does not own the facts (status/). Called by cli/main.py.
 """
 
 from __future__ import annotations

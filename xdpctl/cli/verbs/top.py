@@ -1,6 +1,7 @@
 """`top`: shows the rules with the most hits; on a terminal, refreshes every second.
 
-Ctrl-C is the normal way to end it, with status 0.
+Ctrl-C is the normal way to end it, with status 0. Owns the refreshed screen. Does not own the
+ranking (store/top.py). Called by cli/main.py.
 """
 
 from __future__ import annotations

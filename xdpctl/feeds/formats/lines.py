@@ -1,8 +1,9 @@
 """Lists with one entry a line: targets, addresses and prefixes, hosts files.
 
-Owns what a line means in each format, and counts what was left out. A line that is not in
-the format is an error with its number, so that a page of HTML or half a download is never
-used as a list. Called by feeds/reader.py on a thread. Does no I/O.
+Owns what a line means in each format, and counts what was left out. A line that is not in the
+format is an error with its number, so that a page of HTML or half a download is never used as a
+list. Called by feeds/reader.py on a thread. Does no I/O. Does not own reading the file
+(feeds/reader.py).
 """
 
 from __future__ import annotations

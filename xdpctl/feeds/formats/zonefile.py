@@ -1,9 +1,9 @@
 """Reads the records of a zone file (RFC 1035, 5) line by line, each of bounded length.
 
-Owns the text: tokens, parentheses over several lines, comments, `$ORIGIN` and `$TTL`, and
-names and fields that a record omits. dnspython reads the data of each single record; rpz.py
-gives a record its meaning. `$INCLUDE`, which would read other files, and `$GENERATE`, which
-would generate records, are rejected. Does no I/O.
+Owns the text: tokens, parentheses over several lines, comments, `$ORIGIN` and `$TTL`, and names
+and fields that a record omits. dnspython reads the data of each single record; rpz.py gives a
+record its meaning. `$INCLUDE`, which would read other files, and `$GENERATE`, which would generate
+records, are rejected. Does no I/O. Does not own the meaning of records. Called by rpz.py.
 """
 
 from __future__ import annotations

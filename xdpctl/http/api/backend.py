@@ -1,8 +1,8 @@
 """What the API needs of the service: one protocol a resource, and all of them as `Backend`.
 
-service/operations.py implements them, tests fake them. A handler names the one that it
-needs. Handlers and the application import nothing else of the service. No method blocks
-the loop.
+service/operations.py implements them, tests fake them. A handler names the one that it needs.
+Handlers and the application import nothing else of the service. No method blocks the loop. Owns
+the protocols.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Makes the API's answers of the service's values.
 
 Owns how entries, results and snapshots look as documents; the documents' fields are
-documents.py's. Documents of many rules are made on the thread that read the rules, not on
-the loop. Called by service/operations.py and uploads.py.
+documents.py's. Documents of many rules are made on the thread that read the rules, not on the
+loop. Called by service/operations.py and uploads.py. Does not own the values.
 """
 
 from __future__ import annotations

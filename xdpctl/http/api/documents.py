@@ -1,9 +1,10 @@
 """The API's documents: what is accepted and what is answered.
 
-msgspec checks a request against these types and names the field that is wrong;
-the same types describe the API to others. Text becomes a value here: a `RuleIn`
-turns into a rules.Rule or raises the error of rules/rules.py. Answers are made of values
-by converter.py.
+msgspec checks a request against these types and names the field that is wrong; the same types
+describe the API to others. Text becomes a value here: a `RuleIn` turns into a rules.Rule or raises
+the error of rules/rules.py. Answers are made of values by converter.py. Owns the types of all
+documents. Does not own rules (rules/) or the form of errors (http/problems.py). Used by the rest
+of http/api/ and by service/operations.py.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ class DetachIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Detached(msgspec.Struct):
-    """Interfaces that the program was taken off."""
+    """Interfaces from which the program was detached."""
 
     detached: list[str]
 

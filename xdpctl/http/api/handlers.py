@@ -1,7 +1,8 @@
 """One function a resource: reads the request, asks the service, writes the answer.
 
-What the service must offer is in backend.py; each handler names the part that it needs.
-Requests with rules in their body are uploads.py's.
+What the service must offer is in backend.py; each handler names the part that it needs. Requests
+with rules in their body are uploads.py's. Owns the handlers. Does not own routes (routes.py),
+parameters (queries.py) or documents (documents.py). Called by aiohttp through routes.py.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from xdpctl.http.api.queries import (
 from xdpctl.http.refusals import RequestError, not_json, not_of_the_schema
 from xdpctl.http.transport.body import received
 from xdpctl.http.transport.keys import IN_PUBLIC
-from xdpctl.rules import DNSDIST_ORIGIN, parse_origin, parse_target
+from xdpctl.rules import DNSDIST_FLUSH_WARNING, DNSDIST_ORIGIN, parse_origin, parse_target
 
 if TYPE_CHECKING:
     from xdpctl.http.api.backend import (
@@ -42,11 +43,6 @@ if TYPE_CHECKING:
 
 DETACH_MAX = 64 * 1024
 """Bytes of a document that names interfaces."""
-
-_FLUSHED = (
-    "a running dnsdist does not notice that entries of its own are gone: it goes on counting"
-    " them until it is restarted, and says so for each that expires"
-)
 
 
 def answer(document: object) -> web.Response:
@@ -148,7 +144,7 @@ async def delete_rules(request: web.Request) -> web.Response:
         )
     origin = None if query.origin == ALL_OWN else parse_origin(query.origin)
     removed = await changes.flush(map_named(query.map), origin)
-    return answer(Removed(removed, [_FLUSHED] if origin == DNSDIST_ORIGIN else []))
+    return answer(Removed(removed, [DNSDIST_FLUSH_WARNING] if origin == DNSDIST_ORIGIN else []))
 
 
 async def panic(request: web.Request) -> web.Response:

@@ -1,6 +1,7 @@
-"""What the application carries to its handlers, and the keys under which it does.
+"""The keys under which the application stores what the API's handlers need.
 
-Owns the keys alone; what they hold is service/operations.py's and status/metrics.py's.
+Owns only the keys; the values come from service/operations.py and status/metrics.py. Does not own
+transport/keys.py. Used by http/app.py, handlers.py and uploads.py.
 """
 
 from __future__ import annotations

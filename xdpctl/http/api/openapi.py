@@ -1,7 +1,8 @@
 """The API's own description: one table of routes, as an OpenAPI 3.1 document.
 
-What is in the document comes from where requests are checked: parameters from
-queries.py, bodies and answers from documents.py, paths and methods from routes.py.
+What is in the document comes from where requests are checked: parameters from queries.py, bodies
+and answers from documents.py, paths and methods from routes.py. Owns the form of the document.
+Does not own routes or types. Called by routes.py and http/app.py.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _MEANING = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "A field or parameter is wrong or not known",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head is longer than 32 KiB",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The kernel or the state refused; the log has more",
-    HTTPStatus.SERVICE_UNAVAILABLE: "Too many such reads are under way (try again after"
+    HTTPStatus.SERVICE_UNAVAILABLE: "Too many such reads are running (try again after"
     " Retry-After seconds), or a map is frozen and its entries cannot be changed any more",
     HTTPStatus.INSUFFICIENT_STORAGE: "A map is full, or the disk for long bodies",
 }

@@ -1,8 +1,8 @@
 """The parameters of each request: what is accepted behind the `?`.
 
-As in documents.py, the types that check are those that describe. A parameter that is not
-known, comes twice or makes no sense is refused by its name (422); a missing one is a bad
-request (400). Called by the handlers.
+As in documents.py, the types that check are those that describe. A parameter that is not known,
+comes twice or makes no sense is refused by its name (422); a missing one is a bad request (400).
+Called by the handlers. Owns the parameters. Does not own the documents in bodies (documents.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PAGE_MAX = 10_000
 TOP_MAX = 1_000
 
 ALL_OWN = "*"
-"""Stands for every origin but dnsdist's where rules are removed."""
+"""Every origin except dnsdist's, in requests that remove rules."""
 
 _MAPS = ", ".join(RULE_PLACES)
 
@@ -206,7 +206,7 @@ def read_query(request: web.Request, kind: type[_Query]) -> _Query:
 
 
 def _is_text(text: str) -> bool:
-    """Return whether no lone surrogate, which stands for an octet, is in a text."""
+    """Return whether a text has no lone surrogate, which represents an invalid octet."""
     try:
         text.encode()
     except UnicodeEncodeError:

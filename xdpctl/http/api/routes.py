@@ -1,4 +1,8 @@
-"""The one table of routes: what is served, and what openapi.json says of it."""
+"""The one table of routes: what is served, and what openapi.json says of it.
+
+Owns paths, methods and their descriptions. Does not own handlers (handlers.py, uploads.py). Called
+by http/app.py.
+"""
 
 from __future__ import annotations
 

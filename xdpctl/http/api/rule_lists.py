@@ -1,8 +1,9 @@
 """A body with many rules, read in parts: JSON, or lines, to rows.
 
-Each part is some tens of kilobytes, so that no step holds the interpreter for long and a
-million rules need no more memory than a few. Rows are rules/lines.py's; store/bulk.py works
-them in. Everything blocks, and may run in another process (store/worker/).
+Each part is some tens of kilobytes, so that no step holds the interpreter for long and a million
+rules need no more memory than a few. Rows are rules/lines.py's; store/bulk.py works them in.
+Everything blocks, and may run in another process (store/worker/). Owns the two formats of such a
+body. Does not own receiving it (transport/body.py). Called by uploads.py.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def _last_end(text: bytes) -> int:
     """Return the place behind the last `}` outside of strings, 0 where there is none.
 
     `text` begins outside of a string. A string that is not whole yet has no such place
-    behind its quote, so what is cut off there goes on with the next part.
+    behind its quote, so what is cut off there continues in the next part.
     """
     masked = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
     end = len(masked)

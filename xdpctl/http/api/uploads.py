@@ -1,7 +1,8 @@
 """Requests with rules in their body: POST, PUT, import.
 
-A body is received completely before anything is done, so that a body that breaks off
-changes nothing. The store then reads it in parts (rule_lists.py).
+A body is received completely before anything is done, so that a body that breaks off changes
+nothing. The store then reads it in parts (rule_lists.py). Owns these handlers. Does not own the
+format of lists. Called by aiohttp through routes.py.
 """
 
 from __future__ import annotations

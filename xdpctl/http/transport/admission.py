@@ -1,9 +1,9 @@
-"""Which connections a listener has, and which one leaves where another comes.
+"""Which connections a listener has, and which one is closed to make room for another.
 
-A listener that is full refuses nobody for what others left open: the connection that has
-been idle longest goes, of the peer with the most. So one that floods a listener pushes out
-its own connections, and a scrape still gets in. Only where every connection is worked on is
-a new one refused. Pure: sockets are entrance.py's.
+Owns that choice. Does not own sockets (entrance.py, which calls this). A full listener closes
+the connection that has been idle longest, of the peer with the most connections. So a peer that
+floods a listener pushes out its own connections, and a scrape still gets in. A new connection is
+refused only if a request is being answered on every other one. Pure.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 TCP_MAX = 64
-"""Connections of --listen."""
+"""Most connections of --listen."""
 
 TCP_PEER_MAX = 32
-"""Of them, those of one address, or of one /64 of IPv6; loopback may have all."""
+"""Most of them from one address, or from one IPv6 /64; loopback may have all."""
 
 CONTROL_MAX = 64
-"""Connections of the control socket that are not root's; root has as many of its own."""
+"""Most connections of the control socket from other users than root; root may have as many."""
 
 CONTROL_PEER_MAX = 32
-"""Of them, those of one user."""
+"""Most of them from one user."""
 
 _UCRED = struct.Struct("=3i")
 _V6_BITS = 64
@@ -36,7 +36,7 @@ class Guest(Protocol):
 
     @property
     def idle_since(self) -> float | None:
-        """Since when it only takes room; None: it is worked on."""
+        """When it became idle; None: a request is being answered."""
 
     def abort(self) -> None:
         """End it at once."""
@@ -44,12 +44,12 @@ class Guest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end.
+    """The other end of a connection.
 
     Attributes:
-        name: as the log shows it; connections of one name are counted together.
-        most: connections that it may have.
-        room: those of different rooms take no room from each other.
+        name: as the log shows it; connections of the same name are counted together.
+        most: most connections that it may have.
+        room: peers of different rooms do not take places from each other.
     """
 
     name: str
@@ -58,9 +58,9 @@ class Peer:
 
 
 def tcp_peer(host: str) -> Peer:
-    """Return the peer of an address: an IPv6 host has a /64, which counts as one.
+    """Return the peer of an address: all addresses of an IPv6 /64 are one peer.
 
-    Link-local addresses are counted one by one: all neighbours share that /64.
+    Link-local addresses are counted one by one, because all neighbours share that /64.
     """
     address: ipaddress.IPv4Address | ipaddress.IPv6Address
     address = ipaddress.ip_address(host.partition("%")[0])
@@ -86,17 +86,18 @@ class Admission:
     """The connections of one listener.
 
     Args:
-        total: that one room has.
+        total: places of each room.
     """
 
     total: int
     _rooms: dict[str, dict[str, list[Guest]]] = field(default_factory=dict)
 
     def admit(self, peer: Peer, guest: Guest) -> bool | Guest:
-        """Take a connection in.
+        """Admit a connection if there is a place, or if another can be ended for it.
 
         Returns:
-            True; False: no, all are worked on; or the one that was ended for it.
+            True: there was a place. False: it is not admitted, because no other is idle. Else
+            the connection that was ended for it.
         """
         room = self._rooms.setdefault(peer.room, {})
         own = room.setdefault(peer.name, [])
@@ -120,14 +121,14 @@ class Admission:
         return ended
 
     def leave(self, peer: Peer, guest: Guest) -> None:
-        """Forget a connection that has ended; it may have been forgotten before."""
+        """Forget a connection that has ended; a second call does nothing."""
         guests = self._rooms.get(peer.room, {}).get(peer.name, [])
         if guest in guests:
             guests.remove(guest)
         self._tidy(peer)
 
     def evict(self) -> bool:
-        """End the connection that has been idle longest; False: none is idle."""
+        """End the connection that has been idle longest; return False if none is idle."""
         ended = _idlest(self.guests())
         if ended is not None:
             ended.abort()
@@ -138,13 +139,13 @@ class Admission:
         return [guest for room in self._rooms.values() for own in room.values() for guest in own]
 
     def _tidy(self, peer: Peer) -> None:
-        """Forget a peer without connections, so that many peers cost nothing later."""
+        """Forget a peer without connections, so that former peers need no memory."""
         room = self._rooms.get(peer.room, {})
         if not room.get(peer.name, True):
             del room[peer.name]
 
 
 def _idlest(guests: list[Guest]) -> Guest | None:
-    """Return the one that has been idle longest; None: none is."""
+    """Return the connection that has been idle longest; None if none is idle."""
     idle = [(since, guest) for guest in guests if (since := guest.idle_since) is not None]
     return min(idle, key=lambda candidate: candidate[0])[1] if idle else None

@@ -1,4 +1,7 @@
-"""The middleware that checks requests against the access of their listener (access.py)."""
+"""The middleware that checks requests against the access of their listener (access.py).
+
+Owns the order of the checks and their sentences. Does not own the rules. Called by http/app.py.
+"""
 
 from __future__ import annotations
 

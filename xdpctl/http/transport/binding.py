@@ -1,8 +1,9 @@
 """The sockets of the two listeners, bound before anything is attached. Everything blocks.
 
-A control socket left by a dead service is taken over; one of a running service is an error.
-Group and mode are set on the file that was opened and verified to be our socket
-(kernel/paths.py).
+A control socket left by a dead service is taken over; one of a running service is an error. Group
+and mode are set on the file that was opened and verified to be our socket (kernel/paths.py). Owns
+making and removing the socket files. Does not own accepting (entrance.py). Called by
+http/listeners.py.
 """
 
 from __future__ import annotations

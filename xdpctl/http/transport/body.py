@@ -1,8 +1,8 @@
 """Receives a request's whole body, without blocking the loop and in little memory.
 
-A small body stays in memory; a thread writes a large one to a file without a name. `100
-Continue` is sent only when a handler wants the body. http/api/rule_lists.py reads what is in
-it. Called by the handlers.
+A small body stays in memory; a thread writes a large one to a file without a name. `100 Continue`
+is sent only when a handler wants the body. http/api/rule_lists.py reads what is in it. Called by
+the handlers. Owns the limits of a body.
 """
 
 from __future__ import annotations

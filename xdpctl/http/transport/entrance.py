@@ -1,9 +1,12 @@
 """The entrance of one listener: it accepts connections, as many as it has room for.
 
-asyncio's own server takes every connection that comes and, where there is no descriptor
-left, logs a line for each try. Here a bound socket is served by one task that lets
-admission.py decide, keeps descriptors back for the control socket, and says at most once a
-minute what it had to refuse. A second task cuts off who takes too long (gate.py).
+asyncio's own server accepts every connection, and logs a line for each failure when no
+descriptor is left. Here one task accepts the connections of a bound socket. It reserves
+descriptors for the control socket (spare.py), and logs refused connections at most once a
+minute. A second task ends connections that take too long (gate.py).
+
+Owns the tasks and the accepted sockets. Does not own the choice which connection is closed
+(admission.py) or the binding (binding.py). Called by http/app.py.
 """
 
 from __future__ import annotations
@@ -34,14 +37,14 @@ if TYPE_CHECKING:
 
 CHECK_SECONDS = 1.0
 RETRY_SECONDS = 0.2
-"""Between two tries where the system has no descriptor or memory for a connection."""
+"""Between two attempts while the system has no descriptor or memory for a connection."""
 
 QUIET_SECONDS = 60.0
-"""Between two lines about the same trouble."""
+"""Between two log lines of the same event."""
 
 RUSH_AT_ONCE = 64
 RUSH_RATE = 200.0
-"""Connections of TCP a second, once more than those have come at once."""
+"""TCP connections accepted per second, after RUSH_AT_ONCE have been accepted at once."""
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -49,11 +52,11 @@ _log = logging.getLogger(__name__)
 
 
 class Seldom:
-    """Logs an event at most once a minute, with how often it happened since.
+    """Logs an event at most once a minute, with the number of times it happened since.
 
     Args:
-        name: of the event.
-        clock: seconds that never go back.
+        name: the event's name.
+        clock: returns the seconds of a monotonic clock.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,7 +66,7 @@ class Seldom:
         self._count = 0
 
     def note(self, **fields: object) -> None:
-        """Count it; log it if nothing was logged within the last minute."""
+        """Count the event; log it if it was not logged within the last minute."""
         self._count += 1
         now = self._clock()
         if now >= self._next:
@@ -72,13 +75,13 @@ class Seldom:
 
 
 class Rush:
-    """How long to wait before the next connection, so that a flood leaves time for others.
+    """How long to wait before the next connection, so that a flood leaves time for other work.
 
-    Some may come at once; a flood is taken at RUSH_RATE, and what does not fit waits in the
-    kernel's queue, which costs this process nothing.
+    RUSH_AT_ONCE connections are accepted at once, further ones at RUSH_RATE. The others wait in
+    the kernel's queue, which costs this process nothing.
 
     Args:
-        clock: seconds that never go back.
+        clock: returns the seconds of a monotonic clock.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -93,7 +96,7 @@ class Rush:
 
 
 class _Visit:
-    """One accepted connection, also while TLS is being agreed on."""
+    """One accepted connection, also during its TLS handshake."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -101,11 +104,11 @@ class _Visit:
 
     @property
     def idle_since(self) -> float | None:
-        """See admission.Guest."""
+        """When it became idle (`admission.Guest`)."""
         return self.gate.idle_since
 
     def abort(self) -> None:
-        """End it at once."""
+        """End the connection at once."""
         if self.connecting is not None and not self.connecting.done():
             self.connecting.cancel()
         self.gate.abort()
@@ -116,10 +119,10 @@ class Entrance:
 
     Args:
         bound: the listening socket.
-        make_protocol: gives aiohttp's protocol for the connection behind a gate.
-        spare: descriptors kept back for the control socket.
-        patience: what a client is given.
-        tls: of the connections, or None.
+        make_protocol: returns aiohttp's protocol for the connection behind a gate.
+        spare: descriptors reserved for the control socket.
+        patience: the time limits of a connection.
+        tls: the TLS context, or None.
     """
 
     def __init__(
@@ -155,9 +158,9 @@ class Entrance:
         ]
 
     async def stop(self) -> None:
-        """Accept nobody any more; what is idle ends, what is worked on goes on.
+        """Accept no more connections; end idle ones, and let requests that are running finish.
 
-        The bound socket is closed: who connects is refused and does not wait.
+        The bound socket is closed, so that new connections are refused at once.
         """
         tasks, self._tasks = self._tasks, []
         for task in tasks:
@@ -182,13 +185,13 @@ class Entrance:
             await asyncio.sleep(0 if self._is_control else self._rush.pause())
 
     def _leave_descriptors(self) -> None:
-        """Raise OSError where what is kept back for the control socket is not there."""
+        """Raise OSError if the descriptors reserved for the control socket are not held."""
         if not self._is_control and not self._spare.keep():
-            raise OSError(errno.EMFILE, "the last descriptors are kept back")
+            raise OSError(errno.EMFILE, "the last descriptors are reserved")
 
     async def _failed(self, error: OSError) -> None:
-        """Go on after a connection that could not be accepted."""
-        if error.errno not in _EXHAUSTED:  # it had gone already, or its network has
+        """Continue after a connection that could not be accepted."""
+        if error.errno not in _EXHAUSTED:  # the client has left, or its network is down
             await asyncio.sleep(0)
             return
         self._exhausted.note(
@@ -238,7 +241,7 @@ class Entrance:
                 lambda: visit.gate, sock, ssl=self._tls, ssl_handshake_timeout=handshake
             )
             made = True
-        except OSError as error:  # TLS that is not, a client that left
+        except OSError as error:  # not TLS, or the client has left
             event(_log, "connection-failed", logging.DEBUG, error=error.strerror or str(error))
         finally:
             if not made:
@@ -252,7 +255,7 @@ class Entrance:
             self._admission.leave(peer, visit)
 
     async def _check(self) -> None:
-        """Cut off who takes too long, once a second."""
+        """End connections that take too long, once a second."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             self._spare.keep()

@@ -1,9 +1,12 @@
-"""The gate of one connection: what aiohttp's protocol sees of it, and for how long it lives.
+"""The gate of one connection: what aiohttp's protocol sees of it, and how long it lives.
 
-A head is held here until it is whole, so that one that never ends costs its own octets and
-no more; one request at a time goes on to aiohttp; who sends, reads or leaves too slowly is
-cut off by `check`, which entrance.py calls once a second. Knows bytes, not requests:
-protocol.py tells it when one has been answered.
+It holds a head until it is whole, so an unfinished head costs only its own octets. It passes one
+request at a time to aiohttp. `check`, which entrance.py calls once a second, ends a connection
+whose client sends, reads or leaves too slowly.
+
+Owns the transport and the time limits. Does not own the meaning of requests: it knows only
+octets and where heads and bodies end (head.py), and protocol.py reports each answer. Made by
+entrance.py.
 """
 
 from __future__ import annotations
@@ -28,19 +31,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LINGER_SECONDS = 1.0
-"""How long what a refused request still sends is thrown away, so that its client does
-not lose the answer to a reset."""
+"""How long the rest of a refused request is read and discarded. A reset in this time could
+destroy the answer before its client has read it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How many seconds a connection may take for each step.
+    """The time limits of a connection, in seconds.
 
     Attributes:
-        head: from its first octet to its end; also from the connection to that octet.
+        head: from the first octet of a head to its end; also until that first octet.
         idle: between two requests.
-        write: for the client to read on, once the buffers are full.
-        close: to take what is left of an answer after the last request.
+        write: until the client reads again, once the buffers are full.
+        close: for reading the rest of an answer after the last request.
     """
 
     head: float = 10.0
@@ -50,26 +53,26 @@ class Patience:
 
 
 class Stage(Enum):
-    """What a connection is at."""
+    """The state of a connection."""
 
     NEW = auto()
-    """No octet came, or TLS is not agreed on."""
+    """No octet has arrived, or the TLS handshake is not complete."""
     HEAD = auto()
     REQUEST = auto()
     IDLE = auto()
     """Between two requests."""
     REFUSED = auto()
-    """An answer has been written here, and what still comes is thrown away."""
+    """The gate has answered with an error, and discards everything that still arrives."""
 
 
 class Gate(asyncio.Protocol):
     """One connection between its transport and aiohttp's protocol.
 
     Args:
-        make_inner: gives aiohttp's protocol, once there is a request for it: until then a
+        make_inner: returns aiohttp's protocol. Called for the first request: until then a
             connection costs little more than its descriptor.
-        patience: what the client is given.
-        clock: seconds that never go back.
+        patience: the time limits.
+        clock: returns the seconds of a monotonic clock.
         on_lost: called once, when the connection has ended.
     """
 
@@ -96,33 +99,33 @@ class Gate(asyncio.Protocol):
         self._drained.set()
         self._lost = False
         self.broken = False
-        """Whether the body is not framed as HTTP/1.1 wants it."""
+        """Whether the body is not framed correctly (HTTP/1.1)."""
         self.on_broken: Callable[[], None] = lambda: None
         self.stage = Stage.NEW
         self.since = clock()
         """When the stage began."""
 
-    # --- what middlewares and the entrance ask -----------------------------------------
+    # --- for middlewares and the entrance ----------------------------------------------
 
     @property
     def gone(self) -> bool:
-        """Whether nobody waits for an answer any more; any thread may ask."""
+        """Whether the client has left, so that no answer is needed; any thread may read this."""
         transport = self._transport
         return self._lost or transport is None or transport.is_closing()
 
     @property
     def idle_since(self) -> float | None:
-        """Since when it only takes room; None: a request is worked on, or its answer read."""
+        """When it became idle; None while a request is processed or its answer is read."""
         if self._blocked is not None:
             return self._blocked
         return None if self.stage is Stage.REQUEST and not self._answered else self.since
 
     async def drained(self) -> None:
-        """Wait until the client has taken nearly all that was written, or has gone."""
+        """Wait until the client has read nearly all that was written, or has left."""
         await self._drained.wait()
 
     def answered(self) -> None:
-        """Go on to the next request: this one's answer is written."""
+        """Continue with the next request, after the answer to this one was written."""
         if self.stage is not Stage.REQUEST or self._transport is None:
             return
         self._answered = True
@@ -135,7 +138,7 @@ class Gate(asyncio.Protocol):
             self._transport.abort()
 
     def check(self) -> str:
-        """Cut the connection off where its time is over; return why, or an empty text."""
+        """End the connection if a time limit is over; return why, else an empty text."""
         now, patience = self._clock(), self._patience
         if self._transport is None or self._lost:
             return ""
@@ -168,11 +171,11 @@ class Gate(asyncio.Protocol):
     # --- asyncio.Protocol --------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; with TLS it is agreed on by now."""
+        """Begin; a TLS handshake is complete by now."""
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End, whoever ended it."""
+        """Release everything, no matter which side ended the connection."""
         self._lost = True
         self._drained.set()
         self._ahead.clear()
@@ -181,24 +184,24 @@ class Gate(asyncio.Protocol):
         self._on_lost()
 
     def pause_writing(self) -> None:
-        """Note that the client reads slower than it is written to."""
+        """Note that the client reads too slowly."""
         self._blocked = self._clock()
         self._drained.clear()
         if self._inner is not None:
             self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Note that it has read on."""
+        """Note that the client reads again."""
         self._blocked = None
         self._drained.set()
         if self._inner is not None:
             self._inner.resume_writing()
 
     def eof_received(self) -> None:
-        """Take a client that sends no more for one that has gone, as aiohttp does."""
+        """Return None, which closes the connection, as aiohttp does: the client has left."""
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
+        """Receive data."""
         if self.broken or self._lost or self.stage is Stage.REFUSED:
             return
         self._ahead += data
@@ -211,14 +214,14 @@ class Gate(asyncio.Protocol):
         self.since = self._clock()
 
     def _end_request(self) -> None:
-        """Wait for the next head, which may be there already."""
+        """Wait for the next head, which may already have arrived."""
         self._enter(Stage.IDLE)
         if self._transport is not None:
             self._transport.resume_reading()
         asyncio.get_running_loop().call_soon(self._advance)
 
     def _advance(self) -> None:
-        """Hand on what belongs to the request that is worked on, or the next head."""
+        """Pass data of the current request to aiohttp, or the next head."""
         try:
             if self._lost:
                 return
@@ -229,10 +232,10 @@ class Gate(asyncio.Protocol):
             self._refuse(error)
 
     def _begin(self) -> bool:
-        """Hand on a head if there is a whole one; return whether there was.
+        """Pass a whole head to aiohttp; return whether there was one.
 
         Raises:
-            RequestError: it is too long or cannot be taken.
+            RequestError: it is too long or not acceptable.
         """
         while self._ahead[:2] == b"\r\n":  # RFC 9112, 2.2: empty lines before a request
             del self._ahead[:2]
@@ -257,7 +260,7 @@ class Gate(asyncio.Protocol):
         return True
 
     def _go_on(self) -> None:
-        """Hand on what is the body's; one that is badly framed breaks the request."""
+        """Pass data of the body to aiohttp; wrong framing breaks the request."""
         if self._ahead and not self._body.ended:
             data = bytes(self._ahead)
             try:
@@ -281,14 +284,14 @@ class Gate(asyncio.Protocol):
             self._inner.data_received(data)
 
     def _break(self) -> None:
-        """Take nothing more; who reads the body hears that it is not whole."""
+        """Accept no more data; the reader of the body gets an error."""
         self._body = BodyEnd(0)
         self._ahead.clear()
         self.broken = True
         self.on_broken()
 
     def _refuse(self, error: RequestError) -> None:
-        """Answer in aiohttp's place, and take nothing more."""
+        """Answer with an error, in place of aiohttp, and accept no more data."""
         if self._transport is None or self._transport.is_closing():
             return
         self._enter(Stage.REFUSED)

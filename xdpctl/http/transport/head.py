@@ -1,9 +1,9 @@
 """Finds where a request's head and body end, and rejects malformed heads before aiohttp.
 
-aiohttp parses the requests that pass these checks. Its versions differ in what they accept
-and in how they fail (an exception, or an unbounded queue of further requests). So this
-module reads RFC 9112 strictly and passes on one request at a time. Pure: no sockets, no
-time. Called by gate.py.
+aiohttp parses the requests that pass these checks. Its versions differ in what they accept and in
+how they fail (an exception, or an unbounded queue of further requests). So this module reads RFC
+9112 strictly and passes on one request at a time. Pure: no sockets, no time. Called by gate.py.
+Owns these checks.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns only the keys; the values come from service/operations.py, status/metrics.py and http/app.py.
 aiohttp has typed keys since 3.9 and warns about any other key; Debian 12's 3.8 accepts every
-hashable value.
+hashable value. Does not own what is stored. Used by http/app.py, body.py and http/api/.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A page of rules and `top` walk the kernel's maps, and an export is a process: a few readers
 must not make all others wait. A request beyond the limit gets 503 at once. A request keeps
-its place until its client has read the answer, which bounds the answers in memory.
+its place until its client has read the answer, which bounds the answers in memory. Does not own
+connections (admission.py). Called by http/app.py.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """aiohttp's end of a connection, and the middleware that paces it.
 
-The gate (gate.py) hands one request at a time to a connection; the middleware here tells it
-when that one's answer has been written, and the rest whether its client is still there.
-What aiohttp's parser refuses is answered with a problem document, and quoted nowhere: among
-it may be a token. Used by http/app.py.
+The gate (gate.py) passes one request at a time to a connection. The middleware tells the gate
+when the answer has been written, and lets handlers ask whether the client is still connected. A
+request that aiohttp's parser refuses is answered with a problem document and never quoted,
+because it may contain a token. Does not own time limits (gate.py). Called by http/app.py.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _OPTIONS: dict[str, Any] = {
 
 
 class Connection(web.RequestHandler):
-    """One connection; says nothing of what was sent where it is not HTTP."""
+    """One connection. Never logs the content of a request that is not HTTP."""
 
     gate: Gate | None = None
 
     @classmethod
     def behind(cls, gate: Gate, server: web.Server, loop: asyncio.AbstractEventLoop) -> Connection:
-        """Return one behind a gate, for a server of an application's runner."""
+        """Return a connection behind a gate, for the server of an application's runner."""
         connection = cls(server, loop=loop, **_OPTIONS)
         connection.gate = gate
         return connection
@@ -56,11 +56,10 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what aiohttp's parser could not read; all else is aiohttp's.
+        """Answer a request that aiohttp's parser could not read; leave other errors to aiohttp.
 
         Raises:
-            ConnectionError: the client left in the middle of an answer. That is no error, and
-                nothing is logged.
+            ConnectionError: the client left during an answer, which is not logged.
         """
         if isinstance(exc, ConnectionError):
             raise exc
@@ -74,9 +73,9 @@ class Connection(web.RequestHandler):
 
 @web.middleware
 async def pace(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer a request whole, then let the gate hand on the next.
+    """Answer a request completely, then let the gate pass on the next one.
 
-    One whose client has gone is not begun.
+    A request whose client has left is not processed.
     """
     gate = getattr(request.protocol, "gate", None)
     if gate is None:
@@ -95,20 +94,20 @@ async def pace(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         gate.on_broken = _nothing
         if gate.broken and request.protocol is not None:
-            request.protocol.force_close()  # nothing more of it can be read
+            request.protocol.force_close()  # its rest cannot be read
         gate.answered()
     return response
 
 
 def _nothing() -> None:
-    """Do nothing: nobody reads the body."""
+    """Do nothing, because no handler reads the body any more."""
 
 
 async def write_out(request: web.Request, response: web.StreamResponse) -> None:
-    """Write an answer, and wait until its client has taken it but for some kilobytes.
+    """Write an answer, and wait until its client has read all but some kilobytes of it.
 
     Raises:
-        ConnectionError: the client has gone.
+        ConnectionError: the client has left.
     """
     await response.prepare(request)
     await response.write_eof()

@@ -1,7 +1,8 @@
 """The secrets of the TCP listener, read together: token, certificate and key.
 
-They are read at start, where an error stops the start, and at each reload, where an error
-leaves the former ones in use. Called by http/listeners.py and the verb `check`.
+They are read at start, where an error stops the start, and at each reload, where an error leaves
+the former ones in use. Called by http/listeners.py and the verb `check`. Owns the order of
+reading. Does not own the files' formats (token.py, tls.py).
 """
 
 from __future__ import annotations

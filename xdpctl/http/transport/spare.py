@@ -3,6 +3,7 @@
 If a process has none left, accept(2) fails and the connection stays in the queue, which
 wakes the loop again at once. These descriptors are held from the start. When the control
 socket needs one, they are released, and TCP accepts no connection until they are held again.
+Owns the descriptors; does not own the connections. Made by http/listeners.py, used by entrance.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""TLS for the TCP listener: makes a context from certificate and key. Everything blocks."""
+"""TLS for the TCP listener: makes a context from certificate and key. Everything blocks.
+
+Owns the checks of the two files. Does not own connections. Called by secrets.py and
+http/listeners.py.
+"""
 
 from __future__ import annotations
 

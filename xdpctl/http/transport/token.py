@@ -1,4 +1,8 @@
-"""The bearer token of the TCP listener: read from its file, compared, never shown."""
+"""The bearer token of the TCP listener: read from its file, compared, never shown.
+
+Owns the checks of the file and the comparison. Does not own which requests need a token
+(access.py). Called by secrets.py and auth.py.
+"""
 
 from __future__ import annotations
 

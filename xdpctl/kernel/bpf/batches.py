@@ -1,7 +1,7 @@
-"""Going through all entries of a map: in batches, or one by one where there are none.
+"""Reads all entries of a map: in batches, or one by one where the kernel has no batches.
 
-Owns the kernel's ways of saying where a reader is and that it has come to the end.
-Called by maps.py only; blocks, a chunk at a time.
+Owns the reader's position and the errors that mark the end. Does not own the map or the
+meaning of the bytes. Called only by maps.py; blocks for one chunk at a time.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NO_BATCH = frozenset({ENOTSUPP, errno.EOPNOTSUPP, errno.EINVAL})
-"""What a kernel says of a batch where the map's type has none (LPM in Linux 5.10)."""
+"""Errors for a batch on a map type that has no batch operations (LPM in Linux 5.10)."""
 
 _PATIENCE = 64
-"""Times that a batch may come back with nothing because entries vanish under it."""
+"""Empty batches in a row that are accepted: entries may vanish while they are read."""
 
 
 class EntryReader:
@@ -29,7 +29,7 @@ class EntryReader:
 
     Args:
         library: libbpf.
-        fd: the map's descriptor, which stays its owner's.
+        fd: the map's descriptor; the caller keeps and closes it.
         label: what error messages call the map.
         key_size: bytes.
         stored_size: bytes of a value as the kernel copies it.
@@ -48,7 +48,8 @@ class EntryReader:
         """Yield entries through BPF_MAP_LOOKUP_BATCH.
 
         The kernel's position is 4 bytes for a hash (a bucket), a key otherwise. ENOENT
-        is the end, with a last part; ENOSPC is a bucket of more than `size` entries.
+        marks the end and comes with the last part. ENOSPC means that a bucket has more
+        than `size` entries.
         """
         position = ctypes.create_string_buffer(max(self._key_size, 4))
         start: ctypes.Array[ctypes.c_char] | None = None
@@ -84,13 +85,13 @@ class EntryReader:
         """Return the entries of a hash map's whole buckets from `bucket` on.
 
         Args:
-            bucket: 0, or what the call before gave as the third.
-            size: entries wanted at most; where one bucket has more, that bucket alone.
+            bucket: 0, or the third value that the previous call returned.
+            size: most entries to return; a bucket with more is returned alone.
 
         Returns:
-            Keys, values, and the bucket behind them, None behind the last. An entry
-            stays in its bucket, so that reading on neither repeats nor misses those
-            that are there all the time.
+            Keys, values, and the next bucket, None after the last. An entry stays in its
+            bucket, so the next call neither repeats nor misses an entry that is in the map
+            during both calls.
         """
         option = options(BatchOptions)
         start = ctypes.c_uint32(bucket)

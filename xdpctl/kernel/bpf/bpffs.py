@@ -1,9 +1,9 @@
 """The BPF file system: mounting it, the directory for pins, owners and modes.
 
 Every mount of a bpffs is an instance of its own. `ip netns exec` hides /sys/fs/bpf
-behind a new /sys: what is mounted and pinned in there is seen by nobody outside.
-Owner and mode are set on what kernel/paths.py opened, never by a path. Called by pins.py, and
-through it by whoever pins; all blocking.
+behind a new /sys: what is mounted and pinned there is invisible outside. Owner and mode are
+set on what kernel/paths.py opened, never by a path. Does not own what is pinned (pins.py,
+filter/own_pins.py). Called by pins.py, which passes its names on to others; everything blocks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MOUNT_POINT = Path("/sys/fs/bpf")
-"""Where the BPF file system belongs; the only place where it is mounted from here."""
+"""Where the BPF file system belongs; this module mounts it nowhere else."""
 
 BPF_FS_MAGIC = 0xCAFE4A11
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_RELATIME = 1 << 1, 1 << 2, 1 << 3, 1 << 21
@@ -36,7 +36,10 @@ _SEARCH = stat.S_IXGRP | stat.S_IXOTH
 
 @dataclass(frozen=True, slots=True)
 class PinPolicy:
-    """Who owns the pins and their directory (None: whoever made them), with which mode."""
+    """Owner, group and mode of the pins and their directory.
+
+    None as owner or group: the one that made them.
+    """
 
     uid: int | None = None
     gid: int | None = None
@@ -44,7 +47,7 @@ class PinPolicy:
 
     @property
     def asks(self) -> bool:
-        """Whether anything but the default is wanted, so that it is set on what exists."""
+        """Whether it is not the default, and so is also applied to existing pins."""
         return self != PinPolicy()
 
     @property
@@ -59,19 +62,19 @@ class PinPolicy:
 
     @property
     def owners(self) -> tuple[int, ...]:
-        """The user that directories may belong to, beside root and our own."""
+        """The users that directories may belong to, besides root and this process's user."""
         return () if self.uid is None else (self.uid,)
 
 
 def ensure_bpffs(path: Path) -> bool:
-    """See to it that `path` lies on a BPF file system, mounting it at /sys/fs/bpf.
+    """Ensure that `path` is on a BPF file system; mount one at /sys/fs/bpf if there is none.
 
     Returns:
         True if it was mounted now.
 
     Raises:
-        PinError: `path` lies elsewhere and not on one, a file is in the way, or there
-            is no privilege to mount.
+        PinError: `path` is elsewhere and not on a BPF file system, a file is in the way, or
+            this process has no privilege to mount.
     """
     place = _existing_ancestor(path)
     if is_bpffs(place):
@@ -129,16 +132,17 @@ def mount_refusal(directory: Path, number: int) -> PinError:
 def open_pin_directory(
     path: Path, policy: PinPolicy, owners: Iterable[int] = (), *, make: int | None = None
 ) -> Opened:
-    """Open a directory for pins that nobody can exchange but those who may.
+    """Open a directory for pins that only its permitted owners can replace.
 
     Args:
         path: the directory.
-        policy: the owner that it may have, beside root and this process's user.
-        owners: further users that it and those above it may belong to.
+        policy: gives the owner that it may have, besides root and this process's user.
+        owners: further users that it and the directories above it may belong to.
         make: mode of what is missing; None: that is an error.
 
     Raises:
-        PinError: somebody else's, a file is in the way, missing, or no privilege.
+        PinError: it belongs to another user, a file is in the way, it is missing, or there is
+            no privilege.
     """
     try:
         return open_directory(path, (*policy.owners, *owners), make=make)
@@ -163,7 +167,9 @@ def open_pin_directory(
 
 
 def refuse_foreign(path: Path, policy: PinPolicy, owners: Iterable[int] = ()) -> None:
-    """See that a directory for pins, as far as it is there, is nobody else's. Changes nothing.
+    """Refuse a directory for pins, or one above it, that belongs to another user.
+
+    Directories that do not exist are no error. Changes nothing.
 
     Raises:
         PinError: as `open_pin_directory`.
@@ -179,7 +185,7 @@ def ensure_directory(path: Path, policy: PinPolicy, owners: Iterable[int] = ()) 
 
     Raises:
         PinError: a file is in the way, no privilege, no BPF file system, or a directory
-            on the way belongs to somebody else.
+            on the way belongs to another user.
     """
     _existing_ancestor(path)
     with open_pin_directory(path, policy, owners, make=0o700) as directory:
@@ -194,8 +200,8 @@ def apply_policy(
 ) -> None:
     """Set owner and mode of what was opened where they differ.
 
-    A pin of our own that may not be given away, made anew by a service that is not root,
-    is opened to all where only its directory's owner and group get to it.
+    A service that is not root cannot give a pin that it made to another user. It then gives
+    everybody access to the pin, if only the directory's owner and group can reach it.
 
     Args:
         opened: a pin or a directory, never a link.
@@ -238,7 +244,7 @@ def _is_guarded(opened: Opened, directory: Opened | None, policy: PinPolicy) -> 
 
 
 def _open_way(path: Path, owners: Iterable[int]) -> None:
-    """Let everybody search the directories above `path`, up to the mount's root; no more."""
+    """Give everybody search permission on the directories above `path`, up to the mount's root."""
     for above in path.parents:
         with open_pin_directory(above, PinPolicy(), owners) as directory:
             if not is_bpffs(directory.link):
@@ -278,7 +284,7 @@ def _is_directory(path: Path) -> bool:
 
 
 def _unseen(path: Path, reason: str | None) -> PinError:
-    """Return the error for what cannot be looked at."""
+    """Return the error for a path that this process may not look at."""
     return PinError(
         f"cannot look at {path}: {reason}; xdpctl needs search permission on every directory above"
         f" {path.name}: run as root, {_PREPARE}"

@@ -1,6 +1,7 @@
 """A BPF object held by its descriptor: closing, pinning, asking the kernel about it.
 
-Owns what maps, programs and links have in common. Called by maps.py and syscall.py.
+Owns what maps, programs and links have in common. Does not own their operations. Called by
+maps.py, programs.py and syscall.py.
 """
 
 from __future__ import annotations
@@ -10,12 +11,9 @@ import ctypes
 import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from xdpctl.kernel.failure import kernel_error
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _PIN_HINTS = {
     errno.EEXIST: "another object is pinned there",
@@ -40,7 +38,7 @@ class Descriptor:
         self.label = label
 
     def close(self) -> None:
-        """Close the descriptor; harmless when that was done before."""
+        """Close the descriptor; a second call does nothing."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
@@ -49,12 +47,7 @@ class Descriptor:
         """Return the object, to be closed at the end of the block."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the descriptor."""
         self.close()
 
@@ -62,8 +55,8 @@ class Descriptor:
         """Pin the object at `path`, which must not exist, with mode 0600.
 
         Args:
-            path: where; of a directory that is held open, the path by its descriptor.
-            named: what errors call it, `path` by default.
+            path: where; for a directory that is held open, the path by its descriptor.
+            named: the path that errors show, `path` by default.
 
         Raises:
             KernelError: EEXIST, ENOENT (no directory), EPERM (not on a bpffs, a dot in
@@ -92,8 +85,7 @@ def read_info(library: ctypes.CDLL, fd: int, info: ctypes.Structure, label: str)
 def kind_of(fd: int) -> str:
     """Return `map`, `program`, `link` or what else the kernel calls the object.
 
-    A pin is opened without saying what is expected there; the name of the
-    descriptor's anonymous inode is what tells.
+    Opening a pin does not tell its kind. The name of the descriptor's anonymous inode does.
     """
     text = ""
     with contextlib.suppress(OSError):

@@ -1,9 +1,9 @@
-"""All keys of a hash map, read again and again: cheap where nothing has changed.
+"""Reads all keys of a hash map repeatedly; cheap while nothing changes.
 
-Owns the memory that the kernel writes them to: two pieces that take turns, so that a
-walk is compared with the one before by one call. Values are read too, as the kernel
-gives no keys without them, and not looked at. Made by maps.py, used by the follower
-of the names; blocks as long as the kernel needs to go through the map.
+Owns the memory that the kernel writes the keys to: two buffers that take turns, so that one
+memcmp compares a walk with the previous one. The kernel returns no keys without values, so
+values are read too and ignored. Does not own the map. Made by maps.py, used by
+maps/name_follower.py; blocks as long as the kernel needs to go through the map.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class KeyWalk:
 
     Args:
         library: libbpf.
-        fd: the map's descriptor, which stays its owner's.
+        fd: the map's descriptor; the caller keeps and closes it.
         label: what error messages call the map.
         key_size: bytes.
         stored_size: bytes of a value.
-        most: entries up to which the map is read; memory is used as it fills.
+        most: most entries to read; memory is used as the map fills.
     """
 
     def __init__(  # noqa: PLR0913 - a map and a bound
@@ -56,16 +56,15 @@ class KeyWalk:
         self.changed = True
 
     def walk(self) -> int | None:
-        """Read all keys and return how many, None where there are more than `most`.
+        """Read all keys and return how many there are, or None if there are more than `most`.
 
-        An entry that is there from before the call until after it is among them: it
-        stays in its bucket, and a bucket is read under its lock. `changed` tells
-        whether they differ from what the walk before found (the order counts, and is
-        the same while nothing changes). After an error, or None, the keys are still
-        those of the last walk that was whole.
+        An entry that is in the map during the whole call is found: it stays in its bucket,
+        and the kernel reads a bucket under its lock. `changed` is whether the keys differ
+        from those of the previous walk. Their order counts; it stays the same while nothing
+        changes. After an error, or None, the keys are still those of the last whole walk.
 
         Raises:
-            KernelError: EBUSY, EINTR, EAGAIN: not now; others.
+            KernelError: EBUSY, EINTR and EAGAIN are temporary; others are not.
         """
         turn = 1 - self._last
         count = ctypes.c_uint32(self._room)
@@ -78,7 +77,7 @@ class KeyWalk:
             ctypes.byref(count),
             ctypes.byref(self._options),
         )
-        if result in (0, -errno.ENOSPC):  # not at the end, or not even one bucket
+        if result in (0, -errno.ENOSPC):  # not the end, or no room for one bucket
             return None
         if result != -errno.ENOENT:
             raise kernel_error(f"cannot read the keys of map {self._label}", -result)
@@ -97,5 +96,5 @@ class KeyWalk:
 
 
 def _address(memory: mmap.mmap) -> int:
-    """Return where memory lies, which must stay referenced."""
+    """Return the address of memory, which must stay referenced."""
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))

@@ -1,10 +1,10 @@
 """libbpf.so.1 as ctypes sees it: the structures, the prototypes, and loading it once.
 
-Owns layouts of linux/bpf.h and bpf/bpf.h as far as they are used; a test compares
-the former with the kernel's header. It does not turn a failure into an error
-(kernel/failure.py) nor into an object (maps.py, syscall.py), which are its only callers.
-Every function of libbpf 1.x gives -errno when it fails. A `CDLL` lets other
-threads run while a call lasts.
+Owns the layouts of linux/bpf.h and bpf/bpf.h that are used; a test compares the former with
+the kernel's header. Does not own errors (kernel/failure.py) or objects (maps.py, programs.py,
+syscall.py). Called by the rest of kernel/bpf/, and by the processes that have no `Bpf`
+(program/loader/, store/worker/); other rooms use its constants. Every function of libbpf 1.x
+returns -errno when it fails. A `CDLL` releases the interpreter's lock during a call.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Who loads programs in the place of this process, as the BPF system call sees it.
+"""The protocol of an object that loads programs for this process.
 
-program/loader/parent.py implements it; a process without one loads by itself.
+Owns the protocol, not a loader. program/loader/parent.py implements it, and syscall.py calls it. A
+process without a loader loads its programs itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ class ProgramLoader(Protocol):
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """Capabilities that a load takes and that it was not given."""
+        """The capabilities that a load needs and that the loader does not have."""
 
     def load(
         self, name: bytes, instructions: bytes, kind: ProgramKind = ProgramKind.XDP
@@ -23,10 +24,10 @@ class ProgramLoader(Protocol):
         """Load as `loading.load`.
 
         Raises:
-            LoadRefusedError: it does not load such a program.
-            KernelError: it has ended.
+            LoadRefusedError: the loader refuses such a program.
+            KernelError: the loader has ended.
         """
 
 
 class LoadRefusedError(Exception):
-    """The loader does not load such a program; the text says why. Stays in the kernel layer."""
+    """The loader refuses a program; the text says why. syscall.py turns it into a sentence."""

@@ -1,7 +1,8 @@
 """The one way in which a program is loaded: of two kinds, with our licence, without BTF.
 
-Used by syscall.py in processes that load themselves, and by the loader. Blocks for as long as
-the verifier takes. Imports little, as program/loader/instructions.py.
+Owns the one call that loads. Does not own what is loaded, or the error's sentence (syscall.py).
+Called by syscall.py where a process loads its own programs, and by program/loader/process.py;
+so it imports little. Blocks as long as the verifier takes.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def load(
 
     Args:
         library: libbpf.
-        name: as the kernel takes it.
+        name: in the kernel's form, at most 15 bytes.
         instructions: with real descriptors of maps in them.
         kind: what it is loaded as.
 
@@ -69,7 +70,7 @@ def load(
         fd = _load(library, name, instructions, kind, flags=flags)
     if fd >= 0:
         return fd, b""
-    with mmap.mmap(-1, _LOG_SIZE) as log:  # given back at once, unlike what malloc keeps
+    with mmap.mmap(-1, _LOG_SIZE) as log:  # freed at once, unlike malloc's memory
         address = ctypes.c_char.from_buffer(log)
         try:
             fd = _load(

@@ -1,8 +1,9 @@
 """A BPF map: its entries one at a time, and in batches for a million of them.
 
-Owns the descriptor. Keys and values are bytes as the kernel has them (abi.py says
-what they mean). All of it blocks: the loop calls it in a thread, and other threads
-run while a system call lasts. Made by syscall.py, used by filter/filter.py and store/store.py.
+Owns the descriptor and its operations. Does not own the meaning of keys and values, which are
+the kernel's bytes (abi.py), or pins (pins.py). Everything blocks, so the loop calls it on a
+thread; other threads run during a system call. Made by syscall.py; used by store/, maps/,
+filter/, status/ and program/selftest.py.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ _FULL = frozenset({errno.E2BIG, errno.ENOSPC, errno.ENOMEM})
 
 _FDINFO_SIZE = 4096
 _WRITE_STEP = 16384
-"""Entries of one batch that writes: some 10 ms in the kernel, 4 MB of names."""
+"""Entries written in one batch: about 10 ms in the kernel, 4 MB of names."""
 
 _ROUNDS = 4
-"""Times its capacity that a map may seem to hold, as a trie starts anew for a reader whose
-entry is deleted."""
+"""How many times a map's capacity a reader accepts: a trie starts again from its first entry
+when the reader's last entry is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,10 @@ class Map(Descriptor):
             raise
 
     def become(self, other: Map) -> None:
-        """Be another map of the same layout from now on, for everybody who has this object.
+        """Turn this object into another map of the same layout, for all its users.
 
-        The descriptor keeps its number, so that a call under way on another thread finds
-        the one map or the other. `other` is closed.
+        The descriptor keeps its number, so a call that another thread is making uses the
+        former map or the new one. `other` is closed.
         """
         os.dup2(other.fd, self.fd, inheritable=False)
         self.info = other.info
@@ -101,10 +102,10 @@ class Map(Descriptor):
         )
 
     def is_frozen(self) -> bool:
-        """Return whether nobody can write to the map any more, but programs (BPF_MAP_FREEZE).
+        """Return whether only programs can still write to the map (BPF_MAP_FREEZE).
 
-        Anybody who may write to a pinned map can freeze it, and nothing undoes that. Where
-        /proc does not tell, it is taken for one that is not.
+        Every process that may write to a pinned map can freeze it, and nothing undoes that.
+        If /proc cannot be read, the answer is False.
         """
         try:
             with open(f"/proc/self/fdinfo/{self.fd}", "rb", buffering=0) as file:  # noqa: PTH123
@@ -115,9 +116,8 @@ class Map(Descriptor):
     def lookup(self, key: bytes) -> bytes | None:
         """Return the value of exactly this key, or None when it is not there.
 
-        The kernel answers for a prefix with the entry that covers it; here that counts
-        only if it is the prefix itself. Finding out reads the whole map in the rare
-        case that one of two nested prefixes is asked for.
+        For a prefix, the kernel returns the entry that covers it; here only the prefix's own
+        entry counts. If another entry covers the prefix, this reads the whole map.
 
         For a per-CPU map the values of all possible CPUs follow each other, each
         padded to a multiple of 8 bytes (`stored_size` in all).
@@ -128,8 +128,8 @@ class Map(Descriptor):
     def lookup_many(self, keys: bytes) -> list[bytes | None]:
         """Return what `lookup` gives for each of these keys, end to end.
 
-        One call for each, as the kernel has no batch for chosen keys; but an LPM map
-        that has to be read whole is read once for all of them.
+        Each key costs one call, because the kernel has no batch look-up of chosen keys. An
+        LPM map that must be read whole is read once for all keys.
         """
         wanted = [_slice(keys, self.info.key_size, number) for number in range(self._count(keys))]
         values = [self._lookup(key) for key in wanted]
@@ -182,9 +182,9 @@ class Map(Descriptor):
     def chunks(self, size: int = 4096) -> Iterator[tuple[bytes, bytes]]:
         """Yield all entries, about `size` at a time, as (keys, values) end to end.
 
-        An entry that is there from beginning to end is yielded at least once; one
-        that comes or goes meanwhile may be, and any may be yielded twice, so that the
-        caller compares keys where that matters. Holds `size` entries in memory.
+        An entry that is in the map the whole time is yielded at least once. An entry that
+        comes or goes during the walk may be yielded or not. Any entry may be yielded twice,
+        so a caller that must not count one twice compares keys. Holds `size` entries in memory.
 
         Raises:
             KernelError: EAGAIN when the map changes faster than it can be read; others.
@@ -207,10 +207,10 @@ class Map(Descriptor):
             part = next(parts, None)
 
     def part(self, bucket: int, size: int) -> tuple[bytes, bytes, int | None]:
-        """Return entries of a hash map from a bucket on, and the bucket behind them.
+        """Return entries of a hash map from a bucket on, and the next bucket.
 
-        The bucket is 0 at first and None at the end. Whole buckets of at most `size`
-        entries together; where one has more, that one alone.
+        The first bucket is 0; the next bucket is None at the end. Returns whole buckets of
+        together at most `size` entries; a bucket with more is returned alone.
         """
         return self._reader().part(bucket, size)
 
@@ -253,11 +253,11 @@ class Map(Descriptor):
         Args:
             keys: whole keys, end to end.
             values: as many values, likewise.
-            flags: the kernel takes only BPF_ANY for a batch; with another each entry
-                is a call of its own.
+            flags: the kernel accepts only BPF_ANY for a batch; with other flags each entry
+                costs one call.
 
         Raises:
-            MapFullError: as `update`; `done` entries went in, those before the refused.
+            MapFullError: as `update`; `done` entries before the refused one were written.
             KernelError: as `update`, with `done` likewise.
         """
         count = self._count(keys)
@@ -313,7 +313,7 @@ class Map(Descriptor):
         return removed
 
     def _lookup(self, key: bytes) -> bytes | None:
-        """Return what the kernel's look-up gives."""
+        """Return the value that the kernel's look-up finds: for a prefix, also a shorter one's."""
         value = ctypes.create_string_buffer(self.stored_size)
         result = self._library.bpf_map_lookup_elem(self.fd, key, value)
         if result == -errno.ENOENT:
@@ -331,7 +331,7 @@ class Map(Descriptor):
         return self._lookup(shorter) is not None
 
     def _search(self, wanted: set[bytes]) -> dict[bytes, bytes]:
-        """Return the values of those keys that are there, by going through all entries."""
+        """Read all entries and return the values of the wanted keys that are in the map."""
         found = {}
         for keys, values in self.chunks():
             for number in range(self._count(keys)):
@@ -340,7 +340,7 @@ class Map(Descriptor):
         return found
 
     def _reader(self) -> EntryReader:
-        """Return what goes through all entries."""
+        """Return a reader of all entries."""
         return EntryReader(self._library, self.fd, self.label, self.info.key_size, self.stored_size)
 
     def _update_each(self, keys: bytes, values: bytes, flags: int, start: int) -> int:
@@ -393,7 +393,7 @@ class Map(Descriptor):
         return count
 
     def _check(self, given: bytes, size: int, what: str) -> None:
-        """Refuse a buffer that the kernel would read or write beyond."""
+        """Refuse a buffer of another size, which the kernel would read or write past its end."""
         if len(given) != size:
             raise ValueError(f"{what} for map {self.label}: {len(given)} bytes, not {size}")
 
@@ -417,7 +417,7 @@ def possible_cpus(library: ctypes.CDLL) -> int:
 
 
 def _address(data: bytes, offset: int) -> int:
-    """Return the address of a byte of `data`, which must stay referenced meanwhile."""
+    """Return the address of a byte of `data`; the caller keeps `data` referenced."""
     return (ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0) + offset
 
 

@@ -1,10 +1,10 @@
-"""Pinned maps: opening or making them, and whether one is what DNSDIST.md says.
+"""Pinned maps: opens or makes them, and verifies them against DNSDIST.md.
 
-Owns that verdict. The directory, its owner and the file system are bpffs.py's, the
-system calls on maps syscall.py's. A pin is opened once, and what is verified and given to its
-owner is that very inode, whatever has its name by then. A shared pin is never unlinked here,
-as dnsdist may hold it. Called by whoever shares maps, and by the verbs `check` and `prepare`;
-all blocking.
+Owns the verification. Does not own the directory, its owner and the file system (bpffs.py),
+or the system calls (syscall.py). A pin is opened once; the inode that was opened is the one
+that is verified and given to its owner, even if its name has changed hands since. A shared pin
+is never unlinked here, because dnsdist may hold it. Called by maps/shared.py, filter/, and the
+verbs `check` and `prepare`; everything blocks.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class OpenedMap:
-    """A map ready to be used, whether it was made now, and what to warn of."""
+    """A verified map, whether it was made now, and warnings about it."""
 
     map: Map
     created: bool
@@ -90,17 +90,19 @@ def open_or_create(  # noqa: PLR0913 - one call for what the contract says of a 
         bpf: the system call.
         directory: the pin directory, which exists.
         spec: the map as the contract has it, verified before the map is given out.
-        entries: max_entries of a map that is made; another in an existing one: a warning.
-        policy: set on a pin that is made, and on an existing one if it asks for anything.
+        entries: max_entries of a map that is made; another number in an existing map is a
+            warning.
+        policy: applied to a pin that is made, and to an existing one if it is not the default.
         pin_name: name of the pin, the map's name by default.
-        owners: users that the directories may belong to, beside root's, ours, the policy's.
+        owners: users that the directories may belong to, besides root, this process's user
+            and the policy's owner.
 
     Returns:
         The map, which the caller closes.
 
     Raises:
-        PinError: another layout (dnsdist's legacy one is named), not a map, no privilege, or
-            a directory of somebody else's.
+        PinError: another layout (the text identifies dnsdist's legacy one), not a map, no
+            privilege, or a directory of another user.
         KernelError: the kernel refused to open, make or pin it.
     """
     name = pin_name or spec.name
@@ -142,11 +144,11 @@ def _warnings(found: _FoundPin, entries: int) -> tuple[str, ...]:
 
 
 def pin_again(bpf: Bpf, held: Map, place: Opened, name: str, policy: PinPolicy) -> None:
-    """Pin a map of ours, and give that pin to its owner, and nothing that took its place.
+    """Pin a map of ours, and set the owner of exactly that pin.
 
     Raises:
         KernelError: EEXIST: the name is taken; the kernel refused.
-        PinError: no privilege, or another thing has the name already.
+        PinError: no privilege, or another object has taken the name since.
     """
     path = place.path / name
     held.pin(place.below(name), named=path)
@@ -174,16 +176,16 @@ def pin_again(bpf: Bpf, held: Map, place: Opened, name: str, policy: PinPolicy) 
 
 @dataclass(frozen=True, slots=True)
 class _FoundPin:
-    """A map and the very pin that it was opened by."""
+    """A map, and the pin that it was opened by."""
 
     map: Map
     pin: Opened
 
 
 def _give(found: _FoundPin, policy: PinPolicy, place: Opened) -> None:
-    """Set the owner and mode of a pin that was there; closes the map where that fails.
+    """Set the owner and mode of a pin that existed; close the map if that fails.
 
-    A pin with another name somewhere else is left: it may be another's, linked to from here.
+    A pin with a second name is an error: it may be another user's pin, linked to from here.
     """
     try:
         _refuse_second_name(found.pin)

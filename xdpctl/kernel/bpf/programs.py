@@ -1,7 +1,8 @@
 """Loaded programs, and the links that attach them to interfaces.
 
-Owns their descriptors and what the kernel says about them. Made by syscall.py, used by
-filter/filter.py. A test run blocks as long as it was asked to run, the rest not noticeably.
+Owns their descriptors and the kernel's description of them. Does not own where links are pinned
+(filter/own_pins.py). Made by syscall.py; used by filter/, program/selftest.py, status/checks/ and
+maps/name_follower.py. A test run blocks as long as its repetitions take, the rest hardly at all.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class XdpMode(StrEnum):
 class ProgramInfo:
     """What the kernel says about a program.
 
-    `tag` is the hash of its instructions, 16 hex digits. Run time (ns) and count
-    only grow while kernel.bpf_stats_enabled is set. `verified_instructions` is 0
-    before Linux 5.16. `map_ids` are those of the maps that it uses.
+    `tag` is the hash of its instructions, 16 hex digits. Run time (ns) and run count
+    grow only while kernel.bpf_stats_enabled is set. `verified_instructions` is 0
+    before Linux 5.16. `map_ids` are the ids of the maps that it uses.
     """
 
     id: int
@@ -62,7 +63,7 @@ class ProgramInfo:
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """What the kernel says about a link; XDP: type LINK_TYPE_XDP, ifindex 0 = defunct."""
+    """What the kernel says about a link. For XDP, type is LINK_TYPE_XDP; ifindex 0: defunct."""
 
     id: int
     type: int
@@ -119,11 +120,11 @@ class Program(Descriptor):
         """Run the program on a frame, without any interface.
 
         Args:
-            frame: 14 bytes or more, and less than a page less its headroom.
-            repeat: how often; the time is the average. What the program writes into
-                the frame stays for the next run.
-            first_buffer: octets of a longer frame that its first buffer holds; Linux 6.18 and
-                later take it.
+            frame: at least 14 bytes, and less than a page minus the headroom.
+            repeat: number of runs; the time is their average. Each run gets the frame as
+                the run before left it.
+            first_buffer: number of bytes of a longer frame in its first buffer; Linux 6.18 and
+                later accept it.
 
         Raises:
             KernelError: EINVAL (frame too short or too long), EPERM, others.
@@ -159,8 +160,8 @@ class Program(Descriptor):
 class Link(Descriptor):
     """The attachment of a program to an interface; ends with its last descriptor or pin.
 
-    When a pin is unlinked last, the kernel ends the link a little later; `detach`
-    takes effect at once.
+    The kernel ends a link a little after its last pin is unlinked; `detach` takes effect at
+    once.
     """
 
     def info(self) -> LinkInfo:
@@ -175,14 +176,14 @@ class Link(Descriptor):
         )
 
     def update(self, program: Program, expected: Program | None = None) -> None:
-        """Put another program in the place of the present one, without a gap.
+        """Replace the attached program by another, without a gap.
 
         Args:
-            program: the new one.
-            expected: the present one; another there is an error.
+            program: the new program.
+            expected: the attached program; if another is attached, that is an error.
 
         Raises:
-            KernelError: EPERM when another than `expected` is there; ENOLINK when the
+            KernelError: EPERM if a program other than `expected` is attached; ENOLINK if the
                 interface is gone.
         """
         option = options(
@@ -204,9 +205,9 @@ class Link(Descriptor):
             )
 
     def detach(self) -> None:
-        """Take the program off the interface; the link stays, defunct.
+        """Remove the program from the interface; the link stays, defunct.
 
-        Harmless on a link that is defunct already.
+        Does nothing if the link is already defunct.
         """
         result = self._library.bpf_link_detach(self.fd)
         if result < 0 and result != -errno.ENOLINK:

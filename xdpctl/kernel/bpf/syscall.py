@@ -1,9 +1,10 @@
-"""The BPF system call as one object, which makes and opens the others.
+"""The BPF system call as one object, which makes and opens maps, programs and links.
 
-Maps are maps.py's, programs and links programs.py's. Knows nothing of pins' directories (pins.py),
-of what is in the maps (abi.py, store/store.py), nor of interfaces' names
-(kernel/net/interfaces.py). `Bpf` is handed around; libbpf is loaded when it is first used.
-Everything blocks, though mostly for microseconds. Kernel 5.10 has every call that is needed.
+Owns opening and making, and the sentences of their errors. Does not own maps (maps.py),
+programs and links (programs.py), the directories of pins (pins.py), the contents of maps
+(abi.py, store/) or interfaces (kernel/net/interfaces.py). The service and the verbs make one
+`Bpf` and pass it on; libbpf is loaded at its first use. Everything blocks, mostly for
+microseconds. Linux 5.10 has every call that is used.
 """
 
 from __future__ import annotations
@@ -61,10 +62,10 @@ _MODE_FLAGS = {XdpMode.NATIVE: XDP_FLAGS_DRV_MODE, XdpMode.GENERIC: XDP_FLAGS_SK
 
 
 class Bpf:
-    """The BPF system call. Holds nothing but libbpf, loaded when first needed.
+    """The BPF system call. Holds only libbpf, which is loaded at its first use.
 
     Args:
-        loader: loads programs in the place of this process.
+        loader: loads programs for this process; None: this process loads them itself.
     """
 
     def __init__(self, loader: ProgramLoader | None = None) -> None:
@@ -123,7 +124,7 @@ class Bpf:
 
         Raises:
             VerifierError: with the end of the verifier's log.
-            KernelError: EPERM and what else has no log; EPIPE: the loader has ended.
+            KernelError: EPERM and other errors without a log; EPIPE: the loader has ended.
         """
         library = self._library
         known = _object_name(name)
@@ -148,12 +149,11 @@ class Bpf:
     def create_link(self, program: Program, ifindex: int, *, mode: XdpMode) -> Link:
         """Attach a program to an interface for as long as the link lives.
 
-        The driver's own reason does not reach bpf(2)'s caller: `Netlink.refusal`
-        asks for it.
+        bpf(2) does not report the driver's own reason; `Netlink.refusal` asks for it.
 
         Args:
-            program: what to attach.
-            ifindex: of this network namespace.
+            program: the program to attach.
+            ifindex: index of the interface in this network namespace.
             mode: NATIVE or GENERIC.
 
         Raises:
@@ -170,7 +170,7 @@ class Bpf:
         )
         if fd < 0:
             occupied = "another XDP program is attached: remove it, or use --replace"
-            # an index that is not there: bpf(2) says EINVAL, as for much else
+            # bpf(2) reports EINVAL for an index that does not exist, as for many other errors
             gone = -fd == errno.EINVAL and name == str(ifindex)
             raise kernel_error(
                 f"cannot attach {program.label} to interface {name} in {mode} mode",
@@ -196,7 +196,7 @@ class Bpf:
         return Link(self._library, self._open_pin(path, "link"), f"the link pinned at {path}")
 
     def program_info(self, program_id: int) -> ProgramInfo | None:
-        """Describe any program; None when it is gone or may not be seen (CAP_SYS_ADMIN)."""
+        """Describe a program; None if it is gone or this process lacks CAP_SYS_ADMIN."""
         program = self.open_program(program_id)
         if program is None:
             return None
@@ -204,7 +204,7 @@ class Bpf:
             return program.info
 
     def open_program(self, program_id: int) -> Program | None:
-        """Open any loaded program; None when it is gone or may not be seen (CAP_SYS_ADMIN)."""
+        """Open a loaded program; None if it is gone or this process lacks CAP_SYS_ADMIN."""
         fd = self._library.bpf_prog_get_fd_by_id(program_id)
         if fd in (-errno.ENOENT, -errno.EPERM, -errno.EACCES):
             return None
@@ -263,16 +263,16 @@ class Bpf:
 
 
 def _object_name(name: str) -> bytes:
-    """Return a name as the kernel takes it: 15 of letters, digits, underscore and dot.
+    """Return a name in the kernel's form: at most 15 letters, digits, underscores and dots.
 
-    The end is kept too, as it tells xsk-destinations-v4 from -v6.
+    A long name keeps its end, which distinguishes xsk-destinations-v4 from -v6.
     """
     text = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name)
     return (text if len(text) <= _NAME_ROOM else text[:12] + text[-3:]).encode("ascii")
 
 
 def _open_hints() -> dict[int, str]:
-    """Return what helps where a pin may not be opened."""
+    """Return hints for a pin that this process may not open, by errno."""
     eperm = _PIN_PERMISSION
     if kernel_release() < _UNPRIVILEGED and missing_capabilities("CAP_BPF"):
         eperm = (
@@ -291,10 +291,10 @@ def _load_error(
     """Return the error for a program that the kernel did not load.
 
     Args:
-        name: the program's.
+        name: the program's name.
         number: errno.
-        log: the verifier's, or nothing.
-        lacking: capabilities that whoever loads does not have.
+        log: the verifier's log, or nothing.
+        lacking: capabilities that a load needs and that the loading process does not have.
     """
     tried = f"cannot load program {name}"
     give = f"run as root, or give this process {' and '.join(lacking)}" if lacking else ""
@@ -310,7 +310,7 @@ def _load_error(
 
 
 def _raise_memory_lock() -> None:
-    """Raise the limit of locked memory as far as it goes: before 5.11 it bounds maps."""
+    """Raise the limit of locked memory as far as allowed; before Linux 5.11 it bounds maps."""
     if kernel_release() >= (5, 11):
         return
     for limit in (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]):

@@ -1,8 +1,9 @@
 """Channels, features and driver of a network interface, through the ethtool ioctl.
 
-It uses the ioctl and not ethtool's netlink family: every kernel from 5.10 on and every
-driver answer the ioctl, in one call on one socket. Called by interfaces.py; blocks for
-microseconds. The numbers are from linux/ethtool.h.
+It uses the ioctl and not ethtool's netlink family: every kernel from 5.10 on and every driver
+answer the ioctl, in one call on one socket. Called by interfaces.py; blocks for microseconds. The
+numbers are from linux/ethtool.h. Owns the layout of these requests. Does not own what follows from
+the answers.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Network interfaces: which exist, what is attached to them, how they change.
 
-pyroute2 encodes and decodes the messages (codecs.py). Its sockets are not used: each call
-starts its own event loop, and none survives an overrun. rtnetlink.py carries the messages
-instead. Everything blocks for less than a millisecond, except `watch`, which runs on the
-loop. Used by service/service.py, filter/filter.py and the verbs.
+pyroute2 encodes and decodes the messages (codecs.py). Its sockets are not used: each call starts
+its own event loop, and none survives an overrun. rtnetlink.py carries the messages instead.
+Everything blocks for less than a millisecond, except `watch`, which runs on the loop. Used by
+service/, filter/, status/checks/, maps/xsk_destinations.py and the verbs. Owns `Netlink` and the
+values that it returns. Does not own sockets and framing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Asks the kernel whether a driver can run XDP, without trying.
 
-Owns the two generic netlink messages for that (linux/netdev.h, since Linux 6.3).
-Called by interfaces.py. Blocks for less than a millisecond.
+Owns the two generic netlink messages for that (linux/netdev.h, since Linux 6.3). Called by
+interfaces.py. Blocks for less than a millisecond. Does not own the socket (rtnetlink.py).
 """
 
 from __future__ import annotations

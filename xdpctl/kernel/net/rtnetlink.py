@@ -1,7 +1,8 @@
 """The rtnetlink socket: one request and its whole answer, with the kernel's reasons.
 
-Owns framing, dumps and error messages (linux/netlink.h). interfaces.py and netdev.py own
-the contents of messages. Called by both; blocks for less than a millisecond.
+Owns framing, dumps and error messages (linux/netlink.h). The contents of messages belong to
+interfaces.py and netdev.py, which call it; blocks for less than a millisecond. Does not own what
+is asked.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The listening sockets of this network namespace, from /proc/net.
 
-Owns the format of /proc/net/{tcp,udp}{,6}. Called by interfaces.py; blocks. Addresses
-there are groups of four bytes, each printed as a host-endian number.
+Owns the format of /proc/net/{tcp,udp}{,6}. Called by interfaces.py; blocks. Addresses there are
+groups of four bytes, each printed as a host-endian number. Does not own what follows from them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The process that keeps CAP_PERFMON for the service, and loads its programs.
+"""The process that keeps CAP_PERFMON and loads programs for the service.
 
-parent.py        the service's side: starts it, gives it programs
-messages.py      what goes between the two
-instructions.py  which instructions it loads
-process.py       its own side
+parent.py        the service's side: starts the loader and sends it programs
+messages.py      the messages between the two
+instructions.py  which instructions the loader accepts
+process.py       the loader's side
 """

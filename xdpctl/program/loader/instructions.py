@@ -1,9 +1,10 @@
-"""Which instructions the loader loads, and how maps are named in them on their way to it.
+"""Which instructions the loader accepts, and how they refer to maps on their way to it.
 
-Owns the list of helpers that our programs call. The loader has CAP_PERFMON, with which the
-verifier lets a program call helpers that read any memory; so it looks at the instructions
-itself before the kernel does, and takes only what ours have in them: these helpers, the maps
-that came with them, no function of the kernel's, no type of its BTF, no subprogram. Pure.
+Owns the list of helpers that our programs call. With CAP_PERFMON, which the loader has, the
+verifier allows helpers that read any memory. So the loader checks the instructions before the
+kernel does. It accepts only what our programs use: these helpers and the maps sent with the
+program; no kernel function, no BTF type, no subprogram. Does not own loading (process.py).
+Called by parent.py and process.py. Pure.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from xdpctl.kernel.bpf.loading import ProgramKind
 
 SIZE = 8
 MOST = 1 << 16
-"""Instructions of a program: more than a jump reaches over (16 bits with a sign)."""
+"""Most instructions of a program: more than a jump can span (16 bits, signed)."""
 
 HELPERS = {
     ProgramKind.XDP: {
@@ -39,14 +40,14 @@ _CALL = 0x85
 
 
 class ForbiddenError(Exception):
-    """Instructions that are not loaded; the text says why. Stays in the kernel layer."""
+    """Instructions that the loader refuses; the text says why."""
 
 
 def to_numbers(instructions: bytes) -> tuple[bytes, list[int]]:
-    """Return the instructions with a number in the place of each map, and the descriptors.
+    """Replace each map's descriptor by a number; return instructions and descriptors.
 
     Args:
-        instructions: with descriptors of this process in them.
+        instructions: with descriptors of this process.
     """
     fds: list[int] = []
     patched = bytearray(instructions)
@@ -63,7 +64,7 @@ def to_descriptors(
     """Return the instructions with descriptors of this process in the place of numbers.
 
     Raises:
-        ForbiddenError: there is something in them that our programs do not have.
+        ForbiddenError: they contain something that our programs do not use.
     """
     check(instructions, kind)
     patched = bytearray(instructions)
@@ -78,7 +79,7 @@ def check(instructions: bytes, kind: ProgramKind = ProgramKind.XDP) -> None:
     """Look at every instruction of a program of this kind.
 
     Raises:
-        ForbiddenError: there is something in them that our programs do not have.
+        ForbiddenError: they contain something that our programs do not use.
     """
     if not instructions or len(instructions) % SIZE or len(instructions) > MOST * SIZE:
         raise ForbiddenError(
@@ -103,7 +104,7 @@ def check(instructions: bytes, kind: ProgramKind = ProgramKind.XDP) -> None:
 
 
 def _maps(instructions: bytes) -> list[tuple[int, int]]:
-    """Return (offset of the instruction, what stands for the map in it)."""
+    """Return (offset of the instruction, number or descriptor of the map) for each map."""
     found = []
     offset = 0
     while offset + SIZE <= len(instructions):

@@ -1,8 +1,9 @@
-"""What goes over the socket between the service and the loader: a request, an answer.
+"""The messages between the service and the loader: a request and an answer.
 
-Both are a fixed head and what it says is behind it; descriptors come with the head's first
-byte. The type of a program is not in it: there is but one. Imports little, as
-instructions.py. A peer that does not keep to it is not talked to any more (`BrokenError`).
+Owns their format: a fixed head, then the parts whose lengths are in the head. Descriptors come
+with the head's first byte. The type of a program is not sent, because there is only one. A peer
+that breaks the format gets no further messages (`BrokenError`). Does not own the socket. Called
+by parent.py and process.py, so it imports little.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from xdpctl.program.loader.instructions import HELPERS, MOST, SIZE
 
 MAPS_MOST = 64
 LOG_MOST = 1 << 16
-"""Bytes of the verifier's log, or of a sentence: the end of it."""
+"""Most bytes of the verifier's log, or of a sentence; a longer text keeps its end."""
 
 LOADED, FAILED, REFUSED = range(3)
-"""Of an answer: with a descriptor; the kernel's errno and log; the loader's reason."""
+"""Kinds of answer: with a descriptor; with the kernel's errno and log; with the loader's reason."""
 
 _MAGIC = b"xdpctl1\n"
 REQUEST = struct.Struct("=8s16sIII")
@@ -54,13 +55,13 @@ def request_head(head: bytes) -> tuple[bytes, int, int, int]:
 
 
 def answer(outcome: int, number: int = 0, text: bytes = b"") -> bytes:
-    """Return an answer; only the end of a text that is too long."""
+    """Return an answer; a text that is too long keeps only its end."""
     text = text[-LOG_MOST:]
     return ANSWER.pack(_MAGIC, outcome, number, len(text)) + text
 
 
 def answer_head(head: bytes) -> tuple[int, int, int]:
-    """Return outcome, errno and length of the text behind the head.
+    """Return outcome, errno, and length of the text that follows the head.
 
     Raises:
         BrokenError: it is not the head of an answer.

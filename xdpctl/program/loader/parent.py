@@ -1,11 +1,12 @@
-"""The service's end of the loader: starts it, gives it programs, reports when it has ended.
+"""The service's side of the loader: starts it, sends it programs, and reports its end.
 
-The service parses what others send, so it goes on without CAP_PERFMON (process/privileges.py), and
-has its programs loaded by a process that parses nothing of theirs (process.py). That
-one is started once: where it has ended, nobody is left who could start another.
+The service parses data from the network, so it gives up CAP_PERFMON (process/privileges.py). The
+loader (process.py) parses no such data, keeps the capability and loads programs for the service.
+It is started once: after its end, no process has the capability to start another.
 
-`load` may be called from any thread, one at a time is served. It blocks for as long as the
-verifier takes.
+Owns the loader's process and socket. Does not own the messages (messages.py) or the check of
+instructions (instructions.py). Made by service/bootstrap.py; `Bpf.load_program` calls `load`,
+from any thread, and blocks as long as the verifier takes. One load runs at a time.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE = 60.0
-"""Seconds that a load may take; it takes some milliseconds."""
+"""Most seconds for a load, which takes some milliseconds."""
 
 _END_SECONDS = 1.0
 _FD = struct.Struct("=i")
@@ -59,12 +60,12 @@ _HELPS = (
 
 
 class Loader:
-    """A running loader. A context manager that ends the loader.
+    """A running loader. A context manager that ends it.
 
     Args:
-        connection: the socket to it.
-        process: itself.
-        lacking: capabilities that a load takes and that it was not given.
+        connection: the socket to the loader.
+        process: the loader's process.
+        lacking: capabilities that a load needs and that the loader does not have.
     """
 
     def __init__(
@@ -150,8 +151,8 @@ class Loader:
             Its descriptor, or -errno with the end of the verifier's log.
 
         Raises:
-            LoadRefusedError: it does not load such a program.
-            KernelError: it has ended.
+            LoadRefusedError: the loader refuses such a program.
+            KernelError: the loader has ended.
         """
         numbered, fds = to_numbers(instructions)
         if len(fds) > MAPS_MOST:
@@ -161,7 +162,7 @@ class Loader:
                 insist(not self._broken)
                 return self._exchange(request(name, numbered, len(fds), kind), fds)
             except (BrokenError, OSError) as error:
-                self._broken = True  # half an answer may be under way
+                self._broken = True  # part of an answer may still arrive
                 with suppress(OSError):
                     self._connection.shutdown(socket.SHUT_RDWR)
                 raise KernelError(
@@ -173,7 +174,7 @@ class Loader:
         self._connection.sendall(data[sent:])
         got: list[int] = []
         try:
-            # not recv_fds, which passes no flags on: the descriptor would reach what we start
+            # recv_fds takes no flags, and child processes would inherit the descriptor
             head, control, _, _ = self._connection.recvmsg(
                 ANSWER.size, socket.CMSG_LEN(_FD.size), socket.MSG_CMSG_CLOEXEC
             )
@@ -204,7 +205,7 @@ class Loader:
         return bytes(data)
 
     def _why(self) -> str:
-        """Wait for the process behind a closed socket to end, and return the sentence about it."""
+        """Wait for the loader to end after it closed its socket; return the sentence about it."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)
         return self.trouble

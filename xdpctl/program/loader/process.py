@@ -1,4 +1,4 @@
-"""The loader: the process that keeps CAP_PERFMON for the service, and loads its programs.
+"""The loader: the process that keeps CAP_PERFMON and loads programs for the service.
 
 Started by parent.py before the service gives that capability up. It has a socket to the
 service and nothing else: it opens no path, starts no process, parses only the formats of
@@ -6,10 +6,11 @@ instructions.py and messages.py, and loads only programs of our two kinds (Progr
 instructions that ours of that kind use. So an attacker who takes the service over cannot read
 memory through it with a helper.
 
-It ends with the service, however the service ends: its socket closes, and the kernel kills it.
-The signals for the service are blocked since before it was started.
+It ends with the service in every case: its socket closes, and the kernel kills it. The signals
+that end the service were blocked before it was started, and stay blocked.
 
-It imports only what a load needs of Python, without `site`, to stay small.
+Owns the loader's loop. Does not own the formats. It imports as little of Python as possible, and
+not `site`, to stay small. Started by parent.py.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def main(descriptor: int) -> None:
 def keep_what_loads() -> None:
     """Give up every capability that a load does not need, and forbid tracing of this process.
 
-    A host whose root has CAP_SYS_ADMIN but not those that were split off from it needs that.
+    CAP_SYS_ADMIN is kept for a root that has it but not CAP_BPF and CAP_PERFMON.
     """
     kept = 1 << _NET_ADMIN | 1 << _BPF | 1 << capabilities.PERFMON
     _, permitted, _ = capabilities.held()

@@ -1,6 +1,7 @@
 """Facts about a host, and findings about them, as values.
 
-Owns only the classes. survey.py gathers the facts of a live host; tests invent them.
+Owns only the classes. survey.py gathers the facts of a live host; tests invent them. Does not own
+the checks. Used by the rest of status/checks/, the verb `check` and service/.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Findings about the host: kernel, privilege, compiler, the pin directory, the pins.
 
-Pure; called by report.py.
+Pure; called by report.py. Owns the sentences of these findings. Does not gather facts (survey.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Findings about one interface: its XDP program, driver, MTU, VLANs, queues.
 
-Pure. Called by report.py; the service calls `queue_shortage`.
+Pure. Called by report.py; the service calls `queue_shortage`. Owns the sentences of these
+findings. Does not gather facts (survey.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """All findings in the order of a start, and those that need both settings and facts.
 
-Pure. Called by the verb `check` and by the service at its start.
+Pure. Called by the verb `check` and by the service at its start. Owns the order. Does not gather
+facts (survey.py).
 """
 
 from __future__ import annotations

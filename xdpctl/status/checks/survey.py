@@ -1,8 +1,9 @@
 """Gathers the facts of a live host, on which the checks are based.
 
-Changes nothing: it does not mount, make, pin, attach or rename anything. If something
-cannot be read, that becomes a fact too and never an error of the survey. Called by the
-verb `check` and by the service at its start. Everything blocks.
+Changes nothing: it does not mount, make, pin, attach or rename anything. If something cannot be
+read, that becomes a fact too and never an error of the survey. Called by the verb `check` and by
+the service at its start. Everything blocks. Owns where each fact is read. Does not own findings
+(host.py, interface.py).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The process that works on rules and ends: `python -m xdpctl.store.worker`.
+"""The process that works on many rules and then ends: `python -m xdpctl.store.worker`.
 
 Receives one job over the socket that is its standard input (messages.py), and the maps as
-descriptors. Writes only within its turns. It does not outlive the service: the kernel ends it
-with the thread that started it. It logs nothing; errors go over the socket.
-Started by parent.py.
+descriptors. Writes only within its turns. It does not outlive the service: the kernel ends it with
+the thread that started it. It logs nothing; errors go over the socket. Started by parent.py. Owns
+the process's side of the protocol. Does not own the work (bulk.py, export.py).
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ if TYPE_CHECKING:
     from xdpctl.store.worker.messages import ExportJob, Job, Message, Reply
 
 PROGRESS_SECONDS = 0.05
-"""Between two words of progress."""
+"""Between two reports of progress."""
 
 LINES = 4_000
-"""Of one part of an export: some 100 kB."""
+"""Lines of one part of an export: about 100 kB."""
 
 _PDEATHSIG = 1
 
 
 class _Service:
-    """The other end: turns at the maps, as a lock; news; whether to stop, as an event.
+    """The service's end: its turns as a lock, its request to stop as an event, reports.
 
     Args:
-        connection: to the service.
+        connection: the connection to the service.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -78,7 +78,7 @@ class _Service:
         self._next_word = 0.0
 
     def send(self, message: Message) -> None:
-        """Send to the service."""
+        """Send a message to the service."""
         self._connection.send(message)
 
     def __enter__(self) -> None:
@@ -110,18 +110,18 @@ class _Service:
             self._answer()
 
     def is_set(self) -> bool:
-        """Whether the work is to end."""
+        """Whether the service wants the work to end."""
         while self._connection.poll():
             self._take(self._connection.recv())
         return self._cancelled
 
     def writing(self, name: MapName, keys: bytes) -> None:
-        """Announce what is about to be written."""
+        """Announce keys that are about to be written."""
         self.send(Writing(name, keys))
         self._answer()
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Report progress, some times a second and at the end."""
+        """Report progress, a few times a second and at the end."""
         now = time.monotonic()
         if now >= self._next_word or done == total:
             self._next_word = now + PROGRESS_SECONDS
@@ -197,7 +197,7 @@ def _work(connection: Connection) -> None:
         service.send(Failed(error))
     except (EOFError, ConnectionError):
         raise
-    except Exception as error:  # noqa: BLE001 - of any kind; the service reports it
+    except Exception as error:  # noqa: BLE001 - the service reports any error
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         service.send(
             Failed(XdpctlError(f"cannot finish the work on the rules: {what}; what was done stays"))
@@ -212,9 +212,11 @@ def main() -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the service handles them, and ends this process
     gc.disable()
-    with contextlib.suppress(OSError):  # where memory ends, this ends before the service
+    with contextlib.suppress(
+        OSError
+    ):  # if memory runs out, this process is killed before the service
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-    with contextlib.suppress(EOFError, ConnectionError):  # the service has gone
+    with contextlib.suppress(EOFError, ConnectionError):  # the service has ended
         _work(Connection(sys.stdin.fileno()))
     os._exit(0)  # without freeing a million objects
 

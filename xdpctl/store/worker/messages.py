@@ -1,4 +1,4 @@
-"""What goes between the service and the process that works for it.
+"""The messages between the service and the process that works for it.
 
 Pickled objects on a pair of sockets. The service sends a job, then an answer to each
 `AskTurn`, `Reserve` and `Writing`; the process sends all the others, `Done` or `Failed` as the
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BulkJob:
-    """A list to be worked in.
+    """A change of rules to apply.
 
     Attributes:
         maps: descriptors of the shared rule maps, as they are numbered in the process.
         path: the state file.
-        change: as `Change.to_send` gives it; its source is a `RuleSource`.
+        change: from `Change.to_send`; its source is a `RuleSource`.
     """
 
     maps: dict[MapName, int]
@@ -52,7 +52,7 @@ class ExportJob:
 
 
 class Answer(Enum):
-    """What the service answers."""
+    """The service's answer."""
 
     GO = auto()
     MOVED = auto()
@@ -110,7 +110,7 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A map has so many entries more."""
+    """A map has this many more entries (less than 0: fewer)."""
 
     map: MapName
     difference: int
@@ -118,7 +118,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class ProgressMade:
-    """How far the work is: what, how many, of how many."""
+    """Progress of the work: the step, done, total."""
 
     what: str
     done: int
@@ -141,7 +141,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The work is done; `found` is that of the list."""
+    """The work is done; `found` is the list's (`RuleSource.found`)."""
 
     result: BulkResult
     found: object = None

@@ -1,8 +1,8 @@
-"""Starts the process that works on rules, gives it its turns, and ends it.
+"""Starts the process that works on rules, gives it its turns to write, and ends it.
 
-Owns the process for as long as one piece of work lasts. Everything blocks and is called
-on a thread for that; several pieces may be under way on several threads, and the lock
-keeps their writes apart. Used by store/store.py; what the process does is in __main__.py.
+Owns the process while one piece of work lasts. Does not own the work (__main__.py) or the lock,
+which keeps the writes of several processes apart. Called by store/store.py on threads for
+blocking work.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from xdpctl.store.worker.messages import Job, Message, Reply
 
 LOOK_SECONDS = 0.1
-"""How soon the process learns that its work is cancelled."""
+"""Longest time until the process is told that its work is cancelled."""
 
 
 class Worker:
@@ -60,7 +60,7 @@ class Worker:
 
     Args:
         job: the work.
-        descriptors: given to the process, under the same numbers.
+        descriptors: descriptors that the process inherits, with the same numbers.
 
     Raises:
         XdpctlError: it cannot be started.
@@ -94,7 +94,7 @@ class Worker:
         self._connection.close()
 
     def end(self) -> None:
-        """End the process; any thread, any number of times."""
+        """End the process. Any thread; further calls do nothing."""
         self._process.kill()
         self._process.wait()
 
@@ -143,7 +143,7 @@ class Worker:
 
 
 class BulkInWorker:
-    """Work in processes of their own, on the service's maps and state.
+    """Does long work in processes, on the service's maps and state.
 
     Args:
         maps: the shared rule maps, open; what may be another map later on.
@@ -176,10 +176,10 @@ class BulkInWorker:
         on_change: Callable[[MapName, int], None],
         cancelled: threading.Event,
     ) -> BulkResult:
-        """Work a change in, as `bulk.Bulk` does; `source` is the change's. Blocks.
+        """Apply a change, as `bulk.Bulk` does; `source` is the change's. Blocks.
 
         Raises:
-            XdpctlError: as `Bulk.run`; also where the process ends before the work.
+            XdpctlError: as `Bulk.run`, or the process ended before its work was done.
         """
         began = self._identities()
         with contextlib.ExitStack() as stack:
@@ -247,7 +247,7 @@ class BulkInWorker:
         return {name: opened.info.id for name, opened in self._maps.items()}
 
     def _lent(self, stack: contextlib.ExitStack) -> dict[MapName, int]:
-        """Return descriptors of the maps' own, closed with the stack."""
+        """Return duplicates of the maps' descriptors, closed with the stack."""
         lent = {}
         for name, opened in self._maps.items():
             lent[name] = os.dup(opened.fd)
@@ -306,6 +306,6 @@ class ExportInWorker:
         return message.data if isinstance(message, Part) else b""
 
     def close(self) -> None:
-        """End it, before its end or behind it; any thread."""
+        """End the export, finished or not. Any thread."""
         self._worker.end()
         self._lent.__exit__()
