@@ -282,10 +282,17 @@ def test_an_mtu_over_a_page_is_a_warning() -> None:
     assert "MTU 9000" in warnings(on_card(card(mtu=9000)))[0]
 
 
-def test_an_mtu_that_was_accepted_is_none() -> None:
+def test_an_mtu_that_was_accepted_warns_of_what_is_behind_the_first_buffer() -> None:
     attached = card(mtu=9000, attached=Attached(42, XdpMode.NATIVE))
 
-    assert warnings(on_card(attached, xdp=OURS)) == []
+    (sentence,) = warnings(on_card(attached, xdp=OURS))
+    assert "MTU 9000: of a frame in several buffers only the first one is read" in sentence
+
+
+def test_generic_mode_reads_whole_frames_whatever_the_mtu() -> None:
+    attached = card(mtu=9000, attached=Attached(42, XdpMode.GENERIC))
+
+    assert not any("MTU" in sentence for sentence in warnings(on_card(attached, xdp=OURS)))
 
 
 def test_vlan_offload_under_vlans_is_a_warning_that_says_what_is_lost() -> None:

@@ -161,10 +161,19 @@ def _driver_of(interface: Interface) -> str | None:
 
 
 def _mtu(facts: InterfaceFacts, interface: Interface) -> Iterator[Finding]:
+    if interface.mtu <= MTU_MAX:
+        return
     attached = interface.attached
     if facts.xdp is not None and facts.xdp.ours and attached is not None:
-        return  # the driver has accepted our program with this MTU
-    if interface.mtu > MTU_MAX:
+        if attached.mode is XdpMode.NATIVE:  # the driver has accepted our program with this MTU
+            yield Finding(
+                Level.WARNING,
+                f"{facts.name} has MTU {interface.mtu}: of a frame in several buffers only the"
+                " first one is read; a query that does not lie in it passes (`other`), and"
+                f" `truncate` drops it: an MTU up to {MTU_MAX} avoids both",
+                facts.name,
+            )
+    else:
         yield Finding(
             Level.WARNING,
             f"{facts.name} has MTU {interface.mtu}, and drivers without multi-buffer XDP refuse"
