@@ -23,7 +23,7 @@ from tests.bench.drop.report import Visit
 from tests.bench.drop.search import Limits, search
 from tests.bench.drop.site import Site
 from tests.bench.machine import Machine
-from tests.bench.report import RAW, RESULTS, write_raw, write_table
+from tests.bench.report import RAW, RESULTS, plot_path, table_path, write_raw, write_table
 from tests.lab import LabError, eventually
 from tests.roots.roots import dnsdist_root
 
@@ -176,10 +176,12 @@ def main() -> None:
     outcome = report.Outcome.of(visits, absent, machine, software)
     text = report.text(outcome)
     print(text)
-    write_table("bench-drop", text, options.results)
+    plot = "one flood, every means of dropping it"
+    write_table("bench-drop", machine, text, plot=plot, folder=options.results)
     write_raw("bench-drop", report.document(outcome, visits), options.raw)
-    chart.draw(outcome, options.results / "bench-drop.svg")
-    print(f"written to {options.results}/bench-drop.md and .svg, and {options.raw}/bench-drop.json")
+    chart.draw(outcome, plot_path("bench-drop", machine, options.results))
+    table = table_path(machine, options.results)
+    print(f"written to {table}, its plot and {options.raw}/bench-drop.json")
 
 
 if __name__ == "__main__":
