@@ -91,7 +91,7 @@ bench-ceilings: setup-dev ## compare instructions and verifier steps with their 
 bench-compare: setup-dev ## print the ratios of two files of `make bench`, A=… B=…
 	@$(PYTHON) -m tests.bench.compare '$(A)' '$(B)'
 
-bench-drop: ## send one flood against every means of dropping it; draws a plot (root, 8 minutes)
+bench-drop: ## send one flood against every means of dropping it; draws a plot (root, 10 minutes)
 	@deploy/setup.sh bench
 	@$(PYTHON) -m tests.bench.drop
 

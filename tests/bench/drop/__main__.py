@@ -4,7 +4,7 @@ A visit sets one means up, sees that it drops all of a small flood, and measures
 flood, at one rate that is the same for all, and the search for the highest rate at which no
 honest query is lost. The means take turns; each round begins with another.
 
-    python -m tests.bench.drop [--rounds 3] [--minutes 8] [--results FOLDER] [--raw FOLDER]
+    python -m tests.bench.drop [--rounds 3] [--minutes 10] [--results FOLDER] [--raw FOLDER]
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def visit(means: Means, series: Series, number: int, former: Visit | None) -> Vi
         number: of the round, from 0.
         former: the visit of the round before, near whose rate the search begins.
     """
-    with Site.built(means.lua(series)) as site:
+    with Site.built(means.lua(series), random=series is Series.ZONE) as site:
         try:
             means.install(site, series)
         except LabError as error:
@@ -155,7 +155,7 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.drop")
     parser.add_argument("--rounds", type=int, default=3, help="at most (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=8, help="at most (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=10, help="at most (%(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of table and plot")
     parser.add_argument("--raw", type=Path, default=RAW, help="folder of the raw figures")
     options = parser.parse_args()
