@@ -251,8 +251,8 @@ def _notes(outcome: Outcome) -> Iterator[str]:
                 f" {_spread(row.own_ns, '.0f')} ns a packet, by the kernel's count."
             )
     yield (
-        "Sets of nftables and ipset know addresses only, dnsdist's socket filter knows addresses and"
-        " exact names: only dnsdist in userspace (SuffixMatchNodeRule) and xdpctl match a zone."
+        "Sets of nftables and ipset know addresses only, dnsdist's socket filter knows addresses"
+        " and exact names: only dnsdist in userspace (SuffixMatchNodeRule) and xdpctl match a zone."
     )
     if any(row.limited for _, row in every):
         yield "≥: the sender could send no faster."
