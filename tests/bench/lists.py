@@ -25,7 +25,7 @@ from tests.bench.growth import Walk
 from tests.bench.in_process import compile_directory, compile_wander
 from tests.bench.machine import Machine
 from tests.bench.program import ENTRIES, Bench
-from tests.bench.report import RAW, RESULTS, write
+from tests.bench.report import RAW, table_path, write
 from tests.bench.turns import Subject, by_turns, program_array
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import Udp
@@ -314,7 +314,9 @@ def table(rows: list[Row]) -> str:
 def main() -> int:
     """Measure, print and write results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("former", type=Path, help="xdp/ of a version without lists")
+    parser.add_argument(
+        "former", type=Path, help="xdp/ of another version, or of this one, without lists"
+    )
     parser.add_argument("--rules", type=int, nargs="+", default=[10, 1_000_000])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--shared", type=int, default=ENTRIES, help="entries in each shared map")
@@ -333,8 +335,8 @@ def main() -> int:
     )
     print(text)
     if not given.only:
-        write("lists", machine, rows, text)
-        print(f"written to {RESULTS}/lists.md and {RAW}/lists.json")
+        write("bench-lists", machine, rows, text)
+        print(f"written to {table_path(machine)} and {RAW}/bench-lists.json")
     return 0
 
 

@@ -26,6 +26,7 @@ from xdpctl.feeds.formats.lines import CidrLines, HostsLines, LeftOut, TargetLin
 from xdpctl.feeds.formats.unbound import UnboundLines
 from xdpctl.kernel.provenance import open_fed
 from xdpctl.process.clock import boot_clock
+from xdpctl.rules.lines import in_blocks
 from xdpctl.settings import ListFormat
 from xdpctl.store.source import RuleSource
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from xdpctl.feeds.formats.lines import LineFormat
     from xdpctl.feeds.formats.rpz import RpzLines
     from xdpctl.rules import AnyQtype
-    from xdpctl.rules.keys import Row
+    from xdpctl.rules.keys import Rows
     from xdpctl.settings import ListSettings
 
 __all__ = ["BLANK_MAX", "CHUNK", "LINE_MAX", "ListReading"]
@@ -100,7 +101,7 @@ class ListReading(RuleSource):
         """None: the file is opened when it is read."""
         return ()
 
-    def __iter__(self) -> Iterator[Iterator[Row]]:
+    def __iter__(self) -> Iterator[Iterator[Rows]]:
         """Yield the rows in parts. Use up each part before the next one.
 
         Raises:
@@ -160,7 +161,7 @@ class ListReading(RuleSource):
         origin = self._settings.origin
         return RpzLines(origin, denial, self._any_qtype, self.found, only=action)
 
-    def _lines(self, stream: TextIO, form: ListFormat) -> Iterator[Iterator[Row]]:
+    def _lines(self, stream: TextIO, form: ListFormat) -> Iterator[Iterator[Rows]]:
         reader = self._reader(stream, form)
         if reader.reads_twice:
             for part, first in self._parts(stream):
@@ -168,10 +169,10 @@ class ListReading(RuleSource):
             stream.seek(0)
         self._read = 0
         for part, first in self._parts(stream):
-            yield reader.rows(part, first)
+            yield reader.items(part, first)
         rest = reader.end()
         if reader.reads_twice:
-            yield rest
+            yield in_blocks(rest)
 
     def _parts(self, stream: TextIO) -> Iterator[tuple[list[str], int]]:
         """Yield the lines in parts, and with each part the number of its first line."""

@@ -44,6 +44,8 @@ TIMEOUT = 60.0
 
 _log = logging.getLogger(__name__)
 _COPY = "xdpctl-compile-"
+_LOWEST = 19
+"""Niceness of a compilation that nothing waits for."""
 
 
 def source_directory() -> Traversable:
@@ -90,10 +92,16 @@ def compile_program_blocking(recipe: Recipe) -> Bytecode:
 
 
 class Compilation:
-    """One run of bcc_process.py; any thread may call `cancel`."""
+    """One run of bcc_process.py; any thread may call `cancel`.
 
-    def __init__(self, recipe: Recipe) -> None:
+    Args:
+        recipe: what to compile.
+        urgent: whether something waits for it. If not, it runs at the lowest priority.
+    """
+
+    def __init__(self, recipe: Recipe, *, urgent: bool = True) -> None:
         self._recipe = recipe
+        self._urgent = urgent
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._cancelled = False
@@ -160,6 +168,9 @@ class Compilation:
             if self._cancelled:
                 raise CompilerError("cannot compile the filter: cancelled before it began")
             self._process = start_python("xdpctl.program.bcc_process", stderr=subprocess.PIPE)
+            if not self._urgent:
+                with contextlib.suppress(OSError):  # a sandbox forbids it
+                    os.setpriority(os.PRIO_PROCESS, self._process.pid, _LOWEST)
             return self._process
 
 

@@ -9,6 +9,8 @@ handler.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import compress, groupby
+from operator import itemgetter, not_
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import TargetError
@@ -26,12 +28,30 @@ from xdpctl.rules.rules import DNSDIST_ORIGIN, parse_rule_line
 from xdpctl.rules.targets import AnyQtype, qtype_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from xdpctl.abi import Book
 
 _OPTIONS_KEPT = 1000
 _BLANK = " \r\n"
+_BLOCK_MIN = 8
+"""Rows; fewer are not worth a block."""
+
+_OPTIONS_OF: Callable[[Row], Options] = itemgetter(slice(2, None))
+
+
+def in_blocks(rows: Iterable[Row]) -> Iterator[Rows]:
+    """Yield rows that follow each other and have the same options as blocks, a map each."""
+    for options, run in groupby(rows, _OPTIONS_OF):
+        alike = list(run)
+        if len(alike) < _BLOCK_MIN:
+            yield from alike
+            continue
+        keys: defaultdict[int, list[bytes]] = defaultdict(list)
+        for row in alike:
+            keys[row[0]].append(row[1])
+        for ref, of_map in keys.items():
+            yield Block(ref, of_map, options)
 
 
 class LineReader:
@@ -71,36 +91,48 @@ class LineReader:
             if row is not None:
                 yield row
 
-    def items(self, text: str, first: int = 1) -> Iterator[Rows]:
+    def items(
+        self,
+        text: str,
+        first: int = 1,
+        *,
+        options: str = "",
+        line_of: Callable[[str], str] = str,
+    ) -> Iterator[Rows]:
         """Yield the rules of some lines, as `rows` does, but not always in their order.
 
         Two rules of one target differ in nothing where the order is another.
+
+        Args:
+            text: the lines.
+            first: the number of the first.
+            options: what a line means that is a target and nothing else.
+            line_of: turns a line into one that `rows` can read.
         """
         lines = text.split("\n")
-        found = self._options.get("")
+        found = self._options.get(options)
         if found is None or " " in text or '"' in text or "=" in text:
-            yield from self.rows(lines, first)
+            yield from in_blocks(self.rows(map(line_of, lines), first))
             return
-        book, options = found
+        book, of_each = found
         keys: defaultdict[int, list[bytes]] = defaultdict(list)
         rest: Iterable[tuple[int, str]] = enumerate(lines)
+        are_addresses = [line[-1:].isdigit() for line in lines]
         try:
-            ref, keys_of_addresses = plain_v4_addresses(
-                [line for line in lines if line[-1:].isdigit()], book
-            )
+            ref, keys_of_addresses = plain_v4_addresses(compress(lines, are_addresses), book)
         except (OSError, ValueError):  # prefixes, IPv6
             pass
         else:
             keys[ref] = keys_of_addresses
-            rest = ((number, line) for number, line in rest if not line[-1:].isdigit())
+            rest = compress(rest, map(not_, are_addresses))
         for number, line in rest:
             place = plain_place(line.strip(_BLANK), self._any_qtype, book)
             if place is None:
-                yield from self.rows([line], first + number)
+                yield from self.rows([line_of(line)], first + number)
             else:
                 keys[place[0]].append(place[1])
         for ref, of_map in keys.items():
-            yield Block(ref, of_map, options)
+            yield Block(ref, of_map, of_each)
 
     def _fast_row(self, line: str) -> Row | None:
         """Read a plain address or name with options that an earlier line had too."""

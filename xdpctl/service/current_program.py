@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.errors import KernelError, VerifierError
-from xdpctl.program.config import program_config
+from xdpctl.program.config import TableProgram, program_config
 from xdpctl.service.tasks import on_thread
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xdpctl.filter.filter import Filter
     from xdpctl.filter.rollout import MapsOf, Rollout
     from xdpctl.kernel.bytecode import Bytecode
-    from xdpctl.program.config import ProgramConfig
+    from xdpctl.program.config import ProgramConfig, Recipe
     from xdpctl.service.looks import Looks
     from xdpctl.service.panic import PanicSwitch
     from xdpctl.settings import Settings
@@ -103,6 +103,12 @@ class CurrentProgram:
     def config_for(self, settings: Settings) -> ProgramConfig:
         """Return what a program for these settings is compiled for, over the present tables."""
         return replace(program_config(settings), tables=self._config.tables)
+
+    def wanted_later(self) -> tuple[Recipe, ...]:
+        """Return what the first zone or list rule compiles; nothing if that was compiled."""
+        if self._config.tables or not self.is_ours:
+            return ()
+        return replace(self._config, tables=True), TableProgram()
 
     async def build_with(self, *, tables: bool) -> Bytecode | None:
         """Return the tested program that reads our own tables or not; None: it is in force.

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from xdpctl.process.systemd import Notifier
     from xdpctl.rules import AnyQtype
     from xdpctl.service.leaving import Leaving
+    from xdpctl.service.precompile import CompileAhead
     from xdpctl.service.reload import SettingsInForce
     from xdpctl.settings import Settings
     from xdpctl.status.checks.facts import Facts
@@ -70,6 +71,7 @@ class Ground:
         bpf, netlink: the kernel.
         rollout: builds programs and puts them on.
         generations: makes our own tables.
+        compile_ahead: compiles at the lowest priority what may be needed later.
         notifier: the way to the service manager.
         directory: where our own pins live.
         loader_trouble: gives a sentence where no program can be loaded any more.
@@ -83,6 +85,7 @@ class Ground:
     netlink: Netlink
     rollout: Rollout
     generations: Generations
+    compile_ahead: CompileAhead
     notifier: Notifier
     directory: Path
     loader_trouble: Callable[[], str]

@@ -30,6 +30,7 @@ from xdpctl.service.expiry import Expiry
 from xdpctl.service.interface_watch import InterfaceWatch
 from xdpctl.service.own_tables import OwnTables
 from xdpctl.service.pin_repair import PinRepair
+from xdpctl.service.precompile import Precompile
 from xdpctl.service.reload import Reload, adopt
 from xdpctl.service.resources import begin_workers, inspect, is_awaited, open_rules
 from xdpctl.service.settling import Settling
@@ -145,6 +146,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         ),
         looks,
         own_tables,
+        Precompile(ground.compile_ahead, program.wanted_later),
         Settling(rules.store, write),
         Expiry(operations),
         ListFiles(operations, settings),

@@ -30,6 +30,7 @@ REASONS: Final = {
     "RestrictAddressFamilies=~AF_UNIX": "AF_UNIX",
     "RootDirectory=/RootImage=": "RootDirectory=",
     "SystemCallFilter=~@privileged": "chown(2)",
+    "SystemCallFilter=~@resources": "setpriority(2)",
 }
 """What systemd finds open, and the words of the unit's comment that say why."""
 

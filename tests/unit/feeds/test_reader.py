@@ -17,6 +17,7 @@ from xdpctl.errors import ForeignFileError, ListError, TargetError
 from xdpctl.feeds.reader import CHUNK, LINE_MAX, ListReading
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import AnyQtype, parse_target
+from xdpctl.rules.keys import each_row
 from xdpctl.settings import ListFormat, ListSettings
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def reading(
 
 
 def read(one: ListReading) -> list[tuple[Target, RuleAction]]:
-    return [said(row) for chunk in one for row in chunk]
+    return [said(row) for chunk in one for row in each_row(chunk)]
 
 
 def written(folder: Path, content: str | bytes) -> Path:
@@ -105,7 +106,8 @@ def test_a_zone_has_no_action_pass(tmp_path: Path) -> None:
 
 def test_a_long_list_comes_in_parts(tmp_path: Path) -> None:
     lines = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}\n" for n in range(CHUNK * 2 + 1)]
-    parts = [len(list(chunk)) for chunk in reading(written(tmp_path, "".join(lines)))]
+    chunks = reading(written(tmp_path, "".join(lines)))
+    parts = [len(list(each_row(chunk))) for chunk in chunks]
 
     assert parts == [CHUNK, CHUNK, 1]
 
@@ -130,7 +132,7 @@ def test_an_end_counts_from_the_files_last_change(tmp_path: Path, age: float) ->
     changed = path.stat().st_mtime - age
     os.utime(path, (changed, changed))
     before = boot_clock()
-    (row,) = [row for chunk in reading(path) for row in chunk]
+    (row,) = [row for chunk in reading(path) for row in each_row(chunk)]
 
     assert row[4] is not None
     assert before - age + 3595 < row[4] < boot_clock() - age + 3605
@@ -145,7 +147,7 @@ def test_an_end_is_the_same_in_each_reading_of_one_version(tmp_path: Path) -> No
         again = ListReading(
             one, AnyQtype.NEW, clock=partial(float, wall), boot_clock=partial(float, boot)
         )
-        ends |= {row[4] for chunk in again for row in chunk}
+        ends |= {row[4] for chunk in again for row in each_row(chunk)}
 
     assert ends == {850.0 + 3600}
 

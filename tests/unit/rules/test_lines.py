@@ -38,7 +38,7 @@ from xdpctl.rules.keys import (
     stored_key,
     stored_place,
 )
-from xdpctl.rules.lines import LineReader
+from xdpctl.rules.lines import LineReader, in_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -325,3 +325,32 @@ def test_a_part_with_nothing_but_targets_is_a_block_for_each_map() -> None:
         (Block, 3),
         (Block, 2),
     ]
+
+
+few_rows = st.lists(
+    st.tuples(
+        st.sampled_from([1, 3, 26]),
+        st.binary(min_size=1, max_size=1),
+        st.integers(0, 1),
+        st.just(""),
+        st.none(),
+        st.just("cli"),
+    ),
+    max_size=60,
+)
+
+
+@given(rows=few_rows)
+def test_rows_in_blocks_are_the_same_rows_and_of_a_place_the_last_is_the_same(
+    rows: list[Row],
+) -> None:
+    found = list(each_row(in_blocks(rows)))
+    assert sorted(found) == sorted(rows)
+    assert dict(_last(found)) == dict(_last(rows))
+
+
+def test_only_rows_that_are_alike_and_many_become_a_block() -> None:
+    alike: list[Row] = [(1, bytes([n]), 1, "", None, "cli") for n in range(20)]
+    other: Row = (1, b"x", 0, "", None, "cli")
+    kinds = [type(item) for item in in_blocks([*alike, other, *alike[:3], other, *alike])]
+    assert kinds == [Block, tuple, tuple, tuple, tuple, tuple, Block]

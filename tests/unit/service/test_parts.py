@@ -32,6 +32,7 @@ NAMES = [
     "pins",
     "look",
     "tables",
+    "precompile",
     "settle",
     "expire",
     "lists",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from xdpctl.abi import BY_REF, RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.rules import book_of, target_of, target_text
-from xdpctl.rules.keys import NAMED, full_key, place_of
-from xdpctl.rules.lines import LineReader
+from xdpctl.rules.keys import NAMED, Block, each_row, full_key, place_of
+from xdpctl.rules.lines import LineReader, in_blocks
 from xdpctl.rules.names import shown
 from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from xdpctl.rules import AnyQtype
-    from xdpctl.rules.keys import Row
+    from xdpctl.rules.keys import Options, Row, Rows
 
 EXAMPLES = 3
 """How many examples of a kind are shown."""
@@ -106,8 +106,12 @@ class LineFormat:
     def look(self, lines: Sequence[str], first: int) -> None:
         """Note what some lines mean for others; raises as `rows`."""
 
+    def items(self, lines: Sequence[str], first: int) -> Iterator[Rows]:
+        """Yield the rows of some lines, most of them in blocks; raises as `rows`."""
+        return in_blocks(self.rows(lines, first))
+
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
-        """Yield the rows of some lines.
+        """Yield the rows of some lines, one by one.
 
         Raises:
             TargetError: a line is not in the format; the error has its number, counted from
@@ -155,10 +159,32 @@ class TargetLines(LineFormat):
         self._only = only
         self._any_qtype = any_qtype
 
+    def items(self, lines: Sequence[str], first: int) -> Iterator[Rows]:
+        """See `LineFormat`."""
+        found = self._reader.items(
+            "".join(lines), first, options=self._action.strip(), line_of=self._line
+        )
+        for item in found:
+            if isinstance(item, Block) and self._is_kept(item.options):
+                yield item
+            else:
+                yield from self._kept(each_row((item,)))
+        self._note_skipped()
+
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
+        yield from self._kept(self._reader.rows(map(self._line, lines), first))
+        self._note_skipped()
+
+    def _is_kept(self, options: Options) -> bool:
+        """Return whether rules with these options are in force."""
+        action, _, expires, _ = options
+        return self._only in {None, action} and (expires is None or expires > self._present)
+
+    def _kept(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Yield the rows that are in force; count those with another action."""
         only = self._only
-        for row in self._reader.rows(map(self._line, lines), first):
+        for row in rows:
             ref, key, action, _, expires, _ = row
             if only is not None and action != only:
                 self._left_out.add(
@@ -168,6 +194,8 @@ class TargetLines(LineFormat):
                 continue
             if expires is None or expires > self._present:
                 yield row
+
+    def _note_skipped(self) -> None:
         for _ in range(self._reader.skipped):
             self._left_out.add("lines that claim to be dnsdist's", "origin=dnsdist")
         self._reader.skipped = 0

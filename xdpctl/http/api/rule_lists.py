@@ -20,7 +20,7 @@ from xdpctl.http.refusals import ListedRuleError, RequestError, not_json, not_of
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import ACTIONS, DNSDIST_ORIGIN, parse_reason
 from xdpctl.rules.keys import book_of, place_of
-from xdpctl.rules.lines import LineReader
+from xdpctl.rules.lines import LineReader, in_blocks
 from xdpctl.rules.rules import own_origin
 from xdpctl.store.source import RuleSource
 
@@ -283,11 +283,11 @@ class JsonList(_BodyList):
         super().__init__(file, origin, any_qtype)
         self._whole = whole
 
-    def __iter__(self) -> Iterator[Iterator[Row]]:
+    def __iter__(self) -> Iterator[Iterator[Rows]]:
         reader = RuleReader(self._origin, self._any_qtype, self._now, whole=self._whole)
         count = 0
         for rules in rules_in(self._body.file, single=not self._whole):
-            yield reader.rows(rules, count)
+            yield in_blocks(reader.rows(rules, count))
             count += len(rules)
         self.found = reader.skipped
 
