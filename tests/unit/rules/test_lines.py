@@ -47,8 +47,12 @@ NOW = 1000.0
 LISTS = abi.Book.LISTS
 books = st.sampled_from(abi.Book)
 
-labels = st.text("abXYZ019-_*", max_size=5) | st.sampled_from(
-    ["x" * 63, "x" * 64, "xn--bcher-kva", "xn--a", "bücher", "@", "1", "255", "01", "\\046"]
+labels = (
+    st.text("abXYZ019-_*", max_size=5)
+    | st.sampled_from(
+        ["x" * 63, "x" * 64, "xn--bcher-kva", "xn--a", "bücher", "@", "1", "255", "01", "\\046"]
+    )
+    | st.sampled_from(["1-9", "0x7f", "x", "X", "-", "192", "a1-9"])
 )
 names = st.lists(labels, min_size=1, max_size=6).map(".".join)
 long_names = st.lists(st.text("ab", min_size=50, max_size=63), min_size=3, max_size=5).map(".".join)
