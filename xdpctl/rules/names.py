@@ -91,10 +91,12 @@ class Name:
             what = "it is empty" if not text else "it is longer than any name can be"
             raise TargetError(f"cannot read {shown(whole)} as a name: {what}", text=whole)
         for character in text:
-            if unicodedata.category(character) in _BLANKS_AND_CONTROLS:
+            category = unicodedata.category(character)
+            if category in _BLANKS_AND_CONTROLS:
+                what = "is not UTF-8" if category == "Cs" else "has a blank or control character"
                 raise TargetError(
-                    f"cannot read {shown(whole)} as a name: it has a blank or control character;"
-                    " write such an octet as a backslash and three digits",
+                    f"cannot read {shown(whole)} as a name: it {what}; write such an octet as a"
+                    " backslash and three digits",
                     text=whole,
                 )
         bare = _ESCAPE.sub("", text)

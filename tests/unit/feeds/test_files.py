@@ -266,12 +266,12 @@ async def test_a_file_that_may_still_be_written_is_read_when_it_is_quiet(
 ) -> None:
     ages, look_at = [0.0, 0.0, 0.0, 60.0], files._look_at
 
-    def look(path: Path) -> tuple[tuple[int, ...] | None, float]:
-        found, _ = look_at(path)
-        return found, ages.pop(0) if found != first else 60.0
+    def look(path: Path) -> files._Look:
+        found = look_at(path)
+        return found._replace(age=ages.pop(0) if found.version != first else 60.0)
 
     one = written(tmp_path / "a", "192.0.2.1")
-    first, _ = look_at(one.file)
+    first = look_at(one.file).version
     async with running(backend, one):
         monkeypatch.setattr(files, "_look_at", look)
         with one.file.open("w") as stream:
@@ -335,7 +335,7 @@ async def test_what_no_rule_can_say_is_a_warning(backend: FakeBackend, tmp_path:
     one = written(tmp_path / "a", "0.0.0.0 bad.example", "192.0.2.1 www.example")
     async with running(backend, one) as kept:
         (warning,) = kept.warnings
-        assert warning.startswith(f"list list:a from {tmp_path / 'a'} has entries that no rule")
+        assert warning.startswith(f"list list:a from {tmp_path / 'a'} has entries that are left")
         assert "1 names with an address of their own ('192.0.2.1 www.example')" in warning
         written(tmp_path / "a", "0.0.0.0 bad.example")
         await backend.turn()

@@ -25,6 +25,7 @@ from xdpctl.rules import (
     target_of,
     target_text,
 )
+from xdpctl.rules.comments import reason_of, split
 from xdpctl.rules.keys import (
     REFS,
     Block,
@@ -166,7 +167,8 @@ def test_any_key_of_the_names_map_is_found_again(key: bytes) -> None:
 def long_way(line: str, reader_origin: str, any_qtype: AnyQtype) -> Row | str | None:
     """Return what rules/rules.py makes of a line, as a row."""
     try:
-        rule = parse_rule_line(line, reader_origin)
+        content, comment = split(line)
+        rule = parse_rule_line(content, reader_origin)
         if rule is None or rule.origin == DNSDIST_ORIGIN:
             return None
         book = book_of(rule.origin)
@@ -175,7 +177,7 @@ def long_way(line: str, reader_origin: str, any_qtype: AnyQtype) -> Row | str | 
     except TargetError as error:
         return error.sentence
     expires = None if rule.expires_in is None else NOW + rule.expires_in
-    return ref, key, int(rule.action), rule.reason, expires, rule.origin
+    return ref, key, int(rule.action), rule.reason or reason_of(comment), expires, rule.origin
 
 
 options = st.lists(
