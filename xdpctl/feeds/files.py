@@ -63,6 +63,8 @@ last line has an end."""
 LOOK_SECONDS = 60.0
 """How often a watched file is checked anyway: network file systems and links send no event."""
 
+_REFUSED = "list-refused", logging.ERROR
+
 _log = logging.getLogger(__name__)
 
 
@@ -383,8 +385,14 @@ class ListFiles:
             _said_of(error),
         )
         if problem != listed.problem or listed.forced:
-            event(_log, "list-refused", logging.ERROR, error=problem)
+            is_nothing = isinstance(error, EmptyListError) and not self._is_in_force(settings)
+            kind, level = ("list-empty", logging.WARNING) if is_nothing else _REFUSED
+            event(_log, kind, level, error=problem)
         listed.problem, listed.accepted = problem, False
+
+    def _is_in_force(self, settings: ListSettings) -> bool:
+        good = self._versions.of(settings.origin)
+        return good is not None and good.rules > 0
 
     def _note_left_out(self, listed: _Kept, reading: ListReading) -> None:
         sentence = ""

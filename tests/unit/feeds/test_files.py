@@ -469,6 +469,15 @@ async def test_a_list_may_be_emptied_by_a_comment_where_all_of_it_may_go(
         assert "it is empty" in kept.warnings[0]
 
 
+async def test_a_list_that_had_no_rule_and_has_none_is_a_warning_of_its_own(
+    backend: FakeBackend, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(backend, written(tmp_path / "a", "# nothing yet")) as kept:
+        assert "it has no rule" in kept.warnings[0]
+        assert kept.views()[0].error == kept.warnings[0]
+    assert [record.getMessage() for record in caplog.records] == ["list-empty"]
+
+
 async def test_what_is_no_list_cannot_be_accepted(backend: FakeBackend, tmp_path: Path) -> None:
     async with running(backend, written(tmp_path / "a", *FOUR)) as kept:
         (tmp_path / "a").write_text("<html>\n")
