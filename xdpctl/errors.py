@@ -23,7 +23,9 @@ these instead.
     │   └── GuardError                  a Drop that needs --force
     ├── NotFoundError                   no such rule or program (HTTP 404)
     ├── StateError                      the state file cannot be used
-    ├── ListError                       a list's file cannot be used
+    ├── ListError                       a list cannot be used
+    │   ├── EmptyListError              it has no rule
+    │   └── ShrunkListError             it lost more of its rules than it may
     ├── ForeignFileError                a file that another user can replace
     │   └── IrregularFileError          not a regular file
     ├── ListenError                     socket or port cannot be used
@@ -270,7 +272,15 @@ class StateError(XdpctlError):
 
 
 class ListError(XdpctlError):
-    """The file of a list cannot be read, or is not in its format."""
+    """A list cannot be read, or is not in its format."""
+
+
+class EmptyListError(ListError):
+    """A list without a rule, or without a line: perhaps a download that failed."""
+
+
+class ShrunkListError(ListError):
+    """A list that lost more of its rules than it may: perhaps half a download."""
 
 
 class ForeignFileError(XdpctlError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiohttp
 
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.http.api.converter import rule_out, status_of, top_rule
+from xdpctl.http.api.converter import list_out, rule_out, status_of, top_rule
 from xdpctl.http.listeners import Listeners
 from xdpctl.rules import AnyQtype
 from xdpctl.rules.keys import each_row
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-    from xdpctl.http.api.documents import RuleOut, Status, TopRule
+    from xdpctl.feeds.versions import ListView
+    from xdpctl.http.api.documents import ListOut, RuleOut, Status, TopRule
     from xdpctl.http.transport.secrets import Secrets
     from xdpctl.rules import Rule, Target
     from xdpctl.rules.keys import Row
@@ -74,6 +75,7 @@ class FakeBackend:
     progress: Sequence[tuple[str, int, int]] = ()
     parts: Sequence[bytes | Exception] = (b"192.0.2.1 action=drop origin=api\n",)
     reasons: tuple[str, ...] = ()
+    views: tuple[ListView, ...] = ()
     asked: list[Any] = field(default_factory=list)
     bulks: list[Bulk] = field(default_factory=list)
 
@@ -139,6 +141,14 @@ class FakeBackend:
             if isinstance(part, Exception):
                 raise part
             yield part
+
+    def lists(self) -> list[ListOut]:
+        self._ask("lists")
+        return [list_out(view) for view in self.views]
+
+    async def read_list(self, name: str, *, accept: bool) -> ListOut:
+        self._ask("read_list", name, accept)
+        return list_out(self.views[0])
 
     async def set_panic(self, *, panic: bool) -> None:
         self._ask("panic", panic)

@@ -42,6 +42,7 @@ _TIMEOUT_SECONDS = 30.0
 _LONG_TIMEOUT_SECONDS = 600.0  # the service sends nothing while it compares a million rules
 _PART = 64 * 1024
 _PATH_MAX = 107  # sun_path has 108 bytes with the zero at its end, unix(7)
+_TEXT_SHOWN = 80  # of longer text the sentence itself quotes the start
 _BUSY_TRIES = 20
 _BUSY_SECONDS = 0.5
 
@@ -282,7 +283,7 @@ def _sentence(status: int, problem: Mapping[str, Any]) -> str:
     detail = problem.get("detail") or problem.get("title") or "no reason given"
     sentence = str(detail) if problem.get("detail") else f"the service refused ({status}: {detail})"
     text = problem.get("text")
-    if isinstance(text, str) and text and text not in sentence:
+    if isinstance(text, str) and 0 < len(text) <= _TEXT_SHOWN and text not in sentence:
         field = problem.get("field") or "text"
         sentence = f"{sentence} ({field}: {text})"
     done = problem.get("done")

@@ -33,6 +33,7 @@ FAMILIES: dict[str, str] = {
     "status": "status",
     "top": "top",
     "import": "importing",
+    "lists": "lists",
     "export": "export",
     "flush": "flush",
     "panic": "panic",
@@ -108,6 +109,8 @@ def _run_verb(name: str, rest: list[str]) -> int:
 
     verb = find(name)
     arguments = verb.parser().parse_args(rest)
+    if verb.for_programs or arguments.json:
+        _write_utf8()
     return verb.run(arguments, Session(sys.stdout, sys.stderr, os.environ))
 
 
@@ -182,6 +185,13 @@ def _ready_streams() -> None:
         reconfigure = getattr(getattr(sys, name), "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+
+
+def _write_utf8() -> None:
+    """Write UTF-8 from now on: only tables, which people read, follow the locale."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8")
 
 
 def _give_up_output() -> None:

@@ -102,6 +102,8 @@ class Verb:
         run: runs the verb; returns the exit status or raises an XdpctlError.
         plain: whether the verb takes the usual options (`--control` and so on); False for a
             verb that takes the options of the service.
+        for_programs: whether its output is for programs, and so UTF-8 in every locale, as that
+            of `--json` is.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Verb:
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Session], int]
     plain: bool = True
+    for_programs: bool = False
 
     def parser(self) -> ArgumentParser:
         """Return the parser of the arguments after the verb."""

@@ -15,6 +15,7 @@ from aiohttp import web
 from xdpctl.errors import (
     ConflictError,
     KernelError,
+    ListError,
     MapFrozenError,
     MapFullError,
     NotFoundError,
@@ -29,9 +30,13 @@ if TYPE_CHECKING:
 
 PROBLEM_TYPE = "application/problem+json"
 
+TEXT_MAX = 300
+"""Characters of an offending text that are quoted."""
+
 
 _STATUS: tuple[tuple[type[XdpctlError], HTTPStatus], ...] = (
     (TargetError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (ListError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (ConflictError, HTTPStatus.CONFLICT),
     (NotFoundError, HTTPStatus.NOT_FOUND),
     (MapFullError, HTTPStatus.INSUFFICIENT_STORAGE),
@@ -96,7 +101,7 @@ def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
     )
     extra: dict[str, str | int] = {}
     if isinstance(error, TargetError):
-        extra = {"field": error.field, "text": error.text}
+        extra = {"field": error.field, "text": _bounded(error.text)}
     elif isinstance(error, MapFullError | MapFrozenError):
         extra = {"map": error.map_name, "done": error.done}
     elif isinstance(error, RequestError):
@@ -127,6 +132,11 @@ def _document(status: HTTPStatus, detail: str, extra: Mapping[str, str | int]) -
     for name, value in extra.items():
         setattr(document, name, _writable(value) if isinstance(value, str) else value)
     return document
+
+
+def _bounded(text: str) -> str:
+    """Return a text, cut if it is longer than a target can be."""
+    return text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX - 1]}…"
 
 
 def _writable(text: str) -> str:

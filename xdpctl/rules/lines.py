@@ -9,11 +9,13 @@ handler.
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import compress, groupby
-from operator import itemgetter, not_
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
+from xdpctl.rules.comments import reason_of, split
 from xdpctl.rules.keys import (
     Block,
     Options,
@@ -54,6 +56,11 @@ def in_blocks(rows: Iterable[Row]) -> Iterator[Rows]:
             yield Block(ref, of_map, options)
 
 
+def refuse(error: TargetError) -> None:
+    """Raise: a list with a line that cannot be read is not used."""
+    raise error
+
+
 class LineReader:
     """Reads the lines of one import.
 
@@ -62,18 +69,30 @@ class LineReader:
         any_qtype: which types mean every type.
         now: seconds of CLOCK_BOOTTIME at which `for=` starts.
         fixed: `origin` is that of every row, also if its line has another.
+        action: of lines without one.
+        unreadable: called with the error of a line that cannot be read; if it returns, the
+            line is left out.
 
     Attributes:
         skipped: number of lines with origin dnsdist, which is reserved.
     """
 
-    def __init__(
-        self, origin: str, any_qtype: AnyQtype, now: float, *, fixed: bool = False
+    def __init__(  # noqa: PLR0913 - what lines leave open
+        self,
+        origin: str,
+        any_qtype: AnyQtype,
+        now: float,
+        *,
+        fixed: bool = False,
+        action: RuleAction = RuleAction.DROP,
+        unreadable: Callable[[TargetError], None] = refuse,
     ) -> None:
         self._origin = origin
         self._any_qtype = any_qtype
         self._now = now
         self._fixed = fixed
+        self._action = action.name.lower()
+        self._unreadable = unreadable
         self._options: dict[str, tuple[Book, Options]] = {}
         self.skipped = 0
 
@@ -87,52 +106,41 @@ class LineReader:
             try:
                 row = self._fast_row(line) or self._row(line)
             except TargetError as error:
-                raise error.at_line(number) from error
+                self._unreadable(error.at_line(number))
+                continue
             if row is not None:
                 yield row
 
-    def items(
-        self,
-        text: str,
-        first: int = 1,
-        *,
-        options: str = "",
-        line_of: Callable[[str], str] = str,
-    ) -> Iterator[Rows]:
+    def items(self, text: str, first: int = 1) -> Iterator[Rows]:
         """Yield the rules of some lines, as `rows` does, but not always in their order.
 
         Two rules of one target differ in nothing where the order is another.
-
-        Args:
-            text: the lines.
-            first: the number of the first.
-            options: what a line means that is a target and nothing else.
-            line_of: turns a line into one that `rows` can read.
         """
         lines = text.split("\n")
-        found = self._options.get(options)
+        found = self._options.get("")
         if found is None or " " in text or '"' in text or "=" in text:
-            yield from in_blocks(self.rows(map(line_of, lines), first))
+            yield from in_blocks(self.rows(lines, first))
             return
-        book, of_each = found
+        book, options = found
         keys: defaultdict[int, list[bytes]] = defaultdict(list)
         rest: Iterable[tuple[int, str]] = enumerate(lines)
-        are_addresses = [line[-1:].isdigit() for line in lines]
         try:
-            ref, keys_of_addresses = plain_v4_addresses(compress(lines, are_addresses), book)
+            ref, keys_of_addresses = plain_v4_addresses(
+                [line for line in lines if line[-1:].isdigit()], book
+            )
         except (OSError, ValueError):  # prefixes, IPv6
             pass
         else:
             keys[ref] = keys_of_addresses
-            rest = compress(rest, map(not_, are_addresses))
+            rest = ((number, line) for number, line in rest if not line[-1:].isdigit())
         for number, line in rest:
             place = plain_place(line.strip(_BLANK), self._any_qtype, book)
             if place is None:
-                yield from self.rows([line_of(line)], first + number)
+                yield from self.rows([line], first + number)
             else:
                 keys[place[0]].append(place[1])
         for ref, of_map in keys.items():
-            yield Block(ref, of_map, of_each)
+            yield Block(ref, of_map, options)
 
     def _fast_row(self, line: str) -> Row | None:
         """Read a plain address or name with options that an earlier line had too."""
@@ -143,8 +151,9 @@ class LineReader:
         return *place, *found[1]
 
     def _row(self, line: str) -> Row | None:
-        """Read any line."""
-        rule = parse_rule_line(line, self._origin)
+        """Read any line; a comment behind a rule without a reason becomes its reason."""
+        text, comment = split(line)
+        rule = parse_rule_line(text, self._origin, self._action)
         if rule is None:
             return None
         if rule.origin == DNSDIST_ORIGIN:
@@ -154,7 +163,7 @@ class LineReader:
         book = book_of(origin)
         place = stored_place(rule.target, self._any_qtype, book)
         expires = None if rule.expires_in is None else self._now + rule.expires_in
-        options = int(rule.action), rule.reason, expires, origin
+        options = int(rule.action), rule.reason or reason_of(comment), expires, origin
         target, _, rest = line.strip(_BLANK).partition(" ")
         if (
             len(self._options) < _OPTIONS_KEPT

@@ -19,16 +19,19 @@ from xdpctl import __version__
 from xdpctl.abi import MapName
 from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, TableFullError
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
-from xdpctl.http.api.converter import rule_out, status_of, top_rule
+from xdpctl.http.api.converter import list_out, rule_out, status_of, top_rule
 from xdpctl.process.log import event
+from xdpctl.rules.names import shown
 from xdpctl.store.pages import Cursor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from concurrent.futures import Executor
 
+    from xdpctl.feeds.files import ListFiles
+    from xdpctl.feeds.versions import ListView
     from xdpctl.filter.filter import Filter
-    from xdpctl.http.api.documents import RuleOut, Status, TopRule
+    from xdpctl.http.api.documents import ListOut, RuleOut, Status, TopRule
     from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.rules.guard import Guard
     from xdpctl.service.panic import PanicSwitch
@@ -64,6 +67,7 @@ class Operations:
 
     Attributes:
         expiry_changed: set when another rule may be the next to expire.
+        list_files: follows the lists of the settings; a part of the service, made later.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the whole
@@ -95,6 +99,7 @@ class Operations:
         self._reserve = reserve
         self._guard = guard
         self.expiry_changed = asyncio.Event()
+        self.list_files: ListFiles | None = None
         self._started = time.time()
 
     @property
@@ -266,6 +271,20 @@ class Operations:
             await self._begun(self._watch_thread, write)
         finally:  # packets come first, even if the state's disk is full
             await noted
+
+    def list_views(self) -> tuple[ListView, ...]:
+        """Return how each list of the settings is now."""
+        return () if self.list_files is None else self.list_files.views()
+
+    def lists(self) -> list[ListOut]:
+        """Return the same as documents."""
+        return [list_out(view) for view in self.list_views()]
+
+    async def read_list(self, name: str, *, accept: bool) -> ListOut:
+        """Read a list now, and return how it is then (feeds/files.py, `read_now`)."""
+        if self.list_files is None:
+            raise NotFoundError(f"there is no list {shown(name)}: the service is starting")
+        return list_out(await self.list_files.read_now(name, accept=accept))
 
     async def recall(self, name: str) -> str | None:
         """Return a stored fact, or None."""

@@ -123,6 +123,7 @@ def _parts(  # noqa: PLR0913 - what parts need
     `parts` is the list that will hold them all; a reload goes through it.
     """
     settings = ground.current.now
+    operations.list_files = ListFiles(operations, settings)
     looks, write, watch = workers.looks, workers.lanes.writes, workers.watch
     return (
         InterfaceWatch(
@@ -149,7 +150,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         Precompile(ground.compile_ahead, program.wanted_later),
         Settling(rules.store, write),
         Expiry(operations),
-        ListFiles(operations, settings),
+        operations.list_files,
         Reload(
             ground.current,
             ground.load,
@@ -227,7 +228,7 @@ async def _serve(listeners: Listeners, operations: Operations, program: CurrentP
     """Begin to answer requests."""
     from xdpctl.status.metrics import Exposition, SnapshotCollector  # noqa: PLC0415 - packets are filtered without it
 
-    collector = SnapshotCollector(operations.snapshot, bcc=program.bcc)
+    collector = SnapshotCollector(operations.snapshot, bcc=program.bcc, lists=operations.list_views)
     await listeners.serve(operations, Exposition(collector))
 
 

@@ -11,7 +11,7 @@ A new option is one entry of the table and one field of `Settings`; a test compa
 """
 
 from xdpctl.settings.arguments import add_service_options
-from xdpctl.settings.lists import ListFormat, ListSettings
+from xdpctl.settings.lists import Denial, ListFormat, ListSettings
 from xdpctl.settings.settings import (
     Changes,
     Settings,
@@ -25,6 +25,7 @@ from xdpctl.settings.values import owner as parse_owner
 
 __all__ = [
     "Changes",
+    "Denial",
     "ListFormat",
     "ListSettings",
     "Listen",

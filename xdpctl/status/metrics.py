@@ -20,10 +20,11 @@ from xdpctl.abi import RULE_PLACES, TABLES, PacketAction, Reason
 from xdpctl.filter.view import FilterState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from prometheus_client import Metric
 
+    from xdpctl.feeds.versions import ListView
     from xdpctl.filter.view import FilterView
     from xdpctl.status.snapshot import Snapshot
 
@@ -49,8 +50,15 @@ POSSIBLE: frozenset[tuple[Reason, PacketAction]] = frozenset(
 class SnapshotCollector(Collector):
     """The metrics of the snapshot that `snapshot` returns during a scrape."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot], *, bcc: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        *,
+        bcc: Callable[[], str],
+        lists: Callable[[], Sequence[ListView]] = tuple,
+    ) -> None:
         self._snapshot = snapshot
+        self._lists = lists
         self._bcc = bcc
         self._build = {"version": __version__, "kernel": platform.release()}
 
@@ -72,6 +80,7 @@ class SnapshotCollector(Collector):
             "Age of these counters",
             max(0.0, time.monotonic() - snapshot.taken),
         )
+        yield from _lists(self._lists())
         build = InfoMetricFamily("xdpctl_build", "Versions of xdpctl, BCC and the kernel")
         build.add_metric([], {**self._build, "bcc": self._bcc()})
         yield build
@@ -151,6 +160,30 @@ def _interfaces(filters: Iterable[FilterView]) -> Iterator[Metric]:
     yield attached
     yield again
     yield program
+
+
+def _lists(views: Sequence[ListView]) -> Iterator[Metric]:
+    up = GaugeMetricFamily(
+        "xdpctl_list_up", "1 while the present version of a list is used", labels=["list"]
+    )
+    rules = GaugeMetricFamily(
+        "xdpctl_list_rules", "Rules of a list's last good version", labels=["list"]
+    )
+    left_out = GaugeMetricFamily(
+        "xdpctl_list_left_out", "Entries of that version that are no rule", labels=["list"]
+    )
+    success = GaugeMetricFamily(
+        "xdpctl_list_last_success_timestamp_seconds",
+        "When that version was used; 0 if there has been none",
+        labels=["list"],
+    )
+    for view in views:
+        good = view.good
+        up.add_metric([view.name], float(not view.error and good is not None))
+        rules.add_metric([view.name], 0 if good is None else good.rules)
+        left_out.add_metric([view.name], 0 if good is None else good.left_out)
+        success.add_metric([view.name], 0 if good is None else good.success)
+    yield from (up, rules, left_out, success)
 
 
 class Exposition:

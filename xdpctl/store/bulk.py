@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from xdpctl import abi
 from xdpctl.abi import BY_REF, TABLES, MapName, RuleAction, RuleValue
-from xdpctl.errors import ConflictError, GuardError, KernelError, TableFullError, XdpctlError
+from xdpctl.errors import (
+    ConflictError,
+    EmptyListError,
+    GuardError,
+    KernelError,
+    ShrunkListError,
+    TableFullError,
+    XdpctlError,
+)
 from xdpctl.rules import AnyQtype, target_of
 from xdpctl.rules.keys import QNAMES_REF, REFS, full_key
 from xdpctl.store.difference import Difference, Staging
@@ -110,6 +118,7 @@ class Bulk:
 
         Raises:
             Whatever the change's source raises; everything is as it was then.
+            EmptyListError, ShrunkListError: the change does not allow it; as above.
             MapFullError: `done` says how many entries went in before; the state is
                 consistent and the rest of the list is not in force.
         """
@@ -122,6 +131,7 @@ class Bulk:
                 self._see_cancelled()
             difference = staging.compare()
             self._there.clear()
+            self._see_shrinking(difference)
             if self.change.strict:
                 self._refuse_foreign(staging, difference)
             self.result.unchanged = difference.unchanged
@@ -132,6 +142,16 @@ class Bulk:
                 error.done = self.result.created
                 raise
         return self.result
+
+    def _see_shrinking(self, difference: Difference) -> None:
+        """Refuse a list that has no rule, or far fewer than its origin has now."""
+        kept = difference.changed + difference.unchanged
+        former, wanted = kept + difference.gone, kept + difference.added + difference.others
+        if not wanted and not self.change.may_be_empty:
+            raise EmptyListError("it has no rule")
+        share = self.change.max_shrink
+        if share is not None and wanted < former * (1 - share):
+            raise ShrunkListError(f"it has {wanted:,} rules, and {former:,} are in force")
 
     def _hold(self, text: str) -> None:
         """Leave a row out, or refuse the change if it is strict."""

@@ -25,6 +25,7 @@ from xdpctl.rules import (
     target_of,
     target_text,
 )
+from xdpctl.rules.comments import reason_of, split
 from xdpctl.rules.keys import (
     REFS,
     Block,
@@ -47,8 +48,12 @@ NOW = 1000.0
 LISTS = abi.Book.LISTS
 books = st.sampled_from(abi.Book)
 
-labels = st.text("abXYZ019-_*", max_size=5) | st.sampled_from(
-    ["x" * 63, "x" * 64, "xn--bcher-kva", "xn--a", "bücher", "@", "1", "255", "01", "\\046"]
+labels = (
+    st.text("abXYZ019-_*", max_size=5)
+    | st.sampled_from(
+        ["x" * 63, "x" * 64, "xn--bcher-kva", "xn--a", "bücher", "@", "1", "255", "01", "\\046"]
+    )
+    | st.sampled_from(["1-9", "0x7f", "x", "X", "-", "192", "a1-9"])
 )
 names = st.lists(labels, min_size=1, max_size=6).map(".".join)
 long_names = st.lists(st.text("ab", min_size=50, max_size=63), min_size=3, max_size=5).map(".".join)
@@ -162,7 +167,8 @@ def test_any_key_of_the_names_map_is_found_again(key: bytes) -> None:
 def long_way(line: str, reader_origin: str, any_qtype: AnyQtype) -> Row | str | None:
     """Return what rules/rules.py makes of a line, as a row."""
     try:
-        rule = parse_rule_line(line, reader_origin)
+        content, comment = split(line)
+        rule = parse_rule_line(content, reader_origin)
         if rule is None or rule.origin == DNSDIST_ORIGIN:
             return None
         book = book_of(rule.origin)
@@ -171,7 +177,7 @@ def long_way(line: str, reader_origin: str, any_qtype: AnyQtype) -> Row | str | 
     except TargetError as error:
         return error.sentence
     expires = None if rule.expires_in is None else NOW + rule.expires_in
-    return ref, key, int(rule.action), rule.reason, expires, rule.origin
+    return ref, key, int(rule.action), rule.reason or reason_of(comment), expires, rule.origin
 
 
 options = st.lists(

@@ -306,6 +306,10 @@ def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
         load_settings(["--config", str(path)], {})
 
 
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    assert load(file=written(tmp_path, '\ufeffinterface = ["eth0"]')).interfaces == ("eth0",)
+
+
 def test_a_file_that_is_no_toml_says_where(tmp_path: Path) -> None:
     error = refused(file=written(tmp_path, "xsk = true\nport = [53"))
     assert "xdpctl.toml: it is not valid TOML" in error.sentence

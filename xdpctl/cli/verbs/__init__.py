@@ -7,6 +7,7 @@ export.py     `export`: the rules as lines
 flush.py      `flush`: removes many rules at once
 importing.py  `import`: a file of rules
 listing.py    `list`: the rules, page by page
+lists.py      `lists`: the lists of the settings, read or accepted now
 panic.py      `panic` and `resume`
 prepare.py    `prepare`: the part of a start that needs root
 status.py     `status`: the service at a glance

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from xdpctl.abi import MapName
-    from xdpctl.http.api.documents import RuleOut, Status, TopRule
+    from xdpctl.http.api.documents import ListOut, RuleOut, Status, TopRule
     from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
@@ -82,5 +82,23 @@ class AttachedFilters(Protocol):
         """Take the program off these interfaces, or all; return those it was on."""
 
 
-class Backend(RuleChanges, RuleListing, ServiceState, PanicControl, AttachedFilters, Protocol):
+class ListControl(Protocol):
+    """The lists of the settings."""
+
+    def lists(self) -> list[ListOut]:
+        """Return how each list is now."""
+
+    async def read_list(self, name: str, *, accept: bool) -> ListOut:
+        """Read a list now; `accept`: take its version also if it shrank."""
+
+
+class Backend(
+    RuleChanges,
+    RuleListing,
+    ServiceState,
+    PanicControl,
+    AttachedFilters,
+    ListControl,
+    Protocol,
+):
     """All that the API needs of the service."""

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from xdpctl import abi
 from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.account import denials
 from xdpctl.http.api.documents import (
     Counter,
     Destination,
+    Imported,
     InterfaceOut,
+    ListOut,
     MapOut,
     Merged,
     RuleOut,
@@ -24,6 +29,8 @@ from xdpctl.http.api.documents import (
 from xdpctl.rules import AnyQtype, Question, Zone, qtype_text, target_of, target_text
 
 if TYPE_CHECKING:
+    from xdpctl.feeds.formats.account import LeftOut
+    from xdpctl.feeds.versions import ListView
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.entries import Entry
@@ -72,6 +79,20 @@ def _rule(kind: type[_R], entry: Entry, any_qtype: AnyQtype) -> _R:
     )
 
 
+def imported(result: BulkResult, found: LeftOut) -> Imported:
+    """Return what an import did; `found` is the account of its reading."""
+    document = Imported(
+        **msgspec.structs.asdict(merged(result, found.skipped)),
+        left_out=len(found),
+        format=None if found.format is None else found.format.value,
+    )
+    if len(found):
+        document.warnings.append(f"left out: {found}")
+    if found.denied:
+        document.warnings.append(denials(found.denied, found.denial))
+    return document
+
+
 def merged(result: BulkResult, skipped: int) -> Merged:
     """Return what a change did; `skipped` is a count of its source's."""
     return Merged(
@@ -83,6 +104,22 @@ def merged(result: BulkResult, skipped: int) -> Merged:
         left_to_others=result.others,
         skipped=skipped,
         guarded=result.guarded,
+    )
+
+
+def list_out(view: ListView) -> ListOut:
+    """Return a list as a document."""
+    good = view.good
+    return ListOut(
+        name=view.name,
+        file=view.file,
+        format=view.format,
+        rules=None if good is None else good.rules,
+        left_out=0 if good is None else good.left_out,
+        last_success=None if good is None else good.success,
+        next=view.next,
+        serial=None,
+        error=view.error or None,
     )
 
 

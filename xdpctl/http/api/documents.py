@@ -171,6 +171,44 @@ class Merged(msgspec.Struct):
     guarded: int
 
 
+class Imported(Merged):
+    """What an import did.
+
+    `format` is the one that the list was read in, null if it has no line; `left_out` says how
+    many of its entries are no rule or could not be read, `warnings` which.
+    """
+
+    left_out: int = 0
+    format: str | None = None
+    warnings: list[str] = []
+
+
+class ListOut(msgspec.Struct):
+    """One `[[list]]`.
+
+    `format`, `rules` and `left_out` are of the last good version, of which `last_success` says
+    when it was used; `next` is when the list is looked at next. Both are in seconds since the
+    epoch. `rules` and `last_success` are null if no version has been used yet. `serial` is that
+    of a zone, null for a file. `error` says why the present version is not used, else null.
+    """
+
+    name: str
+    file: str
+    format: str
+    rules: int | None
+    left_out: int
+    last_success: float | None
+    next: float
+    serial: int | None
+    error: str | None
+
+
+class Lists(msgspec.Struct):
+    """The lists, in the order of the settings."""
+
+    lists: list[ListOut]
+
+
 class Progress(msgspec.Struct):
     """How far an import is: `what` is "read" (in bytes) and then "apply" (in entries)."""
 

@@ -15,12 +15,13 @@ import msgspec
 from aiohttp import web
 
 from xdpctl.errors import public
-from xdpctl.http.api.documents import Detached, DetachIn, Panic, Removed, Rules, Top
+from xdpctl.http.api.documents import Detached, DetachIn, Lists, Panic, Removed, Rules, Top
 from xdpctl.http.api.keys import BACKEND, EXPOSITION
 from xdpctl.http.api.queries import (
     ALL_OWN,
     DeleteQuery,
     ExportQuery,
+    ListQuery,
     NoQuery,
     PageQuery,
     TopQuery,
@@ -35,6 +36,7 @@ from xdpctl.rules import DNSDIST_FLUSH_WARNING, DNSDIST_ORIGIN, parse_origin, pa
 if TYPE_CHECKING:
     from xdpctl.http.api.backend import (
         AttachedFilters,
+        ListControl,
         PanicControl,
         RuleChanges,
         RuleListing,
@@ -145,6 +147,31 @@ async def delete_rules(request: web.Request) -> web.Response:
     origin = None if query.origin == ALL_OWN else parse_origin(query.origin)
     removed = await changes.flush(map_named(query.map), origin)
     return answer(Removed(removed, [DNSDIST_FLUSH_WARNING] if origin == DNSDIST_ORIGIN else []))
+
+
+async def lists(request: web.Request) -> web.Response:
+    """GET /api/v1/lists: the lists of the settings, and how each is now."""
+    read_query(request, NoQuery)
+    control: ListControl = request.app[BACKEND]
+    found = control.lists()
+    shown = public if request.app[IN_PUBLIC] else str
+    for listed in found:
+        listed.error = None if listed.error is None else shown(listed.error)
+    return answer(Lists(found))
+
+
+async def refresh_list(request: web.Request) -> web.Response:
+    """POST /api/v1/lists/refresh: read a list now."""
+    control: ListControl = request.app[BACKEND]
+    name = read_query(request, ListQuery).name
+    return answer(await control.read_list(name, accept=False))
+
+
+async def accept_list(request: web.Request) -> web.Response:
+    """POST /api/v1/lists/accept: take a list's version also if it shrank or is empty."""
+    control: ListControl = request.app[BACKEND]
+    name = read_query(request, ListQuery).name
+    return answer(await control.read_list(name, accept=True))
 
 
 async def panic(request: web.Request) -> web.Response:

@@ -17,6 +17,7 @@ from xdpctl.errors import TargetError
 from xdpctl.http.api.documents import ORIGIN_SCHEMA, TEXT_MAX
 from xdpctl.http.refusals import RequestError
 from xdpctl.rules.names import shown
+from xdpctl.settings import ListFormat
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -150,6 +151,51 @@ class ImportQuery(msgspec.Struct, forbid_unknown_fields=True):
     replace: Annotated[
         bool, msgspec.Meta(description="1 removes what of the origin is not in the list")
     ] = False
+    yes: Annotated[
+        bool,
+        msgspec.Meta(description="with replace: 1 also takes a list without a rule"),
+    ] = False
+    format: Annotated[
+        Literal[
+            "auto",
+            "targets",
+            "cidr",
+            "hosts",
+            "rpz",
+            "adblock",
+            "dnsmasq",
+            "unbound",
+            "first-column",
+            "json",
+        ],
+        msgspec.Meta(description=f"of the list: one of {', '.join(ListFormat)}"),
+    ] = "auto"
+    action: Annotated[
+        Literal["", "drop", "truncate", "pass"],
+        msgspec.Meta(
+            description="drop, truncate or pass: of every rule, lines with another one are left"
+            " out; empty: the lines' own, else drop"
+        ),
+    ] = ""
+    denial: Annotated[
+        Literal["drop", "truncate", "skip"],
+        msgspec.Meta(
+            description="drop, truncate or skip: what stands for NXDOMAIN and NODATA of an RPZ zone"
+        ),
+    ] = "drop"
+
+
+class ListQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which list is read."""
+
+    name: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="the name of a [[list]], with or without `list:`",
+            examples=["blocked.txt"],
+        ),
+    ]
 
 
 class ExportQuery(msgspec.Struct, forbid_unknown_fields=True):
