@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiohttp
 
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.http.api.converter import rule_out, status_of, top_rule
+from xdpctl.http.api.converter import change_out, rule_out, status_of, top_rule
 from xdpctl.http.listeners import Listeners
+from xdpctl.process.caller import Caller
 from xdpctl.rules import AnyQtype
 from xdpctl.rules.keys import each_row
 from xdpctl.settings import Listen
@@ -22,6 +23,7 @@ from xdpctl.status.metrics import Exposition, SnapshotCollector
 from xdpctl.status.snapshot import Snapshot
 from xdpctl.store.bulk import BulkResult
 from xdpctl.store.entries import Entry
+from xdpctl.store.history import HistoryRow
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note
 from xdpctl.store.store import PutResult
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-    from xdpctl.http.api.documents import RuleOut, Status, TopRule
+    from xdpctl.http.api.documents import ChangeOut, RuleOut, Status, TopRule
     from xdpctl.http.transport.secrets import Secrets
     from xdpctl.rules import Rule, Target
     from xdpctl.rules.keys import Row
@@ -46,6 +48,17 @@ ENTRY = Entry(
     Note(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, "api", "a flood", 1_000.0),
 )
 """192.0.2.1 of origin api, hit 7 times (little-endian machines)."""
+
+
+RECORD = HistoryRow(
+    time=1_000.0,
+    verb="unblock",
+    who=Caller(uid=0, pid=4711, command="xdpctl"),
+    target="192.0.2.1",
+    action="drop",
+    origin="cli",
+    hits=7,
+)
 
 
 @dataclass
@@ -127,6 +140,14 @@ class FakeBackend:
         self._ask("page", map_name, origin, after, limit)
         return [rule_out(ENTRY, self.any_qtype)], "a:cursor"
 
+    async def rules_on(self, target: Target, *, contains: bool) -> list[RuleOut]:
+        self._ask("rules-on", target, contains)
+        return [rule_out(ENTRY, self.any_qtype)]
+
+    async def history(self, target: str | None, since: float | None, limit: int) -> list[ChangeOut]:
+        self._ask("history", target, since, limit)
+        return [change_out(RECORD)]
+
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopRule]:
@@ -145,6 +166,10 @@ class FakeBackend:
 
     async def detach(self, interfaces: Sequence[str]) -> list[str]:
         self._ask("detach", list(interfaces))
+        return list(interfaces) or ["eth0"]
+
+    async def attach(self, interfaces: Sequence[str]) -> list[str]:
+        self._ask("attach", list(interfaces))
         return list(interfaces) or ["eth0"]
 
 

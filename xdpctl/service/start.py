@@ -217,6 +217,7 @@ def _operations(
         watch_thread=workers.watch,
         bulk_thread=workers.bulk,
         reserve=own_tables.reserve,
+        account=rules.account,
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
     )
 

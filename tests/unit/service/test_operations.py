@@ -37,10 +37,12 @@ from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
 from xdpctl.rules.guard import Guard
 from xdpctl.rules.lines import LineReader
 from xdpctl.service import operations
+from xdpctl.service.account import Account
 from xdpctl.service.operations import Operations
 from xdpctl.service.panic import PanicSwitch
 from xdpctl.status.observer import Observer
 from xdpctl.store.change import Change
+from xdpctl.store.history import History
 from xdpctl.store.state import PANIC, State
 from xdpctl.store.store import Store
 
@@ -83,6 +85,7 @@ class Office:
             self.shared.rule_maps(), self.state, AnyQtype.BOTH, on_change=self.observer.changed
         )
         self.store.reconcile()
+        self.account = Account(History.open(self.state), lambda: self.store.any_qtype)
         self.reserved: list[dict[MapName, int]] = []
         self.observer.look()
         self.lanes = lanes = enter(Lanes("store"))
@@ -100,6 +103,7 @@ class Office:
             watch_thread=self.watch_thread,
             bulk_thread=enter(ThreadPoolExecutor(1, "bulk")),
             reserve=self.reserve,
+            account=self.account,
         )
 
     async def reserve(self, more: Mapping[MapName, int]) -> None:
@@ -402,7 +406,94 @@ async def test_detaching_is_in_the_snapshot_at_once(office: Office) -> None:
     await office.operations.detach([INTERFACE])
     last = office.operations.snapshot()
     assert last.filters[0].state is FilterState.DETACHED
-    assert (last.ready, last.reasons) == (False, ("eth0 is detached",))
+    assert (last.ready, last.reasons) == (
+        False,
+        ("eth0 is detached: `xdpctl attach` attaches the filter again",),
+    )
+
+
+async def test_attaching_again_filters_again(office: Office) -> None:
+    await office.operations.detach([])
+    assert await office.operations.attach(["eth1"]) == ["eth1"]
+    assert office.host.kernel.attached("eth1") is not None
+    assert office.host.kernel.attached(INTERFACE) is None
+    assert await office.operations.attach([]) == [INTERFACE]
+    assert office.operations.snapshot().ready
+
+
+async def test_what_is_on_already_is_not_said_to_be_attached(office: Office) -> None:
+    assert await office.operations.attach([]) == []
+
+
+async def test_a_program_that_is_attached_again_keeps_the_panic(office: Office) -> None:
+    await office.operations.detach([])
+    await office.operations.set_panic(panic=True)
+    await office.operations.attach([])
+    assert office.panics() == [True, True]
+
+
+async def test_nothing_is_attached_to_an_interface_of_another(office: Office) -> None:
+    await office.operations.detach([])
+    with pytest.raises(NotFoundError, match="eth9"):
+        await office.operations.attach([INTERFACE, "eth9"])
+    assert office.host.kernel.attached(INTERFACE) is None
+
+
+async def test_a_filter_is_attached_when_its_interface_comes_back(office: Office) -> None:
+    await office.operations.detach([])
+    office.host.kernel.remove_interface(INTERFACE)
+    assert await office.operations.attach([]) == list(INTERFACES)
+    assert not office.operations.snapshot().ready
+    office.host.kernel.add_interface(INTERFACE)
+    office.observer.look()
+    assert office.host.kernel.attached(INTERFACE) is not None
+
+
+# --- the rules for one target -----------------------------------------------------------------
+
+
+async def targets_on(office: Office, text: str, qtype: str = "", *, contains: bool) -> list[str]:
+    found = await office.operations.rules_on(parse_target(text, qtype), contains=contains)
+    return [f"{one.target} {one.qtype or '*'}" for one in found]
+
+
+async def test_the_rules_for_an_address_are_its_own_and_those_of_its_prefixes(
+    office: Office,
+) -> None:
+    texts = ("192.0.2.1", "192.0.2.1/32", "192.0.2.0/24", "192.0.0.0/16", "198.51.100.0/24")
+    await office.operations.put([rule(text) for text in texts], force=True)
+    assert await targets_on(office, "192.0.2.1", contains=False) == ["192.0.2.1 *"]
+    assert await targets_on(office, "192.0.2.1", contains=True) == [
+        "192.0.2.1 *", "192.0.2.1/32 *", "192.0.2.0/24 *", "192.0.0.0/16 *",
+    ]  # fmt: skip
+    assert await targets_on(office, "192.0.2.0/25", contains=True) == [
+        "192.0.2.0/24 *", "192.0.0.0/16 *",
+    ]  # fmt: skip
+
+
+async def test_the_rules_for_a_name_are_those_of_every_type_and_of_its_zones(
+    office: Office,
+) -> None:
+    rules = [
+        rule("www.evil.example", qtype="AAAA"), rule("www.evil.example"), rule(".evil.example"),
+        rule("*.www.evil.example"), rule("*.example", qtype="TXT"), rule("evil.example"),
+    ]  # fmt: skip
+    await office.operations.put(rules, force=True)
+    name = "www.evil.example"
+    assert await targets_on(office, name, contains=False) == [f"{name} *", f"{name} AAAA"]
+    assert await targets_on(office, name, "AAAA", contains=False) == [f"{name} AAAA"]
+    assert await targets_on(office, name, "TXT", contains=True) == [
+        f"{name} *", ".evil.example *", "*.example TXT",
+    ]  # fmt: skip
+    assert await targets_on(office, f"*.{name}", contains=True) == [
+        f"*.{name} *", ".evil.example *",
+    ]  # fmt: skip
+
+
+async def test_dnsdists_entry_for_a_target_is_among_them(office: Office) -> None:
+    dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.7"))
+    (found,) = await office.operations.rules_on(parse_target("192.0.2.7"), contains=False)
+    assert found.origin == "dnsdist"
 
 
 # --- status, threads --------------------------------------------------------------------------

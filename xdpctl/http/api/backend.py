@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from xdpctl.abi import MapName
-    from xdpctl.http.api.documents import RuleOut, Status, TopRule
+    from xdpctl.http.api.documents import ChangeOut, RuleOut, Status, TopRule
     from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
@@ -49,6 +49,12 @@ class RuleListing(Protocol):
     ) -> tuple[list[RuleOut], str | None]:
         """Return rules behind a cursor, and the next cursor."""
 
+    async def rules_on(self, target: Target, *, contains: bool) -> list[RuleOut]:
+        """Return the rules for a target, or also those that contain it."""
+
+    async def history(self, target: str | None, since: float | None, limit: int) -> list[ChangeOut]:
+        """Return the last changes."""
+
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopRule]:
@@ -80,6 +86,9 @@ class AttachedFilters(Protocol):
 
     async def detach(self, interfaces: Sequence[str]) -> list[str]:
         """Take the program off these interfaces, or all; return those it was on."""
+
+    async def attach(self, interfaces: Sequence[str]) -> list[str]:
+        """Attach the program again after `detach`; return those where it was detached."""
 
 
 class Backend(RuleChanges, RuleListing, ServiceState, PanicControl, AttachedFilters, Protocol):

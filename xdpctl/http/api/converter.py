@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from xdpctl import abi
 from xdpctl.errors import TargetError
 from xdpctl.http.api.documents import (
+    ChangeOut,
     Counter,
     Destination,
     InterfaceOut,
@@ -20,6 +21,7 @@ from xdpctl.http.api.documents import (
     RuleOut,
     Status,
     TopRule,
+    Who,
 )
 from xdpctl.rules import AnyQtype, Question, Zone, qtype_text, target_of, target_text
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.entries import Entry
+    from xdpctl.store.history import HistoryRow
     from xdpctl.store.top import TopEntry
 
 _R = TypeVar("_R", bound=RuleOut)
@@ -69,6 +72,24 @@ def _rule(kind: type[_R], entry: Entry, any_qtype: AnyQtype) -> _R:
         None if note is None else note.created,
         entry.map.value,
         wildcard,
+    )
+
+
+def change_out(record: HistoryRow) -> ChangeOut:
+    """Return a row of the history."""
+    who = record.who
+    return ChangeOut(
+        record.time,
+        Who(who.uid, who.pid, who.command, who.token, who.address),
+        record.verb,
+        record.target,
+        record.qtype,
+        record.action,
+        record.origin,
+        record.count,
+        record.hits,
+        record.reason,
+        record.detail,
     )
 
 

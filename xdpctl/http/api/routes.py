@@ -12,13 +12,16 @@ from typing import Any
 
 from aiohttp import web
 
+from xdpctl.http import landing
 from xdpctl.http.api import handlers, uploads
 from xdpctl.http.api.documents import (
     Detached,
     DetachIn,
+    HistoryOut,
     Merged,
     Panic,
     Put,
+    Reattached,
     Removed,
     RuleIn,
     Rules,
@@ -37,6 +40,7 @@ from xdpctl.http.api.openapi import (
 from xdpctl.http.api.queries import (
     DeleteQuery,
     ExportQuery,
+    HistoryQuery,
     ImportQuery,
     PageQuery,
     PostQuery,
@@ -59,10 +63,11 @@ async def description(_request: web.Request) -> web.Response:
 
 @cache
 def _document() -> bytes:
-    return openapi(ROUTES)
+    return openapi(ROUTES) + b"\n"
 
 
 ROUTES = (
+    Route("GET", landing.PATH, landing.landing, Content(media=("text/html",))),
     Route(
         "GET",
         "/metrics",
@@ -110,6 +115,9 @@ ROUTES = (
         ),
         DeleteQuery,
     ),
+    Route(
+        "GET", "/api/v1/history", handlers.history, Content(HistoryOut), OF_A_QUERY, HistoryQuery
+    ),
     Route("GET", "/api/v1/top", handlers.top, Content(Top), OF_A_LONG_READ, TopQuery),
     Route("GET", "/api/v1/export", handlers.export, _LINES, OF_A_LONG_READ, ExportQuery),
     Route(
@@ -129,6 +137,15 @@ ROUTES = (
         "/api/v1/detach",
         handlers.detach,
         Content(Detached),
+        (*OF_A_BODY, HTTPStatus.NOT_FOUND),
+        body=Content(DetachIn),
+        optional=True,
+    ),
+    Route(
+        "POST",
+        "/api/v1/attach",
+        handlers.attach,
+        Content(Reattached),
         (*OF_A_BODY, HTTPStatus.NOT_FOUND),
         body=Content(DetachIn),
         optional=True,
