@@ -14,6 +14,7 @@ import aiohttp
 
 from xdpctl.abi import MapName, RuleAction
 from xdpctl.http.api.converter import change_out, rule_out, status_of, top_rule
+from xdpctl.http.api.documents import PacketOut, Tested
 from xdpctl.http.listeners import Listeners
 from xdpctl.process.caller import Caller
 from xdpctl.rules import AnyQtype
@@ -32,11 +33,12 @@ from xdpctl.store.top import TopEntry
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from ipaddress import IPv4Address, IPv6Address
     from pathlib import Path
 
     from xdpctl.http.api.documents import ChangeOut, RuleOut, Status, TopRule
     from xdpctl.http.transport.secrets import Secrets
-    from xdpctl.rules import Rule, Target
+    from xdpctl.rules import Question, Rule, Target
     from xdpctl.rules.keys import Row
     from xdpctl.store.change import Change
 
@@ -147,6 +149,17 @@ class FakeBackend:
     async def history(self, target: str | None, since: float | None, limit: int) -> list[ChangeOut]:
         self._ask("history", target, since, limit)
         return [change_out(RECORD)]
+
+    async def test(
+        self, address: IPv4Address | IPv6Address, question: Question, interface: str
+    ) -> Tested:
+        self._ask("test", address, question, interface)
+        packet = PacketOut(str(address), "192.0.2.53", 53, question.name.to_text(), "A")
+        return Tested(
+            "drop", "addr-v4", "192.0.2.1", None, "api", "operator", None, "drop", "a flood",
+            None, 7, panic=False, without_panic="drop", interface="eth0", attached=True,
+            packet=packet,
+        )  # fmt: skip
 
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]

@@ -19,9 +19,12 @@ from xdpctl import __version__
 from xdpctl.abi import MapName
 from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, TableFullError
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
-from xdpctl.http.api.converter import change_out, rule_out, status_of, top_rule
+from xdpctl.http.api.converter import change_out, rule_out, status_of, tested, top_rule
 from xdpctl.process.caller import CALLER, NOBODY
 from xdpctl.process.log import event
+from xdpctl.program.datagram import query_for
+from xdpctl.rules import qtype_text
+from xdpctl.store.deciding import deciding_rule
 from xdpctl.store.inspection import entries_at, places_on, rules_on
 from xdpctl.store.pages import Cursor
 from xdpctl.store.tally import Tally
@@ -29,12 +32,14 @@ from xdpctl.store.tally import Tally
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from concurrent.futures import Executor
+    from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.filter.filter import Filter
-    from xdpctl.http.api.documents import ChangeOut, RuleOut, Status, TopRule
-    from xdpctl.rules import AnyQtype, Rule, Target
+    from xdpctl.http.api.documents import ChangeOut, RuleOut, Status, Tested, TopRule
+    from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.rules.guard import Guard
     from xdpctl.service.account import Account
+    from xdpctl.service.current_program import CurrentProgram
     from xdpctl.service.panic import PanicSwitch
     from xdpctl.status.observer import Observer
     from xdpctl.status.snapshot import Snapshot
@@ -67,6 +72,7 @@ class Operations:
         reserve: makes room in our own tables, so that no thread waits for it.
         guard: gives the guard of this moment; called on those threads.
         account: writes down what was changed; called on those threads.
+        program: the program in force.
 
     Attributes:
         expiry_changed: set when another rule may be the next to expire.
@@ -88,6 +94,7 @@ class Operations:
         reserve: Callable[[Mapping[MapName, int]], Awaitable[None]],
         guard: Callable[[], Guard],
         account: Account,
+        program: CurrentProgram,
     ) -> None:
         self._store = store
         self._state = state
@@ -102,6 +109,7 @@ class Operations:
         self._reserve = reserve
         self._guard = guard
         self._account = account
+        self._program = program
         self.expiry_changed = asyncio.Event()
         self._started = time.time()
 
@@ -305,6 +313,36 @@ class Operations:
                 yield data
         finally:
             export.close()
+
+    async def test(
+        self, address: IPv4Address | IPv6Address, question: Question, interface: str
+    ) -> Tested:
+        """Return what the program decides about a query, and which rule it is.
+
+        Args:
+            address: where the query comes from.
+            question: its name and type.
+            interface: on which interface; empty: the first.
+
+        Raises:
+            NotFoundError: the interface is not the service's.
+            XdpctlError: the program cannot be run.
+        """
+        held = self._chosen([interface] if interface else [])[0]
+        last = self._observer.last
+        packet, now, without = await self._program.decide(
+            held.interface, lambda config: query_for(config, address, question, last.destinations)
+        )
+
+        def find() -> RuleOut | None:
+            mode = self._store.any_qtype
+            rule = deciding_rule(self._store.listing, without.reason, address, question, mode)
+            return None if rule is None else rule_out(rule, mode)
+
+        rule = await self._on(self._read_thread, find)
+        view = next(view for view in last.filters if view.interface == held.interface)
+        names = question.name.to_text(), qtype_text(question.qtype or 0)
+        return tested(packet, (now, without), rule, view, names)
 
     async def set_panic(self, *, panic: bool) -> None:
         """Pass every packet at once, also after restarts, or filter again.

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
+    from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.abi import MapName
-    from xdpctl.http.api.documents import ChangeOut, RuleOut, Status, TopRule
-    from xdpctl.rules import AnyQtype, Rule, Target
+    from xdpctl.http.api.documents import ChangeOut, RuleOut, Status, Tested, TopRule
+    from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
@@ -74,6 +75,15 @@ class ServiceState(Protocol):
         """Return the whole service as a document."""
 
 
+class PacketTests(Protocol):
+    """What the program decides about a query."""
+
+    async def test(
+        self, address: IPv4Address | IPv6Address, question: Question, interface: str
+    ) -> Tested:
+        """Return what it decides, and which rule it is."""
+
+
 class PanicControl(Protocol):
     """Everything is passed, or filtered again."""
 
@@ -91,5 +101,13 @@ class AttachedFilters(Protocol):
         """Attach the program again after `detach`; return those where it was detached."""
 
 
-class Backend(RuleChanges, RuleListing, ServiceState, PanicControl, AttachedFilters, Protocol):
+class Backend(
+    RuleChanges,
+    RuleListing,
+    ServiceState,
+    PacketTests,
+    PanicControl,
+    AttachedFilters,
+    Protocol,
+):
     """All that the API needs of the service."""

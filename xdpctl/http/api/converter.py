@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from xdpctl import abi
+from xdpctl.abi import MapName, Reason
 from xdpctl.errors import TargetError
+from xdpctl.filter.view import FilterState
 from xdpctl.http.api.documents import (
     ChangeOut,
     Counter,
@@ -18,14 +20,19 @@ from xdpctl.http.api.documents import (
     InterfaceOut,
     MapOut,
     Merged,
+    PacketOut,
     RuleOut,
     Status,
+    Tested,
     TopRule,
     Who,
 )
 from xdpctl.rules import AnyQtype, Question, Zone, qtype_text, target_of, target_text
 
 if TYPE_CHECKING:
+    from xdpctl.filter.dry_run import Decision
+    from xdpctl.filter.view import FilterView
+    from xdpctl.program.datagram import Datagram
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.entries import Entry
@@ -72,6 +79,44 @@ def _rule(kind: type[_R], entry: Entry, any_qtype: AnyQtype) -> _R:
         None if note is None else note.created,
         entry.map.value,
         wildcard,
+    )
+
+
+def tested(
+    packet: Datagram,
+    decided: tuple[Decision, Decision],
+    rule: RuleOut | None,
+    view: FilterView,
+    question: tuple[str, str],
+) -> Tested:
+    """Return what was decided about a packet.
+
+    Args:
+        packet: the query.
+        decided: now, and without a panic.
+        rule: the rule that decides without a panic, or None.
+        view: of the filter on the interface.
+        question: the name and the type that it asks for.
+    """
+    now, without = decided
+    in_lists = rule is not None and rule.map in {MapName.LIST_SOURCES, MapName.LIST_NAMES}
+    return Tested(
+        verdict=now.action.name.lower(),
+        reason=now.reason.label,
+        target=None if rule is None else rule.target,
+        qtype=None if rule is None else rule.qtype,
+        origin=None if rule is None else rule.origin,
+        book=None if rule is None else "lists" if in_lists else "operator",
+        limit=None,
+        action=None if rule is None else rule.action,
+        note=None if rule is None else rule.reason,
+        expires_in=None if rule is None else rule.expires_in,
+        hits=None if rule is None else rule.hits,
+        panic=now.reason is Reason.PANIC,
+        without_panic=without.action.name.lower(),
+        interface=view.interface,
+        attached=view.state is FilterState.ATTACHED,
+        packet=PacketOut(str(packet.sender), str(packet.server), packet.server_port, *question),
     )
 
 

@@ -223,6 +223,44 @@ class Removed(msgspec.Struct):
     warnings: list[str] = []
 
 
+class PacketOut(msgspec.Struct):
+    """The query of a test."""
+
+    source: str
+    destination: str
+    port: int
+    name: str
+    qtype: str
+
+
+class Tested(msgspec.Struct):
+    """What the program decides about a query, and which rule it is.
+
+    `verdict` is pass, drop, truncate or redirect, `reason` the label of the metrics. The rule
+    is null where none decided: `target`, `qtype` (null for the wildcard), `origin`, `book`
+    (operator or lists), `action`, `note` (its reason), `expires_in`, `hits`. `limit` is the
+    limit that decided, or null. While `panic` is on, the rule and `without_panic` say what
+    would be decided without it. `attached` is false where the program is not on the interface.
+    """
+
+    verdict: str
+    reason: str
+    target: str | None
+    qtype: str | None
+    origin: str | None
+    book: str | None
+    limit: str | None
+    action: str | None
+    note: str | None
+    expires_in: int | None
+    hits: int | None
+    panic: bool
+    without_panic: str
+    interface: str
+    attached: bool
+    packet: PacketOut
+
+
 class Panic(msgspec.Struct):
     """Whether everything is passed."""
 

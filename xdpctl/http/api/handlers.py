@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from contextlib import aclosing
 from http import HTTPStatus
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
 
-from xdpctl.errors import public
+from xdpctl.errors import TargetError, public
 from xdpctl.http.api.documents import (
     Detached,
     DetachIn,
@@ -34,6 +35,7 @@ from xdpctl.http.api.queries import (
     HistoryQuery,
     NoQuery,
     PageQuery,
+    TestQuery,
     TopQuery,
     map_named,
     read_query,
@@ -44,20 +46,28 @@ from xdpctl.http.transport.keys import IN_PUBLIC
 from xdpctl.rules import (
     DNSDIST_FLUSH_WARNING,
     DNSDIST_ORIGIN,
+    Name,
+    Question,
     parse_duration,
     parse_origin,
+    parse_qtype,
     parse_target,
     target_text,
 )
+from xdpctl.rules.names import shown
 
 if TYPE_CHECKING:
     from xdpctl.http.api.backend import (
         AttachedFilters,
+        PacketTests,
         PanicControl,
         RuleChanges,
         RuleListing,
         ServiceState,
     )
+
+NO_RULES_NAME = Name(b"\x0bxdpctl-test\x07invalid\0")
+"""The name of a test of an address alone: reserved (RFC 6761), so that nobody has a rule for it."""
 
 DETACH_MAX = 64 * 1024
 """Bytes of a document that names interfaces."""
@@ -137,6 +147,25 @@ async def history(request: web.Request) -> web.Response:
     target = target_text(parse_target(query.target)) if query.target else None
     since = None if not query.since else time.time() - parse_duration(query.since)
     return answer(HistoryOut(await listing.history(target, since, query.limit)))
+
+
+async def test(request: web.Request) -> web.Response:
+    """GET /api/v1/test: what the program decides about a query, and which rule it is.
+
+    The program in force is run on a packet, beside the traffic; nothing is counted.
+    """
+    query = read_query(request, TestQuery)
+    address = parse_target(query.address)
+    if not isinstance(address, IPv4Address | IPv6Address):
+        raise TargetError(
+            f"cannot test {shown(query.address)}: give the one address that the query comes from",
+            text=query.address,
+            field="address",
+        )
+    name = Name.from_text(query.name) if query.name else NO_RULES_NAME
+    qtype = parse_qtype(query.qtype or "A")
+    tests: PacketTests = request.app[BACKEND]
+    return answer(await tests.test(address, Question(name, qtype), query.interface))
 
 
 async def top(request: web.Request) -> web.Response:

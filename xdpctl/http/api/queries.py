@@ -134,6 +134,31 @@ class HistoryQuery(msgspec.Struct, forbid_unknown_fields=True):
     ] = HISTORY_MAX
 
 
+class TestQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The query that is tested."""
+
+    address: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX, description="the source's address", examples=["192.0.2.1"]
+        ),
+    ]
+    name: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="the name that is asked for; empty: one that no rule should match",
+            examples=["www.example"],
+        ),
+    ] = ""
+    qtype: Annotated[
+        str, msgspec.Meta(max_length=TEXT_MAX, description="the type that is asked for; empty: A")
+    ] = ""
+    interface: Annotated[
+        str, msgspec.Meta(max_length=TEXT_MAX, description="on which interface; empty: the first")
+    ] = ""
+
+
 class TopQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which rules are ranked, and how."""
 

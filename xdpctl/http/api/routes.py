@@ -26,6 +26,7 @@ from xdpctl.http.api.documents import (
     RuleIn,
     Rules,
     Status,
+    Tested,
     Top,
 )
 from xdpctl.http.api.openapi import (
@@ -45,6 +46,7 @@ from xdpctl.http.api.queries import (
     PageQuery,
     PostQuery,
     PutQuery,
+    TestQuery,
     TopQuery,
 )
 
@@ -116,7 +118,20 @@ ROUTES = (
         DeleteQuery,
     ),
     Route(
-        "GET", "/api/v1/history", handlers.history, Content(HistoryOut), OF_A_QUERY, HistoryQuery
+        "GET",
+        "/api/v1/history",
+        handlers.history,
+        Content(HistoryOut),
+        OF_A_LONG_READ,
+        HistoryQuery,
+    ),
+    Route(
+        "GET",
+        "/api/v1/test",
+        handlers.test,
+        Content(Tested),
+        (*OF_A_LONG_READ, HTTPStatus.NOT_FOUND),
+        TestQuery,
     ),
     Route("GET", "/api/v1/top", handlers.top, Content(Top), OF_A_LONG_READ, TopQuery),
     Route("GET", "/api/v1/export", handlers.export, _LINES, OF_A_LONG_READ, ExportQuery),
