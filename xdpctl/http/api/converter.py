@@ -173,7 +173,13 @@ def status_of(snapshot: Snapshot, *, version: str, pid: int, started: float) -> 
                 view.queues,
                 snapshot.xskmaps.get(view.interface),
                 [
-                    Counter(reason.label, action.name.lower(), count.packets, count.bytes)
+                    Counter(
+                        reason.label,
+                        action.name.lower(),
+                        count.packets,
+                        count.bytes,
+                        snapshot.rates.get((view.interface, reason, action)),
+                    )
                     for (reason, action), count in view.counters.items()
                     if count.packets
                 ],

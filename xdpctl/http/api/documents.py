@@ -325,12 +325,13 @@ class HistoryOut(msgspec.Struct):
 
 
 class Counter(msgspec.Struct):
-    """Packets and bytes of one reason and action."""
+    """Packets and bytes of one reason and action; `rate` in packets a second, or null."""
 
     reason: str
     action: str
     packets: int
     bytes: int
+    rate: float | None = None
 
 
 class InterfaceOut(msgspec.Struct):
