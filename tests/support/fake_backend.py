@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiohttp
 
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.http.api.converter import list_out, rule_out, status_of, top_rule
+from xdpctl.http.api.converter import change_out, list_out, rule_out, status_of, top_rule
+from xdpctl.http.api.documents import PacketOut, Tested
 from xdpctl.http.listeners import Listeners
+from xdpctl.process.caller import Caller
 from xdpctl.rules import AnyQtype
 from xdpctl.rules.keys import each_row
 from xdpctl.settings import Listen
@@ -22,6 +24,7 @@ from xdpctl.status.metrics import Exposition, SnapshotCollector
 from xdpctl.status.snapshot import Snapshot
 from xdpctl.store.bulk import BulkResult
 from xdpctl.store.entries import Entry
+from xdpctl.store.history import HistoryRow
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note
 from xdpctl.store.store import PutResult
@@ -30,12 +33,13 @@ from xdpctl.store.top import TopEntry
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from ipaddress import IPv4Address, IPv6Address
     from pathlib import Path
 
     from xdpctl.feeds.versions import ListView
-    from xdpctl.http.api.documents import ListOut, RuleOut, Status, TopRule
+    from xdpctl.http.api.documents import ChangeOut, ListOut, RuleOut, Status, TopRule
     from xdpctl.http.transport.secrets import Secrets
-    from xdpctl.rules import Rule, Target
+    from xdpctl.rules import Question, Rule, Target
     from xdpctl.rules.keys import Row
     from xdpctl.store.change import Change
 
@@ -47,6 +51,17 @@ ENTRY = Entry(
     Note(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, "api", "a flood", 1_000.0),
 )
 """192.0.2.1 of origin api, hit 7 times (little-endian machines)."""
+
+
+RECORD = HistoryRow(
+    time=1_000.0,
+    verb="unblock",
+    who=Caller(uid=0, pid=4711, command="xdpctl"),
+    target="192.0.2.1",
+    action="drop",
+    origin="cli",
+    hits=7,
+)
 
 
 @dataclass
@@ -129,6 +144,25 @@ class FakeBackend:
         self._ask("page", map_name, origin, after, limit)
         return [rule_out(ENTRY, self.any_qtype)], "a:cursor"
 
+    async def rules_on(self, target: Target, *, contains: bool) -> list[RuleOut]:
+        self._ask("rules-on", target, contains)
+        return [rule_out(ENTRY, self.any_qtype)]
+
+    async def history(self, target: str | None, since: float | None, limit: int) -> list[ChangeOut]:
+        self._ask("history", target, since, limit)
+        return [change_out(RECORD)]
+
+    async def test(
+        self, address: IPv4Address | IPv6Address, question: Question, interface: str
+    ) -> Tested:
+        self._ask("test", address, question, interface)
+        packet = PacketOut(str(address), "192.0.2.53", 53, question.name.to_text(), "A")
+        return Tested(
+            "drop", "addr-v4", "192.0.2.1", None, "api", "operator", None, "drop", "a flood",
+            None, 7, panic=False, without_panic="drop", interface="eth0", attached=True,
+            packet=packet,
+        )  # fmt: skip
+
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopRule]:
@@ -155,6 +189,10 @@ class FakeBackend:
 
     async def detach(self, interfaces: Sequence[str]) -> list[str]:
         self._ask("detach", list(interfaces))
+        return list(interfaces) or ["eth0"]
+
+    async def attach(self, interfaces: Sequence[str]) -> list[str]:
+        self._ask("attach", list(interfaces))
         return list(interfaces) or ["eth0"]
 
 

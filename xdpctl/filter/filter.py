@@ -469,6 +469,27 @@ class Filter:
             mode=self._attached_mode,
         )
 
+    def attach_again(self, *, panic: bool) -> bool:
+        """Attach the program again after `detach`; False if it was not detached.
+
+        If the interface is missing, the program is attached when it comes back.
+
+        Raises:
+            As `attach`; it stays detached. XdpctlError: there is no program of ours.
+        """
+        if self._state is not FilterState.DETACHED:
+            return False
+        if self._bytecode is None:
+            raise XdpctlError(
+                f"cannot attach to {self.interface}: this service has no program of its own yet;"
+                " see `xdpctl status`"
+            )
+        if self._netlink.index_of(self.interface) is None:
+            self._state, self._trouble = FilterState.LOST, "there is no interface of this name"
+        else:
+            self.attach(self._bytecode, self._shared, panic=panic)
+        return True
+
     def set_panic(self, *, panic: bool) -> None:
         """Set or clear the bit that passes everything, at once. Any thread may call this."""
         with self._maps_held:
@@ -531,4 +552,5 @@ class Filter:
             self._link.close()  # without a pin this ends the link, too
             self._link = None
         self._state = FilterState.DETACHED
+        self._trouble = "`xdpctl attach` attaches the filter again"
         return was_on

@@ -302,6 +302,20 @@ def detach_interface(
     return True
 
 
+def carries_filter(bpf: Bpf, interface: Interface, directory: Path = OWN_DIRECTORY) -> bool:
+    """Return whether the program on an interface is ours; changes nothing.
+
+    False too for a user who cannot open our pins.
+    """
+    if interface.attached is None:
+        return False
+    program = OwnPins(directory, interface.name).open_program(bpf, interface.attached)
+    if program is None:
+        return False
+    program.close()
+    return True
+
+
 def beside(path: Path, what: str) -> Path:
     """Return where a pin or lock beside a link is."""
     return path.with_name(f"{path.name}:{what}")

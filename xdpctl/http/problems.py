@@ -32,6 +32,8 @@ PROBLEM_TYPE = "application/problem+json"
 
 TEXT_MAX = 300
 """Characters of an offending text that are quoted."""
+SERVER = "xdpctl"
+"""The Server header: no version, which would tell an attacker what to try."""
 
 
 _STATUS: tuple[tuple[type[XdpctlError], HTTPStatus], ...] = (
@@ -117,7 +119,7 @@ def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
 def wire_form(error: XdpctlError) -> bytes:
     """Return an HTTP/1.1 response with the error's problem document; it closes the connection."""
     document = document_of(error)
-    body = msgspec.json.encode(document)
+    body = _body(document)
     lines = (
         f"HTTP/1.1 {document.status} {document.title}",
         f"Content-Type: {PROBLEM_TYPE}",
@@ -144,10 +146,14 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _body(document: Problem) -> bytes:
+    return msgspec.json.encode(document) + b"\n"
+
+
 def _response(document: Problem, headers: Mapping[str, str] | None = None) -> web.Response:
     return web.Response(
         status=document.status,
-        body=msgspec.json.encode(document),
+        body=_body(document),
         content_type=PROBLEM_TYPE,
-        headers=headers,
+        headers={"Server": SERVER, **(headers or {})},
     )

@@ -7,6 +7,7 @@ resources.py        what the service holds: listeners, filters, maps, state, thr
 tasks.py            runs the parts as tasks
 leaving.py          whether the filters stay attached at the end
 operations.py       what the API can ask of the running service
+account.py          a log line and a row of history for each change
 panic.py            the one owner of panic
 current_program.py  a part: the program in force, its exchange and retry
 pin_repair.py       a part: restores pins that were removed or replaced

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from concurrent.futures import Executor
 
+    from xdpctl.filter.dry_run import Decision
     from xdpctl.filter.filter import Filter
     from xdpctl.filter.rollout import MapsOf, Rollout
     from xdpctl.kernel.bytecode import Bytecode
     from xdpctl.program.config import ProgramConfig, Recipe
+    from xdpctl.program.datagram import Datagram
     from xdpctl.service.looks import Looks
     from xdpctl.service.panic import PanicSwitch
     from xdpctl.settings import Settings
@@ -133,6 +135,29 @@ class CurrentProgram:
         """
         await self.exchange(bytecode, maps_of)
         self._config = replace(self._config, tables=tables)
+
+    async def decide(
+        self, interface: str, packet: Callable[[ProgramConfig], Datagram]
+    ) -> tuple[Datagram, Decision, Decision]:
+        """Return a packet, what is decided about it now, and what without a panic.
+
+        Args:
+            interface: the service's.
+            packet: gives the packet, for the configuration of the program in force.
+
+        Raises:
+            XdpctlError: as `Rollout.decide`.
+        """
+        async with self._exchanging:  # no other program or table is put on meanwhile
+            datagram, panic = packet(self._config), self._panic.is_on()
+            frame = datagram.frame()
+
+            def run() -> tuple[Decision, Decision]:
+                without = self._rollout.decide(interface, frame, panic=False)
+                now = self._rollout.decide(interface, frame, panic=True) if panic else without
+                return now, without
+
+            return datagram, *await asyncio.to_thread(run)
 
     async def run(self) -> NoReturn:
         """Retry while a former service's program is attached; runs until cancelled."""

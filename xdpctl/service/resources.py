@@ -27,6 +27,7 @@ from xdpctl.maps.xsk_destinations import DestinationWatch
 from xdpctl.process.lanes import Lanes
 from xdpctl.process.log import event
 from xdpctl.process.threads import one_thread
+from xdpctl.service.account import Account
 from xdpctl.service.looks import Looks
 from xdpctl.service.own_tables import exchange_nameless, open_tables
 from xdpctl.service.panic import PanicSwitch
@@ -35,6 +36,7 @@ from xdpctl.status.checks.interface import queue_shortage
 from xdpctl.status.checks.report import interface_warnings, warnings_at_start
 from xdpctl.status.checks.survey import Survey
 from xdpctl.status.observer import Observer
+from xdpctl.store.history import History
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
 from xdpctl.store.tables.tables import Tables
@@ -122,6 +124,7 @@ class OpenRules:
     names: NameFollower
     store: Store
     room: Room
+    account: Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +264,11 @@ def open_rules(  # noqa: PLR0913 - what was found so far
         exchange_nameless(ground.generations, store, state)
     _prepare(store, settings.any_qtype)
     panic.recall()
+    if panic.is_on():
+        warn("panic is on since before this start: every packet passes until `xdpctl resume`")
     maps_of = partial(partial, _maps_of, shared, own)
-    return OpenRules(state, panic, observer, maps_of, names, store, room)
+    account = Account(History.open(state), lambda: store.any_qtype)
+    return OpenRules(state, panic, observer, maps_of, names, store, room, account)
 
 
 def begin_workers(

@@ -86,7 +86,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         adopt(rules.store, settings.any_qtype)
     await loading
     await asyncio.to_thread(_import_faces)
-    operations = _operations(ground, found, rules, workers, own_tables)
+    operations = _operations(ground, found, rules, workers, own_tables, program)
     parts += _parts(
         ground,
         found,
@@ -202,8 +202,13 @@ def _own_tables(ground: Ground, rules: OpenRules, program: CurrentProgram) -> Ow
     return made
 
 
-def _operations(
-    ground: Ground, found: Inspected, rules: OpenRules, workers: Workers, own_tables: OwnTables
+def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
+    ground: Ground,
+    found: Inspected,
+    rules: OpenRules,
+    workers: Workers,
+    own_tables: OwnTables,
+    program: CurrentProgram,
 ) -> Operations:
     from xdpctl.service.operations import Operations  # noqa: PLC0415 - packets are filtered without it
 
@@ -220,6 +225,8 @@ def _operations(
         watch_thread=workers.watch,
         bulk_thread=workers.bulk,
         reserve=own_tables.reserve,
+        account=rules.account,
+        program=program,
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
     )
 

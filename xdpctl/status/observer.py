@@ -20,6 +20,7 @@ from xdpctl import abi
 from xdpctl.abi import TABLES, MapName, PacketAction
 from xdpctl.errors import KernelError, XdpctlError
 from xdpctl.filter.view import FilterState
+from xdpctl.status.rates import Rates
 from xdpctl.status.snapshot import MapView, Snapshot
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Observer:
         self._parts = parts
         self._clock = clock
         self._warnings = tuple(warnings)
+        self._rates = Rates()
         self._lock = threading.Lock()
         self._entries: dict[MapName, int] = {}
         self._counted: dict[MapName, float] = {}
@@ -140,10 +142,12 @@ class Observer:
         except KernelError as error:
             self.destination_warnings = ()
             reasons.append(error.sentence)
+        now = self._clock()
+        rates = self._rates.after(now, views)
         with self._lock:
             maps = self._map_views()
             self.last = Snapshot(
-                self._clock(),
+                now,
                 views,
                 maps,
                 self._panic(),
@@ -159,6 +163,7 @@ class Observer:
                 self._destinations.lost,
                 dict(self._expired),
                 xskmaps=self._shared.xskmap_pins(),
+                rates=rates,
             )
         return self.last
 

@@ -14,6 +14,10 @@
     reconcile.py   notes and maps kept in agreement, expiry
     wildcards.py   names of any type, when --any-qtype changes
     state.py       the notes: one SQLite file
+    history.py     the last changes, in the same file
+    tally.py       what was removed, in short
+    inspection.py  the rules that concern one target
+    deciding.py    which rule decided about a query
     rule_map.py    what the store needs of a map of rules
     tables/        our own tables: zones, and what lists claim
     worker/        a process for long lists

@@ -34,7 +34,7 @@ from xdpctl.errors import (
 from xdpctl.rules import AnyQtype, target_of
 from xdpctl.rules.keys import QNAMES_REF, REFS, full_key
 from xdpctl.store.difference import Difference, Staging
-from xdpctl.store.entries import foreign, goes_on, read_values
+from xdpctl.store.entries import foreign, goes_on, read_stored, read_values
 from xdpctl.store.source import RuleSource
 from xdpctl.store.tables.table import RuleTable
 
@@ -67,6 +67,7 @@ class BulkResult:
         theirs: left alone because dnsdist wrote them.
         others: left alone because another origin of ours has them.
         guarded: left out because of the guard; `first_guarded` is the first, and why.
+        removed_hits: how often what was removed had been hit.
     """
 
     created: int = 0
@@ -77,6 +78,7 @@ class BulkResult:
     others: int = 0
     guarded: int = 0
     first_guarded: str = ""
+    removed_hits: int = 0
 
 
 class Cancelled(Protocol):
@@ -301,15 +303,23 @@ class Bulk:
         for ref, part in groupby(rows, itemgetter(0)):
             opened = self.maps[BY_REF[ref].name]
             if isinstance(opened, RuleTable):
-                self._count_removed(opened, opened.remove([key for _, key, _ in part]))
+                keys = [key for _, key, _ in part]
+                self._count_hits(read_stored(opened, ref, keys))
+                self._count_removed(opened, opened.remove(keys))
                 continue
             gone = [(full_key(ref, stored), hits) for _, stored, hits in part]
             values = read_values(opened, (key for key, _ in gone))
             ours = [
                 key for (key, hits), value in zip(gone, values, strict=True) if goes_on(value, hits)
             ]
+            self._count_hits(
+                value for (_, hits), value in zip(gone, values, strict=True) if goes_on(value, hits)
+            )
             self._count_removed(opened, opened.delete_batch(b"".join(ours)) if ours else 0)
         staging.forget([(ref, key) for ref, key, _ in rows])
+
+    def _count_hits(self, values: Iterable[RuleValue | None]) -> None:
+        self.result.removed_hits += sum(value.hits for value in values if value is not None)
 
     def _count_removed(self, opened: RuleMap, removed: int) -> None:
         self.on_change(MapName(opened.label), -removed)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from xdpctl.store.rule_map import RuleMap
     from xdpctl.store.state import Note, State
     from xdpctl.store.tables.tables import Tables
+    from xdpctl.store.tally import Tally
 
 SETTLE_AT_ONCE = 20_000
 """Notes that one `settle` looks at: with fewer, each is looked at every time."""
@@ -288,20 +289,24 @@ class Reconciler:
 
     # --- when time is over --------------------------------------------------------
 
-    def expire(self) -> Counter[MapName]:
+    def expire(self, tally: Tally | None = None) -> Counter[MapName]:
         """Remove our entries whose time is over; return how many of each map.
 
-        Some at a time: `next_expiry` is 0 while more are due. Those in a frozen map stay.
+        `tally` gets what was removed. Some at a time: `next_expiry` is 0 while more are due.
+        Those in a frozen map stay.
         """
-        return self.remove(self._state.due(self._boot(), NOTES_AT_ONCE, self.frozen()))
+        return self.remove(self._state.due(self._boot(), NOTES_AT_ONCE, self.frozen()), tally)
 
     def next_expiry(self) -> float | None:
         """Return in how many seconds the next rule expires, at least 0; None: never."""
         at = self._state.next_expiry(self._frozen)
         return None if at is None else max(0.0, at - self._boot())
 
-    def remove(self, notes: Sequence[Note]) -> Counter[MapName]:
-        """Remove the entries of these notes where they are still ours, then the notes."""
+    def remove(self, notes: Sequence[Note], tally: Tally | None = None) -> Counter[MapName]:
+        """Remove the entries of these notes where they are still ours, then the notes.
+
+        `tally` gets what was removed.
+        """
         removed: Counter[MapName] = Counter()
         values = self._entries.values((note.map, note.key) for note in notes)
         ours: dict[MapName, list[bytes]] = {}
@@ -314,4 +319,9 @@ class Reconciler:
                 self._on_change(name, -removed[name])
             if notes:
                 self._state.forget((note.map, note.key) for note in notes)
+        if tally is not None:
+            for note in notes:
+                value = values[note.map, note.key]
+                if value is not None and owns(note, value):
+                    tally.add(note, value.hits)
         return removed

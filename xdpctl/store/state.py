@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from xdpctl.abi import BY_REF, TABLES, MapName, RuleAction
 from xdpctl.errors import StateError
@@ -157,8 +157,10 @@ class State:
         self._connection.close()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Make what is done inside one transaction: all of it or nothing.
+
+        Gives the connection, for tables of other modules (history.py).
 
         Raises:
             StateError: SQLite refused (disk full, file removed …).
@@ -166,7 +168,7 @@ class State:
         try:
             with self._turn, self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
-                yield
+                yield self._connection
         except sqlite3.Error as error:
             raise StateError(
                 f"cannot write the state file {self.path}: {error}; nothing was changed,"
@@ -183,6 +185,11 @@ class State:
                 f"cannot read the state file {self.path}: {error}; see that its disk is sound, and"
                 " restart the service"
             ) from error
+
+    def select(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Return the rows of a query on a table of another module; StateError as all reads."""
+        with self._reading():
+            return self._connection.execute(query, values).fetchall()
 
     def get_meta(self, name: str) -> str | None:
         """Return a stored fact about the whole, or None; StateError as all that reads."""

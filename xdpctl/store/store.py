@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from xdpctl.store.rule_map import RuleMap
     from xdpctl.store.state import State
     from xdpctl.store.tables.table import RuleTable
+    from xdpctl.store.tally import Tally
     from xdpctl.store.worker.parent import BulkInWorker
 
     Claimed: TypeAlias = tuple[Target, Book]
@@ -174,13 +175,13 @@ class Store:
         """Return what keeps others from writing for the time of a block; blocks until its turn."""
         return self._lock
 
-    def expire(self) -> Counter[MapName]:
+    def expire(self, tally: Tally | None = None) -> Counter[MapName]:
         """Remove some of our entries whose time is over; return how many of each map.
 
-        `next_expiry` is 0 while more are due.
+        `tally` gets what was removed. `next_expiry` is 0 while more are due.
         """
         with self._lock:
-            return self._reconciler.expire()
+            return self._reconciler.expire(tally)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -359,13 +360,17 @@ class Store:
                 raise foreign(each[0], _THEIRS)
             yield found
 
-    def flush(self, map_name: MapName | None, origin: str | None) -> int:
+    def flush(
+        self, map_name: MapName | None, origin: str | None, tally: Tally | None = None
+    ) -> int:
         """Remove the rules of one origin, or all our own; return how many entries went.
 
         Args:
             map_name: only this map's.
             origin: `dnsdist` removes what we did not write, which a running dnsdist
                 does not notice (DNSDIST.md); None: all our own.
+            tally: gets what was removed, except what dnsdist wrote and what went with a whole
+                table of ours.
         """
         names = RULE_PLACES if map_name is None else (map_name,)
         if origin == DNSDIST_ORIGIN:
@@ -374,7 +379,7 @@ class Store:
         frozen: MapFrozenError | None = None
         for name in names:
             try:
-                removed += self._flush(name, origin)
+                removed += self._flush(name, origin, tally)
             except MapFrozenError as error:  # the others are flushed anyway
                 frozen = frozen or error
         if frozen is not None:
@@ -382,7 +387,7 @@ class Store:
             raise frozen
         return removed
 
-    def _flush(self, name: MapName, origin: str | None) -> int:
+    def _flush(self, name: MapName, origin: str | None, tally: Tally | None) -> int:
         if origin is None and (table := self.tables.maps.get(name)) is not None:
             return self._flush_table(table)
         removed = 0
@@ -390,7 +395,7 @@ class Store:
         while after is not None:
             with self._lock:
                 notes, after = self._some_notes(name, after, origin)
-                removed += self._reconciler.remove(notes).total()
+                removed += self._reconciler.remove(notes, tally).total()
         return removed
 
     def _flush_table(self, table: RuleTable) -> int:

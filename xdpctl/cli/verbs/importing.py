@@ -85,13 +85,22 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
         if getattr(arguments, name):
             query[name] = getattr(arguments, name)
     result: dict[str, Any] | None = None
-    with _opened(arguments.file, session) as stream, ProgressDisplay(session.errors) as progress:
-        parts = _parts(stream, arguments.file, progress)
-        for document in session.client(arguments).upload("/api/v1/import", query, parts):
-            if isinstance(now := document.get("progress"), dict):
-                progress.show(str(now.get("what")), now.get("done") or 0, now.get("total"))
-            if isinstance(document.get("result"), dict):
-                result = document["result"]
+    sent = _Sent()
+    try:
+        with (
+            _opened(arguments.file, session) as stream,
+            ProgressDisplay(session.errors) as progress,
+        ):
+            parts = sent.noting(_parts(stream, arguments.file, progress))
+            for document in session.client(arguments).upload("/api/v1/import", query, parts):
+                sent.begun = True
+                if isinstance(now := document.get("progress"), dict):
+                    progress.show(str(now.get("what")), now.get("done") or 0, now.get("total"))
+                if isinstance(document.get("result"), dict):
+                    result = document["result"]
+    except KeyboardInterrupt:
+        session.warn(sent.at_interrupt(origin))
+        raise
     if result is None:
         raise XdpctlError(
             "the service ended the import without a result: see its log, then import the file"
@@ -112,6 +121,33 @@ def _own_format(arguments: argparse.Namespace) -> str | None:
     """Return the format that need not be said: the one that was named, or our own."""
     named: str | None = arguments.format
     return "targets" if named is None else named
+
+
+class _Sent:
+    """How far an import is, for one who ends it with Ctrl-C.
+
+    Attributes:
+        whole: the file is with the service, which no longer needs this process.
+        begun: the service has begun to work on it.
+    """
+
+    def __init__(self) -> None:
+        self.whole = self.begun = False
+
+    def noting(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the parts; note when the last one has been taken."""
+        yield from parts
+        self.whole = True
+
+    def at_interrupt(self, origin: str) -> str:
+        """Return what an interrupt means, as a sentence."""
+        if not self.whole:
+            return "the import was stopped before the whole file was sent: nothing was changed"
+        goes_on = "goes on with it" if self.begun else "goes on with it, unless another is first"
+        return (
+            f"the service has the whole file and {goes_on}: `xdpctl history` shows when it is"
+            f" done, `xdpctl flush --origin {origin}` removes its rules"
+        )
 
 
 def summary(result: dict[str, Any]) -> str:

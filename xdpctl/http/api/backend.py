@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
+    from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.abi import MapName
-    from xdpctl.http.api.documents import ListOut, RuleOut, Status, TopRule
-    from xdpctl.rules import AnyQtype, Rule, Target
+    from xdpctl.http.api.documents import ChangeOut, ListOut, RuleOut, Status, Tested, TopRule
+    from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
@@ -49,6 +50,12 @@ class RuleListing(Protocol):
     ) -> tuple[list[RuleOut], str | None]:
         """Return rules behind a cursor, and the next cursor."""
 
+    async def rules_on(self, target: Target, *, contains: bool) -> list[RuleOut]:
+        """Return the rules for a target, or also those that contain it."""
+
+    async def history(self, target: str | None, since: float | None, limit: int) -> list[ChangeOut]:
+        """Return the last changes."""
+
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopRule]:
@@ -68,6 +75,15 @@ class ServiceState(Protocol):
         """Return the whole service as a document."""
 
 
+class PacketTests(Protocol):
+    """What the program decides about a query."""
+
+    async def test(
+        self, address: IPv4Address | IPv6Address, question: Question, interface: str
+    ) -> Tested:
+        """Return what it decides, and which rule it is."""
+
+
 class PanicControl(Protocol):
     """Everything is passed, or filtered again."""
 
@@ -80,6 +96,9 @@ class AttachedFilters(Protocol):
 
     async def detach(self, interfaces: Sequence[str]) -> list[str]:
         """Take the program off these interfaces, or all; return those it was on."""
+
+    async def attach(self, interfaces: Sequence[str]) -> list[str]:
+        """Attach the program again after `detach`; return those where it was detached."""
 
 
 class ListControl(Protocol):
@@ -99,6 +118,7 @@ class Backend(
     PanicControl,
     AttachedFilters,
     ListControl,
+    PacketTests,
     Protocol,
 ):
     """All that the API needs of the service."""

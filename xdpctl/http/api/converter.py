@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from xdpctl import abi
+from xdpctl.abi import MapName, Reason
 from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.account import denials
+from xdpctl.filter.view import FilterState
 from xdpctl.http.api.documents import (
+    ChangeOut,
     Counter,
     Destination,
     Imported,
@@ -22,18 +25,25 @@ from xdpctl.http.api.documents import (
     ListOut,
     MapOut,
     Merged,
+    PacketOut,
     RuleOut,
     Status,
+    Tested,
     TopRule,
+    Who,
 )
 from xdpctl.rules import AnyQtype, Question, Zone, qtype_text, target_of, target_text
 
 if TYPE_CHECKING:
     from xdpctl.feeds.formats.account import LeftOut
     from xdpctl.feeds.versions import ListView
+    from xdpctl.filter.dry_run import Decision
+    from xdpctl.filter.view import FilterView
+    from xdpctl.program.datagram import Datagram
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.entries import Entry
+    from xdpctl.store.history import HistoryRow
     from xdpctl.store.top import TopEntry
 
 _R = TypeVar("_R", bound=RuleOut)
@@ -93,6 +103,62 @@ def imported(result: BulkResult, found: LeftOut) -> Imported:
     return document
 
 
+def tested(
+    packet: Datagram,
+    decided: tuple[Decision, Decision],
+    rule: RuleOut | None,
+    view: FilterView,
+    question: tuple[str, str],
+) -> Tested:
+    """Return what was decided about a packet.
+
+    Args:
+        packet: the query.
+        decided: now, and without a panic.
+        rule: the rule that decides without a panic, or None.
+        view: of the filter on the interface.
+        question: the name and the type that it asks for.
+    """
+    now, without = decided
+    in_lists = rule is not None and rule.map in {MapName.LIST_SOURCES, MapName.LIST_NAMES}
+    return Tested(
+        verdict=now.action.name.lower(),
+        reason=now.reason.label,
+        target=None if rule is None else rule.target,
+        qtype=None if rule is None else rule.qtype,
+        origin=None if rule is None else rule.origin,
+        book=None if rule is None else "lists" if in_lists else "operator",
+        limit=None,
+        action=None if rule is None else rule.action,
+        note=None if rule is None else rule.reason,
+        expires_in=None if rule is None else rule.expires_in,
+        hits=None if rule is None else rule.hits,
+        panic=now.reason is Reason.PANIC,
+        without_panic=without.action.name.lower(),
+        interface=view.interface,
+        attached=view.state is FilterState.ATTACHED,
+        packet=PacketOut(str(packet.sender), str(packet.server), packet.server_port, *question),
+    )
+
+
+def change_out(record: HistoryRow) -> ChangeOut:
+    """Return a row of the history."""
+    who = record.who
+    return ChangeOut(
+        record.time,
+        Who(who.uid, who.pid, who.command, who.token, who.address),
+        record.verb,
+        record.target,
+        record.qtype,
+        record.action,
+        record.origin,
+        record.count,
+        record.hits,
+        record.reason,
+        record.detail,
+    )
+
+
 def merged(result: BulkResult, skipped: int) -> Merged:
     """Return what a change did; `skipped` is a count of its source's."""
     return Merged(
@@ -144,7 +210,13 @@ def status_of(snapshot: Snapshot, *, version: str, pid: int, started: float) -> 
                 view.queues,
                 snapshot.xskmaps.get(view.interface),
                 [
-                    Counter(reason.label, action.name.lower(), count.packets, count.bytes)
+                    Counter(
+                        reason.label,
+                        action.name.lower(),
+                        count.packets,
+                        count.bytes,
+                        snapshot.rates.get((view.interface, reason, action)),
+                    )
                     for (reason, action), count in view.counters.items()
                     if count.packets
                 ],

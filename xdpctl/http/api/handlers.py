@@ -7,23 +7,37 @@ parameters (queries.py) or documents (documents.py). Called by aiohttp through r
 
 from __future__ import annotations
 
+import time
 from contextlib import aclosing
 from http import HTTPStatus
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
 
-from xdpctl.errors import public
-from xdpctl.http.api.documents import Detached, DetachIn, Lists, Panic, Removed, Rules, Top
+from xdpctl.errors import TargetError, public
+from xdpctl.http.api.documents import (
+    Detached,
+    DetachIn,
+    HistoryOut,
+    Lists,
+    Panic,
+    Reattached,
+    Removed,
+    Rules,
+    Top,
+)
 from xdpctl.http.api.keys import BACKEND, EXPOSITION
 from xdpctl.http.api.queries import (
     ALL_OWN,
     DeleteQuery,
     ExportQuery,
+    HistoryQuery,
     ListQuery,
     NoQuery,
     PageQuery,
+    TestQuery,
     TopQuery,
     map_named,
     read_query,
@@ -31,17 +45,32 @@ from xdpctl.http.api.queries import (
 from xdpctl.http.refusals import RequestError, not_json, not_of_the_schema
 from xdpctl.http.transport.body import received
 from xdpctl.http.transport.keys import IN_PUBLIC
-from xdpctl.rules import DNSDIST_FLUSH_WARNING, DNSDIST_ORIGIN, parse_origin, parse_target
+from xdpctl.rules import (
+    DNSDIST_FLUSH_WARNING,
+    DNSDIST_ORIGIN,
+    Name,
+    Question,
+    parse_duration,
+    parse_origin,
+    parse_qtype,
+    parse_target,
+    target_text,
+)
+from xdpctl.rules.names import shown
 
 if TYPE_CHECKING:
     from xdpctl.http.api.backend import (
         AttachedFilters,
         ListControl,
+        PacketTests,
         PanicControl,
         RuleChanges,
         RuleListing,
         ServiceState,
     )
+
+NO_RULES_NAME = Name(b"\x0bxdpctl-test\x07invalid\0")
+"""The name of a test of an address alone: reserved (RFC 6761), so that nobody has a rule for it."""
 
 DETACH_MAX = 64 * 1024
 """Bytes of a document that names interfaces."""
@@ -50,7 +79,7 @@ DETACH_MAX = 64 * 1024
 def answer(document: object) -> web.Response:
     """Return a document as a response; a `Sentence` in it in its public form."""
     body = msgspec.json.encode(document, enc_hook=public)
-    return web.Response(body=body, content_type="application/json")
+    return web.Response(body=body + b"\n", content_type="application/json")
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -90,6 +119,21 @@ async def list_rules(request: web.Request) -> web.Response:
     """GET /api/v1/rules: a page of rules."""
     query = read_query(request, PageQuery)
     listing: RuleListing = request.app[BACKEND]
+    if query.target:
+        if query.map or query.origin or query.cursor:
+            raise RequestError(
+                HTTPStatus.BAD_REQUEST,
+                "target= goes with qtype= and contains= only: the rules for one target are few",
+                field="target",
+            )
+        target = parse_target(query.target, query.qtype)
+        return answer(Rules(await listing.rules_on(target, contains=query.contains), None))
+    if query.qtype or query.contains:
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST,
+            "qtype= and contains= go with target=",
+            field="qtype" if query.qtype else "contains",
+        )
     rules, following = await listing.page(
         map_named(query.map),
         parse_origin(query.origin) if query.origin else None,
@@ -97,6 +141,34 @@ async def list_rules(request: web.Request) -> web.Response:
         query.limit,
     )
     return answer(Rules(rules, following))
+
+
+async def history(request: web.Request) -> web.Response:
+    """GET /api/v1/history: the last changes, who asked for them, and what was removed."""
+    query = read_query(request, HistoryQuery)
+    listing: RuleListing = request.app[BACKEND]
+    target = target_text(parse_target(query.target)) if query.target else None
+    since = None if not query.since else time.time() - parse_duration(query.since)
+    return answer(HistoryOut(await listing.history(target, since, query.limit)))
+
+
+async def test(request: web.Request) -> web.Response:
+    """GET /api/v1/test: what the program decides about a query, and which rule it is.
+
+    The program in force is run on a packet, beside the traffic; nothing is counted.
+    """
+    query = read_query(request, TestQuery)
+    address = parse_target(query.address)
+    if not isinstance(address, IPv4Address | IPv6Address):
+        raise TargetError(
+            f"cannot test {shown(query.address)}: give the one address that the query comes from",
+            text=query.address,
+            field="address",
+        )
+    name = Name.from_text(query.name) if query.name else NO_RULES_NAME
+    qtype = parse_qtype(query.qtype or "A")
+    tests: PacketTests = request.app[BACKEND]
+    return answer(await tests.test(address, Question(name, qtype), query.interface))
 
 
 async def top(request: web.Request) -> web.Response:
@@ -192,6 +264,21 @@ async def resume(request: web.Request) -> web.Response:
 
 async def detach(request: web.Request) -> web.Response:
     """POST /api/v1/detach: take the program off the named interfaces, or all."""
+    filters: AttachedFilters = request.app[BACKEND]
+    return answer(Detached(await filters.detach(await _interfaces(request))))
+
+
+async def attach(request: web.Request) -> web.Response:
+    """POST /api/v1/attach: attach the program again after detach; to the named interfaces, or all.
+
+    Interfaces that have it already are left as they are.
+    """
+    filters: AttachedFilters = request.app[BACKEND]
+    return answer(Reattached(await filters.attach(await _interfaces(request))))
+
+
+async def _interfaces(request: web.Request) -> list[str]:
+    """Return the interfaces that a request names; none: all."""
     read_query(request, NoQuery)
     async with received(request, DETACH_MAX) as file:
         body = file.read()
@@ -201,5 +288,4 @@ async def detach(request: web.Request) -> web.Response:
         raise not_of_the_schema(error) from error
     except ValueError as error:
         raise not_json(error) from error
-    filters: AttachedFilters = request.app[BACKEND]
-    return answer(Detached(await filters.detach(wanted.interfaces)))
+    return wanted.interfaces

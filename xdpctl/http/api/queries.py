@@ -29,6 +29,9 @@ PAGE_MAX = 10_000
 
 TOP_MAX = 1_000
 
+HISTORY_MAX = 10_000
+"""Changes that the service keeps."""
+
 ALL_OWN = "*"
 """Every origin except dnsdist's, in requests that remove rules."""
 
@@ -76,6 +79,21 @@ class PageQuery(msgspec.Struct, forbid_unknown_fields=True):
 
     map: RuleMap = ""
     origin: Origin = ""
+    target: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="only rules for exactly this address, prefix, name or zone; without"
+            " pages, and without the other parameters but qtype and contains",
+            examples=["192.0.2.1"],
+        ),
+    ] = ""
+    qtype: Annotated[
+        str, msgspec.Meta(max_length=TEXT_MAX, description="type of the target, which is a name")
+    ] = ""
+    contains: Annotated[
+        bool, msgspec.Meta(description="1 adds the rules for what contains the target")
+    ] = False
     limit: Annotated[
         int,
         msgspec.Meta(
@@ -87,6 +105,58 @@ class PageQuery(msgspec.Struct, forbid_unknown_fields=True):
         msgspec.Meta(
             max_length=TEXT_MAX, description="`next` of the page before; empty: the first page"
         ),
+    ] = ""
+
+
+class HistoryQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which changes are listed."""
+
+    target: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="only changes of rules for exactly this target, of any type; empty: all",
+            examples=["192.0.2.1"],
+        ),
+    ] = ""
+    since: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="only the last so long: 30s, 10m, 1h30m, 7d, 2w; empty: all",
+            examples=["1h"],
+        ),
+    ] = ""
+    limit: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1, le=HISTORY_MAX, description=f"changes at most, a number from 1 to {HISTORY_MAX}"
+        ),
+    ] = HISTORY_MAX
+
+
+class TestQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The query that is tested."""
+
+    address: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX, description="the source's address", examples=["192.0.2.1"]
+        ),
+    ]
+    name: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="the name that is asked for; empty: one that no rule should match",
+            examples=["www.example"],
+        ),
+    ] = ""
+    qtype: Annotated[
+        str, msgspec.Meta(max_length=TEXT_MAX, description="the type that is asked for; empty: A")
+    ] = ""
+    interface: Annotated[
+        str, msgspec.Meta(max_length=TEXT_MAX, description="on which interface; empty: the first")
     ] = ""
 
 

@@ -12,19 +12,23 @@ from typing import Any
 
 from aiohttp import web
 
+from xdpctl.http import landing
 from xdpctl.http.api import handlers, uploads
 from xdpctl.http.api.documents import (
     Detached,
     DetachIn,
+    HistoryOut,
     ListOut,
     Lists,
     Merged,
     Panic,
     Put,
+    Reattached,
     Removed,
     RuleIn,
     Rules,
     Status,
+    Tested,
     Top,
 )
 from xdpctl.http.api.openapi import (
@@ -39,11 +43,13 @@ from xdpctl.http.api.openapi import (
 from xdpctl.http.api.queries import (
     DeleteQuery,
     ExportQuery,
+    HistoryQuery,
     ImportQuery,
     ListQuery,
     PageQuery,
     PostQuery,
     PutQuery,
+    TestQuery,
     TopQuery,
 )
 
@@ -62,10 +68,11 @@ async def description(_request: web.Request) -> web.Response:
 
 @cache
 def _document() -> bytes:
-    return openapi(ROUTES)
+    return openapi(ROUTES) + b"\n"
 
 
 ROUTES = (
+    Route("GET", landing.PATH, landing.landing, Content(media=("text/html",))),
     Route(
         "GET",
         "/metrics",
@@ -113,6 +120,22 @@ ROUTES = (
         ),
         DeleteQuery,
     ),
+    Route(
+        "GET",
+        "/api/v1/history",
+        handlers.history,
+        Content(HistoryOut),
+        OF_A_LONG_READ,
+        HistoryQuery,
+    ),
+    Route(
+        "GET",
+        "/api/v1/test",
+        handlers.test,
+        Content(Tested),
+        (*OF_A_LONG_READ, HTTPStatus.NOT_FOUND),
+        TestQuery,
+    ),
     Route("GET", "/api/v1/top", handlers.top, Content(Top), OF_A_LONG_READ, TopQuery),
     Route("GET", "/api/v1/export", handlers.export, _LINES, OF_A_LONG_READ, ExportQuery),
     Route(
@@ -149,6 +172,15 @@ ROUTES = (
         "/api/v1/detach",
         handlers.detach,
         Content(Detached),
+        (*OF_A_BODY, HTTPStatus.NOT_FOUND),
+        body=Content(DetachIn),
+        optional=True,
+    ),
+    Route(
+        "POST",
+        "/api/v1/attach",
+        handlers.attach,
+        Content(Reattached),
         (*OF_A_BODY, HTTPStatus.NOT_FOUND),
         body=Content(DetachIn),
         optional=True,

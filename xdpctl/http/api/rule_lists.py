@@ -17,7 +17,7 @@ import msgspec
 
 from xdpctl.errors import TargetError
 from xdpctl.feeds.reader import ReadAs, Reading
-from xdpctl.http.api.documents import RuleIn
+from xdpctl.http.api.documents import ENUMS, RuleIn, whole
 from xdpctl.http.refusals import ListedRuleError, RequestError, not_json, not_of_the_schema
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import ACTIONS, DNSDIST_ORIGIN, parse_reason
@@ -44,8 +44,8 @@ ELEMENT_MAX = 2**20
 
 _SPACE = b" \t\r\n"
 _OPTIONS_KEPT = 1_000
-_ONE = msgspec.json.Decoder(RuleIn)
-_LIST = msgspec.json.Decoder(list[RuleIn])
+_ONE = msgspec.json.Decoder(RuleIn, dec_hook=whole)
+_LIST = msgspec.json.Decoder(list[RuleIn], dec_hook=whole)
 
 
 def rules_in(file: IO[bytes], *, single: bool) -> Iterator[list[RuleIn]]:
@@ -110,7 +110,7 @@ def _decode(decoder: msgspec.json.Decoder[_T], text: bytes, first: int, position
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
-        raise not_of_the_schema(error, first) from error
+        raise not_of_the_schema(error, first, ENUMS) from error
     except ValueError as error:  # DecodeError; UnicodeDecodeError
         raise not_json(error, position) from error
 
