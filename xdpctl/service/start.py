@@ -16,6 +16,7 @@ import contextlib
 import gc
 import os
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,13 @@ from xdpctl.service.interface_watch import InterfaceWatch
 from xdpctl.service.own_tables import OwnTables
 from xdpctl.service.pin_repair import PinRepair
 from xdpctl.service.reload import Reload, adopt
-from xdpctl.service.resources import begin_workers, inspect, is_awaited, open_rules
+from xdpctl.service.resources import (
+    begin_workers,
+    inspect,
+    is_awaited,
+    open_rules,
+    refuse_unfit,
+)
 from xdpctl.service.settling import Settling
 from xdpctl.service.watchdog import Watchdog
 from xdpctl.store.state import holds_table_rules
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
     from xdpctl.program.config import ProgramConfig
     from xdpctl.service.operations import Operations
     from xdpctl.service.resources import Ground, Inspected, OpenRules, Workers
+    from xdpctl.settings import Settings
     from xdpctl.status.checks.facts import Facts
     from xdpctl.status.part import ServicePart
 
@@ -150,7 +158,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         ListFiles(operations, settings),
         Reload(
             ground.current,
-            ground.load,
+            partial(_fit_settings, ground),
             ground.reload,
             listeners=found.listeners,
             program=program,
@@ -161,6 +169,14 @@ def _parts(  # noqa: PLR0913 - what parts need
         ),
         Watchdog(ground.notifier, watchdog_interval(os.environ, os.getpid())),
     )
+
+
+def _fit_settings(ground: Ground) -> Settings:
+    """Read the settings again; refuse interfaces that a restart would refuse. Blocks."""
+    settings = ground.load()
+    if settings.interfaces != ground.current.now.interfaces:
+        refuse_unfit(ground.netlink, settings.interfaces)
+    return settings
 
 
 async def _build(ground: Ground, config: ProgramConfig) -> Bytecode:
