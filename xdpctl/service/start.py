@@ -23,7 +23,10 @@ from typing import TYPE_CHECKING, Any
 from xdpctl.errors import XdpctlError
 from xdpctl.feeds.files import ListFiles
 from xdpctl.http.listeners import Listeners, import_application
+from xdpctl.maps.aging import Aging
+from xdpctl.maps.holders import Holders
 from xdpctl.process.systemd import watchdog_interval
+from xdpctl.process.threads import one_thread
 from xdpctl.program.config import program_config
 from xdpctl.rules.guard import Guard
 from xdpctl.service.current_program import CurrentProgram
@@ -40,6 +43,7 @@ from xdpctl.service.resources import (
     refuse_unfit,
 )
 from xdpctl.service.settling import Settling
+from xdpctl.service.stale_entries import StaleEntries
 from xdpctl.service.watchdog import Watchdog
 from xdpctl.store.state import holds_table_rules
 
@@ -104,6 +108,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         own_tables=own_tables,
         operations=operations,
         parts=parts,
+        stale=_stale_entries(ground, found, rules, stack),
     )
     rules.observer.look()
     await _serve(found.listeners, operations, program)
@@ -124,6 +129,7 @@ def _parts(  # noqa: PLR0913 - what parts need
     own_tables: OwnTables,
     operations: Operations,
     parts: Sequence[ServicePart],
+    stale: StaleEntries,
 ) -> tuple[ServicePart, ...]:
     """Make the parts of the service: one entry a part, in the order that status shows them.
 
@@ -155,6 +161,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         own_tables,
         Settling(rules.store, write),
         Expiry(operations),
+        stale,
         ListFiles(operations, settings),
         Reload(
             ground.current,
@@ -234,6 +241,22 @@ def _operations(
         bulk_thread=workers.bulk,
         reserve=own_tables.reserve,
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
+    )
+
+
+def _stale_entries(
+    ground: Ground, found: Inspected, rules: OpenRules, stack: contextlib.AsyncExitStack
+) -> StaleEntries:
+    settings, shared = ground.current.now, found.shared
+    owner = settings.pin_owner
+    aging = Aging(
+        rules.store.theirs,
+        Holders(None if owner is None else owner.uid),
+        rules.state,
+        lambda: {name: opened.info.id for name, opened in shared.rule_maps().items()},
+    )
+    return StaleEntries(
+        aging, rules.observer, settings, stack.enter_context(one_thread("stale-entries"))
     )
 
 

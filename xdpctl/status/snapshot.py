@@ -48,6 +48,7 @@ class Snapshot:
         reasons: why the service is not ready; empty when it is.
         map_errors: failed writes by (map, symbolic errno).
         destinations: what AF_XDP is registered for, with --xsk.
+        stale: how many of dnsdist's entries are older than the process that holds their map.
         xskmaps: pin name of the xskmap by interface, with --xsk.
     """
 
@@ -62,6 +63,7 @@ class Snapshot:
     destinations_lost: int = 0
     expired: Mapping[MapName, int] = field(default_factory=dict)
     xskmaps: Mapping[str, str] = field(default_factory=dict)
+    stale: Mapping[MapName, int] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:

@@ -34,6 +34,7 @@ NAMES = [
     "tables",
     "settle",
     "expire",
+    "stale-entries",
     "lists",
     "reload",
     "watchdog",

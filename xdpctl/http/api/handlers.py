@@ -33,6 +33,8 @@ from xdpctl.http.transport.keys import IN_PUBLIC
 from xdpctl.rules import DNSDIST_FLUSH_WARNING, DNSDIST_ORIGIN, parse_origin, parse_target
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from xdpctl.http.api.backend import (
         AttachedFilters,
         PanicControl,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
         RuleListing,
         ServiceState,
     )
+    from xdpctl.rules import Target
 
 DETACH_MAX = 64 * 1024
 """Bytes of a document that names interfaces."""
@@ -137,6 +140,8 @@ async def delete_rules(request: web.Request) -> web.Response:
                 HTTPStatus.BAD_REQUEST, "map= goes with origin=: a target has one map", field="map"
             )
         targets = [parse_target(text, query.qtype) for text in texts]
+        if query.force:
+            return answer(await _lifted(changes, targets))
         return answer(Removed(await changes.remove(targets)))
     if query.qtype:
         raise RequestError(
@@ -145,6 +150,15 @@ async def delete_rules(request: web.Request) -> web.Response:
     origin = None if query.origin == ALL_OWN else parse_origin(query.origin)
     removed = await changes.flush(map_named(query.map), origin)
     return answer(Removed(removed, [DNSDIST_FLUSH_WARNING] if origin == DNSDIST_ORIGIN else []))
+
+
+async def _lifted(changes: RuleChanges, targets: Sequence[Target]) -> Removed:
+    """Remove targets of which dnsdist may have an entry: own rules first, all or none of them."""
+    theirs = await changes.theirs(targets)
+    own = [target for target in targets if target not in theirs]
+    removed = await changes.remove(own) if own else 0
+    lifted = await changes.lift(theirs) if theirs else 0
+    return Removed(removed + lifted, [DNSDIST_FLUSH_WARNING] if lifted else [])
 
 
 async def panic(request: web.Request) -> web.Response:
