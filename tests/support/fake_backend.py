@@ -82,6 +82,7 @@ class FakeBackend:
 
     Attributes:
         progress: what a bulk reports before it is done.
+        dnsdists: the targets that dnsdist has an entry for.
         parts: what an export yields; an exception among them is raised.
     """
 
@@ -93,6 +94,7 @@ class FakeBackend:
     views: tuple[ListView, ...] = ()
     asked: list[Any] = field(default_factory=list)
     bulks: list[Bulk] = field(default_factory=list)
+    dnsdists: Sequence[Target] = ()
 
     def _ask(self, *what: object) -> None:
         self.asked.append(what)
@@ -111,6 +113,13 @@ class FakeBackend:
 
     async def remove(self, targets: Sequence[Target]) -> int:
         self._ask("remove", list(targets))
+        return len(targets)
+
+    async def theirs(self, targets: Sequence[Target]) -> list[Target]:
+        return [target for target in targets if target in self.dnsdists]
+
+    async def lift(self, targets: Sequence[Target]) -> int:
+        self._ask("lift", list(targets))
         return len(targets)
 
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:

@@ -197,6 +197,28 @@ class Operations:
         places = (place for target in targets for place in places_on(target, mode))
         return entries_at(self._store.listing, places)
 
+    async def theirs(self, targets: Sequence[Target]) -> list[Target]:
+        """Return the targets that dnsdist has an entry for."""
+        theirs = self._store.theirs
+        return await self._on(
+            self._read_thread, lambda: [target for target in targets if theirs.has(target)]
+        )
+
+    async def lift(self, targets: Sequence[Target]) -> int:
+        """Remove dnsdist's entries for targets, each with a log line; return how many went."""
+        gone = await self._on(self._store_thread, lambda: self._store.theirs.lift(targets))
+        for lifted in gone:
+            event(
+                _log,
+                "dnsdist-entry-removed",
+                logging.WARNING,
+                map=lifted.map,
+                target=lifted.target,
+                action=lifted.action.name.lower(),
+                hits=lifted.hits,
+            )
+        return len(gone)
+
     async def bulk(self, change: Change) -> BulkResult:
         """Change the rules of an origin (store/change.py), under the guard unless `force`.
 

@@ -19,6 +19,7 @@ from xdpctl.errors import InterfaceError, MapFrozenError, XdpctlError
 from xdpctl.filter.filter import Filter
 from xdpctl.filter.lock import InterfaceLock
 from xdpctl.filter.own_maps import OwnMaps
+from xdpctl.filter.view import no_ethernet_header, same_card
 from xdpctl.http.listeners import Listeners
 from xdpctl.http.transport.secrets import Secrets
 from xdpctl.maps.name_follower import NameFollower
@@ -158,19 +159,19 @@ async def inspect(ground: Ground, stack: contextlib.AsyncExitStack) -> Inspected
         )
     )
     listeners.bind()  # requests are not answered yet
-    filters = [
-        enter(
-            Filter(
-                ground.bpf,
-                ground.netlink,
-                name,
-                mode=settings.mode,
-                replace=settings.replace,
-                directory=ground.directory,
-            )
+    filters: list[Filter] = []
+    for name in settings.interfaces:
+        made = Filter(
+            ground.bpf,
+            ground.netlink,
+            name,
+            mode=settings.mode,
+            replace=settings.replace,
+            directory=ground.directory,
+            siblings=filters,
         )
-        for name in settings.interfaces
-    ]
+        filters.append(enter(made))
+    refuse_unfit(ground.netlink, settings.interfaces)
     queues = {
         filter_.interface: 0 if is_awaited(ground, filter_) else filter_.inspect().rx_queues
         for filter_ in filters
@@ -291,6 +292,28 @@ def begin_workers(
     stack.push_async_callback(found.listeners.stop)
     readiness = Readiness(ground.notifier, version=__version__, metrics=found.listeners.address)
     return Workers(lanes, bulk, watch, Looks(rules.observer, readiness, watch), readiness)
+
+
+def refuse_unfit(netlink: Netlink, names: Sequence[str]) -> None:
+    """Refuse interfaces without an Ethernet header, and one card under two names.
+
+    Names without an interface are left to others.
+
+    Raises:
+        InterfaceError: the first that cannot be filtered.
+    """
+    found: dict[int, str] = {}
+    for name in names:
+        if netlink.index_of(name) is None:
+            continue
+        interface = netlink.find(name)
+        if not interface.has_ethernet_header:
+            sentence = no_ethernet_header(name, interface.link_type)
+            raise InterfaceError(sentence, interface=name)
+        if interface.index in found:
+            sentence = same_card(name, found[interface.index], interface.index)
+            raise InterfaceError(sentence, interface=name)
+        found[interface.index] = name
 
 
 def is_awaited(ground: Ground, filter_: Filter) -> bool:

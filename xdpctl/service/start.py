@@ -16,13 +16,17 @@ import contextlib
 import gc
 import os
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xdpctl.errors import XdpctlError
 from xdpctl.feeds.files import ListFiles
 from xdpctl.http.listeners import Listeners, import_application
+from xdpctl.maps.aging import Aging
+from xdpctl.maps.holders import Holders
 from xdpctl.process.systemd import watchdog_interval
+from xdpctl.process.threads import one_thread
 from xdpctl.program.config import program_config
 from xdpctl.rules.guard import Guard
 from xdpctl.service.current_program import CurrentProgram
@@ -32,8 +36,15 @@ from xdpctl.service.own_tables import OwnTables
 from xdpctl.service.pin_repair import PinRepair
 from xdpctl.service.precompile import Precompile
 from xdpctl.service.reload import Reload, adopt
-from xdpctl.service.resources import begin_workers, inspect, is_awaited, open_rules
+from xdpctl.service.resources import (
+    begin_workers,
+    inspect,
+    is_awaited,
+    open_rules,
+    refuse_unfit,
+)
 from xdpctl.service.settling import Settling
+from xdpctl.service.stale_entries import StaleEntries
 from xdpctl.service.watchdog import Watchdog
 from xdpctl.store.state import holds_table_rules
 
@@ -44,6 +55,7 @@ if TYPE_CHECKING:
     from xdpctl.program.config import ProgramConfig
     from xdpctl.service.operations import Operations
     from xdpctl.service.resources import Ground, Inspected, OpenRules, Workers
+    from xdpctl.settings import Settings
     from xdpctl.status.checks.facts import Facts
     from xdpctl.status.part import ServicePart
 
@@ -97,6 +109,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         own_tables=own_tables,
         operations=operations,
         parts=parts,
+        stale=_stale_entries(ground, found, rules, stack),
     )
     rules.observer.look()
     await _serve(found.listeners, operations, program)
@@ -117,6 +130,7 @@ def _parts(  # noqa: PLR0913 - what parts need
     own_tables: OwnTables,
     operations: Operations,
     parts: Sequence[ServicePart],
+    stale: StaleEntries,
 ) -> tuple[ServicePart, ...]:
     """Make the parts of the service: one entry a part, in the order that status shows them.
 
@@ -150,10 +164,11 @@ def _parts(  # noqa: PLR0913 - what parts need
         Precompile(ground.compile_ahead, program.wanted_later),
         Settling(rules.store, write),
         Expiry(operations),
+        stale,
         operations.list_files,
         Reload(
             ground.current,
-            ground.load,
+            partial(_fit_settings, ground),
             ground.reload,
             listeners=found.listeners,
             program=program,
@@ -164,6 +179,14 @@ def _parts(  # noqa: PLR0913 - what parts need
         ),
         Watchdog(ground.notifier, watchdog_interval(os.environ, os.getpid())),
     )
+
+
+def _fit_settings(ground: Ground) -> Settings:
+    """Read the settings again; refuse interfaces that a restart would refuse. Blocks."""
+    settings = ground.load()
+    if settings.interfaces != ground.current.now.interfaces:
+        refuse_unfit(ground.netlink, settings.interfaces)
+    return settings
 
 
 async def _build(ground: Ground, config: ProgramConfig) -> Bytecode:
@@ -228,6 +251,22 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
         account=rules.account,
         program=program,
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
+    )
+
+
+def _stale_entries(
+    ground: Ground, found: Inspected, rules: OpenRules, stack: contextlib.AsyncExitStack
+) -> StaleEntries:
+    settings, shared = ground.current.now, found.shared
+    owner = settings.pin_owner
+    aging = Aging(
+        rules.store.theirs,
+        Holders(None if owner is None else owner.uid),
+        rules.state,
+        lambda: {name: opened.info.id for name, opened in shared.rule_maps().items()},
+    )
+    return StaleEntries(
+        aging, rules.observer, settings, stack.enter_context(one_thread("stale-entries"))
     )
 
 

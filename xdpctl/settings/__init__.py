@@ -20,7 +20,7 @@ from xdpctl.settings.settings import (
     reloadable_changes,
     settings_from,
 )
-from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, XskFamily
+from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, StalePolicy, XskFamily
 from xdpctl.settings.values import owner as parse_owner
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "OnExit",
     "Owner",
     "Settings",
+    "StalePolicy",
     "XskFamily",
     "add_service_options",
     "control_path",

@@ -17,7 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from xdpctl import __version__
-from xdpctl.abi import RULE_PLACES, TABLES, PacketAction, Reason
+from xdpctl.abi import RULE_MAPS, RULE_PLACES, TABLES, PacketAction, Reason
 from xdpctl.filter.view import FilterState
 
 if TYPE_CHECKING:
@@ -137,6 +137,14 @@ def _maps(snapshot: Snapshot) -> Iterator[Metric]:
     for rule_map in RULE_PLACES:
         expired.add_metric([rule_map], snapshot.expired.get(rule_map, 0))
     yield expired
+    stale = GaugeMetricFamily(
+        "xdpctl_stale_dnsdist_entries",
+        "Entries of dnsdist's that are older than the process that holds the map",
+        labels=["map"],
+    )
+    for shared in RULE_MAPS:
+        stale.add_metric([shared], snapshot.stale.get(shared, 0))
+    yield stale
 
 
 def _interfaces(filters: Iterable[FilterView]) -> Iterator[Metric]:

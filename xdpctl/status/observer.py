@@ -24,7 +24,7 @@ from xdpctl.status.rates import Rates
 from xdpctl.status.snapshot import MapView, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from xdpctl.filter.filter import Filter
     from xdpctl.filter.view import FilterView
@@ -83,6 +83,7 @@ class Observer:
         self._writes: Counter[MapName] = Counter()
         self._errors: Counter[tuple[MapName, str]] = Counter()
         self._expired: Counter[MapName] = Counter()
+        self._stale: Mapping[MapName, int] = {}
         self.destination_warnings: tuple[str, ...] = ()
         """What the last look found about AF_XDP destinations; service/looks.py shows it."""
         self.last = Snapshot(clock(), reasons=("the service is starting",))
@@ -107,6 +108,12 @@ class Observer:
             with self._lock:
                 self._expired.update(removed)
                 self.last = replace(self.last, expired=dict(self._expired))
+
+    def aged(self, stale: Mapping[MapName, int]) -> None:
+        """Show how many of dnsdist's entries are stale. Any thread."""
+        with self._lock:
+            self._stale = dict(stale)
+            self.last = replace(self.last, stale=self._stale)
 
     def look(self) -> Snapshot:
         """Look at everything, publish and return what was seen. Blocks."""
@@ -164,6 +171,7 @@ class Observer:
                 dict(self._expired),
                 xskmaps=self._shared.xskmap_pins(),
                 rates=rates,
+                stale=self._stale,
             )
         return self.last
 

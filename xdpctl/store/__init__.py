@@ -5,6 +5,7 @@
     bulk.py        such a change, worked in by difference
     difference.py  a list beside the notes: new, changed, gone
     source.py      a list of rules that is read part by part
+    theirs.py      dnsdist's entries, removed where they are asked for
     entries.py     what is in the maps and whose it is
     pages.py       the rules page by page
     top.py         the rules hit most

@@ -10,6 +10,7 @@ Every method blocks and may be called from any thread: one connection serves all
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import threading
 import time
@@ -18,7 +19,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from xdpctl.abi import BY_REF, TABLES, MapName, RuleAction
 from xdpctl.errors import StateError
-from xdpctl.kernel.paths import Opened, look, open_directory, refuse_foreign_file
+from xdpctl.kernel.failure import READ_ONLY
+from xdpctl.kernel.paths import (
+    Opened,
+    is_read_only,
+    look,
+    open_directory,
+    refuse_foreign_file,
+)
 from xdpctl.rules.keys import REFS, full_key, stored_key
 
 if TYPE_CHECKING:
@@ -119,11 +127,19 @@ class State:
         try:
             with open_directory(path.parent, make=0o750, parents=0o755) as directory:
                 _refuse_foreign(directory, path.name)
+                read_only = is_read_only(directory.link)
         except OSError as error:
+            helps = "choose another --state or run `xdpctl prepare` as root"
+            if error.errno == errno.EROFS:
+                helps = f"{READ_ONLY}; or choose another --state"
             raise StateError(
-                f"cannot use the directory of --state {path}: {error.strerror};"
-                " choose another --state or run `xdpctl prepare` as root"
+                f"cannot use the directory of --state {path}: {error.strerror}; {helps}"
             ) from error
+        if read_only:  # SQLite's error would look like a damaged file
+            raise StateError(
+                f"cannot write to the directory of --state {path}: {READ_ONLY}; or choose another"
+                " --state"
+            )
         try:
             return cls(_open(path), path, ())
         except sqlite3.DatabaseError as error:

@@ -51,6 +51,7 @@ from xdpctl.store.state import Note, place_in_order
 from xdpctl.store.tables.table import KEYS_AT_ONCE
 from xdpctl.store.tables.tables import Tables
 from xdpctl.store.tables.turn import MarkedTurn
+from xdpctl.store.theirs import TheirEntries
 from xdpctl.store.top import MostHit
 from xdpctl.store.wildcards import Wildcards
 
@@ -84,7 +85,7 @@ WORKER_NOTES = 30_000
 
 
 _THEIRS = (
-    "change it there (rmDynBlock, unblock), or remove it with `xdpctl flush --origin dnsdist`"
+    "change it there (rmDynBlock, unblock), or remove it with `xdpctl unblock --force TARGET`"
     " before you add your own"
 )
 
@@ -144,6 +145,9 @@ class Store:
         self.most_hit = MostHit(self.listing)
         self._reconciler = Reconciler(
             maps, state, self.tables, self.listing, on_change=on_change, wall=clock, boot=boot
+        )
+        self.theirs = TheirEntries(
+            self.listing, self.alone, any_qtype=lambda: self.any_qtype, on_change=on_change
         )
         self._wildcards = Wildcards(maps, state, self.listing, self._reconciler, on_change)
 

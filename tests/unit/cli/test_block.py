@@ -330,3 +330,14 @@ def test_under_addresses_an_address_is_a_target(cli: CommandLine) -> None:
         result = cli("block", "--only-addresses", "--", "192.0.2.1", "2001:db8::/32")
 
     assert (result.status, len(service.requests[0].body)) == (0, 2)
+
+
+@pytest.mark.parametrize("more", [[], ["--missing-ok"]])
+def test_unblock_force_is_passed_on_and_its_warning_shown(
+    cli: CommandLine, service: FakeService, more: list[str]
+) -> None:
+    service.answer("DELETE", RULES, {"removed": 1, "warnings": ["it counts"]})
+    result = cli("unblock", "192.0.2.1", "--force", *more)
+
+    assert ("force", "1") in service.requests[0].query
+    assert (result.output, "it counts" in result.errors) == ("1 rule removed\n", True)

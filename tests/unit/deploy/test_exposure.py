@@ -24,13 +24,13 @@ REASONS: Final = {
     "PrivateNetwork=": "PrivateNetwork=",
     "PrivateUsers=": "PrivateUsers=",
     "ProcSubset=": "ProcSubset=",
+    "ProtectProc=": "ProtectProc=noaccess",
     "ProtectKernelTunables=": "ProtectKernelTunables=",
     "RestrictAddressFamilies=~AF_(INET|INET6)": "AF_INET",
     "RestrictAddressFamilies=~AF_NETLINK": "AF_NETLINK",
     "RestrictAddressFamilies=~AF_UNIX": "AF_UNIX",
     "RootDirectory=/RootImage=": "RootDirectory=",
     "SystemCallFilter=~@privileged": "chown(2)",
-    "SystemCallFilter=~@resources": "setpriority(2)",
 }
 """What systemd finds open, and the words of the unit's comment that say why."""
 

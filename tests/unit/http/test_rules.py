@@ -493,3 +493,23 @@ async def test_what_is_not_http_is_400_and_a_problem_too(api: Site, text: bytes)
     assert said.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
     assert b"application/problem+json" in said
     assert HTTPStatus.BAD_REQUEST.phrase.encode() in said
+
+
+async def test_force_lifts_what_is_dnsdists_and_removes_what_is_ours_first(api: Site) -> None:
+    ours, theirs = ip_address("192.0.2.1"), ip_address("192.0.2.2")
+    api.backend.dnsdists = (theirs,)
+    answer = await api.ask("DELETE", f"{RULES}?target={theirs}&target={ours}&force=1")
+    assert api.backend.asked == [("remove", [ours]), ("lift", [theirs])]
+    assert answer.json()["removed"] == 2
+    assert "keeps its own count" in answer.json()["warnings"][0]
+
+
+async def test_force_on_our_own_rule_is_a_removal_without_a_warning(api: Site) -> None:
+    answer = await api.ask("DELETE", f"{RULES}?target=192.0.2.1&force=1")
+    assert answer.json() == {"removed": 1, "warnings": []}
+
+
+async def test_without_force_dnsdists_entry_is_not_touched(api: Site) -> None:
+    api.backend.dnsdists = (ip_address("192.0.2.2"),)
+    await api.ask("DELETE", f"{RULES}?target=192.0.2.2")
+    assert api.backend.asked == [("remove", [ip_address("192.0.2.2")])]

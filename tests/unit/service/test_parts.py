@@ -35,6 +35,7 @@ NAMES = [
     "precompile",
     "settle",
     "expire",
+    "stale-entries",
     "lists",
     "reload",
     "watchdog",

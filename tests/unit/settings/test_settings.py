@@ -27,6 +27,7 @@ from xdpctl.settings import (
     OnExit,
     Owner,
     Settings,
+    StalePolicy,
     XskFamily,
     add_service_options,
     control_path,
@@ -58,6 +59,7 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
     ("pin-dir", "/sys/fs/bpf/x", Path("/sys/fs/bpf/x"), '"/sys/fs/bpf/x"'),
     ("pin-owner", "0:0", Owner(0, 0), '"0:0"'),
     ("pin-mode", "0660", 0o660, '"0660"'),
+    ("stale-dnsdist", "expire:1h30m", StalePolicy(5400), '"expire:1h30m"'),
     ("listen", "[::1]:0", Listen(IPv6Address("::1"), 0), '"[::1]:0"'),
     ("token-file", "/etc/x.token", Path("/etc/x.token"), '"/etc/x.token"'),
     ("control", "/run/x.sock", Path("/run/x.sock"), '"/run/x.sock"'),
@@ -147,6 +149,7 @@ def test_defaults_are_the_contracts() -> None:
         log_level=LogLevel.INFO,
         log_format=LogFormat.TEXT,
         state=Path("/var/lib/xdpctl/state.db"),
+        stale_dnsdist=StalePolicy(),
     )
 
 
@@ -716,6 +719,7 @@ def test_these_options_and_no_others_are_applied_by_a_reload() -> None:
         "any-qtype",
         "log-level",
         "protect",
+        "stale-dnsdist",
     }
 
 

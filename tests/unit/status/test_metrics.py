@@ -35,6 +35,7 @@ CONTRACT = {
     "xdpctl_map_entries": {"map"},
     "xdpctl_map_capacity": {"map"},
     "xdpctl_shared_map_frozen": {"map"},
+    "xdpctl_stale_dnsdist_entries": {"map"},
     "xdpctl_map_errors_total": {"map", "error"},
     "xdpctl_rules_expired_total": {"map"},
     "xdpctl_interface_attached": {"interface"},

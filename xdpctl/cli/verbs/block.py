@@ -149,15 +149,21 @@ def _add_unblock(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="succeed if a target has no rule; for scripts that may remove it twice",
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="also remove an entry of dnsdist's; a running dnsdist does not notice, and counts it"
+        " until it is restarted",
+    )
 
 
 def _unblock(arguments: argparse.Namespace, session: Session) -> int:
     client = session.client(arguments)
     named = _named(arguments)
     if arguments.missing_ok:
-        removed = _remove_those_there(client, named)
+        removed = _remove_those_there(client, named, session, force=arguments.force)
     else:
-        removed = _remove(client, named, session)
+        removed = _remove(client, named, session, force=arguments.force)
     if arguments.json:
         session.document({"removed": removed})
     else:
@@ -165,25 +171,39 @@ def _unblock(arguments: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _remove_those_there(client: Client, named: list[dict[str, Any]]) -> int:
+def _remove_those_there(
+    client: Client, named: list[dict[str, Any]], session: Session, *, force: bool
+) -> int:
     """Remove each rule with its own request, so that a missing one does not affect the others."""
     removed = 0
     for rule in named:
-        query = {key: value for key, value in rule.items() if value}
+        query = {key: value for key, value in rule.items() if value} | _forced(force=force)
         with suppress(NotFoundError):
-            removed += client.delete("/api/v1/rules", query).get("removed", 0)
+            removed += _told(client.delete("/api/v1/rules", query), session)
     return removed
 
 
-def _remove(client: Client, named: list[dict[str, Any]], session: Session) -> int:
+def _forced(*, force: bool) -> dict[str, str]:
+    return {"force": "1"} if force else {}
+
+
+def _told(answer: dict[str, Any], session: Session) -> int:
+    """Show the warnings of an answer; return how many rules were removed."""
+    for warning in answer.get("warnings", []):
+        session.warn(warning)
+    return int(answer.get("removed", 0))
+
+
+def _remove(client: Client, named: list[dict[str, Any]], session: Session, *, force: bool) -> int:
     """Remove all rules, or none if one is missing."""
     removed = 0
     # One request removes all or nothing; only a very long list needs a second request.
     for part in _parts([rule["target"] for rule in named]):
         qtype = named[0]["qtype"]
         query = [*(("target", target) for target in part), *([("qtype", qtype)] if qtype else [])]
+        query += _forced(force=force).items()
         try:
-            removed += client.delete("/api/v1/rules", query).get("removed", 0)
+            removed += _told(client.delete("/api/v1/rules", query), session)
         except XdpctlError as error:
             if removed:
                 session.warn(f"{_rules(removed)} had been removed before this error")

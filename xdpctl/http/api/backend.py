@@ -38,6 +38,12 @@ class RuleChanges(Protocol):
     async def remove(self, targets: Sequence[Target]) -> int:
         """Remove own rules."""
 
+    async def theirs(self, targets: Sequence[Target]) -> list[Target]:
+        """Return the targets that dnsdist has an entry for."""
+
+    async def lift(self, targets: Sequence[Target]) -> int:
+        """Remove dnsdist's entries for targets."""
+
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:
         """Remove one origin's rules, or all our own."""
 

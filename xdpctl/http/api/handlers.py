@@ -59,6 +59,8 @@ from xdpctl.rules import (
 from xdpctl.rules.names import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from xdpctl.http.api.backend import (
         AttachedFilters,
         ListControl,
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
         RuleListing,
         ServiceState,
     )
+    from xdpctl.rules import Target
 
 NO_RULES_NAME = Name(b"\x0bxdpctl-test\x07invalid\0")
 """The name of a test of an address alone: reserved (RFC 6761), so that nobody has a rule for it."""
@@ -211,6 +214,8 @@ async def delete_rules(request: web.Request) -> web.Response:
                 HTTPStatus.BAD_REQUEST, "map= goes with origin=: a target has one map", field="map"
             )
         targets = [parse_target(text, query.qtype) for text in texts]
+        if query.force:
+            return answer(await _lifted(changes, targets))
         return answer(Removed(await changes.remove(targets)))
     if query.qtype:
         raise RequestError(
@@ -244,6 +249,15 @@ async def accept_list(request: web.Request) -> web.Response:
     control: ListControl = request.app[BACKEND]
     name = read_query(request, ListQuery).name
     return answer(await control.read_list(name, accept=True))
+
+
+async def _lifted(changes: RuleChanges, targets: Sequence[Target]) -> Removed:
+    """Remove targets of which dnsdist may have an entry: own rules first, all or none of them."""
+    theirs = await changes.theirs(targets)
+    own = [target for target in targets if target not in theirs]
+    removed = await changes.remove(own) if own else 0
+    lifted = await changes.lift(theirs) if theirs else 0
+    return Removed(removed + lifted, [DNSDIST_FLUSH_WARNING] if lifted else [])
 
 
 async def panic(request: web.Request) -> web.Response:

@@ -206,6 +206,13 @@ class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
         ),
     ] = ""
     map: Annotated[RuleMap, msgspec.Meta(description="with origin: only in this map")] = ""
+    force: Annotated[
+        bool,
+        msgspec.Meta(
+            description="1, with target: also removes an entry of dnsdist's, which a running"
+            " dnsdist does not notice"
+        ),
+    ] = False
 
 
 class PutQuery(msgspec.Struct, forbid_unknown_fields=True):

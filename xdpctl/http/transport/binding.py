@@ -16,6 +16,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import ListenError
+from xdpctl.kernel.failure import READ_ONLY
 from xdpctl.kernel.paths import ForeignError, Opened, open_directory
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ def bind_control(path: Path, gid: int | None) -> socket.socket:
             if error.errno == errno.EADDRINUSE
             else error.strerror or str(error)
         )
+        helps = f"{READ_ONLY}; or choose" if error.errno == errno.EROFS else "choose"
         raise ListenError(
-            f"cannot make the control socket {path}: {reason}; choose another --control"
+            f"cannot make the control socket {path}: {reason}; {helps} another --control"
         ) from error
     return listener
 
