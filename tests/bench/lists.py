@@ -25,7 +25,7 @@ from tests.bench.growth import Walk
 from tests.bench.in_process import compile_directory, compile_wander
 from tests.bench.machine import Machine
 from tests.bench.program import ENTRIES, Bench
-from tests.bench.report import RAW, table_path, write
+from tests.bench.report import RAW, RESULTS, write
 from tests.bench.turns import Subject, by_turns, program_array
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import Udp
@@ -336,7 +336,7 @@ def main() -> int:
     print(text)
     if not given.only:
         write("bench-lists", machine, rows, text)
-        print(f"written to {table_path(machine)} and {RAW}/bench-lists.json")
+        print(f"written to {RESULTS} and {RAW}/bench-lists.json")
     return 0
 
 

@@ -25,6 +25,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.machine import Machine
+from tests.bench.memory import table_bytes
 from tests.bench.reaction import block_to_drop, lateness
 from tests.bench.report import RAW, table_path, write_raw, write_table
 from tests.bench.ticking import Ticks
@@ -215,6 +216,7 @@ def measure(addresses: int, names: int, origin: str) -> dict[str, object]:
         scale = Scale(lab, every, room, origin)
         scrapes = {"10": scale.few_scrape_seconds()}
         scale.work()
+        kernel = table_bytes(scale.server)
         scrapes[str(addresses + names)] = scrape_seconds(scale.service)
         pages = {limit: statistics.median(scale.page_seconds(limit)) for limit in (100, 1000)}
         reaction = block_to_drop(scale.client, scale.server, scale.service.control)
@@ -230,6 +232,7 @@ def measure(addresses: int, names: int, origin: str) -> dict[str, object]:
         "names": names,
         "floor_seconds": {name: round(value, 4) for name, value in floors.items()},
         "work": {name: strain.row() for name, strain in scale.strains.items()},
+        "table_mb": round(kernel / 1e6, 1),
         "scrape_ms": {rules: round(1000 * value, 2) for rules, value in scrapes.items()},
         "page_ms": {str(limit): round(1000 * value, 2) for limit, value in pages.items()},
         "block_to_drop": reaction.document(),
@@ -282,6 +285,9 @@ def rows(found: dict[str, object]) -> Iterator[tuple[str, float, str, str, str]]
             f"{strain['idle_process_late_max_ms']:.1f} (a process that does nothing)",
         )
         yield f"  memory while {name}", strain["memory_max_mb"], "MB", f"{MEMORY_GOAL:g}", ""
+    tables = found["table_mb"]
+    assert isinstance(tables, float)
+    yield "kernel memory of our own tables", tables, "MB", "70", ""
     for rules, value in scrapes.items():
         yield f"a scrape with {int(rules):,} rules, median", value, "ms", "", ""
     for limit, value in pages.items():

@@ -42,6 +42,9 @@ TABLE_FUNCTION = "xdpctl_table"
 TIMEOUT = 60.0
 """Seconds that a compilation may take; it takes a third of one."""
 
+PATIENCE = 110.0
+"""The same of one that nothing waits for; bcc_process.LIFETIME ends it in any case."""
+
 _log = logging.getLogger(__name__)
 _COPY = "xdpctl-compile-"
 _LOWEST = 19
@@ -143,11 +146,12 @@ class Compilation:
             "function": function_of(self._recipe),
             "directory": str(directory),
         }
+        patience = TIMEOUT if self._urgent else PATIENCE
         try:
-            output, complaint = process.communicate(json.dumps(request).encode(), TIMEOUT)
+            output, complaint = process.communicate(json.dumps(request).encode(), patience)
         except subprocess.TimeoutExpired:
             raise CompilerError(
-                f"cannot compile the filter: not done after {TIMEOUT:g} seconds; check the load of"
+                f"cannot compile the filter: not done after {patience:g} seconds; check the load of"
                 " this host and try again"
             ) from None
         diagnostics = complaint.decode(errors="replace").splitlines()

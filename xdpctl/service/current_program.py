@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xdpctl.filter.filter import Filter
     from xdpctl.filter.rollout import MapsOf, Rollout
     from xdpctl.kernel.bytecode import Bytecode
-    from xdpctl.program.config import ProgramConfig, Recipe
+    from xdpctl.program.config import ProgramConfig
     from xdpctl.program.datagram import Datagram
     from xdpctl.service.looks import Looks
     from xdpctl.service.panic import PanicSwitch
@@ -106,7 +106,7 @@ class CurrentProgram:
         """Return what a program for these settings is compiled for, over the present tables."""
         return replace(program_config(settings), tables=self._config.tables)
 
-    def wanted_later(self) -> tuple[Recipe, ...]:
+    def wanted_later(self) -> tuple[ProgramConfig | TableProgram, ...]:
         """Return what the first zone or list rule compiles; nothing if that was compiled."""
         if self._config.tables or not self.is_ours:
             return ()
