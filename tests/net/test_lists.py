@@ -132,10 +132,10 @@ def test_a_version_that_is_not_taken_over_leaves_the_former_in_force(
 
 
 def test_a_comment_is_the_reason_that_is_listed(site: Site) -> None:
-    site.put("198.51.100.0/24 ; SBL256894\n")
+    site.put("203.0.113.0/24 ; SBL256894\n")
     site.read("accept")
     (rule,) = site.service.rules("--origin", "list:feed.txt")
-    assert (rule["target"], rule["reason"]) == ("198.51.100.0/24", "SBL256894")
+    assert (rule["target"], rule["reason"]) == ("203.0.113.0/24", "SBL256894")
     found = site.listed()
     assert (found["rules"], found["error"], found["format"]) == (1, None, "targets")
     assert found["last_success"] < found["next"]
