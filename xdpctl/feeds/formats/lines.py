@@ -63,6 +63,14 @@ def lines_of(text: str) -> list[str]:
     return io.StringIO(text).readlines()
 
 
+def _with_reason(line: str) -> tuple[str, str]:
+    """Return a line without its comment, and the reason that this is; most lines have none."""
+    if "#" in line or ";" in line or "//" in line or "\ufeff" in line:
+        text, comment = split(line)
+        return text, reason_of(comment)
+    return line, ""
+
+
 class LineFormat:
     """Turns the lines of one list into rows.
 
@@ -211,8 +219,8 @@ class SourceLines(LineFormat):
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
         for number, line in enumerate(lines, first):
-            text, comment = split(line)
-            if not text:
+            text, reason = _with_reason(line)
+            if not (text := text.strip()):
                 continue
             if self._columns:
                 text = text.split(None, 1)[0]
@@ -231,7 +239,7 @@ class SourceLines(LineFormat):
             except TargetError as error:
                 self._left_out.add_line(error.at_line(number))
                 continue
-            yield ref, key, self._action, reason_of(comment), None, self._origin
+            yield ref, key, self._action, reason, None, self._origin
 
 
 class HostsLines(LineFormat):
@@ -249,15 +257,15 @@ class HostsLines(LineFormat):
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
         for number, line in enumerate(lines, first):
-            text, comment = split(line)
-            if not text:
+            text, reason = _with_reason(line)
+            words = text.split()
+            if not words:
                 continue
-            address, *names = text.split()
+            address, *names = words
             if not is_address(address) or not names:
-                self._refuse(number, text, "write an address followed by names")
+                self._refuse(number, line.strip())
                 continue
             nowhere = leads_nowhere(address)
-            reason = reason_of(comment) if comment else ""
             for name in names:
                 if name.lower().rstrip(".") in LOCAL_NAMES:
                     continue
@@ -276,8 +284,10 @@ class HostsLines(LineFormat):
                     else:
                         self._left_out.add("addresses in the place of a name", name)
 
-    def _refuse(self, number: int, text: str, helps: str) -> None:
+    def _refuse(self, number: int, text: str) -> None:
         error = TargetError(
-            f"cannot read {shown(text)} as a line of a hosts file: {helps}", text=text
+            f"cannot read {shown(text)} as a line of a hosts file: write an address followed by"
+            " names",
+            text=text,
         )
         self._left_out.add_line(error.at_line(number))
