@@ -142,7 +142,7 @@ def test_an_expiry_is_written_down_with_its_hits(place: Place) -> None:
         "expire", "www.bad.example", 1,
     )  # fmt: skip
     assert expired["who"] == dict.fromkeys(("uid", "pid", "command", "token", "address"))
-    assert place.service.process.line("rule-expired target=www.bad.example .*hits=1 .*by=service")
+    place.service.process.line("rule-expired target=www.bad.example .*hits=1 .*by=service")
 
 
 def test_a_long_import_is_one_row(place: Place, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_start_in_a_panic_warns(place: Place) -> None:
     place.say("panic")
     assert place.service.stop() == 0
     place.service = Service(place.server)
-    assert place.service.process.line("warning .*panic is on since before this start")
+    place.service.process.line("warning .*panic is on since before this start")
 
 
 # --- list, status, attach, a dead service -----------------------------------------------------
@@ -243,8 +243,8 @@ def test_a_wrong_token_is_one_line(lab: Lab, tmp_path: Path) -> None:
             "curl", "-s", "-H", f"Authorization: Bearer {token}", "-X", "POST", "-d",
             '{"target": "203.0.113.9"}', "http://127.0.0.1:9953/api/v1/rules",
         )  # fmt: skip
-    assert service.process.line("warning token-refused address=127.0.0.1 method=POST")
-    assert service.process.line("rule-blocked target=203.0.113.9 .*by_token=api-token")
+    service.process.line("warning token-refused address=127.0.0.1 method=POST")
+    service.process.line("rule-blocked target=203.0.113.9 .*by_token=api-token")
     assert "a-wrong" not in service.process.text
 
 
