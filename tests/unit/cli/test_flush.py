@@ -71,8 +71,8 @@ def test_without_a_terminal_it_must_be_meant(cli: CommandLine, removing: FakeSer
         (
             [],
             (
-                "remove 210,013 rules (list:x 210,000, file:y 6, cli 3, api 2, 2 other origins 2) in"
-                " every map? [y/N] "
+                "remove 210,013 rules (list:x 210,000, file:y 6, cli 3, api 2, 2 other origins 2)"
+                " in every map? [y/N] "
             ),
         ),
         (
