@@ -5,14 +5,25 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.packets.case import DEFAULT
 from tests.packets.case import TABLES as WITH_TABLES
-from xdpctl.abi import MAPS, RULE_MAPS, TABLES, MapName, PacketAction, Reason, RuleAction, Scope
+from xdpctl.abi import (
+    MAPS,
+    RULE_MAPS,
+    TABLES,
+    MapName,
+    PacketAction,
+    Reason,
+    RuleAction,
+    Scope,
+    encode_xsk_destination,
+)
 from xdpctl.filter.dry_run import decide
 from xdpctl.filter.own_maps import OwnMaps
 from xdpctl.kernel.bpf.syscall import Bpf
@@ -20,6 +31,7 @@ from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import TableProgram
 from xdpctl.program.datagram import query_for
 from xdpctl.rules import AnyQtype, Question, Rule, parse_target
+from xdpctl.settings import XskFamily
 from xdpctl.store.deciding import deciding_rule
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
@@ -205,3 +217,42 @@ def test_the_second_load_has_no_atomic_instruction_left() -> None:
     assert 0xDB not in opcodes
     assert len(changed.instructions) == len(bytecode.instructions)
     assert changed.refs() == bytecode.refs()
+
+
+def test_only_what_is_filtered_is_acted_on(
+    site: Site, bytecode_of: Callable[[Recipe], Bytecode]
+) -> None:
+    """With --address of one family, a query of the other is not looked at."""
+    config = replace(DEFAULT, addresses=(ip_network("198.51.100.0/24"),), ports=(5353,))
+    site.store.put(
+        [Rule(ip_address(text), RuleAction.DROP) for text in ("192.0.2.1", "2001:db8::1")]
+    )
+    question = parse_target("www.example", "A")
+    assert isinstance(question, Question)
+    found = []
+    for text in ("192.0.2.1", "2001:db8::1"):
+        packet = query_for(config, ip_address(text), question)
+        decision = decide(site.bpf, bytecode_of(config), site.maps, packet.frame(), panic=False)
+        found.append((str(packet.server), packet.server_port, decision.reason))
+    assert found == [
+        ("198.51.100.0", 5353, Reason.ADDR_V4),
+        ("2001:db8::53", 5353, Reason.OTHER),
+    ]
+
+
+def test_a_query_that_af_xdp_serves_is_redirected(
+    site: Site, bytecode_of: Callable[[Recipe], Bytecode]
+) -> None:
+    config = replace(DEFAULT, xsk=XskFamily.BOTH)
+    served = (ip_address("198.51.100.53"), 53)
+    question = parse_target("www.example", "A")
+    assert isinstance(question, Question)
+    with contextlib.ExitStack() as stack:
+        maps = dict(site.maps)
+        for name in (MapName.XSKMAP, MapName.XSK_DESTINATIONS_V4, MapName.XSK_DESTINATIONS_V6):
+            maps[name] = stack.enter_context(site.bpf.create_map(MAPS[name], 4))
+        maps[MapName.XSK_DESTINATIONS_V4].update(encode_xsk_destination(*served), b"\1")
+        packet = query_for(config, ip_address("192.0.2.1"), question, [served])
+        assert (packet.server, packet.server_port) == served
+        decision = decide(site.bpf, bytecode_of(config), maps, packet.frame(), panic=False)
+    assert decision.reason is Reason.REDIRECT

@@ -157,6 +157,10 @@ class FakeBackend:
         self._ask("rules-on", target, contains)
         return [rule_out(ENTRY, self.any_qtype)]
 
+    async def origins(self, map_name: MapName | None) -> dict[str, int]:
+        self._ask("origins", map_name)
+        return {"cli": 3, "list:x": 1_000}
+
     async def history(self, target: str | None, since: float | None, limit: int) -> list[ChangeOut]:
         self._ask("history", target, since, limit)
         return [change_out(RECORD)]

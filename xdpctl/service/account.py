@@ -2,8 +2,8 @@
 
 Who asked, what was done, to which rule, how many, and how often what was removed had been hit.
 A request of up to `EACH` rules is a line and a row for each; more are one with counts, so that a
-list of a million is one. Never fails what it tells of: where the state cannot be written, the log
-line is there and says so. Owns the lines and which changes have one. Does not own the table
+list of a million is one. Never makes the change itself fail: where the state cannot be written,
+the log says so. Owns the lines and which changes have one. Does not own the table
 (store/history.py). Everything blocks; called by operations.py on the threads that changed
 something.
 """
@@ -216,7 +216,7 @@ class Account:
         known = who.with_command()
         records = [replace(record, who=known) for record in records]
         for record in records:
-            _tell(record)
+            _log_row(record)
         try:
             self._history.add(records)
         except XdpctlError as error:
@@ -227,7 +227,7 @@ class Account:
         self._unwritten = False
 
 
-def _tell(record: HistoryRow) -> None:
+def _log_row(record: HistoryRow) -> None:
     level = logging.WARNING if record.verb in _GRAVE else logging.INFO
     event(
         _log,

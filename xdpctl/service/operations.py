@@ -305,6 +305,10 @@ class Operations:
 
         return await self._on(self._read_thread, find)
 
+    async def origins(self, map_name: MapName | None) -> dict[str, int]:
+        """Return how many rules of our own each origin has, in one map or all."""
+        return await self._on(self._read_thread, lambda: self._state.count_by_origin(map_name))
+
     async def history(self, target: str | None, since: float | None, limit: int) -> list[ChangeOut]:
         """Return the last changes, the oldest first."""
 

@@ -25,6 +25,7 @@ from xdpctl.http.transport.secrets import Secrets
 from xdpctl.maps.name_follower import NameFollower
 from xdpctl.maps.shared import SharedMaps
 from xdpctl.maps.xsk_destinations import DestinationWatch
+from xdpctl.process.caller import NOBODY
 from xdpctl.process.lanes import Lanes
 from xdpctl.process.log import event
 from xdpctl.process.threads import one_thread
@@ -41,6 +42,7 @@ from xdpctl.store.history import History
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
 from xdpctl.store.tables.tables import Tables
+from xdpctl.store.tally import Tally
 
 if TYPE_CHECKING:
     import asyncio
@@ -260,7 +262,10 @@ def open_rules(  # noqa: PLR0913 - what was found so far
     )
     stack.callback(tables.close)
     open_tables(ground.generations, filters, tables, state, wanted=wanted)
-    store.reconcile()
+    account = Account(History.open(state), lambda: store.any_qtype)
+    expired = Tally()
+    store.reconcile(expired)
+    account.removed(NOBODY, "expire", expired)
     if tables.nameless:
         exchange_nameless(ground.generations, store, state)
     _prepare(store, settings.any_qtype)
@@ -268,7 +273,6 @@ def open_rules(  # noqa: PLR0913 - what was found so far
     if panic.is_on():
         warn("panic is on since before this start: every packet passes until `xdpctl resume`")
     maps_of = partial(partial, _maps_of, shared, own)
-    account = Account(History.open(state), lambda: store.any_qtype)
     return OpenRules(state, panic, observer, maps_of, names, store, room, account)
 
 

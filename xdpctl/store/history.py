@@ -55,7 +55,7 @@ class HistoryRow:
         verb: what was done: block, allow, unblock, import, replace, list, flush, expire, panic,
             resume, detach, attach.
         who: who asked for it.
-        target, qtype: of one rule; None for a change of many, or of none.
+        target, qtype: of one rule; None for a change of many, or of nrecord.
         action: of the rule.
         origin: whose rules; None where they are of several origins.
         count: how many rules, or interfaces.
@@ -106,11 +106,24 @@ class History:
         """
         rows = [
             (
-                *(one.time, one.who.uid, one.who.pid, one.who.command, one.who.token),
-                *(one.who.address, one.verb, one.target, one.qtype, one.action, one.origin),
-                *(one.count, one.hits, one.reason, one.detail),
+                *(
+                    record.time,
+                    record.who.uid,
+                    record.who.pid,
+                    record.who.command,
+                    record.who.token,
+                ),
+                *(
+                    record.who.address,
+                    record.verb,
+                    record.target,
+                    record.qtype,
+                    record.action,
+                    record.origin,
+                ),
+                *(record.count, record.hits, record.reason, record.detail),
             )
-            for one in records
+            for record in records
         ]
         with self._state.transaction() as connection:
             connection.executemany(

@@ -101,8 +101,10 @@ class Reconciler:
 
     # --- at start -----------------------------------------------------------------
 
-    def reconcile(self) -> None:
+    def reconcile(self, tally: Tally | None = None) -> None:
         """Make notes and maps agree, once, before the filter is attached.
+
+        `tally` gets the rules whose time was over.
 
         What expired in the meantime is removed. In the map that the notes were written for,
         what vanished is forgotten. In a new map (reboot, bpffs mounted again) our rules
@@ -123,12 +125,12 @@ class Reconciler:
                 if not resumed:
                     self._yield_taken(name)
                     self._state.set_meta(fact, identity + _RESTORING)
-                self._expire_notes(name)
+                self._expire_notes(name, tally)
                 self._restore(name, resumed=resumed)
                 self._state.set_meta(fact, identity)
         self.frozen()
         while self.next_expiry() == 0:
-            self.expire()
+            self.expire(tally)
         for name in self._maps:
             for notes in self._pages(name):
                 if name not in self._unread:
@@ -175,15 +177,18 @@ class Reconciler:
         if taken:
             event(_log, "rules-taken-over", map=name, count=taken)
 
-    def _expire_notes(self, name: MapName) -> None:
+    def _expire_notes(self, name: MapName, tally: Tally | None) -> None:
         """Forget what expired before it could be written again."""
         due = [
-            (note.map, note.key)
+            note
             for notes in self._pages(name)
             for note in notes
             if note.expires is not None and note.expires <= self._boot()
         ]
-        self._state.forget(due)
+        self._state.forget((note.map, note.key) for note in due)
+        if tally is not None:
+            for note in due:
+                tally.add(note, note.hits)
 
     def _restore(self, name: MapName, *, resumed: bool) -> None:
         """Write our rules into a new map.

@@ -153,10 +153,13 @@ class Store:
 
     # --- keeping ------------------------------------------------------------------
 
-    def reconcile(self) -> None:
-        """Make notes and maps agree, once, before the filter is attached."""
+    def reconcile(self, tally: Tally | None = None) -> None:
+        """Make notes and maps agree, once, before the filter is attached.
+
+        `tally` gets the rules whose time was over.
+        """
         with self._lock:
-            self._reconciler.reconcile()
+            self._reconciler.reconcile(tally)
 
     def settle(self) -> None:
         """Forget notes whose entry vanished or became another's; keep the counters."""

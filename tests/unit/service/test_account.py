@@ -356,3 +356,10 @@ async def test_two_requests_at_once_are_both_written_down(office: Office) -> Non
 
 def test_the_names_of_the_interfaces_are_as_expected() -> None:
     assert INTERFACES[0] == INTERFACE
+
+
+async def test_rules_are_counted_by_origin(office: Office) -> None:
+    await office.operations.put([rule("192.0.2.1"), rule("www.example")], force=False)
+    await office.operations.bulk(Change(source=listed("192.0.2.9"), origin="file:x"))
+    assert await office.operations.origins(None) == {"cli": 2, "file:x": 1}
+    assert await office.operations.origins(MapName.QNAMES) == {"cli": 1}

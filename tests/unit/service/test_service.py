@@ -8,6 +8,7 @@ import errno
 import os
 import signal
 import socket
+import sqlite3
 import threading
 from dataclasses import replace
 from functools import partial
@@ -589,6 +590,18 @@ async def test_the_history_outlives_a_restart(home: Home) -> None:
     assert [change["verb"] for change in changes] == ["block", "unblock"]
     assert changes[0]["who"]["pid"] == os.getpid()
     assert (changes[0]["reason"], changes[0]["detail"]) == ("x", "for 1 s")
+
+
+async def test_what_expired_while_no_service_ran_is_in_the_history(home: Home) -> None:
+    async with home.running():
+        await home.ask("POST", "/api/v1/rules", json={"target": "192.0.2.1", "expires_in": 600})
+    with sqlite3.connect(home.settings().state) as state:
+        state.execute("UPDATE note SET expires = 1")
+    async with home.running():
+        changes = (await home.ask("GET", "/api/v1/history")).body["changes"]
+    assert [(change["verb"], change["target"]) for change in changes] == [
+        ("block", "192.0.2.1"), ("expire", "192.0.2.1"),
+    ]  # fmt: skip
 
 
 async def test_panic_outlives_a_restart(home: Home) -> None:

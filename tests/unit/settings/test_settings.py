@@ -730,3 +730,22 @@ def test_another_file_with_the_same_settings_is_no_change(tmp_path: Path) -> Non
 def test_a_relative_path_is_taken_as_it_is() -> None:
     assert load("--control", "x.sock").control == Path("x.sock")
     assert not os.path.isabs(load("--control", "x.sock").control)  # noqa: PTH117 - the same claim
+
+
+@pytest.mark.parametrize(
+    ("line", "helps"),
+    [
+        ("interface = eth0", 'a text needs quotes: interface = "eth0"'),
+        ("listen = [::1]:9953 ", ""),
+        ("control = /run/x.sock # here", 'a text needs quotes: control = "/run/x.sock"'),
+        ("reason == 5", ""),
+        ('mode = "auto', ""),
+    ],
+)
+def test_a_text_without_quotes_is_told_to_have_some(tmp_path: Path, line: str, helps: str) -> None:
+    path = tmp_path / "xdpctl.toml"
+    path.write_text(f"# a comment\n{line}\n")
+    sentence = refused(file=path).sentence
+    assert "not valid TOML" in sentence
+    assert ("a text needs quotes" in sentence) == bool(helps)
+    assert helps in sentence

@@ -84,6 +84,8 @@ def script(shell: str, verbs: Sequence[Verb]) -> str:
 
 def _completed(parser: argparse.ArgumentParser) -> Iterator[Completed]:
     for action in parser._actions:  # noqa: SLF001 - argparse has no other way to list them
+        if action.help == "==SUPPRESS==":
+            continue
         metavar = action.metavar if isinstance(action.metavar, str) else ""
         kind = "file" if metavar in _FILES else ""
         if action.dest in {"interface", "interfaces"}:
@@ -247,5 +249,6 @@ VERBS = (
         "write what bash, zsh or fish need to complete xdpctl",
         _add_arguments,
         _run,
+        json=False,
     ),
 )

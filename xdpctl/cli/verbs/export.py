@@ -70,6 +70,7 @@ VERBS = (
         "write the rules as lines that import reads",
         _add_arguments,
         _run,
+        json=False,
         for_programs=True,
     ),
 )

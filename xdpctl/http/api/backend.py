@@ -59,6 +59,9 @@ class RuleListing(Protocol):
     async def rules_on(self, target: Target, *, contains: bool) -> list[RuleOut]:
         """Return the rules for a target, or also those that contain it."""
 
+    async def origins(self, map_name: MapName | None) -> dict[str, int]:
+        """Return how many rules of our own each origin has, in one map or all."""
+
     async def history(self, target: str | None, since: float | None, limit: int) -> list[ChangeOut]:
         """Return the last changes."""
 

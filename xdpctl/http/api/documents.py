@@ -323,6 +323,19 @@ class Reattached(msgspec.Struct):
     attached: list[str]
 
 
+class OriginOut(msgspec.Struct):
+    """How many rules of our own an origin has."""
+
+    origin: str
+    rules: int
+
+
+class Origins(msgspec.Struct):
+    """The origins of our own rules, the one with the most rules first."""
+
+    origins: list[OriginOut]
+
+
 class Who(msgspec.Struct):
     """Who asked for a change; all null: the service itself (expiry, a list).
 

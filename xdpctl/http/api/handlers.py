@@ -22,6 +22,8 @@ from xdpctl.http.api.documents import (
     DetachIn,
     HistoryOut,
     Lists,
+    OriginOut,
+    Origins,
     Panic,
     Reattached,
     Removed,
@@ -36,6 +38,7 @@ from xdpctl.http.api.queries import (
     HistoryQuery,
     ListQuery,
     NoQuery,
+    OriginsQuery,
     PageQuery,
     TestQuery,
     TopQuery,
@@ -146,6 +149,15 @@ async def list_rules(request: web.Request) -> web.Response:
     return answer(Rules(rules, following))
 
 
+async def origins(request: web.Request) -> web.Response:
+    """GET /api/v1/origins: how many rules of our own each origin has."""
+    query = read_query(request, OriginsQuery)
+    listing: RuleListing = request.app[BACKEND]
+    found = await listing.origins(map_named(query.map))
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return answer(Origins([OriginOut(origin, rules) for origin, rules in ranked]))
+
+
 async def history(request: web.Request) -> web.Response:
     """GET /api/v1/history: the last changes, who asked for them, and what was removed."""
     query = read_query(request, HistoryQuery)
@@ -168,6 +180,8 @@ async def test(request: web.Request) -> web.Response:
             text=query.address,
             field="address",
         )
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
     name = Name.from_text(query.name) if query.name else NO_RULES_NAME
     qtype = parse_qtype(query.qtype or "A")
     tests: PacketTests = request.app[BACKEND]

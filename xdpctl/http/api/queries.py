@@ -108,6 +108,12 @@ class PageQuery(msgspec.Struct, forbid_unknown_fields=True):
     ] = ""
 
 
+class OriginsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which rules are counted."""
+
+    map: RuleMap = ""
+
+
 class HistoryQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which changes are listed."""
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from xdpctl.errors import ListenError
 from xdpctl.kernel.failure import READ_ONLY
 from xdpctl.kernel.paths import ForeignError, Opened, open_directory
+from xdpctl.process.port_holder import why_not
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,8 +46,8 @@ def bind_tcp(listen: Listen) -> socket.socket:
             undo.pop_all()
     except OSError as error:
         raise ListenError(
-            f"cannot listen on {listen}: {error.strerror or error}; choose another --listen, or"
-            " none"
+            f"cannot listen on {listen}: {why_not(error, listen.port)}; choose another --listen,"
+            " or none"
         ) from error
     return listener
 

@@ -81,6 +81,7 @@ def limited() -> Middleware:
         "/api/v1/rules": reads,
         "/api/v1/top": reads,
         "/api/v1/history": reads,
+        "/api/v1/origins": reads,
         "/api/v1/export": exports,
         "/api/v1/test": Places(TESTS_MAX),
     }

@@ -25,6 +25,7 @@ from xdpctl.kernel.bpf.pins import MOUNT_POINT, OWN_DIRECTORY, PinPolicy, open_e
 from xdpctl.kernel.failure import kernel_release, missing_capabilities
 from xdpctl.kernel.paths import ForeignError, is_read_only, open_directory
 from xdpctl.maps.shared import pins_for
+from xdpctl.process.port_holder import why_not
 from xdpctl.status.checks.facts import (
     DirectoryFacts,
     Facts,
@@ -360,7 +361,10 @@ def _listen_failure(listen: Listen) -> str | None:
             probe.bind((str(listen.host), listen.port))
             probe.listen(1)
     except OSError as error:
-        return f"cannot listen on {listen}: {error.strerror}; choose another --listen, or none"
+        return (
+            f"cannot listen on {listen}: {why_not(error, listen.port)}; choose another --listen,"
+            " or none"
+        )
     return None
 
 
