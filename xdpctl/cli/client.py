@@ -275,7 +275,10 @@ def _target(path: str, query: Query | None) -> str:
 
 
 def _error(status: int, problem: Mapping[str, Any]) -> XdpctlError:
-    return _ERRORS.get(status, XdpctlError)(_sentence(status, problem))
+    error = _ERRORS.get(status, XdpctlError)(_sentence(status, problem))
+    if isinstance(code := problem.get("code"), str):
+        error.code = code
+    return error
 
 
 def _sentence(status: int, problem: Mapping[str, Any]) -> str:
@@ -287,7 +290,7 @@ def _sentence(status: int, problem: Mapping[str, Any]) -> str:
         field = problem.get("field") or "text"
         sentence = f"{sentence} ({field}: {text})"
     done = problem.get("done")
-    if status == http.client.INSUFFICIENT_STORAGE and isinstance(done, int):
+    if status == http.client.INSUFFICIENT_STORAGE and isinstance(done, int) and done:
         entries = "entry was" if done == 1 else "entries were"
         sentence = f"{sentence}; {done:,} {entries} written before"
     return sentence

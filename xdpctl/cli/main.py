@@ -96,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _debugging(arguments):
             traceback.print_exc()
         _complain(error.sentence)
+        if "--json" in arguments:
+            _document(error)
         return error.exit_status
     except OSError as error:
         _give_up_output()
@@ -194,6 +196,16 @@ def _complain(sentence: str) -> None:
 
     with suppress(OSError):
         sys.stderr.write(f"xdpctl: {printable(sentence)}\n")
+
+
+def _document(error: XdpctlError) -> None:
+    """Write the error as the document that `--json` asks for, so that scripts can tell it."""
+    import json  # noqa: PLC0415 - the service does not need it
+
+    found = {"error": {"code": error.code, "sentence": str(error.sentence)}}
+    with suppress(OSError):
+        sys.stdout.write(f"{json.dumps(found, ensure_ascii=False, indent=2)}\n")
+        sys.stdout.flush()
 
 
 def _last_resort(error: Exception, *, debugging: bool) -> None:

@@ -53,7 +53,7 @@ class Problem(msgspec.Struct):
     `detail` is one sentence: what was tried, what happened, what helps. `field` and `text`
     name what was wrong in a request, `index` the rule of a list, counted from 0. Where a
     map is full (507) or frozen (503), `map` names it and `done` says how many entries went
-    in before.
+    in before. `code` is the kind of error, for programs (errors.py).
     """
 
     type: str
@@ -65,6 +65,7 @@ class Problem(msgspec.Struct):
     index: int | msgspec.UnsetType = msgspec.UNSET
     map: str | msgspec.UnsetType = msgspec.UNSET
     done: int | msgspec.UnsetType = msgspec.UNSET
+    code: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def problem(
@@ -101,14 +102,14 @@ def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
         (status for kind, status in _STATUS if isinstance(error, kind)),
         HTTPStatus.INTERNAL_SERVER_ERROR,
     )
-    extra: dict[str, str | int] = {}
+    extra: dict[str, str | int] = {"code": error.code}
     if isinstance(error, TargetError):
-        extra = {"field": error.field, "text": _bounded(error.text)}
+        extra |= {"field": error.field, "text": _bounded(error.text)}
     elif isinstance(error, MapFullError | MapFrozenError):
-        extra = {"map": error.map_name, "done": error.done}
+        extra |= {"map": error.map_name, "done": error.done}
     elif isinstance(error, RequestError):
         status = error.status
-        extra = {"field": error.field} if error.field else {}
+        extra |= {"field": error.field} if error.field else {}
     index = getattr(error, "index", None)
     if index is not None:
         extra["index"] = index

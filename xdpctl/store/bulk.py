@@ -30,6 +30,7 @@ from xdpctl.errors import (
     ShrunkListError,
     TableFullError,
     XdpctlError,
+    no_room,
 )
 from xdpctl.rules import AnyQtype, target_of
 from xdpctl.rules.keys import QNAMES_REF, REFS, full_key
@@ -136,6 +137,7 @@ class Bulk:
             self._see_shrinking(difference)
             if self.change.strict:
                 self._refuse_foreign(staging, difference)
+            self._refuse_overflow(staging)
             self.result.unchanged = difference.unchanged
             self.result.others = difference.others
             try:
@@ -173,6 +175,30 @@ class Bulk:
         # A list's rules of an earlier version are in the shared maps, and blocked all the time.
         for step in (change, add, remove) if moves else (remove, change, add):
             step()
+
+    def _refuse_overflow(self, staging: Staging) -> None:
+        """Refuse a list that does not fit into a shared map, before anything is written."""
+        added, gone = staging.added_by_map(), staging.gone_by_map()
+        for name in abi.RULE_MAPS:
+            ref, opened = REFS[name], self.maps[name]
+            wanted = added.get(ref, 0)
+            if not wanted:
+                continue
+            size = opened.info.key_size
+            entries = sum(len(keys) // size for keys, _ in opened.chunks())
+            free = opened.info.max_entries - entries + gone.get(ref, 0)
+            if wanted > free:
+                wanted -= self._count_theirs(staging, ref)
+            if wanted > free:
+                raise no_room(name, wanted=wanted, free=free, capacity=opened.info.max_entries)
+
+    def _count_theirs(self, staging: Staging, ref: int) -> int:
+        """Return how many of a map's new entries are left out, as dnsdist has them."""
+        known = self._present(staging)
+        return sum(
+            len(self._taken((row for row in staging.added(start, end) if row[0] == ref), known))
+            for start, end in _ranges(staging.count_added())
+        )
 
     def _make_room(self, added: Mapping[MapName, int]) -> None:
         if needed := {name: count for name, count in added.items() if name in TABLES}:

@@ -413,6 +413,12 @@ class Staging:
             counts.update(dict(self._connection.execute(query).fetchall()))
         return counts
 
+    def gone_by_map(self) -> dict[int, int]:
+        """Return how many entries are gone from each map, by its number."""
+        with self._working():
+            query = "SELECT map, count(*) FROM gone GROUP BY map"
+            return dict(self._connection.execute(query).fetchall())
+
     def is_gone_below(self, ref: int) -> bool:
         """Return whether an entry is gone from a map with a lower number."""
         with self._working():

@@ -181,7 +181,10 @@ def test_a_refusal_leaves_no_half_document(cli: CommandLine, service: FakeServic
     service.refuse("GET", RULES, 422, detail="cannot take 'x' as an origin")
     result = cli("list", "--json", "--origin", "x")
 
-    assert (result.status, result.output) == (1, "")
+    assert result.status == 1
+    assert json.loads(result.output) == {
+        "error": {"code": "failed", "sentence": "cannot take 'x' as an origin"}
+    }
 
 
 # --- one target, order, limit -----------------------------------------------------------------

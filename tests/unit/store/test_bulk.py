@@ -398,10 +398,11 @@ def test_a_line_that_is_wrong_leaves_everything_as_it_was(ledger: Ledger) -> Non
 
 
 @pytest.mark.usefixtures("looking")
-def test_a_full_map_says_how_many_went_in_and_the_notes_are_theirs(
+def test_a_map_that_others_fill_says_how_many_went_in_and_the_notes_are_theirs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(bulk, "STEP", 4)
+    monkeypatch.setattr(bulk.Bulk, "_refuse_overflow", lambda *_: None)  # there was room then
     ledger = Ledger(monkeypatch, tmp_path, room=6)
     ledger.dnsdist("203.0.113.1")
     with pytest.raises(MapFullError) as caught:
@@ -412,16 +413,52 @@ def test_a_full_map_says_how_many_went_in_and_the_notes_are_theirs(
     ledger.state.close()
 
 
-def test_a_full_map_takes_the_rest_when_there_is_room(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def numbered(count: int, first: int = 0) -> list[str]:
+    """Return so many addresses."""
+    return [f"198.51.100.{number}" for number in range(first, first + count)]
+
+
+CAPACITY = {
+    "one more than there is room for": (numbered(5), numbered(2, 5), False, False),
+    "exactly as many": (numbered(4), numbered(2, 4), False, True),
+    "far more": ([], numbered(200), False, False),
+    "what is there already needs no room": (numbered(6), numbered(6), False, True),
+    "what goes makes room": (numbered(6), numbered(6, 6), True, True),
+    "not enough goes": (numbered(6), numbered(7, 3), True, False),
+}
+"""Rules before, lines of the list, replace; whether six entries are enough."""
+
+
+@pytest.mark.parametrize(("before", "lines", "replace", "fits"), CAPACITY.values(), ids=CAPACITY)
+def test_a_list_goes_in_whole_or_not_at_all(
+    ledger_of_six: Ledger,
+    before: list[str],
+    lines: list[str],
+    replace: bool,  # noqa: FBT001 - the case
+    fits: bool,  # noqa: FBT001 - the case
 ) -> None:
-    ledger = Ledger(monkeypatch, tmp_path, room=6)
-    with pytest.raises(MapFullError):
-        ledger.bulk(ALL)
-    result = ledger.bulk(ALL[3:], replace=True)
-    assert (result.removed, result.created) == (3, 3)
-    assert set(ledger.shown()) == set(ALL[3:]) == set(ledger.noted())
-    ledger.state.close()
+    ledger_of_six.bulk(before)
+    if fits:
+        ledger_of_six.bulk(lines, replace=replace)
+        assert set(ledger_of_six.shown()) >= set(lines)
+        return
+    with pytest.raises(MapFullError, match=r"nothing was changed; .*xdpctl resize addr-v4="):
+        ledger_of_six.bulk(lines, replace=replace)
+    assert set(ledger_of_six.shown()) == set(before) == set(ledger_of_six.noted())
+
+
+def test_what_dnsdist_has_is_left_out_and_needs_no_room(ledger_of_six: Ledger) -> None:
+    for text in numbered(3):
+        ledger_of_six.dnsdist(text)
+    result = ledger_of_six.bulk(numbered(6))
+    assert (result.created, result.theirs) == (3, 3)
+
+
+@pytest.fixture
+def ledger_of_six(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(monkeypatch, tmp_path, room=6)
+    yield made
+    made.state.close()
 
 
 def test_a_write_that_is_refused_forgets_what_is_not_in(ledger: Ledger) -> None:
