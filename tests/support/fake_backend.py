@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiohttp
 
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.http.api.converter import rule_out, status_of, top_rule
+from xdpctl.http.api.converter import removed_out, rule_out, status_of, top_rule
 from xdpctl.http.listeners import Listeners
 from xdpctl.rules import AnyQtype
 from xdpctl.rules.keys import each_row
@@ -23,8 +23,9 @@ from xdpctl.status.snapshot import Snapshot
 from xdpctl.store.bulk import BulkResult
 from xdpctl.store.entries import Entry
 from xdpctl.store.source import RuleSource
+from xdpctl.store.standing import Standing
 from xdpctl.store.state import Note
-from xdpctl.store.store import PutResult
+from xdpctl.store.store import PutResult, RemoveResult, StillClaimed
 from xdpctl.store.top import TopEntry
 
 if TYPE_CHECKING:
@@ -32,20 +33,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-    from xdpctl.http.api.documents import RuleOut, Status, TopRule
+    from xdpctl.http.api.documents import Removed, RuleOut, Status, TopRule
     from xdpctl.http.transport.secrets import Secrets
     from xdpctl.rules import Rule, Target
     from xdpctl.rules.keys import Row
     from xdpctl.store.change import Change
 
-ENTRY = Entry(
-    MapName.ADDR_V4,
-    bytes([1, 2, 0, 192]),
-    RuleAction.DROP,
-    7,
-    Note(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, "api", "a flood", 1_000.0),
-)
+NOTE = Note(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, "api", "a flood", 1_000.0)
+ENTRY = Entry(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, 7, NOTE)
 """192.0.2.1 of origin api, hit 7 times (little-endian machines)."""
+
+STANDING = Standing(ENTRY, None, (NOTE,), is_in_force=True)
 
 
 @dataclass
@@ -67,6 +65,7 @@ class FakeBackend:
     Attributes:
         progress: what a bulk reports before it is done.
         parts: what an export yields; an exception among them is raised.
+        left: who still has a claim after a removal.
     """
 
     any_qtype: AnyQtype = AnyQtype.BOTH
@@ -76,6 +75,7 @@ class FakeBackend:
     reasons: tuple[str, ...] = ()
     asked: list[Any] = field(default_factory=list)
     bulks: list[Bulk] = field(default_factory=list)
+    left: Sequence[StillClaimed] = ()
 
     def _ask(self, *what: object) -> None:
         self.asked.append(what)
@@ -88,13 +88,13 @@ class FakeBackend:
     def status(self) -> Status:
         return status_of(self.snapshot(), version="0", pid=1, started=0.0)
 
-    async def put(self, rules: Sequence[Rule], *, force: bool) -> PutResult:
-        self._ask("put", list(rules), force)
+    async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:
+        self._ask("put", list(rules), force, *(("beneath",) if beneath else ()))
         return PutResult(len(rules), 0, ("a warning",))
 
-    async def remove(self, targets: Sequence[Target]) -> int:
-        self._ask("remove", list(targets))
-        return len(targets)
+    async def remove(self, targets: Sequence[Target], origin: str | None = None) -> Removed:
+        self._ask("remove", list(targets), *(() if origin is None else (origin,)))
+        return removed_out(RemoveResult(len(targets), tuple(self.left)))
 
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:
         self._ask("flush", map_name, origin)
@@ -122,16 +122,23 @@ class FakeBackend:
         return await asyncio.to_thread(work)
 
     async def page(
-        self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
+        self,
+        map_name: MapName | None,
+        origin: str | None,
+        after: str | None,
+        limit: int,
+        *,
+        all_claims: bool = False,
     ) -> tuple[list[RuleOut], str | None]:
-        self._ask("page", map_name, origin, after, limit)
-        return [rule_out(ENTRY, self.any_qtype)], "a:cursor"
+        self._ask("page", map_name, origin, after, limit, *(("all",) if all_claims else ()))
+        return [rule_out(STANDING, self.any_qtype)], "a:cursor"
 
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopRule]:
         self._ask("top", count, map_name, by)
-        return [top_rule(TopEntry(ENTRY, 2.5 if by == "rate" else None), self.any_qtype)]
+        found = TopEntry(ENTRY, 2.5 if by == "rate" else None)
+        return [top_rule(found, STANDING, self.any_qtype)]
 
     async def export(self, *, everything: bool) -> AsyncGenerator[bytes, None]:
         self._ask("export", everything)

@@ -19,7 +19,7 @@ from xdpctl import __version__
 from xdpctl.abi import MapName
 from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, TableFullError
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
-from xdpctl.http.api.converter import rule_out, status_of, top_rule
+from xdpctl.http.api.converter import removed_out, rule_out, status_of, top_rule
 from xdpctl.process.log import event
 from xdpctl.store.pages import Cursor
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from xdpctl.filter.filter import Filter
-    from xdpctl.http.api.documents import RuleOut, Status, TopRule
+    from xdpctl.http.api.documents import Removed, RuleOut, Status, TopRule
     from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.rules.guard import Guard
     from xdpctl.service.panic import PanicSwitch
@@ -112,13 +112,16 @@ class Operations:
             self._observer.last, version=__version__, pid=os.getpid(), started=self._started
         )
 
-    async def put(self, rules: Sequence[Rule], *, force: bool) -> PutResult:
-        """Make or update rules; `force` overrides the guard (rules/guard.py)."""
+    async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:
+        """Make or update rules; `force` overrides the guard (rules/guard.py).
+
+        With `beneath`, a rule waits where dnsdist has an entry.
+        """
 
         def put() -> PutResult:
             if not force:
                 self._guard().check(rules)
-            return self._counting_refusals(rules)
+            return self._counting_refusals(rules, beneath=beneath)
 
         needed = self._store.needs(rules)
         if needed and not force:
@@ -141,18 +144,20 @@ class Operations:
                 return await self._on(self._store_thread, put)
         return await self._on(self._store_thread, put)
 
-    def _counting_refusals(self, rules: Sequence[Rule]) -> PutResult:
+    def _counting_refusals(self, rules: Sequence[Rule], *, beneath: bool) -> PutResult:
         try:
-            return self._store.put(rules, waits=False)
+            return self._store.put(rules, waits=False, beneath=beneath)
         except TableFullError:  # it grows
             raise
         except (MapFullError, MapFrozenError) as error:
             self._observer.failed(MapName(error.map_name), error.symbol)
             raise
 
-    async def remove(self, targets: Sequence[Target]) -> int:
-        """Remove our own rules: all of them, or none if one is not ours."""
-        return await self._on(self._store_thread, lambda: self._store.remove(targets))
+    async def remove(self, targets: Sequence[Target], origin: str | None = None) -> Removed:
+        """End the operator's claims, or another origin's: on all targets, or on none."""
+        return await self._on(
+            self._store_thread, lambda: removed_out(self._store.remove(targets, origin))
+        )
 
     async def bulk(self, change: Change) -> BulkResult:
         """Change the rules of an origin (store/change.py), under the guard unless `force`.
@@ -204,14 +209,30 @@ class Operations:
         return await self._on(self._store_thread, expire)
 
     async def page(
-        self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
+        self,
+        map_name: MapName | None,
+        origin: str | None,
+        after: str | None,
+        limit: int,
+        *,
+        all_claims: bool = False,
     ) -> tuple[list[RuleOut], str | None]:
-        """Return rules after a cursor, and the next cursor (store/pages.py, `Cursor`)."""
+        """Return rules in force after a cursor, and the next cursor (store/pages.py, `Cursor`).
+
+        With `all_claims`, also those on which this origin has a claim that is not in force.
+        """
         start = None if after is None else Cursor.parse(after)
 
         def page() -> tuple[list[RuleOut], str | None]:
-            found, following = self._store.pages.page(map_name, origin, start, limit)
-            shown = [rule_out(entry, self._store.any_qtype) for entry in found]
+            found, following = self._store.pages.page(
+                map_name, origin, start, limit, waiting=all_claims
+            )
+            everything = all_claims and origin is not None
+            shown = [
+                rule_out(standing, self._store.any_qtype)
+                for standing in self._store.standings.of(found)
+                if standing.is_in_force or everything
+            ]
             return shown, None if following is None else str(following)
 
         return await self._on(self._read_thread, page)
@@ -230,7 +251,11 @@ class Operations:
         def top() -> list[TopRule]:
             seconds = 0.0 if before is None else time.monotonic() - started
             found = most_hit.top(count, map_name, before, seconds)
-            return [top_rule(entry, self._store.any_qtype) for entry in found]
+            standings = self._store.standings.of([hit.entry for hit in found])
+            return [
+                top_rule(hit, standing, self._store.any_qtype)
+                for hit, standing in zip(found, standings, strict=True)
+            ]
 
         return await self._on(self._bulk_thread, top)
 

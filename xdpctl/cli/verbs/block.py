@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
+from xdpctl.cli.claims import about_left, about_made
 from xdpctl.cli.render import listed
 from xdpctl.cli.verb import Session, Verb
 from xdpctl.errors import NotFoundError, XdpctlError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from xdpctl.cli.client import Client
     from xdpctl.rules import Target
 
+FOREVER = "forever"
 _LINE_MAX = 6000  # characters of targets in a request line; every server takes 8,000
 _TARGET_HELP = (
     "an address, a prefix, a name, .NAME for a name and every name below it, or *.NAME for the"
@@ -49,13 +51,29 @@ def _add_targets(parser: argparse.ArgumentParser) -> None:
 def _add_rule(parser: argparse.ArgumentParser) -> None:
     _add_targets(parser)
     parser.add_argument(
-        "--reason", metavar="TEXT", default="", help="a note that is stored with the rule"
+        "--reason",
+        metavar="TEXT",
+        help="a note that is stored with the rule (default: as it was)",
     )
     parser.add_argument(
         "--for",
         dest="duration",
         metavar="DURATION",
-        help="remove the rule after 30s, 10m, 1h30m, 7d, 2w (default: keep it)",
+        help="remove the rule after 30s, 10m, 1h30m, 7d, 2w; forever: never (default: as it was, a"
+        " new rule never)",
+    )
+    parser.add_argument(
+        "--origin",
+        metavar="O",
+        default="cli",
+        help="whose claim it is, app:NAME for a program's (default: cli); origins never change"
+        " each other's claims",
+    )
+    parser.add_argument(
+        "--waiting-ok",
+        action="store_true",
+        help="where dnsdist has an entry, let the rule wait until that is gone; for scripts"
+        " (default: refuse it)",
     )
 
 
@@ -96,16 +114,18 @@ def _put(arguments: argparse.Namespace, session: Session, action: str, *, force:
         parse_duration,
         parse_reason,
     )
+    from xdpctl.rules.rules import own_origin  # noqa: PLC0415 - the same
 
-    rule: dict[str, Any] = {
-        "action": action,
-        "reason": parse_reason(arguments.reason),
-        "origin": "cli",
-    }
-    if arguments.duration is not None:
+    rule: dict[str, Any] = {"action": action, "origin": own_origin(arguments.origin)}
+    if arguments.reason is not None:
+        rule["reason"] = parse_reason(arguments.reason)
+    if arguments.duration == FOREVER:
+        rule["expires_in"] = None
+    elif arguments.duration is not None:
         rule["expires_in"] = parse_duration(arguments.duration)
     rules = [{**named, **rule} for named in _named(arguments)]
-    query = {"force": "1"} if force else None
+    chosen = {"force": force, "waiting_ok": arguments.waiting_ok}
+    query = {name: "1" for name, is_set in chosen.items() if is_set} or None
     answer = session.client(arguments).post("/api/v1/rules", rules, query)
     if arguments.json:
         session.document(answer)
@@ -119,11 +139,18 @@ def _put(arguments: argparse.Namespace, session: Session, action: str, *, force:
     ]
     lasting = f", for {arguments.duration}" if arguments.duration is not None else ""
     session.say(f"{action}: {listed(parts) or 'nothing to change'}{lasting}")
+    for sentence in about_made(answer.get("rules", [])):
+        session.say(sentence)
     return 0
 
 
 def _add_unblock(parser: argparse.ArgumentParser) -> None:
     _add_targets(parser)
+    parser.add_argument(
+        "--origin",
+        metavar="O",
+        help="end the claim of this origin (default: those of the operator: cli, api, file:NAME)",
+    )
     parser.add_argument(
         "--missing-ok",
         action="store_true",
@@ -132,43 +159,54 @@ def _add_unblock(parser: argparse.ArgumentParser) -> None:
 
 
 def _unblock(arguments: argparse.Namespace, session: Session) -> int:
+    from xdpctl.rules import parse_origin  # noqa: PLC0415 - other verbs do not need dnspython
+
+    origin = None if arguments.origin is None else parse_origin(arguments.origin)
     client = session.client(arguments)
     named = _named(arguments)
     if arguments.missing_ok:
-        removed = _remove_those_there(client, named)
+        answers = list(_remove_those_there(client, named, origin))
     else:
-        removed = _remove(client, named, session)
+        answers = list(_remove(client, named, origin, session))
+    removed = sum(answer.get("removed", 0) for answer in answers)
+    left = [each for answer in answers for each in answer.get("left", [])]
     if arguments.json:
-        session.document({"removed": removed})
-    else:
-        session.say(f"{_rules(removed)} removed")
+        session.document({"removed": removed, "left": left})
+        return 0
+    session.say(f"{_rules(removed)} removed")
+    for sentence in about_left(left):
+        session.say(sentence)
     return 0
 
 
-def _remove_those_there(client: Client, named: list[dict[str, Any]]) -> int:
+def _remove_those_there(
+    client: Client, named: list[dict[str, Any]], origin: str | None
+) -> Iterator[dict[str, Any]]:
     """Remove each rule with its own request, so that a missing one does not affect the others."""
-    removed = 0
     for rule in named:
-        query = {key: value for key, value in rule.items() if value}
+        query = {key: value for key, value in (*rule.items(), ("claimant", origin)) if value}
         with suppress(NotFoundError):
-            removed += client.delete("/api/v1/rules", query).get("removed", 0)
-    return removed
+            yield client.delete("/api/v1/rules", query)
 
 
-def _remove(client: Client, named: list[dict[str, Any]], session: Session) -> int:
+def _remove(
+    client: Client, named: list[dict[str, Any]], origin: str | None, session: Session
+) -> Iterator[dict[str, Any]]:
     """Remove all rules, or none if one is missing."""
     removed = 0
     # One request removes all or nothing; only a very long list needs a second request.
     for part in _parts([rule["target"] for rule in named]):
         qtype = named[0]["qtype"]
         query = [*(("target", target) for target in part), *([("qtype", qtype)] if qtype else [])]
+        query += [] if origin is None else [("claimant", origin)]
         try:
-            removed += client.delete("/api/v1/rules", query).get("removed", 0)
+            answer = client.delete("/api/v1/rules", query)
         except XdpctlError as error:
             if removed:
                 session.warn(f"{_rules(removed)} had been removed before this error")
             raise error from None
-    return removed
+        removed += answer.get("removed", 0)
+        yield answer
 
 
 def _parts(targets: list[str]) -> Iterator[list[str]]:
@@ -230,5 +268,10 @@ def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:
 VERBS = (
     Verb("block", "drop what matches a target, or answer it with TC=1", _add_block, _block),
     Verb("allow", "let a target pass even if a wider rule drops it", _add_allow, _allow),
-    Verb("unblock", "remove own rules", _add_unblock, _unblock),
+    Verb(
+        "unblock",
+        "end the operator's claims on a target, or another origin's",
+        _add_unblock,
+        _unblock,
+    ),
 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _WITH_TYPES = frozenset({"qnames", "zones", "list-names"})
 _HEADERS = ("TARGET", "TYPE", "ACTION", "HITS", "ORIGIN", "EXPIRY", "REASON")
+_CLAIM_HEADERS = (*_HEADERS[:5], "CLASS", "IN FORCE", *_HEADERS[5:])
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,24 +26,42 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--origin",
         metavar="O",
-        help="only rules of this origin: cli, api, dnsdist, file:NAME or list:NAME",
+        help="only rules of this origin: cli, api, file:NAME, app:NAME, list:NAME or dnsdist",
+    )
+    parser.add_argument(
+        "--all-claims",
+        action="store_true",
+        help="show the claims of all origins on each target, also those that wait",
     )
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
     query = {key: getattr(arguments, key) for key in ("map", "origin") if getattr(arguments, key)}
+    if arguments.all_claims:
+        query["all_claims"] = "1"
     pages = session.client(arguments).rules(query)
     if arguments.json:
         _write_document(pages, session)
         return 0
-    table = Table(_HEADERS, right=frozenset({"HITS"}), width=session.width)
+    headers = _CLAIM_HEADERS if arguments.all_claims else _HEADERS
+    table = Table(headers, right=frozenset({"HITS"}), width=session.width)
     empty = True
     for page in pages:
-        for line in table.lines(_cells(rule, terminal=session.terminal) for rule in page):
+        rows = (
+            row
+            for rule in page
+            for row in (
+                _claim_rows(rule, arguments.origin, terminal=session.terminal)
+                if arguments.all_claims
+                else (_cells(rule, terminal=session.terminal),)
+            )
+        )
+        for line in table.lines(rows):
             empty = False
             session.say(line)
     if empty and session.terminal:
-        session.say("no rules match" if query else "no rules: nothing is blocked")
+        chosen = arguments.map or arguments.origin
+        session.say("no rules match" if chosen else "no rules: nothing is blocked")
     return 0
 
 
@@ -76,6 +95,21 @@ def _cells(rule: dict[str, Any], *, terminal: bool) -> tuple[str, ...]:
         "-" if expires_in is None else age(expires_in),
         str(rule.get("reason") or ""),
     )
+
+
+def _claim_rows(
+    rule: dict[str, Any], origin: str | None, *, terminal: bool
+) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each claim on a rule's target, the one in force first."""
+    for claim in rule.get("claims") or ():
+        if origin is None or claim.get("origin") == origin:
+            target, kind, *_ = _cells(rule, terminal=terminal)
+            _, _, action, hits, whose, expiry, reason = _cells({**rule, **claim}, terminal=terminal)
+            in_force = bool(claim.get("in_force"))
+            yield (
+                *(target, kind, action, hits if in_force else "-", whose),
+                *(str(claim.get("class")), "yes" if in_force else "waits", expiry, reason),
+            )
 
 
 def shown_type(rule: dict[str, Any]) -> str:

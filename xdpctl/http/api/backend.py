@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from xdpctl.abi import MapName
-    from xdpctl.http.api.documents import RuleOut, Status, TopRule
+    from xdpctl.http.api.documents import Removed, RuleOut, Status, TopRule
     from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
@@ -28,14 +28,14 @@ class RuleChanges(Protocol):
     def any_qtype(self) -> AnyQtype:
         """How a name without a type is written."""
 
-    async def put(self, rules: Sequence[Rule], *, force: bool) -> PutResult:
-        """Make or update rules; `force` overrides the guard."""
+    async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:
+        """Make or update rules; `force` overrides the guard, `beneath` waits for dnsdist."""
 
     async def bulk(self, change: Change) -> BulkResult:
         """Change the rules of an origin; the change's source is read on another thread."""
 
-    async def remove(self, targets: Sequence[Target]) -> int:
-        """Remove own rules."""
+    async def remove(self, targets: Sequence[Target], origin: str | None = None) -> Removed:
+        """End the operator's claims on targets, or another origin's."""
 
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:
         """Remove one origin's rules, or all our own."""
@@ -45,9 +45,15 @@ class RuleListing(Protocol):
     """Rules are shown."""
 
     async def page(
-        self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
+        self,
+        map_name: MapName | None,
+        origin: str | None,
+        after: str | None,
+        limit: int,
+        *,
+        all_claims: bool = False,
     ) -> tuple[list[RuleOut], str | None]:
-        """Return rules behind a cursor, and the next cursor."""
+        """Return rules behind a cursor, and the next cursor; see `PageQuery`."""
 
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]

@@ -93,6 +93,7 @@ async def list_rules(request: web.Request) -> web.Response:
         parse_origin(query.origin) if query.origin else None,
         query.cursor or None,
         query.limit,
+        all_claims=query.all_claims,
     )
     return answer(Rules(rules, following))
 
@@ -137,11 +138,15 @@ async def delete_rules(request: web.Request) -> web.Response:
                 HTTPStatus.BAD_REQUEST, "map= goes with origin=: a target has one map", field="map"
             )
         targets = [parse_target(text, query.qtype) for text in texts]
-        return answer(Removed(await changes.remove(targets)))
-    if query.qtype:
-        raise RequestError(
-            HTTPStatus.BAD_REQUEST, "qtype= goes with target=, not with origin=", field="qtype"
-        )
+        claimant = parse_origin(query.claimant) if query.claimant else None
+        return answer(await changes.remove(targets, claimant))
+    for field in ("qtype", "claimant"):
+        if getattr(query, field):
+            raise RequestError(
+                HTTPStatus.BAD_REQUEST,
+                f"{field}= goes with target=, not with origin=",
+                field=field,
+            )
     origin = None if query.origin == ALL_OWN else parse_origin(query.origin)
     removed = await changes.flush(map_named(query.map), origin)
     return answer(Removed(removed, [DNSDIST_FLUSH_WARNING] if origin == DNSDIST_ORIGIN else []))
