@@ -403,7 +403,9 @@ class Claims:
                 forget.append(outcome.place)
             else:
                 force.append(before.note)
-            wait += [(claim, before.foreign) for claim in before.waiting]
+            # Where nothing of ours is in force, `look_beneath` tries again.
+            beneath = before.foreign or before.note is None
+            wait += [(claim, beneath) for claim in before.waiting]
             known = {claim.origin for claim in before.waiting}
             end += [
                 (*outcome.place, claim.origin)

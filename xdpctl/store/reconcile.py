@@ -130,6 +130,8 @@ class Reconciler:
                 self._expire_notes(name)
                 self._restore(name, resumed=resumed)
                 self._state.set_meta(fact, identity)
+        self._reconcile_tables()
+        self._recover_claims()  # before their notes take over what the maps have
         self.frozen()
         while self.next_expiry() == 0:
             self.expire()
@@ -137,8 +139,6 @@ class Reconciler:
             for notes in self._pages(name):
                 if name not in self._unread:
                     self._compare(name, notes)
-        self._reconcile_tables()
-        self._recover_claims()
         after: tuple[int, bytes] | None = (0, b"")
         while after is not None:
             after, _ = self._claims.look_beneath(after)
