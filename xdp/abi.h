@@ -449,10 +449,13 @@ struct table_head {
 
 #define BIT_NUMBER 0x03f79d71b4cb0a89ULL /* de Bruijn's sequence of six bits */
 
+/* Beside the action of OP_PUT: the entry's hits start at 0, as another claim is in force. */
+#define ACTION_RENEW 0x80
+
 /* What the table program is asked to do. */
 enum table_op {
 	OP_LOOK_UP = 1,
-	OP_PUT = 2, /* make the entry, or give it the action and leave its hits */
+	OP_PUT = 2, /* make the entry, or give it the action; leave its hits without ACTION_RENEW */
 	OP_REMOVE = 3,
 	OP_FILTER = 4,	   /* set its bits in the half of the filter that is not in force */
 	OP_CARRY = 5,	   /* the entries of `count` former slots from `number` on, no hits */

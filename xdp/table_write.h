@@ -495,7 +495,9 @@ static __always_inline enum table_result create_entry(struct table_head *head, e
 /* The action of a request; every other byte is Pass. */
 static __always_inline __u64 action_asked(const struct table_request *request)
 {
-	return request->action <= RULE_TRUNCATE ? request->action : RULE_PASS;
+	__u8 action = request->action & ~ACTION_RENEW;
+
+	return action <= RULE_TRUNCATE ? action : RULE_PASS;
 }
 
 /* Does what a request wants with the entry that has this tag. */
@@ -520,6 +522,11 @@ static __always_inline enum table_result serve_entry(struct table_head *head, en
 		return RESULT_INVALID;
 	request->number = scratch_get(scratch, place);
 	value = slot->value;
+	if (request->op == OP_PUT && request->action & ACTION_RENEW) {
+		*(volatile __u64 *)&slot->value = SLOT_USED | wanted;
+		request->value = value;
+		return RESULT_CHANGED;
+	}
 	if (request->op == OP_PUT && (value & SLOT_ACTION) != wanted) {
 		__sync_fetch_and_add(&slot->value, wanted - (value & SLOT_ACTION));
 		request->value = value;

@@ -312,6 +312,10 @@ def encode_head(
     return bytes(head)
 
 
+ACTION_RENEW = 0x80
+"""Beside the action of PUT: the entry's hits start at 0."""
+
+
 class TableOp(IntEnum):
     """What the table program is asked to do (enum table_op)."""
 

@@ -102,7 +102,7 @@ def test_anothers_entries_are_left_as_they_are_prefixes_too(
     result = load(store, EACH)
     assert (result.theirs, result.created) == (len(EACH[::9]), len(EACH) - len(EACH[::9]))
     assert shown(store, "dnsdist") == dict.fromkeys(theirs, (DROP, 3))
-    assert load(store, [], replace=True).removed == result.created
+    assert load(store, [], replace=True).removed == len(EACH)
     assert set(shown(store)) == set(theirs)
 
 

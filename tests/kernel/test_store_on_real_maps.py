@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.kernel.conftest import rule_maps
-from tests.support.store_model import PLENTY, ROOM, Rulebook
+from tests.support.store_model import PLENTY, Rulebook
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction, encode_value
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype, Rule, key_of, parse_target
@@ -29,9 +29,11 @@ WIDE, NARROW = parse_target("198.51.100.0/24"), parse_target("198.51.100.0/28")
 class RulebookOnRealMaps(Rulebook):
     """The model on the kernel's own hashes and tries."""
 
+    has_tables = False
+
     def make_maps(self) -> dict[MapName, Map]:
         bpf = Bpf()
-        return {name: bpf.create_map(MAPS[name], ROOM.get(name, PLENTY)) for name in RULE_MAPS}
+        return {name: bpf.create_map(MAPS[name], PLENTY) for name in RULE_MAPS}
 
 
 TestAnySequence = RulebookOnRealMaps.TestCase

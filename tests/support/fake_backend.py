@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiohttp
 
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.http.api.converter import change_out, list_out, rule_out, status_of, top_rule
+from xdpctl.http.api.converter import (
+    change_out,
+    list_out,
+    removed_out,
+    rule_out,
+    status_of,
+    top_rule,
+)
 from xdpctl.http.api.documents import PacketOut, Tested
 from xdpctl.http.listeners import Listeners
 from xdpctl.process.caller import Caller
@@ -26,8 +33,9 @@ from xdpctl.store.bulk import BulkResult
 from xdpctl.store.entries import Entry
 from xdpctl.store.history import HistoryRow
 from xdpctl.store.source import RuleSource
+from xdpctl.store.standing import Standing
 from xdpctl.store.state import Note
-from xdpctl.store.store import PutResult
+from xdpctl.store.store import PutResult, RemoveResult, StillClaimed
 from xdpctl.store.top import TopEntry
 
 if TYPE_CHECKING:
@@ -37,20 +45,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.feeds.versions import ListView
-    from xdpctl.http.api.documents import ChangeOut, ListOut, RuleOut, Status, TopRule
+    from xdpctl.http.api.documents import ChangeOut, ListOut, Removed, RuleOut, Status, TopRule
     from xdpctl.http.transport.secrets import Secrets
     from xdpctl.rules import Question, Rule, Target
     from xdpctl.rules.keys import Row
     from xdpctl.store.change import Change
 
-ENTRY = Entry(
-    MapName.ADDR_V4,
-    bytes([1, 2, 0, 192]),
-    RuleAction.DROP,
-    7,
-    Note(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, "api", "a flood", 1_000.0),
-)
+NOTE = Note(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, "api", "a flood", 1_000.0)
+ENTRY = Entry(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, 7, NOTE)
 """192.0.2.1 of origin api, hit 7 times (little-endian machines)."""
+
+STANDING = Standing(ENTRY, None, (NOTE,), is_in_force=True)
 
 
 RECORD = HistoryRow(
@@ -84,6 +89,7 @@ class FakeBackend:
         progress: what a bulk reports before it is done.
         dnsdists: the targets that dnsdist has an entry for.
         parts: what an export yields; an exception among them is raised.
+        left: who still has a claim after a removal.
     """
 
     any_qtype: AnyQtype = AnyQtype.BOTH
@@ -95,6 +101,7 @@ class FakeBackend:
     asked: list[Any] = field(default_factory=list)
     bulks: list[Bulk] = field(default_factory=list)
     dnsdists: Sequence[Target] = ()
+    left: Sequence[StillClaimed] = ()
 
     def _ask(self, *what: object) -> None:
         self.asked.append(what)
@@ -107,13 +114,13 @@ class FakeBackend:
     def status(self) -> Status:
         return status_of(self.snapshot(), version="0", pid=1, started=0.0)
 
-    async def put(self, rules: Sequence[Rule], *, force: bool) -> PutResult:
-        self._ask("put", list(rules), force)
+    async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:
+        self._ask("put", list(rules), force, *(("beneath",) if beneath else ()))
         return PutResult(len(rules), 0, ("a warning",))
 
-    async def remove(self, targets: Sequence[Target]) -> int:
-        self._ask("remove", list(targets))
-        return len(targets)
+    async def remove(self, targets: Sequence[Target], origin: str | None = None) -> Removed:
+        self._ask("remove", list(targets), *(() if origin is None else (origin,)))
+        return removed_out(RemoveResult(len(targets), tuple(self.left)))
 
     async def theirs(self, targets: Sequence[Target]) -> list[Target]:
         return [target for target in targets if target in self.dnsdists]
@@ -148,14 +155,20 @@ class FakeBackend:
         return await asyncio.to_thread(work)
 
     async def page(
-        self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
+        self,
+        map_name: MapName | None,
+        origin: str | None,
+        after: str | None,
+        limit: int,
+        *,
+        all_claims: bool = False,
     ) -> tuple[list[RuleOut], str | None]:
-        self._ask("page", map_name, origin, after, limit)
-        return [rule_out(ENTRY, self.any_qtype)], "a:cursor"
+        self._ask("page", map_name, origin, after, limit, *(("all",) if all_claims else ()))
+        return [rule_out(STANDING, self.any_qtype)], "a:cursor"
 
     async def rules_on(self, target: Target, *, contains: bool) -> list[RuleOut]:
         self._ask("rules-on", target, contains)
-        return [rule_out(ENTRY, self.any_qtype)]
+        return [rule_out(STANDING, self.any_qtype)]
 
     async def origins(self, map_name: MapName | None) -> dict[str, int]:
         self._ask("origins", map_name)
@@ -180,7 +193,8 @@ class FakeBackend:
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopRule]:
         self._ask("top", count, map_name, by)
-        return [top_rule(TopEntry(ENTRY, 2.5 if by == "rate" else None), self.any_qtype)]
+        found = TopEntry(ENTRY, 2.5 if by == "rate" else None)
+        return [top_rule(found, STANDING, self.any_qtype)]
 
     async def export(self, *, everything: bool) -> AsyncGenerator[bytes, None]:
         self._ask("export", everything)

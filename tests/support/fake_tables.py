@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import MAPS, MapName, RuleAction, Scope, names_of
+from xdpctl.abi import ACTION_RENEW, MAPS, MapName, RuleAction, Scope, names_of
 from xdpctl.errors import TableFullError
 from xdpctl.store.tables.tables import TOGETHER, ClosedError
 
@@ -56,7 +56,8 @@ class FakeEngine:
                         error.done, error.created = done, created
                         raise error
                     created += 1
-                self.entries[name, key] = hits, RuleAction(action)
+                renewed = action & ACTION_RENEW
+                self.entries[name, key] = 0 if renewed else hits, RuleAction(action & 3)
         return created
 
     def remove(self, name: MapName, stored: Sequence[bytes]) -> int:

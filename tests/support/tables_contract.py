@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from xdpctl.abi import TABLES, Book, MapName, RuleAction
+from xdpctl.abi import ACTION_RENEW, TABLES, Book, MapName, RuleAction
 from xdpctl.errors import TableFullError
 from xdpctl.rules import AnyQtype
 from xdpctl.rules.keys import place_of
@@ -68,6 +68,19 @@ class TablesContract:
             found = made.look_up(name, keys)
             assert found == [DROP] * (number + 1) + [None] * (len(keys) - number - 1)
             assert made.count(name) == number + 1
+
+    @pytest.mark.parametrize("name", TABLES)
+    def test_another_claims_entry_has_its_action_and_counts_from_0(
+        self, made: Generation, name: MapName
+    ) -> None:
+        keys = EACH[name]
+        made.put(name, keys, [DROP] * len(keys))
+        self.hit_all(made, 7)
+        assert made.put(name, keys[:1], [DROP | ACTION_RENEW]) == 0
+        assert made.put(name, keys[1:2], [TRUNCATE | ACTION_RENEW]) == 0
+        found = made.look_up(name, keys)
+        assert found == [DROP, TRUNCATE, *[7 << 8 | DROP] * (len(keys) - 2)]
+        assert made.count(name) == len(keys)
 
     def test_a_name_in_one_book_is_not_in_the_other(self, made: Generation) -> None:
         made.put(MapName.ZONES, [NAMES[1]], [PASS])

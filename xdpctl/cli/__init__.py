@@ -3,6 +3,7 @@
     main.py      finds a verb by its name, or starts the service
     verb.py      what a verb is: arguments and session
     client.py    HTTP over the control socket
+    claims.py    sentences about claims
     render.py    tables, numbers and times for people
     progress.py  a progress bar, or a line every few seconds
     keyboard.py  single keys of a terminal

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import IntEnum
 
 from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
@@ -28,7 +29,11 @@ DNSDIST_FLUSH_WARNING = (
 )
 """What the API and the verb `flush` tell an operator who flushes this origin."""
 
-ORIGIN_PATTERN = r"cli|api|dnsdist|(?:file|list):.{1,200}"
+DYNAMIC_ORIGINS = ("dynamic", "dnsdist-dynamic")
+"""Origins of claims that the service makes by itself."""
+
+ORIGIN_PATTERN = r"cli|api|dnsdist|dynamic|dnsdist-dynamic|(?:file|app|list):.{1,200}"
+ORIGIN_KINDS = "cli, api, file:NAME, app:NAME or list:NAME"
 _ORIGIN = re.compile(ORIGIN_PATTERN)
 _NEEDS_QUOTES = re.compile(r'[\s"]')
 REASON_MAX = 200
@@ -53,9 +58,11 @@ class Rule:
         target: what it matches.
         action: what happens to a packet that matches.
         reason: free text on one line, may be empty.
-        origin: who made it: cli, api, file:NAME, list:NAME, dnsdist.
+        origin: who made it: cli, api, file:NAME, app:NAME, list:NAME, dnsdist.
         hits: packets that matched, as counted in the map.
         expires_in: seconds until it is removed; None: it stays.
+        keeps_reason, keeps_end: where its origin has a claim on the target already, the reason,
+            or the end, of that one stays.
     """
 
     target: Target
@@ -64,6 +71,31 @@ class Rule:
     origin: str = "cli"
     hits: int = 0
     expires_in: int | None = None
+    keeps_reason: bool = False
+    keeps_end: bool = False
+
+
+class ClaimClass(IntEnum):
+    """Which claims are in force before which (CONTRACT.md, "Claims")."""
+
+    OPERATOR = 0
+    PROGRAM = 1
+    DYNAMIC = 2
+    LIST = 3
+
+    @property
+    def label(self) -> str:
+        """The name in answers and metrics."""
+        return self.name.lower()
+
+
+def class_of(origin: str) -> ClaimClass:
+    """Return the class of an origin's claims; dnsdist has none, it comes before all."""
+    if origin.startswith("list:"):
+        return ClaimClass.LIST
+    if origin.startswith("app:"):
+        return ClaimClass.PROGRAM
+    return ClaimClass.DYNAMIC if origin in DYNAMIC_ORIGINS else ClaimClass.OPERATOR
 
 
 def parse_action(text: str) -> RuleAction:
@@ -89,7 +121,7 @@ def parse_origin(text: str) -> str:
     """
     if not _ORIGIN.fullmatch(text) or not text.isprintable():
         raise TargetError(
-            f"cannot use {shown(text)} as an origin: it must be cli, api, file:NAME or list:NAME",
+            f"cannot use {shown(text)} as an origin: it must be {ORIGIN_KINDS}",
             text=text,
             field="origin",
         )
@@ -228,6 +260,13 @@ def own_origin(text: str) -> str:
         raise TargetError(
             "cannot use dnsdist as the origin of a rule: it is reserved for the entries that"
             " dnsdist wrote; use another origin",
+            text=origin,
+            field="origin",
+        )
+    if origin in DYNAMIC_ORIGINS:
+        raise TargetError(
+            f"cannot use {origin} as the origin of a rule: it is reserved for what the service"
+            " blocks by itself; use another origin",
             text=origin,
             field="origin",
         )

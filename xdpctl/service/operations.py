@@ -19,7 +19,15 @@ from xdpctl import __version__
 from xdpctl.abi import MapName
 from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, TableFullError
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
-from xdpctl.http.api.converter import change_out, list_out, rule_out, status_of, tested, top_rule
+from xdpctl.http.api.converter import (
+    change_out,
+    list_out,
+    removed_out,
+    rule_out,
+    status_of,
+    tested,
+    top_rule,
+)
 from xdpctl.process.caller import CALLER, NOBODY
 from xdpctl.process.log import event
 from xdpctl.program.datagram import query_for
@@ -38,7 +46,15 @@ if TYPE_CHECKING:
     from xdpctl.feeds.files import ListFiles
     from xdpctl.feeds.versions import ListView
     from xdpctl.filter.filter import Filter
-    from xdpctl.http.api.documents import ChangeOut, ListOut, RuleOut, Status, Tested, TopRule
+    from xdpctl.http.api.documents import (
+        ChangeOut,
+        ListOut,
+        Removed,
+        RuleOut,
+        Status,
+        Tested,
+        TopRule,
+    )
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.rules.guard import Guard
     from xdpctl.service.account import Account
@@ -51,6 +67,7 @@ if TYPE_CHECKING:
     from xdpctl.store.entries import Entry
     from xdpctl.store.state import State
     from xdpctl.store.store import PutResult, Store
+    from xdpctl.store.theirs import Lifted
 
 _T = TypeVar("_T")
 
@@ -133,14 +150,17 @@ class Operations:
             self._observer.last, version=__version__, pid=os.getpid(), started=self._started
         )
 
-    async def put(self, rules: Sequence[Rule], *, force: bool) -> PutResult:
-        """Make or update rules; `force` overrides the guard (rules/guard.py)."""
+    async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:
+        """Make or update rules; `force` overrides the guard (rules/guard.py).
+
+        With `beneath`, a rule waits where dnsdist has an entry.
+        """
         who = CALLER.get()
 
         def put() -> PutResult:
             if not force:
                 self._guard().check(rules)
-            result = self._counting_refusals(rules)
+            result = self._counting_refusals(rules, beneath=beneath)
             self._account.made(who, rules)
             return result
 
@@ -165,29 +185,29 @@ class Operations:
                 return await self._on(self._store_thread, put)
         return await self._on(self._store_thread, put)
 
-    def _counting_refusals(self, rules: Sequence[Rule]) -> PutResult:
+    def _counting_refusals(self, rules: Sequence[Rule], *, beneath: bool) -> PutResult:
         try:
-            return self._store.put(rules, waits=False)
+            return self._store.put(rules, waits=False, beneath=beneath)
         except TableFullError:  # it grows
             raise
         except (MapFullError, MapFrozenError) as error:
             self._observer.failed(MapName(error.map_name), error.symbol)
             raise
 
-    async def remove(self, targets: Sequence[Target]) -> int:
-        """Remove our own rules: all of them, or none if one is not ours."""
+    async def remove(self, targets: Sequence[Target], origin: str | None = None) -> Removed:
+        """End the operator's claims, or another origin's: on all targets, or on none."""
         who = CALLER.get()
 
-        def remove() -> int:
+        def remove() -> Removed:
             before = self._noted_on(targets)
-            removed = self._store.remove(targets)
+            result = self._store.remove(targets, origin)
             tally = Tally()
             left = {(entry.map, entry.key, entry.origin) for entry in self._noted_on(targets)}
             for entry in before:
                 if entry.note and (entry.map, entry.key, entry.origin) not in left:
                     tally.add(entry.note, entry.hits)
             self._account.removed(who, "unblock", tally)
-            return removed
+            return removed_out(result)
 
         return await self._on(self._store_thread, remove)
 
@@ -206,7 +226,13 @@ class Operations:
 
     async def lift(self, targets: Sequence[Target]) -> int:
         """Remove dnsdist's entries for targets, each with a log line; return how many went."""
-        gone = await self._on(self._store_thread, lambda: self._store.theirs.lift(targets))
+
+        def lift() -> list[Lifted]:
+            gone = self._store.theirs.lift(targets)
+            self._store.look_beneath()  # what waited there comes into force
+            return gone
+
+        gone = await self._on(self._store_thread, lift)
         for lifted in gone:
             event(
                 _log,
@@ -283,14 +309,30 @@ class Operations:
         return await self._on(self._store_thread, expire)
 
     async def page(
-        self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
+        self,
+        map_name: MapName | None,
+        origin: str | None,
+        after: str | None,
+        limit: int,
+        *,
+        all_claims: bool = False,
     ) -> tuple[list[RuleOut], str | None]:
-        """Return rules after a cursor, and the next cursor (store/pages.py, `Cursor`)."""
+        """Return rules in force after a cursor, and the next cursor (store/pages.py, `Cursor`).
+
+        With `all_claims`, also those on which this origin has a claim that is not in force.
+        """
         start = None if after is None else Cursor.parse(after)
 
         def page() -> tuple[list[RuleOut], str | None]:
-            found, following = self._store.pages.page(map_name, origin, start, limit)
-            shown = [rule_out(entry, self._store.any_qtype) for entry in found]
+            found, following = self._store.pages.page(
+                map_name, origin, start, limit, waiting=all_claims
+            )
+            everything = all_claims and origin is not None
+            shown = [
+                rule_out(standing, self._store.any_qtype)
+                for standing in self._store.standings.of(found)
+                if standing.is_in_force or everything
+            ]
             return shown, None if following is None else str(following)
 
         return await self._on(self._read_thread, page)
@@ -301,13 +343,13 @@ class Operations:
         def find() -> list[RuleOut]:
             mode = self._store.any_qtype
             found = rules_on(self._store.listing, target, mode, contains=contains)
-            return [rule_out(entry, mode) for entry in found]
+            return [rule_out(standing, mode) for standing in self._store.standings.of(found)]
 
         return await self._on(self._read_thread, find)
 
     async def origins(self, map_name: MapName | None) -> dict[str, int]:
         """Return how many rules of our own each origin has, in one map or all."""
-        return await self._on(self._read_thread, lambda: self._state.count_by_origin(map_name))
+        return await self._on(self._read_thread, lambda: self._state.count_by_origin(map_name)[0])
 
     async def history(self, target: str | None, since: float | None, limit: int) -> list[ChangeOut]:
         """Return the last changes, the oldest first."""
@@ -332,7 +374,11 @@ class Operations:
         def top() -> list[TopRule]:
             seconds = 0.0 if before is None else time.monotonic() - started
             found = most_hit.top(count, map_name, before, seconds)
-            return [top_rule(entry, self._store.any_qtype) for entry in found]
+            standings = self._store.standings.of([hit.entry for hit in found])
+            return [
+                top_rule(hit, standing, self._store.any_qtype)
+                for hit, standing in zip(found, standings, strict=True)
+            ]
 
         return await self._on(self._bulk_thread, top)
 
@@ -368,7 +414,10 @@ class Operations:
         def find() -> RuleOut | None:
             mode = self._store.any_qtype
             rule = deciding_rule(self._store.listing, without.reason, address, question, mode)
-            return None if rule is None else rule_out(rule, mode)
+            if rule is None:
+                return None
+            (standing,) = self._store.standings.of([rule])
+            return rule_out(standing, mode)
 
         rule = await self._on(self._read_thread, find)
         view = next(view for view in last.filters if view.interface == held.interface)

@@ -7,6 +7,8 @@
     source.py      a list of rules that is read part by part
     theirs.py      dnsdist's entries, removed where they are asked for
     entries.py     what is in the maps and whose it is
+    claims.py      which of several claims on a target is in force
+    standing.py    all claims on the targets of some entries
     pages.py       the rules page by page
     top.py         the rules hit most
     overlap.py     rules that a more exact rule overrides

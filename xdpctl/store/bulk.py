@@ -5,12 +5,14 @@ and are never absent. Notes are written before the map, chunk by chunk, so that 
 at any point leaves nothing that a later start cannot put right. Maps are written with
 the kernel's batch operations; what dnsdist wrote is looked for before and left alone. In our
 own tables nothing is dnsdist's, and room for new entries is made before the first is written.
+What other origins claim too, or dnsdist has, is decided row by row (claims.py).
 Everything blocks; single rules are written between chunks. Small changes run on a thread of
 their own, large ones in a process of their own (store/worker/).
 """
 
 from __future__ import annotations
 
+import errno
 import math
 import threading
 import time
@@ -32,19 +34,25 @@ from xdpctl.errors import (
     XdpctlError,
     no_room,
 )
+from xdpctl.process.clock import boot_clock
 from xdpctl.rules import AnyQtype, target_of
-from xdpctl.rules.keys import QNAMES_REF, REFS, full_key
-from xdpctl.store.difference import Difference, Staging
+from xdpctl.rules.keys import QNAMES_REF, REFS, full_key, stored_key
+from xdpctl.store.claims import Claims
+from xdpctl.store.difference import Difference, Fresh, Staging
 from xdpctl.store.entries import foreign, goes_on, read_stored, read_values
 from xdpctl.store.source import RuleSource
+from xdpctl.store.state import Note, State
 from xdpctl.store.tables.table import RuleTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from xdpctl.rules.keys import Options
     from xdpctl.store.change import Change
+    from xdpctl.store.claims import Make, Outcome, Wanted
+    from xdpctl.store.entries import Place
     from xdpctl.store.rule_map import RuleMap
 
 STEP = 4_000
@@ -65,8 +73,8 @@ class BulkResult:
     """What a bulk operation did, in entries.
 
     Attributes:
-        theirs: left alone because dnsdist wrote them.
-        others: left alone because another origin of ours has them.
+        theirs: claims that wait because dnsdist has an entry.
+        others: claims that wait because another origin's is in force.
         guarded: left out because of the guard; `first_guarded` is the first, and why.
         removed_hits: how often what was removed had been hit.
     """
@@ -110,8 +118,11 @@ class Bulk:
     reserve: Callable[[Mapping[MapName, int]], None] = lambda _more: None
     on_change: Callable[[MapName, int], None] = lambda _map, _difference: None
     clock: Callable[[], float] = time.time
+    boot: Callable[[], float] = boot_clock
     cancelled: Cancelled = field(default_factory=threading.Event)
     result: BulkResult = field(default_factory=BulkResult)
+    _state: State = field(init=False)
+    _claims: Claims = field(init=False)
     _there: dict[MapName, set[int]] = field(default_factory=dict)
     _done: int = 0
     _total: int = 0
@@ -126,7 +137,17 @@ class Bulk:
                 consistent and the rest of the list is not in force.
         """
         source, guard = self.change.source, self.change.guard
-        with Staging(self.path, self.change, vanished=self._forget_vanished) as staging:
+        with (
+            State.beside(self.path) as self._state,
+            Staging(self.path, self.change, vanished=self._forget_vanished) as staging,
+        ):
+            self._claims = Claims(
+                self.maps,
+                self._state,
+                on_change=self.on_change,
+                clock=self.clock,
+                boot=self.boot,
+            )
             for part in source:
                 staging.load(part if guard is None else guard.passing(part, self._hold))
                 if isinstance(source, RuleSource):
@@ -139,7 +160,6 @@ class Bulk:
                 self._refuse_foreign(staging, difference)
             self._refuse_overflow(staging)
             self.result.unchanged = difference.unchanged
-            self.result.others = difference.others
             try:
                 self._apply(staging, difference)
             except KernelError as error:
@@ -149,8 +169,8 @@ class Bulk:
 
     def _see_shrinking(self, difference: Difference) -> None:
         """Refuse a list that has no rule, or far fewer than its origin has now."""
-        kept = difference.changed + difference.unchanged
-        former, wanted = kept + difference.gone, kept + difference.added + difference.others
+        kept = difference.changed + difference.unchanged + difference.contested
+        former, wanted = kept + difference.gone + difference.ended, kept + difference.added
         if not wanted and not self.change.may_be_empty:
             raise EmptyListError("it has no rule")
         share = self.change.max_shrink
@@ -167,14 +187,18 @@ class Bulk:
     def _apply(self, staging: Staging, difference: Difference) -> None:
         added = {BY_REF[ref].name: count for ref, count in staging.added_by_map().items()}
         self._make_room(added)
-        self._total = difference.gone + difference.changed + difference.added
+        self._total = difference.gone + difference.ended + difference.changed + difference.added
+        self._total += difference.contested
         remove = partial(self._step_through, staging, difference.gone, self._remove)
         change = partial(self._step_through, staging, difference.changed, self._change)
         add = partial(self._add_all, staging)
         moves = not TABLES.keys().isdisjoint(added) and staging.is_gone_below(_FIRST_TABLE)
         # A list's rules of an earlier version are in the shared maps, and blocked all the time.
+        # What others claim first: it is to wait before what it waits for goes.
+        self._step_through(staging, difference.contested, self._contest_range)
         for step in (change, add, remove) if moves else (remove, change, add):
             step()
+        self._step_through(staging, difference.ended, self._end)
 
     def _refuse_overflow(self, staging: Staging) -> None:
         """Refuse a list that does not fit into a shared map, before anything is written."""
@@ -223,13 +247,10 @@ class Bulk:
         self, staging: Staging, start: int, end: int, known: Mapping[MapName, set[int]]
     ) -> bool:
         """Add a chunk; where a table is full, make room and return False."""
-        before = self.result.created + self.result.theirs
         try:
             with self.lock:
                 self._add(staging, start, end, known)
         except TableFullError as error:
-            # what is in already, the next try counts as another's
-            self.result.others -= self.result.created + self.result.theirs - before
             self._make_room({MapName(error.map_name): end - start})
             return False
         return True
@@ -261,6 +282,8 @@ class Bulk:
         with self.lock:  # a single rule may have been added since
             lost = self._absent(name, lost)
             staging.forget([(ref, key) for key in lost])
+            places = self._claims.waiting_at((name, full_key(ref, key)) for key in lost)
+            self._claims.settle_each(list(places))
         self._see_cancelled()
         return lost
 
@@ -296,14 +319,18 @@ class Bulk:
             for ref, stored in self._taken(staging.added(start, end), known):
                 raise _conflict(ref, stored)
         for start, end in _ranges(difference.changed):
-            for ref, stored, _, _, hits in staging.changed(start, end):
+            for (ref, stored, _), _, hits, _ in staging.changed(start, end):
                 value = self._value(ref, stored)
                 if value is not None and value.hits < hits:
                     raise _conflict(ref, stored)
+        for start, end in _ranges(difference.contested):
+            rows = staging.contested(start, end)
+            for name, key in self._claims.foreign(map(_place_of, rows)):
+                raise _conflict(REFS[name], stored_key(REFS[name], key))
 
     def _taken(
         self,
-        rows: Iterable[tuple[int, bytes, int]],
+        rows: Iterable[Fresh],
         known: Mapping[MapName, set[int]],
     ) -> list[tuple[int, bytes]]:
         """Return those new entries that are already in their map: others wrote them."""
@@ -326,14 +353,16 @@ class Bulk:
     def _remove(self, staging: Staging, start: int, end: int) -> None:
         """Remove entries that are still ours, then their notes."""
         rows = staging.gone(start, end)
+        self._end_claims((ref, key) for ref, key, _, contested in rows if contested)
+        rows = [row for row in rows if not row[3]]
         for ref, part in groupby(rows, itemgetter(0)):
             opened = self.maps[BY_REF[ref].name]
             if isinstance(opened, RuleTable):
-                keys = [key for _, key, _ in part]
+                keys = [key for _, key, *_ in part]
                 self._count_hits(read_stored(opened, ref, keys))
                 self._count_removed(opened, opened.remove(keys))
                 continue
-            gone = [(full_key(ref, stored), hits) for _, stored, hits in part]
+            gone = [(full_key(ref, stored), hits) for _, stored, hits, _ in part]
             values = read_values(opened, (key for key, _ in gone))
             ours = [
                 key for (key, hits), value in zip(gone, values, strict=True) if goes_on(value, hits)
@@ -342,7 +371,19 @@ class Bulk:
                 value for (_, hits), value in zip(gone, values, strict=True) if goes_on(value, hits)
             )
             self._count_removed(opened, opened.delete_batch(b"".join(ours)) if ours else 0)
-        staging.forget([(ref, key) for ref, key, _ in rows])
+        staging.forget([(ref, key) for ref, key, *_ in rows])
+
+    def _end(self, staging: Staging, start: int, end: int) -> None:
+        """End claims that waited, where they may be in force by now."""
+        self._end_claims(staging.ended(start, end))
+
+    def _end_claims(self, rows: Iterable[tuple[int, bytes]]) -> None:
+        """End claims of the origin where others have one; the next one comes into force."""
+        places = [(BY_REF[ref].name, full_key(ref, key)) for ref, key in rows]
+        for outcome in self._claims.end(places, self.change.origin):
+            self.result.removed += any(
+                claim.origin == self.change.origin for claim in outcome.former
+            )
 
     def _count_hits(self, values: Iterable[RuleValue | None]) -> None:
         self.result.removed_hits += sum(value.hits for value in values if value is not None)
@@ -354,21 +395,21 @@ class Bulk:
     def _change(self, staging: Staging, start: int, end: int) -> None:
         """Write notes, then entries whose action changes; each keeps its counter."""
         rows = staging.changed(start, end)
-        acting = [row for row in rows if row[2] != row[3]]
-        lost = [row for row in acting if row[0] < _FIRST_TABLE and not self._is_ours(row)]
-        staging.forget([row[:2] for row in lost])
+        acting = [row for row in rows if row[3] and row[0][2][0] != row[1]]
+        lost = [row for row in acting if row[0][0] < _FIRST_TABLE and not self._is_ours(row)]
+        others = [row[0] for row in rows if not row[3] or row in lost]
+        self._contest(others)
         staging.note_changed(start, end)
-        left = set(lost)
-        acting = [row for row in acting if row not in left]
+        acting = [row for row in acting if row not in lost]
         done = 0
         try:
-            for ref, part in groupby(acting, itemgetter(0)):
-                chosen = [(stored, action) for _, stored, action, _, _ in part]
+            for ref, part in groupby(acting, lambda row: row[0][0]):
+                chosen = [(fresh[1], fresh[2][0]) for fresh, *_ in part]
                 done = self._set_actions(ref, chosen, done)
         except KernelError as error:
-            staging.note_actions((row[3], row[0], row[1]) for row in acting[error.done :])
+            staging.note_actions((row[1], *row[0][:2]) for row in acting[error.done :])
             raise
-        self.result.updated += len(rows) - len(lost)
+        self.result.updated += len(rows) - len(others)
 
     def _set_actions(self, ref: int, chosen: list[tuple[bytes, int]], done: int) -> int:
         """Give entries of one map another action; return `done` and how many these are.
@@ -391,8 +432,8 @@ class Bulk:
             raise
         return done
 
-    def _is_ours(self, row: tuple[int, bytes, int, int, int]) -> bool:
-        ref, stored, _, _, hits = row
+    def _is_ours(self, row: tuple[Fresh, int, int, bool]) -> bool:
+        (ref, stored, _), _, hits, _ = row
         return goes_on(self._value(ref, stored), hits)
 
     def _value(self, ref: int, stored: bytes) -> RuleValue | None:
@@ -407,26 +448,77 @@ class Bulk:
         An entry that dnsdist writes in the milliseconds between is overwritten: the kernel
         has no batch operation that keeps existing entries.
         """
-        rows = staging.note_added(start, end, self.clock())
-        self.result.others += end - start - len(rows)  # single rules that came in between
-        theirs = self._taken(rows, known)
-        if theirs:
-            staging.forget(theirs)
-            self.result.theirs += len(theirs)
-            left = set(theirs)
-            rows = [row for row in rows if row[:2] not in left]
+        asked = staging.added(start, end)
+        rows = staging.note_added(asked, self.clock())
+        theirs = set(self._taken(rows, known))
+        self._leave_to_dnsdist([row for row in rows if row[:2] in theirs])
+        made = [row for row in rows if row[:2] not in theirs]
         position = 0
-        for ref, part in groupby(rows, itemgetter(0)):
+        for ref, part in groupby(made, itemgetter(0)):
             entries = list(part)
-            self._write(staging, BY_REF[ref].name, entries, rows[position:])
+            self._write(staging, BY_REF[ref].name, entries, made[position:])
             position += len(entries)
+        if len(rows) < len(asked):  # claims that came in between, or another row's
+            fresh = {id(row) for row in rows}
+            self._contest([row for row in asked if id(row) not in fresh])
+
+    def _leave_to_dnsdist(self, rows: Sequence[Fresh]) -> None:
+        """Let claims wait until an entry of dnsdist's is gone."""
+        if rows:
+            claims = [self._claim(row, None) for row in rows]
+            self._state.write_claims(
+                forget=[(claim.map, claim.key) for claim in claims],
+                wait=[(claim, True) for claim in claims],
+            )
+            self.result.theirs += len(rows)
+
+    def _contest_range(self, staging: Staging, start: int, end: int) -> None:
+        """Decide which claims of contested rows are in force; most of them wait."""
+        rows = staging.note_waiting(start, end, self.clock())
+        self.result.others += end - start - len(rows)
+        self._contest(rows)
+
+    def _contest(self, rows: Sequence[Fresh]) -> None:
+        """Make claims where other origins have one, and count what came of them."""
+        wanted: dict[Place, dict[str, Make | None]] = {}
+        for row in rows:
+            make = partial(self._claim, row)
+            wanted.setdefault(_place_of(row), {})[row[2][3]] = make
+        outcomes = {outcome.place: outcome for outcome in self._settled(wanted)}
+        for row in rows:
+            self._count(outcomes[_place_of(row)], row[2])
+
+    def _settled(self, wanted: Mapping[Place, Wanted]) -> Iterable[Outcome]:
+        while True:
+            try:
+                return self._claims.settle(wanted) if wanted else ()
+            except KernelError as error:
+                if error.errno != errno.EEXIST:  # else dnsdist wrote it since we looked
+                    raise
+
+    def _claim(self, row: Fresh, former: Note | None) -> Note:
+        """Return the claim that a row makes; `former` is what its origin had there."""
+        ref, stored, (action, reason, expires, origin) = row
+        created = self.clock() if former is None else former.created
+        name, key = BY_REF[ref].name, full_key(ref, stored)
+        return Note(name, key, RuleAction(action), origin, reason, created, expires)
+
+    def _count(self, outcome: Outcome, options: Options) -> None:
+        action, reason, expires, origin = options
+        former = next((claim for claim in outcome.former if claim.origin == origin), None)
+        if outcome.foreign:
+            self.result.theirs += 1
+        elif outcome.after is None or outcome.after.origin != origin:
+            self.result.others += 1
+        elif former is None:
+            self.result.created += 1
+        elif (former.action, former.reason, former.expires) == (action, reason, expires):
+            self.result.unchanged += 1
+        else:
+            self.result.updated += 1
 
     def _write(
-        self,
-        staging: Staging,
-        name: MapName,
-        entries: list[tuple[int, bytes, int]],
-        rest: list[tuple[int, bytes, int]],
+        self, staging: Staging, name: MapName, entries: list[Fresh], rest: list[Fresh]
     ) -> None:
         """Write one map's part of a chunk; where it is refused, forget the rest's notes."""
         done = 0
@@ -440,13 +532,18 @@ class Bulk:
             self.on_change(name, done)
             self.result.created += done
 
-    def _write_entries(self, name: MapName, entries: list[tuple[int, bytes, int]]) -> int:
+    def _write_entries(self, name: MapName, entries: list[Fresh]) -> int:
         opened = self.maps[name]
         if isinstance(opened, RuleTable):
-            opened.put([key for _, key, _ in entries], [action for _, _, action in entries])
+            opened.put([key for _, key, _ in entries], [options[0] for *_, options in entries])
             return len(entries)
         keys = b"".join(full_key(ref, key) for ref, key, _ in entries)
-        return opened.update_batch(keys, b"".join(_VALUES[action] for _, _, action in entries))
+        values = b"".join(_VALUES[options[0]] for *_, options in entries)
+        return opened.update_batch(keys, values)
+
+
+def _place_of(row: Fresh) -> Place:
+    return BY_REF[row[0]].name, full_key(row[0], row[1])
 
 
 def _marks(keys: bytes, size: int) -> list[int]:

@@ -6,6 +6,9 @@ is read. SQLite compares the rest. A million rules take some 150 MB for that tim
 connection of its own to the state file; what else it stages lives in temporary tables that go
 with it. Everything blocks.
 
+A row is its origin's claim on a place. Where that place has a claim of another origin, or claims
+that wait, the row is contested, and claims.py decides what is in force there.
+
 Single rules come and go between comparing and applying, so each step reads the notes
 again.
 """
@@ -18,22 +21,23 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from xdpctl.abi import BY_REF, TABLES
 from xdpctl.errors import StateError
 from xdpctl.rules.keys import Block
+from xdpctl.store.claims import RANK_SQL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from typing import TypeAlias
 
     from xdpctl.rules.keys import Options, Row, Rows
     from xdpctl.store.change import Change
 
-    _Fresh: TypeAlias = tuple[int, bytes, Options]
-    """Map number, key as stored, and what is to be noted."""
+
+Fresh: TypeAlias = tuple[int, bytes, tuple[int, str, float | None, str]]
+"""Map number, key as stored, and what is to be noted (`Options`)."""
 
 WALK_STEP = 4_000
 """Notes read at a time: some milliseconds."""
@@ -48,22 +52,40 @@ _TABLES_REFS = frozenset(spec.ref for spec in TABLES.values())
 
 _TABLES = f"""
 CREATE TEMP TABLE incoming ({_COLUMNS});
-CREATE TEMP TABLE planned ({_COLUMNS}, PRIMARY KEY (map, key)) WITHOUT ROWID;
+CREATE TEMP TABLE planned ({_COLUMNS}, PRIMARY KEY (map, key, origin)) WITHOUT ROWID;
 CREATE TEMP TABLE added ({_COLUMNS});
 CREATE TEMP TABLE changed ({_COLUMNS});
+CREATE TEMP TABLE contested ({_COLUMNS});
+CREATE TEMP TABLE ended (map INTEGER, key BLOB);
 CREATE TEMP TABLE standing (map INTEGER, key BLOB);
 CREATE TEMP TABLE gone (map INTEGER, key BLOB);
 """
 
-_DIFFERING = """
+_WAITED_FOR = "SELECT 1 FROM waiting WHERE waiting.map = {0}.map AND waiting.key = {0}.key"
+
+_KEPT = tuple(
+    f"""
+UPDATE planned SET
+    reason = iif(planned.reason = '', {table}.reason, planned.reason),
+    expires = ifnull(planned.expires, {table}.expires)
+FROM {table} WHERE {table}.map = planned.map AND {table}.key = planned.key
+    AND {table}.origin = planned.origin
+"""  # noqa: S608 (constants)
+    for table in ("note", "waiting")
+)
+"""What a row of a list that adds does not say stays as it was."""
+
+_DIFFERING = f"""
 CREATE TEMP TABLE differing AS
-SELECT planned.*, note.origin IS NULL AS is_new, (
-        note.origin = planned.origin OR :take_over OR (:replace AND note.origin = :origin)
-    ) AS is_its
-FROM planned LEFT JOIN note USING (map, key)
+SELECT planned.*, CASE
+    WHEN EXISTS ({_WAITED_FOR.format("planned")}) THEN 'contested'
+    WHEN note.key IS NULL THEN 'added'
+    WHEN note.origin = planned.origin THEN 'changed'
+    ELSE 'contested' END AS kind
+FROM planned LEFT JOIN note ON note.map = planned.map AND note.key = planned.key
 WHERE note.key IS NULL OR note.origin != planned.origin OR note.action != planned.action
     OR note.reason != planned.reason OR note.expires IS NOT planned.expires
-"""
+"""  # noqa: S608 (constants)
 
 _ALIKE = "(origin = :origin AND action = :action AND reason = :reason AND expires IS :expires)"
 
@@ -76,8 +98,8 @@ _STAGE = "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, ?)"
 
 _ALIKE_TWICE = """
 SELECT count(*) FROM planned JOIN note USING (map, key)
-WHERE (note.origin = :origin AND note.action = :action AND note.reason = :reason
-    AND note.expires IS :expires)
+WHERE planned.origin = note.origin AND note.origin = :origin AND note.action = :action
+    AND note.reason = :reason AND note.expires IS :expires
 """
 
 _UNLIKE = """
@@ -87,19 +109,23 @@ INSERT INTO standing SELECT map, key FROM note WHERE origin = :origin
 
 _GONE = """
 INSERT INTO gone SELECT map, key FROM standing WHERE NOT EXISTS (
-    SELECT 1 FROM planned WHERE planned.map = standing.map AND planned.key = standing.key)
+    SELECT 1 FROM planned WHERE planned.map = standing.map AND planned.key = standing.key
+        AND planned.origin = :origin)
 ORDER BY map, key
 """
 
-_STILL_GONE = """
-SELECT map, key, note.hits FROM gone JOIN note USING (map, key)
-WHERE gone.rowid > :start AND gone.rowid <= :end AND note.origin = :origin
+_ENDED = """
+INSERT INTO ended SELECT map, key FROM waiting WHERE origin = :origin AND NOT EXISTS (
+    SELECT 1 FROM planned WHERE planned.map = waiting.map AND planned.key = waiting.key
+        AND planned.origin = :origin)
+ORDER BY map, key
 """
 
-_STILL_NEW = """
-SELECT added.map, added.key, added.action FROM added LEFT JOIN note USING (map, key)
-WHERE added.rowid > :start AND added.rowid <= :end AND note.key IS NULL
-"""
+_STILL_GONE = f"""
+SELECT gone.map, gone.key, note.hits, EXISTS ({_WAITED_FOR.format("gone")})
+FROM gone JOIN note USING (map, key)
+WHERE gone.rowid > :start AND gone.rowid <= :end AND note.origin = :origin
+"""  # noqa: S608 (constants)
 
 _NUMBERS = """
 CREATE TEMP TABLE number (i INTEGER PRIMARY KEY);
@@ -113,32 +139,42 @@ SELECT :map, substr(:keys, :size * i + 1, :size), :action, :origin, :reason, :cr
 FROM number WHERE i < :count
 """
 
-_NOTE_ADDED = """
-INSERT OR IGNORE INTO note (map, key, action, origin, reason, created, expires, hits)
-SELECT map, key, action, origin, reason, :created, expires, 0 FROM added
-WHERE rowid > :start AND rowid <= :end
-"""
+_IS_UNCONTESTED = f"note.origin = changed.origin AND NOT EXISTS ({_WAITED_FOR.format('changed')})"
 
-_STILL_CHANGED = """
-SELECT changed.map, changed.key, changed.action, note.action, note.hits
-FROM changed JOIN note USING (map, key)
-WHERE changed.rowid > :start AND changed.rowid <= :end AND (
-        note.origin = changed.origin OR :take_over OR (:replace AND note.origin = :origin))
-"""
+_CHANGED = f"""
+SELECT changed.*, note.action, note.hits, {_IS_UNCONTESTED}
+FROM changed LEFT JOIN note ON note.map = changed.map AND note.key = changed.key
+WHERE changed.rowid > :start AND changed.rowid <= :end
+"""  # noqa: S608 (constants)
 
-_ADD_VANISHED = """
-INSERT INTO added SELECT changed.* FROM changed LEFT JOIN note USING (map, key)
-WHERE changed.rowid > :start AND changed.rowid <= :end AND note.key IS NULL
-"""
-
-_NOTE_CHANGED = """
-UPDATE note SET
-    action = changed.action, reason = changed.reason, expires = changed.expires,
-    origin = changed.origin
+_NOTE_CHANGED = f"""
+UPDATE note SET action = changed.action, reason = changed.reason, expires = changed.expires
 FROM changed WHERE changed.map = note.map AND changed.key = note.key
-    AND changed.rowid > :start AND changed.rowid <= :end AND (
-        note.origin = changed.origin OR :take_over OR (:replace AND note.origin = :origin))
+    AND changed.rowid > :start AND changed.rowid <= :end AND {_IS_UNCONTESTED}
+"""  # noqa: S608 (constants)
+
+_LOSES = f"""
+contested.rowid > :start AND contested.rowid <= :end AND contested.origin != note.origin
+    AND NOT ({RANK_SQL.format("contested")} < {RANK_SQL.format("note")})
 """
+
+_WAIT = f"""
+INSERT INTO waiting (map, key, origin, action, reason, created, expires, beneath)
+SELECT contested.map, contested.key, contested.origin, contested.action, contested.reason,
+    :created, contested.expires, 0
+FROM contested JOIN note ON note.map = contested.map AND note.key = contested.key
+WHERE {_LOSES}
+ON CONFLICT (map, key, origin) DO UPDATE SET
+    action = excluded.action, reason = excluded.reason, expires = excluded.expires, beneath = 0
+WHERE action != excluded.action OR reason != excluded.reason OR expires IS NOT excluded.expires
+"""  # noqa: S608 (constants)
+
+_UNDECIDED = f"""
+SELECT contested.* FROM contested
+LEFT JOIN note ON note.map = contested.map AND note.key = contested.key
+WHERE contested.rowid > :start AND contested.rowid <= :end
+    AND (note.key IS NULL OR NOT ({_LOSES}))
+"""  # noqa: S608 (constants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +182,17 @@ class Difference:
     """How a staged list differs from the notes, in entries.
 
     Attributes:
-        others: entries that another origin of ours has already; they stay its.
-        gone: of the origin, not in the list; 0 unless the list replaces.
+        contested: where another origin has a claim, or claims wait; each is decided by itself.
+        gone: of the origin and in force, not in the list; 0 unless the list replaces.
+        ended: of the origin and waiting, likewise.
     """
 
     added: int
     changed: int
     unchanged: int
-    others: int
+    contested: int
     gone: int
+    ended: int
 
 
 class _Columns:
@@ -181,7 +219,7 @@ class _Columns:
         else:
             self._options += [rows[key] for key in keys]
 
-    def rows(self, start: int, end: int) -> list[_Fresh]:
+    def rows(self, start: int, end: int) -> list[Fresh]:
         """Return rows number start+1 to end."""
         part = slice(start, end)
         return list(zip(self.refs[part], self._keys[part], self._options[part], strict=True))
@@ -193,8 +231,7 @@ class Staging:
     Args:
         path: the state file, which exists and is sound.
         change: what is asked for. With `replace`, what of the origin is not in the list is
-            gone, and what another row names an origin for is no longer this one's. With
-            `strict`, entries of other origins count as changed, not as others.
+            gone; else a reason or an end that a row does not give stays as it was.
         vanished: is given this object, a shared map's number and keys with a note, as
             stored; forgets those that are no longer in the map, and returns them. Called for
             all its notes, some thousand at a time, before the list is compared with them.
@@ -211,11 +248,9 @@ class Staging:
         self._connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=30
         )
-        self._whose: dict[str, object] = {
-            "origin": change.origin,
-            "replace": change.replace,
-            "take_over": change.strict,
-        }
+        self._whose: dict[str, object] = {"origin": change.origin}
+        self._replace = change.replace
+        self._origins: set[str] = set()
         self._like: dict[str, object] = {}
         self._alike: Options | None = None
         self._standing: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
@@ -269,6 +304,7 @@ class Staging:
         """
         unlike: list[Row] = []
         for row in rows:
+            self._origins.add(row.options[3] if isinstance(row, Block) else row[5])
             if self._alike is None:
                 self._alike = row.options if isinstance(row, Block) else row[2:]
                 self._read_notes(self._alike)
@@ -289,6 +325,7 @@ class Staging:
             self._like["action"] = None  # none is
         for ref in self._standing:
             self._read_notes_of(ref)
+            self._read_waiting_of(ref)
         with self._working():
             self._connection.execute(_UNLIKE, self._like)
 
@@ -313,6 +350,14 @@ class Staging:
                     into[ref].difference_update(self._vanished(self, ref, keys))
         self._stood += len(self._standing[ref])
 
+    def _read_waiting_of(self, ref: int) -> None:
+        """Read where claims wait: a row there is not new, whatever has a note."""
+        query = "SELECT DISTINCT key FROM waiting WHERE map = ?"
+        with self._working():
+            rows = self._connection.execute(query, (ref,)).fetchall()
+        self._others[ref].update(chain.from_iterable(rows))
+        self._others[ref] -= self._standing[ref]
+
     def _is_kept_whole(self, block: Block) -> bool:
         """Keep a block if all its rows are as their notes are, or none has a note."""
         ref, keys, options = block.ref, block.keys, block.options
@@ -321,7 +366,8 @@ class Staging:
             standing.difference_update(keys)
             self._came[ref].append(keys)
             return True
-        if standing.isdisjoint(keys) and self._others[ref].isdisjoint(keys):
+        is_alone = len(self._origins) == 1 or self._fresh[ref].keys().isdisjoint(keys)
+        if is_alone and standing.isdisjoint(keys) and self._others[ref].isdisjoint(keys):
             options = self._options.setdefault(options, options)
             self._fresh[ref].update(dict.fromkeys(keys, options))
             return True
@@ -335,10 +381,14 @@ class Staging:
         ref, key, options = row[0], row[1], row[2:]
         standing = self._standing[ref]
         if key in standing:
+            if row[5] != self._whose["origin"]:
+                return False
             standing.remove(key)
             self._came[ref].append((key,))
             return options == self._alike
         if key in self._others[ref]:
+            return False
+        if len(self._origins) > 1 and self._fresh[ref].get(key, options)[3] != row[5]:
             return False
         self._fresh[ref][key] = self._options.setdefault(options, options)
         return True
@@ -371,13 +421,20 @@ class Staging:
                 " ORDER BY map, key, incoming.rowid"
             )
             run("DROP TABLE incoming")
-            run(_DIFFERING, self._whose)
-            for table, which in (("added", "is_new"), ("changed", "is_its AND NOT is_new")):
-                run(f"INSERT INTO {table} SELECT {columns} FROM differing WHERE {which}")  # noqa: S608 (constants)
-            if self._whose["replace"]:
+            if not self._replace:
+                for statement in _KEPT:
+                    run(statement)
+            run(_DIFFERING)
+            for table in ("added", "changed", "contested"):
+                run(
+                    f"INSERT INTO {table} SELECT {columns} FROM differing WHERE kind = ?",  # noqa: S608 (constants)
+                    (table,),
+                )
+            if self._replace:
                 self._find_gone()
-            planned, differing, added, changed, gone = (
-                self._count(table) for table in ("planned", "differing", "added", "changed", "gone")
+            planned, differing, added, changed, contested, gone, ended = map(
+                self._count,
+                ("planned", "differing", "added", "changed", "contested", "gone", "ended"),
             )
             came -= run(_ALIKE_TWICE, self._like).fetchone()[0]
             run("DROP TABLE differing")
@@ -386,22 +443,24 @@ class Staging:
             len(self._added) + added,
             changed,
             planned - differing + came,
-            differing - added - changed,
+            contested,
             gone,
+            ended,
         )
 
     def _find_gone(self) -> None:
         """Fill `gone`: what stood when the list began and is not in it."""
         left = ((ref, key) for ref, keys in self._standing.items() for key in keys)
         self._connection.executemany("INSERT INTO standing VALUES (?, ?)", left)
-        self._connection.execute(_GONE)
+        self._connection.execute(_GONE, self._whose)
+        self._connection.execute(_ENDED, self._whose)
 
     def _count(self, table: str) -> int:
         query = f"SELECT count(*) FROM {table}"  # noqa: S608 (constants)
         return int(self._connection.execute(query).fetchone()[0])
 
     def count_added(self) -> int:
-        """Return how many entries are to be added, including those that vanished since."""
+        """Return how many entries are to be added."""
         with self._working():
             return len(self._added) + self._count("added")
 
@@ -425,64 +484,83 @@ class Staging:
             query = "SELECT 1 FROM gone WHERE map < ? LIMIT 1"
             return self._connection.execute(query, (ref,)).fetchone() is not None
 
-    def _rows(self, query: str, start: int, end: int) -> list[tuple[int, bytes, int, int, int]]:
+    def _rows(self, query: str, start: int, end: int) -> list[Any]:
         values = self._whose | {"start": start, "end": end}
         with self._working():
             return self._connection.execute(query, values).fetchall()
 
-    def gone(self, start: int, end: int) -> list[tuple[int, bytes, int]]:
-        """Return (map number, key, counter as last seen) of what is still the origin's.
+    def gone(self, start: int, end: int) -> list[tuple[int, bytes, int, bool]]:
+        """Return (map number, key, counter as last seen, contested) of what is still the origin's.
 
-        Of the entries that were gone when compared, from number start+1 to end.
+        Of the entries that were gone when compared, from number start+1 to end. `contested`:
+        other claims wait there.
         """
-        return [(ref, key, hits) for ref, key, hits, *_ in self._rows(_STILL_GONE, start, end)]
+        rows = self._rows(_STILL_GONE, start, end)
+        return [(ref, key, hits, bool(waited_for)) for ref, key, hits, waited_for, *_ in rows]
 
-    def added(self, start: int, end: int) -> list[tuple[int, bytes, int]]:
-        """Return (map number, key, action) of what still has no note."""
-        with self._working():
-            fresh = self._without_note(self._added.rows(start, end))
-        return _acting(fresh) + self._staged_rows(start, end)
+    def ended(self, start: int, end: int) -> list[tuple[int, bytes]]:
+        """Return (map number, key) of claims of the origin that waited when compared, likewise."""
+        query = "SELECT map, key FROM ended WHERE rowid > :start AND rowid <= :end"
+        return [(ref, key) for ref, key, *_ in self._rows(query, start, end)]
 
-    def _staged_rows(self, start: int, end: int) -> list[tuple[int, bytes, int]]:
-        """Return the others, which SQLite has."""
+    def added(self, start: int, end: int) -> list[Fresh]:
+        """Return what is to be added, number start+1 to end."""
         first = len(self._added)
-        if end <= first:
-            return []
-        rows = self._rows(_STILL_NEW, max(0, start - first), end - first)
-        return [(ref, key, action) for ref, key, action, *_ in rows]
+        fresh = self._added.rows(start, end)
+        if end > first:
+            query = "SELECT * FROM added WHERE rowid > :start AND rowid <= :end"
+            rows = self._rows(query, max(0, start - first), end - first)
+            fresh += [(ref, key, tuple(options)) for ref, key, *options in rows]
+        return fresh
 
-    def _without_note(self, fresh: Sequence[_Fresh]) -> list[_Fresh]:
-        """Return those that still have no note."""
-        query = "SELECT 1 FROM note WHERE map = ? AND key = ?"
+    def changed(self, start: int, end: int) -> list[tuple[Fresh, int, int, bool]]:
+        """Return what changes, with former action, counter as last seen, and whether that is all.
+
+        Where the last is False, the claim is not the one in force any more, or others wait.
+        """
         return [
-            each for each in fresh if self._connection.execute(query, each[:2]).fetchone() is None
+            ((ref, key, (action, reason, expires, origin)), former or 0, hits or 0, bool(simple))
+            for ref, key, action, reason, expires, origin, former, hits, simple in self._rows(
+                _CHANGED, start, end
+            )
         ]
 
-    def changed(self, start: int, end: int) -> list[tuple[int, bytes, int, int, int]]:
-        """Return (map number, key, action, former action, counter as last seen) likewise."""
-        return self._rows(_STILL_CHANGED, start, end)
+    def contested(self, start: int, end: int) -> list[Fresh]:
+        """Return all contested rows, number start+1 to end."""
+        query = "SELECT * FROM contested WHERE rowid > :start AND rowid <= :end"
+        return [(ref, key, tuple(rest)) for ref, key, *rest in self._rows(query, start, end)]
 
-    def note_added(self, start: int, end: int, created: float) -> list[tuple[int, bytes, int]]:
-        """Write the notes of new entries number start+1 to end; what has one keeps it.
-
-        Returns:
-            (map number, key, action) of those that had none.
-        """
-        fresh = self._added.rows(start, end)
-        staged = self._staged_rows(start, end)
-        first = len(self._added)
+    def note_waiting(self, start: int, end: int, created: float) -> list[Fresh]:
+        """Let contested claims wait that another one precedes; return those still to be decided."""
+        place = {"start": start, "end": end}
         with self._working("BEGIN IMMEDIATE"):
-            if self._note_fresh(fresh, created) < len(fresh):
-                self._connection.execute("ROLLBACK")
-                self._connection.execute("BEGIN IMMEDIATE")
-                fresh = self._without_note(fresh)
-                self._note_fresh(fresh, created)
-            if staged:
-                place = {"start": max(0, start - first), "end": end - first, "created": created}
-                self._connection.execute(_NOTE_ADDED, place)
-        return _acting(fresh) + staged
+            rows = self._connection.execute(_UNDECIDED, place).fetchall()
+            self._connection.execute(_WAIT, place | {"created": created})
+        return [(ref, key, tuple(rest)) for ref, key, *rest in rows]
 
-    def _note_fresh(self, fresh: Iterable[_Fresh], created: float) -> int:
+    def _without_note(self, fresh: Sequence[Fresh]) -> list[Fresh]:
+        """Return those that still have no note, each place once."""
+        query = "SELECT 1 FROM note WHERE map = ? AND key = ?"
+        first = {each[:2]: each for each in reversed(fresh)}
+        return [
+            each
+            for each in fresh
+            if first[each[:2]] is each
+            and self._connection.execute(query, each[:2]).fetchone() is None
+        ]
+
+    def note_added(self, fresh: Sequence[Fresh], created: float) -> list[Fresh]:
+        """Write the notes of new entries; return those that had none, of the others nothing."""
+        with self._working("BEGIN IMMEDIATE"):
+            if self._note_fresh(fresh, created) == len(fresh):
+                return list(fresh)
+            self._connection.execute("ROLLBACK")
+            self._connection.execute("BEGIN IMMEDIATE")
+            fresh = self._without_note(fresh)
+            self._note_fresh(fresh, created)
+        return list(fresh)
+
+    def _note_fresh(self, fresh: Iterable[Fresh], created: float) -> int:
         """Write notes; return how many there were not."""
         alike: defaultdict[tuple[int, int, Options], list[bytes]] = defaultdict(list)
         for (ref, options), run in groupby(fresh, itemgetter(0, 2)):
@@ -511,11 +589,9 @@ class Staging:
         return self._connection.total_changes - before
 
     def note_changed(self, start: int, end: int) -> None:
-        """Write what changed in notes number start+1 to end; add those that are gone."""
-        values = self._whose | {"start": start, "end": end}
+        """Write what changed in notes number start+1 to end, where no other claim is concerned."""
         with self._working("BEGIN IMMEDIATE"):
-            self._connection.execute(_NOTE_CHANGED, values)
-            self._connection.execute(_ADD_VANISHED, {"start": start, "end": end})
+            self._connection.execute(_NOTE_CHANGED, {"start": start, "end": end})
 
     def note_actions(self, entries: Iterable[tuple[int, int, bytes]]) -> None:
         """Write the actions (action, map number, key) of notes."""
@@ -529,7 +605,3 @@ class Staging:
         if entries:
             with self._working("BEGIN IMMEDIATE"):
                 self._connection.executemany("DELETE FROM note WHERE map = ? AND key = ?", entries)
-
-
-def _acting(fresh: Iterable[_Fresh]) -> list[tuple[int, bytes, int]]:
-    return [(ref, key, options[0]) for ref, key, options in fresh]

@@ -29,6 +29,9 @@ _SCAN_MAX = 2_000
 
 _BUCKETS_MAX = 1 << 32
 
+_WAITING = _BUCKETS_MAX - 2
+"""The bucket of a cursor behind one origin's rules, among its claims that wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
@@ -81,11 +84,18 @@ class Pages:
         self._maps = maps
 
     def page(
-        self, map_name: MapName | None, origin: str | None, after: Cursor | None, limit: int
+        self,
+        map_name: MapName | None,
+        origin: str | None,
+        after: Cursor | None,
+        limit: int,
+        *,
+        waiting: bool = False,
     ) -> tuple[list[Entry], Cursor | None]:
         """Return at most `limit` entries behind a cursor, and the next cursor.
 
-        A page may be shorter than `limit` and still have a next one.
+        A page may be shorter than `limit` and still have a next one. With `waiting`, the entries
+        of an origin are also those behind which a claim of it waits.
         """
         names: tuple[MapName, ...] = RULE_PLACES if map_name is None else (map_name,)
         if after is not None:
@@ -97,10 +107,30 @@ class Pages:
             while cursor is not None:
                 if len(found) >= limit or scanned >= _SCAN_MAX:
                     return found, cursor
-                part, looked_at, cursor = self._part(cursor, origin, limit - len(found))
+                if origin is not None and cursor.bucket == _WAITING:
+                    part, looked_at, cursor = self._part_behind(cursor, origin, limit - len(found))
+                    found += part
+                else:
+                    place = cursor
+                    part, looked_at, cursor = self._part(cursor, origin, limit - len(found))
+                    found += [entry for entry in part if origin is None or entry.origin == origin]
+                    if cursor is None and waiting and origin not in {None, DNSDIST_ORIGIN}:
+                        cursor = Cursor(place.map, _WAITING)
                 scanned += looked_at
-                found += [entry for entry in part if origin is None or entry.origin == origin]
         return found, None
+
+    def _part_behind(
+        self, cursor: Cursor, origin: str, limit: int
+    ) -> tuple[list[Entry], int, Cursor | None]:
+        """Return entries behind which a claim of this origin waits."""
+        state = self._entries.state
+        claims = state.waiting_page(cursor.map, cursor.after, limit, origin)
+        keys = [claim.key for claim in claims]
+        values = self._entries.values((cursor.map, key) for key in keys)
+        there = {key: value for key in keys if (value := values[cursor.map, key]) is not None}
+        following = replace(cursor, after=place_in_order(claims[-1])) if claims else None
+        entries = self._entries.with_notes(cursor.map, there)
+        return entries, len(claims), following if len(claims) == limit else None
 
     def _part(
         self, cursor: Cursor, origin: str | None, limit: int

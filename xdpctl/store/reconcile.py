@@ -11,6 +11,7 @@ import errno
 import logging
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xdpctl import abi
@@ -24,10 +25,11 @@ from xdpctl.store.state import place_in_order
 from xdpctl.store.tables.restoring import agrees, compare, fill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from xdpctl.abi import MapName
-    from xdpctl.store.entries import Entries
+    from xdpctl.store.claims import Claims, Wanted
+    from xdpctl.store.entries import Entries, Place
     from xdpctl.store.rule_map import RuleMap
     from xdpctl.store.state import Note, State
     from xdpctl.store.tables.tables import Tables
@@ -52,6 +54,7 @@ class Reconciler:
         maps, state: the shared rule maps and the notes, open.
         tables: our own tables.
         entries: all of them together.
+        claims: what waits for its turn.
         on_change: called with (map, difference of entries).
         wall, boot: seconds since the epoch, and of CLOCK_BOOTTIME.
     """
@@ -62,6 +65,7 @@ class Reconciler:
         state: State,
         tables: Tables,
         entries: Entries,
+        claims: Claims,
         *,
         on_change: Callable[[MapName, int], None],
         wall: Callable[[], float] = time.time,
@@ -71,6 +75,7 @@ class Reconciler:
         self._state = state
         self._tables = tables
         self._entries = entries
+        self._claims = claims
         self._on_change = on_change
         self._wall = wall
         self._boot = boot
@@ -128,6 +133,8 @@ class Reconciler:
                 self._expire_notes(name, tally)
                 self._restore(name, resumed=resumed)
                 self._state.set_meta(fact, identity)
+        self._reconcile_tables()
+        self._recover_claims()  # before their notes take over what the maps have
         self.frozen()
         while self.next_expiry() == 0:
             self.expire(tally)
@@ -135,7 +142,15 @@ class Reconciler:
             for notes in self._pages(name):
                 if name not in self._unread:
                     self._compare(name, notes)
-        self._reconcile_tables()
+        after: tuple[int, bytes] | None = (0, b"")
+        while after is not None:
+            after, _ = self._claims.look_beneath(after)
+
+    def _recover_claims(self) -> None:
+        """Finish changes of claims that were cut short."""
+        with self._tables.writing(TABLES if self._state.has_waiting() else ()):
+            if count := self._claims.recover():
+                event(_log, "claims-recovered", count=count)
 
     def _reconcile_tables(self) -> None:
         """Make our own tables what the notes are; new ones are filled."""
@@ -170,12 +185,25 @@ class Reconciler:
         taken = 0
         for notes in self._pages(name):
             values = self._entries.values((note.map, note.key) for note in notes)
-            theirs = [place for place, value in values.items() if value is not None]
-            self._state.forget(theirs)
+            theirs = {place for place, value in values.items() if value is not None}
+            self._leave_to_dnsdist(note for note in notes if (note.map, note.key) in theirs)
             self._state.saw_hits((0, n.map, n.key) for n in notes if n.hits)
             taken += len(theirs)
         if taken:
             event(_log, "rules-taken-over", map=name, count=taken)
+
+    def _leave_to_dnsdist(self, notes: Iterable[Note]) -> None:
+        """Let claims wait whose place has an entry of dnsdist's."""
+        claims = {(note.map, note.key): note for note in notes}
+        others = self._claims.waiting_at(claims)
+        self._state.write_claims(
+            forget=claims,
+            wait=[
+                (replace(claim, hits=0), True)
+                for place, note in claims.items()
+                for claim in (note, *others.get(place, ()))
+            ],
+        )
 
     def _expire_notes(self, name: MapName, tally: Tally | None) -> None:
         """Forget what expired before it could be written again."""
@@ -229,7 +257,7 @@ class Reconciler:
                 error.done = number
                 if error.errno != errno.EEXIST:
                     raise
-                self._state.forget([(name, note.key)])  # written by dnsdist since we looked
+                self._leave_to_dnsdist([note])  # written by dnsdist since we looked
         return len(notes)
 
     # --- all the time -------------------------------------------------------------
@@ -242,6 +270,9 @@ class Reconciler:
         at only after a change that was cut short: nobody else writes to them.
         """
         self._set_clock()
+        if self._claims.unsettled:
+            self._recover_claims()
+            yield
         if self._tables.unsure:
             yield from compare(self._tables, self._state)
             self._judge_tables()
@@ -269,11 +300,14 @@ class Reconciler:
         short. The note takes it over, so that the same change, asked for again, is one.
         """
         values = self._entries.values((note.map, note.key) for note in notes)
-        lost, seen, acting = [], [], []
+        lost, anew, seen, acting = [], [], [], []
         for note in notes:
             value = values[note.map, note.key]
-            if value is None or not owns(note, value):
+            if value is None:
                 lost.append((note.map, note.key))
+                continue
+            if not owns(note, value):
+                anew.append(note)
                 continue
             if value.hits > note.hits:
                 seen.append((value.hits, note.map, note.key))
@@ -282,6 +316,10 @@ class Reconciler:
         if lost:
             self._state.forget(lost)
             event(_log, "rules-forgotten", map=name, count=len(lost), why="no longer ours")
+            self._claims.settle_each(list(self._claims.waiting_at(lost)))
+        if anew:
+            self._leave_to_dnsdist(anew)
+            event(_log, "rules-wait", map=name, count=len(anew), why="an entry of dnsdist's")
         if seen:
             self._state.saw_hits(seen)
         if acting:
@@ -298,8 +336,9 @@ class Reconciler:
         """Remove our entries whose time is over; return how many of each map.
 
         `tally` gets what was removed. Some at a time: `next_expiry` is 0 while more are due.
-        Those in a frozen map stay.
+        Those in a frozen map stay. Where other claims wait, the next one comes into force.
         """
+        self._state.end_due(self._boot())
         return self.remove(self._state.due(self._boot(), NOTES_AT_ONCE, self.frozen()), tally)
 
     def next_expiry(self) -> float | None:
@@ -310,9 +349,14 @@ class Reconciler:
     def remove(self, notes: Sequence[Note], tally: Tally | None = None) -> Counter[MapName]:
         """Remove the entries of these notes where they are still ours, then the notes.
 
-        `tally` gets what was removed.
+        Where other claims wait, the entry stays and the next one comes into force. `tally` gets
+        what was removed.
         """
-        removed: Counter[MapName] = Counter()
+        contested = self._claims.waiting_at((note.map, note.key) for note in notes)
+        removed = self._end_contested(
+            [note for note in notes if (note.map, note.key) in contested], tally
+        )
+        notes = [note for note in notes if (note.map, note.key) not in contested]
         values = self._entries.values((note.map, note.key) for note in notes)
         ours: dict[MapName, list[bytes]] = {}
         for note in notes:
@@ -320,8 +364,9 @@ class Reconciler:
                 ours.setdefault(note.map, []).append(note.key)
         with self._tables.writing(ours):
             for name, keys in ours.items():
-                removed[name] = self._entries.maps[name].delete_batch(b"".join(keys))
-                self._on_change(name, -removed[name])
+                count = self._entries.maps[name].delete_batch(b"".join(keys))
+                removed[name] += count
+                self._on_change(name, -count)
             if notes:
                 self._state.forget((note.map, note.key) for note in notes)
         if tally is not None:
@@ -330,3 +375,19 @@ class Reconciler:
                 if value is not None and owns(note, value):
                     tally.add(note, value.hits)
         return removed
+
+    def _end_contested(self, notes: Sequence[Note], tally: Tally | None) -> Counter[MapName]:
+        """End the claims that are in force where others wait; return how many of each map."""
+        wanted: dict[Place, Wanted] = {(n.map, n.key): {n.origin: None} for n in notes}
+        if not wanted:
+            return Counter()
+        values = self._entries.values(wanted)
+        with self._tables.writing({name for name, _ in wanted}):
+            outcomes = self._claims.settle(wanted)
+        ended = [o for o in outcomes if o.before is not None]
+        if tally is not None:
+            for outcome in ended:
+                value = values[outcome.place]
+                if outcome.before is not None and value is not None:
+                    tally.add(outcome.before, value.hits)
+        return Counter(o.place[0] for o in ended)

@@ -24,6 +24,9 @@ class RuleMap(Protocol):
     def info(self) -> MapInfo:
         """What is known of the map: sizes, room."""
 
+    def is_empty(self) -> bool:
+        """Return whether there is no entry."""
+
     def is_frozen(self) -> bool:
         """Return whether nobody can write to the map any more."""
 

@@ -4,6 +4,10 @@ Owns one SQLite file. Knows nothing of maps but their names, keys and ids; the
 store (store.py) decides what a note means. A note is written before the map is, so
 that a crash leaves a note without an entry and never an entry without a note.
 
+The note of an entry is the claim that is in force there. Claims that wait for their turn, behind
+another one or behind an entry of dnsdist's, are rows of `waiting`; which is in force is decided
+in claims.py. A version without that table opens the same file and leaves such claims alone.
+
 Every method blocks and may be called from any thread: one connection serves all, in turn.
 """
 
@@ -64,6 +68,23 @@ CREATE TABLE note (
 CREATE INDEX note_expires ON note (expires) WHERE expires IS NOT NULL;
 """
 
+_WAITING_SCHEMA = """
+CREATE TABLE IF NOT EXISTS waiting (
+    map INTEGER NOT NULL, -- as in `note`
+    key BLOB NOT NULL,
+    origin TEXT NOT NULL,
+    action INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    created REAL NOT NULL,
+    expires REAL,
+    beneath INTEGER NOT NULL, -- 1: an entry of dnsdist's is in force there
+    PRIMARY KEY (map, key, origin)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS waiting_expires ON waiting (expires) WHERE expires IS NOT NULL;
+CREATE INDEX IF NOT EXISTS waiting_beneath ON waiting (map, key) WHERE beneath;
+"""
+"""Added to the file of an older version when it is opened."""
+
 
 def place_in_order(note: Note) -> bytes:
     """Return a note's position in the order of `State.page`."""
@@ -80,10 +101,15 @@ NoteRow: TypeAlias = tuple[int, bytes, int, str, str, float, float | None, int]
 
 _COLUMNS = "map, key, action, origin, reason, created, expires, hits"
 
+_CLAIM_COLUMNS = "map, key, action, origin, reason, created, expires, 0"
+"""Of `waiting`, as `_note` reads them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What we know of one entry that we wrote.
+    """What we know of one entry that we wrote: the claim that is in force there.
+
+    Also a claim that waits; its `hits` are 0 and mean nothing.
 
     Attributes:
         map, key: the entry; `key` as in the map.
@@ -162,6 +188,22 @@ class State:
         except sqlite3.Error as error:
             raise StateError(f"cannot open the state file {path}: {error}") from error
 
+    @classmethod
+    def beside(cls, path: Path) -> Self:
+        """Open a file that another connection has open, to read and to write it.
+
+        Raises:
+            StateError: it cannot be opened.
+        """
+        try:
+            connection = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, timeout=30
+            )
+            connection.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.Error as error:
+            raise StateError(f"cannot open the state file {path}: {error}") from error
+        return cls(connection, path, ())
+
     def __enter__(self) -> Self:
         return self
 
@@ -223,21 +265,7 @@ class State:
     def put(self, notes: Iterable[Note]) -> None:
         """Write notes, replacing those of the same entries, in one transaction."""
         with self.transaction():
-            self._connection.executemany(
-                f"INSERT OR REPLACE INTO note ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
-                (
-                    (
-                        *_place(n.map, n.key),
-                        n.action,
-                        n.origin,
-                        n.reason,
-                        n.created,
-                        n.expires,
-                        n.hits,
-                    )
-                    for n in notes
-                ),
-            )
+            self._connection.executemany(_PUT_NOTE, map(_row_of, notes))
 
     def forget(self, entries: Iterable[tuple[MapName, bytes]]) -> None:
         """Remove the notes of these entries, in one transaction."""
@@ -246,6 +274,165 @@ class State:
                 "DELETE FROM note WHERE map = ? AND key = ?",
                 (_place(*entry) for entry in entries),
             )
+
+    # --- claims that wait -----------------------------------------------------------
+
+    def write_claims(
+        self,
+        *,
+        force: Iterable[Note] = (),
+        forget: Iterable[tuple[MapName, bytes]] = (),
+        wait: Iterable[tuple[Note, bool]] = (),
+        end: Iterable[tuple[MapName, bytes, str]] = (),
+    ) -> None:
+        """Change claims, in one transaction and in this order.
+
+        Args:
+            force: notes of what is in force, which replace those of the same entries.
+            forget: places whose notes are removed.
+            wait: claims that wait, and whether behind an entry of dnsdist's.
+            end: places and origins of claims that wait no longer.
+        """
+        with self.transaction():
+            run = self._connection.executemany
+            run(_PUT_NOTE, map(_row_of, force))
+            run("DELETE FROM note WHERE map = ? AND key = ?", (_place(*place) for place in forget))
+            run(
+                "INSERT OR REPLACE INTO waiting"
+                " (map, key, action, origin, reason, created, expires, beneath)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                ((*_row_of(claim)[:-1], int(beneath)) for claim, beneath in wait),
+            )
+            run(
+                "DELETE FROM waiting WHERE map = ? AND key = ? AND origin = ?",
+                ((*_place(name, key), origin) for name, key, origin in end),
+            )
+
+    def has_waiting(self) -> bool:
+        """Return whether any claim waits."""
+        with self._reading():
+            return self._connection.execute("SELECT 1 FROM waiting LIMIT 1").fetchone() is not None
+
+    def waiting_at(self, map_name: MapName, keys: Sequence[bytes]) -> dict[bytes, list[Note]]:
+        """Return the claims that wait at these places of a map, by key; most have none."""
+        found: dict[bytes, list[Note]] = {}
+        if not self.has_waiting():
+            return found
+        ref = REFS[map_name]
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            stored = [stored_key(ref, key) for key in keys[start : start + _KEYS_AT_ONCE]]
+            marks = ",".join("?" * len(stored))
+            with self._reading():
+                rows = self._connection.execute(
+                    f"SELECT {_CLAIM_COLUMNS} FROM waiting WHERE map = ? AND key IN ({marks})",  # noqa: S608 (marks)
+                    (ref, *stored),
+                ).fetchall()
+            for claim in map(_note, rows):
+                found.setdefault(claim.key, []).append(claim)
+        return found
+
+    def waiting_page(
+        self, map_name: MapName, after: bytes, limit: int, origin: str | None = None
+    ) -> list[Note]:
+        """Return claims that wait in a map, of one origin or all, behind a stored key.
+
+        Args:
+            map_name: the map.
+            after: `place_in_order` of the last claim of the page before; empty at first.
+            limit: claims at most; all those of the last key are given.
+            origin: only its claims.
+        """
+        whose, values = ("", ()) if origin is None else (" AND origin = ?", (origin,))
+        with self._reading():
+            rows = self._connection.execute(
+                f"SELECT {_CLAIM_COLUMNS} FROM waiting WHERE map = ? AND key > ?{whose}"  # noqa: S608 (constants)
+                " ORDER BY key, origin LIMIT ?",
+                (REFS[map_name], after, *values, limit),
+            ).fetchall()
+            if len(rows) == limit and origin is None:
+                rows += self._connection.execute(
+                    f"SELECT {_CLAIM_COLUMNS} FROM waiting WHERE map = ? AND key = ?"  # noqa: S608 (a constant)
+                    " AND origin > ? ORDER BY origin",
+                    (REFS[map_name], rows[-1][1], rows[-1][3]),
+                ).fetchall()
+        return [_note(row) for row in rows]
+
+    def beneath(self, after: tuple[int, bytes], limit: int) -> list[tuple[MapName, bytes]]:
+        """Return places where claims wait behind an entry of dnsdist's, behind a stored place."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT DISTINCT map, key FROM waiting WHERE beneath AND (map, key) > (?, ?)"
+                " ORDER BY map, key LIMIT ?",
+                (*after, limit),
+            ).fetchall()
+        return [(BY_REF[ref].name, full_key(ref, key)) for ref, key in rows]
+
+    def unsettled(self, limit: int) -> list[tuple[MapName, bytes]]:
+        """Return places where a change of claims was cut short.
+
+        A claim that is in force and waits at the same time is about to be written to its map; one
+        that waits for nothing is about to be in force.
+        """
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT DISTINCT waiting.map, waiting.key FROM waiting"
+                " LEFT JOIN note ON note.map = waiting.map AND note.key = waiting.key"
+                " WHERE note.origin = waiting.origin OR (note.key IS NULL AND NOT beneath)"
+                " LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return [(BY_REF[ref].name, full_key(ref, key)) for ref, key in rows]
+
+    def end_due(self, now: float) -> int:
+        """Remove claims that wait and whose time is over; return how many.
+
+        Of those that are in force too, because a change was cut short, the note decides.
+        """
+        with self.transaction():
+            return self._connection.execute(
+                "DELETE FROM waiting WHERE expires <= ?", (now,)
+            ).rowcount
+
+    def end_waiting(self, map_name: MapName, origin: str | None) -> int:
+        """Remove all claims that wait in a map, or one origin's; return how many."""
+        whose, values = ("", ()) if origin is None else (" AND origin = ?", (origin,))
+        with self.transaction():
+            return self._connection.execute(
+                f"DELETE FROM waiting WHERE map = ?{whose}",  # noqa: S608 (constants)
+                (REFS[map_name], *values),
+            ).rowcount
+
+    def rename_waiting(self, map_name: MapName, keys: Iterable[tuple[bytes, bytes]]) -> None:
+        """Let the claims that wait at a place wait at another one: pairs of keys."""
+        ref = REFS[map_name]
+        with self.transaction():
+            self._connection.executemany(
+                "UPDATE OR REPLACE waiting SET key = ? WHERE map = ? AND key = ?",
+                ((stored_key(ref, new), ref, stored_key(ref, old)) for old, new in keys),
+            )
+
+    def count_by_origin(
+        self, map_name: MapName | None = None
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        """Return how many claims of each origin are in force, and how many wait.
+
+        In one map or all; some 100 ms for a million.
+        """
+        ref = None if map_name is None else REFS[map_name]
+        which = "WHERE ?1 IS NULL OR map = ?1 GROUP BY origin"
+        with self._reading():
+            forced, waiting = (
+                dict(
+                    self._connection.execute(
+                        f"SELECT origin, count(*) FROM {table} {which}",  # noqa: S608 (constants)
+                        (ref,),
+                    ).fetchall()
+                )
+                for table in ("note", "waiting")
+            )
+        return forced, waiting
+
+    # --- what was seen ----------------------------------------------------------------
 
     def saw_hits(self, seen: Iterable[tuple[int, MapName, bytes]]) -> None:
         """Keep the counters (hits, map, key) as last looked at."""
@@ -283,12 +470,6 @@ class State:
         with self._reading():
             query = "SELECT count(*) FROM note WHERE map = ?"
             return int(self._connection.execute(query, (REFS[map_name],)).fetchone()[0])
-
-    def count_by_origin(self, map_name: MapName | None = None) -> dict[str, int]:
-        """Return how many notes each origin has, in one map or all; 0.2 s for a million."""
-        ref = None if map_name is None else REFS[map_name]
-        query = "SELECT origin, count(*) FROM note WHERE ?1 IS NULL OR map = ?1 GROUP BY origin"
-        return dict(self.select(query, (ref,)))
 
     def notes(self, map_name: MapName) -> dict[bytes, Note]:
         """Return the notes of one map by key."""
@@ -385,14 +566,17 @@ class State:
             return [_note(row) for row in rows]
 
     def next_expiry(self, without: Collection[MapName] = ()) -> float | None:
-        """Return when (CLOCK_BOOTTIME) the next note's time is over, or None; see `due`."""
+        """Return when (CLOCK_BOOTTIME) the next claim's time is over, or None; see `due`."""
         refs, others = _others_than(without)
         with self._reading():
-            row = self._connection.execute(
-                f"SELECT min(expires) FROM note WHERE expires IS NOT NULL{others}",  # noqa: S608 (constants)
-                refs,
-            ).fetchone()
-        return None if row[0] is None else float(row[0])
+            found = [
+                self._connection.execute(
+                    f"SELECT min(expires) FROM {table} WHERE expires IS NOT NULL{which}",  # noqa: S608 (constants)
+                    values,
+                ).fetchone()[0]
+                for table, which, values in (("note", others, refs), ("waiting", "", []))
+            ]
+        return min((float(at) for at in found if at is not None), default=None)
 
     def rebase_expiry(self, seconds: float, name: str, value: str) -> None:
         """Move every expiry by `seconds`, as the clock of this boot is another one.
@@ -403,9 +587,11 @@ class State:
             value: of the fact.
         """
         with self.transaction():
-            self._connection.execute(
-                "UPDATE note SET expires = expires + ? WHERE expires IS NOT NULL", (seconds,)
-            )
+            for table in ("note", "waiting"):
+                self._connection.execute(
+                    f"UPDATE {table} SET expires = expires + ? WHERE expires IS NOT NULL",  # noqa: S608 (constants)
+                    (seconds,),
+                )
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
 
@@ -421,6 +607,13 @@ def holds_table_rules(path: Path) -> bool:
             return any(state.rows(name, b"", 1) for name in TABLES)
     except (OSError, StateError):
         return False
+
+
+_PUT_NOTE = f"INSERT OR REPLACE INTO note ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 (a constant)
+
+
+def _row_of(n: Note) -> NoteRow:
+    return (*_place(n.map, n.key), n.action, n.origin, n.reason, n.created, n.expires, n.hits)
 
 
 def _others_than(maps: Collection[MapName]) -> tuple[list[int], str]:
@@ -509,5 +702,6 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     elif version != VERSION:
         raise sqlite3.OperationalError(f"its format is {version}, this program knows {VERSION}")
+    connection.executescript(f"BEGIN; {_WAITING_SCHEMA} COMMIT;")
     if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         raise sqlite3.DatabaseError("quick_check found damage")

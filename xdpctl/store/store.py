@@ -4,7 +4,7 @@ The maps are the truth for what is blocked; the state (state.py) holds notes abo
 the entries that we wrote. An entry without a valid note is dnsdist's: it is shown,
 never changed. The five maps are shared with dnsdist; zones, and all that lists claim, are in
 tables of our own (tables/). A target may have a rule in the operator's book and one in the
-lists'.
+lists'. Each origin has its own claim on a target; claims.py decides which is in force.
 
 Every method blocks, and may be called from several threads: a write waits for the step that
 another thread is at. Owns the lock that writes take. Does not own notes (state.py) or maps
@@ -20,8 +20,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xdpctl import abi
-from xdpctl.abi import RULE_MAPS, RULE_PLACES, TABLES, Book
+from xdpctl.abi import RULE_MAPS, RULE_PLACES, TABLES, Book, RuleAction
 from xdpctl.errors import (
     KernelError,
     MapFrozenError,
@@ -30,23 +29,26 @@ from xdpctl.errors import (
     TargetError,
     XdpctlError,
 )
-from xdpctl.kernel.bpf.libbpf import BPF_ANY, BPF_NOEXIST
 from xdpctl.process.clock import boot_clock
 from xdpctl.process.threads import TurnLock
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
     AnyQtype,
     Rule,
+    target_of,
     target_text,
 )
 from xdpctl.rules.keys import book_of, map_of
+from xdpctl.rules.rules import ClaimClass, class_of
 from xdpctl.store import overlap
 from xdpctl.store.bulk import Bulk
-from xdpctl.store.entries import NOTES_AT_ONCE, Entries, foreign, places_of, read_values
+from xdpctl.store.claims import Claims, rank
+from xdpctl.store.entries import NOTES_AT_ONCE, Entries, foreign, places_of
 from xdpctl.store.export import Export, ExportInProcess, lines_of
 from xdpctl.store.pages import Pages
 from xdpctl.store.reconcile import Reconciler
 from xdpctl.store.source import RuleSource
+from xdpctl.store.standing import LISTED, Standings
 from xdpctl.store.state import Note, place_in_order
 from xdpctl.store.tables.table import KEYS_AT_ONCE
 from xdpctl.store.tables.tables import Tables
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from xdpctl.rules import Target
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
+    from xdpctl.store.claims import Make, Outcome
     from xdpctl.store.entries import Entry, Place, Slot
     from xdpctl.store.rule_map import RuleMap
     from xdpctl.store.state import State
@@ -72,8 +75,8 @@ if TYPE_CHECKING:
     from xdpctl.store.tally import Tally
     from xdpctl.store.worker.parent import BulkInWorker
 
-    Claimed: TypeAlias = tuple[Target, Book]
-    """What has at most one rule."""
+    Claimed: TypeAlias = tuple[Target, str]
+    """Target and origin: what has at most one claim."""
 
 _END = object()
 
@@ -90,13 +93,75 @@ _THEIRS = (
 )
 
 
+def listing_of(claims: Sequence[Note]) -> str:
+    """Return who has these claims, as the start of a sentence: "list:a and app:jail have"."""
+    names = list(dict.fromkeys(claim.origin for claim in claims))
+    if len(names) == 1:
+        return f"{names[0]} has"
+    return f"{', '.join(names[:-1])} and {names[-1]} have"
+
+
+def _is_of(claim: Note, origin: str | None) -> bool:
+    if origin is None:
+        return class_of(claim.origin) is ClaimClass.OPERATOR
+    return claim.origin == origin
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What came of one rule that was asked for.
+
+    Attributes:
+        target: of the rule.
+        former: the claim that its origin had on the target before, or None.
+        claim: the claim that it has now.
+        displaced: another origin's claim that was in force until now, or None.
+        in_force: the claim that is in force now, or the action of dnsdist's entry.
+    """
+
+    target: Target
+    former: Note | None
+    claim: Note
+    displaced: Note | None
+    in_force: Note | RuleAction
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether the claim is the one in force."""
+        return isinstance(self.in_force, Note) and self.in_force.origin == self.claim.origin
+
+
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """What `Store.put` did: how many entries were made, how many changed."""
+    """What `Store.put` did: how many claims were made, how many changed, and each of them."""
 
     created: int
     updated: int
     warnings: tuple[str, ...] = ()
+    rules: tuple[Said, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StillClaimed:
+    """Who still has a claim on a target from which one was removed.
+
+    Attributes:
+        target: the target.
+        dnsdist: dnsdist's entry, which is in force then, or None.
+        claims: the first is in force, unless dnsdist has an entry.
+    """
+
+    target: Target
+    dnsdist: RuleAction | None
+    claims: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveResult:
+    """What `Store.remove` did: how many claims it ended, and who still has one."""
+
+    removed: int
+    left: tuple[StillClaimed, ...] = ()
 
 
 class Store:
@@ -142,9 +207,25 @@ class Store:
         self._may_use_worker = worker
         self.listing = Entries(self._maps, state)
         self.pages = Pages(self.listing, maps)
+        self.standings = Standings(self.listing, lambda: self.any_qtype)
         self.most_hit = MostHit(self.listing)
+        self._claims = Claims(
+            self._maps,
+            state,
+            on_change=on_change,
+            clock=clock,
+            boot=boot,
+            any_qtype=lambda: self.any_qtype,
+        )
         self._reconciler = Reconciler(
-            maps, state, self.tables, self.listing, on_change=on_change, wall=clock, boot=boot
+            maps,
+            state,
+            self.tables,
+            self.listing,
+            self._claims,
+            on_change=on_change,
+            wall=clock,
+            boot=boot,
         )
         self.theirs = TheirEntries(
             self.listing, self.alone, any_qtype=lambda: self.any_qtype, on_change=on_change
@@ -177,6 +258,19 @@ class Store:
             with self.alone():
                 more = next(steps, _END) is not _END
             yield
+
+    def look_beneath(self) -> int:
+        """Let claims come into force where dnsdist's entry is gone; return how many.
+
+        Looks only at places where claims wait for that.
+        """
+        total = 0
+        after: tuple[int, bytes] | None = (0, b"")
+        while after is not None:
+            with self._lock:
+                after, count = self._claims.look_beneath(after)
+            total += count
+        return total
 
     def alone(self) -> AbstractContextManager[None]:
         """Return what keeps others from writing for the time of a block; blocks until its turn."""
@@ -217,8 +311,8 @@ class Store:
 
     # --- changing -----------------------------------------------------------------
 
-    def put(self, rules: Sequence[Rule], *, waits: bool = True) -> PutResult:
-        """Make or update rules; an updated entry keeps its counter.
+    def put(self, rules: Sequence[Rule], *, waits: bool = True, beneath: bool = False) -> PutResult:
+        """Make or update claims; an updated one that is in force keeps its counter.
 
         The hits of the microseconds between reading and writing an updated entry of a shared
         map may be lost: the kernel cannot change an action in place.
@@ -226,16 +320,17 @@ class Store:
         Args:
             rules: what is made.
             waits: where our own tables lack room, it is made, and this blocks until then.
+            beneath: a claim on what is dnsdist's waits until its entry is gone.
 
         Raises:
-            ConflictError: an entry is dnsdist's; nothing was changed.
+            ConflictError: an entry is dnsdist's, without `beneath`; nothing was changed.
             TargetError: two rules of the request contradict each other.
             TableFullError: our own tables lack room, without `waits`.
             MapFullError: with `done`, how many of the request went in.
         """
         asked: dict[Claimed, Rule] = {}
         for rule in rules:
-            claimed = rule.target, book_of(rule.origin)
+            claimed = rule.target, rule.origin
             if asked.setdefault(claimed, rule).action != rule.action:
                 text = target_text(rule.target)
                 raise TargetError(
@@ -248,122 +343,185 @@ class Store:
         with self._lock:
             if self.tables.lacks(needed):  # others took the room
                 raise TableFullError(next(iter(needed)), self.tables.capacity(next(iter(needed))))
-            created = self._put(asked)
+            said = self._put(asked, beneath=beneath)
         warnings = tuple(overlap.warnings(self.listing, asked.values(), self.any_qtype))
-        return PutResult(created, len(asked) - created, warnings)
+        created = sum(one.former is None for one in said)
+        return PutResult(created, len(asked) - created, warnings, said)
 
     def needs(self, rules: Iterable[Rule]) -> dict[MapName, int]:
         """Return for how many entries of our own tables these rules may need room."""
         names = (map_of(rule.target, book_of(rule.origin)) for rule in rules)
         return Counter(name for name in names if name in TABLES)
 
-    def _put(self, asked: Mapping[Claimed, Rule]) -> int:
-        """Write the notes, then the entries; return how many entries were made."""
-        where = [
-            (rule, next((slot for slot in slots if slot.value is not None), slots[0]))
-            for rule, slots in zip(asked.values(), self._slots_of(asked), strict=True)
-        ]
-        with self.tables.writing({slot.map for _, slot in where}):
-            self._state.put(self._note(rule, slot) for rule, slot in where)
-            refused = self._write_all(where)
+    def _put(self, asked: Mapping[Claimed, Rule], *, beneath: bool) -> tuple[Said, ...]:
+        """Change claims and what is in force; return what came of each rule."""
+        where: dict[Claimed, Place] = {}
+        wanted: dict[Place, dict[str, Make | None]] = {}
+        for (claimed, rule), slots in zip(
+            asked.items(), self._slots_of(asked, beneath=beneath), strict=True
+        ):
+            ours = next((slot for slot in slots if slot.is_ours), slots[0])
+            where[claimed] = place = ours.map, ours.key
+            wanted.setdefault(place, {})[rule.origin] = self._maker(rule, place)
+        with self.tables.writing({name for name, _ in wanted}):
+            outcomes, refused = self._settled(wanted, strict=not beneath)
         if refused is not None:
             raise refused
-        return sum(slot.value is None for _, slot in where)
+        return tuple(self._said(rule, outcomes[where[claimed]]) for claimed, rule in asked.items())
 
-    def _write_all(self, where: Sequence[tuple[Rule, Slot]]) -> XdpctlError | None:
-        """Write entries; return why one was refused, the notes of it and the rest taken back."""
-        for done, (rule, slot) in enumerate(where):
-            try:
-                self._write(rule, slot)
-            except KernelError as error:
-                self._take_back([slot for _, slot in where[done:]])
-                error.done = done
-                if error.errno != errno.EEXIST:
-                    return error
-                refused = foreign(rule.target, _THEIRS)  # written by dnsdist since we looked
-                refused.__cause__ = error
-                return refused
-        return None
+    def _settled(
+        self, wanted: Mapping[Place, Mapping[str, Make | None]], *, strict: bool
+    ) -> tuple[dict[Place, Outcome], XdpctlError | None]:
+        """Return what was decided by place, or why a place was refused."""
+        try:
+            found = self._claims.settle(wanted, strict=strict)
+        except KernelError as error:
+            if error.errno != errno.EEXIST:
+                return {}, error
+            conflict = self._foreign_at(list(wanted)[error.done])  # written since we looked
+            conflict.__cause__ = error
+            return {}, conflict
+        theirs = [outcome for outcome in found if outcome.foreign] if strict else []
+        refused = self._foreign_at(theirs[0].place) if theirs else None
+        return {outcome.place: outcome for outcome in found}, refused
 
-    def _note(self, rule: Rule, slot: Slot) -> Note:
-        """Return the note of a rule that is written to this slot."""
-        created = self._clock()
-        if slot.value is not None and slot.note is not None:  # it is updated
-            created = slot.note.created
-        return Note(
-            slot.map,
-            slot.key,
-            rule.action,
-            rule.origin,
-            rule.reason,
-            created,
-            None if rule.expires_in is None else self._boot() + rule.expires_in,
-            hits=0 if slot.value is None else slot.value.hits,
+    def _foreign_at(self, place: Place) -> XdpctlError:
+        return foreign(target_of(*place, self.any_qtype), _THEIRS)
+
+    def _maker(self, rule: Rule, place: Place) -> Make:
+        """Return what makes a rule's claim of the one that its origin had."""
+
+        def make(former: Note | None) -> Note:
+            end = None if rule.expires_in is None else self._boot() + rule.expires_in
+            return Note(
+                *place,
+                rule.action,
+                rule.origin,
+                former.reason if former is not None and rule.keeps_reason else rule.reason,
+                former.created if former is not None else self._clock(),
+                former.expires if former is not None and rule.keeps_end else end,
+                hits=0,
+            )
+
+        return make
+
+    def _said(self, rule: Rule, outcome: Outcome) -> Said:
+        """Return what came of a rule; an operator's or dnsdist's entry is before a list's."""
+        its = (claim for claim in outcome.claims if claim.origin == rule.origin)
+        claim = next(its)
+        dnsdist, found = self._claims_on(rule.target)
+        in_force = found[0] if dnsdist is None else dnsdist
+        before = outcome.before
+        if before is None and book_of(rule.origin) is Book.OPERATOR and not outcome.foreign:
+            before = next((each for each in found if each.map in LISTED), None)
+        is_in_force = isinstance(in_force, Note) and in_force.origin == rule.origin
+        displaced = before if is_in_force and before is not None else None
+        return Said(
+            rule.target,
+            next((each for each in outcome.former if each.origin == rule.origin), None),
+            claim,
+            None if displaced is None or displaced.origin == rule.origin else displaced,
+            in_force,
         )
 
-    def _write(self, rule: Rule, slot: Slot) -> None:
-        rule_map = self._maps[slot.map]
-        if slot.value is None:
-            rule_map.update(slot.key, abi.encode_value(rule.action), BPF_NOEXIST)
-            self._on_change(slot.map, 1)
-        elif slot.value.action != rule.action:
-            (present,) = read_values(rule_map, [slot.key])  # its counter of this moment
-            hits = 0 if present is None else present.hits
-            rule_map.update(slot.key, abi.encode_value(rule.action, hits), BPF_ANY)
+    def remove(self, targets: Iterable[Target], origin: str | None = None) -> RemoveResult:
+        """End the operator's claims on targets, or another origin's.
 
-    def _take_back(self, slots: list[Slot]) -> None:
-        """Make the notes of slots that were not written what they were before."""
-        self._state.forget((slot.map, slot.key) for slot in slots if slot.note is None)
-        self._state.put(slot.note for slot in slots if slot.note is not None)
-
-    def remove(self, targets: Iterable[Target]) -> int:
-        """Remove our own rules; returns how many entries went.
+        Args:
+            targets: all of them, or none where one is refused.
+            origin: whose claims end; None: those of the operator (cli, api, file:NAME).
 
         Raises:
-            NotFoundError: one target has no entry; nothing was removed.
-            ConflictError: one target's entry is dnsdist's; nothing was removed.
+            NotFoundError: one target has no such claim; nothing was removed.
+            ConflictError: dnsdist alone has an entry there; nothing was removed.
         """
         with self._lock:
-            return self._remove(list(targets))
+            return self._remove(list(dict.fromkeys(targets)), origin)
 
-    def _remove(self, wanted: list[Target]) -> int:
-        places: dict[Place, None] = {}
+    def _remove(self, wanted: list[Target], origin: str | None) -> RemoveResult:
+        ending: dict[Place, dict[str, Make | None]] = {}
+        standing = {target: self._claims_on(target) for target in wanted}
+        for target, (dnsdist, found) in standing.items():
+            its = [claim for claim in found if _is_of(claim, origin)]
+            if not its:
+                raise self._not_there(target, origin, dnsdist, found)
+            for claim in its:
+                ending.setdefault((claim.map, claim.key), {})[claim.origin] = None
+        with self.tables.writing({name for name, _ in ending}):
+            self._claims.settle(ending)
+        left = []
         for target in wanted:
-            there = self._standing(target)
-            if not there:
-                raise NotFoundError(
-                    f"there is no rule for {target_text(target)}: see `xdpctl list`"
-                )
-            places |= dict.fromkeys(there)
-        with self.tables.writing({name for name, _ in places}):
-            for name, key in places:
-                if self._maps[name].delete(key):
-                    self._on_change(name, -1)
-            self._state.forget(places)
-        return len(places)
+            dnsdist, found = self._claims_on(target)
+            if dnsdist is not None or found:
+                left.append(StillClaimed(target, dnsdist, tuple(found)))
+        return RemoveResult(sum(map(len, ending.values())), tuple(left))
 
-    def _standing(self, target: Target) -> list[Place]:
-        """Return where there are entries for a target: the operator's, else a list's."""
+    def _claims_on(self, target: Target) -> tuple[RuleAction | None, list[Note]]:
+        """Return dnsdist's action on a target, if any, and all claims, the one in force first."""
+        dnsdist: RuleAction | None = None
+        found: list[Note] = []
         for book in Book:
-            (slots,) = self._slots_of([(target, book)])
-            if there := [(slot.map, slot.key) for slot in slots if slot.value is not None]:
-                return there
-        return []
+            places = places_of(target, self.any_qtype, book)
+            slots = self.listing.slots(places)
+            waiting = self._claims.waiting_at(places)
+            for place in places:
+                slot = slots[place]
+                if slot.value is not None and not slot.is_ours:
+                    dnsdist = slot.value.action
+                note = slot.note if slot.value is not None or place[0] in TABLES else None
+                here = None if note is None else note.origin
+                found += [] if note is None else [note]
+                waits = [claim for claim in waiting.get(place, ()) if claim.origin != here]
+                found += sorted(waits, key=rank)
+        return dnsdist, found
 
-    def _slots_of(self, claimed: Iterable[Claimed]) -> Iterator[list[Slot]]:
-        """Yield for each target the slots that a rule for it may have, the one we write first.
+    def _not_there(
+        self,
+        target: Target,
+        origin: str | None,
+        dnsdist: RuleAction | None,
+        found: Sequence[Note],
+    ) -> XdpctlError:
+        """Return the error of a target on which nobody has the claim that is to end."""
+        text = target_text(target)
+        if dnsdist is not None and origin is None:
+            return foreign(target, _THEIRS)
+        others = listing_of(found) if found else ("dnsdist has" if dnsdist is not None else "")
+        if not others:
+            return NotFoundError(f"there is no rule for {text}: see `xdpctl list`")
+        whose = "the operator's (cli, api, file:NAME)" if origin is None else f"of origin {origin}"
+        first = found[0].origin if found else ""
+        helps = (
+            f"`xdpctl allow {text}` lets it pass, `xdpctl unblock {text} --origin {first}` ends"
+            " that claim"
+            if origin is None
+            else "see `xdpctl list --all-claims`"
+        )
+        return NotFoundError(
+            f"there is no rule for {text} that is {whose}, but {others} one: {helps}"
+        )
+
+    def claims_on(self, target: Target) -> tuple[RuleAction | None, list[Note]]:
+        """Return dnsdist's action on a target, or None, and the claims of all origins there.
+
+        The claims are in the order in which they would be in force.
+        """
+        return self._claims_on(target)
+
+    def _slots_of(self, claimed: Iterable[Claimed], *, beneath: bool) -> Iterator[list[Slot]]:
+        """Yield for each claim the slots that it may have, the one we write first.
 
         A name without a type has two: dnsdist up to 1.9 writes another wildcard
         type than we do, and so do we under another --any-qtype.
 
         Raises:
-            ConflictError: an entry for a target is dnsdist's.
+            ConflictError: an entry for a target is dnsdist's, without `beneath`.
         """
-        places = {each: places_of(each[0], self.any_qtype, each[1]) for each in claimed}
+        places = {each: places_of(each[0], self.any_qtype, book_of(each[1])) for each in claimed}
         slots = self.listing.slots(place for each in places.values() for place in each)
         for each, there in places.items():
             found = [slots[place] for place in there]
-            if any(slot.value is not None and not slot.is_ours for slot in found):
+            if not beneath and any(slot.value is not None and not slot.is_ours for slot in found):
                 raise foreign(each[0], _THEIRS)
             yield found
 
@@ -375,13 +533,16 @@ class Store:
         Args:
             map_name: only this map's.
             origin: `dnsdist` removes what we did not write, which a running dnsdist
-                does not notice (DNSDIST.md); None: all our own.
+                does not notice (DNSDIST.md); None: all our own. What other origins claim comes
+                into force at once.
             tally: gets what was removed, except what dnsdist wrote and what went with a whole
                 table of ours.
         """
         names = RULE_PLACES if map_name is None else (map_name,)
         if origin == DNSDIST_ORIGIN:
-            return sum(self._flush_foreign(name) for name in names if name in RULE_MAPS)
+            flushed = sum(self._flush_foreign(name) for name in names if name in RULE_MAPS)
+            self.look_beneath()
+            return flushed
         removed = 0
         frozen: MapFrozenError | None = None
         for name in names:
@@ -395,9 +556,10 @@ class Store:
         return removed
 
     def _flush(self, name: MapName, origin: str | None, tally: Tally | None) -> int:
+        with self._lock:
+            removed = self._state.end_waiting(name, origin)
         if origin is None and (table := self.tables.maps.get(name)) is not None:
-            return self._flush_table(table)
-        removed = 0
+            return removed + self._flush_table(table)
         after: bytes | None = b""
         while after is not None:
             with self._lock:
@@ -451,6 +613,7 @@ class Store:
             reserve=self._reserve,
             on_change=self._on_change,
             clock=self._clock,
+            boot=self._boot,
             cancelled=self._cancelled,
         )
         return work.run()

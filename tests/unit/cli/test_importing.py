@@ -109,8 +109,8 @@ def test_all_that_was_done_is_said(cli: CommandLine, service: FakeService, rules
 
     assert cli("import", str(rules)).output == (
         "file:bad.txt: 1,000 rules made, 1 rule changed, 3 rules removed and 4 rules unchanged;"
-        " 5 left to dnsdist, 6 left to other origins, 7 skipped (of origin dnsdist) and 8 left"
-        " out by the guard (`xdpctl block --force` adds them)\n"
+        " 5 waiting behind dnsdist's entries, 6 waiting behind other origins' claims, 7 skipped (of"
+        " origin dnsdist) and 8 left out by the guard (`xdpctl block --force` adds them)\n"
     )
 
 

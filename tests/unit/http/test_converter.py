@@ -8,6 +8,7 @@ from xdpctl.abi import Book, RuleAction
 from xdpctl.http.api.converter import rule_out
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
 from xdpctl.store.entries import Entry
+from xdpctl.store.standing import Standing
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,7 @@ def test_an_entry_is_shown_with_its_target_type_and_map(
 ) -> None:
     target = parse_target(text, qtype)
     key = key_of(target, AnyQtype.LEGACY, book)
-    shown = rule_out(Entry(map_of(target, book), key, RuleAction.DROP, 7, None), AnyQtype.LEGACY)
+    entry = Entry(map_of(target, book), key, RuleAction.DROP, 7, None)
+    shown = rule_out(Standing(entry, None, (), is_in_force=True), AnyQtype.LEGACY)
     assert (shown.target, shown.qtype, shown.map, shown.wildcard) == (text, qtype, name, wildcard)
     assert (shown.action, shown.hits) == ("drop", 7)

@@ -9,12 +9,14 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.fake_backend import NOTE
 from xdpctl.abi import RULE_PLACES, MapName, RuleAction
 from xdpctl.errors import ConflictError, KernelError, MapFullError, NotFoundError, StateError
 from xdpctl.http.api.queries import PAGE_MAX, PageQuery, properties_of
 from xdpctl.http.api.uploads import FEW
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import Rule, parse_target
+from xdpctl.store.store import StillClaimed
 
 if TYPE_CHECKING:
     from tests.support.fake_backend import Site
@@ -33,7 +35,13 @@ def many(count: int, **fields: object) -> list[dict[str, Any]]:
 async def test_one_rule_needs_nothing_but_its_target(api: Site) -> None:
     answer = await api.ask("POST", RULES, {"target": "192.0.2.1"})
     assert answer.json() == {"created": 1, "updated": 0, "warnings": ["a warning"]}
-    assert api.backend.asked == [("put", [Rule(ip_address("192.0.2.1"), origin="api")], False)]
+    assert api.backend.asked == [
+        (
+            "put",
+            [Rule(ip_address("192.0.2.1"), origin="api", keeps_reason=True, keeps_end=True)],
+            False,
+        )
+    ]
 
 
 async def test_every_field_of_a_rule_is_taken(api: Site) -> None:
@@ -57,7 +65,8 @@ async def test_a_zone_is_a_target_that_is_made_and_removed(api: Site, text: str)
     zone = parse_target(text, "TXT")
     await api.ask("POST", RULES, {"target": text, "qtype": "TXT"})
     await api.ask("DELETE", f"{RULES}?target={quote(text)}&qtype=TXT")
-    assert api.backend.asked == [("put", [Rule(zone, origin="api")], False), ("remove", [zone])]
+    rule = Rule(zone, origin="api", keeps_reason=True, keeps_end=True)
+    assert api.backend.asked == [("put", [rule], False), ("remove", [zone])]
 
 
 @pytest.mark.parametrize("text", ["a.*.example", "*evil.example", "." + "a." * 17, ".."])
@@ -198,7 +207,8 @@ async def test_a_thousand_rules_are_still_one_put(api: Site) -> None:
 async def test_more_go_as_rows_and_strictly(api: Site) -> None:
     now = boot_clock()
     answer = await api.ask("POST", RULES, many(FEW + 1, expires_in=60, origin="cli", reason="r"))
-    assert answer.json() == {"created": FEW + 1, "updated": 0, "warnings": []}
+    waiting = 3  # behind others' claims, as the fake has it
+    assert answer.json() == {"created": FEW + 1 + waiting, "updated": 0, "warnings": []}
     (bulk,) = api.backend.bulks
     assert (bulk.replace, bulk.strict, bulk.rows) == (False, True, FEW + 1)
     ref, _, action, reason, expires, origin = bulk.kept[0]
@@ -239,6 +249,7 @@ async def test_a_put_replaces_an_origins_list(api: Site) -> None:
         "left_to_others": 2,
         "skipped": 0,
         "guarded": 3,
+        "waiting": 3,
     }
     (bulk,) = api.backend.bulks
     assert (bulk.origin, bulk.replace, bulk.strict) == ("list:x", True, False)
@@ -359,8 +370,63 @@ async def test_a_page_is_rules_and_a_cursor(api: Site) -> None:
             "created": 1000.0,
             "map": "addr-v4",
             "wildcard": None,
+            "claims": [
+                {
+                    "origin": "api",
+                    "class": "operator",
+                    "action": "drop",
+                    "reason": "a flood",
+                    "expires_in": None,
+                    "in_force": True,
+                }
+            ],
         }
     ]
+
+
+async def test_all_claims_of_an_origin_are_asked_for_by_name(api: Site) -> None:
+    await api.ask("GET", f"{RULES}?origin=app:jail&all_claims=1")
+    assert api.backend.asked == [("page", None, "app:jail", None, PAGE_MAX, "all")]
+
+
+async def test_one_origins_claim_on_a_target_ends(api: Site) -> None:
+    api.backend.left = [StillClaimed(parse_target("www.example", "A"), RuleAction.PASS, (NOTE,))]
+    answer = await api.ask("DELETE", f"{RULES}?target=192.0.2.1&claimant=app:jail")
+    assert api.backend.asked == [("remove", [ip_address("192.0.2.1")], "app:jail")]
+    (left,) = answer.json()["left"]
+    assert (left["target"], left["qtype"]) == ("www.example", "A")
+    assert [(c["origin"], c["class"], c["in_force"]) for c in left["claims"]] == [
+        ("dnsdist", "dnsdist", True),
+        ("api", "operator", False),
+    ]
+
+
+async def test_a_claimant_without_a_target_is_a_bad_request(api: Site) -> None:
+    answer = await api.ask("DELETE", f"{RULES}?origin=api&claimant=app:jail")
+    assert (answer.status, answer.problem["field"]) == (400, "claimant")
+
+
+async def test_a_rule_may_wait_for_dnsdist(api: Site) -> None:
+    await api.ask("POST", f"{RULES}?waiting_ok=1", {"target": "192.0.2.1", "origin": "app:jail"})
+    assert api.backend.asked[0][-1] == "beneath"
+
+
+@pytest.mark.parametrize(
+    ("given", "keeps", "ends"),
+    [({}, True, None), ({"expires_in": None}, False, None), ({"expires_in": 60}, False, 60)],
+)
+async def test_an_end_that_is_not_given_stays_as_it_was(
+    api: Site, given: dict[str, int | None], ends: int | None, *, keeps: bool
+) -> None:
+    await api.ask("POST", RULES, {"target": "192.0.2.1", "reason": "", **given})
+    (rule,) = api.backend.asked[0][1]
+    assert (rule.keeps_end, rule.expires_in, rule.keeps_reason) == (keeps, ends, False)
+
+
+@pytest.mark.parametrize("origin", ["dnsdist", "dynamic", "dnsdist-dynamic", "app:"])
+async def test_what_is_reserved_or_no_origin_is_refused(api: Site, origin: str) -> None:
+    answer = await api.ask("POST", RULES, {"target": "192.0.2.1", "origin": origin})
+    assert (answer.status, answer.problem["field"]) == (422, "origin")
 
 
 async def test_filters_limit_and_cursor_are_handed_on(api: Site) -> None:
@@ -499,8 +565,8 @@ async def test_force_lifts_what_is_dnsdists_and_removes_what_is_ours_first(api: 
     ours, theirs = ip_address("192.0.2.1"), ip_address("192.0.2.2")
     api.backend.dnsdists = (theirs,)
     answer = await api.ask("DELETE", f"{RULES}?target={theirs}&target={ours}&force=1")
-    assert api.backend.asked == [("remove", [ours]), ("lift", [theirs])]
-    assert answer.json()["removed"] == 2
+    assert api.backend.asked == [("remove", [ours]), ("remove", [theirs]), ("lift", [theirs])]
+    assert answer.json()["removed"] == 3
     assert "keeps its own count" in answer.json()["warnings"][0]
 
 

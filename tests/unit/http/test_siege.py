@@ -50,7 +50,7 @@ class SlowDesk(FakeBackend):
         self.may = asyncio.Event()
         self.asking = 0
 
-    async def page(self, *_what: object) -> tuple[list[RuleOut], str | None]:
+    async def page(self, *_what: object, **_named: object) -> tuple[list[RuleOut], str | None]:
         self.asking += 1
         await self.may.wait()
         return [], None

@@ -169,7 +169,7 @@ async def test_a_rule_that_was_put_is_listed(office: Office) -> None:
 
 async def test_a_rule_that_was_removed_is_not_listed(office: Office) -> None:
     await office.operations.put([rule("192.0.2.1"), rule("www.example")], force=False)
-    assert await office.operations.remove([parse_target("192.0.2.1")]) == 1
+    assert (await office.operations.remove([parse_target("192.0.2.1")])).removed == 1
     assert list(await office.listed()) == ["www.example"]
 
 
@@ -270,7 +270,8 @@ async def test_rules_expire_and_are_counted(
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr(office.store, "_boot", lambda: now[0])
-    monkeypatch.setattr(office.store._reconciler, "_boot", lambda: now[0])
+    for part in (office.store._reconciler, office.store._claims):
+        monkeypatch.setattr(part, "_boot", lambda: now[0])
     short = rule("192.0.2.1")
     for seconds, given in ((60, short), (90, rule("192.0.2.2"))):
         await office.operations.put([type(given)(given.target, expires_in=seconds)], force=False)

@@ -141,8 +141,16 @@ def test_a_rule_keeps_the_time_of_its_making(ledger: Ledger) -> None:
 def test_a_list_may_give_its_rules_an_end_and_take_it_back(ledger: Ledger) -> None:
     ledger.bulk([f"{A} for=10m"])
     assert ledger.store.next_expiry() == 600.0
-    assert ledger.bulk([A]).updated == 1
+    assert ledger.bulk([A], replace=True).updated == 1
     assert ledger.store.next_expiry() is None
+
+
+def test_what_a_list_that_adds_does_not_say_stays_as_it_was(ledger: Ledger) -> None:
+    ledger.bulk([f"{A} for=10m reason=flood"])
+    assert ledger.bulk([A]).unchanged == 1
+    assert ledger.bulk([f"{A} action=pass"]).updated == 1
+    (note,) = ledger.state.notes(MapName.ADDR_V4).values()
+    assert (note.action, note.reason, note.expires) == (PASS, "flood", ledger.boot + 600)
 
 
 def test_of_an_entry_that_comes_twice_the_last_line_counts(ledger: Ledger) -> None:
@@ -172,10 +180,17 @@ def test_each_line_may_name_its_own_origin(ledger: Ledger) -> None:
     assert ledger.noted() == {A: "file:x", B: "api", C: "list:y"}
 
 
-def test_a_line_that_gives_a_replaced_rule_to_another_origin_does(ledger: Ledger) -> None:
+def test_a_line_of_another_origin_is_a_claim_of_that_one(ledger: Ledger) -> None:
     ledger.bulk([A, B])
     result = ledger.bulk([A, f"{B} origin=api"], replace=True)
-    assert (result.updated, result.removed, ledger.noted()) == (1, 0, {A: "file:x", B: "api"})
+    assert (result.others, result.removed, ledger.noted()) == (1, 1, {A: "file:x", B: "api"})
+
+
+def test_one_list_may_have_two_claims_on_a_target(ledger: Ledger) -> None:
+    ledger.bulk([f"{A} origin=app:jail", A, f"{B} origin=api", f"{B} action=pass"])
+    assert ledger.shown() == {A: (DROP, 0, "file:x"), B: (PASS, 0, "file:x")}
+    ledger.bulk([], replace=True)
+    assert ledger.shown() == {A: (DROP, 0, "app:jail"), B: (DROP, 0, "api")}
 
 
 def test_progress_goes_from_nothing_to_all(ledger: Ledger) -> None:
@@ -198,12 +213,12 @@ def test_other_origins_rules_are_left_alone_and_counted(ledger: Ledger, *, repla
     assert ledger.shown()[A][0] is PASS
 
 
-def test_a_strict_list_takes_over_what_other_origins_have(ledger: Ledger) -> None:
+def test_a_strict_list_leaves_what_other_origins_have_likewise(ledger: Ledger) -> None:
     ledger.put(A, PASS, origin="cli")
     ledger.hit(A, 5)
     result = ledger.bulk([A, B], "api", strict=True)
-    assert (result.updated, result.created, result.others) == (1, 1, 0)
-    assert ledger.shown() == {A: (DROP, 5, "api"), B: (DROP, 0, "api")}
+    assert (result.updated, result.created, result.others) == (0, 1, 1)
+    assert ledger.shown() == {A: (PASS, 5, "cli"), B: (DROP, 0, "api")}
 
 
 @pytest.mark.usefixtures("looking")

@@ -15,7 +15,7 @@ from xdpctl.abi import MAPS, MapName, RuleAction
 from xdpctl.errors import StateError, TargetError
 from xdpctl.rules.keys import Block, full_key
 from xdpctl.store.change import Change
-from xdpctl.store.difference import Difference, Staging
+from xdpctl.store.difference import Staging
 from xdpctl.store.state import Note, State
 
 if TYPE_CHECKING:
@@ -57,51 +57,67 @@ def in_blocks(part: list[Row]) -> list[Block]:
     ]
 
 
+def claim_of(row: Row) -> tuple[int, bytes, str]:
+    """Return what there is one claim of."""
+    return row[0], row[1], row[5]
+
+
 @given(
     stored=st.lists(rows, max_size=6),
+    waiting=st.lists(rows, max_size=3),
     parts=lists,
     replace=st.booleans(),
-    strict=st.booleans(),
     blocks=st.booleans(),
 )
 def test_the_difference_is_that_of_sets(
-    stored: list[Row], parts: list[list[Row]], *, replace: bool, strict: bool, blocks: bool
+    stored: list[Row], waiting: list[Row], parts: list[list[Row]], *, replace: bool, blocks: bool
 ) -> None:
     notes = {row[:2]: row for row in stored}
-    planned = {row[:2]: row for part in parts for row in part}
+    waits = {
+        claim_of(row): row for row in waiting if notes.get(row[:2], (*row[:5], ""))[5] != row[5]
+    }
+    planned = {claim_of(row): row for part in parts for row in part}
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "state.db"
         with State.open(path) as state:
             state.put([note_of(row) for row in notes.values()])
-            asked = Change(source=(), origin="file:x", replace=replace, strict=strict)
+            state.write_claims(wait=[(note_of(row), False) for row in waits.values()])
+            asked = Change(source=(), origin="file:x", replace=replace)
             with Staging(path, asked) as staging:
                 for part in parts:
                     staging.load(in_blocks(part) if blocks else part)
                 found = staging.compare()
                 listed = (
-                    {row[:2] for row in staging.added(0, found.added)},
-                    {row[:2] for row in staging.changed(0, found.changed)},
+                    {(*row[:2], row[2][3]) for row in staging.added(0, found.added)},
+                    {(*row[:2], row[2][3]) for row, *_ in staging.changed(0, found.changed)},
+                    {(*row[:2], row[2][3]) for row in staging.contested(0, found.contested)},
                     {row[:2] for row in staging.gone(0, found.gone)},
+                    {row[:2] for row in staging.ended(0, found.ended)},
                 )
-    added = planned.keys() - notes.keys()
-    differing = {place for place in planned.keys() & notes.keys() if planned[place] != notes[place]}
+    if not replace:  # what a row does not say stays as it was
+        for claim, row in planned.items():
+            old = waits.get(claim, notes.get(row[:2], row))
+            if old[5] == row[5]:
+                ends = row[4] if row[4] is not None else old[4]
+                planned[claim] = (*row[:3], row[3] or old[3], ends, row[5])
+    its_places = {place for *place_of, _ in waits for place in [tuple(place_of)]}
+    unchanged = {claim for claim, row in planned.items() if notes.get(row[:2]) == row}
+    others = planned.keys() - unchanged
+    added = {c for c in others if c[:2] not in notes and c[:2] not in its_places}
     changed = {
-        place
-        for place in differing
-        if strict
-        or notes[place][5] == planned[place][5]
-        or (replace and notes[place][5] == "file:x")
+        c for c in others if c[:2] in notes and notes[c[:2]][5] == c[2] and c[:2] not in its_places
     }
-    its = {place for place, row in notes.items() if row[5] == "file:x"}
-    gone = its - planned.keys() if replace else set()
-    assert listed == (added, changed, gone)
-    assert found == Difference(
-        added=len(added),
-        changed=len(changed),
-        unchanged=len(planned) - len(added) - len(differing),
-        others=len(differing) - len(changed),
-        gone=len(gone),
+    of_list = {claim[:2] for claim in planned if claim[2] == "file:x"}
+    gone = {place for place, row in notes.items() if row[5] == "file:x"} - of_list
+    ended = {(ref, key) for ref, key, origin in waits if origin == "file:x"} - of_list
+    assert listed == (
+        added,
+        changed,
+        others - added - changed,
+        gone if replace else set(),
+        ended if replace else set(),
     )
+    assert found.unchanged == len(unchanged)
 
 
 @pytest.fixture
@@ -133,8 +149,8 @@ def test_a_note_that_came_in_between_is_kept_and_its_entry_is_not_added(
     other = (V4, bytes([2]) * 4, 2, "mine", None, "cli")
     with State.open(tmp_path / "state.db") as state:
         state.put([note_of(other)])
-        added = staging.note_added(0, 4, 5.0)
-        assert added == [row[:3] for row in rows if row[1] != other[1]]
+        added = staging.note_added(staging.added(0, 4), 5.0)
+        assert added == [(*row[:2], row[2:]) for row in rows if row[1] != other[1]]
         assert {note.origin for note in state.notes(MapName.ADDR_V4).values()} == {"cli", "file:x"}
         kept = state.get(MapName.ADDR_V4, bytes([2]) * 4)
     assert kept == note_of(other)
@@ -143,7 +159,7 @@ def test_a_note_that_came_in_between_is_kept_and_its_entry_is_not_added(
 def test_notes_are_written_for_the_chunk_alone(staging: Staging, tmp_path: Path) -> None:
     staging.load([(V4, bytes([n]) * 4, 1, "", None, "file:x") for n in range(4)])
     staging.compare()
-    staging.note_added(1, 3, 5.0)
+    staging.note_added(staging.added(1, 3), 5.0)
     with State.open(tmp_path / "state.db") as state:
         assert set(state.notes(MapName.ADDR_V4)) == {bytes([n]) * 4 for n in (1, 2)}
 

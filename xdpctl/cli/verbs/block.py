@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
+from xdpctl.cli.claims import about_left, about_made
 from xdpctl.cli.render import count, printable
 from xdpctl.cli.verb import Session, Verb
 from xdpctl.errors import NotFoundError, XdpctlError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from xdpctl.cli.client import Client
     from xdpctl.rules import Target
 
+FOREVER = "forever"
 _LINE_MAX = 6000  # characters of targets in a request line; every server takes 8,000
 NAMED_MAX = 10
 """Rules that an answer names; of more it says how many."""
@@ -53,13 +55,29 @@ def _add_targets(parser: argparse.ArgumentParser) -> None:
 def _add_rule(parser: argparse.ArgumentParser) -> None:
     _add_targets(parser)
     parser.add_argument(
-        "--reason", metavar="TEXT", default="", help="a note that is stored with the rule"
+        "--reason",
+        metavar="TEXT",
+        help="a note that is stored with the rule (default: as it was)",
     )
     parser.add_argument(
         "--for",
         dest="duration",
         metavar="DURATION",
-        help="remove the rule after 30s, 10m, 1h30m, 7d, 2w (default: keep it)",
+        help="remove the rule after 30s, 10m, 1h30m, 7d, 2w; forever: never (default: as it was, a"
+        " new rule never)",
+    )
+    parser.add_argument(
+        "--origin",
+        metavar="O",
+        default="cli",
+        help="whose claim it is, app:NAME for a program's (default: cli); origins never change"
+        " each other's claims",
+    )
+    parser.add_argument(
+        "--waiting-ok",
+        action="store_true",
+        help="where dnsdist has an entry, let the rule wait until that is gone; for scripts"
+        " (default: refuse it)",
     )
 
 
@@ -100,17 +118,19 @@ def _put(arguments: argparse.Namespace, session: Session, action: str, *, force:
         parse_duration,
         parse_reason,
     )
+    from xdpctl.rules.rules import own_origin  # noqa: PLC0415 - the same
 
-    rule: dict[str, Any] = {
-        "action": action,
-        "reason": parse_reason(arguments.reason),
-        "origin": "cli",
-    }
-    if arguments.duration is not None:
+    rule: dict[str, Any] = {"action": action, "origin": own_origin(arguments.origin)}
+    if arguments.reason is not None:
+        rule["reason"] = parse_reason(arguments.reason)
+    if arguments.duration == FOREVER:
+        rule["expires_in"] = None
+    elif arguments.duration is not None:
         rule["expires_in"] = parse_duration(arguments.duration)
     named = _named(arguments)
     rules = [{**each, **rule} for each in named]
-    query = {"force": "1"} if force else None
+    chosen = {"force": force, "waiting_ok": arguments.waiting_ok}
+    query = {name: "1" for name, is_set in chosen.items() if is_set} or None
     answer = session.client(arguments).post("/api/v1/rules", rules, query)
     if arguments.json:
         session.document(answer)
@@ -122,6 +142,8 @@ def _put(arguments: argparse.Namespace, session: Session, action: str, *, force:
     there = f"; {_rules(updated)} changed" if updated else ""
     there = there if created or updated else "; nothing to change"
     session.say(f"{action}: {named_rules(named)}{lasting}{there}")
+    for sentence in about_made(answer.get("rules", [])):
+        session.say(sentence)
     return 0
 
 
@@ -145,6 +167,11 @@ def _in_words(named: dict[str, Any]) -> str:
 def _add_unblock(parser: argparse.ArgumentParser) -> None:
     _add_targets(parser)
     parser.add_argument(
+        "--origin",
+        metavar="O",
+        help="end the claim of this origin (default: those of the operator: cli, api, file:NAME)",
+    )
+    parser.add_argument(
         "--missing-ok",
         action="store_true",
         help="succeed if a target has no rule; for scripts that may remove it twice",
@@ -158,57 +185,57 @@ def _add_unblock(parser: argparse.ArgumentParser) -> None:
 
 
 def _unblock(arguments: argparse.Namespace, session: Session) -> int:
+    from xdpctl.rules import parse_origin  # noqa: PLC0415 - other verbs do not need dnspython
+
+    asked = {} if arguments.origin is None else {"claimant": parse_origin(arguments.origin)}
+    asked |= {"force": "1"} if arguments.force else {}
     client = session.client(arguments)
     named = _named(arguments)
     if arguments.missing_ok:
-        removed = _remove_those_there(client, named, session, force=arguments.force)
+        answers = list(_remove_those_there(client, named, asked))
     else:
-        removed = _remove(client, named, session, force=arguments.force)
+        answers = list(_remove(client, named, asked, session))
+    for warning in dict.fromkeys(text for each in answers for text in each.get("warnings", [])):
+        session.warn(warning)
+    removed = sum(answer.get("removed", 0) for answer in answers)
+    left = [each for answer in answers for each in answer.get("left", [])]
     if arguments.json:
-        session.document({"removed": removed})
-    else:
-        session.say(f"{_rules(removed)} removed")
+        session.document({"removed": removed, "left": left})
+        return 0
+    session.say(f"{_rules(removed)} removed")
+    for sentence in about_left(left):
+        session.say(sentence)
     return 0
 
 
 def _remove_those_there(
-    client: Client, named: list[dict[str, Any]], session: Session, *, force: bool
-) -> int:
+    client: Client, named: list[dict[str, Any]], asked: dict[str, str]
+) -> Iterator[dict[str, Any]]:
     """Remove each rule with its own request, so that a missing one does not affect the others."""
-    removed = 0
     for rule in named:
-        query = {key: value for key, value in rule.items() if value} | _forced(force=force)
+        query = {key: value for key, value in rule.items() if value} | asked
         with suppress(NotFoundError):
-            removed += _told(client.delete("/api/v1/rules", query), session)
-    return removed
+            yield client.delete("/api/v1/rules", query)
 
 
-def _forced(*, force: bool) -> dict[str, str]:
-    return {"force": "1"} if force else {}
-
-
-def _told(answer: dict[str, Any], session: Session) -> int:
-    """Show the warnings of an answer; return how many rules were removed."""
-    for warning in answer.get("warnings", []):
-        session.warn(warning)
-    return int(answer.get("removed", 0))
-
-
-def _remove(client: Client, named: list[dict[str, Any]], session: Session, *, force: bool) -> int:
+def _remove(
+    client: Client, named: list[dict[str, Any]], asked: dict[str, str], session: Session
+) -> Iterator[dict[str, Any]]:
     """Remove all rules, or none if one is missing."""
     removed = 0
     # One request removes all or nothing; only a very long list needs a second request.
     for part in _parts([rule["target"] for rule in named]):
         qtype = named[0]["qtype"]
         query = [*(("target", target) for target in part), *([("qtype", qtype)] if qtype else [])]
-        query += _forced(force=force).items()
+        query += asked.items()
         try:
-            removed += _told(client.delete("/api/v1/rules", query), session)
+            answer = client.delete("/api/v1/rules", query)
         except XdpctlError as error:
             if removed:
                 session.warn(f"{_rules(removed)} had been removed before this error")
             raise error from None
-    return removed
+        removed += answer.get("removed", 0)
+        yield answer
 
 
 def _parts(targets: list[str]) -> Iterator[list[str]]:
@@ -329,5 +356,10 @@ def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:
 VERBS = (
     Verb("block", "drop what matches a target, or answer it with TC=1", _add_block, _block),
     Verb("allow", "let a target pass even if a wider rule drops it", _add_allow, _allow),
-    Verb("unblock", "remove own rules", _add_unblock, _unblock),
+    Verb(
+        "unblock",
+        "end the operator's claims on a target, or another origin's",
+        _add_unblock,
+        _unblock,
+    ),
 )

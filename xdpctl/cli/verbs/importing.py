@@ -169,8 +169,8 @@ def summary(result: dict[str, Any]) -> str:
     left = [
         f"{count(number(field))} {what}"
         for field, what in (
-            ("left_to_dnsdist", "left to dnsdist"),
-            ("left_to_others", "left to other origins"),
+            ("left_to_dnsdist", "waiting behind dnsdist's entries"),
+            ("left_to_others", "waiting behind other origins' claims"),
             ("skipped", "skipped (of origin dnsdist)"),
             (
                 "guarded",

@@ -37,6 +37,7 @@ _RANKED = 1_000
 
 SORTS = ("hits", "rate", "target", "expiry")
 _HEADERS = ("TARGET", "TYPE", "ACTION", "HITS", "ORIGIN", "EXPIRY", "REASON")
+_CLAIM_HEADERS = (*_HEADERS[:5], "CLASS", "IN FORCE", *_HEADERS[5:])
 
 
 def _count(text: str) -> int:
@@ -68,6 +69,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only rules of this origin: cli, api, dnsdist, file:NAME, app:NAME or list:NAME",
     )
     parser.add_argument(
+        "--all-claims",
+        action="store_true",
+        help="show the claims of all origins on each target, also those that wait",
+    )
+    parser.add_argument(
         "--sort",
         choices=SORTS,
         help="hits or rate: the most first (rate: packets a second, measured for a second);"
@@ -85,11 +91,15 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     if arguments.json:
         _write_document(pages, session)
         return 0
-    headers = ("RATE", *_HEADERS) if arguments.sort == "rate" else _HEADERS
+    if arguments.all_claims:
+        headers: tuple[str, ...] = _CLAIM_HEADERS
+    else:
+        headers = ("RATE", *_HEADERS) if arguments.sort == "rate" else _HEADERS
     table = Table(headers, right=frozenset({"HITS", "RATE"}), width=session.width)
     empty = True
     for page in pages:
-        for line in table.lines(_cells(rule, headers, session) for rule in page):
+        rows = (row for rule in page for row in _rows(rule, headers, arguments, session))
+        for line in table.lines(rows):
             empty = False
             session.say(line)
     if empty:
@@ -106,6 +116,8 @@ def _chosen(arguments: argparse.Namespace, session: Session) -> Iterator[Sequenc
         yield sorted_rules(rules, arguments.sort, client) if arguments.sort else rules
         return
     query = {key: getattr(arguments, key) for key in ("map", "origin") if getattr(arguments, key)}
+    if arguments.all_claims:
+        query["all_claims"] = "1"
     pages = client.rules(query)
     if arguments.sort is None:
         yield from _first_page_sorted(pages)
@@ -251,6 +263,24 @@ def _cells(rule: Rule, headers: Sequence[str], session: Session) -> tuple[str, .
         "-" if expires_in is None else age(expires_in),
         str(rule.get("reason") or ""),
     )
+
+
+def _rows(
+    rule: Rule, headers: Sequence[str], arguments: argparse.Namespace, session: Session
+) -> Iterator[tuple[str, ...]]:
+    """Yield the row of a rule; with --all-claims one for each claim, the one in force first."""
+    if not arguments.all_claims:
+        yield _cells(rule, headers, session)
+        return
+    for claim in rule.get("claims") or ():
+        if arguments.origin in {None, claim.get("origin")}:
+            cells = _cells({**rule, **claim}, headers, session)
+            target, kind, action, hits, whose, expiry, reason = cells
+            in_force = bool(claim.get("in_force"))
+            yield (
+                *(target, kind, action, hits if in_force else "-", whose),
+                *(str(claim.get("class")), "yes" if in_force else "waits", expiry, reason),
+            )
 
 
 def shown_type(rule: dict[str, Any]) -> str:

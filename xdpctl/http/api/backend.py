@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.abi import MapName
-    from xdpctl.http.api.documents import ChangeOut, ListOut, RuleOut, Status, Tested, TopRule
+    from xdpctl.http.api.documents import (
+        ChangeOut,
+        ListOut,
+        Removed,
+        RuleOut,
+        Status,
+        Tested,
+        TopRule,
+    )
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
@@ -29,14 +37,14 @@ class RuleChanges(Protocol):
     def any_qtype(self) -> AnyQtype:
         """How a name without a type is written."""
 
-    async def put(self, rules: Sequence[Rule], *, force: bool) -> PutResult:
-        """Make or update rules; `force` overrides the guard."""
+    async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:
+        """Make or update rules; `force` overrides the guard, `beneath` waits for dnsdist."""
 
     async def bulk(self, change: Change) -> BulkResult:
         """Change the rules of an origin; the change's source is read on another thread."""
 
-    async def remove(self, targets: Sequence[Target]) -> int:
-        """Remove own rules."""
+    async def remove(self, targets: Sequence[Target], origin: str | None = None) -> Removed:
+        """End the operator's claims on targets, or another origin's."""
 
     async def theirs(self, targets: Sequence[Target]) -> list[Target]:
         """Return the targets that dnsdist has an entry for."""
@@ -52,9 +60,15 @@ class RuleListing(Protocol):
     """Rules are shown."""
 
     async def page(
-        self, map_name: MapName | None, origin: str | None, after: str | None, limit: int
+        self,
+        map_name: MapName | None,
+        origin: str | None,
+        after: str | None,
+        limit: int,
+        *,
+        all_claims: bool = False,
     ) -> tuple[list[RuleOut], str | None]:
-        """Return rules behind a cursor, and the next cursor."""
+        """Return rules behind a cursor, and the next cursor; see `PageQuery`."""
 
     async def rules_on(self, target: Target, *, contains: bool) -> list[RuleOut]:
         """Return the rules for a target, or also those that contain it."""

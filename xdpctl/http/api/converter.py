@@ -7,6 +7,7 @@ loop. Called by service/operations.py and uploads.py. Does not own the values.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -18,50 +19,73 @@ from xdpctl.feeds.formats.account import denials
 from xdpctl.filter.view import FilterState
 from xdpctl.http.api.documents import (
     ChangeOut,
+    ClaimOut,
     Counter,
     Destination,
     Imported,
     InterfaceOut,
+    Left,
     ListOut,
+    Made,
     MapOut,
     Merged,
     PacketOut,
+    Put,
+    Removed,
     RuleOut,
     Status,
     Tested,
     TopRule,
     Who,
 )
-from xdpctl.rules import AnyQtype, Question, Zone, qtype_text, target_of, target_text
+from xdpctl.process.clock import boot_clock
+from xdpctl.rules import (
+    DNSDIST_ORIGIN,
+    AnyQtype,
+    Question,
+    Zone,
+    qtype_of,
+    qtype_text,
+    target_of,
+    target_text,
+)
+from xdpctl.rules.rules import class_of
+from xdpctl.store.state import Note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xdpctl.abi import RuleAction
     from xdpctl.feeds.formats.account import LeftOut
     from xdpctl.feeds.versions import ListView
     from xdpctl.filter.dry_run import Decision
     from xdpctl.filter.view import FilterView
     from xdpctl.program.datagram import Datagram
+    from xdpctl.rules import Target
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
-    from xdpctl.store.entries import Entry
     from xdpctl.store.history import HistoryRow
+    from xdpctl.store.standing import Standing
+    from xdpctl.store.store import PutResult, RemoveResult
     from xdpctl.store.top import TopEntry
 
 _R = TypeVar("_R", bound=RuleOut)
 
 
-def rule_out(entry: Entry, any_qtype: AnyQtype) -> RuleOut:
+def rule_out(standing: Standing, any_qtype: AnyQtype) -> RuleOut:
     """Return an entry as it is listed; one whose key is nonsense shows its bytes."""
-    return _rule(RuleOut, entry, any_qtype)
+    return _rule(RuleOut, standing, any_qtype)
 
 
-def top_rule(found: TopEntry, any_qtype: AnyQtype) -> TopRule:
+def top_rule(found: TopEntry, standing: Standing, any_qtype: AnyQtype) -> TopRule:
     """Return an entry as `top` shows it."""
-    rule = _rule(TopRule, found.entry, any_qtype)
+    rule = _rule(TopRule, standing, any_qtype)
     rule.rate = found.rate
     return rule
 
 
-def _rule(kind: type[_R], entry: Entry, any_qtype: AnyQtype) -> _R:
+def _rule(kind: type[_R], standing: Standing, any_qtype: AnyQtype) -> _R:
+    entry = standing.entry
     qtype = wildcard = None
     try:
         target = target_of(entry.map, entry.key, any_qtype)
@@ -86,6 +110,7 @@ def _rule(kind: type[_R], entry: Entry, any_qtype: AnyQtype) -> _R:
         None if note is None else note.created,
         entry.map.value,
         wildcard,
+        _claims(standing.dnsdist, standing.claims),
     )
 
 
@@ -159,6 +184,70 @@ def change_out(record: HistoryRow) -> ChangeOut:
     )
 
 
+def _claims(dnsdist: RuleAction | None, claims: Sequence[Note]) -> list[ClaimOut]:
+    """Return the claims on a target; the first is in force."""
+    shown = [] if dnsdist is None else [_of_dnsdist(dnsdist)]
+    return shown + [
+        claim_out(claim, in_force=dnsdist is None and number == 0)
+        for number, claim in enumerate(claims)
+    ]
+
+
+def _of_dnsdist(action: RuleAction) -> ClaimOut:
+    return ClaimOut(DNSDIST_ORIGIN, DNSDIST_ORIGIN, action.name.lower(), "", None, in_force=True)
+
+
+def claim_out(claim: Note, *, in_force: bool) -> ClaimOut:
+    """Return a claim as it is shown."""
+    left = None if claim.expires is None else max(0, math.ceil(claim.expires - boot_clock()))
+    return ClaimOut(
+        claim.origin,
+        class_of(claim.origin).label,
+        claim.action.name.lower(),
+        claim.reason,
+        left,
+        in_force=in_force,
+    )
+
+
+def put_out(result: PutResult) -> Put:
+    """Return what a request for some rules did."""
+    return Put(
+        result.created,
+        result.updated,
+        list(result.warnings),
+        [
+            Made(
+                *_named(said.target),
+                None if said.former is None else claim_out(said.former, in_force=False),
+                claim_out(said.claim, in_force=said.is_in_force),
+                None if said.is_in_force else _instead(said.in_force),
+                None if said.displaced is None else claim_out(said.displaced, in_force=False),
+            )
+            for said in result.rules
+        ],
+    )
+
+
+def _instead(claim: Note | RuleAction) -> ClaimOut:
+    return claim_out(claim, in_force=True) if isinstance(claim, Note) else _of_dnsdist(claim)
+
+
+def removed_out(result: RemoveResult) -> Removed:
+    """Return what a removal did."""
+    return Removed(
+        result.removed,
+        [],
+        [Left(*_named(left.target), _claims(left.dnsdist, left.claims)) for left in result.left],
+    )
+
+
+def _named(target: Target) -> tuple[str, str | None]:
+    """Return a target's text and that of its type."""
+    qtype = qtype_of(target)
+    return target_text(target), None if qtype is None else qtype_text(qtype)
+
+
 def merged(result: BulkResult, skipped: int) -> Merged:
     """Return what a change did; `skipped` is a count of its source's."""
     return Merged(
@@ -170,6 +259,7 @@ def merged(result: BulkResult, skipped: int) -> Merged:
         left_to_others=result.others,
         skipped=skipped,
         guarded=result.guarded,
+        waiting=result.theirs + result.others,
     )
 
 

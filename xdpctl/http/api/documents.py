@@ -19,7 +19,7 @@ from xdpctl.rules import (
     parse_reason,
     parse_target,
 )
-from xdpctl.rules.rules import DURATION_MAX, ORIGIN_PATTERN, own_origin
+from xdpctl.rules.rules import DURATION_MAX, ORIGIN_KINDS, ORIGIN_PATTERN, own_origin
 
 TEXT_MAX = 2_000
 ORIGIN_SCHEMA = {"pattern": f"^(?:{ORIGIN_PATTERN})$"}
@@ -67,11 +67,27 @@ def _shown(value: object) -> str:
     return f"{text[:40]}…" if len(text) > 40 else text  # noqa: PLR2004 - one line
 
 
+class ClaimOut(msgspec.Struct):
+    """What one origin says about a target.
+
+    `class` is dnsdist, operator (cli, api, file:NAME), program (app:NAME), dynamic or list; one
+    of an earlier class is in force before one of a later. `expires_in` is in seconds.
+    """
+
+    origin: str
+    claim_class: str = msgspec.field(name="class")
+    action: str
+    reason: str
+    expires_in: int | None
+    in_force: bool
+
+
 class RuleIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A rule as a client gives it.
 
-    `hits`, `created`, `map` and `wildcard` are taken and not used, so that a listed rule
-    can be sent back as it is.
+    `hits`, `created`, `map`, `wildcard` and `claims` are taken and not used, so that a listed
+    rule can be sent back as it is. Where the origin has a rule for the target already, a reason or
+    an end that is not given stays as it was.
     """
 
     target: Annotated[
@@ -100,21 +116,26 @@ class RuleIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
         Annotated[
             Seconds,
             msgspec.Meta(
-                description="seconds until the rule expires; null: it stays",
+                description="seconds until the rule expires; null: it stays for ever; left out: as"
+                " it was, and a new rule stays for ever",
                 extra_json_schema={"type": "integer", "minimum": 1, "maximum": DURATION_MAX},
             ),
         ]
+        | msgspec.UnsetType
         | None
-    ) = None
-    reason: Annotated[
-        str, msgspec.Meta(max_length=TEXT_MAX, description="one line, at most 200 characters")
-    ] = ""
+    ) = msgspec.UNSET
+    reason: (
+        Annotated[
+            str, msgspec.Meta(max_length=TEXT_MAX, description="one line, at most 200 characters")
+        ]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
     origin: (
         Annotated[
             str,
             msgspec.Meta(
                 max_length=TEXT_MAX,
-                description="cli, api, file:NAME or list:NAME; null: api, in a PUT its origin",
+                description=f"{ORIGIN_KINDS}; null: api, in a PUT its origin",
                 extra_json_schema=ORIGIN_SCHEMA,
                 examples=["api"],
             ),
@@ -125,6 +146,17 @@ class RuleIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     created: float | None = None
     map: str | None = None
     wildcard: Unused | None = None
+    claims: list[ClaimOut] | None = None
+
+    @property
+    def end(self) -> int | None:
+        """Seconds until it goes; None: it stays, or nothing is said about it."""
+        return None if self.expires_in is msgspec.UNSET else self.expires_in
+
+    @property
+    def note(self) -> str:
+        """The reason; empty where nothing is said."""
+        return "" if self.reason is msgspec.UNSET else self.reason
 
     def rule(self) -> Rule:
         """Return the rule.
@@ -135,9 +167,11 @@ class RuleIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
         return Rule(
             parse_target(self.target, self.qtype),
             ACTIONS[self.action],
-            parse_reason(self.reason),
+            parse_reason(self.note),
             own_origin(API_ORIGIN if self.origin is None else self.origin),
-            expires_in=self.expires_in,
+            expires_in=self.end,
+            keeps_reason=self.reason is msgspec.UNSET,
+            keeps_end=self.expires_in is msgspec.UNSET,
         )
 
 
@@ -147,7 +181,8 @@ class RuleOut(msgspec.Struct):
     `qtype` is null for the wildcard; `wildcard` is then the number that it is written
     as (65535, or 255 up to dnsdist 1.9). `map` is zones for a zone, and list-sources or
     list-names for what lists block. `created` is in seconds since the epoch, null
-    where dnsdist wrote the entry. `expires_in` is in seconds.
+    where dnsdist wrote the entry. `expires_in` is in seconds. `claims` are those of every origin
+    on the target, the one in force first.
     """
 
     target: str
@@ -160,6 +195,7 @@ class RuleOut(msgspec.Struct):
     created: float | None
     map: str
     wildcard: int | None
+    claims: list[ClaimOut]
 
 
 class Rules(msgspec.Struct):
@@ -181,21 +217,38 @@ class Top(msgspec.Struct):
     rules: list[TopRule]
 
 
-class Put(msgspec.Struct):
-    """What a POST of rules did."""
+class Made(msgspec.Struct):
+    """What came of one rule of a POST.
+
+    `was` is what its origin said about the target before, null if nothing; `claim` what it says
+    now. `in_force` is the claim that is in force on the target instead, `displaced` that of
+    another origin that was until now; both are null as a rule.
+    """
+
+    target: str
+    qtype: str | None
+    was: ClaimOut | None
+    claim: ClaimOut
+    in_force: ClaimOut | None
+    displaced: ClaimOut | None
+
+
+class Put(msgspec.Struct, omit_defaults=True):
+    """What a POST of rules did; `rules` has each rule where there are at most 1,000."""
 
     created: int
     updated: int
     warnings: list[str]
+    rules: list[Made] = []
 
 
 class Merged(msgspec.Struct):
     """What a list did to an origin's rules, in entries.
 
-    `left_to_dnsdist` and `left_to_others` have an entry of dnsdist's or of another origin
-    already, which stays as it is; `skipped` are rules of the list whose origin is dnsdist,
-    `guarded` those that the guard left out: local or protected addresses, short prefixes,
-    protected names, top-level domains.
+    `left_to_dnsdist` and `left_to_others` are claims that wait, because an entry of dnsdist's or a
+    claim of another origin is in force; `waiting` is their sum. `skipped` are rules of the list
+    whose origin is dnsdist, `guarded` those that the guard left out: local or protected addresses,
+    short prefixes, protected names, top-level domains.
     """
 
     created: int
@@ -206,6 +259,7 @@ class Merged(msgspec.Struct):
     left_to_others: int
     skipped: int
     guarded: int
+    waiting: int
 
 
 class Imported(Merged):
@@ -254,11 +308,20 @@ class Progress(msgspec.Struct):
     total: int
 
 
-class Removed(msgspec.Struct):
-    """What a DELETE of rules did."""
+class Left(msgspec.Struct):
+    """A target from which a rule was removed, and who still has a claim on it."""
+
+    target: str
+    qtype: str | None
+    claims: list[ClaimOut]
+
+
+class Removed(msgspec.Struct, omit_defaults=True):
+    """What a DELETE of rules did; `left`: who still has a claim on its targets."""
 
     removed: int
-    warnings: list[str] = []
+    warnings: list[str]
+    left: list[Left] = []
 
 
 class PacketOut(msgspec.Struct):

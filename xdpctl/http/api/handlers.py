@@ -8,7 +8,7 @@ parameters (queries.py) or documents (documents.py). Called by aiohttp through r
 from __future__ import annotations
 
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from xdpctl.errors import TargetError, public
+from xdpctl.errors import ConflictError, NotFoundError, TargetError, public
 from xdpctl.http.api.documents import (
     Detached,
     DetachIn,
@@ -145,6 +145,7 @@ async def list_rules(request: web.Request) -> web.Response:
         parse_origin(query.origin) if query.origin else None,
         query.cursor or None,
         query.limit,
+        all_claims=query.all_claims,
     )
     return answer(Rules(rules, following))
 
@@ -228,13 +229,17 @@ async def delete_rules(request: web.Request) -> web.Response:
                 HTTPStatus.BAD_REQUEST, "map= goes with origin=: a target has one map", field="map"
             )
         targets = [parse_target(text, query.qtype) for text in texts]
+        claimant = parse_origin(query.claimant) if query.claimant else None
         if query.force:
-            return answer(await _lifted(changes, targets))
-        return answer(Removed(await changes.remove(targets)))
-    if query.qtype:
-        raise RequestError(
-            HTTPStatus.BAD_REQUEST, "qtype= goes with target=, not with origin=", field="qtype"
-        )
+            return answer(await _lifted(changes, targets, claimant))
+        return answer(await changes.remove(targets, claimant))
+    for field in ("qtype", "claimant"):
+        if getattr(query, field):
+            raise RequestError(
+                HTTPStatus.BAD_REQUEST,
+                f"{field}= goes with target=, not with origin=",
+                field=field,
+            )
     origin = None if query.origin == ALL_OWN else parse_origin(query.origin)
     removed = await changes.flush(map_named(query.map), origin)
     return answer(Removed(removed, [DNSDIST_FLUSH_WARNING] if origin == DNSDIST_ORIGIN else []))
@@ -265,13 +270,19 @@ async def accept_list(request: web.Request) -> web.Response:
     return answer(await control.read_list(name, accept=True))
 
 
-async def _lifted(changes: RuleChanges, targets: Sequence[Target]) -> Removed:
+async def _lifted(changes: RuleChanges, targets: Sequence[Target], claimant: str | None) -> Removed:
     """Remove targets of which dnsdist may have an entry: own rules first, all or none of them."""
     theirs = await changes.theirs(targets)
     own = [target for target in targets if target not in theirs]
-    removed = await changes.remove(own) if own else 0
-    lifted = await changes.lift(theirs) if theirs else 0
-    return Removed(removed + lifted, [DNSDIST_FLUSH_WARNING] if lifted else [])
+    removed = await changes.remove(own, claimant) if own else Removed(0, [])
+    for target in theirs:  # else what waits beneath would block it again
+        with suppress(NotFoundError, ConflictError):
+            ended = await changes.remove([target], claimant)
+            removed.removed += ended.removed
+    if theirs and (lifted := await changes.lift(theirs)):
+        removed.removed += lifted
+        removed.warnings.append(DNSDIST_FLUSH_WARNING)
+    return removed
 
 
 async def panic(request: web.Request) -> web.Response:

@@ -17,6 +17,7 @@ from xdpctl.errors import TargetError
 from xdpctl.http.api.documents import ORIGIN_SCHEMA, TEXT_MAX
 from xdpctl.http.refusals import RequestError
 from xdpctl.rules.names import shown
+from xdpctl.rules.rules import ORIGIN_KINDS
 from xdpctl.settings import ListFormat
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ Origin = Annotated[
     str,
     msgspec.Meta(
         max_length=TEXT_MAX,
-        description="cli, api, file:NAME, list:NAME or dnsdist; empty: every origin",
+        description=f"{ORIGIN_KINDS}, dynamic, dnsdist-dynamic or dnsdist; empty: every origin",
         examples=["api"],
     ),
 ]
@@ -63,7 +64,7 @@ OwnOrigin = Annotated[
     str,
     msgspec.Meta(
         max_length=TEXT_MAX,
-        description="whose list it is: cli, api, file:NAME or list:NAME",
+        description=f"whose list it is: {ORIGIN_KINDS}",
         extra_json_schema=ORIGIN_SCHEMA,
         examples=["list:example"],
     ),
@@ -106,6 +107,12 @@ class PageQuery(msgspec.Struct, forbid_unknown_fields=True):
             max_length=TEXT_MAX, description="`next` of the page before; empty: the first page"
         ),
     ] = ""
+    all_claims: Annotated[
+        bool,
+        msgspec.Meta(
+            description="1, with origin: also rules on which that origin has a claim that waits"
+        ),
+    ] = False
 
 
 class OriginsQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -191,6 +198,13 @@ class PostQuery(msgspec.Struct, forbid_unknown_fields=True):
             description="1 overrides the guard of short prefixes, top-level domains, own addresses"
         ),
     ] = False
+    waiting_ok: Annotated[
+        bool,
+        msgspec.Meta(
+            description="1: where dnsdist has an entry, the rule waits until that is gone; without"
+            " it, the request is refused (409)"
+        ),
+    ] = False
 
 
 class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -219,6 +233,15 @@ class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
             " dnsdist does not notice"
         ),
     ] = False
+    claimant: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="with target: whose claim on it ends; empty: those of the operator (cli,"
+            " api and file:NAME)",
+            examples=["app:jail"],
+        ),
+    ] = ""
 
 
 class PutQuery(msgspec.Struct, forbid_unknown_fields=True):

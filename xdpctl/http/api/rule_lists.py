@@ -171,14 +171,14 @@ class RuleReader:
         """
         for index, rule in enumerate(rules, first):
             try:
-                origin = self._seen.get((rule.origin, rule.reason)) or self._origin_of(rule)
+                origin = self._seen.get((rule.origin, rule.note)) or self._origin_of(rule)
                 if not origin:
                     continue
                 ref, key = place_of(rule.target, rule.qtype, self._any_qtype, book_of(origin))
             except TargetError as error:
                 raise ListedRuleError(error, index) from error
-            expires = None if rule.expires_in is None else self._now + rule.expires_in
-            yield ref, key, _ACTIONS[rule.action], rule.reason, expires, origin
+            expires = None if rule.end is None else self._now + rule.end
+            yield ref, key, _ACTIONS[rule.action], rule.note, expires, origin
 
     def _origin_of(self, rule: RuleIn) -> str:
         """Look at what many rules of a list have in common; empty where it is left out."""
@@ -194,9 +194,9 @@ class RuleReader:
                 text=origin,
                 field="origin",
             )
-        parse_reason(rule.reason)
+        parse_reason(rule.note)
         if len(self._seen) < _OPTIONS_KEPT:
-            self._seen[rule.origin, rule.reason] = origin
+            self._seen[rule.origin, rule.note] = origin
         return origin
 
 

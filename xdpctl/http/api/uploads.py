@@ -17,7 +17,7 @@ from aiohttp import web
 
 from xdpctl.errors import EmptyListError, TargetError, XdpctlError
 from xdpctl.feeds.reader import ReadAs
-from xdpctl.http.api.converter import imported, merged
+from xdpctl.http.api.converter import imported, merged, put_out
 from xdpctl.http.api.documents import API_ORIGIN, Imported, Progress, Put
 from xdpctl.http.api.handlers import answer
 from xdpctl.http.api.keys import BACKEND
@@ -63,13 +63,19 @@ async def post_rules(request: web.Request) -> web.Response:
         begin = await asyncio.to_thread(_first, rules_in(file, single=True))
         if len(begin) <= FEW:
             rules = await asyncio.to_thread(_rules, begin)
-            done = await backend.put(rules, force=query.force)
-            return answer(Put(done.created, done.updated, list(done.warnings)))
+            done = await backend.put(rules, force=query.force, beneath=query.waiting_ok)
+            return answer(put_out(done))
         source = JsonList(file, API_ORIGIN, backend.any_qtype, whole=False)
         result = await backend.bulk(
-            Change(source=source, origin=API_ORIGIN, strict=True, force=query.force)
+            Change(
+                source=source,
+                origin=API_ORIGIN,
+                strict=not query.waiting_ok,
+                force=query.force,
+            )
         )
-    return answer(Put(result.created, result.updated + result.unchanged, []))
+    waiting = result.theirs + result.others
+    return answer(Put(result.created + waiting, result.updated + result.unchanged, []))
 
 
 def _first(parts: Iterator[list[RuleIn]]) -> list[RuleIn]:

@@ -26,7 +26,7 @@ class Engine(Protocol):
     def put(self, name: MapName, stored: Sequence[bytes], actions: Sequence[int]) -> int:
         """Write entries in their order; return how many were made.
 
-        An entry that is there keeps its counter.
+        An entry that is there keeps its counter, unless abi.ACTION_RENEW is set in its action.
 
         Raises:
             TableFullError: `done` keys were written, `created` of them made.

@@ -92,14 +92,15 @@ class Requests:
     def put(self, name: MapName, stored: Sequence[bytes], actions: Sequence[int]) -> int:
         """Write entries in their order; return how many were made.
 
-        An entry that is there keeps its counter.
+        An entry that is there keeps its counter, unless ACTION_RENEW is set in its action.
 
         Raises:
             TableFullError: `done` keys were written, `created` of them made.
             KernelError: `done` keys were written; EINVAL: the next is not a key of this map.
         """
         created = 0
-        heads = [request_head(TableOp.PUT, TABLES[name].ref, action) for action in range(4)]
+        ref = TABLES[name].ref
+        heads = {action: request_head(TableOp.PUT, ref, action) for action in set(actions)}
         for start in range(0, len(stored), TABLE_REQUESTS):
             part = stored[start : start + TABLE_REQUESTS]
             chosen = actions[start : start + TABLE_REQUESTS]

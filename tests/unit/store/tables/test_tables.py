@@ -112,12 +112,19 @@ def test_a_list_may_claim_what_is_dnsdists(ledger: Ledger) -> None:
     assert set(listed(ledger)) == {(MapName.ADDR_V4, A), (MapName.LIST_SOURCES, A)}
 
 
-def test_unblock_ends_the_operators_rule_before_that_of_a_list(ledger: Ledger) -> None:
+def test_unblock_ends_the_operators_claim_and_that_of_a_list_only_by_its_name(
+    ledger: Ledger,
+) -> None:
     ledger.bulk([A, ".evil.example"], origin=LIST)
     ledger.put(A, PASS)
-    ledger.store.remove([parse_target(A)])
+    (left,) = ledger.store.remove([parse_target(A)]).left
+    assert [claim.origin for claim in left.claims] == [LIST]
+    with pytest.raises(
+        NotFoundError, match=r"192\.0\.2\.1 that is the operator's .* list:feed has"
+    ):
+        ledger.store.remove([parse_target(A)])
     assert (MapName.LIST_SOURCES, A) in listed(ledger)
-    ledger.store.remove([parse_target(A), parse_target(".evil.example")])
+    ledger.store.remove([parse_target(A), parse_target(".evil.example")], LIST)
     assert listed(ledger) == {}
     with pytest.raises(NotFoundError, match=r"there is no rule for \.evil\.example"):
         ledger.store.remove([parse_target(".evil.example")])
@@ -237,10 +244,16 @@ def test_what_is_no_longer_in_a_list_goes(ledger: Ledger) -> None:
     assert ledger.changes[MapName.LIST_NAMES] == 0
 
 
-def test_two_lists_cannot_claim_one_target_yet_and_the_first_keeps_it(ledger: Ledger) -> None:
+def test_of_two_lists_that_claim_one_target_the_first_is_in_force_and_then_the_other(
+    ledger: Ledger,
+) -> None:
     ledger.bulk([A], origin="list:one")
+    ledger.hit(A, 7, Book.LISTS)
     result = ledger.bulk([A], origin="list:other")
     assert (result.created, result.others) == (0, 1)
+    ledger.bulk([], origin="list:one", replace=True)
+    (entry,) = ledger.store.entries()
+    assert (entry.origin, entry.hits) == ("list:other", 0)
 
 
 def test_a_zone_of_one_type_is_another_rule_than_that_of_every_type(ledger: Ledger) -> None:
@@ -447,7 +460,7 @@ def test_what_is_written_while_the_tables_grow_is_in_both_generations(ledger: Le
     next(filling)
     ledger.bulk([".new.example", *EACH_KIND[1:]], origin=LIST, replace=True)
     ledger.put(".zone.example", PASS)
-    ledger.store.remove([parse_target(EACH_KIND[1])])
+    ledger.store.remove([parse_target(EACH_KIND[1])], LIST)
     for _ in filling:
         ledger.put(".more.example")
     assert {place: action for place, (_, action) in grown.entries.items()} == {

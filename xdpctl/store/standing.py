@@ -1,0 +1,126 @@
+"""The claims of all origins on the targets of some entries, and which of them is in force.
+
+An entry of the operator's book is asked before that of the lists' book for the same target, so
+the claims of both are put together here, with dnsdist's entry before all. Owns that order of
+the two books. Does not own the order within a place (claims.py). Reads only; everything blocks.
+Used for what the API and `list` show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xdpctl.abi import RULE_MAPS, MapName
+from xdpctl.errors import TargetError
+from xdpctl.rules import book_of, target_of
+from xdpctl.store.claims import rank
+from xdpctl.store.entries import Entry, places_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from xdpctl.abi import RuleAction
+    from xdpctl.rules import AnyQtype
+    from xdpctl.store.entries import Entries, Place, Slot
+    from xdpctl.store.state import Note
+
+LISTED = (MapName.LIST_SOURCES, MapName.LIST_NAMES)
+_OPERATORS = (*RULE_MAPS, MapName.ZONES)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An entry and all that is said about its target.
+
+    Attributes:
+        entry: the entry.
+        dnsdist: the action of dnsdist's entry for the target, or None.
+        claims: of all origins, the strongest first.
+        is_in_force: whether the entry decides; a list's does not where an operator, a program or
+            dnsdist has one.
+    """
+
+    entry: Entry
+    dnsdist: RuleAction | None
+    claims: tuple[Note, ...]
+    is_in_force: bool
+
+
+class Standings:
+    """What is said about the targets of entries.
+
+    Args:
+        entries: of the maps and the notes.
+        any_qtype: gives how a name without a type is written.
+    """
+
+    def __init__(self, entries: Entries, any_qtype: Callable[[], AnyQtype]) -> None:
+        self._entries = entries
+        self._any_qtype = any_qtype
+
+    def of(self, found: Sequence[Entry]) -> list[Standing]:
+        """Return entries of any maps with the claims on their targets."""
+        others = self._others(found)
+        places = [(entry.map, entry.key) for entry in found]
+        every = [*places, *(place for each in others for place in each)]
+        slots = self._entries.slots(place for each in others for place in each)
+        waiting = self._waiting(every)
+        return [
+            self._standing(entry, [slots[place] for place in its_others], waiting)
+            for entry, its_others in zip(found, others, strict=True)
+        ]
+
+    def _others(self, found: Sequence[Entry]) -> list[list[Place]]:
+        """Return for each entry where the other book has its target, if there is anything."""
+        there = {
+            books: any(not self._entries.maps[name].is_empty() for name in books)
+            for books in (LISTED, _OPERATORS)
+        }
+        if not any(there.values()):
+            return [[] for _ in found]
+        return [
+            self._other(entry) if there[_OPERATORS if entry.map in LISTED else LISTED] else []
+            for entry in found
+        ]
+
+    def _other(self, entry: Entry) -> list[Place]:
+        mode = self._any_qtype()
+        try:
+            target = target_of(entry.map, entry.key, mode)
+        except TargetError:
+            return []
+        book = book_of("cli" if entry.map in LISTED else "list:")
+        return places_of(target, mode, book)
+
+    def _waiting(self, places: Iterable[Place]) -> dict[Place, list[Note]]:
+        found: dict[Place, list[Note]] = {}
+        by_map: dict[MapName, list[bytes]] = {}
+        for name, key in places:
+            by_map.setdefault(name, []).append(key)
+        for name, keys in by_map.items():
+            there = self._entries.state.waiting_at(name, keys)
+            found |= {(name, key): claims for key, claims in there.items()}
+        return found
+
+    @staticmethod
+    def _standing(
+        entry: Entry, others: Sequence[Slot], waiting: dict[Place, list[Note]]
+    ) -> Standing:
+        dnsdist = entry.action if entry.note is None else None
+        in_force = [] if entry.note is None else [entry.note]
+        waits = list(waiting.get((entry.map, entry.key), ()))
+        is_in_force = True
+        for slot in others:
+            if slot.value is not None and not slot.is_ours:
+                dnsdist = slot.value.action
+            if slot.value is not None and slot.is_ours and slot.note is not None:
+                in_force.append(slot.note)
+            if slot.value is not None and entry.map in LISTED:
+                is_in_force = False
+            waits += waiting.get((slot.map, slot.key), ())
+        forced = {(claim.map, claim.key, claim.origin) for claim in in_force}
+        waits = [claim for claim in waits if (claim.map, claim.key, claim.origin) not in forced]
+        first = sorted(in_force, key=lambda claim: claim.map in LISTED)
+        claims = first[:1] + sorted(first[1:] + waits, key=rank)
+        return Standing(entry, dnsdist, tuple(claims), is_in_force)
