@@ -461,7 +461,7 @@ async def test_a_port_in_use_stops_the_start_before_anything(home: Home) -> None
         other.bind(("127.0.0.1", 0))
         other.listen()
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(ListenError, match="Address already in use by .*; choose another"):
+        with pytest.raises(ListenError, match=r"Address already in use by .*; choose another"):
             await asyncio.wait_for(home.service("--listen", address).run(), 10)
     assert (home.traces(), home.host.pinned().get("dnsdist")) == (NOTHING, None)
     assert not (home.directory / "state").exists()
