@@ -203,6 +203,7 @@ class Client:
             XdpctlError: no permission, no answer, or an incomplete answer.
         """
         headers["Connection"] = "close"
+        headers["User-Agent"] = "xdpctl"
         patience = max(self._timeout, timeout or 0) if timeout else self._timeout
         with contextlib.closing(_UnixConnection(self.path, patience)) as connection:
             self._connect(connection)

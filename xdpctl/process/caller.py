@@ -17,6 +17,7 @@ from pathlib import Path
 _UCRED = struct.Struct("=3i")
 _READ_MAX = 4096
 _COMMAND_MAX = 100
+_PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _INTERPRETER = re.compile(r"(?:python|pypy|perl|ruby|node|lua|bash|dash|sh|zsh)[0-9.]*")
 
 
@@ -28,8 +29,11 @@ class Caller:
         uid, pid: of the process at the other end of the control socket; the pid is None if it
             is in another PID namespace.
         command: name of that process's program, without its arguments, which may be secret.
+            Where the service cannot see other users' processes (ProtectProc=invisible in its
+            unit), it is what the client calls itself.
         token: name of the file that the token of the request is in.
         address: of the client, on TCP.
+        agent: what the client calls itself (User-Agent); used only for `command`.
     """
 
     uid: int | None = None
@@ -37,12 +41,13 @@ class Caller:
     command: str | None = None
     token: str | None = None
     address: str | None = None
+    agent: str | None = None
 
     def with_command(self) -> Caller:
         """Return the same with the command, if the process still runs. Blocks."""
         if self.pid is None or self.command is not None:
             return self
-        return replace(self, command=command_of(self.pid))
+        return replace(self, command=command_of(self.pid) or product_of(self.agent), agent=None)
 
 
 NOBODY = Caller()
@@ -60,6 +65,12 @@ def peer_of(connection: socket.socket) -> Caller:
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, _ = _UCRED.unpack(raw)
     return Caller(uid=uid, pid=pid or None)
+
+
+def product_of(agent: str | None) -> str | None:
+    """Return the name in a User-Agent header, without its version (RFC 9110, 10.1.5)."""
+    found = _PRODUCT.match(agent or "")
+    return found[0] if found else None
 
 
 def command_of(pid: int, proc: Path = Path("/proc")) -> str | None:

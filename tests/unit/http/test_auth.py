@@ -414,8 +414,8 @@ class Asking(FakeBackend):
 
 async def test_a_request_on_the_control_socket_is_its_process(folder: Path) -> None:
     async with site(folder, backend=Asking()) as served:
-        await served.ask("POST", "/api/v1/panic")
-        assert served.backend.asked == [Caller(uid=os.getuid(), pid=os.getpid())]
+        await served.ask("POST", "/api/v1/panic", headers={"User-Agent": "curl/7.88"})
+        assert served.backend.asked == [Caller(uid=os.getuid(), pid=os.getpid(), agent="curl/7.88")]
 
 
 async def test_a_request_with_the_token_is_the_name_of_its_file(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from xdpctl.process.caller import Caller, command_of, peer_of
+from xdpctl.process.caller import Caller, command_of, peer_of, product_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,3 +63,31 @@ def test_a_long_name_is_cut(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "cmdline").write_bytes(b"x" * 10_000)
     assert command_of(7, tmp_path) == "x" * 100
+
+
+@pytest.mark.parametrize(
+    ("agent", "name"),
+    [
+        ("xdpctl", "xdpctl"),
+        ("curl/7.88.1", "curl"),
+        ("Python-urllib/3.11", "Python-urllib"),
+        ("", None),
+        (None, None),
+        ("\x1b[31m", None),
+        ("x" * 500, "x" * 100),
+    ],
+)
+def test_a_client_is_called_by_its_name_without_the_version(
+    agent: str | None, name: str | None
+) -> None:
+    assert product_of(agent) == name
+
+
+def test_a_process_that_cannot_be_seen_is_called_what_it_calls_itself() -> None:
+    unseen = Caller(uid=1000, pid=2**22 + 1, agent="curl/7.88.1")
+    assert unseen.with_command() == Caller(uid=1000, pid=2**22 + 1, command="curl")
+
+
+def test_a_process_that_can_be_seen_is_not_asked() -> None:
+    found = Caller(uid=1000, pid=os.getpid(), agent="liar/1").with_command()
+    assert found.command not in {"liar", None}

@@ -6,6 +6,7 @@ Owns the order of the checks and their sentences. Does not own the rules. Called
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,8 @@ def _peer(request: web.Request) -> Caller:
     transport = request.transport
     connection = None if transport is None else transport.get_extra_info("socket")
     with suppress(OSError):
-        return peer_of(connection) if connection is not None else NOBODY
+        if connection is not None:
+            return replace(peer_of(connection), agent=request.headers.get("User-Agent"))
     return NOBODY
 
 
