@@ -342,7 +342,7 @@ class ListFiles:
         except XdpctlError as error:
             if not isinstance(error, ListError | TargetError):
                 listed.read = ()  # not the file's fault: it is read again at the next look
-            self._refused(listed, error)
+            self._refused(listed, error, reading)
             return
         if listed.problem:
             event(_log, "list-mended", list=settings.origin)
@@ -368,7 +368,7 @@ class ListFiles:
         self._note_left_out(listed, reading)
         self._note_denials(listed, reading)
 
-    def _refused(self, listed: _Kept, error: XdpctlError) -> None:
+    def _refused(self, listed: _Kept, error: XdpctlError, reading: ListReading) -> None:
         settings = listed.settings
         done = getattr(error, "done", 0)
         if done:
@@ -382,7 +382,7 @@ class ListFiles:
                 f"cannot use list {settings.origin} from {settings.file}:"
                 f" {text}{_helps(error, settings)}; {state}"
             ),
-            _said_of(error),
+            _said_of(error, reading),
         )
         if problem != listed.problem or listed.forced:
             is_nothing = isinstance(error, EmptyListError) and not self._is_in_force(settings)
@@ -435,8 +435,12 @@ def _helps(error: XdpctlError, settings: ListSettings) -> str:
     return f"; {accept}" if isinstance(error, EmptyListError) else ""
 
 
-def _said_of(error: XdpctlError) -> str:
+def _said_of(error: XdpctlError, reading: ListReading) -> str:
     """Return an error's sentence; in public, without what it quotes from the file."""
+    left_out = reading.found
+    if isinstance(error, EmptyListError) and len(left_out):
+        frame = f"{error.sentence}, left out are "
+        return Sentence(f"{frame}{left_out}", f"{frame}{left_out.kinds}")
     if isinstance(error, TargetError):
         where = "it" if error.line is None else f"line {error.line}"
         return Sentence(error.sentence, f"{where} cannot be read, the log says why")
