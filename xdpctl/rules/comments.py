@@ -17,6 +17,7 @@ MARKS = ("#", ";", "//")
 
 _BEHIND_BLANK = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^"])*?)\s(?=[#;]|//)')
 _TARGET = re.compile(r"(?:[^\s\\#;/:]|\\.|:(?!//)|/(?!/))+")
+_MARK = re.compile("[#;]|//")
 _COSMETIC = re.compile(r"#[@$?%]*#")
 
 
@@ -39,6 +40,15 @@ def split(line: str) -> tuple[str, str]:
     if end and text.startswith(MARKS, end) and _COSMETIC.match(text, end) is None:
         return text[:end], text[end:]
     return split_behind_blank(text)
+
+
+def split_anywhere(line: str) -> tuple[str, str]:
+    """Return a line's content and comment, where a mark begins a comment wherever it stands."""
+    text = content_of(line)
+    found = _MARK.search(text)
+    if found is None or _COSMETIC.match(text, found.start()) is not None:
+        return text, ""
+    return text[: found.start()].rstrip(), text[found.start() :]
 
 
 def split_behind_blank(text: str) -> tuple[str, str]:

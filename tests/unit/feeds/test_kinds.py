@@ -86,6 +86,12 @@ RECOGNIZED = [
     ("::0 a.example\n0:0:0:0:0:0:0:1 b.example\n", H, drops("a.example", "b.example")),
     ("0 a.example\n0.0.0.1 b.example\n", H, drops("a.example", "b.example")),
     ("0.0.0.0 -043ns11.example\n", H, drops("-043ns11.example")),
+    ("0.0.0.0 a.example#x\n0.0.0.0 b.example;x\n0.0.0.0 c.example//x\n", H,
+     drops("a.example", "b.example", "c.example")),
+    ("# x\n// y\n; z\n" + HEAD + "# w\nbad.example CNAME .\n// v\n", RPZ, drops("bad.example")),
+    ("!x\n#Title\n; y\n||a.example^\n", ADBLOCK, drops(".a.example")),
+    ("; x\n// y\nlocal=/a.example/ ; z\n", DNSMASQ, drops(".a.example")),
+    ('// y\n{"cidr":"192.0.2.0/24"}\n# x\n', JSON, drops("192.0.2.0/24")),
     ("||ads.example^\n", ADBLOCK, drops(".ads.example")),
     (
         "||ads.example^\nexample.org##.banner\n@@||good.example^\n",
