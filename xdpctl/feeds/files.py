@@ -45,6 +45,7 @@ from xdpctl.store.change import Change
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from xdpctl.feeds.formats.account import LeftOut
     from xdpctl.feeds.origins import ListBackend
     from xdpctl.rules import AnyQtype
     from xdpctl.settings import ListSettings, Settings
@@ -342,7 +343,7 @@ class ListFiles:
         except XdpctlError as error:
             if not isinstance(error, ListError | TargetError):
                 listed.read = ()  # not the file's fault: it is read again at the next look
-            self._refused(listed, error, reading)
+            self._refused(listed, error, reading.found)
             return
         if listed.problem:
             event(_log, "list-mended", list=settings.origin)
@@ -368,7 +369,7 @@ class ListFiles:
         self._note_left_out(listed, reading)
         self._note_denials(listed, reading)
 
-    def _refused(self, listed: _Kept, error: XdpctlError, reading: ListReading) -> None:
+    def _refused(self, listed: _Kept, error: XdpctlError, found: LeftOut) -> None:
         settings = listed.settings
         done = getattr(error, "done", 0)
         if done:
@@ -382,7 +383,7 @@ class ListFiles:
                 f"cannot use list {settings.origin} from {settings.file}:"
                 f" {text}{_helps(error, settings)}; {state}"
             ),
-            _said_of(error, reading),
+            _said_of(error, found),
         )
         if problem != listed.problem or listed.forced:
             is_nothing = isinstance(error, EmptyListError) and not self._is_in_force(settings)
@@ -435,12 +436,11 @@ def _helps(error: XdpctlError, settings: ListSettings) -> str:
     return f"; {accept}" if isinstance(error, EmptyListError) else ""
 
 
-def _said_of(error: XdpctlError, reading: ListReading) -> str:
+def _said_of(error: XdpctlError, found: LeftOut) -> str:
     """Return an error's sentence; in public, without what it quotes from the file."""
-    left_out = reading.found
-    if isinstance(error, EmptyListError) and len(left_out):
-        frame = f"{error.sentence}, left out are "
-        return Sentence(f"{frame}{left_out}", f"{frame}{left_out.kinds}")
+    if isinstance(error, EmptyListError) and len(found):
+        said = f"{error.sentence}, as all it has is left out: "
+        return Sentence(f"{said}{found}", f"{said}{found.kinds}")
     if isinstance(error, TargetError):
         where = "it" if error.line is None else f"line {error.line}"
         return Sentence(error.sentence, f"{where} cannot be read, the log says why")
