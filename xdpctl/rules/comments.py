@@ -61,6 +61,6 @@ def split_behind_blank(text: str) -> tuple[str, str]:
 
 def reason_of(comment: str) -> str:
     """Return a comment as a reason: one printable line, cut where it is longer than one may be."""
-    words = comment.lstrip("#;/! \t").split()
-    text = "".join(filter(str.isprintable, " ".join(words)))
+    words = ("".join(filter(str.isprintable, word)) for word in comment.split())
+    text = " ".join(filter(None, words)).lstrip("#;/! ")
     return text if len(text) <= REASON_MAX else f"{text[: REASON_MAX - 1]}…"
