@@ -347,6 +347,20 @@ PIECES = [
     "\ufeff",
     '"cidr":',
 ]
+
+
+def test_a_packed_list_weighs_what_it_is_unpacked_to(tmp_path: Path) -> None:
+    content = b"192.0.2.1 a b c\n" * 1_000
+    for data, factor in ((content, 1), (gzip.compress(content), 10), (b"", 1)):
+        (tmp_path / "list").write_bytes(data)
+        file = ListReading(ListSettings(tmp_path / "list", ORIGIN), AnyQtype.NEW)
+        body = ImportedList(io.BytesIO(data), ReadAs(origin=ORIGIN), AnyQtype.NEW)
+        assert file.weight == body.weight == len(data) * factor
+        assert file.size == body.size == len(data)
+    absent = ListReading(ListSettings(tmp_path / "absent", ORIGIN), AnyQtype.NEW)
+    assert absent.weight == 0
+
+
 contents = st.binary(max_size=300) | st.lists(
     st.sampled_from([*map(str.encode, PIECES), b"||", b"\xff", b"\x1f\x8b\x08", b"PK\x03\x04"]),
     max_size=40,
