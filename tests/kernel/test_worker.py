@@ -40,7 +40,7 @@ LINES = [
     "10.0.0.0/8 reason=wide",
     "2001:db8:1::/48 action=truncate",
     "www.example for=1h",
-    "www.example/MX",
+    "mx.www.example",
 ]
 
 

@@ -32,7 +32,7 @@ from xdpctl.errors import (
 from xdpctl.feeds.formats.account import denials
 from xdpctl.feeds.inotify import Inotify
 from xdpctl.feeds.origins import ListOrigins
-from xdpctl.feeds.packed import is_packed
+from xdpctl.feeds.packed import HEAD, is_packed
 from xdpctl.feeds.reader import ListReading
 from xdpctl.feeds.versions import GoodVersion, ListView, Versions
 from xdpctl.kernel.provenance import open_fed
@@ -486,7 +486,9 @@ def _ends_whole(path: Path, size: int) -> bool:
     except (XdpctlError, OSError, ValueError):
         return True
     try:
-        return is_packed(os.pread(descriptor, 8, 0)) or os.pread(descriptor, 1, size - 1) in _ENDS
+        return (
+            is_packed(os.pread(descriptor, HEAD, 0)) or os.pread(descriptor, 1, size - 1) in _ENDS
+        )
     except OSError:
         return True
     finally:

@@ -38,7 +38,9 @@ _OTHERS = {
     b"Rar!": "it is a rar archive",
 }
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_HEAD = 8
+HEAD = 8
+"""Octets of a file that show how it is packed."""
+
 _DIRECTORY_END = struct.Struct("<4s4H2LH")
 _ENTRY = 46
 """Octets of an entry in the directory, without its name."""
@@ -61,7 +63,7 @@ def unpacked(stream: Octets) -> tuple[Octets, str]:
         ListError: it is packed in another way, is damaged, or has more than one file in it.
             Reading and seeking in what is returned raise it too.
     """
-    head = stream.read(_HEAD)
+    head = stream.read(HEAD)
     stream.seek(0)
     if head.startswith(_GZIP):
         return _Unpacking(_gunzipped, stream, "gzip"), "gzip"

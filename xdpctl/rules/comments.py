@@ -17,6 +17,7 @@ MARKS = ("#", ";", "//")
 
 _BEHIND_BLANK = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^"])*?)\s(?=[#;]|//)')
 _TARGET = re.compile(r"(?:[^\s\\#;/:]|\\.|:(?!//)|/(?!/))+")
+_MARK = re.compile("[#;]|//")
 _COSMETIC = re.compile(r"#[@$?%]*#")
 
 
@@ -41,6 +42,15 @@ def split(line: str) -> tuple[str, str]:
     return split_behind_blank(text)
 
 
+def split_anywhere(line: str) -> tuple[str, str]:
+    """Return a line's content and comment, where a mark begins a comment wherever it stands."""
+    text = content_of(line)
+    found = _MARK.search(text)
+    if found is None or _COSMETIC.match(text, found.start()) is not None:
+        return text, ""
+    return text[: found.start()].rstrip(), text[found.start() :]
+
+
 def split_behind_blank(text: str) -> tuple[str, str]:
     """Return content and comment, where a comment begins only behind a blank."""
     found = _BEHIND_BLANK.match(text)
@@ -51,6 +61,6 @@ def split_behind_blank(text: str) -> tuple[str, str]:
 
 def reason_of(comment: str) -> str:
     """Return a comment as a reason: one printable line, cut where it is longer than one may be."""
-    words = comment.lstrip("#;/! \t").split()
-    text = "".join(filter(str.isprintable, " ".join(words)))
+    words = ("".join(filter(str.isprintable, word)) for word in comment.split())
+    text = " ".join(filter(None, words)).lstrip("#;/! ")
     return text if len(text) <= REASON_MAX else f"{text[: REASON_MAX - 1]}…"

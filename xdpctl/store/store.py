@@ -601,7 +601,7 @@ class Store:
         What is long, or joins so many, is worked on in a process of its own (store/worker/).
         """
         source = change.source
-        if isinstance(source, RuleSource) and self._is_much(source.size):
+        if isinstance(source, RuleSource) and self._is_much(source.weight):
             return self._worker().bulk(
                 change, source, on_change=self._on_change, cancelled=self._cancelled
             )

@@ -86,6 +86,12 @@ RECOGNIZED = [
     ("::0 a.example\n0:0:0:0:0:0:0:1 b.example\n", H, drops("a.example", "b.example")),
     ("0 a.example\n0.0.0.1 b.example\n", H, drops("a.example", "b.example")),
     ("0.0.0.0 -043ns11.example\n", H, drops("-043ns11.example")),
+    ("0.0.0.0 a.example#x\n0.0.0.0 b.example;x\n0.0.0.0 c.example//x\n", H,
+     drops("a.example", "b.example", "c.example")),
+    ("# x\n// y\n; z\n" + HEAD + "# w\nbad.example CNAME .\n// v\n", RPZ, drops("bad.example")),
+    ("!x\n#Title\n; y\n||a.example^\n", ADBLOCK, drops(".a.example")),
+    ("; x\n// y\nlocal=/a.example/ ; z\n", DNSMASQ, drops(".a.example")),
+    ('// y\n{"cidr":"192.0.2.0/24"}\n# x\n', JSON, drops("192.0.2.0/24")),
     ("||ads.example^\n", ADBLOCK, drops(".ads.example")),
     (
         "||ads.example^\nexample.org##.banner\n@@||good.example^\n",
@@ -341,6 +347,20 @@ PIECES = [
     "\ufeff",
     '"cidr":',
 ]
+
+
+def test_a_packed_list_weighs_what_it_is_unpacked_to(tmp_path: Path) -> None:
+    content = b"192.0.2.1 a b c\n" * 1_000
+    for data, factor in ((content, 1), (gzip.compress(content), 10), (b"", 1)):
+        (tmp_path / "list").write_bytes(data)
+        file = ListReading(ListSettings(tmp_path / "list", ORIGIN), AnyQtype.NEW)
+        body = ImportedList(io.BytesIO(data), ReadAs(origin=ORIGIN), AnyQtype.NEW)
+        assert file.weight == body.weight == len(data) * factor
+        assert file.size == body.size == len(data)
+    absent = ListReading(ListSettings(tmp_path / "absent", ORIGIN), AnyQtype.NEW)
+    assert absent.weight == 0
+
+
 contents = st.binary(max_size=300) | st.lists(
     st.sampled_from([*map(str.encode, PIECES), b"||", b"\xff", b"\x1f\x8b\x08", b"PK\x03\x04"]),
     max_size=40,

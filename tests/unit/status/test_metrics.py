@@ -14,6 +14,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from tests.support.fake_host import INTERFACE, FakeHost, bytecode
 from xdpctl import __version__
 from xdpctl.abi import Count, MapName, PacketAction, Reason
+from xdpctl.feeds.versions import GoodVersion, ListView
 from xdpctl.filter.filter import Filter
 from xdpctl.filter.view import FilterState, FilterView
 from xdpctl.kernel.bpf.programs import XdpMode
@@ -269,6 +270,34 @@ def test_panic_is_one_or_zero(panic: bool) -> None:  # noqa: FBT001 - a paramete
 
 def test_lost_destinations_are_counted() -> None:
     assert value(FULL, "xdpctl_xsk_destinations_lost_total") == 6
+
+
+LISTS = (
+    ListView("a.txt", "/a.txt", "hosts", GoodVersion("hosts", 7, 2, 1_000.5), 0.0, ""),
+    ListView("b.txt", "/b.txt", "auto", GoodVersion("cidr", 9, 0, 900.0), 0.0, "it is empty"),
+    ListView("c.txt", "/c.txt", "auto", None, 0.0, ""),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("xdpctl_list_up", [1, 0, 0]),
+        ("xdpctl_list_rules", [7, 9, 0]),
+        ("xdpctl_list_left_out", [2, 0, 0]),
+        ("xdpctl_list_last_success_timestamp_seconds", [1_000.5, 900, 0]),
+    ],
+)
+def test_each_list_has_its_figures(name: str, values: list[float]) -> None:
+    collector = SnapshotCollector(lambda: FULL, bcc=str, lists=lambda: LISTS)
+    body, _ = Exposition(collector).render("")
+    found = {
+        sample.labels["list"]: sample.value
+        for family in parser.text_string_to_metric_families(body.decode())
+        for sample in family.samples
+        if sample.name == name
+    }
+    assert found == dict(zip(["a.txt", "b.txt", "c.txt"], values, strict=True))
 
 
 def test_the_age_is_that_of_the_snapshot() -> None:

@@ -13,8 +13,10 @@ from tests.support.fake_store import GARBAGE, CrashError, Ledger
 from xdpctl.abi import MapName, RuleAction, decode_value
 from xdpctl.errors import (
     ConflictError,
+    EmptyListError,
     KernelError,
     MapFullError,
+    ShrunkListError,
     StateError,
     TargetError,
     XdpctlError,
@@ -88,6 +90,32 @@ def test_an_empty_list_that_replaces_removes_all(ledger: Ledger) -> None:
     ledger.bulk([A, B])
     assert ledger.bulk([], replace=True).removed == 2
     assert (ledger.shown(), ledger.noted()) == ({}, {})
+
+
+def test_a_list_that_may_not_be_empty_is_refused_and_changes_nothing(ledger: Ledger) -> None:
+    ledger.bulk([A, B])
+    with pytest.raises(EmptyListError, match="it has no rule"):
+        ledger.bulk(["# nothing"], replace=True, may_be_empty=False)
+    assert set(ledger.shown()) == {A, B} == set(ledger.noted())
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_refused"),
+    [([C, D], False), ([A, A, A], True), ([A, B], False), ([C], True), ([], True)],
+)
+def test_a_list_that_lost_more_than_it_may_is_refused_and_changes_nothing(
+    ledger: Ledger, lines: list[str], *, is_refused: bool
+) -> None:
+    """The number of rules is compared, not which they are; one that comes twice counts once."""
+    four = [A, B, "www.example", "10.0.0.0/8"]
+    ledger.bulk(four)
+    if is_refused:
+        with pytest.raises(ShrunkListError, match="rules, and 4 are in force"):
+            ledger.bulk(lines, replace=True, max_shrink=0.5)
+        assert set(ledger.shown()) == set(four) == set(ledger.noted())
+    else:
+        ledger.bulk(lines, replace=True, max_shrink=0.5)
+        assert set(ledger.shown()) == set(lines)
 
 
 def test_an_empty_list_that_adds_does_nothing(ledger: Ledger) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.keys import Row
 
-_COMMENT = re.compile(r"!.*|#+(?:\s.*)?|\[.*\]|;.*|//\s.*")
+_COMMENT = re.compile(r"!.*|#+(?:\s.*)?|#[^#@$?%].*|\[.*\]|;.*|//\s.*")
 _COSMETIC = re.compile(r"#[@$?%]*#")
 _HOST = re.compile(r"""\|\|((?:\*\.)?[^\s/|^*:?=&%~,;()!@"'\\]+)\^""")
 _DOMAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.[A-Za-z][A-Za-z0-9-]+")

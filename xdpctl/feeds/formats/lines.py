@@ -14,7 +14,7 @@ from xdpctl.abi import BY_REF
 from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.addresses import is_address, leads_nowhere
 from xdpctl.rules import book_of, target_of, target_text
-from xdpctl.rules.comments import reason_of, split
+from xdpctl.rules.comments import reason_of, split_anywhere
 from xdpctl.rules.keys import NAMED, Block, full_key, place_of
 from xdpctl.rules.lines import LineReader, in_blocks
 from xdpctl.rules.names import shown
@@ -66,7 +66,7 @@ def lines_of(text: str) -> list[str]:
 def _with_reason(line: str) -> tuple[str, str]:
     """Return a line without its comment, and the reason that this is; most lines have none."""
     if "#" in line or ";" in line or "//" in line or "\ufeff" in line:
-        text, comment = split(line)
+        text, comment = split_anywhere(line)
         return text, reason_of(comment)
     return line, ""
 

@@ -66,6 +66,9 @@ _NOT_PLAIN = ("*", "(", ")", '"', "\\", ";", "$", "\n ", "\n\t", "\n\n")
 _DENIED = "NXDOMAIN and NODATA records"
 _TOO_DEEP = f"wildcards of more than {TABLE_LEVELS} labels"
 _PLAIN_NAME = re.compile(r"[a-z0-9_.-]+")
+_COMMENTS = ("#", "//")
+"""What begins a comment in other lists; no name begins so without a backslash."""
+
 _TARGETS_KEPT = 1000
 _LEFT_OUT = object()
 
@@ -177,12 +180,7 @@ class RpzLines(LineFormat):
                         if row is not _LEFT_OUT:
                             yield row  # type: ignore[misc]  # the mark is not a row
                         continue
-            try:
-                record = file.take(number, line)
-            except RecordError as error:
-                file.skip()
-                self._left_out.add_unreadable(error, number, line)
-                continue
+            record = self._take(number, line)
             if file.origin is not self._origin_seen and file.zone is not None:
                 self._learn(file.zone)
             if (
@@ -191,6 +189,18 @@ class RpzLines(LineFormat):
                 and (row := self._row(record)) is not None
             ):
                 yield row
+
+    def _take(self, number: int, line: str) -> Record | None:
+        """Return the record that ends with a line; one that cannot be read is passed over."""
+        file = self._file
+        if line.startswith(_COMMENTS) and not file.depth:
+            return None
+        try:
+            return file.take(number, line)
+        except RecordError as error:
+            file.skip()
+            self._left_out.add_unreadable(error, number, line)
+            return None
 
     def end(self) -> Iterator[Row]:
         """End the zone, no line follows: return the rows for what its wildcards do not match.

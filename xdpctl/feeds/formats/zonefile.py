@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _TRIED = "cannot read it as an RPZ zone"
 
+_WHY_MAX = 200
+"""Characters of an explanation, which may quote a record."""
+
 _UNNAMED = dns.name.from_text("zone.invalid.")
 """The zone's name if the file does not state it."""
 
@@ -45,6 +48,8 @@ class RecordError(ListError):
 
 def unreadable(number: int, why: str = "", kind: type[ListError] = RecordError) -> ListError:
     """Return the error for a line. `why` may quote the line; only the log shows that part."""
+    why = "".join(each if each.isprintable() else repr(each)[1:-1] for each in why)
+    why = why if len(why) <= _WHY_MAX else f"{why[: _WHY_MAX - 1]}…"
     public = f"{_TRIED}: line {number}"
     whole = f"{public}: {why}" if why else public
     return kind(Sentence(whole, f"{public} is not valid in a zone file"))
