@@ -35,6 +35,7 @@ FAMILIES: dict[str, str] = {
     "import": "importing",
     "export": "export",
     "flush": "flush",
+    "resize": "resize",
     "panic": "panic",
     "resume": "panic",
     "check": "check",

@@ -97,7 +97,17 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         adopt(rules.store, settings.any_qtype)
     await loading
     await asyncio.to_thread(_import_faces)
-    operations = _operations(ground, found, rules, workers, own_tables)
+    repair = PinRepair(
+        found.shared,
+        found.locks,
+        rules.store,
+        rules.names,
+        program.exchange,
+        looks=workers.looks,
+        watch_thread=workers.watch,
+        store_thread=workers.lanes.writes,
+    )
+    operations = _operations(ground, found, rules, workers, own_tables, repair)
     parts += _parts(
         ground,
         found,
@@ -109,6 +119,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         operations=operations,
         parts=parts,
         stale=_stale_entries(ground, found, rules, stack),
+        repair=repair,
     )
     rules.observer.look()
     await _serve(found.listeners, operations, program)
@@ -130,13 +141,14 @@ def _parts(  # noqa: PLR0913 - what parts need
     operations: Operations,
     parts: Sequence[ServicePart],
     stale: StaleEntries,
+    repair: PinRepair,
 ) -> tuple[ServicePart, ...]:
     """Make the parts of the service: one entry a part, in the order that status shows them.
 
     `parts` is the list that will hold them all; a reload goes through it.
     """
     settings = ground.current.now
-    looks, write, watch = workers.looks, workers.lanes.writes, workers.watch
+    looks, write = workers.looks, workers.lanes.writes
     return (
         InterfaceWatch(
             ground.netlink,
@@ -147,16 +159,7 @@ def _parts(  # noqa: PLR0913 - what parts need
             on_thread=looks.look_with,
         ),
         program,
-        PinRepair(
-            found.shared,
-            found.locks,
-            rules.store,
-            rules.names,
-            program.exchange,
-            looks=looks,
-            watch_thread=watch,
-            store_thread=write,
-        ),
+        repair,
         looks,
         own_tables,
         Settling(rules.store, write),
@@ -222,8 +225,13 @@ def _own_tables(ground: Ground, rules: OpenRules, program: CurrentProgram) -> Ow
     return made
 
 
-def _operations(
-    ground: Ground, found: Inspected, rules: OpenRules, workers: Workers, own_tables: OwnTables
+def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
+    ground: Ground,
+    found: Inspected,
+    rules: OpenRules,
+    workers: Workers,
+    own_tables: OwnTables,
+    repair: PinRepair,
 ) -> Operations:
     from xdpctl.service.operations import Operations  # noqa: PLC0415 - packets are filtered without it
 
@@ -239,19 +247,25 @@ def _operations(
         urgent_thread=workers.lanes.urgent,
         watch_thread=workers.watch,
         bulk_thread=workers.bulk,
+        grow=repair.grow,
+        holders=_holders(ground),
         reserve=own_tables.reserve,
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
     )
+
+
+def _holders(ground: Ground) -> Holders:
+    owner = ground.current.now.pin_owner
+    return Holders(None if owner is None else owner.uid)
 
 
 def _stale_entries(
     ground: Ground, found: Inspected, rules: OpenRules, stack: contextlib.AsyncExitStack
 ) -> StaleEntries:
     settings, shared = ground.current.now, found.shared
-    owner = settings.pin_owner
     aging = Aging(
         rules.store.theirs,
-        Holders(None if owner is None else owner.uid),
+        _holders(ground),
         rules.state,
         lambda: {name: opened.info.id for name, opened in shared.rule_maps().items()},
     )

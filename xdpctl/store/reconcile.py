@@ -114,6 +114,9 @@ class Reconciler:
             identity = f"{boot}:{opened.info.id}"
             fact = f"map:{name}"
             known = self._state.get_meta(fact)
+            if self._state.get_meta(f"resized:{name}") == identity:
+                known = identity  # our entries were copied into it
+                self._state.set_meta(fact, identity)
             self._unread.discard(name)
             if known != identity and self._is_frozen(name):
                 self._unread.add(name)
@@ -133,6 +136,10 @@ class Reconciler:
                 if name not in self._unread:
                     self._compare(name, notes)
         self._reconcile_tables()
+
+    def expect(self, name: MapName, number: int) -> None:
+        """Note the id of a map that takes the place of ours, with all entries of ours in it."""
+        self._state.set_meta(f"resized:{name}", f"{boot_id()}:{number}")
 
     def _reconcile_tables(self) -> None:
         """Make our own tables what the notes are; new ones are filled."""

@@ -9,6 +9,7 @@ importing.py  `import`: a file of rules
 listing.py    `list`: the rules, page by page
 panic.py      `panic` and `resume`
 prepare.py    `prepare`: the part of a start that needs root
+resize.py     `resize`: more room in a shared map
 status.py     `status`: the service at a glance
 top.py        `top`: the rules with the most hits
 """

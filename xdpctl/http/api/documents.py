@@ -186,6 +186,14 @@ class Removed(msgspec.Struct):
     warnings: list[str] = []
 
 
+class Resized(msgspec.Struct):
+    """A map that has more room now, and how many entries were kept."""
+
+    map: str
+    capacity: int
+    entries: int
+
+
 class Panic(msgspec.Struct):
     """Whether everything is passed."""
 

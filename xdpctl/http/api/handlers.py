@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from xdpctl.abi import MapName
 from xdpctl.errors import public
-from xdpctl.http.api.documents import Detached, DetachIn, Panic, Removed, Rules, Top
+from xdpctl.http.api.documents import Detached, DetachIn, Panic, Removed, Resized, Rules, Top
 from xdpctl.http.api.keys import BACKEND, EXPOSITION
 from xdpctl.http.api.queries import (
     ALL_OWN,
@@ -23,6 +24,7 @@ from xdpctl.http.api.queries import (
     ExportQuery,
     NoQuery,
     PageQuery,
+    ResizeQuery,
     TopQuery,
     map_named,
     read_query,
@@ -159,6 +161,14 @@ async def _lifted(changes: RuleChanges, targets: Sequence[Target]) -> Removed:
     removed = await changes.remove(own) if own else 0
     lifted = await changes.lift(theirs) if theirs else 0
     return Removed(removed + lifted, [DNSDIST_FLUSH_WARNING] if lifted else [])
+
+
+async def resize(request: web.Request) -> web.Response:
+    """POST /api/v1/resize: give a shared map more room, and keep its entries."""
+    query = read_query(request, ResizeQuery)
+    changes: RuleChanges = request.app[BACKEND]
+    kept = await changes.resize(MapName(query.map), query.entries, force=query.force)
+    return answer(Resized(query.map, query.entries, kept))
 
 
 async def panic(request: web.Request) -> web.Response:

@@ -20,6 +20,7 @@ from xdpctl.http.api.documents import (
     Panic,
     Put,
     Removed,
+    Resized,
     RuleIn,
     Rules,
     Status,
@@ -41,6 +42,7 @@ from xdpctl.http.api.queries import (
     PageQuery,
     PostQuery,
     PutQuery,
+    ResizeQuery,
     TopQuery,
 )
 
@@ -121,6 +123,14 @@ ROUTES = (
         ImportQuery,
         _LINES,
         optional=True,
+    ),
+    Route(
+        "POST",
+        "/api/v1/resize",
+        handlers.resize,
+        Content(Resized),
+        (*OF_A_QUERY, HTTPStatus.CONFLICT),
+        ResizeQuery,
     ),
     Route("POST", "/api/v1/panic", handlers.panic, Content(Panic), OF_A_QUERY),
     Route("POST", "/api/v1/resume", handlers.resume, Content(Panic), OF_A_QUERY),
