@@ -118,6 +118,9 @@ format: setup-test ## format Python and C
 type: setup-dev ## mypy, strict
 	@$(PYTHON) -m mypy
 
+man: setup-dev ## print the man page: make -s man | man -l -
+	@.venv/bin/python deploy/debian/manual.py
+
 deb: ## build dist/xdpctl_*.deb for Debian 12
 	@deploy/setup.sh deb
 	@$(PYTHON) deploy/debian/build.py

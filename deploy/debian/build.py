@@ -167,8 +167,8 @@ def install_files(tree: Path) -> None:
             content = path.read_bytes()
             if how == ["commented"]:
                 content = commented(content.decode()).encode()
-            elif how == ["packed"]:
-                content = packed(content)
+            elif how == ["manual"]:
+                content = packed(run(sys.executable, str(HERE / "manual.py")).encode() + b"\n")
             put(tree, target, content, program=how == ["program"])
     if unnamed:
         raise BuildError(f"deploy/debian/install does not say where {min(unnamed)} goes")

@@ -129,6 +129,10 @@ class FakeBackend:
         self._ask("lift", list(targets))
         return len(targets)
 
+    async def resize(self, name: MapName, entries: int, *, force: bool) -> int:
+        self._ask("resize", name, entries, force)
+        return 5
+
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:
         self._ask("flush", map_name, origin)
         return 3

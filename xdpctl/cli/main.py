@@ -38,6 +38,7 @@ FAMILIES: dict[str, str] = {
     "lists": "lists",
     "export": "export",
     "flush": "flush",
+    "resize": "resize",
     "panic": "panic",
     "resume": "panic",
     "check": "check",

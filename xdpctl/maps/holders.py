@@ -58,6 +58,24 @@ class Holder:
         return f"{self.name} (pid {self.pid})"
 
 
+def held_open(name: str, entries: int, holders: Collection[Holder]) -> str:
+    """Return why a map cannot be replaced while other processes use it, as a sentence."""
+    who = " and ".join(str(holder) for holder in sorted(holders))
+    has, would, it = ("has", "would", "it") if len(holders) == 1 else ("have", "would", "them")
+    return (
+        f"cannot resize {name}: {who} {has} the present map open and {would} go on with it: stop"
+        f" {it}, run `xdpctl resize {name}={entries}`, then start {it} again"
+    )
+
+
+def perhaps_held(name: str) -> str:
+    """Return why a map is not replaced while it is unknown who uses it, as a sentence."""
+    return (
+        f"cannot resize {name}: this user cannot see which processes have the map open; stop the"
+        " DNS server if it uses the map, and run this as root, or use --force"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """One look at all processes.

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from xdpctl import __version__
 from xdpctl.abi import MapName
-from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, TableFullError
+from xdpctl.errors import (
+    ConflictError,
+    MapFrozenError,
+    MapFullError,
+    NotFoundError,
+    TableFullError,
+    TargetError,
+)
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
 from xdpctl.http.api.converter import (
     change_out,
@@ -28,6 +35,7 @@ from xdpctl.http.api.converter import (
     tested,
     top_rule,
 )
+from xdpctl.maps.holders import held_open, perhaps_held
 from xdpctl.process.caller import CALLER, NOBODY
 from xdpctl.process.log import event
 from xdpctl.program.datagram import query_for
@@ -55,6 +63,7 @@ if TYPE_CHECKING:
         Tested,
         TopRule,
     )
+    from xdpctl.maps.holders import Holders
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.rules.guard import Guard
     from xdpctl.service.account import Account
@@ -89,6 +98,8 @@ class Operations:
         filters, observer: used on `watch_thread` only, except for published values.
         panic: the owner of the switch.
         bulk_thread: for what takes long; the store lets single writes in between.
+        grow: gives a shared map another capacity; returns how many entries were kept.
+        holders: looks who has a shared map open.
         reserve: makes room in our own tables, so that no thread waits for it.
         guard: gives the guard of this moment; called on those threads.
         account: writes down what was changed; called on those threads.
@@ -112,6 +123,8 @@ class Operations:
         urgent_thread: Executor,
         watch_thread: Executor,
         bulk_thread: Executor,
+        grow: Callable[[MapName, int], Awaitable[int]],
+        holders: Holders,
         reserve: Callable[[Mapping[MapName, int]], Awaitable[None]],
         guard: Callable[[], Guard],
         account: Account,
@@ -127,6 +140,8 @@ class Operations:
         self._urgent_thread = urgent_thread
         self._watch_thread = watch_thread
         self._bulk_thread = bulk_thread
+        self._grow = grow
+        self._holders = holders
         self._reserve = reserve
         self._guard = guard
         self._account = account
@@ -296,6 +311,35 @@ class Operations:
             return removed
 
         return await self._on(self._bulk_thread, flush)
+
+    async def resize(self, name: MapName, entries: int, *, force: bool) -> int:
+        """Give a shared map more room; return how many entries were kept.
+
+        Args:
+            name: a rule map.
+            entries: its new capacity.
+            force: also where it cannot be seen who has the map open.
+
+        Raises:
+            TargetError: it has this room already.
+            ConflictError: another process has the map open, or may have it open.
+        """
+        (view,) = (view for view in self._observer.last.maps if view.name == name)
+        if entries <= view.capacity:
+            raise TargetError(
+                f"cannot resize {name} to {entries} entries: it has room for {view.capacity}"
+                " already; give a larger number",
+                text=str(entries),
+                field="entries",
+            )
+        sighting = await self._on(self._bulk_thread, lambda: self._holders.look([view.id]))
+        if holders := sighting.of(view.id):
+            raise ConflictError(held_open(name, entries, holders))
+        if not sighting.whole and not force:
+            raise ConflictError(perhaps_held(name))
+        kept = await self._grow(name, entries)
+        await self._on(self._watch_thread, self._observer.look)
+        return kept
 
     async def expire(self) -> float | None:
         """Remove due rules; return the seconds until the next is due, or None."""

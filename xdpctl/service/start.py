@@ -98,7 +98,17 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         adopt(rules.store, settings.any_qtype)
     await loading
     await asyncio.to_thread(_import_faces)
-    operations = _operations(ground, found, rules, workers, own_tables, program)
+    repair = PinRepair(
+        found.shared,
+        found.locks,
+        rules.store,
+        rules.names,
+        program.exchange,
+        looks=workers.looks,
+        watch_thread=workers.watch,
+        store_thread=workers.lanes.writes,
+    )
+    operations = _operations(ground, found, rules, workers, own_tables, program, repair)
     parts += _parts(
         ground,
         found,
@@ -110,6 +120,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         operations=operations,
         parts=parts,
         stale=_stale_entries(ground, found, rules, stack),
+        repair=repair,
     )
     rules.observer.look()
     await _serve(found.listeners, operations, program)
@@ -131,6 +142,7 @@ def _parts(  # noqa: PLR0913 - what parts need
     operations: Operations,
     parts: Sequence[ServicePart],
     stale: StaleEntries,
+    repair: PinRepair,
 ) -> tuple[ServicePart, ...]:
     """Make the parts of the service: one entry a part, in the order that status shows them.
 
@@ -138,7 +150,7 @@ def _parts(  # noqa: PLR0913 - what parts need
     """
     settings = ground.current.now
     operations.list_files = ListFiles(operations, settings)
-    looks, write, watch = workers.looks, workers.lanes.writes, workers.watch
+    looks, write = workers.looks, workers.lanes.writes
     return (
         InterfaceWatch(
             ground.netlink,
@@ -149,16 +161,7 @@ def _parts(  # noqa: PLR0913 - what parts need
             on_thread=looks.look_with,
         ),
         program,
-        PinRepair(
-            found.shared,
-            found.locks,
-            rules.store,
-            rules.names,
-            program.exchange,
-            looks=looks,
-            watch_thread=watch,
-            store_thread=write,
-        ),
+        repair,
         looks,
         own_tables,
         Precompile(ground.compile_ahead, program.wanted_later),
@@ -232,6 +235,7 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
     workers: Workers,
     own_tables: OwnTables,
     program: CurrentProgram,
+    repair: PinRepair,
 ) -> Operations:
     from xdpctl.service.operations import Operations  # noqa: PLC0415 - packets are filtered without it
 
@@ -247,6 +251,8 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
         urgent_thread=workers.lanes.urgent,
         watch_thread=workers.watch,
         bulk_thread=workers.bulk,
+        grow=repair.grow,
+        holders=_holders(ground),
         reserve=own_tables.reserve,
         account=rules.account,
         program=program,
@@ -254,14 +260,18 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
     )
 
 
+def _holders(ground: Ground) -> Holders:
+    owner = ground.current.now.pin_owner
+    return Holders(None if owner is None else owner.uid)
+
+
 def _stale_entries(
     ground: Ground, found: Inspected, rules: OpenRules, stack: contextlib.AsyncExitStack
 ) -> StaleEntries:
     settings, shared = ground.current.now, found.shared
-    owner = settings.pin_owner
     aging = Aging(
         rules.store.theirs,
-        Holders(None if owner is None else owner.uid),
+        _holders(ground),
         rules.state,
         lambda: {name: opened.info.id for name, opened in shared.rule_maps().items()},
     )

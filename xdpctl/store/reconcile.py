@@ -118,21 +118,8 @@ class Reconciler:
         """
         self._set_clock()
         boot = boot_id()
-        for name, opened in self._maps.items():
-            identity = f"{boot}:{opened.info.id}"
-            fact = f"map:{name}"
-            known = self._state.get_meta(fact)
-            self._unread.discard(name)
-            if known != identity and self._is_frozen(name):
-                self._unread.add(name)
-            elif known != identity:
-                resumed = known == identity + _RESTORING
-                if not resumed:
-                    self._yield_taken(name)
-                    self._state.set_meta(fact, identity + _RESTORING)
-                self._expire_notes(name, tally)
-                self._restore(name, resumed=resumed)
-                self._state.set_meta(fact, identity)
+        for name in self._maps:
+            self._begin(name, boot, tally)
         self._reconcile_tables()
         self._recover_claims()  # before their notes take over what the maps have
         self.frozen()
@@ -146,11 +133,37 @@ class Reconciler:
         while after is not None:
             after, _ = self._claims.look_beneath(after)
 
+    def _begin(self, name: MapName, boot: str, tally: Tally | None) -> None:
+        """See whether a map is the one of our notes; write our rules into another one."""
+        identity = f"{boot}:{self._maps[name].info.id}"
+        fact = f"map:{name}"
+        known = self._state.get_meta(fact)
+        if self._state.get_meta(f"resized:{name}") == identity:
+            known = identity  # our entries were copied into it
+            self._state.set_meta(fact, identity)
+        self._unread.discard(name)
+        if known == identity:
+            return
+        if self._is_frozen(name):
+            self._unread.add(name)
+            return
+        resumed = known == identity + _RESTORING
+        if not resumed:
+            self._yield_taken(name)
+            self._state.set_meta(fact, identity + _RESTORING)
+        self._expire_notes(name, tally)
+        self._restore(name, resumed=resumed)
+        self._state.set_meta(fact, identity)
+
     def _recover_claims(self) -> None:
         """Finish changes of claims that were cut short."""
         with self._tables.writing(TABLES if self._state.has_waiting() else ()):
             if count := self._claims.recover():
                 event(_log, "claims-recovered", count=count)
+
+    def expect(self, name: MapName, number: int) -> None:
+        """Note the id of a map that takes the place of ours, with all entries of ours in it."""
+        self._state.set_meta(f"resized:{name}", f"{boot_id()}:{number}")
 
     def _reconcile_tables(self) -> None:
         """Make our own tables what the notes are; new ones are filled."""

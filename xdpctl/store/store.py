@@ -242,6 +242,10 @@ class Store:
         with self._lock:
             self._reconciler.reconcile(tally)
 
+    def expect(self, name: MapName, number: int) -> None:
+        """Take a map with this id for ours, with our entries in it; the caller has the lock."""
+        self._reconciler.expect(name, number)
+
     def settle(self) -> None:
         """Forget notes whose entry vanished or became another's; keep the counters."""
         for _ in self.settling():

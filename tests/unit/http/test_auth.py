@@ -35,6 +35,7 @@ WRITES = (
     ("PUT", "/api/v1/rules?origin=api"),
     ("DELETE", "/api/v1/rules?target=192.0.2.1"),
     ("POST", "/api/v1/import?origin=api"),
+    ("POST", "/api/v1/resize?map=qnames&entries=5000"),
     ("POST", "/api/v1/panic"),
     ("POST", "/api/v1/resume"),
     ("POST", "/api/v1/detach"),

@@ -579,3 +579,29 @@ async def test_without_force_dnsdists_entry_is_not_touched(api: Site) -> None:
     api.backend.dnsdists = (ip_address("192.0.2.2"),)
     await api.ask("DELETE", f"{RULES}?target=192.0.2.2")
     assert api.backend.asked == [("remove", [ip_address("192.0.2.2")])]
+
+
+# --- resize ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("more", "force"), [("", False), ("&force=1", True)])
+async def test_a_map_is_resized(api: Site, more: str, *, force: bool) -> None:
+    answer = await api.ask("POST", f"/api/v1/resize?map=qnames&entries=5000{more}")
+    assert answer.json() == {"map": "qnames", "capacity": 5000, "entries": 5}
+    assert api.backend.asked == [("resize", MapName.QNAMES, 5000, force)]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("map=qnames", 400),
+        ("entries=5", 400),
+        ("map=zones&entries=5", 422),
+        ("map=qnames&entries=0", 422),
+        ("map=qnames&entries=many", 422),
+        ("map=qnames&entries=4294967296", 422),
+    ],
+)
+async def test_a_resize_that_cannot_be_meant_is_refused(api: Site, query: str, status: int) -> None:
+    assert (await api.ask("POST", f"/api/v1/resize?{query}")).problem["status"] == status
+    assert api.backend.asked == []

@@ -33,6 +33,7 @@ from xdpctl.filter.filter import Filter
 from xdpctl.filter.view import FilterState
 from xdpctl.http.abandonment import CLIENT_GONE, AbandonedError
 from xdpctl.kernel.bpf.pins import netns_inode
+from xdpctl.maps.holders import Holder, Sighting
 from xdpctl.maps.shared import SharedMaps
 from xdpctl.maps.xsk_destinations import DestinationWatch
 from xdpctl.process.lanes import Lanes
@@ -76,6 +77,17 @@ class FakeProgramInForce:
         return self.packets[-1][1], self.now, self.without
 
 
+class Processes:
+    """What a look at processes gives: who holds every map, and whether all could be seen."""
+
+    def __init__(self) -> None:
+        self.holders = frozenset[Holder]()
+        self.whole = True
+
+    def look(self, ids: Iterable[int]) -> Sighting:
+        return Sighting(dict.fromkeys(ids, self.holders), self.whole)
+
+
 class Office:
     """A operations with everything behind it, on a fake host with two interfaces."""
 
@@ -108,6 +120,8 @@ class Office:
         self.program = FakeProgramInForce()
         self.account = Account(History.open(self.state), lambda: self.store.any_qtype)
         self.reserved: list[dict[MapName, int]] = []
+        self.grown: list[tuple[MapName, int]] = []
+        self.holders = Processes()
         self.observer.look()
         self.lanes = lanes = enter(Lanes("store"))
         self.watch_thread = enter(ThreadPoolExecutor(1, "watch"))
@@ -123,10 +137,17 @@ class Office:
             urgent_thread=lanes.urgent,
             watch_thread=self.watch_thread,
             bulk_thread=enter(ThreadPoolExecutor(1, "bulk")),
+            grow=self.grow,
+            holders=self.holders,  # type: ignore[arg-type]
             reserve=self.reserve,
             account=self.account,
             program=self.program,  # type: ignore[arg-type]  # the part that is used
         )
+
+    async def grow(self, name: MapName, entries: int) -> int:
+        """Note what is to grow."""
+        self.grown.append((name, entries))
+        return 7
 
     async def reserve(self, more: Mapping[MapName, int]) -> None:
         """Note what room is asked for, and make it."""
@@ -690,3 +711,45 @@ async def test_a_fact_is_remembered(office: Office) -> None:
     assert await office.operations.recall("fact") is None
     await office.operations.remember("fact", "value")
     assert await office.operations.recall("fact") == "value"
+
+
+# --- resize ---------------------------------------------------------------------------
+
+DNSDIST = frozenset({Holder(7, 1, "dnsdist")})
+UNTOUCHED: list[tuple[MapName, int]] = []
+GROWN = [(MapName.QNAMES, 100)]
+
+RESIZES = {
+    "nobody holds it": (frozenset[Holder](), True, False, GROWN),
+    "nobody is seen, but not all can be": (frozenset[Holder](), False, False, UNTOUCHED),
+    "that, and forced": (frozenset[Holder](), False, True, GROWN),
+    "dnsdist holds it": (DNSDIST, True, False, UNTOUCHED),
+    "dnsdist holds it, and forced": (DNSDIST, True, True, UNTOUCHED),
+}
+"""Who holds the map, whether all processes could be seen, --force; what grows."""
+
+
+@pytest.mark.parametrize(("holders", "whole", "force", "grown"), RESIZES.values(), ids=RESIZES)
+async def test_a_map_grows_only_if_nobody_would_go_on_with_the_former_one(
+    office: Office,
+    holders: frozenset[Holder],
+    grown: list[tuple[MapName, int]],
+    *,
+    whole: bool,
+    force: bool,
+) -> None:
+    office.holders.holders, office.holders.whole = holders, whole
+    resizing = office.operations.resize(MapName.QNAMES, 100, force=force)
+    if grown:
+        assert await resizing == 7
+    else:
+        with pytest.raises(ConflictError, match="cannot resize qnames: "):
+            await resizing
+    assert office.grown == grown
+
+
+@pytest.mark.parametrize("entries", [1, 8])
+async def test_a_map_does_not_shrink(office: Office, entries: int) -> None:
+    with pytest.raises(TargetError, match="it has room for 8 already"):
+        await office.operations.resize(MapName.QNAMES, entries, force=True)
+    assert office.grown == []

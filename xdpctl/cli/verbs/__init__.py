@@ -13,6 +13,7 @@ listing.py    `list`: the rules, page by page
 lists.py      `lists`: the lists of the settings, read or accepted now
 panic.py      `panic` and `resume`
 prepare.py    `prepare`: the part of a start that needs root
+resize.py     `resize`: more room in a shared map
 status.py     `status`: the service at a glance
 test.py       `test`: what would happen to a query
 top.py        `top`: the rules with the most hits

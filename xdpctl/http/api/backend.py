@@ -52,6 +52,9 @@ class RuleChanges(Protocol):
     async def lift(self, targets: Sequence[Target]) -> int:
         """Remove dnsdist's entries for targets."""
 
+    async def resize(self, name: MapName, entries: int, *, force: bool) -> int:
+        """Give a shared map more room; return how many entries were kept."""
+
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:
         """Remove one origin's rules, or all our own."""
 

@@ -362,6 +362,14 @@ class Tested(msgspec.Struct):
     packet: PacketOut
 
 
+class Resized(msgspec.Struct):
+    """A map that has more room now, and how many entries were kept."""
+
+    map: str
+    capacity: int
+    entries: int
+
+
 class Panic(msgspec.Struct):
     """Whether everything is passed."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from xdpctl.abi import MapName
 from xdpctl.errors import ConflictError, NotFoundError, TargetError, public
 from xdpctl.http.api.documents import (
     Detached,
@@ -27,6 +28,7 @@ from xdpctl.http.api.documents import (
     Panic,
     Reattached,
     Removed,
+    Resized,
     Rules,
     Top,
 )
@@ -40,6 +42,7 @@ from xdpctl.http.api.queries import (
     NoQuery,
     OriginsQuery,
     PageQuery,
+    ResizeQuery,
     TestQuery,
     TopQuery,
     map_named,
@@ -283,6 +286,14 @@ async def _lifted(changes: RuleChanges, targets: Sequence[Target], claimant: str
         removed.removed += lifted
         removed.warnings.append(DNSDIST_FLUSH_WARNING)
     return removed
+
+
+async def resize(request: web.Request) -> web.Response:
+    """POST /api/v1/resize: give a shared map more room, and keep its entries."""
+    query = read_query(request, ResizeQuery)
+    changes: RuleChanges = request.app[BACKEND]
+    kept = await changes.resize(MapName(query.map), query.entries, force=query.force)
+    return answer(Resized(query.map, query.entries, kept))
 
 
 async def panic(request: web.Request) -> web.Response:

@@ -244,6 +244,22 @@ class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
     ] = ""
 
 
+class ResizeQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which map gets more room."""
+
+    map: Annotated[
+        Literal["addr-v4", "addr-v6", "cidr4", "cidr6", "qnames"],
+        msgspec.Meta(description="a map that is shared with dnsdist"),
+    ]
+    entries: Annotated[
+        int, msgspec.Meta(ge=1, le=2**31, description="its new capacity, larger than now")
+    ]
+    force: Annotated[
+        bool,
+        msgspec.Meta(description="1: also where it cannot be seen which processes use the map"),
+    ] = False
+
+
 class PutQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Whose list is sent."""
 
