@@ -13,16 +13,17 @@ Install it with `install -m 755 contrib/crowdsec/xdpctl-bouncer.py /usr/local/bi
 Environment: XDPCTL_CONTROL names the service's socket, XDPCTL_PROGRAM another `xdpctl`,
 XDPCTL_BOUNCER_ACTION=truncate answers TC=1 instead of dropping.
 
-Decisions that arrive together on standard input go to xdpctl together, as rules of origin
-file:crowdsec (`xdpctl list --origin file:crowdsec`). If xdpctl refuses them, they are sent one
-by one, so that one bad address does not hold up the others. With one call for each decision,
-rules are of origin cli.
+Each scenario has an origin of its own, app:crowdsec/SCENARIO: if two scenarios block an address, it
+stays blocked until both decisions have ended, and what an operator blocks or allows by hand
+comes first. `xdpctl list --all-claims` shows all of them. An address that dnsdist blocks itself
+waits and is in force when dnsdist's block ends. Decisions that arrive together on standard input
+go to xdpctl together. If xdpctl refuses them, they are sent one by one, so that one bad address
+does not hold up the others.
 
 Addresses and ranges become rules, which end with the decision. Decisions about a country, an
 AS number or a session cannot become rules and are reported on standard error. Repeating a
 decision does no harm. The bouncer runs until its input ends: if xdpctl refuses a target (one
-that `protect` names, or that dnsdist blocks itself), its error goes to standard error, and is
-the exit status of a single call.
+that `protect` names), its error goes to standard error, and is the exit status of a single call.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 PROGRAM = os.environ.get("XDPCTL_PROGRAM", "xdpctl")
 ACTION = os.environ.get("XDPCTL_BOUNCER_ACTION", "drop")
-ORIGIN = "file:crowdsec"
+ORIGIN = "app:crowdsec"
 
 _TOGETHER_MAX = 5000
 _PAUSE_SECONDS = 0.2
@@ -88,7 +89,17 @@ class Decision:
 
     target: str
     seconds: int | None
-    reason: str
+    scenario: str
+
+    @property
+    def origin(self) -> str:
+        """Whose claim the block is."""
+        return f"{ORIGIN}/{self.scenario}" if self.scenario else ORIGIN
+
+    @property
+    def reason(self) -> str:
+        """What is stored with the block."""
+        return f"crowdsec {self.scenario}"
 
 
 def decision_of(action: str, value: str, duration: str, reason: str) -> Decision | None:
@@ -97,31 +108,42 @@ def decision_of(action: str, value: str, duration: str, reason: str) -> Decision
     if target is None:
         say(f"{action} {value!r} is left out: it is not an address or range")
         return None
+    shown = "".join(character if character.isprintable() else " " for character in reason)
+    scenario = shown.strip()[:_REASON_MAX]
     if action == "del":
-        return Decision(target, None, "")
+        return Decision(target, None, scenario)
     seconds = seconds_of(duration)
     if action != "add" or seconds is None:
         say(f"{action} {value} for {duration!r} is left out: it is not a decision")
         return None
-    shown = "".join(character if character.isprintable() else " " for character in reason)
-    return Decision(target, seconds, f"crowdsec {shown[:_REASON_MAX]}")
+    return Decision(target, seconds, scenario)
 
 
 def carry_out(decision: Decision) -> int:
     """Carry out one decision; return xdpctl's exit status."""
     if decision.seconds is None:
-        return run([PROGRAM, "unblock", "--missing-ok", "--", decision.target])
+        return lift([decision])
     options = ["--action", ACTION, "--for", f"{decision.seconds}s", f"--reason={decision.reason}"]
+    options += ["--waiting-ok", f"--origin={decision.origin}"]
     return run([PROGRAM, "block", *options, "--", decision.target])
 
 
+def lift(decisions: list[Decision]) -> int:
+    """End the blocks of one scenario."""
+    options = ["--missing-ok", f"--origin={decisions[0].origin}"]
+    return run([PROGRAM, "unblock", *options, "--", *(each.target for each in decisions)])
+
+
 def carry_out_all(decisions: Iterable[Decision]) -> None:
-    """Carry out decisions that arrived together; the last one on a target counts."""
-    last = {decision.target: decision for decision in decisions}
-    lifted = [target for target, decision in last.items() if decision.seconds is None]
+    """Carry out decisions that arrived together; the last one of a scenario on a target counts."""
+    last = {(decision.target, decision.origin): decision for decision in decisions}
     made = [decision for decision in last.values() if decision.seconds is not None]
-    if lifted:
-        run([PROGRAM, "unblock", "--missing-ok", "--", *lifted])
+    lifted: dict[str, list[Decision]] = {}
+    for decision in last.values():
+        if decision.seconds is None:
+            lifted.setdefault(decision.origin, []).append(decision)
+    for of_one in lifted.values():
+        lift(of_one)
     lines = "".join(rule_line(decision) for decision in made)
     if made and run([PROGRAM, "import", "-", "--origin", ORIGIN], lines):
         for decision in made:
@@ -130,8 +152,10 @@ def carry_out_all(decisions: Iterable[Decision]) -> None:
 
 def rule_line(decision: Decision) -> str:
     """Return a decision as a line that `xdpctl import` reads."""
-    reason = decision.reason.replace("\\", "\\\\").replace('"', '\\"')
-    return f'{decision.target} action={ACTION} for={decision.seconds}s reason="{reason}"\n'
+    texts = (("reason", decision.reason), ("origin", decision.origin))
+    quoted = [(key, text.replace("\\", "\\\\").replace('"', '\\"')) for key, text in texts]
+    rest = " ".join(f'{key}="{text}"' for key, text in quoted)
+    return f"{decision.target} action={ACTION} for={decision.seconds}s {rest}\n"
 
 
 def together(descriptor: int) -> Iterator[list[str]]:

@@ -121,6 +121,5 @@ class Standings:
             waits += waiting.get((slot.map, slot.key), ())
         forced = {(claim.map, claim.key, claim.origin) for claim in in_force}
         waits = [claim for claim in waits if (claim.map, claim.key, claim.origin) not in forced]
-        first = sorted(in_force, key=lambda claim: claim.map in LISTED)
-        claims = first[:1] + sorted(first[1:] + waits, key=rank)
+        claims = sorted([*in_force, *waits], key=rank)  # stable: of equals the one in force
         return Standing(entry, dnsdist, tuple(claims), is_in_force)

@@ -42,7 +42,7 @@ def decision(value: str, action: str = "add", **fields: str) -> str:
 def made(service: FakeService) -> list[str]:
     """Return the lines that were imported."""
     imports = [request for request in service.requests if request.path == IMPORT]
-    assert all(request.query == [("origin", "file:crowdsec")] for request in imports)
+    assert all(request.query == [("origin", "app:crowdsec")] for request in imports)
     return [line for request in imports for line in request.body.splitlines()]
 
 
@@ -79,7 +79,7 @@ def test_a_decision_is_a_rule_that_ends_with_it(
             "qtype": None,
             "action": "drop",
             "reason": "crowdsec crowdsecurity/dns   x",
-            "origin": "cli",
+            "origin": "app:crowdsec/crowdsecurity/dns   x",
             "expires_in": 3600,
         }
     ]
@@ -97,7 +97,8 @@ def test_a_decision_that_is_lifted_twice_does_no_harm(service: FakeService) -> N
     service.refuse("DELETE", RULES, 404, detail="there is no such rule")
 
     assert [bounce("del", "192.0.2.1", "60", "x", "{}").returncode for _ in "12"] == [0, 0]
-    assert [request.query for request in service.requests] == [[("target", "192.0.2.1")]] * 2
+    query = [("target", "192.0.2.1"), ("claimant", "app:crowdsec/x")]
+    assert [request.query for request in service.requests] == [query] * 2
 
 
 def test_the_action_can_be_another(service: FakeService) -> None:
@@ -143,8 +144,14 @@ def test_decisions_that_come_together_are_imported_together(importing: FakeServi
     assert (done.returncode, done.stderr) == (0, "")
     assert [request.path for request in importing.requests] == [IMPORT]
     assert made(importing) == [
-        '192.0.2.1 action=drop for=14397s reason="crowdsec crowdsecurity/dns"',
-        '2001:db8::/32 action=drop for=60s reason="crowdsec a \\"b\\\\"',
+        (
+            '192.0.2.1 action=drop for=14397s reason="crowdsec crowdsecurity/dns"'
+            ' origin="app:crowdsec/crowdsecurity/dns"'
+        ),
+        (
+            '2001:db8::/32 action=drop for=60s reason="crowdsec a \\"b\\\\"'
+            ' origin="app:crowdsec/a \\"b\\\\"'
+        ),
     ]
 
 
@@ -155,8 +162,18 @@ def test_the_last_word_on_an_address_counts(importing: FakeService) -> None:
     bounce(fed=fed)
     lifted = [request.query for request in importing.requests if request.method == "DELETE"]
 
-    assert lifted == [[("target", gone)]]
+    assert lifted == [[("target", gone), ("claimant", "app:crowdsec/crowdsecurity/dns")]]
     assert [line.partition(" ")[0] for line in made(importing)] == [here]
+
+
+def test_a_scenario_lifts_its_own_block_alone(importing: FakeService) -> None:
+    importing.answer("DELETE", RULES, {"removed": 1})
+    fed = "".join(decision("192.0.2.1", scenario=each) for each in ("one", "two"))
+    bounce(fed=fed + decision("192.0.2.1", "del", scenario="one"))
+    (lifted,) = (request.query for request in importing.requests if request.method == "DELETE")
+
+    assert lifted == [("target", "192.0.2.1"), ("claimant", "app:crowdsec/one")]
+    assert [line.rpartition(" ")[2] for line in made(importing)] == ['origin="app:crowdsec/two"']
 
 
 def test_where_a_list_is_refused_each_decision_is_tried(service: FakeService) -> None:

@@ -141,7 +141,7 @@ def test_a_ban_is_a_rule_that_ends_with_it(service: FakeService, fail2ban: Fail2
             "qtype": None,
             "action": "drop",
             "reason": "fail2ban dns",
-            "origin": "cli",
+            "origin": "app:fail2ban/dns",
             "expires_in": 3600,
         }
         for address in addresses
@@ -154,7 +154,9 @@ def test_bans_are_lifted_when_fail2ban_stops(service: FakeService, fail2ban: Fai
     with fail2ban.running():
         fail2ban.tell("banip", "192.0.2.1")
 
-    assert [request.query for request in sent(service, "DELETE")] == [[("target", "192.0.2.1")]]
+    assert [dict(request.query) for request in sent(service, "DELETE")] == [
+        {"target": "192.0.2.1", "claimant": "app:fail2ban/dns"}
+    ]
 
 
 @pytest.mark.parametrize("fail2ban", [("-1", ", rule_action=truncate")], indirect=True)
@@ -167,7 +169,7 @@ def test_a_ban_for_ever_is_a_rule_without_an_end_of_the_action_that_is_set(
         fail2ban.tell("banip", "192.0.2.1")
     rule = sent(service, "POST")[0].body[0]
 
-    assert (rule["action"], rule.get("expires_in")) == ("truncate", None)
+    assert (rule["action"], rule["expires_in"]) == ("truncate", None)
 
 
 def test_what_was_there_and_what_is_gone_are_no_errors(
@@ -209,5 +211,7 @@ def test_an_id_that_is_no_address_becomes_no_rule(service: FakeService, fail2ban
         fail2ban.tell("banip", "192.0.2.1")  # the last: actions are done in order
 
     assert [request.body[0]["target"] for request in sent(service, "POST")] == ["192.0.2.1"]
-    assert [request.query for request in sent(service, "DELETE")] == [[("target", "192.0.2.1")]]
+    assert [dict(request.query) for request in sent(service, "DELETE")] == [
+        {"target": "192.0.2.1", "claimant": "app:fail2ban/dns"}
+    ]
     assert any("with --only-addresses" in line for line in fail2ban.errors)
