@@ -121,9 +121,9 @@ type: setup-dev ## mypy, strict
 man: setup-dev ## print the man page: make -s man | man -l -
 	@.venv/bin/python deploy/debian/manual.py
 
-deb: ## build dist/xdpctl_*.deb for Debian 12
+deb: ## build dist/xdpctl_*.deb for Debian 12, or with SUITE=trixie for Debian 13
 	@deploy/setup.sh deb
-	@$(PYTHON) deploy/debian/build.py
+	@$(PYTHON) deploy/debian/build.py $(if $(SUITE),--suite $(SUITE))
 
 wheel: setup-dev ## build dist/xdpctl-*.whl
 	@$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -1,9 +1,11 @@
-"""`make deb`: dist/xdpctl_VERSION_ARCHITECTURE.deb for Debian 12, byte by byte repeatable.
+"""`make deb`: dist/xdpctl_VERSION_ARCHITECTURE.deb for Debian 12 or 13, byte by byte repeatable.
 
 Owns the package's tree and metadata; `install` beside it says which files of the
-repository are in it, `bundled.txt` which libraries Debian 12 does not have in a version
-that does. What is installed is the wheel that `make wheel` builds, unpacked. Called by the
-Makefile with the interpreter of .venv, and by tests/packages with --version.
+repository are in it, `bundled.txt` which libraries Debian does not have in a version
+that does. The packages of two releases differ in what is compiled for Python, so they have
+different versions, Debian 13's the higher one: an upgrade of the system takes it. What is
+installed is the wheel that `make wheel` builds, unpacked. Called by the Makefile with the
+interpreter of .venv, and by tests/packages with --version.
 
 Every file has the time of SOURCE_DATE_EPOCH, else of the last commit.
 """
@@ -15,6 +17,7 @@ import contextlib
 import gzip
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -22,6 +25,7 @@ import sys
 import tempfile
 import tomllib
 import zipfile
+from dataclasses import dataclass
 from email.utils import formatdate
 from importlib import metadata
 from pathlib import Path
@@ -40,8 +44,35 @@ DEBIAN_NAMES: Final = {
 }
 """Libraries of pyproject.toml that are Debian 12's own; the rest has to be bundled."""
 
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A release of Debian: its Python (major, minor), and what ends the package's version."""
+
+    python: tuple[int, int]
+    ending: str
+
+    @property
+    def depends(self) -> str:
+        """What it takes for the bundled libraries, which are compiled for this Python."""
+        major, minor = self.python
+        return f"python3 (>= {major}.{minor}~), python3 (<< {major}.{minor + 1}~)"
+
+    @property
+    def wheels(self) -> tuple[str, ...]:
+        """Which wheels pip is to take, whatever Python runs it."""
+        short = "".join(map(str, self.python))
+        version = ".".join(map(str, self.python))
+        platforms = (f"{name}_{platform.machine()}" for name in ("manylinux_2_17", "manylinux2014"))
+        return (
+            *("--python-version", version, "--implementation", "cp", "--abi", f"cp{short}"),
+            *(word for name in platforms for word in ("--platform", name)),
+        )
+
+
+SUITES: Final = {"bookworm": Suite((3, 11), ""), "trixie": Suite((3, 13), "+deb13")}
+
 OTHER_DEPENDS: Final = (
-    "python3 (>= 3.11~), python3 (<< 3.12~)",  # what is bundled is compiled for 3.11
     "python3-bpfcc",
     "libc6 (>= 2.17)",
     "procps",  # kill: ExecReload
@@ -90,7 +121,7 @@ def bundled_names() -> frozenset[str]:
     return frozenset(re.findall(r"^(\w+)==", (HERE / "bundled.txt").read_text(), re.MULTILINE))
 
 
-def depends() -> str:
+def depends(suite: Suite) -> str:
     """Return the field Depends.
 
     Raises:
@@ -107,7 +138,7 @@ def depends() -> str:
         for name, least in sorted(needed.items())
         if name in DEBIAN_NAMES
     ]
-    return ", ".join([*OTHER_DEPENDS[:2], *own, *OTHER_DEPENDS[2:]])
+    return ", ".join([suite.depends, *OTHER_DEPENDS[:1], *own, *OTHER_DEPENDS[1:]])
 
 
 def insist_on_builders() -> None:
@@ -203,7 +234,7 @@ def unpack_wheel(wheel: Path, tree: Path) -> str:
     return licence
 
 
-def install_modules(tree: Path) -> None:
+def install_modules(tree: Path, suite: Suite) -> None:
     """Put our modules and the bundled ones into the tree, with what their licences say."""
     doc = (HERE / "copyright").read_text() + (ROOT / "LICENSES/BSD-2-Clause.txt").read_text()
     doc += "\nAll the rest is under this licence:\n\n" + (ROOT / "LICENSE").read_text()
@@ -213,11 +244,12 @@ def install_modules(tree: Path) -> None:
         run(*pip, *own)
         unpack_wheel(next(Path(name).iterdir()), tree)
     listed = HERE / "bundled.txt"
-    wheels = ROOT / "build/deb" / hashlib.sha256(listed.read_bytes()).hexdigest()[:16]
+    wanted = listed.read_bytes() + repr(suite).encode()
+    wheels = ROOT / "build/deb" / hashlib.sha256(wanted).hexdigest()[:16]
     if not wheels.is_dir():
         half = wheels.with_suffix(".half")
         shutil.rmtree(half, ignore_errors=True)
-        fetch = ("download", "--no-deps", "--only-binary=:all:", "--require-hashes")
+        fetch = ("download", "--no-deps", "--only-binary=:all:", "--require-hashes", *suite.wheels)
         run(*pip, *fetch, "--dest", str(half), "--requirement", str(listed))
         half.rename(wheels)
     for wheel in sorted(wheels.glob("*.whl")):
@@ -245,7 +277,7 @@ def maintainer() -> str:
     return found[1] if found else ""
 
 
-def write_control(tree: Path, version: str, architecture: str) -> None:
+def write_control(tree: Path, version: str, architecture: str, suite: Suite) -> None:
     """Write DEBIAN/, behind everything else."""
     files = sorted(path for path in tree.rglob("*") if path.is_file())
     places = [f"/{path.relative_to(tree)}" for path in files]
@@ -262,7 +294,7 @@ def write_control(tree: Path, version: str, architecture: str) -> None:
             version=version,
             architecture=architecture,
             size=sum(path.stat().st_size for path in files) // 1024 + 1,
-            depends=depends(),
+            depends=depends(suite),
         )
     )
     put(tree, "DEBIAN/control", control.encode())
@@ -272,8 +304,8 @@ def write_control(tree: Path, version: str, architecture: str) -> None:
         put(tree, f"DEBIAN/{script}", (HERE / script).read_bytes(), program=True)
 
 
-def build(version: str, folder: Path) -> Path:
-    """Build the package of this version into the folder and return its path.
+def build(version: str, folder: Path, suite: Suite) -> Path:
+    """Build the package of this version for a release into the folder and return its path.
 
     Raises:
         BuildError: one sentence.
@@ -281,16 +313,17 @@ def build(version: str, folder: Path) -> Path:
     insist_on_builders()
     when = source_date()
     os.environ["SOURCE_DATE_EPOCH"] = str(when)
+    version += suite.ending
     architecture = run("dpkg", "--print-architecture")
     package = folder / f"xdpctl_{version}_{architecture}.deb"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="xdpctl-deb-") as name:
         tree = Path(name, "tree")
         install_files(tree)
-        install_modules(tree)
+        install_modules(tree, suite)
         install_completions(tree)
         write_changelog(tree, version, when)
-        write_control(tree, version, architecture)
+        write_control(tree, version, architecture, suite)
         for path in [tree, *tree.rglob("*")]:
             if path.is_dir():
                 path.chmod(0o755)
@@ -313,10 +346,16 @@ def main() -> int:
     """Build and print where the package is; 1 with a sentence where it cannot be built."""
     parser = argparse.ArgumentParser(description="Build the Debian package.")
     parser.add_argument("--version", help="the package's version (default: the project's)")
+    parser.add_argument(
+        "--suite",
+        choices=SUITES,
+        default="bookworm",
+        help="Debian's release (default: %(default)s)",
+    )
     parser.add_argument("--dest", type=Path, default=ROOT / "dist", help="the folder it goes to")
     arguments = parser.parse_args()
     try:
-        package = build(arguments.version or own_version(), arguments.dest)
+        package = build(arguments.version or own_version(), arguments.dest, SUITES[arguments.suite])
     except (BuildError, OSError) as error:
         sys.stderr.write(f"deb: {error}\n")
         return 1

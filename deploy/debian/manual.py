@@ -185,13 +185,13 @@ def _table(page: str, heading: str, *labels: str) -> Iterator[str]:
 
 def list_keys() -> Iterator[str]:
     """Yield the keys of `[[list]]`."""
-    yield from _table("operating.md", "### Lists", "", "default: ")
+    yield from _table("lists.md", "## Following a file", "", "default: ")
 
 
 def formats() -> Iterator[str]:
     """Yield the formats of lists."""
-    yield from _table("reference.md", "## Formats of lists", "", "left out: ")
-    for text in paragraphs(section("reference.md", "## Formats of lists")):
+    yield from _table("lists.md", "## Formats", "", "left out: ")
+    for text in paragraphs(section("lists.md", "## Formats")):
         yield ".PP"
         yield prose(text)
 

@@ -1,7 +1,7 @@
 """`make test-packages`: what is in deploy/ for other machines, used once each.
 
 `python -m tests.packages [PART…]` prints one line a claim; its exit status is 0 when all
-hold. Parts: package, chroot, image, kubernetes,
+hold. Parts: package, chroot, package13, chroot13 (Debian 13), image, kubernetes,
 versions, guest. As root; all that it
 makes is in mount, network and process namespaces of its own and below the test cache.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.lab.process import LabError
 from tests.packages import image, kubernetes, life, package, versions
-from tests.packages.debian import sweep
+from tests.packages.debian import NEXT, sweep
 from tests.roots.apt import RootError
 
 if TYPE_CHECKING:
@@ -40,9 +40,19 @@ def parts(folder: Path) -> dict[str, Callable[[], Iterable[Claim]]]:
     def newer() -> Path:
         return deb("newer", "--version", package.NEWER)
 
+    def next_deb(name: str, *options: str) -> Path:
+        return deb(f"{name}-{NEXT}", "--suite", NEXT, *options)
+
     return {
         "package": lambda: package.claims(deb("first"), deb("again")),
         "chroot": lambda: life.in_chroot(deb("first"), newer()),
+        "package13": lambda: (
+            *package.claims(next_deb("first"), next_deb("again")),
+            *package.upgrades(deb("first"), next_deb("first")),
+        ),
+        "chroot13": lambda: life.in_chroot(
+            next_deb("first"), next_deb("newer", "--version", package.NEWER), NEXT
+        ),
         "image": lambda: image.claims(deb("first").parent, kubernetes.settings()),
         "kubernetes": kubernetes.claims,
         "versions": lambda: versions.claims(deb("first")),

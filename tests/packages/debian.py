@@ -1,4 +1,4 @@
-"""Fresh Debian 12 systems: a cached debootstrap, and a throw-away layer over it each.
+"""Fresh Debian 12 and 13 systems: a cached debootstrap, and a throw-away layer over it each.
 
 Owns the base in the cache, the layers and their mounts, and apt inside: it has the
 machine's own mirror and settings, and its archives are kept in the cache. All mounts are
@@ -17,6 +17,7 @@ from typing import Final, Self
 from tests.roots.apt import CACHE, RootError, acquire_settings, locked, mirror
 
 SUITE: Final = "bookworm"
+NEXT: Final = "trixie"
 RECIPE: Final = "1"
 """Change it to make the cached base again."""
 
@@ -59,22 +60,23 @@ def execute(
     return done.stdout
 
 
-def base() -> Path:
-    """Return the cached Debian 12, made if it is not there; nobody writes to it.
+def base(suite: str) -> Path:
+    """Return the cached Debian of this suite, made if it is not there; nobody writes to it.
 
     Raises:
         RootError: no mirror, or debootstrap is not there or failed.
     """
-    with locked(f"root-{SUITE}") as cache:
-        folder = cache / "roots" / SUITE
+    with locked(f"root-{suite}") as cache:
+        # tests/roots has a folder of the newer suites' names
+        folder = cache / "roots" / (suite if suite == SUITE else f"{suite}-base")
         stamp = folder / _STAMP
         if not stamp.exists() or stamp.read_text() != RECIPE:
-            half = folder.with_name(f"{SUITE}.half")
+            half = folder.with_name(f"{folder.name}.half")
             shutil.rmtree(half, ignore_errors=True)
             half.parent.mkdir(parents=True, exist_ok=True)
             # what lays the wire in the story; nothing of ours depends on it
-            argv = ["debootstrap", "--variant=minbase", "--include=iproute2", SUITE, str(half)]
-            execute([*argv, mirror()], doing=f"making a Debian {SUITE}")
+            argv = ["debootstrap", "--variant=minbase", "--include=iproute2", suite, str(half)]
+            execute([*argv, mirror()], doing=f"making a Debian {suite}")
             (half / "etc/apt/apt.conf.d/99test").write_text(
                 f'{acquire_settings()}APT::Sandbox::User "root";\nAcquire::Languages "none";\n'
                 'APT::Install-Recommends "false";\n'
@@ -86,21 +88,23 @@ def base() -> Path:
 
 
 class Debian:
-    """A fresh Debian 12 with a kernel's file systems, gone at the end of the block.
+    """A fresh Debian with a kernel's file systems, gone at the end of the block.
 
     Args:
         name: tells this process's layers apart.
+        suite: the release.
 
     Attributes:
         path: its root.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, suite: str = SUITE) -> None:
+        self._suite = suite
         self._home = LAYERS / f"{os.getpid()}-{name}"
         self.path = self._home / "root"
 
     def __enter__(self) -> Self:
-        lower = base()
+        lower = base(self._suite)
         for folder in ("upper", "work", "root"):
             (self._home / folder).mkdir(parents=True)
         layers = f"lowerdir={lower},upperdir={self._home}/upper,workdir={self._home}/work"
@@ -111,7 +115,7 @@ class Debian:
             "-t", "bpf", "bpf", "sys/fs/bpf"
         )  # of its own: no pin of the machine's is in it
         self._mount("--rbind", "/dev", "dev")
-        archives = CACHE / "archives" / SUITE
+        archives = CACHE / "archives" / self._suite
         (archives / "partial").mkdir(parents=True, exist_ok=True)
         self._mount("--bind", str(archives), "var/cache/apt/archives")
         shutil.copy("/etc/resolv.conf", self.path / "etc/resolv.conf")
@@ -137,7 +141,7 @@ class Debian:
     def install(self, *packages: str) -> None:
         """Have apt install packages, by name or by path inside."""
         quiet = ("-qq", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Keep-Downloaded-Packages=true")
-        with locked(f"archives-{SUITE}"):
+        with locked(f"archives-{self._suite}"):
             self.run("apt-get", *quiet, "update")
             self.run("apt-get", *quiet, "-y", "--no-install-recommends", "install", *packages)
 

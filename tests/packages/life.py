@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from tests.kernels.kernel import debian_kernel
 from tests.kernels.machine import run_systemd
 from tests.packages import claims
-from tests.packages.debian import Debian, execute
+from tests.packages.debian import SUITE, Debian, execute
 from tests.roots.apt import RootError
 
 if TYPE_CHECKING:
@@ -81,13 +81,13 @@ def needs(package: Path) -> list[str]:
     return [re.split(r"[ |(]", part.strip())[0] for part in depends.split(",")]
 
 
-def in_chroot(package: Path, newer: Path) -> list[Claim]:
-    """Install the package with apt into a fresh Debian 12 and tell its life there.
+def in_chroot(package: Path, newer: Path, suite: str = SUITE) -> list[Claim]:
+    """Install the package with apt into a fresh Debian and tell its life there.
 
     Raises:
         RootError: there is no root, apt could not, or the story broke off.
     """
-    with Debian("chroot") as debian:
+    with Debian("chroot", suite) as debian:
         old, new = _bring(debian, package, newer)
         debian.install(old)
         apart = ("--net", "--mount", "--pid", "--fork", "--kill-child")

@@ -40,6 +40,25 @@ def build(folder: Path, *options: str) -> Path:
     return ROOT / said.split()[-1]  # an absolute path stays what it is
 
 
+def upgrades(package: Path, following: Path) -> Iterator[Claim]:
+    """Yield what is claimed of the packages for Debian 12 and 13, built from one version."""
+    fields = ("Version", "Depends")
+    read = ("dpkg-deb", "--field")
+    first, second = (
+        {
+            field: execute([*read, str(each), field], doing="reading a package").strip()
+            for field in fields
+        }
+        for each in (package, following)
+    )
+    compared = ["dpkg", "--compare-versions", first["Version"], "lt", second["Version"]]
+    execute(compared, doing="comparing the versions of Debian 12's and 13's package")
+    yield Claim("an upgrade of Debian takes the package for its Python", held=True)
+    for name, found, wanted in (("12", first, "3.11"), ("13", second, "3.13")):
+        held = f"python3 (>= {wanted}~)" in found["Depends"] and "python3-bpfcc" in found["Depends"]
+        yield Claim(f"Debian {name}'s takes its Python and BCC", held, found["Depends"])
+
+
 def claims(package: Path, again: Path) -> Iterator[Claim]:
     """Yield what is claimed of a package and of a second build of it."""
     same = package.read_bytes() == again.read_bytes()

@@ -96,7 +96,9 @@ class Podman:
 
     def build(self, folder: Path) -> None:
         """Build the image from the folder that holds the package."""
-        archive = subprocess.Popen(["tar", "-C", str(base()), "-c", "."], stdout=subprocess.PIPE)
+        archive = subprocess.Popen(
+            ["tar", "-C", str(base(SUITE)), "-c", "."], stdout=subprocess.PIPE
+        )
         done = subprocess.run(
             self.command("import", "--quiet", "-", BASE),
             stdin=archive.stdout,

@@ -38,6 +38,7 @@ from xdpctl.http.api.converter import (
 from xdpctl.maps.holders import held_open, perhaps_held
 from xdpctl.process.caller import CALLER, NOBODY
 from xdpctl.process.log import event
+from xdpctl.process.threads import one_thread
 from xdpctl.program.datagram import query_for
 from xdpctl.rules import qtype_text
 from xdpctl.rules.names import shown
@@ -428,12 +429,16 @@ class Operations:
 
     async def export(self, *, everything: bool) -> AsyncGenerator[bytes, None]:
         """Yield the lines of `export` in parts."""
-        export = await asyncio.to_thread(self._store.export, everything=everything)
+        thread = one_thread("export")  # its own, which cannot fail to start in the middle
         try:
-            while data := await asyncio.to_thread(export.part):
-                yield data
+            export = await self._on(thread, lambda: self._store.export(everything=everything))
+            try:
+                while data := await self._on(thread, export.part):
+                    yield data
+            finally:
+                export.close()
         finally:
-            export.close()
+            thread.shutdown(wait=False)
 
     async def test(
         self, address: IPv4Address | IPv6Address, question: Question, interface: str

@@ -635,7 +635,7 @@ async def test_nothing_that_asks_kernel_or_state_runs_on_the_loop(
     await office.operations.flush(None, None)
     await office.operations.detach([])
     office.operations.status()
-    assert {name.split("_")[0] for name in threads} == {"store", "watch", "bulk", "asyncio"}
+    assert {name.split("_")[0] for name in threads} == {"store", "watch", "bulk", "export"}
 
 
 @pytest.mark.parametrize("by", ["rate", "hits"])

@@ -13,6 +13,7 @@ import threading
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -857,7 +858,7 @@ def test_a_service_that_cannot_start_raises_its_one_sentence(
     monkeypatch.setattr(service_module, "Netlink", lambda: home.host.netlink)
     monkeypatch.setattr(service_module, "Service", partial(Service, directory=home.host.own))
     settings = replace(home.settings(), interfaces=("eth9",))
-    compiler = cast("CachingCompiler", home.compile)
+    compiler = cast("CachingCompiler", Mock(side_effect=home.compile, ahead=home.compile_ahead))
     try:
         with pytest.raises(InterfaceError, match="eth9"):
             run_service(Bootstrap(settings, home.settings, compiler, cast("Loader", None)))
