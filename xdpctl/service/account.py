@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from xdpctl.errors import TargetError, XdpctlError
 from xdpctl.process.log import event
-from xdpctl.rules import ACTIONS, qtype_of, qtype_text, target_of, target_text
+from xdpctl.rules import ACTIONS, format_duration, qtype_of, qtype_text, target_of, target_text
 from xdpctl.store.history import HistoryRow
 from xdpctl.store.tally import EACH
 
@@ -49,6 +49,7 @@ _EVENTS = {
 }
 """The name of each verb's log line."""
 
+_SWITCHES = frozenset({"panic", "resume", "detach", "attach"})
 _GRAVE = frozenset({"panic", "detach"})
 _WORDS = {action: name for name, action in ACTIONS.items()}
 
@@ -177,7 +178,7 @@ class Account:
     # --- rows -----------------------------------------------------------------------
 
     def _of_rule(self, who: Caller, rule: Rule) -> HistoryRow:
-        detail = None if rule.expires_in is None else f"for {rule.expires_in} s"
+        detail = None if rule.expires_in is None else f"for {format_duration(rule.expires_in)}"
         return HistoryRow(
             time=self._clock(),
             who=who,
@@ -237,7 +238,7 @@ def _log_row(record: HistoryRow) -> None:
         qtype=record.qtype,
         action=record.action,
         origin=record.origin,
-        count=record.count if record.target is None else None,
+        count=record.count if record.target is None and record.verb not in _SWITCHES else None,
         hits=record.hits,
         reason=record.reason,
         detail=record.detail,
