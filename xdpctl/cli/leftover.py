@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from xdpctl.cli.render import listed
 from xdpctl.errors import ServiceUnreachableError, XdpctlError
-from xdpctl.kernel.bpf.pins import OWN_DIRECTORY
+from xdpctl.kernel.bpf.pins import OWN_DIRECTORY, netns_inode
 
 
 def without_service(error: ServiceUnreachableError) -> ServiceUnreachableError:
@@ -27,7 +27,7 @@ def without_service(error: ServiceUnreachableError) -> ServiceUnreachableError:
 def filters_left() -> list[str]:
     """Return the interfaces with a program of ours; empty too if that cannot be seen."""
     try:
-        if not any(OWN_DIRECTORY.iterdir()):
+        if not _has_pins():
             return []
         from xdpctl.filter.own_pins import carries_filter  # noqa: PLC0415 - rarely needed
         from xdpctl.kernel.bpf.syscall import Bpf  # noqa: PLC0415 - the same
@@ -37,3 +37,9 @@ def filters_left() -> list[str]:
         return [found.name for found in Netlink().interfaces() if carries_filter(bpf, found)]
     except (XdpctlError, OSError, ImportError):
         return []
+
+
+def _has_pins() -> bool:
+    """Return whether there are pins of ours for this network namespace: the cheap look."""
+    start = f"{netns_inode()}-"
+    return any(path.name.startswith(start) for path in OWN_DIRECTORY.iterdir())

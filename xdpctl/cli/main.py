@@ -165,14 +165,13 @@ def _meant(name: str) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only to help with a typing error
 
     known = {word: verb for verb, words in SYNONYMS.items() for word in words}
-    known |= {verb: verb for verb in FAMILIES if verb not in NEVER_SUGGESTED}
-    known |= {"help": "help", "version": "version"}
     if name.lower() in known:
         return f"did you mean `{known[name.lower()]}`?"
     if os.path.exists(f"/sys/class/net/{name}") and "/" not in name:  # noqa: PTH110 - no Path here
         return f"{name} is an interface: `xdpctl --interface {name}` starts the service on it"
-    near = get_close_matches(name.lower(), known, 1)
-    return f"did you mean `{known[near[0]]}`?" if near else "see `xdpctl --help`"
+    words = [*(verb for verb in FAMILIES if verb not in NEVER_SUGGESTED), "help", "version"]
+    near = get_close_matches(name.lower(), words, 1)
+    return f"did you mean `{near[0]}`?" if near else "see `xdpctl --help`"
 
 
 def _serve(arguments: list[str]) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from xdpctl.errors import TargetError, XdpctlError
 from xdpctl.process.log import event
-from xdpctl.rules import ACTIONS, qtype_of, qtype_text, target_of, target_text
+from xdpctl.rules import ACTIONS, format_duration, qtype_of, qtype_text, target_of, target_text
 from xdpctl.store.history import HistoryRow
 from xdpctl.store.tally import EACH
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from xdpctl.abi import RuleAction
+    from xdpctl.errors import KernelError
     from xdpctl.process.caller import Caller
     from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.store.bulk import BulkResult
@@ -49,6 +50,7 @@ _EVENTS = {
 }
 """The name of each verb's log line."""
 
+_SWITCHES = frozenset({"panic", "resume", "detach", "attach"})
 _GRAVE = frozenset({"panic", "detach"})
 _WORDS = {action: name for name, action in ACTIONS.items()}
 
@@ -139,21 +141,39 @@ class Account:
         count = sum(number for _, number in parts)
         if not count:
             return
-        verb = "replace" if change.replace else "import"
-        if who.uid is None and who.token is None and who.address is None:
-            verb = "list"
-        elif change.strict:
-            verb = "block"
         record = HistoryRow(
             time=self._clock(),
             who=who,
-            verb=verb,
+            verb=self.verb_of(who, change),
             origin=change.origin,
             count=count,
             hits=result.removed_hits if result.removed else None,
             detail=", ".join(f"{number} {word}" for word, number in parts if number),
         )
         self._note(who, [record])
+
+    @staticmethod
+    def verb_of(who: Caller, change: Change) -> str:
+        """Return what a change of many rules is called."""
+        if who.uid is None and who.token is None and who.address is None:
+            return "list"
+        if change.strict:
+            return "block"
+        return "replace" if change.replace else "import"
+
+    def broke_off(self, who: Caller, verb: str, origin: str | None, error: KernelError) -> None:
+        """Note a change that ended in an error, if a part of it was made before."""
+        if error.done:
+            detail = f"broke off: {error.symbol}"
+            now = self._clock()
+            self._note(
+                who,
+                [
+                    HistoryRow(
+                        time=now, who=who, verb=verb, origin=origin, count=error.done, detail=detail
+                    )
+                ],
+            )
 
     def switched(self, who: Caller, verb: str, interfaces: Sequence[str] = ()) -> None:
         """Note a panic, a resume, a detach or an attach."""
@@ -177,7 +197,7 @@ class Account:
     # --- rows -----------------------------------------------------------------------
 
     def _of_rule(self, who: Caller, rule: Rule) -> HistoryRow:
-        detail = None if rule.expires_in is None else f"for {rule.expires_in} s"
+        detail = None if rule.expires_in is None else f"for {format_duration(rule.expires_in)}"
         return HistoryRow(
             time=self._clock(),
             who=who,
@@ -237,7 +257,7 @@ def _log_row(record: HistoryRow) -> None:
         qtype=record.qtype,
         action=record.action,
         origin=record.origin,
-        count=record.count if record.target is None else None,
+        count=record.count if record.target is None and record.verb not in _SWITCHES else None,
         hits=record.hits,
         reason=record.reason,
         detail=record.detail,

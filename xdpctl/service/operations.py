@@ -19,6 +19,7 @@ from xdpctl import __version__
 from xdpctl.abi import MapName
 from xdpctl.errors import (
     ConflictError,
+    KernelError,
     MapFrozenError,
     MapFullError,
     NotFoundError,
@@ -176,7 +177,13 @@ class Operations:
         def put() -> PutResult:
             if not force:
                 self._guard().check(rules)
-            result = self._counting_refusals(rules, beneath=beneath)
+            try:
+                result = self._counting_refusals(rules, beneath=beneath)
+            except TableFullError:  # it grows, and then all is done again
+                raise
+            except KernelError as error:
+                self._account.broke_off(who, "block", None, error)
+                raise
             self._account.made(who, rules)
             return result
 
@@ -281,11 +288,15 @@ class Operations:
             guard = None if change.force else self._guard()
             try:
                 result = self._store.bulk(replace(change, guard=guard, progress=tell))
-                self._account.merged(who, change, result)
-                return result  # noqa: TRY300 - its errors are those of the store
-            except (MapFullError, MapFrozenError) as error:
-                self._observer.failed(MapName(error.map_name), error.symbol)
+            except KernelError as error:
+                if isinstance(error, MapFullError | MapFrozenError):
+                    self._observer.failed(MapName(error.map_name), error.symbol)
+                self._account.broke_off(
+                    who, self._account.verb_of(who, change), change.origin, error
+                )
                 raise
+            self._account.merged(who, change, result)
+            return result
 
         result = await self._on(self._bulk_thread, work)
         self.expiry_changed.set()
@@ -307,7 +318,11 @@ class Operations:
 
         def flush() -> int:
             tally = Tally()
-            removed = self._store.flush(map_name, origin, tally)
+            try:
+                removed = self._store.flush(map_name, origin, tally)
+            except KernelError as error:
+                self._account.broke_off(who, "flush", origin, error)
+                raise
             self._account.flushed(who, map_name, origin, removed, tally)
             return removed
 

@@ -480,6 +480,6 @@ def test_what_cannot_be_looked_at_is_no_second_error(
     def refuse(*_: object) -> None:
         raise KernelError("cannot look", 1)
 
-    monkeypatch.setattr(leftover, "OWN_DIRECTORY", Path("/proc/self"))
+    monkeypatch.setattr(leftover, "_has_pins", lambda: True)
     monkeypatch.setattr("xdpctl.kernel.net.interfaces.Netlink.interfaces", refuse)
     assert cli("panic").status == 3

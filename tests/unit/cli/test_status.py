@@ -212,3 +212,28 @@ def test_json_is_the_document_of_the_service(cli: CommandLine, service: FakeServ
     service.answer("GET", "/api/v1/status", STATUS)
 
     assert json.loads(cli("status", "--json").output) == STATUS
+
+
+def by_origin(number: int) -> list[str]:
+    """Return the block about so many origins."""
+    origins = [{"origin": f"list:{n}", "rules": 2_000} for n in range(number)]
+    return block(
+        list(report(copy.deepcopy(STATUS), now=NOW, width=None, origins=origins)),
+        "own rules in force",
+    )
+
+
+def test_own_rules_are_counted_by_origin() -> None:
+    assert by_origin(2) == ["  ORIGIN  RULES", "  list:0  2,000", "  list:1  2,000"]
+
+
+def test_many_origins_are_summed_up() -> None:
+    assert by_origin(11)[-1] == "  and 3 more origins with 6,000 rules"
+
+
+def test_a_service_too_busy_to_count_shows_the_rest(cli: CommandLine, service: FakeService) -> None:
+    service.answer("GET", "/api/v1/status", STATUS)
+    service.refuse("GET", "/api/v1/origins", 503, detail="busy")
+    result = cli("status")
+    assert (result.status, result.errors) == (0, "")
+    assert "own rules" not in result.output

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.support.fake_service import FakeService
 
 TEST = "/api/v1/test"
+SHOWS = "`xdpctl status` shows where the filter is\n"
 HISTORY = "/api/v1/history"
 
 DROPPED: dict[str, Any] = {
@@ -204,8 +205,8 @@ def test_the_history_is_one_json_document(cli: CommandLine, service: FakeService
     [
         ([], [], ["eth0", "eth1"], "attached to eth0, eth1\n"),
         (["-i", "eth1"], ["eth1"], ["eth1"], "attached to eth1\n"),
-        ([], [], [], "nothing to do: no filter was detached from every interface\n"),
-        (["-i", "eth1"], ["eth1"], [], "nothing to do: no filter was detached from eth1\n"),
+        ([], [], [], f"nothing to do: no interface was detached; {SHOWS}"),
+        (["-i", "eth1"], ["eth1"], [], f"nothing to do: eth1 was not detached; {SHOWS}"),
     ],
 )
 def test_attach_says_where(  # noqa: PLR0913, PLR0917 - the case

@@ -15,7 +15,7 @@ from tests.support.fake_host import INTERFACE, FakeHost, dnsdist_writes, rule
 from tests.support.fake_tables import FakeEngine
 from tests.unit.service.test_operations import INTERFACES, Office, rows
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.errors import ConflictError, NotFoundError, StateError
+from xdpctl.errors import ConflictError, MapFullError, NotFoundError, StateError
 from xdpctl.process.caller import CALLER, Caller
 from xdpctl.rules import Rule, parse_target
 from xdpctl.store.change import Change
@@ -363,3 +363,20 @@ async def test_rules_are_counted_by_origin(office: Office) -> None:
     await office.operations.bulk(Change(source=listed("192.0.2.9"), origin="file:x"))
     assert await office.operations.origins(None) == {"cli": 2, "file:x": 1}
     assert await office.operations.origins(MapName.QNAMES) == {"cli": 1}
+
+
+async def test_a_change_that_broke_off_is_written_down_with_what_was_done(office: Office) -> None:
+    many = listed(*(f"192.0.2.{number}" for number in range(20)))  # there is room for eight
+    with pytest.raises(MapFullError):
+        await office.operations.bulk(Change(source=many, origin="file:x"))
+    assert await history(office) == [
+        {"verb": "import", "origin": "file:x", "count": 8, "detail": "broke off: E2BIG"}
+    ]
+
+
+async def test_a_change_that_broke_off_before_its_first_rule_is_none(office: Office) -> None:
+    await office.operations.put([rule(f"192.0.2.{number}") for number in range(8)], force=False)
+    before = len(await history(office))
+    with pytest.raises(MapFullError):
+        await office.operations.put([rule("192.0.2.77")], force=False)
+    assert len(await history(office)) == before

@@ -588,7 +588,7 @@ async def test_the_history_outlives_a_restart(home: Home) -> None:
         changes = (await home.ask("GET", "/api/v1/history")).body["changes"]
     assert [change["verb"] for change in changes] == ["block", "unblock"]
     assert changes[0]["who"]["pid"] == os.getpid()
-    assert (changes[0]["reason"], changes[0]["detail"]) == ("x", "for 1 s")
+    assert (changes[0]["reason"], changes[0]["detail"]) == ("x", "for 1s")
 
 
 async def test_what_expired_while_no_service_ran_is_in_the_history(home: Home) -> None:

@@ -34,8 +34,8 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     elif attached:
         session.say(f"attached to {', '.join(attached)}")
     else:
-        where = ", ".join(names) or "every interface"
-        session.say(f"nothing to do: no filter was detached from {where}")
+        which = f"{', '.join(names)} was not detached" if names else "no interface was detached"
+        session.say(f"nothing to do: {which}; `xdpctl status` shows where the filter is")
     return 0
 
 

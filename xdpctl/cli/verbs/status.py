@@ -7,18 +7,21 @@ layout and order. Does not own the facts (status/). Called by cli/main.py.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from xdpctl.cli.render import Table, age, count, printable, share, shown_rate
 from xdpctl.cli.verb import Session, Verb
+from xdpctl.errors import XdpctlError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _DESTINATIONS_SHOWN = 16
+_ORIGINS_SHOWN = 8
 _NUMBERS = frozenset(
-    {"ENTRIES", "CAPACITY", "FILL", "RATE", "PACKETS", "BYTES", "QUEUES", "REATTACHED"}
+    {"ENTRIES", "CAPACITY", "FILL", "RATE", "PACKETS", "BYTES", "QUEUES", "REATTACHED", "RULES"}
 )
 
 
@@ -27,20 +30,31 @@ def _no_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
-    document = session.client(arguments).get("/api/v1/status")
+    client = session.client(arguments)
+    document = client.get("/api/v1/status")
     if arguments.json:
         session.document(document)
         return 0
-    for line in report(document, now=time.time(), width=session.width):
+    origins: list[dict[str, Any]] = []
+    with suppress(XdpctlError):  # a busy service; the rest is there
+        origins = client.call("GET", "/api/v1/origins").get("origins", [])
+    for line in report(document, now=time.time(), width=session.width, origins=origins):
         session.say(line)
     return 0
 
 
-def report(document: dict[str, Any], *, now: float, width: int | None) -> Iterator[str]:
+def report(
+    document: dict[str, Any],
+    *,
+    now: float,
+    width: int | None,
+    origins: Sequence[dict[str, Any]] = (),
+) -> Iterator[str]:
     """Yield the lines of a status document.
 
     Args:
         document: the answer to GET /api/v1/status.
+        origins: of the answer to GET /api/v1/origins, the one with the most rules first.
         now: seconds since the epoch.
         width: columns of the terminal, or None.
     """
@@ -54,6 +68,7 @@ def report(document: dict[str, Any], *, now: float, width: int | None) -> Iterat
     for title, lines in (
         ("interfaces", _interfaces(interfaces, width)),
         ("maps", _maps(document.get("maps", []), width)),
+        ("own rules in force", _origins(origins, width)),
         ("AF_XDP destinations", _destinations(document)),
         ("counters", _counters(interfaces, width)),
         ("warnings", (f"  {printable(str(text))}" for text in document.get("warnings", []))),
@@ -115,6 +130,17 @@ def _maps(maps: list[dict[str, Any]], width: int | None) -> Iterator[str]:
         )
         for row in maps
     )
+
+
+def _origins(origins: Sequence[dict[str, Any]], width: int | None) -> Iterator[str]:
+    table = Table(["ORIGIN", "RULES"], right=_NUMBERS, width=width, indent=2)
+    yield from table.lines(
+        (str(row.get("origin")), count(row.get("rules") or 0)) for row in origins[:_ORIGINS_SHOWN]
+    )
+    if len(origins) > _ORIGINS_SHOWN:
+        rest = origins[_ORIGINS_SHOWN:]
+        rules = sum(row.get("rules") or 0 for row in rest)
+        yield f"  and {len(rest)} more origins with {count(rules)} rules"
 
 
 def _destinations(document: dict[str, Any]) -> Iterator[str]:

@@ -94,7 +94,8 @@ def _why(document: Mapping[str, Any]) -> str:
         parts.append(f"reason {document['note']}")
     if document.get("expires_in") is not None:
         parts.append(f"expires in {age(document['expires_in'])}")
-    parts.append(f"{count(document.get('hits') or 0)} hits")
+    hits = document.get("hits") or 0
+    parts.append(f"{count(hits)} {'hit' if hits == 1 else 'hits'}")
     if document.get("reason") == "unanswerable":
         parts.append("the query cannot be answered with TC=1, so it is dropped")
     return ", ".join(parts)
