@@ -25,11 +25,10 @@ import sys
 import tempfile
 import tomllib
 import zipfile
-from dataclasses import dataclass
 from email.utils import formatdate
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parents[1]
@@ -45,8 +44,7 @@ DEBIAN_NAMES: Final = {
 """Libraries of pyproject.toml that are Debian 12's own; the rest has to be bundled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suite:
+class Suite(NamedTuple):
     """A release of Debian: its Python (major, minor), and what ends the package's version."""
 
     python: tuple[int, int]

@@ -17,6 +17,7 @@ import aiohttp
 from tests.support.fake_host import INTERFACE, USED_MAPS, FakeHost, bytecode
 from tests.support.fake_tables import FakeGenerations
 from xdpctl.abi import Scope, names_of
+from xdpctl.maps.aging import Aging
 from xdpctl.service import looks, settling
 from xdpctl.service import reload as reload_module
 from xdpctl.service.service import Service
@@ -84,6 +85,8 @@ class Home:
         monkeypatch.setattr(reload_module, "configure", lambda *a: self.configured.append(a))
         monkeypatch.setattr(looks, "LOOK_SECONDS", 0.01)
         monkeypatch.setattr(settling, "SETTLE_SECONDS", 0.01)
+        # this machine's processes are not those of the fake kernel
+        monkeypatch.setattr(Aging, "look", lambda _aging: None)
 
     def close(self) -> None:
         """Close what this object opened itself."""
