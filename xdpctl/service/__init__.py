@@ -14,6 +14,7 @@ own_tables.py       a part: our own tables, made, grown and ended
 interface_watch.py  a part: notices interfaces that come, go or change
 looks.py            a part: looks every second, then lets repairs and retries run
 settling.py         a part: compares notes and maps
+claim_counts.py     a part: counts claims by class for the metrics
 expiry.py           a part: removes rules when their time is over
 reload.py           a part: takes over changed settings
 watchdog.py         a part: signs of life for the service manager

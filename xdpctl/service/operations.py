@@ -64,6 +64,8 @@ class Operations:
 
     Attributes:
         expiry_changed: set when another rule may be the next to expire.
+        claim_counts: how many claims of each class are in force, and how many wait
+            (claim_counts.py).
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the whole
@@ -95,6 +97,7 @@ class Operations:
         self._reserve = reserve
         self._guard = guard
         self.expiry_changed = asyncio.Event()
+        self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self._started = time.time()
 
     @property

@@ -25,6 +25,7 @@ from xdpctl.http.listeners import Listeners, import_application
 from xdpctl.process.systemd import watchdog_interval
 from xdpctl.program.config import program_config
 from xdpctl.rules.guard import Guard
+from xdpctl.service.claim_counts import ClaimCounts
 from xdpctl.service.current_program import CurrentProgram
 from xdpctl.service.expiry import Expiry
 from xdpctl.service.interface_watch import InterfaceWatch
@@ -146,6 +147,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         looks,
         own_tables,
         Settling(rules.store, write),
+        ClaimCounts(operations, settings.state),
         Expiry(operations),
         ListFiles(operations, settings),
         Reload(
@@ -225,7 +227,9 @@ async def _serve(listeners: Listeners, operations: Operations, program: CurrentP
     """Begin to answer requests."""
     from xdpctl.status.metrics import Exposition, SnapshotCollector  # noqa: PLC0415 - packets are filtered without it
 
-    collector = SnapshotCollector(operations.snapshot, bcc=program.bcc)
+    collector = SnapshotCollector(
+        operations.snapshot, bcc=program.bcc, claims=lambda: operations.claim_counts
+    )
     await listeners.serve(operations, Exposition(collector))
 
 

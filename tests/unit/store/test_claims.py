@@ -139,12 +139,17 @@ def expires(ledger: Ledger) -> None:
     ledger.store.expire()
 
 
+def starts_late(ledger: Ledger) -> None:
+    ledger.pass_time(60)
+    ledger.restart()
+
+
 ENDS: dict[str, Callable[[Ledger], object]] = {
     "expiry": expires,
     "unblock": lambda ledger: ledger.store.remove([parse_target(A)]),
     "flush": lambda ledger: ledger.store.flush(None, CLI),
     "a list's new version": lambda ledger: ledger.bulk([], CLI, replace=True),
-    "a start after the end": lambda ledger: (ledger.pass_time(60), ledger.restart()),
+    "a start after the end": starts_late,
     "a reboot after the end": lambda ledger: ledger.reboot(60),
 }
 
