@@ -1,5 +1,5 @@
 # Every gate is one command, and CI (.ci/run) calls the same ones. Benches write tables and plots to
-# tests/bench/results, which git keeps, and raw figures to build/ (docs/developing.md).
+# tests/bench/results, a file a kind of processor, which git keeps, and raw figures to build/.
 
 PYTHON := .venv/bin/python
 C_FILES = $(shell git ls-files --cached --others --exclude-standard 'xdp/*.[ch]' 'tests/*.[ch]')
@@ -82,13 +82,16 @@ bench-growth: setup-dev ## measure with 10 to 1,000,000 entries a map, SAMPLE=ch
 	@deploy/setup.sh bench
 	@$(PYTHON) -m tests.bench.growth $(if $(SAMPLE),--sample '$(SAMPLE)')
 
+bench-lists: setup-dev ## measure with 10 to 1,000,000 rules of lists, BASE=former xdp/ to compare with (root)
+	@$(PYTHON) -m tests.bench.lists $(BASE)
+
 bench-ceilings: setup-dev ## compare instructions and verifier steps with their ceilings; RENEW=1 writes them (root)
 	@$(PYTHON) -m tests.bench.ceilings $(if $(RENEW),--renew)
 
 bench-compare: setup-dev ## print the ratios of two files of `make bench`, A=… B=…
 	@$(PYTHON) -m tests.bench.compare '$(A)' '$(B)'
 
-bench-drop: ## send one flood against every means of dropping it; draws a plot (root, 8 minutes)
+bench-drop: ## send one flood against every means of dropping it; draws a plot (root, 10 minutes)
 	@deploy/setup.sh bench
 	@$(PYTHON) -m tests.bench.drop
 
@@ -114,6 +117,9 @@ format: setup-test ## format Python and C
 
 type: setup-dev ## mypy, strict
 	@$(PYTHON) -m mypy
+
+man: setup-dev ## print the man page: make -s man | man -l -
+	@.venv/bin/python deploy/debian/manual.py
 
 deb: ## build dist/xdpctl_*.deb for Debian 12
 	@deploy/setup.sh deb

@@ -23,7 +23,9 @@ these instead.
     │   └── GuardError                  a Drop that needs --force
     ├── NotFoundError                   no such rule or program (HTTP 404)
     ├── StateError                      the state file cannot be used
-    ├── ListError                       a list's file cannot be used
+    ├── ListError                       a list cannot be used
+    │   ├── EmptyListError              it has no rule
+    │   └── ShrunkListError             it lost more of its rules than it may
     ├── ForeignFileError                a file that another user can replace
     │   └── IrregularFileError          not a regular file
     ├── ListenError                     socket or port cannot be used
@@ -80,9 +82,13 @@ def within(frame: Callable[[str], str], sentence: str) -> str:
 
 
 class XdpctlError(Exception):
-    """One sentence for an operator, with the exit status that follows."""
+    """One sentence for an operator, with the exit status that follows.
+
+    `code` tells scripts what kind of error it is: `--json` and problem documents show it.
+    """
 
     exit_status = 1
+    code = "failed"
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
@@ -104,6 +110,7 @@ class UsageError(XdpctlError):
     """A command line, environment or configuration file that cannot be used."""
 
     exit_status = 2
+    code = "usage"
 
 
 class SettingsError(UsageError):
@@ -120,6 +127,8 @@ class TargetError(XdpctlError):
     `field` is the field of the API rule that the text came from, `line` the number of its
     line in a file.
     """
+
+    code = "target"
 
     line: int | None = None
 
@@ -165,15 +174,37 @@ class KernelError(XdpctlError):
 class MapFullError(KernelError):
     """A map has no room for another entry; carries the map's name and capacity."""
 
+    code = "map-full"
+
     def __init__(self, tried: str, number: int, *, map_name: str, capacity: int) -> None:
         super().__init__(
             tried,
             number,
-            f"{map_name} is full at {capacity} entries: remove rules, or stop every program that"
-            f" uses the pin, remove it and start with --map-size {map_name}=N",
+            f"{map_name} is full at {capacity} entries: remove rules, or make room (`xdpctl resize"
+            f" {map_name}=N`)",
         )
         self.map_name = map_name
         self.capacity = capacity
+
+
+def no_room(map_name: str, *, wanted: int, free: int, capacity: int) -> MapFullError:
+    """Return the error of many entries for which a map has no room; none was written."""
+    error = MapFullError(
+        f"cannot write to {map_name}", errno_module.E2BIG, map_name=map_name, capacity=capacity
+    )
+    error.sentence = (
+        f"cannot add {wanted:,} entries to {map_name}: it has room for {max(0, free):,} more of"
+        f" {capacity:,}, so nothing was changed; remove rules, or make room (`xdpctl resize"
+        f" {map_name}={_generous(capacity - free + wanted)}`)"
+    )
+    error.args = (error.sentence,)
+    return error
+
+
+def _generous(entries: int) -> int:
+    """Return a capacity for this many entries with some room to grow."""
+    step = int("1".ljust(len(str(entries)) - 1, "0"))
+    return -(-(entries + entries // 5) // step) * step
 
 
 class TableFullError(MapFullError):
@@ -196,6 +227,8 @@ class TableFullError(MapFullError):
 
 class MapFrozenError(KernelError):
     """A write to a map that another program has frozen (BPF_MAP_FREEZE); it cannot be undone."""
+
+    code = "map-frozen"
 
     def __init__(self, tried: str, *, map_name: str) -> None:
         helps = frozen_map(map_name)
@@ -236,6 +269,8 @@ class SelfTestError(XdpctlError):
 class InterfaceError(XdpctlError):
     """An interface does not exist or cannot carry the program."""
 
+    code = "interface"
+
     def __init__(self, sentence: str, *, interface: str) -> None:
         super().__init__(sentence)
         self.interface = interface
@@ -252,9 +287,13 @@ class ForeignProgramError(InterfaceError):
 class ConflictError(XdpctlError):
     """The map already has an entry for this target that we did not write."""
 
+    code = "conflict"
+
 
 class GuardError(ConflictError):
     """A rule on a guarded target (rules/guard.py) without --force; carries the target's text."""
+
+    code = "guarded"
 
     def __init__(self, sentence: str, *, text: str) -> None:
         super().__init__(sentence)
@@ -264,13 +303,27 @@ class GuardError(ConflictError):
 class NotFoundError(XdpctlError):
     """There is no such rule."""
 
+    code = "not-found"
+
 
 class StateError(XdpctlError):
     """The state file cannot be read or written."""
 
+    code = "state"
+
 
 class ListError(XdpctlError):
-    """The file of a list cannot be read, or is not in its format."""
+    """A list cannot be read, or is not in its format."""
+
+
+class EmptyListError(ListError):
+    """A list without a rule, or without a line: perhaps a download that failed."""
+
+
+class ShrunkListError(ListError):
+    """A list that lost more of its rules than it may: perhaps half a download."""
+
+    code = "list"
 
 
 class ForeignFileError(XdpctlError):
@@ -289,3 +342,4 @@ class ServiceUnreachableError(XdpctlError):
     """No service answers on the control socket."""
 
     exit_status = 3
+    code = "no-service"

@@ -167,11 +167,26 @@ def install_files(tree: Path) -> None:
             content = path.read_bytes()
             if how == ["commented"]:
                 content = commented(content.decode()).encode()
-            elif how == ["packed"]:
-                content = packed(content)
+            elif how == ["manual"]:
+                content = packed(run(sys.executable, str(HERE / "manual.py")).encode() + b"\n")
             put(tree, target, content, program=how == ["program"])
     if unnamed:
         raise BuildError(f"deploy/debian/install does not say where {min(unnamed)} goes")
+
+
+COMPLETIONS = {
+    "bash": "usr/share/bash-completion/completions/xdpctl",
+    "zsh": "usr/share/zsh/vendor-completions/_xdpctl",
+    "fish": "usr/share/fish/vendor_completions.d/xdpctl.fish",
+}
+"""Where each shell looks for completions of packages."""
+
+
+def install_completions(tree: Path) -> None:
+    """Put what shells need to complete xdpctl into the tree, made from its own parsers."""
+    for shell, place in COMPLETIONS.items():
+        text = run(sys.executable, "-m", "xdpctl", "completion", shell)
+        put(tree, place, f"{text.rstrip()}\n".encode())
 
 
 def unpack_wheel(wheel: Path, tree: Path) -> str:
@@ -273,6 +288,7 @@ def build(version: str, folder: Path) -> Path:
         tree = Path(name, "tree")
         install_files(tree)
         install_modules(tree)
+        install_completions(tree)
         write_changelog(tree, version, when)
         write_control(tree, version, architecture)
         for path in [tree, *tree.rglob("*")]:

@@ -22,7 +22,7 @@ from tests.bench.in_process import SampleError, compile_floor, compile_sample
 from tests.bench.machine import Machine
 from tests.bench.population import populate, rule_maps
 from tests.bench.program import ENTRIES, Bench, subjects, title
-from tests.bench.report import RAW, RESULTS, write
+from tests.bench.report import RAW, table_path, write
 from tests.bench.turns import by_turns
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.case import DEFAULT
@@ -176,8 +176,8 @@ def main() -> int:
         f" rounds of {RUNS} test runs in turns.\n{machine.text}\n\n{table(rows)}\n"
     )
     print(text)
-    write("program", machine, rows, text)
-    print(f"written to {RESULTS}/program.md and {RAW}/program.json")
+    write("bench-program", machine, rows, text)
+    print(f"written to {table_path(machine)} and {RAW}/bench-program.json")
     return 0
 
 

@@ -24,7 +24,7 @@ from tests.bench.cases import NAME_17, v4, v6
 from tests.bench.in_process import SampleError, compile_sample, compile_wander
 from tests.bench.machine import Machine
 from tests.bench.program import Bench
-from tests.bench.report import RAW, RESULTS, write
+from tests.bench.report import RAW, plot_path, table_path, write
 from tests.bench.turns import Subject, by_turns, program_array
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import Udp
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from xdpctl.kernel.bpf.programs import Program
 
 SIZES: Final = (10, 1_000, 100_000, 1_000_000)
+PLOT: Final = "ns per packet by the number of rules in each map"
 ROUNDS: Final = 15
 RUNS: Final = 20_000
 OURS, THEIRS, EMPTY = "xdpctl", "sample", "empty"
@@ -177,9 +178,7 @@ def table(rows: list[Row], sizes: list[int]) -> str:
 
 def draw(rows: list[Row], machine: Machine, path: Path) -> None:
     """Draw medians with their middle halves over the number of entries."""
-    figure, axes = plot.figure(
-        columns=2, title="ns per packet by the number of rules in each map", width=9, height=4.2
-    )
+    figure, axes = plot.figure(columns=2, title=PLOT, width=9, height=4.2)
     for place, who in zip(axes, (OURS, THEIRS), strict=True):
         for walk, colour in zip(WALKS, plot.COLOURS, strict=True):
             own = [row for row in rows if (row.case, row.who) == (walk.name, who)]
@@ -239,9 +238,9 @@ def main() -> int:
         f"{table(rows, given.sizes)}\n"
     )
     print(text)
-    write("growth", machine, rows, text)
-    draw(rows, machine, RESULTS / "growth.svg")
-    print(f"written to {RESULTS}/growth.md and .svg, and {RAW}/growth.json")
+    write("bench-growth", machine, rows, text, plot=PLOT)
+    draw(rows, machine, plot_path("bench-growth", machine))
+    print(f"written to {table_path(machine)}, its plot and {RAW}/bench-growth.json")
     return 0
 
 

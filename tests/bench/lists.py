@@ -314,7 +314,9 @@ def table(rows: list[Row]) -> str:
 def main() -> int:
     """Measure, print and write results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("former", type=Path, help="xdp/ of a version without lists")
+    parser.add_argument(
+        "former", type=Path, help="xdp/ of another version, or of this one, without lists"
+    )
     parser.add_argument("--rules", type=int, nargs="+", default=[10, 1_000_000])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--shared", type=int, default=ENTRIES, help="entries in each shared map")
@@ -333,8 +335,8 @@ def main() -> int:
     )
     print(text)
     if not given.only:
-        write("lists", machine, rows, text)
-        print(f"written to {RESULTS}/lists.md and {RAW}/lists.json")
+        write("bench-lists", machine, rows, text)
+        print(f"written to {RESULTS} and {RAW}/bench-lists.json")
     return 0
 
 

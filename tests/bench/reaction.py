@@ -7,13 +7,14 @@ moment it was asked for (and so includes the request) to that of the entry's abs
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
 import subprocess
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.bench.watch import ask
@@ -21,7 +22,7 @@ from tests.lab.hosts import PYTHON, ROOT
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.lab import Host
@@ -33,6 +34,9 @@ PAUSE = 0.05
 ENDS = 60
 LIFE = 2
 """Seconds of the rules whose end is measured."""
+
+FIRST_SECONDS = 6.0
+"""How long packets are sent about the first list rule."""
 
 SOURCE = "192.0.2.66"
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h; Python has no name for it
@@ -59,10 +63,56 @@ class Reaction:
         }
 
 
+def first_list_rule_to_drop(client: Host, server: Host, control: Path) -> float:
+    """Return the seconds from the request with the service's first list rule to the first drop.
+
+    The rule is on an address that sends all the time; before it, no packet may be lost.
+    """
+    with _flood(client, server, FIRST_SECONDS) as flood:
+        asked = time.monotonic_ns()
+        ask(
+            control,
+            "PUT",
+            "/api/v1/rules?origin=list:first",
+            json.dumps([{"target": SOURCE}]).encode(),
+        )
+    lost = flood.lost
+    if not lost or lost[0] < asked:
+        raise AssertionError("a packet was lost before the rule, or none behind it")
+    return (lost[0] - asked) / 1e9
+
+
 def block_to_drop(client: Host, server: Host, control: Path) -> Reaction:
     """Block and unblock an address that sends all the time."""
-    arrived: set[int] = set()
     asked: list[int] = []
+    with _flood(client, server, BLOCKS * 4 * PAUSE) as flood:
+        for _ in range(BLOCKS):
+            asked.append(time.monotonic_ns())
+            ask(control, "POST", "/api/v1/rules", json.dumps({"target": SOURCE}).encode())
+            time.sleep(PAUSE)
+            ask(control, "DELETE", f"/api/v1/rules?target={SOURCE}")
+            time.sleep(PAUSE)
+    took = []
+    for moment in asked:
+        first = next((sent for sent in flood.lost if sent >= moment), None)
+        if first is not None and first - moment < PAUSE * 1e9:
+            took.append((first - moment) / 1e9)
+    if len(took) < BLOCKS // 2:
+        raise AssertionError(f"only {len(took)} of {BLOCKS} blocks dropped a packet in time")
+    return Reaction(tuple(sorted(took)))
+
+
+@dataclass(slots=True)
+class _Flood:
+    """When each packet that did not arrive was sent (CLOCK_MONOTONIC, ns), when all is over."""
+
+    lost: list[int] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def _flood(client: Host, server: Host, seconds: float) -> Iterator[_Flood]:
+    """Send from SOURCE for at least so many seconds, from before the block on."""
+    flood, arrived = _Flood(), set[int]()
     with server.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
         sock.bind((server.v4, 53))
@@ -70,7 +120,7 @@ def block_to_drop(client: Host, server: Host, control: Path) -> Reaction:
         sender = subprocess.Popen(
             client.command(
                 *(PYTHON, "-m", "tests.bench.flood", SOURCE, server.v4),
-                str(BLOCKS * 4 * PAUSE + 1),
+                str(seconds + 1),
             ),
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -78,24 +128,11 @@ def block_to_drop(client: Host, server: Host, control: Path) -> Reaction:
         reader = threading.Thread(target=_read, args=(sock, sender, arrived))
         reader.start()
         time.sleep(1.0)  # until it sends
-        for _ in range(BLOCKS):
-            asked.append(time.monotonic_ns())
-            ask(control, "POST", "/api/v1/rules", json.dumps({"target": SOURCE}).encode())
-            time.sleep(PAUSE)
-            ask(control, "DELETE", f"/api/v1/rules?target={SOURCE}")
-            time.sleep(PAUSE)
+        yield flood
         sent = [int(line) for line in (sender.stdout or []) if line.strip()]
         sender.wait()
         reader.join()
-    took = []
-    lost = [moment for number, moment in enumerate(sent) if number not in arrived]
-    for moment in asked:
-        first = next((sent for sent in lost if sent >= moment), None)
-        if first is not None and first - moment < PAUSE * 1e9:
-            took.append((first - moment) / 1e9)
-    if len(took) < BLOCKS // 2:
-        raise AssertionError(f"only {len(took)} of {BLOCKS} blocks dropped a packet in time")
-    return Reaction(tuple(sorted(took)))
+    flood.lost += [moment for number, moment in enumerate(sent) if number not in arrived]
 
 
 def _read(sock: socket.socket, sender: subprocess.Popen[bytes], arrived: set[int]) -> None:

@@ -1,10 +1,10 @@
 """`make bench-scale`: one million addresses and 100,000 names through a running service.
 
-Prints a table with the goal and the floor beside each figure, and writes JSON. The floor
+Prints a table with the goal and the floor beside each figure, and writes it, and JSON. The floor
 of what writes or reads maps is the bare batch system calls (kernel/bpf/maps.py) on maps of
 the same size in the same run, with keys and values ready in memory.
 
-    python -m tests.bench.scale [FILE] [--addresses 1000000] [--names 100000] [--origin list:scale]
+    python -m tests.bench.scale [--addresses 1000000] [--names 100000] [--origin list:scale]
 
 Rules of a list are in tables of our own, those of another origin (`file:scale`) in the maps
 shared with dnsdist.
@@ -16,17 +16,18 @@ import argparse
 import contextlib
 import json
 import multiprocessing
-import os
-import platform
 import random
 import statistics
 import subprocess
 import time
+from dataclasses import asdict
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.bench.machine import Machine
+from tests.bench.memory import table_bytes
 from tests.bench.reaction import block_to_drop, lateness
+from tests.bench.report import RAW, table_path, write_raw, write_table
 from tests.bench.ticking import Ticks
 from tests.bench.watch import Watch, ask, idle, scrape_seconds, timed
 from tests.lab import Lab, Service
@@ -38,11 +39,11 @@ from xdpctl.rules.keys import full_key, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.bench.watch import Strain
     from xdpctl.kernel.bpf.maps import Map
 
-RESULT: Final = Path("build/bench-scale.json")
 ROOM: Final = 1_200_000
 ORIGIN: Final = "list:scale"
 CHANGED: Final = 100
@@ -215,6 +216,7 @@ def measure(addresses: int, names: int, origin: str) -> dict[str, object]:
         scale = Scale(lab, every, room, origin)
         scrapes = {"10": scale.few_scrape_seconds()}
         scale.work()
+        kernel = table_bytes(scale.server)
         scrapes[str(addresses + names)] = scrape_seconds(scale.service)
         pages = {limit: statistics.median(scale.page_seconds(limit)) for limit in (100, 1000)}
         reaction = block_to_drop(scale.client, scale.server, scale.service.control)
@@ -225,14 +227,12 @@ def measure(addresses: int, names: int, origin: str) -> dict[str, object]:
         problems = [line for line in scale.service.process.lines if "error" in line]
         scale.service.stop()
     return {
-        "kernel": platform.release(),
-        "cpus": os.cpu_count(),
-        "load": os.getloadavg()[0],
         "origin": origin,
         "addresses": addresses,
         "names": names,
         "floor_seconds": {name: round(value, 4) for name, value in floors.items()},
         "work": {name: strain.row() for name, strain in scale.strains.items()},
+        "table_mb": round(kernel / 1e6, 1),
         "scrape_ms": {rules: round(1000 * value, 2) for rules, value in scrapes.items()},
         "page_ms": {str(limit): round(1000 * value, 2) for limit, value in pages.items()},
         "block_to_drop": reaction.document(),
@@ -285,6 +285,9 @@ def rows(found: dict[str, object]) -> Iterator[tuple[str, float, str, str, str]]
             f"{strain['idle_process_late_max_ms']:.1f} (a process that does nothing)",
         )
         yield f"  memory while {name}", strain["memory_max_mb"], "MB", f"{MEMORY_GOAL:g}", ""
+    tables = found["table_mb"]
+    assert isinstance(tables, float)
+    yield "kernel memory of our own tables", tables, "MB", "70", ""
     for rules, value in scrapes.items():
         yield f"a scrape with {int(rules):,} rules, median", value, "ms", "", ""
     for limit, value in pages.items():
@@ -296,23 +299,39 @@ def rows(found: dict[str, object]) -> Iterator[tuple[str, float, str, str, str]]
     yield f"late at the end, {WAITING} waiting, most", late["most_ms"], "ms", "250", ""
 
 
+def table(found: dict[str, object]) -> str:
+    """Return the rows as Markdown."""
+    lines = ["| what | figure | goal | floor |", "| --- | ---: | ---: | --- |"]
+    lines += (
+        f"| {what.strip()} | {figure:.2f} {unit} | {goal} | {floor} |"
+        for what, figure, unit, goal, floor in rows(found)
+    )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.scale", description=__doc__)
-    parser.add_argument("file", nargs="?", type=Path, default=RESULT)
     parser.add_argument("--addresses", type=int, default=1_000_000)
     parser.add_argument("--names", type=int, default=100_000)
     parser.add_argument("--origin", default=ORIGIN)
-    arguments = parser.parse_args()
-    print(f"Linux {platform.release()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
+    given = parser.parse_args()
+    machine = Machine.now()
+    print(machine.text)
     began = time.monotonic()
-    found = measure(arguments.addresses, arguments.names, arguments.origin)
+    found = measure(given.addresses, given.names, given.origin)
     print(f"\n{'':44}{'figure':>10}      {'goal':>6}   floor")
     for what, figure, unit, goal, floor in rows(found):
         print(f"{what:44}{figure:10.2f} {unit:4}{goal:>7}   {floor}")
-    arguments.file.parent.mkdir(exist_ok=True, parents=True)
-    arguments.file.write_text(json.dumps(found, indent=2) + "\n")
-    print(f"\nwritten to {arguments.file} after {time.monotonic() - began:.0f} s")
+    text = (
+        f"{given.addresses:,} addresses and {given.names:,} names of {given.origin} through a"
+        f" running service; the floor is the bare batch system calls.\n{machine.text}\n\n"
+        f"{table(found)}\n"
+    )
+    write_table("bench-scale", machine, text)
+    document = json.dumps({"machine": asdict(machine), **found}, indent=2)
+    write_raw("bench-scale", document + "\n")
+    print(f"\nwritten to {table_path(machine)} and {RAW} after {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":

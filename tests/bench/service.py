@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench.memory import processes_of, pss_bytes
-from tests.bench.reaction import block_to_drop
+from tests.bench.reaction import block_to_drop, first_list_rule_to_drop
 from tests.bench.watch import scrape_seconds
 from tests.lab import Lab, Service
 from xdpctl.program.cache import FOLDER
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STARTS = 5
 REST_SECONDS = 20.0
 LOOK = 0.001
-ATTACHED, READY = " attached ", " ready "
+ATTACHED, READY, AHEAD = " attached ", " ready ", " compiled-ahead "
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Footprint:
         cpu_percent: of one core, at rest.
         scrape_ms: to get /metrics, with hardly any rules.
         block_to_drop_ms: from the request to the first packet that does not arrive.
+        first_list_rule_ms: the same for the first list rule, whose program is compiled for it.
+        first_list_rule_ahead_ms: the same where it was compiled ahead.
     """
 
     seconds_to_ready: float
@@ -55,6 +57,8 @@ class Footprint:
     cpu_percent: float
     scrape_ms: float
     block_to_drop_ms: float
+    first_list_rule_ms: float
+    first_list_rule_ahead_ms: float
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return what is printed: what, figure, goal."""
@@ -72,6 +76,8 @@ class Footprint:
             ("CPU at rest, % of a core", f"{self.cpu_percent:.2f}", "0.5"),
             ("a scrape, ms", f"{self.scrape_ms:.1f}", ""),
             ("block to first drop, ms", f"{self.block_to_drop_ms:.1f}", "5"),
+            ("the first list rule, ms", f"{self.first_list_rule_ms:.0f}", "2000"),
+            ("compiled ahead, ms", f"{self.first_list_rule_ahead_ms:.0f}", "2000"),
         ]
 
 
@@ -94,11 +100,14 @@ def measure_service() -> Footprint:
                 counts.append(len(family))
                 service.stop()
         service, *_ = start(server)
-        time.sleep(3)  # what a start leaves to be done
+        time.sleep(6)  # what a start leaves to be done, and what is compiled ahead
         cpu = cpu_percent(service.process.pid)
         scrape = scrape_seconds(service)
         reaction = block_to_drop(client, server, service.control)
         service.stop()
+        first = {
+            ahead: first_list_rules(lab, client, server, ahead=ahead) for ahead in (True, False)
+        }
     compiled, kept = took[False][1:], took[True][1:]
     return Footprint(
         seconds_to_ready=statistics.median(ready for _, ready in compiled),
@@ -112,7 +121,26 @@ def measure_service() -> Footprint:
         cpu_percent=cpu,
         scrape_ms=1000 * scrape,
         block_to_drop_ms=1000 * reaction.median,
+        first_list_rule_ms=1000 * first[False],
+        first_list_rule_ahead_ms=1000 * first[True],
     )
+
+
+def first_list_rules(lab: Lab, client: Host, server: Host, *, ahead: bool) -> float:
+    """Return the median of the seconds that the first list rule takes, over the starts.
+
+    Its programs were compiled ahead, or are compiled for it.
+    """
+    took = []
+    for _ in range(STARTS):
+        shutil.rmtree(lab.directory / FOLDER, ignore_errors=True)
+        service, *_ = start(server)
+        if ahead:
+            service.process.until(lambda: service.process.text.count(AHEAD) == 2, "both programs")  # noqa: B023
+        took.append(first_list_rule_to_drop(client, server, service.control))
+        service.verb("flush", "--yes", "--origin", "list:first")
+        service.stop()
+    return statistics.median(took)
 
 
 def start(server: Host) -> tuple[Service, float, float]:

@@ -12,5 +12,6 @@ filter.
     fragments.py  two and more fragments: cuts, overlaps, lies in lengths
     chains.py     IPv6 extension headers and fragments together
     mixtures.py  an odd message in an odd packet
-    table.py      SHAPES: all of them
+    zones.py     names below a blocked zone
+    table.py      SHAPES: all of them, but those of zones.py
 """

@@ -15,7 +15,8 @@ import pytest
 from tests.kernel.conftest import rule_maps
 from xdpctl.abi import MAPS, RULE_MAPS, MapName, RuleAction
 from xdpctl.errors import GuardError, MapFullError, TargetError, XdpctlError
-from xdpctl.http.api.rule_lists import LineList
+from xdpctl.feeds.reader import ReadAs
+from xdpctl.http.api.rule_lists import ImportedList
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.rules import AnyQtype, Rule, parse_target
 from xdpctl.rules.guard import Guard
@@ -39,7 +40,7 @@ LINES = [
     "10.0.0.0/8 reason=wide",
     "2001:db8:1::/48 action=truncate",
     "www.example for=1h",
-    "www.example/MX",
+    "mx.www.example",
 ]
 
 
@@ -61,9 +62,11 @@ class Office:
         self.progress.append(word)  # type: ignore[arg-type]
         self.on_progress()
 
-    def load(self, lines: list[str], **options: object) -> tuple[object, LineList]:
+    def load(self, lines: list[str], **options: object) -> tuple[object, ImportedList]:
         """Have lines worked in; return the result and the list."""
-        listed = LineList(io.BytesIO("\n".join(lines).encode()), "file:x", AnyQtype.BOTH)
+        listed = ImportedList(
+            io.BytesIO("\n".join(lines).encode()), ReadAs(origin="file:x"), AnyQtype.BOTH
+        )
         change = Change(
             source=listed,
             origin="file:x",
@@ -116,7 +119,7 @@ def many(count: int) -> list[str]:
 def test_a_list_is_worked_in_and_exported_as_in_this_process(office: Office) -> None:
     result, listed = office.load([*LINES, "192.0.2.7 origin=dnsdist"])
     assert result.created == len(LINES)  # type: ignore[attr-defined]
-    assert listed.found == 1
+    assert listed.found.skipped == 1
     assert sum(office.changes.values()) == len(LINES)
     here = lines_of(office.store.listing, AnyQtype.BOTH, everything=True)
     assert office.lines() == list(here)

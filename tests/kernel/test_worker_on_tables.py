@@ -15,7 +15,8 @@ import pytest
 from tests.kernel.test_worker import children
 from xdpctl.abi import MAPS, RULE_MAPS, TABLES, MapName, RuleAction
 from xdpctl.errors import KernelError, XdpctlError
-from xdpctl.http.api.rule_lists import LineList
+from xdpctl.feeds.reader import ReadAs
+from xdpctl.http.api.rule_lists import ImportedList
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import TableProgram
@@ -93,7 +94,9 @@ class Office:
 
     def load(self, lines: list[str], *, replace: bool = False) -> BulkResult:
         """Have lines worked in."""
-        listed = LineList(io.BytesIO("\n".join(lines).encode()), ORIGIN, AnyQtype.BOTH)
+        listed = ImportedList(
+            io.BytesIO("\n".join(lines).encode()), ReadAs(origin=ORIGIN), AnyQtype.BOTH
+        )
         return self.store.bulk(
             Change(
                 source=listed,

@@ -65,6 +65,8 @@ UNBOUND_ZONE = """\
     local-data: '{zone}. TXT "a zone"'\
 """
 
+UNBOUND_WIDE = UNBOUND_ZONE.replace(" static", " redirect")
+
 DNSDIST = """\
 setLocal("{v4}:53")
 addLocal("[{v6}]:53")
@@ -131,6 +133,8 @@ $TTL 60
 @ TXT "a zone"
 ns A 192.0.2.80
 """
+WIDE = f"{ZONE}* A 192.0.2.80\n"
+"""A zone with an answer for every name in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ class Kind:
     Attributes:
         name: of the server.
         config: its configuration, with gaps.
-        zone: one zone in it.
+        zone: one zone in it. `wide`: one with an answer for every name, where it differs.
         argv: the command; "{config}" is the file.
         started: a regular expression of the line that says that it answers.
     """
@@ -150,11 +154,19 @@ class Kind:
     zone: str
     argv: tuple[str, ...]
     started: str
+    wide: str = ""
 
 
 KINDS = (
     Kind("bind", BIND, BIND_ZONE, ("named", "-g", "-n", "1", "-c", "{config}"), r"\brunning$"),
-    Kind("unbound", UNBOUND, UNBOUND_ZONE, ("unbound", "-d", "-c", "{config}"), "start of service"),
+    Kind(
+        "unbound",
+        UNBOUND,
+        UNBOUND_ZONE,
+        ("unbound", "-d", "-c", "{config}"),
+        "start of service",
+        wide=UNBOUND_WIDE,
+    ),
     Kind("knot", KNOT, KNOT_ZONE, ("knotd", "-c", "{config}"), "server started"),
     Kind("nsd", NSD, NSD_ZONE, ("nsd", "-d", "-c", "{config}"), "nsd started"),
     Kind(
@@ -181,14 +193,23 @@ class Authority:
         return self.v4 if version == 4 else self.v6
 
 
-def authorities(host: Host, zones: Sequence[str]) -> tuple[Authority, ...]:
+def authorities(
+    host: Host, zones: Sequence[str], wide: Sequence[str] = ()
+) -> tuple[Authority, ...]:
     """Start the five servers on a host, on 192.0.2.101 to .105 and 2001:db8::101 to ::105.
 
     They say that they run; whether they answer yet is the caller's to try.
+
+    Args:
+        host: where.
+        zones: that have an answer for their own name.
+        wide: that have one for every name in them.
     """
     directory = host.lab.directory
     for zone in zones:
         host.lab.write(f"{zone}.zone", ZONE.format(zone=zone))
+    for zone in wide:
+        host.lab.write(f"{zone}.zone", WIDE.format(zone=zone))
     for state in ("knot", "nsd"):
         (directory / state).mkdir()
     made = []
@@ -197,8 +218,11 @@ def authorities(host: Host, zones: Sequence[str]) -> tuple[Authority, ...]:
         host.ip("address", "add", f"{v4}/24", "dev", INTERFACE)
         host.ip("address", "add", f"{v6}/64", "dev", INTERFACE, "nodad")
         gaps = {"directory": directory, "v4": v4, "v6": v6, "backend": BACKEND_PORT}
-        listed = "\n".join(kind.zone.format(zone=zone, **gaps) for zone in zones)
-        config = host.lab.write(f"{kind.name}.conf", kind.config.format(zones=listed, **gaps))
+        listed = [kind.zone.format(zone=zone, **gaps) for zone in zones]
+        listed += [(kind.wide or kind.zone).format(zone=zone, **gaps) for zone in wide]
+        config = host.lab.write(
+            f"{kind.name}.conf", kind.config.format(zones="\n".join(listed), **gaps)
+        )
         argv = [word.format(config=config) for word in kind.argv]
         made.append(Authority(kind.name, v4, v6, host.start(kind.name, *argv)))
     for kind, authority in zip(KINDS, made, strict=True):

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.evasion import fragments
+from tests.evasion import fragments, messages, mixtures, zones
 from tests.evasion.messages import PLAIN
 from tests.evasion.shape import Ask
 from tests.evasion.table import SHAPES
@@ -44,6 +44,12 @@ TYPED = "at.example"
 TRUNCATED = "limited.example"
 ZONES = (GOOD, DROPPED, LONGER, TYPED, TRUNCATED)
 
+WIDE, BELOW = "evil.example", "vile.example"
+"""Zones with an answer for every name in them: one blocked whole, one only below itself."""
+
+DEEP = ".".join("abcdefghijklmnopq")
+"""Labels in front of a zone, so many that its own are not among the first 16."""
+
 VERSIONS = (4, 6)
 FIRST_PORT = 1024
 BURST = 100
@@ -72,6 +78,7 @@ class Rule:
     Attributes:
         name: of the rule.
         qname: that is asked for.
+        target: that is blocked, where it is neither the name nor the source.
         source: who asks, an attribute of Sources.
         options: of its line in a list, behind the target.
         protocol: of what is sent.
@@ -80,6 +87,7 @@ class Rule:
 
     name: str
     qname: str = GOOD
+    target: str = ""
     source: str = "honest"
     options: tuple[str, ...] = ()
     protocol: int = UDP
@@ -95,6 +103,8 @@ class Rule:
 
     def targets(self, sources: Sources) -> list[str]:
         """Return what is blocked."""
+        if self.target:
+            return [self.target]
         if self.source == "honest":
             return [self.qname]
         return list(getattr(sources, self.source).values())
@@ -102,6 +112,7 @@ class Rule:
 
 _QUERIES = tuple(shape for shape in SHAPES if not shape.any_protocol)
 _ANY = tuple(shape for shape in SHAPES if shape.any_protocol)
+_FRONTS = tuple(shape for shape in zones.SHAPES if shape not in messages.SHAPES)
 _LIES = tuple(shape for shape in fragments.SHAPES if not shape.any_protocol)
 
 RULES = {
@@ -114,13 +125,17 @@ RULES = {
         Rule("source", source="dropped"),
         Rule("truncated source", source="truncated", options=("action=truncate",)),
         Rule("source over TCP", source="dropped", protocol=TCP, shapes=_ANY),
+        Rule("zone", f"www.{WIDE}", f".{WIDE}", shapes=(*SHAPES, *_FRONTS)),
+        Rule("zone itself", WIDE, f".{WIDE}", shapes=(*messages.SHAPES, *_FRONTS)),
+        Rule("below a zone", f"a.{BELOW}", f"*.{BELOW}", shapes=(*_QUERIES, *_FRONTS)),
+        Rule("deep in a zone", f"{DEEP}.{WIDE}", f".{WIDE}", shapes=(*_LIES, *mixtures.SHAPES)),
     )
 }
 
-ROUTED = ("name", "longer name", "source", "source over TCP")
+ROUTED = ("name", "longer name", "source", "source over TCP", "zone")
 """Rules that are tried through a router too; the others differ in what follows a match."""
 
-ALONE = ("name", "longer name", "name of one type", "source over TCP")
+ALONE = ("name", "longer name", "name of one type", "source over TCP", "zone")
 """Rules whose shapes are sent without the filter too."""
 
 LET_GO = frozenset(
@@ -140,6 +155,9 @@ LET_GO = frozenset(
 
 HONEST = Rule("honest", shapes=tuple(shape for shape in SHAPES if shape.name in LET_GO))
 """What no rule concerns and every server answers."""
+
+BESIDE = Rule("beside a zone", BELOW, shapes=HONEST.shapes)
+"""The name of a zone that is blocked only below itself; every server answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +358,7 @@ def attack(site: Site, rules: Iterable[Rule]) -> Attack:
     plain = [rule for rule in tried if rule.name in ALONE]
     before = {rule.name: site.salvo(rule) for rule in plain}
     service = site.filter(tried)
-    behind = {rule.name: site.salvo(rule) for rule in (*tried, HONEST)}
+    behind = {rule.name: site.salvo(rule) for rule in (*tried, HONEST, BESIDE)}
     return Attack(site, before, behind, service)
 
 
@@ -421,7 +439,7 @@ def _address(host: Host, address: str, interface: str) -> None:
 
 
 def _site(client: Host, server: Host, sources: Sources, next_mac: bytes) -> Site:
-    servers = authorities(server, ZONES)
+    servers = authorities(server, ZONES, wide=(WIDE, BELOW))
     site = Site(client, server, servers, Wire(client), mac(client), next_mac, sources)
     for which in (sources.honest, sources.dropped, sources.truncated):
         for version in VERSIONS:  # so that both ends know each other before a burst

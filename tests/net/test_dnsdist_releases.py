@@ -63,7 +63,8 @@ def test_the_shipped_configuration_answers(site: Site, server: str) -> None:
     assert dig(site.client, "www.example", server=server).records == ("A 192.0.2.80",)
 
 
-def test_a_client_that_floods_is_blocked_on_the_card(site: Site) -> None:
+def flood(site: Site) -> None:
+    """Let the client flood until dnsdist has blocked it."""
     query = dns.message.make_query("www.example", "A").to_wire()
 
     def is_blocked() -> bool:
@@ -74,6 +75,20 @@ def test_a_client_that_floods_is_blocked_on_the_card(site: Site) -> None:
         return "192.0.2.1" in blocked
 
     eventually(is_blocked, "a dynamic block in addr-v4", timeout=20)
+
+
+def test_a_client_that_floods_is_blocked_on_the_card(site: Site) -> None:
+    flood(site)
+
+
+@releases
+def test_a_block_that_a_former_dnsdist_left_is_ended(lab: Lab, release: Release) -> None:
+    site = site_in(lab, release, "--stale-dnsdist", "expire:1s")
+    flood(site)
+    site.dnsdist.kill()
+    DnsdistRelease.shipped(site.server, release, MAPS_ONLY[release])
+    site.service.process.line("stale-entry-ended .*target=192.0.2.1 ", timeout=15)
+    assert not site.service.rules("--map", "addr-v4")
 
 
 @releases

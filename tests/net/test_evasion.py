@@ -16,6 +16,7 @@ from tests.evasion.table import SHAPES
 from tests.lab import Lab
 from tests.lab.authorities import KINDS
 from tests.net.evasion_site import (
+    BESIDE,
     DROPPED,
     GOOD,
     HONEST,
@@ -69,6 +70,27 @@ TAKEN = {
 """Who takes a shape, by shape and version: what Linux and the five servers make of it."""
 
 
+TAKEN_IN_A_ZONE = {
+    (text, version): ALL
+    for version in VERSIONS
+    for text in (
+        "plain",
+        "1 labels in front",
+        "16 labels in front",
+        "17 labels in front",
+        "as many labels in front as fit",
+        "the longest labels in front that fit",
+        "the zone itself in front, eight times",
+        "a label of zeros in front",
+        "a label that looks like a pointer in front",
+        "an asterisk in front",
+        "16 labels in front, in capitals",
+        "100 labels in front, two fragments at 24",
+    )
+}
+"""The same of names below a zone."""
+
+
 @pytest.fixture(scope="module")
 def attacked() -> Iterator[Attack]:
     with Lab() as lab:
@@ -78,6 +100,11 @@ def attacked() -> Iterator[Attack]:
 def test_without_the_filter_the_servers_take_what_evades(attacked: Attack) -> None:
     servers = attacked.before["longer name"].servers() | attacked.before["name"].servers()
     assert {shape: servers.get(shape, set()) for shape in TAKEN} == TAKEN
+
+
+def test_without_the_filter_the_servers_answer_names_below_a_zone(attacked: Attack) -> None:
+    servers = attacked.before["zone"].servers()
+    assert {shape: servers.get(shape, set()) for shape in TAKEN_IN_A_ZONE} == TAKEN_IN_A_ZONE
 
 
 @pytest.mark.parametrize("rest", [4, 5, 6, 7])
@@ -110,12 +137,15 @@ def test_a_dropped_source_hears_nothing(attacked: Attack, rule: str) -> None:
     assert report(attacked.behind[rule].replies) == ""
 
 
-def test_a_blocked_name_is_refused_by_no_server_whatever_the_opcode(attacked: Attack) -> None:
+@pytest.mark.parametrize("rule", ["name", "zone", "zone itself", "below a zone"])
+def test_a_blocked_name_is_refused_by_no_server_whatever_the_opcode(
+    attacked: Attack, rule: str
+) -> None:
     """A flood would only have to say OPCODE 2; NOTIFY and UPDATE are not for names."""
     heard = report(
         trial
-        for trial in attacked.behind["name"].replies
-        if trial.shape.startswith("OPCODE") and trial.shape not in ("OPCODE 4", "OPCODE 5")
+        for trial in attacked.behind[rule].replies
+        if "OPCODE" in trial.shape and trial.shape not in ("OPCODE 4", "OPCODE 5")
     )
     assert heard == ""
 
@@ -138,8 +168,9 @@ def test_the_filters_answer_is_never_longer_than_the_question(attacked: Attack, 
     assert report(trial for trial, size in truncated.items() if size > trial.size) == ""
 
 
-def test_who_is_honest_is_answered_by_every_server(attacked: Attack) -> None:
-    servers = attacked.behind["honest"].servers()
+@pytest.mark.parametrize("rule", [HONEST.name, BESIDE.name])
+def test_who_is_honest_is_answered_by_every_server(attacked: Attack, rule: str) -> None:
+    servers = attacked.behind[rule].servers()
     sent = {(shape.name, version) for shape in HONEST.shapes for version in shape.versions}
     assert {shape for shape, _ in sent} == LET_GO
     assert servers == dict.fromkeys(sent, ALL)

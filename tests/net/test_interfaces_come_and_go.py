@@ -145,13 +145,15 @@ def test_a_card_is_native_as_soon_as_the_driver_can(lab: Lab) -> None:
     assert server.xdp() == "native"
 
 
-def test_a_large_mtu_is_native_too(lab: Lab) -> None:
+def test_a_large_mtu_is_native_too_with_a_warning_of_what_is_not_read(lab: Lab) -> None:
     client, server = lab.pair()
     client.ip("link", "set", "eth0", "xdp", "off")
     service = Service(server)
     for host in (client, server):
         host.ip("link", "set", "eth0", "mtu", "9000")
     assert (server.xdp(), reasons(service)) == ("native", [])
+    warned = "MTU 9000: of a frame in several buffers only the first one is read"
+    eventually(lambda: warned in service.verb("status").stdout, "the warning")
     service.process.kill()
     service = Service(server)
     assert (server.xdp(), reasons(service)) == ("native", [])

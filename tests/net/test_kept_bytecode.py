@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import Responder, Service, dig
+from tests.lab.process import eventually
 from xdpctl.program.cache import FOLDER
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ def bcc_of(service: Service) -> str:
 
 @pytest.fixture
 def kept(lab: Lab) -> tuple[Host, Host, Path, str]:
-    """Client, server, the file that a first start has kept, and its compiler's version."""
+    """Client, server, the first file that a first start has kept, and its compiler's version."""
     client, server = lab.pair()
     Responder(server)
     first = Service(server)
     version = bcc_of(first)
     assert compiled(first.process)
     first.stop()
-    (file,) = (lab.directory / FOLDER).iterdir()
+    file = min((lab.directory / FOLDER).iterdir(), key=lambda path: path.stat().st_mtime_ns)
     return client, server, file, version
 
 
@@ -71,3 +72,22 @@ def test_a_damaged_file_is_said_and_compiled_anew(kept: tuple[Host, Host, Path, 
     assert filters(client, second)
     assert compiled(second.process)
     assert f"the compiled program in {file} is not used: it is damaged" in second.process.text
+
+
+def test_the_first_zone_needs_no_compiler_when_its_programs_were_compiled_ahead(
+    lab: Lab,
+) -> None:
+    client, server = lab.pair()
+    Responder(server)
+    service = Service(server)
+    said = service.process
+    said.until(lambda: said.text.count(" compiled-ahead ") == 2, "both programs")
+    folder = lab.directory / FOLDER
+    eventually(lambda: len(list(folder.iterdir())) == 3, "the third file")
+    assert service.verb("block", ".evil.example").returncode == 0
+    assert not dig(client, "www.evil.example").arrived
+    assert len(compiled(said)) == 1
+    service.stop()
+    again = Service(server)
+    assert not dig(client, "www.evil.example").arrived
+    assert "compiled" not in again.process.text

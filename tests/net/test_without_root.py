@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -204,11 +205,11 @@ def test_each_file_is_only_for_those_who_need_it(running: tuple[Machine, UnitSer
     }
 
 
-def dnsdist(machine: Machine) -> None:
+def dnsdist(machine: Machine) -> Dnsdist17:
     """Run dnsdist as its own user, blocking an address of the client."""
     Responder(machine.server, "127.0.0.1", port=5300)
     block = 'bpf:block(newCA("192.0.2.66"), 1)'
-    Dnsdist17(machine.server, block, before=(*machine.apart, *OWN_USER))
+    return Dnsdist17(machine.server, block, before=(*machine.apart, *OWN_USER))
 
 
 def test_what_dnsdists_user_blocks_is_dropped(prepared: Machine) -> None:
@@ -312,3 +313,20 @@ def test_what_a_service_of_root_left_is_given_to_the_user(machine: Machine) -> N
     machine.prepare()
     blocks(machine, machine.service())
     assert program is not None
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["/proc", "ProtectProc=noaccess"])
+def test_a_dnsdist_that_ended_is_noticed_without_root(machine: Machine, *, hidden: bool) -> None:
+    if hidden:
+        machine.as_root("mount", "-t", "proc", "-o", "hidepid=1", "proc", "/proc")
+    machine.prepare()
+    service = machine.service()
+    former = dnsdist(machine)
+    time.sleep(1.5)  # the service looks once a second
+
+    def stale() -> float:
+        return service.metrics().sum("xdpctl_stale_dnsdist_entries", map="addr-v4")
+
+    assert stale() == 0
+    former.stop()
+    eventually(lambda: stale() == 1, "a stale entry")

@@ -23,6 +23,8 @@ _SHIPPED: Final = (
     *("usr/share/doc/xdpctl/README.md", "usr/share/doc/xdpctl/CHANGELOG.md"),
     *("usr/share/man/man8/xdpctl.8.gz", "usr/lib/xdpctl/xdpctl/_xdp/filter.bpf.c"),
     *("usr/lib/sysusers.d/xdpctl.conf", "usr/lib/tmpfiles.d/xdpctl.conf"),
+    *("usr/share/bash-completion/completions/xdpctl", "usr/share/zsh/vendor-completions/_xdpctl"),
+    "usr/share/fish/vendor_completions.d/xdpctl.fish",
 )
 
 

@@ -8,5 +8,5 @@ reloads: one lives through it all, the other is killed and started again all the
     gauge.py     Sample: memory, descriptors, threads, files at one moment
     verdict.py   which series grow, by how much, and what they may
     chart.py     the plot
-    __main__.py  `make soak`: runs, prints, writes tests/bench/results/soak.md and soak.svg
+    __main__.py  `make soak`: runs, prints, writes the results (tests/bench/report.py)
 """

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.machine import Machine
-from tests.bench.report import RAW, RESULTS, write_raw, write_table
+from tests.bench.report import RAW, RESULTS, plot_path, write_raw, write_table
 from tests.lab import LabError
 from tests.soak.gauge import Sample
 from tests.soak.site import Site
@@ -139,11 +139,13 @@ def main() -> int:
     print(text)
     document = json.dumps(found.document(machine), separators=(",", ":"))
     write_raw("soak", document.replace("],", "],\n") + "\n", given.raw)
-    write_table("soak", text, given.results)
+    plot = "memory, descriptors, threads and files over time"
+    write_table("soak", machine, text, plot=plot, folder=given.results)
     from tests.soak.chart import draw  # noqa: PLC0415 - matplotlib is not everywhere
 
     title = f"{given.minutes:g} minutes of everything at once"
-    draw(found.samples, found.seconds, title, machine, given.results / "soak.svg")
+    path = plot_path("soak", machine, given.results)
+    draw(found.samples, found.seconds, title, machine, path)
     return 0 if found.is_flat else 1
 
 

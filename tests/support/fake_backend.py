@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiohttp
 
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.http.api.converter import removed_out, rule_out, status_of, top_rule
+from xdpctl.http.api.converter import (
+    change_out,
+    list_out,
+    removed_out,
+    rule_out,
+    status_of,
+    top_rule,
+)
+from xdpctl.http.api.documents import PacketOut, Tested
 from xdpctl.http.listeners import Listeners
+from xdpctl.process.caller import Caller
 from xdpctl.rules import AnyQtype
 from xdpctl.rules.keys import each_row
 from xdpctl.settings import Listen
@@ -22,6 +31,7 @@ from xdpctl.status.metrics import Exposition, SnapshotCollector
 from xdpctl.status.snapshot import Snapshot
 from xdpctl.store.bulk import BulkResult
 from xdpctl.store.entries import Entry
+from xdpctl.store.history import HistoryRow
 from xdpctl.store.source import RuleSource
 from xdpctl.store.standing import Standing
 from xdpctl.store.state import Note
@@ -31,11 +41,13 @@ from xdpctl.store.top import TopEntry
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from ipaddress import IPv4Address, IPv6Address
     from pathlib import Path
 
-    from xdpctl.http.api.documents import Removed, RuleOut, Status, TopRule
+    from xdpctl.feeds.versions import ListView
+    from xdpctl.http.api.documents import ChangeOut, ListOut, Removed, RuleOut, Status, TopRule
     from xdpctl.http.transport.secrets import Secrets
-    from xdpctl.rules import Rule, Target
+    from xdpctl.rules import Question, Rule, Target
     from xdpctl.rules.keys import Row
     from xdpctl.store.change import Change
 
@@ -44,6 +56,17 @@ ENTRY = Entry(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, 7, NOTE)
 """192.0.2.1 of origin api, hit 7 times (little-endian machines)."""
 
 STANDING = Standing(ENTRY, None, (NOTE,), is_in_force=True)
+
+
+RECORD = HistoryRow(
+    time=1_000.0,
+    verb="unblock",
+    who=Caller(uid=0, pid=4711, command="xdpctl"),
+    target="192.0.2.1",
+    action="drop",
+    origin="cli",
+    hits=7,
+)
 
 
 @dataclass
@@ -64,6 +87,7 @@ class FakeBackend:
 
     Attributes:
         progress: what a bulk reports before it is done.
+        dnsdists: the targets that dnsdist has an entry for.
         parts: what an export yields; an exception among them is raised.
         left: who still has a claim after a removal.
     """
@@ -73,8 +97,10 @@ class FakeBackend:
     progress: Sequence[tuple[str, int, int]] = ()
     parts: Sequence[bytes | Exception] = (b"192.0.2.1 action=drop origin=api\n",)
     reasons: tuple[str, ...] = ()
+    views: tuple[ListView, ...] = ()
     asked: list[Any] = field(default_factory=list)
     bulks: list[Bulk] = field(default_factory=list)
+    dnsdists: Sequence[Target] = ()
     left: Sequence[StillClaimed] = ()
 
     def _ask(self, *what: object) -> None:
@@ -95,6 +121,17 @@ class FakeBackend:
     async def remove(self, targets: Sequence[Target], origin: str | None = None) -> Removed:
         self._ask("remove", list(targets), *(() if origin is None else (origin,)))
         return removed_out(RemoveResult(len(targets), tuple(self.left)))
+
+    async def theirs(self, targets: Sequence[Target]) -> list[Target]:
+        return [target for target in targets if target in self.dnsdists]
+
+    async def lift(self, targets: Sequence[Target]) -> int:
+        self._ask("lift", list(targets))
+        return len(targets)
+
+    async def resize(self, name: MapName, entries: int, *, force: bool) -> int:
+        self._ask("resize", name, entries, force)
+        return 5
 
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:
         self._ask("flush", map_name, origin)
@@ -133,6 +170,29 @@ class FakeBackend:
         self._ask("page", map_name, origin, after, limit, *(("all",) if all_claims else ()))
         return [rule_out(STANDING, self.any_qtype)], "a:cursor"
 
+    async def rules_on(self, target: Target, *, contains: bool) -> list[RuleOut]:
+        self._ask("rules-on", target, contains)
+        return [rule_out(STANDING, self.any_qtype)]
+
+    async def origins(self, map_name: MapName | None) -> dict[str, int]:
+        self._ask("origins", map_name)
+        return {"cli": 3, "list:x": 1_000}
+
+    async def history(self, target: str | None, since: float | None, limit: int) -> list[ChangeOut]:
+        self._ask("history", target, since, limit)
+        return [change_out(RECORD)]
+
+    async def test(
+        self, address: IPv4Address | IPv6Address, question: Question, interface: str
+    ) -> Tested:
+        self._ask("test", address, question, interface)
+        packet = PacketOut(str(address), "192.0.2.53", 53, question.name.to_text(), "A")
+        return Tested(
+            "drop", "addr-v4", "192.0.2.1", None, "api", "operator", None, "drop", "a flood",
+            None, 7, panic=False, without_panic="drop", interface="eth0", attached=True,
+            packet=packet,
+        )  # fmt: skip
+
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopRule]:
@@ -147,11 +207,23 @@ class FakeBackend:
                 raise part
             yield part
 
+    def lists(self) -> list[ListOut]:
+        self._ask("lists")
+        return [list_out(view) for view in self.views]
+
+    async def read_list(self, name: str, *, accept: bool) -> ListOut:
+        self._ask("read_list", name, accept)
+        return list_out(self.views[0])
+
     async def set_panic(self, *, panic: bool) -> None:
         self._ask("panic", panic)
 
     async def detach(self, interfaces: Sequence[str]) -> list[str]:
         self._ask("detach", list(interfaces))
+        return list(interfaces) or ["eth0"]
+
+    async def attach(self, interfaces: Sequence[str]) -> list[str]:
+        self._ask("attach", list(interfaces))
         return list(interfaces) or ["eth0"]
 
 

@@ -138,6 +138,12 @@ class Device:
     vlan_offload: bool | None = False
     link: LinkState | None = None
     netlink: tuple[ProgramState, XdpMode] | None = None
+    link_type: int = 1
+    altnames: tuple[str, ...] = ()
+
+    def is_named(self, name: str) -> bool:
+        """Whether this is its name or one of its alternative names."""
+        return name in {self.name, *self.altnames}
 
     @property
     def occupied(self) -> tuple[ProgramState, XdpMode] | None:
@@ -652,8 +658,9 @@ class FakeNetlink(Netlink):
 
     def find(self, name: str) -> Interface:
         self.kernel.faults.check("find")
+        index = self.index_of(name)
         for interface in self.interfaces():
-            if interface.name == name:
+            if interface.index == index:
                 return interface
         raise InterfaceError(f"cannot use interface {name}: there is none", interface=name)
 
@@ -671,12 +678,14 @@ class FakeNetlink(Netlink):
                 rx_queues=device.rx_queues,
                 attached=device.attached,
                 master=device.master,
+                link_type=device.link_type,
             )
             for device in list(self.kernel.devices.values())
         ]
 
     def index_of(self, name: str) -> int | None:
-        return next((d.index for d in list(self.kernel.devices.values()) if d.name == name), None)
+        devices = list(self.kernel.devices.values())
+        return next((device.index for device in devices if device.is_named(name)), None)
 
     def name_of(self, index: int) -> str | None:
         return device.name if (device := self.kernel.devices.get(index)) else None

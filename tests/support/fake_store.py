@@ -141,6 +141,8 @@ class Ledger:
         strict: bool = False,
         part: int = 3,
         on_progress: Callable[[str, int, int], None] = lambda *_: None,
+        may_be_empty: bool = True,
+        max_shrink: float | None = None,
     ) -> BulkResult:
         """Import lines, so many in one part."""
         return self.store.bulk(
@@ -150,6 +152,8 @@ class Ledger:
                 replace=replace,
                 strict=strict,
                 progress=on_progress,
+                may_be_empty=may_be_empty,
+                max_shrink=max_shrink,
             )
         )
 

@@ -34,7 +34,10 @@ wire_names = st.one_of(
 """Every lower-case name in wire form: from the root to 127 labels or 255 octets."""
 
 names = wire_names.map(Name)
-addresses = st.ip_addresses()
+addresses = st.ip_addresses().filter(
+    lambda address: address.version == 4 or address.ipv4_mapped is None
+)
+"""Every address that a packet can have."""
 
 
 def _network(address: object, length: int) -> IPv4Network | IPv6Network:
@@ -42,7 +45,9 @@ def _network(address: object, length: int) -> IPv4Network | IPv6Network:
     return ip_network(f"{address}/{length % (longest + 1)}", strict=False)
 
 
-networks = st.builds(_network, addresses, st.integers(0, 128))
+networks = st.builds(_network, addresses, st.integers(0, 128)).filter(
+    lambda network: not (network.version == 6 and network.network_address.ipv4_mapped)
+)
 own_types = st.integers(0, 65534).filter(lambda qtype: qtype != 255)
 """Types that stand for every type in no mode."""
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pytest
 
     from xdpctl.kernel.bytecode import Bytecode
-    from xdpctl.program.config import ProgramConfig
+    from xdpctl.program.config import ProgramConfig, Recipe
     from xdpctl.settings import Settings
 
 PATIENCE = 20.0
@@ -51,6 +51,8 @@ class Home:
         compiler: fails with this, where it is not None. `tested`, `test_failure`: the same
             of the self-test.
         slow: the compiler waits for it.
+        compiled_ahead: what was compiled before it was needed. `ahead_failure`: raised then.
+            `ahead_slow`: it waits for it; `ahead_ended`: how often it was cancelled.
         generations: makes our own tables.
     """
 
@@ -68,6 +70,11 @@ class Home:
         self.compiling = asyncio.Event()
         self.slow = asyncio.Event()
         self.slow.set()
+        self.compiled_ahead: list[Recipe] = []
+        self.ahead_failure: Exception | None = None
+        self.ahead_slow = asyncio.Event()
+        self.ahead_slow.set()
+        self.ahead_ended = 0
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.notify.bind(str(directory / "notify"))
         self.configured: list[tuple[object, ...]] = []
@@ -101,6 +108,17 @@ class Home:
         tables = names_of(Scope.TABLES) if config.tables else ()
         return bytecode(*USED_MAPS, *tables, mark=len(config.ports))
 
+    async def compile_ahead(self, recipe: Recipe) -> None:
+        """Stand for the compiler at the lowest priority."""
+        self.compiled_ahead.append(recipe)
+        try:
+            await self.ahead_slow.wait()
+        except asyncio.CancelledError:
+            self.ahead_ended += 1
+            raise
+        if self.ahead_failure is not None:
+            raise self.ahead_failure
+
     def self_test(self, _bpf: object, config: ProgramConfig, _program: object) -> None:
         """Stand for the self-test."""
         self.tested.append(config)
@@ -117,6 +135,7 @@ class Home:
             self.host.netlink,
             self.compile,
             generations=self.generations,
+            compile_ahead=self.compile_ahead,
             self_test=self.self_test,
             directory=self.host.own,
             loader_trouble=lambda: self.loader_trouble,

@@ -6,6 +6,8 @@
     claims.py    sentences about claims
     render.py    tables, numbers and times for people
     progress.py  a progress bar, or a line every few seconds
+    keyboard.py  single keys of a terminal
+    leftover.py  what a service that does not answer has left
     help.py      `xdpctl --help`
     verbs/       one module a family of verbs
 

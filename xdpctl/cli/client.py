@@ -42,6 +42,7 @@ _TIMEOUT_SECONDS = 30.0
 _LONG_TIMEOUT_SECONDS = 600.0  # the service sends nothing while it compares a million rules
 _PART = 64 * 1024
 _PATH_MAX = 107  # sun_path has 108 bytes with the zero at its end, unix(7)
+_TEXT_SHOWN = 80  # of longer text the sentence itself quotes the start
 _BUSY_TRIES = 20
 _BUSY_SECONDS = 0.5
 
@@ -202,6 +203,7 @@ class Client:
             XdpctlError: no permission, no answer, or an incomplete answer.
         """
         headers["Connection"] = "close"
+        headers["User-Agent"] = "xdpctl"
         patience = max(self._timeout, timeout or 0) if timeout else self._timeout
         with contextlib.closing(_UnixConnection(self.path, patience)) as connection:
             self._connect(connection)
@@ -274,7 +276,10 @@ def _target(path: str, query: Query | None) -> str:
 
 
 def _error(status: int, problem: Mapping[str, Any]) -> XdpctlError:
-    return _ERRORS.get(status, XdpctlError)(_sentence(status, problem))
+    error = _ERRORS.get(status, XdpctlError)(_sentence(status, problem))
+    if isinstance(code := problem.get("code"), str):
+        error.code = code
+    return error
 
 
 def _sentence(status: int, problem: Mapping[str, Any]) -> str:
@@ -282,11 +287,11 @@ def _sentence(status: int, problem: Mapping[str, Any]) -> str:
     detail = problem.get("detail") or problem.get("title") or "no reason given"
     sentence = str(detail) if problem.get("detail") else f"the service refused ({status}: {detail})"
     text = problem.get("text")
-    if isinstance(text, str) and text and text not in sentence:
+    if isinstance(text, str) and 0 < len(text) <= _TEXT_SHOWN and text not in sentence:
         field = problem.get("field") or "text"
         sentence = f"{sentence} ({field}: {text})"
     done = problem.get("done")
-    if status == http.client.INSUFFICIENT_STORAGE and isinstance(done, int):
+    if status == http.client.INSUFFICIENT_STORAGE and isinstance(done, int) and done:
         entries = "entry was" if done == 1 else "entries were"
         sentence = f"{sentence}; {done:,} {entries} written before"
     return sentence

@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from xdpctl import __version__
-from xdpctl.errors import UsageError, XdpctlError
+from xdpctl.errors import ServiceUnreachableError, UsageError, XdpctlError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,16 +32,38 @@ FAMILIES: dict[str, str] = {
     "list": "listing",
     "status": "status",
     "top": "top",
+    "test": "test",
+    "history": "history",
     "import": "importing",
+    "lists": "lists",
     "export": "export",
     "flush": "flush",
+    "resize": "resize",
     "panic": "panic",
     "resume": "panic",
     "check": "check",
     "prepare": "prepare",
     "detach": "detach",
+    "attach": "attach",
+    "completion": "completion",
 }
 """Each verb, and the module in verbs/ whose VERBS define it, in the order of the help."""
+
+SYNONYMS = {
+    "block": ("add", "ban", "deny", "drop", "reject", "blacklist"),
+    "allow": ("permit", "accept", "pass", "whitelist"),
+    "unblock": ("del", "delete", "remove", "rm", "unban", "undo"),
+    "list": ("show", "ls", "rules", "get"),
+    "status": ("stat", "stats", "info", "state"),
+    "test": ("why", "match", "lookup"),
+    "history": ("log", "logs", "audit", "events"),
+    "import": ("load", "read"),
+    "export": ("dump", "save"),
+}
+"""What other programs call a verb; an unknown word among these is answered with ours."""
+
+NEVER_SUGGESTED = frozenset({"detach", "flush", "panic", "resume"})
+"""Verbs that end or change protection at once: nobody is led to them by a typing error."""
 
 _OUTPUT_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """Errors of writing to standard output; the verbs catch the other errors of files."""
@@ -75,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _debugging(arguments):
             traceback.print_exc()
         _complain(error.sentence)
+        if "--json" in arguments:
+            _document(error)
         return error.exit_status
     except OSError as error:
         _give_up_output()
@@ -94,7 +118,12 @@ def _run(arguments: list[str]) -> int:
     match arguments:
         case ["-h" | "--help", *_]:
             return _help()
-        case ["-V" | "--version", *_]:
+        case ["help"]:
+            return _help()
+        case ["help", str(name), *_]:
+            find(name).parser().print_help()
+            return 0
+        case ["-V" | "--version" | "version", *_]:
             print(f"xdpctl {__version__}")  # noqa: T201 - the output of --version
             return 0
         case [str(name), *rest] if not name.startswith("-"):
@@ -108,7 +137,14 @@ def _run_verb(name: str, rest: list[str]) -> int:
 
     verb = find(name)
     arguments = verb.parser().parse_args(rest)
-    return verb.run(arguments, Session(sys.stdout, sys.stderr, os.environ))
+    if verb.for_programs or arguments.json:
+        _write_utf8()
+    try:
+        return verb.run(arguments, Session(sys.stdout, sys.stderr, os.environ))
+    except ServiceUnreachableError as error:
+        from xdpctl.cli.leftover import without_service  # noqa: PLC0415 - only without a service
+
+        raise without_service(error) from error
 
 
 def find(name: str) -> Verb:
@@ -121,11 +157,22 @@ def find(name: str) -> Verb:
         family = import_module(f"xdpctl.cli.verbs.{FAMILIES[name]}")
         verbs: tuple[Verb, ...] = family.VERBS
         return next(verb for verb in verbs if verb.name == name)
+    raise UsageError(f"cannot run {name!r}: there is no such verb; {_meant(name)}")
+
+
+def _meant(name: str) -> str:
+    """Return what was probably meant by a word that is no verb, as the end of a sentence."""
     from difflib import get_close_matches  # noqa: PLC0415 - only to help with a typing error
 
-    near = get_close_matches(name, FAMILIES, 1)
-    helps = f"did you mean `{near[0]}`?" if near else "see `xdpctl --help`"
-    raise UsageError(f"cannot run {name!r}: there is no such verb; {helps}")
+    known = {word: verb for verb, words in SYNONYMS.items() for word in words}
+    known |= {verb: verb for verb in FAMILIES if verb not in NEVER_SUGGESTED}
+    known |= {"help": "help", "version": "version"}
+    if name.lower() in known:
+        return f"did you mean `{known[name.lower()]}`?"
+    if os.path.exists(f"/sys/class/net/{name}") and "/" not in name:  # noqa: PTH110 - no Path here
+        return f"{name} is an interface: `xdpctl --interface {name}` starts the service on it"
+    near = get_close_matches(name.lower(), known, 1)
+    return f"did you mean `{known[near[0]]}`?" if near else "see `xdpctl --help`"
 
 
 def _serve(arguments: list[str]) -> int:
@@ -150,6 +197,16 @@ def _complain(sentence: str) -> None:
 
     with suppress(OSError):
         sys.stderr.write(f"xdpctl: {printable(sentence)}\n")
+
+
+def _document(error: XdpctlError) -> None:
+    """Write the error as the document that `--json` asks for, so that scripts can tell it."""
+    import json  # noqa: PLC0415 - the service does not need it
+
+    found = {"error": {"code": error.code, "sentence": str(error.sentence)}}
+    with suppress(OSError):
+        sys.stdout.write(f"{json.dumps(found, ensure_ascii=False, indent=2)}\n")
+        sys.stdout.flush()
 
 
 def _last_resort(error: Exception, *, debugging: bool) -> None:
@@ -182,6 +239,13 @@ def _ready_streams() -> None:
         reconfigure = getattr(getattr(sys, name), "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+
+
+def _write_utf8() -> None:
+    """Write UTF-8 from now on: only tables, which people read, follow the locale."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8")
 
 
 def _give_up_output() -> None:

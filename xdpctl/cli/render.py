@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _REASON_MIN = 12
+_TENTHS_BELOW = 10
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -84,11 +85,16 @@ class Table:
         for row in cells:
             for number, cell in enumerate(row):
                 self._widths[number] = max(self._widths[number], columns(cell))
-        if not self._begun and cells:
-            self._begun = True
-            yield self._line(self._headers)
+        if cells:
+            yield from self.titles()
         for row in cells:
             yield self._line(row)
+
+    def titles(self) -> Iterator[str]:
+        """Yield the line of titles, unless `lines` has; for a table without rows."""
+        if not self._begun:
+            self._begun = True
+            yield self._line(self._headers)
 
     def _line(self, row: Sequence[str]) -> str:
         padded = []
@@ -105,6 +111,13 @@ class Table:
 def count(number: int) -> str:
     """Return a number with commas: 1,234,567."""
     return f"{number:,}"
+
+
+def shown_rate(rate: float | None) -> str:
+    """Return packets a second, with one decimal below ten; `-` where it is not known."""
+    if rate is None:
+        return "-"
+    return f"{rate:.1f}/s" if 0 < rate < _TENTHS_BELOW else f"{rate:,.0f}/s"
 
 
 def age(seconds: float) -> str:

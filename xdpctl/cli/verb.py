@@ -100,8 +100,11 @@ class Verb:
         name, summary: as `xdpctl --help` lists it.
         add_arguments: adds the verb's own arguments to a parser.
         run: runs the verb; returns the exit status or raises an XdpctlError.
+        json: whether `--json` is shown; False for a verb whose output is not a document.
         plain: whether the verb takes the usual options (`--control` and so on); False for a
             verb that takes the options of the service.
+        for_programs: whether its output is for programs, and so UTF-8 in every locale, as that
+            of `--json` is.
     """
 
     name: str
@@ -109,6 +112,8 @@ class Verb:
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Session], int]
     plain: bool = True
+    for_programs: bool = False
+    json: bool = True
 
     def parser(self) -> ArgumentParser:
         """Return the parser of the arguments after the verb."""
@@ -132,6 +137,7 @@ class Verb:
                 default="info",
                 help="debug: show tracebacks with errors (default: info)",
             )
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        text = "print one JSON document" if self.json else argparse.SUPPRESS
+        parser.add_argument("--json", action="store_true", help=text)
         self.add_arguments(parser)
         return parser

@@ -2,11 +2,11 @@
 
 Owns when a file is read: at start, when it changes, at intervals, on SIGHUP. A broken
 version leaves the rules of the last good version in force; one sentence is logged, and it is
-a warning until a good version comes. Does not read the lists (reader.py) and does not write
-maps (the backend does).
+a warning until a good version comes, or an operator accepts this one. Does not read the lists
+(reader.py) and does not write maps (the backend does).
 
-The service runs it as a task (`run`), gives it new settings (`reload`) and shows `warnings`. Made
-by service/start.py.
+The service runs it as a task (`run`), gives it new settings (`reload`) and shows `warnings` and
+`views`. Made by service/start.py.
 """
 
 from __future__ import annotations
@@ -16,22 +16,40 @@ import contextlib
 import logging
 import os
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from xdpctl.errors import ListError, Sentence, TargetError, XdpctlError, within
+from xdpctl.errors import (
+    EmptyListError,
+    ListError,
+    NotFoundError,
+    Sentence,
+    ShrunkListError,
+    TargetError,
+    XdpctlError,
+    within,
+)
+from xdpctl.feeds.formats.account import denials
 from xdpctl.feeds.inotify import Inotify
 from xdpctl.feeds.origins import ListOrigins
+from xdpctl.feeds.packed import HEAD, is_packed
 from xdpctl.feeds.reader import ListReading
+from xdpctl.feeds.versions import GoodVersion, ListView, Versions
+from xdpctl.kernel.provenance import open_fed
 from xdpctl.process.log import event
+from xdpctl.rules.keys import LIST_PREFIX
+from xdpctl.rules.names import shown
+from xdpctl.settings.lists import NO_SHRINK_LIMIT
 from xdpctl.store.change import Change
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from xdpctl.feeds.formats.account import LeftOut
     from xdpctl.feeds.origins import ListBackend
     from xdpctl.rules import AnyQtype
     from xdpctl.settings import ListSettings, Settings
+    from xdpctl.store.bulk import BulkResult
 
 DEBOUNCE_SECONDS = 0.2
 """How long a directory must be quiet before a change is looked at."""
@@ -40,16 +58,33 @@ DEBOUNCE_MAX_SECONDS = 2.0
 """A directory that is never quiet delays a look at most this long."""
 
 QUIET_SECONDS = 2.0
-"""A file that changed within this time may still be written, unless the kernel says closed."""
+"""A file that changed within this time may still be written, unless the kernel says closed and its
+last line has an end."""
 
 LOOK_SECONDS = 60.0
 """How often a watched file is checked anyway: network file systems and links send no event."""
+
+_REFUSED = "list-refused", logging.ERROR
 
 _log = logging.getLogger(__name__)
 
 
 _Print = tuple[int, ...] | None
 """What identifies a version of a file: device, inode, size, times; None: it does not exist."""
+
+
+class _Look(NamedTuple):
+    """What a look at a file found.
+
+    Attributes:
+        version: what identifies it.
+        age: seconds since its last change.
+        whole: its last line has an end, or it is packed.
+    """
+
+    version: _Print
+    age: float = 0.0
+    whole: bool = True
 
 
 @dataclass(slots=True)
@@ -62,7 +97,10 @@ class _Kept:
         read: version that was read last.
         forced: it is read again although it is the same version.
         closed: the kernel reported that the writer has closed the file.
+        accepted: an operator wants the present version, even if it shrank.
         problem, left_out: sentences, or empty.
+        denials: the sentence about an RPZ zone's denials, once it was logged.
+        waiting: requests that wait for the next reading.
     """
 
     settings: ListSettings
@@ -73,7 +111,17 @@ class _Kept:
     closed: bool = False
     problem: str = ""
     left_out: str = ""
+    denials: str = ""
+    accepted: bool = False
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
     watch: int | None = None
+
+    def answer(self) -> None:
+        """Let the requests go on that wait for this reading."""
+        waiting, self.waiting = self.waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
 
 class ListFiles:
@@ -93,6 +141,7 @@ class ListFiles:
         self._any_qtype: AnyQtype = settings.any_qtype
         self._kept: dict[str, _Kept] = {}
         self._origins = ListOrigins(backend)
+        self._versions = Versions(backend)
         self._wake = asyncio.Event()
         self._inotify: Inotify | None = None
 
@@ -103,6 +152,57 @@ class ListFiles:
         for listed in self._kept.values():
             found += [sentence for sentence in (listed.problem, listed.left_out) if sentence]
         return tuple(found)
+
+    def views(self) -> tuple[ListView, ...]:
+        """Return how each list is now. From the loop's thread, while the part runs."""
+        now = time.time() - asyncio.get_running_loop().time()
+        views = []
+        for listed in self._kept.values():
+            settings = listed.settings
+            good = self._versions.of(settings.origin)
+            form = settings.format.value if good is None or not good.format else good.format
+            views.append(
+                ListView(
+                    settings.name,
+                    str(settings.file),
+                    form,
+                    good,
+                    now + listed.due,
+                    listed.problem,
+                )
+            )
+        return tuple(views)
+
+    async def read_now(self, name: str, *, accept: bool = False) -> ListView:
+        """Read a list, and return how it is then.
+
+        Args:
+            name: of the list, with or without `list:`.
+            accept: take its present version also if it shrank or has no rule.
+
+        Raises:
+            NotFoundError: there is no such list.
+            ListError: its present version is not used.
+        """
+        origin = f"{LIST_PREFIX}{name.removeprefix(LIST_PREFIX)}"
+        listed = self._kept.get(origin)
+        if listed is None:
+            known = ", ".join(kept.settings.name for kept in self._kept.values())
+            helps = f"there are {known}" if known else "the settings have no [[list]]"
+            raise NotFoundError(f"there is no list {shown(name)}: {helps}")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        listed.waiting.append(done)
+        listed.accepted = listed.accepted or accept
+        listed.forced, listed.due = True, loop.time()
+        self._wake.set()
+        await done
+        for view in self.views():
+            if f"{LIST_PREFIX}{view.name}" == origin:
+                if view.error:
+                    raise ListError(view.error)
+                return view
+        raise NotFoundError(f"there is no list {shown(name)} any more: the settings changed")
 
     def reload(self, settings: Settings) -> None:
         """Take over new settings, and read every list again. From the loop's thread."""
@@ -117,6 +217,7 @@ class ListFiles:
             if self._inotify is not None:
                 loop.add_reader(self._inotify.fd, self._changed)
                 stack.callback(loop.remove_reader, self._inotify.fd)
+            await self._versions.recall()
             while True:
                 self._wake.clear()
                 if self._wanted is not None:
@@ -152,8 +253,14 @@ class ListFiles:
             kept[origin] = _Kept(list_settings, due=now)
             if before is not None:
                 kept[origin].problem, kept[origin].left_out = before.problem, before.left_out
-        self._kept = kept
+                kept[origin].denials = before.denials
+                kept[origin].accepted = before.accepted
+                kept[origin].waiting, before.waiting = before.waiting, []
+        former, self._kept = self._kept, kept
+        for listed in former.values():
+            listed.answer()
         await self._origins.take_over(kept)
+        await self._versions.forget_others(kept)
 
     # --- when a file is looked at ---------------------------------------------------
 
@@ -201,39 +308,56 @@ class ListFiles:
         self._watch(listed)  # before the look, so that no change is missed
         closed, listed.closed, listed.since = listed.closed, False, None
         listed.due = loop.time() + (listed.settings.refresh or LOOK_SECONDS)
-        found, age = await asyncio.to_thread(_look_at, listed.settings.file)
-        if not listed.forced:
-            if found == listed.read:
-                return
-            if not closed and found is not None and 0 <= age < QUIET_SECONDS:
-                listed.due = loop.time() + QUIET_SECONDS
-                return
-        listed.read = found
+        found = await asyncio.to_thread(_look_at, listed.settings.file)
+        if not listed.forced and found.version == listed.read:
+            return
+        is_fresh = found.version is not None and 0 <= found.age < QUIET_SECONDS
+        if is_fresh and not (found.whole and (closed or listed.forced)):
+            listed.due = loop.time() + QUIET_SECONDS
+            return
+        listed.read = found.version
+        waiting = listed.waiting.copy()
         await self._load(listed)
-        listed.forced = False
+        if waiting == listed.waiting:
+            listed.forced = False
+            listed.answer()
 
     # --- one list -------------------------------------------------------------------
 
     async def _load(self, listed: _Kept) -> None:
         settings = listed.settings
-        reading = ListReading(settings, self._any_qtype)
+        good = self._versions.of(settings.origin)
+        version = listed.read
+        known = None if good is None else good.accepted
+        accepted = listed.accepted or (known is not None and known == version)
+        reading = ListReading(settings, self._any_qtype, accepted=accepted)
+        change = Change(
+            source=reading,
+            origin=settings.origin,
+            replace=True,
+            may_be_empty=accepted or settings.max_shrink >= NO_SHRINK_LIMIT,
+            max_shrink=None if accepted else settings.max_shrink,
+        )
         try:
-            result = await self._backend.bulk(
-                Change(source=reading, origin=settings.origin, replace=True)
-            )
+            result = await self._backend.bulk(change)
         except XdpctlError as error:
             if not isinstance(error, ListError | TargetError):
                 listed.read = ()  # not the file's fault: it is read again at the next look
-            self._refused(listed, error)
+            self._refused(listed, error, reading.found)
             return
         if listed.problem:
             event(_log, "list-mended", list=settings.origin)
-        listed.problem = ""
+        listed.problem, listed.accepted = "", False
+        good = _good_version(result, reading)
+        await self._versions.keep(
+            settings.origin, replace(good, accepted=version if accepted else None)
+        )
         event(
             _log,
             "list-read",
             list=settings.origin,
             file=settings.file,
+            format=good.format or None,
             created=result.created,
             updated=result.updated,
             removed=result.removed,
@@ -243,38 +367,80 @@ class ListFiles:
             guarded=result.guarded or None,
         )
         self._note_left_out(listed, reading)
+        self._note_denials(listed, reading)
 
-    def _refused(self, listed: _Kept, error: XdpctlError) -> None:
-        done = getattr(error, "done", 0)
-        state = (
-            f"{done} of its entries went in and the rest is missing"
-            if done
-            else "the rules of its last good version stay in force"
-        )
+    def _refused(self, listed: _Kept, error: XdpctlError, found: LeftOut) -> None:
         settings = listed.settings
+        done = getattr(error, "done", 0)
+        if done:
+            state = f"{done} of its entries went in and the rest is missing"
+        elif self._versions.of(settings.origin) is None:
+            state = "no version of it has been used so far"
+        else:
+            state = "the rules of its last good version stay in force"
         problem = within(
-            lambda text: f"cannot use list {settings.origin} from {settings.file}: {text}; {state}",
-            _said_of(error),
+            lambda text: (
+                f"cannot use list {settings.origin} from {settings.file}:"
+                f" {text}{_helps(error, settings)}; {state}"
+            ),
+            _said_of(error, found),
         )
         if problem != listed.problem or listed.forced:
-            event(_log, "list-refused", logging.ERROR, error=problem)
-        listed.problem = problem
+            is_nothing = isinstance(error, EmptyListError) and not self._is_in_force(settings)
+            kind, level = ("list-empty", logging.WARNING) if is_nothing else _REFUSED
+            event(_log, kind, level, error=problem)
+        listed.problem, listed.accepted = problem, False
+
+    def _is_in_force(self, settings: ListSettings) -> bool:
+        good = self._versions.of(settings.origin)
+        return good is not None and good.rules > 0
 
     def _note_left_out(self, listed: _Kept, reading: ListReading) -> None:
         sentence = ""
-        if reading.found:
+        if len(reading.found):
             frame = (
-                f"list {listed.settings.origin} from {listed.settings.file} has entries that no"
-                " rule can express; they are left out: "
+                f"list {listed.settings.origin} from {listed.settings.file} has entries that are"
+                " left out: "
             )
             sentence = Sentence(f"{frame}{reading.found}", f"{frame}{reading.found.kinds}")
             if sentence != listed.left_out or listed.forced:
                 event(_log, "list-left-out", logging.WARNING, text=sentence)
         listed.left_out = sentence
 
+    def _note_denials(self, listed: _Kept, reading: ListReading) -> None:
+        """Log once what became of a zone's NXDOMAIN and NODATA."""
+        found = reading.found
+        if found.denied and not listed.denials:
+            listed.denials = denials(found.denied, found.denial)
+            event(_log, "list-denials", list=listed.settings.origin, text=listed.denials)
 
-def _said_of(error: XdpctlError) -> str:
+
+def _good_version(result: BulkResult, reading: ListReading) -> GoodVersion:
+    form = reading.found.format
+    return GoodVersion(
+        "" if form is None else form.value,
+        result.created + result.updated + result.unchanged + result.theirs + result.others,
+        len(reading.found),
+        time.time(),
+    )
+
+
+def _helps(error: XdpctlError, settings: ListSettings) -> str:
+    """Return what helps against an error, as the end of its sentence."""
+    accept = f"`xdpctl lists accept {settings.name}` takes it over"
+    if isinstance(error, ShrunkListError):
+        return (
+            f", so that more than max-shrink ({round(100 * settings.max_shrink)}%) are gone;"
+            f" {accept}"
+        )
+    return f"; {accept}" if isinstance(error, EmptyListError) else ""
+
+
+def _said_of(error: XdpctlError, found: LeftOut) -> str:
     """Return an error's sentence; in public, without what it quotes from the file."""
+    if isinstance(error, EmptyListError) and len(found):
+        said = f"{error.sentence}, as all it has is left out: "
+        return Sentence(f"{said}{found}", f"{said}{found.kinds}")
     if isinstance(error, TargetError):
         where = "it" if error.line is None else f"line {error.line}"
         return Sentence(error.sentence, f"{where} cannot be read, the log says why")
@@ -296,12 +462,12 @@ def _opened(stack: contextlib.ExitStack) -> Inotify | None:
     return None
 
 
-def _look_at(path: Path) -> tuple[_Print, float]:
-    """Return a file's version and the seconds since its last change. Blocks."""
+def _look_at(path: Path) -> _Look:
+    """Return a file's version, and whether it may still be written. Blocks."""
     try:
         found = os.stat(path)  # noqa: PTH116 - a NUL in a path is a ValueError in both
     except (OSError, ValueError):
-        return None, 0.0
+        return _Look(None)
     version = (
         found.st_dev,
         found.st_ino,
@@ -309,4 +475,24 @@ def _look_at(path: Path) -> tuple[_Print, float]:
         found.st_mtime_ns,
         found.st_ctime_ns,
     )
-    return version, time.time() - found.st_mtime
+    age = time.time() - found.st_mtime
+    return _Look(version, age, not found.st_size or _ends_whole(path, found.st_size))
+
+
+def _ends_whole(path: Path, size: int) -> bool:
+    """Return whether the last line of a file has an end; the reader reports what it cannot open."""
+    try:
+        descriptor = open_fed(path)
+    except (XdpctlError, OSError, ValueError):
+        return True
+    try:
+        return (
+            is_packed(os.pread(descriptor, HEAD, 0)) or os.pread(descriptor, 1, size - 1) in _ENDS
+        )
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+_ENDS = (b"\n", b"\r", b"")

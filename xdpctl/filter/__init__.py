@@ -8,5 +8,6 @@ own_pins.py      which programs and pins are ours
 own_maps.py      our own maps by their scope
 lock.py          one service an interface
 rollout.py       a configuration's program: made, tested, put on every interface
+dry_run.py       what the program decides about one packet, uncounted
 view.py          a filter as values for others
 """

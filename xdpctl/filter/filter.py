@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl import abi
 from xdpctl.abi import MapName, Scope
-from xdpctl.errors import KernelError, PinError, XdpctlError
+from xdpctl.errors import InterfaceError, KernelError, PinError, XdpctlError
 from xdpctl.filter.attachment import Attachment
 from xdpctl.filter.location import Location, Presence, locate
 from xdpctl.filter.native_retry import NativeRetry
@@ -40,9 +40,11 @@ from xdpctl.filter.own_pins import OwnPins, same_program
 from xdpctl.filter.view import (
     FilterState,
     FilterView,
+    no_ethernet_header,
     note_of_another_name,
     note_of_batches,
     note_of_generic_mode,
+    same_card,
 )
 from xdpctl.kernel.bpf.pins import OWN_DIRECTORY
 from xdpctl.kernel.bpf.programs import XdpMode
@@ -50,7 +52,7 @@ from xdpctl.process.log import event
 from xdpctl.settings import ModeSetting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from xdpctl.abi import Count, PacketAction, Reason
@@ -76,6 +78,7 @@ class Filter:
         mode, replace: the settings of these names.
         directory: where the own pins live.
         clock: seconds of the monotonic clock.
+        siblings: all filters of this service, this one included; may grow later.
 
     Attributes:
         adopted: whether the first program replaced a former service's.
@@ -91,7 +94,9 @@ class Filter:
         replace: bool = False,
         directory: Path = OWN_DIRECTORY,
         clock: Callable[[], float] = time.monotonic,
+        siblings: Sequence[Filter] = (),
     ) -> None:
+        self._siblings = siblings
         self._bpf = bpf
         self._netlink = netlink
         self.interface = interface
@@ -126,6 +131,11 @@ class Filter:
         """Whether this object has a program on its interface."""
         return self._state is FilterState.ATTACHED
 
+    @property
+    def index(self) -> int | None:
+        """The index of the card that it was last on."""
+        return self._where.index
+
     def close(self) -> None:
         """Close the descriptors; what is pinned stays."""
         with self._maps_held:
@@ -143,11 +153,17 @@ class Filter:
         """Find the interface and check that a program may be attached; changes nothing.
 
         Raises:
-            InterfaceError: it does not exist.
+            InterfaceError: it does not exist, has no Ethernet header, or is filtered under
+                another name.
             ForeignProgramError: it has a foreign program that may not be replaced.
         """
         renamed = self._where.place is Presence.RENAMED and self._where.name
         interface = self._netlink.find(renamed or self.interface)
+        if not interface.has_ethernet_header:
+            raise InterfaceError(
+                no_ethernet_header(self.interface, interface.link_type), interface=self.interface
+            )
+        self._refuse_second_name(interface)
         self._queues = interface.rx_queues
         attached = interface.attached
         if attached is None:
@@ -158,6 +174,17 @@ class Filter:
                 return interface
         self._attachment.refuse_foreign(interface, attached)
         return interface
+
+    def _refuse_second_name(self, interface: Interface) -> None:
+        """Raise InterfaceError if another filter of this service is on this card, and stays."""
+        for sibling in self._siblings:
+            if sibling is self or not sibling.is_on or sibling.index != interface.index:
+                continue
+            if self._netlink.index_of(sibling.interface) in (None, interface.index):
+                raise InterfaceError(
+                    same_card(self.interface, sibling.interface, interface.index),
+                    interface=self.interface,
+                )
 
     def attach(self, bytecode: Bytecode, shared: Mapping[MapName, Map], *, panic: bool) -> None:
         """Load the program and attach it to the interface, in place of our former one.
@@ -208,7 +235,8 @@ class Filter:
             self._resources = stack.pop_all()
         self._bytecode, self._shared = bytecode, shared
         self._link, self._program, self._maps = link, program, maps
-        place = Presence.HERE if interface.name == self.interface else Presence.RENAMED
+        has_name = self._netlink.index_of(self.interface) == interface.index
+        place = Presence.HERE if has_name else Presence.RENAMED
         self._where = Location(place, interface.index, interface.name)
         self._runs_in(mode)
         self._trouble = ""
@@ -224,7 +252,7 @@ class Filter:
         """
         with contextlib.ExitStack() as stack:
             interface = self._netlink.find(self.interface)
-            attached, link = interface.attached, self._pins.find_link(self._bpf, interface)
+            attached, link = interface.attached, self._found_link(interface)
             if attached is None or link is None:
                 return False
             stack.enter_context(link)
@@ -315,7 +343,7 @@ class Filter:
 
     def _own_link(self, interface: Interface) -> Link | None:
         """Return our link on the interface; a link that we hold and that lost its pin is pinned."""
-        found = self._pins.find_link(self._bpf, interface)
+        found = self._found_link(interface)
         if found is not None or interface.attached is None:
             return found
         if self._link is None or self._program is None:
@@ -324,7 +352,12 @@ class Filter:
         if (held.ifindex, held.program_id) != (interface.index, interface.attached.program_id):
             return None
         self._pin_again()
-        return self._pins.find_link(self._bpf, interface)
+        return self._found_link(interface)
+
+    def _found_link(self, interface: Interface) -> Link | None:
+        """Return our pinned link on the interface; raises as `OwnPins.find_link`."""
+        names = [sibling.interface for sibling in self._siblings]
+        return self._pins.find_link(self._bpf, interface, names)
 
     def _pin_again(self) -> None:
         """Pin everything that we hold again."""
@@ -368,6 +401,8 @@ class Filter:
             self._where = replace(self._where, place=Presence.GONE)
         if self._state is FilterState.ATTACHED and self._link is not None:
             self._follow(self._link)
+            if closely and self.is_on:
+                self._leave_without_header(self._link)
         if self._state in (FilterState.LOST, FilterState.MISSING) and self._bytecode is not None:
             self._attach_again(self._bytecode, panic=panic)
         elif self._state is FilterState.ATTACHED and self._attachment.seeks_native(
@@ -404,7 +439,7 @@ class Filter:
         if now.place in (Presence.HERE, Presence.RENAMED):
             self._keep_pins()
         if now.place is Presence.HERE:
-            if before.name not in (None, self.interface):
+            if before.name not in (None, now.name) and now.name == self.interface:
                 event(_log, "renamed-back", interface=self.interface)
         elif now.place is Presence.RENAMED:
             if now.name != before.name:
@@ -422,6 +457,16 @@ class Filter:
             self._lose("another program detached the filter")
         else:
             self._lose("the interface is gone; the filter comes back with it")
+
+    def _leave_without_header(self, link: Link) -> None:
+        """Detach from a card whose frames have lost their Ethernet header (a tun, a bond)."""
+        if self._where.name is None:
+            return
+        interface = self._netlink.find(self._where.name)
+        if not interface.has_ethernet_header:
+            with contextlib.suppress(KernelError):  # it would misread every packet
+                link.detach()
+            self._lose(no_ethernet_header(self.interface, interface.link_type))
 
     def _keep_pins(self) -> None:
         """Pin again what lost its pin: without a pin the filter would end with this process."""
@@ -468,6 +513,27 @@ class Filter:
             index=self._where.index,
             mode=self._attached_mode,
         )
+
+    def attach_again(self, *, panic: bool) -> bool:
+        """Attach the program again after `detach`; False if it was not detached.
+
+        If the interface is missing, the program is attached when it comes back.
+
+        Raises:
+            As `attach`; it stays detached. XdpctlError: there is no program of ours.
+        """
+        if self._state is not FilterState.DETACHED:
+            return False
+        if self._bytecode is None:
+            raise XdpctlError(
+                f"cannot attach to {self.interface}: this service has no program of its own yet;"
+                " see `xdpctl status`"
+            )
+        if self._netlink.index_of(self.interface) is None:
+            self._state, self._trouble = FilterState.LOST, "there is no interface of this name"
+        else:
+            self.attach(self._bytecode, self._shared, panic=panic)
+        return True
 
     def set_panic(self, *, panic: bool) -> None:
         """Set or clear the bit that passes everything, at once. Any thread may call this."""
@@ -531,4 +597,5 @@ class Filter:
             self._link.close()  # without a pin this ends the link, too
             self._link = None
         self._state = FilterState.DETACHED
+        self._trouble = "`xdpctl attach` attaches the filter again"
         return was_on

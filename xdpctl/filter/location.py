@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class Presence(StrEnum):
     """What became of the card.
 
-    HERE: it has the configured name. RENAMED: it has another, and no card has the
-    configured one. DISPLACED: it has another, and another card has the configured one.
+    HERE: it has the configured name, perhaps as an alternative name. RENAMED: it has
+    another, and no card has the configured one. DISPLACED: it has another, and another card
+    has the configured one.
     MOVED: it is in another network namespace. GONE: it no longer exists, or somebody
     ended the link.
     """
@@ -73,8 +74,8 @@ def locate(netlink: Netlink, link: Link, interface: str, last: Location) -> Loca
     for card in _cards(netlink, found.name):
         # an index identifies a card only within a namespace, but a program is on one card only
         if card.attached is not None and card.attached.program_id == info.program_id:
-            if card.name == interface:
-                place = Presence.HERE
+            if card.name == interface or netlink.index_of(interface) == card.index:
+                place = Presence.HERE  # also by an alternative name
             elif place is Presence.HERE:  # renamed just now
                 place = Presence.RENAMED
             return Location(place, card.index, card.name)

@@ -11,11 +11,14 @@ Everything here blocks.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import os
 import re
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import MAPS, MapName, Scope, names_of
-from xdpctl.errors import KernelError, PinError
+from xdpctl.errors import InterfaceError, KernelError, PinError
 from xdpctl.kernel.bpf.pins import (
     OWN_DIRECTORY,
     PinPolicy,
@@ -25,6 +28,7 @@ from xdpctl.kernel.bpf.pins import (
     pin_name_for,
     verify,
 )
+from xdpctl.kernel.failure import READ_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -59,19 +63,41 @@ class OwnPins:
     def __init__(self, directory: Path, interface: str) -> None:
         self._directory = directory
         self._namespace = netns_inode()
-        self.link_path = directory / f"{self._namespace}-{pin_name_for(interface)}"
+        self._interface = interface
+        self.link_path = self._path_for(interface)
         self.program_path = beside(self.link_path, _PROGRAM)
+
+    def _path_for(self, interface: str) -> Path:
+        return self._directory / f"{self._namespace}-{pin_name_for(interface)}"
+
+    def _served_as(self, path: Path, interface: Interface) -> InterfaceError:
+        other = path.name.removeprefix(f"{self._namespace}-").replace(":", ".")
+        return InterfaceError(
+            f"cannot use {self._interface}: another xdpctl already serves this card as {other}"
+            f" (interface index {interface.index}): stop it first, or control it with the verbs",
+            interface=self._interface,
+        )
 
     def path(self, name: MapName) -> Path:
         """Return where the own map of this name is pinned."""
         return beside(self.link_path, name)
 
-    def find_link(self, bpf: Bpf, interface: Interface) -> Link | None:
+    def find_link(self, bpf: Bpf, interface: Interface, ours: Collection[str] = ()) -> Link | None:
         """Return our link on the interface, or None.
 
         A link is ours to adopt only when its ifindex and program id are what the
-        kernel shows on the interface: an index may have been used again.
+        kernel shows on the interface: an index may have been used again. One that is pinned
+        under another name is taken over with its pins.
+
+        Args:
+            bpf: the kernel.
+            interface: in its present state.
+            ours: the names whose locks this process holds.
+
+        Raises:
+            InterfaceError: a running service serves this card under another name.
         """
+        own = {self._path_for(name) for name in ours}
         if interface.attached is None:
             return None
         for path in self._candidates():
@@ -88,6 +114,8 @@ class OwnPins:
                 ):
                     continue
                 if path != self.link_path:
+                    if path not in own and is_served(path):
+                        raise self._served_as(path, interface)
                     self._rename(path)
                 stack.pop_all()
                 return link
@@ -302,6 +330,37 @@ def detach_interface(
     return True
 
 
+def carries_filter(bpf: Bpf, interface: Interface, directory: Path = OWN_DIRECTORY) -> bool:
+    """Return whether the program on an interface is ours; changes nothing.
+
+    False too for a user who cannot open our pins.
+    """
+    if interface.attached is None:
+        return False
+    program = OwnPins(directory, interface.name).open_program(bpf, interface.attached)
+    if program is None:
+        return False
+    program.close()
+    return True
+
+
+def is_served(path: Path) -> bool:
+    """Return whether a service holds the lock of the interface with this link path."""
+    try:
+        lock = os.open(
+            beside(path, LOCK), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        )
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno == errno.EWOULDBLOCK
+    finally:
+        os.close(lock)
+    return False
+
+
 def beside(path: Path, what: str) -> Path:
     """Return where a pin or lock beside a link is."""
     return path.with_name(f"{path.name}:{what}")
@@ -309,7 +368,7 @@ def beside(path: Path, what: str) -> Path:
 
 def unusable(path: Path, error: OSError) -> PinError:
     """Return the error of a path that cannot be used."""
-    return PinError(
-        f"cannot use our own pin {path}: {error.strerror}; run as root, or run `xdpctl prepare` as"
-        " root first"
-    )
+    helps = "run as root, or run `xdpctl prepare` as root first"
+    if error.errno == errno.EROFS:
+        helps = READ_ONLY
+    return PinError(f"cannot use our own pin {path}: {error.strerror}; {helps}")

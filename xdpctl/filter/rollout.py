@@ -13,12 +13,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import XdpctlError
+from xdpctl.filter.dry_run import decide
 from xdpctl.process.log import event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from xdpctl.abi import MapName
+    from xdpctl.filter.dry_run import Decision
     from xdpctl.filter.filter import Filter
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.kernel.bpf.syscall import Bpf
@@ -89,6 +91,19 @@ class Rollout:
             "the program of a former service is in force, because there is no new one:"
             f" {why.sentence}"
         )
+
+    def decide(self, interface: str, frame: bytes, *, panic: bool) -> Decision:
+        """Return what the program in force decides about a frame (dry_run.py). Blocks.
+
+        Raises:
+            XdpctlError: the program in force is a former service's, or the kernel refuses.
+        """
+        if self.bytecode is None or self.maps_of is None:
+            raise XdpctlError(
+                "cannot test a packet: the program in force is a former service's, which this"
+                " service cannot load a second time; see `xdpctl status`"
+            )
+        return decide(self._bpf, self.bytecode, self.maps_of(interface), frame, panic=panic)
 
     def exchange(
         self, bytecode: Bytecode, filters: Sequence[Filter], maps_of: MapsOf, *, panic: bool

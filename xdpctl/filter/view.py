@@ -51,6 +51,47 @@ class FilterView:
     notes: tuple[str, ...] = ()
 
 
+def no_ethernet_header(interface: str, link_type: int) -> str:
+    """Return why an interface of this ARPHRD type cannot be filtered, as a sentence.
+
+    The kernel gives the program such a packet from its IP header on. VLAN tags, TC=1
+    answers and AF_XDP frames all need the Ethernet header in front of it.
+    """
+    kind = _LINK_TYPES.get(link_type, f"link type {link_type}")
+    return (
+        f"cannot filter {interface}: its packets have no Ethernet header ({kind}), so no rule"
+        " could match; choose an interface that has one, for a tunnel a tap, gretap or VXLAN"
+        " device"
+    )
+
+
+def same_card(interface: str, other: str, index: int) -> str:
+    """Return why an interface is not filtered a second time under another name."""
+    return (
+        f"cannot filter {interface}: it is the same card as {other} (interface index {index}),"
+        " and every packet would be counted twice; use only one of the names"
+    )
+
+
+_LINK_TYPES = {
+    32: "InfiniBand",
+    280: "CAN",
+    512: "ppp",
+    519: "raw IP",
+    768: "ipip",
+    769: "ip6tnl",
+    776: "sit",
+    778: "gre",
+    801: "Wi-Fi monitor",
+    802: "Wi-Fi monitor",
+    803: "Wi-Fi monitor",
+    823: "ip6gre",
+    824: "nlmon",
+    65534: "tun, WireGuard, or another tunnel of IP packets",
+}
+"""What an ARPHRD number stands for (linux/if_arp.h)."""
+
+
 def note_of_another_name(interface: str, now: str | None) -> str:
     """Return the note on a filter whose card has the name `now`."""
     return (

@@ -2,6 +2,7 @@
 
     listeners.py    both listeners: bound first, served last; imports aiohttp late
     app.py          the application of a listener
+    landing.py      the page at `/`, with links
     problems.py     errors as RFC 9457 problem documents
     refusals.py     the errors for which a request is rejected
     abandonment.py  whether a client still waits for its request

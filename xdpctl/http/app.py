@@ -19,7 +19,7 @@ from xdpctl.http.abandonment import AbandonedError
 from xdpctl.http.api.keys import BACKEND, EXPOSITION
 from xdpctl.http.api.openapi import PATH as DESCRIPTION
 from xdpctl.http.api.routes import ROUTES
-from xdpctl.http.problems import from_error, problem
+from xdpctl.http.problems import SERVER, from_error, problem
 from xdpctl.http.transport.access import Access
 from xdpctl.http.transport.auth import guard
 from xdpctl.http.transport.body import later
@@ -77,6 +77,11 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         )
 
 
+async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:
+    """Replace aiohttp's Server header, which has versions."""
+    response.headers["Server"] = SERVER
+
+
 async def _nowhere(request: web.Request) -> web.Response:
     """Answer a request that no route matches: unknown path, or wrong method."""
     methods = [route.method for route in ROUTES if route.path == request.path]
@@ -113,6 +118,7 @@ def make_app(
     """
     turns = [] if access is Access.EVERYTHING else [in_turn()]
     app = web.Application(middlewares=[pace, *turns, guard(access, token), limited(), _errors])
+    app.on_response_prepare.append(_name_server)
     app[BACKEND] = backend
     app[EXPOSITION] = exposition
     app[SPOOL] = spool

@@ -15,6 +15,7 @@ from aiohttp import web
 from xdpctl.errors import (
     ConflictError,
     KernelError,
+    ListError,
     MapFrozenError,
     MapFullError,
     NotFoundError,
@@ -29,9 +30,15 @@ if TYPE_CHECKING:
 
 PROBLEM_TYPE = "application/problem+json"
 
+TEXT_MAX = 300
+"""Characters of an offending text that are quoted."""
+SERVER = "xdpctl"
+"""The Server header: no version, which would tell an attacker what to try."""
+
 
 _STATUS: tuple[tuple[type[XdpctlError], HTTPStatus], ...] = (
     (TargetError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (ListError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (ConflictError, HTTPStatus.CONFLICT),
     (NotFoundError, HTTPStatus.NOT_FOUND),
     (MapFullError, HTTPStatus.INSUFFICIENT_STORAGE),
@@ -46,7 +53,7 @@ class Problem(msgspec.Struct):
     `detail` is one sentence: what was tried, what happened, what helps. `field` and `text`
     name what was wrong in a request, `index` the rule of a list, counted from 0. Where a
     map is full (507) or frozen (503), `map` names it and `done` says how many entries went
-    in before.
+    in before. `code` is the kind of error, for programs (errors.py).
     """
 
     type: str
@@ -58,6 +65,7 @@ class Problem(msgspec.Struct):
     index: int | msgspec.UnsetType = msgspec.UNSET
     map: str | msgspec.UnsetType = msgspec.UNSET
     done: int | msgspec.UnsetType = msgspec.UNSET
+    code: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def problem(
@@ -94,14 +102,14 @@ def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
         (status for kind, status in _STATUS if isinstance(error, kind)),
         HTTPStatus.INTERNAL_SERVER_ERROR,
     )
-    extra: dict[str, str | int] = {}
+    extra: dict[str, str | int] = {"code": error.code}
     if isinstance(error, TargetError):
-        extra = {"field": error.field, "text": error.text}
+        extra |= {"field": error.field, "text": _bounded(error.text)}
     elif isinstance(error, MapFullError | MapFrozenError):
-        extra = {"map": error.map_name, "done": error.done}
+        extra |= {"map": error.map_name, "done": error.done}
     elif isinstance(error, RequestError):
         status = error.status
-        extra = {"field": error.field} if error.field else {}
+        extra |= {"field": error.field} if error.field else {}
     index = getattr(error, "index", None)
     if index is not None:
         extra["index"] = index
@@ -112,7 +120,7 @@ def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
 def wire_form(error: XdpctlError) -> bytes:
     """Return an HTTP/1.1 response with the error's problem document; it closes the connection."""
     document = document_of(error)
-    body = msgspec.json.encode(document)
+    body = _body(document)
     lines = (
         f"HTTP/1.1 {document.status} {document.title}",
         f"Content-Type: {PROBLEM_TYPE}",
@@ -129,15 +137,24 @@ def _document(status: HTTPStatus, detail: str, extra: Mapping[str, str | int]) -
     return document
 
 
+def _bounded(text: str) -> str:
+    """Return a text, cut if it is longer than a target can be."""
+    return text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX - 1]}…"
+
+
 def _writable(text: str) -> str:
     """Return the text with lone surrogates (octets that are not UTF-8) escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _body(document: Problem) -> bytes:
+    return msgspec.json.encode(document) + b"\n"
+
+
 def _response(document: Problem, headers: Mapping[str, str] | None = None) -> web.Response:
     return web.Response(
         status=document.status,
-        body=msgspec.json.encode(document),
+        body=_body(document),
         content_type=PROBLEM_TYPE,
-        headers=headers,
+        headers={"Server": SERVER, **(headers or {})},
     )

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import TargetError, XdpctlError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import msgspec
 
 _JSON_PATH = re.compile(r" - at `\$(?:\[(?P<index>[0-9]+|\.\.\.)\])?\.?(?P<field>[^`]*)`$")
 _BYTE = re.compile(r"byte ([0-9]+)")
+_ENUM = re.compile(r"Invalid enum value (?P<text>.*)", re.DOTALL)
 _FIELD = re.compile(r"(?:unknown field|missing required field) `(?P<field>[^`]+)`")
 
 
@@ -67,12 +71,17 @@ def not_json(error: ValueError, position: int = 0) -> RequestError:
     )
 
 
-def not_of_the_schema(error: msgspec.ValidationError, first: int = 0) -> RequestError:
+def not_of_the_schema(
+    error: msgspec.ValidationError,
+    first: int = 0,
+    enums: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> RequestError:
     """Return the error for a document that is JSON but not of the schema (422).
 
     Args:
         error: for a whole document, or for a list of rules in it.
         first: number of that list's first rule in the document.
+        enums: the values of each field that takes one of some words.
     """
     text = str(error)
     path = _JSON_PATH.search(text)
@@ -80,6 +89,8 @@ def not_of_the_schema(error: msgspec.ValidationError, first: int = 0) -> Request
     field = (named or path or {"field": ""})["field"]
     index = None
     what = text.removesuffix(path.group()) if path else text
+    if found := _ENUM.match(what):
+        what = f"{found['text']} is not one of {', '.join(enums.get(field, ())) or 'its values'}"
     where = field or "this document"
     if path and path["index"] and path["index"].isdigit():
         index = first + int(path["index"])

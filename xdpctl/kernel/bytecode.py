@@ -38,6 +38,22 @@ class Bytecode:
         """Return the numbers of the maps that the program uses."""
         return frozenset(ref for _, ref in self._map_loads())
 
+    def without_hits(self) -> Bytecode:
+        """Return the program without the instructions that count a hit of a rule.
+
+        These are its only atomic additions (`__sync_fetch_and_add` in xdp/): each becomes a move
+        of a register to itself. Everything else, and so every decision, is the same.
+        """
+        patched = bytearray(self.instructions)
+        offset = 0
+        while offset < len(patched):
+            opcode, registers, _, immediate = _SLOT.unpack_from(patched, offset)
+            if opcode == _ATOMIC_64 and immediate == _ADD:
+                source = registers >> 4
+                _SLOT.pack_into(patched, offset, _MOVE_64, source << 4 | source, 0, 0)
+            offset += 2 * _SLOT.size if opcode == _LOAD_64 else _SLOT.size
+        return Bytecode(bytes(patched), self.bcc)
+
     def relocate(self, fds: Mapping[int, int]) -> bytes:
         """Return the instructions with descriptors in place of map numbers.
 
@@ -55,4 +71,7 @@ class Bytecode:
 
 _SLOT = struct.Struct("=BBhi")
 _LOAD_64 = 0x18
+_ATOMIC_64 = 0xDB  # BPF_STX | BPF_ATOMIC | BPF_DW
+_ADD = 0
+_MOVE_64 = 0xBF  # BPF_ALU64 | BPF_MOV | BPF_X
 _MAP_KINDS = (1, 2)  # BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE

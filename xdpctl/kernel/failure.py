@@ -31,7 +31,14 @@ _CAPABILITIES = {
 }
 _IMPLIED_BY_SYS_ADMIN = {"CAP_PERFMON", "CAP_BPF"}
 
+READ_ONLY = (
+    "it is mounted read-only: mount it writable, or let the service see it so (systemd's"
+    " ProtectKernelTunables=, ProtectSystem= and ReadOnlyPaths=, a container's mount)"
+)
+"""What helps against EROFS."""
+
 _HINTS = {
+    errno.EROFS: READ_ONLY,
     errno.ENOMEM: "free memory, or raise the limit of the memory cgroup (MemoryMax=)",
     errno.EMFILE: "raise the limit of open files (LimitNOFILE=)",
     errno.ENFILE: "raise fs.file-max",

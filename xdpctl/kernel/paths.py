@@ -33,6 +33,11 @@ class ForeignError(PermissionError):
         self.reason = reason
 
 
+def is_read_only(path: Path) -> bool:
+    """Tell whether the file system of `path`, which must exist, is mounted read-only here."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 class Opened:
     """A file, directory or link opened with O_PATH. Its path may lead elsewhere by now.
 

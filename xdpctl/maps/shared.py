@@ -31,7 +31,7 @@ from xdpctl.kernel.bpf.pins import (
 from xdpctl.process.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from xdpctl.kernel.bpf.maps import Map
@@ -239,6 +239,44 @@ class SharedMaps:
             moved.append((name, self._maps[name].info.id))
         self._moving.clear()
         return moved
+
+    def grow(self, name: MapName, entries: int, expect: Callable[[int], None]) -> int:
+        """Put a larger map with the same entries in a rule map's place; return how many.
+
+        Nobody else may write to the map meanwhile. Every user of our `Map` object uses the new
+        one then, except loaded programs. Hits of the time of copying may be lost.
+
+        Args:
+            name: a rule map.
+            entries: its new capacity.
+            expect: is given the new map's id before its pin takes the former one's place.
+
+        Raises:
+            KernelError, PinError: the map cannot be made or pinned; nothing was changed.
+        """
+        held, fresh = self._maps[name], f"{name}:new"
+        with contextlib.ExitStack() as stack:
+            grown = self._bpf.create_map(abi.MAPS[name], entries)
+            stack.callback(grown.close)
+            grown.label = name
+            copied = sum(grown.update_batch(keys, values) for keys, values in held.chunks())
+            place = stack.enter_context(
+                open_pin_directory(self._directory, self._policy, self._owners)
+            )
+            try:
+                place.below(fresh).unlink(missing_ok=True)  # of a service that was killed
+                pin_again(self._bpf, grown, place, fresh, self._policy)
+                expect(grown.info.id)
+                place.below(fresh).rename(place.below(name))
+            except OSError as error:
+                raise PinError(
+                    f"cannot put a larger map in the place of {self.path(name)}: {error.strerror};"
+                    " run `xdpctl prepare` as root, and try again"
+                ) from error
+            held.become(grown)
+        self.shrunk.pop(name, None)
+        event(_log, "map-resized", map=name, id=held.info.id, entries=copied, capacity=entries)
+        return copied
 
     def frozen(self) -> frozenset[str]:
         """Return the pins whose maps are frozen."""

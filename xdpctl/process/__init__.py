@@ -7,6 +7,8 @@ children.py      Python processes: their environment, and signals
 lanes.py         one thread that does the most urgent work first
 capabilities.py  the capability sets of a thread
 privileges.py    gives up capabilities, and passes some on to children
+caller.py        who asks for what a task does
+port_holder.py   which process listens on a port
 clock.py         the clock of this boot
 systemd.py       messages to the service manager
 """

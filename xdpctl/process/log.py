@@ -6,6 +6,10 @@ worth a line. `event` is called by everything from the state layer up,
 
     2026-11-21T03:00:00Z info attached interface=eth0 mode=native id=12
 
+Where standard error is the journal (JOURNAL_STREAM, systemd.exec(5)), a line begins with its
+level as sd-daemon(3) writes it, so that `journalctl -p warning` works. Time and level, which the
+journal has then, are left out of the text form.
+
 An exception becomes the fields `error` and `at` (file and line); its traceback
 follows only at level debug, inside a field, so that a line stays a line.
 
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import time
 import traceback
@@ -67,15 +72,35 @@ def event(
     logger.log(level, "%s", name, extra={_FIELDS: fields})
 
 
-def configure(level: LogLevel, form: LogFormat, stream: TextIO) -> None:
-    """Send everything that is logged in this process to `stream`, in place of earlier set-ups."""
+def configure(
+    level: LogLevel, form: LogFormat, stream: TextIO, environ: Mapping[str, str] = os.environ
+) -> None:
+    """Send everything that is logged in this process to `stream`, in place of earlier set-ups.
+
+    Args:
+        level: of the least important lines that are written.
+        form: of a line.
+        stream: standard error.
+        environ: has JOURNAL_STREAM if the service manager connected a stream to the journal.
+    """
     handler = _Handler(stream)
-    handler.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
+    journal = is_journal(stream, environ)
+    formatter = JsonFormatter if form is LogFormat.JSON else TextFormatter
+    handler.setFormatter(formatter(journal=journal))
     root = logging.getLogger()
     for earlier in root.handlers[:]:
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(level.number)
+
+
+def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Return whether a stream leads to the journal: JOURNAL_STREAM is its device and inode."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or not a file
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -86,23 +111,48 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 class TextFormatter(logging.Formatter):
-    """`TIME LEVEL EVENT KEY=VALUE…`; a value with a blank or quote is quoted as in JSON."""
+    """`TIME LEVEL EVENT KEY=VALUE…`; a value with a blank or quote is quoted as in JSON.
+
+    Args:
+        journal: the lines go to the journal: `<N>EVENT KEY=VALUE…`.
+    """
+
+    def __init__(self, *, journal: bool = False) -> None:
+        super().__init__()
+        self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        parts = [_time(record), record.levelname.lower(), _one_line(_name(record))]
+        head = _priority(record)
+        if not self._journal:
+            head = f"{_time(record)} {record.levelname.lower()} "
+        parts = [_one_line(_name(record))]
         parts += [f"{key}={_text(value)}" for key, value in _fields(record)]
-        return " ".join(parts)
+        return head + " ".join(parts)
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, event, and the fields beside them."""
+    """One object a line: time, level, event, and the fields beside them.
+
+    Args:
+        journal: the lines go to the journal, and begin with their level.
+    """
+
+    def __init__(self, *, journal: bool = False) -> None:
+        super().__init__()
+        self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         head = {"time": _time(record), "level": record.levelname.lower(), "event": _name(record)}
         fields = {key: _plain(value) for key, value in _fields(record) if key not in head}
-        return json.dumps(head | fields)
+        return (_priority(record) if self._journal else "") + json.dumps(head | fields)
+
+
+def _priority(record: logging.LogRecord) -> str:
+    """Return the level as the journal reads it at the start of a line: syslog(3) in brackets."""
+    syslog = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+    return f"<{next((number for level, number in syslog if record.levelno >= level), 7)}>"
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdpctl import __version__
-from xdpctl.errors import KernelError
+from xdpctl.errors import CompilerError, KernelError
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.kernel.paths import open_directory
 from xdpctl.process.log import event
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 FOLDER = "bytecode"
 """Beside the state file."""
 
-KEPT = 8
-"""Most entries: one for each configuration that a host uses in turn."""
+KEPT = 16
+"""Most entries: two for each configuration that a host uses in turn, and the table program."""
 
 SIZE_MAX = 1 << 20
 """Most bytes of a file; an entry has about 11,000."""
@@ -164,6 +164,7 @@ class BytecodeCache:
     ) -> None:
         self._folder = folder
         self._compiler = compiler
+        self._warned: set[str] = set()
 
     def load(self, key: bytes) -> Bytecode | None:
         """Return the bytecode for a key; None if it must be compiled. Logs an unfit entry."""
@@ -173,9 +174,10 @@ class BytecodeCache:
         except FileNotFoundError:
             return None
         except (OSError, UnfitError) as error:
-            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            _warn(
-                f"the compiled program in {path} is not used: {why}; the filter is compiled again"
+            self._warn(
+                f"the compiled program in {path} is not used: ",
+                error,
+                "the filter is compiled again",
             )
             return None
         installed = self._compiler()
@@ -197,11 +199,18 @@ class BytecodeCache:
             self._write(_name(key), encode(key, compiler, bytecode))
             self._remove_old()
         except (OSError, UnfitError) as error:
-            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            _warn(
-                f"cannot keep the compiled program in {self._folder}: {why}; every start compiles"
-                " it until this is fixed"
+            self._warn(
+                f"cannot keep the compiled program in {self._folder}: ",
+                error,
+                "every start compiles it until this is fixed",
             )
+
+    def _warn(self, what: str, error: OSError | UnfitError, follows: str) -> None:
+        """Log a warning, unless it has the same cause and consequence as an earlier one."""
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if (cause := f"{why}; {follows}") not in self._warned:
+            self._warned.add(cause)
+            event(_log, "warning", logging.WARNING, text=what + cause)
 
     def _read(self, name: str) -> bytes:
         """Return a file's content.
@@ -296,14 +305,13 @@ class CachingCompiler:
     """
 
     def __init__(
-        self,
-        cache: BytecodeCache,
-        compilation: Callable[[Recipe], Compilation] = Compilation,
+        self, cache: BytecodeCache, compilation: Callable[..., Compilation] = Compilation
     ) -> None:
         self._cache = cache
         self._compilation = compilation
         self._threads = Threads(thread_name_prefix="compile")
         self._begun: _Begun | None = None
+        self._ahead: _Begun | None = None
         self._keeping = threading.Lock()
 
     def begin(self, config: Recipe) -> None:
@@ -333,6 +341,9 @@ class CachingCompiler:
         if begun is not None and begun.config != config:
             begun.compilation.cancel()
             begun = None
+        if self._ahead is not None and self._ahead.config == config:
+            self._ahead.compilation.cancel()  # at the lowest priority it may take minutes
+            self._ahead = None
         begun = begun or self._begin(config)
         try:
             return await asyncio.wrap_future(begun.bytecode)
@@ -340,16 +351,41 @@ class CachingCompiler:
             begun.compilation.cancel()
             raise
 
-    def _begin(self, config: Recipe) -> _Begun:
-        compilation = self._compilation(config)
-        return _Begun(config, compilation, self._threads.submit(self._get, config, compilation))
+    async def ahead(self, config: Recipe) -> None:
+        """Compile at the lowest priority what a later call may ask for, unless it is kept.
 
-    def _get(self, config: Recipe, compilation: Compilation) -> Bytecode:
+        A call for the same configuration ends this, and compiles at the usual priority.
+        One call at a time; cancelling ends the compilation.
+
+        Raises:
+            CompilerError, KernelError: as a call.
+        """
+        import asyncio  # noqa: PLC0415 - a compilation begins before this is loaded
+
+        self._ahead = begun = self._begin(config, urgent=False)
+        try:
+            await asyncio.wrap_future(begun.bytecode)
+        except asyncio.CancelledError:
+            begun.compilation.cancel()
+            raise
+        except CompilerError:
+            if self._ahead is begun:
+                raise
+        finally:
+            self._ahead = None
+
+    def _begin(self, config: Recipe, *, urgent: bool = True) -> _Begun:
+        compilation = self._compilation(config, urgent=urgent)
+        said = "compiled" if urgent else "compiled-ahead"
+        running = self._threads.submit(self._get, config, compilation, said)
+        return _Begun(config, compilation, running)
+
+    def _get(self, config: Recipe, compilation: Compilation, said: str) -> Bytecode:
         key = _key_or_none(config)
         if key is not None and (kept := self._cache.load(key)):
             return kept
         bytecode = compilation.run()
-        event(_log, "compiled", bcc=bytecode.bcc)
+        event(_log, said, bcc=bytecode.bcc)
         if key is not None:
             with suppress(KernelError, RuntimeError):  # no thread: the next start compiles
                 self._threads.submit(self._keep, key, config, bytecode)
@@ -388,7 +424,3 @@ def _check_owner(found: os.stat_result, is_kind: Callable[[int], bool]) -> None:
         raise UnfitError(
             f"other users can write to it or its folder (mode {stat.S_IMODE(found.st_mode):04o})"
         )
-
-
-def _warn(sentence: str) -> None:
-    event(_log, "warning", logging.WARNING, text=sentence)

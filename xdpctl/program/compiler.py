@@ -42,8 +42,13 @@ TABLE_FUNCTION = "xdpctl_table"
 TIMEOUT = 60.0
 """Seconds that a compilation may take; it takes a third of one."""
 
+PATIENCE = 110.0
+"""The same of one that nothing waits for; bcc_process.LIFETIME ends it in any case."""
+
 _log = logging.getLogger(__name__)
 _COPY = "xdpctl-compile-"
+_LOWEST = 19
+"""Niceness of a compilation that nothing waits for."""
 
 
 def source_directory() -> Traversable:
@@ -90,10 +95,16 @@ def compile_program_blocking(recipe: Recipe) -> Bytecode:
 
 
 class Compilation:
-    """One run of bcc_process.py; any thread may call `cancel`."""
+    """One run of bcc_process.py; any thread may call `cancel`.
 
-    def __init__(self, recipe: Recipe) -> None:
+    Args:
+        recipe: what to compile.
+        urgent: whether something waits for it. If not, it runs at the lowest priority.
+    """
+
+    def __init__(self, recipe: Recipe, *, urgent: bool = True) -> None:
         self._recipe = recipe
+        self._urgent = urgent
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._cancelled = False
@@ -135,11 +146,12 @@ class Compilation:
             "function": function_of(self._recipe),
             "directory": str(directory),
         }
+        patience = TIMEOUT if self._urgent else PATIENCE
         try:
-            output, complaint = process.communicate(json.dumps(request).encode(), TIMEOUT)
+            output, complaint = process.communicate(json.dumps(request).encode(), patience)
         except subprocess.TimeoutExpired:
             raise CompilerError(
-                f"cannot compile the filter: not done after {TIMEOUT:g} seconds; check the load of"
+                f"cannot compile the filter: not done after {patience:g} seconds; check the load of"
                 " this host and try again"
             ) from None
         diagnostics = complaint.decode(errors="replace").splitlines()
@@ -160,6 +172,9 @@ class Compilation:
             if self._cancelled:
                 raise CompilerError("cannot compile the filter: cancelled before it began")
             self._process = start_python("xdpctl.program.bcc_process", stderr=subprocess.PIPE)
+            if not self._urgent:
+                with contextlib.suppress(OSError):  # a sandbox forbids it
+                    os.setpriority(os.PRIO_PROCESS, self._process.pid, _LOWEST)
             return self._process
 
 

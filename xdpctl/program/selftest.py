@@ -10,13 +10,13 @@ by service/ after compiling; blocks for some milliseconds.
 from __future__ import annotations
 
 import contextlib
-import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 from xdpctl.abi import MAPS, MapName, RuleAction, encode_control, encode_value
 from xdpctl.errors import SelfTestError
+from xdpctl.program.datagram import Datagram
 from xdpctl.rules import Question, key_of, map_of
 from xdpctl.rules.names import Name
 
@@ -43,59 +43,10 @@ _SERVERS: Final[list[IPv4Address | IPv6Address]] = [
     IPv4Address("192.0.2.53"),
     IPv6Address("2001:db8::53"),
 ]
-_ETHERTYPES: Final = {4: 0x0800, 6: 0x86DD}
-_MACS = (bytes.fromhex("020000000001"), bytes.fromhex("020000000002"))
-_UDP = 17
-_ID, _A, _IN = 0x1234, 1, 1
-_RD, _RA, _QR, _TC = 0x0100, 0x0080, 0x8000, 0x0200
 _SENDER_PORT = 40053
 _BLOCKED: Final = Question(Name(_NAME))
 _POINTED: Final = _NAME[:-1] + b"\xc0\x04"
 """The same name for a server that follows pointers: the octet pointed to is zero."""
-
-
-@dataclass(frozen=True, slots=True)
-class Datagram:
-    """A UDP datagram with a DNS message in it, in an Ethernet frame."""
-
-    sender: IPv4Address | IPv6Address
-    server: IPv4Address | IPv6Address
-    sender_port: int
-    server_port: int
-    flags: int
-    macs: tuple[bytes, bytes] = _MACS
-    name: bytes = _NAME
-
-    def frame(self) -> bytes:
-        """Return the frame, with correct checksums."""
-        question = self.name + struct.pack("!2H", _A, _IN)
-        message = struct.pack("!6H", _ID, self.flags, 1, 0, 0, 0) + question
-        length = 8 + len(message)
-        header = struct.pack("!4H", self.sender_port, self.server_port, length, 0)
-        ends = self.sender.packed + self.server.packed
-        total = ends + struct.pack("!2H", _UDP, length) + header + message
-        udp = header[:6] + struct.pack("!H", _checksum(total) or 0xFFFF) + message
-        version = self.sender.version
-        ethernet = b"".join(self.macs) + struct.pack("!H", _ETHERTYPES[version])
-        return ethernet + self._network_header(length) + udp
-
-    def _network_header(self, length: int) -> bytes:
-        ends = self.sender.packed + self.server.packed
-        if self.sender.version == 6:  # noqa: PLR2004 - IPv6
-            return struct.pack("!IHBB", 6 << 28, length, _UDP, 64) + ends
-        fields = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0, 64, _UDP, 0)
-        return fields[:10] + struct.pack("!H", _checksum(fields + ends)) + ends
-
-    def answer(self) -> Datagram:
-        """Return the TC=1 answer to this query, which has RD set."""
-        return Datagram(
-            self.server,
-            self.sender,
-            self.server_port,
-            self.sender_port,
-            self.flags | _QR | _TC | _RA,
-            (self.macs[1], self.macs[0]),
-        )
 
 
 def run(bpf: Bpf, config: ProgramConfig, bytecode: Bytecode) -> None:
@@ -188,16 +139,8 @@ def _queries(config: ProgramConfig) -> Iterator[Datagram]:
     for server in filtered or _SERVERS:
         servers.setdefault(server.version, server)
     for version, address in servers.items():
-        yield Datagram(_SENDERS[version], address, _SENDER_PORT, config.ports[0], _RD)
+        yield Datagram(_SENDERS[version], address, _SENDER_PORT, config.ports[0], name=_NAME)
 
 
 def _network_of(address: IPv4Address | IPv6Address) -> IPv4Network | IPv6Network:
     return ip_network((address, 24 if address.version == 4 else 48), strict=False)  # noqa: PLR2004 - IPv4
-
-
-def _checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071) of data, padded to whole words."""
-    total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

@@ -1,11 +1,12 @@
 """Rules as values: text to value and back, target to key and back.
 
-    names.py    domain names and query types
-    targets.py  what a rule is about: address, prefix, name, zone
-    keys.py     target and book to map and key, and back
-    rules.py    a rule: action, origin, reason, duration, line
-    lines.py    millions of rules, without an object for each
-    guard.py    rules that are refused without `--force`
+    names.py     domain names and query types
+    targets.py   what a rule is about: address, prefix, name, zone
+    keys.py      target and book to map and key, and back
+    rules.py     a rule: action, origin, reason, duration, line
+    comments.py  comments in lists, and the reasons that they become
+    lines.py     millions of rules, without an object for each
+    guard.py     rules that are refused without `--force`
 
 Other rooms import the public names from here.
 """

@@ -10,6 +10,7 @@ addresses.
 from __future__ import annotations
 
 import sys
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -63,12 +64,23 @@ class Guard:
         networks = [each for each in given if not isinstance(each, Question | Zone)]
         self._whose = {ip_network(address): "an address of this host" for address in local}
         self._whose |= dict.fromkeys(networks, _PROTECTED)
-        self._exact = {key for network in self._whose for key in _keys(network)}
-        self._covering = {key for network in self._whose for key in _keys_above(network)}
         self._wide = any(network.num_addresses > 1 for network in self._whose)
         self._named = [each for each in given if isinstance(each, Question | Zone)]
-        self._above = {octets for each in self._named for octets in _with_those_above(each.name)}
         self._endings = tuple(_octets(each.name) for each in self._named if isinstance(each, Zone))
+
+    # Keys in long lists are looked up in these; a rule made by hand does not pay for them.
+
+    @cached_property
+    def _exact(self) -> set[bytes]:
+        return {key for network in self._whose for key in _keys(network)}
+
+    @cached_property
+    def _covering(self) -> set[bytes]:
+        return {key for network in self._whose for key in _keys_above(network)}
+
+    @cached_property
+    def _above(self) -> set[bytes]:
+        return {octets for each in self._named for octets in _with_those_above(each.name)}
 
     def reason(self, target: Target, action: RuleAction = RuleAction.DROP) -> str | None:
         """Return why a rule with this action on `target` is guarded, or None."""

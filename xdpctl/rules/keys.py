@@ -29,7 +29,7 @@ from xdpctl.abi import (
     ZoneScope,
 )
 from xdpctl.errors import TargetError
-from xdpctl.rules.names import Name, qtype_text
+from xdpctl.rules.names import Name, looks_like_address, qtype_text
 from xdpctl.rules.targets import (
     ALL_MARK,
     BELOW_MARK,
@@ -66,6 +66,9 @@ _EVERY_TYPE = struct.pack("=H", WILDCARD_QTYPE)
 _PREFIXES = {scope: bytes((scope,)) + _EVERY_TYPE for scope in ZoneScope}
 _PLAIN_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 _MARKS = {ZoneScope.SELF: "", ZoneScope.ALL: ALL_MARK, ZoneScope.BELOW: BELOW_MARK}
+_MAPPED = bytes(10) + b"\xff\xff"
+"""The first octets of an IPv6 address that stands for an IPv4 address."""
+
 _EXACT_V4, _EXACT_V6 = bytes((4, abi.TABLE_EXACT)), bytes((6, abi.TABLE_EXACT))
 
 Row: TypeAlias = tuple[int, bytes, int, str, float | None, str]
@@ -339,7 +342,7 @@ def plain_v4_addresses(texts: Iterable[str], book: Book) -> tuple[int, list[byte
     return _V4, [each[:: abi.ADDR_V4_STEP] for each in octets]
 
 
-def plain_place(
+def plain_place(  # noqa: PLR0911 - each a kind of text that is not plain
     text: str, any_qtype: AnyQtype, book: Book = Book.OPERATOR
 ) -> tuple[int, bytes] | None:
     """Return (map number, stored key) of a plain address, prefix, name or zone; else None."""
@@ -354,7 +357,9 @@ def plain_place(
     if _LABEL.fullmatch(first) is None or len(rest) >= abi.NAME_MAX:
         return None
     octets, count = _plain_octets(rest) if rest else (b"", 0)
-    if not count and (rest or first.isdigit()):
+    if not count and (rest or looks_like_address(first)):
+        return None
+    if first.isdigit() and looks_like_address(text):  # 192.0.2.x
         return None
     octets = _LENGTHS[len(first)] + first.lower().encode("ascii") + octets
     if len(octets) >= abi.NAME_MAX or (scope is not ZoneScope.SELF and count >= TABLE_LEVELS):
@@ -373,7 +378,7 @@ def _plain_octets(text: str) -> tuple[bytes, int]:
     if _PLAIN.fullmatch(text) is None:
         return b"", 0
     labels = text.lower().removesuffix(".").encode("ascii").split(b".")
-    if labels[-1].isdigit():
+    if looks_like_address(text):
         return b"", 0
     return b"".join([_LENGTHS[len(label)] + label for label in labels]), len(labels)
 
@@ -384,6 +389,8 @@ def _plain_address(text: str, book: Book) -> tuple[int, bytes] | None:
             return _plain_prefix(text, book)
         if ":" in text:
             octets = socket.inet_pton(socket.AF_INET6, text)
+            if octets.startswith(_MAPPED):
+                return None
             return (LIST_SOURCES_REF, _EXACT_V6 + octets) if book else (_V6, octets)
         octets = socket.inet_pton(socket.AF_INET, text)
         return (
@@ -406,6 +413,8 @@ def _plain_prefix(text: str, book: Book) -> tuple[int, bytes] | None:
     octets, length = socket.inet_pton(family, address), int(digits)
     bits = 8 * len(octets)
     if length > bits or int.from_bytes(octets, "big") & ((1 << bits - length) - 1):
+        return None
+    if length >= 8 * len(_MAPPED) and octets.startswith(_MAPPED):
         return None
     if book:
         return LIST_SOURCES_REF, bytes((6 if ref == _CIDR6 else 4, length)) + octets
@@ -433,7 +442,7 @@ def plain_text(ref: int, stored: bytes, any_qtype: AnyQtype) -> str | None:
     if (
         _PLAIN_NAME.fullmatch(text) is None
         or text.count(".") >= len(labels)
-        or labels[-1].isdigit()
+        or looks_like_address(text)
     ):
         return None
     return _MARKS[scope] + text

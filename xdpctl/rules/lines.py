@@ -9,9 +9,13 @@ handler.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
+from xdpctl.rules.comments import reason_of, split
 from xdpctl.rules.keys import (
     Block,
     Options,
@@ -26,12 +30,35 @@ from xdpctl.rules.rules import DNSDIST_ORIGIN, parse_rule_line
 from xdpctl.rules.targets import AnyQtype, qtype_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from xdpctl.abi import Book
 
 _OPTIONS_KEPT = 1000
 _BLANK = " \r\n"
+_BLOCK_MIN = 8
+"""Rows; fewer are not worth a block."""
+
+_OPTIONS_OF: Callable[[Row], Options] = itemgetter(slice(2, None))
+
+
+def in_blocks(rows: Iterable[Row]) -> Iterator[Rows]:
+    """Yield rows that follow each other and have the same options as blocks, a map each."""
+    for options, run in groupby(rows, _OPTIONS_OF):
+        alike = list(run)
+        if len(alike) < _BLOCK_MIN:
+            yield from alike
+            continue
+        keys: defaultdict[int, list[bytes]] = defaultdict(list)
+        for row in alike:
+            keys[row[0]].append(row[1])
+        for ref, of_map in keys.items():
+            yield Block(ref, of_map, options)
+
+
+def refuse(error: TargetError) -> None:
+    """Raise: a list with a line that cannot be read is not used."""
+    raise error
 
 
 class LineReader:
@@ -42,18 +69,30 @@ class LineReader:
         any_qtype: which types mean every type.
         now: seconds of CLOCK_BOOTTIME at which `for=` starts.
         fixed: `origin` is that of every row, also if its line has another.
+        action: of lines without one.
+        unreadable: called with the error of a line that cannot be read; if it returns, the
+            line is left out.
 
     Attributes:
         skipped: number of lines with origin dnsdist, which is reserved.
     """
 
-    def __init__(
-        self, origin: str, any_qtype: AnyQtype, now: float, *, fixed: bool = False
+    def __init__(  # noqa: PLR0913 - what lines leave open
+        self,
+        origin: str,
+        any_qtype: AnyQtype,
+        now: float,
+        *,
+        fixed: bool = False,
+        action: RuleAction = RuleAction.DROP,
+        unreadable: Callable[[TargetError], None] = refuse,
     ) -> None:
         self._origin = origin
         self._any_qtype = any_qtype
         self._now = now
         self._fixed = fixed
+        self._action = action.name.lower()
+        self._unreadable = unreadable
         self._options: dict[str, tuple[Book, Options]] = {}
         self.skipped = 0
 
@@ -67,7 +106,8 @@ class LineReader:
             try:
                 row = self._fast_row(line) or self._row(line)
             except TargetError as error:
-                raise error.at_line(number) from error
+                self._unreadable(error.at_line(number))
+                continue
             if row is not None:
                 yield row
 
@@ -79,7 +119,7 @@ class LineReader:
         lines = text.split("\n")
         found = self._options.get("")
         if found is None or " " in text or '"' in text or "=" in text:
-            yield from self.rows(lines, first)
+            yield from in_blocks(self.rows(lines, first))
             return
         book, options = found
         keys: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -111,8 +151,9 @@ class LineReader:
         return *place, *found[1]
 
     def _row(self, line: str) -> Row | None:
-        """Read any line."""
-        rule = parse_rule_line(line, self._origin)
+        """Read any line; a comment behind a rule without a reason becomes its reason."""
+        text, comment = split(line)
+        rule = parse_rule_line(text, self._origin, self._action)
         if rule is None:
             return None
         if rule.origin == DNSDIST_ORIGIN:
@@ -122,7 +163,7 @@ class LineReader:
         book = book_of(origin)
         place = stored_place(rule.target, self._any_qtype, book)
         expires = None if rule.expires_in is None else self._now + rule.expires_in
-        options = int(rule.action), rule.reason, expires, origin
+        options = int(rule.action), rule.reason or reason_of(comment), expires, origin
         target, _, rest = line.strip(_BLANK).partition(" ")
         if (
             len(self._options) < _OPTIONS_KEPT

@@ -28,8 +28,11 @@ _TEXT_MAX = 1100
 
 _LABEL = re.compile(r"(?:[^.\\]|\\(?:[0-9]{3}|[^0-9]))*")
 _ESCAPE = re.compile(r"\\(?:[0-9]{3}|[^0-9])")
-_PUNCTUATION = re.compile("[\"'(),;]")
-"""Characters around names in lists and quoted text; special in master files."""
+_FOREIGN = re.compile(r"[!-,/:-@\[\]^`{-~]")
+"""ASCII characters that no host name has, but other syntaxes do: URLs, AdBlock, ranges, e-mail."""
+
+_RANGE = re.compile(r"[0-9-]*[0-9][0-9-]*|0[xX][0-9a-fA-F]+")
+_GAP = re.compile(r"(?:[0-9]{1,3}\.){1,3}[xX](?:\.[xX])*")
 
 _PLAIN_OCTETS = re.compile(rb"[a-z0-9_-]+")
 _NUMERIC_TYPE = re.compile(r"(?:TYPE)?0*([0-9]{1,5})", re.IGNORECASE)
@@ -88,10 +91,12 @@ class Name:
             what = "it is empty" if not text else "it is longer than any name can be"
             raise TargetError(f"cannot read {shown(whole)} as a name: {what}", text=whole)
         for character in text:
-            if unicodedata.category(character) in _BLANKS_AND_CONTROLS:
+            category = unicodedata.category(character)
+            if category in _BLANKS_AND_CONTROLS:
+                what = "is not UTF-8" if category == "Cs" else "has a blank or control character"
                 raise TargetError(
-                    f"cannot read {shown(whole)} as a name: it has a blank or control character;"
-                    " write such an octet as a backslash and three digits",
+                    f"cannot read {shown(whole)} as a name: it {what}; write such an octet as a"
+                    " backslash and three digits",
                     text=whole,
                 )
         bare = _ESCAPE.sub("", text)
@@ -103,15 +108,19 @@ class Name:
                 " character itself",
                 text=whole,
             )
-        if found := _PUNCTUATION.search(bare):
+        if found := _FOREIGN.search(bare):
             raise TargetError(
                 f"cannot read {shown(whole)} as a name: it has the character {found.group()}; if"
                 f" that is part of the name, write \\{ord(found.group()):03d}",
                 text=whole,
             )
+        if looks_like_address(_ESCAPE.sub("_", text)):
+            raise TargetError(
+                f"cannot read {shown(whole)} as a name: its end is a number or a range; write an"
+                " address as 192.0.2.1, and a range as a prefix such as 192.0.2.0/24",
+                text=whole,
+            )
         ascii_text = text if text.isascii() else _to_a_labels(text, whole)
-        if ascii_text in {"@", "@."}:  # dnspython reads it as the zone's own name
-            ascii_text = "\\@"
         import dns.exception  # noqa: PLC0415 - see above
         import dns.name  # noqa: PLC0415 - see above
 
@@ -143,19 +152,30 @@ class Name:
         r"""Return text that `from_text`, and `parse_target` in targets.py, read as this name.
 
         There is no dot at the end, except for the root `.`. Every octet that is not a letter,
-        digit, `-` or `_` is written as \DDD. If the last label has only digits, so is its
-        first octet, because text with such an end is read as an address.
+        digit, `-` or `_` is written as \DDD. If the last label is a number or a range, so is
+        its first octet, because text with such an end is not read as a name.
         """
         texts = [_label_text(label) for label in self._labels()]
         if not texts:
             return "."
-        if texts[-1].isdigit():
+        if looks_like_address(".".join(texts)):
             texts[-1] = f"\\{ord(texts[-1][0]):03d}{texts[-1][1:]}"
         return ".".join(texts)
 
     def to_unicode(self) -> str:
         """Return `to_text` for people, with valid A-labels replaced by U-labels."""
         return ".".join(_u_label(label) for label in self.to_text().split("."))
+
+
+def looks_like_address(text: str) -> bool:
+    """Return whether a text ends in a number or a range (1-9, 0x7f), or is like 192.0.2.x.
+
+    It is not read as a name, because no query would match it.
+    """
+    text = text.removesuffix(".")
+    return (
+        _RANGE.fullmatch(text, text.rfind(".") + 1) is not None or _GAP.fullmatch(text) is not None
+    )
 
 
 def _label_text(label: bytes) -> str:

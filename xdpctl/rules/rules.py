@@ -36,7 +36,9 @@ ORIGIN_PATTERN = r"cli|api|dnsdist|dynamic|dnsdist-dynamic|(?:file|app|list):.{1
 ORIGIN_KINDS = "cli, api, file:NAME, app:NAME or list:NAME"
 _ORIGIN = re.compile(ORIGIN_PATTERN)
 _NEEDS_QUOTES = re.compile(r'[\s"]')
-_REASON_MAX = 200
+REASON_MAX = 200
+"""Characters of a reason."""
+
 _DURATION = re.compile(
     r"(?=[0-9])(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?"
     r"(?:([0-9]{1,9})s)?"
@@ -132,9 +134,9 @@ def parse_reason(text: str) -> str:
     Raises:
         TargetError: it is not; field `reason`.
     """
-    if len(text) > _REASON_MAX or not text.isprintable():
+    if len(text) > REASON_MAX or not text.isprintable():
         raise TargetError(
-            f"cannot use {shown(text)} as a reason: it must be one line of at most {_REASON_MAX}"
+            f"cannot use {shown(text)} as a reason: it must be one line of at most {REASON_MAX}"
             " characters, without control characters",
             text=text,
             field="reason",
@@ -172,7 +174,7 @@ def format_duration(seconds: int) -> str:
     return "".join(parts)
 
 
-def parse_rule_line(text: str, origin: str = "cli") -> Rule | None:
+def parse_rule_line(text: str, origin: str = "cli", action: str = "drop") -> Rule | None:
     """Return the rule of one line of a rule file, None if the line has no rule.
 
     `TARGET [qtype=A] [action=drop] [for=10m] [reason="…"] [origin=…]`. A `#` starts a
@@ -182,6 +184,7 @@ def parse_rule_line(text: str, origin: str = "cli") -> Rule | None:
     Args:
         text: the line, with or without its end.
         origin: the origin of the rule if the line has none.
+        action: the action of the rule if the line has none.
 
     Raises:
         TargetError: with the offending text.
@@ -208,7 +211,8 @@ def parse_rule_line(text: str, origin: str = "cli") -> Rule | None:
         elif key not in {"qtype", "action", "for", "reason", "origin"} or key in fields:
             raise TargetError(
                 f"cannot read {shown(found.group().strip())} in a rule's line: after the target"
-                " come qtype=, action=, for=, reason= and origin=, each at most once",
+                " come qtype=, action=, for=, reason= and origin=, each at most once; a list in"
+                " another format is read with --format, or the key format of [[list]]",
                 text=found.group().strip(),
                 field="line",
             )
@@ -218,7 +222,7 @@ def parse_rule_line(text: str, origin: str = "cli") -> Rule | None:
         return None
     return Rule(
         target=parse_target(target, fields.get("qtype")),
-        action=parse_action(fields.get("action", "drop")),
+        action=parse_action(fields.get("action", action)),
         reason=parse_reason(fields.get("reason", "")),
         origin=parse_origin(fields.get("origin", origin)),
         expires_in=parse_duration(fields["for"]) if "for" in fields else None,

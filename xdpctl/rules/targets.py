@@ -21,6 +21,8 @@ ALL_MARK, BELOW_MARK = ".", "*."
 """What is written in front of a zone's name, by its scope."""
 
 _PREFIX_LENGTH = re.compile(r"[0-9]{1,3}")
+_MAPPED = 96
+"""Length of ::ffff:0:0/96, whose addresses stand for IPv4 addresses (RFC 4291, 2.5.5.2)."""
 
 
 class AnyQtype(StrEnum):
@@ -106,7 +108,8 @@ def parse_target(text: str, qtype: str | None = None, *, zone: bool = False) -> 
     """Return the target that `text` means: an address, a prefix, or a name or zone with a type.
 
     Text with a `:`, or with only digits in the last label before a `/`, is an address or
-    prefix. Everything else is a name, or with `.` or `*.` in front of it a zone.
+    prefix; `::ffff:a.b.c.d` is the IPv4 address, which is what packets have. Everything else
+    is a name, or with `.` or `*.` in front of it a zone.
 
     Args:
         text: the text of an operator.
@@ -116,7 +119,7 @@ def parse_target(text: str, qtype: str | None = None, *, zone: bool = False) -> 
     Raises:
         TargetError: invalid text, host bits are set, or an address has a type.
     """
-    if not _is_address(text):
+    if not reads_as_address(text):
         return _parse_name(text, parse_qtype(qtype) if qtype else None, zone=zone)
     target = _parse_address(text)
     if qtype:
@@ -182,7 +185,8 @@ def parse_protected(text: str) -> IPv4Network | IPv6Network | Question | Zone:
     return target if isinstance(target, Question | Zone) else ip_network(target)
 
 
-def _is_address(text: str) -> bool:
+def reads_as_address(text: str) -> bool:
+    """Return whether a text is an address or prefix, or an error, but never a name."""
     if ":" in text:
         return True
     labels = split_labels(text.partition("/")[0])
@@ -208,8 +212,9 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address | IPv4Network | IPv6N
             f" leave out {shown('%' + address.scope_id)}",
             text=text,
         )
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     if not slash:
-        return address
+        return mapped or address
     if not _PREFIX_LENGTH.fullmatch(length) or int(length) > address.max_prefixlen:
         raise TargetError(
             f"cannot read {shown(text)} as a prefix: its length must be a number from 0 to"
@@ -223,6 +228,8 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address | IPv4Network | IPv6N
             f" prefix or {address} for the address",
             text=text,
         )
+    if mapped is not None and network.prefixlen >= _MAPPED:
+        return ip_network((mapped, network.prefixlen - _MAPPED))
     return network
 
 

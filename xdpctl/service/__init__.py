@@ -7,14 +7,17 @@ resources.py        what the service holds: listeners, filters, maps, state, thr
 tasks.py            runs the parts as tasks
 leaving.py          whether the filters stay attached at the end
 operations.py       what the API can ask of the running service
+account.py          a log line and a row of history for each change
 panic.py            the one owner of panic
 current_program.py  a part: the program in force, its exchange and retry
 pin_repair.py       a part: restores pins that were removed or replaced
 own_tables.py       a part: our own tables, made, grown and ended
+precompile.py       a part: compiles ahead what the first zone or list rule needs
 interface_watch.py  a part: notices interfaces that come, go or change
 looks.py            a part: looks every second, then lets repairs and retries run
 settling.py         a part: compares notes and maps
 claim_counts.py     a part: counts claims by class for the metrics
+stale_entries.py    a part: what dnsdist's former process left in the maps
 expiry.py           a part: removes rules when their time is over
 reload.py           a part: takes over changed settings
 watchdog.py         a part: signs of life for the service manager

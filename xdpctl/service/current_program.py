@@ -13,17 +13,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.errors import KernelError, VerifierError
-from xdpctl.program.config import program_config
+from xdpctl.program.config import TableProgram, program_config
 from xdpctl.service.tasks import on_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from concurrent.futures import Executor
 
+    from xdpctl.filter.dry_run import Decision
     from xdpctl.filter.filter import Filter
     from xdpctl.filter.rollout import MapsOf, Rollout
     from xdpctl.kernel.bytecode import Bytecode
     from xdpctl.program.config import ProgramConfig
+    from xdpctl.program.datagram import Datagram
     from xdpctl.service.looks import Looks
     from xdpctl.service.panic import PanicSwitch
     from xdpctl.settings import Settings
@@ -104,6 +106,12 @@ class CurrentProgram:
         """Return what a program for these settings is compiled for, over the present tables."""
         return replace(program_config(settings), tables=self._config.tables)
 
+    def wanted_later(self) -> tuple[ProgramConfig | TableProgram, ...]:
+        """Return what the first zone or list rule compiles; nothing if that was compiled."""
+        if self._config.tables or not self.is_ours:
+            return ()
+        return replace(self._config, tables=True), TableProgram()
+
     async def build_with(self, *, tables: bool) -> Bytecode | None:
         """Return the tested program that reads our own tables or not; None: it is in force.
 
@@ -127,6 +135,29 @@ class CurrentProgram:
         """
         await self.exchange(bytecode, maps_of)
         self._config = replace(self._config, tables=tables)
+
+    async def decide(
+        self, interface: str, packet: Callable[[ProgramConfig], Datagram]
+    ) -> tuple[Datagram, Decision, Decision]:
+        """Return a packet, what is decided about it now, and what without a panic.
+
+        Args:
+            interface: the service's.
+            packet: gives the packet, for the configuration of the program in force.
+
+        Raises:
+            XdpctlError: as `Rollout.decide`.
+        """
+        async with self._exchanging:  # no other program or table is put on meanwhile
+            datagram, panic = packet(self._config), self._panic.is_on()
+            frame = datagram.frame()
+
+            def run() -> tuple[Decision, Decision]:
+                without = self._rollout.decide(interface, frame, panic=False)
+                now = self._rollout.decide(interface, frame, panic=True) if panic else without
+                return now, without
+
+            return datagram, *await asyncio.to_thread(run)
 
     async def run(self) -> NoReturn:
         """Retry while a former service's program is attached; runs until cancelled."""

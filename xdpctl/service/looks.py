@@ -18,6 +18,7 @@ from xdpctl.service.tasks import every, on_thread
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Executor
+    from contextlib import AbstractAsyncContextManager
 
     from xdpctl.service.readiness import Readiness
     from xdpctl.settings import Settings
@@ -62,6 +63,10 @@ class Looks:
         """Run a function that looks, on the thread of filters; then report changes."""
         await on_thread(self._thread, function)
         self._readiness.tell(self._observer.last)
+
+    def undisturbed(self) -> AbstractAsyncContextManager[object]:
+        """Return what keeps looks and repairs away for the time of a block."""
+        return self._turn
 
     async def after_each(self, what: Callable[[], Awaitable[None]]) -> NoReturn:
         """Run something after each look, until cancelled; the next look waits for its end.

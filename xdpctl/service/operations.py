@@ -17,27 +17,66 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from xdpctl import __version__
 from xdpctl.abi import MapName
-from xdpctl.errors import MapFrozenError, MapFullError, NotFoundError, TableFullError
+from xdpctl.errors import (
+    ConflictError,
+    MapFrozenError,
+    MapFullError,
+    NotFoundError,
+    TableFullError,
+    TargetError,
+)
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
-from xdpctl.http.api.converter import removed_out, rule_out, status_of, top_rule
+from xdpctl.http.api.converter import (
+    change_out,
+    list_out,
+    removed_out,
+    rule_out,
+    status_of,
+    tested,
+    top_rule,
+)
+from xdpctl.maps.holders import held_open, perhaps_held
+from xdpctl.process.caller import CALLER, NOBODY
 from xdpctl.process.log import event
+from xdpctl.program.datagram import query_for
+from xdpctl.rules import qtype_text
+from xdpctl.rules.names import shown
+from xdpctl.store.deciding import deciding_rule
+from xdpctl.store.inspection import entries_at, places_on, rules_on
 from xdpctl.store.pages import Cursor
+from xdpctl.store.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from concurrent.futures import Executor
+    from ipaddress import IPv4Address, IPv6Address
 
+    from xdpctl.feeds.files import ListFiles
+    from xdpctl.feeds.versions import ListView
     from xdpctl.filter.filter import Filter
-    from xdpctl.http.api.documents import Removed, RuleOut, Status, TopRule
-    from xdpctl.rules import AnyQtype, Rule, Target
+    from xdpctl.http.api.documents import (
+        ChangeOut,
+        ListOut,
+        Removed,
+        RuleOut,
+        Status,
+        Tested,
+        TopRule,
+    )
+    from xdpctl.maps.holders import Holders
+    from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.rules.guard import Guard
+    from xdpctl.service.account import Account
+    from xdpctl.service.current_program import CurrentProgram
     from xdpctl.service.panic import PanicSwitch
     from xdpctl.status.observer import Observer
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
+    from xdpctl.store.entries import Entry
     from xdpctl.store.state import State
     from xdpctl.store.store import PutResult, Store
+    from xdpctl.store.theirs import Lifted
 
 _T = TypeVar("_T")
 
@@ -59,13 +98,18 @@ class Operations:
         filters, observer: used on `watch_thread` only, except for published values.
         panic: the owner of the switch.
         bulk_thread: for what takes long; the store lets single writes in between.
+        grow: gives a shared map another capacity; returns how many entries were kept.
+        holders: looks who has a shared map open.
         reserve: makes room in our own tables, so that no thread waits for it.
         guard: gives the guard of this moment; called on those threads.
+        account: writes down what was changed; called on those threads.
+        program: the program in force.
 
     Attributes:
         expiry_changed: set when another rule may be the next to expire.
         claim_counts: how many claims of each class are in force, and how many wait
             (claim_counts.py).
+        list_files: follows the lists of the settings; a part of the service, made later.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the whole
@@ -81,8 +125,12 @@ class Operations:
         urgent_thread: Executor,
         watch_thread: Executor,
         bulk_thread: Executor,
+        grow: Callable[[MapName, int], Awaitable[int]],
+        holders: Holders,
         reserve: Callable[[Mapping[MapName, int]], Awaitable[None]],
         guard: Callable[[], Guard],
+        account: Account,
+        program: CurrentProgram,
     ) -> None:
         self._store = store
         self._state = state
@@ -94,10 +142,15 @@ class Operations:
         self._urgent_thread = urgent_thread
         self._watch_thread = watch_thread
         self._bulk_thread = bulk_thread
+        self._grow = grow
+        self._holders = holders
         self._reserve = reserve
         self._guard = guard
+        self._account = account
+        self._program = program
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
+        self.list_files: ListFiles | None = None
         self._started = time.time()
 
     @property
@@ -120,11 +173,14 @@ class Operations:
 
         With `beneath`, a rule waits where dnsdist has an entry.
         """
+        who = CALLER.get()
 
         def put() -> PutResult:
             if not force:
                 self._guard().check(rules)
-            return self._counting_refusals(rules, beneath=beneath)
+            result = self._counting_refusals(rules, beneath=beneath)
+            self._account.made(who, rules)
+            return result
 
         needed = self._store.needs(rules)
         if needed and not force:
@@ -158,9 +214,54 @@ class Operations:
 
     async def remove(self, targets: Sequence[Target], origin: str | None = None) -> Removed:
         """End the operator's claims, or another origin's: on all targets, or on none."""
+        who = CALLER.get()
+
+        def remove() -> Removed:
+            before = self._noted_on(targets)
+            result = self._store.remove(targets, origin)
+            tally = Tally()
+            left = {(entry.map, entry.key, entry.origin) for entry in self._noted_on(targets)}
+            for entry in before:
+                if entry.note and (entry.map, entry.key, entry.origin) not in left:
+                    tally.add(entry.note, entry.hits)
+            self._account.removed(who, "unblock", tally)
+            return removed_out(result)
+
+        return await self._on(self._store_thread, remove)
+
+    def _noted_on(self, targets: Sequence[Target]) -> list[Entry]:
+        """Return what there is of ours on exactly these targets, with its hits."""
+        mode = self._store.any_qtype
+        places = (place for target in targets for place in places_on(target, mode))
+        return entries_at(self._store.listing, places)
+
+    async def theirs(self, targets: Sequence[Target]) -> list[Target]:
+        """Return the targets that dnsdist has an entry for."""
+        theirs = self._store.theirs
         return await self._on(
-            self._store_thread, lambda: removed_out(self._store.remove(targets, origin))
+            self._read_thread, lambda: [target for target in targets if theirs.has(target)]
         )
+
+    async def lift(self, targets: Sequence[Target]) -> int:
+        """Remove dnsdist's entries for targets, each with a log line; return how many went."""
+
+        def lift() -> list[Lifted]:
+            gone = self._store.theirs.lift(targets)
+            self._store.look_beneath()  # what waited there comes into force
+            return gone
+
+        gone = await self._on(self._store_thread, lift)
+        for lifted in gone:
+            event(
+                _log,
+                "dnsdist-entry-removed",
+                logging.WARNING,
+                map=lifted.map,
+                target=lifted.target,
+                action=lifted.action.name.lower(),
+                hits=lifted.hits,
+            )
+        return len(gone)
 
     async def bulk(self, change: Change) -> BulkResult:
         """Change the rules of an origin (store/change.py), under the guard unless `force`.
@@ -176,10 +277,14 @@ class Operations:
             )  # for rules that are already in the maps
             change.progress(what, done, total)
 
+        who = CALLER.get()
+
         def work() -> BulkResult:
             guard = None if change.force else self._guard()
             try:
-                return self._store.bulk(replace(change, guard=guard, progress=tell))
+                result = self._store.bulk(replace(change, guard=guard, progress=tell))
+                self._account.merged(who, change, result)
+                return result  # noqa: TRY300 - its errors are those of the store
             except (MapFullError, MapFrozenError) as error:
                 self._observer.failed(MapName(error.map_name), error.symbol)
                 raise
@@ -200,13 +305,52 @@ class Operations:
 
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:
         """Remove one origin's rules, or all our own."""
-        return await self._on(self._bulk_thread, lambda: self._store.flush(map_name, origin))
+        who = CALLER.get()
+
+        def flush() -> int:
+            tally = Tally()
+            removed = self._store.flush(map_name, origin, tally)
+            self._account.flushed(who, map_name, origin, removed, tally)
+            return removed
+
+        return await self._on(self._bulk_thread, flush)
+
+    async def resize(self, name: MapName, entries: int, *, force: bool) -> int:
+        """Give a shared map more room; return how many entries were kept.
+
+        Args:
+            name: a rule map.
+            entries: its new capacity.
+            force: also where it cannot be seen who has the map open.
+
+        Raises:
+            TargetError: it has this room already.
+            ConflictError: another process has the map open, or may have it open.
+        """
+        (view,) = (view for view in self._observer.last.maps if view.name == name)
+        if entries <= view.capacity:
+            raise TargetError(
+                f"cannot resize {name} to {entries} entries: it has room for {view.capacity}"
+                " already; give a larger number",
+                text=str(entries),
+                field="entries",
+            )
+        sighting = await self._on(self._bulk_thread, lambda: self._holders.look([view.id]))
+        if holders := sighting.of(view.id):
+            raise ConflictError(held_open(name, entries, holders))
+        if not sighting.whole and not force:
+            raise ConflictError(perhaps_held(name))
+        kept = await self._grow(name, entries)
+        await self._on(self._watch_thread, self._observer.look)
+        return kept
 
     async def expire(self) -> float | None:
         """Remove due rules; return the seconds until the next is due, or None."""
 
         def expire() -> float | None:
-            self._observer.expired(self._store.expire())
+            tally = Tally()
+            self._observer.expired(self._store.expire(tally))
+            self._account.removed(NOBODY, "expire", tally)
             return self._store.next_expiry()
 
         return await self._on(self._store_thread, expire)
@@ -240,6 +384,29 @@ class Operations:
 
         return await self._on(self._read_thread, page)
 
+    async def rules_on(self, target: Target, *, contains: bool) -> list[RuleOut]:
+        """Return the rules for a target; with `contains` also those that contain it."""
+
+        def find() -> list[RuleOut]:
+            mode = self._store.any_qtype
+            found = rules_on(self._store.listing, target, mode, contains=contains)
+            return [rule_out(standing, mode) for standing in self._store.standings.of(found)]
+
+        return await self._on(self._read_thread, find)
+
+    async def origins(self, map_name: MapName | None) -> dict[str, int]:
+        """Return how many rules of our own each origin has, in one map or all."""
+        return await self._on(self._read_thread, lambda: self._state.count_by_origin(map_name)[0])
+
+    async def history(self, target: str | None, since: float | None, limit: int) -> list[ChangeOut]:
+        """Return the last changes, the oldest first."""
+
+        def read() -> list[ChangeOut]:
+            found = self._account.last(target=target, since=since, limit=limit)
+            return [change_out(record) for record in found]
+
+        return await self._on(self._read_thread, read)
+
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopRule]:
@@ -271,6 +438,39 @@ class Operations:
         finally:
             export.close()
 
+    async def test(
+        self, address: IPv4Address | IPv6Address, question: Question, interface: str
+    ) -> Tested:
+        """Return what the program decides about a query, and which rule it is.
+
+        Args:
+            address: where the query comes from.
+            question: its name and type.
+            interface: on which interface; empty: the first.
+
+        Raises:
+            NotFoundError: the interface is not the service's.
+            XdpctlError: the program cannot be run.
+        """
+        held = self._chosen([interface] if interface else [])[0]
+        last = self._observer.last
+        packet, now, without = await self._program.decide(
+            held.interface, lambda config: query_for(config, address, question, last.destinations)
+        )
+
+        def find() -> RuleOut | None:
+            mode = self._store.any_qtype
+            rule = deciding_rule(self._store.listing, without.reason, address, question, mode)
+            if rule is None:
+                return None
+            (standing,) = self._store.standings.of([rule])
+            return rule_out(standing, mode)
+
+        rule = await self._on(self._read_thread, find)
+        view = next(view for view in last.filters if view.interface == held.interface)
+        names = question.name.to_text(), qtype_text(question.qtype or 0)
+        return tested(packet, (now, without), rule, view, names)
+
     async def set_panic(self, *, panic: bool) -> None:
         """Pass every packet at once, also after restarts, or filter again.
 
@@ -287,13 +487,33 @@ class Operations:
             finally:
                 self._observer.look()
 
-        noted = asyncio.get_running_loop().run_in_executor(
-            self._urgent_thread, lambda: self._panic.note(on=panic)
-        )
+        who = CALLER.get()
+
+        def note() -> None:
+            try:
+                self._panic.note(on=panic)
+            finally:
+                self._account.switched(who, "panic" if panic else "resume")
+
+        noted = asyncio.get_running_loop().run_in_executor(self._urgent_thread, note)
         try:
             await self._begun(self._watch_thread, write)
         finally:  # packets come first, even if the state's disk is full
             await noted
+
+    def list_views(self) -> tuple[ListView, ...]:
+        """Return how each list of the settings is now."""
+        return () if self.list_files is None else self.list_files.views()
+
+    def lists(self) -> list[ListOut]:
+        """Return the same as documents."""
+        return [list_out(view) for view in self.list_views()]
+
+    async def read_list(self, name: str, *, accept: bool) -> ListOut:
+        """Read a list now, and return how it is then (feeds/files.py, `read_now`)."""
+        if self.list_files is None:
+            raise NotFoundError(f"there is no list {shown(name)}: the service is starting")
+        return list_out(await self.list_files.read_now(name, accept=accept))
 
     async def recall(self, name: str) -> str | None:
         """Return a stored fact, or None."""
@@ -309,20 +529,60 @@ class Operations:
         Raises:
             NotFoundError: an interface is not the service's.
         """
+        chosen = self._chosen(interfaces)
+        who = CALLER.get()
+
+        def detach() -> list[str]:
+            done = [held.interface for held in chosen if held.detach()]
+            self._observer.look()
+            if done:
+                self._account.switched(who, "detach", done)
+            return done
+
+        return await self._on(self._watch_thread, detach)
+
+    async def attach(self, interfaces: Sequence[str]) -> list[str]:
+        """Attach the program again to these interfaces, or all, after `detach`.
+
+        Returns:
+            Those to which it was attached; not those that have it already.
+
+        Raises:
+            NotFoundError: an interface is not the service's.
+            InterfaceError, KernelError, VerifierError, PinError: it cannot be attached.
+        """
+        chosen = self._chosen(interfaces)
+        who = CALLER.get()
+
+        def attach() -> list[str]:
+            done: list[str] = []
+            try:
+                done.extend(
+                    held.interface
+                    for held in chosen
+                    if held.attach_again(panic=self._panic.is_on())
+                )
+            finally:
+                self._observer.look()
+                if done:
+                    self._account.switched(who, "attach", done)
+            return done
+
+        return await self._on(self._watch_thread, attach)
+
+    def _chosen(self, interfaces: Sequence[str]) -> list[Filter]:
+        """Return the filters on these interfaces, or all.
+
+        Raises:
+            NotFoundError: an interface is not the service's.
+        """
         for name in interfaces:
             if name not in self._filters:
                 raise NotFoundError(
                     f"this service does not have the interface {name}: it has"
                     f" {', '.join(self._filters)}"
                 )
-        chosen = [self._filters[name] for name in interfaces or self._filters]
-
-        def detach() -> list[str]:
-            done = [held.interface for held in chosen if held.detach()]
-            self._observer.look()
-            return done
-
-        return await self._on(self._watch_thread, detach)
+        return [self._filters[name] for name in interfaces or self._filters]
 
     async def _on(self, thread: Executor, function: Callable[[], _T]) -> _T:
         """Run a function on a thread, unless its client has left when its turn comes."""

@@ -11,6 +11,7 @@ Owns the order of a repair. Does not own the maps (maps/shared.py) or our own pi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Executor
 
+    from xdpctl.abi import MapName
     from xdpctl.filter.lock import InterfaceLock
     from xdpctl.maps.name_follower import NameFollower
     from xdpctl.maps.shared import SharedMaps
@@ -94,18 +96,48 @@ class PinRepair:
             self._moved = True  # even if rules cannot be written: the maps have changed by then
             await on_thread(self._store_thread, self._move)
         if self._moved:
-            try:
-                await self._swap()
-            except XdpctlError as error:
-                self._trouble = (
-                    "the filter still reads maps that are pinned no longer, and cannot be moved:"
-                    f" {error.sentence}"
-                )
-            else:
-                self._moved, self._trouble = False, ""
+            await self._switch()
         await on_thread(self._watch_thread, self._keep_locks)
         found = (self._trouble, "; ".join(self._store.lost))
         self.failures = tuple(sentence for sentence in found if sentence)
+
+    async def _switch(self) -> None:
+        """Switch the attached programs to the present maps."""
+        try:
+            await self._swap()
+        except XdpctlError as error:
+            self._trouble = (
+                "the filter still reads maps that are pinned no longer, and cannot be moved:"
+                f" {error.sentence}"
+            )
+        else:
+            self._moved, self._trouble = False, ""
+
+    async def grow(self, name: MapName, entries: int) -> int:
+        """Give a rule map another capacity, its entries kept; return how many these are.
+
+        Raises:
+            XdpctlError: nothing was changed, or the programs cannot be switched yet, which is
+                tried again after each look.
+        """
+        async with self._looks.undisturbed():
+            self._names.distrust()
+            copied = await asyncio.get_running_loop().run_in_executor(
+                self._store_thread, self._grow, name, entries
+            )
+            self._moved = True
+            await self._switch()
+        if self._trouble:
+            raise XdpctlError(self._trouble)
+        return copied
+
+    def _grow(self, name: MapName, entries: int) -> int:
+        with self._store.alone():
+            copied = self._shared.grow(
+                name, entries, lambda number: self._store.expect(name, number)
+            )
+        self._store.reconcile()
+        return copied
 
     def _move(self) -> None:
         """Use the maps that are pinned now, and write our rules to them."""

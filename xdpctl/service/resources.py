@@ -19,14 +19,17 @@ from xdpctl.errors import InterfaceError, MapFrozenError, XdpctlError
 from xdpctl.filter.filter import Filter
 from xdpctl.filter.lock import InterfaceLock
 from xdpctl.filter.own_maps import OwnMaps
+from xdpctl.filter.view import no_ethernet_header, same_card
 from xdpctl.http.listeners import Listeners
 from xdpctl.http.transport.secrets import Secrets
 from xdpctl.maps.name_follower import NameFollower
 from xdpctl.maps.shared import SharedMaps
 from xdpctl.maps.xsk_destinations import DestinationWatch
+from xdpctl.process.caller import NOBODY
 from xdpctl.process.lanes import Lanes
 from xdpctl.process.log import event
 from xdpctl.process.threads import one_thread
+from xdpctl.service.account import Account
 from xdpctl.service.looks import Looks
 from xdpctl.service.own_tables import exchange_nameless, open_tables
 from xdpctl.service.panic import PanicSwitch
@@ -35,9 +38,11 @@ from xdpctl.status.checks.interface import queue_shortage
 from xdpctl.status.checks.report import interface_warnings, warnings_at_start
 from xdpctl.status.checks.survey import Survey
 from xdpctl.status.observer import Observer
+from xdpctl.store.history import History
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
 from xdpctl.store.tables.tables import Tables
+from xdpctl.store.tally import Tally
 
 if TYPE_CHECKING:
     import asyncio
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
     from xdpctl.process.systemd import Notifier
     from xdpctl.rules import AnyQtype
     from xdpctl.service.leaving import Leaving
+    from xdpctl.service.precompile import CompileAhead
     from xdpctl.service.reload import SettingsInForce
     from xdpctl.settings import Settings
     from xdpctl.status.checks.facts import Facts
@@ -70,6 +76,7 @@ class Ground:
         bpf, netlink: the kernel.
         rollout: builds programs and puts them on.
         generations: makes our own tables.
+        compile_ahead: compiles at the lowest priority what may be needed later.
         notifier: the way to the service manager.
         directory: where our own pins live.
         loader_trouble: gives a sentence where no program can be loaded any more.
@@ -83,6 +90,7 @@ class Ground:
     netlink: Netlink
     rollout: Rollout
     generations: Generations
+    compile_ahead: CompileAhead
     notifier: Notifier
     directory: Path
     loader_trouble: Callable[[], str]
@@ -119,6 +127,7 @@ class OpenRules:
     names: NameFollower
     store: Store
     room: Room
+    account: Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,19 +161,19 @@ async def inspect(ground: Ground, stack: contextlib.AsyncExitStack) -> Inspected
         )
     )
     listeners.bind()  # requests are not answered yet
-    filters = [
-        enter(
-            Filter(
-                ground.bpf,
-                ground.netlink,
-                name,
-                mode=settings.mode,
-                replace=settings.replace,
-                directory=ground.directory,
-            )
+    filters: list[Filter] = []
+    for name in settings.interfaces:
+        made = Filter(
+            ground.bpf,
+            ground.netlink,
+            name,
+            mode=settings.mode,
+            replace=settings.replace,
+            directory=ground.directory,
+            siblings=filters,
         )
-        for name in settings.interfaces
-    ]
+        filters.append(enter(made))
+    refuse_unfit(ground.netlink, settings.interfaces)
     queues = {
         filter_.interface: 0 if is_awaited(ground, filter_) else filter_.inspect().rx_queues
         for filter_ in filters
@@ -253,13 +262,18 @@ def open_rules(  # noqa: PLR0913 - what was found so far
     )
     stack.callback(tables.close)
     open_tables(ground.generations, filters, tables, state, wanted=wanted)
-    store.reconcile()
+    account = Account(History.open(state), lambda: store.any_qtype)
+    expired = Tally()
+    store.reconcile(expired)
+    account.removed(NOBODY, "expire", expired)
     if tables.nameless:
         exchange_nameless(ground.generations, store, state)
     _prepare(store, settings.any_qtype)
     panic.recall()
+    if panic.is_on():
+        warn("panic is on since before this start: every packet passes until `xdpctl resume`")
     maps_of = partial(partial, _maps_of, shared, own)
-    return OpenRules(state, panic, observer, maps_of, names, store, room)
+    return OpenRules(state, panic, observer, maps_of, names, store, room, account)
 
 
 def begin_workers(
@@ -282,6 +296,28 @@ def begin_workers(
     stack.push_async_callback(found.listeners.stop)
     readiness = Readiness(ground.notifier, version=__version__, metrics=found.listeners.address)
     return Workers(lanes, bulk, watch, Looks(rules.observer, readiness, watch), readiness)
+
+
+def refuse_unfit(netlink: Netlink, names: Sequence[str]) -> None:
+    """Refuse interfaces without an Ethernet header, and one card under two names.
+
+    Names without an interface are left to others.
+
+    Raises:
+        InterfaceError: the first that cannot be filtered.
+    """
+    found: dict[int, str] = {}
+    for name in names:
+        if netlink.index_of(name) is None:
+            continue
+        interface = netlink.find(name)
+        if not interface.has_ethernet_header:
+            sentence = no_ethernet_header(name, interface.link_type)
+            raise InterfaceError(sentence, interface=name)
+        if interface.index in found:
+            sentence = same_card(name, found[interface.index], interface.index)
+            raise InterfaceError(sentence, interface=name)
+        found[interface.index] = name
 
 
 def is_awaited(ground: Ground, filter_: Filter) -> bool:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from xdpctl.kernel.bytecode import Bytecode
     from xdpctl.program.config import ProgramConfig
     from xdpctl.service.bootstrap import Bootstrap
+    from xdpctl.service.precompile import CompileAhead
     from xdpctl.settings import Settings
     from xdpctl.store.tables.engine import Generations
 
@@ -80,6 +81,7 @@ def run_service(begun: Bootstrap) -> int:
             Netlink(),
             begun.compiler,
             generations=KernelGenerations(bpf, partial(begun.compiler, TableProgram())),
+            compile_ahead=begun.compiler.ahead,
             loader_trouble=lambda: begun.loader.trouble,
             worker=True,
         )
@@ -99,6 +101,7 @@ class Service:
         self_test: raises where a program is not what it must be.
         directory: where our own pins live.
         generations: makes our own tables.
+        compile_ahead: compiles at the lowest priority what may be needed later.
         loader_trouble: gives a sentence where no program can be loaded any more.
         worker: whether long work may have a process of its own: `bpf` is the kernel's.
     """
@@ -112,6 +115,7 @@ class Service:
         compile_with: Callable[[ProgramConfig], Coroutine[None, None, Bytecode]],
         *,
         generations: Generations,
+        compile_ahead: CompileAhead,
         self_test: Callable[[Bpf, ProgramConfig, Bytecode], None] = selftest.run,
         directory: Path = OWN_DIRECTORY,
         loader_trouble: Callable[[], str] = str,
@@ -127,6 +131,7 @@ class Service:
             netlink=netlink,
             rollout=Rollout(bpf, compile_with, self_test),
             generations=generations,
+            compile_ahead=compile_ahead,
             notifier=self._notifier,
             directory=directory,
             loader_trouble=loader_trouble,

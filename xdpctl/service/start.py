@@ -16,13 +16,17 @@ import contextlib
 import gc
 import os
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xdpctl.errors import XdpctlError
 from xdpctl.feeds.files import ListFiles
 from xdpctl.http.listeners import Listeners, import_application
+from xdpctl.maps.aging import Aging
+from xdpctl.maps.holders import Holders
 from xdpctl.process.systemd import watchdog_interval
+from xdpctl.process.threads import one_thread
 from xdpctl.program.config import program_config
 from xdpctl.rules.guard import Guard
 from xdpctl.service.claim_counts import ClaimCounts
@@ -31,9 +35,17 @@ from xdpctl.service.expiry import Expiry
 from xdpctl.service.interface_watch import InterfaceWatch
 from xdpctl.service.own_tables import OwnTables
 from xdpctl.service.pin_repair import PinRepair
+from xdpctl.service.precompile import Precompile
 from xdpctl.service.reload import Reload, adopt
-from xdpctl.service.resources import begin_workers, inspect, is_awaited, open_rules
+from xdpctl.service.resources import (
+    begin_workers,
+    inspect,
+    is_awaited,
+    open_rules,
+    refuse_unfit,
+)
 from xdpctl.service.settling import Settling
+from xdpctl.service.stale_entries import StaleEntries
 from xdpctl.service.watchdog import Watchdog
 from xdpctl.store.state import holds_table_rules
 
@@ -44,6 +56,7 @@ if TYPE_CHECKING:
     from xdpctl.program.config import ProgramConfig
     from xdpctl.service.operations import Operations
     from xdpctl.service.resources import Ground, Inspected, OpenRules, Workers
+    from xdpctl.settings import Settings
     from xdpctl.status.checks.facts import Facts
     from xdpctl.status.part import ServicePart
 
@@ -86,7 +99,17 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         adopt(rules.store, settings.any_qtype)
     await loading
     await asyncio.to_thread(_import_faces)
-    operations = _operations(ground, found, rules, workers, own_tables)
+    repair = PinRepair(
+        found.shared,
+        found.locks,
+        rules.store,
+        rules.names,
+        program.exchange,
+        looks=workers.looks,
+        watch_thread=workers.watch,
+        store_thread=workers.lanes.writes,
+    )
+    operations = _operations(ground, found, rules, workers, own_tables, program, repair)
     parts += _parts(
         ground,
         found,
@@ -97,6 +120,8 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         own_tables=own_tables,
         operations=operations,
         parts=parts,
+        stale=_stale_entries(ground, found, rules, stack),
+        repair=repair,
     )
     rules.observer.look()
     await _serve(found.listeners, operations, program)
@@ -117,13 +142,16 @@ def _parts(  # noqa: PLR0913 - what parts need
     own_tables: OwnTables,
     operations: Operations,
     parts: Sequence[ServicePart],
+    stale: StaleEntries,
+    repair: PinRepair,
 ) -> tuple[ServicePart, ...]:
     """Make the parts of the service: one entry a part, in the order that status shows them.
 
     `parts` is the list that will hold them all; a reload goes through it.
     """
     settings = ground.current.now
-    looks, write, watch = workers.looks, workers.lanes.writes, workers.watch
+    operations.list_files = ListFiles(operations, settings)
+    looks, write = workers.looks, workers.lanes.writes
     return (
         InterfaceWatch(
             ground.netlink,
@@ -134,25 +162,18 @@ def _parts(  # noqa: PLR0913 - what parts need
             on_thread=looks.look_with,
         ),
         program,
-        PinRepair(
-            found.shared,
-            found.locks,
-            rules.store,
-            rules.names,
-            program.exchange,
-            looks=looks,
-            watch_thread=watch,
-            store_thread=write,
-        ),
+        repair,
         looks,
         own_tables,
+        Precompile(ground.compile_ahead, program.wanted_later),
         Settling(rules.store, write),
         ClaimCounts(operations, settings.state),
         Expiry(operations),
-        ListFiles(operations, settings),
+        stale,
+        operations.list_files,
         Reload(
             ground.current,
-            ground.load,
+            partial(_fit_settings, ground),
             ground.reload,
             listeners=found.listeners,
             program=program,
@@ -163,6 +184,14 @@ def _parts(  # noqa: PLR0913 - what parts need
         ),
         Watchdog(ground.notifier, watchdog_interval(os.environ, os.getpid())),
     )
+
+
+def _fit_settings(ground: Ground) -> Settings:
+    """Read the settings again; refuse interfaces that a restart would refuse. Blocks."""
+    settings = ground.load()
+    if settings.interfaces != ground.current.now.interfaces:
+        refuse_unfit(ground.netlink, settings.interfaces)
+    return settings
 
 
 async def _build(ground: Ground, config: ProgramConfig) -> Bytecode:
@@ -201,8 +230,14 @@ def _own_tables(ground: Ground, rules: OpenRules, program: CurrentProgram) -> Ow
     return made
 
 
-def _operations(
-    ground: Ground, found: Inspected, rules: OpenRules, workers: Workers, own_tables: OwnTables
+def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
+    ground: Ground,
+    found: Inspected,
+    rules: OpenRules,
+    workers: Workers,
+    own_tables: OwnTables,
+    program: CurrentProgram,
+    repair: PinRepair,
 ) -> Operations:
     from xdpctl.service.operations import Operations  # noqa: PLC0415 - packets are filtered without it
 
@@ -218,8 +253,32 @@ def _operations(
         urgent_thread=workers.lanes.urgent,
         watch_thread=workers.watch,
         bulk_thread=workers.bulk,
+        grow=repair.grow,
+        holders=_holders(ground),
         reserve=own_tables.reserve,
+        account=rules.account,
+        program=program,
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
+    )
+
+
+def _holders(ground: Ground) -> Holders:
+    owner = ground.current.now.pin_owner
+    return Holders(None if owner is None else owner.uid)
+
+
+def _stale_entries(
+    ground: Ground, found: Inspected, rules: OpenRules, stack: contextlib.AsyncExitStack
+) -> StaleEntries:
+    settings, shared = ground.current.now, found.shared
+    aging = Aging(
+        rules.store.theirs,
+        _holders(ground),
+        rules.state,
+        lambda: {name: opened.info.id for name, opened in shared.rule_maps().items()},
+    )
+    return StaleEntries(
+        aging, rules.observer, settings, stack.enter_context(one_thread("stale-entries"))
     )
 
 
@@ -228,7 +287,10 @@ async def _serve(listeners: Listeners, operations: Operations, program: CurrentP
     from xdpctl.status.metrics import Exposition, SnapshotCollector  # noqa: PLC0415 - packets are filtered without it
 
     collector = SnapshotCollector(
-        operations.snapshot, bcc=program.bcc, claims=lambda: operations.claim_counts
+        operations.snapshot,
+        bcc=program.bcc,
+        lists=operations.list_views,
+        claims=lambda: operations.claim_counts,
     )
     await listeners.serve(operations, Exposition(collector))
 

@@ -11,7 +11,7 @@ A new option is one entry of the table and one field of `Settings`; a test compa
 """
 
 from xdpctl.settings.arguments import add_service_options
-from xdpctl.settings.lists import ListFormat, ListSettings
+from xdpctl.settings.lists import Denial, ListFormat, ListSettings
 from xdpctl.settings.settings import (
     Changes,
     Settings,
@@ -20,11 +20,12 @@ from xdpctl.settings.settings import (
     reloadable_changes,
     settings_from,
 )
-from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, XskFamily
+from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, StalePolicy, XskFamily
 from xdpctl.settings.values import owner as parse_owner
 
 __all__ = [
     "Changes",
+    "Denial",
     "ListFormat",
     "ListSettings",
     "Listen",
@@ -32,6 +33,7 @@ __all__ = [
     "OnExit",
     "Owner",
     "Settings",
+    "StalePolicy",
     "XskFamily",
     "add_service_options",
     "control_path",

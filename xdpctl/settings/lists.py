@@ -6,6 +6,7 @@ command line and the environment cannot name lists. Does not own the file (sourc
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -34,6 +35,23 @@ class ListFormat(StrEnum):
     ADBLOCK = "adblock"
     DNSMASQ = "dnsmasq"
     UNBOUND = "unbound"
+    FIRST_COLUMN = "first-column"
+    JSON = "json"
+
+
+class Denial(StrEnum):
+    """What stands for NXDOMAIN and NODATA of an RPZ zone, which XDP cannot answer."""
+
+    DROP = "drop"
+    TRUNCATE = "truncate"
+    SKIP = "skip"
+
+
+MAX_SHRINK = 0.5
+"""Share of a list's rules that may be gone in a new version."""
+
+NO_SHRINK_LIMIT = 1.0
+"""All of them may, so that the list may also have no rule at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +64,8 @@ class ListSettings:
         action: for rules that do not have one; None: drop, or as an RPZ zone says.
         format: its format.
         refresh: seconds between two reads; None: read it when the file changes.
+        denial: for RPZ records that answer NXDOMAIN or NODATA.
+        max_shrink: share of the rules that may be gone in a new version, 0 to 1.
     """
 
     file: Path
@@ -53,6 +73,27 @@ class ListSettings:
     action: RuleAction | None = None
     format: ListFormat = ListFormat.AUTO
     refresh: int | None = None
+    denial: Denial = Denial.DROP
+    max_shrink: float = MAX_SHRINK
+
+    @property
+    def name(self) -> str:
+        """The list's name: its origin without `list:`."""
+        return self.origin.removeprefix(LIST_PREFIX)
+
+
+_PERCENT = re.compile(r"([0-9]{1,3})%")
+
+
+def _max_shrink(text: str) -> float:
+    found = _PERCENT.fullmatch(text)
+    if found is None or int(found[1]) > 100:  # noqa: PLR2004 - percent
+        raise ValueError('write a percentage from "0%" to "100%"')
+    return int(found[1]) / 100
+
+
+def _name(text: str) -> str:
+    return parse_origin(f"{LIST_PREFIX}{text}")
 
 
 def _refresh(text: str) -> int | None:
@@ -67,11 +108,16 @@ def _origin(text: str) -> str:
 
 _KEYS: dict[str, Callable[[str], object]] = {
     "file": values.path,
+    "name": _name,
     "origin": _origin,
     "action": parse_action,
     "format": values.choice(ListFormat),
     "refresh": _refresh,
+    "denial": values.choice(Denial),
+    "max-shrink": _max_shrink,
 }
+_FIELDS = {"name": "origin", "max-shrink": "max_shrink"}
+"""Fields of ListSettings that are not called as their keys."""
 
 
 def lists_from(value: object, path: Path, file_name: str) -> tuple[ListSettings, ...]:
@@ -100,7 +146,7 @@ def lists_from(value: object, path: Path, file_name: str) -> tuple[ListSettings,
             if added.origin == other.origin:
                 raise SettingsError(
                     f"cannot use [[list]] number {number} in {file_name}: another list has the"
-                    f" same origin {shown(added.origin)}; set a different one with the key origin",
+                    f" same origin {shown(added.origin)}; give it another name with the key name",
                     source=source,
                 )
         found.append(added)
@@ -115,7 +161,14 @@ def _list_from(table: Mapping[str, object], folder: Path, source: str) -> ListSe
                 f"cannot use key {shown(key)} of {source}: {unknown(key, _KEYS, 'key')}",
                 source=source,
             )
-        fields[key] = _value(key, value, f"key {key} of {source}")
+        field = _FIELDS.get(key, key)
+        if field in fields:
+            raise SettingsError(
+                f"cannot use {source}: it has both name and origin, which say the same; leave one"
+                " out",
+                source=source,
+            )
+        fields[field] = _value(key, value, f"key {key} of {source}")
     if "file" not in fields:
         raise SettingsError(f"cannot use {source}: it has no file; add the key file", source=source)
     file = folder / str(fields["file"])

@@ -242,6 +242,17 @@ OPTIONS = (
         "the same for one map; repeatable",
     ),
     Option(
+        "stale-dnsdist",
+        "stale_dnsdist",
+        values.stale_entries,
+        "keep",
+        "keep|expire:TIME",
+        _MAPS,
+        "what happens to entries of dnsdist's that are older than the dnsdist that runs now, which"
+        " never ends them: keep, or expire:10m to remove them after a time, each with a log line",
+        reload=True,
+    ),
+    Option(
         "pin-dir",
         "pin_dir",
         values.absolute_path,

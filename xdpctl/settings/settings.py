@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from xdpctl.process.log import LogFormat, LogLevel
     from xdpctl.rules import AnyQtype, Question, Zone
     from xdpctl.settings.lists import ListSettings
-    from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, XskFamily
+    from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, StalePolicy, XskFamily
 
 _DNSDIST_PIN_DIR = Path("/sys/fs/bpf/dnsdist")
 _ONLY_WITH_XSK = ("xsk-family", "xsk-restore", "number-of-queues")
@@ -70,6 +70,7 @@ class Settings:
     number_of_queues: int
     maps_size: int
     map_sizes: tuple[tuple[MapName, int], ...]
+    stale_dnsdist: StalePolicy
     pin_dir: Path
     pin_owner: Owner | None
     pin_mode: int

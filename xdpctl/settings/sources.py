@@ -8,6 +8,7 @@ not own parsers (values.py).
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,12 @@ from xdpctl.settings.options import BY_NAME, CONFIG, ENVIRONMENT_PREFIX, OPTIONS
 
 FILE_MAX = 2**20
 """Most bytes of a configuration file; a thousand lists take some hundred thousand."""
+
+_ERROR_LINE = re.compile(r"at line ([0-9]+),")
+_BARE_TEXT = re.compile(
+    r"""\s*(?P<key>[\w-]+)\s*=\s*(?P<text>[^\s"'\[\]{}#,=][^"'\[\]{}#,=]*?)\s*(?:#.*)?$"""
+)
+"""A line `key = text`, whose text lacks its quotes."""
 
 _WORD_MAX = 200
 _BIG = 2**63
@@ -120,14 +127,29 @@ def control_in_file(path: Path) -> Any:  # noqa: ANN401 - as above
 
 
 def _load(path: Path) -> dict[str, Any]:
+    content = ""
     try:
-        return tomllib.loads(_content(path))
+        content = _content(path)
+        return tomllib.loads(content)
     except OSError as error:
         reason = error.strerror or str(error)
     except (ValueError, RecursionError) as error:
-        reason = f"it is not valid TOML: {' '.join(str(error).split())}"
+        text = " ".join(str(error).split())
+        reason = f"it is not valid TOML: {text}{_unquoted(content, text)}"
     source = f"file {_word(str(path))}"
     raise SettingsError(f"cannot read the settings in {source}: {reason}", source=source)
+
+
+def _unquoted(content: str, error: str) -> str:
+    """Return what helps if the line of a TOML error has a text without quotes; else nothing."""
+    place = _ERROR_LINE.search(error)
+    lines = content.splitlines()
+    if place is None or int(place[1]) > len(lines):
+        return ""
+    found = _BARE_TEXT.match(lines[int(place[1]) - 1])
+    if found is None:
+        return ""
+    return f'; a text needs quotes: {_word(found["key"])} = "{_word(found["text"])}"'
 
 
 def _content(path: Path) -> str:
@@ -135,7 +157,7 @@ def _content(path: Path) -> str:
         content = file.read(FILE_MAX + 1)
     if len(content) > FILE_MAX:
         raise ValueError(f"it has more than {FILE_MAX} bytes")
-    return content.decode("utf-8")
+    return content.decode("utf-8-sig")  # Windows editors write a byte order mark
 
 
 def _texts(option: Option, value: object, source: str) -> Sequence[str]:

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from xdpctl.abi import DESTINATION_MAPS, RULE_MAPS, MapName
+from xdpctl.errors import TargetError
+from xdpctl.rules import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +54,17 @@ class OnExit(StrEnum):
 
     DETACH = "detach"
     KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class StalePolicy:
+    """`--stale-dnsdist`: after how many seconds stale entries end; None: never."""
+
+    seconds: int | None = None
+
+    def __str__(self) -> str:
+        """Return the text that the option reads."""
+        return "keep" if self.seconds is None else f"expire:{format_duration(self.seconds)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +187,21 @@ def listen(text: str) -> Listen | None:
         raise ValueError(
             "it must be an address and a port such as 127.0.0.1:9953 or [::1]:9953, or none"
         ) from None
+
+
+def stale_entries(text: str) -> StalePolicy:
+    """Return the value of `keep` or `expire:TIME`."""
+    if text == "keep":
+        return StalePolicy()
+    word, colon, duration = text.partition(":")
+    if word != "expire" or not colon:
+        raise ValueError("it must be keep, or expire:TIME with a time such as 10m or 1h")
+    try:
+        return StalePolicy(parse_duration(duration))
+    except TargetError as error:
+        raise ValueError("its time is written like 30s, 10m, 1h30m or 7d, at most 10 years") from (
+            error
+        )
 
 
 def mode(text: str) -> int:

@@ -1,6 +1,7 @@
 """The Prometheus metrics of CONTRACT.md, collected from the last snapshot.
 
-A scrape makes no system call: it reads one frozen value that observer.py made. Called by http/.
+A scrape reads one frozen value that observer.py made, and this process's own numbers (`process_*`)
+from /proc. Called by http/.
 Owns the names, labels and help of the metrics. Does not own the values.
 """
 
@@ -10,22 +11,23 @@ import platform
 import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from xdpctl import __version__
-from xdpctl.abi import RULE_PLACES, TABLES, PacketAction, Reason
+from xdpctl.abi import RULE_MAPS, RULE_PLACES, TABLES, PacketAction, Reason
 from xdpctl.filter.view import FilterState
 from xdpctl.rules.rules import ClaimClass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from prometheus_client import Metric
 
+    from xdpctl.feeds.versions import ListView
     from xdpctl.filter.view import FilterView
     from xdpctl.status.snapshot import Snapshot
 
@@ -59,9 +61,11 @@ class SnapshotCollector(Collector):
         snapshot: Callable[[], Snapshot],
         *,
         bcc: Callable[[], str],
+        lists: Callable[[], Sequence[ListView]] = tuple,
         claims: Callable[[], ClaimNumbers] = lambda: ({}, {}),
     ) -> None:
         self._snapshot = snapshot
+        self._lists = lists
         self._claims = claims
         self._bcc = bcc
         self._build = {"version": __version__, "kernel": platform.release()}
@@ -85,6 +89,7 @@ class SnapshotCollector(Collector):
             max(0.0, time.monotonic() - snapshot.taken),
         )
         yield from _claims(*self._claims())
+        yield from _lists(self._lists())
         build = InfoMetricFamily("xdpctl_build", "Versions of xdpctl, BCC and the kernel")
         build.add_metric([], {**self._build, "bcc": self._bcc()})
         yield build
@@ -156,6 +161,14 @@ def _maps(snapshot: Snapshot) -> Iterator[Metric]:
     for rule_map in RULE_PLACES:
         expired.add_metric([rule_map], snapshot.expired.get(rule_map, 0))
     yield expired
+    stale = GaugeMetricFamily(
+        "xdpctl_stale_dnsdist_entries",
+        "Entries of dnsdist's that are older than the process that holds the map",
+        labels=["map"],
+    )
+    for shared in RULE_MAPS:
+        stale.add_metric([shared], snapshot.stale.get(shared, 0))
+    yield stale
 
 
 def _interfaces(filters: Iterable[FilterView]) -> Iterator[Metric]:
@@ -182,14 +195,81 @@ def _interfaces(filters: Iterable[FilterView]) -> Iterator[Metric]:
     yield program
 
 
+def _lists(views: Sequence[ListView]) -> Iterator[Metric]:
+    up = GaugeMetricFamily(
+        "xdpctl_list_up", "1 while the present version of a list is used", labels=["list"]
+    )
+    rules = GaugeMetricFamily(
+        "xdpctl_list_rules", "Rules of a list's last good version", labels=["list"]
+    )
+    left_out = GaugeMetricFamily(
+        "xdpctl_list_left_out", "Entries of that version that are no rule", labels=["list"]
+    )
+    success = GaugeMetricFamily(
+        "xdpctl_list_last_success_timestamp_seconds",
+        "When that version was used; 0 if there has been none",
+        labels=["list"],
+    )
+    for view in views:
+        good = view.good
+        up.add_metric([view.name], float(not view.error and good is not None))
+        rules.add_metric([view.name], 0 if good is None else good.rules)
+        left_out.add_metric([view.name], 0 if good is None else good.left_out)
+        success.add_metric([view.name], 0 if good is None else good.success)
+    yield from (up, rules, left_out, success)
+
+
 class Exposition:
     """The text of a scrape, in the format that the client asks for."""
 
     def __init__(self, collector: Collector) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(collector)
+        ProcessCollector(registry=self._registry)
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """Return (body, content type) for the Accept header of a request."""
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = choose_encoder(preferred(accept))
         return encode(self._registry), content_type
+
+
+_TEXT, _OPEN = "text/plain", "application/openmetrics-text"
+
+
+def preferred(accept: str) -> str:
+    """Return those media ranges of an Accept header that name the format to answer in.
+
+    prometheus_client reads no weights. So the format is chosen here (RFC 9110, 12.5.1), and
+    it gets only what is said about this format: of equal weights the first named, and text
+    where the header has no format that we have.
+    """
+    ranges: list[tuple[str, str, float]] = []
+    for part in accept.split(","):
+        media, *parameters = (word.strip() for word in part.lower().split(";"))
+        weights = [word[2:] for word in parameters if word[:2] == "q="]
+        named = ";".join([media, *(word for word in parameters if word[:2] != "q=")])
+        ranges.append((media, named, _weight(weights[0]) if weights else 1.0))
+
+    def weight_of(offer: str) -> float:
+        for pattern in (offer, f"{offer.partition('/')[0]}/*", "*/*"):
+            if found := [weight for media, _, weight in ranges if media == pattern]:
+                return max(found)
+        return 0.0
+
+    order = [media for media, _, weight in ranges if media in {_TEXT, _OPEN} and weight]
+    offers = [*order, *(offer for offer in (_TEXT, _OPEN) if offer not in order)]
+    chosen = max(offers, key=weight_of)
+    if not weight_of(chosen):
+        return _TEXT
+    return (
+        ",".join(named for media, named, weight in ranges if media == chosen and weight) or chosen
+    )
+
+
+def _weight(text: str) -> float:
+    """Return the number of a `q=`; 0 to 1, and 1 for what is not a number."""
+    try:
+        found = float(text)
+    except ValueError:
+        return 1.0
+    return min(max(found, 0.0), 1.0) if found == found else 1.0  # noqa: PLR0124 - not a number

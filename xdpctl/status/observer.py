@@ -20,10 +20,11 @@ from xdpctl import abi
 from xdpctl.abi import TABLES, MapName, PacketAction
 from xdpctl.errors import KernelError, XdpctlError
 from xdpctl.filter.view import FilterState
+from xdpctl.status.rates import Rates
 from xdpctl.status.snapshot import MapView, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from xdpctl.filter.filter import Filter
     from xdpctl.filter.view import FilterView
@@ -75,12 +76,14 @@ class Observer:
         self._parts = parts
         self._clock = clock
         self._warnings = tuple(warnings)
+        self._rates = Rates()
         self._lock = threading.Lock()
         self._entries: dict[MapName, int] = {}
         self._counted: dict[MapName, float] = {}
         self._writes: Counter[MapName] = Counter()
         self._errors: Counter[tuple[MapName, str]] = Counter()
         self._expired: Counter[MapName] = Counter()
+        self._stale: Mapping[MapName, int] = {}
         self.destination_warnings: tuple[str, ...] = ()
         """What the last look found about AF_XDP destinations; service/looks.py shows it."""
         self.last = Snapshot(clock(), reasons=("the service is starting",))
@@ -105,6 +108,12 @@ class Observer:
             with self._lock:
                 self._expired.update(removed)
                 self.last = replace(self.last, expired=dict(self._expired))
+
+    def aged(self, stale: Mapping[MapName, int]) -> None:
+        """Show how many of dnsdist's entries are stale. Any thread."""
+        with self._lock:
+            self._stale = dict(stale)
+            self.last = replace(self.last, stale=self._stale)
 
     def look(self) -> Snapshot:
         """Look at everything, publish and return what was seen. Blocks."""
@@ -140,10 +149,12 @@ class Observer:
         except KernelError as error:
             self.destination_warnings = ()
             reasons.append(error.sentence)
+        now = self._clock()
+        rates = self._rates.after(now, views)
         with self._lock:
             maps = self._map_views()
             self.last = Snapshot(
-                self._clock(),
+                now,
                 views,
                 maps,
                 self._panic(),
@@ -159,6 +170,8 @@ class Observer:
                 self._destinations.lost,
                 dict(self._expired),
                 xskmaps=self._shared.xskmap_pins(),
+                rates=rates,
+                stale=self._stale,
             )
         return self.last
 

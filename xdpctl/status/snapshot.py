@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from xdpctl.abi import MapName
     from xdpctl.filter.view import FilterView
+    from xdpctl.status.rates import PacketRates
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Snapshot:
         reasons: why the service is not ready; empty when it is.
         map_errors: failed writes by (map, symbolic errno).
         destinations: what AF_XDP is registered for, with --xsk.
+        rates: packets a second by (interface, reason, action), of what was ever counted.
+        stale: how many of dnsdist's entries are older than the process that holds their map.
         xskmaps: pin name of the xskmap by interface, with --xsk.
     """
 
@@ -62,6 +65,8 @@ class Snapshot:
     destinations_lost: int = 0
     expired: Mapping[MapName, int] = field(default_factory=dict)
     xskmaps: Mapping[str, str] = field(default_factory=dict)
+    rates: PacketRates = field(default_factory=dict)
+    stale: Mapping[MapName, int] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:

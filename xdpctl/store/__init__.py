@@ -5,6 +5,7 @@
     bulk.py        such a change, worked in by difference
     difference.py  a list beside the notes: new, changed, gone
     source.py      a list of rules that is read part by part
+    theirs.py      dnsdist's entries, removed where they are asked for
     entries.py     what is in the maps and whose it is
     claims.py      which of several claims on a target is in force
     standing.py    all claims on the targets of some entries
@@ -16,6 +17,10 @@
     reconcile.py   notes and maps kept in agreement, expiry
     wildcards.py   names of any type, when --any-qtype changes
     state.py       the notes: one SQLite file
+    history.py     the last changes, in the same file
+    tally.py       what was removed, in short
+    inspection.py  the rules that concern one target
+    deciding.py    which rule decided about a query
     rule_map.py    what the store needs of a map of rules
     tables/        our own tables: zones, and what lists claim
     worker/        a process for long lists

@@ -24,13 +24,22 @@ from typing import TYPE_CHECKING, Protocol
 
 from xdpctl import abi
 from xdpctl.abi import BY_REF, TABLES, MapName, RuleAction, RuleValue
-from xdpctl.errors import ConflictError, GuardError, KernelError, TableFullError, XdpctlError
+from xdpctl.errors import (
+    ConflictError,
+    EmptyListError,
+    GuardError,
+    KernelError,
+    ShrunkListError,
+    TableFullError,
+    XdpctlError,
+    no_room,
+)
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import AnyQtype, target_of
 from xdpctl.rules.keys import QNAMES_REF, REFS, full_key, stored_key
 from xdpctl.store.claims import Claims
 from xdpctl.store.difference import Difference, Fresh, Staging
-from xdpctl.store.entries import foreign, goes_on, read_values
+from xdpctl.store.entries import foreign, goes_on, read_stored, read_values
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note, State
 from xdpctl.store.tables.table import RuleTable
@@ -70,6 +79,7 @@ class BulkResult:
         theirs: claims that wait because dnsdist has an entry.
         others: claims that wait because another origin's is in force.
         guarded: left out because of the guard; `first_guarded` is the first, and why.
+        removed_hits: how often what was removed had been hit.
     """
 
     created: int = 0
@@ -80,6 +90,7 @@ class BulkResult:
     others: int = 0
     guarded: int = 0
     first_guarded: str = ""
+    removed_hits: int = 0
 
 
 class Cancelled(Protocol):
@@ -124,6 +135,7 @@ class Bulk:
 
         Raises:
             Whatever the change's source raises; everything is as it was then.
+            EmptyListError, ShrunkListError: the change does not allow it; as above.
             MapFullError: `done` says how many entries went in before; the state is
                 consistent and the rest of the list is not in force.
         """
@@ -146,8 +158,10 @@ class Bulk:
                 self._see_cancelled()
             difference = staging.compare()
             self._there.clear()
+            self._see_shrinking(difference)
             if self.change.strict:
                 self._refuse_foreign(staging, difference)
+            self._refuse_overflow(staging)
             self.result.unchanged = difference.unchanged
             try:
                 self._apply(staging, difference)
@@ -155,6 +169,16 @@ class Bulk:
                 error.done = self.result.created
                 raise
         return self.result
+
+    def _see_shrinking(self, difference: Difference) -> None:
+        """Refuse a list that has no rule, or far fewer than its origin has now."""
+        kept = difference.changed + difference.unchanged + difference.contested
+        former, wanted = kept + difference.gone + difference.ended, kept + difference.added
+        if not wanted and not self.change.may_be_empty:
+            raise EmptyListError("it has no rule")
+        share = self.change.max_shrink
+        if share is not None and wanted < former * (1 - share):
+            raise ShrunkListError(f"it has {wanted:,} rules, and {former:,} are in force")
 
     def _hold(self, text: str) -> None:
         """Leave a row out, or refuse the change if it is strict."""
@@ -178,6 +202,30 @@ class Bulk:
         for step in (change, add, remove) if moves else (remove, change, add):
             step()
         self._step_through(staging, difference.ended, self._end)
+
+    def _refuse_overflow(self, staging: Staging) -> None:
+        """Refuse a list that does not fit into a shared map, before anything is written."""
+        added, gone = staging.added_by_map(), staging.gone_by_map()
+        for name in abi.RULE_MAPS:
+            ref, opened = REFS[name], self.maps[name]
+            wanted = added.get(ref, 0)
+            if not wanted:
+                continue
+            size = opened.info.key_size
+            entries = sum(len(keys) // size for keys, _ in opened.chunks())
+            free = opened.info.max_entries - entries + gone.get(ref, 0)
+            if wanted > free:
+                wanted -= self._count_theirs(staging, ref)
+            if wanted > free:
+                raise no_room(name, wanted=wanted, free=free, capacity=opened.info.max_entries)
+
+    def _count_theirs(self, staging: Staging, ref: int) -> int:
+        """Return how many of a map's new entries are left out, as dnsdist has them."""
+        known = self._present(staging)
+        return sum(
+            len(self._taken((row for row in staging.added(start, end) if row[0] == ref), known))
+            for start, end in _ranges(staging.count_added())
+        )
 
     def _make_room(self, added: Mapping[MapName, int]) -> None:
         if needed := {name: count for name, count in added.items() if name in TABLES}:
@@ -314,13 +362,18 @@ class Bulk:
         for ref, part in groupby(rows, itemgetter(0)):
             opened = self.maps[BY_REF[ref].name]
             if isinstance(opened, RuleTable):
-                self._count_removed(opened, opened.remove([key for _, key, *_ in part]))
+                keys = [key for _, key, *_ in part]
+                self._count_hits(read_stored(opened, ref, keys))
+                self._count_removed(opened, opened.remove(keys))
                 continue
             gone = [(full_key(ref, stored), hits) for _, stored, hits, _ in part]
             values = read_values(opened, (key for key, _ in gone))
             ours = [
                 key for (key, hits), value in zip(gone, values, strict=True) if goes_on(value, hits)
             ]
+            self._count_hits(
+                value for (_, hits), value in zip(gone, values, strict=True) if goes_on(value, hits)
+            )
             self._count_removed(opened, opened.delete_batch(b"".join(ours)) if ours else 0)
         staging.forget([(ref, key) for ref, key, *_ in rows])
 
@@ -335,6 +388,9 @@ class Bulk:
             self.result.removed += any(
                 claim.origin == self.change.origin for claim in outcome.former
             )
+
+    def _count_hits(self, values: Iterable[RuleValue | None]) -> None:
+        self.result.removed_hits += sum(value.hits for value in values if value is not None)
 
     def _count_removed(self, opened: RuleMap, removed: int) -> None:
         self.on_change(MapName(opened.label), -removed)

@@ -38,6 +38,8 @@ class Change:
         strict: refuse the change if an entry is dnsdist's or guarded, and take over rules of
             our other origins; else such rules are left out and counted.
         force: the guard is not applied.
+        may_be_empty: whether a list without a rule is applied.
+        max_shrink: share of the origin's rules that the list may lack; None: any.
         guard: the present guard, which the service adds; None: none.
         progress: called with (step, done, total), on the thread that applies the change.
     """
@@ -47,6 +49,8 @@ class Change:
     replace: bool = False
     strict: bool = False
     force: bool = False
+    may_be_empty: bool = True
+    max_shrink: float | None = None
     guard: Guard | None = None
     progress: OnProgress = unheard
 

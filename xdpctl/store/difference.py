@@ -19,7 +19,8 @@ import contextlib
 import sqlite3
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from xdpctl.abi import BY_REF, TABLES
@@ -213,7 +214,10 @@ class _Columns:
         keys = sorted(rows)
         self.refs += [ref] * len(keys)
         self._keys += keys
-        self._options += [rows[key] for key in keys]
+        if len(set(map(id, rows.values()))) == 1:  # a look-up of each would take longer
+            self._options += [next(iter(rows.values()))] * len(keys)
+        else:
+            self._options += [rows[key] for key in keys]
 
     def rows(self, start: int, end: int) -> list[Fresh]:
         """Return rows number start+1 to end."""
@@ -468,6 +472,12 @@ class Staging:
             counts.update(dict(self._connection.execute(query).fetchall()))
         return counts
 
+    def gone_by_map(self) -> dict[int, int]:
+        """Return how many entries are gone from each map, by its number."""
+        with self._working():
+            query = "SELECT map, count(*) FROM gone GROUP BY map"
+            return dict(self._connection.execute(query).fetchall())
+
     def is_gone_below(self, ref: int) -> bool:
         """Return whether an entry is gone from a map with a lower number."""
         with self._working():
@@ -553,8 +563,13 @@ class Staging:
     def _note_fresh(self, fresh: Iterable[Fresh], created: float) -> int:
         """Write notes; return how many there were not."""
         alike: defaultdict[tuple[int, int, Options], list[bytes]] = defaultdict(list)
-        for ref, key, options in fresh:
-            alike[ref, len(key), options].append(key)
+        for (ref, options), run in groupby(fresh, itemgetter(0, 2)):
+            keys = [key for _, key, _ in run]
+            if len(set(map(len, keys))) == 1:
+                alike[ref, len(keys[0]), options] += keys
+                continue
+            for key in keys:
+                alike[ref, len(key), options].append(key)
         before = self._connection.total_changes
         for (ref, size, (action, reason, expires, origin)), keys in alike.items():
             for at in range(0, len(keys), KEYS_AT_ONCE):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from xdpctl.store.rule_map import RuleMap
     from xdpctl.store.state import Note, State
     from xdpctl.store.tables.tables import Tables
+    from xdpctl.store.tally import Tally
 
 SETTLE_AT_ONCE = 20_000
 """Notes that one `settle` looks at: with fewer, each is looked at every time."""
@@ -105,8 +106,10 @@ class Reconciler:
 
     # --- at start -----------------------------------------------------------------
 
-    def reconcile(self) -> None:
+    def reconcile(self, tally: Tally | None = None) -> None:
         """Make notes and maps agree, once, before the filter is attached.
+
+        `tally` gets the rules whose time was over.
 
         What expired in the meantime is removed. In the map that the notes were written for,
         what vanished is forgotten. In a new map (reboot, bpffs mounted again) our rules
@@ -115,26 +118,13 @@ class Reconciler:
         """
         self._set_clock()
         boot = boot_id()
-        for name, opened in self._maps.items():
-            identity = f"{boot}:{opened.info.id}"
-            fact = f"map:{name}"
-            known = self._state.get_meta(fact)
-            self._unread.discard(name)
-            if known != identity and self._is_frozen(name):
-                self._unread.add(name)
-            elif known != identity:
-                resumed = known == identity + _RESTORING
-                if not resumed:
-                    self._yield_taken(name)
-                    self._state.set_meta(fact, identity + _RESTORING)
-                self._expire_notes(name)
-                self._restore(name, resumed=resumed)
-                self._state.set_meta(fact, identity)
+        for name in self._maps:
+            self._begin(name, boot, tally)
         self._reconcile_tables()
         self._recover_claims()  # before their notes take over what the maps have
         self.frozen()
         while self.next_expiry() == 0:
-            self.expire()
+            self.expire(tally)
         for name in self._maps:
             for notes in self._pages(name):
                 if name not in self._unread:
@@ -143,11 +133,37 @@ class Reconciler:
         while after is not None:
             after, _ = self._claims.look_beneath(after)
 
+    def _begin(self, name: MapName, boot: str, tally: Tally | None) -> None:
+        """See whether a map is the one of our notes; write our rules into another one."""
+        identity = f"{boot}:{self._maps[name].info.id}"
+        fact = f"map:{name}"
+        known = self._state.get_meta(fact)
+        if self._state.get_meta(f"resized:{name}") == identity:
+            known = identity  # our entries were copied into it
+            self._state.set_meta(fact, identity)
+        self._unread.discard(name)
+        if known == identity:
+            return
+        if self._is_frozen(name):
+            self._unread.add(name)
+            return
+        resumed = known == identity + _RESTORING
+        if not resumed:
+            self._yield_taken(name)
+            self._state.set_meta(fact, identity + _RESTORING)
+        self._expire_notes(name, tally)
+        self._restore(name, resumed=resumed)
+        self._state.set_meta(fact, identity)
+
     def _recover_claims(self) -> None:
         """Finish changes of claims that were cut short."""
         with self._tables.writing(TABLES if self._state.has_waiting() else ()):
             if count := self._claims.recover():
                 event(_log, "claims-recovered", count=count)
+
+    def expect(self, name: MapName, number: int) -> None:
+        """Note the id of a map that takes the place of ours, with all entries of ours in it."""
+        self._state.set_meta(f"resized:{name}", f"{boot_id()}:{number}")
 
     def _reconcile_tables(self) -> None:
         """Make our own tables what the notes are; new ones are filled."""
@@ -202,15 +218,18 @@ class Reconciler:
             ],
         )
 
-    def _expire_notes(self, name: MapName) -> None:
+    def _expire_notes(self, name: MapName, tally: Tally | None) -> None:
         """Forget what expired before it could be written again."""
         due = [
-            (note.map, note.key)
+            note
             for notes in self._pages(name)
             for note in notes
             if note.expires is not None and note.expires <= self._boot()
         ]
-        self._state.forget(due)
+        self._state.forget((note.map, note.key) for note in due)
+        if tally is not None:
+            for note in due:
+                tally.add(note, note.hits)
 
     def _restore(self, name: MapName, *, resumed: bool) -> None:
         """Write our rules into a new map.
@@ -326,27 +345,30 @@ class Reconciler:
 
     # --- when time is over --------------------------------------------------------
 
-    def expire(self) -> Counter[MapName]:
+    def expire(self, tally: Tally | None = None) -> Counter[MapName]:
         """Remove our entries whose time is over; return how many of each map.
 
-        Some at a time: `next_expiry` is 0 while more are due. Those in a frozen map stay. Where
-        other claims wait, the next one comes into force.
+        `tally` gets what was removed. Some at a time: `next_expiry` is 0 while more are due.
+        Those in a frozen map stay. Where other claims wait, the next one comes into force.
         """
         self._state.end_due(self._boot())
-        return self.remove(self._state.due(self._boot(), NOTES_AT_ONCE, self.frozen()))
+        return self.remove(self._state.due(self._boot(), NOTES_AT_ONCE, self.frozen()), tally)
 
     def next_expiry(self) -> float | None:
         """Return in how many seconds the next rule expires, at least 0; None: never."""
         at = self._state.next_expiry(self._frozen)
         return None if at is None else max(0.0, at - self._boot())
 
-    def remove(self, notes: Sequence[Note]) -> Counter[MapName]:
+    def remove(self, notes: Sequence[Note], tally: Tally | None = None) -> Counter[MapName]:
         """Remove the entries of these notes where they are still ours, then the notes.
 
-        Where other claims wait, the entry stays and the next one comes into force.
+        Where other claims wait, the entry stays and the next one comes into force. `tally` gets
+        what was removed.
         """
         contested = self._claims.waiting_at((note.map, note.key) for note in notes)
-        removed = self._end_contested([note for note in notes if (note.map, note.key) in contested])
+        removed = self._end_contested(
+            [note for note in notes if (note.map, note.key) in contested], tally
+        )
         notes = [note for note in notes if (note.map, note.key) not in contested]
         values = self._entries.values((note.map, note.key) for note in notes)
         ours: dict[MapName, list[bytes]] = {}
@@ -360,13 +382,25 @@ class Reconciler:
                 self._on_change(name, -count)
             if notes:
                 self._state.forget((note.map, note.key) for note in notes)
+        if tally is not None:
+            for note in notes:
+                value = values[note.map, note.key]
+                if value is not None and owns(note, value):
+                    tally.add(note, value.hits)
         return removed
 
-    def _end_contested(self, notes: Sequence[Note]) -> Counter[MapName]:
+    def _end_contested(self, notes: Sequence[Note], tally: Tally | None) -> Counter[MapName]:
         """End the claims that are in force where others wait; return how many of each map."""
         wanted: dict[Place, Wanted] = {(n.map, n.key): {n.origin: None} for n in notes}
         if not wanted:
             return Counter()
+        values = self._entries.values(wanted)
         with self._tables.writing({name for name, _ in wanted}):
             outcomes = self._claims.settle(wanted)
-        return Counter(o.place[0] for o in outcomes if o.before is not None)
+        ended = [o for o in outcomes if o.before is not None]
+        if tally is not None:
+            for outcome in ended:
+                value = values[outcome.place]
+                if outcome.before is not None and value is not None:
+                    tally.add(outcome.before, value.hits)
+        return Counter(o.place[0] for o in ended)

@@ -31,6 +31,11 @@ class RuleSource(ABC):
         """Bytes of the whole."""
 
     @property
+    def weight(self) -> int:
+        """Bytes to work through, as far as is known: more than `size` if it is packed."""
+        return self.size
+
+    @property
     @abstractmethod
     def position(self) -> int:
         """Bytes read so far."""

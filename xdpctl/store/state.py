@@ -14,15 +14,23 @@ Every method blocks and may be called from any thread: one connection serves all
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from xdpctl.abi import BY_REF, TABLES, MapName, RuleAction
 from xdpctl.errors import StateError
-from xdpctl.kernel.paths import Opened, look, open_directory, refuse_foreign_file
+from xdpctl.kernel.failure import READ_ONLY
+from xdpctl.kernel.paths import (
+    Opened,
+    is_read_only,
+    look,
+    open_directory,
+    refuse_foreign_file,
+)
 from xdpctl.rules.keys import REFS, full_key, stored_key
 
 if TYPE_CHECKING:
@@ -145,11 +153,19 @@ class State:
         try:
             with open_directory(path.parent, make=0o750, parents=0o755) as directory:
                 _refuse_foreign(directory, path.name)
+                read_only = is_read_only(directory.link)
         except OSError as error:
+            helps = "choose another --state or run `xdpctl prepare` as root"
+            if error.errno == errno.EROFS:
+                helps = f"{READ_ONLY}; or choose another --state"
             raise StateError(
-                f"cannot use the directory of --state {path}: {error.strerror};"
-                " choose another --state or run `xdpctl prepare` as root"
+                f"cannot use the directory of --state {path}: {error.strerror}; {helps}"
             ) from error
+        if read_only:  # SQLite's error would look like a damaged file
+            raise StateError(
+                f"cannot write to the directory of --state {path}: {READ_ONLY}; or choose another"
+                " --state"
+            )
         try:
             return cls(_open(path), path, ())
         except sqlite3.DatabaseError as error:
@@ -199,8 +215,10 @@ class State:
         self._connection.close()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Make what is done inside one transaction: all of it or nothing.
+
+        Gives the connection, for tables of other modules (history.py).
 
         Raises:
             StateError: SQLite refused (disk full, file removed …).
@@ -208,7 +226,7 @@ class State:
         try:
             with self._turn, self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
-                yield
+                yield self._connection
         except sqlite3.Error as error:
             raise StateError(
                 f"cannot write the state file {self.path}: {error}; nothing was changed,"
@@ -225,6 +243,11 @@ class State:
                 f"cannot read the state file {self.path}: {error}; see that its disk is sound, and"
                 " restart the service"
             ) from error
+
+    def select(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Return the rows of a query on a table of another module; StateError as all reads."""
+        with self._reading():
+            return self._connection.execute(query, values).fetchall()
 
     def get_meta(self, name: str) -> str | None:
         """Return a stored fact about the whole, or None; StateError as all that reads."""
@@ -388,16 +411,21 @@ class State:
                 ((stored_key(ref, new), ref, stored_key(ref, old)) for old, new in keys),
             )
 
-    def count_by_origin(self) -> tuple[dict[str, int], dict[str, int]]:
+    def count_by_origin(
+        self, map_name: MapName | None = None
+    ) -> tuple[dict[str, int], dict[str, int]]:
         """Return how many claims of each origin are in force, and how many wait.
 
-        Some 100 ms for a million.
+        In one map or all; some 100 ms for a million.
         """
+        ref = None if map_name is None else REFS[map_name]
+        which = "WHERE ?1 IS NULL OR map = ?1 GROUP BY origin"
         with self._reading():
             forced, waiting = (
                 dict(
                     self._connection.execute(
-                        f"SELECT origin, count(*) FROM {table} GROUP BY origin"  # noqa: S608 (constants)
+                        f"SELECT origin, count(*) FROM {table} {which}",  # noqa: S608 (constants)
+                        (ref,),
                     ).fetchall()
                 )
                 for table in ("note", "waiting")

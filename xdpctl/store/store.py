@@ -53,6 +53,7 @@ from xdpctl.store.state import Note, place_in_order
 from xdpctl.store.tables.table import KEYS_AT_ONCE
 from xdpctl.store.tables.tables import Tables
 from xdpctl.store.tables.turn import MarkedTurn
+from xdpctl.store.theirs import TheirEntries
 from xdpctl.store.top import MostHit
 from xdpctl.store.wildcards import Wildcards
 
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from xdpctl.store.rule_map import RuleMap
     from xdpctl.store.state import State
     from xdpctl.store.tables.table import RuleTable
+    from xdpctl.store.tally import Tally
     from xdpctl.store.worker.parent import BulkInWorker
 
     Claimed: TypeAlias = tuple[Target, str]
@@ -86,7 +88,7 @@ WORKER_NOTES = 30_000
 
 
 _THEIRS = (
-    "change it there (rmDynBlock, unblock), or remove it with `xdpctl flush --origin dnsdist`"
+    "change it there (rmDynBlock, unblock), or remove it with `xdpctl unblock --force TARGET`"
     " before you add your own"
 )
 
@@ -225,14 +227,24 @@ class Store:
             wall=clock,
             boot=boot,
         )
+        self.theirs = TheirEntries(
+            self.listing, self.alone, any_qtype=lambda: self.any_qtype, on_change=on_change
+        )
         self._wildcards = Wildcards(maps, state, self.listing, self._reconciler, on_change)
 
     # --- keeping ------------------------------------------------------------------
 
-    def reconcile(self) -> None:
-        """Make notes and maps agree, once, before the filter is attached."""
+    def reconcile(self, tally: Tally | None = None) -> None:
+        """Make notes and maps agree, once, before the filter is attached.
+
+        `tally` gets the rules whose time was over.
+        """
         with self._lock:
-            self._reconciler.reconcile()
+            self._reconciler.reconcile(tally)
+
+    def expect(self, name: MapName, number: int) -> None:
+        """Take a map with this id for ours, with our entries in it; the caller has the lock."""
+        self._reconciler.expect(name, number)
 
     def settle(self) -> None:
         """Forget notes whose entry vanished or became another's; keep the counters."""
@@ -268,13 +280,13 @@ class Store:
         """Return what keeps others from writing for the time of a block; blocks until its turn."""
         return self._lock
 
-    def expire(self) -> Counter[MapName]:
+    def expire(self, tally: Tally | None = None) -> Counter[MapName]:
         """Remove some of our entries whose time is over; return how many of each map.
 
-        `next_expiry` is 0 while more are due.
+        `tally` gets what was removed. `next_expiry` is 0 while more are due.
         """
         with self._lock:
-            return self._reconciler.expire()
+            return self._reconciler.expire(tally)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -517,7 +529,9 @@ class Store:
                 raise foreign(each[0], _THEIRS)
             yield found
 
-    def flush(self, map_name: MapName | None, origin: str | None) -> int:
+    def flush(
+        self, map_name: MapName | None, origin: str | None, tally: Tally | None = None
+    ) -> int:
         """Remove the rules of one origin, or all our own; return how many entries went.
 
         Args:
@@ -525,6 +539,8 @@ class Store:
             origin: `dnsdist` removes what we did not write, which a running dnsdist
                 does not notice (DNSDIST.md); None: all our own. What other origins claim comes
                 into force at once.
+            tally: gets what was removed, except what dnsdist wrote and what went with a whole
+                table of ours.
         """
         names = RULE_PLACES if map_name is None else (map_name,)
         if origin == DNSDIST_ORIGIN:
@@ -535,7 +551,7 @@ class Store:
         frozen: MapFrozenError | None = None
         for name in names:
             try:
-                removed += self._flush(name, origin)
+                removed += self._flush(name, origin, tally)
             except MapFrozenError as error:  # the others are flushed anyway
                 frozen = frozen or error
         if frozen is not None:
@@ -543,7 +559,7 @@ class Store:
             raise frozen
         return removed
 
-    def _flush(self, name: MapName, origin: str | None) -> int:
+    def _flush(self, name: MapName, origin: str | None, tally: Tally | None) -> int:
         with self._lock:
             removed = self._state.end_waiting(name, origin)
         if origin is None and (table := self.tables.maps.get(name)) is not None:
@@ -552,7 +568,7 @@ class Store:
         while after is not None:
             with self._lock:
                 notes, after = self._some_notes(name, after, origin)
-                removed += self._reconciler.remove(notes).total()
+                removed += self._reconciler.remove(notes, tally).total()
         return removed
 
     def _flush_table(self, table: RuleTable) -> int:
@@ -590,7 +606,7 @@ class Store:
         What is long, or joins so many, is worked on in a process of its own (store/worker/).
         """
         source = change.source
-        if isinstance(source, RuleSource) and self._is_much(source.size):
+        if isinstance(source, RuleSource) and self._is_much(source.weight):
             return self._worker().bulk(
                 change, source, on_change=self._on_change, cancelled=self._cancelled
             )

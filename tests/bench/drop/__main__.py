@@ -4,7 +4,7 @@ A visit sets one means up, sees that it drops all of a small flood, and measures
 flood, at one rate that is the same for all, and the search for the highest rate at which no
 honest query is lost. The means take turns; each round begins with another.
 
-    python -m tests.bench.drop [--rounds 3] [--minutes 8] [--results FOLDER] [--raw FOLDER]
+    python -m tests.bench.drop [--rounds 3] [--minutes 10] [--results FOLDER] [--raw FOLDER]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.bench.drop.report import Visit
 from tests.bench.drop.search import Limits, search
 from tests.bench.drop.site import Site
 from tests.bench.machine import Machine
-from tests.bench.report import RAW, RESULTS, write_raw, write_table
+from tests.bench.report import RAW, RESULTS, plot_path, table_path, write_raw, write_table
 from tests.lab import LabError, eventually
 from tests.roots.roots import dnsdist_root
 
@@ -96,7 +96,7 @@ def visit(means: Means, series: Series, number: int, former: Visit | None) -> Vi
         number: of the round, from 0.
         former: the visit of the round before, near whose rate the search begins.
     """
-    with Site.built(means.lua(series)) as site:
+    with Site.built(means.lua(series), random=series is Series.ZONE) as site:
         try:
             means.install(site, series)
         except LabError as error:
@@ -155,7 +155,7 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.drop")
     parser.add_argument("--rounds", type=int, default=3, help="at most (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=8, help="at most (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=10, help="at most (%(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of table and plot")
     parser.add_argument("--raw", type=Path, default=RAW, help="folder of the raw figures")
     options = parser.parse_args()
@@ -176,10 +176,12 @@ def main() -> None:
     outcome = report.Outcome.of(visits, absent, machine, software)
     text = report.text(outcome)
     print(text)
-    write_table("bench-drop", text, options.results)
+    plot = "one flood, every means of dropping it"
+    write_table("bench-drop", machine, text, plot=plot, folder=options.results)
     write_raw("bench-drop", report.document(outcome, visits), options.raw)
-    chart.draw(outcome, options.results / "bench-drop.svg")
-    print(f"written to {options.results}/bench-drop.md and .svg, and {options.raw}/bench-drop.json")
+    chart.draw(outcome, plot_path("bench-drop", machine, options.results))
+    table = table_path(machine, options.results)
+    print(f"written to {table}, its plot and {options.raw}/bench-drop.json")
 
 
 if __name__ == "__main__":

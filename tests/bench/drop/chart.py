@@ -20,14 +20,14 @@ _ROOM: Final = 1.22
 
 
 def draw(outcome: Outcome, path: Path) -> None:
-    """Draw both series, a row each, and write the SVG."""
+    """Draw every series, a row each, and write the SVG."""
     series = list(outcome.rows.items())
     figure, axes = plot.figure(
         rows=[len(rows) + 1.3 for _, rows in series],
         columns=2,
         title="One flood of DNS queries, one core to receive it",
         width=9.5,
-        height=4.6,
+        height=1.1 + sum(len(rows) + 1.3 for _, rows in series) * 0.26,
     )
     for (what, rows), left, right in zip(series, axes[::2], axes[1::2], strict=True):
         left.set_title(f"{what.value}: packets/s, no honest query lost")

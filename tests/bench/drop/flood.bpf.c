@@ -5,7 +5,8 @@
  * query and goes out of an interface; one that is not due yet is dropped, which
  * is how time passes. The flood comes in bursts; an honest query, when one is
  * due, takes the place of one of the flood's, another place in each burst, so
- * that it meets what the flood meets.
+ * that it meets what the flood meets. The flood asks for one name a source, or
+ * for another name below its zone each time.
  */
 #include "platform.h"
 
@@ -19,6 +20,8 @@
 #define OFFSET_NAME   54 /* 4 h a a a 5 f l o o d ... */
 #define FRAME_LEAST   65
 
+#define SCATTER 0x9e3779b1 /* odd: 2^20 numbers in a row give as many names, in no order */
+
 struct plan {
 	__u64 interval_ns;	  /* from one burst to the next; 0: at once */
 	__u64 burst;		  /* packets, a power of two; 0 for no flood */
@@ -28,6 +31,7 @@ struct plan {
 	__u64 honest_sum;	  /* of the IPv4 header without check */
 	__u64 flood_source;	  /* its first half */
 	__u64 honest_source;
+	__u64 random; /* not 0: another name each time, not one a source */
 	/* from here on the program's own; both due times are set to the start */
 	__u64 due_ns;
 	__u64 honest_due_ns;
@@ -49,6 +53,19 @@ static __always_inline void put_check(__u8 *frame, __u64 sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);
 	put_be16(frame + OFFSET_CHECK, ~(sum + (sum >> 16)));
+}
+
+/* A label of four letters and digits (base32) from the last 20 bits of a number. */
+static __always_inline void put_label(__u8 *at, __u32 number)
+{
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 4; i++) {
+		__u8 five = number >> 5 * i & 31;
+
+		at[i] = five < 26 ? 'a' + five : '2' + five - 26;
+	}
 }
 
 /* What is due now: sets what is left to send, and where the honest query is in it. */
@@ -104,9 +121,13 @@ int flood(struct xdp_md *ctx)
 		put_be16(frame + OFFSET_PORT, 10000 + number);
 		put_be16(frame + OFFSET_ID, number);
 		__builtin_memcpy(frame + OFFSET_NAME, "\4h", 2);
-		frame[OFFSET_NAME + 2] = 'a' + (number >> 8 & 15);
-		frame[OFFSET_NAME + 3] = 'a' + (number >> 4 & 15);
-		frame[OFFSET_NAME + 4] = 'a' + (number & 15);
+		if (plan->random) {
+			put_label(frame + OFFSET_NAME + 1, plan->sent * SCATTER);
+		} else {
+			frame[OFFSET_NAME + 2] = 'a' + (number >> 8 & 15);
+			frame[OFFSET_NAME + 3] = 'a' + (number >> 4 & 15);
+			frame[OFFSET_NAME + 4] = 'a' + (number & 15);
+		}
 		__builtin_memcpy(frame + OFFSET_NAME + 5, "\5flood", 6);
 		put_check(frame, plan->flood_sum + number);
 	}

@@ -1,7 +1,8 @@
 """The ways to drop a flood, each set up as its own users would.
 
 A means is Lua for dnsdist, or something that is put before it, and a counter by which it is
-seen to drop. Rules are the same for all: every source of the flood, or every name.
+seen to drop. Rules are the same for all: every source of the flood, every name, or the zone
+that its names are in.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ class Series(Enum):
 
     SOURCES = "blocked sources"
     NAMES = "blocked names"
+    ZONE = "random names below a blocked zone"
+
+    @property
+    def targets(self) -> list[str]:
+        """What xdpctl blocks."""
+        return {Series.SOURCES: sources, Series.NAMES: names, Series.ZONE: zone}[self]()
 
 
 def sources() -> list[str]:
@@ -35,8 +42,13 @@ def sources() -> list[str]:
 
 
 def names() -> list[str]:
-    """Return every name that the flood asks for."""
+    """Return every name that the flood asks for, where each source has one."""
     return [sender.name(number) for number in range(sender.SOURCES)]
+
+
+def zone() -> list[str]:
+    """Return the zone that all names of the flood are in."""
+    return [f".{sender.ZONE}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,10 @@ def _userspace(series: Series) -> str:
     if series is Series.SOURCES:
         adds = "".join(f'blocked:addMask("{source}/32")\n' for source in sources())
         return f"blocked = newNMG()\n{adds}addAction(NetmaskGroupRule(blocked), DropAction())\n"
+    if series is Series.ZONE:
+        adds = f'blocked:add(newDNSName("{sender.ZONE}."))\n'
+        rule = "SuffixMatchNodeRule(blocked)"
+        return f"blocked = newSuffixMatchNode()\n{adds}addAction({rule}, DropAction())\n"
     adds = "".join(f'blocked:add(newDNSName("{name}."))\n' for name in names())
     return f"blocked = newDNSNameSet()\n{adds}addAction(QNameSetRule(blocked), DropAction())\n"
 
@@ -123,8 +139,8 @@ def _xdpctl(mode: str) -> Callable[[Site, Series], None]:
         service = Service(site.server, "--mode", mode)
         site.services.append(service)
         site.settle(service.process.pid)
-        targets = sources() if series is Series.SOURCES else names()
-        path = site.server.lab.write("blocked", "".join(f"{target}\n" for target in targets))
+        lines = "".join(f"{target}\n" for target in series.targets)
+        path = site.server.lab.write("blocked", lines)
         done = service.verb("import", str(path))
         if done.returncode or site.server.xdp() != mode:
             raise LabError(f"xdpctl import: {done.stderr}; XDP is {site.server.xdp()}")
@@ -137,14 +153,15 @@ def _dropped_by_xdpctl(site: Site) -> int:
 
 
 _SOURCES_ONLY: Final = (Series.SOURCES,)
-_BOTH: Final = (Series.SOURCES, Series.NAMES)
+_EXACT: Final = (Series.SOURCES, Series.NAMES)
+_ALL: Final = tuple(Series)
 
 EVERY: Final = (
-    Means("userspace", "dnsdist, DropAction", _BOTH, _dropped_by_rule, lua=_userspace),
+    Means("userspace", "dnsdist, DropAction", _ALL, _dropped_by_rule, lua=_userspace),
     Means(
         "socket",
         "dnsdist, socket filter",
-        _BOTH,
+        _EXACT,
         _dropped_by_socket_filter,
         lua=_socket_filter,
     ),
@@ -172,6 +189,6 @@ EVERY: Final = (
         install=_nft("netdev", f"type filter hook ingress device {INTERFACE} priority 0;"),
         optional=True,
     ),
-    Means("generic", "xdpctl, generic", _BOTH, _dropped_by_xdpctl, install=_xdpctl("generic")),
-    Means("native", "xdpctl, native", _BOTH, _dropped_by_xdpctl, install=_xdpctl("native")),
+    Means("generic", "xdpctl, generic", _ALL, _dropped_by_xdpctl, install=_xdpctl("generic")),
+    Means("native", "xdpctl, native", _ALL, _dropped_by_xdpctl, install=_xdpctl("native")),
 )

@@ -5,8 +5,9 @@ other and puts those that are due into the interface, as a driver's XDP_REDIRECT
 socket and no packet buffer of the kernel is involved, so the receiving end gets frames as
 from a network card: what looks at them first has them before anything was allocated.
 
-Reads "RATE HONEST SECONDS" from standard input, a line a run: the flood's packets a second
-and the honest queries; answers each with a JSON object. Ends with standard input.
+Reads "RATE HONEST SECONDS RANDOM" from standard input, a line a run: the flood's packets a
+second, the honest queries, and 1 where the flood asks for another name each time, 0 where each
+source has one; answers each with a JSON object. Ends with standard input.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ HONEST_MOST: Final = 4096
 BURST: Final = 32
 """Packets that are sent at once, as a card hands them over by the interrupt."""
 
-_PLAN: Final = struct.Struct(f"={15 + HONEST_MOST}Q")
-_SENT: Final = 13
+_PLAN: Final = struct.Struct(f"={16 + HONEST_MOST}Q")
+_SENT: Final = 14
 """In the plan; then the number of honest queries, then when each was sent."""
 
 _SLOT: Final = bytes(4)
@@ -154,11 +155,13 @@ class Sender:
             int(HONEST),
         )
 
-    def send(self, rate: float, honest: float, seconds: float) -> dict[str, object]:
+    def send(
+        self, rate: float, honest: float, seconds: float, *, random: bool
+    ) -> dict[str, object]:
         """Send for so long; return what was sent, and when each honest query was (ns)."""
         intervals = int(BURST * 1e9 / rate) if rate else 0, BURST if rate else 0, int(1e9 / honest)
         start = time.monotonic_ns()
-        state = (start, start, 0, 0, 0, 0, 0, *([0] * HONEST_MOST))
+        state = (int(random), start, start, 0, 0, 0, 0, 0, *([0] * HONEST_MOST))
         self._plan.update(_SLOT, _PLAN.pack(*intervals, *self._fixed, *state))
         signal.setitimer(signal.ITIMER_REAL, seconds)
         run_live(self._program, self._frame)
@@ -190,8 +193,9 @@ def main(interface: str, server: str, to: bytes) -> None:
             sys.stdout.write("{}\n")
             sys.stdout.flush()
             for line in sys.stdin:
-                rate, asked, seconds = map(float, line.split())
-                sys.stdout.write(json.dumps(sender.send(rate, asked, seconds)) + "\n")
+                rate, asked, seconds, random = map(float, line.split())
+                sent = sender.send(rate, asked, seconds, random=bool(random))
+                sys.stdout.write(json.dumps(sent) + "\n")
                 sys.stdout.flush()
 
 

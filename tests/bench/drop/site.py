@@ -113,6 +113,7 @@ class Site:
         server: the host that receives. `dnsdist`: on it.
         poll: pid of the NAPI thread. `core`: the receiving one.
         sender: the process that sends. `ear`: what takes the answers.
+        random: whether the flood asks for another name each time.
         services: of xdpctl on the server, put there by who installs one.
     """
 
@@ -122,15 +123,17 @@ class Site:
     core: int
     sender: Partner
     ear: Ear
+    random: bool = False
     services: list[Service] = field(default_factory=list)
 
     @classmethod
     @contextlib.contextmanager
-    def built(cls, rules: str) -> Iterator[Site]:
+    def built(cls, rules: str, *, random: bool = False) -> Iterator[Site]:
         """Yield a site; all of it is gone afterwards.
 
         Args:
             rules: Lua for dnsdist, before the honest rule.
+            random: whether the flood asks for another name each time.
         """
         cores = two_cores()
         with contextlib.ExitStack() as stack:
@@ -148,7 +151,7 @@ class Site:
                 )
             )
             ear = stack.enter_context(contextlib.closing(Ear(client)))
-            site = cls(server, dnsdist, poll, cores[1], sending, ear)
+            site = cls(server, dnsdist, poll, cores[1], sending, ear, random)
             sending.answer()
             prefer(sending.pid, cores[0])
             os.sched_setaffinity(poll, {cores[1]})
@@ -169,7 +172,7 @@ class Site:
         """
         self.ear.latencies([])  # late answers of the last run
         before = self._read()
-        self.sender.tell(f"{rate} {HONEST_RATE} {seconds}")
+        self.sender.tell(f"{rate} {HONEST_RATE} {seconds} {int(self.random)}")
         flood = self.sender.answer()
         time.sleep(PATIENCE)
         after = self._read()

@@ -59,15 +59,74 @@ def test_targets_are_sent_as_the_rules_that_they_mean(
 
 
 def test_what_was_made_and_changed_is_said(cli: CommandLine, service: FakeService) -> None:
-    service.answer("POST", RULES, put(2, 1))
+    service.answer("POST", RULES, put(3, 1))
+    result = cli("block", "192.0.2.1", "192.0.2.0/24", "A.example", ".b.example")
 
-    assert cli("block", "192.0.2.1").output == "drop: 2 rules made and 1 rule changed\n"
+    assert result.output == (
+        "drop: 192.0.2.1, 192.0.2.0/24, a.example (every type), .b.example (every type);"
+        " 1 rule changed\n"
+    )
+
+
+def test_a_type_is_said_with_its_name(cli: CommandLine, service: FakeService) -> None:
+    service.answer("POST", RULES, put())
+    result = cli("block", "amplify.example", "--qtype", "txt", "--action", "truncate")
+
+    assert result.output == "truncate: amplify.example (TXT)\n"
+
+
+def test_of_many_rules_the_first_ten_are_named(cli: CommandLine, service: FakeService) -> None:
+    service.answer("POST", RULES, put(12))
+    result = cli("block", *(f"192.0.2.{n}" for n in range(12)))
+
+    assert result.output.startswith("drop: 192.0.2.0, 192.0.2.1,")
+    assert result.output.endswith(", 192.0.2.9 and 2 more\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["TXT"], "--qtype TXT"),
+        (["txt"], "--qtype TXT"),
+        (["type65"], "--qtype TYPE65"),
+        (["for", "10m"], "--for"),
+        (["10m"], "--for 10m"),
+        (["truncate"], "--action truncate"),
+        (["drop"], "--action drop"),
+        (["-"], "xdpctl import -"),
+        (["AS64500"], "prefixes"),
+        (["blocklist"], "'blocklist.'"),
+        (["localhost"], "'localhost.'"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["block", "allow", "unblock"])
+def test_a_single_word_is_no_target_and_what_was_meant_is_said(
+    cli: CommandLine, service: FakeService, verb: str, words: list[str], meant: str
+) -> None:
+    result = cli(verb, "amplify.example", *words)
+
+    assert (result.status, result.output) == (1, "")
+    assert meant in result.errors
+    assert repr(words[0]) in result.errors
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    ("word", "target"), [("localhost.", "localhost"), (".lan", ".lan"), ("*.lan", "*.lan")]
+)
+def test_a_dot_makes_a_word_a_name_or_zone(
+    cli: CommandLine, service: FakeService, word: str, target: str
+) -> None:
+    service.answer("POST", RULES, put())
+
+    assert cli("block", word).status == 0
+    assert service.requests[0].body == [rule(target)]
 
 
 def test_a_request_that_changed_nothing_is_said(cli: CommandLine, service: FakeService) -> None:
     service.answer("POST", RULES, put(0, 0))
 
-    assert cli("block", "192.0.2.1").output == "drop: nothing to change\n"
+    assert cli("block", "192.0.2.1").output == "drop: 192.0.2.1; nothing to change\n"
 
 
 def test_warnings_of_the_service_go_to_standard_error(
@@ -133,7 +192,7 @@ def test_a_rule_may_have_an_end(cli: CommandLine, service: FakeService, verb: st
     result = cli(verb, "192.0.2.1", "--for", "1h30m")
 
     assert service.requests[0].body[0]["expires_in"] == 5400
-    assert result.output.endswith("1 rule made, for 1h30m\n")
+    assert result.output.endswith(": 192.0.2.1, for 1h30m\n")
 
 
 @pytest.mark.parametrize("bad", ["", "0s", "-1s", "10", "10 m", "1m1h", "11y", "3651d"])
@@ -272,3 +331,14 @@ def test_under_addresses_an_address_is_a_target(cli: CommandLine) -> None:
         result = cli("block", "--only-addresses", "--", "192.0.2.1", "2001:db8::/32")
 
     assert (result.status, len(service.requests[0].body)) == (0, 2)
+
+
+@pytest.mark.parametrize("more", [[], ["--missing-ok"]])
+def test_unblock_force_is_passed_on_and_its_warning_shown(
+    cli: CommandLine, service: FakeService, more: list[str]
+) -> None:
+    service.answer("DELETE", RULES, {"removed": 1, "warnings": ["it counts"]})
+    result = cli("unblock", "192.0.2.1", "--force", *more)
+
+    assert ("force", "1") in service.requests[0].query
+    assert (result.output, "it counts" in result.errors) == ("1 rule removed\n", True)

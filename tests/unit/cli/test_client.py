@@ -154,6 +154,13 @@ def test_the_offending_text_is_in_the_sentence(service: FakeService, client: Cli
     assert caught.value.sentence == "it cannot be (reason: bad\ttext)"
 
 
+def test_a_long_text_is_not_said_again(service: FakeService, client: Client) -> None:
+    service.refuse("GET", "/x", 422, detail="cannot read 'aaa…'", text="a" * 20_000)
+    with pytest.raises(XdpctlError) as caught:
+        client.get("/x")
+    assert len(caught.value.sentence) < 100
+
+
 def test_the_offending_text_is_not_said_twice(service: FakeService, client: Client) -> None:
     service.refuse("GET", "/x", 422, detail="cannot read 'bad'", field="reason", text="bad")
     with pytest.raises(XdpctlError) as caught:

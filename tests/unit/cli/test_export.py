@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.fake_terminal import on_terminal
 from tests.unit.cli.test_client import listener
+from xdpctl.cli.main import main
 
 if TYPE_CHECKING:
     from tests.support.command_line import CommandLine
@@ -89,3 +92,19 @@ def test_an_export_that_breaks_off_fails(cli: CommandLine, answer: bytes) -> Non
 
     assert result.status == 1
     assert "closed the connection before its answer was complete" in result.errors
+
+
+@pytest.mark.parametrize("arguments", [["export"], ["list", "--json"], ["status", "--json"]])
+def test_what_programs_read_is_utf8_in_every_locale(
+    cli: CommandLine, service: FakeService, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    document = {"rules": [{"reason": "Größe → ☃"}], "next": None}
+    service.answer("GET", EXPORT, 'a.example reason="Größe → ☃"\n'.encode())
+    service.answer("GET", "/api/v1/rules", document)
+    service.answer("GET", "/api/v1/status", document)
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding="latin-1", write_through=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main([*arguments, "--control", str(cli.control)]) == 0
+    stream.flush()
+    assert "Größe → ☃" in written.getvalue().decode()

@@ -17,12 +17,20 @@ if TYPE_CHECKING:
     from tests.support.fake_service import FakeService
 
 RULES = "/api/v1/rules"
+ORIGINS = [
+    {"origin": origin, "rules": rules}
+    for origin, rules in (
+        *(("list:x", 210_000), ("file:y", 6), ("cli", 3)),
+        *(("api", 2), ("app:a", 1), ("app:b", 1)),
+    )
+]
 
 
 @pytest.fixture
 def removing(service: FakeService) -> FakeService:
     """A service that removes 1,234 rules."""
     service.answer("DELETE", RULES, {"removed": 1234})
+    service.answer("GET", "/api/v1/origins", {"origins": ORIGINS})
     return service
 
 
@@ -60,11 +68,18 @@ def test_without_a_terminal_it_must_be_meant(cli: CommandLine, removing: FakeSer
 @pytest.mark.parametrize(
     ("arguments", "question"),
     [
-        ([], "remove every rule of our own in every map? [y/N] "),
+        (
+            [],
+            (
+                "remove 210,013 rules (list:x 210,000, file:y 6, cli 3, api 2, 2 other origins 2)"
+                " in every map? [y/N] "
+            ),
+        ),
         (
             ["--origin", "cli", "--map", "qnames"],
-            "remove every rule of origin cli in qnames? [y/N] ",
+            "remove 3 rules (cli 3) in qnames? [y/N] ",
         ),
+        (["--origin", "file:none"], "remove 0 rules in every map? [y/N] "),
     ],
 )
 def test_a_terminal_is_asked(
@@ -73,7 +88,7 @@ def test_a_terminal_is_asked(
     shown = on_terminal(cli, "flush", *arguments, typed="Y\n")
 
     assert (shown.status, shown.output, shown.errors) == (0, "1,234 rules removed\n", question)
-    assert len(removing.requests) == 1
+    assert [request.method for request in removing.requests] == ["GET", "DELETE"]
 
 
 @pytest.mark.parametrize("typed", ["", "\n", "n\n", "yess\n", "nein\n"])
@@ -81,7 +96,7 @@ def test_everything_but_a_yes_is_a_no(cli: CommandLine, removing: FakeService, t
     shown = on_terminal(cli, "flush", typed=typed)
 
     assert (shown.status, shown.output) == (1, "nothing was removed\n")
-    assert removing.requests == []
+    assert "DELETE" not in {request.method for request in removing.requests}
 
 
 def test_a_yes_given_before_is_not_asked_for(cli: CommandLine, removing: FakeService) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.fake_service import STATUS
 from xdpctl import __version__
-from xdpctl.cli.main import FAMILIES, find, main
+from xdpctl.cli import leftover
+from xdpctl.cli.main import FAMILIES, NEVER_SUGGESTED, SYNONYMS, find, main
 from xdpctl.cli.verbs import status as status_module
 from xdpctl.errors import KernelError
 
@@ -53,7 +54,7 @@ def test_every_verb_takes_a_control_socket_and_json(cli: CommandLine, name: str)
     output = cli(name, "--help").output
 
     assert "--control" in output
-    assert "--json" in output
+    assert ("--json" in output) == (name not in {"export", "completion"})
 
 
 def test_the_version_is_printed(cli: CommandLine) -> None:
@@ -333,9 +334,11 @@ def test_an_output_of_another_encoding_does_no_harm(
 
 
 def imported_by(*arguments: str) -> set[str]:
-    """Return the modules that a command line loads."""
+    """Return the modules that a command line loads, where no service has left a filter."""
     script = (
-        "import sys; before = set(sys.modules); from xdpctl.cli.main import main;"
+        "import sys; from pathlib import Path; before = set(sys.modules);"
+        "from xdpctl.cli.main import main; from xdpctl.kernel.bpf import pins;"
+        "pins.OWN_DIRECTORY = Path('/nonexistent');"
         f"status = main({list(arguments)!r}); print(*set(sys.modules) - before)"
     )
     result = subprocess.run(
@@ -388,3 +391,95 @@ def test_streams_that_cannot_be_set_are_left_alone(monkeypatch: pytest.MonkeyPat
 
     assert main(["--version"]) == 0
     assert plain.text == f"xdpctl {__version__}\n"
+
+
+# --- words that are no verbs ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("add", "block"), ("ban", "block"), ("deny", "block"), ("BAN", "block"),
+        ("del", "unblock"), ("delete", "unblock"), ("remove", "unblock"), ("rm", "unblock"),
+        ("unban", "unblock"), ("show", "list"), ("ls", "list"), ("stats", "status"),
+        ("why", "test"), ("logs", "history"), ("unblok", "unblock"), ("lst", "list"),
+        ("hlep", "help"), ("atach", "attach"),
+    ],
+)  # fmt: skip
+def test_other_programs_words_are_answered_with_ours(
+    cli: CommandLine, word: str, meant: str
+) -> None:
+    result = cli(word, "192.0.2.1")
+    assert (result.status, result.output) == (2, "")
+    assert f"did you mean `{meant}`?" in result.errors
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "detch", "detach!", "deatch", "flsh", "flushh", "flush-all", "panik", "panics", "resum",
+        "resumee", "reset", "pause", "eth0", "restart", "stop", "off", "disable", "attac",
+    ],
+)  # fmt: skip
+def test_no_typing_error_leads_to_a_verb_that_ends_protection(cli: CommandLine, word: str) -> None:
+    result = cli(word)
+    assert result.status == 2
+    for verb in NEVER_SUGGESTED:
+        assert f"`{verb}`" not in result.errors
+
+
+def test_every_synonym_is_no_verb_and_leads_to_one() -> None:
+    words = [word for words in SYNONYMS.values() for word in words]
+    assert len(words) == len(set(words))
+    assert not set(words) & set(FAMILIES)
+    assert set(SYNONYMS) <= set(FAMILIES)
+
+
+def test_an_interface_in_the_place_of_a_verb_is_told_how_to_start(cli: CommandLine) -> None:
+    assert "`xdpctl --interface lo` starts the service on it" in cli("lo").errors
+
+
+def test_help_and_version_work_as_words(cli: CommandLine) -> None:
+    assert cli("help").output == cli("--help").output
+    assert cli("version").output == cli("--version").output
+    assert cli("help", "block").output == cli("block", "--help").output
+    assert cli("help", "nonsense").status == 2
+
+
+# --- a service that is dead -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [["panic"], ["resume"], ["list"], ["status"], ["block", "192.0.2.1"], ["top"], ["history"]],
+)
+def test_a_dead_service_whose_filter_still_acts_is_said_to_be_so(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, verb: list[str]
+) -> None:
+    monkeypatch.setattr(leftover, "filters_left", lambda: ["eth0", "eth1"])
+    result = cli(*verb)
+    assert (result.status, result.output) == (3, "")
+    assert "no service answers on" in result.errors
+    assert "its filter is still on eth0 and eth1" in result.errors
+    assert "`xdpctl detach` takes it off" in result.errors
+    assert "systemctl start xdpctl" in result.errors
+    assert result.errors.count("\n") == 1
+
+
+def test_without_a_filter_the_start_is_the_advice(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftover, "filters_left", list)
+    assert "start one with" in cli("panic").errors
+    assert "still" not in cli("panic").errors
+
+
+def test_what_cannot_be_looked_at_is_no_second_error(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise KernelError("cannot look", 1)
+
+    monkeypatch.setattr(leftover, "OWN_DIRECTORY", Path("/proc/self"))
+    monkeypatch.setattr("xdpctl.kernel.net.interfaces.Netlink.interfaces", refuse)
+    assert cli("panic").status == 3

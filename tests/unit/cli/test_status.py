@@ -114,10 +114,39 @@ def test_counters_that_count_are_sorted_by_packets() -> None:
     )
 
     assert block(lines(interfaces=[counted]), "counters") == [
-        "  REASON  ACTION  PACKETS    BYTES",
-        "  qname   drop      7,000  420,000",
-        "  other   pass          5      300",
+        "  REASON  ACTION  RATE  PACKETS    BYTES",
+        "  qname   drop       -    7,000  420,000",
+        "  other   pass       -        5      300",
     ]
+
+
+def test_rates_are_shown_and_summed_up() -> None:
+    counted = [
+        interface(
+            counters=[
+                {**counter("qname", "drop", 7000), "rate": 20038.4},
+                {**counter("cidr4", "truncate", 7), "rate": 0.5},
+            ]
+        ),
+        interface(
+            name="eth1",
+            counters=[
+                {**counter("qname", "drop", 70), "rate": 1.0},
+                {**counter("other", "pass", 7), "rate": 0.0},
+            ],
+        ),
+    ]
+    report_lines = lines(interfaces=counted)
+    assert report_lines[2] == (
+        "now 20,040/s packets: 20,039/s dropped, 0.5/s answered with TC=1, 0/s passed"
+    )
+    rates = [line.split()[3] for line in block(report_lines, "counters")[1:]]
+    assert rates == ["20,038/s", "0.5/s", "1.0/s", "0/s"]
+
+
+def test_what_was_not_measured_yet_is_no_rate() -> None:
+    counted = interface(counters=[counter("qname", "drop", 7000)])
+    assert not any(line.startswith("now") for line in lines(interfaces=[counted]))
 
 
 def test_counters_of_several_interfaces_name_theirs() -> None:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import TYPE_CHECKING, Any
+import os
+import pty
+import termios
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from tests.support.fake_service import STATUS
 from tests.support.fake_terminal import on_terminal
 from tests.unit.cli.test_listing import listed
-from xdpctl.cli.verbs.top import _rate
+from xdpctl.cli.keyboard import Keyboard
+from xdpctl.cli.render import shown_rate
+from xdpctl.cli.verbs import top
+from xdpctl.errors import ServiceUnreachableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.command_line import CommandLine
     from tests.support.fake_service import FakeService
 
 TOP = "/api/v1/top"
+STATUS_PATH = "/api/v1/status"
 
 
 def hit(target: str, rate: float | None, **fields: object) -> dict[str, Any]:
@@ -96,10 +106,12 @@ def test_a_rate_that_is_not_known_is_a_dash(cli: CommandLine, service: FakeServi
     assert "\n   -     0  192.0.2.1" in cli("top", "--by", "hits").output
 
 
-def test_nothing_to_show_is_no_table(cli: CommandLine, service: FakeService) -> None:
+def test_nothing_to_show_is_a_line_of_titles(cli: CommandLine, service: FakeService) -> None:
     service.answer("GET", TOP, {"rules": []})
 
-    assert (cli("top").status, cli("top").output) == (0, "")
+    result = cli("top")
+    assert result.status == 0
+    assert result.output == "RATE  HITS  TARGET  TYPE  ACTION  ORIGIN  REASON\n"
 
 
 def test_a_terminal_is_drawn_again_every_second_until_ctrl_c(
@@ -132,6 +144,7 @@ def test_each_table_is_drawn_over_the_one_before(
 ) -> None:
     service.answer("GET", TOP, RANKED)
     service.answer("GET", TOP, {"rules": []})
+    service.answer("GET", STATUS_PATH, STATUS)
     service.answer("GET", TOP, RANKED)
     _, *later = on_terminal(cli, "top").output.split("\x1b[J")
 
@@ -158,13 +171,147 @@ def test_a_table_is_no_longer_than_the_terminal(
 
 @pytest.mark.parametrize(
     ("rate", "shown"),
-    [(None, "-"), (0, "0/s"), (0.04, "0.0/s"), (9.96, "10.0/s"), (1e6, "1000000/s")],
+    [(None, "-"), (0, "0/s"), (0.04, "0.0/s"), (9.96, "10.0/s"), (1e6, "1,000,000/s")],
 )
 def test_small_rates_have_a_tenth(rate: float | None, shown: str) -> None:
-    assert _rate(rate) == shown
+    assert shown_rate(rate) == shown
 
 
 def test_a_refusal_is_its_sentence(cli: CommandLine, service: FakeService) -> None:
     service.refuse("GET", TOP, 500, detail="it cannot be")
 
     assert (cli("top").status, cli("top").errors) == (1, "xdpctl: it cannot be\n")
+
+
+# --- true sentences, keys ---------------------------------------------------------------------
+
+
+def with_rules(**entries: int) -> dict[str, Any]:
+    """Return a status whose maps have so many entries."""
+    maps = [
+        {"name": name.replace("_", "-"), "entries": number, "capacity": 1024}
+        for name, number in entries.items()
+    ]
+    return {**STATUS, "maps": maps}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "maps", "said"),
+    [
+        ([], {"qnames": 12, "cidr4": 3}, "was hit within the last second; 15 rules are in force"),
+        ([], {"qnames": 1}, "1 rule is in force"),
+        (["--by", "hits"], {"qnames": 2}, "no rule was hit since it was made; 2 rules"),
+        (["--map", "qnames"], {"qnames": 2, "cidr4": 3}, "no rule in qnames was hit"),
+        (["--map", "qnames"], {"qnames": 2, "cidr4": 3}, "; 2 rules are in force"),
+        ([], {"qnames": 0, "xsk_destinations_v4": 2}, "no rules: nothing is blocked"),
+        (["--map", "qnames"], {"cidr4": 3}, "no rules in qnames: nothing is blocked by them"),
+    ],
+)
+def test_a_terminal_is_told_the_truth_when_no_rule_was_hit(  # noqa: PLR0913, PLR0917 - the case
+    cli: CommandLine,
+    service: FakeService,
+    sleeps: list[float],
+    arguments: list[str],
+    maps: dict[str, int],
+    said: str,
+) -> None:
+    service.answer("GET", TOP, {"rules": []})
+    service.answer("GET", STATUS_PATH, with_rules(**maps))
+    assert said in on_terminal(cli, "top", *arguments).output
+    assert sleeps
+
+
+def test_a_line_is_no_wider_than_the_terminal(
+    cli: CommandLine, service: FakeService, sleeps: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    service.answer("GET", TOP, {"rules": [hit("a" * 60 + ".example", 3, reason="x" * 50)]})
+    screen = on_terminal(cli, "top").output.split("\x1b[J")[1]
+    assert sleeps
+    assert max(len(line) for line in screen.splitlines()) <= 40
+
+
+class Keys:
+    """A keyboard on which these keys are pressed, one a second."""
+
+    works = True
+
+    def __init__(self, pressed: list[str]) -> None:
+        self.pressed = pressed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing."""
+
+    def wait(self, seconds: float) -> str:
+        assert seconds <= 1
+        return self.pressed.pop(0)
+
+
+def press(monkeypatch: pytest.MonkeyPatch, *keys: str) -> list[str]:
+    pressed = list(keys)
+    monkeypatch.setattr(top, "Keyboard", lambda _stream: Keys(pressed))
+    return pressed
+
+
+def test_q_ends_it_and_s_changes_the_order(
+    cli: CommandLine, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = press(monkeypatch, "", "s", "x", "s", "q")
+    service.answer("GET", TOP, RANKED)
+    shown = on_terminal(cli, "top")
+    assert (shown.status, left) == (0, [])
+    assert [dict(request.query)["by"] for request in service.requests] == [
+        "rate", "rate", "hits", "hits", "rate",
+    ]  # fmt: skip
+    assert "sorted by rate; keys: q quits, s sorts by hits" in shown.output
+    assert "sorted by hits; keys: q quits, s sorts by rate" in shown.output
+
+
+def test_a_service_that_restarts_does_not_end_it(
+    cli: CommandLine, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    press(monkeypatch, "", "", "q")
+    service.answer("GET", TOP, RANKED)
+    gone = ServiceUnreachableError("no service answers")
+    answers: Iterator[dict[str, Any] | Exception] = iter([RANKED, gone, RANKED])
+
+    def ask(*_: object) -> dict[str, Any]:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(top, "_ask", ask)
+    output = on_terminal(cli, "top").output
+    assert "no service answers: it is being restarted, or has ended; trying again" in output
+    assert output.count("192.0.2.1") == 2
+
+
+def test_a_service_that_was_never_there_does(cli: CommandLine) -> None:
+    with pytest.raises(ServiceUnreachableError):
+        on_terminal(cli, "top")
+
+
+def test_keys_are_read_one_by_one_and_the_terminal_is_left_as_it_was() -> None:
+    controller, terminal = pty.openpty()
+    with os.fdopen(terminal) as stream, os.fdopen(controller, "wb", buffering=0) as typist:
+        before = termios.tcgetattr(terminal)
+        with Keyboard(stream) as keyboard:
+            assert keyboard.works
+            assert termios.tcgetattr(terminal) != before
+            assert not keyboard.wait(0.0)
+            typist.write(b"Qs")
+            assert [keyboard.wait(5.0), keyboard.wait(5.0)] == ["q", "s"]
+        assert termios.tcgetattr(terminal) == before
+
+
+def test_what_is_no_terminal_is_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    with open(os.devnull) as stream, Keyboard(stream) as keyboard:  # noqa: PTH123 - not a file of ours
+        assert not keyboard.works
+        assert not keyboard.wait(0.5)
+    assert slept == [0.5]

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from xdpctl.abi import Reason
-from xdpctl.cli.main import FAMILIES
-from xdpctl.settings import load_settings
+from xdpctl.settings import lists, load_settings
 from xdpctl.settings.options import OPTIONS
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[3]
 PAGES: Final = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")])
 REFERENCE: Final = ROOT / "docs" / "reference.md"
-MAN_PAGE: Final = ROOT / "deploy" / "debian" / "xdpctl.8"
+OPERATING: Final = ROOT / "docs" / "operating.md"
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -93,11 +92,28 @@ def test_the_reference_has_every_metric() -> None:
     }
 
 
-def test_the_man_page_has_every_verb() -> None:
-    verbs = MAN_PAGE.read_text().partition(".SH VERBS")[2].partition(".SH TARGETS")[0]
-    tagged = " ".join(re.findall(r"^\.BR? (.*)$", verbs, re.MULTILINE))
+def tagged(page: Path, heading: str) -> set[str]:
+    """Return the words of code in the first column of the first table below a heading."""
+    text = page.read_text().partition(f"\n{heading}\n")[2].partition("\n\n|")[2]
+    rows = text.partition("\n\n")[0].splitlines()[2:]
+    return {word for row in rows for word in re.findall(r"`([^`]+)`", row.split("|")[1])}
 
-    assert set(re.findall(r"[a-z]+", tagged)) == set(FAMILIES)
+
+def test_every_key_of_a_list_is_documented() -> None:
+    assert tagged(OPERATING, "### Lists") == set(lists._KEYS)
+
+
+def test_every_format_of_a_list_is_documented() -> None:
+    named = tagged(REFERENCE, "## Formats of lists")
+
+    assert named == {*lists.ListFormat} - {lists.ListFormat.AUTO}
+
+
+def test_the_packaged_settings_show_a_list_and_the_address_of_metrics() -> None:
+    text = (ROOT / "deploy" / "xdpctl.toml").read_text()
+
+    assert re.search(r"^#?\[\[list\]\]$", text, re.MULTILINE)
+    assert re.search(r"^#?listen = ", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -24,6 +24,7 @@ REASONS: Final = {
     "PrivateNetwork=": "PrivateNetwork=",
     "PrivateUsers=": "PrivateUsers=",
     "ProcSubset=": "ProcSubset=",
+    "ProtectProc=": "ProtectProc=noaccess",
     "ProtectKernelTunables=": "ProtectKernelTunables=",
     "RestrictAddressFamilies=~AF_(INET|INET6)": "AF_INET",
     "RestrictAddressFamilies=~AF_NETLINK": "AF_NETLINK",

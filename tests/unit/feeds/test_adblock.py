@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests.unit.feeds.test_lines import ORIGIN, said
 from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.adblock import AdblockLines
-from xdpctl.feeds.formats.lines import LeftOut
 from xdpctl.rules import AnyQtype, target_text
 
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
@@ -28,6 +28,7 @@ def read(
     reader = AdblockLines(ORIGIN, action, AnyQtype.NEW, left_out, only=only)
     reader.look(every, 1)
     rows = [*reader.rows(every, 1), *reader.end()]
+    left_out.see_share(0)
     assert len({row[:2] for row in rows}) == len({row[:3] for row in rows})
     return {target_text(target): action for target, action in map(said, rows)}
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tests.unit.feeds.test_lines import ORIGIN, said
 from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.dnsmasq import DnsmasqLines
-from xdpctl.feeds.formats.lines import IMPLIED, LeftOut
+from xdpctl.feeds.formats.lines import IMPLIED
 from xdpctl.feeds.formats.unbound import UnboundLines
 from xdpctl.rules import AnyQtype, target_text
 
@@ -30,9 +31,11 @@ def read(
 ) -> dict[str, RuleAction]:
     """Return the rules of a list: action by the text of the target."""
     every = [f"{line}\n" for line in lines]
-    reader = kind(ORIGIN, action, AnyQtype.NEW, LeftOut() if left_out is None else left_out)
+    left_out = LeftOut() if left_out is None else left_out
+    reader = kind(ORIGIN, action, AnyQtype.NEW, left_out)
     reader.look(every, 1)
     rows = [*reader.rows(every, 1), *reader.end()]
+    left_out.see_share(0)
     assert {row[3] for row in rows if row[2] != action} <= {IMPLIED}
     assert len({row[:2] for row in rows}) == len({row[:3] for row in rows})
     return {target_text(target): action for target, action in map(said, rows)}

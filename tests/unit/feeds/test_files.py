@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.feeds.test_lines import target_of_row
-from xdpctl.errors import KernelError, MapFullError, StateError, XdpctlError
+from tests.unit.feeds.test_rpz import HEAD
+from xdpctl.errors import (
+    EmptyListError,
+    KernelError,
+    ListError,
+    MapFullError,
+    NotFoundError,
+    ShrunkListError,
+    StateError,
+    XdpctlError,
+)
 from xdpctl.feeds import files
 from xdpctl.feeds.files import ListFiles
 from xdpctl.feeds.inotify import Inotify
@@ -39,12 +49,14 @@ class FakeBackend:
     calls: list[str] = field(default_factory=list)
     failure: XdpctlError | None = None
     turned: asyncio.Event = field(default_factory=asyncio.Event)
+    changes: list[Change] = field(default_factory=list)
 
     async def bulk(self, change: Change) -> BulkResult:
         origin = change.origin
         assert change.replace
         assert not change.strict
         self.calls.append(f"bulk {origin}")
+        self.changes.append(change)
 
         def read() -> set[str]:
             change.progress("apply", 0, 1)
@@ -56,6 +68,11 @@ class FakeBackend:
             found = await asyncio.to_thread(read)
             if self.failure is not None:
                 raise self.failure
+            former = len(self.rules.get(origin, ()))
+            if not found and not change.may_be_empty:
+                raise EmptyListError("it has no rule")
+            if change.max_shrink is not None and len(found) < former * (1 - change.max_shrink):
+                raise ShrunkListError(f"it has {len(found)} rules, and {former} are in force")
             self.rules[origin] = found
         finally:
             self.turned.set()
@@ -266,12 +283,12 @@ async def test_a_file_that_may_still_be_written_is_read_when_it_is_quiet(
 ) -> None:
     ages, look_at = [0.0, 0.0, 0.0, 60.0], files._look_at
 
-    def look(path: Path) -> tuple[tuple[int, ...] | None, float]:
-        found, _ = look_at(path)
-        return found, ages.pop(0) if found != first else 60.0
+    def look(path: Path) -> files._Look:
+        found = look_at(path)
+        return found._replace(age=ages.pop(0) if found.version != first else 60.0)
 
     one = written(tmp_path / "a", "192.0.2.1")
-    first, _ = look_at(one.file)
+    first = look_at(one.file).version
     async with running(backend, one):
         monkeypatch.setattr(files, "_look_at", look)
         with one.file.open("w") as stream:
@@ -335,7 +352,7 @@ async def test_what_no_rule_can_say_is_a_warning(backend: FakeBackend, tmp_path:
     one = written(tmp_path / "a", "0.0.0.0 bad.example", "192.0.2.1 www.example")
     async with running(backend, one) as kept:
         (warning,) = kept.warnings
-        assert warning.startswith(f"list list:a from {tmp_path / 'a'} has entries that no rule")
+        assert warning.startswith(f"list list:a from {tmp_path / 'a'} has entries that are left")
         assert "1 names with an address of their own ('192.0.2.1 www.example')" in warning
         written(tmp_path / "a", "0.0.0.0 bad.example")
         await backend.turn()
@@ -388,6 +405,160 @@ async def test_a_version_is_read_once_however_often_it_is_looked_at(
             await thrice.wait()
 
         assert backend.calls == ["bulk list:a"]
+
+
+# --- versions that are not taken over -------------------------------------------------
+
+
+FOUR = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")
+
+
+async def test_a_version_that_lost_more_than_half_is_not_taken_over(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    async with running(backend, written(tmp_path / "a", *FOUR)) as kept:
+        written(tmp_path / "a", *FOUR[:2])
+        await backend.turn()
+        assert (kept.warnings, len(backend.rules["list:a"])) == ((), 2)
+        written(tmp_path / "a", *FOUR)
+        await backend.turn()
+        written(tmp_path / "a", FOUR[0])
+        await backend.turn()
+        (warning,) = kept.warnings
+        assert "it has 1 rules, and 4 are in force, so that more than max-shrink (50%)" in warning
+        assert "`xdpctl lists accept a` takes it over" in warning
+        assert len(backend.rules["list:a"]) == 4
+        (view,) = kept.views()
+        assert (view.error, view.good and view.good.rules) == (warning, 4)
+
+        assert (await kept.read_now("a", accept=True)).error == ""
+        assert (kept.warnings, backend.rules["list:a"]) == ((), {FOUR[0]})
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n", "\n"])
+async def test_a_list_without_a_rule_is_taken_over_when_it_is_accepted_and_after_reloads(
+    backend: FakeBackend, tmp_path: Path, content: str
+) -> None:
+    one = written(tmp_path / "a", *FOUR)
+    async with running(backend, one) as kept:
+        (tmp_path / "a").write_text(content)
+        await backend.turn()
+        assert len(backend.rules["list:a"]) == 4
+        assert "`xdpctl lists accept a`" in kept.warnings[0]
+        with pytest.raises(ListError, match="lists accept"):
+            await kept.read_now("list:a")
+        await kept.read_now("list:a", accept=True)
+        assert (kept.warnings, backend.rules["list:a"]) == ((), set())
+        backend.turned.clear()
+        kept.reload(settings_of(one))
+        await backend.turn()
+    async with running(backend, one) as kept:
+        assert kept.warnings == ()
+
+
+async def test_a_list_may_be_emptied_by_a_comment_where_all_of_it_may_go(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    one = replace(written(tmp_path / "a", *FOUR), max_shrink=1.0)
+    async with running(backend, one) as kept:
+        written(tmp_path / "a", "# nothing")
+        await backend.turn()
+        assert (kept.warnings, backend.rules["list:a"]) == ((), set())
+        (tmp_path / "a").write_text("")
+        await backend.turn()
+        assert "it is empty" in kept.warnings[0]
+
+
+async def test_a_list_that_had_no_rule_and_has_none_is_a_warning_of_its_own(
+    backend: FakeBackend, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(backend, written(tmp_path / "a", "# nothing yet")) as kept:
+        assert "it has no rule" in kept.warnings[0]
+        assert kept.views()[0].error == kept.warnings[0]
+    assert [record.getMessage() for record in caplog.records] == ["list-empty"]
+
+
+async def test_what_is_no_list_cannot_be_accepted(backend: FakeBackend, tmp_path: Path) -> None:
+    async with running(backend, written(tmp_path / "a", *FOUR)) as kept:
+        (tmp_path / "a").write_text("<html>\n")
+        with pytest.raises(ListError, match="a page of HTML"):
+            await kept.read_now("a", accept=True)
+        assert len(backend.rules["list:a"]) == 4
+        backend.turned.clear()
+        written(tmp_path / "a", FOUR[0])
+        await backend.turn()
+        assert "max-shrink" in kept.warnings[0]
+
+
+async def test_a_list_that_is_not_there_is_named(backend: FakeBackend, tmp_path: Path) -> None:
+    async with running(backend, written(tmp_path / "a", *FOUR)) as kept:
+        with pytest.raises(NotFoundError, match="no list 'b': there are a"):
+            await kept.read_now("b")
+
+
+async def test_a_file_whose_last_line_has_no_end_is_read_when_it_is_quiet_without_that_line(
+    backend: FakeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ages, look_at = [0.0, 0.0, 60.0], files._look_at
+
+    def look(path: Path) -> files._Look:
+        found = look_at(path)
+        return found if found.whole else found._replace(age=ages.pop(0))
+
+    async with running(backend, written(tmp_path / "a", "192.0.2.1")) as kept:
+        monkeypatch.setattr(files, "_look_at", look)
+        (tmp_path / "a").write_text("192.0.2.2\n192.0.2.3\n192.0.2.1")
+        await backend.turn()
+        assert (ages, backend.rules["list:a"]) == ([], {"192.0.2.2", "192.0.2.3"})
+        assert "1 last line without an end ('192.0.2.1')" in kept.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "whole"),
+    [(b"a\n", True), (b"a\r", True), (b"a", False), (b"", True), (b"\x1f\x8bxx", True)],
+)
+def test_a_file_is_whole_if_its_last_line_has_an_end_or_it_is_packed(
+    tmp_path: Path, content: bytes, *, whole: bool
+) -> None:
+    (tmp_path / "a").write_bytes(content)
+    assert files._look_at(tmp_path / "a").whole is whole
+
+
+async def test_what_is_known_of_a_list_outlives_the_service(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    one = written(tmp_path / "a", "0.0.0.0 a.example", "0.0.0.0 192.0.2.1")
+    async with running(backend, one) as kept:
+        (before,) = kept.views()
+        assert (before.name, before.format, before.error) == ("a", "hosts", "")
+        assert before.good is not None
+        assert (before.good.rules, before.good.left_out) == (1, 1)
+    (tmp_path / "a").unlink()
+    async with running(backend, one) as kept:
+        (after,) = kept.views()
+        assert (after.good, after.format) == (before.good, "hosts")
+        assert after.error.endswith("the rules of its last good version stay in force")
+
+
+async def test_a_list_that_never_had_a_good_version_says_so(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    async with running(backend, ListSettings(tmp_path / "a", "list:a")) as kept:
+        assert kept.warnings[0].endswith("no version of it has been used so far")
+        assert kept.views()[0].good is None
+
+
+async def test_denials_are_logged_once_a_list(
+    backend: FakeBackend, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    one = written(tmp_path / "a", *HEAD.splitlines(), "bad.example CNAME .")
+    async with running(backend, one) as kept:
+        backend.turned.clear()
+        kept.reload(settings_of(one))
+        await backend.turn()
+    (record,) = [each for each in caplog.records if each.getMessage() == "list-denials"]
+    assert "1 RPZ record for NXDOMAIN or NODATA drop" in vars(record)["xdpctl_fields"]["text"]
 
 
 # --- reload -------------------------------------------------------------------------

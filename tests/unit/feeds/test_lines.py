@@ -13,7 +13,8 @@ from tests.support.strategies import networks, rules
 from xdpctl import abi
 from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
-from xdpctl.feeds.formats.lines import NOWHERE, CidrLines, HostsLines, LeftOut, TargetLines
+from xdpctl.feeds.formats.account import LeftOut
+from xdpctl.feeds.formats.lines import HostsLines, SourceLines, TargetLines
 from xdpctl.rules import (
     AnyQtype,
     Question,
@@ -26,11 +27,26 @@ from xdpctl.rules import (
 from xdpctl.rules.keys import full_key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from xdpctl.feeds.formats.lines import LineFormat
     from xdpctl.rules import Target
     from xdpctl.rules.keys import Row
 
 NEW = AnyQtype.NEW
+NOWHERE = [
+    "0.0.0.0",  # noqa: S104 - not bound to
+    "0",
+    "0.0.0.1",
+    "127.0.0.1",
+    "::",
+    "::0",
+    "0:0:0:0:0:0:0:0",
+    "::1",
+    "0:0:0:0:0:0:0:1",
+    "::ffff:0.0.0.0",
+    "::FFFF:127.0.0.1",
+]
 ORIGIN = "list:x"
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
 
@@ -45,8 +61,15 @@ def said(row: Row) -> tuple[Target, RuleAction]:
     return target_of_row(row), RuleAction(row[2])
 
 
+def rows_of(reader: LineFormat, lines: Sequence[str], first: int = 1) -> list[Row]:
+    """Return the rows of lines; raises the error of one that cannot be read."""
+    rows = list(reader.rows(lines, first))
+    reader._left_out.see_share(0)  # type: ignore[attr-defined]  # every format has an account
+    return rows
+
+
 def read(reader: LineFormat, *lines: str) -> list[tuple[Target, RuleAction]]:
-    return [said(row) for row in reader.rows(lines, 1)]
+    return [said(row) for row in rows_of(reader, lines)]
 
 
 def targets(
@@ -63,8 +86,8 @@ def targets(
     )
 
 
-def cidr(action: RuleAction = DROP) -> CidrLines:
-    return CidrLines(ORIGIN, action, NEW)
+def cidr(action: RuleAction = DROP, *, columns: bool = False) -> SourceLines:
+    return SourceLines(ORIGIN, action, NEW, LeftOut(), columns=columns)
 
 
 def hosts(action: RuleAction = DROP, left_out: LeftOut | None = None) -> HostsLines:
@@ -173,7 +196,7 @@ def test_a_rule_that_has_ended_is_none() -> None:
 )
 def test_a_line_that_is_no_target_is_an_error_with_its_number(line: str) -> None:
     with pytest.raises(TargetError, match=r"^line 8: "):
-        list(targets().rows(["192.0.2.1", line], 7))
+        rows_of(targets(), ["192.0.2.1", line], 7)
 
 
 # --- cidr ---------------------------------------------------------------------------
@@ -193,13 +216,13 @@ def test_an_address_is_a_rule() -> None:
 )
 def test_a_line_that_is_no_prefix_is_an_error_with_its_number(line: str) -> None:
     with pytest.raises(TargetError, match=r"^line 1: "):
-        list(cidr().rows([line], 1))
+        rows_of(cidr(), [line])
 
 
 # --- hosts --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("address", sorted(NOWHERE))
+@pytest.mark.parametrize("address", NOWHERE)
 def test_each_name_of_a_line_is_a_rule(address: str) -> None:
     assert read(hosts(), f"{address}\ta.example B.example # c.example") == [
         *blocked("a.example"),
@@ -245,7 +268,7 @@ def test_an_address_in_the_place_of_a_name_is_left_out() -> None:
 @pytest.mark.parametrize("line", ["a.example", "127.0.0.1", "nowhere a.example", "0.0.0.0 a..b"])
 def test_a_line_that_is_none_of_a_hosts_file_is_an_error_with_its_number(line: str) -> None:
     with pytest.raises(TargetError, match=r"^line 1: "):
-        list(hosts().rows([line], 1))
+        rows_of(hosts(), [line])
 
 
 # --- all of them --------------------------------------------------------------------

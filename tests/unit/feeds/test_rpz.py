@@ -21,7 +21,8 @@ from tests.support.strategies import names, networks, zone_names
 from tests.unit.feeds.test_lines import ORIGIN, said
 from xdpctl.abi import RuleAction, ZoneScope
 from xdpctl.errors import ListError, public
-from xdpctl.feeds.formats.lines import IMPLIED, LeftOut
+from xdpctl.feeds.formats.account import LeftOut
+from xdpctl.feeds.formats.lines import IMPLIED
 from xdpctl.feeds.formats.rpz import RpzLines
 from xdpctl.feeds.formats.zonefile import ZoneFile
 from xdpctl.rules import AnyQtype, Name, Question, Target, Zone
@@ -33,22 +34,19 @@ HEAD = "$TTL 60\n$ORIGIN rpz.example.\n" + SOA
 
 def read(
     content: str,
-    denial: RuleAction = TRUNCATE,
+    denial: RuleAction | None = TRUNCATE,
     left_out: LeftOut | None = None,
     only: RuleAction | None = None,
 ) -> list[tuple[Target, RuleAction]]:
     """Return targets and actions of a zone file."""
-    lines = RpzLines(
-        ORIGIN,
-        denial,
-        AnyQtype.NEW,
-        LeftOut() if left_out is None else left_out,
-        only=only,
-    )
+    left_out = LeftOut() if left_out is None else left_out
+    lines = RpzLines(ORIGIN, denial, AnyQtype.NEW, left_out, only=only)
     every = content.splitlines(keepends=True)
     lines.look(every, 1)
     rows = [*lines.rows(every, 1)]
-    return [said(row) for row in (*rows, *lines.end())]
+    rows += lines.end()
+    left_out.see_share(0)
+    return [said(row) for row in rows]
 
 
 def name(text: str) -> Question:

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fake_backend import Site, site
+from tests.support.fake_backend import FakeBackend, Site, site
 from xdpctl.errors import ListenError
 from xdpctl.http.transport.access import Access, allowed, is_local
+from xdpctl.http.transport.few import AT_ONCE, Few
 from xdpctl.http.transport.secrets import Secrets
 from xdpctl.http.transport.token import TOKEN_MIN, Token, read_token
+from xdpctl.process.caller import CALLER, Caller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -26,16 +28,18 @@ SECRET = "correct-horse-battery-staple"  # noqa: S105 - a test's
 BEARER = {"Authorization": f"Bearer {SECRET}"}
 WRONG = {"Authorization": "Bearer correct-horse-battery-stable"}
 RULE = {"target": "192.0.2.1"}
-READS = ("/api/v1/status", "/api/v1/rules", "/api/v1/top", "/api/v1/export")
-PUBLIC = ("/metrics", "/healthz", "/readyz")
+READS = ("/api/v1/status", "/api/v1/history", "/api/v1/rules", "/api/v1/top", "/api/v1/export")
+PUBLIC = ("/", "/metrics", "/healthz", "/readyz")
 WRITES = (
     ("POST", "/api/v1/rules"),
     ("PUT", "/api/v1/rules?origin=api"),
     ("DELETE", "/api/v1/rules?target=192.0.2.1"),
     ("POST", "/api/v1/import?origin=api"),
+    ("POST", "/api/v1/resize?map=qnames&entries=5000"),
     ("POST", "/api/v1/panic"),
     ("POST", "/api/v1/resume"),
     ("POST", "/api/v1/detach"),
+    ("POST", "/api/v1/attach"),
 )
 
 
@@ -190,7 +194,7 @@ async def test_a_write_with_a_wrong_token_is_refused(guarded: Site, method: str,
 @pytest.mark.parametrize(("method", "path"), WRITES)
 async def test_the_control_socket_asks_for_no_token(guarded: Site, method: str, path: str) -> None:
     body: object = b"" if "import" in path else [RULE] if method == "PUT" else RULE
-    if method == "DELETE" or path.rpartition("/")[2] in {"panic", "resume", "detach"}:
+    if method == "DELETE" or path.rpartition("/")[2] in {"panic", "resume", "detach", "attach"}:
         body = None
     assert (await guarded.ask(method, path, body)).status == 200
 
@@ -387,3 +391,68 @@ async def test_a_bad_token_file_stops_the_start_with_nothing_bound(
         with pytest.raises(ListenError, match="0644"):
             await stack.enter_async_context(site(folder, secrets=Secrets(token_file)))
     assert not (folder / "c.sock").exists()
+
+
+# --- who asked, and refused tokens ------------------------------------------------------------
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    """Return the fields of the lines about refused tokens."""
+    return [
+        vars(line)["xdpctl_fields"]
+        for line in caplog.records
+        if line.getMessage() == "token-refused"
+    ]
+
+
+class Asking(FakeBackend):
+    """A backend that remembers who asked."""
+
+    async def set_panic(self, *, panic: bool) -> None:
+        assert panic
+        self.asked.append(CALLER.get())
+
+
+async def test_a_request_on_the_control_socket_is_its_process(folder: Path) -> None:
+    async with site(folder, backend=Asking()) as served:
+        await served.ask("POST", "/api/v1/panic", headers={"User-Agent": "curl/7.88"})
+        assert served.backend.asked == [Caller(uid=os.getuid(), pid=os.getpid(), agent="curl/7.88")]
+
+
+async def test_a_request_with_the_token_is_the_name_of_its_file(
+    folder: Path, token_file: Path
+) -> None:
+    async with site(folder, secrets=Secrets(token_file), backend=Asking()) as served:
+        await served.ask("POST", "/api/v1/panic", tcp=True, headers=BEARER)
+        assert served.backend.asked == [Caller(token=token_file.name, address="127.0.0.1")]
+
+
+async def test_a_refused_token_is_a_line_without_the_token(
+    guarded: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    await guarded.ask("POST", "/api/v1/panic", tcp=True, headers=WRONG)
+    (fields,) = refusals(caplog)
+    assert (fields["address"], fields["path"]) == ("127.0.0.1", "/api/v1/panic")
+    assert WRONG["Authorization"].split()[1] not in str(fields)
+
+
+async def test_a_right_token_and_none_at_all_are_no_line(
+    guarded: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    await guarded.ask("POST", "/api/v1/panic", tcp=True, headers=BEARER)
+    await guarded.ask("POST", "/api/v1/panic", tcp=True)
+    await guarded.ask("GET", "/metrics", tcp=True)
+    assert refusals(caplog) == []
+
+
+def test_a_storm_of_refused_tokens_is_few_lines_and_a_number(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = [0.0]
+    few = Few("token-refused", lambda: now[0])
+    for _ in range(1_000):
+        few.note(address="192.0.2.1")
+    assert len(refusals(caplog)) == AT_ONCE
+    now[0] = 61.0
+    few.note(address="192.0.2.1")
+    assert refusals(caplog)[-1]["left_out"] == 1_000 - AT_ONCE

@@ -200,7 +200,10 @@ def test_both_families_are_listened_on(host: str) -> None:
 def test_a_port_in_use_is_named_with_what_helps() -> None:
     with bind_tcp(LOOPBACK) as first:
         wanted = Listen(ip_address("127.0.0.1"), first.getsockname()[1])
-        with pytest.raises(ListenError, match="Address already in use; choose another --listen"):
+        with pytest.raises(
+            ListenError,
+            match=rf"Address already in use by .* \(pid {os.getpid()}\); choose another",
+        ):
             bind_tcp(wanted)
 
 

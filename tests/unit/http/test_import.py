@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from xdpctl.errors import KernelError, MapFullError
+from xdpctl.feeds.bounded import LINE_MAX, PART
 from xdpctl.http.api import uploads
-from xdpctl.http.api.rule_lists import ELEMENT_MAX, PART
 
 if TYPE_CHECKING:
     from tests.support.fake_backend import Site
@@ -85,10 +85,10 @@ async def test_lines_are_whole_wherever_a_part_ends(api: Site, size: int) -> Non
     ("text", "said"),
     [
         (b"192.0.2.1\n\n300.1.1.1\n", "line 3"),
-        (b"192.0.2.1\n" * 20_000 + b"300.1.1.1\n", "line 20001"),
+        (b"192.0.2.1\n" * 20_000 + b"300.1.1.1\n" * 300, "line 20001"),
         (b"192.0.2.1 ttl=5", "ttl=5"),
         (b"192.0.2.1\nb\xfcro.example\n", "line 2"),
-        (b"x" * (ELEMENT_MAX + PART), "1 MiB"),
+        (b"x" * 2 * LINE_MAX, "line 1 is longer than"),
     ],
 )
 async def test_a_line_that_cannot_be_is_422_and_named(api: Site, text: bytes, said: str) -> None:

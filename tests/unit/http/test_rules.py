@@ -559,3 +559,49 @@ async def test_what_is_not_http_is_400_and_a_problem_too(api: Site, text: bytes)
     assert said.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
     assert b"application/problem+json" in said
     assert HTTPStatus.BAD_REQUEST.phrase.encode() in said
+
+
+async def test_force_lifts_what_is_dnsdists_and_removes_what_is_ours_first(api: Site) -> None:
+    ours, theirs = ip_address("192.0.2.1"), ip_address("192.0.2.2")
+    api.backend.dnsdists = (theirs,)
+    answer = await api.ask("DELETE", f"{RULES}?target={theirs}&target={ours}&force=1")
+    assert api.backend.asked == [("remove", [ours]), ("remove", [theirs]), ("lift", [theirs])]
+    assert answer.json()["removed"] == 3
+    assert "keeps its own count" in answer.json()["warnings"][0]
+
+
+async def test_force_on_our_own_rule_is_a_removal_without_a_warning(api: Site) -> None:
+    answer = await api.ask("DELETE", f"{RULES}?target=192.0.2.1&force=1")
+    assert answer.json() == {"removed": 1, "warnings": []}
+
+
+async def test_without_force_dnsdists_entry_is_not_touched(api: Site) -> None:
+    api.backend.dnsdists = (ip_address("192.0.2.2"),)
+    await api.ask("DELETE", f"{RULES}?target=192.0.2.2")
+    assert api.backend.asked == [("remove", [ip_address("192.0.2.2")])]
+
+
+# --- resize ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("more", "force"), [("", False), ("&force=1", True)])
+async def test_a_map_is_resized(api: Site, more: str, *, force: bool) -> None:
+    answer = await api.ask("POST", f"/api/v1/resize?map=qnames&entries=5000{more}")
+    assert answer.json() == {"map": "qnames", "capacity": 5000, "entries": 5}
+    assert api.backend.asked == [("resize", MapName.QNAMES, 5000, force)]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("map=qnames", 400),
+        ("entries=5", 400),
+        ("map=zones&entries=5", 422),
+        ("map=qnames&entries=0", 422),
+        ("map=qnames&entries=many", 422),
+        ("map=qnames&entries=4294967296", 422),
+    ],
+)
+async def test_a_resize_that_cannot_be_meant_is_refused(api: Site, query: str, status: int) -> None:
+    assert (await api.ask("POST", f"/api/v1/resize?{query}")).problem["status"] == status
+    assert api.backend.asked == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -214,3 +215,48 @@ def test_a_line_that_cannot_be_written_is_lost_and_nothing_else() -> None:
     stream = logged()
     event(LOGGER, "y")
     assert stream.getvalue().count("\n") == 1
+
+
+# --- the journal ------------------------------------------------------------------------------
+
+
+def journal(tmp_path: Path, form: LogFormat, *, right: bool = True) -> list[str]:
+    """Log to a file that JOURNAL_STREAM names, or does not; return its lines."""
+    with (tmp_path / "journal").open("w+") as stream:
+        found = os.fstat(stream.fileno())
+        environ = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + (not right)}"}
+        configure(LogLevel.DEBUG, form, stream, environ)
+        for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+            event(LOGGER, "attached", level, interface="eth0")
+        logging.getLogger("library").critical("a line\nof two")
+        stream.seek(0)
+        return stream.read().splitlines()
+
+
+def test_in_the_journal_a_line_begins_with_its_level_and_has_no_time(tmp_path: Path) -> None:
+    assert journal(tmp_path, LogFormat.TEXT) == [
+        *(f"<{level}>attached interface=eth0" for level in (7, 6, 4, 3)),
+        "<3>a line\\nof two logger=library",
+    ]
+
+
+def test_in_the_journal_json_has_the_level_in_front(tmp_path: Path) -> None:
+    lines = journal(tmp_path, LogFormat.JSON)
+    assert [line[:3] for line in lines] == ["<7>", "<6>", "<4>", "<3>", "<3>"]
+    assert json.loads(lines[1][3:])["event"] == "attached"
+
+
+def test_a_stream_that_is_not_the_journal_has_time_and_level(tmp_path: Path) -> None:
+    lines = journal(tmp_path, LogFormat.TEXT, right=False)
+    assert [behind_the_time(line) for line in lines[:2]] == [
+        "debug attached interface=eth0",
+        "info attached interface=eth0",
+    ]
+
+
+@pytest.mark.parametrize("value", ["", "nonsense", "1:2:3"])
+def test_a_broken_journal_stream_is_none(value: str) -> None:
+    stream = io.StringIO()
+    configure(LogLevel.INFO, LogFormat.TEXT, stream, {"JOURNAL_STREAM": value})
+    event(LOGGER, "attached")
+    assert behind_the_time(stream.getvalue()) == "info attached\n"

@@ -386,18 +386,21 @@ class Compiler:
     def __init__(self) -> None:
         self.compiled = 0
         self.asked: list[Recipe] = []
+        self.urgent: list[bool] = []
         self.error: CompilerError | None = None
         self.begun, self.cancelled = threading.Event(), threading.Event()
         self.hangs = False
 
-    def compilation(self, config: Recipe) -> Compilation:
+    def compilation(self, config: Recipe, *, urgent: bool) -> Compilation:
         self.asked.append(config)
+        self.urgent.append(urgent)
         return cast("Compilation", self)
 
     def run(self) -> Bytecode:
         self.compiled += 1
         self.begun.set()
-        if self.hangs and self.cancelled.wait(10):
+        hangs, self.hangs = self.hangs, False
+        if hangs and self.cancelled.wait(10):
             raise CompilerError("cancelled")
         if self.error is not None:
             raise self.error
@@ -506,3 +509,73 @@ def test_closing_cancels_what_nobody_asked_for(cache: BytecodeCache, made: Compi
     compiler.begin(DEFAULT)
     compiler.close()
     assert made.cancelled.is_set()
+
+
+async def test_what_was_compiled_ahead_is_not_compiled_again(
+    cache: BytecodeCache, made: Compiler
+) -> None:
+    compiler = caching(cache, made)
+    await compiler.ahead(DEFAULT)
+    await asyncio.to_thread(compiler.close)
+    assert await what_gives(caching(cache, made)) == BYTECODE
+    assert (made.compiled, made.urgent[0]) == (1, False)
+
+
+async def test_what_is_kept_is_not_compiled_ahead(cache: BytecodeCache, made: Compiler) -> None:
+    await what_gives(caching(cache, made))
+    compiler = caching(cache, made)
+    await compiler.ahead(DEFAULT)
+    await asyncio.to_thread(compiler.close)
+    assert made.compiled == 1
+
+
+async def test_a_call_ends_a_compilation_ahead_of_the_same_and_compiles_at_once(
+    cache: BytecodeCache, made: Compiler
+) -> None:
+    made.hangs = True
+    compiler = caching(cache, made)
+    ahead = asyncio.create_task(compiler.ahead(DEFAULT))
+    assert await asyncio.to_thread(made.begun.wait, 10)
+    assert await compiler(DEFAULT) == BYTECODE
+    await ahead  # which is no failure
+    assert (made.cancelled.is_set(), made.urgent) == (True, [False, True])
+    await asyncio.to_thread(compiler.close)
+
+
+async def test_a_call_for_another_leaves_a_compilation_ahead_alone(
+    cache: BytecodeCache, made: Compiler
+) -> None:
+    made.hangs = True
+    compiler = caching(cache, made)
+    ahead = asyncio.create_task(compiler.ahead(DEFAULT))
+    assert await asyncio.to_thread(made.begun.wait, 10)
+    assert await compiler(replace(DEFAULT, tcp=not DEFAULT.tcp)) == BYTECODE
+    assert not made.cancelled.is_set()
+    ahead.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ahead
+    assert made.cancelled.is_set()
+    await asyncio.to_thread(compiler.close)
+
+
+async def test_a_failure_ahead_is_raised_and_the_call_tries_again(
+    cache: BytecodeCache, made: Compiler
+) -> None:
+    made.error = CompilerError("cannot compile")
+    compiler = caching(cache, made)
+    with pytest.raises(CompilerError, match="cannot compile"):
+        await compiler.ahead(DEFAULT)
+    made.error = None
+    assert await what_gives(compiler) == BYTECODE
+
+
+async def test_that_programs_cannot_be_kept_is_said_once(
+    cache: BytecodeCache, made: Compiler, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_the_way(folder)
+    compiler = caching(cache, made)
+    await compiler(DEFAULT)
+    await compiler.ahead(replace(DEFAULT, tables=True))
+    await asyncio.to_thread(compiler.close)
+    kept_not = [r for r in caplog.records if "cannot keep" in str(vars(r))]
+    assert len(kept_not) == 1

@@ -434,6 +434,23 @@ def test_cancelling_ends_the_process(hanging: Path) -> None:
     assert ended == [process]
 
 
+@pytest.mark.parametrize("urgent", [True, False])
+def test_only_what_something_waits_for_compiles_at_the_usual_priority(
+    hanging: Path, *, urgent: bool
+) -> None:
+    compilation = compiler.Compilation(DEFAULT, urgent=urgent)
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(compilation.run)
+        process = int(hanging.read_text())
+        try:
+            wanted = usual if urgent else 19
+            eventually(lambda: os.getpriority(os.PRIO_PROCESS, process) == wanted, "its priority")
+        finally:
+            compilation.cancel()
+        assert isinstance(running.exception(10), CompilerError)
+
+
 def test_cancelling_before_the_process_starts_keeps_it_from_starting() -> None:
     compilation = compiler.Compilation(DEFAULT)
     compilation.cancel()

@@ -25,6 +25,7 @@ from xdpctl.rules import (
     target_of,
     target_text,
 )
+from xdpctl.rules.comments import reason_of, split
 from xdpctl.rules.keys import (
     REFS,
     Block,
@@ -38,7 +39,7 @@ from xdpctl.rules.keys import (
     stored_key,
     stored_place,
 )
-from xdpctl.rules.lines import LineReader
+from xdpctl.rules.lines import LineReader, in_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,8 +48,12 @@ NOW = 1000.0
 LISTS = abi.Book.LISTS
 books = st.sampled_from(abi.Book)
 
-labels = st.text("abXYZ019-_*", max_size=5) | st.sampled_from(
-    ["x" * 63, "x" * 64, "xn--bcher-kva", "xn--a", "bücher", "@", "1", "255", "01", "\\046"]
+labels = (
+    st.text("abXYZ019-_*", max_size=5)
+    | st.sampled_from(
+        ["x" * 63, "x" * 64, "xn--bcher-kva", "xn--a", "bücher", "@", "1", "255", "01", "\\046"]
+    )
+    | st.sampled_from(["1-9", "0x7f", "x", "X", "-", "192", "a1-9"])
 )
 names = st.lists(labels, min_size=1, max_size=6).map(".".join)
 long_names = st.lists(st.text("ab", min_size=50, max_size=63), min_size=3, max_size=5).map(".".join)
@@ -162,7 +167,8 @@ def test_any_key_of_the_names_map_is_found_again(key: bytes) -> None:
 def long_way(line: str, reader_origin: str, any_qtype: AnyQtype) -> Row | str | None:
     """Return what rules/rules.py makes of a line, as a row."""
     try:
-        rule = parse_rule_line(line, reader_origin)
+        content, comment = split(line)
+        rule = parse_rule_line(content, reader_origin)
         if rule is None or rule.origin == DNSDIST_ORIGIN:
             return None
         book = book_of(rule.origin)
@@ -171,7 +177,7 @@ def long_way(line: str, reader_origin: str, any_qtype: AnyQtype) -> Row | str | 
     except TargetError as error:
         return error.sentence
     expires = None if rule.expires_in is None else NOW + rule.expires_in
-    return ref, key, int(rule.action), rule.reason, expires, rule.origin
+    return ref, key, int(rule.action), rule.reason or reason_of(comment), expires, rule.origin
 
 
 options = st.lists(
@@ -325,3 +331,32 @@ def test_a_part_with_nothing_but_targets_is_a_block_for_each_map() -> None:
         (Block, 3),
         (Block, 2),
     ]
+
+
+few_rows = st.lists(
+    st.tuples(
+        st.sampled_from([1, 3, 26]),
+        st.binary(min_size=1, max_size=1),
+        st.integers(0, 1),
+        st.just(""),
+        st.none(),
+        st.just("cli"),
+    ),
+    max_size=60,
+)
+
+
+@given(rows=few_rows)
+def test_rows_in_blocks_are_the_same_rows_and_of_a_place_the_last_is_the_same(
+    rows: list[Row],
+) -> None:
+    found = list(each_row(in_blocks(rows)))
+    assert sorted(found) == sorted(rows)
+    assert dict(_last(found)) == dict(_last(rows))
+
+
+def test_only_rows_that_are_alike_and_many_become_a_block() -> None:
+    alike: list[Row] = [(1, bytes([n]), 1, "", None, "cli") for n in range(20)]
+    other: Row = (1, b"x", 0, "", None, "cli")
+    kinds = [type(item) for item in in_blocks([*alike, other, *alike[:3], other, *alike])]
+    assert kinds == [Block, tuple, tuple, tuple, tuple, tuple, Block]

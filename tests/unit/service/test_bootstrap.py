@@ -81,7 +81,8 @@ class Started:
 def compilations(monkeypatch: pytest.MonkeyPatch) -> list[Endless]:
     begun: list[Endless] = []
 
-    def compilation(config: Recipe) -> Compilation:
+    def compilation(config: Recipe, *, urgent: bool) -> Compilation:
+        assert urgent
         begun.append(Endless(config))
         return cast("Compilation", begun[-1])
 

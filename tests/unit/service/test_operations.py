@@ -8,15 +8,17 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from tests.packets.case import DEFAULT
 from tests.support.fake_host import INTERFACE, FakeHost, bytecode, dnsdist_writes, rule
 from tests.support.fake_tables import FakeEngine
 from xdpctl import __version__
-from xdpctl.abi import MAPS, MapName, RuleAction, decode_control
+from xdpctl.abi import MAPS, MapName, PacketAction, Reason, RuleAction, decode_control
 from xdpctl.errors import (
     ConflictError,
     GuardError,
@@ -26,21 +28,25 @@ from xdpctl.errors import (
     StateError,
     TargetError,
 )
+from xdpctl.filter.dry_run import Decision
 from xdpctl.filter.filter import Filter
 from xdpctl.filter.view import FilterState
 from xdpctl.http.abandonment import CLIENT_GONE, AbandonedError
 from xdpctl.kernel.bpf.pins import netns_inode
+from xdpctl.maps.holders import Holder, Sighting
 from xdpctl.maps.shared import SharedMaps
 from xdpctl.maps.xsk_destinations import DestinationWatch
 from xdpctl.process.lanes import Lanes
-from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
+from xdpctl.rules import AnyQtype, Question, key_of, map_of, parse_target
 from xdpctl.rules.guard import Guard
 from xdpctl.rules.lines import LineReader
 from xdpctl.service import operations
+from xdpctl.service.account import Account
 from xdpctl.service.operations import Operations
 from xdpctl.service.panic import PanicSwitch
 from xdpctl.status.observer import Observer
 from xdpctl.store.change import Change
+from xdpctl.store.history import History
 from xdpctl.store.state import PANIC, State
 from xdpctl.store.store import Store
 
@@ -48,10 +54,38 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
+    from xdpctl.program.config import ProgramConfig
+    from xdpctl.program.datagram import Datagram
     from xdpctl.rules import Rule
     from xdpctl.rules.keys import Row
 
 INTERFACES = (INTERFACE, "eth1")
+
+
+class FakeProgramInForce:
+    """Decides as it is told, and notes the packets."""
+
+    def __init__(self) -> None:
+        self.config = DEFAULT
+        self.now = self.without = Decision(Reason.NO_MATCH, PacketAction.PASS)
+        self.packets: list[tuple[str, Datagram]] = []
+
+    async def decide(
+        self, interface: str, packet: Callable[[ProgramConfig], Datagram]
+    ) -> tuple[Datagram, Decision, Decision]:
+        self.packets.append((interface, packet(self.config)))
+        return self.packets[-1][1], self.now, self.without
+
+
+class Processes:
+    """What a look at processes gives: who holds every map, and whether all could be seen."""
+
+    def __init__(self) -> None:
+        self.holders = frozenset[Holder]()
+        self.whole = True
+
+    def look(self, ids: Iterable[int]) -> Sighting:
+        return Sighting(dict.fromkeys(ids, self.holders), self.whole)
 
 
 class Office:
@@ -83,7 +117,11 @@ class Office:
             self.shared.rule_maps(), self.state, AnyQtype.BOTH, on_change=self.observer.changed
         )
         self.store.reconcile()
+        self.program = FakeProgramInForce()
+        self.account = Account(History.open(self.state), lambda: self.store.any_qtype)
         self.reserved: list[dict[MapName, int]] = []
+        self.grown: list[tuple[MapName, int]] = []
+        self.holders = Processes()
         self.observer.look()
         self.lanes = lanes = enter(Lanes("store"))
         self.watch_thread = enter(ThreadPoolExecutor(1, "watch"))
@@ -99,8 +137,17 @@ class Office:
             urgent_thread=lanes.urgent,
             watch_thread=self.watch_thread,
             bulk_thread=enter(ThreadPoolExecutor(1, "bulk")),
+            grow=self.grow,
+            holders=self.holders,  # type: ignore[arg-type]
             reserve=self.reserve,
+            account=self.account,
+            program=self.program,  # type: ignore[arg-type]  # the part that is used
         )
+
+    async def grow(self, name: MapName, entries: int) -> int:
+        """Note what is to grow."""
+        self.grown.append((name, entries))
+        return 7
 
     async def reserve(self, more: Mapping[MapName, int]) -> None:
         """Note what room is asked for, and make it."""
@@ -403,7 +450,162 @@ async def test_detaching_is_in_the_snapshot_at_once(office: Office) -> None:
     await office.operations.detach([INTERFACE])
     last = office.operations.snapshot()
     assert last.filters[0].state is FilterState.DETACHED
-    assert (last.ready, last.reasons) == (False, ("eth0 is detached",))
+    assert (last.ready, last.reasons) == (
+        False,
+        ("eth0 is detached: `xdpctl attach` attaches the filter again",),
+    )
+
+
+async def test_attaching_again_filters_again(office: Office) -> None:
+    await office.operations.detach([])
+    assert await office.operations.attach(["eth1"]) == ["eth1"]
+    assert office.host.kernel.attached("eth1") is not None
+    assert office.host.kernel.attached(INTERFACE) is None
+    assert await office.operations.attach([]) == [INTERFACE]
+    assert office.operations.snapshot().ready
+
+
+async def test_what_is_on_already_is_not_said_to_be_attached(office: Office) -> None:
+    assert await office.operations.attach([]) == []
+
+
+async def test_a_program_that_is_attached_again_keeps_the_panic(office: Office) -> None:
+    await office.operations.detach([])
+    await office.operations.set_panic(panic=True)
+    await office.operations.attach([])
+    assert office.panics() == [True, True]
+
+
+async def test_nothing_is_attached_to_an_interface_of_another(office: Office) -> None:
+    await office.operations.detach([])
+    with pytest.raises(NotFoundError, match="eth9"):
+        await office.operations.attach([INTERFACE, "eth9"])
+    assert office.host.kernel.attached(INTERFACE) is None
+
+
+async def test_a_filter_is_attached_when_its_interface_comes_back(office: Office) -> None:
+    await office.operations.detach([])
+    office.host.kernel.remove_interface(INTERFACE)
+    assert await office.operations.attach([]) == list(INTERFACES)
+    assert not office.operations.snapshot().ready
+    office.host.kernel.add_interface(INTERFACE)
+    office.observer.look()
+    assert office.host.kernel.attached(INTERFACE) is not None
+
+
+# --- the rules for one target -----------------------------------------------------------------
+
+
+async def targets_on(office: Office, text: str, qtype: str = "", *, contains: bool) -> list[str]:
+    found = await office.operations.rules_on(parse_target(text, qtype), contains=contains)
+    return [f"{one.target} {one.qtype or '*'}" for one in found]
+
+
+async def test_the_rules_for_an_address_are_its_own_and_those_of_its_prefixes(
+    office: Office,
+) -> None:
+    texts = ("192.0.2.1", "192.0.2.1/32", "192.0.2.0/24", "192.0.0.0/16", "198.51.100.0/24")
+    await office.operations.put([rule(text) for text in texts], force=True)
+    assert await targets_on(office, "192.0.2.1", contains=False) == ["192.0.2.1 *"]
+    assert await targets_on(office, "192.0.2.1", contains=True) == [
+        "192.0.2.1 *", "192.0.2.1/32 *", "192.0.2.0/24 *", "192.0.0.0/16 *",
+    ]  # fmt: skip
+    assert await targets_on(office, "192.0.2.0/25", contains=True) == [
+        "192.0.2.0/24 *", "192.0.0.0/16 *",
+    ]  # fmt: skip
+
+
+async def test_the_rules_for_a_name_are_those_of_every_type_and_of_its_zones(
+    office: Office,
+) -> None:
+    rules = [
+        rule("www.evil.example", qtype="AAAA"), rule("www.evil.example"), rule(".evil.example"),
+        rule("*.www.evil.example"), rule("*.example", qtype="TXT"), rule("evil.example"),
+    ]  # fmt: skip
+    await office.operations.put(rules, force=True)
+    name = "www.evil.example"
+    assert await targets_on(office, name, contains=False) == [f"{name} *", f"{name} AAAA"]
+    assert await targets_on(office, name, "AAAA", contains=False) == [f"{name} AAAA"]
+    assert await targets_on(office, name, "TXT", contains=True) == [
+        f"{name} *", ".evil.example *", "*.example TXT",
+    ]  # fmt: skip
+    assert await targets_on(office, f"*.{name}", contains=True) == [
+        f"*.{name} *", ".evil.example *",
+    ]  # fmt: skip
+
+
+async def test_dnsdists_entry_for_a_target_is_among_them(office: Office) -> None:
+    dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.7"))
+    (found,) = await office.operations.rules_on(parse_target("192.0.2.7"), contains=False)
+    assert found.origin == "dnsdist"
+
+
+# --- what would happen to a query -------------------------------------------------------------
+
+
+def asked(text: str, qtype: str = "A") -> Question:
+    found = parse_target(text, qtype)
+    assert isinstance(found, Question)
+    return found
+
+
+async def test_a_test_names_the_rule_that_decides(office: Office) -> None:
+    given = replace(rule("192.0.2.0/26"), reason="a flood", expires_in=600)
+    await office.operations.put([given, rule("192.0.0.0/16")], force=True)
+    office.program.without = office.program.now = Decision(Reason.CIDR4, PacketAction.DROP)
+    found = await office.operations.test(ip_address("192.0.2.1"), asked("www.example"), "")
+    assert (found.verdict, found.reason, found.target) == ("drop", "cidr4", "192.0.2.0/26")
+    assert (found.origin, found.book, found.note) == ("cli", "operator", "a flood")
+    assert (found.expires_in, found.hits, found.limit) == (600, 0, None)
+    assert (found.interface, found.attached, found.panic) == (INTERFACE, True, False)
+
+
+async def test_a_test_asks_for_the_name_and_type_from_the_address(office: Office) -> None:
+    await office.operations.test(ip_address("2001:db8::1"), asked("www.example", "TXT"), "eth1")
+    ((interface, packet),) = office.program.packets
+    assert (interface, packet.sender, packet.qtype) == ("eth1", ip_address("2001:db8::1"), 16)
+    assert packet.name == asked("www.example").name.wire
+    assert packet.server.version == 6
+
+
+async def test_a_test_that_no_rule_decides_names_none(office: Office) -> None:
+    await office.operations.put([rule("192.0.2.2")], force=False)
+    found = await office.operations.test(ip_address("192.0.2.1"), asked("www.example"), "")
+    assert (found.verdict, found.reason, found.target, found.book) == (
+        "pass", "no-match", None, None,
+    )  # fmt: skip
+
+
+async def test_a_test_during_a_panic_says_both(office: Office) -> None:
+    await office.operations.put([rule("192.0.2.1")], force=False)
+    office.program.now = Decision(Reason.PANIC, PacketAction.PASS)
+    office.program.without = Decision(Reason.ADDR_V4, PacketAction.DROP)
+    found = await office.operations.test(ip_address("192.0.2.1"), asked("www.example"), "")
+    assert (found.verdict, found.reason, found.panic) == ("pass", "panic", True)
+    assert (found.without_panic, found.target) == ("drop", "192.0.2.1")
+
+
+async def test_a_test_of_a_detached_filter_says_so(office: Office) -> None:
+    await office.operations.detach([])
+    found = await office.operations.test(ip_address("192.0.2.1"), asked("www.example"), "")
+    assert not found.attached
+
+
+async def test_a_rule_for_a_name_counts_as_its_type_then_as_every_type(office: Office) -> None:
+    await office.operations.put([rule("www.example", qtype="A"), rule("www.example")], force=False)
+    office.program.without = Decision(Reason.QNAME, PacketAction.DROP)
+    found = [
+        (await office.operations.test(ip_address("192.0.2.1"), asked("www.example", qtype), ""))
+        for qtype in ("A", "TXT")
+    ]
+    assert [(one.target, one.qtype) for one in found] == [
+        ("www.example", "A"), ("www.example", None),
+    ]  # fmt: skip
+
+
+async def test_an_interface_of_another_cannot_be_tested(office: Office) -> None:
+    with pytest.raises(NotFoundError, match="eth9"):
+        await office.operations.test(ip_address("192.0.2.1"), asked("www.example"), "eth9")
 
 
 # --- status, threads --------------------------------------------------------------------------
@@ -509,3 +711,45 @@ async def test_a_fact_is_remembered(office: Office) -> None:
     assert await office.operations.recall("fact") is None
     await office.operations.remember("fact", "value")
     assert await office.operations.recall("fact") == "value"
+
+
+# --- resize ---------------------------------------------------------------------------
+
+DNSDIST = frozenset({Holder(7, 1, "dnsdist")})
+UNTOUCHED: list[tuple[MapName, int]] = []
+GROWN = [(MapName.QNAMES, 100)]
+
+RESIZES = {
+    "nobody holds it": (frozenset[Holder](), True, False, GROWN),
+    "nobody is seen, but not all can be": (frozenset[Holder](), False, False, UNTOUCHED),
+    "that, and forced": (frozenset[Holder](), False, True, GROWN),
+    "dnsdist holds it": (DNSDIST, True, False, UNTOUCHED),
+    "dnsdist holds it, and forced": (DNSDIST, True, True, UNTOUCHED),
+}
+"""Who holds the map, whether all processes could be seen, --force; what grows."""
+
+
+@pytest.mark.parametrize(("holders", "whole", "force", "grown"), RESIZES.values(), ids=RESIZES)
+async def test_a_map_grows_only_if_nobody_would_go_on_with_the_former_one(
+    office: Office,
+    holders: frozenset[Holder],
+    grown: list[tuple[MapName, int]],
+    *,
+    whole: bool,
+    force: bool,
+) -> None:
+    office.holders.holders, office.holders.whole = holders, whole
+    resizing = office.operations.resize(MapName.QNAMES, 100, force=force)
+    if grown:
+        assert await resizing == 7
+    else:
+        with pytest.raises(ConflictError, match="cannot resize qnames: "):
+            await resizing
+    assert office.grown == grown
+
+
+@pytest.mark.parametrize("entries", [1, 8])
+async def test_a_map_does_not_shrink(office: Office, entries: int) -> None:
+    with pytest.raises(TargetError, match="it has room for 8 already"):
+        await office.operations.resize(MapName.QNAMES, entries, force=True)
+    assert office.grown == []

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import signal
 import socket
+import sqlite3
 import threading
 from dataclasses import replace
 from functools import partial
@@ -459,7 +461,7 @@ async def test_a_port_in_use_stops_the_start_before_anything(home: Home) -> None
         other.bind(("127.0.0.1", 0))
         other.listen()
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(ListenError, match="Address already in use; choose another --listen"):
+        with pytest.raises(ListenError, match=r"Address already in use by .*; choose another"):
             await asyncio.wait_for(home.service("--listen", address).run(), 10)
     assert (home.traces(), home.host.pinned().get("dnsdist")) == (NOTHING, None)
     assert not (home.directory / "state").exists()
@@ -560,6 +562,44 @@ async def test_rules_are_there_after_a_restart(home: Home) -> None:
     async with home.running():
         (item,) = (await home.ask("GET", "/api/v1/rules")).body["rules"]
     assert (item["target"], item["origin"], item["reason"]) == ("192.0.2.1", "api", "why")
+
+
+async def test_a_start_in_a_panic_warns(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    async with home.running():
+        await home.ask("POST", "/api/v1/panic")
+    caplog.clear()
+    async with home.running():
+        texts = [str(vars(line).get("xdpctl_fields")) for line in caplog.records]
+        assert [text for text in texts if "panic is on since before this start" in text]
+        await home.ask("POST", "/api/v1/resume")
+    caplog.clear()
+    async with home.running():
+        assert not [line for line in caplog.records if "panic" in str(vars(line))]
+
+
+async def test_the_history_outlives_a_restart(home: Home) -> None:
+    async with home.running():
+        await home.ask(
+            "POST", "/api/v1/rules", json={"target": "192.0.2.1", "expires_in": 1, "reason": "x"}
+        )
+        await home.ask("DELETE", "/api/v1/rules?target=192.0.2.1")
+    async with home.running():
+        changes = (await home.ask("GET", "/api/v1/history")).body["changes"]
+    assert [change["verb"] for change in changes] == ["block", "unblock"]
+    assert changes[0]["who"]["pid"] == os.getpid()
+    assert (changes[0]["reason"], changes[0]["detail"]) == ("x", "for 1 s")
+
+
+async def test_what_expired_while_no_service_ran_is_in_the_history(home: Home) -> None:
+    async with home.running():
+        await home.ask("POST", "/api/v1/rules", json={"target": "192.0.2.1", "expires_in": 600})
+    with sqlite3.connect(home.settings().state) as state:
+        state.execute("UPDATE note SET expires = 1")
+    async with home.running():
+        changes = (await home.ask("GET", "/api/v1/history")).body["changes"]
+    assert [(change["verb"], change["target"]) for change in changes] == [
+        ("block", "192.0.2.1"), ("expire", "192.0.2.1"),
+    ]  # fmt: skip
 
 
 async def test_panic_outlives_a_restart(home: Home) -> None:

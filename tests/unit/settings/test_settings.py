@@ -27,6 +27,7 @@ from xdpctl.settings import (
     OnExit,
     Owner,
     Settings,
+    StalePolicy,
     XskFamily,
     add_service_options,
     control_path,
@@ -58,6 +59,7 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
     ("pin-dir", "/sys/fs/bpf/x", Path("/sys/fs/bpf/x"), '"/sys/fs/bpf/x"'),
     ("pin-owner", "0:0", Owner(0, 0), '"0:0"'),
     ("pin-mode", "0660", 0o660, '"0660"'),
+    ("stale-dnsdist", "expire:1h30m", StalePolicy(5400), '"expire:1h30m"'),
     ("listen", "[::1]:0", Listen(IPv6Address("::1"), 0), '"[::1]:0"'),
     ("token-file", "/etc/x.token", Path("/etc/x.token"), '"/etc/x.token"'),
     ("control", "/run/x.sock", Path("/run/x.sock"), '"/run/x.sock"'),
@@ -147,6 +149,7 @@ def test_defaults_are_the_contracts() -> None:
         log_level=LogLevel.INFO,
         log_format=LogFormat.TEXT,
         state=Path("/var/lib/xdpctl/state.db"),
+        stale_dnsdist=StalePolicy(),
     )
 
 
@@ -304,6 +307,10 @@ def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
     os.truncate(path, 2**30)
     with pytest.raises(SettingsError, match="more than 1048576 bytes"):
         load_settings(["--config", str(path)], {})
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    assert load(file=written(tmp_path, '\ufeffinterface = ["eth0"]')).interfaces == ("eth0",)
 
 
 def test_a_file_that_is_no_toml_says_where(tmp_path: Path) -> None:
@@ -712,6 +719,7 @@ def test_these_options_and_no_others_are_applied_by_a_reload() -> None:
         "any-qtype",
         "log-level",
         "protect",
+        "stale-dnsdist",
     }
 
 
@@ -722,3 +730,22 @@ def test_another_file_with_the_same_settings_is_no_change(tmp_path: Path) -> Non
 def test_a_relative_path_is_taken_as_it_is() -> None:
     assert load("--control", "x.sock").control == Path("x.sock")
     assert not os.path.isabs(load("--control", "x.sock").control)  # noqa: PTH117 - the same claim
+
+
+@pytest.mark.parametrize(
+    ("line", "helps"),
+    [
+        ("interface = eth0", 'a text needs quotes: interface = "eth0"'),
+        ("listen = [::1]:9953 ", ""),
+        ("control = /run/x.sock # here", 'a text needs quotes: control = "/run/x.sock"'),
+        ("reason == 5", ""),
+        ('mode = "auto', ""),
+    ],
+)
+def test_a_text_without_quotes_is_told_to_have_some(tmp_path: Path, line: str, helps: str) -> None:
+    path = tmp_path / "xdpctl.toml"
+    path.write_text(f"# a comment\n{line}\n")
+    sentence = refused(file=path).sentence
+    assert "not valid TOML" in sentence
+    assert ("a text needs quotes" in sentence) == bool(helps)
+    assert helps in sentence

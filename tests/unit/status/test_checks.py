@@ -282,10 +282,17 @@ def test_an_mtu_over_a_page_is_a_warning() -> None:
     assert "MTU 9000" in warnings(on_card(card(mtu=9000)))[0]
 
 
-def test_an_mtu_that_was_accepted_is_none() -> None:
+def test_an_mtu_that_was_accepted_warns_of_what_is_behind_the_first_buffer() -> None:
     attached = card(mtu=9000, attached=Attached(42, XdpMode.NATIVE))
 
-    assert warnings(on_card(attached, xdp=OURS)) == []
+    (sentence,) = warnings(on_card(attached, xdp=OURS))
+    assert "MTU 9000: of a frame in several buffers only the first one is read" in sentence
+
+
+def test_generic_mode_reads_whole_frames_whatever_the_mtu() -> None:
+    attached = card(mtu=9000, attached=Attached(42, XdpMode.GENERIC))
+
+    assert not any("MTU" in sentence for sentence in warnings(on_card(attached, xdp=OURS)))
 
 
 def test_vlan_offload_under_vlans_is_a_warning_that_says_what_is_lost() -> None:
@@ -561,3 +568,41 @@ def test_of_an_interface_all_that_is_no_good_news_is_a_warning_while_the_service
         "eth0 receives on 9 queues",
         "eth0 is down and receives nothing",
     ]
+
+
+@pytest.mark.parametrize("mode", ["auto", "native", "generic"])
+def test_a_card_without_an_ethernet_header_is_an_error_and_nothing_else(mode: str) -> None:
+    tunnel = on_card(card(driver="tun", link_type=65534))
+    said = [one for one in found(tunnel, "--mode", mode) if one.topic == "eth0"]
+
+    assert [one.level for one in said] == [Level.ERROR]
+    assert said[0].sentence.startswith("cannot filter eth0: its packets have no Ethernet header")
+
+
+def test_one_card_under_two_names_is_an_error_that_names_both() -> None:
+    names = tuple(InterfaceFacts(name, card()) for name in ("eth0", "nic0"))
+
+    assert [error[:48] for error in errors(facts(interfaces=names))] == [
+        "cannot filter nic0: it is the same card as eth0 "
+    ]
+
+
+def test_two_cards_are_not_taken_for_one() -> None:
+    names = tuple(InterfaceFacts(f"eth{n}", card(index=n)) for n in (2, 3))
+
+    assert errors(facts(interfaces=names)) == []
+
+
+def test_a_read_only_bpf_file_system_is_an_error_that_names_the_usual_causes() -> None:
+    directory = replace(facts().directory, read_only=Path("/sys/fs/bpf"))
+    (error,) = errors(facts(directory=directory))
+
+    assert error.startswith("nothing can be pinned below /sys/fs/bpf: it is mounted read-only")
+    assert "ProtectKernelTunables=" in error
+    assert "a container's mount" in error
+
+
+def test_a_read_only_directory_of_the_state_is_an_error_that_says_so() -> None:
+    (error,) = errors(facts(replace(HOST, read_only=(Path("/var/lib/xdpctl"),))))
+
+    assert error.startswith("nothing can be written to /var/lib/xdpctl: it is mounted read-only")

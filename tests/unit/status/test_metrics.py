@@ -14,6 +14,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from tests.support.fake_host import INTERFACE, FakeHost, bytecode
 from xdpctl import __version__
 from xdpctl.abi import Count, MapName, PacketAction, Reason
+from xdpctl.feeds.versions import GoodVersion, ListView
 from xdpctl.filter.filter import Filter
 from xdpctl.filter.view import FilterState, FilterView
 from xdpctl.kernel.bpf.programs import XdpMode
@@ -35,6 +36,7 @@ CONTRACT = {
     "xdpctl_map_entries": {"map"},
     "xdpctl_map_capacity": {"map"},
     "xdpctl_shared_map_frozen": {"map"},
+    "xdpctl_stale_dnsdist_entries": {"map"},
     "xdpctl_map_errors_total": {"map", "error"},
     "xdpctl_rules_expired_total": {"map"},
     "xdpctl_interface_attached": {"interface"},
@@ -119,6 +121,15 @@ def samples(snapshot: Snapshot) -> list[Sample]:
     return [sample for family in families(snapshot) for sample in family.samples]
 
 
+def is_of_the_process(name: str) -> bool:
+    """Return whether a sample is one that every exporter has of its own process."""
+    return name.startswith("process_")
+
+
+def samples_of_ours() -> list[Sample]:
+    return [sample for sample in samples(FULL) if not is_of_the_process(sample.name)]
+
+
 def families(snapshot: Snapshot) -> Iterable[Metric]:
     body, _ = Exposition(SnapshotCollector(lambda: snapshot, bcc=lambda: "0.26.0")).render("")
     return list(parser.text_string_to_metric_families(body.decode()))
@@ -136,7 +147,7 @@ def value(snapshot: Snapshot, name: str, **labels: str) -> float | None:
 
 def test_every_family_has_the_labels_of_the_contract_and_no_others() -> None:
     found: dict[str, set[frozenset[str]]] = {}
-    for sample in samples(FULL):
+    for sample in samples_of_ours():
         found.setdefault(sample.name, set()).add(frozenset(sample.labels))
     assert found == {name: {frozenset(labels)} for name, labels in CONTRACT.items()}
 
@@ -146,7 +157,9 @@ def test_every_family_says_what_it_is() -> None:
 
 
 def test_what_only_grows_is_a_counter_and_the_rest_is_not() -> None:
-    kinds = {family.name: family.type for family in families(FULL)}
+    kinds = {
+        family.name: family.type for family in families(FULL) if not is_of_the_process(family.name)
+    }
     growing = {name.removesuffix("_total") for name in CONTRACT if name.endswith("_total")}
     assert {name for name, kind in kinds.items() if kind == "counter"} == growing
 
@@ -261,6 +274,34 @@ def test_lost_destinations_are_counted() -> None:
     assert value(FULL, "xdpctl_xsk_destinations_lost_total") == 6
 
 
+LISTS = (
+    ListView("a.txt", "/a.txt", "hosts", GoodVersion("hosts", 7, 2, 1_000.5), 0.0, ""),
+    ListView("b.txt", "/b.txt", "auto", GoodVersion("cidr", 9, 0, 900.0), 0.0, "it is empty"),
+    ListView("c.txt", "/c.txt", "auto", None, 0.0, ""),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("xdpctl_list_up", [1, 0, 0]),
+        ("xdpctl_list_rules", [7, 9, 0]),
+        ("xdpctl_list_left_out", [2, 0, 0]),
+        ("xdpctl_list_last_success_timestamp_seconds", [1_000.5, 900, 0]),
+    ],
+)
+def test_each_list_has_its_figures(name: str, values: list[float]) -> None:
+    collector = SnapshotCollector(lambda: FULL, bcc=str, lists=lambda: LISTS)
+    body, _ = Exposition(collector).render("")
+    found = {
+        sample.labels["list"]: sample.value
+        for family in parser.text_string_to_metric_families(body.decode())
+        for sample in family.samples
+        if sample.name == name
+    }
+    assert found == dict(zip(["a.txt", "b.txt", "c.txt"], values, strict=True))
+
+
 def test_the_age_is_that_of_the_snapshot() -> None:
     before = time.monotonic()
     age = value(Snapshot(before - 5.0), "xdpctl_snapshot_age_seconds")
@@ -323,7 +364,45 @@ def test_a_scraper_that_asks_for_openmetrics_gets_it() -> None:
     parse = openmetrics_parser.text_string_to_metric_families
     found = list(parse(body.decode()))  # type: ignore[no-untyped-call]
     assert content_type.startswith(openmetrics.exposition.CONTENT_TYPE_LATEST.split(";")[0])
-    assert {s.name for family in found for s in family.samples} == set(CONTRACT)
+    names = {s.name for family in found for s in family.samples}
+    assert {name for name in names if not is_of_the_process(name)} == set(CONTRACT)
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_open"),
+    [
+        ("text/plain;version=0.0.4,application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=0, */*", False),
+        ("application/openmetrics-text; version=1.0.0; q=0.0, text/plain;q=0.1", False),
+        ("text/plain;q=0, application/openmetrics-text", True),
+        ("text/plain;q=0, */*;q=0.1", True),
+        ("application/openmetrics-text;q=0.2,text/plain;q=0.5", False),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4", True),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2,*/*;q=0.1", True),
+        ("APPLICATION/OpenMetrics-Text; Q=0.7", True),
+        ("text/*;q=0.3, application/*;q=0.9", True),
+        ("application/json", False),
+        ("text/plain;q=0", False),
+        ("text/plain;q=0,application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=nonsense", True),
+        ("application/openmetrics-text;q=nan", True),
+        (";;,,q=", False),
+        ("", False),
+    ],
+)
+def test_the_weights_of_an_accept_header_choose_the_format(accept: str, *, is_open: bool) -> None:
+    _, content_type = Exposition(SnapshotCollector(lambda: FULL, bcc=lambda: "0")).render(accept)
+    assert content_type.startswith("application/openmetrics-text" if is_open else "text/plain")
+
+
+def test_a_scrape_has_the_numbers_of_this_process() -> None:
+    names = {sample.name for sample in samples(FULL)}
+    assert names >= {
+        "process_cpu_seconds_total",
+        "process_open_fds",
+        "process_resident_memory_bytes",
+        "process_start_time_seconds",
+    }
 
 
 def test_an_interfaces_name_may_have_any_character() -> None:

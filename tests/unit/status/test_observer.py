@@ -259,7 +259,9 @@ def test_an_interface_that_is_lost_is_a_reason(watched: Watched) -> None:
 
 def test_a_detached_interface_is_a_reason(watched: Watched) -> None:
     watched.filter.detach()
-    assert watched.observer.look().reasons == ("eth0 is detached",)
+    assert watched.observer.look().reasons == (
+        "eth0 is detached: `xdpctl attach` attaches the filter again",
+    )
 
 
 def test_what_was_lost_and_is_back_is_ready_again(watched: Watched) -> None:

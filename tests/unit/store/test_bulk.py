@@ -13,8 +13,10 @@ from tests.support.fake_store import GARBAGE, CrashError, Ledger
 from xdpctl.abi import MapName, RuleAction, decode_value
 from xdpctl.errors import (
     ConflictError,
+    EmptyListError,
     KernelError,
     MapFullError,
+    ShrunkListError,
     StateError,
     TargetError,
     XdpctlError,
@@ -88,6 +90,32 @@ def test_an_empty_list_that_replaces_removes_all(ledger: Ledger) -> None:
     ledger.bulk([A, B])
     assert ledger.bulk([], replace=True).removed == 2
     assert (ledger.shown(), ledger.noted()) == ({}, {})
+
+
+def test_a_list_that_may_not_be_empty_is_refused_and_changes_nothing(ledger: Ledger) -> None:
+    ledger.bulk([A, B])
+    with pytest.raises(EmptyListError, match="it has no rule"):
+        ledger.bulk(["# nothing"], replace=True, may_be_empty=False)
+    assert set(ledger.shown()) == {A, B} == set(ledger.noted())
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_refused"),
+    [([C, D], False), ([A, A, A], True), ([A, B], False), ([C], True), ([], True)],
+)
+def test_a_list_that_lost_more_than_it_may_is_refused_and_changes_nothing(
+    ledger: Ledger, lines: list[str], *, is_refused: bool
+) -> None:
+    """The number of rules is compared, not which they are; one that comes twice counts once."""
+    four = [A, B, "www.example", "10.0.0.0/8"]
+    ledger.bulk(four)
+    if is_refused:
+        with pytest.raises(ShrunkListError, match="rules, and 4 are in force"):
+            ledger.bulk(lines, replace=True, max_shrink=0.5)
+        assert set(ledger.shown()) == set(four) == set(ledger.noted())
+    else:
+        ledger.bulk(lines, replace=True, max_shrink=0.5)
+        assert set(ledger.shown()) == set(lines)
 
 
 def test_an_empty_list_that_adds_does_nothing(ledger: Ledger) -> None:
@@ -413,10 +441,11 @@ def test_a_line_that_is_wrong_leaves_everything_as_it_was(ledger: Ledger) -> Non
 
 
 @pytest.mark.usefixtures("looking")
-def test_a_full_map_says_how_many_went_in_and_the_notes_are_theirs(
+def test_a_map_that_others_fill_says_how_many_went_in_and_the_notes_are_theirs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(bulk, "STEP", 4)
+    monkeypatch.setattr(bulk.Bulk, "_refuse_overflow", lambda *_: None)  # there was room then
     ledger = Ledger(monkeypatch, tmp_path, room=6)
     ledger.dnsdist("203.0.113.1")
     with pytest.raises(MapFullError) as caught:
@@ -427,16 +456,52 @@ def test_a_full_map_says_how_many_went_in_and_the_notes_are_theirs(
     ledger.state.close()
 
 
-def test_a_full_map_takes_the_rest_when_there_is_room(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def numbered(count: int, first: int = 0) -> list[str]:
+    """Return so many addresses."""
+    return [f"198.51.100.{number}" for number in range(first, first + count)]
+
+
+CAPACITY = {
+    "one more than there is room for": (numbered(5), numbered(2, 5), False, False),
+    "exactly as many": (numbered(4), numbered(2, 4), False, True),
+    "far more": ([], numbered(200), False, False),
+    "what is there already needs no room": (numbered(6), numbered(6), False, True),
+    "what goes makes room": (numbered(6), numbered(6, 6), True, True),
+    "not enough goes": (numbered(6), numbered(7, 3), True, False),
+}
+"""Rules before, lines of the list, replace; whether six entries are enough."""
+
+
+@pytest.mark.parametrize(("before", "lines", "replace", "fits"), CAPACITY.values(), ids=CAPACITY)
+def test_a_list_goes_in_whole_or_not_at_all(
+    ledger_of_six: Ledger,
+    before: list[str],
+    lines: list[str],
+    replace: bool,  # noqa: FBT001 - the case
+    fits: bool,  # noqa: FBT001 - the case
 ) -> None:
-    ledger = Ledger(monkeypatch, tmp_path, room=6)
-    with pytest.raises(MapFullError):
-        ledger.bulk(ALL)
-    result = ledger.bulk(ALL[3:], replace=True)
-    assert (result.removed, result.created) == (3, 3)
-    assert set(ledger.shown()) == set(ALL[3:]) == set(ledger.noted())
-    ledger.state.close()
+    ledger_of_six.bulk(before)
+    if fits:
+        ledger_of_six.bulk(lines, replace=replace)
+        assert set(ledger_of_six.shown()) >= set(lines)
+        return
+    with pytest.raises(MapFullError, match=r"nothing was changed; .*xdpctl resize addr-v4="):
+        ledger_of_six.bulk(lines, replace=replace)
+    assert set(ledger_of_six.shown()) == set(before) == set(ledger_of_six.noted())
+
+
+def test_what_dnsdist_has_is_left_out_and_needs_no_room(ledger_of_six: Ledger) -> None:
+    for text in numbered(3):
+        ledger_of_six.dnsdist(text)
+    result = ledger_of_six.bulk(numbered(6))
+    assert (result.created, result.theirs) == (3, 3)
+
+
+@pytest.fixture
+def ledger_of_six(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(monkeypatch, tmp_path, room=6)
+    yield made
+    made.state.close()
 
 
 def test_a_write_that_is_refused_forgets_what_is_not_in(ledger: Ledger) -> None:

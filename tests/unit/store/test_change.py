@@ -7,7 +7,8 @@ import pickle
 from dataclasses import fields
 from typing import Any
 
-from xdpctl.http.api.rule_lists import LineList
+from xdpctl.feeds.reader import ReadAs
+from xdpctl.http.api.rule_lists import ImportedList
 from xdpctl.rules import AnyQtype, parse_target
 from xdpctl.rules.guard import Guard
 from xdpctl.store.change import Change
@@ -17,9 +18,11 @@ PRESET = {"progress", "source", "guard"}
 
 
 def test_every_field_arrives_in_another_process() -> None:
-    source = LineList(io.BytesIO(b"192.0.2.1\n"), "file:x", AnyQtype.BOTH)
+    source = ImportedList(io.BytesIO(b"192.0.2.1\n"), ReadAs(origin="file:x"), AnyQtype.BOTH)
     asked: dict[str, Any] = {
-        field.name: {"str": f"file:{field.name}", "bool": True}[str(field.type)]
+        field.name: {"str": f"file:{field.name}", "bool": not field.default, "float | None": 0.25}[
+            str(field.type)
+        ]
         for field in fields(Change)
         if field.name not in PRESET
     }

@@ -139,7 +139,7 @@ def expires(ledger: Ledger) -> None:
     ledger.store.expire()
 
 
-def starts_late(ledger: Ledger) -> None:
+def starts_after_the_end(ledger: Ledger) -> None:
     ledger.pass_time(60)
     ledger.restart()
 
@@ -149,7 +149,7 @@ ENDS: dict[str, Callable[[Ledger], object]] = {
     "unblock": lambda ledger: ledger.store.remove([parse_target(A)]),
     "flush": lambda ledger: ledger.store.flush(None, CLI),
     "a list's new version": lambda ledger: ledger.bulk([], CLI, replace=True),
-    "a start after the end": starts_late,
+    "a start after the end": starts_after_the_end,
     "a reboot after the end": lambda ledger: ledger.reboot(60),
 }
 

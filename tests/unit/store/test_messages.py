@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING
 import pytest
 
 from xdpctl.errors import GuardError, KernelError, MapFullError, TargetError, XdpctlError
-from xdpctl.feeds.reader import ListReading
-from xdpctl.http.api.rule_lists import JsonList, LineList
+from xdpctl.feeds.reader import ListReading, ReadAs
+from xdpctl.http.api.rule_lists import ImportedList, JsonList
 from xdpctl.http.refusals import ListedRuleError, RequestError
 from xdpctl.rules import AnyQtype
 from xdpctl.rules.keys import each_row
@@ -76,12 +76,12 @@ def test_an_error_arrives_as_it_was(error: XdpctlError) -> None:
 def test_lines_in_a_body_are_read_alike_in_another_process(
     file: Callable[[bytes], IO[bytes]],
 ) -> None:
-    here = LineList(file(LINES), "file:x", AnyQtype.NEW)
+    here = ImportedList(file(LINES), ReadAs(origin="file:x"), AnyQtype.NEW)
     there = sent(here)
-    assert isinstance(there, LineList)
+    assert isinstance(there, ImportedList)
     assert there.size == here.size == len(LINES)
     found = rows(there)
-    assert (there.position, there.found) == (len(LINES), 1)
+    assert (there.position, there.found.skipped) == (len(LINES), 1)
     with here.file as opened:
         opened.seek(0)
         assert rows(here) == found
@@ -106,8 +106,8 @@ def test_json_in_a_body_keeps_what_it_may_have(
 
 
 def test_only_a_body_on_disk_needs_a_descriptor() -> None:
-    assert LineList(in_memory(LINES), "cli", AnyQtype.NEW).descriptors == ()
-    listed = LineList(on_disk(LINES), "cli", AnyQtype.NEW)
+    assert ImportedList(in_memory(LINES), ReadAs(origin="cli"), AnyQtype.NEW).descriptors == ()
+    listed = ImportedList(on_disk(LINES), ReadAs(origin="cli"), AnyQtype.NEW)
     with listed.file as file:
         assert listed.descriptors == (file.fileno(),)
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench.drop import sender
-from tests.bench.drop.means import Series
+from tests.bench.drop.means import EVERY, Series
 from tests.bench.drop.report import Outcome, Visit, progress, text
 from tests.bench.drop.search import (
     MOST_PROBES,
@@ -209,6 +209,20 @@ class TestTheFlood:
         assert int(defined["SOURCES"]) == sender.SOURCES
         assert int(defined["HONEST"]) == sender.HONEST_MOST
 
+    def test_random_names_are_of_the_zone_and_do_not_soon_come_again(self) -> None:
+        scatter = int(re.search(r"SCATTER (\w+)", sender.SOURCE_FILE.read_text())[1], 16)  # type: ignore[index]
+        assert len({number * scatter & 0xFFFFF for number in range(1 << 20)}) == 1 << 20
+
+    def test_a_zone_is_blocked_by_one_rule_everywhere(self) -> None:
+        assert Series.ZONE.targets == [".flood.example"]
+        (userspace,) = [means for means in EVERY if means.key == "userspace"]
+        assert userspace.lua(Series.ZONE).count("flood.example.") == 1
+        assert {m.key for m in EVERY if Series.ZONE in m.series} == {
+            "userspace",
+            "generic",
+            "native",
+        }
+
 
 class TestTheReport:
     """What is said of what was measured."""
@@ -225,6 +239,9 @@ class TestTheReport:
 
     def test_a_means_that_is_not_there_is_said_in_one_line(self) -> None:
         assert "- iptables: not on this machine (no ipset)" in text(outcome()).splitlines()
+
+    def test_a_series_that_nothing_was_measured_in_is_not_in_it(self) -> None:
+        assert "random names" not in text(outcome())
 
     def test_a_visit_that_always_lost_one_counts_as_none(self) -> None:
         lost = visit("native", 0, 0.5)

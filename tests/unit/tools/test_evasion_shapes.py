@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import dns.name
 import pytest
 
 from tests.evasion.fragments import SHAPES as FRAGMENTS
 from tests.evasion.messages import PLAIN
 from tests.evasion.shape import Ask, Syn
 from tests.evasion.table import SHAPES
+from tests.evasion.zones import FRONTS
+from tests.evasion.zones import SHAPES as IN_ZONES
 from tests.lab.wire import Reply, reply
 from tests.packets.build import (
     CLIENT4,
@@ -49,11 +52,26 @@ def test_every_shape_of_the_trials_has_a_family() -> None:
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_every_shape_fits_an_ethernet(version: int) -> None:
-    for variant in SHAPES:
+    for variant in (*SHAPES, *IN_ZONES):
         if version in variant.versions:
             frames = variant.frames(ASKS[version])
             assert frames, variant.name
             assert all(14 < len(frame) <= 1514 for frame in frames), variant.name
+
+
+def test_names_below_a_zone_are_whole_names_that_end_in_it() -> None:
+    wire = ASKS[4].wire_name
+    for text, front in FRONTS.items():
+        whole = front(wire) + wire
+        assert len(whole) <= 255, text
+        assert dns.name.from_wire(whole, 0)[0].is_subdomain(dns.name.from_wire(wire, 0)[0]), text
+        assert dns.name.from_wire(whole, 0)[1] == len(whole), text
+    assert max(len(front(wire) + wire) for front in FRONTS.values()) == 255
+
+
+def test_every_shape_of_names_below_a_zone_has_a_name_of_its_own() -> None:
+    names = [variant.name for variant in IN_ZONES]
+    assert len(names) == len(set(names))
 
 
 def test_the_plain_shape_is_an_ordinary_query() -> None:

@@ -7,24 +7,28 @@ cli/main.py.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 from xdpctl.cli.claims import about_left, about_made
-from xdpctl.cli.render import listed
+from xdpctl.cli.render import count, printable
 from xdpctl.cli.verb import Session, Verb
 from xdpctl.errors import NotFoundError, XdpctlError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from xdpctl.cli.client import Client
     from xdpctl.rules import Target
 
 FOREVER = "forever"
 _LINE_MAX = 6000  # characters of targets in a request line; every server takes 8,000
+NAMED_MAX = 10
+"""Rules that an answer names; of more it says how many."""
+
 _TARGET_HELP = (
     "an address, a prefix, a name, .NAME for a name and every name below it, or *.NAME for the"
     " names below it; if one of several fails, none is changed"
@@ -123,7 +127,8 @@ def _put(arguments: argparse.Namespace, session: Session, action: str, *, force:
         rule["expires_in"] = None
     elif arguments.duration is not None:
         rule["expires_in"] = parse_duration(arguments.duration)
-    rules = [{**named, **rule} for named in _named(arguments)]
+    named = _named(arguments)
+    rules = [{**each, **rule} for each in named]
     chosen = {"force": force, "waiting_ok": arguments.waiting_ok}
     query = {name: "1" for name, is_set in chosen.items() if is_set} or None
     answer = session.client(arguments).post("/api/v1/rules", rules, query)
@@ -133,15 +138,30 @@ def _put(arguments: argparse.Namespace, session: Session, action: str, *, force:
     for warning in answer.get("warnings", []):
         session.warn(warning)
     created, updated = answer.get("created", 0), answer.get("updated", 0)
-    parts = [
-        *([f"{_rules(created)} made"] if created else []),
-        *([f"{_rules(updated)} changed"] if updated else []),
-    ]
     lasting = f", for {arguments.duration}" if arguments.duration is not None else ""
-    session.say(f"{action}: {listed(parts) or 'nothing to change'}{lasting}")
+    there = f"; {_rules(updated)} changed" if updated else ""
+    there = there if created or updated else "; nothing to change"
+    session.say(f"{action}: {named_rules(named)}{lasting}{there}")
     for sentence in about_made(answer.get("rules", [])):
         session.say(sentence)
     return 0
+
+
+def named_rules(named: Sequence[dict[str, Any]]) -> str:
+    """Return the targets of rules in words: `192.0.2.1, flood.example (every type)`."""
+    texts = [_in_words(each) for each in named[:NAMED_MAX]]
+    more = len(named) - len(texts)
+    return ", ".join(texts) + (f" and {count(more)} more" if more else "")
+
+
+def _in_words(named: dict[str, Any]) -> str:
+    """Return a target; a name with its type, so that it is seen that it was read as a name."""
+    from xdpctl.rules import Question, Zone, parse_target  # noqa: PLC0415 - other verbs do not need dnspython
+
+    text = str(named["target"])
+    if not isinstance(parse_target(text), Question | Zone):
+        return text
+    return f"{printable(text)} ({named['qtype'] or 'every type'})"
 
 
 def _add_unblock(parser: argparse.ArgumentParser) -> None:
@@ -156,18 +176,27 @@ def _add_unblock(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="succeed if a target has no rule; for scripts that may remove it twice",
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="also remove an entry of dnsdist's; a running dnsdist does not notice, and counts it"
+        " until it is restarted",
+    )
 
 
 def _unblock(arguments: argparse.Namespace, session: Session) -> int:
     from xdpctl.rules import parse_origin  # noqa: PLC0415 - other verbs do not need dnspython
 
-    origin = None if arguments.origin is None else parse_origin(arguments.origin)
+    asked = {} if arguments.origin is None else {"claimant": parse_origin(arguments.origin)}
+    asked |= {"force": "1"} if arguments.force else {}
     client = session.client(arguments)
     named = _named(arguments)
     if arguments.missing_ok:
-        answers = list(_remove_those_there(client, named, origin))
+        answers = list(_remove_those_there(client, named, asked))
     else:
-        answers = list(_remove(client, named, origin, session))
+        answers = list(_remove(client, named, asked, session))
+    for warning in dict.fromkeys(text for each in answers for text in each.get("warnings", [])):
+        session.warn(warning)
     removed = sum(answer.get("removed", 0) for answer in answers)
     left = [each for answer in answers for each in answer.get("left", [])]
     if arguments.json:
@@ -180,17 +209,17 @@ def _unblock(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _remove_those_there(
-    client: Client, named: list[dict[str, Any]], origin: str | None
+    client: Client, named: list[dict[str, Any]], asked: dict[str, str]
 ) -> Iterator[dict[str, Any]]:
     """Remove each rule with its own request, so that a missing one does not affect the others."""
     for rule in named:
-        query = {key: value for key, value in (*rule.items(), ("claimant", origin)) if value}
+        query = {key: value for key, value in rule.items() if value} | asked
         with suppress(NotFoundError):
             yield client.delete("/api/v1/rules", query)
 
 
 def _remove(
-    client: Client, named: list[dict[str, Any]], origin: str | None, session: Session
+    client: Client, named: list[dict[str, Any]], asked: dict[str, str], session: Session
 ) -> Iterator[dict[str, Any]]:
     """Remove all rules, or none if one is missing."""
     removed = 0
@@ -198,7 +227,7 @@ def _remove(
     for part in _parts([rule["target"] for rule in named]):
         qtype = named[0]["qtype"]
         query = [*(("target", target) for target in part), *([("qtype", qtype)] if qtype else [])]
-        query += [] if origin is None else [("claimant", origin)]
+        query += asked.items()
         try:
             answer = client.delete("/api/v1/rules", query)
         except XdpctlError as error:
@@ -240,18 +269,77 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         parse_target,
     )
     from xdpctl.rules.names import shown  # noqa: PLC0415 - the same
+    from xdpctl.rules.targets import reads_as_address  # noqa: PLC0415 - the same
 
-    targets = [
-        parse_target(text, arguments.qtype, zone=arguments.zone) for text in arguments.targets
-    ]
-    for text, target in zip(arguments.targets, targets, strict=True):
-        if arguments.only_addresses and isinstance(target, Question | Zone):
+    targets = []
+    for text in arguments.targets:
+        if arguments.only_addresses and not reads_as_address(text):
             raise TargetError(
                 f"cannot use {shown(text)} with --only-addresses: it is neither an address nor a"
                 " prefix; leave out --only-addresses to use a name",
                 text=text,
             )
+        target = parse_target(text, arguments.qtype, zone=arguments.zone)
+        if isinstance(target, Question | Zone):
+            refuse_word(text)
+        targets.append(target)
     return list(_documents(targets))
+
+
+def refuse_word(text: str) -> None:
+    """Raise TargetError for a single word, which is rarely meant as a name.
+
+    `xdpctl block flood.example txt` would otherwise block every type of flood.example, and a
+    name `txt`. With a dot at its end it is a name, with one in front a zone.
+    """
+    from xdpctl.errors import TargetError  # noqa: PLC0415 - the same
+    from xdpctl.rules.names import shown, split_labels  # noqa: PLC0415 - the same
+
+    labels = split_labels(text)
+    if labels is None or len(labels) > 1 or not text:
+        return
+    raise TargetError(
+        f"cannot use {shown(text)} as a name: it is a single word;"
+        f" {_meant(text)}; as a name it is written {shown(f'{text}.')}",
+        text=text,
+    )
+
+
+def _meant(text: str) -> str:
+    """Return what a single word on the command line was probably meant to be."""
+    from xdpctl.errors import TargetError  # noqa: PLC0415 - the same
+    from xdpctl.rules import parse_duration, parse_qtype  # noqa: PLC0415 - the same
+
+    word = text.lower()
+    meant = _MEANT.get(word)
+    if meant is None and _AS_NUMBER.fullmatch(word):
+        meant = "an AS has no rule of its own, write its prefixes"
+    for parse, option, value in (
+        (parse_duration, "a time is given as --for", word),
+        (parse_qtype, "a query type is given as --qtype", text.upper()),
+    ):
+        if meant is None:
+            with suppress(TargetError):
+                parse(word)
+                meant = f"{option} {value}"
+    return meant or f"a file of rules is read by `xdpctl import {text}`"
+
+
+_MEANT = {
+    "-": "rules on standard input are read by `xdpctl import -`",
+    "drop": "an action is given as --action drop",
+    "truncate": "an action is given as --action truncate",
+    "pass": "a target is let through by `xdpctl allow TARGET`",
+    "allow": "a target is let through by `xdpctl allow TARGET`",
+    "type": "the option is written --qtype",
+    **{
+        option: f"the option is written --{option}"
+        for option in ("for", "reason", "qtype", "action", "zone", "force")
+    },
+}
+"""What some single words on the command line were probably meant to be."""
+
+_AS_NUMBER = re.compile(r"as[0-9]{1,10}")
 
 
 def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:

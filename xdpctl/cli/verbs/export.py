@@ -64,4 +64,13 @@ def _explained(line: str) -> str:
     return line if shown == target else f"{line}  # {shown}"
 
 
-VERBS = (Verb("export", "write the rules as lines that import reads", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "export",
+        "write the rules as lines that import reads",
+        _add_arguments,
+        _run,
+        json=False,
+        for_programs=True,
+    ),
+)

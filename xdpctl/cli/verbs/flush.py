@@ -16,6 +16,11 @@ from xdpctl.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
+_NAMED = 4
+"""Origins that the question names."""
+
+DNSDIST = "dnsdist"
+
 OWN = "*"
 """The API's name for every origin of ours; no origin can have this name."""
 
@@ -45,9 +50,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
         )
     if origin == DNSDIST_ORIGIN:
         session.warn(DNSDIST_FLUSH_WARNING)
-    whose = "of our own" if origin == OWN else f"of origin {origin}"
-    where = f"in {arguments.map}" if arguments.map else "in every map"
-    if not arguments.yes and not session.confirmed(f"remove every rule {whose} {where}?"):
+    if not arguments.yes and not session.confirmed(_question(arguments, session, origin)):
         session.say("nothing was removed")
         return 1
     query = {"origin": origin, **({"map": arguments.map} if arguments.map else {})}
@@ -61,6 +64,24 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     removed = int(answer.get("removed", 0))
     session.say(f"{count(removed)} {'rule' if removed == 1 else 'rules'} removed")
     return 0
+
+
+def _question(arguments: argparse.Namespace, session: Session, origin: str) -> str:
+    """Return the question, with how many rules it is about and whose they are."""
+    where = f"in {arguments.map}" if arguments.map else "in every map"
+    if origin == DNSDIST:
+        return f"remove every entry of dnsdist {where}?"
+    query = {"map": arguments.map} if arguments.map else {}
+    counted = session.client(arguments).get("/api/v1/origins", query).get("origins", [])
+    chosen = [row for row in counted if origin in {OWN, row.get("origin")}]
+    number = sum(row.get("rules", 0) for row in chosen)
+    parts = [f"{row['origin']} {count(row['rules'])}" for row in chosen[:_NAMED]]
+    if len(chosen) > _NAMED:
+        rest = number - sum(row["rules"] for row in chosen[:_NAMED])
+        parts.append(f"{len(chosen) - _NAMED} other origins {count(rest)}")
+    whose = f" ({', '.join(parts)})" if parts else ""
+    rules = "rule" if number == 1 else "rules"
+    return f"remove {count(number)} {rules}{whose} {where}?"
 
 
 VERBS = (Verb("flush", "remove all our own rules, or those of one origin", _add_arguments, _run),)

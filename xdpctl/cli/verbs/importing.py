@@ -1,4 +1,4 @@
-"""`import`: loads a file of rules, one a line, into the maps.
+"""`import`: loads a file of rules, or a list in another format, into the maps.
 
 Sends the file to the service in parts and never holds all of it. The service reads the whole file
 before it changes anything, so that a line which cannot be read is an error with its number and
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+FORMATS = (
+    "auto",
+    "targets",
+    "cidr",
+    "hosts",
+    "rpz",
+    "adblock",
+    "dnsmasq",
+    "unbound",
+    "first-column",
+    "json",
+)
+"""As settings.ListFormat, which a verb does not load."""
+
 _PART = 256 * 1024
 _STANDARD_INPUT = "-"
 
@@ -31,7 +45,24 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "file",
         metavar="FILE|-",
         help='rules, one a line: TARGET [qtype=A] [action=drop] [for=10m] [reason="…"], TARGET as'
-        " of `xdpctl block`; -: read standard input",
+        " of `xdpctl block`; or a list in one of the formats of --format, also compressed with"
+        " gzip or zip; -: read standard input",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="of the file (default: auto, which recognizes it and says what it was)",
+    )
+    parser.add_argument(
+        "--action",
+        choices=("drop", "truncate", "pass"),
+        help="of every rule; lines with another action are left out (default: the line's own,"
+        " else drop)",
+    )
+    parser.add_argument(
+        "--denial",
+        choices=("drop", "truncate", "skip"),
+        help="what stands for NXDOMAIN and NODATA of an RPZ zone (default: drop)",
     )
     parser.add_argument(
         "--origin", metavar="O", help="origin of the rules (default: file:BASENAME, for - cli)"
@@ -41,19 +72,35 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="remove the rules of this origin that are not in the file",
     )
+    parser.add_argument(
+        "--yes", action="store_true", help="with --replace: also if the file has no rule"
+    )
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
     origin = _origin(arguments)
-    query = {"origin": origin, **({"replace": "1"} if arguments.replace else {})}
+    query = {"origin": origin}
+    query |= {name: "1" for name in ("replace", "yes") if getattr(arguments, name)}
+    for name in ("format", "action", "denial"):
+        if getattr(arguments, name):
+            query[name] = getattr(arguments, name)
     result: dict[str, Any] | None = None
-    with _opened(arguments.file, session) as stream, ProgressDisplay(session.errors) as progress:
-        parts = _parts(stream, arguments.file, progress)
-        for document in session.client(arguments).upload("/api/v1/import", query, parts):
-            if isinstance(now := document.get("progress"), dict):
-                progress.show(str(now.get("what")), now.get("done") or 0, now.get("total"))
-            if isinstance(document.get("result"), dict):
-                result = document["result"]
+    sent = _Sent()
+    try:
+        with (
+            _opened(arguments.file, session) as stream,
+            ProgressDisplay(session.errors) as progress,
+        ):
+            parts = sent.noting(_parts(stream, arguments.file, progress))
+            for document in session.client(arguments).upload("/api/v1/import", query, parts):
+                sent.begun = True
+                if isinstance(now := document.get("progress"), dict):
+                    progress.show(str(now.get("what")), now.get("done") or 0, now.get("total"))
+                if isinstance(document.get("result"), dict):
+                    result = document["result"]
+    except KeyboardInterrupt:
+        session.warn(sent.at_interrupt(origin))
+        raise
     if result is None:
         raise XdpctlError(
             "the service ended the import without a result: see its log, then import the file"
@@ -64,8 +111,43 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
         return 0
     for warning in result.get("warnings", []):
         session.warn(str(warning))
-    session.say(f"{origin}: {summary(result)}")
+    form = result.get("format")
+    was = "" if not form or form == _own_format(arguments) else f"; read as {form}"
+    session.say(f"{origin}: {summary(result)}{was}")
     return 0
+
+
+def _own_format(arguments: argparse.Namespace) -> str | None:
+    """Return the format that need not be said: the one that was named, or our own."""
+    named: str | None = arguments.format
+    return "targets" if named is None else named
+
+
+class _Sent:
+    """How far an import is, for one who ends it with Ctrl-C.
+
+    Attributes:
+        whole: the file is with the service, which no longer needs this process.
+        begun: the service has begun to work on it.
+    """
+
+    def __init__(self) -> None:
+        self.whole = self.begun = False
+
+    def noting(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the parts; note when the last one has been taken."""
+        yield from parts
+        self.whole = True
+
+    def at_interrupt(self, origin: str) -> str:
+        """Return what an interrupt means, as a sentence."""
+        if not self.whole:
+            return "the import was stopped before the whole file was sent: nothing was changed"
+        goes_on = "goes on with it" if self.begun else "goes on with it, unless another is first"
+        return (
+            f"the service has the whole file and {goes_on}: `xdpctl history` shows when it is"
+            f" done, `xdpctl flush --origin {origin}` removes its rules"
+        )
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -154,4 +236,6 @@ def _unreadable(name: str, error: Exception) -> XdpctlError:
     return XdpctlError(f"cannot read {what}: {reason}; nothing was changed")
 
 
-VERBS = (Verb("import", "load rules from a file, one a line", _add_arguments, _run),)
+VERBS = (
+    Verb("import", "load rules from a file, or a list in another format", _add_arguments, _run),
+)

@@ -1,68 +1,233 @@
 """`list`: shows the rules in the maps, ours and dnsdist's, page by page.
 
-Never holds a million rules at once: it writes each page as it arrives. Owns the columns and the
-form of JSON lines. Does not own the order of a page (store/pages.py). Called by cli/main.py.
+Unless they are to be sorted, never holds a million rules at once: it writes each page as it
+arrives. Owns the columns, the order and the form of JSON lines. Does not own the order of a page
+(store/pages.py). Called by cli/main.py.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from heapq import nsmallest
+from ipaddress import ip_network
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from xdpctl.cli.render import Table, age, count
+from xdpctl.cli.render import Table, age, count, listed, shortened, shown_rate
 from xdpctl.cli.verb import Session, Verb, add_map
+from xdpctl.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import TypeAlias
+
+    from xdpctl.cli.client import Client
+
+    Rule: TypeAlias = dict[str, Any]
 
 _WITH_TYPES = frozenset({"qnames", "zones", "list-names"})
+_TARGET_WIDTH = 60
+"""Columns of a target on a terminal, so that one long name does not wrap every line."""
+
+_SHOWN = 3
+_RANKED = 1_000
+"""Rules whose rate is asked for: the most that the service ranks."""
+
+SORTS = ("hits", "rate", "target", "expiry")
 _HEADERS = ("TARGET", "TYPE", "ACTION", "HITS", "ORIGIN", "EXPIRY", "REASON")
 _CLAIM_HEADERS = (*_HEADERS[:5], "CLASS", "IN FORCE", *_HEADERS[5:])
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
+_count.__name__ = "number from 1 on"  # argparse uses it in the error
+
+
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        nargs="?",
+        metavar="TARGET",
+        help="only rules for exactly this address, prefix, name or zone; of a name, with each type",
+    )
+    parser.add_argument(
+        "--contains",
+        action="store_true",
+        help="with TARGET: also the rules for prefixes, names and zones that contain it",
+    )
+    parser.add_argument("--qtype", metavar="T", help="with TARGET: only rules of this type")
     add_map(parser)
     parser.add_argument(
         "--origin",
         metavar="O",
-        help="only rules of this origin: cli, api, file:NAME, app:NAME, list:NAME or dnsdist",
+        help="only rules of this origin: cli, api, dnsdist, file:NAME, app:NAME or list:NAME",
     )
     parser.add_argument(
         "--all-claims",
         action="store_true",
         help="show the claims of all origins on each target, also those that wait",
     )
+    parser.add_argument(
+        "--sort",
+        choices=SORTS,
+        help="hits or rate: the most first (rate: packets a second, measured for a second);"
+        " expiry: the soonest first (default: by target, if there are few)",
+    )
+    parser.add_argument("--limit", type=_count, metavar="N", help="at most N rules")
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
-    query = {key: getattr(arguments, key) for key in ("map", "origin") if getattr(arguments, key)}
-    if arguments.all_claims:
-        query["all_claims"] = "1"
-    pages = session.client(arguments).rules(query)
+    if arguments.target is None and (arguments.contains or arguments.qtype):
+        raise UsageError(
+            "cannot run `xdpctl list` with --contains or --qtype alone: they go with a TARGET"
+        )
+    pages = _limited(_chosen(arguments, session), arguments.limit)
     if arguments.json:
         _write_document(pages, session)
         return 0
-    headers = _CLAIM_HEADERS if arguments.all_claims else _HEADERS
-    table = Table(headers, right=frozenset({"HITS"}), width=session.width)
+    if arguments.all_claims:
+        headers: tuple[str, ...] = _CLAIM_HEADERS
+    else:
+        headers = ("RATE", *_HEADERS) if arguments.sort == "rate" else _HEADERS
+    table = Table(headers, right=frozenset({"HITS", "RATE"}), width=session.width)
     empty = True
     for page in pages:
-        rows = (
-            row
-            for rule in page
-            for row in (
-                _claim_rows(rule, arguments.origin, terminal=session.terminal)
-                if arguments.all_claims
-                else (_cells(rule, terminal=session.terminal),)
-            )
-        )
+        rows = (row for rule in page for row in _rows(rule, headers, arguments, session))
         for line in table.lines(rows):
             empty = False
             session.say(line)
-    if empty and session.terminal:
-        chosen = arguments.map or arguments.origin
-        session.say("no rules match" if chosen else "no rules: nothing is blocked")
+    if empty:
+        for line in table.titles() if not session.terminal else _nothing(arguments, session):
+            session.say(line)
     return 0
+
+
+def _chosen(arguments: argparse.Namespace, session: Session) -> Iterator[Sequence[Rule]]:
+    """Yield the rules that are asked for, page by page, in their order."""
+    client = session.client(arguments)
+    if arguments.target is not None:
+        rules = _of_target(arguments, client, contains=arguments.contains)
+        yield sorted_rules(rules, arguments.sort, client) if arguments.sort else rules
+        return
+    query = {key: getattr(arguments, key) for key in ("map", "origin") if getattr(arguments, key)}
+    if arguments.all_claims:
+        query["all_claims"] = "1"
+    pages = client.rules(query)
+    if arguments.sort is None:
+        yield from _first_page_sorted(pages)
+    elif arguments.limit is not None and arguments.sort != "rate":
+        every = chain.from_iterable(pages)
+        yield nsmallest(arguments.limit, every, key=_KEYS[arguments.sort])
+    else:
+        yield sorted_rules([rule for page in pages for rule in page], arguments.sort, client)
+
+
+def _first_page_sorted(pages: Iterator[list[Rule]]) -> Iterator[Sequence[Rule]]:
+    """Yield pages as they come; a single page in the order of its targets."""
+    first = next(pages, [])
+    second = next(pages, None)
+    if second is None:
+        yield sorted(first, key=by_target)
+        return
+    yield first
+    yield second
+    yield from pages
+
+
+def _of_target(arguments: argparse.Namespace, client: Client, *, contains: bool) -> list[Rule]:
+    query = {"target": arguments.target}
+    if arguments.qtype:
+        query["qtype"] = arguments.qtype
+    if contains:
+        query["contains"] = "1"
+    rules: list[Rule] = client.get("/api/v1/rules", query).get("rules", [])
+    return [
+        rule
+        for rule in rules
+        if arguments.map in {None, rule.get("map")}
+        and arguments.origin in {None, rule.get("origin")}
+    ]
+
+
+def _limited(pages: Iterable[Sequence[Rule]], limit: int | None) -> Iterator[Sequence[Rule]]:
+    """Yield pages until there are `limit` rules."""
+    left = limit
+    for page in pages:
+        if left is None:
+            yield page
+            continue
+        yield page[:left]
+        left -= len(page)
+        if left <= 0:
+            return
+
+
+def _nothing(arguments: argparse.Namespace, session: Session) -> Iterator[str]:
+    """Yield what to say on a terminal when no rule is listed."""
+    if arguments.target is None:
+        chosen = arguments.map or arguments.origin
+        yield "no rules match" if chosen else "no rules: nothing is blocked"
+        return
+    yield f"there is no rule for {arguments.target}"
+    if not arguments.contains:
+        around = _of_target(arguments, session.client(arguments), contains=True)
+        shown = [f"{rule.get('target')} ({rule.get('action')})" for rule in around[:_SHOWN]]
+        if shown:
+            yield f"but {listed(shown)} contains it: `--contains` shows more"
+
+
+# --- order --------------------------------------------------------------------------
+
+
+def by_target(rule: Rule) -> tuple[object, ...]:
+    """Return the place of a rule in the order of targets: addresses, prefixes, then names."""
+    text = str(rule.get("target"))
+    typed = str(rule.get("qtype") or "")
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        labels = text.lstrip("*").strip(".").split(".")
+        return 2, tuple(reversed(labels)), text, typed
+    return network.version // 6, int(network.network_address), network.prefixlen, text
+
+
+def _by_hits(rule: Rule) -> tuple[object, ...]:
+    return (-(rule.get("hits") or 0), *by_target(rule))
+
+
+def _by_expiry(rule: Rule) -> tuple[object, ...]:
+    expires_in = rule.get("expires_in")
+    return (math.inf if expires_in is None else expires_in, *by_target(rule))
+
+
+_KEYS: dict[str, Callable[[Rule], tuple[object, ...]]] = {
+    "hits": _by_hits,
+    "target": by_target,
+    "expiry": _by_expiry,
+}
+
+
+def sorted_rules(rules: list[Rule], order: str, client: Client) -> list[Rule]:
+    """Return the rules in this order; with `rate` each has its rate, 0 where it was not hit."""
+    if order != "rate":
+        return sorted(rules, key=_KEYS[order])
+    top = client.get("/api/v1/top", {"n": str(_RANKED), "by": "rate"}).get("rules", [])
+    rates = {_identity(rule): rule.get("rate") or 0.0 for rule in top}
+    rated = [{**rule, "rate": rates.get(_identity(rule), 0.0)} for rule in rules]
+    return sorted(rated, key=lambda rule: (-rule["rate"], *_by_hits(rule)))
+
+
+def _identity(rule: Rule) -> tuple[object, ...]:
+    return tuple(rule.get(field) for field in ("map", "target", "qtype", "wildcard"))
+
+
+# --- output -------------------------------------------------------------------------
 
 
 def _write_document(pages: Iterable[Iterable[dict[str, Any]]], session: Session) -> None:
@@ -84,10 +249,13 @@ def _rule_lines(pages: Iterable[Iterable[dict[str, Any]]]) -> Iterator[str]:
             yield json.dumps(rule, ensure_ascii=False)
 
 
-def _cells(rule: dict[str, Any], *, terminal: bool) -> tuple[str, ...]:
-    expires_in = rule.get("expires_in")
+def _cells(rule: Rule, headers: Sequence[str], session: Session) -> tuple[str, ...]:
+    expires_in, terminal = rule.get("expires_in"), session.terminal
+    target = shown_target(str(rule.get("target")), terminal=terminal)
+    rate = (shown_rate(rule.get("rate")),) if "RATE" in headers else ()
     return (
-        shown_target(str(rule.get("target")), terminal=terminal),
+        *rate,
+        shortened(target, _TARGET_WIDTH) if terminal else target,
         shown_type(rule),
         str(rule.get("action")),
         count(rule.get("hits", 0)) if terminal else str(rule.get("hits", 0)),
@@ -97,14 +265,17 @@ def _cells(rule: dict[str, Any], *, terminal: bool) -> tuple[str, ...]:
     )
 
 
-def _claim_rows(
-    rule: dict[str, Any], origin: str | None, *, terminal: bool
+def _rows(
+    rule: Rule, headers: Sequence[str], arguments: argparse.Namespace, session: Session
 ) -> Iterator[tuple[str, ...]]:
-    """Yield a row for each claim on a rule's target, the one in force first."""
+    """Yield the row of a rule; with --all-claims one for each claim, the one in force first."""
+    if not arguments.all_claims:
+        yield _cells(rule, headers, session)
+        return
     for claim in rule.get("claims") or ():
-        if origin is None or claim.get("origin") == origin:
-            target, kind, *_ = _cells(rule, terminal=terminal)
-            _, _, action, hits, whose, expiry, reason = _cells({**rule, **claim}, terminal=terminal)
+        if arguments.origin in {None, claim.get("origin")}:
+            cells = _cells({**rule, **claim}, headers, session)
+            target, kind, action, hits, whose, expiry, reason = cells
             in_force = bool(claim.get("in_force"))
             yield (
                 *(target, kind, action, hits if in_force else "-", whose),

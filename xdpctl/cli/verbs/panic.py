@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xdpctl.cli.render import listed
 from xdpctl.cli.verb import Session, Verb
+from xdpctl.errors import XdpctlError
 
 if TYPE_CHECKING:
     import argparse
+
+    from xdpctl.cli.client import Client
 
 
 def _no_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +30,30 @@ def _resume(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _switch(arguments: argparse.Namespace, session: Session, verb: str, done: str) -> int:
-    answer = session.client(arguments).post(f"/api/v1/{verb}")
+    client = session.client(arguments)
+    answer = client.post(f"/api/v1/{verb}")
     if arguments.json:
         session.document(answer)
-    else:
+        return 0
+    off = _not_attached(client)
+    if not off or verb == "panic":
         session.say(done)
+    if off and verb == "resume":
+        session.say(
+            f"the panic is over, but the filter is not on {listed(off)}: nothing is filtered there;"
+            " `xdpctl attach` puts it back after a detach, `xdpctl status` shows more"
+        )
     return 0
+
+
+def _not_attached(client: Client) -> list[str]:
+    """Return the service's interfaces without the filter; empty too if the service is busy."""
+    try:
+        document = client.call("GET", "/api/v1/status")
+    except XdpctlError:  # the switch itself has been set
+        return []
+    interfaces: list[dict[str, str]] = document.get("interfaces", [])
+    return [found["name"] for found in interfaces if found.get("state") != "attached"]
 
 
 VERBS = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from xdpctl.cli.render import Table, age, count, printable, share
+from xdpctl.cli.render import Table, age, count, printable, share, shown_rate
 from xdpctl.cli.verb import Session, Verb
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DESTINATIONS_SHOWN = 16
-_NUMBERS = frozenset({"ENTRIES", "CAPACITY", "FILL", "PACKETS", "BYTES", "QUEUES", "REATTACHED"})
+_NUMBERS = frozenset(
+    {"ENTRIES", "CAPACITY", "FILL", "RATE", "PACKETS", "BYTES", "QUEUES", "REATTACHED"}
+)
 
 
 def _no_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +50,7 @@ def report(document: dict[str, Any], *, now: float, width: int | None) -> Iterat
         f" up {age(now - document.get('started', now))}"
     )
     interfaces: list[dict[str, Any]] = document.get("interfaces", [])
+    yield from _traffic(interfaces)
     for title, lines in (
         ("interfaces", _interfaces(interfaces, width)),
         ("maps", _maps(document.get("maps", []), width)),
@@ -71,6 +74,23 @@ def _headline(document: dict[str, Any]) -> str:
     if document.get("panic"):
         return f"READY, but {panic}"
     return "READY"
+
+
+def _traffic(interfaces: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield what passes and what does not, in packets a second, if it has been measured."""
+    sums: dict[str, float] = {}
+    for interface in interfaces:
+        for counter in interface.get("counters", []):
+            if counter.get("rate") is not None:
+                action = str(counter.get("action"))
+                sums[action] = sums.get(action, 0.0) + counter["rate"]
+    if sums:
+        words = {"drop": "dropped", "truncate": "answered with TC=1", "pass": "passed"}
+        words["redirect"] = "redirected to AF_XDP"
+        parts = [
+            f"{shown_rate(sums[action])} {word}" for action, word in words.items() if action in sums
+        ]
+        yield f"now {shown_rate(sum(sums.values()))} packets: {', '.join(parts)}"
 
 
 def _interfaces(interfaces: list[dict[str, Any]], width: int | None) -> Iterator[str]:
@@ -115,7 +135,7 @@ def _destinations(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _counters(interfaces: list[dict[str, Any]], width: int | None) -> Iterator[str]:
-    titles = ["REASON", "ACTION", "PACKETS", "BYTES"]
+    titles = ["REASON", "ACTION", "RATE", "PACKETS", "BYTES"]
     several = len(interfaces) > 1
     table = Table([*(["NAME"] if several else []), *titles], right=_NUMBERS, width=width, indent=2)
     rows = []
@@ -127,6 +147,7 @@ def _counters(interfaces: list[dict[str, Any]], width: int | None) -> Iterator[s
                 *([_shown(interface.get("name"))] if several else []),
                 _shown(counter.get("reason")),
                 _shown(counter.get("action")),
+                shown_rate(counter.get("rate")),
                 count(counter["packets"]),
                 count(counter.get("bytes", 0)),
             )

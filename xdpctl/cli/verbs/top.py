@@ -1,18 +1,22 @@
 """`top`: shows the rules with the most hits; on a terminal, refreshes every second.
 
-Ctrl-C is the normal way to end it, with status 0. Owns the refreshed screen. Does not own the
-ranking (store/top.py). Called by cli/main.py.
+The keys q and Ctrl-C end it, with status 0; s changes the order. Owns the refreshed screen. Does
+not own the ranking (store/top.py). Called by cli/main.py.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from xdpctl.cli.render import Table, count
+from xdpctl.abi import RULE_PLACES
+from xdpctl.cli.keyboard import Keyboard
+from xdpctl.cli.render import Table, count, shortened, shown_rate
 from xdpctl.cli.verb import Session, Verb, add_map
 from xdpctl.cli.verbs.listing import shown_target, shown_type
+from xdpctl.errors import ServiceUnreachableError
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +26,6 @@ _HEADERS = ("RATE", "HITS", "TARGET", "TYPE", "ACTION", "ORIGIN", "REASON")
 _SECOND = 1.0
 _TITLES = 1
 _COUNT_MAX = 1000
-_TENTHS_BELOW = 10
 
 
 def _count(text: str) -> int:
@@ -59,7 +62,8 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     elif session.terminal:
         _refresh(arguments, session)
     else:
-        for line in _table(_ask(arguments, session), session):
+        table = _new_table(session)
+        for line in list(_rows(table, _ask(arguments, session), session)) or table.titles():
             session.say(line)
     return 0
 
@@ -72,29 +76,67 @@ def _ask(arguments: argparse.Namespace, session: Session) -> dict[str, Any]:
 
 
 def _refresh(arguments: argparse.Namespace, session: Session) -> None:
-    """Redraw the table every second until Ctrl-C; to measure a rate takes that second."""
-    drawn = 0
-    try:
+    """Redraw the table every second until Ctrl-C or q; to measure a rate takes that second."""
+    drawn, answered = 0, False
+    with suppress(KeyboardInterrupt), Keyboard(session.input) as keyboard:
         while True:
             began = time.monotonic()
-            room = max(shutil.get_terminal_size().lines - 1, _TITLES + 1)
-            lines = list(_table(_ask(arguments, session), session))[:room]
-            lines = lines or ["no rules: nothing is blocked"]
+            size = shutil.get_terminal_size()
+            try:
+                lines = _screen(arguments, session, keyboard)
+                answered = True
+            except ServiceUnreachableError:
+                if not answered:
+                    raise
+                lines = ["no service answers: it is being restarted, or has ended; trying again"]
+            lines = [shortened(line, size.columns) for line in lines]
+            lines = lines[: max(size.lines - 1, _TITLES + 1)]
             up = f"\x1b[{drawn}A" if drawn else ""
             session.write(f"{up}\r\x1b[J" + "".join(f"{line}\n" for line in lines))
             session.output.flush()
             drawn = len(lines)
-            time.sleep(max(began + _SECOND - time.monotonic(), 0.0))
-    except KeyboardInterrupt:
-        session.write("\r")
+            key = keyboard.wait(max(began + _SECOND - time.monotonic(), 0.0))
+            if key == "q":
+                break
+            if key == "s":
+                arguments.by = "hits" if arguments.by == "rate" else "rate"
+    session.write("\r")
 
 
-def _table(answer: dict[str, Any], session: Session) -> Iterator[str]:
-    table = Table(_HEADERS, right=frozenset({"RATE", "HITS"}), width=session.width)
+def _screen(arguments: argparse.Namespace, session: Session, keyboard: Keyboard) -> list[str]:
+    """Return the lines of one screen."""
+    answer = _ask(arguments, session)
+    lines = list(_rows(_new_table(session), answer, session))
+    if not lines:
+        lines = [_nothing_hit(arguments, session)]
+    if keyboard.works:
+        other = "hits" if arguments.by == "rate" else "rate"
+        lines.insert(0, f"sorted by {arguments.by}; keys: q quits, s sorts by {other}")
+    return lines
+
+
+def _nothing_hit(arguments: argparse.Namespace, session: Session) -> str:
+    """Return why there is nothing to show: no rules, or none that was hit."""
+    maps = session.client(arguments).get("/api/v1/status").get("maps", [])
+    wanted = [arguments.map] if arguments.map else [str(name) for name in RULE_PLACES]
+    number = sum(found.get("entries") or 0 for found in maps if found.get("name") in wanted)
+    where = f" in {arguments.map}" if arguments.map else ""
+    if not number:
+        return f"no rules{where}: nothing is blocked{' by them' if where else ''}"
+    when = "within the last second" if arguments.by == "rate" else "since it was made"
+    there = "rule is" if number == 1 else "rules are"
+    return f"no rule{where} was hit {when}; {count(number)} {there} in force"
+
+
+def _new_table(session: Session) -> Table:
+    return Table(_HEADERS, right=frozenset({"RATE", "HITS"}), width=session.width)
+
+
+def _rows(table: Table, answer: dict[str, Any], session: Session) -> Iterator[str]:
     terminal = session.terminal
     return table.lines(
         (
-            _rate(rule.get("rate")),
+            rate if terminal else rate.replace(",", ""),
             count(rule.get("hits", 0)) if terminal else str(rule.get("hits", 0)),
             shown_target(str(rule.get("target")), terminal=terminal),
             shown_type(rule),
@@ -103,14 +145,8 @@ def _table(answer: dict[str, Any], session: Session) -> Iterator[str]:
             str(rule.get("reason") or ""),
         )
         for rule in answer.get("rules", [])
+        for rate in (shown_rate(rule.get("rate")),)
     )
-
-
-def _rate(rate: float | None) -> str:
-    """Return packets a second, with one decimal below ten."""
-    if rate is None:
-        return "-"
-    return f"{rate:.1f}/s" if 0 < rate < _TENTHS_BELOW else f"{rate:.0f}/s"
 
 
 VERBS = (Verb("top", "show the rules with the most hits", _add_arguments, _run),)

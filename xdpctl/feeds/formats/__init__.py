@@ -1,6 +1,9 @@
 """The formats of lists of rules.
 
-lines.py       a line each: targets, cidr, hosts
+lines.py       a line each: targets, cidr, first column, hosts
+addresses.py   addresses in any spelling, and which of them lead nowhere
+account.py     what a reading left out, and could not read
+ndjson.py      a JSON object a line, as Spamhaus has them
 adblock.py     AdBlock syntax
 answers.py     settings of DNS servers that block names
 dnsmasq.py     those of dnsmasq

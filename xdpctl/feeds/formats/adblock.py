@@ -3,8 +3,9 @@
 `||evil.example^` blocks the name and everything below it, `||*.evil.example^` what is below,
 `@@` in front of either lets it pass, a bare domain is that name only. As there, an exception
 wins over every block at or below it. Patterns, modifiers, regular expressions and cosmetic rules
-depend on web content: they are left out and counted. `!` and `#` begin a comment. Called by
-feeds/reader.py on a thread. Does no I/O.
+depend on web content: they are left out and counted. `!`, `#` and `;` begin a comment; behind a
+blank, `#` and `;` do, and the comment is the rule's reason. Called by feeds/reader.py on a thread.
+Does no I/O.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING
 from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.exceptions import Exceptions
-from xdpctl.feeds.formats.lines import LeftOut, LineFormat
+from xdpctl.feeds.formats.lines import LineFormat
 from xdpctl.rules import book_of
+from xdpctl.rules.comments import reason_of, split_behind_blank
 from xdpctl.rules.keys import NAMED, name_in, place_of, plain_place
 from xdpctl.rules.names import shown
 from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
@@ -24,10 +26,11 @@ from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from xdpctl.feeds.formats.account import LeftOut
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.keys import Row
 
-_COMMENT = re.compile(r"!.*|#+(?:\s.*)?|\[.*\]")
+_COMMENT = re.compile(r"!.*|#+(?:\s.*)?|#[^#@$?%].*|\[.*\]|;.*|//\s.*")
 _COSMETIC = re.compile(r"#[@$?%]*#")
 _HOST = re.compile(r"""\|\|((?:\*\.)?[^\s/|^*:?=&%~,;()!@"'\\]+)\^""")
 _DOMAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.[A-Za-z][A-Za-z0-9-]+")
@@ -68,7 +71,7 @@ class AdblockLines(LineFormat):
         del first
         for line in lines:
             if "@@" in line and (text := line.strip()).startswith("@@"):
-                place = self._read(text[2:])
+                place = self._read(split_behind_blank(text)[0][2:])
                 if not isinstance(place, str):
                     self._excepted.add(*name_in(*place))
 
@@ -92,10 +95,13 @@ class AdblockLines(LineFormat):
     def _row(self, number: int, text: str) -> Row | None:
         """Return the row of a line that is not a comment; None if it is left out."""
         if text[0] == "<":
-            raise TargetError(
+            error = TargetError(
                 f"cannot read {shown(text)} as a line in AdBlock syntax: it looks like HTML",
                 text=text,
-            ).at_line(number)
+            )
+            self._left_out.add_line(error.at_line(number))
+            return None
+        text, comment = split_behind_blank(text)
         passes = text.startswith("@@")
         place = self._read(text[2:]) if passes else self._read(text, bare=True)
         if isinstance(place, str):
@@ -106,7 +112,7 @@ class AdblockLines(LineFormat):
             kind = "lines that an exception of the list overrides"
         else:
             action = int(RuleAction.PASS) if passes else self._action
-            return *place, action, "", None, self._origin
+            return *place, action, reason_of(comment), None, self._origin
         self._left_out.add(kind, text)
         return None
 

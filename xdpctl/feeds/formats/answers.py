@@ -8,14 +8,16 @@ the lines. Does no I/O.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from xdpctl.abi import RuleAction, ZoneScope
 from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.exceptions import Exceptions
-from xdpctl.feeds.formats.lines import IMPLIED, LeftOut, LineFormat
+from xdpctl.feeds.formats.lines import IMPLIED, LineFormat
 from xdpctl.rules import book_of
+from xdpctl.rules.comments import content_of, reason_of, split_behind_blank
 from xdpctl.rules.keys import NAMED, name_in, name_place, place_of, plain_place
 from xdpctl.rules.targets import ALL_MARK
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterable, Iterator, Sequence
 
+    from xdpctl.feeds.formats.account import LeftOut
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.keys import Row
 
@@ -90,15 +93,14 @@ class AnswerLines(LineFormat):
         raise NotImplementedError
 
     def look(self, lines: Sequence[str], first: int) -> None:
-        """Find the exceptions; TargetError as `rows`."""
-        for number, line in enumerate(lines, first):
-            if not line.endswith(self.blocking_ends):
-                setting = self._setting(number, line)
-                if setting is None or setting.excepts is None:
-                    continue
-                for target in setting.targets:
-                    if (place := self._place(target)) is not None:
-                        self._excepted.add(name_in(*place)[0], setting.excepts)
+        """Find the exceptions."""
+        del first
+        for line in lines:
+            if line.endswith(self.blocking_ends) or (setting := self._excepts(line)) is None:
+                continue
+            for target in setting.targets:
+                if setting.excepts is not None and (place := self._place(target)) is not None:
+                    self._excepted.add(name_in(*place)[0], setting.excepts)
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
@@ -110,25 +112,29 @@ class AnswerLines(LineFormat):
                 if place is not None and place[0] in NAMED:
                     yield *place, self._action, "", None, self._origin
                     continue
-            setting = self._setting(number, line)
-            if setting is None:
+            text, comment = split_behind_blank(content_of(line))
+            try:
+                setting = self.read(text) if text else Setting()
+            except TargetError as error:
+                self._left_out.add_line(error.at_line(number))
                 continue
             if setting.kind:
-                self._left_out.add(setting.kind, line.strip())
+                self._left_out.add(setting.kind, text)
             elif setting.blocks:
                 for target in setting.targets:
-                    yield from self._blocked(target, setting.data)
+                    yield from self._blocked(target, setting.data, reason_of(comment))
 
-    def _setting(self, number: int, line: str) -> Setting | None:
-        text = line.strip()
-        if not text or text[0] == "#":
+    def _excepts(self, line: str) -> Setting | None:
+        """Return what a line says if it excepts something; it is read again by `rows`."""
+        text, _ = split_behind_blank(content_of(line))
+        if not text:
             return None
-        try:
-            return self.read(text)
-        except TargetError as error:
-            raise error.at_line(number) from error
+        with suppress(TargetError):
+            setting = self.read(text)
+            return None if setting.excepts is None else setting
+        return None
 
-    def _blocked(self, target: str, data: Data) -> Iterator[Row]:
+    def _blocked(self, target: str, data: Data, reason: str) -> Iterator[Row]:
         place = self._place(target)
         if place is None:
             self._left_out.add("names that cannot be read", target)
@@ -137,7 +143,7 @@ class AnswerLines(LineFormat):
         if data is Data.ANSWER and self._excepted.has(octets, ZoneScope.SELF):
             self._left_out.add("zones with an answer of their own", target)
             return
-        yield *place, self._action, "", None, self._origin
+        yield *place, self._action, reason, None, self._origin
         if not self._excepted:
             return
         for below, excepted in self._excepted.below(octets):

@@ -12,14 +12,13 @@ import re
 
 from xdpctl.abi import ZoneScope
 from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.addresses import leads_nowhere
 from xdpctl.feeds.formats.answers import AnswerLines, Setting
-from xdpctl.feeds.formats.lines import NOWHERE
 from xdpctl.rules.names import shown
 from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
 
 _DOMAINS = re.compile(r"(address|local|server)\s*=\s*/(.*)/([^/]*)")
 _ANY_DOMAIN = "#"
-_ADDRESS_BLOCKS = NOWHERE | {"", "#"}
 _OPTION = re.compile(r"[a-z][a-z0-9-]*\s*(?:=.*)?")
 _OTHER = Setting(kind="other settings")
 
@@ -35,8 +34,6 @@ class DnsmasqLines(AnswerLines):
 
     def read(self, text: str) -> Setting:
         """See `AnswerLines`."""
-        if " #" in text or "\t#" in text:
-            text = re.sub(r"\s+#.*", "", text)
         found = _DOMAINS.fullmatch(text)
         if found is None:
             if _OPTION.fullmatch(text) is None:
@@ -50,7 +47,7 @@ class DnsmasqLines(AnswerLines):
         targets = [_target(name) for name in names.split("/") if name]
         if not targets:  # names without a dot
             return _OTHER
-        if address in (_ADDRESS_BLOCKS if option == "address" else {""}):
+        if not address or (option == "address" and (address == "#" or leads_nowhere(address))):
             return Setting(targets, blocks=True)
         return Setting(targets, excepts=ZoneScope.ALL, kind="names with an answer of their own")
 

@@ -1,44 +1,36 @@
 """Lists with one entry a line: targets, addresses and prefixes, hosts files.
 
-Owns what a line means in each format, and counts what was left out. A line that is not in the
-format is an error with its number, so that a page of HTML or half a download is never used as a
-list. Called by feeds/reader.py on a thread. Does no I/O. Does not own reading the file
-(feeds/reader.py).
+Owns what a line means in each format. A line that is not in the format is counted with its number
+(account.py), so that a page of HTML or half a download is never used as a list. Called by
+feeds/reader.py on a thread. Does no I/O. Does not own reading the file (feeds/reader.py).
 """
 
 from __future__ import annotations
 
-import re
-from ipaddress import ip_address
+import io
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import BY_REF, RuleAction
+from xdpctl.abi import BY_REF
 from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.addresses import is_address, leads_nowhere
 from xdpctl.rules import book_of, target_of, target_text
-from xdpctl.rules.keys import NAMED, full_key, place_of
-from xdpctl.rules.lines import LineReader
+from xdpctl.rules.comments import reason_of, split_anywhere
+from xdpctl.rules.keys import NAMED, Block, full_key, place_of
+from xdpctl.rules.lines import LineReader, in_blocks
 from xdpctl.rules.names import shown
 from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from xdpctl.abi import RuleAction
+    from xdpctl.feeds.formats.account import LeftOut
     from xdpctl.rules import AnyQtype
-    from xdpctl.rules.keys import Row
-
-EXAMPLES = 3
-"""How many examples of a kind are shown."""
+    from xdpctl.rules.keys import Options, Row, Rows
 
 IMPLIED = "implied: the list does not block this, though it blocks what is above"
 """The reason of a Pass rule that a list needs so that a zone of its own is not too wide. It is
 to end the search within that list only."""
-
-_UP_TO_COMMENT = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^"])*?)\s[;#]')
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
-_ACTION = re.compile(r"\saction=")
-
-NOWHERE = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1"})  # noqa: S104 - not bound to
-"""Addresses that a hosts file uses to block a name."""
 
 LOCAL_NAMES = frozenset(
     {
@@ -63,35 +55,20 @@ LOCAL_NAMES = frozenset(
 """Names at the beginning of every hosts file; none of them becomes a rule."""
 
 
-class LeftOut:
-    """What a reading left out because no rule can express it."""
+_MARKS = {ALL_MARK[0], BELOW_MARK[0]}
 
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._examples: dict[str, list[str]] = {}
 
-    def add(self, kind: str, text: str) -> None:
-        """Count one entry; `kind` is a plural, `text` is as in the file."""
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        examples = self._examples.setdefault(kind, [])
-        if len(examples) < EXAMPLES:
-            examples.append(shown(text))
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text, each with its LF."""
+    return io.StringIO(text).readlines()
 
-    def __len__(self) -> int:
-        return sum(self._counts.values())
 
-    @property
-    def kinds(self) -> str:
-        """What was left out, without examples from the file: `3 wildcards`."""
-        return ", ".join(f"{number} {kind}" for kind, number in self._counts.items())
-
-    def __str__(self) -> str:
-        """Return what was left out in words: `3 wildcards ('*.a.example', …)`."""
-        return ", ".join(
-            f"{number} {kind} ({', '.join(self._examples[kind])}"
-            f"{', …' if number > EXAMPLES else ''})"
-            for kind, number in self._counts.items()
-        )
+def _with_reason(line: str) -> tuple[str, str]:
+    """Return a line without its comment, and the reason that this is; most lines have none."""
+    if "#" in line or ";" in line or "//" in line or "\ufeff" in line:
+        text, comment = split_anywhere(line)
+        return text, reason_of(comment)
+    return line, ""
 
 
 class LineFormat:
@@ -107,13 +84,18 @@ class LineFormat:
         """Note what some lines mean for others; raises as `rows`."""
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
-        """Yield the rows of some lines.
+        """Yield the rows of some lines; `first` is the number of the first.
+
+        Lines that are not in the format, or that no rule can express, go to the account.
 
         Raises:
-            TargetError: a line is not in the format; the error has its number, counted from
-                `first`.
+            TargetError, ListError: there are too many of those, or the list is broken.
         """
         raise NotImplementedError
+
+    def items(self, text: str, first: int) -> Iterator[Rows]:
+        """Yield the rows of a text of whole lines, most of them in blocks; raises as `rows`."""
+        return in_blocks(self.rows(lines_of(text), first))
 
     def end(self) -> Iterator[Row]:
         """End the list, no line follows: return the rows that are left.
@@ -125,7 +107,7 @@ class LineFormat:
 
 
 class TargetLines(LineFormat):
-    """One target a line, or the lines of `import`; `#` and `;` begin a comment.
+    """One target a line, or the lines of `import`.
 
     Args:
         origin: of every row, also if its line has another.
@@ -133,8 +115,10 @@ class TargetLines(LineFormat):
         any_qtype: how a rule for a name with every type is stored.
         now: seconds of CLOCK_BOOTTIME from which `for=` counts.
         present: seconds of CLOCK_BOOTTIME; rules that ended before are skipped.
-        left_out: gets the lines with dnsdist's origin, or with another action than `only`.
+        left_out: gets the lines with dnsdist's origin, or with another action than `only`, and
+            those that cannot be read.
         only: the action in the settings, which no line can change; None if there is none.
+        fixed: whether a line's own origin means nothing.
     """
 
     def __init__(  # noqa: PLR0913 - the list's settings and three facts of this reading
@@ -147,74 +131,119 @@ class TargetLines(LineFormat):
         present: float,
         left_out: LeftOut,
         only: RuleAction | None = None,
+        fixed: bool = True,
     ) -> None:
-        self._reader = LineReader(origin, any_qtype, now, fixed=True)
+        self._reader = LineReader(
+            origin,
+            any_qtype,
+            now,
+            fixed=fixed,
+            action=action,
+            unreadable=left_out.add_line,
+        )
         self._present = present
-        self._action = "" if action is RuleAction.DROP else f" action={action.name.lower()}"
         self._left_out = left_out
         self._only = only
         self._any_qtype = any_qtype
+        self._fixed = fixed
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
-        only = self._only
-        for row in self._reader.rows(map(self._line, lines), first):
-            ref, key, action, _, expires, _ = row
-            if only is not None and action != only:
-                self._left_out.add(
-                    "lines with another action than the list's",
-                    target_text(target_of(BY_REF[ref].name, full_key(ref, key), self._any_qtype)),
-                )
-                continue
-            if expires is None or expires > self._present:
+        for row in self._reader.rows(lines, first):
+            if self._is_wanted(row):
                 yield row
-        for _ in range(self._reader.skipped):
-            self._left_out.add("lines that claim to be dnsdist's", "origin=dnsdist")
-        self._reader.skipped = 0
+        self._count_skipped()
 
-    def _line(self, line: str) -> str:
-        """Return a line as `import` reads it, with the list's action if it has none."""
-        text = line.strip()
-        if not text or text[0] in "#;":
-            return ""
-        if (";" in text or "#" in text) and (found := _UP_TO_COMMENT.match(text)):
-            text = found[1]
-        if self._action and not _ACTION.search(_QUOTED.sub("", text)):
-            target, blank, rest = text.partition(" ")
-            text = f"{target}{self._action}{blank}{rest}"
-        return text
+    def items(self, text: str, first: int) -> Iterator[Rows]:
+        """See `LineFormat`; most lines of a list become blocks."""
+        for item in self._reader.items(text, first):
+            if not isinstance(item, Block):
+                if self._is_wanted(item):
+                    yield item
+            elif self._is_kept(item.options):
+                yield item
+            else:
+                yield from filter(self._is_wanted, item.rows())
+        self._count_skipped()
+
+    def _is_kept(self, options: Options) -> bool:
+        """Return whether rules with these options are in force."""
+        action, _, expires, _ = options
+        return self._only in {None, action} and (expires is None or expires > self._present)
+
+    def _is_wanted(self, row: Row) -> bool:
+        ref, key, action, _, expires, _ = row
+        if self._only is not None and action != self._only:
+            self._left_out.add(
+                "lines with another action than the list's",
+                target_text(target_of(BY_REF[ref].name, full_key(ref, key), self._any_qtype)),
+            )
+            return False
+        return expires is None or expires > self._present
+
+    def _count_skipped(self) -> None:
+        skipped, self._reader.skipped = self._reader.skipped, 0
+        self._left_out.skipped += skipped
+        if self._fixed:
+            for _ in range(skipped):
+                self._left_out.add("lines that claim to be dnsdist's", "origin=dnsdist")
 
 
-class CidrLines(LineFormat):
-    """An address or prefix a line; `#` and `;` begin a comment."""
+class SourceLines(LineFormat):
+    """An address or prefix a line. With `columns`, other columns may follow it.
 
-    def __init__(self, origin: str, action: RuleAction, any_qtype: AnyQtype) -> None:
+    Args:
+        origin: of every row.
+        action: of every row.
+        any_qtype: how a rule for a name with every type is stored.
+        left_out: gets the lines that cannot be read.
+        columns: whether only the first word of a line counts.
+    """
+
+    def __init__(
+        self,
+        origin: str,
+        action: RuleAction,
+        any_qtype: AnyQtype,
+        left_out: LeftOut,
+        *,
+        columns: bool = False,
+    ) -> None:
         self._origin = origin
         self._action = int(action)
         self._any_qtype = any_qtype
         self._book = book_of(origin)
+        self._left_out = left_out
+        self._columns = columns
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
         for number, line in enumerate(lines, first):
-            text = line.partition("#")[0].partition(";")[0].strip()
-            if not text:
+            text, reason = _with_reason(line)
+            if not (text := text.strip()):
                 continue
+            if self._columns:
+                text = text.split(None, 1)[0]
             try:
                 ref, key = place_of(text, None, self._any_qtype, self._book)
+                if ref in NAMED:
+                    raise TargetError(  # noqa: TRY301 - as the errors of place_of
+                        f"cannot use {shown(text)} as an address or prefix: "
+                        + (
+                            "the first column of each line must be one"
+                            if self._columns
+                            else "write one a line and nothing else"
+                        ),
+                        text=text,
+                    )
             except TargetError as error:
-                raise error.at_line(number) from error
-            if ref in NAMED:
-                raise TargetError(
-                    f"cannot use {shown(text)} as an address or prefix: write one a line and"
-                    " nothing else",
-                    text=text,
-                ).at_line(number)
-            yield ref, key, self._action, "", None, self._origin
+                self._left_out.add_line(error.at_line(number))
+                continue
+            yield ref, key, self._action, reason, None, self._origin
 
 
 class HostsLines(LineFormat):
-    """The lines of a hosts file: a blocking address, then names; `#` begins a comment."""
+    """The lines of a hosts file: a blocking address, then names."""
 
     def __init__(
         self, origin: str, action: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
@@ -228,39 +257,37 @@ class HostsLines(LineFormat):
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
         for number, line in enumerate(lines, first):
-            words = line.partition("#")[0].split()
+            text, reason = _with_reason(line)
+            words = text.split()
             if not words:
                 continue
             address, *names = words
-            if (address not in NOWHERE and not is_address(address)) or not names:
-                raise TargetError(
-                    f"cannot read {shown(line.strip())} as a line of a hosts file: write an"
-                    " address followed by names",
-                    text=line.strip(),
-                ).at_line(number)
+            if not is_address(address) or not names:
+                self._refuse(number, line.strip())
+                continue
+            nowhere = leads_nowhere(address)
             for name in names:
                 if name.lower().rstrip(".") in LOCAL_NAMES:
                     continue
-                if name.startswith((ALL_MARK, BELOW_MARK)):
+                if name[0] in _MARKS:
                     self._left_out.add("zones in the place of a name", name)
-                    continue
-                if address not in NOWHERE:
+                elif not nowhere:
                     self._left_out.add("names with an address of their own", f"{address} {name}")
-                    continue
-                try:
-                    ref, key = place_of(name, None, self._any_qtype, self._book)
-                except TargetError as error:
-                    raise error.at_line(number) from error
-                if ref in NAMED:
-                    yield ref, key, self._action, "", None, self._origin
                 else:
-                    self._left_out.add("addresses in the place of a name", name)
+                    try:
+                        ref, key = place_of(name, None, self._any_qtype, self._book)
+                    except TargetError as error:
+                        self._left_out.add_line(error.at_line(number))
+                        continue
+                    if ref in NAMED:
+                        yield ref, key, self._action, reason, None, self._origin
+                    else:
+                        self._left_out.add("addresses in the place of a name", name)
 
-
-def is_address(text: str) -> bool:
-    """Return whether this can be the address in a line of a hosts file."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    def _refuse(self, number: int, text: str) -> None:
+        error = TargetError(
+            f"cannot read {shown(text)} as a line of a hosts file: write an address followed by"
+            " names",
+            text=text,
+        )
+        self._left_out.add_line(error.at_line(number))

@@ -19,9 +19,10 @@ import dns.rdtypes.ANY.CNAME
 from xdpctl import abi
 from xdpctl.abi import TABLE_LEVELS, RuleAction, ZoneScope
 from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.hidden import HiddenNames
-from xdpctl.feeds.formats.lines import IMPLIED, LeftOut, LineFormat
-from xdpctl.feeds.formats.zonefile import ZoneFile
+from xdpctl.feeds.formats.lines import IMPLIED, LineFormat
+from xdpctl.feeds.formats.zonefile import RecordError, ZoneFile
 from xdpctl.rules import Name, Question, Zone, book_of, parse_target
 from xdpctl.rules.keys import NAMED, name_in, name_place, stored_place
 
@@ -62,8 +63,12 @@ _PASSED_OVER = re.compile(r'[A-Z0-9_.-]+[ \t][^*();"\\]*', re.IGNORECASE | re.AS
 _OPENS = "\n \t$"
 _NOT_PLAIN = ("*", "(", ")", '"', "\\", ";", "$", "\n ", "\n\t", "\n\n")
 
+_DENIED = "NXDOMAIN and NODATA records"
 _TOO_DEEP = f"wildcards of more than {TABLE_LEVELS} labels"
 _PLAIN_NAME = re.compile(r"[a-z0-9_.-]+")
+_COMMENTS = ("#", "//")
+"""What begins a comment in other lists; no name begins so without a backslash."""
+
 _TARGETS_KEPT = 1000
 _LEFT_OUT = object()
 
@@ -73,7 +78,7 @@ class RpzLines(LineFormat):
 
     Args:
         origin: of every row.
-        denial: the action for records that answer NXDOMAIN or NODATA.
+        denial: the action for records that answer NXDOMAIN or NODATA; None: they are left out.
         any_qtype: how a rule for a name with every type is stored.
         left_out: gets the records that no rule can express.
         only: the only action that a record may have, or None.
@@ -84,7 +89,7 @@ class RpzLines(LineFormat):
     def __init__(
         self,
         origin: str,
-        denial: RuleAction,
+        denial: RuleAction | None,
         any_qtype: AnyQtype,
         left_out: LeftOut,
         *,
@@ -175,7 +180,7 @@ class RpzLines(LineFormat):
                         if row is not _LEFT_OUT:
                             yield row  # type: ignore[misc]  # the mark is not a row
                         continue
-            record = file.take(number, line)
+            record = self._take(number, line)
             if file.origin is not self._origin_seen and file.zone is not None:
                 self._learn(file.zone)
             if (
@@ -184,6 +189,18 @@ class RpzLines(LineFormat):
                 and (row := self._row(record)) is not None
             ):
                 yield row
+
+    def _take(self, number: int, line: str) -> Record | None:
+        """Return the record that ends with a line; one that cannot be read is passed over."""
+        file = self._file
+        if line.startswith(_COMMENTS) and not file.depth:
+            return None
+        try:
+            return file.take(number, line)
+        except RecordError as error:
+            file.skip()
+            self._left_out.add_unreadable(error, number, line)
+            return None
 
     def end(self) -> Iterator[Row]:
         """End the zone, no line follows: return the rows for what its wildcards do not match.
@@ -226,12 +243,14 @@ class RpzLines(LineFormat):
             del labels[0]
         octets = "".join([chr(len(label)) + label for label in labels]).encode("ascii")
         action = self._actions[target]
-        kind = self._kind_of(action, len(labels) if below else 0)
+        kind = self._kind_of(action, target, len(labels) if below else 0)
         if self._hidden:
             self._hidden.see(octets, has_rule=not kind and not below)
         if action is None or kind:
             self._left_out.add(kind, name)
             return _LEFT_OUT
+        if target in _DENIALS:
+            self._left_out.denied += 1
         ref, prefix = self._below if below else self._exact
         return ref, prefix + octets, action, "", None, self._origin
 
@@ -246,8 +265,9 @@ class RpzLines(LineFormat):
         action = self._action(record.data)
         by_name = labels[-1] != _CLIENT_IP and labels[-1] not in _OTHER_TRIGGERS
         below = by_name and labels[0] == b"*"
+        target = _cname(record.data)
         kind = _OTHER_TRIGGERS.get(labels[-1]) or self._kind_of(
-            action, len(labels) - 1 if below else 0
+            action, target, len(labels) - 1 if below else 0
         )
         if by_name and self._hidden:
             octets = _octets(labels[1:] if below else labels)
@@ -255,25 +275,29 @@ class RpzLines(LineFormat):
         if action is None or kind:
             self._left_out.add(kind, text)
             return None
-        return self._row_of(labels, action, text)
+        row = self._row_of(labels, action, text)
+        if row is not None and target in _DENIALS:
+            self._left_out.denied += 1
+        return row
 
-    def _kind_of(self, action: RuleAction | None, depth: int) -> str:
+    def _kind_of(self, action: RuleAction | None, target: str, depth: int) -> str:
         """Return the kind under which a record is left out; empty if it becomes a rule.
 
         Args:
-            action: of the record; None: it has an answer of its own.
+            action: of the record; None: no rule can express it, or none is wanted.
+            target: of its CNAME, or empty.
             depth: labels of the name below which a wildcard matches; 0: it is exact.
         """
         if action is None:
-            return "records with an answer of their own"
+            return _DENIED if target in _DENIALS else "records with an answer of their own"
         if self._only is not None and action != self._only:
             return "records with another action than the list's"
         return _TOO_DEEP if depth > TABLE_LEVELS else ""
 
     def _action(self, data: object) -> RuleAction | None:
-        if not isinstance(data, dns.rdtypes.ANY.CNAME.CNAME):
+        target = _cname(data)
+        if not target:
             return None
-        target = data.target.to_text().lower()
         if target not in self._actions and len(self._actions) < _TARGETS_KEPT:
             self._actions[target] = None
         return self._actions.get(target)
@@ -286,6 +310,13 @@ class RpzLines(LineFormat):
             return None
         ref, key = stored_place(target, self._any_qtype, self._book)
         return ref, key, action, "", None, self._origin
+
+
+def _cname(data: object) -> str:
+    """Return where a CNAME leads; empty for other records."""
+    if not isinstance(data, dns.rdtypes.ANY.CNAME.CNAME):
+        return ""
+    return data.target.to_text().lower()
 
 
 def _all_plain(text: str) -> bool:

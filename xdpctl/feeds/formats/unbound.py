@@ -12,14 +12,14 @@ import re
 
 from xdpctl.abi import ZoneScope
 from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.addresses import leads_nowhere
 from xdpctl.feeds.formats.answers import AnswerLines, Data, Setting
-from xdpctl.feeds.formats.lines import NOWHERE
 from xdpctl.rules.names import shown
 from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
 
 _LINE = re.compile(r"([a-z][a-z0-9-]*):(?:\s+(.*))?")
-_ZONE = re.compile(r"""["']?([^"'\s]+)["']?\s+["']?([a-z_]+)["']?(?:\s+\#.*)?""")
-_DATA = re.compile(r"""(?:"([^"]*)"|'([^']*)'|([^"'#]*))\s*(?:\#.*)?""")
+_ZONE = re.compile(r"""["']?([^"'\s]+)["']?\s+["']?([a-z_]+)["']?""")
+_DATA = re.compile(r"""(?:"([^"]*)"|'([^']*)'|([^"'#]*))""")
 
 _BLOCKS = {
     "always_nxdomain": Data.IGNORED,
@@ -85,6 +85,6 @@ def _data(text: str, value: str) -> Setting:
         raise TargetError(
             f'cannot read {shown(text)}: write local-data: "NAME TYPE DATA"', text=text
         )
-    if words[-1] in NOWHERE and words[-2].upper() in {"A", "AAAA"}:
+    if leads_nowhere(words[-1]) and words[-2].upper() in {"A", "AAAA"}:
         return Setting()
     return Setting((words[0],), excepts=ZoneScope.SELF, kind="names with an answer of their own")

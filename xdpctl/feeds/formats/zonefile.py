@@ -20,13 +20,16 @@ import dns.rdatatype
 import dns.ttl
 
 from xdpctl.errors import ListError, Sentence
-from xdpctl.feeds.bounded import LINE_MAX
+from xdpctl.feeds.bounded import RECORD_MAX
 from xdpctl.rules.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TRIED = "cannot read it as an RPZ zone"
+
+_WHY_MAX = 200
+"""Characters of an explanation, which may quote a record."""
 
 _UNNAMED = dns.name.from_text("zone.invalid.")
 """The zone's name if the file does not state it."""
@@ -39,11 +42,17 @@ _TOKEN = re.compile(
 )
 
 
-def unreadable(number: int, why: str = "") -> ListError:
+class RecordError(ListError):
+    """A record that is not valid; the records behind it can be read."""
+
+
+def unreadable(number: int, why: str = "", kind: type[ListError] = RecordError) -> ListError:
     """Return the error for a line. `why` may quote the line; only the log shows that part."""
+    why = "".join(each if each.isprintable() else repr(each)[1:-1] for each in why)
+    why = why if len(why) <= _WHY_MAX else f"{why[: _WHY_MAX - 1]}…"
     public = f"{_TRIED}: line {number}"
     whole = f"{public}: {why}" if why else public
-    return ListError(Sentence(whole, f"{public} is not valid in a zone file"))
+    return kind(Sentence(whole, f"{public} is not valid in a zone file"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +88,25 @@ class ZoneFile:
         self._origin_given = False
         self._start, self._size, self.depth = 0, 0, 0
         self._indented = False
+        self._lost = False
         self._words: list[str] = []
+        self._first = ""
 
     def take(self, number: int, line: str) -> Record | None:
         """Take the next line; return the record that ends with it, if one does.
 
         Raises:
-            ListError: the line is invalid, or the record is longer than `LINE_MAX` characters.
+            RecordError: the record is invalid; `skip` passes over it.
+            ListError: a directive is invalid, the zone does not begin with its SOA, or the
+                record is longer than `RECORD_MAX` characters.
         """
         if not self.depth:
             self._start, self._size, self._words = number, 0, []
             self._indented = line[:1] in {" ", "\t"}
         self._size += len(line)
-        if self._size > LINE_MAX:
+        if self._size > RECORD_MAX:
             raise ListError(
-                f"{_TRIED}: the record of line {self._start} is longer than {LINE_MAX} characters"
+                f"{_TRIED}: the record of line {self._start} is longer than {RECORD_MAX} characters"
             )
         self._words += self._tokens(number, line)
         if self.depth or not self._words:
@@ -101,7 +114,14 @@ class ZoneFile:
         try:
             return self._record()
         except (dns.exception.DNSException, ValueError, IndexError) as error:
-            raise unreadable(self._start, str(error) or type(error).__name__) from error
+            is_directive = not self._indented and self._first.startswith("$")
+            kind = ListError if is_directive or self.zone is None else RecordError
+            why = str(error) or type(error).__name__
+            raise unreadable(self._start, why, kind) from error
+
+    def skip(self) -> None:
+        """Pass over a record that is invalid, and those behind it that have its owner."""
+        self.depth, self._lost, self.last_text = 0, True, ""
 
     def end(self) -> None:
         """End the file: no line follows.
@@ -131,6 +151,7 @@ class ZoneFile:
     def _record(self) -> Record | None:
         """Read the words of one record or directive."""
         words = self._words
+        self._first = words[0]
         if not self._indented:
             if words[0].startswith("$"):
                 self._direct(*words)
@@ -138,6 +159,9 @@ class ZoneFile:
             self._last, self.last_text = self.name(words.pop(0)), ""
         elif self.last_text:
             self._last, self.last_text = self.name(self.last_text), ""
+        elif self._lost:
+            raise ValueError("its name is that of a record that cannot be read")
+        self._lost = False
         words = _behind_ttl_and_class(words)
         if not words:
             raise ValueError("the record has no type")

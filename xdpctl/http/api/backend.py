@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
+    from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.abi import MapName
-    from xdpctl.http.api.documents import Removed, RuleOut, Status, TopRule
-    from xdpctl.rules import AnyQtype, Rule, Target
+    from xdpctl.http.api.documents import (
+        ChangeOut,
+        ListOut,
+        Removed,
+        RuleOut,
+        Status,
+        Tested,
+        TopRule,
+    )
+    from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
@@ -37,6 +46,15 @@ class RuleChanges(Protocol):
     async def remove(self, targets: Sequence[Target], origin: str | None = None) -> Removed:
         """End the operator's claims on targets, or another origin's."""
 
+    async def theirs(self, targets: Sequence[Target]) -> list[Target]:
+        """Return the targets that dnsdist has an entry for."""
+
+    async def lift(self, targets: Sequence[Target]) -> int:
+        """Remove dnsdist's entries for targets."""
+
+    async def resize(self, name: MapName, entries: int, *, force: bool) -> int:
+        """Give a shared map more room; return how many entries were kept."""
+
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:
         """Remove one origin's rules, or all our own."""
 
@@ -54,6 +72,15 @@ class RuleListing(Protocol):
         all_claims: bool = False,
     ) -> tuple[list[RuleOut], str | None]:
         """Return rules behind a cursor, and the next cursor; see `PageQuery`."""
+
+    async def rules_on(self, target: Target, *, contains: bool) -> list[RuleOut]:
+        """Return the rules for a target, or also those that contain it."""
+
+    async def origins(self, map_name: MapName | None) -> dict[str, int]:
+        """Return how many rules of our own each origin has, in one map or all."""
+
+    async def history(self, target: str | None, since: float | None, limit: int) -> list[ChangeOut]:
+        """Return the last changes."""
 
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
@@ -74,6 +101,15 @@ class ServiceState(Protocol):
         """Return the whole service as a document."""
 
 
+class PacketTests(Protocol):
+    """What the program decides about a query."""
+
+    async def test(
+        self, address: IPv4Address | IPv6Address, question: Question, interface: str
+    ) -> Tested:
+        """Return what it decides, and which rule it is."""
+
+
 class PanicControl(Protocol):
     """Everything is passed, or filtered again."""
 
@@ -87,6 +123,28 @@ class AttachedFilters(Protocol):
     async def detach(self, interfaces: Sequence[str]) -> list[str]:
         """Take the program off these interfaces, or all; return those it was on."""
 
+    async def attach(self, interfaces: Sequence[str]) -> list[str]:
+        """Attach the program again after `detach`; return those where it was detached."""
 
-class Backend(RuleChanges, RuleListing, ServiceState, PanicControl, AttachedFilters, Protocol):
+
+class ListControl(Protocol):
+    """The lists of the settings."""
+
+    def lists(self) -> list[ListOut]:
+        """Return how each list is now."""
+
+    async def read_list(self, name: str, *, accept: bool) -> ListOut:
+        """Read a list now; `accept`: take its version also if it shrank."""
+
+
+class Backend(
+    RuleChanges,
+    RuleListing,
+    ServiceState,
+    PanicControl,
+    AttachedFilters,
+    ListControl,
+    PacketTests,
+    Protocol,
+):
     """All that the API needs of the service."""

@@ -10,22 +10,33 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from xdpctl import abi
+from xdpctl.abi import MapName, Reason
 from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.account import denials
+from xdpctl.filter.view import FilterState
 from xdpctl.http.api.documents import (
+    ChangeOut,
     ClaimOut,
     Counter,
     Destination,
+    Imported,
     InterfaceOut,
     Left,
+    ListOut,
     Made,
     MapOut,
     Merged,
+    PacketOut,
     Put,
     Removed,
     RuleOut,
     Status,
+    Tested,
     TopRule,
+    Who,
 )
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import (
@@ -45,9 +56,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xdpctl.abi import RuleAction
+    from xdpctl.feeds.formats.account import LeftOut
+    from xdpctl.feeds.versions import ListView
+    from xdpctl.filter.dry_run import Decision
+    from xdpctl.filter.view import FilterView
+    from xdpctl.program.datagram import Datagram
     from xdpctl.rules import Target
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
+    from xdpctl.store.history import HistoryRow
     from xdpctl.store.standing import Standing
     from xdpctl.store.store import PutResult, RemoveResult
     from xdpctl.store.top import TopEntry
@@ -94,6 +111,76 @@ def _rule(kind: type[_R], standing: Standing, any_qtype: AnyQtype) -> _R:
         entry.map.value,
         wildcard,
         _claims(standing.dnsdist, standing.claims),
+    )
+
+
+def imported(result: BulkResult, found: LeftOut) -> Imported:
+    """Return what an import did; `found` is the account of its reading."""
+    document = Imported(
+        **msgspec.structs.asdict(merged(result, found.skipped)),
+        left_out=len(found),
+        format=None if found.format is None else found.format.value,
+    )
+    if len(found):
+        document.warnings.append(f"left out: {found}")
+    if found.denied:
+        document.warnings.append(denials(found.denied, found.denial))
+    return document
+
+
+def tested(
+    packet: Datagram,
+    decided: tuple[Decision, Decision],
+    rule: RuleOut | None,
+    view: FilterView,
+    question: tuple[str, str],
+) -> Tested:
+    """Return what was decided about a packet.
+
+    Args:
+        packet: the query.
+        decided: now, and without a panic.
+        rule: the rule that decides without a panic, or None.
+        view: of the filter on the interface.
+        question: the name and the type that it asks for.
+    """
+    now, without = decided
+    in_lists = rule is not None and rule.map in {MapName.LIST_SOURCES, MapName.LIST_NAMES}
+    return Tested(
+        verdict=now.action.name.lower(),
+        reason=now.reason.label,
+        target=None if rule is None else rule.target,
+        qtype=None if rule is None else rule.qtype,
+        origin=None if rule is None else rule.origin,
+        book=None if rule is None else "lists" if in_lists else "operator",
+        limit=None,
+        action=None if rule is None else rule.action,
+        note=None if rule is None else rule.reason,
+        expires_in=None if rule is None else rule.expires_in,
+        hits=None if rule is None else rule.hits,
+        panic=now.reason is Reason.PANIC,
+        without_panic=without.action.name.lower(),
+        interface=view.interface,
+        attached=view.state is FilterState.ATTACHED,
+        packet=PacketOut(str(packet.sender), str(packet.server), packet.server_port, *question),
+    )
+
+
+def change_out(record: HistoryRow) -> ChangeOut:
+    """Return a row of the history."""
+    who = record.who
+    return ChangeOut(
+        record.time,
+        Who(who.uid, who.pid, who.command, who.token, who.address),
+        record.verb,
+        record.target,
+        record.qtype,
+        record.action,
+        record.origin,
+        record.count,
+        record.hits,
+        record.reason,
+        record.detail,
     )
 
 
@@ -176,6 +263,22 @@ def merged(result: BulkResult, skipped: int) -> Merged:
     )
 
 
+def list_out(view: ListView) -> ListOut:
+    """Return a list as a document."""
+    good = view.good
+    return ListOut(
+        name=view.name,
+        file=view.file,
+        format=view.format,
+        rules=None if good is None else good.rules,
+        left_out=0 if good is None else good.left_out,
+        last_success=None if good is None else good.success,
+        next=view.next,
+        serial=None,
+        error=view.error or None,
+    )
+
+
 def status_of(snapshot: Snapshot, *, version: str, pid: int, started: float) -> Status:
     """Return a snapshot as a document."""
     return Status(
@@ -197,7 +300,13 @@ def status_of(snapshot: Snapshot, *, version: str, pid: int, started: float) -> 
                 view.queues,
                 snapshot.xskmaps.get(view.interface),
                 [
-                    Counter(reason.label, action.name.lower(), count.packets, count.bytes)
+                    Counter(
+                        reason.label,
+                        action.name.lower(),
+                        count.packets,
+                        count.bytes,
+                        snapshot.rates.get((view.interface, reason, action)),
+                    )
                     for (reason, action), count in view.counters.items()
                     if count.packets
                 ],

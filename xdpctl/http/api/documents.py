@@ -31,6 +31,42 @@ API_ORIGIN = "api"
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
 
 
+class Whole(int):
+    """An integer as JSON Schema means it: 600 and 600.0 alike, as Lua and others write it."""
+
+
+class Seconds(Whole):
+    """A whole number of seconds until a rule expires."""
+
+
+Unused = Annotated[Whole, msgspec.Meta(extra_json_schema={"type": "integer"})]
+"""A number that is checked and then not used."""
+
+ENUMS = {"action": tuple(ACTIONS)}
+"""The values of the fields that take one of some words; for errors, which list them."""
+
+
+def whole(kind: type, value: object) -> Whole:
+    """Return a decoded number as `kind`; the `dec_hook` of every decoder of a request.
+
+    Raises:
+        ValueError: it is not a whole number, or out of range; msgspec adds the field.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"expected a whole number, got {_shown(value)}")  # noqa: TRY004 - msgspec
+    if issubclass(kind, Seconds) and not 1 <= value <= DURATION_MAX:
+        raise ValueError(f"expected a whole number from 1 to {DURATION_MAX}, got {_shown(value)}")
+    return kind(value) if issubclass(kind, Whole) else Whole(value)
+
+
+def _shown(value: object) -> str:
+    """Return a JSON value in few characters."""
+    text = msgspec.json.encode(value).decode()
+    return f"{text[:40]}…" if len(text) > 40 else text  # noqa: PLR2004 - one line
+
+
 class ClaimOut(msgspec.Struct):
     """What one origin says about a target.
 
@@ -75,15 +111,14 @@ class RuleIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
         ]
         | None
     ) = None
-    action: Literal["drop", "truncate", "pass"] = "drop"
+    action: Literal["drop", "truncate", "pass"] = "drop"  # ENUMS
     expires_in: (
         Annotated[
-            int,
+            Seconds,
             msgspec.Meta(
-                ge=1,
-                le=DURATION_MAX,
-                description="seconds until it goes; null: it stays for ever; left out: as it was,"
-                " a new rule stays for ever",
+                description="seconds until the rule expires; null: it stays for ever; left out: as"
+                " it was, and a new rule stays for ever",
+                extra_json_schema={"type": "integer", "minimum": 1, "maximum": DURATION_MAX},
             ),
         ]
         | msgspec.UnsetType
@@ -107,10 +142,10 @@ class RuleIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
         ]
         | None
     ) = None
-    hits: int | None = None
+    hits: Unused | None = None
     created: float | None = None
     map: str | None = None
-    wildcard: int | None = None
+    wildcard: Unused | None = None
     claims: list[ClaimOut] | None = None
 
     @property
@@ -227,6 +262,44 @@ class Merged(msgspec.Struct):
     waiting: int
 
 
+class Imported(Merged):
+    """What an import did.
+
+    `format` is the one that the list was read in, null if it has no line; `left_out` says how
+    many of its entries are no rule or could not be read, `warnings` which.
+    """
+
+    left_out: int = 0
+    format: str | None = None
+    warnings: list[str] = []
+
+
+class ListOut(msgspec.Struct):
+    """One `[[list]]`.
+
+    `format`, `rules` and `left_out` are of the last good version, of which `last_success` says
+    when it was used; `next` is when the list is looked at next. Both are in seconds since the
+    epoch. `rules` and `last_success` are null if no version has been used yet. `serial` is that
+    of a zone, null for a file. `error` says why the present version is not used, else null.
+    """
+
+    name: str
+    file: str
+    format: str
+    rules: int | None
+    left_out: int
+    last_success: float | None
+    next: float
+    serial: int | None
+    error: str | None
+
+
+class Lists(msgspec.Struct):
+    """The lists, in the order of the settings."""
+
+    lists: list[ListOut]
+
+
 class Progress(msgspec.Struct):
     """How far an import is: `what` is "read" (in bytes) and then "apply" (in entries)."""
 
@@ -251,6 +324,52 @@ class Removed(msgspec.Struct, omit_defaults=True):
     left: list[Left] = []
 
 
+class PacketOut(msgspec.Struct):
+    """The query of a test."""
+
+    source: str
+    destination: str
+    port: int
+    name: str
+    qtype: str
+
+
+class Tested(msgspec.Struct):
+    """What the program decides about a query, and which rule it is.
+
+    `verdict` is pass, drop, truncate or redirect, `reason` the label of the metrics. The rule
+    is null where none decided: `target`, `qtype` (null for the wildcard), `origin`, `book`
+    (operator or lists), `action`, `note` (its reason), `expires_in`, `hits`. `limit` is the
+    limit that decided, or null. While `panic` is on, the rule and `without_panic` say what
+    would be decided without it. `attached` is false where the program is not on the interface.
+    """
+
+    verdict: str
+    reason: str
+    target: str | None
+    qtype: str | None
+    origin: str | None
+    book: str | None
+    limit: str | None
+    action: str | None
+    note: str | None
+    expires_in: int | None
+    hits: int | None
+    panic: bool
+    without_panic: str
+    interface: str
+    attached: bool
+    packet: PacketOut
+
+
+class Resized(msgspec.Struct):
+    """A map that has more room now, and how many entries were kept."""
+
+    map: str
+    capacity: int
+    entries: int
+
+
 class Panic(msgspec.Struct):
     """Whether everything is passed."""
 
@@ -258,7 +377,7 @@ class Panic(msgspec.Struct):
 
 
 class DetachIn(msgspec.Struct, forbid_unknown_fields=True):
-    """Interfaces to take the program off; empty: all."""
+    """Interfaces to take the program off, or to attach it to again; empty: all."""
 
     interfaces: list[Text] = []
 
@@ -269,13 +388,72 @@ class Detached(msgspec.Struct):
     detached: list[str]
 
 
+class Reattached(msgspec.Struct):
+    """Interfaces to which the program was attached again."""
+
+    attached: list[str]
+
+
+class OriginOut(msgspec.Struct):
+    """How many rules of our own an origin has."""
+
+    origin: str
+    rules: int
+
+
+class Origins(msgspec.Struct):
+    """The origins of our own rules, the one with the most rules first."""
+
+    origins: list[OriginOut]
+
+
+class Who(msgspec.Struct):
+    """Who asked for a change; all null: the service itself (expiry, a list).
+
+    `command` is the name of the process's program, `token` the name of the token's file.
+    """
+
+    uid: int | None
+    pid: int | None
+    command: str | None
+    token: str | None
+    address: str | None
+
+
+class ChangeOut(msgspec.Struct):
+    """A change. `target` is null for a change of many rules; `count` says how many.
+
+    `hits` says how often what was removed had been hit, null where nobody knows or nothing
+    was removed. `time` is in seconds since the epoch.
+    """
+
+    time: float
+    who: Who
+    verb: str
+    target: str | None
+    qtype: str | None
+    action: str | None
+    origin: str | None
+    count: int
+    hits: int | None
+    reason: str | None
+    detail: str | None
+
+
+class HistoryOut(msgspec.Struct):
+    """The last changes, the oldest first."""
+
+    changes: list[ChangeOut]
+
+
 class Counter(msgspec.Struct):
-    """Packets and bytes of one reason and action."""
+    """Packets and bytes of one reason and action; `rate` in packets a second, or null."""
 
     reason: str
     action: str
     packets: int
     bytes: int
+    rate: float | None = None
 
 
 class InterfaceOut(msgspec.Struct):

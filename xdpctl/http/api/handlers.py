@@ -7,22 +7,43 @@ parameters (queries.py) or documents (documents.py). Called by aiohttp through r
 
 from __future__ import annotations
 
-from contextlib import aclosing
+import time
+from contextlib import aclosing, suppress
 from http import HTTPStatus
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
 
-from xdpctl.errors import public
-from xdpctl.http.api.documents import Detached, DetachIn, Panic, Removed, Rules, Top
+from xdpctl.abi import MapName
+from xdpctl.errors import ConflictError, NotFoundError, TargetError, public
+from xdpctl.http.api.documents import (
+    Detached,
+    DetachIn,
+    HistoryOut,
+    Lists,
+    OriginOut,
+    Origins,
+    Panic,
+    Reattached,
+    Removed,
+    Resized,
+    Rules,
+    Top,
+)
 from xdpctl.http.api.keys import BACKEND, EXPOSITION
 from xdpctl.http.api.queries import (
     ALL_OWN,
     DeleteQuery,
     ExportQuery,
+    HistoryQuery,
+    ListQuery,
     NoQuery,
+    OriginsQuery,
     PageQuery,
+    ResizeQuery,
+    TestQuery,
     TopQuery,
     map_named,
     read_query,
@@ -30,16 +51,35 @@ from xdpctl.http.api.queries import (
 from xdpctl.http.refusals import RequestError, not_json, not_of_the_schema
 from xdpctl.http.transport.body import received
 from xdpctl.http.transport.keys import IN_PUBLIC
-from xdpctl.rules import DNSDIST_FLUSH_WARNING, DNSDIST_ORIGIN, parse_origin, parse_target
+from xdpctl.rules import (
+    DNSDIST_FLUSH_WARNING,
+    DNSDIST_ORIGIN,
+    Name,
+    Question,
+    parse_duration,
+    parse_origin,
+    parse_qtype,
+    parse_target,
+    target_text,
+)
+from xdpctl.rules.names import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from xdpctl.http.api.backend import (
         AttachedFilters,
+        ListControl,
+        PacketTests,
         PanicControl,
         RuleChanges,
         RuleListing,
         ServiceState,
     )
+    from xdpctl.rules import Target
+
+NO_RULES_NAME = Name(b"\x0bxdpctl-test\x07invalid\0")
+"""The name of a test of an address alone: reserved (RFC 6761), so that nobody has a rule for it."""
 
 DETACH_MAX = 64 * 1024
 """Bytes of a document that names interfaces."""
@@ -48,7 +88,7 @@ DETACH_MAX = 64 * 1024
 def answer(document: object) -> web.Response:
     """Return a document as a response; a `Sentence` in it in its public form."""
     body = msgspec.json.encode(document, enc_hook=public)
-    return web.Response(body=body, content_type="application/json")
+    return web.Response(body=body + b"\n", content_type="application/json")
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -88,6 +128,21 @@ async def list_rules(request: web.Request) -> web.Response:
     """GET /api/v1/rules: a page of rules."""
     query = read_query(request, PageQuery)
     listing: RuleListing = request.app[BACKEND]
+    if query.target:
+        if query.map or query.origin or query.cursor:
+            raise RequestError(
+                HTTPStatus.BAD_REQUEST,
+                "target= goes with qtype= and contains= only: the rules for one target are few",
+                field="target",
+            )
+        target = parse_target(query.target, query.qtype)
+        return answer(Rules(await listing.rules_on(target, contains=query.contains), None))
+    if query.qtype or query.contains:
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST,
+            "qtype= and contains= go with target=",
+            field="qtype" if query.qtype else "contains",
+        )
     rules, following = await listing.page(
         map_named(query.map),
         parse_origin(query.origin) if query.origin else None,
@@ -96,6 +151,45 @@ async def list_rules(request: web.Request) -> web.Response:
         all_claims=query.all_claims,
     )
     return answer(Rules(rules, following))
+
+
+async def origins(request: web.Request) -> web.Response:
+    """GET /api/v1/origins: how many rules of our own each origin has."""
+    query = read_query(request, OriginsQuery)
+    listing: RuleListing = request.app[BACKEND]
+    found = await listing.origins(map_named(query.map))
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return answer(Origins([OriginOut(origin, rules) for origin, rules in ranked]))
+
+
+async def history(request: web.Request) -> web.Response:
+    """GET /api/v1/history: the last changes, who asked for them, and what was removed."""
+    query = read_query(request, HistoryQuery)
+    listing: RuleListing = request.app[BACKEND]
+    target = target_text(parse_target(query.target)) if query.target else None
+    since = None if not query.since else time.time() - parse_duration(query.since)
+    return answer(HistoryOut(await listing.history(target, since, query.limit)))
+
+
+async def test(request: web.Request) -> web.Response:
+    """GET /api/v1/test: what the program decides about a query, and which rule it is.
+
+    The program in force is run on a packet, beside the traffic; nothing is counted.
+    """
+    query = read_query(request, TestQuery)
+    address = parse_target(query.address)
+    if not isinstance(address, IPv4Address | IPv6Address):
+        raise TargetError(
+            f"cannot test {shown(query.address)}: give the one address that the query comes from",
+            text=query.address,
+            field="address",
+        )
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    name = Name.from_text(query.name) if query.name else NO_RULES_NAME
+    qtype = parse_qtype(query.qtype or "A")
+    tests: PacketTests = request.app[BACKEND]
+    return answer(await tests.test(address, Question(name, qtype), query.interface))
 
 
 async def top(request: web.Request) -> web.Response:
@@ -139,6 +233,8 @@ async def delete_rules(request: web.Request) -> web.Response:
             )
         targets = [parse_target(text, query.qtype) for text in texts]
         claimant = parse_origin(query.claimant) if query.claimant else None
+        if query.force:
+            return answer(await _lifted(changes, targets, claimant))
         return answer(await changes.remove(targets, claimant))
     for field in ("qtype", "claimant"):
         if getattr(query, field):
@@ -150,6 +246,54 @@ async def delete_rules(request: web.Request) -> web.Response:
     origin = None if query.origin == ALL_OWN else parse_origin(query.origin)
     removed = await changes.flush(map_named(query.map), origin)
     return answer(Removed(removed, [DNSDIST_FLUSH_WARNING] if origin == DNSDIST_ORIGIN else []))
+
+
+async def lists(request: web.Request) -> web.Response:
+    """GET /api/v1/lists: the lists of the settings, and how each is now."""
+    read_query(request, NoQuery)
+    control: ListControl = request.app[BACKEND]
+    found = control.lists()
+    shown = public if request.app[IN_PUBLIC] else str
+    for listed in found:
+        listed.error = None if listed.error is None else shown(listed.error)
+    return answer(Lists(found))
+
+
+async def refresh_list(request: web.Request) -> web.Response:
+    """POST /api/v1/lists/refresh: read a list now."""
+    control: ListControl = request.app[BACKEND]
+    name = read_query(request, ListQuery).name
+    return answer(await control.read_list(name, accept=False))
+
+
+async def accept_list(request: web.Request) -> web.Response:
+    """POST /api/v1/lists/accept: take a list's version also if it shrank or is empty."""
+    control: ListControl = request.app[BACKEND]
+    name = read_query(request, ListQuery).name
+    return answer(await control.read_list(name, accept=True))
+
+
+async def _lifted(changes: RuleChanges, targets: Sequence[Target], claimant: str | None) -> Removed:
+    """Remove targets of which dnsdist may have an entry: own rules first, all or none of them."""
+    theirs = await changes.theirs(targets)
+    own = [target for target in targets if target not in theirs]
+    removed = await changes.remove(own, claimant) if own else Removed(0, [])
+    for target in theirs:  # else what waits beneath would block it again
+        with suppress(NotFoundError, ConflictError):
+            ended = await changes.remove([target], claimant)
+            removed.removed += ended.removed
+    if theirs and (lifted := await changes.lift(theirs)):
+        removed.removed += lifted
+        removed.warnings.append(DNSDIST_FLUSH_WARNING)
+    return removed
+
+
+async def resize(request: web.Request) -> web.Response:
+    """POST /api/v1/resize: give a shared map more room, and keep its entries."""
+    query = read_query(request, ResizeQuery)
+    changes: RuleChanges = request.app[BACKEND]
+    kept = await changes.resize(MapName(query.map), query.entries, force=query.force)
+    return answer(Resized(query.map, query.entries, kept))
 
 
 async def panic(request: web.Request) -> web.Response:
@@ -170,6 +314,21 @@ async def resume(request: web.Request) -> web.Response:
 
 async def detach(request: web.Request) -> web.Response:
     """POST /api/v1/detach: take the program off the named interfaces, or all."""
+    filters: AttachedFilters = request.app[BACKEND]
+    return answer(Detached(await filters.detach(await _interfaces(request))))
+
+
+async def attach(request: web.Request) -> web.Response:
+    """POST /api/v1/attach: attach the program again after detach; to the named interfaces, or all.
+
+    Interfaces that have it already are left as they are.
+    """
+    filters: AttachedFilters = request.app[BACKEND]
+    return answer(Reattached(await filters.attach(await _interfaces(request))))
+
+
+async def _interfaces(request: web.Request) -> list[str]:
+    """Return the interfaces that a request names; none: all."""
     read_query(request, NoQuery)
     async with received(request, DETACH_MAX) as file:
         body = file.read()
@@ -179,5 +338,4 @@ async def detach(request: web.Request) -> web.Response:
         raise not_of_the_schema(error) from error
     except ValueError as error:
         raise not_json(error) from error
-    filters: AttachedFilters = request.app[BACKEND]
-    return answer(Detached(await filters.detach(wanted.interfaces)))
+    return wanted.interfaces

@@ -146,7 +146,7 @@ def openapi(routes: Sequence[Route]) -> bytes:
 def _operation(route: Route) -> dict[str, Any]:
     summary = inspect.getdoc(route.handler) or ""
     summary, _, description = summary.partition("\n\n")
-    name = route.path.rpartition("/")[2].partition(".")[0]
+    name = route.path.rpartition("/")[2].partition(".")[0] or "root"
     operation: dict[str, Any] = {
         "operationId": f"{route.method.lower()}_{name}",
         "summary": summary.partition(": ")[2].strip(),

@@ -18,6 +18,7 @@ from xdpctl.http.api.documents import ORIGIN_SCHEMA, TEXT_MAX
 from xdpctl.http.refusals import RequestError
 from xdpctl.rules.names import shown
 from xdpctl.rules.rules import ORIGIN_KINDS
+from xdpctl.settings import ListFormat
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -28,6 +29,9 @@ PAGE_MAX = 10_000
 """Rules of a page, also where no limit is asked for: the loop writes it as JSON."""
 
 TOP_MAX = 1_000
+
+HISTORY_MAX = 10_000
+"""Changes that the service keeps."""
 
 ALL_OWN = "*"
 """Every origin except dnsdist's, in requests that remove rules."""
@@ -76,6 +80,21 @@ class PageQuery(msgspec.Struct, forbid_unknown_fields=True):
 
     map: RuleMap = ""
     origin: Origin = ""
+    target: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="only rules for exactly this address, prefix, name or zone; without"
+            " pages, and without the other parameters but qtype and contains",
+            examples=["192.0.2.1"],
+        ),
+    ] = ""
+    qtype: Annotated[
+        str, msgspec.Meta(max_length=TEXT_MAX, description="type of the target, which is a name")
+    ] = ""
+    contains: Annotated[
+        bool, msgspec.Meta(description="1 adds the rules for what contains the target")
+    ] = False
     limit: Annotated[
         int,
         msgspec.Meta(
@@ -94,6 +113,64 @@ class PageQuery(msgspec.Struct, forbid_unknown_fields=True):
             description="1, with origin: also rules on which that origin has a claim that waits"
         ),
     ] = False
+
+
+class OriginsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which rules are counted."""
+
+    map: RuleMap = ""
+
+
+class HistoryQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which changes are listed."""
+
+    target: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="only changes of rules for exactly this target, of any type; empty: all",
+            examples=["192.0.2.1"],
+        ),
+    ] = ""
+    since: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="only the last so long: 30s, 10m, 1h30m, 7d, 2w; empty: all",
+            examples=["1h"],
+        ),
+    ] = ""
+    limit: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1, le=HISTORY_MAX, description=f"changes at most, a number from 1 to {HISTORY_MAX}"
+        ),
+    ] = HISTORY_MAX
+
+
+class TestQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The query that is tested."""
+
+    address: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX, description="the source's address", examples=["192.0.2.1"]
+        ),
+    ]
+    name: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="the name that is asked for; empty: one that no rule should match",
+            examples=["www.example"],
+        ),
+    ] = ""
+    qtype: Annotated[
+        str, msgspec.Meta(max_length=TEXT_MAX, description="the type that is asked for; empty: A")
+    ] = ""
+    interface: Annotated[
+        str, msgspec.Meta(max_length=TEXT_MAX, description="on which interface; empty: the first")
+    ] = ""
 
 
 class TopQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -149,6 +226,13 @@ class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
         ),
     ] = ""
     map: Annotated[RuleMap, msgspec.Meta(description="with origin: only in this map")] = ""
+    force: Annotated[
+        bool,
+        msgspec.Meta(
+            description="1, with target: also removes an entry of dnsdist's, which a running"
+            " dnsdist does not notice"
+        ),
+    ] = False
     claimant: Annotated[
         str,
         msgspec.Meta(
@@ -158,6 +242,22 @@ class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
             examples=["app:jail"],
         ),
     ] = ""
+
+
+class ResizeQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which map gets more room."""
+
+    map: Annotated[
+        Literal["addr-v4", "addr-v6", "cidr4", "cidr6", "qnames"],
+        msgspec.Meta(description="a map that is shared with dnsdist"),
+    ]
+    entries: Annotated[
+        int, msgspec.Meta(ge=1, le=2**31, description="its new capacity, larger than now")
+    ]
+    force: Annotated[
+        bool,
+        msgspec.Meta(description="1: also where it cannot be seen which processes use the map"),
+    ] = False
 
 
 class PutQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -173,6 +273,51 @@ class ImportQuery(msgspec.Struct, forbid_unknown_fields=True):
     replace: Annotated[
         bool, msgspec.Meta(description="1 removes what of the origin is not in the list")
     ] = False
+    yes: Annotated[
+        bool,
+        msgspec.Meta(description="with replace: 1 also takes a list without a rule"),
+    ] = False
+    format: Annotated[
+        Literal[
+            "auto",
+            "targets",
+            "cidr",
+            "hosts",
+            "rpz",
+            "adblock",
+            "dnsmasq",
+            "unbound",
+            "first-column",
+            "json",
+        ],
+        msgspec.Meta(description=f"of the list: one of {', '.join(ListFormat)}"),
+    ] = "auto"
+    action: Annotated[
+        Literal["", "drop", "truncate", "pass"],
+        msgspec.Meta(
+            description="drop, truncate or pass: of every rule, lines with another one are left"
+            " out; empty: the lines' own, else drop"
+        ),
+    ] = ""
+    denial: Annotated[
+        Literal["drop", "truncate", "skip"],
+        msgspec.Meta(
+            description="drop, truncate or skip: what stands for NXDOMAIN and NODATA of an RPZ zone"
+        ),
+    ] = "drop"
+
+
+class ListQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which list is read."""
+
+    name: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="the name of a [[list]], with or without `list:`",
+            examples=["blocked.txt"],
+        ),
+    ]
 
 
 class ExportQuery(msgspec.Struct, forbid_unknown_fields=True):

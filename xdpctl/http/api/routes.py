@@ -12,17 +12,25 @@ from typing import Any
 
 from aiohttp import web
 
+from xdpctl.http import landing
 from xdpctl.http.api import handlers, uploads
 from xdpctl.http.api.documents import (
     Detached,
     DetachIn,
+    HistoryOut,
+    ListOut,
+    Lists,
     Merged,
+    Origins,
     Panic,
     Put,
+    Reattached,
     Removed,
+    Resized,
     RuleIn,
     Rules,
     Status,
+    Tested,
     Top,
 )
 from xdpctl.http.api.openapi import (
@@ -37,10 +45,15 @@ from xdpctl.http.api.openapi import (
 from xdpctl.http.api.queries import (
     DeleteQuery,
     ExportQuery,
+    HistoryQuery,
     ImportQuery,
+    ListQuery,
+    OriginsQuery,
     PageQuery,
     PostQuery,
     PutQuery,
+    ResizeQuery,
+    TestQuery,
     TopQuery,
 )
 
@@ -59,10 +72,11 @@ async def description(_request: web.Request) -> web.Response:
 
 @cache
 def _document() -> bytes:
-    return openapi(ROUTES)
+    return openapi(ROUTES) + b"\n"
 
 
 ROUTES = (
+    Route("GET", landing.PATH, landing.landing, Content(media=("text/html",))),
     Route(
         "GET",
         "/metrics",
@@ -110,6 +124,30 @@ ROUTES = (
         ),
         DeleteQuery,
     ),
+    Route(
+        "GET",
+        "/api/v1/origins",
+        handlers.origins,
+        Content(Origins),
+        OF_A_LONG_READ,
+        OriginsQuery,
+    ),
+    Route(
+        "GET",
+        "/api/v1/history",
+        handlers.history,
+        Content(HistoryOut),
+        OF_A_LONG_READ,
+        HistoryQuery,
+    ),
+    Route(
+        "GET",
+        "/api/v1/test",
+        handlers.test,
+        Content(Tested),
+        (*OF_A_LONG_READ, HTTPStatus.NOT_FOUND),
+        TestQuery,
+    ),
     Route("GET", "/api/v1/top", handlers.top, Content(Top), OF_A_LONG_READ, TopQuery),
     Route("GET", "/api/v1/export", handlers.export, _LINES, OF_A_LONG_READ, ExportQuery),
     Route(
@@ -122,6 +160,31 @@ ROUTES = (
         _LINES,
         optional=True,
     ),
+    Route("GET", "/api/v1/lists", handlers.lists, Content(Lists), OF_A_QUERY),
+    Route(
+        "POST",
+        "/api/v1/lists/refresh",
+        handlers.refresh_list,
+        Content(ListOut),
+        (*OF_A_QUERY, HTTPStatus.NOT_FOUND),
+        ListQuery,
+    ),
+    Route(
+        "POST",
+        "/api/v1/lists/accept",
+        handlers.accept_list,
+        Content(ListOut),
+        (*OF_A_QUERY, HTTPStatus.NOT_FOUND),
+        ListQuery,
+    ),
+    Route(
+        "POST",
+        "/api/v1/resize",
+        handlers.resize,
+        Content(Resized),
+        (*OF_A_QUERY, HTTPStatus.CONFLICT),
+        ResizeQuery,
+    ),
     Route("POST", "/api/v1/panic", handlers.panic, Content(Panic), OF_A_QUERY),
     Route("POST", "/api/v1/resume", handlers.resume, Content(Panic), OF_A_QUERY),
     Route(
@@ -129,6 +192,15 @@ ROUTES = (
         "/api/v1/detach",
         handlers.detach,
         Content(Detached),
+        (*OF_A_BODY, HTTPStatus.NOT_FOUND),
+        body=Content(DetachIn),
+        optional=True,
+    ),
+    Route(
+        "POST",
+        "/api/v1/attach",
+        handlers.attach,
+        Content(Reattached),
         (*OF_A_BODY, HTTPStatus.NOT_FOUND),
         body=Content(DetachIn),
         optional=True,

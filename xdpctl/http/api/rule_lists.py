@@ -1,32 +1,36 @@
-"""A body with many rules, read in parts: JSON, or lines, to rows.
+"""A body with many rules, read in parts: JSON, or a list of any format, to rows.
 
 Each part is some tens of kilobytes, so that no step holds the interpreter for long and a million
-rules need no more memory than a few. Rows are rules/lines.py's; store/bulk.py works them in.
-Everything blocks, and may run in another process (store/worker/). Owns the two formats of such a
-body. Does not own receiving it (transport/body.py). Called by uploads.py.
+rules need no more memory than a few. store/bulk.py works the rows in. Everything blocks, and may
+run in another process (store/worker/). Owns the JSON of such a body. Does not own the formats of
+lists (feeds/) or receiving the body (transport/body.py). Called by uploads.py.
 """
 
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from xdpctl.errors import TargetError
-from xdpctl.http.api.documents import RuleIn
+from xdpctl.feeds.reader import ReadAs, Reading
+from xdpctl.http.api.documents import ENUMS, RuleIn, whole
 from xdpctl.http.refusals import ListedRuleError, RequestError, not_json, not_of_the_schema
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import ACTIONS, DNSDIST_ORIGIN, parse_reason
 from xdpctl.rules.keys import book_of, place_of
-from xdpctl.rules.lines import LineReader
+from xdpctl.rules.lines import in_blocks
 from xdpctl.rules.rules import own_origin
 from xdpctl.store.source import RuleSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
+    from xdpctl.feeds.bounded import Octets
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.keys import Row, Rows
 
@@ -40,8 +44,8 @@ ELEMENT_MAX = 2**20
 
 _SPACE = b" \t\r\n"
 _OPTIONS_KEPT = 1_000
-_ONE = msgspec.json.Decoder(RuleIn)
-_LIST = msgspec.json.Decoder(list[RuleIn])
+_ONE = msgspec.json.Decoder(RuleIn, dec_hook=whole)
+_LIST = msgspec.json.Decoder(list[RuleIn], dec_hook=whole)
 
 
 def rules_in(file: IO[bytes], *, single: bool) -> Iterator[list[RuleIn]]:
@@ -106,7 +110,7 @@ def _decode(decoder: msgspec.json.Decoder[_T], text: bytes, first: int, position
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
-        raise not_of_the_schema(error, first) from error
+        raise not_of_the_schema(error, first, ENUMS) from error
     except ValueError as error:  # DecodeError; UnicodeDecodeError
         raise not_json(error, position) from error
 
@@ -231,24 +235,72 @@ class Body:
         return Body(open(number, "rb", closefd=False))
 
 
-class _BodyList(RuleSource):
-    """A list in a body.
+class JsonList(RuleSource):
+    """A JSON list of rules, or one rule where `whole` is not asked for.
 
     Args:
         file: the body.
         origin: of a rule that names none.
         any_qtype: how a name without a type is written.
+        whole: as of `RuleReader`.
 
     Attributes:
         found: how many rules were left out as dnsdist's.
+
+    Reading raises RequestError and ListedRuleError, as `rules_in` and `RuleReader.rows`.
     """
 
     found: int = 0
 
-    def __init__(self, file: IO[bytes], origin: str, any_qtype: AnyQtype) -> None:
+    def __init__(self, file: IO[bytes], origin: str, any_qtype: AnyQtype, *, whole: bool) -> None:
         self._body = Body(file)
         self._origin = origin
         self._any_qtype = any_qtype
+        self._now = boot_clock()
+        self._whole = whole
+
+    @property
+    def file(self) -> IO[bytes]:
+        """The body."""
+        return self._body.file
+
+    @property
+    def size(self) -> int:
+        """Octets of the body."""
+        return self._body.size
+
+    @property
+    def position(self) -> int:
+        """Octets read so far."""
+        return self._body.file.tell()
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """See `RuleSource`."""
+        return self._body.descriptors
+
+    def __iter__(self) -> Iterator[Iterator[Rows]]:
+        """Yield the rows in parts."""
+        reader = RuleReader(self._origin, self._any_qtype, self._now, whole=self._whole)
+        count = 0
+        for rules in rules_in(self._body.file, single=not self._whole):
+            yield in_blocks(reader.rows(rules, count))
+            count += len(rules)
+        self.found = reader.skipped
+
+
+class ImportedList(Reading):
+    """A list in a body, in any format that `[[list]]` reads (feeds/reader.py).
+
+    Args:
+        file: the body.
+        read_as: what it is read as.
+        any_qtype: how a name without a type is written.
+    """
+
+    def __init__(self, file: IO[bytes], read_as: ReadAs, any_qtype: AnyQtype) -> None:
+        super().__init__(read_as, any_qtype)
+        self._body = Body(file)
         self._now = boot_clock()
 
     @property
@@ -258,72 +310,19 @@ class _BodyList(RuleSource):
 
     @property
     def size(self) -> int:
+        """Octets of the body."""
         return self._body.size
 
     @property
-    def position(self) -> int:
-        return self._body.file.tell()
-
-    @property
     def descriptors(self) -> tuple[int, ...]:
+        """See `RuleSource`."""
         return self._body.descriptors
 
+    def opened(self) -> AbstractContextManager[Octets]:
+        """See `Reading`."""
+        return nullcontext(self._body.file)
 
-class JsonList(_BodyList):
-    """A JSON list of rules, or one rule where `whole` is not asked for.
-
-    Args:
-        file, origin, any_qtype: as of `_BodyList`.
-        whole: as of `RuleReader`.
-
-    Reading raises RequestError and ListedRuleError, as `rules_in` and `RuleReader.rows`.
-    """
-
-    def __init__(self, file: IO[bytes], origin: str, any_qtype: AnyQtype, *, whole: bool) -> None:
-        super().__init__(file, origin, any_qtype)
-        self._whole = whole
-
-    def __iter__(self) -> Iterator[Iterator[Row]]:
-        reader = RuleReader(self._origin, self._any_qtype, self._now, whole=self._whole)
-        count = 0
-        for rules in rules_in(self._body.file, single=not self._whole):
-            yield reader.rows(rules, count)
-            count += len(rules)
-        self.found = reader.skipped
-
-
-class LineList(_BodyList):
-    """A text with one rule a line.
-
-    Reading raises RequestError where it is not UTF-8 or a line has no end, and TargetError
-    with the line's number (rows.LineReader).
-    """
-
-    def __iter__(self) -> Iterator[Iterator[Rows]]:
-        reader = LineReader(self._origin, self._any_qtype, self._now)
-        number, rest = 1, b""
-        while data := self._body.file.read(PART):
-            whole, newline, rest_of_it = data.rpartition(b"\n")
-            if not newline:
-                rest += data
-                _see_length(rest, "line")
-                continue
-            text = _text(rest + whole, number)
-            rest = rest_of_it
-            yield reader.items(text, number)
-            number += text.count("\n") + 1
-        if rest:
-            yield reader.rows([_text(rest, number)], number)
-        self.found = reader.skipped
-
-
-def _text(data: bytes, number: int) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = number + data.count(b"\n", 0, error.start)
-        raise RequestError(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"line {line}: it is not UTF-8; write names in it, or as A-labels (xn--…)",
-            field="line",
-        ) from error
+    def times(self, stream: Octets) -> tuple[float, float]:
+        """See `Reading`; an end counts from the import."""
+        del stream
+        return self._now, self._now

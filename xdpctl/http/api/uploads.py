@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 from aiohttp import web
 
-from xdpctl.errors import TargetError, XdpctlError
-from xdpctl.http.api.converter import merged, put_out
-from xdpctl.http.api.documents import API_ORIGIN, Merged, Progress, Put
+from xdpctl.errors import EmptyListError, TargetError, XdpctlError
+from xdpctl.feeds.reader import ReadAs
+from xdpctl.http.api.converter import imported, merged, put_out
+from xdpctl.http.api.documents import API_ORIGIN, Imported, Progress, Put
 from xdpctl.http.api.handlers import answer
 from xdpctl.http.api.keys import BACKEND
 from xdpctl.http.api.queries import ImportQuery, PostQuery, PutQuery, read_query
-from xdpctl.http.api.rule_lists import JsonList, LineList, rules_in
+from xdpctl.http.api.rule_lists import ImportedList, JsonList, rules_in
 from xdpctl.http.problems import Problem, document_of, from_error
-from xdpctl.http.refusals import ListedRuleError
+from xdpctl.http.refusals import ListedRuleError, RequestError
 from xdpctl.http.transport.body import received
+from xdpctl.rules import ACTIONS
+from xdpctl.rules.names import shown
 from xdpctl.rules.rules import own_origin
+from xdpctl.settings import Denial, ListFormat
 from xdpctl.store.change import Change
 
 if TYPE_CHECKING:
@@ -46,7 +51,7 @@ class ImportLine(msgspec.Struct):
     """A line of an import's answer: one of the three, `result` or `problem` at the end."""
 
     progress: Progress | msgspec.UnsetType = msgspec.UNSET
-    result: Merged | msgspec.UnsetType = msgspec.UNSET
+    result: Imported | msgspec.UnsetType = msgspec.UNSET
     problem: Problem | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -103,11 +108,11 @@ async def put_rules(request: web.Request) -> web.Response:
     return answer(merged(result, source.found))
 
 
-_Outcome: TypeAlias = "Merged | XdpctlError"
+_Outcome: TypeAlias = "Imported | XdpctlError"
 
 
 async def import_rules(request: web.Request) -> web.StreamResponse:
-    """POST /api/v1/import: one rule a line, answered with progress and then the result.
+    """POST /api/v1/import: a list of any format, answered with progress and then the result.
 
     An import that ends before the first report of progress is answered with its own status.
     """
@@ -116,25 +121,46 @@ async def import_rules(request: web.Request) -> web.StreamResponse:
     backend: RuleChanges = request.app[BACKEND]
     news: asyncio.Queue[Progress | _Outcome] = asyncio.Queue()
     async with received(request) as file:
-        source = LineList(file, origin, backend.any_qtype)
+        may_be_empty = query.yes or not query.replace
+        read_as = ReadAs(
+            origin=origin,
+            action=ACTIONS[query.action] if query.action else None,
+            format=ListFormat(query.format),
+            denial=Denial(query.denial),
+            may_be_empty=may_be_empty,
+        )
+        source = ImportedList(file, read_as, backend.any_qtype)
         change = Change(
             source=source,
             origin=origin,
             replace=query.replace,
+            may_be_empty=may_be_empty,
             progress=_Report(news).progress,
         )
 
         async def work() -> None:
             try:
                 result = await backend.bulk(change)
+            except EmptyListError as error:
+                news.put_nowait(_emptied(error, origin))
             except XdpctlError as error:
                 news.put_nowait(error)
             else:
-                news.put_nowait(merged(result, source.found))
+                news.put_nowait(imported(result, source.found))
 
         async with asyncio.TaskGroup() as group:
             group.create_task(work(), name="import")
             return await _tell(request, news)
+
+
+def _emptied(error: EmptyListError, origin: str) -> RequestError:
+    """Return the refusal of an import that would remove every rule of its origin."""
+    return RequestError(
+        HTTPStatus.CONFLICT,
+        f"cannot replace the rules of {shown(origin)} by this list: {error.sentence}; use --yes"
+        " (in a request yes=1) to remove them all",
+        field="yes",
+    )
 
 
 async def _tell(
@@ -158,7 +184,7 @@ def _line(heard: Progress | _Outcome) -> bytes:
     match heard:
         case Progress():
             line = ImportLine(progress=heard)
-        case Merged():
+        case Imported():
             line = ImportLine(result=heard)
         case XdpctlError():
             line = ImportLine(problem=document_of(heard))

@@ -10,6 +10,7 @@ limits.py     how many slow requests run at once
 protocol.py   aiohttp's end of a connection, and how requests are paced
 access.py     who may do what on which listener
 auth.py       the middleware that enforces it
+few.py        log lines that a stranger can cause, few of them
 token.py      the bearer token and its file
 tls.py        certificate and key
 secrets.py    reads token, certificate and key together

@@ -1,9 +1,9 @@
 """Who may do what on which listener.
 
 The control socket allows everything: its file mode decides who can connect. On TCP the right token
-allows everything. Without it, a loopback listener allows reads, and any other address only metrics
-and health. A request without permission is rejected before its body is read (auth.py). Owns these
-rules. Does not own the token (token.py). Called by auth.py.
+allows everything. Without it, a loopback listener allows reads, and any other address only metrics,
+health and the static page at `/`. A request without permission is rejected before its body is
+read (auth.py). Owns these rules. Does not own the token (token.py). Called by auth.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PUBLIC_PATHS = frozenset({"/metrics", "/healthz", "/readyz"})
+PUBLIC_PATHS = frozenset({"/", "/metrics", "/healthz", "/readyz"})
 
 _READS = frozenset({"GET", "HEAD"})
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?")

@@ -5,6 +5,8 @@ Owns the order of the checks and their sentences. Does not own the rules. Called
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,8 @@ from aiohttp import web
 
 from xdpctl.http.problems import problem
 from xdpctl.http.transport.access import Access, allowed, is_cross_site, is_local
+from xdpctl.http.transport.few import Few
+from xdpctl.process.caller import CALLER, NOBODY, Caller, peer_of
 from xdpctl.rules.names import shown
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ def guard(access: Access, token: Callable[[], Token | None] = lambda: None) -> M
         access: of the listener.
         token: returns the current token, or None.
     """
+    refused = Few("token-refused")
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -39,11 +44,16 @@ def guard(access: Access, token: Callable[[], Token | None] = lambda: None) -> M
                 " address, or send the request without a browser",
             )
         if access is Access.EVERYTHING:
+            CALLER.set(_peer(request))
             return await handler(request)
         known = token()
         given = request.headers.get("Authorization")
         if known is not None and known.matches(given):
+            CALLER.set(Caller(token=known.name, address=request.remote))
             return await handler(request)
+        CALLER.set(Caller(address=request.remote))
+        if given is not None and known is not None:
+            refused.note(address=request.remote, method=request.method, path=request.path)
         host = request.headers.get("Host", "")
         if access is Access.READS and not is_local(host):
             return _closing(
@@ -66,6 +76,16 @@ def guard(access: Access, token: Callable[[], Token | None] = lambda: None) -> M
         )
 
     return check
+
+
+def _peer(request: web.Request) -> Caller:
+    """Return the process at the other end of the control socket."""
+    transport = request.transport
+    connection = None if transport is None else transport.get_extra_info("socket")
+    with suppress(OSError):
+        if connection is not None:
+            return replace(peer_of(connection), agent=request.headers.get("User-Agent"))
+    return NOBODY
 
 
 def _closing(

@@ -16,7 +16,9 @@ import stat
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import ListenError
+from xdpctl.kernel.failure import READ_ONLY
 from xdpctl.kernel.paths import ForeignError, Opened, open_directory
+from xdpctl.process.port_holder import why_not
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +46,8 @@ def bind_tcp(listen: Listen) -> socket.socket:
             undo.pop_all()
     except OSError as error:
         raise ListenError(
-            f"cannot listen on {listen}: {error.strerror or error}; choose another --listen, or"
-            " none"
+            f"cannot listen on {listen}: {why_not(error, listen.port)}; choose another --listen,"
+            " or none"
         ) from error
     return listener
 
@@ -81,8 +83,9 @@ def bind_control(path: Path, gid: int | None) -> socket.socket:
             if error.errno == errno.EADDRINUSE
             else error.strerror or str(error)
         )
+        helps = f"{READ_ONLY}; or choose" if error.errno == errno.EROFS else "choose"
         raise ListenError(
-            f"cannot make the control socket {path}: {reason}; choose another --control"
+            f"cannot make the control socket {path}: {reason}; {helps} another --control"
         ) from error
     return listener
 

@@ -1,9 +1,9 @@
 """Limits how many slow requests run at once on each listener.
 
-A page of rules and `top` walk the kernel's maps, and an export is a process: a few readers
-must not make all others wait. A request beyond the limit gets 503 at once. A request keeps
-its place until its client has read the answer, which bounds the answers in memory. Does not own
-connections (admission.py). Called by http/app.py.
+A page of rules and `top` walk the kernel's maps, an export is a process, and a test loads a
+program: a few readers must not make all others wait. A request beyond the limit gets 503 at once.
+A request keeps its place until its client has read the answer, which bounds the answers in
+memory. Does not own connections (admission.py). Called by http/app.py.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ READS_MAX = 4
 """Pages of rules and rankings at once."""
 
 EXPORTS_MAX = 1
+
+TESTS_MAX = 1
+"""Tests of a packet at once; each has the kernel verify the program."""
 
 RETRY_SECONDS = 1
 """The value of `Retry-After`."""
@@ -74,7 +77,14 @@ def in_turn() -> Middleware:
 def limited() -> Middleware:
     """Return the middleware that bounds the long reads of one listener."""
     reads, exports = Places(READS_MAX), Places(EXPORTS_MAX)
-    places = {"/api/v1/rules": reads, "/api/v1/top": reads, "/api/v1/export": exports}
+    places = {
+        "/api/v1/rules": reads,
+        "/api/v1/top": reads,
+        "/api/v1/history": reads,
+        "/api/v1/origins": reads,
+        "/api/v1/export": exports,
+        "/api/v1/test": Places(TESTS_MAX),
+    }
 
     @web.middleware
     async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from xdpctl.http.abandonment import CLIENT_GONE, AbandonedError, refuse_abandoned
-from xdpctl.http.problems import from_error, problem
+from xdpctl.http.problems import SERVER, from_error, problem
 from xdpctl.http.transport.gate import LINGER_SECONDS
 from xdpctl.http.transport.head import NOT_HTTP
 from xdpctl.process.log import event
@@ -64,7 +64,9 @@ class Connection(web.RequestHandler):
         if isinstance(exc, ConnectionError):
             raise exc
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return super().handle_error(request, status, exc, message)
+            failure = super().handle_error(request, status, exc, message)
+            failure.headers["Server"] = SERVER
+            return failure
         event(_log, "not-http", logging.DEBUG, client=request.remote)
         refusal = problem(HTTPStatus.BAD_REQUEST, NOT_HTTP)
         refusal.force_close()

@@ -25,10 +25,16 @@ _VISIBLE = re.compile(rb"[\x21-\x7e]+")
 
 
 class Token:
-    """A bearer token (RFC 6750) that can be compared but not read."""
+    """A bearer token (RFC 6750) that can be compared but not read.
 
-    def __init__(self, secret: bytes) -> None:
+    Args:
+        secret: the token.
+        name: what the log and the history call it: the name of its file.
+    """
+
+    def __init__(self, secret: bytes, name: str = "token") -> None:
         self._secret = secret
+        self.name = name
 
     def __repr__(self) -> str:
         return "Token([hidden])"
@@ -70,4 +76,4 @@ def read_token(path: Path) -> Token:
             f"{tried}: it must hold one token of {TOKEN_MIN} to {TOKEN_MAX} visible ASCII"
             f" characters and nothing else; `openssl rand -hex 32` gives one"
         )
-    return Token(secret)
+    return Token(secret, path.name)

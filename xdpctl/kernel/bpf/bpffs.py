@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import PinError
-from xdpctl.kernel.failure import privilege_hint
-from xdpctl.kernel.paths import ForeignError, Opened, open_directory
+from xdpctl.kernel.failure import READ_ONLY, privilege_hint
+from xdpctl.kernel.paths import ForeignError, Opened, is_read_only, open_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,11 +73,12 @@ def ensure_bpffs(path: Path) -> bool:
         True if it was mounted now.
 
     Raises:
-        PinError: `path` is elsewhere and not on a BPF file system, a file is in the way, or
-            this process has no privilege to mount.
+        PinError: `path` is elsewhere and not on a BPF file system, a file is in the way, this
+            process has no privilege to mount, or the file system is mounted read-only.
     """
     place = _existing_ancestor(path)
     if is_bpffs(place):
+        refuse_read_only(place)
         return False
     if not path.is_relative_to(MOUNT_POINT):
         raise PinError(
@@ -101,6 +102,20 @@ def is_bpffs(path: Path) -> bool:
         number = ctypes.get_errno()
         raise _unseen(path, os.strerror(number))
     return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF == BPF_FS_MAGIC
+
+
+def refuse_read_only(place: Path) -> None:
+    """Refuse a directory on a BPF file system in which nothing can be pinned.
+
+    Raises:
+        PinError: it is mounted read-only, or cannot be looked at.
+    """
+    try:
+        read_only = is_read_only(place)
+    except OSError as error:
+        raise _unseen(place, error.strerror) from error
+    if read_only:
+        raise PinError(f"cannot pin anything below {place}: {READ_ONLY}")
 
 
 def mount_bpffs(directory: Path) -> None:
@@ -161,8 +176,7 @@ def open_pin_directory(
         if make is None:
             raise _unseen(path, error.strerror) from error
         raise PinError(
-            f"cannot make the directory {path}: {error.strerror};"
-            f" {privilege_hint('CAP_SYS_ADMIN')}, {_PREPARE}"
+            f"cannot make the directory {path}: {error.strerror}; {_helps(error, 'CAP_SYS_ADMIN')}"
         ) from error
 
 
@@ -226,7 +240,7 @@ def apply_policy(
             return
         raise PinError(
             f"cannot set owner and mode of {opened.path}: {error.strerror};"
-            f" {privilege_hint('CAP_CHOWN', 'CAP_FOWNER')}, {_PREPARE}"
+            f" {_helps(error, 'CAP_CHOWN', 'CAP_FOWNER')}"
         ) from error
 
 
@@ -281,6 +295,12 @@ def _is_directory(path: Path) -> bool:
             " another --pin-dir"
         )
     return True
+
+
+def _helps(error: OSError, *capabilities: str) -> str:
+    if error.errno == errno.EROFS:
+        return READ_ONLY
+    return f"{privilege_hint(*capabilities)}, {_PREPARE}"
 
 
 def _unseen(path: Path, reason: str | None) -> PinError:

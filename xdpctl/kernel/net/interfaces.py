@@ -36,6 +36,7 @@ __all__ = ["Attached", "Channels", "Interface", "LinkChange", "Netlink", "XdpMod
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK, _RTM_GETADDR = 16, 17, 18, 19, 22
 _RTEXT_FILTER_SKIP_STATS = 1 << 3
 _IFF_UP = 1
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _NAMES_SHOWN = 12
 _LONGEST_NAME = 15
 
@@ -66,7 +67,8 @@ class Interface:
 
     `kind` is the kernel's (veth, bond, vlan, …; None for hardware and loopback),
     `driver` is ethtool's. `rx_queues` counts the queues in use if the driver reports them,
-    else all that exist. `master` is the index of its bond or bridge.
+    else all that exist. `master` is the index of its bond or bridge. `link_type` is the
+    kernel's ARPHRD number, which tells what header a frame begins with.
     """
 
     name: str
@@ -78,6 +80,12 @@ class Interface:
     rx_queues: int
     attached: Attached | None
     master: int | None
+    link_type: int = _ARPHRD_ETHER
+
+    @property
+    def has_ethernet_header(self) -> bool:
+        """Whether its frames begin with an Ethernet header, as those of loopback do."""
+        return self.link_type in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ class Netlink:
     """Interfaces of the calling thread's network namespace. Holds no descriptor."""
 
     def find(self, name: str) -> Interface:
-        """Return the interface of this name.
+        """Return the interface of this name, or of this alternative name.
 
         Raises:
             InterfaceError: it does not exist; the text lists those that do.
@@ -337,6 +345,7 @@ def _interface(message: Any) -> Interface:  # noqa: ANN401 - pyroute2 has no typ
         rx_queues=(channels and channels.receiving) or message.get_attr("IFLA_NUM_RX_QUEUES") or 1,
         attached=_attached(message),
         master=message.get_attr("IFLA_MASTER"),
+        link_type=message["ifi_type"],
     )
 
 

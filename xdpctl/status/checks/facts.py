@@ -54,6 +54,7 @@ class HostFacts:
         listen: why the address of --listen cannot be bound; None: it can, or is not used.
         secrets: why a file of --token-file or TLS cannot be used, or None.
         unwritable: directories of --control and --state that cannot be used or made.
+        read_only: those of them that are on a file system mounted read-only.
         service: a sentence about the service on the control socket, or None.
     """
 
@@ -68,6 +69,7 @@ class HostFacts:
     listen: str | None = None
     secrets: str | None = None
     unwritable: tuple[Path, ...] = ()
+    read_only: tuple[Path, ...] = ()
     service: str | None = None
 
 
@@ -130,6 +132,7 @@ class DirectoryFacts:
         foreign: a sentence about a directory of the path that belongs neither to root, to us
             nor to --pin-owner, or empty.
         anybody: every user can make directories in this file system.
+        read_only: a BPF file system of our pins that is mounted read-only, or None.
     """
 
     path: Path
@@ -140,6 +143,7 @@ class DirectoryFacts:
     owner: tuple[int, int] = (0, 0)
     foreign: str = ""
     anybody: bool = False
+    read_only: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

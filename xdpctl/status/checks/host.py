@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpctl.kernel.failure import OLDEST_KERNEL
-from xdpctl.status.checks.facts import Facts, Finding, HostFacts, Level, PinFacts
+from xdpctl.kernel.failure import OLDEST_KERNEL, READ_ONLY
+from xdpctl.status.checks.facts import DirectoryFacts, Facts, Finding, HostFacts, Level, PinFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +70,13 @@ def of_files(host: HostFacts) -> Iterator[Finding]:
         yield Finding(Level.ERROR, host.listen, "listen")
     if host.secrets is not None:
         yield Finding(Level.ERROR, host.secrets, "listen")
+    for path in host.read_only:
+        yield Finding(
+            Level.ERROR,
+            f"nothing can be written to {path}: {READ_ONLY}; or choose another --control or"
+            " --state",
+            "directories",
+        )
     for path in host.unwritable:
         yield Finding(
             Level.ERROR,
@@ -132,6 +139,16 @@ def of_directory(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.OK, f"{place.path} does not exist: the service will make it", "pins")
     else:
         yield Finding(Level.OK, f"{place.path} exists", "pins")
+    yield from _trust(place)
+    yield from _owner(facts)
+
+
+def _trust(place: DirectoryFacts) -> Iterator[Finding]:
+    """Yield the findings about what may be written there, and by whom."""
+    if place.read_only is not None:
+        yield Finding(
+            Level.ERROR, f"nothing can be pinned below {place.read_only}: {READ_ONLY}", "pins"
+        )
     if place.foreign:
         yield Finding(
             Level.WARNING,
@@ -147,7 +164,11 @@ def of_directory(facts: Facts) -> Iterator[Finding]:
             " mode=0700 in future",
             "pins",
         )
-    policy = facts.policy
+
+
+def _owner(facts: Facts) -> Iterator[Finding]:
+    """Yield the findings about the owner of the directory."""
+    place, policy = facts.directory, facts.policy
     if policy.uid is None and place.owner[0] == 0:
         yield Finding(
             Level.NOTE,

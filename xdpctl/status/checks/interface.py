@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpctl.filter.view import note_of_batches
+from xdpctl.filter.view import no_ethernet_header, note_of_batches, same_card
 from xdpctl.kernel.bpf.programs import XdpMode
 from xdpctl.settings import ModeSetting
 from xdpctl.status.checks.facts import Finding, InterfaceFacts, Level
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from xdpctl.kernel.net.interfaces import Interface
     from xdpctl.settings import Settings
@@ -55,6 +55,9 @@ def of_interface(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]
     if interface is None:
         yield Finding(Level.ERROR, facts.error, facts.name)
         return
+    if not interface.has_ethernet_header:
+        yield Finding(Level.ERROR, no_ethernet_header(facts.name, interface.link_type), facts.name)
+        return
     yield from _program(settings, facts)
     yield from _driver(settings, facts, interface)
     if settings.mode is not ModeSetting.GENERIC and _driver_of(interface) in NATIVE_DRIVERS:
@@ -76,6 +79,19 @@ def of_interface(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]
             f"{facts.name} is down and receives nothing: use `ip link set {facts.name} up`",
             facts.name,
         )
+
+
+def of_names(facts: Sequence[InterfaceFacts]) -> Iterator[Finding]:
+    """Yield an error for each name whose card already has an earlier one (an altname)."""
+    known: dict[int, str] = {}
+    for fact in facts:
+        if fact.interface is None:
+            continue
+        index = fact.interface.index
+        if index in known:
+            yield Finding(Level.ERROR, same_card(fact.name, known[index], index), fact.name)
+        else:
+            known[index] = fact.name
 
 
 def _program(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
@@ -145,6 +161,8 @@ def of_batches(settings: Settings, facts: InterfaceFacts) -> Iterator[Finding]:
     interface = facts.interface
     if interface is None or settings.mode is ModeSetting.NATIVE:
         return
+    if not interface.has_ethernet_header:
+        return
     attached = interface.attached
     if settings.mode is ModeSetting.AUTO:
         if facts.xdp is not None and facts.xdp.ours and attached is not None:
@@ -161,10 +179,19 @@ def _driver_of(interface: Interface) -> str | None:
 
 
 def _mtu(facts: InterfaceFacts, interface: Interface) -> Iterator[Finding]:
+    if interface.mtu <= MTU_MAX:
+        return
     attached = interface.attached
     if facts.xdp is not None and facts.xdp.ours and attached is not None:
-        return  # the driver has accepted our program with this MTU
-    if interface.mtu > MTU_MAX:
+        if attached.mode is XdpMode.NATIVE:  # the driver has accepted our program with this MTU
+            yield Finding(
+                Level.WARNING,
+                f"{facts.name} has MTU {interface.mtu}: of a frame in several buffers only the"
+                " first one is read; a query that does not lie in it passes (`other`), and"
+                f" `truncate` drops it: an MTU up to {MTU_MAX} avoids both",
+                facts.name,
+            )
+    else:
         yield Finding(
             Level.WARNING,
             f"{facts.name} has MTU {interface.mtu}, and drivers without multi-buffer XDP refuse"

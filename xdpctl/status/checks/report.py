@@ -27,6 +27,7 @@ def findings(settings: Settings, facts: Facts) -> list[Finding]:
     for carrier in facts.interfaces:
         found += interface.of_interface(settings, carrier)
         found += interface.of_batches(settings, carrier)
+    found += interface.of_names(facts.interfaces)
     found += host.of_directory(facts)
     for pin in facts.pins:
         found += host.of_pin(facts, pin)

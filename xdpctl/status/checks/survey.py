@@ -8,6 +8,7 @@ the service at its start. Everything blocks. Owns where each fact is read. Does 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
@@ -22,8 +23,9 @@ from xdpctl.errors import InterfaceError, KernelError, XdpctlError
 from xdpctl.kernel.bpf import pins
 from xdpctl.kernel.bpf.pins import MOUNT_POINT, OWN_DIRECTORY, PinPolicy, open_existing
 from xdpctl.kernel.failure import kernel_release, missing_capabilities
-from xdpctl.kernel.paths import ForeignError, open_directory
+from xdpctl.kernel.paths import ForeignError, is_read_only, open_directory
 from xdpctl.maps.shared import pins_for
+from xdpctl.process.port_holder import why_not
 from xdpctl.status.checks.facts import (
     DirectoryFacts,
     Facts,
@@ -121,6 +123,10 @@ class Survey:
         """Return the facts that do not depend on interfaces and maps."""
         limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
         listen = self._settings.listen
+        places = dict.fromkeys(
+            path.parent for path in (self._settings.control, self._settings.state)
+        )
+        unwritable = [path for path in places if not _may_write(path)]
         return HostFacts(
             release=os.uname().release,
             kernel=kernel_release(),
@@ -132,13 +138,8 @@ class Survey:
             apart=self._apart(),
             listen=None if service is not None or listen is None else _listen_failure(listen),
             secrets=_failure(read_secrets),
-            unwritable=tuple(
-                dict.fromkeys(
-                    path.parent
-                    for path in (self._settings.control, self._settings.state)
-                    if not _may_write(path.parent)
-                )
-            ),
+            unwritable=tuple(path for path in unwritable if not _is_read_only(path)),
+            read_only=tuple(filter(_is_read_only, unwritable)),
             service=service,
         )
 
@@ -186,6 +187,7 @@ class Survey:
                 owner=(found.st_uid, found.st_gid),
                 foreign=self._foreign(place),
                 anybody=bpffs and _anybody_may_write(place),
+                read_only=self._read_only(path),
             )
         except OSError as error:
             return DirectoryFacts(
@@ -195,6 +197,15 @@ class Survey:
             )
         except XdpctlError as error:
             return DirectoryFacts(path, error=error.sentence)
+
+    def _read_only(self, path: Path) -> Path | None:
+        """Return the first directory for pins, shared or own, whose bpffs is read-only."""
+        for wanted in (path, self._own_directory):
+            with contextlib.suppress(OSError):
+                place = _nearest(wanted)
+                if pins.is_bpffs(place) and is_read_only(place):
+                    return place
+        return None
 
     def _foreign(self, place: Path) -> str:
         """Return a sentence about a directory of the path that our service would refuse."""
@@ -350,7 +361,10 @@ def _listen_failure(listen: Listen) -> str | None:
             probe.bind((str(listen.host), listen.port))
             probe.listen(1)
     except OSError as error:
-        return f"cannot listen on {listen}: {error.strerror}; choose another --listen, or none"
+        return (
+            f"cannot listen on {listen}: {why_not(error, listen.port)}; choose another --listen,"
+            " or none"
+        )
     return None
 
 
@@ -367,6 +381,13 @@ def _may_write(directory: Path) -> bool:
     try:
         place = _nearest(directory)
         return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+
+
+def _is_read_only(directory: Path) -> bool:
+    try:
+        return is_read_only(_nearest(directory))
     except OSError:
         return False
 

@@ -188,4 +188,8 @@ class Requests:
 def _records(head: bytes, stored: Sequence[bytes]) -> bytes:
     """Return a request for each key, end to end."""
     size = REQUEST_SIZE - len(head)
+    lengths = set(map(len, stored))
+    if len(lengths) == 1:
+        rest = bytes(size - lengths.pop())
+        return head + (rest + head).join(stored) + rest
     return head + head.join([key.ljust(size, b"\0") for key in stored])

@@ -1,0 +1,61 @@
+"""Single keys of a terminal, without Enter; or just a pause where there is no terminal.
+
+Owns the terminal's mode, which it restores at the end. Used by verbs that redraw.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import termios
+import time
+import tty
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+
+class Keyboard:
+    """A context manager in which keys are read one by one.
+
+    Args:
+        stream: standard input.
+
+    Attributes:
+        works: whether there is a terminal to read from.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._fd = -1
+        self._former: list[Any] = []
+        self.works = False
+
+    def __enter__(self) -> Self:
+        try:
+            self._fd = self._stream.fileno()
+            self._former = termios.tcgetattr(self._fd)
+            tty.setcbreak(self._fd)
+        except (OSError, ValueError, termios.error):  # not a terminal, or one that is gone
+            return self
+        self.works = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.works:
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._former)
+            self.works = False
+
+    def wait(self, seconds: float) -> str:
+        """Wait so long, or for a key; return the key, lower-case, or an empty text. Blocks."""
+        if not self.works:
+            time.sleep(seconds)
+            return ""
+        ready, _, _ = select.select([self._fd], [], [], seconds)
+        if not ready:
+            return ""
+        pressed = os.read(self._fd, 1)
+        if not pressed:  # the terminal is gone
+            return "q"
+        return pressed.decode("latin-1").lower()

@@ -1,0 +1,85 @@
+"""`lists`: the lists of the settings; `lists refresh NAME` and `lists accept NAME` read one now.
+
+Owns the columns and the sentences about one list. Does not own when a list is read
+(feeds/files.py). Called by cli/main.py.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from xdpctl.cli.render import Table, age, count
+from xdpctl.cli.verb import Session, Verb
+from xdpctl.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+_HEADERS = ("NAME", "FORMAT", "RULES", "LEFT OUT", "AGE", "NEXT LOOK", "ERROR")
+_LISTS = "/api/v1/lists"
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("refresh", "accept"),
+        help="refresh: read the list NAME now; accept: also take a version that has no rule or"
+        " lost more rules than max-shrink allows",
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the list")
+
+
+def _run(arguments: argparse.Namespace, session: Session) -> int:
+    if arguments.what is not None:
+        return _read_now(arguments, session)
+    document = session.client(arguments).get(_LISTS)
+    if arguments.json:
+        session.document(document)
+        return 0
+    lists: list[dict[str, Any]] = document.get("lists", [])
+    if not lists:
+        session.say("no lists: the configuration file has no [[list]]")
+        return 0
+    table = Table(_HEADERS, right=frozenset({"RULES", "LEFT OUT"}), width=session.width)
+    now = time.time()
+    for line in table.lines(_cells(listed, now) for listed in lists):
+        session.say(line)
+    return 0
+
+
+def _read_now(arguments: argparse.Namespace, session: Session) -> int:
+    if arguments.name is None:
+        raise UsageError(
+            f"cannot run `xdpctl lists {arguments.what}` without a name: `xdpctl lists` shows the"
+            " names"
+        )
+    query = {"name": arguments.name}
+    listed = session.client(arguments).post(f"{_LISTS}/{arguments.what}", None, query)
+    if arguments.json:
+        session.document(listed)
+        return 0
+    left_out = listed.get("left_out") or 0
+    more = f", {count(left_out)} entries left out" if left_out else ""
+    session.say(
+        f"{listed.get('name')}: {count(listed.get('rules') or 0)} rules in force, read as"
+        f" {listed.get('format')}{more}"
+    )
+    return 0
+
+
+def _cells(listed: dict[str, Any], now: float) -> tuple[str, ...]:
+    rules, success = listed.get("rules"), listed.get("last_success")
+    return (
+        str(listed.get("name")),
+        str(listed.get("format")),
+        "-" if rules is None else count(rules),
+        count(listed.get("left_out") or 0),
+        "-" if success is None else age(now - success),
+        age((listed.get("next") or now) - now),
+        str(listed.get("error") or "-"),
+    )
+
+
+VERBS = (Verb("lists", "show the lists of the settings, or read one now", _add_arguments, _run),)

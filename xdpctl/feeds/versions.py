@@ -1,0 +1,115 @@
+"""What is known of each list: its last good version, and how it is now.
+
+Owns the facts that outlive the service (one fact of the state, a JSON object by origin), and the
+value that status, metrics and the API show. Does not own the lists. Called by files.py.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from xdpctl.errors import XdpctlError
+from xdpctl.process.log import event
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from xdpctl.feeds.origins import ListBackend
+
+REMEMBERED = "list-versions"
+"""Name of the fact."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GoodVersion:
+    """The last version of a list that was used.
+
+    Attributes:
+        format: that it was read in; empty: it had no line.
+        rules: how many it has, also those that another origin has, too.
+        left_out: entries of it that are no rule.
+        success: when it was used, in seconds since the epoch.
+        accepted: what identifies the version, if an operator accepted it.
+    """
+
+    format: str
+    rules: int
+    left_out: int
+    success: float
+    accepted: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListView:
+    """One list as it is now.
+
+    Attributes:
+        name: without `list:`.
+        file: its path.
+        format: of the last good version, else as in the settings.
+        good: the last good version, or None.
+        next: when it is looked at next, in seconds since the epoch.
+        error: why the present file is not used; empty: it is.
+    """
+
+    name: str
+    file: str
+    format: str
+    good: GoodVersion | None
+    next: float
+    error: str
+
+
+class Versions:
+    """The last good versions, by origin."""
+
+    def __init__(self, backend: ListBackend) -> None:
+        self._backend = backend
+        self._good: dict[str, GoodVersion] = {}
+
+    def of(self, origin: str) -> GoodVersion | None:
+        """Return the last good version of a list."""
+        return self._good.get(origin)
+
+    async def recall(self) -> None:
+        """Read the fact; what cannot be read is forgotten, which is logged."""
+        try:
+            found = json.loads(await self._backend.recall(REMEMBERED) or "{}")
+            self._good = {origin: _version(fields) for origin, fields in found.items()}
+        except (XdpctlError, ValueError, TypeError, AttributeError, KeyError) as error:
+            event(_log, "list-versions-forgotten", logging.WARNING, error=str(error))
+
+    async def keep(self, origin: str, version: GoodVersion) -> None:
+        """Take a version as the last good one."""
+        self._good[origin] = version
+        await self._remember()
+
+    async def forget_others(self, origins: Collection[str]) -> None:
+        """Forget the lists that are not among these."""
+        if gone := self._good.keys() - set(origins):
+            for origin in gone:
+                del self._good[origin]
+            await self._remember()
+
+    async def _remember(self) -> None:
+        fact = {origin: asdict(version) for origin, version in self._good.items()}
+        try:
+            await self._backend.remember(REMEMBERED, json.dumps(fact))
+        except XdpctlError as error:
+            event(_log, "list-versions-not-remembered", logging.WARNING, error=error.sentence)
+
+
+def _version(fields: dict[str, object]) -> GoodVersion:
+    accepted = fields.get("accepted")
+    return GoodVersion(
+        str(fields["format"]),
+        int(str(fields["rules"])),
+        int(str(fields["left_out"])),
+        float(str(fields["success"])),
+        tuple(map(int, accepted)) if isinstance(accepted, list) else None,
+    )

@@ -1,0 +1,163 @@
+"""The last changes of rules and of the service, in the state file, so that they survive a restart.
+
+Owns one table beside the notes, and what a row of it says. A change of many rules is one row with
+counts. Does not decide what is worth a row (service/account.py). Everything blocks and may be
+called from any thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from xdpctl.process.caller import NOBODY, Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from xdpctl.store.state import State
+
+MOST = 10_000
+"""Rows that are kept."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS history (
+    number INTEGER PRIMARY KEY,
+    time REAL NOT NULL,
+    uid INTEGER,
+    pid INTEGER,
+    command TEXT,
+    token TEXT,
+    address TEXT,
+    verb TEXT NOT NULL,
+    target TEXT,
+    qtype TEXT,
+    action TEXT,
+    origin TEXT,
+    count INTEGER NOT NULL,
+    hits INTEGER,
+    reason TEXT,
+    detail TEXT
+)
+"""
+_COLUMNS = (
+    "time, uid, pid, command, token, address, verb, target, qtype, action, origin, count, hits,"
+    " reason, detail"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRow:
+    """One change.
+
+    Attributes:
+        time: seconds since the epoch.
+        verb: what was done: block, allow, unblock, import, replace, list, flush, expire, panic,
+            resume, detach, attach.
+        who: who asked for it.
+        target, qtype: of one rule; None for a change of many, or of nrecord.
+        action: of the rule.
+        origin: whose rules; None where they are of several origins.
+        count: how many rules, or interfaces.
+        hits: of what was removed, as last counted; None where nothing was, or nobody knows.
+        reason: that of the rule.
+        detail: what else there is to say, in a few words.
+    """
+
+    time: float
+    verb: str
+    who: Caller = NOBODY
+    target: str | None = None
+    qtype: str | None = None
+    action: str | None = None
+    origin: str | None = None
+    count: int = 1
+    hits: int | None = None
+    reason: str | None = None
+    detail: str | None = None
+
+
+class History:
+    """The last changes.
+
+    Args:
+        state: the state file, open.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    @classmethod
+    def open(cls, state: State) -> Self:
+        """Return the history in a state file, whose table is made if it is missing.
+
+        Raises:
+            StateError: it cannot be made.
+        """
+        with state.transaction() as connection:
+            connection.execute(_SCHEMA)
+        return cls(state)
+
+    def add(self, records: Iterable[HistoryRow]) -> None:
+        """Append rows, and drop the oldest of more than `MOST`.
+
+        Raises:
+            StateError: SQLite refused; nothing was appended.
+        """
+        rows = [
+            (
+                *(
+                    record.time,
+                    record.who.uid,
+                    record.who.pid,
+                    record.who.command,
+                    record.who.token,
+                ),
+                *(
+                    record.who.address,
+                    record.verb,
+                    record.target,
+                    record.qtype,
+                    record.action,
+                    record.origin,
+                ),
+                *(record.count, record.hits, record.reason, record.detail),
+            )
+            for record in records
+        ]
+        with self._state.transaction() as connection:
+            connection.executemany(
+                f"INSERT INTO history ({_COLUMNS}) VALUES ({', '.join('?' * 15)})",  # noqa: S608 (a constant)
+                rows,
+            )
+            connection.execute(
+                "DELETE FROM history WHERE number <= (SELECT max(number) FROM history) - ?",
+                (MOST,),
+            )
+
+    def last(
+        self, *, target: str | None = None, since: float | None = None, limit: int = MOST
+    ) -> list[HistoryRow]:
+        """Return the last rows, the oldest of them first.
+
+        Args:
+            target: only changes of the rules for this target, of any type.
+            since: only what happened at or after this time, in seconds since the epoch.
+            limit: rows at most.
+
+        Raises:
+            StateError: the state cannot be read.
+        """
+        rows = self._state.select(
+            f"SELECT {_COLUMNS} FROM history WHERE (?1 IS NULL OR target = ?1)"  # noqa: S608 (a constant)
+            " AND (?2 IS NULL OR time >= ?2) ORDER BY number DESC LIMIT ?3",
+            (target, since, limit),
+        )
+        return [_record(row) for row in reversed(rows)]
+
+
+def _record(row: tuple[Any, ...]) -> HistoryRow:
+    time, uid, pid, command, token, address, *rest = row
+    names = ("verb", "target", "qtype", "action", "origin", "count", "hits", "reason", "detail")
+    who = Caller(uid, pid, command, token, address)
+    return HistoryRow(time=time, who=who, **dict(zip(names, rest, strict=True)))
