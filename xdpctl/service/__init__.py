@@ -16,6 +16,7 @@ precompile.py       a part: compiles ahead what the first zone or list rule need
 interface_watch.py  a part: notices interfaces that come, go or change
 looks.py            a part: looks every second, then lets repairs and retries run
 settling.py         a part: compares notes and maps
+claim_counts.py     a part: counts claims by class for the metrics
 stale_entries.py    a part: what dnsdist's former process left in the maps
 expiry.py           a part: removes rules when their time is over
 reload.py           a part: takes over changed settings

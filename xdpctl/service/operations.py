@@ -109,6 +109,8 @@ class Operations:
 
     Attributes:
         expiry_changed: set when another rule may be the next to expire.
+        claim_counts: how many claims of each class are in force, and how many wait
+            (claim_counts.py).
         list_files: follows the lists of the settings; a part of the service, made later.
     """
 
@@ -149,6 +151,7 @@ class Operations:
         self._account = account
         self._program = program
         self.expiry_changed = asyncio.Event()
+        self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.list_files: ListFiles | None = None
         self._started = time.time()
 

@@ -29,6 +29,7 @@ from xdpctl.process.systemd import watchdog_interval
 from xdpctl.process.threads import one_thread
 from xdpctl.program.config import program_config
 from xdpctl.rules.guard import Guard
+from xdpctl.service.claim_counts import ClaimCounts
 from xdpctl.service.current_program import CurrentProgram
 from xdpctl.service.expiry import Expiry
 from xdpctl.service.interface_watch import InterfaceWatch
@@ -166,6 +167,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         own_tables,
         Precompile(ground.compile_ahead, program.wanted_later),
         Settling(rules.store, write),
+        ClaimCounts(operations, settings.state),
         Expiry(operations),
         stale,
         operations.list_files,
@@ -284,7 +286,12 @@ async def _serve(listeners: Listeners, operations: Operations, program: CurrentP
     """Begin to answer requests."""
     from xdpctl.status.metrics import Exposition, SnapshotCollector  # noqa: PLC0415 - packets are filtered without it
 
-    collector = SnapshotCollector(operations.snapshot, bcc=program.bcc, lists=operations.list_views)
+    collector = SnapshotCollector(
+        operations.snapshot,
+        bcc=program.bcc,
+        lists=operations.list_views,
+        claims=lambda: operations.claim_counts,
+    )
     await listeners.serve(operations, Exposition(collector))
 
 

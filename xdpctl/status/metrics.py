@@ -19,15 +19,20 @@ from prometheus_client.registry import Collector
 from xdpctl import __version__
 from xdpctl.abi import RULE_MAPS, RULE_PLACES, TABLES, PacketAction, Reason
 from xdpctl.filter.view import FilterState
+from xdpctl.rules.rules import ClaimClass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
     from prometheus_client import Metric
 
     from xdpctl.feeds.versions import ListView
     from xdpctl.filter.view import FilterView
     from xdpctl.status.snapshot import Snapshot
+
+    ClaimNumbers: TypeAlias = tuple[Mapping[str, int], Mapping[str, int]]
+    """How many claims of each class are in force, and how many wait."""
 
 _RULE_REASONS = (
     *(Reason.ADDR_V4, Reason.ADDR_V6, Reason.CIDR4, Reason.CIDR6, Reason.QNAME),
@@ -57,9 +62,11 @@ class SnapshotCollector(Collector):
         *,
         bcc: Callable[[], str],
         lists: Callable[[], Sequence[ListView]] = tuple,
+        claims: Callable[[], ClaimNumbers] = lambda: ({}, {}),
     ) -> None:
         self._snapshot = snapshot
         self._lists = lists
+        self._claims = claims
         self._bcc = bcc
         self._build = {"version": __version__, "kernel": platform.release()}
 
@@ -81,10 +88,27 @@ class SnapshotCollector(Collector):
             "Age of these counters",
             max(0.0, time.monotonic() - snapshot.taken),
         )
+        yield from _claims(*self._claims())
         yield from _lists(self._lists())
         build = InfoMetricFamily("xdpctl_build", "Versions of xdpctl, BCC and the kernel")
         build.add_metric([], {**self._build, "bcc": self._bcc()})
         yield build
+
+
+def _claims(forced: Mapping[str, int], waiting: Mapping[str, int]) -> Iterator[Metric]:
+    """Yield the numbers of our own rules; each class is there from the first scrape on."""
+    for name, text, numbers in (
+        ("xdpctl_rules", "Own rules in force by the class of their origin", forced),
+        (
+            "xdpctl_claims_waiting",
+            "Claims that wait behind another one, or behind an entry of dnsdist's, by class",
+            waiting,
+        ),
+    ):
+        family = GaugeMetricFamily(name, text, labels=["class"])
+        for claim_class in ClaimClass:
+            family.add_metric([claim_class.label], numbers.get(claim_class.label, 0))
+        yield family
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

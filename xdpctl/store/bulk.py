@@ -58,6 +58,9 @@ if TYPE_CHECKING:
 STEP = 4_000
 """Entries of one chunk: other writers wait about 20 ms for it."""
 
+CONTESTED_STEP = 1_000
+"""Entries of a chunk where other claims may wait: about as long."""
+
 WALK_MAX = 200_000
 """A map with at most this many entries is read whole to find dnsdist's."""
 
@@ -231,7 +234,8 @@ class Bulk:
     def _step_through(
         self, staging: Staging, count: int, step: Callable[[Staging, int, int], None]
     ) -> None:
-        for start, end in _ranges(count):
+        size = min(STEP, CONTESTED_STEP) if self._state.has_waiting() else STEP
+        for start, end in _ranges(count, size):
             with self.lock:
                 step(staging, start, end)
             self._step_done(end - start)
@@ -566,6 +570,7 @@ def _conflict(ref: int, stored: bytes) -> ConflictError:
     return foreign(target, "leave it out, or change it there; nothing was changed")
 
 
-def _ranges(count: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, count, STEP):
-        yield start, min(start + STEP, count)
+def _ranges(count: int, size: int | None = None) -> Iterator[tuple[int, int]]:
+    step = size or STEP
+    for start in range(0, count, step):
+        yield start, min(start + step, count)

@@ -291,7 +291,7 @@ class Claims:
             is_written = outcome.step in {Step.NEW, Step.SET, Step.RENEW}
             staying = {claim.origin: claim for claim in outcome.claims}
             if after is not None:
-                note = replace(after, hits=_hits(outcome.step, before))
+                note = _with_hits(after, _hits(outcome.step, before))
                 if note != before.note:
                     force.append(note)
                 if is_contested and is_written:
@@ -302,7 +302,7 @@ class Claims:
                 forget.append(outcome.place)
             known = {claim.origin: claim for claim in before.waiting}
             wait += [
-                (replace(claim, hits=0), outcome.foreign)
+                (_with_hits(claim, 0), outcome.foreign)
                 for origin, claim in staying.items()
                 if outcome.foreign or outcome.step is Step.NEW or known.get(origin) != claim
             ]
@@ -515,6 +515,10 @@ def _hits(step: Step, said: _Said) -> int:
     if said.value is None or step in {Step.NEW, Step.RENEW}:
         return 0
     return said.value.hits
+
+
+def _with_hits(claim: Note, hits: int) -> Note:
+    return claim if claim.hits == hits else replace(claim, hits=hits)
 
 
 def _is_name(key: bytes) -> bool:

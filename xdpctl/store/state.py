@@ -622,12 +622,15 @@ def _others_than(maps: Collection[MapName]) -> tuple[list[int], str]:
     return refs, f" AND map NOT IN ({', '.join('?' * len(refs))})" if refs else ""
 
 
+_ACTIONS = {int(action): action for action in RuleAction}
+
+
 def _note(row: NoteRow) -> Note:
     ref, key, action, origin, reason, created, expires, hits = row
     return Note(
         BY_REF[ref].name,
         full_key(ref, key),
-        RuleAction.from_byte(action),
+        _ACTIONS.get(action, RuleAction.PASS),
         origin,
         reason,
         created,

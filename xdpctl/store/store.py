@@ -41,7 +41,7 @@ from xdpctl.rules import (
 from xdpctl.rules.keys import book_of, map_of
 from xdpctl.rules.rules import ClaimClass, class_of
 from xdpctl.store import overlap
-from xdpctl.store.bulk import Bulk
+from xdpctl.store.bulk import CONTESTED_STEP, Bulk
 from xdpctl.store.claims import Claims, rank
 from xdpctl.store.entries import NOTES_AT_ONCE, Entries, foreign, places_of
 from xdpctl.store.export import Export, ExportInProcess, lines_of
@@ -589,7 +589,8 @@ class Store:
         self, name: MapName, after: bytes, origin: str | None
     ) -> tuple[list[Note], bytes | None]:
         if origin is not None:
-            return self._state.page_of(origin, name, after, NOTES_AT_ONCE)
+            few = CONTESTED_STEP if self._state.has_waiting() else NOTES_AT_ONCE
+            return self._state.page_of(origin, name, after, few)
         notes = self._state.page(name, after, NOTES_AT_ONCE)
         return notes, place_in_order(notes[-1]) if notes else None
 

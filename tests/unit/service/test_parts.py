@@ -34,6 +34,7 @@ NAMES = [
     "tables",
     "precompile",
     "settle",
+    "claims",
     "expire",
     "stale-entries",
     "lists",
