@@ -412,8 +412,8 @@ struct word_keys {
  * near its source, of which lengths they are there, and whether one of them may be its own
  * (three bits for each entry, one in each word of `bits`). A prefix that is longer than its
  * line is in all the lines that it covers. Behind them are the words of IPv6, by number
- * a >> 32, with two bits for each entry, and for the /32 and the /48 of each longer one.
- * The words whose numbers are those of the /32 or the /48 xor 1 and xor 2 have a bit for the
+ * a >> 32, with two bits for each entry, and for the /24 and the /48 of each longer one.
+ * The words whose numbers are those of the /24 or the /48 xor 1 and xor 2 have a bit for the
  * length of each longer one, as in lengths6[0] and lengths6[1].
  *
  * Bits are only set. They are cleared by filling the half that is not in force anew.

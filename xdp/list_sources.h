@@ -72,7 +72,7 @@ static __always_inline __u64 lengths_in_line(const struct table_head *head,
 static __always_inline void read_ahead(struct scratch *scratch, const struct table_head *head,
 				       __u64 address)
 {
-	__u64 tag = tag_of(sums_of_ipv4(head, address, NUMBER_24)) | SOURCE_RULE_TAG;
+	__u64 tag = tag_of(sums_of_ipv4(head, address, NUMBER4_24)) | SOURCE_RULE_TAG;
 	struct bucket_pair pair;
 	__u64 ahead;
 
@@ -106,7 +106,7 @@ static __always_inline __u64 ipv4_list_rule(struct scratch *scratch, const struc
 		if (rule != NO_RULE)
 			return rule;
 	}
-	if (head_get(head, lengths4) >> NUMBER_24 & 1)
+	if (head_get(head, lengths4) >> NUMBER4_24 & 1)
 		read_ahead(scratch, head, address);
 	scratch_put(scratch, lengths, lengths_in_line(head, line, address));
 	if (seldom(moves != head_get(head, moves))) /* an entry may have been moving */
@@ -202,26 +202,26 @@ static __always_inline struct node_lengths lengths_in_node(struct scratch *scrat
 
 /*
  * Writes the lengths that may have a rule for an address to the scratch: of those above /48
- * and above /32, what the nodes know. Those of lengths6[2] need no word.
+ * and above /24, what the nodes know. Those of lengths6[2] need no word.
  */
 static __always_inline void find_lengths6(struct scratch *scratch, const struct table_head *head,
 					  __u64 state)
 {
 	struct node_lengths near =
-		lengths_in_node(scratch, state, sums_of_part(scratch, head, 128 - 32, NODE_32));
+		lengths_in_node(scratch, state, sums_of_part(scratch, head, 128 - 24, NODE_24));
 
 	scratch_put(scratch, lengths, near.word[0]);
 	scratch_put(scratch, found, near.word[1]);
 	near.word[0] = scratch_get(scratch, lengths);
 	near.word[1] = scratch_get(scratch, found);
 	if (near.word[0] | near.word[1]) {
-		__u64 above_32 = near.word[1] & ABOVE_32 & ~ABOVE_48;
+		__u64 above_24 = near.word[1] & ABOVE_24 & ~ABOVE_48;
 
 		near = lengths_in_node(scratch, state,
 				       sums_of_part(scratch, head, 128 - 48, NODE_48));
-		near.word[1] = above_32 | (near.word[1] & ABOVE_48);
+		near.word[1] = above_24 | (near.word[1] & ABOVE_48);
 	}
-	near.word[1] |= ~ABOVE_32;
+	near.word[1] |= ~ABOVE_24;
 	scratch_put(scratch, lengths, near.word[0] & head_get(head, lengths6[0]));
 	scratch_put(scratch, found, near.word[1] & head_get(head, lengths6[1]));
 }

@@ -337,10 +337,10 @@ static __always_inline enum table_result ipv6_sums(struct table_head *head,
 		lengths.word[0] = bit_of(number);
 	else
 		lengths.word[1] = bit_of(number);
-	if (number < NUMBER_32 &&
-	    !set_source_bits(head, sums_of_node(head, address, NODE_32), &lengths, scratch))
+	if (number < NUMBER6_24 &&
+	    !set_source_bits(head, sums_of_node(head, address, NODE_24), &lengths, scratch))
 		return RESULT_INVALID;
-	if (number < NUMBER_48 &&
+	if (number < NUMBER6_48 &&
 	    !set_source_bits(head, sums_of_node(head, address, NODE_48), &lengths, scratch))
 		return RESULT_INVALID;
 	if (scratch_get(scratch, halves) == HALF_BOTH) {
