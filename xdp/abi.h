@@ -176,6 +176,13 @@ struct candidate {
 	__u64 where; /* which rules it may have, and whether it is the whole name */
 };
 
+/* A word of an IPv6 source, and the sums of all else that does not depend on the length. */
+struct source_part {
+	__u64 a;
+	__u64 b;
+	__u64 word;
+};
+
 /*
  * Value of the scratch map: per-CPU array of one entry, private to the program. A value
  * that is written here and read back is unknown to the verifier, so that it follows the
@@ -223,7 +230,10 @@ struct scratch {
 	__u64 value;	  /* of a slot */
 	__u32 number;	  /* of a word or bucket that is looked up */
 	__u8 starts[128]; /* where each label starts, octets from the name's first */
-	struct candidate candidates[18];
+	union {
+		struct candidate candidates[18];
+		struct source_part parts[4]; /* by the prefix's bits of the host, / 64 */
+	};
 	/* Of the table program. */
 	__u64 tag;
 	__u64 place;   /* of an entry: the number of its bucket, two bits its slot */
@@ -330,7 +340,7 @@ struct name_index {
  * then clears it in the first one: a reader who finds nothing, but another `moves` than
  * before, looks again.
  */
-#define TABLE_LAYOUT	  2
+#define TABLE_LAYOUT	  3
 #define TABLE_SLOTS	  4 /* in a bucket */
 #define TABLE_REQUESTS	  4096
 #define TABLE_LEVELS	  16  /* labels of the deepest zone */
@@ -402,7 +412,9 @@ struct word_keys {
  * near its source, of which lengths they are there, and whether one of them may be its own
  * (three bits for each entry, one in each word of `bits`). A prefix that is longer than its
  * line is in all the lines that it covers. Behind them are the words of IPv6, by number
- * a >> 32, with two bits for each entry, and for the /32 and the /48 of each longer one.
+ * a >> 32, with two bits for each entry, and for the /24 and the /48 of each longer one.
+ * The words whose numbers are those of the /24 or the /48 xor 1 and xor 2 have a bit for the
+ * length of each longer one, as in lengths6[0] and lengths6[1].
  *
  * Bits are only set. They are cleared by filling the half that is not in force anew.
  */

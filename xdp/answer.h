@@ -10,13 +10,14 @@
 #include "checksum.h"
 #include "packet.h"
 
-#define ANSWER_TTL	    64
-#define OPT_FIXED	    11	  /* root, type, class, TTL, length */
-#define OPT_TYPE	    41	  /* RFC 6891 */
-#define OPT_SIZE	    1232  /* UDP payload that fits everywhere unfragmented */
-#define OPT_DO		    0x80  /* first byte of OPT's flags */
-#define BODY_LENGTH_MASK    0x1ff /* 255 + 4 + OPT_FIXED fits */
-#define TRAITS_UNANSWERABLE (TRAIT_OPTIONS | TRAIT_EXTENSIONS | TRAIT_FIRST_FRAGMENT)
+#define ANSWER_TTL	 64
+#define OPT_FIXED	 11    /* root, type, class, TTL, length */
+#define OPT_TYPE	 41    /* RFC 6891 */
+#define OPT_SIZE	 1232  /* UDP payload that fits everywhere unfragmented */
+#define OPT_DO		 0x80  /* first byte of OPT's flags */
+#define BODY_LENGTH_MASK 0x1ff /* 255 + 4 + OPT_FIXED fits */
+#define TRAITS_UNANSWERABLE \
+	(TRAIT_OPTIONS | TRAIT_EXTENSIONS | TRAIT_FIRST_FRAGMENT | TRAIT_BUFFERS)
 
 struct opt_record {
 	__u8 root;
@@ -238,8 +239,6 @@ static __always_inline bool answer(struct xdp_md *ctx, struct scratch *scratch)
 	struct dns_header *dns;
 
 	if (scratch_get(scratch, traits) & TRAITS_UNANSWERABLE || !question)
-		return false;
-	if (has_more_buffers(ctx))
 		return false;
 	question += DNS_QUESTION_REST;
 	dns = (struct dns_header *)(start + transport + UDP_HEADER);

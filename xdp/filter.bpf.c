@@ -27,7 +27,8 @@
 #define TRAITS_DNS (TRAIT_PORT | TRAIT_DESTINATION)
 
 /* Parses any packet, and decides whether it is filtered and whole up to its DNS header. */
-static __always_inline __u64 classify_any(struct cursor *cursor, struct packet *packet)
+static __always_inline __u64 classify_any(struct xdp_md *ctx, struct cursor *cursor,
+					  struct packet *packet)
 {
 	__u16 port;
 	__u64 verdict = parse_packet(cursor, packet, &port);
@@ -43,8 +44,8 @@ static __always_inline __u64 classify_any(struct cursor *cursor, struct packet *
 				if (!cursor_at(cursor, UDP_HEADER + DNS_HEADER) ||
 				    is_cut_off(packet->traits, packet->end,
 					       packet->transport + UDP_HEADER + DNS_HEADER))
-					return no_dns_header(cursor->ctx, packet->traits,
-							     packet->end);
+					return no_dns_header(
+						is_cut_by_buffer(ctx, packet->traits, packet->end));
 				packet->traits |= TRAIT_PORT;
 			}
 		} else if (is_address_port(port)) {
@@ -62,16 +63,22 @@ static __always_inline __u64 classify_any(struct cursor *cursor, struct packet *
 	return CONTINUE;
 }
 
-/* Stage 1: parses the packet, and writes what later stages need to the scratch. */
-static __always_inline __u64 classify(struct xdp_md *ctx, struct scratch **found)
+/* TRAIT_BUFFERS if the frame is larger than its first buffer, without a branch. */
+static __always_inline __u64 trait_buffers(const struct xdp_md *ctx, __u64 size)
 {
-	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0, ctx};
-	struct packet packet = {};
+	return ((first_buffer(ctx) - size) >> 63) * TRAIT_BUFFERS;
+}
+
+/* Stage 1: parses the packet, and writes what later stages need to the scratch. */
+static __always_inline __u64 classify(struct xdp_md *ctx, __u64 size, struct scratch **found)
+{
+	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0, size};
+	struct packet packet = {.traits = trait_buffers(ctx, size)};
 	struct scratch *scratch;
 	__u64 verdict = classify_plain(&cursor, &packet);
 
 	if (verdict == NOT_PLAIN)
-		verdict = classify_any(&cursor, &packet);
+		verdict = classify_any(ctx, &cursor, &packet);
 	if (verdict != CONTINUE)
 		return verdict;
 	scratch = scratch_of_cpu();
@@ -97,14 +104,6 @@ static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scrat
 	if (scratch_get(scratch, traits) & TRAITS_DNS)
 		return CONTINUE;
 	return VERDICT(rule == NO_RULE ? REASON_NO_MATCH : reason_of(rule), ACTION_PASS);
-}
-
-/* Whether the packet goes on in another buffer. */
-static __always_inline bool ends_in_buffer(struct xdp_md *ctx, const struct scratch *scratch)
-{
-	if (seldom(scratch_get(scratch, traits) & TRAIT_FIRST_FRAGMENT))
-		return goes_on(ctx, scratch_get(scratch, end));
-	return has_more_buffers(ctx);
 }
 
 /* Stage 4: verdicts by DNS header and name; writes the length of the question's name. */
@@ -145,7 +144,7 @@ static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scrat
 		if (is_query && dns_is_pointer(name, left))
 			return VERDICT(REASON_MALFORMED, ACTION_DROP);
 		if ((is_query || hides) && dns_is_cut(name, (const __u8 *)(dns + 1), end, left) &&
-		    ends_in_buffer(ctx, scratch))
+		    is_cut_by_buffer(ctx, traits, scratch_get(scratch, end)))
 			return PASS_OTHER;
 		return hides ? DROP_FRAGMENT : VERDICT(REASON_NO_MATCH, ACTION_PASS);
 	}
@@ -194,7 +193,7 @@ static __always_inline __u64 apply_rules(struct xdp_md *ctx, struct scratch *scr
 }
 
 /* All stages, from panic to the verdict. */
-static __always_inline __u64 run_stages(struct xdp_md *ctx)
+static __always_inline __u64 run_stages(struct xdp_md *ctx, __u64 size)
 {
 	const struct control *control = map_value(MAP_CONTROL);
 	struct scratch *scratch;
@@ -202,7 +201,7 @@ static __always_inline __u64 run_stages(struct xdp_md *ctx)
 
 	if (*(volatile const __u32 *)&control->panic)
 		return VERDICT(REASON_PANIC, ACTION_PASS);
-	verdict = classify(ctx, &scratch);
+	verdict = classify(ctx, size, &scratch);
 	if (verdict != CONTINUE)
 		return verdict;
 	verdict = apply_rules(ctx, scratch);
@@ -230,9 +229,7 @@ static __always_inline int count(__u64 verdict, __u64 bytes)
 
 int xdpctl_filter(struct xdp_md *ctx)
 {
-	__u64 first = frame_end(ctx) - frame_start(ctx);
-	__u64 bytes = frame_size(ctx);
+	__u64 size = whole_size(ctx);
 
-	opaque(first); /* computed here, not from two pointers at the end */
-	return count(run_stages(ctx), bytes > first ? bytes : first);
+	return count(run_stages(ctx, size), size);
 }

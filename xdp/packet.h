@@ -58,6 +58,7 @@ enum trait {
 	TRAIT_PORT = 1 << 8,	       /* UDP to a --port in --address */
 	TRAIT_DESTINATION = 1 << 9,    /* UDP to a registered AF_XDP destination */
 	TRAIT_RAGGED = 1 << 10,	       /* first fragment, its data not a multiple of 8 octets */
+	TRAIT_BUFFERS = 1 << 11,       /* the frame goes on behind its end, in another buffer */
 };
 
 struct ethernet_header {
@@ -119,7 +120,7 @@ struct cursor {
 	__u8 *start;
 	__u8 *end;
 	__u64 offset; /* bytes from start */
-	struct xdp_md *ctx;
+	__u64 size;   /* of the frame, with all its buffers */
 };
 
 /* What later stages need: where the headers are, and the packet's traits. */
@@ -183,13 +184,21 @@ static __always_inline __u64 parse_ethernet(struct cursor *cursor, struct packet
 	return CONTINUE;
 }
 
-/* Whether the packet goes on in another buffer behind `end`, its end in this one. */
-static __always_inline bool goes_on(struct xdp_md *ctx, __u64 end)
+/* Octets of the first buffer. */
+static __always_inline __u64 cursor_room(const struct cursor *cursor)
 {
-	__u64 first = frame_end(ctx) - frame_start(ctx);
+	__u64 room = cursor->end - cursor->start;
 
-	opaque(first);
-	return end >= first && has_more_buffers(ctx);
+	opaque(room);
+	return room;
+}
+
+/* Whether the packet goes on in another buffer behind `end`, its end in this one. */
+static __always_inline bool goes_on(const struct cursor *cursor, __u64 end)
+{
+	__u64 first = cursor_room(cursor);
+
+	return end >= first && cursor->size > first;
 }
 
 /*
@@ -199,14 +208,9 @@ static __always_inline bool goes_on(struct xdp_md *ctx, __u64 end)
 static __always_inline void begin_fragments(struct cursor *cursor, struct packet *packet,
 					    __u64 ip_end, __u64 data)
 {
-	__u64 first = cursor->end - cursor->start;
-	__u64 size = frame_size(cursor->ctx);
-	__u64 end;
+	__u64 first = cursor_room(cursor);
+	__u64 end = ip_end < cursor->size ? ip_end : cursor->size;
 
-	opaque(first);
-	if (size < first)
-		size = first;
-	end = ip_end < size ? ip_end : size;
 	packet->end = end < first ? end : first;
 	packet->traits |= TRAIT_FIRST_FRAGMENT;
 	if ((end - data) % FRAGMENT_UNIT)
@@ -262,7 +266,7 @@ static __always_inline __u64 extension_length(const struct extension_header *hea
 /* The verdict for a packet with a header that runs over its end. */
 static __always_inline __u64 cut_chain(const struct cursor *cursor, const struct scratch *scratch)
 {
-	return scratch_get(scratch, data) && !goes_on(cursor->ctx, scratch_get(scratch, end))
+	return scratch_get(scratch, data) && !goes_on(cursor, scratch_get(scratch, end))
 		       ? DROP_FRAGMENT
 		       : PASS_OTHER;
 }
@@ -354,6 +358,23 @@ static __always_inline bool is_cut_off(__u64 traits, __u64 end, __u64 behind)
 	return seldom(traits & TRAIT_FIRST_FRAGMENT) && behind > end;
 }
 
+/*
+ * Whether the packet is not whole in the first buffer: it goes on in another one. `end`: of
+ * a first fragment.
+ */
+static __always_inline bool is_cut_by_buffer(const struct xdp_md *ctx, __u64 traits, __u64 end)
+{
+	if (!(traits & TRAIT_BUFFERS))
+		return false;
+	return !(traits & TRAIT_FIRST_FRAGMENT) || end >= first_buffer(ctx);
+}
+
+/* The verdict for UDP to a server whose DNS header is not whole in the first buffer. */
+static __always_inline __u64 no_dns_header(bool is_cut)
+{
+	return is_cut ? PASS_OTHER : VERDICT(REASON_MALFORMED, ACTION_DROP);
+}
+
 /* From the frame's first byte to UDP or TCP; gives the destination port. */
 static __always_inline __u64 parse_packet(struct cursor *cursor, struct packet *packet, __u16 *port)
 {
@@ -381,7 +402,7 @@ static __always_inline __u64 parse_packet(struct cursor *cursor, struct packet *
 		return PASS_OTHER;
 	header = protocol == PROTOCOL_UDP ? UDP_HEADER : TCP_PORTS;
 	if (is_cut_off(packet->traits, packet->end, packet->transport + header))
-		return goes_on(cursor->ctx, packet->end) ? PASS_OTHER : DROP_FRAGMENT;
+		return goes_on(cursor, packet->end) ? PASS_OTHER : DROP_FRAGMENT;
 	if (!CONFIG_TCP && protocol == PROTOCOL_TCP)
 		return PASS_OTHER;
 	transport = cursor_at(cursor, header);

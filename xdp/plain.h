@@ -55,7 +55,7 @@ static __always_inline __u64 classify_plain(const struct cursor *cursor, struct 
 		return CONFIG_XSK || is_address_port(port) ? NOT_PLAIN : PASS_OTHER;
 	if ((const __u8 *)(udp + 1) + DNS_HEADER > cursor->end)
 		return NOT_PLAIN;
-	packet->traits = traits;
+	packet->traits |= traits;
 	packet->network = sizeof(*ethernet);
 	packet->transport = (const __u8 *)udp - cursor->start;
 	return CONTINUE;

@@ -134,13 +134,27 @@ static __always_inline __u64 frame_size(struct xdp_md *ctx)
  */
 #define opaque(x) asm volatile("" : "+r"(x))
 
-/* Whether the frame goes on behind `frame_end`, in another buffer, which is not looked at. */
-static __always_inline bool has_more_buffers(struct xdp_md *ctx)
+/* Octets of the frame's first buffer: what can be read. */
+static __always_inline __u64 first_buffer(const struct xdp_md *ctx)
 {
-	__u64 first = frame_end(ctx) - frame_start(ctx);
+	__u64 size = frame_end(ctx) - frame_start(ctx);
 
-	opaque(first); /* else it is a comparison with a pointer to the end */
-	return frame_size(ctx) > first;
+	opaque(size); /* else it is two pointers wherever it is compared */
+	return size;
+}
+
+/*
+ * Octets of the frame: at least those of the first buffer, also where frame_size() is 0.
+ * Without a branch, which would be two paths through everything for the verifier.
+ */
+static __always_inline __u64 whole_size(struct xdp_md *ctx)
+{
+	__u64 first = first_buffer(ctx);
+	__u64 more = frame_size(ctx) - first;
+	__u64 negative = more >> 63;
+
+	opaque(negative);
+	return first + more * (negative ^ 1);
 }
 
 struct unaligned64 {

@@ -10,11 +10,25 @@
 #include "table.h"
 
 #define LENGTH4_MAX 33
+#define NUMBER4_24  9 /* the number of /24 */
 #define LENGTH6_MAX 129
-#define NODE_32	    (256 + 32) /* stands for a length: a longer entry is in this /32 */
+#define NODE_24	    (256 + 24) /* stands for a length: a longer entry is in this /24 */
 #define NODE_48	    (256 + 48) /* the same, /48 */
-#define NUMBER_32   (LENGTH6_MAX - 32)
-#define NUMBER_48   (LENGTH6_MAX - 48)
+#define NUMBER6_24  (LENGTH6_MAX - 24)
+#define NUMBER6_48  (LENGTH6_MAX - 48)
+
+/*
+ * Beside a node's word in the filter, in the same line, are the lengths of the entries in it,
+ * as in the first two words of lengths6. `number`: of the node's word. Lengths of lengths6[1]
+ * that are above /24, and above /48.
+ */
+#define NODE_LENGTHS(number, i) (((number) ^ ((i) + 1)) & 7)
+#define ABOVE_24		(((__u64)1 << (NUMBER6_24 - 64)) - 1)
+#define ABOVE_48		(((__u64)1 << (NUMBER6_48 - 64)) - 1)
+
+struct node_lengths {
+	__u64 word[2];
+};
 
 /* An IPv6 address as two numbers. */
 struct address6 {

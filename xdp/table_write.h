@@ -255,9 +255,13 @@ static __always_inline enum table_result set_address_bits(const struct table_hea
 	return RESULT_PENDING;
 }
 
-/* Sets two bits of an IPv6 key in one half of the source filter. */
+/*
+ * Sets two bits of an IPv6 key in one half of the source filter. `lengths`: of a node, the
+ * length of an entry in it, as in lengths6.
+ */
 static __always_inline bool set_half_bits(const struct table_head *head, struct sums sums,
-					  __u64 half, struct scratch *scratch)
+					  __u64 half, const struct node_lengths *lengths,
+					  struct scratch *scratch)
 {
 	__u64 number = word_number(sums, head->sources);
 	__u64 *line = (__u64 *)source_line(head, half, number >> 3, scratch);
@@ -266,16 +270,23 @@ static __always_inline bool set_half_bits(const struct table_head *head, struct 
 		return false;
 	opaque(number);
 	set_word(&line[number & 7], bit_of(BIT_SOURCE(sums)) | bit_of(BIT_SOURCE2(sums)));
+	if (lengths) {
+		set_word(&line[NODE_LENGTHS(number, 0)], lengths->word[0]);
+		set_word(&line[NODE_LENGTHS(number, 1)], lengths->word[1]);
+	}
 	return true;
 }
 
 /* The same in those that are asked for. */
 static __always_inline bool set_source_bits(const struct table_head *head, struct sums sums,
+					    const struct node_lengths *lengths,
 					    struct scratch *scratch)
 {
-	if (scratch_get(scratch, halves) & HALF_0 && !set_half_bits(head, sums, 0, scratch))
+	if (scratch_get(scratch, halves) & HALF_0 &&
+	    !set_half_bits(head, sums, 0, lengths, scratch))
 		return false;
-	return !(scratch_get(scratch, halves) & HALF_1) || set_half_bits(head, sums, 1, scratch);
+	return !(scratch_get(scratch, halves) & HALF_1) ||
+	       set_half_bits(head, sums, 1, lengths, scratch);
 }
 
 /* The sums of an IPv4 source; sets its bits in the filter. */
@@ -308,6 +319,7 @@ static __always_inline enum table_result ipv6_sums(struct table_head *head,
 {
 	struct address6 address = {be64(load64(request->address_be)),
 				   be64(load64(request->address_be + 8))};
+	struct node_lengths lengths = {};
 	__u64 number = 0;
 
 	if (request->length != TABLE_EXACT) {
@@ -319,13 +331,17 @@ static __always_inline enum table_result ipv6_sums(struct table_head *head,
 	*sums = sums_of_ipv6(head, address, number);
 	if (!scratch_get(scratch, halves))
 		return RESULT_DONE;
-	if (!set_source_bits(head, *sums, scratch))
+	if (!set_source_bits(head, *sums, NULL, scratch))
 		return RESULT_INVALID;
-	if (number < NUMBER_32 &&
-	    !set_source_bits(head, sums_of_node(head, address, NODE_32), scratch))
+	if (number < 64)
+		lengths.word[0] = bit_of(number);
+	else
+		lengths.word[1] = bit_of(number);
+	if (number < NUMBER6_24 &&
+	    !set_source_bits(head, sums_of_node(head, address, NODE_24), &lengths, scratch))
 		return RESULT_INVALID;
-	if (number < NUMBER_48 &&
-	    !set_source_bits(head, sums_of_node(head, address, NODE_48), scratch))
+	if (number < NUMBER6_48 &&
+	    !set_source_bits(head, sums_of_node(head, address, NODE_48), &lengths, scratch))
 		return RESULT_INVALID;
 	if (scratch_get(scratch, halves) == HALF_BOTH) {
 		volatile __u64 *lengths = head->lengths6;

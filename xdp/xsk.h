@@ -10,7 +10,8 @@
 #include "packet.h"
 
 #define XSK_FRAME_MAX 1792 /* size of dnsdist's buffers */
-#define TRAITS_NO_XSK (TRAIT_VLAN | TRAIT_OPTIONS | TRAIT_EXTENSIONS | TRAIT_FIRST_FRAGMENT)
+#define TRAITS_NO_XSK \
+	(TRAIT_VLAN | TRAIT_OPTIONS | TRAIT_EXTENSIONS | TRAIT_FIRST_FRAGMENT | TRAIT_BUFFERS)
 
 /* Whether the packet's address and port are a registered AF_XDP destination. */
 static __always_inline bool is_destination(struct xdp_md *ctx, struct scratch *scratch)
@@ -55,15 +56,6 @@ static __always_inline bool is_dns(struct xdp_md *ctx, const struct scratch *scr
 			   transport + UDP_HEADER + DNS_HEADER);
 }
 
-/* The verdict for UDP to a server whose DNS header is not whole before the packet's end. */
-static __always_inline __u64 no_dns_header(struct xdp_md *ctx, __u64 traits, __u64 end)
-{
-	bool whole =
-		seldom(traits & TRAIT_FIRST_FRAGMENT) ? !goes_on(ctx, end) : !has_more_buffers(ctx);
-
-	return whole ? VERDICT(REASON_MALFORMED, ACTION_DROP) : PASS_OTHER;
-}
-
 /* Stage 2, with AF_XDP: UDP to other than a --port is filtered if it is registered. */
 static __always_inline __u64 destination(struct xdp_md *ctx, struct scratch *scratch)
 {
@@ -75,7 +67,8 @@ static __always_inline __u64 destination(struct xdp_md *ctx, struct scratch *scr
 		if (traits & TRAIT_RAGGED)
 			return DROP_FRAGMENT;
 		if (!is_dns(ctx, scratch))
-			return no_dns_header(ctx, traits, scratch_get(scratch, end));
+			return no_dns_header(
+				is_cut_by_buffer(ctx, traits, scratch_get(scratch, end)));
 		scratch_put(scratch, traits, traits | TRAIT_DESTINATION);
 	} else if (!(traits & TRAIT_FILTERED)) {
 		return PASS_OTHER;
@@ -112,7 +105,7 @@ static __always_inline bool is_eligible(struct xdp_md *ctx, const struct scratch
 			return false;
 		ip_length = be16(ip->total_length_be);
 	}
-	return length == network + ip_length && !has_more_buffers(ctx);
+	return length == network + ip_length;
 }
 
 /* Stage 7, with AF_XDP: a packet that passes is redirected to its socket. */

@@ -214,7 +214,7 @@ INDEX_SIZE = INDEX_HEADER_SIZE + 2 * 8 * INDEX_WORDS
 """`struct name_index`: u64 heartbeat, fresh, ticks, asked, empty, the factor of the type, spare
 room, the factors of the names, two bitmaps."""
 
-TABLE_LAYOUT = 2
+TABLE_LAYOUT = 3
 TABLE_SLOTS = 4
 TABLE_REQUESTS = 4096
 TABLE_LEVELS = 16

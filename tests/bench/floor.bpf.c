@@ -8,7 +8,7 @@
 
 int xdpctl_floor(struct xdp_md *ctx)
 {
-	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0, ctx};
+	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0, whole_size(ctx)};
 	struct packet packet = {};
 	const struct dns_header *dns;
 	const __u8 *name;

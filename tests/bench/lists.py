@@ -2,10 +2,11 @@
 
 Half of them addresses, a fifth prefixes of several lengths, a fifth zones, a tenth exact
 names, scattered over the address space, in our own tables; the shared maps have the same
-hundreds of entries for both. Another version of xdp/, which knows no lists, is timed by
-turns with this one, over the same shared maps: what lists cost is what it lacks. Hot: the
-same packet each run. Cold: another one each run (wander.bpf.c). An empty program on the
-same packet is subtracted.
+hundreds of entries for all. Another version of xdp/, which knows no lists, is timed by
+turns with this one, over the same shared maps, and so is this one as it is loaded while
+there is no zone and no rule of a list. Hot: the same packet each run. Cold: another one
+each run (wander.bpf.c). Slowest: what anyone can send to make it take long, cold too. An
+empty program on the same packet is subtracted.
 
     python -m tests.bench.lists ../other/xdp [--rules 10 1000000] [--rounds 101]
 """
@@ -14,21 +15,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import statistics
 import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench.cases import v4
+from tests.bench.cases import v4, v6
 from tests.bench.growth import Walk
 from tests.bench.in_process import compile_directory, compile_wander
 from tests.bench.machine import Machine
 from tests.bench.program import ENTRIES, Bench
 from tests.bench.report import RAW, RESULTS, write
-from tests.bench.turns import Subject, by_turns, program_array
+from tests.bench.turns import Rewind, Subject, by_turns, program_array
 from tests.lab.hosts import EMPTY_PROGRAM
-from tests.packets.build import Udp
+from tests.packets.build import Tag, Udp, destination_options, ethernet, ipv6
 from tests.packets.case import DEFAULT, Verdict
 from tests.packets.message import labels, query
 from xdpctl.abi import (
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
 
 ROUNDS: Final = 101
 RUNS: Final = 5_000
-OURS, FORMER, EMPTY = "lists", "former", "empty"
+OURS, NO_LISTS, FORMER, EMPTY = "lists", "no lists", "former", "empty"
 
 _TABLES: Final = replace(DEFAULT, tables=True)
 _SEED: Final = 20_261_205
@@ -69,6 +71,10 @@ _STRANGERS: Final = 1 << 22
 """Numbers of the first prefix, and of sources that no rule is about (but a few)."""
 
 _LENGTHS: Final = (24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 22, 23, 20, 28, 27, 26)
+_LENGTHS6: Final = (52, 56, 60, 64, 96, 128, 29, 32, 36, 40, 44, 48)
+_BESIDE_PREFIXES: Final = "2001:db8:0:ffff::1"
+"""In a /48 that has prefixes of all the greater lengths, none of which covers it."""
+
 _SOURCE4: Final = 14 + 12
 _NAME4: Final = 14 + 20 + 8 + 12
 _EVERY: Final = struct.pack("=H", WILDCARD_QTYPE)
@@ -80,30 +86,48 @@ class Population:
 
     addresses: int
     prefixes: int
+    prefixes6: int
     zones_2: int
     zones_5: int
+    truncated: int
     names: int
 
     @classmethod
     def of(cls, rules: int) -> Population:
         """Return half addresses, a fifth prefixes, a fifth zones, a tenth names."""
-        deep = max(rules // 20, 1)
-        return cls(rules // 2, rules // 5, rules // 5 - deep, deep, rules // 10)
+        deep = max(rules // 40, 1)
+        prefixes, zones = rules // 5, rules // 5
+        six = min(max(prefixes // 100, 1), len(_LENGTHS6) * 256)
+        return cls(rules // 2, prefixes - six, six, max(zones - 2 * deep, 1), deep, deep,
+                   rules // 10)  # fmt: skip
+
+    @property
+    def sources(self) -> int:
+        """How many rules for sources there are."""
+        return self.addresses + self.prefixes + self.prefixes6
+
+    @property
+    def all_names(self) -> int:
+        """How many rules for names and zones there are."""
+        return self.zones_2 + self.zones_5 + self.truncated + self.names
 
     def write(self, requests: Requests) -> None:
-        """Write the rules of lists, every one to drop."""
+        """Write the rules of lists: to drop, but for the zones at depth 5 that are truncated."""
         address = bytes((4, TABLE_EXACT))
         sources = [address + _scattered(number) for number in range(self.addresses)]
         sources += [_prefix(number) for number in range(self.prefixes)]
+        sources += [_prefix6(number) for number in range(self.prefixes6)]
         names = [_zone(number, b"\3com\0") for number in range(self.zones_2)]
         names += [_zone(number, b"\1c\1b\1a\3com\0") for number in range(self.zones_5)]
         names += [
             bytes((ZoneScope.SELF,)) + _EVERY + b"\3www\x08h%07x\3net\0" % number
             for number in range(self.names)
         ]
-        drop = int(RuleAction.DROP)
+        short = [_zone(number, b"\1t\1b\1a\3com\0") for number in range(self.truncated)]
+        drop, truncate = int(RuleAction.DROP), int(RuleAction.TRUNCATE)
         requests.put(MapName.LIST_SOURCES, sources, [drop] * len(sources))
         requests.put(MapName.LIST_NAMES, names, [drop] * len(names))
+        requests.put(MapName.LIST_NAMES, short, [truncate] * len(short))
 
 
 def _scattered(number: int) -> bytes:
@@ -114,6 +138,14 @@ def _prefix(number: int) -> bytes:
     length = 16 if number % 1000 == 0 else _LENGTHS[number % len(_LENGTHS)]
     address = (number + _PREFIXES) * _SCATTER & 0xFFFFFFFF
     return bytes((4, length)) + (address >> 32 - length << 32 - length).to_bytes(4, "big")
+
+
+def _prefix6(number: int) -> bytes:
+    """Return a prefix of each length in turn; those longer than /48 are in 2001:db8::/40."""
+    length = _LENGTHS6[number % len(_LENGTHS6)]
+    network = (number // len(_LENGTHS6) & 0xFF) << 80
+    address = (0x20010DB8 << 96 if length > 48 else 0x2001FFF8 << 96) | network
+    return bytes((6, length)) + (address >> 128 - length << 128 - length).to_bytes(16, "big")
 
 
 def _zone(number: int, parent: bytes) -> bytes:
@@ -128,12 +160,14 @@ class Case:
         walk: what is written into the frame each run; offset 0: nothing, it is hot.
         first, count: numbers of what is written.
         former: whether the version without lists decides the same, so that it is timed too.
+        answers: whether the packet becomes the answer, so that each run begins with it anew.
     """
 
     walk: Walk
     first: int = 0
     count: int = 0
     former: bool = True
+    answers: bool = False
 
 
 def cases(there: Population) -> Iterator[Case]:
@@ -148,6 +182,9 @@ def cases(there: Population) -> Iterator[Case]:
         ("pass, 127 labels", "w." * 127),
     ):
         yield Case(Walk(f"hot: {text}", v4(Udp(query(name))), Verdict.PASS, 0))
+    for text, source in (("IPv6", "2001:db9::1"), ("IPv6, beside prefixes", _BESIDE_PREFIXES)):
+        frame = v6(Udp(query("www.example.com")), source)
+        yield Case(Walk(f"hot: {text}, pass, 3 labels", frame, Verdict.PASS, 0))
     yield Case(Walk("hot: drop by exact name (dnsdist's)", v4(Udp(query("dropped.example.com"))),
                     Verdict.DROP, 0))  # fmt: skip
     for text, name in (
@@ -197,11 +234,46 @@ def cases(there: Population) -> Iterator[Case]:
         Walk("cold: drop by name", exact, Verdict.DROP, at, is_name=True),
         0, there.names, former=False,
     )  # fmt: skip
+    yield from _slowest(there)
     longest = labels(*[b"x" * 63] * 3, b"m0000000", b"com")
     yield Case(
         Walk("cold: pass, labels of 63 octets", v4(Udp(query(longest)), "198.18.0.1"), Verdict.PASS,
              _NAME4 + 3 * 64 + 2, is_name=True, source=_SOURCE4),
         0, strange,
+    )  # fmt: skip
+
+
+def _slowest(there: Population) -> Iterator[Case]:
+    """Yield what takes longest: names of as many labels as fit, below zones, cold.
+
+    Those of IPv6 have as many headers as are read, and come from beside prefixes.
+    """
+    headers = [destination_options() for _ in range(6)]
+    tags = (Tag(), Tag())
+    source6 = 14 + 4 * len(tags) + 8
+    before = 14 + 4 * len(tags) + 40 + 8 * len(headers) + 8 + 12
+    for text, zone, verdict, count in (
+        ("passes, beside a zone at depth 5", "m0000000.c.b.a.com", Verdict.PASS, 1 << 20),
+        ("dropped by a zone at depth 5", "h0000000.c.b.a.com", Verdict.DROP, there.zones_5),
+    ):
+        name = "w." * 117 + zone
+        at = 2 * 117 + 2
+        packet = ipv6(Udp(query(name)), source=_BESIDE_PREFIXES, extensions=headers)
+        yield Case(
+            Walk(f"slowest: {text}, IPv6", ethernet(packet, tags=tags), verdict, before + at,
+                 is_name=True, source=source6 + 8),
+            0, count, former=verdict is Verdict.PASS,
+        )  # fmt: skip
+        yield Case(
+            Walk(f"slowest: {text}, IPv4", v4(Udp(query(name)), "198.18.0.1"), verdict, _NAME4 + at,
+                 is_name=True),
+            0, count, former=verdict is Verdict.PASS,
+        )  # fmt: skip
+    answered = v4(Udp(query("w." * 117 + "h0000000.t.b.a.com")), "198.18.0.1")
+    yield Case(
+        Walk("slowest: TC=1 answer by a zone at depth 5", answered, Verdict.TX,
+             _NAME4 + 2 * 117 + 2, is_name=True),
+        0, there.truncated, former=False, answers=True,
     )  # fmt: skip
 
 
@@ -213,6 +285,8 @@ class Row:
     case: str
     former: float | None
     former_low: float | None
+    no_lists: float | None
+    no_lists_low: float | None
     ours: float
     ours_low: float
 
@@ -220,9 +294,7 @@ class Row:
 def own_tables(bpf: Bpf, stack: contextlib.ExitStack, there: Population) -> dict[MapName, Map]:
     """Return the maps of our own tables with these rules in them."""
     code = compile_program_blocking(TableProgram())
-    shape = Shape.for_entries(
-        there.zones_2 + there.zones_5 + there.names, there.addresses + there.prefixes
-    )
+    shape = Shape.for_entries(there.all_names, there.sources)
     maps = {
         name: stack.enter_context(bpf.create_map(spec, shape.entries(name)))
         for name, spec in MAPS.items()
@@ -248,6 +320,7 @@ def measure(rules: int, former: Path, rounds: int, only: str, shared: int) -> li
         programs: dict[str, Program] = {}
         for who, config, directory in (
             (OURS, _TABLES, Path(str(source_directory()))),
+            (NO_LISTS, DEFAULT, Path(str(source_directory()))),
             (FORMER, DEFAULT, former),
         ):
             code = compile_directory(config, directory).relocate(fds)
@@ -264,15 +337,19 @@ def measure(rules: int, former: Path, rounds: int, only: str, shared: int) -> li
                 _walking(bpf, stack, case, program),
                 case.walk.frame,
                 case.walk.verdict
-                if who == OURS or (who == FORMER and case.former)
+                if who == OURS or (who != EMPTY and case.former)
                 else Verdict.PASS,
             )
             for case in every
             for who, program in programs.items()
+            if who in {OURS, EMPTY} or case.former
         ]
         bench.settle()
         spent = by_turns(subjects, rounds=rounds, runs=RUNS)
     return [_row(rules, case, spent) for case in every]
+
+
+_compile_wander = functools.cache(compile_wander)
 
 
 def _walking(bpf: Bpf, stack: contextlib.ExitStack, case: Case, program: Program) -> Program:
@@ -281,8 +358,9 @@ def _walking(bpf: Bpf, stack: contextlib.ExitStack, case: Case, program: Program
     state = stack.enter_context(bpf.create_map(_STATE, 1))
     state.update(bytes(4), struct.pack("=4Q", _SEED, case.first, case.count, 0))
     array = program_array(stack, program)
-    code = compile_wander(case.walk.defines).relocate({_STATE.ref: state.fd, _PROGRAMS: array})
-    return stack.enter_context(bpf.load_program(code, "wander"))
+    code = _compile_wander(case.walk.defines).relocate({_STATE.ref: state.fd, _PROGRAMS: array})
+    wandering = stack.enter_context(bpf.load_program(code, "wander"))
+    return Rewind(bpf, stack, case.walk.frame).before(wandering) if case.answers else wandering
 
 
 def _row(rules: int, case: Case, spent: dict[str, list[float]]) -> Row:
@@ -293,22 +371,28 @@ def _row(rules: int, case: Case, spent: dict[str, list[float]]) -> Row:
         return statistics.median(above), statistics.quantiles(above, n=10)[0]
 
     former, former_low = net(FORMER) if case.former else (None, None)
-    ours, ours_low = net(OURS)
-    return Row(rules, case.walk.name, former, former_low, ours, ours_low)
+    no_lists, no_lists_low = net(NO_LISTS) if case.former else (None, None)
+    return Row(rules, case.walk.name, former, former_low, no_lists, no_lists_low, *net(OURS))
 
 
 def table(rows: list[Row]) -> str:
     """Return the rows as Markdown."""
     lines = [
-        "| packet | rules of lists | without lists | with |",
-        "| --- | ---: | ---: | ---: |",
+        "| packet | rules of lists | former version | no list | with lists |",
+        "| --- | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
-        before = "" if row.former is None else f"{row.former:.0f} ({row.former_low:.0f})"
-        lines.append(
-            f"| {row.case} | {row.rules:,} | {before} | {row.ours:.0f} ({row.ours_low:.0f}) |"
+        cells = (
+            _cell(row.former, row.former_low),
+            _cell(row.no_lists, row.no_lists_low),
+            _cell(row.ours, row.ours_low),
         )
+        lines.append(f"| {row.case} | {row.rules:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cell(median: float | None, low: float | None) -> str:
+    return "" if median is None else f"{median:.0f} ({low:.0f})"
 
 
 def main() -> int:
