@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 
 from xdpctl.errors import TargetError, XdpctlError
 from xdpctl.process.log import event
-from xdpctl.rules import ACTIONS, format_duration, qtype_of, qtype_text, target_of, target_text
+from xdpctl.rules import (
+    ACTIONS,
+    DNSDIST_ORIGIN,
+    format_duration,
+    qtype_of,
+    qtype_text,
+    target_of,
+    target_text,
+)
 from xdpctl.store.history import HistoryRow
 from xdpctl.store.tally import EACH
 
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
     from xdpctl.store.history import History
     from xdpctl.store.state import Note
     from xdpctl.store.tally import Tally
+    from xdpctl.store.theirs import Lifted
 
 _EVENTS = {
     "block": "rule-blocked",
@@ -113,6 +122,24 @@ class Account:
                 for origin, count in tally.rules.items()
             ]
         self._note(who, records)
+
+    def lifted(self, who: Caller, verb: str, entries: Sequence[Lifted]) -> None:
+        """Note entries of dnsdist's that were removed; each has had its line in the log."""
+        now, known = self._clock(), who.with_command()
+        self._keep(
+            [
+                HistoryRow(
+                    time=now,
+                    who=known,
+                    verb=verb,
+                    target=entry.target,
+                    action=_WORDS[entry.action],
+                    origin=DNSDIST_ORIGIN,
+                    hits=entry.hits,
+                )
+                for entry in entries
+            ]
+        )
 
     def flushed(
         self, who: Caller, map_name: str | None, origin: str | None, count: int, tally: Tally
@@ -237,6 +264,9 @@ class Account:
         records = [replace(record, who=known) for record in records]
         for record in records:
             _log_row(record)
+        self._keep(records)
+
+    def _keep(self, records: Sequence[HistoryRow]) -> None:
         try:
             self._history.add(records)
         except XdpctlError as error:

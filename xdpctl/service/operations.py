@@ -75,8 +75,7 @@ if TYPE_CHECKING:
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
-    from xdpctl.store.entries import Entry
-    from xdpctl.store.state import State
+    from xdpctl.store.state import Note, State
     from xdpctl.store.store import PutResult, Store
     from xdpctl.store.theirs import Lifted
 
@@ -225,23 +224,32 @@ class Operations:
         who = CALLER.get()
 
         def remove() -> Removed:
-            before = self._noted_on(targets)
+            before, hits = self._claims_on(targets), self._hits_on(targets)
             result = self._store.remove(targets, origin)
+            left = self._claims_on(targets)
             tally = Tally()
-            left = {(entry.map, entry.key, entry.origin) for entry in self._noted_on(targets)}
-            for entry in before:
-                if entry.note and (entry.map, entry.key, entry.origin) not in left:
-                    tally.add(entry.note, entry.hits)
+            for claim, note in before.items():
+                if claim not in left:
+                    tally.add(note, hits.get(claim, 0))
             self._account.removed(who, "unblock", tally)
             return removed_out(result)
 
         return await self._on(self._store_thread, remove)
 
-    def _noted_on(self, targets: Sequence[Target]) -> list[Entry]:
-        """Return what there is of ours on exactly these targets, with its hits."""
+    def _claims_on(self, targets: Sequence[Target]) -> dict[tuple[MapName, bytes, str], Note]:
+        """Return the claims of all origins on exactly these targets by (map, key, origin)."""
+        return {
+            (note.map, note.key, note.origin): note
+            for target in targets
+            for note in self._store.claims_on(target)[1]
+        }
+
+    def _hits_on(self, targets: Sequence[Target]) -> dict[tuple[MapName, bytes, str], int]:
+        """Return the hits of those that are in force, likewise."""
         mode = self._store.any_qtype
         places = (place for target in targets for place in places_on(target, mode))
-        return entries_at(self._store.listing, places)
+        found = entries_at(self._store.listing, places)
+        return {(entry.map, entry.key, entry.origin): entry.hits for entry in found}
 
     async def theirs(self, targets: Sequence[Target]) -> list[Target]:
         """Return the targets that dnsdist has an entry for."""
@@ -252,10 +260,12 @@ class Operations:
 
     async def lift(self, targets: Sequence[Target]) -> int:
         """Remove dnsdist's entries for targets, each with a log line; return how many went."""
+        who = CALLER.get()
 
         def lift() -> list[Lifted]:
             gone = self._store.theirs.lift(targets)
             self._store.look_beneath()  # what waited there comes into force
+            self._account.lifted(who, "unblock", gone)
             return gone
 
         gone = await self._on(self._store_thread, lift)

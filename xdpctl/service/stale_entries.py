@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.errors import XdpctlError
+from xdpctl.process.caller import NOBODY
 from xdpctl.process.log import event
 from xdpctl.service.tasks import on_thread
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from xdpctl.maps.aging import Aging
     from xdpctl.maps.holders import Holder
+    from xdpctl.service.account import Account
     from xdpctl.settings import Settings
     from xdpctl.status.observer import Observer
 
@@ -40,15 +42,22 @@ class StaleEntries:
         observer: shows how many.
         settings: the settings of the start.
         thread: of its own, as a walk through a long map takes seconds.
+        account: writes down what was ended.
     """
 
     name = "stale-entries"
     failures = ()
 
     def __init__(
-        self, aging: Aging, observer: Observer, settings: Settings, thread: Executor
+        self,
+        aging: Aging,
+        observer: Observer,
+        settings: Settings,
+        thread: Executor,
+        account: Account,
     ) -> None:
         self._thread = thread
+        self._account = account
         self._aging = aging
         self._observer = observer
         self._ending = settings.stale_dnsdist
@@ -83,15 +92,11 @@ class StaleEntries:
             for holder in list(self._watched):
                 self._forget(holder)
 
-    def _look(self) -> None:
-        """Look at processes and entries; end those that are due. Blocks."""
-        former = self._aging.counts
-        self._aging.look()
-        for name, count in self._aging.counts.items():
-            if count > former.get(name, 0):
-                event(_log, "stale-entries", logging.WARNING, map=name, count=count)
-        if self._ending.seconds is not None:
-            for lifted in self._aging.end(self._ending.seconds):
+    def _end(self, seconds: float) -> None:
+        ended = []
+        try:
+            for lifted in self._aging.end(seconds):
+                ended.append(lifted)
                 event(
                     _log,
                     "stale-entry-ended",
@@ -100,6 +105,18 @@ class StaleEntries:
                     action=lifted.action.name.lower(),
                     hits=lifted.hits,
                 )
+        finally:
+            self._account.lifted(NOBODY, "expire", ended)
+
+    def _look(self) -> None:
+        """Look at processes and entries; end those that are due. Blocks."""
+        former = self._aging.counts
+        self._aging.look()
+        for name, count in self._aging.counts.items():
+            if count > former.get(name, 0):
+                event(_log, "stale-entries", logging.WARNING, map=name, count=count)
+        if self._ending.seconds is not None:
+            self._end(self._ending.seconds)
         counts = self._aging.counts
         self._observer.aged(counts)
         self.warnings = tuple(self._sentences(sum(counts.values())))

@@ -278,7 +278,11 @@ def _stale_entries(
         lambda: {name: opened.info.id for name, opened in shared.rule_maps().items()},
     )
     return StaleEntries(
-        aging, rules.observer, settings, stack.enter_context(one_thread("stale-entries"))
+        aging,
+        rules.observer,
+        settings,
+        stack.enter_context(one_thread("stale-entries")),
+        rules.account,
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 from xdpctl.abi import MapName, RuleAction
 from xdpctl.errors import KernelError
 from xdpctl.maps.holders import Holder
+from xdpctl.process.caller import NOBODY
 from xdpctl.service import stale_entries
 from xdpctl.service.stale_entries import StaleEntries
 from xdpctl.settings import load_settings
@@ -63,17 +64,29 @@ class Shown:
         self.stale = stale
 
 
+class FakeAccount:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, str, list[Lifted]]] = []
+
+    def lifted(self, who: object, verb: str, entries: list[Lifted]) -> None:
+        if entries:
+            self.told.append((who, verb, entries))
+
+
 class Site:
     """The part over a fake, on a thread."""
 
     def __init__(self, tmp_path: Path, thread: ThreadPoolExecutor) -> None:
         self.nowhere = tmp_path / "none"
-        self.aging, self.shown = FakeAging(), Shown()
+        self.aging, self.shown, self.account = FakeAging(), Shown(), FakeAccount()
         self.part = StaleEntries(
             self.aging,  # type: ignore[arg-type]
             self.shown,  # type: ignore[arg-type]
             self.settings(),
             thread,
+            self.account,  # type: ignore[arg-type]
         )
 
     def settings(self, *options: str) -> Settings:
@@ -132,7 +145,9 @@ async def test_a_reload_lets_them_end_and_each_is_logged(
     async with site.running():
         await until(lambda: site.part.warnings)
         site.part.reload(site.settings("--stale-dnsdist", "expire:10m"))
-        await until(lambda: "stale-entry-ended" in caplog.messages)
+        await until(lambda: bool(site.account.told))
+    assert "stale-entry-ended" in caplog.messages
+    assert site.account.told == [(NOBODY, "expire", [LIFTED])]
     assert set(site.aging.ended) == {600}
 
 
