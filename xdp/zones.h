@@ -98,7 +98,7 @@ static __always_inline bool look_at(struct scratch *scratch, const struct table_
 	if (!word_has(word, BIT_HERE(sums)))
 		return false;
 	found = rules_in(word, sums, 0, !unit);
-	opaque(state); /* asked anew: else the verifier walks the rest of the name for each answer */
+	opaque(state); /* asked anew, else the verifier walks on for each answer */
 	if (seldom(state & NAMES_TYPED))
 		found |= rules_in(word, sums, type_place(head, qtype), !unit) >> 1;
 	if (seldom(found)) {

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
+PACKED = gzip.compress(b"packed.example\n", mtime=0)
 HEAD = "$TTL 30\n@ SOA a. b. 1 2 3 4 5\n NS localhost.\n"
 SPAMHAUS = '{"cidr":"198.51.100.0/24","sblid":"SBL1"}\n{"type":"metadata","records":1}\n'
 

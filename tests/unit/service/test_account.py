@@ -15,9 +15,10 @@ from tests.support.fake_host import INTERFACE, FakeHost, dnsdist_writes, rule
 from tests.support.fake_tables import FakeEngine
 from tests.unit.service.test_operations import INTERFACES, Office, rows
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.errors import ConflictError, MapFullError, NotFoundError, StateError
+from xdpctl.errors import ConflictError, MapFullError, NotFoundError, StateError, no_room
 from xdpctl.process.caller import CALLER, Caller
 from xdpctl.rules import Rule, parse_target
+from xdpctl.store.bulk import BulkResult
 from xdpctl.store.change import Change
 from xdpctl.store.history import MOST, History, HistoryRow
 from xdpctl.store.state import State
@@ -365,13 +366,27 @@ async def test_rules_are_counted_by_origin(office: Office) -> None:
     assert await office.operations.origins(MapName.QNAMES) == {"cli": 1}
 
 
-async def test_a_change_that_broke_off_is_written_down_with_what_was_done(office: Office) -> None:
-    many = listed(*(f"192.0.2.{number}" for number in range(20)))  # there is room for eight
+async def test_a_change_that_broke_off_is_written_down_with_what_was_done(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks_off(_: Change) -> BulkResult:
+        error = no_room("addr-v4", wanted=9, free=8, capacity=8)  # dnsdist took the rest
+        error.done = 8
+        raise error
+
+    monkeypatch.setattr(office.store, "bulk", breaks_off)
     with pytest.raises(MapFullError):
-        await office.operations.bulk(Change(source=many, origin="file:x"))
+        await office.operations.bulk(Change(source=listed("192.0.2.1"), origin="file:x"))
     assert await history(office) == [
         {"verb": "import", "origin": "file:x", "count": 8, "detail": "broke off: E2BIG"}
     ]
+
+
+async def test_a_list_that_does_not_fit_changes_nothing_and_is_no_change(office: Office) -> None:
+    many = listed(*(f"192.0.2.{number}" for number in range(20)))  # there is room for eight
+    with pytest.raises(MapFullError):
+        await office.operations.bulk(Change(source=many, origin="file:x"))
+    assert await history(office) == []
 
 
 async def test_a_change_that_broke_off_before_its_first_rule_is_none(office: Office) -> None:
