@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TYPE_CHECKING
+from ipaddress import (
+    IPV4LENGTH,
+    IPV6LENGTH,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+)
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engines.table_program import HostTables, KernelTables, clear, count, rebuild
-from tests.packets.build import Udp, ethernet, ipv4
+from tests.packets.build import Udp, ethernet, ipv4, ipv6
 from tests.packets.case import Verdict
 from tests.packets.message import query
 from xdpctl.abi import (
@@ -48,6 +55,8 @@ from xdpctl.store.tables.shape import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from hypothesis.strategies import SearchStrategy
 
     from tests.engines.table_program import Tables
     from xdpctl.abi import ListSource
@@ -297,7 +306,7 @@ def test_a_table_that_is_too_small_to_carry_over_says_so(tables: Tables) -> None
 
 
 def _query(name: str, source: str = "192.0.2.1") -> bytes:
-    return ethernet(ipv4(Udp(query(name)), source=source))
+    return ethernet((ipv6 if ":" in source else ipv4)(Udp(query(name)), source=source))
 
 
 def _decides(model: Mapping[tuple[tuple[str, ...], ZoneScope], RuleAction], name: str) -> bool:
@@ -358,34 +367,58 @@ def test_the_longest_rule_decides_after_every_sequence_of_changes(
         assert tables.judge(_query(name)) == expected, name
 
 
-_NEAR = st.builds(
-    lambda network, host: network << 8 | host,
+_NEAR4 = st.builds(
+    lambda network, host: IPv4Address(network << 8 | host),
     st.sampled_from([0x0A0000, 0x0A0001, 0x0A0100, 0xC00002, 0x000000, 0xFFFFFF]),
     st.sampled_from([0, 1, 127, 128, 255]),
 )
-_LISTED_SOURCE = st.one_of(
-    st.builds(IPv4Address, _NEAR),
-    st.builds(lambda a, n: IPv4Network((a, n), strict=False), _NEAR, st.integers(0, 32)),
-)
-_SOURCE_CHANGES = st.lists(
-    st.tuples(
-        st.sampled_from(["put", "put", "remove", "rebuild"]),
-        _LISTED_SOURCE,
-        st.sampled_from([RuleAction.DROP, RuleAction.PASS]),
+_NEAR6 = st.builds(
+    lambda network, host: IPv6Address(network << 64 | host),
+    st.sampled_from(
+        [0x20010DB8 << 32, 0x20010DB8 << 32 | 1, 0x20010DB8 << 32 | 1 << 16, 0x20010DB9 << 32,
+         0x20010E << 40, 0x20020D << 40, 0, (1 << 64) - 1]
     ),
-    max_size=20,
-)
+    st.sampled_from([0, 1, 1 << 31, 1 << 63, (1 << 64) - 1]),
+)  # fmt: skip
+"""Addresses that have a /24, a /48 or a /64 in common, or none of them."""
+
+_EDGES: Final = (0, 1, 24, 25, 31, 32, 48, 49, 57, 64, 65, 66, 128)
+"""Lengths at which what the source filter knows of a prefix changes, and some between."""
 
 
-@given(_SOURCE_CHANGES, st.lists(_NEAR, min_size=1, max_size=8))
-@settings(max_examples=100, deadline=None)
+def _listed(near: SearchStrategy[IPv4Address | IPv6Address], bits: int) -> SearchStrategy[Any]:
+    """Return a source of a list: an address, or the prefix of any length around it."""
+    network = IPv4Network if bits == IPV4LENGTH else IPv6Network
+    return st.one_of(
+        near,
+        st.builds(
+            lambda address, length: network((int(address), length), strict=False),
+            near,
+            st.one_of(st.integers(0, bits), st.sampled_from([n for n in _EDGES if n <= bits])),
+        ),
+    )
+
+
+def _sequences(
+    near: SearchStrategy[IPv4Address | IPv6Address], bits: int
+) -> SearchStrategy[tuple[list[Any], list[Any]]]:
+    change = st.tuples(
+        st.sampled_from(["put", "put", "remove", "rebuild"]),
+        _listed(near, bits),
+        st.sampled_from([RuleAction.DROP, RuleAction.PASS]),
+    )
+    return st.tuples(st.lists(change, max_size=20), st.lists(near, min_size=1, max_size=8))
+
+
+@given(st.one_of(_sequences(_NEAR4, IPV4LENGTH), _sequences(_NEAR6, IPV6LENGTH)))
+@settings(max_examples=200, deadline=None)
 def test_the_longest_prefix_decides_after_every_sequence_of_changes(
     tables: Tables,
-    changes: list[tuple[str, IPv4Address | IPv4Network, RuleAction]],
-    asked: list[int],
+    sequence: tuple[list[tuple[str, ListSource, RuleAction]], list[IPv4Address | IPv6Address]],
 ) -> None:
     clear(tables, SMALL)
-    model: dict[IPv4Address | IPv4Network, RuleAction] = {}
+    changes, asked = sequence
+    model: dict[ListSource, RuleAction] = {}
     for what, source, action in changes:
         if what == "put":
             tables.requests.put(MapName.LIST_SOURCES, [source_key(source)], [action])
@@ -395,9 +428,10 @@ def test_the_longest_prefix_decides_after_every_sequence_of_changes(
             model.pop(source, None)
         else:
             rebuild(tables, {MapName.LIST_SOURCES: map(source_key, model)})
-    for number in asked:
-        address = IPv4Address(number)
-        covering = [net for net in model if isinstance(net, IPv4Network) and address in net]
+    for address in asked:
+        covering = [
+            net for net in model if isinstance(net, IPv4Network | IPv6Network) and address in net
+        ]
         longest = max(covering, key=lambda net: net.prefixlen, default=None)
         found = model.get(address, model[longest] if longest else None)
         expected = Verdict.DROP if found is RuleAction.DROP else Verdict.PASS
