@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xdpctl.process.clock import boot_clock, boot_id
+from xdpctl.store.reconcile import RESIZED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 WALK_SECONDS = 2.0
 """While nobody holds a map, wait between two walks for entries that came without a holder."""
 
-WALK_SHARE = 0.01
-"""Part of the time that these walks may take at most: a long map is walked more rarely."""
+LOOK_SHARE = 0.01
+"""Part of the time that looks at entries may take at most: many are looked at more rarely."""
 
 _FACT = "stale:"
 
@@ -44,16 +45,20 @@ class _Age:
         before: by present holder, the entries that it cannot have written: counters by key.
         orphans: the entries that were there while nobody held the map; None: somebody does.
         walk_at: when to walk through the map again, in seconds of CLOCK_BOOTTIME.
+        note_at: when to look again which stale entries are still there, likewise.
+        changed: there may be others than those that were looked at last.
         since: by stale key, the seconds of CLOCK_BOOTTIME at which it was found stale.
-        noted: the keys that the state has.
+        noted: the keys that the state has; None: of another map.
     """
 
     number: int
     before: dict[Holder, dict[bytes, int]] = field(default_factory=dict)
     orphans: dict[bytes, int] | None = None
     walk_at: float = 0.0
+    note_at: float = 0.0
+    changed: bool = True
     since: dict[bytes, float] = field(default_factory=dict)
-    noted: frozenset[bytes] = frozenset()
+    noted: frozenset[bytes] | None = frozenset()
 
     def stale(self) -> dict[bytes, int]:
         """Return the counters of stale entries by key."""
@@ -109,15 +114,26 @@ class Aging:
         ids = self._ids()
         sighting = self._holders.look(ids.values())
         for name, number in ids.items():
-            age = self._ages.get(name)
-            if age is None or age.number != number:
-                age = self._ages[name] = self._begun(name, number)
+            age = self._age_of(name, number)
             present = sighting.of(number)
             if present:
                 self._held(name, age, present)
             elif sighting.whole or age.before:
                 self._left(name, age)
-            self._note(name, age)
+            if age.changed or self._clock() >= age.note_at:
+                self._note(name, age)
+
+    def _age_of(self, name: MapName, number: int) -> _Age:
+        """Return what is known of the map with this id; `resize` makes another of the same."""
+        age = self._ages.get(name)
+        if age is not None and age.number != number and self._is_resized(name, number):
+            age.number, age.noted = number, None
+        elif age is None or age.number != number:
+            age = self._ages[name] = self._begun(name, number)
+        return age
+
+    def _is_resized(self, name: MapName, number: int) -> bool:
+        return self._state.get_meta(f"{RESIZED}{name}") == f"{boot_id()}:{number}"
 
     def _held(self, name: MapName, age: _Age, present: frozenset[Holder]) -> None:
         """Let new holders have written nothing of what was there while nobody held the map.
@@ -127,6 +143,7 @@ class Aging:
         """
         if age.orphans is None and age.before and not age.before.keys() & present:
             age.orphans = self._theirs.all_in(name)
+        age.changed |= present != age.before.keys()
         for holder in present - age.before.keys():
             age.before[holder] = dict(age.orphans or {})
         for holder in age.before.keys() - present:
@@ -138,12 +155,14 @@ class Aging:
         begun = self._clock()
         if age.orphans is None or begun >= age.walk_at:
             age.orphans = self._theirs.all_in(name)
+            age.changed = True
             ended = self._clock()
-            age.walk_at = ended + max(WALK_SECONDS, (ended - begun) / WALK_SHARE)
+            age.walk_at = ended + max(WALK_SECONDS, (ended - begun) / LOOK_SHARE)
         age.before.clear()
 
     def _note(self, name: MapName, age: _Age) -> None:
         """Drop what is gone or was written again; note what is stale since when."""
+        begun = self._clock()
         stale = age.stale()
         standing = self._theirs.still_in(name, stale)
         gone = stale.keys() - standing.keys()
@@ -153,8 +172,10 @@ class Aging:
             seen.update(standing)
         now = self._clock()
         age.since = {key: age.since.get(key, now) for key in standing}
-        if age.noted != standing.keys():
+        if age.noted is None or age.noted != standing.keys():
             self._write(name, age, standing)
+        age.changed = False
+        age.note_at = now + (self._clock() - begun) / LOOK_SHARE
 
     def _begun(self, name: MapName, number: int) -> _Age:
         """Return what the state knows of a map: what is stale in it, whoever holds it now."""

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 SETTLE_AT_ONCE = 20_000
 """Notes that one `settle` looks at: with fewer, each is looked at every time."""
 
+RESIZED = "resized:"
+"""Before a map's name, the fact which map took its place with the same entries."""
+
 _CLOCK = "clock"
 _STEP_SECONDS = 0.5
 _RESTORING = " restoring"
@@ -138,7 +141,7 @@ class Reconciler:
         identity = f"{boot}:{self._maps[name].info.id}"
         fact = f"map:{name}"
         known = self._state.get_meta(fact)
-        if self._state.get_meta(f"resized:{name}") == identity:
+        if self._state.get_meta(f"{RESIZED}{name}") == identity:
             known = identity  # our entries were copied into it
             self._state.set_meta(fact, identity)
         self._unread.discard(name)
@@ -163,7 +166,7 @@ class Reconciler:
 
     def expect(self, name: MapName, number: int) -> None:
         """Note the id of a map that takes the place of ours, with all entries of ours in it."""
-        self._state.set_meta(f"resized:{name}", f"{boot_id()}:{number}")
+        self._state.set_meta(f"{RESIZED}{name}", f"{boot_id()}:{number}")
 
     def _reconcile_tables(self) -> None:
         """Make our own tables what the notes are; new ones are filled."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from xdpctl.abi import Reason
+from xdpctl.errors import XdpctlError
 from xdpctl.settings import lists, load_settings
 from xdpctl.settings.options import OPTIONS
 
@@ -97,6 +98,15 @@ def tagged(page: Path, heading: str) -> set[str]:
     text = page.read_text().partition(f"\n{heading}\n")[2].partition("\n\n|")[2]
     rows = text.partition("\n\n")[0].splitlines()[2:]
     return {word for row in rows for word in re.findall(r"`([^`]+)`", row.split("|")[1])}
+
+
+def test_the_reference_has_every_error_code() -> None:
+    text = REFERENCE.read_text().partition("their `code` is for programs")[2].partition("\n\n")[0]
+    kinds: list[type[XdpctlError]] = [XdpctlError, *XdpctlError.__subclasses__()]
+    kinds += [kind for base in kinds[1:] for kind in base.__subclasses__()]
+    codes = {kind.code for kind in kinds}
+
+    assert codes <= set(re.findall(r"`([a-z-]+)`", text))
 
 
 def test_every_key_of_a_list_is_documented() -> None:

@@ -106,7 +106,8 @@ class Story:
 
 
 @pytest.fixture
-def story(ledger: Ledger) -> Story:
+def story(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Story:
+    monkeypatch.setattr("xdpctl.maps.aging.boot_id", lambda: ledger.boot_id)
     return Story(ledger)
 
 
@@ -181,6 +182,23 @@ def test_another_map_under_the_pin_begins_anew(story: Story) -> None:
     story.ledger.maps[MAP].become(FakeBpf(story.ledger.kernel).create_map(spec, 256))
     story.b()
     assert story.stale == 0
+
+
+def test_a_larger_map_with_the_same_entries_is_the_same(story: Story) -> None:
+    story.a()
+    story.writes_66()
+    story.nobody()
+    story.unseen()
+    larger = FakeBpf(story.ledger.kernel).create_map(abi.MAPS[MAP], 512)
+    larger.update(story.key(66), abi.encode_value(RuleAction.DROP))
+    story.ledger.store.expect(MAP, larger.info.id)
+    story.ledger.maps[MAP].become(larger)
+    story.now += 50
+    assert story.stale == 1
+    story.service_restarts()
+    assert story.stale == 1
+    story.now += 10
+    assert len(list(story.aging.end(60))) == 1
 
 
 def test_stale_entries_end_after_their_time_and_others_do_not(story: Story) -> None:

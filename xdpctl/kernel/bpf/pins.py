@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import MapType
+from xdpctl.abi import RULE_MAPS, MapType
 from xdpctl.errors import KernelError, PinError
 from xdpctl.kernel.bpf.bpffs import (
     MOUNT_POINT,
@@ -137,10 +137,17 @@ def _warnings(found: _FoundPin, entries: int) -> tuple[str, ...]:
         return ()
     warning = (
         f"{found.pin.path} exists with room for {found.map.info.max_entries} entries, not the"
-        f" configured {entries}: to change that, stop every program that uses it, remove the pin,"
-        " and start them again"
+        f" configured {entries}: {_remedy(found, entries)}"
     )
     return (warning,)
+
+
+def _remedy(found: _FoundPin, entries: int) -> str:
+    """Return how to change the size of a map; only a rule map can grow in place."""
+    name = found.pin.path.name
+    if name in RULE_MAPS and entries > found.map.info.max_entries:
+        return f"run `xdpctl resize {name}={entries}` while the service runs"
+    return "to change that, stop every program that uses it, remove the pin, and start them again"
 
 
 def pin_again(bpf: Bpf, held: Map, place: Opened, name: str, policy: PinPolicy) -> None:

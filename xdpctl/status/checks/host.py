@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xdpctl.abi import RULE_MAPS
 from xdpctl.kernel.failure import OLDEST_KERNEL, READ_ONLY
 from xdpctl.status.checks.facts import DirectoryFacts, Facts, Finding, HostFacts, Level, PinFacts
 
@@ -195,7 +196,7 @@ def of_pin(facts: Facts, pin: PinFacts) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             f"{pin.name} has room for {pin.capacity} entries, but the settings ask for"
-            f" {pin.entries}: to change it, stop the programs that use it and remove the pin",
+            f" {pin.entries}: {_remedy(pin.name, pin.entries, pin.capacity)}",
             pin.name,
         )
     else:
@@ -208,6 +209,12 @@ def of_pin(facts: Facts, pin: PinFacts) -> Iterator[Finding]:
             " start it before dnsdist",
             pin.name,
         )
+
+
+def _remedy(name: str, entries: int, capacity: int) -> str:
+    if name in RULE_MAPS and entries > capacity:
+        return f"run `xdpctl resize {name}={entries}` while the service runs"
+    return "to change it, stop the programs that use it and remove the pin"
 
 
 def _owned(owner: tuple[int, int], policy: PinPolicy) -> bool:
