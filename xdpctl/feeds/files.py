@@ -362,7 +362,7 @@ class ListFiles:
             updated=result.updated,
             removed=result.removed,
             unchanged=result.unchanged,
-            left_to_dnsdist=result.theirs or None,
+            left_to_dnsdist=(result.theirs + result.shadowed) or None,
             left_to_others=result.others or None,
             guarded=result.guarded or None,
         )

@@ -12,18 +12,19 @@ their own, large ones in a process of their own (store/worker/).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import threading
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 from xdpctl import abi
-from xdpctl.abi import BY_REF, TABLES, MapName, RuleAction, RuleValue
+from xdpctl.abi import BY_REF, TABLES, Book, MapName, RuleAction, RuleValue
 from xdpctl.errors import (
     ConflictError,
     EmptyListError,
@@ -31,15 +32,16 @@ from xdpctl.errors import (
     KernelError,
     ShrunkListError,
     TableFullError,
+    TargetError,
     XdpctlError,
     no_room,
 )
 from xdpctl.process.clock import boot_clock
-from xdpctl.rules import AnyQtype, target_of
+from xdpctl.rules import DNSDIST_ORIGIN, AnyQtype, book_of, target_of
 from xdpctl.rules.keys import QNAMES_REF, REFS, full_key, stored_key
 from xdpctl.store.claims import Claims
 from xdpctl.store.difference import Difference, Fresh, Staging
-from xdpctl.store.entries import foreign, goes_on, read_stored, read_values
+from xdpctl.store.entries import Entries, foreign, goes_on, places_of, read_stored, read_values
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note, State
 from xdpctl.store.tables.table import RuleTable
@@ -57,6 +59,9 @@ if TYPE_CHECKING:
 
 STEP = 4_000
 """Entries of one chunk: other writers wait about 20 ms for it."""
+
+SHADOWS_MAX = 10_000
+"""Entries of dnsdist's for which it is looked whether a list claims them: a tenth of a second."""
 
 CONTESTED_STEP = 1_000
 """Entries of a chunk where other claims may wait: about as long."""
@@ -78,6 +83,8 @@ class BulkResult:
     Attributes:
         theirs: claims that wait because dnsdist has an entry.
         others: claims that wait because another origin's is in force.
+        shadowed: a list's claims on what dnsdist has an entry for; they are in the lists' book,
+            and counted as what was done to them there, too.
         guarded: left out because of the guard; `first_guarded` is the first, and why.
         removed_hits: how often what was removed had been hit.
     """
@@ -88,6 +95,7 @@ class BulkResult:
     unchanged: int = 0
     theirs: int = 0
     others: int = 0
+    shadowed: int = 0
     guarded: int = 0
     first_guarded: str = ""
     removed_hits: int = 0
@@ -165,6 +173,7 @@ class Bulk:
             self.result.unchanged = difference.unchanged
             try:
                 self._apply(staging, difference)
+                self._count_shadowed()
             except KernelError as error:
                 error.done = self.result.created
                 raise
@@ -351,6 +360,31 @@ class Bulk:
             absent = set(self._absent(name, stored))
             taken += [(ref, key) for key in stored if key not in absent]
         return taken
+
+    def _count_shadowed(self) -> None:
+        """Count a list's claims that wait for dnsdist, unless dnsdist's entries are very many."""
+        if book_of(self.change.origin) is Book.OPERATOR:
+            return
+        by_map: dict[MapName, set[bytes]] = {}
+        for name, key in islice(self._shadowing(), SHADOWS_MAX):
+            by_map.setdefault(name, set()).add(key)
+        for name, keys in by_map.items():
+            notes = self._state.get_many(name, list(keys))
+            waiting = self._state.waiting_at(name, list(keys))
+            for key in keys:
+                claims = [*waiting.get(key, ()), *([notes[key]] if key in notes else ())]
+                self.result.shadowed += any(c.origin == self.change.origin for c in claims)
+
+    def _shadowing(self) -> Iterator[Place]:
+        """Yield where a list's claims on the targets of dnsdist's entries would be."""
+        entries = Entries(self.maps, self._state)
+        for name in abi.RULE_MAPS:
+            if self._state.has_more_than(SHADOWS_MAX) and self._state.count(name) > SHADOWS_MAX:
+                continue  # dnsdist's would be looked for among all of ours
+            for entry in entries.entries(name, DNSDIST_ORIGIN):
+                with contextlib.suppress(TargetError):
+                    target = target_of(name, entry.key, AnyQtype.BOTH)
+                    yield from places_of(target, AnyQtype.BOTH, Book.LISTS)
 
     # --- what is done -------------------------------------------------------------
 

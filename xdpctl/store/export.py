@@ -26,11 +26,13 @@ from xdpctl.rules import (
 )
 from xdpctl.rules.keys import REFS, full_key, plain_text, stored_key
 from xdpctl.store.entries import NOTES_AT_ONCE, goes_on, read_stored, whole_map
+from xdpctl.store.state import place_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xdpctl.store.entries import Entries
+    from xdpctl.store.state import Note
 
 EXPORT_LINES = 2_000
 """Lines of one part: some 10 ms and 64 kB."""
@@ -67,7 +69,7 @@ class ExportInProcess:
 def lines_of(
     entries: Entries, any_qtype: AnyQtype, *, everything: bool, at_once: bool = False
 ) -> Iterator[str]:
-    """Yield the lines of `export`: our rules, and with `everything` dnsdist's too.
+    """Yield the lines of `export`: all claims of ours, and with `everything` dnsdist's too.
 
     Args:
         entries: what is in the maps, and the notes.
@@ -88,10 +90,21 @@ def lines_of(
                 _, stored, _, origin, reason, _, expires, noted = row
                 if value is not None and (name in TABLES or goes_on(value, noted)):
                     yield from text.of(name, stored, value.action, origin, reason, expires)
+        for claim in _waiting(entries, name):
+            options = claim.action, claim.origin, claim.reason, claim.expires
+            yield from text.of(name, stored_key(ref, claim.key), *options)
         if everything and name not in TABLES:
             for entry in entries.entries(name, DNSDIST_ORIGIN):
                 stored = stored_key(ref, entry.key)
                 yield from text.of(name, stored, entry.action, DNSDIST_ORIGIN, "", None)
+
+
+def _waiting(entries: Entries, name: MapName) -> Iterator[Note]:
+    """Yield the claims that wait in a map: an import of the lines makes them wait again."""
+    after = b""
+    while claims := entries.state.waiting_page(name, after, NOTES_AT_ONCE):
+        after = place_in_order(claims[-1])
+        yield from claims
 
 
 class _Lines:

@@ -8,10 +8,11 @@ Used for what the API and `list` show.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import RULE_MAPS, MapName
+from xdpctl.abi import RULE_MAPS, Book, MapName
 from xdpctl.errors import TargetError
 from xdpctl.rules import book_of, target_of
 from xdpctl.store.claims import rank
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from xdpctl.rules import AnyQtype
     from xdpctl.store.entries import Entries, Place, Slot
     from xdpctl.store.state import Note
+
+FEW = 5_000
+"""Entries before those of lists up to which it is found out once where they are."""
 
 LISTED = (MapName.LIST_SOURCES, MapName.LIST_NAMES)
 _OPERATORS = (*RULE_MAPS, MapName.ZONES)
@@ -79,10 +83,30 @@ class Standings:
         }
         if not any(there.values()):
             return [[] for _ in found]
+        listed = there[_OPERATORS] and any(entry.map in LISTED for entry in found)
+        before = self._before_lists() if listed else set()
         return [
-            self._other(entry) if there[_OPERATORS if entry.map in LISTED else LISTED] else []
+            self._other(entry)
+            if (before is None or (entry.map, entry.key) in before)
+            or (entry.map not in LISTED and there[LISTED])
+            else []
             for entry in found
         ]
+
+    def _before_lists(self) -> set[Place] | None:
+        """Return where lists' claims would be that an entry is before; None if they are many."""
+        found: set[Place] = set()
+        mode = self._any_qtype()
+        for name in _OPERATORS:
+            for keys, _ in self._entries.maps[name].chunks():
+                size = self._entries.maps[name].info.key_size
+                for at in range(0, len(keys), size):
+                    with contextlib.suppress(TargetError):
+                        target = target_of(name, keys[at : at + size], mode)
+                        found.update(places_of(target, mode, Book.LISTS))
+                if len(found) > FEW:
+                    return None
+        return found
 
     def _other(self, entry: Entry) -> list[Place]:
         mode = self._any_qtype()

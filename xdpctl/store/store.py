@@ -48,7 +48,7 @@ from xdpctl.store.export import Export, ExportInProcess, lines_of
 from xdpctl.store.pages import Pages
 from xdpctl.store.reconcile import Reconciler
 from xdpctl.store.source import RuleSource
-from xdpctl.store.standing import LISTED, Standings
+from xdpctl.store.standing import Standings
 from xdpctl.store.state import Note, place_in_order
 from xdpctl.store.tables.table import KEYS_AT_ONCE
 from xdpctl.store.tables.tables import Tables
@@ -371,7 +371,11 @@ class Store:
             outcomes, refused = self._settled(wanted, strict=not beneath)
         if refused is not None:
             raise refused
-        return tuple(self._said(rule, outcomes[where[claimed]]) for claimed, rule in asked.items())
+        others = self._in_other_book(asked)
+        return tuple(
+            self._said(rule, outcomes[where[claimed]], others[claimed])
+            for claimed, rule in asked.items()
+        )
 
     def _settled(
         self, wanted: Mapping[Place, Mapping[str, Make | None]], *, strict: bool
@@ -409,24 +413,41 @@ class Store:
 
         return make
 
-    def _said(self, rule: Rule, outcome: Outcome) -> Said:
-        """Return what came of a rule; an operator's or dnsdist's entry is before a list's."""
-        its = (claim for claim in outcome.claims if claim.origin == rule.origin)
-        claim = next(its)
-        dnsdist, found = self._claims_on(rule.target)
-        in_force = found[0] if dnsdist is None else dnsdist
-        before = outcome.before
-        if before is None and book_of(rule.origin) is Book.OPERATOR and not outcome.foreign:
-            before = next((each for each in found if each.map in LISTED), None)
+    def _said(self, rule: Rule, outcome: Outcome, others: Sequence[Slot]) -> Said:
+        """Return what came of a rule.
+
+        Args:
+            rule: that was asked for.
+            outcome: what was decided about its place.
+            others: the slots of its target in the other book.
+        """
+        (claim,) = (each for each in outcome.claims if each.origin == rule.origin)
+        former = next((each for each in outcome.former if each.origin == rule.origin), None)
+        in_force: Note | RuleAction = outcome.after or RuleAction.DROP
+        displaced = outcome.before
+        there = [slot for slot in others if slot.value is not None]
+        if outcome.foreign:
+            theirs, _ = self._claims_on(rule.target)
+            in_force = in_force if theirs is None else theirs
+        elif there and book_of(rule.origin) is Book.OPERATOR:
+            displaced = displaced or there[0].note
+        elif there and there[0].value is not None:  # a list's claim, behind an operator's
+            note = there[0].note if there[0].is_ours else None
+            in_force = note or there[0].value.action
         is_in_force = isinstance(in_force, Note) and in_force.origin == rule.origin
-        displaced = before if is_in_force and before is not None else None
-        return Said(
-            rule.target,
-            next((each for each in outcome.former if each.origin == rule.origin), None),
-            claim,
-            None if displaced is None or displaced.origin == rule.origin else displaced,
-            in_force,
-        )
+        if displaced is not None and (not is_in_force or displaced.origin == rule.origin):
+            displaced = None
+        return Said(rule.target, former, claim, displaced, in_force)
+
+    def _in_other_book(self, asked: Iterable[Claimed]) -> dict[Claimed, list[Slot]]:
+        """Return what the other book has about each target."""
+        places: dict[Claimed, list[Place]] = {}
+        for target, origin in asked:
+            book = Book.LISTS if book_of(origin) is Book.OPERATOR else Book.OPERATOR
+            is_empty = self._maps[map_of(target, book)].is_empty()
+            places[target, origin] = [] if is_empty else places_of(target, self.any_qtype, book)
+        slots = self.listing.slots(place for each in places.values() for place in each)
+        return {claimed: [slots[place] for place in each] for claimed, each in places.items()}
 
     def remove(self, targets: Iterable[Target], origin: str | None = None) -> RemoveResult:
         """End the operator's claims on targets, or another origin's.

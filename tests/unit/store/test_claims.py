@@ -243,6 +243,41 @@ def test_a_rule_that_takes_anothers_place_says_whose(ledger: Ledger) -> None:
     assert (said.is_in_force, said.displaced.origin) == (True, ONE)
 
 
+def test_a_lists_rule_that_an_operator_is_before_says_so(ledger: Ledger) -> None:
+    ledger.put(A, PASS)
+    (said,) = ledger.store.put([Rule(parse_target(A), origin=ONE)]).rules
+    assert isinstance(said.in_force, Note)
+    assert (said.is_in_force, said.in_force.origin) == (False, CLI)
+
+
+def test_a_rule_that_waits_for_dnsdist_says_so(ledger: Ledger) -> None:
+    ledger.dnsdist(A, action=PASS)
+    (said,) = ledger.store.put([Rule(parse_target(A), origin=APP)], beneath=True).rules
+    assert (said.is_in_force, said.in_force) == (False, PASS)
+
+
+@pytest.mark.parametrize("few", [0, 5_000])
+def test_a_lists_claims_behind_an_operators_are_found_among_few_and_among_many(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr("xdpctl.store.standing.FEW", few)
+    every = [A, "2001:db8::1", "198.51.100.0/24", "2001:db8:1::/48", NAME, ZONE]
+    ledger.bulk([*every, B], ONE)
+    ledger.bulk([text for text in every if text != A])
+    ledger.dnsdist(A)
+    shown = ledger.store.standings.of(list(ledger.store.entries()))
+    listed = {
+        ledger.text(each.entry.map, each.entry.key): each.is_in_force
+        for each in shown
+        if each.entry.origin == ONE
+    }
+    assert listed == {**dict.fromkeys(every, False), B: True}
+    for each in shown:
+        origins = {claim.origin for claim in each.claims}
+        is_both = ledger.text(each.entry.map, each.entry.key) not in {A, B}
+        assert origins == ({ONE, FILE} if is_both else {ONE})
+
+
 # --- dnsdist -------------------------------------------------------------------------------
 
 

@@ -255,11 +255,11 @@ def merged(result: BulkResult, skipped: int) -> Merged:
         updated=result.updated,
         removed=result.removed,
         unchanged=result.unchanged,
-        left_to_dnsdist=result.theirs,
+        left_to_dnsdist=result.theirs + result.shadowed,
         left_to_others=result.others,
         skipped=skipped,
         guarded=result.guarded,
-        waiting=result.theirs + result.others,
+        waiting=result.theirs + result.shadowed + result.others,
     )
 
 

@@ -108,7 +108,7 @@ def test_one_request_may_have_both_rules_of_a_target(ledger: Ledger) -> None:
 def test_a_list_may_claim_what_is_dnsdists(ledger: Ledger) -> None:
     ledger.dnsdist(A)
     result = ledger.bulk([A], origin=LIST)
-    assert (result.created, result.theirs) == (1, 0)
+    assert (result.created, result.theirs, result.shadowed) == (1, 0, 1)
     assert set(listed(ledger)) == {(MapName.ADDR_V4, A), (MapName.LIST_SOURCES, A)}
 
 
