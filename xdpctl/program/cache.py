@@ -310,22 +310,29 @@ class CachingCompiler:
         self._cache = cache
         self._compilation = compilation
         self._threads = Threads(thread_name_prefix="compile")
-        self._begun: _Begun | None = None
+        self._begun: dict[Recipe, _Begun] = {}
+        self._first: Recipe | None = None
         self._ahead: _Begun | None = None
         self._keeping = threading.Lock()
 
-    def begin(self, config: Recipe) -> None:
-        """Begin on a thread; the next call for the same configuration waits for what is left.
+    def begin(self, config: Recipe, *later: Recipe) -> None:
+        """Begin on threads; the next call for the same configuration waits for what is left.
+
+        Args:
+            config: what the next call is for. If that is for another one, this is cancelled.
+            later: what other calls will be for.
 
         Raises:
-            KernelError: the thread cannot be started.
+            KernelError: a thread cannot be started.
         """
-        self._begun = self._begin(config)
+        self._first = config
+        for recipe in (config, *later):
+            self._begun[recipe] = self._begin(recipe)
 
     def close(self) -> None:
         """Cancel an unused compilation. Blocks until compiling and storing have ended."""
-        if self._begun is not None:
-            self._begun.compilation.cancel()
+        for begun in self._begun.values():
+            begun.compilation.cancel()
         self._threads.shutdown()
 
     async def __call__(self, config: Recipe) -> Bytecode:
@@ -337,10 +344,10 @@ class CachingCompiler:
         """
         import asyncio  # noqa: PLC0415 - a compilation begins before this is loaded
 
-        begun, self._begun = self._begun, None
-        if begun is not None and begun.config != config:
-            begun.compilation.cancel()
-            begun = None
+        first, self._first = self._first, None
+        if first is not None and first != config:
+            self._begun.pop(first).compilation.cancel()
+        begun = self._begun.pop(config, None)
         if self._ahead is not None and self._ahead.config == config:
             self._ahead.compilation.cancel()  # at the lowest priority it may take minutes
             self._ahead = None
@@ -362,7 +369,8 @@ class CachingCompiler:
         """
         import asyncio  # noqa: PLC0415 - a compilation begins before this is loaded
 
-        self._ahead = begun = self._begin(config, urgent=False)
+        begun = self._begun.get(config) or self._begin(config, urgent=False)
+        self._ahead = begun
         try:
             await asyncio.wrap_future(begun.bytecode)
         except asyncio.CancelledError:

@@ -21,12 +21,13 @@ from xdpctl.process.log import configure, event
 from xdpctl.process.privileges import keep_needed
 from xdpctl.process.threads import share_one_heap
 from xdpctl.program.cache import FOLDER, BytecodeCache, CachingCompiler
-from xdpctl.program.config import program_config
+from xdpctl.program.config import TableProgram, program_config
 from xdpctl.program.loader.parent import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from xdpctl.program.config import Recipe
     from xdpctl.settings import Settings
 
 SWITCH_SECONDS = 0.0001
@@ -88,11 +89,18 @@ def begin(load: Callable[[], Settings]) -> Bootstrap:
             )
         compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))
         tables = _has_table_rules(settings)
-        compiler.begin(program_config(settings, tables=tables))
+        compiler.begin(program_config(settings, tables=tables), *_soon(settings, tables=tables))
     except BaseException:
         loader.close()
         raise
     return Bootstrap(settings, load, compiler, loader)
+
+
+def _soon(settings: Settings, *, tables: bool) -> tuple[Recipe, ...]:
+    """Return what else is compiled at once: lists are to be in force soon after the start."""
+    if tables:
+        return (TableProgram(),)
+    return (program_config(settings, tables=True), TableProgram()) if settings.lists else ()
 
 
 def _has_table_rules(settings: Settings) -> bool:

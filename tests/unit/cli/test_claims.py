@@ -60,7 +60,10 @@ def made(**fields: object) -> dict[str, Any]:
         (
             made(in_force=claim("dnsdist"), claim=claim("api")),
             [
-                "192.0.2.1 stays dropped: the claim of dnsdist (drop) is in force, that of api waits",
+                (
+                    "192.0.2.1 stays dropped: the claim of dnsdist (drop) is in force, that of api"
+                    " waits"
+                ),
             ],
         ),
         (

@@ -31,6 +31,7 @@ from xdpctl.program.cache import (
     installed_compiler,
     key_of,
 )
+from xdpctl.program.config import TableProgram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -491,6 +492,27 @@ async def test_what_was_begun_for_another_configuration_is_not_what_the_call_giv
     compiler.begin(other)
     await compiler(DEFAULT)
     assert made.asked == [other, DEFAULT]
+
+
+async def test_what_later_calls_are_for_is_begun_as_well_and_compiled_once(
+    cache: BytecodeCache, made: Compiler
+) -> None:
+    later = replace(DEFAULT, tables=True)
+    compiler = caching(cache, made)
+    compiler.begin(DEFAULT, later, TableProgram())
+    assert [await compiler(each) for each in (DEFAULT, later, TableProgram())] == [BYTECODE] * 3
+    assert made.compiled == 3
+    await asyncio.to_thread(compiler.close)
+
+
+async def test_a_compilation_ahead_of_what_was_begun_waits_for_that(
+    cache: BytecodeCache, made: Compiler
+) -> None:
+    later = replace(DEFAULT, tables=True)
+    compiler = caching(cache, made)
+    compiler.begin(DEFAULT, later)
+    await compiler.ahead(later)
+    assert (made.compiled, made.urgent) == (2, [True, True])
 
 
 async def test_what_failed_before_it_was_asked_for_raises_then(

@@ -18,7 +18,6 @@ from xdpctl.abi import MapName, RuleAction
 from xdpctl.errors import ConflictError, MapFullError, NotFoundError, StateError, no_room
 from xdpctl.process.caller import CALLER, Caller
 from xdpctl.rules import Rule, parse_target
-from xdpctl.store.bulk import BulkResult
 from xdpctl.store.change import Change
 from xdpctl.store.history import MOST, History, HistoryRow
 from xdpctl.store.state import State
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.rules.keys import Row
+    from xdpctl.store.bulk import BulkResult
 
 OPERATOR = Caller(uid=1000, pid=os.getpid())
 """An operator whose process is this one, so that its command is known."""

@@ -6,6 +6,7 @@ import errno
 import signal
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 import pytest
@@ -15,10 +16,11 @@ from xdpctl.errors import KernelError, SettingsError
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.process.children import SIGNALS
 from xdpctl.program.cache import CachingCompiler
-from xdpctl.program.config import program_config
+from xdpctl.program.config import TableProgram, program_config
 from xdpctl.service import bootstrap
 from xdpctl.service.bootstrap import begin
 from xdpctl.settings import XskFamily
+from xdpctl.settings.lists import ListSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +106,20 @@ def test_the_program_of_the_settings_is_begun_at_once_and_cancelled_if_nobody_ta
         assert not compilation.cancelled.is_set()
         assert begun.settings is settings
     assert compilation.cancelled.is_set()
+
+
+@pytest.mark.usefixtures("_in_this_process")
+def test_with_lists_what_they_need_is_begun_as_well(
+    host: FakeHost, compilations: list[Endless], tmp_path: Path
+) -> None:
+    settings = replace(host.settings(), lists=(ListSettings(tmp_path / "x", "list:x"),))
+    with begin(lambda: settings):
+        assert [compilation.config for compilation in compilations] == [
+            program_config(settings),
+            program_config(settings, tables=True),
+            TableProgram(),
+        ]
+    assert all(compilation.cancelled.is_set() for compilation in compilations)
 
 
 @pytest.mark.usefixtures("_in_this_process")
