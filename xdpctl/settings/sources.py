@@ -135,7 +135,7 @@ def _content(path: Path) -> str:
         content = file.read(FILE_MAX + 1)
     if len(content) > FILE_MAX:
         raise ValueError(f"it has more than {FILE_MAX} bytes")
-    return content.decode("utf-8")
+    return content.decode("utf-8-sig")  # some editors write a BOM
 
 
 def _texts(option: Option, value: object, source: str) -> Sequence[str]:

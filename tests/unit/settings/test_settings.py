@@ -726,3 +726,7 @@ def test_another_file_with_the_same_settings_is_no_change(tmp_path: Path) -> Non
 def test_a_relative_path_is_taken_as_it_is() -> None:
     assert load("--control", "x.sock").control == Path("x.sock")
     assert not os.path.isabs(load("--control", "x.sock").control)  # noqa: PTH117 - the same claim
+
+
+def test_a_byte_order_mark_before_the_settings_is_left_out(tmp_path: Path) -> None:
+    assert load(file=written(tmp_path, "\ufeffport = [5353]\n")).ports == (5353,)
