@@ -58,10 +58,8 @@ def made(**fields: object) -> dict[str, Any]:
             ],
         ),
         (
-            made(in_force=claim("dnsdist"), claim=claim("api")),
-            [
-                "192.0.2.1 stays dropped: the claim of dnsdist (drop) is in force, that of api waits",
-            ],
+            made(in_force=claim("dnsdist")),
+            ["192.0.2.1 stays dropped: the claim of dnsdist (drop) is in force, that of cli waits"],
         ),
         (
             made(displaced=claim("list:a", expires_in=90)),
