@@ -749,7 +749,3 @@ def test_a_text_without_quotes_is_told_to_have_some(tmp_path: Path, line: str, h
     assert "not valid TOML" in sentence
     assert ("a text needs quotes" in sentence) == bool(helps)
     assert helps in sentence
-
-
-def test_a_byte_order_mark_before_the_settings_is_left_out(tmp_path: Path) -> None:
-    assert load(file=written(tmp_path, "\ufeffport = [5353]\n")).ports == (5353,)

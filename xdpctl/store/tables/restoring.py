@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 4_000
 """Notes of one step: some 20 ms, in which no rule can be written."""
 
+_ACTION_MASK = 3
+
 _log = logging.getLogger(__name__)
 
 
@@ -52,7 +54,7 @@ def agrees(engine: Engine, state: State) -> bool:
 
 
 def compare(tables: Tables, state: State) -> Iterator[None]:
-    """Write entries that notes have and the tables have not; steps as of `fill`.
+    """Write entries that notes have and the tables have not, or not so; steps as of `fill`.
 
     Afterwards `agrees` tells whether there are entries without a note.
 
@@ -63,7 +65,11 @@ def compare(tables: Tables, state: State) -> Iterator[None]:
         written = 0
         for stored, actions in _pages(state, name):
             found = tables.look_up(name, stored)
-            missing = [number for number, value in enumerate(found) if value is None]
+            missing = [
+                number
+                for number, value in enumerate(found)
+                if value is None or value & _ACTION_MASK != actions[number]
+            ]
             if missing:
                 chosen = [stored[number] for number in missing]
                 written += tables.put(name, chosen, [actions[number] for number in missing])

@@ -551,3 +551,15 @@ def test_lacking_counts_the_maps_of_one_table_together(ledger: Ledger) -> None:
         assert lacking == (zones + names > 3)
     assert not tables.lacks({MapName.LIST_SOURCES: 3})
     assert not tables.lacks({MapName.ADDR_V4: 10})
+
+
+def test_an_action_that_a_crash_kept_from_its_entry_is_written_at_the_start(
+    ledger: Ledger,
+) -> None:
+    ledger.bulk([A, B], origin=LIST)
+    ledger.hit(A, 7, Book.LISTS)
+    with crashing_after(engine_of(ledger), 0, CrashError()), pytest.raises(CrashError):
+        ledger.bulk([f"{A} action=truncate", B], origin=LIST, replace=True)
+    ledger.restart()
+    assert ledger.value(A, Book.LISTS) == b"\x07" + bytes(7) + b"\x02" + bytes(7)
+    assert ledger.agrees()
