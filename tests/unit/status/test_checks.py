@@ -278,6 +278,11 @@ def test_an_interface_without_a_driver_is_known_by_its_kind() -> None:
     assert warnings(on_card(card(driver=None, kind="veth"))) == []
 
 
+def test_a_list_that_cannot_be_read_is_a_warning() -> None:
+    host = replace(HOST, lists=("the service will start without the list x from /x: no",))
+    assert warnings(facts(host)) == ["the service will start without the list x from /x: no"]
+
+
 def test_an_mtu_over_a_page_is_a_warning() -> None:
     assert "MTU 9000" in warnings(on_card(card(mtu=9000)))[0]
 

@@ -108,6 +108,19 @@ def test_the_kernel_is_named_by_its_release(site: Site) -> None:
     assert site.survey().host(fine).release == os.uname().release
 
 
+def test_a_lists_file_that_cannot_be_opened_is_a_fact(site: Site, tmp_path: Path) -> None:
+    there, pipe = tmp_path / "there", tmp_path / "pipe"
+    there.write_text("192.0.2.1\n")
+    os.mkfifo(pipe)
+    config = tmp_path / "xdpctl.toml"
+    names = (there, tmp_path / "missing", pipe)
+    config.write_text("".join(f'[[list]]\nfile = "{path}"\n' for path in names))
+    missing, irregular = site.survey("--config", str(config)).host(fine).lists
+    assert missing.startswith("the service will start without the list missing from")
+    assert missing.endswith("it cannot be read: No such file or directory")
+    assert "list pipe" in irregular
+
+
 def test_what_the_compiler_says_is_a_fact(site: Site) -> None:
     def broken() -> None:
         raise CompilerError("cannot import bcc")

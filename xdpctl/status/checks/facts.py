@@ -55,6 +55,7 @@ class HostFacts:
         secrets: why a file of --token-file or TLS cannot be used, or None.
         unwritable: directories of --control and --state that cannot be used or made.
         read_only: those of them that are on a file system mounted read-only.
+        lists: why files of `[[list]]` cannot be read, a sentence each.
         service: a sentence about the service on the control socket, or None.
     """
 
@@ -70,6 +71,7 @@ class HostFacts:
     secrets: str | None = None
     unwritable: tuple[Path, ...] = ()
     read_only: tuple[Path, ...] = ()
+    lists: tuple[str, ...] = ()
     service: str | None = None
 
 

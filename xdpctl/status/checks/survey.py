@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 from xdpctl import abi
 from xdpctl.abi import RuleAction
-from xdpctl.errors import InterfaceError, KernelError, XdpctlError
+from xdpctl.errors import ForeignFileError, InterfaceError, KernelError, XdpctlError
 from xdpctl.kernel.bpf import pins
 from xdpctl.kernel.bpf.pins import MOUNT_POINT, OWN_DIRECTORY, PinPolicy, open_existing
 from xdpctl.kernel.failure import kernel_release, missing_capabilities
 from xdpctl.kernel.paths import ForeignError, is_read_only, open_directory
+from xdpctl.kernel.provenance import open_fed
 from xdpctl.maps.shared import pins_for
 from xdpctl.process.port_holder import why_not
 from xdpctl.status.checks.facts import (
@@ -37,13 +38,14 @@ from xdpctl.status.checks.facts import (
 from xdpctl.status.checks.host import LOAD_CAPABILITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.kernel.bpf.syscall import Bpf
     from xdpctl.kernel.net.interfaces import Interface, Netlink
     from xdpctl.maps.shared import Pin
     from xdpctl.settings import Listen, Settings
+    from xdpctl.settings.lists import ListSettings
 
 _CAPABILITIES = (*LOAD_CAPABILITIES, "CAP_SYS_ADMIN", "CAP_CHOWN", "CAP_SYS_RESOURCE")
 _SYSFS_SOURCES = ("sysfs", "sys", "none")
@@ -140,6 +142,7 @@ class Survey:
             secrets=_failure(read_secrets),
             unwritable=tuple(path for path in unwritable if not _is_read_only(path)),
             read_only=tuple(filter(_is_read_only, unwritable)),
+            lists=tuple(_unread_lists(self._settings.lists)),
             service=service,
         )
 
@@ -383,6 +386,20 @@ def _may_write(directory: Path) -> bool:
         return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
     except OSError:
         return False
+
+
+def _unread_lists(lists: Iterable[ListSettings]) -> Iterator[str]:
+    """Yield a sentence for each list whose file this process cannot open."""
+    for each in lists:
+        try:
+            os.close(open_fed(each.file))
+        except ForeignFileError as error:
+            why = error.sentence
+        except OSError as error:
+            why = f"it cannot be read: {error.strerror}"
+        else:
+            continue
+        yield f"the service will start without the list {each.name} from {each.file}: {why}"
 
 
 def _is_read_only(directory: Path) -> bool:
