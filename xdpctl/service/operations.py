@@ -411,12 +411,13 @@ class Operations:
         return await self._on(self._read_thread, page)
 
     async def rules_on(self, target: Target, *, contains: bool) -> list[RuleOut]:
-        """Return the rules for a target; with `contains` also those that contain it."""
+        """Return the rules in force for a target; with `contains` also those that contain it."""
 
         def find() -> list[RuleOut]:
             mode = self._store.any_qtype
             found = rules_on(self._store.listing, target, mode, contains=contains)
-            return [rule_out(standing, mode) for standing in self._store.standings.of(found)]
+            standings = self._store.standings.of(found)
+            return [rule_out(standing, mode) for standing in standings if standing.is_in_force]
 
         return await self._on(self._read_thread, find)
 

@@ -540,6 +540,17 @@ async def test_dnsdists_entry_for_a_target_is_among_them(office: Office) -> None
     assert found.origin == "dnsdist"
 
 
+async def test_a_target_that_a_list_claims_as_well_is_shown_once_with_both_claims(
+    office: Office,
+) -> None:
+    office.store.tables.use(FakeEngine())
+    target = parse_target("192.0.2.9")
+    for origin in ("list:x", "cli"):
+        await office.operations.put([Rule(target, origin=origin)], force=True)
+    (found,) = await office.operations.rules_on(target, contains=False)
+    assert [claim.origin for claim in found.claims or ()] == ["cli", "list:x"]
+
+
 # --- what would happen to a query -------------------------------------------------------------
 
 
