@@ -37,7 +37,7 @@ from xdpctl.maps.holders import Holder, Sighting
 from xdpctl.maps.shared import SharedMaps
 from xdpctl.maps.xsk_destinations import DestinationWatch
 from xdpctl.process.lanes import Lanes
-from xdpctl.rules import AnyQtype, Question, key_of, map_of, parse_target
+from xdpctl.rules import AnyQtype, Question, Rule, key_of, map_of, parse_target
 from xdpctl.rules.guard import Guard
 from xdpctl.rules.lines import LineReader
 from xdpctl.service import operations
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 
     from xdpctl.program.config import ProgramConfig
     from xdpctl.program.datagram import Datagram
-    from xdpctl.rules import Rule
     from xdpctl.rules.keys import Row
 
 INTERFACES = (INTERFACE, "eth1")
