@@ -259,7 +259,7 @@ class Staging:
         self._replace = change.replace
         self._origins: set[str] = set()
         self._other_lists = OtherLists(self._select)
-        self._has_other_zones: bool | None = None
+        self._has_other_names: bool | None = None
         self._like: dict[str, object] = {}
         self._alike: Options | None = None
         self._standing: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
@@ -341,9 +341,9 @@ class Staging:
         ref, key, _, reason, expires, origin = row
         if ref != LIST_NAMES_REF:
             return row
-        if self._has_other_zones is None:
-            self._has_other_zones = self._other_lists.has_zones(str(self._whose["origin"]))
-        if not self._has_other_zones:
+        if self._has_other_names is None:
+            self._has_other_names = self._other_lists.has_names(str(self._whose["origin"]))
+        if not self._has_other_names:
             return ref, key, RuleAction.PASS, reason, expires, origin
         self._other_lists.read((key,))
         return ref, key, self._other_lists.action(key, origin), reason, expires, origin

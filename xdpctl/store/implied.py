@@ -44,8 +44,6 @@ KNOWN_MAX = 50_000
 
 _KEYS_AT_ONCE = 500
 _STALE = "implied-stale"
-_ZONES = bytes((ZoneScope.ALL,))
-"""Stored keys of zones are not less than this, those of exact names are."""
 
 
 def _key(octets: bytes, scope: ZoneScope) -> bytes:
@@ -81,12 +79,12 @@ class OtherLists:
         self._select = select
         self._known: dict[bytes, list[Said]] = {}
 
-    def has_zones(self, but: str) -> bool:
-        """Return whether a list other than this origin has a zone."""
+    def has_names(self, but: str) -> bool:
+        """Return whether a list other than this origin has a rule for a name or zone."""
         return any(
             self._select(
-                f"SELECT 1 FROM {table} WHERE map = ? AND key >= ? AND origin != ? LIMIT 1",  # noqa: S608 (constants)
-                (LIST_NAMES_REF, _ZONES, but),
+                f"SELECT 1 FROM {table} WHERE map = ? AND origin != ? LIMIT 1",  # noqa: S608 (constants)
+                (LIST_NAMES_REF, but),
             )
             for table in ("note", "waiting")
         )
