@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.test_worker import children
-from xdpctl.abi import MAPS, RULE_MAPS, TABLES, MapName, RuleAction
+from xdpctl.abi import BY_REF, MAPS, RULE_MAPS, TABLES, Book, MapName, RuleAction
 from xdpctl.errors import KernelError, XdpctlError
 from xdpctl.feeds.reader import ReadAs
 from xdpctl.http.api.rule_lists import ImportedList
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import TableProgram
-from xdpctl.rules import AnyQtype, Rule, parse_target
+from xdpctl.rules import AnyQtype, Rule, parse_target, target_of
+from xdpctl.rules.keys import stored_place
 from xdpctl.store import store as store_module
 from xdpctl.store.change import Change
 from xdpctl.store.export import lines_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from xdpctl.kernel.bytecode import Bytecode
+    from xdpctl.rules import Target
     from xdpctl.store.bulk import BulkResult
 
 pytestmark = pytest.mark.root
@@ -92,19 +94,25 @@ class Office:
             made.add_hits_of(former)
             former.close()
 
-    def load(self, lines: list[str], *, replace: bool = False) -> BulkResult:
+    def load(self, lines: list[str], *, replace: bool = False, origin: str = ORIGIN) -> BulkResult:
         """Have lines worked in."""
         listed = ImportedList(
-            io.BytesIO("\n".join(lines).encode()), ReadAs(origin=ORIGIN), AnyQtype.BOTH
+            io.BytesIO("".join(f"{line}\n" for line in lines).encode()),
+            ReadAs(origin=origin),
+            AnyQtype.BOTH,
         )
         return self.store.bulk(
             Change(
                 source=listed,
-                origin=ORIGIN,
+                origin=origin,
                 replace=replace,
                 progress=lambda what, *_: self.on_progress(what),
             )
         )
+
+    def listed(self) -> set[Target]:
+        """Return the targets of all rules."""
+        return {target_of(e.map, e.key, AnyQtype.BOTH) for e in self.store.entries()}
 
     def agrees(self) -> bool:
         """Return whether notes and entries are the same, one by one."""
@@ -245,6 +253,56 @@ def test_a_process_that_is_killed_leaves_what_the_next_look_puts_right(office: O
     assert office.agrees()
     office.on_progress = lambda _what: None
     office.load(many(1_000), replace=True)
+    assert office.agrees()
+
+
+RPZ = [
+    "$TTL 60",
+    "$ORIGIN rpz.invalid.",
+    "@ SOA ns root 1 60 60 60 60",
+    "@ NS ns",
+    "*.evil.example CNAME rpz-drop.",
+    "a.evil.example CNAME rpz-drop.",
+]
+"""A zone that blocks no name below a.evil.example."""
+
+
+def action_of(office: Office, target: str) -> int:
+    """Return the action that the table has for a list's rule."""
+    current = office.store.tables.current
+    assert current is not None
+    ref, key = stored_place(parse_target(target), AnyQtype.BOTH, Book.LISTS)
+    (value,) = current.look_up(BY_REF[ref].name, [key])
+    assert value is not None
+    return value & 3
+
+
+def test_an_implied_rule_of_one_list_follows_the_other_lists(office: Office) -> None:
+    office.load(RPZ, origin="list:rpz")
+    seen = [action_of(office, "*.a.evil.example")]
+    for lines in ([".evil.example"], [".evil.example action=truncate"], [".else.example"]):
+        office.load(lines, replace=True)
+        seen.append(action_of(office, "*.a.evil.example"))
+    assert seen == [RuleAction.PASS, RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS]
+    assert office.load(RPZ, replace=True, origin="list:rpz").updated == 0
+    assert office.agrees()
+
+
+def test_a_process_that_is_killed_leaves_implied_rules_as_they_are_to_be(office: Office) -> None:
+    office.load(RPZ, origin="list:rpz")
+    office.load([".evil.example"])
+
+    def kill(what: str) -> None:
+        if what == "apply":
+            for pid in children():
+                os.kill(pid, signal.SIGKILL)
+
+    office.on_progress = kill
+    with pytest.raises(XdpctlError, match="was ended by SIGKILL"):
+        office.load(many(40_000), replace=True)  # what is gone goes first
+    office.store.settle()
+    assert parse_target(".evil.example") not in office.listed()
+    assert action_of(office, "*.a.evil.example") == RuleAction.PASS
     assert office.agrees()
 
 

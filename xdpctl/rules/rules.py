@@ -36,6 +36,10 @@ ORIGIN_PATTERN = r"cli|api|dnsdist|dynamic|dnsdist-dynamic|(?:file|app|list):.{1
 ORIGIN_KINDS = "cli, api, file:NAME, app:NAME or list:NAME"
 _ORIGIN = re.compile(ORIGIN_PATTERN)
 _NEEDS_QUOTES = re.compile(r'[\s"]')
+IMPLIED = "implied: the list itself does not block this; what other lists say of it applies"
+"""The reason of a rule that a list's reader adds so that a zone of the list is not too wide. It
+is a Pass where no other list has a rule (store/implied.py)."""
+
 REASON_MAX = 200
 """Characters of a reason."""
 

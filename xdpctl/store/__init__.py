@@ -8,6 +8,7 @@
     theirs.py      dnsdist's entries, removed where they are asked for
     entries.py     what is in the maps and whose it is
     claims.py      which of several claims on a target is in force
+    implied.py     what implied rules of a list do, beside other lists
     standing.py    all claims on the targets of some entries
     pages.py       the rules page by page
     top.py         the rules hit most

@@ -42,6 +42,7 @@ from xdpctl.rules.keys import QNAMES_REF, REFS, full_key, stored_key
 from xdpctl.store.claims import Claims
 from xdpctl.store.difference import Difference, Fresh, Staging
 from xdpctl.store.entries import Entries, foreign, goes_on, places_of, read_stored, read_values
+from xdpctl.store.implied import Implied
 from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note, State
 from xdpctl.store.tables.table import RuleTable
@@ -171,8 +172,14 @@ class Bulk:
                 self._refuse_foreign(staging, difference)
             self._refuse_overflow(staging)
             self.result.unchanged = difference.unchanged
+            implied = Implied(self._state, self._claims)
+            was_stale = implied.is_stale()
+            if difference.has_changes and any(book_of(o) is Book.LISTS for o in staging.origins):
+                implied.list_changes()
             try:
                 self._apply(staging, difference)
+                is_known = not was_stale and len(staging.origins) == 1
+                self._look_at_implied(implied, but=self.change.origin if is_known else "")
                 self._count_shadowed()
             except KernelError as error:
                 error.done = self.result.created
@@ -211,6 +218,17 @@ class Bulk:
         for step in (change, add, remove) if moves else (remove, change, add):
             step()
         self._step_through(staging, difference.ended, self._end)
+
+    def _look_at_implied(self, implied: Implied, *, but: str) -> None:
+        """Give implied rules the action that they have after this change, but for one origin's."""
+        if not implied.is_stale():
+            return
+        after: bytes | None = b""
+        while after is not None:
+            with self.lock:
+                after = implied.look_again(after, but=but)
+            self._see_cancelled()
+        implied.looked_at()
 
     def _refuse_overflow(self, staging: Staging) -> None:
         """Refuse a list that does not fit into a shared map, before anything is written."""

@@ -23,10 +23,12 @@ from itertools import chain, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from xdpctl.abi import BY_REF, TABLES
+from xdpctl.abi import BY_REF, TABLES, RuleAction
 from xdpctl.errors import StateError
-from xdpctl.rules.keys import Block
+from xdpctl.rules.keys import LIST_NAMES_REF, Block
+from xdpctl.rules.rules import IMPLIED
 from xdpctl.store.claims import RANK_SQL
+from xdpctl.store.implied import OtherLists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -194,6 +196,11 @@ class Difference:
     gone: int
     ended: int
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether claims may be made, changed or ended."""
+        return bool(self.added or self.changed or self.contested or self.gone or self.ended)
+
 
 class _Columns:
     """Rows that had no note when the list began, in the order of their notes, by column.
@@ -251,6 +258,8 @@ class Staging:
         self._whose: dict[str, object] = {"origin": change.origin}
         self._replace = change.replace
         self._origins: set[str] = set()
+        self._other_lists = OtherLists(self._select)
+        self._has_other_names: bool | None = None
         self._like: dict[str, object] = {}
         self._alike: Options | None = None
         self._standing: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
@@ -303,7 +312,7 @@ class Staging:
             Whatever `rows` raises; then the list cannot be compared.
         """
         unlike: list[Row] = []
-        for row in rows:
+        for row in self._with_implied(rows):
             self._origins.add(row.options[3] if isinstance(row, Block) else row[5])
             if self._alike is None:
                 self._alike = row.options if isinstance(row, Block) else row[2:]
@@ -316,6 +325,37 @@ class Staging:
         if unlike:
             with self._working():
                 self._connection.executemany(_STAGE, unlike)
+
+    def _with_implied(self, rows: Iterable[Rows]) -> Iterator[Rows]:
+        """Yield rows; those that are implied with the action that other lists give them."""
+        for row in rows:
+            reason = row.options[1] if isinstance(row, Block) else row[3]
+            if reason != IMPLIED:
+                yield row
+            elif not isinstance(row, Block):
+                yield self._implied(row)
+            else:
+                yield from map(self._implied, row.rows())
+
+    def _implied(self, row: Row) -> Row:
+        ref, key, _, reason, expires, origin = row
+        if ref != LIST_NAMES_REF:
+            return row
+        if self._has_other_names is None:
+            self._has_other_names = self._other_lists.has_names(str(self._whose["origin"]))
+        if not self._has_other_names:
+            return ref, key, RuleAction.PASS, reason, expires, origin
+        self._other_lists.read((key,))
+        return ref, key, self._other_lists.action(key, origin), reason, expires, origin
+
+    def _select(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        with self._working():
+            return self._connection.execute(query, values).fetchall()
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Whose claims may change: the change's origin, and those of its rows."""
+        return frozenset({str(self._whose["origin"]), *self._origins})
 
     def _read_notes(self, alike: Options) -> None:
         """Read the keys of all notes, and which are the origin's and as the list's first row is."""

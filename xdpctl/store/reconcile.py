@@ -21,6 +21,7 @@ from xdpctl.kernel.bpf.libbpf import BPF_NOEXIST
 from xdpctl.process.clock import boot_clock, boot_id
 from xdpctl.process.log import event
 from xdpctl.store.entries import NOTES_AT_ONCE, owns
+from xdpctl.store.implied import Implied
 from xdpctl.store.state import place_in_order
 from xdpctl.store.tables.restoring import agrees, compare, fill
 
@@ -79,6 +80,7 @@ class Reconciler:
         self._tables = tables
         self._entries = entries
         self._claims = claims
+        self._implied = Implied(state, claims)
         self._on_change = on_change
         self._wall = wall
         self._boot = boot
@@ -354,6 +356,8 @@ class Reconciler:
         `tally` gets what was removed. Some at a time: `next_expiry` is 0 while more are due.
         Those in a frozen map stay. Where other claims wait, the next one comes into force.
         """
+        if self._state.has_list_names_due(self._boot()):
+            self._implied.list_changes()
         self._state.end_due(self._boot())
         return self.remove(self._state.due(self._boot(), NOTES_AT_ONCE, self.frozen()), tally)
 

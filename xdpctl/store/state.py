@@ -31,7 +31,8 @@ from xdpctl.kernel.paths import (
     open_directory,
     refuse_foreign_file,
 )
-from xdpctl.rules.keys import REFS, full_key, stored_key
+from xdpctl.rules.keys import LIST_NAMES_REF, REFS, full_key, stored_key
+from xdpctl.rules.rules import IMPLIED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -68,7 +69,10 @@ CREATE TABLE note (
 CREATE INDEX note_expires ON note (expires) WHERE expires IS NOT NULL;
 """
 
-_WAITING_SCHEMA = """
+IS_IMPLIED = f"reason = '{IMPLIED}'"
+"""Whether a row is an implied rule's; as the indices of them have it."""
+
+_WAITING_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS waiting (
     map INTEGER NOT NULL, -- as in `note`
     key BLOB NOT NULL,
@@ -82,6 +86,8 @@ CREATE TABLE IF NOT EXISTS waiting (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting_expires ON waiting (expires) WHERE expires IS NOT NULL;
 CREATE INDEX IF NOT EXISTS waiting_beneath ON waiting (map, key) WHERE beneath;
+CREATE INDEX IF NOT EXISTS note_implied ON note (map, key) WHERE {IS_IMPLIED};
+CREATE INDEX IF NOT EXISTS waiting_implied ON waiting (map, key) WHERE {IS_IMPLIED};
 """
 """Added to the file of an older version when it is opened."""
 
@@ -432,6 +438,58 @@ class State:
             )
         return forced, waiting
 
+    # --- implied rules of lists (implied.py) -----------------------------------------
+
+    def has_implied(self) -> bool:
+        """Return whether any list has an implied rule."""
+        with self._reading():
+            return any(
+                self._connection.execute(
+                    f"SELECT 1 FROM {_implied_in(table)} WHERE map = ? AND {IS_IMPLIED} LIMIT 1",  # noqa: S608 (constants)
+                    (LIST_NAMES_REF,),
+                ).fetchone()
+                for table in ("note", "waiting")
+            )
+
+    def has_list_names_due(self, now: float) -> bool:
+        """Return whether the time of a list's claim on a name or zone is over at `now`."""
+        with self._reading():
+            return any(
+                self._connection.execute(
+                    f"SELECT 1 FROM {table} WHERE expires <= ? AND map = ? LIMIT 1",  # noqa: S608 (constants)
+                    (now, LIST_NAMES_REF),
+                ).fetchone()
+                for table in ("note", "waiting")
+            )
+
+    def implied(self, after: bytes, limit: int) -> tuple[list[Note], bytes | None]:
+        """Return implied claims of lists, in force or waiting, and where to read on.
+
+        Args:
+            after: the stored key behind which to begin.
+            limit: as many places at most, of each all such claims.
+        """
+        place = f"map = ?1 AND key > ?2 AND {IS_IMPLIED}"
+        with self._reading():
+            run = self._connection.execute
+            keys = run(
+                f"SELECT key FROM {_implied_in('note')} WHERE {place} UNION"  # noqa: S608 (constants)
+                f" SELECT key FROM {_implied_in('waiting')} WHERE {place} ORDER BY key LIMIT ?3",
+                (LIST_NAMES_REF, after, limit),
+            ).fetchall()
+            if not keys:
+                return [], None
+            last = keys[-1][0]
+            rows = [
+                row
+                for table, columns in (("note", _COLUMNS), ("waiting", _CLAIM_COLUMNS))
+                for row in run(
+                    f"SELECT {columns} FROM {_implied_in(table)} WHERE {place} AND key <= ?3",  # noqa: S608 (constants)
+                    (LIST_NAMES_REF, after, last),
+                )
+            ]
+        return [_note(row) for row in rows], last if len(keys) == limit else None
+
     # --- what was seen ----------------------------------------------------------------
 
     def saw_hits(self, seen: Iterable[tuple[int, MapName, bytes]]) -> None:
@@ -607,6 +665,11 @@ def holds_table_rules(path: Path) -> bool:
             return any(state.rows(name, b"", 1) for name in TABLES)
     except (OSError, StateError):
         return False
+
+
+def _implied_in(table: str) -> str:
+    """Return a table with the index of its implied rules, which SQLite would not choose."""
+    return f"{table} INDEXED BY {table}_implied"
 
 
 _PUT_NOTE = f"INSERT OR REPLACE INTO note ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 (a constant)

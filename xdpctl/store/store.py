@@ -45,6 +45,7 @@ from xdpctl.store.bulk import CONTESTED_STEP, Bulk
 from xdpctl.store.claims import Claims, rank
 from xdpctl.store.entries import NOTES_AT_ONCE, Entries, foreign, places_of
 from xdpctl.store.export import Export, ExportInProcess, lines_of
+from xdpctl.store.implied import Implied
 from xdpctl.store.pages import Pages
 from xdpctl.store.reconcile import Reconciler
 from xdpctl.store.source import RuleSource
@@ -217,6 +218,7 @@ class Store:
             boot=boot,
             any_qtype=lambda: self.any_qtype,
         )
+        self._implied = Implied(state, self._claims)
         self._reconciler = Reconciler(
             maps,
             state,
@@ -241,6 +243,8 @@ class Store:
         """
         with self._lock:
             self._reconciler.reconcile(tally)
+        if self.tables.current is not None:
+            self._look_at_implied()
 
     def expect(self, name: MapName, number: int) -> None:
         """Take a map with this id for ours, with our entries in it; the caller has the lock."""
@@ -286,7 +290,9 @@ class Store:
         `tally` gets what was removed. `next_expiry` is 0 while more are due.
         """
         with self._lock:
-            return self._reconciler.expire(tally)
+            removed = self._reconciler.expire(tally)
+        self._look_at_implied()
+        return removed
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -347,7 +353,10 @@ class Store:
         with self._lock:
             if self.tables.lacks(needed):  # others took the room
                 raise TableFullError(next(iter(needed)), self.tables.capacity(next(iter(needed))))
+            if self._concerns_lists(origin for _, origin in asked):
+                self._implied.list_changes()
             said = self._put(asked, beneath=beneath)
+        self._look_at_implied()
         warnings = tuple(overlap.warnings(self.listing, asked.values(), self.any_qtype))
         created = sum(one.former is None for one in said)
         return PutResult(created, len(asked) - created, warnings, said)
@@ -461,7 +470,25 @@ class Store:
             ConflictError: dnsdist alone has an entry there; nothing was removed.
         """
         with self._lock:
-            return self._remove(list(dict.fromkeys(targets)), origin)
+            if origin is not None and self._concerns_lists((origin,)):
+                self._implied.list_changes()
+            result = self._remove(list(dict.fromkeys(targets)), origin)
+        self._look_at_implied()
+        return result
+
+    @staticmethod
+    def _concerns_lists(origins: Iterable[str]) -> bool:
+        return any(book_of(origin) is Book.LISTS for origin in origins)
+
+    def _look_at_implied(self) -> None:
+        """Give implied rules of lists the action that they have after a list has changed."""
+        if not self._implied.is_stale():
+            return
+        after: bytes | None = b""
+        while after is not None:
+            with self._turn:
+                after = self._implied.look_again(after)
+        self._implied.looked_at()
 
     def _remove(self, wanted: list[Target], origin: str | None) -> RemoveResult:
         ending: dict[Place, dict[str, Make | None]] = {}
@@ -568,6 +595,8 @@ class Store:
             flushed = sum(self._flush_foreign(name) for name in names if name in RULE_MAPS)
             self.look_beneath()
             return flushed
+        if origin is not None and self._concerns_lists((origin,)):
+            self._implied.list_changes()
         removed = 0
         frozen: MapFrozenError | None = None
         for name in names:
@@ -575,6 +604,7 @@ class Store:
                 removed += self._flush(name, origin, tally)
             except MapFrozenError as error:  # the others are flushed anyway
                 frozen = frozen or error
+        self._look_at_implied()
         if frozen is not None:
             frozen.done = removed
             raise frozen
@@ -626,6 +656,13 @@ class Store:
 
         What is long, or joins so many, is worked on in a process of its own (store/worker/).
         """
+        try:
+            return self._bulk(change)
+        finally:
+            if not self._cancelled.is_set():  # else the next start does it
+                self._look_at_implied()  # only what a change left that was cut short
+
+    def _bulk(self, change: Change) -> BulkResult:
         source = change.source
         if isinstance(source, RuleSource) and self._is_much(source.weight):
             return self._worker().bulk(

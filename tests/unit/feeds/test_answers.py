@@ -13,9 +13,9 @@ from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.dnsmasq import DnsmasqLines
-from xdpctl.feeds.formats.lines import IMPLIED
 from xdpctl.feeds.formats.unbound import UnboundLines
 from xdpctl.rules import AnyQtype, target_text
+from xdpctl.rules.rules import IMPLIED
 
 if TYPE_CHECKING:
     from xdpctl.feeds.formats.answers import AnswerLines

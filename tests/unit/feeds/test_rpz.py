@@ -22,10 +22,10 @@ from tests.unit.feeds.test_lines import ORIGIN, said
 from xdpctl.abi import RuleAction, ZoneScope
 from xdpctl.errors import ListError, public
 from xdpctl.feeds.formats.account import LeftOut
-from xdpctl.feeds.formats.lines import IMPLIED
 from xdpctl.feeds.formats.rpz import RpzLines
 from xdpctl.feeds.formats.zonefile import ZoneFile
 from xdpctl.rules import AnyQtype, Name, Question, Target, Zone
+from xdpctl.rules.rules import IMPLIED
 
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
 SOA = "@ SOA ns.invalid. root.invalid. 1 60 60 60 60\n@ NS ns.invalid.\n"

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from xdpctl.abi import RuleAction, ZoneScope
 from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.exceptions import Exceptions
-from xdpctl.feeds.formats.lines import IMPLIED, LineFormat
+from xdpctl.feeds.formats.lines import LineFormat
 from xdpctl.rules import book_of
 from xdpctl.rules.comments import content_of, reason_of, split_behind_blank
 from xdpctl.rules.keys import NAMED, name_in, name_place, place_of, plain_place
+from xdpctl.rules.rules import IMPLIED
 from xdpctl.rules.targets import ALL_MARK
 
 if TYPE_CHECKING:

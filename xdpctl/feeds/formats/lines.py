@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.keys import Options, Row, Rows
 
-IMPLIED = "implied: the list does not block this, though it blocks what is above"
-"""The reason of a Pass rule that a list needs so that a zone of its own is not too wide. It is
-to end the search within that list only."""
-
 LOCAL_NAMES = frozenset(
     {
         "0.0.0.0",  # noqa: S104 - a name here: some lists have a line with this address twice

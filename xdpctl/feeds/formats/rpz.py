@@ -21,10 +21,11 @@ from xdpctl.abi import TABLE_LEVELS, RuleAction, ZoneScope
 from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.hidden import HiddenNames
-from xdpctl.feeds.formats.lines import IMPLIED, LineFormat
+from xdpctl.feeds.formats.lines import LineFormat
 from xdpctl.feeds.formats.zonefile import RecordError, ZoneFile
 from xdpctl.rules import Name, Question, Zone, book_of, parse_target
 from xdpctl.rules.keys import NAMED, name_in, name_place, stored_place
+from xdpctl.rules.rules import IMPLIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
