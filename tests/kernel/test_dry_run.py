@@ -191,7 +191,7 @@ def test_every_kind_of_rule_is_named(site: Site, bytecode_of: Callable[[Recipe],
         named = deciding_rule(site.store.listing, decision.reason, address, question, AnyQtype.BOTH)
         assert named is not None
         assert named.origin == origin
-        site.store.remove([wanted])
+        site.store.remove([wanted], origin)
 
 
 def test_a_panic_passes_and_an_unfiltered_query_is_nobodys(

@@ -43,7 +43,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 ROUNDS = 6
 FEW, MANY = 20_000, 42_000
 """Rules of a list that is worked on in the service's process, and in one of its own."""
-ORIGIN = "file:x"
+ORIGIN = "app:x"
 ROOM = ("--maps-size", "65536")
 COMMAND = tuple(unmeasured(PYTHON, "-m", "xdpctl"))
 NAMES = {spec.ref: name for name, spec in MAPS.items()}

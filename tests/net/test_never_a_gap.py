@@ -114,7 +114,7 @@ def test_through_a_new_version_with_the_same_program(site: StreamSite, tmp_path:
     ("change", "why"),
     [
         ((SOURCE, "*/", "*/\n#error no such thing"), "cannot compile the filter"),
-        ((SOURCE, "= classify(ctx, &scratch);", "= *(__u8 *)frame_end(ctx);"), "verifier"),
+        ((SOURCE, "= classify(ctx, size, &scratch);", "= *(__u8 *)frame_end(ctx);"), "verifier"),
         (("xdp/verdict.h", "XDP_DROP <<", "XDP_PASS <<"), "self-test"),
     ],
     ids=["does-not-compile", "is-refused-by-the-verifier", "drops-nothing"],

@@ -147,8 +147,8 @@ def test_an_expiry_is_written_down_with_its_hits(place: Place) -> None:
 
 def test_a_long_import_is_one_row(place: Place, tmp_path: Path) -> None:
     (tmp_path / "many").write_text("".join(f"n{n}.listed.example\n" for n in range(20_000)))
-    place.say("import", str(tmp_path / "many"), "--origin", "list:many", "--replace")
-    place.say("import", "/dev/null", "--origin", "list:many", "--replace")
+    place.say("import", str(tmp_path / "many"), "--origin", "list:many", "--replace", "--yes")
+    place.say("import", "/dev/null", "--origin", "list:many", "--replace", "--yes")
     made, removed = place.changes()
     assert (made["verb"], made["count"], made["detail"]) == ("replace", 20_000, "20000 made")
     assert (removed["count"], removed["hits"]) == (20_000, 0)

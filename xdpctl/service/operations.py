@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import time
@@ -350,7 +351,7 @@ class Operations:
             force: also where it cannot be seen who has the map open.
 
         Raises:
-            TargetError: it has this room already.
+            TargetError: it has this room already, or the kernel has no memory for so much.
             ConflictError: another process has the map open, or may have it open.
         """
         (view,) = (view for view in self._observer.last.maps if view.name == name)
@@ -366,7 +367,12 @@ class Operations:
             raise ConflictError(held_open(name, entries, holders))
         if not sighting.whole and not force:
             raise ConflictError(perhaps_held(name))
-        kept = await self._grow(name, entries)
+        try:
+            kept = await self._grow(name, entries)
+        except KernelError as error:
+            if error.errno not in {errno.E2BIG, errno.ENOMEM}:
+                raise
+            raise TargetError(error.sentence, text=str(entries), field="entries") from error
         await self._on(self._watch_thread, self._observer.look)
         return kept
 

@@ -97,15 +97,15 @@ class SnapshotCollector(Collector):
 
 def _claims(forced: Mapping[str, int], waiting: Mapping[str, int]) -> Iterator[Metric]:
     """Yield the numbers of our own rules; each class is there from the first scrape on."""
-    for name, text, numbers in (
-        ("xdpctl_rules", "Own rules in force by the class of their origin", forced),
-        (
-            "xdpctl_claims_waiting",
-            "Claims that wait behind another one, or behind an entry of dnsdist's, by class",
-            waiting,
-        ),
-    ):
-        family = GaugeMetricFamily(name, text, labels=["class"])
+    rules = GaugeMetricFamily(
+        "xdpctl_rules", "Own rules in force by the class of their origin", labels=["class"]
+    )
+    waits = GaugeMetricFamily(
+        "xdpctl_claims_waiting",
+        "Claims that wait behind another one, or behind an entry of dnsdist's, by class",
+        labels=["class"],
+    )
+    for family, numbers in ((rules, forced), (waits, waiting)):
         for claim_class in ClaimClass:
             family.add_metric([claim_class.label], numbers.get(claim_class.label, 0))
         yield family

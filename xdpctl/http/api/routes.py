@@ -155,7 +155,7 @@ ROUTES = (
         "/api/v1/import",
         uploads.import_rules,
         Content(uploads.ImportLine, (uploads.LINES_TYPE,)),
-        OF_A_BODY,
+        (*OF_A_BODY, HTTPStatus.CONFLICT),
         ImportQuery,
         _LINES,
         optional=True,
