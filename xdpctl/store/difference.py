@@ -48,6 +48,9 @@ KEYS_AT_ONCE = 4_096
 """Keys of the same length whose notes one statement writes: binding each costs three times as
 much as writing it."""
 
+IMPLIED_AT_ONCE = 400
+"""Implied rows that are decided together: less than half the time of one after another."""
+
 _COLUMNS = "map INTEGER, key BLOB, action INTEGER, reason TEXT, expires REAL, origin TEXT"
 
 _TABLES_REFS = frozenset(spec.ref for spec in TABLES.values())
@@ -327,26 +330,35 @@ class Staging:
                 self._connection.executemany(_STAGE, unlike)
 
     def _with_implied(self, rows: Iterable[Rows]) -> Iterator[Rows]:
-        """Yield rows; those that are implied with the action that other lists give them."""
+        """Yield rows in their order; implied ones with the action that other lists give them."""
+        implied: list[Row] = []
         for row in rows:
-            reason = row.options[1] if isinstance(row, Block) else row[3]
-            if reason != IMPLIED:
-                yield row
-            elif not isinstance(row, Block):
-                yield self._implied(row)
+            if (row.options[1] if isinstance(row, Block) else row[3]) == IMPLIED:
+                implied += row.rows() if isinstance(row, Block) else (row,)
+                if len(implied) < IMPLIED_AT_ONCE:
+                    continue
+                yield from self._decided(implied)
+                implied = []
             else:
-                yield from map(self._implied, row.rows())
+                if implied:
+                    yield from self._decided(implied)
+                    implied = []
+                yield row
+        yield from self._decided(implied)
 
-    def _implied(self, row: Row) -> Row:
-        ref, key, _, reason, expires, origin = row
-        if ref != LIST_NAMES_REF:
-            return row
-        if self._has_other_names is None:
+    def _decided(self, implied: Sequence[Row]) -> Iterator[Row]:
+        """Yield implied rows with their action; those of an operator are as they were."""
+        keys = [row[1] for row in implied if row[0] == LIST_NAMES_REF]
+        if keys and self._has_other_names is None:
             self._has_other_names = self._other_lists.has_names(str(self._whose["origin"]))
-        if not self._has_other_names:
-            return ref, key, RuleAction.PASS, reason, expires, origin
-        self._other_lists.read((key,))
-        return ref, key, self._other_lists.action(key, origin), reason, expires, origin
+        if self._has_other_names:
+            self._other_lists.read(keys)
+        for ref, key, action, reason, expires, origin in implied:
+            decided = action
+            if ref == LIST_NAMES_REF:
+                others = self._has_other_names
+                decided = self._other_lists.action(key, origin) if others else RuleAction.PASS
+            yield ref, key, decided, reason, expires, origin
 
     def _select(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         with self._working():

@@ -42,7 +42,7 @@ CLAIMS_AT_ONCE = 1_000
 KNOWN_MAX = 50_000
 """Places that are kept in memory while a list is staged."""
 
-_KEYS_AT_ONCE = 500
+_KEYS_AT_ONCE = 400
 _STALE = "implied-stale"
 
 
@@ -99,14 +99,14 @@ class OtherLists:
             keys = missing[start : start + _KEYS_AT_ONCE]
             self._known.update((key, []) for key in keys)
             marks = ",".join("?" * len(keys))
-            for table in ("note", "waiting"):
-                rows = self._select(
-                    f"SELECT key, origin, action, {IS_IMPLIED} FROM {table}"  # noqa: S608 (constants)
-                    f" WHERE map = ? AND key IN ({marks})",
-                    (LIST_NAMES_REF, *keys),
-                )
-                for key, origin, action, is_implied in rows:
-                    self._known[key].append((origin, action, bool(is_implied)))
+            query = " UNION ALL ".join(
+                f"SELECT key, origin, action, {IS_IMPLIED} FROM {table}"  # noqa: S608 (constants)
+                f" WHERE map = ? AND key IN ({marks})"
+                for table in ("note", "waiting")
+            )
+            values = (LIST_NAMES_REF, *keys)
+            for key, origin, action, is_implied in self._select(query, values * 2):
+                self._known[key].append((origin, action, bool(is_implied)))
 
     def action(self, stored: bytes, origin: str) -> RuleAction:
         """Return the action of this origin's implied rule at a place that was read.
