@@ -380,7 +380,7 @@ class ListFiles:
             state = "the rules of its last good version stay in force"
         problem = within(
             lambda text: (
-                f"cannot use list {settings.origin} from {settings.file}:"
+                f"cannot use list {settings.name} from {settings.file}:"
                 f" {text}{_helps(error, settings)}; {state}"
             ),
             _said_of(error, found),
@@ -399,7 +399,7 @@ class ListFiles:
         sentence = ""
         if len(reading.found):
             frame = (
-                f"list {listed.settings.origin} from {listed.settings.file} has entries that are"
+                f"list {listed.settings.name} from {listed.settings.file} has entries that are"
                 " left out: "
             )
             sentence = Sentence(f"{frame}{reading.found}", f"{frame}{reading.found.kinds}")

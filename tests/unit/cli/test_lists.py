@@ -77,13 +77,13 @@ def test_a_list_is_read_now(cli: CommandLine, service: FakeService, what: str) -
 def test_a_version_that_is_not_used_fails_with_its_sentence(
     cli: CommandLine, service: FakeService
 ) -> None:
-    service.refuse("POST", f"{LISTS}/refresh", 422, detail="cannot use list list:ads.txt")
+    service.refuse("POST", f"{LISTS}/refresh", 422, detail="cannot use list ads.txt")
     result = cli("lists", "refresh", "ads.txt")
 
     assert (result.status, result.output, result.errors) == (
         1,
         "",
-        "xdpctl: cannot use list list:ads.txt\n",
+        "xdpctl: cannot use list ads.txt\n",
     )
 
 

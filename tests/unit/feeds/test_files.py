@@ -312,7 +312,7 @@ async def test_a_broken_version_leaves_the_former_rules_in_force(
         await backend.turn()
 
         (warning,) = kept.warnings
-        assert warning.startswith(f"cannot use list list:a from {tmp_path / 'a'}: ")
+        assert warning.startswith(f"cannot use list a from {tmp_path / 'a'}: ")
         assert warning.endswith("the rules of its last good version stay in force")
     assert backend.rules == {"list:a": {"192.0.2.1"}}
 
@@ -352,7 +352,7 @@ async def test_what_no_rule_can_say_is_a_warning(backend: FakeBackend, tmp_path:
     one = written(tmp_path / "a", "0.0.0.0 bad.example", "192.0.2.1 www.example")
     async with running(backend, one) as kept:
         (warning,) = kept.warnings
-        assert warning.startswith(f"list list:a from {tmp_path / 'a'} has entries that are left")
+        assert warning.startswith(f"list a from {tmp_path / 'a'} has entries that are left")
         assert "1 names with an address of their own ('192.0.2.1 www.example')" in warning
         written(tmp_path / "a", "0.0.0.0 bad.example")
         await backend.turn()
