@@ -174,12 +174,15 @@ class Bulk:
             self.result.unchanged = difference.unchanged
             implied = Implied(self._state, self._claims)
             was_stale = implied.is_stale()
-            if difference.has_changes and any(book_of(o) is Book.LISTS for o in staging.origins):
+            is_list = any(book_of(origin) is Book.LISTS for origin in staging.origins)
+            follow = was_stale or (is_list and difference.has_changes and implied.exist())
+            if follow:
                 implied.list_changes()
             try:
                 self._apply(staging, difference)
                 is_known = not was_stale and len(staging.origins) == 1
-                self._look_at_implied(implied, but=self.change.origin if is_known else "")
+                if follow:
+                    self._look_at_implied(implied, but=self.change.origin if is_known else "")
                 self._count_shadowed()
             except KernelError as error:
                 error.done = self.result.created
@@ -221,8 +224,6 @@ class Bulk:
 
     def _look_at_implied(self, implied: Implied, *, but: str) -> None:
         """Give implied rules the action that they have after this change, but for one origin's."""
-        if not implied.is_stale():
-            return
         after: bytes | None = b""
         while after is not None:
             with self.lock:

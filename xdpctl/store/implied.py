@@ -135,10 +135,20 @@ class Implied:
         self._state = state
         self._claims = claims
 
-    def list_changes(self) -> None:
-        """Note that the rules of a list are about to change, if there are implied rules."""
-        if self._state.has_implied() and not self.is_stale():
-            self._state.set_meta(_STALE, "yes")
+    def exist(self) -> bool:
+        """Return whether any list has an implied rule."""
+        return self._state.has_implied()
+
+    def list_changes(self) -> bool:
+        """Note that the rules of a list are about to change, if there are implied rules.
+
+        Returns False where that was noted before, by another change that is not done, or was
+        cut short: then it is not for this one to remove the note.
+        """
+        if not self.exist() or self.is_stale():
+            return False
+        self._state.set_meta(_STALE, "yes")
+        return True
 
     def is_stale(self) -> bool:
         """Return whether a list has changed since the implied rules were looked at."""
@@ -161,10 +171,8 @@ class Implied:
         Raises:
             KernelError: a table refused.
         """
-        found, following = self._state.implied(after, CLAIMS_AT_ONCE)
-        there = [
-            (stored_key(LIST_NAMES_REF, claim.key), claim) for claim in found if claim.origin != but
-        ]
+        found, following = self._state.implied(after, CLAIMS_AT_ONCE, but)
+        there = [(stored_key(LIST_NAMES_REF, claim.key), claim) for claim in found]
         others = OtherLists(self._state.select)
         others.read(stored for stored, _ in there)
         wanted: dict[Place, dict[str, Make | None]] = {}

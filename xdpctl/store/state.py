@@ -462,20 +462,21 @@ class State:
                 for table in ("note", "waiting")
             )
 
-    def implied(self, after: bytes, limit: int) -> tuple[list[Note], bytes | None]:
+    def implied(self, after: bytes, limit: int, but: str) -> tuple[list[Note], bytes | None]:
         """Return implied claims of lists, in force or waiting, and where to read on.
 
         Args:
             after: the stored key behind which to begin.
             limit: as many places at most, of each all such claims.
+            but: an origin whose claims are left out.
         """
-        place = f"map = ?1 AND key > ?2 AND {IS_IMPLIED}"
+        place = f"map = ?1 AND key > ?2 AND origin != ?3 AND {IS_IMPLIED}"
         with self._reading():
             run = self._connection.execute
             keys = run(
                 f"SELECT key FROM {_implied_in('note')} WHERE {place} UNION"  # noqa: S608 (constants)
-                f" SELECT key FROM {_implied_in('waiting')} WHERE {place} ORDER BY key LIMIT ?3",
-                (LIST_NAMES_REF, after, limit),
+                f" SELECT key FROM {_implied_in('waiting')} WHERE {place} ORDER BY key LIMIT ?4",
+                (LIST_NAMES_REF, after, but, limit),
             ).fetchall()
             if not keys:
                 return [], None
@@ -484,8 +485,8 @@ class State:
                 row
                 for table, columns in (("note", _COLUMNS), ("waiting", _CLAIM_COLUMNS))
                 for row in run(
-                    f"SELECT {columns} FROM {_implied_in(table)} WHERE {place} AND key <= ?3",  # noqa: S608 (constants)
-                    (LIST_NAMES_REF, after, last),
+                    f"SELECT {columns} FROM {_implied_in(table)} WHERE {place} AND key <= ?4",  # noqa: S608 (constants)
+                    (LIST_NAMES_REF, after, but, last),
                 )
             ]
         return [_note(row) for row in rows], last if len(keys) == limit else None

@@ -13,6 +13,7 @@ another thread is at. Owns the lock that writes take. Does not own notes (state.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 import time
@@ -243,8 +244,7 @@ class Store:
         """
         with self._lock:
             self._reconciler.reconcile(tally)
-        if self.tables.current is not None:
-            self._look_at_implied()
+        self._make_implied_good()
 
     def expect(self, name: MapName, number: int) -> None:
         """Take a map with this id for ours, with our entries in it; the caller has the lock."""
@@ -289,10 +289,9 @@ class Store:
 
         `tally` gets what was removed. `next_expiry` is 0 while more are due.
         """
-        with self._lock:
-            removed = self._reconciler.expire(tally)
-        self._look_at_implied()
-        return removed
+        is_list = self._state.has_list_names_due(self._boot())
+        with self._changing_lists(concerned=is_list), self._lock:
+            return self._reconciler.expire(tally)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -350,13 +349,11 @@ class Store:
         needed = self.needs(rules)
         if waits and self.tables.lacks(needed):
             self._reserve(needed)
-        with self._lock:
+        is_lists = any(book_of(rule.origin) is Book.LISTS for rule in rules)
+        with self._changing_lists(concerned=is_lists), self._lock:
             if self.tables.lacks(needed):  # others took the room
                 raise TableFullError(next(iter(needed)), self.tables.capacity(next(iter(needed))))
-            if self._concerns_lists(origin for _, origin in asked):
-                self._implied.list_changes()
             said = self._put(asked, beneath=beneath)
-        self._look_at_implied()
         warnings = tuple(overlap.warnings(self.listing, asked.values(), self.any_qtype))
         created = sum(one.former is None for one in said)
         return PutResult(created, len(asked) - created, warnings, said)
@@ -469,26 +466,34 @@ class Store:
             NotFoundError: one target has no such claim; nothing was removed.
             ConflictError: dnsdist alone has an entry there; nothing was removed.
         """
-        with self._lock:
-            if origin is not None and self._concerns_lists((origin,)):
-                self._implied.list_changes()
-            result = self._remove(list(dict.fromkeys(targets)), origin)
-        self._look_at_implied()
-        return result
+        is_list = origin is not None and book_of(origin) is Book.LISTS
+        with self._changing_lists(concerned=is_list), self._lock:
+            return self._remove(list(dict.fromkeys(targets)), origin)
 
-    @staticmethod
-    def _concerns_lists(origins: Iterable[str]) -> bool:
-        return any(book_of(origin) is Book.LISTS for origin in origins)
+    @contextlib.contextmanager
+    def _changing_lists(self, *, concerned: bool) -> Iterator[None]:
+        """Change rules of lists, if `concerned`; then implied rules are looked at again."""
+        began = concerned and self._implied.list_changes()
+        try:
+            yield
+        finally:
+            if concerned and self.tables.current is not None:  # else when there are tables
+                self._look_at_implied()
+                if began:
+                    self._implied.looked_at()
 
     def _look_at_implied(self) -> None:
         """Give implied rules of lists the action that they have after a list has changed."""
-        if not self._implied.is_stale():
-            return
         after: bytes | None = b""
         while after is not None:
             with self._turn:
                 after = self._implied.look_again(after)
-        self._implied.looked_at()
+
+    def _make_implied_good(self) -> None:
+        """Look at implied rules again if a change of a list was cut short."""
+        if self.tables.current is not None and self._implied.is_stale():
+            self._look_at_implied()
+            self._implied.looked_at()
 
     def _remove(self, wanted: list[Target], origin: str | None) -> RemoveResult:
         ending: dict[Place, dict[str, Make | None]] = {}
@@ -595,16 +600,15 @@ class Store:
             flushed = sum(self._flush_foreign(name) for name in names if name in RULE_MAPS)
             self.look_beneath()
             return flushed
-        if origin is not None and self._concerns_lists((origin,)):
-            self._implied.list_changes()
         removed = 0
         frozen: MapFrozenError | None = None
-        for name in names:
-            try:
-                removed += self._flush(name, origin, tally)
-            except MapFrozenError as error:  # the others are flushed anyway
-                frozen = frozen or error
-        self._look_at_implied()
+        is_list = origin is not None and book_of(origin) is Book.LISTS
+        with self._changing_lists(concerned=is_list):
+            for name in names:
+                try:
+                    removed += self._flush(name, origin, tally)
+                except MapFrozenError as error:  # the others are flushed anyway
+                    frozen = frozen or error
         if frozen is not None:
             frozen.done = removed
             raise frozen
@@ -660,7 +664,7 @@ class Store:
             return self._bulk(change)
         finally:
             if not self._cancelled.is_set():  # else the next start does it
-                self._look_at_implied()  # only what a change left that was cut short
+                self._make_implied_good()
 
     def _bulk(self, change: Change) -> BulkResult:
         source = change.source

@@ -260,6 +260,22 @@ def test_an_operators_rule_with_the_same_reason_is_left_alone(ledger: Ledger) ->
     assert decode_value(value)[0] is PASS
 
 
+@pytest.mark.parametrize("origin", ["cli", THIRD])
+def test_a_rule_that_comes_while_a_list_is_worked_in_leaves_the_look_to_the_list(
+    ledger: Ledger, origin: str
+) -> None:
+    load_rpz(ledger)
+    rules = [f".{number}.invalid" for number in range(4)]
+
+    def put(what: str, done: int, _total: int) -> None:
+        if (what, done) == ("apply", 2):
+            ledger.store.put([Rule(parse_target(".mine.example"), DROP, "", origin)])
+
+    ledger.bulk([*rules, ".evil.example"], OTHER, on_progress=put)
+    assert action(ledger) is DROP
+    assert action(ledger, ".3.invalid") is DROP
+
+
 # --- cut short -----------------------------------------------------------------------------
 
 
