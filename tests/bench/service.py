@@ -100,7 +100,7 @@ def measure_service() -> Footprint:
                 counts.append(len(family))
                 service.stop()
         service, *_ = start(server)
-        time.sleep(6)  # what a start leaves to be done, and what is compiled ahead
+        time.sleep(14)  # what a start leaves to be done, and what is compiled ahead
         cpu = cpu_percent(service.process.pid)
         scrape = scrape_seconds(service)
         reaction = block_to_drop(client, server, service.control)

@@ -89,7 +89,7 @@ def test_the_api_is_what_its_description_says(server: Host, token: Path) -> None
         *("env", f"--chdir={server.lab.directory}"),  # which it writes notes into
         *(PYTHON, "-m", "schemathesis.cli", "run", f"{LOOPBACK}/api/v1/openapi.json"),
         *("--header", f"Authorization: Bearer {SECRET}"),
-        *("--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1"),
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--seed", "1"),
         *("--exclude-checks", "positive_data_acceptance", "--exclude-path", "/readyz"),
         "--continue-on-failure",
     ]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     CompileAhead = Callable[[Recipe], Coroutine[None, None, None]]
 
-DELAY_SECONDS = 3.0
+DELAY_SECONDS = 10.0
 """From ready, or from a reload: what follows a start needs the processor first."""
 
 _log = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from xdpctl.errors import (
     TargetError,
     XdpctlError,
 )
+from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
 from xdpctl.store import bulk, difference
 from xdpctl.store.change import Change
 from xdpctl.store.difference import Staging
@@ -391,14 +392,14 @@ def test_a_single_rule_gets_its_turn_between_two_chunks(ledger: Ledger) -> None:
     single: list[int] = []
     chunk = 0
 
-    def put() -> None:
-        ledger.put(D)
-        single.append(chunk)
-
-    waiting = threading.Thread(target=put)
+    waiting = threading.Thread(target=ledger.put, args=(D,))
+    target = parse_target(D)
+    name, key = map_of(target), key_of(target, AnyQtype.BOTH)
 
     def next_chunk(*_: object) -> None:
         nonlocal chunk
+        if not single and ledger.maps[name].lookup(key) is not None:
+            single.append(chunk)
         chunk += 1
 
     class Watched:
