@@ -136,7 +136,11 @@ def first_list_rules(lab: Lab, client: Host, server: Host, *, ahead: bool) -> fl
         shutil.rmtree(lab.directory / FOLDER, ignore_errors=True)
         service, *_ = start(server)
         if ahead:
-            service.process.until(lambda: service.process.text.count(AHEAD) == 2, "both programs")  # noqa: B023
+            service.process.until(
+                lambda: service.process.text.count(AHEAD) == 2,  # noqa: B023
+                "both programs",
+                timeout=60,
+            )
         took.append(first_list_rule_to_drop(client, server, service.control))
         service.verb("flush", "--yes", "--origin", "list:first")
         service.stop()

@@ -81,7 +81,7 @@ def test_the_first_zone_needs_no_compiler_when_its_programs_were_compiled_ahead(
     Responder(server)
     service = Service(server)
     said = service.process
-    said.until(lambda: said.text.count(" compiled-ahead ") == 2, "both programs")
+    said.until(lambda: said.text.count(" compiled-ahead ") == 2, "both programs", timeout=60)
     folder = lab.directory / FOLDER
     eventually(lambda: len(list(folder.iterdir())) == 3, "the third file")
     assert service.verb("block", ".evil.example").returncode == 0
