@@ -120,7 +120,7 @@ class FakeBackend:
 
     async def remove(self, targets: Sequence[Target], origin: str | None = None) -> Removed:
         self._ask("remove", list(targets), *(() if origin is None else (origin,)))
-        return removed_out(RemoveResult(len(targets), tuple(self.left)))
+        return removed_out(RemoveResult((NOTE,) * len(targets), tuple(self.left)))
 
     async def theirs(self, targets: Sequence[Target]) -> list[Target]:
         return [target for target in targets if target in self.dnsdists]

@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
-    from xdpctl.store.state import Note, State
+    from xdpctl.store.state import State
     from xdpctl.store.store import PutResult, Store
     from xdpctl.store.theirs import Lifted
 
@@ -225,28 +225,18 @@ class Operations:
         who = CALLER.get()
 
         def remove() -> Removed:
-            before, hits = self._claims_on(targets), self._hits_on(targets)
+            hits = self._hits_on(targets)
             result = self._store.remove(targets, origin)
-            left = self._claims_on(targets)
             tally = Tally()
-            for claim, note in before.items():
-                if claim not in left:
-                    tally.add(note, hits.get(claim, 0))
+            for claim in result.ended:
+                tally.add(claim, hits.get((claim.map, claim.key, claim.origin), 0))
             self._account.removed(who, "unblock", tally)
             return removed_out(result)
 
         return await self._on(self._store_thread, remove)
 
-    def _claims_on(self, targets: Sequence[Target]) -> dict[tuple[MapName, bytes, str], Note]:
-        """Return the claims of all origins on exactly these targets by (map, key, origin)."""
-        return {
-            (note.map, note.key, note.origin): note
-            for target in targets
-            for note in self._store.claims_on(target)[1]
-        }
-
     def _hits_on(self, targets: Sequence[Target]) -> dict[tuple[MapName, bytes, str], int]:
-        """Return the hits of those that are in force, likewise."""
+        """Return the hits of the claims in force on these targets by (map, key, origin)."""
         mode = self._store.any_qtype
         places = (place for target in targets for place in places_on(target, mode))
         found = entries_at(self._store.listing, places)

@@ -160,10 +160,15 @@ class StillClaimed:
 
 @dataclass(frozen=True, slots=True)
 class RemoveResult:
-    """What `Store.remove` did: how many claims it ended, and who still has one."""
+    """What `Store.remove` did: the claims that it ended, and who still has one."""
 
-    removed: int
+    ended: tuple[Note, ...]
     left: tuple[StillClaimed, ...] = ()
+
+    @property
+    def removed(self) -> int:
+        """How many claims it ended."""
+        return len(self.ended)
 
 
 class Store:
@@ -433,7 +438,7 @@ class Store:
         displaced = outcome.before
         there = [slot for slot in others if slot.value is not None]
         if outcome.foreign:
-            theirs, _ = self._claims_on(rule.target)
+            theirs, _ = self.claims_on(rule.target)
             in_force = in_force if theirs is None else theirs
         elif there and book_of(rule.origin) is Book.OPERATOR:
             displaced = displaced or there[0].note
@@ -497,23 +502,26 @@ class Store:
 
     def _remove(self, wanted: list[Target], origin: str | None) -> RemoveResult:
         ending: dict[Place, dict[str, Make | None]] = {}
-        standing = {target: self._claims_on(target) for target in wanted}
+        ended: dict[tuple[Place, str], Note] = {}
+        standing = {target: self.claims_on(target) for target in wanted}
         for target, (dnsdist, found) in standing.items():
             its = [claim for claim in found if _is_of(claim, origin)]
             if not its:
                 raise self._not_there(target, origin, dnsdist, found)
             for claim in its:
-                ending.setdefault((claim.map, claim.key), {})[claim.origin] = None
+                place = claim.map, claim.key
+                ended[place, claim.origin] = claim
+                ending.setdefault(place, {})[claim.origin] = None
         with self.tables.writing({name for name, _ in ending}):
             self._claims.settle(ending)
         left = []
         for target in wanted:
-            dnsdist, found = self._claims_on(target)
+            dnsdist, found = self.claims_on(target)
             if dnsdist is not None or found:
                 left.append(StillClaimed(target, dnsdist, tuple(found)))
-        return RemoveResult(sum(map(len, ending.values())), tuple(left))
+        return RemoveResult(tuple(ended.values()), tuple(left))
 
-    def _claims_on(self, target: Target) -> tuple[RuleAction | None, list[Note]]:
+    def claims_on(self, target: Target) -> tuple[RuleAction | None, list[Note]]:
         """Return dnsdist's action on a target, if any, and all claims, the one in force first."""
         dnsdist: RuleAction | None = None
         found: list[Note] = []
@@ -557,13 +565,6 @@ class Store:
         return NotFoundError(
             f"there is no rule for {text} that is {whose}, but {others} one: {helps}"
         )
-
-    def claims_on(self, target: Target) -> tuple[RuleAction | None, list[Note]]:
-        """Return dnsdist's action on a target, or None, and the claims of all origins there.
-
-        The claims are in the order in which they would be in force.
-        """
-        return self._claims_on(target)
 
     def _slots_of(self, claimed: Iterable[Claimed], *, beneath: bool) -> Iterator[list[Slot]]:
         """Yield for each claim the slots that it may have, the one we write first.
