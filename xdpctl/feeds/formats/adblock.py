@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.exceptions import Exceptions
-from xdpctl.feeds.formats.lines import LineFormat
-from xdpctl.rules import book_of
+from xdpctl.feeds.formats.lines import ActionlessFormat
 from xdpctl.rules.comments import reason_of, split_behind_blank
 from xdpctl.rules.keys import NAMED, name_in, place_of, plain_place
 from xdpctl.rules.names import shown
@@ -36,7 +35,7 @@ _HOST = re.compile(r"""\|\|((?:\*\.)?[^\s/|^*:?=&%~,;()!@"'\\]+)\^""")
 _DOMAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.[A-Za-z][A-Za-z0-9-]+")
 
 
-class AdblockLines(LineFormat):
+class AdblockLines(ActionlessFormat):
     """The lines of one list.
 
     Args:
@@ -58,12 +57,8 @@ class AdblockLines(LineFormat):
         *,
         only: RuleAction | None = None,
     ) -> None:
-        self._origin = origin
-        self._action = int(action)
-        self._any_qtype = any_qtype
-        self._left_out = left_out
+        super().__init__(origin, action, any_qtype, left_out)
         self._may_pass = only in {None, RuleAction.PASS}
-        self._book = book_of(origin)
         self._excepted = Exceptions()
 
     def look(self, lines: Sequence[str], first: int) -> None:

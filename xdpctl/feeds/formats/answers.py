@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xdpctl.abi import RuleAction, ZoneScope
 from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.exceptions import Exceptions
-from xdpctl.feeds.formats.lines import LineFormat
-from xdpctl.rules import book_of
+from xdpctl.feeds.formats.lines import ActionlessFormat
 from xdpctl.rules.comments import content_of, reason_of, split_behind_blank
 from xdpctl.rules.keys import NAMED, name_in, name_place, place_of, plain_place
 from xdpctl.rules.rules import IMPLIED
@@ -57,7 +56,7 @@ class Setting(NamedTuple):
     data: Data = Data.ANSWERED
 
 
-class AnswerLines(LineFormat):
+class AnswerLines(ActionlessFormat):
     """The lines of one list. What a line says is a format's, which has `read`.
 
     Args:
@@ -78,11 +77,7 @@ class AnswerLines(LineFormat):
     def __init__(
         self, origin: str, action: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
     ) -> None:
-        self._origin = origin
-        self._action = int(action)
-        self._any_qtype = any_qtype
-        self._book = book_of(origin)
-        self._left_out = left_out
+        super().__init__(origin, action, any_qtype, left_out)
         self._excepted = Exceptions()
 
     def read(self, text: str) -> Setting:

@@ -102,6 +102,26 @@ class LineFormat:
         return iter(())
 
 
+class ActionlessFormat(LineFormat):
+    """A format whose lines name no action: what they block has the list's.
+
+    Args:
+        origin: of every row.
+        action: of what is blocked.
+        any_qtype: how a rule for a name with every type is stored.
+        left_out: gets what no rule can express, and the lines that cannot be read.
+    """
+
+    def __init__(
+        self, origin: str, action: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
+    ) -> None:
+        self._origin = origin
+        self._action = int(action)
+        self._any_qtype = any_qtype
+        self._book = book_of(origin)
+        self._left_out = left_out
+
+
 class TargetLines(LineFormat):
     """One target a line, or the lines of `import`.
 
@@ -185,14 +205,11 @@ class TargetLines(LineFormat):
                 self._left_out.add("lines that claim to be dnsdist's", "origin=dnsdist")
 
 
-class SourceLines(LineFormat):
+class SourceLines(ActionlessFormat):
     """An address or prefix a line. With `columns`, other columns may follow it.
 
     Args:
-        origin: of every row.
-        action: of every row.
-        any_qtype: how a rule for a name with every type is stored.
-        left_out: gets the lines that cannot be read.
+        origin, action, any_qtype, left_out: as of `ActionlessFormat`.
         columns: whether only the first word of a line counts.
     """
 
@@ -205,11 +222,7 @@ class SourceLines(LineFormat):
         *,
         columns: bool = False,
     ) -> None:
-        self._origin = origin
-        self._action = int(action)
-        self._any_qtype = any_qtype
-        self._book = book_of(origin)
-        self._left_out = left_out
+        super().__init__(origin, action, any_qtype, left_out)
         self._columns = columns
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
@@ -238,17 +251,8 @@ class SourceLines(LineFormat):
             yield ref, key, self._action, reason, None, self._origin
 
 
-class HostsLines(LineFormat):
+class HostsLines(ActionlessFormat):
     """The lines of a hosts file: a blocking address, then names."""
-
-    def __init__(
-        self, origin: str, action: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
-    ) -> None:
-        self._origin = origin
-        self._action = int(action)
-        self._any_qtype = any_qtype
-        self._book = book_of(origin)
-        self._left_out = left_out
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""

@@ -11,8 +11,7 @@ import json
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import ListError, TargetError
-from xdpctl.feeds.formats.lines import LineFormat
-from xdpctl.rules import book_of
+from xdpctl.feeds.formats.lines import ActionlessFormat
 from xdpctl.rules.comments import content_of, reason_of
 from xdpctl.rules.keys import NAMED, place_of
 from xdpctl.rules.names import shown
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from xdpctl.rules.keys import Row
 
 
-class JsonLines(LineFormat):
+class JsonLines(ActionlessFormat):
     """The lines of one list.
 
     Args:
@@ -39,11 +38,7 @@ class JsonLines(LineFormat):
     def __init__(
         self, origin: str, action: RuleAction, any_qtype: AnyQtype, left_out: LeftOut
     ) -> None:
-        self._origin = origin
-        self._action = int(action)
-        self._any_qtype = any_qtype
-        self._book = book_of(origin)
-        self._left_out = left_out
+        super().__init__(origin, action, any_qtype, left_out)
         self._count = 0
         self._records: int | None = None
 
