@@ -235,7 +235,28 @@ class Body:
         return Body(open(number, "rb", closefd=False))
 
 
-class JsonList(RuleSource):
+class InBody(RuleSource):
+    """A list in a body."""
+
+    _body: Body
+
+    @property
+    def file(self) -> IO[bytes]:
+        """The body."""
+        return self._body.file
+
+    @property
+    def size(self) -> int:
+        """Octets of the body."""
+        return self._body.size
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """See `RuleSource`."""
+        return self._body.descriptors
+
+
+class JsonList(InBody):
     """A JSON list of rules, or one rule where `whole` is not asked for.
 
     Args:
@@ -260,24 +281,9 @@ class JsonList(RuleSource):
         self._whole = whole
 
     @property
-    def file(self) -> IO[bytes]:
-        """The body."""
-        return self._body.file
-
-    @property
-    def size(self) -> int:
-        """Octets of the body."""
-        return self._body.size
-
-    @property
     def position(self) -> int:
         """Octets read so far."""
         return self._body.file.tell()
-
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """See `RuleSource`."""
-        return self._body.descriptors
 
     def __iter__(self) -> Iterator[Iterator[Rows]]:
         """Yield the rows in parts."""
@@ -289,7 +295,7 @@ class JsonList(RuleSource):
         self.found = reader.skipped
 
 
-class ImportedList(Reading):
+class ImportedList(InBody, Reading):
     """A list in a body, in any format that `[[list]]` reads (feeds/reader.py).
 
     Args:
@@ -302,21 +308,6 @@ class ImportedList(Reading):
         super().__init__(read_as, any_qtype)
         self._body = Body(file)
         self._now = boot_clock()
-
-    @property
-    def file(self) -> IO[bytes]:
-        """The body."""
-        return self._body.file
-
-    @property
-    def size(self) -> int:
-        """Octets of the body."""
-        return self._body.size
-
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """See `RuleSource`."""
-        return self._body.descriptors
 
     def opened(self) -> AbstractContextManager[Octets]:
         """See `Reading`."""
