@@ -37,6 +37,11 @@ def add_map(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_interfaces(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option `--interface`, for verbs that act on some interfaces or all."""
+    parser.add_argument("-i", "--interface", metavar="NAME", action="append", default=[], help=text)
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The streams and the environment that a verb runs with."""

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpctl.cli.verb import Session, Verb
+from xdpctl.cli.verb import Session, Verb, add_interfaces
 
 if TYPE_CHECKING:
     import argparse
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-i",
-        "--interface",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="only to this interface; repeatable (default: to every interface of the service)",
+    add_interfaces(
+        parser, "only to this interface; repeatable (default: to every interface of the service)"
     )
 
 

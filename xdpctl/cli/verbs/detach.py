@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpctl.cli.verb import Session, Verb
+from xdpctl.cli.verb import Session, Verb, add_interfaces
 from xdpctl.errors import InterfaceError, NotFoundError, ServiceUnreachableError
 
 if TYPE_CHECKING:
@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-i",
-        "--interface",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="only from this interface; repeatable (default: from every interface)",
-    )
+    add_interfaces(parser, "only from this interface; repeatable (default: from every interface)")
     parser.add_argument(
         "--if-any",
         action="store_true",
