@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+import msgspec
 import pytest
+
+from xdpctl.cli.verbs.importing import FORMATS
+from xdpctl.http.api.queries import ImportQuery
+from xdpctl.settings import ListFormat
 
 if TYPE_CHECKING:
     from tests.support.command_line import CommandLine
@@ -93,3 +98,10 @@ def test_what_cannot_be_meant_is_a_usage_error(
 ) -> None:
     assert cli("lists", *arguments).status == 2
     assert service.requests == []
+
+
+def test_the_verb_and_the_api_know_every_format() -> None:
+    every = [form.value for form in ListFormat]
+    (named,) = (field for field in msgspec.structs.fields(ImportQuery) if field.name == "format")
+    assert list(FORMATS) == every
+    assert list(get_args(get_args(named.type)[0])) == every
