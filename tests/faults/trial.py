@@ -24,7 +24,7 @@ from xdpctl.program.cache import FOLDER
 if TYPE_CHECKING:
     from tests.lab import Host, Lab
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that a start may take: under strace it is slower, and the machine is shared."""
 
 NEVER = (
