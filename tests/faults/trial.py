@@ -24,8 +24,11 @@ from xdpctl.program.cache import FOLDER
 if TYPE_CHECKING:
     from tests.lab import Host, Lab
 
-PATIENCE = 60.0
+START_PATIENCE = 60.0
 """Seconds that a start may take: under strace it is slower, and the machine is shared."""
+
+PATIENCE = 20.0
+"""Seconds that an end may take."""
 
 NEVER = (
     "Traceback",
@@ -102,7 +105,7 @@ class Bench:
             process.until(
                 lambda: re.search(READY, process.text) or process.status is not None,
                 "ready or the end",
-                PATIENCE,
+                START_PATIENCE,
             )
         except LabError:
             return self._verdict(service, ready=False, wrong=["it neither got ready nor ended"])

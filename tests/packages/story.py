@@ -106,7 +106,7 @@ def started(manager: Manager) -> bool:
     held = [privileges(child) for child in beside]
     tell("only the loader beside it has the unit's capabilities", held == [wanted], held)
     said = run("xdpctl", "block", BLOCKED, "--reason", "package")
-    tell("a rule is made", said.startswith("drop: "), said)
+    tell("a rule is made", said.startswith(f"drop: {BLOCKED}"), said)
     stream = wire.passing()
     tell("what is blocked does not arrive", not stream.arrived[BLOCKED], stream.told)
     tell("what is honest does", stream.arrived[HONEST] == stream.sent[HONEST], stream.told)
