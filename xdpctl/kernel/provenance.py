@@ -81,7 +81,7 @@ def open_secret(path: Path, renew: str) -> int:
 
 def read_secret(path: Path, renew: str, most: int) -> bytes:
     """Return the content of a file as `open_secret`; of a longer one, `most` + 1 bytes."""
-    with open(open_secret(path, renew), "rb") as file:  # noqa: PTH123 - a descriptor
+    with open(open_secret(path, renew), "rb") as file:
         return file.read(most + 1)
 
 
