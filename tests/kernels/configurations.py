@@ -24,7 +24,7 @@ _ADDRESSES: Final = tuple(
 )
 
 
-def _config(
+def _config(  # noqa: PLR0913 - one argument a switch
     *,
     any_qtype: AnyQtype = AnyQtype.BOTH,
     xsk: XskFamily | None = None,
