@@ -2,7 +2,8 @@
 
 Owns the forms of other programs that people and lists use in the place of a target: URLs, ports,
 ranges, masks, numbers, and the syntax of other lists. Only proposes: targets.py reads every
-proposal before it shows one. Does not own targets. Called by targets.py for errors.
+proposal before it shows one. Does not own targets. Called by targets.py for errors; lists use the
+ranges and masks (feeds/formats/lines.py).
 """
 
 from __future__ import annotations
@@ -171,14 +172,11 @@ def _of_range(text: str) -> Meant | None:
         return None
     if not prefixes or len(prefixes) > PROPOSED_MAX:
         return Meant("it is a range; write it as prefixes such as 192.0.2.0/24")
-    return Meant("it is a range", tuple(map(_shortest, prefixes)))
+    return Meant("it is a range", tuple(map(shortest, prefixes)))
 
 
 def prefixes_of(first: str, last: str) -> list[IPv4Network] | list[IPv6Network] | None:
-    """Return the prefixes that are exactly a range of addresses; None if it is not one.
-
-    Of more than some dozens none is returned.
-    """
+    """Return the prefixes that are exactly a range of addresses; None if it is not one."""
     try:
         start, end = ip_address(first), ip_address(last)
         if isinstance(start, IPv4Address) and isinstance(end, IPv4Address):
@@ -190,7 +188,8 @@ def prefixes_of(first: str, last: str) -> list[IPv4Network] | list[IPv6Network] 
     return None
 
 
-def _shortest(network: IPv4Network | IPv6Network) -> str:
+def shortest(network: IPv4Network | IPv6Network) -> str:
+    """Return the text of a prefix; of a single address, that address."""
     return str(network.network_address if network.num_addresses == 1 else network)
 
 
