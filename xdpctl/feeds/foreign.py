@@ -74,7 +74,7 @@ _KINDS = (
 )
 _JSON = re.compile(r'\[(?:\s*$|\s*["{\[\]])|\{\s*$|\{\s*"')
 _JSON_LINE = re.compile(r"\{.*\}$")
-_WORD = re.compile(r"[A-Za-z][\w-]*")
+_WORD = re.compile(r"[A-Za-z][\w-]{0,62}")
 _OF_OTHER_SYNTAX = re.compile(r"[#|$^]")
 _MOST = 0.5
 
