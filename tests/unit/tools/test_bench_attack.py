@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import dns.edns
 import dns.flags
 import dns.message
+import dns.rrset
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +17,9 @@ from tests.bench.attack.attacks import ATTACKS, NAMES, QUIET, QUIET_CLIENTS, RES
 from tests.bench.attack.honest import questions
 from tests.bench.attack.outcome import TRYING, Trial
 from tests.bench.attack.sender import plan, query_frame
+
+if TYPE_CHECKING:
+    from tests.bench.attack.attacks import Attack
 
 START = 2.0
 SECONDS = 10.0
@@ -65,7 +71,7 @@ def test_an_answer_is_good_truncated_or_neither() -> None:
     response.flags |= dns.flags.TC
     assert wire.is_truncated(response.to_wire())
     good = dns.message.make_response(query)
-    good.answer.append(dns.rrset.from_text(name(7), 0, "IN", "A", "192.0.2.80"))
+    good.answer.append(dns.rrset.from_text(f"{name(7)}.", 0, "IN", "A", "192.0.2.80"))
     cookie = bytes(range(24))
     good.use_edns(0, options=[dns.edns.GenericOption(10, cookie)])
     assert wire.is_good(good.to_wire())
@@ -74,12 +80,12 @@ def test_an_answer_is_good_truncated_or_neither() -> None:
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.key)
-def test_what_is_sent_is_a_query_for_a_name_of_eight_letters(attack: object) -> None:
+def test_what_is_sent_is_a_query_for_a_name_of_eight_letters(attack: Attack) -> None:
     frame = query_frame("192.0.2.53", bytes(6), bytes(6))
     query = dns.message.from_wire(frame[42:])
     assert query.question[0].name.to_text() == f"{name(0)}."
     assert frame[54] == len(name(0).partition(".")[0])
-    assert plan(attack, 1e5, 1, frame, 0)  # type: ignore[arg-type] - by its own table
+    assert plan(attack, 1e5, 1, frame, 0)
 
 
 def test_who_asks_is_the_same_for_every_defence() -> None:
