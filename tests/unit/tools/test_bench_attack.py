@@ -73,7 +73,7 @@ def test_an_answer_is_good_truncated_or_neither() -> None:
     good = dns.message.make_response(query)
     good.answer.append(dns.rrset.from_text(f"{name(7)}.", 0, "IN", "A", "192.0.2.80"))
     cookie = bytes(range(24))
-    good.use_edns(0, options=[dns.edns.GenericOption(10, cookie)])
+    good.use_edns(0, options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, cookie)])
     assert wire.is_good(good.to_wire())
     assert wire.ident_of(good.to_wire()) == 7
     assert wire.server_cookie(good.to_wire()) == cookie
