@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import BY_REF, PacketAction, Reason, Tally
+from xdpctl.abi import BY_REF, PacketAction, Reason, TallyRow
 from xdpctl.program.config import render_config
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class HostFilter:
         if self._library.host_socket(ends, len(ends), state):
             raise ValueError("too many sockets")
 
-    def tally(self, row: Tally, *, good: bool) -> int:
+    def tally(self, row: TallyRow, *, good: bool) -> int:
         """Return how many packets of the last run were counted in a row that is no reason's."""
         count: int = self._library.host_tally(int(row), int(good))
         return count

@@ -321,7 +321,7 @@ def test_rules_in_tables_have_the_numbers_of_the_header(numbers: dict[str, int])
 
 def test_rows_that_are_no_reason_have_the_numbers_of_the_header(macros: dict[str, int]) -> None:
     rows = {name: number for name, number in macros.items() if name.startswith("ROW_")}
-    assert rows == {f"ROW_{tally.name}": tally.value for tally in abi.Tally}
+    assert rows == {f"ROW_{tally.name}": tally.value for tally in abi.TallyRow}
     assert max(Reason) < min(rows.values())
 
 

@@ -185,15 +185,15 @@ def test_counters_are_summed_over_all_cpus() -> None:
 def test_look_ups_on_the_way_are_summed_over_all_cpus() -> None:
     def one_cpu(packets: int) -> bytes:
         table = bytearray(abi.COUNTERS_SIZE)
-        for row, action in ((abi.Tally.PROOFS, 1), (abi.Tally.COOKIES, 0)):
+        for row, action in ((abi.TallyRow.PROOFS, 1), (abi.TallyRow.COOKIES, 0)):
             struct.pack_into("=Q", table, (row * 4 + action) * 16, packets + action)
         return bytes(table)
 
     assert abi.decode_tallies(one_cpu(2) + one_cpu(5)) == {
-        (abi.Tally.COOKIES, False): 7,
-        (abi.Tally.COOKIES, True): 0,
-        (abi.Tally.PROOFS, False): 0,
-        (abi.Tally.PROOFS, True): 9,
+        (abi.TallyRow.COOKIES, False): 7,
+        (abi.TallyRow.COOKIES, True): 0,
+        (abi.TallyRow.PROOFS, False): 0,
+        (abi.TallyRow.PROOFS, True): 9,
     }
 
 

@@ -42,7 +42,7 @@ from xdpctl.abi import (
     PacketAction,
     Reason,
     RuleAction,
-    Tally,
+    TallyRow,
     encode_addr_v4,
     encode_limits,
     encode_limits_kept,
@@ -106,7 +106,7 @@ class Site:
     def asked(self) -> tuple[int, int]:
         """Return how often the last frame made the program look a socket up: (in vain, not)."""
         tally = self.filter.tally
-        return tally(Tally.PROOFS, good=False), tally(Tally.PROOFS, good=True)
+        return tally(TallyRow.PROOFS, good=False), tally(TallyRow.PROOFS, good=True)
 
 
 def tcp(flags: int = ACK, port: int = 53, payload: bytes = b"") -> Tcp:
