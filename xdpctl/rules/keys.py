@@ -22,6 +22,8 @@ from xdpctl import abi
 from xdpctl.abi import (
     BY_REF,
     LEGACY_WILDCARD_QTYPE,
+    MAPS,
+    RULE_MAPS,
     TABLE_LEVELS,
     WILDCARD_QTYPE,
     Book,
@@ -272,6 +274,21 @@ LENGTHEN: dict[int, Callable[[bytes], bytes]] = {
     LIST_SOURCES_REF: abi.lengthen_list_source,
 }
 """By map number: the key of a stored one. Maps that are not in it store keys as they are."""
+
+
+_LENGTHS_OF: dict[int, tuple[tuple[bytes, bytes, int], ...]] = {
+    **{MAPS[name].ref: ((b"", b"\xff" * 32, MAPS[name].key_size),) for name in RULE_MAPS},
+    QNAMES_REF: (),
+    LIST_SOURCES_REF: ((b"\4", b"\5", len(_EXACT_V4) + 4), (b"\6", b"\7", len(_EXACT_V6) + 16)),
+}
+
+
+def lengths_of(ref: int) -> tuple[tuple[bytes, bytes, int], ...]:
+    """Return (before, end, length) of stored keys of a map that all have one length.
+
+    They lie between `before` and `end`. None of a map with names.
+    """
+    return _LENGTHS_OF.get(ref, ())
 
 
 def stored_key(ref: int, key: bytes) -> bytes:
