@@ -6,6 +6,7 @@ and off in another, and the largest is what the verifier has most work with.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -46,6 +47,10 @@ def _config(
 DEFAULT: Final = _config()
 """The service without any option."""
 
+_TWO: Final = replace(DEFAULT, limits4=(32, 24), limits6=(64, 48))
+_FOUR: Final = replace(DEFAULT, limits4=(32, 28, 24, 20), limits6=(128, 64, 56, 48), flood=True)
+_LARGEST: Final = _config(tables=True, xsk=XskFamily.BOTH, large=True)
+
 CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
     "default": DEFAULT,
     "no-tcp": _config(tcp=False),
@@ -59,7 +64,13 @@ CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
     "tables-no-tcp": _config(tables=True, tcp=False),
     "tables-large": _config(tables=True, large=True),
     "tables-xsk": _config(tables=True, xsk=XskFamily.BOTH),
-    "tables-xsk-large": _config(tables=True, xsk=XskFamily.BOTH, large=True),
+    "tables-xsk-large": _LARGEST,
+    "limits": _TWO,
+    "limits-four": _FOUR,
+    "flood": replace(DEFAULT, flood=True, exempt=True),
+    "everything": replace(
+        _LARGEST, limits4=_FOUR.limits4, limits6=_FOUR.limits6, flood=True, exempt=True
+    ),
     "table program": TableProgram(),
 }
 
