@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 from xdpctl.kernel.bpf.loading import ProgramKind
-from xdpctl.program.config import ProgramConfig, TableProgram
+from xdpctl.program.config import ProgramConfig, TableProgram, TcpProofProgram
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
 
@@ -25,13 +25,14 @@ _ADDRESSES: Final = tuple(
 )
 
 
-def _config(
+def _config(  # noqa: PLR0913 - one argument a switch
     *,
     any_qtype: AnyQtype = AnyQtype.BOTH,
     xsk: XskFamily | None = None,
     tcp: bool = True,
     large: bool = False,
     tables: bool = False,
+    proof: bool = False,
 ) -> ProgramConfig:
     return ProgramConfig(
         ports=(53, 5353, 5354, 5355) if large else (53,),
@@ -41,6 +42,9 @@ def _config(
         any_qtype=any_qtype,
         xsk=xsk,
         tables=tables,
+        flood=proof,
+        proven=proof,
+        proof=proof,
     )
 
 
@@ -71,10 +75,18 @@ CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
     "everything": replace(
         _LARGEST, limits4=_FOUR.limits4, limits6=_FOUR.limits6, flood=True, exempt=True
     ),
+    "proof-no-tcp": _config(tables=True, tcp=False, proof=True),
     "table program": TableProgram(),
+    "tcp proof program": TcpProofProgram((53, 5353)),
 }
 
 
 def kind_of(recipe: Recipe) -> ProgramKind:
     """Return what the program is loaded as."""
-    return ProgramKind.TEST_RUN if isinstance(recipe, TableProgram) else ProgramKind.XDP
+    match recipe:
+        case TableProgram():
+            return ProgramKind.TEST_RUN
+        case TcpProofProgram():
+            return ProgramKind.SOCK_OPS
+        case ProgramConfig():
+            return ProgramKind.XDP
