@@ -32,6 +32,7 @@ from xdpctl.abi import (
     encode_limits,
     encode_limits_kept,
 )
+from xdpctl.limits.proven import ProvenSources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -218,7 +219,17 @@ class Limited:
         words = self._memory[MapName.FLOOD].cast("Q").tolist()
         return words[:: FLOOD_BUCKET_SIZE // 8]
 
-    def query(self, source: Address, ticks: int) -> HostResult:
-        """Let a query come in at this time."""
+    def query(self, source: Address, ticks: int, message: bytes | None = None) -> HostResult:
+        """Let a query, or this message, come in at this time."""
         self.filter.set_ticks(ticks)
-        return self.filter.run(frame_from(source))
+        return self.filter.run(frame_from(source, message))
+
+    def prove(self, source: Address, ticks: int, lifetime: int) -> None:
+        """Write that a source is proven."""
+        table = ProvenSources(
+            self._memory[MapName.LIMIT_PROVEN],
+            bytes(self._memory[MapName.LIMITS]),
+            lambda: ticks,
+            lambda: lifetime,
+        )
+        table.prove(source)

@@ -53,6 +53,7 @@ DEFAULT: Final = _config()
 
 _TWO: Final = replace(DEFAULT, limits4=(32, 24), limits6=(64, 48))
 _FOUR: Final = replace(DEFAULT, limits4=(32, 28, 24, 20), limits6=(128, 64, 56, 48), flood=True)
+_ALL: Final = replace(_FOUR, proven=True, proof=True, cookies=True)
 _LARGEST: Final = _config(tables=True, xsk=XskFamily.BOTH, large=True)
 
 CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
@@ -72,8 +73,15 @@ CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
     "limits": _TWO,
     "limits-four": _FOUR,
     "flood": replace(DEFAULT, flood=True, exempt=True),
+    "limits-all": _ALL,
     "everything": replace(
-        _LARGEST, limits4=_FOUR.limits4, limits6=_FOUR.limits6, flood=True, exempt=True
+        _ALL,
+        ports=_LARGEST.ports,
+        address_ports=_LARGEST.address_ports,
+        addresses=_LARGEST.addresses,
+        xsk=_LARGEST.xsk,
+        tables=True,
+        exempt=True,
     ),
     "proof-no-tcp": _config(tables=True, tcp=False, proof=True),
     "table program": TableProgram(),
