@@ -153,7 +153,8 @@ static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scrat
 	left = end - (const __u8 *)(dns + 1);
 	if (seldom(traits & TRAIT_FIRST_FRAGMENT))
 		left = scratch_get(scratch, end) - transport - UDP_HEADER - DNS_HEADER;
-	name = dns_walk_name((const __u8 *)(dns + 1), end, CONFIG_TABLES ? scratch : NULL);
+	name = dns_walk_name((const __u8 *)(dns + 1), end,
+			     CONFIG_TABLES || CONFIG_ZONE_LIMITS || CONFIG_HEAVY ? scratch : NULL);
 	length = dns_name_length(name, left);
 	scratch_put(scratch, name_length, length);
 	if (rule != NO_RULE)
@@ -190,6 +191,12 @@ static __always_inline __u64 by_question(struct xdp_md *ctx, struct scratch *scr
 	return action_of(rule) == RULE_TRUNCATE ? CONTINUE : rule;
 }
 
+/* Whether the packet is filtered, and not a TCP segment of which only a proof is wanted. */
+static __always_inline bool is_looked_at(const struct scratch *scratch)
+{
+	return CONFIG_TCP || !CONFIG_PROOF || !(scratch_get(scratch, traits) & TRAIT_CONNECTION);
+}
+
 /* Stages 2 to 6 in their order. */
 static __always_inline __u64 apply_rules(struct xdp_md *ctx, struct scratch *scratch)
 {
@@ -200,7 +207,7 @@ static __always_inline __u64 apply_rules(struct xdp_md *ctx, struct scratch *scr
 		if (verdict != CONTINUE)
 			return verdict;
 	}
-	if (CONFIG_EXEMPT && is_exempt(ctx, scratch))
+	if (CONFIG_EXEMPT && is_looked_at(scratch) && is_exempt(ctx, scratch))
 		return VERDICT(REASON_EXEMPT, ACTION_PASS);
 	if (CONFIG_SOURCE_LIMITS)
 		find_accounts(ctx, scratch);
