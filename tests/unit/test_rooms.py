@@ -27,7 +27,7 @@ ROOT = Path(xdpctl.__file__).parent
 FLOORS = (
     {"abi", "errors"},
     {"kernel", "process", "rules"},
-    {"settings", "store"},
+    {"settings", "store", "limits"},
     {"feeds", "maps", "program"},
     {"filter"},
     {"status"},
