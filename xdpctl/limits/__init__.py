@@ -1,5 +1,7 @@
-"""Limits: the numbers that the filter calculates with, and its table of accounts.
+"""Limits: the numbers that the filter calculates with, and what is in its tables.
 
-parameters.py  settings to numbers: units, clock, room, prices
-table.py       how large the table is, how full, and what to warn of
+parameters.py  settings to numbers: clock, room, prices
+table.py       how large the table of accounts is, how full, and what to warn of
+proven.py      the table of proven sources
+cookies.py     the secrets of DNS cookies, and the clock of their time stamps
 """
