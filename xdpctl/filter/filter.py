@@ -341,6 +341,17 @@ class Filter:
                     return OwnMaps(self._pins.open_tables(self._bpf, {*former.info.map_ids}))
         return OwnMaps()
 
+    def former_limits(self) -> OwnMaps:
+        """Open the maps of the limits that a former service left; the caller closes them."""
+        used: set[int] = set()
+        with contextlib.suppress(XdpctlError):
+            attached = self._netlink.find(self.interface).attached
+            former = None if attached is None else self._pins.open_program(self._bpf, attached)
+            if former is not None:
+                with former:
+                    used.update(former.info.map_ids)
+        return OwnMaps(self._pins.open_limits(self._bpf, used))
+
     def _own_link(self, interface: Interface) -> Link | None:
         """Return our link on the interface; a link that we hold and that lost its pin is pinned."""
         found = self._found_link(interface)

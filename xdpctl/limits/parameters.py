@@ -18,6 +18,7 @@ from xdpctl.limits.proven import lifetime_units
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from ipaddress import IPv4Network, IPv6Network
 
 Levels: TypeAlias = "tuple[tuple[int, int], ...]"
 """Prefix lengths and their multipliers, the longest prefix first."""
@@ -97,6 +98,14 @@ class LimitSettings(Protocol):
     def proven_lifetime(self) -> int:
         """Seconds that a proof lasts."""
 
+    @property
+    def proof(self) -> str:
+        """Who notices TCP connections: socket or cgroup."""
+
+    @property
+    def exempt(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Prefixes to which neither rule nor limit applies."""
+
 
 def burst_of(settings: LimitSettings) -> int:
     """Return how many queries of one source pass at one moment."""
@@ -134,8 +143,7 @@ def values_of(
     flood = (settings.flood_limit, proven_limit_of(settings))
     prices = tuple(_batch_price(rate, ticks) for rate in flood)
     rooms = tuple(
-        price + (more << FLOOD_TIME_SHIFT)
-        for price, more in zip(prices, ROOM_TICKS, strict=True)
+        price + (more << FLOOD_TIME_SHIFT) for price, more in zip(prices, ROOM_TICKS, strict=True)
     )
     clock, room, most, plain, proven = _accounts(settings, ticks)
     return LimitValues(
