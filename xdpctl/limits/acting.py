@@ -78,7 +78,9 @@ class ActingLimits:
             return [], []
         seconds = moment - before[0]
         known = {acting.reason: acting for acting in self.now}
-        began, ended, now = [], [], []
+        began: list[Acting] = []
+        ended: list[Acting] = []
+        now: list[Acting] = []
         for reason in LIMIT_REASONS:
             more = {
                 action: max(counted[reason, action] - before[1][reason, action], 0)

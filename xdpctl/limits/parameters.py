@@ -55,6 +55,10 @@ class LimitSettings(Protocol):
     """The settings of the limits; `settings.Settings` has them."""
 
     @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports of plain DNS, whose queries are limited."""
+
+    @property
     def rate_limit(self) -> int:
         """Queries a second of one source; 0: no limit."""
 

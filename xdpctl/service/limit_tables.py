@@ -25,11 +25,11 @@ from xdpctl.abi import (
 )
 from xdpctl.filter.limit_maps import LimitMaps, fitted, needed
 from xdpctl.filter.own_maps import OwnMaps
-from xdpctl.kernel.bpf.ticks import Ticks
 from xdpctl.limits.cookies import cookie_base, cookie_rate, read_cookie_secrets
 from xdpctl.limits.parameters import values_of
 from xdpctl.limits.proven import WORDS, ProvenSources, lifetime_units
 from xdpctl.limits.table import load_of, words_of
+from xdpctl.limits.ticks import Ticks
 from xdpctl.process.log import event
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class LimitTables:
         maps: what the program reads; empty without a limit.
         keys: of the cookie secrets in force.
         proven: the table of proven sources; None where nothing asks for it.
+        on_use: called when others are in force, with the maps above.
     """
 
     def __init__(self, bpf: Bpf, wall_clock: Callable[[], float] = time.time) -> None:
@@ -98,6 +99,7 @@ class LimitTables:
         self.maps = LimitMaps()
         self.keys: tuple[CookieKey, ...] = ()
         self.proven: ProvenSources | None = None
+        self.on_use: list[Callable[[], None]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +159,14 @@ class LimitTables:
     def use(self, prepared: Prepared) -> None:
         """Put it in force: the program, if it had to be another one, reads its maps by now."""
         former, self.maps = self.maps, prepared.maps
-        former.close_except(prepared.maps)
+        try:
+            self._use(prepared)
+            for called in self.on_use:
+                called()
+        finally:
+            former.close_except(prepared.maps)
+
+    def _use(self, prepared: Prepared) -> None:
         self._settings, self.keys = prepared.settings, prepared.keys
         maps, ticks = prepared.maps.maps, self._ticks
         head, cells, lines = map(

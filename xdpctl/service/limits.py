@@ -12,12 +12,12 @@ import logging
 import time
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from xdpctl.abi import PacketAction
+from xdpctl.abi import PacketAction, Tally
 from xdpctl.errors import ConflictError, XdpctlError
 from xdpctl.limits.acting import ActingLimits
 from xdpctl.limits.listeners import answers
 from xdpctl.limits.table import LOAD_WARNING, warnings_of
-from xdpctl.limits.view import LimitsView
+from xdpctl.limits.view import Events, LimitsView
 from xdpctl.process.log import event
 from xdpctl.service.limit_tables import say_forgotten
 from xdpctl.service.tasks import every, on_thread
@@ -41,6 +41,9 @@ _T = TypeVar("_T")
 LOOK_SECONDS = 1.0
 CARE_SECONDS = 10.0
 """Between two looks into the tables, and two attempts to connect to the DNS server."""
+
+UNSEEN_PROOFS = 20
+"""So many connections are looked for in vain before that is said: a few are always forged."""
 
 HISTORY_SECONDS = 600.0
 """A limit that acts again and again has one row of the history for so long."""
@@ -203,6 +206,13 @@ class Limits:
                 f" begin to be limited too; use --rate-limit-table {2 * self.tables.words}, or a"
                 " lower --flood-limit"
             )
+        proofs = self._events(Tally.PROOFS)
+        if self._proven is not None and not proofs.found and proofs.missed >= UNSEEN_PROOFS:
+            yield (
+                f"nobody can prove himself: of {proofs.missed} TCP connections none was found, as"
+                " the DNS server's sockets are in another network namespace (a container with a"
+                " mapped port): use --proof cgroup"
+            )
         for port, is_up in self._listeners.items():
             if not is_up and port in self._settings.ports:
                 yield (
@@ -225,12 +235,22 @@ class Limits:
             load=self._load,
             proven=self._proven,
             room=self.tables.room,
+            proofs=self._events(Tally.PROOFS),
+            cookies=self._events(Tally.COOKIES),
             secrets=len(self.tables.keys),
             acting=self.acting,
             listeners=dict(self._listeners),
             taken=self._clock(),
             warnings=self.warnings,
         )
+
+    def _events(self, tally: Tally) -> Events:
+        """Return how often the filters looked for a proof or a cookie."""
+        tallies = [view.tallies for view in self._observer.last.filters]
+        found, missed = (
+            sum(each.get((tally, good), 0) for each in tallies) for good in (True, False)
+        )
+        return Events(found, missed)
 
     async def prove(self, addresses: Sequence[IPv4Address | IPv6Address]) -> int:
         """Let sources count as proven from now on; return how many were not before.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,9 @@ from xdpctl.limits.table import (
     words_of,
 )
 
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
 U64 = 1 << 64
 
 
@@ -43,6 +47,9 @@ class Wanted:
     flood_limit_proven: int | None = None
     proven_factor: int = 8
     proven_lifetime: int = 86400
+    ports: tuple[int, ...] = (53,)
+    proof: str = "socket"
+    exempt: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
 levels = st.lists(st.integers(1, 1024), min_size=1, max_size=4).map(
@@ -105,7 +112,7 @@ def test_every_number_fits_into_its_field(wanted: Wanted, seconds: int, ticks: i
     four, six = wanted.rate_limit_prefixes, wanted.rate_limit_prefixes6
     found = values_of(wanted, ticks)
     prices = [price for each in found.prices for family in (each.v4, each.v6) for price in family]
-    assert 0 < found.clock
+    assert found.clock > 0
     assert 0 < found.room < found.most <= U64 // 4
     assert all(price % 65536 == 0 and 0 < price <= found.room for price in prices)
     assert found.room % 65536 == found.most % 65536 == 0

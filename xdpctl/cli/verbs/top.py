@@ -16,6 +16,7 @@ from xdpctl.cli.keyboard import Keyboard
 from xdpctl.cli.render import Table, count, shortened, shown_rate
 from xdpctl.cli.verb import Session, Verb, add_map
 from xdpctl.cli.verbs.listing import shown_target, shown_type
+from xdpctl.cli.verbs.status import acting
 from xdpctl.errors import ServiceUnreachableError
 
 if TYPE_CHECKING:
@@ -109,10 +110,17 @@ def _screen(arguments: argparse.Namespace, session: Session, keyboard: Keyboard)
     lines = list(_rows(_new_table(session), answer, session))
     if not lines:
         lines = [_nothing_hit(arguments, session)]
+    lines[:0] = acting(_limits(arguments, session), time.time())
     if keyboard.works:
         other = "hits" if arguments.by == "rate" else "rate"
         lines.insert(0, f"sorted by {arguments.by}; keys: q quits, s sorts by {other}")
     return lines
+
+
+def _limits(arguments: argparse.Namespace, session: Session) -> list[dict[str, Any]]:
+    """Return the limits that act now."""
+    found: list[dict[str, Any]] = session.client(arguments).get("/api/v1/limits").get("acting", [])
+    return found
 
 
 def _nothing_hit(arguments: argparse.Namespace, session: Session) -> str:
