@@ -96,7 +96,7 @@ class Reason(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-class Tally(IntEnum):
+class TallyRow(IntEnum):
     """Rows of the table of counters that are no reason: what was looked up on the way."""
 
     COOKIES = 30
@@ -853,7 +853,7 @@ def decode_counters(value: bytes) -> dict[tuple[Reason, PacketAction], Count]:
     return sums
 
 
-def decode_tallies(value: bytes) -> dict[tuple[Tally, bool], int]:
+def decode_tallies(value: bytes) -> dict[tuple[TallyRow, bool], int]:
     """Return how many cookies were bad and good, and how many proofs failed and succeeded.
 
     Args:
@@ -866,7 +866,7 @@ def decode_tallies(value: bytes) -> dict[tuple[Tally, bool], int]:
             ]
             for base in range(0, len(value), COUNTERS_SIZE)
         )
-        for tally in Tally
+        for tally in TallyRow
         for good in (False, True)
     }
 

@@ -90,11 +90,10 @@ def values_for(
 
 def with_flood(values: LimitValues, x: int, y: int, *, hz: int = HZ) -> LimitValues:
     """Return the same with limits in total: queries a second; 0 is none."""
-    prices = tuple(64 * hz * (1 << 20) // limit if limit else 0 for limit in (x, y))
-    rooms = tuple(
-        price + (ticks << 20) if price else 0 for price, ticks in zip(prices, (2, 8), strict=True)
-    )
-    return replace(values, flood_prices=prices, flood_rooms=rooms)
+    price_x, price_y = (64 * hz * (1 << 20) // limit if limit else 0 for limit in (x, y))
+    room_x = price_x + (2 << 20) if x else 0
+    room_y = price_y + (8 << 20) if y else 0
+    return replace(values, flood_prices=(price_x, price_y), flood_rooms=(room_x, room_y))
 
 
 def frame_from(source: Address, message: bytes | None = None) -> bytes:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from xdpctl.abi import Count, PacketAction, Reason, Tally
+    from xdpctl.abi import Count, PacketAction, Reason, TallyRow
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.kernel.bpf.programs import Link, Program
     from xdpctl.kernel.bpf.syscall import Bpf
@@ -115,7 +115,7 @@ class Filter:
         self._maps = OwnMaps()
         self._maps_held = threading.Lock()  # the loop may write a panic while we close the maps
         self._counted: Mapping[tuple[Reason, PacketAction], Count] = {}
-        self._tallies: Mapping[tuple[Tally, bool], int] = {}
+        self._tallies: Mapping[tuple[TallyRow, bool], int] = {}
         self._reattached = 0
         self._bytecode: Bytecode | None = None
         self._shared: Mapping[MapName, Map] = {}

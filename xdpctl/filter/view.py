@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from xdpctl.abi import Count, PacketAction, Reason, Tally
+    from xdpctl.abi import Count, PacketAction, Reason, TallyRow
     from xdpctl.kernel.bpf.programs import XdpMode
 
 
@@ -50,7 +50,7 @@ class FilterView:
     counters: Mapping[tuple[Reason, PacketAction], Count]
     trouble: str = ""
     notes: tuple[str, ...] = ()
-    tallies: Mapping[tuple[Tally, bool], int] = field(default_factory=dict)
+    tallies: Mapping[tuple[TallyRow, bool], int] = field(default_factory=dict)
 
 
 def no_ethernet_header(interface: str, link_type: int) -> str:

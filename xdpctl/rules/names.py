@@ -32,7 +32,9 @@ _FOREIGN = re.compile(r"[!-,/:-@\[\]^`{-~]")
 """ASCII characters that no host name has, but other syntaxes do: URLs, AdBlock, ranges, e-mail."""
 
 _RANGE = re.compile(r"[0-9-]*[0-9][0-9-]*|0[xX][0-9a-fA-F]+")
-_GAP = re.compile(r"(?:[0-9]{1,3}\.){1,3}[xX](?:\.[xX])*")
+_GAP = re.compile(r"(?:[0-9]{1,3}\.){1,3}[xX](?:\.[xX])*|[aA][sS][0-9]{1,10}")
+"""192.0.2.x, and AS64500."""
+
 
 _PLAIN_OCTETS = re.compile(rb"[a-z0-9_-]+")
 _NUMERIC_TYPE = re.compile(r"(?:TYPE)?0*([0-9]{1,5})", re.IGNORECASE)
@@ -168,7 +170,7 @@ class Name:
 
 
 def looks_like_address(text: str) -> bool:
-    """Return whether a text ends in a number or a range (1-9, 0x7f), or is like 192.0.2.x.
+    """Return whether a text ends in a number or a range (1-9, 0x7f), or is like 192.0.2.x or AS1.
 
     It is not read as a name, because no query would match it.
     """

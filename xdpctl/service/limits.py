@@ -12,7 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from xdpctl.abi import PacketAction, Tally
+from xdpctl.abi import PacketAction, TallyRow
 from xdpctl.errors import ConflictError, XdpctlError
 from xdpctl.limits.acting import ActingLimits
 from xdpctl.limits.listeners import answers
@@ -206,7 +206,7 @@ class Limits:
                 f" begin to be limited too; use --rate-limit-table {2 * self.tables.words}, or a"
                 " lower --flood-limit"
             )
-        proofs = self._events(Tally.PROOFS)
+        proofs = self._events(TallyRow.PROOFS)
         if self._proven is not None and not proofs.found and proofs.missed >= UNSEEN_PROOFS:
             yield (
                 f"nobody can prove himself: of {proofs.missed} TCP connections none was found, as"
@@ -235,8 +235,8 @@ class Limits:
             load=self._load,
             proven=self._proven,
             room=self.tables.room,
-            proofs=self._events(Tally.PROOFS),
-            cookies=self._events(Tally.COOKIES),
+            proofs=self._events(TallyRow.PROOFS),
+            cookies=self._events(TallyRow.COOKIES),
             secrets=len(self.tables.keys),
             acting=self.acting,
             listeners=dict(self._listeners),
@@ -244,7 +244,7 @@ class Limits:
             warnings=self.warnings,
         )
 
-    def _events(self, tally: Tally) -> Events:
+    def _events(self, tally: TallyRow) -> Events:
         """Return how often the filters looked for a proof or a cookie."""
         tallies = [view.tallies for view in self._observer.last.filters]
         found, missed = (

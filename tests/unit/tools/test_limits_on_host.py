@@ -205,7 +205,7 @@ def test_no_source_passes_more_than_its_bucket_allows(hz: int) -> None:
     limited.write(values_for(rate, burst, hz=hz))
     ideal = Buckets(Fraction(rate), Fraction(burst))
     dice = random.Random(hz)
-    sources = [IPv4Address("192.0.2.0") + n for n in range(6)]
+    sources: list[Address] = [IPv4Address("192.0.2.0") + n for n in range(6)]
     sources += [IPv6Address("2001:db8::") + (n << 64) for n in range(6)]
     passed = differing = 0
     for moment in accumulate(dice.choice((0, 100, 300, 1000)) for _ in range(4000)):

@@ -113,10 +113,9 @@ def acting(limits: Sequence[dict[str, Any]], now: float) -> Iterator[str]:
     """Yield a line for each limit that acts now; `xdpctl limits` says more."""
     for limit in limits:
         dry = " (dry run: it passes)" if limit.get("passed") else ""
-        yield (
-            f"limit {printable(str(limit.get('reason')))} acts{dry}: {shown_rate(limit.get('rate'))},"
-            f" for {age(now - (limit.get('since') or now))}; see `xdpctl limits`"
-        )
+        reason, rate = printable(str(limit.get("reason"))), shown_rate(limit.get("rate"))
+        since = age(now - (limit.get("since") or now))
+        yield f"limit {reason} acts{dry}: {rate} for {since}; see `xdpctl limits`"
 
 
 def _interfaces(interfaces: list[dict[str, Any]], width: int | None) -> Iterator[str]:

@@ -17,7 +17,7 @@ from xdpctl.cli.render import Table, count, shortened, shown_rate
 from xdpctl.cli.verb import Session, Verb, add_map
 from xdpctl.cli.verbs.listing import shown_target, shown_type
 from xdpctl.cli.verbs.status import acting
-from xdpctl.errors import ServiceUnreachableError
+from xdpctl.errors import NotFoundError, ServiceUnreachableError
 
 if TYPE_CHECKING:
     import argparse
@@ -118,8 +118,10 @@ def _screen(arguments: argparse.Namespace, session: Session, keyboard: Keyboard)
 
 
 def _limits(arguments: argparse.Namespace, session: Session) -> list[dict[str, Any]]:
-    """Return the limits that act now."""
-    found: list[dict[str, Any]] = session.client(arguments).get("/api/v1/limits").get("acting", [])
+    """Return the limits that act now; a service of a version without limits has none."""
+    found: list[dict[str, Any]] = []
+    with suppress(NotFoundError):
+        found = session.client(arguments).get("/api/v1/limits").get("acting", [])
     return found
 
 
