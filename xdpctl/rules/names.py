@@ -27,8 +27,8 @@ _TEXT_MAX = 1100
 """Longest text of a name: 250 octets, each as \\DDD, and the dots between labels."""
 
 _LABEL = re.compile(r"(?:[^.\\]|\\(?:[0-9]{3}|[^0-9]))*")
-_ESCAPE = re.compile(r"\\(?:[0-9]{3}|[^0-9])")
-_FOREIGN = re.compile(r"[!-,/:-@\[\]^`{-~]")
+ESCAPE = re.compile(r"\\(?:[0-9]{3}|[^0-9])")
+FOREIGN = re.compile(r"[!-,/:-@\[\]^`{-~]")
 """ASCII characters that no host name has, but other syntaxes do: URLs, AdBlock, ranges, e-mail."""
 
 _RANGE = re.compile(r"[0-9-]*[0-9][0-9-]*|0[xX][0-9a-fA-F]+")
@@ -101,7 +101,7 @@ class Name:
                     " backslash and three digits",
                     text=whole,
                 )
-        bare = _ESCAPE.sub("", text)
+        bare = ESCAPE.sub("", text)
         if "*" in bare:
             raise TargetError(
                 f"cannot read {shown(whole)} as a name: * can only be the first label. Write"
@@ -110,13 +110,13 @@ class Name:
                 " character itself",
                 text=whole,
             )
-        if found := _FOREIGN.search(bare):
+        if found := FOREIGN.search(bare):
             raise TargetError(
                 f"cannot read {shown(whole)} as a name: it has the character {found.group()}; if"
                 f" that is part of the name, write \\{ord(found.group()):03d}",
                 text=whole,
             )
-        if looks_like_address(_ESCAPE.sub("_", text)):
+        if looks_like_address(ESCAPE.sub("_", text)):
             raise TargetError(
                 f"cannot read {shown(whole)} as a name: its end is a number or a range; write an"
                 " address as 192.0.2.1, and a range as a prefix such as 192.0.2.0/24",
