@@ -105,9 +105,18 @@ class LimitSite:
 
     def reload(self, limits: str) -> str:
         """Write other settings and let the service read them; return the line of its log."""
+        before = len(self._reloads())
         self.config.write_text(limits)
         self.service.process.send(signal.SIGHUP)
-        return self.service.process.line(r"\b(reloaded|reload-failed)\b", timeout=30)
+        eventually(lambda: len(self._reloads()) > before, "the end of a reload", timeout=30)
+        return self._reloads()[-1]
+
+    def _reloads(self) -> list[str]:
+        return [
+            line
+            for line in self.service.process.lines
+            if " reloaded " in line or "reload-failed" in line
+        ]
 
     def start_again(self, *options: str) -> None:
         """Start the service on whatever there is."""
@@ -155,14 +164,8 @@ def test_a_source_that_came_by_tcp_has_a_second_account(lab_of_limits: Lab, tmp_
     site = site_with(lab_of_limits, tmp_path)
     site.spend()
     assert dig(site.site.client, NAME, "A", "+tcp").arrived
-    told = site.ask(3 * BURST)
-    assert 2 * BURST - 4 <= told.answered + site_slack(told) <= 3 * BURST
-    assert site.limits()["proven"]["sources"] == 1
-
-
-def site_slack(told: Told) -> int:
-    """Return how many of a burst a test does not mind: what the burst before has left over."""
-    return min(told.truncated, 4)
+    assert site.ask(4 * BURST).answered >= 2 * BURST, "twice the burst, for proven-factor is 2"
+    eventually(lambda: site.limits()["proven"]["sources"] == 1, "a proven source", timeout=30)
 
 
 def test_other_sources_are_served_while_one_is_limited(lab_of_limits: Lab, tmp_path: Path) -> None:
@@ -220,15 +223,17 @@ def test_the_test_verb_says_the_limit_and_takes_nothing_from_it(
     site = site_with(lab_of_limits, tmp_path)
     for _ in range(2 * BURST):
         assert verdict(site, FAR) == ("pass", "no-match", None)
-    site.spend(FAR)
-    assert verdict(site, FAR) == ("truncate", "limit", "limit")
+
+    def limited() -> bool:  # one a second is given back
+        site.ask(BURST, FAR)
+        return verdict(site, FAR) == ("truncate", "limit", "limit")
+
+    eventually(limited, "the limit in the answer of `test`", timeout=30)
 
 
 def verdict(site: LimitSite, source: str) -> Sequence[object]:
-    """Return verdict, reason and limit of the verb `test`."""
-    done = site.service.verb("test", source, NAME, "--json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    """Return verdict, reason and limit that the verb `test` shows, without its start."""
+    found = site.service.get(f"/api/v1/test?address={source}&name={NAME}").json()
     return found["verdict"], found["reason"], found["limit"]
 
 
@@ -258,7 +263,7 @@ def test_a_server_without_tcp_is_warned_of(lab_of_limits: Lab, tmp_path: Path) -
     site.site.dnsdist.process.stop()
 
     def silent() -> bool:
-        site.ask(2)
+        site.ask(BURST)
         return "DOES NOT ANSWER" in site.service.verb("limits").stdout
 
     site.spend()
@@ -285,7 +290,7 @@ def test_accounts_and_proofs_outlive_the_service(
     site.start_again()
     assert site.logged("limits-adopted")
     assert site.is_spent(FAR)
-    assert site.limits()["proven"]["sources"] == 1
+    eventually(lambda: site.limits()["proven"]["sources"] == 1, "the proof", timeout=30)
 
 
 def test_settings_change_live_and_forget_no_account(lab_of_limits: Lab, tmp_path: Path) -> None:
