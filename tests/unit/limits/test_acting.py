@@ -64,7 +64,7 @@ def test_it_has_ended_after_a_quiet_minute_and_may_begin_anew() -> None:
     counters = Counters()
     counters.look(LIMITED=1)
     assert counters.look(QUIET_SECONDS) == ([], [Reason.LIMIT])
-    assert counters.limits.now == ()
+    assert not counters.limits.now
     assert counters.look(LIMITED=1) == ([Reason.LIMIT], [])
     assert [acting.total for acting in counters.limits.now] == [1]
 
