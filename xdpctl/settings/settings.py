@@ -65,6 +65,7 @@ _ONLY_WITH_A_LIMIT = (
     "proven-lifetime",
     "cookie-secret-file",
 )
+_BURST_SECONDS = 3600
 _TICKS = 2
 """Ticks of the kernel's clock that a burst must last: two may pass between two looks at it."""
 
@@ -308,7 +309,7 @@ def _check_secrets(settings: Settings) -> None:
 
 
 def _check_limits(settings: Settings) -> None:
-    """Refuse a burst that the kernel's clock is too coarse for, and too many exempt prefixes.
+    """Refuse a burst that is too small or too large, and too many exempt prefixes.
 
     Raises:
         SettingsError: names the option.
@@ -319,6 +320,14 @@ def _check_limits(settings: Settings) -> None:
             f"cannot use --rate-limit-burst {settings.rate_limit_burst} with --rate-limit"
             f" {settings.rate_limit}: the clock of this kernel has {ticks_a_second()} ticks a"
             f" second, and a burst must hold two of them; use at least {least}",
+            source="rate-limit-burst",
+        )
+    most = _BURST_SECONDS * settings.rate_limit
+    if settings.rate_limit and (settings.rate_limit_burst or 0) > most:
+        raise SettingsError(
+            f"cannot use --rate-limit-burst {settings.rate_limit_burst} with --rate-limit"
+            f" {settings.rate_limit}: that is more than an hour's queries at one moment, and would"
+            f" limit nobody; use at most {most}",
             source="rate-limit-burst",
         )
     if len(settings.exempt) > EXEMPT_MAX:
