@@ -44,7 +44,7 @@ WANTED = [{"limits", "limit_proven"}]
 
 async def until(whole: Home, wanted: list[set[str]]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while seen_by(whole) != wanted:
+        while seen_by(whole) != wanted:  # noqa: ASYNC110 - a kernel tells nobody
             await asyncio.sleep(0.01)
 
 
@@ -86,9 +86,7 @@ async def test_it_comes_and_goes_with_the_limits(
             await until(whole, wanted)
 
 
-async def test_without_cgroup2_nothing_starts(
-    whole: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_without_cgroup2_nothing_starts(whole: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_root() -> int:
         raise KernelError("cannot find the root of all control groups", errno.ENOENT)
 
