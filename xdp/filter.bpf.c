@@ -190,6 +190,12 @@ static __always_inline __u64 by_question(struct xdp_md *ctx, struct scratch *scr
 	return action_of(rule) == RULE_TRUNCATE ? CONTINUE : rule;
 }
 
+/* Whether the packet is filtered, and not a TCP segment of which only a proof is wanted. */
+static __always_inline bool is_looked_at(const struct scratch *scratch)
+{
+	return CONFIG_TCP || !CONFIG_PROOF || !(scratch_get(scratch, traits) & TRAIT_CONNECTION);
+}
+
 /* Stages 2 to 6 in their order. */
 static __always_inline __u64 apply_rules(struct xdp_md *ctx, struct scratch *scratch)
 {
@@ -200,7 +206,7 @@ static __always_inline __u64 apply_rules(struct xdp_md *ctx, struct scratch *scr
 		if (verdict != CONTINUE)
 			return verdict;
 	}
-	if (CONFIG_EXEMPT && is_exempt(ctx, scratch))
+	if (CONFIG_EXEMPT && is_looked_at(scratch) && is_exempt(ctx, scratch))
 		return VERDICT(REASON_EXEMPT, ACTION_PASS);
 	if (CONFIG_SOURCE_LIMITS)
 		find_accounts(ctx, scratch);

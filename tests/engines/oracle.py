@@ -173,8 +173,15 @@ def judge(scene: Scene, frame: bytes) -> Result:
         return other()
     if nobody_sends := no_stacks(filtered):
         return nobody_sends
+    if is_exempt(scene, packet.source):
+        return go_on(filtered, Reason.EXEMPT, None)
+    return by_rules(filtered)
+
+
+def by_rules(filtered: Filtered) -> Result:
+    """Return what becomes of a packet that is not exempt."""
     for book in Book:
-        hit = address_rule(scene, book, packet.source)
+        hit = address_rule(filtered.scene, book, filtered.packet.source)
         if hit is not None:
             return obey(filtered, hit)
     return without_address_rule(filtered)
@@ -203,12 +210,12 @@ def without_address_rule(filtered: Filtered) -> Result:
         hides = packet.first_fragment and filtered.at_port and not is_response(packet.dns)
         if packet.goes_on and (asks or hides) and is_cut(packet.dns):
             return other()
-        return drop(Reason.FRAGMENT) if hides else no_hit(filtered)
+        return drop(Reason.FRAGMENT) if hides else within_limits(filtered)
     if asks:
         hit = name_rule(filtered.scene, question)
         if hit is not None:
             return obey(filtered, hit)
-    return no_hit(filtered)
+    return within_limits(filtered)
 
 
 # The way in
@@ -526,6 +533,40 @@ def is_cut(dns: bytes) -> bool:
     return at >= len(dns) or (dns[at] == 0 and at + 5 > len(dns))
 
 
+# Limits
+
+
+def is_exempt(scene: Scene, source: Address) -> bool:
+    """Whether the source is in an exempt prefix."""
+    prefixes = [ip_network(prefix) for prefix in scene.exempt if scene.config.exempt]
+    return any(source in prefix for prefix in prefixes if prefix.version == source.version)
+
+
+def within_limits(filtered: Filtered) -> Result:
+    """Return what becomes of a packet to plain DNS that no rule decided."""
+    reason = None if is_response(filtered.packet.dns) else over_a_limit(filtered)
+    if reason is None:
+        return no_hit(filtered)
+    limits = filtered.scene.limits
+    if limits.dry_run:
+        return go_on(filtered, reason, None)
+    if not limits.slip or is_unanswerable(filtered.packet):
+        return drop(reason)
+    return answer(filtered.packet, reason, None)
+
+
+def over_a_limit(filtered: Filtered) -> Reason | None:
+    """Return why a query does not go on, in the order of PACKETS.md."""
+    config, limits = filtered.scene.config, filtered.scene.limits
+    source = filtered.packet.source
+    if config.flood and not limits.x_left:
+        return Reason.UNPROVEN
+    lengths = config.limits4 if source.version == 4 else config.limits6
+    accounts = {ip_network((source, length), strict=False) for length in lengths}
+    spent = {ip_network(prefix) for prefix in limits.spent}
+    return Reason.LIMIT if accounts & spent else None
+
+
 # Truncate
 
 
@@ -536,19 +577,32 @@ def truncate(filtered: Filtered, reason: Reason, hit: int) -> Result:
         return go_on(filtered, Reason.RESPONSE, hit)
     if opcode(dns) in {NOTIFY, UPDATE}:
         return go_on(filtered, Reason.OPCODE, hit)
-    question = first_question(dns)
-    if (
+    if is_unanswerable(packet):
+        return drop(Reason.UNANSWERABLE, hit)
+    return answer(packet, reason, hit)
+
+
+def is_unanswerable(packet: Packet) -> bool:
+    """Whether no answer with TC=1 can be made of the query."""
+    dns = packet.dns
+    return (
         opcode(dns) != 0
         or packet.has_more_buffers
         or not packet.plain_ip
         or packet.first_fragment
         or is_between_nobody(packet)
         or number(dns, 4) != 1
-        or question is None
-    ):
-        return drop(Reason.UNANSWERABLE, hit)
-    answer = answer_frame(packet, dns[DNS_HEADER : question.end], answer_opt(dns, question.end))
-    return Result(Verdict.TX, reason, PacketAction.TRUNCATE, answer, hit)
+        or first_question(dns) is None
+    )
+
+
+def answer(packet: Packet, reason: Reason, hit: int | None) -> Result:
+    """Return the answer with TC=1."""
+    question = first_question(packet.dns)
+    assert question is not None
+    asked = packet.dns[DNS_HEADER : question.end]
+    frame = answer_frame(packet, asked, answer_opt(packet.dns, question.end))
+    return Result(Verdict.TX, reason, PacketAction.TRUNCATE, frame, hit)
 
 
 def is_between_nobody(packet: Packet) -> bool:

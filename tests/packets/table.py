@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from tests.packets import (
     addresses,
     answers,
+    exempt,
     fragments,
     jumbo,
+    limits,
     lists,
     names,
     sample_program,
@@ -33,6 +35,8 @@ THEMES: dict[str, tuple[Case, ...]] = {
     "zones": zones.CASES,
     "lists": lists.CASES,
     "jumbo": jumbo.CASES,
+    "exempt": exempt.CASES,
+    "limits": limits.CASES,
 }
 
 CASES: dict[str, Case] = {
