@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import struct
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from tests.engines.host_build import HostFilter
@@ -19,7 +19,6 @@ from tests.packets.case import DEFAULT
 from tests.packets.message import query
 from xdpctl.abi import (
     FLOOD_BUCKET_SIZE,
-    FLOOD_SIZE,
     FLOOD_TIME_SHIFT,
     LIMIT_TAG_MASK,
     LIMITS_LIVE_SIZE,
@@ -32,6 +31,7 @@ from xdpctl.abi import (
     encode_limits,
     encode_limits_kept,
 )
+from xdpctl.limits.cookies import CookieKey
 from xdpctl.limits.proven import ProvenSources
 
 if TYPE_CHECKING:
@@ -151,18 +151,33 @@ def limit_arrays(scene: Scene, ticks: int) -> dict[MapName, bytes]:
         flood_prices=(_BATCH, _BATCH) if config.flood else (0, 0),
         flood_rooms=(_TOTAL, _TOTAL),
         dry_run=limits.dry_run,
+        cookie_keys=tuple(CookieKey.from_octets(key) for key in limits.cookie_keys),
+        cookie_rate=0,  # the clock stands still
+        cookie_base=limits.now << 32,
+        proven_lifetime=1 << 20,
     )
     kept = encode_limits_kept(SCENE_SETS, ARRAYS[MapName.LIMIT_PROVEN], drawn_secrets(1))
     words = Words(values, secrets_of(kept), config.limits4, config.limits6, SCENE_SETS)
     now = ticks & ~LIMIT_TAG_MASK
-    for prefix in limits.spent:
-        words.spend(ip_network(prefix), now, _FROZEN_ROOM)
-    until = 0 if limits.x_left else (ticks << FLOOD_TIME_SHIFT) + _TOTAL + _AHEAD
+    for prefix, left in [
+        *((prefix, 0) for prefix in limits.spent),
+        *((prefix, 1) for prefix in limits.one_left),
+    ]:
+        words.spend(ip_network(prefix), now, _FROZEN_ROOM - left * _FROZEN_PRICE)
+    spent = (ticks << FLOOD_TIME_SHIFT) + _TOTAL + _AHEAD
+    buckets = [0 if left else spent for left in (limits.x_left, limits.y_left)]
+    head = encode_limits(values) + kept
+    lines = bytearray(ARRAYS[MapName.LIMIT_PROVEN] * PROVEN_LINE_SIZE)
+    proven = ProvenSources(memoryview(lines), head, lambda: ticks, lambda: 1 << 20)
+    for address in limits.proven:
+        proven.prove(ip_address(address))
     return {
-        MapName.LIMITS: encode_limits(values) + kept,
+        MapName.LIMITS: head,
         MapName.LIMIT_CELLS: struct.pack(f"={len(words.cells)}Q", *words.cells),
-        MapName.LIMIT_PROVEN: bytes(ARRAYS[MapName.LIMIT_PROVEN] * PROVEN_LINE_SIZE),
-        MapName.FLOOD: struct.pack("=Q", until).ljust(FLOOD_SIZE, b"\0"),
+        MapName.LIMIT_PROVEN: bytes(lines),
+        MapName.FLOOD: b"".join(
+            struct.pack("=Q", until).ljust(FLOOD_BUCKET_SIZE, b"\0") for until in buckets
+        ),
     }
 
 

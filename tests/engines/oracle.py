@@ -559,12 +559,90 @@ def over_a_limit(filtered: Filtered) -> Reason | None:
     """Return why a query does not go on, in the order of PACKETS.md."""
     config, limits = filtered.scene.config, filtered.scene.limits
     source = filtered.packet.source
-    if config.flood and not limits.x_left:
+    if config.cookies and has_good_cookie(filtered):
+        return None
+    proven = config.proven and any(is_same_source(source, known) for known in limits.proven)
+    if config.flood and not limits.x_left and not (proven and limits.y_left):
         return Reason.UNPROVEN
+    if proven:
+        return None
     lengths = config.limits4 if source.version == 4 else config.limits6
     accounts = {ip_network((source, length), strict=False) for length in lengths}
     spent = {ip_network(prefix) for prefix in limits.spent}
     return Reason.LIMIT if accounts & spent else None
+
+
+def is_same_source(source: Address, known: str) -> bool:
+    """Whether an address is a proven one: IPv6 sources are proven with their /56."""
+    length = 32 if source.version == 4 else 56
+    return source in ip_network((known, length if ":" in known else 32), strict=False)
+
+
+def has_good_cookie(filtered: Filtered) -> bool:
+    """Whether a cookie in one of the first four options is of a server with our secret."""
+    packet, limits = filtered.packet, filtered.scene.limits
+    dns = packet.dns
+    question = first_question(dns)
+    if question is None or packet.first_fragment or number(dns, 4) != 1:
+        return False
+    cookie = first_cookie(dns, question.end)
+    if len(cookie) != 24 or cookie[8] != 1:
+        return False
+    age = (limits.now - int.from_bytes(cookie[12:16], "big")) % 2**32
+    if 3600 < age < 2**32 - 300:
+        return False
+    hashed = cookie[:16] + packet.source.packed
+    return any(siphash(key, hashed) == cookie[16:] for key in limits.cookie_keys)
+
+
+def first_cookie(dns: bytes, at: int) -> bytes:
+    """Return the data of the first cookie among the first four options; b"" without one."""
+    if not answer_opt(dns, at):
+        return b""
+    length = number(dns, at + 9)
+    options = dns[at + OPT_FIXED : at + OPT_FIXED + length]
+    for _ in range(4):
+        if len(options) < 4:
+            break
+        code, size = number(options, 0), number(options, 2)
+        if len(options) < 4 + size:
+            break
+        if code == 10 and at + OPT_FIXED + length <= len(dns):
+            return options[4 : 4 + size]
+        options = options[4 + size :]
+    return b""
+
+
+def siphash(key: bytes, data: bytes) -> bytes:
+    """Return SipHash-2-4 as its authors' paper has it, in its own order of steps."""
+    size = 2**64
+    k = [int.from_bytes(key[start : start + 8], "little") for start in (0, 8)]
+    a, b, c, d = (
+        int.from_bytes(text, "big") ^ k[number % 2]
+        for number, text in enumerate((b"somepseu", b"dorandom", b"lygenera", b"tedbytes"))
+    )
+    last = data + b"\0" * (-(len(data) + 1) % 8) + bytes([len(data) % 256])
+    words = [int.from_bytes(last[at : at + 8], "little") for at in range(0, len(last), 8)]
+    for word, rounds in [*((word, 2) for word in words), (None, 4)]:
+        if word is None:
+            c ^= 0xFF
+        else:
+            d ^= word
+        for _ in range(rounds):
+            a, c = (a + b) % size, (c + d) % size
+            b, d = turned(b, 13) ^ a, turned(d, 16) ^ c
+            a = turned(a, 32)
+            c, a = (c + b) % size, (a + d) % size
+            b, d = turned(b, 17) ^ c, turned(d, 21) ^ a
+            c = turned(c, 32)
+        a ^= word or 0
+    return (a ^ b ^ c ^ d).to_bytes(8, "little")
+
+
+def turned(word: int, bits: int) -> int:
+    """Return 64 bits turned to the left."""
+    text = f"{word:064b}"
+    return int(text[bits:] + text[:bits], 2)
 
 
 # Truncate

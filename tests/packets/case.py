@@ -122,6 +122,10 @@ LIMITS = replace(DEFAULT, limits4=(32, 24), limits6=(64, 48), flood=True, exempt
 """The same with limits by source and in total, and exempt prefixes."""
 
 
+KNOWN = replace(LIMITS, proven=True, cookies=True)
+"""The same where proven sources and DNS cookies count."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What the limits' maps hold, while no time passes.
@@ -131,12 +135,20 @@ class Limits:
         x_left: whether a ticket of the limit in total is left.
         slip: 1, or 0: whether what is limited is answered.
         dry_run: whether it goes on all the same.
+        y_left: whether a ticket for proven sources is left.
+        proven: addresses of proven sources.
+        cookie_keys: secrets of cookies, 16 octets each.
+        now: Unix time, modulo 2^32.
     """
 
     spent: tuple[str, ...] = ()
     x_left: bool = True
     slip: int = 1
     dry_run: bool = False
+    y_left: bool = True
+    proven: tuple[str, ...] = ()
+    cookie_keys: tuple[bytes, ...] = ()
+    now: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from xdpctl.service.limit_tables import LimitTables
     from xdpctl.service.precompile import CompileAhead
     from xdpctl.service.reload import SettingsInForce
+    from xdpctl.service.tcp_proofs import CompileProof
     from xdpctl.settings import Settings
     from xdpctl.status.checks.facts import Facts
     from xdpctl.status.part import ServicePart
@@ -79,6 +80,7 @@ class Ground:
         rollout: builds programs and puts them on.
         generations: makes our own tables.
         compile_ahead: compiles at the lowest priority what may be needed later.
+        compile_proof: gives the program that sees all processes' TCP connections.
         notifier: the way to the service manager.
         directory: where our own pins live.
         loader_trouble: gives a sentence where no program can be loaded any more.
@@ -93,6 +95,7 @@ class Ground:
     rollout: Rollout
     generations: Generations
     compile_ahead: CompileAhead
+    compile_proof: CompileProof
     notifier: Notifier
     directory: Path
     loader_trouble: Callable[[], str]
