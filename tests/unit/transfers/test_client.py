@@ -14,6 +14,7 @@ from xdpctl.rules.names import Name
 from xdpctl.transfers.channel import Bounds, Channel
 from xdpctl.transfers.client import Primary, PrimaryClient
 from xdpctl.transfers.key_file import TsigKey
+from xdpctl.transfers.records import RecordType
 from xdpctl.transfers.stream import Kind
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def test_ixfr_says_which_serial_is_there() -> None:
     assert transfer.kind is Kind.CHANGES
     assert transfer.soa.serial == 4
     (asked,) = fake.asked
-    assert asked.question[0].rdtype.name == "IXFR"
+    assert asked.question[0].rdtype == RecordType.IXFR
     assert asked.authority[0][0].serial == 3
     assert asked.had_tsig
 
