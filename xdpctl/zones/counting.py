@@ -10,7 +10,6 @@ count.
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 from xdpctl.transfers.records import RecordType, ZoneRecord
@@ -61,5 +60,5 @@ class ZoneCounting:
 def _counts(record: ZoneRecord) -> bool:
     """Return whether a record makes its owner exist."""
     if record.type == RecordType.RRSIG and len(record.data) >= 2:  # noqa: PLR2004 - u16
-        return struct.unpack_from("!H", record.data)[0] != RecordType.NSEC3
+        return int.from_bytes(record.data[:2], "big") != RecordType.NSEC3
     return record.type != RecordType.NSEC3

@@ -11,12 +11,12 @@ from array import array
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import (
-    NAME_BELOW,
-    NAME_ENTRY,
-    NAME_WORDS,
-    NAMES_LAYOUT,
     SPREAD,
+    ZONE_BUCKET_WORDS,
+    ZONE_NAME_BELOW,
+    ZONE_NAME_ENTRY,
     ZONE_TAG_FLAGS,
+    encode_zone_names_head,
 )
 from xdpctl.errors import XdpctlError
 
@@ -31,7 +31,7 @@ _BELOW = 32
 _ONE_BELOW = 1 << _BELOW
 _RECORDS_MAX = _U32
 _FEWEST = 8
-_LOAD = NAME_WORDS // 2
+_LOAD = ZONE_BUCKET_WORDS // 2
 """Names a bucket has on average at most: twice as many fit."""
 
 BUCKETS_MAX = 1 << 22
@@ -50,27 +50,26 @@ class NameTable:
         buckets: a power of two.
 
     Attributes:
-        words: NAME_WORDS a bucket; 0, or a tag with its flags.
+        words: ZONE_BUCKET_WORDS a bucket; 0, or a tag with its flags.
         counts: beside each word, what `count` gives.
         names: how many there are.
-        apex: what makes everything in the zone exist (a count's records below).
+        apex: how many records make everything in the zone exist.
     """
 
     def __init__(self, buckets: int = _FEWEST) -> None:
-        self.words = array("Q", bytes(8 * NAME_WORDS * buckets))
-        self.counts = array("Q", bytes(8 * NAME_WORDS * buckets))
+        self.words = array("Q", bytes(8 * ZONE_BUCKET_WORDS * buckets))
+        self.counts = array("Q", bytes(8 * ZONE_BUCKET_WORDS * buckets))
         self.names = 0
         self.apex = 0
 
     @property
     def buckets(self) -> int:
         """How many buckets there are."""
-        return len(self.words) // NAME_WORDS
+        return len(self.words) // ZONE_BUCKET_WORDS
 
     def head(self) -> bytes:
         """Return the first bucket of the kernel's table, which is in front of these."""
-        numbers = (NAMES_LAYOUT, self.buckets - 1, int(self.apex > 0), self.names)
-        return array("Q", numbers).tobytes().ljust(8 * NAME_WORDS, b"\0")
+        return encode_zone_names_head(self.buckets - 1, self.names, everything=self.apex > 0)
 
     def holds(self, tag: int) -> bool:
         """Return whether a name is there."""
@@ -79,7 +78,7 @@ class NameTable:
     def all_below(self, tag: int) -> bool:
         """Return whether everything below a name exists."""
         slot = self._slot(tag)
-        return slot is not None and bool(self.words[slot] & NAME_BELOW)
+        return slot is not None and bool(self.words[slot] & ZONE_NAME_BELOW)
 
     def add(self, tag: int, more: int) -> int:
         """Add a count to a name, which comes with it; return the number of its word.
@@ -116,29 +115,22 @@ class NameTable:
             self.names -= 1
         return slot
 
-    def has(self, tag: int, less: int) -> bool:
-        """Return whether a name has this count."""
-        slot = self._slot(tag)
-        return slot is not None and _has(self.counts[slot], less)
+    def fits(self, more: Mapping[int, int], less: Mapping[int, int]) -> bool:
+        """Return whether each name has what is to be taken from it, after what comes."""
+        return all(
+            _has(self.count_of(tag) + more.get(tag, 0), amount) for tag, amount in less.items()
+        )
 
     def apply(self, more: Mapping[int, int], less: Mapping[int, int]) -> Iterator[list[int]]:
         """Add to names, then take from others; yield the numbers of the words after each.
 
         A caller copies these words to the kernel before it goes on; so no name that stays is
-        ever absent there. If the table has grown, the caller sees another `words`.
-
-        Raises:
-            KeyError: a name does not have what is to be taken; nothing was changed.
+        ever absent there. If the table has grown, the caller sees another `words`. The
+        changes fit (`fits`).
         """
-        for tag, amount in less.items():
-            have = self.count_of(tag) + more.get(tag, 0)
-            if not _has(have, amount):
-                raise KeyError(tag)
         slots = [self.add(tag, amount) for tag, amount in more.items()]
         yield slots
-        yield [
-            slot for tag, amount in less.items() if (slot := self.take(tag, amount)) is not None
-        ]
+        yield [slot for tag, amount in less.items() if (slot := self.take(tag, amount)) is not None]
 
     def count_of(self, tag: int) -> int:
         """Return a name's count; 0 if it is not there."""
@@ -147,12 +139,12 @@ class NameTable:
 
     def _set(self, slot: int, tag: int, amount: int) -> None:
         self.counts[slot] = amount
-        self.words[slot] = tag | NAME_ENTRY | (NAME_BELOW if amount >= _ONE_BELOW else 0)
+        self.words[slot] = tag | ZONE_NAME_ENTRY | (ZONE_NAME_BELOW if amount >= _ONE_BELOW else 0)
 
     def _slot(self, tag: int) -> int | None:
-        plain, below = tag | NAME_ENTRY, tag | NAME_ENTRY | NAME_BELOW
+        plain, below = tag | ZONE_NAME_ENTRY, tag | ZONE_NAME_ENTRY | ZONE_NAME_BELOW
         for start in self._starts(tag):
-            bucket = self.words[start : start + NAME_WORDS]
+            bucket = self.words[start : start + ZONE_BUCKET_WORDS]
             if plain in bucket:
                 return start + bucket.index(plain)
             if below in bucket:
@@ -162,28 +154,28 @@ class NameTable:
     def _free(self, tag: int) -> int | None:
         """Return the first free word of the emptier one of a name's two buckets."""
         first, second = self._starts(tag)
-        bucket, start = self.words[first : first + NAME_WORDS], first
-        other = self.words[second : second + NAME_WORDS]
+        bucket, start = self.words[first : first + ZONE_BUCKET_WORDS], first
+        other = self.words[second : second + ZONE_BUCKET_WORDS]
         if other.count(0) > bucket.count(0):
             bucket, start = other, second
         return start + bucket.index(0) if 0 in bucket else None
 
     def _starts(self, tag: int) -> tuple[int, int]:
         """Return where a name's two buckets start."""
-        mask = len(self.words) // NAME_WORDS - 1
+        mask = len(self.words) // ZONE_BUCKET_WORDS - 1
         mixed = tag >> 4
         mixed ^= mixed >> 32
         mixed = mixed * SPREAD & _U64
         mixed ^= mixed >> 32
-        return (mixed & mask) * NAME_WORDS, (mixed >> 32 & mask) * NAME_WORDS
+        return (mixed & mask) * ZONE_BUCKET_WORDS, (mixed >> 32 & mask) * ZONE_BUCKET_WORDS
 
     def _grow(self) -> None:
         """Double the buckets; a name's places follow from its tag alone."""
         former_words, former_counts = self.words, self.counts
         buckets = 2 * self.buckets
         while buckets <= BUCKETS_MAX:
-            self.words = array("Q", bytes(8 * NAME_WORDS * buckets))
-            self.counts = array("Q", bytes(8 * NAME_WORDS * buckets))
+            self.words = array("Q", bytes(8 * ZONE_BUCKET_WORDS * buckets))
+            self.counts = array("Q", bytes(8 * ZONE_BUCKET_WORDS * buckets))
             if self._carry(former_words, former_counts):
                 return
             buckets *= 2
