@@ -259,15 +259,20 @@ struct scratch {
 	__u64 steps;   /* length of the path, less one */
 	__u64 path[8]; /* places of entries that make room for one */
 	/* Of the limits. */
-	__u64 sums[LIMIT_LEVELS];     /* of the source's prefixes, before the account's salt */
-	__u64 spent[LIMIT_LEVELS];    /* by each prefix, of an account */
-	__u8 cell[LIMIT_LEVELS];      /* number of the word in its set; OTHERS_CELL: not its own */
+	__u64 sums[LIMIT_LEVELS];     /* of the source's prefixes, before an account's salt */
+	__u64 spent[LIMIT_LEVELS];    /* by each prefix, from the account that is read */
+	__u8 cell[LIMIT_LEVELS];      /* its word's number in its set, and CELL_OTHERS */
 	__u32 turn;		      /* limited packets since one was answered */
-	__u64 ticket;		      /* enum ticket: what the packet goes on with */
 	__u64 tickets[FLOOD_BUCKETS]; /* that this CPU has left */
-	__u64 account;		      /* enum limit_account: which one is read */
-	__u64 dearer;		      /* shift of the prices, of a source that is proven */
-	__u8 reserved[64];
+	__u64 salt;		      /* of the account that is read */
+	__u64 now;		      /* its time */
+	__u32 tariff;		      /* where its prices are, octets from the first ones */
+	__u8 dearer;		      /* shift of its prices */
+	__u8 ticket;		      /* enum ticket */
+	__u8 known;		      /* enum knowledge */
+	__u8 unused_byte;
+	__u32 verdict; /* of the stages before */
+	__u8 reserved[60];
 	/* Of the limits of zones. */
 	__u64 zone_a; /* the sums of a suffix of the question's name */
 	__u64 zone_b;
@@ -591,7 +596,7 @@ struct table_request {
  * flood holds for each bucket the time until which it has given out tickets, in 2^20ths of
  * a tick. A CPU takes FLOOD_BATCH of them at once and keeps what it does not use.
  *
- *   spent  = until - (ticks << 20); 0 if that is more than twice the bucket's room
+ *   spent  = until - (ticks << 20); 0 if that is more than the room and 1,024 batches: past
  *
  * A CPU may take a batch if spent + price <= room. While proven sources live on Y, a packet
  * costs their accounts 2^s times its price: s is the eighths of Y's room that are spent. So
@@ -605,7 +610,8 @@ struct table_request {
 #define LIMIT_TAG_MASK	  0xffff /* of a word */
 #define FLOOD_BATCH	  64	 /* tickets */
 #define FLOOD_TIME_SHIFT  20
-#define FLOOD_SHARE_STEPS 8 /* the greatest s */
+#define FLOOD_MOST_SHIFT  10 /* of batches that CPUs may take at one moment */
+#define FLOOD_SHARE_STEPS 8  /* the greatest s */
 
 /* An account's salt and prices. Each prefix has three accounts. */
 enum limit_account {

@@ -368,9 +368,11 @@ LIMIT_TAG_MASK = 0xFFFF
 FLOOD_BUCKETS = 2
 FLOOD_BATCH = 64
 FLOOD_TIME_SHIFT = 20
+FLOOD_MOST_SHIFT = 10
 FLOOD_SHARE_STEPS = 8
 """Of the limits: prefixes of a family, words in a set of limit-cells, a word's tag, total
-limits, tickets that a CPU takes at once, shift of a bucket's ticks, steps of a share."""
+limits, tickets that a CPU takes at once, shifts of a bucket's ticks and of what it may be
+ahead beyond its room, steps of a share."""
 
 LIMITS_LAYOUT = 1
 LIMITS_SIZE = 512
