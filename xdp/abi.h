@@ -694,17 +694,18 @@ struct flood {
  *
  * zone-names has, for each zone whose names are known, an array of buckets with the tags of
  * the names that exist, also of those that only have names below them. So the first suffix
- * that is not there ends the search. A tag is in one of two buckets: 1 + (the lower or the
+ * that is not there ends the search; what is longer than ZONE_LEVELS labels is not looked at,
+ * and exists if they do. A tag is in one of two buckets: 1 + (the lower or the
  * upper 32 bits of its spread (table.h) & mask). Bucket 0 is a struct zone_names_head. The
  * array of a zone is replaced as a whole; in one that is in force, single words change.
  */
 #define ZONES_LAYOUT	  1
-#define ZONE_NAME_WORDS	  128 /* 127 labels of one octet are the most */
+#define ZONE_LEVELS	  40 /* labels that are looked at: reverse names have 34 */
+#define ZONE_NAME_WORDS	  72 /* of so many labels, 254 octets at most */
 #define ZONE_TAG_FLAGS	  3
 #define ZONE_NAME_ENTRY	  1
 #define ZONE_NAME_BELOW	  2 /* everything below exists: a wildcard, delegation or DNAME */
 #define ZONE_BUCKET_WORDS 8
-#define ZONE_LABELS_MAX	  63 /* of a zone with a limit */
 #define ZONE_TIME_SHIFT	  24
 #define HEAVY_CELLS	  192
 #define HEAVY_SHARE	  16 /* one of so many names is counted */
@@ -721,13 +722,20 @@ struct zone_head {
 	struct word_keys name_keys[ZONE_NAME_WORDS];
 };
 
+/* What is known of a zone's names. */
+enum zone_knowledge {
+	ZONE_UNKNOWN = 0, /* so nothing below it exists */
+	ZONE_LISTED = 1,  /* in zone-names */
+	ZONE_WHOLE = 2,	  /* everything below it exists: it has a wildcard of its own */
+};
+
 /* Key of zone-limits: a tag. Value: */
 struct zone_limit {
 	__u64 price;  /* of one packet */
 	__u64 room;   /* what may have been spent at one moment */
 	__u64 most;   /* more than that is not spent, but past */
 	__u32 number; /* of its account, and of its names */
-	__u32 names;  /* 1: they are known. Else nothing below the zone exists. */
+	__u32 names;  /* enum zone_knowledge */
 };
 
 /* Value of zone-cells: array. */
@@ -745,9 +753,8 @@ struct zone_bucket {
 struct zone_names_head {
 	__u64 layout; /* ZONES_LAYOUT */
 	__u64 mask;   /* number of the other buckets less one, a power of two less one */
-	__u64 all;    /* 1: everything in the zone exists */
 	__u64 names;  /* for people: number of entries */
-	__u64 reserved[4];
+	__u64 reserved[5];
 };
 
 /*

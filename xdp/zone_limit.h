@@ -12,18 +12,15 @@
 /* What the walk has found of the name. */
 enum zone_state {
 	ZONE_FOUND = 1 << 0, /* there is a zone; its values are in the scratch */
-	ZONE_KNOWN = 1 << 1, /* its names are known */
-	ZONE_HERE = 1 << 2,  /* the suffix exists in it */
+	ZONE_HERE = 1 << 1,  /* the suffix exists in it */
+	ZONE_KNOWN = 1 << 2, /* its names are known */
 	ZONE_EVERY = 1 << 3, /* whatever is below exists */
 };
 
 /* Looks a suffix up among the zones with a limit, and begins with the one that is there. */
 static __always_inline void enter_zone(struct scratch *scratch)
 {
-	const struct zone_names_head *head;
 	const struct zone_limit *limit;
-	__u64 state = ZONE_FOUND | ZONE_HERE;
-	void *names;
 
 	scratch_put(scratch, tag, suffix_tag(scratch));
 	limit = map_lookup(MAP_ZONE_LIMITS, &scratch->tag);
@@ -33,14 +30,14 @@ static __always_inline void enter_zone(struct scratch *scratch)
 	scratch_put(scratch, zone_room, limit->room);
 	scratch_put(scratch, zone_most, limit->most);
 	scratch_put(scratch, zone_number, limit->number);
-	if (limit->names) {
-		state |= ZONE_KNOWN;
-		names = zone_names(scratch);
-		head = names ? names_head(names, scratch) : NULL;
-		if (!head || head->all)
-			state |= ZONE_EVERY;
-	}
-	scratch_put(scratch, zone_state, state);
+	/* ZONE_LISTED and ZONE_WHOLE are ZONE_KNOWN and ZONE_EVERY, two bits lower */
+	scratch_put(scratch, zone_state, ZONE_FOUND | ZONE_HERE | (limit->names & 3) << 2);
+}
+
+/* Whether it is worth to look the next suffix up among the names of the zone. */
+static __always_inline bool is_alive(__u64 state)
+{
+	return (state & (ZONE_KNOWN | ZONE_HERE | ZONE_EVERY)) == (ZONE_KNOWN | ZONE_HERE);
 }
 
 /*
@@ -50,24 +47,18 @@ static __always_inline void enter_zone(struct scratch *scratch)
 static __always_inline bool look_at_suffix(struct scratch *scratch, __u64 levels, __u64 labels)
 {
 	__u64 state = scratch_get(scratch, zone_state);
+	__u64 flags = 0;
 
-	if ((state & (ZONE_KNOWN | ZONE_HERE | ZONE_EVERY)) == (ZONE_KNOWN | ZONE_HERE)) {
-		__u64 flags = name_flags(scratch);
-
-		if (!(flags & ZONE_NAME_ENTRY))
-			state &= ~(__u64)ZONE_HERE;
-		if (flags & ZONE_NAME_BELOW)
-			state |= ZONE_EVERY;
-	} else {
-		state &= ~(__u64)ZONE_HERE;
-	}
+	if (is_alive(state))
+		flags = name_flags(scratch);
+	state &= ~(__u64)ZONE_HERE;
+	/* ZONE_NAME_ENTRY and ZONE_NAME_BELOW are ZONE_HERE and ZONE_EVERY */
+	state |= (flags & ZONE_NAME_ENTRY) << 1 | (flags & ZONE_NAME_BELOW) << 2;
 	scratch_put(scratch, zone_state, state);
-	levels = labels <= ZONE_LABELS_MAX ? levels >> (labels & 63) : 0;
+	levels >>= labels & 63;
 	if (levels & 1)
 		enter_zone(scratch);
-	state = scratch_get(scratch, zone_state);
-	return levels >> 1 ||
-	       (state & (ZONE_KNOWN | ZONE_HERE | ZONE_EVERY)) == (ZONE_KNOWN | ZONE_HERE);
+	return levels >> 1 || is_alive(scratch_get(scratch, zone_state));
 }
 
 /* Walks the name, and leaves in the scratch which zone it is below, and whether it exists. */
@@ -88,11 +79,13 @@ static __always_inline void find_zone(struct scratch *scratch, const struct zone
 		if (!add_label_word(scratch, head, i))
 			continue;
 		unit = scratch_get(scratch, zone_unit);
-		if (!look_at_suffix(scratch, levels, scratch_get(scratch, labels) - unit))
+		labels = scratch_get(scratch, labels) - unit;
+		if (!look_at_suffix(scratch, levels, labels) || !unit)
 			break;
-		unit = scratch_get(scratch, zone_unit);
-		if (!unit)
+		if (labels >= ZONE_LEVELS) {
+			go_to_label(scratch, 0, 0);
 			break;
+		}
 		go_to_label(scratch, unit - 1, scratch->starts[unit & 127]);
 	}
 }
@@ -141,6 +134,7 @@ static __always_inline void zone_limit_take(struct xdp_md *ctx, struct scratch *
 	__u64 price = scratch_get(scratch, zone_price);
 	struct zone_cell *cell;
 
+	(void)ctx;
 	if (!(scratch_get(scratch, zone_state) & ZONE_FOUND))
 		return;
 	cell = map_lookup(MAP_ZONE_CELLS, &scratch->zone_number);

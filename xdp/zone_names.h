@@ -66,7 +66,7 @@ static __always_inline bool add_label_word(struct scratch *scratch, const struct
 
 	if (ends)
 		word = first_bytes(word, left);
-	add_word(&sums, &head->name_keys[number & (ZONE_NAME_WORDS - 1)], word);
+	add_word(&sums, &head->name_keys[number], word);
 	scratch_put(scratch, zone_a, sums.a);
 	scratch_put(scratch, zone_b, sums.b);
 	scratch_put(scratch, zone_start, start + sizeof(__u64));
@@ -103,19 +103,6 @@ static __always_inline __u64 flags_in(const struct zone_bucket *bucket, __u64 ta
 	return flags;
 }
 
-/* The names of the zone whose number is in the scratch: an array of buckets, or NULL. */
-static __always_inline void *zone_names(struct scratch *scratch)
-{
-	return map_lookup(MAP_ZONE_NAMES, &scratch->zone_number);
-}
-
-static __always_inline const struct zone_names_head *names_head(void *names,
-								struct scratch *scratch)
-{
-	scratch_put(scratch, zone_bucket, 0);
-	return map_lookup_in(names, &scratch->zone_bucket);
-}
-
 /*
  * ZONE_NAME_ENTRY and ZONE_NAME_BELOW of the suffix whose sums are in the scratch, among
  * the names of a zone. Where there are none, all exist: an honest name is never missed.
@@ -124,7 +111,7 @@ static __always_inline __u64 name_flags(struct scratch *scratch)
 {
 	const struct zone_names_head *head;
 	const struct zone_bucket *bucket;
-	void *names = zone_names(scratch);
+	void *names = map_lookup(MAP_ZONE_NAMES, &scratch->zone_number);
 	__u64 tag = suffix_tag(scratch);
 	__u64 flags = 0;
 	__u64 numbers;
@@ -132,7 +119,8 @@ static __always_inline __u64 name_flags(struct scratch *scratch)
 
 	if (!names)
 		return ZONE_TAG_FLAGS;
-	head = names_head(names, scratch);
+	scratch_put(scratch, zone_bucket, 0);
+	head = map_lookup_in(names, &scratch->zone_bucket);
 	if (!head)
 		return ZONE_TAG_FLAGS;
 	mask = *(const volatile __u64 *)&head->mask;

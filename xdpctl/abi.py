@@ -463,12 +463,12 @@ def encode_limits_kept(sets: int, lines: int, drawn: bytes) -> bytes:
 
 
 ZONES_LAYOUT = 1
-ZONE_NAME_WORDS = 128
+ZONE_LEVELS = 40
+ZONE_NAME_WORDS = 72
 ZONE_TAG_FLAGS = 3
 ZONE_NAME_ENTRY = 1
 ZONE_NAME_BELOW = 2
 ZONE_BUCKET_WORDS = 8
-ZONE_LABELS_MAX = 63
 ZONE_TIME_SHIFT = 24
 ZONES_MAX = 1024
 HEAVY_CELLS = 192
@@ -476,7 +476,7 @@ HEAVY_SHARE = 16
 HEAVY_TEXT = 96
 SPREAD = 0x9E3779B97F4A7C15
 """Of the limits of zones (abi.h): words of the longest name, flags beside a tag, words in a
-bucket of names, labels of a zone, shift of a tick in an account, zones at most; cells of
+bucket of names, labels that are looked at, shift of a tick in an account, zones at most; cells of
 heavy-zones, of how many names one is counted, octets of an end."""
 
 ZONE_SECRETS_SIZE = 16 + 32 * ZONE_NAME_WORDS
@@ -503,6 +503,14 @@ def encode_zone_head(levels: int, drawn: bytes) -> bytes:
     return struct.pack("=QQ32x", ZONES_LAYOUT, levels) + drawn
 
 
+class ZoneKnowledge(IntEnum):
+    """What is known of a zone's names (enum zone_knowledge)."""
+
+    UNKNOWN = 0
+    LISTED = 1
+    WHOLE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class ZoneLimitValue:
     """`struct zone_limit`: the limit of one zone, in 2^-24 ticks.
@@ -512,14 +520,14 @@ class ZoneLimitValue:
         room: what may have been spent at one moment.
         most: more than that is not spent, but past.
         number: of its account and its names.
-        names: whether they are known.
+        names: what is known of its names.
     """
 
     price: int
     room: int
     most: int
     number: int
-    names: bool
+    names: ZoneKnowledge
 
 
 def encode_zone_limit(value: ZoneLimitValue) -> bytes:
@@ -530,12 +538,12 @@ def encode_zone_limit(value: ZoneLimitValue) -> bytes:
 def decode_zone_limit(octets: bytes) -> ZoneLimitValue:
     """Inverse of `encode_zone_limit`."""
     price, room, most, number, names = _ZONE_LIMIT.unpack(octets)
-    return ZoneLimitValue(price, room, most, number, bool(names))
+    return ZoneLimitValue(price, room, most, number, ZoneKnowledge(names))
 
 
-def encode_zone_names_head(mask: int, names: int, *, everything: bool) -> bytes:
+def encode_zone_names_head(mask: int, names: int) -> bytes:
     """Return `struct zone_names_head`: the first bucket of a zone's names."""
-    return struct.pack("=4Q32x", ZONES_LAYOUT, mask, everything, names)
+    return struct.pack("=3Q40x", ZONES_LAYOUT, mask, names)
 
 
 class HeavyCell(NamedTuple):

@@ -4,6 +4,9 @@ Owns which records count, and for which names: its owner, each name between that
 what a wildcard, a delegation or a DNAME record makes exist. Does not own tables (names.py) or
 transfers. Pure. Called by follower.py.
 
+Names of more than ZONE_LEVELS labels are not looked at by the program, which takes them for names
+that exist if the name of so many labels above them does: they count there only.
+
 NSEC3 records and their signatures have owners that nobody asks for (RFC 5155, 7.2.8): they do not
 count.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xdpctl.abi import ZONE_LEVELS
 from xdpctl.transfers.records import RecordType, ZoneRecord
 from xdpctl.zones.names import count
 
@@ -49,12 +53,23 @@ class ZoneCounting:
         below = int(record.type == RecordType.DNAME)
         below += int(record.type == RecordType.NS and len(record.owner) > self._size)
         name = record.owner
+        deep = _labels_of(name) - ZONE_LEVELS
         while len(name) > self._size:
-            yield self._hash.tag(name), count(1, below)
+            if deep <= 0:
+                yield self._hash.tag(name), count(1, below)
             below = int(name.startswith(_WILDCARD))
+            deep -= 1
             name = name[name[0] + 1 :]
         if below:
             yield self.apex, count(0, below)
+
+
+def _labels_of(name: bytes) -> int:
+    labels = at = 0
+    while name[at]:
+        labels += 1
+        at += name[at] + 1
+    return labels
 
 
 def _counts(record: ZoneRecord) -> bool:

@@ -52,7 +52,7 @@ class NameHash:
         """Return what stands for a name: 62 bits, above two that are 0.
 
         Args:
-            wire: lower-case name in wire form.
+            wire: lower-case name in wire form, of ZONE_LEVELS labels at most.
         """
         a, b, _ = self._sums(wire)
         return (a & ~_U32 | b >> 32) & ~ZONE_TAG_FLAGS

@@ -69,7 +69,7 @@ class NameTable:
 
     def head(self) -> bytes:
         """Return the first bucket of the kernel's table, which is in front of these."""
-        return encode_zone_names_head(self.buckets - 1, self.names, everything=self.apex > 0)
+        return encode_zone_names_head(self.buckets - 1, self.names)
 
     def holds(self, tag: int) -> bool:
         """Return whether a name is there."""
