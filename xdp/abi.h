@@ -724,9 +724,9 @@ struct zone_head {
 
 /* What is known of a zone's names. */
 enum zone_knowledge {
-	ZONE_UNKNOWN = 0, /* so nothing below it exists */
-	ZONE_LISTED = 1,  /* in zone-names */
-	ZONE_WHOLE = 2,	  /* everything below it exists: it has a wildcard of its own */
+	APEX_UNKNOWN = 0, /* so nothing below it exists */
+	APEX_LISTED = 1,  /* in zone-names */
+	APEX_WHOLE = 2,	  /* everything below it exists: it has a wildcard of its own */
 };
 
 /* Key of zone-limits: a tag. Value: */

@@ -30,7 +30,7 @@ static __always_inline void enter_zone(struct scratch *scratch)
 	scratch_put(scratch, zone_room, limit->room);
 	scratch_put(scratch, zone_most, limit->most);
 	scratch_put(scratch, zone_number, limit->number);
-	/* ZONE_LISTED and ZONE_WHOLE are ZONE_KNOWN and ZONE_EVERY, two bits lower */
+	/* APEX_LISTED and APEX_WHOLE are ZONE_KNOWN and ZONE_EVERY, two bits lower */
 	scratch_put(scratch, zone_state, ZONE_FOUND | ZONE_HERE | (limit->names & 3) << 2);
 }
 
