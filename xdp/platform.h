@@ -36,6 +36,7 @@ struct xdp_md {
 };
 
 void *map_lookup(enum map_ref map, const void *key);
+void *map_lookup_in(void *inner, const void *key);
 void *map_value(enum map_ref map);
 __u64 jiffies(void);
 int redirect_to_queue(struct xdp_md *ctx);
@@ -107,6 +108,12 @@ static __u64 (*const helper_xdp_get_buff_len)(struct xdp_md *ctx) = (void *)188;
 static __always_inline void *map_lookup(enum map_ref map, const void *key)
 {
 	return helper_map_lookup_elem((const void *)bpf_pseudo_fd(1, map), key);
+}
+
+/* The same of a map that was looked up in one that holds maps. */
+static __always_inline void *map_lookup_in(void *inner, const void *key)
+{
+	return helper_map_lookup_elem(inner, key);
 }
 
 /* The address of the one value of an array map. */

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import XdpctlError
 from xdpctl.process.children import start_python
+from xdpctl.process.descriptors import send_descriptors
 from xdpctl.process.privileges import lending
 from xdpctl.store.worker.messages import (
     Answer,
@@ -33,7 +34,6 @@ from xdpctl.store.worker.messages import (
     Refused,
     Reserve,
     Writing,
-    send_descriptors,
 )
 
 if TYPE_CHECKING:
