@@ -75,7 +75,7 @@ static __always_inline __u64 classify(struct xdp_md *ctx, __u64 size, struct scr
 	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0, size};
 	struct packet packet = {.traits = trait_buffers(ctx, size)};
 	struct scratch *scratch;
-	__u64 verdict = classify_plain(&cursor, &packet);
+	__u64 verdict = ask_plain(&cursor, &packet);
 
 	if (verdict == NOT_PLAIN)
 		verdict = classify_any(ctx, &cursor, &packet);
@@ -88,6 +88,8 @@ static __always_inline __u64 classify(struct xdp_md *ctx, __u64 size, struct scr
 	scratch_put(scratch, transport, packet.transport);
 	scratch_put(scratch, traits, packet.traits);
 	scratch_put(scratch, end, packet.end);
+	scratch_put(scratch, empty, packet.empty);
+	scratch_put(scratch, rule, packet.rule);
 	*found = scratch;
 	return CONTINUE;
 }
@@ -95,8 +97,13 @@ static __always_inline __u64 classify(struct xdp_md *ctx, __u64 size, struct scr
 /* Stage 3: rules by source, and the verdicts that do not depend on the question. */
 static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scratch)
 {
-	__u64 rule = source_rule(ctx, scratch);
+	__u64 rule;
 
+	if (!(scratch_get(scratch, traits) & TRAIT_ASKED))
+		scratch_put(scratch, rule, shared_source_rule(ctx, scratch));
+	rule = scratch_get(scratch, rule);
+	if (CONFIG_TABLES && rule == NO_RULE)
+		rule = list_source_rule(ctx, scratch);
 	if (rule != NO_RULE && action_of(rule) != RULE_TRUNCATE)
 		return rule;
 	scratch_put(scratch, rule, rule);
