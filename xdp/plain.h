@@ -15,7 +15,11 @@
 /* Not a verdict: the packet has to be parsed in full. */
 #define NOT_PLAIN ((__u64)0xfffe)
 
-#define TRAITS_PLAIN	(TRAIT_UDP | TRAIT_ADDRESS | TRAIT_FILTERED | TRAIT_PORT | TRAIT_ASKED)
+/* Exempt prefixes come before every rule: then the shortcut asks for none (exempt.h). */
+#define ASKS_PLAIN (!CONFIG_EXEMPT)
+
+#define TRAITS_PLAIN \
+	(TRAIT_UDP | TRAIT_ADDRESS | TRAIT_FILTERED | TRAIT_PORT | ASKS_PLAIN * TRAIT_ASKED)
 #define IPV4_NO_OPTIONS (4 << 4 | IPV4_HEADER_MIN / 4) /* version and header length */
 
 /*
@@ -48,8 +52,9 @@ static __always_inline __u64 plain_ipv4(const struct ipv4_header *ip, const __u8
 					struct packet *packet)
 {
 	const struct udp_header *udp = (const struct udp_header *)(ip + 1);
+	__u64 rule = NO_RULE;
 	__u64 verdict;
-	__u64 empty;
+	__u64 empty = 0;
 
 	if (ip->version_ihl != IPV4_NO_OPTIONS || ip->protocol != PROTOCOL_UDP ||
 	    ip->fragment_be & be16(FRAGMENT_OFFSET | FRAGMENT_MORE))
@@ -57,16 +62,20 @@ static __always_inline __u64 plain_ipv4(const struct ipv4_header *ip, const __u8
 	verdict = plain_port(udp, end, is_filtered_ipv4(ip->daddr_be));
 	if (seldom(verdict != CONTINUE))
 		return verdict;
-	empty = empty_among(EMPTY_FOR_V4);
-	return plain_packet(packet, 0, sizeof(*ip), empty, ipv4_shared_rule(ip, empty));
+	if (ASKS_PLAIN) {
+		empty = empty_among(EMPTY_FOR_V4);
+		rule = ipv4_shared_rule(ip, empty);
+	}
+	return plain_packet(packet, 0, sizeof(*ip), empty, rule);
 }
 
 static __always_inline __u64 plain_ipv6(const struct ipv6_header *ip, const __u8 *end,
 					struct packet *packet)
 {
 	const struct udp_header *udp = (const struct udp_header *)(ip + 1);
+	__u64 rule = NO_RULE;
 	__u64 verdict;
-	__u64 empty;
+	__u64 empty = 0;
 
 	if ((const __u8 *)(udp + 1) > end || ip->version_class >> 4 != 6 ||
 	    ip->next_header != PROTOCOL_UDP)
@@ -74,8 +83,11 @@ static __always_inline __u64 plain_ipv6(const struct ipv6_header *ip, const __u8
 	verdict = plain_port(udp, end, is_filtered_ipv6(ip->daddr_be));
 	if (seldom(verdict != CONTINUE))
 		return verdict;
-	empty = empty_among(EMPTY_FOR_V6);
-	return plain_packet(packet, TRAIT_IPV6, sizeof(*ip), empty, ipv6_shared_rule(ip, empty));
+	if (ASKS_PLAIN) {
+		empty = empty_among(EMPTY_FOR_V6);
+		rule = ipv6_shared_rule(ip, empty);
+	}
+	return plain_packet(packet, TRAIT_IPV6, sizeof(*ip), empty, rule);
 }
 
 /*

@@ -24,14 +24,6 @@ static __always_inline __u64 hit(struct rule_value *rule, enum reason reason)
 				       : VERDICT(reason, ACTION_PASS);
 }
 
-/* Two 32-bit numbers as they lie in memory, the first one lower: a key on the stack in whole words.
- */
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define TWO_HALVES(first, second) ((__u64)(second) << 32 | (__u32)(first))
-#else
-#define TWO_HALVES(first, second) ((__u64)(first) << 32 | (__u32)(second))
-#endif
-
 #define EMPTY_FOR_V4 (EMPTY_BIT(MAP_ADDR_V4) | EMPTY_BIT(MAP_CIDR4) | EMPTY_BIT(MAP_QNAMES))
 #define EMPTY_FOR_V6 (EMPTY_BIT(MAP_ADDR_V6) | EMPTY_BIT(MAP_CIDR6) | EMPTY_BIT(MAP_QNAMES))
 

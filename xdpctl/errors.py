@@ -26,9 +26,11 @@ these instead.
     ├── ListError                       a list cannot be used
     │   ├── EmptyListError              it has no rule
     │   └── ShrunkListError             it lost more of its rules than it may
+    ├── TransferError                   a zone transfer that cannot be used
     ├── ForeignFileError                a file that another user can replace
     │   └── IrregularFileError          not a regular file
     ├── ListenError                     socket or port cannot be used
+    ├── CookieSecretError               the secrets of DNS cookies cannot be used
     └── ServiceUnreachableError      3  no service on the control socket
 
 Owns the classes, their exit statuses and fields. Does not own the sentences, which the raising
@@ -326,6 +328,12 @@ class ShrunkListError(ListError):
     code = "list"
 
 
+class TransferError(XdpctlError):
+    """A primary, its key or its zone transfer cannot be used; where noted a part of a sentence."""
+
+    code = "transfer"
+
+
 class ForeignFileError(XdpctlError):
     """A path leads to a file that another user owns or chooses. Holds a part of a sentence."""
 
@@ -336,6 +344,10 @@ class IrregularFileError(ForeignFileError):
 
 class ListenError(XdpctlError):
     """A socket or port cannot be used."""
+
+
+class CookieSecretError(XdpctlError):
+    """The file with the secrets of DNS cookies cannot be used."""
 
 
 class ServiceUnreachableError(XdpctlError):
