@@ -212,6 +212,11 @@ struct scratch {
 	union {
 		struct qname_key key;
 		__u64 words[33]; /* the key, written eight bytes at a time */
+		struct cidr4_key prefix4;
+		struct {
+			__u32 unused;
+			struct cidr6_key key; /* its address in whole words */
+		} prefix6;
 		struct xsk_destination_v4 destination4;
 		struct xsk_destination_v6 destination6;
 		/* The ends of a TCP connection, in wire order: source first. */

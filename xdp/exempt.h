@@ -13,24 +13,24 @@ static __always_inline bool is_exempt(struct xdp_md *ctx, struct scratch *scratc
 	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
 	const __u8 *header = frame_start(ctx) + network;
 	const __u8 *end = frame_end(ctx);
-	__u64 key[3];
 
 	if (scratch_get(scratch, traits) & TRAIT_IPV6) {
 		const struct ipv6_header *ip = (const struct ipv6_header *)header;
 
 		if ((const __u8 *)(ip + 1) > end)
 			return false;
-		key[0] = TWO_HALVES(0, 128); /* the prefix length is its second half */
-		key[1] = load64(ip->saddr_be);
-		key[2] = load64(ip->saddr_be + 8);
-		return map_lookup(MAP_EXEMPT6, (const __u8 *)key + sizeof(__u32));
+		scratch->prefix6.key.prefixlen = 128;
+		store64(scratch->prefix6.key.saddr_be, load64(ip->saddr_be));
+		store64(scratch->prefix6.key.saddr_be + 8, load64(ip->saddr_be + 8));
+		return map_lookup(MAP_EXEMPT6, &scratch->prefix6.key);
 	} else {
 		const struct ipv4_header *ip = (const struct ipv4_header *)header;
 
 		if ((const __u8 *)(ip + 1) > end)
 			return false;
-		key[0] = TWO_HALVES(32, ip->saddr_be);
-		return map_lookup(MAP_EXEMPT4, key);
+		scratch->prefix4.prefixlen = 32;
+		store32(scratch->prefix4.saddr_be, ip->saddr_be);
+		return map_lookup(MAP_EXEMPT4, &scratch->prefix4);
 	}
 }
 
