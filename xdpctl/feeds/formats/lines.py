@@ -274,14 +274,14 @@ class SourceLines(ActionlessFormat):
         if words[1] == "-" and len(words) > 2:  # noqa: PLR2004 - an end
             prefixes = prefixes_of(words[0], words[2])
             return [shortest(each) for each in prefixes] if prefixes else words[:1]
-        if not is_address(words[1]) or not is_address(words[0]):
+        if words[1].isdigit() or not is_address(words[1]) or not is_address(words[0]):
             return words[:1]
         length = prefix_length(words[1])
         if length and _is_prefix(f"{words[0]}/{length}"):
             return [f"{words[0]}/{length}"]
         prefixes = prefixes_of(words[0], words[1])
         lengths = [str(each.prefixlen) for each in prefixes or ()]
-        if lengths == words[2:3]:
+        if lengths and lengths == words[2:3]:
             return [f"{words[0]}/{words[2]}"]
         if not self._guessed:
             return words[:1]
