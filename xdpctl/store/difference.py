@@ -26,7 +26,7 @@ from xdpctl.errors import StateError
 from xdpctl.rules.keys import LIST_NAMES_REF, Block
 from xdpctl.rules.rules import IMPLIED
 from xdpctl.store.claims import RANK_SQL
-from xdpctl.store.implied import OtherLists
+from xdpctl.store.implied import OtherLists, is_of_every_type
 from xdpctl.store.keysets import KeySets
 
 if TYPE_CHECKING:
@@ -328,17 +328,22 @@ class Staging:
 
     def _decided(self, implied: Sequence[Row]) -> Iterator[Row]:
         """Yield implied rows with their action; those of an operator are as they were."""
-        keys = [row[1] for row in implied if row[0] == LIST_NAMES_REF]
+        keys = [key for ref, key, *_ in implied if ref == LIST_NAMES_REF and is_of_every_type(key)]
         if keys and self._has_other_names is None:
             self._has_other_names = self._other_lists.has_names(str(self._whose["origin"]))
         if self._has_other_names:
             self._other_lists.read(keys)
-        for ref, key, action, reason, expires, origin in implied:
-            decided = action
-            if ref == LIST_NAMES_REF:
-                others = self._has_other_names
-                decided = self._other_lists.action(key, origin) if others else RuleAction.PASS
-            yield ref, key, decided, reason, expires, origin
+        for row in implied:
+            ref, key, _, reason, expires, origin = row
+            if ref != LIST_NAMES_REF:
+                yield row
+            elif not self._has_other_names and is_of_every_type(key):
+                yield ref, key, RuleAction.PASS, reason, expires, origin
+            elif is_of_every_type(key):  # those of one type follow from it
+                action = self._other_lists.action(key, origin)
+                yield ref, key, action, reason, expires, origin
+                for typed, action in self._other_lists.of_types(key, origin).items():
+                    yield ref, typed, action, reason, expires, origin
 
     def _select(
         self, query: str, values: Sequence[object] | Mapping[str, object]

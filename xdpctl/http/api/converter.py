@@ -277,6 +277,7 @@ def list_out(view: ListView) -> ListOut:
         next=view.next,
         serial=None,
         error=view.error or None,
+        left_out_kinds={} if good is None else good.kinds,
     )
 
 

@@ -275,13 +275,14 @@ class Imported(Merged):
     warnings: list[str] = []
 
 
-class ListOut(msgspec.Struct):
+class ListOut(msgspec.Struct, omit_defaults=True):
     """One `[[list]]`.
 
-    `format`, `rules` and `left_out` are of the last good version, of which `last_success` says
-    when it was used; `next` is when the list is looked at next. Both are in seconds since the
-    epoch. `rules` and `last_success` are null if no version has been used yet. `serial` is that
-    of a zone, null for a file. `error` says why the present version is not used, else null.
+    `format`, `rules`, `left_out` and `left_out_kinds` (how many of each kind) are of the last good
+    version, of which `last_success` says when it was used; `next` is when the list is looked at
+    next. Both are in seconds since the epoch. `rules` and `last_success` are null if no version
+    has been used yet. `serial` is that of a zone, null for a file. `error` says why the present
+    version is not used, else null.
     """
 
     name: str
@@ -293,6 +294,7 @@ class ListOut(msgspec.Struct):
     next: float
     serial: int | None
     error: str | None
+    left_out_kinds: dict[str, int] = {}
 
 
 class Lists(msgspec.Struct):

@@ -64,6 +64,7 @@ from xdpctl.rules import (
     parse_target,
     target_text,
 )
+from xdpctl.rules.keys import LIST_PREFIX
 from xdpctl.rules.names import shown
 
 if TYPE_CHECKING:
@@ -238,7 +239,10 @@ async def delete_rules(request: web.Request) -> web.Response:
         claimant = parse_origin(query.claimant) if query.claimant else None
         if query.force:
             return answer(await _lifted(changes, targets, claimant))
-        return answer(await changes.remove(targets, claimant))
+        removed = await changes.remove(targets, claimant)
+        if claimant is not None:
+            removed.warnings += _comes_back(request.app[BACKEND], claimant)
+        return answer(removed)
     for field in ("qtype", "claimant"):
         if getattr(query, field):
             raise RequestError(
@@ -247,8 +251,42 @@ async def delete_rules(request: web.Request) -> web.Response:
                 field=field,
             )
     origin = None if query.origin == ALL_OWN else parse_origin(query.origin)
-    removed = await changes.flush(map_named(query.map), origin)
-    return answer(Removed(removed, [DNSDIST_FLUSH_WARNING] if origin == DNSDIST_ORIGIN else []))
+    flushed = await changes.flush(map_named(query.map), origin)
+    warnings = [DNSDIST_FLUSH_WARNING] if origin == DNSDIST_ORIGIN else []
+    if flushed and query.map in {"", *_OF_LISTS}:
+        warnings += _comes_back(request.app[BACKEND], origin)
+    return answer(Removed(flushed, warnings))
+
+
+def _comes_back(control: ListControl, origin: str | None) -> list[str]:
+    """Return the sentence about what was removed of lists that the service follows, if any.
+
+    Args:
+        control: knows the lists.
+        origin: of what was removed; None: of every own origin.
+    """
+    if origin is not None and not origin.startswith(LIST_PREFIX):
+        return []
+    names = [
+        listed.name
+        for listed in control.lists()
+        if listed.rules and origin in {None, f"{LIST_PREFIX}{listed.name}"}
+    ]
+    if not names:
+        return []
+    what = "list" if len(names) == 1 else "lists"
+    which = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    return [
+        (
+            f"the service follows {what} {which}: what was removed comes back"
+            " with the next version of its file, a reload or a restart; to keep it away, remove its"
+            " [[list]] from the settings and reload, or use `xdpctl allow`"
+        )
+    ]
+
+
+_NAMED = 4
+_OF_LISTS = {MapName.LIST_SOURCES.value, MapName.LIST_NAMES.value}
 
 
 async def lists(request: web.Request) -> web.Response:
