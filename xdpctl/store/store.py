@@ -340,7 +340,8 @@ class Store:
             ConflictError: an entry is dnsdist's, without `beneath`; nothing was changed.
             TargetError: two rules of the request contradict each other.
             TableFullError: our own tables lack room, without `waits`.
-            MapFullError: with `done`, how many of the request went in.
+            MapFullError: a map has no room; nothing was changed.
+            KernelError: a map refused; `done` of the rules are in force, 0 as a rule.
         """
         asked: dict[Claimed, Rule] = {}
         for rule in rules:
@@ -393,15 +394,16 @@ class Store:
     ) -> tuple[dict[Place, Outcome], XdpctlError | None]:
         """Return what was decided by place, or why a place was refused."""
         try:
-            found = self._claims.settle(wanted, strict=strict)
+            found = self._claims.settle(wanted, strict=strict, whole=True)
         except KernelError as error:
-            if error.errno != errno.EEXIST:
+            theirs = self._claims.foreign(list(wanted)) if error.errno == errno.EEXIST else []
+            if not theirs:
                 return {}, error
-            conflict = self._foreign_at(list(wanted)[error.done])  # written since we looked
+            conflict = self._foreign_at(theirs[0])  # written since we looked
             conflict.__cause__ = error
             return {}, conflict
-        theirs = [outcome for outcome in found if outcome.foreign] if strict else []
-        refused = self._foreign_at(theirs[0].place) if theirs else None
+        foreigners = [outcome.place for outcome in found if outcome.foreign] if strict else []
+        refused = self._foreign_at(foreigners[0]) if foreigners else None
         return {outcome.place: outcome for outcome in found}, refused
 
     def _foreign_at(self, place: Place) -> XdpctlError:
