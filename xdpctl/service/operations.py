@@ -26,6 +26,7 @@ from xdpctl.errors import (
     NotFoundError,
     TableFullError,
     TargetError,
+    XdpctlError,
 )
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
 from xdpctl.http.api.converter import (
@@ -44,6 +45,7 @@ from xdpctl.process.threads import one_thread
 from xdpctl.program.datagram import query_for
 from xdpctl.rules import qtype_text
 from xdpctl.rules.names import shown
+from xdpctl.store.bulk import BulkResult
 from xdpctl.store.deciding import deciding_rule
 from xdpctl.store.inspection import entries_at, places_on, rules_on
 from xdpctl.store.pages import Cursor
@@ -74,7 +76,6 @@ if TYPE_CHECKING:
     from xdpctl.service.panic import PanicSwitch
     from xdpctl.status.observer import Observer
     from xdpctl.status.snapshot import Snapshot
-    from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
     from xdpctl.store.state import State
     from xdpctl.store.store import PutResult, Store
@@ -290,14 +291,19 @@ class Operations:
 
         def work() -> BulkResult:
             guard = None if change.force else self._guard()
+            so_far = BulkResult()
+
+            def step(done: BulkResult) -> None:
+                nonlocal so_far
+                so_far = done
+                self._account.merging(who, change, done)
+
             try:
-                result = self._store.bulk(replace(change, guard=guard, progress=tell))
-            except KernelError as error:
+                result = self._store.bulk(replace(change, guard=guard, progress=tell), step)
+            except XdpctlError as error:
                 if isinstance(error, MapFullError | MapFrozenError):
                     self._observer.failed(MapName(error.map_name), error.symbol)
-                self._account.broke_off(
-                    who, self._account.verb_of(who, change), change.origin, error
-                )
+                self._account.merging_broke_off(who, change, so_far, error)
                 raise
             self._account.merged(who, change, result)
             return result
@@ -321,11 +327,17 @@ class Operations:
         who = CALLER.get()
 
         def flush() -> int:
-            tally = Tally()
+            tally, so_far = Tally(), 0
+
+            def step(removed: int) -> None:
+                nonlocal so_far
+                so_far = removed
+                self._account.flushing(who, origin, removed)
+
             try:
-                removed = self._store.flush(map_name, origin, tally)
-            except KernelError as error:
-                self._account.broke_off(who, "flush", origin, error)
+                removed = self._store.flush(map_name, origin, tally, step)
+            except XdpctlError as error:
+                self._account.flushing_broke_off(who, origin, so_far, tally, error)
                 raise
             self._account.flushed(who, map_name, origin, removed, tally)
             return removed
@@ -363,6 +375,11 @@ class Operations:
             if error.errno not in {errno.E2BIG, errno.ENOMEM}:
                 raise
             raise TargetError(error.sentence, text=str(entries), field="entries") from error
+        who = CALLER.get()
+        await self._on(
+            self._store_thread,
+            lambda: self._account.resized(who, name, view.capacity, entries, kept),
+        )
         await self._on(self._watch_thread, self._observer.look)
         return kept
 

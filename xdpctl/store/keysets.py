@@ -213,10 +213,6 @@ class KeySets:
         """Yield map number and key of the notes that are alike and had no row."""
         return ((ref, key) for ref, keys in self._standing.items() for key in keys)
 
-    def clear(self) -> None:
-        """Give the memory back."""
-        self._standing, self._others, self._came, self.fresh = {}, {}, {}, {}
-
 
 def _take(standing: set[bytes], keys: Sequence[bytes]) -> bool:
     """Take keys out of a set if all are in it, each once."""
