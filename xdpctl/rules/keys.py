@@ -40,6 +40,7 @@ from xdpctl.rules.targets import (
     Target,
     Zone,
     parse_target,
+    read_target,
 )
 
 if TYPE_CHECKING:
@@ -313,6 +314,16 @@ def place_of(
     if not qtype and (place := plain_place(target, any_qtype, book)) is not None:
         return place
     return stored_place(parse_target(target, qtype), any_qtype, book)
+
+
+def place_if_read(text: str, any_qtype: AnyQtype, book: Book) -> tuple[int, bytes] | None:
+    """Return `place_of` a text without type; None if it is not a target."""
+    if (place := plain_place(text, any_qtype, book)) is not None:
+        return place
+    try:
+        return stored_place(read_target(text), any_qtype, book)
+    except TargetError:
+        return None
 
 
 def stored_place(
