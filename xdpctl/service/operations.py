@@ -88,6 +88,9 @@ _log = logging.getLogger(__name__)
 RATE_SECONDS = 1.0
 """How long rates are measured."""
 
+EXPIRED_SECONDS = 1.0
+"""How long what expires is counted before it is written down, while more is due."""
+
 _TRIES = 3
 """How often room is made for one request, where others take it before."""
 
@@ -155,6 +158,8 @@ class Operations:
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.list_files: ListFiles | None = None
         self._started = time.time()
+        self._expired = Tally()
+        self._expired_noted = 0.0
 
     @property
     def any_qtype(self) -> AnyQtype:
@@ -387,12 +392,23 @@ class Operations:
         """Remove due rules; return the seconds until the next is due, or None."""
 
         def expire() -> float | None:
-            tally = Tally()
-            self._observer.expired(self._store.expire(tally))
-            self._account.removed(NOBODY, "expire", tally)
-            return self._store.next_expiry()
+            try:
+                self._observer.expired(self._store.expire(self._expired))
+                wait = self._store.next_expiry()
+            except XdpctlError:
+                self._note_expired()
+                raise
+            if wait != 0 or time.monotonic() - self._expired_noted >= EXPIRED_SECONDS:
+                self._note_expired()
+            return wait
 
         return await self._on(self._store_thread, expire)
+
+    def _note_expired(self) -> None:
+        """Write down what has expired; of a million at once, not each step."""
+        tally, self._expired = self._expired, Tally()
+        self._expired_noted = time.monotonic()
+        self._account.removed(NOBODY, "expire", tally)
 
     async def page(
         self,

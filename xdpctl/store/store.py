@@ -300,9 +300,15 @@ class Store:
 
         `tally` gets what was removed. `next_expiry` is 0 while more are due.
         """
-        is_list = self._state.has_list_names_due(self._boot())
-        with self._changing_lists(concerned=is_list), self._lock:
-            return self._reconciler.expire(tally)
+        concerned = began = False
+        try:
+            with self._lock:
+                due = self._reconciler.due()
+                concerned = due.has_list_names and self._implied.exist()
+                began = concerned and self._implied.list_changes()
+                return self._reconciler.expire(due, tally)
+        finally:
+            self._lists_changed(concerned=concerned, began=began)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -490,10 +496,14 @@ class Store:
         try:
             yield
         finally:
-            if concerned and self.tables.current is not None:  # else when there are tables
-                self._look_at_implied()
-                if began:
-                    self._implied.looked_at()
+            self._lists_changed(concerned=concerned, began=began)
+
+    def _lists_changed(self, *, concerned: bool, began: bool) -> None:
+        """Look at implied rules again, if `concerned`; `began`: the state says that it is due."""
+        if concerned and self.tables.current is not None:  # else when there are tables
+            self._look_at_implied()
+            if began:
+                self._implied.looked_at()
 
     def _look_at_implied(self) -> None:
         """Give implied rules of lists the action that they have after a list has changed."""
