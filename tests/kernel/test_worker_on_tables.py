@@ -136,6 +136,7 @@ async def office(
     bytecode: Bytecode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Office]:
     monkeypatch.setattr(store_module, "WORKER_BYTES", 0)
+    monkeypatch.setattr(store_module, "SMALL_BYTES", -1)
     monkeypatch.setattr(store_module, "WORKER_NOTES", -1)
 
     async def compiled() -> Bytecode:
@@ -253,6 +254,56 @@ def test_a_process_that_is_killed_leaves_what_the_next_look_puts_right(office: O
     assert office.agrees()
     office.on_progress = lambda _what: None
     office.load(many(1_000), replace=True)
+    assert office.agrees()
+
+
+def claims_of(office: Office, origin: str) -> set[tuple[int, bytes]]:
+    """Return where an origin has a claim, in force or waiting."""
+    return set(
+        office.state.select(
+            "SELECT map, key FROM note WHERE origin = ?1"
+            " UNION SELECT map, key FROM waiting WHERE origin = ?1",
+            (origin,),
+        )
+    )
+
+
+def places(lines: list[str]) -> set[tuple[int, bytes]]:
+    return {stored_place(parse_target(line), AnyQtype.BOTH, Book.LISTS) for line in lines}
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_process_that_is_killed_leaves_lists_that_overlap_their_claims(
+    office: Office, step: int
+) -> None:
+    """Each list has a tenth of its rules in common with the next one; all three change by turns."""
+    lists = {f"list:{name}": many(8_000, n * 7_200) for n, name in enumerate("abc")}
+    for origin, lines in lists.items():
+        office.load(lines, origin=origin, replace=True)
+    for changed, others in (("list:b", ("list:a", "list:c")), ("list:a", ("list:b", "list:c"))):
+        seen: list[str] = []
+
+        def kill(what: str, seen: list[str] = seen) -> None:
+            seen.append(what)
+            if seen.count("apply") == step:
+                for pid in children():
+                    os.kill(pid, signal.SIGKILL)
+
+        office.on_progress = kill
+        with contextlib.suppress(XdpctlError):  # it may be done before
+            office.load(many(8_000, 3_600), origin=changed, replace=True)
+        office.on_progress = lambda _what: None
+        office.store.settle()
+        assert office.agrees()
+        for other in others:
+            assert claims_of(office, other) == places(lists[other])
+        office.load(lists[changed], origin=changed, replace=True)
+        assert claims_of(office, changed) == places(lists[changed])
+        assert office.agrees()
+    office.store.flush(None, "list:a")
+    there = places(lists["list:b"] + lists["list:c"])
+    assert {place for name in ("list:b", "list:c") for place in claims_of(office, name)} == there
+    assert {stored_place(target, AnyQtype.BOTH, Book.LISTS) for target in office.listed()} == there
     assert office.agrees()
 
 

@@ -327,9 +327,7 @@ class Staging:
             raise TypeError("the keys of the notes are read when the rows are more than few")
         if not isinstance(row, Block):
             return () if known.keep(row, alone=alone) else (row,)
-        if known.keep_block(row, alone=alone):
-            return ()
-        return [each for each in row.rows() if not known.keep(each, alone=alone)]
+        return [(row.ref, key, *row.options) for key in known.keep_block(row, alone=alone)]
 
     def _with_implied(self, rows: Iterable[Rows]) -> Iterator[Rows]:
         """Yield rows in their order; implied ones with the action that other lists give them."""
