@@ -23,6 +23,7 @@ from xdpctl.program.config import TableProgram
 from xdpctl.rules import AnyQtype, Rule, parse_target, target_of
 from xdpctl.rules.keys import stored_place
 from xdpctl.store import store as store_module
+from xdpctl.store.bulk import STEP
 from xdpctl.store.change import Change
 from xdpctl.store.export import lines_of
 from xdpctl.store.state import State
@@ -56,6 +57,7 @@ class Office:
         self.reserved: list[dict[MapName, int]] = []
         self.refusal: XdpctlError | None = None
         self.on_progress: Callable[[str], None] = lambda _what: None
+        self.steps: list[BulkResult] = []
         self._resources = contextlib.ExitStack()
         bpf = Bpf()
         maps = {
@@ -95,7 +97,8 @@ class Office:
             former.close()
 
     def load(self, lines: list[str], *, replace: bool = False, origin: str = ORIGIN) -> BulkResult:
-        """Have lines worked in."""
+        """Have lines worked in; `steps` has what was said about it."""
+        self.steps.clear()
         listed = ImportedList(
             io.BytesIO("".join(f"{line}\n" for line in lines).encode()),
             ReadAs(origin=origin),
@@ -107,7 +110,8 @@ class Office:
                 origin=origin,
                 replace=replace,
                 progress=lambda what, *_: self.on_progress(what),
-            )
+            ),
+            self.steps.append,
         )
 
     def listed(self) -> set[Target]:
@@ -252,6 +256,8 @@ def test_a_process_that_is_killed_leaves_what_the_next_look_puts_right(office: O
         office.load(many(40_000), replace=True)
     office.store.settle()
     assert office.agrees()
+    made = len(office.listed()) - len(set(many(40)))
+    assert made - STEP <= office.steps[-1].created <= made
     office.on_progress = lambda _what: None
     office.load(many(1_000), replace=True)
     assert office.agrees()
