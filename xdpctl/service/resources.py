@@ -267,6 +267,7 @@ def open_rules(  # noqa: PLR0913, PLR0917 - what was found so far
         tables=tables,
         reserve=room,
         on_change=observer.changed,
+        entries=observer.entries,
         worker=ground.worker,
     )
     stack.callback(tables.close)

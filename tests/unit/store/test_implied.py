@@ -46,6 +46,7 @@ RPZ = ["*.evil.example CNAME rpz-drop.", "a.evil.example CNAME rpz-drop."]
 def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
     monkeypatch.setattr(bulk, "STEP", 2)
     monkeypatch.setattr(keysets, "WALK_STEP", 2)
+    monkeypatch.setattr(difference, "FEW", 2)
     monkeypatch.setattr(difference, "IMPLIED_AT_ONCE", 2)
     monkeypatch.setattr(implied, "CLAIMS_AT_ONCE", 2)
     ledger = Ledger(monkeypatch, tmp_path)
