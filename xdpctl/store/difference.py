@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from xdpctl.abi import BY_REF, TABLES, RuleAction
 from xdpctl.errors import StateError
-from xdpctl.rules.keys import LIST_NAMES_REF, Block
+from xdpctl.rules.keys import LIST_NAMES_REF, NO_END, NO_REASON, Block
 from xdpctl.rules.rules import IMPLIED
 from xdpctl.store.claims import RANK_SQL
 from xdpctl.store.implied import OtherLists
@@ -79,6 +79,20 @@ FROM {table} WHERE {table}.map = planned.map AND {table}.key = planned.key
     for table in ("note", "waiting")
 )
 """What a row of a list that adds does not say stays as it was."""
+
+_PLAIN = """
+UPDATE planned SET expires = nullif(expires, :no_end), reason = iif(reason = :no_reason, '', reason)
+WHERE expires = :no_end OR reason = :no_reason
+"""
+"""What a row takes away is noted as what was never there."""
+
+_ENDS_REMOVED = tuple(
+    f"""
+SELECT count(*) FROM {table} CROSS JOIN planned USING (map, key)
+WHERE {table}.expires IS NOT NULL AND {table}.origin = planned.origin AND planned.expires IS NULL
+"""  # noqa: S608 (constants)
+    for table in ("note", "waiting")
+)
 
 _DIFFERING = f"""
 CREATE TEMP TABLE differing AS
@@ -190,6 +204,7 @@ class Difference:
         contested: where another origin has a claim, or claims wait; each is decided by itself.
         gone: of the origin and in force, not in the list; 0 unless the list replaces.
         ended: of the origin and waiting, likewise.
+        ends_removed: of those that change, claims that had an end and have none now.
     """
 
     added: int
@@ -198,11 +213,35 @@ class Difference:
     contested: int
     gone: int
     ended: int
+    ends_removed: int
 
     @property
     def has_changes(self) -> bool:
         """Whether claims may be made, changed or ended."""
         return bool(self.added or self.changed or self.contested or self.gone or self.ended)
+
+
+def _takes(options: Options) -> bool:
+    """Return whether a row takes an end or a reason away."""
+    return options[2] == NO_END or options[1] == NO_REASON
+
+
+def _noted(options: Options) -> Options:
+    """Return the options of a row as a note has them."""
+    action, reason, expires, origin = options
+    return (
+        action,
+        "" if reason == NO_REASON else reason,
+        None if expires == NO_END else expires,
+        origin,
+    )
+
+
+def _replaced(
+    rows: Mapping[bytes, Options], others: Mapping[Options, Options]
+) -> dict[bytes, Options]:
+    """Return rows with the other options where there are any."""
+    return {key: others.get(options, options) for key, options in rows.items()}
 
 
 class _Columns:
@@ -271,6 +310,7 @@ class Staging:
         self._stood = 0
         self._fresh: dict[int, dict[bytes, Options]] = {ref: {} for ref in BY_REF}
         self._options: dict[Options, Options] = {}
+        self._takes_away = False
         self._added = _Columns()
         try:
             self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -326,6 +366,7 @@ class Staging:
             elif not self._is_kept_whole(row):
                 unlike += [each for each in row.rows() if not self._is_kept(each)]
         if unlike:
+            self._takes_away = self._takes_away or any(_takes(row[2:]) for row in unlike)
             with self._working():
                 self._connection.executemany(_STAGE, unlike)
 
@@ -461,8 +502,9 @@ class Staging:
             self._read_notes((-1, "", None, ""))
         came = self._stood - sum(map(len, self._standing.values()))
         again = list(self._come_again())
+        without = {options: _noted(options) for options in self._options if _takes(options)}
         for ref, keys in self._fresh.items():
-            self._added.add(ref, keys)
+            self._added.add(ref, _replaced(keys, without) if without else keys)
             keys.clear()
         run = self._connection.execute
         columns = "map, key, action, reason, expires, origin"
@@ -476,6 +518,9 @@ class Staging:
             if not self._replace:
                 for statement in _KEPT:
                     run(statement)
+            if without or self._takes_away:
+                run(_PLAIN, {"no_end": NO_END, "no_reason": NO_REASON})
+            ends_removed = sum(run(query).fetchone()[0] for query in _ENDS_REMOVED)
             run(_DIFFERING)
             for table in ("added", "changed", "contested"):
                 run(
@@ -498,6 +543,7 @@ class Staging:
             contested,
             gone,
             ended,
+            ends_removed,
         )
 
     def _find_gone(self) -> None:

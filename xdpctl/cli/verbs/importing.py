@@ -179,7 +179,10 @@ def summary(result: dict[str, Any]) -> str:
         )
         if number(field)
     ]
-    return "; ".join(part for part in (listed(done) or "nothing to change", listed(left)) if part)
+    ends = number("ends_removed")
+    lost = f"{count(ends)} {'rule' if ends == 1 else 'rules'} now without end" if ends else ""
+    parts = (listed(done) or "nothing to change", lost, listed(left))
+    return "; ".join(part for part in parts if part)
 
 
 def _origin(arguments: argparse.Namespace) -> str:

@@ -260,6 +260,7 @@ def merged(result: BulkResult, skipped: int) -> Merged:
         skipped=skipped,
         guarded=result.guarded,
         waiting=result.theirs + result.shadowed + result.others,
+        ends_removed=result.ends_removed,
     )
 
 

@@ -248,7 +248,8 @@ class Merged(msgspec.Struct):
     `left_to_dnsdist` and `left_to_others` are claims that wait, because an entry of dnsdist's or a
     claim of another origin is in force; `waiting` is their sum. `skipped` are rules of the list
     whose origin is dnsdist, `guarded` those that the guard left out: local or protected addresses,
-    short prefixes, protected names, top-level domains.
+    short prefixes, protected names, top-level domains. `ends_removed` are rules that had an end
+    and have none now.
     """
 
     created: int
@@ -260,6 +261,7 @@ class Merged(msgspec.Struct):
     skipped: int
     guarded: int
     waiting: int
+    ends_removed: int
 
 
 class Imported(Merged):
