@@ -354,12 +354,36 @@ def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:
 
 
 VERBS = (
-    Verb("block", "drop what matches a target, or answer it with TC=1", _add_block, _block),
-    Verb("allow", "let a target pass even if a wider rule drops it", _add_allow, _allow),
+    Verb(
+        "block",
+        "drop what matches a target, or answer it with TC=1",
+        _add_block,
+        _block,
+        examples=(
+            'xdpctl block 192.0.2.1 --for 10m --reason "ticket 4711"',
+            "xdpctl block 2001:db8::/48 .flood.example",
+            "xdpctl block amplify.example --qtype TXT --action truncate",
+        ),
+    ),
+    Verb(
+        "allow",
+        "let a target pass even if a wider rule drops it",
+        _add_allow,
+        _allow,
+        examples=(
+            "xdpctl allow 192.0.2.1 --for 1h",
+            "xdpctl allow www.flood.example",
+        ),
+    ),
     Verb(
         "unblock",
         "end the operator's claims on a target, or another origin's",
         _add_unblock,
         _unblock,
+        examples=(
+            "xdpctl unblock 192.0.2.1",
+            "xdpctl unblock flood.example --qtype TXT",
+            "xdpctl unblock 192.0.2.1 --origin app:sshd",
+        ),
     ),
 )

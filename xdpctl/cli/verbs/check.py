@@ -121,5 +121,6 @@ VERBS = (
         add_service_options,
         _run,
         plain=False,
+        examples=("xdpctl check --interface eth0",),
     ),
 )

@@ -10,9 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdpctl.cli.help import service_parser
 from xdpctl.cli.verb import Session, Verb
-from xdpctl.process.command_line import ArgumentParser
-from xdpctl.settings import add_service_options
 
 if TYPE_CHECKING:
     import argparse
@@ -66,9 +65,7 @@ def script(shell: str, verbs: Sequence[Verb]) -> str:
         shell: one of SHELLS.
         verbs: every verb, in the order of the help.
     """
-    service = ArgumentParser(prog="xdpctl")
-    service.add_argument("-V", "--version", action="store_true", help="print the version")
-    add_service_options(service)
+    service = service_parser()
     options = {verb.name: list(_completed(verb.parser())) for verb in verbs}
     summaries = {verb.name: verb.summary for verb in verbs} | {
         "help": "show the verbs, or the arguments of one",
@@ -250,5 +247,10 @@ VERBS = (
         _add_arguments,
         _run,
         json=False,
+        examples=(
+            ". <(xdpctl completion bash)",
+            "xdpctl completion zsh > ~/.zfunc/_xdpctl",
+            "xdpctl completion fish > ~/.config/fish/completions/xdpctl.fish",
+        ),
     ),
 )

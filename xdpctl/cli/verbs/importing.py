@@ -51,7 +51,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="of the file (default: auto, which recognizes it and says what it was)",
+        metavar="FORMAT",
+        help=f"{', '.join(FORMATS)} (default: auto, which recognizes the format and says which)",
     )
     parser.add_argument(
         "--action",
@@ -240,5 +241,14 @@ def _unreadable(name: str, error: Exception) -> XdpctlError:
 
 
 VERBS = (
-    Verb("import", "load rules from a file, or a list in another format", _add_arguments, _run),
+    Verb(
+        "import",
+        "load rules from a file, or a list in another format",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl import rules.txt",
+            "curl -fsS https://x.example/l | xdpctl import - --origin file:l --replace",
+        ),
+    ),
 )

@@ -82,4 +82,16 @@ def _cells(listed: dict[str, Any], now: float) -> tuple[str, ...]:
     )
 
 
-VERBS = (Verb("lists", "show the lists of the settings, or read one now", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "lists",
+        "show the lists of the settings, or read one now",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl lists",
+            "xdpctl lists refresh drop.txt",
+            "xdpctl lists accept drop.txt",
+        ),
+    ),
+)
