@@ -28,10 +28,11 @@ demo: ## show dnsdist, the service and real queries in namespaces, as a live tab
 
 # Hundreds of services are started, so Python keeps what it compiled, whatever the environment
 # says. Files run in the order of their names: those with the longest tests are not the last ones.
-# Three at once on two processors, as half of the tests wait for a time to be over.
+# Three at once on two processors, as half of the tests wait for a time to be over. A test that
+# hangs fails after five minutes, by name; none takes a third of that on a machine at rest.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: setup-test ## run every test, with coverage (root, under 10 minutes)
-	@$(PYTHON) -m pytest --cov -n 3 --dist loadfile --no-loadscope-reorder
+	@$(PYTHON) -m pytest --cov -n 3 --dist loadfile --no-loadscope-reorder --timeout 300 --timeout-method signal
 
 test-unit: setup-dev ## run the tests that need no root, in seconds
 	@$(PYTHON) -m pytest -m 'not root and not slow'
