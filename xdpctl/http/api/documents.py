@@ -492,7 +492,10 @@ class Destination(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """The whole service at a glance."""
+    """The whole service at a glance.
+
+    `unseen` are sentences about what of this host cannot be seen from the service, in a container.
+    """
 
     version: str
     pid: int
@@ -504,3 +507,4 @@ class Status(msgspec.Struct):
     maps: list[MapOut]
     destinations: list[Destination]
     warnings: list[str]
+    unseen: list[str] = []
