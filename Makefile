@@ -97,6 +97,10 @@ bench-drop: ## send one flood against every means of dropping it; draws a plot (
 	@deploy/setup.sh bench
 	@$(PYTHON) -m tests.bench.drop
 
+bench-attack: setup-test ## attack a server behind every defence, and ask honestly; writes docs/ (root, 15 minutes)
+	@deploy/setup.sh bench
+	@$(PYTHON) -m tests.bench.attack
+
 bench-xsk: setup-test ## compare dnsdist over AF_XDP with its ordinary socket (root)
 	@$(PYTHON) -m tests.bench.xsk
 

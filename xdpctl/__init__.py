@@ -15,6 +15,7 @@ imports what is further down only (tests/unit/test_rooms.py):
     program/     the XDP program of a configuration
     settings/    command line, environment and TOML to one value
     store/       rules over maps, with notes
+    transfers/   what a primary knows of a zone
     kernel/      the seam to the kernel: BPF and network interfaces
     process/     this process: log, threads, children, privileges
     rules/       rules as values

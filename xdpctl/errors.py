@@ -26,6 +26,7 @@ these instead.
     ├── ListError                       a list cannot be used
     │   ├── EmptyListError              it has no rule
     │   └── ShrunkListError             it lost more of its rules than it may
+    ├── TransferError                   a zone transfer that cannot be used
     ├── ForeignFileError                a file that another user can replace
     │   └── IrregularFileError          not a regular file
     ├── ListenError                     socket or port cannot be used
@@ -324,6 +325,12 @@ class ShrunkListError(ListError):
     """A list that lost more of its rules than it may: perhaps half a download."""
 
     code = "list"
+
+
+class TransferError(XdpctlError):
+    """A primary, its key or its zone transfer cannot be used; where noted a part of a sentence."""
+
+    code = "transfer"
 
 
 class ForeignFileError(XdpctlError):

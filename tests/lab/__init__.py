@@ -19,6 +19,7 @@ xdpctl.kernel.bpf.syscall, which loads the empty program that a veth end needs).
     responder.py  Responder: a small DNS server for any name, UDP and TCP
     resolver.py   Unbound, Bind: forwarding resolvers
     authorities.py  BIND, Unbound, dnsdist, Knot and NSD on one host, for the same zones
+    primary.py    BIND as the primary of a zone, with a key
     wire.py       Wire: any frames out, answers in
     query.py      dig, kdig: one query by a real client, its answer parsed
     stream.py     Stream: thousands of queries, and whether blocked ones arrived

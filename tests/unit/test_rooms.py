@@ -27,7 +27,7 @@ ROOT = Path(xdpctl.__file__).parent
 FLOORS = (
     {"abi", "errors"},
     {"kernel", "process", "rules"},
-    {"settings", "store"},
+    {"settings", "store", "transfers"},
     {"feeds", "maps", "program"},
     {"filter"},
     {"status"},
@@ -46,7 +46,7 @@ INSIDE = (
 FOREIGN = {
     "aiohttp": ("xdpctl.http",),
     "bcc": ("xdpctl.program.bcc_process",),
-    "dns": ("xdpctl.rules.names", "xdpctl.feeds"),
+    "dns": ("xdpctl.rules.names", "xdpctl.feeds", "xdpctl.transfers.signing"),
     "idna": ("xdpctl.rules.names",),
     "msgspec": ("xdpctl.http",),
     "prometheus_client": ("xdpctl.status.metrics",),

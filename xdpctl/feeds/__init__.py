@@ -3,6 +3,7 @@
     files.py      when each file is read, and what happens when a version is broken
     reader.py     reads one list once, also one that is imported
     detection.py  recognizes a list's format
+    foreign.py    files that are not lists, and lists in forms that are not read
     packed.py     unpacks gzip and zip
     bounded.py    a list's text in parts of bounded size
     versions.py   the last good version of each list, and how it is now

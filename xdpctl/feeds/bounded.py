@@ -89,7 +89,7 @@ class Text:
         rest += newlines.decode(b"", final=True)
         if rest.endswith("\n"):  # a CR was the last character
             yield rest, first
-        elif rest.strip(f"{_MARK} \t"):
+        elif rest.strip(f"{_MARK} \t\x1a"):  # DOS ended a text with \x1a
             if self._whole:
                 self.cut = rest
             else:

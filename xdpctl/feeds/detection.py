@@ -1,8 +1,8 @@
 """Recognizes the format of a list by its first lines.
 
-Owns what each format looks like, and which files are certainly not lists (a page of HTML).
-Nothing is guessed from one line where others disagree: a format needs most of the lines. Does not
-own what a line means (formats/). Does no I/O. Called by reader.py.
+Owns what each format looks like. Nothing is guessed from one line where others disagree: a format
+needs most of the lines. Does not own what a line means (formats/), or files that are no lists
+(foreign.py). Does no I/O. Called by reader.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from xdpctl.errors import ListError
 from xdpctl.feeds.formats.addresses import is_address, is_source, leads_nowhere
 from xdpctl.rules.comments import split
 from xdpctl.settings import ListFormat
@@ -22,27 +21,21 @@ if TYPE_CHECKING:
 SAMPLE = 1_000
 """Lines with content that decide."""
 
-_PAGE = re.compile(r"<(?:!doctype|\?xml|!--|[a-z][a-z0-9]*[\s/>])", re.IGNORECASE)
 _SOA = re.compile(r"(?:^|\s)SOA\s", re.IGNORECASE)
 _SOA_LINES = 20
 _MOST = 0.5
 
 _LOOKS_LIKE = {
     ListFormat.ADBLOCK: re.compile(r"\|\||@@|[^\s#]*#[@$?%]*#[^#\s]|[^\s#]+\^(?:\$|$)|\|https?:"),
-    ListFormat.DNSMASQ: re.compile(r"(?:address|local|server)\s*=\s*/"),
-    ListFormat.UNBOUND: re.compile(r"server:\s*(?:#.*)?$|local-(?:zone|data):"),
+    ListFormat.DNSMASQ: re.compile(r"(?:--)?(?:address|local|server)\s*=\s*/"),
+    ListFormat.UNBOUND: re.compile(r"server:\s*(?:#.*|local-.*)?$|(?:view|local-(?:zone|data)):"),
     ListFormat.JSON: re.compile(r"\{.*\}$"),
+    ListFormat.RPZ: re.compile(r"\S+\s+(?:[0-9]\w*\s+)?(?:IN\s+)?CNAME\s+\S*\.$", re.IGNORECASE),
 }
 _FIRST_OF_ADBLOCK = re.compile(r"!|\[(?:ad|ublock)", re.IGNORECASE)
 _OPTION = re.compile(r"[a-z]+=|(?:drop|truncate|pass|block|allow|for|reason|qtype)$")
 """A second word of our own lines, or of one that was meant as such."""
 _NAME = re.compile(r".*[a-z]", re.IGNORECASE)
-
-
-def refuse_page(line: str) -> None:
-    """Raise ListError if the first line with content begins a page of HTML or XML."""
-    if _PAGE.match(line):
-        raise ListError("it is a page of HTML or XML, not a list")
 
 
 def format_of(lines: Sequence[str]) -> ListFormat:

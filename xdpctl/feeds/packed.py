@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import struct
 import zipfile
 import zlib
 from typing import IO, TYPE_CHECKING, cast
 
 from xdpctl.errors import ListError
+from xdpctl.rules.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,17 +31,37 @@ MEMBERS_MAX = 1_000
 
 _GZIP, _ZIP, _EMPTY_ZIP = b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"
 _OTHERS = {
-    b"BZh": "it is compressed with bzip2",
-    b"\xfd7zXZ": "it is compressed with xz",
-    b"\x28\xb5\x2f\xfd": "it is compressed with zstd",
-    b"\x04\x22\x4d\x18": "it is compressed with lz4",
-    b"\x1f\x9d": "it is compressed with compress",
-    b"7z\xbc\xaf\x27\x1c": "it is a 7z archive",
-    b"Rar!": "it is a rar archive",
+    b"BZh": "it is compressed with bzip2: unpack it with `bunzip2`",
+    b"\xfd7zXZ": "it is compressed with xz: unpack it with `unxz`",
+    b"\x5d\x00\x00": "it is compressed with lzma: unpack it with `unlzma`",
+    b"\x28\xb5\x2f\xfd": "it is compressed with zstd: unpack it with `unzstd`",
+    b"\x04\x22\x4d\x18": "it is compressed with lz4: unpack it with `unlz4`",
+    b"\x1f\x9d": "it is compressed with compress: unpack it with `uncompress`",
+    b"7z\xbc\xaf\x27\x1c": "it is a 7z archive: unpack it with `7z x`",
+    b"Rar!": "it is a rar archive: unpack it with `unrar x`",
 }
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""What is not unpacked here, by its first octets."""
+
+_NO_TEXTS = {
+    b"\xff\xfe\0\0": "it is UTF-32: convert it with `iconv -f utf-32 -t utf-8`",
+    b"\0\0\xfe\xff": "it is UTF-32: convert it with `iconv -f utf-32 -t utf-8`",
+    b"\xff\xfe": "it is UTF-16: convert it with `iconv -f utf-16 -t utf-8`",
+    b"\xfe\xff": "it is UTF-16: convert it with `iconv -f utf-16 -t utf-8`",
+    b"\0\0\0\x02\0\0\0": "it is a zone in BIND's raw format: write it as text with"
+    " `named-compilezone -f raw -F text`",
+}
+_TAR, _TAR_AT = b"ustar", 257
+_PEEKED = 512
+_NULS = re.compile(rb"(?:\0[^\0])+\0?|(?:[^\0]\0)+[^\0]?")
+"""UTF-16 of characters below 256, without its mark."""
+
 HEAD = 8
 """Octets of a file that show how it is packed."""
+
+_NO_CONTENT = "__MACOSX/"
+"""What macOS adds to an archive: no file of its own."""
+
+_NAMED, _ENCRYPTED = 3, 1
 
 _DIRECTORY_END = struct.Struct("<4s4H2LH")
 _ENTRY = 46
@@ -63,18 +85,40 @@ def unpacked(stream: Octets) -> tuple[Octets, str]:
         ListError: it is packed in another way, is damaged, or has more than one file in it.
             Reading and seeking in what is returned raise it too.
     """
-    head = stream.read(HEAD)
-    stream.seek(0)
+    head = _peeked(stream)
+    found, packing = stream, ""
     if head.startswith(_GZIP):
-        return _Unpacking(_gunzipped, stream, "gzip"), "gzip"
-    if head.startswith((_ZIP, _EMPTY_ZIP)):
-        return _Unpacking(_member, stream, "zip"), "zip"
-    if head.startswith(_UTF_16):
-        raise ListError("it is UTF-16: save it as UTF-8")
+        found, packing = _Unpacking(_gunzipped, stream, "gzip"), "gzip"
+    elif head.startswith((_ZIP, _EMPTY_ZIP)):
+        found, packing = _Unpacking(_member, stream, "zip"), "zip"
+    if packing:
+        head = _peeked(found)
+        if is_packed(head):
+            raise ListError(
+                f"it is a {packing} file with another packed file in it: unpack it once"
+            )
+    _refuse(head)
+    return found, packing
+
+
+def _peeked(stream: Octets) -> bytes:
+    head = stream.read(_PEEKED)
+    stream.seek(0)
+    return head
+
+
+def _refuse(head: bytes) -> None:
+    """Raise ListError for what is packed in another way, or is no text in UTF-8."""
     for mark, what in _OTHERS.items():
         if head.startswith(mark):
-            raise ListError(f"{what}: unpack it first (gzip and zip are unpacked)")
-    return stream, ""
+            raise ListError(f"{what} (gzip and zip are unpacked here)")
+    if head.startswith(_TAR, _TAR_AT):
+        raise ListError("it is a tar archive: unpack it with `tar -xf`, and use one of its files")
+    for mark, what in _NO_TEXTS.items():
+        if head.startswith(mark):
+            raise ListError(what)
+    if b"\0" in head and _NULS.fullmatch(head):
+        raise ListError("it is UTF-16: convert it with `iconv -f utf-16le -t utf-8`")
 
 
 class _Unpacking:
@@ -151,13 +195,26 @@ def _gunzipped(stream: IO[bytes]) -> IO[bytes]:
 def _member(stream: IO[bytes]) -> IO[bytes]:
     """Open the only file in an archive."""
     if _members(stream) > MEMBERS_MAX:
-        raise ListError("it is a zip archive of many files: unpack it, and name one of them")
+        raise ListError(
+            "it is a zip archive of many files: unpack it with `unzip`, and use one of them"
+        )
     with zipfile.ZipFile(stream) as archive:
-        files = [member for member in archive.infolist() if not member.is_dir()]
-        if len(files) != 1:
+        files = [
+            member
+            for member in archive.infolist()
+            if not member.is_dir() and not member.filename.startswith(_NO_CONTENT)
+        ]
+        if not files:
+            raise ListError("it is a zip archive without a file")
+        if len(files) > 1:
+            names = ", ".join(shown(member.filename) for member in files[:_NAMED])
+            more = ", …" if len(files) > _NAMED else ""
             raise ListError(
-                f"it is a zip archive of {len(files)} files: unpack it, and name one of them"
+                f"it is a zip archive of {len(files)} files ({names}{more}): unpack it with"
+                " `unzip`, and use one of them"
             )
+        if files[0].flag_bits & _ENCRYPTED:
+            raise ListError("it is an encrypted zip archive: unpack it with `unzip -P PASSWORD`")
         return archive.open(files[0])
 
 

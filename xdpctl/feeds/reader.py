@@ -26,7 +26,8 @@ from xdpctl.errors import (
     XdpctlError,
 )
 from xdpctl.feeds.bounded import LINE_MAX, PART, Text
-from xdpctl.feeds.detection import SAMPLE, format_of, refuse_page
+from xdpctl.feeds.detection import SAMPLE, format_of
+from xdpctl.feeds.foreign import is_title, refuse_foreign, refuse_page
 from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.adblock import AdblockLines
 from xdpctl.feeds.formats.dnsmasq import DnsmasqLines
@@ -65,6 +66,14 @@ _OF_NAMES = {
     ListFormat.DNSMASQ: DnsmasqLines,
     ListFormat.UNBOUND: UnboundLines,
     ListFormat.JSON: JsonLines,
+}
+
+_WITH_TITLES = {
+    ListFormat.AUTO,
+    ListFormat.TARGETS,
+    ListFormat.CIDR,
+    ListFormat.FIRST_COLUMN,
+    ListFormat.HOSTS,
 }
 
 _DENIALS = {Denial.DROP: RuleAction.DROP, Denial.TRUNCATE: RuleAction.TRUNCATE, Denial.SKIP: None}
@@ -110,6 +119,7 @@ class Reading(RuleSource):
         self._as = read_as
         self._any_qtype = any_qtype
         self._read = 0
+        self._title = ""
         self.found = LeftOut()
 
     @property
@@ -163,7 +173,7 @@ class Reading(RuleSource):
             text = Text(stream, whole=whole)
             for part, first in text.parts():
                 self._read = file.tell()
-                yield reader.items(part, first)
+                yield reader.items(self._without_title(part) if self._title else part, first)
             rest = reader.end()
             if reader.reads_twice:
                 yield in_blocks(rest)
@@ -180,8 +190,8 @@ class Reading(RuleSource):
             None if the list has no line, and may be empty.
 
         Raises:
-            ListError: it is a page of HTML, or it has neither content nor a comment. A failed
-                download is often an empty file.
+            ListError: it is in a form that is not read, or it has neither content nor a comment.
+                A failed download is often an empty file.
         """
         sample, commented, blank = list[str](), False, 0
         for part, _ in text.parts():
@@ -196,7 +206,11 @@ class Reading(RuleSource):
         given = self._as.format
         if sample:
             refuse_page(sample[0])
-            return format_of(sample[:SAMPLE]) if given is ListFormat.AUTO else given
+            if len(sample) > 1 and given in _WITH_TITLES and is_title(sample[0]):
+                self._title = sample.pop(0)
+            form = format_of(sample[:SAMPLE]) if given is ListFormat.AUTO else given
+            refuse_foreign(sample[:SAMPLE], form, guessed=given is ListFormat.AUTO)
+            return form
         if commented:
             return ListFormat.TARGETS if given is ListFormat.AUTO else given
         if self._as.may_be_empty:
@@ -205,6 +219,16 @@ class Reading(RuleSource):
             raise EmptyListError("its only line has no end: it may have been cut there")
         raise EmptyListError("it is empty")
 
+    def _without_title(self, part: str) -> str:
+        """Return a part without the line that names the columns; an empty one stands for it."""
+        lines = lines_of(part)
+        for number, line in enumerate(lines):
+            if content_of(line):
+                self.found.add("lines of titles", self._title)
+                self._title, lines[number] = "", "\n"
+                break
+        return "".join(lines)
+
     def _reader(self, form: ListFormat, file: Octets) -> LineFormat:
         origin, named, any_qtype = self._as.origin, self._as.action, self._any_qtype
         action = RuleAction.DROP if named is None else named
@@ -212,7 +236,14 @@ class Reading(RuleSource):
             return self._rpz()
         if form in {ListFormat.CIDR, ListFormat.FIRST_COLUMN}:
             columns = form is ListFormat.FIRST_COLUMN
-            return SourceLines(origin, action, any_qtype, self.found, columns=columns)
+            return SourceLines(
+                origin,
+                action,
+                any_qtype,
+                self.found,
+                columns=columns,
+                guessed=self._as.format is ListFormat.AUTO,
+            )
         if form is ListFormat.ADBLOCK:
             return AdblockLines(origin, action, any_qtype, self.found, only=named)
         if form in _OF_NAMES:

@@ -2,6 +2,7 @@
 
     names.py     domain names and query types
     targets.py   what a rule is about: address, prefix, name, zone
+    meant.py     what text that is not a target was probably meant to be
     keys.py      target and book to map and key, and back
     rules.py     a rule: action, origin, reason, duration, line
     comments.py  comments in lists, and the reasons that they become

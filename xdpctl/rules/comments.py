@@ -17,7 +17,7 @@ MARKS = ("#", ";", "//")
 
 _BEHIND_BLANK = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^"])*?)\s(?=[#;]|//)')
 _TARGET = re.compile(r"(?:[^\s\\#;/:]|\\.|:(?!//)|/(?!/))+")
-_MARK = re.compile("[#;]|//")
+_MARK = re.compile("[#;]|(?<!:)//")
 _COSMETIC = re.compile(r"#[@$?%]*#")
 
 

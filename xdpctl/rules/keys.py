@@ -23,6 +23,8 @@ from xdpctl import abi
 from xdpctl.abi import (
     BY_REF,
     LEGACY_WILDCARD_QTYPE,
+    MAPS,
+    RULE_MAPS,
     TABLE_LEVELS,
     WILDCARD_QTYPE,
     Book,
@@ -39,6 +41,7 @@ from xdpctl.rules.targets import (
     Target,
     Zone,
     parse_target,
+    read_target,
 )
 
 if TYPE_CHECKING:
@@ -280,6 +283,21 @@ LENGTHEN: dict[int, Callable[[bytes], bytes]] = {
 """By map number: the key of a stored one. Maps that are not in it store keys as they are."""
 
 
+_LENGTHS_OF: dict[int, tuple[tuple[bytes, bytes, int], ...]] = {
+    **{MAPS[name].ref: ((b"", b"\xff" * 32, MAPS[name].key_size),) for name in RULE_MAPS},
+    QNAMES_REF: (),
+    LIST_SOURCES_REF: ((b"\4", b"\5", len(_EXACT_V4) + 4), (b"\6", b"\7", len(_EXACT_V6) + 16)),
+}
+
+
+def lengths_of(ref: int) -> tuple[tuple[bytes, bytes, int], ...]:
+    """Return (before, end, length) of stored keys of a map that all have one length.
+
+    They lie between `before` and `end`. None of a map with names.
+    """
+    return _LENGTHS_OF.get(ref, ())
+
+
 def stored_key(ref: int, key: bytes) -> bytes:
     """Return the key of a map as the state file stores it; that of a name without padding."""
     shorten = _SHORTEN.get(ref)
@@ -303,6 +321,16 @@ def place_of(
     if not qtype and (place := plain_place(target, any_qtype, book)) is not None:
         return place
     return stored_place(parse_target(target, qtype), any_qtype, book)
+
+
+def place_if_read(text: str, any_qtype: AnyQtype, book: Book) -> tuple[int, bytes] | None:
+    """Return `place_of` a text without type; None if it is not a target."""
+    if (place := plain_place(text, any_qtype, book)) is not None:
+        return place
+    try:
+        return stored_place(read_target(text), any_qtype, book)
+    except TargetError:
+        return None
 
 
 def stored_place(

@@ -9,8 +9,8 @@ handler.
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import groupby
-from operator import itemgetter
+from itertools import compress, groupby
+from operator import itemgetter, not_
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import RuleAction
@@ -126,15 +126,14 @@ class LineReader:
         book, options = found
         keys: defaultdict[int, list[bytes]] = defaultdict(list)
         rest: Iterable[tuple[int, str]] = enumerate(lines)
+        ends = [line[-1:].isdigit() for line in lines]
         try:
-            ref, keys_of_addresses = plain_v4_addresses(
-                [line for line in lines if line[-1:].isdigit()], book
-            )
+            ref, keys_of_addresses = plain_v4_addresses(compress(lines, ends), book)
         except (OSError, ValueError):  # prefixes, IPv6
             pass
         else:
             keys[ref] = keys_of_addresses
-            rest = ((number, line) for number, line in rest if not line[-1:].isdigit())
+            rest = compress(rest, map(not_, ends))
         for number, line in rest:
             place = plain_place(line.strip(_BLANK), self._any_qtype, book)
             if place is None:

@@ -27,12 +27,14 @@ _TEXT_MAX = 1100
 """Longest text of a name: 250 octets, each as \\DDD, and the dots between labels."""
 
 _LABEL = re.compile(r"(?:[^.\\]|\\(?:[0-9]{3}|[^0-9]))*")
-_ESCAPE = re.compile(r"\\(?:[0-9]{3}|[^0-9])")
-_FOREIGN = re.compile(r"[!-,/:-@\[\]^`{-~]")
+ESCAPE = re.compile(r"\\(?:[0-9]{3}|[^0-9])")
+FOREIGN = re.compile(r"[!-,/:-@\[\]^`{-~]")
 """ASCII characters that no host name has, but other syntaxes do: URLs, AdBlock, ranges, e-mail."""
 
 _RANGE = re.compile(r"[0-9-]*[0-9][0-9-]*|0[xX][0-9a-fA-F]+")
-_GAP = re.compile(r"(?:[0-9]{1,3}\.){1,3}[xX](?:\.[xX])*")
+_GAP = re.compile(r"(?:[0-9]{1,3}\.){1,3}[xX](?:\.[xX])*|[aA][sS][0-9]{1,10}")
+"""192.0.2.x, and AS64500."""
+
 
 _PLAIN_OCTETS = re.compile(rb"[a-z0-9_-]+")
 _NUMERIC_TYPE = re.compile(r"(?:TYPE)?0*([0-9]{1,5})", re.IGNORECASE)
@@ -99,7 +101,7 @@ class Name:
                     " backslash and three digits",
                     text=whole,
                 )
-        bare = _ESCAPE.sub("", text)
+        bare = ESCAPE.sub("", text)
         if "*" in bare:
             raise TargetError(
                 f"cannot read {shown(whole)} as a name: * can only be the first label. Write"
@@ -108,13 +110,13 @@ class Name:
                 " character itself",
                 text=whole,
             )
-        if found := _FOREIGN.search(bare):
+        if found := FOREIGN.search(bare):
             raise TargetError(
                 f"cannot read {shown(whole)} as a name: it has the character {found.group()}; if"
                 f" that is part of the name, write \\{ord(found.group()):03d}",
                 text=whole,
             )
-        if looks_like_address(_ESCAPE.sub("_", text)):
+        if looks_like_address(ESCAPE.sub("_", text)):
             raise TargetError(
                 f"cannot read {shown(whole)} as a name: its end is a number or a range; write an"
                 " address as 192.0.2.1, and a range as a prefix such as 192.0.2.0/24",
@@ -168,7 +170,7 @@ class Name:
 
 
 def looks_like_address(text: str) -> bool:
-    """Return whether a text ends in a number or a range (1-9, 0x7f), or is like 192.0.2.x.
+    """Return whether a text ends in a number or a range (1-9, 0x7f), or is like 192.0.2.x or AS1.
 
     It is not read as a name, because no query would match it.
     """

@@ -15,10 +15,14 @@ from typing import TypeAlias, assert_never
 
 from xdpctl.abi import LEGACY_WILDCARD_QTYPE, TABLE_LEVELS, WILDCARD_QTYPE, ZoneScope
 from xdpctl.errors import TargetError
+from xdpctl.rules.meant import Meant, meant
 from xdpctl.rules.names import Name, parse_qtype, shown, split_labels
 
 ALL_MARK, BELOW_MARK = ".", "*."
 """What is written in front of a zone's name, by its scope."""
+
+_GUESSES_DEEP = 3
+"""A guess may need another one: a URL in quotes has a port."""
 
 _PREFIX_LENGTH = re.compile(r"[0-9]{1,3}")
 _MAPPED = 96
@@ -117,8 +121,52 @@ def parse_target(text: str, qtype: str | None = None, *, zone: bool = False) -> 
         zone: a name without `.` in front of it is a zone, too.
 
     Raises:
-        TargetError: invalid text, host bits are set, or an address has a type.
+        TargetError: invalid text, host bits are set, or an address has a type. The sentence
+            says what was probably meant.
     """
+    try:
+        return read_target(text, qtype, zone=zone)
+    except TargetError as error:
+        raise _with_guess(error, text) from error.__cause__
+
+
+def _with_guess(error: TargetError, text: str) -> TargetError:
+    """Return the error of a text with what it was probably meant to be, if there is a guess."""
+    if error.text != text or _is_target(text):
+        return error
+    guess = _guess(text, _GUESSES_DEEP)
+    if guess is None:
+        return error
+    return TargetError(f"cannot read {shown(text)} as a target: {guess.sentence()}", text=text)
+
+
+def _guess(text: str, depth: int) -> Meant | None:
+    """Return the first guess of which every text is a target, itself or by another guess."""
+    for guess in meant(text) if depth else ():
+        texts: list[str] = []
+        for each in guess.texts:
+            if _is_target(each):
+                texts.append(each)
+                continue
+            if (deeper := _guess(each, depth - 1)) is None or not deeper.texts:
+                break
+            texts += deeper.texts
+            guess = guess._replace(either=guess.either or deeper.either)  # noqa: PLW2901
+        else:
+            return guess._replace(texts=tuple(texts))
+    return None
+
+
+def _is_target(text: str) -> bool:
+    try:
+        read_target(text)
+    except TargetError:
+        return False
+    return True
+
+
+def read_target(text: str, qtype: str | None = None, *, zone: bool = False) -> Target:
+    """See `parse_target`; the errors do not say what was meant, which takes a while to find."""
     if not reads_as_address(text):
         return _parse_name(text, parse_qtype(qtype) if qtype else None, zone=zone)
     target = _parse_address(text)
@@ -169,7 +217,10 @@ def parse_network(text: str) -> IPv4Network | IPv6Network:
     Raises:
         TargetError: invalid text, or host bits are set.
     """
-    target = _parse_address(text)
+    try:
+        target = _parse_address(text)
+    except TargetError as error:
+        raise _with_guess(error, text) from error.__cause__
     if isinstance(target, IPv4Network | IPv6Network):
         return target
     return ip_network(target)
@@ -202,8 +253,7 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address | IPv4Network | IPv6N
         address = ip_address(address_text)
     except ValueError as error:
         raise TargetError(
-            f"cannot read {shown(text)} as an address: write it like 192.0.2.1 or 2001:db8::1; if"
-            " it is a name, write : as \\058 and / as \\047",
+            f"cannot read {shown(text)} as an address: write it like 192.0.2.1 or 2001:db8::1",
             text=text,
         ) from error
     if isinstance(address, IPv6Address) and address.scope_id is not None:
@@ -222,15 +272,16 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address | IPv4Network | IPv6N
             text=text,
         )
     network = ip_network((address, int(length)), strict=False)
+    wanted: IPv4Network | IPv6Network = network
+    if mapped is not None and network.prefixlen >= _MAPPED:
+        wanted = ip_network((mapped, network.prefixlen - _MAPPED), strict=False)
     if network.network_address != address:
         raise TargetError(
-            f"cannot use {shown(text)} as a prefix: it has host bits set; write {network} for the"
-            f" prefix or {address} for the address",
+            f"cannot use {shown(text)} as a prefix: it has host bits set; write {wanted} for the"
+            f" prefix or {mapped or address} for the address",
             text=text,
         )
-    if mapped is not None and network.prefixlen >= _MAPPED:
-        return ip_network((mapped, network.prefixlen - _MAPPED))
-    return network
+    return wanted
 
 
 def target_text(target: Target) -> str:

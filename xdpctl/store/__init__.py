@@ -4,6 +4,7 @@
     change.py      a change of many rules, as one value
     bulk.py        such a change, worked in by difference
     difference.py  a list beside the notes: new, changed, gone
+    keysets.py     the keys of all notes, while a list is read
     source.py      a list of rules that is read part by part
     theirs.py      dnsdist's entries, removed where they are asked for
     entries.py     what is in the maps and whose it is

@@ -1,9 +1,7 @@
 """A list of rules beside the notes: what is new, changed, gone.
 
-Most rows of a list that comes again are as their notes are, and most rows of a new list have
-no note: both are told apart by the notes' keys, which are read once and kept while the list
-is read. SQLite compares the rest. A million rules take some 150 MB for that time. Owns a
-connection of its own to the state file; what else it stages lives in temporary tables that go
+Most rows are told apart by their keys (keysets.py), and SQLite compares the rest. Owns a
+connection of its own to the state file; what it stages there lives in temporary tables that go
 with it. Everything blocks.
 
 A row is its origin's claim on a place. Where that place has a claim of another origin, or claims
@@ -19,16 +17,17 @@ import contextlib
 import sqlite3
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from xdpctl.abi import BY_REF, TABLES, RuleAction
+from xdpctl.abi import RuleAction
 from xdpctl.errors import StateError
 from xdpctl.rules.keys import LIST_NAMES_REF, NO_END, NO_REASON, Block
 from xdpctl.rules.rules import IMPLIED
 from xdpctl.store.claims import RANK_SQL
 from xdpctl.store.implied import OtherLists
+from xdpctl.store.keysets import KeySets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
 Fresh: TypeAlias = tuple[int, bytes, tuple[int, str, float | None, str]]
 """Map number, key as stored, and what is to be noted (`Options`)."""
 
-WALK_STEP = 4_000
-"""Notes read at a time: some milliseconds."""
-
 KEYS_AT_ONCE = 4_096
 """Keys of the same length whose notes one statement writes: binding each costs three times as
 much as writing it."""
@@ -52,8 +48,6 @@ IMPLIED_AT_ONCE = 400
 """Implied rows that are decided together: less than half the time of one after another."""
 
 _COLUMNS = "map INTEGER, key BLOB, action INTEGER, reason TEXT, expires REAL, origin TEXT"
-
-_TABLES_REFS = frozenset(spec.ref for spec in TABLES.values())
 
 _TABLES = f"""
 CREATE TEMP TABLE incoming ({_COLUMNS});
@@ -105,13 +99,6 @@ FROM planned LEFT JOIN note ON note.map = planned.map AND note.key = planned.key
 WHERE note.key IS NULL OR note.origin != planned.origin OR note.action != planned.action
     OR note.reason != planned.reason OR note.expires IS NOT planned.expires
 """  # noqa: S608 (constants)
-
-_ALIKE = "(origin = :origin AND action = :action AND reason = :reason AND expires IS :expires)"
-
-_KEYS_ALIKE, _KEYS_UNLIKE = (
-    f"SELECT key FROM note WHERE map = :map AND key > :after AND {which} ORDER BY key LIMIT :limit"  # noqa: S608 (constants)
-    for which in (_ALIKE, f"{_ALIKE} IS NOT TRUE")
-)
 
 _STAGE = "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -221,11 +208,6 @@ class Difference:
         return bool(self.added or self.changed or self.contested or self.gone or self.ended)
 
 
-def _takes(options: Options) -> bool:
-    """Return whether a row takes an end or a reason away."""
-    return options[2] == NO_END or options[1] == NO_REASON
-
-
 def _noted(options: Options) -> Options:
     """Return the options of a row as a note has them."""
     action, reason, expires, origin = options
@@ -302,15 +284,8 @@ class Staging:
         self._origins: set[str] = set()
         self._other_lists = OtherLists(self._select)
         self._has_other_names: bool | None = None
-        self._like: dict[str, object] = {}
-        self._alike: Options | None = None
-        self._standing: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
-        self._others: dict[int, set[bytes]] = {ref: set() for ref in BY_REF}
-        self._came: dict[int, list[Sequence[bytes]]] = {ref: [] for ref in BY_REF}
-        self._stood = 0
-        self._fresh: dict[int, dict[bytes, Options]] = {ref: {} for ref in BY_REF}
-        self._options: dict[Options, Options] = {}
-        self._takes_away = False
+        self._without: dict[Options, Options] = {}
+        self._keys: KeySets | None = None
         self._added = _Columns()
         try:
             self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -356,17 +331,18 @@ class Staging:
         """
         unlike: list[Row] = []
         for row in self._with_implied(rows):
-            self._origins.add(row.options[3] if isinstance(row, Block) else row[5])
-            if self._alike is None:
-                self._alike = row.options if isinstance(row, Block) else row[2:]
-                self._read_notes(self._alike)
+            options = row.options if isinstance(row, Block) else row[2:]
+            self._origins.add(options[3])
+            if options[2] == NO_END or options[1] == NO_REASON:
+                self._without[options] = _noted(options)
+            alone = len(self._origins) == 1
+            known = self._keys or self._known(options)
             if not isinstance(row, Block):
-                if not self._is_kept(row):
+                if not known.keep(row, alone=alone):
                     unlike.append(row)
-            elif not self._is_kept_whole(row):
-                unlike += [each for each in row.rows() if not self._is_kept(each)]
+            elif not known.keep_block(row, alone=alone):
+                unlike += [each for each in row.rows() if not known.keep(each, alone=alone)]
         if unlike:
-            self._takes_away = self._takes_away or any(_takes(row[2:]) for row in unlike)
             with self._working():
                 self._connection.executemany(_STAGE, unlike)
 
@@ -401,7 +377,9 @@ class Staging:
                 decided = self._other_lists.action(key, origin) if others else RuleAction.PASS
             yield ref, key, decided, reason, expires, origin
 
-    def _select(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+    def _select(
+        self, query: str, values: Sequence[object] | Mapping[str, object]
+    ) -> list[tuple[Any, ...]]:
         with self._working():
             return self._connection.execute(query, values).fetchall()
 
@@ -410,101 +388,25 @@ class Staging:
         """Whose claims may change: the change's origin, and those of its rows."""
         return frozenset({str(self._whose["origin"]), *self._origins})
 
-    def _read_notes(self, alike: Options) -> None:
-        """Read the keys of all notes, and which are the origin's and as the list's first row is."""
-        action, reason, expires, origin = alike
-        self._like = self._whose | {"action": action, "reason": reason, "expires": expires}
-        if origin != self._whose["origin"]:
-            self._like["action"] = None  # none is
-        for ref in self._standing:
-            self._read_notes_of(ref)
-            self._read_waiting_of(ref)
-        with self._working():
-            self._connection.execute(_UNLIKE, self._like)
-
-    def _read_notes_of(self, ref: int) -> None:
-        """Read the keys of one map's notes: those that are alike, then the others, if any."""
-        count = "SELECT count(*) FROM note WHERE map = ?"
-        with self._working():
-            left = int(self._connection.execute(count, (ref,)).fetchone()[0])
-        for query, into in ((_KEYS_ALIKE, self._standing), (_KEYS_UNLIKE, self._others)):
-            after = b""
-            while left > 0:
-                place = {"map": ref, "after": after, "limit": WALK_STEP}
+    def _known(self, alike: Options) -> KeySets:
+        """Return the keys of the notes; `alike`: the options of the list's first row."""
+        if self._keys is None:
+            self._keys = KeySets(self._select, str(self._whose["origin"]), self._vanished_of)
+            if self._keys.read(alike):
                 with self._working():
-                    rows = self._connection.execute(query, self._like | place).fetchall()
-                if not rows:
-                    break
-                after = rows[-1][0]
-                left -= len(rows)
-                into[ref].update(chain.from_iterable(rows))
-                if ref not in _TABLES_REFS:
-                    keys = [key for (key,) in rows]
-                    into[ref].difference_update(self._vanished(self, ref, keys))
-        self._stood += len(self._standing[ref])
+                    self._connection.execute(_UNLIKE, self._keys.like)
+        return self._keys
 
-    def _read_waiting_of(self, ref: int) -> None:
-        """Read where claims wait: a row there is not new, whatever has a note."""
-        query = "SELECT DISTINCT key FROM waiting WHERE map = ?"
-        with self._working():
-            rows = self._connection.execute(query, (ref,)).fetchall()
-        self._others[ref].update(chain.from_iterable(rows))
-        self._others[ref] -= self._standing[ref]
-
-    def _is_kept_whole(self, block: Block) -> bool:
-        """Keep a block if all its rows are as their notes are, or none has a note."""
-        ref, keys, options = block.ref, block.keys, block.options
-        standing = self._standing[ref]
-        if options == self._alike and standing.issuperset(keys):
-            standing.difference_update(keys)
-            self._came[ref].append(keys)
-            return True
-        is_alone = len(self._origins) == 1 or self._fresh[ref].keys().isdisjoint(keys)
-        if is_alone and standing.isdisjoint(keys) and self._others[ref].isdisjoint(keys):
-            options = self._options.setdefault(options, options)
-            self._fresh[ref].update(dict.fromkeys(keys, options))
-            return True
-        return False
-
-    def _is_kept(self, row: Row) -> bool:
-        """Keep a row that is as its note is, or that has no note; the others SQLite compares.
-
-        What came before seems to have no note, until `_come_again` looks.
-        """
-        ref, key, options = row[0], row[1], row[2:]
-        standing = self._standing[ref]
-        if key in standing:
-            if row[5] != self._whose["origin"]:
-                return False
-            standing.remove(key)
-            self._came[ref].append((key,))
-            return options == self._alike
-        if key in self._others[ref]:
-            return False
-        if len(self._origins) > 1 and self._fresh[ref].get(key, options)[3] != row[5]:
-            return False
-        self._fresh[ref][key] = self._options.setdefault(options, options)
-        return True
-
-    def _come_again(self) -> Iterator[Row]:
-        """Take out and yield the rows of entries that stood, came, and came again."""
-        for ref, came in self._came.items():
-            fresh = self._fresh[ref]
-            for keys in came:
-                if fresh.keys().isdisjoint(keys):
-                    continue
-                for key in fresh.keys() & keys:
-                    yield ref, key, *fresh.pop(key)
+    def _vanished_of(self, ref: int, keys: list[bytes]) -> list[bytes]:
+        return self._vanished(self, ref, keys)
 
     def compare(self) -> Difference:
         """Find out how the list differs from the notes that there are now."""
-        if self._alike is None:  # an empty list
-            self._read_notes((-1, "", None, ""))
-        came = self._stood - sum(map(len, self._standing.values()))
-        again = list(self._come_again())
-        without = {options: _noted(options) for options in self._options if _takes(options)}
-        for ref, keys in self._fresh.items():
-            self._added.add(ref, _replaced(keys, without) if without else keys)
+        known = self._known((-1, "", None, ""))  # of an empty list
+        came = known.came()
+        again = list(known.come_again())
+        for ref, keys in known.fresh.items():
+            self._added.add(ref, _replaced(keys, self._without) if self._without else keys)
             keys.clear()
         run = self._connection.execute
         columns = "map, key, action, reason, expires, origin"
@@ -518,7 +420,7 @@ class Staging:
             if not self._replace:
                 for statement in _KEPT:
                     run(statement)
-            if without or self._takes_away:
+            if self._without:
                 run(_PLAIN, {"no_end": NO_END, "no_reason": NO_REASON})
             ends_removed = sum(run(query).fetchone()[0] for query in _ENDS_REMOVED)
             run(_DIFFERING)
@@ -528,14 +430,14 @@ class Staging:
                     (table,),
                 )
             if self._replace:
-                self._find_gone()
+                self._find_gone(known)
             planned, differing, added, changed, contested, gone, ended = map(
                 self._count,
                 ("planned", "differing", "added", "changed", "contested", "gone", "ended"),
             )
-            came -= run(_ALIKE_TWICE, self._like).fetchone()[0]
+            came -= run(_ALIKE_TWICE, known.like).fetchone()[0]
             run("DROP TABLE differing")
-        self._standing, self._others, self._came, self._fresh = {}, {}, {}, {}
+        known.clear()
         return Difference(
             len(self._added) + added,
             changed,
@@ -546,10 +448,9 @@ class Staging:
             ends_removed,
         )
 
-    def _find_gone(self) -> None:
+    def _find_gone(self, known: KeySets) -> None:
         """Fill `gone`: what stood when the list began and is not in it."""
-        left = ((ref, key) for ref, keys in self._standing.items() for key in keys)
-        self._connection.executemany("INSERT INTO standing VALUES (?, ?)", left)
+        self._connection.executemany("INSERT INTO standing VALUES (?, ?)", known.left())
         self._connection.execute(_GONE, self._whose)
         self._connection.execute(_ENDED, self._whose)
 

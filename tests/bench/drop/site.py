@@ -75,6 +75,7 @@ class Partner:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
+            start_new_session=True,  # niceness is of a session, see `prefer`
         )
 
     def __enter__(self) -> Self:

@@ -43,6 +43,22 @@ def read(
         ("evil.example", "evil.example", DROP),
         ("@@||good.example^", ".good.example", PASS),
         ("@@||*.good.example^", "*.good.example", PASS),
+        ("||evil.example^$important", ".evil.example", DROP),
+        ("||evil.example^$IMPORTANT", ".evil.example", DROP),
+        ("|evil.example^", "evil.example", DROP),
+        ("|evil.example|", "evil.example", DROP),
+        ("evil.example.", "evil.example", DROP),
+        ("0.0.0.0 evil.example", "evil.example", DROP),
+        ("127.0.0.1 evil.example # x", "evil.example", DROP),
+        ("||evil.example^ ! a comment", ".evil.example", DROP),
+        ("@@||good.example^$important", ".good.example", PASS),
+        ("@@|good.example^", "good.example", PASS),
+        ("@@|good.example|", "good.example", PASS),
+        ("@@||good.example", ".good.example", PASS),
+        ("@@||good.example|", ".good.example", PASS),
+        ("@@||good.example^|", ".good.example", PASS),
+        ("@@good.example", ".good.example", PASS),
+        ("@@good.example^", ".good.example", PASS),
     ],
 )
 def test_a_line_about_names_is_a_rule(line: str, target: str, action: RuleAction) -> None:
@@ -63,7 +79,18 @@ def test_comments_and_titles_are_not_counted(line: str) -> None:
     ("line", "kind"),
     [
         ("||evil.example^$third-party", "rules with modifiers"),
-        ("||evil.example^$important", "rules with modifiers"),
+        ("||evil.example^$~third-party", "rules with modifiers"),
+        ("||evil.example^$third-party,important", "rules with modifiers"),
+        ("||evil.example^$denyallow=good.example", "rules with modifiers"),
+        ("||evil.example^$client=192.0.2.1", "rules with modifiers"),
+        ("||evil.example^$ctag=device_pc", "rules with modifiers"),
+        ("||evil.example^$dnstype=AAAA", "rules with modifiers"),
+        ("||evil.example^$dnstype=~A|MX", "rules with modifiers"),
+        ("||evil.example^$dnsrewrite=192.0.2.1", "rules with modifiers"),
+        ("||evil.example^$dnsrewrite=NXDOMAIN;;", "rules with modifiers"),
+        ("||evil.example^$", "rules with modifiers"),
+        ("@@||good.example^$client=192.0.2.1", "rules with modifiers"),
+        ("@@||good.example^$script", "rules with modifiers"),
         ("@@||good.example^$document", "rules with modifiers"),
         ("example.com##.banner", "cosmetic rules"),
         ("##.banner", "cosmetic rules"),
@@ -79,12 +106,18 @@ def test_comments_and_titles_are_not_counted(line: str) -> None:
         ("||evil..example^", "patterns"),
         ("||^", "patterns"),
         ("|https://evil.example|", "patterns"),
-        ("@@evil.example", "patterns"),
+        ("||evil.example|", "patterns"),
+        ("evil.example^", "patterns"),
+        ("*.evil.example", "patterns"),
+        ("@@/banner/", "regular expressions"),
+        ("/banner/$important", "regular expressions"),
+        ("@@-banner-", "patterns"),
+        ("0.0.0.0 not/a/name", "patterns"),
+        ("192.0.2.9 evil.example", "patterns"),
         ("/ads/banner.", "patterns"),
         ("-banner-", "patterns"),
         ("banner", "patterns"),
         ("192.0.2.1", "patterns"),
-        ("0.0.0.0 evil.example", "patterns"),
         ("||" + "a." * 16 + "example^", "patterns"),
     ],
 )
@@ -106,6 +139,16 @@ def test_what_depends_on_more_than_the_name_is_left_out_and_counted(line: str, k
         (["||a.example^", "@@||*.a.example^"], {".a.example": DROP, "*.a.example": PASS}),
         (["||*.a.example^", "@@||*.a.example^"], {"*.a.example": PASS}),
         (["a.example", "@@||*.a.example^"], {"a.example": DROP, "*.a.example": PASS}),
+        (["a.example", "@@|a.example^"], {"a.example": PASS}),
+        (["||a.example^", "@@|a.example^"], {".a.example": DROP, "a.example": PASS}),
+        (["||b.a.example^", "@@a.example"], {".a.example": PASS}),
+        (["0.0.0.0 a.example", "@@||a.example^"], {".a.example": PASS}),
+        (["||a.example^$important", "@@||a.example^"], {".a.example": DROP}),
+        (["@@||b.a.example^", "||a.example^$important"], {".a.example": DROP}),
+        (["@@|a.example^", "||a.example^$important"], {".a.example": DROP}),
+        (["||a.example^$important", "@@||a.example^$important"], {".a.example": PASS}),
+        (["||a.example^", "@@||a.example^$important"], {".a.example": PASS}),
+        (["||b.a.example^", "@@||a.example^$important"], {".a.example": PASS}),
     ],
 )
 def test_an_exception_wins_over_every_block_at_or_below_it(
@@ -114,6 +157,38 @@ def test_an_exception_wins_over_every_block_at_or_below_it(
     left_out = LeftOut()
     assert read(*lines, left_out=left_out) == rules
     assert len(left_out) == len(lines) - len(rules)
+
+
+def test_important_blocks_are_blocked_inside_an_exception() -> None:
+    lines = ["@@||a.example^", "||b.a.example^$important", "||c.a.example^"]
+    assert read(*lines) == {".a.example": PASS, ".b.a.example": DROP}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("lines", "rules"),
+    [
+        (["||a.example^", "||a.example^$badfilter"], {}),
+        (["||a.example^", "||A.example^$badfilter"], {}),
+        (["||a.example^$important", "||a.example^$important,badfilter"], {}),
+        (["||a.example^$important", "||a.example^$badfilter"], {".a.example": DROP}),
+        (["||a.example^", "@@||a.example^", "@@||a.example^$badfilter"], {".a.example": DROP}),
+        (["||a.example^", "||b.example^$badfilter"], {".a.example": DROP}),
+        (["a.example", "a.example$badfilter"], {}),
+    ],
+)
+def test_a_line_that_badfilter_takes_away_is_no_rule(
+    lines: list[str], rules: dict[str, RuleAction], order: int
+) -> None:
+    assert read(*lines[::order]) == rules
+
+
+@pytest.mark.parametrize("modifier", ["client=192.0.2.1", "ctag=device_pc", "dnstype=~A"])
+def test_what_some_clients_or_types_may_have_is_not_blocked(modifier: str) -> None:
+    left_out = LeftOut()
+    lines = ["||a.example^", f"@@||a.example^${modifier}", "||b.example^"]
+    assert read(*lines, left_out=left_out) == {".b.example": DROP}
+    assert len(left_out) == 2
 
 
 @pytest.mark.parametrize("only", [DROP, TRUNCATE])
@@ -174,16 +249,24 @@ labels = st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map(
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["", "@@"]), labels), max_size=6),
+    st.lists(st.tuples(st.sampled_from(["", "@@"]), labels, st.sampled_from(["", "$important"]),
+             st.sampled_from(["||", "|"])), max_size=6),
     st.lists(labels, min_size=1),
-)
-def test_names_are_stopped_as_in_adblock(lines: list[tuple[str, str]], asked: list[str]) -> None:
-    """There, a name is stopped where a block matches it and no exception does."""
-    rules = read(*(f"{mark}||{name}^" for mark, name in lines))
+)  # fmt: skip
+def test_names_are_stopped_as_in_adblock(
+    lines: list[tuple[str, str, str, str]], asked: list[str]
+) -> None:
+    """Important lines decide first; of equals, exceptions; `|` is about the name itself."""
+    rules = read(*(f"{mark}{bars}{name}^{strong}" for mark, name, strong, bars in lines))
     for name in asked:
         above = [name.split(".", start)[-1] for start in range(name.count(".") + 1)]
-        decides = next((rules[f".{one}"] for one in above if f".{one}" in rules), PASS)
-        wanted = any(("", one) in lines for one in above) and not any(
-            ("@@", one) in lines for one in above
-        )
-        assert (decides is DROP) == wanted
+        keys = [name, *(f".{one}" for one in above)]
+        decides = next((rules[key] for key in keys if key in rules), PASS)
+        said = {
+            (strong, mark)
+            for mark, of, strong, bars in lines
+            if of == name or (bars == "||" and of in above)
+        }
+        order = [("$important", "@@"), ("$important", ""), ("", "@@"), ("", "")]
+        first = next((each for each in order if each in said), ("", "@@"))
+        assert (decides is DROP) == (first[1] == "")

@@ -68,6 +68,9 @@ def unbound(*lines: str, left_out: LeftOut | None = None) -> dict[str, RuleActio
         ("local=/evil.example/", [".evil.example"]),
         ("server=/evil.example/", [".evil.example"]),
         ("  server=/evil.example/  # a comment", [".evil.example"]),
+        ("--address=/evil.example/0.0.0.0", [".evil.example"]),
+        ("address=/evil.example/0.0.0.0#note", [".evil.example"]),
+        ("address=/evil.example/0", [".evil.example"]),
     ],
 )
 def test_a_setting_of_dnsmasqs_that_answers_nothing_blocks_a_zone(
@@ -94,6 +97,12 @@ def test_a_comment_of_dnsmasqs_is_not_counted(line: str) -> None:
         ("no-resolv", "other settings"),
         ("cache-size=1000", "other settings"),
         ("ipset=/evil.example/set", "other settings"),
+        ("nftset=/evil.example/4#inet#t#s", "other settings"),
+        ("filter-AAAA", "other settings"),
+        ("server=/evil.example/192.0.2.53@eth0", "names with an answer of their own"),
+        ("server=/evil.example/127.0.0.1#5353", "names with an answer of their own"),
+        ("conf-file=/etc/x", "includes of other files, which are not read"),
+        ("addn-hosts=/etc/x", "includes of other files, which are not read"),
         ("address=//", "other settings"),
         ("address=/ev*il.example/", "names that cannot be read"),
         ("address=/192.0.2.1/", "names that cannot be read"),
@@ -119,6 +128,29 @@ def test_a_zone_that_dnsmasq_blocks_and_answers_is_blocked() -> None:
     assert dnsmasq(*lines) == {".evil.example": DROP}
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("block", ["address=/evil.example/::", "local=/evil.example/"])
+def test_a_zone_of_which_dnsmasq_answers_one_type_is_not_blocked(block: str, order: int) -> None:
+    lines = [block, "address=/evil.example/192.0.2.1"]
+    assert dnsmasq(*lines[::order]) == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "address=/evil.example/NXDOMAIN",
+        "address=/evil.example/0.0.0.0,::",
+        "address=evil.example/0.0.0.0",
+        'address="/evil.example/"',
+        "local=/evil.example",
+        "Address=/evil.example/",
+    ],
+)
+def test_half_a_setting_of_dnsmasqs_is_our_error(line: str) -> None:
+    with pytest.raises(TargetError, match=r"^line 1: cannot read"):
+        dnsmasq(line)
+
+
 # --- Unbound ------------------------------------------------------------------------
 
 BLOCKING = [
@@ -136,6 +168,8 @@ BLOCKING = [
         "local-zone: evil.example {}",
         "\tlocal-zone:\t'evil.example'  {}  # a comment",
         'local-zone: "evil.example" "{}"',
+        'local-zone:"evil.example" {}',
+        'server: local-zone: "evil.example" {}',
     ],
 )
 def test_a_zone_of_unbounds_that_answers_nothing_blocks_a_zone(way: str, kind: str) -> None:
@@ -164,6 +198,9 @@ def test_a_comment_or_the_clause_of_unbounds_is_not_counted(line: str) -> None:
         ("local-data: 'evil.example 60 IN TXT x'", "names with an answer of their own"),
         ("verbosity: 1", "other settings"),
         ("forward-zone:", "other settings"),
+        ('local-data-ptr: "192.0.2.1 evil.example"', "other settings"),
+        ('include: "/etc/x"', "includes of other files, which are not read"),
+        ("include-toplevel: /etc/x", "includes of other files, which are not read"),
         ('local-zone: "a.*.example" static', "names that cannot be read"),
         ('local-zone: "192.0.2.1" static', "names that cannot be read"),
         ('local-zone: "' + "a." * 16 + 'example" static', "names that cannot be read"),
@@ -212,6 +249,43 @@ def test_what_unbound_answers_is_excepted_from_the_zone_above(order: int) -> Non
 def test_data_in_a_zone_that_is_always_refused_is_no_exception() -> None:
     lines = ['local-zone: "evil.example" always_refuse', 'local-data: "www.evil.example A 1.1.1.1"']
     assert unbound(*lines) == {".evil.example": DROP}
+
+
+@pytest.mark.parametrize("data", ["A 0.0.0.0", "AAAA ::", "IN A 127.0.0.1", "60 IN A 0.0.0.0"])
+def test_data_alone_that_leads_nowhere_blocks_its_name(data: str) -> None:
+    lines = [f'local-data: "evil.example {data}"', "local-data: 'b.example. A 0.0.0.0'"]
+    assert unbound(*lines) == {"evil.example": DROP, "b.example": DROP}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    "other",
+    ['local-data: "evil.example AAAA 2001:db8::1"', 'local-zone: "evil.example" typetransparent'],
+)
+def test_a_name_of_which_unbound_answers_one_type_is_not_blocked(other: str, order: int) -> None:
+    lines = ['local-data: "evil.example A 0.0.0.0"', other]
+    assert unbound(*lines[::order]) == {}
+
+
+def test_settings_of_a_view_are_for_some_clients_and_are_left_out() -> None:
+    lines = [
+        "server:",
+        'local-zone: "a.example" always_nxdomain',
+        "view:",
+        'name: "v"',
+        'local-zone: "b.example" always_nxdomain',
+        'local-data: "www.a.example A 192.0.2.1"',
+        "server:",
+        'local-zone: "c.example" always_nxdomain',
+    ]
+    left_out = LeftOut()
+    assert unbound(*lines, left_out=left_out) == {".a.example": DROP, ".c.example": DROP}
+    assert left_out.kinds == "4 settings of views, which are for some clients only"
+
+
+def test_the_type_of_a_zone_that_unbound_does_not_have_is_our_error() -> None:
+    with pytest.raises(TargetError, match="'nonsense' is not a type"):
+        unbound('local-zone: "evil.example" nonsense')
 
 
 # --- both ---------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import tarfile
 import zipfile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -79,7 +80,16 @@ RECOGNIZED = [
     ("::ffff:192.0.2.66\n::ffff:192.0.2.0/120\n", T, drops("192.0.2.66", "192.0.2.0/24")),
     ("192.0.2.1 action=pass\n", T, {"192.0.2.1": "pass"}),
     ("# ipsum\n192.0.2.66\t9\n192.0.2.67\t8\n", F, drops("192.0.2.66", "192.0.2.67")),
-    ("192.0.2.0\t192.0.2.255\t24\t3\tX\n", F, drops("192.0.2.0")),
+    ("192.0.2.0\t192.0.2.255\t24\t3\tX\n", F, drops("192.0.2.0/24")),
+    ("Start\tEnd\tNetmask\n192.0.0.0\t192.0.255.255\t16\tX\n", F, drops("192.0.0.0/16")),
+    ("192.0.2.0 - 192.0.2.255\n2001:db8:: - 2001:db8::ff x\n", F,
+     drops("192.0.2.0/24", "2001:db8::/120")),
+    ("192.0.2.4 - 192.0.2.9\n", F, drops("192.0.2.4/30", "192.0.2.8/31")),
+    ("192.0.2.0 255.255.255.0\n10.0.0.0 0.255.255.255\n", F,
+     drops("192.0.2.0/24", "10.0.0.0/8")),
+    ("domain\na.example\nb.example\n", T, drops("a.example", "b.example")),
+    ("# ip\nip\n192.0.2.1\n", T, drops("192.0.2.1")),
+    ("ip score\n192.0.2.1 5\n192.0.2.2 5\n", F, drops("192.0.2.1", "192.0.2.2")),
     ("192.0.2.1 seen 2026\n2001:db8::1 seen\n", F, drops("192.0.2.1", "2001:db8::1")),
     ("192.0.2.0/24 AS64500 # n\n", F, drops("192.0.2.0/24")),
     ("127.0.0.1 localhost\n0.0.0.0 a.example b.example\n", H, drops("a.example", "b.example")),
@@ -143,6 +153,22 @@ def zipped(files: dict[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
+FEODO = b"""# Feodo Tracker
+"first_seen_utc","dst_ip","dst_port","c2_status"
+"2022-06-04 21:24:53","192.0.2.178","8080","online"
+"2023-11-21 14:04:41","198.51.100.40","443","offline"
+"""
+
+
+def tarred(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo("list.txt")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
 GZ = gzip.compress(b"192.0.2.1\n192.0.2.2\n", mtime=0)
 ZIP = zipped({"a": b"192.0.2.1\n"})
 PAGE = b"<!DOCTYPE html>\n<html><body>404</body></html>\n"
@@ -154,19 +180,66 @@ REFUSED = [
     (GZ + b"garbage", "cannot be unpacked"),
     (GZ[:12] + b"\xff" + GZ[13:], "gzip file"),
     (ZIP[:-5], "zip file"),
-    (zipped({"a": b"192.0.2.1\n", "b": b"x"}), "2 files"),
+    (zipped({"a": b"192.0.2.1\n", "b": b"x"}), "2 files ('a', 'b')"),
+    (zipped({}), "without a file"),
+    (zipped({"a": GZ}), "another packed file in it"),
+    (gzip.compress(GZ, mtime=0), "another packed file in it"),
+    (tarred(b"192.0.2.1\n"), "tar -xf"),
+    (gzip.compress(tarred(b"192.0.2.1\n"), mtime=0), "tar -xf"),
+    (gzip.compress("192.0.2.1\n".encode("utf-16"), mtime=0), "UTF-16"),
     (zipped({f"{n}": b"" for n in range(1_200)}), "many files"),
-    (b"BZh91AY&SY", "bzip2"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"\x28\xb5\x2f\xfd.", "zstd"),
-    ("192.0.2.1\n".encode("utf-16"), "UTF-16"),
+    (b"BZh91AY&SY", "bzip2: unpack it with `bunzip2`"),
+    (b"\xfd7zXZ\x00", "`unxz`"),
+    (b"\x28\xb5\x2f\xfd.", "`unzstd`"),
+    (b"\x5d\x00\x00\x80\x00", "`unlzma`"),
+    (b"\x04\x22\x4d\x18", "`unlz4`"),
+    (b"7z\xbc\xaf\x27\x1c", "`7z x`"),
+    (b"Rar!\x1a\x07", "`unrar x`"),
+    ("192.0.2.1\n".encode("utf-16"), "UTF-16: convert it with `iconv"),
+    ("192.0.2.1\n".encode("utf-16-le"), "UTF-16: convert it with `iconv"),
+    ("192.0.2.1\n".encode("utf-16-be"), "UTF-16: convert it with `iconv"),
+    ("192.0.2.1\n".encode("utf-32"), "UTF-32: convert it with `iconv"),
+    (b"\0\0\0\x02\0\0\0\x01" + bytes(40), "named-compilezone"),
     (b"192.0.2.1\n\x00\x01\x02\n", "binary"),
     (PAGE, "a page of HTML"),
     (gzip.compress(PAGE, mtime=0), "a page of HTML"),
     (b"\n\n <html lang=en>\n", "a page of HTML"),
     (b"<?xml version='1.0'?>\n<e/>\n", "a page of HTML or XML"),
-    (b"192.0.2.*\n", "'192.0.2.*'"),
-    (b"203.0.113.1-9\n", "a number or a range"),
+    (b"192.0.2.*\n", "write 192.0.2.0/24"),
+    (b"203.0.113.4-7\n", "write 203.0.113.4/30"),
+    (b"192.0.2.0-192.0.2.255\n", "write 192.0.2.0/24"),
+    (b"192.0.2.0/255.255.255.0\n", "write 192.0.2.0/24"),
+    (b"192.0.2.1:53\n", "write 192.0.2.1"),
+    (b"http://a.example/\n", "write a.example"),
+    (b"0.0.0.0 http://a.example/\n", "write a.example"),
+    (b"AS64500\n", "AS number"),
+    (b"192.0.2.0 192.0.2.255\n", "two addresses"),
+    (b"192.0.2.0\t192.0.2.255\t23\n", "two addresses"),
+    (b"192.0.2.9 198.51.100.7\n", "two addresses"),
+    (FEODO, "it is CSV, several columns with commas between them: write"),
+    (FEODO, "`cut -d, -f2 | tr -d '\" '`"),
+    (b"ip,score\n192.0.2.1,5\n192.0.2.2,5\n", "`cut -d, -f1 "),
+    (b"rank,domain\n1,a.example\n2,b.example\n", "`cut -d, -f2 "),
+    (b"192.0.2.1, 192.0.2.2, 192.0.2.3\n", "CSV"),
+    (b"DOMAIN-SUFFIX,a.example\nDOMAIN,b.example\n", "CSV"),
+    (b'["192.0.2.0/24","198.51.100.0/24"]\n', "`jq -r '.[]'`"),
+    (b'[\n{"cidr":"192.0.2.0/24"}\n]\n', "`jq -c '.[]'`"),
+    (b'{\n "data": []\n}\n', "it is JSON"),
+    (b'{"cidr":"192.0.2.0/24"},\n{"cidr":"198.51.100.0/24"},\n', "it is JSON"),
+    (b'{"error":"rate limited"}\n', "none of its JSON objects has a prefix"),
+    (b"create x hash:net\nadd x 192.0.2.1\n", "ipset save"),
+    (b"table inet x {\n}\n", "nftables"),
+    (b"-A INPUT -s 192.0.2.1/32 -j DROP\n", "iptables"),
+    (b'zone "a.example" { type master; file "null"; };\n', "a configuration of BIND"),
+    (b'// x\nzone "a.example" IN {\n type primary;\n};\n', "a configuration of BIND"),
+    (b"payload:\n  - '+.a.example'\n", "YAML"),
+    (b"- a.example\n- b.example\n", "YAML"),
+    (b"version https://git-lfs.github.com/spec/v1\noid x\n", "Git LFS"),
+    (b"%PDF-1.4\n", "PDF"),
+    (b"-----BEGIN PGP SIGNED MESSAGE-----\n", "gpg --decrypt"),
+    (b"-----BEGIN CERTIFICATE-----\nMIIB\n", "certificate"),
+    (b"Forbidden\n", "only single words such as 'Forbidden'"),
+    (b"a.example CNAME .\n*.a.example CNAME .\n", "does not begin with its SOA"),
     (b"192.0.2.66 for 10m\n", "after the target"),
     (b"Not Found\n", "line 1"),
     (b'{"cidr":"192.0.2.0/24"}\n{"type":"metadata","records":2}\n', "1 of the 2 records"),
@@ -184,6 +257,45 @@ def test_what_is_no_list_is_refused_and_says_why(
         read(tmp_path, content)  # type: ignore[operator]
     assert error in caught.value.sentence
     assert len(caught.value.sentence) < 400
+
+
+@READERS
+@pytest.mark.parametrize("form", [T, C, H, F])
+def test_csv_is_named_whatever_format_of_lines_is_given(
+    read: object, tmp_path: Path, form: ListFormat
+) -> None:
+    with pytest.raises(ListError, match="it is CSV"):
+        read(tmp_path, FEODO, form)  # type: ignore[operator]
+
+
+@READERS
+def test_the_first_of_two_addresses_is_used_where_the_format_is_named(
+    read: object, tmp_path: Path
+) -> None:
+    result = read(tmp_path, b"192.0.2.9 198.51.100.7\n", F)  # type: ignore[operator]
+    assert result.rules == drops("192.0.2.9")
+
+
+@READERS
+def test_single_words_are_names_where_the_format_is_named(read: object, tmp_path: Path) -> None:
+    assert read(tmp_path, b"forbidden\n", T).rules == drops("forbidden")  # type: ignore[operator]
+    assert read(tmp_path, b"forbidden.\n").rules == drops("forbidden")  # type: ignore[operator]
+    ours = read(tmp_path, b"lan action=drop\n")  # type: ignore[operator]
+    assert ours.rules == drops("lan")
+
+
+@READERS
+def test_titles_of_columns_are_no_rules_and_are_counted(read: object, tmp_path: Path) -> None:
+    result = read(tmp_path, b"# x\nDomain\na.example\nb..example\n" + b"c.example\n" * 99)  # type: ignore[operator]
+    assert result.rules == drops("a.example", "c.example")
+    assert result.reading.found.kinds == "1 lines of titles, 1 lines that cannot be read"
+    assert "line 4" in str(result.reading.found)
+
+
+@READERS
+def test_what_macos_adds_to_an_archive_is_no_file_of_it(read: object, tmp_path: Path) -> None:
+    data = zipped({"a": b"192.0.2.1\n", "__MACOSX/._a": b"x"})
+    assert read(tmp_path, data).rules == drops("192.0.2.1")  # type: ignore[operator]
 
 
 @READERS

@@ -24,7 +24,7 @@ from xdpctl.errors import ListError, public
 from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.rpz import RpzLines
 from xdpctl.feeds.formats.zonefile import ZoneFile
-from xdpctl.rules import AnyQtype, Name, Question, Target, Zone
+from xdpctl.rules import AnyQtype, Name, Question, Target, Zone, parse_target
 from xdpctl.rules.rules import IMPLIED
 
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
@@ -93,6 +93,18 @@ def test_a_denial_is_a_drop_where_the_list_says_so(denial: str) -> None:
     ("record", "kind"),
     [
         ("*." + "a." * 17 + "x CNAME .", "wildcards of more than 16 labels"),
+        ("a.*.example CNAME .", "names with a star that is not the first label"),
+        ("a*.example CNAME .", "names with a star that is not the first label"),
+        ("*.*.example CNAME .", "names with a star that is not the first label"),
+        ("||evil.example^ CNAME .", "names with a character of another syntax"),
+        ("a=b.example CNAME .", "names with a character of another syntax"),
+        ("*.a/b.example ( CNAME . )", "names with a character of another syntax"),
+        ("192.0.2.1 CNAME .", "names that end in a number"),
+        ("*.192.0.2 CNAME .", "names that end in a number"),
+        ("192.0.2.1 CNAME . ; x", "names that end in a number"),
+        ("203.0.113.1-9 CNAME rpz-drop.", "names that end in a number"),
+        ("as64500 CNAME .", "names that end in a number"),
+        ("024.0.2.0.192.rpz-client-ip CNAME .", "triggers that cannot be read"),
         ("*.bad.example A 192.0.2.1", "records with an answer of their own"),
         ("24.0.2.0.192.rpz-ip CNAME .", "triggers by an answer's address"),
         ("24.0.2.0.192.rpz-nsip CNAME .", "triggers by a name server's address"),
@@ -185,19 +197,38 @@ def test_what_is_no_zone_file_is_our_error(content: str, said_of_it: str) -> Non
     assert caught.value.sentence.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        ("a.\\042.example", "a.\\042.example"),
+        ("a\\@b.example", "a\\064b.example"),
+        ("\\049", "\\049"),
+        ("0/25.2.0.192.in-addr.arpa", "0\\04725.2.0.192.in-addr.arpa"),
+    ],
+)
+def test_an_escaped_character_is_part_of_a_name_as_is_the_slash_of_rfc_2317(
+    owner: str, name: str
+) -> None:
+    assert read(f"{HEAD}{owner} CNAME rpz-drop.\n") == [(parse_target(name), DROP)]
+
+
+@pytest.mark.parametrize("owner", ["good.example", "Good.Example", "good.example.rpz.example."])
+def test_a_cname_to_the_name_itself_lets_it_pass(owner: str) -> None:
+    """That is how PASSTHRU was written at first."""
+    found = read(f"{HEAD}{owner} CNAME good.example.\n*.example CNAME .\n", denial=DROP)
+    assert (parse_target("good.example"), PASS) in found
+
+
 @given(names.filter(lambda entry: 1 < len(entry.wire) < 230))
 def test_every_name_that_is_no_other_trigger_is_itself(entry: Name) -> None:
     if entry.labels[0] == b"*":
         return
-    text = dns.name.Name(entry.labels).to_text()
-
-    assert read(f"{HEAD}{text} CNAME rpz-drop.\n") == [(Question(entry), DROP)]
+    assert read(f"{HEAD}{entry.to_text()} CNAME rpz-drop.\n") == [(Question(entry), DROP)]
 
 
 @given(zone_names.filter(lambda one: len(one.wire) < 220))
 def test_every_wildcard_is_what_is_below_its_name(one: Name) -> None:
-    text = dns.name.Name((b"*", *one.labels)).to_text()
-
+    text = f"*.{one.to_text()}".rstrip(".")
     wanted = [(Zone(one, None, ZoneScope.BELOW), DROP)]
     assert read(f"{HEAD}{text} CNAME rpz-drop.\n") == wanted
     assert read(f"{HEAD}{text} ( CNAME rpz-drop. )\n") == wanted

@@ -54,6 +54,9 @@ NUMBERS_AND_RANGES = [
     "10.x.x.x",
     "*.192.0.2.x",
     "a.example.1-9.",
+    "AS64500",
+    "as64500.",
+    "*.as64500",
 ]
 
 
@@ -78,7 +81,19 @@ def test_a_character_of_another_syntax_is_read_only_as_an_escape(
 
 @pytest.mark.parametrize(
     "text",
-    ["1-9.example", "a1-9", "x.example", "1.x.example", "0x7g", "_dmarc.a-b", "x", "xn--p1ai"],
+    [
+        "1-9.example",
+        "as64500.example",
+        "as",
+        "as1x",
+        "a1-9",
+        "x.example",
+        "1.x.example",
+        "0x7g",
+        "_dmarc.a-b",
+        "x",
+        "xn--p1ai",
+    ],
 )
 def test_a_name_that_only_resembles_one_is_read(text: str) -> None:
     assert target_text(parse_target(text)) == text

@@ -22,7 +22,7 @@ from xdpctl.errors import (
     XdpctlError,
 )
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
-from xdpctl.store import bulk, difference
+from xdpctl.store import bulk, keysets
 from xdpctl.store.change import Change
 from xdpctl.store.difference import Staging
 
@@ -49,7 +49,7 @@ def looking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
     monkeypatch.setattr(bulk, "STEP", 2)
-    monkeypatch.setattr(difference, "WALK_STEP", 2)
+    monkeypatch.setattr(keysets, "WALK_STEP", 2)
     ledger = Ledger(monkeypatch, tmp_path)
     yield ledger
     ledger.state.close()

@@ -22,7 +22,7 @@ from xdpctl.rules.keys import LIST_NAMES_REF, REFS, Row, name_in, name_place, st
 from xdpctl.rules.lines import LineReader
 from xdpctl.rules.names import Name
 from xdpctl.rules.rules import IMPLIED
-from xdpctl.store import bulk, difference, implied
+from xdpctl.store import bulk, difference, implied, keysets
 from xdpctl.store.change import Change
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ RPZ = ["*.evil.example CNAME rpz-drop.", "a.evil.example CNAME rpz-drop."]
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
     monkeypatch.setattr(bulk, "STEP", 2)
-    monkeypatch.setattr(difference, "WALK_STEP", 2)
+    monkeypatch.setattr(keysets, "WALK_STEP", 2)
     monkeypatch.setattr(difference, "IMPLIED_AT_ONCE", 2)
     monkeypatch.setattr(implied, "CLAIMS_AT_ONCE", 2)
     ledger = Ledger(monkeypatch, tmp_path)

@@ -1,24 +1,27 @@
 """Lists in AdBlock syntax, as far as it is about names.
 
 `||evil.example^` blocks the name and everything below it, `||*.evil.example^` what is below,
-`@@` in front of either lets it pass, a bare domain is that name only. As there, an exception
-wins over every block at or below it. Patterns, modifiers, regular expressions and cosmetic rules
-depend on web content: they are left out and counted. `!`, `#` and `;` begin a comment; behind a
-blank, `#` and `;` do, and the comment is the rule's reason. Called by feeds/reader.py on a thread.
-Does no I/O.
+`|evil.example^` and a bare domain that name only; `@@` in front lets it pass. A line as in a hosts
+file blocks its names. As there, an exception wins over every block at or below it, `$important`
+over exceptions without it, and `$badfilter` takes a line of the list away. Patterns, other
+modifiers, regular expressions and cosmetic rules depend on more than the name: they are left out
+and counted.
+`!`, `#` and `;` begin a comment; behind a blank, it is the rule's reason. Called by feeds/reader.py
+on a thread. Does no I/O.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.addresses import leads_nowhere
 from xdpctl.feeds.formats.exceptions import Exceptions
 from xdpctl.feeds.formats.lines import ActionlessFormat
 from xdpctl.rules.comments import reason_of, split_behind_blank
-from xdpctl.rules.keys import NAMED, name_in, place_of, plain_place
+from xdpctl.rules.keys import NAMED, name_in, place_if_read, plain_place
 from xdpctl.rules.names import shown
 from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
 
@@ -31,8 +34,33 @@ if TYPE_CHECKING:
 
 _COMMENT = re.compile(r"!.*|#+(?:\s.*)?|#[^#@$?%].*|\[.*\]|;.*|//\s.*")
 _COSMETIC = re.compile(r"#[@$?%]*#")
-_HOST = re.compile(r"""\|\|((?:\*\.)?[^\s/|^*:?=&%~,;()!@"'\\]+)\^""")
-_DOMAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.[A-Za-z][A-Za-z0-9-]+")
+_REGEX = re.compile(r"/.*/(?:\$[^/]*)?")
+_NAME = r"""(?:\*\.)?[^\s/|^*:?=&%~,;()!@"'\\]+"""
+_HOST = re.compile(rf"\|\|({_NAME})\^")
+_EXACT = re.compile(rf"\|({_NAME})[\^|]")
+_DOMAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.[A-Za-z][A-Za-z0-9-]+\.?")
+_WIDE = re.compile(rf"(?:\|\|({_NAME})|({_DOMAIN.pattern}))[\^|]*")
+"""An exception that is also about names which only begin or end alike."""
+
+_OF_SOME = {"client", "ctag", "dnstype"}
+"""Modifiers of an exception for some clients or types only: no rule can express it, and the name is
+not blocked."""
+
+
+class _Line(NamedTuple):
+    """What a line is.
+
+    Attributes:
+        kind: under which it is counted if it is left out, whatever else the list says; or empty.
+        places: (map number, stored key) of the names that it is about.
+        passes: it is an exception.
+        important: it has this modifier.
+    """
+
+    kind: str
+    places: Sequence[tuple[int, bytes]] = ()
+    passes: bool = False
+    important: bool = False
 
 
 class AdblockLines(ActionlessFormat):
@@ -59,22 +87,32 @@ class AdblockLines(ActionlessFormat):
     ) -> None:
         super().__init__(origin, action, any_qtype, left_out)
         self._may_pass = only in {None, RuleAction.PASS}
+        self._seen: list[tuple[str, _Line]] = []
+        self._disabled: set[str] = set()
         self._excepted = Exceptions()
+        self._always_excepted = Exceptions()
+        self._important = Exceptions()
+        """The zones that a line with this modifier blocks."""
 
     def look(self, lines: Sequence[str], first: int) -> None:
-        """Find the exceptions."""
+        """Find what decides about other lines."""
         del first
         for line in lines:
-            if "@@" in line and (text := line.strip()).startswith("@@"):
-                place = self._read(split_behind_blank(text)[0][2:])
-                if not isinstance(place, str):
-                    self._excepted.add(*name_in(*place))
+            if not ("@@" in line or "$" in line):
+                continue
+            text = _split(line.strip())[0]
+            if _is_disabling(text):
+                self._disabled.add(_without_badfilter(text))
+            elif text.startswith("@@") or "important" in text:
+                self._seen.append((text.lower(), self._read(text)))
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
+        self._decide()
         any_qtype, book, excepted = self._any_qtype, self._book, self._excepted
+        always, disabled = self._always_excepted, self._disabled
         for number, line in enumerate(lines, first):
-            if line[:2] == "||" and line[-2:] == "^\n":
+            if line[:2] == "||" and line[-2:] == "^\n" and not disabled and not always:
                 place = plain_place(f".{line[2:-2]}", any_qtype, book)
                 if (
                     place is not None
@@ -84,56 +122,112 @@ class AdblockLines(ActionlessFormat):
                     yield *place, self._action, "", None, self._origin
                     continue
             text = line.strip()
-            if text and not _COMMENT.fullmatch(text) and (row := self._row(number, text)):
-                yield row
+            if text and not _COMMENT.fullmatch(text):
+                yield from self._rows(number, text)
 
-    def _row(self, number: int, text: str) -> Row | None:
-        """Return the row of a line that is not a comment; None if it is left out."""
+    def _decide(self) -> None:
+        """Take over the exceptions and important blocks that no line takes away."""
+        seen, self._seen = self._seen, []
+        for text, line in seen:
+            if text in self._disabled:
+                continue
+            into = self._always_excepted if line.important else self._excepted
+            for place in line.places:
+                (into if line.passes else self._important).add(*name_in(*place))
+
+    def _rows(self, number: int, text: str) -> Iterator[Row]:
+        """Yield the rows of a line that is not a comment."""
         if text[0] == "<":
             error = TargetError(
                 f"cannot read {shown(text)} as a line in AdBlock syntax: it looks like HTML",
                 text=text,
             )
             self._left_out.add_line(error.at_line(number))
-            return None
-        text, comment = split_behind_blank(text)
-        passes = text.startswith("@@")
-        place = self._read(text[2:]) if passes else self._read(text, bare=True)
-        if isinstance(place, str):
-            kind = place
-        elif passes and not self._may_pass:
+            return
+        text, comment = _split(text)
+        if _is_disabling(text):
+            return
+        line = self._read(text)
+        kind = line.kind
+        if text.lower() in self._disabled:
+            kind = "lines that $badfilter takes away"
+        if not kind and line.passes and not self._may_pass:
             kind = "lines with another action than the list's"
-        elif not passes and self._excepted.cover(*name_in(*place)):
-            kind = "lines that an exception of the list overrides"
-        else:
-            action = int(RuleAction.PASS) if passes else self._action
-            return *place, action, reason_of(comment), None, self._origin
-        self._left_out.add(kind, text)
-        return None
+        places = (
+            [] if kind else [place for place in line.places if not self._is_beaten(line, place)]
+        )
+        action = int(RuleAction.PASS) if line.passes else self._action
+        for place in places:
+            yield *place, action, reason_of(comment), None, self._origin
+        if not places:
+            beaten = "$important overrides" if line.passes else "an exception of the list overrides"
+            self._left_out.add(kind or f"lines that {beaten}", text)
 
-    def _read(self, text: str, *, bare: bool = False) -> tuple[int, bytes] | str:
-        """Return (map number, stored key) of a pattern, or the kind of what is left out.
+    def _is_beaten(self, line: _Line, place: tuple[int, bytes]) -> bool:
+        """Return whether another line decides about all that this one is about."""
+        name = name_in(*place)
+        if line.passes:
+            return not line.important and self._important.cover(*name)
+        if self._always_excepted.cover(*name):
+            return True
+        return not line.important and self._excepted.cover(*name)
 
-        Args:
-            text: the pattern, without `@@`.
-            bare: whether a domain alone is a name.
-        """
+    def _read(self, text: str) -> _Line:
+        """Return what a line is, without regard to the others."""
         if _COSMETIC.search(text):
-            return "cosmetic rules"
-        if "$" in text:
-            return "rules with modifiers"
-        if found := _HOST.fullmatch(text):
-            name = found[1]
-            return self._place(name if name.startswith(BELOW_MARK) else f"{ALL_MARK}{name}")
-        if text.startswith("/") and text.endswith("/"):
-            return "regular expressions"
-        if bare and _DOMAIN.fullmatch(text):
-            return self._place(text)
-        return "patterns"
+            return _Line("cosmetic rules")
+        passes = text.startswith("@@")
+        if passes:
+            text = text[2:]
+        if _REGEX.fullmatch(text):
+            return _Line("regular expressions")
+        pattern, has_modifiers, words = text.partition("$")
+        modifiers = set(words.lower().split(",")) if has_modifiers else set()
+        important = "important" in modifiers
+        modifiers.discard("important")
+        names = {modifier.partition("=")[0] for modifier in modifiers}
+        if modifiers and not (passes and names <= _OF_SOME):
+            return _Line("rules with modifiers")
+        places = self._places(pattern, passes=passes)
+        kind = "rules with modifiers" if modifiers else "" if places else "patterns"
+        return _Line(kind, places, passes, important)
 
-    def _place(self, text: str) -> tuple[int, bytes] | str:
-        try:
-            place = place_of(text, None, self._any_qtype, self._book)
-        except TargetError:
-            return "patterns"
-        return place if place[0] in NAMED else "patterns"
+    def _places(self, pattern: str, *, passes: bool) -> Sequence[tuple[int, bytes]]:
+        """Return the places of a pattern without modifiers; none if it is not about names."""
+        first, *names = pattern.split() or [""]
+        if names:
+            if passes or not leads_nowhere(first) or not all(map(_DOMAIN.fullmatch, names)):
+                return ()
+            found = [place_if_read(name, self._any_qtype, self._book) for name in names]
+            return [place for place in found if place is not None and place[0] in NAMED]
+        if host := _HOST.fullmatch(pattern) or (_WIDE.fullmatch(pattern) if passes else None):
+            name = next(filter(None, host.groups()))
+            name = name if name.startswith(BELOW_MARK) else f"{ALL_MARK}{name}"
+        elif exact := _EXACT.fullmatch(pattern):
+            name = exact[1]
+        elif _DOMAIN.fullmatch(pattern):
+            name = pattern
+        else:
+            return ()
+        place = place_if_read(name, self._any_qtype, self._book)
+        return (place,) if place is not None and place[0] in NAMED else ()
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return a line's content and its comment, which begins behind a blank."""
+    text, comment = split_behind_blank(text)
+    if comment:
+        return text, comment
+    content, mark, comment = text.partition(" !")
+    return (content.rstrip(), f"!{comment}") if mark else (text, "")
+
+
+def _is_disabling(text: str) -> bool:
+    return "badfilter" in text and "badfilter" in text.rpartition("$")[2].split(",")
+
+
+def _without_badfilter(text: str) -> str:
+    """Return the text of the line that a line with `$badfilter` takes away."""
+    pattern, _, words = text.lower().rpartition("$")
+    rest = [word for word in words.split(",") if word != "badfilter"]
+    return f"{pattern}${','.join(rest)}" if rest else pattern

@@ -17,7 +17,7 @@ from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.exceptions import Exceptions
 from xdpctl.feeds.formats.lines import ActionlessFormat
 from xdpctl.rules.comments import content_of, reason_of, split_behind_blank
-from xdpctl.rules.keys import NAMED, name_in, name_place, place_of, plain_place
+from xdpctl.rules.keys import NAMED, name_in, name_place, place_if_read, plain_place
 from xdpctl.rules.rules import IMPLIED
 from xdpctl.rules.targets import ALL_MARK
 
@@ -47,6 +47,7 @@ class Setting(NamedTuple):
         excepts: what it excepts from a blocked zone above, or None.
         kind: under which it is counted where it does not block; empty: not at all.
         data: what data means for the zones that it blocks.
+        answers: it answers some types of the targets' own names, so that nothing blocks these.
     """
 
     targets: Sequence[str] = ()
@@ -54,6 +55,10 @@ class Setting(NamedTuple):
     excepts: ZoneScope | None = None
     kind: str = ""
     data: Data = Data.ANSWERED
+    answers: bool = False
+
+
+INCLUDED = Setting(kind="includes of other files, which are not read")
 
 
 class AnswerLines(ActionlessFormat):
@@ -79,6 +84,14 @@ class AnswerLines(ActionlessFormat):
     ) -> None:
         super().__init__(origin, action, any_qtype, left_out)
         self._excepted = Exceptions()
+        self._answered: set[bytes] = set()
+        self._last = b""
+        """The name of the zone that was blocked last."""
+
+    @property
+    def has_sections(self) -> bool:
+        """Whether a line may mean nothing because of the section that it is in."""
+        return False
 
     def read(self, text: str) -> Setting:
         """Return what a line says, which is neither blank nor a comment.
@@ -96,16 +109,20 @@ class AnswerLines(ActionlessFormat):
                 continue
             for target in setting.targets:
                 if setting.excepts is not None and (place := self._place(target)) is not None:
-                    self._excepted.add(name_in(*place)[0], setting.excepts)
+                    octets, _ = name_in(*place)
+                    self._excepted.add(octets, setting.excepts)
+                    if setting.answers:
+                        self._answered.add(octets)
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
-        plain = None if self._excepted else self.plain.fullmatch
+        plain = None if self._excepted or self.has_sections else self.plain.fullmatch
         for number, line in enumerate(lines, first):
             if plain is not None and (found := plain(line)) is not None:
                 name = found.group(found.lastindex or 0)
                 place = plain_place(f"{ALL_MARK}{name}", self._any_qtype, self._book)
                 if place is not None and place[0] in NAMED:
+                    self._last = name_in(*place)[0]
                     yield *place, self._action, "", None, self._origin
                     continue
             text, comment = split_behind_blank(content_of(line))
@@ -136,9 +153,17 @@ class AnswerLines(ActionlessFormat):
             self._left_out.add("names that cannot be read", target)
             return
         octets, scope = name_in(*place)
-        if data is Data.ANSWER and self._excepted.has(octets, ZoneScope.SELF):
+        if scope is ZoneScope.SELF:
+            if self._excepted.has(octets, scope) or octets in self._answered:
+                self._left_out.add("names with an answer of their own, too", target)
+            elif not _is_within(octets, self._last):
+                yield *place, self._action, reason, None, self._origin
+            return
+        answered = octets in self._answered
+        if answered or (data is Data.ANSWER and self._excepted.has(octets, ZoneScope.SELF)):
             self._left_out.add("zones with an answer of their own", target)
             return
+        self._last = octets
         yield *place, self._action, reason, None, self._origin
         if not self._excepted:
             return
@@ -151,8 +176,13 @@ class AnswerLines(ActionlessFormat):
 
     def _place(self, text: str) -> tuple[int, bytes] | None:
         """Return (map number, stored key) of a name or zone; None if it cannot be read."""
-        try:
-            place = place_of(text, None, self._any_qtype, self._book)
-        except TargetError:
-            return None
-        return place if place[0] in NAMED else None
+        place = place_if_read(text, self._any_qtype, self._book)
+        return place if place is not None and place[0] in NAMED else None
+
+
+def _is_within(octets: bytes, zone: bytes) -> bool:
+    while zone and len(octets) >= len(zone):
+        if octets == zone:
+            return True
+        octets = octets[octets[0] + 1 :]
+    return False

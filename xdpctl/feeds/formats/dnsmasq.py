@@ -12,14 +12,18 @@ import re
 
 from xdpctl.abi import ZoneScope
 from xdpctl.errors import TargetError
-from xdpctl.feeds.formats.addresses import leads_nowhere
-from xdpctl.feeds.formats.answers import AnswerLines, Setting
+from xdpctl.feeds.formats.addresses import is_address, leads_nowhere
+from xdpctl.feeds.formats.answers import INCLUDED, AnswerLines, Setting
 from xdpctl.rules.names import shown
 from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
 
-_DOMAINS = re.compile(r"(address|local|server)\s*=\s*/(.*)/([^/]*)")
+_DOMAINS = re.compile(r"(?:--)?(address|local|server)\s*=\s*/(.*)/([^/]*)")
 _ANY_DOMAIN = "#"
-_OPTION = re.compile(r"[a-z][a-z0-9-]*\s*(?:=.*)?")
+_OPTION = re.compile(r"(?:--)?[a-z][A-Za-z0-9-]*\s*(?:=.*)?")
+_HALF = re.compile(r"(?:--)?(?:address|local)\s*=")
+"""Settings that need a name between slashes."""
+
+_INCLUDE = re.compile(r"(?:--)?(?:conf-file|conf-dir|addn-hosts|hostsdir|servers-file)\s*=.*")
 _OTHER = Setting(kind="other settings")
 
 
@@ -36,20 +40,44 @@ class DnsmasqLines(AnswerLines):
         """See `AnswerLines`."""
         found = _DOMAINS.fullmatch(text)
         if found is None:
-            if _OPTION.fullmatch(text) is None:
+            if _OPTION.fullmatch(text) is None or _HALF.match(text) is not None:
                 raise TargetError(
                     f"cannot read {shown(text)} as a line of a dnsmasq configuration: write"
                     " address=/NAME/, local=/NAME/ or server=/NAME/",
                     text=text,
                 )
-            return _OTHER
+            return INCLUDED if _INCLUDE.fullmatch(text) else _OTHER
         option, names, address = found.groups()
+        if option == "address":
+            address = _address(text, address)
         targets = [_target(name) for name in names.split("/") if name]
         if not targets:  # names without a dot
             return _OTHER
         if not address or (option == "address" and (address == "#" or leads_nowhere(address))):
             return Setting(targets, blocks=True)
-        return Setting(targets, excepts=ZoneScope.ALL, kind="names with an answer of their own")
+        return Setting(
+            targets,
+            excepts=ZoneScope.ALL,
+            kind="names with an answer of their own",
+            answers=option == "address",
+        )
+
+
+def _address(text: str, address: str) -> str:
+    """Return what `address=` answers with, without a comment directly behind it.
+
+    Raises:
+        TargetError: it is no address.
+    """
+    bare = address.partition("#")[0].rstrip()
+    if bare and is_address(bare):
+        return bare
+    if address not in {"", "#"}:
+        raise TargetError(
+            f"cannot read {shown(text)}: behind the last / comes an address, # or nothing",
+            text=text,
+        )
+    return address
 
 
 def _target(name: str) -> str:

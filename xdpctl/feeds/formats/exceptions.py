@@ -15,7 +15,7 @@ from xdpctl.abi import ZoneScope
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ALL, BELOW, SELF = ZoneScope.ALL, ZoneScope.BELOW, ZoneScope.SELF
+ALL, SELF = ZoneScope.ALL, ZoneScope.SELF
 
 
 class Exceptions:
@@ -47,9 +47,9 @@ class Exceptions:
         yield from self._below.get(octets, ())
 
     def cover(self, octets: bytes, scope: ZoneScope) -> bool:
-        """Return whether an excepted zone covers all of this name or zone."""
+        """Return whether an excepted name or zone covers all of this name or zone."""
         own = self._scopes.get(octets, ())
-        if ALL in own or (BELOW in own and scope is BELOW):
+        if ALL in own or scope in own:
             return True
         while octets:
             octets = octets[octets[0] + 1 :]

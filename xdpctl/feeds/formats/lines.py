@@ -8,6 +8,7 @@ feeds/reader.py on a thread. Does no I/O. Does not own reading the file (feeds/r
 from __future__ import annotations
 
 import io
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import BY_REF
@@ -17,6 +18,7 @@ from xdpctl.rules import book_of, target_of, target_text
 from xdpctl.rules.comments import reason_of, split_anywhere
 from xdpctl.rules.keys import NAMED, Block, full_key, place_of
 from xdpctl.rules.lines import LineReader, in_blocks
+from xdpctl.rules.meant import prefix_length, prefixes_of, shortest
 from xdpctl.rules.names import shown
 from xdpctl.rules.targets import ALL_MARK, BELOW_MARK
 
@@ -210,10 +212,11 @@ class SourceLines(ActionlessFormat):
 
     Args:
         origin, action, any_qtype, left_out: as of `ActionlessFormat`.
-        columns: whether only the first word of a line counts.
+        columns: whether only the beginning of a line counts.
+        guessed: nobody named the format, so that two addresses in a line are not understood.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two facts more than the others
         self,
         origin: str,
         action: RuleAction,
@@ -221,9 +224,11 @@ class SourceLines(ActionlessFormat):
         left_out: LeftOut,
         *,
         columns: bool = False,
+        guessed: bool = False,
     ) -> None:
         super().__init__(origin, action, any_qtype, left_out)
         self._columns = columns
+        self._guessed = guessed
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
@@ -231,24 +236,68 @@ class SourceLines(ActionlessFormat):
             text, reason = _with_reason(line)
             if not (text := text.strip()):
                 continue
-            if self._columns:
-                text = text.split(None, 1)[0]
             try:
-                ref, key = place_of(text, None, self._any_qtype, self._book)
-                if ref in NAMED:
-                    raise TargetError(  # noqa: TRY301 - as the errors of place_of
-                        f"cannot use {shown(text)} as an address or prefix: "
-                        + (
-                            "the first column of each line must be one"
-                            if self._columns
-                            else "write one a line and nothing else"
-                        ),
-                        text=text,
-                    )
+                texts = self._sources(text) if self._columns else (text,)
+                places = [self._place(each) for each in texts]
             except TargetError as error:
                 self._left_out.add_line(error.at_line(number))
                 continue
-            yield ref, key, self._action, reason, None, self._origin
+            for ref, key in places:
+                yield ref, key, self._action, reason, None, self._origin
+
+    def _place(self, text: str) -> tuple[int, bytes]:
+        place = place_of(text, None, self._any_qtype, self._book)
+        if place[0] not in NAMED:
+            return place
+        raise TargetError(
+            f"cannot use {shown(text)} as an address or prefix: "
+            + (
+                "the first column of each line must be one"
+                if self._columns
+                else "write one a line and nothing else"
+            ),
+            text=text,
+        )
+
+    def _sources(self, text: str) -> Sequence[str]:
+        """Return the addresses and prefixes that a line with several columns begins with.
+
+        That is its first word, unless an end or a mask follows: START - END, START END LENGTH
+        (DShield), ADDRESS MASK.
+
+        Raises:
+            TargetError: it has two addresses whose relation is not known.
+        """
+        words = text.split(None, 3)
+        if len(words) == 1 or not words[1][0].isascii():
+            return words[:1]
+        if words[1] == "-" and len(words) > 2:  # noqa: PLR2004 - an end
+            prefixes = prefixes_of(words[0], words[2])
+            return [shortest(each) for each in prefixes] if prefixes else words[:1]
+        if not is_address(words[1]) or not is_address(words[0]):
+            return words[:1]
+        length = prefix_length(words[1])
+        if length and _is_prefix(f"{words[0]}/{length}"):
+            return [f"{words[0]}/{length}"]
+        prefixes = prefixes_of(words[0], words[1])
+        lengths = [str(each.prefixlen) for each in prefixes or ()]
+        if lengths == words[2:3]:
+            return [f"{words[0]}/{words[2]}"]
+        if not self._guessed:
+            return words[:1]
+        raise TargetError(
+            f"cannot read {shown(text)}: it begins with two addresses; write a range as START - END"
+            " or as a prefix, or name the format first-column to use the first address only",
+            text=text,
+        )
+
+
+def _is_prefix(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 class HostsLines(ActionlessFormat):

@@ -40,6 +40,7 @@ class JsonLines(ActionlessFormat):
     ) -> None:
         super().__init__(origin, action, any_qtype, left_out)
         self._count = 0
+        self._known = 0
         self._records: int | None = None
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
@@ -60,8 +61,10 @@ class JsonLines(ActionlessFormat):
         """See `LineFormat`.
 
         Raises:
-            ListError: the list has fewer objects than its metadata says.
+            ListError: the list has fewer objects than its metadata says, or none has a prefix.
         """
+        if self._count and not self._known:
+            raise ListError("none of its JSON objects has a prefix as cidr, or an AS number as asn")
         if self._records is not None and self._count < self._records:
             raise ListError(
                 f"it is not complete: it has {self._count} of the {self._records} records that its"
@@ -84,6 +87,7 @@ class JsonLines(ActionlessFormat):
             return None
         self._count += 1
         prefix = found.get("cidr")
+        self._known += prefix is not None or "asn" in found
         if prefix is None:
             kind = "AS numbers" if "asn" in found else "objects without a prefix"
             self._left_out.add(kind, text)

@@ -23,9 +23,11 @@ from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.hidden import HiddenNames
 from xdpctl.feeds.formats.lines import LineFormat
 from xdpctl.feeds.formats.zonefile import RecordError, ZoneFile
-from xdpctl.rules import Name, Question, Zone, book_of, parse_target
+from xdpctl.rules import Name, Question, Zone, book_of
 from xdpctl.rules.keys import NAMED, name_in, name_place, stored_place
+from xdpctl.rules.names import ESCAPE, FOREIGN, looks_like_address
 from xdpctl.rules.rules import IMPLIED
+from xdpctl.rules.targets import read_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -65,10 +67,16 @@ _OPENS = "\n \t$"
 _NOT_PLAIN = ("*", "(", ")", '"', "\\", ";", "$", "\n ", "\n\t", "\n\n")
 
 _DENIED = "NXDOMAIN and NODATA records"
+_STARS = "names with a star that is not the first label"
+_FOREIGN = "names with a character of another syntax"
+_NUMBERS = "names that end in a number"
 _TOO_DEEP = f"wildcards of more than {TABLE_LEVELS} labels"
 _PLAIN_NAME = re.compile(r"[a-z0-9_.-]+")
 _COMMENTS = ("#", "//")
 """What begins a comment in other lists; no name begins so without a backslash."""
+
+_NUMBER_STARTS = frozenset("0123456789-aA")
+"""What a last label that is a number, a range or an AS number begins with."""
 
 _TARGETS_KEPT = 1000
 _LEFT_OUT = object()
@@ -245,6 +253,8 @@ class RpzLines(LineFormat):
         octets = "".join([chr(len(label)) + label for label in labels]).encode("ascii")
         action = self._actions[target]
         kind = self._kind_of(action, target, len(labels) if below else 0)
+        if labels and labels[-1][0] in _NUMBER_STARTS and looks_like_address(".".join(labels)):
+            kind = kind or _NUMBERS
         if self._hidden:
             self._hidden.see(octets, has_rule=not kind and not below)
         if action is None or kind:
@@ -263,13 +273,17 @@ class RpzLines(LineFormat):
             return None
         labels = tuple(label.lower() for label in name.labels[: -len(zone.labels)])
         text = str(dns.name.Name(labels))
-        action = self._action(record.data)
         by_name = labels[-1] != _CLIENT_IP and labels[-1] not in _OTHER_TRIGGERS
         below = by_name and labels[0] == b"*"
         target = _cname(record.data)
+        action = self._action(target)
+        if by_name and target == f"{text}.":  # how PASSTHRU was written at first
+            action = RuleAction.PASS
         kind = _OTHER_TRIGGERS.get(labels[-1]) or self._kind_of(
             action, target, len(labels) - 1 if below else 0
         )
+        if by_name and not kind:
+            kind = _kind_of_owner(record.owner, text)
         if by_name and self._hidden:
             octets = _octets(labels[1:] if below else labels)
             self._hidden.see(octets, has_rule=not kind and not below)
@@ -295,8 +309,7 @@ class RpzLines(LineFormat):
             return "records with another action than the list's"
         return _TOO_DEEP if depth > TABLE_LEVELS else ""
 
-    def _action(self, data: object) -> RuleAction | None:
-        target = _cname(data)
+    def _action(self, target: str) -> RuleAction | None:
         if not target:
             return None
         if target not in self._actions and len(self._actions) < _TARGETS_KEPT:
@@ -311,6 +324,22 @@ class RpzLines(LineFormat):
             return None
         ref, key = stored_place(target, self._any_qtype, self._book)
         return ref, key, action, "", None, self._origin
+
+
+def _kind_of_owner(owner: str, text: str) -> str:
+    """Return the kind under which a name is left out because no query has it; or empty.
+
+    Args:
+        owner: as it is in the file.
+        text: the name without the zone's, with escapes.
+    """
+    bare = ESCAPE.sub("", owner)
+    if "*" in bare.removeprefix("*"):
+        return _STARS
+    if FOREIGN.search(bare.removeprefix("*")) and not text.endswith(".arpa"):  # RFC 2317 has a /
+        return _FOREIGN
+    is_number = "\\" not in owner and looks_like_address(text.removeprefix("*."))
+    return _NUMBERS if is_number else ""
 
 
 def _cname(data: object) -> str:
@@ -362,6 +391,8 @@ def _client(labels: tuple[bytes, ...]) -> Target:
         length, *parts = (label.decode("ascii") for label in labels)
     except (UnicodeDecodeError, ValueError):
         raise TargetError("it is not an address or prefix", text=repr(labels)) from None
+    if length != "0" and length.startswith("0"):
+        raise TargetError("its length begins with a zero", text=repr(labels))
     parts.reverse()
     if len(labels) == _V4_LABELS and "zz" not in parts:
         address, longest = ".".join(parts), "32"
@@ -370,7 +401,7 @@ def _client(labels: tuple[bytes, ...]) -> Target:
         if "zz" in parts:
             before, _, after = address.partition("zz")
             address = f"{before.removesuffix(':')}::{after.removeprefix(':')}"
-    target = parse_target(address if length == longest else f"{address}/{length}")
+    target = read_target(address if length == longest else f"{address}/{length}")
     if isinstance(target, Question | Zone):
         raise TargetError("it is not an address or prefix", text=address)
     return target

@@ -63,11 +63,13 @@ class Record:
         number: of its first line.
         name: its owner, absolute.
         data: as dnspython represents it.
+        owner: the text of the name in the file, which may be relative.
     """
 
     number: int
     name: dns.name.Name
     data: dns.rdata.Rdata
+    owner: str
 
 
 class ZoneFile:
@@ -84,6 +86,7 @@ class ZoneFile:
         self.zone: dns.name.Name | None = None
         self.origin = _UNNAMED
         self._last = _UNNAMED
+        self._owner = ""
         self.last_text = ""
         self._origin_given = False
         self._start, self._size, self.depth = 0, 0, 0
@@ -156,8 +159,10 @@ class ZoneFile:
             if words[0].startswith("$"):
                 self._direct(*words)
                 return None
-            self._last, self.last_text = self.name(words.pop(0)), ""
+            self._owner = words.pop(0)
+            self._last, self.last_text = self.name(self._owner), ""
         elif self.last_text:
+            self._owner = self.last_text
             self._last, self.last_text = self.name(self.last_text), ""
         elif self._lost:
             raise ValueError("its name is that of a record that cannot be read")
@@ -176,7 +181,7 @@ class ZoneFile:
             self.zone = self._last
             if not self._origin_given:
                 self.origin = self._last
-        return Record(self._start, self._last, data)
+        return Record(self._start, self._last, data, self._owner)
 
     def _data(self, kind: dns.rdatatype.RdataType, text: str) -> dns.rdata.Rdata:
         try:
@@ -188,6 +193,7 @@ class ZoneFile:
         match directive.upper(), words:
             case "$ORIGIN", (text,):
                 if self.last_text:
+                    self._owner = self.last_text
                     self._last, self.last_text = self.name(self.last_text), ""
                 self.origin, self._origin_given = self.name(text), True
             case "$TTL", (text,):

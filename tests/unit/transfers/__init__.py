@@ -1,0 +1,1 @@
+"""Tests of transfers/: records, streams, signatures, and primaries that misbehave."""

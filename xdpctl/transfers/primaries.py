@@ -1,0 +1,101 @@
+"""Several primaries of one zone: the first that has something to give is transferred from.
+
+Owns the order in which they are asked, and the way from IXFR to AXFR. Does not own one exchange
+(client.py) or when to ask (the caller). Everything blocks. Called by zones/.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xdpctl.errors import TransferError
+from xdpctl.transfers.channel import Bounds
+from xdpctl.transfers.client import Primary, PrimaryClient, RefusedTransferError
+from xdpctl.transfers.serials import is_newer
+from xdpctl.transfers.stream import Kind, backwards
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from xdpctl.rules.names import Name
+    from xdpctl.transfers.client import Transfer
+    from xdpctl.transfers.records import Soa
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """How a zone was transferred.
+
+    Attributes:
+        kind: whole, changes, or that there was nothing new.
+        soa: of the version that is there now.
+        primary: who gave it.
+    """
+
+    kind: Kind
+    soa: Soa
+    primary: Primary
+
+
+class UnfitChangesError(TransferError):
+    """The changes of an IXFR do not fit what is there; the whole zone is needed."""
+
+
+def fetch(  # noqa: PLR0913 - two are for tests
+    zone: Name,
+    primaries: Sequence[Primary],
+    have: int | None,
+    take: Callable[[Transfer], None],
+    *,
+    bounds: Bounds | None = None,
+    client: Callable[[Primary, Bounds], PrimaryClient] = PrimaryClient,
+) -> Fetched:
+    """Bring a zone up to date from the first primary that can.
+
+    Args:
+        zone: its name.
+        primaries: in the order in which they are asked; one at least.
+        have: the serial that is there; None: nothing is.
+        take: iterates over a transfer and keeps its changes for later. It may be called
+            again, with another transfer, after one that failed, and may raise
+            UnfitChangesError, upon which the whole zone is transferred.
+        bounds: what one exchange may take.
+        client: asks a primary.
+
+    Raises:
+        TransferError: none has the zone, or a transfer of it that can be used.
+    """
+    failures = []
+    for primary in primaries:
+        try:
+            return _from_one(client(primary, bounds or Bounds()), primary, zone, have, take)
+        except TransferError as error:
+            failures.append(f"{primary}: {error.sentence}")
+    raise TransferError(f"cannot transfer {zone.to_text()} from {', nor from '.join(failures)}")
+
+
+def _from_one(
+    client: PrimaryClient,
+    primary: Primary,
+    zone: Name,
+    have: int | None,
+    take: Callable[[Transfer], None],
+) -> Fetched:
+    soa = client.soa(zone)
+    if have is not None:
+        if soa.serial == have:
+            return Fetched(Kind.CURRENT, soa, primary)
+        if not is_newer(soa.serial, have):
+            raise backwards(soa.serial, have)
+        try:
+            transfer = client.transfer(zone, have, take)
+        except UnfitChangesError:
+            pass
+        except RefusedTransferError as error:
+            if not error.concerns_kind:
+                raise
+        else:
+            return Fetched(transfer.kind, transfer.soa, primary)
+    transfer = client.transfer(zone, None, take)
+    return Fetched(transfer.kind, transfer.soa, primary)
