@@ -49,7 +49,10 @@ enum reason {
 	REASON_ZONE = 16,
 	REASON_LIST_SOURCE = 17,
 	REASON_LIST_NAME = 18,
-	REASON_COUNT = 19,
+	REASON_LIMIT = 19,
+	REASON_UNPROVEN = 20,
+	REASON_ZONE_LIMIT = 21,
+	REASON_COUNT = 22,
 	REASON_SLOTS = 32, /* room for later reasons without a new layout */
 };
 
@@ -78,6 +81,13 @@ enum map_ref {
 	MAP_TABLE_REQUESTS = 18,
 	MAP_FORMER_NAMES = 19,	 /* name-table of the tables before, while a table grows */
 	MAP_FORMER_SOURCES = 20, /* source-table of the same */
+	MAP_LIMITS = 21,
+	MAP_LIMIT_CELLS = 22,
+	MAP_LIMIT_PROVEN = 23,
+	/* 24 to 26 are enum rule_table */
+	MAP_FLOOD = 27,
+	MAP_EXEMPT4 = 28,
+	MAP_EXEMPT6 = 29,
 };
 
 /*
@@ -183,6 +193,9 @@ struct source_part {
 	__u64 word;
 };
 
+#define LIMIT_LEVELS  4 /* prefixes of a family that have accounts, at most */
+#define FLOOD_BUCKETS 2 /* X: anybody's; Y: for proven sources */
+
 /*
  * Value of the scratch map: per-CPU array of one entry, private to the program. A value
  * that is written here and read back is unknown to the verifier, so that it follows the
@@ -240,7 +253,21 @@ struct scratch {
 	__u64 halves;  /* of a filter, that bits are set in */
 	__u64 steps;   /* length of the path, less one */
 	__u64 path[8]; /* places of entries that make room for one */
-	__u8 reserved[32];
+	/* Of the limits. */
+	__u64 sums[LIMIT_LEVELS];     /* of the source's prefixes, before an account's salt */
+	__u64 spent[LIMIT_LEVELS];    /* by each prefix, from the account that is read */
+	__u8 cell[LIMIT_LEVELS];      /* its word's number in its set, and CELL_OTHERS */
+	__u32 turn;		      /* limited packets since one was answered */
+	__u64 tickets[FLOOD_BUCKETS]; /* that this CPU has left */
+	__u64 salt;		      /* of the account that is read */
+	__u64 now;		      /* its time */
+	__u32 tariff;		      /* where its prices are, octets from the first ones */
+	__u8 dearer;		      /* shift of its prices */
+	__u8 ticket;		      /* enum ticket */
+	__u8 known;		      /* enum knowledge */
+	__u8 unused_byte;
+	__u32 verdict; /* of the stages before */
+	__u8 reserved[172];
 };
 
 /*
@@ -518,6 +545,115 @@ struct table_request {
 	};
 };
 
+/*
+ * The limits (PACKETS.md, "Limits").
+ *
+ * limit-cells is an array of sets of four words. A word is an account: the time until which
+ * a prefix has spent what it may, and a tag in the lower 16 bits.
+ *
+ *   now    = ticks * clock & ~0xffff
+ *   spent  = (word & ~0xffff) - now; 0 if that is more than `most`: past, or never used
+ *   price  of a packet; more where the prefix may have less, so that one `room` is for all
+ *
+ * A packet goes on if spent + price <= room for each of its source's prefixes. Then each has
+ * spent its price more: the word is added to, if it is the prefix's own and more than half
+ * of `room`, so that nothing is lost where CPUs add at once; else it is written. `most` is
+ * more than `room` by what all CPUs can add at once, and a tick. All modulo 2^64.
+ *
+ * The word of a prefix is the one with its tag; else the first that has spent nothing; else
+ * the one that has spent least, which it takes over with what that has spent. So a table
+ * that is too small limits more, and never less. The place of a prefix follows from secrets:
+ *
+ *   h    = salts[account] + level * SPREAD + address * factors[0]                  (IPv4)
+ *   h    = salts[account] + level * SPREAD + factors[1..4] by the four words        (IPv6)
+ *   h   ^= h >> 32;  h *= mix
+ *   set  = h >> 40 & sets;  tag = h >> 16 & 0xffff
+ *
+ * where address and words are in host order, without the bits behind the prefix.
+ *
+ * flood holds for each bucket the time until which it has given out tickets, in 2^20ths of
+ * a tick. A CPU takes FLOOD_BATCH of them at once and keeps what it does not use.
+ *
+ *   spent  = until - (ticks << 20); 0 if that is more than the room and 1,024 batches: past
+ *
+ * A CPU may take a batch if spent + price <= room. While proven sources live on Y, a packet
+ * costs their accounts 2^s times its price: s is the eighths of Y's room that are spent. So
+ * a source that asks for much is refused long before one that asks for little, and those
+ * who use the addresses of some resolvers do not take Y from the others. Who is refused for
+ * that is refused as unproven.
+ */
+#define LIMITS_LAYOUT	  1
+#define LIMITS_LIVE_SIZE  384
+#define LIMIT_WORDS	  4	 /* in a set */
+#define LIMIT_TAG_MASK	  0xffff /* of a word */
+#define FLOOD_BATCH	  64	 /* tickets */
+#define FLOOD_TIME_SHIFT  20
+#define FLOOD_MOST_SHIFT  10 /* of batches that CPUs may take at one moment */
+#define FLOOD_SHARE_STEPS 8  /* the greatest s */
+
+/* An account's salt and prices. Each prefix has three accounts. */
+enum limit_account {
+	ACCOUNT_PLAIN = 0,
+	ACCOUNT_PROVEN = 1, /* of a proven source, when the first one is spent */
+	ACCOUNT_COOKIE = 2, /* of queries with a good cookie, the same; prices as for proven */
+	ACCOUNT_COUNT = 3,
+};
+
+/* Price of one packet for each level; a multiple of 2^16. */
+struct limit_prices {
+	__u64 v4[LIMIT_LEVELS];
+	__u64 v6[LIMIT_LEVELS];
+};
+
+/*
+ * Value of limits: array of one entry, written by the service. Up to `sets` every field may
+ * change at any time, and is valid by itself. From there on they stay while the map exists.
+ */
+struct limits {
+	__u64 layout;  /* LIMITS_LAYOUT */
+	__u64 dry_run; /* other than 0: what is over a limit goes on */
+	__u64 slip;    /* each slip-th limited packet is answered; 0: none */
+	__u64 clock;   /* what a tick is worth in `now`; 0: no limit by source */
+	__u64 room;    /* what an account may have spent at one moment */
+	__u64 most;    /* more than that is not spent, but past */
+	__u64 flood_prices[FLOOD_BUCKETS]; /* of a batch; 0: no limit in total, no Y */
+	__u64 flood_rooms[FLOOD_BUCKETS];
+	__u64 cookie_keys[2][2]; /* SipHash keys as it reads them, the first octets first */
+	__u64 cookie_rate;	 /* 2^32 / HZ */
+	__u64 cookie_base;	 /* Unix time: ticks * cookie_rate + cookie_base >> 32 */
+	__u32 cookie_keys_used;
+	__u32 proven_lifetime; /* in 256 ticks, less than 2^23; 0: nobody is proven */
+	__u64 reserved[7];
+	struct limit_prices prices[2]; /* ACCOUNT_PLAIN, ACCOUNT_PROVEN */
+	__u64 reserved_too[8];
+	__u64 sets; /* number of sets less one, a power of two less one */
+	__u32 proven_shift;
+	__u32 reserved_three;
+	__u64 factors[5];
+	__u64 mix; /* odd */
+	__u64 salts[ACCOUNT_COUNT];
+	__u64 proven_keys[4];
+	__u64 proven_mix;
+};
+
+/* Value of limit-cells: array. */
+struct limit_set {
+	__u64 word[LIMIT_WORDS];
+};
+
+/* Value of limit-proven: array (proven.h). */
+struct proven_line {
+	__u64 word[8];
+};
+
+/* Value of flood: array of one entry. */
+struct flood {
+	struct {
+		__u64 until;
+		__u64 unused[7]; /* a cache line each */
+	} bucket[FLOOD_BUCKETS];
+};
+
 #define ABI_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has another size")
 #define ABI_OFFSET(type, field, offset) \
 	_Static_assert(__builtin_offsetof(type, field) == (offset), #type "." #field " moved")
@@ -542,7 +678,7 @@ ABI_SIZE(struct counter, 16);
 ABI_OFFSET(struct counter, bytes, 8);
 ABI_SIZE(struct counters, 2048);
 ABI_SIZE(struct control, 64);
-ABI_SIZE(struct scratch, 1024);
+ABI_SIZE(struct scratch, 1280);
 ABI_OFFSET(struct scratch, traits, 264);
 ABI_SIZE(struct name_index, 64 + 8 * INDEX_FACTORS + 16 * INDEX_WORDS);
 ABI_OFFSET(struct name_index, fresh, 8);
@@ -572,6 +708,15 @@ ABI_OFFSET(struct table_request, qtype, 30);
 ABI_OFFSET(struct table_request, name, 32);
 ABI_OFFSET(struct table_request, family, 30);
 ABI_OFFSET(struct table_request, address_be, 32);
+
+ABI_SIZE(struct limit_prices, 64);
+ABI_SIZE(struct limits, 512);
+ABI_OFFSET(struct limits, cookie_keys, 80);
+ABI_OFFSET(struct limits, prices, 192);
+ABI_OFFSET(struct limits, sets, LIMITS_LIVE_SIZE);
+ABI_SIZE(struct limit_set, 32);
+ABI_SIZE(struct proven_line, 64);
+ABI_SIZE(struct flood, 128);
 
 _Static_assert(MAP_QNAMES < EMPTY_TICK_SHIFT && MAP_XSK_DESTINATIONS_V4 < EMPTY_TICK_SHIFT &&
 		       MAP_XSK_DESTINATIONS_V6 < EMPTY_TICK_SHIFT,

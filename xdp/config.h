@@ -12,13 +12,23 @@
  *   CONFIG_QTYPE_65535, CONFIG_QTYPE_255   1: an entry of this type is for every type
  *   CONFIG_XSK_V4, CONFIG_XSK_V6           1: AF_XDP destinations of this family
  *   CONFIG_TABLES                          1: zones, and what lists claim, are asked
+ *   CONFIG_LIMIT_V4(level), CONFIG_LIMIT_V6(level)
+ *                             level(0, 32) level(1, 24) ...   prefixes with accounts
+ *   CONFIG_SOURCE_LIMITS      1: there are any    CONFIG_FLOOD  1: a limit in total
+ *   CONFIG_PROVEN             1: the table of proven sources is read
+ *   CONFIG_PROOF              1: the program proves sources by their TCP connections
+ *   CONFIG_COOKIES            1: DNS cookies are checked
+ *   CONFIG_EXEMPT             1: there are exempt prefixes
+ *   CONFIG_ZONE_LIMITS        1: names below zones are limited
+ *   CONFIG_HEAVY              1: names are counted by their ends
  */
 #ifndef XDPCTL_CONFIG_H
 #define XDPCTL_CONFIG_H
 
 #include "platform.h"
 
-#define CONFIG_XSK (CONFIG_XSK_V4 || CONFIG_XSK_V6)
+#define CONFIG_XSK    (CONFIG_XSK_V4 || CONFIG_XSK_V6)
+#define CONFIG_LIMITS (CONFIG_SOURCE_LIMITS || CONFIG_FLOOD || CONFIG_ZONE_LIMITS)
 
 #define CONFIG_IS_PORT(number)	     || port == (number)
 #define CONFIG_IN_V4(net, mask)	     || (daddr & (mask)) == (net)

@@ -6,22 +6,33 @@
  *   run_stages             panic: while it is set, every packet passes
  *     1 classify           headers, ports, fragments: is the packet to be filtered? (plain.h
  *                          for nearly every packet, packet.h for any)
- *     apply_rules
- *       2 destination      AF_XDP only: UDP to other ports that are registered (xsk.h)
- *       3 by_source        rules for the source address (rules.h, list_sources.h)
- *       4 by_header        the DNS header, and the length of the question's name (dns.h)
- *       5 by_question      rules for the name and type (rules.h, name_index.h, zones.h)
- *       6 answer           the rule says Truncate: send the TC=1 answer (answer.h)
- *     7 deliver            AF_XDP only: a packet that passes goes to its socket (xsk.h)
+ *     decide
+ *       apply_rules
+ *         2 destination    AF_XDP only: UDP to other ports that are registered (xsk.h)
+ *         3 is_exempt      if there are exempt prefixes: they pass (exempt.h)
+ *         4 by_source      rules for the source address (rules.h, list_sources.h)
+ *         5 by_header      the DNS header, and the length of the question's name (dns.h)
+ *         6 by_question    rules for the name and type (rules.h, name_index.h, zones.h)
+ *       7 limit            if there are limits: in total, by source, by zone (limits.h)
+ *       8 answer           a rule or limit says Truncate: send the TC=1 answer (answer.h)
+ *     9 deliver            AF_XDP only: a packet that passes goes to its socket (xsk.h)
  *   count                  the exit: counts the packet, returns the kernel's code
  *
  * The service compiles this file at start, with the lines of its configuration
  * before it (config.h). Tests also compile it for the host.
  */
 #include "answer.h"
+#include "exempt.h"
+#include "limits.h"
 #include "plain.h"
 #include "rules.h"
 #include "xsk.h"
+
+#if CONFIG_PROOF
+#include "proof.h"
+#else
+#define prove_by_tcp(ctx, scratch) ((void)(ctx))
+#endif
 
 /* UDP that carries plain DNS, so that its question can be read. */
 #define TRAITS_DNS (TRAIT_PORT | TRAIT_DESTINATION)
@@ -92,7 +103,7 @@ static __always_inline __u64 classify(struct xdp_md *ctx, __u64 size, struct scr
 	return CONTINUE;
 }
 
-/* Stage 3: rules by source, and the verdicts that do not depend on the question. */
+/* Stage 4: rules by source, and the verdicts that do not depend on the question. */
 static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 rule = source_rule(ctx, scratch);
@@ -103,10 +114,12 @@ static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scrat
 	rule = scratch_get(scratch, rule);
 	if (scratch_get(scratch, traits) & TRAITS_DNS)
 		return CONTINUE;
+	if (CONFIG_PROOF && !(scratch_get(scratch, traits) & TRAIT_UDP))
+		prove_by_tcp(ctx, scratch);
 	return VERDICT(rule == NO_RULE ? REASON_NO_MATCH : reason_of(rule), ACTION_PASS);
 }
 
-/* Stage 4: verdicts by DNS header and name; writes the length of the question's name. */
+/* Stage 5: verdicts by DNS header and name; writes the length of the question's name. */
 static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 traits = scratch_get(scratch, traits);
@@ -146,14 +159,14 @@ static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scrat
 		if ((is_query || hides) && dns_is_cut(name, (const __u8 *)(dns + 1), end, left) &&
 		    is_cut_by_buffer(ctx, traits, scratch_get(scratch, end)))
 			return PASS_OTHER;
-		return hides ? DROP_FRAGMENT : VERDICT(REASON_NO_MATCH, ACTION_PASS);
+		return hides ? DROP_FRAGMENT : UNDECIDED;
 	}
 	if (!is_query || !has_question_rules(scratch))
-		return VERDICT(REASON_NO_MATCH, ACTION_PASS);
+		return UNDECIDED;
 	return CONTINUE;
 }
 
-/* Stage 5: rules by question, if no rule by source was hit. */
+/* Stage 6: rules by question, if no rule by source was hit. */
 static __always_inline __u64 by_question(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 rule = scratch_get(scratch, rule);
@@ -164,11 +177,11 @@ static __always_inline __u64 by_question(struct xdp_md *ctx, struct scratch *scr
 	scratch_put(scratch, rule, rule);
 	rule = scratch_get(scratch, rule);
 	if (rule == NO_RULE)
-		return VERDICT(REASON_NO_MATCH, ACTION_PASS);
+		return UNDECIDED;
 	return action_of(rule) == RULE_TRUNCATE ? CONTINUE : rule;
 }
 
-/* Stages 2 to 6 in their order. A verdict with ACTION_PASS goes on to stage 7. */
+/* Stages 2 to 6 in their order. */
 static __always_inline __u64 apply_rules(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 verdict;
@@ -178,17 +191,42 @@ static __always_inline __u64 apply_rules(struct xdp_md *ctx, struct scratch *scr
 		if (verdict != CONTINUE)
 			return verdict;
 	}
+	if (CONFIG_EXEMPT && is_exempt(ctx, scratch))
+		return VERDICT(REASON_EXEMPT, ACTION_PASS);
+	if (CONFIG_SOURCE_LIMITS)
+		find_accounts(ctx, scratch);
 	verdict = by_source(ctx, scratch);
 	if (verdict != CONTINUE)
 		return verdict;
 	verdict = by_header(ctx, scratch);
 	if (verdict != CONTINUE)
 		return verdict;
-	verdict = by_question(ctx, scratch);
+	return by_question(ctx, scratch);
+}
+
+/* The verdict of a packet that was to be answered, and cannot be. */
+static __always_inline __u64 unanswered(const struct scratch *scratch)
+{
+	if (CONFIG_LIMITS && reason_of(scratch_get(scratch, rule)) >= REASON_LIMIT)
+		return VERDICT(reason_of(scratch_get(scratch, rule)), ACTION_DROP);
+	return VERDICT(REASON_UNANSWERABLE, ACTION_DROP);
+}
+
+/* Stages 2 to 8 in their order. A verdict with ACTION_PASS goes on to stage 9. */
+static __always_inline __u64 decide(struct xdp_md *ctx, struct scratch *scratch)
+{
+	__u64 verdict = apply_rules(ctx, scratch);
+
+	if (CONFIG_LIMITS) {
+		scratch_put(scratch, verdict, verdict);
+		if (scratch_get(scratch, verdict) == UNDECIDED)
+			scratch_put(scratch, verdict, limit(ctx, scratch));
+		verdict = scratch_get(scratch, verdict);
+	}
 	if (verdict != CONTINUE)
 		return verdict;
 	if (!answer(ctx, scratch))
-		return VERDICT(REASON_UNANSWERABLE, ACTION_DROP);
+		return unanswered(scratch);
 	return VERDICT(reason_of(scratch_get(scratch, rule)), ACTION_TRUNCATE);
 }
 
@@ -204,7 +242,7 @@ static __always_inline __u64 run_stages(struct xdp_md *ctx, __u64 size)
 	verdict = classify(ctx, size, &scratch);
 	if (verdict != CONTINUE)
 		return verdict;
-	verdict = apply_rules(ctx, scratch);
+	verdict = decide(ctx, scratch);
 	if (CONFIG_XSK && action_of(verdict) == ACTION_PASS) {
 		scratch_put(scratch, rule, verdict);
 		verdict = deliver(ctx, scratch, scratch_get(scratch, rule));

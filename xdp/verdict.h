@@ -6,13 +6,16 @@
 #ifndef XDPCTL_VERDICT_H
 #define XDPCTL_VERDICT_H
 
-#include "platform.h"
+#include "config.h"
 
 #define VERDICT(reason, action) ((__u64)((reason) << 2 | (action)))
 #define VERDICT_MASK		(REASON_SLOTS * ACTION_COUNT - 1)
 
 #define PASS_OTHER VERDICT(REASON_OTHER, ACTION_PASS)
 #define CONTINUE   ((__u64)0xffff)
+
+/* The verdict of a query that no rule decided: the limits are asked. */
+#define UNDECIDED (CONFIG_LIMITS ? (__u64)0xfffd : VERDICT(REASON_NO_MATCH, ACTION_PASS))
 
 /* A rule is represented by the verdict it asks for. No rule has reason `other`. */
 #define NO_RULE ((__u64)0)

@@ -108,7 +108,7 @@ static __always_inline bool is_eligible(struct xdp_md *ctx, const struct scratch
 	return length == network + ip_length;
 }
 
-/* Stage 7, with AF_XDP: a packet that passes is redirected to its socket. */
+/* Stage 9, with AF_XDP: a packet that passes is redirected to its socket. */
 static __always_inline __u64 deliver(struct xdp_md *ctx, struct scratch *scratch, __u64 verdict)
 {
 	__u64 traits = scratch_get(scratch, traits);

@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+_U64 = (1 << 64) - 1
+
 NAME_MAX = 255
 """Octets of a domain name in wire form, root byte included (RFC 1035, 2.3.4)."""
 
@@ -84,6 +86,9 @@ class Reason(IntEnum):
     ZONE = 16
     LIST_SOURCE = 17
     LIST_NAME = 18
+    LIMIT = 19
+    UNPROVEN = 20
+    ZONE_LIMIT = 21
 
     @property
     def label(self) -> str:
@@ -150,6 +155,12 @@ class MapName(StrEnum):
     TABLE_REQUESTS = "table-requests"
     FORMER_NAMES = "former-names"
     FORMER_SOURCES = "former-sources"
+    LIMITS = "limits"
+    LIMIT_CELLS = "limit-cells"
+    LIMIT_PROVEN = "limit-proven"
+    FLOOD = "flood"
+    EXEMPT4 = "exempt4"
+    EXEMPT6 = "exempt6"
     ZONES = "zones"
     LIST_SOURCES = "list-sources"
     LIST_NAMES = "list-names"
@@ -163,6 +174,7 @@ class Scope(Enum):
     SERVICE = "one a service: pinned beside each link, kept while a program refers to it"
     PROGRAM = "one a program: neither pinned nor kept"
     TABLES = "one a service, made with the first zone or list rule: pinned beside each link"
+    LIMITS = "one an installation: pinned, and kept whatever the service or the program does"
     WRITER = "only for the program that writes to the tables: neither pinned nor kept"
 
 
@@ -197,7 +209,7 @@ def _array(name: MapName, ref: int, size: int, entries: int, scope: Scope) -> Ma
 
 CONTROL_SIZE = 64
 COUNTERS_SIZE = REASON_SLOTS * len(PacketAction) * 16
-SCRATCH_SIZE = 1024
+SCRATCH_SIZE = 1280
 
 INDEX_WORD_BITS = 13
 INDEX_WORDS = 1 << INDEX_WORD_BITS
@@ -341,6 +353,106 @@ class TableResult(IntEnum):
     DONE = 8
 
 
+LIMIT_LEVELS = 4
+LIMIT_WORDS = 4
+LIMIT_TAG_MASK = 0xFFFF
+FLOOD_BUCKETS = 2
+FLOOD_BATCH = 64
+FLOOD_TIME_SHIFT = 20
+FLOOD_MOST_SHIFT = 10
+FLOOD_SHARE_STEPS = 8
+"""Of the limits: prefixes of a family, words in a set of limit-cells, a word's tag, total
+limits, tickets that a CPU takes at once, shifts of a bucket's ticks and of what it may be
+ahead beyond its room, steps of a share."""
+
+LIMITS_LAYOUT = 1
+LIMITS_SIZE = 512
+LIMITS_LIVE_SIZE = 384
+LIMITS_COOKIE_BASE_OFFSET = 120
+LIMITS_SECRETS_SIZE = 112
+LIMIT_SET_SIZE = 32
+PROVEN_LINE_SIZE = 64
+FLOOD_SIZE = 128
+FLOOD_BUCKET_SIZE = 64
+"""`struct limits` and around it: its live part comes first, its secrets last."""
+
+_MIX, _PROVEN_MIX = 5, 13
+_LIMITS_LIVE = struct.Struct("=10Q4Q2Q2I56x16Q64x")
+_LIMITS_KEPT = struct.Struct("=Q2I14Q")
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPrices:
+    """Prices of one packet, level by level (struct limit_prices): multiples of 2^16."""
+
+    v4: tuple[int, ...]
+    v6: tuple[int, ...]
+
+    def words(self) -> tuple[int, ...]:
+        """Return the eight words; a level that is not there has 0."""
+        families = (self.v4, self.v6)
+        return tuple(word for prices in families for word in (*prices, 0, 0, 0, 0)[:LIMIT_LEVELS])
+
+
+@dataclass(frozen=True, slots=True)
+class LimitValues:
+    """The live part of `struct limits` (abi.h): any field may change at any time.
+
+    Attributes:
+        clock, room, most: of the accounts; a clock of 0 is no limit by source.
+        prices: of the plain account, and of the other two.
+        slip: each slip-th limited packet is answered; 0 is none.
+        flood_prices, flood_rooms: of the buckets X and Y; a price of 0 is no such limit.
+        dry_run: whether what is over a limit goes on.
+        cookie_keys: up to two SipHash keys: the integers of both halves, little-endian.
+        cookie_rate, cookie_base: Unix time is ticks * rate + base, in 2^-32 seconds.
+        proven_lifetime: in 256 ticks.
+    """
+
+    clock: int = 0
+    room: int = 0
+    most: int = 0
+    prices: tuple[LevelPrices, LevelPrices] = (LevelPrices((), ()), LevelPrices((), ()))
+    slip: int = 1
+    flood_prices: tuple[int, int] = (0, 0)
+    flood_rooms: tuple[int, int] = (0, 0)
+    dry_run: bool = False
+    cookie_keys: tuple[tuple[int, int], ...] = ()
+    cookie_rate: int = 0
+    cookie_base: int = 0
+    proven_lifetime: int = 0
+
+
+def encode_limits(values: LimitValues) -> bytes:
+    """Return the live part of `struct limits`: its first LIMITS_LIVE_SIZE octets."""
+    keys = [half for key in values.cookie_keys for half in key]
+    return _LIMITS_LIVE.pack(
+        *(LIMITS_LAYOUT, values.dry_run, values.slip),
+        *(values.clock & _U64, values.room, values.most),
+        *values.flood_prices,
+        *values.flood_rooms,
+        *(*keys, 0, 0, 0, 0)[:4],
+        *(values.cookie_rate, values.cookie_base & _U64),
+        *(len(values.cookie_keys), values.proven_lifetime),
+        *values.prices[0].words(),
+        *values.prices[1].words(),
+    )
+
+
+def encode_limits_kept(sets: int, lines: int, drawn: bytes) -> bytes:
+    """Return the rest of `struct limits`, which stays while the map exists.
+
+    Args:
+        sets: entries of limit-cells, a power of two.
+        lines: entries of limit-proven, a power of two, two at least.
+        drawn: LIMITS_SECRETS_SIZE random octets; the two factors that must be odd are made so.
+    """
+    words = list(struct.unpack("=14Q", drawn))
+    for odd in (_MIX, _PROVEN_MIX):
+        words[odd] |= 1
+    return _LIMITS_KEPT.pack(sets - 1, 65 - lines.bit_length(), 0, *words)
+
+
 MAPS: dict[MapName, MapSpec] = {
     spec.name: spec
     for spec in (
@@ -366,6 +478,14 @@ MAPS: dict[MapName, MapSpec] = {
         _array(MapName.TABLE_REQUESTS, 18, REQUEST_SIZE, 1 + TABLE_REQUESTS, Scope.WRITER),
         _array(MapName.FORMER_NAMES, 19, BUCKET_SIZE, 64, Scope.WRITER),
         _array(MapName.FORMER_SOURCES, 20, BUCKET_SIZE, 64, Scope.WRITER),
+        _array(MapName.LIMITS, 21, LIMITS_SIZE, 1, Scope.LIMITS),
+        _array(MapName.LIMIT_CELLS, 22, LIMIT_SET_SIZE, 1 << 14, Scope.LIMITS),
+        _array(MapName.LIMIT_PROVEN, 23, PROVEN_LINE_SIZE, 1 << 12, Scope.LIMITS),
+        _array(MapName.FLOOD, 27, FLOOD_SIZE, 1, Scope.LIMITS),
+        MapSpec(MapName.EXEMPT4, 28, MapType.LPM_TRIE, 8, 8, BPF_F_NO_PREALLOC, 1024, Scope.LIMITS),
+        MapSpec(
+            MapName.EXEMPT6, 29, MapType.LPM_TRIE, 20, 8, BPF_F_NO_PREALLOC, 1024, Scope.LIMITS
+        ),
     )
 }
 
@@ -619,7 +739,6 @@ def encode_empty(tick: int, empty: Iterable[MapName]) -> int:
     return tick << EMPTY_TICK_SHIFT | sum(1 << MAPS[name].ref for name in empty)
 
 
-_U64 = (1 << 64) - 1
 _NAME_HALVES = tuple(struct.Struct(f"={2 * count}I") for count in range(33))
 _QTYPE = struct.Struct("=H")
 _USUAL_TYPES = (1, 2, 5, 6, 12, 15, 16, 28, 33, 64, 65, LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE)

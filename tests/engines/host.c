@@ -24,7 +24,7 @@ static int (*filter)(struct xdp_md *ctx);
 
 #define FRAME_MAX	65536
 #define ETHERNET_HEADER 14
-#define MAPS		32
+#define MAPS		40
 #define KEY_MAX		264
 #define EMPTY_SLOT	(-1)
 #define ERROR_FAULT	1
@@ -69,6 +69,8 @@ static const size_t key_sizes[MAPS] = {
 	[MAP_XSKMAP] = sizeof(__u32),
 	[MAP_XSK_DESTINATIONS_V4] = sizeof(struct xsk_destination_v4),
 	[MAP_XSK_DESTINATIONS_V6] = sizeof(struct xsk_destination_v6),
+	[MAP_EXEMPT4] = sizeof(struct cidr4_key),
+	[MAP_EXEMPT6] = sizeof(struct cidr6_key),
 };
 
 static const size_t value_sizes[MAPS] = {
@@ -80,6 +82,18 @@ static const size_t value_sizes[MAPS] = {
 	[MAP_TABLE_REQUESTS] = sizeof(struct table_request),
 	[MAP_FORMER_NAMES] = sizeof(struct table_bucket),
 	[MAP_FORMER_SOURCES] = sizeof(struct table_bucket),
+	[MAP_LIMITS] = sizeof(struct limits),
+	[MAP_LIMIT_CELLS] = sizeof(struct limit_set),
+	[MAP_LIMIT_PROVEN] = sizeof(struct proven_line),
+	[MAP_FLOOD] = sizeof(struct flood),
+};
+
+/* Maps whose keys are prefixes. */
+static const bool tries[MAPS] = {
+	[MAP_CIDR4] = true,
+	[MAP_CIDR6] = true,
+	[MAP_EXEMPT4] = true,
+	[MAP_EXEMPT6] = true,
 };
 
 static struct map maps[MAPS];
@@ -156,7 +170,7 @@ void *map_lookup(enum map_ref map, const void *key)
 			       ? arrays[map].values + (size_t)number * value_sizes[map]
 			       : NULL;
 	}
-	entry = map == MAP_CIDR4 || map == MAP_CIDR6 ? find_longest(map, key) : find(map, key);
+	entry = tries[map] ? find_longest(map, key) : find(map, key);
 	return entry ? &entry->value : NULL;
 }
 
@@ -164,7 +178,7 @@ void *map_value(enum map_ref map)
 {
 	if (map == MAP_NAME_INDEX)
 		return &name_index;
-	if (map == MAP_TABLE_HEAD)
+	if (map == MAP_TABLE_HEAD || map == MAP_LIMITS || map == MAP_FLOOD)
 		return arrays[map].values;
 	return map == MAP_CONTROL ? &control : NULL;
 }

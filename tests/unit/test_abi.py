@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import struct
 import subprocess
 import sys
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -22,6 +23,7 @@ XDP = Path(__file__).parents[2] / "xdp"
 NAME = b"\3www\7example\0"
 QTYPE = 0x0102
 STRUCTS = re.compile(r"^struct (\w+) \{", re.MULTILINE)
+_CONSTANTS = r"^#define ((?:TABLE|NAMES|SOURCES|SLOT|TAG|BIT|LIMITS?|FLOOD)_\w+)"
 NUMBERS = re.compile(r"^\t([A-Z][A-Z0-9_]+) = ", re.MULTILINE)
 
 
@@ -81,17 +83,24 @@ def sizes(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, in
             *("op", "table", "action", "result", "number", "count", "value"),
             *("scope", "qtype", "name", "family", "length", "address_be"),
         ),
+        "limits": (
+            *("layout", "dry_run", "slip", "clock", "room", "most", "flood_prices", "flood_rooms"),
+            *("cookie_keys", "cookie_rate", "cookie_base", "cookie_keys_used", "proven_lifetime"),
+            *("prices", "prices[1].v6", "sets", "proven_shift", "factors", "mix", "salts"),
+            *("proven_keys", "proven_mix"),
+        ),
+        "flood": ("bucket[1].until",),
     }
-    for struct, names in fields.items():
+    for type_, names in fields.items():
         for name in names:
-            wanted[f"{struct}.{name}"] = f"__builtin_offsetof(struct {struct}, {name})"
+            wanted[f"{type_}.{name}"] = f"__builtin_offsetof(struct {type_}, {name})"
     return _ask(tmp_path_factory, wanted)
 
 
 @pytest.fixture(scope="module")
 def macros(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """Every constant that the header defines about tables."""
-    names = re.findall(r"^#define ((?:TABLE|NAMES|SOURCES|SLOT|TAG|BIT)_\w+)", header, re.MULTILINE)
+    """Every constant that the header defines about tables and limits."""
+    names = re.findall(_CONSTANTS, header, re.MULTILINE)
     return _ask(tmp_path_factory, {name: name for name in names})
 
 
@@ -161,6 +170,8 @@ def test_maps_have_the_numbers_of_the_header(numbers: dict[str, int]) -> None:
         (MapName.QNAMES, "qname_key"),
         (MapName.XSK_DESTINATIONS_V4, "xsk_destination_v4"),
         (MapName.XSK_DESTINATIONS_V6, "xsk_destination_v6"),
+        (MapName.EXEMPT4, "cidr4_key"),
+        (MapName.EXEMPT6, "cidr6_key"),
     ],
 )
 def test_a_map_has_the_key_size_of_the_headers_struct(
@@ -182,6 +193,10 @@ def test_a_map_has_the_key_size_of_the_headers_struct(
         (MapName.SOURCE_TABLE, "table_bucket"),
         (MapName.SOURCE_FILTER, "source_line"),
         (MapName.TABLE_REQUESTS, "table_request"),
+        (MapName.LIMITS, "limits"),
+        (MapName.LIMIT_CELLS, "limit_set"),
+        (MapName.LIMIT_PROVEN, "proven_line"),
+        (MapName.FLOOD, "flood"),
     ],
 )
 def test_a_map_has_the_value_size_of_the_headers_struct(
@@ -294,6 +309,7 @@ def test_the_index_is_laid_out_as_in_the_header(sizes: dict[str, int]) -> None:
 def test_the_tables_constants_are_those_of_the_header(macros: dict[str, int]) -> None:
     mirrored = {name: value for name, value in macros.items() if hasattr(abi, name)}
     assert {"TABLE_LAYOUT", "TABLE_EXACT", "NAMES_ROOT", "SOURCES_SHIFT"} <= mirrored.keys()
+    assert {"LIMITS_LAYOUT", "LIMIT_LEVELS", "FLOOD_BATCH"} <= mirrored.keys()
     assert mirrored == {name: getattr(abi, name) for name in mirrored}
 
 
@@ -364,6 +380,54 @@ def test_a_request_is_laid_out_as_in_the_header(sizes: dict[str, int]) -> None:
         for name, at in sizes.items()
         if name.startswith("table_request.")
     }
+
+
+def test_the_limits_are_encoded_where_the_header_has_them(sizes: dict[str, int]) -> None:
+    prices = abi.LevelPrices((24, 25), (26,)), abi.LevelPrices((28, 29, 30, 31), (32, 33))
+    values = abi.LimitValues(
+        slip=2,
+        clock=3,
+        room=4,
+        most=5,
+        prices=prices,
+        dry_run=True,
+        flood_prices=(6, 7),
+        flood_rooms=(8, 9),
+        cookie_keys=((10, 11), (12, 13)),
+        cookie_rate=14,
+        cookie_base=15,
+        proven_lifetime=17,
+    )
+    live = abi.encode_limits(values)
+    kept = abi.encode_limits_kept(1 << 14, 1 << 12, struct.pack("=14Q", *range(100, 114)))
+    words = struct.unpack("=64Q", live + kept)
+    assert len(live) == sizes["limits.sets"]
+    assert len(live + kept) == sizes["limits"]
+
+    def at(field: str, count: int = 1) -> tuple[int, ...]:
+        first = sizes[f"limits.{field}"] // 8
+        return words[first : first + count]
+
+    assert at("layout", 6) == (abi.LIMITS_LAYOUT, 1, 2, 3, 4, 5)
+    assert at("flood_prices", 2) + at("flood_rooms", 2) == (6, 7, 8, 9)
+    assert at("cookie_keys", 4) + at("cookie_rate") + at("cookie_base") == (*range(10, 16),)
+    assert sizes["limits.cookie_base"] == abi.LIMITS_COOKIE_BASE_OFFSET
+    assert struct.unpack_from("=II", live, sizes["limits.cookie_keys_used"]) == (2, 17)
+    assert at("prices", 8) == (24, 25, 0, 0, 26, 0, 0, 0)
+    assert at("prices[1].v6", 4) == (32, 33, 0, 0)
+    assert at("sets") == ((1 << 14) - 1,)
+    assert struct.unpack_from("=I", live + kept, sizes["limits.proven_shift"]) == (64 - 12,)
+    assert at("factors", 5) + at("mix") == (*range(100, 105), 105)
+    assert at("salts", 3) + at("proven_keys", 4) == (*range(106, 113),)
+    assert at("proven_mix") == (113,)
+    assert sizes["flood.bucket[1].until"] == abi.FLOOD_BUCKET_SIZE
+
+
+def test_the_factors_that_must_be_odd_are(sizes: dict[str, int]) -> None:
+    kept = abi.encode_limits_kept(16, 2, bytes(abi.LIMITS_SECRETS_SIZE))
+    for field in ("mix", "proven_mix"):
+        at = sizes[f"limits.{field}"] - abi.LIMITS_LIVE_SIZE
+        assert kept[at : at + 8] == (1).to_bytes(8, sys.byteorder)
 
 
 def test_a_map_that_may_be_called_empty_has_its_bit_below_the_tick() -> None:

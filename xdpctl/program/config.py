@@ -29,6 +29,14 @@ class ProgramConfig:
         any_qtype: which types of an entry are every type.
         xsk: families of AF_XDP destinations.
         tables: whether our own tables of rules (zones, and what lists claim) are asked.
+        limits4, limits6: lengths of the prefixes that have an account each, up to
+            LIMIT_LEVELS; empty where there is no limit by source.
+        flood: whether there is a limit in total.
+        proven: whether the table of proven sources is read.
+        proof: whether the program itself proves sources, by their TCP connections.
+        cookies: whether DNS cookies are checked.
+        exempt: whether there are exempt prefixes.
+        zone_limits, heavy: whether names below zones are limited; counted by their ends.
     """
 
     ports: tuple[int, ...]
@@ -38,6 +46,20 @@ class ProgramConfig:
     any_qtype: AnyQtype
     xsk: XskFamily | None
     tables: bool = False
+    limits4: tuple[int, ...] = ()
+    limits6: tuple[int, ...] = ()
+    flood: bool = False
+    proven: bool = False
+    proof: bool = False
+    cookies: bool = False
+    exempt: bool = False
+    zone_limits: bool = False
+    heavy: bool = False
+
+    @property
+    def limits(self) -> bool:
+        """Whether anything is limited: the maps of Scope.LIMITS are needed."""
+        return bool(self.limits4 or self.limits6 or self.flood or self.zone_limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +108,16 @@ def render_config(config: ProgramConfig) -> str:
         "XSK_V4": int(config.xsk is not None),
         "XSK_V6": int(config.xsk is XskFamily.BOTH),
         "TABLES": int(config.tables),
+        "LIMIT_V4(level)": _uses("level", [*enumerate(config.limits4)]),
+        "LIMIT_V6(level)": _uses("level", [*enumerate(config.limits6)]),
+        "SOURCE_LIMITS": int(bool(config.limits4 or config.limits6)),
+        "FLOOD": int(config.flood),
+        "PROVEN": int(config.proven),
+        "PROOF": int(config.proof),
+        "COOKIES": int(config.cookies),
+        "EXEMPT": int(config.exempt),
+        "ZONE_LIMITS": int(config.zone_limits),
+        "HEAVY": int(config.heavy),
     }
     return "".join(f"#define CONFIG_{name} {value}\n" for name, value in defines.items())
 

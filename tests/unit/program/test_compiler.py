@@ -34,7 +34,7 @@ from xdpctl.settings import XskFamily
 
 XSK_MAPS = {MapName.XSKMAP, MapName.XSK_DESTINATIONS_V4, MapName.XSK_DESTINATIONS_V6}
 FAKE_BYTECODE = b"\x95" + bytes(7)
-WITHOUT_TABLES = set(MAPS) - set(names_of(Scope.TABLES, Scope.WRITER))
+WITHOUT_TABLES = set(MAPS) - set(names_of(Scope.TABLES, Scope.WRITER, Scope.LIMITS))
 
 
 @pytest.fixture

@@ -56,8 +56,8 @@ def test_any_other_count_is_an_error(after: bytes) -> None:
 
 
 def test_a_count_under_no_reason_is_an_error() -> None:
-    with pytest.raises(EngineError, match="20, which is no reason"):
-        counted_between(_counters(), _counters(cpu0_20_0=(1, 60)), 60)
+    with pytest.raises(EngineError, match="29, which is no reason"):
+        counted_between(_counters(), _counters(cpu0_29_0=(1, 60)), 60)
 
 
 _VALUES = [value_of(Rule("192.0.2.1", 1, hits=7, unused=b"\xff" * 7)), value_of(drop("x.example"))]
