@@ -28,7 +28,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="refresh: read the list NAME now; accept: also take a version that has no rule or"
         " lost more rules than max-shrink allows",
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the list")
+    parser.add_argument("list", nargs="?", metavar="NAME", help="name of the list")
+    parser.add_argument(
+        "--names", action="store_true", help="print only the names, one a line; for scripts"
+    )
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
@@ -39,6 +42,10 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
         session.document(document)
         return 0
     lists: list[dict[str, Any]] = document.get("lists", [])
+    if arguments.names:
+        for listed in lists:
+            session.say(str(listed.get("name")))
+        return 0
     if not lists:
         session.say("no lists: the configuration file has no [[list]]")
         return 0
@@ -50,12 +57,12 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _read_now(arguments: argparse.Namespace, session: Session) -> int:
-    if arguments.name is None:
+    if arguments.list is None:
         raise UsageError(
             f"cannot run `xdpctl lists {arguments.what}` without a name: `xdpctl lists` shows the"
             " names"
         )
-    query = {"name": arguments.name}
+    query = {"name": arguments.list}
     listed = session.client(arguments).post(f"{_LISTS}/{arguments.what}", None, query)
     if arguments.json:
         session.document(listed)
