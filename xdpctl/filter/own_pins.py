@@ -2,7 +2,8 @@
 
 Owns the names in /sys/fs/bpf/xdpctl/ (our own pins, never the shared ones): for each
 interface the bpf_link `NETNS-NAME`, beside it `NETNS-NAME:program`, `NETNS-NAME:counters`,
-`NETNS-NAME:control`, `NETNS-NAME:name-index`, our own tables (`NETNS-NAME:table-head` and four
+`NETNS-NAME:control`, `NETNS-NAME:name-index`, `NETNS-NAME:tcp-proof` (a link, too: of the program
+that proves sources, tcp_proof.py), our own tables (`NETNS-NAME:table-head` and four
 more) while a program reads them, and the directory `NETNS-NAME:lock`, NETNS
 being the inode of the network namespace. The directory itself goes with its last entry. Used by the
 filter, and by `detach` when no service runs.
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 
 _PROGRAM = "program"
 _MAPS = names_of(Scope.INTERFACE, Scope.SERVICE, Scope.TABLES)
-_BESIDE = (_PROGRAM, *_MAPS)
+_TCP_PROOF = "tcp-proof"
+_BESIDE = (_PROGRAM, _TCP_PROOF, *_MAPS)
 _FRESH = "new"
 LOCK = "lock"
 _OWN_NAME = re.compile(r"[0-9]+-[^:/][^/]*")
@@ -67,6 +69,7 @@ class OwnPins:
         self._interface = interface
         self.link_path = self._path_for(interface)
         self.program_path = beside(self.link_path, _PROGRAM)
+        self.tcp_proof_path = beside(self.link_path, _TCP_PROOF)
 
     def _path_for(self, interface: str) -> Path:
         return self._directory / f"{self._namespace}-{pin_name_for(interface)}"
@@ -215,6 +218,18 @@ class OwnPins:
             for left in (path, beside(path, _FRESH)):
                 with contextlib.suppress(OSError):
                     left.unlink(missing_ok=True)
+
+    def remove_tcp_proof(self) -> None:
+        """Remove the pin of the program that proves sources.
+
+        Raises:
+            PinError: it cannot be removed.
+        """
+        for path in (self.tcp_proof_path, beside(self.tcp_proof_path, _FRESH)):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise unusable(path, error) from error
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[FreshPins]:

@@ -11,10 +11,10 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl.abi import LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE
+from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
 
 if TYPE_CHECKING:
-    from xdpctl.rules import AnyQtype
     from xdpctl.settings import Settings
 
 
@@ -67,7 +67,18 @@ class TableProgram:
     """The other program: the one that writes to our own tables. It has no settings."""
 
 
-Recipe: TypeAlias = ProgramConfig | TableProgram
+@dataclass(frozen=True, slots=True)
+class TcpProofProgram:
+    """The program that proves sources by the connections of all processes (`--proof cgroup`).
+
+    Attributes:
+        ports: `--port`.
+    """
+
+    ports: tuple[int, ...]
+
+
+Recipe: TypeAlias = ProgramConfig | TableProgram | TcpProofProgram
 """What bytecode is compiled from."""
 
 
@@ -120,6 +131,20 @@ def render_config(config: ProgramConfig) -> str:
         "HEAVY": int(config.heavy),
     }
     return "".join(f"#define CONFIG_{name} {value}\n" for name, value in defines.items())
+
+
+def render_ports(ports: tuple[int, ...]) -> str:
+    """Return the lines of a program that has no other settings than `--port`."""
+    return render_config(
+        ProgramConfig(
+            ports=ports,
+            address_ports=(),
+            addresses=(),
+            tcp=True,
+            any_qtype=AnyQtype.BOTH,
+            xsk=None,
+        )
+    )
 
 
 def _uses(macro: str, rows: list[tuple[int, ...]]) -> str:
