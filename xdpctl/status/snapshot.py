@@ -50,8 +50,10 @@ class Snapshot:
         map_errors: failed writes by (map, symbolic errno).
         destinations: what AF_XDP is registered for, with --xsk.
         rates: packets a second by (interface, reason, action), of what was ever counted.
-        stale: how many of dnsdist's entries are older than the process that holds their map.
+        stale: how many of dnsdist's entries are older than the process that holds their map;
+            None: unknown.
         xskmaps: pin name of the xskmap by interface, with --xsk.
+        unseen: sentences about what of this host cannot be seen from the service.
     """
 
     taken: float
@@ -66,7 +68,8 @@ class Snapshot:
     expired: Mapping[MapName, int] = field(default_factory=dict)
     xskmaps: Mapping[str, str] = field(default_factory=dict)
     rates: PacketRates = field(default_factory=dict)
-    stale: Mapping[MapName, int] = field(default_factory=dict)
+    stale: Mapping[MapName, int | None] = field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:

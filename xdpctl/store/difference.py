@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from xdpctl.abi import TABLES, RuleAction
 from xdpctl.errors import StateError
-from xdpctl.rules.keys import LIST_NAMES_REF, Block
+from xdpctl.rules.keys import LIST_NAMES_REF, NO_END, NO_REASON, Block
 from xdpctl.rules.rules import IMPLIED
 from xdpctl.store.claims import RANK_SQL
 from xdpctl.store.implied import OtherLists, is_of_every_type
@@ -78,6 +78,20 @@ FROM {table} WHERE {table}.map = planned.map AND {table}.key = planned.key
     for table in ("note", "waiting")
 )
 """What a row of a list that adds does not say stays as it was."""
+
+_PLAIN = """
+UPDATE planned SET expires = nullif(expires, :no_end), reason = iif(reason = :no_reason, '', reason)
+WHERE expires = :no_end OR reason = :no_reason
+"""
+"""What a row takes away is noted as what was never there."""
+
+_ENDS_REMOVED = tuple(
+    f"""
+SELECT count(*) FROM {table} CROSS JOIN planned USING (map, key)
+WHERE {table}.expires IS NOT NULL AND {table}.origin = planned.origin AND planned.expires IS NULL
+"""  # noqa: S608 (constants)
+    for table in ("note", "waiting")
+)
 
 _DIFFERING = f"""
 CREATE TEMP TABLE differing AS
@@ -184,6 +198,7 @@ class Difference:
         contested: where another origin has a claim, or claims wait; each is decided by itself.
         gone: of the origin and in force, not in the list; 0 unless the list replaces.
         ended: of the origin and waiting, likewise.
+        ends_removed: of those that change, claims that had an end and have none now.
     """
 
     added: int
@@ -192,11 +207,30 @@ class Difference:
     contested: int
     gone: int
     ended: int
+    ends_removed: int
 
     @property
     def has_changes(self) -> bool:
         """Whether claims may be made, changed or ended."""
         return bool(self.added or self.changed or self.contested or self.gone or self.ended)
+
+
+def _noted(options: Options) -> Options:
+    """Return the options of a row as a note has them."""
+    action, reason, expires, origin = options
+    return (
+        action,
+        "" if reason == NO_REASON else reason,
+        None if expires == NO_END else expires,
+        origin,
+    )
+
+
+def _replaced(
+    rows: Mapping[bytes, Options], others: Mapping[Options, Options]
+) -> dict[bytes, Options]:
+    """Return rows with the other options where there are any."""
+    return {key: others.get(options, options) for key, options in rows.items()}
 
 
 class _Columns:
@@ -258,6 +292,7 @@ class Staging:
         self._origins: set[str] = set()
         self._other_lists = OtherLists(self._select)
         self._has_other_names: bool | None = None
+        self._without: dict[Options, Options] = {}
         self._keys: KeySets | None = None
         self._few: list[Row] | None = []
         self._added = _Columns()
@@ -307,6 +342,8 @@ class Staging:
         for row in self._with_implied(rows):
             options = row.options if isinstance(row, Block) else row[2:]
             self._origins.add(options[3])
+            if options[2] == NO_END or options[1] == NO_REASON:
+                self._without[options] = _noted(options)
             if self._few is None:
                 unlike += self._unlike(row)
             elif len(self._few) + (len(row.keys) if isinstance(row, Block) else 1) <= FEW:
@@ -396,7 +433,7 @@ class Staging:
             return 0, rows
         came, again = known.came(), list(known.come_again())
         for ref, keys in known.fresh.items():
-            self._added.add(ref, keys)
+            self._added.add(ref, _replaced(keys, self._without) if self._without else keys)
             keys.clear()
         return came, again
 
@@ -424,6 +461,9 @@ class Staging:
             if not self._replace:
                 for statement in _KEPT:
                     run(statement)
+            if self._without:
+                run(_PLAIN, {"no_end": NO_END, "no_reason": NO_REASON})
+            ends_removed = sum(run(query).fetchone()[0] for query in _ENDS_REMOVED)
             run(_DIFFERING)
             for table in ("added", "changed", "contested"):
                 run(
@@ -447,6 +487,7 @@ class Staging:
             contested,
             gone,
             ended,
+            ends_removed,
         )
 
     def _find_gone(self) -> None:

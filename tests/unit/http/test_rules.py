@@ -251,6 +251,7 @@ async def test_a_put_replaces_an_origins_list(api: Site) -> None:
         "skipped": 0,
         "guarded": 3,
         "waiting": 3,
+        "ends_removed": 0,
     }
     (bulk,) = api.backend.bulks
     assert (bulk.origin, bulk.replace, bulk.strict) == ("list:x", True, False)

@@ -34,7 +34,7 @@ class FakeAging:
     """What is stale, as a test says; remembers what was ended."""
 
     def __init__(self) -> None:
-        self.counts: dict[MapName, int] = {}
+        self.counts: dict[MapName, int | None] = {}
         self.next = self.counts
         self.present: frozenset[Holder] = frozenset()
         self.looks = 0
@@ -58,9 +58,9 @@ class Shown:
     """Stands for the observer."""
 
     def __init__(self) -> None:
-        self.stale: Mapping[MapName, int] = {}
+        self.stale: Mapping[MapName, int | None] = {}
 
-    def aged(self, stale: Mapping[MapName, int]) -> None:
+    def aged(self, stale: Mapping[MapName, int | None]) -> None:
         self.stale = stale
 
 
@@ -128,6 +128,18 @@ async def test_stale_entries_are_counted_warned_of_and_logged_once(
     assert "unblock --force" in warning
     assert Counter(caplog.messages)["stale-entries"] == 2  # one a map
     assert site.aging.ended == []
+
+
+async def test_where_it_is_unknown_who_holds_the_maps_no_number_is_shown(site: Site) -> None:
+    site.aging.next = {MapName.ADDR_V4: None, MapName.QNAMES: None}
+    async with site.running():
+        await until(lambda: site.aging.looks > 1)
+        assert site.shown.stale == site.aging.next
+        assert not site.part.warnings
+        site.part.reload(site.settings("--stale-dnsdist", "expire:10m"))
+        await until(lambda: len(site.part.warnings) == 1)
+    warning = site.part.warnings[0]
+    assert warning.startswith("--stale-dnsdist expire:10m ends nothing now")
 
 
 async def test_when_they_are_gone_nothing_is_said(site: Site) -> None:

@@ -84,4 +84,15 @@ def _question(arguments: argparse.Namespace, session: Session, origin: str) -> s
     return f"remove {count(number)} {rules}{whose} {where}?"
 
 
-VERBS = (Verb("flush", "remove all our own rules, or those of one origin", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "flush",
+        "remove all our own rules, or those of one origin",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl flush --origin file:rules.txt",
+            "xdpctl flush --map qnames --yes",
+        ),
+    ),
+)

@@ -72,4 +72,15 @@ def who(document: Mapping[str, Any]) -> str:
     return str(document.get("address") or "service")
 
 
-VERBS = (Verb("history", "show the last changes and who made them", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "history",
+        "show the last changes and who made them",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl history --since 1h",
+            "xdpctl history 192.0.2.1",
+        ),
+    ),
+)

@@ -305,4 +305,16 @@ def unicode_of(text: str) -> str:
     return target_unicode(parse_target(text))
 
 
-VERBS = (Verb("list", "show the rules, ours and dnsdist's", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "list",
+        "show the rules, ours and dnsdist's",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl list 192.0.2.1 --contains",
+            "xdpctl list --sort hits --limit 20",
+            "xdpctl list --origin list:drop --json",
+        ),
+    ),
+)

@@ -93,5 +93,9 @@ VERBS = (
         "give a shared map more room, and keep its entries",
         _add_arguments,
         _run,
+        examples=(
+            "xdpctl resize qnames=100000",
+            "xdpctl resize addr-v4=50000 addr-v6=50000",
+        ),
     ),
 )

@@ -159,4 +159,15 @@ def _rows(table: Table, answer: dict[str, Any], session: Session) -> Iterator[st
     )
 
 
-VERBS = (Verb("top", "show the rules with the most hits", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "top",
+        "show the rules with the most hits",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl top",
+            "xdpctl top -n 20 --by hits",
+        ),
+    ),
+)

@@ -285,6 +285,7 @@ def merged(result: BulkResult, skipped: int) -> Merged:
         skipped=skipped,
         guarded=result.guarded,
         waiting=result.theirs + result.shadowed + result.others,
+        ends_removed=result.ends_removed,
     )
 
 
@@ -352,4 +353,5 @@ def status_of(snapshot: Snapshot, *, version: str, pid: int, started: float) -> 
         ],
         [Destination(str(address), port) for address, port in snapshot.destinations],
         list(snapshot.warnings),
+        list(snapshot.unseen),
     )

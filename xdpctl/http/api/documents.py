@@ -249,7 +249,8 @@ class Merged(msgspec.Struct):
     `left_to_dnsdist` and `left_to_others` are claims that wait, because an entry of dnsdist's or a
     claim of another origin is in force; `waiting` is their sum. `skipped` are rules of the list
     whose origin is dnsdist, `guarded` those that the guard left out: local or protected addresses,
-    short prefixes, protected names, top-level domains.
+    short prefixes, protected names, top-level domains. `ends_removed` are rules that had an end
+    and have none now.
     """
 
     created: int
@@ -261,6 +262,7 @@ class Merged(msgspec.Struct):
     skipped: int
     guarded: int
     waiting: int
+    ends_removed: int
 
 
 class Imported(Merged):
@@ -493,7 +495,11 @@ class Destination(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """The whole service at a glance; `limits` are those that act now."""
+    """The whole service at a glance.
+
+    `limits` are those that act now; `unseen` are sentences about what of this host cannot be seen
+    from the service, in a container.
+    """
 
     version: str
     pid: int
@@ -506,3 +512,4 @@ class Status(msgspec.Struct):
     destinations: list[Destination]
     warnings: list[str]
     limits: list[ActingOut] = []
+    unseen: list[str] = []

@@ -26,6 +26,7 @@ from xdpctl.kernel.failure import kernel_release, missing_capabilities
 from xdpctl.kernel.paths import ForeignError, is_read_only, open_directory
 from xdpctl.kernel.provenance import open_fed
 from xdpctl.maps.shared import pins_for
+from xdpctl.process.namespaces import has_own_network, processes_hidden
 from xdpctl.process.port_holder import why_not
 from xdpctl.status.checks.facts import (
     DirectoryFacts,
@@ -110,7 +111,13 @@ class Survey:
     def facts_at_start(self) -> Facts:
         """Return the facts for `warnings_at_start`, without reading maps or trying libraries."""
         return Facts(
-            host=HostFacts(os.uname().release, kernel_release(), frozenset(), jit=self._jit()),
+            host=HostFacts(
+                os.uname().release,
+                kernel_release(),
+                jit=self._jit(),
+                hidden=processes_hidden(self._proc),
+                own_network=has_own_network(self._proc),
+            ),
             directory=DirectoryFacts(self._settings.pin_dir),
             policy=self._policy,
             interfaces=tuple(self.interface(name) for name in self._settings.interfaces),
@@ -138,6 +145,8 @@ class Survey:
             jit=self._jit(),
             memory_lock=None if limit == resource.RLIM_INFINITY else limit,
             apart=self._apart(),
+            hidden=processes_hidden(self._proc),
+            own_network=has_own_network(self._proc),
             listen=None if service is not None or listen is None else _listen_failure(listen),
             secrets=_failure(read_secrets),
             unwritable=tuple(path for path in unwritable if not _is_read_only(path)),
