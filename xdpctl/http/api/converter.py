@@ -353,5 +353,5 @@ def status_of(snapshot: Snapshot, *, version: str, pid: int, started: float) -> 
         ],
         [Destination(str(address), port) for address, port in snapshot.destinations],
         list(snapshot.warnings),
-        list(snapshot.unseen),
+        unseen=list(snapshot.unseen),
     )
