@@ -57,6 +57,13 @@ enum reason {
 };
 
 /*
+ * Rows of the table of counters that are no reason, numbered from its end: of what was looked
+ * up on the way. Packets of action 0: it was not good, of action 1: it was.
+ */
+#define ROW_COOKIES 30 /* DNS cookies that were checked: good */
+#define ROW_PROOFS  31 /* sockets that were asked for: an established connection's */
+
+/*
  * Map numbers. The compiled program carries them where the kernel expects file
  * descriptors; the loader replaces them with descriptors.
  */
@@ -222,6 +229,16 @@ struct scratch {
 		} prefix6;
 		struct xsk_destination_v4 destination4;
 		struct xsk_destination_v6 destination6;
+		/* The ends of a TCP connection, in wire order: source first. */
+		struct {
+			__u32 saddr_be;
+			__u32 daddr_be;
+			__u32 ports_be;
+		} ends4;
+		struct {
+			__u32 addresses_be[8];
+			__u32 ports_be;
+		} ends6;
 	};
 	__u32 traits;	  /* enum trait */
 	__u32 rule;	  /* verdict of the rule that was hit, or NO_RULE */
@@ -272,7 +289,8 @@ struct scratch {
 	__u8 known;		      /* enum knowledge */
 	__u8 unused_byte;
 	__u32 verdict; /* of the stages before */
-	__u8 reserved[60];
+	__u32 option;  /* offset of the next EDNS option, then of a cookie's data */
+	__u8 reserved[56];
 	/* Of the limits of zones. */
 	__u64 zone_a; /* the sums of a suffix of the question's name */
 	__u64 zone_b;
@@ -796,6 +814,7 @@ ABI_SIZE(struct xsk_destination_v6, 20);
 ABI_OFFSET(struct xsk_destination_v6, port_be, 16);
 ABI_SIZE(struct counter, 16);
 ABI_OFFSET(struct counter, bytes, 8);
+_Static_assert(REASON_COUNT <= ROW_COOKIES && ROW_PROOFS < REASON_SLOTS, "a reason is no row");
 ABI_SIZE(struct counters, 2048);
 ABI_SIZE(struct control, 64);
 ABI_SIZE(struct scratch, 1280);
@@ -834,6 +853,8 @@ ABI_SIZE(struct limits, 512);
 ABI_OFFSET(struct limits, cookie_keys, 80);
 ABI_OFFSET(struct limits, prices, 192);
 ABI_OFFSET(struct limits, sets, LIMITS_LIVE_SIZE);
+ABI_OFFSET(struct limits, proven_shift, 392);
+ABI_OFFSET(struct limits, proven_keys, 472);
 ABI_SIZE(struct limit_set, 32);
 ABI_SIZE(struct proven_line, 64);
 ABI_SIZE(struct flood, 128);

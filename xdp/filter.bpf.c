@@ -25,14 +25,9 @@
 #include "exempt.h"
 #include "limits.h"
 #include "plain.h"
+#include "proof.h"
 #include "rules.h"
 #include "xsk.h"
-
-#if CONFIG_PROOF
-#include "proof.h"
-#else
-#define prove_by_tcp(ctx, scratch) ((void)(ctx))
-#endif
 
 /* UDP that carries plain DNS, so that its question can be read. */
 #define TRAITS_DNS (TRAIT_PORT | TRAIT_DESTINATION)
@@ -46,6 +41,13 @@ static __always_inline __u64 classify_any(struct xdp_md *ctx, struct cursor *cur
 
 	if (verdict != CONTINUE)
 		return verdict;
+	if (CONFIG_PROOF && !CONFIG_TCP &&
+	    !(packet->traits & TRAIT_UDP)) { /* only its proof is wanted */
+		if (!is_port(port) || !(packet->traits & TRAIT_ADDRESS))
+			return PASS_OTHER;
+		packet->traits |= TRAIT_CONNECTION;
+		return CONTINUE;
+	}
 	if (packet->traits & TRAIT_ADDRESS) {
 		if (is_port(port)) {
 			packet->traits |= TRAIT_FILTERED;
@@ -58,6 +60,8 @@ static __always_inline __u64 classify_any(struct xdp_md *ctx, struct cursor *cur
 					return no_dns_header(
 						is_cut_by_buffer(ctx, packet->traits, packet->end));
 				packet->traits |= TRAIT_PORT;
+			} else if (CONFIG_PROOF) {
+				packet->traits |= TRAIT_CONNECTION;
 			}
 		} else if (is_address_port(port)) {
 			if (seldom(packet->traits & TRAIT_RAGGED))
@@ -106,15 +110,20 @@ static __always_inline __u64 classify(struct xdp_md *ctx, __u64 size, struct scr
 /* Stage 4: rules by source, and the verdicts that do not depend on the question. */
 static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scratch)
 {
-	__u64 rule = source_rule(ctx, scratch);
+	__u64 rule;
 
+	if (CONFIG_PROOF && !CONFIG_TCP && scratch_get(scratch, traits) & TRAIT_CONNECTION) {
+		prove_by_tcp(ctx, scratch);
+		return PASS_OTHER;
+	}
+	rule = source_rule(ctx, scratch);
 	if (rule != NO_RULE && action_of(rule) != RULE_TRUNCATE)
 		return rule;
 	scratch_put(scratch, rule, rule);
 	rule = scratch_get(scratch, rule);
 	if (scratch_get(scratch, traits) & TRAITS_DNS)
 		return CONTINUE;
-	if (CONFIG_PROOF && !(scratch_get(scratch, traits) & TRAIT_UDP))
+	if (CONFIG_PROOF && scratch_get(scratch, traits) & TRAIT_CONNECTION)
 		prove_by_tcp(ctx, scratch);
 	return VERDICT(rule == NO_RULE ? REASON_NO_MATCH : reason_of(rule), ACTION_PASS);
 }

@@ -8,20 +8,10 @@
 #ifndef XDPCTL_LIMITS_H
 #define XDPCTL_LIMITS_H
 
-#include "flood.h"
-#include "verdict.h"
-
-#if CONFIG_PROVEN
-#include "proven.h"
-#else
-#define is_proven_source(ctx, scratch) ((void)(ctx), false)
-#endif
-
-#if CONFIG_COOKIES
 #include "cookie.h"
-#else
-#define has_good_cookie(ctx, scratch) ((void)(ctx), false)
-#endif
+#include "flood.h"
+#include "proof.h"
+#include "verdict.h"
 
 #if CONFIG_ZONE_LIMITS
 #include "zone_limit.h"

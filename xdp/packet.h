@@ -59,6 +59,7 @@ enum trait {
 	TRAIT_DESTINATION = 1 << 9,    /* UDP to a registered AF_XDP destination */
 	TRAIT_RAGGED = 1 << 10,	       /* first fragment, its data not a multiple of 8 octets */
 	TRAIT_BUFFERS = 1 << 11,       /* the frame goes on behind its end, in another buffer */
+	TRAIT_CONNECTION = 1 << 12,    /* TCP to a --port in --address, and proofs are wanted */
 };
 
 struct ethernet_header {
@@ -403,7 +404,7 @@ static __always_inline __u64 parse_packet(struct cursor *cursor, struct packet *
 	header = protocol == PROTOCOL_UDP ? UDP_HEADER : TCP_PORTS;
 	if (is_cut_off(packet->traits, packet->end, packet->transport + header))
 		return goes_on(cursor, packet->end) ? PASS_OTHER : DROP_FRAGMENT;
-	if (!CONFIG_TCP && protocol == PROTOCOL_TCP)
+	if (!CONFIG_TCP && !CONFIG_PROOF && protocol == PROTOCOL_TCP)
 		return PASS_OTHER;
 	transport = cursor_at(cursor, header);
 	if (!transport)

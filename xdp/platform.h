@@ -41,6 +41,30 @@ void *map_value(enum map_ref map);
 __u64 jiffies(void);
 int redirect_to_queue(struct xdp_md *ctx);
 int trim_frame(struct xdp_md *ctx, int delta);
+__u32 tcp_state(struct xdp_md *ctx, void *ends, __u32 size);
+
+/* What tcp_proof.bpf.c reads of the kernel's context (linux/bpf.h). */
+struct bpf_sock_ops {
+	__u32 op;
+	__u32 args[4];
+	__u32 family;
+	__u32 remote_ip4;
+	__u32 local_ip4;
+	__u32 remote_ip6[4];
+	__u32 local_ip6[4];
+	__u32 local_port;
+	__u32 bpf_sock_ops_cb_flags;
+};
+
+enum {
+	BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB = 5,
+	BPF_SOCK_OPS_STATE_CB = 10,
+};
+
+static __always_inline void call_at_changes_of_state(struct bpf_sock_ops *ops)
+{
+	ops->bpf_sock_ops_cb_flags = 1;
+}
 
 static __always_inline __u8 *frame_start(const struct xdp_md *ctx)
 {
@@ -73,6 +97,10 @@ static __always_inline __u64 frame_size(struct xdp_md *ctx)
 static void *(*const helper_map_lookup_elem)(const void *map, const void *key) = (void *)1;
 static long (*const helper_redirect_map)(const void *map, __u64 key, __u64 flags) = (void *)51;
 static long (*const helper_xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
+static long (*const helper_sock_ops_cb_flags_set)(struct bpf_sock_ops *ops, int flags) = (void *)59;
+static struct bpf_sock *(*const helper_sk_lookup_tcp)(struct xdp_md *ctx, void *tuple, __u32 size,
+						      __u64 netns, __u64 flags) = (void *)84;
+static long (*const helper_sk_release)(struct bpf_sock *sk) = (void *)86;
 static __u64 (*const helper_jiffies64)(void) = (void *)118;
 static __u64 (*const helper_xdp_get_buff_len)(struct xdp_md *ctx) = (void *)188;
 
@@ -105,6 +133,28 @@ static __always_inline int redirect_to_queue(struct xdp_md *ctx)
 {
 	return helper_redirect_map((const void *)bpf_pseudo_fd(1, MAP_XSKMAP), ctx->rx_queue_index,
 				   XDP_PASS);
+}
+
+/*
+ * The state (enum bpf_tcp_state) of this namespace's socket for a segment with these ends;
+ * 0 if there is none. Of a half-open connection it is the listener's.
+ */
+static __always_inline __u32 tcp_state(struct xdp_md *ctx, void *ends, __u32 size)
+{
+	struct bpf_sock *sk = helper_sk_lookup_tcp(ctx, ends, size, BPF_F_CURRENT_NETNS, 0);
+	__u32 state;
+
+	if (!sk)
+		return 0;
+	state = *(volatile __u32 *)&sk->state;
+	helper_sk_release(sk);
+	return state;
+}
+
+/* Asks for a further call whenever the connection's state changes. */
+static __always_inline void call_at_changes_of_state(struct bpf_sock_ops *ops)
+{
+	helper_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 /* Moves the frame's end by `delta` bytes, which is not positive. Returns 0 on success. */
@@ -214,6 +264,15 @@ static __always_inline void store16(void *to, __u16 value)
 #define be16(x) ((__u16)(x))
 #define be32(x) ((__u32)(x))
 #define be64(x) ((__u64)(x))
+#endif
+
+/* Words of octets that begin with the least, as SipHash reads them. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define le32(x) ((__u32)(x))
+#define le64(x) ((__u64)(x))
+#else
+#define le32(x) ((__u32)__builtin_bswap32(x))
+#define le64(x) ((__u64)__builtin_bswap64(x))
 #endif
 
 /* An unlikely condition: its code is placed out of line. */

@@ -96,6 +96,13 @@ class Reason(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+class TallyRow(IntEnum):
+    """Rows of the table of counters that are no reason: what was looked up on the way."""
+
+    COOKIES = 30
+    PROOFS = 31
+
+
 REASON_SLOTS = 32
 """Rows of the table of counters, with room for later reasons."""
 
@@ -584,6 +591,25 @@ _NAMES_OF_A_ZONE = MapSpec(
     Scope.LIMITS,
 )
 
+
+class ProvenSecrets(NamedTuple):
+    """What gives a source its place in limit-proven (xdp/proven.h)."""
+
+    shift: int
+    keys: tuple[int, int, int, int]
+    mix: int
+
+
+_PROVEN_SHIFT_OFFSET, _PROVEN_KEYS_OFFSET = 392, 472
+
+
+def decode_proven_secrets(value: bytes) -> ProvenSecrets:
+    """Return the part of `struct limits` that the table of proven sources depends on."""
+    (shift,) = struct.unpack_from("=I", value, _PROVEN_SHIFT_OFFSET)
+    first, second, third, added, mix = struct.unpack_from("=5Q", value, _PROVEN_KEYS_OFFSET)
+    return ProvenSecrets(shift, (first, second, third, added), mix)
+
+
 MAPS: dict[MapName, MapSpec] = {
     spec.name: spec
     for spec in (
@@ -969,6 +995,24 @@ def decode_counters(value: bytes) -> dict[tuple[Reason, PacketAction], Count]:
                 sum(packets for packets, _ in cells), sum(size for _, size in cells)
             )
     return sums
+
+
+def decode_tallies(value: bytes) -> dict[tuple[TallyRow, bool], int]:
+    """Return how many cookies were bad and good, and how many proofs failed and succeeded.
+
+    Args:
+        value: as `decode_counters`.
+    """
+    return {
+        (tally, good): sum(
+            _COUNTER.unpack_from(value, base + (tally * len(PacketAction) + good) * _COUNTER.size)[
+                0
+            ]
+            for base in range(0, len(value), COUNTERS_SIZE)
+        )
+        for tally in TallyRow
+        for good in (False, True)
+    }
 
 
 def encode_control(*, panic: bool) -> bytes:

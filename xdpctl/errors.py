@@ -30,6 +30,7 @@ these instead.
     ├── ForeignFileError                a file that another user can replace
     │   └── IrregularFileError          not a regular file
     ├── ListenError                     socket or port cannot be used
+    ├── CookieSecretError               the secrets of DNS cookies cannot be used
     └── ServiceUnreachableError      3  no service on the control socket
 
 Owns the classes, their exit statuses and fields. Does not own the sentences, which the raising
@@ -343,6 +344,10 @@ class IrregularFileError(ForeignFileError):
 
 class ListenError(XdpctlError):
     """A socket or port cannot be used."""
+
+
+class CookieSecretError(XdpctlError):
+    """The file with the secrets of DNS cookies cannot be used."""
 
 
 class ServiceUnreachableError(XdpctlError):

@@ -21,12 +21,14 @@ static int (*filter)(struct xdp_md *ctx);
 #include "batch.h"
 #endif
 #include "table.bpf.c"
+#include "tcp_proof.bpf.c"
 
 #define FRAME_MAX	65536
 #define ETHERNET_HEADER 14
 #define MAPS		40
 #define ZONES		8
 #define KEY_MAX		264
+#define SOCKETS		16
 #define EMPTY_SLOT	(-1)
 #define ERROR_FAULT	1
 #define ERROR_COUNT	2
@@ -55,6 +57,13 @@ struct map {
 struct array {
 	__u8 *values;
 	__u32 count;
+};
+
+/* A TCP socket: the ends of a segment for it, source first, and its state. */
+struct tcp_socket {
+	__u8 ends[36];
+	__u32 size;
+	__u32 state;
 };
 
 struct outcome {
@@ -107,6 +116,8 @@ static const bool tries[MAPS] = {
 static struct map maps[MAPS];
 static struct array arrays[MAPS];
 static struct array names_of_zones[ZONES]; /* the maps in zone-names */
+static struct tcp_socket sockets[SOCKETS];
+static __u32 socket_count;
 static struct counters counters;
 static struct control control;
 static struct scratch scratch;
@@ -211,6 +222,15 @@ __u64 jiffies(void)
 	return ticks;
 }
 
+__u32 tcp_state(struct xdp_md *ctx, void *ends, __u32 size)
+{
+	(void)ctx;
+	for (__u32 i = 0; i < socket_count; i++)
+		if (sockets[i].size == size && !memcmp(sockets[i].ends, ends, size))
+			return sockets[i].state;
+	return 0;
+}
+
 int redirect_to_queue(struct xdp_md *ctx)
 {
 	return find(MAP_XSKMAP, &ctx->rx_queue_index) ? XDP_REDIRECT : XDP_PASS;
@@ -237,12 +257,12 @@ int trim_frame(struct xdp_md *ctx, int delta)
 	return 0;
 }
 
-/* Finds the one cell that was counted in. */
+/* Finds the one cell that was counted in, of those with a reason. */
 static int read_counters(struct outcome *outcome, size_t length)
 {
 	int cells = 0;
 
-	for (__u32 reason = 0; reason < REASON_SLOTS; reason++)
+	for (__u32 reason = 0; reason < ROW_COOKIES; reason++)
 		for (__u32 action = 0; action < ACTION_COUNT; action++) {
 			const struct counter *cell = &counters.cell[reason][action];
 
@@ -423,6 +443,32 @@ void *host_zone_names(__u32 number, __u32 count)
 	return values;
 }
 
+/* Makes a TCP socket: 0, or -1 where there are too many. */
+int host_socket(const void *ends, __u32 size, __u32 state)
+{
+	struct tcp_socket *made = &sockets[socket_count];
+
+	if (socket_count == SOCKETS || size > sizeof(made->ends))
+		return -1;
+	memcpy(made->ends, ends, size);
+	made->size = size;
+	made->state = state;
+	socket_count++;
+	return 0;
+}
+
+/* How many packets of the last run were counted in a row that is no reason's. */
+__u64 host_tally(__u32 row, int good)
+{
+	return counters.cell[row][good].packets;
+}
+
+/* Runs the program that sees connections. */
+int host_tcp_proof(struct bpf_sock_ops *ops)
+{
+	return xdpctl_tcp_proof(ops);
+}
+
 /* Runs the table program so often, as a program test run does. */
 void host_table(__u32 runs)
 {
@@ -436,6 +482,7 @@ void host_clear(void)
 	ticks = 24 * 3600 * 250;
 	memset(&control, 0, sizeof(control));
 	memset(&name_index, 0, sizeof(name_index));
+	socket_count = 0;
 	for (int map = 0; map < MAPS; map++) {
 		for (size_t i = 0; i < maps[map].count; i++)
 			free(maps[map].entries[i]);

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import BY_REF, ZONE_BUCKET_SIZE, PacketAction, Reason
+from xdpctl.abi import BY_REF, ZONE_BUCKET_SIZE, PacketAction, Reason, TallyRow
 from xdpctl.program.config import render_config
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class HostFilter:
         self._library.host_key_size.restype = ctypes.c_size_t
         self._library.host_array.restype = ctypes.c_void_p
         self._library.host_zone_names.restype = ctypes.c_void_p
+        self._library.host_tally.restype = ctypes.c_uint64
         self._output = ctypes.create_string_buffer(FRAME_MAX)
+        self.wants_changes = False
 
     def set_entry(self, map_ref: int, key: bytes, value: bytes) -> None:
         """Write an entry: a rule, a destination, a queue's socket, the control map's, the index."""
@@ -124,6 +126,32 @@ class HostFilter:
         """Run the table program so often, as its program test runs do."""
         del frame  # nor does the program look at it
         self._library.host_table(repeat)
+
+    def make_socket(self, ends: bytes, state: int) -> None:
+        """Make a TCP socket.
+
+        Args:
+            ends: of a segment for it, in wire order: both addresses and ports, source first.
+            state: `enum bpf_tcp_state`.
+        """
+        if self._library.host_socket(ends, len(ends), state):
+            raise ValueError("too many sockets")
+
+    def tally(self, row: TallyRow, *, good: bool) -> int:
+        """Return how many packets of the last run were counted in a row that is no reason's."""
+        count: int = self._library.host_tally(int(row), int(good))
+        return count
+
+    def see_connection(self, words: Sequence[int]) -> int:
+        """Run the program that sees connections; return what it returns.
+
+        Args:
+            words: `struct bpf_sock_ops` of platform.h, whose last one it may change.
+        """
+        ops = (ctypes.c_uint32 * len(words))(*words)
+        result: int = self._library.host_tcp_proof(ops)
+        self.wants_changes = bool(ops[-1])
+        return result
 
     def set_ticks(self, ticks: int) -> None:
         """Set the clock; before, and after `clear`, it shows a day."""

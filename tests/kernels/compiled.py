@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from tests.engines.batch import kernel_library
 from xdpctl.kernel.bytecode import Bytecode
-from xdpctl.program.compiler import compile_program_blocking
-from xdpctl.program.config import TableProgram, render_config
+from xdpctl.program.compiler import compile_program_blocking, main_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 
 
 def _file(folder: Path, recipe: Recipe) -> Path:
-    text = "" if isinstance(recipe, TableProgram) else render_config(recipe)
-    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.bin"
+    return folder / f"{hashlib.sha256(main_text(recipe).encode()).hexdigest()[:16]}.bin"
 
 
 def put_programs(

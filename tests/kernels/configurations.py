@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 from xdpctl.kernel.bpf.loading import ProgramKind
-from xdpctl.program.config import ProgramConfig, TableProgram
+from xdpctl.program.config import ProgramConfig, TableProgram, TcpProofProgram
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
 
@@ -24,13 +24,14 @@ _ADDRESSES: Final = tuple(
 )
 
 
-def _config(
+def _config(  # noqa: PLR0913 - one argument a switch
     *,
     any_qtype: AnyQtype = AnyQtype.BOTH,
     xsk: XskFamily | None = None,
     tcp: bool = True,
     large: bool = False,
     tables: bool = False,
+    proof: bool = False,
 ) -> ProgramConfig:
     return ProgramConfig(
         ports=(53, 5353, 5354, 5355) if large else (53,),
@@ -40,6 +41,9 @@ def _config(
         any_qtype=any_qtype,
         xsk=xsk,
         tables=tables,
+        flood=proof,
+        proven=proof,
+        proof=proof,
     )
 
 
@@ -60,10 +64,18 @@ CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
     "tables-large": _config(tables=True, large=True),
     "tables-xsk": _config(tables=True, xsk=XskFamily.BOTH),
     "tables-xsk-large": _config(tables=True, xsk=XskFamily.BOTH, large=True),
+    "proof-no-tcp": _config(tables=True, tcp=False, proof=True),
     "table program": TableProgram(),
+    "tcp proof program": TcpProofProgram((53, 5353)),
 }
 
 
 def kind_of(recipe: Recipe) -> ProgramKind:
     """Return what the program is loaded as."""
-    return ProgramKind.TEST_RUN if isinstance(recipe, TableProgram) else ProgramKind.XDP
+    match recipe:
+        case TableProgram():
+            return ProgramKind.TEST_RUN
+        case TcpProofProgram():
+            return ProgramKind.SOCK_OPS
+        case ProgramConfig():
+            return ProgramKind.XDP

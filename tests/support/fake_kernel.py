@@ -13,6 +13,7 @@ import ctypes
 import errno
 import hashlib
 import itertools
+import os
 import struct
 import threading
 from asyncio import Queue
@@ -25,7 +26,13 @@ from xdpctl.errors import InterfaceError, KernelError, MapFrozenError, MapFullEr
 from xdpctl.kernel.bpf import bpffs, pins
 from xdpctl.kernel.bpf.descriptor import Descriptor
 from xdpctl.kernel.bpf.keywalk import KeyWalk
-from xdpctl.kernel.bpf.libbpf import BPF_ANY, BPF_EXIST, BPF_NOEXIST, LINK_TYPE_XDP
+from xdpctl.kernel.bpf.libbpf import (
+    BPF_ANY,
+    BPF_EXIST,
+    BPF_NOEXIST,
+    LINK_TYPE_CGROUP,
+    LINK_TYPE_XDP,
+)
 from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.kernel.bpf.maps import Map, MapInfo
 from xdpctl.kernel.bpf.programs import Link, LinkInfo, Program, ProgramInfo, TestRun, XdpMode
@@ -108,12 +115,14 @@ class ProgramState:
 
 @dataclass
 class LinkState:
-    """A link; `device` is None once it is defunct."""
+    """A link; `device` is None once it is defunct, or where it is on control groups."""
 
     id: int
     program: ProgramState
     device: Device | None
     mode: XdpMode
+    on_cgroups: bool = False
+    defunct: bool = False
 
 
 @dataclass
@@ -525,7 +534,7 @@ class FakeLink(FakeDescriptor, Link):
     def update(self, program: Program, expected: Program | None = None) -> None:
         self._use("update")
         tried = f"cannot replace the program of {self.label}"
-        if self.state.device is None:
+        if self.state.defunct or (self.state.device is None and not self.state.on_cgroups):
             raise KernelError(tried, errno.ENOLINK)
         if expected is not None and expected.info.id != self.state.program.info.id:
             raise KernelError(tried, errno.EPERM)
@@ -533,6 +542,7 @@ class FakeLink(FakeDescriptor, Link):
 
     def detach(self) -> None:
         self._use("detach")
+        self.state.defunct = True
         if self.state.device:
             self.state.device.link = None
             self.state.device = None
@@ -600,6 +610,14 @@ class FakeBpf(Bpf):
         state = LinkState(self.kernel.new_id(), used, device, mode)
         self.kernel.links[state.id] = device.link = state
         return FakeLink(self.kernel, state, f"the link on interface {device.name}")
+
+    def create_cgroup_link(self, program: Program, cgroup: int) -> FakeLink:
+        self.kernel.faults.check("create_cgroup_link")
+        os.fstat(cgroup)
+        used = self.kernel.programs[program.info.id]
+        state = LinkState(self.kernel.new_id(), used, None, XdpMode.NATIVE, on_cgroups=True)
+        self.kernel.links[state.id] = state
+        return FakeLink(self.kernel, state, "the link on the root of all control groups")
 
     def open_link(self, path: Path) -> FakeLink:
         self.kernel.faults.check("open_link")
@@ -793,7 +811,7 @@ def _link_info(state: LinkState) -> LinkInfo:
     """Return what a kernel would say of a link."""
     return LinkInfo(
         id=state.id,
-        type=LINK_TYPE_XDP,
+        type=LINK_TYPE_CGROUP if state.on_cgroups else LINK_TYPE_XDP,
         program_id=state.program.info.id,
         ifindex=state.device.index if state.device else 0,
     )

@@ -23,7 +23,7 @@ XDP = Path(__file__).parents[2] / "xdp"
 NAME = b"\3www\7example\0"
 QTYPE = 0x0102
 STRUCTS = re.compile(r"^struct (\w+) \{", re.MULTILINE)
-_CONSTANTS = r"^#define ((?:TABLE|NAMES|SOURCES|SLOT|TAG|BIT|LIMITS?|FLOOD|ZONES?|HEAVY)_\w+)"
+_CONSTANTS = r"^#define ((?:TABLE|NAMES|SOURCES|SLOT|TAG|BIT|LIMITS?|FLOOD|ROW|ZONES?|HEAVY)_\w+)"
 NUMBERS = re.compile(r"^\t([A-Z][A-Z0-9_]+) = ", re.MULTILINE)
 
 
@@ -327,6 +327,12 @@ def test_rules_in_tables_have_the_numbers_of_the_header(numbers: dict[str, int])
     found = _named(numbers, "TABLE_")
     assert found == {name.name: spec.ref for name, spec in abi.TABLES.items()}
     assert not {*found.values()} & {spec.ref for spec in MAPS.values()}
+
+
+def test_rows_that_are_no_reason_have_the_numbers_of_the_header(macros: dict[str, int]) -> None:
+    rows = {name: number for name, number in macros.items() if name.startswith("ROW_")}
+    assert rows == {f"ROW_{tally.name}": tally.value for tally in abi.TallyRow}
+    assert max(Reason) < min(rows.values())
 
 
 @pytest.mark.parametrize(

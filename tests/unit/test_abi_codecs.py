@@ -182,6 +182,30 @@ def test_counters_are_summed_over_all_cpus() -> None:
     assert sum(count.packets for count in sums.values()) == 7
 
 
+def test_look_ups_on_the_way_are_summed_over_all_cpus() -> None:
+    def one_cpu(packets: int) -> bytes:
+        table = bytearray(abi.COUNTERS_SIZE)
+        for row, action in ((abi.TallyRow.PROOFS, 1), (abi.TallyRow.COOKIES, 0)):
+            struct.pack_into("=Q", table, (row * 4 + action) * 16, packets + action)
+        return bytes(table)
+
+    assert abi.decode_tallies(one_cpu(2) + one_cpu(5)) == {
+        (abi.TallyRow.COOKIES, False): 7,
+        (abi.TallyRow.COOKIES, True): 0,
+        (abi.TallyRow.PROOFS, False): 0,
+        (abi.TallyRow.PROOFS, True): 9,
+    }
+
+
+def test_the_secrets_of_proofs_are_read_where_they_were_written() -> None:
+    drawn = bytes(range(abi.LIMITS_SECRETS_SIZE))
+    value = abi.encode_limits(abi.LimitValues()) + abi.encode_limits_kept(64, 4096, drawn)
+    words = struct.unpack("=14Q", drawn)
+    found = abi.decode_proven_secrets(value)
+    assert (found.shift, found.keys) == (52, words[9:13])
+    assert found.mix == words[13] | 1
+
+
 def test_a_reasons_label_is_the_metrics() -> None:
     assert (Reason.ADDR_V4.label, Reason.XSK_INELIGIBLE.label) == ("addr-v4", "xsk-ineligible")
 

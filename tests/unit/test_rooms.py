@@ -27,7 +27,7 @@ ROOT = Path(xdpctl.__file__).parent
 FLOORS = (
     {"abi", "errors"},
     {"kernel", "process", "rules"},
-    {"settings", "store", "transfers"},
+    {"limits", "settings", "store", "transfers"},
     {"feeds", "maps", "program", "zones"},
     {"filter"},
     {"status"},

@@ -7,9 +7,9 @@ through the service, or choose its secrets. This module decides whether to trust
 was opened. paths.py walks the path one part at a time; this module judges each part while it
 is open, and no part is looked up twice. A pipe, device or socket is never opened.
 
-Used for lists (`open_fed`), and for the token and a key (`open_own`). Everything blocks. Owns that
-judgement. Does not own the content of files. Called by feeds/reader.py, http/transport/token.py
-and tls.py.
+Used for lists (`open_fed`), and for secrets: the token, a key, the cookie secrets (`open_secret`,
+`read_secret`). Everything blocks. Owns that judgement. Does not own the content of files. Called by
+feeds/reader.py, http/transport/token.py and tls.py, and limits/cookies.py.
 """
 
 from __future__ import annotations
@@ -55,6 +55,34 @@ def open_own(path: Path) -> int:
         OSError: as open(2).
     """
     return _opened(path, _Way.check_own)
+
+
+def open_secret(path: Path, renew: str) -> int:
+    """Open a file as `open_own`, and only if nobody but its owner and group can use it.
+
+    Args:
+        path: of the file.
+        renew: what to do about a secret that others may have read, as half a sentence.
+
+    Raises:
+        ForeignFileError: another user can change or read it.
+        OSError: as open(2).
+    """
+    opened = open_own(path)
+    mode = stat.S_IMODE(os.fstat(opened).st_mode)
+    if mode & stat.S_IRWXO:
+        os.close(opened)
+        raise ForeignFileError(
+            f"its mode {mode:04o} lets everybody on this machine use it; run chmod o= {path}, and"
+            f" {renew}"
+        )
+    return opened
+
+
+def read_secret(path: Path, renew: str, most: int) -> bytes:
+    """Return the content of a file as `open_secret`; of a longer one, `most` + 1 bytes."""
+    with open(open_secret(path, renew), "rb") as file:
+        return file.read(most + 1)
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
-"""The boot clock and the id of this boot, by which expiries are measured.
+"""The boot clock and the id of this boot, by which expiries are measured; the kernel's ticks.
 
-Owns no state. Does not own expiries (store/). Called by store/, feeds/ and http/.
+Owns no state. Does not own expiries (store/) or limits (limits/). Called by store/, feeds/, http/,
+settings/ and limits/.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ import time
 from pathlib import Path
 
 from xdpctl.errors import StateError
+
+_MONOTONIC_COARSE = 6
+"""CLOCK_MONOTONIC_COARSE (linux/time.h), which Python does not name."""
 
 
 def boot_id() -> str:
@@ -30,3 +34,12 @@ def boot_id() -> str:
 def boot_clock() -> float:
     """Return the seconds of CLOCK_BOOTTIME, which also counts while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def ticks_a_second() -> int:
+    """Return how often a second the kernel counts its jiffies (CONFIG_HZ): 100 to 1000.
+
+    The coarse clock steps once a tick, and its resolution is 1/HZ (clock_getres(2)). sysconf's
+    SC_CLK_TCK is another number, 100 on every kernel.
+    """
+    return round(1 / time.clock_getres(_MONOTONIC_COARSE))

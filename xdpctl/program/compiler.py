@@ -1,4 +1,4 @@
-"""Our C to bytecode: the filter for one configuration, or the table program.
+"""Our C to bytecode: the filter for one configuration, or one of the programs beside it.
 
 Owns where the C files are, and the process that compiles them (bcc_process.py), which then ends:
 the service never holds a compiler. Does not own the configuration's C (config.py) or loading. The
@@ -24,7 +24,14 @@ from typing import TYPE_CHECKING
 from xdpctl.errors import CompilerError
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.process.children import start_python
-from xdpctl.program.config import Recipe, TableProgram, render_config
+from xdpctl.program.config import (
+    ProgramConfig,
+    Recipe,
+    TableProgram,
+    TcpProofProgram,
+    render_config,
+    render_ports,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +45,10 @@ FUNCTION = "xdpctl_filter"
 TABLE_FILE = "table.bpf.c"
 TABLE_FUNCTION = "xdpctl_table"
 """The same of the program that writes to our own tables."""
+
+TCP_PROOF_FILE = "tcp_proof.bpf.c"
+TCP_PROOF_FUNCTION = "xdpctl_tcp_proof"
+"""The same of the program that sees the connections of all processes."""
 
 TIMEOUT = 60.0
 """Seconds that a compilation may take; it takes a third of one."""
@@ -76,15 +87,24 @@ def _files_in(directory: Traversable, place: str) -> Iterator[tuple[str, bytes]]
 
 def function_of(recipe: Recipe) -> str:
     """Return the name of the program in `main_text`."""
-    return TABLE_FUNCTION if isinstance(recipe, TableProgram) else FUNCTION
+    match recipe:
+        case TableProgram():
+            return TABLE_FUNCTION
+        case TcpProofProgram():
+            return TCP_PROOF_FUNCTION
+        case ProgramConfig():
+            return FUNCTION
 
 
 def main_text(recipe: Recipe) -> str:
-    """Return the main file as it is compiled: the filter's behind its configuration."""
-    if isinstance(recipe, TableProgram):
-        name, defines = TABLE_FILE, ""
-    else:
-        name, defines = MAIN_FILE, render_config(recipe)
+    """Return the main file as it is compiled, behind its configuration if it has one."""
+    match recipe:
+        case TableProgram():
+            name, defines = TABLE_FILE, ""
+        case TcpProofProgram(ports):
+            name, defines = TCP_PROOF_FILE, render_ports(ports)
+        case ProgramConfig():
+            name, defines = MAIN_FILE, render_config(recipe)
     text = (source_directory() / name).read_text(encoding="utf-8")
     return f'{defines}#line 1 "{name}"\n{text}'
 

@@ -11,11 +11,11 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl.abi import LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE
-from xdpctl.settings import XskFamily
+from xdpctl.rules import AnyQtype
+from xdpctl.settings import Proof, XskFamily
 
 if TYPE_CHECKING:
-    from xdpctl.rules import AnyQtype
-    from xdpctl.settings import Settings
+    from xdpctl.settings import Levels, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,18 @@ class TableProgram:
     """The other program: the one that writes to our own tables. It has no settings."""
 
 
-Recipe: TypeAlias = ProgramConfig | TableProgram
+@dataclass(frozen=True, slots=True)
+class TcpProofProgram:
+    """The program that proves sources by the connections of all processes (`--proof cgroup`).
+
+    Attributes:
+        ports: `--port`.
+    """
+
+    ports: tuple[int, ...]
+
+
+Recipe: TypeAlias = ProgramConfig | TableProgram | TcpProofProgram
 """What bytecode is compiled from."""
 
 
@@ -78,6 +89,8 @@ def program_config(settings: Settings, *, tables: bool = False) -> ProgramConfig
         settings: of the service.
         tables: whether our own tables of rules are asked.
     """
+    by_source = settings.rate_limit > 0
+    proven = settings.flood_limit > 0 or (by_source and settings.proven_factor > 1)
     return ProgramConfig(
         ports=settings.ports,
         address_ports=settings.address_ports,
@@ -86,7 +99,18 @@ def program_config(settings: Settings, *, tables: bool = False) -> ProgramConfig
         any_qtype=settings.any_qtype,
         xsk=settings.xsk_family if settings.xsk else None,
         tables=tables,
+        limits4=_lengths(settings.rate_limit_prefixes) if by_source else (),
+        limits6=_lengths(settings.rate_limit_prefixes6) if by_source else (),
+        flood=settings.flood_limit > 0,
+        proven=proven,
+        proof=proven and settings.proof is Proof.SOCKET,
+        cookies=proven and settings.cookie_secret_file is not None,
+        exempt=bool(settings.exempt),
     )
+
+
+def _lengths(levels: Levels) -> tuple[int, ...]:
+    return tuple(length for length, _ in levels)
 
 
 def render_config(config: ProgramConfig) -> str:
@@ -120,6 +144,20 @@ def render_config(config: ProgramConfig) -> str:
         "HEAVY": int(config.heavy),
     }
     return "".join(f"#define CONFIG_{name} {value}\n" for name, value in defines.items())
+
+
+def render_ports(ports: tuple[int, ...]) -> str:
+    """Return the lines of a program that has no other settings than `--port`."""
+    return render_config(
+        ProgramConfig(
+            ports=ports,
+            address_ports=(),
+            addresses=(),
+            tcp=True,
+            any_qtype=AnyQtype.BOTH,
+            xsk=None,
+        )
+    )
 
 
 def _uses(macro: str, rows: list[tuple[int, ...]]) -> str:

@@ -37,6 +37,7 @@ from xdpctl.http.api.converter import (
     tested,
     top_rule,
 )
+from xdpctl.http.api.limit_documents import limits_out
 from xdpctl.maps.holders import held_open, perhaps_held
 from xdpctl.process.caller import CALLER, NOBODY
 from xdpctl.process.log import event
@@ -66,11 +67,14 @@ if TYPE_CHECKING:
         Tested,
         TopRule,
     )
+    from xdpctl.http.api.limit_documents import LimitsOut
+    from xdpctl.limits.view import LimitsView
     from xdpctl.maps.holders import Holders
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.rules.guard import Guard
     from xdpctl.service.account import Account
     from xdpctl.service.current_program import CurrentProgram
+    from xdpctl.service.limits import Limits
     from xdpctl.service.panic import PanicSwitch
     from xdpctl.status.observer import Observer
     from xdpctl.status.snapshot import Snapshot
@@ -106,6 +110,7 @@ class Operations:
         guard: gives the guard of this moment; called on those threads.
         account: writes down what was changed; called on those threads.
         program: the program in force.
+        limits: the limits in force.
 
     Attributes:
         expiry_changed: set when another rule may be the next to expire.
@@ -133,6 +138,7 @@ class Operations:
         guard: Callable[[], Guard],
         account: Account,
         program: CurrentProgram,
+        limits: Limits,
     ) -> None:
         self._store = store
         self._state = state
@@ -150,6 +156,7 @@ class Operations:
         self._guard = guard
         self._account = account
         self._program = program
+        self._limits = limits
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.list_files: ListFiles | None = None
@@ -166,9 +173,11 @@ class Operations:
 
     def status(self) -> Status:
         """Return the whole service as a document."""
-        return status_of(
+        document = status_of(
             self._observer.last, version=__version__, pid=os.getpid(), started=self._started
         )
+        document.limits = self.limits().acting
+        return document
 
     async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:
         """Make or update rules; `force` overrides the guard (rules/guard.py).
@@ -541,6 +550,28 @@ class Operations:
         if self.list_files is None:
             raise NotFoundError(f"there is no list {shown(name)}: the service is starting")
         return list_out(await self.list_files.read_now(name, accept=accept))
+
+    def limits_view(self) -> LimitsView:
+        """Return the limits, and what they do now."""
+        return self._limits.view()
+
+    def limits(self) -> LimitsOut:
+        """Return the same as a document."""
+        return limits_out(self._limits.view())
+
+    async def prove(self, addresses: Sequence[IPv4Address | IPv6Address], *, proven: bool) -> int:
+        """Let sources count as proven from now on, or no longer; return how many changed.
+
+        Raises:
+            ConflictError: no limit asks whether a source is proven.
+        """
+        who = CALLER.get()
+        change = self._limits.prove if proven else self._limits.unprove
+        changed = await change(addresses)
+        texts = [str(address) for address in addresses]
+        verb = "prove" if proven else "unprove"
+        await self._on(self._store_thread, lambda: self._account.proved(who, verb, texts))
+        return changed
 
     async def recall(self, name: str) -> str | None:
         """Return a stored fact, or None."""

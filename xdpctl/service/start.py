@@ -33,6 +33,7 @@ from xdpctl.service.claim_counts import ClaimCounts
 from xdpctl.service.current_program import CurrentProgram
 from xdpctl.service.expiry import Expiry
 from xdpctl.service.interface_watch import InterfaceWatch
+from xdpctl.service.limits import Limits
 from xdpctl.service.own_tables import OwnTables
 from xdpctl.service.pin_repair import PinRepair
 from xdpctl.service.precompile import Precompile
@@ -89,7 +90,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         return None
     held = ground.rollout.hold(found.filters, built) if isinstance(built, XdpctlError) else ""
     parts: list[ServicePart] = []
-    rules = open_rules(ground, found, facts, parts, stack, wanted=config.tables and not held)
+    rules = open_rules(ground, found, facts, parts, config, stack, is_held=bool(held))
     workers = begin_workers(ground, found, rules, stack)
     program = _current_program(ground, found, rules, workers, config, held)
     own_tables = _own_tables(ground, rules, program)
@@ -109,7 +110,16 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         watch_thread=workers.watch,
         store_thread=workers.lanes.writes,
     )
-    operations = _operations(ground, found, rules, workers, own_tables, program, repair)
+    limits = Limits(
+        rules.limits,
+        settings,
+        rules.observer,
+        ground.netlink,
+        rules.account,
+        thread=workers.watch,
+        note_thread=workers.lanes.writes,
+    )
+    operations = _operations(ground, found, rules, workers, own_tables, program, repair, limits)
     parts += _parts(
         ground,
         found,
@@ -122,6 +132,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         parts=parts,
         stale=_stale_entries(ground, found, rules, stack),
         repair=repair,
+        limits=limits,
     )
     rules.observer.look()
     await _serve(found.listeners, operations, program)
@@ -144,6 +155,7 @@ def _parts(  # noqa: PLR0913 - what parts need
     parts: Sequence[ServicePart],
     stale: StaleEntries,
     repair: PinRepair,
+    limits: Limits,
 ) -> tuple[ServicePart, ...]:
     """Make the parts of the service: one entry a part, in the order that status shows them.
 
@@ -165,6 +177,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         repair,
         looks,
         own_tables,
+        limits,
         Precompile(ground.compile_ahead, program.wanted_later),
         Settling(rules.store, write),
         ClaimCounts(operations, settings.state),
@@ -177,6 +190,7 @@ def _parts(  # noqa: PLR0913 - what parts need
             ground.reload,
             listeners=found.listeners,
             program=program,
+            limits=limits,
             store=rules.store,
             thread=write,
             readiness=workers.readiness,
@@ -214,7 +228,7 @@ def _current_program(  # noqa: PLR0913, PLR0917 - the parts of the whole
     return CurrentProgram(
         ground.rollout,
         found.filters,
-        rules.maps_of({} if current is None else current.maps),
+        rules.maps_of.with_tables({} if current is None else current.maps),
         panic=rules.panic,
         config=replace(config, tables=current is not None),
         looks=workers.looks,
@@ -225,7 +239,7 @@ def _current_program(  # noqa: PLR0913, PLR0917 - the parts of the whole
 
 
 def _own_tables(ground: Ground, rules: OpenRules, program: CurrentProgram) -> OwnTables:
-    made = OwnTables(ground.generations, rules.store, rules.state, program, rules.maps_of)
+    made = OwnTables(ground.generations, rules.store, rules.state, program)
     rules.room.make, rules.room.stop = made.reserve_here, made.stop
     return made
 
@@ -238,6 +252,7 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
     own_tables: OwnTables,
     program: CurrentProgram,
     repair: PinRepair,
+    limits: Limits,
 ) -> Operations:
     from xdpctl.service.operations import Operations  # noqa: PLC0415 - packets are filtered without it
 
@@ -258,6 +273,7 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
         reserve=own_tables.reserve,
         account=rules.account,
         program=program,
+        limits=limits,
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
     )
 
@@ -295,6 +311,7 @@ async def _serve(listeners: Listeners, operations: Operations, program: CurrentP
         bcc=program.bcc,
         lists=operations.list_views,
         claims=lambda: operations.claim_counts,
+        limits=operations.limits_view,
     )
     await listeners.serve(operations, Exposition(collector))
 

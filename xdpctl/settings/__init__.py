@@ -20,18 +20,29 @@ from xdpctl.settings.settings import (
     reloadable_changes,
     settings_from,
 )
-from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, StalePolicy, XskFamily
+from xdpctl.settings.values import (
+    Levels,
+    Listen,
+    ModeSetting,
+    OnExit,
+    Owner,
+    Proof,
+    StalePolicy,
+    XskFamily,
+)
 from xdpctl.settings.values import owner as parse_owner
 
 __all__ = [
     "Changes",
     "Denial",
+    "Levels",
     "ListFormat",
     "ListSettings",
     "Listen",
     "ModeSetting",
     "OnExit",
     "Owner",
+    "Proof",
     "Settings",
     "StalePolicy",
     "XskFamily",

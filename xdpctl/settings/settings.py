@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xdpctl import __version__
 from xdpctl.errors import SettingsError
+from xdpctl.process.clock import ticks_a_second
 from xdpctl.process.command_line import ArgumentParser
 from xdpctl.settings.arguments import add_service_options
 from xdpctl.settings.options import BY_NAME, CONFIG, DEFAULT_FILE, OPTIONS
@@ -33,11 +34,40 @@ if TYPE_CHECKING:
     from xdpctl.process.log import LogFormat, LogLevel
     from xdpctl.rules import AnyQtype, Question, Zone
     from xdpctl.settings.lists import ListSettings
-    from xdpctl.settings.values import Listen, ModeSetting, OnExit, Owner, StalePolicy, XskFamily
+    from xdpctl.settings.values import (
+        Levels,
+        Listen,
+        ModeSetting,
+        OnExit,
+        Owner,
+        Proof,
+        StalePolicy,
+        XskFamily,
+    )
 
 _DNSDIST_PIN_DIR = Path("/sys/fs/bpf/dnsdist")
+EXEMPT_MAX = 1024
+"""Entries of each of the maps that hold exempt prefixes."""
+
 _ONLY_WITH_XSK = ("xsk-family", "xsk-restore", "number-of-queues")
 _ONLY_WITH_LISTEN = ("token-file", "tls-cert", "tls-key")
+_ONLY_WITH_RATE = (
+    "rate-limit-burst",
+    "rate-limit-prefixes",
+    "rate-limit-prefixes6",
+    "rate-limit-table",
+    "proven-factor",
+)
+_ONLY_WITH_A_LIMIT = (
+    "rate-limit-slip",
+    "rate-limit-dry-run",
+    "proof",
+    "proven-lifetime",
+    "cookie-secret-file",
+)
+_BURST_SECONDS = 3600
+_TICKS = 2
+"""Ticks of the kernel's clock that a burst must last: two may pass between two looks at it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +78,12 @@ class Settings:
         addresses: empty: every destination.
         map_sizes: (map, entries) that differ from `maps_size`; see `entries_for`.
         pin_owner: None: the user of the program that makes directory and pins owns them.
+        rate_limit, flood_limit: queries a second; 0: no such limit.
+        rate_limit_burst: None: 2.5 times the rate.
+        rate_limit_prefixes, rate_limit_prefixes6: prefix lengths and multipliers.
+        rate_limit_table: words; None: by the rule of limits/parameters.py.
+        flood_limit_proven: None: as `flood_limit`.
+        proven_lifetime: seconds.
         lists: the `[[list]]` tables of the file.
         config: the file that was read.
         warnings: sentences for the log about valid options without the expected effect.
@@ -74,6 +110,20 @@ class Settings:
     pin_dir: Path
     pin_owner: Owner | None
     pin_mode: int
+    exempt: tuple[IPv4Network | IPv6Network, ...]
+    rate_limit: int
+    rate_limit_burst: int | None
+    rate_limit_slip: int
+    rate_limit_prefixes: Levels
+    rate_limit_prefixes6: Levels
+    rate_limit_table: int | None
+    rate_limit_dry_run: bool
+    flood_limit: int
+    flood_limit_proven: int | None
+    proof: Proof
+    proven_factor: int
+    proven_lifetime: int
+    cookie_secret_file: Path | None
     listen: Listen | None
     token_file: Path | None
     tls_cert: Path | None
@@ -226,6 +276,7 @@ def _check(settings: Settings, *, require_interface: bool) -> None:
             source="port",
         )
     _check_secrets(settings)
+    _check_limits(settings)
     names = [name for name, _ in settings.map_sizes]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
@@ -257,6 +308,36 @@ def _check_secrets(settings: Settings) -> None:
         )
 
 
+def _check_limits(settings: Settings) -> None:
+    """Refuse a burst that is too small or too large, and too many exempt prefixes.
+
+    Raises:
+        SettingsError: names the option.
+    """
+    least = -(-_TICKS * settings.rate_limit // ticks_a_second())
+    if settings.rate_limit_burst is not None and settings.rate_limit_burst < least:
+        raise SettingsError(
+            f"cannot use --rate-limit-burst {settings.rate_limit_burst} with --rate-limit"
+            f" {settings.rate_limit}: the clock of this kernel has {ticks_a_second()} ticks a"
+            f" second, and a burst must hold two of them; use at least {least}",
+            source="rate-limit-burst",
+        )
+    most = _BURST_SECONDS * settings.rate_limit
+    if settings.rate_limit and (settings.rate_limit_burst or 0) > most:
+        raise SettingsError(
+            f"cannot use --rate-limit-burst {settings.rate_limit_burst} with --rate-limit"
+            f" {settings.rate_limit}: that is more than an hour's queries at one moment, and would"
+            f" limit nobody; use at most {most}",
+            source="rate-limit-burst",
+        )
+    if len(settings.exempt) > EXEMPT_MAX:
+        raise SettingsError(
+            f"cannot exempt {len(settings.exempt)} prefixes: there is room for {EXEMPT_MAX};"
+            " use shorter prefixes",
+            source="exempt",
+        )
+
+
 def _warnings(settings: Settings, given: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each option that will not have the expected effect."""
     sentences = []
@@ -276,5 +357,16 @@ def _warnings(settings: Settings, given: Mapping[str, Any]) -> list[str]:
             f"--{name} has no effect with --listen none"
             for name in _ONLY_WITH_LISTEN
             if BY_NAME[name].field in given
+        ]
+    limits = settings.rate_limit or settings.flood_limit
+    for names, needed, there in (
+        (_ONLY_WITH_RATE, "--rate-limit", settings.rate_limit),
+        (("flood-limit-proven",), "--flood-limit", settings.flood_limit),
+        (_ONLY_WITH_A_LIMIT, "--rate-limit or --flood-limit", limits),
+    ):
+        sentences += [
+            f"--{name} has no effect without {needed}"
+            for name in names
+            if not there and BY_NAME[name].field in given
         ]
     return sentences

@@ -14,15 +14,17 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from xdpctl.abi import DESTINATION_MAPS, RULE_MAPS, MapName
 from xdpctl.errors import TargetError
-from xdpctl.rules import format_duration, parse_duration
+from xdpctl.rules import format_duration, parse_duration, parse_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from ipaddress import IPv4Network, IPv6Network
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -32,6 +34,28 @@ _HOST_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})")
 _INTERFACE_NAME_MAX = 15
 _SOCKET_PATH_MAX = 107
 _ID_MAX = 2**32 - 2
+_FLOOD_MIN, _FLOOD_MAX = 64, 10**8
+_LEVEL = re.compile(r"([0-9]{1,3}):([0-9]{1,4})")
+_LEVEL_EXAMPLES = {32: "32:1,24:32", 128: "64:1,48:8"}
+
+RATE_MAX = 10**6
+"""Most queries a second of one source that are limited."""
+
+LEVELS_MAX = 4
+"""Prefix lengths of one address that have an account."""
+
+MULTIPLIER_MAX = 1024
+
+TABLE_WORDS = (2**10, 2**19)
+"""Least and most words of the table of accounts: Linux 5.10 makes no array value over 4 MiB."""
+
+LIFETIME_SECONDS = (60, 7 * 86400)
+"""Shortest and longest time that a proof lasts; the table has room for the time of 24 days."""
+
+EXEMPT_SHORTEST = {4: 8, 6: 16}
+
+Levels: TypeAlias = "tuple[tuple[int, int], ...]"
+"""Prefix lengths and their multipliers, the longest prefix first."""
 
 
 class ModeSetting(StrEnum):
@@ -47,6 +71,13 @@ class XskFamily(StrEnum):
 
     BOTH = "both"
     V4 = "4"
+
+
+class Proof(StrEnum):
+    """`--proof`: who notices TCP connections, which prove a source."""
+
+    SOCKET = "socket"
+    CGROUP = "cgroup"
 
 
 class OnExit(StrEnum):
@@ -202,6 +233,72 @@ def stale_entries(text: str) -> StalePolicy:
         raise ValueError("its time is written like 30s, 10m, 1h30m or 7d, at most 10 years") from (
             error
         )
+
+
+def flood_rate(text: str) -> int:
+    """Return a number of queries a second, 0 or enough for one batch of tickets a second."""
+    if not _DIGITS.fullmatch(text) or not (text == "0" or _FLOOD_MIN <= int(text) <= _FLOOD_MAX):
+        raise ValueError(f"it must be 0 or a number from {_FLOOD_MIN} to {_FLOOD_MAX}")
+    return int(text)
+
+
+def table_words(text: str) -> int:
+    """Return the number of words of the table of accounts."""
+    low, high = TABLE_WORDS
+    if not _DIGITS.fullmatch(text) or int(text).bit_count() != 1 or not low <= int(text) <= high:
+        raise ValueError(f"it must be a power of two from {low} to {high}, such as 65536")
+    return int(text)
+
+
+def levels(bits: int) -> Callable[[str], Levels]:
+    """Return the parser of `LENGTH:MULTIPLIER,…` for addresses of so many bits."""
+
+    def parse(text: str) -> Levels:
+        found = [_LEVEL.fullmatch(part.strip()) for part in text.split(",")]
+        if not 1 <= len(found) <= LEVELS_MAX or None in found:
+            raise ValueError(
+                f"it must be 1 to {LEVELS_MAX} prefix lengths with their multipliers, such as"
+                f" {_LEVEL_EXAMPLES[bits]}"
+            )
+        parsed = tuple((int(level[1]), int(level[2])) for level in found if level is not None)
+        for length, multiplier in parsed:
+            if not 1 <= length <= bits or not 1 <= multiplier <= MULTIPLIER_MAX:
+                raise ValueError(
+                    f"a length is from 1 to {bits}, and a multiplier from 1 to {MULTIPLIER_MAX}"
+                )
+        for (longer, lower), (shorter, higher) in pairwise(parsed):
+            if shorter >= longer or higher < lower:
+                raise ValueError(
+                    "each prefix must be shorter than the one before, and its multiplier not"
+                    f" smaller, such as {_LEVEL_EXAMPLES[bits]}"
+                )
+        return parsed
+
+    return parse
+
+
+def exempt(text: str) -> IPv4Network | IPv6Network:
+    """Return a prefix whose packets always pass: not so short that nothing would be filtered."""
+    found = parse_network(text)
+    shortest = EXEMPT_SHORTEST[found.version]
+    if found.prefixlen < shortest:
+        raise ValueError(
+            f"a prefix shorter than /{shortest} is not exempt as a whole; to pass everything, use"
+            " `xdpctl panic`"
+        )
+    return found
+
+
+def lifetime(text: str) -> int:
+    """Return the seconds that a proof lasts."""
+    low, high = LIFETIME_SECONDS
+    try:
+        seconds = parse_duration(text)
+    except TargetError as error:
+        raise ValueError("a time is written like 30m, 24h or 7d") from error
+    if not low <= seconds <= high:
+        raise ValueError(f"it must be from {format_duration(low)} to {format_duration(high)}")
+    return seconds
 
 
 def mode(text: str) -> int:

@@ -32,6 +32,7 @@ NAMES = [
     "pins",
     "look",
     "tables",
+    "limits",
     "precompile",
     "settle",
     "claims",

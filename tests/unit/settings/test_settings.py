@@ -26,6 +26,7 @@ from xdpctl.settings import (
     ModeSetting,
     OnExit,
     Owner,
+    Proof,
     Settings,
     StalePolicy,
     XskFamily,
@@ -60,6 +61,19 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
     ("pin-owner", "0:0", Owner(0, 0), '"0:0"'),
     ("pin-mode", "0660", 0o660, '"0660"'),
     ("stale-dnsdist", "expire:1h30m", StalePolicy(5400), '"expire:1h30m"'),
+    ("exempt", "192.0.2.0/24", (ip_network("192.0.2.0/24"),), '["192.0.2.0/24"]'),
+    ("rate-limit", "50", 50, "50"),
+    ("rate-limit-burst", "125", 125, "125"),
+    ("rate-limit-slip", "2", 2, "2"),
+    ("rate-limit-prefixes", "32:1,20:64", ((32, 1), (20, 64)), '"32:1,20:64"'),
+    ("rate-limit-prefixes6", "56:2", ((56, 2),), '"56:2"'),
+    ("rate-limit-table", "1024", 1024, "1024"),
+    ("proof", "cgroup", Proof.CGROUP, '"cgroup"'),
+    ("flood-limit", "100000", 100000, "100_000"),
+    ("flood-limit-proven", "50000", 50000, "50_000"),
+    ("proven-factor", "32", 32, "32"),
+    ("proven-lifetime", "7d", 604800, '"7d"'),
+    ("cookie-secret-file", "/etc/x.cookies", Path("/etc/x.cookies"), '"/etc/x.cookies"'),
     ("listen", "[::1]:0", Listen(IPv6Address("::1"), 0), '"[::1]:0"'),
     ("token-file", "/etc/x.token", Path("/etc/x.token"), '"/etc/x.token"'),
     ("control", "/run/x.sock", Path("/run/x.sock"), '"/run/x.sock"'),
@@ -68,7 +82,7 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
     ("log-format", "json", LogFormat.JSON, '"json"'),
     ("state", "/tmp/x.db", Path("/tmp/x.db"), '"/tmp/x.db"'),  # noqa: S108 - never opened
 ]
-FLAGS = ("replace", "tcp", "wait", "xsk", "xsk-restore")
+FLAGS = ("rate-limit-dry-run", "replace", "tcp", "wait", "xsk", "xsk-restore")
 PAIR = ("tls-cert", "tls-key")
 """Neither goes without the other: tests/unit/http/test_options.py."""
 
@@ -150,6 +164,20 @@ def test_defaults_are_the_contracts() -> None:
         log_format=LogFormat.TEXT,
         state=Path("/var/lib/xdpctl/state.db"),
         stale_dnsdist=StalePolicy(),
+        exempt=(),
+        rate_limit=0,
+        rate_limit_burst=None,
+        rate_limit_slip=1,
+        rate_limit_prefixes=((32, 1), (24, 32)),
+        rate_limit_prefixes6=((64, 1), (48, 8)),
+        rate_limit_table=None,
+        rate_limit_dry_run=False,
+        flood_limit=0,
+        flood_limit_proven=None,
+        proof=Proof.SOCKET,
+        proven_factor=8,
+        proven_lifetime=86400,
+        cookie_secret_file=None,
     )
 
 
@@ -720,6 +748,19 @@ def test_these_options_and_no_others_are_applied_by_a_reload() -> None:
         "log-level",
         "protect",
         "stale-dnsdist",
+        "exempt",
+        "rate-limit",
+        "rate-limit-burst",
+        "rate-limit-slip",
+        "rate-limit-prefixes",
+        "rate-limit-prefixes6",
+        "rate-limit-table",
+        "rate-limit-dry-run",
+        "flood-limit",
+        "flood-limit-proven",
+        "proven-factor",
+        "proven-lifetime",
+        "cookie-secret-file",
     }
 
 

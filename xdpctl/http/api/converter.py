@@ -38,6 +38,7 @@ from xdpctl.http.api.documents import (
     TopRule,
     Who,
 )
+from xdpctl.limits.acting import LIMIT_REASONS
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
@@ -153,7 +154,7 @@ def tested(
         qtype=None if rule is None else rule.qtype,
         origin=None if rule is None else rule.origin,
         book=None if rule is None else "lists" if in_lists else "operator",
-        limit=None,
+        limit=without.reason.label if without.reason in LIMIT_REASONS else None,
         action=None if rule is None else rule.action,
         note=None if rule is None else rule.reason,
         expires_in=None if rule is None else rule.expires_in,

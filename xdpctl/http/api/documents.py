@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from xdpctl.http.api.limit_documents import ActingOut  # noqa: TC001 - msgspec reads it
 from xdpctl.rules import (
     ACTIONS,
     Rule,
@@ -490,7 +491,7 @@ class Destination(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """The whole service at a glance."""
+    """The whole service at a glance; `limits` are those that act now."""
 
     version: str
     pid: int
@@ -502,3 +503,4 @@ class Status(msgspec.Struct):
     maps: list[MapOut]
     destinations: list[Destination]
     warnings: list[str]
+    limits: list[ActingOut] = []

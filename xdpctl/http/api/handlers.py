@@ -33,6 +33,7 @@ from xdpctl.http.api.documents import (
     Top,
 )
 from xdpctl.http.api.keys import BACKEND, EXPOSITION
+from xdpctl.http.api.limit_documents import Proven
 from xdpctl.http.api.queries import (
     ALL_OWN,
     DeleteQuery,
@@ -42,6 +43,7 @@ from xdpctl.http.api.queries import (
     NoQuery,
     OriginsQuery,
     PageQuery,
+    ProveQuery,
     ResizeQuery,
     TestQuery,
     TopQuery,
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
 
     from xdpctl.http.api.backend import (
         AttachedFilters,
+        LimitControl,
         ListControl,
         PacketTests,
         PanicControl,
@@ -286,6 +289,44 @@ async def _lifted(changes: RuleChanges, targets: Sequence[Target], claimant: str
         removed.removed += lifted
         removed.warnings.append(DNSDIST_FLUSH_WARNING)
     return removed
+
+
+async def limits(request: web.Request) -> web.Response:
+    """GET /api/v1/limits: what is limited, and what the limits do now."""
+    read_query(request, NoQuery)
+    control: LimitControl = request.app[BACKEND]
+    document = control.limits()
+    shown = public if request.app[IN_PUBLIC] else str
+    document.warnings = [*map(shown, document.warnings)]
+    return answer(document)
+
+
+async def prove(request: web.Request) -> web.Response:
+    """POST /api/v1/limits/prove: let sources count as proven, as if by a TCP connection.
+
+    An IPv6 address proves its /56.
+    """
+    return await _prove(request, proven=True)
+
+
+async def unprove(request: web.Request) -> web.Response:
+    """POST /api/v1/limits/unprove: let sources count as unproven, until they prove themselves."""
+    return await _prove(request, proven=False)
+
+
+async def _prove(request: web.Request, *, proven: bool) -> web.Response:
+    addresses = []
+    for text in read_query(request, ProveQuery).address:
+        address = parse_target(text)
+        if not isinstance(address, IPv4Address | IPv6Address):
+            raise TargetError(
+                f"cannot use {shown(text)}: a proof is of one address, not of a prefix or a name",
+                text=text,
+                field="address",
+            )
+        addresses.append(address)
+    control: LimitControl = request.app[BACKEND]
+    return answer(Proven(await control.prove(addresses, proven=proven)))
 
 
 async def resize(request: web.Request) -> web.Response:

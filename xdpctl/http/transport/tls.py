@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import ssl
-import stat
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import ForeignFileError, ListenError
-from xdpctl.kernel.provenance import open_fed, open_own
+from xdpctl.kernel.provenance import open_fed, open_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,8 +53,7 @@ def load_into(context: ssl.SSLContext, cert: Path, key: Path) -> None:
     """
     with ExitStack() as stack:
         opened_cert = _opened(stack, "--tls-cert", cert, open_fed)
-        opened_key = _opened(stack, "--tls-key", key, open_own)
-        _see_secret(opened_key, key)
+        opened_key = _opened(stack, "--tls-key", key, _open_key)
         _load(context, opened_cert, opened_key, cert, key)
 
 
@@ -82,14 +80,9 @@ def _opened(stack: ExitStack, name: str, path: Path, opener: Callable[[Path], in
     return opened
 
 
-def _see_secret(opened: int, key: Path) -> None:
-    """Raise if everybody can read the private key."""
-    mode = stat.S_IMODE(os.fstat(opened).st_mode)
-    if mode & stat.S_IRWXO:
-        raise ListenError(
-            f"cannot use --tls-key {key}: its mode {mode:04o} lets everybody on this machine use"
-            f" it; run chmod o= {key}, and get a new key and certificate"
-        )
+def _open_key(key: Path) -> int:
+    """Open the private key, as `open_secret`."""
+    return open_secret(key, "get a new key and certificate")
 
 
 def _load(

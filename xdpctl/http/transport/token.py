@@ -7,13 +7,11 @@ Owns the checks of the file and the comparison. Does not own which requests need
 from __future__ import annotations
 
 import hmac
-import os
 import re
-import stat
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import ForeignFileError, ListenError
-from xdpctl.kernel.provenance import open_own
+from xdpctl.kernel.provenance import read_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,14 +55,7 @@ def read_token(path: Path) -> Token:
     """
     tried = f"cannot use --token-file {path}"
     try:
-        with open(open_own(path), "rb") as file:  # noqa: PTH123 - a descriptor
-            mode = os.fstat(file.fileno()).st_mode
-            if mode & stat.S_IRWXO:
-                raise ListenError(
-                    f"{tried}: its mode {stat.S_IMODE(mode):04o} lets everybody on this"
-                    f" machine use it; run chmod o= {path}, and choose another token"
-                )
-            secret = file.read(TOKEN_MAX + 3).strip()
+        secret = read_secret(path, "choose another token", TOKEN_MAX + 2).strip()
     except ForeignFileError as error:
         raise ListenError(f"{tried}: {error.sentence}") from error
     except OSError as error:

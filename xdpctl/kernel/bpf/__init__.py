@@ -9,6 +9,7 @@ keywalk.py     all keys of a hash map, again and again
 loading.py     the one way in which a program is loaded
 loader.py      who loads programs in the place of this process, as a protocol
 programs.py    programs and the links that attach them
+cgroups.py     the root of all control groups
 bpffs.py       the BPF file system and directories for pins
 pins.py        pinned maps: opened or made, and verified
 """

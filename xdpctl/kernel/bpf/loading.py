@@ -1,4 +1,4 @@
-"""The one way in which a program is loaded: of two kinds, with our licence, without BTF.
+"""The one way in which a program is loaded: of three kinds, with our licence, without BTF.
 
 Owns the one call that loads. Does not own what is loaded, or the error's sentence (syscall.py).
 Called by syscall.py where a process loads its own programs, and by program/loader/process.py;
@@ -17,6 +17,7 @@ from xdpctl.kernel.bpf.libbpf import (
     ATTACH_TYPE_XDP,
     BPF_F_XDP_HAS_FRAGS,
     PROGRAM_TYPE_SCHED_CLS,
+    PROGRAM_TYPE_SOCK_OPS,
     PROGRAM_TYPE_XDP,
     LoadOptions,
     options,
@@ -39,11 +40,13 @@ class ProgramKind(IntEnum):
     """What a program is loaded as; the number is the kernel's.
 
     A program that is only ever run by program test runs is TEST_RUN: as XDP, each series of
-    runs would change the kernel's dispatcher and wait for all processors.
+    runs would change the kernel's dispatcher and wait for all processors. One that is called for
+    the TCP connections of this host's processes is SOCK_OPS.
     """
 
     TEST_RUN = PROGRAM_TYPE_SCHED_CLS
     XDP = PROGRAM_TYPE_XDP
+    SOCK_OPS = PROGRAM_TYPE_SOCK_OPS
 
 
 def load(

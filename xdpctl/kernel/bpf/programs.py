@@ -1,4 +1,4 @@
-"""Loaded programs, and the links that attach them to interfaces.
+"""Loaded programs, and the links that attach them to interfaces and control groups.
 
 Owns their descriptors and the kernel's description of them. Does not own where links are pinned
 (filter/own_pins.py). Made by syscall.py; used by filter/, program/selftest.py, status/checks/ and
@@ -158,7 +158,7 @@ class Program(Descriptor):
 
 
 class Link(Descriptor):
-    """The attachment of a program to an interface; ends with its last descriptor or pin.
+    """The attachment of a program; ends with its last descriptor or pin.
 
     The kernel ends a link a little after its last pin is unlinked; `detach` takes effect at
     once.

@@ -22,6 +22,7 @@ from xdpctl.abi import MapType
 from xdpctl.errors import KernelError, PinError, VerifierError
 from xdpctl.kernel.bpf.descriptor import kind_of
 from xdpctl.kernel.bpf.libbpf import (
+    ATTACH_TYPE_SOCK_OPS,
     ATTACH_TYPE_XDP,
     XDP_FLAGS_DRV_MODE,
     XDP_FLAGS_SKB_MODE,
@@ -191,6 +192,31 @@ class Bpf:
                 },
             )
         return Link(self._library, fd, f"the link on interface {name}")
+
+    def create_cgroup_link(self, program: Program, cgroup: int) -> Link:
+        """Attach a SOCK_OPS program to a control group for as long as the link lives.
+
+        Args:
+            program: the program, beside which others may be attached.
+            cgroup: descriptor of the control group's directory.
+
+        Raises:
+            KernelError: EPERM; another program is attached that tolerates no others; EBADF: it
+                is not a directory of cgroup2; EINVAL: the kernel has no such programs.
+        """
+        option = options(LinkCreateOptions, flags=0)
+        fd = self._library.bpf_link_create(
+            program.fd, cgroup, ATTACH_TYPE_SOCK_OPS, ctypes.byref(option)
+        )
+        if fd < 0:
+            raise kernel_error(
+                f"cannot attach {program.label} to the root of all control groups",
+                -fd,
+                "CAP_BPF",
+                "CAP_NET_ADMIN",
+                hints={errno.EINVAL: "the kernel needs CONFIG_CGROUP_BPF"},
+            )
+        return Link(self._library, fd, "the link on the root of all control groups")
 
     def open_link(self, path: Path) -> Link:
         """Open a pinned link.

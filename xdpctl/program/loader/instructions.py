@@ -22,13 +22,20 @@ HELPERS = {
         1: "bpf_map_lookup_elem",
         51: "bpf_redirect_map",
         65: "bpf_xdp_adjust_tail",
+        84: "bpf_sk_lookup_tcp",
+        86: "bpf_sk_release",
         118: "bpf_jiffies64",
         188: "bpf_xdp_get_buff_len",
     },
     ProgramKind.TEST_RUN: {1: "bpf_map_lookup_elem"},
+    ProgramKind.SOCK_OPS: {
+        1: "bpf_map_lookup_elem",
+        59: "bpf_sock_ops_cb_flags_set",
+        118: "bpf_jiffies64",
+    },
 }
-"""What our programs of each kind call; none of it reads anything but packets, maps and the
-clock."""
+"""What our programs of each kind call; none of it reads anything but packets, sockets, maps and
+the clock."""
 
 _SLOT = struct.Struct("=BBhi")
 _LOAD_64 = 0x18

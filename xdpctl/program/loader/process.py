@@ -2,7 +2,7 @@
 
 Started by parent.py before the service gives that capability up. It has a socket to the
 service and nothing else: it opens no path, starts no process, parses only the formats of
-instructions.py and messages.py, and loads only programs of our two kinds (ProgramKind) with the
+instructions.py and messages.py, and loads only programs of our three kinds (ProgramKind) with the
 instructions that ours of that kind use. So an attacker who takes the service over cannot read
 memory through it with a helper.
 

@@ -1,0 +1,98 @@
+"""How large the table of accounts must be, and what an operator should know about the limits.
+
+A word that is not idle belongs to a source that has sent lately, and only packets that went on
+are written down: so what may pass decides how many words are in use. Measured: with seven words of
+ten in use no honest source is limited by mistake, with nine of ten one query of five hundred is,
+and a full table limits more, never less. Owns the rule and its sentences. Pure. Called by
+service/limits.py and the checks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from xdpctl.limits.parameters import TIME_BITS, UNIT_SHIFT, proven_limit_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from xdpctl.abi import LimitValues
+    from xdpctl.limits.parameters import LimitSettings
+
+WORDS_PER_SOURCE = 1.4
+"""Words for each source that can be spending: a load of 0.7."""
+
+WORDS_LEAST, WORDS_DEFAULT, WORDS_MOST = 2**10, 2**16, 2**19
+
+LOAD_WARNING = 0.7
+"""Above this share of words in use, honest sources begin to share words with others."""
+
+_TIME_MASK = (1 << TIME_BITS + UNIT_SHIFT) - (1 << UNIT_SHIFT)
+
+
+def words_needed(settings: LimitSettings) -> int:
+    """Return how many words hold what may pass with a flood limit; may be more than is possible."""
+    passing = settings.flood_limit + proven_limit_of(settings)
+    wanted = math.ceil(WORDS_PER_SOURCE * passing / settings.rate_limit)
+    return 1 << max(wanted - 1, WORDS_LEAST - 1).bit_length()
+
+
+def words_of(settings: LimitSettings) -> int:
+    """Return how many words the table has; 0 without a limit by source."""
+    if not settings.rate_limit:
+        return 0
+    if settings.rate_limit_table is not None:
+        return settings.rate_limit_table
+    if not settings.flood_limit:
+        return WORDS_DEFAULT
+    return min(words_needed(settings), WORDS_MOST)
+
+
+def rate_held(words: int, rate_limit: int) -> int:
+    """Return how many queries a second may pass with a table of so many words."""
+    return int(words * rate_limit / WORDS_PER_SOURCE)
+
+
+def warnings_of(settings: LimitSettings) -> Iterator[str]:
+    """Yield what an operator should know about these settings, as sentences."""
+    rate, flood = settings.rate_limit, settings.flood_limit
+    words = words_of(settings)
+    if rate and not flood and settings.rate_limit_table is None:
+        yield (
+            f"the table of --rate-limit has {words:,} words, which is enough while"
+            f" {rate_held(words, rate):,} queries a second pass; above that, honest sources are"
+            " limited too: set --flood-limit, and the table follows from it, or --rate-limit-table"
+        )
+    if rate and flood and words < (needed := words_needed(settings)):
+        passing = flood + proven_limit_of(settings)
+        helps = (
+            f"use --rate-limit-table {needed}"
+            if needed <= WORDS_MOST
+            else f"no table is larger than {WORDS_MOST}, so lower --flood-limit, or raise"
+            f" --rate-limit to {math.ceil(WORDS_PER_SOURCE * passing / WORDS_MOST)}"
+        )
+        yield (
+            f"the table of --rate-limit has {words:,} words, but {passing:,} queries a second may"
+            f" pass, which takes {needed:,}; honest sources will be limited too: {helps}"
+        )
+    if rate and flood and flood < rate:
+        yield (
+            f"--flood-limit {flood} is below --rate-limit {rate}: one source can use up what is"
+            " meant for all; use a higher --flood-limit, or a lower --rate-limit"
+        )
+
+
+def load_of(words: Sequence[int], values: LimitValues, ticks: int) -> float:
+    """Return which share of these words is in use: those that are not idle.
+
+    Args:
+        words: of the table, or a sample of them.
+        values: the numbers that they are written with.
+        ticks: the kernel's count when they were read.
+    """
+    if not words:
+        return 0.0
+    now = ticks * values.clock & _TIME_MASK
+    used = sum(0 < ((word & _TIME_MASK) - now & _TIME_MASK) <= values.most for word in words)
+    return used / len(words)
