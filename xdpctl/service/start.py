@@ -48,6 +48,7 @@ from xdpctl.service.resources import (
 from xdpctl.service.settling import Settling
 from xdpctl.service.stale_entries import StaleEntries
 from xdpctl.service.watchdog import Watchdog
+from xdpctl.service.zone_limits import ZoneLimits
 from xdpctl.store.state import holds_table_rules
 
 if TYPE_CHECKING:
@@ -110,6 +111,14 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         watch_thread=workers.watch,
         store_thread=workers.lanes.writes,
     )
+    zones = ZoneLimits(
+        rules.limits,
+        settings,
+        ground.bpf,
+        rules.account,
+        thread=workers.watch,
+        note_thread=workers.lanes.writes,
+    )
     limits = Limits(
         rules.limits,
         settings,
@@ -118,6 +127,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         rules.account,
         thread=workers.watch,
         note_thread=workers.lanes.writes,
+        zones=zones,
     )
     operations = _operations(ground, found, rules, workers, own_tables, program, repair, limits)
     parts += _parts(
@@ -133,6 +143,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         stale=_stale_entries(ground, found, rules, stack),
         repair=repair,
         limits=limits,
+        zones=zones,
     )
     rules.observer.look()
     await _serve(found.listeners, operations, program)
@@ -156,6 +167,7 @@ def _parts(  # noqa: PLR0913 - what parts need
     stale: StaleEntries,
     repair: PinRepair,
     limits: Limits,
+    zones: ZoneLimits,
 ) -> tuple[ServicePart, ...]:
     """Make the parts of the service: one entry a part, in the order that status shows them.
 
@@ -178,6 +190,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         looks,
         own_tables,
         limits,
+        zones,
         Precompile(ground.compile_ahead, program.wanted_later),
         Settling(rules.store, write),
         ClaimCounts(operations, settings.state),
