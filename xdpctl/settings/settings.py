@@ -24,7 +24,7 @@ from xdpctl.settings.sources import (
     from_file,
     read_default,
 )
-from xdpctl.settings.zones import merged
+from xdpctl.settings.zones import merged, without_limit
 
 if TYPE_CHECKING:
     import argparse
@@ -369,6 +369,10 @@ def _warnings(settings: Settings, given: Mapping[str, Any]) -> list[str]:
             if BY_NAME[name].field in given
         ]
     zones = settings.zone_tables or settings.zone_limits
+    sentences += [
+        f"--zone-names .{name.to_text()}=… has no effect without --zone-limit .{name.to_text()}=N"
+        for name in without_limit(settings.zone_tables, settings.zone_limits, settings.zone_names)
+    ]
     limits = settings.rate_limit or settings.flood_limit or zones
     for names, needed, there in (
         (_ONLY_WITH_RATE, "--rate-limit", settings.rate_limit),

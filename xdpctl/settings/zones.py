@@ -262,13 +262,8 @@ def merged(
     for name, primary in names:
         named[name] = (*named.get(name, ()), primary)
     for name, primaries in named.items():
-        if name not in zones:
-            raise SettingsError(
-                f"cannot use --zone-names of .{name.to_text()} without a limit of it: add"
-                f" --zone-limit .{name.to_text()}=N",
-                source="zone-names",
-            )
-        zones[name] = replace(zones[name], primaries=primaries)
+        if name in zones:
+            zones[name] = replace(zones[name], primaries=primaries)
     for zone in zones.values():
         _check(zone)
     if len(zones) > ZONES_MAX:
@@ -277,6 +272,14 @@ def merged(
             source="zone-limit",
         )
     return tuple(zones.values())
+
+
+def without_limit(
+    tables: Sequence[ZoneSettings], limits: Sequence[ZoneLimit], names: Sequence[ZoneNames]
+) -> list[Name]:
+    """Return the zones of `--zone-names` that have no limit, for a warning."""
+    limited = {each.name for each in (*tables, *limits)}
+    return [name for name in dict.fromkeys(each.name for each in names) if name not in limited]
 
 
 def _check(zone: ZoneSettings) -> None:
