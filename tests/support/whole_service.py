@@ -17,6 +17,7 @@ import aiohttp
 from tests.support.fake_host import INTERFACE, USED_MAPS, FakeHost, bytecode
 from tests.support.fake_tables import FakeGenerations
 from xdpctl.abi import Scope, names_of
+from xdpctl.filter.limit_maps import needed
 from xdpctl.maps.aging import Aging
 from xdpctl.service import looks, settling
 from xdpctl.service import reload as reload_module
@@ -109,7 +110,8 @@ class Home:
         if self.compiler is not None:
             raise self.compiler
         tables = names_of(Scope.TABLES) if config.tables else ()
-        return bytecode(*USED_MAPS, *tables, mark=len(config.ports))
+        limits = needed(config, 1024)
+        return bytecode(*USED_MAPS, *tables, *limits, mark=len(config.ports))
 
     async def compile_ahead(self, recipe: Recipe) -> None:
         """Stand for the compiler at the lowest priority."""
