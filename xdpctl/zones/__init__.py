@@ -8,6 +8,9 @@
     messages.py  between the service and the process that does this
     __main__.py  that process
     parent.py    starts it, and gives it memory of the kernel
+    tables.py    the limits of zones in the kernel's maps
+    heavy.py     zones that are asked for much, and what could be done
+    suffixes.py  public suffixes
 
 A name exists if it has records, or if a name below it has (an empty non-terminal). Below a
 wildcard, a delegation and a DNAME record, every name counts as existing. No name is kept, only
