@@ -96,7 +96,9 @@ class Limits:
         self._load = 0.0
         self._proven: int | None = None
         self._listeners: dict[int, bool] = {}
+        self._said: set[str] = set()
         self.warnings: tuple[str, ...] = tuple(self._sentences())
+        self._warn()
 
     # --- another configuration ----------------------------------------------------------
 
@@ -109,6 +111,7 @@ class Limits:
         former = self.tables.keys
         await on_thread(self._thread, lambda: self.tables.use(prepared))
         self._settings = prepared.settings
+        self._warn()
         say_forgotten(prepared)
         await self._look_into()
         return former != prepared.keys
@@ -199,6 +202,13 @@ class Limits:
             and (not wanted or any(address in network for network in wanted))
         ]
         return sorted(found, key=lambda address: address.is_loopback)
+
+    def _warn(self) -> None:
+        """Log what is to be known about the settings, each sentence once."""
+        for sentence in warnings_of(self._settings):
+            if sentence not in self._said:
+                self._said.add(sentence)
+                event(_log, "warning", logging.WARNING, text=sentence)
 
     def _sentences(self) -> Iterator[str]:
         yield from warnings_of(self._settings)

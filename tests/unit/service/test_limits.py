@@ -164,6 +164,19 @@ async def test_limits_are_in_force_with_the_first_packet_on_every_interface(home
     assert home.traces() == NOTHING
 
 
+async def test_what_is_to_be_known_about_limits_is_logged_once_and_shown(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ("--rate-limit", "50")
+    async with home.running(*options):
+        await reload(home, *options, "--rate-limit-slip", "2")
+        said = [line["text"] for line in fields(caplog, "warning")]
+        assert len([text for text in said if "65,536 words" in text]) == 1
+        assert any("65,536 words" in text for text in (await limits(home))["warnings"])
+        status = (await home.ask("GET", "/api/v1/status")).body
+        assert any("65,536 words" in text for text in status["warnings"])
+
+
 async def test_the_table_has_as_many_words_as_configured(home: Home) -> None:
     async with home.running(*RATE):
         cells = state(home, MapName.LIMIT_CELLS).info
