@@ -46,7 +46,7 @@ class ProofSite:
     def __init__(self, lab: Lab, *options: str) -> None:
         self.client, self.server = lab.pair()
         self.wire = Wire(self.client)
-        self._macs = {"source": mac(self.client), "destination": mac(self.server)}
+        self._macs = mac(self.client), mac(self.server)
         self._stack = ExitStack()
         self.service = Service(self.server, *(options or LIMITED))
         self._bpf = Bpf()
@@ -108,7 +108,9 @@ class ProofSite:
         checksum = internet_checksum(ends + struct.pack("!2I", len(body), TCP) + body)
         segment = Raw(TCP, body[:16] + struct.pack("!H", checksum) + body[18:])
         build = ipv4 if "." in source else ipv6
-        frame = ethernet(build(segment, source=source, destination=target), **self._macs)
+        packet = build(segment, source=source, destination=target)
+        ours, theirs = self._macs
+        frame = ethernet(packet, source=ours, destination=theirs)
         self.wire.send([frame])
 
     def sent(self) -> None:

@@ -82,12 +82,12 @@ def cookies(stamp: int = NOW, key: bytes = KEY) -> tuple[bytes, bytes]:
     )
 
 
-def around(before: bytes, behind: bytes = b"", **record: int) -> tuple[bytes, bytes]:
+def around(before: bytes, behind: bytes = b"", *, length: int | None = None) -> tuple[bytes, bytes]:
     """Return a query of each client with its good cookie between other options."""
     return each(
         {
             source: with_options(
-                before + option(COOKIE_OPTION, cookie_of(source)) + behind, **record
+                before + option(COOKIE_OPTION, cookie_of(source)) + behind, length=length
             )
             for source in (CLIENT4, CLIENT6)
         }
