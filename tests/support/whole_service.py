@@ -19,6 +19,7 @@ from tests.support.fake_host import INTERFACE, USED_MAPS, FakeHost, bytecode
 from tests.support.fake_tables import FakeGenerations
 from xdpctl.abi import MapName, Scope, names_of
 from xdpctl.filter import tcp_proof
+from xdpctl.filter.limit_maps import needed
 from xdpctl.maps.aging import Aging
 from xdpctl.service import looks, settling
 from xdpctl.service import reload as reload_module
@@ -112,7 +113,8 @@ class Home:
         if self.compiler is not None:
             raise self.compiler
         tables = names_of(Scope.TABLES) if config.tables else ()
-        return bytecode(*USED_MAPS, *tables, mark=len(config.ports))
+        limits = needed(config, 1024)
+        return bytecode(*USED_MAPS, *tables, *limits, mark=len(config.ports))
 
     async def compile_proof(self, program: TcpProofProgram) -> Bytecode:
         """Stand for the compiler of the program that sees connections."""

@@ -172,9 +172,7 @@ class Limits:
 
     async def _ask_listeners(self) -> None:
         """Connect to the DNS server's ports, where a limit sends clients there."""
-        if not any(
-            acting.rate and acting.packets.get(PacketAction.TRUNCATE) for acting in self.acting
-        ):
+        if not any(acting.packets.get(PacketAction.TRUNCATE) for acting in self.acting):
             return
         local = await self._on(self._thread, self._netlink.local_addresses)
         for port in self._settings.ports:

@@ -80,15 +80,14 @@ def _read_secrets(settings: Settings) -> None:
     Raises:
         ListenError, CookieSecretError: a file cannot be used.
     """
-    from xdpctl.limits.cookies import read_cookie_secrets  # noqa: PLC0415 - as above
-
-    if settings.cookie_secret_file is not None:
-        read_cookie_secrets(settings.cookie_secret_file)
-    if settings.listen is None:
-        return
     from xdpctl.http.transport.secrets import Secrets  # noqa: PLC0415 - as above
 
-    Secrets(settings.token_file, settings.tls_cert, settings.tls_key).read()
+    if settings.listen is not None:
+        Secrets(settings.token_file, settings.tls_cert, settings.tls_key).read()
+    if settings.cookie_secret_file is not None:
+        from xdpctl.limits.cookies import read_cookie_secrets  # noqa: PLC0415 - as above
+
+        read_cookie_secrets(settings.cookie_secret_file)
 
 
 def _service(settings: Settings) -> str | None:

@@ -316,7 +316,12 @@ async def unprove(request: web.Request) -> web.Response:
 
 async def _prove(request: web.Request, *, proven: bool) -> web.Response:
     addresses = []
-    for text in read_query(request, ProveQuery).address:
+    texts = read_query(request, ProveQuery).address
+    if not texts:
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST, "name the sources with address=", field="address"
+        )
+    for text in texts:
         address = parse_target(text)
         if not isinstance(address, IPv4Address | IPv6Address):
             raise TargetError(

@@ -249,8 +249,8 @@ class ProveQuery(msgspec.Struct, forbid_unknown_fields=True):
 
     address: Annotated[
         list[Annotated[str, msgspec.Meta(max_length=TEXT_MAX, examples=["192.0.2.1"])]],
-        msgspec.Meta(description="the address of a source; repeatable", min_length=1),
-    ]
+        msgspec.Meta(description="the address of a source; repeatable"),
+    ] = []
 
 
 class ResizeQuery(msgspec.Struct, forbid_unknown_fields=True):
