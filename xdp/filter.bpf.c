@@ -153,7 +153,8 @@ static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scrat
 	left = end - (const __u8 *)(dns + 1);
 	if (seldom(traits & TRAIT_FIRST_FRAGMENT))
 		left = scratch_get(scratch, end) - transport - UDP_HEADER - DNS_HEADER;
-	name = dns_walk_name((const __u8 *)(dns + 1), end, CONFIG_TABLES ? scratch : NULL);
+	name = dns_walk_name((const __u8 *)(dns + 1), end,
+			     CONFIG_TABLES || CONFIG_ZONE_LIMITS || CONFIG_HEAVY ? scratch : NULL);
 	length = dns_name_length(name, left);
 	scratch_put(scratch, name_length, length);
 	if (rule != NO_RULE)

@@ -159,11 +159,8 @@ def limit_arrays(scene: Scene, ticks: int) -> dict[MapName, bytes]:
     kept = encode_limits_kept(SCENE_SETS, ARRAYS[MapName.LIMIT_PROVEN], drawn_secrets(1))
     words = Words(values, secrets_of(kept), config.limits4, config.limits6, SCENE_SETS)
     now = ticks & ~LIMIT_TAG_MASK
-    for prefix, left in [
-        *((prefix, 0) for prefix in limits.spent),
-        *((prefix, 1) for prefix in limits.one_left),
-    ]:
-        words.spend(ip_network(prefix), now, _FROZEN_ROOM - left * _FROZEN_PRICE)
+    for prefix in limits.spent:
+        words.spend(ip_network(prefix), now, _FROZEN_ROOM)
     spent = (ticks << FLOOD_TIME_SHIFT) + _TOTAL + _AHEAD
     buckets = [0 if left else spent for left in (limits.x_left, limits.y_left)]
     head = encode_limits(values) + kept

@@ -49,16 +49,21 @@ VALUES = replace(values_for(A_TICK, BURST, hz=1), slip=0)
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What went on between two readings of the clock.
+    """What went on between two moments when nothing was left.
 
     Attributes:
         passed: packets.
-        least, most: ticks that have certainly, and at most, passed.
+        least, most: packets that certainly came in, and that may have, by the clock.
     """
 
     passed: int
     least: int
     most: int
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether as many went on, to three in a hundred."""
+        return 0.97 * self.least - 1 <= self.passed <= 1.03 * self.most + 1
 
 
 def wandering(limited: LimitedKernel, first: int, count: int) -> Program:
@@ -75,34 +80,23 @@ def passed(limited: LimitedKernel) -> int:
     return limited.counted(Reason.NO_MATCH, PacketAction.PASS)
 
 
-def limited_packets(limited: LimitedKernel) -> int:
-    return sum(
-        limited.counted(reason, PacketAction.DROP) for reason in (Reason.LIMIT, Reason.UNPROVEN)
-    )
-
-
-def spend(limited: LimitedKernel, program: Program, frame: bytes, repeat: int = CHUNK) -> None:
-    """Run the program until most of a run is refused: everything that came in is spent."""
+def spend(limited: LimitedKernel, program: Program, frame: bytes) -> tuple[int, int]:
+    """Let packets in until one is refused; return the ticks before and after that one."""
     while True:
-        before = limited_packets(limited)
-        program.test_run(frame, repeat=repeat)
-        if limited_packets(limited) - before > repeat // 2:
-            return
-
-
-def span(limited: LimitedKernel, program: Program, frame: bytes) -> Span:
-    """Let a spent account go on for some ticks, and spend what came in."""
-    spend(limited, program, frame)
-    after_first = limited.ticks()
-    before = passed(limited)
-    spend(limited, program, frame)
-    first = limited.ticks()
-    while limited.ticks() < first + TICKS:
         program.test_run(frame, repeat=CHUNK)
-    last = limited.ticks()
-    spend(limited, program, frame)
-    went = passed(limited) - before
-    return Span(went, last - after_first, limited.ticks() - after_first + 1)
+        before = limited.ticks()
+        if program.test_run(frame).return_value == Verdict.DROP:
+            return before, limited.ticks()
+
+
+def span(limited: LimitedKernel, program: Program, frame: bytes, rate: int) -> Span:
+    """Let packets in for some ticks, from a moment when nothing is left to another one."""
+    first = spend(limited, program, frame)
+    before = passed(limited)
+    while limited.ticks() < first[1] + TICKS:
+        program.test_run(frame, repeat=CHUNK)
+    last = spend(limited, program, frame)
+    return Span(passed(limited) - before, rate * (last[0] - first[1]), rate * (last[1] - first[0]))
 
 
 @pytest.fixture
@@ -116,32 +110,31 @@ def limited(bpf: Bpf) -> Iterator[LimitedKernel]:
 def test_one_source_gets_its_rate_to_three_in_a_hundred(
     limited: LimitedKernel, frame: bytes
 ) -> None:
-    result = span(limited, limited.program, frame)
-    assert 0.97 * A_TICK * result.least <= result.passed <= 1.03 * A_TICK * result.most
+    result = span(limited, limited.program, frame, A_TICK)
+    assert result.is_exact, result
 
 
 def test_the_sources_of_a_prefix_get_its_rate_together(bpf: Bpf) -> None:
     levels = (((32, 1), (24, 4)), LEVELS[1])
     with LimitedKernel(bpf, configured(levels)) as limited:
         limited.write(replace(values_for(A_TICK, BURST // 4, levels=levels, hz=1), slip=0))
-        result = span(limited, wandering(limited, 0, 256), FRAME4)
-    rate = 4 * A_TICK
-    assert 0.97 * rate * result.least <= result.passed <= 1.03 * rate * result.most
+        result = span(limited, wandering(limited, 0, 256), FRAME4, 4 * A_TICK)
+    assert result.is_exact, result
 
 
 def test_a_source_that_asks_on_two_cpus_gets_no_more(limited: LimitedKernel) -> None:
     """In one run: two CPUs ask as fast as they can, and the source has one rate."""
+    first = spend(limited, limited.program, FRAME4)
+    before = passed(limited)
     with ThreadPoolExecutor(2) as pool:
-        spend(limited, limited.program, FRAME4)
-        before, first = passed(limited), limited.ticks()
-        while limited.ticks() < first + TICKS:
+        while limited.ticks() < first[1] + TICKS:
             runs = [pool.submit(limited.program.test_run, FRAME4, CHUNK) for _ in range(2)]
             for run in runs:
                 run.result()
-        last = limited.ticks()
-        spend(limited, limited.program, FRAME4)
-        went = passed(limited) - before
-    assert 0.97 * A_TICK * (last - first) <= went <= 1.05 * A_TICK * (limited.ticks() - first + 1)
+    last = spend(limited, limited.program, FRAME4)
+    went = passed(limited) - before
+    assert 0.97 * A_TICK * (last[0] - first[1]) - 1 <= went
+    assert went <= 1.05 * A_TICK * (last[1] - first[0]) + 1
 
 
 @pytest.fixture

@@ -132,7 +132,6 @@ class Limits:
 
     Attributes:
         spent: prefixes whose account has no room for a packet.
-        one_left: prefixes whose account has room for one packet, and not for two.
         x_left: whether a ticket of the limit in total is left.
         slip: 1, or 0: whether what is limited is answered.
         dry_run: whether it goes on all the same.
@@ -143,7 +142,6 @@ class Limits:
     """
 
     spent: tuple[str, ...] = ()
-    one_left: tuple[str, ...] = ()
     x_left: bool = True
     slip: int = 1
     dry_run: bool = False

@@ -65,7 +65,6 @@ SPENT = Scene(config=LIMITS, limits=Limits(spent=(f"{CLIENT4}/32", "2001:db8:1::
 WIDER = Scene(config=LIMITS, limits=Limits(spent=("192.0.2.0/24", "2001:db8:1::/48")))
 EMPTY = Scene(config=LIMITS, limits=Limits(x_left=False))
 BOTH = replace(SPENT, limits=replace(SPENT.limits, x_left=False))
-LAST = Scene(config=LIMITS, limits=Limits(one_left=(f"{CLIENT4}/32", "2001:db8:1::/64")))
 SLIPPED = replace(SPENT, limits=replace(SPENT.limits, slip=0))
 DRY = replace(SPENT, limits=replace(SPENT.limits, dry_run=True))
 DRY_TOTAL = replace(EMPTY, limits=replace(EMPTY.limits, dry_run=True))
@@ -172,7 +171,6 @@ NEIGHBOURS = ("192.0.2.2", "2001:db8:1:1::1")
 
 BY_SOURCE = (
     *pair("a source within its limit", WITHIN, frames(QUERY), NO_MATCH),
-    *pair("a source with room for one more", LAST, frames(QUERY), NO_MATCH),
     *pair("a source over its limit", SPENT, frames(QUERY), answered_both(Reason.LIMIT)),
     *pair("a neighbour of one over its limit", SPENT, frames(QUERY, NEIGHBOURS), NO_MATCH),
     *pair("a source in a prefix over its limit", WIDER, frames(QUERY), answered_both(Reason.LIMIT)),
