@@ -18,6 +18,8 @@ from tests.packets.case import (
     drop,
     truncate,
 )
+from tests.packets.known import EMPTY as COOKIES
+from tests.packets.known import PROVEN
 from tests.packets.limits import FOUR, TABLES, XSK
 from tests.packets.message import AAAA, ANY, A, long_name
 from tests.packets.xsk import DESTINATIONS, ELSEWHERE
@@ -102,5 +104,8 @@ LIMITED = (
     Scene((), FOUR, limits=Limits(spent=("192.0.0.0/20", "2001:db8::/32"))),
     Scene(NAMES, XSK, DESTINATIONS, (0,), exempt=_EXEMPT, limits=_SPENT),
     Scene((), XSK, DESTINATIONS, (0,), limits=Limits(x_left=False, dry_run=True)),
+    PROVEN,
+    replace(COOKIES, rules=NAMES),
+    replace(COOKIES, limits=replace(COOKIES.limits, x_left=True, spent=_SPENT.spent, slip=1)),
 )
 """Scenes with limits, in which no time passes."""

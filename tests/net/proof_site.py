@@ -108,9 +108,9 @@ class ProofSite:
         checksum = internet_checksum(ends + struct.pack("!2I", len(body), TCP) + body)
         segment = Raw(TCP, body[:16] + struct.pack("!H", checksum) + body[18:])
         build = ipv4 if "." in source else ipv6
-        own, other = self._macs
         packet = build(segment, source=source, destination=target)
-        frame = ethernet(packet, source=own, destination=other)
+        ours, theirs = self._macs
+        frame = ethernet(packet, source=ours, destination=theirs)
         self.wire.send([frame])
 
     def sent(self) -> None:

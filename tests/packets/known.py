@@ -82,7 +82,7 @@ def cookies(stamp: int = NOW, key: bytes = KEY) -> tuple[bytes, bytes]:
     )
 
 
-def around(before: bytes, behind: bytes = b"", length: int | None = None) -> tuple[bytes, bytes]:
+def around(before: bytes, behind: bytes = b"", *, length: int | None = None) -> tuple[bytes, bytes]:
     """Return a query of each client with its good cookie between other options."""
     return each(
         {
