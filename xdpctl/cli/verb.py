@@ -37,6 +37,18 @@ def add_map(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def number_up_to(most: int | None = None) -> Callable[[str], int]:
+    """Return the type of an argument that is a number from 1 on; its name is in the error."""
+
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= (most or int(text)):
+            raise ValueError(text)
+        return int(text)
+
+    number.__name__ = "number from 1 on" if most is None else f"number from 1 to {most}"
+    return number
+
+
 def add_interfaces(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the option `--interface`, for verbs that act on some interfaces or all."""
     parser.add_argument("-i", "--interface", metavar="NAME", action="append", default=[], help=text)

@@ -36,6 +36,7 @@ DYNAMIC_ORIGINS = ("dynamic", "dnsdist-dynamic")
 ORIGIN_PATTERN = r"cli|api|dnsdist|dynamic|dnsdist-dynamic|(?:file|app|list):.{1,200}"
 ORIGIN_KINDS = "cli, api, file:NAME, app:NAME or list:NAME"
 _ORIGIN = re.compile(ORIGIN_PATTERN)
+_PROGRAM = re.compile(r"[a-z0-9][a-z0-9_-]{2,30}")
 _NEEDS_QUOTES = re.compile(r'[\s"]')
 IMPLIED = "implied: the list itself does not block this; what other lists say of it applies"
 """The reason of a rule that a list's reader adds so that a zone of the list is not too wide. It
@@ -123,18 +124,28 @@ def parse_action(text: str) -> RuleAction:
 
 
 def parse_origin(text: str) -> str:
-    """Return `text` if it is an origin, also the reserved origin `dnsdist`.
+    """Return `text` if it is an origin, also one that is reserved.
 
     Raises:
         TargetError: it is not an origin; field `origin`.
     """
-    if not _ORIGIN.fullmatch(text) or not text.isprintable():
-        raise TargetError(
-            f"cannot use {shown(text)} as an origin: it must be {ORIGIN_KINDS}",
-            text=text,
-            field="origin",
-        )
+    if not _is_origin(text):
+        raise _not_an_origin(text, f"{ORIGIN_KINDS}, or dnsdist")
     return text
+
+
+def _is_origin(text: str) -> bool:
+    return _ORIGIN.fullmatch(text) is not None and text.isprintable()
+
+
+def _not_an_origin(text: str, kinds: str) -> TargetError:
+    """Return the error of a text that is no origin; of a plain word a program's is meant."""
+    meant = f"; did you mean app:{text}?" if _PROGRAM.fullmatch(text) else ""
+    return TargetError(
+        f"cannot use {shown(text)} as an origin: it must be {kinds}{meant}",
+        text=text,
+        field="origin",
+    )
 
 
 def parse_reason(text: str) -> str:
@@ -276,7 +287,9 @@ def own_origin(text: str) -> str:
     Raises:
         TargetError: it is not an origin, or it is `dnsdist`.
     """
-    origin = parse_origin(text)
+    if not _is_origin(text):
+        raise _not_an_origin(text, ORIGIN_KINDS)
+    origin = text
     if origin == DNSDIST_ORIGIN:
         raise TargetError(
             "cannot use dnsdist as the origin of a rule: it is reserved for the entries that"

@@ -540,14 +540,15 @@ class Operations:
         names = question.name.to_text(), qtype_text(question.qtype or 0)
         return tested(packet, (now, without), rule, view, names)
 
-    async def set_panic(self, *, panic: bool) -> None:
-        """Pass every packet at once, also after restarts, or filter again.
+    async def set_panic(self, *, panic: bool) -> bool:
+        """Pass every packet at once, also after restarts, or filter again; return what is new.
 
         The kernel's map is written immediately, which takes microseconds, so that no queue
         delays it. Then the watch thread writes it again, because it may have been attaching
         another program at that moment. Only errors of this second write are raised.
         """
         refuse_abandoned(CLIENT_GONE.get())
+        changed = self._panic.is_on() is not panic
         self._panic.set(on=panic)
 
         def write() -> None:
@@ -569,6 +570,7 @@ class Operations:
             await self._begun(self._watch_thread, write)
         finally:  # packets come first, even if the state's disk is full
             await noted
+        return changed
 
     def list_views(self) -> tuple[ListView, ...]:
         """Return how each list of the settings is now."""

@@ -517,7 +517,10 @@ async def test_a_wrong_parameter_of_top_is_422(api: Site, query: str) -> None:
 
 @pytest.mark.parametrize(("verb", "panic"), [("panic", True), ("resume", False)])
 async def test_panic_and_resume_say_what_is(api: Site, verb: str, *, panic: bool) -> None:
-    assert (await api.ask("POST", f"/api/v1/{verb}")).json() == {"panic": panic}
+    assert (await api.ask("POST", f"/api/v1/{verb}")).json() == {
+        "panic": panic,
+        "changed": True,
+    }
     assert api.backend.asked == [("panic", panic)]
 
 

@@ -7,7 +7,6 @@ cli/main.py.
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
@@ -262,7 +261,8 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         TargetError: one cannot be read, or is a name with --only-addresses; nothing has been
             sent yet.
     """
-    from xdpctl.errors import TargetError  # noqa: PLC0415 - the same as below
+    from xdpctl.cli.typed import refuse_pasted, refuse_word  # noqa: PLC0415 - as below
+    from xdpctl.errors import TargetError  # noqa: PLC0415 - the same
     from xdpctl.rules import (  # noqa: PLC0415 - other verbs do not need dnspython
         Question,
         Zone,
@@ -279,67 +279,12 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 " prefix; leave out --only-addresses to use a name",
                 text=text,
             )
+        refuse_pasted(text)
         target = parse_target(text, arguments.qtype, zone=arguments.zone)
         if isinstance(target, Question | Zone):
             refuse_word(text)
         targets.append(target)
     return list(_documents(targets))
-
-
-def refuse_word(text: str) -> None:
-    """Raise TargetError for a single word, which is rarely meant as a name.
-
-    `xdpctl block flood.example txt` would otherwise block every type of flood.example, and a
-    name `txt`. With a dot at its end it is a name, with one in front a zone.
-    """
-    from xdpctl.errors import TargetError  # noqa: PLC0415 - the same
-    from xdpctl.rules.names import shown, split_labels  # noqa: PLC0415 - the same
-
-    labels = split_labels(text)
-    if labels is None or len(labels) > 1 or not text:
-        return
-    raise TargetError(
-        f"cannot use {shown(text)} as a name: it is a single word;"
-        f" {_meant(text)}; as a name it is written {shown(f'{text}.')}",
-        text=text,
-    )
-
-
-def _meant(text: str) -> str:
-    """Return what a single word on the command line was probably meant to be."""
-    from xdpctl.errors import TargetError  # noqa: PLC0415 - the same
-    from xdpctl.rules import parse_duration, parse_qtype  # noqa: PLC0415 - the same
-
-    word = text.lower()
-    meant = _MEANT.get(word)
-    if meant is None and _AS_NUMBER.fullmatch(word):
-        meant = "an AS has no rule of its own, write its prefixes"
-    for parse, option, value in (
-        (parse_duration, "a time is given as --for", word),
-        (parse_qtype, "a query type is given as --qtype", text.upper()),
-    ):
-        if meant is None:
-            with suppress(TargetError):
-                parse(word)
-                meant = f"{option} {value}"
-    return meant or f"a file of rules is read by `xdpctl import {text}`"
-
-
-_MEANT = {
-    "-": "rules on standard input are read by `xdpctl import -`",
-    "drop": "an action is given as --action drop",
-    "truncate": "an action is given as --action truncate",
-    "pass": "a target is let through by `xdpctl allow TARGET`",
-    "allow": "a target is let through by `xdpctl allow TARGET`",
-    "type": "the option is written --qtype",
-    **{
-        option: f"the option is written --{option}"
-        for option in ("for", "reason", "qtype", "action", "zone", "force")
-    },
-}
-"""What some single words on the command line were probably meant to be."""
-
-_AS_NUMBER = re.compile(r"as[0-9]{1,10}")
 
 
 def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:

@@ -30,8 +30,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--origin",
         metavar="O",
-        help="only rules of this origin: cli, api, file:NAME, list:NAME, or dnsdist for the"
-        " entries of dnsdist (default: all our own rules)",
+        help="only rules of this origin: cli, api, file:NAME, app:NAME, list:NAME, or dnsdist for"
+        " the entries of dnsdist (default: all our own rules)",
     )
     parser.add_argument("--yes", action="store_true", help="remove them without asking")
 

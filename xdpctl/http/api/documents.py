@@ -376,9 +376,10 @@ class Resized(msgspec.Struct):
 
 
 class Panic(msgspec.Struct):
-    """Whether everything is passed."""
+    """Whether everything is passed, and whether that is new."""
 
     panic: bool
+    changed: bool
 
 
 class DetachIn(msgspec.Struct, forbid_unknown_fields=True):

@@ -184,12 +184,20 @@ async def test(request: web.Request) -> web.Response:
     address = parse_target(query.address)
     if not isinstance(address, IPv4Address | IPv6Address):
         raise TargetError(
-            f"cannot test {shown(query.address)}: give the one address that the query comes from",
+            f"cannot test {shown(query.address)}: the first argument is the one address that the"
+            " query comes from, then come the name and its type",
             text=query.address,
             field="address",
         )
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or address
+    if query.name and query.name.startswith((".", "*.")) and query.name != ".":
+        raise TargetError(
+            f"cannot test {shown(query.name)}: a query asks for one name, such as"
+            f" www.{query.name.lstrip('*.')}",
+            text=query.name,
+            field="name",
+        )
     name = Name.from_text(query.name) if query.name else NO_RULES_NAME
     qtype = parse_qtype(query.qtype or "A")
     tests: PacketTests = request.app[BACKEND]
@@ -384,16 +392,16 @@ async def panic(request: web.Request) -> web.Response:
     """POST /api/v1/panic: pass everything at once, until resume."""
     read_query(request, NoQuery)
     switch: PanicControl = request.app[BACKEND]
-    await switch.set_panic(panic=True)
-    return answer(Panic(panic=True))
+    changed = await switch.set_panic(panic=True)
+    return answer(Panic(panic=True, changed=changed))
 
 
 async def resume(request: web.Request) -> web.Response:
     """POST /api/v1/resume: filter again."""
     read_query(request, NoQuery)
     switch: PanicControl = request.app[BACKEND]
-    await switch.set_panic(panic=False)
-    return answer(Panic(panic=False))
+    changed = await switch.set_panic(panic=False)
+    return answer(Panic(panic=False, changed=changed))
 
 
 async def detach(request: web.Request) -> web.Response:
