@@ -49,7 +49,7 @@ class FakeAging:
 
     def end(self, seconds: float) -> Iterator[Lifted]:
         self.ended.append(seconds)
-        if self.counts:
+        if any(self.counts.values()):
             yield LIFTED
             self.counts = {}
 
