@@ -126,21 +126,26 @@ class Limits:
     # --- all the time -------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; what was counted before the start does not act now."""
+        self._follow()
         async with asyncio.TaskGroup() as group:
             group.create_task(every(LOOK_SECONDS, self._look), name="limits-look")
             group.create_task(self._care(), name="limits-care")
 
     async def _look(self) -> None:
         """See which limits act, and keep the clock of cookies right."""
-        counters = [view.counters for view in self._observer.last.filters]
-        began, ended = self._acting.after(self._clock(), counters)
+        began, ended = self._follow()
         for acting in began:
             await self._note(acting, "limit-acts")
         for acting in ended:
             await self._note(acting, "limit-ended")
         if await self._on(self._thread, self.tables.set_clock):
             event(_log, "cookie-clock-set")
+
+    def _follow(self) -> tuple[list[Acting], list[Acting]]:
+        """Take the counters of the last snapshot; return which limits began, and which ended."""
+        last = self._observer.last
+        return self._acting.after(last.taken, [view.counters for view in last.filters])
 
     async def _note(self, acting: Acting, verb: str) -> None:
         """Log that a limit began to act or has ended, and put it into the history."""

@@ -336,7 +336,6 @@ async def test_a_limit_that_acts_is_logged_once_and_in_the_history(
 ) -> None:
     caplog.set_level("INFO")
     async with home.running(*RATE):
-        await asyncio.sleep(0.05)  # the first look knows what was counted before
         count(home, Reason.LIMIT, PacketAction.DROP, 7)
         await until(lambda: bool(fields(caplog, "limit-acts")))
         found = await limits(home)
@@ -399,7 +398,6 @@ async def test_the_dns_servers_tcp_is_asked_only_while_a_limit_sends_clients_the
         ip_address(text) for text in ("127.0.0.1", "192.0.2.53", "fe80::1", "2001:db8::53")
     ]
     async with home.running(*RATE):
-        await asyncio.sleep(0.1)
         count(home, Reason.LIMIT, PacketAction.DROP, 3)
         await until(lambda: bool(fields(caplog, "limit-acts")))
         assert not asked, "nobody is sent to TCP"
