@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from xdpctl.program.config import ProgramConfig
     from xdpctl.service.account import Account
     from xdpctl.service.limit_tables import LimitTables, Prepared
+    from xdpctl.service.zone_limits import ZoneLimits
     from xdpctl.settings import Settings
     from xdpctl.status.observer import Observer
 
@@ -61,6 +62,7 @@ class Limits:
         netlink: knows this host's addresses.
         account: writes the history, on `note_thread`.
         thread: the thread that filters belong to.
+        zones: the limits of zones, shown with the others.
         clock: seconds of a monotonic clock.
     """
 
@@ -77,8 +79,10 @@ class Limits:
         *,
         thread: Executor,
         note_thread: Executor,
+        zones: ZoneLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._zones = zones
         self.tables = tables
         self._settings = settings
         self._observer = observer
@@ -254,7 +258,9 @@ class Limits:
             acting=self.acting,
             listeners=dict(self._listeners),
             taken=self._clock(),
-            warnings=self.warnings,
+            warnings=(*self.warnings, *(self._zones.warnings if self._zones else ())),
+            zones=self._zones.zones() if self._zones else (),
+            heavy=self._zones.heavy if self._zones else (),
         )
 
     def _events(self, tally: TallyRow) -> Events:

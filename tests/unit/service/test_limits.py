@@ -148,6 +148,8 @@ async def test_limits_are_in_force_with_the_first_packet_on_every_interface(home
             == _NAMES
             & {
                 "limits",
+                "zone-head",
+                "heavy-zones",
                 "limit-cells",
                 "limit-proven",
                 "flood",
@@ -217,7 +219,7 @@ async def test_limits_are_switched_on_and_off_with_another_program(home: Home) -
         plain = program(home)
         await reload(home, *RATE)
         assert program(home) != plain
-        assert pinned(home) == {"limits", "limit-cells", "limit-proven"}
+        assert pinned(home) == {"limits", "limit-cells", "limit-proven", "zone-head", "heavy-zones"}
         await reload(home, *RATE, *FLOOD)
         assert "flood" in pinned(home)
         await reload(home)
@@ -297,7 +299,8 @@ async def test_accounts_outlive_the_service(home: Home, caplog: pytest.LogCaptur
         assert {name: state(home, MapName(name)).info.id for name in pinned(home)} == before
         assert words(home)[48:] == secrets
         assert state(home, MapName.LIMIT_CELLS).memory is memory
-        assert fields(caplog, "limits-adopted") == [{"maps": "limit-cells, limit-proven, limits"}]
+        adopted = "heavy-zones, limit-cells, limit-proven, limits, zone-head"
+        assert fields(caplog, "limits-adopted") == [{"maps": adopted}]
 
 
 async def test_maps_of_another_version_are_not_taken_over_and_that_is_said(
