@@ -9,6 +9,9 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
+from xdpctl.errors import TargetError
+from xdpctl.rules.names import Name
+
 LIST = Path("/usr/share/publicsuffix/public_suffix_list.dat")
 
 
@@ -48,10 +51,8 @@ def _ascii(rule: str) -> str:
     """Return a rule as names are written in queries; empty for one that cannot be."""
     if rule.isascii():
         return rule
-    import idna  # noqa: PLC0415 - seldom needed
-
     head = "".join(prefix for prefix in ("!", "*.") if rule.startswith(prefix))
     try:
-        return head + idna.encode(rule.removeprefix(head)).decode("ascii")
-    except UnicodeError:
+        return head + Name.from_text(rule.removeprefix(head)).to_text()
+    except TargetError:
         return ""

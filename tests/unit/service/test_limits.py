@@ -150,6 +150,8 @@ async def test_limits_are_in_force_with_the_first_packet_on_every_interface(home
                 "limits",
                 "limit-cells",
                 "limit-proven",
+                "heavy-zones",
+                "zone-head",
                 "flood",
                 "exempt4",
                 "exempt6",
@@ -204,7 +206,9 @@ async def test_limits_are_switched_on_and_off_with_another_program(home: Home) -
         plain = program(home)
         await reload(home, *RATE)
         assert program(home) != plain
-        assert pinned(home) == {"limits", "limit-cells", "limit-proven"}
+        assert pinned(home) == {
+            *("limits", "limit-cells", "limit-proven", "heavy-zones", "zone-head")
+        }
         await reload(home, *RATE, *FLOOD)
         assert "flood" in pinned(home)
         await reload(home)
@@ -284,7 +288,9 @@ async def test_accounts_outlive_the_service(home: Home, caplog: pytest.LogCaptur
         assert {name: state(home, MapName(name)).info.id for name in pinned(home)} == before
         assert words(home)[48:] == secrets
         assert state(home, MapName.LIMIT_CELLS).memory is memory
-        assert fields(caplog, "limits-adopted") == [{"maps": "limit-cells, limit-proven, limits"}]
+        assert fields(caplog, "limits-adopted") == [
+            {"maps": "heavy-zones, limit-cells, limit-proven, limits, zone-head"}
+        ]
 
 
 async def test_maps_of_another_version_are_not_taken_over_and_that_is_said(

@@ -33,6 +33,7 @@ NAMES = [
     "look",
     "tables",
     "limits",
+    "zones",
     "precompile",
     "settle",
     "claims",
