@@ -217,11 +217,6 @@ struct scratch {
 	union {
 		struct qname_key key;
 		__u64 words[33]; /* the key, written eight bytes at a time */
-		/*
-		 * Other keys. On the stack, of which a key writes parts of words, the verifier
-		 * would take what earlier ones left there for a difference.
-		 */
-		struct addr_v4_key address4;
 		struct cidr4_key prefix4;
 		struct {
 			__u32 unused;

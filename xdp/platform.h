@@ -266,6 +266,16 @@ static __always_inline void store16(void *to, __u16 value)
 #define be64(x) ((__u64)(x))
 #endif
 
+/*
+ * Two numbers of 32 bits as one word, the first at its lower address: keys on the stack are
+ * written in whole words.
+ */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define TWO_HALVES(first, second) ((__u64)(second) << 32 | (__u32)(first))
+#else
+#define TWO_HALVES(first, second) ((__u64)(first) << 32 | (__u32)(second))
+#endif
+
 /* Words of octets that begin with the least, as SipHash reads them. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define le32(x) ((__u32)(x))

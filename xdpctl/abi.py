@@ -128,6 +128,7 @@ class MapType(IntEnum):
     HASH = 1
     ARRAY = 2
     PERCPU_ARRAY = 6
+    LRU_HASH = 9
     LPM_TRIE = 11
     ARRAY_OF_MAPS = 12
     XSKMAP = 17

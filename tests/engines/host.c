@@ -482,6 +482,8 @@ void host_clear(void)
 	ticks = 24 * 3600 * 250;
 	memset(&control, 0, sizeof(control));
 	memset(&name_index, 0, sizeof(name_index));
+	memset(scratch.tickets, 0, sizeof(scratch.tickets));
+	scratch.turn = 0;
 	socket_count = 0;
 	for (int map = 0; map < MAPS; map++) {
 		for (size_t i = 0; i < maps[map].count; i++)

@@ -30,6 +30,8 @@ DRIVER = HERE / "host.c"
 SOURCES = Path(__file__).parents[2] / "xdp"
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 FRAME_MAX = 65536
+TICKS = 24 * 3600 * 250
+"""What the clock shows before anybody sets it."""
 
 _ERRORS = {
     1: "it read or wrote outside of the frame, or did what C does not define",

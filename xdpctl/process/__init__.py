@@ -10,6 +10,7 @@ capabilities.py  the capability sets of a thread
 privileges.py    gives up capabilities, and passes some on to children
 caller.py        who asks for what a task does
 port_holder.py   which process listens on a port
+namespaces.py    what of its host this process sees
 clock.py         the clock of this boot
 systemd.py       messages to the service manager
 """

@@ -96,7 +96,9 @@ class Limits:
         self._load = 0.0
         self._proven: int | None = None
         self._listeners: dict[int, bool] = {}
+        self._said: set[str] = set()
         self.warnings: tuple[str, ...] = tuple(self._sentences())
+        self._warn()
 
     # --- another configuration ----------------------------------------------------------
 
@@ -109,6 +111,7 @@ class Limits:
         former = self.tables.keys
         await on_thread(self._thread, lambda: self.tables.use(prepared))
         self._settings = prepared.settings
+        self._warn()
         say_forgotten(prepared)
         await self._look_into()
         return former != prepared.keys
@@ -123,21 +126,26 @@ class Limits:
     # --- all the time -------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; what was counted before the start does not act now."""
+        self._follow()
         async with asyncio.TaskGroup() as group:
             group.create_task(every(LOOK_SECONDS, self._look), name="limits-look")
             group.create_task(self._care(), name="limits-care")
 
     async def _look(self) -> None:
         """See which limits act, and keep the clock of cookies right."""
-        counters = [view.counters for view in self._observer.last.filters]
-        began, ended = self._acting.after(self._clock(), counters)
+        began, ended = self._follow()
         for acting in began:
             await self._note(acting, "limit-acts")
         for acting in ended:
             await self._note(acting, "limit-ended")
         if await self._on(self._thread, self.tables.set_clock):
             event(_log, "cookie-clock-set")
+
+    def _follow(self) -> tuple[list[Acting], list[Acting]]:
+        """Take the counters of the last snapshot; return which limits began, and which ended."""
+        last = self._observer.last
+        return self._acting.after(last.taken, [view.counters for view in last.filters])
 
     async def _note(self, acting: Acting, verb: str) -> None:
         """Log that a limit began to act or has ended, and put it into the history."""
@@ -199,6 +207,13 @@ class Limits:
             and (not wanted or any(address in network for network in wanted))
         ]
         return sorted(found, key=lambda address: address.is_loopback)
+
+    def _warn(self) -> None:
+        """Log what is to be known about the settings, each sentence once."""
+        for sentence in warnings_of(self._settings):
+            if sentence not in self._said:
+                self._said.add(sentence)
+                event(_log, "warning", logging.WARNING, text=sentence)
 
     def _sentences(self) -> Iterator[str]:
         yield from warnings_of(self._settings)

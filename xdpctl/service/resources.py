@@ -35,6 +35,7 @@ from xdpctl.service.own_tables import exchange_nameless, open_tables
 from xdpctl.service.panic import PanicSwitch
 from xdpctl.service.program_maps import ProgramMaps
 from xdpctl.service.readiness import Readiness
+from xdpctl.status.checks.host import unseen
 from xdpctl.status.checks.interface import queue_shortage
 from xdpctl.status.checks.report import interface_warnings, warnings_at_start
 from xdpctl.status.checks.survey import Survey
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from xdpctl.service.limit_tables import LimitTables
     from xdpctl.service.precompile import CompileAhead
     from xdpctl.service.reload import SettingsInForce
+    from xdpctl.service.tcp_proofs import CompileProof
     from xdpctl.settings import Settings
     from xdpctl.status.checks.facts import Facts
     from xdpctl.status.part import ServicePart
@@ -79,6 +81,7 @@ class Ground:
         rollout: builds programs and puts them on.
         generations: makes our own tables.
         compile_ahead: compiles at the lowest priority what may be needed later.
+        compile_proof: gives the program that sees all processes' TCP connections.
         notifier: the way to the service manager.
         directory: where our own pins live.
         loader_trouble: gives a sentence where no program can be loaded any more.
@@ -93,6 +96,7 @@ class Ground:
     rollout: Rollout
     generations: Generations
     compile_ahead: CompileAhead
+    compile_proof: CompileProof
     notifier: Notifier
     directory: Path
     loader_trouble: Callable[[], str]
@@ -245,6 +249,7 @@ def open_rules(  # noqa: PLR0913, PLR0917 - what was found so far
         panic=panic.is_on,
         parts=parts,
         warnings=(*settings.warnings, *warnings, *shared.warnings, *state.warnings),
+        unseen=tuple(unseen(facts.host)),
     )
     of_interfaces = [
         sentence for fact in facts.interfaces for sentence in interface_warnings(settings, fact)
@@ -264,6 +269,7 @@ def open_rules(  # noqa: PLR0913, PLR0917 - what was found so far
         tables=tables,
         reserve=room,
         on_change=observer.changed,
+        entries=observer.entries,
         worker=ground.worker,
     )
     stack.callback(tables.close)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from xdpctl.errors import XdpctlError
 from xdpctl.feeds.files import ListFiles
+from xdpctl.filter.tcp_proof import TcpProof
 from xdpctl.http.listeners import Listeners, import_application
 from xdpctl.maps.aging import Aging
 from xdpctl.maps.holders import Holders
@@ -47,6 +48,7 @@ from xdpctl.service.resources import (
 )
 from xdpctl.service.settling import Settling
 from xdpctl.service.stale_entries import StaleEntries
+from xdpctl.service.tcp_proofs import TcpProofs
 from xdpctl.service.watchdog import Watchdog
 from xdpctl.service.zone_limits import ZoneLimits
 from xdpctl.store.state import holds_table_rules
@@ -95,8 +97,11 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
     workers = begin_workers(ground, found, rules, stack)
     program = _current_program(ground, found, rules, workers, config, held)
     own_tables = _own_tables(ground, rules, program)
+    proofs = _tcp_proofs(ground, found, rules, workers, stack)
+    await proofs.begin()
     if not isinstance(built, XdpctlError):
         program.put_on(built, [filter_ for filter_ in found.filters if is_awaited(ground, filter_)])
+        await proofs.look()
     if program.is_ours:
         adopt(rules.store, settings.any_qtype)
     await loading
@@ -143,6 +148,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         stale=_stale_entries(ground, found, rules, stack),
         repair=repair,
         limits=limits,
+        proofs=proofs,
         zones=zones,
     )
     rules.observer.look()
@@ -167,6 +173,7 @@ def _parts(  # noqa: PLR0913 - what parts need
     stale: StaleEntries,
     repair: PinRepair,
     limits: Limits,
+    proofs: TcpProofs,
     zones: ZoneLimits,
 ) -> tuple[ServicePart, ...]:
     """Make the parts of the service: one entry a part, in the order that status shows them.
@@ -190,6 +197,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         looks,
         own_tables,
         limits,
+        proofs,
         zones,
         Precompile(ground.compile_ahead, program.wanted_later),
         Settling(rules.store, write),
@@ -255,6 +263,25 @@ def _own_tables(ground: Ground, rules: OpenRules, program: CurrentProgram) -> Ow
     made = OwnTables(ground.generations, rules.store, rules.state, program)
     rules.room.make, rules.room.stop = made.reserve_here, made.stop
     return made
+
+
+def _tcp_proofs(
+    ground: Ground,
+    found: Inspected,
+    rules: OpenRules,
+    workers: Workers,
+    stack: contextlib.AsyncExitStack,
+) -> TcpProofs:
+    settings = ground.current.now
+    proof = TcpProof(ground.bpf, settings.interfaces, directory=ground.directory)
+    return TcpProofs(
+        stack.enter_context(proof),
+        ground.compile_proof,
+        rules.limits,
+        found.filters,
+        settings,
+        thread=workers.watch,
+    )
 
 
 def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole

@@ -24,7 +24,6 @@ from xdpctl.process.log import event
 from xdpctl.rules import Question, Zone
 from xdpctl.service.tasks import every
 from xdpctl.settings.zones import WATCHED_LIMIT
-from xdpctl.transfers.client import Primary
 from xdpctl.transfers.key_file import read_key
 from xdpctl.zones.heavy import MANY_FRONTS, HeavyEnd, merge, views
 from xdpctl.zones.messages import FollowedZone, NamesJob, Result
@@ -213,6 +212,10 @@ class ZoneLimits:
 
     def _job_of(self, zones: Sequence[ZoneSettings], tables: ZoneTables) -> NamesJob | None:
         """Return what the process is to follow; a key that cannot be read is a zone's error."""
+        if not any(zone.primaries for zone in zones):
+            return None
+        from xdpctl.transfers.client import Primary  # noqa: PLC0415 - loads dnspython
+
         followed = []
         for zone in zones:
             if not zone.primaries:
@@ -227,8 +230,6 @@ class ZoneLimits:
                 state.error = error.sentence
                 event(_log, "zone-failed", logging.WARNING, zone=_text(zone), why=error.sentence)
             followed.append(FollowedZone(zone.name, primaries, tables.number_of(zone.name)))
-        if not followed:
-            return None
         return NamesJob(tuple(followed), tables.hashed.drawn, self._directory)
 
     def _follow(self, job: NamesJob | None) -> None:
@@ -377,6 +378,8 @@ class ZoneLimits:
 
     def _view(self, zone: ZoneSettings) -> ZoneView:
         state, tables = self._states.get(zone.name, _State()), self._tables
+        from xdpctl.transfers.client import Primary  # noqa: PLC0415 - loads dnspython
+
         looked = state.looked if state.looked and state.looked.serial is not None else None
         limit = self._limit_of(zone) if zone.name in self._states else 0
         return ZoneView(

@@ -278,7 +278,7 @@ def without_limit(
     tables: Sequence[ZoneSettings], limits: Sequence[ZoneLimit], names: Sequence[ZoneNames]
 ) -> list[Name]:
     """Return the zones of `--zone-names` that have no limit, for a warning."""
-    limited = {each.name for each in (*tables, *limits)}
+    limited = {table.name for table in tables} | {limit.name for limit in limits}
     return [name for name in dict.fromkeys(each.name for each in names) if name not in limited]
 
 

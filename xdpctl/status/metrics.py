@@ -183,7 +183,8 @@ def _maps(snapshot: Snapshot) -> Iterator[Metric]:
         labels=["map"],
     )
     for shared in RULE_MAPS:
-        stale.add_metric([shared], snapshot.stale.get(shared, 0))
+        if (stale_here := snapshot.stale.get(shared, 0)) is not None:
+            stale.add_metric([shared], stale_here)
     yield stale
 
 

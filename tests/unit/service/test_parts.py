@@ -33,6 +33,7 @@ NAMES = [
     "look",
     "tables",
     "limits",
+    "tcp-proofs",
     "zones",
     "precompile",
     "settle",

@@ -403,7 +403,7 @@ def test_options_are_not_abbreviated() -> None:
 
 
 def test_an_option_without_its_value_is_an_error() -> None:
-    assert "--port: expected one argument" in refused("--port").sentence
+    assert "--port needs a value" in refused("--port").sentence
 
 
 def test_a_flag_with_a_value_is_an_error() -> None:

@@ -28,12 +28,14 @@ class BulkJob:
     Attributes:
         maps: descriptors of the shared rule maps, as they are numbered in the process.
         path: the state file.
+        free: see `bulk.Bulk`.
         change: from `Change.to_send`; its source is a `RuleSource`.
     """
 
     maps: dict[MapName, int]
     path: Path
     change: Change
+    free: dict[MapName, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,13 @@ class ProgressMade:
 
 
 @dataclass(frozen=True, slots=True)
+class Stepped:
+    """A step is done; what was done so far."""
+
+    result: BulkResult
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """A part of an export."""
 
@@ -129,9 +138,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The work ended with an error."""
+    """The work ended with an error; `result`: what a change had done before."""
 
     error: XdpctlError
+    result: BulkResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +154,6 @@ class Done:
 
 Job: TypeAlias = BulkJob | ExportJob
 Message: TypeAlias = (
-    AskTurn | EndTurn | Reserve | Writing | Changed | ProgressMade | Part | Failed | Done
+    AskTurn | EndTurn | Reserve | Writing | Changed | ProgressMade | Stepped | Part | Failed | Done
 )
 Reply: TypeAlias = Answer | Lent | Refused
