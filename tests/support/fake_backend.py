@@ -232,8 +232,9 @@ class FakeBackend:
         self._ask("read_list", name, accept)
         return list_out(self.views[0])
 
-    async def set_panic(self, *, panic: bool) -> None:
+    async def set_panic(self, *, panic: bool) -> bool:
         self._ask("panic", panic)
+        return True
 
     async def detach(self, interfaces: Sequence[str]) -> list[str]:
         self._ask("detach", list(interfaces))

@@ -51,6 +51,11 @@ def needed(config: ProgramConfig, words: int) -> dict[MapName, int]:
         MapName.FLOOD: config.flood,
         MapName.EXEMPT4: config.exempt,
         MapName.EXEMPT6: config.exempt,
+        MapName.ZONE_LIMITS: config.zone_limits,
+        MapName.ZONE_NAMES: config.zone_limits,
+        MapName.ZONE_CELLS: config.zone_limits,
+        MapName.HEAVY_ZONES: config.heavy,
+        MapName.ZONE_HEAD: config.zone_limits or config.heavy,
     }
     found = {name: MAPS[name].entries for name, is_wanted in wanted.items() if is_wanted}
     if MapName.LIMIT_CELLS in found:

@@ -5,8 +5,8 @@ interface the bpf_link `NETNS-NAME`, beside it `NETNS-NAME:program`, `NETNS-NAME
 `NETNS-NAME:control`, `NETNS-NAME:name-index`, `NETNS-NAME:tcp-proof` (a link, too: of the program
 that proves sources, tcp_proof.py), our own tables (`NETNS-NAME:table-head` and four more) and the
 maps of the limits (`NETNS-NAME:limits` and others) while a program reads them, and the directory
-`NETNS-NAME:lock`, NETNS being the inode of the network namespace. Used by the filter, and by
-`detach` when no service runs. Everything here blocks.
+`NETNS-NAME:lock`, NETNS being the inode of the network namespace. The directory itself goes with
+its last entry. Used by the filter, and by `detach` when no service runs. Everything here blocks.
 """
 
 from __future__ import annotations
@@ -364,7 +364,26 @@ def detach_interface(
     with link:
         link.detach()
     pins.remove()
+    if not is_served(pins.link_path):
+        with contextlib.suppress(OSError):  # none is left, or it is another's now
+            beside(pins.link_path, LOCK).rmdir()
+    leave_directory(directory)
     return True
+
+
+def leave_directory(directory: Path) -> None:
+    """Remove our directory if nothing is in it and a service of root made it.
+
+    One that `prepare` made for the service's user stays: that user could not make it again.
+    """
+    with contextlib.suppress(OSError):  # not empty, or gone already
+        if _is_roots(directory):
+            directory.rmdir()
+
+
+def _is_roots(directory: Path) -> bool:
+    """Return whether this process is root's, and made the directory or could have."""
+    return os.geteuid() == 0 == directory.lstat().st_uid
 
 
 def carries_filter(bpf: Bpf, interface: Interface, directory: Path = OWN_DIRECTORY) -> bool:

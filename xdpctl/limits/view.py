@@ -24,6 +24,55 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class ZoneView:
+    """An own zone with a limit.
+
+    Attributes:
+        zone: as an operator writes it.
+        limit: queries a second for names that do not exist; 0: none now.
+        in_force: whether the filter limits it now.
+        watch: whether the service limits it by itself. `ends`: Unix time of such a limit's end.
+        primaries: where its names come from; none: every name below it counts.
+        names: how many exist; None: they are not known. `serial`: of that version.
+        verified: Unix time when the primary last had this version.
+        everything: whether a wildcard at its top makes every name exist.
+        transfers: how often a look at the primary ended in each way.
+        error: why the last look failed.
+    """
+
+    zone: str
+    limit: int
+    in_force: bool
+    watch: bool = False
+    ends: float | None = None
+    primaries: tuple[str, ...] = ()
+    names: int | None = None
+    serial: int | None = None
+    verified: float | None = None
+    everything: bool = False
+    transfers: Mapping[str, int] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeavyView:
+    """A zone that is asked for much.
+
+    Attributes:
+        zone: the last two labels of the names.
+        rate: queries a second, from samples.
+        fronts: how many of 64 classes of what is in front of the zone were seen: few are few
+            names, most of them are many.
+        proposal: a command or option, ready to be pasted; empty: none.
+    """
+
+    zone: str
+    rate: float
+    fronts: int
+    proposal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsView:
     """The limits at one moment.
 
@@ -36,6 +85,7 @@ class LimitsView:
         listeners: by TCP port whether somebody answers there, as far as it was asked.
         taken: seconds of the clock of `Acting`.
         warnings: sentences.
+        zones: own zones with a limit. `heavy`: zones that are asked for much.
     """
 
     settings: LimitSettings
@@ -50,3 +100,5 @@ class LimitsView:
     listeners: Mapping[int, bool] = field(default_factory=dict)
     taken: float = 0.0
     warnings: tuple[str, ...] = ()
+    zones: tuple[ZoneView, ...] = ()
+    heavy: tuple[HeavyView, ...] = ()

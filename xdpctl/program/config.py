@@ -106,6 +106,8 @@ def program_config(settings: Settings, *, tables: bool = False) -> ProgramConfig
         proof=proven and settings.proof is Proof.SOCKET,
         cookies=proven and settings.cookie_secret_file is not None,
         exempt=bool(settings.exempt),
+        zone_limits=bool(settings.zones),
+        heavy=by_source or settings.flood_limit > 0 or bool(settings.zones),
     )
 
 

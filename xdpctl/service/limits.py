@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from xdpctl.program.config import ProgramConfig
     from xdpctl.service.account import Account
     from xdpctl.service.limit_tables import LimitTables, Prepared
+    from xdpctl.service.zone_limits import ZoneLimits
     from xdpctl.settings import Settings
     from xdpctl.status.observer import Observer
 
@@ -61,6 +62,7 @@ class Limits:
         netlink: knows this host's addresses.
         account: writes the history, on `note_thread`.
         thread: the thread that filters belong to.
+        zones: the limits of zones, shown with the others.
         clock: seconds of a monotonic clock.
     """
 
@@ -77,8 +79,10 @@ class Limits:
         *,
         thread: Executor,
         note_thread: Executor,
+        zones: ZoneLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._zones = zones
         self.tables = tables
         self._settings = settings
         self._observer = observer
@@ -92,7 +96,9 @@ class Limits:
         self._load = 0.0
         self._proven: int | None = None
         self._listeners: dict[int, bool] = {}
+        self._said: set[str] = set()
         self.warnings: tuple[str, ...] = tuple(self._sentences())
+        self._warn()
 
     # --- another configuration ----------------------------------------------------------
 
@@ -105,6 +111,7 @@ class Limits:
         former = self.tables.keys
         await on_thread(self._thread, lambda: self.tables.use(prepared))
         self._settings = prepared.settings
+        self._warn()
         say_forgotten(prepared)
         await self._look_into()
         return former != prepared.keys
@@ -119,21 +126,26 @@ class Limits:
     # --- all the time -------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; what was counted before the start does not act now."""
+        self._follow()
         async with asyncio.TaskGroup() as group:
             group.create_task(every(LOOK_SECONDS, self._look), name="limits-look")
             group.create_task(self._care(), name="limits-care")
 
     async def _look(self) -> None:
         """See which limits act, and keep the clock of cookies right."""
-        counters = [view.counters for view in self._observer.last.filters]
-        began, ended = self._acting.after(self._clock(), counters)
+        began, ended = self._follow()
         for acting in began:
             await self._note(acting, "limit-acts")
         for acting in ended:
             await self._note(acting, "limit-ended")
         if await self._on(self._thread, self.tables.set_clock):
             event(_log, "cookie-clock-set")
+
+    def _follow(self) -> tuple[list[Acting], list[Acting]]:
+        """Take the counters of the last snapshot; return which limits began, and which ended."""
+        last = self._observer.last
+        return self._acting.after(last.taken, [view.counters for view in last.filters])
 
     async def _note(self, acting: Acting, verb: str) -> None:
         """Log that a limit began to act or has ended, and put it into the history."""
@@ -196,6 +208,13 @@ class Limits:
         ]
         return sorted(found, key=lambda address: address.is_loopback)
 
+    def _warn(self) -> None:
+        """Log what is to be known about the settings, each sentence once."""
+        for sentence in warnings_of(self._settings):
+            if sentence not in self._said:
+                self._said.add(sentence)
+                event(_log, "warning", logging.WARNING, text=sentence)
+
     def _sentences(self) -> Iterator[str]:
         yield from warnings_of(self._settings)
         if self._load > LOAD_WARNING:
@@ -239,7 +258,9 @@ class Limits:
             acting=self.acting,
             listeners=dict(self._listeners),
             taken=self._clock(),
-            warnings=self.warnings,
+            warnings=(*self.warnings, *(self._zones.warnings if self._zones else ())),
+            zones=self._zones.zones() if self._zones else (),
+            heavy=self._zones.heavy if self._zones else (),
         )
 
     def _events(self, tally: TallyRow) -> Events:

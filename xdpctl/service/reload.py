@@ -124,6 +124,7 @@ class Reload:
             part.reload(settings)
         others = (
             ("list", settings.lists != former.lists),
+            ("zone", settings.zone_tables != former.zone_tables),
             ("secrets of --listen", secrets),
             ("cookie secrets", cookies),
         )
@@ -156,7 +157,13 @@ def _reloaded(settings: Settings, wanted: Settings, changes: Changes) -> Setting
     """Return the settings with those changes from `wanted` that a running service can apply."""
     fields = [BY_NAME[name].field for name in changes.applied]
     changed = {field: getattr(wanted, field) for field in fields}
-    return replace(settings, **changed, lists=wanted.lists)
+    return replace(
+        settings,
+        **changed,
+        lists=wanted.lists,
+        zone_tables=wanted.zone_tables,
+        zones=wanted.zones,
+    )
 
 
 def failed_reload(error: XdpctlError) -> str:

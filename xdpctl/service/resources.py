@@ -35,6 +35,7 @@ from xdpctl.service.own_tables import exchange_nameless, open_tables
 from xdpctl.service.panic import PanicSwitch
 from xdpctl.service.program_maps import ProgramMaps
 from xdpctl.service.readiness import Readiness
+from xdpctl.status.checks.host import unseen
 from xdpctl.status.checks.interface import queue_shortage
 from xdpctl.status.checks.report import interface_warnings, warnings_at_start
 from xdpctl.status.checks.survey import Survey
@@ -248,6 +249,7 @@ def open_rules(  # noqa: PLR0913, PLR0917 - what was found so far
         panic=panic.is_on,
         parts=parts,
         warnings=(*settings.warnings, *warnings, *shared.warnings, *state.warnings),
+        unseen=tuple(unseen(facts.host)),
     )
     of_interfaces = [
         sentence for fact in facts.interfaces for sentence in interface_warnings(settings, fact)
@@ -267,6 +269,7 @@ def open_rules(  # noqa: PLR0913, PLR0917 - what was found so far
         tables=tables,
         reserve=room,
         on_change=observer.changed,
+        entries=observer.entries,
         worker=ground.worker,
     )
     stack.callback(tables.close)

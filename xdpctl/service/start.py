@@ -50,6 +50,7 @@ from xdpctl.service.settling import Settling
 from xdpctl.service.stale_entries import StaleEntries
 from xdpctl.service.tcp_proofs import TcpProofs
 from xdpctl.service.watchdog import Watchdog
+from xdpctl.service.zone_limits import ZoneLimits
 from xdpctl.store.state import holds_table_rules
 
 if TYPE_CHECKING:
@@ -115,6 +116,14 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         watch_thread=workers.watch,
         store_thread=workers.lanes.writes,
     )
+    zones = ZoneLimits(
+        rules.limits,
+        settings,
+        ground.bpf,
+        rules.account,
+        thread=workers.watch,
+        note_thread=workers.lanes.writes,
+    )
     limits = Limits(
         rules.limits,
         settings,
@@ -123,6 +132,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         rules.account,
         thread=workers.watch,
         note_thread=workers.lanes.writes,
+        zones=zones,
     )
     operations = _operations(ground, found, rules, workers, own_tables, program, repair, limits)
     parts += _parts(
@@ -139,6 +149,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         repair=repair,
         limits=limits,
         proofs=proofs,
+        zones=zones,
     )
     rules.observer.look()
     await _serve(found.listeners, operations, program)
@@ -163,6 +174,7 @@ def _parts(  # noqa: PLR0913 - what parts need
     repair: PinRepair,
     limits: Limits,
     proofs: TcpProofs,
+    zones: ZoneLimits,
 ) -> tuple[ServicePart, ...]:
     """Make the parts of the service: one entry a part, in the order that status shows them.
 
@@ -186,6 +198,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         own_tables,
         limits,
         proofs,
+        zones,
         Precompile(ground.compile_ahead, program.wanted_later),
         Settling(rules.store, write),
         ClaimCounts(operations, settings.state),

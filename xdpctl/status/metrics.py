@@ -183,7 +183,8 @@ def _maps(snapshot: Snapshot) -> Iterator[Metric]:
         labels=["map"],
     )
     for shared in RULE_MAPS:
-        stale.add_metric([shared], snapshot.stale.get(shared, 0))
+        if (stale_here := snapshot.stale.get(shared, 0)) is not None:
+            stale.add_metric([shared], stale_here)
     yield stale
 
 
@@ -259,6 +260,36 @@ def _limits(view: LimitsView) -> Iterator[Metric]:
     flooded = any(acting.reason is Reason.UNPROVEN and acting.rate for acting in view.acting)
     yield _gauge("xdpctl_flood_active", "1 while --flood-limit refuses queries", flooded)
     yield _gauge("xdpctl_limit_table_load", "Share of the table of accounts in use", view.load)
+    if view.zones:
+        yield from _zones(view)
+
+
+def _zones(view: LimitsView) -> Iterator[Metric]:
+    """Yield what is known of the names of own zones; one without a primary has no names."""
+    names = GaugeMetricFamily(
+        "xdpctl_zone_names", "Names that are known to exist in the zone", labels=["zone"]
+    )
+    serials = GaugeMetricFamily(
+        "xdpctl_zone_serial", "Serial of the version whose names are known", labels=["zone"]
+    )
+    verified = GaugeMetricFamily(
+        "xdpctl_zone_last_success_timestamp_seconds",
+        "When the primary last had this version",
+        labels=["zone"],
+    )
+    transfers = CounterMetricFamily(
+        "xdpctl_zone_transfers",
+        "Looks at the primary, by how they ended",
+        labels=["zone", "result"],
+    )
+    for zone in view.zones:
+        if zone.serial is not None:
+            names.add_metric([zone.zone], zone.names or 0)
+            serials.add_metric([zone.zone], zone.serial)
+            verified.add_metric([zone.zone], zone.verified or 0.0)
+        for result, count in zone.transfers.items():
+            transfers.add_metric([zone.zone, result], count)
+    yield from (names, serials, verified, transfers)
 
 
 class Exposition:

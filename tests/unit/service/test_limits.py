@@ -148,6 +148,8 @@ async def test_limits_are_in_force_with_the_first_packet_on_every_interface(home
             == _NAMES
             & {
                 "limits",
+                "zone-head",
+                "heavy-zones",
                 "limit-cells",
                 "limit-proven",
                 "flood",
@@ -162,6 +164,19 @@ async def test_limits_are_in_force_with_the_first_packet_on_every_interface(home
         used = home.kernel.programs[program(home)].info.map_ids
         assert state(home, MapName.LIMIT_CELLS).info.id in used
     assert home.traces() == NOTHING
+
+
+async def test_what_is_to_be_known_about_limits_is_logged_once_and_shown(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ("--rate-limit", "50")
+    async with home.running(*options):
+        await reload(home, *options, "--rate-limit-slip", "2")
+        said = [line["text"] for line in fields(caplog, "warning")]
+        assert len([text for text in said if "65,536 words" in text]) == 1
+        assert any("65,536 words" in text for text in (await limits(home))["warnings"])
+        status = (await home.ask("GET", "/api/v1/status")).body
+        assert any("65,536 words" in text for text in status["warnings"])
 
 
 async def test_the_table_has_as_many_words_as_configured(home: Home) -> None:
@@ -204,7 +219,7 @@ async def test_limits_are_switched_on_and_off_with_another_program(home: Home) -
         plain = program(home)
         await reload(home, *RATE)
         assert program(home) != plain
-        assert pinned(home) == {"limits", "limit-cells", "limit-proven"}
+        assert pinned(home) == {"limits", "limit-cells", "limit-proven", "zone-head", "heavy-zones"}
         await reload(home, *RATE, *FLOOD)
         assert "flood" in pinned(home)
         await reload(home)
@@ -284,7 +299,8 @@ async def test_accounts_outlive_the_service(home: Home, caplog: pytest.LogCaptur
         assert {name: state(home, MapName(name)).info.id for name in pinned(home)} == before
         assert words(home)[48:] == secrets
         assert state(home, MapName.LIMIT_CELLS).memory is memory
-        assert fields(caplog, "limits-adopted") == [{"maps": "limit-cells, limit-proven, limits"}]
+        adopted = "heavy-zones, limit-cells, limit-proven, limits, zone-head"
+        assert fields(caplog, "limits-adopted") == [{"maps": adopted}]
 
 
 async def test_maps_of_another_version_are_not_taken_over_and_that_is_said(
@@ -320,7 +336,6 @@ async def test_a_limit_that_acts_is_logged_once_and_in_the_history(
 ) -> None:
     caplog.set_level("INFO")
     async with home.running(*RATE):
-        await asyncio.sleep(0.05)  # the first look knows what was counted before
         count(home, Reason.LIMIT, PacketAction.DROP, 7)
         await until(lambda: bool(fields(caplog, "limit-acts")))
         found = await limits(home)
@@ -383,7 +398,6 @@ async def test_the_dns_servers_tcp_is_asked_only_while_a_limit_sends_clients_the
         ip_address(text) for text in ("127.0.0.1", "192.0.2.53", "fe80::1", "2001:db8::53")
     ]
     async with home.running(*RATE):
-        await asyncio.sleep(0.1)
         count(home, Reason.LIMIT, PacketAction.DROP, 3)
         await until(lambda: bool(fields(caplog, "limit-acts")))
         assert not asked, "nobody is sent to TCP"

@@ -33,6 +33,8 @@ NAMES = [
     "look",
     "tables",
     "limits",
+    "tcp-proofs",
+    "zones",
     "precompile",
     "settle",
     "claims",

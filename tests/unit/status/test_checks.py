@@ -94,6 +94,27 @@ def notes(looked_at: Facts, *arguments: str) -> str:
     return "\n".join(of_level(Level.NOTE, looked_at, *arguments))
 
 
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({}, []),
+        ({"hidden": "no /proc"}, ["no /proc: which process holds a shared map"]),
+        ({"own_network": True}, ["network namespace of its own"]),
+        ({"hidden": "a", "own_network": True}, ["a: which process", "network namespace"]),
+    ],
+)
+def test_what_cannot_be_seen_from_a_container_is_a_note(
+    seen: dict[str, Any], said: list[str]
+) -> None:
+    notes = [
+        each
+        for each in findings(wanted(), facts(replace(HOST, **seen)))
+        if each.topic == "namespace"
+    ]
+    assert [each.level for each in notes] == [Level.NOTE] * len(said)
+    assert all(words in each.sentence for words, each in zip(said, notes, strict=True))
+
+
 def test_where_nothing_is_wrong_there_is_neither_error_nor_warning() -> None:
     assert (errors(on_card()), warnings(on_card())) == ([], [])
 

@@ -125,5 +125,6 @@ VERBS = (
         add_service_options,
         _run,
         plain=False,
+        examples=("xdpctl check --interface eth0",),
     ),
 )

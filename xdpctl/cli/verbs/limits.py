@@ -98,6 +98,10 @@ def report(document: Mapping[str, Any], *, now: float, width: int) -> Iterator[s
             subsequent_indent=" " * margin,
             break_on_hyphens=False,
         )
+    if heavy := list(heavy_lines(document)):
+        yield ""
+        yield "asked for much"
+        yield from (f"  {line}" for line in heavy)
     warnings = [printable(str(text)) for text in document.get("warnings") or []]
     if warnings:
         yield ""
@@ -113,7 +117,7 @@ def headline(document: Mapping[str, Any], now: float) -> str:
     acting = document.get("acting") or []
     dry = " in a dry run: everything passes" if document.get("dry_run") else ""
     if not any(document.get(name) for name in ("rate_limit", "flood_limit", "zones")):
-        return "NO LIMITS: set --rate-limit, --flood-limit, or both"
+        return "NO LIMITS: set --rate-limit, --flood-limit, or --zone-limit"
     if not acting:
         return f"QUIET: no limit acts{', and they are' + dry if dry else ''}"
     rate = sum(limit.get("rate") or 0 for limit in acting)
@@ -150,6 +154,8 @@ def _facts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "all sources", f"{text} sources"
     else:
         yield "all sources", "no limit (--flood-limit)"
+    for zone in document.get("zones") or []:
+        yield str(zone.get("zone")), _zone(zone)
     yield from _proven(document)
     yield "over a limit", _slip(document)
     if exempt := document.get("exempt"):
@@ -162,6 +168,26 @@ def _facts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     ]
     if known:
         yield "TCP", ", ".join(known)
+
+
+def _zone(zone: Mapping[str, Any]) -> str:
+    """Return what is known of an own zone."""
+    text = f"{count(int(zone.get('limit') or 0))} queries/s for names that do not exist"
+    if zone.get("serial") is not None:
+        text += f"; {count(int(zone.get('names') or 0))} names exist (serial {zone['serial']})"
+    elif not zone.get("primaries"):
+        text += "; its names are not known, every one below it counts"
+    if zone.get("in_force"):
+        return text
+    return f"{text}; {'watched, not limited now' if zone.get('watch') else 'NOT IN FORCE'}"
+
+
+def heavy_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each zone that is asked for so much that something is proposed."""
+    for zone in document.get("heavy") or []:
+        if zone.get("propose"):
+            rate = shown_rate(zone.get("rate"))
+            yield printable(f"{zone.get('zone')} is asked for {rate}: try {zone['propose']}")
 
 
 def _proven(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

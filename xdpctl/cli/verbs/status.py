@@ -72,13 +72,18 @@ def report(
         ("own rules in force", _origins(origins, width)),
         ("AF_XDP destinations", _destinations(document)),
         ("counters", _counters(interfaces, width)),
-        ("warnings", (f"  {printable(str(text))}" for text in document.get("warnings", []))),
+        ("warnings", _sentences(document.get("warnings", []))),
+        ("not visible from the service", _sentences(document.get("unseen", []))),
     ):
         body = list(lines)
         if body:
             yield ""
             yield title
             yield from body
+
+
+def _sentences(texts: Sequence[object]) -> Iterator[str]:
+    return (f"  {printable(str(text))}" for text in texts)
 
 
 def _headline(document: dict[str, Any]) -> str:

@@ -112,5 +112,14 @@ def _why(document: Mapping[str, Any]) -> str:
 
 
 VERBS = (
-    Verb("test", "show what happens to a query, and which rule decides", _add_arguments, _run),
+    Verb(
+        "test",
+        "show what happens to a query, and which rule decides",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl test 192.0.2.1",
+            "xdpctl test 192.0.2.1 www.flood.example AAAA",
+        ),
+    ),
 )

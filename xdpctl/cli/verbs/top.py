@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xdpctl.abi import RULE_PLACES
 from xdpctl.cli.keyboard import Keyboard
 from xdpctl.cli.render import Table, count, shortened, shown_rate
-from xdpctl.cli.verb import Session, Verb, add_map
+from xdpctl.cli.verb import Session, Verb, add_map, number_up_to
 from xdpctl.cli.verbs.listing import shown_target, shown_type
 from xdpctl.cli.verbs.status import acting
 from xdpctl.errors import NotFoundError, ServiceUnreachableError
@@ -29,20 +29,11 @@ _TITLES = 1
 _COUNT_MAX = 1000
 
 
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _COUNT_MAX:
-        raise ValueError(text)
-    return int(text)
-
-
-_count.__name__ = f"number from 1 to {_COUNT_MAX}"  # argparse uses it in the error
-
-
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n",
         dest="count",
-        type=_count,
+        type=number_up_to(_COUNT_MAX),
         default=10,
         metavar="N",
         help="how many rules (default: 10)",
@@ -159,4 +150,15 @@ def _rows(table: Table, answer: dict[str, Any], session: Session) -> Iterator[st
     )
 
 
-VERBS = (Verb("top", "show the rules with the most hits", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "top",
+        "show the rules with the most hits",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl top",
+            "xdpctl top -n 20 --by hits",
+        ),
+    ),
+)

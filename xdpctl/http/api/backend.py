@@ -114,7 +114,7 @@ class PacketTests(Protocol):
 class PanicControl(Protocol):
     """Everything is passed, or filtered again."""
 
-    async def set_panic(self, *, panic: bool) -> None:
+    async def set_panic(self, *, panic: bool) -> bool:
         """Pass everything, or end that."""
 
 

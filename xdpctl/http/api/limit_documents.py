@@ -93,6 +93,41 @@ class ListenerOut(msgspec.Struct):
     up: bool | None
 
 
+class ZoneOut(msgspec.Struct):
+    """An own zone with a limit: queries a second for names below it that do not exist.
+
+    `in_force`: whether the filter limits it now; not before its names are known, where they come
+    from `primaries`. `watch`: the service limits it while it is attacked, until `ends`. `names`
+    exist in version `serial`, which its primary last had at `verified`. `transfers` counts how
+    looks at the primary ended. Times are in seconds since the epoch.
+    """
+
+    zone: str
+    limit: int
+    in_force: bool
+    watch: bool
+    ends: float | None
+    primaries: list[str]
+    names: int | None
+    serial: int | None
+    verified: float | None
+    transfers: dict[str, int]
+    error: str
+
+
+class HeavyOut(msgspec.Struct):
+    """A zone that is asked for much: queries a second, from samples.
+
+    `fronts`: of 64 classes of what is in front of the zone, how many were seen. `propose` is a
+    command or option; empty: nothing needs to be done, or is known.
+    """
+
+    zone: str
+    rate: float
+    fronts: int
+    propose: str
+
+
 class LimitsOut(msgspec.Struct):
     """What is limited, and what the limits do now; null: there is no such limit.
 
@@ -110,6 +145,8 @@ class LimitsOut(msgspec.Struct):
     acting: list[ActingOut]
     tcp: list[ListenerOut]
     warnings: list[str]
+    zones: list[ZoneOut] = []
+    heavy: list[HeavyOut] = []
 
 
 class Proven(msgspec.Struct):
@@ -156,6 +193,23 @@ def limits_out(view: LimitsView) -> LimitsOut:
         acting_out(view.acting, view.taken),
         [ListenerOut(port, view.listeners.get(port)) for port in settings.ports],
         list(view.warnings),
+        [
+            ZoneOut(
+                zone.zone,
+                zone.limit,
+                zone.in_force,
+                zone.watch,
+                zone.ends,
+                list(zone.primaries),
+                zone.names,
+                zone.serial,
+                zone.verified,
+                dict(zone.transfers),
+                zone.error,
+            )
+            for zone in view.zones
+        ],
+        [HeavyOut(heavy.zone, heavy.rate, heavy.fronts, heavy.proposal) for heavy in view.heavy],
     )
 
 

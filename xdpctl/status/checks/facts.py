@@ -58,6 +58,8 @@ class HostFacts:
         read_only: those of them that are on a file system mounted read-only.
         lists: why files of `[[list]]` cannot be read, a sentence each.
         service: a sentence about the service on the control socket, or None.
+        hidden: why other processes of the host may be invisible, as a clause, or None.
+        own_network: in another network namespace than the host's.
     """
 
     release: str
@@ -75,6 +77,8 @@ class HostFacts:
     read_only: tuple[Path, ...] = ()
     lists: tuple[str, ...] = ()
     service: str | None = None
+    hidden: str | None = None
+    own_network: bool = False
 
 
 @dataclass(frozen=True, slots=True)

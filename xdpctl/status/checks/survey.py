@@ -27,6 +27,7 @@ from xdpctl.kernel.failure import kernel_release, missing_capabilities
 from xdpctl.kernel.paths import ForeignError, is_read_only, open_directory
 from xdpctl.kernel.provenance import open_fed
 from xdpctl.maps.shared import pins_for
+from xdpctl.process.namespaces import has_own_network, processes_hidden
 from xdpctl.process.port_holder import why_not
 from xdpctl.settings import Proof
 from xdpctl.status.checks.facts import (
@@ -112,7 +113,13 @@ class Survey:
     def facts_at_start(self) -> Facts:
         """Return the facts for `warnings_at_start`, without reading maps or trying libraries."""
         return Facts(
-            host=HostFacts(os.uname().release, kernel_release(), frozenset(), jit=self._jit()),
+            host=HostFacts(
+                os.uname().release,
+                kernel_release(),
+                jit=self._jit(),
+                hidden=processes_hidden(self._proc),
+                own_network=has_own_network(self._proc),
+            ),
             directory=DirectoryFacts(self._settings.pin_dir),
             policy=self._policy,
             interfaces=tuple(self.interface(name) for name in self._settings.interfaces),
@@ -140,6 +147,8 @@ class Survey:
             jit=self._jit(),
             memory_lock=None if limit == resource.RLIM_INFINITY else limit,
             apart=self._apart(),
+            hidden=processes_hidden(self._proc),
+            own_network=has_own_network(self._proc),
             listen=None if service is not None or listen is None else _listen_failure(listen),
             secrets=_failure(read_secrets),
             cgroups=_failure(_find_root) if self._settings.proof is Proof.CGROUP else None,
