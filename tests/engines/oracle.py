@@ -8,9 +8,17 @@ The table holds it to what is written down, the fuzzers hold the C side to it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 
-from tests.packets.case import Result, Rule, Scene, Verdict
+from tests.engines.siphash import siphash
+from tests.packets.case import COOKIE_KEY, COOKIE_TIME, Result, Rule, Scene, Verdict
 from xdpctl.abi import WILDCARD_QTYPE, Book, PacketAction, Reason, RuleAction, ZoneScope
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
@@ -26,6 +34,8 @@ DNS_HEADER = 12
 XSK_MOST = 1792
 OPT_FIXED = 11
 ANSWER_OPT_SIZE = 1232
+COOKIE_OPTION = 10
+COOKIE_SIZE = 24
 ANSWER_TTL = 64
 RX_QUEUE = 0
 NOTIFY, UPDATE = 4, 5
@@ -559,12 +569,72 @@ def over_a_limit(filtered: Filtered) -> Reason | None:
     """Return why a query does not go on, in the order of PACKETS.md."""
     config, limits = filtered.scene.config, filtered.scene.limits
     source = filtered.packet.source
-    if config.flood and not limits.x_left:
+    proven = config.proven and is_proven(limits.proven, source)
+    cookie = config.cookies and has_good_cookie(filtered.packet)
+    ticket = not config.flood or limits.x_left or (proven and limits.y_left)
+    accounts = [limits.spent] if ticket else []
+    if cookie:
+        accounts.append(limits.cookie_spent)
+    elif ticket and proven:
+        accounts.append(limits.second_spent)
+    if not accounts:
         return Reason.UNPROVEN
+    if all(is_spent(filtered, spent) for spent in accounts):
+        return Reason.LIMIT
+    return None
+
+
+def is_spent(filtered: Filtered, spent: tuple[str, ...]) -> bool:
+    """Whether one of the source's prefixes has nothing left."""
+    config, source = filtered.scene.config, filtered.packet.source
     lengths = config.limits4 if source.version == 4 else config.limits6
-    accounts = {ip_network((source, length), strict=False) for length in lengths}
-    spent = {ip_network(prefix) for prefix in limits.spent}
-    return Reason.LIMIT if accounts & spent else None
+    prefixes = {ip_network((source, length), strict=False) for length in lengths}
+    return bool(prefixes & {ip_network(prefix) for prefix in spent})
+
+
+def is_proven(proven: tuple[str, ...], source: Address) -> bool:
+    """Whether the source is proven: an IPv6 one with its whole /56."""
+    length = 32 if source.version == 4 else 56
+    return any(
+        ip_network((other, length), strict=False) == ip_network((source, length), strict=False)
+        for other in map(ip_address, proven)
+        if other.version == source.version
+    )
+
+
+def has_good_cookie(packet: Packet) -> bool:
+    """Whether the first cookie among the first four options is the server's."""
+    for code, data in edns_options(packet)[:4]:
+        if code == COOKIE_OPTION:
+            return len(data) == COOKIE_SIZE and is_by_the_server(data, packet.source)
+    return False
+
+
+def edns_options(packet: Packet) -> list[tuple[int, bytes]]:
+    """Return the options of an OPT right behind the only question, up to one that is not whole."""
+    dns = packet.dns
+    question = first_question(dns)
+    if question is None or packet.first_fragment or dns[4:10] != b"\0\1\0\0\0\0":
+        return []
+    record = dns[question.end :]
+    if number(dns, 10) == 0 or len(record) < OPT_FIXED or record[:3] != b"\0\0\x29":
+        return []
+    options = record[OPT_FIXED : OPT_FIXED + number(record, 9)]
+    found: list[tuple[int, bytes]] = []
+    while len(record) >= OPT_FIXED + number(record, 9) and len(options) >= 4:
+        code, length = number(options, 0), number(options, 2)
+        if len(options) < 4 + length:
+            break
+        found.append((code, options[4 : 4 + length]))
+        options = options[4 + length :]
+    return found
+
+
+def is_by_the_server(cookie: bytes, source: Address) -> bool:
+    """Whether the server made it for the source, an hour ago at most, or five minutes ahead."""
+    age = (COOKIE_TIME - number(cookie, 12, 4) + 300) % (1 << 32)
+    made = siphash(COOKIE_KEY, cookie[:16] + source.packed)
+    return cookie[8] == 1 and age <= 300 + 3600 and cookie[16:] == made
 
 
 # Truncate

@@ -10,6 +10,7 @@ from ipaddress import ip_network
 
 from tests.packets.case import (
     DEFAULT,
+    KNOWN,
     LIMITS,
     Limits,
     Rule,
@@ -102,5 +103,7 @@ LIMITED = (
     Scene((), FOUR, limits=Limits(spent=("192.0.0.0/20", "2001:db8::/32"))),
     Scene(NAMES, XSK, DESTINATIONS, (0,), exempt=_EXEMPT, limits=_SPENT),
     Scene((), XSK, DESTINATIONS, (0,), limits=Limits(x_left=False, dry_run=True)),
+    Scene((), KNOWN, limits=replace(_SPENT, proven=("192.0.2.1", "2001:db8:1::1"))),
+    Scene(NAMES, KNOWN, limits=replace(_NOTHING_LEFT, proven=("192.0.2.66", "2001:db8:66::1"))),
 )
 """Scenes with limits, in which no time passes."""
