@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from tests.engines.host_build import HostFilter
 from tests.engines.limit_words import Secrets, Words
 from tests.packets.build import Udp, ethernet, ipv4, ipv6
-from tests.packets.case import COOKIE_KEY, COOKIE_TIME, DEFAULT
+from tests.packets.case import DEFAULT
 from tests.packets.message import query
 from xdpctl.abi import (
     FLOOD_BUCKET_SIZE,
@@ -31,6 +31,7 @@ from xdpctl.abi import (
     encode_limits,
     encode_limits_kept,
 )
+from xdpctl.limits.cookies import CookieKey
 from xdpctl.limits.proven import ProvenSources
 
 if TYPE_CHECKING:
@@ -115,7 +116,6 @@ _FROZEN_PRICE: Final = 1 << 40
 _FROZEN_ROOM: Final = _FROZEN_PRICE << 20
 _BATCH: Final = 1 << 30
 _TOTAL: Final = 1 << 50
-_LIFETIME: Final = (1 << 23) - 1
 _AHEAD: Final = 1 << 39  # of what is spent: the half of what a bucket may be ahead
 """Of a scene: a tick is worth next to nothing, so that time stands still for accounts, and
 for the total a batch is worth a thousand ticks of millions."""
@@ -151,9 +151,10 @@ def limit_arrays(scene: Scene, ticks: int) -> dict[MapName, bytes]:
         flood_prices=(_BATCH, _BATCH) if config.flood else (0, 0),
         flood_rooms=(_TOTAL, _TOTAL),
         dry_run=limits.dry_run,
-        cookie_keys=(struct.unpack("<2Q", COOKIE_KEY),) if config.cookies else (),
-        cookie_base=COOKIE_TIME << 32,
-        proven_lifetime=_LIFETIME,
+        cookie_keys=tuple(CookieKey.from_octets(key) for key in limits.cookie_keys),
+        cookie_rate=0,  # the clock stands still
+        cookie_base=limits.now << 32,
+        proven_lifetime=1 << 20,
     )
     kept = encode_limits_kept(SCENE_SETS, ARRAYS[MapName.LIMIT_PROVEN], drawn_secrets(1))
     words = Words(values, secrets_of(kept), config.limits4, config.limits6, SCENE_SETS)
@@ -162,19 +163,19 @@ def limit_arrays(scene: Scene, ticks: int) -> dict[MapName, bytes]:
     for account, prefixes in enumerate(accounts):
         for prefix in prefixes:
             words.spend(ip_network(prefix), now, _FROZEN_ROOM, account)
-    value = encode_limits(values) + kept
-    lines = bytearray(ARRAYS[MapName.LIMIT_PROVEN] * PROVEN_LINE_SIZE)
-    table = ProvenSources(memoryview(lines), value, lambda: ticks, lambda: _LIFETIME)
-    for source in limits.proven:
-        table.prove(ip_address(source))
     spent = (ticks << FLOOD_TIME_SHIFT) + _TOTAL + _AHEAD
-    until = [0 if left else spent for left in (limits.x_left, limits.y_left)]
+    buckets = [0 if left else spent for left in (limits.x_left, limits.y_left)]
+    head = encode_limits(values) + kept
+    lines = bytearray(ARRAYS[MapName.LIMIT_PROVEN] * PROVEN_LINE_SIZE)
+    proven = ProvenSources(memoryview(lines), head, lambda: ticks, lambda: 1 << 20)
+    for address in limits.proven:
+        proven.prove(ip_address(address))
     return {
-        MapName.LIMITS: value,
+        MapName.LIMITS: head,
         MapName.LIMIT_CELLS: struct.pack(f"={len(words.cells)}Q", *words.cells),
         MapName.LIMIT_PROVEN: bytes(lines),
         MapName.FLOOD: b"".join(
-            struct.pack("=Q", word).ljust(FLOOD_BUCKET_SIZE, b"\0") for word in until
+            struct.pack("=Q", until).ljust(FLOOD_BUCKET_SIZE, b"\0") for until in buckets
         ),
     }
 

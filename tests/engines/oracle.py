@@ -8,17 +8,9 @@ The table holds it to what is written down, the fuzzers hold the C side to it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
-from tests.engines.siphash import siphash
-from tests.packets.case import COOKIE_KEY, COOKIE_TIME, Result, Rule, Scene, Verdict
+from tests.packets.case import Result, Rule, Scene, Verdict
 from xdpctl.abi import WILDCARD_QTYPE, Book, PacketAction, Reason, RuleAction, ZoneScope
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
@@ -34,8 +26,6 @@ DNS_HEADER = 12
 XSK_MOST = 1792
 OPT_FIXED = 11
 ANSWER_OPT_SIZE = 1232
-COOKIE_OPTION = 10
-COOKIE_SIZE = 24
 ANSWER_TTL = 64
 RX_QUEUE = 0
 NOTIFY, UPDATE = 4, 5
@@ -569,8 +559,8 @@ def over_a_limit(filtered: Filtered) -> Reason | None:
     """Return why a query does not go on, in the order of PACKETS.md."""
     config, limits = filtered.scene.config, filtered.scene.limits
     source = filtered.packet.source
-    proven = config.proven and is_proven(limits.proven, source)
-    cookie = config.cookies and has_good_cookie(filtered.packet)
+    proven = config.proven and any(is_same_source(source, known) for known in limits.proven)
+    cookie = config.cookies and has_good_cookie(filtered)
     ticket = not config.flood or limits.x_left or (proven and limits.y_left)
     accounts = [limits.spent] if ticket else []
     if cookie:
@@ -592,49 +582,77 @@ def is_spent(filtered: Filtered, spent: tuple[str, ...]) -> bool:
     return bool(prefixes & {ip_network(prefix) for prefix in spent})
 
 
-def is_proven(proven: tuple[str, ...], source: Address) -> bool:
-    """Whether the source is proven: an IPv6 one with its whole /56."""
+def is_same_source(source: Address, known: str) -> bool:
+    """Whether an address is a proven one: IPv6 sources are proven with their /56."""
     length = 32 if source.version == 4 else 56
-    return any(
-        ip_network((other, length), strict=False) == ip_network((source, length), strict=False)
-        for other in map(ip_address, proven)
-        if other.version == source.version
-    )
+    return source in ip_network((known, length if ":" in known else 32), strict=False)
 
 
-def has_good_cookie(packet: Packet) -> bool:
-    """Whether the first cookie among the first four options is the server's."""
-    for code, data in edns_options(packet)[:4]:
-        if code == COOKIE_OPTION:
-            return len(data) == COOKIE_SIZE and is_by_the_server(data, packet.source)
-    return False
-
-
-def edns_options(packet: Packet) -> list[tuple[int, bytes]]:
-    """Return the options of an OPT right behind the only question, up to one that is not whole."""
+def has_good_cookie(filtered: Filtered) -> bool:
+    """Whether a cookie in one of the first four options is of a server with our secret."""
+    packet, limits = filtered.packet, filtered.scene.limits
     dns = packet.dns
     question = first_question(dns)
-    if question is None or packet.first_fragment or dns[4:10] != b"\0\1\0\0\0\0":
-        return []
-    record = dns[question.end :]
-    if number(dns, 10) == 0 or len(record) < OPT_FIXED or record[:3] != b"\0\0\x29":
-        return []
-    options = record[OPT_FIXED : OPT_FIXED + number(record, 9)]
-    found: list[tuple[int, bytes]] = []
-    while len(record) >= OPT_FIXED + number(record, 9) and len(options) >= 4:
-        code, length = number(options, 0), number(options, 2)
-        if len(options) < 4 + length:
+    if question is None or packet.first_fragment or number(dns, 4) != 1:
+        return False
+    cookie = first_cookie(dns, question.end)
+    if len(cookie) != 24 or cookie[8] != 1:
+        return False
+    age = (limits.now - int.from_bytes(cookie[12:16], "big")) % 2**32
+    if 3600 < age < 2**32 - 300:
+        return False
+    hashed = cookie[:16] + packet.source.packed
+    return any(siphash(key, hashed) == cookie[16:] for key in limits.cookie_keys)
+
+
+def first_cookie(dns: bytes, at: int) -> bytes:
+    """Return the data of the first cookie among the first four options; b"" without one."""
+    if not answer_opt(dns, at):
+        return b""
+    length = number(dns, at + 9)
+    options = dns[at + OPT_FIXED : at + OPT_FIXED + length]
+    for _ in range(4):
+        if len(options) < 4:
             break
-        found.append((code, options[4 : 4 + length]))
-        options = options[4 + length :]
-    return found
+        code, size = number(options, 0), number(options, 2)
+        if len(options) < 4 + size:
+            break
+        if code == 10 and at + OPT_FIXED + length <= len(dns):
+            return options[4 : 4 + size]
+        options = options[4 + size :]
+    return b""
 
 
-def is_by_the_server(cookie: bytes, source: Address) -> bool:
-    """Whether the server made it for the source, an hour ago at most, or five minutes ahead."""
-    age = (COOKIE_TIME - number(cookie, 12, 4) + 300) % (1 << 32)
-    made = siphash(COOKIE_KEY, cookie[:16] + source.packed)
-    return cookie[8] == 1 and age <= 300 + 3600 and cookie[16:] == made
+def siphash(key: bytes, data: bytes) -> bytes:
+    """Return SipHash-2-4 as its authors' paper has it, in its own order of steps."""
+    size = 2**64
+    k = [int.from_bytes(key[start : start + 8], "little") for start in (0, 8)]
+    a, b, c, d = (
+        int.from_bytes(text, "big") ^ k[number % 2]
+        for number, text in enumerate((b"somepseu", b"dorandom", b"lygenera", b"tedbytes"))
+    )
+    last = data + b"\0" * (-(len(data) + 1) % 8) + bytes([len(data) % 256])
+    words = [int.from_bytes(last[at : at + 8], "little") for at in range(0, len(last), 8)]
+    for word, rounds in [*((word, 2) for word in words), (None, 4)]:
+        if word is None:
+            c ^= 0xFF
+        else:
+            d ^= word
+        for _ in range(rounds):
+            a, c = (a + b) % size, (c + d) % size
+            b, d = turned(b, 13) ^ a, turned(d, 16) ^ c
+            a = turned(a, 32)
+            c, a = (c + b) % size, (a + d) % size
+            b, d = turned(b, 17) ^ c, turned(d, 21) ^ a
+            c = turned(c, 32)
+        a ^= word or 0
+    return (a ^ b ^ c ^ d).to_bytes(8, "little")
+
+
+def turned(word: int, bits: int) -> int:
+    """Return 64 bits turned to the left."""
+    text = f"{word:064b}"
+    return int(text[bits:] + text[:bits], 2)
 
 
 # Truncate

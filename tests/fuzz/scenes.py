@@ -10,7 +10,6 @@ from ipaddress import ip_network
 
 from tests.packets.case import (
     DEFAULT,
-    KNOWN,
     LIMITS,
     Limits,
     Rule,
@@ -19,6 +18,8 @@ from tests.packets.case import (
     drop,
     truncate,
 )
+from tests.packets.known import EMPTY as COOKIES
+from tests.packets.known import PROVEN
 from tests.packets.limits import FOUR, TABLES, XSK
 from tests.packets.message import AAAA, ANY, A, long_name
 from tests.packets.xsk import DESTINATIONS, ELSEWHERE
@@ -103,7 +104,8 @@ LIMITED = (
     Scene((), FOUR, limits=Limits(spent=("192.0.0.0/20", "2001:db8::/32"))),
     Scene(NAMES, XSK, DESTINATIONS, (0,), exempt=_EXEMPT, limits=_SPENT),
     Scene((), XSK, DESTINATIONS, (0,), limits=Limits(x_left=False, dry_run=True)),
-    Scene((), KNOWN, limits=replace(_SPENT, proven=("192.0.2.1", "2001:db8:1::1"))),
-    Scene(NAMES, KNOWN, limits=replace(_NOTHING_LEFT, proven=("192.0.2.66", "2001:db8:66::1"))),
+    PROVEN,
+    replace(COOKIES, rules=NAMES),
+    replace(COOKIES, limits=replace(COOKIES.limits, x_left=True, spent=_SPENT.spent, slip=1)),
 )
 """Scenes with limits, in which no time passes."""

@@ -123,11 +123,7 @@ LIMITS = replace(DEFAULT, limits4=(32, 24), limits6=(64, 48), flood=True, exempt
 
 
 KNOWN = replace(LIMITS, proven=True, cookies=True)
-"""The same where proven sources and cookies have accounts of their own."""
-
-COOKIE_KEY = bytes(range(16))
-COOKIE_TIME = 1_700_000_000
-"""The server's secret, and what the clock shows, wherever cookies are checked."""
+"""The same where proven sources and DNS cookies count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +133,25 @@ class Limits:
     Attributes:
         spent: prefixes whose account has no room for a packet.
         second_spent, cookie_spent: the same of the accounts of proven sources and of cookies.
-        x_left, y_left: whether a ticket of the limit in total is left, for anybody and for
-            proven sources.
-        proven: the proven sources.
+        x_left: whether a ticket of the limit in total is left.
         slip: 1, or 0: whether what is limited is answered.
         dry_run: whether it goes on all the same.
+        y_left: whether a ticket for proven sources is left.
+        proven: addresses of proven sources.
+        cookie_keys: secrets of cookies, 16 octets each.
+        now: Unix time, modulo 2^32.
     """
 
     spent: tuple[str, ...] = ()
     second_spent: tuple[str, ...] = ()
     cookie_spent: tuple[str, ...] = ()
     x_left: bool = True
-    y_left: bool = True
-    proven: tuple[str, ...] = ()
     slip: int = 1
     dry_run: bool = False
+    y_left: bool = True
+    proven: tuple[str, ...] = ()
+    cookie_keys: tuple[bytes, ...] = ()
+    now: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,6 @@ from tests.packets.build import (
     pad,
 )
 from tests.packets.case import (
-    COOKIE_KEY,
-    COOKIE_TIME,
     KNOWN,
     LIMITS,
     Case,
@@ -52,7 +50,7 @@ from tests.packets.case import (
     truncate,
     zone,
 )
-from tests.packets.cookies import option, query_with, server_cookie
+from tests.packets.cookies import query_with, server_cookie
 from tests.packets.message import QR, RA, RD, TC, eights, opcode, opt, query, question, truncated
 from tests.packets.xsk import DESTINATIONS, OTHER_PORT
 from xdpctl.abi import PacketAction, Reason
@@ -365,33 +363,17 @@ TO_SOCKETS = (
 )
 
 HOSTS = (f"{CLIENT4}/32", "2001:db8:1::/64")
+COOKIE_KEY = bytes(range(16))
+COOKIE_TIME = 1_700_000_000
 PROVEN = Limits(spent=HOSTS, proven=(CLIENT4, CLIENT6))
-BY_PROOF = Scene(config=KNOWN, limits=PROVEN)
-BY_COOKIE = Scene(config=KNOWN, limits=Limits(spent=HOSTS))
-TOTAL_LEFT = Scene(config=KNOWN, limits=replace(PROVEN, spent=(), x_left=False))
+COOKIES = Limits(spent=HOSTS, cookie_keys=(COOKIE_KEY,), now=COOKIE_TIME)
 
 
-def with_cookies(  # noqa: PLR0913 - one argument a field
-    stamp: int = COOKIE_TIME,
-    *,
-    key: bytes = COOKIE_KEY,
-    cut: slice = slice(None),
-    sources: tuple[str, str] = (CLIENT4, CLIENT6),
-    before: bytes = b"",
-    counts: tuple[int, int, int, int] = (1, 0, 0, 1),
-    size: int | None = None,
-) -> tuple[bytes, bytes]:
-    """Return queries with the server's cookie over v4 and v6, or with what is like it."""
+def cookies() -> tuple[bytes, bytes]:
+    """Return queries with the server's cookie over v4 and v6."""
     v4, v6 = (
-        Udp(
-            query_with(
-                server_cookie(key, ip_address(source), stamp)[cut],
-                before=before,
-                counts=counts,
-                size=size,
-            )
-        )
-        for source in sources
+        Udp(query_with(server_cookie(COOKIE_KEY, ip_address(source), COOKIE_TIME)))
+        for source in (CLIENT4, CLIENT6)
     )
     return ethernet(ipv4(v4)), ethernet(ipv6(v6))
 
@@ -408,80 +390,42 @@ def edns_answered(reason: Reason) -> tuple[Result, Result]:
     return answered(reason, v4), answered(reason, v6)
 
 
-PADDING = option(12, b"")
-
-BY_WHO = (
-    *pair("a proven source over its first limit", BY_PROOF, frames(QUERY), NO_MATCH),
+SECOND_ACCOUNTS = (
+    *pair(
+        "a proven source over its first limit",
+        Scene(config=KNOWN, limits=PROVEN),
+        frames(QUERY),
+        NO_MATCH,
+    ),
     *pair(
         "a proven source over both its limits",
-        replace(BY_PROOF, limits=replace(PROVEN, second_spent=HOSTS)),
+        Scene(config=KNOWN, limits=replace(PROVEN, second_spent=HOSTS)),
         frames(QUERY),
         answered_both(Reason.LIMIT),
     ),
-    *pair("a proven source, nothing left of X", TOTAL_LEFT, frames(QUERY), NO_MATCH),
     *pair(
-        "a neighbour of a proven source, nothing left of X",
-        TOTAL_LEFT,
-        frames(QUERY, ("192.0.2.2", "2001:db8:1:100::1")),
-        (
-            answered(Reason.UNPROVEN, answer_to("192.0.2.2", SERVER4)),
-            answered(Reason.UNPROVEN, answer_to("2001:db8:1:100::1", SERVER6)),
-        ),
-    ),
-    Case(
-        "another /64 of a proven /56, nothing left of X",
-        TOTAL_LEFT,
-        frames(QUERY, (CLIENT4, "2001:db8:1:ff::1"))[1],
-        NO_MATCH,
-    ),
-    *pair(
-        "a proven source, nothing left of X and Y",
-        replace(TOTAL_LEFT, limits=replace(TOTAL_LEFT.limits, y_left=False)),
+        "a proven source over both its limits, nothing left of X",
+        Scene(config=KNOWN, limits=replace(PROVEN, second_spent=HOSTS, x_left=False)),
         frames(QUERY),
-        answered_both(Reason.UNPROVEN),
+        answered_both(Reason.LIMIT),
     ),
     *pair(
-        "a proven source over its first limit, nothing left of X",
-        replace(BY_PROOF, limits=replace(PROVEN, x_left=False)),
-        frames(QUERY),
-        NO_MATCH,
-    ),
-    *pair("a good cookie", BY_COOKIE, with_cookies(), NO_MATCH),
-    *pair(
-        "a good cookie, nothing left of X and Y",
-        replace(BY_COOKIE, limits=Limits(x_left=False, y_left=False)),
-        with_cookies(),
+        "a good cookie over the source's first limit",
+        Scene(config=KNOWN, limits=COOKIES),
+        cookies(),
         NO_MATCH,
     ),
     *pair(
         "a good cookie over its limit",
-        replace(BY_COOKIE, limits=Limits(spent=HOSTS, cookie_spent=HOSTS)),
-        with_cookies(),
+        Scene(config=KNOWN, limits=replace(COOKIES, cookie_spent=HOSTS)),
+        cookies(),
         edns_answered(Reason.LIMIT),
     ),
     *pair(
-        "a good cookie over its limit, and a proven source",
-        replace(BY_COOKIE, limits=replace(PROVEN, cookie_spent=HOSTS)),
-        with_cookies(),
+        "a good cookie over its limit, nothing left of X",
+        Scene(config=KNOWN, limits=replace(COOKIES, cookie_spent=HOSTS, x_left=False)),
+        cookies(),
         edns_answered(Reason.LIMIT),
-    ),
-    *pair("a cookie of an hour ago", BY_COOKIE, with_cookies(COOKIE_TIME - 3600), NO_MATCH),
-    *pair("a cookie five minutes ahead", BY_COOKIE, with_cookies(COOKIE_TIME + 300), NO_MATCH),
-    *pair("a cookie behind three options", BY_COOKIE, with_cookies(before=3 * PADDING), NO_MATCH),
-    *(
-        case
-        for text, packets in (
-            ("older than an hour", with_cookies(COOKIE_TIME - 3601)),
-            ("more than five minutes ahead", with_cookies(COOKIE_TIME + 301)),
-            ("of another secret", with_cookies(key=COOKIE_KEY[::-1])),
-            ("of another source", with_cookies(sources=NEIGHBOURS)),
-            ("of the client alone", with_cookies(cut=slice(8))),
-            ("cut short", with_cookies(cut=slice(23))),
-            ("behind four options", with_cookies(before=4 * PADDING)),
-            ("in an OPT that is longer than the packet", with_cookies(size=29)),
-            ("cut off by the OPT's length", with_cookies(size=27)),
-        )
-        for case in pair(f"a cookie {text}", BY_COOKIE, packets, edns_answered(Reason.LIMIT))
     ),
 )
 
@@ -498,6 +442,6 @@ CASES = (
     *BESIDE_RULES,
     *WHAT_IS_DONE,
     *TO_SOCKETS,
-    *BY_WHO,
+    *SECOND_ACCOUNTS,
     *AS_TRUNCATE,
 )

@@ -10,6 +10,7 @@ from tests.packets import (
     exempt,
     fragments,
     jumbo,
+    known,
     limits,
     lists,
     names,
@@ -37,6 +38,7 @@ THEMES: dict[str, tuple[Case, ...]] = {
     "jumbo": jumbo.CASES,
     "exempt": exempt.CASES,
     "limits": limits.CASES,
+    "cookies": known.CASES,
 }
 
 CASES: dict[str, Case] = {

@@ -11,6 +11,7 @@ book of the lists is in `list-sources` and `list-names`.
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import struct
@@ -80,6 +81,12 @@ stores it (`stored_key`), action, reason, expiry in seconds of CLOCK_BOOTTIME or
 
 Options: TypeAlias = tuple[int, str, float | None, str]
 """What follows the key in a Row."""
+
+NO_END = math.inf
+"""The expiry of a row that takes an end away; None says nothing about the end."""
+
+NO_REASON = "\n"
+"""The reason of a row that takes a reason away, and no text of a reason; empty says nothing."""
 
 
 class Block:
@@ -454,7 +461,8 @@ def plain_text(ref: int, stored: bytes, any_qtype: AnyQtype) -> str | None:
     if ref not in NAMED:
         if ref == _V4:
             return socket.inet_ntoa(stored[:: abi.ADDR_V4_STEP])
-        return socket.inet_ntoa(stored[2:]) if stored[:2] == _EXACT_V4 else None
+        is_v4 = ref == LIST_SOURCES_REF and stored[:2] == _EXACT_V4
+        return socket.inet_ntoa(stored[2:]) if is_v4 else None
     octets, scope = name_in(ref, stored)
     wildcard = _WILDCARDS[any_qtype] if ref == QNAMES_REF else _EVERY_TYPE
     if not stored.startswith(wildcard, 0 if ref == QNAMES_REF else 1):

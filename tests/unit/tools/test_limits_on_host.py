@@ -21,8 +21,7 @@ from tests.engines.limited import (
     values_for,
     with_flood,
 )
-from tests.engines.siphash import siphash
-from tests.packets.cookies import query_with, server_cookie
+from tests.packets.cookies import query_with, server_cookie, siphash
 from xdpctl.abi import FLOOD_BATCH, LIMIT_WORDS, PacketAction, Reason
 
 if TYPE_CHECKING:
