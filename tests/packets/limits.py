@@ -288,12 +288,6 @@ WHO = (
         ethernet(ipv4(Udp(QUERY)), tags=(Tag(VLAN, 7),)),
         answered(Reason.LIMIT, answer_to(CLIENT4, SERVER4, tags=(Tag(VLAN, 7),))),
     ),
-    Case(
-        "a frame in two buffers",
-        replace(SPENT, first_buffer=80),
-        ethernet(ipv4(Udp(QUERY + bytes(100)))),
-        dropped(Reason.LIMIT),
-    ),
 )
 
 BESIDE_RULES = (
