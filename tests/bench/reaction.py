@@ -149,24 +149,24 @@ def _read(sock: socket.socket, sender: subprocess.Popen[bytes], arrived: set[int
 
 def lateness(maps: Mapping[MapName, Map], control: Path) -> Reaction:
     """Make rules that last `LIFE` seconds, one after the other, and see each go."""
-    ends: dict[str, float] = {}
+    due: dict[str, float] = {}
     late: list[float] = []
     for number in range(ENDS):
         target = f"203.0.113.{number}"
-        ends[target] = time.monotonic() + LIFE
+        due[target] = time.monotonic() + LIFE
         rule = {"target": target, "expires_in": LIFE}
         ask(control, "POST", "/api/v1/rules", json.dumps(rule).encode())
         time.sleep(LIFE / ENDS)
     places = {}
-    for text in ends:
+    for text in due:
         address = parse_target(text)
         places[text] = maps[map_of(address)], key_of(address, AnyQtype.BOTH)
-    while ends:
-        text, end = next(iter(ends.items()))
+    while due:
+        text, end = next(iter(due.items()))
         opened, key = places[text]
         if opened.lookup(key) is None:
             late.append(time.monotonic() - end)
-            del ends[text]
+            del due[text]
         else:
             time.sleep(0.0005)
     return Reaction(tuple(sorted(late)))

@@ -5,6 +5,7 @@ of what writes or reads maps is the bare batch system calls (kernel/bpf/maps.py)
 the same size in the same run, with keys and values ready in memory.
 
     python -m tests.bench.scale [--addresses 1000000] [--names 100000] [--origin list:scale]
+    python -m tests.bench.scale --only-overlap
 
 Rules of a list are in tables of our own, those of another origin (`file:scale`) in the maps
 shared with dnsdist.
@@ -22,10 +23,11 @@ import subprocess
 import time
 from dataclasses import asdict
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from tests.bench.machine import Machine
 from tests.bench.memory import table_bytes
+from tests.bench.overlap import GOAL, ROUNDS, Took, apart, document, overlapping
 from tests.bench.reaction import block_to_drop, lateness
 from tests.bench.report import RAW, table_path, write_raw, write_table
 from tests.bench.ticking import Ticks
@@ -48,6 +50,12 @@ ROOM: Final = 1_200_000
 ORIGIN: Final = "list:scale"
 CHANGED: Final = 100
 """One in so many is another one in the second list."""
+
+LIFE: Final = 60
+"""Seconds from the start of an import to the end of all its rules."""
+
+ENDINGS: Final = 3
+"""How often it is seen meanwhile how late single rules end; four seconds each."""
 
 WAITING: Final = 100_000
 """Rules that wait for their end while others are due."""
@@ -139,13 +147,8 @@ class Scale:
     def verb(self, *words: str, output: Path | None = None) -> None:
         """Run a verb of the command line to its end."""
         with contextlib.ExitStack() as stack:
-            sink = subprocess.DEVNULL if output is None else stack.enter_context(output.open("wb"))
-            subprocess.run(
-                [PYTHON, "-m", "xdpctl", *words, "--control", str(self.service.control)],
-                check=True,
-                stdout=sink,
-                env=self.lab.environ,
-            )
+            sink = None if output is None else stack.enter_context(output.open("wb"))
+            run_verb(self.service, *words, output=sink)
 
     def work(self) -> None:
         """Import, export, import again, PUT."""
@@ -189,9 +192,72 @@ class Scale:
         path = self.lab.write("waiting.rules", text)
         self.verb("import", str(path), "--origin", "file:waiting")
 
+    def wait_until_gone(self) -> None:
+        """Wait until the list has no rule."""
+        while self.origin.encode() in ask(self.service.control, "GET", "/api/v1/origins"):
+            time.sleep(0.5)
+
     def maps(self) -> dict[MapName, Map]:
         """Return the service's rule maps, opened through their pins."""
         return {name: Bpf().open_map(self.lab.pins / name) for name in RULE_MAPS}
+
+
+def run_verb(service: Service, *words: str, output: IO[bytes] | None = None) -> None:
+    """Run a verb of the command line to its end, however long it takes."""
+    subprocess.run(
+        [PYTHON, "-m", "xdpctl", *words, "--control", str(service.control)],
+        check=True,
+        stdout=subprocess.DEVNULL if output is None else output,
+        env=service.host.lab.environ,
+    )
+
+
+def end_at_once(scale: Scale) -> dict[str, float]:
+    """Let all rules of a list end at one moment; see the loop, and how late others are."""
+    scale.verb("flush", "--yes", "--origin", scale.origin)
+    lines = "".join(f"{text} for={LIFE}s\n" for text in scale.every)
+    path = scale.lab.write("ending.rules", lines)
+    began = time.monotonic()
+    scale.verb("import", str(path), "--origin", scale.origin)
+    time.sleep(max(0.0, began + LIFE - 1 - time.monotonic()))
+    late: list[float] = []
+    with scale.watch.during() as strain:
+        for _ in range(ENDINGS):
+            late += lateness(scale.maps(), scale.service.control).values
+        scale.wait_until_gone()
+    return {
+        "seconds": round(time.monotonic() - began - LIFE, 2),
+        "loop_held_max_ms": round(1000 * strain.held, 2),
+        "late_median_ms": round(1000 * statistics.median(late), 2),
+        "late_most_ms": round(1000 * max(late), 2),
+    }
+
+
+def measure_overlap(addresses: int, names: int) -> dict[str, float]:
+    """Import three lists that have rules in common, beside as many rules of lists apart."""
+    every = targets(addresses, names, seed=5)
+    kinds = {"apart": apart(every), "overlapping": overlapping(every)}
+    took: dict[str, Took] = {}
+    for _ in range(ROUNDS):
+        for kind, lists in kinds.items():
+            with Lab() as lab:
+                service = Service(lab.pair()[1])
+                files = [
+                    lab.write(f"{number}.rules", "".join(f"{text}\n" for text in part))
+                    for number, part in enumerate(lists)
+                ]
+
+                def work(files: list[Path] = files, service: Service = service) -> None:
+                    for number, file in enumerate(files):
+                        words = ("import", str(file), "--replace", "--origin", f"list:{number}")
+                        run_verb(service, *words)
+
+                for step in ("import", "again"):
+                    name = f"{kind}: {step}"
+                    took.setdefault(name, Took()).run(service, work)
+                    print(f"  {name}: {took[name].passed[-1]:.2f} s", flush=True)
+                service.stop()
+    return document(took)
 
 
 @contextlib.contextmanager
@@ -224,6 +290,8 @@ def measure(addresses: int, names: int, origin: str) -> dict[str, object]:
         scale.let_wait()
         late = lateness(scale.maps(), scale.service.control)
         print(f"  expiry: {1000 * late.median:.1f} ms", flush=True)
+        ending = end_at_once(scale)
+        print(f"  all end at once: {ending['seconds']:.1f} s", flush=True)
         problems = [line for line in scale.service.process.lines if "error" in line]
         scale.service.stop()
     return {
@@ -237,6 +305,7 @@ def measure(addresses: int, names: int, origin: str) -> dict[str, object]:
         "page_ms": {str(limit): round(1000 * value, 2) for limit, value in pages.items()},
         "block_to_drop": reaction.document(),
         "expiry_lateness": late.document(),
+        "ending": ending,
         "log_errors": problems,
     }
 
@@ -297,6 +366,29 @@ def rows(found: dict[str, object]) -> Iterator[tuple[str, float, str, str, str]]
     yield "block to first drop, most", block["most_ms"], "ms", "", ""
     yield f"late at the end, {WAITING} waiting, median", late["median_ms"], "ms", "", ""
     yield f"late at the end, {WAITING} waiting, most", late["most_ms"], "ms", "250", ""
+    yield from rows_of_ending(found)
+    yield from rows_of_overlap(found)
+
+
+def rows_of_ending(found: dict[str, object]) -> Iterator[tuple[str, float, str, str, str]]:
+    """Yield what is printed about many rules that end at once."""
+    ending = found["ending"]
+    assert isinstance(ending, dict)
+    yield "all rules of a list end at once", ending["seconds"], "s", "", ""
+    yield "  loop held meanwhile, most", ending["loop_held_max_ms"], "ms", f"{LOOP_GOAL:g}", ""
+    yield "  another rule late meanwhile, median", ending["late_median_ms"], "ms", "", ""
+    yield "  another rule late meanwhile, most", ending["late_most_ms"], "ms", "250", ""
+
+
+def rows_of_overlap(found: dict[str, object]) -> Iterator[tuple[str, float, str, str, str]]:
+    """Yield what is printed about lists with rules in common."""
+    overlap = found.get("overlap") or {}
+    assert isinstance(overlap, dict)
+    for name, value in overlap.items():
+        is_ratio = name.startswith("ratio")
+        what = name if is_ratio else f"three lists {name}"
+        what = what.removesuffix(", s")
+        yield what, value, "" if is_ratio else "s", f"{GOAL:g}" if is_ratio else "", ""
 
 
 def table(found: dict[str, object]) -> str:
@@ -315,11 +407,18 @@ def main() -> None:
     parser.add_argument("--addresses", type=int, default=1_000_000)
     parser.add_argument("--names", type=int, default=100_000)
     parser.add_argument("--origin", default=ORIGIN)
+    parser.add_argument(
+        "--only-overlap", action="store_true", help="only lists with rules in common; print it"
+    )
     given = parser.parse_args()
     machine = Machine.now()
     print(machine.text)
+    if given.only_overlap:
+        print(json.dumps(measure_overlap(given.addresses, given.names), indent=2))
+        return
     began = time.monotonic()
     found = measure(given.addresses, given.names, given.origin)
+    found["overlap"] = measure_overlap(given.addresses, given.names)
     print(f"\n{'':44}{'figure':>10}      {'goal':>6}   floor")
     for what, figure, unit, goal, floor in rows(found):
         print(f"{what:44}{figure:10.2f} {unit:4}{goal:>7}   {floor}")

@@ -96,6 +96,7 @@ def office(
     maps: dict[MapName, Map], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Office]:
     monkeypatch.setattr(store_module, "WORKER_BYTES", 0)
+    monkeypatch.setattr(store_module, "SMALL_BYTES", -1)
     monkeypatch.setattr(store_module, "WORKER_NOTES", -1)
     with State.open(tmp_path / "state.db") as state:
         yield Office(maps, state)

@@ -23,6 +23,7 @@ from xdpctl.program.config import TableProgram
 from xdpctl.rules import AnyQtype, Rule, parse_target, target_of
 from xdpctl.rules.keys import stored_place
 from xdpctl.store import store as store_module
+from xdpctl.store.bulk import STEP
 from xdpctl.store.change import Change
 from xdpctl.store.export import lines_of
 from xdpctl.store.state import State
@@ -56,6 +57,7 @@ class Office:
         self.reserved: list[dict[MapName, int]] = []
         self.refusal: XdpctlError | None = None
         self.on_progress: Callable[[str], None] = lambda _what: None
+        self.steps: list[BulkResult] = []
         self._resources = contextlib.ExitStack()
         bpf = Bpf()
         maps = {
@@ -95,7 +97,8 @@ class Office:
             former.close()
 
     def load(self, lines: list[str], *, replace: bool = False, origin: str = ORIGIN) -> BulkResult:
-        """Have lines worked in."""
+        """Have lines worked in; `steps` has what was said about it."""
+        self.steps.clear()
         listed = ImportedList(
             io.BytesIO("".join(f"{line}\n" for line in lines).encode()),
             ReadAs(origin=origin),
@@ -107,7 +110,8 @@ class Office:
                 origin=origin,
                 replace=replace,
                 progress=lambda what, *_: self.on_progress(what),
-            )
+            ),
+            self.steps.append,
         )
 
     def listed(self) -> set[Target]:
@@ -136,6 +140,7 @@ async def office(
     bytecode: Bytecode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Office]:
     monkeypatch.setattr(store_module, "WORKER_BYTES", 0)
+    monkeypatch.setattr(store_module, "SMALL_BYTES", -1)
     monkeypatch.setattr(store_module, "WORKER_NOTES", -1)
 
     async def compiled() -> Bytecode:
@@ -251,8 +256,60 @@ def test_a_process_that_is_killed_leaves_what_the_next_look_puts_right(office: O
         office.load(many(40_000), replace=True)
     office.store.settle()
     assert office.agrees()
+    made = len(office.listed()) - len(set(many(40)))
+    assert made - STEP <= office.steps[-1].created <= made
     office.on_progress = lambda _what: None
     office.load(many(1_000), replace=True)
+    assert office.agrees()
+
+
+def claims_of(office: Office, origin: str) -> set[tuple[int, bytes]]:
+    """Return where an origin has a claim, in force or waiting."""
+    return set(
+        office.state.select(
+            "SELECT map, key FROM note WHERE origin = ?1"
+            " UNION SELECT map, key FROM waiting WHERE origin = ?1",
+            (origin,),
+        )
+    )
+
+
+def places(lines: list[str]) -> set[tuple[int, bytes]]:
+    return {stored_place(parse_target(line), AnyQtype.BOTH, Book.LISTS) for line in lines}
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_process_that_is_killed_leaves_lists_that_overlap_their_claims(
+    office: Office, step: int
+) -> None:
+    """Each list has a tenth of its rules in common with the next one; all three change by turns."""
+    lists = {f"list:{name}": many(8_000, n * 7_200) for n, name in enumerate("abc")}
+    for origin, lines in lists.items():
+        office.load(lines, origin=origin, replace=True)
+    for changed, others in (("list:b", ("list:a", "list:c")), ("list:a", ("list:b", "list:c"))):
+        seen: list[str] = []
+
+        def kill(what: str, seen: list[str] = seen) -> None:
+            seen.append(what)
+            if seen.count("apply") == step:
+                for pid in children():
+                    os.kill(pid, signal.SIGKILL)
+
+        office.on_progress = kill
+        with contextlib.suppress(XdpctlError):  # it may be done before
+            office.load(many(8_000, 3_600), origin=changed, replace=True)
+        office.on_progress = lambda _what: None
+        office.store.settle()
+        assert office.agrees()
+        for other in others:
+            assert claims_of(office, other) == places(lists[other])
+        office.load(lists[changed], origin=changed, replace=True)
+        assert claims_of(office, changed) == places(lists[changed])
+        assert office.agrees()
+    office.store.flush(None, "list:a")
+    there = places(lists["list:b"] + lists["list:c"])
+    assert {place for name in ("list:b", "list:c") for place in claims_of(office, name)} == there
+    assert {stored_place(target, AnyQtype.BOTH, Book.LISTS) for target in office.listed()} == there
     assert office.agrees()
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -138,3 +141,32 @@ def test_an_import_that_does_not_fit_says_so_to_scripts_and_fits_after_a_resize(
     assert service.verb("resize", "qnames=4000").returncode == 0
     assert service.verb("import", path).returncode == 0
     eventually(lambda: len(service.rules()) == 2_000, "all rules")
+
+
+def test_several_rules_that_do_not_fit_leave_none_and_name_the_way_out(
+    pair: tuple[Host, Host],
+) -> None:
+    service = Service(pair[1], "--maps-size", "4")
+    assert service.verb("block", "192.0.2.1", "192.0.2.2").returncode == 0
+    several = [f"192.0.2.{number}" for number in range(10, 13)]
+    done = service.verb("block", *several)
+    assert done.returncode == 1
+    assert "cannot add 3 entries to addr-v4: it has room for 2 more of 4" in done.stderr
+    assert "nothing was changed" in done.stderr
+    assert "xdpctl resize addr-v4=" in done.stderr
+    assert {rule["target"] for rule in service.rules()} == {"192.0.2.1", "192.0.2.2"}
+    body = json.dumps([{"target": target} for target in several])
+    with contextlib.closing(http.client.HTTPConnection("localhost", timeout=60)) as connection:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(str(service.control))
+        connection.request("POST", "/api/v1/rules", body)
+        refused = connection.getresponse()
+        assert (refused.status, json.load(refused)["map"]) == (507, "addr-v4")
+    assert service.verb("resize", "addr-v4=100").returncode == 0
+    assert service.verb("block", *several).returncode == 0
+    (change,) = [
+        change
+        for change in json.loads(service.verb("history", "--json").stdout)["changes"]
+        if change["verb"] == "resize"
+    ]
+    assert (change["detail"], change["count"]) == ("addr-v4 from 4 to 100 entries", 2)

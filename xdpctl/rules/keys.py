@@ -461,7 +461,8 @@ def plain_text(ref: int, stored: bytes, any_qtype: AnyQtype) -> str | None:
     if ref not in NAMED:
         if ref == _V4:
             return socket.inet_ntoa(stored[:: abi.ADDR_V4_STEP])
-        return socket.inet_ntoa(stored[2:]) if stored[:2] == _EXACT_V4 else None
+        is_v4 = ref == LIST_SOURCES_REF and stored[:2] == _EXACT_V4
+        return socket.inet_ntoa(stored[2:]) if is_v4 else None
     octets, scope = name_in(ref, stored)
     wildcard = _WILDCARDS[any_qtype] if ref == QNAMES_REF else _EVERY_TYPE
     if not stored.startswith(wildcard, 0 if ref == QNAMES_REF else 1):

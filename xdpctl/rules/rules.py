@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 
 from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
@@ -97,6 +98,7 @@ class ClaimClass(IntEnum):
         return self.name.lower()
 
 
+@lru_cache(maxsize=1_024)
 def class_of(origin: str) -> ClaimClass:
     """Return the class of an origin's claims; dnsdist has none, it comes before all."""
     if origin.startswith("list:"):

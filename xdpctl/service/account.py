@@ -15,7 +15,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xdpctl.errors import TargetError, XdpctlError
+from xdpctl.errors import KernelError, TargetError, XdpctlError
+from xdpctl.process.caller import NOBODY
 from xdpctl.process.log import event
 from xdpctl.rules import (
     ACTIONS,
@@ -26,14 +27,13 @@ from xdpctl.rules import (
     target_of,
     target_text,
 )
-from xdpctl.store.history import HistoryRow
+from xdpctl.store.history import UNDER_WAY, HistoryRow
 from xdpctl.store.tally import EACH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from xdpctl.abi import RuleAction
-    from xdpctl.errors import KernelError
     from xdpctl.process.caller import Caller
     from xdpctl.rules import AnyQtype, Rule, Target
     from xdpctl.store.bulk import BulkResult
@@ -52,15 +52,20 @@ _EVENTS = {
     "replace": "rules-replaced",
     "list": "rules-of-list",
     "flush": "rules-flushed",
+    "resize": "map-resized",
     "panic": "panic",
     "resume": "resumed",
     "detach": "detached",
     "attach": "attached-again",
+    "prove": "source-proven",
+    "unprove": "source-unproven",
+    "limit-acts": "limit-acts",
+    "limit-ended": "limit-ended",
 }
 """The name of each verb's log line."""
 
 _SWITCHES = frozenset({"panic", "resume", "detach", "attach"})
-_GRAVE = frozenset({"panic", "detach"})
+_GRAVE = frozenset({"panic", "detach", "limit-acts"})
 _WORDS = {action: name for name, action in ACTIONS.items()}
 
 _log = logging.getLogger(__name__)
@@ -85,6 +90,7 @@ class Account:
         self._any_qtype = any_qtype
         self._clock = clock
         self._unwritten = False
+        self._under_way: int | None = None
 
     def made(self, who: Caller, rules: Sequence[Rule]) -> None:
         """Note rules that were made or changed by one request."""
@@ -147,37 +153,99 @@ class Account:
         """Note a flush: one row, with the hits where all that was removed was counted."""
         hits = tally.hits.total() if tally.rules.total() == count else None
         detail = None if map_name is None else f"map {map_name}"
-        self._note(
-            who,
-            [
-                HistoryRow(
-                    time=self._clock(),
-                    who=who,
-                    verb="flush",
-                    origin=origin,
-                    count=count,
-                    hits=hits,
-                    detail=detail,
-                )
-            ],
-        )
+        self._end(self._of_many(who, "flush", origin, count, hits=hits, detail=detail))
 
     def merged(self, who: Caller, change: Change, result: BulkResult) -> None:
         """Note a change of many rules, if it changed anything."""
-        parts = (("made", result.created), ("changed", result.updated), ("removed", result.removed))
-        count = sum(number for _, number in parts)
-        if not count:
-            return
-        record = HistoryRow(
+        if count := _changes(result):
+            verb, hits = self.verb_of(who, change), _hits_of(result)
+            self._end(
+                self._of_many(who, verb, change.origin, count, hits=hits, detail=_parts(result))
+            )
+
+    # --- changes of many rules, while they are made ----------------------------------
+
+    def merging(self, who: Caller, change: Change, so_far: BulkResult) -> None:
+        """Note what a change of many rules has done so far; one at a time.
+
+        Its row says so until it is done or breaks off, and so does what is left when the service
+        is killed.
+        """
+        if count := _changes(so_far):
+            detail = f"{UNDER_WAY}: {_parts(so_far)}"
+            verb, hits = self.verb_of(who, change), _hits_of(so_far)
+            self._go_on(self._of_many(who, verb, change.origin, count, hits=hits, detail=detail))
+
+    def merging_broke_off(
+        self, who: Caller, change: Change, so_far: BulkResult, error: XdpctlError
+    ) -> None:
+        """Note what a change of many rules had done before it ended in an error."""
+        if count := _changes(so_far):
+            detail = f"broke off: {_why(error)}; {_parts(so_far)}"
+            verb, hits = self.verb_of(who, change), _hits_of(so_far)
+            self._end(self._of_many(who, verb, change.origin, count, hits=hits, detail=detail))
+
+    def flushing(self, who: Caller, origin: str | None, so_far: int) -> None:
+        """Note what a flush has removed so far, likewise."""
+        if so_far:
+            self._go_on(self._of_many(who, "flush", origin, so_far, hits=None, detail=UNDER_WAY))
+
+    def flushing_broke_off(
+        self, who: Caller, origin: str | None, so_far: int, tally: Tally, error: XdpctlError
+    ) -> None:
+        """Note what a flush had removed before it ended in an error."""
+        if so_far:
+            hits = tally.hits.total() if tally.rules.total() == so_far else None
+            detail = f"broke off: {_why(error)}"
+            self._end(self._of_many(who, "flush", origin, so_far, hits=hits, detail=detail))
+
+    def _of_many(  # noqa: PLR0913 - the columns
+        self,
+        who: Caller,
+        verb: str,
+        origin: str | None,
+        count: int,
+        *,
+        hits: int | None,
+        detail: str | None,
+    ) -> HistoryRow:
+        return HistoryRow(
             time=self._clock(),
-            who=who,
-            verb=self.verb_of(who, change),
-            origin=change.origin,
+            who=who.with_command(),
+            verb=verb,
+            origin=origin,
             count=count,
-            hits=result.removed_hits if result.removed else None,
-            detail=", ".join(f"{number} {word}" for word, number in parts if number),
+            hits=hits,
+            detail=detail,
         )
-        self._note(who, [record])
+
+    def _go_on(self, record: HistoryRow) -> None:
+        """Write the row of a change that is being made."""
+
+        def write() -> None:
+            if self._under_way is None:
+                self._under_way = self._history.begin(record)
+            else:
+                self._history.amend(self._under_way, record)
+
+        self._written(write)
+
+    def _end(self, record: HistoryRow) -> None:
+        """Log and write the row of a change that is done, or broke off."""
+        _log_row(record)
+        number, self._under_way = self._under_way, None
+        if number is None:
+            self._keep([record])
+        else:
+            self._written(lambda: self._history.amend(number, record))
+
+    def resized(self, who: Caller, map_name: str, before: int, entries: int, kept: int) -> None:
+        """Note that a shared map has another capacity; how many entries were kept."""
+        detail = f"{map_name} from {before} to {entries} entries"
+        self._note(
+            who,
+            [HistoryRow(time=self._clock(), who=who, verb="resize", count=kept, detail=detail)],
+        )
 
     @staticmethod
     def verb_of(who: Caller, change: Change) -> str:
@@ -189,9 +257,9 @@ class Account:
         return "replace" if change.replace else "import"
 
     def broke_off(self, who: Caller, verb: str, origin: str | None, error: KernelError) -> None:
-        """Note a change that ended in an error, if a part of it was made before."""
+        """Note a request that ended in an error, if a part of it was made before."""
         if error.done:
-            detail = f"broke off: {error.symbol}"
+            detail = f"broke off: {_why(error)}"
             now = self._clock()
             self._note(
                 who,
@@ -216,6 +284,22 @@ class Account:
                 )
             ],
         )
+
+    def proved(self, who: Caller, verb: str, addresses: Sequence[str]) -> None:
+        """Note sources that count as proven from now on, or no longer."""
+        now = self._clock()
+        self._note(
+            who,
+            [HistoryRow(time=now, who=who, verb=verb, target=address) for address in addresses],
+        )
+
+    def limited(self, verb: str, detail: str, packets: int, *, kept: bool) -> None:
+        """Note that a limit began to act, or has ended; in the history only if `kept`."""
+        record = HistoryRow(time=self._clock(), verb=verb, count=packets, detail=detail)
+        if kept:
+            self._note(NOBODY, [record])
+        else:
+            _log_row(record)
 
     def last(self, *, target: str | None, since: float | None, limit: int) -> list[HistoryRow]:
         """Return the last changes, the oldest first; raises as `History.last`."""
@@ -267,14 +351,36 @@ class Account:
         self._keep(records)
 
     def _keep(self, records: Sequence[HistoryRow]) -> None:
+        self._written(lambda: self._history.add(records))
+
+    def _written(self, write: Callable[[], None]) -> None:
+        """Write to the history; where that fails, the log says so once."""
         try:
-            self._history.add(records)
+            write()
         except XdpctlError as error:
             if not self._unwritten:
                 event(_log, "history-unwritten", logging.WARNING, error=error.sentence)
             self._unwritten = True
             return
         self._unwritten = False
+
+
+def _changes(result: BulkResult) -> int:
+    return result.created + result.updated + result.removed
+
+
+def _parts(result: BulkResult) -> str:
+    parts = (("made", result.created), ("changed", result.updated), ("removed", result.removed))
+    return ", ".join(f"{number} {word}" for word, number in parts if number)
+
+
+def _hits_of(result: BulkResult) -> int | None:
+    return result.removed_hits if result.removed else None
+
+
+def _why(error: XdpctlError) -> str:
+    """Return in a few words why a change broke off."""
+    return error.symbol if isinstance(error, KernelError) else error.sentence.partition(":")[0]
 
 
 def _log_row(record: HistoryRow) -> None:

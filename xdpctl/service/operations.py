@@ -26,6 +26,7 @@ from xdpctl.errors import (
     NotFoundError,
     TableFullError,
     TargetError,
+    XdpctlError,
 )
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
 from xdpctl.http.api.converter import (
@@ -37,6 +38,7 @@ from xdpctl.http.api.converter import (
     tested,
     top_rule,
 )
+from xdpctl.http.api.limit_documents import limits_out
 from xdpctl.maps.holders import held_open, perhaps_held
 from xdpctl.process.caller import CALLER, NOBODY
 from xdpctl.process.log import event
@@ -44,6 +46,7 @@ from xdpctl.process.threads import one_thread
 from xdpctl.program.datagram import query_for
 from xdpctl.rules import qtype_text
 from xdpctl.rules.names import shown
+from xdpctl.store.bulk import BulkResult
 from xdpctl.store.deciding import deciding_rule
 from xdpctl.store.inspection import entries_at, places_on, rules_on
 from xdpctl.store.pages import Cursor
@@ -66,15 +69,17 @@ if TYPE_CHECKING:
         Tested,
         TopRule,
     )
+    from xdpctl.http.api.limit_documents import LimitsOut
+    from xdpctl.limits.view import LimitsView
     from xdpctl.maps.holders import Holders
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.rules.guard import Guard
     from xdpctl.service.account import Account
     from xdpctl.service.current_program import CurrentProgram
+    from xdpctl.service.limits import Limits
     from xdpctl.service.panic import PanicSwitch
     from xdpctl.status.observer import Observer
     from xdpctl.status.snapshot import Snapshot
-    from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
     from xdpctl.store.state import State
     from xdpctl.store.store import PutResult, Store
@@ -86,6 +91,9 @@ _log = logging.getLogger(__name__)
 
 RATE_SECONDS = 1.0
 """How long rates are measured."""
+
+EXPIRED_SECONDS = 1.0
+"""How long what expires is counted before it is written down, while more is due."""
 
 _TRIES = 3
 """How often room is made for one request, where others take it before."""
@@ -106,6 +114,7 @@ class Operations:
         guard: gives the guard of this moment; called on those threads.
         account: writes down what was changed; called on those threads.
         program: the program in force.
+        limits: the limits in force.
 
     Attributes:
         expiry_changed: set when another rule may be the next to expire.
@@ -133,6 +142,7 @@ class Operations:
         guard: Callable[[], Guard],
         account: Account,
         program: CurrentProgram,
+        limits: Limits,
     ) -> None:
         self._store = store
         self._state = state
@@ -150,10 +160,13 @@ class Operations:
         self._guard = guard
         self._account = account
         self._program = program
+        self._limits = limits
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.list_files: ListFiles | None = None
         self._started = time.time()
+        self._expired = Tally()
+        self._expired_noted = 0.0
 
     @property
     def any_qtype(self) -> AnyQtype:
@@ -166,9 +179,11 @@ class Operations:
 
     def status(self) -> Status:
         """Return the whole service as a document."""
-        return status_of(
+        document = status_of(
             self._observer.last, version=__version__, pid=os.getpid(), started=self._started
         )
+        document.limits = self.limits().acting
+        return document
 
     async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:
         """Make or update rules; `force` overrides the guard (rules/guard.py).
@@ -290,14 +305,19 @@ class Operations:
 
         def work() -> BulkResult:
             guard = None if change.force else self._guard()
+            so_far = BulkResult()
+
+            def step(done: BulkResult) -> None:
+                nonlocal so_far
+                so_far = done
+                self._account.merging(who, change, done)
+
             try:
-                result = self._store.bulk(replace(change, guard=guard, progress=tell))
-            except KernelError as error:
+                result = self._store.bulk(replace(change, guard=guard, progress=tell), step)
+            except XdpctlError as error:
                 if isinstance(error, MapFullError | MapFrozenError):
                     self._observer.failed(MapName(error.map_name), error.symbol)
-                self._account.broke_off(
-                    who, self._account.verb_of(who, change), change.origin, error
-                )
+                self._account.merging_broke_off(who, change, so_far, error)
                 raise
             self._account.merged(who, change, result)
             return result
@@ -321,11 +341,17 @@ class Operations:
         who = CALLER.get()
 
         def flush() -> int:
-            tally = Tally()
+            tally, so_far = Tally(), 0
+
+            def step(removed: int) -> None:
+                nonlocal so_far
+                so_far = removed
+                self._account.flushing(who, origin, removed)
+
             try:
-                removed = self._store.flush(map_name, origin, tally)
-            except KernelError as error:
-                self._account.broke_off(who, "flush", origin, error)
+                removed = self._store.flush(map_name, origin, tally, step)
+            except XdpctlError as error:
+                self._account.flushing_broke_off(who, origin, so_far, tally, error)
                 raise
             self._account.flushed(who, map_name, origin, removed, tally)
             return removed
@@ -363,6 +389,11 @@ class Operations:
             if error.errno not in {errno.E2BIG, errno.ENOMEM}:
                 raise
             raise TargetError(error.sentence, text=str(entries), field="entries") from error
+        who = CALLER.get()
+        await self._on(
+            self._store_thread,
+            lambda: self._account.resized(who, name, view.capacity, entries, kept),
+        )
         await self._on(self._watch_thread, self._observer.look)
         return kept
 
@@ -370,12 +401,23 @@ class Operations:
         """Remove due rules; return the seconds until the next is due, or None."""
 
         def expire() -> float | None:
-            tally = Tally()
-            self._observer.expired(self._store.expire(tally))
-            self._account.removed(NOBODY, "expire", tally)
-            return self._store.next_expiry()
+            try:
+                self._observer.expired(self._store.expire(self._expired))
+                wait = self._store.next_expiry()
+            except XdpctlError:
+                self._note_expired()
+                raise
+            if wait != 0 or time.monotonic() - self._expired_noted >= EXPIRED_SECONDS:
+                self._note_expired()
+            return wait
 
         return await self._on(self._store_thread, expire)
+
+    def _note_expired(self) -> None:
+        """Write down what has expired; of a million at once, not each step."""
+        tally, self._expired = self._expired, Tally()
+        self._expired_noted = time.monotonic()
+        self._account.removed(NOBODY, "expire", tally)
 
     async def page(
         self,
@@ -543,6 +585,28 @@ class Operations:
         if self.list_files is None:
             raise NotFoundError(f"there is no list {shown(name)}: the service is starting")
         return list_out(await self.list_files.read_now(name, accept=accept))
+
+    def limits_view(self) -> LimitsView:
+        """Return the limits, and what they do now."""
+        return self._limits.view()
+
+    def limits(self) -> LimitsOut:
+        """Return the same as a document."""
+        return limits_out(self._limits.view())
+
+    async def prove(self, addresses: Sequence[IPv4Address | IPv6Address], *, proven: bool) -> int:
+        """Let sources count as proven from now on, or no longer; return how many changed.
+
+        Raises:
+            ConflictError: no limit asks whether a source is proven.
+        """
+        who = CALLER.get()
+        change = self._limits.prove if proven else self._limits.unprove
+        changed = await change(addresses)
+        texts = [str(address) for address in addresses]
+        verb = "prove" if proven else "unprove"
+        await self._on(self._store_thread, lambda: self._account.proved(who, verb, texts))
+        return changed
 
     async def recall(self, name: str) -> str | None:
         """Return a stored fact, or None."""

@@ -63,6 +63,7 @@ class StaleEntries:
         self._observer = observer
         self._ending = settings.stale_dnsdist
         self._watched: dict[Holder, int] = {}
+        self._missed: set[Holder] = set()
         self._news = asyncio.Event()
         self._trouble = ""
         self.warnings: tuple[str, ...] = ()
@@ -148,9 +149,16 @@ class StaleEntries:
         present = self._aging.present
         for holder in self._watched.keys() - present:
             self._forget(holder)
-        for holder in present - self._watched.keys():
-            with contextlib.suppress(OSError):  # it has ended, or the call is not allowed
+        self._missed &= present
+        for holder in present - self._watched.keys() - self._missed:
+            try:
                 self._watched[holder] = os.pidfd_open(holder.pid)
+            except ProcessLookupError:  # it ended behind the look: look again, once
+                self._missed.add(holder)
+                self._news.set()
+            except OSError:  # not allowed, or no descriptor left: the next look is for it
+                continue
+            else:
                 loop = asyncio.get_running_loop()
                 loop.add_reader(self._watched[holder], self._ended, holder)
 

@@ -99,6 +99,14 @@ class Observer:
                 self._entries[name] += difference
             self.last = replace(self.last, maps=self._map_views())
 
+    def entries(self, name: MapName) -> int | None:
+        """Return how many entries a map had when it was last counted, with our own writes since.
+
+        None: it was not counted yet. Any thread.
+        """
+        with self._lock:
+            return self._entries.get(name)
+
     def failed(self, name: MapName, error: str) -> None:
         """Count a write that a map refused, by its symbolic errno. Any thread."""
         with self._lock:

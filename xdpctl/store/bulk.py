@@ -70,6 +70,12 @@ CONTESTED_STEP = 1_000
 WALK_MAX = 200_000
 """A map with at most this many entries is read whole to find dnsdist's."""
 
+LOOK_UP_MAX = 1_000
+"""With at most so many notes in a shared map, each entry is looked up instead."""
+
+FREE_MIN = 1_000
+"""A map that is likely to have room for so many more than twice what a list adds is not counted."""
+
 WALK_MIN = 5_000
 """With fewer new entries, each one is looked up instead."""
 
@@ -122,6 +128,8 @@ class Bulk:
         change: what is asked for.
         reserve: see `Store`.
         on_change: called with (map, difference of entries).
+        on_step: called after each chunk with what was done so far.
+        free: for how many entries the shared maps are likely to have room.
         cancelled: set to end the operation at its next chunk.
     """
 
@@ -131,6 +139,8 @@ class Bulk:
     change: Change
     reserve: Callable[[Mapping[MapName, int]], None] = lambda _more: None
     on_change: Callable[[MapName, int], None] = lambda _map, _difference: None
+    on_step: Callable[[BulkResult], None] = lambda _so_far: None
+    free: Mapping[MapName, int] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
     boot: Callable[[], float] = boot_clock
     cancelled: Cancelled = field(default_factory=threading.Event)
@@ -240,7 +250,7 @@ class Bulk:
         for name in abi.RULE_MAPS:
             ref, opened = REFS[name], self.maps[name]
             wanted = added.get(ref, 0)
-            if not wanted:
+            if not wanted or 2 * wanted + FREE_MIN <= self.free.get(name, 0):
                 continue
             size = opened.info.key_size
             entries = sum(len(keys) // size for keys, _ in opened.chunks())
@@ -292,6 +302,7 @@ class Bulk:
 
     def _step_done(self, count: int) -> None:
         self._done += count
+        self.on_step(self.result)
         self.change.progress("apply", self._done, max(self._done, self._total))
         self._see_cancelled()
 
@@ -307,13 +318,12 @@ class Bulk:
     def _forget_vanished(self, staging: Staging, ref: int, stored: list[bytes]) -> list[bytes]:
         """Forget notes whose entry is gone, so that the list's entries are written again."""
         name = BY_REF[ref].name
-        if name not in self._there:
-            self._there[name] = self._marks_of(name)
-        marks = _marks(b"".join(_full_keys(ref, stored)), BY_REF[ref].key_size)
-        missing = set(marks).difference(self._there[name])
-        if not missing:
+        if name not in self._there and len(stored) <= LOOK_UP_MAX:
+            lost = self._absent(name, stored)
+        else:
+            lost = self._missing(name, ref, stored)
+        if not lost:
             return []
-        lost = [key for key, mark in zip(stored, marks, strict=True) if mark in missing]
         with self.lock:  # a single rule may have been added since
             lost = self._absent(name, lost)
             staging.forget([(ref, key) for key in lost])
@@ -321,6 +331,14 @@ class Bulk:
             self._claims.settle_each(list(places))
         self._see_cancelled()
         return lost
+
+    def _missing(self, name: MapName, ref: int, stored: list[bytes]) -> list[bytes]:
+        """Return those of many keys that a map, read whole once, does not have."""
+        if name not in self._there:
+            self._there[name] = self._marks_of(name)
+        marks = _marks(b"".join(_full_keys(ref, stored)), BY_REF[ref].key_size)
+        missing = set(marks).difference(self._there[name])
+        return [key for key, mark in zip(stored, marks, strict=True) if mark in missing]
 
     def _absent(self, name: MapName, stored: list[bytes]) -> list[bytes]:
         ref = REFS[name]

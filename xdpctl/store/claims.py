@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl import abi
 from xdpctl.abi import ACTION_RENEW, TABLES, MapName, RuleValue
-from xdpctl.errors import KernelError
+from xdpctl.errors import KernelError, MapFullError, TableFullError, no_room
 from xdpctl.kernel.bpf.libbpf import BPF_ANY, BPF_NOEXIST
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules.keys import REFS, stored_key
@@ -219,7 +219,9 @@ class Claims:
 
     # --- changing -----------------------------------------------------------------
 
-    def settle(self, wanted: Mapping[Place, Wanted], *, strict: bool = False) -> list[Outcome]:
+    def settle(
+        self, wanted: Mapping[Place, Wanted], *, strict: bool = False, whole: bool = False
+    ) -> list[Outcome]:
         """Change claims, decide which are in force, and write that to state and maps.
 
         Args:
@@ -227,10 +229,12 @@ class Claims:
                 decision is to be made again.
             strict: nothing is changed where an entry is dnsdist's, and this is told by an
                 outcome with `foreign` and the claims as they were.
+            whole: all places are changed or none: what was written before a map refused is
+                taken back.
 
         Raises:
-            KernelError: a map refused. `done` counts the places before; the claims of that one
-                and of the rest are as they were.
+            KernelError: a map refused. `done` counts the places that are changed, the first
+                ones; the claims of the rest are as they were.
         """
         places = list(wanted)
         said = self._said(places)
@@ -241,7 +245,7 @@ class Claims:
             ]
         outcomes = [self._decide(place, said[place], wanted[place]) for place in places]
         journal = self._write_state(outcomes, said)
-        self._write_maps(outcomes, said, journal)
+        self._write_maps(outcomes, said, journal, whole=whole)
         self._end_journal(outcomes, journal)
         return outcomes
 
@@ -316,8 +320,10 @@ class Claims:
         outcomes: Sequence[Outcome],
         said: Mapping[Place, _Said],
         journal: Mapping[Place, None],
+        *,
+        whole: bool,
     ) -> None:
-        """Write entries in their order; where one is refused, take the rest back."""
+        """Write entries in their order; where one is refused, take the rest back, or all."""
         done = 0
         try:
             while done < len(outcomes):
@@ -334,10 +340,37 @@ class Claims:
                     done += 1
         except KernelError as error:
             error.done += done
+            written = error.done
+            if whole:
+                error.done = self._unwrite(outcomes[:written], said)
             self.unsettled = True
             self._take_back(outcomes[error.done :], said)
             self._end_journal(outcomes[: error.done], journal)
+            if whole and not error.done and (full := _full(error, outcomes, written)) is not None:
+                raise full from error
             raise
+
+    def _unwrite(self, outcomes: Sequence[Outcome], said: Mapping[Place, _Said]) -> int:
+        """Make entries what they were, the last first; return how many a map would not.
+
+        The counter of an entry of our own tables that had started again at 0 stays there.
+        """
+        for number in range(len(outcomes), 0, -1):
+            outcome = outcomes[number - 1]
+            name, key = outcome.place
+            before, opened = said[outcome.place].value, self._maps[name]
+            try:
+                if outcome.step is Step.NEW and opened.delete(key):
+                    self._on_change(name, -1)
+                elif before is not None and outcome.step in {Step.SET, Step.RENEW, Step.REMOVE}:
+                    (present,) = read_values(opened, [key])
+                    since = 0 if present is None else present.hits
+                    hits = since if outcome.step is Step.SET else before.hits + since
+                    opened.update(key, abi.encode_value(before.action, hits), BPF_ANY)
+                    self._on_change(name, int(present is None))
+            except KernelError:
+                return number
+        return 0
 
     def _end_journal(self, outcomes: Sequence[Outcome], journal: Mapping[Place, None]) -> None:
         """Note that entries are written or removed."""
@@ -508,6 +541,18 @@ def _step(said: _Said, before: Note | None, after: Note) -> Step:
     if before is None or before.origin != after.origin:
         return Step.RENEW
     return Step.NOTHING if said.value.action == after.action else Step.SET
+
+
+def _full(error: KernelError, outcomes: Sequence[Outcome], written: int) -> KernelError | None:
+    """Return the error of several new entries for which a map has no room; None for others."""
+    if not isinstance(error, MapFullError) or isinstance(error, TableFullError):
+        return None
+    made = [outcome.place[0] == error.map_name and outcome.step is Step.NEW for outcome in outcomes]
+    if sum(made) < 2:  # noqa: PLR2004 - several
+        return None
+    return no_room(
+        error.map_name, wanted=sum(made), free=sum(made[:written]), capacity=error.capacity
+    )
 
 
 def _hits(step: Step, said: _Said) -> int:

@@ -21,12 +21,12 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from xdpctl.abi import RuleAction
+from xdpctl.abi import TABLES, RuleAction
 from xdpctl.errors import StateError
 from xdpctl.rules.keys import LIST_NAMES_REF, NO_END, NO_REASON, Block
 from xdpctl.rules.rules import IMPLIED
 from xdpctl.store.claims import RANK_SQL
-from xdpctl.store.implied import OtherLists
+from xdpctl.store.implied import OtherLists, is_of_every_type
 from xdpctl.store.keysets import KeySets
 
 if TYPE_CHECKING:
@@ -44,10 +44,15 @@ KEYS_AT_ONCE = 4_096
 """Keys of the same length whose notes one statement writes: binding each costs three times as
 much as writing it."""
 
+FEW = 1_000
+"""Rows up to which SQLite compares all, without reading the other notes."""
+
 IMPLIED_AT_ONCE = 400
 """Implied rows that are decided together: less than half the time of one after another."""
 
 _COLUMNS = "map INTEGER, key BLOB, action INTEGER, reason TEXT, expires REAL, origin TEXT"
+
+_TABLES_REFS = frozenset(spec.ref for spec in TABLES.values())
 
 _TABLES = f"""
 CREATE TEMP TABLE incoming ({_COLUMNS});
@@ -112,6 +117,8 @@ _UNLIKE = """
 INSERT INTO standing SELECT map, key FROM note WHERE origin = :origin
     AND (action IS NOT :action OR reason != :reason OR expires IS NOT :expires)
 """
+
+_STANDING = "INSERT INTO standing SELECT map, key FROM note WHERE origin = :origin"
 
 _GONE = """
 INSERT INTO gone SELECT map, key FROM standing WHERE NOT EXISTS (
@@ -265,7 +272,8 @@ class Staging:
             gone; else a reason or an end that a row does not give stays as it was.
         vanished: is given this object, a shared map's number and keys with a note, as
             stored; forgets those that are no longer in the map, and returns them. Called for
-            all its notes, some thousand at a time, before the list is compared with them.
+            all its notes, some thousand at a time, before the list is compared with them; of
+            a list of up to `FEW` rows, for those of its rows.
     """
 
     def __init__(
@@ -286,6 +294,7 @@ class Staging:
         self._has_other_names: bool | None = None
         self._without: dict[Options, Options] = {}
         self._keys: KeySets | None = None
+        self._few: list[Row] | None = []
         self._added = _Columns()
         try:
             self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -335,16 +344,27 @@ class Staging:
             self._origins.add(options[3])
             if options[2] == NO_END or options[1] == NO_REASON:
                 self._without[options] = _noted(options)
-            alone = len(self._origins) == 1
-            known = self._keys or self._known(options)
-            if not isinstance(row, Block):
-                if not known.keep(row, alone=alone):
-                    unlike.append(row)
-            elif not known.keep_block(row, alone=alone):
-                unlike += [each for each in row.rows() if not known.keep(each, alone=alone)]
+            if self._few is None:
+                unlike += self._unlike(row)
+            elif len(self._few) + (len(row.keys) if isinstance(row, Block) else 1) <= FEW:
+                self._few += row.rows() if isinstance(row, Block) else (row,)
+            else:
+                first, self._few = self._few, None
+                self._keys = self._read_keys(first[0][2:] if first else options)
+                for each in (*first, row):
+                    unlike += self._unlike(each)
         if unlike:
             with self._working():
                 self._connection.executemany(_STAGE, unlike)
+
+    def _unlike(self, row: Rows) -> Iterable[Row]:
+        """Keep a row or block if the keys say what it is; return the rows of which they do not."""
+        known, alone = self._keys, len(self._origins) == 1
+        if known is None:
+            raise TypeError("the keys of the notes are read when the rows are more than few")
+        if not isinstance(row, Block):
+            return () if known.keep(row, alone=alone) else (row,)
+        return [(row.ref, key, *row.options) for key in known.keep_block(row, alone=alone)]
 
     def _with_implied(self, rows: Iterable[Rows]) -> Iterator[Rows]:
         """Yield rows in their order; implied ones with the action that other lists give them."""
@@ -365,17 +385,22 @@ class Staging:
 
     def _decided(self, implied: Sequence[Row]) -> Iterator[Row]:
         """Yield implied rows with their action; those of an operator are as they were."""
-        keys = [row[1] for row in implied if row[0] == LIST_NAMES_REF]
+        keys = [key for ref, key, *_ in implied if ref == LIST_NAMES_REF and is_of_every_type(key)]
         if keys and self._has_other_names is None:
             self._has_other_names = self._other_lists.has_names(str(self._whose["origin"]))
         if self._has_other_names:
             self._other_lists.read(keys)
-        for ref, key, action, reason, expires, origin in implied:
-            decided = action
-            if ref == LIST_NAMES_REF:
-                others = self._has_other_names
-                decided = self._other_lists.action(key, origin) if others else RuleAction.PASS
-            yield ref, key, decided, reason, expires, origin
+        for row in implied:
+            ref, key, _, reason, expires, origin = row
+            if ref != LIST_NAMES_REF:
+                yield row
+            elif not self._has_other_names and is_of_every_type(key):
+                yield ref, key, RuleAction.PASS, reason, expires, origin
+            elif is_of_every_type(key):  # those of one type follow from it
+                action = self._other_lists.action(key, origin)
+                yield ref, key, action, reason, expires, origin
+                for typed, action in self._other_lists.of_types(key, origin).items():
+                    yield ref, typed, action, reason, expires, origin
 
     def _select(
         self, query: str, values: Sequence[object] | Mapping[str, object]
@@ -388,30 +413,46 @@ class Staging:
         """Whose claims may change: the change's origin, and those of its rows."""
         return frozenset({str(self._whose["origin"]), *self._origins})
 
-    def _known(self, alike: Options) -> KeySets:
-        """Return the keys of the notes; `alike`: the options of the list's first row."""
-        if self._keys is None:
-            self._keys = KeySets(self._select, str(self._whose["origin"]), self._vanished_of)
-            if self._keys.read(alike):
-                with self._working():
-                    self._connection.execute(_UNLIKE, self._keys.like)
-        return self._keys
+    def _read_keys(self, alike: Options) -> KeySets:
+        """Read the keys of the notes; `alike`: the options of the list's first row."""
+        known = KeySets(self._select, str(self._whose["origin"]), self._vanished_of)
+        if known.read(alike):
+            with self._working():
+                self._connection.execute(_UNLIKE, known.like)
+        return known
 
     def _vanished_of(self, ref: int, keys: list[bytes]) -> list[bytes]:
         return self._vanished(self, ref, keys)
 
-    def compare(self) -> Difference:
-        """Find out how the list differs from the notes that there are now."""
-        known = self._known((-1, "", None, ""))  # of an empty list
-        came = known.came()
-        again = list(known.come_again())
+    def _compare_keys(self) -> tuple[int, list[Row]]:
+        """Return how many rows are as their notes are, and those that SQLite compares."""
+        known = self._keys
+        if known is None:
+            rows = self._few or []
+            self._see_vanished(rows)
+            return 0, rows
+        came, again = known.came(), list(known.come_again())
         for ref, keys in known.fresh.items():
             self._added.add(ref, _replaced(keys, self._without) if self._without else keys)
             keys.clear()
+        return came, again
+
+    def _see_vanished(self, rows: Iterable[Row]) -> None:
+        """Forget the notes of few rows whose entry is gone."""
+        for ref in {row[0] for row in rows} - _TABLES_REFS:
+            keys = [row[1] for row in rows if row[0] == ref]
+            marks = ",".join("?" * len(keys))
+            query = f"SELECT key FROM note WHERE map = ? AND key IN ({marks})"  # noqa: S608 (marks)
+            if noted := [key for (key,) in self._select(query, (ref, *keys))]:
+                self._vanished(self, ref, noted)
+
+    def compare(self) -> Difference:
+        """Find out how the list differs from the notes that there are now."""
+        came, rows = self._compare_keys()
         run = self._connection.execute
         columns = "map, key, action, reason, expires, origin"
         with self._working():
-            self._connection.executemany(_STAGE, again)
+            self._connection.executemany(_STAGE, rows)
             run(
                 "INSERT OR REPLACE INTO planned SELECT * FROM incoming"
                 " ORDER BY map, key, incoming.rowid"
@@ -430,14 +471,15 @@ class Staging:
                     (table,),
                 )
             if self._replace:
-                self._find_gone(known)
+                self._find_gone()
             planned, differing, added, changed, contested, gone, ended = map(
                 self._count,
                 ("planned", "differing", "added", "changed", "contested", "gone", "ended"),
             )
-            came -= run(_ALIKE_TWICE, known.like).fetchone()[0]
+            if self._keys is not None:
+                came -= run(_ALIKE_TWICE, self._keys.like).fetchone()[0]
             run("DROP TABLE differing")
-        known.clear()
+        self._keys = None
         return Difference(
             len(self._added) + added,
             changed,
@@ -448,9 +490,12 @@ class Staging:
             ends_removed,
         )
 
-    def _find_gone(self, known: KeySets) -> None:
+    def _find_gone(self) -> None:
         """Fill `gone`: what stood when the list began and is not in it."""
-        self._connection.executemany("INSERT INTO standing VALUES (?, ?)", known.left())
+        if self._keys is None:
+            self._connection.execute(_STANDING, self._whose)
+        else:
+            self._connection.executemany("INSERT INTO standing VALUES (?, ?)", self._keys.left())
         self._connection.execute(_GONE, self._whose)
         self._connection.execute(_ENDED, self._whose)
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl import abi
@@ -239,11 +241,12 @@ class Entries:
 
     def noted(self, notes: Sequence[Note]) -> Iterator[Entry]:
         """Yield the entries of these notes, where they are still ours."""
-        values = self.values((note.map, note.key) for note in notes)
-        for note in notes:
-            value = values[note.map, note.key]
-            if value is not None and owns(note, value):
-                yield Entry(note.map, note.key, *value, note)
+        for name, part in groupby(notes, attrgetter("map")):
+            some = list(part)
+            values = read_values(self.maps[name], [note.key for note in some])
+            for note, value in zip(some, values, strict=True):
+                if value is not None and owns(note, value):
+                    yield Entry(name, note.key, *value, note)
 
     def values(self, places: Iterable[Place]) -> dict[Place, RuleValue | None]:
         """Return the values of exactly these keys."""

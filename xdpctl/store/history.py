@@ -52,13 +52,13 @@ class HistoryRow:
 
     Attributes:
         time: seconds since the epoch.
-        verb: what was done: block, allow, unblock, import, replace, list, flush, expire, panic,
-            resume, detach, attach.
+        verb: what was done: block, allow, unblock, import, replace, list, flush, expire, resize,
+            panic, resume, detach, attach, prove, unprove, limit-acts, limit-ended.
         who: who asked for it.
         target, qtype: of one rule; None for a change of many, or of nrecord.
         action: of the rule.
         origin: whose rules; None where they are of several origins.
-        count: how many rules, or interfaces.
+        count: how many rules, interfaces, or packets over a limit.
         hits: of what was removed, as last counted; None where nothing was, or nobody knows.
         reason: that of the rule.
         detail: what else there is to say, in a few words.
@@ -75,6 +75,13 @@ class HistoryRow:
     hits: int | None = None
     reason: str | None = None
     detail: str | None = None
+
+
+UNDER_WAY = "under way"
+"""Start of the detail of a change that is not done yet (`History.begin`)."""
+
+CUT_SHORT = "cut short when the service ended"
+"""The same after a restart."""
 
 
 class History:
@@ -96,6 +103,10 @@ class History:
         """
         with state.transaction() as connection:
             connection.execute(_SCHEMA)
+            connection.execute(
+                "UPDATE history SET detail = ? || substr(detail, ?) WHERE detail LIKE ?",
+                (CUT_SHORT, len(UNDER_WAY) + 1, f"{UNDER_WAY}%"),
+            )
         return cls(state)
 
     def add(self, records: Iterable[HistoryRow]) -> None:
@@ -104,36 +115,31 @@ class History:
         Raises:
             StateError: SQLite refused; nothing was appended.
         """
-        rows = [
-            (
-                *(
-                    record.time,
-                    record.who.uid,
-                    record.who.pid,
-                    record.who.command,
-                    record.who.token,
-                ),
-                *(
-                    record.who.address,
-                    record.verb,
-                    record.target,
-                    record.qtype,
-                    record.action,
-                    record.origin,
-                ),
-                *(record.count, record.hits, record.reason, record.detail),
-            )
-            for record in records
-        ]
         with self._state.transaction() as connection:
-            connection.executemany(
-                f"INSERT INTO history ({_COLUMNS}) VALUES ({', '.join('?' * 15)})",  # noqa: S608 (a constant)
-                rows,
-            )
-            connection.execute(
-                "DELETE FROM history WHERE number <= (SELECT max(number) FROM history) - ?",
-                (MOST,),
-            )
+            connection.executemany(_INSERT, map(_row, records))
+            connection.execute(_DROP_OLDEST, (MOST,))
+
+    def begin(self, record: HistoryRow) -> int:
+        """Append the row of a change that is not done yet; return its number.
+
+        Its detail starts with `UNDER_WAY`; after a restart it starts with `CUT_SHORT`.
+
+        Raises:
+            StateError: SQLite refused.
+        """
+        with self._state.transaction() as connection:
+            number = connection.execute(_INSERT, _row(record)).lastrowid
+            connection.execute(_DROP_OLDEST, (MOST,))
+        return number or 0
+
+    def amend(self, number: int, record: HistoryRow) -> None:
+        """Write a row that `begin` appended again.
+
+        Raises:
+            StateError: SQLite refused.
+        """
+        with self._state.transaction() as connection:
+            connection.execute(f"REPLACE{_VALUES_OF_ONE}", (number, *_row(record)))
 
     def last(
         self, *, target: str | None = None, since: float | None = None, limit: int = MOST
@@ -154,6 +160,20 @@ class History:
             (target, since, limit),
         )
         return [_record(row) for row in reversed(rows)]
+
+
+_VALUES_OF_ONE = f" INTO history (number, {_COLUMNS}) VALUES ({', '.join('?' * 16)})"
+_INSERT = f"INSERT INTO history ({_COLUMNS}) VALUES ({', '.join('?' * 15)})"  # noqa: S608 (a constant)
+_DROP_OLDEST = "DELETE FROM history WHERE number <= (SELECT max(number) FROM history) - ?"
+
+
+def _row(record: HistoryRow) -> tuple[object, ...]:
+    who = record.who
+    return (
+        *(record.time, who.uid, who.pid, who.command, who.token, who.address),
+        *(record.verb, record.target, record.qtype, record.action, record.origin),
+        *(record.count, record.hits, record.reason, record.detail),
+    )
 
 
 def _record(row: tuple[Any, ...]) -> HistoryRow:

@@ -18,7 +18,7 @@ from xdpctl.abi import BY_REF, TABLES
 from xdpctl.rules.keys import lengths_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from xdpctl.rules.keys import Block, Options, Row
 
@@ -147,31 +147,35 @@ class KeySets:
 
     # --- the list -----------------------------------------------------------------
 
-    def keep_block(self, block: Block, *, alone: bool) -> bool:
-        """Keep a block whose rows are as their notes are, or have none.
+    def keep_block(self, block: Block, *, alone: bool) -> Collection[bytes]:
+        """Keep the rows of a block that are as their notes are, or have none.
 
         Args:
             block: of the list.
             alone: whether all rows of the list have had one origin so far.
+
+        Returns:
+            The keys of the others, which SQLite compares.
         """
         ref, keys, options = block.ref, block.keys, block.options
-        standing = self._standing[ref]
+        standing, fresh = self._standing[ref], self.fresh[ref]
         is_alike = options == self._alike
         if is_alike and _take(standing, keys):
             self._came[ref].append(keys)
-            return True
+            return ()
         there = standing.intersection(keys)
-        new = keys if not there else set(keys) - there
-        if (there and not is_alike) or not self._others[ref].isdisjoint(new):
-            return False
-        if not alone and not self.fresh[ref].keys().isdisjoint(new):
-            return False
-        if there:
+        unlike = self._others[ref].intersection(keys)
+        if there and options[3] == self._origin:
             standing -= there
             self._came[ref].append(list(there))
+        new = set(keys).difference(there, unlike) if there or unlike else keys
+        if not alone and not fresh.keys().isdisjoint(new):
+            taken = {key for key in new if fresh.get(key, options)[3] != options[3]}
+            unlike |= taken
+            new = set(new) - taken
         options = self._options.setdefault(options, options)
-        self.fresh[ref].update(dict.fromkeys(new, options))
-        return True
+        fresh.update(dict.fromkeys(new, options))
+        return unlike if is_alike else unlike | there
 
     def keep(self, row: Row, *, alone: bool) -> bool:
         """Keep a row that is as its note is, or that has no note; the others SQLite compares.
@@ -212,10 +216,6 @@ class KeySets:
     def left(self) -> Iterator[tuple[int, bytes]]:
         """Yield map number and key of the notes that are alike and had no row."""
         return ((ref, key) for ref, keys in self._standing.items() for key in keys)
-
-    def clear(self) -> None:
-        """Give the memory back."""
-        self._standing, self._others, self._came, self.fresh = {}, {}, {}, {}
 
 
 def _take(standing: set[bytes], keys: Sequence[bytes]) -> bool:

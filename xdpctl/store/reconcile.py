@@ -11,11 +11,11 @@ import errno
 import logging
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from xdpctl import abi
-from xdpctl.abi import TABLES
+from xdpctl.abi import TABLES, MapName
 from xdpctl.errors import KernelError, MapFullError, frozen_map
 from xdpctl.kernel.bpf.libbpf import BPF_NOEXIST
 from xdpctl.process.clock import boot_clock, boot_id
@@ -28,7 +28,6 @@ from xdpctl.store.tables.restoring import agrees, compare, fill
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from xdpctl.abi import MapName
     from xdpctl.store.claims import Claims, Wanted
     from xdpctl.store.entries import Entries, Place
     from xdpctl.store.rule_map import RuleMap
@@ -38,6 +37,12 @@ if TYPE_CHECKING:
 
 SETTLE_AT_ONCE = 20_000
 """Notes that one `settle` looks at: with fewer, each is looked at every time."""
+
+NEWEST = 500
+"""Notes whose time was over last, which are removed before older ones."""
+
+BEHIND_AT_ONCE = 5_000
+"""Claims that wait, of which one step looks whether the time of the one in force is over."""
 
 RESIZED = "resized:"
 """Before a map's name, the fact which map took its place with the same entries."""
@@ -49,6 +54,19 @@ _RESTORING = " restoring"
 then is ours, also after a crash."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Some of the claims whose time is over: those in force, and those that wait."""
+
+    notes: Sequence[Note]
+    waiting: Sequence[Note]
+
+    @property
+    def has_list_names(self) -> bool:
+        """Whether a list's claim on a name or zone is among them."""
+        return any(claim.map is MapName.LIST_NAMES for claim in (*self.notes, *self.waiting))
 
 
 class Reconciler:
@@ -86,6 +104,7 @@ class Reconciler:
         self._boot = boot
         self._next: tuple[int, bytes] = (0, b"")
         self._frozen: dict[MapName, int] = {}
+        self._looked_behind: tuple[int, bytes] | None = (0, b"")
         self._unread: set[MapName] = set()
         self.lost: dict[MapName, str] = {}
         """Why rules of ours are not in a map that was made again, as a sentence."""
@@ -129,7 +148,10 @@ class Reconciler:
         self._recover_claims()  # before their notes take over what the maps have
         self.frozen()
         while self.next_expiry() == 0:
-            self.expire(tally)
+            due = self.due()
+            if due.has_list_names:
+                self._implied.list_changes()
+            self.expire(due, tally)
         for name in self._maps:
             for notes in self._pages(name):
                 if name not in self._unread:
@@ -350,16 +372,37 @@ class Reconciler:
 
     # --- when time is over --------------------------------------------------------
 
-    def expire(self, tally: Tally | None = None) -> Counter[MapName]:
-        """Remove our entries whose time is over; return how many of each map.
+    def due(self) -> Due:
+        """Return some of the claims whose time is over; `next_expiry` is 0 while there are more.
 
-        `tally` gets what was removed. Some at a time: `next_expiry` is 0 while more are due.
-        Those in a frozen map stay. Where other claims wait, the next one comes into force.
+        Those that ended last come first, so that a rule goes in time although a million others
+        went with the one before; next those behind which another claim waits to come into force.
+        Those in a frozen map stay.
         """
-        if self._state.has_list_names_due(self._boot()):
-            self._implied.list_changes()
-        self._state.end_due(self._boot())
-        return self.remove(self._state.due(self._boot(), NOTES_AT_ONCE, self.frozen()), tally)
+        now, frozen = self._boot(), self.frozen()
+        waiting = self._state.waiting_due(now, NOTES_AT_ONCE)
+        notes = self._state.due(now, NEWEST, frozen, newest=True)
+        if len(notes) < NEWEST:
+            self._looked_behind = (0, b"")
+            return Due(notes, waiting)
+        if self._looked_behind is not None:
+            more, self._looked_behind = self._state.contested_due(
+                now, self._looked_behind, BEHIND_AT_ONCE, frozen
+            )
+        else:
+            more = self._state.due(now, NOTES_AT_ONCE, frozen)
+        every = {(note.map, note.key): note for note in (*notes, *more)}
+        return Due(list(every.values()), waiting)
+
+    def expire(self, due: Due, tally: Tally | None = None) -> Counter[MapName]:
+        """End claims whose time is over; return how many entries went from each map.
+
+        `tally` gets what was removed. Where other claims wait, the next one comes into force.
+        """
+        if due.waiting:
+            ended = ((claim.map, claim.key, claim.origin) for claim in due.waiting)
+            self._state.write_claims(end=ended)
+        return self.remove(due.notes, tally)
 
     def next_expiry(self) -> float | None:
         """Return in how many seconds the next rule expires, at least 0; None: never."""

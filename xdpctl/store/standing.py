@@ -132,6 +132,9 @@ class Standings:
         entry: Entry, others: Sequence[Slot], waiting: dict[Place, list[Note]]
     ) -> Standing:
         dnsdist = entry.action if entry.note is None else None
+        if not others and not waiting:
+            claims = () if entry.note is None else (entry.note,)
+            return Standing(entry, dnsdist, claims, is_in_force=True)
         in_force = [] if entry.note is None else [entry.note]
         waits = list(waiting.get((entry.map, entry.key), ()))
         is_in_force = True
@@ -145,5 +148,7 @@ class Standings:
             waits += waiting.get((slot.map, slot.key), ())
         forced = {(claim.map, claim.key, claim.origin) for claim in in_force}
         waits = [claim for claim in waits if (claim.map, claim.key, claim.origin) not in forced]
-        claims = sorted([*in_force, *waits], key=rank)  # stable: of equals the one in force
-        return Standing(entry, dnsdist, tuple(claims), is_in_force)
+        found = [*in_force, *waits]
+        if len(found) > 1:
+            found.sort(key=rank)  # stable: of equals the one in force
+        return Standing(entry, dnsdist, tuple(found), is_in_force)

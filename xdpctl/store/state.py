@@ -389,15 +389,18 @@ class State:
             ).fetchall()
         return [(BY_REF[ref].name, full_key(ref, key)) for ref, key in rows]
 
-    def end_due(self, now: float) -> int:
-        """Remove claims that wait and whose time is over; return how many.
+    def waiting_due(self, now: float, limit: int) -> list[Note]:
+        """Return claims that wait and whose time is over, the oldest first.
 
         Of those that are in force too, because a change was cut short, the note decides.
         """
-        with self.transaction():
-            return self._connection.execute(
-                "DELETE FROM waiting WHERE expires <= ?", (now,)
-            ).rowcount
+        with self._reading():
+            rows = self._connection.execute(
+                f"SELECT {_CLAIM_COLUMNS} FROM waiting WHERE expires <= ?"  # noqa: S608 (constants)
+                " ORDER BY expires LIMIT ?",
+                (now, limit),
+            ).fetchall()
+        return [_note(row) for row in rows]
 
     def end_waiting(self, map_name: MapName, origin: str | None) -> int:
         """Remove all claims that wait in a map, or one origin's; return how many."""
@@ -447,17 +450,6 @@ class State:
                 self._connection.execute(
                     f"SELECT 1 FROM {_implied_in(table)} WHERE map = ? AND {IS_IMPLIED} LIMIT 1",  # noqa: S608 (constants)
                     (LIST_NAMES_REF,),
-                ).fetchone()
-                for table in ("note", "waiting")
-            )
-
-    def has_list_names_due(self, now: float) -> bool:
-        """Return whether the time of a list's claim on a name or zone is over at `now`."""
-        with self._reading():
-            return any(
-                self._connection.execute(
-                    f"SELECT 1 FROM {table} WHERE expires <= ? AND map = ? LIMIT 1",  # noqa: S608 (constants)
-                    (now, LIST_NAMES_REF),
                 ).fetchone()
                 for table in ("note", "waiting")
             )
@@ -611,18 +603,47 @@ class State:
             notes = [_note(row) for row in rows]
         return notes, place_in_order(notes[-1]) if len(notes) == limit else end
 
-    def due(self, now: float, limit: int, without: Collection[MapName] = ()) -> list[Note]:
+    def due(
+        self, now: float, limit: int, without: Collection[MapName] = (), *, newest: bool = False
+    ) -> list[Note]:
         """Return notes whose time is over at `now` (CLOCK_BOOTTIME), the oldest first.
 
-        Those of the maps in `without` are left where they are.
+        Those of the maps in `without` are left where they are. `newest`: the last first.
         """
         refs, others = _others_than(without)
+        order = "expires DESC" if newest else "expires"
         with self._reading():
             rows = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM note WHERE expires <= ?{others} ORDER BY expires LIMIT ?",  # noqa: S608 (constants)
+                f"SELECT {_COLUMNS} FROM note WHERE expires <= ?{others} ORDER BY {order} LIMIT ?",  # noqa: S608 (constants)
                 (now, *refs, limit),
             )
             return [_note(row) for row in rows]
+
+    def contested_due(
+        self, now: float, after: tuple[int, bytes], limit: int, without: Collection[MapName] = ()
+    ) -> tuple[list[Note], tuple[int, bytes] | None]:
+        """Return notes whose time is over and behind which a claim waits, and where to read on.
+
+        Looks at `limit` claims that wait behind a stored place; None at the end.
+        """
+        refs, others = _others_than(without)
+        with self._reading():
+            run = self._connection.execute
+            last = run(
+                "SELECT map, key FROM waiting WHERE (map, key) > (?, ?)"
+                " ORDER BY map, key LIMIT 1 OFFSET ?",
+                (*after, limit - 1),
+            ).fetchone()
+            end = (1 << 31, b"") if last is None else last
+            columns = ", ".join(f"note.{name}" for name in _COLUMNS.split(", "))
+            rows = run(
+                f"SELECT {columns} FROM (SELECT DISTINCT map, key FROM waiting"  # noqa: S608 (constants)
+                " WHERE (map, key) > (?, ?) AND (map, key) <= (?, ?)) AS behind"
+                " CROSS JOIN note ON note.map = behind.map AND note.key = behind.key"
+                f" WHERE note.expires <= ?{others.replace('map', 'note.map')}",
+                (*after, *end, now, *refs),
+            ).fetchall()
+        return [_note(row) for row in rows], last
 
     def next_expiry(self, without: Collection[MapName] = ()) -> float | None:
         """Return when (CLOCK_BOOTTIME) the next claim's time is over, or None; see `due`."""

@@ -92,6 +92,9 @@ WORKER_BYTES = 2**20
 WORKER_NOTES = 30_000
 """With more rules than this, every list and export has: it reads all of them."""
 
+SMALL_BYTES = 4_096
+"""A list of at most so many bytes, of which nothing is removed, reads only what it concerns."""
+
 
 _THEIRS = (
     "change it there (rmDynBlock, unblock), or remove it with `xdpctl unblock --force TARGET`"
@@ -186,6 +189,7 @@ class Store:
         reserve: is given how many entries more each of our own tables is to have, and makes
             room for them; called without the lock, on the thread that writes.
         on_change: called with (map, difference of entries) after each own write.
+        entries: gives how many entries a shared map is likely to have; None: nobody knows.
         clock: seconds since the epoch.
         worker: whether long work may have a process of its own; the maps are the kernel's.
     """
@@ -199,6 +203,7 @@ class Store:
         tables: Tables | None = None,
         reserve: Callable[[Mapping[MapName, int]], None] = lambda _more: None,
         on_change: Callable[[MapName, int], None] = lambda _map, _difference: None,
+        entries: Callable[[MapName], int | None] = lambda _map: None,
         clock: Callable[[], float] = time.time,
         boot: Callable[[], float] = boot_clock,
         worker: bool = False,
@@ -210,6 +215,7 @@ class Store:
         self.any_qtype = any_qtype
         self._reserve = reserve
         self._on_change = on_change
+        self._entries = entries
         self._clock = clock
         self._boot = boot
         self._lock = TurnLock()
@@ -298,9 +304,15 @@ class Store:
 
         `tally` gets what was removed. `next_expiry` is 0 while more are due.
         """
-        is_list = self._state.has_list_names_due(self._boot())
-        with self._changing_lists(concerned=is_list), self._lock:
-            return self._reconciler.expire(tally)
+        concerned = began = False
+        try:
+            with self._lock:
+                due = self._reconciler.due()
+                concerned = due.has_list_names and self._implied.exist()
+                began = concerned and self._implied.list_changes()
+                return self._reconciler.expire(due, tally)
+        finally:
+            self._lists_changed(concerned=concerned, began=began)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -344,7 +356,8 @@ class Store:
             ConflictError: an entry is dnsdist's, without `beneath`; nothing was changed.
             TargetError: two rules of the request contradict each other.
             TableFullError: our own tables lack room, without `waits`.
-            MapFullError: with `done`, how many of the request went in.
+            MapFullError: a map has no room; nothing was changed.
+            KernelError: a map refused; `done` of the rules are in force, 0 as a rule.
         """
         asked: dict[Claimed, Rule] = {}
         for rule in rules:
@@ -397,15 +410,16 @@ class Store:
     ) -> tuple[dict[Place, Outcome], XdpctlError | None]:
         """Return what was decided by place, or why a place was refused."""
         try:
-            found = self._claims.settle(wanted, strict=strict)
+            found = self._claims.settle(wanted, strict=strict, whole=True)
         except KernelError as error:
-            if error.errno != errno.EEXIST:
+            theirs = self._claims.foreign(list(wanted)) if error.errno == errno.EEXIST else []
+            if not theirs:
                 return {}, error
-            conflict = self._foreign_at(list(wanted)[error.done])  # written since we looked
+            conflict = self._foreign_at(theirs[0])  # written since we looked
             conflict.__cause__ = error
             return {}, conflict
-        theirs = [outcome for outcome in found if outcome.foreign] if strict else []
-        refused = self._foreign_at(theirs[0].place) if theirs else None
+        foreigners = [outcome.place for outcome in found if outcome.foreign] if strict else []
+        refused = self._foreign_at(foreigners[0]) if foreigners else None
         return {outcome.place: outcome for outcome in found}, refused
 
     def _foreign_at(self, place: Place) -> XdpctlError:
@@ -486,10 +500,14 @@ class Store:
         try:
             yield
         finally:
-            if concerned and self.tables.current is not None:  # else when there are tables
-                self._look_at_implied()
-                if began:
-                    self._implied.looked_at()
+            self._lists_changed(concerned=concerned, began=began)
+
+    def _lists_changed(self, *, concerned: bool, began: bool) -> None:
+        """Look at implied rules again, if `concerned`; `began`: the state says that it is due."""
+        if concerned and self.tables.current is not None:  # else when there are tables
+            self._look_at_implied()
+            if began:
+                self._implied.looked_at()
 
     def _look_at_implied(self) -> None:
         """Give implied rules of lists the action that they have after a list has changed."""
@@ -595,7 +613,11 @@ class Store:
             yield found
 
     def flush(
-        self, map_name: MapName | None, origin: str | None, tally: Tally | None = None
+        self,
+        map_name: MapName | None,
+        origin: str | None,
+        tally: Tally | None = None,
+        on_step: Callable[[int], None] = lambda _so_far: None,
     ) -> int:
         """Remove the rules of one origin, or all our own; return how many entries went.
 
@@ -606,6 +628,7 @@ class Store:
                 into force at once.
             tally: gets what was removed, except what dnsdist wrote and what went with a whole
                 table of ours.
+            on_step: called now and then with how many went so far.
         """
         names = RULE_PLACES if map_name is None else (map_name,)
         if origin == DNSDIST_ORIGIN:
@@ -618,7 +641,9 @@ class Store:
         with self._changing_lists(concerned=is_list):
             for name in names:
                 try:
-                    removed += self._flush(name, origin, tally)
+                    for count in self._flush(name, origin, tally):
+                        removed += count
+                        on_step(removed)
                 except MapFrozenError as error:  # the others are flushed anyway
                     frozen = frozen or error
         if frozen is not None:
@@ -626,31 +651,33 @@ class Store:
             raise frozen
         return removed
 
-    def _flush(self, name: MapName, origin: str | None, tally: Tally | None) -> int:
+    def _flush(self, name: MapName, origin: str | None, tally: Tally | None) -> Iterator[int]:
+        """Remove rules step by step; yield how many went with each."""
         with self._lock:
-            removed = self._state.end_waiting(name, origin)
+            ended = self._state.end_waiting(name, origin)
+        yield ended
         if origin is None and (table := self.tables.maps.get(name)) is not None:
-            return removed + self._flush_table(table)
+            yield from self._flush_table(table)
+            return
         after: bytes | None = b""
         while after is not None:
             with self._lock:
                 notes, after = self._some_notes(name, after, origin)
-                removed += self._reconciler.remove(notes, tally).total()
-        return removed
+                removed = self._reconciler.remove(notes, tally).total()
+            yield removed
 
-    def _flush_table(self, table: RuleTable) -> int:
+    def _flush_table(self, table: RuleTable) -> Iterator[int]:
         """Remove all that is in one of our own tables; by the million, so without notes."""
-        total = 0
         while True:
             with self.alone():
                 stored = self._state.keys(table.name, b"", KEYS_AT_ONCE)
                 if not stored:
-                    return total
+                    return
                 with self.tables.writing((table.name,)):
                     removed = table.remove(stored)
                     self._on_change(table.name, -removed)
                     self._state.forget_keys(table.name, stored)
-                total += removed
+            yield removed
 
     def _some_notes(
         self, name: MapName, after: bytes, origin: str | None
@@ -667,22 +694,30 @@ class Store:
         self._on_change(name, -removed)
         return removed
 
-    def bulk(self, change: Change) -> BulkResult:
+    def bulk(
+        self, change: Change, on_step: Callable[[BulkResult], None] = lambda _so_far: None
+    ) -> BulkResult:
         """Merge rules into an origin's, or make its rules exactly these (bulk.py).
 
         What is long, or joins so many, is worked on in a process of its own (store/worker/).
+        `on_step` is called after each step, and where the work is cut short, with what was done.
         """
         try:
-            return self._bulk(change)
+            return self._bulk(change, on_step)
         finally:
             if not self._cancelled.is_set():  # else the next start does it
                 self._make_implied_good()
 
-    def _bulk(self, change: Change) -> BulkResult:
+    def _bulk(self, change: Change, on_step: Callable[[BulkResult], None]) -> BulkResult:
         source = change.source
-        if isinstance(source, RuleSource) and self._is_much(source.weight):
+        if isinstance(source, RuleSource) and self._needs_worker(change, source.weight):
             return self._worker().bulk(
-                change, source, on_change=self._on_change, cancelled=self._cancelled
+                change,
+                source,
+                on_change=self._on_change,
+                on_step=on_step,
+                free=self._free(),
+                cancelled=self._cancelled,
             )
         work = Bulk(
             self._maps,
@@ -691,11 +726,29 @@ class Store:
             change,
             reserve=self._reserve,
             on_change=self._on_change,
+            on_step=on_step,
+            free=self._free(),
             clock=self._clock,
             boot=self._boot,
             cancelled=self._cancelled,
         )
-        return work.run()
+        try:
+            return work.run()
+        except XdpctlError:
+            on_step(work.result)
+            raise
+
+    def _free(self) -> dict[MapName, int]:
+        """Return for how many entries the shared maps are likely to have room, where known."""
+        return {
+            name: opened.info.max_entries - entries
+            for name, opened in self._shared.items()
+            if (entries := self._entries(name)) is not None
+        }
+
+    def _needs_worker(self, change: Change, weight: int) -> bool:
+        is_small = weight <= SMALL_BYTES and not change.replace
+        return not is_small and self._is_much(weight)
 
     def _is_much(self, size: int = 0) -> bool:
         return self._may_use_worker and (

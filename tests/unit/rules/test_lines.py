@@ -129,6 +129,7 @@ def test_a_stored_key_is_found_again(text: str, any_qtype: AnyQtype, book: abi.B
 @example(parse_target(r"a\046b.example"), LISTS, AnyQtype.NEW)
 @example(parse_target(r"example.\049"), LISTS, AnyQtype.NEW)
 @example(parse_target("."), LISTS, AnyQtype.NEW)
+@example(parse_target("4ff::1"), abi.Book.OPERATOR, AnyQtype.NEW)
 @example(parse_target(r"_\000"), LISTS, AnyQtype.NEW)
 def test_a_plain_text_is_that_of_the_target_or_none(
     target: Target, book: abi.Book, any_qtype: AnyQtype

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import sqlite3
@@ -15,20 +16,29 @@ from tests.support.fake_host import INTERFACE, FakeHost, dnsdist_writes, rule
 from tests.support.fake_tables import FakeEngine
 from tests.unit.service.test_operations import INTERFACES, Office, rows
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.errors import ConflictError, MapFullError, NotFoundError, StateError, no_room
+from xdpctl.errors import (
+    ConflictError,
+    KernelError,
+    MapFullError,
+    NotFoundError,
+    StateError,
+    XdpctlError,
+    no_room,
+)
 from xdpctl.process.caller import CALLER, Caller
-from xdpctl.rules import Rule, parse_target
+from xdpctl.rules import AnyQtype, Rule, parse_target
+from xdpctl.service.account import Account
+from xdpctl.store.bulk import BulkResult
 from xdpctl.store.change import Change
 from xdpctl.store.history import MOST, History, HistoryRow
 from xdpctl.store.state import State
-from xdpctl.store.tally import EACH
+from xdpctl.store.tally import EACH, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from xdpctl.rules.keys import Row
-    from xdpctl.store.bulk import BulkResult
 
 OPERATOR = Caller(uid=1000, pid=os.getpid())
 """An operator whose process is this one, so that its command is known."""
@@ -366,19 +376,92 @@ async def test_rules_are_counted_by_origin(office: Office) -> None:
     assert await office.operations.origins(MapName.QNAMES) == {"cli": 1}
 
 
-async def test_a_change_that_broke_off_is_written_down_with_what_was_done(
-    office: Office, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def breaks_off(_: Change) -> BulkResult:
-        error = no_room("addr-v4", wanted=9, free=8, capacity=8)  # dnsdist took the rest
-        error.done = 8
+def breaks_off(
+    *results: BulkResult, error: XdpctlError
+) -> Callable[[Change, Callable[[BulkResult], None]], BulkResult]:
+    """Return a `Store.bulk` that takes these steps and then fails."""
+
+    def bulk(_: Change, step: Callable[[BulkResult], None]) -> BulkResult:
+        for result in results:
+            step(result)
         raise error
 
-    monkeypatch.setattr(office.store, "bulk", breaks_off)
-    with pytest.raises(MapFullError):
+    return bulk
+
+
+BREAKS = {
+    "a full map": (no_room("addr-v4", wanted=9, free=8, capacity=8), "E2BIG"),
+    "the end of the service": (
+        XdpctlError("the service stops before the list is whole: send it again"),
+        "the service stops before the list is whole",
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "why"), BREAKS.values(), ids=BREAKS)
+async def test_a_change_that_broke_off_is_written_down_with_what_was_done(
+    office: Office,
+    lines: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: XdpctlError,
+    why: str,
+) -> None:
+    steps = BulkResult(removed=2, removed_hits=7), BulkResult(created=8, removed=2, removed_hits=7)
+    monkeypatch.setattr(office.store, "bulk", breaks_off(*steps, error=error))
+    with pytest.raises(type(error)):
         await office.operations.bulk(Change(source=listed("192.0.2.1"), origin="file:x"))
+    told_of = {"origin": "file:x", "count": 10, "hits": 7}
+    detail = f"broke off: {why}; 8 made, 2 removed"
+    assert await history(office) == [{"verb": "import", "detail": detail} | told_of]
+    (line,) = told(lines)
+    assert (line["event"], line["detail"], line["count"]) == ("rules-imported", detail, 10)
+
+
+async def test_while_a_change_is_made_the_history_says_how_far_it_is(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[HistoryRow] = []
+
+    def bulk(_: Change, step: Callable[[BulkResult], None]) -> BulkResult:
+        for made in (4000, 8000):
+            step(BulkResult(created=made))
+        seen.extend(office.account.last(target=None, since=None, limit=MOST))
+        return BulkResult(created=9000)
+
+    monkeypatch.setattr(office.store, "bulk", bulk)
+    await office.operations.bulk(Change(source=listed("192.0.2.1"), origin="file:x"))
+    assert [(row.count, row.detail) for row in seen] == [(8000, "under way: 8000 made")]
+    (row,) = await history(office)
+    assert (row["count"], row["detail"]) == (9000, "9000 made")
+
+
+def test_a_change_that_a_kill_cut_short_is_in_the_history_of_the_next_start(tmp_path: Path) -> None:
+    with State.open(tmp_path / "state.db") as state:
+        history = History.open(state)
+        account = Account(history, lambda: AnyQtype.BOTH)
+        change = Change(source=(), origin="list:x", replace=True)
+        account.merging(Caller(uid=0), change, BulkResult(created=4000, removed=3))
+    with State.open(tmp_path / "state.db") as state:
+        rows = History.open(state).last()
+    assert [(row.verb, row.count, row.detail) for row in rows] == [
+        ("replace", 4003, "cut short when the service ended: 4000 made, 3 removed"),
+    ]
+
+
+async def test_a_flush_that_broke_off_is_written_down_with_what_went(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flush(
+        _map: MapName | None, _origin: str | None, _tally: Tally, step: Callable[[int], None]
+    ) -> int:
+        step(3)
+        raise KernelError("cannot delete entries of map qnames", errno.EPERM)
+
+    monkeypatch.setattr(office.store, "flush", flush)
+    with pytest.raises(KernelError):
+        await office.operations.flush(None, "file:x")
     assert await history(office) == [
-        {"verb": "import", "origin": "file:x", "count": 8, "detail": "broke off: E2BIG"}
+        {"verb": "flush", "origin": "file:x", "count": 3, "detail": "broke off: EPERM"}
     ]
 
 

@@ -49,7 +49,7 @@ class FakeAging:
 
     def end(self, seconds: float) -> Iterator[Lifted]:
         self.ended.append(seconds)
-        if self.counts:
+        if any(self.counts.values()):
             yield LIFTED
             self.counts = {}
 
@@ -103,9 +103,10 @@ class Site:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; the test's own time-out ends it."""
-    while not condition():  # noqa: ASYNC110 - nothing tells of it
-        await asyncio.sleep(0.005)
+    """Wait for a condition; a test that waits in vain fails."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -179,8 +180,22 @@ async def test_the_end_of_a_holder_wakes_the_part(
     process = subprocess.Popen(["sleep", "1000"])  # noqa: ASYNC220 - does not wait
     site.aging.present = frozenset({Holder(process.pid, 1, "sleep")})
     async with site.running():
-        await asyncio.sleep(0.05)  # it is watched only behind the look
+        await until(lambda: len(site.part._watched) == 1)
         assert site.aging.looks == 1
+        site.aging.present = frozenset()  # as the next look finds it
         process.kill()
         await asyncio.to_thread(process.wait)
         await until(lambda: site.aging.looks == 2)
+
+
+async def test_a_holder_that_ended_behind_the_look_wakes_the_part_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stale_entries, "LOOK_SECONDS", 3600)
+    process = subprocess.Popen(["true"])  # noqa: ASYNC220 - does not wait
+    await asyncio.to_thread(process.wait)
+    site.aging.present = frozenset({Holder(process.pid, 1, "true")})
+    async with site.running():
+        await until(lambda: site.aging.looks == 2)
+        await asyncio.sleep(0.05)
+        assert site.aging.looks == 2

@@ -533,6 +533,18 @@ def test_otherwise_nothing_is_said_of_tcp(changes: dict[str, Any]) -> None:
     assert warnings(facts(**changes)) == []
 
 
+def test_limits_without_a_tcp_listener_are_a_warning_whatever_the_rules_are() -> None:
+    limits = ("--rate-limit", "50", "--rate-limit-table", "65536")
+    for truncating in (False, None):
+        (said,) = warnings(facts(truncating=truncating, listening={53: False}), *limits)
+        assert said.startswith("there are limits, but no program listens on TCP port 53")
+
+
+def test_a_table_that_is_too_small_is_a_warning() -> None:
+    limits = ("--rate-limit", "50", "--rate-limit-table", "1024", "--flood-limit", "100000")
+    assert "use --rate-limit-table 8192" in warnings(facts(), *limits)[0]
+
+
 def test_rules_that_cannot_be_read_are_noted() -> None:
     assert "it is unknown whether there are Truncate rules" in notes(facts(truncating=None))
 

@@ -71,6 +71,9 @@ REASONS = [
     "zone",
     "list-source",
     "list-name",
+    "limit",
+    "unproven",
+    "zone-limit",
 ]
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import threading
 from typing import TYPE_CHECKING, cast
+from unittest.mock import patch
 
 import pytest
 
@@ -22,9 +23,10 @@ from xdpctl.errors import (
     XdpctlError,
 )
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
-from xdpctl.store import bulk, keysets
+from xdpctl.store import bulk, difference, keysets
 from xdpctl.store.change import Change
 from xdpctl.store.difference import Staging
+from xdpctl.store.keysets import KeySets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +52,7 @@ def looking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
     monkeypatch.setattr(bulk, "STEP", 2)
     monkeypatch.setattr(keysets, "WALK_STEP", 2)
+    monkeypatch.setattr(difference, "FEW", 2)
     ledger = Ledger(monkeypatch, tmp_path)
     yield ledger
     ledger.state.close()
@@ -467,6 +470,47 @@ def test_a_single_rule_gets_its_turn_between_two_chunks(ledger: Ledger) -> None:
     work.run()
     waiting.join()
     assert single[0] <= 2
+
+
+# --- what a small change reads --------------------------------------------------------------
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
+    """Rules in maps that have room for many more, as the service knows."""
+    ledger = Ledger(monkeypatch, tmp_path, room=5_000)
+    monkeypatch.setattr(ledger.store, "_entries", lambda _name: 100)
+    ledger.bulk([f"10.0.0.{number}" for number in range(100)])
+    ledger.put("www.example")
+    yield ledger
+    ledger.state.close()
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_small_change_reads_no_map_and_no_more_notes_than_its_own(
+    large: Ledger, *, replace: bool
+) -> None:
+    """Not by time: by the calls, and by how SQLite finds notes."""
+    lines = ["10.0.0.1 action=pass", A, "*.new.example", "www.example"]
+    origin = "app:small" if replace else "file:x"
+    large.kernel.faults.calls.clear()
+    with patch.object(KeySets, "read", side_effect=AssertionError("all notes are read")):
+        result = large.bulk(lines, origin=origin, replace=replace)
+    assert result.created + result.updated + result.others == 4
+    assert not {"map.chunks", "map.part"} & set(large.kernel.faults.calls)
+
+
+def test_a_map_that_may_lack_room_is_counted_for_a_small_change_too(large: Ledger) -> None:
+    large.store._entries = lambda _name: 4_990
+    large.kernel.faults.calls.clear()
+    large.bulk([A, B])
+    assert "map.chunks" in large.kernel.faults.calls
+
+
+def test_what_vanished_of_a_small_list_is_written_again(large: Ledger) -> None:
+    large.vanish("10.0.0.7")
+    assert large.bulk(["10.0.0.7", "10.0.0.8"]).created == 1
+    assert "10.0.0.7" in large.shown()
 
 
 # --- cut short --------------------------------------------------------------------------

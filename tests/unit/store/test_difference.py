@@ -6,6 +6,7 @@ import tempfile
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from xdpctl.abi import MAPS, MapName, RuleAction
 from xdpctl.errors import StateError, TargetError
 from xdpctl.rules.keys import Block, full_key
+from xdpctl.store import difference
 from xdpctl.store.change import Change
 from xdpctl.store.difference import Staging
 from xdpctl.store.state import Note, State
@@ -68,9 +70,16 @@ def claim_of(row: Row) -> tuple[int, bytes, str]:
     parts=lists,
     replace=st.booleans(),
     blocks=st.booleans(),
+    few=st.sampled_from([0, 2, difference.FEW]),
 )
-def test_the_difference_is_that_of_sets(
-    stored: list[Row], waiting: list[Row], parts: list[list[Row]], *, replace: bool, blocks: bool
+def test_the_difference_is_that_of_sets(  # noqa: PLR0913 - what a list can be
+    stored: list[Row],
+    waiting: list[Row],
+    parts: list[list[Row]],
+    *,
+    replace: bool,
+    blocks: bool,
+    few: int,
 ) -> None:
     notes = {row[:2]: row for row in stored}
     waits = {
@@ -83,7 +92,7 @@ def test_the_difference_is_that_of_sets(
             state.put([note_of(row) for row in notes.values()])
             state.write_claims(wait=[(note_of(row), False) for row in waits.values()])
             asked = Change(source=(), origin="file:x", replace=replace)
-            with Staging(path, asked) as staging:
+            with Staging(path, asked) as staging, patch.object(difference, "FEW", few):
                 for part in parts:
                     staging.load(in_blocks(part) if blocks else part)
                 found = staging.compare()

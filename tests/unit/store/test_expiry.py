@@ -130,12 +130,94 @@ def test_of_many_due_at_once_each_step_takes_some(
 ) -> None:
     """So a single rule waits for one step at most."""
     monkeypatch.setattr(reconcile, "NOTES_AT_ONCE", 4)
+    monkeypatch.setattr(reconcile, "NEWEST", 2)
     ledger.bulk([f"192.0.2.{n} for=5s" for n in range(10)])
     ledger.pass_time(5)
     steps = []
     while ledger.store.next_expiry() == 0:
         steps.append(ledger.store.expire().total())
-    assert steps == [4, 4, 2]
+    assert (max(steps), sum(steps)) == (6, 10)
+
+
+def test_a_rule_goes_in_the_next_step_although_many_were_due_before_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "NOTES_AT_ONCE", 4)
+    monkeypatch.setattr(reconcile, "NEWEST", 2)
+    ledger.bulk([f"192.0.2.{n} for=5s" for n in range(50, 90)])
+    put(ledger, A, 6)
+    ledger.pass_time(5)
+    ledger.store.expire()
+    assert A in ledger.shown()
+    ledger.pass_time(1)
+    ledger.store.expire()
+    assert A not in ledger.shown()
+    assert ledger.store.next_expiry() == 0
+
+
+def test_what_waits_behind_one_of_many_due_is_in_force_with_the_first_step(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "NOTES_AT_ONCE", 4)
+    monkeypatch.setattr(reconcile, "NEWEST", 2)
+    many = [f"192.0.2.{n}" for n in range(50, 90)]
+    ledger.bulk([f"{text} for=5s" for text in many])
+    put(ledger, many[17], None, origin="app:jail", action=PASS)
+    assert ledger.shown()[many[17]][0] == DROP
+    ledger.pass_time(5)
+    ledger.store.expire()
+    assert ledger.shown()[many[17]][0] == PASS
+    assert len(ledger.shown()) > 30
+
+
+def test_every_part_of_what_waits_is_looked_at_before_the_oldest_go(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "BEHIND_AT_ONCE", 3)
+    monkeypatch.setattr(reconcile, "NEWEST", 1)
+    many = [f"192.0.2.{n}" for n in range(50, 60)]
+    ledger.bulk([f"{text} for=5s" for text in many])
+    for text in many:
+        put(ledger, text, None, origin="app:jail", action=PASS)
+    ledger.pass_time(5)
+    for _ in range(4):
+        ledger.store.expire()
+    assert [ledger.shown()[text][0] for text in many] == [PASS] * 10
+    assert ledger.store.next_expiry() is None
+
+
+def test_many_claims_that_wait_end_some_at_a_time(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "NOTES_AT_ONCE", 4)
+    texts = [f"192.0.2.{n}" for n in range(10)]
+    for text in texts:
+        put(ledger, text, None)
+        put(ledger, text, 5, origin="app:jail")
+    ledger.pass_time(5)
+    steps = 0
+    while ledger.store.next_expiry() == 0:
+        ledger.store.expire()
+        steps += 1
+    assert (steps, ledger.state.has_waiting()) == (3, False)
+    assert len(ledger.shown()) == 10
+
+
+def test_whether_names_of_lists_end_is_asked_without_a_look_at_all_of_them(ledger: Ledger) -> None:
+    """Not by time: the state is asked for what is due only."""
+    asked: list[str] = []
+    ledger.state._connection.set_trace_callback(asked.append)
+    put(ledger, A, 5)
+    ledger.pass_time(5)
+    asked.clear()
+    ledger.store.expire()
+    plans = [
+        str(ledger.state._connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall())
+        for query in list(asked)
+        if query.startswith("SELECT") and "FROM note" in query
+    ]
+    assert plans
+    assert not [plan for plan in plans if "(map=?)" in plan]
 
 
 # --- clocks ----------------------------------------------------------------------------------

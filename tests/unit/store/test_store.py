@@ -486,19 +486,55 @@ def addresses(count: int) -> list[Rule]:
     return [rule(f"192.0.2.{number}") for number in range(100, 100 + count)]
 
 
-def test_a_full_map_says_how_many_went_in(book: Book) -> None:
+def test_of_several_rules_for_which_a_map_has_no_room_none_is_made(book: Book) -> None:
+    book.store.put([Rule(ADDRESS, RuleAction.PASS)])
+    with pytest.raises(MapFullError) as caught:
+        book.store.put([*addresses(ROOM_FOR), Rule(NAME)])
+    assert (caught.value.done, caught.value.map_name) == (0, "addr-v4")
+    assert len(book.origins()) == len(book.state.notes(MapName.ADDR_V4)) == 1
+    assert book.value(ADDRESS) == (RuleAction.PASS, 0)
+
+
+def test_that_refusal_says_how_many_there_are_what_fits_and_what_makes_room(book: Book) -> None:
+    book.store.put([Rule(ADDRESS)])
     with pytest.raises(MapFullError) as caught:
         book.store.put(addresses(ROOM_FOR + 3))
-    assert (caught.value.done, caught.value.map_name) == (ROOM_FOR, "addr-v4")
+    for part in (
+        f"cannot add {ROOM_FOR + 3} entries to addr-v4",
+        f"room for {ROOM_FOR - 1} more of {ROOM_FOR}",
+        "nothing was changed",
+        "xdpctl resize addr-v4=",
+    ):
+        assert part in caught.value.sentence
 
 
-def test_what_went_in_before_the_map_was_full_is_ours_and_the_rest_is_forgotten(
-    book: Book,
-) -> None:
+def test_rules_that_changed_before_a_map_was_full_are_as_they_were(book: Book) -> None:
+    book.store.put([Rule(ADDRESS, RuleAction.PASS, reason="first"), Rule(OTHER, origin="app:a")])
+    book.hit(ADDRESS, 5)
+    book.hit(OTHER, 7)
+    changed = [Rule(ADDRESS, reason="second"), Rule(OTHER, RuleAction.PASS)]
+    with pytest.raises(MapFullError):
+        book.store.put([*changed, *addresses(ROOM_FOR)])
+    assert book.value(ADDRESS) == (RuleAction.PASS, 5)
+    assert book.value(OTHER) == (RuleAction.DROP, 7)
+    notes = book.state.notes(MapName.ADDR_V4).values()
+    assert {(note.origin, note.reason) for note in notes} == {("cli", "first"), ("app:a", "")}
+    assert not book.state.has_waiting()
+
+
+def test_what_cannot_be_taken_back_stays_with_its_note(book: Book) -> None:
+    book.host.kernel.faults.set("map.delete", errno.EPERM, times=1)
+    with pytest.raises(MapFullError) as caught:
+        book.store.put(addresses(ROOM_FOR + 1))
+    assert caught.value.done == ROOM_FOR
+    assert len(book.origins()) == len(book.state.notes(MapName.ADDR_V4)) == ROOM_FOR
+    assert set(book.origins().values()) == {"cli"}
+
+
+def test_the_count_of_entries_is_right_behind_a_refusal(book: Book) -> None:
     with pytest.raises(MapFullError):
         book.store.put(addresses(ROOM_FOR + 3))
-    assert set(book.origins().values()) == {"cli"}
-    assert len(book.state.notes(MapName.ADDR_V4)) == len(book.origins()) == ROOM_FOR
+    assert sum(difference for _, difference in book.changes) == 0
 
 
 def test_a_refused_change_leaves_the_former_note(book: Book) -> None:

@@ -53,7 +53,16 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     now = time.time()
     for line in table.lines(_cells(listed, now) for listed in lists):
         session.say(line)
+    for listed in lists:
+        if kinds := _kinds(listed):
+            session.say(f"{listed.get('name')} leaves out {kinds}")
     return 0
+
+
+def _kinds(listed: dict[str, Any]) -> str:
+    """Return what a list leaves out, by kind; empty if that is nothing or not known."""
+    kinds: dict[str, int] = listed.get("left_out_kinds") or {}
+    return ", ".join(f"{count(number)} {kind}" for kind, number in kinds.items())
 
 
 def _read_now(arguments: argparse.Namespace, session: Session) -> int:
@@ -69,6 +78,8 @@ def _read_now(arguments: argparse.Namespace, session: Session) -> int:
         return 0
     left_out = listed.get("left_out") or 0
     more = f", {count(left_out)} entries left out" if left_out else ""
+    if kinds := _kinds(listed):
+        more += f" ({kinds})"
     session.say(
         f"{listed.get('name')}: {count(listed.get('rules') or 0)} rules in force, read as"
         f" {listed.get('format')}{more}"

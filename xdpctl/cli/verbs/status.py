@@ -65,6 +65,7 @@ def report(
     )
     interfaces: list[dict[str, Any]] = document.get("interfaces", [])
     yield from _traffic(interfaces)
+    yield from acting(document.get("limits") or [], now)
     for title, lines in (
         ("interfaces", _interfaces(interfaces, width)),
         ("maps", _maps(document.get("maps", []), width)),
@@ -111,6 +112,15 @@ def _traffic(interfaces: list[dict[str, Any]]) -> Iterator[str]:
             f"{shown_rate(sums[action])} {word}" for action, word in words.items() if action in sums
         ]
         yield f"now {shown_rate(sum(sums.values()))} packets: {', '.join(parts)}"
+
+
+def acting(limits: Sequence[dict[str, Any]], now: float) -> Iterator[str]:
+    """Yield a line for each limit that acts now; `xdpctl limits` says more."""
+    for limit in limits:
+        dry = " (dry run: it passes)" if limit.get("passed") else ""
+        reason, rate = printable(str(limit.get("reason"))), shown_rate(limit.get("rate"))
+        since = age(now - (limit.get("since") or now))
+        yield f"limit {reason} acts{dry}: {rate} for {since}; see `xdpctl limits`"
 
 
 def _interfaces(interfaces: list[dict[str, Any]], width: int | None) -> Iterator[str]:

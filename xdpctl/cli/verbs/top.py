@@ -16,7 +16,8 @@ from xdpctl.cli.keyboard import Keyboard
 from xdpctl.cli.render import Table, count, shortened, shown_rate
 from xdpctl.cli.verb import Session, Verb, add_map, number_up_to
 from xdpctl.cli.verbs.listing import shown_target, shown_type
-from xdpctl.errors import ServiceUnreachableError
+from xdpctl.cli.verbs.status import acting
+from xdpctl.errors import NotFoundError, ServiceUnreachableError
 
 if TYPE_CHECKING:
     import argparse
@@ -100,10 +101,19 @@ def _screen(arguments: argparse.Namespace, session: Session, keyboard: Keyboard)
     lines = list(_rows(_new_table(session), answer, session))
     if not lines:
         lines = [_nothing_hit(arguments, session)]
+    lines[:0] = acting(_limits(arguments, session), time.time())
     if keyboard.works:
         other = "hits" if arguments.by == "rate" else "rate"
         lines.insert(0, f"sorted by {arguments.by}; keys: q quits, s sorts by {other}")
     return lines
+
+
+def _limits(arguments: argparse.Namespace, session: Session) -> list[dict[str, Any]]:
+    """Return the limits that act now; a service of a version without limits has none."""
+    found: list[dict[str, Any]] = []
+    with suppress(NotFoundError):
+        found = session.client(arguments).get("/api/v1/limits").get("acting", [])
+    return found
 
 
 def _nothing_hit(arguments: argparse.Namespace, session: Session) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from xdpctl import abi
-from xdpctl.abi import MapName, Reason
+from xdpctl.abi import MapName, Reason, RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.account import denials
 from xdpctl.filter.view import FilterState
@@ -38,6 +38,7 @@ from xdpctl.http.api.documents import (
     TopRule,
     Who,
 )
+from xdpctl.limits.acting import LIMIT_REASONS
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
@@ -49,13 +50,13 @@ from xdpctl.rules import (
     target_of,
     target_text,
 )
-from xdpctl.rules.rules import class_of
+from xdpctl.rules.keys import NAMED, REFS, plain_text, stored_key
+from xdpctl.rules.rules import ClaimClass, class_of
 from xdpctl.store.state import Note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xdpctl.abi import RuleAction
     from xdpctl.feeds.formats.account import LeftOut
     from xdpctl.feeds.versions import ListView
     from xdpctl.filter.dry_run import Decision
@@ -64,12 +65,19 @@ if TYPE_CHECKING:
     from xdpctl.rules import Target
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
+    from xdpctl.store.entries import Entry
     from xdpctl.store.history import HistoryRow
     from xdpctl.store.standing import Standing
     from xdpctl.store.store import PutResult, RemoveResult
     from xdpctl.store.top import TopEntry
 
 _R = TypeVar("_R", bound=RuleOut)
+
+
+_WORDS = {action: action.name.lower() for action in RuleAction}
+_NAMES = {name: name.value for name in MapName}
+_CLASSES = {each: each.label for each in ClaimClass}
+"""What a property of an enum would give, by the thousand."""
 
 
 def rule_out(standing: Standing, any_qtype: AnyQtype) -> RuleOut:
@@ -87,6 +95,8 @@ def top_rule(found: TopEntry, standing: Standing, any_qtype: AnyQtype) -> TopRul
 def _rule(kind: type[_R], standing: Standing, any_qtype: AnyQtype) -> _R:
     entry = standing.entry
     qtype = wildcard = None
+    if (text := _plain_source(entry)) is not None:
+        return _shown(kind, standing, text, None, None)
     try:
         target = target_of(entry.map, entry.key, any_qtype)
     except TargetError:
@@ -98,17 +108,32 @@ def _rule(kind: type[_R], standing: Standing, any_qtype: AnyQtype) -> _R:
                 wildcard = abi.decode_qname(entry.key[: abi.NAME_MAX + 3])[1]
             else:
                 qtype = qtype_text(target.qtype)
+    return _shown(kind, standing, text, qtype, wildcard)
+
+
+def _plain_source(entry: Entry) -> str | None:
+    """Return the text of an IPv4 address, the target of most rules; None for others."""
+    ref = REFS[entry.map]
+    if ref in NAMED:
+        return None
+    return plain_text(ref, stored_key(ref, entry.key), AnyQtype.BOTH)
+
+
+def _shown(
+    kind: type[_R], standing: Standing, text: str, qtype: str | None, wildcard: int | None
+) -> _R:
+    entry = standing.entry
     note = entry.note
     return kind(
         text,
         qtype,
-        entry.action.name.lower(),
+        _WORDS[entry.action],
         entry.hits,
         entry.origin,
         "" if note is None else note.reason,
-        entry.expires_in,
+        None if note is None or note.expires is None else entry.expires_in,
         None if note is None else note.created,
-        entry.map.value,
+        _NAMES[entry.map],
         wildcard,
         _claims(standing.dnsdist, standing.claims),
     )
@@ -153,7 +178,7 @@ def tested(
         qtype=None if rule is None else rule.qtype,
         origin=None if rule is None else rule.origin,
         book=None if rule is None else "lists" if in_lists else "operator",
-        limit=None,
+        limit=without.reason.label if without.reason in LIMIT_REASONS else None,
         action=None if rule is None else rule.action,
         note=None if rule is None else rule.reason,
         expires_in=None if rule is None else rule.expires_in,
@@ -202,8 +227,8 @@ def claim_out(claim: Note, *, in_force: bool) -> ClaimOut:
     left = None if claim.expires is None else max(0, math.ceil(claim.expires - boot_clock()))
     return ClaimOut(
         claim.origin,
-        class_of(claim.origin).label,
-        claim.action.name.lower(),
+        _CLASSES[class_of(claim.origin)],
+        _WORDS[claim.action],
         claim.reason,
         left,
         in_force=in_force,
@@ -277,6 +302,7 @@ def list_out(view: ListView) -> ListOut:
         next=view.next,
         serial=None,
         error=view.error or None,
+        left_out_kinds={} if good is None else good.kinds,
     )
 
 
@@ -327,5 +353,5 @@ def status_of(snapshot: Snapshot, *, version: str, pid: int, started: float) -> 
         ],
         [Destination(str(address), port) for address, port in snapshot.destinations],
         list(snapshot.warnings),
-        list(snapshot.unseen),
+        unseen=list(snapshot.unseen),
     )

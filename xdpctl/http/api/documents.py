@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from xdpctl.http.api.limit_documents import ActingOut  # noqa: TC001 - msgspec reads it
 from xdpctl.rules import (
     ACTIONS,
     Rule,
@@ -276,13 +277,14 @@ class Imported(Merged):
     warnings: list[str] = []
 
 
-class ListOut(msgspec.Struct):
+class ListOut(msgspec.Struct, omit_defaults=True):
     """One `[[list]]`.
 
-    `format`, `rules` and `left_out` are of the last good version, of which `last_success` says
-    when it was used; `next` is when the list is looked at next. Both are in seconds since the
-    epoch. `rules` and `last_success` are null if no version has been used yet. `serial` is that
-    of a zone, null for a file. `error` says why the present version is not used, else null.
+    `format`, `rules`, `left_out` and `left_out_kinds` (how many of each kind) are of the last good
+    version, of which `last_success` says when it was used; `next` is when the list is looked at
+    next. Both are in seconds since the epoch. `rules` and `last_success` are null if no version
+    has been used yet. `serial` is that of a zone, null for a file. `error` says why the present
+    version is not used, else null.
     """
 
     name: str
@@ -294,6 +296,7 @@ class ListOut(msgspec.Struct):
     next: float
     serial: int | None
     error: str | None
+    left_out_kinds: dict[str, int] = {}
 
 
 class Lists(msgspec.Struct):
@@ -495,7 +498,8 @@ class Destination(msgspec.Struct):
 class Status(msgspec.Struct):
     """The whole service at a glance.
 
-    `unseen` are sentences about what of this host cannot be seen from the service, in a container.
+    `limits` are those that act now; `unseen` are sentences about what of this host cannot be seen
+    from the service, in a container.
     """
 
     version: str
@@ -508,4 +512,5 @@ class Status(msgspec.Struct):
     maps: list[MapOut]
     destinations: list[Destination]
     warnings: list[str]
+    limits: list[ActingOut] = []
     unseen: list[str] = []

@@ -52,7 +52,8 @@ class HostFacts:
         memory_lock: RLIMIT_MEMLOCK in bytes; None: no limit.
         apart: started by `ip netns exec`, whose mounts no other process sees.
         listen: why the address of --listen cannot be bound; None: it can, or is not used.
-        secrets: why a file of --token-file or TLS cannot be used, or None.
+        secrets: why a file of --token-file, TLS or --cookie-secret-file cannot be used, or None.
+        cgroups: why the program of --proof cgroup cannot be attached; None: it can, or is not used.
         unwritable: directories of --control and --state that cannot be used or made.
         read_only: those of them that are on a file system mounted read-only.
         lists: why files of `[[list]]` cannot be read, a sentence each.
@@ -71,6 +72,7 @@ class HostFacts:
     apart: bool = False
     listen: str | None = None
     secrets: str | None = None
+    cgroups: str | None = None
     unwritable: tuple[Path, ...] = ()
     read_only: tuple[Path, ...] = ()
     lists: tuple[str, ...] = ()

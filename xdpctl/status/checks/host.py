@@ -88,6 +88,8 @@ def of_files(host: HostFacts) -> Iterator[Finding]:
         yield Finding(Level.ERROR, host.listen, "listen")
     if host.secrets is not None:
         yield Finding(Level.ERROR, host.secrets, "listen")
+    if host.cgroups is not None:
+        yield Finding(Level.ERROR, host.cgroups, "proof")
     for sentence in host.lists:
         yield Finding(Level.WARNING, sentence, "lists")
     for path in host.read_only:

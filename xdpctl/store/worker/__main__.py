@@ -25,6 +25,7 @@ from xdpctl.errors import XdpctlError
 from xdpctl.kernel.bpf.libbpf import load_library
 from xdpctl.kernel.bpf.maps import Map
 from xdpctl.process.children import SIGNALS
+from xdpctl.process.descriptors import receive_descriptors
 from xdpctl.store.bulk import Bulk, BulkResult
 from xdpctl.store.entries import Entries
 from xdpctl.store.export import lines_of
@@ -45,8 +46,8 @@ from xdpctl.store.worker.messages import (
     ProgressMade,
     Refused,
     Reserve,
+    Stepped,
     Writing,
-    receive_descriptors,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class _Service:
         self._tables: Tables | None = None
         self._cancelled = False
         self._next_word = 0.0
+        self.work: Bulk | None = None
 
     def send(self, message: Message) -> None:
         """Send a message to the service."""
@@ -170,8 +172,11 @@ def _bulk(job: BulkJob, service: _Service) -> Done:
             replace(job.change, progress=service.progress),
             reserve=service.reserve,
             on_change=lambda name, difference: service.send(Changed(name, difference)),
+            on_step=lambda so_far: service.send(Stepped(so_far)),
+            free=job.free,
             cancelled=service,
         )
+        service.work = work
         result, source = work.run(), job.change.source
     return Done(result, source.found if isinstance(source, RuleSource) else None)
 
@@ -194,7 +199,7 @@ def _work(connection: Connection) -> None:
         job: Job = connection.recv()
         message = _bulk(job, service) if isinstance(job, BulkJob) else _export(job, service)
     except XdpctlError as error:
-        service.send(Failed(error))
+        service.send(Failed(error, None if service.work is None else service.work.result))
     except (EOFError, ConnectionError):
         raise
     except Exception as error:  # noqa: BLE001 - the service reports any error

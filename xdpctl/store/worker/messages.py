@@ -7,16 +7,11 @@ last. The descriptors of our own tables go over the same sockets, behind a `Lent
 
 from __future__ import annotations
 
-import array
-import os
-import socket
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from multiprocessing.connection import Connection
     from pathlib import Path
 
     from xdpctl.abi import MapName
@@ -33,12 +28,14 @@ class BulkJob:
     Attributes:
         maps: descriptors of the shared rule maps, as they are numbered in the process.
         path: the state file.
+        free: see `bulk.Bulk`.
         change: from `Change.to_send`; its source is a `RuleSource`.
     """
 
     maps: dict[MapName, int]
     path: Path
     change: Change
+    free: dict[MapName, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +123,13 @@ class ProgressMade:
 
 
 @dataclass(frozen=True, slots=True)
+class Stepped:
+    """A step is done; what was done so far."""
+
+    result: BulkResult
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """A part of an export."""
 
@@ -134,9 +138,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The work ended with an error."""
+    """The work ended with an error; `result`: what a change had done before."""
 
     error: XdpctlError
+    result: BulkResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,43 +154,6 @@ class Done:
 
 Job: TypeAlias = BulkJob | ExportJob
 Message: TypeAlias = (
-    AskTurn | EndTurn | Reserve | Writing | Changed | ProgressMade | Part | Failed | Done
+    AskTurn | EndTurn | Reserve | Writing | Changed | ProgressMade | Stepped | Part | Failed | Done
 )
 Reply: TypeAlias = Answer | Lent | Refused
-
-
-def send_descriptors(connection: Connection, descriptors: Sequence[int]) -> None:
-    """Send descriptors behind what was sent before.
-
-    Raises:
-        OSError: the other end has gone.
-    """
-    with _socket_of(connection) as sock:
-        socket.send_fds(sock, [_MARK], list(descriptors))
-
-
-def receive_descriptors(connection: Connection, count: int) -> list[int]:
-    """Return descriptors that follow what was received before.
-
-    Raises:
-        EOFError: the other end has gone.
-    """
-    found = array.array("i")
-    with _socket_of(connection) as sock:
-        room = socket.CMSG_SPACE(count * found.itemsize)
-        mark, control, _, _ = sock.recvmsg(len(_MARK), room, socket.MSG_CMSG_CLOEXEC)
-    for level, kind, data in control:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            found.frombytes(data[: len(data) - len(data) % found.itemsize])
-    if mark != _MARK or len(found) != count:
-        for number in found:
-            os.close(number)
-        raise EOFError
-    return found.tolist()
-
-
-_MARK = b"\0"
-
-
-def _socket_of(connection: Connection) -> socket.socket:
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=os.dup(connection.fileno()))

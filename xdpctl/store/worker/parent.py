@@ -12,12 +12,15 @@ import os
 import signal
 import subprocess
 import threading
+from dataclasses import replace
 from multiprocessing.connection import Pipe
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import XdpctlError
 from xdpctl.process.children import start_python
+from xdpctl.process.descriptors import send_descriptors
 from xdpctl.process.privileges import lending
+from xdpctl.store.bulk import BulkResult
 from xdpctl.store.worker.messages import (
     Answer,
     AskTurn,
@@ -32,8 +35,8 @@ from xdpctl.store.worker.messages import (
     ProgressMade,
     Refused,
     Reserve,
+    Stepped,
     Writing,
-    send_descriptors,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
     from xdpctl.abi import MapName
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.rules import AnyQtype
-    from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
     from xdpctl.store.source import RuleSource
     from xdpctl.store.tables.engine import Engine
@@ -62,12 +64,16 @@ class Worker:
         job: the work.
         descriptors: descriptors that the process inherits, with the same numbers.
 
+    Attributes:
+        result: what a change that failed had done before.
+
     Raises:
         XdpctlError: it cannot be started.
     """
 
     def __init__(self, job: Job, descriptors: Iterable[int]) -> None:
         self._cancel_sent = False
+        self.result: BulkResult | None = None
         self._connection, theirs = Pipe()
         try:
             with theirs, lending("CAP_BPF"):
@@ -112,6 +118,7 @@ class Worker:
         except (EOFError, OSError) as error:
             raise self._gone() from error
         if isinstance(message, Failed):
+            self.result = message.result
             raise message.error
         return message
 
@@ -168,15 +175,19 @@ class BulkInWorker:
         self._turn = turn
         self._reserve = reserve
 
-    def bulk(
+    def bulk(  # noqa: PLR0913 - whom to tell
         self,
         change: Change,
         source: RuleSource,
         *,
         on_change: Callable[[MapName, int], None],
+        on_step: Callable[[BulkResult], None],
+        free: Mapping[MapName, int],
         cancelled: threading.Event,
     ) -> BulkResult:
         """Apply a change, as `bulk.Bulk` does; `source` is the change's. Blocks.
+
+        Where the process fails or is ended, `on_step` has been called with all that it did.
 
         Raises:
             XdpctlError: as `Bulk.run`, or the process ended before its work was done.
@@ -184,12 +195,13 @@ class BulkInWorker:
         began = self._identities()
         with contextlib.ExitStack() as stack:
             maps = self._lent(stack)
-            job = BulkJob(maps, self._path, change.to_send())
+            job = BulkJob(maps, self._path, change.to_send(), dict(free))
             worker = stack.enter_context(Worker(job, (*maps.values(), *source.descriptors)))
             lent = stack.enter_context(_LentTables(worker))
             turn = stack.enter_context(contextlib.ExitStack())
             stack.callback(worker.end)  # before its turn is another's
-            while not isinstance(message := worker.hear(cancelled), Done):
+            steps = _Steps(on_step)
+            while not isinstance(message := steps.heard(worker, cancelled), Done):
                 match message:
                     case AskTurn():
                         turn.enter_context(self._turn)
@@ -200,7 +212,10 @@ class BulkInWorker:
                         self._tables.unsure |= not message.whole
                         turn.close()
                     case Changed():
+                        steps.changed(message.difference)
                         on_change(message.map, message.difference)
+                    case Stepped():
+                        steps.done(message.result)
                     case ProgressMade():
                         change.progress(message.what, message.done, message.total)
                     case Reserve() | Writing():
@@ -253,6 +268,43 @@ class BulkInWorker:
             lent[name] = os.dup(opened.fd)
             stack.callback(os.close, lent[name])
         return lent
+
+
+class _Steps:
+    """What a process has done, also of the step at which it ended.
+
+    Args:
+        on_step: is told.
+    """
+
+    def __init__(self, on_step: Callable[[BulkResult], None]) -> None:
+        self._on_step = on_step
+        self._so_far = BulkResult()
+        self._more = [0, 0]
+
+    def heard(self, worker: Worker, cancelled: threading.Event) -> Message:
+        """Return the next message, as `Worker.hear`; if that fails, tell what was done."""
+        try:
+            message = worker.hear(cancelled)
+        except XdpctlError:
+            made, removed = self._more
+            so_far = replace(
+                self._so_far,
+                created=self._so_far.created + made,
+                removed=self._so_far.removed + removed,
+            )
+            self._on_step(worker.result or so_far)
+            raise
+        return message
+
+    def changed(self, difference: int) -> None:
+        """Count entries of a step that is not done."""
+        self._more[difference < 0] += abs(difference)
+
+    def done(self, so_far: BulkResult) -> None:
+        """Take over what was done up to the end of a step."""
+        self._so_far, self._more = so_far, [0, 0]
+        self._on_step(so_far)
 
 
 class _LentTables:
