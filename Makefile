@@ -87,6 +87,9 @@ bench-growth: setup-dev ## measure with 10 to 1,000,000 entries a map, SAMPLE=ch
 bench-lists: setup-dev ## measure with 10 to 1,000,000 rules of lists, BASE=former xdp/ to compare with (root)
 	@$(PYTHON) -m tests.bench.lists $(BASE)
 
+bench-limits: setup-dev ## measure what limits cost, calm and flooded, beside an LRU hash (root)
+	@$(PYTHON) -m tests.bench.limits
+
 bench-ceilings: setup-dev ## compare instructions and verifier steps with their ceilings; RENEW=1 writes them (root)
 	@$(PYTHON) -m tests.bench.ceilings $(if $(RENEW),--renew)
 

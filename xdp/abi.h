@@ -95,6 +95,11 @@ enum map_ref {
 	MAP_FLOOD = 27,
 	MAP_EXEMPT4 = 28,
 	MAP_EXEMPT6 = 29,
+	MAP_ZONE_LIMITS = 30,
+	MAP_ZONE_NAMES = 31,
+	MAP_ZONE_CELLS = 32,
+	MAP_HEAVY_ZONES = 33,
+	MAP_ZONE_HEAD = 34,
 };
 
 /*
@@ -212,11 +217,6 @@ struct scratch {
 	union {
 		struct qname_key key;
 		__u64 words[33]; /* the key, written eight bytes at a time */
-		/*
-		 * Other keys. On the stack, of which a key writes parts of words, the verifier
-		 * would take what earlier ones left there for a difference.
-		 */
-		struct addr_v4_key address4;
 		struct cidr4_key prefix4;
 		struct {
 			__u32 unused;
@@ -285,7 +285,24 @@ struct scratch {
 	__u8 unused_byte;
 	__u32 verdict; /* of the stages before */
 	__u32 option;  /* offset of the next EDNS option, then of a cookie's data */
-	__u8 reserved[168];
+	__u8 reserved[56];
+	/* Of the limits of zones. */
+	__u64 zone_a; /* the sums of a suffix of the question's name */
+	__u64 zone_b;
+	__u64 zone_price; /* of the zone that was found last */
+	__u64 zone_room;
+	__u64 zone_most;
+	__u64 zone_until; /* the account's time, now at least */
+	__u64 heavy_a;
+	__u64 heavy_b;
+	__u32 zone_number; /* of the zone, and of its account and names */
+	__u32 zone_bucket; /* that is looked up among the names */
+	__u32 heavy_turn;  /* names since one was counted */
+	__u8 zone_start;   /* the first octet of the label that was not read */
+	__u8 zone_stop;	   /* behind that label */
+	__u8 zone_unit;	   /* its number */
+	__u8 zone_state;   /* enum zone_state */
+	__u8 zone_reserved[32];
 };
 
 /*
@@ -672,6 +689,104 @@ struct flood {
 	} bucket[FLOOD_BUCKETS];
 };
 
+/*
+ * Limits of zones (PACKETS.md, "Limits").
+ *
+ * A tag stands for a name: 62 bits of two sums over its words, as for the names of rules
+ * (above), but each label is one unit however many there are, and the keys are zone-head's.
+ *
+ *   tag = (a's upper 32 bits, b's upper 32 bits), without ZONE_TAG_FLAGS
+ *
+ * zone-limits has the zones with a limit, by their tag; `levels` of zone-head says how many
+ * labels they have. The longest one decides. zone-cells has the account of each: the time
+ * until which it has spent what it may, in 2^24ths of a tick.
+ *
+ *   spent  = until - (ticks << 24); 0 if that is more than `most`: past, or never used
+ *
+ * A packet goes on if spent + price <= room; then the account has spent its price more.
+ *
+ * zone-names has, for each zone whose names are known, an array of buckets with the tags of
+ * the names that exist, also of those that only have names below them. So the first suffix
+ * that is not there ends the search; what is longer than ZONE_LEVELS labels is not looked at,
+ * and exists if they do. A tag is in one of two buckets: 1 + (the lower or the
+ * upper 32 bits of its spread (table.h) & mask). Bucket 0 is a struct zone_names_head. The
+ * array of a zone is replaced as a whole; in one that is in force, single words change.
+ */
+#define ZONES_LAYOUT	  1
+#define ZONE_LEVELS	  40 /* labels that are looked at: reverse names have 34 */
+#define ZONE_NAME_WORDS	  72 /* of so many labels, 254 octets at most */
+#define ZONE_TAG_FLAGS	  3
+#define ZONE_NAME_ENTRY	  1
+#define ZONE_NAME_BELOW	  2 /* everything below exists: a wildcard, delegation or DNAME */
+#define ZONE_BUCKET_WORDS 8
+#define ZONE_TIME_SHIFT	  24
+#define HEAVY_CELLS	  192
+#define HEAVY_SHARE	  16 /* one of so many names is counted */
+#define HEAVY_TEXT	  96 /* octets */
+
+/* Value of zone-head: array of one entry. */
+struct zone_head {
+	__u64 layout; /* ZONES_LAYOUT */
+	__u64 levels; /* bit n: there is a zone of n labels in zone-limits */
+	__u64 reserved[4];
+	/* Secrets; they stay while the map exists. */
+	__u64 seed_a;
+	__u64 seed_b;
+	struct word_keys name_keys[ZONE_NAME_WORDS];
+};
+
+/* What is known of a zone's names. */
+enum zone_knowledge {
+	APEX_UNKNOWN = 0, /* so nothing below it exists */
+	APEX_LISTED = 1,  /* in zone-names */
+	APEX_WHOLE = 2,	  /* everything below it exists: it has a wildcard of its own */
+};
+
+/* Key of zone-limits: a tag. Value: */
+struct zone_limit {
+	__u64 price;  /* of one packet */
+	__u64 room;   /* what may have been spent at one moment */
+	__u64 most;   /* more than that is not spent, but past */
+	__u32 number; /* of its account, and of its names */
+	__u32 names;  /* enum zone_knowledge */
+};
+
+/* Value of zone-cells: array. */
+struct zone_cell {
+	__u64 until;
+	__u64 unused[7]; /* a cache line each */
+};
+
+/* Value of an array in zone-names. */
+struct zone_bucket {
+	__u64 word[ZONE_BUCKET_WORDS]; /* 0, or tag | ZONE_NAME_ENTRY | perhaps ZONE_NAME_BELOW */
+};
+
+/* The first bucket. */
+struct zone_names_head {
+	__u64 layout; /* ZONES_LAYOUT */
+	__u64 mask;   /* number of the other buckets less one, a power of two less one */
+	__u64 names;  /* for people: number of entries */
+	__u64 reserved[5];
+};
+
+/*
+ * Value of heavy-zones: per-CPU array of one entry. A cell counts one end of two labels; an
+ * end without a cell takes one from the count of the cell that it would have, and the cell
+ * itself where that is 0.
+ */
+struct heavy_zones {
+	__u64 names; /* that were counted */
+	__u64 reserved[7];
+	struct heavy_cell {
+		__u64 tag; /* 0: none */
+		__u64 count;
+		__u64 fronts; /* a bit for each of 64 classes of what is in front of the end */
+		__u64 length; /* octets of `end`, the root byte not among them */
+		__u8 end[HEAVY_TEXT];
+	} cell[HEAVY_CELLS];
+};
+
 #define ABI_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has another size")
 #define ABI_OFFSET(type, field, offset) \
 	_Static_assert(__builtin_offsetof(type, field) == (offset), #type "." #field " moved")
@@ -738,6 +853,14 @@ ABI_OFFSET(struct limits, proven_keys, 472);
 ABI_SIZE(struct limit_set, 32);
 ABI_SIZE(struct proven_line, 64);
 ABI_SIZE(struct flood, 128);
+
+ABI_SIZE(struct zone_head, 64 + 32 * ZONE_NAME_WORDS);
+ABI_OFFSET(struct zone_head, seed_a, 48);
+ABI_SIZE(struct zone_limit, 32);
+ABI_SIZE(struct zone_cell, 64);
+ABI_SIZE(struct zone_bucket, 64);
+ABI_SIZE(struct zone_names_head, 64);
+ABI_SIZE(struct heavy_zones, 64 + 128 * HEAVY_CELLS);
 
 _Static_assert(MAP_QNAMES < EMPTY_TICK_SHIFT && MAP_XSK_DESTINATIONS_V4 < EMPTY_TICK_SHIFT &&
 		       MAP_XSK_DESTINATIONS_V6 < EMPTY_TICK_SHIFT,

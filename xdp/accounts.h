@@ -20,6 +20,9 @@
 
 _Static_assert(LEVELS_MOST <= LIMIT_LEVELS, "too many prefixes have accounts");
 
+#define FLOOD_X 0 /* bucket of anybody's tickets */
+#define FLOOD_Y 1 /* of those for proven sources */
+
 #define CELL_NUMBER 0x03
 #define CELL_OTHERS 0x04 /* the word has another tag */
 
@@ -41,12 +44,17 @@ static __always_inline const struct limits *limits_now(void)
 		 : (length) >= 32 * (number) + 32 ? ~0ULL \
 						  : ~0ULL << (32 * (number) + 32 - (length))))
 
-/* Reads a word of an account without use for it: it will be near when it is needed. */
+/*
+ * Reads a word of an account without use for it: it will be near when it is needed. A CPU
+ * without a ticket of the total will hardly need it, and saves the way to the memory.
+ */
 static __always_inline void touch(const struct limits *limits, struct scratch *scratch, __u64 sum)
 {
 	const volatile __u64 *word;
 	__u64 hash = sum + limits->salts[ACCOUNT_PLAIN];
 
+	if (CONFIG_FLOOD && !scratch_get(scratch, tickets[FLOOD_X]))
+		return;
 	hash ^= hash >> 32;
 	hash *= limits->mix;
 	word = value_at(MAP_LIMIT_CELLS, hash >> 40 & limits->sets, scratch);

@@ -30,6 +30,9 @@
 #define CONFIG_XSK    (CONFIG_XSK_V4 || CONFIG_XSK_V6)
 #define CONFIG_LIMITS (CONFIG_SOURCE_LIMITS || CONFIG_FLOOD || CONFIG_ZONE_LIMITS)
 
+/* Where each label of the question's name starts is needed. */
+#define CONFIG_NAME_STARTS (CONFIG_TABLES || CONFIG_ZONE_LIMITS || CONFIG_HEAVY)
+
 #define CONFIG_IS_PORT(number)	     || port == (number)
 #define CONFIG_IN_V4(net, mask)	     || (daddr & (mask)) == (net)
 #define CONFIG_IN_V6(nh, nl, mh, ml) || ((high & (mh)) == (nh) && (low & (ml)) == (nl))

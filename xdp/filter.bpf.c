@@ -4,8 +4,9 @@
  * returns a verdict or CONTINUE; the first verdict ends the walk.
  *
  *   run_stages             panic: while it is set, every packet passes
- *     1 classify           headers, ports, fragments: is the packet to be filtered? (plain.h
- *                          for nearly every packet, packet.h for any)
+ *     1 classify           headers, ports, fragments: is the packet to be filtered? (packet.h)
+ *                          For nearly every packet plain.h is enough, which also asks the
+ *                          shared rules for its source, unless there are exempt prefixes
  *     decide
  *       apply_rules
  *         2 destination    AF_XDP only: UDP to other ports that are registered (xsk.h)
@@ -90,7 +91,7 @@ static __always_inline __u64 classify(struct xdp_md *ctx, __u64 size, struct scr
 	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0, size};
 	struct packet packet = {.traits = trait_buffers(ctx, size)};
 	struct scratch *scratch;
-	__u64 verdict = classify_plain(&cursor, &packet);
+	__u64 verdict = ask_plain(&cursor, &packet);
 
 	if (verdict == NOT_PLAIN)
 		verdict = classify_any(ctx, &cursor, &packet);
@@ -103,6 +104,8 @@ static __always_inline __u64 classify(struct xdp_md *ctx, __u64 size, struct scr
 	scratch_put(scratch, transport, packet.transport);
 	scratch_put(scratch, traits, packet.traits);
 	scratch_put(scratch, end, packet.end);
+	scratch_put(scratch, empty, packet.empty);
+	scratch_put(scratch, rule, packet.rule);
 	*found = scratch;
 	return CONTINUE;
 }
@@ -116,7 +119,11 @@ static __always_inline __u64 by_source(struct xdp_md *ctx, struct scratch *scrat
 		prove_by_tcp(ctx, scratch);
 		return PASS_OTHER;
 	}
-	rule = source_rule(ctx, scratch);
+	if (!ASKS_PLAIN || !(scratch_get(scratch, traits) & TRAIT_ASKED))
+		scratch_put(scratch, rule, shared_source_rule(ctx, scratch));
+	rule = scratch_get(scratch, rule);
+	if (CONFIG_TABLES && rule == NO_RULE)
+		rule = list_source_rule(ctx, scratch);
 	if (rule != NO_RULE && action_of(rule) != RULE_TRUNCATE)
 		return rule;
 	scratch_put(scratch, rule, rule);
@@ -153,7 +160,7 @@ static __always_inline __u64 by_header(struct xdp_md *ctx, struct scratch *scrat
 	left = end - (const __u8 *)(dns + 1);
 	if (seldom(traits & TRAIT_FIRST_FRAGMENT))
 		left = scratch_get(scratch, end) - transport - UDP_HEADER - DNS_HEADER;
-	name = dns_walk_name((const __u8 *)(dns + 1), end, CONFIG_TABLES ? scratch : NULL);
+	name = dns_walk_name((const __u8 *)(dns + 1), end, CONFIG_NAME_STARTS ? scratch : NULL);
 	length = dns_name_length(name, left);
 	scratch_put(scratch, name_length, length);
 	if (rule != NO_RULE)
@@ -190,6 +197,12 @@ static __always_inline __u64 by_question(struct xdp_md *ctx, struct scratch *scr
 	return action_of(rule) == RULE_TRUNCATE ? CONTINUE : rule;
 }
 
+/* Whether the packet is filtered, and not a TCP segment of which only a proof is wanted. */
+static __always_inline bool is_looked_at(const struct scratch *scratch)
+{
+	return CONFIG_TCP || !CONFIG_PROOF || !(scratch_get(scratch, traits) & TRAIT_CONNECTION);
+}
+
 /* Stages 2 to 6 in their order. */
 static __always_inline __u64 apply_rules(struct xdp_md *ctx, struct scratch *scratch)
 {
@@ -200,7 +213,7 @@ static __always_inline __u64 apply_rules(struct xdp_md *ctx, struct scratch *scr
 		if (verdict != CONTINUE)
 			return verdict;
 	}
-	if (CONFIG_EXEMPT && is_exempt(ctx, scratch))
+	if (CONFIG_EXEMPT && is_looked_at(scratch) && is_exempt(ctx, scratch))
 		return VERDICT(REASON_EXEMPT, ACTION_PASS);
 	if (CONFIG_SOURCE_LIMITS)
 		find_accounts(ctx, scratch);

@@ -8,9 +8,6 @@
 
 #include "accounts.h"
 
-#define FLOOD_X 0 /* anybody's */
-#define FLOOD_Y 1 /* for proven sources */
-
 static __always_inline struct flood *flood_now(void)
 {
 	return map_value(MAP_FLOOD);

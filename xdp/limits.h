@@ -20,6 +20,12 @@
 #define zone_limit_take(ctx, scratch)	((void)(ctx))
 #endif
 
+#if CONFIG_HEAVY
+#include "heavy.h"
+#else
+#define count_end(ctx, scratch) ((void)(ctx))
+#endif
+
 /* What a packet that goes on takes from the total. */
 enum ticket {
 	TICKET_NONE = 0, /* there is no limit in total, or a good cookie */
@@ -154,6 +160,8 @@ static __always_inline __u64 limit(struct xdp_md *ctx, struct scratch *scratch)
 	const struct limits *limits = limits_now();
 	__u64 reason = 0;
 
+	if (CONFIG_HEAVY)
+		count_end(ctx, scratch);
 	if (!may_go_on(ctx, limits, scratch))
 		reason = reason_of_refusal(scratch);
 	else if (CONFIG_ZONE_LIMITS && !zone_limit_allows(ctx, scratch))

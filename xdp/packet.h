@@ -60,6 +60,7 @@ enum trait {
 	TRAIT_RAGGED = 1 << 10,	       /* first fragment, its data not a multiple of 8 octets */
 	TRAIT_BUFFERS = 1 << 11,       /* the frame goes on behind its end, in another buffer */
 	TRAIT_CONNECTION = 1 << 12,    /* TCP to a --port in --address, and proofs are wanted */
+	TRAIT_ASKED = 1 << 13,	       /* the shared rules for its source were asked */
 };
 
 struct ethernet_header {
@@ -130,6 +131,9 @@ struct packet {
 	__u64 network;
 	__u64 transport;
 	__u64 end; /* of a first fragment; any other packet ends with its frame */
+	/* With TRAIT_ASKED: EMPTY_BIT of shared maps, and the rule of one of them. */
+	__u64 empty;
+	__u64 rule;
 };
 
 #define DROP_FRAGMENT VERDICT(REASON_FRAGMENT, ACTION_DROP)

@@ -36,6 +36,7 @@ struct xdp_md {
 };
 
 void *map_lookup(enum map_ref map, const void *key);
+void *map_lookup_in(void *inner, const void *key);
 void *map_value(enum map_ref map);
 __u64 jiffies(void);
 int redirect_to_queue(struct xdp_md *ctx);
@@ -107,6 +108,12 @@ static __u64 (*const helper_xdp_get_buff_len)(struct xdp_md *ctx) = (void *)188;
 static __always_inline void *map_lookup(enum map_ref map, const void *key)
 {
 	return helper_map_lookup_elem((const void *)bpf_pseudo_fd(1, map), key);
+}
+
+/* The same of a map that was looked up in one that holds maps. */
+static __always_inline void *map_lookup_in(void *inner, const void *key)
+{
+	return helper_map_lookup_elem(inner, key);
 }
 
 /* The address of the one value of an array map. */
@@ -257,6 +264,16 @@ static __always_inline void store16(void *to, __u16 value)
 #define be16(x) ((__u16)(x))
 #define be32(x) ((__u32)(x))
 #define be64(x) ((__u64)(x))
+#endif
+
+/*
+ * Two numbers of 32 bits as one word, the first at its lower address: keys on the stack are
+ * written in whole words.
+ */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define TWO_HALVES(first, second) ((__u64)(second) << 32 | (__u32)(first))
+#else
+#define TWO_HALVES(first, second) ((__u64)(first) << 32 | (__u32)(second))
 #endif
 
 /* Words of octets that begin with the least, as SipHash reads them. */

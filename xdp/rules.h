@@ -18,41 +18,46 @@ static __always_inline __u64 hit(struct rule_value *rule, enum reason reason)
 	__u64 action = *(volatile __u8 *)&rule->action;
 
 	__sync_fetch_and_add(&rule->hits, 1);
-	if (action > RULE_TRUNCATE)
-		action = RULE_PASS;
-	return VERDICT(reason, action);
+	if (!seldom(action != RULE_DROP))
+		return VERDICT(reason, ACTION_DROP);
+	return action == RULE_TRUNCATE ? VERDICT(reason, ACTION_TRUNCATE)
+				       : VERDICT(reason, ACTION_PASS);
 }
 
-/* Exact address, then longest prefix. */
-static __always_inline __u64 ipv4_shared_rule(struct scratch *scratch, const struct ipv4_header *ip,
-					      __u64 empty)
+#define EMPTY_FOR_V4 (EMPTY_BIT(MAP_ADDR_V4) | EMPTY_BIT(MAP_CIDR4) | EMPTY_BIT(MAP_QNAMES))
+#define EMPTY_FOR_V6 (EMPTY_BIT(MAP_ADDR_V6) | EMPTY_BIT(MAP_CIDR6) | EMPTY_BIT(MAP_QNAMES))
+
+/*
+ * The shared rule for an IPv4 source: exact address, then longest prefix. Keys are written
+ * in whole words of the stack: of words written in part, the verifier would take what was
+ * there before for a difference.
+ */
+static __always_inline __u64 ipv4_shared_rule(const struct ipv4_header *ip, __u64 empty)
 {
+	__u32 saddr_be = ip->saddr_be;
 	struct rule_value *rule;
+	__u64 key;
 
 	if (!(empty & EMPTY_BIT(MAP_ADDR_V4))) {
-		scratch->address4.saddr_host = be32(ip->saddr_be);
-		rule = map_lookup(MAP_ADDR_V4, &scratch->address4);
+		key = TWO_HALVES(be32(saddr_be), 0);
+		rule = map_lookup(MAP_ADDR_V4, &key);
 		if (rule)
 			return hit(rule, REASON_ADDR_V4);
 	}
 	if (!(empty & EMPTY_BIT(MAP_CIDR4))) {
-		scratch->prefix4.prefixlen = 32;
-		store32(scratch->prefix4.saddr_be, ip->saddr_be);
-		rule = map_lookup(MAP_CIDR4, &scratch->prefix4);
+		key = TWO_HALVES(32, saddr_be);
+		rule = map_lookup(MAP_CIDR4, &key);
 		if (rule)
 			return hit(rule, REASON_CIDR4);
 	}
 	return NO_RULE;
 }
 
-/*
- * The same. The trie reads the address in two words, which would wait for the stores if
- * these were shorter: it is stored in two.
- */
-static __always_inline __u64 ipv6_shared_rule(struct scratch *scratch, const struct ipv6_header *ip,
-					      __u64 empty)
+/* The same. The key of the trie begins with the second half of its first word. */
+static __always_inline __u64 ipv6_shared_rule(const struct ipv6_header *ip, __u64 empty)
 {
 	struct rule_value *rule;
+	__u64 key[3];
 
 	if (!(empty & EMPTY_BIT(MAP_ADDR_V6))) {
 		rule = map_lookup(MAP_ADDR_V6, ip->saddr_be);
@@ -60,10 +65,10 @@ static __always_inline __u64 ipv6_shared_rule(struct scratch *scratch, const str
 			return hit(rule, REASON_ADDR_V6);
 	}
 	if (!(empty & EMPTY_BIT(MAP_CIDR6))) {
-		scratch->prefix6.key.prefixlen = 128;
-		store64(scratch->prefix6.key.saddr_be, load64(ip->saddr_be));
-		store64(scratch->prefix6.key.saddr_be + 8, load64(ip->saddr_be + 8));
-		rule = map_lookup(MAP_CIDR6, &scratch->prefix6.key);
+		key[0] = TWO_HALVES(0, 128);
+		key[1] = load64(ip->saddr_be);
+		key[2] = load64(ip->saddr_be + 8);
+		rule = map_lookup(MAP_CIDR6, (const __u8 *)key + sizeof(__u32));
 		if (rule)
 			return hit(rule, REASON_CIDR6);
 	}
@@ -71,42 +76,46 @@ static __always_inline __u64 ipv6_shared_rule(struct scratch *scratch, const str
 }
 
 /*
- * The rule for the packet's source: of the shared maps, then of lists. Writes to the scratch
+ * The shared rule for any packet's source, as the scratch describes it. Writes to the scratch
  * which shared maps are empty.
  */
-static __always_inline __u64 source_rule(struct xdp_md *ctx, struct scratch *scratch)
+static __always_inline __u64 shared_source_rule(struct xdp_md *ctx, struct scratch *scratch)
 {
 	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
 	const __u8 *ip = frame_start(ctx) + network;
 	const __u8 *end = frame_end(ctx);
 	__u64 empty;
-	__u64 rule;
 
 	if (scratch_get(scratch, traits) & TRAIT_IPV6) {
-		const struct ipv6_header *v6 = (const struct ipv6_header *)ip;
-
-		empty = empty_among(EMPTY_BIT(MAP_ADDR_V6) | EMPTY_BIT(MAP_CIDR6) |
-				    EMPTY_BIT(MAP_QNAMES));
+		empty = empty_among(EMPTY_FOR_V6);
 		scratch_put(scratch, empty, empty);
-		if ((const __u8 *)(v6 + 1) > end)
+		if (ip + sizeof(struct ipv6_header) > end)
 			return NO_RULE;
-		rule = ipv6_shared_rule(scratch, v6, scratch_get(scratch, empty));
-		if (!CONFIG_TABLES || rule != NO_RULE)
-			return rule;
-		return ipv6_list_rule(scratch, table_head(), v6);
-	} else {
-		const struct ipv4_header *v4 = (const struct ipv4_header *)ip;
-
-		empty = empty_among(EMPTY_BIT(MAP_ADDR_V4) | EMPTY_BIT(MAP_CIDR4) |
-				    EMPTY_BIT(MAP_QNAMES));
-		scratch_put(scratch, empty, empty);
-		if ((const __u8 *)(v4 + 1) > end)
-			return NO_RULE;
-		rule = ipv4_shared_rule(scratch, v4, scratch_get(scratch, empty));
-		if (!CONFIG_TABLES || rule != NO_RULE)
-			return rule;
-		return ipv4_list_rule(scratch, table_head(), v4);
+		return ipv6_shared_rule((const struct ipv6_header *)ip,
+					scratch_get(scratch, empty));
 	}
+	empty = empty_among(EMPTY_FOR_V4);
+	scratch_put(scratch, empty, empty);
+	if (ip + sizeof(struct ipv4_header) > end)
+		return NO_RULE;
+	return ipv4_shared_rule((const struct ipv4_header *)ip, scratch_get(scratch, empty));
+}
+
+/* The rule of lists for the packet's source. */
+static __always_inline __u64 list_source_rule(struct xdp_md *ctx, struct scratch *scratch)
+{
+	__u64 network = scratch_get(scratch, network) & OFFSET_MASK;
+	const __u8 *ip = frame_start(ctx) + network;
+	const __u8 *end = frame_end(ctx);
+
+	if (scratch_get(scratch, traits) & TRAIT_IPV6) {
+		if (ip + sizeof(struct ipv6_header) > end)
+			return NO_RULE;
+		return ipv6_list_rule(scratch, table_head(), (const struct ipv6_header *)ip);
+	}
+	if (ip + sizeof(struct ipv4_header) > end)
+		return NO_RULE;
+	return ipv4_list_rule(scratch, table_head(), (const struct ipv4_header *)ip);
 }
 
 /* Whether there may be a rule for any question. */

@@ -13,8 +13,9 @@ imports what is further down only (tests/unit/test_rooms.py):
     feeds/       where rules come from besides the API
     maps/        maps that are kept for others
     program/     the XDP program of a configuration
+    zones/       the names of the operator's own zones
     settings/    command line, environment and TOML to one value
-    limits/      the numbers that limits are calculated with
+    limits/      the numbers that limits are calculated with, and their tables
     store/       rules over maps, with notes
     transfers/   what a primary knows of a zone
     kernel/      the seam to the kernel: BPF and network interfaces

@@ -128,12 +128,15 @@ class MapType(IntEnum):
     HASH = 1
     ARRAY = 2
     PERCPU_ARRAY = 6
+    LRU_HASH = 9
     LPM_TRIE = 11
+    ARRAY_OF_MAPS = 12
     XSKMAP = 17
 
 
 BPF_F_NO_PREALLOC = 1
 BPF_F_MMAPABLE = 1 << 10
+BPF_F_INNER_MAP = 1 << 12
 
 
 class MapName(StrEnum):
@@ -168,6 +171,11 @@ class MapName(StrEnum):
     FLOOD = "flood"
     EXEMPT4 = "exempt4"
     EXEMPT6 = "exempt6"
+    ZONE_LIMITS = "zone-limits"
+    ZONE_NAMES = "zone-names"
+    ZONE_CELLS = "zone-cells"
+    HEAVY_ZONES = "heavy-zones"
+    ZONE_HEAD = "zone-head"
     ZONES = "zones"
     LIST_SOURCES = "list-sources"
     LIST_NAMES = "list-names"
@@ -196,6 +204,7 @@ class MapSpec:
         entries: default of max_entries where the service makes the map.
         scope: who uses it, and how long it lives.
         legacy: (key_size, value_size) of dnsdist's format without `external`, or None.
+        inner: what the maps in it are like, where it holds maps.
     """
 
     name: MapName
@@ -207,6 +216,7 @@ class MapSpec:
     entries: int
     scope: Scope
     legacy: tuple[int, int] | None = None
+    inner: MapSpec | None = None
 
 
 def _array(name: MapName, ref: int, size: int, entries: int, scope: Scope) -> MapSpec:
@@ -460,6 +470,129 @@ def encode_limits_kept(sets: int, lines: int, drawn: bytes) -> bytes:
     return _LIMITS_KEPT.pack(sets - 1, 65 - lines.bit_length(), 0, *words)
 
 
+ZONES_LAYOUT = 1
+ZONE_LEVELS = 40
+ZONE_NAME_WORDS = 72
+ZONE_TAG_FLAGS = 3
+ZONE_NAME_ENTRY = 1
+ZONE_NAME_BELOW = 2
+ZONE_BUCKET_WORDS = 8
+ZONE_TIME_SHIFT = 24
+ZONES_MAX = 1024
+HEAVY_CELLS = 192
+HEAVY_SHARE = 16
+HEAVY_TEXT = 96
+SPREAD = 0x9E3779B97F4A7C15
+"""Of the limits of zones (abi.h): words of the longest name, flags beside a tag, words in a
+bucket of names, labels that are looked at, shift of a tick in an account, zones at most; cells of
+heavy-zones, of how many names one is counted, octets of an end."""
+
+ZONE_SECRETS_SIZE = 16 + 32 * ZONE_NAME_WORDS
+ZONE_SECRETS_OFFSET = 48
+ZONE_LEVELS_OFFSET = 8
+ZONE_HEAD_SIZE = ZONE_SECRETS_OFFSET + ZONE_SECRETS_SIZE
+ZONE_LIMIT_SIZE = 32
+ZONE_CELL_SIZE = 64
+ZONE_BUCKET_SIZE = 64
+HEAVY_CELL_SIZE = 128
+HEAVY_CELLS_OFFSET = 64
+HEAVY_SIZE = HEAVY_CELLS_OFFSET + HEAVY_CELL_SIZE * HEAVY_CELLS
+
+_ZONE_LIMIT = struct.Struct("=3Q2I")
+
+
+def encode_zone_head(levels: int, drawn: bytes) -> bytes:
+    """Return `struct zone_head`.
+
+    Args:
+        levels: bit n: there is a zone of n labels.
+        drawn: ZONE_SECRETS_SIZE random octets.
+    """
+    return struct.pack("=QQ32x", ZONES_LAYOUT, levels) + drawn
+
+
+class ZoneKnowledge(IntEnum):
+    """What is known of a zone's names (enum zone_knowledge)."""
+
+    UNKNOWN = 0
+    LISTED = 1
+    WHOLE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneLimitValue:
+    """`struct zone_limit`: the limit of one zone, in 2^-24 ticks.
+
+    Attributes:
+        price: of one packet.
+        room: what may have been spent at one moment.
+        most: more than that is not spent, but past.
+        number: of its account and its names.
+        names: what is known of its names.
+    """
+
+    price: int
+    room: int
+    most: int
+    number: int
+    names: ZoneKnowledge
+
+
+def encode_zone_limit(value: ZoneLimitValue) -> bytes:
+    """Return the value of zone-limits."""
+    return _ZONE_LIMIT.pack(value.price, value.room, value.most, value.number, value.names)
+
+
+def decode_zone_limit(octets: bytes) -> ZoneLimitValue:
+    """Inverse of `encode_zone_limit`."""
+    price, room, most, number, names = _ZONE_LIMIT.unpack(octets)
+    return ZoneLimitValue(price, room, most, number, ZoneKnowledge(names))
+
+
+def encode_zone_names_head(mask: int, names: int) -> bytes:
+    """Return `struct zone_names_head`: the first bucket of a zone's names."""
+    return struct.pack("=3Q40x", ZONES_LAYOUT, mask, names)
+
+
+class HeavyCell(NamedTuple):
+    """One end of names that was seen often: of `struct heavy_cell`.
+
+    Attributes:
+        seen: how often, less how often others had the same place.
+        fronts: a bit for each of 64 classes of what was in front of it.
+        end: its labels with their lengths, without the root.
+    """
+
+    seen: int
+    fronts: int
+    end: bytes
+
+
+def decode_heavy(value: bytes) -> tuple[int, list[HeavyCell]]:
+    """Return how many names were counted, and the cells, of one CPU's HEAVY_SIZE octets."""
+    (names,) = struct.unpack_from("=Q", value)
+    cells = []
+    for at in range(HEAVY_CELLS_OFFSET, HEAVY_SIZE, HEAVY_CELL_SIZE):
+        tag, count, fronts, length = struct.unpack_from("=4Q", value, at)
+        if tag and count:
+            cells.append(
+                HeavyCell(count, fronts, value[at + 32 : at + 32 + min(length, HEAVY_TEXT)])
+            )
+    return names, cells
+
+
+_NAMES_OF_A_ZONE = MapSpec(
+    MapName.ZONE_NAMES,
+    0,
+    MapType.ARRAY,
+    4,
+    ZONE_BUCKET_SIZE,
+    BPF_F_MMAPABLE | BPF_F_INNER_MAP,
+    2,
+    Scope.LIMITS,
+)
+
+
 class ProvenSecrets(NamedTuple):
     """What gives a source its place in limit-proven (xdp/proven.h)."""
 
@@ -511,6 +644,18 @@ MAPS: dict[MapName, MapSpec] = {
         MapSpec(
             MapName.EXEMPT6, 29, MapType.LPM_TRIE, 20, 8, BPF_F_NO_PREALLOC, 1024, Scope.LIMITS
         ),
+        MapSpec(
+            *(MapName.ZONE_LIMITS, 30, MapType.HASH, 8, ZONE_LIMIT_SIZE, 0, ZONES_MAX),
+            Scope.LIMITS,
+        ),
+        MapSpec(
+            *(MapName.ZONE_NAMES, 31, MapType.ARRAY_OF_MAPS, 4, 4, 0, ZONES_MAX),
+            Scope.LIMITS,
+            inner=_NAMES_OF_A_ZONE,
+        ),
+        _array(MapName.ZONE_CELLS, 32, ZONE_CELL_SIZE, ZONES_MAX, Scope.LIMITS),
+        MapSpec(MapName.HEAVY_ZONES, 33, MapType.PERCPU_ARRAY, 4, HEAVY_SIZE, 0, 1, Scope.LIMITS),
+        _array(MapName.ZONE_HEAD, 34, ZONE_HEAD_SIZE, 1, Scope.LIMITS),
     )
 }
 

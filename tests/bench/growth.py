@@ -26,6 +26,7 @@ from tests.bench.machine import Machine
 from tests.bench.program import Bench
 from tests.bench.report import RAW, plot_path, table_path, write
 from tests.bench.turns import Subject, by_turns, program_array
+from tests.bench.walk import Walk
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import Udp
 from tests.packets.case import Verdict
@@ -52,39 +53,6 @@ _PROGRAMS: Final = 14
 _SOURCE4: Final = 14 + 12
 _LAST_OF_SOURCE6: Final = 14 + 8 + 12
 _NAME4: Final = 14 + 20 + 8 + 12
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """A case whose packets are never the same twice.
-
-    Attributes:
-        name: of the case. `frame`: what is written into. `verdict`: of every packet.
-        offset, base, shift, is_name, scatters, source: as in wander.bpf.c.
-    """
-
-    name: str
-    frame: bytes
-    verdict: Verdict
-    offset: int
-    base: int = 0
-    shift: int = 0
-    is_name: bool = False
-    scatters: bool = False
-    source: int = 0
-
-    @property
-    def defines(self) -> str:
-        """Return the lines that go before wander.bpf.c."""
-        values = {
-            "OFFSET": self.offset,
-            "BASE": f"{self.base:#x}",
-            "SHIFT": self.shift,
-            "NAME": int(self.is_name),
-            "SCATTER": int(self.scatters),
-            "SOURCE": self.source,
-        }
-        return "".join(f"#define WANDER_{name} {value}\n" for name, value in values.items())
 
 
 _PLAIN: Final = Udp(query(NAME_17))

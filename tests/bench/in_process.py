@@ -58,6 +58,12 @@ def compile_floor(config: ProgramConfig) -> Bytecode:
     return _ours(render_config(config) + text, source_directory(), "xdpctl_floor")
 
 
+def compile_lru(config: ProgramConfig) -> Bytecode:
+    """Return the program that counts sources in an LRU hash (lru.bpf.c)."""
+    text = (_HERE / "lru.bpf.c").read_text(encoding="utf-8")
+    return _ours(render_config(config) + text, source_directory(), "lru")
+
+
 def compile_wander(defines: str) -> Bytecode:
     """Return the program that makes each run another packet (wander.bpf.c)."""
     text = (_HERE / "wander.bpf.c").read_text(encoding="utf-8")

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.cases import v4, v6
-from tests.bench.growth import Walk
 from tests.bench.in_process import compile_directory, compile_wander
 from tests.bench.machine import Machine
 from tests.bench.program import ENTRIES, Bench
 from tests.bench.report import RAW, RESULTS, write
 from tests.bench.turns import Rewind, Subject, by_turns, program_array
+from tests.bench.walk import Walk
 from tests.lab.hosts import EMPTY_PROGRAM
 from tests.packets.build import Tag, Udp, destination_options, ethernet, ipv6
 from tests.packets.case import DEFAULT, Verdict

@@ -25,6 +25,7 @@ from xdpctl.abi import (
     MapName,
     PacketAction,
     Reason,
+    TallyRow,
     encode_addr_v4,
     encode_addr_v6,
     encode_cidr,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 _VALUE = struct.Struct("=QB7s")
 _CELLS = struct.Struct(f"={COUNTERS_SIZE // 8}Q")
+_REASONS = min(TallyRow) * len(PacketAction) * 2
+"""Words of the counters that are of a reason; those behind count what was looked up."""
 
 Entry = tuple[MapName, bytes]
 """A map and a key in it."""
@@ -180,7 +183,7 @@ def counted_between(before: bytes, after: bytes, size: int) -> tuple[Reason, Pac
         for index, (was, now) in enumerate(
             zip(_CELLS.unpack(old), _CELLS.unpack(new), strict=True)
         ):
-            if was != now:
+            if was != now and index < _REASONS:
                 moved[index] = moved.get(index, 0) + now - was
     packets = [index for index in moved if index % 2 == 0]
     if len(packets) != 1 or moved != {packets[0]: 1, packets[0] + 1: size}:

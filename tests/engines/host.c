@@ -26,6 +26,7 @@ static int (*filter)(struct xdp_md *ctx);
 #define FRAME_MAX	65536
 #define ETHERNET_HEADER 14
 #define MAPS		40
+#define ZONES		8
 #define KEY_MAX		264
 #define SOCKETS		16
 #define EMPTY_SLOT	(-1)
@@ -41,7 +42,10 @@ enum placement {
 
 struct entry {
 	__u8 key[KEY_MAX];
-	struct rule_value value; /* longest of all values; first, for alignment */
+	union {
+		struct rule_value value;
+		struct zone_limit zone; /* longest of all values */
+	};
 };
 
 struct map {
@@ -80,6 +84,7 @@ static const size_t key_sizes[MAPS] = {
 	[MAP_XSK_DESTINATIONS_V6] = sizeof(struct xsk_destination_v6),
 	[MAP_EXEMPT4] = sizeof(struct cidr4_key),
 	[MAP_EXEMPT6] = sizeof(struct cidr6_key),
+	[MAP_ZONE_LIMITS] = sizeof(__u64),
 };
 
 static const size_t value_sizes[MAPS] = {
@@ -95,6 +100,9 @@ static const size_t value_sizes[MAPS] = {
 	[MAP_LIMIT_CELLS] = sizeof(struct limit_set),
 	[MAP_LIMIT_PROVEN] = sizeof(struct proven_line),
 	[MAP_FLOOD] = sizeof(struct flood),
+	[MAP_ZONE_CELLS] = sizeof(struct zone_cell),
+	[MAP_HEAVY_ZONES] = sizeof(struct heavy_zones),
+	[MAP_ZONE_HEAD] = sizeof(struct zone_head),
 };
 
 /* Maps whose keys are prefixes. */
@@ -107,6 +115,7 @@ static const bool tries[MAPS] = {
 
 static struct map maps[MAPS];
 static struct array arrays[MAPS];
+static struct array names_of_zones[ZONES]; /* the maps in zone-names */
 static struct tcp_socket sockets[SOCKETS];
 static __u32 socket_count;
 static struct counters counters;
@@ -174,6 +183,12 @@ void *map_lookup(enum map_ref map, const void *key)
 		return &counters;
 	if (map == MAP_SCRATCH)
 		return &scratch;
+	if (map == MAP_ZONE_NAMES) {
+		__u32 number = load32(key);
+
+		return number < ZONES && names_of_zones[number].count ? &names_of_zones[number]
+								      : NULL;
+	}
 	if (value_sizes[map]) {
 		__u32 number = load32(key);
 
@@ -185,11 +200,19 @@ void *map_lookup(enum map_ref map, const void *key)
 	return entry ? &entry->value : NULL;
 }
 
+void *map_lookup_in(void *inner, const void *key)
+{
+	const struct array *names = inner;
+	__u32 number = load32(key);
+
+	return number < names->count ? names->values + number * sizeof(struct zone_bucket) : NULL;
+}
+
 void *map_value(enum map_ref map)
 {
 	if (map == MAP_NAME_INDEX)
 		return &name_index;
-	if (map == MAP_TABLE_HEAD || map == MAP_LIMITS || map == MAP_FLOOD)
+	if (map == MAP_TABLE_HEAD || map == MAP_LIMITS || map == MAP_FLOOD || map == MAP_ZONE_HEAD)
 		return arrays[map].values;
 	return map == MAP_CONTROL ? &control : NULL;
 }
@@ -363,7 +386,7 @@ int host_set(__u32 map, const void *key, const void *value, size_t value_size)
 		memcpy(&name_index, value, value_size);
 		return 0;
 	}
-	if (map >= MAPS || !key_sizes[map] || value_size > sizeof(entry->value))
+	if (map >= MAPS || !key_sizes[map] || value_size > sizeof(entry->zone))
 		return -1;
 	entry = find(map, key);
 	if (!entry) {
@@ -406,6 +429,20 @@ void *host_array(__u32 map, __u32 count)
 	return values;
 }
 
+/* The same of the names of a zone; the former ones are only left by a new array. */
+void *host_zone_names(__u32 number, __u32 count)
+{
+	void *values = NULL;
+
+	if (number >= ZONES ||
+	    posix_memalign(&values, sizeof(struct zone_bucket), count * sizeof(struct zone_bucket)))
+		return NULL;
+	memset(values, 0, count * sizeof(struct zone_bucket));
+	free(names_of_zones[number].values);
+	names_of_zones[number] = (struct array){values, count};
+	return values;
+}
+
 /* Makes a TCP socket: 0, or -1 where there are too many. */
 int host_socket(const void *ends, __u32 size, __u32 state)
 {
@@ -445,12 +482,18 @@ void host_clear(void)
 	ticks = 24 * 3600 * 250;
 	memset(&control, 0, sizeof(control));
 	memset(&name_index, 0, sizeof(name_index));
+	memset(scratch.tickets, 0, sizeof(scratch.tickets));
+	scratch.turn = 0;
 	socket_count = 0;
 	for (int map = 0; map < MAPS; map++) {
 		for (size_t i = 0; i < maps[map].count; i++)
 			free(maps[map].entries[i]);
 		free(maps[map].entries);
 		maps[map] = (struct map){};
+	}
+	for (int zone = 0; zone < ZONES; zone++) {
+		free(names_of_zones[zone].values);
+		names_of_zones[zone] = (struct array){};
 	}
 }
 

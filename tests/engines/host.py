@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, cast
 from tests.engines import EngineError
 from tests.engines.batch import NO_SLOT
 from tests.engines.entries import Index, destination_keys, hit_between, index_of, rule_entries
-from tests.engines.host_build import FRAME_MAX, HostError, HostFilter
+from tests.engines.host_build import FRAME_MAX, TICKS, HostError, HostFilter
+from tests.engines.limited import ARRAYS, exempt_entries, limit_arrays
 from tests.engines.tables import OWN, SHAPE, SceneTables, is_own
 from tests.packets.case import Result, Scene, Verdict
 from xdpctl.abi import MAPS, MapName, encode_control
@@ -41,7 +42,9 @@ class Host:
         self._index = index
         self._filters: dict[ProgramConfig, HostFilter] = {}
         self._tables: dict[ProgramConfig, SceneTables] = {}
+        self._limits: dict[ProgramConfig, dict[MapName, memoryview]] = {}
         self._scene: Scene | None = None
+        self._judged = False  # a frame since the maps are the scene's
         self._rules: dict[Entry, bytes] = {}
 
     @staticmethod
@@ -50,6 +53,9 @@ class Host:
 
     def judge(self, scene: Scene, frame: bytes) -> Result:
         filter_ = self._filter(scene)
+        if scene.config.limits and self._judged:
+            self._enter(filter_, scene)
+        self._judged = True
         try:
             run = filter_.run(frame, guard_start=self._guard_start, first_buffer=scene.first_buffer)
         except HostError as error:
@@ -86,6 +92,10 @@ class Host:
             if scene.config.tables:
                 memory = {name: made.array(MAPS[name].ref, SHAPE.entries(name)) for name in OWN}
                 self._tables[scene.config] = SceneTables(memory, cast("Program", made))
+            if scene.config.limits:
+                self._limits[scene.config] = {
+                    name: made.array(MAPS[name].ref, count) for name, count in ARRAYS.items()
+                }
         filter_ = self._filters[scene.config]
         if scene != self._scene:
             self._enter(filter_, scene)
@@ -101,6 +111,11 @@ class Host:
         if scene.config.tables:
             own = {entry: value for entry, value in self._rules.items() if is_own(entry)}
             self._tables[scene.config].enter(own)
+        if scene.config.limits:
+            for name, value in limit_arrays(scene, TICKS).items():
+                self._limits[scene.config][name][:] = value
+        for name, key in exempt_entries(scene):
+            filter_.set_entry(MAPS[name].ref, key, bytes(8))
         for name, key in destination_keys(scene):
             filter_.set_entry(MAPS[name].ref, key, b"\1")
         for slot in scene.sockets:
@@ -109,3 +124,4 @@ class Host:
         filter_.set_entry(MAPS[MapName.CONTROL].ref, _FIRST, control)
         filter_.set_entry(MAPS[MapName.NAME_INDEX].ref, _FIRST, index_of(scene, self._index))
         self._scene = scene
+        self._judged = False

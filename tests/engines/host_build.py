@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import BY_REF, PacketAction, Reason, TallyRow
+from xdpctl.abi import BY_REF, ZONE_BUCKET_SIZE, PacketAction, Reason, TallyRow
 from xdpctl.program.config import render_config
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ DRIVER = HERE / "host.c"
 SOURCES = Path(__file__).parents[2] / "xdp"
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 FRAME_MAX = 65536
+TICKS = 24 * 3600 * 250
+"""What the clock shows before anybody sets it."""
 
 _ERRORS = {
     1: "it read or wrote outside of the frame, or did what C does not define",
@@ -95,6 +97,7 @@ class HostFilter:
         self._library = _load_copy(build(config, compiler, tuple(flags)))
         self._library.host_key_size.restype = ctypes.c_size_t
         self._library.host_array.restype = ctypes.c_void_p
+        self._library.host_zone_names.restype = ctypes.c_void_p
         self._library.host_tally.restype = ctypes.c_uint64
         self._output = ctypes.create_string_buffer(FRAME_MAX)
         self.wants_changes = False
@@ -111,6 +114,14 @@ class HostFilter:
         if not address:
             raise ValueError(f"no array {map_ref}")
         size = BY_REF[map_ref].value_size * entries
+        return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
+
+    def zone_names(self, number: int, buckets: int) -> memoryview:
+        """Return the memory of a new array of names of a zone, until `clear`."""
+        address = self._library.host_zone_names(number, buckets)
+        if not address:
+            raise ValueError(f"no zone {number}")
+        size = ZONE_BUCKET_SIZE * buckets
         return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
 
     def test_run(self, frame: bytes, repeat: int) -> None:

@@ -23,10 +23,12 @@ from tests.engines.entries import (
     index_of,
     rule_entries,
 )
+from tests.engines.limited import ARRAYS, exempt_entries, limit_arrays
 from tests.engines.tables import OWN, SHAPE, SceneTables, is_own
 from tests.packets.case import Result, Scene, Verdict
-from xdpctl.abi import COUNTERS_SIZE, MAPS, MapName, encode_control
+from xdpctl.abi import COUNTERS_SIZE, MAPS, SCRATCH_SIZE, MapName, encode_control
 from xdpctl.kernel.bpf.loading import ProgramKind
+from xdpctl.maps.name_follower import TickClock
 from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import TableProgram
 
@@ -87,8 +89,11 @@ class Kernel:
 
     def __enter__(self) -> Self:
         for name, spec in MAPS.items():
-            made = self._bpf.create_map(spec, SHAPE.entries(name))
+            made = self._bpf.create_map(spec, ARRAYS.get(name) or SHAPE.entries(name))
             self._maps[name] = self._stack.enter_context(made)
+        self._limits = {name: self._maps[name].memory() for name in ARRAYS}
+        index = self._maps[MapName.NAME_INDEX]
+        self._ticks = self._stack.enter_context(TickClock(self._bpf, index, index.memory()))
         self._counters = bytes(COUNTERS_SIZE * self._bpf.possible_cpus())
         return self
 
@@ -124,7 +129,7 @@ class Kernel:
 
     def judge(self, scene: Scene, frame: bytes) -> Result:
         program = self._program(scene.config)
-        if scene != self._scene:
+        if scene != self._scene or scene.config.limits:
             self._enter(scene)
         run = program.test_run(frame, first_buffer=scene.first_buffer)
         counters, self._counters = self._counters, self.value(MapName.COUNTERS, _FIRST)
@@ -183,9 +188,13 @@ class Kernel:
         if scene.config.tables:
             own = {entry: value for entry, value in self._rules.items() if is_own(entry)}
             self._own_tables().enter(own)
-        for name, key in destination_keys(scene):
-            self._maps[name].update(key, b"\1")
+        others = dict.fromkeys(destination_keys(scene), b"\1")
+        others |= dict.fromkeys(exempt_entries(scene), bytes(8))
+        for (name, key), value in others.items():
+            self._maps[name].update(key, value)
             self._others.append((name, key))
+        if scene.config.limits:
+            self._enter_limits(scene)
         for slot in scene.sockets:
             if slot not in self._sockets:
                 unbound = socket.socket(AF_XDP, socket.SOCK_RAW)
@@ -199,3 +208,10 @@ class Kernel:
         self._maps[MapName.CONTROL].update(_FIRST, encode_control(panic=scene.panic))
         self._maps[MapName.NAME_INDEX].update(_FIRST, index_of(scene, self._index))
         self._scene = scene
+
+    def _enter_limits(self, scene: Scene) -> None:
+        """Make the limits' maps the scene's; no CPU keeps a ticket."""
+        for name, value in limit_arrays(scene, self._ticks()).items():
+            self._limits[name][:] = value
+        scratch = bytes(SCRATCH_SIZE * self._bpf.possible_cpus())
+        self._maps[MapName.SCRATCH].update(_FIRST, scratch)

@@ -43,11 +43,11 @@ static int rule_now(const struct place *place, struct rule_value *value)
 	return failed;
 }
 
-/* Whether one packet of `size` octets was counted, in that cell, and nothing else. */
+/* Whether one packet of `size` octets was counted, in that cell and in no other of a reason. */
 static bool counted_as_expected(const struct expected *expected, int cpus,
 				const struct counters *before, const struct counters *after)
 {
-	for (int reason = 0; reason < REASON_SLOTS; reason++)
+	for (int reason = 0; reason < ROW_COOKIES; reason++)
 		for (int action = 0; action < ACTION_COUNT; action++) {
 			bool here = (__u32)reason == expected->reason &&
 				    (__u32)action == expected->action;

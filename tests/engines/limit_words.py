@@ -9,7 +9,7 @@ limit_buckets.py's: the second model.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 from xdpctl.abi import (
@@ -147,6 +147,14 @@ class Words:
         h ^= h >> 32
         h = h * self.secrets.mix % MODULUS
         return h >> 40 & (self.sets - 1), h >> 16 & LIMIT_TAG_MASK
+
+    def spend(self, prefix: IPv4Network | IPv6Network, now: int, spent: int) -> None:
+        """Let the plain account of a prefix have spent so much."""
+        lengths = self.lengths4 if prefix.version == 4 else self.lengths6
+        level = lengths.index(prefix.prefixlen)
+        number, tag = self.place(prefix.network_address, PLAIN, level)
+        free = self.cells.index(0, number * LIMIT_WORDS, (number + 1) * LIMIT_WORDS)
+        self.cells[free] = (now + spent) % MODULUS | tag
 
     def _read(self, source: Address, account: int, level: int, now: int, shift: int) -> Read:
         prices = self.values.prices[account != PLAIN]

@@ -1,6 +1,7 @@
-"""The filter on the host with limits, its maps as words: for tests that go packet by packet.
+"""The limits' maps: as a scene has them, and over the host's filter packet by packet.
 
-Owns the arrays of the limits' maps and what is written there; the clock is the test's.
+Owns what is written to these maps. In a scene no time passes; of `Limited` the clock is the
+test's.
 """
 
 from __future__ import annotations
@@ -8,29 +9,36 @@ from __future__ import annotations
 import random
 import struct
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from tests.engines.host_build import HostFilter
-from tests.engines.limit_words import Secrets
+from tests.engines.limit_words import Secrets, Words
 from tests.packets.build import Udp, ethernet, ipv4, ipv6
 from tests.packets.case import DEFAULT
 from tests.packets.message import query
 from xdpctl.abi import (
     FLOOD_BUCKET_SIZE,
+    FLOOD_TIME_SHIFT,
+    LIMIT_TAG_MASK,
     LIMITS_LIVE_SIZE,
     MAPS,
+    PROVEN_LINE_SIZE,
     LevelPrices,
     LimitValues,
     MapName,
+    encode_cidr,
     encode_limits,
     encode_limits_kept,
 )
+from xdpctl.limits.cookies import CookieKey
+from xdpctl.limits.proven import ProvenSources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.engines.host_build import HostResult
+    from tests.packets.case import Scene
     from xdpctl.program.config import ProgramConfig
 
 Address = IPv4Address | IPv6Address
@@ -104,6 +112,81 @@ def frame_from(source: Address, message: bytes | None = None) -> bytes:
     return ethernet(ipv6(udp, source=str(source)))
 
 
+_FROZEN_PRICE: Final = 1 << 40
+_FROZEN_ROOM: Final = _FROZEN_PRICE << 20
+_BATCH: Final = 1 << 30
+_TOTAL: Final = 1 << 50
+_AHEAD: Final = 1 << 39  # of what is spent: the half of what a bucket may be ahead
+"""Of a scene: a tick is worth next to nothing, so that time stands still for accounts, and
+for the total a batch is worth a thousand ticks of millions."""
+
+
+SCENE_SETS: Final = 64
+"""Sets of limit-cells in the maps of a scene."""
+
+ARRAYS: Final = {
+    MapName.LIMITS: 1,
+    MapName.LIMIT_CELLS: SCENE_SETS,
+    MapName.LIMIT_PROVEN: 2,
+    MapName.FLOOD: 1,
+}
+"""The entries of a scene's arrays."""
+
+
+def limit_arrays(scene: Scene, ticks: int) -> dict[MapName, bytes]:
+    """Return the values of the limits' arrays for a scene, all entries end to end.
+
+    Args:
+        scene: in which no time passes.
+        ticks: the clock.
+    """
+    config, limits = scene.config, scene.limits
+    level = (_FROZEN_PRICE,) * 4
+    values = LimitValues(
+        clock=1,
+        room=_FROZEN_ROOM,
+        most=_FROZEN_ROOM + 4096 * _FROZEN_PRICE,
+        prices=(LevelPrices(level, level), LevelPrices(level, level)),
+        slip=limits.slip,
+        flood_prices=(_BATCH, _BATCH) if config.flood else (0, 0),
+        flood_rooms=(_TOTAL, _TOTAL),
+        dry_run=limits.dry_run,
+        cookie_keys=tuple(CookieKey.from_octets(key) for key in limits.cookie_keys),
+        cookie_rate=0,  # the clock stands still
+        cookie_base=limits.now << 32,
+        proven_lifetime=1 << 20,
+    )
+    kept = encode_limits_kept(SCENE_SETS, ARRAYS[MapName.LIMIT_PROVEN], drawn_secrets(1))
+    words = Words(values, secrets_of(kept), config.limits4, config.limits6, SCENE_SETS)
+    now = ticks & ~LIMIT_TAG_MASK
+    for prefix in limits.spent:
+        words.spend(ip_network(prefix), now, _FROZEN_ROOM)
+    spent = (ticks << FLOOD_TIME_SHIFT) + _TOTAL + _AHEAD
+    buckets = [0 if left else spent for left in (limits.x_left, limits.y_left)]
+    head = encode_limits(values) + kept
+    lines = bytearray(ARRAYS[MapName.LIMIT_PROVEN] * PROVEN_LINE_SIZE)
+    proven = ProvenSources(memoryview(lines), head, lambda: ticks, lambda: 1 << 20)
+    for address in limits.proven:
+        proven.prove(ip_address(address))
+    return {
+        MapName.LIMITS: head,
+        MapName.LIMIT_CELLS: struct.pack(f"={len(words.cells)}Q", *words.cells),
+        MapName.LIMIT_PROVEN: bytes(lines),
+        MapName.FLOOD: b"".join(
+            struct.pack("=Q", until).ljust(FLOOD_BUCKET_SIZE, b"\0") for until in buckets
+        ),
+    }
+
+
+def exempt_entries(scene: Scene) -> list[tuple[MapName, bytes]]:
+    """Return the keys of the exempt prefixes."""
+    prefixes = [ip_network(prefix) for prefix in scene.exempt]
+    return [
+        (MapName.EXEMPT4 if prefix.version == 4 else MapName.EXEMPT6, encode_cidr(prefix))
+        for prefix in prefixes
+    ]
+
+
 class Limited:
     """A filter with limits.
 
@@ -145,7 +228,17 @@ class Limited:
         words = self._memory[MapName.FLOOD].cast("Q").tolist()
         return words[:: FLOOD_BUCKET_SIZE // 8]
 
-    def query(self, source: Address, ticks: int) -> HostResult:
-        """Let a query come in at this time."""
+    def query(self, source: Address, ticks: int, message: bytes | None = None) -> HostResult:
+        """Let a query, or this message, come in at this time."""
         self.filter.set_ticks(ticks)
-        return self.filter.run(frame_from(source))
+        return self.filter.run(frame_from(source, message))
+
+    def prove(self, source: Address, ticks: int, lifetime: int) -> None:
+        """Write that a source is proven."""
+        table = ProvenSources(
+            self._memory[MapName.LIMIT_PROVEN],
+            bytes(self._memory[MapName.LIMITS]),
+            lambda: ticks,
+            lambda: lifetime,
+        )
+        table.prove(source)

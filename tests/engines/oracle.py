@@ -173,8 +173,15 @@ def judge(scene: Scene, frame: bytes) -> Result:
         return other()
     if nobody_sends := no_stacks(filtered):
         return nobody_sends
+    if is_exempt(scene, packet.source):
+        return go_on(filtered, Reason.EXEMPT, None)
+    return by_rules(filtered)
+
+
+def by_rules(filtered: Filtered) -> Result:
+    """Return what becomes of a packet that is not exempt."""
     for book in Book:
-        hit = address_rule(scene, book, packet.source)
+        hit = address_rule(filtered.scene, book, filtered.packet.source)
         if hit is not None:
             return obey(filtered, hit)
     return without_address_rule(filtered)
@@ -203,12 +210,12 @@ def without_address_rule(filtered: Filtered) -> Result:
         hides = packet.first_fragment and filtered.at_port and not is_response(packet.dns)
         if packet.goes_on and (asks or hides) and is_cut(packet.dns):
             return other()
-        return drop(Reason.FRAGMENT) if hides else no_hit(filtered)
+        return drop(Reason.FRAGMENT) if hides else within_limits(filtered)
     if asks:
         hit = name_rule(filtered.scene, question)
         if hit is not None:
             return obey(filtered, hit)
-    return no_hit(filtered)
+    return within_limits(filtered)
 
 
 # The way in
@@ -526,6 +533,118 @@ def is_cut(dns: bytes) -> bool:
     return at >= len(dns) or (dns[at] == 0 and at + 5 > len(dns))
 
 
+# Limits
+
+
+def is_exempt(scene: Scene, source: Address) -> bool:
+    """Whether the source is in an exempt prefix."""
+    prefixes = [ip_network(prefix) for prefix in scene.exempt if scene.config.exempt]
+    return any(source in prefix for prefix in prefixes if prefix.version == source.version)
+
+
+def within_limits(filtered: Filtered) -> Result:
+    """Return what becomes of a packet to plain DNS that no rule decided."""
+    reason = None if is_response(filtered.packet.dns) else over_a_limit(filtered)
+    if reason is None:
+        return no_hit(filtered)
+    limits = filtered.scene.limits
+    if limits.dry_run:
+        return go_on(filtered, reason, None)
+    if not limits.slip or is_unanswerable(filtered.packet):
+        return drop(reason)
+    return answer(filtered.packet, reason, None)
+
+
+def over_a_limit(filtered: Filtered) -> Reason | None:
+    """Return why a query does not go on, in the order of PACKETS.md."""
+    config, limits = filtered.scene.config, filtered.scene.limits
+    source = filtered.packet.source
+    if config.cookies and has_good_cookie(filtered):
+        return None
+    proven = config.proven and any(is_same_source(source, known) for known in limits.proven)
+    if config.flood and not limits.x_left and not (proven and limits.y_left):
+        return Reason.UNPROVEN
+    if proven:
+        return None
+    lengths = config.limits4 if source.version == 4 else config.limits6
+    accounts = {ip_network((source, length), strict=False) for length in lengths}
+    spent = {ip_network(prefix) for prefix in limits.spent}
+    return Reason.LIMIT if accounts & spent else None
+
+
+def is_same_source(source: Address, known: str) -> bool:
+    """Whether an address is a proven one: IPv6 sources are proven with their /56."""
+    length = 32 if source.version == 4 else 56
+    return source in ip_network((known, length if ":" in known else 32), strict=False)
+
+
+def has_good_cookie(filtered: Filtered) -> bool:
+    """Whether a cookie in one of the first four options is of a server with our secret."""
+    packet, limits = filtered.packet, filtered.scene.limits
+    dns = packet.dns
+    question = first_question(dns)
+    if question is None or packet.first_fragment or number(dns, 4) != 1:
+        return False
+    cookie = first_cookie(dns, question.end)
+    if len(cookie) != 24 or cookie[8] != 1:
+        return False
+    age = (limits.now - int.from_bytes(cookie[12:16], "big")) % 2**32
+    if 3600 < age < 2**32 - 300:
+        return False
+    hashed = cookie[:16] + packet.source.packed
+    return any(siphash(key, hashed) == cookie[16:] for key in limits.cookie_keys)
+
+
+def first_cookie(dns: bytes, at: int) -> bytes:
+    """Return the data of the first cookie among the first four options; b"" without one."""
+    if not answer_opt(dns, at):
+        return b""
+    length = number(dns, at + 9)
+    options = dns[at + OPT_FIXED : at + OPT_FIXED + length]
+    for _ in range(4):
+        if len(options) < 4:
+            break
+        code, size = number(options, 0), number(options, 2)
+        if len(options) < 4 + size:
+            break
+        if code == 10 and at + OPT_FIXED + length <= len(dns):
+            return options[4 : 4 + size]
+        options = options[4 + size :]
+    return b""
+
+
+def siphash(key: bytes, data: bytes) -> bytes:
+    """Return SipHash-2-4 as its authors' paper has it, in its own order of steps."""
+    size = 2**64
+    k = [int.from_bytes(key[start : start + 8], "little") for start in (0, 8)]
+    a, b, c, d = (
+        int.from_bytes(text, "big") ^ k[number % 2]
+        for number, text in enumerate((b"somepseu", b"dorandom", b"lygenera", b"tedbytes"))
+    )
+    last = data + b"\0" * (-(len(data) + 1) % 8) + bytes([len(data) % 256])
+    words = [int.from_bytes(last[at : at + 8], "little") for at in range(0, len(last), 8)]
+    for word, rounds in [*((word, 2) for word in words), (None, 4)]:
+        if word is None:
+            c ^= 0xFF
+        else:
+            d ^= word
+        for _ in range(rounds):
+            a, c = (a + b) % size, (c + d) % size
+            b, d = turned(b, 13) ^ a, turned(d, 16) ^ c
+            a = turned(a, 32)
+            c, a = (c + b) % size, (a + d) % size
+            b, d = turned(b, 17) ^ c, turned(d, 21) ^ a
+            c = turned(c, 32)
+        a ^= word or 0
+    return (a ^ b ^ c ^ d).to_bytes(8, "little")
+
+
+def turned(word: int, bits: int) -> int:
+    """Return 64 bits turned to the left."""
+    text = f"{word:064b}"
+    return int(text[bits:] + text[:bits], 2)
+
+
 # Truncate
 
 
@@ -536,19 +655,32 @@ def truncate(filtered: Filtered, reason: Reason, hit: int) -> Result:
         return go_on(filtered, Reason.RESPONSE, hit)
     if opcode(dns) in {NOTIFY, UPDATE}:
         return go_on(filtered, Reason.OPCODE, hit)
-    question = first_question(dns)
-    if (
+    if is_unanswerable(packet):
+        return drop(Reason.UNANSWERABLE, hit)
+    return answer(packet, reason, hit)
+
+
+def is_unanswerable(packet: Packet) -> bool:
+    """Whether no answer with TC=1 can be made of the query."""
+    dns = packet.dns
+    return (
         opcode(dns) != 0
         or packet.has_more_buffers
         or not packet.plain_ip
         or packet.first_fragment
         or is_between_nobody(packet)
         or number(dns, 4) != 1
-        or question is None
-    ):
-        return drop(Reason.UNANSWERABLE, hit)
-    answer = answer_frame(packet, dns[DNS_HEADER : question.end], answer_opt(dns, question.end))
-    return Result(Verdict.TX, reason, PacketAction.TRUNCATE, answer, hit)
+        or first_question(dns) is None
+    )
+
+
+def answer(packet: Packet, reason: Reason, hit: int | None) -> Result:
+    """Return the answer with TC=1."""
+    question = first_question(packet.dns)
+    assert question is not None
+    asked = packet.dns[DNS_HEADER : question.end]
+    frame = answer_frame(packet, asked, answer_opt(packet.dns, question.end))
+    return Result(Verdict.TX, reason, PacketAction.TRUNCATE, frame, hit)
 
 
 def is_between_nobody(packet: Packet) -> bool:

@@ -96,6 +96,7 @@ def reproducer(scene: Scene, frame: bytes, said: dict[str, Opinion]) -> str:
     lines += [f"rule: {rule!r}" for rule in scene.rules]
     lines.append(f"destinations: {scene.destinations!r}")
     lines.append(f"sockets: {scene.sockets!r}, panic: {scene.panic!r}")
+    lines.append(f"exempt: {scene.exempt!r}, limits: {scene.limits!r}")
     lines += [f"{name}: {opinion!r}" for name, opinion in said.items()]
     return "\n".join(lines)
 

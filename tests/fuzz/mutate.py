@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.fuzz.layout import Field, layout_of
 from tests.fuzz.rules import SETS, name_from, source_from, table_scene
-from tests.fuzz.scenes import SCENES
+from tests.fuzz.scenes import LIMITED, SCENES
 from tests.packets.build import CLIENT4, CLIENT6, QINQ, SERVER4, SERVER6, VLAN
 from tests.packets.table import THEMES
 
@@ -105,7 +105,7 @@ def mutant(tape: Tape) -> tuple[Scene, bytes]:
     """Return a scene and a frame to put before the engines in it."""
     case = _seed(tape)
     frame = case.frame
-    scenes = (case.scene, *SCENES)
+    scenes = (case.scene, *SCENES, *LIMITED)
     which = tape.octet() % (3 * len(scenes)) - len(scenes)
     if which >= len(scenes) and "zones" in NOT_YET:
         which -= len(scenes)

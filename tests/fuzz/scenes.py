@@ -8,7 +8,19 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_network
 
-from tests.packets.case import DEFAULT, Rule, Scene, allow, drop, truncate
+from tests.packets.case import (
+    DEFAULT,
+    LIMITS,
+    Limits,
+    Rule,
+    Scene,
+    allow,
+    drop,
+    truncate,
+)
+from tests.packets.known import EMPTY as COOKIES
+from tests.packets.known import PROVEN
+from tests.packets.limits import FOUR, TABLES, XSK
 from tests.packets.message import AAAA, ANY, A, long_name
 from tests.packets.xsk import DESTINATIONS, ELSEWHERE
 from xdpctl.rules import AnyQtype
@@ -74,3 +86,26 @@ SCENES = (
     Scene(NAMES + STRANGERS, replace(DEFAULT, xsk=XskFamily.V4), DESTINATIONS, (0,)),
     Scene(NAMES, ELSEWHERE, DESTINATIONS, (0,)),
 )
+
+_SPENT = Limits(
+    spent=(
+        *("192.0.2.1/32", "192.0.2.66/32", "203.0.113.0/24", "198.51.100.0/24"),
+        *("2001:db8:1::/64", "2001:db8:66::/48", "2001:db8:53::/48"),
+    )
+)
+_NOTHING_LEFT = Limits(x_left=False)
+_EXEMPT = ("192.0.2.2/32", "192.0.2.64/30", "2001:db8:1:2::/64", "2001:db8:68::1/128", "::/128")
+
+LIMITED = (
+    Scene(NAMES + STRANGERS, LIMITS, limits=_SPENT),
+    Scene(NAMES, LIMITS, limits=_NOTHING_LEFT, exempt=_EXEMPT),
+    Scene(NAMES, LIMITS, limits=Limits(x_left=False, dry_run=True)),
+    Scene(NAMES, TABLES, limits=Limits(x_left=False, slip=0), exempt=_EXEMPT),
+    Scene((), FOUR, limits=Limits(spent=("192.0.0.0/20", "2001:db8::/32"))),
+    Scene(NAMES, XSK, DESTINATIONS, (0,), exempt=_EXEMPT, limits=_SPENT),
+    Scene((), XSK, DESTINATIONS, (0,), limits=Limits(x_left=False, dry_run=True)),
+    PROVEN,
+    replace(COOKIES, rules=NAMES),
+    replace(COOKIES, limits=replace(COOKIES.limits, x_left=True, spent=_SPENT.spent, slip=1)),
+)
+"""Scenes with limits, in which no time passes."""

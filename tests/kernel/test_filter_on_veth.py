@@ -115,7 +115,8 @@ class Site:
     def pins(self) -> set[str]:
         """Our own pins, without the namespace."""
         prefix = f"{netns_inode()}-"
-        return {pin.name.removeprefix(prefix) for pin in self.own.iterdir()}
+        pins = self.own.iterdir() if self.own.exists() else ()
+        return {pin.name.removeprefix(prefix) for pin in pins}
 
 
 PINS = {
@@ -474,6 +475,7 @@ def test_a_dead_services_program_is_taken_off_without_it(site: Site) -> None:
     site.leave()
     assert detach_interface(site.bpf, site.netlink, INTERFACE, site.own)
     assert (site.attached, site.pins) == (None, set())
+    assert not site.own.exists()
 
 
 def test_anothers_program_is_not_taken_off(site: Site, foreign: Program) -> None:

@@ -6,6 +6,7 @@ and off in another, and the largest is what the verifier has most work with.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +51,11 @@ def _config(  # noqa: PLR0913 - one argument a switch
 DEFAULT: Final = _config()
 """The service without any option."""
 
+_TWO: Final = replace(DEFAULT, limits4=(32, 24), limits6=(64, 48))
+_FOUR: Final = replace(DEFAULT, limits4=(32, 28, 24, 20), limits6=(128, 64, 56, 48), flood=True)
+_ALL: Final = replace(_FOUR, proven=True, proof=True, cookies=True)
+_LARGEST: Final = _config(tables=True, xsk=XskFamily.BOTH, large=True)
+
 CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
     "default": DEFAULT,
     "no-tcp": _config(tcp=False),
@@ -63,7 +69,20 @@ CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
     "tables-no-tcp": _config(tables=True, tcp=False),
     "tables-large": _config(tables=True, large=True),
     "tables-xsk": _config(tables=True, xsk=XskFamily.BOTH),
-    "tables-xsk-large": _config(tables=True, xsk=XskFamily.BOTH, large=True),
+    "tables-xsk-large": _LARGEST,
+    "limits": _TWO,
+    "limits-four": _FOUR,
+    "flood": replace(DEFAULT, flood=True, exempt=True),
+    "limits-all": _ALL,
+    "everything": replace(
+        _ALL,
+        ports=_LARGEST.ports,
+        address_ports=_LARGEST.address_ports,
+        addresses=_LARGEST.addresses,
+        xsk=_LARGEST.xsk,
+        tables=True,
+        exempt=True,
+    ),
     "proof-no-tcp": _config(tables=True, tcp=False, proof=True),
     "table program": TableProgram(),
     "tcp proof program": TcpProofProgram((53, 5353)),

@@ -24,7 +24,7 @@ options {{
     directory "{directory}";
     pid-file none;
     session-keyfile none;
-    listen-on port {port} {{ {address}; }};
+    listen-on port {port} {{ {address}; {also} }};
     listen-on-v6 {{ none; }};
     recursion no;
     dnssec-validation no;
@@ -43,7 +43,7 @@ zone "{zone}" {{
 HEAD = """\
 $ORIGIN {zone}.
 $TTL 60
-@ SOA ns hostmaster 1 60 60 3600 60
+@ SOA ns hostmaster 1 1 1 3600 60
 @ NS ns
 ns A 192.0.2.53
 """
@@ -98,6 +98,7 @@ def bind_primary(  # noqa: PLR0913 - where, and what
     zone: str,
     records: Iterable[str],
     address: str,
+    also: str = "",
     port: int = 53,
 ) -> BindPrimary:
     """Start BIND and wait until it answers.
@@ -109,7 +110,8 @@ def bind_primary(  # noqa: PLR0913 - where, and what
         zone: without a dot at the end.
         records: lines of its zone file, besides SOA, NS and the server's address.
         address: where it listens.
-        port: the same.
+        also: another address.
+        port: of both.
     """
     key = directory / "primary.key"
     if not key.exists():
@@ -123,7 +125,13 @@ def bind_primary(  # noqa: PLR0913 - where, and what
     config = directory / "primary.conf"
     config.write_text(
         CONFIG.format(
-            key=key, directory=directory, port=port, address=address, zone=zone, file=file
+            key=key,
+            directory=directory,
+            port=port,
+            address=address,
+            also=f"{also};" if also else "",
+            zone=zone,
+            file=file,
         )
     )
     process = start("primary", "named", "-g", "-n", "1", "-c", str(config))

@@ -20,6 +20,7 @@ from tests.lab.dnsdist import OWN_USER
 from tests.lab.hosts import BPFFS, PYTHON, run, unmeasured
 from tests.lab.service import READY
 from tests.lab.unit import DEPLOY, Unit
+from tests.net.test_limits import FAR, OTHER, told_by
 
 if TYPE_CHECKING:
     import subprocess
@@ -163,6 +164,25 @@ def test_zones_and_long_lists_of_the_services_user_are_in_force(prepared: Machin
     assert "tables-adopted entries=80001" in following.process.text
     assert following.verb("flush", "--yes").returncode == 0
     assert dig(prepared.client, "www.flood.example").arrived
+
+
+def test_limits_of_the_services_user_are_in_force_and_taken_over(prepared: Machine) -> None:
+    secrets = prepared.lab.write("cookies", "00112233445566778899aabbccddeeff")
+    secrets.chmod(0o640)
+    prepared.as_root("chown", f"root:{UID}", str(secrets))
+    prepared.config.write_text(
+        f"{prepared.settings}rate-limit = 1\nrate-limit-burst = 60\nflood-limit = 100000\n"
+        f'exempt = ["{OTHER}/32"]\ncookie-secret-file = "{secrets}"\non-exit = "keep"\n'
+    )
+    service = prepared.service()
+    Responder(prepared.server)
+    assert told_by(prepared.client, 100).truncated >= 10
+    assert told_by(prepared.client, 100, OTHER).answered == 100
+    assert service.verb("prove", FAR).returncode == 0
+    service.process.kill()
+    following = prepared.service()
+    assert "limits-adopted" in following.process.text
+    assert told_by(prepared.client, 60).truncated >= 1
 
 
 def test_check_as_that_user_finds_nothing_wrong(running: tuple[Machine, UnitService]) -> None:

@@ -118,6 +118,39 @@ TABLES = replace(DEFAULT, tables=True)
 """The same with our own tables, as the first rule for them makes it."""
 
 
+LIMITS = replace(DEFAULT, limits4=(32, 24), limits6=(64, 48), flood=True, exempt=True)
+"""The same with limits by source and in total, and exempt prefixes."""
+
+
+KNOWN = replace(LIMITS, proven=True, cookies=True)
+"""The same where proven sources and DNS cookies count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the limits' maps hold, while no time passes.
+
+    Attributes:
+        spent: prefixes whose account has no room for a packet.
+        x_left: whether a ticket of the limit in total is left.
+        slip: 1, or 0: whether what is limited is answered.
+        dry_run: whether it goes on all the same.
+        y_left: whether a ticket for proven sources is left.
+        proven: addresses of proven sources.
+        cookie_keys: secrets of cookies, 16 octets each.
+        now: Unix time, modulo 2^32.
+    """
+
+    spent: tuple[str, ...] = ()
+    x_left: bool = True
+    slip: int = 1
+    dry_run: bool = False
+    y_left: bool = True
+    proven: tuple[str, ...] = ()
+    cookie_keys: tuple[bytes, ...] = ()
+    now: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What the program can see beside the frame.
@@ -128,6 +161,8 @@ class Scene:
         panic: the control map's word.
         first_buffer: octets of a longer frame that its first buffer holds, and the program
             can read; None: all of it.
+        exempt: the exempt prefixes.
+        limits: of a configuration with limits.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -136,6 +171,8 @@ class Scene:
     sockets: tuple[int, ...] = ()
     panic: bool = False
     first_buffer: int | None = None
+    exempt: tuple[str, ...] = ()
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +211,7 @@ def dropped(reason: Reason, hit: int | None = None) -> Result:
     return Result(Verdict.DROP, reason, PacketAction.DROP, None, hit)
 
 
-def answered(reason: Reason, answer: bytes, hit: int) -> Result:
+def answered(reason: Reason, answer: bytes, hit: int | None = None) -> Result:
     """Return: sent back as this frame."""
     return Result(Verdict.TX, reason, PacketAction.TRUNCATE, answer, hit)
 

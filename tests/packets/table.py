@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from tests.packets import (
     addresses,
     answers,
+    exempt,
     fragments,
     jumbo,
+    known,
+    limits,
     lists,
     names,
     sample_program,
@@ -33,6 +36,9 @@ THEMES: dict[str, tuple[Case, ...]] = {
     "zones": zones.CASES,
     "lists": lists.CASES,
     "jumbo": jumbo.CASES,
+    "exempt": exempt.CASES,
+    "limits": limits.CASES,
+    "cookies": known.CASES,
 }
 
 CASES: dict[str, Case] = {

@@ -8,6 +8,7 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import aiohttp
@@ -22,11 +23,13 @@ from xdpctl.http.api.converter import (
     top_rule,
 )
 from xdpctl.http.api.documents import PacketOut, Tested
+from xdpctl.http.api.limit_documents import limits_out
 from xdpctl.http.listeners import Listeners
+from xdpctl.limits.view import LimitsView
 from xdpctl.process.caller import Caller
 from xdpctl.rules import AnyQtype
 from xdpctl.rules.keys import each_row
-from xdpctl.settings import Listen
+from xdpctl.settings import Listen, load_settings
 from xdpctl.status.metrics import Exposition, SnapshotCollector
 from xdpctl.status.snapshot import Snapshot
 from xdpctl.store.bulk import BulkResult
@@ -42,10 +45,10 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from ipaddress import IPv4Address, IPv6Address
-    from pathlib import Path
 
     from xdpctl.feeds.versions import ListView
     from xdpctl.http.api.documents import ChangeOut, ListOut, Removed, RuleOut, Status, TopRule
+    from xdpctl.http.api.limit_documents import LimitsOut
     from xdpctl.http.transport.secrets import Secrets
     from xdpctl.rules import Question, Rule, Target
     from xdpctl.rules.keys import Row
@@ -67,6 +70,12 @@ RECORD = HistoryRow(
     origin="cli",
     hits=7,
 )
+
+
+NO_LIMITS = load_settings(
+    (), {}, default_file=Path("/nonexistent/xdpctl.toml"), require_interface=False
+)
+"""The settings of a service without limits."""
 
 
 @dataclass
@@ -102,6 +111,7 @@ class FakeBackend:
     bulks: list[Bulk] = field(default_factory=list)
     dnsdists: Sequence[Target] = ()
     left: Sequence[StillClaimed] = ()
+    limits_view: LimitsView = field(default_factory=lambda: LimitsView(NO_LIMITS))
 
     def _ask(self, *what: object) -> None:
         self.asked.append(what)
@@ -113,6 +123,13 @@ class FakeBackend:
 
     def status(self) -> Status:
         return status_of(self.snapshot(), version="0", pid=1, started=0.0)
+
+    def limits(self) -> LimitsOut:
+        return limits_out(self.limits_view)
+
+    async def prove(self, addresses: Sequence[IPv4Address | IPv6Address], *, proven: bool) -> int:
+        self._ask("prove" if proven else "unprove", list(addresses))
+        return len(addresses)
 
     async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:
         self._ask("put", list(rules), force, *(("beneath",) if beneath else ()))
@@ -215,8 +232,9 @@ class FakeBackend:
         self._ask("read_list", name, accept)
         return list_out(self.views[0])
 
-    async def set_panic(self, *, panic: bool) -> None:
+    async def set_panic(self, *, panic: bool) -> bool:
         self._ask("panic", panic)
+        return True
 
     async def detach(self, interfaces: Sequence[str]) -> list[str]:
         self._ask("detach", list(interfaces))

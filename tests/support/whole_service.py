@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ import aiohttp
 
 from tests.support.fake_host import INTERFACE, USED_MAPS, FakeHost, bytecode
 from tests.support.fake_tables import FakeGenerations
-from xdpctl.abi import Scope, names_of
+from xdpctl.abi import MapName, Scope, names_of
+from xdpctl.filter import tcp_proof
+from xdpctl.filter.limit_maps import needed
 from xdpctl.maps.aging import Aging
 from xdpctl.service import looks, settling
 from xdpctl.service import reload as reload_module
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     import pytest
 
     from xdpctl.kernel.bytecode import Bytecode
-    from xdpctl.program.config import ProgramConfig, Recipe
+    from xdpctl.program.config import ProgramConfig, Recipe, TcpProofProgram
     from xdpctl.settings import Settings
 
 PATIENCE = 20.0
@@ -87,6 +90,7 @@ class Home:
         monkeypatch.setattr(settling, "SETTLE_SECONDS", 0.01)
         # this machine's processes are not those of the fake kernel
         monkeypatch.setattr(Aging, "look", lambda _aging: None)
+        monkeypatch.setattr(tcp_proof, "open_root", lambda: os.open("/", os.O_RDONLY))
 
     def close(self) -> None:
         """Close what this object opened itself."""
@@ -109,7 +113,12 @@ class Home:
         if self.compiler is not None:
             raise self.compiler
         tables = names_of(Scope.TABLES) if config.tables else ()
-        return bytecode(*USED_MAPS, *tables, mark=len(config.ports))
+        limits = needed(config, 1024)
+        return bytecode(*USED_MAPS, *tables, *limits, mark=len(config.ports))
+
+    async def compile_proof(self, program: TcpProofProgram) -> Bytecode:
+        """Stand for the compiler of the program that sees connections."""
+        return bytecode(MapName.LIMITS, MapName.LIMIT_PROVEN, mark=len(program.ports))
 
     async def compile_ahead(self, recipe: Recipe) -> None:
         """Stand for the compiler at the lowest priority."""
@@ -139,6 +148,7 @@ class Home:
             self.compile,
             generations=self.generations,
             compile_ahead=self.compile_ahead,
+            compile_proof=self.compile_proof,
             self_test=self.self_test,
             directory=self.host.own,
             loader_trouble=lambda: self.loader_trouble,

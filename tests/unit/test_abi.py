@@ -23,7 +23,7 @@ XDP = Path(__file__).parents[2] / "xdp"
 NAME = b"\3www\7example\0"
 QTYPE = 0x0102
 STRUCTS = re.compile(r"^struct (\w+) \{", re.MULTILINE)
-_CONSTANTS = r"^#define ((?:TABLE|NAMES|SOURCES|SLOT|TAG|BIT|LIMITS?|FLOOD|ROW)_\w+)"
+_CONSTANTS = r"^#define ((?:TABLE|NAMES|SOURCES|SLOT|TAG|BIT|LIMITS?|FLOOD|ROW|ZONES?|HEAVY)_\w+)"
 NUMBERS = re.compile(r"^\t([A-Z][A-Z0-9_]+) = ", re.MULTILINE)
 
 
@@ -90,6 +90,11 @@ def sizes(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, in
             *("proven_keys", "proven_mix"),
         ),
         "flood": ("bucket[1].until",),
+        "zone_head": ("layout", "levels", "seed_a", "name_keys"),
+        "zone_limit": ("price", "room", "most", "number", "names"),
+        "zone_names_head": ("layout", "mask", "names"),
+        "heavy_zones": ("names", "cell", "cell[1].tag", "cell[0].count", "cell[0].fronts"),
+        "heavy_cell": ("length", "end"),
     }
     for type_, names in fields.items():
         for name in names:
@@ -197,6 +202,10 @@ def test_a_map_has_the_key_size_of_the_headers_struct(
         (MapName.LIMIT_CELLS, "limit_set"),
         (MapName.LIMIT_PROVEN, "proven_line"),
         (MapName.FLOOD, "flood"),
+        (MapName.ZONE_LIMITS, "zone_limit"),
+        (MapName.ZONE_CELLS, "zone_cell"),
+        (MapName.HEAVY_ZONES, "heavy_zones"),
+        (MapName.ZONE_HEAD, "zone_head"),
     ],
 )
 def test_a_map_has_the_value_size_of_the_headers_struct(
@@ -310,6 +319,7 @@ def test_the_tables_constants_are_those_of_the_header(macros: dict[str, int]) ->
     mirrored = {name: value for name, value in macros.items() if hasattr(abi, name)}
     assert {"TABLE_LAYOUT", "TABLE_EXACT", "NAMES_ROOT", "SOURCES_SHIFT"} <= mirrored.keys()
     assert {"LIMITS_LAYOUT", "LIMIT_LEVELS", "FLOOD_BATCH"} <= mirrored.keys()
+    assert {"ZONES_LAYOUT", "ZONE_NAME_WORDS", "HEAVY_CELLS"} <= mirrored.keys()
     assert mirrored == {name: getattr(abi, name) for name in mirrored}
 
 
@@ -427,6 +437,33 @@ def test_the_limits_are_encoded_where_the_header_has_them(sizes: dict[str, int])
     assert at("salts", 3) + at("proven_keys", 4) == (*range(106, 113),)
     assert at("proven_mix") == (113,)
     assert sizes["flood.bucket[1].until"] == abi.FLOOD_BUCKET_SIZE
+
+
+def test_what_zones_have_is_encoded_where_the_header_has_it(sizes: dict[str, int]) -> None:
+    drawn = bytes(range(256)) * (abi.ZONE_SECRETS_SIZE // 256) + bytes(abi.ZONE_SECRETS_SIZE % 256)
+    head = abi.encode_zone_head(0b110, drawn)
+    assert len(head) == sizes["zone_head"]
+    assert struct.unpack_from("=QQ", head) == (abi.ZONES_LAYOUT, 0b110)
+    assert head[sizes["zone_head.seed_a"] :] == drawn
+    assert sizes["zone_head.levels"] == abi.ZONE_LEVELS_OFFSET
+    value = abi.ZoneLimitValue(1, 2, 3, 4, abi.ZoneKnowledge.WHOLE)
+    octets = abi.encode_zone_limit(value)
+    assert abi.decode_zone_limit(octets) == value
+    assert len(octets) == sizes["zone_limit"]
+    for number, name in enumerate(("price", "room", "most", "number"), 1):
+        assert octets[sizes[f"zone_limit.{name}"]] == number
+    names = abi.encode_zone_names_head(7, 9)
+    assert len(names) == sizes["zone_names_head"]
+    assert (names[sizes["zone_names_head.mask"]], names[sizes["zone_names_head.names"]]) == (7, 9)
+
+
+def test_cells_of_heavy_zones_are_read_where_the_header_has_them(sizes: dict[str, int]) -> None:
+    value = bytearray(abi.HEAVY_SIZE)
+    at = sizes["heavy_zones.cell[1].tag"]
+    struct.pack_into("=Q", value, 0, 5)
+    struct.pack_into("=4Q", value, at, 77, 3, 6, 2)
+    value[at + sizes["heavy_cell.end"] : at + sizes["heavy_cell.end"] + 2] = b"\1a"
+    assert abi.decode_heavy(bytes(value)) == (5, [abi.HeavyCell(3, 6, b"\1a")])
 
 
 def test_the_factors_that_must_be_odd_are(sizes: dict[str, int]) -> None:

@@ -28,7 +28,7 @@ FLOORS = (
     {"abi", "errors"},
     {"kernel", "process", "rules"},
     {"limits", "settings", "store", "transfers"},
-    {"feeds", "maps", "program"},
+    {"feeds", "maps", "program", "zones"},
     {"filter"},
     {"status"},
     {"http"},

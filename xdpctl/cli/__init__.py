@@ -4,6 +4,7 @@
     verb.py      what a verb is: arguments and session
     client.py    HTTP over the control socket
     claims.py    sentences about claims
+    typed.py     targets as people type and paste them
     render.py    tables, numbers and times for people
     progress.py  a progress bar, or a line every few seconds
     keyboard.py  single keys of a terminal

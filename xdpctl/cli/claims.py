@@ -31,6 +31,14 @@ def about_left(left: Iterable[dict[str, Any]]) -> Iterator[str]:
     yield from _at_most([_still(each) for each in left], "more targets that others still claim")
 
 
+def is_as_it_was(rule: dict[str, Any]) -> bool:
+    """Return whether a rule that was asked for again says what it said before."""
+    was, claim = rule.get("was"), rule["claim"]
+    return was is not None and all(
+        was[name] == claim[name] for name in ("action", "expires_in", "reason")
+    )
+
+
 def _at_most(sentences: Sequence[str], others: str) -> Iterator[str]:
     yield from sentences[:SENTENCES_MAX]
     if len(sentences) > SENTENCES_MAX:

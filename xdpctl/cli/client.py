@@ -18,6 +18,7 @@ import stat
 import struct
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -31,7 +32,6 @@ from xdpctl.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 Query = Mapping[str, str] | Sequence[tuple[str, str]]
 
@@ -43,6 +43,7 @@ _LONG_TIMEOUT_SECONDS = 600.0  # the service sends nothing while it compares a m
 _PART = 64 * 1024
 _PATH_MAX = 107  # sun_path has 108 bytes with the zero at its end, unix(7)
 _TEXT_SHOWN = 80  # of longer text the sentence itself quotes the start
+_UCRED = struct.Struct("=3i")  # pid, uid, gid: unix(7)
 _BUSY_TRIES = 20
 _BUSY_SECONDS = 0.5
 
@@ -229,7 +230,22 @@ class Client:
                     f" complete ({type(error).__name__}): see its log"
                 ) from error
 
+    def process(self) -> int | None:
+        """Return the number that the service's process has here; None: it is not visible here.
+
+        The service's own number (status) may be one of another PID namespace.
+
+        Raises:
+            As `call`.
+        """
+        with contextlib.closing(_UnixConnection(self.path, self._timeout)) as connection:
+            self._connect(connection)
+            raw = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        return int(_UCRED.unpack(raw)[0]) or None
+
     def _connect(self, connection: _UnixConnection) -> None:
+        if self.path == Path():
+            raise UsageError("cannot use an empty path as the control socket: see --control")
         if len(str(self.path).encode()) > _PATH_MAX:
             raise UsageError(
                 f"cannot use {self.path} as the control socket: the path of a socket can have at"

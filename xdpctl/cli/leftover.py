@@ -14,7 +14,12 @@ from xdpctl.kernel.bpf.pins import OWN_DIRECTORY, netns_inode
 
 def without_service(error: ServiceUnreachableError) -> ServiceUnreachableError:
     """Return the error with what is still on the interfaces, if anything is."""
-    left = filters_left()
+    left, served = filters_left(), services()
+    if served:
+        return ServiceUnreachableError(
+            f"{error.sentence.partition(': ')[0]}, but a service runs on {listed(served)} with"
+            " another control socket: give it with --control or XDPCTL_CONTROL"
+        )
     if not left:
         return error
     return ServiceUnreachableError(
@@ -35,6 +40,20 @@ def filters_left() -> list[str]:
 
         bpf = Bpf()
         return [found.name for found in Netlink().interfaces() if carries_filter(bpf, found)]
+    except (XdpctlError, OSError, ImportError):
+        return []
+
+
+def services() -> list[str]:
+    """Return the interfaces that a running service has here; empty too if that cannot be seen."""
+    try:
+        if not _has_pins():
+            return []
+        from xdpctl.filter.own_pins import OwnPins, is_served  # noqa: PLC0415 - rarely needed
+        from xdpctl.kernel.net.interfaces import Netlink  # noqa: PLC0415 - the same
+
+        names = [found.name for found in Netlink().interfaces()]
+        return [name for name in names if is_served(OwnPins(OWN_DIRECTORY, name).link_path)]
     except (XdpctlError, OSError, ImportError):
         return []
 

@@ -18,12 +18,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from xdpctl import __version__
-from xdpctl.errors import ServiceUnreachableError, UsageError, XdpctlError
+from xdpctl.errors import ServiceUnreachableError, SettingsError, UsageError, XdpctlError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xdpctl.cli.verb import Verb
+    from xdpctl.settings import Settings
 
 FAMILIES: dict[str, str] = {
     "block": "block",
@@ -36,6 +37,9 @@ FAMILIES: dict[str, str] = {
     "history": "history",
     "import": "importing",
     "lists": "lists",
+    "limits": "limits",
+    "prove": "limits",
+    "unprove": "limits",
     "export": "export",
     "flush": "flush",
     "resize": "resize",
@@ -61,6 +65,20 @@ SYNONYMS = {
     "export": ("dump", "save"),
 }
 """What other programs call a verb; an unknown word among these is answered with ours."""
+
+_OF_SERVICE = {
+    **dict.fromkeys(
+        ("service", "start", "run", "serve", "daemon"),
+        "without a verb, xdpctl is the service: `xdpctl --interface NAME`, or `systemctl start"
+        " xdpctl` (`xdpctl help service` shows its options)",
+    ),
+    **dict.fromkeys(
+        ("stop", "restart", "reload", "enable", "disable"),
+        "the service is stopped, restarted and reloaded by what started it (`systemctl reload"
+        " xdpctl`)",
+    ),
+}
+"""What is said of words that are about the service itself."""
 
 NEVER_SUGGESTED = frozenset({"detach", "flush", "panic", "resume"})
 """Verbs that end or change protection at once: nobody is led to them by a typing error."""
@@ -116,13 +134,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     match arguments:
-        case ["-h" | "--help", *_]:
-            return _help()
-        case ["help"]:
+        case ["-h" | "--help", *_] | ["help"]:
             return _help()
         case ["help", str(name), *_]:
-            find(name).parser().print_help()
-            return 0
+            return _help(name)
         case ["-V" | "--version" | "version", *_]:
             print(f"xdpctl {__version__}")  # noqa: T201 - the output of --version
             return 0
@@ -167,27 +182,68 @@ def _meant(name: str) -> str:
     known = {word: verb for verb, words in SYNONYMS.items() for word in words}
     if name.lower() in known:
         return f"did you mean `{known[name.lower()]}`?"
+    if name.lower() in _OF_SERVICE:
+        return _OF_SERVICE[name.lower()]
     if os.path.exists(f"/sys/class/net/{name}") and "/" not in name:  # noqa: PTH110 - no Path here
         return f"{name} is an interface: `xdpctl --interface {name}` starts the service on it"
+    if _is_target(name):
+        return f"`xdpctl list {name}` shows its rules, `xdpctl block --help` how to block it"
     words = [*(verb for verb in FAMILIES if verb not in NEVER_SUGGESTED), "help", "version"]
     near = get_close_matches(name.lower(), words, 1)
     return f"did you mean `{near[0]}`?" if near else "see `xdpctl --help`"
 
 
+def _is_target(word: str) -> bool:
+    """Return whether a word in the place of a verb is an address, prefix or name with a dot."""
+    from xdpctl.errors import TargetError  # noqa: PLC0415 - only to help with a mistake
+    from xdpctl.rules import parse_target  # noqa: PLC0415 - the same
+
+    with suppress(TargetError):
+        return not {".", ":"}.isdisjoint(word.strip(".")) and parse_target(word) is not None
+    return False
+
+
 def _serve(arguments: list[str]) -> int:
     from xdpctl.service.bootstrap import begin  # noqa: PLC0415 - the verbs do not need it
-    from xdpctl.settings import load_settings  # noqa: PLC0415 - the same
 
-    with begin(lambda: load_settings(arguments, os.environ)) as begun:
+    with begin(lambda: _load(arguments)) as begun:
         from xdpctl.service.service import run_service  # noqa: PLC0415 - while the filter compiles
 
         return run_service(begun)
 
 
-def _help() -> int:
-    from xdpctl.cli.help import overview  # noqa: PLC0415 - with it come all verbs
+def _load(arguments: list[str]) -> Settings:
+    """Return the settings of the service.
 
-    sys.stdout.write(overview([find(name) for name in FAMILIES]))
+    Raises:
+        UsageError: they are not valid, or a verb stands behind its options.
+    """
+    from xdpctl.process.command_line import SOURCE  # noqa: PLC0415 - the verbs do not need it
+    from xdpctl.settings import load_settings  # noqa: PLC0415 - the same
+
+    try:
+        return load_settings(arguments, os.environ)
+    except SettingsError as error:
+        verb = next((word for word in arguments if word in FAMILIES), None)
+        if verb is None or error.source != SOURCE:
+            raise
+        raise UsageError(
+            f"cannot run {verb!r} behind options: the verb comes first, its options follow"
+            f" (`xdpctl {verb} --help` shows them)"
+        ) from error
+
+
+def _help(name: str = "") -> int:
+    """Write the help of a verb, of the service, or the list of verbs."""
+    from xdpctl.cli import help as texts  # noqa: PLC0415 - few command lines ask for help
+
+    if not name:
+        text = texts.overview({each: find(each).summary for each in FAMILIES})
+    elif name == "service":
+        text = texts.service_options()
+    else:
+        text = find(name).parser().format_help()
+    sys.stdout.write(text)
     return 0
 
 

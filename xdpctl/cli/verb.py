@@ -37,6 +37,18 @@ def add_map(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def number_up_to(most: int | None = None) -> Callable[[str], int]:
+    """Return the type of an argument that is a number from 1 on; its name is in the error."""
+
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= (most or int(text)):
+            raise ValueError(text)
+        return int(text)
+
+    number.__name__ = "number from 1 on" if most is None else f"number from 1 to {most}"
+    return number
+
+
 def add_interfaces(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the option `--interface`, for verbs that act on some interfaces or all."""
     parser.add_argument("-i", "--interface", metavar="NAME", action="append", default=[], help=text)
@@ -110,6 +122,7 @@ class Verb:
             verb that takes the options of the service.
         for_programs: whether its output is for programs, and so UTF-8 in every locale, as that
             of `--json` is.
+        examples: command lines that its help shows.
     """
 
     name: str
@@ -119,13 +132,11 @@ class Verb:
     plain: bool = True
     for_programs: bool = False
     json: bool = True
+    examples: tuple[str, ...] = ()
 
     def parser(self) -> ArgumentParser:
         """Return the parser of the arguments after the verb."""
-        parser = ArgumentParser(
-            prog=f"xdpctl {self.name}",
-            description=self.summary[0].upper() + self.summary[1:] + ".",
-        )
+        parser = _Parser(self)
         if self.plain:
             parser.add_argument(
                 "--control",
@@ -146,3 +157,47 @@ class Verb:
         parser.add_argument("--json", action="store_true", help=text)
         self.add_arguments(parser)
         return parser
+
+
+class _Once(argparse.Action):
+    """Stores a value; another one for the same option is an error, not silently the last."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the value.
+
+        Raises:
+            argparse.ArgumentError: the option has another value already.
+        """
+        del parser
+        if option_string is not None:
+            given: dict[str, object] = namespace.__dict__.setdefault("given", {})
+            if given.setdefault(self.dest, values) != values:
+                raise argparse.ArgumentError(
+                    self, f"it is given twice, with {given[self.dest]!r} and {values!r}"
+                )
+        setattr(namespace, self.dest, values)
+
+
+class _Parser(ArgumentParser):
+    """The parser of a verb, with the help that help.py lays out."""
+
+    def __init__(self, verb: Verb) -> None:
+        super().__init__(prog=f"xdpctl {verb.name}")
+        self.help_command = f"`xdpctl {verb.name} --help`"
+        self._verb = verb
+        if verb.plain:  # of the service's options the last one counts
+            for action in (None, "store"):
+                self.register("action", action, _Once)
+
+    def format_help(self) -> str:
+        """Return the text of `xdpctl VERB --help`."""
+        from xdpctl.cli.help import of_verb  # noqa: PLC0415 - few command lines ask for help
+
+        verb = self._verb
+        return of_verb(verb.name, verb.summary, self._actions, verb.examples, is_plain=verb.plain)

@@ -422,6 +422,7 @@ def _good_version(result: BulkResult, reading: ListReading) -> GoodVersion:
         result.created + result.updated + result.unchanged + result.theirs + result.others,
         len(reading.found),
         time.time(),
+        kinds=reading.found.counts,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import XdpctlError
@@ -35,6 +35,7 @@ class GoodVersion:
         left_out: entries of it that are no rule.
         success: when it was used, in seconds since the epoch.
         accepted: what identifies the version, if an operator accepted it.
+        kinds: how many entries of each kind were left out.
     """
 
     format: str
@@ -42,6 +43,7 @@ class GoodVersion:
     left_out: int
     success: float
     accepted: tuple[int, ...] | None = None
+    kinds: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +107,14 @@ class Versions:
 
 
 def _version(fields: dict[str, object]) -> GoodVersion:
-    accepted = fields.get("accepted")
+    accepted, kinds = fields.get("accepted"), fields.get("kinds")
     return GoodVersion(
         str(fields["format"]),
         int(str(fields["rules"])),
         int(str(fields["left_out"])),
         float(str(fields["success"])),
         tuple(map(int, accepted)) if isinstance(accepted, list) else None,
+        {str(kind): int(number) for kind, number in kinds.items()}
+        if isinstance(kinds, dict)
+        else {},
     )

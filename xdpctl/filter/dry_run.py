@@ -3,7 +3,8 @@
 Loads the same bytecode a second time, over the same maps of rules, with counters, control and
 scratch of its own, and runs it on the packet (BPF_PROG_TEST_RUN). The counters of packets are so
 never touched. Neither are the hits of rules: the one instruction that counts a hit is taken out of
-the second load (`Bytecode.without_hits`), which changes no decision. Owns this. Does not own the
+the second load (`Bytecode.without_hits`), which changes no decision; and what limits take from an
+account is taken from a copy. Owns this. Does not own the
 packet (program/datagram.py) or which rule it was (store/deciding.py). Blocks as long as the kernel
 verifies the program, some tenths of a second. Called by rollout.py.
 """
@@ -55,8 +56,9 @@ def decide(
     with contextlib.ExitStack() as stack:
         own = stack.enter_context(OwnMaps.make(bpf, Scope.INTERFACE))
         private = stack.enter_context(OwnMaps.make(bpf, Scope.PROGRAM))
+        limits = stack.enter_context(_copied(bpf, maps))
         own[MapName.CONTROL].update(_KEY, encode_control(panic=panic))
-        used = {**maps, **own, **private}
+        used = {**maps, **own, **private, **limits}
         descriptors = {MAPS[name].ref: opened.fd for name, opened in used.items()}
         instructions = bytecode.without_hits().relocate(descriptors)
         program = stack.enter_context(bpf.load_program(instructions, PROGRAM_NAME))
@@ -68,3 +70,20 @@ def decide(
     raise XdpctlError(
         "the program did not count the packet of the test: report this with the kernel's release"
     )
+
+
+_WRITTEN = (MapName.LIMIT_CELLS, MapName.FLOOD)
+"""Maps of the limits that a program writes to for a packet that it lets pass."""
+
+
+def _copied(bpf: Bpf, maps: Mapping[MapName, Map]) -> OwnMaps:
+    """Return copies of the accounts that the program would take from."""
+    made: dict[MapName, Map] = {}
+    with contextlib.ExitStack() as stack:
+        for name in _WRITTEN:
+            if (source := maps.get(name)) is not None:
+                made[name] = copy = bpf.create_map(MAPS[name], source.info.max_entries)
+                stack.enter_context(copy)
+                copy.memory()[:] = source.memory()
+        stack.pop_all()
+    return OwnMaps(made)

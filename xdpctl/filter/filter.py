@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from xdpctl.abi import Count, PacketAction, Reason
+    from xdpctl.abi import Count, PacketAction, Reason, TallyRow
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.kernel.bpf.programs import Link, Program
     from xdpctl.kernel.bpf.syscall import Bpf
@@ -115,6 +115,7 @@ class Filter:
         self._maps = OwnMaps()
         self._maps_held = threading.Lock()  # the loop may write a panic while we close the maps
         self._counted: Mapping[tuple[Reason, PacketAction], Count] = {}
+        self._tallies: Mapping[tuple[TallyRow, bool], int] = {}
         self._reattached = 0
         self._bytecode: Bytecode | None = None
         self._shared: Mapping[MapName, Map] = {}
@@ -341,6 +342,17 @@ class Filter:
                     return OwnMaps(self._pins.open_tables(self._bpf, {*former.info.map_ids}))
         return OwnMaps()
 
+    def former_limits(self) -> OwnMaps:
+        """Open the maps of the limits that a former service left; the caller closes them."""
+        used: set[int] = set()
+        with contextlib.suppress(XdpctlError):
+            attached = self._netlink.find(self.interface).attached
+            former = None if attached is None else self._pins.open_program(self._bpf, attached)
+            if former is not None:
+                with former:
+                    used.update(former.info.map_ids)
+        return OwnMaps(self._pins.open_limits(self._bpf, used))
+
     def _own_link(self, interface: Interface) -> Link | None:
         """Return our link on the interface; a link that we hold and that lost its pin is pinned."""
         found = self._found_link(interface)
@@ -552,6 +564,7 @@ class Filter:
             counters = self._maps.get(MapName.COUNTERS)
             if counters is not None and (value := counters.lookup(_KEY)) is not None:
                 self._counted = abi.decode_counters(value)
+                self._tallies = abi.decode_tallies(value)
         except KernelError as error:
             event(_log, "counters-unread", logging.WARNING, error=error.sentence)
         return FilterView(
@@ -566,6 +579,7 @@ class Filter:
             self._counted,
             self._trouble,
             tuple(self._notes()) if attached else (),
+            self._tallies,
         )
 
     def _notes(self) -> Iterator[str]:

@@ -14,7 +14,7 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import InterfaceError, PinError
-from xdpctl.filter.own_pins import LOCK, beside, unusable
+from xdpctl.filter.own_pins import LOCK, beside, leave_directory, unusable
 from xdpctl.kernel.bpf.pins import (
     PinPolicy,
     ensure_bpffs,
@@ -52,13 +52,13 @@ class InterfaceLock:
             PinError: the directory cannot be used.
         """
         ensure_bpffs(self._directory)
-        ensure_directory(self._directory, PinPolicy())
         for _ in range(_ATTEMPTS):
+            ensure_directory(self._directory, PinPolicy())
             try:
                 self._path.mkdir(mode=0o700, exist_ok=True)
                 opened = os.open(self._path, _LOCK_FLAGS)
             except FileNotFoundError:
-                continue  # its last holder removed it just now
+                continue  # its last holder removed it just now, or the directory
             except OSError as error:
                 raise unusable(self._path, error) from error
             self._descriptor = self._locked(opened)
@@ -111,6 +111,7 @@ class InterfaceLock:
                 self._path.rmdir()
             os.close(self._descriptor)
             self._descriptor = None
+            leave_directory(self._directory)
 
 
 _ATTEMPTS = 100

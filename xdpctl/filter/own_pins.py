@@ -3,10 +3,10 @@
 Owns the names in /sys/fs/bpf/xdpctl/ (our own pins, never the shared ones): for each
 interface the bpf_link `NETNS-NAME`, beside it `NETNS-NAME:program`, `NETNS-NAME:counters`,
 `NETNS-NAME:control`, `NETNS-NAME:name-index`, `NETNS-NAME:tcp-proof` (a link, too: of the program
-that proves sources, tcp_proof.py), our own tables (`NETNS-NAME:table-head` and four
-more) while a program reads them, and the directory `NETNS-NAME:lock`, NETNS
-being the inode of the network namespace. Used by the filter, and by `detach` when no service runs.
-Everything here blocks.
+that proves sources, tcp_proof.py), our own tables (`NETNS-NAME:table-head` and four more) and the
+maps of the limits (`NETNS-NAME:limits` and others) while a program reads them, and the directory
+`NETNS-NAME:lock`, NETNS being the inode of the network namespace. The directory itself goes with
+its last entry. Used by the filter, and by `detach` when no service runs. Everything here blocks.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from xdpctl.kernel.net.interfaces import Attached, Interface, Netlink
 
 _PROGRAM = "program"
-_MAPS = names_of(Scope.INTERFACE, Scope.SERVICE, Scope.TABLES)
 _TCP_PROOF = "tcp-proof"
+_PASSING = names_of(Scope.TABLES, Scope.LIMITS)
+_MAPS = (*names_of(Scope.INTERFACE, Scope.SERVICE), *_PASSING)
 _BESIDE = (_PROGRAM, _TCP_PROOF, *_MAPS)
 _FRESH = "new"
 LOCK = "lock"
@@ -173,6 +174,27 @@ class OwnPins:
             stack.pop_all()
         return found
 
+    def open_limits(self, bpf: Bpf, used: Collection[int]) -> dict[MapName, Map]:
+        """Open our maps of the limits; where two have a name, the one that a program uses.
+
+        Unlike tables they are good without the program that wrote them, so `used`, the ids of its
+        maps, may be empty.
+        """
+        found: dict[MapName, Map] = {}
+        for name in names_of(Scope.LIMITS):
+            for path in (self.path(name), beside(self.path(name), _FRESH)):
+                opened = _open_map(bpf, path, name)
+                if opened is None:
+                    continue
+                if name not in found:
+                    found[name] = opened
+                elif opened.info.id in used:
+                    found.pop(name).close()
+                    found[name] = opened
+                else:
+                    opened.close()
+        return found
+
     def open_maps(self, bpf: Bpf, scope: Scope) -> dict[MapName, Map]:
         """Open our maps of a scope, as `open_map`."""
         opened = {name: self.open_map(bpf, name) for name in names_of(scope)}
@@ -209,11 +231,11 @@ class OwnPins:
                 raise unusable(target, error) from error
 
     def remove_others(self, pinned: Collection[Path]) -> None:
-        """Remove the pins of our own tables that are not among these: no program reads them.
+        """Remove the pins of tables and limits that are not among these: no program reads them.
 
         One that cannot be removed costs memory until the next exchange.
         """
-        for path in {self.path(name) for name in names_of(Scope.TABLES)}.difference(pinned):
+        for path in {self.path(name) for name in _PASSING}.difference(pinned):
             for left in (path, beside(path, _FRESH)):
                 with contextlib.suppress(OSError):
                     left.unlink(missing_ok=True)
@@ -342,7 +364,26 @@ def detach_interface(
     with link:
         link.detach()
     pins.remove()
+    if not is_served(pins.link_path):
+        with contextlib.suppress(OSError):  # none is left, or it is another's now
+            beside(pins.link_path, LOCK).rmdir()
+    leave_directory(directory)
     return True
+
+
+def leave_directory(directory: Path) -> None:
+    """Remove our directory if nothing is in it and a service of root made it.
+
+    One that `prepare` made for the service's user stays: that user could not make it again.
+    """
+    with contextlib.suppress(OSError):  # not empty, or gone already
+        if _is_roots(directory):
+            directory.rmdir()
+
+
+def _is_roots(directory: Path) -> bool:
+    """Return whether this process is root's, and made the directory or could have."""
+    return os.geteuid() == 0 == directory.lstat().st_uid
 
 
 def carries_filter(bpf: Bpf, interface: Interface, directory: Path = OWN_DIRECTORY) -> bool:

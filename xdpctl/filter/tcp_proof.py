@@ -48,7 +48,7 @@ class TcpProof:
         bpf: the kernel.
         interfaces: of the service.
         directory: where the own pins are.
-        root: opens the root of all control groups.
+        root: opens the root of all control groups; the host's by default.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class TcpProof:
         interfaces: Iterable[str],
         *,
         directory: Path = OWN_DIRECTORY,
-        root: Callable[[], int] = open_root,
+        root: Callable[[], int] | None = None,
     ) -> None:
         self._bpf = bpf
         self._pins = {name: OwnPins(directory, name) for name in interfaces}
-        self._root = root
+        self._root = root or open_root
         self._link: Link | None = None
 
     def __enter__(self) -> Self:

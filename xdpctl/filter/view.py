@@ -6,14 +6,14 @@ and the service.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from xdpctl.abi import Count, PacketAction, Reason
+    from xdpctl.abi import Count, PacketAction, Reason, TallyRow
     from xdpctl.kernel.bpf.programs import XdpMode
 
 
@@ -36,6 +36,7 @@ class FilterView:
         counters: sums over all CPUs by (reason, action).
         trouble: why no program is attached, as a sentence; empty if one is.
         notes: what an operator should know about the attached program, as sentences.
+        tallies: how often a proof or a cookie was looked at, by whether it was good.
     """
 
     interface: str
@@ -49,6 +50,7 @@ class FilterView:
     counters: Mapping[tuple[Reason, PacketAction], Count]
     trouble: str = ""
     notes: tuple[str, ...] = ()
+    tallies: Mapping[tuple[TallyRow, bool], int] = field(default_factory=dict)
 
 
 def no_ethernet_header(interface: str, link_type: int) -> str:

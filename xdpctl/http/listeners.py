@@ -63,6 +63,7 @@ class Listeners:
         self._control: socket.socket | None = None
         self._tcp: socket.socket | None = None
         self._token: Token | None = None
+        self._stamp: tuple[object, ...] = ()
         self._tls: ssl.SSLContext | None = None
         self._serving: list[Serving] = []
         self._spare = Spare()
@@ -83,18 +84,24 @@ class Listeners:
             self._close_tcp()
             raise
 
-    def _read_secrets(self) -> None:
-        """Load the current content of the secret files; on any error nothing changes."""
+    def _read_secrets(self) -> bool:
+        """Load the current content of the secret files; on any error nothing changes.
+
+        Returns:
+            Whether a file is another one, or was written, since they were read before.
+        """
         files = self._secrets
+        former, stamp = self._stamp, files.stamp()
         token, fresh = files.read()
         if files.tls_cert and files.tls_key and self._tls is not None:
             load_into(self._tls, files.tls_cert, files.tls_key)
         else:
             self._tls = fresh
-        self._token = token
+        self._token, self._stamp = token, stamp
+        return stamp != former
 
-    async def reload(self) -> None:
-        """Load a new token or certificate from the same files (SIGHUP).
+    async def reload(self) -> bool:
+        """Load a new token or certificate from the same files (SIGHUP); tell if one is new.
 
         Open connections keep the former certificate, but not the former token.
 
@@ -102,7 +109,8 @@ class Listeners:
             ListenError: a file is not usable; the former secrets stay in use.
         """
         if self._tcp is not None:
-            await asyncio.to_thread(self._read_secrets)
+            return await asyncio.to_thread(self._read_secrets)
+        return False
 
     async def __aenter__(self) -> Self:
         return self

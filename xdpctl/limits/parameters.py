@@ -1,20 +1,24 @@
-"""From the settings of a limit to the numbers that the filter calculates with.
+"""From the settings of the limits to the numbers that the filter calculates with.
 
 An account is a time until which its source has spent (a token bucket as one number, GCRA). Time is
-in units, of which one packet of the base level costs `units`; the filter has units << 16 in 64
-bits, whose upper 48 are the time. Its clock is jiffies times `clock`. Owns this arithmetic. Does
-not own the layout of the numbers (abi.py) or their map (filter/). Pure, but for the kernel's ticks.
-Called by service/limits.py and the checks.
+in units, `units` of them for a packet of the base level. The filter has units << 16 in 64 bits, so
+48 bits of units, and its clock is ticks times `clock`. Owns this arithmetic. Does not own the
+layout of the numbers (abi.py) or their map (filter/limit_maps.py). Pure. Called by
+service/limits.py and table.py.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from xdpctl.abi import FLOOD_BATCH, FLOOD_TIME_SHIFT, LevelPrices, LimitValues
+from xdpctl.limits.cookies import cookie_rate
+from xdpctl.limits.proven import lifetime_units
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
+    from ipaddress import IPv4Network, IPv6Network
 
 Levels: TypeAlias = "tuple[tuple[int, int], ...]"
 """Prefix lengths and their multipliers, the longest prefix first."""
@@ -26,23 +30,33 @@ UNIT_SHIFT = 16
 """Bits below the time: the tag of a word, and the fraction of a unit."""
 
 UNITS_LEAST = 768
-"""Units that a packet costs at least, so that most multipliers divide it."""
+"""Units of a packet: this times a power of two, so that the usual multipliers divide it."""
 
-ROLLOVER_SECONDS = 86400
-"""The time of an account does not come around within this, whatever the multipliers are."""
+ROLLOVER_SECONDS = 30 * 86400
+"""The time of an account does not come around within this, if UNITS_LEAST allows it.
+
+A word that nobody has written for so long looks like an account in use, for the few seconds that
+an account can be in use."""
 
 CROWD = 4096
 """Packets by which an account may be above its room: processors that add at the same moment."""
 
-LATE_TICKS = 2
+LATE_TICKS = 1
 """Ticks by which a processor's view of the clock may be late."""
 
-BURST_TIMES = 2.5
+BURST_SECONDS = 2.5
 """The default burst, in seconds of the rate."""
+
+ROOM_TICKS = (2, 8)
+"""Ticks that the buckets X and Y hold beyond one batch; Y is shared out in eighths of it."""
 
 
 class LimitSettings(Protocol):
     """The settings of the limits; `settings.Settings` has them."""
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports of plain DNS, whose queries are limited."""
 
     @property
     def rate_limit(self) -> int:
@@ -50,7 +64,7 @@ class LimitSettings(Protocol):
 
     @property
     def rate_limit_burst(self) -> int | None:
-        """Queries at one moment; None: `BURST_TIMES`."""
+        """Queries at one moment; None: BURST_SECONDS of the rate."""
 
     @property
     def rate_limit_slip(self) -> int:
@@ -88,33 +102,20 @@ class LimitSettings(Protocol):
     def proven_lifetime(self) -> int:
         """Seconds that a proof lasts."""
 
+    @property
+    def proof(self) -> str:
+        """Who notices TCP connections: socket or cgroup."""
 
-@dataclass(frozen=True, slots=True)
-class Accounts:
-    """The numbers of the limit by source.
-
-    Attributes:
-        units: cost of a packet of the base level; only here, the filter has the prices.
-        clock: (units << 16) that pass with a jiffy.
-        room: (units << 16) that an account can spend at one moment; `most`: above it, an account
-            is of a time that is long past.
-        prices4, prices6: cost of a packet (units << 16) by account and level: the first account is
-            anybody's, the second that of a proven source.
-    """
-
-    units: int
-    clock: int
-    room: int
-    most: int
-    prices4: tuple[tuple[int, ...], tuple[int, ...]]
-    prices6: tuple[tuple[int, ...], tuple[int, ...]]
+    @property
+    def exempt(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Prefixes to which neither rule nor limit applies."""
 
 
 def burst_of(settings: LimitSettings) -> int:
     """Return how many queries of one source pass at one moment."""
     if settings.rate_limit_burst is not None:
         return settings.rate_limit_burst
-    return math.ceil(BURST_TIMES * settings.rate_limit)
+    return math.ceil(BURST_SECONDS * settings.rate_limit)
 
 
 def proven_limit_of(settings: LimitSettings) -> int:
@@ -124,48 +125,69 @@ def proven_limit_of(settings: LimitSettings) -> int:
     return settings.flood_limit_proven
 
 
-def accounts_of(settings: LimitSettings, ticks: int) -> Accounts:
-    """Return the numbers for a rate limit that is not 0.
+def units_of(rate: int) -> int:
+    """Return what a packet of the base level costs; only the rate decides it.
+
+    So another burst, multiplier or factor leaves the time of all accounts as it is.
+    """
+    most = (1 << TIME_BITS) // (rate * ROLLOVER_SECONDS)
+    return UNITS_LEAST << max((most // UNITS_LEAST).bit_length() - 1, 0)
+
+
+def values_of(
+    settings: LimitSettings, ticks: int, cookie_keys: Sequence[tuple[int, int]] = ()
+) -> LimitValues:
+    """Return what the filter reads while it runs, but for the base of the cookies' clock.
 
     Args:
         settings: of the limits.
-        ticks: jiffies a second.
+        ticks: how many the kernel has a second (CONFIG_HZ).
+        cookie_keys: of the secrets in force.
     """
-    rate, burst, factor = settings.rate_limit, burst_of(settings), settings.proven_factor
-    levels = (settings.rate_limit_prefixes, settings.rate_limit_prefixes6)
-    multipliers = {multiplier for family in levels for _, multiplier in family}
-    crowd = CROWD + -(-LATE_TICKS * rate // ticks)
-    most_packets = burst + crowd
-    units = _units(rate, most_packets, (multiplier * factor for multiplier in multipliers))
+    flood = (settings.flood_limit, proven_limit_of(settings))
+    prices = tuple(_batch_price(rate, ticks) for rate in flood)
+    rooms = tuple(
+        price + (more << FLOOD_TIME_SHIFT) for price, more in zip(prices, ROOM_TICKS, strict=True)
+    )
+    clock, room, most, plain, proven = _accounts(settings, ticks)
+    return LimitValues(
+        clock=clock,
+        room=room,
+        most=most,
+        prices=(plain, proven),
+        slip=settings.rate_limit_slip,
+        flood_prices=(prices[0], prices[1]),
+        flood_rooms=(rooms[0], rooms[1]),
+        dry_run=settings.rate_limit_dry_run,
+        cookie_keys=tuple(cookie_keys),
+        cookie_rate=cookie_rate(ticks),
+        proven_lifetime=lifetime_units(settings.proven_lifetime, ticks),
+    )
 
-    def prices(family: Levels) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        plain, proven = (
-            tuple(
-                max(round(units / (multiplier * times)), 1) << UNIT_SHIFT
-                for _, multiplier in family
-            )
-            for times in (1, factor)
+
+def _accounts(
+    settings: LimitSettings, ticks: int
+) -> tuple[int, int, int, LevelPrices, LevelPrices]:
+    """Return clock, room, most, and the prices of the plain and the proven account."""
+    rate, burst = settings.rate_limit, burst_of(settings)
+    if not rate:
+        return 0, 0, 0, LevelPrices((), ()), LevelPrices((), ())
+    units = units_of(rate)
+    clock = round((rate * units << UNIT_SHIFT) / ticks)
+    room = burst * units << UNIT_SHIFT
+    late = -(-LATE_TICKS * clock >> UNIT_SHIFT) << UNIT_SHIFT
+    most = room + (CROWD * units << UNIT_SHIFT) + late
+
+    def prices(factor: int) -> LevelPrices:
+        v4, v6 = (
+            tuple(max(round(units / (times * factor)), 1) << UNIT_SHIFT for _, times in family)
+            for family in (settings.rate_limit_prefixes, settings.rate_limit_prefixes6)
         )
-        return plain, proven
+        return LevelPrices(v4, v6)
 
-    return Accounts(
-        units=units,
-        clock=round((rate * units << UNIT_SHIFT) / ticks),
-        room=burst * units << UNIT_SHIFT,
-        most=most_packets * units << UNIT_SHIFT,
-        prices4=prices(levels[0]),
-        prices6=prices(levels[1]),
-    )
+    return clock, room, most, prices(1), prices(settings.proven_factor)
 
 
-def _units(rate: int, most_packets: int, divisors: Iterable[int]) -> int:
-    """Return what a packet costs: divisible by all divisors, if the time has room for that.
-
-    The time must not come around within ROLLOVER_SECONDS, nor an account reach a fourth of it.
-    """
-    ceiling = min(
-        (1 << TIME_BITS) // (rate * ROLLOVER_SECONDS), (1 << TIME_BITS - 2) // most_packets
-    )
-    step = math.lcm(*divisors)
-    exact = step * max(-(-UNITS_LEAST // step), 1)
-    return min(exact, ceiling)
+def _batch_price(rate: int, ticks: int) -> int:
+    """Return the time, in ticks << FLOOD_TIME_SHIFT, that a batch of tickets takes."""
+    return round((FLOOD_BATCH * ticks << FLOOD_TIME_SHIFT) / rate) if rate else 0

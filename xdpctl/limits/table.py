@@ -17,7 +17,8 @@ from xdpctl.limits.parameters import TIME_BITS, UNIT_SHIFT, proven_limit_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from xdpctl.limits.parameters import Accounts, LimitSettings
+    from xdpctl.abi import LimitValues
+    from xdpctl.limits.parameters import LimitSettings
 
 WORDS_PER_SOURCE = 1.4
 """Words for each source that can be spending: a load of 0.7."""
@@ -82,16 +83,16 @@ def warnings_of(settings: LimitSettings) -> Iterator[str]:
         )
 
 
-def load_of(words: Sequence[int], accounts: Accounts, jiffies: int) -> float:
+def load_of(words: Sequence[int], values: LimitValues, ticks: int) -> float:
     """Return which share of these words is in use: those that are not idle.
 
     Args:
         words: of the table, or a sample of them.
-        accounts: the numbers that they were written with.
-        jiffies: the kernel's count at the moment when they were read.
+        values: the numbers that they are written with.
+        ticks: the kernel's count when they were read.
     """
     if not words:
         return 0.0
-    now = jiffies * accounts.clock & _TIME_MASK
-    used = sum(0 < ((word & _TIME_MASK) - now & _TIME_MASK) <= accounts.most for word in words)
+    now = ticks * values.clock & _TIME_MASK
+    used = sum(0 < ((word & _TIME_MASK) - now & _TIME_MASK) <= values.most for word in words)
     return used / len(words)

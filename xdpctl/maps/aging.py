@@ -5,9 +5,11 @@ ends. An entry is stale if it was in the map at a time when none of the map's pr
 it open: the present ones cannot have written it. While nobody holds a map, all are stale.
 
 What happened before the service saw it is not guessed at: entries that were in a map when a start
-found it held are its holder's. So that a restart of the service forgets nothing, stale entries are
-noted in the state. Owns these decisions. Does not own who holds a map (holders.py) or the entries
-(store/theirs.py). Called by service/stale_entries.py, on a thread; everything blocks.
+found it held are its holder's. Where not every process can be seen, nobody is certain to hold a
+map, and nothing is concluded from it: the answer is "unknown". So that a restart of the service
+forgets nothing, stale entries are noted in the state. Owns these decisions. Does not own who holds
+a map (holders.py) or the entries (store/theirs.py). Called by service/stale_entries.py, on a
+thread; everything blocks.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class _Age:
         changed: there may be others than those that were looked at last.
         since: by stale key, the seconds of CLOCK_BOOTTIME at which it was found stale.
         noted: the keys that the state has; None: of another map.
+        is_unknown: nobody is seen to hold the map, but not every process can be seen.
     """
 
     number: int
@@ -59,6 +62,7 @@ class _Age:
     changed: bool = True
     since: dict[bytes, float] = field(default_factory=dict)
     noted: frozenset[bytes] | None = frozenset()
+    is_unknown: bool = False
 
     def stale(self) -> dict[bytes, int]:
         """Return the counters of stale entries by key."""
@@ -96,9 +100,12 @@ class Aging:
         self._ages: dict[MapName, _Age] = {}
 
     @property
-    def counts(self) -> dict[MapName, int]:
-        """How many entries of each map are stale."""
-        return {name: len(age.since) for name, age in self._ages.items()}
+    def counts(self) -> dict[MapName, int | None]:
+        """How many entries of each map are stale; None: unknown."""
+        return {
+            name: None if age.is_unknown and not age.since else len(age.since)
+            for name, age in self._ages.items()
+        }
 
     @property
     def present(self) -> frozenset[Holder]:
@@ -116,9 +123,10 @@ class Aging:
         for name, number in ids.items():
             age = self._age_of(name, number)
             present = sighting.of(number)
+            age.is_unknown = not present and not sighting.whole and not age.before
             if present:
                 self._held(name, age, present)
-            elif sighting.whole or age.before:
+            elif not age.is_unknown:
                 self._left(name, age)
             if age.changed or self._clock() >= age.note_at:
                 self._note(name, age)

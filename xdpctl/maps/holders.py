@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdpctl.process.clock import boot_clock
+from xdpctl.process.namespaces import processes_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -38,9 +39,6 @@ _MAP_ID = re.compile(rb"^map_id:\s*([0-9]+)$", re.MULTILINE)
 _FLAGS = re.compile(rb"^flags:\s*([0-7]+)$", re.MULTILINE)
 _KERNEL_THREAD = 0x00200000
 _DNSDIST = "dnsdist"
-_FIRST_PID_NAMESPACE = 0xEFFFFFFC
-"""The inode of the namespace that the kernel boots with (linux/proc_ns.h)."""
-
 _INIT = 1
 """Holds no map, and may have more rights than a service in a container."""
 
@@ -94,14 +92,6 @@ class Sighting:
         return self.holders.get(number, frozenset())
 
 
-def _is_first_namespace() -> bool:
-    """Return whether this process is in the host's own namespace of processes."""
-    try:
-        return Path("/proc/self/ns/pid").stat().st_ino == _FIRST_PID_NAMESPACE
-    except OSError:
-        return False
-
-
 @dataclass(frozen=True, slots=True)
 class _Process:
     """What was found out about one process.
@@ -128,7 +118,7 @@ class Holders:
         own: this process, whose descendants do not count either.
         clock: seconds of the monotonic clock.
         uptime: seconds since boot.
-        all_here: every process of this host has a number here; None: find out.
+        all_here: every process of this host is visible here; None: find out.
     """
 
     def __init__(  # noqa: PLR0913 - the host, for tests
@@ -141,7 +131,7 @@ class Holders:
         uptime: Callable[[], float] = boot_clock,
         all_here: bool | None = None,
     ) -> None:
-        self._all_here = _is_first_namespace() if all_here is None else all_here
+        self._all_here = processes_hidden(proc) is None if all_here is None else all_here
         self._owner = owner
         self._proc = proc
         self._own = os.getpid() if own is None else own
@@ -151,15 +141,16 @@ class Holders:
         self._known: dict[int, _Process] = {}
 
     def look(self, ids: Collection[int]) -> Sighting:
-        """Return who holds the maps of these ids for writing, this service left out."""
+        """Return who holds the maps of these ids for writing, this service left out.
+
+        In a container, whose processes are not all of the host's, nobody is never certain: dnsdist
+        may be outside.
+        """
         wanted = frozenset(ids)
         former = self._known
-        self._known = {
-            pid: self._seen(pid, former.get(pid))
-            for pid in (int(entry.name) for entry in self._proc.iterdir() if entry.name.isdigit())
-        }
+        self._known = {pid: self._seen(pid, former.get(pid)) for pid in self._numbers()}
         found: dict[int, set[Holder]] = {}
-        whole = True
+        whole = self._all_here
         for process in self._known.values():
             if process.holder is None or self._is_ours(process.holder.pid):
                 continue
@@ -172,12 +163,17 @@ class Holders:
         whole &= _INIT in self._known  # else hidepid=invisible hides other users' processes
         return Sighting({number: frozenset(who) for number, who in found.items()}, whole)
 
-    def _may_judge(self, process: _Process) -> bool:
-        """Return whether a process that cannot be looked into can be told by its name.
+    @staticmethod
+    def _may_judge(process: _Process) -> bool:
+        """Return whether a process that cannot be looked into can be told by its name."""
+        return process.holder is not None and bool(process.holder.name)
 
-        Not in a container, which does not see the host's processes: dnsdist may be one of them.
-        """
-        return self._all_here and process.holder is not None and bool(process.holder.name)
+    def _numbers(self) -> list[int]:
+        """Return the numbers of all processes that are visible; none where no /proc is mounted."""
+        try:
+            return [int(entry.name) for entry in self._proc.iterdir() if entry.name.isdigit()]
+        except OSError:
+            return []
 
     def _seen(self, pid: int, former: _Process | None) -> _Process:
         """Look at a process: at one without maps that is not young only now and then."""

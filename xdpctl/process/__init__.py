@@ -4,11 +4,13 @@ log.py           one event with fields a line
 command_line.py  the parser of arguments, and usage errors as one sentence
 threads.py       threads for blocking work, and the fair lock
 children.py      Python processes: their environment, and signals
+descriptors.py   descriptors over the sockets to them
 lanes.py         one thread that does the most urgent work first
 capabilities.py  the capability sets of a thread
 privileges.py    gives up capabilities, and passes some on to children
 caller.py        who asks for what a task does
 port_holder.py   which process listens on a port
+namespaces.py    what of its host this process sees
 clock.py         the clock of this boot
 systemd.py       messages to the service manager
 """

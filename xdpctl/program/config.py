@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl.abi import LEGACY_WILDCARD_QTYPE, WILDCARD_QTYPE
 from xdpctl.rules import AnyQtype
-from xdpctl.settings import XskFamily
+from xdpctl.settings import Proof, XskFamily
 
 if TYPE_CHECKING:
-    from xdpctl.settings import Settings
+    from xdpctl.settings import Levels, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ def program_config(settings: Settings, *, tables: bool = False) -> ProgramConfig
         settings: of the service.
         tables: whether our own tables of rules are asked.
     """
+    by_source = settings.rate_limit > 0
+    proven = settings.flood_limit > 0 or (by_source and settings.proven_factor > 1)
     return ProgramConfig(
         ports=settings.ports,
         address_ports=settings.address_ports,
@@ -97,7 +99,20 @@ def program_config(settings: Settings, *, tables: bool = False) -> ProgramConfig
         any_qtype=settings.any_qtype,
         xsk=settings.xsk_family if settings.xsk else None,
         tables=tables,
+        limits4=_lengths(settings.rate_limit_prefixes) if by_source else (),
+        limits6=_lengths(settings.rate_limit_prefixes6) if by_source else (),
+        flood=settings.flood_limit > 0,
+        proven=proven,
+        proof=proven and settings.proof is Proof.SOCKET,
+        cookies=proven and settings.cookie_secret_file is not None,
+        exempt=bool(settings.exempt),
+        zone_limits=bool(settings.zones),
+        heavy=by_source or settings.flood_limit > 0 or bool(settings.zones),
     )
+
+
+def _lengths(levels: Levels) -> tuple[int, ...]:
+    return tuple(length for length, _ in levels)
 
 
 def render_config(config: ProgramConfig) -> str:

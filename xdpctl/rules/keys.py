@@ -11,6 +11,7 @@ book of the lists is in `list-sources` and `list-names`.
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import struct
@@ -80,6 +81,12 @@ stores it (`stored_key`), action, reason, expiry in seconds of CLOCK_BOOTTIME or
 
 Options: TypeAlias = tuple[int, str, float | None, str]
 """What follows the key in a Row."""
+
+NO_END = math.inf
+"""The expiry of a row that takes an end away; None says nothing about the end."""
+
+NO_REASON = "\n"
+"""The reason of a row that takes a reason away, and no text of a reason; empty says nothing."""
 
 
 class Block:

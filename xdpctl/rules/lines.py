@@ -17,6 +17,8 @@ from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
 from xdpctl.rules.comments import reason_of, split
 from xdpctl.rules.keys import (
+    NO_END,
+    NO_REASON,
     Block,
     Options,
     Row,
@@ -161,8 +163,12 @@ class LineReader:
         origin = self._origin if self._fixed else rule.origin
         book = book_of(origin)
         place = stored_place(rule.target, self._any_qtype, book)
-        expires = None if rule.expires_in is None else self._now + rule.expires_in
-        options = int(rule.action), rule.reason or reason_of(comment), expires, origin
+        if rule.expires_in is not None:
+            expires: float | None = self._now + rule.expires_in
+        else:
+            expires = None if rule.keeps_end else NO_END
+        reason = rule.reason or reason_of(comment) or ("" if rule.keeps_reason else NO_REASON)
+        options = int(rule.action), reason, expires, origin
         target, _, rest = line.strip(_BLANK).partition(" ")
         if (
             len(self._options) < _OPTIONS_KEPT

@@ -8,7 +8,7 @@ or access to maps (kernel/). Called by settings/, store/, http/ and cli/.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
 
@@ -36,6 +36,7 @@ DYNAMIC_ORIGINS = ("dynamic", "dnsdist-dynamic")
 ORIGIN_PATTERN = r"cli|api|dnsdist|dynamic|dnsdist-dynamic|(?:file|app|list):.{1,200}"
 ORIGIN_KINDS = "cli, api, file:NAME, app:NAME or list:NAME"
 _ORIGIN = re.compile(ORIGIN_PATTERN)
+_PROGRAM = re.compile(r"[a-z0-9][a-z0-9_-]{2,30}")
 _NEEDS_QUOTES = re.compile(r'[\s"]')
 IMPLIED = "implied: the list itself does not block this; what other lists say of it applies"
 """The reason of a rule that a list's reader adds so that a zone of the list is not too wide. It
@@ -43,6 +44,9 @@ is a Pass where no other list has a rule (store/implied.py)."""
 
 REASON_MAX = 200
 """Characters of a reason."""
+
+FOREVER = "forever"
+"""In place of a duration: the rule has no end."""
 
 _DURATION = re.compile(
     r"(?=[0-9])(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?"
@@ -67,7 +71,7 @@ class Rule:
         hits: packets that matched, as counted in the map.
         expires_in: seconds until it is removed; None: it stays.
         keeps_reason, keeps_end: where its origin has a claim on the target already, the reason,
-            or the end, of that one stays.
+            or the end, of that one stays. Not part of the rule itself.
     """
 
     target: Target
@@ -76,8 +80,8 @@ class Rule:
     origin: str = "cli"
     hits: int = 0
     expires_in: int | None = None
-    keeps_reason: bool = False
-    keeps_end: bool = False
+    keeps_reason: bool = field(default=False, compare=False)
+    keeps_end: bool = field(default=False, compare=False)
 
 
 class ClaimClass(IntEnum):
@@ -120,18 +124,28 @@ def parse_action(text: str) -> RuleAction:
 
 
 def parse_origin(text: str) -> str:
-    """Return `text` if it is an origin, also the reserved origin `dnsdist`.
+    """Return `text` if it is an origin, also one that is reserved.
 
     Raises:
         TargetError: it is not an origin; field `origin`.
     """
-    if not _ORIGIN.fullmatch(text) or not text.isprintable():
-        raise TargetError(
-            f"cannot use {shown(text)} as an origin: it must be {ORIGIN_KINDS}",
-            text=text,
-            field="origin",
-        )
+    if not _is_origin(text):
+        raise _not_an_origin(text, f"{ORIGIN_KINDS}, or dnsdist")
     return text
+
+
+def _is_origin(text: str) -> bool:
+    return _ORIGIN.fullmatch(text) is not None and text.isprintable()
+
+
+def _not_an_origin(text: str, kinds: str) -> TargetError:
+    """Return the error of a text that is no origin; of a plain word a program's is meant."""
+    meant = f"; did you mean app:{text}?" if _PROGRAM.fullmatch(text) else ""
+    return TargetError(
+        f"cannot use {shown(text)} as an origin: it must be {kinds}{meant}",
+        text=text,
+        field="origin",
+    )
 
 
 def parse_reason(text: str) -> str:
@@ -156,6 +170,16 @@ def parse_duration(text: str) -> int:
     Raises:
         TargetError: not in this form, zero, or more than ten years; field `for`.
     """
+    return _seconds(text, "")
+
+
+def parse_end(text: str) -> int | None:
+    """Return the seconds until a rule ends, None for `forever`; errors as `parse_duration`."""
+    return None if text == FOREVER else _seconds(text, f", or {FOREVER}")
+
+
+def _seconds(text: str, also: str) -> int:
+    """Return the seconds of a duration; the error names what `also` can be written."""
     found = _DURATION.fullmatch(text)
     numbers = found.groups(default="0") if found else ()
     seconds = sum(
@@ -164,7 +188,7 @@ def parse_duration(text: str) -> int:
     if not 0 < seconds <= DURATION_MAX:
         raise TargetError(
             f"cannot use {shown(text)} as a duration: write it like 30s, 10m, 1h30m, 7d or 2w,"
-            " more than zero and at most ten years",
+            f" more than zero and at most ten years{also}",
             text=text,
             field="for",
         )
@@ -183,7 +207,7 @@ def format_duration(seconds: int) -> str:
 def parse_rule_line(text: str, origin: str = "cli", action: str = "drop") -> Rule | None:
     """Return the rule of one line of a rule file, None if the line has no rule.
 
-    `TARGET [qtype=A] [action=drop] [for=10m] [reason="…"] [origin=…]`. A `#` starts a
+    `TARGET [qtype=A] [action=drop] [for=10m|forever] [reason="…"] [origin=…]`. A `#` starts a
     comment. A value with blanks needs double quotes; a quote or backslash in it needs a
     backslash before it.
 
@@ -231,7 +255,9 @@ def parse_rule_line(text: str, origin: str = "cli", action: str = "drop") -> Rul
         action=parse_action(fields.get("action", action)),
         reason=parse_reason(fields.get("reason", "")),
         origin=parse_origin(fields.get("origin", origin)),
-        expires_in=parse_duration(fields["for"]) if "for" in fields else None,
+        expires_in=parse_end(fields["for"]) if "for" in fields else None,
+        keeps_reason="reason" not in fields,
+        keeps_end="for" not in fields,
     )
 
 
@@ -261,7 +287,9 @@ def own_origin(text: str) -> str:
     Raises:
         TargetError: it is not an origin, or it is `dnsdist`.
     """
-    origin = parse_origin(text)
+    if not _is_origin(text):
+        raise _not_an_origin(text, ORIGIN_KINDS)
+    origin = text
     if origin == DNSDIST_ORIGIN:
         raise TargetError(
             "cannot use dnsdist as the origin of a rule: it is reserved for the entries that"

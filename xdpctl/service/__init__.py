@@ -12,6 +12,11 @@ panic.py            the one owner of panic
 current_program.py  a part: the program in force, its exchange and retry
 pin_repair.py       a part: restores pins that were removed or replaced
 own_tables.py       a part: our own tables, made, grown and ended
+program_maps.py     the maps of the programs, of which some change while they run
+limits.py           a part: follows what the limits do
+limit_tables.py     the limits in force: their maps and the values in them
+tcp_proofs.py       a part: the program that sees all processes' TCP connections
+zone_limits.py      a part: the limits of own zones, and zones that are asked for much
 precompile.py       a part: compiles ahead what the first zone or list rule needs
 interface_watch.py  a part: notices interfaces that come, go or change
 looks.py            a part: looks every second, then lets repairs and retries run

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import KernelError, TargetError, XdpctlError
+from xdpctl.process.caller import NOBODY
 from xdpctl.process.log import event
 from xdpctl.rules import (
     ACTIONS,
@@ -56,11 +57,15 @@ _EVENTS = {
     "resume": "resumed",
     "detach": "detached",
     "attach": "attached-again",
+    "prove": "source-proven",
+    "unprove": "source-unproven",
+    "limit-acts": "limit-acts",
+    "limit-ended": "limit-ended",
 }
 """The name of each verb's log line."""
 
 _SWITCHES = frozenset({"panic", "resume", "detach", "attach"})
-_GRAVE = frozenset({"panic", "detach"})
+_GRAVE = frozenset({"panic", "detach", "limit-acts"})
 _WORDS = {action: name for name, action in ACTIONS.items()}
 
 _log = logging.getLogger(__name__)
@@ -279,6 +284,22 @@ class Account:
                 )
             ],
         )
+
+    def proved(self, who: Caller, verb: str, addresses: Sequence[str]) -> None:
+        """Note sources that count as proven from now on, or no longer."""
+        now = self._clock()
+        self._note(
+            who,
+            [HistoryRow(time=now, who=who, verb=verb, target=address) for address in addresses],
+        )
+
+    def limited(self, verb: str, detail: str, packets: int, *, kept: bool) -> None:
+        """Note that a limit began to act, or has ended; in the history only if `kept`."""
+        record = HistoryRow(time=self._clock(), verb=verb, count=packets, detail=detail)
+        if kept:
+            self._note(NOBODY, [record])
+        else:
+            _log_row(record)
 
     def last(self, *, target: str | None, since: float | None, limit: int) -> list[HistoryRow]:
         """Return the last changes, the oldest first; raises as `History.last`."""

@@ -17,17 +17,20 @@ from xdpctl.program.config import TableProgram, program_config
 from xdpctl.service.tasks import on_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from concurrent.futures import Executor
 
+    from xdpctl.abi import MapName
     from xdpctl.filter.dry_run import Decision
     from xdpctl.filter.filter import Filter
-    from xdpctl.filter.rollout import MapsOf, Rollout
+    from xdpctl.filter.rollout import Rollout
+    from xdpctl.kernel.bpf.maps import Map
     from xdpctl.kernel.bytecode import Bytecode
     from xdpctl.program.config import ProgramConfig
     from xdpctl.program.datagram import Datagram
     from xdpctl.service.looks import Looks
     from xdpctl.service.panic import PanicSwitch
+    from xdpctl.service.program_maps import ProgramMaps
     from xdpctl.settings import Settings
 
 RETRY_SECONDS = 30.0
@@ -51,6 +54,7 @@ class CurrentProgram:
     Attributes:
         changing: held by who builds another program and then puts it on, so that two of
             them do not undo each other's change.
+        maps_of: what the program reads now.
     """
 
     name = "program"
@@ -60,7 +64,7 @@ class CurrentProgram:
         self,
         rollout: Rollout,
         filters: Sequence[Filter],
-        maps_of: MapsOf,
+        maps_of: ProgramMaps,
         *,
         panic: PanicSwitch,
         config: ProgramConfig,
@@ -71,7 +75,7 @@ class CurrentProgram:
     ) -> None:
         self._rollout = rollout
         self._filters = filters
-        self._maps_of = maps_of
+        self.maps_of = maps_of
         self._panic = panic
         self._config = config
         self._looks = looks
@@ -121,20 +125,19 @@ class CurrentProgram:
         return await self.prepare(replace(self._config, tables=tables))
 
     async def exchange_tables(
-        self, bytecode: Bytecode | None, maps_of: MapsOf, *, tables: bool
+        self, bytecode: Bytecode | None, tables: Mapping[MapName, Map]
     ) -> None:
         """Put on a program over other tables; on all interfaces or none.
 
         Args:
-            bytecode: as `build_with` gave it for the same `tables`.
-            maps_of: gives the maps of an interface from now on.
-            tables: whether the tables are among them.
+            bytecode: as `build_with` gave it, with tables or without.
+            tables: their maps; empty: there are none any more.
 
         Raises:
             XdpctlError: an interface refuses; the former program and maps are in force.
         """
-        await self.exchange(bytecode, maps_of)
-        self._config = replace(self._config, tables=tables)
+        await self.exchange(bytecode, self.maps_of.with_tables(tables))
+        self._config = replace(self._config, tables=bool(tables))
 
     async def decide(
         self, interface: str, packet: Callable[[ProgramConfig], Datagram]
@@ -183,8 +186,8 @@ class CurrentProgram:
         later = [filter_ for filter_ in self._filters if filter_ in awaited]
         panic = self._panic.is_on()
         try:
-            self._rollout.install(bytecode, there, self._maps_of, panic=panic)
-            self._rollout.exchange(bytecode, later, self._maps_of, panic=panic)
+            self._rollout.install(bytecode, there, self.maps_of, panic=panic)
+            self._rollout.exchange(bytecode, later, self.maps_of, panic=panic)
         except (VerifierError, KernelError) as error:
             self._held = self._rollout.hold(
                 [filter_ for filter_ in there if not filter_.is_on], error
@@ -201,7 +204,7 @@ class CurrentProgram:
         return await self._rollout.build(config)
 
     async def exchange(
-        self, bytecode: Bytecode | None = None, maps_of: MapsOf | None = None
+        self, bytecode: Bytecode | None = None, maps_of: ProgramMaps | None = None
     ) -> None:
         """Put another program on, or the same one over other maps; on all interfaces or none.
 
@@ -216,10 +219,10 @@ class CurrentProgram:
             wanted = bytecode or self._rollout.bytecode
             if wanted is None:
                 wanted = await self._rollout.build(self._config)
-            program, maps, panic = wanted, maps_of or self._maps_of, self._panic.is_on()
+            program, maps, panic = wanted, maps_of or self.maps_of, self._panic.is_on()
             await on_thread(
                 self._thread,
                 lambda: self._rollout.exchange(program, self._filters, maps, panic=panic),
             )
-            self._maps_of = maps
+            self.maps_of = maps
             self._held = ""

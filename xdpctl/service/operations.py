@@ -38,6 +38,7 @@ from xdpctl.http.api.converter import (
     tested,
     top_rule,
 )
+from xdpctl.http.api.limit_documents import limits_out
 from xdpctl.maps.holders import held_open, perhaps_held
 from xdpctl.process.caller import CALLER, NOBODY
 from xdpctl.process.log import event
@@ -68,11 +69,14 @@ if TYPE_CHECKING:
         Tested,
         TopRule,
     )
+    from xdpctl.http.api.limit_documents import LimitsOut
+    from xdpctl.limits.view import LimitsView
     from xdpctl.maps.holders import Holders
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.rules.guard import Guard
     from xdpctl.service.account import Account
     from xdpctl.service.current_program import CurrentProgram
+    from xdpctl.service.limits import Limits
     from xdpctl.service.panic import PanicSwitch
     from xdpctl.status.observer import Observer
     from xdpctl.status.snapshot import Snapshot
@@ -110,6 +114,7 @@ class Operations:
         guard: gives the guard of this moment; called on those threads.
         account: writes down what was changed; called on those threads.
         program: the program in force.
+        limits: the limits in force.
 
     Attributes:
         expiry_changed: set when another rule may be the next to expire.
@@ -137,6 +142,7 @@ class Operations:
         guard: Callable[[], Guard],
         account: Account,
         program: CurrentProgram,
+        limits: Limits,
     ) -> None:
         self._store = store
         self._state = state
@@ -154,6 +160,7 @@ class Operations:
         self._guard = guard
         self._account = account
         self._program = program
+        self._limits = limits
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.list_files: ListFiles | None = None
@@ -172,9 +179,11 @@ class Operations:
 
     def status(self) -> Status:
         """Return the whole service as a document."""
-        return status_of(
+        document = status_of(
             self._observer.last, version=__version__, pid=os.getpid(), started=self._started
         )
+        document.limits = self.limits().acting
+        return document
 
     async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:
         """Make or update rules; `force` overrides the guard (rules/guard.py).
@@ -531,14 +540,15 @@ class Operations:
         names = question.name.to_text(), qtype_text(question.qtype or 0)
         return tested(packet, (now, without), rule, view, names)
 
-    async def set_panic(self, *, panic: bool) -> None:
-        """Pass every packet at once, also after restarts, or filter again.
+    async def set_panic(self, *, panic: bool) -> bool:
+        """Pass every packet at once, also after restarts, or filter again; return what is new.
 
         The kernel's map is written immediately, which takes microseconds, so that no queue
         delays it. Then the watch thread writes it again, because it may have been attaching
         another program at that moment. Only errors of this second write are raised.
         """
         refuse_abandoned(CLIENT_GONE.get())
+        changed = self._panic.is_on() is not panic
         self._panic.set(on=panic)
 
         def write() -> None:
@@ -560,6 +570,7 @@ class Operations:
             await self._begun(self._watch_thread, write)
         finally:  # packets come first, even if the state's disk is full
             await noted
+        return changed
 
     def list_views(self) -> tuple[ListView, ...]:
         """Return how each list of the settings is now."""
@@ -574,6 +585,28 @@ class Operations:
         if self.list_files is None:
             raise NotFoundError(f"there is no list {shown(name)}: the service is starting")
         return list_out(await self.list_files.read_now(name, accept=accept))
+
+    def limits_view(self) -> LimitsView:
+        """Return the limits, and what they do now."""
+        return self._limits.view()
+
+    def limits(self) -> LimitsOut:
+        """Return the same as a document."""
+        return limits_out(self._limits.view())
+
+    async def prove(self, addresses: Sequence[IPv4Address | IPv6Address], *, proven: bool) -> int:
+        """Let sources count as proven from now on, or no longer; return how many changed.
+
+        Raises:
+            ConflictError: no limit asks whether a source is proven.
+        """
+        who = CALLER.get()
+        change = self._limits.prove if proven else self._limits.unprove
+        changed = await change(addresses)
+        texts = [str(address) for address in addresses]
+        verb = "prove" if proven else "unprove"
+        await self._on(self._store_thread, lambda: self._account.proved(who, verb, texts))
+        return changed
 
     async def recall(self, name: str) -> str | None:
         """Return a stored fact, or None."""

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from xdpctl.abi import MapName
     from xdpctl.filter.filter import Filter
-    from xdpctl.filter.rollout import MapsOf
-    from xdpctl.kernel.bpf.maps import Map
     from xdpctl.service.current_program import CurrentProgram
     from xdpctl.settings import Settings
     from xdpctl.store.state import State
@@ -76,7 +74,6 @@ class OwnTables:
         generations: makes them.
         store, state: the rules and the notes.
         program: the program in force.
-        maps_of: gives what gives the maps of an interface, from the maps of our own tables.
         clock: seconds of the monotonic clock.
 
     Attributes:
@@ -86,13 +83,12 @@ class OwnTables:
     name = "tables"
     warnings = ()
 
-    def __init__(  # noqa: PLR0913 - what the tables concern
+    def __init__(
         self,
         generations: Generations,
         store: Store,
         state: State,
         program: CurrentProgram,
-        maps_of: Callable[[Mapping[MapName, Map]], MapsOf],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -101,7 +97,6 @@ class OwnTables:
         self._tables = store.tables
         self._state = state
         self._program = program
-        self._maps_of = maps_of
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
@@ -222,7 +217,7 @@ class OwnTables:
             made = await asyncio.to_thread(self._make, more)
             try:
                 await asyncio.to_thread(self._fill, made)
-                await self._program.exchange_tables(program, self._maps_of(made.maps), tables=True)
+                await self._program.exchange_tables(program, made.maps)
                 await asyncio.to_thread(self._use, made)
             except BaseException:
                 await _whatever_comes(asyncio.to_thread(self._give_up, made))
@@ -292,7 +287,7 @@ class OwnTables:
             if former is None:
                 return
             try:
-                await self._program.exchange_tables(program, self._maps_of({}), tables=False)
+                await self._program.exchange_tables(program, {})
             except BaseException:
                 self._tables.use(former)
                 raise

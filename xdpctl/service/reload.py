@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xdpctl.http.listeners import Listeners
     from xdpctl.rules import AnyQtype
     from xdpctl.service.current_program import CurrentProgram
+    from xdpctl.service.limits import Limits
     from xdpctl.service.readiness import Readiness
     from xdpctl.settings import Changes, Settings
     from xdpctl.status.part import ServicePart
@@ -51,6 +52,7 @@ class Reload:
         asked: set to request a reload.
         listeners: read their secrets again.
         program: replaced if the settings need another one.
+        limits: their maps and values change with the settings.
         store: writes names in the form that the program looks up.
         thread: the thread that rules are written on.
         readiness: reports that a reload begins and ends.
@@ -68,6 +70,7 @@ class Reload:
         *,
         listeners: Listeners,
         program: CurrentProgram,
+        limits: Limits,
         store: Store,
         thread: Executor,
         readiness: Readiness,
@@ -78,6 +81,7 @@ class Reload:
         self._asked = asked
         self._listeners = listeners
         self._program = program
+        self._limits = limits
         self._store = store
         self._thread = thread
         self._readiness = readiness
@@ -103,9 +107,9 @@ class Reload:
             wanted = await asyncio.to_thread(self._load)
             changes = reloadable_changes(former, wanted)
             settings = _reloaded(former, wanted, changes)
-            await self._listeners.reload()
+            secrets = await self._listeners.reload()
             async with self._program.changing:
-                await self._exchange(settings)
+                cookies = await self._exchange(settings)
         except XdpctlError as error:
             self.failures = (failed_reload(error),)
             event(_log, "reload-failed", logging.ERROR, error=error.sentence)
@@ -118,23 +122,48 @@ class Reload:
         self._current.now = settings
         for part in self._parts:
             part.reload(settings)
-        changed = changes.applied + (("list",) if settings.lists != former.lists else ())
+        others = (
+            ("list", settings.lists != former.lists),
+            ("zone", settings.zone_tables != former.zone_tables),
+            ("secrets of --listen", secrets),
+            ("cookie secrets", cookies),
+        )
+        changed = (*changes.applied, *(name for name, is_other in others if is_other))
         event(_log, "reloaded", changed=", ".join(changed) or "nothing")
 
-    async def _exchange(self, settings: Settings) -> None:
-        """Put on the program of these settings, if it is another one."""
-        program = await self._program.prepare(self._program.config_for(settings))
-        if program is not None:
-            await on_thread(self._thread, lambda: self._store.prepare_for(settings.any_qtype))
-            await self._program.exchange(program)
+    async def _exchange(self, settings: Settings) -> bool:
+        """Put on the program and the limits of these settings, where they are others.
+
+        Returns:
+            Whether the secrets of cookies are others.
+        """
+        config = self._program.config_for(settings)
+        program = await self._program.prepare(config)
+        limits = await self._limits.prepare(settings, config)
+        try:
+            if program is not None:
+                await on_thread(self._thread, lambda: self._store.prepare_for(settings.any_qtype))
+            if program is not None or limits.has_other_maps:
+                maps_of = self._program.maps_of.with_limits(limits.maps.maps)
+                await self._program.exchange(program, maps_of)
+        except BaseException:
+            await self._limits.discard(limits)
+            raise
         self._program.reload(settings)
+        return await self._limits.use(limits)
 
 
 def _reloaded(settings: Settings, wanted: Settings, changes: Changes) -> Settings:
     """Return the settings with those changes from `wanted` that a running service can apply."""
     fields = [BY_NAME[name].field for name in changes.applied]
     changed = {field: getattr(wanted, field) for field in fields}
-    return replace(settings, **changed, lists=wanted.lists)
+    return replace(
+        settings,
+        **changed,
+        lists=wanted.lists,
+        zone_tables=wanted.zone_tables,
+        zones=wanted.zones,
+    )
 
 
 def failed_reload(error: XdpctlError) -> str:

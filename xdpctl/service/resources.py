@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from xdpctl import __version__
@@ -30,10 +29,13 @@ from xdpctl.process.lanes import Lanes
 from xdpctl.process.log import event
 from xdpctl.process.threads import one_thread
 from xdpctl.service.account import Account
+from xdpctl.service.limit_tables import open_limits
 from xdpctl.service.looks import Looks
 from xdpctl.service.own_tables import exchange_nameless, open_tables
 from xdpctl.service.panic import PanicSwitch
+from xdpctl.service.program_maps import ProgramMaps
 from xdpctl.service.readiness import Readiness
+from xdpctl.status.checks.host import unseen
 from xdpctl.status.checks.interface import queue_shortage
 from xdpctl.status.checks.report import interface_warnings, warnings_at_start
 from xdpctl.status.checks.survey import Survey
@@ -51,15 +53,17 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from pathlib import Path
 
-    from xdpctl.filter.rollout import MapsOf, Rollout
-    from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.filter.rollout import Rollout
     from xdpctl.kernel.bpf.syscall import Bpf
     from xdpctl.kernel.net.interfaces import Netlink
     from xdpctl.process.systemd import Notifier
+    from xdpctl.program.config import ProgramConfig
     from xdpctl.rules import AnyQtype
     from xdpctl.service.leaving import Leaving
+    from xdpctl.service.limit_tables import LimitTables
     from xdpctl.service.precompile import CompileAhead
     from xdpctl.service.reload import SettingsInForce
+    from xdpctl.service.tcp_proofs import CompileProof
     from xdpctl.settings import Settings
     from xdpctl.status.checks.facts import Facts
     from xdpctl.status.part import ServicePart
@@ -77,6 +81,7 @@ class Ground:
         rollout: builds programs and puts them on.
         generations: makes our own tables.
         compile_ahead: compiles at the lowest priority what may be needed later.
+        compile_proof: gives the program that sees all processes' TCP connections.
         notifier: the way to the service manager.
         directory: where our own pins live.
         loader_trouble: gives a sentence where no program can be loaded any more.
@@ -91,6 +96,7 @@ class Ground:
     rollout: Rollout
     generations: Generations
     compile_ahead: CompileAhead
+    compile_proof: CompileProof
     notifier: Notifier
     directory: Path
     loader_trouble: Callable[[], str]
@@ -117,17 +123,18 @@ class Inspected:
 class OpenRules:
     """Rules over their maps, and who watches them.
 
-    `maps_of`, given our own tables' maps, gives what gives the maps of an interface.
+    `maps_of` gives the maps of an interface, at first without our own tables and limits.
     """
 
     state: State
     panic: PanicSwitch
     observer: Observer
-    maps_of: Callable[[Mapping[MapName, Map]], MapsOf]
+    maps_of: ProgramMaps
     names: NameFollower
     store: Store
     room: Room
     account: Account
+    limits: LimitTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,20 +215,23 @@ def _not_yet(_more: Mapping[MapName, int]) -> None:
     raise XdpctlError("cannot make room for the rules: the service is still starting; try again")
 
 
-def open_rules(  # noqa: PLR0913 - what was found so far
+def open_rules(  # noqa: PLR0913, PLR0917 - what was found so far
     ground: Ground,
     found: Inspected,
     facts: Facts,
     parts: Sequence[ServicePart],
+    config: ProgramConfig,
     stack: contextlib.AsyncExitStack,
     *,
-    wanted: bool,
+    is_held: bool,
 ) -> OpenRules:
     """Open state and maps and reconcile them. Blocks.
 
-    The observer asks the list `parts`, which is still empty. `wanted`: our own tables are
-    taken over, or made and filled, as there are rules for them.
+    The observer asks the list `parts`, which is still empty. Our own tables are taken over, or
+    made and filled, if the program reads them, as there are rules for them; not if a former
+    service's program is held in the place of ours.
     """
+    wanted = config.tables and not is_held
     settings, filters, shared = ground.current.now, found.filters, found.shared
     warnings = warnings_at_start(settings, facts)
     state = stack.enter_context(State.open(settings.state))
@@ -239,6 +249,7 @@ def open_rules(  # noqa: PLR0913 - what was found so far
         panic=panic.is_on,
         parts=parts,
         warnings=(*settings.warnings, *warnings, *shared.warnings, *state.warnings),
+        unseen=tuple(unseen(facts.host)),
     )
     of_interfaces = [
         sentence for fact in facts.interfaces for sentence in interface_warnings(settings, fact)
@@ -273,8 +284,9 @@ def open_rules(  # noqa: PLR0913 - what was found so far
     panic.recall()
     if panic.is_on():
         warn("panic is on since before this start: every packet passes until `xdpctl resume`")
-    maps_of = partial(partial, _maps_of, shared, own)
-    return OpenRules(state, panic, observer, maps_of, names, store, room, account)
+    limits = open_limits(ground.bpf, filters, settings, config, stack)
+    maps_of = ProgramMaps(shared, own, limits=limits.maps.maps)
+    return OpenRules(state, panic, observer, maps_of, names, store, room, account, limits)
 
 
 def begin_workers(
@@ -338,13 +350,6 @@ def _prepare(store: Store, any_qtype: AnyQtype) -> None:
         store.prepare_for(any_qtype)
     except MapFrozenError as error:
         event(_log, "failed", logging.ERROR, error=error.sentence)
-
-
-def _maps_of(
-    shared: SharedMaps, own: OwnMaps, tables: Mapping[MapName, Map], interface: str
-) -> Mapping[MapName, Map]:
-    """Return the maps that the program on an interface uses, except the interface's own."""
-    return {**shared.for_interface(interface), **own, **tables}
 
 
 def _refuse_shortage(queues: Mapping[str, int], slots: Mapping[str, int]) -> None:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from xdpctl.program.config import ProgramConfig
     from xdpctl.service.bootstrap import Bootstrap
     from xdpctl.service.precompile import CompileAhead
+    from xdpctl.service.tcp_proofs import CompileProof
     from xdpctl.settings import Settings
     from xdpctl.store.tables.engine import Generations
 
@@ -82,6 +83,7 @@ def run_service(begun: Bootstrap) -> int:
             begun.compiler,
             generations=KernelGenerations(bpf, partial(begun.compiler, TableProgram())),
             compile_ahead=begun.compiler.ahead,
+            compile_proof=begun.compiler,
             loader_trouble=lambda: begun.loader.trouble,
             worker=True,
         )
@@ -102,6 +104,7 @@ class Service:
         directory: where our own pins live.
         generations: makes our own tables.
         compile_ahead: compiles at the lowest priority what may be needed later.
+        compile_proof: gives the program that sees all processes' TCP connections.
         loader_trouble: gives a sentence where no program can be loaded any more.
         worker: whether long work may have a process of its own: `bpf` is the kernel's.
     """
@@ -116,6 +119,7 @@ class Service:
         *,
         generations: Generations,
         compile_ahead: CompileAhead,
+        compile_proof: CompileProof,
         self_test: Callable[[Bpf, ProgramConfig, Bytecode], None] = selftest.run,
         directory: Path = OWN_DIRECTORY,
         loader_trouble: Callable[[], str] = str,
@@ -132,6 +136,7 @@ class Service:
             rollout=Rollout(bpf, compile_with, self_test),
             generations=generations,
             compile_ahead=compile_ahead,
+            compile_proof=compile_proof,
             notifier=self._notifier,
             directory=directory,
             loader_trouble=loader_trouble,

@@ -20,6 +20,7 @@ from xdpctl.process.log import event
 from xdpctl.service.tasks import on_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
     from concurrent.futures import Executor
 
     from xdpctl.maps.aging import Aging
@@ -62,6 +63,7 @@ class StaleEntries:
         self._observer = observer
         self._ending = settings.stale_dnsdist
         self._watched: dict[Holder, int] = {}
+        self._missed: set[Holder] = set()
         self._news = asyncio.Event()
         self._trouble = ""
         self.warnings: tuple[str, ...] = ()
@@ -113,17 +115,23 @@ class StaleEntries:
         former = self._aging.counts
         self._aging.look()
         for name, count in self._aging.counts.items():
-            if count > former.get(name, 0):
+            if (count or 0) > (former.get(name) or 0):
                 event(_log, "stale-entries", logging.WARNING, map=name, count=count)
         if self._ending.seconds is not None:
             self._end(self._ending.seconds)
         counts = self._aging.counts
         self._observer.aged(counts)
-        self.warnings = tuple(self._sentences(sum(counts.values())))
+        self.warnings = tuple(self._sentences(counts.values()))
 
-    def _sentences(self, count: int) -> list[str]:
+    def _sentences(self, counts: Collection[int | None]) -> Iterator[str]:
+        if None in counts and self._ending.seconds is not None:
+            yield (
+                f"--stale-dnsdist {self._ending} ends nothing now: it cannot be seen which process"
+                " holds the shared maps, so which entries are stale is unknown"
+            )
+        count = sum(count or 0 for count in counts)
         if not count:
-            return []
+            return
         entries = "1 entry in the shared maps was"
         if count > 1:
             entries = f"{count} entries in the shared maps were"
@@ -134,16 +142,23 @@ class StaleEntries:
                 "dnsdist will not end them: remove them with `xdpctl unblock --force TARGET`, or"
                 " let them end (--stale-dnsdist expire:TIME)"
             )
-        return [f"{entries} left by a dnsdist that has ended; {then}"]
+        yield f"{entries} left by a dnsdist that has ended; {then}"
 
     def _watch(self) -> None:
         """Be woken when a process that holds a map ends."""
         present = self._aging.present
         for holder in self._watched.keys() - present:
             self._forget(holder)
-        for holder in present - self._watched.keys():
-            with contextlib.suppress(OSError):  # it has ended, or the call is not allowed
+        self._missed &= present
+        for holder in present - self._watched.keys() - self._missed:
+            try:
                 self._watched[holder] = os.pidfd_open(holder.pid)
+            except ProcessLookupError:  # it ended behind the look: look again, once
+                self._missed.add(holder)
+                self._news.set()
+            except OSError:  # not allowed, or no descriptor left: the next look is for it
+                continue
+            else:
                 loop = asyncio.get_running_loop()
                 loop.add_reader(self._watched[holder], self._ended, holder)
 

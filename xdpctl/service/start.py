@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from xdpctl.errors import XdpctlError
 from xdpctl.feeds.files import ListFiles
+from xdpctl.filter.tcp_proof import TcpProof
 from xdpctl.http.listeners import Listeners, import_application
 from xdpctl.maps.aging import Aging
 from xdpctl.maps.holders import Holders
@@ -33,6 +34,7 @@ from xdpctl.service.claim_counts import ClaimCounts
 from xdpctl.service.current_program import CurrentProgram
 from xdpctl.service.expiry import Expiry
 from xdpctl.service.interface_watch import InterfaceWatch
+from xdpctl.service.limits import Limits
 from xdpctl.service.own_tables import OwnTables
 from xdpctl.service.pin_repair import PinRepair
 from xdpctl.service.precompile import Precompile
@@ -46,7 +48,9 @@ from xdpctl.service.resources import (
 )
 from xdpctl.service.settling import Settling
 from xdpctl.service.stale_entries import StaleEntries
+from xdpctl.service.tcp_proofs import TcpProofs
 from xdpctl.service.watchdog import Watchdog
+from xdpctl.service.zone_limits import ZoneLimits
 from xdpctl.store.state import holds_table_rules
 
 if TYPE_CHECKING:
@@ -89,12 +93,15 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         return None
     held = ground.rollout.hold(found.filters, built) if isinstance(built, XdpctlError) else ""
     parts: list[ServicePart] = []
-    rules = open_rules(ground, found, facts, parts, stack, wanted=config.tables and not held)
+    rules = open_rules(ground, found, facts, parts, config, stack, is_held=bool(held))
     workers = begin_workers(ground, found, rules, stack)
     program = _current_program(ground, found, rules, workers, config, held)
     own_tables = _own_tables(ground, rules, program)
+    proofs = _tcp_proofs(ground, found, rules, workers, stack)
+    await proofs.begin()
     if not isinstance(built, XdpctlError):
         program.put_on(built, [filter_ for filter_ in found.filters if is_awaited(ground, filter_)])
+        await proofs.look()
     if program.is_ours:
         adopt(rules.store, settings.any_qtype)
     await loading
@@ -109,7 +116,25 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         watch_thread=workers.watch,
         store_thread=workers.lanes.writes,
     )
-    operations = _operations(ground, found, rules, workers, own_tables, program, repair)
+    zones = ZoneLimits(
+        rules.limits,
+        settings,
+        ground.bpf,
+        rules.account,
+        thread=workers.watch,
+        note_thread=workers.lanes.writes,
+    )
+    limits = Limits(
+        rules.limits,
+        settings,
+        rules.observer,
+        ground.netlink,
+        rules.account,
+        thread=workers.watch,
+        note_thread=workers.lanes.writes,
+        zones=zones,
+    )
+    operations = _operations(ground, found, rules, workers, own_tables, program, repair, limits)
     parts += _parts(
         ground,
         found,
@@ -122,6 +147,9 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         parts=parts,
         stale=_stale_entries(ground, found, rules, stack),
         repair=repair,
+        limits=limits,
+        proofs=proofs,
+        zones=zones,
     )
     rules.observer.look()
     await _serve(found.listeners, operations, program)
@@ -144,6 +172,9 @@ def _parts(  # noqa: PLR0913 - what parts need
     parts: Sequence[ServicePart],
     stale: StaleEntries,
     repair: PinRepair,
+    limits: Limits,
+    proofs: TcpProofs,
+    zones: ZoneLimits,
 ) -> tuple[ServicePart, ...]:
     """Make the parts of the service: one entry a part, in the order that status shows them.
 
@@ -165,6 +196,9 @@ def _parts(  # noqa: PLR0913 - what parts need
         repair,
         looks,
         own_tables,
+        limits,
+        proofs,
+        zones,
         Precompile(ground.compile_ahead, program.wanted_later),
         Settling(rules.store, write),
         ClaimCounts(operations, settings.state),
@@ -177,6 +211,7 @@ def _parts(  # noqa: PLR0913 - what parts need
             ground.reload,
             listeners=found.listeners,
             program=program,
+            limits=limits,
             store=rules.store,
             thread=write,
             readiness=workers.readiness,
@@ -214,7 +249,7 @@ def _current_program(  # noqa: PLR0913, PLR0917 - the parts of the whole
     return CurrentProgram(
         ground.rollout,
         found.filters,
-        rules.maps_of({} if current is None else current.maps),
+        rules.maps_of.with_tables({} if current is None else current.maps),
         panic=rules.panic,
         config=replace(config, tables=current is not None),
         looks=workers.looks,
@@ -225,9 +260,28 @@ def _current_program(  # noqa: PLR0913, PLR0917 - the parts of the whole
 
 
 def _own_tables(ground: Ground, rules: OpenRules, program: CurrentProgram) -> OwnTables:
-    made = OwnTables(ground.generations, rules.store, rules.state, program, rules.maps_of)
+    made = OwnTables(ground.generations, rules.store, rules.state, program)
     rules.room.make, rules.room.stop = made.reserve_here, made.stop
     return made
+
+
+def _tcp_proofs(
+    ground: Ground,
+    found: Inspected,
+    rules: OpenRules,
+    workers: Workers,
+    stack: contextlib.AsyncExitStack,
+) -> TcpProofs:
+    settings = ground.current.now
+    proof = TcpProof(ground.bpf, settings.interfaces, directory=ground.directory)
+    return TcpProofs(
+        stack.enter_context(proof),
+        ground.compile_proof,
+        rules.limits,
+        found.filters,
+        settings,
+        thread=workers.watch,
+    )
 
 
 def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
@@ -238,6 +292,7 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
     own_tables: OwnTables,
     program: CurrentProgram,
     repair: PinRepair,
+    limits: Limits,
 ) -> Operations:
     from xdpctl.service.operations import Operations  # noqa: PLC0415 - packets are filtered without it
 
@@ -258,6 +313,7 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
         reserve=own_tables.reserve,
         account=rules.account,
         program=program,
+        limits=limits,
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
     )
 
@@ -295,6 +351,7 @@ async def _serve(listeners: Listeners, operations: Operations, program: CurrentP
         bcc=program.bcc,
         lists=operations.list_views,
         claims=lambda: operations.claim_counts,
+        limits=operations.limits_view,
     )
     await listeners.serve(operations, Exposition(collector))
 

@@ -5,6 +5,7 @@
     arguments.py  the table as arguments of a parser
     sources.py    reads the three sources with the table; each error names its source
     lists.py      the `[[list]]` tables of the file
+    zones.py      own zones with a limit, and the `[[zone]]` tables
     settings.py   `Settings`, rules between options, and what a reload can change
 
 A new option is one entry of the table and one field of `Settings`; a test compares the two.
@@ -31,6 +32,7 @@ from xdpctl.settings.values import (
     XskFamily,
 )
 from xdpctl.settings.values import owner as parse_owner
+from xdpctl.settings.zones import PrimaryAddress, ZoneSettings
 
 __all__ = [
     "Changes",
@@ -42,10 +44,12 @@ __all__ = [
     "ModeSetting",
     "OnExit",
     "Owner",
+    "PrimaryAddress",
     "Proof",
     "Settings",
     "StalePolicy",
     "XskFamily",
+    "ZoneSettings",
     "add_service_options",
     "control_path",
     "load_settings",

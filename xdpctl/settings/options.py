@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from xdpctl.process.log import LogFormat, LogLevel
 from xdpctl.rules import AnyQtype, parse_network, parse_protected
 from xdpctl.settings import values
+from xdpctl.settings.zones import parse_zone_limit, parse_zone_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -425,6 +426,28 @@ OPTIONS = (
         _LIMITS,
         "file with the DNS server's own cookie secrets, one or two lines of 32 hex digits, mode"
         " 0600; read again on SIGHUP",
+        reload=True,
+    ),
+    Option(
+        "zone-limit",
+        "zone_limits",
+        parse_zone_limit,
+        (),
+        ".ZONE=N",
+        _LIMITS,
+        "UDP queries a second for names below a zone that are not known to exist; more are answered"
+        " with TC=1; repeatable. Without --zone-names every name below the zone counts",
+        reload=True,
+    ),
+    Option(
+        "zone-names",
+        "zone_names",
+        parse_zone_names,
+        (),
+        ".ZONE=ADDR[:PORT]",
+        _LIMITS,
+        "primary from which the names that exist are transferred (AXFR, then IXFR); repeatable. A"
+        " key for it is set in [[zone]]",
         reload=True,
     ),
     Option(

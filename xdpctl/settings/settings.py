@@ -24,6 +24,7 @@ from xdpctl.settings.sources import (
     from_file,
     read_default,
 )
+from xdpctl.settings.zones import merged, without_limit
 
 if TYPE_CHECKING:
     import argparse
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         StalePolicy,
         XskFamily,
     )
+    from xdpctl.settings.zones import ZoneLimit, ZoneNames, ZoneSettings
 
 _DNSDIST_PIN_DIR = Path("/sys/fs/bpf/dnsdist")
 EXEMPT_MAX = 1024
@@ -65,6 +67,7 @@ _ONLY_WITH_A_LIMIT = (
     "proven-lifetime",
     "cookie-secret-file",
 )
+_BURST_SECONDS = 3600
 _TICKS = 2
 """Ticks of the kernel's clock that a burst must last: two may pass between two looks at it."""
 
@@ -83,7 +86,8 @@ class Settings:
         rate_limit_table: words; None: by the rule of limits/parameters.py.
         flood_limit_proven: None: as `flood_limit`.
         proven_lifetime: seconds.
-        lists: the `[[list]]` tables of the file.
+        lists: the `[[list]]` tables of the file. `zone_tables`: its `[[zone]]` tables.
+        zones: all zones with a limit, of every source.
         config: the file that was read.
         warnings: sentences for the log about valid options without the expected effect.
     """
@@ -123,6 +127,8 @@ class Settings:
     proven_factor: int
     proven_lifetime: int
     cookie_secret_file: Path | None
+    zone_limits: tuple[ZoneLimit, ...]
+    zone_names: tuple[ZoneNames, ...]
     listen: Listen | None
     token_file: Path | None
     tls_cert: Path | None
@@ -133,6 +139,8 @@ class Settings:
     log_format: LogFormat
     state: Path
     lists: tuple[ListSettings, ...] = ()
+    zone_tables: tuple[ZoneSettings, ...] = ()
+    zones: tuple[ZoneSettings, ...] = ()
     config: Path | None = None
     warnings: tuple[str, ...] = ()
 
@@ -207,7 +215,10 @@ def settings_from(
     given = (from_file(file) if file else {}) | above_file | {CONFIG.field: file}
     settings = Settings(**{option.field: read_default(option) for option in OPTIONS} | given)
     _check(settings, require_interface=require_interface)
-    return Settings(**_fields(settings) | {"warnings": tuple(_warnings(settings, given))})
+    zones = merged(settings.zone_tables, settings.zone_limits, settings.zone_names)
+    return Settings(
+        **_fields(settings) | {"warnings": tuple(_warnings(settings, given)), "zones": zones}
+    )
 
 
 def control_path(
@@ -308,7 +319,7 @@ def _check_secrets(settings: Settings) -> None:
 
 
 def _check_limits(settings: Settings) -> None:
-    """Refuse a burst that the kernel's clock is too coarse for, and too many exempt prefixes.
+    """Refuse a burst that is too small or too large, and too many exempt prefixes.
 
     Raises:
         SettingsError: names the option.
@@ -319,6 +330,14 @@ def _check_limits(settings: Settings) -> None:
             f"cannot use --rate-limit-burst {settings.rate_limit_burst} with --rate-limit"
             f" {settings.rate_limit}: the clock of this kernel has {ticks_a_second()} ticks a"
             f" second, and a burst must hold two of them; use at least {least}",
+            source="rate-limit-burst",
+        )
+    most = _BURST_SECONDS * settings.rate_limit
+    if settings.rate_limit and (settings.rate_limit_burst or 0) > most:
+        raise SettingsError(
+            f"cannot use --rate-limit-burst {settings.rate_limit_burst} with --rate-limit"
+            f" {settings.rate_limit}: that is more than an hour's queries at one moment, and would"
+            f" limit nobody; use at most {most}",
             source="rate-limit-burst",
         )
     if len(settings.exempt) > EXEMPT_MAX:
@@ -349,7 +368,12 @@ def _warnings(settings: Settings, given: Mapping[str, Any]) -> list[str]:
             for name in _ONLY_WITH_LISTEN
             if BY_NAME[name].field in given
         ]
-    limits = settings.rate_limit or settings.flood_limit
+    zones = settings.zone_tables or settings.zone_limits
+    sentences += [
+        f"--zone-names .{name.to_text()}=… has no effect without --zone-limit .{name.to_text()}=N"
+        for name in without_limit(settings.zone_tables, settings.zone_limits, settings.zone_names)
+    ]
+    limits = settings.rate_limit or settings.flood_limit or zones
     for names, needed, there in (
         (_ONLY_WITH_RATE, "--rate-limit", settings.rate_limit),
         (("flood-limit-proven",), "--flood-limit", settings.flood_limit),

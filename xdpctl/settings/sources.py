@@ -17,6 +17,7 @@ from xdpctl.process.command_line import unknown
 from xdpctl.rules.names import shown
 from xdpctl.settings.lists import lists_from
 from xdpctl.settings.options import BY_NAME, CONFIG, ENVIRONMENT_PREFIX, OPTIONS, Option
+from xdpctl.settings.zones import zones_from
 
 FILE_MAX = 2**20
 """Most bytes of a configuration file; a thousand lists take some hundred thousand."""
@@ -102,10 +103,14 @@ def from_file(path: Path) -> dict[str, Any]:
         if key == "list":
             found["lists"] = lists_from(value, path, _word(str(path)))
             continue
+        if key == "zone":
+            found["zone_tables"] = zones_from(value, path, _word(str(path)))
+            continue
         option = BY_NAME.get(key)
         if option is None:
             raise SettingsError(
-                f"cannot use {source}: {unknown(key, (*BY_NAME, 'list'), 'key')}", source=source
+                f"cannot use {source}: {unknown(key, (*BY_NAME, 'list', 'zone'), 'key')}",
+                source=source,
             )
         found[option.field] = _read(option, _texts(option, value, source), source)
     return found

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from xdpctl.feeds.versions import ListView
     from xdpctl.filter.view import FilterView
+    from xdpctl.limits.view import LimitsView
     from xdpctl.status.snapshot import Snapshot
 
     ClaimNumbers: TypeAlias = tuple[Mapping[str, int], Mapping[str, int]]
@@ -39,14 +40,25 @@ _RULE_REASONS = (
     *(Reason.ZONE, Reason.LIST_SOURCE, Reason.LIST_NAME),
 )
 
+_LIMIT_REASONS = (Reason.LIMIT, Reason.UNPROVEN, Reason.ZONE_LIMIT)
+
 _ONLY_DROPPED = (Reason.MALFORMED, Reason.UNANSWERABLE)
 
-_REDIRECTING = (*_RULE_REASONS, Reason.RESPONSE, Reason.OPCODE, Reason.REDIRECT, Reason.EXEMPT)
+_REDIRECTING = (
+    *_RULE_REASONS,
+    *_LIMIT_REASONS,
+    Reason.RESPONSE,
+    Reason.OPCODE,
+    Reason.REDIRECT,
+    Reason.EXEMPT,
+)
 
 POSSIBLE: frozenset[tuple[Reason, PacketAction]] = frozenset(
     {(reason, PacketAction.PASS) for reason in Reason if reason not in _ONLY_DROPPED}
     | {(reason, PacketAction.DROP) for reason in _RULE_REASONS}
     | {(reason, PacketAction.TRUNCATE) for reason in _RULE_REASONS}
+    | {(reason, PacketAction.DROP) for reason in _LIMIT_REASONS}
+    | {(reason, PacketAction.TRUNCATE) for reason in _LIMIT_REASONS}
     | {(reason, PacketAction.REDIRECT) for reason in _REDIRECTING}
     | {(reason, PacketAction.DROP) for reason in (*_ONLY_DROPPED, Reason.FRAGMENT)}
 )
@@ -63,10 +75,12 @@ class SnapshotCollector(Collector):
         bcc: Callable[[], str],
         lists: Callable[[], Sequence[ListView]] = tuple,
         claims: Callable[[], ClaimNumbers] = lambda: ({}, {}),
+        limits: Callable[[], LimitsView] | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._lists = lists
         self._claims = claims
+        self._limits = limits
         self._bcc = bcc
         self._build = {"version": __version__, "kernel": platform.release()}
 
@@ -90,6 +104,8 @@ class SnapshotCollector(Collector):
         )
         yield from _claims(*self._claims())
         yield from _lists(self._lists())
+        if self._limits is not None:
+            yield from _limits(self._limits())
         build = InfoMetricFamily("xdpctl_build", "Versions of xdpctl, BCC and the kernel")
         build.add_metric([], {**self._build, "bcc": self._bcc()})
         yield build
@@ -167,7 +183,8 @@ def _maps(snapshot: Snapshot) -> Iterator[Metric]:
         labels=["map"],
     )
     for shared in RULE_MAPS:
-        stale.add_metric([shared], snapshot.stale.get(shared, 0))
+        if (stale_here := snapshot.stale.get(shared, 0)) is not None:
+            stale.add_metric([shared], stale_here)
     yield stale
 
 
@@ -217,6 +234,62 @@ def _lists(views: Sequence[ListView]) -> Iterator[Metric]:
         left_out.add_metric([view.name], 0 if good is None else good.left_out)
         success.add_metric([view.name], 0 if good is None else good.success)
     yield from (up, rules, left_out, success)
+
+
+def _limits(view: LimitsView) -> Iterator[Metric]:
+    """Yield what the limits do; a listener is there from the first connection on."""
+    up = GaugeMetricFamily(
+        "xdpctl_tcp_listener_up",
+        "1 if the DNS server answers over TCP, where limits send clients",
+        labels=["port"],
+    )
+    for port, is_up in view.listeners.items():
+        up.add_metric([str(port)], float(is_up))
+    yield up
+    yield _gauge("xdpctl_proven_sources", "Sources that are proven now", view.proven or 0)
+    proofs = CounterMetricFamily(
+        "xdpctl_proof_lookups", "TCP connections that the filter looked for", labels=["found"]
+    )
+    cookies = CounterMetricFamily(
+        "xdpctl_cookies", "DNS cookies that the filter checked", labels=["good"]
+    )
+    for family, events in ((proofs, view.proofs), (cookies, view.cookies)):
+        family.add_metric(["yes"], events.found)
+        family.add_metric(["no"], events.missed)
+        yield family
+    flooded = any(acting.reason is Reason.UNPROVEN and acting.rate for acting in view.acting)
+    yield _gauge("xdpctl_flood_active", "1 while --flood-limit refuses queries", flooded)
+    yield _gauge("xdpctl_limit_table_load", "Share of the table of accounts in use", view.load)
+    if view.zones:
+        yield from _zones(view)
+
+
+def _zones(view: LimitsView) -> Iterator[Metric]:
+    """Yield what is known of the names of own zones; one without a primary has no names."""
+    names = GaugeMetricFamily(
+        "xdpctl_zone_names", "Names that are known to exist in the zone", labels=["zone"]
+    )
+    serials = GaugeMetricFamily(
+        "xdpctl_zone_serial", "Serial of the version whose names are known", labels=["zone"]
+    )
+    verified = GaugeMetricFamily(
+        "xdpctl_zone_last_success_timestamp_seconds",
+        "When the primary last had this version",
+        labels=["zone"],
+    )
+    transfers = CounterMetricFamily(
+        "xdpctl_zone_transfers",
+        "Looks at the primary, by how they ended",
+        labels=["zone", "result"],
+    )
+    for zone in view.zones:
+        if zone.serial is not None:
+            names.add_metric([zone.zone], zone.names or 0)
+            serials.add_metric([zone.zone], zone.serial)
+            verified.add_metric([zone.zone], zone.verified or 0.0)
+        for result, count in zone.transfers.items():
+            transfers.add_metric([zone.zone, result], count)
+    yield from (names, serials, verified, transfers)
 
 
 class Exposition:

@@ -52,6 +52,7 @@ class Observer:
         panic: returns whether everything is passed.
         parts: asked for warnings and failures at each look; may grow before the first.
         warnings: sentences found at the start, always shown.
+        unseen: sentences about what of this host cannot be seen from here.
         clock: seconds of the monotonic clock.
     """
 
@@ -65,6 +66,7 @@ class Observer:
         panic: Callable[[], bool] = bool,
         parts: Sequence[ServicePart] = (),
         warnings: Sequence[str] = (),
+        unseen: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._filters = filters
@@ -76,6 +78,7 @@ class Observer:
         self._parts = parts
         self._clock = clock
         self._warnings = tuple(warnings)
+        self._unseen = tuple(unseen)
         self._rates = Rates()
         self._lock = threading.Lock()
         self._entries: dict[MapName, int] = {}
@@ -83,7 +86,7 @@ class Observer:
         self._writes: Counter[MapName] = Counter()
         self._errors: Counter[tuple[MapName, str]] = Counter()
         self._expired: Counter[MapName] = Counter()
-        self._stale: Mapping[MapName, int] = {}
+        self._stale: Mapping[MapName, int | None] = {}
         self.destination_warnings: tuple[str, ...] = ()
         """What the last look found about AF_XDP destinations; service/looks.py shows it."""
         self.last = Snapshot(clock(), reasons=("the service is starting",))
@@ -117,8 +120,8 @@ class Observer:
                 self._expired.update(removed)
                 self.last = replace(self.last, expired=dict(self._expired))
 
-    def aged(self, stale: Mapping[MapName, int]) -> None:
-        """Show how many of dnsdist's entries are stale. Any thread."""
+    def aged(self, stale: Mapping[MapName, int | None]) -> None:
+        """Show how many of dnsdist's entries are stale; None: unknown. Any thread."""
         with self._lock:
             self._stale = dict(stale)
             self.last = replace(self.last, stale=self._stale)
@@ -180,6 +183,7 @@ class Observer:
                 xskmaps=self._shared.xskmap_pins(),
                 rates=rates,
                 stale=self._stale,
+                unseen=self._unseen,
             )
         return self.last
 

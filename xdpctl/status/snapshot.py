@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from xdpctl.filter.view import FilterState
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from ipaddress import IPv4Address, IPv6Address
@@ -50,8 +52,10 @@ class Snapshot:
         map_errors: failed writes by (map, symbolic errno).
         destinations: what AF_XDP is registered for, with --xsk.
         rates: packets a second by (interface, reason, action), of what was ever counted.
-        stale: how many of dnsdist's entries are older than the process that holds their map.
+        stale: how many of dnsdist's entries are older than the process that holds their map;
+            None: unknown.
         xskmaps: pin name of the xskmap by interface, with --xsk.
+        unseen: sentences about what of this host cannot be seen from the service.
     """
 
     taken: float
@@ -66,7 +70,22 @@ class Snapshot:
     expired: Mapping[MapName, int] = field(default_factory=dict)
     xskmaps: Mapping[str, str] = field(default_factory=dict)
     rates: PacketRates = field(default_factory=dict)
-    stale: Mapping[MapName, int] = field(default_factory=dict)
+    stale: Mapping[MapName, int | None] = field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """Why a rule has no effect now, on some interface or all; sentences."""
+        off = [view.interface for view in self.filters if view.state is not FilterState.ATTACHED]
+        sentences = []
+        if self.panic:
+            sentences.append("panic is on: every packet passes until `xdpctl resume`")
+        if off:
+            sentences.append(
+                f"the filter is not on {', '.join(off)}, and nothing is filtered there: `xdpctl"
+                " status` says why"
+            )
+        return tuple(sentences)
 
     @property
     def ready(self) -> bool:

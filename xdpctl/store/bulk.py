@@ -94,6 +94,7 @@ class BulkResult:
             and counted as what was done to them there, too.
         guarded: left out because of the guard; `first_guarded` is the first, and why.
         removed_hits: how often what was removed had been hit.
+        ends_removed: claims that had an end and have none now.
     """
 
     created: int = 0
@@ -106,6 +107,7 @@ class BulkResult:
     guarded: int = 0
     first_guarded: str = ""
     removed_hits: int = 0
+    ends_removed: int = 0
 
 
 class Cancelled(Protocol):
@@ -182,6 +184,7 @@ class Bulk:
                 self._refuse_foreign(staging, difference)
             self._refuse_overflow(staging)
             self.result.unchanged = difference.unchanged
+            self.result.ends_removed = difference.ends_removed
             implied = Implied(self._state, self._claims)
             was_stale = implied.is_stale()
             is_list = any(book_of(origin) is Book.LISTS for origin in staging.origins)

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from xdpctl.abi import TABLES, RuleAction
 from xdpctl.errors import StateError
-from xdpctl.rules.keys import LIST_NAMES_REF, Block
+from xdpctl.rules.keys import LIST_NAMES_REF, NO_END, NO_REASON, Block
 from xdpctl.rules.rules import IMPLIED
 from xdpctl.store.claims import RANK_SQL
-from xdpctl.store.implied import OtherLists
+from xdpctl.store.implied import OtherLists, is_of_every_type
 from xdpctl.store.keysets import KeySets
 
 if TYPE_CHECKING:
@@ -78,6 +78,20 @@ FROM {table} WHERE {table}.map = planned.map AND {table}.key = planned.key
     for table in ("note", "waiting")
 )
 """What a row of a list that adds does not say stays as it was."""
+
+_PLAIN = """
+UPDATE planned SET expires = nullif(expires, :no_end), reason = iif(reason = :no_reason, '', reason)
+WHERE expires = :no_end OR reason = :no_reason
+"""
+"""What a row takes away is noted as what was never there."""
+
+_ENDS_REMOVED = tuple(
+    f"""
+SELECT count(*) FROM {table} CROSS JOIN planned USING (map, key)
+WHERE {table}.expires IS NOT NULL AND {table}.origin = planned.origin AND planned.expires IS NULL
+"""  # noqa: S608 (constants)
+    for table in ("note", "waiting")
+)
 
 _DIFFERING = f"""
 CREATE TEMP TABLE differing AS
@@ -184,6 +198,7 @@ class Difference:
         contested: where another origin has a claim, or claims wait; each is decided by itself.
         gone: of the origin and in force, not in the list; 0 unless the list replaces.
         ended: of the origin and waiting, likewise.
+        ends_removed: of those that change, claims that had an end and have none now.
     """
 
     added: int
@@ -192,11 +207,30 @@ class Difference:
     contested: int
     gone: int
     ended: int
+    ends_removed: int
 
     @property
     def has_changes(self) -> bool:
         """Whether claims may be made, changed or ended."""
         return bool(self.added or self.changed or self.contested or self.gone or self.ended)
+
+
+def _noted(options: Options) -> Options:
+    """Return the options of a row as a note has them."""
+    action, reason, expires, origin = options
+    return (
+        action,
+        "" if reason == NO_REASON else reason,
+        None if expires == NO_END else expires,
+        origin,
+    )
+
+
+def _replaced(
+    rows: Mapping[bytes, Options], others: Mapping[Options, Options]
+) -> dict[bytes, Options]:
+    """Return rows with the other options where there are any."""
+    return {key: others.get(options, options) for key, options in rows.items()}
 
 
 class _Columns:
@@ -258,6 +292,7 @@ class Staging:
         self._origins: set[str] = set()
         self._other_lists = OtherLists(self._select)
         self._has_other_names: bool | None = None
+        self._without: dict[Options, Options] = {}
         self._keys: KeySets | None = None
         self._few: list[Row] | None = []
         self._added = _Columns()
@@ -307,6 +342,8 @@ class Staging:
         for row in self._with_implied(rows):
             options = row.options if isinstance(row, Block) else row[2:]
             self._origins.add(options[3])
+            if options[2] == NO_END or options[1] == NO_REASON:
+                self._without[options] = _noted(options)
             if self._few is None:
                 unlike += self._unlike(row)
             elif len(self._few) + (len(row.keys) if isinstance(row, Block) else 1) <= FEW:
@@ -348,17 +385,22 @@ class Staging:
 
     def _decided(self, implied: Sequence[Row]) -> Iterator[Row]:
         """Yield implied rows with their action; those of an operator are as they were."""
-        keys = [row[1] for row in implied if row[0] == LIST_NAMES_REF]
+        keys = [key for ref, key, *_ in implied if ref == LIST_NAMES_REF and is_of_every_type(key)]
         if keys and self._has_other_names is None:
             self._has_other_names = self._other_lists.has_names(str(self._whose["origin"]))
         if self._has_other_names:
             self._other_lists.read(keys)
-        for ref, key, action, reason, expires, origin in implied:
-            decided = action
-            if ref == LIST_NAMES_REF:
-                others = self._has_other_names
-                decided = self._other_lists.action(key, origin) if others else RuleAction.PASS
-            yield ref, key, decided, reason, expires, origin
+        for row in implied:
+            ref, key, _, reason, expires, origin = row
+            if ref != LIST_NAMES_REF:
+                yield row
+            elif not self._has_other_names and is_of_every_type(key):
+                yield ref, key, RuleAction.PASS, reason, expires, origin
+            elif is_of_every_type(key):  # those of one type follow from it
+                action = self._other_lists.action(key, origin)
+                yield ref, key, action, reason, expires, origin
+                for typed, action in self._other_lists.of_types(key, origin).items():
+                    yield ref, typed, action, reason, expires, origin
 
     def _select(
         self, query: str, values: Sequence[object] | Mapping[str, object]
@@ -391,7 +433,7 @@ class Staging:
             return 0, rows
         came, again = known.came(), list(known.come_again())
         for ref, keys in known.fresh.items():
-            self._added.add(ref, keys)
+            self._added.add(ref, _replaced(keys, self._without) if self._without else keys)
             keys.clear()
         return came, again
 
@@ -419,6 +461,9 @@ class Staging:
             if not self._replace:
                 for statement in _KEPT:
                     run(statement)
+            if self._without:
+                run(_PLAIN, {"no_end": NO_END, "no_reason": NO_REASON})
+            ends_removed = sum(run(query).fetchone()[0] for query in _ENDS_REMOVED)
             run(_DIFFERING)
             for table in ("added", "changed", "contested"):
                 run(
@@ -442,6 +487,7 @@ class Staging:
             contested,
             gone,
             ended,
+            ends_removed,
         )
 
     def _find_gone(self) -> None:

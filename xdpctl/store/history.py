@@ -53,12 +53,12 @@ class HistoryRow:
     Attributes:
         time: seconds since the epoch.
         verb: what was done: block, allow, unblock, import, replace, list, flush, expire, resize,
-            panic, resume, detach, attach.
+            panic, resume, detach, attach, prove, unprove, limit-acts, limit-ended.
         who: who asked for it.
         target, qtype: of one rule; None for a change of many, or of nrecord.
         action: of the rule.
         origin: whose rules; None where they are of several origins.
-        count: how many rules, or interfaces.
+        count: how many rules, interfaces, or packets over a limit.
         hits: of what was removed, as last counted; None where nothing was, or nobody knows.
         reason: that of the rule.
         detail: what else there is to say, in a few words.

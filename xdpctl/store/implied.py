@@ -9,6 +9,9 @@ Owns that decision, and the second look at implied rules after a list has change
 is taken when a list is staged (difference.py). Does not own what is in force where several lists
 claim one place (claims.py). Everything blocks; callers of `Implied` hold the store's lock.
 
+Where another list has a rule for one query type that decides otherwise, an implied rule of that
+type is added beside the one for every type; it comes and goes with that rule.
+
 A change of a list's rules is noted before it begins, as long as there are implied rules, and the
 note is removed when they have been looked at, so that a crash in between is made good.
 """
@@ -16,11 +19,12 @@ note is removed when they have been looked at, so that a crash in between is mad
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from xdpctl.abi import Book, MapName, RuleAction, ZoneScope
+from xdpctl.abi import NAME_MAX, Book, MapName, RuleAction, ZoneScope
 from xdpctl.rules import AnyQtype
-from xdpctl.rules.keys import LIST_NAMES_REF, name_in, name_place, stored_key
+from xdpctl.rules.keys import LIST_NAMES_REF, full_key, name_in, name_place, stored_key
 from xdpctl.store.state import IS_IMPLIED
 
 if TYPE_CHECKING:
@@ -43,6 +47,10 @@ KNOWN_MAX = 50_000
 """Places that are kept in memory while a list is staged."""
 
 _KEYS_AT_ONCE = 400
+_TYPE = slice(1, 3)
+"""Where a stored key has its type."""
+
+_EVERY_TYPE = name_place(b"", ZoneScope.ALL, AnyQtype.BOTH, Book.LISTS)[1][_TYPE]
 _STALE = "implied-stale"
 
 
@@ -78,6 +86,7 @@ class OtherLists:
     def __init__(self, select: Select) -> None:
         self._select = select
         self._known: dict[bytes, list[Said]] = {}
+        self._found_types: tuple[bytes, ...] | None = None
 
     def has_names(self, but: str) -> bool:
         """Return whether a list other than this origin has a rule for a name or zone."""
@@ -89,11 +98,31 @@ class OtherLists:
             for table in ("note", "waiting")
         )
 
+    @property
+    def _types(self) -> tuple[bytes, ...]:
+        """The types of lists' rules that are not for every type, as keys have them."""
+        if self._found_types is None:
+            found = set[bytes]()
+            for table, scope in product(("note", "waiting"), ZoneScope):
+                after = bytes((scope,))
+                while rows := self._select(
+                    f"SELECT key FROM {table} WHERE map = ? AND key > ? ORDER BY key LIMIT 1",  # noqa: S608 (constants)
+                    (LIST_NAMES_REF, after),
+                ):
+                    key = rows[0][0]
+                    if key[0] != scope:
+                        break
+                    found.add(key[_TYPE])
+                    after = key[: _TYPE.stop] + b"\xff" * NAME_MAX
+            self._found_types = tuple(sorted(found - {_EVERY_TYPE}))
+        return self._found_types
+
     def read(self, places: Iterable[bytes]) -> None:
         """Read what concerns implied rules at these places (stored keys)."""
         if len(self._known) > KNOWN_MAX:
             self._known.clear()
         wanted = {key for stored in places for level in _levels(stored) for key in level}
+        wanted |= {_of_type(key, qtype) for qtype in self._types for key in wanted}
         missing = list(wanted - self._known.keys())
         for start in range(0, len(missing), _KEYS_AT_ONCE):
             keys = missing[start : start + _KEYS_AT_ONCE]
@@ -108,19 +137,59 @@ class OtherLists:
             for key, origin, action, is_implied in self._select(query, values * 2):
                 self._known[key].append((origin, action, bool(is_implied)))
 
-    def action(self, stored: bytes, origin: str) -> RuleAction:
+    def action(self, stored: bytes, origin: str, qtype: bytes = b"") -> RuleAction:
         """Return the action of this origin's implied rule at a place that was read.
 
         Where another list has an implied rule, the search within that list ends, too.
+
+        Args:
+            stored: key of the rule for every type.
+            origin: whose rule it is.
+            qtype: of the queries, as a key has it; empty: one that no rule names.
         """
         ended = {origin}
         for level in _levels(stored):
-            said = [one for key in level for one in self._known[key] if one[0] not in ended]
-            ended.update(whose for whose, _, is_implied in said if is_implied)
-            actions = [action for whose, action, _ in said if whose not in ended]
-            if actions:
-                return RuleAction(min(actions))  # as claims.rank orders those of one class
+            for keys in ([_of_type(key, qtype) for key in level] if qtype else (), level):
+                said = [one for key in keys for one in self._known[key] if one[0] not in ended]
+                ended.update(whose for whose, _, is_implied in said if is_implied)
+                actions = [action for whose, action, _ in said if whose not in ended]
+                if actions:
+                    return RuleAction(min(actions))  # as claims.rank orders those of one class
         return RuleAction.PASS
+
+    def of_types(self, stored: bytes, origin: str) -> dict[bytes, RuleAction]:
+        """Return the implied rules that a place needs for single types: actions by stored key."""
+        if not self._types:
+            return {}
+        of_every_type = self.action(stored, origin)
+        found = {}
+        for qtype in self._types:
+            key = _of_type(stored, qtype)
+            if any(whose != origin and not is_implied for whose, _, is_implied in self._known[key]):
+                continue  # it decides there itself
+            action = self.action(stored, origin, qtype)
+            if action is not of_every_type:
+                found[key] = action
+        return found
+
+    def own(self, stored: bytes, origin: str) -> dict[bytes, int]:
+        """Return the actions of the implied rules that an origin has at a place, by stored key."""
+        keys = (stored, *(_of_type(stored, qtype) for qtype in self._types))
+        return {
+            key: action
+            for key in keys
+            for whose, action, is_implied in self._known[key]
+            if is_implied and whose == origin
+        }
+
+
+def is_of_every_type(stored: bytes) -> bool:
+    """Return whether a stored key of a name is that of a rule for every type."""
+    return stored[_TYPE] == _EVERY_TYPE
+
+
+def _of_type(stored: bytes, qtype: bytes) -> bytes:
+    return stored[: _TYPE.start] + qtype + stored[_TYPE.stop :]
 
 
 class Implied:
@@ -172,19 +241,33 @@ class Implied:
             KernelError: a table refused.
         """
         found, following = self._state.implied(after, CLAIMS_AT_ONCE, but)
-        there = [(stored_key(LIST_NAMES_REF, claim.key), claim) for claim in found]
+        there = [
+            (_of_type(stored, _EVERY_TYPE), stored, claim)
+            for claim in found
+            for stored in (stored_key(LIST_NAMES_REF, claim.key),)
+        ]
         others = OtherLists(self._state.select)
-        others.read(stored for stored, _ in there)
+        others.read(place for place, _, _ in there)
         wanted: dict[Place, dict[str, Make | None]] = {}
-        for stored, claim in there:
-            action = others.action(stored, claim.origin)
-            if action is not claim.action:
-                place = MapName.LIST_NAMES, claim.key
-                wanted.setdefault(place, {})[claim.origin] = _maker(claim, action)
+        for place, stored, claim in there:
+            has = others.own(place, claim.origin)
+            needs: dict[bytes, RuleAction] = {}
+            if place in has:  # else the rule for every type has ended
+                needs = others.of_types(place, claim.origin)
+                needs[place] = others.action(place, claim.origin)
+            # the rule for every type brings those of one type; these end with it
+            keys = needs.keys() | has.keys() if stored == place else {stored} - needs.keys()
+            for key in keys:
+                action = needs.get(key)
+                if action is None or action != has.get(key):
+                    make = None if action is None else _maker(claim, key, action)
+                    at = MapName.LIST_NAMES, full_key(LIST_NAMES_REF, key)
+                    wanted.setdefault(at, {})[claim.origin] = make
         if wanted:
             self._claims.settle(wanted)
         return following
 
 
-def _maker(claim: Note, action: RuleAction) -> Make:
-    return lambda former: replace(former or claim, action=action)
+def _maker(claim: Note, stored: bytes, action: RuleAction) -> Make:
+    key = full_key(LIST_NAMES_REF, stored)
+    return lambda former: replace(former or claim, key=key, action=action)

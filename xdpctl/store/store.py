@@ -35,7 +35,11 @@ from xdpctl.process.threads import TurnLock
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
     AnyQtype,
+    Question,
     Rule,
+    Zone,
+    qtype_of,
+    qtype_text,
     target_of,
     target_text,
 )
@@ -569,9 +573,16 @@ class Store:
         text = target_text(target)
         if dnsdist is not None and origin is None:
             return foreign(target, _THEIRS)
+        typed = text
+        if isinstance(target, Question | Zone):
+            qtype = qtype_of(target)
+            typed += f" (type {qtype_text(qtype)})" if qtype is not None else " (every type)"
         others = listing_of(found) if found else ("dnsdist has" if dnsdist is not None else "")
         if not others:
-            return NotFoundError(f"there is no rule for {text}: see `xdpctl list`")
+            return NotFoundError(
+                f"there is no rule for {typed}, nothing was removed: `xdpctl list {text}"
+                " --contains` shows what there is"
+            )
         whose = "the operator's (cli, api, file:NAME)" if origin is None else f"of origin {origin}"
         first = found[0].origin if found else ""
         helps = (
@@ -581,7 +592,7 @@ class Store:
             else "see `xdpctl list --all-claims`"
         )
         return NotFoundError(
-            f"there is no rule for {text} that is {whose}, but {others} one: {helps}"
+            f"there is no rule for {typed} that is {whose}, but {others} one: {helps}"
         )
 
     def _slots_of(self, claimed: Iterable[Claimed], *, beneath: bool) -> Iterator[list[Slot]]:

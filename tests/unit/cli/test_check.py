@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.support.fake_kernel import FakeBpf, FakeKernel, FakeNetlink, pretend_
 from tests.support.fake_service import STATUS
 from xdpctl import abi
 from xdpctl.cli.verbs import prepare
-from xdpctl.errors import CompilerError, InterfaceError, XdpctlError
+from xdpctl.errors import CompilerError, InterfaceError, KernelError, XdpctlError
 from xdpctl.filter import own_pins
 from xdpctl.kernel.bpf import syscall
 from xdpctl.kernel.bpf.programs import XdpMode
@@ -73,6 +74,35 @@ def test_a_token_that_others_can_read_is_found(
 
     assert result.status == 1
     assert f"FAIL  cannot use --token-file {token}: its mode 0644" in result.output
+
+
+@pytest.mark.usefixtures("kernel")
+def test_secrets_of_cookies_that_are_none_are_found(cli: CommandLine, tmp_path: Path) -> None:
+    secrets = tmp_path / "cookies"
+    secrets.write_text("0123456789abcdef")
+    secrets.chmod(0o600)
+    result = cli("check", "--cookie-secret-file", str(secrets))
+
+    assert result.status == 1
+    assert (
+        f"FAIL  cannot use --cookie-secret-file {secrets}: it must have one or two" in result.output
+    )
+    assert "0123456789" not in result.output
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize(("proof", "status"), [("socket", 0), ("cgroup", 1)])
+def test_the_root_of_control_groups_is_looked_for_where_it_is_needed(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, proof: str, status: int
+) -> None:
+    def no_root() -> int:
+        raise KernelError("cannot find the root of all control groups", errno.ENOENT)
+
+    monkeypatch.setattr("xdpctl.status.checks.survey.open_root", no_root)
+    result = cli("check", "--proof", proof)
+
+    assert result.status == status
+    assert ("FAIL  cannot find the root of all control groups" in result.output) is bool(status)
 
 
 def test_an_interface_is_checked_by_name(cli: CommandLine, kernel: FakeKernel) -> None:

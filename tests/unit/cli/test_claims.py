@@ -134,6 +134,22 @@ def test_one_origins_claims_are_shown_alone(cli: CommandLine, service: FakeServi
 
 
 @pytest.mark.parametrize(
+    ("was", "said"),
+    [
+        (None, "drop: 192.0.2.1, without end\n"),
+        (claim(expires_in=600), "drop: 192.0.2.1, without end; 1 rule changed\n"),
+        (claim(), "drop: 192.0.2.1, without end; nothing to change\n"),
+    ],
+)
+def test_a_rule_counts_as_changed_only_if_it_says_something_else(
+    cli: CommandLine, service: FakeService, was: dict[str, Any] | None, said: str
+) -> None:
+    counts = {"created": int(was is None), "updated": int(was is not None), "warnings": []}
+    service.answer("POST", RULES, {**counts, "rules": [made(was=was)]})
+    assert cli("block", "192.0.2.1", "--for", "forever").output.startswith(said)
+
+
+@pytest.mark.parametrize(
     ("arguments", "sent"),
     [
         (["--origin", "app:jail"], {"origin": "app:jail"}),

@@ -49,19 +49,29 @@ def test_an_unknown_shell_is_a_usage_error(cli: CommandLine) -> None:
     assert "bash" in result.errors
 
 
+NAMES = """#!/bin/sh
+[ "$*" = "lists --names" ] && printf 'drop.txt\\ndrop two\\nhosts.txt\\n' && exit
+echo "xdpctl: not asked for: $*" >> asked
+"""
+"""Stands for `xdpctl`, and keeps every question but that for the names of lists."""
+
+
 def completed(words: list[str], folder: Path) -> set[str]:
     """Return what bash offers for the last of these words."""
+    (folder / "xdpctl").write_text(NAMES)
+    (folder / "xdpctl").chmod(0o755)
     (folder / "script").write_text(made("bash"))
     quoted = " ".join(f"'{word}'" for word in words)
     command = (
-        f". ./script; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _xdpctl;"
+        f"PATH=.:$PATH; . ./script; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _xdpctl;"
         ' printf "%s\\n" "${COMPREPLY[@]}"'
     )
     done = subprocess.run(
         ["bash", "--norc", "-c", command], cwd=folder, capture_output=True, text=True, check=True
     )
     assert not done.stderr
-    return set(done.stdout.split())
+    assert not (folder / "asked").exists()
+    return set(done.stdout.splitlines()) - {""}
 
 
 @pytest.mark.parametrize(
@@ -81,8 +91,32 @@ def completed(words: list[str], folder: Path) -> set[str]:
         (["xdpctl", "import", "my-l"], {"my-list.txt"}),
         (["xdpctl", "block", "--reason", ""], set()),
         (["xdpctl", "block", "192"], set()),
+        (["xdpctl", "unblock", "192"], set()),
+        (["xdpctl", "lists", "re"], {"refresh"}),
+        (["xdpctl", "lists", "refresh", "d"], {"drop.txt", "drop two"}),
+        (["xdpctl", "lists", "accept", ""], {"drop.txt", "drop two", "hosts.txt"}),
     ],
 )
 def test_bash_completes(tmp_path: Path, words: list[str], offered: set[str]) -> None:
     (tmp_path / "my-list.txt").touch()
     assert completed(words, tmp_path) == offered
+
+
+def test_fish_offers_the_names_of_lists(tmp_path: Path) -> None:
+    program = shutil.which("fish")
+    if program is None:
+        pytest.skip("fish is not installed")
+    (tmp_path / "xdpctl").write_text(NAMES)
+    (tmp_path / "xdpctl").chmod(0o755)
+    (tmp_path / "script").write_text(made("fish"))
+    ask = "set -x PATH . $PATH; source script; complete -C 'xdpctl lists refresh d'"
+    done = subprocess.run(
+        [program, "--no-config", "-c", ask],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
+    offered = {line.partition("\t")[0] for line in done.stdout.splitlines()}
+    assert {"drop.txt", "drop two"} <= offered

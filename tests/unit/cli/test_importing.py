@@ -32,6 +32,7 @@ RESULT: dict[str, Any] = {
     "left_to_others": 0,
     "skipped": 0,
     "guarded": 0,
+    "ends_removed": 0,
 }
 
 
@@ -105,12 +106,14 @@ def test_an_origin_that_cannot_be_is_refused_before_anything_is_sent(
 def test_all_that_was_done_is_said(cli: CommandLine, service: FakeService, rules: Path) -> None:
     numbers = {"created": 1000, "updated": 1, "removed": 3, "unchanged": 4}
     left = {"left_to_dnsdist": 5, "left_to_others": 6, "skipped": 7, "guarded": 8}
+    left["ends_removed"] = 2
     service.answer("POST", IMPORT, done(**numbers, **left))
 
     assert cli("import", str(rules)).output == (
         "file:bad.txt: 1,000 rules made, 1 rule changed, 3 rules removed and 4 rules unchanged;"
-        " 5 waiting behind dnsdist's entries, 6 waiting behind other origins' claims, 7 skipped (of"
-        " origin dnsdist) and 8 left out by the guard (`xdpctl block --force` adds them)\n"
+        " 2 rules now without end; 5 waiting behind dnsdist's entries, 6 waiting behind other"
+        " origins' claims, 7 skipped (of origin dnsdist) and 8 left out by the guard (`xdpctl block"
+        " --force` adds them)\n"
     )
 
 

@@ -58,6 +58,21 @@ def test_each_list_is_a_row(cli: CommandLine, service: FakeService) -> None:
     assert second.split() == ["bad.txt", "auto", "-", "0", "-", "30s", "no,", "no"]
 
 
+def test_what_a_list_leaves_out_is_below_the_table(cli: CommandLine, service: FakeService) -> None:
+    kinds = {"cosmetic rules": 1_200, "patterns": 1}
+    service.answer("GET", LISTS, {"lists": [listed(left_out_kinds=kinds), listed(name="b.txt")]})
+    *_, last = cli("lists").output.splitlines()
+    assert last == "ads.txt leaves out 1,200 cosmetic rules, 1 patterns"
+
+
+def test_a_list_that_is_read_says_what_it_leaves_out(
+    cli: CommandLine, service: FakeService
+) -> None:
+    service.answer("POST", f"{LISTS}/refresh", listed(left_out_kinds={"patterns": 2}))
+    output = cli("lists", "refresh", "ads.txt").output
+    assert output.endswith("2 entries left out (2 patterns)\n")
+
+
 def test_without_lists_that_is_said(cli: CommandLine, service: FakeService) -> None:
     service.answer("GET", LISTS, {"lists": []})
     assert "no [[list]]" in cli("lists").output

@@ -32,6 +32,23 @@ def seen(
     monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
 
 
+def test_the_service_is_known_by_its_number_here_not_by_its_own(
+    cli: CommandLine, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a PID namespace of its own it has another one, and would be taken for a holder."""
+    asked = []
+    seen(monkeypatch)
+    init = Holders.__init__
+
+    def noted(self: Holders, *, own: int) -> None:
+        asked.append(own)
+        init(self, own=own)
+
+    monkeypatch.setattr(Holders, "__init__", noted)
+    assert cli("resize", "qnames=5000").status == 0
+    assert (asked, service.requests[0].path) == ([os.getpid()], "/api/v1/status")
+
+
 @pytest.fixture
 def service(service: FakeService) -> FakeService:
     service.answer("GET", "/api/v1/status", STATUS)

@@ -239,6 +239,28 @@ def test_a_resume_of_an_attached_filter_filters_again(
     assert cli("resume").output == "filtering again\n"
 
 
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("panic", "panic is on already: every packet passes, until `xdpctl resume`\n"),
+        ("resume", "nothing to do: panic is not on\n"),
+    ],
+)
+def test_a_switch_that_was_set_already_is_said_so(
+    cli: CommandLine, service: FakeService, verb: str, said: str
+) -> None:
+    service.answer("POST", f"/api/v1/{verb}", {"panic": verb == "panic", "changed": False})
+    service.answer("GET", "/api/v1/status", detached())
+    assert cli(verb).output == said
+
+
+def test_history_can_be_limited(cli: CommandLine, service: FakeService) -> None:
+    service.answer("GET", "/api/v1/history", {"changes": []})
+    assert cli("history", "192.0.2.1", "--limit", "5", "--since", "1h").status == 0
+    query = dict(service.requests[0].query)
+    assert query == {"target": "192.0.2.1", "limit": "5", "since": "1h"}
+
+
 # --- an import that is ended ------------------------------------------------------------------
 
 

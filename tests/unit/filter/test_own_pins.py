@@ -14,6 +14,7 @@ from tests.support.fake_host import INTERFACE, FakeHost
 from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.abi import MAPS, MapName
 from xdpctl.errors import InterfaceError, KernelError, PinError
+from xdpctl.filter import own_pins
 from xdpctl.filter.lock import InterfaceLock
 from xdpctl.filter.own_pins import OwnPins, detach_interface
 from xdpctl.kernel.bpf.pins import netns_inode
@@ -52,6 +53,11 @@ def pin(host: FakeHost, link: FakeLink, name: str = f"{NAMESPACE}-{INTERFACE}") 
     host.own.mkdir(exist_ok=True)
     link.pin(host.own / name)
     return host.own / name
+
+
+def left(host: FakeHost) -> set[str]:
+    """Return the names in our directory; none where it is gone."""
+    return host.pinned().get("xdpctl", set())
 
 
 def found(host: FakeHost, pins: OwnPins) -> int | None:
@@ -281,7 +287,50 @@ def test_a_removal_that_is_refused_is_one_sentence(
 def test_our_program_is_taken_off_without_a_service(host: FakeHost, link: FakeLink) -> None:
     pin(host, link)
     assert detach_interface(host.bpf, host.netlink, INTERFACE, host.own)
-    assert (host.kernel.attached(INTERFACE), host.pinned()["xdpctl"]) == (None, set())
+    assert (host.kernel.attached(INTERFACE), left(host)) == (None, set())
+
+
+@pytest.mark.parametrize("roots", [True, False])
+def test_the_directory_goes_with_its_last_entry_if_a_service_of_root_made_it(
+    host: FakeHost,
+    link: FakeLink,
+    monkeypatch: pytest.MonkeyPatch,
+    roots: bool,  # noqa: FBT001 - the case
+) -> None:
+    """`prepare` made it for the service's user, who could not make it again."""
+    monkeypatch.setattr(own_pins, "_is_roots", lambda _directory: roots)
+    pin(host, link)
+    (host.own / f"{NAMESPACE}-{INTERFACE}:lock").mkdir()  # of a killed service
+    (host.own / f"{NAMESPACE}-eth1:lock").mkdir()
+    assert detach_interface(host.bpf, host.netlink, INTERFACE, host.own)
+    assert left(host) == {f"{NAMESPACE}-eth1:lock"}
+    (host.own / f"{NAMESPACE}-eth1:lock").rmdir()
+    with InterfaceLock(host.own, INTERFACE):
+        assert host.own.is_dir()
+    assert host.own.is_dir() is not roots
+
+
+def test_the_lock_of_a_running_service_stays(host: FakeHost, link: FakeLink) -> None:
+    with InterfaceLock(host.own, INTERFACE):
+        pin(host, link)
+        assert detach_interface(host.bpf, host.netlink, INTERFACE, host.own)
+        assert left(host) == {f"{NAMESPACE}-{INTERFACE}:lock"}
+
+
+def test_a_directory_that_goes_while_the_lock_is_taken_is_made_again(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last service of another interface ends at the same time."""
+    real, turns = Path.mkdir, iter([True])
+
+    def late(path: Path, **options: int) -> None:
+        if path.name.endswith(":lock") and next(turns, False):
+            path.parent.rmdir()
+        real(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", late)
+    with InterfaceLock(host.own, INTERFACE) as lock:
+        assert lock._descriptor is not None
 
 
 def test_anothers_program_stays(host: FakeHost, link: FakeLink) -> None:
@@ -316,7 +365,7 @@ def test_a_lock_that_ended_leaves_nothing_and_can_be_taken_again(host: FakeHost)
     for _ in range(2):
         with InterfaceLock(host.own, INTERFACE):
             pass
-    assert host.pinned()["xdpctl"] == set()
+    assert left(host) == set()
 
 
 def test_a_refused_lock_leaves_the_other_services_in_force(host: FakeHost) -> None:

@@ -408,9 +408,10 @@ def refusals(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
 class Asking(FakeBackend):
     """A backend that remembers who asked."""
 
-    async def set_panic(self, *, panic: bool) -> None:
+    async def set_panic(self, *, panic: bool) -> bool:
         assert panic
         self.asked.append(CALLER.get())
+        return True
 
 
 async def test_a_request_on_the_control_socket_is_its_process(folder: Path) -> None:

@@ -51,6 +51,13 @@ async def test_each_list_says_how_it_is(api: Site) -> None:
     }
 
 
+async def test_what_is_left_out_is_told_by_kind(api: Site) -> None:
+    good = GoodVersion("hosts", 7, 2, 1_000.5, kinds={"zones in the place of a name": 2})
+    api.backend.views = (ListView("ads.txt", "/l/ads.txt", "hosts", good, 1_060.0, ""),)
+    (listed,) = (await api.ask("GET", "/api/v1/lists")).json()["lists"]
+    assert listed["left_out_kinds"] == {"zones in the place of a name": 2}
+
+
 async def test_in_public_an_error_quotes_nothing(tmp_path: Path) -> None:
     async with site(tmp_path, backend=FakeBackend(views=(REFUSED,))) as served:
         answer = await served.ask("GET", "/api/v1/lists", tcp=True)

@@ -20,7 +20,7 @@ from xdpctl.http.api.documents import RuleIn, Seconds, whole
 from xdpctl.http.api.rule_lists import ELEMENT_MAX, RuleReader, rules_in
 from xdpctl.http.refusals import ListedRuleError, RequestError
 from xdpctl.rules import AnyQtype, parse_target, target_of
-from xdpctl.rules.keys import full_key
+from xdpctl.rules.keys import NO_END, NO_REASON, full_key
 
 if TYPE_CHECKING:
     from xdpctl.rules.keys import Row
@@ -135,6 +135,16 @@ def reader(*, whole: bool) -> RuleReader:
 def test_an_end_counts_from_now() -> None:
     rules = [RuleIn("192.0.2.1", expires_in=Seconds(60)), RuleIn("192.0.2.2")]
     assert [row[4] for row in reader(whole=True).rows(rules, 0)] == [160.0, None]
+
+
+def test_null_takes_an_end_away_and_what_is_left_out_stays() -> None:
+    rules = [
+        RuleIn("192.0.2.1", expires_in=None),
+        RuleIn("192.0.2.2", reason=""),
+        RuleIn("192.0.2.3"),
+    ]
+    rows = [(row[3], row[4]) for row in reader(whole=False).rows(rules, 0)]
+    assert rows == [("", NO_END), (NO_REASON, None), ("", None)]
 
 
 @pytest.mark.parametrize(

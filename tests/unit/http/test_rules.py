@@ -12,6 +12,7 @@ import pytest
 from tests.support.fake_backend import NOTE
 from xdpctl.abi import RULE_PLACES, MapName, RuleAction
 from xdpctl.errors import ConflictError, KernelError, MapFullError, NotFoundError, StateError
+from xdpctl.feeds.versions import GoodVersion, ListView
 from xdpctl.http.api.queries import PAGE_MAX, PageQuery, properties_of
 from xdpctl.http.api.uploads import FEW
 from xdpctl.process.clock import boot_clock
@@ -250,6 +251,7 @@ async def test_a_put_replaces_an_origins_list(api: Site) -> None:
         "skipped": 0,
         "guarded": 3,
         "waiting": 3,
+        "ends_removed": 0,
     }
     (bulk,) = api.backend.bulks
     assert (bulk.origin, bulk.replace, bulk.strict) == ("list:x", True, False)
@@ -321,12 +323,42 @@ async def test_an_origins_rules_are_flushed(
     api: Site, query: str, asked: tuple[object, object]
 ) -> None:
     assert (await api.ask("DELETE", f"{RULES}?{query}")).json() == {"removed": 3, "warnings": []}
-    assert api.backend.asked == [("flush", *asked)]
+    assert api.backend.asked[0] == ("flush", *asked)
 
 
 async def test_flushing_dnsdists_comes_with_a_warning(api: Site) -> None:
     (warning,) = (await api.ask("DELETE", f"{RULES}?origin=dnsdist")).json()["warnings"]
     assert "running dnsdist" in warning
+
+
+FOLLOWED = ListView("ads.txt", "/l/ads.txt", "hosts", GoodVersion("hosts", 7, 0, 1.0), 2.0, "")
+NEVER_USED = ListView("new.txt", "/l/new.txt", "auto", None, 2.0, "no")
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["origin=list:ads.txt", "origin=*", "origin=*&map=list-names"],
+)
+async def test_what_is_removed_of_a_list_comes_back_and_the_answer_says_how_to_keep_it_away(
+    api: Site, query: str
+) -> None:
+    api.backend.views = (FOLLOWED, NEVER_USED)
+    (warning,) = (await api.ask("DELETE", f"{RULES}?{query}")).json()["warnings"]
+    assert "the service follows list ads.txt: what was removed comes back" in warning
+    assert "remove its [[list]] from the settings" in warning
+
+
+@pytest.mark.parametrize("query", ["origin=api", "origin=list:other", "origin=*&map=qnames"])
+async def test_what_is_removed_of_others_does_not_come_back(api: Site, query: str) -> None:
+    api.backend.views = (FOLLOWED,)
+    assert (await api.ask("DELETE", f"{RULES}?{query}")).json()["warnings"] == []
+
+
+async def test_a_lists_claim_on_one_target_comes_back_too(api: Site) -> None:
+    api.backend.views = (FOLLOWED,)
+    query = "target=192.0.2.1&claimant=list:ads.txt"
+    (warning,) = (await api.ask("DELETE", f"{RULES}?{query}")).json()["warnings"]
+    assert "comes back" in warning
 
 
 @pytest.mark.parametrize(
@@ -485,7 +517,10 @@ async def test_a_wrong_parameter_of_top_is_422(api: Site, query: str) -> None:
 
 @pytest.mark.parametrize(("verb", "panic"), [("panic", True), ("resume", False)])
 async def test_panic_and_resume_say_what_is(api: Site, verb: str, *, panic: bool) -> None:
-    assert (await api.ask("POST", f"/api/v1/{verb}")).json() == {"panic": panic}
+    assert (await api.ask("POST", f"/api/v1/{verb}")).json() == {
+        "panic": panic,
+        "changed": True,
+    }
     assert api.backend.asked == [("panic", panic)]
 
 

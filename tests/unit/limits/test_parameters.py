@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xdpctl.abi import LIMITS_LIVE_SIZE, encode_limits
 from xdpctl.limits.parameters import (
     CROWD,
     Levels,
-    accounts_of,
     burst_of,
     proven_limit_of,
+    units_of,
+    values_of,
 )
 from xdpctl.limits.table import (
     WORDS_MOST,
@@ -22,6 +25,9 @@ from xdpctl.limits.table import (
     words_needed,
     words_of,
 )
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
 
 U64 = 1 << 64
 
@@ -41,6 +47,9 @@ class Wanted:
     flood_limit_proven: int | None = None
     proven_factor: int = 8
     proven_lifetime: int = 86400
+    ports: tuple[int, ...] = (53,)
+    proof: str = "socket"
+    exempt: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
 levels = st.lists(st.integers(1, 1024), min_size=1, max_size=4).map(
@@ -66,12 +75,16 @@ def passed(accounts_room: int, clock: int, price: int, jiffies: int) -> int:
 
 
 def test_the_usual_numbers() -> None:
-    found = accounts_of(Wanted(), 250)
-    assert found.units == 768
-    assert found.room == 125 * 768 << 16
-    assert found.clock == round(50 * 768 * 65536 / 250)
-    assert found.prices4 == ((768 << 16, 24 << 16), (96 << 16, 3 << 16))
-    assert found.prices6 == ((768 << 16, 96 << 16), (96 << 16, 12 << 16))
+    units, found = units_of(50), values_of(Wanted(), 250)
+    assert units == 768 << 11
+    assert found.room == 125 * units << 16
+    assert found.clock == round(50 * units * 65536 / 250)
+    assert [prices.v4 for prices in found.prices] == [
+        (units << 16, units // 32 << 16),
+        (units // 8 << 16, units // 256 << 16),
+    ]
+    assert found.prices[0].v6 == (units << 16, units // 8 << 16)
+    assert (found.slip, found.dry_run, found.flood_prices) == (1, False, (0, 0))
 
 
 def test_the_burst_is_two_and_a_half_times_the_rate_or_what_is_said() -> None:
@@ -84,44 +97,57 @@ def test_the_burst_is_two_and_a_half_times_the_rate_or_what_is_said() -> None:
     st.builds(
         Wanted,
         rate_limit=rates,
-        rate_limit_burst=st.none() | st.integers(1, 10**8),
         rate_limit_prefixes=levels,
         rate_limit_prefixes6=levels,
         proven_factor=st.integers(1, 1000),
+        flood_limit=st.just(0) | st.integers(64, 10**8),
+        flood_limit_proven=st.none() | st.just(0) | st.integers(64, 10**8),
+        proven_lifetime=st.integers(60, 7 * 86400),
     ),
+    st.integers(1, 3600),
     hertz,
 )
-def test_every_number_fits_into_its_field(wanted: Wanted, ticks: int) -> None:
+def test_every_number_fits_into_its_field(wanted: Wanted, seconds: int, ticks: int) -> None:
+    wanted = replace(wanted, rate_limit_burst=wanted.rate_limit * seconds)
     four, six = wanted.rate_limit_prefixes, wanted.rate_limit_prefixes6
-    found = accounts_of(wanted, ticks)
-    prices = [price for pair in (found.prices4, found.prices6) for each in pair for price in each]
-    assert 0 < found.clock < U64
+    found = values_of(wanted, ticks)
+    prices = [price for each in found.prices for family in (each.v4, each.v6) for price in family]
+    assert found.clock > 0
     assert 0 < found.room < found.most <= U64 // 4
     assert all(price % 65536 == 0 and 0 < price <= found.room for price in prices)
-    assert list(map(len, (*found.prices4, *found.prices6))) == [len(four)] * 2 + [len(six)] * 2
+    assert found.room % 65536 == found.most % 65536 == 0
+    assert [len(each.v4) for each in found.prices] == [len(four)] * 2
+    assert [len(each.v6) for each in found.prices] == [len(six)] * 2
+    assert len(encode_limits(found)) == LIMITS_LIVE_SIZE
+    for price, room in zip(found.flood_prices, found.flood_rooms, strict=True):
+        assert price < room < 1 << 44
 
 
 @given(rates, hertz, levels)
 def test_each_level_has_its_multiple_of_the_rate(rate: int, ticks: int, four: Levels) -> None:
-    found = accounts_of(Wanted(rate, None, 1, four, four), ticks)
-    for times, prices in zip((1, 8), found.prices4, strict=True):
-        for price, (_, multiplier) in zip(prices, four, strict=True):
+    found = values_of(Wanted(rate, None, 1, four, four), ticks)
+    for times, prices in zip((1, 8), found.prices, strict=True):
+        for price, (_, multiplier) in zip(prices.v4, four, strict=True):
             wanted = rate * multiplier * times
-            if wanted <= 10**7:  # nobody has more
+            if wanted <= 10**6:  # nobody has more
                 assert abs(found.clock * ticks / price / wanted - 1) < 0.01
 
 
 @given(rates, hertz)
-def test_powers_of_two_and_ten_are_exact(rate: int, ticks: int) -> None:
-    found = accounts_of(Wanted(rate), ticks)
-    assert found.units % 256 == 0
-    assert [price * 32 for price in found.prices4[0][1:]] == [found.units << 16]
+def test_the_default_prefixes_are_exact(rate: int, ticks: int) -> None:
+    units, (plain, proven) = units_of(rate), values_of(Wanted(rate), ticks).prices
+    assert [price * times for price, times in zip(plain.v4, (1, 32), strict=True)] == [
+        units << 16
+    ] * 2
+    assert [price * times for price, times in zip(proven.v6, (8, 64), strict=True)] == [
+        units << 16
+    ] * 2
 
 
 @given(rates, hertz)
 def test_the_clock_keeps_the_rate_to_a_millionth(rate: int, ticks: int) -> None:
-    found = accounts_of(Wanted(rate), ticks)
-    assert abs(found.clock * ticks / (rate * found.units << 16) - 1) < 1e-5
+    found = values_of(Wanted(rate), ticks)
+    assert abs(found.clock * ticks / (rate * units_of(rate) << 16) - 1) < 1e-6
 
 
 @given(st.integers(1, 5000), hertz, st.integers(1, 3))
@@ -129,18 +155,38 @@ def test_an_account_lets_its_burst_and_then_its_rate_through(
     rate: int, ticks: int, seconds: int
 ) -> None:
     wanted = Wanted(rate)
-    found = accounts_of(wanted, ticks)
-    count = passed(found.room, found.clock, found.prices4[0][0], seconds * ticks)
+    found = values_of(wanted, ticks)
+    count = passed(found.room, found.clock, found.prices[0].v4[0], seconds * ticks)
     assert abs(count - (burst_of(wanted) + seconds * rate)) <= 1 + seconds * rate / ticks
 
 
-@given(rates, hertz, st.none() | st.integers(1, 10**8))
-def test_a_full_account_seen_a_tick_late_is_not_idle(
-    rate: int, ticks: int, burst: int | None
-) -> None:
-    found = accounts_of(Wanted(rate, burst), ticks)
-    slack = found.most - found.room
-    assert slack >= found.clock + (CROWD * found.units << 16)
+@given(rates, hertz)
+def test_only_another_rate_changes_the_time_of_accounts(rate: int, ticks: int) -> None:
+    before = values_of(Wanted(rate), ticks)
+    other = Wanted(rate, 7 * rate, 2, ((30, 7),), ((56, 3),), proven_factor=31, flood_limit=64)
+    assert values_of(other, ticks).clock == before.clock
+
+
+@given(rates, hertz, st.integers(1, 3600))
+def test_a_full_account_seen_a_tick_late_is_not_idle(rate: int, ticks: int, seconds: int) -> None:
+    found = values_of(Wanted(rate, rate * seconds), ticks)
+    assert found.most - found.room >= found.clock + (CROWD * units_of(rate) << 16)
+
+
+@given(rates)
+def test_an_account_does_not_come_around_within_days(rate: int) -> None:
+    assert (1 << 48) / (rate * units_of(rate)) >= 4 * 86400
+
+
+@given(st.integers(64, 10**8), hertz)
+def test_a_bucket_gives_out_its_rate(rate: int, ticks: int) -> None:
+    price = values_of(Wanted(flood_limit=rate), ticks).flood_prices[0]
+    assert abs(64 * (ticks << 20) / price / rate - 1) < 0.01
+
+
+def test_a_bucket_without_a_limit_costs_nothing() -> None:
+    assert values_of(Wanted(flood_limit=64, flood_limit_proven=0), 250).flood_prices[1] == 0
+    assert values_of(Wanted(rate_limit=0), 250).clock == 0
 
 
 # --- the table --------------------------------------------------------------------------
@@ -201,14 +247,14 @@ def test_no_limit_needs_no_warning() -> None:
 
 
 @given(st.integers(0, 2**40), st.integers(1, 10), hertz)
-def test_words_in_use_are_those_whose_time_is_to_come(jiffies: int, ahead: int, ticks: int) -> None:
-    found = accounts_of(Wanted(), ticks)
-    now = jiffies * found.clock % U64
-    used = (now + ahead * found.prices4[0][0] & ~0xFFFF) % U64 | 0x1234
-    past = (now - (1 << 20)) % U64
-    assert load_of([used, past, used, past], found, jiffies) == 0.5
+def test_words_in_use_are_those_whose_time_is_to_come(now: int, ahead: int, ticks: int) -> None:
+    found = values_of(Wanted(), ticks)
+    time = now * found.clock % U64
+    used = (time + ahead * found.prices[0].v4[0] & ~0xFFFF) % U64 | 0x1234
+    past = (time - (1 << 20)) % U64
+    assert load_of([used, past, used, past], found, now) == 0.5
 
 
 def test_an_empty_table_is_not_in_use() -> None:
-    assert load_of([0] * 8, accounts_of(Wanted(), 250), 4_300_000_000) == 0.0
-    assert load_of([], accounts_of(Wanted(), 250), 1) == 0.0
+    assert load_of([0] * 8, values_of(Wanted(), 250), 4_300_000_000) == 0.0
+    assert load_of([], values_of(Wanted(), 250), 1) == 0.0

@@ -59,7 +59,7 @@ class Proc:
         place = self.directory / str(pid)
         place.rename(self.directory / f"ended-{pid}")
 
-    def holders(self, *, owner: int | None = None, all_here: bool = False) -> Holders:
+    def holders(self, *, owner: int | None = None, all_here: bool = True) -> Holders:
         return Holders(
             owner,
             proc=self.directory,
@@ -177,13 +177,30 @@ def test_a_process_of_the_pins_owner_counts_as_dnsdist(
     assert closed.holders(owner=user + 1).look([7]).of(7) == frozenset()
 
 
+@pytest.mark.parametrize("looked_into", [True, False])
 @pytest.mark.parametrize("all_here", [True, False])
-def test_nobody_is_certain_only_where_every_process_has_a_number_and_a_name(
-    closed: Proc,
+def test_nobody_is_certain_only_where_every_process_of_the_host_is_visible(
+    proc: Proc,
+    request: pytest.FixtureRequest,
     all_here: bool,  # noqa: FBT001 - the case
+    looked_into: bool,  # noqa: FBT001 - the case
 ) -> None:
-    closed.process(20, "sshd")
-    assert closed.holders(all_here=all_here).look([7]).whole is all_here
+    """In a container even root, who can look into all that it sees, does not see dnsdist."""
+    if not looked_into:
+        request.getfixturevalue("closed")
+    proc.process(20, "sshd")
+    assert proc.holders(all_here=all_here).look([7]).whole is all_here
+
+
+def test_a_holder_that_is_visible_in_a_container_is_one(proc: Proc) -> None:
+    proc.process(20, maps={7: READ_WRITE})
+    seen = proc.holders(all_here=False).look([7])
+    assert (pids(seen.of(7)), seen.whole) == ({20}, False)
+
+
+def test_without_a_proc_nobody_is_certain(tmp_path: Path) -> None:
+    seen = Holders(proc=tmp_path / "missing", own=OWN).look([7])
+    assert (seen.of(7), seen.whole) == (frozenset(), False)
 
 
 def test_where_processes_are_invisible_nobody_is_not_certain(proc: Proc) -> None:

@@ -27,6 +27,8 @@ from xdpctl.rules import (
 )
 from xdpctl.rules.comments import reason_of, split
 from xdpctl.rules.keys import (
+    NO_END,
+    NO_REASON,
     REFS,
     Block,
     Row,
@@ -177,8 +179,10 @@ def long_way(line: str, reader_origin: str, any_qtype: AnyQtype) -> Row | str | 
         key = stored_key(ref, key_of(rule.target, any_qtype, book))
     except TargetError as error:
         return error.sentence
-    expires = None if rule.expires_in is None else NOW + rule.expires_in
-    return ref, key, int(rule.action), rule.reason or reason_of(comment), expires, rule.origin
+    silent = None if rule.keeps_end else NO_END
+    expires = silent if rule.expires_in is None else NOW + rule.expires_in
+    reason = rule.reason or reason_of(comment) or ("" if rule.keeps_reason else NO_REASON)
+    return ref, key, int(rule.action), reason, expires, rule.origin
 
 
 options = st.lists(

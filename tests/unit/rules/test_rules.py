@@ -34,6 +34,7 @@ from xdpctl.rules import (
     map_of,
     parse_action,
     parse_duration,
+    parse_end,
     parse_network,
     parse_origin,
     parse_qtype,
@@ -579,6 +580,30 @@ def test_a_line_may_say_everything_in_any_order() -> None:
         origin="list:x",
         expires_in=5400,
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "end", "keeps_end", "keeps_reason"),
+    [
+        ("192.0.2.1", None, True, True),
+        ("192.0.2.1 for=10m", 600, False, True),
+        ("192.0.2.1 for=forever", None, False, True),
+        ('192.0.2.1 reason=""', None, True, False),
+    ],
+)
+def test_a_line_keeps_what_it_does_not_say(
+    line: str, end: int | None, *, keeps_end: bool, keeps_reason: bool
+) -> None:
+    rule = parse_rule_line(line)
+    assert rule is not None
+    assert (rule.expires_in, rule.keeps_end, rule.keeps_reason) == (end, keeps_end, keeps_reason)
+
+
+@pytest.mark.parametrize("text", ["ever", "Forever", "0", "-5m", "10 years", "99999999999d"])
+def test_an_end_that_cannot_be_read_is_answered_with_those_that_can(text: str) -> None:
+    with pytest.raises(TargetError, match=r"1h30m, 7d or 2w.*or forever") as caught:
+        parse_end(text)
+    assert caught.value.field == "for"
 
 
 @pytest.mark.parametrize(

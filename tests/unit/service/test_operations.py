@@ -42,6 +42,8 @@ from xdpctl.rules.guard import Guard
 from xdpctl.rules.lines import LineReader
 from xdpctl.service import operations
 from xdpctl.service.account import Account
+from xdpctl.service.limit_tables import LimitTables
+from xdpctl.service.limits import Limits
 from xdpctl.service.operations import Operations
 from xdpctl.service.panic import PanicSwitch
 from xdpctl.status.observer import Observer
@@ -124,6 +126,15 @@ class Office:
         self.observer.look()
         self.lanes = lanes = enter(Lanes("store"))
         self.watch_thread = enter(ThreadPoolExecutor(1, "watch"))
+        self.limits = Limits(
+            enter(LimitTables(host.bpf)),
+            settings,
+            self.observer,
+            host.netlink,
+            self.account,
+            thread=self.watch_thread,
+            note_thread=lanes.writes,
+        )
         self.operations = Operations(
             store=self.store,
             guard=lambda: Guard((), [ip_address("192.0.2.53")]),
@@ -140,6 +151,7 @@ class Office:
             holders=self.holders,  # type: ignore[arg-type]
             reserve=self.reserve,
             account=self.account,
+            limits=self.limits,
             program=self.program,  # type: ignore[arg-type]  # the part that is used
         )
 

@@ -554,7 +554,7 @@ async def test_what_the_store_refuses_has_a_status_of_its_own(home: Home) -> Non
         many = [{"target": f"192.0.2.{number}"} for number in range(3)]
         full = await home.ask("POST", "/api/v1/rules", json=many)
     assert [answer.status for answer in (theirs, absent, wrong, full)] == [409, 404, 422, 507]
-    assert (wrong.body["field"], full.body["map"], full.body["done"]) == ("target", "addr-v4", 1)
+    assert (wrong.body["field"], full.body["map"], full.body["done"]) == ("target", "addr-v4", 0)
 
 
 async def test_rules_are_there_after_a_restart(home: Home) -> None:
@@ -605,7 +605,7 @@ async def test_what_expired_while_no_service_ran_is_in_the_history(home: Home) -
 
 async def test_panic_outlives_a_restart(home: Home) -> None:
     async with home.running():
-        assert (await home.ask("POST", "/api/v1/panic")).body == {"panic": True}
+        assert (await home.ask("POST", "/api/v1/panic")).body["panic"]
     async with home.running():
         with home.host.bpf.open_map(
             home.host.own / f"{netns_inode()}-{INTERFACE}:control"

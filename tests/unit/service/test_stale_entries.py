@@ -34,7 +34,7 @@ class FakeAging:
     """What is stale, as a test says; remembers what was ended."""
 
     def __init__(self) -> None:
-        self.counts: dict[MapName, int] = {}
+        self.counts: dict[MapName, int | None] = {}
         self.next = self.counts
         self.present: frozenset[Holder] = frozenset()
         self.looks = 0
@@ -49,7 +49,7 @@ class FakeAging:
 
     def end(self, seconds: float) -> Iterator[Lifted]:
         self.ended.append(seconds)
-        if self.counts:
+        if any(self.counts.values()):
             yield LIFTED
             self.counts = {}
 
@@ -58,9 +58,9 @@ class Shown:
     """Stands for the observer."""
 
     def __init__(self) -> None:
-        self.stale: Mapping[MapName, int] = {}
+        self.stale: Mapping[MapName, int | None] = {}
 
-    def aged(self, stale: Mapping[MapName, int]) -> None:
+    def aged(self, stale: Mapping[MapName, int | None]) -> None:
         self.stale = stale
 
 
@@ -103,9 +103,10 @@ class Site:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; the test's own time-out ends it."""
-    while not condition():  # noqa: ASYNC110 - nothing tells of it
-        await asyncio.sleep(0.005)
+    """Wait for a condition; a test that waits in vain fails."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -127,6 +128,18 @@ async def test_stale_entries_are_counted_warned_of_and_logged_once(
     assert "unblock --force" in warning
     assert Counter(caplog.messages)["stale-entries"] == 2  # one a map
     assert site.aging.ended == []
+
+
+async def test_where_it_is_unknown_who_holds_the_maps_no_number_is_shown(site: Site) -> None:
+    site.aging.next = {MapName.ADDR_V4: None, MapName.QNAMES: None}
+    async with site.running():
+        await until(lambda: site.aging.looks > 1)
+        assert site.shown.stale == site.aging.next
+        assert not site.part.warnings
+        site.part.reload(site.settings("--stale-dnsdist", "expire:10m"))
+        await until(lambda: len(site.part.warnings) == 1)
+    warning = site.part.warnings[0]
+    assert warning.startswith("--stale-dnsdist expire:10m ends nothing now")
 
 
 async def test_when_they_are_gone_nothing_is_said(site: Site) -> None:
@@ -167,8 +180,22 @@ async def test_the_end_of_a_holder_wakes_the_part(
     process = subprocess.Popen(["sleep", "1000"])  # noqa: ASYNC220 - does not wait
     site.aging.present = frozenset({Holder(process.pid, 1, "sleep")})
     async with site.running():
-        await asyncio.sleep(0.05)  # it is watched only behind the look
+        await until(lambda: len(site.part._watched) == 1)
         assert site.aging.looks == 1
+        site.aging.present = frozenset()  # as the next look finds it
         process.kill()
         await asyncio.to_thread(process.wait)
         await until(lambda: site.aging.looks == 2)
+
+
+async def test_a_holder_that_ended_behind_the_look_wakes_the_part_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stale_entries, "LOOK_SECONDS", 3600)
+    process = subprocess.Popen(["true"])  # noqa: ASYNC220 - does not wait
+    await asyncio.to_thread(process.wait)
+    site.aging.present = frozenset({Holder(process.pid, 1, "true")})
+    async with site.running():
+        await until(lambda: site.aging.looks == 2)
+        await asyncio.sleep(0.05)
+        assert site.aging.looks == 2

@@ -84,6 +84,12 @@ def test_a_burst_under_two_ticks_is_refused_with_the_least_that_works() -> None:
     assert "use at least 20" in sentence
 
 
+def test_a_burst_of_more_than_an_hour_is_refused() -> None:
+    sentence = refused("--rate-limit", "2", "--rate-limit-burst", "7201")
+    assert "use at most 7200" in sentence
+    assert load("--rate-limit", "2", "--rate-limit-burst", "7200").rate_limit_burst == 7200
+
+
 def test_a_burst_of_two_ticks_is_taken() -> None:
     argv = ("--rate-limit", str(10 * ticks_a_second()), "--rate-limit-burst", "20")
     assert load(*argv).rate_limit_burst == 20

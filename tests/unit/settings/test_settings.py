@@ -19,7 +19,7 @@ from xdpctl.abi import MapName
 from xdpctl.errors import SettingsError
 from xdpctl.process.command_line import ArgumentParser
 from xdpctl.process.log import LogFormat, LogLevel
-from xdpctl.rules import AnyQtype
+from xdpctl.rules import AnyQtype, Name
 from xdpctl.settings import (
     Changes,
     Listen,
@@ -37,6 +37,7 @@ from xdpctl.settings import (
     settings_from,
 )
 from xdpctl.settings.options import OPTIONS
+from xdpctl.settings.zones import PrimaryAddress, ZoneLimit, ZoneNames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,6 +74,22 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
     ("flood-limit-proven", "50000", 50000, "50_000"),
     ("proven-factor", "32", 32, "32"),
     ("proven-lifetime", "7d", 604800, '"7d"'),
+    (
+        "zone-limit",
+        ".example.com=500",
+        (ZoneLimit(Name.from_text("example.com"), 500),),
+        '[".example.com=500"]',
+    ),
+    (
+        "zone-names",
+        ".example.com=192.0.2.53:5300",
+        (
+            ZoneNames(
+                Name.from_text("example.com"), PrimaryAddress(IPv4Address("192.0.2.53"), 5300)
+            ),
+        ),
+        '[".example.com=192.0.2.53:5300"]',
+    ),
     ("cookie-secret-file", "/etc/x.cookies", Path("/etc/x.cookies"), '"/etc/x.cookies"'),
     ("listen", "[::1]:0", Listen(IPv6Address("::1"), 0), '"[::1]:0"'),
     ("token-file", "/etc/x.token", Path("/etc/x.token"), '"/etc/x.token"'),
@@ -178,6 +195,8 @@ def test_defaults_are_the_contracts() -> None:
         proven_factor=8,
         proven_lifetime=86400,
         cookie_secret_file=None,
+        zone_limits=(),
+        zone_names=(),
     )
 
 
@@ -186,6 +205,8 @@ def test_every_option_is_a_field_and_every_field_an_option() -> None:
         "config",
         "lists",
         "warnings",
+        "zone_tables",
+        "zones",
     }
     assert fields == set(FIELD.values())
 
@@ -382,7 +403,7 @@ def test_options_are_not_abbreviated() -> None:
 
 
 def test_an_option_without_its_value_is_an_error() -> None:
-    assert "--port: expected one argument" in refused("--port").sentence
+    assert "--port needs a value" in refused("--port").sentence
 
 
 def test_a_flag_with_a_value_is_an_error() -> None:
@@ -761,6 +782,8 @@ def test_these_options_and_no_others_are_applied_by_a_reload() -> None:
         "proven-factor",
         "proven-lifetime",
         "cookie-secret-file",
+        "zone-limit",
+        "zone-names",
     }
 
 

@@ -94,6 +94,27 @@ def notes(looked_at: Facts, *arguments: str) -> str:
     return "\n".join(of_level(Level.NOTE, looked_at, *arguments))
 
 
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({}, []),
+        ({"hidden": "no /proc"}, ["no /proc: which process holds a shared map"]),
+        ({"own_network": True}, ["network namespace of its own"]),
+        ({"hidden": "a", "own_network": True}, ["a: which process", "network namespace"]),
+    ],
+)
+def test_what_cannot_be_seen_from_a_container_is_a_note(
+    seen: dict[str, Any], said: list[str]
+) -> None:
+    notes = [
+        each
+        for each in findings(wanted(), facts(replace(HOST, **seen)))
+        if each.topic == "namespace"
+    ]
+    assert [each.level for each in notes] == [Level.NOTE] * len(said)
+    assert all(words in each.sentence for words, each in zip(said, notes, strict=True))
+
+
 def test_where_nothing_is_wrong_there_is_neither_error_nor_warning() -> None:
     assert (errors(on_card()), warnings(on_card())) == ([], [])
 
@@ -510,6 +531,18 @@ def test_truncate_rules_without_a_tcp_listener_are_a_warning() -> None:
 )
 def test_otherwise_nothing_is_said_of_tcp(changes: dict[str, Any]) -> None:
     assert warnings(facts(**changes)) == []
+
+
+def test_limits_without_a_tcp_listener_are_a_warning_whatever_the_rules_are() -> None:
+    limits = ("--rate-limit", "50", "--rate-limit-table", "65536")
+    for truncating in (False, None):
+        (said,) = warnings(facts(truncating=truncating, listening={53: False}), *limits)
+        assert said.startswith("there are limits, but no program listens on TCP port 53")
+
+
+def test_a_table_that_is_too_small_is_a_warning() -> None:
+    limits = ("--rate-limit", "50", "--rate-limit-table", "1024", "--flood-limit", "100000")
+    assert "use --rate-limit-table 8192" in warnings(facts(), *limits)[0]
 
 
 def test_rules_that_cannot_be_read_are_noted() -> None:

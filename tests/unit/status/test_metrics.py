@@ -71,6 +71,9 @@ REASONS = [
     "zone",
     "list-source",
     "list-name",
+    "limit",
+    "unproven",
+    "zone-limit",
 ]
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -263,6 +266,38 @@ def test_a_program_without_tag_or_mode_is_named_all_the_same() -> None:
     bare = FilterView("eth0", FilterState.ATTACHED, 2, None, 7, None, 0, 1, {})
     labels = {"interface": "eth0", "id": "7", "tag": "", "mode": ""}
     assert value(Snapshot(0.0, filters=(bare,)), "xdpctl_program_info", **labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("panic", "states", "said"),
+    [
+        (False, [FilterState.ATTACHED], []),
+        (True, [FilterState.ATTACHED], ["panic is on"]),
+        (False, [FilterState.DETACHED, FilterState.ATTACHED], ["the filter is not on eth0,"]),
+        (True, [FilterState.DETACHED, FilterState.DETACHED], ["panic", "not on eth0, eth1"]),
+    ],
+)
+def test_why_rules_have_no_effect_is_said(
+    panic: bool,  # noqa: FBT001 - a parameter of the test
+    states: list[FilterState],
+    said: list[str],
+) -> None:
+    views = tuple(
+        FilterView(f"eth{number}", state, 2, None, 7, None, 0, 1, {})
+        for number, state in enumerate(states)
+    )
+    found = Snapshot(0.0, filters=views, panic=panic).without_effect
+    assert len(found) == len(said)
+    assert all(words in sentence for words, sentence in zip(said, found, strict=True))
+
+
+def test_what_is_unknown_has_no_number() -> None:
+    snapshot = Snapshot(0.0, stale={MapName.QNAMES: None, MapName.ADDR_V4: 2})
+    found = {
+        name: value(snapshot, "xdpctl_stale_dnsdist_entries", map=name)
+        for name in ("addr-v4", "cidr4", "qnames")
+    }
+    assert found == {"addr-v4": 2, "cidr4": 0, "qnames": None}
 
 
 @pytest.mark.parametrize("panic", [True, False])

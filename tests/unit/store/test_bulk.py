@@ -185,6 +185,44 @@ def test_what_a_list_that_adds_does_not_say_stays_as_it_was(ledger: Ledger) -> N
     assert (note.action, note.reason, note.expires) == (PASS, "flood", ledger.boot + 600)
 
 
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("before", [[], [A], [f"{A} for=5m"], [B], [f"{B} action=pass for=5m", A]])
+def test_a_line_takes_an_end_away_and_the_result_says_so(
+    ledger: Ledger, before: list[str], *, replace: bool
+) -> None:
+    """Whatever stood in the file before it, and whether the list adds or replaces."""
+    ledger.bulk([f"{A} for=10m reason=flood"])
+    result = ledger.bulk([*before, f"{A} for=forever"], replace=replace)
+    notes = ledger.state.notes(MapName.ADDR_V4)
+    assert notes[ledger.place(A)[1]].expires is None
+    assert (result.updated, result.ends_removed) == (1, 1)
+
+
+def test_a_new_rule_of_a_line_that_says_forever_has_no_end(ledger: Ledger) -> None:
+    result = ledger.bulk([f'{A} for=forever reason=""', f"{B} for=forever"])
+    notes = ledger.state.notes(MapName.ADDR_V4).values()
+    assert {(note.expires, note.reason) for note in notes} == {(None, "")}
+    assert (result.created, result.ends_removed) == (2, 0)
+    assert ledger.bulk([f'{A} for=forever reason=""', f"{B} for=forever"]).unchanged == 2
+
+
+def test_a_line_takes_the_end_of_a_claim_away_that_waits(ledger: Ledger) -> None:
+    ledger.bulk([f"{A} origin=cli"], origin="cli")
+    ledger.bulk([f"{A} for=10m"], origin="app:jail")
+    result = ledger.bulk([f"{A} for=forever"], origin="app:jail")
+    name, key = ledger.place(A)
+    (waiting,) = ledger.state.waiting_at(name, [key])[key]
+    assert (waiting.origin, waiting.expires) == ("app:jail", None)
+    assert result.ends_removed == 1
+
+
+def test_a_line_takes_a_reason_away(ledger: Ledger) -> None:
+    ledger.bulk([f"{A} for=10m reason=flood"])
+    assert ledger.bulk([f'{A} reason=""']).updated == 1
+    (note,) = ledger.state.notes(MapName.ADDR_V4).values()
+    assert (note.reason, note.expires) == ("", ledger.boot + 600)
+
+
 def test_of_an_entry_that_comes_twice_the_last_line_counts(ledger: Ledger) -> None:
     result = ledger.bulk([f"{A} action=pass", B, f"{A} reason=last"])
     assert (result.created, ledger.shown()[A]) == (2, (DROP, 0, "file:x"))

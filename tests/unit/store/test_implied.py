@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 import tempfile
 from itertools import product
 from pathlib import Path
@@ -119,6 +120,23 @@ def test_it_does_what_the_longest_zone_of_another_list_does(
             ledger.bulk([other], OTHER)
     assert action(ledger) is expected
     assert ledger.agrees()
+
+
+@pytest.mark.parametrize("first", [ZONE, OTHER])
+def test_another_lists_rule_for_one_type_still_applies(ledger: Ledger, first: str) -> None:
+    for origin in (first, ZONE if first == OTHER else OTHER):
+        if origin == ZONE:
+            load_rpz(ledger)
+        else:
+            ledger.bulk([".evil.example qtype=A", ".evil.example qtype=MX action=pass"], OTHER)
+    octets = Name.from_text("x.a.evil.example").wire.rstrip(b"\0")
+    a, aaaa = (by_the_table(ledger, octets, qtype) for qtype in TYPES)
+    assert (a, aaaa) == (DROP, PASS)
+    assert ledger.agrees()
+    ledger.bulk([], OTHER, replace=True)
+    assert by_the_table(ledger, octets, TYPES[0]) is PASS
+    assert action(ledger) is PASS
+    assert len(ledger.entries(MapName.LIST_NAMES)) == len(rpz_rows(RPZ, ZONE))
 
 
 @pytest.mark.parametrize(
@@ -324,10 +342,14 @@ zones = st.dictionaries(owners, policies, max_size=5).map(
     lambda found: [f"{owner} CNAME {policy}" for owner, policy in found.items()]
 )
 plain = st.dictionaries(
-    st.builds(str.__add__, st.sampled_from(["", ".", "*."]), names),
+    st.tuples(st.sampled_from(["", ".", "*."]), names, st.sampled_from(["", " qtype=A"])),
     st.sampled_from(["drop", "truncate", "pass"]),
     max_size=4,
-).map(lambda found: [f"{target} action={action}" for target, action in found.items()])
+).map(
+    lambda found: [
+        f"{mark}{name}{qtype} action={action}" for (mark, name, qtype), action in found.items()
+    ]
+)
 steps = st.lists(
     st.one_of(st.tuples(st.sampled_from([ZONE, OTHER]), zones), st.tuples(st.just(THIRD), plain)),
     min_size=1,
@@ -341,23 +363,29 @@ ASKED = [
 ]
 
 
-def places_for(octets: bytes) -> Iterator[list[bytes]]:
-    """Yield the places that match a name, the longest first, as PACKETS.md has it."""
-    yield [name_place(octets, ZoneScope.SELF, AnyQtype.BOTH, Book.LISTS)[1]]
+def places_for(octets: bytes, qtype: bytes) -> Iterator[list[bytes]]:
+    """Yield the places that match a query, as PACKETS.md has it: of a zone its type first."""
+
+    def both(*scopes: ZoneScope) -> Iterator[list[bytes]]:
+        here = [name_place(octets, scope, AnyQtype.BOTH, Book.LISTS)[1] for scope in scopes]
+        yield [key[:1] + qtype + key[3:] for key in here]
+        yield here
+
+    yield from both(ZoneScope.SELF)
     scopes = [ZoneScope.ALL]
     while True:
-        yield [name_place(octets, scope, AnyQtype.BOTH, Book.LISTS)[1] for scope in scopes]
+        yield from both(*scopes)
         if not octets:
             return
         octets, scopes = octets[octets[0] + 1 :], [ZoneScope.ALL, ZoneScope.BELOW]
 
 
-def by_the_model(lists: Lists, octets: bytes) -> RuleAction:
+def by_the_model(lists: Lists, octets: bytes, qtype: bytes) -> RuleAction:
     """Search each list by itself, and take the longest of what they find."""
     found: list[tuple[int, int]] = []
     for rows in lists.values():
         rules = {key: (action, reason) for _, key, action, reason, _, _ in rows}
-        for number, places in enumerate(places_for(octets)):
+        for number, places in enumerate(places_for(octets, qtype)):
             here = [rules[place] for place in places if place in rules]
             if here:
                 found += [(number, action) for action, reason in here if reason != IMPLIED]
@@ -365,18 +393,22 @@ def by_the_model(lists: Lists, octets: bytes) -> RuleAction:
     return RuleAction(min(found)[1]) if found else PASS
 
 
-def by_the_table(ledger: Ledger, octets: bytes) -> RuleAction:
+def by_the_table(ledger: Ledger, octets: bytes, qtype: bytes) -> RuleAction:
     """Search the one table in which all lists are."""
     ref = REFS[MapName.LIST_NAMES]
     rules = {
         stored_key(ref, key): decode_value(value)[0]
         for key, value in ledger.entries(MapName.LIST_NAMES).items()
     }
-    for places in places_for(octets):
+    for places in places_for(octets, qtype):
         here = [rules[place] for place in places if place in rules]
         if here:
             return min(here)
     return PASS
+
+
+TYPES = [struct.pack("=H", qtype) for qtype in (1, 28)]
+"""A, which some rules are for, and AAAA."""
 
 
 @settings(max_examples=60, deadline=None)
@@ -391,8 +423,9 @@ def test_all_lists_in_one_table_do_what_each_by_itself_would(
         for origin, records in steps:
             lists[origin] = rows_of(records, origin)
             load(ledger, lists[origin], origin)
-            for octets in ASKED:
-                assert by_the_table(ledger, octets) is by_the_model(lists, octets), name_in(
+            for octets, qtype in product(ASKED, TYPES):
+                found = by_the_table(ledger, octets, qtype)
+                assert found is by_the_model(lists, octets, qtype), name_in(
                     LIST_NAMES_REF, b"\0\xff\xff" + octets
                 )
         again = load(ledger, lists[origin], origin)

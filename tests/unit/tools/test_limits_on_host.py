@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import struct
 from dataclasses import replace
 from fractions import Fraction
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from tests.engines.limited import (
     values_for,
     with_flood,
 )
+from tests.packets.cookies import query_with, server_cookie, siphash
 from xdpctl.abi import FLOOD_BATCH, LIMIT_WORDS, PacketAction, Reason
 
 if TYPE_CHECKING:
@@ -99,6 +101,96 @@ def test_every_word_is_as_the_model_has_it(
     assert refused[None] > 100
     assert refused[Reason.LIMIT] > 30
     assert (refused[Reason.UNPROVEN] > 30) == any(flood)
+
+
+KEY = bytes(range(16))
+LIFETIME = 1 << 16
+NOW = 1_700_000_000
+
+
+@pytest.mark.parametrize(
+    ("sets", "flood", "count"),
+    [(64, (0, 0), 12), (2, (0, 0), 24), (64, (60, 60), 24), (64, (30, 1), 24), (64, (30, 0), 24)],
+    ids=["by source", "full", "flood", "little for the proven", "nothing for the proven"],
+)
+def test_second_accounts_are_as_the_model_has_them(
+    sets: int, flood: tuple[int, int], count: int
+) -> None:
+    config = replace(configured(), flood=any(flood), proven=True, cookies=True)
+    values = replace(
+        with_flood(values_for(2, 3, factor=3), *flood),
+        cookie_keys=(struct.unpack("<2Q", KEY),),
+        cookie_base=NOW << 32,
+        proven_lifetime=LIFETIME,
+    )
+    limited = Limited(config, sets=sets, seed=sets)
+    limited.write(values)
+    model = words_of(limited, config, values, sets)
+    sources = crowd(sets, count)
+    proven = set(sources[::2])
+    for source in proven:
+        limited.prove(source, START, LIFETIME)
+    covered = {
+        ip_network((source, 56 if source.version == 6 else 32), strict=False) for source in proven
+    }
+    dice = random.Random(1)
+    seen: set[tuple[Reason | None, bool, bool]] = set()
+    for source, ticks in trace(sets, sources, 700):
+        good = dice.random() < 0.2
+        stamp = NOW if good else NOW - 4000
+        message = query_with(server_cookie(KEY, source, stamp))
+        is_proven = any(source in prefix for prefix in covered if prefix.version == source.version)
+        expected = model.packet(source, ticks, proven=is_proven, cookie=good)
+        seen.add((expected, is_proven, good))
+        assert limited.query(source, ticks, message).reason == (expected or Reason.NO_MATCH)
+        assert (limited.until, limited.cells) == (model.until, model.cells)
+    assert {(None, True, False), (None, False, True)} <= seen
+    assert (
+        (Reason.UNPROVEN, False, False) in seen
+        if any(flood)
+        else (Reason.LIMIT, True, False) in seen
+    )
+
+
+def test_a_proven_source_has_its_factor_more() -> None:
+    config = replace(configured(), proven=True)
+    limited = Limited(config)
+    limited.write(replace(values_for(1, 10, factor=8), proven_lifetime=LIFETIME))
+    known, other = IPv4Address("192.0.2.1"), IPv4Address("198.51.100.1")
+    limited.prove(known, START, LIFETIME)
+    went = {
+        source: sum(limited.query(source, START).reason is Reason.NO_MATCH for _ in range(120))
+        for source in (known, other)
+    }
+    assert went == {known: 10 + 80, other: 10}
+
+
+def test_who_uses_addresses_of_some_resolvers_does_not_take_y_from_the_others() -> None:
+    """Fifty whose addresses are used ask for twice Y; from half a second on the others get on."""
+    y, hz = 10_000, 250
+    levels = (((32, 1),), ((64, 1),))
+    limited = Limited(replace(configured(levels), flood=True, proven=True))
+    values = with_flood(values_for(50, 125, factor=8, levels=levels, hz=hz), 1, y, hz=hz)
+    limited.write(replace(values, proven_lifetime=LIFETIME))
+    resolvers = [IPv4Address("192.0.2.0") + number for number in range(50)]
+    honest = [IPv4Address(f"10.{number}.0.1") for number in range(100)]
+    for source in (*resolvers, *honest):
+        limited.prove(source, START, LIFETIME)
+    dice = random.Random(8)
+    answered = []
+    passed = 0
+    for ticks in range(hz):
+        turns = [(dice.choice(resolvers), False) for _ in range(80)]
+        turns += [(dice.choice(honest), True) for _ in range(4)]  # ten a second each
+        dice.shuffle(turns)
+        for source, is_honest in turns:
+            went = limited.query(source, START + ticks).reason is Reason.NO_MATCH
+            passed += went
+            if is_honest and ticks >= hz // 2:
+                answered.append(went)
+    assert sum(answered) >= 0.995 * len(answered)
+    assert passed <= y + 8 * y // hz + 2 * FLOOD_BATCH
+    assert passed >= 0.9 * y
 
 
 @pytest.mark.parametrize("start", [0, (1 << 64) - 40, (1 << 48) - 7, START])
@@ -278,3 +370,9 @@ def test_the_total_is_what_all_sources_together_may() -> None:
     room = 2 * x // hz + FLOOD_BATCH  # of the bucket: a batch, and two ticks
     assert x - 2 * FLOOD_BATCH <= passed <= x + room + FLOOD_BATCH
     assert limited.until[X] > 0
+
+
+def test_siphash_is_the_published_one() -> None:
+    """The first vectors of its reference: octets 0, 1, 2, … under the key 0 to 15."""
+    assert siphash(KEY, b"").hex() == "310e0edd47db6f72"
+    assert siphash(KEY, bytes(range(15))).hex() == "e545be4961ca29a1"

@@ -9,6 +9,7 @@ export.py     `export`: the rules as lines
 flush.py      `flush`: removes many rules at once
 history.py    `history`: the last changes
 importing.py  `import`: a file of rules
+limits.py     `limits`, `prove`, `unprove`: what limits do, and who is proven
 listing.py    `list`: the rules, page by page
 lists.py      `lists`: the lists of the settings, read or accepted now
 panic.py      `panic` and `resume`

@@ -34,4 +34,12 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-VERBS = (Verb("attach", "put the filter back after detach", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "attach",
+        "put the filter back after detach",
+        _add_arguments,
+        _run,
+        examples=("xdpctl attach --interface eth0",),
+    ),
+)

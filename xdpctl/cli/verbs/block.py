@@ -7,12 +7,11 @@ cli/main.py.
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
-from xdpctl.cli.claims import about_left, about_made
+from xdpctl.cli.claims import about_left, about_made, is_as_it_was
 from xdpctl.cli.render import count, printable
 from xdpctl.cli.verb import Session, Verb
 from xdpctl.errors import NotFoundError, XdpctlError
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from xdpctl.cli.client import Client
     from xdpctl.rules import Target
 
-FOREVER = "forever"
 _LINE_MAX = 6000  # characters of targets in a request line; every server takes 8,000
 NAMED_MAX = 10
 """Rules that an answer names; of more it says how many."""
@@ -115,7 +113,7 @@ def _allow(arguments: argparse.Namespace, session: Session) -> int:
 
 def _put(arguments: argparse.Namespace, session: Session, action: str, *, force: bool) -> int:
     from xdpctl.rules import (  # noqa: PLC0415 - other verbs do not need dnspython
-        parse_duration,
+        parse_end,
         parse_reason,
     )
     from xdpctl.rules.rules import own_origin  # noqa: PLC0415 - the same
@@ -123,10 +121,8 @@ def _put(arguments: argparse.Namespace, session: Session, action: str, *, force:
     rule: dict[str, Any] = {"action": action, "origin": own_origin(arguments.origin)}
     if arguments.reason is not None:
         rule["reason"] = parse_reason(arguments.reason)
-    if arguments.duration == FOREVER:
-        rule["expires_in"] = None
-    elif arguments.duration is not None:
-        rule["expires_in"] = parse_duration(arguments.duration)
+    if arguments.duration is not None:
+        rule["expires_in"] = parse_end(arguments.duration)
     named = _named(arguments)
     rules = [{**each, **rule} for each in named]
     chosen = {"force": force, "waiting_ok": arguments.waiting_ok}
@@ -137,12 +133,15 @@ def _put(arguments: argparse.Namespace, session: Session, action: str, *, force:
         return 0
     for warning in answer.get("warnings", []):
         session.warn(warning)
-    created, updated = answer.get("created", 0), answer.get("updated", 0)
-    lasting = f", for {arguments.duration}" if arguments.duration is not None else ""
+    made = answer.get("rules", [])
+    updated = answer.get("updated", 0) - sum(is_as_it_was(each) for each in made)
     there = f"; {_rules(updated)} changed" if updated else ""
-    there = there if created or updated else "; nothing to change"
+    there = there if answer.get("created", 0) or updated else "; nothing to change"
+    lasting = ""
+    if arguments.duration is not None:
+        lasting = f", for {arguments.duration}" if rule["expires_in"] else ", without end"
     session.say(f"{action}: {named_rules(named)}{lasting}{there}")
-    for sentence in about_made(answer.get("rules", [])):
+    for sentence in about_made(made):
         session.say(sentence)
     return 0
 
@@ -262,7 +261,8 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         TargetError: one cannot be read, or is a name with --only-addresses; nothing has been
             sent yet.
     """
-    from xdpctl.errors import TargetError  # noqa: PLC0415 - the same as below
+    from xdpctl.cli.typed import refuse_pasted, refuse_word  # noqa: PLC0415 - as below
+    from xdpctl.errors import TargetError  # noqa: PLC0415 - the same
     from xdpctl.rules import (  # noqa: PLC0415 - other verbs do not need dnspython
         Question,
         Zone,
@@ -279,67 +279,12 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 " prefix; leave out --only-addresses to use a name",
                 text=text,
             )
+        refuse_pasted(text)
         target = parse_target(text, arguments.qtype, zone=arguments.zone)
         if isinstance(target, Question | Zone):
             refuse_word(text)
         targets.append(target)
     return list(_documents(targets))
-
-
-def refuse_word(text: str) -> None:
-    """Raise TargetError for a single word, which is rarely meant as a name.
-
-    `xdpctl block flood.example txt` would otherwise block every type of flood.example, and a
-    name `txt`. With a dot at its end it is a name, with one in front a zone.
-    """
-    from xdpctl.errors import TargetError  # noqa: PLC0415 - the same
-    from xdpctl.rules.names import shown, split_labels  # noqa: PLC0415 - the same
-
-    labels = split_labels(text)
-    if labels is None or len(labels) > 1 or not text:
-        return
-    raise TargetError(
-        f"cannot use {shown(text)} as a name: it is a single word;"
-        f" {_meant(text)}; as a name it is written {shown(f'{text}.')}",
-        text=text,
-    )
-
-
-def _meant(text: str) -> str:
-    """Return what a single word on the command line was probably meant to be."""
-    from xdpctl.errors import TargetError  # noqa: PLC0415 - the same
-    from xdpctl.rules import parse_duration, parse_qtype  # noqa: PLC0415 - the same
-
-    word = text.lower()
-    meant = _MEANT.get(word)
-    if meant is None and _AS_NUMBER.fullmatch(word):
-        meant = "an AS has no rule of its own, write its prefixes"
-    for parse, option, value in (
-        (parse_duration, "a time is given as --for", word),
-        (parse_qtype, "a query type is given as --qtype", text.upper()),
-    ):
-        if meant is None:
-            with suppress(TargetError):
-                parse(word)
-                meant = f"{option} {value}"
-    return meant or f"a file of rules is read by `xdpctl import {text}`"
-
-
-_MEANT = {
-    "-": "rules on standard input are read by `xdpctl import -`",
-    "drop": "an action is given as --action drop",
-    "truncate": "an action is given as --action truncate",
-    "pass": "a target is let through by `xdpctl allow TARGET`",
-    "allow": "a target is let through by `xdpctl allow TARGET`",
-    "type": "the option is written --qtype",
-    **{
-        option: f"the option is written --{option}"
-        for option in ("for", "reason", "qtype", "action", "zone", "force")
-    },
-}
-"""What some single words on the command line were probably meant to be."""
-
-_AS_NUMBER = re.compile(r"as[0-9]{1,10}")
 
 
 def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:
@@ -354,12 +299,36 @@ def _documents(targets: Iterable[Target]) -> Iterable[dict[str, Any]]:
 
 
 VERBS = (
-    Verb("block", "drop what matches a target, or answer it with TC=1", _add_block, _block),
-    Verb("allow", "let a target pass even if a wider rule drops it", _add_allow, _allow),
+    Verb(
+        "block",
+        "drop what matches a target, or answer it with TC=1",
+        _add_block,
+        _block,
+        examples=(
+            'xdpctl block 192.0.2.1 --for 10m --reason "ticket 4711"',
+            "xdpctl block 2001:db8::/48 .flood.example",
+            "xdpctl block amplify.example --qtype TXT --action truncate",
+        ),
+    ),
+    Verb(
+        "allow",
+        "let a target pass even if a wider rule drops it",
+        _add_allow,
+        _allow,
+        examples=(
+            "xdpctl allow 192.0.2.1 --for 1h",
+            "xdpctl allow www.flood.example",
+        ),
+    ),
     Verb(
         "unblock",
         "end the operator's claims on a target, or another origin's",
         _add_unblock,
         _unblock,
+        examples=(
+            "xdpctl unblock 192.0.2.1",
+            "xdpctl unblock flood.example --qtype TXT",
+            "xdpctl unblock 192.0.2.1 --origin app:sshd",
+        ),
     ),
 )

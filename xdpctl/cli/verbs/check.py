@@ -75,15 +75,19 @@ def _compile(settings: Settings) -> None:
 
 
 def _read_secrets(settings: Settings) -> None:
-    """Read the token and the TLS files of --listen.
+    """Read the token and the TLS files of --listen, and the secrets of cookies.
 
     Raises:
-        ListenError: a file cannot be used.
+        ListenError, CookieSecretError: a file cannot be used.
     """
     from xdpctl.http.transport.secrets import Secrets  # noqa: PLC0415 - as above
 
     if settings.listen is not None:
         Secrets(settings.token_file, settings.tls_cert, settings.tls_key).read()
+    if settings.cookie_secret_file is not None:
+        from xdpctl.limits.cookies import read_cookie_secrets  # noqa: PLC0415 - as above
+
+        read_cookie_secrets(settings.cookie_secret_file)
 
 
 def _service(settings: Settings) -> str | None:
@@ -121,5 +125,6 @@ VERBS = (
         add_service_options,
         _run,
         plain=False,
+        examples=("xdpctl check --interface eth0",),
     ),
 )

@@ -10,9 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdpctl.cli.help import service_parser
 from xdpctl.cli.verb import Session, Verb
-from xdpctl.process.command_line import ArgumentParser
-from xdpctl.settings import add_service_options
 
 if TYPE_CHECKING:
     import argparse
@@ -25,6 +24,9 @@ _WORDS = re.compile(r"[a-z0-9]+(?:\|[a-z0-9]+)+")
 _CLAUSE_END = re.compile(r"; |\. | \((?:default|XDPCTL_)")
 """What ends the part of a help that a shell shows."""
 
+_NAMES = "xdpctl lists --names 2>/dev/null"
+"""Prints the names of the lists: one question to the service, at most some tens of names."""
+
 _FILES = frozenset({"PATH", "FILE", "FILE|-", "DIR"})
 
 
@@ -33,11 +35,12 @@ class Completed:
     """An option or argument as a shell completes it.
 
     Attributes:
+        repeats: several values may follow.
         flags: `-n`, `--name`; empty: an argument by position.
         help: one line.
         takes: whether a value follows.
         choices: the values; empty: any.
-        kind: of any value: "file", "interface", or empty.
+        kind: of any value: "file", "interface", "list" (of the settings), or empty.
     """
 
     flags: tuple[str, ...]
@@ -45,6 +48,7 @@ class Completed:
     takes: bool
     choices: tuple[str, ...]
     kind: str
+    repeats: bool = False
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,9 +70,7 @@ def script(shell: str, verbs: Sequence[Verb]) -> str:
         shell: one of SHELLS.
         verbs: every verb, in the order of the help.
     """
-    service = ArgumentParser(prog="xdpctl")
-    service.add_argument("-V", "--version", action="store_true", help="print the version")
-    add_service_options(service)
+    service = service_parser()
     options = {verb.name: list(_completed(verb.parser())) for verb in verbs}
     summaries = {verb.name: verb.summary for verb in verbs} | {
         "help": "show the verbs, or the arguments of one",
@@ -90,11 +92,20 @@ def _completed(parser: argparse.ArgumentParser) -> Iterator[Completed]:
         kind = "file" if metavar in _FILES else ""
         if action.dest in {"interface", "interfaces"}:
             kind = "interface"
+        elif action.dest == "list":
+            kind = "list"
         choices = tuple(str(choice) for choice in action.choices or ())
         if not choices and _WORDS.fullmatch(metavar):
             choices = tuple(metavar.split("|"))
         text = _CLAUSE_END.split(" ".join((action.help or "").replace("%%", "%").split()))[0]
-        yield Completed(tuple(action.option_strings), text, action.nargs != 0, choices, kind)
+        yield Completed(
+            tuple(action.option_strings),
+            text,
+            action.nargs != 0,
+            choices,
+            kind,
+            repeats=action.nargs in {"+", "*"},
+        )
 
 
 def _flags(options: Iterable[Completed]) -> list[str]:
@@ -119,6 +130,11 @@ def _bash(
             if option.flags and option.takes:
                 pattern = "|".join(f"{verb}:{flag}" for flag in option.flags)
                 yield f"        {pattern}) {_bash_values(option)}; return ;;"
+        before = _before_lists(verb, options)
+        if before:
+            yield f"        {'|'.join(before)})"
+            yield "            local IFS=$'\\n'"
+            yield f'            COMPREPLY=($(compgen -W "$({_NAMES})" -- "$cur")); return ;;'
     yield "    esac"
     yield "    case $verb in"
     yield f'        -) words="{" ".join([*verbs, *_flags(service)])}" ;;'
@@ -135,6 +151,15 @@ def _bash(
     yield f'    case $verb in {takes_file}) COMPREPLY+=($(compgen -f -- "$cur")) ;; esac'
     yield "}"
     yield "complete -F _xdpctl xdpctl"
+
+
+def _before_lists(verb: str, options: list[Completed]) -> list[str]:
+    """Return `VERB:WORD` for each word behind which the name of a list follows."""
+    if not any(option.kind == "list" for option in options):
+        return []
+    return [
+        f"{verb}:{choice}" for option in options if not option.flags for choice in option.choices
+    ]
 
 
 def _bash_values(option: Completed) -> str:
@@ -178,16 +203,25 @@ def _zsh(
         yield "            ;;"
     yield "    esac"
     yield "}"
+    yield "_xdpctl_lists()"
+    yield "{"
+    yield "    local -a names"
+    yield f'    names=("${{(@f)$({_NAMES})}}")'
+    yield "    compadd -a names"
+    yield "}"
     yield '_xdpctl "$@"'
 
 
 def _zsh_arguments(options: list[Completed]) -> Iterator[str]:
     yield "            _arguments \\"
+    place = 0
     for option in options:
         text = option.help.replace("[", "(").replace("]", ")").replace(":", "\\:")
         value = _zsh_value(option)
         if not option.flags:
-            yield f"                {_quoted(f'*:{text}:{value}')} \\"
+            place += 1
+            at = "*" if option.repeats else place
+            yield f"                {_quoted(f'{at}:{text}:{value}')} \\"
         for flag in option.flags:
             ending = f":value:{value}" if option.takes else ""
             yield f"                {_quoted(f'*{flag}[{text}]{ending}')} \\"
@@ -197,7 +231,8 @@ def _zsh_arguments(options: list[Completed]) -> Iterator[str]:
 def _zsh_value(option: Completed) -> str:
     if option.choices:
         return f"({' '.join(option.choices)})"
-    return {"file": "_files", "interface": "_net_interfaces"}.get(option.kind, " ")
+    kinds = {"file": "_files", "interface": "_net_interfaces", "list": "_xdpctl_lists"}
+    return kinds.get(option.kind, " ")
 
 
 def _quoted(text: str) -> str:
@@ -219,8 +254,16 @@ def _fish(
     for option in service:
         yield from _fish_option("__fish_use_subcommand", option)
     for verb, options in verbs.items():
+        seen = f"__fish_seen_subcommand_from {verb}"
         for option in options:
-            yield from _fish_option(f"'__fish_seen_subcommand_from {verb}'", option)
+            if option.kind == "list":
+                words = " ".join(each.partition(":")[2] for each in _before_lists(verb, options))
+                yield (
+                    f"complete -c xdpctl -n '{seen}; and __fish_seen_subcommand_from {words}'"
+                    f" -a '({_NAMES})' -d {_fish_quoted(option.help)}"
+                )
+            else:
+                yield from _fish_option(f"'{seen}'", option)
 
 
 def _fish_option(condition: str, option: Completed) -> Iterator[str]:
@@ -250,5 +293,10 @@ VERBS = (
         _add_arguments,
         _run,
         json=False,
+        examples=(
+            ". <(xdpctl completion bash)",
+            "xdpctl completion zsh > ~/.zfunc/_xdpctl",
+            "xdpctl completion fish > ~/.config/fish/completions/xdpctl.fish",
+        ),
     ),
 )

@@ -121,5 +121,9 @@ VERBS = (
         "remove our program from interfaces, even if the service is dead",
         _add_arguments,
         _run,
+        examples=(
+            "xdpctl detach",
+            "xdpctl detach --interface eth0",
+        ),
     ),
 )

@@ -72,5 +72,9 @@ VERBS = (
         _run,
         json=False,
         for_programs=True,
+        examples=(
+            "xdpctl export > rules.txt",
+            "xdpctl export --all | grep origin=dnsdist",
+        ),
     ),
 )

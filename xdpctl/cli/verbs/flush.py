@@ -30,8 +30,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--origin",
         metavar="O",
-        help="only rules of this origin: cli, api, file:NAME, list:NAME, or dnsdist for the"
-        " entries of dnsdist (default: all our own rules)",
+        help="only rules of this origin: cli, api, file:NAME, app:NAME, list:NAME, or dnsdist for"
+        " the entries of dnsdist (default: all our own rules)",
     )
     parser.add_argument("--yes", action="store_true", help="remove them without asking")
 
@@ -84,4 +84,15 @@ def _question(arguments: argparse.Namespace, session: Session, origin: str) -> s
     return f"remove {count(number)} {rules}{whose} {where}?"
 
 
-VERBS = (Verb("flush", "remove all our own rules, or those of one origin", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "flush",
+        "remove all our own rules, or those of one origin",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl flush --origin file:rules.txt",
+            "xdpctl flush --map qnames --yes",
+        ),
+    ),
+)

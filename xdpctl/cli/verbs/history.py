@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from xdpctl.cli.render import Table, count
-from xdpctl.cli.verb import Session, Verb
+from xdpctl.cli.verb import Session, Verb, number_up_to
 
 if TYPE_CHECKING:
     import argparse
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _HEADERS = ("TIME", "WHO", "VERB", "TARGET", "TYPE", "ACTION", "ORIGIN", "COUNT", "HITS", "NOTE")
 _NUMBERS = frozenset({"COUNT", "HITS"})
+
+CHANGES_KEPT = 10_000
+"""As store.history keeps, which a verb does not load."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +33,21 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since", metavar="DURATION", help="only the last 30s, 10m, 1h30m, 7d, 2w (default: all)"
     )
+    parser.add_argument(
+        "--limit",
+        metavar="N",
+        type=number_up_to(CHANGES_KEPT),
+        help="only the last N changes (default: all, at most 10,000)",
+    )
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
-    query = {key: getattr(arguments, key) for key in ("target", "since") if getattr(arguments, key)}
+    if arguments.target is not None:
+        from xdpctl.cli.typed import refuse_pasted  # noqa: PLC0415 - needs dnspython
+
+        refuse_pasted(arguments.target)
+    names = ("target", "since", "limit")
+    query = {name: str(getattr(arguments, name)) for name in names if getattr(arguments, name)}
     document = session.client(arguments).get("/api/v1/history", query)
     if arguments.json:
         session.document(document)
@@ -72,4 +86,15 @@ def who(document: Mapping[str, Any]) -> str:
     return str(document.get("address") or "service")
 
 
-VERBS = (Verb("history", "show the last changes and who made them", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "history",
+        "show the last changes and who made them",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl history --since 1h",
+            "xdpctl history 192.0.2.1",
+        ),
+    ),
+)

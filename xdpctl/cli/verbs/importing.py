@@ -51,7 +51,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="of the file (default: auto, which recognizes it and says what it was)",
+        metavar="FORMAT",
+        help=f"{', '.join(FORMATS)} (default: auto, which recognizes the format and says which)",
     )
     parser.add_argument(
         "--action",
@@ -179,7 +180,10 @@ def summary(result: dict[str, Any]) -> str:
         )
         if number(field)
     ]
-    return "; ".join(part for part in (listed(done) or "nothing to change", listed(left)) if part)
+    ends = number("ends_removed")
+    lost = f"{count(ends)} {'rule' if ends == 1 else 'rules'} now without end" if ends else ""
+    parts = (listed(done) or "nothing to change", lost, listed(left))
+    return "; ".join(part for part in parts if part)
 
 
 def _origin(arguments: argparse.Namespace) -> str:
@@ -237,5 +241,14 @@ def _unreadable(name: str, error: Exception) -> XdpctlError:
 
 
 VERBS = (
-    Verb("import", "load rules from a file, or a list in another format", _add_arguments, _run),
+    Verb(
+        "import",
+        "load rules from a file, or a list in another format",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl import rules.txt",
+            "curl -fsS https://x.example/l | xdpctl import - --origin file:l --replace",
+        ),
+    ),
 )

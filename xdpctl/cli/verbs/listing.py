@@ -15,7 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from xdpctl.cli.render import Table, age, count, listed, shortened, shown_rate
-from xdpctl.cli.verb import Session, Verb, add_map
+from xdpctl.cli.verb import Session, Verb, add_map, number_up_to
 from xdpctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,15 +38,6 @@ _RANKED = 1_000
 SORTS = ("hits", "rate", "target", "expiry")
 _HEADERS = ("TARGET", "TYPE", "ACTION", "HITS", "ORIGIN", "EXPIRY", "REASON")
 _CLAIM_HEADERS = (*_HEADERS[:5], "CLASS", "IN FORCE", *_HEADERS[5:])
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise ValueError(text)
-    return int(text)
-
-
-_count.__name__ = "number from 1 on"  # argparse uses it in the error
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +70,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="hits or rate: the most first (rate: packets a second, measured for a second);"
         " expiry: the soonest first (default: by target, if there are few)",
     )
-    parser.add_argument("--limit", type=_count, metavar="N", help="at most N rules")
+    parser.add_argument("--limit", type=number_up_to(), metavar="N", help="at most N rules")
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
@@ -87,6 +78,10 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
         raise UsageError(
             "cannot run `xdpctl list` with --contains or --qtype alone: they go with a TARGET"
         )
+    if arguments.target is not None:
+        from xdpctl.cli.typed import refuse_pasted  # noqa: PLC0415 - needs dnspython
+
+        refuse_pasted(arguments.target)
     pages = _limited(_chosen(arguments, session), arguments.limit)
     if arguments.json:
         _write_document(pages, session)
@@ -305,4 +300,16 @@ def unicode_of(text: str) -> str:
     return target_unicode(parse_target(text))
 
 
-VERBS = (Verb("list", "show the rules, ours and dnsdist's", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "list",
+        "show the rules, ours and dnsdist's",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl list 192.0.2.1 --contains",
+            "xdpctl list --sort hits --limit 20",
+            "xdpctl list --origin list:drop --json",
+        ),
+    ),
+)

@@ -28,7 +28,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="refresh: read the list NAME now; accept: also take a version that has no rule or"
         " lost more rules than max-shrink allows",
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the list")
+    parser.add_argument("list", nargs="?", metavar="NAME", help="name of the list")
+    parser.add_argument(
+        "--names", action="store_true", help="print only the names, one a line; for scripts"
+    )
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
@@ -39,6 +42,10 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
         session.document(document)
         return 0
     lists: list[dict[str, Any]] = document.get("lists", [])
+    if arguments.names:
+        for listed in lists:
+            session.say(str(listed.get("name")))
+        return 0
     if not lists:
         session.say("no lists: the configuration file has no [[list]]")
         return 0
@@ -46,22 +53,33 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     now = time.time()
     for line in table.lines(_cells(listed, now) for listed in lists):
         session.say(line)
+    for listed in lists:
+        if kinds := _kinds(listed):
+            session.say(f"{listed.get('name')} leaves out {kinds}")
     return 0
 
 
+def _kinds(listed: dict[str, Any]) -> str:
+    """Return what a list leaves out, by kind; empty if that is nothing or not known."""
+    kinds: dict[str, int] = listed.get("left_out_kinds") or {}
+    return ", ".join(f"{count(number)} {kind}" for kind, number in kinds.items())
+
+
 def _read_now(arguments: argparse.Namespace, session: Session) -> int:
-    if arguments.name is None:
+    if arguments.list is None:
         raise UsageError(
             f"cannot run `xdpctl lists {arguments.what}` without a name: `xdpctl lists` shows the"
             " names"
         )
-    query = {"name": arguments.name}
+    query = {"name": arguments.list}
     listed = session.client(arguments).post(f"{_LISTS}/{arguments.what}", None, query)
     if arguments.json:
         session.document(listed)
         return 0
     left_out = listed.get("left_out") or 0
     more = f", {count(left_out)} entries left out" if left_out else ""
+    if kinds := _kinds(listed):
+        more += f" ({kinds})"
     session.say(
         f"{listed.get('name')}: {count(listed.get('rules') or 0)} rules in force, read as"
         f" {listed.get('format')}{more}"
@@ -82,4 +100,16 @@ def _cells(listed: dict[str, Any], now: float) -> tuple[str, ...]:
     )
 
 
-VERBS = (Verb("lists", "show the lists of the settings, or read one now", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "lists",
+        "show the lists of the settings, or read one now",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl lists",
+            "xdpctl lists refresh drop.txt",
+            "xdpctl lists accept drop.txt",
+        ),
+    ),
+)

@@ -29,6 +29,12 @@ def _resume(arguments: argparse.Namespace, session: Session) -> int:
     return _switch(arguments, session, "resume", "filtering again")
 
 
+_UNCHANGED = {
+    "panic": "panic is on already: every packet passes, until `xdpctl resume`",
+    "resume": "nothing to do: panic is not on",
+}
+
+
 def _switch(arguments: argparse.Namespace, session: Session, verb: str, done: str) -> int:
     client = session.client(arguments)
     answer = client.post(f"/api/v1/{verb}")
@@ -36,11 +42,14 @@ def _switch(arguments: argparse.Namespace, session: Session, verb: str, done: st
         session.document(answer)
         return 0
     off = _not_attached(client)
+    if not answer.get("changed", True):
+        done = _UNCHANGED[verb]
     if not off or verb == "panic":
         session.say(done)
     if off and verb == "resume":
+        over = "the panic is over, but" if answer.get("changed", True) else "panic is not on, but"
         session.say(
-            f"the panic is over, but the filter is not on {listed(off)}: nothing is filtered there;"
+            f"{over} the filter is not on {listed(off)}: nothing is filtered there;"
             " `xdpctl attach` puts it back after a detach, `xdpctl status` shows more"
         )
     return 0

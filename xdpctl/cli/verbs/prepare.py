@@ -263,9 +263,13 @@ def _change_line(
 VERBS = (
     Verb(
         "prepare",
-        "do what needs root before a start: mount, make directories, set owners",
+        "do what needs root before a start: mounts, directories, owners",
         _add_arguments,
         _run,
         plain=False,
+        examples=(
+            "xdpctl prepare --interface eth0",
+            "xdpctl prepare --service-user 990:990",
+        ),
     ),
 )

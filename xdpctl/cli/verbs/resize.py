@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from xdpctl.abi import MapName
+    from xdpctl.cli.client import Client
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +57,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     done = []
     for name, entries in dict(arguments.sizes).items():
         query = {"map": str(name), "entries": str(entries)}
-        if arguments.force or _is_free(status, name, entries):
+        if arguments.force or _is_free(client, status, name, entries):
             query["force"] = "1"
         answer = client.post("/api/v1/resize", query=query)
         done.append(answer)
@@ -70,18 +71,19 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _is_free(status: dict[str, Any], name: MapName, entries: int) -> bool:
+def _is_free(client: Client, status: dict[str, Any], name: MapName, entries: int) -> bool:
     """Return whether nobody but the service has a map open, as far as root can see.
 
     Raises:
         ConflictError: somebody has it open.
     """
-    if os.geteuid() != 0:
+    service = client.process() if os.geteuid() == 0 else None
+    if service is None:
         return False
     from xdpctl.maps.holders import Holders, held_open  # noqa: PLC0415 - not needed for --help
 
     (number,) = (each["id"] for each in status["maps"] if each["name"] == name)
-    sighting = Holders(own=int(status["pid"])).look([number])
+    sighting = Holders(own=service).look([number])
     if holders := sighting.of(number):
         raise ConflictError(held_open(name, entries, holders))
     return sighting.whole
@@ -93,5 +95,9 @@ VERBS = (
         "give a shared map more room, and keep its entries",
         _add_arguments,
         _run,
+        examples=(
+            "xdpctl resize qnames=100000",
+            "xdpctl resize addr-v4=50000 addr-v6=50000",
+        ),
     ),
 )

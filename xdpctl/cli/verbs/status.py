@@ -65,19 +65,25 @@ def report(
     )
     interfaces: list[dict[str, Any]] = document.get("interfaces", [])
     yield from _traffic(interfaces)
+    yield from acting(document.get("limits") or [], now)
     for title, lines in (
         ("interfaces", _interfaces(interfaces, width)),
         ("maps", _maps(document.get("maps", []), width)),
         ("own rules in force", _origins(origins, width)),
         ("AF_XDP destinations", _destinations(document)),
         ("counters", _counters(interfaces, width)),
-        ("warnings", (f"  {printable(str(text))}" for text in document.get("warnings", []))),
+        ("warnings", _sentences(document.get("warnings", []))),
+        ("not visible from the service", _sentences(document.get("unseen", []))),
     ):
         body = list(lines)
         if body:
             yield ""
             yield title
             yield from body
+
+
+def _sentences(texts: Sequence[object]) -> Iterator[str]:
+    return (f"  {printable(str(text))}" for text in texts)
 
 
 def _headline(document: dict[str, Any]) -> str:
@@ -106,6 +112,15 @@ def _traffic(interfaces: list[dict[str, Any]]) -> Iterator[str]:
             f"{shown_rate(sums[action])} {word}" for action, word in words.items() if action in sums
         ]
         yield f"now {shown_rate(sum(sums.values()))} packets: {', '.join(parts)}"
+
+
+def acting(limits: Sequence[dict[str, Any]], now: float) -> Iterator[str]:
+    """Yield a line for each limit that acts now; `xdpctl limits` says more."""
+    for limit in limits:
+        dry = " (dry run: it passes)" if limit.get("passed") else ""
+        reason, rate = printable(str(limit.get("reason"))), shown_rate(limit.get("rate"))
+        since = age(now - (limit.get("since") or now))
+        yield f"limit {reason} acts{dry}: {rate} for {since}; see `xdpctl limits`"
 
 
 def _interfaces(interfaces: list[dict[str, Any]], width: int | None) -> Iterator[str]:

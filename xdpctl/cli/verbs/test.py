@@ -22,10 +22,7 @@ _WHY = {
     "unanswerable": "a rule asks for an answer with TC=1, which this query cannot get",
     "redirect": "no rule matches, and AF_XDP serves the destination",
     "xsk-ineligible": "no rule matches, and AF_XDP cannot take such a packet",
-    "exempt": "the source is exempt",
-    "limit": "a limit is exceeded",
-    "unproven": "the limit for unproven sources is exceeded",
-    "zone-limit": "the limit of a zone is exceeded",
+    "exempt": "the source is exempt from rules and limits",
 }
 """What a reason without a rule means."""
 
@@ -78,7 +75,20 @@ def report(document: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+_LIMITS = {
+    "limit": "no rule matches, and this source is over --rate-limit",
+    "unproven": "no rule matches, and --flood-limit is used up by sources that are not proven",
+    "zone-limit": "no rule matches, and the limit of the name's zone is used up",
+}
+"""What the limit that decided means."""
+
+
 def _why(document: Mapping[str, Any]) -> str:
+    if document.get("limit") is not None and not document.get("panic"):
+        passes = document.get("verdict") in {"pass", "redirect"}
+        return _LIMITS.get(str(document["limit"]), "a limit decides") + (
+            "; it passes, as limits are in a dry run" if passes else ""
+        )
     if document.get("target") is None:
         reason = str(document.get("reason"))
         if document.get("panic"):
@@ -102,5 +112,14 @@ def _why(document: Mapping[str, Any]) -> str:
 
 
 VERBS = (
-    Verb("test", "show what happens to a query, and which rule decides", _add_arguments, _run),
+    Verb(
+        "test",
+        "show what happens to a query, and which rule decides",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl test 192.0.2.1",
+            "xdpctl test 192.0.2.1 www.flood.example AAAA",
+        ),
+    ),
 )

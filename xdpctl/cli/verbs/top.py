@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from xdpctl.abi import RULE_PLACES
 from xdpctl.cli.keyboard import Keyboard
 from xdpctl.cli.render import Table, count, shortened, shown_rate
-from xdpctl.cli.verb import Session, Verb, add_map
+from xdpctl.cli.verb import Session, Verb, add_map, number_up_to
 from xdpctl.cli.verbs.listing import shown_target, shown_type
-from xdpctl.errors import ServiceUnreachableError
+from xdpctl.cli.verbs.status import acting
+from xdpctl.errors import NotFoundError, ServiceUnreachableError
 
 if TYPE_CHECKING:
     import argparse
@@ -28,20 +29,11 @@ _TITLES = 1
 _COUNT_MAX = 1000
 
 
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _COUNT_MAX:
-        raise ValueError(text)
-    return int(text)
-
-
-_count.__name__ = f"number from 1 to {_COUNT_MAX}"  # argparse uses it in the error
-
-
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n",
         dest="count",
-        type=_count,
+        type=number_up_to(_COUNT_MAX),
         default=10,
         metavar="N",
         help="how many rules (default: 10)",
@@ -109,10 +101,19 @@ def _screen(arguments: argparse.Namespace, session: Session, keyboard: Keyboard)
     lines = list(_rows(_new_table(session), answer, session))
     if not lines:
         lines = [_nothing_hit(arguments, session)]
+    lines[:0] = acting(_limits(arguments, session), time.time())
     if keyboard.works:
         other = "hits" if arguments.by == "rate" else "rate"
         lines.insert(0, f"sorted by {arguments.by}; keys: q quits, s sorts by {other}")
     return lines
+
+
+def _limits(arguments: argparse.Namespace, session: Session) -> list[dict[str, Any]]:
+    """Return the limits that act now; a service of a version without limits has none."""
+    found: list[dict[str, Any]] = []
+    with suppress(NotFoundError):
+        found = session.client(arguments).get("/api/v1/limits").get("acting", [])
+    return found
 
 
 def _nothing_hit(arguments: argparse.Namespace, session: Session) -> str:
@@ -149,4 +150,15 @@ def _rows(table: Table, answer: dict[str, Any], session: Session) -> Iterator[st
     )
 
 
-VERBS = (Verb("top", "show the rules with the most hits", _add_arguments, _run),)
+VERBS = (
+    Verb(
+        "top",
+        "show the rules with the most hits",
+        _add_arguments,
+        _run,
+        examples=(
+            "xdpctl top",
+            "xdpctl top -n 20 --by hits",
+        ),
+    ),
+)

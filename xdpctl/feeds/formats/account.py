@@ -114,6 +114,11 @@ class LeftOut:
         return sum(self._counts.values())
 
     @property
+    def counts(self) -> dict[str, int]:
+        """How many entries of each kind were left out."""
+        return dict(self._counts)
+
+    @property
     def kinds(self) -> str:
         """What was left out, without examples from the file: `3 wildcards`."""
         return ", ".join(f"{number} {kind}" for kind, number in self._counts.items())

@@ -232,30 +232,42 @@ class SourceLines(ActionlessFormat):
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """See `LineFormat`."""
+        any_qtype, book, columns = self._any_qtype, self._book, self._columns
         for number, line in enumerate(lines, first):
             text, reason = _with_reason(line)
             if not (text := text.strip()):
                 continue
+            rest: Sequence[str] = ()
             try:
-                texts = self._sources(text) if self._columns else (text,)
-                places = [self._place(each) for each in texts]
+                if columns:
+                    whole, words = text, text.split(None, 2)
+                    text = words[0]
+                    if len(words) > 1 and ("." in words[1] or ":" in words[1] or words[1] == "-"):
+                        text, *rest = self._sources(whole)
+                ref, key = place_of(text, None, any_qtype, book)
+                if ref in NAMED:
+                    raise self._no_source(text)
             except TargetError as error:
                 self._left_out.add_line(error.at_line(number))
                 continue
-            for ref, key in places:
-                yield ref, key, self._action, reason, None, self._origin
+            yield ref, key, self._action, reason, None, self._origin
+            for each in rest:
+                yield (
+                    *place_of(each, None, any_qtype, book),
+                    self._action,
+                    reason,
+                    None,
+                    self._origin,
+                )
 
-    def _place(self, text: str) -> tuple[int, bytes]:
-        place = place_of(text, None, self._any_qtype, self._book)
-        if place[0] not in NAMED:
-            return place
-        raise TargetError(
-            f"cannot use {shown(text)} as an address or prefix: "
-            + (
-                "the first column of each line must be one"
-                if self._columns
-                else "write one a line and nothing else"
-            ),
+    def _no_source(self, text: str) -> TargetError:
+        what = (
+            "the first column of each line must be one"
+            if self._columns
+            else "write one a line and nothing else"
+        )
+        return TargetError(
+            f"cannot use {shown(text)} as an address or prefix: {what}",
             text=text,
         )
 
@@ -269,19 +281,17 @@ class SourceLines(ActionlessFormat):
             TargetError: it has two addresses whose relation is not known.
         """
         words = text.split(None, 3)
-        if len(words) == 1 or not words[1][0].isascii():
-            return words[:1]
         if words[1] == "-" and len(words) > 2:  # noqa: PLR2004 - an end
             prefixes = prefixes_of(words[0], words[2])
             return [shortest(each) for each in prefixes] if prefixes else words[:1]
-        if not is_address(words[1]) or not is_address(words[0]):
+        if words[1].isdigit() or not is_address(words[1]) or not is_address(words[0]):
             return words[:1]
         length = prefix_length(words[1])
         if length and _is_prefix(f"{words[0]}/{length}"):
             return [f"{words[0]}/{length}"]
         prefixes = prefixes_of(words[0], words[1])
         lengths = [str(each.prefixlen) for each in prefixes or ()]
-        if lengths == words[2:3]:
+        if lengths and lengths == words[2:3]:
             return [f"{words[0]}/{words[2]}"]
         if not self._guessed:
             return words[:1]

@@ -5,6 +5,7 @@ handlers.py    one function a resource
 uploads.py     requests with rules in their body
 rule_lists.py  a body with many rules, read in parts
 documents.py   what is accepted and answered: the types that check and describe
+limit_documents.py  the same for limits, and their converter
 converter.py   the service's values to documents, off the loop
 queries.py     the parameters, in the same way
 openapi.py     openapi.json from the table

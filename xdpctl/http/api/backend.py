@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Tested,
         TopRule,
     )
+    from xdpctl.http.api.limit_documents import LimitsOut
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
@@ -113,7 +114,7 @@ class PacketTests(Protocol):
 class PanicControl(Protocol):
     """Everything is passed, or filtered again."""
 
-    async def set_panic(self, *, panic: bool) -> None:
+    async def set_panic(self, *, panic: bool) -> bool:
         """Pass everything, or end that."""
 
 
@@ -137,6 +138,16 @@ class ListControl(Protocol):
         """Read a list now; `accept`: take its version also if it shrank."""
 
 
+class LimitControl(Protocol):
+    """The limits, and the sources that are proven."""
+
+    def limits(self) -> LimitsOut:
+        """Return what is limited, and what the limits do now."""
+
+    async def prove(self, addresses: Sequence[IPv4Address | IPv6Address], *, proven: bool) -> int:
+        """Let sources count as proven, or no longer; return how many changed."""
+
+
 class Backend(
     RuleChanges,
     RuleListing,
@@ -145,6 +156,7 @@ class Backend(
     AttachedFilters,
     ListControl,
     PacketTests,
+    LimitControl,
     Protocol,
 ):
     """All that the API needs of the service."""

@@ -38,6 +38,7 @@ from xdpctl.http.api.documents import (
     TopRule,
     Who,
 )
+from xdpctl.limits.acting import LIMIT_REASONS
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
@@ -177,7 +178,7 @@ def tested(
         qtype=None if rule is None else rule.qtype,
         origin=None if rule is None else rule.origin,
         book=None if rule is None else "lists" if in_lists else "operator",
-        limit=None,
+        limit=without.reason.label if without.reason in LIMIT_REASONS else None,
         action=None if rule is None else rule.action,
         note=None if rule is None else rule.reason,
         expires_in=None if rule is None else rule.expires_in,
@@ -284,6 +285,7 @@ def merged(result: BulkResult, skipped: int) -> Merged:
         skipped=skipped,
         guarded=result.guarded,
         waiting=result.theirs + result.shadowed + result.others,
+        ends_removed=result.ends_removed,
     )
 
 
@@ -300,6 +302,7 @@ def list_out(view: ListView) -> ListOut:
         next=view.next,
         serial=None,
         error=view.error or None,
+        left_out_kinds={} if good is None else good.kinds,
     )
 
 
@@ -350,4 +353,5 @@ def status_of(snapshot: Snapshot, *, version: str, pid: int, started: float) -> 
         ],
         [Destination(str(address), port) for address, port in snapshot.destinations],
         list(snapshot.warnings),
+        unseen=list(snapshot.unseen),
     )

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from xdpctl.http.api.limit_documents import ActingOut  # noqa: TC001 - msgspec reads it
 from xdpctl.rules import (
     ACTIONS,
     Rule,
@@ -248,7 +249,8 @@ class Merged(msgspec.Struct):
     `left_to_dnsdist` and `left_to_others` are claims that wait, because an entry of dnsdist's or a
     claim of another origin is in force; `waiting` is their sum. `skipped` are rules of the list
     whose origin is dnsdist, `guarded` those that the guard left out: local or protected addresses,
-    short prefixes, protected names, top-level domains.
+    short prefixes, protected names, top-level domains. `ends_removed` are rules that had an end
+    and have none now.
     """
 
     created: int
@@ -260,6 +262,7 @@ class Merged(msgspec.Struct):
     skipped: int
     guarded: int
     waiting: int
+    ends_removed: int
 
 
 class Imported(Merged):
@@ -274,13 +277,14 @@ class Imported(Merged):
     warnings: list[str] = []
 
 
-class ListOut(msgspec.Struct):
+class ListOut(msgspec.Struct, omit_defaults=True):
     """One `[[list]]`.
 
-    `format`, `rules` and `left_out` are of the last good version, of which `last_success` says
-    when it was used; `next` is when the list is looked at next. Both are in seconds since the
-    epoch. `rules` and `last_success` are null if no version has been used yet. `serial` is that
-    of a zone, null for a file. `error` says why the present version is not used, else null.
+    `format`, `rules`, `left_out` and `left_out_kinds` (how many of each kind) are of the last good
+    version, of which `last_success` says when it was used; `next` is when the list is looked at
+    next. Both are in seconds since the epoch. `rules` and `last_success` are null if no version
+    has been used yet. `serial` is that of a zone, null for a file. `error` says why the present
+    version is not used, else null.
     """
 
     name: str
@@ -292,6 +296,7 @@ class ListOut(msgspec.Struct):
     next: float
     serial: int | None
     error: str | None
+    left_out_kinds: dict[str, int] = {}
 
 
 class Lists(msgspec.Struct):
@@ -371,9 +376,10 @@ class Resized(msgspec.Struct):
 
 
 class Panic(msgspec.Struct):
-    """Whether everything is passed."""
+    """Whether everything is passed, and whether that is new."""
 
     panic: bool
+    changed: bool
 
 
 class DetachIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -490,7 +496,11 @@ class Destination(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """The whole service at a glance."""
+    """The whole service at a glance.
+
+    `limits` are those that act now; `unseen` are sentences about what of this host cannot be seen
+    from the service, in a container.
+    """
 
     version: str
     pid: int
@@ -502,3 +512,5 @@ class Status(msgspec.Struct):
     maps: list[MapOut]
     destinations: list[Destination]
     warnings: list[str]
+    limits: list[ActingOut] = []
+    unseen: list[str] = []

@@ -33,6 +33,7 @@ from xdpctl.http.api.documents import (
     Top,
 )
 from xdpctl.http.api.keys import BACKEND, EXPOSITION
+from xdpctl.http.api.limit_documents import Proven
 from xdpctl.http.api.queries import (
     ALL_OWN,
     DeleteQuery,
@@ -42,6 +43,7 @@ from xdpctl.http.api.queries import (
     NoQuery,
     OriginsQuery,
     PageQuery,
+    ProveQuery,
     ResizeQuery,
     TestQuery,
     TopQuery,
@@ -62,6 +64,7 @@ from xdpctl.rules import (
     parse_target,
     target_text,
 )
+from xdpctl.rules.keys import LIST_PREFIX
 from xdpctl.rules.names import shown
 
 if TYPE_CHECKING:
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
 
     from xdpctl.http.api.backend import (
         AttachedFilters,
+        LimitControl,
         ListControl,
         PacketTests,
         PanicControl,
@@ -180,12 +184,20 @@ async def test(request: web.Request) -> web.Response:
     address = parse_target(query.address)
     if not isinstance(address, IPv4Address | IPv6Address):
         raise TargetError(
-            f"cannot test {shown(query.address)}: give the one address that the query comes from",
+            f"cannot test {shown(query.address)}: the first argument is the one address that the"
+            " query comes from, then come the name and its type",
             text=query.address,
             field="address",
         )
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or address
+    if query.name and query.name.startswith((".", "*.")) and query.name != ".":
+        raise TargetError(
+            f"cannot test {shown(query.name)}: a query asks for one name, such as"
+            f" www.{query.name.lstrip('*.')}",
+            text=query.name,
+            field="name",
+        )
     name = Name.from_text(query.name) if query.name else NO_RULES_NAME
     qtype = parse_qtype(query.qtype or "A")
     tests: PacketTests = request.app[BACKEND]
@@ -235,7 +247,10 @@ async def delete_rules(request: web.Request) -> web.Response:
         claimant = parse_origin(query.claimant) if query.claimant else None
         if query.force:
             return answer(await _lifted(changes, targets, claimant))
-        return answer(await changes.remove(targets, claimant))
+        removed = await changes.remove(targets, claimant)
+        if claimant is not None:
+            removed.warnings += _comes_back(request.app[BACKEND], claimant)
+        return answer(removed)
     for field in ("qtype", "claimant"):
         if getattr(query, field):
             raise RequestError(
@@ -244,8 +259,42 @@ async def delete_rules(request: web.Request) -> web.Response:
                 field=field,
             )
     origin = None if query.origin == ALL_OWN else parse_origin(query.origin)
-    removed = await changes.flush(map_named(query.map), origin)
-    return answer(Removed(removed, [DNSDIST_FLUSH_WARNING] if origin == DNSDIST_ORIGIN else []))
+    flushed = await changes.flush(map_named(query.map), origin)
+    warnings = [DNSDIST_FLUSH_WARNING] if origin == DNSDIST_ORIGIN else []
+    if flushed and query.map in {"", *_OF_LISTS}:
+        warnings += _comes_back(request.app[BACKEND], origin)
+    return answer(Removed(flushed, warnings))
+
+
+def _comes_back(control: ListControl, origin: str | None) -> list[str]:
+    """Return the sentence about what was removed of lists that the service follows, if any.
+
+    Args:
+        control: knows the lists.
+        origin: of what was removed; None: of every own origin.
+    """
+    if origin is not None and not origin.startswith(LIST_PREFIX):
+        return []
+    names = [
+        listed.name
+        for listed in control.lists()
+        if listed.rules and origin in {None, f"{LIST_PREFIX}{listed.name}"}
+    ]
+    if not names:
+        return []
+    what = "list" if len(names) == 1 else "lists"
+    which = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    return [
+        (
+            f"the service follows {what} {which}: what was removed comes back"
+            " with the next version of its file, a reload or a restart; to keep it away, remove its"
+            " [[list]] from the settings and reload, or use `xdpctl allow`"
+        )
+    ]
+
+
+_NAMED = 4
+_OF_LISTS = {MapName.LIST_SOURCES.value, MapName.LIST_NAMES.value}
 
 
 async def lists(request: web.Request) -> web.Response:
@@ -288,6 +337,49 @@ async def _lifted(changes: RuleChanges, targets: Sequence[Target], claimant: str
     return removed
 
 
+async def limits(request: web.Request) -> web.Response:
+    """GET /api/v1/limits: what is limited, and what the limits do now."""
+    read_query(request, NoQuery)
+    control: LimitControl = request.app[BACKEND]
+    document = control.limits()
+    shown = public if request.app[IN_PUBLIC] else str
+    document.warnings = [*map(shown, document.warnings)]
+    return answer(document)
+
+
+async def prove(request: web.Request) -> web.Response:
+    """POST /api/v1/limits/prove: let sources count as proven, as if by a TCP connection.
+
+    An IPv6 address proves its /56.
+    """
+    return await _prove(request, proven=True)
+
+
+async def unprove(request: web.Request) -> web.Response:
+    """POST /api/v1/limits/unprove: let sources count as unproven, until they prove themselves."""
+    return await _prove(request, proven=False)
+
+
+async def _prove(request: web.Request, *, proven: bool) -> web.Response:
+    addresses = []
+    texts = read_query(request, ProveQuery).address
+    if not texts:
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST, "name the sources with address=", field="address"
+        )
+    for text in texts:
+        address = parse_target(text)
+        if not isinstance(address, IPv4Address | IPv6Address):
+            raise TargetError(
+                f"cannot use {shown(text)}: a proof is of one address, not of a prefix or a name",
+                text=text,
+                field="address",
+            )
+        addresses.append(address)
+    control: LimitControl = request.app[BACKEND]
+    return answer(Proven(await control.prove(addresses, proven=proven)))
+
+
 async def resize(request: web.Request) -> web.Response:
     """POST /api/v1/resize: give a shared map more room, and keep its entries."""
     query = read_query(request, ResizeQuery)
@@ -300,16 +392,16 @@ async def panic(request: web.Request) -> web.Response:
     """POST /api/v1/panic: pass everything at once, until resume."""
     read_query(request, NoQuery)
     switch: PanicControl = request.app[BACKEND]
-    await switch.set_panic(panic=True)
-    return answer(Panic(panic=True))
+    changed = await switch.set_panic(panic=True)
+    return answer(Panic(panic=True, changed=changed))
 
 
 async def resume(request: web.Request) -> web.Response:
     """POST /api/v1/resume: filter again."""
     read_query(request, NoQuery)
     switch: PanicControl = request.app[BACKEND]
-    await switch.set_panic(panic=False)
-    return answer(Panic(panic=False))
+    changed = await switch.set_panic(panic=False)
+    return answer(Panic(panic=False, changed=changed))
 
 
 async def detach(request: web.Request) -> web.Response:

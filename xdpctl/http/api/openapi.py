@@ -43,7 +43,8 @@ _MEANING = {
     HTTPStatus.FORBIDDEN: "A page of another site asked (Origin, Sec-Fetch-Site)",
     HTTPStatus.NOT_FOUND: "There is no such rule or interface",
     HTTPStatus.REQUEST_TIMEOUT: "The head or the body took too long",
-    HTTPStatus.CONFLICT: "The entry is dnsdist's; nothing was changed",
+    HTTPStatus.CONFLICT: "The entry is dnsdist's, or no limit asks for a proof; nothing was"
+    " changed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is compressed",
     HTTPStatus.MISDIRECTED_REQUEST: "A loopback listener was asked under another host's name",

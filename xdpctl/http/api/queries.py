@@ -244,6 +244,15 @@ class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
     ] = ""
 
 
+class ProveQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which sources count as proven."""
+
+    address: Annotated[
+        list[Annotated[str, msgspec.Meta(max_length=TEXT_MAX, examples=["192.0.2.1"])]],
+        msgspec.Meta(description="the address of a source; repeatable"),
+    ] = []
+
+
 class ResizeQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which map gets more room."""
 

@@ -33,6 +33,7 @@ from xdpctl.http.api.documents import (
     Tested,
     Top,
 )
+from xdpctl.http.api.limit_documents import LimitsOut, Proven
 from xdpctl.http.api.openapi import (
     OF_A_BODY,
     OF_A_LONG_READ,
@@ -51,6 +52,7 @@ from xdpctl.http.api.queries import (
     OriginsQuery,
     PageQuery,
     PostQuery,
+    ProveQuery,
     PutQuery,
     ResizeQuery,
     TestQuery,
@@ -176,6 +178,23 @@ ROUTES = (
         Content(ListOut),
         (*OF_A_QUERY, HTTPStatus.NOT_FOUND),
         ListQuery,
+    ),
+    Route("GET", "/api/v1/limits", handlers.limits, Content(LimitsOut), OF_A_QUERY),
+    Route(
+        "POST",
+        "/api/v1/limits/prove",
+        handlers.prove,
+        Content(Proven),
+        (*OF_A_QUERY, HTTPStatus.CONFLICT),
+        ProveQuery,
+    ),
+    Route(
+        "POST",
+        "/api/v1/limits/unprove",
+        handlers.unprove,
+        Content(Proven),
+        (*OF_A_QUERY, HTTPStatus.CONFLICT),
+        ProveQuery,
     ),
     Route(
         "POST",

@@ -21,7 +21,7 @@ from xdpctl.http.api.documents import ENUMS, RuleIn, whole
 from xdpctl.http.refusals import ListedRuleError, RequestError, not_json, not_of_the_schema
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import ACTIONS, DNSDIST_ORIGIN, parse_reason
-from xdpctl.rules.keys import book_of, place_of
+from xdpctl.rules.keys import NO_END, NO_REASON, book_of, place_of
 from xdpctl.rules.lines import in_blocks
 from xdpctl.rules.rules import own_origin
 from xdpctl.store.source import RuleSource
@@ -177,8 +177,16 @@ class RuleReader:
                 ref, key = place_of(rule.target, rule.qtype, self._any_qtype, book_of(origin))
             except TargetError as error:
                 raise ListedRuleError(error, index) from error
-            expires = None if rule.end is None else self._now + rule.end
-            yield ref, key, _ACTIONS[rule.action], rule.note, expires, origin
+            yield ref, key, _ACTIONS[rule.action], self._reason(rule), self._expiry(rule), origin
+
+    def _expiry(self, rule: RuleIn) -> float | None:
+        if rule.expires_in is msgspec.UNSET:
+            return None
+        return NO_END if rule.expires_in is None else self._now + rule.expires_in
+
+    @staticmethod
+    def _reason(rule: RuleIn) -> str:
+        return rule.note or ("" if rule.reason is msgspec.UNSET else NO_REASON)
 
     def _origin_of(self, rule: RuleIn) -> str:
         """Look at what many rules of a list have in common; empty where it is left out."""

@@ -35,7 +35,7 @@ from xdpctl.store.change import Change
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xdpctl.http.api.backend import RuleChanges
+    from xdpctl.http.api.backend import Backend, RuleChanges
     from xdpctl.http.api.documents import RuleIn
     from xdpctl.rules import Rule
 
@@ -58,13 +58,15 @@ class ImportLine(msgspec.Struct):
 async def post_rules(request: web.Request) -> web.Response:
     """POST /api/v1/rules: one rule or a list; all or nothing on bad input."""
     query = read_query(request, PostQuery)
-    backend: RuleChanges = request.app[BACKEND]
+    backend: Backend = request.app[BACKEND]
     async with received(request) as file:
         begin = await asyncio.to_thread(_first, rules_in(file, single=True))
         if len(begin) <= FEW:
             rules = await asyncio.to_thread(_rules, begin)
             done = await backend.put(rules, force=query.force, beneath=query.waiting_ok)
-            return answer(put_out(done))
+            document = put_out(done)
+            document.warnings += backend.snapshot().without_effect
+            return answer(document)
         source = JsonList(file, API_ORIGIN, backend.any_qtype, whole=False)
         result = await backend.bulk(
             Change(
@@ -75,7 +77,8 @@ async def post_rules(request: web.Request) -> web.Response:
             )
         )
     waiting = result.theirs + result.others
-    return answer(Put(result.created + waiting, result.updated + result.unchanged, []))
+    warnings = [*backend.snapshot().without_effect]
+    return answer(Put(result.created + waiting, result.updated + result.unchanged, warnings))
 
 
 def _first(parts: Iterator[list[RuleIn]]) -> list[RuleIn]:
@@ -118,7 +121,7 @@ async def import_rules(request: web.Request) -> web.StreamResponse:
     """
     query = read_query(request, ImportQuery)
     origin = own_origin(query.origin)
-    backend: RuleChanges = request.app[BACKEND]
+    backend: Backend = request.app[BACKEND]
     news: asyncio.Queue[Progress | _Outcome] = asyncio.Queue()
     async with received(request) as file:
         may_be_empty = query.yes or not query.replace
@@ -146,7 +149,9 @@ async def import_rules(request: web.Request) -> web.StreamResponse:
             except XdpctlError as error:
                 news.put_nowait(error)
             else:
-                news.put_nowait(imported(result, source.found))
+                document = imported(result, source.found)
+                document.warnings += backend.snapshot().without_effect
+                news.put_nowait(document)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(work(), name="import")

@@ -7,6 +7,7 @@ reading. Does not own the files' formats (token.py, tls.py).
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,15 @@ class Secrets:
     token_file: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+
+    def stamp(self) -> tuple[object, ...]:
+        """Return what is another value when a file was replaced or written; blocks."""
+        found: list[object] = []
+        for path in (self.token_file, self.tls_cert, self.tls_key):
+            with contextlib.suppress(OSError):  # `read` says what is wrong with it
+                known = None if path is None else path.stat()
+                found.append(known and (known.st_ino, known.st_mtime_ns, known.st_size))
+        return tuple(found)
 
     def read(self) -> tuple[Token | None, ssl.SSLContext | None]:
         """Return the token and the TLS context from the files; blocks.

@@ -83,7 +83,13 @@ class Bpf:
         Raises:
             KernelError: EPERM, ENOMEM, E2BIG (more entries than the type can have).
         """
-        option = options(MapOptions, map_flags=spec.flags)
+        if spec.inner is not None:  # the kernel copies its properties, and needs it no longer
+            with self.create_map(spec.inner, spec.inner.entries) as inner:
+                return self._create_map(spec, max_entries, inner.fd)
+        return self._create_map(spec, max_entries, 0)
+
+    def _create_map(self, spec: MapSpec, max_entries: int, inner: int) -> Map:
+        option = options(MapOptions, map_flags=spec.flags, inner_map_fd=inner)
         fd = self._library.bpf_map_create(
             int(spec.type),
             _object_name(spec.name),

@@ -52,11 +52,14 @@ class HostFacts:
         memory_lock: RLIMIT_MEMLOCK in bytes; None: no limit.
         apart: started by `ip netns exec`, whose mounts no other process sees.
         listen: why the address of --listen cannot be bound; None: it can, or is not used.
-        secrets: why a file of --token-file or TLS cannot be used, or None.
+        secrets: why a file of --token-file, TLS or --cookie-secret-file cannot be used, or None.
+        cgroups: why the program of --proof cgroup cannot be attached; None: it can, or is not used.
         unwritable: directories of --control and --state that cannot be used or made.
         read_only: those of them that are on a file system mounted read-only.
         lists: why files of `[[list]]` cannot be read, a sentence each.
         service: a sentence about the service on the control socket, or None.
+        hidden: why other processes of the host may be invisible, as a clause, or None.
+        own_network: in another network namespace than the host's.
     """
 
     release: str
@@ -69,10 +72,13 @@ class HostFacts:
     apart: bool = False
     listen: str | None = None
     secrets: str | None = None
+    cgroups: str | None = None
     unwritable: tuple[Path, ...] = ()
     read_only: tuple[Path, ...] = ()
     lists: tuple[str, ...] = ()
     service: str | None = None
+    hidden: str | None = None
+    own_network: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,24 @@ def of_host(host: HostFacts) -> Iterator[Finding]:
             " pins made there: use `nsenter --net=/run/netns/NAME` instead",
             "namespace",
         )
+    for sentence in unseen(host):
+        yield Finding(Level.NOTE, sentence, "namespace")
     yield from of_files(host)
+
+
+def unseen(host: HostFacts) -> Iterator[str]:
+    """Yield a sentence for each kind of thing that is on this host and cannot be seen from here."""
+    if host.hidden is not None:
+        yield (
+            f"{host.hidden}: which process holds a shared map, and which of dnsdist's entries are"
+            " stale, is unknown unless dnsdist is visible here; to see it, share the host's"
+            " processes (--pid=host, hostPID: true, ProtectProc=noaccess)"
+        )
+    if host.own_network:
+        yield (
+            "this process is in a network namespace of its own: it filters and sees only the"
+            " interfaces, addresses and sockets of this namespace, not the host's"
+        )
 
 
 def of_files(host: HostFacts) -> Iterator[Finding]:
@@ -71,6 +88,8 @@ def of_files(host: HostFacts) -> Iterator[Finding]:
         yield Finding(Level.ERROR, host.listen, "listen")
     if host.secrets is not None:
         yield Finding(Level.ERROR, host.secrets, "listen")
+    if host.cgroups is not None:
+        yield Finding(Level.ERROR, host.cgroups, "proof")
     for sentence in host.lists:
         yield Finding(Level.WARNING, sentence, "lists")
     for path in host.read_only:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import MapName
+from xdpctl.limits.table import warnings_of
 from xdpctl.settings import XskFamily
 from xdpctl.status.checks import host, interface
 from xdpctl.status.checks.facts import Facts, Finding, InterfaceFacts, Level
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 def findings(settings: Settings, facts: Facts) -> list[Finding]:
     """Return all findings, good ones included, in the order of a start."""
     found = [Finding(Level.WARNING, warning, "settings") for warning in settings.warnings]
+    found += [Finding(Level.WARNING, warning, "limits") for warning in warnings_of(settings)]
     found += host.of_host(facts.host)
     for carrier in facts.interfaces:
         found += interface.of_interface(settings, carrier)
@@ -58,19 +60,23 @@ def interface_warnings(settings: Settings, facts: InterfaceFacts) -> list[str]:
 
 def _tcp(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Check that a program answers clients that retry over TCP after TC=1."""
-    if facts.truncating is None:
+    limited = settings.rate_limit > 0 or settings.flood_limit > 0
+    if facts.truncating is None and not limited:
         yield Finding(
             Level.NOTE,
             "the rules cannot be read, so it is unknown whether there are Truncate rules",
             "tcp",
         )
     silent = [port for port, heard in (facts.listening or {}).items() if not heard]
-    if not facts.truncating or not silent or not _serves_itself(settings, facts.addresses):
+    if not (facts.truncating or limited) or not silent:
         return
+    if not _serves_itself(settings, facts.addresses):
+        return
+    what = "there are limits" if limited else "there are Truncate rules"
     ports = " and ".join(str(port) for port in silent)
     yield Finding(
         Level.WARNING,
-        f"there are Truncate rules, but no program listens on TCP port {ports} in this network"
+        f"{what}, but no program listens on TCP port {ports} in this network"
         " namespace: clients that get TC=1 retry over TCP and get no answer; let the DNS server"
         " listen on TCP too",
         "tcp",

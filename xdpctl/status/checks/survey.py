@@ -21,12 +21,15 @@ from xdpctl import abi
 from xdpctl.abi import RuleAction
 from xdpctl.errors import ForeignFileError, InterfaceError, KernelError, XdpctlError
 from xdpctl.kernel.bpf import pins
+from xdpctl.kernel.bpf.cgroups import open_root
 from xdpctl.kernel.bpf.pins import MOUNT_POINT, OWN_DIRECTORY, PinPolicy, open_existing
 from xdpctl.kernel.failure import kernel_release, missing_capabilities
 from xdpctl.kernel.paths import ForeignError, is_read_only, open_directory
 from xdpctl.kernel.provenance import open_fed
 from xdpctl.maps.shared import pins_for
+from xdpctl.process.namespaces import has_own_network, processes_hidden
 from xdpctl.process.port_holder import why_not
+from xdpctl.settings import Proof
 from xdpctl.status.checks.facts import (
     DirectoryFacts,
     Facts,
@@ -94,7 +97,7 @@ class Survey:
         Args:
             compile_filter: compiles the filter for these settings, or raises.
             service: a sentence about the service on the control socket, or None.
-            read_secrets: reads the files of --token-file and TLS, or raises.
+            read_secrets: reads the files of --token-file, TLS and --cookie-secret-file, or raises.
         """
         return Facts(
             host=self.host(compile_filter, service, read_secrets),
@@ -110,7 +113,13 @@ class Survey:
     def facts_at_start(self) -> Facts:
         """Return the facts for `warnings_at_start`, without reading maps or trying libraries."""
         return Facts(
-            host=HostFacts(os.uname().release, kernel_release(), frozenset(), jit=self._jit()),
+            host=HostFacts(
+                os.uname().release,
+                kernel_release(),
+                jit=self._jit(),
+                hidden=processes_hidden(self._proc),
+                own_network=has_own_network(self._proc),
+            ),
             directory=DirectoryFacts(self._settings.pin_dir),
             policy=self._policy,
             interfaces=tuple(self.interface(name) for name in self._settings.interfaces),
@@ -138,8 +147,11 @@ class Survey:
             jit=self._jit(),
             memory_lock=None if limit == resource.RLIM_INFINITY else limit,
             apart=self._apart(),
+            hidden=processes_hidden(self._proc),
+            own_network=has_own_network(self._proc),
             listen=None if service is not None or listen is None else _listen_failure(listen),
             secrets=_failure(read_secrets),
+            cgroups=_failure(_find_root) if self._settings.proof is Proof.CGROUP else None,
             unwritable=tuple(path for path in unwritable if not _is_read_only(path)),
             read_only=tuple(filter(_is_read_only, unwritable)),
             lists=tuple(_unread_lists(self._settings.lists)),
@@ -341,6 +353,11 @@ def _failure(attempt: Callable[[], object]) -> str | None:
     except XdpctlError as error:
         return error.sentence
     return None
+
+
+def _find_root() -> None:
+    """Find the root of all control groups, or raise."""
+    os.close(open_root())
 
 
 def _missing_package() -> str | None:

@@ -25,6 +25,7 @@ from xdpctl.errors import XdpctlError
 from xdpctl.kernel.bpf.libbpf import load_library
 from xdpctl.kernel.bpf.maps import Map
 from xdpctl.process.children import SIGNALS
+from xdpctl.process.descriptors import receive_descriptors
 from xdpctl.store.bulk import Bulk, BulkResult
 from xdpctl.store.entries import Entries
 from xdpctl.store.export import lines_of
@@ -47,7 +48,6 @@ from xdpctl.store.worker.messages import (
     Reserve,
     Stepped,
     Writing,
-    receive_descriptors,
 )
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import XdpctlError
 from xdpctl.process.children import start_python
+from xdpctl.process.descriptors import send_descriptors
 from xdpctl.process.privileges import lending
 from xdpctl.store.bulk import BulkResult
 from xdpctl.store.worker.messages import (
@@ -36,7 +37,6 @@ from xdpctl.store.worker.messages import (
     Reserve,
     Stepped,
     Writing,
-    send_descriptors,
 )
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Tests of zones/: hashes, tables of names, counting, images, and following a zone."""
