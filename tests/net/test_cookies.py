@@ -143,7 +143,7 @@ class Site:
     def ask(self, version: int, cookie: bytes, count: int = 1, source: str = "") -> list[bytes]:
         """Send queries at once; return the cookies in what was answered within a second."""
         family = socket.AF_INET if version == 4 else socket.AF_INET6
-        found = []
+        found: list[bytes] = []
         with self.client.socket(family, socket.SOCK_DGRAM) as sock:
             sock.bind((source or CLIENT[version], 0))
             for number in range(count):
