@@ -148,11 +148,13 @@ class Words:
         h = h * self.secrets.mix % MODULUS
         return h >> 40 & (self.sets - 1), h >> 16 & LIMIT_TAG_MASK
 
-    def spend(self, prefix: IPv4Network | IPv6Network, now: int, spent: int) -> None:
-        """Let the plain account of a prefix have spent so much."""
+    def spend(
+        self, prefix: IPv4Network | IPv6Network, now: int, spent: int, account: int = PLAIN
+    ) -> None:
+        """Let an account of a prefix have spent so much."""
         lengths = self.lengths4 if prefix.version == 4 else self.lengths6
         level = lengths.index(prefix.prefixlen)
-        number, tag = self.place(prefix.network_address, PLAIN, level)
+        number, tag = self.place(prefix.network_address, account, level)
         free = self.cells.index(0, number * LIMIT_WORDS, (number + 1) * LIMIT_WORDS)
         self.cells[free] = (now + spent) % MODULUS | tag
 

@@ -159,8 +159,10 @@ def limit_arrays(scene: Scene, ticks: int) -> dict[MapName, bytes]:
     kept = encode_limits_kept(SCENE_SETS, ARRAYS[MapName.LIMIT_PROVEN], drawn_secrets(1))
     words = Words(values, secrets_of(kept), config.limits4, config.limits6, SCENE_SETS)
     now = ticks & ~LIMIT_TAG_MASK
-    for prefix in limits.spent:
-        words.spend(ip_network(prefix), now, _FROZEN_ROOM)
+    accounts = (limits.spent, limits.second_spent, limits.cookie_spent)
+    for account, prefixes in enumerate(accounts):
+        for prefix in prefixes:
+            words.spend(ip_network(prefix), now, _FROZEN_ROOM, account)
     spent = (ticks << FLOOD_TIME_SHIFT) + _TOTAL + _AHEAD
     buckets = [0 if left else spent for left in (limits.x_left, limits.y_left)]
     head = encode_limits(values) + kept

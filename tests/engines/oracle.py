@@ -559,17 +559,27 @@ def over_a_limit(filtered: Filtered) -> Reason | None:
     """Return why a query does not go on, in the order of PACKETS.md."""
     config, limits = filtered.scene.config, filtered.scene.limits
     source = filtered.packet.source
-    if config.cookies and has_good_cookie(filtered):
-        return None
     proven = config.proven and any(is_same_source(source, known) for known in limits.proven)
-    if config.flood and not limits.x_left and not (proven and limits.y_left):
+    cookie = config.cookies and has_good_cookie(filtered)
+    ticket = not config.flood or limits.x_left or (proven and limits.y_left)
+    accounts = [limits.spent] if ticket else []
+    if cookie:
+        accounts.append(limits.cookie_spent)
+    elif ticket and proven:
+        accounts.append(limits.second_spent)
+    if not accounts:
         return Reason.UNPROVEN
-    if proven:
-        return None
+    if all(is_spent(filtered, spent) for spent in accounts):
+        return Reason.LIMIT
+    return None
+
+
+def is_spent(filtered: Filtered, spent: tuple[str, ...]) -> bool:
+    """Whether one of the source's prefixes has nothing left."""
+    config, source = filtered.scene.config, filtered.packet.source
     lengths = config.limits4 if source.version == 4 else config.limits6
-    accounts = {ip_network((source, length), strict=False) for length in lengths}
-    spent = {ip_network(prefix) for prefix in limits.spent}
-    return Reason.LIMIT if accounts & spent else None
+    prefixes = {ip_network((source, length), strict=False) for length in lengths}
+    return bool(prefixes & {ip_network(prefix) for prefix in spent})
 
 
 def is_same_source(source: Address, known: str) -> bool:

@@ -82,6 +82,8 @@ CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
         xsk=_LARGEST.xsk,
         tables=True,
         exempt=True,
+        zone_limits=True,
+        heavy=True,
     ),
     "proof-no-tcp": _config(tables=True, tcp=False, proof=True),
     "table program": TableProgram(),

@@ -132,6 +132,7 @@ class Limits:
 
     Attributes:
         spent: prefixes whose account has no room for a packet.
+        second_spent, cookie_spent: the same of the accounts of proven sources and of cookies.
         x_left: whether a ticket of the limit in total is left.
         slip: 1, or 0: whether what is limited is answered.
         dry_run: whether it goes on all the same.
@@ -142,6 +143,8 @@ class Limits:
     """
 
     spent: tuple[str, ...] = ()
+    second_spent: tuple[str, ...] = ()
+    cookie_spent: tuple[str, ...] = ()
     x_left: bool = True
     slip: int = 1
     dry_run: bool = False

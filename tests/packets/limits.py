@@ -8,7 +8,7 @@ packets come once more, when nothing of the total is left.
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from tests.packets import answers, unanswerable
@@ -34,6 +34,7 @@ from tests.packets.build import (
     pad,
 )
 from tests.packets.case import (
+    KNOWN,
     LIMITS,
     Case,
     Limits,
@@ -49,7 +50,8 @@ from tests.packets.case import (
     truncate,
     zone,
 )
-from tests.packets.message import QR, RA, RD, TC, eights, opcode, query, question, truncated
+from tests.packets.cookies import query_with, server_cookie
+from tests.packets.message import QR, RA, RD, TC, eights, opcode, opt, query, question, truncated
 from tests.packets.xsk import DESTINATIONS, OTHER_PORT
 from xdpctl.abi import PacketAction, Reason
 from xdpctl.settings import XskFamily
@@ -286,12 +288,6 @@ WHO = (
         ethernet(ipv4(Udp(QUERY)), tags=(Tag(VLAN, 7),)),
         answered(Reason.LIMIT, answer_to(CLIENT4, SERVER4, tags=(Tag(VLAN, 7),))),
     ),
-    Case(
-        "a frame in two buffers",
-        replace(SPENT, first_buffer=80),
-        ethernet(ipv4(Udp(QUERY + bytes(100)))),
-        dropped(Reason.LIMIT),
-    ),
 )
 
 BESIDE_RULES = (
@@ -360,6 +356,73 @@ TO_SOCKETS = (
     ),
 )
 
+HOSTS = (f"{CLIENT4}/32", "2001:db8:1::/64")
+COOKIE_KEY = bytes(range(16))
+COOKIE_TIME = 1_700_000_000
+PROVEN = Limits(spent=HOSTS, proven=(CLIENT4, CLIENT6))
+COOKIES = Limits(spent=HOSTS, cookie_keys=(COOKIE_KEY,), now=COOKIE_TIME)
+
+
+def cookies() -> tuple[bytes, bytes]:
+    """Return queries with the server's cookie over v4 and v6."""
+    v4, v6 = (
+        Udp(query_with(server_cookie(COOKIE_KEY, ip_address(source), COOKIE_TIME)))
+        for source in (CLIENT4, CLIENT6)
+    )
+    return ethernet(ipv4(v4)), ethernet(ipv6(v6))
+
+
+def edns_answered(reason: Reason) -> tuple[Result, Result]:
+    """Return: answered with a bare OPT, over v4 and v6."""
+    answer = truncated(question("www.example"), opt(), flags=QR | TC | RD | RA)
+    udp = Udp(answer, sport=DNS_PORT, dport=CLIENT_PORT)
+    packets = (
+        ipv4(udp, source=SERVER4, destination=CLIENT4, ttl=64),
+        ipv6(udp, source=SERVER6, destination=CLIENT6, hop_limit=64),
+    )
+    v4, v6 = (ethernet(each, source=SERVER_MAC, destination=CLIENT_MAC) for each in packets)
+    return answered(reason, v4), answered(reason, v6)
+
+
+SECOND_ACCOUNTS = (
+    *pair(
+        "a proven source over its first limit",
+        Scene(config=KNOWN, limits=PROVEN),
+        frames(QUERY),
+        NO_MATCH,
+    ),
+    *pair(
+        "a proven source over both its limits",
+        Scene(config=KNOWN, limits=replace(PROVEN, second_spent=HOSTS)),
+        frames(QUERY),
+        answered_both(Reason.LIMIT),
+    ),
+    *pair(
+        "a proven source over both its limits, nothing left of X",
+        Scene(config=KNOWN, limits=replace(PROVEN, second_spent=HOSTS, x_left=False)),
+        frames(QUERY),
+        answered_both(Reason.LIMIT),
+    ),
+    *pair(
+        "a good cookie over the source's first limit",
+        Scene(config=KNOWN, limits=COOKIES),
+        cookies(),
+        NO_MATCH,
+    ),
+    *pair(
+        "a good cookie over its limit",
+        Scene(config=KNOWN, limits=replace(COOKIES, cookie_spent=HOSTS)),
+        cookies(),
+        edns_answered(Reason.LIMIT),
+    ),
+    *pair(
+        "a good cookie over its limit, nothing left of X",
+        Scene(config=KNOWN, limits=replace(COOKIES, cookie_spent=HOSTS, x_left=False)),
+        cookies(),
+        edns_answered(Reason.LIMIT),
+    ),
+)
+
 AS_TRUNCATE = tuple(
     limited
     for case in (*answers.CASES, *unanswerable.CASES)
@@ -373,5 +436,6 @@ CASES = (
     *BESIDE_RULES,
     *WHAT_IS_DONE,
     *TO_SOCKETS,
+    *SECOND_ACCOUNTS,
     *AS_TRUNCATE,
 )

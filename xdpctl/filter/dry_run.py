@@ -72,8 +72,11 @@ def decide(
     )
 
 
-_WRITTEN = (MapName.LIMIT_CELLS, MapName.FLOOD)
+_WRITTEN = (MapName.LIMIT_CELLS, MapName.FLOOD, MapName.ZONE_CELLS)
 """Maps of the limits that a program writes to for a packet that it lets pass."""
+
+_COUNTING = (MapName.HEAVY_ZONES,)
+"""Maps in which it counts names, without reading them."""
 
 
 def _copied(bpf: Bpf, maps: Mapping[MapName, Map]) -> OwnMaps:
@@ -85,5 +88,8 @@ def _copied(bpf: Bpf, maps: Mapping[MapName, Map]) -> OwnMaps:
                 made[name] = copy = bpf.create_map(MAPS[name], source.info.max_entries)
                 stack.enter_context(copy)
                 copy.memory()[:] = source.memory()
+        for name in _COUNTING:
+            if name in maps:
+                made[name] = stack.enter_context(bpf.create_map(MAPS[name], MAPS[name].entries))
         stack.pop_all()
     return OwnMaps(made)

@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING
 
 from xdpctl.errors import TransferError
 from xdpctl.transfers.channel import Bounds, Channel, connect
-from xdpctl.transfers.messages import NOTAUTH, AnswerMessage, parse_answer, query, rcode_text
+from xdpctl.transfers.messages import (
+    NOTAUTH,
+    AnswerMessage,
+    new_id,
+    parse_answer,
+    query,
+    rcode_text,
+)
 from xdpctl.transfers.records import RecordType, Soa, soa_of
-from xdpctl.transfers.signing import Signing, new_id
 from xdpctl.transfers.stream import Kind, RecordChange, TransferStream
 
 if TYPE_CHECKING:
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
 
     from xdpctl.rules.names import Name
     from xdpctl.transfers.key_file import TsigKey
+    from xdpctl.transfers.signing import Signing
 
 DEFAULT_PORT = 53
 
@@ -120,7 +127,7 @@ class Exchange:
         self._zone = zone
         self._qtype = qtype
         self._number = new_id()
-        self._signing = Signing(primary.key, clock) if primary.key else None
+        self._signing = _signing(primary.key, clock) if primary.key else None
         message = query(self._number, zone.wire, qtype, have)
         self._query = self._signing.sign(message) if self._signing else message
 
@@ -153,6 +160,13 @@ class Exchange:
         """
         if self._signing:
             self._signing.finish()
+
+
+def _signing(key: TsigKey, clock: Callable[[], float]) -> Signing:
+    """Return the signatures of an exchange; dnspython is only loaded by who transfers."""
+    from xdpctl.transfers.signing import Signing  # noqa: PLC0415 - see above
+
+    return Signing(key, clock)
 
 
 class RefusedTransferError(TransferError):

@@ -6,6 +6,7 @@ Owns headers, questions and where a message's signature is. Does not own the rec
 
 from __future__ import annotations
 
+import secrets
 import struct
 from dataclasses import dataclass, field
 
@@ -46,6 +47,11 @@ class AnswerMessage:
     rcode: int
     records: tuple[ZoneRecord, ...]
     signature: tuple[bytes, int, int, int] | None
+
+
+def new_id() -> int:
+    """Return a number for a query."""
+    return secrets.randbelow(1 << 16)
 
 
 def query(number: int, zone: bytes, qtype: RecordType, have: int | None = None) -> bytes:

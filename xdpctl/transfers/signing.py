@@ -8,7 +8,6 @@ unsigned transfer to the zone before they raise. Called by client.py.
 
 from __future__ import annotations
 
-import secrets
 import struct
 import time
 from typing import TYPE_CHECKING, cast
@@ -140,11 +139,6 @@ class Signing:
         """
         if self._context is None or self._unsigned:
             raise TransferError("the last message of the answer is not signed")
-
-
-def new_id() -> int:
-    """Return a number for a query."""
-    return secrets.randbelow(1 << 16)
 
 
 def _name(wire: bytes) -> dns.name.Name:
