@@ -17,9 +17,11 @@ static __always_inline void sum_end(struct scratch *scratch, const struct zone_h
 {
 	struct sums sums = {head->seed_a, head->seed_b};
 
+	opaque(length); /* else its bound is the loop's, which older verifiers do not see */
 	for (__u64 i = 0; i < HEAVY_WORDS; i++) {
 		__u64 word;
 
+		opaque(i);
 		if (8 * i >= length)
 			break;
 		word = load64((const __u8 *)scratch + first + 8 * i);
@@ -38,11 +40,14 @@ static __always_inline void take_cell(struct heavy_cell *cell, const struct scra
 	__u64 *end = (__u64 *)cell->end;
 
 	cell->length = length;
+	opaque(length); /* as above */
 	for (__u64 i = 0; i < HEAVY_WORDS; i++) {
-		__u64 word = load64((const __u8 *)scratch + first + 8 * i);
+		__u64 word;
 
+		opaque(i);
 		if (8 * i >= length)
 			break;
+		word = load64((const __u8 *)scratch + first + 8 * i);
 		if (length - 8 * i < sizeof(__u64))
 			word = first_bytes(word, length - 8 * i);
 		end[i] = word;
