@@ -85,29 +85,42 @@ static __always_inline __u64 trait_buffers(const struct xdp_md *ctx, __u64 size)
 	return ((first_buffer(ctx) - size) >> 63) * TRAIT_BUFFERS;
 }
 
-/* Stage 1: parses the packet, and writes what later stages need to the scratch. */
+/* Writes what later stages need of a packet to the scratch. Returns CONTINUE. */
+static __always_inline __u64 keep(const struct packet *packet, struct scratch **found)
+{
+	struct scratch *scratch = scratch_of_cpu();
+
+	if (!scratch)
+		return PASS_OTHER;
+	scratch_put(scratch, network, packet->network);
+	scratch_put(scratch, transport, packet->transport);
+	scratch_put(scratch, traits, packet->traits);
+	scratch_put(scratch, end, packet->end);
+	scratch_put(scratch, empty, packet->empty);
+	scratch_put(scratch, rule, packet->rule);
+	*found = scratch;
+	return CONTINUE;
+}
+
+/*
+ * Stage 1: parses the packet. The ways of plain packets and of others meet when all is in the
+ * scratch: before that, the verifier would take each value of one way for a difference.
+ */
 static __always_inline __u64 classify(struct xdp_md *ctx, __u64 size, struct scratch **found)
 {
 	struct cursor cursor = {frame_start(ctx), frame_end(ctx), 0, size};
 	struct packet packet = {.traits = trait_buffers(ctx, size)};
-	struct scratch *scratch;
 	__u64 verdict = ask_plain(&cursor, &packet);
 
-	if (verdict == NOT_PLAIN)
-		verdict = classify_any(ctx, &cursor, &packet);
-	if (verdict != CONTINUE)
+	if (verdict == CONTINUE) {
+		verdict = keep(&packet, found);
+		opaque(verdict);
 		return verdict;
-	scratch = scratch_of_cpu();
-	if (!scratch)
-		return PASS_OTHER;
-	scratch_put(scratch, network, packet.network);
-	scratch_put(scratch, transport, packet.transport);
-	scratch_put(scratch, traits, packet.traits);
-	scratch_put(scratch, end, packet.end);
-	scratch_put(scratch, empty, packet.empty);
-	scratch_put(scratch, rule, packet.rule);
-	*found = scratch;
-	return CONTINUE;
+	}
+	if (verdict != NOT_PLAIN)
+		return verdict;
+	verdict = classify_any(ctx, &cursor, &packet);
+	return verdict == CONTINUE ? keep(&packet, found) : verdict;
 }
 
 /* Stage 4: rules by source, and the verdicts that do not depend on the question. */

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import Dnsdist17, Service, eventually
+from tests.lab.hosts import PYTHON
 
 if TYPE_CHECKING:
     from tests.lab import Host, Lab
@@ -136,3 +137,27 @@ def test_unblock_force_lifts_one_entry_of_dnsdists_and_warns_of_its_count(server
     assert targets(service) == {"left.example"}
     service.process.line("dnsdist-entry-removed .*192.0.2.66")
     assert service.verb("unblock", "--force", "192.0.2.66").returncode == 1
+
+
+APART = ("unshare", "--pid", "--fork", "--kill-child=TERM", "--mount-proc")
+"""Runs what follows in a PID namespace of its own, as a container does."""
+
+
+def test_in_a_container_nothing_is_stale_because_nobody_is_seen(server: Host) -> None:
+    """Dnsdist holds the maps all the time; root in the container just does not see it."""
+    Service(server).stop()  # makes the maps
+    Dnsdist17(server, BLOCKS)
+    service = Service(
+        server, "--stale-dnsdist", "expire:1s", command=(*APART, PYTHON, "-m", "xdpctl")
+    )
+    status = eventually(
+        lambda: said if "ends nothing now" in (said := service.verb("status").stdout) else "",
+        "that stale entries are unknown",
+        timeout=15,
+    )
+    assert "in a PID namespace of its own" in status
+    assert targets(service) == {"192.0.2.66", "left.example"}
+    assert 'xdpctl_stale_dnsdist_entries{map="addr-v4"}' not in service.metrics().text
+    refused = service.verb("resize", "qnames=2000")
+    assert refused.returncode == 1
+    assert "cannot be seen from here which processes have the map open" in refused.stderr

@@ -49,5 +49,7 @@ CASES: dict[str, Case] = {
 RECEIVED_WHOLE = {name: case for name, case in CASES.items() if case.scene.first_buffer is None}
 """Those whose frames lie in one buffer: the filter does not know of others yet."""
 
-OF_SHARED_MAPS = {name: case for name, case in CASES.items() if not case.scene.config.tables}
+OF_SHARED_MAPS = {
+    name: case for name, case in RECEIVED_WHOLE.items() if not case.scene.config.tables
+}
 """Those without tables of our own."""

@@ -69,8 +69,8 @@ def held_open(name: str, entries: int, holders: Collection[Holder]) -> str:
 def perhaps_held(name: str) -> str:
     """Return why a map is not replaced while it is unknown who uses it, as a sentence."""
     return (
-        f"cannot resize {name}: this user cannot see which processes have the map open; stop the"
-        " DNS server if it uses the map, and run this as root, or use --force"
+        f"cannot resize {name}: it cannot be seen from here which processes have the map open; stop"
+        " the DNS server if it uses the map, and run this as root on the host, or use --force"
     )
 
 

@@ -521,34 +521,24 @@ class Bulk:
     def _add(
         self, staging: Staging, start: int, end: int, known: Mapping[MapName, set[int]]
     ) -> None:
-        """Write notes, then entries; an entry without a note of ours belongs to another writer.
+        """Write notes, then entries; what is there already is decided place by place.
 
-        An entry that dnsdist writes in the milliseconds between is overwritten: the kernel
-        has no batch operation that keeps existing entries.
+        Entries are looked for before the notes are written: killed in between, we would take one
+        of dnsdist's for ours. An entry that dnsdist writes in the milliseconds after that is
+        overwritten: the kernel has no batch operation that keeps existing entries.
         """
         asked = staging.added(start, end)
-        rows = staging.note_added(asked, self.clock())
-        theirs = set(self._taken(rows, known))
-        self._leave_to_dnsdist([row for row in rows if row[:2] in theirs])
-        made = [row for row in rows if row[:2] not in theirs]
+        there = set(self._taken(asked, known))
+        new = [row for row in asked if row[:2] not in there] if there else asked
+        made = staging.note_added(new, self.clock())
         position = 0
         for ref, part in groupby(made, itemgetter(0)):
             entries = list(part)
             self._write(staging, BY_REF[ref].name, entries, made[position:])
             position += len(entries)
-        if len(rows) < len(asked):  # claims that came in between, or another row's
-            fresh = {id(row) for row in rows}
+        if len(made) < len(asked):  # dnsdist's, claims that came in between, or another row's
+            fresh = {id(row) for row in made}
             self._contest([row for row in asked if id(row) not in fresh])
-
-    def _leave_to_dnsdist(self, rows: Sequence[Fresh]) -> None:
-        """Let claims wait until an entry of dnsdist's is gone."""
-        if rows:
-            claims = [self._claim(row, None) for row in rows]
-            self._state.write_claims(
-                forget=[(claim.map, claim.key) for claim in claims],
-                wait=[(claim, True) for claim in claims],
-            )
-            self.result.theirs += len(rows)
 
     def _contest_range(self, staging: Staging, start: int, end: int) -> None:
         """Decide which claims of contested rows are in force; most of them wait."""

@@ -86,7 +86,7 @@ def lines(**fields: object) -> list[str]:
             "LIMITING in a dry run: everything passes: unproven, 1,234,567/s now, for 1h 1m",
         ),
         ({"dry_run": True}, "QUIET: no limit acts, and they are in a dry run: everything passes"),
-        (NOTHING, "NO LIMITS: set --rate-limit, --flood-limit, or both"),
+        (NOTHING, "NO LIMITS: set --rate-limit, --flood-limit, or --zone-limit"),
     ],
 )
 def test_the_first_line_says_whether_a_limit_acts(fields: dict[str, object], first: str) -> None:

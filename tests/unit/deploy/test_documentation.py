@@ -133,6 +133,12 @@ def test_an_option_that_a_page_names_exists(page: Path) -> None:
     source = "".join(path.read_text() for path in ROOT.glob("xdpctl/cli/**/*.py"))
     known = {option.name for option in OPTIONS} | set(re.findall(r'"--([a-z-]+)"', source))
     known |= {"help", "version", "no-tcp"}
-    elsewhere = {"check-config", "privileged", "security-opt", "stop-signal"}  # dnsdist, podman
+    elsewhere = {
+        "check-config",
+        "privileged",
+        "publish",
+        "security-opt",
+        "stop-signal",
+    }  # dnsdist, podman
 
     assert named <= known | elsewhere

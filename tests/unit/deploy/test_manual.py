@@ -76,7 +76,9 @@ def test_every_verb_is_there_with_its_arguments(page: str, name: str) -> None:
 
 @pytest.mark.parametrize("option", [*OPTIONS, CONFIG], ids=lambda option: option.name)
 def test_every_option_is_there_with_default_and_variable(page: str, option: Option) -> None:
-    text = part(page, "OPTIONS").partition(f"--{option.name}")[2].partition("\n.TP\n")[0]
+    entries = part(page, "OPTIONS").split("\n.TP\n")
+    tag = re.compile(rf"(?<!\S)--{option.name}(?![\w-])")
+    (text,) = (entry for entry in entries if tag.search(entry.partition("\n")[0]))
     assert option.variable in text
     assert isinstance(option.default, tuple) or (option.default or "") in text
     assert f"\n{option.variable}\n" in part(page, "ENVIRONMENT")
