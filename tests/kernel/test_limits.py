@@ -81,11 +81,10 @@ def passed(limited: LimitedKernel) -> int:
 
 
 def spend(limited: LimitedKernel, program: Program, frame: bytes) -> tuple[int, int]:
-    """Let packets in until one is refused; return the ticks before and after that one."""
+    """Let packets in until the last of many is refused; return the ticks before and after them."""
     while True:
-        program.test_run(frame, repeat=CHUNK)
         before = limited.ticks()
-        if program.test_run(frame).return_value == Verdict.DROP:
+        if program.test_run(frame, repeat=CHUNK).return_value == Verdict.DROP:
             return before, limited.ticks()
 
 
