@@ -269,7 +269,7 @@ static __always_inline __u64 decide(struct xdp_md *ctx, struct scratch *scratch)
 static __always_inline __u64 run_stages(struct xdp_md *ctx, __u64 size)
 {
 	const struct control *control = map_value(MAP_CONTROL);
-	struct scratch *scratch;
+	struct scratch *scratch = NULL;
 	__u64 verdict;
 
 	if (*(volatile const __u32 *)&control->panic)
