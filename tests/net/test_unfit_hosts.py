@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import Service
-from tests.lab.hosts import PYTHON, setns
+from tests.lab.hosts import LINKS, PYTHON, setns
 from tests.lab.service import arguments
 
 if TYPE_CHECKING:
@@ -201,6 +201,8 @@ def mounted(command: str) -> list[str]:
 
 @pytest.mark.parametrize("remount", REMOUNTS.values(), ids=REMOUNTS)
 def test_a_read_only_bpffs_is_named_by_check_and_at_start(server: Host, remount: str) -> None:
+    LINKS.mkdir(exist_ok=True)
+    (LINKS / f"{server.inode}-kept:lock").mkdir()  # or another service's end takes the directory
     before = mounted(remount)
     assert READ_ONLY in check(server, ["eth0"], *before)
     process = server.start("refused", *before, *PROGRAM, *arguments(server))

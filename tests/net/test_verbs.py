@@ -217,7 +217,7 @@ def test_detach_then_attach_filters_again(place: Place) -> None:
     assert "`xdpctl attach`" in place.say("status")
     assert place.say("attach").startswith("attached to ")
     assert not dig(place.client, "www.bad.example").arrived
-    assert place.say("resume") == "filtering again\n"
+    assert place.say("resume") == "nothing to do: panic is not on\n"
 
 
 @pytest.mark.parametrize("verb", [["panic"], ["list"], ["status"]])
