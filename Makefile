@@ -31,8 +31,11 @@ demo: ## show dnsdist, the service and real queries in namespaces, as a live tab
 # Three at once on two processors, as half of the tests wait for a time to be over. A test that
 # hangs fails after five minutes, by name; none takes a third of that on a machine at rest.
 test: export PYTHONDONTWRITEBYTECODE :=
-test: setup-test ## run every test, with coverage (root, under 10 minutes)
-	@$(PYTHON) -m pytest --cov -n 3 --dist loadfile --no-loadscope-reorder --timeout 300 --timeout-method signal
+test: setup-test ## run every test (root, a quarter of an hour)
+	@$(PYTHON) -m pytest $(COVERAGE) -n 3 --dist loadfile --no-loadscope-reorder --timeout 300 --timeout-method signal
+
+coverage: ## run every test and measure coverage, which slows each service that is started (root)
+	@$(MAKE) --no-print-directory test COVERAGE=--cov
 
 test-unit: setup-dev ## run the tests that need no root, in seconds
 	@$(PYTHON) -m pytest -m 'not root and not slow'
