@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import re
-import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import ForeignFileError, TargetError, TransferError
-from xdpctl.kernel.provenance import open_own
+from xdpctl.kernel.provenance import read_secret
 from xdpctl.rules.names import Name, shown
 
 if TYPE_CHECKING:
@@ -65,14 +63,7 @@ def read_key(path: Path) -> TsigKey:
     """
     tried = f"cannot use key-file {path}"
     try:
-        with open(open_own(path), "rb") as file:  # noqa: PTH123 - a descriptor
-            mode = os.fstat(file.fileno()).st_mode
-            if mode & stat.S_IRWXO:
-                raise TransferError(
-                    f"{tried}: its mode {stat.S_IMODE(mode):04o} lets everybody on this machine"
-                    f" use it; run chmod o= {path}, and make another key"
-                )
-            octets = file.read(_SIZE_MAX + 1)
+        octets = read_secret(path, "make another key", _SIZE_MAX)
     except ForeignFileError as error:
         raise TransferError(f"{tried}: {error.sentence}") from error
     except OSError as error:
