@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.abi import PacketAction, TallyRow
 from xdpctl.errors import ConflictError, XdpctlError
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from xdpctl.service.zone_limits import ZoneLimits
     from xdpctl.settings import Settings
     from xdpctl.status.observer import Observer
-
-_T = TypeVar("_T")
 
 LOOK_SECONDS = 1.0
 CARE_SECONDS = 10.0
@@ -104,7 +102,7 @@ class Limits:
 
     async def prepare(self, settings: Settings, config: ProgramConfig) -> Prepared:
         """Make what other settings need; raises as `LimitTables.prepare`."""
-        return await self._on(self._thread, lambda: self.tables.prepare(settings, config))
+        return await on_thread(self._thread, lambda: self.tables.prepare(settings, config))
 
     async def use(self, prepared: Prepared) -> bool:
         """Put it in force; return whether the secrets of cookies are others."""
@@ -139,7 +137,7 @@ class Limits:
             await self._note(acting, "limit-acts")
         for acting in ended:
             await self._note(acting, "limit-ended")
-        if await self._on(self._thread, self.tables.set_clock):
+        if await on_thread(self._thread, self.tables.set_clock):
             event(_log, "cookie-clock-set")
 
     def _follow(self) -> tuple[list[Acting], list[Acting]]:
@@ -179,14 +177,14 @@ class Limits:
                 proven.unprove_all(self._netlink.local_addresses())
             return self.tables.load(), None if proven is None else proven.count()
 
-        self._load, self._proven = await self._on(self._thread, look)
+        self._load, self._proven = await on_thread(self._thread, look)
         self.warnings = tuple(self._sentences())
 
     async def _ask_listeners(self) -> None:
         """Connect to the DNS server's ports, where a limit sends clients there."""
         if not any(acting.packets.get(PacketAction.TRUNCATE) for acting in self.acting):
             return
-        local = await self._on(self._thread, self._netlink.local_addresses)
+        local = await on_thread(self._thread, self._netlink.local_addresses)
         for port in self._settings.ports:
             is_up = await answers(self._served(local), port)
             if is_up != self._listeners.get(port, True):
@@ -300,12 +298,9 @@ class Limits:
                 )
             return function(table)
 
-        done = await self._on(self._thread, work)
+        done = await on_thread(self._thread, work)
         await self._look_into()
         return done
-
-    async def _on(self, thread: Executor, function: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(thread, function)
 
 
 _TCP_SILENT = ("tcp-silent", logging.WARNING)

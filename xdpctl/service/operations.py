@@ -46,6 +46,7 @@ from xdpctl.process.threads import one_thread
 from xdpctl.program.datagram import query_for
 from xdpctl.rules import qtype_text
 from xdpctl.rules.names import shown
+from xdpctl.service.tasks import on_thread
 from xdpctl.store.bulk import BulkResult
 from xdpctl.store.deciding import deciding_rule
 from xdpctl.store.inspection import entries_at, places_on, rules_on
@@ -567,7 +568,7 @@ class Operations:
 
         noted = asyncio.get_running_loop().run_in_executor(self._urgent_thread, note)
         try:
-            await self._begun(self._watch_thread, write)
+            await on_thread(self._watch_thread, write)
         finally:  # packets come first, even if the state's disk is full
             await noted
         return changed
@@ -685,8 +686,4 @@ class Operations:
             refuse_abandoned(gone)
             return function()
 
-        return await self._begun(thread, work)
-
-    async def _begun(self, thread: Executor, function: Callable[[], _T]) -> _T:
-        """Run a function on a thread to its end, even if its caller is cancelled."""
-        return await asyncio.get_running_loop().run_in_executor(thread, function)
+        return await on_thread(thread, work)

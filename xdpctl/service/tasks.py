@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from xdpctl.errors import XdpctlError
 from xdpctl.process.log import event
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from xdpctl.status.part import ServicePart
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +37,9 @@ async def run_parts(parts: Iterable[ServicePart], stop: asyncio.Event) -> None:
             task.cancel()
 
 
-async def on_thread(thread: Executor, function: Callable[[], object]) -> None:
-    """Run a blocking function on a thread."""
-    await asyncio.get_running_loop().run_in_executor(thread, function)
+async def on_thread(thread: Executor, function: Callable[[], _T]) -> _T:
+    """Run a blocking function on a thread, to its end; return what it returns."""
+    return await asyncio.get_running_loop().run_in_executor(thread, function)
 
 
 async def every(seconds: float, what: Callable[[], Coroutine[None, None, None]]) -> NoReturn:

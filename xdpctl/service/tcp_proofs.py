@@ -7,7 +7,6 @@ table (limit_tables.py). A part of the service, made by start.py.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from xdpctl.abi import MapName
 from xdpctl.errors import XdpctlError
 from xdpctl.process.log import event
 from xdpctl.program.config import TcpProofProgram
-from xdpctl.service.tasks import every
+from xdpctl.service.tasks import every, on_thread
 from xdpctl.settings import Proof
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ class TcpProofs:
             if wanted != self._attached:
                 await self._follow(wanted)
             if wanted is not None:
-                await self._on_thread(lambda: self._proof.keep_pins(self._filtered()))
+                await on_thread(self._thread, lambda: self._proof.keep_pins(self._filtered()))
         except XdpctlError as error:
             sentence = (
                 f"sources are not proven by TCP connections (--proof cgroup): {error.sentence}"
@@ -109,10 +108,10 @@ class TcpProofs:
     async def _follow(self, wanted: _Wanted | None) -> None:
         maps = self._limits.maps.maps
         if wanted is None:
-            await self._on_thread(self._proof.remove)
+            await on_thread(self._thread, self._proof.remove)
         else:
             bytecode = await self._compile(TcpProofProgram(wanted[0]))
-            await self._on_thread(lambda: self._attach(bytecode, maps))
+            await on_thread(self._thread, lambda: self._attach(bytecode, maps))
         self._attached = wanted
 
     def _attach(self, bytecode: Bytecode, maps: Mapping[MapName, Map]) -> None:
@@ -128,6 +127,3 @@ class TcpProofs:
 
     def _filtered(self) -> list[str]:
         return [filter_.interface for filter_ in self._filters if filter_.is_on]
-
-    async def _on_thread(self, function: Callable[[], object]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, function)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from xdpctl.abi import MapName, ZoneKnowledge
 from xdpctl.errors import XdpctlError
@@ -22,7 +22,7 @@ from xdpctl.limits.view import HeavyView, ZoneView
 from xdpctl.process.clock import ticks_a_second
 from xdpctl.process.log import event
 from xdpctl.rules import Question, Zone
-from xdpctl.service.tasks import every
+from xdpctl.service.tasks import every, on_thread
 from xdpctl.settings.zones import WATCHED_LIMIT
 from xdpctl.transfers.key_file import read_key
 from xdpctl.zones.heavy import MANY_FRONTS, HeavyEnd, merge, views
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from xdpctl.service.limit_tables import LimitTables
     from xdpctl.settings import Settings, ZoneSettings
     from xdpctl.zones.messages import Looked
-
-_T = TypeVar("_T")
 
 LOOK_SECONDS = 5.0
 """Between two looks at the zones that are asked for most."""
@@ -153,7 +151,7 @@ class ZoneLimits:
             await self._changed.wait()
             self._changed.clear()
             try:
-                await self._on_thread(self._apply)
+                await on_thread(self._thread, self._apply)
                 self._trouble = ""
             except XdpctlError as error:
                 self._trouble = f"the limits of zones are not in force: {error.sentence}"
@@ -295,7 +293,7 @@ class ZoneLimits:
 
     async def _look(self) -> None:
         """See which zones are asked for most, and limit those that are watched."""
-        ends = await self._on_thread(self._read_heavy)
+        ends = await on_thread(self._thread, self._read_heavy)
         limited = [zone.name for zone in self._settings.zones]
         self.heavy = views(
             ends, limited=limited, protected=self._protected, suffixes=self._suffixes
@@ -343,7 +341,7 @@ class ZoneLimits:
                 state.ends, changed = None, True
                 await self._note(zone, "zone-free", "no attack was seen any more")
         if changed:
-            await self._on_thread(self._write)
+            await on_thread(self._thread, self._write)
 
     def _is_attacked(self, zone: ZoneSettings, ends: Sequence[HeavyEnd]) -> bool:
         """Return whether many names of a watched zone are asked for, which may be limited."""
@@ -359,7 +357,7 @@ class ZoneLimits:
 
     async def _note(self, zone: ZoneSettings, verb: str, why: str) -> None:
         detail = f"{_text(zone)} origin=dynamic: {why}"
-        await asyncio.get_running_loop().run_in_executor(
+        await on_thread(
             self._note_thread, lambda: self._account.limited(verb, detail, 0, kept=True)
         )
 
@@ -426,9 +424,6 @@ class ZoneLimits:
                     f"the names of {text} are transferred without a key: set key-file in [[zone]],"
                     " so that nobody on the way can change them"
                 )
-
-    async def _on_thread(self, function: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
 
 def _text(zone: ZoneSettings) -> str:
