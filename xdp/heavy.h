@@ -11,6 +11,17 @@
 
 #define HEAVY_WORDS (HEAVY_TEXT / 8)
 
+/* Word i of an end, so many octets of the folded name from an offset on. */
+static __always_inline __u64 word_of_end(const struct scratch *scratch, __u64 first, __u64 length,
+					 __u64 i)
+{
+	__u64 word = load64((const __u8 *)scratch + first + 8 * i);
+
+	if (length - 8 * i < sizeof(__u64))
+		word = first_bytes(word, length - 8 * i);
+	return word;
+}
+
 /* Sums over the folded name from an offset on, into the scratch. */
 static __always_inline void sum_end(struct scratch *scratch, const struct zone_head *head,
 				    __u64 first, __u64 length)
@@ -19,15 +30,10 @@ static __always_inline void sum_end(struct scratch *scratch, const struct zone_h
 
 	opaque(length); /* else its bound is the loop's, which older verifiers do not see */
 	for (__u64 i = 0; i < HEAVY_WORDS; i++) {
-		__u64 word;
-
 		opaque(i);
 		if (8 * i >= length)
 			break;
-		word = load64((const __u8 *)scratch + first + 8 * i);
-		if (length - 8 * i < sizeof(__u64))
-			word = first_bytes(word, length - 8 * i);
-		add_word(&sums, &head->name_keys[i], word);
+		add_word(&sums, &head->name_keys[i], word_of_end(scratch, first, length, i));
 	}
 	scratch_put(scratch, heavy_a, sums.a);
 	scratch_put(scratch, heavy_b, sums.b);
@@ -42,15 +48,10 @@ static __always_inline void take_cell(struct heavy_cell *cell, const struct scra
 	cell->length = length;
 	opaque(length); /* as above */
 	for (__u64 i = 0; i < HEAVY_WORDS; i++) {
-		__u64 word;
-
 		opaque(i);
 		if (8 * i >= length)
 			break;
-		word = load64((const __u8 *)scratch + first + 8 * i);
-		if (length - 8 * i < sizeof(__u64))
-			word = first_bytes(word, length - 8 * i);
-		end[i] = word;
+		end[i] = word_of_end(scratch, first, length, i);
 	}
 }
 
