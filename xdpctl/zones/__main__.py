@@ -9,20 +9,17 @@ by parent.py.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import mmap
 import os
-import signal
 import sys
 import threading
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import ZONE_BUCKET_SIZE
 from xdpctl.errors import XdpctlError
-from xdpctl.process.children import SIGNALS
+from xdpctl.process.children import begin_child
 from xdpctl.process.descriptors import receive_descriptors
 from xdpctl.process.privileges import give_up_everything
 from xdpctl.zones.follower import ZoneFollower
@@ -34,8 +31,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4
 """Zones that are looked at at the same time, so that one slow primary delays no others."""
-
-_PDEATHSIG = 1
 
 
 class _Service:
@@ -108,13 +103,9 @@ def _follow(follower: ZoneFollower, service: _Service, turns: threading.Semaphor
 
 def main() -> None:
     """Follow the zones of one job."""
-    ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # the service handles them, and ends this process
+    begin_child()
     with contextlib.suppress(OSError):  # seccomp may forbid it, and there may be nothing to lose
         give_up_everything()
-    with contextlib.suppress(OSError):  # if memory runs out, this process ends before the service
-        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     with contextlib.suppress(EOFError, OSError):  # the service has ended
         _work(Connection(sys.stdin.fileno()))
     os._exit(0)

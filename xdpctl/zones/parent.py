@@ -8,7 +8,6 @@ a thread of its own.
 from __future__ import annotations
 
 import contextlib
-import signal
 import struct
 import subprocess
 from multiprocessing.connection import Pipe
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl.abi import MAPS, MapName
 from xdpctl.errors import KernelError, XdpctlError
-from xdpctl.process.children import start_python
+from xdpctl.process.children import ended, start_python
 from xdpctl.process.descriptors import send_descriptors
 from xdpctl.zones.messages import Filled, Grant, Looked, Need, Refusal
 
@@ -118,9 +117,7 @@ class NamesProcess:
         send_descriptors(self._connection, [made.fd])
 
     def _gone(self) -> XdpctlError:
-        status = self._process.wait()
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"left ({status})"
         return XdpctlError(
-            f"the process that follows the names of zones {how}: the names that are known stay in"
-            " force, and it is started again"
+            f"the process that follows the names of zones {ended(self._process)}: the names that"
+            " are known stay in force, and it is started again"
         )

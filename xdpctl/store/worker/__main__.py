@@ -9,22 +9,19 @@ the process's side of the protocol. Does not own the work (bulk.py, export.py).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
-import signal
 import sys
 import time
 from dataclasses import replace
 from itertools import islice
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import XdpctlError
 from xdpctl.kernel.bpf.libbpf import load_library
 from xdpctl.kernel.bpf.maps import Map
-from xdpctl.process.children import SIGNALS
+from xdpctl.process.children import begin_child
 from xdpctl.process.descriptors import receive_descriptors
 from xdpctl.store.bulk import Bulk, BulkResult
 from xdpctl.store.entries import Entries
@@ -61,8 +58,6 @@ PROGRESS_SECONDS = 0.05
 
 LINES = 4_000
 """Lines of one part of an export: about 100 kB."""
-
-_PDEATHSIG = 1
 
 
 class _Service:
@@ -213,14 +208,8 @@ def _work(connection: Connection) -> None:
 
 def main() -> None:
     """Do one job."""
-    ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # the service handles them, and ends this process
+    begin_child()
     gc.disable()
-    with contextlib.suppress(
-        OSError
-    ):  # if memory runs out, this process is killed before the service
-        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     with contextlib.suppress(EOFError, ConnectionError):  # the service has ended
         _work(Connection(sys.stdin.fileno()))
     os._exit(0)  # without freeing a million objects

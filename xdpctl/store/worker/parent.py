@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import threading
 from dataclasses import replace
@@ -17,7 +16,7 @@ from multiprocessing.connection import Pipe
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import XdpctlError
-from xdpctl.process.children import start_python
+from xdpctl.process.children import ended, start_python
 from xdpctl.process.descriptors import send_descriptors
 from xdpctl.process.privileges import lending
 from xdpctl.store.bulk import BulkResult
@@ -141,11 +140,9 @@ class Worker:
                 send_descriptors(self._connection, numbers)
 
     def _gone(self) -> XdpctlError:
-        status = self._process.wait()
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"left ({status})"
         return XdpctlError(
-            f"the process that worked on the rules {how}: what was done stays, see that there is"
-            " memory for it, and try again"
+            f"the process that worked on the rules {ended(self._process)}: what was done stays,"
+            " see that there is memory for it, and try again"
         )
 
 
