@@ -7,7 +7,6 @@ questions that are answered.
 attacks.py     who attacks, with what
 attack.bpf.c   one packet of an attack after the other, when it is due
 wall.bpf.c     the clients' end of the wire: drops answers that nobody waits for
-programs.py    compiles and attaches the two
 sender.py      the process that sends an attack, on the sending core
 wire.py        honest questions and their answers, as octets
 honest.py      the process that asks honestly, over UDP, and over TCP where it is told to

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.attack.attacks import ATTACKS, Attack, listed, name
-from tests.bench.attack.programs import compile_file
-from tests.bench.drop.sender import header_sum, mac, run_live
+from tests.bench.live import compile_file, header_sum, mac, run_live
 from tests.packets import message
 from xdpctl.abi import MapName, MapSpec, MapType, Scope
 from xdpctl.kernel.bpf.syscall import Bpf

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.bench.attack import honest, sender
 from tests.bench.attack.attacks import QUIET, RESOLVERS, ZONE
 from tests.bench.attack.outcome import Trial
-from tests.bench.attack.programs import attach, compile_file
 from tests.bench.drop.search import CoreTimes
 from tests.bench.drop.site import Partner, mac_of, polling_thread, two_cores
+from tests.bench.live import attach, compile_file
 from tests.bench.xsk_answers import prefer
 from tests.lab import Lab
 from tests.lab.hosts import INTERFACE, PYTHON

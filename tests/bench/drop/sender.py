@@ -12,27 +12,20 @@ source has one; answers each with a JSON object. Ends with standard input.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import json
-import os
-import shutil
 import signal
 import socket
 import struct
-import subprocess
 import sys
-import tempfile
 import time
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.bench.live import compile_file, header_sum, mac, run_live
 from tests.packets import message
 from xdpctl.abi import MapName, MapSpec, MapType, Scope
 from xdpctl.kernel.bpf.syscall import Bpf
-from xdpctl.kernel.bytecode import Bytecode
-from xdpctl.program.compiler import source_directory
 
 if TYPE_CHECKING:
     from xdpctl.kernel.bpf.maps import Map
@@ -60,11 +53,6 @@ _SENT: Final = 14
 
 _SLOT: Final = bytes(4)
 SOURCE_FILE: Final = Path(__file__).with_name("flood.bpf.c")
-_BPF_PROG_TEST_RUN: Final = 10
-_LIVE_FRAMES: Final = 2
-_BATCH: Final = 64
-_FOR_EVER: Final = 1 << 31
-_SYSCALL_BPF: Final = {"x86_64": 321, "aarch64": 280}
 
 
 def source(number: int) -> str:
@@ -94,42 +82,6 @@ def query_frame(origin: IPv4Address, server: str, to: bytes, own: bytes) -> byte
     addresses = origin.packed, IPv4Address(server).packed
     ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0x4000, 64, 17, 0, *addresses)
     return to + own + b"\x08\x00" + ip + udp
-
-
-def header_sum(frame: bytes) -> int:
-    """Return the sum of a frame's IPv4 header, not folded."""
-    return sum(struct.unpack_from("!10H", frame, 14))
-
-
-def compile_flood() -> Bytecode:
-    """Compile flood.bpf.c in the process that compiles the filter."""
-    with tempfile.TemporaryDirectory(prefix="xdpctl-flood-") as folder:
-        shutil.copytree(str(source_directory()), folder, dirs_exist_ok=True)
-        Path(folder).chmod(0o755)
-        request = {"text": SOURCE_FILE.read_text(), "function": "flood", "directory": folder}
-        done = subprocess.run(
-            [sys.executable, "-m", "xdpctl.program.bcc_process"],
-            input=json.dumps(request).encode(),
-            capture_output=True,
-            check=False,
-        )
-    if done.returncode:
-        raise RuntimeError(f"flood.bpf.c does not compile:\n{done.stderr.decode()}")
-    return Bytecode(done.stdout.partition(b"\n")[2])
-
-
-def run_live(program: Program, frame: bytes) -> None:
-    """Run a program on copies of a frame that are really sent, until a signal comes."""
-    buffer = ctypes.create_string_buffer(frame, len(frame))
-    attributes = struct.pack(
-        "=IIIIQQIIIIQQIII",
-        *(program.fd, 0, len(frame), 0, ctypes.addressof(buffer), 0),
-        *(_FOR_EVER, 0, 0, 0, 0, 0, _LIVE_FRAMES, 0, _BATCH),
-    )
-    call = ctypes.CDLL(None, use_errno=True).syscall
-    result = call(_SYSCALL_BPF[os.uname().machine], _BPF_PROG_TEST_RUN, attributes, len(attributes))
-    if result < 0 and (number := ctypes.get_errno()) != errno.EINTR:
-        raise OSError(number, f"live test run: {os.strerror(number)}")
 
 
 class Sender:
@@ -170,14 +122,6 @@ class Sender:
         return {"sent": done[0], "seconds": took, "honest_ns": done[2 : 2 + done[1]]}
 
 
-def mac(interface: str) -> bytes:
-    """Return an interface's address."""
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
-        sock.bind((interface, 0))
-        address: bytes = sock.getsockname()[4]
-    return address
-
-
 def main(interface: str, server: str, to: bytes) -> None:
     """Send what is asked for until standard input ends."""
     signal.signal(signal.SIGALRM, lambda *_: None)
@@ -187,7 +131,7 @@ def main(interface: str, server: str, to: bytes) -> None:
         query_frame(origin, server, to, mac(interface)) for origin in (NETWORK[0], HONEST)
     )
     with bpf.create_map(spec, 1) as plan:
-        code = compile_flood().relocate({spec.ref: plan.fd})
+        code = compile_file(SOURCE_FILE, "flood").relocate({spec.ref: plan.fd})
         with bpf.load_program(code, "flood") as program:
             sender = Sender(program, plan, flood, honest, socket.if_nametoindex(interface))
             sys.stdout.write("{}\n")
