@@ -2,7 +2,7 @@
 
 Each case is a test of its own on the host and in the kernel. What changes no verdict (an index,
 tables without a rule, another place of the frame) is one test a theme, whose failure names the
-cases; of those without limits, which are looked at behind all rules.
+cases.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engines.batch import Batch
+from tests.engines.in_batches import wrong_in
 from tests.engines.kernel import Kernel
 from tests.packets.table import OF_SHARED_MAPS, RECEIVED_WHOLE
+from xdpctl.abi import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from tests.engines.host import Host
-    from tests.packets.case import Case, Scene
+    from tests.packets.case import Case
 
 
 def _every(cases: Mapping[str, Case], *, in_kernel: bool = False) -> pytest.MarkDecorator:
@@ -46,37 +47,16 @@ def _by_theme(cases: Mapping[str, Case]) -> pytest.MarkDecorator:
 
 
 every_theme = _by_theme(RECEIVED_WHOLE)
-every_theme_of_shared_maps = _by_theme(
-    {name: case for name, case in OF_SHARED_MAPS.items() if not case.scene.config.limits}
-)
+every_theme_of_shared_maps = _by_theme(OF_SHARED_MAPS)
 
 
-def _with_tables(scene: Scene) -> Scene:
-    return replace(scene, config=replace(scene.config, tables=True))
-
-
-def _wrong(
-    cases: Mapping[str, Case],
-    engine: Host | Kernel,
-    change: Callable[[Scene], Scene] = lambda scene: scene,
-) -> list[str]:
-    """Return the descriptions of the cases that an engine decides in another way.
-
-    The cases of a scene run as a batch, and one by one only where it does not go as they say.
-    """
-    scenes: dict[Scene, dict[str, Case]] = defaultdict(dict)
-    for description, case in cases.items():
-        if not isinstance(engine, Kernel) or Kernel.takes(case.frame):
-            scenes[change(case.scene)][description] = case
-    wrong: list[str] = []
-    for scene, found in scenes.items():
-        batch = Batch.of([(case.frame, case.expected) for case in found.values()])
-        if not engine.goes(scene, batch):
-            alone = [
-                d for d, case in found.items() if engine.judge(scene, case.frame) != case.expected
-            ]
-            wrong += alone or [f"only together: {', '.join(found)}"]
-    return wrong
+def _with_tables(cases: Mapping[str, Case]) -> dict[str, Case]:
+    return {
+        name: replace(
+            case, scene=replace(case.scene, config=replace(case.scene.config, tables=True))
+        )
+        for name, case in cases.items()
+    }
 
 
 @_every(RECEIVED_WHOLE)
@@ -94,14 +74,14 @@ def test_loaded_into_the_kernel(case: Case, kernel_engine: Kernel) -> None:
 def test_compiled_for_the_host_reads_nothing_before_the_frame(
     cases: Mapping[str, Case], host_engine_guarding_starts: Host
 ) -> None:
-    assert _wrong(cases, host_engine_guarding_starts) == []
+    assert wrong_in(host_engine_guarding_starts, cases) == []
 
 
 @every_theme_of_shared_maps
 def test_tables_without_a_rule_change_no_verdict(
     cases: Mapping[str, Case], host_engine: Host
 ) -> None:
-    assert _wrong(cases, host_engine, _with_tables) == []
+    assert wrong_in(host_engine, _with_tables(cases)) == []
 
 
 @pytest.mark.root
@@ -109,21 +89,21 @@ def test_tables_without_a_rule_change_no_verdict(
 def test_tables_without_a_rule_change_no_verdict_in_the_kernel(
     cases: Mapping[str, Case], kernel_engine: Kernel
 ) -> None:
-    assert _wrong(cases, kernel_engine, _with_tables) == []
+    assert wrong_in(kernel_engine, _with_tables(cases)) == []
 
 
 @every_theme_of_shared_maps
 def test_the_index_of_names_changes_no_verdict(
     cases: Mapping[str, Case], indexed_host_engine: Host
 ) -> None:
-    assert _wrong(cases, indexed_host_engine) == []
+    assert wrong_in(indexed_host_engine, cases) == []
 
 
 @every_theme_of_shared_maps
 def test_an_index_that_excludes_nothing_changes_no_verdict(
     cases: Mapping[str, Case], vain_host_engine: Host
 ) -> None:
-    assert _wrong(cases, vain_host_engine) == []
+    assert wrong_in(vain_host_engine, cases) == []
 
 
 @pytest.mark.root
@@ -131,4 +111,12 @@ def test_an_index_that_excludes_nothing_changes_no_verdict(
 def test_loaded_into_the_kernel_with_a_fresh_index(
     cases: Mapping[str, Case], indexed_kernel_engine: Kernel
 ) -> None:
-    assert _wrong(cases, indexed_kernel_engine) == []
+    assert wrong_in(indexed_kernel_engine, cases) == []
+
+
+def test_a_case_that_is_decided_otherwise_is_named(host_engine: Host) -> None:
+    right = dict(list(RECEIVED_WHOLE.items())[:40])
+    title = next(iter(right))
+    other = replace(right[title].expected, reason=Reason.PANIC)
+    (sentence,) = wrong_in(host_engine, right | {title: replace(right[title], expected=other)})
+    assert sentence.startswith(f"{title}: ")
