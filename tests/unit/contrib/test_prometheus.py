@@ -87,7 +87,8 @@ def test_every_alert_is_tested_both_ways() -> None:
 
 
 def test_alerts_name_metrics_that_a_service_has() -> None:
-    expressions = re.findall(r"^ +expr: (.*?)^ +(?:for|labels):", RULES.read_text(), re.M | re.S)
+    flags = re.MULTILINE | re.DOTALL
+    expressions = re.findall(r"^ +expr: (.*?)^ +(?:for|labels):", RULES.read_text(), flags)
     named = {name for text in expressions for name in _METRIC.findall(text)}
     assert named - METRICS == COMING
 
