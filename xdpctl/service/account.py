@@ -61,11 +61,13 @@ _EVENTS = {
     "unprove": "source-unproven",
     "limit-acts": "limit-acts",
     "limit-ended": "limit-ended",
+    "zone-limited": "zone-limited",
+    "zone-free": "zone-free",
 }
 """The name of each verb's log line."""
 
 _SWITCHES = frozenset({"panic", "resume", "detach", "attach"})
-_GRAVE = frozenset({"panic", "detach", "limit-acts"})
+_GRAVE = frozenset({"panic", "detach", "limit-acts", "zone-limited"})
 _WORDS = {action: name for name, action in ACTIONS.items()}
 
 _log = logging.getLogger(__name__)

@@ -222,6 +222,10 @@ class LimitTables:
         words = self._cells[:SAMPLED_WORDS].tolist()
         return load_of(words, self._values, self._known_ticks()())
 
+    def now(self) -> int:
+        """Return the kernel's clock, in ticks; 0 without a limit."""
+        return 0 if self._ticks is None else self._ticks()
+
     @property
     def words(self) -> int:
         """How many words the table of accounts has."""

@@ -183,7 +183,8 @@ class Operations:
         document = status_of(
             self._observer.last, version=__version__, pid=os.getpid(), started=self._started
         )
-        document.limits = self.limits().acting
+        limits = self.limits()
+        document.limits, document.heavy = limits.acting, limits.heavy
         return document
 
     async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:

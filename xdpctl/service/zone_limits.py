@@ -67,12 +67,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _State:
-    """What is known of one zone: the last report, and how often the looks ended in each way."""
+    """What is known of one zone.
+
+    Attributes:
+        looked: the last report. `error`: why the last look at its primary failed.
+        transfers: how often these looks ended in each way.
+        ends: Unix time of the end of its limit, if it is watched and was attacked.
+        ahead: when its account was last read, and by how many seconds it was ahead of the limit.
+    """
 
     looked: Looked | None = None
     error: str = ""
     transfers: Counter[str] = field(default_factory=Counter)
     ends: float | None = None
+    ahead: tuple[float, float] | None = None
 
 
 class ZoneLimits:
@@ -176,16 +184,16 @@ class ZoneLimits:
         self._follow(self._job_of(zones, self._tables))
 
     def _write(self) -> None:
-        """Limit the zones that are to be limited now."""
+        """Limit the zones that are to be limited now, and count for those that are watched."""
         tables = self._tables
         if tables is None:
             return
         wanted = {}
         for zone in self._settings.zones:
-            limit = self._limit_of(zone)
+            burst = zone.burst if self._limit_of(zone) else None
             names = self._knowledge_of(zone, tables)
-            if limit and names is not None:
-                wanted[zone.name] = (limit, zone.burst, names)
+            if names is not None:
+                wanted[zone.name] = (zone.limit or WATCHED_LIMIT, burst, names)
         tables.limit_zones(wanted)
 
     def _limit_of(self, zone: ZoneSettings) -> int:
@@ -308,7 +316,7 @@ class ZoneLimits:
                     logging.WARNING,
                     zone=view.zone,
                     rate=round(view.rate),
-                    try_=view.proposal,
+                    propose=view.proposal,
                 )
         await self._watch(ends)
 
@@ -332,7 +340,7 @@ class ZoneLimits:
             state = self._states.get(zone.name)
             if state is None or not zone.watch:
                 continue
-            if self._is_attacked(zone, ends):
+            if self._is_asked_too_much(zone, state) and self._is_attacked(zone, ends):
                 if state.ends is None:
                     changed = True
                     await self._note(zone, "zone-limited", "names that are many")
@@ -342,6 +350,23 @@ class ZoneLimits:
                 await self._note(zone, "zone-free", "no attack was seen any more")
         if changed:
             await on_thread(self._thread, self._write)
+
+    def _is_asked_too_much(self, zone: ZoneSettings, state: _State) -> bool:
+        """Return whether names that are not known to exist are asked for above the limit.
+
+        A zone that is limited: its account is spent. One that is not: since the last look, the
+        account went ahead as fast as WATCHED_TIMES the limit lets it.
+        """
+        if self._tables is None:
+            return False
+        spent = self._tables.spent(zone.name, self._limit_tables.now())
+        before, state.ahead = state.ahead, (time.monotonic(), spent)
+        if state.ends is not None:
+            return spent >= zone.burst / (zone.limit or WATCHED_LIMIT) / 2
+        if before is None:
+            return False
+        seconds, more = state.ahead[0] - before[0], spent - before[1]
+        return more >= (WATCHED_TIMES - 1) * seconds > 0
 
     def _is_attacked(self, zone: ZoneSettings, ends: Sequence[HeavyEnd]) -> bool:
         """Return whether many names of a watched zone are asked for, which may be limited."""

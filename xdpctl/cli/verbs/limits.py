@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from xdpctl.cli.render import Table, age, count, printable, share, shown_rate
 from xdpctl.cli.verb import Session, Verb
+from xdpctl.cli.verbs.status import heavy
 
 if TYPE_CHECKING:
     import argparse
@@ -98,10 +99,10 @@ def report(document: Mapping[str, Any], *, now: float, width: int) -> Iterator[s
             subsequent_indent=" " * margin,
             break_on_hyphens=False,
         )
-    if heavy := list(heavy_lines(document)):
+    if lines := list(heavy(document.get("heavy") or [])):
         yield ""
         yield "asked for much"
-        yield from (f"  {line}" for line in heavy)
+        yield from (f"  {line}" for line in lines)
     warnings = [printable(str(text)) for text in document.get("warnings") or []]
     if warnings:
         yield ""
@@ -180,14 +181,6 @@ def _zone(zone: Mapping[str, Any]) -> str:
     if zone.get("in_force"):
         return text
     return f"{text}; {'watched, not limited now' if zone.get('watch') else 'NOT IN FORCE'}"
-
-
-def heavy_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each zone that is asked for so much that something is proposed."""
-    for zone in document.get("heavy") or []:
-        if zone.get("propose"):
-            rate = shown_rate(zone.get("rate"))
-            yield printable(f"{zone.get('zone')} is asked for {rate}: try {zone['propose']}")
 
 
 def _proven(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
