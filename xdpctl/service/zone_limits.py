@@ -123,6 +123,7 @@ class ZoneLimits:
         self._stop_hearing = threading.Event()
         self._changed = asyncio.Event()
         self._suffixes = PublicSuffixes()
+        self._has_suffixes = True
         self._said: dict[str, float] = {}
         self._emptied: float | None = None
         self._trouble = ""
@@ -169,6 +170,7 @@ class ZoneLimits:
     def _apply(self) -> None:
         """Have the maps be as the settings say, and another process follow the names."""
         maps, zones = self._limit_tables.maps.maps, self._settings.zones
+        self._has_suffixes = self._suffixes.is_there  # is read here, as that blocks
         if MapName.ZONE_LIMITS not in maps or not zones:
             self._tables, self._maps, self._states = None, maps, {}
             self._follow(None)
@@ -177,6 +179,9 @@ class ZoneLimits:
             MapName.ZONE_LIMITS
         ):
             self._tables = ZoneTables(maps, self._directory, ticks_a_second())
+            if self._tables.are_anew:
+                why = "the zones are of another version of xdpctl: their accounts begin anew"
+                event(_log, "limits-left", logging.WARNING, why=why)
         self._maps = maps
         self._states = {zone.name: self._states.get(zone.name, _State()) for zone in zones}
         self._tables.forget_zones([zone.name for zone in zones])
@@ -439,6 +444,11 @@ class ZoneLimits:
                 yield (
                     f"the limit of {text} does nothing: a wildcard, or a DNAME, at its top makes"
                     " every name below it exist"
+                )
+            if zone.watch and not self._has_suffixes:
+                yield (
+                    f"{text} is watched without a list of public suffixes: install Debian's package"
+                    " publicsuffix, so that the service never limits one by itself"
                 )
             if zone.watch and self._suffixes.has(zone.name.to_text()):
                 yield f"{text} is watched in vain: it is a public suffix, which is never limited"

@@ -78,6 +78,11 @@ class ZoneTables:
         directory: for the secrets and the last versions.
         ticks_per_second: of the kernel.
 
+    Attributes:
+        names: the map zone-names.
+        hashed: gives the tags of names.
+        are_anew: what another version of xdpctl left was of no use.
+
     Raises:
         StateError: the secrets cannot be kept.
     """
@@ -99,6 +104,7 @@ class ZoneTables:
         """Return the hash under the keys of the map, else of the file, else under new ones."""
         drawn = bytes(self._head[ZONE_SECRETS_OFFSET:ZONE_HEAD_SIZE])
         layout = int.from_bytes(self._head[:8], sys.byteorder)
+        self.are_anew = layout not in {0, ZONES_LAYOUT}
         path = directory / KEYS_FILE
         kept = _read_keys(path)
         if layout != ZONES_LAYOUT or not any(drawn):

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import struct
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -314,6 +315,19 @@ async def test_maps_of_another_version_are_not_taken_over_and_that_is_said(
     async with home.running(*RATE):
         assert state(home, MapName.LIMIT_CELLS).info.id != before
         assert words(home)[0] == LIMITS_LAYOUT
+        (said,) = fields(caplog, "limits-left")
+        assert "another version" in said["why"]
+    assert home.traces() == NOTHING
+
+
+async def test_maps_of_another_size_of_value_are_not_taken_over_and_that_is_said(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with home.running(*KEEP, *RATE):
+        cells = state(home, MapName.LIMIT_CELLS)
+    cells.info = replace(cells.info, value_size=2 * cells.info.value_size)
+    async with home.running(*RATE):
+        assert state(home, MapName.LIMIT_CELLS).info.id != cells.info.id
         (said,) = fields(caplog, "limits-left")
         assert "another version" in said["why"]
     assert home.traces() == NOTHING

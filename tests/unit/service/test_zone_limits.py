@@ -17,6 +17,7 @@ from tests.unit.zones.test_heavy import LIST, cpu
 from xdpctl.abi import (
     ZONE_CELL_SIZE,
     ZONE_TIME_SHIFT,
+    ZONES_LAYOUT,
     MapName,
     ZoneKnowledge,
     ZoneLimitValue,
@@ -155,6 +156,20 @@ async def test_a_zone_whose_names_are_to_come_is_not_limited_and_that_is_said(ho
         assert in_force(home) == []
 
 
+async def test_zones_of_another_version_begin_anew_and_that_is_said(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with home.running("--on-exit", "keep", *LIMIT):
+        await until(lambda: bool(in_force(home)))
+        head = state(home, MapName.ZONE_HEAD).memory
+        assert head is not None
+    head[0] = ZONES_LAYOUT + 1
+    async with home.running(*LIMIT):
+        await until(lambda: bool(fields(caplog, "limits-left")))
+        assert head[0] == ZONES_LAYOUT
+        await until(lambda: bool(in_force(home)))
+
+
 # --- watched --------------------------------------------------------------------------------
 
 
@@ -206,6 +221,17 @@ async def test_a_zone_that_holds_what_is_protected_is_never_limited_by_the_servi
     home: Home,
 ) -> None:
     await spared(home, Attack(home), *config(home, 'protect = ["www.example.com"]'))
+
+
+async def test_a_host_without_the_list_of_public_suffixes_is_warned_of(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PublicSuffixes", lambda: PublicSuffixes(home.directory / "none"))
+    async with home.running(*config(home)):
+        async with asyncio.timeout(PATIENCE):
+            while not (texts := (await limits(home))["warnings"]):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert "install Debian's package publicsuffix" in texts[-1]
 
 
 async def test_other_names_below_the_same_end_are_no_attack_on_a_deeper_zone(home: Home) -> None:

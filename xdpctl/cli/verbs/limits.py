@@ -89,7 +89,7 @@ def report(document: Mapping[str, Any], *, now: float, width: int) -> Iterator[s
         yield ""
         yield from _acting(acting, now, width)
     yield ""
-    facts = list(_facts(document))
+    facts = list(_facts(document, now))
     margin = max((len(name) for name, _ in facts), default=0) + 2
     for name, text in facts:
         yield from textwrap.wrap(
@@ -142,7 +142,7 @@ def _acting(acting: Sequence[Mapping[str, Any]], now: float, width: int) -> Iter
     )
 
 
-def _facts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts(document: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each fact."""
     if rate := document.get("rate_limit"):
         text = f"{count(rate['rate'])} queries/s, {count(rate['burst'])} at one moment; accounts of"
@@ -156,7 +156,7 @@ def _facts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         yield "all sources", "no limit (--flood-limit)"
     for zone in document.get("zones") or []:
-        yield str(zone.get("zone")), _zone(zone)
+        yield str(zone.get("zone")), _zone(zone, now)
     yield from _proven(document)
     yield "over a limit", _slip(document)
     if exempt := document.get("exempt"):
@@ -171,16 +171,18 @@ def _facts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "TCP", ", ".join(known)
 
 
-def _zone(zone: Mapping[str, Any]) -> str:
+def _zone(zone: Mapping[str, Any], now: float) -> str:
     """Return what is known of an own zone."""
     text = f"{count(int(zone.get('limit') or 0))} queries/s for names that do not exist"
     if zone.get("serial") is not None:
         text += f"; {count(int(zone.get('names') or 0))} names exist (serial {zone['serial']})"
     elif not zone.get("primaries"):
         text += "; its names are not known, every one below it counts"
-    if zone.get("in_force"):
-        return text
-    return f"{text}; {'watched, not limited now' if zone.get('watch') else 'NOT IN FORCE'}"
+    if not zone.get("in_force"):
+        return f"{text}; {'watched, not limited now' if zone.get('watch') else 'NOT IN FORCE'}"
+    if zone.get("watch"):
+        text += f"; attacked, so limited for {age((zone.get('ends') or now) - now)} more at least"
+    return text
 
 
 def _proven(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
