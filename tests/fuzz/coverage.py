@@ -81,6 +81,8 @@ def build(directory: Path) -> Path:
         "-DXDPCTL_HOST",
         f"-I{SOURCES}",
         f"-I{HERE}",
+        "-include",
+        directory / "config-0.h",  # of the other programs, which host.c brings
         HERE / "coverage.c",
         table,
         *objects,

@@ -48,8 +48,8 @@ from tests.packets.case import (
 from tests.packets.limits import COOKIE_KEY, COOKIE_TIME, both, cookies, frames, pair
 from tests.packets.message import QR, RA, RD, TC, A, eights, opcode, query, question, truncated
 from tests.packets.xsk import DESTINATIONS, OTHER_PORT
-from tests.packets.zones import LABEL_MAX, udp4, udp6
-from xdpctl.abi import ZONE_LEVELS, Reason
+from tests.packets.zones import udp4, udp6
+from xdpctl.abi import LABEL_MAX, ZONE_LEVELS, Reason
 from xdpctl.settings import XskFamily
 
 if TYPE_CHECKING:
