@@ -85,6 +85,10 @@ def lines(**fields: object) -> list[str]:
             {"acting": [ACTING], "dry_run": True},
             "LIMITING in a dry run: everything passes: unproven, 1,234,567/s now, for 1h 1m",
         ),
+        (
+            {"off": "panic is on: every packet passes", "acting": [ACTING]},
+            "OFF: panic is on: every packet passes",
+        ),
         ({"dry_run": True}, "QUIET: no limit acts, and they are in a dry run: everything passes"),
         (NOTHING, "NO LIMITS: set --rate-limit, --flood-limit, or --zone-limit"),
     ],

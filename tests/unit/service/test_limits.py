@@ -362,6 +362,30 @@ async def test_a_limit_that_acts_is_logged_once_and_in_the_history(
         assert [(row["verb"], row["detail"]) for row in history] == [("limit-acts", "limit")]
 
 
+async def test_limits_that_cannot_act_say_why(home: Home) -> None:
+    async with home.running(*RATE):
+        assert not (await limits(home))["off"]
+        for switch, back, words_ in (
+            ("panic", "resume", "panic is on"),
+            ("detach", "attach", "the filter is not on eth0"),
+        ):
+            await home.ask("POST", f"/api/v1/{switch}")
+            await home.until("/api/v1/status", panic=switch == "panic")
+            await until_off(home, words_)
+            await home.ask("POST", f"/api/v1/{back}")
+            await until_off(home, "")
+
+
+async def until_off(home: Home, words_: str) -> None:
+    """Wait until the limits say that they are off, or not, with these words."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            off = (await limits(home))["off"]
+            if words_ in off and bool(words_) == bool(off):
+                return
+            await asyncio.sleep(0.01)
+
+
 async def test_sources_are_proven_by_hand_and_own_addresses_never_for_good(home: Home) -> None:
     home.kernel.addresses.append(ip_address("192.0.2.53"))
     async with home.running(*FLOOD):

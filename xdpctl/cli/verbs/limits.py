@@ -119,6 +119,8 @@ def headline(document: Mapping[str, Any], now: float) -> str:
     dry = " in a dry run: everything passes" if document.get("dry_run") else ""
     if not any(document.get(name) for name in ("rate_limit", "flood_limit", "zones")):
         return "NO LIMITS: set --rate-limit, --flood-limit, or --zone-limit"
+    if off := document.get("off"):
+        return printable(f"OFF: {off}")
     if not acting:
         return f"QUIET: no limit acts{', and they are' + dry if dry else ''}"
     rate = sum(limit.get("rate") or 0 for limit in acting)
