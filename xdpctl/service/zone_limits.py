@@ -197,9 +197,14 @@ class ZoneLimits:
         for zone in self._settings.zones:
             burst = zone.burst if self._limit_of(zone) else None
             names = self._knowledge_of(zone, tables)
-            if names is not None:
+            if names is not None and (burst is not None or not self._is_within_another(zone)):
                 wanted[zone.name] = (zone.limit or WATCHED_LIMIT, burst, names)
         tables.limit_zones(wanted)
+
+    def _is_within_another(self, zone: ZoneSettings) -> bool:
+        """Return whether a zone is below another one, whose limit it must not hide."""
+        others = (other.name for other in self._settings.zones if other is not zone)
+        return any(zone.name.is_within(other) for other in others)
 
     def _limit_of(self, zone: ZoneSettings) -> int:
         """Return the limit that a zone has now; 0: none."""
@@ -360,10 +365,13 @@ class ZoneLimits:
         """Return whether names that are not known to exist are asked for above the limit.
 
         A zone that is limited: its account is spent. One that is not: since the last look, the
-        account went ahead as fast as WATCHED_TIMES the limit lets it.
+        account went ahead as fast as WATCHED_TIMES the limit lets it. One below another zone has
+        no account until it is limited, and the samples alone decide.
         """
         if self._tables is None:
             return False
+        if state.ends is None and self._is_within_another(zone):
+            return True
         spent = self._tables.spent(zone.name, self._limit_tables.now())
         before, state.ahead = state.ahead, (time.monotonic(), spent)
         if state.ends is not None:

@@ -246,6 +246,17 @@ async def test_other_names_below_the_same_end_are_no_attack_on_a_deeper_zone(hom
             await until(lambda: bool(in_force(home)))
 
 
+async def test_a_watched_zone_in_another_one_does_not_hide_its_limit(home: Home) -> None:
+    path = home.directory / "xdpctl.toml"
+    zones = ('name = "example.com"\nlimit = 10', 'name = "a.example.com"\nwatch = true')
+    path.write_text("".join(f"[[zone]]\n{zone}\n" for zone in zones))
+    async with home.running("--config", str(path)):
+        await until(lambda: bool(in_force(home)))
+        assert len(state(home, MapName.ZONE_LIMITS).entries) == 1
+        async with Attack(home):
+            await until(lambda: len(in_force(home)) == 2)
+
+
 # --- proposed -------------------------------------------------------------------------------
 
 
