@@ -8,7 +8,7 @@ null), whether over TCP, tries.
 Three kinds ask: quiet clients, one question each few seconds; resolvers, which ask all the time,
 every other one with a DNS cookie; and clients of real Unbounds on this host. A question that is
 not answered is asked again after a second and after two, as stubs do; one that is answered TC=1 is
-asked over TCP at once.
+asked over TCP at once, one that is answered BADCOOKIE with the new cookie at once.
 """
 
 from __future__ import annotations
@@ -244,11 +244,19 @@ class Asker:
         elif wire.is_good(answer) or question.kind == "relayed":
             self._learn(question, answer)
             self._done(question)
+        elif wire.is_bad_cookie(answer) and self._learn(question, answer):
+            self.ready.append((self._query(question), question.source))
 
-    def _learn(self, question: Question, answer: bytes) -> None:
+    def _learn(self, question: Question, answer: bytes) -> bool:
+        """Take the server's cookie from an answer; tell whether there is another one now."""
         source = question.source
-        if isinstance(source, bytes) and len(self.cookies.get(source, bytes(24))) == 8:
-            self.cookies[source] = wire.server_cookie(answer) or self.cookies[source]
+        if not isinstance(source, bytes) or source not in self.cookies:
+            return False
+        cookie = wire.server_cookie(answer)
+        if cookie in (b"", self.cookies[source]):
+            return False
+        self.cookies[source] = cookie
+        return True
 
     def _done(self, question: Question) -> None:
         question.answered = self.now()

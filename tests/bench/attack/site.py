@@ -65,6 +65,7 @@ server:
     do-not-query-localhost: no
     module-config: "iterator"
     num-threads: 1
+    outgoing-port-avoid: 6144-10239
     outgoing-range: 4096
     num-queries-per-thread: 2048
     outgoing-num-tcp: 200
