@@ -18,7 +18,7 @@ from tests.bench.attack.site import Site
 from tests.bench.machine import Machine
 from tests.bench.report import RAW
 
-RATE: Final = 250_000
+RATE: Final = 300_000
 """Packets a second of the fastest attacks: as many as one core can send here whatever the other
 end does with them, so that every defence meets the same."""
 

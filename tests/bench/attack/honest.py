@@ -54,6 +54,7 @@ ASIDE: Final = 0.00015
 would otherwise leave in a pause of the attack, when the server's socket has room."""
 
 PORT: Final = 5353
+_UDP_CORK: Final = 1  # linux/udp.h
 _IP_PKTINFO: Final = 8  # linux/in.h; Python 3.11 has no name for it
 _SO_RCVBUFFORCE: Final = 33
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
@@ -205,6 +206,12 @@ class Asker:
         self.ready.append((self._query(question), question.source))
 
     def _send(self) -> None:
+        """Send what is ready.
+
+        A packet to which there might be more (MSG_MORE) has room for a whole MTU, and takes as
+        much of the receiver's buffer as one of the attack, which has a page. Else it would find
+        a place where the attack's packets are too large.
+        """
         if not self.ready:
             return
         ready, self.ready = self.ready, []
@@ -216,7 +223,8 @@ class Asker:
                 else:
                     control = struct.pack("=I4s4s", 0, source, bytes(4))
                     ancillary = [(socket.IPPROTO_IP, _IP_PKTINFO, control)]
-                    self.udp.sendmsg([query], ancillary, 0, (self.server, 53))
+                    self.udp.sendmsg([query], ancillary, socket.MSG_MORE, (self.server, 53))
+                    self.udp.setsockopt(socket.IPPROTO_UDP, _UDP_CORK, 0)  # there is no more
 
     def _query(self, question: Question) -> bytes:
         cookie = b""
