@@ -245,7 +245,7 @@ _OURS: Final = (
     f"`rate-limit = {RATE}`, `flood-limit = {TOTAL}`, `zone-limit` {ZONE_RATE} with the zone's"
     " names by AXFR, the server's cookie secret; everything else by default"
 )
-_HUNDRED_THOUSAND: Final = 46.0
+_HUNDRED_THOUSAND: Final = 61.5
 
 DEFENCES: Final = (
     Defence("none", "BIND, no filter", _plain_bind, "cookies, and no limit of any kind"),
