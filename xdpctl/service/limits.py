@@ -175,7 +175,7 @@ class Limits:
         def look() -> tuple[float, int | None]:
             proven = self.tables.proven
             if proven is not None:
-                proven.unprove_all(self._netlink.local_addresses())
+                proven.unprove_own(self._netlink.local_addresses())
             return self.tables.load(), None if proven is None else proven.count()
 
         self._load, self._proven = await on_thread(self._thread, look)
