@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 PUBLIC_PATHS = frozenset({"/", "/metrics", "/healthz", "/readyz"})
 
+PAGE_PREFIX = "/page/"
+"""Of the files of the web page, which hold no data."""
+
 _READS = frozenset({"GET", "HEAD"})
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 
@@ -36,6 +39,8 @@ def allowed(access: Access, method: str, path: str) -> bool:
         return True
     if method not in _READS:
         return False
+    if path.startswith(PAGE_PREFIX):
+        return True
     return access is Access.READS or path in PUBLIC_PATHS
 
 
