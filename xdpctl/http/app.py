@@ -25,7 +25,7 @@ from xdpctl.http.transport.auth import guard
 from xdpctl.http.transport.body import later
 from xdpctl.http.transport.entrance import Entrance
 from xdpctl.http.transport.gate import Patience
-from xdpctl.http.transport.keys import IN_PUBLIC, SPOOL
+from xdpctl.http.transport.keys import IN_PUBLIC, SPOOL, STOPPING
 from xdpctl.http.transport.limits import in_turn, limited
 from xdpctl.http.transport.protocol import Connection, pace
 from xdpctl.rules.names import shown
@@ -122,6 +122,7 @@ def make_app(
     app[BACKEND] = backend
     app[EXPOSITION] = exposition
     app[SPOOL] = spool
+    app[STOPPING] = asyncio.Event()
     app[IN_PUBLIC] = access is not Access.EVERYTHING
     for route in ROUTES:
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
@@ -144,6 +145,7 @@ class Serving:
 
     async def stop(self) -> None:
         """Accept no further connection, let running requests end for a moment, then stop."""
+        self._runner.app[STOPPING].set()
         await self._entrance.stop()
         if self._runner.server is not None:
             await self._runner.server.shutdown(SHUTDOWN_SECONDS)
