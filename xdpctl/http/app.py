@@ -26,7 +26,7 @@ from xdpctl.http.transport.auth import guard
 from xdpctl.http.transport.body import later
 from xdpctl.http.transport.entrance import Entrance
 from xdpctl.http.transport.gate import Patience
-from xdpctl.http.transport.keys import IN_PUBLIC, SPOOL
+from xdpctl.http.transport.keys import IN_PUBLIC, SPOOL, STOPPING
 from xdpctl.http.transport.limits import in_turn, limited
 from xdpctl.http.transport.protocol import Connection, pace
 from xdpctl.rules.names import shown
@@ -126,6 +126,7 @@ def make_app(  # noqa: PLR0913 - what a listener has
     app[BACKEND] = backend
     app[EXPOSITION] = exposition
     app[SPOOL] = spool
+    app[STOPPING] = asyncio.Event()
     app[IN_PUBLIC] = access is not Access.EVERYTHING
     if page is not None:
         for method in ("GET", "HEAD"):
@@ -156,6 +157,7 @@ class Serving:
 
     async def stop(self) -> None:
         """Accept no further connection, let running requests end for a moment, then stop."""
+        self._runner.app[STOPPING].set()
         await self._entrance.stop()
         if self._runner.server is not None:
             await self._runner.server.shutdown(SHUTDOWN_SECONDS)
