@@ -5,8 +5,9 @@ import { ACTION_WORDS, ACTIONS, clock, compact, rate } from "./text.js";
 
 const SECONDS = 300;
 const HEIGHT = 220;
-const NARROW = 480;
-const MARK_ROOM = 90;
+const LINE = 14; // the height of a line of words above the plot
+const LINES = 2;
+const MARK_ROOM = 70;
 
 const place = document.getElementById("graph");
 const legend = document.getElementById("legend");
@@ -81,13 +82,13 @@ export class Graph {
     const options = {
       width: place.clientWidth || 300,
       height: HEIGHT,
-      padding: [18, 8, 0, 0],
+      padding: [LINES * LINE + 6, 20, 0, 0],
       legend: { show: false },
       cursor: { show: false },
       select: { show: false },
       scales: { x: { time: true }, y: { range: (_, __, max) => [0, Math.max(10, max * 1.1)] } },
       axes: [
-        { ...axis, space: 70, values: (_, splits) => splits.map((time) => clock(time).slice(0, 5)), incrs: [60, 120] },
+        { ...axis, size: 28, space: 60, values: (_, splits) => splits.map((time) => clock(time).slice(0, 5)), incrs: [60, 120] },
         { ...axis, size: 48, values: (_, splits) => splits.map(compact) },
       ],
       series: [{}, ...series],
@@ -107,10 +108,9 @@ export class Graph {
     const pixels = devicePixelRatio || 1;
     ctx.save();
     ctx.font = `${11 * pixels}px system-ui, sans-serif`;
-    ctx.textAlign = "left";
     ctx.textBaseline = "bottom";
-    let free = Infinity; // where the text to the right begins
-    for (const { time, text } of this.marks) { // the newest first, which is on the right
+    const words = new MarkWords(ctx, plot.ctx.canvas.width, bbox, pixels);
+    for (const { time, text } of this.marks) {
       const x = Math.round(plot.valToPos(time, "x", true));
       if (x < bbox.left || x > bbox.left + bbox.width) continue;
       ctx.strokeStyle = colour("mark");
@@ -121,20 +121,9 @@ export class Graph {
       ctx.moveTo(x, bbox.top);
       ctx.lineTo(x, bbox.top + bbox.height);
       ctx.stroke();
-      const room = Math.min(free, bbox.left + bbox.width) - x;
-      free = this.drawText(ctx, text, x, bbox, room, pixels) ? x : free;
+      words.place(x, text);
     }
     ctx.restore();
-  }
-
-  // Above the plot, to the right of its line, or to the left of it at the right edge.
-  drawText(ctx, text, x, bbox, room, pixels) {
-    const y = bbox.top - 3 * pixels;
-    if (room >= MARK_ROOM * pixels) {
-      ctx.fillText(shortened(ctx, text, room - 6 * pixels), x, y);
-      return true;
-    }
-    return false;
   }
 
   makeLegend() {
@@ -155,6 +144,42 @@ export class Graph {
     const total = (point) => ACTIONS.reduce((sum, action) => sum + (point.rates[action] ?? 0), 0);
     const peak = this.points.reduce((most, point) => (total(point) > total(most) ? point : most));
     return `Packets a second. The most were ${rate(total(peak))}, at ${clock(peak.time)}.`;
+  }
+}
+
+// The words of marks, on lines above the plot, to the right of a mark or to its left, where there is
+// room. What finds none is in the list below the graph only.
+class MarkWords {
+  constructor(ctx, width, bbox, pixels) {
+    Object.assign(this, { ctx, width, bbox, pixels, taken: [] }); // taken: { line, from, to }
+  }
+
+  place(x, text) {
+    const whole = this.ctx.measureText(text).width;
+    for (const [most, left] of [[whole, false], [whole, true], [MARK_ROOM * this.pixels, false], [MARK_ROOM * this.pixels, true]]) {
+      for (let line = 0; line < LINES; line += 1) {
+        const room = this.room(line, x, left) - 6 * this.pixels;
+        if (room >= Math.min(most, whole)) {
+          this.write(line, x, left, shortened(this.ctx, text, room));
+          return;
+        }
+      }
+    }
+  }
+
+  // From x to the next words on a line, or to the edge.
+  room(line, x, left) {
+    const others = this.taken.filter((one) => one.line === line);
+    if (others.some((one) => one.from <= x && x <= one.to)) return 0;
+    const ends = others.map((one) => (left ? one.to : one.from)).filter((end) => (left ? end < x : end > x));
+    return left ? x - Math.max(0, ...ends) : Math.min(this.width, ...ends) - x;
+  }
+
+  write(line, x, left, text) {
+    this.ctx.textAlign = left ? "right" : "left";
+    this.ctx.fillText(text, x, this.bbox.top - (3 + line * LINE) * this.pixels);
+    const width = this.ctx.measureText(text).width;
+    this.taken.push({ line, from: left ? x - width : x, to: left ? x : x + width });
   }
 }
 

@@ -12,6 +12,7 @@ import { clock, stateWords } from "./text.js";
 
 const element = (id) => document.getElementById(id);
 const HIDDEN_MS = 10_000;
+const AGAIN_MS = 60_000; // until samples are asked for again
 
 const graph = new Graph();
 const rules = new RuleTable();
@@ -40,7 +41,11 @@ const stream = new Stream({
     element("connection").className = "bad";
   },
   refused(error) {
-    signIn(token.get() ? error.message : "");
+    signIn(error.message);
+  },
+  without(sentence) {
+    talkers.without(sentence);
+    setTimeout(() => stream.running && begin(), AGAIN_MS);
   },
 });
 
@@ -92,9 +97,8 @@ function signIn(sentence) {
   element("token").focus();
 }
 
-// Samples are taken only while somebody looks.
 function begin() {
-  stream.start(document.hidden ? {} : { samples: "1" });
+  stream.start({});
 }
 
 element("sign-in").addEventListener("submit", (event) => {
@@ -140,4 +144,5 @@ document.addEventListener("visibilitychange", () => {
 });
 
 setText(element("host"), location.host);
-begin();
+if (token.get()) begin();
+else signIn("");

@@ -76,6 +76,16 @@ export function setText(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
 
+// A name, and below it in small letters what is to be known of it.
+export function setLines(place, name, more) {
+  if (!place.firstChild) {
+    const small = document.createElement("small");
+    place.append(document.createElement("span"), small);
+  }
+  setText(place.firstChild, name);
+  setText(place.lastChild, more);
+}
+
 // Makes the buttons of a cell once, and lets them act on the row's present item.
 export function setButtons(place, item, buttons) {
   const wanted = buttons.map((button) => button.text).join("|");

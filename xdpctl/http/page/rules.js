@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { confirmed, notice } from "./question.js";
-import { Rows, setButtons, setText } from "./rows.js";
+import { Rows, setButtons, setLines, setText } from "./rows.js";
 import { ending, named, number, rate } from "./text.js";
 
 const OPERATOR = /^(?:cli|api|file:)/;
@@ -66,24 +66,21 @@ export class RuleTable {
     this.words = document.getElementById("rules-words");
     this.rows = new Rows(document.getElementById("rules"), {
       label: "Rules that are hit most",
-      empty: "No rule has been hit.",
+      empty: "No rule is hit now.",
       key: (rule) => `${rule.map} ${named(rule)}`,
       columns: [
-        { label: "Target", kind: "name", show: (cell, rule) => setText(cell, named(rule)) },
+        { label: "Target", kind: "name", show: (cell, rule) => setLines(cell, named(rule), why(rule)) },
         { label: "Action", show: (cell, rule) => setText(cell, WORDS[rule.action] ?? rule.action) },
         { label: "Hits/s", kind: "number", show: (cell, rule) => setText(cell, rate(rule.rate ?? 0)) },
         { label: "Hits", kind: "number", show: (cell, rule) => setText(cell, number(rule.hits)) },
-        { label: "Why", kind: "why", show: (cell, rule) => setText(cell, why(rule)) },
         { label: "", kind: "buttons", show: (cell, rule) => setButtons(cell, rule, actions(rule)) },
       ],
     });
   }
 
   show(rules) {
-    const hit = rules.filter((rule) => rule.hits > 0 || rule.rate > 0);
-    const now = hit.filter((rule) => rule.rate > 0).length;
-    setText(this.words, hit.length ? `${now} of the ${hit.length} rules that are hit most are hit now.` : "");
-    this.rows.show(hit);
+    setText(this.words, rules.length ? "The rules that are hit most now, 20 at most." : "");
+    this.rows.show(rules);
   }
 }
 

@@ -39,7 +39,7 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // Keeps one stream open, and opens it again when it ends.
 export class Stream {
-  // on: { connected(), event(name, document), lost(sentence), refused(error) }
+  // on: { connected(), event(name, data), lost(sentence), refused(error), without(sentence) }
   constructor(on) {
     this.on = on;
     this.query = {};
@@ -75,6 +75,11 @@ export class Stream {
           this.running = false;
           this.on.refused(error);
           return;
+        }
+        if (error instanceof Refused && this.query.samples) {
+          this.query = {}; // samples may be what it cannot give, as on a kernel that refuses them
+          this.on.without(error.message);
+          continue;
         }
         this.on.lost(error instanceof Refused ? error.message : "The service does not answer.");
       }

@@ -1,6 +1,6 @@
 // Who comes: estimates from samples, by source, name, zone and more.
 
-import { Rows, setButtons, setText } from "./rows.js";
+import { Rows, setButtons, setLines, setText } from "./rows.js";
 import { allow, block } from "./rules.js";
 import { ACTION_WORDS, percent, rate } from "./text.js";
 
@@ -35,6 +35,7 @@ export class TalkerTable {
   }
 
   show(found) {
+    document.getElementById("talkers-card").hidden = false;
     this.document = found;
     this.draw();
   }
@@ -48,6 +49,13 @@ export class TalkerTable {
     const items = this.document.by[kind] ?? [];
     setText(this.words, this.summary(items.length));
     this.rows.show(items.slice(0, SHOWN));
+  }
+
+  // The service gives no samples, and says why.
+  without(sentence) {
+    this.document = null;
+    document.getElementById("talkers-card").hidden = false;
+    setText(this.words, sentence);
   }
 
   summary(count) {
@@ -76,10 +84,9 @@ export class TalkerTable {
   table(kind) {
     const [label, target] = BY[kind] ?? [kind, null];
     const columns = [
-      { label, kind: "name", show: (cell, row) => setText(cell, row.key) },
+      { label, kind: "name", show: (cell, row) => setLines(cell, row.key, fate(row)) },
       { label: "Share", kind: "number share", show: showShare },
       { label: "Packets/s", kind: "number", show: showRate },
-      { label: "Of these", kind: "why", show: (cell, row) => setText(cell, fate(row)) },
     ];
     if (target) {
       const show = (cell, row) => setButtons(cell, row, actions(row, target));
@@ -110,11 +117,13 @@ function showRate(cell, row) {
   setText(cell, row.error ? `${rate(row.rate)} ±${rate(row.error)}` : rate(row.rate));
 }
 
+const part = (share, words) => (share > 0.995 ? `all ${words}` : `${percent(share)} ${words}`);
+
 function fate(row) {
   const total = Object.values(row.actions).reduce((sum, count) => sum + count, 0);
   return Object.entries(row.actions)
     .filter(([, count]) => count > 0)
     .sort((one, other) => other[1] - one[1])
-    .map(([action, count]) => `${percent(count / total)} ${ACTION_WORDS[action] ?? action}`)
+    .map(([action, count]) => part(count / total, ACTION_WORDS[action] ?? action))
     .join(", ");
 }

@@ -3,7 +3,7 @@
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const fine = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 const brief = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
-const share = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
+const share = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 export const ACTIONS = ["pass", "redirect", "truncate", "drop"];
 
@@ -116,11 +116,12 @@ export function changeWords(change) {
   const verb = VERBS[change.verb] ?? change.verb;
   const what = change.target ? named(change) : change.origin ?? "";
   const many = change.target === null && change.count > 1 ? `${number(change.count)} rules` : "";
-  return [what, verb, many, change.detail ?? ""].filter(Boolean).join(" ");
+  const said = [what, verb, many].filter(Boolean).join(" ");
+  return change.detail ? `${said}: ${change.detail}` : said;
 }
 
 export function whoWords(who) {
-  if (who.token) return `token ${who.token}${who.address ? ` from ${who.address}` : ""}`;
+  if (who.token) return [`${who.token} (token)`, who.address].filter(Boolean).join(", ");
   if (who.command || who.pid !== null) {
     const user = who.uid === 0 ? "root" : who.uid === null ? "" : `user ${who.uid}`;
     return [user, who.command ?? `process ${who.pid}`].filter(Boolean).join(", ");
