@@ -88,8 +88,8 @@ class Browser:
         self._driver.switch_to.active_element.send_keys(keys)
 
     def run(self, script: str) -> Any:  # noqa: ANN401 - JSON has no narrower type
-        """Return what a script returns."""
-        return self._driver.execute_script(script)
+        """Return what a script returns, which may await something."""
+        return self._driver.execute_script(f"return (async () => {{ {script} }})()")
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait for something to be seen; the error has the text of the page.

@@ -5,6 +5,7 @@ SCREENSHOTS=DIR keeps pictures of the page there.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -145,12 +146,93 @@ def test_the_page_works_with_the_keyboard_alone_and_on_a_narrow_screen(page: Ope
 def test_without_the_token_the_page_has_no_data(page: OpenPage) -> None:
     browser = page.browser
     page.open()
-    script = "return (await fetch('api/v1/live')).status"
-    assert browser.run(f"return (async () => {{ {script} }})()") == 401
+    assert browser.run("return (await fetch('api/v1/live')).status") == 401
     browser.type("#token", "a wrong token" + ENTER)
     browser.until(lambda: "is wrong" in browser.text("#sign-in-error"), "the refusal")
     assert not browser.is_shown("#board")
     browser.complaints()  # Chromium itself logs each 401
+
+
+def test_what_an_intruder_would_load_from_elsewhere_is_stopped(page: OpenPage) -> None:
+    browser = page.browser
+    page.open()
+    browser.complaints()
+    browser.run(
+        "const image = document.createElement('img');"
+        "image.src = 'http://192.0.2.1/'; document.body.append(image)"
+    )
+    browser.until(lambda: any("img-src" in text for text in browser.complaints()), "a report")
+    script = "try { document.body.innerHTML = '<b>x</b>' } catch (error) { return error.name }"
+    assert browser.run(script) == "TypeError"
+
+
+@pytest.mark.parametrize(
+    ("state", "rates", "tone", "words"),
+    [
+        ({}, {}, "good", "No packets arrive."),
+        ({}, {"pass": 1234.4}, "good", "1,234 packets a second arrive, none is refused."),
+        ({}, {"pass": 1, "drop": 0.25}, "acting", "1.3 packets a second arrive: 0.25 are dropped."),
+        (
+            {},
+            {"pass": 1, "drop": 20, "truncate": 30},
+            "acting",
+            "51 packets a second arrive: 20 are dropped and 30 are sent to TCP.",
+        ),
+        ({"panic": True}, {}, "bad", "Panic is on: every packet passes. No packets arrive."),
+        ({"ready": False}, {}, "bad", "Not ready. No packets arrive."),
+        (
+            {"interfaces": [{"name": "eth1", "state": "missing", "mode": None}]},
+            {},
+            "bad",
+            "Not filtered: eth1 (missing). No packets arrive.",
+        ),
+        (
+            {"limits": [{"reason": "unproven"}, {"reason": "limit"}]},
+            {},
+            "acting",
+            "A limit acts, the flood limit and the limit of each source. No packets arrive.",
+        ),
+    ],
+)
+def test_the_state_is_said_in_words(
+    page: OpenPage, state: dict[str, object], rates: dict[str, float], tone: str, words: str
+) -> None:
+    interface = {"name": "eth0", "state": "attached", "mode": "native"}
+    sound = {"ready": True, "panic": False, "reasons": [], "warnings": [], "limits": []}
+    document = {**sound, "interfaces": [interface], **state}
+    page.open()
+    said = page.browser.run(
+        "const { stateWords } = await import('/page/text.js');"
+        f"return stateWords({json.dumps(document)}, {json.dumps(rates)})"
+    )
+    assert (said["tone"], said["text"]) == (tone, words)
+
+
+def test_an_event_that_comes_in_pieces_is_read_whole(page: OpenPage) -> None:
+    page.open()
+    read = page.browser.run(
+        """
+        const { eventsOf } = await import('/page/stream.js');
+        const text = ['event: a', 'data: {"x": "é"}', '', ': none', '', 'event: b', 'data: [1,',
+          'data: 2]', '', ''].join(String.fromCharCode(10));
+        const bytes = new TextEncoder().encode(text);
+        const found = new Set();
+        for (let cut = 0; cut <= bytes.length; cut += 1) {
+          const body = new ReadableStream({
+            start(sink) {
+              sink.enqueue(bytes.slice(0, cut));
+              sink.enqueue(bytes.slice(cut));
+              sink.close();
+            },
+          });
+          const events = [];
+          for await (const event of eventsOf(body)) events.push(event);
+          found.add(JSON.stringify(events));
+        }
+        return [...found];
+        """
+    )
+    assert read == ['[["a",{"x":"é"}],["b",[1,2]]]']
 
 
 def keep_pictures(browser: Browser, name: str) -> None:

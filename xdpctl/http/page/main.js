@@ -26,7 +26,7 @@ const stream = new Stream({
     element("connection").className = "good";
     element("board").hidden = false;
     element("sign-in").hidden = true;
-    element("sign-out").hidden = !token.get();
+    element("sign-out").hidden = false;
     catchUp();
   },
   event(name, data) {
@@ -110,9 +110,8 @@ element("sign-in").addEventListener("submit", (event) => {
 });
 
 element("sign-out").addEventListener("click", () => {
-  stream.stop();
   token.forget();
-  signIn("");
+  location.reload(); // nothing that was shown is left
 });
 
 element("panic").addEventListener("click", async () => {

@@ -1,6 +1,8 @@
 // A table whose rows have keys. While you point at it or are in it with the keyboard, rows keep their
 // places, so that a button does not move away under you.
 
+const canPoint = matchMedia("(hover: hover)");
+
 function cell(row, column) {
   const made = row.insertCell();
   made.dataset.label = column.label;
@@ -33,7 +35,8 @@ export class Rows {
   }
 
   get inUse() {
-    return this.table.contains(document.activeElement) || this.body.matches(":hover");
+    const pointed = canPoint.matches && this.body.matches(":hover"); // a finger leaves no pointer
+    return pointed || this.table.contains(document.activeElement);
   }
 
   show(items) {
