@@ -117,6 +117,33 @@ def test_an_operator_sees_a_flood_and_lets_everything_pass(page: OpenPage) -> No
     assert browser.complaints() == []
 
 
+def test_a_source_is_blocked_for_ten_minutes_from_the_page(page: OpenPage) -> None:
+    """From a row of who comes, which is given here."""
+    browser, service = page.browser, page.service
+    page.open()
+    page.sign_in()
+    row = {"key": FLOODER, "packets": 3750, "rate": 750, "share": 0.75, "error": 20}
+    document = {"seconds": 5, "weight": 5000, "lost": 0}
+    document |= {"by": {"source32": [row | {"actions": {"pass": 3750}}]}}
+    browser.run(
+        "const { TalkerTable } = await import('/page/talkers.js');"
+        f"new TalkerTable().show({json.dumps(document)})"
+    )
+    assert FLOODER in browser.text("#talkers")
+    browser.click("#talkers button")
+    assert FLOODER in browser.text("#question-text")
+    browser.press(ESCAPE)
+    assert service.rules() == []
+    browser.click("#talkers button")
+    browser.click("#question-yes")
+    browser.until(lambda: page.rate("drop") > page.rate("pass"), "dropped packets")
+    (rule,) = service.rules()
+    assert (rule["target"], rule["action"], rule["origin"]) == (FLOODER, "drop", "api")
+    assert 0 < rule["expires_in"] <= 600
+    assert service.verb("unblock", FLOODER).returncode == 0
+    assert browser.complaints() == []
+
+
 def test_the_page_works_with_the_keyboard_alone_and_on_a_narrow_screen(page: OpenPage) -> None:
     browser = page.browser
     browser.look(360, 640)
