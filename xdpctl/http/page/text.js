@@ -111,13 +111,24 @@ const VERBS = {
   "limit-ended": "a limit has ended",
 };
 
+const OF_MANY = new Set(["block", "allow", "unblock", "expire", "import", "replace", "list", "flush"]);
+
 // What was done, without who did it.
 export function changeWords(change) {
-  const verb = VERBS[change.verb] ?? change.verb;
+  if (change.verb.startsWith("limit-")) return limitWords(change);
+  const verb = change.action === "truncate" && change.verb === "block" ? "sent to TCP" : VERBS[change.verb] ?? change.verb;
   const what = change.target ? named(change) : change.origin ?? "";
-  const many = change.target === null && change.count > 1 ? `${number(change.count)} rules` : "";
+  const many = OF_MANY.has(change.verb) && change.target === null && change.count > 1 ? `${number(change.count)} rules` : "";
   const said = [what, verb, many].filter(Boolean).join(" ");
-  return change.detail ? `${said}: ${change.detail}` : said;
+  const detail = change.detail ?? "";
+  return detail ? `${said}${detail.startsWith("for ") ? "" : ":"} ${detail}` : said;
+}
+
+// Its detail is which limit and for how long, its count packets.
+function limitWords({ verb, detail, count }) {
+  const [reason, ...rest] = (detail ?? "").split(" ");
+  const which = [LIMITS[reason] ?? reason, ...rest].join(" ");
+  return `${VERBS[verb] ?? verb}: ${which}${count ? `, ${number(count)} packets` : ""}`;
 }
 
 export function whoWords(who) {
