@@ -24,6 +24,7 @@ from xdpctl.http.api.converter import (
 )
 from xdpctl.http.api.documents import PacketOut, Tested
 from xdpctl.http.api.limit_documents import limits_out
+from xdpctl.http.api.live_documents import live_out
 from xdpctl.http.listeners import Listeners
 from xdpctl.limits.view import LimitsView
 from xdpctl.process.caller import Caller
@@ -43,12 +44,13 @@ from xdpctl.store.top import TopEntry
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.feeds.versions import ListView
     from xdpctl.http.api.documents import ChangeOut, ListOut, Removed, RuleOut, Status, TopRule
     from xdpctl.http.api.limit_documents import LimitsOut
+    from xdpctl.http.api.live_documents import LiveOut
     from xdpctl.http.transport.secrets import Secrets
     from xdpctl.rules import Question, Rule, Target
     from xdpctl.rules.keys import Row
@@ -98,6 +100,7 @@ class FakeBackend:
         progress: what a bulk reports before it is done.
         dnsdists: the targets that dnsdist has an entry for.
         parts: what an export yields; an exception among them is raised.
+        lives: what a live stream sends before it waits for `more`.
         left: who still has a claim after a removal.
     """
 
@@ -110,6 +113,8 @@ class FakeBackend:
     asked: list[Any] = field(default_factory=list)
     bulks: list[Bulk] = field(default_factory=list)
     dnsdists: Sequence[Target] = ()
+    lives: Iterable[Snapshot] = (Snapshot(taken=0.0),)
+    more: asyncio.Event = field(default_factory=asyncio.Event)
     left: Sequence[StillClaimed] = ()
     limits_view: LimitsView = field(default_factory=lambda: LimitsView(NO_LIMITS))
 
@@ -224,6 +229,14 @@ class FakeBackend:
                 raise part
             yield part
 
+    async def live(self) -> AsyncGenerator[LiveOut, None]:
+        self._ask("live")
+        for snapshot in self.lives:
+            yield live_out(snapshot, 1_000.0, [], [], [change_out(RECORD)])
+            await asyncio.sleep(0)
+        await self.more.wait()
+        yield live_out(self.snapshot(), 1_001.0, [], [], [])
+
     def lists(self) -> list[ListOut]:
         self._ask("lists")
         return [list_out(view) for view in self.views]
@@ -333,19 +346,20 @@ class Site:
 
 
 @asynccontextmanager
-async def site(
+async def site(  # noqa: PLR0913 - what a listener has
     folder: Path,
     *,
     host: str = "127.0.0.1",
     tcp: bool = True,
     secrets: Secrets | None = None,
     backend: FakeBackend | None = None,
+    page: bool | None = None,
 ) -> AsyncIterator[Site]:
     """Serve a fake service; the control socket is in `folder`, whose path must be short."""
     backend = backend or FakeBackend()
     control = folder / "c.sock"
     listen = Listen(ip_address(host), 0) if tcp else None
-    async with Listeners(control, None, listen, secrets, spool=folder) as listeners:
+    async with Listeners(control, None, listen, secrets, folder, page=page) as listeners:
         listeners.bind()
         await listeners.serve(
             backend, Exposition(SnapshotCollector(backend.snapshot, bcc=lambda: "0"))

@@ -31,7 +31,7 @@ from xdpctl.store.history import UNDER_WAY, HistoryRow
 from xdpctl.store.tally import EACH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from xdpctl.abi import RuleAction
     from xdpctl.process.caller import Caller
@@ -306,6 +306,14 @@ class Account:
     def last(self, *, target: str | None, since: float | None, limit: int) -> list[HistoryRow]:
         """Return the last changes, the oldest first; raises as `History.last`."""
         return self._history.last(target=target, since=since, limit=limit)
+
+    def newest(self) -> int:
+        """Return the number of the last change; raises as `History.newest`."""
+        return self._history.newest()
+
+    def after(self, number: int, also: Iterable[int], limit: int) -> dict[int, HistoryRow]:
+        """Return the changes behind a number by their numbers; raises as `History.after`."""
+        return self._history.after(number, also, limit)
 
     # --- rows -----------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ from xdpctl.store.pages import Cursor
 from xdpctl.store.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Executor
     from ipaddress import IPv4Address, IPv6Address
 
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         TopRule,
     )
     from xdpctl.http.api.limit_documents import LimitsOut
+    from xdpctl.http.api.live_documents import LiveOut
     from xdpctl.limits.view import LimitsView
     from xdpctl.maps.holders import Holders
     from xdpctl.rules import AnyQtype, Question, Rule, Target
@@ -78,10 +79,12 @@ if TYPE_CHECKING:
     from xdpctl.service.account import Account
     from xdpctl.service.current_program import CurrentProgram
     from xdpctl.service.limits import Limits
+    from xdpctl.service.live import Live
     from xdpctl.service.panic import PanicSwitch
     from xdpctl.status.observer import Observer
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.change import Change
+    from xdpctl.store.history import HistoryRow
     from xdpctl.store.state import State
     from xdpctl.store.store import PutResult, Store
     from xdpctl.store.theirs import Lifted
@@ -95,6 +98,9 @@ RATE_SECONDS = 1.0
 
 EXPIRED_SECONDS = 1.0
 """How long what expires is counted before it is written down, while more is due."""
+
+CHANGES_MAX = 1_000
+"""Changes that are shown at once as they happen."""
 
 _TRIES = 3
 """How often room is made for one request, where others take it before."""
@@ -121,7 +127,8 @@ class Operations:
         expiry_changed: set when another rule may be the next to expire.
         claim_counts: how many claims of each class are in force, and how many wait
             (claim_counts.py).
-        list_files: follows the lists of the settings; a part of the service, made later.
+        list_files, live_view: follow the lists of the settings, and what streams show; parts of
+            the service, made later.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the whole
@@ -165,6 +172,7 @@ class Operations:
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.list_files: ListFiles | None = None
+        self.live_view: Live | None = None
         self._started = time.time()
         self._expired = Tally()
         self._expired_noted = 0.0
@@ -473,6 +481,23 @@ class Operations:
             return [change_out(record) for record in found]
 
         return await self._on(self._read_thread, read)
+
+    async def last_change(self) -> int:
+        """Return the number of the last change."""
+        return await self._on(self._read_thread, self._account.newest)
+
+    async def changes_after(self, number: int, also: Iterable[int]) -> dict[int, HistoryRow]:
+        """Return the changes behind a number, and some of before, by their numbers."""
+        return await self._on(
+            self._read_thread, lambda: self._account.after(number, also, CHANGES_MAX)
+        )
+
+    async def live(self) -> AsyncGenerator[LiveOut, None]:
+        """Yield a snapshot at once, and one each second."""
+        if self.live_view is not None:
+            async with contextlib.aclosing(self.live_view.snapshots()) as snapshots:
+                async for snapshot in snapshots:
+                    yield snapshot
 
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
     from xdpctl.kernel.bytecode import Bytecode
     from xdpctl.program.config import ProgramConfig
+    from xdpctl.service.live import Live
+    from xdpctl.service.looks import Looks
     from xdpctl.service.operations import Operations
     from xdpctl.service.resources import Ground, Inspected, OpenRules, Workers
     from xdpctl.settings import Settings
@@ -183,6 +185,7 @@ def _parts(  # noqa: PLR0913 - what parts need
     settings = ground.current.now
     operations.list_files = ListFiles(operations, settings)
     looks, write = workers.looks, workers.lanes.writes
+    operations.live_view = live = _live(operations, looks)
     return (
         InterfaceWatch(
             ground.netlink,
@@ -205,6 +208,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         Expiry(operations),
         stale,
         operations.list_files,
+        live,
         Reload(
             ground.current,
             partial(_fit_settings, ground),
@@ -316,6 +320,12 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
         limits=limits,
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
     )
+
+
+def _live(operations: Operations, looks: Looks) -> Live:
+    from xdpctl.service.live import Live  # noqa: PLC0415 - packets are filtered without it
+
+    return Live(operations, looks)
 
 
 def _holders(ground: Ground) -> Holders:

@@ -52,7 +52,7 @@ EXEMPT_MAX = 1024
 """Entries of each of the maps that hold exempt prefixes."""
 
 _ONLY_WITH_XSK = ("xsk-family", "xsk-restore", "number-of-queues")
-_ONLY_WITH_LISTEN = ("token-file", "tls-cert", "tls-key")
+_ONLY_WITH_LISTEN = ("token-file", "tls-cert", "tls-key", "page")
 _ONLY_WITH_RATE = (
     "rate-limit-burst",
     "rate-limit-prefixes",
@@ -86,6 +86,7 @@ class Settings:
         rate_limit_table: words; None: by the rule of limits/parameters.py.
         flood_limit_proven: None: as `flood_limit`.
         proven_lifetime: seconds.
+        page: None: where `listen` is on loopback.
         lists: the `[[list]]` tables of the file. `zone_tables`: its `[[zone]]` tables.
         zones: all zones with a limit, of every source.
         config: the file that was read.
@@ -133,6 +134,7 @@ class Settings:
     token_file: Path | None
     tls_cert: Path | None
     tls_key: Path | None
+    page: bool | None
     control: Path
     control_group: int | None
     log_level: LogLevel

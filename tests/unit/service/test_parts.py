@@ -41,6 +41,7 @@ NAMES = [
     "expire",
     "stale-entries",
     "lists",
+    "live",
     "reload",
     "watchdog",
 ]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         TopRule,
     )
     from xdpctl.http.api.limit_documents import LimitsOut
+    from xdpctl.http.api.live_documents import LiveOut
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
@@ -148,6 +149,13 @@ class LimitControl(Protocol):
         """Let sources count as proven, or no longer; return how many changed."""
 
 
+class LiveView(Protocol):
+    """What the service sees, as it goes on."""
+
+    def live(self) -> AsyncGenerator[LiveOut, None]:
+        """Yield a snapshot at once, and one each second."""
+
+
 class Backend(
     RuleChanges,
     RuleListing,
@@ -157,6 +165,7 @@ class Backend(
     ListControl,
     PacketTests,
     LimitControl,
+    LiveView,
     Protocol,
 ):
     """All that the API needs of the service."""

@@ -76,11 +76,13 @@ class Content:
         schema: the type of the document; None: text.
         media: media types, the usual one first.
         example: a text as it may be.
+        parts: types of documents within a text; the document describes them, too.
     """
 
     schema: Any = None
     media: tuple[str, ...] = ("application/json",)
     example: str | None = None
+    parts: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ def openapi(routes: Sequence[Route]) -> bytes:
     """Return the document of these routes, as JSON."""
     contents = [content for route in routes for content in (route.answer, route.body) if content]
     types = [content.schema for content in contents if content.schema is not None]
+    types += [part for content in contents for part in content.parts]
     _, components = msgspec.json.schema_components([*types, Problem], ref_template=_REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:

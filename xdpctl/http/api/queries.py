@@ -189,6 +189,10 @@ class TopQuery(msgspec.Struct, forbid_unknown_fields=True):
     ] = "rate"
 
 
+class LiveQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """What is streamed."""
+
+
 class PostQuery(msgspec.Struct, forbid_unknown_fields=True):
     """How rules are made."""
 
