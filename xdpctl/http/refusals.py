@@ -25,6 +25,9 @@ _ENUM = re.compile(r"Invalid enum value (?P<text>.*)", re.DOTALL)
 _FIELD = re.compile(r"(?:unknown field|missing required field) `(?P<field>[^`]+)`")
 
 
+REQUEST_CODE = "request"
+
+
 class RequestError(XdpctlError):
     """A request that is rejected for its form, not for the rules in it.
 
@@ -34,6 +37,8 @@ class RequestError(XdpctlError):
         field: the invalid parameter or field, if there is one.
         index: number of the invalid rule in the list, from 0, if there is one.
     """
+
+    code = REQUEST_CODE
 
     def __init__(
         self, status: HTTPStatus, sentence: str, *, field: str = "", index: int | None = None

@@ -368,7 +368,7 @@ class Operations:
             force: also where it cannot be seen who has the map open.
 
         Raises:
-            TargetError: it has this room already, or the kernel has no memory for so much.
+            TargetError: it has this room already, or there is no memory for so much.
             ConflictError: another process has the map open, or may have it open.
         """
         (view,) = (view for view in self._observer.last.maps if view.name == name)

@@ -129,7 +129,8 @@ def test_what_a_rule_cannot_say_is_left_out_counted_and_named(record: str, kind:
     found = read(f"{HEAD}{record}\ngood.example CNAME .\n", left_out=left_out)
 
     assert found == [(name("good.example"), TRUNCATE)]
-    assert str(left_out) == f"1 {kind} ({record.partition(' ')[0]!r})"
+    assert left_out.counts == {kind: 1}
+    assert str(left_out).endswith(f" ({record.partition(' ')[0]!r})")
 
 
 APEX = "rpz.example. 60 IN SOA ns.invalid. root.invalid. 1 60 60 60 60\n"

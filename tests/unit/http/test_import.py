@@ -71,6 +71,17 @@ async def test_lines_of_dnsdists_are_skipped_and_counted(api: Site) -> None:
 async def test_an_empty_list_is_a_list(api: Site, text: bytes | None) -> None:
     (line,) = lines_of((await api.ask("POST", IMPORT, text)).body)
     assert line["result"]["created"] == 0
+    assert "there is no rule in it" in line["result"]["warnings"]
+
+
+@pytest.mark.parametrize(("origin", "warned"), [("file:x", True), ("list:x", False)])
+async def test_implied_rules_of_an_operators_import_are_warned_of(
+    api: Site, origin: str, *, warned: bool
+) -> None:
+    text = b"address=/evil.example/\nserver=/good.evil.example/192.0.2.1\n"
+    (line,) = lines_of((await api.ask("POST", f"/api/v1/import?origin={origin}", text)).body)
+    assert line["result"]["created"] == 2
+    assert any("1 implied rule lets pass" in said for said in line["result"]["warnings"]) is warned
 
 
 @pytest.mark.parametrize("size", [PART - 1, PART, PART + 1, 3 * PART])

@@ -358,6 +358,21 @@ async def test_zones_and_their_hits_are_written_down_too(office: Office) -> None
     assert found[-1]["hits"] == 0
 
 
+async def test_a_transfer_of_a_zone_and_the_limit_of_a_watched_one_are_written_down(
+    office: Office, lines: pytest.LogCaptureFixture
+) -> None:
+    office.account.transferred(".example.com", "axfr, serial 7, 3 names", 3)
+    office.account.limited("zone-limited", ".example.com: names that are many", 0, kept=True)
+    office.account.limited("zone-free", ".example.com: no attack", 0, kept=True)
+
+    found = await history(office, target=".example.com")
+    assert [(row["verb"], row["count"], row["detail"]) for row in found] == [
+        ("transfer", 3, "axfr, serial 7, 3 names")
+    ]
+    assert [line["event"] for line in told(lines)] == ["zone-names", "zone-limited", "zone-free"]
+    assert told(lines)[0]["count"] == 3
+
+
 async def test_two_requests_at_once_are_both_written_down(office: Office) -> None:
     await asyncio.gather(
         *(office.operations.put([rule(f"192.0.2.{n}")], force=False) for n in (1, 2, 3))

@@ -218,15 +218,11 @@ class RpzLines(LineFormat):
             ListError: the zone is not complete.
         """
         self._file.end()
-        return (
-            (*name_place(octets, scope, self._any_qtype, self._book), *self._passing)
-            for octets, scope in self._hidden.passes()
-            if scope is ZoneScope.SELF or _depth(octets) <= TABLE_LEVELS
-        )
-
-    @property
-    def _passing(self) -> tuple[RuleAction, str, None, str]:
-        return RuleAction.PASS, IMPLIED, None, self._origin
+        for octets, scope in self._hidden.passes():
+            if scope is ZoneScope.SELF or _depth(octets) <= TABLE_LEVELS:
+                self._left_out.implied += 1
+                place = name_place(octets, scope, self._any_qtype, self._book)
+                yield *place, RuleAction.PASS, IMPLIED, None, self._origin
 
     def _learn(self, zone: dns.name.Name) -> None:
         """Note the zone's name and the origin of relative names."""
