@@ -1,8 +1,8 @@
 """The packet table through the C: each case is what PACKETS.md says of one packet.
 
-Each case is a test of its own on the host and in the kernel. What changes no verdict (an index,
-tables without a rule, another place of the frame) is one test a theme, whose failure names the
-cases.
+A theme is one test of each engine, and of each thing that changes no verdict (an index, tables
+without a rule, another place of the frame): its cases go through the C as batches, and a failure
+names those that went wrong, with what was decided instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.engines.in_batches import wrong_in
-from tests.engines.kernel import Kernel
 from tests.packets.table import OF_SHARED_MAPS, RECEIVED_WHOLE
 from xdpctl.abi import Reason
 
@@ -22,18 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.engines.host import Host
+    from tests.engines.kernel import Kernel
     from tests.packets.case import Case
-
-
-def _every(cases: Mapping[str, Case], *, in_kernel: bool = False) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(
-        "case",
-        [
-            pytest.param(case, id=name)
-            for name, case in cases.items()
-            if Kernel.takes(case.frame) or not in_kernel
-        ],
-    )
 
 
 def _by_theme(cases: Mapping[str, Case]) -> pytest.MarkDecorator:
@@ -59,15 +48,15 @@ def _with_tables(cases: Mapping[str, Case]) -> dict[str, Case]:
     }
 
 
-@_every(RECEIVED_WHOLE)
-def test_compiled_for_the_host(case: Case, host_engine: Host) -> None:
-    assert host_engine.judge(case.scene, case.frame) == case.expected
+@every_theme
+def test_compiled_for_the_host(cases: Mapping[str, Case], host_engine: Host) -> None:
+    assert wrong_in(host_engine, cases) == []
 
 
 @pytest.mark.root
-@_every(RECEIVED_WHOLE, in_kernel=True)
-def test_loaded_into_the_kernel(case: Case, kernel_engine: Kernel) -> None:
-    assert kernel_engine.judge(case.scene, case.frame) == case.expected
+@every_theme
+def test_loaded_into_the_kernel(cases: Mapping[str, Case], kernel_engine: Kernel) -> None:
+    assert wrong_in(kernel_engine, cases) == []
 
 
 @every_theme

@@ -10,10 +10,12 @@
 Used by tests/net, the demo and the benchmark. A lab has its own names, folder and pin
 directory, and everything that it made is gone when it closes, failures included. Needs
 root. Every module is synchronous, and knows xdpctl from the outside only (but for
-xdpctl.kernel.bpf.syscall, which loads the empty program that a veth end needs).
+xdpctl.kernel.bpf.syscall, which loads the empty program that a veth end needs, and the name of
+the folder with compiled programs).
 
     hosts.py      Lab, Host: namespaces, wires, addresses, sockets in a namespace
     process.py    Process: start, wait for a line or a condition, stop, output
+    bytecode.py   what services compiled, kept for the next ones
     service.py    Service: `python -m xdpctl` in a namespace, its verbs and metrics
     dnsdist.py    Dnsdist17: Debian 12's dnsdist
     responder.py  Responder: a small DNS server for any name, UDP and TCP

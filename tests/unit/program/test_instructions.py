@@ -63,12 +63,10 @@ def test_what_our_programs_call_is_taken(kind: ProgramKind, helper: int) -> None
 
 
 @pytest.mark.parametrize("kind", ProgramKind)
-@pytest.mark.parametrize("helper", range(-1, 260))
-def test_every_other_helper_is_refused(kind: ProgramKind, helper: int) -> None:
-    if helper in HELPERS[kind]:
-        return
-    with pytest.raises(ForbiddenError, match=f"helper {helper},"):
-        check(PASS + slot(0x85, 0, helper) + PASS, kind)
+def test_every_other_helper_is_refused(kind: ProgramKind) -> None:
+    for helper in {*range(-1, 260)} - set(HELPERS[kind]):
+        with pytest.raises(ForbiddenError, match=f"helper {helper},"):
+            check(PASS + slot(0x85, 0, helper) + PASS, kind)
 
 
 @pytest.mark.parametrize(
