@@ -564,7 +564,8 @@ class Operations:
             try:
                 self._panic.note(on=panic)
             finally:
-                self._account.switched(who, "panic" if panic else "resume")
+                if changed:
+                    self._account.switched(who, "panic" if panic else "resume")
 
         noted = asyncio.get_running_loop().run_in_executor(self._urgent_thread, note)
         try:

@@ -225,6 +225,7 @@ REFUSED = [
     (b"ip,score\n192.0.2.1,5\n192.0.2.2,5\n", "`cut -d, -f1 "),
     (b"rank,domain\n1,a.example\n2,b.example\n", "`cut -d, -f2 "),
     (b"192.0.2.1, 192.0.2.2, 192.0.2.3\n", "CSV"),
+    (b"a.example;b.example\nc.example; 192.0.2.1\n", "columns with semicolons between them"),
     (b"DOMAIN-SUFFIX,a.example\nDOMAIN,b.example\n", "CSV"),
     (b'["192.0.2.0/24","198.51.100.0/24"]\n', "`jq -r '.[]'`"),
     (b'[\n{"cidr":"192.0.2.0/24"}\n]\n', "`jq -c '.[]'`"),

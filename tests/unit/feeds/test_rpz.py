@@ -54,6 +54,29 @@ def name(text: str) -> Question:
 
 
 @pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (
+            "bad.example CNAME . ; Malware, see https://x.example/1/",
+            "Malware, see https://x.example/1/",
+        ),
+        ("bad.example 60 IN CNAME *.;SBL1", "SBL1"),
+        ("*.bad.example CNAME . ; SBL2", "SBL2"),
+        ("bad.example ( CNAME ; one\n . ) ; two", "two"),
+        ("24.0.2.0.192.rpz-client-ip CNAME rpz-drop. ; net", "net"),
+        ("bad.example CNAME . ;", ""),
+        ("bad.example CNAME .\n; of nothing", ""),
+    ],
+)
+def test_a_comment_behind_a_record_is_the_reason_of_its_rule(record: str, reason: str) -> None:
+    lines = RpzLines(ORIGIN, DROP, AnyQtype.NEW, LeftOut())
+    every = f"{HEAD}{record}\n".splitlines(keepends=True)
+    lines.look(every, 1)
+
+    assert [row[3] for row in (*lines.rows(every, 1), *lines.end())] == [reason]
+
+
+@pytest.mark.parametrize(
     ("policy", "action"),
     [
         ("CNAME rpz-drop.", DROP),

@@ -181,8 +181,8 @@ async def test_a_flush_of_a_map_names_it(office: Office) -> None:
 async def test_panic_resume_detach_and_attach_are_written_down(
     office: Office, lines: pytest.LogCaptureFixture
 ) -> None:
-    await office.operations.set_panic(panic=True)
-    await office.operations.set_panic(panic=False)
+    for panic in (False, True, True, False, False):
+        await office.operations.set_panic(panic=panic)
     await office.operations.detach(["eth1"])
     await office.operations.attach([])
     assert [row["verb"] for row in await history(office)] == ["panic", "resume", "detach", "attach"]
