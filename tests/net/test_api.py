@@ -27,6 +27,11 @@ ALMOST = "correct-horse-battery-stable"
 ANOTHER = "another-token-altogether"
 LOOPBACK = f"http://127.0.0.1:{PORT}"
 RULE = '{"target":"192.0.2.1"}'
+SETTINGS = """\
+[checks.negative_data_rejection]
+expected-statuses = ["4xx", "5xx"]
+"""
+"""For Schemathesis: 413 is a refusal of what is too long, too."""
 
 
 @pytest.fixture
@@ -85,8 +90,9 @@ def test_the_api_is_what_its_description_says(server: Host, token: Path) -> None
     once a detach was tried, and a resize, which takes the memory that it is asked for.
     """
     service = Service(server, "--token-file", str(token))
+    server.lab.write("schemathesis.toml", SETTINGS)
     command = [
-        *("env", f"--chdir={server.lab.directory}"),  # which it writes notes into
+        *("env", f"--chdir={server.lab.directory}"),  # with its settings and its notes
         *(PYTHON, "-m", "schemathesis.cli", "run", f"{LOOPBACK}/api/v1/openapi.json"),
         *("--header", f"Authorization: Bearer {SECRET}"),
         *("--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1"),
