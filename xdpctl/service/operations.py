@@ -377,7 +377,7 @@ class Operations:
             force: also where it cannot be seen who has the map open.
 
         Raises:
-            TargetError: it has this room already, or the kernel has no memory for so much.
+            TargetError: it has this room already, or there is no memory for so much.
             ConflictError: another process has the map open, or may have it open.
         """
         (view,) = (view for view in self._observer.last.maps if view.name == name)
@@ -590,7 +590,8 @@ class Operations:
             try:
                 self._panic.note(on=panic)
             finally:
-                self._account.switched(who, "panic" if panic else "resume")
+                if changed:
+                    self._account.switched(who, "panic" if panic else "resume")
 
         noted = asyncio.get_running_loop().run_in_executor(self._urgent_thread, note)
         try:

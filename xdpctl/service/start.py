@@ -81,7 +81,8 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         XdpctlError: a step failed; nothing new is attached.
     """
     settings = ground.current.now
-    config = program_config(settings, tables=holds_table_rules(settings.state))
+    tables = bool(settings.lists) or holds_table_rules(settings.state)
+    config = program_config(settings, tables=tables)
     building = asyncio.create_task(_build(ground, config), name="compile")
     stack.push_async_callback(_cancel, building)
     await asyncio.sleep(0)  # the task takes the running compilation, before the loop is blocked
@@ -183,8 +184,10 @@ def _parts(  # noqa: PLR0913 - what parts need
     `parts` is the list that will hold them all; a reload goes through it.
     """
     settings = ground.current.now
-    operations.list_files = ListFiles(operations, settings)
     looks, write = workers.looks, workers.lanes.writes
+    operations.list_files = ListFiles(
+        operations, settings, lambda: looks.look_with(rules.observer.look)
+    )
     operations.live_view = live = _live(operations, looks)
     return (
         InterfaceWatch(

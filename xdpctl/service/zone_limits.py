@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -287,15 +288,10 @@ class ZoneLimits:
         if looked.serial is not None and (first or whole != looked.everything):
             self._write()
         if looked.result in _KNOWN and looked.serial is not None:
-            event(
-                _log,
-                "zone-names",
-                zone=f".{name.to_text()}",
-                how=looked.result.value,
-                serial=looked.serial,
-                names=looked.names,
-                changes=looked.changes,
-            )
+            detail = f"{looked.result.value}, serial {looked.serial}, {looked.names} names"
+            zone, count = f".{name.to_text()}", looked.changes
+            with suppress(RuntimeError):  # the service stops
+                self._note_thread.submit(self._account.transferred, zone, detail, count)
         if looked.error and looked.error != state.error:
             event(
                 _log,

@@ -40,6 +40,25 @@ async def test_a_whole_number_is_an_integer_however_it_is_written(api: Site, num
     assert rule.expires_in == 600
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"target": "a.example", "qtype": 65}', "expected text or null, got a whole number"),
+        ('{"target": 1.5}', "expected text, got a number"),
+        ('{"target": []}', "expected text, got a list"),
+        ('{"target": {}}', "expected text, got an object"),
+        ('{"target": true}', "expected text, got true or false"),
+        ("5", "expected a list, got a whole number"),
+    ],
+)
+async def test_a_value_of_another_type_is_named_in_the_words_of_json(
+    api: Site, body: str, said: str
+) -> None:
+    answer = await api.ask("POST", RULES, body.encode())
+    assert answer.status == 422
+    assert said in answer.problem["detail"]
+
+
 @pytest.mark.parametrize("number", ["600.0", "6e2"])
 async def test_the_same_holds_in_a_long_list_and_a_put(api: Site, number: str) -> None:
     rule = f'{{"target": "192.0.2.9", "expires_in": {number}}}'
