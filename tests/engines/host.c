@@ -262,7 +262,7 @@ static int read_counters(struct outcome *outcome, size_t length)
 {
 	int cells = 0;
 
-	for (__u32 reason = 0; reason < ROW_COOKIES; reason++)
+	for (__u32 reason = 0; reason < REASON_COUNT; reason++)
 		for (__u32 action = 0; action < ACTION_COUNT; action++) {
 			const struct counter *cell = &counters.cell[reason][action];
 
