@@ -2,4 +2,10 @@
 
 sample.py  one packet, and how many it stands for
 hub.py     gives samples to whoever looks; nothing is sampled while nobody does
+packets.py    who asked what: the headers and question of a frame
+selection.py  which samples are wanted
+talkers.py    who sends most, estimated from samples
+pcap.py       samples as pcapng
+policy.py     what a rule is called in a policy zone
+dnstap.py     samples as dnstap messages in frame streams
 """
