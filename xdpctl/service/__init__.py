@@ -21,6 +21,7 @@ precompile.py       a part: compiles ahead what the first zone or list rule need
 interface_watch.py  a part: notices interfaces that come, go or change
 looks.py            a part: looks every second, then lets repairs and retries run
 live.py             a part: what live streams show, once a second
+watch.py            samples for those who look: parsed, chosen, with their rule
 settling.py         a part: compares notes and maps
 claim_counts.py     a part: counts claims by class for the metrics
 stale_entries.py    a part: what dnsdist's former process left in the maps

@@ -30,6 +30,7 @@ from xdpctl.process.systemd import watchdog_interval
 from xdpctl.process.threads import one_thread
 from xdpctl.program.config import program_config
 from xdpctl.rules.guard import Guard
+from xdpctl.samples.hub import Hub
 from xdpctl.service.claim_counts import ClaimCounts
 from xdpctl.service.current_program import CurrentProgram
 from xdpctl.service.expiry import Expiry
@@ -299,6 +300,7 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
     limits: Limits,
 ) -> Operations:
     from xdpctl.service.operations import Operations  # noqa: PLC0415 - packets are filtered without it
+    from xdpctl.service.watch import Watch  # noqa: PLC0415 - the same
 
     current, netlink = ground.current, ground.netlink
     return Operations(
@@ -318,6 +320,13 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
         account=rules.account,
         program=program,
         limits=limits,
+        watch=Watch(
+            Hub(),  # MERGE: samples.hub
+            lambda: current.now,
+            rules.store,
+            kept=lambda: (32, 128),
+            thread=workers.lanes.reads,
+        ),
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
     )
 
