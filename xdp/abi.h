@@ -287,9 +287,9 @@ struct scratch {
 	__u8 dearer;		      /* shift of its prices */
 	__u8 ticket;		      /* enum ticket */
 	__u8 known;		      /* enum knowledge */
-	__u8 unused_byte;
-	__u32 verdict; /* of the stages before */
-	__u32 option;  /* offset of the next EDNS option, then of a cookie's data */
+	__u8 depth;		      /* labels of the zone whose rule decides */
+	__u32 verdict;		      /* of the stages before */
+	__u32 option;		      /* offset of the next EDNS option, then of a cookie's data */
 	__u8 reserved[56];
 	/* Of the limits of zones. */
 	__u64 zone_a; /* the sums of a suffix of the question's name */
@@ -307,7 +307,8 @@ struct scratch {
 	__u8 zone_stop;	   /* behind that label */
 	__u8 zone_unit;	   /* its number */
 	__u8 zone_state;   /* enum zone_state */
-	__u8 zone_reserved[32];
+	__u8 zone_depth;   /* labels of the zone that was found last */
+	__u8 zone_reserved[31];
 };
 
 /*

@@ -184,8 +184,8 @@ class SocketOutput:
             if isinstance(error, TimeoutError):
                 why = "it does not answer in time"
             raise ReceiverError(
-                f"{what} the receiver of dnstap at {self._name}: {why}; samples are dropped until it"
-                " takes them"
+                f"{what} the receiver of dnstap at {self._name}: {why}; samples are dropped until"
+                " it takes them"
             ) from error
 
     def _give_up(self) -> None:

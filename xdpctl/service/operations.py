@@ -126,9 +126,9 @@ class Operations:
         account: writes down what was changed; called on those threads.
         program: the program in force.
         limits: the limits in force.
-        watch: gives samples to those who look.
 
     Attributes:
+        watch: gives samples to those who look. `hub`: those who look.
         expiry_changed: set when another rule may be the next to expire.
         claim_counts: how many claims of each class are in force, and how many wait
             (claim_counts.py).
@@ -175,7 +175,8 @@ class Operations:
         self._account = account
         self._program = program
         self._limits = limits
-        self._watch = watch
+        self.watch = watch
+        self.hub = watch.hub
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.list_files: ListFiles | None = None
@@ -501,20 +502,20 @@ class Operations:
     @property
     def kept_bits(self) -> tuple[int, int]:
         """Bits of an IPv4 and an IPv6 address that samples have."""
-        return self._watch.kept()
+        return self.watch.kept()
 
     @property
     def why_no_samples(self) -> str:
         """Why none are taken; empty where they are."""
-        return self._watch.hub.trouble
+        return self.watch.hub.trouble
 
     def samples(self, selection: Selection) -> contextlib.AbstractAsyncContextManager[Seen]:
         """Look at samples, for the time of a block (service/watch.py)."""
-        return self._watch.open(selection)
+        return self.watch.open(selection)
 
     async def rules_of(self, seen: Sequence[tuple[Sample, Packet]]) -> list[SeenRule | None]:
         """Return the rule that decided about each sample, where it is known."""
-        return await self._watch.rules_of(seen)
+        return await self.watch.rules_of(seen)
 
     async def live(self) -> AsyncGenerator[LiveOut, None]:
         """Yield a snapshot at once, and one each second."""

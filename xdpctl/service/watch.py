@@ -42,6 +42,9 @@ KNOWN_MAX = 4_096
 
 PARSED_MAX = 8_192
 
+WHOLE = (32, 128)
+"""Bits of whole addresses."""
+
 _BY_SOURCE = frozenset(
     {Reason.ADDR_V4, Reason.ADDR_V6, Reason.CIDR4, Reason.CIDR6, Reason.LIST_SOURCE}
 )
@@ -96,29 +99,30 @@ class Watch:
         hub: has them.
         settings: those in force.
         store: the rules, read on `thread`.
-        kept: returns the bits of an IPv4 and an IPv6 address that samples have.
         thread: reads rules.
         clock: seconds of a monotonic clock.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of the whole
+    def __init__(
         self,
         hub: Hub,
         settings: Callable[[], Settings],
         store: Store,
         *,
-        kept: Callable[[], tuple[int, int]],
         thread: Executor,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.hub = hub
         self._settings = settings
         self._store = store
-        self.kept = kept
         self._thread = thread
         self._clock = clock
         self._parsed: dict[int, tuple[Sample, Packet]] = {}
         self._known: dict[tuple[object, ...], tuple[float, SeenRule | None]] = {}
+
+    def kept(self) -> tuple[int, int]:
+        """Return the bits of an IPv4 and an IPv6 address that samples have."""
+        return self._settings().sample_addresses or WHOLE
 
     @asynccontextmanager
     async def open(self, selection: Selection) -> AsyncIterator[Seen]:

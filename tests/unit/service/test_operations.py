@@ -154,13 +154,7 @@ class Office:
             reserve=self.reserve,
             account=self.account,
             limits=self.limits,
-            watch=Watch(
-                Hub(),
-                lambda: settings,
-                self.store,
-                kept=lambda: (32, 128),
-                thread=lanes.reads,
-            ),
+            watch=Watch(Hub(), lambda: settings, self.store, thread=lanes.reads),
             program=self.program,  # type: ignore[arg-type]  # the part that is used
         )
 

@@ -44,6 +44,7 @@ CONTRACT = {
     "xdpctl_program_info": {"interface", "id", "tag", "mode"},
     "xdpctl_xsk_destinations_lost_total": set(),
     "xdpctl_panic": set(),
+    "xdpctl_samples_lost_total": set(),
     "xdpctl_rules": {"class"},
     "xdpctl_claims_waiting": {"class"},
     "xdpctl_snapshot_age_seconds": set(),
