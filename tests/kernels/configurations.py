@@ -77,6 +77,8 @@ CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
     "limits-all": _ALL,
     "zones": replace(DEFAULT, zone_limits=True, heavy=True),
     "every limit": _LIMITS,
+    "samples": replace(DEFAULT, samples=512),
+    "samples-longest": replace(DEFAULT, samples=2048),
     "everything": replace(
         _LIMITS,
         ports=_LARGEST.ports,
@@ -84,6 +86,7 @@ CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
         addresses=_LARGEST.addresses,
         xsk=_LARGEST.xsk,
         tables=True,
+        samples=512,
     ),
     "proof-no-tcp": _config(tables=True, tcp=False, proof=True),
     "table program": TableProgram(),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import aiohttp
 
-from xdpctl.abi import MapName, RuleAction
+from xdpctl.abi import MapName, Reason, RuleAction
 from xdpctl.http.api.converter import (
     change_out,
     list_out,
@@ -28,8 +28,11 @@ from xdpctl.http.api.live_documents import live_out
 from xdpctl.http.listeners import Listeners
 from xdpctl.limits.view import LimitsView
 from xdpctl.process.caller import Caller
-from xdpctl.rules import AnyQtype
+from xdpctl.rules import AnyQtype, parse_target
 from xdpctl.rules.keys import each_row
+from xdpctl.samples.hub import Hub
+from xdpctl.samples.packets import read_packet
+from xdpctl.service.watch import Seen, SeenRule
 from xdpctl.settings import Listen, load_settings
 from xdpctl.status.metrics import Exposition, SnapshotCollector
 from xdpctl.status.snapshot import Snapshot
@@ -54,6 +57,9 @@ if TYPE_CHECKING:
     from xdpctl.http.transport.secrets import Secrets
     from xdpctl.rules import Question, Rule, Target
     from xdpctl.rules.keys import Row
+    from xdpctl.samples.packets import Packet
+    from xdpctl.samples.sample import Sample
+    from xdpctl.samples.selection import Selection
     from xdpctl.store.change import Change
 
 NOTE = Note(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, "api", "a flood", 1_000.0)
@@ -114,6 +120,7 @@ class FakeBackend:
     bulks: list[Bulk] = field(default_factory=list)
     dnsdists: Sequence[Target] = ()
     lives: Iterable[Snapshot] = (Snapshot(taken=0.0),)
+    hub: Hub = field(default_factory=Hub)
     more: asyncio.Event = field(default_factory=asyncio.Event)
     left: Sequence[StillClaimed] = ()
     limits_view: LimitsView = field(default_factory=lambda: LimitsView(NO_LIMITS))
@@ -236,6 +243,22 @@ class FakeBackend:
             await asyncio.sleep(0)
         await self.more.wait()
         yield live_out(self.snapshot(), 1_001.0, [], [], [])
+
+    kept_bits = (32, 128)
+
+    @property
+    def why_no_samples(self) -> str:
+        return self.hub.trouble
+
+    @asynccontextmanager
+    async def samples(self, selection: Selection) -> AsyncIterator[Seen]:
+        self._ask("samples", selection)
+        async with self.hub.subscribe() as inbox:
+            yield Seen(inbox, lambda sample: read_packet(sample.frame), selection)
+
+    async def rules_of(self, seen: Sequence[tuple[Sample, Packet]]) -> list[SeenRule | None]:
+        rule = SeenRule(parse_target("192.0.2.1"), "cli")
+        return [None if sample.reason is Reason.NO_MATCH else rule for sample, _ in seen]
 
     def lists(self) -> list[ListOut]:
         self._ask("lists")

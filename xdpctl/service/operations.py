@@ -76,11 +76,15 @@ if TYPE_CHECKING:
     from xdpctl.maps.holders import Holders
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.rules.guard import Guard
+    from xdpctl.samples.packets import Packet
+    from xdpctl.samples.sample import Sample
+    from xdpctl.samples.selection import Selection
     from xdpctl.service.account import Account
     from xdpctl.service.current_program import CurrentProgram
     from xdpctl.service.limits import Limits
     from xdpctl.service.live import Live
     from xdpctl.service.panic import PanicSwitch
+    from xdpctl.service.watch import Seen, SeenRule, Watch
     from xdpctl.status.observer import Observer
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.change import Change
@@ -124,6 +128,7 @@ class Operations:
         limits: the limits in force.
 
     Attributes:
+        watch: gives samples to those who look. `hub`: those who look.
         expiry_changed: set when another rule may be the next to expire.
         claim_counts: how many claims of each class are in force, and how many wait
             (claim_counts.py).
@@ -151,6 +156,7 @@ class Operations:
         account: Account,
         program: CurrentProgram,
         limits: Limits,
+        watch: Watch,
     ) -> None:
         self._store = store
         self._state = state
@@ -169,6 +175,8 @@ class Operations:
         self._account = account
         self._program = program
         self._limits = limits
+        self.watch = watch
+        self.hub = watch.hub
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.list_files: ListFiles | None = None
@@ -491,6 +499,24 @@ class Operations:
         return await self._on(
             self._read_thread, lambda: self._account.after(number, also, CHANGES_MAX)
         )
+
+    @property
+    def kept_bits(self) -> tuple[int, int]:
+        """Bits of an IPv4 and an IPv6 address that samples have."""
+        return self.watch.kept()
+
+    @property
+    def why_no_samples(self) -> str:
+        """Why none are taken; empty where they are."""
+        return self.watch.hub.trouble
+
+    def samples(self, selection: Selection) -> contextlib.AbstractAsyncContextManager[Seen]:
+        """Look at samples, for the time of a block (service/watch.py)."""
+        return self.watch.open(selection)
+
+    async def rules_of(self, seen: Sequence[tuple[Sample, Packet]]) -> list[SeenRule | None]:
+        """Return the rule that decided about each sample, where it is known."""
+        return await self.watch.rules_of(seen)
 
     async def live(self) -> AsyncGenerator[LiveOut, None]:
         """Yield a snapshot at once, and one each second."""

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from xdpctl.rules import AnyQtype, Question, Zone
     from xdpctl.settings.lists import ListSettings
     from xdpctl.settings.values import (
+        DnstapTarget,
+        KeptBits,
         Levels,
         Listen,
         ModeSetting,
@@ -87,6 +89,9 @@ class Settings:
         flood_limit_proven: None: as `flood_limit`.
         proven_lifetime: seconds.
         page: None: where `listen` is on loopback.
+        sample_budget: samples a second; 0: none.
+        sample_addresses: bits of addresses that are kept; None: all.
+        sample_dnstap: where sampled queries go; None: nowhere.
         lists: the `[[list]]` tables of the file. `zone_tables`: its `[[zone]]` tables.
         zones: all zones with a limit, of every source.
         config: the file that was read.
@@ -130,6 +135,10 @@ class Settings:
     cookie_secret_file: Path | None
     zone_limits: tuple[ZoneLimit, ...]
     zone_names: tuple[ZoneNames, ...]
+    sample_budget: int
+    sample_length: int
+    sample_addresses: KeptBits | None
+    sample_dnstap: DnstapTarget | None
     listen: Listen | None
     token_file: Path | None
     tls_cert: Path | None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 import tempfile
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.fake_backend import FakeBackend, Site, site
+from tests.unit.samples.seen import frame_of, sample_of
 from xdpctl.abi import Count, PacketAction, Reason
 from xdpctl.filter.view import FilterState, FilterView
 from xdpctl.http.api import streams
@@ -177,6 +180,161 @@ async def test_a_stream_ends_with_its_token(loopback: Site, tmp_path: Path) -> N
         await loopback.listeners.reload()
         loopback.backend.more.set()
         assert await stream.event() == ("end", {"detail": streams.NOT_ALLOWED})
+
+
+# --- samples ----------------------------------------------------------------------------------
+
+EVIL = frame_of("192.0.2.7", "www.evil.example")
+GOOD = frame_of("2001:db8::7", "www.good.example", 28)
+
+
+async def deliver(served: Site) -> None:
+    """Give samples to those who look, again and again, as the service does."""
+    hub = served.backend.hub
+    while True:
+        await hub.wanted.wait()
+        now = time.time()
+        evil = sample_of(EVIL, PacketAction.DROP, Reason.ZONE, weight=30, time=now)
+        hub.deliver([evil, sample_of(GOOD, weight=10, time=now)], lost=1)
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def flood(loopback: Site) -> AsyncIterator[Site]:
+    """The same, with packets that come in."""
+    task = asyncio.create_task(deliver(loopback))
+    yield loopback
+    task.cancel()
+
+
+async def test_who_sends_most_in_a_second(flood: Site) -> None:
+    document = (await flood.ask("GET", "/api/v1/samples?seconds=1&by=source24,name,type")).json()
+    assert document["seconds"] == 1
+    assert document["lost"] > 0
+    assert list(document["by"]) == ["source24", "name", "type"]
+    (net,) = document["by"]["source24"]
+    assert net["key"] == "192.0.2.0/24"
+    assert net["share"] == 0.75
+    assert net["actions"] == {"drop": net["packets"]}
+    assert net["rate"] == net["packets"] > net["error"] > 0
+    assert document["weight"] * 0.75 == net["packets"]
+    assert [row["key"] for row in document["by"]["name"]] == [
+        "www.evil.example",
+        "www.good.example",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("source=192.0.2.0/24", ["www.evil.example"]),
+        ("name=.good.example", ["www.good.example"]),
+        ("qtype=AAAA", ["www.good.example"]),
+        ("action=drop", ["www.evil.example"]),
+        ("reason=zone", ["www.evil.example"]),
+        ("port=5353", []),
+        ("interface=eth1", []),
+        ("n=1", ["www.evil.example"]),
+    ],
+)
+async def test_only_what_is_asked_for_is_summed_up(
+    flood: Site, query: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "BEHIND_SECONDS", 0.0)
+    document = (await flood.ask("GET", f"/api/v1/samples?seconds=1&by=name&{query}")).json()
+    assert [row["key"] for row in document["by"]["name"]] == names
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("by=colour", "by"),
+        ("source=www.example", "source"),
+        ("name=192.0.2.1", "name"),
+        ("reason=weather", "reason"),
+        ("seconds=61", "seconds"),
+        ("qtype=nonsense", "qtype"),
+        ("action=run", "action"),
+        ("port=65536", "port"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/v1/samples", PATH])
+async def test_a_filter_that_cannot_be_is_refused(
+    loopback: Site, path: str, query: str, field: str
+) -> None:
+    refused = await loopback.ask("GET", f"{path}?{query}")
+    assert (refused.status, refused.problem["field"]) == (422, field)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/samples?seconds=1", f"{PATH}?samples=1"])
+async def test_without_samples_the_answer_says_why(loopback: Site, path: str) -> None:
+    loopback.backend.hub.close("the kernel refuses it")
+    refused = await loopback.ask("GET", path)
+    assert refused.status == 503
+    assert "the kernel refuses it" in refused.problem["detail"]
+
+
+async def events(stream: Stream, *names: str) -> dict[str, Any]:
+    """Return the first data of each of these events."""
+    found: dict[str, Any] = {}
+    while set(names) - found.keys():
+        size = int(await stream.reader.readline(), 16)
+        text = (await stream.reader.readexactly(size + 2)).decode()
+        for part in text.strip().split("\n\n"):
+            name, data = part.split("\n")
+            found.setdefault(name.removeprefix("event: "), json.loads(data.removeprefix("data: ")))
+    return found
+
+
+async def test_a_stream_has_samples_where_it_asks_for_them(
+    flood: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "TELL_SECONDS", 0.3)
+    async with AsyncExitStack() as stack:
+        reader, writer = await stack.enter_async_context(flood.connection())
+        target = f"{PATH}?samples=all&frames=1&by=action&reason=zone"
+        writer.write(request().replace(PATH.encode(), target.encode()))
+        stream = Stream(reader)
+        assert " 200 " in await stream.head()
+        found = await events(stream, "snapshot", "sample", "talkers")
+    sample = found["sample"]
+    assert (sample["source"], sample["source_port"], sample["port"]) == ("192.0.2.7", 40053, 53)
+    assert (sample["action"], sample["reason"], sample["weight"]) == ("drop", "zone", 30)
+    assert (sample["protocol"], sample["name"], sample["qtype"]) == ("udp", "www.evil.example", "A")
+    assert sample["rule"] == {"target": "192.0.2.1", "qtype": None, "origin": "cli"}
+    assert base64.b64decode(sample["frame"]) == EVIL
+    assert [row["key"] for row in found["talkers"]["by"]["action"]] == ["drop"]
+
+
+async def test_samples_alone_can_be_asked_for(flood: Site) -> None:
+    async with AsyncExitStack() as stack:
+        reader, writer = await stack.enter_async_context(flood.connection())
+        writer.write(request().replace(PATH.encode(), f"{PATH}?samples=all&snapshots=0".encode()))
+        stream = Stream(reader)
+        await stream.head()
+        found = await events(stream, "sample")
+        flood.backend.hub.close("the settings say so")
+        ended = await events(stream, "end")
+    assert "frame" not in found["sample"]
+    assert "snapshot" not in found
+    assert ended["end"] == {"detail": "the settings say so"}
+
+
+async def test_who_left_looks_no_more(flood: Site) -> None:
+    async with AsyncExitStack() as stack:
+        reader, writer = await stack.enter_async_context(flood.connection())
+        writer.write(request().replace(PATH.encode(), f"{PATH}?samples=all".encode()))
+        await events_after_head(reader)
+        assert flood.backend.hub.readers == 1
+    async with asyncio.timeout(5):
+        while flood.backend.hub.readers:  # noqa: ASYNC110 - the service tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def events_after_head(reader: asyncio.StreamReader) -> dict[str, Any]:
+    stream = Stream(reader)
+    await stream.head()
+    return await events(stream, "sample")
 
 
 async def test_a_parameter_that_is_not_known_is_refused(loopback: Site) -> None:

@@ -35,6 +35,7 @@ NAMES = [
     "limits",
     "tcp-proofs",
     "zones",
+    "samples",
     "precompile",
     "settle",
     "claims",
@@ -42,6 +43,7 @@ NAMES = [
     "stale-entries",
     "lists",
     "live",
+    "dnstap",
     "reload",
     "watchdog",
 ]

@@ -49,6 +49,7 @@ _MEANING = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is compressed",
     HTTPStatus.MISDIRECTED_REQUEST: "A loopback listener was asked under another host's name",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A field or parameter is wrong or not known",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too many look at samples already",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head is longer than 32 KiB",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The kernel or the state refused; the log has more",
     HTTPStatus.SERVICE_UNAVAILABLE: "Too many such reads are running (try again after"

@@ -57,9 +57,11 @@ from xdpctl.http.api.queries import (
     ProveQuery,
     PutQuery,
     ResizeQuery,
+    SamplesQuery,
     TestQuery,
     TopQuery,
 )
+from xdpctl.http.api.sample_documents import SampleOut, TalkersOut
 
 _TEXT = Content(media=("text/plain",))
 _LINES = Content(
@@ -69,7 +71,7 @@ _LINES = Content(
 _EVENTS = Content(
     media=("text/event-stream",),
     example='event: end\ndata: {"detail": "the service stops: connect again when it is back"}\n\n',
-    parts=(LiveOut, EndOut),
+    parts=(LiveOut, TalkersOut, SampleOut, EndOut),
 )
 _RULES = "/api/v1/rules"
 
@@ -163,8 +165,16 @@ ROUTES = (
         "/api/v1/live",
         streams.live,
         _EVENTS,
-        OF_A_LONG_READ,
+        (*OF_A_LONG_READ, HTTPStatus.TOO_MANY_REQUESTS),
         LiveQuery,
+    ),
+    Route(
+        "GET",
+        "/api/v1/samples",
+        streams.samples,
+        Content(TalkersOut),
+        (*OF_A_LONG_READ, HTTPStatus.TOO_MANY_REQUESTS),
+        SamplesQuery,
     ),
     Route("GET", "/api/v1/export", handlers.export, _LINES, OF_A_LONG_READ, ExportQuery),
     Route(

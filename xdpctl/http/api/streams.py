@@ -7,6 +7,7 @@ what is in it (service/live.py). Called by aiohttp through routes.py.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -14,20 +15,29 @@ import msgspec
 from aiohttp import web
 
 from xdpctl.errors import public
+from xdpctl.http.api.handlers import answer
 from xdpctl.http.api.keys import BACKEND
 from xdpctl.http.api.live_documents import EndOut
-from xdpctl.http.api.queries import LiveQuery, read_query
+from xdpctl.http.api.queries import LiveQuery, SamplesQuery, read_query
+from xdpctl.http.api.sample_documents import sample_out, talkers_out
 from xdpctl.http.transport.auth import STILL_ALLOWED
 from xdpctl.http.transport.keys import IN_PUBLIC, STOPPING
 from xdpctl.http.transport.protocol import drained
+from xdpctl.samples.talkers import Talkers
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
-    from xdpctl.http.api.backend import LiveView
+    from xdpctl.http.api.backend import LiveView, SampleView, SeenSamples
+    from xdpctl.samples.packets import Packet
+    from xdpctl.samples.sample import Sample
 
 READ_SECONDS = 10.0
 """How long a client may not read, once its buffers are full, before it is let go."""
+
+TELL_SECONDS = 1.0
+BEHIND_SECONDS = 0.2
+"""How much later than its packet a sample may come."""
 
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -74,10 +84,11 @@ class EventStream:
             raise ConnectionResetError("the client does not read") from error
         return True
 
-    async def serve(self, *sources: Coroutine[None, None, None]) -> web.StreamResponse:
+    async def serve(self, *sources: Coroutine[None, None, str]) -> web.StreamResponse:
         """Send what sources send, until one ends, the client leaves, or the service stops.
 
-        A source ends when `send` says that the client may have no more.
+        A source ends with the reason why, such as `NOT_ALLOWED` when `send` says that the client
+        may have no more.
         """
         try:
             await self.response.prepare(self._request)
@@ -96,27 +107,72 @@ class EventStream:
             await asyncio.gather(stop, *tasks, return_exceptions=True)
         for task in done:
             task.result()
-        end = EndOut(STOPS if stopping.is_set() else NOT_ALLOWED)
+        why = next((task.result() for task in done if task is not stop), STOPS)
+        end = EndOut(STOPS if stopping.is_set() else str(why))
         await self.response.write(b"event: end\ndata: %b\n\n" % msgspec.json.encode(end))
         await self.response.write_eof()
         return self.response
 
 
 async def live(request: web.Request) -> web.StreamResponse:
-    """GET /api/v1/live: what the service sees, an event `snapshot` a second, as it goes on.
+    """GET /api/v1/live: what the service sees, as it goes on: snapshots, and samples if wanted.
 
-    A stream of events (text/event-stream); the data of a `snapshot` is a `LiveOut`. The last event
-    is `end`, whose data say why. A client that does not read for ten seconds is let go.
+    A stream of events (text/event-stream): `snapshot` once a second (`LiveOut`), with samples=1
+    also `talkers` (`TalkersOut`), with samples=all also `sample` (`SampleOut`) for each sampled
+    packet. The last event is `end` (`EndOut`). A client that does not read for ten seconds is let
+    go.
     """
-    read_query(request, LiveQuery)
+    query = read_query(request, LiveQuery)
+    selection, dimensions = query.selection(), query.dimensions
     stream = EventStream(request)
     if request.method == "HEAD":
         await stream.response.prepare(request)
         return stream.response
-    return await stream.serve(_snapshots(request, stream))
+
+    def snapshots() -> list[Coroutine[None, None, str]]:
+        return [_snapshots(request, stream)] if query.snapshots else []
+
+    if query.samples == "0":
+        return await stream.serve(*snapshots())
+    watch: SampleView = request.app[BACKEND]
+    async with watch.samples(selection) as seen:
+        talkers = Talkers(dimensions, query.seconds, kept=watch.kept_bits, began=time.time())
+        events = _SampleEvents(watch, stream, seen, query, talkers)
+        return await stream.serve(*snapshots(), events.each(), events.sums())
 
 
-async def _snapshots(request: web.Request, stream: EventStream) -> None:
+async def samples(request: web.Request) -> web.Response:
+    """GET /api/v1/samples: who sends most, and what, of the packets of some seconds from now.
+
+    Estimated from samples, of everything that comes in and not only of what a rule takes.
+    """
+    query = read_query(request, SamplesQuery)
+    watch: SampleView = request.app[BACKEND]
+    dimensions = query.dimensions
+    async with watch.samples(query.selection()) as seen:
+        began = time.time()
+        end = began + query.seconds
+        longest = query.seconds + BEHIND_SECONDS
+        talkers = Talkers(dimensions, longest, kept=watch.kept_bits, began=began)
+
+        async def collect() -> None:
+            async for batch in seen:
+                for sample, packet in batch:
+                    if began <= sample.time < end:
+                        talkers.add(sample, packet)
+
+        stopping = request.app[STOPPING].wait()
+        tasks = [asyncio.create_task(each, name="samples") for each in (collect(), stopping)]
+        try:
+            await asyncio.wait(tasks, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return answer(talkers_out(talkers, min(end, time.time()), seen.lost, query.n))
+
+
+async def _snapshots(request: web.Request, stream: EventStream) -> str:
     view: LiveView = request.app[BACKEND]
     shown = public if request.app[IN_PUBLIC] else str
     async with aclosing(view.live()) as snapshots:
@@ -125,4 +181,65 @@ async def _snapshots(request: web.Request, stream: EventStream) -> None:
             state.reasons = [*map(shown, state.reasons)]
             state.warnings = [*map(shown, state.warnings)]
             if not await stream.send("snapshot", snapshot):
-                return
+                return NOT_ALLOWED
+    return STOPS
+
+
+class _SampleEvents:
+    """What is sent of samples.
+
+    Args:
+        watch: knows the rules that decided.
+        stream: where it is sent.
+        seen: the samples that are wanted.
+        query: what else is wanted.
+        talkers: sums them up.
+    """
+
+    def __init__(
+        self,
+        watch: SampleView,
+        stream: EventStream,
+        seen: SeenSamples,
+        query: LiveQuery,
+        talkers: Talkers,
+    ) -> None:
+        self._watch = watch
+        self._stream = stream
+        self._seen = seen
+        self._query = query
+        self._talkers = talkers
+
+    async def each(self) -> str:
+        """Sum samples up, and send each if that is wanted."""
+        async for batch in self._seen:
+            for sample, packet in batch:
+                self._talkers.add(sample, packet)
+            if self._query.samples == "all" and batch and not await self._send(batch):
+                return NOT_ALLOWED
+        return self._watch.why_no_samples or STOPS
+
+    async def sums(self) -> str:
+        """Send what samples come to, once a second."""
+        while True:
+            await asyncio.sleep(TELL_SECONDS)
+            now = time.time() - BEHIND_SECONDS
+            self._talkers.expire(now)
+            document = talkers_out(self._talkers, now, self._seen.lost, self._query.n)
+            if not await self._stream.send("talkers", document):
+                return NOT_ALLOWED
+
+    async def _send(self, batch: Sequence[tuple[Sample, Packet]]) -> bool:
+        rules = await self._watch.rules_of(batch)
+        return await self._stream.send(
+            "sample",
+            *(
+                sample_out(
+                    *pair,
+                    None if rule is None else (rule.target, rule.origin),
+                    self._watch.kept_bits,
+                    frame=self._query.frames,
+                )
+                for pair, rule in zip(batch, rules, strict=True)
+            ),
+        )

@@ -88,6 +88,7 @@ def limited() -> Middleware:
         "/api/v1/export": exports,
         "/api/v1/test": Places(TESTS_MAX),
         "/api/v1/live": Places(STREAMS_MAX),
+        "/api/v1/samples": Places(READS_MAX),
     }
 
     @web.middleware
