@@ -74,6 +74,8 @@ CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
     "limits-four": _FOUR,
     "flood": replace(DEFAULT, flood=True, exempt=True),
     "limits-all": _ALL,
+    "samples": replace(DEFAULT, samples=512),
+    "samples-longest": replace(DEFAULT, samples=2048),
     "everything": replace(
         _ALL,
         ports=_LARGEST.ports,
@@ -84,6 +86,7 @@ CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
         exempt=True,
         zone_limits=True,
         heavy=True,
+        samples=512,
     ),
     "proof-no-tcp": _config(tables=True, tcp=False, proof=True),
     "table program": TableProgram(),

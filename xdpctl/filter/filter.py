@@ -116,6 +116,7 @@ class Filter:
         self._maps_held = threading.Lock()  # the loop may write a panic while we close the maps
         self._counted: Mapping[tuple[Reason, PacketAction], Count] = {}
         self._tallies: Mapping[tuple[TallyRow, bool], int] = {}
+        self._samples_lost = 0
         self._reattached = 0
         self._bytecode: Bytecode | None = None
         self._shared: Mapping[MapName, Map] = {}
@@ -565,6 +566,7 @@ class Filter:
             if counters is not None and (value := counters.lookup(_KEY)) is not None:
                 self._counted = abi.decode_counters(value)
                 self._tallies = abi.decode_tallies(value)
+                self._samples_lost = abi.decode_samples_lost(value)
         except KernelError as error:
             event(_log, "counters-unread", logging.WARNING, error=error.sentence)
         return FilterView(
@@ -580,6 +582,7 @@ class Filter:
             self._trouble,
             tuple(self._notes()) if attached else (),
             self._tallies,
+            self._samples_lost,
         )
 
     def _notes(self) -> Iterator[str]:

@@ -18,7 +18,9 @@ from xdpctl.errors import (
     ListError,
     MapFrozenError,
     MapFullError,
+    NoSamplesError,
     NotFoundError,
+    ReadersError,
     TargetError,
     XdpctlError,
     public,
@@ -43,6 +45,8 @@ _STATUS: tuple[tuple[type[XdpctlError], HTTPStatus], ...] = (
     (NotFoundError, HTTPStatus.NOT_FOUND),
     (MapFullError, HTTPStatus.INSUFFICIENT_STORAGE),
     (MapFrozenError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (NoSamplesError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (ReadersError, HTTPStatus.TOO_MANY_REQUESTS),
     (KernelError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
 

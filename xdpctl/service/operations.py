@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from xdpctl.maps.holders import Holders
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.rules.guard import Guard
+    from xdpctl.samples.hub import Hub
     from xdpctl.service.account import Account
     from xdpctl.service.current_program import CurrentProgram
     from xdpctl.service.limits import Limits
@@ -118,6 +119,7 @@ class Operations:
         limits: the limits in force.
 
     Attributes:
+        hub: those who look at samples.
         expiry_changed: set when another rule may be the next to expire.
         claim_counts: how many claims of each class are in force, and how many wait
             (claim_counts.py).
@@ -144,6 +146,7 @@ class Operations:
         account: Account,
         program: CurrentProgram,
         limits: Limits,
+        hub: Hub,
     ) -> None:
         self._store = store
         self._state = state
@@ -162,6 +165,7 @@ class Operations:
         self._account = account
         self._program = program
         self._limits = limits
+        self.hub = hub
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.list_files: ListFiles | None = None

@@ -71,6 +71,7 @@ _WHAT = "What is filtered"
 _XSK = "AF_XDP"
 _MAPS = "Shared maps"
 _LIMITS = "Limits"
+_SAMPLES = "Samples of packets"
 _FACES = "Metrics, API, log"
 _FILES = "Files"
 
@@ -448,6 +449,39 @@ OPTIONS = (
         _LIMITS,
         "primary from which the names that exist are transferred (AXFR, then IXFR); repeatable. A"
         " key for it is set in [[zone]]",
+        reload=True,
+    ),
+    Option(
+        "sample-budget",
+        "sample_budget",
+        values.number(0, values.SAMPLES_MAX),
+        "2000",
+        "N",
+        _SAMPLES,
+        "packets a second that are sampled while somebody looks (`xdpctl top --live`, `watch`, the"
+        " page): half of those that pass, half of the others; 0: none ever, and no code for it in"
+        " the filter",
+        reload=True,
+    ),
+    Option(
+        "sample-length",
+        "sample_length",
+        values.number(*values.SAMPLE_OCTETS),
+        "512",
+        "N",
+        _SAMPLES,
+        "octets of a sampled packet that are kept, its headers included",
+        reload=True,
+    ),
+    Option(
+        "sample-addresses",
+        "sample_addresses",
+        values.kept_bits,
+        "full",
+        "full|BITS,BITS",
+        _SAMPLES,
+        "24,48 keeps so many bits of clients' IPv4 and IPv6 addresses in samples, also of EDNS"
+        " client subnets, before anything else sees them",
         reload=True,
     ),
     Option(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from xdpctl.rules import AnyQtype, Question, Zone
     from xdpctl.settings.lists import ListSettings
     from xdpctl.settings.values import (
+        KeptBits,
         Levels,
         Listen,
         ModeSetting,
@@ -86,6 +87,8 @@ class Settings:
         rate_limit_table: words; None: by the rule of limits/parameters.py.
         flood_limit_proven: None: as `flood_limit`.
         proven_lifetime: seconds.
+        sample_budget: samples a second; 0: none.
+        sample_addresses: bits of addresses that are kept; None: all.
         lists: the `[[list]]` tables of the file. `zone_tables`: its `[[zone]]` tables.
         zones: all zones with a limit, of every source.
         config: the file that was read.
@@ -129,6 +132,9 @@ class Settings:
     cookie_secret_file: Path | None
     zone_limits: tuple[ZoneLimit, ...]
     zone_names: tuple[ZoneNames, ...]
+    sample_budget: int
+    sample_length: int
+    sample_addresses: KeptBits | None
     listen: Listen | None
     token_file: Path | None
     tls_cert: Path | None

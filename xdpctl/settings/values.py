@@ -13,7 +13,7 @@ import pwd
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPV4LENGTH, IPV6LENGTH, IPv4Address, IPv6Address
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -53,6 +53,17 @@ LIFETIME_SECONDS = (60, 7 * 86400)
 """Shortest and longest time that a proof lasts; the table has room for the time of 24 days."""
 
 EXEMPT_SHORTEST = {4: 8, 6: 16}
+
+SAMPLES_MAX = 10**6
+"""Most samples a second."""
+
+SAMPLE_OCTETS = (64, 2048)
+"""Least and most octets of a sampled packet that are kept."""
+
+_KEPT_BITS = re.compile(r"([0-9]{1,2}),([0-9]{1,3})")
+
+KeptBits: TypeAlias = "tuple[int, int]"
+"""Bits of an IPv4 and of an IPv6 address that are kept."""
 
 Levels: TypeAlias = "tuple[tuple[int, int], ...]"
 """Prefix lengths and their multipliers, the longest prefix first."""
@@ -299,6 +310,18 @@ def lifetime(text: str) -> int:
     if not low <= seconds <= high:
         raise ValueError(f"it must be from {format_duration(low)} to {format_duration(high)}")
     return seconds
+
+
+def kept_bits(text: str) -> KeptBits | None:
+    """Return how many bits of addresses are kept; None: all."""
+    if text == "full":
+        return None
+    found = _KEPT_BITS.fullmatch(text)
+    if found is None or int(found[1]) > IPV4LENGTH or int(found[2]) > IPV6LENGTH:
+        raise ValueError(
+            "it must be full, or the bits of IPv4 and IPv6 addresses that are kept, such as 24,48"
+        )
+    return int(found[1]), int(found[2])
 
 
 def mode(text: str) -> int:

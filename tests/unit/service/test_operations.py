@@ -40,6 +40,7 @@ from xdpctl.process.lanes import Lanes
 from xdpctl.rules import AnyQtype, Question, Rule, key_of, map_of, parse_target
 from xdpctl.rules.guard import Guard
 from xdpctl.rules.lines import LineReader
+from xdpctl.samples.hub import Hub
 from xdpctl.service import operations
 from xdpctl.service.account import Account
 from xdpctl.service.limit_tables import LimitTables
@@ -152,6 +153,7 @@ class Office:
             reserve=self.reserve,
             account=self.account,
             limits=self.limits,
+            hub=Hub(),
             program=self.program,  # type: ignore[arg-type]  # the part that is used
         )
 

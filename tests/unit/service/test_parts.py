@@ -35,6 +35,7 @@ NAMES = [
     "limits",
     "tcp-proofs",
     "zones",
+    "samples",
     "precompile",
     "settle",
     "claims",

@@ -91,6 +91,9 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
         '[".example.com=192.0.2.53:5300"]',
     ),
     ("cookie-secret-file", "/etc/x.cookies", Path("/etc/x.cookies"), '"/etc/x.cookies"'),
+    ("sample-budget", "500", 500, "500"),
+    ("sample-length", "100", 100, "100"),
+    ("sample-addresses", "24,48", (24, 48), '"24,48"'),
     ("listen", "[::1]:0", Listen(IPv6Address("::1"), 0), '"[::1]:0"'),
     ("token-file", "/etc/x.token", Path("/etc/x.token"), '"/etc/x.token"'),
     ("control", "/run/x.sock", Path("/run/x.sock"), '"/run/x.sock"'),
@@ -197,6 +200,9 @@ def test_defaults_are_the_contracts() -> None:
         cookie_secret_file=None,
         zone_limits=(),
         zone_names=(),
+        sample_budget=2000,
+        sample_length=512,
+        sample_addresses=None,
     )
 
 
@@ -784,6 +790,9 @@ def test_these_options_and_no_others_are_applied_by_a_reload() -> None:
         "cookie-secret-file",
         "zone-limit",
         "zone-names",
+        "sample-budget",
+        "sample-length",
+        "sample-addresses",
     }
 
 
