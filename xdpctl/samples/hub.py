@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from xdpctl.samples.sample import Sample
 
-READERS_MAX = 16
+READERS_MAX = 40
+"""Sixteen streams on each of two listeners, and what else looks: outputs, requests, the service."""
 INBOX_SAMPLES = 4096
 
 
