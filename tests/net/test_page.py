@@ -123,8 +123,8 @@ def test_a_source_is_blocked_for_ten_minutes_from_the_page(page: OpenPage) -> No
     page.open()
     page.sign_in()
     row = {"key": FLOODER, "packets": 3750, "rate": 750, "share": 0.75, "error": 20}
-    document = {"seconds": 5, "weight": 5000, "lost": 0}
-    document |= {"by": {"source32": [row | {"actions": {"pass": 3750}}]}}
+    by = {"source32": [row | {"actions": {"pass": 3750}}]}
+    document = {"seconds": 5, "weight": 5000, "lost": 0, "by": by}
     browser.run(
         "const { TalkerTable } = await import('/page/talkers.js');"
         f"new TalkerTable().show({json.dumps(document)})"
