@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 
     from xdpctl.kernel.bytecode import Bytecode
     from xdpctl.program.config import ProgramConfig
+    from xdpctl.service.dnstap_output import DnstapOutput
+    from xdpctl.service.live import Live
+    from xdpctl.service.looks import Looks
     from xdpctl.service.operations import Operations
     from xdpctl.service.resources import Ground, Inspected, OpenRules, Workers
     from xdpctl.settings import Settings
@@ -81,8 +84,9 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         XdpctlError: a step failed; nothing new is attached.
     """
     settings = ground.current.now
+    tables = bool(settings.lists) or holds_table_rules(settings.state)
     samples = stack.enter_context(Samples(ground.bpf, settings))
-    config = samples.begin(program_config(settings, tables=holds_table_rules(settings.state)))
+    config = samples.begin(program_config(settings, tables=tables))
     building = asyncio.create_task(_build(ground, config), name="compile")
     stack.push_async_callback(_cancel, building)
     await asyncio.sleep(0)  # the task takes the running compilation, before the loop is blocked
@@ -191,8 +195,10 @@ def _parts(  # noqa: PLR0913 - what parts need
     `parts` is the list that will hold them all; a reload goes through it.
     """
     settings = ground.current.now
-    operations.list_files = ListFiles(operations, settings)
     looks, write = workers.looks, workers.lanes.writes
+    operations.list_files = ListFiles(
+        operations, settings, lambda: looks.look_with(rules.observer.look)
+    )
     return (
         InterfaceWatch(
             ground.netlink,
@@ -216,6 +222,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         Expiry(operations),
         stale,
         operations.list_files,
+        *_views(ground, operations, looks),
         Reload(
             ground.current,
             partial(_fit_settings, ground),
@@ -332,6 +339,7 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
     samples: Samples,
 ) -> Operations:
     from xdpctl.service.operations import Operations  # noqa: PLC0415 - packets are filtered without it
+    from xdpctl.service.watch import Watch  # noqa: PLC0415 - the same
 
     current, netlink = ground.current, ground.netlink
     return Operations(
@@ -351,9 +359,18 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
         account=rules.account,
         program=program,
         limits=limits,
-        hub=samples.hub,
+        watch=Watch(samples.hub, lambda: current.now, rules.store, thread=workers.lanes.reads),
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
     )
+
+
+def _views(ground: Ground, operations: Operations, looks: Looks) -> tuple[Live, DnstapOutput]:
+    """Return the parts that show traffic."""
+    from xdpctl.service.dnstap_output import DnstapOutput  # noqa: PLC0415 - see below
+    from xdpctl.service.live import Live  # noqa: PLC0415 - packets are filtered without it
+
+    operations.live_view = live = Live(operations, looks)
+    return live, DnstapOutput(operations.watch, ground.current.now)
 
 
 def _holders(ground: Ground) -> Holders:

@@ -485,6 +485,17 @@ OPTIONS = (
         reload=True,
     ),
     Option(
+        "sample-dnstap",
+        "sample_dnstap",
+        values.dnstap_target,
+        None,
+        "PATH|tcp:HOST:PORT|tls:HOST:PORT|file:PATH",
+        _SAMPLES,
+        "where sampled queries go as dnstap, all the time: the unix socket, TCP port or TLS port of"
+        " a receiver, or a file, which each start and reload begins again (default: nowhere)",
+        reload=True,
+    ),
+    Option(
         "listen",
         "listen",
         values.listen,
@@ -520,6 +531,16 @@ OPTIONS = (
         "PATH",
         _FACES,
         "private key of the certificate, PEM, without a passphrase; read again on SIGHUP",
+    ),
+    Option(
+        "page",
+        "page",
+        values.flag,
+        None,
+        "",
+        _FACES,
+        "serve the web page at / of --listen; it has no data without the token (default: on"
+        " loopback only)",
     ),
     Option(
         "control",

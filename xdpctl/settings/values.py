@@ -69,6 +69,22 @@ Levels: TypeAlias = "tuple[tuple[int, int], ...]"
 """Prefix lengths and their multipliers, the longest prefix first."""
 
 
+@dataclass(frozen=True, slots=True)
+class DnstapTarget:
+    """Where sampled queries go as dnstap (`sample-dnstap`).
+
+    Attributes:
+        kind: unix, file, tcp or tls.
+        path: of a socket or file.
+        host, port: of a receiver.
+    """
+
+    kind: str
+    path: Path | None
+    host: str = ""
+    port: int = 0
+
+
 class ModeSetting(StrEnum):
     """`--mode`: where in the path of a packet the program runs."""
 
@@ -322,6 +338,20 @@ def kept_bits(text: str) -> KeptBits | None:
             "it must be full, or the bits of IPv4 and IPv6 addresses that are kept, such as 24,48"
         )
     return int(found[1]), int(found[2])
+
+
+def dnstap_target(text: str) -> DnstapTarget:
+    """Return where sampled queries go as dnstap."""
+    kind, colon, rest = text.partition(":")
+    if text.startswith("/"):
+        return DnstapTarget("unix", path(text))
+    if colon and kind == "file":
+        return DnstapTarget("file", path(rest))
+    if colon and kind in {"tcp", "tls"} and (found := _HOST_PORT.fullmatch(rest)):
+        return DnstapTarget(kind, None, found[1] or found[2], number(1, 65535)(found[3]))
+    raise ValueError(
+        "it must be the path of a unix socket, tcp:HOST:PORT, tls:HOST:PORT or file:PATH"
+    )
 
 
 def mode(text: str) -> int:

@@ -47,6 +47,7 @@ from xdpctl.service.limit_tables import LimitTables
 from xdpctl.service.limits import Limits
 from xdpctl.service.operations import Operations
 from xdpctl.service.panic import PanicSwitch
+from xdpctl.service.watch import Watch
 from xdpctl.status.observer import Observer
 from xdpctl.store.change import Change
 from xdpctl.store.history import History
@@ -153,7 +154,7 @@ class Office:
             reserve=self.reserve,
             account=self.account,
             limits=self.limits,
-            hub=Hub(),
+            watch=Watch(Hub(), lambda: settings, self.store, thread=lanes.reads),
             program=self.program,  # type: ignore[arg-type]  # the part that is used
         )
 

@@ -42,6 +42,8 @@ NAMES = [
     "expire",
     "stale-entries",
     "lists",
+    "live",
+    "dnstap",
     "reload",
     "watchdog",
 ]
