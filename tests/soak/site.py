@@ -38,7 +38,9 @@ TROUBLE = ("Traceback", "this is a bug", "never awaited", "never retrieved")
 """What a log may not have in it."""
 
 _ROOM = ("--map-size=qnames=4096", "--map-size=addr-v4=8192")
-_CONFIGS = ("", "tcp = false\n")
+_LIMITS = "rate-limit = {}\nflood-limit = 500\n"
+_CONFIGS = (_LIMITS.format(200), "tcp = false\n" + _LIMITS.format(300))
+_LIMIT_ACTS = "limit-acts"
 _GONE = (OSError, http.client.HTTPException)
 """What a request meets when the service is killed."""
 
@@ -73,6 +75,7 @@ class Site:
             stack.enter_context(self._lab)
             client, self._host = self._lab.pair()
             self._lab.at_end(self._sink().close)
+            self._lab.write("xdpctl.toml", _CONFIGS[-1])
             self._start()
             self._service.process.line(READY, timeout=30)
             work = Work(self._host, self._service.control)
@@ -102,6 +105,8 @@ class Site:
             said = "".join(path.read_text() for path in self._lab.directory.glob("service-*.log"))
             if found := [word for word in TROUBLE if word in said]:
                 raise LabError(f"{self.name}: its log has {found}:\n{said}")
+            if error is None and _LIMIT_ACTS not in said:
+                raise LabError(f"{self.name}: no flood met a limit:\n{said}")
 
     def turn(self) -> None:
         """Kill, start or reload it where that is due.
