@@ -63,6 +63,9 @@ enum reason {
 #define ROW_COOKIES 30 /* DNS cookies that were checked: good */
 #define ROW_PROOFS  31 /* sockets that were asked for: an established connection's */
 
+/* Another such row, which is a struct sampling. */
+#define SAMPLE_ROW 29
+
 /*
  * Map numbers. The compiled program carries them where the kernel expects file
  * descriptors; the loader replaces them with descriptors.
@@ -100,6 +103,8 @@ enum map_ref {
 	MAP_ZONE_CELLS = 32,
 	MAP_HEAVY_ZONES = 33,
 	MAP_ZONE_HEAD = 34,
+	MAP_SAMPLES = 35,
+	MAP_SAMPLE_STATE = 36,
 };
 
 /*
@@ -282,9 +287,9 @@ struct scratch {
 	__u8 dearer;		      /* shift of its prices */
 	__u8 ticket;		      /* enum ticket */
 	__u8 known;		      /* enum knowledge */
-	__u8 unused_byte;
-	__u32 verdict; /* of the stages before */
-	__u32 option;  /* offset of the next EDNS option, then of a cookie's data */
+	__u8 depth;		      /* labels of the zone whose rule decides */
+	__u32 verdict;		      /* of the stages before */
+	__u32 option;		      /* offset of the next EDNS option, then of a cookie's data */
 	__u8 reserved[56];
 	/* Of the limits of zones. */
 	__u64 zone_a; /* the sums of a suffix of the question's name */
@@ -302,7 +307,8 @@ struct scratch {
 	__u8 zone_stop;	   /* behind that label */
 	__u8 zone_unit;	   /* its number */
 	__u8 zone_state;   /* enum zone_state */
-	__u8 zone_reserved[32];
+	__u8 zone_depth;   /* labels of the zone that was found last */
+	__u8 zone_reserved[31];
 };
 
 /*
@@ -787,6 +793,71 @@ struct heavy_zones {
 	} cell[HEAVY_CELLS];
 };
 
+/*
+ * Samples of packets, passed and taken ones alike (samples.h). Of each block of N packets one
+ * is written to the ring buffer, at a place that is drawn when the block begins: so every packet
+ * is in the sample with a probability of 1 / N, whatever comes before or after it, and stands for
+ * N packets. Each CPU has blocks of its own for each stratum. What is drawn and counted is in the
+ * counters' SAMPLE_ROW, so that a packet that is not a sample touches nothing else.
+ *
+ * sample-state says whether anybody looks, by an epoch other than 0, and how many samples there
+ * may be: a bucket for each stratum, for all CPUs together. A CPU that takes a sample beyond it
+ * doubles the N of its next block at once. The service lowers N again. In a new epoch all blocks
+ * begin anew, whether their sample was taken or not. The service begins one four times a second;
+ * if none has begun for `patience` ticks, the service is gone, and the program sets the epoch to 0.
+ */
+#define SAMPLE_CPUS	   256 /* CPUs with a shift of their own; further ones share them */
+#define SAMPLE_SHIFT_MAX   24
+#define SAMPLE_TIME_SHIFT  20
+#define SAMPLE_LENGTH_MAX  2048
+#define SAMPLE_DEPTH_NONE  255
+#define SAMPLE_HEADER_SIZE 24
+
+enum stratum {
+	STRATUM_PASSED = 0, /* and redirected */
+	STRATUM_TAKEN = 1,  /* dropped, or answered with TC=1 */
+	STRATUM_COUNT = 2,
+};
+
+/* A record of samples; the first octets of the frame, as it came in, are behind it. */
+struct sample {
+	__u64 time;	/* of CLOCK_MONOTONIC, nanoseconds */
+	__u32 ifindex;	/* where it came in */
+	__u32 weight;	/* packets that it stands for */
+	__u32 length;	/* octets of the whole frame */
+	__u16 captured; /* octets of it that are here */
+	__u8 verdict;	/* reason << 2 | action */
+	__u8 depth;	/* labels of the zone whose rule decided, or SAMPLE_DEPTH_NONE */
+};
+
+/* The counters' row SAMPLE_ROW, of one CPU. */
+struct sampling {
+	__u64 epoch;		     /* of the blocks */
+	__u64 begun;		     /* ticks: when this CPU first saw the epoch */
+	__u64 lost;		     /* samples that the ring buffer had no room for */
+	__u32 left[STRATUM_COUNT];   /* packets before the next sample */
+	__u32 rest[STRATUM_COUNT];   /* packets behind it in its block */
+	__u32 weight[STRATUM_COUNT]; /* of it: packets in its block */
+	__u64 reserved_sampling[2];
+};
+
+/* Value of sample-state: array of one entry. */
+struct sample_state {
+	__u64 epoch;		     /* 0: nobody looks */
+	__u64 patience;		     /* ticks */
+	__u64 prices[STRATUM_COUNT]; /* of a sample, in 2^20ths of a tick */
+	__u64 rooms[STRATUM_COUNT];  /* what may have been spent at one moment */
+	__u64 reserved_state[2];
+	struct {
+		__u64 until; /* as in struct flood */
+		__u64 unused_bucket[7];
+	} bucket[STRATUM_COUNT];
+	struct {
+		__u32 shift[STRATUM_COUNT]; /* the N of the next block is 1 << shift */
+		__u32 unused_cpu[14];	    /* a cache line each */
+	} cpu[SAMPLE_CPUS];
+};
+
 #define ABI_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has another size")
 #define ABI_OFFSET(type, field, offset) \
 	_Static_assert(__builtin_offsetof(type, field) == (offset), #type "." #field " moved")
@@ -809,7 +880,7 @@ ABI_SIZE(struct xsk_destination_v6, 20);
 ABI_OFFSET(struct xsk_destination_v6, port_be, 16);
 ABI_SIZE(struct counter, 16);
 ABI_OFFSET(struct counter, bytes, 8);
-_Static_assert(REASON_COUNT <= ROW_COOKIES && ROW_PROOFS < REASON_SLOTS, "a reason is no row");
+_Static_assert(REASON_COUNT <= SAMPLE_ROW && ROW_PROOFS < REASON_SLOTS, "a reason is no row");
 ABI_SIZE(struct counters, 2048);
 ABI_SIZE(struct control, 64);
 ABI_SIZE(struct scratch, 1280);
@@ -861,6 +932,12 @@ ABI_SIZE(struct zone_cell, 64);
 ABI_SIZE(struct zone_bucket, 64);
 ABI_SIZE(struct zone_names_head, 64);
 ABI_SIZE(struct heavy_zones, 64 + 128 * HEAVY_CELLS);
+
+ABI_SIZE(struct sample, SAMPLE_HEADER_SIZE);
+ABI_SIZE(struct sampling, ACTION_COUNT * sizeof(struct counter));
+ABI_SIZE(struct sample_state, 192 + 64 * SAMPLE_CPUS);
+ABI_OFFSET(struct sample_state, bucket, 64);
+ABI_OFFSET(struct sample_state, cpu, 192);
 
 _Static_assert(MAP_QNAMES < EMPTY_TICK_SHIFT && MAP_XSK_DESTINATIONS_V4 < EMPTY_TICK_SHIFT &&
 		       MAP_XSK_DESTINATIONS_V6 < EMPTY_TICK_SHIFT,

@@ -9,6 +9,7 @@
 
 #include "checksum.h"
 #include "packet.h"
+#include "samples.h"
 
 #define ANSWER_TTL	 64
 #define OPT_FIXED	 11    /* root, type, class, TTL, length */
@@ -254,6 +255,9 @@ static __always_inline bool answer(struct xdp_md *ctx, struct scratch *scratch)
 		return false;
 	if (is_between_nobody(ctx, scratch))
 		return false;
+	if (CONFIG_SAMPLES)
+		sample_before_answer(
+			ctx, VERDICT(reason_of(scratch_get(scratch, rule)), ACTION_TRUNCATE));
 	return answer_frame(ctx, scratch, question,
 			    answer_opt(dns, (__u8 *)(dns + 1) + question, end));
 }

@@ -21,6 +21,7 @@
  *   CONFIG_EXEMPT             1: there are exempt prefixes
  *   CONFIG_ZONE_LIMITS        1: names below zones are limited
  *   CONFIG_HEAVY              1: names are counted by their ends
+ *   CONFIG_SAMPLES            octets of a packet that is sampled; 0: none ever is
  */
 #ifndef XDPCTL_CONFIG_H
 #define XDPCTL_CONFIG_H

@@ -17,7 +17,8 @@
  *       7 limit            if there are limits: in total, by source, by zone (limits.h)
  *       8 answer           a rule or limit says Truncate: send the TC=1 answer (answer.h)
  *     9 deliver            AF_XDP only: a packet that passes goes to its socket (xsk.h)
- *   count                  the exit: counts the packet, returns the kernel's code
+ *   count                  the exit: counts the packet, perhaps takes it as a sample
+ *                          (samples.h), returns the kernel's code
  *
  * The service compiles this file at start, with the lines of its configuration
  * before it (config.h). Tests also compile it for the host.
@@ -285,8 +286,8 @@ static __always_inline __u64 run_stages(struct xdp_md *ctx, __u64 size)
 	return verdict;
 }
 
-/* The one exit: counts the packet and returns the kernel's code. */
-static __always_inline int count(__u64 verdict, __u64 bytes)
+/* The one exit: counts the packet and returns the kernel's code. An answer was sampled before. */
+static __always_inline int count(struct xdp_md *ctx, __u64 verdict, __u64 bytes)
 {
 	__u32 zero = 0;
 	struct counters *counters = map_lookup(MAP_COUNTERS, &zero);
@@ -296,6 +297,8 @@ static __always_inline int count(__u64 verdict, __u64 bytes)
 
 		cell->packets++;
 		cell->bytes += bytes;
+		if (CONFIG_SAMPLES && action_of(verdict) != ACTION_TRUNCATE) /* else it was */
+			sample(ctx, counters, verdict);
 	}
 	return xdp_code(verdict);
 }
@@ -304,5 +307,5 @@ int xdpctl_filter(struct xdp_md *ctx)
 {
 	__u64 size = whole_size(ctx);
 
-	return count(run_stages(ctx, size), size);
+	return count(ctx, run_stages(ctx, size), size);
 }

@@ -31,6 +31,7 @@ enum xdp_action {
 struct xdp_md {
 	__u8 *data;
 	__u8 *data_end;
+	__u32 ingress_ifindex;
 	__u32 rx_queue_index;
 	__u64 size; /* of all buffers */
 };
@@ -39,6 +40,11 @@ void *map_lookup(enum map_ref map, const void *key);
 void *map_lookup_in(void *inner, const void *key);
 void *map_value(enum map_ref map);
 __u64 jiffies(void);
+__u64 clock_nanoseconds(void);
+__u32 random_number(void);
+__u32 cpu_number(void);
+void *ring_reserve(enum map_ref map, __u64 size);
+void ring_submit(void *record);
 int redirect_to_queue(struct xdp_md *ctx);
 int trim_frame(struct xdp_md *ctx, int delta);
 __u32 tcp_state(struct xdp_md *ctx, void *ends, __u32 size);
@@ -95,6 +101,9 @@ static __always_inline __u64 frame_size(struct xdp_md *ctx)
 
 /* Helpers by their number in enum bpf_func_id. */
 static void *(*const helper_map_lookup_elem)(const void *map, const void *key) = (void *)1;
+static __u64 (*const helper_ktime_get_ns)(void) = (void *)5;
+static __u32 (*const helper_get_prandom_u32)(void) = (void *)7;
+static __u32 (*const helper_get_smp_processor_id)(void) = (void *)8;
 static long (*const helper_redirect_map)(const void *map, __u64 key, __u64 flags) = (void *)51;
 static long (*const helper_xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
 static long (*const helper_sock_ops_cb_flags_set)(struct bpf_sock_ops *ops, int flags) = (void *)59;
@@ -102,6 +111,9 @@ static struct bpf_sock *(*const helper_sk_lookup_tcp)(struct xdp_md *ctx, void *
 						      __u64 netns, __u64 flags) = (void *)84;
 static long (*const helper_sk_release)(struct bpf_sock *sk) = (void *)86;
 static __u64 (*const helper_jiffies64)(void) = (void *)118;
+static void *(*const helper_ringbuf_reserve)(const void *map, __u64 size,
+					     __u64 flags) = (void *)131;
+static void (*const helper_ringbuf_submit)(void *record, __u64 flags) = (void *)132;
 static __u64 (*const helper_xdp_get_buff_len)(struct xdp_md *ctx) = (void *)188;
 
 /* A map's entry, or NULL. `map` must be a constant: the loader replaces it. */
@@ -126,6 +138,34 @@ static __always_inline void *map_value(enum map_ref map)
 static __always_inline __u64 jiffies(void)
 {
 	return helper_jiffies64();
+}
+
+/* CLOCK_MONOTONIC. */
+static __always_inline __u64 clock_nanoseconds(void)
+{
+	return helper_ktime_get_ns();
+}
+
+static __always_inline __u32 random_number(void)
+{
+	return helper_get_prandom_u32();
+}
+
+static __always_inline __u32 cpu_number(void)
+{
+	return helper_get_smp_processor_id();
+}
+
+/* Room for a record in a ring buffer, which must be submitted; NULL if there is none. */
+static __always_inline void *ring_reserve(enum map_ref map, __u64 size)
+{
+	return helper_ringbuf_reserve((const void *)bpf_pseudo_fd(1, map), size, 0);
+}
+
+/* Lets the reader have the record. It looks by itself, so nobody is woken up. */
+static __always_inline void ring_submit(void *record)
+{
+	helper_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
 /* XDP_REDIRECT to the socket of the frame's receive queue; XDP_PASS if there is none. */

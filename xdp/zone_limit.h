@@ -56,8 +56,11 @@ static __always_inline bool look_at_suffix(struct scratch *scratch, __u64 levels
 	state |= (flags & ZONE_NAME_ENTRY) << 1 | (flags & ZONE_NAME_BELOW) << 2;
 	scratch_put(scratch, zone_state, state);
 	levels >>= labels & 63;
-	if (levels & 1)
+	if (levels & 1) {
+		if (CONFIG_SAMPLES)
+			scratch_put(scratch, zone_depth, labels);
 		enter_zone(scratch);
+	}
 	return levels >> 1 || is_alive(scratch_get(scratch, zone_state));
 }
 

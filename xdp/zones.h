@@ -29,6 +29,7 @@ enum where {
 #define WHERE_ANY      (WHERE_LISTED | WHERE_OPERATOR)
 #define WHERE_NAME     (LISTED_NAME_TYPED | LISTED_NAME)
 #define CANDIDATES_MAX 18 /* the root, 16 labels, and the whole name */
+#define WHERE_DEPTH    16 /* shift of the number of a candidate's labels */
 #define FIND_STEPS     75 /* 35 in the one book, 36 in the other, the next book, and AGAIN */
 
 /* Whether there is any rule in name-table. */
@@ -103,8 +104,11 @@ static __always_inline bool look_at(struct scratch *scratch, const struct table_
 		found |= rules_in(word, sums, type_place(head, qtype), !unit) >> 1;
 	if (seldom(found)) {
 		found &= possible_rules(state);
-		if (found)
+		if (found) {
+			if (CONFIG_SAMPLES)
+				found |= (scratch_get(scratch, labels) - unit) << WHERE_DEPTH;
 			add_candidate(scratch, sums, unit ? found : found | WHOLE_NAME);
+		}
 	}
 	return unit && word_has(word, BIT_DEEPER(sums));
 }
@@ -242,8 +246,12 @@ static __always_inline __u64 candidates_rule(struct scratch *scratch, const stru
 			sums = typed_sums(sums, head, qtype);
 		rule = ask_for(scratch, head, tag_of(sums), kind,
 			       scratch_get(scratch, where) & WHOLE_NAME);
-		if (rule != NO_RULE)
+		if (rule != NO_RULE) {
+			if (CONFIG_SAMPLES)
+				scratch_put(scratch, depth,
+					    scratch->candidates[left].where >> WHERE_DEPTH);
 			return rule;
+		}
 		if (moves == head_get(head, moves)) /* else an entry may have been moving */
 			scratch_put(scratch, where, scratch_get(scratch, where) & ~kind);
 	}

@@ -16,6 +16,7 @@ imports what is further down only (tests/unit/test_rooms.py):
     zones/       the names of the operator's own zones
     settings/    command line, environment and TOML to one value
     limits/      the numbers that limits are calculated with, and their tables
+    samples/     one packet of many, for whoever looks
     store/       rules over maps, with notes
     transfers/   what a primary knows of a zone
     kernel/      the seam to the kernel: BPF and network interfaces

@@ -132,6 +132,7 @@ class MapType(IntEnum):
     LPM_TRIE = 11
     ARRAY_OF_MAPS = 12
     XSKMAP = 17
+    RINGBUF = 27
 
 
 BPF_F_NO_PREALLOC = 1
@@ -176,6 +177,8 @@ class MapName(StrEnum):
     ZONE_CELLS = "zone-cells"
     HEAVY_ZONES = "heavy-zones"
     ZONE_HEAD = "zone-head"
+    SAMPLES = "samples"
+    SAMPLE_STATE = "sample-state"
     ZONES = "zones"
     LIST_SOURCES = "list-sources"
     LIST_NAMES = "list-names"
@@ -190,6 +193,7 @@ class Scope(Enum):
     PROGRAM = "one a program: neither pinned nor kept"
     TABLES = "one a service, made with the first zone or list rule: pinned beside each link"
     LIMITS = "one an installation: pinned, and kept whatever the service or the program does"
+    SAMPLES = "one a service, while packets are sampled: neither pinned nor kept"
     WRITER = "only for the program that writes to the tables: neither pinned nor kept"
 
 
@@ -201,7 +205,7 @@ class MapSpec:
         name: the name of its pin.
         ref: its number in the compiled program (enum map_ref).
         type, key_size, value_size (bytes), flags: what the kernel must report.
-        entries: default of max_entries where the service makes the map.
+        entries: default of max_entries where the service makes the map; of a ring buffer octets.
         scope: who uses it, and how long it lives.
         legacy: (key_size, value_size) of dnsdist's format without `external`, or None.
         inner: what the maps in it are like, where it holds maps.
@@ -581,6 +585,97 @@ def decode_heavy(value: bytes) -> tuple[int, list[HeavyCell]]:
     return names, cells
 
 
+SAMPLE_ROW = 29
+SAMPLE_CPUS = 256
+SAMPLE_SHIFT_MAX = 24
+SAMPLE_TIME_SHIFT = 20
+SAMPLE_LENGTH_MAX = 2048
+SAMPLE_DEPTH_NONE = 255
+SAMPLE_HEADER_SIZE = 24
+"""Of the samples (abi.h): the row of the counters with a CPU's blocks, CPUs with a shift of their
+own, the greatest shift, the shift of a tick in a bucket, octets of a frame at most, the depth of
+what no zone decided, octets of a record before its frame."""
+
+SAMPLE_STATE_SIZE = 192 + 64 * SAMPLE_CPUS
+SAMPLE_EPOCH_OFFSET = 0
+SAMPLE_UNTIL_OFFSET = 64
+SAMPLE_BUCKET_SIZE = 64
+SAMPLE_SHIFTS_OFFSET = 192
+SAMPLE_CPU_SIZE = 64
+"""`struct sample_state`."""
+
+_SAMPLING_LOST_OFFSET = 16
+_SAMPLE = struct.Struct("=Q3IH2B")
+_SAMPLE_LIMITS = struct.Struct("=5Q")
+
+
+class Stratum(IntEnum):
+    """Packets that are sampled apart, each with a budget (enum stratum)."""
+
+    PASSED = 0
+    TAKEN = 1
+
+    @classmethod
+    def of(cls, action: PacketAction) -> Stratum:
+        """Return where packets of this action are."""
+        return cls.TAKEN if action in {PacketAction.DROP, PacketAction.TRUNCATE} else cls.PASSED
+
+
+class SampleHeader(NamedTuple):
+    """`struct sample`, which is before the octets of the frame.
+
+    Attributes:
+        time: of CLOCK_MONOTONIC, nanoseconds.
+        ifindex: where the packet came in.
+        weight: packets that it stands for.
+        length: octets of the whole frame; `captured`: of it that follow.
+        verdict: reason << 2 | action.
+        depth: labels of the zone whose rule decided, or SAMPLE_DEPTH_NONE.
+    """
+
+    time: int
+    ifindex: int
+    weight: int
+    length: int
+    captured: int
+    verdict: int
+    depth: int
+
+
+def encode_sample_header(header: SampleHeader) -> bytes:
+    """Return the first SAMPLE_HEADER_SIZE octets of a record."""
+    return _SAMPLE.pack(*header)
+
+
+def decode_sample_header(record: bytes | memoryview) -> SampleHeader:
+    """Inverse of `encode_sample_header`; the octets of the frame follow."""
+    return SampleHeader(*_SAMPLE.unpack_from(record))
+
+
+def encode_sample_limits(patience: int, prices: tuple[int, int], rooms: tuple[int, int]) -> bytes:
+    """Return `struct sample_state` from behind its epoch up to its buckets: how much is sampled.
+
+    Args:
+        patience: ticks after which the program stops, if there is no other epoch.
+        prices: of one sample of each stratum, in 2^-20 ticks.
+        rooms: what may have been spent at one moment, in the same.
+    """
+    return _SAMPLE_LIMITS.pack(patience, *prices, *rooms)
+
+
+def decode_samples_lost(value: bytes) -> int:
+    """Return how many samples the ring buffer had no room for, on all CPUs.
+
+    Args:
+        value: as `decode_counters`.
+    """
+    at = SAMPLE_ROW * len(PacketAction) * _COUNTER.size + _SAMPLING_LOST_OFFSET
+    return sum(
+        struct.unpack_from("=Q", value, base + at)[0]
+        for base in range(0, len(value), COUNTERS_SIZE)
+    )
+
+
 _NAMES_OF_A_ZONE = MapSpec(
     MapName.ZONE_NAMES,
     0,
@@ -656,6 +751,8 @@ MAPS: dict[MapName, MapSpec] = {
         _array(MapName.ZONE_CELLS, 32, ZONE_CELL_SIZE, ZONES_MAX, Scope.LIMITS),
         MapSpec(MapName.HEAVY_ZONES, 33, MapType.PERCPU_ARRAY, 4, HEAVY_SIZE, 0, 1, Scope.LIMITS),
         _array(MapName.ZONE_HEAD, 34, ZONE_HEAD_SIZE, 1, Scope.LIMITS),
+        MapSpec(MapName.SAMPLES, 35, MapType.RINGBUF, 0, 0, 0, 1 << 16, Scope.SAMPLES),
+        _array(MapName.SAMPLE_STATE, 36, SAMPLE_STATE_SIZE, 1, Scope.SAMPLES),
     )
 }
 

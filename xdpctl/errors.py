@@ -31,6 +31,9 @@ these instead.
     │   └── IrregularFileError          not a regular file
     ├── ListenError                     socket or port cannot be used
     ├── CookieSecretError               the secrets of DNS cookies cannot be used
+    ├── NoSamplesError                  no packets are sampled here (HTTP 503)
+    ├── ReadersError                    too many look at samples (HTTP 429)
+    ├── ReceiverError                   a file or receiver of samples that cannot be used
     └── ServiceUnreachableError      3  no service on the control socket
 
 Owns the classes, their exit statuses and fields. Does not own the sentences, which the raising
@@ -348,6 +351,24 @@ class ListenError(XdpctlError):
 
 class CookieSecretError(XdpctlError):
     """The file with the secrets of DNS cookies cannot be used."""
+
+
+class NoSamplesError(XdpctlError):
+    """No packets are sampled: the kernel refuses, or the settings say so."""
+
+    code = "no-samples"
+
+
+class ReadersError(XdpctlError):
+    """As many look at samples as may."""
+
+    code = "readers"
+
+
+class ReceiverError(XdpctlError):
+    """A file or receiver of samples cannot be used now."""
+
+    code = "receiver"
 
 
 class ServiceUnreachableError(XdpctlError):

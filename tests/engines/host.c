@@ -103,6 +103,7 @@ static const size_t value_sizes[MAPS] = {
 	[MAP_ZONE_CELLS] = sizeof(struct zone_cell),
 	[MAP_HEAVY_ZONES] = sizeof(struct heavy_zones),
 	[MAP_ZONE_HEAD] = sizeof(struct zone_head),
+	[MAP_SAMPLE_STATE] = sizeof(struct sample_state),
 };
 
 /* Maps whose keys are prefixes. */
@@ -123,6 +124,11 @@ static struct control control;
 static struct scratch scratch;
 static struct name_index name_index;
 static __u64 ticks = 24 * 3600 * 250;
+static __u64 drawn = 1;
+static __u64 streamed;
+static __u8 record[sizeof(struct sample) + SAMPLE_LENGTH_MAX];
+static size_t record_room; /* of the record that is written; 0: none */
+static void (*on_sample)(const __u8 *record, size_t size);
 
 static __u8 *room[2]; /* FRAME_MAX bytes each, a forbidden page on both sides */
 static int current_room;
@@ -212,7 +218,8 @@ void *map_value(enum map_ref map)
 {
 	if (map == MAP_NAME_INDEX)
 		return &name_index;
-	if (map == MAP_TABLE_HEAD || map == MAP_LIMITS || map == MAP_FLOOD || map == MAP_ZONE_HEAD)
+	if (map == MAP_TABLE_HEAD || map == MAP_LIMITS || map == MAP_FLOOD ||
+	    map == MAP_ZONE_HEAD || map == MAP_SAMPLE_STATE)
 		return arrays[map].values;
 	return map == MAP_CONTROL ? &control : NULL;
 }
@@ -220,6 +227,42 @@ void *map_value(enum map_ref map)
 __u64 jiffies(void)
 {
 	return ticks;
+}
+
+__u64 clock_nanoseconds(void)
+{
+	return ticks * 4000000;
+}
+
+/* A generator as good as the kernel's for what is drawn here (splitmix64). */
+__u32 random_number(void)
+{
+	__u64 mixed = drawn += 0x9e3779b97f4a7c15ULL;
+
+	mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9ULL;
+	mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111ebULL;
+	return mixed >> 32;
+}
+
+__u32 cpu_number(void)
+{
+	return 0;
+}
+
+/* The only ring buffer. There is room in it where somebody takes the records. */
+void *ring_reserve(enum map_ref map, __u64 size)
+{
+	if (map != MAP_SAMPLES || !on_sample || size > sizeof(record) || record_room)
+		return NULL;
+	record_room = size;
+	return record;
+}
+
+void ring_submit(void *submitted)
+{
+	if (submitted == record)
+		on_sample(record, record_room);
+	record_room = 0;
 }
 
 __u32 tcp_state(struct xdp_md *ctx, void *ends, __u32 size)
@@ -262,7 +305,7 @@ static int read_counters(struct outcome *outcome, size_t length)
 {
 	int cells = 0;
 
-	for (__u32 reason = 0; reason < ROW_COOKIES; reason++)
+	for (__u32 reason = 0; reason < REASON_COUNT; reason++)
 		for (__u32 action = 0; action < ACTION_COUNT; action++) {
 			const struct counter *cell = &counters.cell[reason][action];
 
@@ -371,6 +414,18 @@ int host_run(const __u8 *frame, size_t length, size_t first, __u32 queue, int wh
 void host_set_ticks(__u64 now)
 {
 	ticks = now;
+}
+
+/* Has each sample from now on taken by this function; NULL: the ring buffer has no room. */
+void host_samples(void (*taker)(const __u8 *record, size_t size))
+{
+	on_sample = taker;
+}
+
+/* How many samples there was no room for since the counters were cleared. */
+__u64 host_samples_lost(void)
+{
+	return ((struct sampling *)counters.cell[SAMPLE_ROW])->lost;
 }
 
 /* Writes an entry, or the value of an array; 0, or -1 where that is no map to write. */
@@ -503,6 +558,31 @@ size_t host_key_size(__u32 map)
 }
 
 #ifndef HOST_FILTERS
+
+/*
+ * Runs the filter on `count` frames that differ in the 4 octets at `at`, and counts what becomes
+ * of them. The clock goes on by a tick after each `per_tick` of them. The filter must change none.
+ */
+void host_stream(const __u8 *frame, size_t length, size_t at, const __u32 *numbers, size_t count,
+		 __u64 per_tick)
+{
+	struct xdp_md ctx = {.size = length};
+
+	if (length > FRAME_MAX || at + sizeof(*numbers) > length || !has_rooms())
+		return;
+	current_room = 0;
+	placement = PLACE_AT_END;
+	mprotect(room[0], FRAME_MAX, PROT_READ | PROT_WRITE);
+	ctx.data = place(room[0], length);
+	ctx.data_end = ctx.data + length;
+	memcpy(ctx.data, frame, length);
+	for (size_t i = 0; i < count; i++) {
+		store32(ctx.data + at, numbers[i]);
+		xdpctl_filter(&ctx);
+		streamed++;
+		ticks += streamed % per_tick == 0;
+	}
+}
 
 /* The value of a rule as it is now; false if there is none. */
 static bool rule_now(const struct place *place, struct rule_value *value)

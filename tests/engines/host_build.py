@@ -21,7 +21,7 @@ from xdpctl.abi import BY_REF, ZONE_BUCKET_SIZE, PacketAction, Reason, TallyRow
 from xdpctl.program.config import render_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from xdpctl.program.config import ProgramConfig
 
@@ -70,6 +70,9 @@ class _Outcome(ctypes.Structure):
     )
 
 
+_TAKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)
+
+
 class HostFilter:
     """One configuration's filter, with maps of its own.
 
@@ -99,8 +102,10 @@ class HostFilter:
         self._library.host_array.restype = ctypes.c_void_p
         self._library.host_zone_names.restype = ctypes.c_void_p
         self._library.host_tally.restype = ctypes.c_uint64
+        self._library.host_samples_lost.restype = ctypes.c_uint64
         self._output = ctypes.create_string_buffer(FRAME_MAX)
         self.wants_changes = False
+        self._taker = _TAKER()
 
     def set_entry(self, map_ref: int, key: bytes, value: bytes) -> None:
         """Write an entry: a rule, a destination, a queue's socket, the control map's, the index."""
@@ -211,6 +216,37 @@ class HostFilter:
             reason=Reason(outcome.reason),
             action=PacketAction(outcome.action),
             frame=ctypes.string_at(self._output, outcome.length),
+        )
+
+    def samples_to(self, taker: Callable[[bytes], None] | None) -> None:
+        """Have each sample from now on taken by a function; None: there is no room for any."""
+        if taker is None:
+            self._taker = _TAKER()
+        else:
+            self._taker = _TAKER(lambda record, size: taker(ctypes.string_at(record, size)))
+        self._library.host_samples(self._taker)
+
+    def samples_lost(self) -> int:
+        """Return how many samples there was no room for, since the last `run`."""
+        lost: int = self._library.host_samples_lost()
+        return lost
+
+    def stream(self, frame: bytes, at: int, numbers: bytes, *, per_tick: int) -> None:
+        """Run the filter on many frames, and do not look at what becomes of them.
+
+        Args:
+            frame: what they have in common.
+            at: where in it each has its 4 octets of `numbers`.
+            numbers: of all frames, in their order.
+            per_tick: after so many the clock goes on by a tick.
+        """
+        self._library.host_stream(
+            frame,
+            ctypes.c_size_t(len(frame)),
+            ctypes.c_size_t(at),
+            numbers,
+            ctypes.c_size_t(len(numbers) // 4),
+            ctypes.c_uint64(per_tick),
         )
 
     def goes(self, batch: ctypes.Structure, *, guard_start: bool = False) -> bool:

@@ -47,7 +47,7 @@ static int rule_now(const struct place *place, struct rule_value *value)
 static bool counted_as_expected(const struct expected *expected, int cpus,
 				const struct counters *before, const struct counters *after)
 {
-	for (int reason = 0; reason < ROW_COOKIES; reason++)
+	for (int reason = 0; reason < REASON_COUNT; reason++)
 		for (int action = 0; action < ACTION_COUNT; action++) {
 			bool here = (__u32)reason == expected->reason &&
 				    (__u32)action == expected->action;

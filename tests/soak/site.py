@@ -38,8 +38,13 @@ TROUBLE = ("Traceback", "this is a bug", "never awaited", "never retrieved")
 """What a log may not have in it."""
 
 _ROOM = ("--map-size=qnames=4096", "--map-size=addr-v4=8192")
-_LIMITS = "rate-limit = {}\nflood-limit = 500\n"
-_CONFIGS = (_LIMITS.format(200), "tcp = false\n" + _LIMITS.format(300))
+_LIMITS = """rate-limit = 20
+rate-limit-table = 1024
+flood-limit = 1000
+zone-limit = [".soak.example=5"]
+"""
+_CONFIGS = (f"rate-limit-dry-run = true\n{_LIMITS}", f"tcp = false\n{_LIMITS}")
+"""The traffic is over every limit, which acts in one of them and only counts in the other."""
 _LIMIT_ACTS = "limit-acts"
 _GONE = (OSError, http.client.HTTPException)
 """What a request meets when the service is killed."""

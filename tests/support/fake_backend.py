@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import aiohttp
 
-from xdpctl.abi import MapName, RuleAction
+from xdpctl.abi import MapName, Reason, RuleAction
 from xdpctl.http.api.converter import (
     change_out,
     list_out,
@@ -24,11 +24,15 @@ from xdpctl.http.api.converter import (
 )
 from xdpctl.http.api.documents import PacketOut, Tested
 from xdpctl.http.api.limit_documents import limits_out
+from xdpctl.http.api.live_documents import live_out
 from xdpctl.http.listeners import Listeners
 from xdpctl.limits.view import LimitsView
 from xdpctl.process.caller import Caller
-from xdpctl.rules import AnyQtype
+from xdpctl.rules import AnyQtype, parse_target
 from xdpctl.rules.keys import each_row
+from xdpctl.samples.hub import Hub
+from xdpctl.samples.packets import read_packet
+from xdpctl.service.watch import Seen, SeenRule
 from xdpctl.settings import Listen, load_settings
 from xdpctl.status.metrics import Exposition, SnapshotCollector
 from xdpctl.status.snapshot import Snapshot
@@ -43,15 +47,19 @@ from xdpctl.store.top import TopEntry
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.feeds.versions import ListView
     from xdpctl.http.api.documents import ChangeOut, ListOut, Removed, RuleOut, Status, TopRule
     from xdpctl.http.api.limit_documents import LimitsOut
+    from xdpctl.http.api.live_documents import LiveOut
     from xdpctl.http.transport.secrets import Secrets
     from xdpctl.rules import Question, Rule, Target
     from xdpctl.rules.keys import Row
+    from xdpctl.samples.packets import Packet
+    from xdpctl.samples.sample import Sample
+    from xdpctl.samples.selection import Selection
     from xdpctl.store.change import Change
 
 NOTE = Note(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, "api", "a flood", 1_000.0)
@@ -98,6 +106,7 @@ class FakeBackend:
         progress: what a bulk reports before it is done.
         dnsdists: the targets that dnsdist has an entry for.
         parts: what an export yields; an exception among them is raised.
+        lives: what a live stream sends before it waits for `more`.
         left: who still has a claim after a removal.
     """
 
@@ -110,6 +119,9 @@ class FakeBackend:
     asked: list[Any] = field(default_factory=list)
     bulks: list[Bulk] = field(default_factory=list)
     dnsdists: Sequence[Target] = ()
+    lives: Iterable[Snapshot] = (Snapshot(taken=0.0),)
+    hub: Hub = field(default_factory=Hub)
+    more: asyncio.Event = field(default_factory=asyncio.Event)
     left: Sequence[StillClaimed] = ()
     limits_view: LimitsView = field(default_factory=lambda: LimitsView(NO_LIMITS))
 
@@ -224,6 +236,30 @@ class FakeBackend:
                 raise part
             yield part
 
+    async def live(self) -> AsyncGenerator[LiveOut, None]:
+        self._ask("live")
+        for snapshot in self.lives:
+            yield live_out(snapshot, 1_000.0, [], [], [change_out(RECORD)])
+            await asyncio.sleep(0)
+        await self.more.wait()
+        yield live_out(self.snapshot(), 1_001.0, [], [], [])
+
+    kept_bits = (32, 128)
+
+    @property
+    def why_no_samples(self) -> str:
+        return self.hub.trouble
+
+    @asynccontextmanager
+    async def samples(self, selection: Selection) -> AsyncIterator[Seen]:
+        self._ask("samples", selection)
+        async with self.hub.subscribe() as inbox:
+            yield Seen(inbox, lambda sample: read_packet(sample.frame), selection)
+
+    async def rules_of(self, seen: Sequence[tuple[Sample, Packet]]) -> list[SeenRule | None]:
+        rule = SeenRule(parse_target("192.0.2.1"), "cli")
+        return [None if sample.reason is Reason.NO_MATCH else rule for sample, _ in seen]
+
     def lists(self) -> list[ListOut]:
         self._ask("lists")
         return [list_out(view) for view in self.views]
@@ -333,19 +369,20 @@ class Site:
 
 
 @asynccontextmanager
-async def site(
+async def site(  # noqa: PLR0913 - what a listener has
     folder: Path,
     *,
     host: str = "127.0.0.1",
     tcp: bool = True,
     secrets: Secrets | None = None,
     backend: FakeBackend | None = None,
+    page: bool | None = None,
 ) -> AsyncIterator[Site]:
     """Serve a fake service; the control socket is in `folder`, whose path must be short."""
     backend = backend or FakeBackend()
     control = folder / "c.sock"
     listen = Listen(ip_address(host), 0) if tcp else None
-    async with Listeners(control, None, listen, secrets, spool=folder) as listeners:
+    async with Listeners(control, None, listen, secrets, folder, page=page) as listeners:
         listeners.bind()
         await listeners.serve(
             backend, Exposition(SnapshotCollector(backend.snapshot, bcc=lambda: "0"))

@@ -23,7 +23,9 @@ XDP = Path(__file__).parents[2] / "xdp"
 NAME = b"\3www\7example\0"
 QTYPE = 0x0102
 STRUCTS = re.compile(r"^struct (\w+) \{", re.MULTILINE)
-_CONSTANTS = r"^#define ((?:TABLE|NAMES|SOURCES|SLOT|TAG|BIT|LIMITS?|FLOOD|ROW|ZONES?|HEAVY)_\w+)"
+_CONSTANTS = (
+    r"^#define ((?:TABLE|NAMES|SOURCES|SLOT|TAG|BIT|LIMITS?|FLOOD|ROW|ZONES?|HEAVY|SAMPLE)_\w+)"
+)
 NUMBERS = re.compile(r"^\t([A-Z][A-Z0-9_]+) = ", re.MULTILINE)
 
 
@@ -95,6 +97,12 @@ def sizes(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, in
         "zone_names_head": ("layout", "mask", "names"),
         "heavy_zones": ("names", "cell", "cell[1].tag", "cell[0].count", "cell[0].fronts"),
         "heavy_cell": ("length", "end"),
+        "sample": ("time", "ifindex", "weight", "length", "captured", "verdict", "depth"),
+        "sampling": ("epoch", "lost", "left", "rest", "weight"),
+        "sample_state": (
+            *("epoch", "patience", "prices", "rooms", "bucket[0].until", "bucket[1].until"),
+            *("cpu[0].shift", "cpu[1].shift"),
+        ),
     }
     for type_, names in fields.items():
         for name in names:
@@ -206,6 +214,7 @@ def test_a_map_has_the_key_size_of_the_headers_struct(
         (MapName.ZONE_CELLS, "zone_cell"),
         (MapName.HEAVY_ZONES, "heavy_zones"),
         (MapName.ZONE_HEAD, "zone_head"),
+        (MapName.SAMPLE_STATE, "sample_state"),
     ],
 )
 def test_a_map_has_the_value_size_of_the_headers_struct(
@@ -464,6 +473,40 @@ def test_cells_of_heavy_zones_are_read_where_the_header_has_them(sizes: dict[str
     struct.pack_into("=4Q", value, at, 77, 3, 6, 2)
     value[at + sizes["heavy_cell.end"] : at + sizes["heavy_cell.end"] + 2] = b"\1a"
     assert abi.decode_heavy(bytes(value)) == (5, [abi.HeavyCell(3, 6, b"\1a")])
+
+
+def test_a_record_of_a_sample_is_read_where_the_header_has_it(sizes: dict[str, int]) -> None:
+    header = abi.SampleHeader(1, 2, 3, 4, 5, 6, 7)
+    octets = abi.encode_sample_header(header)
+    assert len(octets) == sizes["sample"] == abi.SAMPLE_HEADER_SIZE
+    for number, name in enumerate(header._fields, 1):
+        assert octets[sizes[f"sample.{name}"]] == number
+    assert abi.decode_sample_header(octets + b"frame") == header
+
+
+def test_the_state_of_the_samples_lies_where_the_header_has_it(sizes: dict[str, int]) -> None:
+    at = {name: sizes[f"sample_state.{name}"] for name in ("patience", "prices", "rooms")}
+    octets = bytes(at["patience"]) + abi.encode_sample_limits(1, (2, 3), (4, 5))
+    assert struct.unpack_from("=Q", octets, at["patience"]) == (1,)
+    assert struct.unpack_from("=QQ", octets, at["prices"]) == (2, 3)
+    assert struct.unpack_from("=QQ", octets, at["rooms"]) == (4, 5)
+    first, second = (sizes[f"sample_state.bucket[{n}].until"] for n in (0, 1))
+    assert sizes["sample_state.epoch"] == abi.SAMPLE_EPOCH_OFFSET
+    assert (first, second - first) == (abi.SAMPLE_UNTIL_OFFSET, abi.SAMPLE_BUCKET_SIZE)
+    first, second = (sizes[f"sample_state.cpu[{n}].shift"] for n in (0, 1))
+    assert (first, second - first) == (abi.SAMPLE_SHIFTS_OFFSET, abi.SAMPLE_CPU_SIZE)
+
+
+def test_lost_samples_are_read_where_the_header_has_them(sizes: dict[str, int]) -> None:
+    row = abi.SAMPLE_ROW * len(PacketAction) * sizes["counter"]
+    one_cpu = bytearray(sizes["counters"])
+    struct.pack_into("=Q", one_cpu, row + sizes["sampling.lost"], 5)
+    assert abi.decode_samples_lost(bytes(one_cpu) * 2) == 10
+
+
+def test_strata_have_the_numbers_of_the_header(numbers: dict[str, int]) -> None:
+    assert _named(numbers, "STRATUM_", "STRATUM_COUNT") == _members(abi.Stratum)
+    assert len(abi.Stratum) == numbers["STRATUM_COUNT"]
 
 
 def test_the_factors_that_must_be_odd_are(sizes: dict[str, int]) -> None:

@@ -27,7 +27,7 @@ ROOT = Path(xdpctl.__file__).parent
 FLOORS = (
     {"abi", "errors"},
     {"kernel", "process", "rules"},
-    {"limits", "settings", "store", "transfers"},
+    {"limits", "samples", "settings", "store", "transfers"},
     {"feeds", "maps", "program", "zones"},
     {"filter"},
     {"status"},

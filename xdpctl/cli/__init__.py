@@ -8,6 +8,8 @@
     render.py    tables, numbers and times for people
     progress.py  a progress bar, or a line every few seconds
     keyboard.py  single keys of a terminal
+    traffic.py   which sampled packets: options, and what the service is asked
+    talkers.py   the live table of `top --live`
     leftover.py  what a service that does not answer has left
     help.py      `xdpctl --help`
     verbs/       one module a family of verbs

@@ -187,6 +187,30 @@ class Client:
             if response.length:  # bytes are missing, which read() does not report
                 raise http.client.IncompleteRead(b"", response.length)
 
+    def events(self, path: str, query: Query) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the name and the document of each event of a stream, as they come.
+
+        The service sends something every second, and last the event `end` with the reason.
+
+        Raises:
+            As `call`. XdpctlError: the service has ended the stream.
+        """
+        headers = {"Accept": "text/event-stream"}
+        with self._calling("GET", _target(path, query), None, headers) as response:
+            if response.status >= http.client.BAD_REQUEST:
+                self._answer(response.status, response.read())
+            name = ""
+            while line := response.readline():
+                field, _, value = line.rstrip(b"\n").partition(b": ")
+                if field == b"event":
+                    name = value.decode()
+                elif field == b"data":
+                    document = self._document(response.status, value)
+                    if name == "end":
+                        raise XdpctlError(f"the stream has ended: {document.get('detail')}")
+                    yield name, document
+            raise http.client.IncompleteRead(b"")
+
     @contextlib.contextmanager
     def _calling(
         self,

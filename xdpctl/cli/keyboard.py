@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
+_SEQUENCE_SECONDS = 0.05
+"""Within this time comes the rest of what one key sends."""
+
+_SEQUENCES = {b"[A": "up", b"OA": "up", b"[B": "down", b"OB": "down"}
+
+
 class Keyboard:
     """A context manager in which keys are read one by one.
 
@@ -48,14 +54,27 @@ class Keyboard:
             self.works = False
 
     def wait(self, seconds: float) -> str:
-        """Wait so long, or for a key; return the key, lower-case, or an empty text. Blocks."""
+        """Wait so long, or for a key; return the key, lower-case, or an empty text. Blocks.
+
+        Arrow keys are `up` and `down`, Escape is `escape`.
+        """
         if not self.works:
             time.sleep(seconds)
             return ""
         ready, _, _ = select.select([self._fd], [], [], seconds)
         if not ready:
             return ""
-        pressed = os.read(self._fd, 1)
-        if not pressed:  # the terminal is gone
+        pressed = self._read(1)
+        if not pressed:
             return "q"
+        if pressed == b"\x1b":
+            more, _, _ = select.select([self._fd], [], [], _SEQUENCE_SECONDS)
+            return _SEQUENCES.get(self._read(8) if more else b"", "escape")
         return pressed.decode("latin-1").lower()
+
+    def _read(self, size: int) -> bytes:
+        """Return what was typed; nothing if the terminal is gone."""
+        try:
+            return os.read(self._fd, size)
+        except OSError:
+            return b""

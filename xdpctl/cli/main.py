@@ -33,6 +33,7 @@ FAMILIES: dict[str, str] = {
     "list": "listing",
     "status": "status",
     "top": "top",
+    "watch": "watch",
     "test": "test",
     "history": "history",
     "import": "importing",
@@ -60,9 +61,12 @@ SYNONYMS = {
     "list": ("show", "ls", "rules", "get"),
     "status": ("stat", "stats", "info", "state"),
     "test": ("why", "match", "lookup"),
+    "watch": ("tcpdump", "tail", "follow", "capture"),
     "history": ("log", "logs", "audit", "events"),
     "import": ("load", "read"),
     "export": ("dump", "save"),
+    "lists": ("feeds", "refresh"),
+    "resize": ("capacity", "grow", "enlarge"),
 }
 """What other programs call a verb; an unknown word among these is answered with ours."""
 

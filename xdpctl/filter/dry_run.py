@@ -75,8 +75,8 @@ def decide(
 _WRITTEN = (MapName.LIMIT_CELLS, MapName.FLOOD, MapName.ZONE_CELLS)
 """Maps of the limits that a program writes to for a packet that it lets pass."""
 
-_COUNTING = (MapName.HEAVY_ZONES,)
-"""Maps in which it counts names, without reading them."""
+_FRESH = (MapName.HEAVY_ZONES, MapName.SAMPLE_STATE)
+"""Maps that are new: names are counted in the one, and by the other nobody looks at samples."""
 
 
 def _copied(bpf: Bpf, maps: Mapping[MapName, Map]) -> OwnMaps:
@@ -88,7 +88,7 @@ def _copied(bpf: Bpf, maps: Mapping[MapName, Map]) -> OwnMaps:
                 made[name] = copy = bpf.create_map(MAPS[name], source.info.max_entries)
                 stack.enter_context(copy)
                 copy.memory()[:] = source.memory()
-        for name in _COUNTING:
+        for name in _FRESH:
             if name in maps:
                 made[name] = stack.enter_context(bpf.create_map(MAPS[name], MAPS[name].entries))
         stack.pop_all()

@@ -116,6 +116,7 @@ class Filter:
         self._maps_held = threading.Lock()  # the loop may write a panic while we close the maps
         self._counted: Mapping[tuple[Reason, PacketAction], Count] = {}
         self._tallies: Mapping[tuple[TallyRow, bool], int] = {}
+        self._samples_lost = 0
         self._reattached = 0
         self._bytecode: Bytecode | None = None
         self._shared: Mapping[MapName, Map] = {}
@@ -342,6 +343,10 @@ class Filter:
                     return OwnMaps(self._pins.open_tables(self._bpf, {*former.info.map_ids}))
         return OwnMaps()
 
+    def has_other_limits(self) -> bool:
+        """Return whether another version of xdpctl left maps of the limits."""
+        return self._pins.has_other_limits(self._bpf)
+
     def former_limits(self) -> OwnMaps:
         """Open the maps of the limits that a former service left; the caller closes them."""
         used: set[int] = set()
@@ -565,6 +570,7 @@ class Filter:
             if counters is not None and (value := counters.lookup(_KEY)) is not None:
                 self._counted = abi.decode_counters(value)
                 self._tallies = abi.decode_tallies(value)
+                self._samples_lost = abi.decode_samples_lost(value)
         except KernelError as error:
             event(_log, "counters-unread", logging.WARNING, error=error.sentence)
         return FilterView(
@@ -580,6 +586,7 @@ class Filter:
             self._trouble,
             tuple(self._notes()) if attached else (),
             self._tallies,
+            self._samples_lost,
         )
 
     def _notes(self) -> Iterator[str]:

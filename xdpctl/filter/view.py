@@ -37,6 +37,7 @@ class FilterView:
         trouble: why no program is attached, as a sentence; empty if one is.
         notes: what an operator should know about the attached program, as sentences.
         tallies: how often a proof or a cookie was looked at, by whether it was good.
+        samples_lost: samples that the ring buffer had no room for.
     """
 
     interface: str
@@ -51,6 +52,7 @@ class FilterView:
     trouble: str = ""
     notes: tuple[str, ...] = ()
     tallies: Mapping[tuple[TallyRow, bool], int] = field(default_factory=dict)
+    samples_lost: int = 0
 
 
 def no_ethernet_header(interface: str, link_type: int) -> str:

@@ -37,6 +37,7 @@ class ProgramConfig:
         cookies: whether DNS cookies are checked.
         exempt: whether there are exempt prefixes.
         zone_limits, heavy: whether names below zones are limited; counted by their ends.
+        samples: octets of a sampled packet, a multiple of 8; 0: none is ever sampled.
     """
 
     ports: tuple[int, ...]
@@ -55,6 +56,7 @@ class ProgramConfig:
     exempt: bool = False
     zone_limits: bool = False
     heavy: bool = False
+    samples: int = 0
 
     @property
     def limits(self) -> bool:
@@ -108,7 +110,12 @@ def program_config(settings: Settings, *, tables: bool = False) -> ProgramConfig
         exempt=bool(settings.exempt),
         zone_limits=bool(settings.zones),
         heavy=by_source or settings.flood_limit > 0 or bool(settings.zones),
+        samples=_whole_words(settings.sample_length) if settings.sample_budget else 0,
     )
+
+
+def _whole_words(octets: int) -> int:
+    return octets + 7 & ~7
 
 
 def _lengths(levels: Levels) -> tuple[int, ...]:
@@ -144,6 +151,7 @@ def render_config(config: ProgramConfig) -> str:
         "EXEMPT": int(config.exempt),
         "ZONE_LIMITS": int(config.zone_limits),
         "HEAVY": int(config.heavy),
+        "SAMPLES": config.samples,
     }
     return "".join(f"#define CONFIG_{name} {value}\n" for name, value in defines.items())
 

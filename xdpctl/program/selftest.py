@@ -14,7 +14,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
-from xdpctl.abi import MAPS, MapName, RuleAction, encode_control, encode_value
+from xdpctl.abi import MAPS, MapName, MapType, RuleAction, encode_control, encode_value
 from xdpctl.errors import SelfTestError
 from xdpctl.program.datagram import Datagram
 from xdpctl.rules import Question, key_of, map_of
@@ -23,6 +23,7 @@ from xdpctl.rules.names import Name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from xdpctl.abi import MapSpec
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.kernel.bpf.programs import Program
     from xdpctl.kernel.bpf.syscall import Bpf
@@ -59,7 +60,7 @@ def run(bpf: Bpf, config: ProgramConfig, bytecode: Bytecode) -> None:
     used = bytecode.refs()
     with contextlib.ExitStack() as stack:
         maps = {
-            name: stack.enter_context(bpf.create_map(spec, min(spec.entries, _ROOM)))
+            name: stack.enter_context(bpf.create_map(spec, _room_of(spec)))
             for name, spec in MAPS.items()
             if spec.ref in used
         }
@@ -130,6 +131,11 @@ class _Trial:
 
     def _panic(self, *, on: bool) -> None:
         self._maps[MapName.CONTROL].update(_INDEX, encode_control(panic=on))
+
+
+def _room_of(spec: MapSpec) -> int:
+    """Return how large a map of the test's own is: a ring buffer has pages, not entries."""
+    return spec.entries if spec.type is MapType.RINGBUF else min(spec.entries, _ROOM)
 
 
 def _queries(config: ProgramConfig) -> Iterator[Datagram]:

@@ -16,10 +16,14 @@ program_maps.py     the maps of the programs, of which some change while they ru
 limits.py           a part: follows what the limits do
 limit_tables.py     the limits in force: their maps and the values in them
 tcp_proofs.py       a part: the program that sees all processes' TCP connections
+samples.py          a part: takes samples of packets while somebody looks
 zone_limits.py      a part: the limits of own zones, and zones that are asked for much
 precompile.py       a part: compiles ahead what the first zone or list rule needs
 interface_watch.py  a part: notices interfaces that come, go or change
 looks.py            a part: looks every second, then lets repairs and retries run
+live.py             a part: what live streams show, once a second
+dnstap_output.py    a part: sampled queries as dnstap, to a receiver or file
+watch.py            samples for those who look: parsed, chosen, with their rule
 settling.py         a part: compares notes and maps
 claim_counts.py     a part: counts claims by class for the metrics
 stale_entries.py    a part: what dnsdist's former process left in the maps

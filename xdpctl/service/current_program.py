@@ -50,6 +50,7 @@ class CurrentProgram:
         thread: the thread that filters belong to.
         loader_trouble: gives a sentence where no program can be loaded any more.
         held: why a former service's program is in force; empty where it is not.
+        fit: gives the configuration that this kernel takes.
 
     Attributes:
         changing: held by who builds another program and then puts it on, so that two of
@@ -72,6 +73,7 @@ class CurrentProgram:
         thread: Executor,
         loader_trouble: Callable[[], str],
         held: str,
+        fit: Callable[[ProgramConfig], ProgramConfig] = lambda config: config,
     ) -> None:
         self._rollout = rollout
         self._filters = filters
@@ -82,6 +84,7 @@ class CurrentProgram:
         self._thread = thread
         self._loader_trouble = loader_trouble
         self._held = held
+        self._fit = fit
         self._exchanging = asyncio.Lock()
         self.changing = asyncio.Lock()
         self._next_try = time.monotonic() + RETRY_SECONDS
@@ -108,7 +111,7 @@ class CurrentProgram:
 
     def config_for(self, settings: Settings) -> ProgramConfig:
         """Return what a program for these settings is compiled for, over the present tables."""
-        return replace(program_config(settings), tables=self._config.tables)
+        return self._fit(replace(program_config(settings), tables=self._config.tables))
 
     def wanted_later(self) -> tuple[ProgramConfig | TableProgram, ...]:
         """Return what the first zone or list rule compiles; nothing if that was compiled."""

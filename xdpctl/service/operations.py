@@ -54,7 +54,7 @@ from xdpctl.store.pages import Cursor
 from xdpctl.store.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Executor
     from ipaddress import IPv4Address, IPv6Address
 
@@ -71,17 +71,24 @@ if TYPE_CHECKING:
         TopRule,
     )
     from xdpctl.http.api.limit_documents import LimitsOut
+    from xdpctl.http.api.live_documents import LiveOut
     from xdpctl.limits.view import LimitsView
     from xdpctl.maps.holders import Holders
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.rules.guard import Guard
+    from xdpctl.samples.packets import Packet
+    from xdpctl.samples.sample import Sample
+    from xdpctl.samples.selection import Selection
     from xdpctl.service.account import Account
     from xdpctl.service.current_program import CurrentProgram
     from xdpctl.service.limits import Limits
+    from xdpctl.service.live import Live
     from xdpctl.service.panic import PanicSwitch
+    from xdpctl.service.watch import Seen, SeenRule, Watch
     from xdpctl.status.observer import Observer
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.change import Change
+    from xdpctl.store.history import HistoryRow
     from xdpctl.store.state import State
     from xdpctl.store.store import PutResult, Store
     from xdpctl.store.theirs import Lifted
@@ -95,6 +102,9 @@ RATE_SECONDS = 1.0
 
 EXPIRED_SECONDS = 1.0
 """How long what expires is counted before it is written down, while more is due."""
+
+CHANGES_MAX = 1_000
+"""Changes that are shown at once as they happen."""
 
 _TRIES = 3
 """How often room is made for one request, where others take it before."""
@@ -118,10 +128,12 @@ class Operations:
         limits: the limits in force.
 
     Attributes:
+        watch: gives samples to those who look. `hub`: those who look.
         expiry_changed: set when another rule may be the next to expire.
         claim_counts: how many claims of each class are in force, and how many wait
             (claim_counts.py).
-        list_files: follows the lists of the settings; a part of the service, made later.
+        list_files, live_view: follow the lists of the settings, and what streams show; parts of
+            the service, made later.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the whole
@@ -144,6 +156,7 @@ class Operations:
         account: Account,
         program: CurrentProgram,
         limits: Limits,
+        watch: Watch,
     ) -> None:
         self._store = store
         self._state = state
@@ -162,9 +175,12 @@ class Operations:
         self._account = account
         self._program = program
         self._limits = limits
+        self.watch = watch
+        self.hub = watch.hub
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.list_files: ListFiles | None = None
+        self.live_view: Live | None = None
         self._started = time.time()
         self._expired = Tally()
         self._expired_noted = 0.0
@@ -183,7 +199,8 @@ class Operations:
         document = status_of(
             self._observer.last, version=__version__, pid=os.getpid(), started=self._started
         )
-        document.limits = self.limits().acting
+        limits = self.limits()
+        document.limits, document.heavy = limits.acting, limits.heavy
         return document
 
     async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:
@@ -368,7 +385,7 @@ class Operations:
             force: also where it cannot be seen who has the map open.
 
         Raises:
-            TargetError: it has this room already, or the kernel has no memory for so much.
+            TargetError: it has this room already, or there is no memory for so much.
             ConflictError: another process has the map open, or may have it open.
         """
         (view,) = (view for view in self._observer.last.maps if view.name == name)
@@ -473,6 +490,41 @@ class Operations:
 
         return await self._on(self._read_thread, read)
 
+    async def last_change(self) -> int:
+        """Return the number of the last change."""
+        return await self._on(self._read_thread, self._account.newest)
+
+    async def changes_after(self, number: int, also: Iterable[int]) -> dict[int, HistoryRow]:
+        """Return the changes behind a number, and some of before, by their numbers."""
+        return await self._on(
+            self._read_thread, lambda: self._account.after(number, also, CHANGES_MAX)
+        )
+
+    @property
+    def kept_bits(self) -> tuple[int, int]:
+        """Bits of an IPv4 and an IPv6 address that samples have."""
+        return self.watch.kept()
+
+    @property
+    def why_no_samples(self) -> str:
+        """Why none are taken; empty where they are."""
+        return self.watch.hub.trouble
+
+    def samples(self, selection: Selection) -> contextlib.AbstractAsyncContextManager[Seen]:
+        """Look at samples, for the time of a block (service/watch.py)."""
+        return self.watch.open(selection)
+
+    async def rules_of(self, seen: Sequence[tuple[Sample, Packet]]) -> list[SeenRule | None]:
+        """Return the rule that decided about each sample, where it is known."""
+        return await self.watch.rules_of(seen)
+
+    async def live(self) -> AsyncGenerator[LiveOut, None]:
+        """Yield a snapshot at once, and one each second."""
+        if self.live_view is not None:
+            async with contextlib.aclosing(self.live_view.snapshots()) as snapshots:
+                async for snapshot in snapshots:
+                    yield snapshot
+
     async def top(
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopRule]:
@@ -564,7 +616,8 @@ class Operations:
             try:
                 self._panic.note(on=panic)
             finally:
-                self._account.switched(who, "panic" if panic else "resume")
+                if changed:
+                    self._account.switched(who, "panic" if panic else "resume")
 
         noted = asyncio.get_running_loop().run_in_executor(self._urgent_thread, note)
         try:

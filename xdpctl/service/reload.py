@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from xdpctl.http.listeners import Listeners
     from xdpctl.rules import AnyQtype
     from xdpctl.service.current_program import CurrentProgram
+    from xdpctl.service.limit_tables import Prepared
     from xdpctl.service.limits import Limits
     from xdpctl.service.readiness import Readiness
+    from xdpctl.service.samples import Samples
     from xdpctl.settings import Changes, Settings
     from xdpctl.status.part import ServicePart
     from xdpctl.store.store import Store
@@ -53,6 +55,7 @@ class Reload:
         listeners: read their secrets again.
         program: replaced if the settings need another one.
         limits: their maps and values change with the settings.
+        samples: their maps do.
         store: writes names in the form that the program looks up.
         thread: the thread that rules are written on.
         readiness: reports that a reload begins and ends.
@@ -71,6 +74,7 @@ class Reload:
         listeners: Listeners,
         program: CurrentProgram,
         limits: Limits,
+        samples: Samples,
         store: Store,
         thread: Executor,
         readiness: Readiness,
@@ -82,6 +86,7 @@ class Reload:
         self._listeners = listeners
         self._program = program
         self._limits = limits
+        self._samples = samples
         self._store = store
         self._thread = thread
         self._readiness = readiness
@@ -139,17 +144,23 @@ class Reload:
         """
         config = self._program.config_for(settings)
         program = await self._program.prepare(config)
-        limits = await self._limits.prepare(settings, config)
+        samples = await asyncio.to_thread(self._samples.prepare, settings, config)
+        limits: Prepared | None = None
         try:
+            limits = await self._limits.prepare(settings, config)
             if program is not None:
                 await on_thread(self._thread, lambda: self._store.prepare_for(settings.any_qtype))
-            if program is not None or limits.has_other_maps:
+            has_other_maps = limits.has_other_maps or samples is not self._samples.maps
+            if program is not None or has_other_maps:
                 maps_of = self._program.maps_of.with_limits(limits.maps.maps)
-                await self._program.exchange(program, maps_of)
+                await self._program.exchange(program, maps_of.with_samples(samples))
         except BaseException:
-            await self._limits.discard(limits)
+            self._samples.discard(samples)
+            if limits is not None:
+                await self._limits.discard(limits)
             raise
         self._program.reload(settings)
+        self._samples.use(samples, settings)
         return await self._limits.use(limits)
 
 

@@ -20,7 +20,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xdpctl.errors import XdpctlError
+from xdpctl.errors import VerifierError, XdpctlError
 from xdpctl.feeds.files import ListFiles
 from xdpctl.filter.tcp_proof import TcpProof
 from xdpctl.http.listeners import Listeners, import_application
@@ -46,6 +46,7 @@ from xdpctl.service.resources import (
     open_rules,
     refuse_unfit,
 )
+from xdpctl.service.samples import Samples
 from xdpctl.service.settling import Settling
 from xdpctl.service.stale_entries import StaleEntries
 from xdpctl.service.tcp_proofs import TcpProofs
@@ -58,10 +59,14 @@ if TYPE_CHECKING:
 
     from xdpctl.kernel.bytecode import Bytecode
     from xdpctl.program.config import ProgramConfig
+    from xdpctl.service.dnstap_output import DnstapOutput
+    from xdpctl.service.live import Live
+    from xdpctl.service.looks import Looks
     from xdpctl.service.operations import Operations
     from xdpctl.service.resources import Ground, Inspected, OpenRules, Workers
     from xdpctl.settings import Settings
     from xdpctl.status.checks.facts import Facts
+    from xdpctl.status.observer import Observer
     from xdpctl.status.part import ServicePart
 
 KEPT_SECONDS = 0.1
@@ -79,7 +84,9 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         XdpctlError: a step failed; nothing new is attached.
     """
     settings = ground.current.now
-    config = program_config(settings, tables=holds_table_rules(settings.state))
+    tables = bool(settings.lists) or holds_table_rules(settings.state)
+    samples = stack.enter_context(Samples(ground.bpf, settings))
+    config = samples.begin(program_config(settings, tables=tables))
     building = asyncio.create_task(_build(ground, config), name="compile")
     stack.push_async_callback(_cancel, building)
     await asyncio.sleep(0)  # the task takes the running compilation, before the loop is blocked
@@ -88,6 +95,8 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
     stack.push_async_callback(_cancel, loading)
     surveying = asyncio.to_thread(found.survey.facts_at_start)
     facts, built = await asyncio.gather(surveying, _unless_stopped(ground.stop, building))
+    if isinstance(built, VerifierError) and config.samples:
+        built, config = await _without_samples(ground, samples, built, config)
     if built is None:
         ground.leaving.leave_former(found.filters)
         return None
@@ -95,7 +104,8 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
     parts: list[ServicePart] = []
     rules = open_rules(ground, found, facts, parts, config, stack, is_held=bool(held))
     workers = begin_workers(ground, found, rules, stack)
-    program = _current_program(ground, found, rules, workers, config, held)
+    program = _current_program(ground, found, rules, workers, config, held, samples)
+    samples.filters, samples.lost = found.filters, lambda: _samples_lost(rules.observer)
     own_tables = _own_tables(ground, rules, program)
     proofs = _tcp_proofs(ground, found, rules, workers, stack)
     await proofs.begin()
@@ -134,7 +144,9 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         note_thread=workers.lanes.writes,
         zones=zones,
     )
-    operations = _operations(ground, found, rules, workers, own_tables, program, repair, limits)
+    operations = _operations(
+        *(ground, found, rules, workers, own_tables, program, repair, limits, samples)
+    )
     parts += _parts(
         ground,
         found,
@@ -150,6 +162,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         limits=limits,
         proofs=proofs,
         zones=zones,
+        samples=samples,
     )
     rules.observer.look()
     await _serve(found.listeners, operations, program)
@@ -175,14 +188,17 @@ def _parts(  # noqa: PLR0913 - what parts need
     limits: Limits,
     proofs: TcpProofs,
     zones: ZoneLimits,
+    samples: Samples,
 ) -> tuple[ServicePart, ...]:
     """Make the parts of the service: one entry a part, in the order that status shows them.
 
     `parts` is the list that will hold them all; a reload goes through it.
     """
     settings = ground.current.now
-    operations.list_files = ListFiles(operations, settings)
     looks, write = workers.looks, workers.lanes.writes
+    operations.list_files = ListFiles(
+        operations, settings, lambda: looks.look_with(rules.observer.look)
+    )
     return (
         InterfaceWatch(
             ground.netlink,
@@ -199,12 +215,14 @@ def _parts(  # noqa: PLR0913 - what parts need
         limits,
         proofs,
         zones,
+        samples,
         Precompile(ground.compile_ahead, program.wanted_later),
         Settling(rules.store, write),
         ClaimCounts(operations, settings.state),
         Expiry(operations),
         stale,
         operations.list_files,
+        *_views(ground, operations, looks),
         Reload(
             ground.current,
             partial(_fit_settings, ground),
@@ -212,6 +230,7 @@ def _parts(  # noqa: PLR0913 - what parts need
             listeners=found.listeners,
             program=program,
             limits=limits,
+            samples=samples,
             store=rules.store,
             thread=write,
             readiness=workers.readiness,
@@ -237,6 +256,26 @@ async def _build(ground: Ground, config: ProgramConfig) -> Bytecode:
     return bytecode
 
 
+async def _without_samples(
+    ground: Ground, samples: Samples, why: VerifierError, config: ProgramConfig
+) -> tuple[Bytecode | XdpctlError | None, ProgramConfig]:
+    """Return the program that samples nothing, if that is one which the kernel takes."""
+    plain = replace(config, samples=0)
+    building = asyncio.create_task(_build(ground, plain), name="compile without samples")
+    try:
+        built = await _unless_stopped(ground.stop, building)
+    finally:
+        await _cancel(building)
+    if isinstance(built, XdpctlError):
+        return why, config
+    samples.refuse(why)
+    return built, plain
+
+
+def _samples_lost(observer: Observer) -> int:
+    return sum(view.samples_lost for view in observer.last.filters)
+
+
 def _current_program(  # noqa: PLR0913, PLR0917 - the parts of the whole
     ground: Ground,
     found: Inspected,
@@ -244,18 +283,22 @@ def _current_program(  # noqa: PLR0913, PLR0917 - the parts of the whole
     workers: Workers,
     config: ProgramConfig,
     held: str,
+    samples: Samples,
 ) -> CurrentProgram:
     current = rules.store.tables.generation
     return CurrentProgram(
         ground.rollout,
         found.filters,
-        rules.maps_of.with_tables({} if current is None else current.maps),
+        rules.maps_of.with_tables({} if current is None else current.maps).with_samples(
+            samples.maps
+        ),
         panic=rules.panic,
         config=replace(config, tables=current is not None),
         looks=workers.looks,
         thread=workers.watch,
         loader_trouble=ground.loader_trouble,
         held=held,
+        fit=samples.fit,
     )
 
 
@@ -293,8 +336,10 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
     program: CurrentProgram,
     repair: PinRepair,
     limits: Limits,
+    samples: Samples,
 ) -> Operations:
     from xdpctl.service.operations import Operations  # noqa: PLC0415 - packets are filtered without it
+    from xdpctl.service.watch import Watch  # noqa: PLC0415 - the same
 
     current, netlink = ground.current, ground.netlink
     return Operations(
@@ -314,8 +359,18 @@ def _operations(  # noqa: PLR0913, PLR0917 - the parts of the whole
         account=rules.account,
         program=program,
         limits=limits,
+        watch=Watch(samples.hub, lambda: current.now, rules.store, thread=workers.lanes.reads),
         guard=lambda: Guard(current.now.protect, netlink.local_addresses()),
     )
+
+
+def _views(ground: Ground, operations: Operations, looks: Looks) -> tuple[Live, DnstapOutput]:
+    """Return the parts that show traffic."""
+    from xdpctl.service.dnstap_output import DnstapOutput  # noqa: PLC0415 - see below
+    from xdpctl.service.live import Live  # noqa: PLC0415 - packets are filtered without it
+
+    operations.live_view = live = Live(operations, looks)
+    return live, DnstapOutput(operations.watch, ground.current.now)
 
 
 def _holders(ground: Ground) -> Holders:
@@ -352,6 +407,7 @@ async def _serve(listeners: Listeners, operations: Operations, program: CurrentP
         lists=operations.list_views,
         claims=lambda: operations.claim_counts,
         limits=operations.limits_view,
+        samples_lost=lambda: operations.hub.lost,
     )
     await listeners.serve(operations, Exposition(collector))
 

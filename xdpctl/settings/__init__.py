@@ -22,6 +22,7 @@ from xdpctl.settings.settings import (
     settings_from,
 )
 from xdpctl.settings.values import (
+    DnstapTarget,
     Levels,
     Listen,
     ModeSetting,
@@ -37,6 +38,7 @@ from xdpctl.settings.zones import PrimaryAddress, ZoneSettings
 __all__ = [
     "Changes",
     "Denial",
+    "DnstapTarget",
     "Levels",
     "ListFormat",
     "ListSettings",

@@ -71,6 +71,7 @@ _WHAT = "What is filtered"
 _XSK = "AF_XDP"
 _MAPS = "Shared maps"
 _LIMITS = "Limits"
+_SAMPLES = "Samples of packets"
 _FACES = "Metrics, API, log"
 _FILES = "Files"
 
@@ -451,6 +452,50 @@ OPTIONS = (
         reload=True,
     ),
     Option(
+        "sample-budget",
+        "sample_budget",
+        values.number(0, values.SAMPLES_MAX),
+        "2000",
+        "N",
+        _SAMPLES,
+        "packets a second that are sampled while somebody looks (`xdpctl top --live`, `watch`, the"
+        " page): half of those that pass, half of the others; 0: none ever, and no code for it in"
+        " the filter",
+        reload=True,
+    ),
+    Option(
+        "sample-length",
+        "sample_length",
+        values.number(*values.SAMPLE_OCTETS),
+        "512",
+        "N",
+        _SAMPLES,
+        "octets of a sampled packet that are kept, its headers included",
+        reload=True,
+    ),
+    Option(
+        "sample-addresses",
+        "sample_addresses",
+        values.kept_bits,
+        "full",
+        "full|BITS,BITS",
+        _SAMPLES,
+        "24,48 keeps so many bits of clients' IPv4 and IPv6 addresses in samples, also of EDNS"
+        " client subnets, before anything else sees them",
+        reload=True,
+    ),
+    Option(
+        "sample-dnstap",
+        "sample_dnstap",
+        values.dnstap_target,
+        None,
+        "PATH|tcp:HOST:PORT|tls:HOST:PORT|file:PATH",
+        _SAMPLES,
+        "where sampled queries go as dnstap, all the time: the unix socket, TCP port or TLS port of"
+        " a receiver, or a file, which each start and reload begins again (default: nowhere)",
+        reload=True,
+    ),
+    Option(
         "listen",
         "listen",
         values.listen,
@@ -486,6 +531,16 @@ OPTIONS = (
         "PATH",
         _FACES,
         "private key of the certificate, PEM, without a passphrase; read again on SIGHUP",
+    ),
+    Option(
+        "page",
+        "page",
+        values.flag,
+        None,
+        "",
+        _FACES,
+        "serve the web page at / of --listen; it has no data without the token (default: on"
+        " loopback only)",
     ),
     Option(
         "control",

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from xdpctl.rules import AnyQtype, Question, Zone
     from xdpctl.settings.lists import ListSettings
     from xdpctl.settings.values import (
+        DnstapTarget,
+        KeptBits,
         Levels,
         Listen,
         ModeSetting,
@@ -52,7 +54,7 @@ EXEMPT_MAX = 1024
 """Entries of each of the maps that hold exempt prefixes."""
 
 _ONLY_WITH_XSK = ("xsk-family", "xsk-restore", "number-of-queues")
-_ONLY_WITH_LISTEN = ("token-file", "tls-cert", "tls-key")
+_ONLY_WITH_LISTEN = ("token-file", "tls-cert", "tls-key", "page")
 _ONLY_WITH_RATE = (
     "rate-limit-burst",
     "rate-limit-prefixes",
@@ -86,6 +88,10 @@ class Settings:
         rate_limit_table: words; None: by the rule of limits/parameters.py.
         flood_limit_proven: None: as `flood_limit`.
         proven_lifetime: seconds.
+        page: None: where `listen` is on loopback.
+        sample_budget: samples a second; 0: none.
+        sample_addresses: bits of addresses that are kept; None: all.
+        sample_dnstap: where sampled queries go; None: nowhere.
         lists: the `[[list]]` tables of the file. `zone_tables`: its `[[zone]]` tables.
         zones: all zones with a limit, of every source.
         config: the file that was read.
@@ -129,10 +135,15 @@ class Settings:
     cookie_secret_file: Path | None
     zone_limits: tuple[ZoneLimit, ...]
     zone_names: tuple[ZoneNames, ...]
+    sample_budget: int
+    sample_length: int
+    sample_addresses: KeptBits | None
+    sample_dnstap: DnstapTarget | None
     listen: Listen | None
     token_file: Path | None
     tls_cert: Path | None
     tls_key: Path | None
+    page: bool | None
     control: Path
     control_group: int | None
     log_level: LogLevel

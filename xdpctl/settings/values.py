@@ -13,7 +13,7 @@ import pwd
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPV4LENGTH, IPV6LENGTH, IPv4Address, IPv6Address
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -54,8 +54,35 @@ LIFETIME_SECONDS = (60, 7 * 86400)
 
 EXEMPT_SHORTEST = {4: 8, 6: 16}
 
+SAMPLES_MAX = 10**6
+"""Most samples a second."""
+
+SAMPLE_OCTETS = (64, 2048)
+"""Least and most octets of a sampled packet that are kept."""
+
+_KEPT_BITS = re.compile(r"([0-9]{1,2}),([0-9]{1,3})")
+
+KeptBits: TypeAlias = "tuple[int, int]"
+"""Bits of an IPv4 and of an IPv6 address that are kept."""
+
 Levels: TypeAlias = "tuple[tuple[int, int], ...]"
 """Prefix lengths and their multipliers, the longest prefix first."""
+
+
+@dataclass(frozen=True, slots=True)
+class DnstapTarget:
+    """Where sampled queries go as dnstap (`sample-dnstap`).
+
+    Attributes:
+        kind: unix, file, tcp or tls.
+        path: of a socket or file.
+        host, port: of a receiver.
+    """
+
+    kind: str
+    path: Path | None
+    host: str = ""
+    port: int = 0
 
 
 class ModeSetting(StrEnum):
@@ -299,6 +326,32 @@ def lifetime(text: str) -> int:
     if not low <= seconds <= high:
         raise ValueError(f"it must be from {format_duration(low)} to {format_duration(high)}")
     return seconds
+
+
+def kept_bits(text: str) -> KeptBits | None:
+    """Return how many bits of addresses are kept; None: all."""
+    if text == "full":
+        return None
+    found = _KEPT_BITS.fullmatch(text)
+    if found is None or int(found[1]) > IPV4LENGTH or int(found[2]) > IPV6LENGTH:
+        raise ValueError(
+            "it must be full, or the bits of IPv4 and IPv6 addresses that are kept, such as 24,48"
+        )
+    return int(found[1]), int(found[2])
+
+
+def dnstap_target(text: str) -> DnstapTarget:
+    """Return where sampled queries go as dnstap."""
+    kind, colon, rest = text.partition(":")
+    if text.startswith("/"):
+        return DnstapTarget("unix", path(text))
+    if colon and kind == "file":
+        return DnstapTarget("file", path(rest))
+    if colon and kind in {"tcp", "tls"} and (found := _HOST_PORT.fullmatch(rest)):
+        return DnstapTarget(kind, None, found[1] or found[2], number(1, 65535)(found[3]))
+    raise ValueError(
+        "it must be the path of a unix socket, tcp:HOST:PORT, tls:HOST:PORT or file:PATH"
+    )
 
 
 def mode(text: str) -> int:

@@ -68,7 +68,7 @@ POSSIBLE: frozenset[tuple[Reason, PacketAction]] = frozenset(
 class SnapshotCollector(Collector):
     """The metrics of the snapshot that `snapshot` returns during a scrape."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - whose numbers are shown
         self,
         snapshot: Callable[[], Snapshot],
         *,
@@ -76,11 +76,13 @@ class SnapshotCollector(Collector):
         lists: Callable[[], Sequence[ListView]] = tuple,
         claims: Callable[[], ClaimNumbers] = lambda: ({}, {}),
         limits: Callable[[], LimitsView] | None = None,
+        samples_lost: Callable[[], int] = int,
     ) -> None:
         self._snapshot = snapshot
         self._lists = lists
         self._claims = claims
         self._limits = limits
+        self._samples_lost = samples_lost
         self._bcc = bcc
         self._build = {"version": __version__, "kernel": platform.release()}
 
@@ -109,6 +111,11 @@ class SnapshotCollector(Collector):
         yield from _lists(self._lists())
         if self._limits is not None:
             yield from _limits(self._limits())
+        samples = CounterMetricFamily(
+            "xdpctl_samples_lost", "Samples of packets that somebody who looked did not get"
+        )
+        samples.add_metric([], self._samples_lost())
+        yield samples
         build = InfoMetricFamily("xdpctl_build", "Versions of xdpctl, BCC and the kernel")
         build.add_metric([], {**self._build, "bcc": self._bcc()})
         yield build

@@ -7,6 +7,7 @@ called from any thread.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -53,7 +54,8 @@ class HistoryRow:
     Attributes:
         time: seconds since the epoch.
         verb: what was done: block, allow, unblock, import, replace, list, flush, expire, resize,
-            panic, resume, detach, attach, prove, unprove, limit-acts, limit-ended.
+            panic, resume, detach, attach, prove, unprove, limit-acts, limit-ended,
+            zone-limited, zone-free.
         who: who asked for it.
         target, qtype: of one rule; None for a change of many, or of nrecord.
         action: of the rule.
@@ -160,6 +162,33 @@ class History:
             (target, since, limit),
         )
         return [_record(row) for row in reversed(rows)]
+
+    def newest(self) -> int:
+        """Return the number of the last row; 0: there is none.
+
+        Raises:
+            StateError: the state cannot be read.
+        """
+        ((number,),) = self._state.select("SELECT coalesce(max(number), 0) FROM history", ())
+        return int(number)
+
+    def after(self, number: int, also: Iterable[int], limit: int) -> dict[int, HistoryRow]:
+        """Return the rows behind a number, and some of before, by their numbers.
+
+        Args:
+            number: of a row.
+            also: numbers of rows up to it.
+            limit: rows at most; those behind the number are the newest.
+
+        Raises:
+            StateError: the state cannot be read.
+        """
+        rows = self._state.select(
+            f"SELECT number, {_COLUMNS} FROM history WHERE number > ?1"  # noqa: S608 (a constant)
+            " OR number IN (SELECT value FROM json_each(?2)) ORDER BY number DESC LIMIT ?3",
+            (number, json.dumps(sorted(also)), limit),
+        )
+        return {row[0]: _record(row[1:]) for row in reversed(rows)}
 
 
 _VALUES_OF_ONE = f" INTO history (number, {_COLUMNS}) VALUES ({', '.join('?' * 16)})"

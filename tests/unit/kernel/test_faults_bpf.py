@@ -33,6 +33,7 @@ KEY, VALUE = bytes(4), encode_value(RuleAction.DROP)
 NOWHERE = Path("/nowhere/pin")
 MAKES_DESCRIPTORS = (
     *("bpf_map_create", "bpf_obj_get", "bpf_prog_load", "bpf_link_create"),
+    "bpf_btf_load",
     *("bpf_prog_get_fd_by_id", "bpf_link_get_fd_by_id"),
 )
 
@@ -141,9 +142,20 @@ CASES = [
 
 
 def test_no_function_of_libbpf_is_left_out() -> None:
-    never_fails = {"libbpf_num_possible_cpus", "libbpf_set_print"}
+    never_fails = {"libbpf_num_possible_cpus", "libbpf_set_print", "bpf_btf_load"}
     assert set(USES) | {"bpf_map_get_next_key"} == set(BPF)
     assert set(BPF) == set(_PROTOTYPES) - never_fails
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL, errno.EMFILE])
+def test_a_program_is_loaded_without_types_where_the_kernel_takes_none(number: int) -> None:
+    kernel = Kernel()
+    before = descriptors()
+    kernel.library.fails["bpf_btf_load"] = number
+    with kernel.bpf.load_program(bytes(8), "test"):
+        assert descriptors() == before + 1
+    assert descriptors() == before
+    kernel.close()
 
 
 @pytest.mark.parametrize(("name", "number", "use"), CASES)

@@ -34,7 +34,8 @@ from xdpctl.settings import XskFamily
 
 XSK_MAPS = {MapName.XSKMAP, MapName.XSK_DESTINATIONS_V4, MapName.XSK_DESTINATIONS_V6}
 FAKE_BYTECODE = b"\x95" + bytes(7)
-WITHOUT_TABLES = set(MAPS) - set(names_of(Scope.TABLES, Scope.WRITER, Scope.LIMITS))
+ELSEWHERE = names_of(Scope.TABLES, Scope.WRITER, Scope.LIMITS, Scope.SAMPLES)
+WITHOUT_TABLES = set(MAPS) - set(ELSEWHERE)
 
 
 @pytest.fixture
@@ -176,6 +177,11 @@ def test_a_program_with_xsk_uses_every_map() -> None:
 def test_xsk_for_ipv4_uses_no_map_of_ipv6_destinations() -> None:
     unused = {MapName.XSK_DESTINATIONS_V6}
     assert refs(replace(DEFAULT, xsk=XskFamily.V4)) == WITHOUT_TABLES - unused
+
+
+def test_only_a_program_that_samples_uses_the_maps_of_samples() -> None:
+    samples = set(names_of(Scope.SAMPLES))
+    assert refs(replace(DEFAULT, samples=512)) == WITHOUT_TABLES - XSK_MAPS | samples
 
 
 def test_the_same_configuration_gives_the_same_bytecode() -> None:

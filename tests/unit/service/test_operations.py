@@ -40,12 +40,14 @@ from xdpctl.process.lanes import Lanes
 from xdpctl.rules import AnyQtype, Question, Rule, key_of, map_of, parse_target
 from xdpctl.rules.guard import Guard
 from xdpctl.rules.lines import LineReader
+from xdpctl.samples.hub import Hub
 from xdpctl.service import operations
 from xdpctl.service.account import Account
 from xdpctl.service.limit_tables import LimitTables
 from xdpctl.service.limits import Limits
 from xdpctl.service.operations import Operations
 from xdpctl.service.panic import PanicSwitch
+from xdpctl.service.watch import Watch
 from xdpctl.status.observer import Observer
 from xdpctl.store.change import Change
 from xdpctl.store.history import History
@@ -152,6 +154,7 @@ class Office:
             reserve=self.reserve,
             account=self.account,
             limits=self.limits,
+            watch=Watch(Hub(), lambda: settings, self.store, thread=lanes.reads),
             program=self.program,  # type: ignore[arg-type]  # the part that is used
         )
 

@@ -405,7 +405,7 @@ def a_verifier_that_refuses(home: Home) -> None:
 
 
 def no_room_for_maps(home: Home) -> None:
-    home.kernel.faults.set("create_map", errno.ENOMEM)
+    home.kernel.faults.set("create_map", errno.ENOMEM, times=2)  # without samples it goes on
 
 
 def a_driver_that_refuses(home: Home) -> None:

@@ -37,6 +37,7 @@ from xdpctl.settings import (
     settings_from,
 )
 from xdpctl.settings.options import OPTIONS
+from xdpctl.settings.values import DnstapTarget
 from xdpctl.settings.zones import PrimaryAddress, ZoneLimit, ZoneNames
 
 if TYPE_CHECKING:
@@ -91,6 +92,15 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
         '[".example.com=192.0.2.53:5300"]',
     ),
     ("cookie-secret-file", "/etc/x.cookies", Path("/etc/x.cookies"), '"/etc/x.cookies"'),
+    ("sample-budget", "500", 500, "500"),
+    ("sample-length", "100", 100, "100"),
+    ("sample-addresses", "24,48", (24, 48), '"24,48"'),
+    (
+        "sample-dnstap",
+        "tcp:[2001:db8::1]:6000",
+        DnstapTarget("tcp", None, "2001:db8::1", 6000),
+        '"tcp:[2001:db8::1]:6000"',
+    ),
     ("listen", "[::1]:0", Listen(IPv6Address("::1"), 0), '"[::1]:0"'),
     ("token-file", "/etc/x.token", Path("/etc/x.token"), '"/etc/x.token"'),
     ("control", "/run/x.sock", Path("/run/x.sock"), '"/run/x.sock"'),
@@ -99,7 +109,7 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
     ("log-format", "json", LogFormat.JSON, '"json"'),
     ("state", "/tmp/x.db", Path("/tmp/x.db"), '"/tmp/x.db"'),  # noqa: S108 - never opened
 ]
-FLAGS = ("rate-limit-dry-run", "replace", "tcp", "wait", "xsk", "xsk-restore")
+FLAGS = ("page", "rate-limit-dry-run", "replace", "tcp", "wait", "xsk", "xsk-restore")
 PAIR = ("tls-cert", "tls-key")
 """Neither goes without the other: tests/unit/http/test_options.py."""
 
@@ -175,6 +185,7 @@ def test_defaults_are_the_contracts() -> None:
         token_file=None,
         tls_cert=None,
         tls_key=None,
+        page=None,
         control=Path("/run/xdpctl/control.sock"),
         control_group=None,
         log_level=LogLevel.INFO,
@@ -197,6 +208,10 @@ def test_defaults_are_the_contracts() -> None:
         cookie_secret_file=None,
         zone_limits=(),
         zone_names=(),
+        sample_budget=2000,
+        sample_length=512,
+        sample_addresses=None,
+        sample_dnstap=None,
     )
 
 
@@ -784,6 +799,10 @@ def test_these_options_and_no_others_are_applied_by_a_reload() -> None:
         "cookie-secret-file",
         "zone-limit",
         "zone-names",
+        "sample-budget",
+        "sample-length",
+        "sample-addresses",
+        "sample-dnstap",
     }
 
 

@@ -45,6 +45,7 @@ CONTRACT = {
     "xdpctl_xsk_destinations_lost_total": set(),
     "xdpctl_ready": set(),
     "xdpctl_panic": set(),
+    "xdpctl_samples_lost_total": set(),
     "xdpctl_rules": {"class"},
     "xdpctl_claims_waiting": {"class"},
     "xdpctl_snapshot_age_seconds": set(),

@@ -17,5 +17,6 @@ prepare.py    `prepare`: the part of a start that needs root
 resize.py     `resize`: more room in a shared map
 status.py     `status`: the service at a glance
 test.py       `test`: what would happen to a query
-top.py        `top`: the rules with the most hits
+top.py        `top`: the rules with the most hits; with --live, who sends most
+watch.py      `watch`: sampled packets, one line each, or as pcapng and dnstap
 """

@@ -1,7 +1,8 @@
 """`top`: shows the rules with the most hits; on a terminal, refreshes every second.
 
-The keys q and Ctrl-C end it, with status 0; s changes the order. Owns the refreshed screen. Does
-not own the ranking (store/top.py). Called by cli/main.py.
+The keys q and Ctrl-C end it, with status 0; s changes the order. With `--live` it shows who sends
+most, of everything and not only of what rules take (cli/talkers.py has that screen). Owns the
+refreshed screen of rules. Does not own the ranking (store/top.py). Called by cli/main.py.
 """
 
 from __future__ import annotations
@@ -14,16 +15,39 @@ from typing import TYPE_CHECKING, Any
 from xdpctl.abi import RULE_PLACES
 from xdpctl.cli.keyboard import Keyboard
 from xdpctl.cli.render import Table, count, shortened, shown_rate
+from xdpctl.cli.traffic import add_filters, filters
 from xdpctl.cli.verb import Session, Verb, add_map, number_up_to
 from xdpctl.cli.verbs.listing import shown_target, shown_type
-from xdpctl.cli.verbs.status import acting
-from xdpctl.errors import NotFoundError, ServiceUnreachableError
+from xdpctl.cli.verbs.status import acting, heavy
+from xdpctl.errors import NotFoundError, ServiceUnreachableError, UsageError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
 _HEADERS = ("RATE", "HITS", "TARGET", "TYPE", "ACTION", "ORIGIN", "REASON")
+_ACTIONS = ("pass", "drop", "truncate", "redirect")
+_LIVE_HEADERS = ("RATE", "PACKETS", "ERROR", "SHARE%", *(a.upper() for a in _ACTIONS), "KEY")
+LIVE_BY = {
+    "source": "s",
+    "source32": "s",
+    "source24": "s",
+    "source128": "s",
+    "source64": "s",
+    "source48": "s",
+    "name": "n",
+    "zone2": "2",
+    "zone3": "3",
+    "type": "t",
+    "port": "p",
+    "source-port": "p",
+    "action": "a",
+    "reason": "a",
+    "interface": "a",
+}
+"""What `--live` can sum up, and the key of the view that a terminal begins with."""
+
+_SECONDS_MAX = 60
 _SECOND = 1.0
 _TITLES = 1
 _COUNT_MAX = 1000
@@ -46,9 +70,33 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rate: packets a second, measured over one second; hits: packets since the entry"
         " was made (default: rate)",
     )
+    parser.add_argument(
+        "--live",
+        nargs="?",
+        const="source",
+        choices=LIVE_BY,
+        metavar="BY",
+        help="who sends most, and what, of everything that comes in, estimated from samples; keys"
+        f" change what is summed up. BY: {', '.join(LIVE_BY)} (default: source)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=number_up_to(_SECONDS_MAX),
+        default=5,
+        metavar="N",
+        help="with --live: sum up the last N seconds, at most 60 (default: 5)",
+    )
+    add_filters(parser)
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
+    chosen = filters(arguments)
+    if arguments.live is not None:
+        return _live(arguments, session, chosen)
+    if chosen:
+        raise UsageError(
+            f"cannot use --{next(iter(chosen))} without --live: the ranking of rules has --map only"
+        )
     if arguments.json:
         session.document(_ask(arguments, session))
     elif session.terminal:
@@ -57,6 +105,40 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
         table = _new_table(session)
         for line in list(_rows(table, _ask(arguments, session), session)) or table.titles():
             session.say(line)
+    return 0
+
+
+def _live(arguments: argparse.Namespace, session: Session, chosen: dict[str, str]) -> int:
+    """Show who sends most, of all packets."""
+    client = session.client(arguments)
+    query = {**chosen, "seconds": str(arguments.seconds)}
+    if session.terminal and not arguments.json:
+        from xdpctl.cli.talkers import show  # noqa: PLC0415 - only for a terminal
+
+        show(client, query, session, LIVE_BY[arguments.live])
+        return 0
+    query |= {"n": str(arguments.count), "by": ",".join(LIVE_BY)}
+    if not arguments.json:
+        query["by"] = arguments.live
+    document = client.get("/api/v1/samples", query)
+    if arguments.json:
+        session.document(document)
+        return 0
+    table = Table(_LIVE_HEADERS, right=frozenset(_LIVE_HEADERS[:-1]), width=session.width)
+    rows = document.get("by", {}).get(arguments.live, [])
+    lines = table.lines(
+        (
+            f"{row['rate']:.1f}",
+            str(row["packets"]),
+            str(row["error"]),
+            f"{100 * row['share']:.1f}",
+            *(str(row["actions"].get(action, 0)) for action in _ACTIONS),
+            str(row["key"]),
+        )
+        for row in rows
+    )
+    for line in list(lines) or table.titles():
+        session.say(line)
     return 0
 
 
@@ -101,18 +183,22 @@ def _screen(arguments: argparse.Namespace, session: Session, keyboard: Keyboard)
     lines = list(_rows(_new_table(session), answer, session))
     if not lines:
         lines = [_nothing_hit(arguments, session)]
-    lines[:0] = acting(_limits(arguments, session), time.time())
+    limits = _limits(arguments, session)
+    lines[:0] = [
+        *acting(limits.get("acting") or [], time.time()),
+        *heavy(limits.get("heavy") or []),
+    ]
     if keyboard.works:
         other = "hits" if arguments.by == "rate" else "rate"
         lines.insert(0, f"sorted by {arguments.by}; keys: q quits, s sorts by {other}")
     return lines
 
 
-def _limits(arguments: argparse.Namespace, session: Session) -> list[dict[str, Any]]:
-    """Return the limits that act now; a service of a version without limits has none."""
-    found: list[dict[str, Any]] = []
+def _limits(arguments: argparse.Namespace, session: Session) -> dict[str, Any]:
+    """Return what the limits do; nothing of a service of a version without them."""
+    found: dict[str, Any] = {}
     with suppress(NotFoundError):
-        found = session.client(arguments).get("/api/v1/limits").get("acting", [])
+        found = session.client(arguments).get("/api/v1/limits")
     return found
 
 
@@ -153,12 +239,14 @@ def _rows(table: Table, answer: dict[str, Any], session: Session) -> Iterator[st
 VERBS = (
     Verb(
         "top",
-        "show the rules with the most hits",
+        "show the rules with the most hits, or with --live who sends most",
         _add_arguments,
         _run,
         examples=(
             "xdpctl top",
             "xdpctl top -n 20 --by hits",
+            "xdpctl top --live",
+            "xdpctl top --live name --source 192.0.2.0/24 --json",
         ),
     ),
 )

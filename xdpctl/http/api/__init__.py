@@ -6,6 +6,9 @@ uploads.py     requests with rules in their body
 rule_lists.py  a body with many rules, read in parts
 documents.py   what is accepted and answered: the types that check and describe
 limit_documents.py  the same for limits, and their converter
+live_documents.py  the same for the live stream, and their converter
+sample_documents.py  the same for samples, and their converter
+streams.py     what goes on for a while: events until the client leaves, samples
 converter.py   the service's values to documents, off the loop
 queries.py     the parameters, in the same way
 openapi.py     openapi.json from the table

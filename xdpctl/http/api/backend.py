@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
     from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.abi import MapName
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
         TopRule,
     )
     from xdpctl.http.api.limit_documents import LimitsOut
+    from xdpctl.http.api.live_documents import LiveOut
     from xdpctl.rules import AnyQtype, Question, Rule, Target
+    from xdpctl.samples.packets import Packet
+    from xdpctl.samples.sample import Sample
+    from xdpctl.samples.selection import Selection
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
@@ -148,6 +153,56 @@ class LimitControl(Protocol):
         """Let sources count as proven, or no longer; return how many changed."""
 
 
+class LiveView(Protocol):
+    """What the service sees, as it goes on."""
+
+    def live(self) -> AsyncGenerator[LiveOut, None]:
+        """Yield a snapshot at once, and one each second."""
+
+
+class SeenSamples(Protocol):
+    """The samples of one who looks."""
+
+    @property
+    def lost(self) -> int:
+        """How many samples did not come, since the beginning."""
+
+    def __aiter__(self) -> AsyncIterator[list[tuple[Sample, Packet]]]:
+        """Yield what has come, ten times a second at most; a batch may be empty."""
+
+
+class DecidingRule(Protocol):
+    """The rule that decided about a sample."""
+
+    @property
+    def target(self) -> Target:
+        """What it is for."""
+
+    @property
+    def origin(self) -> str:
+        """Who made it."""
+
+
+class SampleView(Protocol):
+    """Sampled packets."""
+
+    @property
+    def kept_bits(self) -> tuple[int, int]:
+        """Bits of an IPv4 and an IPv6 address that samples have."""
+
+    @property
+    def why_no_samples(self) -> str:
+        """Why none are taken; empty where they are."""
+
+    def samples(self, selection: Selection) -> AbstractAsyncContextManager[SeenSamples]:
+        """Look at samples, for the time of a block."""
+
+    async def rules_of(
+        self, seen: Sequence[tuple[Sample, Packet]]
+    ) -> Sequence[DecidingRule | None]:
+        """Return the rule that decided about each sample, where it is known."""
+
+
 class Backend(
     RuleChanges,
     RuleListing,
@@ -157,6 +212,8 @@ class Backend(
     ListControl,
     PacketTests,
     LimitControl,
+    LiveView,
+    SampleView,
     Protocol,
 ):
     """All that the API needs of the service."""

@@ -49,6 +49,7 @@ _MEANING = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is compressed",
     HTTPStatus.MISDIRECTED_REQUEST: "A loopback listener was asked under another host's name",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A field or parameter is wrong or not known",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too many look at samples already",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head is longer than 32 KiB",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The kernel or the state refused; the log has more",
     HTTPStatus.SERVICE_UNAVAILABLE: "Too many such reads are running (try again after"
@@ -76,11 +77,13 @@ class Content:
         schema: the type of the document; None: text.
         media: media types, the usual one first.
         example: a text as it may be.
+        parts: types of documents within a text; the document describes them, too.
     """
 
     schema: Any = None
     media: tuple[str, ...] = ("application/json",)
     example: str | None = None
+    parts: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ def openapi(routes: Sequence[Route]) -> bytes:
     """Return the document of these routes, as JSON."""
     contents = [content for route in routes for content in (route.answer, route.body) if content]
     types = [content.schema for content in contents if content.schema is not None]
+    types += [part for content in contents for part in content.parts]
     _, components = msgspec.json.schema_components([*types, Problem], ref_template=_REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:

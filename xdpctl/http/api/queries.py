@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from xdpctl.abi import RULE_PLACES, MapName
+from xdpctl.abi import RULE_PLACES, MapName, PacketAction, Reason
 from xdpctl.errors import TargetError
 from xdpctl.http.api.documents import ORIGIN_SCHEMA, TEXT_MAX
 from xdpctl.http.refusals import RequestError
+from xdpctl.rules import Question, Zone, parse_qtype, parse_target
 from xdpctl.rules.names import shown
 from xdpctl.rules.rules import ORIGIN_KINDS
+from xdpctl.samples.selection import Selection
+from xdpctl.samples.talkers import By
 from xdpctl.settings import ListFormat
 
 if TYPE_CHECKING:
@@ -32,6 +35,14 @@ TOP_MAX = 1_000
 
 HISTORY_MAX = 10_000
 """Changes that the service keeps."""
+
+SECONDS_MAX = 60
+"""Seconds of samples that are summed up."""
+
+PORT_MAX = 65_535
+
+USUAL = (By.SOURCE, By.SOURCE24, By.SOURCE64, By.NAME, By.ZONE2, By.TYPE, By.ACTION)
+"""What samples are summed by where nothing is said."""
 
 ALL_OWN = "*"
 """Every origin except dnsdist's, in requests that remove rules."""
@@ -189,6 +200,155 @@ class TopQuery(msgspec.Struct, forbid_unknown_fields=True):
     ] = "rate"
 
 
+class _Filters(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which sampled packets are wanted, and what they are summed by."""
+
+    source: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="only packets of this address or prefix; empty: of any",
+            examples=["192.0.2.0/24"],
+        ),
+    ] = ""
+    name: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="only queries for this name, or for names of this zone (`.evil.example`)",
+            examples=[".evil.example"],
+        ),
+    ] = ""
+    qtype: Annotated[
+        str, msgspec.Meta(max_length=TEXT_MAX, description="only queries of this type")
+    ] = ""
+    action: Annotated[
+        Literal["", "pass", "drop", "truncate", "redirect"],
+        msgspec.Meta(description="only packets with which this was done; empty: any"),
+    ] = ""
+    reason: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="only packets with this reason, as the metrics have it: addr-v4, limit …",
+        ),
+    ] = ""
+    port: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0, le=PORT_MAX, description="only packets to this port, up to 65535; 0: to any"
+        ),
+    ] = 0
+    interface: Annotated[
+        str,
+        msgspec.Meta(max_length=TEXT_MAX, description="only packets of this interface; empty: all"),
+    ] = ""
+    by: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=TEXT_MAX,
+            description="what is summed up, separated by commas, of: " + ", ".join(By),
+            examples=["source24,name"],
+        ),
+    ] = ",".join(USUAL)
+    n: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1, le=TOP_MAX, description=f"keys of each at most, a number from 1 to {TOP_MAX}"
+        ),
+    ] = 20
+
+    @property
+    def dimensions(self) -> list[By]:
+        """What is summed up.
+
+        Raises:
+            TargetError: there is no such dimension.
+        """
+        found = []
+        for word in filter(None, self.by.split(",")):
+            try:
+                found.append(By(word))
+            except ValueError as error:
+                raise TargetError(
+                    f"cannot sum up by {shown(word)}: choose of {', '.join(By)}",
+                    text=word,
+                    field="by",
+                ) from error
+        return found
+
+    def selection(self) -> Selection:
+        """Return which samples are wanted.
+
+        Raises:
+            TargetError: a filter cannot be read.
+        """
+        source = parse_target(self.source) if self.source else None
+        if isinstance(source, Question | Zone):
+            raise TargetError(
+                f"cannot look for the source {shown(self.source)}: it is an address or a prefix,"
+                " and name= is for names",
+                text=self.source,
+                field="source",
+            )
+        name = parse_target(self.name) if self.name else None
+        if name is not None and not isinstance(name, Question | Zone):
+            raise TargetError(
+                f"cannot look for the name {shown(self.name)}: it is an address, and source= is for"
+                " addresses",
+                text=self.name,
+                field="name",
+            )
+        return Selection(
+            source,
+            name,
+            parse_qtype(self.qtype) if self.qtype else None,
+            PacketAction[self.action.upper()] if self.action else None,
+            _reason_named(self.reason),
+            self.port or None,
+            self.interface or None,
+        )
+
+
+class LiveQuery(_Filters):
+    """What is streamed, and of which packets."""
+
+    samples: Annotated[
+        Literal["0", "1", "all"],
+        msgspec.Meta(
+            description="1: also an event `talkers` a second; all: and an event `sample` for each"
+            " sampled packet"
+        ),
+    ] = "0"
+    snapshots: Annotated[
+        bool, msgspec.Meta(description="0: no snapshots, where only samples are wanted")
+    ] = True
+    frames: Annotated[
+        bool, msgspec.Meta(description="1, with samples=all: also the octets of each packet")
+    ] = False
+    seconds: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=SECONDS_MAX,
+            description=f"how long a packet counts, a number from 1 to {SECONDS_MAX}",
+        ),
+    ] = 5
+
+
+class SamplesQuery(_Filters):
+    """Which packets are summed up, and for how long."""
+
+    seconds: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=SECONDS_MAX,
+            description=f"for how long, a number from 1 to {SECONDS_MAX}; the answer takes it",
+        ),
+    ] = 5
+
+
 class PostQuery(msgspec.Struct, forbid_unknown_fields=True):
     """How rules are made."""
 
@@ -261,7 +421,10 @@ class ResizeQuery(msgspec.Struct, forbid_unknown_fields=True):
         msgspec.Meta(description="a map that is shared with dnsdist"),
     ]
     entries: Annotated[
-        int, msgspec.Meta(ge=1, le=2**31, description="its new capacity, larger than now")
+        int,
+        msgspec.Meta(
+            ge=1, le=2**31, description="its new capacity, larger than now, at most 2147483648"
+        ),
     ]
     force: Annotated[
         bool,
@@ -401,6 +564,25 @@ def properties_of(kind: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:
 def _meaning(kind: type[msgspec.Struct], name: str) -> str:
     """Return what a parameter is, as the end of a sentence."""
     return f"it is {properties_of(kind)[name].get('description', name)}"
+
+
+def _reason_named(label: str) -> Reason | None:
+    """Return the reason with this label, or None for an empty one.
+
+    Raises:
+        TargetError: there is none.
+    """
+    if not label:
+        return None
+    for reason in Reason:
+        if reason.label == label:
+            return reason
+    raise TargetError(
+        f"cannot look for the reason {shown(label)}: choose of"
+        f" {', '.join(reason.label for reason in Reason)}",
+        text=label,
+        field="reason",
+    )
 
 
 def map_named(text: str) -> MapName | None:

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from xdpctl.http import landing
-from xdpctl.http.api import handlers, uploads
+from xdpctl.http.api import handlers, streams, uploads
 from xdpctl.http.api.documents import (
     Detached,
     DetachIn,
@@ -34,6 +34,7 @@ from xdpctl.http.api.documents import (
     Top,
 )
 from xdpctl.http.api.limit_documents import LimitsOut, Proven
+from xdpctl.http.api.live_documents import EndOut, LiveOut
 from xdpctl.http.api.openapi import (
     OF_A_BODY,
     OF_A_LONG_READ,
@@ -49,20 +50,28 @@ from xdpctl.http.api.queries import (
     HistoryQuery,
     ImportQuery,
     ListQuery,
+    LiveQuery,
     OriginsQuery,
     PageQuery,
     PostQuery,
     ProveQuery,
     PutQuery,
     ResizeQuery,
+    SamplesQuery,
     TestQuery,
     TopQuery,
 )
+from xdpctl.http.api.sample_documents import SampleOut, TalkersOut
 
 _TEXT = Content(media=("text/plain",))
 _LINES = Content(
     media=("text/plain",),
     example='192.0.2.1 action=drop for=10m reason="a flood" origin=api\n',
+)
+_EVENTS = Content(
+    media=("text/event-stream",),
+    example='event: end\ndata: {"detail": "the service stops: connect again when it is back"}\n\n',
+    parts=(LiveOut, TalkersOut, SampleOut, EndOut),
 )
 _RULES = "/api/v1/rules"
 
@@ -151,6 +160,22 @@ ROUTES = (
         TestQuery,
     ),
     Route("GET", "/api/v1/top", handlers.top, Content(Top), OF_A_LONG_READ, TopQuery),
+    Route(
+        "GET",
+        "/api/v1/live",
+        streams.live,
+        _EVENTS,
+        (*OF_A_LONG_READ, HTTPStatus.TOO_MANY_REQUESTS),
+        LiveQuery,
+    ),
+    Route(
+        "GET",
+        "/api/v1/samples",
+        streams.samples,
+        Content(TalkersOut),
+        (*OF_A_LONG_READ, HTTPStatus.TOO_MANY_REQUESTS),
+        SamplesQuery,
+    ),
     Route("GET", "/api/v1/export", handlers.export, _LINES, OF_A_LONG_READ, ExportQuery),
     Route(
         "POST",

@@ -1,9 +1,10 @@
 """Who may do what on which listener.
 
 The control socket allows everything: its file mode decides who can connect. On TCP the right token
-allows everything. Without it, a loopback listener allows reads, and any other address only metrics,
-health and the static page at `/`. A request without permission is rejected before its body is
-read (auth.py). Owns these rules. Does not own the token (token.py). Called by auth.py.
+allows everything. Without it, a loopback listener allows reads but those of clients' traffic, and
+any other address only metrics, health and the static page at `/`. A request without permission is
+rejected before its body is read (auth.py). Owns these rules. Does not own the token (token.py).
+Called by auth.py.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PUBLIC_PATHS = frozenset({"/", "/metrics", "/healthz", "/readyz"})
+
+PAGE_PREFIX = "/page/"
+"""Of the files of the web page, which hold no data."""
+
+TOKEN_PATHS = frozenset({"/api/v1/live", "/api/v1/samples"})
+"""Reads that show who asks what: they need the token on loopback, too."""
 
 _READS = frozenset({"GET", "HEAD"})
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
@@ -36,7 +43,9 @@ def allowed(access: Access, method: str, path: str) -> bool:
         return True
     if method not in _READS:
         return False
-    return access is Access.READS or path in PUBLIC_PATHS
+    if path in PUBLIC_PATHS or path.startswith(PAGE_PREFIX):
+        return True
+    return access is Access.READS and path not in TOKEN_PATHS
 
 
 def is_cross_site(headers: Mapping[str, str]) -> bool:

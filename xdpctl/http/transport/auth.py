@@ -1,11 +1,13 @@
 """The middleware that checks requests against the access of their listener (access.py).
 
-Owns the order of the checks and their sentences. Does not own the rules. Called by http/app.py.
+Owns the order of the checks and their sentences, and whether a request is still allowed. Does not
+own the rules. Called by http/app.py.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -24,6 +26,14 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
     from xdpctl.http.transport.token import Token
+
+
+def _always() -> bool:
+    return True
+
+
+STILL_ALLOWED: ContextVar[Callable[[], bool]] = ContextVar("still_allowed", default=_always)
+"""Returns whether the request would be allowed now, too; for answers that go on for long."""
 
 
 def guard(access: Access, token: Callable[[], Token | None] = lambda: None) -> Middleware:
@@ -50,6 +60,7 @@ def guard(access: Access, token: Callable[[], Token | None] = lambda: None) -> M
         given = request.headers.get("Authorization")
         if known is not None and known.matches(given):
             CALLER.set(Caller(token=known.name, address=request.remote))
+            STILL_ALLOWED.set(lambda: (now := token()) is not None and now.matches(given))
             return await handler(request)
         CALLER.set(Caller(address=request.remote))
         if given is not None and known is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
+    import asyncio
     from pathlib import Path
 
     from aiohttp.web import AppKey
@@ -34,6 +35,9 @@ __all__ = ["SPOOL", "AppKey"]
 
 SPOOL: AppKey[Path | None] = AppKey("spool")
 """Directory for large bodies while they are processed; None: the system's default."""
+
+STOPPING: AppKey[asyncio.Event] = AppKey("stopping")
+"""Set when the listener stops, so that streams end by themselves."""
 
 IN_PUBLIC: AppKey[bool] = AppKey("in-public")
 """Whether answers leave out quotations from files: on every listener but the control socket."""

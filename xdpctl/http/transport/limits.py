@@ -31,6 +31,9 @@ EXPORTS_MAX = 1
 TESTS_MAX = 1
 """Tests of a packet at once; each has the kernel verify the program."""
 
+STREAMS_MAX = 16
+"""Live streams at once."""
+
 RETRY_SECONDS = 1
 """The value of `Retry-After`."""
 
@@ -84,6 +87,8 @@ def limited() -> Middleware:
         "/api/v1/origins": reads,
         "/api/v1/export": exports,
         "/api/v1/test": Places(TESTS_MAX),
+        "/api/v1/live": Places(STREAMS_MAX),
+        "/api/v1/samples": Places(READS_MAX),
     }
 
     @web.middleware

@@ -113,6 +113,11 @@ async def write_out(request: web.Request, response: web.StreamResponse) -> None:
     """
     await response.prepare(request)
     await response.write_eof()
+    await drained(request)
+
+
+async def drained(request: web.Request) -> None:
+    """Wait until a client has read all but some kilobytes of what was written, or has left."""
     gate = getattr(request.protocol, "gate", None)
     if gate is not None:
         await gate.drained()

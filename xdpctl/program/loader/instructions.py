@@ -20,11 +20,16 @@ MOST = 1 << 16
 HELPERS = {
     ProgramKind.XDP: {
         1: "bpf_map_lookup_elem",
+        5: "bpf_ktime_get_ns",
+        7: "bpf_get_prandom_u32",
+        8: "bpf_get_smp_processor_id",
         51: "bpf_redirect_map",
         65: "bpf_xdp_adjust_tail",
         84: "bpf_sk_lookup_tcp",
         86: "bpf_sk_release",
         118: "bpf_jiffies64",
+        131: "bpf_ringbuf_reserve",
+        132: "bpf_ringbuf_submit",
         188: "bpf_xdp_get_buff_len",
     },
     ProgramKind.TEST_RUN: {1: "bpf_map_lookup_elem"},
@@ -35,7 +40,7 @@ HELPERS = {
     },
 }
 """What our programs of each kind call; none of it reads anything but packets, sockets, maps and
-the clock."""
+the clocks."""
 
 _SLOT = struct.Struct("=BBhi")
 _LOAD_64 = 0x18

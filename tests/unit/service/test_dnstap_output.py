@@ -1,0 +1,286 @@
+"""Sampled queries as dnstap: to Debian's fstrm_capture, and to receivers that are away or slow."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import socket
+import subprocess
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from tests.support.fake_backend import NO_LIMITS
+from tests.unit.samples.seen import frame_of, sample_of
+from xdpctl.abi import PacketAction, Reason
+from xdpctl.errors import ReceiverError
+from xdpctl.rules import parse_target
+from xdpctl.samples import dnstap, outputs
+from xdpctl.samples.hub import Hub
+from xdpctl.samples.outputs import FileOutput, SocketOutput
+from xdpctl.samples.packets import read_packet
+from xdpctl.service import dnstap_output
+from xdpctl.service.dnstap_output import DnstapOutput, output_of
+from xdpctl.service.watch import Seen, SeenRule
+from xdpctl.settings import DnstapTarget
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from xdpctl.samples.packets import Packet
+    from xdpctl.samples.sample import Sample
+    from xdpctl.samples.selection import Selection
+    from xdpctl.service.watch import Watch
+
+QUERY = sample_of(
+    frame_of("192.0.2.7", "www.evil.example"), PacketAction.DROP, Reason.ADDR_V4, weight=9
+)
+
+
+class FakeWatch:
+    """A hub, and one rule for all that was dropped."""
+
+    def __init__(self) -> None:
+        self.hub = Hub()
+
+    @asynccontextmanager
+    async def open(self, selection: Selection) -> AsyncIterator[Seen]:
+        async with self.hub.subscribe() as inbox:
+            yield Seen(inbox, lambda sample: read_packet(sample.frame), selection)
+
+    async def rules_of(self, seen: Sequence[tuple[Sample, Packet]]) -> list[SeenRule | None]:
+        return [SeenRule(parse_target("192.0.2.7"), "cli") for _ in seen]
+
+
+@asynccontextmanager
+async def running(part: DnstapOutput, watch: FakeWatch) -> AsyncIterator[None]:
+    """Run the part, and give it samples."""
+
+    async def feed() -> None:
+        while True:
+            await watch.hub.wanted.wait()
+            watch.hub.deliver([QUERY, sample_of(b"\0" * 60)])
+            await asyncio.sleep(0.01)
+
+    tasks = [asyncio.create_task(part.run()), asyncio.create_task(feed())]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(what: Any) -> None:  # noqa: ANN401 - something that can be called
+    async with asyncio.timeout(20):
+        while not what():  # noqa: ASYNC110 - it is seen from outside
+            await asyncio.sleep(0.02)
+
+
+def part_for(watch: FakeWatch, target: DnstapTarget | None) -> DnstapOutput:
+    return DnstapOutput(cast("Watch", watch), replace(NO_LIMITS, sample_dnstap=target))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dnstap_output, "RETRY_SECONDS", (0.05, 0.2))
+
+
+def frames_of(data: bytes) -> list[bytes]:
+    """Return the data frames of a whole stream, which begins and ends as it must."""
+    assert data.startswith(dnstap.control_frame(dnstap.START))
+    assert data.endswith(dnstap.control_frame(dnstap.STOP))
+    data = data[len(dnstap.control_frame(dnstap.START)) : -len(dnstap.control_frame(dnstap.STOP))]
+    found = []
+    while data:
+        size = int.from_bytes(data[:4], "big")
+        found.append(data[4 : 4 + size])
+        data = data[4 + size :]
+    return found
+
+
+def read_with(tool: str, *arguments: str) -> str:
+    """Return what one of Debian's readers says."""
+    done = subprocess.run(
+        [f"/usr/bin/{tool}", *arguments], capture_output=True, text=True, check=True, timeout=30
+    )
+    return done.stdout
+
+
+async def test_fstrm_capture_takes_it_and_dnstap_ldns_reads_it(tmp_path: Path) -> None:
+    where, file = tmp_path / "d.sock", tmp_path / "seen.fstrm"
+    watch = FakeWatch()
+    part = part_for(watch, DnstapTarget("unix", where))
+    command = ["/usr/bin/fstrm_capture", "-t", "protobuf:dnstap.Dnstap", "-u", str(where)]
+    with subprocess.Popen([*command, "-w", str(file)], stderr=subprocess.DEVNULL) as receiver:  # noqa: ASYNC220 - a test's
+        await until(where.exists)
+        async with running(part, watch):
+            await until(lambda: part._output is not None)
+            await asyncio.sleep(0.2)
+        receiver.terminate()
+    text = read_with("dnstap-ldns", "-y", "-r", str(file))
+    assert 'query_address: "192.0.2.7"' in text
+    assert "www.evil.example." in text
+    first = read_with("dnstap", "-j", "-r", str(file)).splitlines()[0]
+    assert json.loads(first)["message"]["query_port"] == 40053
+    assert part.dropped == watch.hub.lost == 0
+
+
+async def test_a_file_is_a_whole_stream(tmp_path: Path) -> None:
+    file = tmp_path / "seen.fstrm"
+    watch = FakeWatch()
+    part = part_for(watch, DnstapTarget("file", file))
+    async with running(part, watch):
+        await until(lambda: file.exists() and file.stat().st_size > 1_000)
+    assert len(frames_of(file.read_bytes())) > 5
+
+
+async def test_a_reload_begins_a_file_again_and_keeps_the_former(tmp_path: Path) -> None:
+    file = tmp_path / "seen.fstrm"
+    watch = FakeWatch()
+    target = DnstapTarget("file", file)
+    part = part_for(watch, target)
+    async with running(part, watch):
+        await until(lambda: file.exists() and file.stat().st_size > 1_000)
+        part.reload(replace(NO_LIMITS, sample_dnstap=target))
+        former = tmp_path / "seen.fstrm.1"
+        await until(lambda: former.exists() and file.exists())
+    assert frames_of(former.read_bytes())
+    frames_of(file.read_bytes())
+
+
+async def test_while_a_receiver_is_away_samples_are_dropped_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    where = tmp_path / "d.sock"
+    watch = FakeWatch()
+    part = part_for(watch, DnstapTarget("unix", where))
+    async with running(part, watch):
+        await until(lambda: part.dropped > 5)
+        assert watch.hub.lost == part.dropped
+        (warning,) = part.warnings
+        assert str(where) in warning
+        assert "so far" in warning
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(where))
+            listener.listen()
+            listener.settimeout(0)
+            loop = asyncio.get_running_loop()
+            connected, _ = await loop.sock_accept(listener)
+            ready = dnstap.control_frame(dnstap.READY)
+            assert await loop.sock_recv(connected, len(ready)) == ready
+            await loop.sock_sendall(connected, dnstap.control_frame(dnstap.ACCEPT))
+            await until(lambda: part._output is not None)
+            assert part.warnings == ()
+            connected.close()
+            await until(lambda: part.warnings)
+    assert caplog.text.count("dnstap-connected") == 1
+    assert caplog.text.count("dnstap-failed") == 2  # not once an attempt
+
+
+async def test_a_receiver_that_does_not_answer_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "TIMEOUT_SECONDS", 0.1)
+    where = tmp_path / "d.sock"
+    watch = FakeWatch()
+    part = part_for(watch, DnstapTarget("unix", where))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(where))
+        listener.listen()  # it never accepts, so it never answers
+        async with running(part, watch):
+            await until(lambda: "in time" in "".join(part.warnings))
+            await until(lambda: part.dropped)
+
+
+def test_a_receiver_that_stops_reading_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "TIMEOUT_SECONDS", 0.1)
+    mine, other = socket.socketpair()
+    with other:
+        other.sendall(dnstap.control_frame(dnstap.ACCEPT))
+        output = SocketOutput("the receiver", lambda: mine)
+        output.begin()
+        with pytest.raises(ReceiverError, match="in time"):
+            output.write([b"x" * 60_000] * 100)
+        assert mine.fileno() == -1
+
+
+async def test_without_a_target_nobody_looks() -> None:
+    watch = FakeWatch()
+    part = part_for(watch, None)
+    async with running(part, watch):
+        await asyncio.sleep(0.1)
+        assert watch.hub.readers == 0
+        assert part.warnings == ()
+
+
+async def test_without_samples_the_warning_says_why(tmp_path: Path) -> None:
+    watch = FakeWatch()
+    watch.hub.close("the kernel refuses it")
+    part = part_for(watch, DnstapTarget("file", tmp_path / "x"))
+    async with running(part, watch):
+        await until(lambda: "the kernel refuses it" in "".join(part.warnings))
+        watch.hub.open()
+        await until(lambda: not part.warnings)
+
+
+def test_a_full_disk_loses_messages_and_no_half_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "seen.fstrm"
+    output = FileOutput(file)
+    output.begin()
+    output.write([b"first"])
+    write = os.write
+    room = [7]
+
+    def full(descriptor: int, octets: memoryview) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done = write(descriptor, octets[: room[0]])
+        room[0] -= done
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(ReceiverError, match="No space left"):
+            output.write([b"second" * 10])
+    output.write([b"third"])
+    output.end()
+    assert frames_of(file.read_bytes()) == [b"first", b"third"]
+
+
+def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:
+    with pytest.raises(ReceiverError, match="not a regular file"):
+        FileOutput(tmp_path).begin()
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ReceiverError):
+        FileOutput(tmp_path / "link").begin()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 8, b""])
+def test_a_receiver_of_something_else_is_named(answer: bytes) -> None:
+    mine, other = socket.socketpair()
+    with other:
+        other.sendall(answer)
+        other.shutdown(socket.SHUT_WR)
+        with pytest.raises(ReceiverError, match=r"frame streams|closed the connection"):
+            SocketOutput("the receiver", lambda: mine).begin()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+def test_nobody_behind_a_port_is_a_sentence(kind: str) -> None:
+    output = output_of(DnstapTarget(kind, None, "127.0.0.1", 1))
+    with pytest.raises(ReceiverError, match=r"127\.0\.0\.1:1"):
+        output.begin()

@@ -1,0 +1,245 @@
+"""Event streams (text/event-stream): what is sent until the client leaves.
+
+Owns the form of a stream, for how long a client may not read, and how a stream ends. Does not own
+what is in it (service/live.py). Called by aiohttp through routes.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from xdpctl.errors import public
+from xdpctl.http.api.handlers import answer
+from xdpctl.http.api.keys import BACKEND
+from xdpctl.http.api.live_documents import EndOut
+from xdpctl.http.api.queries import LiveQuery, SamplesQuery, read_query
+from xdpctl.http.api.sample_documents import sample_out, talkers_out
+from xdpctl.http.transport.auth import STILL_ALLOWED
+from xdpctl.http.transport.keys import IN_PUBLIC, STOPPING
+from xdpctl.http.transport.protocol import drained
+from xdpctl.samples.talkers import Talkers
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from xdpctl.http.api.backend import LiveView, SampleView, SeenSamples
+    from xdpctl.samples.packets import Packet
+    from xdpctl.samples.sample import Sample
+
+READ_SECONDS = 10.0
+"""How long a client may not read, once its buffers are full, before it is let go."""
+
+TELL_SECONDS = 1.0
+BEHIND_SECONDS = 0.2
+"""How much later than its packet a sample may come."""
+
+_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # a proxy (nginx) hands each event on at once
+}
+
+STOPS = "the service stops: connect again when it is back"
+NOT_ALLOWED = "the token of this stream is not the service's token any more: use the new one"
+
+
+class EventStream:
+    """An answer that goes on.
+
+    Args:
+        request: what is answered.
+    """
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._allowed = STILL_ALLOWED.get()
+        self.response = web.StreamResponse(headers=_HEADERS)
+
+    async def send(self, name: str, *documents: object) -> bool:
+        """Send events of one name, all in one piece; tell whether the client may have more.
+
+        Raises:
+            ConnectionError: the client has left, or has not read for `READ_SECONDS`.
+        """
+        if not self._allowed():
+            return False
+        parts = [
+            b"event: %b\ndata: %b\n\n"
+            % (name.encode(), msgspec.json.encode(document, enc_hook=public))
+            for document in documents
+        ]
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                await self.response.write(b"".join(parts))
+                await drained(self._request)
+        except TimeoutError as error:
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            raise ConnectionResetError("the client does not read") from error
+        return True
+
+    async def serve(self, *sources: Coroutine[None, None, str]) -> web.StreamResponse:
+        """Send what sources send, until one ends, the client leaves, or the service stops.
+
+        A source ends with the reason why, such as `NOT_ALLOWED` when `send` says that the client
+        may have no more.
+        """
+        try:
+            await self.response.prepare(self._request)
+        except BaseException:
+            for source in sources:
+                source.close()
+            raise
+        stopping = self._request.app[STOPPING]
+        tasks = [asyncio.create_task(source, name="stream") for source in sources]
+        stop = asyncio.create_task(stopping.wait(), name="stream stop")
+        try:
+            done, _ = await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (stop, *tasks):
+                task.cancel()
+            await asyncio.gather(stop, *tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+        why = next((task.result() for task in done if task is not stop), STOPS)
+        end = EndOut(STOPS if stopping.is_set() else str(why))
+        await self.response.write(b"event: end\ndata: %b\n\n" % msgspec.json.encode(end))
+        await self.response.write_eof()
+        return self.response
+
+
+async def live(request: web.Request) -> web.StreamResponse:
+    """GET /api/v1/live: what the service sees, as it goes on: snapshots, and samples if wanted.
+
+    A stream of events (text/event-stream): `snapshot` once a second (`LiveOut`), with samples=1
+    also `talkers` (`TalkersOut`), with samples=all also `sample` (`SampleOut`) for each sampled
+    packet. The last event is `end` (`EndOut`). A client that does not read for ten seconds is let
+    go.
+    """
+    query = read_query(request, LiveQuery)
+    selection, dimensions = query.selection(), query.dimensions
+    stream = EventStream(request)
+    if request.method == "HEAD":
+        await stream.response.prepare(request)
+        return stream.response
+
+    def snapshots() -> list[Coroutine[None, None, str]]:
+        return [_snapshots(request, stream)] if query.snapshots else []
+
+    if query.samples == "0":
+        return await stream.serve(*snapshots())
+    watch: SampleView = request.app[BACKEND]
+    async with watch.samples(selection) as seen:
+        talkers = Talkers(dimensions, query.seconds, kept=watch.kept_bits, began=time.time())
+        events = _SampleEvents(watch, stream, seen, query, talkers)
+        return await stream.serve(*snapshots(), events.each(), events.sums())
+
+
+async def samples(request: web.Request) -> web.Response:
+    """GET /api/v1/samples: who sends most, and what, of the packets of some seconds from now.
+
+    Estimated from samples, of everything that comes in and not only of what a rule takes.
+    """
+    query = read_query(request, SamplesQuery)
+    watch: SampleView = request.app[BACKEND]
+    dimensions = query.dimensions
+    async with watch.samples(query.selection()) as seen:
+        began = time.time()
+        end = began + query.seconds
+        longest = query.seconds + BEHIND_SECONDS
+        talkers = Talkers(dimensions, longest, kept=watch.kept_bits, began=began)
+
+        async def collect() -> None:
+            async for batch in seen:
+                for sample, packet in batch:
+                    if began <= sample.time < end:
+                        talkers.add(sample, packet)
+
+        stopping = request.app[STOPPING].wait()
+        tasks = [asyncio.create_task(each, name="samples") for each in (collect(), stopping)]
+        try:
+            await asyncio.wait(tasks, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return answer(talkers_out(talkers, min(end, time.time()), seen.lost, query.n))
+
+
+async def _snapshots(request: web.Request, stream: EventStream) -> str:
+    view: LiveView = request.app[BACKEND]
+    shown = public if request.app[IN_PUBLIC] else str
+    async with aclosing(view.live()) as snapshots:
+        async for snapshot in snapshots:
+            state = snapshot.state
+            state.reasons = [*map(shown, state.reasons)]
+            state.warnings = [*map(shown, state.warnings)]
+            if not await stream.send("snapshot", snapshot):
+                return NOT_ALLOWED
+    return STOPS
+
+
+class _SampleEvents:
+    """What is sent of samples.
+
+    Args:
+        watch: knows the rules that decided.
+        stream: where it is sent.
+        seen: the samples that are wanted.
+        query: what else is wanted.
+        talkers: sums them up.
+    """
+
+    def __init__(
+        self,
+        watch: SampleView,
+        stream: EventStream,
+        seen: SeenSamples,
+        query: LiveQuery,
+        talkers: Talkers,
+    ) -> None:
+        self._watch = watch
+        self._stream = stream
+        self._seen = seen
+        self._query = query
+        self._talkers = talkers
+
+    async def each(self) -> str:
+        """Sum samples up, and send each if that is wanted."""
+        async for batch in self._seen:
+            for sample, packet in batch:
+                self._talkers.add(sample, packet)
+            if self._query.samples == "all" and batch and not await self._send(batch):
+                return NOT_ALLOWED
+        return self._watch.why_no_samples or STOPS
+
+    async def sums(self) -> str:
+        """Send what samples come to, once a second."""
+        while True:
+            await asyncio.sleep(TELL_SECONDS)
+            now = time.time() - BEHIND_SECONDS
+            self._talkers.expire(now)
+            document = talkers_out(self._talkers, now, self._seen.lost, self._query.n)
+            if not await self._stream.send("talkers", document):
+                return NOT_ALLOWED
+
+    async def _send(self, batch: Sequence[tuple[Sample, Packet]]) -> bool:
+        rules = await self._watch.rules_of(batch)
+        return await self._stream.send(
+            "sample",
+            *(
+                sample_out(
+                    *pair,
+                    None if rule is None else (rule.target, rule.origin),
+                    self._watch.kept_bits,
+                    frame=self._query.frames,
+                )
+                for pair, rule in zip(batch, rules, strict=True)
+            ),
+        )
