@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +21,7 @@ from xdpctl.http.api.keys import BACKEND
 from xdpctl.http.api.live_documents import EndOut
 from xdpctl.http.api.queries import LiveQuery, SamplesQuery, read_query
 from xdpctl.http.api.sample_documents import sample_out, talkers_out
+from xdpctl.http.refusals import RequestError
 from xdpctl.http.transport.auth import STILL_ALLOWED
 from xdpctl.http.transport.keys import IN_PUBLIC, STOPPING
 from xdpctl.http.transport.protocol import drained
@@ -124,6 +126,12 @@ async def live(request: web.Request) -> web.StreamResponse:
     """
     query = read_query(request, LiveQuery)
     selection, dimensions = query.selection(), query.dimensions
+    if not query.snapshots and query.samples == "0":
+        raise RequestError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "nothing is asked for: snapshots=0 goes with samples=1 or samples=all",
+            field="snapshots",
+        )
     stream = EventStream(request)
     if request.method == "HEAD":
         await stream.response.prepare(request)
