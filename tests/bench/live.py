@@ -68,13 +68,19 @@ def attach(host: Host, interface: str, code: Bytecode) -> None:
             pin.unlink()
 
 
-def run_live(program: Program, frame: bytes) -> None:
-    """Run a program on copies of a frame that are really sent, until a signal comes."""
+def run_live(program: Program, frame: bytes, batch: int = _BATCH) -> None:
+    """Run a program on copies of a frame that are really sent, until a signal comes.
+
+    Args:
+        program: gets one frame after the other.
+        frame: the first octets of each.
+        batch: runs after which what was redirected goes out; 256 at most.
+    """
     buffer = ctypes.create_string_buffer(frame, len(frame))
     attributes = struct.pack(
         "=IIIIQQIIIIQQIII",
         *(program.fd, 0, len(frame), 0, ctypes.addressof(buffer), 0),
-        *(_FOR_EVER, 0, 0, 0, 0, 0, _LIVE_FRAMES, 0, _BATCH),
+        *(_FOR_EVER, 0, 0, 0, 0, 0, _LIVE_FRAMES, 0, batch),
     )
     call = ctypes.CDLL(None, use_errno=True).syscall
     result = call(_SYSCALL_BPF[os.uname().machine], _BPF_PROG_TEST_RUN, attributes, len(attributes))

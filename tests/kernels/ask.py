@@ -16,16 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.kernels import claims, packet_table
+from tests.kernels import claims
 from tests.kernels.checks import Check, checks_in
-from tests.kernels.compiled import put_programs
+from tests.kernels.compiled import put_packet_table, put_programs
 from tests.kernels.configurations import CONFIGURATIONS
 from tests.kernels.guest import RESULT_MARK, Verdict
 from tests.kernels.kernel import debian_kernel
 from tests.kernels.machine import run_in_guest
 from tests.kernels.packet_table import DONE_MARK, WRONG_MARK
+from tests.packets.table import RECEIVED_WHOLE
 from tests.roots.apt import RootError
 from xdpctl.program.compiler import compile_program_blocking
+from xdpctl.program.config import TableProgram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -83,8 +85,13 @@ def compiled(
     """
     with tempfile.TemporaryDirectory(prefix="xdpctl-programs-") as name:
         folder = Path(name)
-        configs = {*CONFIGURATIONS.values(), *packet_table.configs(), *claims.CONFIGS}
-        put_programs(folder, configs, compile_with)
+        of_the_table = {case.scene.config for case in RECEIVED_WHOLE.values()}
+        put_programs(
+            folder,
+            {TableProgram(), *of_the_table, *CONFIGURATIONS.values(), *claims.CONFIGS},
+            compile_with,
+        )
+        put_packet_table(folder, RECEIVED_WHOLE)
         _compile_modules()
         yield folder
 

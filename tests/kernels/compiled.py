@@ -2,14 +2,15 @@
 
 A compiler in an emulated machine takes its time, and all kernels are asked about the same
 bytecode. `ask.py` fills a folder once for each BCC; what runs in a guest reads it.
-A file is BCC's version as a line, then the code. Beside them is the library that runs
-batches of frames.
+A file is BCC's version as a line, then the code. Beside them are the library that runs
+batches of frames, and the packet table, built.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -19,9 +20,10 @@ from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.program.compiler import compile_program_blocking, main_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from tests.packets.case import Case
     from xdpctl.program.config import Recipe
 
 
@@ -58,3 +60,18 @@ def program(folder: Path, config: Recipe) -> Bytecode:
     """Return what was compiled for a configuration; FileNotFoundError: it was not."""
     version, _, instructions = _file(folder, config).read_bytes().partition(b"\n")
     return Bytecode(instructions, version.decode())
+
+
+def put_packet_table(folder: Path, table: Mapping[str, Case]) -> None:
+    """Put the cases, built, into the folder."""
+    _table(folder).write_bytes(pickle.dumps(dict(table)))
+
+
+def packet_table(folder: Path) -> dict[str, Case]:
+    """Return the cases that the host has built."""
+    table: dict[str, Case] = pickle.loads(_table(folder).read_bytes())  # noqa: S301 - our own
+    return table
+
+
+def _table(folder: Path) -> Path:
+    return folder / "packet_table.pickle"

@@ -1,7 +1,8 @@
 """The packet table in a guest: every case through that kernel's program test runs.
 
 The kernel engine is tests/engines', but for where bytecode comes from: the host has
-compiled it. `python -m tests.kernels.packet_table FOLDER` is what runs in the guest.
+compiled it. It has also built the cases (compiled.py), which takes an emulated machine long.
+`python -m tests.kernels.packet_table FOLDER` is what runs in the guest.
 """
 
 from __future__ import annotations
@@ -10,26 +11,16 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tests.engines.entries import Index
 from tests.engines.in_batches import wrong_in
 from tests.engines.kernel import Kernel
-from tests.kernels.compiled import library, program
-from tests.packets.table import OF_SHARED_MAPS, RECEIVED_WHOLE
+from tests.kernels.compiled import library, packet_table, program
 from xdpctl.kernel.bpf.syscall import Bpf
-from xdpctl.program.config import TableProgram
-
-if TYPE_CHECKING:
-    from xdpctl.program.config import Recipe
 
 WRONG_MARK: Final = "xdpctl-wrong "
 DONE_MARK: Final = "xdpctl-table-done "
-
-
-def configs() -> set[Recipe]:
-    """Return every program that the table needs."""
-    return {TableProgram(), *(case.scene.config for case in RECEIVED_WHOLE.values())}
 
 
 def main(folder: Path) -> int:
@@ -39,7 +30,9 @@ def main(folder: Path) -> int:
     with one that is stale.
     """
     wrong = ran = 0
-    for index, table in ((Index.STALE, OF_SHARED_MAPS), (Index.EXACT, RECEIVED_WHOLE)):
+    whole = packet_table(folder)
+    shared = {title: case for title, case in whole.items() if not case.scene.config.tables}
+    for index, table in ((Index.STALE, shared), (Index.EXACT, whole)):
         with Kernel(
             Bpf(),
             partial(program, folder),

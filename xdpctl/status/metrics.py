@@ -98,6 +98,9 @@ class SnapshotCollector(Collector):
         )
         lost.add_metric([], snapshot.destinations_lost)
         yield lost
+        yield _gauge(
+            "xdpctl_ready", "1 while the filter is on and its maps are sound", snapshot.ready
+        )
         yield _gauge("xdpctl_panic", "1 while every packet passes (xdpctl panic)", snapshot.panic)
         yield _gauge(
             "xdpctl_snapshot_age_seconds",

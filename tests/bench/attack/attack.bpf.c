@@ -3,6 +3,9 @@
  * Sends an attack, as one endless live test run (sender.py starts it): the kernel runs this
  * on one frame after the other. A frame that is due becomes the next packet and goes out of an
  * interface; one that is not due yet is dropped, which is how time passes.
+ *
+ * Every packet is written as a whole: the kernel uses a frame again as its last receiver left
+ * it, and one that was answered in its place (XDP_TX) is a response.
  */
 #include "platform.h"
 
@@ -11,8 +14,10 @@
 #define OFFSET_PORT   34
 #define OFFSET_ID     42
 #define OFFSET_LABEL  55 /* eight letters of the name */
-#define FRAME_LEAST   63
+#define FRAME_WORDS   10 /* of eight octets, and two octets behind them */
+#define FRAME_SIZE    82
 #define LISTED	      64
+#define CATCH_UP_NS   100000
 
 /* attacks.py has the same numbers. */
 enum sources {
@@ -44,12 +49,23 @@ struct plan {
 	__u64 left; /* of this burst */
 	__u64 sent;
 	__u32 source[LISTED]; /* host order */
+	__u64 frame[FRAME_WORDS + 1];
 };
 
 static __always_inline void put_be16(__u8 *at, __u32 value)
 {
 	at[0] = value >> 8;
 	at[1] = value;
+}
+
+static __always_inline void write_frame(__u8 *frame, const struct plan *plan)
+{
+	int i;
+
+#pragma unroll
+	for (i = 0; i < FRAME_WORDS; i++)
+		*(__u64 *)(frame + sizeof(__u64) * i) = plan->frame[i];
+	*(__u16 *)(frame + sizeof(__u64) * FRAME_WORDS) = plan->frame[FRAME_WORDS];
 }
 
 static __always_inline __u32 next_source(const struct plan *plan, __u32 chance)
@@ -80,7 +96,7 @@ int attack(struct xdp_md *ctx)
 	__u64 sum;
 	int i;
 
-	if (frame + FRAME_LEAST > frame_end(ctx))
+	if (frame + FRAME_SIZE > frame_end(ctx))
 		return XDP_ABORTED;
 	if (!plan->left) {
 		__u64 now = ktime_get_ns();
@@ -88,14 +104,15 @@ int attack(struct xdp_md *ctx)
 		if (now < plan->due_ns)
 			return XDP_DROP;
 		plan->due_ns += plan->interval_ns;
-		if (plan->due_ns < now) /* late: never faster than asked to catch up */
-			plan->due_ns = now;
+		if (plan->due_ns + CATCH_UP_NS < now) /* the rest is never made up for */
+			plan->due_ns = now - CATCH_UP_NS;
 		if ((now - plan->start_ns) % plan->period_ns >= plan->on_ns)
 			return XDP_DROP;
 		plan->left = plan->burst;
 	}
 	plan->left--;
 	plan->sent++;
+	write_frame(frame, plan);
 	chance = get_prandom_u32();
 	source = next_source(plan, chance);
 	put_be16(frame + OFFSET_SOURCE, source >> 16);

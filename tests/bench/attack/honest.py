@@ -1,8 +1,9 @@
 """The process that asks honestly: `python -m tests.bench.attack.honest SERVER`.
 
 Reads a JSON object from standard input, a line a run: seconds, seed, relayed (random names a second
-that clients of the real resolvers ask for). Answers each with one array a question: when it was
-asked (seconds from the start), who asked, when its answer came (or null), whether over TCP, tries.
+that clients of the real resolvers ask for), speed (times the usual rates). Answers each with one
+array a question: when it was asked (seconds from the start), who asked, when its answer came (or
+null), whether over TCP, tries.
 
 Three kinds ask: quiet clients, one question each few seconds; resolvers, which ask all the time,
 every other one with a DNS cookie; and clients of real Unbounds on this host. A question that is
@@ -48,6 +49,10 @@ PATIENCE: Final = 1.0
 LAST_PATIENCE: Final = 1.5
 """Seconds after the last question of a run."""
 
+ASIDE: Final = 0.00015
+"""Seconds that the asker steps aside before it sends. The attacker shares its core, so a question
+would otherwise leave in a pause of the attack, when the server's socket has room."""
+
 PORT: Final = 5353
 _IP_PKTINFO: Final = 8  # linux/in.h; Python 3.11 has no name for it
 _SO_RCVBUFFORCE: Final = 33
@@ -82,7 +87,7 @@ class Question:
         return self.number & 0xFFFF
 
 
-def questions(seconds: float, seed: int, relayed: int) -> list[Question]:
+def questions(seconds: float, seed: int, relayed: int, speed: float = 1.0) -> list[Question]:
     """Return all questions of a run, in their order."""
     chance = random.Random(seed)
     found: list[tuple[float, str, bytes | int, str]] = []
@@ -96,14 +101,16 @@ def questions(seconds: float, seed: int, relayed: int) -> list[Question]:
     def known() -> str:
         return name(chance.randrange(NAMES))
 
-    for moment in arrivals(QUIET_RATE):
+    for moment in arrivals(speed * QUIET_RATE):
         source = QUIET[chance.randrange(QUIET_CLIENTS)].packed
         found.append((moment, "quiet", source, known()))
     for resolver in RESOLVERS[UNBOUNDS:]:
-        found += [(m, "resolver", resolver.packed, known()) for m in arrivals(RESOLVER_RATE)]
+        found += [
+            (m, "resolver", resolver.packed, known()) for m in arrivals(speed * RESOLVER_RATE)
+        ]
     for number in range(UNBOUNDS):
         port = PORT + 1 + number
-        found += [(m, "unbound", port, known()) for m in arrivals(UNBOUND_RATE)]
+        found += [(m, "unbound", port, known()) for m in arrivals(speed * UNBOUND_RATE)]
         found += [
             (m, "relayed", port, f"{chance.randbytes(5).hex()}.{ZONE}") for m in arrivals(relayed)
         ]
@@ -128,12 +135,14 @@ class Asker:
     Attributes:
         server: its address. `start`: by time.monotonic.
         cookies: of each resolver that sends them, as last heard; they outlive a run.
+        ready: queries to be sent, each with its source, or the port of an Unbound.
     """
 
     server: str
     cookies: dict[bytes, bytes]
     start: float = 0.0
     connections: int = 0
+    ready: list[tuple[bytes, bytes | int]] = field(default_factory=list)
     waiting: dict[int, Question] = field(default_factory=dict)
     again: list[tuple[float, int, Question]] = field(default_factory=list)
     talks: dict[int, Conversation] = field(default_factory=dict)
@@ -179,6 +188,7 @@ class Asker:
                 _, _, question = heapq.heappop(self.again)
                 if question.answered is None and question.tries < TRIES:
                     self.ask(question)
+            self._send()
             if not following and not self.waiting:
                 return
             moments = [following.due if following else end]
@@ -188,18 +198,25 @@ class Asker:
                 self._take(descriptor, events)
 
     def ask(self, question: Question) -> None:
-        """Send a question, for the first time or again."""
+        """Have a question sent, for the first time or again."""
         question.tries += 1
         self.waiting[question.ident] = question
         heapq.heappush(self.again, (self.now() + PATIENCE, question.number, question))
-        with contextlib.suppress(OSError):  # no room, or nobody there: as good as lost
-            if isinstance(question.source, int):
-                query = wire.query(question.ident, question.name)
-                self.local.sendto(query, ("127.0.0.1", question.source))
-            else:
-                control = struct.pack("=I4s4s", 0, question.source, bytes(4))
-                ancillary = [(socket.IPPROTO_IP, _IP_PKTINFO, control)]
-                self.udp.sendmsg([self._query(question)], ancillary, 0, (self.server, 53))
+        self.ready.append((self._query(question), question.source))
+
+    def _send(self) -> None:
+        if not self.ready:
+            return
+        ready, self.ready = self.ready, []
+        time.sleep(ASIDE)
+        for query, source in ready:
+            with contextlib.suppress(OSError):  # no room, or nobody there: as good as lost
+                if isinstance(source, int):
+                    self.local.sendto(query, ("127.0.0.1", source))
+                else:
+                    control = struct.pack("=I4s4s", 0, source, bytes(4))
+                    ancillary = [(socket.IPPROTO_IP, _IP_PKTINFO, control)]
+                    self.udp.sendmsg([query], ancillary, 0, (self.server, 53))
 
     def _query(self, question: Question) -> bytes:
         cookie = b""
@@ -287,7 +304,7 @@ def main(server: str) -> None:
     say({})
     for line in sys.stdin:
         told = json.loads(line)
-        asked = questions(told["seconds"], told["seed"], told["relayed"])
+        asked = questions(**told)
         asker = Asker(server, cookies)
         began = time.time()
         asker.run(asked, told["seconds"])

@@ -33,8 +33,10 @@ class Trial:
         first: share that was answered at the first try, over UDP or TCP.
         p50, p99: milliseconds until an answer.
         tcp: share of answers that came over TCP.
-        sent: packets of the attack. `reached`: queries over UDP that reached the server and were
-            not honest ones.
+        limited: questions that were answered TC=1, or not at all.
+        sent: packets of the attack. `lost`: of these, in the full ring of the server's card,
+            before any defence. `reached`: queries over UDP that reached the server and were not
+            honest ones.
         busy: share of the receiving core.
         connections: TCP connections a second, while the attack lasted.
         holds: seconds until every later second was answered to 99 %; None: it never held.
@@ -47,7 +49,9 @@ class Trial:
     p50: float
     p99: float
     tcp: float
+    limited: int
     sent: int
+    lost: int
     reached: int
     busy: float
     connections: float
@@ -61,9 +65,11 @@ class Trial:
         start: float,
         seconds: float,
         sent: int,
+        lost: int,
         reached: int,
         busy: float,
         connections: int,
+        calm: bool = False,
     ) -> Trial:
         """Sum up.
 
@@ -72,13 +78,15 @@ class Trial:
             start: of the attack, seconds after that of the questions.
             seconds: that it lasted.
             sent: packets of the attack.
+            lost: of these, before any defence.
             reached: queries over UDP that reached the server.
             busy: seconds of its core.
             connections: over TCP.
+            calm: there is no attack, so that every question counts.
         """
         during = [q for q in questions if start <= q[0] < start + seconds]
-        whole = [q for q in during if q[0] < start + seconds - TRYING]
-        counted = [q for q in whole if q[0] >= start + SETTLED]
+        whole = [q for q in during if calm or q[0] < start + seconds - TRYING]
+        counted = [q for q in whole if calm or q[0] >= start + SETTLED]
         good = [q for q in counted if q[2] is not None]
         waits = [1000 * (q[2] - q[0]) for q in good] or [0.0]
         honest = sum(q[4] for q in during if q[1] != "unbound")
@@ -91,7 +99,9 @@ class Trial:
             p50=percentile(waits, 50),
             p99=percentile(waits, 99),
             tcp=sum(bool(q[3]) for q in good) / max(1, len(good)),
+            limited=sum(q[2] is None or bool(q[3]) for q in counted),
             sent=sent,
+            lost=lost,
             reached=max(0, reached - honest - sum(q[1] == "unbound" for q in during)),
             busy=min(1.0, busy / seconds),
             connections=connections / seconds,

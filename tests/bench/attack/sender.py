@@ -23,9 +23,11 @@ from tests.packets import message
 from xdpctl.abi import MapName, MapSpec, MapType, Scope
 from xdpctl.kernel.bpf.syscall import Bpf
 
-BURST: Final = 32
+BURST: Final = 1
+_BATCH: Final = 256
 _LISTED: Final = 64
-_PLAN: Final = struct.Struct(f"=13Q{_LISTED}I")
+_FRAME: Final = 82  # attack.bpf.c writes so many octets
+_PLAN: Final = struct.Struct(f"=13Q{_LISTED}I{_FRAME}s6x")
 _SENT: Final = 12
 _SLOT: Final = bytes(4)
 _ALWAYS: Final = 1 << 62
@@ -63,6 +65,7 @@ def plan(attack: Attack, rate: float, ifindex: int, frame: bytes, start: int) ->
         0,
         *addresses,
         *[0] * (_LISTED - len(addresses)),
+        frame,
     )
 
 
@@ -85,7 +88,7 @@ def main(interface: str, server: str, to: bytes) -> None:
             ifindex = socket.if_nametoindex(interface)
             held.update(_SLOT, plan(attacks[asked["attack"]], asked["rate"], ifindex, frame, start))
             signal.setitimer(signal.ITIMER_REAL, asked["seconds"])
-            run_live(program, frame)
+            run_live(program, frame, _BATCH)
             sent = _PLAN.unpack(held.lookup(_SLOT) or b"")[_SENT]
             say({"sent": sent, "seconds": (time.monotonic_ns() - start) / 1e9})
 

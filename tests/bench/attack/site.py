@@ -1,8 +1,14 @@
 """Two hosts, a core each, one defence, and one trial after the other.
 
 sending core     the attack's sender, the honest asker, the Unbounds
-receiving core   the server's interface (threaded NAPI, before all else, as interrupts
-                 would be), the server, what defends it
+receiving core   the server's interface, the server, what defends it
+
+What is measured is a defence, so the arena itself shall lose nothing. Both interfaces are
+polled by threads before all else, as interrupts would be. The asker and the Unbounds come
+before the attacker on their core. What finds the ring of a veth full (256 frames; cards have
+more) waits in a queue of its own as long as it is honest, or an answer (`_give_queues`). The
+attack's packets do not wait: those that are lost there are counted. Sockets have room for
+4 MiB, for every server, as their manuals advise.
 """
 
 from __future__ import annotations
@@ -13,12 +19,12 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tests.bench.attack import honest, sender
 from tests.bench.attack.attacks import QUIET, RESOLVERS, ZONE
 from tests.bench.attack.outcome import Trial
-from tests.bench.drop.search import CoreTimes
+from tests.bench.drop.search import CoreTimes, missed_packets
 from tests.bench.drop.site import Partner, mac_of, polling_thread, two_cores
 from tests.bench.live import attach, compile_file
 from tests.bench.xsk_answers import prefer
@@ -26,7 +32,7 @@ from tests.lab import Lab
 from tests.lab.hosts import INTERFACE, PYTHON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.bench.attack.attacks import Attack
     from tests.bench.attack.defences import Defence, Stand
@@ -40,6 +46,10 @@ ATTACK: Final = 10.0
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _NAPI_PRIORITY: Final = 20
+_ASKER_PRIORITY: Final = 10
+_ATTACKER_PRIORITY: Final = 5
+_ROOM: Final = Path("/proc/sys/net/core/rmem_default")
+_ROOM_SIZE: Final = 4 << 20
 _UNBOUND: Final = """\
 server:
     interface: 127.0.0.1@{port}
@@ -74,11 +84,12 @@ class Site:
     """A defended server, and everybody who sends to it.
 
     Attributes:
-        server: the host that receives. `stand`: what is on it.
+        client: the host that sends. `server`: the one that receives. `stand`: what is on it.
         core: the receiving one.
         attacker, asker: the processes on the sending core.
     """
 
+    client: Host
     server: Host
     stand: Stand
     core: int
@@ -91,16 +102,15 @@ class Site:
         """Yield a site; all of it is gone afterwards."""
         cores = two_cores()
         with contextlib.ExitStack() as stack:
+            stack.enter_context(_much_room())
             lab = stack.enter_context(Lab())
             lab.pins.mkdir()
             client, server = lab.pair()
             _give_addresses(client, server)
+            _give_queues(client, server)
             attach(client, INTERFACE, compile_file(Path(__file__).with_name("wall.bpf.c"), "wall"))
             for host, core in zip((client, server), cores, strict=True):
-                poll = polling_thread(host)
-                os.sched_setaffinity(poll, {core})
-                if host is server:
-                    os.sched_setscheduler(poll, os.SCHED_FIFO, os.sched_param(_NAPI_PRIORITY))
+                _put(polling_thread(host), core, _NAPI_PRIORITY)
             stand = defence.install(server)
             for pid in stand.pids:
                 prefer(pid, cores[1])
@@ -112,48 +122,101 @@ class Site:
             )
             for partner in (attacker, asker):
                 partner.answer()
-            os.sched_setaffinity(attacker.pid, {cores[0]})
-            prefer(asker.pid, cores[0])
-            yield cls(server, stand, cores[1], attacker, asker)
+            _put(asker.pid, cores[0], _ASKER_PRIORITY)
+            _put(attacker.pid, cores[0], _ATTACKER_PRIORITY)
+            yield cls(client, server, stand, cores[1], attacker, asker)
 
-    def trial(self, attack: Attack | None, rate: float, seed: int) -> Trial:
+    def trial(self, attack: Attack, rate: float, seed: int) -> Trial:
         """Ask honestly, attack meanwhile, and say what it came to.
 
         Args:
-            attack: None is peace.
+            attack: one of attacks.py.
             rate: packets a second, before the attack's own share of it.
             seed: of who asks when.
         """
-        seconds = PEACE + ATTACK
-        relayed = attack.relayed if attack else 0
-        self.asker.tell(json.dumps({"seconds": seconds, "seed": seed, "relayed": relayed}))
+        asked = {"seconds": PEACE + ATTACK, "seed": seed, "relayed": attack.relayed}
+        self.asker.tell(json.dumps(asked))
         time.sleep(PEACE)
+        told = {"attack": attack.key, "rate": rate * attack.rate, "seconds": ATTACK}
+
+        def attacked() -> int:
+            self.attacker.tell(json.dumps(told))
+            return int(self.attacker.answer()["sent"])
+
+        return self._trial(attacked, ATTACK)
+
+    def calm(self, seconds: float, speed: float, seed: int) -> Trial:
+        """Ask honestly for so long, so many times as fast as in an attack."""
+        asked = {"seconds": seconds, "seed": seed, "relayed": 0, "speed": speed}
+        self.asker.tell(json.dumps(asked))
+
+        def waited() -> int:
+            time.sleep(seconds)
+            return 0
+
+        return self._trial(waited, seconds, calm=True)
+
+    def _trial(self, act: Callable[[], int], seconds: float, *, calm: bool = False) -> Trial:
         began = time.time()
         before = self._read()
-        sent: dict[str, Any] = {"sent": 0}
-        if attack:
-            told = {"attack": attack.key, "rate": rate * attack.rate, "seconds": ATTACK}
-            self.attacker.tell(json.dumps(told))
-            sent = self.attacker.answer()
-        else:
-            time.sleep(ATTACK)
+        sent = act()
         after = self._read()
         heard = self.asker.answer()
-        start = began - heard["began"]
         return Trial.of(
             heard["questions"],
-            start=start,
-            seconds=ATTACK,
-            sent=sent["sent"],
-            reached=after[0] - before[0],
-            busy=after[1] - before[1],
+            start=0.0 if calm else began - heard["began"],
+            seconds=seconds,
+            sent=sent,
+            lost=after.lost - before.lost,
+            reached=after.reached - before.reached,
+            busy=after.busy - before.busy,
             connections=heard["connections"],
+            calm=calm,
         )
 
-    def _read(self) -> tuple[int, float]:
-        """Return queries that reached the server, and seconds that its core was busy."""
+    def _read(self) -> _Reading:
+        statistics = self.server.ip("-statistics", "-json", "link", "show", INTERFACE)
         times = CoreTimes.parse(Path("/proc/stat").read_text(), self.core)
-        return self.stand.reached(), time.monotonic() - times.rest / _TICKS
+        return _Reading(
+            reached=self.stand.reached(),
+            lost=missed_packets(statistics),
+            busy=time.monotonic() - times.rest / _TICKS,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Counters at one moment.
+
+    Attributes:
+        reached: queries over UDP that reached the server.
+        lost: packets that the server's interface had no room for.
+        busy: seconds that the receiving core was busy, from any beginning.
+    """
+
+    reached: int
+    lost: int
+    busy: float
+
+
+@contextlib.contextmanager
+def _much_room() -> Iterator[None]:
+    """Have every socket that is made meanwhile take 4 MiB; the kernel has one such number."""
+    usual = _ROOM.read_text()
+    _ROOM.write_text(str(_ROOM_SIZE))
+    try:
+        yield
+    finally:
+        _ROOM.write_text(usual)
+
+
+def _give_queues(*hosts: Host) -> None:
+    """Have packets of sockets wait for room in the ring, which veth does from Linux 6.16 on.
+
+    What a program redirects, as the attack's sender does, never waits.
+    """
+    for host in hosts:
+        host.run("tc", "qdisc", "replace", "dev", INTERFACE, "root", "pfifo", "limit", "1000")
 
 
 def _give_addresses(client: Host, server: Host) -> None:
@@ -184,4 +247,11 @@ def _start_unbounds(client: Host, server: Host, core: int) -> None:
         started.append(client.start("unbound", "unbound", "-d", "-c", str(config)))
     for process in started:
         process.line("start of service")
-        prefer(process.pid, core)
+        _put(process.pid, core, _ASKER_PRIORITY)
+
+
+def _put(pid: int, core: int, priority: int) -> None:
+    """Bind all threads of a process to a core, where they run at once and until they wait."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {core})
+        os.sched_setscheduler(int(task.name), os.SCHED_FIFO, os.sched_param(priority))

@@ -43,6 +43,7 @@ CONTRACT = {
     "xdpctl_interface_reattach_total": {"interface"},
     "xdpctl_program_info": {"interface", "id", "tag", "mode"},
     "xdpctl_xsk_destinations_lost_total": set(),
+    "xdpctl_ready": set(),
     "xdpctl_panic": set(),
     "xdpctl_samples_lost_total": set(),
     "xdpctl_rules": {"class"},
@@ -439,6 +440,11 @@ def test_a_scrape_has_the_numbers_of_this_process() -> None:
         "process_resident_memory_bytes",
         "process_start_time_seconds",
     }
+
+
+def test_a_service_with_a_reason_is_not_ready() -> None:
+    assert value(FULL, "xdpctl_ready") == 1
+    assert value(replace(FULL, reasons=("eth0 is missing",)), "xdpctl_ready") == 0
 
 
 def test_an_interfaces_name_may_have_any_character() -> None:

@@ -25,11 +25,19 @@ START = 2.0
 SECONDS = 10.0
 
 
-def heard(*asked: tuple[float, float | None]) -> Trial:
+def heard(*asked: tuple[float, float | None], calm: bool = False) -> Trial:
     """Return the trial of questions, each by its moment and that of its answer."""
     found = [[moment, "quiet", answer, False, 1] for moment, answer in asked]
     return Trial.of(
-        found, start=START, seconds=SECONDS, sent=100, reached=50, busy=5.0, connections=20
+        found,
+        start=START,
+        seconds=SECONDS,
+        sent=100,
+        lost=10,
+        reached=50,
+        busy=5.0,
+        connections=20,
+        calm=calm,
     )
 
 
@@ -39,6 +47,11 @@ def test_questions_of_the_first_second_and_those_whose_tries_outlast_the_attack_
     last = START + SECONDS - TRYING
     trial = heard((1.0, None), (2.5, None), (4.0, 4.1), (6.0, None), (last + 0.1, None))
     assert (trial.asked, trial.answered) == (2, 0.5)
+
+
+def test_in_calm_every_question_counts_and_one_that_is_not_answered_is_limited() -> None:
+    trial = heard((2.5, None), (4.0, 4.1), (START + SECONDS - 0.1, 12.0), calm=True)
+    assert (trial.asked, trial.limited) == (3, 1)
 
 
 def test_a_defence_holds_from_the_second_after_the_last_bad_one() -> None:
@@ -85,7 +98,7 @@ def test_what_is_sent_is_a_query_for_a_name_of_eight_letters(attack: Attack) -> 
     query = dns.message.from_wire(frame[42:])
     assert query.question[0].name.to_text() == f"{name(0)}."
     assert frame[54] == len(name(0).partition(".")[0])
-    assert plan(attack, 1e5, 1, frame, 0)
+    assert frame in plan(attack, 1e5, 1, frame, 0)
 
 
 def test_who_asks_is_the_same_for_every_defence() -> None:
@@ -93,5 +106,6 @@ def test_who_asks_is_the_same_for_every_defence() -> None:
     assert asked == questions(3.0, 1, relayed=10)
     assert [one.due for one in asked] == sorted(one.due for one in asked)
     assert {one.kind for one in asked} == {"quiet", "resolver", "unbound", "relayed"}
+    assert len(questions(3.0, 1, relayed=0, speed=2.0)) > 1.5 * len(questions(3.0, 1, relayed=0))
     assert RESOLVERS[-1] not in QUIET
     assert QUIET.num_addresses > QUIET_CLIENTS
