@@ -93,6 +93,9 @@ bench-lists: setup-dev ## measure with 10 to 1,000,000 rules of lists, BASE=form
 bench-limits: setup-dev ## measure what limits cost, calm and flooded, beside an LRU hash (root)
 	@$(PYTHON) -m tests.bench.limits
 
+bench-sampling: setup-dev ## measure what samples cost a packet, while nobody looks and while somebody does (root)
+	@$(PYTHON) -m tests.bench.sampling
+
 bench-ceilings: setup-dev ## compare instructions and verifier steps with their ceilings; RENEW=1 writes them (root)
 	@$(PYTHON) -m tests.bench.ceilings $(if $(RENEW),--renew)
 

@@ -88,27 +88,32 @@ static __always_inline void begin_epoch(struct sampling *own, struct sample_stat
 	begin_block(own, STRATUM_TAKEN, *next_shift(state, STRATUM_TAKEN), 0);
 }
 
-/* Copies so many octets of the frame, 14 at least: in words, the last one over the one before. */
+/*
+ * Copies so many octets of the frame, 14 at least, in words. The last word comes first: behind the
+ * loop Linux 6.1 has bounds for it that contradict each other.
+ */
 static __always_inline void copy_frame(struct xdp_md *ctx, struct sample_record *record,
 				       __u64 octets)
 {
 	const __u8 *start = frame_start(ctx);
 	const __u8 *end = frame_end(ctx);
 	__u64 last = octets - SAMPLE_WORD;
+	const __u8 *from;
 
+	opaque(last); /* else it is compared as `octets` */
+	if (last > SAMPLE_ROOM - SAMPLE_WORD)
+		return;
+	from = start + last;
+	opaque(from);
+	if (from + SAMPLE_WORD > end)
+		return;
+	store64(record->frame + last, load64(from));
 	for (__u64 at = 0; at < SAMPLE_ROOM; at += SAMPLE_WORD) {
-		const __u8 *from = start + at;
-
+		from = start + at;
 		opaque(from);
 		if (at > last || from + SAMPLE_WORD > end)
 			break;
 		store64(record->frame + at, load64(from));
-	}
-	opaque(last);
-	if (last <= SAMPLE_ROOM - SAMPLE_WORD) {
-		start += last;
-		if (start + SAMPLE_WORD <= end)
-			store64(record->frame + last, load64(start));
 	}
 }
 

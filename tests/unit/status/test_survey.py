@@ -527,12 +527,21 @@ def test_all_facts_are_gathered(site: Site, eth0: Device) -> None:
     assert facts.host.service == "it runs"
 
 
+@pytest.mark.parametrize("budget", ["2000", "0"])
+def test_a_kernel_without_ring_buffers_is_noticed_if_one_is_wanted(site: Site, budget: str) -> None:
+    site.kernel.faults.set("create_map", errno.EINVAL)
+    facts = site.survey("--sample-budget", budget).host(fine)
+    assert (facts.samples is None) == (budget == "0")
+    assert facts.samples is None or "EINVAL" in facts.samples
+
+
 def test_a_survey_changes_nothing(site: Site, eth0: Device) -> None:
     site.survey("-i", eth0.name, "--xsk").facts(fine)
 
     assert not site.pins.exists()
     assert not (site.directory / "run").exists()
-    assert site.kernel.maps == {}
+    made = [state.info.type for state in site.kernel.maps.values()]
+    assert made == [abi.MapType.RINGBUF]  # to see whether there is one; it ends at once
 
 
 def test_a_survey_leaves_nothing_open(site: Site, eth0: Device) -> None:

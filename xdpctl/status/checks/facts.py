@@ -54,6 +54,7 @@ class HostFacts:
         listen: why the address of --listen cannot be bound; None: it can, or is not used.
         secrets: why a file of --token-file, TLS or --cookie-secret-file cannot be used, or None.
         cgroups: why the program of --proof cgroup cannot be attached; None: it can, or is not used.
+        samples: why the kernel gives no ring buffer for samples; None: it does, or none are wanted.
         unwritable: directories of --control and --state that cannot be used or made.
         read_only: those of them that are on a file system mounted read-only.
         lists: why files of `[[list]]` cannot be read, a sentence each.
@@ -73,6 +74,7 @@ class HostFacts:
     listen: str | None = None
     secrets: str | None = None
     cgroups: str | None = None
+    samples: str | None = None
     unwritable: tuple[Path, ...] = ()
     read_only: tuple[Path, ...] = ()
     lists: tuple[str, ...] = ()

@@ -32,8 +32,7 @@ def of_host(host: HostFacts) -> Iterator[Finding]:
         )
     else:
         yield Finding(Level.OK, f"the kernel is Linux {host.release}", "kernel")
-    missing = [name for name in LOAD_CAPABILITIES if name in host.missing]
-    if missing:
+    if missing := missing_to_load(host):
         yield Finding(
             Level.ERROR,
             f"this process lacks {', '.join(missing)} and cannot load and attach programs: run it"
@@ -65,6 +64,11 @@ def of_host(host: HostFacts) -> Iterator[Finding]:
     yield from of_files(host)
 
 
+def missing_to_load(host: HostFacts) -> list[str]:
+    """Return the capabilities that loading a program needs and that this process lacks."""
+    return [name for name in LOAD_CAPABILITIES if name in host.missing]
+
+
 def unseen(host: HostFacts) -> Iterator[str]:
     """Yield a sentence for each kind of thing that is on this host and cannot be seen from here."""
     if host.hidden is not None:
@@ -90,6 +94,8 @@ def of_files(host: HostFacts) -> Iterator[Finding]:
         yield Finding(Level.ERROR, host.secrets, "listen")
     if host.cgroups is not None:
         yield Finding(Level.ERROR, host.cgroups, "proof")
+    if host.samples is not None and not missing_to_load(host):
+        yield Finding(Level.WARNING, f"no packets will be sampled: {host.samples}", "samples")
     for sentence in host.lists:
         yield Finding(Level.WARNING, sentence, "lists")
     for path in host.read_only:

@@ -1,9 +1,9 @@
 """Gathers the facts of a live host, on which the checks are based.
 
-Changes nothing: it does not mount, make, pin, attach or rename anything. If something cannot be
-read, that becomes a fact too and never an error of the survey. Called by the verb `check` and by
-the service at its start. Everything blocks. Owns where each fact is read. Does not own findings
-(host.py, interface.py).
+Changes nothing: it does not mount, pin, attach or rename anything, and makes nothing that stays. If
+something cannot be read, that becomes a fact too and never an error of the survey. Called by the
+verb `check` and by the service at its start. Everything blocks. Owns where each fact is read. Does
+not own findings (host.py, interface.py).
 """
 
 from __future__ import annotations
@@ -152,11 +152,18 @@ class Survey:
             listen=None if service is not None or listen is None else _listen_failure(listen),
             secrets=_failure(read_secrets),
             cgroups=_failure(_find_root) if self._settings.proof is Proof.CGROUP else None,
+            samples=_failure(self._make_ring) if self._settings.sample_budget else None,
             unwritable=tuple(path for path in unwritable if not _is_read_only(path)),
             read_only=tuple(filter(_is_read_only, unwritable)),
             lists=tuple(_unread_lists(self._settings.lists)),
             service=service,
         )
+
+    def _make_ring(self) -> None:
+        """Make a ring buffer, which ends at once."""
+        ring = abi.MAPS[abi.MapName.SAMPLES]
+        with self._bpf.create_map(ring, ring.entries):
+            pass
 
     def interface(self, name: str) -> InterfaceFacts:
         """Return the facts about one interface."""
