@@ -3,7 +3,7 @@
 
 PYTHON := .venv/bin/python
 C_FILES = $(shell git ls-files --cached --others --exclude-standard 'xdp/*.[ch]' 'tests/*.[ch]')
-SHELL_FILES = .ci/run $(shell git ls-files --cached --others --exclude-standard '*.sh')
+SHELL_FILES = .ci/run contrib/bpftrace/named-forwarded $(shell git ls-files --cached --others --exclude-standard '*.sh')
 
 .DEFAULT_GOAL := help
 # No target is a file.

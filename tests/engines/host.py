@@ -15,6 +15,7 @@ from tests.engines.entries import Index, destination_keys, hit_between, index_of
 from tests.engines.host_build import FRAME_MAX, TICKS, HostError, HostFilter
 from tests.engines.limited import ARRAYS, exempt_entries, limit_arrays
 from tests.engines.tables import OWN, SHAPE, SceneTables, is_own
+from tests.engines.zoned import ZONE_ARRAYS, maps_of, write_to_host
 from tests.packets.case import Result, Scene, Verdict
 from xdpctl.abi import MAPS, MapName, encode_control
 
@@ -94,8 +95,10 @@ class Host:
                 self._tables[scene.config] = SceneTables(memory, cast("Program", made))
             if scene.config.limits:
                 self._limits[scene.config] = {
-                    name: made.array(MAPS[name].ref, count) for name, count in ARRAYS.items()
+                    name: made.array(MAPS[name].ref, count)
+                    for name, count in (ARRAYS | ZONE_ARRAYS).items()
                 }
+                made.array(MAPS[MapName.HEAVY_ZONES].ref, 1)
         filter_ = self._filters[scene.config]
         if scene != self._scene:
             self._enter(filter_, scene)
@@ -114,6 +117,7 @@ class Host:
         if scene.config.limits:
             for name, value in limit_arrays(scene, TICKS).items():
                 self._limits[scene.config][name][:] = value
+            write_to_host(filter_, maps_of(scene, TICKS), self._limits[scene.config])
         for name, key in exempt_entries(scene):
             filter_.set_entry(MAPS[name].ref, key, bytes(8))
         for name, key in destination_keys(scene):

@@ -25,8 +25,16 @@ from tests.engines.entries import (
 )
 from tests.engines.limited import ARRAYS, exempt_entries, limit_arrays
 from tests.engines.tables import OWN, SHAPE, SceneTables, is_own
+from tests.engines.zoned import MOST_ZONES, ZONE_ARRAYS, maps_of
 from tests.packets.case import Result, Scene, Verdict
-from xdpctl.abi import COUNTERS_SIZE, MAPS, SCRATCH_SIZE, MapName, encode_control
+from xdpctl.abi import (
+    COUNTERS_SIZE,
+    MAPS,
+    SCRATCH_SIZE,
+    ZONE_BUCKET_SIZE,
+    MapName,
+    encode_control,
+)
 from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.maps.name_follower import TickClock
 from xdpctl.program.compiler import compile_program_blocking
@@ -38,6 +46,7 @@ if TYPE_CHECKING:
 
     from tests.engines.batch import Batch
     from tests.engines.entries import Entry
+    from tests.packets.case import LimitedZone
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.kernel.bpf.programs import Program
     from xdpctl.kernel.bpf.syscall import Bpf
@@ -82,16 +91,19 @@ class Kernel:
         self._programs: dict[ProgramConfig, Program] = {}
         self._sockets: dict[int, socket.socket] = {}  # one that is closed leaves its slot
         self._scene = Scene()
+        self._zones: tuple[LimitedZone, ...] = ()
+        self._zone_keys: list[bytes] = []
         self._rules: dict[Entry, bytes] = {}
         self._others: list[Entry] = []
         self._tables: SceneTables | None = None
         self._counters = b""
 
     def __enter__(self) -> Self:
+        arrays = ARRAYS | ZONE_ARRAYS
         for name, spec in MAPS.items():
-            made = self._bpf.create_map(spec, ARRAYS.get(name) or SHAPE.entries(name))
+            made = self._bpf.create_map(spec, arrays.get(name) or SHAPE.entries(name))
             self._maps[name] = self._stack.enter_context(made)
-        self._limits = {name: self._maps[name].memory() for name in ARRAYS}
+        self._limits = {name: self._maps[name].memory() for name in arrays}
         index = self._maps[MapName.NAME_INDEX]
         self._ticks = self._stack.enter_context(TickClock(self._bpf, index, index.memory()))
         self._counters = bytes(COUNTERS_SIZE * self._bpf.possible_cpus())
@@ -215,3 +227,32 @@ class Kernel:
             self._limits[name][:] = value
         scratch = bytes(SCRATCH_SIZE * self._bpf.possible_cpus())
         self._maps[MapName.SCRATCH].update(_FIRST, scratch)
+        self._enter_zones(scene)
+
+    def _enter_zones(self, scene: Scene) -> None:
+        """Make the maps of limits of zones the scene's, if they are not."""
+        zones = scene.limits.zones if scene.config.zone_limits else ()
+        maps = maps_of(scene, self._ticks())
+        for name, value in maps.arrays.items():
+            self._limits[name][:] = value
+        if zones == self._zones:
+            return
+        self._zones = zones
+        limits, names = self._maps[MapName.ZONE_LIMITS], self._maps[MapName.ZONE_NAMES]
+        for key in self._zone_keys:
+            limits.delete(key)
+        self._zone_keys = [*maps.limits]
+        for key, value in maps.limits.items():
+            limits.update(key, value)
+        for number in range(MOST_ZONES):
+            self._enter_names(names, struct.pack("=I", number), maps.names.get(number, b""))
+
+    def _enter_names(self, names: Map, number: bytes, octets: bytes) -> None:
+        """Give a zone an array of names with these values; without values none."""
+        inner = MAPS[MapName.ZONE_NAMES].inner
+        if inner is None or not octets:
+            names.delete(number)
+            return
+        with self._bpf.create_map(inner, len(octets) // ZONE_BUCKET_SIZE) as made:
+            made.memory()[:] = octets
+            names.update(number, struct.pack("=I", made.fd))

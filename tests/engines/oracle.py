@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import TYPE_CHECKING
 
-from tests.packets.case import Result, Rule, Scene, Verdict
+from tests.packets.case import Result, Scene, Verdict
 from xdpctl.abi import WILDCARD_QTYPE, Book, PacketAction, Reason, RuleAction, ZoneScope
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.packets.case import LimitedZone, Rule
 
 VLAN_TYPES = (b"\x81\x00", b"\x88\xa8")
 MOST_TAGS = 2
@@ -28,6 +34,9 @@ OPT_FIXED = 11
 ANSWER_OPT_SIZE = 1232
 ANSWER_TTL = 64
 RX_QUEUE = 0
+NS, DNAME = 2, 39
+DEEPEST = 40
+"""Labels of a name that are looked up in a zone's names; of a longer one the last so many."""
 NOTIFY, UPDATE = 4, 5
 NOBODY = tuple(
     ip_network(text)
@@ -571,7 +580,43 @@ def over_a_limit(filtered: Filtered) -> Reason | None:
         return Reason.UNPROVEN
     if all(is_spent(filtered, spent) for spent in accounts):
         return Reason.LIMIT
+    question = first_question(filtered.packet.dns)
+    if config.zone_limits and question and is_limited_name(limits.zones, question.folded_name):
+        return Reason.ZONE_LIMIT
     return None
+
+
+def is_limited_name(zones: Sequence[LimitedZone], folded_name: bytes) -> bool:
+    """Whether the longest zone that a name is in has nothing left, and does not know the name."""
+    labels = labels_of(folded_name)
+    found = {labels_of(wire_of(zone.name)): zone for zone in zones}
+    for apex in (labels[at:] for at in range(len(labels))):
+        if apex in found:
+            return found[apex].spent and not exists_in(found[apex], apex, labels)
+    return False
+
+
+def exists_in(zone: LimitedZone, apex: tuple[bytes, ...], labels: tuple[bytes, ...]) -> bool:
+    """Whether a name is the zone's own, has a record, or is above or below one that says so."""
+    if zone.records is not None:
+        labels = labels[-DEEPEST:]
+    if labels == apex:
+        return True
+    for owner, kind in zone.records or ():
+        there = labels_of(wire_of(owner))
+        if there[-DEEPEST:][-len(labels) :] == labels:
+            return True
+        cuts = [there[at + 1 :] for at, label in enumerate(there[: -len(apex)]) if label == b"*"]
+        if kind == DNAME or (kind == NS and there != apex):
+            cuts.append(there)
+        if any(len(labels) > len(cut) and labels[-len(cut) :] == cut for cut in cuts):
+            return True
+    return False
+
+
+def wire_of(text: str) -> bytes:
+    """Return a lower-case name in wire form."""
+    return b"".join(bytes((len(label),)) + label.encode() for label in text.split(".")) + b"\0"
 
 
 def is_spent(filtered: Filtered, spent: tuple[str, ...]) -> bool:

@@ -1,23 +1,28 @@
-"""The filter on the host with limits of zones, its maps filled by the service's own code.
+"""The maps of limits of zones: as a scene has them, and over the host's filter name by name.
 
-Beside it, `Zone.counts` says from the text of names alone which of them a limit concerns.
+Owns what is written to these maps; the service's own code makes the names. In a scene no time
+passes; of `Zoned` the clock is the test's.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import cache
 from ipaddress import IPv4Address
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.engines.limited import Limited, frame_from
 from tests.packets.case import DEFAULT
+from tests.packets.message import name as wire_of
 from tests.packets.message import query
 from xdpctl.abi import (
     MAPS,
     ZONE_BUCKET_SIZE,
+    ZONE_CELL_SIZE,
     ZONE_SECRETS_SIZE,
+    ZONE_TIME_SHIFT,
     LimitValues,
     MapName,
     ZoneKnowledge,
@@ -25,128 +30,128 @@ from xdpctl.abi import (
     encode_zone_head,
     encode_zone_limit,
 )
-from xdpctl.transfers.records import RecordType, ZoneRecord
+from xdpctl.transfers.records import ZoneRecord
 from xdpctl.zones.counting import ZoneCounting
 from xdpctl.zones.hashing import NameHash
 from xdpctl.zones.names import NameTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from tests.engines.host_build import HostResult
+    from tests.engines.host_build import HostFilter, HostResult
+    from tests.packets.case import LimitedZone, Scene
 
 SOURCE = IPv4Address("192.0.2.1")
 DRAWN = Random(5).randbytes(ZONE_SECRETS_SIZE)
 HASH = NameHash(DRAWN)
-NOBODY = 0
-"""Room of a zone whose limit lets nobody through."""
+
+MOST_ZONES = 8
+"""Of a scene; the host's filter has room for the names of no more."""
 
 
-def wire_of(text: str) -> bytes:
-    """Return a name in wire form."""
-    parts = [part.encode() for part in text.split(".") if part]
-    return b"".join(bytes((len(part),)) + part for part in parts) + b"\0"
+ZONE_ARRAYS = {MapName.ZONE_HEAD: 1, MapName.ZONE_CELLS: MOST_ZONES}
+"""The entries of a scene's arrays."""
 
 
-@dataclass(frozen=True)
-class Zone:
-    """A zone with a limit.
+class Account(NamedTuple):
+    """What a zone's account is like, in 2^-24 ticks."""
+
+    price: int
+    room: int
+
+
+FROZEN = Account(1 << 44, 1 << 60)
+"""Of a scene: a million ticks are less than a packet's price, and there is room for 65,536."""
+
+
+class ZoneMaps(NamedTuple):
+    """The contents of the maps.
 
     Attributes:
-        name: of the zone.
-        records: (owner, type) of its records; None: its names are not known.
-        price, room: of its account.
+        arrays: all entries end to end.
+        limits: the entries of zone-limits.
+        names: for each zone whose names are known, the values of its array in zone-names.
     """
 
-    name: str
-    records: tuple[tuple[str, int], ...] | None = None
-    price: int = 1
-    room: int = NOBODY
-    most: int = field(default=1 << 40)
+    arrays: dict[MapName, bytes]
+    limits: dict[bytes, bytes]
+    names: dict[int, bytes]
 
-    @property
-    def below(self) -> set[str]:
-        """The names below which everything exists."""
-        found = set()
-        for owner, kind in self.records or ():
-            if kind == RecordType.DNAME or (kind == RecordType.NS and owner != self.name):
-                found.add(owner)
-            parts = owner.split(".")
-            found |= {
-                ".".join(parts[at + 1 :])
-                for at, part in enumerate(parts)
-                if part == "*" and ".".join(parts[at:]) != self.name
-            }
-        return found
 
-    def counts(self, name: str) -> bool:
-        """Return whether the limit concerns a name, which is the zone's or below it."""
-        if name == self.name:
-            return False
-        for at in [at for at, char in enumerate(name) if char == "."]:
-            if name[at + 1 :] in self.below:
-                return False
-        exists = {
-            ".".join(owner.split(".")[at:])
-            for owner, _ in self.records or ()
-            for at in range(owner.count(".") + 1)
-        }
-        return name not in exists
+def zone_maps(zones: Sequence[LimitedZone], ticks: int, account: Account = FROZEN) -> ZoneMaps:
+    """Return the maps that limit these zones, MOST_ZONES at most; `ticks` is the clock."""
+    limits: dict[bytes, bytes] = {}
+    names: dict[int, bytes] = {}
+    cells = bytearray(MOST_ZONES * ZONE_CELL_SIZE)
+    levels = 0
+    for number, zone in enumerate(zones):
+        levels |= 1 << zone.name.count(".") + 1
+        known = ZoneKnowledge.UNKNOWN
+        if zone.records is not None:
+            known, names[number] = _names_of(zone.name, zone.records)
+        value = ZoneLimitValue(account.price, account.room, 2 * account.room, number, known)
+        limits[struct.pack("=Q", HASH.tag(wire_of(zone.name)))] = encode_zone_limit(value)
+        until = (ticks << ZONE_TIME_SHIFT) + account.room if zone.spent else 0
+        struct.pack_into("=Q", cells, number * ZONE_CELL_SIZE, until)
+    arrays = {MapName.ZONE_HEAD: encode_zone_head(levels, DRAWN), MapName.ZONE_CELLS: bytes(cells)}
+    return ZoneMaps(arrays, limits, names)
+
+
+@cache
+def _names_of(zone: str, records: tuple[tuple[str, int], ...]) -> tuple[ZoneKnowledge, bytes]:
+    counting = ZoneCounting(wire_of(zone), HASH)
+    table = NameTable(1)
+    for owner, kind in records:
+        for tag, amount in counting.of(ZoneRecord(wire_of(owner), kind, 1, 60, b"")):
+            if tag == counting.apex:
+                table.apex += 1
+            else:
+                table.add(tag, amount)
+    known = ZoneKnowledge.WHOLE if table.apex else ZoneKnowledge.LISTED
+    return known, table.head() + table.words.tobytes()
+
+
+def maps_of(scene: Scene, ticks: int) -> ZoneMaps:
+    """Return the maps of a scene; without limits of zones they are empty."""
+    return zone_maps(scene.limits.zones if scene.config.zone_limits else (), ticks)
+
+
+def write_to_host(host: HostFilter, maps: ZoneMaps, arrays: Mapping[MapName, memoryview]) -> None:
+    """Write the maps of a filter, which has been cleared, the arrays into their memory."""
+    for name, octets in maps.arrays.items():
+        arrays[name][:] = octets
+    for key, value in maps.limits.items():
+        host.set_entry(MAPS[MapName.ZONE_LIMITS].ref, key, value)
+    for number, octets in maps.names.items():
+        host.zone_names(number, len(octets) // ZONE_BUCKET_SIZE)[:] = octets
 
 
 class Zoned(Limited):
     """A filter with limits of zones.
 
     Args:
-        zones: eight at most.
         heavy: whether names are counted by their ends.
     """
 
-    def __init__(self, zones: Sequence[Zone] = (), *, heavy: bool = False) -> None:
+    def __init__(self, *, heavy: bool = False) -> None:
         super().__init__(replace(DEFAULT, zone_limits=True, heavy=heavy), sets=16)
         self.write(LimitValues(slip=0))
-        arrays = {
-            name: self.filter.array(MAPS[name].ref, MAPS[name].entries)
-            for name in (MapName.ZONE_HEAD, MapName.ZONE_CELLS, MapName.HEAVY_ZONES)
+        self._arrays = {
+            name: self.filter.array(MAPS[name].ref, count) for name, count in ZONE_ARRAYS.items()
         }
-        self._head = arrays[MapName.ZONE_HEAD]
-        self._cells = arrays[MapName.ZONE_CELLS].cast("Q")
-        self.heavy = arrays[MapName.HEAVY_ZONES]
-        self.enter(zones)
+        self.heavy = self.filter.array(MAPS[MapName.HEAVY_ZONES].ref, 1)
+        self.enter(())
 
-    def enter(self, zones: Sequence[Zone]) -> None:
+    def enter(
+        self, zones: Sequence[LimitedZone], account: Account = FROZEN, ticks: int = 1000
+    ) -> None:
         """Have these zones be limited."""
         self.filter.clear()
-        levels = 0
-        for number, zone in enumerate(zones):
-            wire = wire_of(zone.name)
-            levels |= 1 << zone.name.count(".") + 1
-            known = ZoneKnowledge.UNKNOWN
-            if zone.records is not None:
-                known = self._enter_names(number, zone)
-            value = ZoneLimitValue(zone.price, zone.room, zone.most, number, known)
-            key = struct.pack("=Q", HASH.tag(wire))
-            self.filter.set_entry(MAPS[MapName.ZONE_LIMITS].ref, key, encode_zone_limit(value))
-        self._head[:] = encode_zone_head(levels, DRAWN)
-
-    def _enter_names(self, number: int, zone: Zone) -> ZoneKnowledge:
-        counting = ZoneCounting(wire_of(zone.name), HASH)
-        table = NameTable(1)
-        for owner, kind in zone.records or ():
-            record = ZoneRecord(wire_of(owner), kind, 1, 60, b"")
-            for tag, amount in counting.of(record):
-                if tag == counting.apex:
-                    table.apex += 1
-                else:
-                    table.add(tag, amount)
-        memory = self.filter.zone_names(number, 1 + table.buckets)
-        memory[:ZONE_BUCKET_SIZE] = table.head()
-        memory[ZONE_BUCKET_SIZE:] = memoryview(table.words).cast("B")
-        return ZoneKnowledge.WHOLE if table.apex else ZoneKnowledge.LISTED
+        write_to_host(self.filter, zone_maps(zones, ticks, account), self._arrays)
 
     def spent_until(self, number: int) -> int:
         """Return the time until which a zone's account has spent."""
-        return self._cells[8 * number]
+        return self._arrays[MapName.ZONE_CELLS].cast("Q")[8 * number]
 
     def ask(self, name: str, ticks: int = 1000) -> HostResult:
         """Let a query for a name come in."""

@@ -20,6 +20,7 @@
 #define FLAG_PANIC    1
 #define FLAG_SOCKET   2
 #define FLAG_REGISTER 4
+#define FLAGS_LIMITED 3 /* shift; three bits, modulo limits_scenes */
 #define KIND_LISTED   0x08
 #define KIND_SCOPE    4 /* shift; two bits, modulo 3 */
 #define SCOPES	      3
@@ -28,6 +29,16 @@ struct configuration {
 	int (*filter)(struct xdp_md *ctx);
 	int has_xsk;
 	int has_tables;
+	int has_limits;
+};
+
+/* Of what a map of the limits holds in a scene: an array, or one entry of another map. */
+struct limits_part {
+	__u32 scene;
+	__u32 map;
+	__u32 entry; /* the number of a zone's names */
+	__u32 at;    /* in limits_values */
+	__u32 size;
 };
 
 /* Rendered by coverage.py. */
@@ -38,8 +49,12 @@ extern const size_t destinations_v4_count;
 extern const __u8 destinations_v6[][20];
 extern const size_t destinations_v6_count;
 extern const __u8 table_head_value[][sizeof(struct table_head)]; /* one, of empty tables */
-extern const __u32 table_sizes[][2]; /* number of each array, and of its values */
-extern const size_t table_sizes_count;
+extern const __u32 array_sizes[][2]; /* number of each array, and of its values */
+extern const size_t array_sizes_count;
+extern const struct limits_part limits_parts[];
+extern const size_t limits_parts_count;
+extern const __u8 limits_values[];
+extern const __u32 limits_scenes;
 
 /* Octets that are read one after the other; zeros behind their end. */
 struct tape {
@@ -189,15 +204,15 @@ static bool is_own(const struct operand *operand)
 	       ((operand->kind & 7) % KINDS == 4 && scope_of(operand) != ZONE_SELF);
 }
 
-/* Empty tables, always with the same secret. */
-static void clear_tables(void)
+/* Empty tables, always with the same secret, and empty arrays of the limits. */
+static void clear_arrays(void)
 {
-	for (size_t i = 0; i < table_sizes_count; i++) {
-		struct array *array = &arrays[table_sizes[i][0]];
+	for (size_t i = 0; i < array_sizes_count; i++) {
+		struct array *array = &arrays[array_sizes[i][0]];
 
 		if (!array->values)
-			host_array(table_sizes[i][0], table_sizes[i][1]);
-		memset(array->values, 0, array->count * value_sizes[table_sizes[i][0]]);
+			host_array(array_sizes[i][0], array_sizes[i][1]);
+		memset(array->values, 0, array->count * value_sizes[array_sizes[i][0]]);
 	}
 	memcpy(arrays[MAP_TABLE_HEAD].values, table_head_value, sizeof(struct table_head));
 }
@@ -282,6 +297,31 @@ static void set_scene(__u8 flags)
 		host_set(MAP_XSK_DESTINATIONS_V6, destinations_v6[i], one, 1);
 }
 
+/* Fills the maps of the limits. */
+static void set_limits(__u32 scene)
+{
+	static const __u8 zeros[8];
+
+	for (size_t i = 0; i < limits_parts_count; i++) {
+		const struct limits_part *part = &limits_parts[i];
+		const __u8 *value = limits_values + part->at;
+
+		if (part->scene != scene)
+			continue;
+		if (part->map == MAP_ZONE_NAMES)
+			memcpy(host_zone_names(part->entry,
+					       part->size / sizeof(struct zone_bucket)),
+			       value, part->size);
+		else if (part->map == MAP_ZONE_LIMITS)
+			host_set(part->map, value, value + sizeof(__u64),
+				 part->size - sizeof(__u64));
+		else if (part->map == MAP_EXEMPT4 || part->map == MAP_EXEMPT6)
+			host_set(part->map, value, zeros, sizeof(zeros));
+		else
+			memcpy(arrays[part->map].values, value, part->size);
+	}
+}
+
 /* Sums up the hits in one of our own tables. */
 static __u64 hits_of_table(enum map_ref table)
 {
@@ -337,6 +377,9 @@ static void judge_once(const __u8 *frame, size_t length, enum placement where, _
 	if (!fresh)
 		ticks += 1; /* the heartbeat is too old, and a lie */
 	memset(&scratch, filling, sizeof(scratch));
+	memset(scratch.tickets, 0, sizeof(scratch.tickets)); /* what stays from packet to packet */
+	scratch.turn = 0;
+	scratch.heavy_turn = HEAVY_SHARE - 1;
 	INVARIANT(host_run(frame, length, length, 0, where, &outcome, verdict->frame) == 0);
 	if (!fresh)
 		ticks -= 1;
@@ -356,6 +399,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct configuration *configuration;
 	size_t padded;
 	size_t length;
+	__u32 limited;
 	__u8 flags;
 	int rules;
 
@@ -379,9 +423,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	draw_factors();
 	filter = configuration->filter;
 	set_scene(flags);
-	clear_tables();
+	clear_arrays();
 	set_rules(operands, rules, frame, length, configuration->has_tables);
+	limited = (flags >> FLAGS_LIMITED) % 8 % limits_scenes;
+	if (configuration->has_limits)
+		set_limits(limited);
 	judge_once(frame, length, PLACE_AT_END, 0, 0xa5, &first);
+	if (configuration->has_limits)
+		set_limits(limited);
 	judge_once(frame, length, PLACE_AT_START, 5, 0, &second);
 	check_same(&first, &second);
 	check_verdict(&first, frame, length, flags & FLAG_PANIC,

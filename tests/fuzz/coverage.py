@@ -20,12 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.engines.entries import destination_keys
-from tests.engines.host_build import SOURCES, WARNINGS
+from tests.engines.host_build import SOURCES, TICKS, WARNINGS
+from tests.engines.limited import ARRAYS, exempt_entries, limit_arrays
 from tests.engines.tables import OWN, SHAPE
+from tests.engines.zoned import ZONE_ARRAYS, maps_of
 from tests.fuzz.compare import say
-from tests.fuzz.inputs import CONFIGS, CORPUS, judged, read_corpus, seeds, write_corpus
+from tests.fuzz.inputs import CONFIGS, CORPUS, LIMITED, judged, read_corpus, seeds, write_corpus
 from tests.packets.case import Scene
 from tests.packets.xsk import DESTINATIONS
+from tests.packets.zone_limits import ALL as EVERY_LIMIT
 from xdpctl.abi import (
     HEAD_BIT_NUMBERS_OFFSET,
     HEAD_SECRETS_OFFSET,
@@ -78,6 +81,8 @@ def build(directory: Path) -> Path:
         "-DXDPCTL_HOST",
         f"-I{SOURCES}",
         f"-I{HERE}",
+        "-include",
+        directory / "config-0.h",  # of the other programs, which host.c brings
         HERE / "coverage.c",
         table,
         *objects,
@@ -97,10 +102,11 @@ def _table() -> str:
     numbers = range(len(CONFIGS))
     lines = ['#include "abi.h"', "#include <stddef.h>", "struct xdp_md;"]
     lines += [f"int filter_{number}(struct xdp_md *ctx);" for number in numbers]
-    fields = "int (*filter)(struct xdp_md *ctx); int has_xsk; int has_tables;"
+    fields = "int (*filter)(struct xdp_md *ctx); int has_xsk; int has_tables; int has_limits;"
     lines.append(f"struct configuration {{ {fields} }};")
     rows = [
-        f"{{filter_{number}, {int(config.xsk is not None)}, {int(config.tables)}}}"
+        f"{{filter_{number}, {int(config.xsk is not None)}, {int(config.tables)},"
+        f" {int(config.limits)}}}"
         for number, config in zip(numbers, CONFIGS, strict=True)
     ]
     lines += _array("struct configuration", "configurations", "configuration_count", rows)
@@ -112,9 +118,35 @@ def _table() -> str:
         lines += _array("__u8", f"{what}[][{len(found[0])}]", f"{what}_count", rows)
     head = ", ".join(map(str, _head()))
     lines += _array("__u8", f"table_head_value[][{HEAD_SIZE}]", "table_heads", [f"{{{head}}}"])
-    rows = [f"{{{MAPS[name].ref}, {SHAPE.entries(name)}}}" for name in OWN]
-    lines += _array("__u32", "table_sizes[][2]", "table_sizes_count", rows)
-    return "\n".join(lines) + "\n"
+    entries = {name: SHAPE.entries(name) for name in OWN}
+    entries |= ARRAYS | ZONE_ARRAYS | {MapName.HEAVY_ZONES: 1}
+    rows = [f"{{{MAPS[name].ref}, {count}}}" for name, count in entries.items()]
+    lines += _array("__u32", "array_sizes[][2]", "array_sizes_count", rows)
+    return "\n".join(lines + _limits()) + "\n"
+
+
+def _limits() -> list[str]:
+    """Return the C of what the limits' maps hold: values, end to end, and where each belongs."""
+    values, parts = b"", []
+    for number, (limits, exempt) in enumerate(LIMITED):
+        scene = Scene(config=EVERY_LIMIT, limits=limits, exempt=exempt)
+        zones = maps_of(scene, TICKS)
+        found = [(name, 0, held) for name, held in limit_arrays(scene, TICKS).items()]
+        found += [(name, 0, held) for name, held in zones.arrays.items()]
+        found += [(MapName.ZONE_LIMITS, 0, key + held) for key, held in zones.limits.items()]
+        found += [(MapName.ZONE_NAMES, zone, held) for zone, held in zones.names.items()]
+        found += [(name, 0, key) for name, key in exempt_entries(scene)]
+        for name, entry, held in found:
+            place = (number, MAPS[name].ref, entry, len(values), len(held))
+            parts.append(f"{{{', '.join(map(str, place))}}}")
+            values += held
+    fields = "__u32 scene, map, entry, at, size;"
+    return [
+        f"struct limits_part {{ {fields} }};",
+        *_array("struct limits_part", "limits_parts", "limits_parts_count", parts),
+        *_array("__u8", "limits_values", "limits_values_size", [*map(str, values)]),
+        f"const __u32 limits_scenes = {len(LIMITED)};",
+    ]
 
 
 def _head() -> bytes:

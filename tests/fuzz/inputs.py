@@ -4,7 +4,8 @@ Owns the form of an input, which coverage.c reads in C: so that what was found t
 can be put before every engine, and the table's cases can be its seeds. An input:
 
     octet 0     which of CONFIGS, modulo their number (only ever add at the end)
-    octet 1     1: panic, 2: a socket in slot 0 of xskmap, 4: DESTINATIONS registered
+    octet 1     1: panic, 2: a socket in slot 0 of xskmap, 4: DESTINATIONS registered; the
+                three bits above, modulo their number: which of LIMITED, if there are limits
     octets 2-3  octets to which the frame is padded with zeros, modulo 2048
     octet 4     how many rules, modulo 17
     rules       kind, action; prefixes: length; names: type (2), size; the operand
@@ -28,7 +29,8 @@ from typing import TYPE_CHECKING
 from tests.engines.entries import entry_of
 from tests.fuzz.scenes import SCENES
 from tests.fuzz.tape import Tape
-from tests.packets.case import DEFAULT, TABLES, Rule, Scene
+from tests.packets import known, limits, zone_limits
+from tests.packets.case import DEFAULT, KNOWN, TABLES, ZONED, Limits, Rule, Scene
 from tests.packets.table import CASES
 from tests.packets.xsk import DESTINATIONS
 from xdpctl.abi import NAME_MAX, TABLE_LEVELS, Book, RuleAction, ZoneScope, qname_size
@@ -54,6 +56,7 @@ _V4, _V6, _PREFIX4, _PREFIX6, _NAME, _KINDS = range(6)
 _SIZES = (4, 16, 4, 16)
 _PANIC, _SOCKET, _REGISTERED = 1, 2, 4
 _FROM_FRAME = 0x80
+_LIMITED = 3
 _LISTED = 0x08
 _SCOPE = 4
 
@@ -66,7 +69,22 @@ CONFIGS: tuple[ProgramConfig, ...] = (
     TABLES,
     replace(TABLES, any_qtype=AnyQtype.NEW),
     replace(TABLES, xsk=XskFamily.BOTH),
+    KNOWN,
+    ZONED,
+    zone_limits.ALL,
 )
+
+LIMITED: tuple[tuple[Limits, tuple[str, ...]], ...] = (
+    (known.EMPTY.limits, ()),
+    (known.OVER.limits, ()),
+    (known.PROVEN.limits, ()),
+    (zone_limits.SPENT.limits, ()),
+    (zone_limits.PLENTY.limits, ()),
+    (limits.EMPTY.limits, ("192.0.2.0/31", "2001:db8:1::/48")),
+    (limits.DRY.limits, ()),
+    (Limits(), ()),
+)
+"""What limits and exempt prefixes are like; eight at most (only ever change the last ones)."""
 
 
 def judged(data: bytes) -> tuple[Scene, bytes] | None:
@@ -95,6 +113,9 @@ def judged(data: bytes) -> tuple[Scene, bytes] | None:
         (0,) if flags & _SOCKET else (),
         bool(flags & _PANIC),
     )
+    if config.limits:
+        held, exempt = LIMITED[(flags >> _LIMITED) % 8 % len(LIMITED)]
+        scene = replace(scene, limits=held, exempt=exempt)
     return scene, frame
 
 
@@ -191,6 +212,7 @@ def input_of(scene: Scene, frame: bytes) -> bytes | None:
         and len(frame) <= LONGEST
         and scene.first_buffer is None
         and not any(rule.in_tables and rule.hits for rule in scene.rules)
+        and (not scene.config.limits or (scene.limits, scene.exempt) in LIMITED)
     )
     if not shown:
         return None
@@ -199,6 +221,8 @@ def input_of(scene: Scene, frame: bytes) -> bytes | None:
         + _SOCKET * bool(scene.sockets)
         + _REGISTERED * bool(scene.destinations)
     )
+    if scene.config.limits:
+        flags += LIMITED.index((scene.limits, scene.exempt)) << _LIMITED
     head = bytes([CONFIGS.index(scene.config), flags, 0, 0, len(scene.rules)])
     return head + b"".join(_written(rule) for rule in scene.rules) + frame
 

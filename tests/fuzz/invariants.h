@@ -77,6 +77,9 @@ static const __u8 actions_of[REASON_COUNT] = {
 	[REASON_ZONE] = MAY_AS_RULE,
 	[REASON_LIST_SOURCE] = MAY_AS_RULE,
 	[REASON_LIST_NAME] = MAY_AS_RULE,
+	[REASON_LIMIT] = MAY_AS_RULE,
+	[REASON_UNPROVEN] = MAY_AS_RULE,
+	[REASON_ZONE_LIMIT] = MAY_AS_RULE,
 };
 
 /* Whether nobody sends from this address, and nobody is sent to there: 0/8, 127/8, 224/3. */
@@ -249,7 +252,7 @@ static void check_verdict(const struct verdict *verdict, const __u8 *frame, size
 		check_fragment(verdict, frame, length);
 	}
 	if (verdict->code == XDP_TX) {
-		INVARIANT(verdict->hits == 1);
+		INVARIANT(verdict->hits == (verdict->reason < REASON_LIMIT));
 		check_answer(verdict->frame, verdict->length, frame, length);
 	} else {
 		INVARIANT(verdict->length == length && !memcmp(verdict->frame, frame, length));

@@ -11,6 +11,8 @@ from ipaddress import ip_network
 from tests.packets.case import (
     DEFAULT,
     LIMITS,
+    ZONED,
+    LimitedZone,
     Limits,
     Rule,
     Scene,
@@ -23,6 +25,8 @@ from tests.packets.known import PROVEN
 from tests.packets.limits import FOUR, TABLES, XSK
 from tests.packets.message import AAAA, ANY, A, long_name
 from tests.packets.xsk import DESTINATIONS, ELSEWHERE
+from tests.packets.zone_limits import ALL as EVERY_LIMIT
+from tests.packets.zone_limits import NS
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
 
@@ -95,6 +99,15 @@ _SPENT = Limits(
 )
 _NOTHING_LEFT = Limits(x_left=False)
 _EXEMPT = ("192.0.2.2/32", "192.0.2.64/30", "2001:db8:1:2::/64", "2001:db8:68::1/128", "::/128")
+_ZONES = Limits(
+    zones=(
+        LimitedZone("example", (("www.example", A), ("a.b.c.example", A), ("ok.example", NS))),
+        LimitedZone("com"),
+        LimitedZone("bad.example", (("*.x.bad.example", A),)),
+        LimitedZone("example.com", (("www.example.com", A), ("wild.example.com", NS))),
+        LimitedZone("x", spent=False),
+    )
+)
 
 LIMITED = (
     Scene(NAMES + STRANGERS, LIMITS, limits=_SPENT),
@@ -107,5 +120,7 @@ LIMITED = (
     PROVEN,
     replace(COOKIES, rules=NAMES),
     replace(COOKIES, limits=replace(COOKIES.limits, x_left=True, spent=_SPENT.spent, slip=1)),
+    Scene(NAMES[:4], ZONED, limits=_ZONES),
+    Scene((), EVERY_LIMIT, limits=replace(_ZONES, spent=_SPENT.spent), exempt=_EXEMPT),
 )
 """Scenes with limits, in which no time passes."""

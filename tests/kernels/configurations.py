@@ -54,6 +54,7 @@ DEFAULT: Final = _config()
 _TWO: Final = replace(DEFAULT, limits4=(32, 24), limits6=(64, 48))
 _FOUR: Final = replace(DEFAULT, limits4=(32, 28, 24, 20), limits6=(128, 64, 56, 48), flood=True)
 _ALL: Final = replace(_FOUR, proven=True, proof=True, cookies=True)
+_LIMITS: Final = replace(_ALL, exempt=True, zone_limits=True, heavy=True)
 _LARGEST: Final = _config(tables=True, xsk=XskFamily.BOTH, large=True)
 
 CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
@@ -74,18 +75,17 @@ CONFIGURATIONS: Final[Mapping[str, Recipe]] = {
     "limits-four": _FOUR,
     "flood": replace(DEFAULT, flood=True, exempt=True),
     "limits-all": _ALL,
+    "zones": replace(DEFAULT, zone_limits=True, heavy=True),
+    "every limit": _LIMITS,
     "samples": replace(DEFAULT, samples=512),
     "samples-longest": replace(DEFAULT, samples=2048),
     "everything": replace(
-        _ALL,
+        _LIMITS,
         ports=_LARGEST.ports,
         address_ports=_LARGEST.address_ports,
         addresses=_LARGEST.addresses,
         xsk=_LARGEST.xsk,
         tables=True,
-        exempt=True,
-        zone_limits=True,
-        heavy=True,
         samples=512,
     ),
     "proof-no-tcp": _config(tables=True, tcp=False, proof=True),

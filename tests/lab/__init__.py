@@ -24,6 +24,8 @@ the folder with compiled programs).
     primary.py    BIND as the primary of a zone, with a key
     wire.py       Wire: any frames out, answers in
     query.py      dig, kdig: one query by a real client, its answer parsed
+    flooding.py   a flood: one source, many names, and honest ones beside it
+    browser.py    Debian's Chromium, led by Selenium
     stream.py     Stream: thousands of queries, and whether blocked ones arrived
 """
 

@@ -34,6 +34,7 @@ def test_an_installed_wheel_attaches_and_serves_from_another_folder(
         server,
         command=unmeasured("env", "-C", str(tmp_path), str(venv / "bin" / "xdpctl")),
     )
+    assert service.get("/page/main.js").status == 200
     assert service.verb("block", "dropped.example").returncode == 0
     assert dig(client, "www.example").arrived
     assert not dig(client, "dropped.example").arrived

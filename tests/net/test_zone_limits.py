@@ -7,9 +7,11 @@ names come from BIND by AXFR and IXFR with TSIG, and outlive what happens to a s
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +21,7 @@ from tests.lab.primary import BindPrimary, bind_primary
 from tests.lab.service import READY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -128,6 +130,16 @@ class ZoneSite:
         names = [f"random{number}.example.com" for number in range(count)]
         return count - len(self.truncated(names))
 
+    def blast(self, zone: str, count: int = 6000) -> None:
+        """Ask for many random names at once, and wait for no answer."""
+        parts = [part.encode() for part in zone.split(".")]
+        end = b"".join(bytes((len(part),)) + part for part in parts) + b"\0\0\1\0\1"
+        head = struct.pack("!6H", 7, 0, 1, 0, 0, 0)
+        with self.client.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for _ in range(count):
+                label = secrets.token_hex(4).encode()
+                sock.sendto(head + bytes((len(label),)) + label + end, ("192.0.2.53", 53))
+
     def assert_cut(self) -> None:
         """See that a flood is cut, and that no name that exists is touched meanwhile."""
         assert self.flood() < 20
@@ -203,6 +215,36 @@ def test_without_names_everything_below_the_zone_counts(site: ZoneSite) -> None:
     eventually(lambda: site.zone()["in_force"], "the limit")
     assert site.truncated(["example.com"] * 10) == []
     assert len(site.truncated(["www.example.com"] * 20)) >= 20 - 2 * BURST - 8
+
+
+def test_a_watched_zone_is_limited_when_it_is_attacked_and_others_are_named(
+    site: ZoneSite,
+) -> None:
+    service = site.start(
+        "limit = 1", "watch = true", 'primary = "127.0.0.1"', f'key-file = "{site.bind.key_file}"'
+    )
+    site.known(1)
+    assert site.flood() == 40, "in peace nobody is limited"
+
+    def attacked(zone: str, seen: Callable[[], bool]) -> Callable[[], bool]:
+        def look() -> bool:
+            site.blast(zone)
+            return seen()
+
+        return look
+
+    eventually(attacked("example.com", lambda: site.zone()["in_force"]), "the limit", 60.0)
+    site.assert_cut()
+    ends = site.zone()["ends"]
+    assert time.time() < ends <= time.time() + 600
+    assert "zone-limited" in service.verb("history").stdout
+    assert "attacked, so limited for" in " ".join(service.verb("limits").stdout.split())
+    proposal = "try --zone-limit .victim.test=100"
+    eventually(
+        attacked("victim.test", lambda: proposal in service.verb("status").stdout),
+        "what to do about another zone",
+        60.0,
+    )
 
 
 def test_another_limit_comes_with_a_reload(site: ZoneSite) -> None:

@@ -126,6 +126,25 @@ KNOWN = replace(LIMITS, proven=True, cookies=True)
 """The same where proven sources and DNS cookies count."""
 
 
+ZONED = replace(DEFAULT, zone_limits=True, heavy=True)
+"""The same with limits of zones, where names are also counted by their ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitedZone:
+    """A zone with a limit.
+
+    Attributes:
+        name: as text.
+        records: (owner, type) of its records; None: its names are not known.
+        spent: whether its account has no room for a packet.
+    """
+
+    name: str
+    records: tuple[tuple[str, int], ...] | None = None
+    spent: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What the limits' maps hold, while no time passes.
@@ -140,6 +159,7 @@ class Limits:
         proven: addresses of proven sources.
         cookie_keys: secrets of cookies, 16 octets each.
         now: Unix time, modulo 2^32.
+        zones: those with a limit.
     """
 
     spent: tuple[str, ...] = ()
@@ -152,6 +172,7 @@ class Limits:
     proven: tuple[str, ...] = ()
     cookie_keys: tuple[bytes, ...] = ()
     now: int = 0
+    zones: tuple[LimitedZone, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from tests.packets import (
     unanswerable,
     way_in,
     xsk,
+    zone_limits,
     zones,
 )
 
@@ -39,6 +40,7 @@ THEMES: dict[str, tuple[Case, ...]] = {
     "exempt": exempt.CASES,
     "limits": limits.CASES,
     "cookies": known.CASES,
+    "zone limits": zone_limits.CASES,
 }
 
 CASES: dict[str, Case] = {

@@ -38,7 +38,13 @@ TROUBLE = ("Traceback", "this is a bug", "never awaited", "never retrieved")
 """What a log may not have in it."""
 
 _ROOM = ("--map-size=qnames=4096", "--map-size=addr-v4=8192")
-_CONFIGS = ("", "tcp = false\n")
+_LIMITS = """rate-limit = 20
+rate-limit-table = 1024
+flood-limit = 1000
+zone-limit = [".soak.example=5"]
+"""
+_CONFIGS = (f"rate-limit-dry-run = true\n{_LIMITS}", f"tcp = false\n{_LIMITS}")
+"""The traffic is over every limit, which acts in one of them and only counts in the other."""
 _GONE = (OSError, http.client.HTTPException)
 """What a request meets when the service is killed."""
 
@@ -73,6 +79,7 @@ class Site:
             stack.enter_context(self._lab)
             client, self._host = self._lab.pair()
             self._lab.at_end(self._sink().close)
+            self._lab.write("xdpctl.toml", _CONFIGS[-1])
             self._start()
             self._service.process.line(READY, timeout=30)
             work = Work(self._host, self._service.control)

@@ -89,7 +89,7 @@ class Work:
     @property
     def looks(self) -> Steps:
         """What only asks."""
-        control = (f"{_RULES}?limit=100", "/api/v1/top", "/api/v1/export")
+        control = (f"{_RULES}?limit=100", "/api/v1/top", "/api/v1/export", "/api/v1/limits")
         listen = ("/metrics", "/healthz", "/api/v1/status")
         return {
             **{f"{path} on --listen": partial(self._scrape, path) for path in listen},

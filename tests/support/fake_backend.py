@@ -369,19 +369,20 @@ class Site:
 
 
 @asynccontextmanager
-async def site(
+async def site(  # noqa: PLR0913 - what a listener has
     folder: Path,
     *,
     host: str = "127.0.0.1",
     tcp: bool = True,
     secrets: Secrets | None = None,
     backend: FakeBackend | None = None,
+    page: bool | None = None,
 ) -> AsyncIterator[Site]:
     """Serve a fake service; the control socket is in `folder`, whose path must be short."""
     backend = backend or FakeBackend()
     control = folder / "c.sock"
     listen = Listen(ip_address(host), 0) if tcp else None
-    async with Listeners(control, None, listen, secrets, spool=folder) as listeners:
+    async with Listeners(control, None, listen, secrets, folder, page=page) as listeners:
         listeners.bind()
         await listeners.serve(
             backend, Exposition(SnapshotCollector(backend.snapshot, bcc=lambda: "0"))

@@ -95,13 +95,13 @@ def test_what_systemd_shows_to_everybody_has_no_quotation() -> None:
         (f"0.0.0.0 {SECRET}\n", "line 1 cannot be read"),
         (f"0.0.0.0 ok.example\n{SECRET} x\n", "line 2 cannot be read"),
         (f"{HEAD}x {SECRET} y\n", "line 5 is not valid in a zone file"),
-        (f"{HEAD}s3cret TXT x\n", "1 records with an answer of their own"),
+        (f"{HEAD}s3cret TXT x\n", "1 record with an answer of its own"),
         (f"address=/ok.example/\n{SECRET}\n", "line 2 cannot be read"),
-        ("address=/s3cret/192.0.2.1\n", "1 names with an answer of their own"),
+        ("address=/s3cret/192.0.2.1\n", "1 name with an answer of its own"),
         (f"server:\n{SECRET}\n", "line 2 cannot be read"),
-        ("||ok.example^\n||s3cret^$all\n", "1 rules with modifiers"),
-        ("0.0.0.0 ok.example\n192.0.2.1 s3cret\n", "1 names with an address of their own"),
-        ("ok.example\ns3cret action=pass\n", "1 lines with another action than the list's"),
+        ("||ok.example^\n||s3cret^$all\n", "1 rule with modifiers"),
+        ("0.0.0.0 ok.example\n192.0.2.1 s3cret\n", "1 name with an address of its own"),
+        ("ok.example\ns3cret action=pass\n", "1 line with another action than the list's"),
     ],
 )
 async def test_a_list_is_quoted_in_the_log_alone(

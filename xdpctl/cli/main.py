@@ -65,6 +65,8 @@ SYNONYMS = {
     "history": ("log", "logs", "audit", "events"),
     "import": ("load", "read"),
     "export": ("dump", "save"),
+    "lists": ("feeds", "refresh"),
+    "resize": ("capacity", "grow", "enlarge"),
 }
 """What other programs call a verb; an unknown word among these is answered with ours."""
 

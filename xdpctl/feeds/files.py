@@ -43,6 +43,7 @@ from xdpctl.settings.lists import NO_SHRINK_LIMIT
 from xdpctl.store.change import Change
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from xdpctl.feeds.formats.account import LeftOut
@@ -60,6 +61,9 @@ DEBOUNCE_MAX_SECONDS = 2.0
 QUIET_SECONDS = 2.0
 """A file that changed within this time may still be written, unless the kernel says closed and its
 last line has an end."""
+
+FIRST_SECONDS = 10.0
+"""How long the service is not ready at start because lists are read for the first time."""
 
 LOOK_SECONDS = 60.0
 """How often a watched file is checked anyway: network file systems and links send no event."""
@@ -124,19 +128,30 @@ class _Kept:
                 future.set_result(None)
 
 
+async def _nothing() -> None:
+    pass
+
+
 class ListFiles:
     """The keeper.
 
     Args:
         backend: makes and removes rules.
         settings: of the service.
+        on_first: called when every list has been read once.
     """
 
     name = "lists"
-    failures = ()
 
-    def __init__(self, backend: ListBackend, settings: Settings) -> None:
+    def __init__(
+        self,
+        backend: ListBackend,
+        settings: Settings,
+        on_first: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
         self._backend = backend
+        self._on_first = on_first
+        self._first_until = time.monotonic() + FIRST_SECONDS if settings.lists else 0.0
         self._wanted: Settings | None = settings
         self._any_qtype: AnyQtype = settings.any_qtype
         self._kept: dict[str, _Kept] = {}
@@ -152,6 +167,13 @@ class ListFiles:
         for listed in self._kept.values():
             found += [sentence for sentence in (listed.problem, listed.left_out) if sentence]
         return tuple(found)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """A sentence while lists are read at the start: what waits for ready finds them blocked."""
+        if time.monotonic() >= self._first_until:
+            return ()
+        return ("the lists are read for the first time",)
 
     def views(self) -> tuple[ListView, ...]:
         """Return how each list is now. From the loop's thread, while the part runs."""
@@ -227,6 +249,9 @@ class ListFiles:
                 for listed in list(self._kept.values()):
                     if listed.due <= loop.time() and self._wanted is None:
                         await self._look(listed)
+                if self._first_until:
+                    self._first_until = 0.0
+                    await self._on_first()
                 await self._sleep()
 
     async def _sleep(self) -> None:

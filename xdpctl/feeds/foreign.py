@@ -108,6 +108,7 @@ def refuse_foreign(lines: Sequence[str], form: ListFormat, *, guessed: bool) -> 
         if kind.begins.match(first):
             raise ListError(kind.what)
     _refuse_csv(lines)
+    _refuse_semicolons(lines)
     if guessed and all(map(_is_word, lines)):
         raise ListError(
             f"it has only single words such as {shown(first)}, as a message has and not a list: a"
@@ -131,6 +132,17 @@ def _refuse_csv(lines: Sequence[str]) -> None:
     if column:
         helps += f", for example with `cut -d, -f{column} | tr -d '\" '`"
     raise ListError(f"it is CSV, several columns with commas between them: {helps}")
+
+
+def _refuse_semicolons(lines: Sequence[str]) -> None:
+    """Raise ListError if most lines have another target behind a semicolon: it is no comment."""
+    rows = [[field.strip() for field in line.split(";")] for line in lines]
+    several = [row for row in rows if sum(is_source(f) or _is_name(f) for f in row) > 1]
+    if len(several) > _MOST * len(lines):
+        raise ListError(
+            "it has several columns with semicolons between them: write one address, prefix or"
+            " name a line, for example with `cut -d';' -f1`"
+        )
 
 
 def _is_csv(row: str) -> bool:

@@ -343,6 +343,10 @@ class Filter:
                     return OwnMaps(self._pins.open_tables(self._bpf, {*former.info.map_ids}))
         return OwnMaps()
 
+    def has_other_limits(self) -> bool:
+        """Return whether another version of xdpctl left maps of the limits."""
+        return self._pins.has_other_limits(self._bpf)
+
     def former_limits(self) -> OwnMaps:
         """Open the maps of the limits that a former service left; the caller closes them."""
         used: set[int] = set()

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _PLACED = (MapName.LIMIT_CELLS, MapName.LIMIT_PROVEN)
 """Maps whose entries are where the secrets of `limits` say."""
 
+OF_ANOTHER_VERSION = "they are of another version of xdpctl"
+"""Why maps are not taken over."""
+
 _SYNCED = (MapName.EXEMPT4, MapName.EXEMPT6)
 """Maps that hold what is configured, and nothing else."""
 
@@ -107,7 +110,7 @@ def fitted(bpf: Bpf, wanted: Mapping[MapName, int], former: Mapping[MapName, Map
     value = b"" if head is None else bytes(head.memory()[:LIMITS_SIZE])
     forgotten = ""
     if not value or int.from_bytes(value[:8], sys.byteorder) != LIMITS_LAYOUT:
-        forgotten = "they are of another version of xdpctl" if value else ""
+        forgotten = OF_ANOTHER_VERSION if value else ""
         drawn = secrets.token_bytes(LIMITS_SECRETS_SIZE)
         kept = {name: opened for name, opened in kept.items() if name in _SYNCED}
     else:

@@ -195,6 +195,16 @@ class OwnPins:
                     opened.close()
         return found
 
+    def has_other_limits(self, bpf: Bpf) -> bool:
+        """Return whether a map of the limits is pinned that we cannot use: of another version."""
+        for name in names_of(Scope.LIMITS):
+            opened = _open_map(bpf, self.path(name), name)
+            if opened is not None:
+                opened.close()
+            elif os.path.lexists(self.path(name)):  # False also where nobody may look
+                return True
+        return False
+
     def open_maps(self, bpf: Bpf, scope: Scope) -> dict[MapName, Map]:
         """Open our maps of a scope, as `open_map`."""
         opened = {name: self.open_map(bpf, name) for name in names_of(scope)}

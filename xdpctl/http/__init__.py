@@ -2,7 +2,8 @@
 
     listeners.py    both listeners: bound first, served last; imports aiohttp late
     app.py          the application of a listener
-    landing.py      the page at `/`, with links
+    landing.py      what is at `/` without the page: links
+    static.py       the web page; its files are in the folder page
     problems.py     errors as RFC 9457 problem documents
     refusals.py     the errors for which a request is rejected
     abandonment.py  whether a client still waits for its request

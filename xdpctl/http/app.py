@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from xdpctl.errors import XdpctlError
+from xdpctl.http import landing
 from xdpctl.http.abandonment import AbandonedError
 from xdpctl.http.api.keys import BACKEND, EXPOSITION
 from xdpctl.http.api.openapi import PATH as DESCRIPTION
 from xdpctl.http.api.routes import ROUTES
 from xdpctl.http.problems import SERVER, from_error, problem
-from xdpctl.http.transport.access import Access
+from xdpctl.http.transport.access import PAGE_PREFIX, Access
 from xdpctl.http.transport.auth import guard
 from xdpctl.http.transport.body import later
 from xdpctl.http.transport.entrance import Entrance
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from xdpctl.http.api.backend import Backend
+    from xdpctl.http.static import StaticPage
     from xdpctl.http.transport.gate import Gate
     from xdpctl.http.transport.spare import Spare
     from xdpctl.http.transport.token import Token
@@ -99,13 +101,14 @@ async def _nowhere(request: web.Request) -> web.Response:
     )
 
 
-def make_app(
+def make_app(  # noqa: PLR0913 - what a listener has
     backend: Backend,
     exposition: Exposition,
     access: Access,
     *,
     token: Callable[[], Token | None] = lambda: None,
     spool: Path | None = None,
+    page: StaticPage | None = None,
 ) -> web.Application:
     """Return the application for one kind of listener.
 
@@ -115,6 +118,7 @@ def make_app(
         access: what clients of the listener may do without a token.
         token: returns the listener's current token, or None.
         spool: directory for long bodies while they are processed; None: the system's.
+        page: the web page; None: `/` has links instead.
     """
     turns = [] if access is Access.EVERYTHING else [in_turn()]
     app = web.Application(middlewares=[pace, *turns, guard(access, token), limited(), _errors])
@@ -124,7 +128,15 @@ def make_app(
     app[SPOOL] = spool
     app[STOPPING] = asyncio.Event()
     app[IN_PUBLIC] = access is not Access.EVERYTHING
+    if page is not None:
+        for method in ("GET", "HEAD"):
+            app.router.add_route(method, landing.PATH, page.index, expect_handler=later)
+            app.router.add_route(
+                method, f"{PAGE_PREFIX}{{name:.+}}", page.file, expect_handler=later
+            )
     for route in ROUTES:
+        if page is not None and route.path == landing.PATH:
+            continue
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
             app.router.add_route(method, route.path, route.handler, expect_handler=later)
     app.router.add_route("*", "/{path:.*}", _nowhere, expect_handler=later)

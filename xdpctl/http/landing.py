@@ -1,4 +1,4 @@
-"""The page at `/`: what this port is, and links to what it serves.
+"""What is at `/` where the web page is off (static.py): what this port is, and links.
 
 For a person who opens the address of a scrape in a browser. Static: no data, no version, and
 nothing is loaded from elsewhere, so it needs no token. Owns the page. Does not own routes, which

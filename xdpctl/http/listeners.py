@@ -45,21 +45,25 @@ class Listeners:
         listen: address of the TCP listener, or None.
         secrets: of the TCP listener.
         spool: directory for long bodies while they are processed; None: the system's.
+        page: whether the TCP listener has the web page; None: on loopback.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an operator sets
         self,
         control: Path,
         control_gid: int | None,
         listen: Listen | None,
         secrets: Secrets | None = None,
         spool: Path | None = None,
+        *,
+        page: bool | None = None,
     ) -> None:
         self._control_path = control
         self._control_gid = control_gid
         self._listen = listen
         self._secrets = secrets or Secrets()
         self._spool = spool
+        self._page = page
         self._control: socket.socket | None = None
         self._tcp: socket.socket | None = None
         self._token: Token | None = None
@@ -157,14 +161,22 @@ class Listeners:
         """Begin to answer requests."""
         import_application()
         from xdpctl.http.app import make_app, serve_on  # noqa: PLC0415 - see above
+        from xdpctl.http.static import StaticPage  # noqa: PLC0415 - the same
 
         if self._control is not None:
             app = make_app(backend, exposition, Access.EVERYTHING, spool=self._spool)
             self._serving.append(await serve_on(app, self._control, self._spare))
         if self._tcp is not None and self._listen is not None:
-            access = Access.READS if self._listen.host.is_loopback else Access.PUBLIC
+            is_local = self._listen.host.is_loopback
+            access = Access.READS if is_local else Access.PUBLIC
+            has_page = is_local if self._page is None else self._page
             app = make_app(
-                backend, exposition, access, token=lambda: self._token, spool=self._spool
+                backend,
+                exposition,
+                access,
+                token=lambda: self._token,
+                spool=self._spool,
+                page=await asyncio.to_thread(StaticPage.read) if has_page else None,
             )
             self._serving.append(await serve_on(app, self._tcp, self._spare, self._tls))
             event(

@@ -25,7 +25,7 @@ from xdpctl.errors import (
     XdpctlError,
     public,
 )
-from xdpctl.http.refusals import RequestError
+from xdpctl.http.refusals import REQUEST_CODE, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,25 +51,37 @@ _STATUS: tuple[tuple[type[XdpctlError], HTTPStatus], ...] = (
 )
 
 
+_CODES = {
+    HTTPStatus.UNAUTHORIZED: "access",
+    HTTPStatus.FORBIDDEN: "access",
+    HTTPStatus.NOT_FOUND: "no-path",
+    HTTPStatus.METHOD_NOT_ALLOWED: "no-method",
+    HTTPStatus.MISDIRECTED_REQUEST: "access",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "internal",
+    HTTPStatus.SERVICE_UNAVAILABLE: "busy",
+}
+"""The code of a refusal that is not one of our errors; of any other status, `request`."""
+
+
 class Problem(msgspec.Struct):
     """An error (RFC 9457).
 
     `detail` is one sentence: what was tried, what happened, what helps. `field` and `text`
     name what was wrong in a request, `index` the rule of a list, counted from 0. Where a
     map is full (507) or frozen (503), `map` names it and `done` says how many entries went
-    in before. `code` is the kind of error, for programs (errors.py).
+    in before. `code` is the kind of error, for programs.
     """
 
     type: str
     title: str
     status: Annotated[int, msgspec.Meta(ge=400, le=599)]
     detail: str
+    code: str
     field: str | msgspec.UnsetType = msgspec.UNSET
     text: str | msgspec.UnsetType = msgspec.UNSET
     index: int | msgspec.UnsetType = msgspec.UNSET
     map: str | msgspec.UnsetType = msgspec.UNSET
     done: int | msgspec.UnsetType = msgspec.UNSET
-    code: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def problem(
@@ -77,17 +89,15 @@ def problem(
     detail: str,
     *,
     headers: Mapping[str, str] | None = None,
-    extra: Mapping[str, str | int] | None = None,
 ) -> web.Response:
-    """Return a problem document.
+    """Return a problem document for what is not one of our own errors.
 
     Args:
         status: also determines the title.
         detail: one sentence.
         headers: of the response, beside its content type.
-        extra: further members: field, text, done …
     """
-    return _response(_document(status, detail, extra or {}), headers)
+    return _response(_document(status, detail, _CODES.get(status, REQUEST_CODE), {}), headers)
 
 
 def from_error(error: XdpctlError, *, in_public: bool = True) -> web.Response:
@@ -106,7 +116,7 @@ def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
         (status for kind, status in _STATUS if isinstance(error, kind)),
         HTTPStatus.INTERNAL_SERVER_ERROR,
     )
-    extra: dict[str, str | int] = {"code": error.code}
+    extra: dict[str, str | int] = {}
     if isinstance(error, TargetError):
         extra |= {"field": error.field, "text": _bounded(error.text)}
     elif isinstance(error, MapFullError | MapFrozenError):
@@ -118,7 +128,7 @@ def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
     if index is not None:
         extra["index"] = index
     sentence = public(error.sentence) if in_public else str(error.sentence)
-    return _document(status, sentence, extra)
+    return _document(status, sentence, error.code, extra)
 
 
 def wire_form(error: XdpctlError) -> bytes:
@@ -134,8 +144,10 @@ def wire_form(error: XdpctlError) -> bytes:
     return "\r\n".join((*lines, "", "")).encode() + body
 
 
-def _document(status: HTTPStatus, detail: str, extra: Mapping[str, str | int]) -> Problem:
-    document = Problem("about:blank", status.phrase, status.value, _writable(detail))
+def _document(
+    status: HTTPStatus, detail: str, code: str, extra: Mapping[str, str | int]
+) -> Problem:
+    document = Problem("about:blank", status.phrase, status.value, _writable(detail), code)
     for name, value in extra.items():
         setattr(document, name, _writable(value) if isinstance(value, str) else value)
     return document

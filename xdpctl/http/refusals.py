@@ -22,7 +22,21 @@ if TYPE_CHECKING:
 _JSON_PATH = re.compile(r" - at `\$(?:\[(?P<index>[0-9]+|\.\.\.)\])?\.?(?P<field>[^`]*)`$")
 _BYTE = re.compile(r"byte ([0-9]+)")
 _ENUM = re.compile(r"Invalid enum value (?P<text>.*)", re.DOTALL)
+_TYPES = re.compile(r"Expected `(?P<wanted>[a-z |]+)`(?:, got `(?P<got>[a-z]+)`)?$")
+_WORDS = {
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "object": "an object",
+    "str": "text",
+}
+"""What JSON calls the types of the decoder's sentences."""
+
 _FIELD = re.compile(r"(?:unknown field|missing required field) `(?P<field>[^`]+)`")
+
+
+REQUEST_CODE = "request"
 
 
 class RequestError(XdpctlError):
@@ -34,6 +48,8 @@ class RequestError(XdpctlError):
         field: the invalid parameter or field, if there is one.
         index: number of the invalid rule in the list, from 0, if there is one.
     """
+
+    code = REQUEST_CODE
 
     def __init__(
         self, status: HTTPStatus, sentence: str, *, field: str = "", index: int | None = None
@@ -91,6 +107,9 @@ def not_of_the_schema(
     what = text.removesuffix(path.group()) if path else text
     if found := _ENUM.match(what):
         what = f"{found['text']} is not one of {', '.join(enums.get(field, ())) or 'its values'}"
+    elif found := _TYPES.match(what):
+        what = f"expected {_in_words(found['wanted'])}"
+        what += f", got {_in_words(found['got'])}" if found["got"] else ""
     where = field or "this document"
     if path and path["index"] and path["index"].isdigit():
         index = first + int(path["index"])
@@ -101,3 +120,7 @@ def not_of_the_schema(
         field=field,
         index=index,
     )
+
+
+def _in_words(types: str) -> str:
+    return " or ".join(_WORDS.get(each, each) for each in types.split(" | "))

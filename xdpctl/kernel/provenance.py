@@ -57,12 +57,13 @@ def open_own(path: Path) -> int:
     return _opened(path, _Way.check_own)
 
 
-def open_secret(path: Path, renew: str) -> int:
+def open_secret(path: Path, renew: str, *, group: bool = True) -> int:
     """Open a file as `open_own`, and only if nobody but its owner and group can use it.
 
     Args:
         path: of the file.
         renew: what to do about a secret that others may have read, as half a sentence.
+        group: whether its group may use it, too.
 
     Raises:
         ForeignFileError: another user can change or read it.
@@ -70,18 +71,18 @@ def open_secret(path: Path, renew: str) -> int:
     """
     opened = open_own(path)
     mode = stat.S_IMODE(os.fstat(opened).st_mode)
-    if mode & stat.S_IRWXO:
+    others = stat.S_IRWXO if group else stat.S_IRWXO | stat.S_IRWXG
+    if mode & others:
         os.close(opened)
-        raise ForeignFileError(
-            f"its mode {mode:04o} lets everybody on this machine use it; run chmod o= {path}, and"
-            f" {renew}"
-        )
+        who = "everybody on this machine" if mode & stat.S_IRWXO else "its group"
+        helps = f"chmod o= {path}" if group else f"chmod go= {path}, let the service's user own it"
+        raise ForeignFileError(f"its mode {mode:04o} lets {who} use it; run {helps}, and {renew}")
     return opened
 
 
-def read_secret(path: Path, renew: str, most: int) -> bytes:
+def read_secret(path: Path, renew: str, most: int, *, group: bool = True) -> bytes:
     """Return the content of a file as `open_secret`; of a longer one, `most` + 1 bytes."""
-    with open(open_secret(path, renew), "rb") as file:
+    with open(open_secret(path, renew, group=group), "rb") as file:
         return file.read(most + 1)
 
 

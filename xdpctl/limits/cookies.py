@@ -48,12 +48,12 @@ def read_cookie_secrets(path: Path) -> tuple[CookieKey, ...]:
     """Return the one or two secrets in a file. Blocks.
 
     Raises:
-        CookieSecretError: the file is unreadable, other users can read or change it, or it does
+        CookieSecretError: the file is unreadable, anybody but its owner can use it, or it does
             not have one or two lines of 32 hexadecimal digits. The text never quotes it.
     """
     tried = f"cannot use --cookie-secret-file {path}"
     try:
-        text = read_secret(path, "give the DNS servers another secret", FILE_MOST)
+        text = read_secret(path, "give the DNS servers another secret", FILE_MOST, group=False)
     except ForeignFileError as error:
         raise CookieSecretError(f"{tried}: {error.sentence}") from error
     except OSError as error:

@@ -8,14 +8,13 @@ table is memory that the program writes to, too.
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import decode_proven_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from ipaddress import IPv4Address
 
 WORDS = 8
 """Of a line."""
@@ -80,6 +79,13 @@ class ProvenSources:
         """Take sources out; return how many of them were proven."""
         return sum([self.unprove(address) for address in addresses])
 
+    def unprove_own(self, addresses: Iterable[IPv4Address | IPv6Address]) -> None:
+        """Take this host's addresses out, which only a connection within it proves.
+
+        Its IPv6 addresses stay: their /56 is one source, and has neighbours in it.
+        """
+        self.unprove_all(address for address in addresses if isinstance(address, IPv4Address))
+
     def is_proven(self, address: IPv4Address | IPv6Address) -> bool:
         """Tell whether a source is proven now."""
         line, tag = self._place(address)
@@ -91,7 +97,7 @@ class ProvenSources:
     def count(self) -> int:
         """Return how many sources are proven now. Takes some milliseconds for 32,768."""
         now, lifetime = self._now(), self._lifetime()
-        return sum((now - word) & _TIME_MASK < lifetime for word in self._words if word)
+        return sum(_age(word, now) < lifetime for word in self._words if word)
 
     def _place(self, address: IPv4Address | IPv6Address) -> tuple[range, int]:
         """Return the numbers of the words of a source's line, and its tag."""
@@ -112,4 +118,9 @@ class ProvenSources:
     def _age_of(self, number: int) -> int:
         """Return the age of a word; one that is empty is older than all."""
         word = self._words[number]
-        return (self._now() - word) & _TIME_MASK if word else 1 << _TIME_BITS
+        return _age(word, self._now()) if word else 1 << _TIME_BITS
+
+
+def _age(word: int, now: int) -> int:
+    """Return the age of a word; a program that writes meanwhile may be one unit ahead."""
+    return max(0, (now + 1 - word & _TIME_MASK) - 1)

@@ -86,6 +86,7 @@ class LimitsView:
         taken: seconds of the clock of `Acting`.
         warnings: sentences.
         zones: own zones with a limit. `heavy`: zones that are asked for much.
+        off: why no limit can act now; empty: they can.
     """
 
     settings: LimitSettings
@@ -102,3 +103,4 @@ class LimitsView:
     warnings: tuple[str, ...] = ()
     zones: tuple[ZoneView, ...] = ()
     heavy: tuple[HeavyView, ...] = ()
+    off: str = ""

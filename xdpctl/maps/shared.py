@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl import abi
 from xdpctl.abi import MapName
-from xdpctl.errors import KernelError, PinError, frozen_map
+from xdpctl.errors import KernelError, PinError, TargetError, frozen_map
+from xdpctl.kernel.bpf.maps import memory_of
 from xdpctl.kernel.bpf.pins import (
     PinPolicy,
     ensure_bpffs,
@@ -29,6 +30,7 @@ from xdpctl.kernel.bpf.pins import (
     refuse_foreign,
 )
 from xdpctl.process.log import event
+from xdpctl.process.memory import available_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -72,11 +74,20 @@ class SharedMaps:
         settings: the maps, their directory and owner.
         owners: users that the directories may belong to, besides root, this process's user and
             --pin-owner.
+        memory: gives the octets of memory that can still be asked for, or None.
     """
 
-    def __init__(self, bpf: Bpf, settings: Settings, owners: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        bpf: Bpf,
+        settings: Settings,
+        owners: tuple[int, ...] = (),
+        *,
+        memory: Callable[[], int | None] = available_memory,
+    ) -> None:
         self._bpf = bpf
         self._owners = owners
+        self._memory = memory
         self._directory = settings.pin_dir
         self._pins = pins_for(settings)
         owner = settings.pin_owner
@@ -252,8 +263,10 @@ class SharedMaps:
             expect: is given the new map's id before its pin takes the former one's place.
 
         Raises:
+            TargetError: it would take most of the memory that there is.
             KernelError, PinError: the map cannot be made or pinned; nothing was changed.
         """
+        self._refuse_without_memory(name, entries)
         held, fresh = self._maps[name], f"{name}:new"
         with contextlib.ExitStack() as stack:
             grown = self._bpf.create_map(abi.MAPS[name], entries)
@@ -277,6 +290,17 @@ class SharedMaps:
         self.shrunk.pop(name, None)
         event(_log, "map-resized", map=name, id=held.info.id, entries=copied, capacity=entries)
         return copied
+
+    def _refuse_without_memory(self, name: MapName, entries: int) -> None:
+        needed, there = memory_of(abi.MAPS[name], entries), self._memory()
+        if there is not None and needed > there // 2:
+            raise TargetError(
+                f"cannot resize {name} to {entries} entries: that takes {_mib(needed)} MiB of"
+                f" memory, more than half of the {_mib(there)} MiB that are available, and the"
+                " kernel might end the DNS server to get it; give a smaller number",
+                text=str(entries),
+                field="entries",
+            )
 
     def frozen(self) -> frozenset[str]:
         """Return the pins whose maps are frozen."""
@@ -307,3 +331,7 @@ class SharedMaps:
                 if found.info.id != held.info.id:
                     moving = f"the pin {path} is not the map that the filter reads: moving to it"
                     yield self._unmended.get(pin.name, moving)
+
+
+def _mib(octets: int) -> str:
+    return f"{octets / 2**20:,.0f}"

@@ -61,11 +61,14 @@ _EVENTS = {
     "unprove": "source-unproven",
     "limit-acts": "limit-acts",
     "limit-ended": "limit-ended",
+    "zone-limited": "zone-limited",
+    "zone-free": "zone-free",
+    "transfer": "zone-names",
 }
 """The name of each verb's log line."""
 
 _SWITCHES = frozenset({"panic", "resume", "detach", "attach"})
-_GRAVE = frozenset({"panic", "detach", "limit-acts"})
+_GRAVE = frozenset({"panic", "detach", "limit-acts", "zone-limited"})
 _WORDS = {action: name for name, action in ACTIONS.items()}
 
 _log = logging.getLogger(__name__)
@@ -301,6 +304,17 @@ class Account:
         else:
             _log_row(record)
 
+    def transferred(self, zone: str, detail: str, count: int) -> None:
+        """Note that the names of an own zone are another version's; how many are new or gone."""
+        self._note(
+            NOBODY,
+            [
+                HistoryRow(
+                    time=self._clock(), verb="transfer", target=zone, count=count, detail=detail
+                )
+            ],
+        )
+
     def last(self, *, target: str | None, since: float | None, limit: int) -> list[HistoryRow]:
         """Return the last changes, the oldest first; raises as `History.last`."""
         return self._history.last(target=target, since=since, limit=limit)
@@ -391,6 +405,12 @@ def _why(error: XdpctlError) -> str:
     return error.symbol if isinstance(error, KernelError) else error.sentence.partition(":")[0]
 
 
+def _has_count(record: HistoryRow) -> bool:
+    if record.verb == "transfer":
+        return True
+    return record.target is None and record.verb not in _SWITCHES
+
+
 def _log_row(record: HistoryRow) -> None:
     level = logging.WARNING if record.verb in _GRAVE else logging.INFO
     event(
@@ -401,7 +421,7 @@ def _log_row(record: HistoryRow) -> None:
         qtype=record.qtype,
         action=record.action,
         origin=record.origin,
-        count=record.count if record.target is None and record.verb not in _SWITCHES else None,
+        count=record.count if _has_count(record) else None,
         hits=record.hits,
         reason=record.reason,
         detail=record.detail,

@@ -23,7 +23,7 @@ from xdpctl.abi import (
     encode_cidr,
     encode_limits,
 )
-from xdpctl.filter.limit_maps import LimitMaps, fitted, needed
+from xdpctl.filter.limit_maps import OF_ANOTHER_VERSION, LimitMaps, fitted, needed
 from xdpctl.filter.own_maps import OwnMaps
 from xdpctl.limits.cookies import cookie_base, cookie_rate, read_cookie_secrets
 from xdpctl.limits.parameters import values_of
@@ -222,6 +222,10 @@ class LimitTables:
         words = self._cells[:SAMPLED_WORDS].tolist()
         return load_of(words, self._values, self._known_ticks()())
 
+    def now(self) -> int:
+        """Return the kernel's clock, in ticks; 0 without a limit."""
+        return 0 if self._ticks is None else self._ticks()
+
     @property
     def words(self) -> int:
         """How many words the table of accounts has."""
@@ -250,6 +254,7 @@ def open_limits(
     """
     tables = stack.enter_context(LimitTables(bpf))
     former = next((maps for filter_ in filters if (maps := filter_.former_limits())), OwnMaps())
+    others = any(filter_.has_other_limits() for filter_ in filters)
     with contextlib.ExitStack() as failing:
         failing.enter_context(former)
         prepared = tables.prepare(settings, config, former)
@@ -259,6 +264,8 @@ def open_limits(
     taken = prepared.maps.maps.keys() - prepared.maps.new
     if taken:
         event(_log, "limits-adopted", maps=", ".join(sorted(taken)))
+    if others and prepared.maps.new and not prepared.maps.forgotten:
+        prepared = replace(prepared, maps=replace(prepared.maps, forgotten=OF_ANOTHER_VERSION))
     say_forgotten(prepared)
     return tables
 

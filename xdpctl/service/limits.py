@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.abi import PacketAction, TallyRow
 from xdpctl.errors import ConflictError, XdpctlError
+from xdpctl.filter.view import FilterState
 from xdpctl.limits.acting import ActingLimits
 from xdpctl.limits.listeners import answers
 from xdpctl.limits.table import LOAD_WARNING, warnings_of
@@ -174,7 +175,7 @@ class Limits:
         def look() -> tuple[float, int | None]:
             proven = self.tables.proven
             if proven is not None:
-                proven.unprove_all(self._netlink.local_addresses())
+                proven.unprove_own(self._netlink.local_addresses())
             return self.tables.load(), None if proven is None else proven.count()
 
         self._load, self._proven = await on_thread(self._thread, look)
@@ -256,10 +257,21 @@ class Limits:
             acting=self.acting,
             listeners=dict(self._listeners),
             taken=self._clock(),
-            warnings=(*self.warnings, *(self._zones.warnings if self._zones else ())),
+            warnings=(
+                *self._observer.last.without_effect,
+                *self.warnings,
+                *(self._zones.warnings if self._zones else ()),
+            ),
             zones=self._zones.zones() if self._zones else (),
             heavy=self._zones.heavy if self._zones else (),
+            off=self._off(),
         )
+
+    def _off(self) -> str:
+        """Return why no limit can act now."""
+        last = self._observer.last
+        on = any(view.state is FilterState.ATTACHED for view in last.filters)
+        return "; ".join(last.without_effect) if last.panic or not on else ""
 
     def _events(self, tally: TallyRow) -> Events:
         """Return how often the filters looked for a proof or a cookie."""

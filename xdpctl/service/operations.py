@@ -199,7 +199,8 @@ class Operations:
         document = status_of(
             self._observer.last, version=__version__, pid=os.getpid(), started=self._started
         )
-        document.limits = self.limits().acting
+        limits = self.limits()
+        document.limits, document.heavy = limits.acting, limits.heavy
         return document
 
     async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:
@@ -384,7 +385,7 @@ class Operations:
             force: also where it cannot be seen who has the map open.
 
         Raises:
-            TargetError: it has this room already, or the kernel has no memory for so much.
+            TargetError: it has this room already, or there is no memory for so much.
             ConflictError: another process has the map open, or may have it open.
         """
         (view,) = (view for view in self._observer.last.maps if view.name == name)
@@ -615,7 +616,8 @@ class Operations:
             try:
                 self._panic.note(on=panic)
             finally:
-                self._account.switched(who, "panic" if panic else "resume")
+                if changed:
+                    self._account.switched(who, "panic" if panic else "resume")
 
         noted = asyncio.get_running_loop().run_in_executor(self._urgent_thread, note)
         try:

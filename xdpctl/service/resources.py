@@ -165,6 +165,7 @@ async def inspect(ground: Ground, stack: contextlib.AsyncExitStack) -> Inspected
             settings.listen,
             Secrets(settings.token_file, settings.tls_cert, settings.tls_key),
             spool=settings.state.parent,
+            page=settings.page,
         )
     )
     listeners.bind()  # requests are not answered yet

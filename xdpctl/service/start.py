@@ -84,8 +84,9 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         XdpctlError: a step failed; nothing new is attached.
     """
     settings = ground.current.now
+    tables = bool(settings.lists) or holds_table_rules(settings.state)
     samples = stack.enter_context(Samples(ground.bpf, settings))
-    config = samples.begin(program_config(settings, tables=holds_table_rules(settings.state)))
+    config = samples.begin(program_config(settings, tables=tables))
     building = asyncio.create_task(_build(ground, config), name="compile")
     stack.push_async_callback(_cancel, building)
     await asyncio.sleep(0)  # the task takes the running compilation, before the loop is blocked
@@ -194,8 +195,10 @@ def _parts(  # noqa: PLR0913 - what parts need
     `parts` is the list that will hold them all; a reload goes through it.
     """
     settings = ground.current.now
-    operations.list_files = ListFiles(operations, settings)
     looks, write = workers.looks, workers.lanes.writes
+    operations.list_files = ListFiles(
+        operations, settings, lambda: looks.look_with(rules.observer.look)
+    )
     return (
         InterfaceWatch(
             ground.netlink,

@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -67,12 +68,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _State:
-    """What is known of one zone: the last report, and how often the looks ended in each way."""
+    """What is known of one zone.
+
+    Attributes:
+        looked: the last report. `error`: why the last look at its primary failed.
+        transfers: how often these looks ended in each way.
+        ends: Unix time of the end of its limit, if it is watched and was attacked.
+        ahead: when its account was last read, and by how many seconds it was ahead of the limit.
+    """
 
     looked: Looked | None = None
     error: str = ""
     transfers: Counter[str] = field(default_factory=Counter)
     ends: float | None = None
+    ahead: tuple[float, float] | None = None
 
 
 class ZoneLimits:
@@ -115,6 +124,7 @@ class ZoneLimits:
         self._stop_hearing = threading.Event()
         self._changed = asyncio.Event()
         self._suffixes = PublicSuffixes()
+        self._has_suffixes = True
         self._said: dict[str, float] = {}
         self._emptied: float | None = None
         self._trouble = ""
@@ -161,6 +171,7 @@ class ZoneLimits:
     def _apply(self) -> None:
         """Have the maps be as the settings say, and another process follow the names."""
         maps, zones = self._limit_tables.maps.maps, self._settings.zones
+        self._has_suffixes = self._suffixes.is_there  # is read here, as that blocks
         if MapName.ZONE_LIMITS not in maps or not zones:
             self._tables, self._maps, self._states = None, maps, {}
             self._follow(None)
@@ -169,6 +180,9 @@ class ZoneLimits:
             MapName.ZONE_LIMITS
         ):
             self._tables = ZoneTables(maps, self._directory, ticks_a_second())
+            if self._tables.are_anew:
+                why = "the zones are of another version of xdpctl: their accounts begin anew"
+                event(_log, "limits-left", logging.WARNING, why=why)
         self._maps = maps
         self._states = {zone.name: self._states.get(zone.name, _State()) for zone in zones}
         self._tables.forget_zones([zone.name for zone in zones])
@@ -176,17 +190,22 @@ class ZoneLimits:
         self._follow(self._job_of(zones, self._tables))
 
     def _write(self) -> None:
-        """Limit the zones that are to be limited now."""
+        """Limit the zones that are to be limited now, and count for those that are watched."""
         tables = self._tables
         if tables is None:
             return
         wanted = {}
         for zone in self._settings.zones:
-            limit = self._limit_of(zone)
+            burst = zone.burst if self._limit_of(zone) else None
             names = self._knowledge_of(zone, tables)
-            if limit and names is not None:
-                wanted[zone.name] = (limit, zone.burst, names)
+            if names is not None and (burst is not None or not self._is_within_another(zone)):
+                wanted[zone.name] = (zone.limit or WATCHED_LIMIT, burst, names)
         tables.limit_zones(wanted)
+
+    def _is_within_another(self, zone: ZoneSettings) -> bool:
+        """Return whether a zone is below another one, whose limit it must not hide."""
+        others = (other.name for other in self._settings.zones if other is not zone)
+        return any(zone.name.is_within(other) for other in others)
 
     def _limit_of(self, zone: ZoneSettings) -> int:
         """Return the limit that a zone has now; 0: none."""
@@ -269,15 +288,10 @@ class ZoneLimits:
         if looked.serial is not None and (first or whole != looked.everything):
             self._write()
         if looked.result in _KNOWN and looked.serial is not None:
-            event(
-                _log,
-                "zone-names",
-                zone=f".{name.to_text()}",
-                how=looked.result.value,
-                serial=looked.serial,
-                names=looked.names,
-                changes=looked.changes,
-            )
+            detail = f"{looked.result.value}, serial {looked.serial}, {looked.names} names"
+            zone, count = f".{name.to_text()}", looked.changes
+            with suppress(RuntimeError):  # the service stops
+                self._note_thread.submit(self._account.transferred, zone, detail, count)
         if looked.error and looked.error != state.error:
             event(
                 _log,
@@ -308,7 +322,7 @@ class ZoneLimits:
                     logging.WARNING,
                     zone=view.zone,
                     rate=round(view.rate),
-                    try_=view.proposal,
+                    propose=view.proposal,
                 )
         await self._watch(ends)
 
@@ -332,7 +346,7 @@ class ZoneLimits:
             state = self._states.get(zone.name)
             if state is None or not zone.watch:
                 continue
-            if self._is_attacked(zone, ends):
+            if self._is_asked_too_much(zone, state) and self._is_attacked(zone, ends):
                 if state.ends is None:
                     changed = True
                     await self._note(zone, "zone-limited", "names that are many")
@@ -342,6 +356,26 @@ class ZoneLimits:
                 await self._note(zone, "zone-free", "no attack was seen any more")
         if changed:
             await on_thread(self._thread, self._write)
+
+    def _is_asked_too_much(self, zone: ZoneSettings, state: _State) -> bool:
+        """Return whether names that are not known to exist are asked for above the limit.
+
+        A zone that is limited: its account is spent. One that is not: since the last look, the
+        account went ahead as fast as WATCHED_TIMES the limit lets it. One below another zone has
+        no account until it is limited, and the samples alone decide.
+        """
+        if self._tables is None:
+            return False
+        if state.ends is None and self._is_within_another(zone):
+            return True
+        spent = self._tables.spent(zone.name, self._limit_tables.now())
+        before, state.ahead = state.ahead, (time.monotonic(), spent)
+        if state.ends is not None:
+            return spent >= zone.burst / (zone.limit or WATCHED_LIMIT) / 2
+        if before is None:
+            return False
+        seconds, more = state.ahead[0] - before[0], spent - before[1]
+        return more >= (WATCHED_TIMES - 1) * seconds > 0
 
     def _is_attacked(self, zone: ZoneSettings, ends: Sequence[HeavyEnd]) -> bool:
         """Return whether many names of a watched zone are asked for, which may be limited."""
@@ -414,6 +448,11 @@ class ZoneLimits:
                 yield (
                     f"the limit of {text} does nothing: a wildcard, or a DNAME, at its top makes"
                     " every name below it exist"
+                )
+            if zone.watch and not self._has_suffixes:
+                yield (
+                    f"{text} is watched without a list of public suffixes: install Debian's package"
+                    " publicsuffix, so that the service never limits one by itself"
                 )
             if zone.watch and self._suffixes.has(zone.name.to_text()):
                 yield f"{text} is watched in vain: it is a public suffix, which is never limited"

@@ -533,6 +533,16 @@ OPTIONS = (
         "private key of the certificate, PEM, without a passphrase; read again on SIGHUP",
     ),
     Option(
+        "page",
+        "page",
+        values.flag,
+        None,
+        "",
+        _FACES,
+        "serve the web page at / of --listen; it has no data without the token (default: on"
+        " loopback only)",
+    ),
+    Option(
         "control",
         "control",
         values.socket_path,

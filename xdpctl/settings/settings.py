@@ -54,7 +54,7 @@ EXEMPT_MAX = 1024
 """Entries of each of the maps that hold exempt prefixes."""
 
 _ONLY_WITH_XSK = ("xsk-family", "xsk-restore", "number-of-queues")
-_ONLY_WITH_LISTEN = ("token-file", "tls-cert", "tls-key")
+_ONLY_WITH_LISTEN = ("token-file", "tls-cert", "tls-key", "page")
 _ONLY_WITH_RATE = (
     "rate-limit-burst",
     "rate-limit-prefixes",
@@ -88,6 +88,7 @@ class Settings:
         rate_limit_table: words; None: by the rule of limits/parameters.py.
         flood_limit_proven: None: as `flood_limit`.
         proven_lifetime: seconds.
+        page: None: where `listen` is on loopback.
         sample_budget: samples a second; 0: none.
         sample_addresses: bits of addresses that are kept; None: all.
         sample_dnstap: where sampled queries go; None: nowhere.
@@ -142,6 +143,7 @@ class Settings:
     token_file: Path | None
     tls_cert: Path | None
     tls_key: Path | None
+    page: bool | None
     control: Path
     control_group: int | None
     log_level: LogLevel

@@ -41,8 +41,13 @@ SETTLE_AT_ONCE = 20_000
 NEWEST = 500
 """Notes whose time was over last, which are removed before older ones."""
 
-BEHIND_AT_ONCE = 5_000
-"""Claims that wait, of which one step looks whether the time of the one in force is over."""
+BEHIND_AT_ONCE = 500
+"""Claims that wait, of which one step looks whether the time of the one in force is over. Letting
+the next claim come into force costs several times what a plain end does, and the step is how late
+another rule may end."""
+
+DUE_AT_ONCE = 1_000
+"""Notes that one step removes beside the newest."""
 
 RESIZED = "resized:"
 """Before a map's name, the fact which map took its place with the same entries."""
@@ -380,7 +385,7 @@ class Reconciler:
         Those in a frozen map stay.
         """
         now, frozen = self._boot(), self.frozen()
-        waiting = self._state.waiting_due(now, NOTES_AT_ONCE)
+        waiting = self._state.waiting_due(now, DUE_AT_ONCE)
         notes = self._state.due(now, NEWEST, frozen, newest=True)
         if len(notes) < NEWEST:
             self._looked_behind = (0, b"")
@@ -390,7 +395,7 @@ class Reconciler:
                 now, self._looked_behind, BEHIND_AT_ONCE, frozen
             )
         else:
-            more = self._state.due(now, NOTES_AT_ONCE, frozen)
+            more = self._state.due(now, DUE_AT_ONCE, frozen)
         every = {(note.map, note.key): note for note in (*notes, *more)}
         return Due(list(every.values()), waiting)
 

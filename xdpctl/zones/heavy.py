@@ -6,6 +6,7 @@ of maps. Pure, but for the list of public suffixes. Called by service/zone_limit
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -118,9 +119,10 @@ def _is_spared(name: Name, limited: Sequence[Name], protected: Sequence[Name]) -
 
 
 def _proposal(end: HeavyEnd, suffixes: PublicSuffixes) -> str:
+    """Return a command or option as a shell takes it: a backslash in a name is quoted."""
     text = end.name.to_text()
     if suffixes.has(text):
         return ""
     if end.fronts >= MANY_FRONTS:
-        return f"--zone-limit .{text}={PROPOSED_LIMIT}"
-    return f"xdpctl block .{text} --action truncate --for 10m"
+        return f"--zone-limit {shlex.quote(f'.{text}={PROPOSED_LIMIT}')}"
+    return f"xdpctl block {shlex.quote(f'.{text}')} --action truncate --for 10m"

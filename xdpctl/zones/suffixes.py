@@ -38,6 +38,11 @@ class PublicSuffixes:
             if line and "//" not in line and (ascii_form := _ascii(line))
         )
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a list; without one only top-level domains are known. Blocks once."""
+        return bool(self._rules)
+
     def has(self, name: str) -> bool:
         """Return whether a name, lower-case and without a dot at the end, is a public suffix."""
         if "." not in name:

@@ -51,12 +51,21 @@ _AT_ONCE = 4096
 """Packets that all CPUs may add at once without looking like a time in the past."""
 
 
+_ENDLESS = 1 << 60
+"""Room that no account fills: of a zone that is only watched."""
+
+_PAST = 1 << 62
+"""An account that is ahead of the clock by more is behind it."""
+
+
 def zone_limit_value(
-    limit: int, burst: int, number: int, names: ZoneKnowledge, ticks_per_second: int
+    limit: int, burst: int | None, number: int, names: ZoneKnowledge, ticks_per_second: int
 ) -> ZoneLimitValue:
-    """Return the numbers of a limit of so many queries a second."""
+    """Return the numbers of a limit of so many queries a second; burst None: it limits nobody."""
     tick = 1 << ZONE_TIME_SHIFT
     price = max(1, round(ticks_per_second * tick / limit))
+    if burst is None:
+        return ZoneLimitValue(price, _ENDLESS, 2 * _ENDLESS, number, names)
     room = max(burst * price, _TICKS * tick + price)
     return ZoneLimitValue(price, room, room + _AT_ONCE * price + tick, number, names)
 
@@ -68,6 +77,11 @@ class ZoneTables:
         maps: of Scope.LIMITS, in force.
         directory: for the secrets and the last versions.
         ticks_per_second: of the kernel.
+
+    Attributes:
+        names: the map zone-names.
+        hashed: gives the tags of names.
+        are_anew: what another version of xdpctl left was of no use.
 
     Raises:
         StateError: the secrets cannot be kept.
@@ -90,6 +104,7 @@ class ZoneTables:
         """Return the hash under the keys of the map, else of the file, else under new ones."""
         drawn = bytes(self._head[ZONE_SECRETS_OFFSET:ZONE_HEAD_SIZE])
         layout = int.from_bytes(self._head[:8], sys.byteorder)
+        self.are_anew = layout not in {0, ZONES_LAYOUT}
         path = directory / KEYS_FILE
         kept = _read_keys(path)
         if layout != ZONES_LAYOUT or not any(drawn):
@@ -120,8 +135,22 @@ class ZoneTables:
         value = self._known.get(self.hashed.tag(name.wire))
         return ZoneKnowledge.UNKNOWN if value is None else value.names
 
-    def limit_zones(self, zones: Mapping[Name, tuple[int, int, ZoneKnowledge]]) -> None:
-        """Have exactly these zones be limited: (limit, burst, what is known of its names)."""
+    def spent(self, name: Name, ticks: int) -> float:
+        """Return by how many seconds what was asked for in a zone is ahead of its limit.
+
+        Args:
+            name: of a zone in `limit_zones`.
+            ticks: the kernel's clock.
+        """
+        until = self._cells[self.number_of(name) * ZONE_CELL_SIZE // 8]
+        ahead = (until - (ticks << ZONE_TIME_SHIFT)) % (1 << 64)
+        return 0.0 if ahead >= _PAST else ahead / (self._ticks_per_second << ZONE_TIME_SHIFT)
+
+    def limit_zones(self, zones: Mapping[Name, tuple[int, int | None, ZoneKnowledge]]) -> None:
+        """Have exactly these zones be limited: (limit, burst, what is known of its names).
+
+        With burst None nobody is limited, and the account shows what is asked for.
+        """
         wanted = {}
         for name, (limit, burst, names) in zones.items():
             number = self.number_of(name)

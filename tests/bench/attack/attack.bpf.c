@@ -17,7 +17,9 @@
 #define FRAME_WORDS   10 /* of eight octets, and two octets behind them */
 #define FRAME_SIZE    82
 #define LISTED	      64
-#define CATCH_UP_NS   100000
+#define CATCH_UP_NS   200000
+#define PORTS_FIRST   6144 /* wall.bpf.c and site.py know them */
+#define PORTS_MASK    0xfff
 
 /* attacks.py has the same numbers. */
 enum sources {
@@ -121,7 +123,7 @@ int attack(struct xdp_md *ctx)
 	sum = (sum & 0xffff) + (sum >> 16);
 	put_be16(frame + OFFSET_CHECK, ~(sum + (sum >> 16)));
 	chance = get_prandom_u32();
-	put_be16(frame + OFFSET_PORT, 1024 + (chance & 0x7fff));
+	put_be16(frame + OFFSET_PORT, PORTS_FIRST + (chance & PORTS_MASK));
 	put_be16(frame + OFFSET_ID, chance >> 16);
 	if (plan->random) {
 		chance = get_prandom_u32();

@@ -8,7 +8,7 @@ null), whether over TCP, tries.
 Three kinds ask: quiet clients, one question each few seconds; resolvers, which ask all the time,
 every other one with a DNS cookie; and clients of real Unbounds on this host. A question that is
 not answered is asked again after a second and after two, as stubs do; one that is answered TC=1 is
-asked over TCP at once.
+asked over TCP at once, one that is answered BADCOOKIE with the new cookie at once.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ ASIDE: Final = 0.00015
 would otherwise leave in a pause of the attack, when the server's socket has room."""
 
 PORT: Final = 5353
+_UDP_CORK: Final = 1  # linux/udp.h
 _IP_PKTINFO: Final = 8  # linux/in.h; Python 3.11 has no name for it
 _SO_RCVBUFFORCE: Final = 33
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
@@ -205,6 +206,12 @@ class Asker:
         self.ready.append((self._query(question), question.source))
 
     def _send(self) -> None:
+        """Send what is ready.
+
+        A packet to which there might be more (MSG_MORE) has room for a whole MTU, and takes as
+        much of the receiver's buffer as one of the attack, which has a page. Else it would find
+        a place where the attack's packets are too large.
+        """
         if not self.ready:
             return
         ready, self.ready = self.ready, []
@@ -216,7 +223,8 @@ class Asker:
                 else:
                     control = struct.pack("=I4s4s", 0, source, bytes(4))
                     ancillary = [(socket.IPPROTO_IP, _IP_PKTINFO, control)]
-                    self.udp.sendmsg([query], ancillary, 0, (self.server, 53))
+                    self.udp.sendmsg([query], ancillary, socket.MSG_MORE, (self.server, 53))
+                    self.udp.setsockopt(socket.IPPROTO_UDP, _UDP_CORK, 0)  # there is no more
 
     def _query(self, question: Question) -> bytes:
         cookie = b""
@@ -244,11 +252,19 @@ class Asker:
         elif wire.is_good(answer) or question.kind == "relayed":
             self._learn(question, answer)
             self._done(question)
+        elif wire.is_bad_cookie(answer) and self._learn(question, answer):
+            self.ready.append((self._query(question), question.source))
 
-    def _learn(self, question: Question, answer: bytes) -> None:
+    def _learn(self, question: Question, answer: bytes) -> bool:
+        """Take the server's cookie from an answer; tell whether there is another one now."""
         source = question.source
-        if isinstance(source, bytes) and len(self.cookies.get(source, bytes(24))) == 8:
-            self.cookies[source] = wire.server_cookie(answer) or self.cookies[source]
+        if not isinstance(source, bytes) or source not in self.cookies:
+            return False
+        cookie = wire.server_cookie(answer)
+        if cookie in (b"", self.cookies[source]):
+            return False
+        self.cookies[source] = cookie
+        return True
 
     def _done(self, question: Question) -> None:
         question.answered = self.now()

@@ -4,11 +4,11 @@ sending core     the attack's sender, the honest asker, the Unbounds
 receiving core   the server's interface, the server, what defends it
 
 What is measured is a defence, so the arena itself shall lose nothing. Both interfaces are
-polled by threads before all else, as interrupts would be. The asker and the Unbounds come
-before the attacker on their core. What finds the ring of a veth full (256 frames; cards have
-more) waits in a queue of its own as long as it is honest, or an answer (`_give_queues`). The
-attack's packets do not wait: those that are lost there are counted. Sockets have room for
-4 MiB, for every server, as their manuals advise.
+polled by threads before all else, as interrupts would be; the asker and the Unbounds come
+next. What finds the ring of a veth full (256 frames; cards have more) waits in a queue of its
+own as long as it is honest, or an answer (`_give_queues`). The attack's packets do not wait:
+those that are lost there are counted. Sockets have room for 4 MiB, for every server, as
+their manuals advise; a packet takes as much of it whoever sent it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ ATTACK: Final = 10.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _NAPI_PRIORITY: Final = 20
 _ASKER_PRIORITY: Final = 10
-_ATTACKER_PRIORITY: Final = 5
 _ROOM: Final = Path("/proc/sys/net/core/rmem_default")
 _ROOM_SIZE: Final = 4 << 20
 _UNBOUND: Final = """\
@@ -65,6 +64,7 @@ server:
     do-not-query-localhost: no
     module-config: "iterator"
     num-threads: 1
+    outgoing-port-avoid: 6144-10239
     outgoing-range: 4096
     num-queries-per-thread: 2048
     outgoing-num-tcp: 200
@@ -123,7 +123,7 @@ class Site:
             for partner in (attacker, asker):
                 partner.answer()
             _put(asker.pid, cores[0], _ASKER_PRIORITY)
-            _put(attacker.pid, cores[0], _ATTACKER_PRIORITY)
+            prefer(attacker.pid, cores[0])
             yield cls(client, server, stand, cores[1], attacker, asker)
 
     def trial(self, attack: Attack, rate: float, seed: int) -> Trial:
@@ -213,9 +213,12 @@ def _much_room() -> Iterator[None]:
 def _give_queues(*hosts: Host) -> None:
     """Have packets of sockets wait for room in the ring, which veth does from Linux 6.16 on.
 
-    What a program redirects, as the attack's sender does, never waits.
+    What a program redirects, as the attack's sender does, never waits. The MTU is what makes
+    an honest packet as large in memory as one of the attack (honest.py, `_send`).
     """
     for host in hosts:
+        host.ip("link", "set", INTERFACE, "mtu", "2000")
+        host.run("ethtool", "-K", INTERFACE, "sg", "off")
         host.run("tc", "qdisc", "replace", "dev", INTERFACE, "root", "pfifo", "limit", "1000")
 
 

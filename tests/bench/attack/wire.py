@@ -7,6 +7,7 @@ from typing import Final
 
 import dns.edns
 import dns.message
+import dns.rcode
 
 from tests.packets import message
 
@@ -45,6 +46,14 @@ def is_good(answer: bytes) -> bool:
     """Whether it answers the question."""
     _, flags, _, records, *_ = _HEADER.unpack_from(answer)
     return bool(flags & _RESPONSE and not flags & _RCODE and records)
+
+
+def is_bad_cookie(answer: bytes) -> bool:
+    """Whether it asks for the query again, with the cookie that it brings."""
+    _, flags, *_ = _HEADER.unpack_from(answer)
+    if flags & _RCODE != dns.rcode.BADCOOKIE & _RCODE:
+        return False
+    return dns.message.from_wire(answer, ignore_trailing=True).rcode() == dns.rcode.BADCOOKIE
 
 
 def server_cookie(answer: bytes) -> bytes:

@@ -85,6 +85,10 @@ def lines(**fields: object) -> list[str]:
             {"acting": [ACTING], "dry_run": True},
             "LIMITING in a dry run: everything passes: unproven, 1,234,567/s now, for 1h 1m",
         ),
+        (
+            {"off": "panic is on: every packet passes", "acting": [ACTING]},
+            "OFF: panic is on: every packet passes",
+        ),
         ({"dry_run": True}, "QUIET: no limit acts, and they are in a dry run: everything passes"),
         (NOTHING, "NO LIMITS: set --rate-limit, --flood-limit, or --zone-limit"),
     ],
@@ -124,6 +128,28 @@ def test_every_fact_is_there() -> None:
     ):
         assert fact in text, fact
     assert "5353" not in text, "nobody has asked that port"
+
+
+@pytest.mark.parametrize(
+    ("zone", "words"),
+    [
+        (
+            {"in_force": True, "primaries": ["192.0.2.53"], "serial": 7, "names": 12},
+            "500 queries/s for names that do not exist; 12 names exist (serial 7)",
+        ),
+        ({"in_force": True}, "its names are not known, every one below it counts"),
+        ({"primaries": ["192.0.2.53"]}, "names that do not exist; NOT IN FORCE"),
+        ({"watch": True}, "watched, not limited now"),
+        (
+            {"watch": True, "in_force": True, "ends": NOW + 540},
+            "attacked, so limited for 9m 0s more at least",
+        ),
+    ],
+)
+def test_each_own_zone_is_a_line(zone: dict[str, object], words: str) -> None:
+    shown = " ".join(" ".join(lines(zones=[{"zone": ".example.com", "limit": 500} | zone])).split())
+    assert ".example.com" in shown
+    assert words in shown
 
 
 def test_a_server_that_does_not_answer_stands_out() -> None:

@@ -62,7 +62,7 @@ def test_what_a_list_leaves_out_is_below_the_table(cli: CommandLine, service: Fa
     kinds = {"cosmetic rules": 1_200, "patterns": 1}
     service.answer("GET", LISTS, {"lists": [listed(left_out_kinds=kinds), listed(name="b.txt")]})
     *_, last = cli("lists").output.splitlines()
-    assert last == "ads.txt leaves out 1,200 cosmetic rules, 1 patterns"
+    assert last == "ads.txt leaves out 1,200 cosmetic rules, 1 pattern"
 
 
 def test_a_list_that_is_read_says_what_it_leaves_out(

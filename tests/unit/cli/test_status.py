@@ -237,3 +237,14 @@ def test_a_service_too_busy_to_count_shows_the_rest(cli: CommandLine, service: F
     result = cli("status")
     assert (result.status, result.errors) == (0, "")
     assert "own rules" not in result.output
+
+
+def test_a_zone_that_is_asked_for_much_is_shown_with_what_to_do() -> None:
+    heavy = [
+        {"zone": ".victim.com", "rate": 5000.0, "propose": "--zone-limit .victim.com=100"},
+        {"zone": ".calm.com", "rate": 5.0, "propose": ""},
+    ]
+    assert lines(heavy=heavy)[2] == (
+        ".victim.com is asked for 5,000/s: try --zone-limit .victim.com=100"
+    )
+    assert not any("calm" in line for line in lines(heavy=heavy))

@@ -272,6 +272,22 @@ def test_q_ends_it_and_s_changes_the_order(
     assert "sorted by hits; keys: q quits, s sorts by rate" in shown.output
 
 
+def test_limits_that_act_and_zones_that_are_asked_for_much_are_above_the_rules(
+    cli: CommandLine, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    press(monkeypatch, "q")
+    service.answer("GET", TOP, RANKED)
+    proposal = "xdpctl block .victim.com --action truncate --for 10m"
+    heavy = {"zone": ".victim.com", "rate": 5000.0, "propose": proposal}
+    acting = {"reason": "limit", "rate": 7.0, "since": 0, "passed": 0}
+    service.answer("GET", "/api/v1/limits", {"acting": [acting], "heavy": [heavy]})
+    monkeypatch.setenv("COLUMNS", "120")
+    _, first, second, titles, *_ = on_terminal(cli, "top").output.split("\x1b[J")[1].splitlines()
+    assert first.startswith("limit limit acts: 7.0/s for ")
+    assert second == f".victim.com is asked for 5,000/s: try {proposal}"
+    assert titles.split()[0] == "RATE"
+
+
 def test_a_service_that_restarts_does_not_end_it(
     cli: CommandLine, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

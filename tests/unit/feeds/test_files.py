@@ -153,6 +153,38 @@ async def test_every_list_is_read_at_the_start(backend: FakeBackend, tmp_path: P
         assert backend.rules == {"list:a": {"192.0.2.1"}, "list:b": {"bad.example"}}
 
 
+async def test_the_service_is_not_ready_before_every_list_was_read_once(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    wanted = settings_of(written(tmp_path / "a", "a.example"), written(tmp_path / "b", "<html>"))
+    done, before = asyncio.Event(), list[tuple[str, ...]]()
+
+    async def on_first() -> None:
+        before.append(kept.failures)
+        done.set()
+
+    kept = ListFiles(backend, wanted, on_first)
+    assert kept.failures == ("the lists are read for the first time",)
+    task = asyncio.create_task(kept.run())
+    try:
+        async with asyncio.timeout(20):
+            await done.wait()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert before == [()]
+    assert backend.calls == ["bulk list:a", "bulk list:b"]
+
+
+@pytest.mark.parametrize("lists", [0, 1])
+async def test_without_lists_or_after_some_time_nobody_waits_for_them(
+    backend: FakeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: int
+) -> None:
+    monkeypatch.setattr(files, "FIRST_SECONDS", 0.0 if lists else 1000.0)
+    wanted = [written(tmp_path / "a", "a.example")] * lists
+    assert ListFiles(backend, settings_of(*wanted)).failures == ()
+
+
 async def test_a_file_that_is_renamed_into_place_is_read(
     backend: FakeBackend, tmp_path: Path
 ) -> None:
@@ -353,7 +385,7 @@ async def test_what_no_rule_can_say_is_a_warning(backend: FakeBackend, tmp_path:
     async with running(backend, one) as kept:
         (warning,) = kept.warnings
         assert warning.startswith(f"list a from {tmp_path / 'a'} has entries that are left")
-        assert "1 names with an address of their own ('192.0.2.1 www.example')" in warning
+        assert "1 name with an address of its own ('192.0.2.1 www.example')" in warning
         written(tmp_path / "a", "0.0.0.0 bad.example")
         await backend.turn()
 

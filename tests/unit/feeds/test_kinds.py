@@ -225,6 +225,7 @@ REFUSED = [
     (b"ip,score\n192.0.2.1,5\n192.0.2.2,5\n", "`cut -d, -f1 "),
     (b"rank,domain\n1,a.example\n2,b.example\n", "`cut -d, -f2 "),
     (b"192.0.2.1, 192.0.2.2, 192.0.2.3\n", "CSV"),
+    (b"a.example;b.example\nc.example; 192.0.2.1\n", "columns with semicolons between them"),
     (b"DOMAIN-SUFFIX,a.example\nDOMAIN,b.example\n", "CSV"),
     (b'["192.0.2.0/24","198.51.100.0/24"]\n', "`jq -r '.[]'`"),
     (b'[\n{"cidr":"192.0.2.0/24"}\n]\n', "`jq -c '.[]'`"),
@@ -292,7 +293,7 @@ def test_single_words_are_names_where_the_format_is_named(read: object, tmp_path
 def test_titles_of_columns_are_no_rules_and_are_counted(read: object, tmp_path: Path) -> None:
     result = read(tmp_path, b"# x\nDomain\na.example\nb..example\n" + b"c.example\n" * 99)  # type: ignore[operator]
     assert result.rules == drops("a.example", "c.example")
-    assert result.reading.found.kinds == "1 lines of titles, 1 lines that cannot be read"
+    assert result.reading.found.kinds == "1 line of titles, 1 line that cannot be read"
     assert "line 4" in str(result.reading.found)
 
 
@@ -354,7 +355,7 @@ def test_one_unreadable_line_in_a_hundred_is_left_out_and_named(
     result = read(tmp_path, content.encode())  # type: ignore[operator]
     assert len(result.rules) == 99
     account = result.reading.found
-    assert (account.unreadable, account.kinds) == (1, "1 lines that cannot be read")
+    assert (account.unreadable, account.kinds) == (1, "1 line that cannot be read")
     assert bad.split()[0 if head else -1] in str(account)
     with pytest.raises((ListError, TargetError), match=r"2 of 1\d\d lines cannot be read"):
         read(tmp_path, f"{content}{bad}\n".encode())  # type: ignore[operator]
@@ -428,7 +429,7 @@ def test_the_objects_of_asn_drop_are_left_out(tmp_path: Path) -> None:
     content = "".join(json.dumps(line) + "\n" for line in lines)
     result = listed(tmp_path, content.encode())
     assert result.rules == drops("192.0.2.0/24")
-    assert result.reading.found.kinds == "1 AS numbers, 1 objects without a prefix"
+    assert result.reading.found.kinds == "1 AS number, 1 object without a prefix"
 
 
 def test_an_unpacked_list_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,7 +172,7 @@ def test_a_line_of_dnsdists_is_left_out_and_counted() -> None:
     assert read(targets(left_out=left_out), "192.0.2.1 origin=dnsdist", "192.0.2.2") == blocked(
         "192.0.2.2"
     )
-    assert str(left_out) == "1 lines that claim to be dnsdist's ('origin=dnsdist')"
+    assert str(left_out) == "1 line that claims to be dnsdist's ('origin=dnsdist')"
 
 
 def test_a_line_cannot_speak_for_another_origin() -> None:
@@ -255,7 +255,7 @@ def test_a_name_with_an_address_of_its_own_is_left_out(line: str) -> None:
     left_out = LeftOut()
 
     assert read(hosts(left_out=left_out), line) == []
-    assert str(left_out) == f"1 names with an address of their own ('{line}')"
+    assert str(left_out) == f"1 name with an address of its own ('{line}')"
 
 
 def test_an_address_in_the_place_of_a_name_is_left_out() -> None:
@@ -315,5 +315,5 @@ def test_the_first_few_of_a_kind_are_named_and_all_are_counted() -> None:
 
     assert len(left_out) == 6
     assert str(left_out) == (
-        "5 wildcards ('*.0.example', '*.1.example', '*.2.example', …), 1 others ('x\\n')"
+        "5 wildcards ('*.0.example', '*.1.example', '*.2.example', …), 1 other ('x\\n')"
     )

@@ -124,7 +124,7 @@ def test_what_was_left_out_is_known_at_the_end(tmp_path: Path) -> None:
     one = reading(written(tmp_path, HEAD + "bad.example TXT x\n"))
     read(one)
 
-    assert str(one.found) == "1 records with an answer of their own ('bad.example')"
+    assert str(one.found) == "1 record with an answer of its own ('bad.example')"
 
 
 @pytest.mark.parametrize("age", [0, 100])

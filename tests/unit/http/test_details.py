@@ -40,6 +40,25 @@ async def test_a_whole_number_is_an_integer_however_it_is_written(api: Site, num
     assert rule.expires_in == 600
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"target": "a.example", "qtype": 65}', "expected text or null, got a whole number"),
+        ('{"target": 1.5}', "expected text, got a number"),
+        ('{"target": []}', "expected text, got a list"),
+        ('{"target": {}}', "expected text, got an object"),
+        ('{"target": true}', "expected text, got true or false"),
+        ("5", "expected a list, got a whole number"),
+    ],
+)
+async def test_a_value_of_another_type_is_named_in_the_words_of_json(
+    api: Site, body: str, said: str
+) -> None:
+    answer = await api.ask("POST", RULES, body.encode())
+    assert answer.status == 422
+    assert said in answer.problem["detail"]
+
+
 @pytest.mark.parametrize("number", ["600.0", "6e2"])
 async def test_the_same_holds_in_a_long_list_and_a_put(api: Site, number: str) -> None:
     rule = f'{{"target": "192.0.2.9", "expires_in": {number}}}'
@@ -131,24 +150,24 @@ async def test_an_answer_to_what_is_not_http_has_none_either(api: Site, sent: by
     assert b"Python/" not in answer
 
 
-# --- the page at / ----------------------------------------------------------------------------
+# --- the links at / where the web page is not -------------------------------------------------
 
 
-async def test_every_link_of_the_page_is_served(public: Site) -> None:
-    page = await public.ask("GET", "/", tcp=True)
+async def test_every_link_is_served(api: Site) -> None:
+    page = await api.ask("GET", "/")
     links = re.findall(r'href="([^"]+)"', page.body.decode())
     assert page.headers["Content-Type"].startswith("text/html")
     assert "/metrics" in links
     for link in links:
-        assert (await public.ask("GET", link, tcp=True)).status == 200, link
+        assert (await api.ask("GET", link)).status == 200, link
 
 
-async def test_the_page_loads_nothing_and_says_no_version(public: Site) -> None:
-    page = await public.ask("GET", "/", tcp=True)
+async def test_what_is_there_loads_nothing_and_says_no_version(api: Site) -> None:
+    page = await api.ask("GET", "/")
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert b"<script" not in page.body
     assert not re.search(rb"[0-9]+\.[0-9]+\.[0-9]+", page.body)
 
 
-async def test_the_page_has_no_other_methods(public: Site) -> None:
+async def test_there_are_no_other_methods(public: Site) -> None:
     assert (await public.ask("DELETE", "/")).status == 405

@@ -73,6 +73,16 @@ async def test_an_empty_list_is_a_list(api: Site, text: bytes | None) -> None:
     assert line["result"]["created"] == 0
 
 
+@pytest.mark.parametrize(("origin", "warned"), [("file:x", True), ("list:x", False)])
+async def test_implied_rules_of_an_operators_import_are_warned_of(
+    api: Site, origin: str, *, warned: bool
+) -> None:
+    text = b"address=/evil.example/\nserver=/good.evil.example/192.0.2.1\n"
+    (line,) = lines_of((await api.ask("POST", f"/api/v1/import?origin={origin}", text)).body)
+    assert line["result"]["created"] == 2
+    assert any("1 implied rule lets pass" in said for said in line["result"]["warnings"]) is warned
+
+
 @pytest.mark.parametrize("size", [PART - 1, PART, PART + 1, 3 * PART])
 async def test_lines_are_whole_wherever_a_part_ends(api: Site, size: int) -> None:
     text = b"".join(b"10.%d.%d.%d\n" % (n >> 16, n >> 8 & 255, n & 255) for n in range(size // 8))

@@ -375,13 +375,15 @@ async def test_a_lists_claim_on_one_target_comes_back_too(api: Site) -> None:
     ],
 )
 async def test_a_removal_that_does_not_say_of_what_is_400(api: Site, query: str) -> None:
-    assert (await api.ask("DELETE", f"{RULES}?{query}")).problem["status"] == 400
+    problem = (await api.ask("DELETE", f"{RULES}?{query}")).problem
+    assert (problem["status"], problem["code"]) == (400, "request")
     assert api.backend.asked == []
 
 
 async def test_removing_what_is_not_there_is_404(api: Site) -> None:
     api.backend.failure = NotFoundError("there is no rule for it")
-    assert (await api.ask("DELETE", f"{RULES}?target=192.0.2.1")).problem["status"] == 404
+    problem = (await api.ask("DELETE", f"{RULES}?target=192.0.2.1")).problem
+    assert (problem["status"], problem["code"]) == (404, "not-found")
 
 
 # --- GET ------------------------------------------------------------------------------
@@ -555,7 +557,7 @@ async def test_what_only_looks_is_200(api: Site, path: str) -> None:
 
 async def test_a_path_that_is_not_there_is_404_and_says_where_to_look(api: Site) -> None:
     problem = (await api.ask("GET", "/api/v2/rules")).problem
-    assert problem["status"] == 404
+    assert (problem["status"], problem["code"]) == (404, "no-path")
     assert "/api/v1/openapi.json" in problem["detail"]
 
 
@@ -571,7 +573,7 @@ async def test_another_method_is_405_and_says_which_there_are(
     api: Site, method: str, path: str, allow: set[str]
 ) -> None:
     answer = await api.ask(method, path)
-    assert answer.problem["status"] == 405
+    assert (answer.problem["status"], answer.problem["code"]) == (405, "no-method")
     assert set(answer.headers["Allow"].split(", ")) == allow
 
 

@@ -70,10 +70,11 @@ def test_anything_else_is_refused(file: Path, content: str) -> None:
     assert "one or two lines of 32 hexadecimal digits" in refused(file)
 
 
-@pytest.mark.parametrize("mode", [0o604, 0o666, 0o602])
-def test_a_file_that_everybody_can_use_is_refused(file: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o604, 0o666, 0o602, 0o640, 0o660])
+def test_a_file_that_anybody_but_its_owner_can_use_is_refused(file: Path, mode: int) -> None:
     file.chmod(mode)
-    assert f"its mode {mode:04o} lets everybody" in refused(file)
+    who = "everybody on this machine" if mode & 0o007 else "its group"
+    assert f"its mode {mode:04o} lets {who} use it; run chmod go=" in refused(file)
 
 
 def test_a_file_of_another_user_is_refused(file: Path) -> None:

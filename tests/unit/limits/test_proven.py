@@ -1,4 +1,4 @@
-"""How long a proof lasts, and what becomes of the service's own addresses.
+"""How long a proof lasts, and what becomes of this host's own addresses.
 
 Where a source is in the table is held against the program in tests/unit/program/test_proof.py.
 """
@@ -21,21 +21,49 @@ from xdpctl.limits.proven import ProvenSources, lifetime_units
 OWN = (IPv4Address("192.0.2.53"), IPv6Address("2001:db8::53"))
 GUEST = IPv4Address("198.51.100.1")
 LINES = 64
+KEPT = encode_limits_kept(64, LINES, bytes(range(LIMITS_SECRETS_SIZE)))
 
 
 @pytest.fixture
 def proven() -> ProvenSources:
     """An empty table; a proof lasts for 10 units, and time stands still."""
-    kept = encode_limits_kept(64, LINES, bytes(range(LIMITS_SECRETS_SIZE)))
     lines = memoryview(bytearray(LINES * PROVEN_LINE_SIZE))
-    return ProvenSources(lines, encode_limits(LimitValues()) + kept, lambda: 1 << 40, lambda: 10)
+    return ProvenSources(lines, encode_limits(LimitValues()) + KEPT, lambda: 1 << 40, lambda: 10)
 
 
-def test_own_addresses_are_taken_out(proven: ProvenSources) -> None:
+def test_own_addresses_are_taken_out_but_not_with_the_neighbours_of_their_56(
+    proven: ProvenSources,
+) -> None:
+    neighbour = IPv6Address("2001:db8::1")
+    for address in (OWN[0], GUEST, neighbour):
+        proven.prove(address)
+    proven.unprove_own(OWN)
+    assert [proven.is_proven(address) for address in (OWN[0], GUEST, neighbour)] == [
+        False,
+        True,
+        True,
+    ]
+
+
+def test_sources_that_are_named_are_taken_out(proven: ProvenSources) -> None:
     for address in (*OWN, GUEST):
         proven.prove(address)
     assert proven.unprove_all(OWN) == 2
     assert [proven.is_proven(address) for address in (*OWN, GUEST)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("ticks", "is_proven"),
+    [(-256, True), (0, True), (9 * 256, True), (10 * 256, False), (-512, False)],
+)
+def test_a_proof_that_a_program_wrote_a_unit_ahead_counts(ticks: int, *, is_proven: bool) -> None:
+    now = [1 << 40]
+    lines = memoryview(bytearray(LINES * PROVEN_LINE_SIZE))
+    table = ProvenSources(lines, encode_limits(LimitValues()) + KEPT, lambda: now[0], lambda: 10)
+    table.prove(GUEST)
+    now[0] += ticks
+    assert table.is_proven(GUEST) is is_proven
+    assert table.count() == is_proven
 
 
 def test_a_second_proof_is_the_same_entry(proven: ProvenSources) -> None:

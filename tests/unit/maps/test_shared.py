@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.fake_host import INTERFACE, FakeHost
 from xdpctl.abi import DESTINATION_MAPS, MAPS, RULE_MAPS, MapName
-from xdpctl.errors import KernelError, PinError
+from xdpctl.errors import KernelError, PinError, TargetError
 from xdpctl.maps.shared import SharedMaps, pins_for
 
 if TYPE_CHECKING:
@@ -283,3 +283,37 @@ def test_a_map_with_less_room_in_the_place_of_ours_is_said(host: FakeHost) -> No
             shared.move()
             assert said in "".join(shared.shrunk.values())
             assert bool(shared.shrunk) == bool(said)
+
+
+# --- more room --------------------------------------------------------------------------------
+
+
+def test_a_map_that_would_take_most_of_the_memory_is_not_made(host: FakeHost) -> None:
+    memory = 1 << 30
+    with SharedMaps(host.bpf, host.settings(), memory=lambda: memory) as shared:
+        shared.open()
+        ids = {name: held.info.id for name, held in shared.rule_maps().items()}
+        expected: list[int] = []
+
+        with pytest.raises(
+            TargetError, match=r"takes 3,\d+ MiB .* half of the 1,024 MiB"
+        ) as caught:
+            shared.grow(MapName.QNAMES, 10_000_000, expected.append)
+
+        assert caught.value.field == "entries"
+        assert expected == []
+        assert {name: held.info.id for name, held in shared.rule_maps().items()} == ids
+        assert shared.grow(MapName.QNAMES, 1_000_000, expected.append) == 0
+        assert shared.rule_maps()[MapName.QNAMES].info.max_entries == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "memory"), [(MapName.CIDR4, 1), (MapName.QNAMES, None)], ids=["a trie", "not known"]
+)
+def test_a_map_grows_where_no_memory_is_taken_at_once_or_none_is_known(
+    host: FakeHost, name: MapName, memory: int | None
+) -> None:
+    with SharedMaps(host.bpf, host.settings(), memory=lambda: memory) as shared:
+        shared.open()
+
+        assert shared.grow(name, 10_000_000, lambda _: None) == 0

@@ -181,8 +181,8 @@ async def test_a_flush_of_a_map_names_it(office: Office) -> None:
 async def test_panic_resume_detach_and_attach_are_written_down(
     office: Office, lines: pytest.LogCaptureFixture
 ) -> None:
-    await office.operations.set_panic(panic=True)
-    await office.operations.set_panic(panic=False)
+    for panic in (False, True, True, False, False):
+        await office.operations.set_panic(panic=panic)
     await office.operations.detach(["eth1"])
     await office.operations.attach([])
     assert [row["verb"] for row in await history(office)] == ["panic", "resume", "detach", "attach"]
@@ -356,6 +356,21 @@ async def test_zones_and_their_hits_are_written_down_too(office: Office) -> None
         ("block", ".evil.example"), ("unblock", ".evil.example"),
     ]  # fmt: skip
     assert found[-1]["hits"] == 0
+
+
+async def test_a_transfer_of_a_zone_and_the_limit_of_a_watched_one_are_written_down(
+    office: Office, lines: pytest.LogCaptureFixture
+) -> None:
+    office.account.transferred(".example.com", "axfr, serial 7, 3 names", 3)
+    office.account.limited("zone-limited", ".example.com: names that are many", 0, kept=True)
+    office.account.limited("zone-free", ".example.com: no attack", 0, kept=True)
+
+    found = await history(office, target=".example.com")
+    assert [(row["verb"], row["count"], row["detail"]) for row in found] == [
+        ("transfer", 3, "axfr, serial 7, 3 names")
+    ]
+    assert [line["event"] for line in told(lines)] == ["zone-names", "zone-limited", "zone-free"]
+    assert told(lines)[0]["count"] == 3
 
 
 async def test_two_requests_at_once_are_both_written_down(office: Office) -> None:

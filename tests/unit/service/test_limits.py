@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import struct
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -319,6 +320,19 @@ async def test_maps_of_another_version_are_not_taken_over_and_that_is_said(
     assert home.traces() == NOTHING
 
 
+async def test_maps_of_another_size_of_value_are_not_taken_over_and_that_is_said(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with home.running(*KEEP, *RATE):
+        cells = state(home, MapName.LIMIT_CELLS)
+    cells.info = replace(cells.info, value_size=2 * cells.info.value_size)
+    async with home.running(*RATE):
+        assert state(home, MapName.LIMIT_CELLS).info.id != cells.info.id
+        (said,) = fields(caplog, "limits-left")
+        assert "another version" in said["why"]
+    assert home.traces() == NOTHING
+
+
 async def test_detach_removes_the_maps_and_attach_brings_the_same(home: Home) -> None:
     async with home.running(*RATE):
         before = state(home, MapName.LIMIT_CELLS).info.id
@@ -346,6 +360,30 @@ async def test_a_limit_that_acts_is_logged_once_and_in_the_history(
         assert len(fields(caplog, "limit-acts")) == 1
         history = (await home.ask("GET", "/api/v1/history")).body["changes"]
         assert [(row["verb"], row["detail"]) for row in history] == [("limit-acts", "limit")]
+
+
+async def test_limits_that_cannot_act_say_why(home: Home) -> None:
+    async with home.running(*RATE):
+        assert not (await limits(home))["off"]
+        for switch, back, words_ in (
+            ("panic", "resume", "panic is on"),
+            ("detach", "attach", "the filter is not on eth0"),
+        ):
+            await home.ask("POST", f"/api/v1/{switch}")
+            await home.until("/api/v1/status", panic=switch == "panic")
+            await until_off(home, words_)
+            await home.ask("POST", f"/api/v1/{back}")
+            await until_off(home, "")
+
+
+async def until_off(home: Home, words_: str) -> None:
+    """Wait until the limits say that they are off, or not, with these words."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            off = (await limits(home))["off"]
+            if words_ in off and bool(words_) == bool(off):
+                return
+            await asyncio.sleep(0.01)
 
 
 async def test_sources_are_proven_by_hand_and_own_addresses_never_for_good(home: Home) -> None:

@@ -109,7 +109,7 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
     ("log-format", "json", LogFormat.JSON, '"json"'),
     ("state", "/tmp/x.db", Path("/tmp/x.db"), '"/tmp/x.db"'),  # noqa: S108 - never opened
 ]
-FLAGS = ("rate-limit-dry-run", "replace", "tcp", "wait", "xsk", "xsk-restore")
+FLAGS = ("page", "rate-limit-dry-run", "replace", "tcp", "wait", "xsk", "xsk-restore")
 PAIR = ("tls-cert", "tls-key")
 """Neither goes without the other: tests/unit/http/test_options.py."""
 
@@ -185,6 +185,7 @@ def test_defaults_are_the_contracts() -> None:
         token_file=None,
         tls_cert=None,
         tls_key=None,
+        page=None,
         control=Path("/run/xdpctl/control.sock"),
         control_group=None,
         log_level=LogLevel.INFO,

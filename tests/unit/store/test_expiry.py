@@ -129,7 +129,7 @@ def test_of_many_due_at_once_each_step_takes_some(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So a single rule waits for one step at most."""
-    monkeypatch.setattr(reconcile, "NOTES_AT_ONCE", 4)
+    monkeypatch.setattr(reconcile, "DUE_AT_ONCE", 4)
     monkeypatch.setattr(reconcile, "NEWEST", 2)
     ledger.bulk([f"192.0.2.{n} for=5s" for n in range(10)])
     ledger.pass_time(5)
@@ -142,7 +142,7 @@ def test_of_many_due_at_once_each_step_takes_some(
 def test_a_rule_goes_in_the_next_step_although_many_were_due_before_it(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile, "NOTES_AT_ONCE", 4)
+    monkeypatch.setattr(reconcile, "DUE_AT_ONCE", 4)
     monkeypatch.setattr(reconcile, "NEWEST", 2)
     ledger.bulk([f"192.0.2.{n} for=5s" for n in range(50, 90)])
     put(ledger, A, 6)
@@ -158,7 +158,7 @@ def test_a_rule_goes_in_the_next_step_although_many_were_due_before_it(
 def test_what_waits_behind_one_of_many_due_is_in_force_with_the_first_step(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile, "NOTES_AT_ONCE", 4)
+    monkeypatch.setattr(reconcile, "DUE_AT_ONCE", 4)
     monkeypatch.setattr(reconcile, "NEWEST", 2)
     many = [f"192.0.2.{n}" for n in range(50, 90)]
     ledger.bulk([f"{text} for=5s" for text in many])
@@ -189,7 +189,7 @@ def test_every_part_of_what_waits_is_looked_at_before_the_oldest_go(
 def test_many_claims_that_wait_end_some_at_a_time(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile, "NOTES_AT_ONCE", 4)
+    monkeypatch.setattr(reconcile, "DUE_AT_ONCE", 4)
     texts = [f"192.0.2.{n}" for n in range(10)]
     for text in texts:
         put(ledger, text, None)

@@ -130,7 +130,7 @@ def test_what_a_zone_left_out_can_come_back(tmp_path: Path) -> None:
     path.write_text("$TTL 60\n@ SOA . . 1 60 60 60 60\n@ NS .\nbad.example TXT x\n")
     reading = ListReading(ListSettings(path, "list:bad"), AnyQtype.NEW)
     assert rows(reading) == []
-    assert str(sent(reading.found)) == "1 records with an answer of their own ('bad.example')"
+    assert str(sent(reading.found)) == "1 record with an answer of its own ('bad.example')"
 
 
 def test_a_file_that_is_not_there_has_no_size(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dns.edns
 import dns.flags
 import dns.message
+import dns.rcode
 import dns.rrset
 import pytest
 from hypothesis import given
@@ -88,8 +89,12 @@ def test_an_answer_is_good_truncated_or_neither() -> None:
     cookie = bytes(range(24))
     good.use_edns(0, options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, cookie)])
     assert wire.is_good(good.to_wire())
+    assert not wire.is_bad_cookie(good.to_wire())
     assert wire.ident_of(good.to_wire()) == 7
     assert wire.server_cookie(good.to_wire()) == cookie
+    bad = dns.message.make_response(query)
+    bad.set_rcode(dns.rcode.BADCOOKIE)
+    assert wire.is_bad_cookie(bad.to_wire())
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.key)

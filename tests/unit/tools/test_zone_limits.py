@@ -6,12 +6,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.engines.zoned import NOBODY, Zone, Zoned, wire_of
+from tests.engines.oracle import is_limited_name
+from tests.engines.zoned import Account, Zoned
+from tests.packets.case import LimitedZone as Zone
+from tests.packets.message import name as wire_of
 from xdpctl.abi import HEAVY_SHARE, ZONE_TIME_SHIFT, PacketAction, Reason, decode_heavy
 from xdpctl.transfers.records import RecordType
 
 A, NS, DNAME = 1, int(RecordType.NS), int(RecordType.DNAME)
-OPEN = 1 << 30
 REFUSED = (Reason.ZONE_LIMIT, PacketAction.DROP)
 
 
@@ -78,7 +80,9 @@ def test_a_zone_with_a_wildcard_of_its_own_limits_nothing(zoned: Zoned) -> None:
 
 
 def test_the_longest_zone_decides(zoned: Zoned) -> None:
-    zoned.enter([Zone("example.com"), Zone("sub.example.com", room=OPEN), Zone("com", room=OPEN)])
+    zoned.enter(
+        [Zone("example.com"), Zone("sub.example.com", spent=False), Zone("com", spent=False)]
+    )
     assert refused(zoned, "x.example.com")
     assert not refused(zoned, "x.sub.example.com")
     assert not refused(zoned, "x.com")
@@ -121,7 +125,7 @@ def zones(draw: st.DrawFn) -> list[Zone]:
         if draw(st.booleans()):
             owners = draw(st.lists(parts, max_size=5))
             records = tuple((".".join([*owner, name]), draw(kinds)) for owner in owners)
-        found[name] = Zone(name, records, room=draw(st.sampled_from([NOBODY, OPEN])))
+        found[name] = Zone(name, records, draw(st.booleans()))
     return [*found.values()]
 
 
@@ -138,9 +142,7 @@ def test_any_name_counts_as_the_text_of_the_zones_says(
     for each in asked:
         for zone in [None, *several]:
             name = ".".join([*each, *([zone.name] if zone else [])])
-            above = [one for one in several if f".{name}".endswith(f".{one.name}")]
-            longest = max(above, key=lambda one: len(wire_of(one.name)), default=None)
-            wanted = longest is not None and longest.room == NOBODY and longest.counts(name)
+            wanted = is_limited_name(several, wire_of(name))
             assert refused(zoned, name) == wanted, name
 
 
@@ -155,15 +157,16 @@ def test_an_account_is_a_bucket_bit_by_bit(
 ) -> None:
     """In whole ticks: `rate` ticks a packet, `burst` of them at one moment."""
     price = rate << ZONE_TIME_SHIFT
-    zone = Zone("z", (("there.z", A),), price, burst * price, (burst + 9) * price)
-    zoned = Zoned([zone])
+    room = burst * price
+    zoned = Zoned()
+    zoned.enter([Zone("z", (("there.z", A),), spent=False)], Account(price, room))
     now, until = 5000, 0
     for wait, exists in trace:
         now += wait
         time = now << ZONE_TIME_SHIFT
         spent = max(until - time, 0)
         result = zoned.ask("there.z" if exists else "x.z", now)
-        if exists or spent + price <= zone.room:
+        if exists or spent + price <= room:
             assert result.reason is Reason.NO_MATCH
             until = until if exists else time + spent + price
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import struct
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,20 @@ def test_what_is_proposed(seen: HeavyEnd, proposal: str, suffixes: PublicSuffixe
         suffixes=suffixes,
     )
     assert view.proposal == proposal
+
+
+@pytest.mark.parametrize(
+    ("fronts", "words"),
+    [(60, ["--zone-limit", r".a\042b.com=100"]), (3, ["xdpctl", "block", r".a\042b.com"])],
+)
+def test_a_proposal_is_pasted_into_a_shell_as_it_is(
+    fronts: int, words: list[str], suffixes: PublicSuffixes
+) -> None:
+    name = Name(b"\3a*b\3com\0")
+    (view,) = views(
+        [HeavyEnd(name, 5000.0, fronts, 0.9)], limited=[], protected=[], suffixes=suffixes
+    )
+    assert shlex.split(view.proposal)[: len(words)] == words
 
 
 @pytest.mark.parametrize(

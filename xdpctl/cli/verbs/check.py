@@ -6,6 +6,9 @@ nothing. Does not own the checks; they are in status/checks/. Called by cli/main
 
 from __future__ import annotations
 
+import os
+import pwd
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from xdpctl.cli.client import Client
@@ -16,7 +19,7 @@ from xdpctl.settings import Settings, add_service_options, settings_from
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from xdpctl.status.checks.facts import Finding
 
@@ -82,12 +85,37 @@ def _read_secrets(settings: Settings) -> None:
     """
     from xdpctl.http.transport.secrets import Secrets  # noqa: PLC0415 - as above
 
-    if settings.listen is not None:
-        Secrets(settings.token_file, settings.tls_cert, settings.tls_key).read()
-    if settings.cookie_secret_file is not None:
-        from xdpctl.limits.cookies import read_cookie_secrets  # noqa: PLC0415 - as above
+    with _as_the_service(settings):
+        if settings.listen is not None:
+            Secrets(settings.token_file, settings.tls_cert, settings.tls_key).read()
+        if settings.cookie_secret_file is not None:
+            from xdpctl.limits.cookies import read_cookie_secrets  # noqa: PLC0415 - as above
 
-        read_cookie_secrets(settings.cookie_secret_file)
+            read_cookie_secrets(settings.cookie_secret_file)
+
+
+@contextmanager
+def _as_the_service(settings: Settings) -> Iterator[None]:
+    """As root, be the service's user for a while: the owner of the state's directory."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            found = settings.state.parent.stat()
+            if os.geteuid() == 0 and found.st_uid != 0:
+                user, group = found.st_uid, found.st_gid
+                stack.callback(os.setgroups, os.getgroups())
+                os.setgroups(_groups_of(user, group))
+                stack.callback(os.setegid, os.getegid())
+                os.setegid(group)
+                stack.callback(os.seteuid, 0)
+                os.seteuid(user)
+        yield
+
+
+def _groups_of(user: int, group: int) -> list[int]:
+    try:
+        return os.getgrouplist(pwd.getpwuid(user).pw_name, group)
+    except KeyError:
+        return [group]
 
 
 def _service(settings: Settings) -> str | None:

@@ -113,15 +113,9 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     for warning in result.get("warnings", []):
         session.warn(str(warning))
     form = result.get("format")
-    was = "" if not form or form == _own_format(arguments) else f"; read as {form}"
+    was = f"; read as {form}" if form and form != arguments.format else ""
     session.say(f"{origin}: {summary(result)}{was}")
     return 0
-
-
-def _own_format(arguments: argparse.Namespace) -> str | None:
-    """Return the format that need not be said: the one that was named, or our own."""
-    named: str | None = arguments.format
-    return "targets" if named is None else named
 
 
 class _Sent:

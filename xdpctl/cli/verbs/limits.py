@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from xdpctl.cli.render import Table, age, count, printable, share, shown_rate
 from xdpctl.cli.verb import Session, Verb
+from xdpctl.cli.verbs.status import heavy
 
 if TYPE_CHECKING:
     import argparse
@@ -88,7 +89,7 @@ def report(document: Mapping[str, Any], *, now: float, width: int) -> Iterator[s
         yield ""
         yield from _acting(acting, now, width)
     yield ""
-    facts = list(_facts(document))
+    facts = list(_facts(document, now))
     margin = max((len(name) for name, _ in facts), default=0) + 2
     for name, text in facts:
         yield from textwrap.wrap(
@@ -98,10 +99,10 @@ def report(document: Mapping[str, Any], *, now: float, width: int) -> Iterator[s
             subsequent_indent=" " * margin,
             break_on_hyphens=False,
         )
-    if heavy := list(heavy_lines(document)):
+    if lines := list(heavy(document.get("heavy") or [])):
         yield ""
         yield "asked for much"
-        yield from (f"  {line}" for line in heavy)
+        yield from (f"  {line}" for line in lines)
     warnings = [printable(str(text)) for text in document.get("warnings") or []]
     if warnings:
         yield ""
@@ -118,6 +119,8 @@ def headline(document: Mapping[str, Any], now: float) -> str:
     dry = " in a dry run: everything passes" if document.get("dry_run") else ""
     if not any(document.get(name) for name in ("rate_limit", "flood_limit", "zones")):
         return "NO LIMITS: set --rate-limit, --flood-limit, or --zone-limit"
+    if off := document.get("off"):
+        return printable(f"OFF: {off}")
     if not acting:
         return f"QUIET: no limit acts{', and they are' + dry if dry else ''}"
     rate = sum(limit.get("rate") or 0 for limit in acting)
@@ -141,7 +144,7 @@ def _acting(acting: Sequence[Mapping[str, Any]], now: float, width: int) -> Iter
     )
 
 
-def _facts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts(document: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each fact."""
     if rate := document.get("rate_limit"):
         text = f"{count(rate['rate'])} queries/s, {count(rate['burst'])} at one moment; accounts of"
@@ -155,7 +158,7 @@ def _facts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         yield "all sources", "no limit (--flood-limit)"
     for zone in document.get("zones") or []:
-        yield str(zone.get("zone")), _zone(zone)
+        yield str(zone.get("zone")), _zone(zone, now)
     yield from _proven(document)
     yield "over a limit", _slip(document)
     if exempt := document.get("exempt"):
@@ -170,24 +173,18 @@ def _facts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "TCP", ", ".join(known)
 
 
-def _zone(zone: Mapping[str, Any]) -> str:
+def _zone(zone: Mapping[str, Any], now: float) -> str:
     """Return what is known of an own zone."""
     text = f"{count(int(zone.get('limit') or 0))} queries/s for names that do not exist"
     if zone.get("serial") is not None:
         text += f"; {count(int(zone.get('names') or 0))} names exist (serial {zone['serial']})"
     elif not zone.get("primaries"):
         text += "; its names are not known, every one below it counts"
-    if zone.get("in_force"):
-        return text
-    return f"{text}; {'watched, not limited now' if zone.get('watch') else 'NOT IN FORCE'}"
-
-
-def heavy_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each zone that is asked for so much that something is proposed."""
-    for zone in document.get("heavy") or []:
-        if zone.get("propose"):
-            rate = shown_rate(zone.get("rate"))
-            yield printable(f"{zone.get('zone')} is asked for {rate}: try {zone['propose']}")
+    if not zone.get("in_force"):
+        return f"{text}; {'watched, not limited now' if zone.get('watch') else 'NOT IN FORCE'}"
+    if zone.get("watch"):
+        text += f"; attacked, so limited for {age((zone.get('ends') or now) - now)} more at least"
+    return text
 
 
 def _proven(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -62,7 +62,11 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
 def _kinds(listed: dict[str, Any]) -> str:
     """Return what a list leaves out, by kind; empty if that is nothing or not known."""
     kinds: dict[str, int] = listed.get("left_out_kinds") or {}
-    return ", ".join(f"{count(number)} {kind}" for kind, number in kinds.items())
+    if not kinds:
+        return ""
+    from xdpctl.feeds.formats.account import counted  # noqa: PLC0415 - not needed for --help
+
+    return ", ".join(counted(number, kind) for kind, number in kinds.items())
 
 
 def _read_now(arguments: argparse.Namespace, session: Session) -> int:
@@ -77,7 +81,8 @@ def _read_now(arguments: argparse.Namespace, session: Session) -> int:
         session.document(listed)
         return 0
     left_out = listed.get("left_out") or 0
-    more = f", {count(left_out)} entries left out" if left_out else ""
+    entries = "entry" if left_out == 1 else "entries"
+    more = f", {count(left_out)} {entries} left out" if left_out else ""
     if kinds := _kinds(listed):
         more += f" ({kinds})"
     session.say(

@@ -62,9 +62,11 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
         answer = client.post("/api/v1/resize", query=query)
         done.append(answer)
         if not arguments.json:
+            kept = answer.get("entries", 0)
+            which = "its one entry is" if kept == 1 else f"its {kept:,} entries are"
             session.say(
-                f"{name} has room for {entries:,} entries now, its {answer.get('entries', 0):,}"
-                f' entries are kept; for the next boot, set map-size = ["{name}={entries}"]'
+                f"{name} has room for {entries:,} entries now, {which} kept; for the next boot,"
+                f' set map-size = ["{name}={entries}"]'
             )
     if arguments.json:
         session.document({"resized": done})

@@ -66,6 +66,7 @@ def report(
     interfaces: list[dict[str, Any]] = document.get("interfaces", [])
     yield from _traffic(interfaces)
     yield from acting(document.get("limits") or [], now)
+    yield from heavy(document.get("heavy") or [])
     for title, lines in (
         ("interfaces", _interfaces(interfaces, width)),
         ("maps", _maps(document.get("maps", []), width)),
@@ -121,6 +122,14 @@ def acting(limits: Sequence[dict[str, Any]], now: float) -> Iterator[str]:
         reason, rate = printable(str(limit.get("reason"))), shown_rate(limit.get("rate"))
         since = age(now - (limit.get("since") or now))
         yield f"limit {reason} acts{dry}: {rate} for {since}; see `xdpctl limits`"
+
+
+def heavy(zones: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each zone that is asked for so much that something is proposed."""
+    for zone in zones:
+        if zone.get("propose"):
+            rate = shown_rate(zone.get("rate"))
+            yield printable(f"{zone.get('zone')} is asked for {rate}: try {zone['propose']}")
 
 
 def _interfaces(interfaces: list[dict[str, Any]], width: int | None) -> Iterator[str]:

@@ -18,7 +18,7 @@ from xdpctl.cli.render import Table, count, shortened, shown_rate
 from xdpctl.cli.traffic import add_filters, filters
 from xdpctl.cli.verb import Session, Verb, add_map, number_up_to
 from xdpctl.cli.verbs.listing import shown_target, shown_type
-from xdpctl.cli.verbs.status import acting
+from xdpctl.cli.verbs.status import acting, heavy
 from xdpctl.errors import NotFoundError, ServiceUnreachableError, UsageError
 
 if TYPE_CHECKING:
@@ -183,18 +183,22 @@ def _screen(arguments: argparse.Namespace, session: Session, keyboard: Keyboard)
     lines = list(_rows(_new_table(session), answer, session))
     if not lines:
         lines = [_nothing_hit(arguments, session)]
-    lines[:0] = acting(_limits(arguments, session), time.time())
+    limits = _limits(arguments, session)
+    lines[:0] = [
+        *acting(limits.get("acting") or [], time.time()),
+        *heavy(limits.get("heavy") or []),
+    ]
     if keyboard.works:
         other = "hits" if arguments.by == "rate" else "rate"
         lines.insert(0, f"sorted by {arguments.by}; keys: q quits, s sorts by {other}")
     return lines
 
 
-def _limits(arguments: argparse.Namespace, session: Session) -> list[dict[str, Any]]:
-    """Return the limits that act now; a service of a version without limits has none."""
-    found: list[dict[str, Any]] = []
+def _limits(arguments: argparse.Namespace, session: Session) -> dict[str, Any]:
+    """Return what the limits do; nothing of a service of a version without them."""
+    found: dict[str, Any] = {}
     with suppress(NotFoundError):
-        found = session.client(arguments).get("/api/v1/limits").get("acting", [])
+        found = session.client(arguments).get("/api/v1/limits")
     return found
 
 

@@ -7,6 +7,7 @@ read the list. Filled by the formats; read by files.py and http/api/.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import RuleAction
@@ -31,6 +32,31 @@ _UNREADABLE = "lines that cannot be read"
 _CUT = "last line without an end"
 
 
+_SINGULAR = (
+    (re.compile(r"\b(address)es\b|\b(\w+[^s\W])s\b"), r"\1\2"),
+    (re.compile(r"\bare\b"), "is"),
+    (re.compile(r"\btheir\b"), "its"),
+    (re.compile(r"\bthat claim\b"), "that claims"),
+)
+
+
+def counted(number: int, kind: str) -> str:
+    """Return how many of a kind: `1 wildcard`, `3 wildcards`."""
+    if number == 1:
+        for plural, singular in _SINGULAR:
+            kind = plural.sub(singular, kind, count=1)
+    return f"{number:,} {kind}"
+
+
+def implied_passes(count: int) -> str:
+    """Return what the implied rules of an imported list do, which are an operator's."""
+    rules = "rule lets" if count == 1 else "rules let"
+    return (
+        f"{count:,} implied {rules} pass what is below names that this list itself does not block,"
+        " also where a [[list]] blocks it; with --origin list:NAME, each list is for itself"
+    )
+
+
 def denials(count: int, action: RuleAction | None) -> str:
     """Return what became of an RPZ zone's NXDOMAIN and NODATA, which XDP cannot answer."""
     what = f"{count:,} RPZ {'record' if count == 1 else 'records'} for NXDOMAIN or NODATA"
@@ -52,6 +78,7 @@ class LeftOut:
         format: the format that the list was read in.
         denied: RPZ records that answer NXDOMAIN or NODATA and became rules.
         denial: the action of those rules.
+        implied: rules that let pass what the list's own wider rules would stop.
         skipped: rules whose origin is dnsdist's.
         unreadable: lines that could not be read.
     """
@@ -63,6 +90,7 @@ class LeftOut:
         self.format: ListFormat | None = None
         self.denied = 0
         self.denial: RuleAction | None = None
+        self.implied = 0
         self.skipped = 0
         self.unreadable = 0
 
@@ -121,12 +149,12 @@ class LeftOut:
     @property
     def kinds(self) -> str:
         """What was left out, without examples from the file: `3 wildcards`."""
-        return ", ".join(f"{number} {kind}" for kind, number in self._counts.items())
+        return ", ".join(counted(number, kind) for kind, number in self._counts.items())
 
     def __str__(self) -> str:
         """Return what was left out in words: `3 wildcards ('*.a.example', …)`."""
         return ", ".join(
-            f"{number} {kind} ({', '.join(self._examples[kind])}"
+            f"{counted(number, kind)} ({', '.join(self._examples[kind])}"
             f"{', …' if number > EXAMPLES else ''})"
             for kind, number in self._counts.items()
         )

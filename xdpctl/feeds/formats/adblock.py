@@ -47,6 +47,10 @@ _OF_SOME = {"client", "ctag", "dnstype"}
 not blocked."""
 
 
+_OF_DNS = _OF_SOME | {"denyallow", "dnsrewrite"}
+"""Modifiers of filters for names: counted one by one, as an operator may expect a rule."""
+
+
 class _Line(NamedTuple):
     """What a line is.
 
@@ -187,9 +191,9 @@ class AdblockLines(ActionlessFormat):
         modifiers.discard("important")
         names = {modifier.partition("=")[0] for modifier in modifiers}
         if modifiers and not (passes and names <= _OF_SOME):
-            return _Line("rules with modifiers")
+            return _Line(_with_modifiers(names))
         places = self._places(pattern, passes=passes)
-        kind = "rules with modifiers" if modifiers else "" if places else "patterns"
+        kind = _with_modifiers(names) if modifiers else "" if places else "patterns"
         return _Line(kind, places, passes, important)
 
     def _places(self, pattern: str, *, passes: bool) -> Sequence[tuple[int, bytes]]:
@@ -211,6 +215,12 @@ class AdblockLines(ActionlessFormat):
             return ()
         place = place_if_read(name, self._any_qtype, self._book)
         return (place,) if place is not None and place[0] in NAMED else ()
+
+
+def _with_modifiers(names: set[str]) -> str:
+    """Return the kind under which a line with these modifiers is left out."""
+    known = sorted(names & _OF_DNS)
+    return f"rules with ${known[0]}" if known else "rules with modifiers"
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -172,6 +172,7 @@ class AnswerLines(ActionlessFormat):
             if exact and (data is Data.IGNORED or (below == octets and scope is ZoneScope.BELOW)):
                 continue
             spared = name_place(below, excepted, self._any_qtype, self._book)
+            self._left_out.implied += 1
             yield *spared, int(RuleAction.PASS), IMPLIED, None, self._origin
 
     def _place(self, text: str) -> tuple[int, bytes] | None:

@@ -24,6 +24,7 @@ from xdpctl.feeds.formats.hidden import HiddenNames
 from xdpctl.feeds.formats.lines import LineFormat
 from xdpctl.feeds.formats.zonefile import RecordError, ZoneFile
 from xdpctl.rules import Name, Question, Zone, book_of
+from xdpctl.rules.comments import reason_of
 from xdpctl.rules.keys import NAMED, name_in, name_place, stored_place
 from xdpctl.rules.names import ESCAPE, FOREIGN, looks_like_address
 from xdpctl.rules.rules import IMPLIED
@@ -55,12 +56,14 @@ _V4_LABELS = 5
 
 _PLAIN = re.compile(
     r"((?:\*\.)?[A-Z0-9_-]{1,63}(?:\.[A-Z0-9_-]{1,63})*)(\.?)[ \t]+"
-    r"(?:[0-9]{1,9}[ \t]+)?(?:IN[ \t]+)?CNAME[ \t]+([A-Z0-9_*.-]*\.)[ \t]*\n?",
+    r"(?:[0-9]{1,9}[ \t]+)?(?:IN[ \t]+)?CNAME[ \t]+([A-Z0-9_*.-]*\.)[ \t]*(;[^\n]*)?\n?",
     re.IGNORECASE | re.ASCII,
 )
 """A line with one whole CNAME record whose names have no escapes."""
 
-_PASSED_OVER = re.compile(r'[A-Z0-9_.-]+[ \t][^*();"\\]*', re.IGNORECASE | re.ASCII)
+_PASSED_OVER = re.compile(
+    r'[A-Z0-9_.-]+[ \t][^*();"\\\n]*(?:;[^\n]*)?\n?', re.IGNORECASE | re.ASCII
+)
 """A line with one whole record that is not a wildcard."""
 
 _OPENS = "\n \t$"
@@ -183,8 +186,8 @@ class RpzLines(LineFormat):
                 if line == "\n":
                     continue
                 if self._zone and (found := plain(line)) is not None:
-                    name, dot, target = found.groups()
-                    if (row := short_way(name, dot, target)) is not None:
+                    name, dot, target, comment = found.groups()
+                    if (row := short_way(name, dot, target, comment)) is not None:
                         file.last_text = name + dot
                         if row is not _LEFT_OUT:
                             yield row  # type: ignore[misc]  # the mark is not a row
@@ -218,15 +221,11 @@ class RpzLines(LineFormat):
             ListError: the zone is not complete.
         """
         self._file.end()
-        return (
-            (*name_place(octets, scope, self._any_qtype, self._book), *self._passing)
-            for octets, scope in self._hidden.passes()
-            if scope is ZoneScope.SELF or _depth(octets) <= TABLE_LEVELS
-        )
-
-    @property
-    def _passing(self) -> tuple[RuleAction, str, None, str]:
-        return RuleAction.PASS, IMPLIED, None, self._origin
+        for octets, scope in self._hidden.passes():
+            if scope is ZoneScope.SELF or _depth(octets) <= TABLE_LEVELS:
+                self._left_out.implied += 1
+                place = name_place(octets, scope, self._any_qtype, self._book)
+                yield *place, RuleAction.PASS, IMPLIED, None, self._origin
 
     def _learn(self, zone: dns.name.Name) -> None:
         """Note the zone's name and the origin of relative names."""
@@ -235,7 +234,9 @@ class RpzLines(LineFormat):
         self._suffix, self._zone = (suffix, ending) if suffix and ending else ("", "")
         self._room = abi.NAME_MAX - sum(len(label) + 1 for label in zone.labels)
 
-    def _short_way(self, name: str, dot: str, target: str) -> Row | object | None:
+    def _short_way(
+        self, name: str, dot: str, target: str, comment: str | None
+    ) -> Row | object | None:
         """Return the row of a plain record, or `_LEFT_OUT`; None if zonefile.py must read it."""
         target = target.lower()
         if target not in self._actions:
@@ -263,7 +264,8 @@ class RpzLines(LineFormat):
         if target in _DENIALS:
             self._left_out.denied += 1
         ref, prefix = self._below if below else self._exact
-        return ref, prefix + octets, action, "", None, self._origin
+        reason = reason_of(comment) if comment else ""
+        return ref, prefix + octets, action, reason, None, self._origin
 
     def _row(self, record: Record) -> Row | None:
         """Return the row of any record after the SOA; None if it is left out."""
@@ -290,7 +292,7 @@ class RpzLines(LineFormat):
         if action is None or kind:
             self._left_out.add(kind, text)
             return None
-        row = self._row_of(labels, action, text)
+        row = self._row_of(labels, action, text, reason_of(record.comment))
         if row is not None and target in _DENIALS:
             self._left_out.denied += 1
         return row
@@ -316,14 +318,16 @@ class RpzLines(LineFormat):
             self._actions[target] = None
         return self._actions.get(target)
 
-    def _row_of(self, labels: tuple[bytes, ...], action: RuleAction, text: str) -> Row | None:
+    def _row_of(
+        self, labels: tuple[bytes, ...], action: RuleAction, text: str, reason: str
+    ) -> Row | None:
         try:
             target = _client(labels[:-1]) if labels[-1] == _CLIENT_IP else _named(labels)
         except TargetError:
             self._left_out.add("triggers that cannot be read", text)
             return None
         ref, key = stored_place(target, self._any_qtype, self._book)
-        return ref, key, action, "", None, self._origin
+        return ref, key, action, reason, None, self._origin
 
 
 def _kind_of_owner(owner: str, text: str) -> str:

@@ -64,12 +64,14 @@ class Record:
         name: its owner, absolute.
         data: as dnspython represents it.
         owner: the text of the name in the file, which may be relative.
+        comment: behind it, in its last line; or empty.
     """
 
     number: int
     name: dns.name.Name
     data: dns.rdata.Rdata
     owner: str
+    comment: str
 
 
 class ZoneFile:
@@ -93,7 +95,7 @@ class ZoneFile:
         self._indented = False
         self._lost = False
         self._words: list[str] = []
-        self._first = ""
+        self._first = self._comment = ""
 
     def take(self, number: int, line: str) -> Record | None:
         """Take the next line; return the record that ends with it, if one does.
@@ -138,7 +140,7 @@ class ZoneFile:
             raise ListError(f"{_TRIED}: it has no record, not even its SOA")
 
     def _tokens(self, number: int, line: str) -> Iterator[str]:
-        position = 0
+        position, self._comment = 0, ""
         while position < len(line):
             found = _TOKEN.match(line, position)
             if found is None:
@@ -150,6 +152,8 @@ class ZoneFile:
                     raise unreadable(number, "it closes a parenthesis that is not open")
             elif found["word"]:
                 yield found["word"]
+            elif found[0].startswith(";"):
+                self._comment = found[0]
 
     def _record(self) -> Record | None:
         """Read the words of one record or directive."""
@@ -181,7 +185,7 @@ class ZoneFile:
             self.zone = self._last
             if not self._origin_given:
                 self.origin = self._last
-        return Record(self._start, self._last, data, self._owner)
+        return Record(self._start, self._last, data, self._owner, self._comment)
 
     def _data(self, kind: dns.rdatatype.RdataType, text: str) -> dns.rdata.Rdata:
         try:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from xdpctl import abi
-from xdpctl.abi import MapName, Reason, RuleAction
+from xdpctl.abi import Book, MapName, Reason, RuleAction
 from xdpctl.errors import TargetError
-from xdpctl.feeds.formats.account import denials
+from xdpctl.feeds.formats.account import denials, implied_passes
 from xdpctl.filter.view import FilterState
 from xdpctl.http.api.documents import (
     ChangeOut,
@@ -45,6 +45,7 @@ from xdpctl.rules import (
     AnyQtype,
     Question,
     Zone,
+    book_of,
     qtype_of,
     qtype_text,
     target_of,
@@ -139,8 +140,8 @@ def _shown(
     )
 
 
-def imported(result: BulkResult, found: LeftOut) -> Imported:
-    """Return what an import did; `found` is the account of its reading."""
+def imported(result: BulkResult, found: LeftOut, origin: str) -> Imported:
+    """Return what an import for an origin did; `found` is the account of its reading."""
     document = Imported(
         **msgspec.structs.asdict(merged(result, found.skipped)),
         left_out=len(found),
@@ -150,7 +151,17 @@ def imported(result: BulkResult, found: LeftOut) -> Imported:
         document.warnings.append(f"left out: {found}")
     if found.denied:
         document.warnings.append(denials(found.denied, found.denial))
+    if found.implied and book_of(origin) is not Book.LISTS:
+        document.warnings.append(implied_passes(found.implied))
+    if not any(getattr(document, field) for field in _OF_AN_IMPORT):
+        document.warnings.append("there is no rule in it")
     return document
+
+
+_OF_AN_IMPORT = (
+    *("created", "updated", "removed", "unchanged", "left_to_dnsdist", "left_to_others"),
+    *("skipped", "guarded", "left_out"),
+)
 
 
 def tested(

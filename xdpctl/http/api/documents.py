@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from xdpctl.http.api.limit_documents import ActingOut  # noqa: TC001 - msgspec reads it
+from xdpctl.http.api.limit_documents import ActingOut, HeavyOut  # noqa: TC001 - msgspec reads them
 from xdpctl.rules import (
     ACTIONS,
     Rule,
@@ -498,8 +498,8 @@ class Destination(msgspec.Struct):
 class Status(msgspec.Struct):
     """The whole service at a glance.
 
-    `limits` are those that act now; `unseen` are sentences about what of this host cannot be seen
-    from the service, in a container.
+    `limits` are those that act now; `heavy` are zones that are asked for much; `unseen` are
+    sentences about what of this host cannot be seen from the service, in a container.
     """
 
     version: str
@@ -513,4 +513,5 @@ class Status(msgspec.Struct):
     destinations: list[Destination]
     warnings: list[str]
     limits: list[ActingOut] = []
+    heavy: list[HeavyOut] = []
     unseen: list[str] = []

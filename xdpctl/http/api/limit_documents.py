@@ -132,7 +132,8 @@ class LimitsOut(msgspec.Struct):
     """What is limited, and what the limits do now; null: there is no such limit.
 
     `slip`: each Nth packet over a limit is answered with TC=1, the others are dropped; 0: all are.
-    With `dry_run` they pass. `exempt` are prefixes to which neither rule nor limit applies.
+    With `dry_run` they pass. `exempt` are prefixes to which neither rule nor limit applies. `off`
+    says why no limit can act now; empty: they can.
     """
 
     rate_limit: RateLimitOut | None
@@ -147,6 +148,7 @@ class LimitsOut(msgspec.Struct):
     warnings: list[str]
     zones: list[ZoneOut] = []
     heavy: list[HeavyOut] = []
+    off: str = ""
 
 
 class Proven(msgspec.Struct):
@@ -210,6 +212,7 @@ def limits_out(view: LimitsView) -> LimitsOut:
             for zone in view.zones
         ],
         [HeavyOut(heavy.zone, heavy.rate, heavy.fronts, heavy.proposal) for heavy in view.heavy],
+        view.off,
     )
 
 

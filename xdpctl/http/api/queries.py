@@ -421,7 +421,10 @@ class ResizeQuery(msgspec.Struct, forbid_unknown_fields=True):
         msgspec.Meta(description="a map that is shared with dnsdist"),
     ]
     entries: Annotated[
-        int, msgspec.Meta(ge=1, le=2**31, description="its new capacity, larger than now")
+        int,
+        msgspec.Meta(
+            ge=1, le=2**31, description="its new capacity, larger than now, at most 2147483648"
+        ),
     ]
     force: Annotated[
         bool,

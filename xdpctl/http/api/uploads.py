@@ -149,7 +149,7 @@ async def import_rules(request: web.Request) -> web.StreamResponse:
             except XdpctlError as error:
                 news.put_nowait(error)
             else:
-                document = imported(result, source.found)
+                document = imported(result, source.found, origin)
                 document.warnings += backend.snapshot().without_effect
                 news.put_nowait(document)
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 PUBLIC_PATHS = frozenset({"/", "/metrics", "/healthz", "/readyz"})
 
+PAGE_PREFIX = "/page/"
+"""Of the files of the web page, which hold no data."""
+
 TOKEN_PATHS = frozenset({"/api/v1/live", "/api/v1/samples"})
 """Reads that show who asks what: they need the token on loopback, too."""
 
@@ -40,7 +43,9 @@ def allowed(access: Access, method: str, path: str) -> bool:
         return True
     if method not in _READS:
         return False
-    return path in PUBLIC_PATHS or (access is Access.READS and path not in TOKEN_PATHS)
+    if path in PUBLIC_PATHS or path.startswith(PAGE_PREFIX):
+        return True
+    return access is Access.READS and path not in TOKEN_PATHS
 
 
 def is_cross_site(headers: Mapping[str, str]) -> bool:

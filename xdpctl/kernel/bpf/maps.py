@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import MapType
+from xdpctl.abi import BPF_F_NO_PREALLOC, MapType
 from xdpctl.errors import KernelError, MapFrozenError, MapFullError
 from xdpctl.kernel.bpf.batches import NO_BATCH, EntryReader
 from xdpctl.kernel.bpf.descriptor import Descriptor, read_info
@@ -26,6 +26,11 @@ from xdpctl.kernel.failure import kernel_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from xdpctl.abi import MapSpec
+
+_ELEMENT, _BUCKET = 48, 16
+"""Octets of a hash map's element beside key and value, and of a bucket (kernel/bpf/hashtab.c)."""
 
 _PER_CPU_TYPES = frozenset({5, 6, 10})
 _FULL = frozenset({errno.E2BIG, errno.ENOSPC, errno.ENOMEM})
@@ -402,6 +407,23 @@ class Map(Descriptor):
         if self.info.type not in _PER_CPU_TYPES:
             return self.info.value_size
         return (self.info.value_size + 7) // 8 * 8 * possible_cpus(self._library)
+
+
+def memory_of(spec: MapSpec, entries: int) -> int:
+    """Return the octets that the kernel takes at once for a hash map of this capacity.
+
+    None for a map that takes memory with each entry only.
+    """
+    if spec.flags & BPF_F_NO_PREALLOC:
+        return 0
+    buckets = 1 << (entries - 1).bit_length()
+    return entries * (_ELEMENT + _padded(spec.key_size) + _padded(spec.value_size)) + (
+        buckets * _BUCKET
+    )
+
+
+def _padded(size: int) -> int:
+    return -(-size // 8) * 8
 
 
 def possible_cpus(library: ctypes.CDLL) -> int:

@@ -1,0 +1,274 @@
+"""The web page in a real Chromium, under a real flood.
+
+SCREENSHOTS=DIR keeps pictures of the page there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab import Lab, Service
+from tests.lab.browser import Browser, browser_on
+from tests.lab.flooding import FLOODER
+from tests.lab.hosts import PYTHON, ROOT
+from tests.lab.service import PORT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+RATE = 1_000
+"""Packets a second of the flood: enough to be seen, and no burden for tests beside this one."""
+
+ADDRESS = f"http://127.0.0.1:{PORT}/"
+ESCAPE, TAB, ENTER = "\ue00c", "\ue004", "\ue007"  # WebDriver's keys
+
+
+class OpenPage:
+    """The page, and what is behind it.
+
+    Attributes:
+        token: that lets one in.
+    """
+
+    def __init__(self, browser: Browser, service: Service, token: str) -> None:
+        self.browser = browser
+        self.service = service
+        self.token = token
+
+    def open(self) -> None:
+        """Load the page in a tab that knows no token."""
+        self.browser.open(ADDRESS)
+        self.browser.run("sessionStorage.clear()")
+        self.browser.open(ADDRESS)
+
+    def sign_in(self) -> None:
+        """Give the token, and wait for the first figures."""
+        self.browser.type("#token", self.token + ENTER)
+        self.browser.until(lambda: "arrive" in self.browser.text("#state-text"), "figures")
+
+    def rate(self, action: str) -> float:
+        """Return the packets a second of an action, as the page says."""
+        found = re.search(r"([\d.,]+)/s", self.browser.text(f"#legend .{action}"))
+        return float(found[1].replace(",", "")) if found else 0.0
+
+    def drawing(self) -> str:
+        """Return what the graph looks like."""
+        return str(self.browser.run("return document.querySelector('#graph canvas').toDataURL()"))
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[OpenPage]:
+    """A service with a token under a flood, and a browser beside it."""
+    with Lab() as lab:
+        client, server = lab.pair()
+        token = secrets.token_hex(16)
+        file = lab.write("token", token)
+        file.chmod(0o600)
+        service = Service(server, "--token-file", str(file))
+        flood = client.start("flood", PYTHON, "-m", "tests.lab.flooding", server.v4, str(RATE))
+        flood.line("^flooding$", timeout=30)
+        with browser_on(server) as browser:
+            browser.look(1280, 900)
+            yield OpenPage(browser, service, token)
+
+
+def test_an_operator_sees_a_flood_and_lets_everything_pass(page: OpenPage) -> None:
+    """And a rule's effect; nothing is loaded from elsewhere, and the browser finds no fault."""
+    browser, service = page.browser, page.service
+    page.open()
+    assert browser.is_shown("#sign-in")
+    assert not browser.is_shown("#board")
+    page.sign_in()
+    browser.until(lambda: page.rate("pass") > RATE / 2, "the flood")
+    before = page.drawing()
+    browser.until(lambda: page.drawing() != before, "a graph that moves")
+
+    assert service.verb("block", FLOODER, "--reason", "a flood").returncode == 0
+    browser.until(lambda: page.rate("drop") > page.rate("pass") > 0, "dropped packets")
+    browser.until(lambda: FLOODER in browser.text("#rules"), "the rule and its hits")
+    browser.until(lambda: f"{FLOODER} blocked" in browser.text("#changes"), "the change")
+
+    browser.click("#panic")
+    assert not browser.is_shown("#question-yes:enabled")
+    browser.type("#question-word", "panic")
+    browser.click("#question-yes")
+    browser.until(lambda: "Panic is on" in browser.text("#state-text"), "panic")
+    browser.until(lambda: page.rate("drop") == 0 < page.rate("pass"), "everything passing")
+    assert service.metrics().sum("xdpctl_panic") == 1
+    keep_pictures(browser, "panic")
+    browser.click("#panic")
+    browser.click("#question-yes")
+    browser.until(lambda: page.rate("drop") > 0, "dropped packets again")
+
+    keep_pictures(browser, "page")
+    browser.until(lambda: browser.is_shown("#rules button"), "what may be done about the rule")
+    browser.click("#rules button")
+    browser.click("#question-yes")
+    browser.until(lambda: not service.rules(), "the rule's end")
+    assert {address for address in browser.loaded() if not address.startswith(ADDRESS)} == set()
+    assert browser.complaints() == []
+
+
+def test_a_source_is_blocked_for_ten_minutes_from_the_page(page: OpenPage) -> None:
+    """From a row of who comes, which is given here."""
+    browser, service = page.browser, page.service
+    page.open()
+    page.sign_in()
+    row = {"key": FLOODER, "packets": 3750, "rate": 750, "share": 0.75, "error": 20}
+    by = {"source32": [row | {"actions": {"pass": 3750}}]}
+    document = {"seconds": 5, "weight": 5000, "lost": 0, "by": by}
+    browser.run(
+        "const { TalkerTable } = await import('/page/talkers.js');"
+        f"new TalkerTable().show({json.dumps(document)})"
+    )
+    assert FLOODER in browser.text("#talkers")
+    browser.click("#talkers button")
+    assert FLOODER in browser.text("#question-text")
+    browser.press(ESCAPE)
+    assert service.rules() == []
+    browser.click("#talkers button")
+    browser.click("#question-yes")
+    browser.until(lambda: page.rate("drop") > page.rate("pass"), "dropped packets")
+    (rule,) = service.rules()
+    assert (rule["target"], rule["action"], rule["origin"]) == (FLOODER, "drop", "api")
+    assert 0 < rule["expires_in"] <= 600
+    assert service.verb("unblock", FLOODER).returncode == 0
+    assert browser.complaints() == []
+
+
+def test_the_page_works_with_the_keyboard_alone_and_on_a_narrow_screen(page: OpenPage) -> None:
+    browser = page.browser
+    browser.look(360, 640)
+    page.open()
+    browser.press(page.token + ENTER)  # the field for the token has the keyboard
+    browser.until(lambda: browser.is_shown("#panic"), "figures")
+    reached = set()
+    for _ in range(12):
+        browser.press(TAB)
+        reached.add(
+            browser.run("return document.activeElement.id || document.activeElement.tagName")
+        )
+    assert reached >= {"panic", "sign-out", "A"}
+    browser.run("document.getElementById('panic').focus()")
+    browser.press(ENTER)
+    browser.until(lambda: browser.is_shown("#question"), "the question")
+    browser.press("panik" + ENTER)
+    assert browser.is_shown("#question")
+    browser.press(ESCAPE)
+    browser.until(lambda: not browser.is_shown("#question"), "its end")
+    assert browser.run("return document.activeElement.id") == "panic"
+    assert page.service.metrics().sum("xdpctl_panic") == 0
+    assert browser.run("return document.documentElement.scrollWidth") <= 360
+    browser.look(1280, 900)
+
+
+def test_without_the_token_the_page_has_no_data(page: OpenPage) -> None:
+    browser = page.browser
+    page.open()
+    assert browser.run("return (await fetch('api/v1/live')).status") == 401
+    browser.type("#token", "a wrong token" + ENTER)
+    browser.until(lambda: "is wrong" in browser.text("#sign-in-error"), "the refusal")
+    assert not browser.is_shown("#board")
+    browser.complaints()  # Chromium itself logs each 401
+
+
+def test_what_an_intruder_would_load_from_elsewhere_is_stopped(page: OpenPage) -> None:
+    browser = page.browser
+    page.open()
+    browser.complaints()
+    browser.run(
+        "const image = document.createElement('img');"
+        "image.src = 'http://192.0.2.1/'; document.body.append(image)"
+    )
+    browser.until(lambda: any("img-src" in text for text in browser.complaints()), "a report")
+    script = "try { document.body.innerHTML = '<b>x</b>' } catch (error) { return error.name }"
+    assert browser.run(script) == "TypeError"
+
+
+@pytest.mark.parametrize(
+    ("state", "rates", "tone", "words"),
+    [
+        ({}, {}, "good", "No packets arrive."),
+        ({}, {"pass": 1234.4}, "good", "1,234 packets a second arrive, none is refused."),
+        ({}, {"pass": 1, "drop": 0.25}, "acting", "1.3 packets a second arrive: 0.25 are dropped."),
+        (
+            {},
+            {"pass": 1, "drop": 20, "truncate": 30},
+            "acting",
+            "51 packets a second arrive: 20 are dropped and 30 are sent to TCP.",
+        ),
+        ({"panic": True}, {}, "bad", "Panic is on: every packet passes. No packets arrive."),
+        ({"ready": False}, {}, "bad", "Not ready. No packets arrive."),
+        (
+            {"interfaces": [{"name": "eth1", "state": "missing", "mode": None}]},
+            {},
+            "bad",
+            "Not filtered: eth1 (missing). No packets arrive.",
+        ),
+        (
+            {"limits": [{"reason": "unproven"}, {"reason": "limit"}]},
+            {},
+            "acting",
+            "A limit acts, the flood limit and the limit of each source. No packets arrive.",
+        ),
+    ],
+)
+def test_the_state_is_said_in_words(
+    page: OpenPage, state: dict[str, object], rates: dict[str, float], tone: str, words: str
+) -> None:
+    interface = {"name": "eth0", "state": "attached", "mode": "native"}
+    sound = {"ready": True, "panic": False, "reasons": [], "warnings": [], "limits": []}
+    document = {**sound, "interfaces": [interface], **state}
+    page.open()
+    said = page.browser.run(
+        "const { stateWords } = await import('/page/text.js');"
+        f"return stateWords({json.dumps(document)}, {json.dumps(rates)})"
+    )
+    assert (said["tone"], said["text"]) == (tone, words)
+
+
+def test_an_event_that_comes_in_pieces_is_read_whole(page: OpenPage) -> None:
+    page.open()
+    read = page.browser.run(
+        """
+        const { eventsOf } = await import('/page/stream.js');
+        const text = ['event: a', 'data: {"x": "é"}', '', ': none', '', 'event: b', 'data: [1,',
+          'data: 2]', '', ''].join(String.fromCharCode(10));
+        const bytes = new TextEncoder().encode(text);
+        const found = new Set();
+        for (let cut = 0; cut <= bytes.length; cut += 1) {
+          const body = new ReadableStream({
+            start(sink) {
+              sink.enqueue(bytes.slice(0, cut));
+              sink.enqueue(bytes.slice(cut));
+              sink.close();
+            },
+          });
+          const events = [];
+          for await (const event of eventsOf(body)) events.push(event);
+          found.add(JSON.stringify(events));
+        }
+        return [...found];
+        """
+    )
+    assert read == ['[["a",{"x":"é"}],["b",[1,2]]]']
+
+
+def keep_pictures(browser: Browser, name: str) -> None:
+    """Take pictures of the page in all its forms, if they are wanted."""
+    if "SCREENSHOTS" not in os.environ:
+        return
+    folder = ROOT / os.environ["SCREENSHOTS"]
+    folder.mkdir(parents=True, exist_ok=True)
+    for width, dark in ((360, False), (360, True), (1280, True), (1280, False)):
+        browser.look(width, 900, dark=dark)
+        browser.run("return new Promise((resolve) => setTimeout(resolve, 1500))")
+        browser.picture(folder / f"{name}-{width}{'-dark' if dark else ''}.png")

@@ -1,0 +1,52 @@
+// Requests to the service, with the token of this tab. Nothing else of the page talks to the network.
+
+const KEY = "xdpctl-token";
+
+export const token = {
+  get: () => sessionStorage.getItem(KEY) ?? "",
+  set: (text) => sessionStorage.setItem(KEY, text),
+  forget: () => sessionStorage.removeItem(KEY),
+};
+
+// The service answered, and said no: `message` is its sentence.
+export class Refused extends Error {
+  constructor(status, sentence) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+async function refusal(response) {
+  const fallback = `the service answered ${response.status} ${response.statusText}`;
+  try {
+    return new Refused(response.status, (await response.json()).detail ?? fallback);
+  } catch {
+    return new Refused(response.status, fallback);
+  }
+}
+
+// Returns the response once its head is there; raises Refused, or TypeError without a connection.
+export async function open(method, path, { query = {}, body, signal } = {}) {
+  const url = new URL(`api/v1/${path}`, document.baseURI);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== null && value !== undefined) url.searchParams.set(name, value);
+  }
+  const headers = {};
+  if (token.get()) headers.Authorization = `Bearer ${token.get()}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const response = await fetch(url, {
+    method,
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+    cache: "no-store",
+    credentials: "omit",
+    redirect: "error",
+    signal,
+  });
+  if (!response.ok) throw await refusal(response);
+  return response;
+}
+
+export async function ask(method, path, options) {
+  return (await open(method, path, options)).json();
+}

@@ -1,0 +1,47 @@
+// What has happened: the last changes as a list, and those of five minutes as marks of the graph.
+
+import { changeWords, moment, whoWords } from "./text.js";
+
+const KEPT = 200;
+const SHOWN = 30;
+
+const keyOf = (change) => [change.time, change.verb, change.target, change.qtype, change.origin].join("|");
+
+export class Changes {
+  constructor(graph) {
+    this.list = document.getElementById("changes");
+    this.graph = graph;
+    this.known = new Map();
+  }
+
+  // Takes changes, some of which may be known; one that goes on comes again with another count.
+  add(changes) {
+    if (!changes.length && this.known.size) return;
+    for (const change of changes) this.known.set(keyOf(change), change);
+    const all = [...this.known.values()].sort((one, other) => other.time - one.time).slice(0, KEPT);
+    this.known = new Map(all.map((change) => [keyOf(change), change]));
+    this.graph.marks = all.map((change) => ({ time: change.time, text: changeWords(change) }));
+    this.list.replaceChildren(...(all.length ? all.slice(0, SHOWN).map(item) : [nothing()]));
+  }
+}
+
+function item(change) {
+  const made = document.createElement("li");
+  const time = document.createElement("time");
+  time.dateTime = new Date(change.time * 1000).toISOString();
+  time.textContent = moment(change.time);
+  const what = document.createElement("span");
+  what.textContent = changeWords(change) + (change.reason ? ` (${change.reason})` : "");
+  const who = document.createElement("span");
+  who.className = "quiet";
+  who.textContent = whoWords(change.who);
+  made.append(time, what, who);
+  return made;
+}
+
+function nothing() {
+  const made = document.createElement("li");
+  made.className = "quiet";
+  made.textContent = "Nothing yet.";
+  return made;
+}

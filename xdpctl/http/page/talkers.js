@@ -1,0 +1,129 @@
+// Who comes: estimates from samples, by source, name, zone and more.
+
+import { Rows, setButtons, setLines, setText } from "./rows.js";
+import { allow, block } from "./rules.js";
+import { ACTION_WORDS, percent, rate } from "./text.js";
+
+// What a document may be divided by: its words here, and which target blocks a row.
+const address = (key) => key;
+const BY = {
+  source32: ["IPv4 address", address],
+  source24: ["IPv4 /24", address],
+  source128: ["IPv6 address", address],
+  source64: ["IPv6 /64", address],
+  source48: ["IPv6 /48", address],
+  name: ["name", (key) => key],
+  zone2: ["zone of 2 labels", (key) => `.${key.replace(/^\./, "")}`],
+  zone3: ["zone of 3 labels", (key) => `.${key.replace(/^\./, "")}`],
+  type: ["query type", null],
+  port: ["source port", null],
+  action: ["what is done", null],
+};
+
+const SHOWN = 20;
+
+export class TalkerTable {
+  constructor() {
+    this.select = document.getElementById("talkers-by");
+    this.words = document.getElementById("talkers-words");
+    this.document = null;
+    this.rows = null;
+    this.select.addEventListener("change", () => {
+      this.rows = null;
+      this.draw();
+    });
+  }
+
+  show(found) {
+    document.getElementById("talkers-card").hidden = false;
+    this.document = found;
+    this.draw();
+  }
+
+  draw() {
+    if (!this.document) return;
+    const kinds = Object.keys(this.document.by);
+    this.offer(kinds);
+    const kind = this.select.value || kinds[0];
+    this.rows ??= this.table(kind);
+    const items = this.document.by[kind] ?? [];
+    setText(this.words, this.summary(items.length));
+    this.rows.show(items.slice(0, SHOWN));
+  }
+
+  // The service gives no samples, and says why.
+  without(sentence) {
+    this.document = null;
+    document.getElementById("talkers-card").hidden = false;
+    setText(this.words, sentence);
+  }
+
+  summary(count) {
+    const { lost, seconds, weight } = this.document;
+    if (!count) return "";
+    const missed = lost ? ` ${rate(lost)} samples were lost.` : "";
+    return `Estimated from samples: ${rate(weight / seconds)} packets a second.${missed}`;
+  }
+
+  offer(kinds) {
+    if (this.select.dataset.kinds === kinds.join()) return;
+    const former = this.select.value;
+    this.select.dataset.kinds = kinds.join();
+    this.select.replaceChildren(
+      ...kinds.map((kind) => {
+        const option = document.createElement("option");
+        option.value = kind;
+        option.textContent = BY[kind]?.[0] ?? kind;
+        return option;
+      }),
+    );
+    if (kinds.includes(former)) this.select.value = former;
+    this.rows = null;
+  }
+
+  table(kind) {
+    const [label, target] = BY[kind] ?? [kind, null];
+    const columns = [
+      { label, kind: "name", show: (cell, row) => setLines(cell, row.key, fate(row)) },
+      { label: "Share", kind: "number share", show: showShare },
+      { label: "Packets/s", kind: "number", show: showRate },
+    ];
+    if (target) {
+      const show = (cell, row) => setButtons(cell, row, actions(row, target));
+      columns.push({ label: "", kind: "buttons", show });
+    }
+    return new Rows(document.getElementById("talkers"), {
+      label: `Who comes, by ${label}`,
+      empty: "No samples yet.",
+      key: (row) => row.key,
+      columns,
+    });
+  }
+}
+
+function actions(row, target) {
+  return [
+    { text: "Block 10 min…", label: `Block ${row.key} for 10 minutes`, act: (one) => block(target(one.key)) },
+    { text: "Allow…", label: `Allow ${row.key}`, act: (one) => allow(target(one.key)) },
+  ];
+}
+
+function showShare(cell, row) {
+  setText(cell, percent(row.share));
+  cell.style.setProperty("--share", `${Math.min(100, row.share * 100)}%`);
+}
+
+function showRate(cell, row) {
+  setText(cell, row.error ? `${rate(row.rate)} ±${rate(row.error)}` : rate(row.rate));
+}
+
+const part = (share, words) => (share > 0.995 ? `all ${words}` : `${percent(share)} ${words}`);
+
+function fate(row) {
+  const total = Object.values(row.actions).reduce((sum, count) => sum + count, 0);
+  return Object.entries(row.actions)
+    .filter(([, count]) => count > 0)
+    .sort((one, other) => other[1] - one[1])
+    .map(([action, count]) => part(count / total, ACTION_WORDS[action] ?? action))
+    .join(", ");
+}

@@ -1,0 +1,35 @@
+"""How much memory this host, or this process's control group, still has to give.
+
+Owns the reading. Does not own what is done about it. Called by maps/shared.py, as a kernel that is
+asked for more memory than there is ends other processes, the DNS server among them. Blocks.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+_AVAILABLE = re.compile(r"^MemAvailable: +([0-9]+) kB$", re.MULTILINE)
+_GROUP = re.compile(r"^0::(/.*)$", re.MULTILINE)
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Return the octets that can still be asked for; None where nothing says so.
+
+    That is what the kernel counts as available (proc_meminfo(5)), or the limit of the control
+    group (cgroup v2, memory.max) where that is less: since Linux 5.11 maps count against it.
+
+    Args:
+        root: of /proc and /sys.
+    """
+    found: list[int] = []
+    with suppress(OSError):
+        text = (root / "proc/meminfo").read_text(encoding="ascii")
+        found += [1024 * int(match[1]) for match in _AVAILABLE.finditer(text)]
+    with suppress(OSError, ValueError):  # ValueError: `max`, no limit
+        text = (root / "proc/self/cgroup").read_text(encoding="utf-8")
+        for match in _GROUP.finditer(text):
+            limit = root / "sys/fs/cgroup" / match[1].lstrip("/") / "memory.max"
+            found.append(int(limit.read_text(encoding="ascii")))
+    return min(found, default=None)
