@@ -7,7 +7,7 @@ import { confirmed, notice } from "./question.js";
 import { setText } from "./rows.js";
 import { RuleTable, tell } from "./rules.js";
 import { Stream } from "./stream.js";
-import { DIMENSIONS, TalkerTable } from "./talkers.js";
+import { SAMPLED, TalkerTable } from "./talkers.js";
 import { clock, stateWords } from "./text.js";
 
 const element = (id) => document.getElementById(id);
@@ -99,7 +99,7 @@ function signIn(sentence) {
 
 // Samples are taken only while somebody looks.
 function begin() {
-  stream.start(document.hidden ? {} : { samples: "1", by: DIMENSIONS });
+  stream.start(document.hidden ? {} : SAMPLED);
 }
 
 element("sign-in").addEventListener("submit", (event) => {

@@ -6,21 +6,20 @@ import { ACTION_WORDS, percent, rate } from "./text.js";
 
 // By what, in words, and whether a row's key can be blocked.
 const BY = {
-  source: ["address", true],
+  source: ["Address", true],
   source24: ["IPv4 /24", true],
   source64: ["IPv6 /64", true],
   source48: ["IPv6 /48", true],
-  name: ["name", true],
-  zone2: ["zone of 2 labels", true],
-  zone3: ["zone of 3 labels", true],
-  type: ["query type", false],
-  port: ["port", false],
-  reason: ["reason", false],
+  name: ["Name", true],
+  zone2: ["Zone of 2 labels", true],
+  zone3: ["Zone of 3 labels", true],
+  type: ["Query type", false],
+  port: ["Port", false],
+  reason: ["Reason", false],
 };
 
-export const DIMENSIONS = Object.keys(BY).join();
-
-const SHOWN = 20;
+// What the stream is asked for.
+export const SAMPLED = { samples: "1", by: Object.keys(BY).join(), n: "10" };
 
 export class TalkerTable {
   constructor() {
@@ -48,7 +47,7 @@ export class TalkerTable {
     this.rows ??= this.table(kind);
     const items = this.document.by[kind] ?? [];
     setText(this.words, this.summary(items.length));
-    this.rows.show(items.slice(0, SHOWN));
+    this.rows.show(items);
   }
 
   // The service gives no samples, and says why.
@@ -99,7 +98,7 @@ export class TalkerTable {
       columns.push({ label: "", kind: "buttons", show });
     }
     return new Rows(document.getElementById("talkers"), {
-      label: `Who comes, by ${label}`,
+      label: `Who comes, by ${label.toLowerCase()}`,
       empty: "No samples yet.",
       key: (row) => row.key,
       columns,
