@@ -23,7 +23,9 @@ def processes_hidden(proc: Path = PROC) -> str | None:
         return "no /proc of this process is mounted"
     if inode != _FIRST_PID_NAMESPACE:
         return "this process is in a PID namespace of its own, as in a container"
-    if not (proc / "1").exists():
+    try:
+        (proc / "1").stat()
+    except OSError:
         return "the processes of other users are hidden from this one (hidepid=, ProtectProc=)"
     return None
 
