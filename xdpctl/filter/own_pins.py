@@ -201,7 +201,7 @@ class OwnPins:
             opened = _open_map(bpf, self.path(name), name)
             if opened is not None:
                 opened.close()
-            elif self.path(name).exists():
+            elif os.path.lexists(self.path(name)):  # False also where nobody may look
                 return True
         return False
 
