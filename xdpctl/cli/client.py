@@ -196,7 +196,10 @@ class Client:
             As `call`. XdpctlError: the service has ended the stream.
         """
         headers = {"Accept": "text/event-stream"}
-        with self._calling("GET", _target(path, query), None, headers) as response:
+        with (
+            self._calling("GET", _target(path, query), None, headers) as response,
+            contextlib.closing(response),
+        ):
             if response.status >= http.client.BAD_REQUEST:
                 self._answer(response.status, response.read())
             name = ""

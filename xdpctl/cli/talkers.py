@@ -43,6 +43,9 @@ VIEWS = {
 TARGETS = frozenset({"source", "source24", "source64", "source48", "name", "zone2", "zone3"})
 """Dimensions whose keys can be blocked."""
 
+ROWS = 60
+"""Of each dimension that are asked for: as many as a tall terminal shows."""
+
 BLOCK_SECONDS = 600
 KEYS = "s sources  p ports  n names  2 3 zones  t types  a actions  ↑↓ choose  b block  q quit"
 CHOSEN = "b block 10 min  a allow  Esc back"
@@ -236,7 +239,7 @@ def show(client: Client, query: Mapping[str, str], session: Session, view: str) 
     Raises:
         XdpctlError: the stream cannot be had, or has ended.
     """
-    wanted = {**query, "samples": "1", "snapshots": "0", "by": ",".join(ALL_BY), "n": "200"}
+    wanted = {**query, "samples": "1", "snapshots": "0", "by": ",".join(ALL_BY), "n": str(ROWS)}
     feed = _Feed(client, wanted)
     table = LiveTable(lambda rules: client.post("/api/v1/rules", rules), key=view)
     feed.start()

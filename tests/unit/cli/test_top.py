@@ -18,6 +18,7 @@ from xdpctl.cli.keyboard import Keyboard
 from xdpctl.cli.render import shown_rate
 from xdpctl.cli.verbs import top
 from xdpctl.errors import ServiceUnreachableError
+from xdpctl.samples.talkers import By
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -332,3 +333,46 @@ def test_what_is_no_terminal_is_a_pause(monkeypatch: pytest.MonkeyPatch) -> None
         assert not keyboard.works
         assert not keyboard.wait(0.5)
     assert slept == [0.5]
+
+
+# --- everything, not only rules ---------------------------------------------------------------
+
+SAMPLES = "/api/v1/samples"
+SUMS = {
+    "seconds": 5.0,
+    "weight": 500,
+    "lost": 0,
+    "by": {
+        "name": [
+            {"key": "a.example", "packets": 400, "rate": 80.0, "share": 0.8, "error": 9,
+             "actions": {"drop": 300, "pass": 100}},
+        ]
+    },
+}  # fmt: skip
+
+
+def test_live_for_a_program_is_one_table(cli: CommandLine, service: FakeService) -> None:
+    service.answer("GET", SAMPLES, SUMS)
+    result = cli("top", "--live", "name", "--source", "192.0.2.0/24", "--seconds", "2")
+    assert result.output.splitlines() == [
+        "RATE  PACKETS  ERROR  SHARE%  PASS  DROP  TRUNCATE  REDIRECT  KEY",
+        "80.0      400      9    80.0   100   300         0         0  a.example",
+    ]
+    assert dict(service.requests[0].query) == {
+        "source": "192.0.2.0/24", "seconds": "2", "n": "10", "by": "name",
+    }  # fmt: skip
+
+
+def test_live_json_has_every_dimension(cli: CommandLine, service: FakeService) -> None:
+    service.answer("GET", SAMPLES, SUMS)
+    assert json.loads(cli("top", "--live", "--json").output) == SUMS
+    asked = dict(service.requests[0].query)["by"].split(",")
+    assert asked == [*top.LIVE_BY]
+    assert set(asked) == set(By)
+
+
+def test_a_filter_without_live_is_a_usage_error(cli: CommandLine, service: FakeService) -> None:
+    result = cli("top", "--source", "192.0.2.1")
+    assert result.status == 2
+    assert "--live" in result.errors
+    assert service.requests == []

@@ -337,5 +337,10 @@ async def events_after_head(reader: asyncio.StreamReader) -> dict[str, Any]:
     return await events(stream, "sample")
 
 
+async def test_a_stream_of_nothing_is_refused(loopback: Site) -> None:
+    refused = await loopback.ask("GET", f"{PATH}?snapshots=0")
+    assert (refused.status, refused.problem["field"]) == (422, "snapshots")
+
+
 async def test_a_parameter_that_is_not_known_is_refused(loopback: Site) -> None:
     assert (await loopback.ask("GET", f"{PATH}?speed=2")).problem["status"] == 422

@@ -17,6 +17,7 @@ import pytest
 from tests.packets.case import DEFAULT
 from tests.support.fake_host import INTERFACE, FakeHost, bytecode, dnsdist_writes, rule
 from tests.support.fake_tables import FakeEngine
+from tests.unit.samples.seen import frame_of, sample_of
 from xdpctl import __version__
 from xdpctl.abi import MAPS, MapName, PacketAction, Reason, RuleAction, decode_control
 from xdpctl.errors import (
@@ -37,11 +38,12 @@ from xdpctl.maps.holders import Holder, Sighting
 from xdpctl.maps.shared import SharedMaps
 from xdpctl.maps.xsk_destinations import DestinationWatch
 from xdpctl.process.lanes import Lanes
-from xdpctl.rules import AnyQtype, Question, Rule, key_of, map_of, parse_target
+from xdpctl.rules import AnyQtype, Question, Rule, key_of, map_of, parse_target, target_text
 from xdpctl.rules.guard import Guard
 from xdpctl.rules.lines import LineReader
 from xdpctl.samples.hub import Hub
-from xdpctl.service import operations
+from xdpctl.samples.packets import read_packet
+from xdpctl.service import operations, watch
 from xdpctl.service.account import Account
 from xdpctl.service.limit_tables import LimitTables
 from xdpctl.service.limits import Limits
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from xdpctl.program.config import ProgramConfig
     from xdpctl.program.datagram import Datagram
     from xdpctl.rules.keys import Row
+    from xdpctl.samples.sample import Sample
 
 INTERFACES = (INTERFACE, "eth1")
 
@@ -778,3 +781,53 @@ async def test_a_map_does_not_shrink(office: Office, entries: int) -> None:
     with pytest.raises(TargetError, match="it has room for 8 already"):
         await office.operations.resize(MapName.QNAMES, entries, force=True)
     assert office.grown == []
+
+
+# --- samples ----------------------------------------------------------------------------------
+
+
+async def decided(office: Office, *seen: Sample) -> list[str | None]:
+    """Return the rules that are named for samples."""
+    pairs = [(sample, read_packet(sample.frame)) for sample in seen]
+    found = await office.operations.rules_of(pairs)
+    return [None if each is None else f"{target_text(each.target)} {each.origin}" for each in found]
+
+
+async def test_the_rule_that_decided_about_a_sample_is_named(office: Office) -> None:
+    await office.operations.put([rule("192.0.2.1"), rule("evil.example")], force=False)
+    dropped = PacketAction.DROP
+    by_source = sample_of(frame_of("192.0.2.1"), dropped, Reason.ADDR_V4)
+    by_name = sample_of(frame_of("192.0.2.9", "Evil.example"), dropped, Reason.QNAME)
+    others = [
+        sample_of(frame_of("192.0.2.1")),
+        sample_of(frame_of("192.0.2.2"), dropped, Reason.ADDR_V4),  # its rule is gone
+        sample_of(frame_of(), dropped, Reason.LIMIT),
+        sample_of(b"", dropped, Reason.ADDR_V4),
+    ]
+    assert await decided(office, by_source, by_name, *others) == [
+        "192.0.2.1 cli",
+        "evil.example cli",
+        *[None] * 4,
+    ]
+
+
+async def test_very_many_different_packets_are_not_all_looked_up(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LOOKUPS_MAX", 2)
+    targets = [f"192.0.2.{number}" for number in range(1, 5)]
+    await office.operations.put([rule(text) for text in targets], force=False)
+    seen = [sample_of(frame_of(text), PacketAction.DROP, Reason.ADDR_V4) for text in targets]
+    assert (await decided(office, *seen)).count(None) == 2
+    assert (await decided(office, *seen)).count(None) == 0  # the others' turn
+
+
+async def test_a_change_is_numbered_and_found_behind_the_number(office: Office) -> None:
+    before = await office.operations.last_change()
+    await office.operations.put([rule("192.0.2.1")], force=False)
+    await office.operations.put([rule("192.0.2.2")], force=False)
+    found = await office.operations.changes_after(before, ())
+    assert [row.target for row in found.values()] == ["192.0.2.1", "192.0.2.2"]
+    first, last = found
+    assert await office.operations.last_change() == last
+    assert list(await office.operations.changes_after(last, [first])) == [first]

@@ -143,8 +143,10 @@ class _Watcher:
         self._session.output.flush()
 
     def _write(self, file: BinaryIO, octets: bytes) -> None:
+        left = memoryview(octets)
         try:
-            file.write(octets)
+            while left:
+                left = left[file.write(left) :]
             file.flush()
         except BrokenPipeError:
             raise
@@ -174,7 +176,7 @@ def _opened(name: str, stack: ExitStack) -> BinaryIO:
             )
         return sys.stdout.buffer
     try:
-        return stack.enter_context(Path(name).open("wb"))
+        return stack.enter_context(Path(name).open("wb", buffering=0))
     except OSError as error:
         raise XdpctlError(f"cannot write {name}: {error.strerror}; name another file") from error
 

@@ -1,0 +1,261 @@
+"""The live table: views, rows, the chosen row, and what is asked before anything is blocked."""
+
+from __future__ import annotations
+
+import os
+import pty
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.fake_terminal import on_terminal
+from tests.unit.cli.test_top import Keys
+from xdpctl.cli import talkers
+from xdpctl.cli.keyboard import Keyboard
+from xdpctl.cli.talkers import ALL_BY, VIEWS, LiveTable
+from xdpctl.errors import ConflictError, XdpctlError
+
+if TYPE_CHECKING:
+    from tests.support.command_line import CommandLine
+    from tests.support.fake_service import FakeService
+
+SIZE = (100, 24)
+
+
+def row(key: str, rate: float, **actions: int) -> dict[str, Any]:
+    """Return a row as the service sums it up; without actions, all of it passed."""
+    packets = int(rate * 5)
+    return {
+        "key": key, "packets": packets, "rate": rate, "share": rate / 1000, "error": packets // 10,
+        "actions": actions or {"pass": packets},
+    }  # fmt: skip
+
+
+SUMS: dict[str, Any] = {
+    "seconds": 5.0,
+    "weight": 5000,
+    "lost": 3,
+    "by": {
+        "source": [row("192.0.2.7", 750, drop=3750), row("2001:db8::7", 250)],
+        "source24": [row("192.0.2.0/24", 750)],
+        "source64": [row("2001:db8::/64", 250)],
+        "source48": [],
+        "name": [row("a.evil.example", 3)],
+        "zone2": [row(".evil.example", 750)],
+        "zone3": [row(".a.evil.example", 3)],
+        "type": [row("A", 900)],
+        "port": [row("udp/53", 1000)],
+        "source-port": [row("udp/4000", 1000)],
+        "action": [row("drop", 750), row("pass", 250)],
+        "reason": [row("addr-v4", 750)],
+    },
+}
+
+
+class Calls:
+    """What was posted; `failure` is raised by the next post."""
+
+    def __init__(self) -> None:
+        self.rules: list[dict[str, object]] = []
+        self.failure: XdpctlError | None = None
+
+    def __call__(self, rules: list[dict[str, object]]) -> dict[str, Any]:
+        if self.failure is not None:
+            raise self.failure
+        self.rules += rules
+        return {"warnings": ["a warning"]}
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest.fixture
+def table(calls: Calls) -> LiveTable:
+    return LiveTable(calls, document=SUMS)
+
+
+def press(table: LiveTable, *keys: str) -> None:
+    for key in keys:
+        assert table.press(key)
+
+
+def shown(table: LiveTable) -> str:
+    return "\n".join(table.lines(SIZE))
+
+
+def test_the_first_line_says_how_much_and_what_is_done(table: LiveTable) -> None:
+    first = table.lines(SIZE)[0]
+    assert first == "1,000/s in 5 s  pass 25%  drop 75%  3 samples lost"
+
+
+def test_a_row_has_rate_error_share_and_actions(table: LiveTable) -> None:
+    (line,) = [line for line in table.lines(SIZE) if "192.0.2.7" in line]
+    assert line.split() == ["750/s", "10%", "75%", "-", "100%", "-", "-", "192.0.2.7"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "title", "first"),
+    [
+        ("", "SOURCE", "192.0.2.7"),
+        ("s", "NETWORK", "192.0.2.0/24"),
+        ("ss", "SITE", None),
+        ("sss", "SOURCE", "192.0.2.7"),
+        ("p", "PORT", "udp/53"),
+        ("pp", "SOURCE PORT", "udp/4000"),
+        ("n", "NAME", "a.evil.example"),
+        ("2", "ZONE", ".evil.example"),
+        ("3", "ZONE", ".a.evil.example"),
+        ("t", "TYPE", "A"),
+        ("a", "ACTION", "drop"),
+        ("aa", "REASON", "addr-v4"),
+        ("nx", "NAME", "a.evil.example"),
+    ],
+)
+def test_keys_choose_what_is_summed_up(
+    table: LiveTable, keys: str, title: str, first: str | None
+) -> None:
+    press(table, *keys)
+    assert table.view[0] == title
+    assert next((found["key"] for found in table.rows()), None) == first
+
+
+def test_every_view_is_asked_for() -> None:
+    used = {name for views in VIEWS.values() for _, names in views for name in names}
+    assert used == set(ALL_BY)
+
+
+def test_q_ends_it(table: LiveTable) -> None:
+    assert not table.press("q")
+
+
+def test_arrows_choose_a_row_and_escape_none(table: LiveTable) -> None:
+    press(table, "down", "down", "down")
+    assert table.chosen == "2001:db8::7"
+    assert "> " in shown(table)
+    press(table, "up", "up", "up")
+    assert table.chosen == "192.0.2.7"
+    press(table, "escape")
+    assert table.chosen is None
+
+
+def test_a_row_that_is_gone_leaves_the_first(table: LiveTable) -> None:
+    press(table, "down")
+    table.document = {**SUMS, "by": {"source": [row("192.0.2.9", 5)]}}
+    press(table, "down")
+    assert table.chosen == "192.0.2.9"
+
+
+def test_b_asks_before_it_blocks(table: LiveTable, calls: Calls) -> None:
+    press(table, "down", "down", "b")
+    assert "block 2001:db8::7 for 10 minutes? [y/N]" in shown(table)
+    assert calls.rules == []
+    press(table, "y")
+    assert calls.rules == [
+        {
+            "target": "2001:db8::7",
+            "origin": "cli",
+            "expires_in": 600,
+            "reason": "blocked in top --live",
+        }
+    ]
+    assert "2001:db8::7 is blocked for 10 minutes; a warning" in shown(table)
+
+
+@pytest.mark.parametrize("key", ["n", "q", "escape", "b", "x"])
+def test_any_other_answer_is_no(table: LiveTable, calls: Calls, key: str) -> None:
+    press(table, "b", key)
+    assert calls.rules == []
+    assert table.question is None
+
+
+def test_a_allows_a_chosen_row_and_else_shows_actions(table: LiveTable, calls: Calls) -> None:
+    press(table, "down", "a", "y")
+    assert calls.rules[0]["action"] == "pass"
+    assert "expires_in" not in calls.rules[0]
+    press(table, "escape", "a")
+    assert table.view[0] == "ACTION"
+
+
+def test_a_zone_can_be_blocked(table: LiveTable, calls: Calls) -> None:
+    press(table, "2", "b", "y")
+    assert calls.rules[0]["target"] == ".evil.example"
+
+
+@pytest.mark.parametrize("key", ["t", "p"])
+def test_what_is_no_target_cannot_be_blocked(table: LiveTable, calls: Calls, key: str) -> None:
+    press(table, key, "b")
+    assert table.question is None
+    assert "only sources, names and zones" in shown(table)
+    press(table, "y")
+    assert calls.rules == []
+
+
+def test_a_refusal_is_shown(table: LiveTable, calls: Calls) -> None:
+    calls.failure = ConflictError("it is dnsdist's")
+    press(table, "b", "y")
+    assert "it is dnsdist's" in shown(table)
+
+
+def test_names_from_packets_write_no_control_characters(table: LiveTable) -> None:
+    table.document = {**SUMS, "by": {"source": [row("\x1b[2J", 5)]}}
+    assert "\x1b" not in shown(table)
+
+
+def test_a_screen_is_no_larger_than_the_terminal(table: LiveTable) -> None:
+    table.document = {**SUMS, "by": {"source": [row(f"192.0.2.{n}", n) for n in range(200)]}}
+    lines = table.lines((40, 12))
+    assert len(lines) <= 12
+    assert max(map(len, lines)) <= 40
+
+
+def test_before_the_first_samples_it_waits() -> None:
+    assert LiveTable(Calls()).lines(SIZE)[0] == "waiting for the first samples"
+
+
+# --- on a terminal ------------------------------------------------------------------------------
+
+
+def test_the_verb_draws_what_the_stream_brings(
+    cli: CommandLine, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json  # noqa: PLC0415 - here only
+    import time  # noqa: PLC0415 - here only
+
+    stream = f"event: talkers\ndata: {json.dumps(SUMS)}\n\n".encode()
+    service.answer("GET", "/api/v1/live", stream)
+    pressed = ["", "n", "q"]
+
+    class Slow(Keys):
+        def wait(self, seconds: float) -> str:
+            time.sleep(0.2 if pressed == ["", "n", "q"] else 0)
+            return super().wait(seconds)
+
+    monkeypatch.setattr(talkers, "Keyboard", lambda _stream: Slow(pressed))
+    with pytest.raises(XdpctlError):  # the fake's stream ends at once
+        on_terminal(cli, "top", "--live", "--source", "192.0.2.0/24")
+    (request,) = service.requests
+    asked = dict(request.query)
+    assert (asked["samples"], asked["snapshots"], asked["source"]) == ("1", "0", "192.0.2.0/24")
+    assert asked["by"] == ",".join(ALL_BY)
+
+
+def test_arrow_keys_and_escape_are_keys() -> None:
+    controller, terminal = pty.openpty()
+    with (
+        os.fdopen(terminal) as stream,
+        os.fdopen(controller, "wb", buffering=0) as typist,
+        Keyboard(stream) as keyboard,
+    ):
+        for typed, key in ((b"\x1b[A", "up"), (b"\x1bOB", "down"), (b"\x1b", "escape")):
+            typist.write(typed)
+            assert keyboard.wait(5.0) == key
+
+
+def test_a_terminal_that_is_closed_ends_it() -> None:
+    controller, terminal = pty.openpty()
+    with os.fdopen(terminal) as stream, Keyboard(stream) as keyboard:
+        os.close(controller)
+        assert keyboard.wait(5.0) == "q"
+        keyboard.works = False  # nothing can be restored
