@@ -192,7 +192,10 @@ def test_without_a_zone_or_a_lists_rule_there_are_no_tables(site: Site) -> None:
     assert program is not None
     with Bpf().open_program(program) as loaded:  # type: ignore[union-attr]
         used = set(loaded.info.map_ids)
-    assert len(used) == len(RULE_MAPS) + len(names_of(Scope.INTERFACE, Scope.SERVICE)) + 1
+    assert (
+        len(used)
+        == len(RULE_MAPS) + len(names_of(Scope.INTERFACE, Scope.SERVICE, Scope.SAMPLES)) + 1
+    )
 
 
 def test_a_zone_is_in_force_when_the_verb_returns(site: Site) -> None:
