@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 PROGRAM: Final = ROOT / "contrib" / "bpftrace" / "named-forwarded"
+
+RUN: Final = Path("/run")
 
 NAMED: Final = """\
 options {{
@@ -67,6 +70,9 @@ def test_it_shows_what_named_forwards_and_nothing_else(lab: Lab) -> None:
         [r"a\046b\032c.sent.example.", "below"],
         ["last.of.all.sent.example.", "below"],
     ]
+    before = set(RUN.glob("named-forwarded.*"))
+    assert watch.stop() == 0
+    assert len(before - set(RUN.glob("named-forwarded.*"))) == 1, "its folder is left"
 
 
 def test_a_process_that_is_not_named_is_refused_in_one_sentence(lab: Lab) -> None:

@@ -69,6 +69,15 @@ def promtool(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_series_are_of_every_metric_that_the_reference_has() -> None:
+    """So that none is missed below."""
+    text = (ROOT / "docs" / "reference.md").read_text()
+    table = text.partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    assert {name for name in METRICS if name.startswith("xdpctl_")} == set(
+        re.findall(r"`(xdpctl_\w+)`", table)
+    )
+
+
 # --- the alerts -------------------------------------------------------------------------------
 
 
