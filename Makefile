@@ -106,7 +106,7 @@ bench-drop: ## send one flood against every means of dropping it; draws a plot (
 	@deploy/setup.sh bench
 	@$(PYTHON) -m tests.bench.drop
 
-bench-attack: setup-test ## attack a server behind every defence, and ask honestly; writes docs/ (root, 15 minutes)
+bench-attack: setup-test ## attack a server behind every defence, and ask honestly; writes docs/ (root, 20 minutes)
 	@deploy/setup.sh bench
 	@$(PYTHON) -m tests.bench.attack
 

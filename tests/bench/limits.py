@@ -287,7 +287,7 @@ def table(rows: list[Row]) -> str:
                 continue
             cell = f"{row.medians[name]:.0f} ({row.lows[name]:.0f})"
             if name in row.more:
-                cell += f", +{row.more[name]:.0f} (+{row.more_low[name]:.0f})"
+                cell += f", {row.more[name]:+.0f} ({row.more_low[name]:+.0f})"
             cells.append(cell)
         lines.append(f"| {row.case} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -75,7 +75,16 @@ def site(loaded: Site) -> Iterator[Site]:
     loaded.reader.read()
 
 
-@pytest.mark.parametrize("frame", [QUERY, QUERY[:60], LONG, bytes(14), bytes(range(14)) + b"x"])
+FRAMES = {
+    "a query": QUERY,
+    "a query that is cut": QUERY[:60],
+    "longer than what is kept": LONG,
+    "a header only": bytes(14),
+    "an odd octet": bytes(range(14)) + b"x",
+}
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 def test_a_sample_is_the_packet_as_it_came_in(site: Site, frame: bytes) -> None:
     before = time.time()
     site.program.test_run(frame)

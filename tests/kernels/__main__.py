@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from tests.kernels.ask import ask, compiled
-from tests.kernels.claims import ATTACHING, BONDS
+from tests.kernels.claims import ATTACHING, BONDS, SAMPLES
 from tests.kernels.compilers import RELEASES, compiled_by
 from tests.kernels.emulator import emulator
 from tests.kernels.kernel import SUITES, debian_kernel
@@ -97,7 +97,7 @@ def main(argv: list[str]) -> int:
     if unknown := set(wanted.series) - set(SUITES):
         parser.error(f"no kernel of series {', '.join(unknown)}; there are {', '.join(SUITES)}")
     chosen = wanted.series or list(SUITES)
-    files = (ATTACHING,) if wanted.short else (ATTACHING, BONDS)
+    files = (ATTACHING, SAMPLES) if wanted.short else (ATTACHING, SAMPLES, BONDS)
     emulator()  # what is not in the cache is fetched one after the other
     for series in chosen:
         debian_kernel(series)

@@ -102,7 +102,8 @@ def _compile_modules() -> None:
     Compiling them takes an emulated machine a while, and it cannot write beside them.
     """
     environ = {"PYTHONDONTWRITEBYTECODE": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    collect = ("-m", "pytest", *claims.OPTIONS, "--collect-only", claims.ATTACHING, claims.BONDS)
+    files = (claims.ATTACHING, claims.SAMPLES, claims.BONDS)
+    collect = ("-m", "pytest", *claims.OPTIONS, "--collect-only", *files)
     for arguments in (("-c", "import tests.kernels.guest"), collect):
         subprocess.run(
             [PYTHON, *arguments],

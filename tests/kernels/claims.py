@@ -1,6 +1,6 @@
 """Claims of the suite that are tried on every kernel: pytest inside a guest.
 
-`make test` holds ATTACHING against the machine's kernel; here the same tests run
+`make test` holds ATTACHING and SAMPLES against the machine's kernel; here the same tests run
 on another, with bytecode that the host compiled in the place of a compiler. BONDS are claims
 that only a guest can be asked, since the machine may lack the module.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xdpctl.kernel.bytecode import Bytecode
 
 ATTACHING: Final = "tests/kernel/test_filter_on_veth.py"
+SAMPLES: Final = "tests/kernel/test_samples.py"
 BONDS: Final = "tests/kernels/bonds.py"
 SINCE: Final = {
     f"{ATTACHING}::test_a_port_of_a_bridge_that_has_a_program_is_refused_by_its_name": (5, 15),
@@ -75,7 +76,7 @@ def main(folder: Path, *files: str) -> int:
 
     Args:
         folder: with the programs.
-        files: ATTACHING, BONDS.
+        files: ATTACHING, SAMPLES, BONDS.
     """
     notes = _Notes()
     with pytest.MonkeyPatch.context() as patch:

@@ -45,6 +45,7 @@ zone-limit = [".soak.example=5"]
 """
 _CONFIGS = (f"rate-limit-dry-run = true\n{_LIMITS}", f"tcp = false\n{_LIMITS}")
 """The traffic is over every limit, which acts in one of them and only counts in the other."""
+_LIMIT_ACTS = "limit-acts"
 _GONE = (OSError, http.client.HTTPException)
 """What a request meets when the service is killed."""
 
@@ -109,6 +110,8 @@ class Site:
             said = "".join(path.read_text() for path in self._lab.directory.glob("service-*.log"))
             if found := [word for word in TROUBLE if word in said]:
                 raise LabError(f"{self.name}: its log has {found}:\n{said}")
+            if error is None and _LIMIT_ACTS not in said:
+                raise LabError(f"{self.name}: no flood met a limit:\n{said}")
 
     def turn(self) -> None:
         """Kill, start or reload it where that is due.

@@ -1,8 +1,9 @@
-"""Sends packets at a steady rate until it is ended: blocked and honest ones, answers asked for.
+"""Sends packets until it is ended: blocked and honest ones, answers asked for, and floods.
 
     python -m tests.soak.traffic SERVER4 SERVER6
 
-Each turn of the wheel is one packet of each kind; what comes back is thrown away.
+Each turn of the wheel is one packet of each kind; what comes back is thrown away. For three
+seconds of six, the last socket of each family sends far more than the limits let through.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ import dns.message
 PAUSE = 0.02
 """Seconds between two turns."""
 
-SOURCES = {4: ("192.0.2.1", "192.0.2.66"), 6: ("2001:db8::1", "2001:db8::66")}
+FLOOD_SECONDS = 3.0
+FLOOD = 40
+"""Packets a turn of one source."""
+
+SOURCES = {4: ("192.0.2.66", "192.0.2.1"), 6: ("2001:db8::66", "2001:db8::1")}
 NAMES = ("www.example", "dropped.example", "truncated.example", "n7.soak.example")
 
 
@@ -36,6 +41,7 @@ def main(server4: str, server6: str) -> None:
             sock.bind((source, 0))
             sock.connect((server, 53))
             socks.append(sock)
+    flooding = socks[1::2]
     while True:
         for sock in socks:
             for wire in wires:
@@ -44,6 +50,11 @@ def main(server4: str, server6: str) -> None:
             with contextlib.suppress(OSError):
                 while sock.recv(2048):
                     pass
+        if time.monotonic() // FLOOD_SECONDS % 2:
+            for sock in flooding:
+                for _ in range(FLOOD):
+                    with contextlib.suppress(OSError):
+                        sock.send(wires[0])
         time.sleep(PAUSE)
 
 

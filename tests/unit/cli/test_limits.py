@@ -189,6 +189,29 @@ def test_prove_and_unprove_send_the_addresses(
     ]
 
 
+def test_who_is_limited_most_is_known_from_samples(cli: CommandLine, service: FakeService) -> None:
+    service.answer("GET", LIMITS, document(acting=[ACTING]))
+    rows = [{"key": "192.0.2.66", "rate": 1234.0, "packets": 1234}]
+    service.answer("GET", "/api/v1/samples", {"by": {"source": rows}})
+    shown = [line.split() for line in cli("limits").output.splitlines()]
+    assert ["192.0.2.66", "1,234/s", "unproven"] in shown
+    assert dict(service.requests[-1].query)["reason"] == "unproven"
+    most = json.loads(cli("limits", "--json").output)["limited_most"]
+    assert most == [{"reason": "unproven", "source": "192.0.2.66", "rate": 1234.0}]
+
+
+def test_without_samples_limits_are_shown_all_the_same(
+    cli: CommandLine, service: FakeService
+) -> None:
+    service.answer("GET", LIMITS, document(acting=[ACTING]))
+    service.refuse(
+        "GET", "/api/v1/samples", 503, detail="no packets are sampled", code="no-samples"
+    )
+    done = cli("limits")
+    assert done.output.startswith("LIMITING: unproven")
+    assert "limited most" not in done.output
+
+
 def test_status_and_test_say_that_a_limit_acts(cli: CommandLine, service: FakeService) -> None:
     service.answer(
         "GET",

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines.host import Host as HostEngine
 from tests.engines.host_build import HostFilter
-from tests.packets.case import DEFAULT
+from tests.packets.build import Udp, ethernet, ipv4
+from tests.packets.case import DEFAULT, TABLES, Scene, below, drop, listed, truncate, zone
+from tests.packets.message import query as message
 from xdpctl import abi
 from xdpctl.abi import MAPS, MapName, PacketAction, Reason, RuleAction, Stratum
 from xdpctl.program.datagram import Datagram
@@ -22,6 +25,7 @@ from xdpctl.samples.sampler import EPOCH_SECONDS, PATIENCE_SECONDS, Sampler
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tests.packets.case import Rule
     from xdpctl.samples.sample import Sample
 
 LENGTH = 64
@@ -244,3 +248,32 @@ def test_a_sample_that_has_no_room_is_counted(site: Site) -> None:
     site.host.samples_to(None)
     site.stream([NET] * 5)
     assert site.host.samples_lost() == 5
+
+
+DEPTHS = [
+    (zone(drop("evil.example")), "a.b.evil.example", 2),
+    (zone(drop("evil.example")), "evil.example", 2),
+    (below(drop("example")), "evil.example", 1),
+    (zone(drop(".")), "evil.example", 0),
+    (zone(drop("d.e.f")), ".".join("a" * 20) + ".d.e.f", 3),
+    (listed(drop("www.evil.example")), "www.evil.example", 3),
+    (listed(zone(truncate("evil.example"))), "www.evil.example", 2),
+    (drop("www.evil.example"), "www.evil.example", None),
+]
+
+
+@pytest.mark.parametrize(("rule", "name", "depth"), DEPTHS)
+def test_a_sample_says_how_many_labels_the_zone_has_that_decided(
+    rule: Rule, name: str, depth: int | None
+) -> None:
+    scene = Scene((rule,), config=replace(TABLES, samples=LENGTH))
+    engine = HostEngine()
+    host = engine._filter(scene)
+    records: list[bytes] = []
+    host.samples_to(records.append)
+    Sampler(host.array(MAPS[MapName.SAMPLE_STATE].ref, 1), HZ).begin()
+    result = engine.judge(scene, ethernet(ipv4(Udp(message(name)))))
+    (record,) = records
+    found = abi.decode_sample_header(record)
+    assert (found.verdict >> 2, found.verdict & 3) == (result.reason, result.action)
+    assert found.depth == (abi.SAMPLE_DEPTH_NONE if depth is None else depth)

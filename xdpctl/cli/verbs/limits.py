@@ -6,6 +6,7 @@ The first line says whether a limit acts. Owns the layout and the sentences. Doe
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,19 @@ from typing import TYPE_CHECKING, Any
 from xdpctl.cli.render import Table, age, count, printable, share, shown_rate
 from xdpctl.cli.verb import Session, Verb
 from xdpctl.cli.verbs.status import heavy
+from xdpctl.errors import XdpctlError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
 
+    from xdpctl.cli.client import Client
+
 _PATH = "/api/v1/limits"
+_SAMPLES = "/api/v1/samples"
+_LIMITED = 5
+"""Sources that are shown of those that a limit refuses."""
+
 _WIDTH = 80
 _MEANING = {
     "limit": "--rate-limit, one source",
@@ -42,13 +50,28 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
-    document = session.client(arguments).get(_PATH)
+    client = session.client(arguments)
+    document = client.get(_PATH)
+    if acting := [limit for limit in document.get("acting") or [] if limit.get("rate")]:
+        document["limited_most"] = [*_limited_most(client, acting)]
     if arguments.json:
         session.document(document)
         return 0
     for line in report(document, now=time.time(), width=session.width or _WIDTH):
         session.say(line)
     return 0
+
+
+def _limited_most(
+    client: Client, acting: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, object]]:
+    """Yield the sources that limits refuse most, from a second's samples for each limit."""
+    for limit in acting:
+        reason = str(limit.get("reason"))
+        query = {"seconds": "1", "by": "source", "reason": reason, "n": str(_LIMITED)}
+        with contextlib.suppress(XdpctlError):  # samples are off, or too many look at them
+            for row in client.get(_SAMPLES, query).get("by", {}).get("source") or []:
+                yield {"reason": reason, "source": row["key"], "rate": row["rate"]}
 
 
 def _prove(arguments: argparse.Namespace, session: Session) -> int:
@@ -88,6 +111,13 @@ def report(document: Mapping[str, Any], *, now: float, width: int) -> Iterator[s
     if acting:
         yield ""
         yield from _acting(acting, now, width)
+    if most := document.get("limited_most"):
+        yield ""
+        yield "limited most, by samples of a second"
+        yield from Table(["SOURCE", "RATE", "LIMIT"], right=_NUMBERS, width=width, indent=2).lines(
+            (printable(str(row["source"])), shown_rate(row["rate"]), str(row["reason"]))
+            for row in most
+        )
     yield ""
     facts = list(_facts(document, now))
     margin = max((len(name) for name, _ in facts), default=0) + 2

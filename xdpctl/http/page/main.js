@@ -7,7 +7,7 @@ import { confirmed, notice } from "./question.js";
 import { setText } from "./rows.js";
 import { RuleTable, tell } from "./rules.js";
 import { Stream } from "./stream.js";
-import { TalkerTable } from "./talkers.js";
+import { SAMPLED, TalkerTable } from "./talkers.js";
 import { clock, stateWords } from "./text.js";
 
 const element = (id) => document.getElementById(id);
@@ -97,8 +97,9 @@ function signIn(sentence) {
   element("token").focus();
 }
 
+// Samples are taken only while somebody looks.
 function begin() {
-  stream.start({});
+  stream.start(document.hidden ? {} : SAMPLED);
 }
 
 element("sign-in").addEventListener("submit", (event) => {

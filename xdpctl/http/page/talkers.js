@@ -4,23 +4,22 @@ import { Rows, setButtons, setLines, setText } from "./rows.js";
 import { allow, block } from "./rules.js";
 import { ACTION_WORDS, percent, rate } from "./text.js";
 
-// What a document may be divided by: its words here, and which target blocks a row.
-const address = (key) => key;
+// By what, in words, and whether a row's key can be blocked.
 const BY = {
-  source32: ["IPv4 address", address],
-  source24: ["IPv4 /24", address],
-  source128: ["IPv6 address", address],
-  source64: ["IPv6 /64", address],
-  source48: ["IPv6 /48", address],
-  name: ["name", (key) => key],
-  zone2: ["zone of 2 labels", (key) => `.${key.replace(/^\./, "")}`],
-  zone3: ["zone of 3 labels", (key) => `.${key.replace(/^\./, "")}`],
-  type: ["query type", null],
-  port: ["source port", null],
-  action: ["what is done", null],
+  source: ["Address", true],
+  source24: ["IPv4 /24", true],
+  source64: ["IPv6 /64", true],
+  source48: ["IPv6 /48", true],
+  name: ["Name", true],
+  zone2: ["Zone of 2 labels", true],
+  zone3: ["Zone of 3 labels", true],
+  type: ["Query type", false],
+  port: ["Port", false],
+  reason: ["Reason", false],
 };
 
-const SHOWN = 20;
+// What the stream is asked for.
+export const SAMPLED = { samples: "1", by: Object.keys(BY).join(), n: "10" };
 
 export class TalkerTable {
   constructor() {
@@ -48,7 +47,7 @@ export class TalkerTable {
     this.rows ??= this.table(kind);
     const items = this.document.by[kind] ?? [];
     setText(this.words, this.summary(items.length));
-    this.rows.show(items.slice(0, SHOWN));
+    this.rows.show(items);
   }
 
   // The service gives no samples, and says why.
@@ -62,7 +61,7 @@ export class TalkerTable {
     const { lost, seconds, weight } = this.document;
     if (!count) return "";
     const missed = lost ? ` ${rate(lost)} samples were lost.` : "";
-    return `Estimated from samples: ${rate(weight / seconds)} packets a second.${missed}`;
+    return `Estimated from samples of ${rate(weight / seconds)} packets a second.${missed}`;
   }
 
   offer(kinds) {
@@ -73,7 +72,7 @@ export class TalkerTable {
       ...kinds.map((kind) => {
         const option = document.createElement("option");
         option.value = kind;
-        option.textContent = BY[kind]?.[0] ?? kind;
+        option.textContent = BY[kind][0];
         return option;
       }),
     );
@@ -81,19 +80,25 @@ export class TalkerTable {
     this.rows = null;
   }
 
+  // The error is of the packets, so of the rate it is a share.
+  showRate(cell, row) {
+    const error = row.error / this.document.seconds;
+    setText(cell, error ? `${rate(row.rate)} ±${rate(error)}` : rate(row.rate));
+  }
+
   table(kind) {
-    const [label, target] = BY[kind] ?? [kind, null];
+    const [label, isTarget] = BY[kind];
     const columns = [
       { label, kind: "name", show: (cell, row) => setLines(cell, row.key, fate(row)) },
       { label: "Share", kind: "number share", show: showShare },
-      { label: "Packets/s", kind: "number", show: showRate },
+      { label: "Packets/s", kind: "number", show: (cell, row) => this.showRate(cell, row) },
     ];
-    if (target) {
-      const show = (cell, row) => setButtons(cell, row, actions(row, target));
+    if (isTarget) {
+      const show = (cell, row) => setButtons(cell, row, actions(row));
       columns.push({ label: "", kind: "buttons", show });
     }
     return new Rows(document.getElementById("talkers"), {
-      label: `Who comes, by ${label}`,
+      label: `Who comes, by ${label.toLowerCase()}`,
       empty: "No samples yet.",
       key: (row) => row.key,
       columns,
@@ -101,20 +106,16 @@ export class TalkerTable {
   }
 }
 
-function actions(row, target) {
+function actions(row) {
   return [
-    { text: "Block 10 min…", label: `Block ${row.key} for 10 minutes`, act: (one) => block(target(one.key)) },
-    { text: "Allow…", label: `Allow ${row.key}`, act: (one) => allow(target(one.key)) },
+    { text: "Block 10 min…", label: `Block ${row.key} for 10 minutes`, act: (one) => block(one.key) },
+    { text: "Allow…", label: `Allow ${row.key}`, act: (one) => allow(one.key) },
   ];
 }
 
 function showShare(cell, row) {
   setText(cell, percent(row.share));
   cell.style.setProperty("--share", `${Math.min(100, row.share * 100)}%`);
-}
-
-function showRate(cell, row) {
-  setText(cell, row.error ? `${rate(row.rate)} ±${rate(row.error)}` : rate(row.rate));
 }
 
 const part = (share, words) => (share > 0.995 ? `all ${words}` : `${percent(share)} ${words}`);
