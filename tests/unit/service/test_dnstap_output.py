@@ -8,12 +8,15 @@ import json
 import logging
 import os
 import socket
+import ssl
 import subprocess
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import trustme
 
 from tests.support.fake_backend import NO_LIMITS
 from tests.unit.samples.seen import frame_of, sample_of
@@ -284,3 +287,59 @@ def test_nobody_behind_a_port_is_a_sentence(kind: str) -> None:
     output = output_of(DnstapTarget(kind, None, "127.0.0.1", 1))
     with pytest.raises(ReceiverError, match=r"127\.0\.0\.1:1"):
         output.begin()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+def test_a_receiver_behind_a_port_takes_messages(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With TLS, its certificate must be of an authority that this host trusts."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    got = bytearray()
+
+    def receive(listener: socket.socket) -> None:
+        connected, _ = listener.accept()
+        if kind == "tls":
+            connected = context.wrap_socket(connected, server_side=True)
+        with connected:
+            connected.sendall(dnstap.control_frame(dnstap.ACCEPT))
+            while not got.endswith(dnstap.control_frame(dnstap.STOP)):
+                got.extend(connected.recv(65_536))
+            connected.sendall(dnstap.control_frame(dnstap.FINISH))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        thread = threading.Thread(target=receive, args=(listener,))
+        thread.start()
+        output = output_of(DnstapTarget(kind, None, "127.0.0.1", listener.getsockname()[1]))
+        output.begin()
+        output.write([b"a message"])
+        output.end()
+        thread.join()
+    ready = dnstap.control_frame(dnstap.READY)
+    assert got.startswith(ready)
+    assert frames_of(bytes(got[len(ready) :])) == [b"a message"]
+
+
+def test_a_certificate_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+
+    def receive(listener: socket.socket) -> None:
+        connected, _ = listener.accept()
+        with connected, pytest.raises(OSError):  # noqa: PT011 - the other side breaks off
+            context.wrap_socket(connected, server_side=True)
+
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        thread = threading.Thread(target=receive, args=(listener,))
+        thread.start()
+        output = output_of(DnstapTarget("tls", None, "127.0.0.1", listener.getsockname()[1]))
+        with pytest.raises(ReceiverError, match="certificate"):
+            output.begin()
+        thread.join()
