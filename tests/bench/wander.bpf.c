@@ -29,7 +29,6 @@ struct state {
 	__u64 fence;
 };
 
-static __u64 (*const helper_ktime_get_ns)(void) = (void *)5;
 static long (*const helper_tail_call)(void *ctx, const void *map, __u64 index) = (void *)12;
 
 int wander(struct xdp_md *ctx)

@@ -115,8 +115,26 @@ def judged(data: bytes) -> tuple[Scene, bytes] | None:
     )
     if config.limits:
         held, exempt = LIMITED[(flags >> _LIMITED) % 8 % len(LIMITED)]
-        scene = replace(scene, limits=held, exempt=exempt)
+        scene = replace(scene, limits=_fit(held, config), exempt=exempt)
     return scene, frame
+
+
+def _fit(held: Limits, config: ProgramConfig) -> Limits:
+    """Return limits of which only prefixes have spent whose length the configuration has."""
+
+    def fit(spent: tuple[str, ...]) -> tuple[str, ...]:
+        lengths = {4: config.limits4, 6: config.limits6}
+        networks = ((text, ip_network(text)) for text in spent)
+        return tuple(
+            text for text, network in networks if network.prefixlen in lengths[network.version]
+        )
+
+    return replace(
+        held,
+        spent=fit(held.spent),
+        second_spent=fit(held.second_spent),
+        cookie_spent=fit(held.cookie_spent),
+    )
 
 
 _Operand = bytes | tuple[int, int]

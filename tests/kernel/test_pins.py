@@ -65,8 +65,10 @@ class TestOpenOrCreate:
     def test_every_map_of_the_contract_can_be_made_and_opened(
         self, bpf: Bpf, directory: Path, name: MapName
     ) -> None:
+        spec = MAPS[name]
+        entries = spec.entries if spec.type is MapType.RINGBUF else 1  # octets, whole pages
         for created in (True, False):
-            opened = pins.open_or_create(bpf, directory, MAPS[name], entries=1, policy=DEFAULT)
+            opened = pins.open_or_create(bpf, directory, spec, entries=entries, policy=DEFAULT)
             with opened.map:
                 assert opened.created is created
 

@@ -101,10 +101,16 @@ def test_through_a_new_version_with_another_program(site: StreamSite, tmp_path: 
 
 
 def test_through_a_new_version_with_the_same_program(site: StreamSite, tmp_path: Path) -> None:
-    """It is compiled again, because its source differs, and found to be what runs."""
+    """It is compiled again, because its source differs, and found to be what runs.
+
+    Without samples: a program with them is exchanged, as their maps are the service's own.
+    """
+    site.service.stop(signal.SIGUSR2)
+    site.start("--sample-budget", "0")
     former, stream = site.server.xdp_id(), site.stream()
     site.service.stop(signal.SIGUSR2)
-    site.start(version=newer(tmp_path, SOURCE, "The filter:", "The newer filter:"))
+    version = newer(tmp_path, SOURCE, "The filter:", "The newer filter:")
+    site.start("--sample-budget", "0", version=version)
     assert site.server.xdp_id() == former
     site.service.process.line(" compiled ")
     site.holds(stream)

@@ -251,5 +251,5 @@ def test_a_wrong_token_is_one_line(lab: Lab, tmp_path: Path) -> None:
 def test_the_page_at_the_root_has_links(place: Place) -> None:
     page = place.service.get("/")
     assert page.status == 200
-    assert 'href="/metrics"' in page.body
+    assert 'href="metrics"' in page.body
     assert "process_resident_memory_bytes" in place.service.get("/metrics").body

@@ -168,8 +168,8 @@ def test_zones_and_long_lists_of_the_services_user_are_in_force(prepared: Machin
 
 def test_limits_of_the_services_user_are_in_force_and_taken_over(prepared: Machine) -> None:
     secrets = prepared.lab.write("cookies", "00112233445566778899aabbccddeeff")
-    secrets.chmod(0o640)
-    prepared.as_root("chown", f"root:{UID}", str(secrets))
+    secrets.chmod(0o600)
+    prepared.as_root("chown", str(UID), str(secrets))
     prepared.config.write_text(
         f"{prepared.settings}rate-limit = 1\nrate-limit-burst = 60\nflood-limit = 100000\n"
         f'exempt = ["{OTHER}/32"]\ncookie-secret-file = "{secrets}"\non-exit = "keep"\n'

@@ -354,7 +354,8 @@ class ListFiles:
         good = self._versions.of(settings.origin)
         version = listed.read
         known = None if good is None else good.accepted
-        accepted = listed.accepted or (known is not None and known == version)
+        asked, listed.accepted = listed.accepted, False  # who asks meanwhile is read anew
+        accepted = asked or (known is not None and known == version)
         reading = ListReading(settings, self._any_qtype, accepted=accepted)
         change = Change(
             source=reading,
@@ -372,7 +373,7 @@ class ListFiles:
             return
         if listed.problem:
             event(_log, "list-mended", list=settings.origin)
-        listed.problem, listed.accepted = "", False
+        listed.problem = ""
         good = _good_version(result, reading)
         await self._versions.keep(
             settings.origin, replace(good, accepted=version if accepted else None)
@@ -414,7 +415,7 @@ class ListFiles:
             is_nothing = isinstance(error, EmptyListError) and not self._is_in_force(settings)
             kind, level = ("list-empty", logging.WARNING) if is_nothing else _REFUSED
             event(_log, kind, level, error=problem)
-        listed.problem, listed.accepted = problem, False
+        listed.problem = problem
 
     def _is_in_force(self, settings: ListSettings) -> bool:
         good = self._versions.of(settings.origin)

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl import __version__
-from xdpctl.errors import NoSamplesError, ReadersError, ReceiverError
+from xdpctl.errors import KernelError, NoSamplesError, ReadersError, ReceiverError
 from xdpctl.process.log import event
 from xdpctl.process.threads import one_thread
 from xdpctl.samples.dnstap import DnstapEncoder
@@ -98,19 +98,19 @@ class DnstapOutput:
 
     async def run(self) -> NoReturn:
         """Send until cancelled."""
-        with one_thread("dnstap") as thread:
-            while True:
-                self._changed.clear()
-                if self._target is None:
-                    self._trouble = ""
-                    await self._changed.wait()
-                    continue
-                try:
+        while True:
+            self._changed.clear()
+            if self._target is None:
+                self._trouble = ""
+                await self._changed.wait()
+                continue
+            try:
+                with one_thread("dnstap") as thread:
                     async with self._watch.open(Selection()) as seen:
                         await self._send_all(seen, self._target, thread)
-                except (NoSamplesError, ReadersError) as error:
-                    self._trouble = f"no queries are sent as dnstap: {error.sentence}"
-                await self._wait_for_change(RETRY_SECONDS[0])
+            except (NoSamplesError, ReadersError, KernelError) as error:
+                self._trouble = f"no queries are sent as dnstap: {error.sentence}"
+            await self._wait_for_change(RETRY_SECONDS[0])
 
     async def _wait_for_change(self, seconds: float) -> None:
         try:
