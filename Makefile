@@ -65,9 +65,13 @@ test-kernels: ## test program, interfaces, bonds and units on Linux 5.10 to 7.x 
 	@deploy/setup.sh kernels
 	@$(PYTHON) -m tests.kernels $(KERNELS)
 
-test-kernels-short: ## the same on 5.10 and 6.1, without other BCCs, bonds and units (root, a minute)
+test-kernels-short: ## the same on 5.10 and 6.1, without other BCCs, bonds and units (root, 3 minutes)
 	@deploy/setup.sh kernels
 	@$(PYTHON) -m tests.kernels --short 5.10 6.1
+
+test-verifiers: ## only load every configuration on Linux 5.10 and 6.1 in qemu (root, a minute)
+	@deploy/setup.sh kernels
+	@$(PYTHON) -m tests.kernels --verifier 5.10 6.1
 
 test-packages: ## build, install, upgrade and remove the .deb, the image and the DaemonSet (root)
 	@deploy/setup.sh deb-test

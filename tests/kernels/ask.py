@@ -20,7 +20,7 @@ from tests.kernels import claims
 from tests.kernels.checks import Check, checks_in
 from tests.kernels.compiled import put_packet_table, put_programs
 from tests.kernels.configurations import CONFIGURATIONS
-from tests.kernels.guest import RESULT_MARK, Verdict
+from tests.kernels.guest import ONLY_VERIFIER, RESULT_MARK, Verdict
 from tests.kernels.kernel import debian_kernel
 from tests.kernels.machine import run_in_guest
 from tests.kernels.packet_table import DONE_MARK, WRONG_MARK
@@ -47,7 +47,8 @@ class Answer:
 
     Attributes:
         verdicts: its verifier's, one a configuration.
-        cases: of the packet table that ran; 0 when a configuration was refused.
+        cases: of the packet table that ran; 0 when a configuration was refused or only the
+            verifier was asked.
         wrong: a sentence for each case that went another way.
         claims: what came of each; none when none was asked, or a configuration was refused.
     """
@@ -57,12 +58,12 @@ class Answer:
     wrong: tuple[str, ...]
     claims: tuple[Check, ...]
 
-    def finished(self, *, claims_asked: bool) -> bool:
+    def finished(self, files: Sequence[str] | None) -> bool:
         """The guest came to its end; after a refusal that is early."""
         asked = len(self.verdicts) == len(CONFIGURATIONS)
         refused = not all(verdict.loaded for verdict in self.verdicts)
-        claimed = len(self.claims) > 0 or not claims_asked
-        return asked and (refused or (self.cases > 0 and claimed))
+        claimed = len(self.claims) > 0 or not files
+        return asked and (refused or files is None or (self.cases > 0 and claimed))
 
     @property
     def good(self) -> bool:
@@ -114,19 +115,20 @@ def _compile_modules() -> None:
         )
 
 
-def ask(series: str, programs: Path, files: Sequence[str] = ()) -> Answer:
+def ask(series: str, programs: Path, files: Sequence[str] | None = ()) -> Answer:
     """Return what the kernel of this series makes of the programs.
 
     Args:
         series: "5.10".
         programs: what `compiled` made.
-        files: with the claims that are asked.
+        files: with the claims that are asked; None: only the verifier is.
 
     Raises:
         RootError: the kernel could not be had or booted, or the guest did not finish.
     """
     kernel = debian_kernel(series)
-    command = [str(PYTHON), "-m", "tests.kernels.guest", str(programs), *files]
+    asked = [ONLY_VERIFIER] if files is None else files
+    command = [str(PYTHON), "-m", "tests.kernels.guest", str(programs), *asked]
     run = run_in_guest(kernel, command, folders=(CHECKOUT, programs), seconds=SECONDS)
 
     def said(mark: str) -> list[str]:
@@ -138,7 +140,7 @@ def ask(series: str, programs: Path, files: Sequence[str] = ()) -> Answer:
         wrong=tuple(json.loads(line) for line in said(WRONG_MARK)),
         claims=checks_in(run.output),
     )
-    if not answer.finished(claims_asked=bool(files)):
+    if not answer.finished(files):
         end = "\n".join(run.output[-20:])
         raise RootError(f"the guest with {kernel.release} did not finish; it said last:\n{end}")
     return answer
