@@ -88,10 +88,6 @@ def test_the_first_zone_needs_no_compiler_when_its_programs_were_compiled_ahead(
     assert not dig(client, "www.evil.example").arrived
     assert len(compiled(said)) == 1
     service.stop()
-    said_again = []
-    for _ in range(2):  # of 16 runs on a busy machine, 2 compiled once more: not understood yet
-        again = Service(server)
-        assert not dig(client, "www.evil.example").arrived
-        said_again.append(again.process.text)
-        again.stop()
-    assert "compiled" not in said_again[-1]
+    again = Service(server)
+    assert not dig(client, "www.evil.example").arrived
+    assert "compiled" not in again.process.text

@@ -60,6 +60,7 @@ SIZE_MAX = 1 << 20
 """Most bytes of a file; an entry has about 11,000."""
 
 _log = logging.getLogger(__name__)
+_identifying = threading.Lock()
 _MAGIC = b"xdpctl bytecode 1\n"
 _DIGEST = hashlib.sha256().digest_size
 _HEADER = struct.Struct(f">{_DIGEST}s{_DIGEST}sH")  # key, compiler, length of bcc's version
@@ -116,8 +117,14 @@ def key_of(recipe: Recipe) -> bytes:
 def installed_compiler() -> bytes | None:
     """Return a digest that identifies the installed compiler; None if there is no bcc. Blocks.
 
-    Made of the names, sizes and times of bcc's modules, libbcc and LLVM; opens none of them.
+    Made of the names, sizes and times of bcc's modules, libbcc and LLVM; opens none of them. One
+    thread at a time: of two that look at once, one may overlook files.
     """
+    with _identifying:
+        return _identify_compiler()
+
+
+def _identify_compiler() -> bytes | None:
     try:
         spec = find_spec("bcc")
     except (ImportError, ValueError):

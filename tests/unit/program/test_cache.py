@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -602,3 +603,24 @@ async def test_that_programs_cannot_be_kept_is_said_once(
     await asyncio.to_thread(compiler.close)
     kept_not = [r for r in caplog.records if "cannot keep" in str(vars(r))]
     assert len(kept_not) == 1
+
+
+def test_two_threads_never_look_for_the_compiler_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of two starts of a compilation looks; together, one of them overlooked libraries."""
+    looking, most = threading.Semaphore(1), []
+
+    def look() -> bytes:
+        alone = looking.acquire(blocking=False)
+        most.append(alone)
+        time.sleep(0.02)
+        if alone:
+            looking.release()
+        return b""
+
+    monkeypatch.setattr(module, "_identify_compiler", look)
+    threads = [threading.Thread(target=installed_compiler) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [True] * 4
