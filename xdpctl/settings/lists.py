@@ -118,6 +118,7 @@ class ZoneListSettings:
         primaries: that are asked, in this order.
         key_file: of the TSIG key that is shared with them.
         tls_name: the name in the primaries' certificates; None: not over TLS.
+        tls_ca: file of the authorities that certify it; None: the system's.
         refresh: seconds between two looks at the serial; None: as the SOA says.
         expire: when the rules end after the last contact; a number: so many seconds.
         lifetime: how long each rule stays.
@@ -130,6 +131,7 @@ class ZoneListSettings:
     primaries: tuple[PrimaryAddress, ...]
     key_file: Path | None = None
     tls_name: str | None = None
+    tls_ca: Path | None = None
     refresh: int | None = None
     expire: Expire | int = Expire.KEEP
     lifetime: Lifetime = Lifetime.NONE
@@ -223,6 +225,7 @@ _ZONE_KEYS: dict[str, Callable[[str], object]] = {
     "primary": str,  # read when it is known whether it is asked over TLS
     "key-file": values.path,
     "tls-name": _tls_name,
+    "tls-ca": values.path,
     "refresh": _zone_refresh,
     "expire": _expire,
     "lifetime": values.choice(Lifetime),
@@ -340,12 +343,19 @@ def _zone_list(fields: dict[str, Any], folder: Path, source: str) -> ZoneListSet
     fields["primaries"] = tuple(
         _value(read, text, f"key primary of {source}") for text in dict.fromkeys(texts)
     )
-    if fields.get("key_file") is not None:
-        fields["key_file"] = folder / fields["key_file"]
+    for field in ("key_file", "tls_ca"):
+        if field in fields:
+            fields[field] = folder / fields[field]
     if "origin" not in fields:
         fields["origin"] = _value(_origin, f"{LIST_PREFIX}{zone}", f"{source}: its zone's name")
     settings = ZoneListSettings(**fields)
     _refuse_pass(settings, source)
+    if settings.tls_ca is not None and settings.tls_name is None:
+        raise SettingsError(
+            f"cannot use {source}: tls-ca is for a primary that is asked over TLS; add the key"
+            " tls-name",
+            source=source,
+        )
     far = [each.address for each in settings.primaries if not each.address.is_loopback]
     if far and settings.key_file is None and settings.tls_name is None:
         raise SettingsError(

@@ -16,6 +16,7 @@ from xdpctl.errors import SettingsError
 from xdpctl.process.clock import ticks_a_second
 from xdpctl.process.command_line import ArgumentParser
 from xdpctl.settings.arguments import add_service_options
+from xdpctl.settings.lists import Passthru
 from xdpctl.settings.options import BY_NAME, CONFIG, DEFAULT_FILE, OPTIONS
 from xdpctl.settings.sources import (
     control_in_file,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 _DNSDIST_PIN_DIR = Path("/sys/fs/bpf/dnsdist")
 EXEMPT_MAX = 1024
-"""Entries of each of the maps that hold exempt prefixes."""
+"""Prefixes of `exempt`; the maps have as much room for those of lists."""
 
 _ONLY_WITH_XSK = ("xsk-family", "xsk-restore", "number-of-queues")
 _ONLY_WITH_LISTEN = ("token-file", "tls-cert", "tls-key", "page")
@@ -162,6 +163,18 @@ class Settings:
     def entries_for(self, name: MapName) -> int:
         """Return max_entries for a new shared map; xskmap has an option of its own."""
         return dict(self.map_sizes).get(name, self.maps_size)
+
+    @property
+    def list_origins(self) -> frozenset[str]:
+        """The origins of all lists."""
+        return frozenset(each.origin for each in (*self.lists, *self.zone_lists))
+
+    @property
+    def exempting(self) -> frozenset[str]:
+        """The origins of lists that may exempt clients."""
+        return frozenset(
+            each.origin for each in self.zone_lists if each.passthru is Passthru.EXEMPT
+        )
 
     @property
     def has_lists(self) -> bool:

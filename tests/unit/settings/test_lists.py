@@ -123,6 +123,7 @@ def test_every_key_of_a_zone_is_read(tmp_path: Path) -> None:
     primary = ["192.0.2.1", "2001:db8::1@5353"]
     key-file = "rpz.key"
     tls-name = "ns1.example"
+    tls-ca = "ca.pem"
     refresh = "10s"
     expire = "7d"
     lifetime = "ttl"
@@ -142,6 +143,7 @@ def test_every_key_of_a_zone_is_read(tmp_path: Path) -> None:
             ),
             key_file=tmp_path / "rpz.key",
             tls_name="ns1.example",
+            tls_ca=tmp_path / "ca.pem",
             refresh=10,
             expire=7 * 86400,
             lifetime=Lifetime.TTL,
@@ -200,6 +202,7 @@ def test_notify_without_a_zone_is_warned_of(tmp_path: Path) -> None:
         (f'{ZONE}lifetime = "soa"', "one of none, ttl"),
         (f'{ZONE}passthru = "drop"', "one of allow, exempt"),
         (f'{ZONE}action = "pass"', "with the action pass"),
+        (f'{ZONE}tls-ca = "/ca.pem"', "add the key tls-name"),
         (f'{ZONE}tls-name = "."', "the name in the primary's certificate"),
         (f'{ZONE}[[list]]\nfile = "/b"\nname = "a.example"', "number 2 in"),
         ('[[list]]\nfile = "/a"\nfiles = "/b"', "key 'files' of [[list]] number 1"),
