@@ -1,0 +1,8 @@
+"""Lists that are zones: a process that follows them by SOA, AXFR, IXFR and NOTIFY.
+
+    messages.py  between the service and that process
+    records.py   the versions of a zone, in files
+
+The process writes a version to a file and offers it. The service applies it (feeds/), and says
+what became of it: only then is it the last good version, which the next start begins with.
+"""
