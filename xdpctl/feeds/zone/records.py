@@ -191,6 +191,14 @@ class ZoneRecords:
         """Yield the records of the owners below one, in the order of the keys."""
         yield from self._select("key > ? AND key < ?", (key + b"\0", key + bytes((LABEL_MAX + 1,))))
 
+    def has(self, key: bytes) -> bool:
+        """Return whether an owner, or one below it, has a record."""
+        return any(next(found, None) is not None for found in (self.of(key), self.below(key)))
+
+    def wildcards(self) -> Iterator[StoredRecord]:
+        """Yield the records of owners whose first label is a star; it may end another label."""
+        yield from self._select("substr(key, -2) = ?", (b"\x01*",))
+
     def touched(self) -> Iterator[bytes]:
         """Yield the keys of the owners that the changes concern, in their order."""
         with _told("read", self._path):
