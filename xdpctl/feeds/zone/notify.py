@@ -55,7 +55,7 @@ class _Caller:
 
 
 class NotifyListener:
-    """The sockets for NOTIFY. `run` blocks for ever.
+    """The sockets for NOTIFY. Call `begin`, then `run`, which blocks for ever.
 
     Args:
         sockets: UDP, or listening TCP; they are closed with the process.
@@ -84,14 +84,17 @@ class NotifyListener:
         self._second = clock()
         self._left = PER_SECOND
 
-    def run(self) -> None:
-        """Serve the sockets for ever."""
+    def begin(self) -> None:
+        """Prepare the sockets."""
         for each in self._sockets:
             each.settimeout(0)
             if each.type == socket.SOCK_DGRAM:
                 with suppress(OSError):  # without it, the kernel chooses the answer's address
                     each.setsockopt(*_TELL_ADDRESS[each.family], 1)
             self._selector.register(each, selectors.EVENT_READ)
+
+    def run(self) -> None:
+        """Serve the sockets for ever."""
         while True:
             self.step(1.0)
 
