@@ -148,6 +148,7 @@ def test_one_that_is_signed_has_a_signed_answer(listening: Listening) -> None:
         (b"", NotifyResult.MALFORMED, None),
         (message().to_wire() + bytes(4096), NotifyResult.MALFORMED, None),
     ],
+    ids=["another-zone", "another-key", "a-query", "cut", "nothing", "long"],
 )
 def test_others_are_only_counted(
     listening: Listening, wire: bytes, result: NotifyResult, rcode: int | None
