@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from xdpctl.abi import MapName
     from xdpctl.process.log import LogFormat, LogLevel
     from xdpctl.rules import AnyQtype, Question, Zone
-    from xdpctl.settings.lists import ListSettings, ZoneListSettings
+    from xdpctl.settings.lists import AnyList, ListSettings, ZoneListSettings
     from xdpctl.settings.values import (
         DnstapTarget,
         KeptBits,
@@ -167,7 +167,8 @@ class Settings:
     @property
     def list_origins(self) -> frozenset[str]:
         """The origins of all lists."""
-        return frozenset(each.origin for each in (*self.lists, *self.zone_lists))
+        every: tuple[AnyList, ...] = (*self.lists, *self.zone_lists)
+        return frozenset(each.origin for each in every)
 
     @property
     def exempting(self) -> frozenset[str]:
