@@ -1,5 +1,6 @@
 """Feeds: where rules come from besides the API (`[[list]]` in the TOML).
 
+    lists.py      all lists as one
     files.py      when each file is read, and what happens when a version is broken
     reader.py     reads one list once, also one that is imported
     detection.py  recognizes a list's format
@@ -9,10 +10,11 @@
     versions.py   the last good version of each list, and how it is now
     origins.py    which origins belong to lists, and how the rules of removed lists end
     inotify.py    notices changes in a directory
+    zone_lists.py when versions of zones are used, and when their rules end
+    zone/         lists that are zones: transfers, versions, records as rows
     formats/      the formats of files
-    zone/         zones that are transferred: the process that follows them, and their records
 
-A list's rules are exactly those of the last good version of its file. Only differences
+A list's rules are exactly those of its last good version. Only differences
 are applied, under the list's origin (store/bulk.py), so a rule in both versions keeps its
 counter. What a rule cannot express is left out, counted and logged. Nothing is guessed.
 """

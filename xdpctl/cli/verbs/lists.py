@@ -16,7 +16,7 @@ from xdpctl.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
-_HEADERS = ("NAME", "FORMAT", "RULES", "LEFT OUT", "AGE", "NEXT LOOK", "ERROR")
+_HEADERS = ("NAME", "FORMAT", "RULES", "LEFT OUT", "SERIAL", "AGE", "NEXT LOOK", "ERROR")
 _LISTS = "/api/v1/lists"
 
 
@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     if not lists:
         session.say("no lists: the configuration file has no [[list]]")
         return 0
-    table = Table(_HEADERS, right=frozenset({"RULES", "LEFT OUT"}), width=session.width)
+    table = Table(_HEADERS, right=frozenset({"RULES", "LEFT OUT", "SERIAL"}), width=session.width)
     now = time.time()
     for line in table.lines(_cells(listed, now) for listed in lists):
         session.say(line)
@@ -93,12 +93,13 @@ def _read_now(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _cells(listed: dict[str, Any], now: float) -> tuple[str, ...]:
-    rules, success = listed.get("rules"), listed.get("last_success")
+    rules, success, serial = map(listed.get, ("rules", "last_success", "serial"))
     return (
         str(listed.get("name")),
         str(listed.get("format")),
         "-" if rules is None else count(rules),
         count(listed.get("left_out") or 0),
+        "-" if serial is None else str(serial),
         "-" if success is None else age(now - success),
         age((listed.get("next") or now) - now),
         str(listed.get("error") or "-"),
