@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xdpctl.feeds.zone_lists import ZoneLists
 
 
-class Lists:
+class EveryList:
     """The lists.
 
     Args:

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from ipaddress import IPv4Address, IPv6Address
 
-    from xdpctl.feeds.lists import Lists
+    from xdpctl.feeds.lists import EveryList
     from xdpctl.feeds.versions import ListView
     from xdpctl.filter.filter import Filter
     from xdpctl.http.api.documents import (
@@ -178,7 +178,7 @@ class Operations:
         self.hub = watch.hub
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
-        self.all_lists: Lists | None = None
+        self.all_lists: EveryList | None = None
         self.live_view: Live | None = None
         self._started = time.time()
         self._expired = Tally()

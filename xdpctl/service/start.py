@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from xdpctl.errors import VerifierError, XdpctlError
 from xdpctl.feeds.files import ListFiles
-from xdpctl.feeds.lists import Lists
+from xdpctl.feeds.lists import EveryList
 from xdpctl.feeds.origins import ListOrigins
 from xdpctl.feeds.versions import Versions
 from xdpctl.feeds.zone.parent import ZoneListsProcess
@@ -275,7 +275,7 @@ def _lists(
         sockets=found.notify,
         on_first=on_first,
     )
-    operations.all_lists = Lists(files, zones)
+    operations.all_lists = EveryList(files, zones)
     return files, zones
 
 

@@ -161,7 +161,7 @@ class Site:
             self.settings(*lists),
             origins=ListOrigins(self.rules),
             versions=Versions(self.rules),
-            start=self.start,  # type: ignore[arg-type]
+            start=self.start,
             clock=lambda: self.time,
             boot=lambda: self.time - NOW + 1000.0,
         )
@@ -347,11 +347,11 @@ async def test_the_kept_version_is_in_force_before_a_primary_answers(tmp_path: P
         await site.offer(await site.files(A, B))
     rules.rules.clear()
     async with running(tmp_path, LIST, rules=rules) as site:
-        assert site.zones.failures == ("the kept versions of zones are put in force",)
+        assert "the kept versions of zones are put in force" in site.zones.failures
         files = ZoneFiles((await site.child()).job.zones[0].path, ZONE.wire)
         files.begin()
         assert await site.offer(files, Asked.NOTHING) is Verdict.GOOD
-        assert site.zones.failures == ()
+        assert not site.zones.failures
         assert rules.rules == {"list:rpz": {"a.test", "b.test"}}
         await site.report(Asked.SOA, LookResult.FAILED, files, error="nobody answers")
         assert rules.rules == {"list:rpz": {"a.test", "b.test"}}

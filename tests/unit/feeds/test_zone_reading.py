@@ -36,7 +36,7 @@ FILE_IS_SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fix
 
 
 def wire(text: str) -> bytes:
-    return dns.name.from_text(text).to_wire().lower()
+    return dns.name.from_text(text).to_digestable()
 
 
 def cname(owner: str, target: str, ttl: int = 60) -> ZoneRecord:
@@ -222,10 +222,8 @@ def test_a_client_with_passthru_is_exempt_if_asked_for(tmp_path: Path) -> None:
     files.write_changes([(False, records[:1])], lambda: soa(2))
     changed = reading_of(tmp_path, list_, touched=1)
     assert rows_of(changed) == []
-    assert (changed.found.exempt, changed.found.exempt_before) == (
-        frozenset(),
-        {ip_network("192.0.2.1/32")},
-    )
+    assert changed.found.exempt == frozenset()
+    assert changed.found.exempt_before == {ip_network("192.0.2.1/32")}
 
 
 def test_half_the_internet_is_not_exempt_and_neither_are_very_many(tmp_path: Path) -> None:
