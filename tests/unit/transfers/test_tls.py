@@ -93,19 +93,19 @@ def test_who_does_not_speak_tls_does_not_hold_us(sent: bytes, complaint: str) ->
 
 
 def test_authorities_are_read_again_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+    made: list[str | None] = []
     now = [0.0]
+
+    def broken(text: str | None) -> object:
+        made.append(text)
+        return object()  # no context: using it fails
+
     contexts = TlsContexts(lambda: now[0])
-    monkeypatch.setattr(tls, "_context", lambda text: made.append(text) or _fails())
+    monkeypatch.setattr(tls, "_context", broken)
     for now[0] in (0.0, 1.0, KEPT_SECONDS, KEPT_SECONDS + 1):
         with socket.socket() as unused, pytest.raises(AttributeError):
             contexts.secure(unused, Tls("ns1.example", TRUSTED))
-    assert len(made) == 2
-
-
-def _fails() -> object:
-    """Stand for a context; using it fails."""
-    return object()
+    assert made == [TRUSTED] * 2
 
 
 def test_a_file_of_authorities(tmp_path: Path) -> None:

@@ -498,8 +498,8 @@ def _write_version(
 def _insert(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
     """Insert the records of a message; most of them are alike but for their owner."""
     alike: defaultdict[tuple[int, bytes, int, int], list[bytes]] = defaultdict(list)
-    for key, *what in rows:
-        alike[tuple(what)].append(key)  # type: ignore[index]
+    for key, type_, data, ttl, since in rows:
+        alike[type_, data, ttl, since].append(key)
     rest = []
     for what, keys in alike.items():
         whole = len(keys) - len(keys) % _ALIKE
