@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALPN = "dot"
-"""The protocol of XoT (RFC 9103, 7.1). A server that selects none is taken, too, such as NSD 4.6."""
+"""The protocol of XoT (RFC 9103, 7.1). A server that selects none is taken, too: NSD 4.6."""
 
 TLS_PORT = 853
 
