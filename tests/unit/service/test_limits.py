@@ -187,6 +187,23 @@ async def test_the_table_has_as_many_words_as_configured(home: Home) -> None:
         assert (await limits(home))["rate_limit"]["table"] == 1024
 
 
+async def test_accounts_and_proofs_stay_when_the_program_goes(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with home.running(*RATE, "--exempt", "192.0.2.0/24"):
+        cells, kept = state(home, MapName.LIMIT_CELLS).info, words(home)[48:]
+    assert home.kernel.attached(INTERFACE) is None
+    assert pinned(home) == {"limits", "limit-cells"}
+    async with home.running(*RATE):
+        assert state(home, MapName.LIMIT_CELLS).info == cells
+        assert words(home)[48:] == kept, "the secrets"
+        assert fields(caplog, "limits-adopted")
+    async with home.running():
+        assert pinned(home) == set(), "nothing limits"
+    assert home.traces() == NOTHING
+
+
 # --- changed live ---------------------------------------------------------------------------
 
 
