@@ -337,7 +337,7 @@ def test_what_stopped_services_left_is_removed_and_what_is_in_use_stays(
     host: FakeHost, link: FakeLink
 ) -> None:
     used = pin(host, link)
-    names = ("eth1.7:limits", "eth1:7:limit-cells", "eth2:limits", f"{INTERFACE}:limits")
+    names = ("eth1:limits", "eth1:7:limit-cells", "eth2:limits", f"{INTERFACE}:limits")
     with (
         InterfaceLock(host.own, "eth2"),
         host.bpf.create_map(MAPS[MapName.LIMITS], 1) as limits,
