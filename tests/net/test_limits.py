@@ -329,7 +329,7 @@ def test_accounts_and_proofs_outlive_a_stop_that_takes_the_filter_off(
     assert site.is_spent(FAR)
     eventually(lambda: site.limits()["proven"]["sources"] == 1, "the proof", timeout=30)
     assert site.service.stop() == 0
-    assert site.service.verb("detach", "--if-any").returncode == 0
+    site.site.server.run(*site.service.command, "detach", "--if-any")
     site.start_again()
     assert not site.logged("limits-adopted"), "the verb detach forgets them"
 
