@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import Mock
 
 import pytest
@@ -213,7 +213,7 @@ async def test_requests_are_refused_before_anything_is_detached(
     detach = Filter.detach
     reachable: list[bool] = []
 
-    def watched(self: Filter) -> bool:
+    def watched(self: Filter, **options: Any) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(home.control))
@@ -221,7 +221,7 @@ async def test_requests_are_refused_before_anything_is_detached(
                 reachable.append(False)
             else:
                 reachable.append(True)
-        return detach(self)
+        return detach(self, **options)
 
     monkeypatch.setattr(Filter, "detach", watched)
     async with home.running():
