@@ -12,8 +12,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl import abi
-from xdpctl.abi import RuleAction, ZoneScope
+from xdpctl.abi import ZoneScope
 from xdpctl.errors import TargetError
+from xdpctl.feeds.formats.policies import CLIENT_IP, OTHER_TRIGGERS, POLICIES
 from xdpctl.rules import Name, Question, Zone, target_text
 from xdpctl.rules.names import shown
 
@@ -23,15 +24,9 @@ if TYPE_CHECKING:
 Owner: TypeAlias = tuple[bytes, ...]
 """Labels of a record's name, without those of its zone."""
 
-POLICIES = {
-    RuleAction.DROP: "rpz-drop.",
-    RuleAction.TRUNCATE: "rpz-tcp-only.",
-    RuleAction.PASS: "rpz-passthru.",
-}
+POLICY_OF = {action: policy for policy, action in POLICIES.items()}
 """Where the CNAME record of each action leads."""
 
-CLIENT_IP = b"rpz-client-ip"
-OTHER_TRIGGERS = (b"rpz-ip", b"rpz-nsip", b"rpz-nsdname")
 STAR = b"*"
 
 _ZEROS = b"zz"
@@ -124,7 +119,7 @@ def _named(target: Question | Zone, zone: Name) -> Owner:
         raise InexpressibleError(
             target, "names with a star as a label", "a star is a wildcard there"
         )
-    if labels and labels[-1] in {CLIENT_IP, *OTHER_TRIGGERS}:
+    if labels and (labels[-1] == CLIENT_IP or labels[-1] in OTHER_TRIGGERS):
         raise InexpressibleError(
             target,
             "names that end like a trigger of RPZ",

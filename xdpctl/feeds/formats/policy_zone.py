@@ -15,8 +15,7 @@ from xdpctl import abi
 from xdpctl.abi import ZoneScope
 from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.owners import (
-    CLIENT_IP,
-    POLICIES,
+    POLICY_OF,
     STAR,
     InexpressibleError,
     Owner,
@@ -24,6 +23,7 @@ from xdpctl.feeds.formats.owners import (
     owner_text,
     owners_of,
 )
+from xdpctl.feeds.formats.policies import CLIENT_IP
 from xdpctl.rules import DNSDIST_ORIGIN, Zone, target_text
 from xdpctl.rules.rules import IMPLIED, class_of
 
@@ -87,7 +87,7 @@ class PolicyZone:
         """Take a claim; of several on one target the one in force becomes the record."""
         end = math.inf if rule.expires_in is None else rule.expires_in
         number = -1 if rule.origin == DNSDIST_ORIGIN else class_of(rule.origin)
-        policy = "" if rule.reason == IMPLIED else POLICIES[rule.action]
+        policy = "" if rule.reason == IMPLIED else POLICY_OF[rule.action]
         said = _Said((number, rule.action, -end), policy, rule.expires_in, rule.reason)
         before = self._said.get(rule.target)
         if before is None or said.rank < before.rank:
