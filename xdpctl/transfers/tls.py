@@ -113,7 +113,11 @@ class TlsContexts:
 
 
 def _context(authorities: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=authorities)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if authorities is None:
+        context.load_default_certs()
+    else:
+        context.load_verify_locations(cadata=authorities)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols([ALPN])
     return context
