@@ -12,7 +12,15 @@ A new option is one entry of the table and one field of `Settings`; a test compa
 """
 
 from xdpctl.settings.arguments import add_service_options
-from xdpctl.settings.lists import Denial, ListFormat, ListSettings
+from xdpctl.settings.lists import (
+    Denial,
+    Expire,
+    Lifetime,
+    ListFormat,
+    ListSettings,
+    Passthru,
+    ZoneListSettings,
+)
 from xdpctl.settings.settings import (
     Changes,
     Settings,
@@ -39,18 +47,22 @@ __all__ = [
     "Changes",
     "Denial",
     "DnstapTarget",
+    "Expire",
     "Levels",
+    "Lifetime",
     "ListFormat",
     "ListSettings",
     "Listen",
     "ModeSetting",
     "OnExit",
     "Owner",
+    "Passthru",
     "PrimaryAddress",
     "Proof",
     "Settings",
     "StalePolicy",
     "XskFamily",
+    "ZoneListSettings",
     "ZoneSettings",
     "add_service_options",
     "control_path",
