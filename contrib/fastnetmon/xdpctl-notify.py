@@ -41,6 +41,12 @@ def target_of(text: str) -> str:
     return str(network.network_address if whole else network)
 
 
+def take_details() -> None:
+    """Read what FastNetMon writes about the attack, which it must not be hindered from."""
+    while not sys.stdin.isatty() and sys.stdin.buffer.read(1 << 16):
+        pass
+
+
 def say(sentence: str) -> None:
     """Write a line to standard error."""
     print(f"xdpctl-notify: {sentence}", file=sys.stderr)
@@ -48,10 +54,10 @@ def say(sentence: str) -> None:
 
 def main() -> int:
     """Carry out one call of FastNetMon's."""
-    sys.stdin.close()  # the details of the attack
     match sys.argv[1:]:
         case [address, direction, rate, "ban" | "unban" | "attack_details" as action]:
-            pass
+            if action != "unban":
+                take_details()
         case _:
             say("call it as FastNetMon does: ADDRESS DIRECTION PPS ban|unban")
             return 2

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.lab.process import eventually
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
     from tests.support.fake_service import FakeService
@@ -309,3 +315,114 @@ def test_a_variable_that_cannot_be_used_is_one_sentence() -> None:
     done = follow(XDPCTL_EXABGP_MAX="many")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+# --- with a real ExaBGP --------------------------------------------------------------
+
+OURS = """
+process xdpctl {{
+    run /usr/bin/env XDPCTL_PROGRAM={xdpctl} XDPCTL_EXABGP_HOLD=1 {python} {program};
+    encoder json;
+}}
+neighbor 127.0.0.2 {{
+    router-id 127.0.0.1;
+    local-address 127.0.0.1;
+    local-as 64496;
+    peer-as 64496;
+    connect {port};
+{readme}
+}}
+"""
+PEER = """
+process says {{
+    run /usr/bin/tail -n +1 -f {commands};
+    encoder text;
+}}
+neighbor 127.0.0.1 {{
+    router-id 127.0.0.2;
+    local-address 127.0.0.2;
+    local-as 64496;
+    peer-as 64496;
+    passive;
+    family {{ ipv4 unicast; ipv6 unicast; ipv4 flow; ipv6 flow; }}
+    api {{ processes [ says ]; }}
+}}
+"""
+ROUTE = "route {} next-hop 192.0.2.1 community [ 65535:666 ]"
+FLOW = "flow route {{ match {{ source {}; protocol udp; destination-port =53; }} then {{ {}; }} }}"
+ANNOUNCED = (
+    ROUTE.format("198.51.100.7/32"),
+    ROUTE.format("198.51.100.0/24"),
+    ROUTE.format("0.0.0.0/0"),
+    FLOW.format("203.0.113.0/24", "discard"),
+    FLOW.format("203.0.113.9/32", "rate-limit 9600"),
+)
+
+
+@contextmanager
+def exabgp(config: Path, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ExaBGP until the block ends."""
+    plain = {"daemon.user": getpass.getuser(), "log.destination": "stderr", "api.cli": "false"}
+    settings = {f"exabgp.{key}": value for key, value in (plain | environ).items()}
+    with (
+        config.with_suffix(".log").open("wb") as log,
+        subprocess.Popen(
+            ["exabgp", str(config)],
+            env=os.environ | settings,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def imported(service: FakeService) -> set[str]:
+    """Return the targets that were imported."""
+    bodies = [request.body for request in service.requests if request.path == IMPORT]
+    return {line.split()[0] for body in bodies for line in body.splitlines()}
+
+
+def ended(service: FakeService) -> set[str]:
+    """Return the targets whose claims were ended."""
+    queries = [request.query for request in service.requests if request.method == "DELETE"]
+    return {value for query in queries for key, value in query if key == "target"}
+
+
+@pytest.mark.slow
+def test_a_real_session_brings_claims_and_ends_them(service: FakeService, tmp_path: Path) -> None:
+    service.answer("GET", RULES, {"rules": [], "next": None})
+    service.answer("POST", IMPORT, b'{"result": {"created": 1}}\n')
+    service.answer("DELETE", RULES, {"removed": 1})
+    with socket() as free:
+        free.bind(("127.0.0.2", 0))
+        port = free.getsockname()[1]
+    readme = PROGRAM.with_name("README.md").read_text()
+    blocks = readme[readme.index("    family {") : readme.index("\n}\n```")]
+    commands = tmp_path / "commands"
+    commands.write_text("".join(f"announce {what}\n" for what in ANNOUNCED))
+    (tmp_path / "peer.conf").write_text(PEER.format(commands=commands))
+    (tmp_path / "ours.conf").write_text(
+        OURS.format(
+            xdpctl=Path(sys.executable).with_name("xdpctl"),
+            python=sys.executable,
+            program=PROGRAM,
+            port=port,
+            readme=blocks,
+        )
+    )
+    passive = {"tcp.bind": "127.0.0.2", "tcp.port": str(port)}
+    with exabgp(tmp_path / "ours.conf"):
+        with exabgp(tmp_path / "peer.conf", **passive):
+            here = {"198.51.100.7", "198.51.100.0/24", "203.0.113.0/24"}
+            eventually(lambda: imported(service) == here, "the claims", 60.0)
+            with commands.open("a") as sink:
+                sink.write(f"withdraw {ANNOUNCED[1]}\nwithdraw {ANNOUNCED[3]}\n")
+            gone = {"198.51.100.0/24", "203.0.113.0/24"}
+            eventually(lambda: ended(service) == gone, "the ends", 60.0)
+        eventually(lambda: ended(service) == here, "the end of the session", 60.0)
+    assert "'0.0.0.0/0' is left out" in (tmp_path / "ours.log").read_text()
