@@ -165,7 +165,7 @@ def _answer(wire: bytes, kind: RecordType) -> str | None:
 def _as_ours(rrset: dns.rrset.RRset) -> ZoneRecord:
     (record,) = rrset or [None]
     data = b"" if record is None else record.to_wire() or b""
-    if rrset.rdtype in NAMED:
+    if int(rrset.rdtype) in NAMED:
         data = data.lower()
     owner = rrset.name.canonicalize().to_wire() or b""
     return _bare(ZoneRecord(owner, rrset.rdtype, rrset.rdclass, rrset.ttl, data))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.fuzz import transfers
 from tests.fuzz.tape import Tape
 from tests.fuzz.transfers import TAPE_OCTETS, difference, main, mutant, seeds
+from tests.support.fake_primary import ZONE
 from xdpctl.errors import TransferError
 from xdpctl.transfers import records
 from xdpctl.transfers.messages import parse_answer
@@ -28,7 +29,7 @@ def test_the_seeds_are_taken() -> None:
         if kind is None:
             assert parse_notify(wire).zone
         else:
-            assert parse_answer(wire, transfers.NUMBER, transfers.ZONE.wire, kind).records
+            assert parse_answer(wire, transfers.NUMBER, ZONE.wire, kind).records
 
 
 @given(st.binary(min_size=8, max_size=TAPE_OCTETS))
