@@ -47,6 +47,7 @@ class _Part(Enum):
     END = auto()
 
 
+PARENTS_KEPT = 10_000
 _RUNS = frozenset({_Part.ALL, _Part.REMOVED, _Part.ADDED})
 """Parts in which all records but SOA records are changes of one kind."""
 
@@ -67,6 +68,7 @@ class TransferStream:
         self._part = _Part.FIRST
         self._at: int | None = have  # serial that the changes so far lead to
         self._soa: Soa | None = None
+        self._within: set[bytes] = set()  # names in the zone that have others below them
         self.kind = Kind.UNKNOWN
 
     @property
@@ -128,14 +130,19 @@ class TransferStream:
         """Return where the records end that are changes of the same kind without further ado."""
         if self._part not in _RUNS:
             return at
-        zone, size = self._zone, len(self._zone)
+        within = self._within
         for number in range(at, len(records)):
             owner, type_, class_, _, _ = records[number]
             if type_ == RecordType.SOA or class_ != CLASS_IN:
                 return number
-            is_child = owner[0] + 1 + size == len(owner) and owner.endswith(zone)
-            if not is_child and not self._is_within(owner):
-                return number
+            parent = owner[owner[0] + 1 :]
+            if parent not in within:  # most owners have the parent of another one
+                if not self._is_within(owner):
+                    return number
+                if len(within) >= PARENTS_KEPT:
+                    within.clear()
+                if owner != self._zone:
+                    within.add(parent)
         return len(records)
 
     def _is_within(self, owner: bytes) -> bool:

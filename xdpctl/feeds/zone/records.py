@@ -19,6 +19,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
@@ -47,7 +48,7 @@ _CACHE_KIB = 8192
 _PATIENCE = 30.0
 """Seconds that a reader may hold the file when its version is settled."""
 
-_ROWS_AT_ONCE = 5_000
+PARENTS_KEPT = 10_000
 
 _COLUMNS = """
     key BLOB NOT NULL, type INTEGER NOT NULL, data BLOB NOT NULL,
@@ -77,6 +78,11 @@ _NOT_GONE = """NOT EXISTS (SELECT 1 FROM gone WHERE gone.key = record.key
     AND gone.type = record.type AND gone.data = record.data)"""
 _INSERT = "INSERT OR IGNORE INTO {} (key, type, data, ttl, since) VALUES (?, ?, ?, ?, ?)"
 _INSERT_RECORD, _INSERT_CAME = _INSERT.format("record"), _INSERT.format("came")
+_ALIKE = 16
+"""Records of the same type, data and TTL that are inserted at once, in half the time."""
+
+_INSERT_ALIKE = "INSERT OR IGNORE INTO record (type, data, ttl, since, key) VALUES "
+_INSERT_ALIKE += ", ".join(f"(?1, ?2, ?3, ?4, ?{number})" for number in range(5, 5 + _ALIKE))
 _IS_THERE = """SELECT 1 FROM record WHERE key = ?1 AND type = ?2 AND data = ?3
     AND NOT EXISTS (SELECT 1 FROM gone WHERE key = ?1 AND type = ?2 AND data = ?3)"""
 _TAKE_CAME = "DELETE FROM came WHERE key = ? AND type = ? AND data = ?"
@@ -85,6 +91,9 @@ _TAKE_RECORD = """INSERT OR IGNORE INTO gone
 
 Batch: TypeAlias = "tuple[bool, Sequence[ZoneRecord]]"
 """Records that are added, or removed."""
+
+
+_Row: TypeAlias = tuple[bytes, int, bytes, int, int]
 
 
 class StoredRecord(NamedTuple):
@@ -132,8 +141,6 @@ def key_of(owner: bytes, zone: bytes) -> bytes:
         zone: its name, likewise.
     """
     relative = owner[: len(owner) - len(zone)]
-    if not relative or relative[0] + 1 == len(relative):
-        return relative
     labels, at = [], 0
     while at < len(relative):
         end = at + relative[at] + 1
@@ -245,6 +252,7 @@ class ZoneFiles:
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
         self._written = 0.0
+        self._parents: dict[bytes, bytes] = {}  # keys of names that others are below
         self.contact = 0.0
         self.good: StoredVersion | None = None
         self.offered: StoredVersion | None = None
@@ -286,11 +294,7 @@ class ZoneFiles:
             ):
                 connection.execute("BEGIN")
                 for _, records in batches:
-                    for at in range(0, len(records), _ROWS_AT_ONCE):
-                        connection.executemany(
-                            _INSERT_RECORD,
-                            self._rows(records[at : at + _ROWS_AT_ONCE], now),
-                        )
+                    _insert(connection, self._rows(records, now))
                 count = connection.total_changes
                 connection.execute("INSERT INTO about VALUES (?, ?)", (self._zone, self._clock()))
                 _write_version(connection, soa(), count, offered=False)
@@ -339,13 +343,22 @@ class ZoneFiles:
             (touched,) = connection.execute("SELECT count(*) FROM touched").fetchone()
         self.offered = StoredVersion(self._path, soa(), count, good.soa.serial, touched)
 
-    def _rows(
-        self, records: Sequence[ZoneRecord], now: int
-    ) -> list[tuple[bytes, int, bytes, int, int]]:
-        zone = self._zone
-        return [
-            (key_of(owner, zone), type_, data, ttl, now) for owner, type_, _, ttl, data in records
-        ]
+    def _rows(self, records: Sequence[ZoneRecord], now: int) -> list[_Row]:
+        zone, size, keys, rows = self._zone, len(self._zone), self._parents, []
+        for owner, type_, _, ttl, data in records:
+            first = owner[0] + 1
+            if first + size < len(owner):
+                parent = owner[first:]
+                key = keys.get(parent)
+                if key is None:
+                    if len(keys) >= PARENTS_KEPT:
+                        keys.clear()
+                    key = keys[parent] = key_of(parent, zone)
+                key += owner[:first]
+            else:
+                key = owner[: len(owner) - size]
+            rows.append((key, type_, data, ttl, now))
+        return rows
 
     def accept(self) -> None:
         """Make the version that is offered the good one.
@@ -482,7 +495,18 @@ def _write_version(
     )
 
 
-_Row: TypeAlias = tuple[bytes, int, bytes, int, int]
+def _insert(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+    """Insert the records of a message; most of them are alike but for their owner."""
+    alike: defaultdict[tuple[int, bytes, int, int], list[bytes]] = defaultdict(list)
+    for key, type_, data, ttl, since in rows:
+        alike[type_, data, ttl, since].append(key)
+    rest = []
+    for what, keys in alike.items():
+        whole = len(keys) - len(keys) % _ALIKE
+        for at in range(0, whole, _ALIKE):
+            connection.execute(_INSERT_ALIKE, (*what, *keys[at : at + _ALIKE]))
+        rest += [(key, *what) for key in keys[whole:]]
+    connection.executemany(_INSERT_RECORD, rest)
 
 
 def _add(connection: sqlite3.Connection, row: _Row) -> None:
