@@ -202,6 +202,7 @@ class ListFollower:
             self._came,
             version.records,
             version.touched,
+            self._files.contact,
         )
         self._service.offer(offered)
         failure = None
