@@ -1,7 +1,8 @@
-"""Lists that are zones, with the real service and a real Knot: one service for all of it.
+"""Lists that are zones, with the real service and a real BIND: one service for all of it.
 
-Three lists follow the same zone: `block` as most operators would, `wrong` with another key than the
-primary's, and `timed` whose rules live as long as their records and whose PASSTHRU exempts clients.
+Three lists follow the same zone: `block` as most operators would, `wrong` with another key than
+the primary's, and `timed` over TLS, whose rules live as long as their records and whose PASSTHRU
+exempts clients.
 """
 
 from __future__ import annotations
@@ -53,8 +54,10 @@ key-file = "{wrong}"
 [[list]]
 zone = "{zone}"
 name = "timed"
-primary = "127.0.0.1:{port}"
+primary = "127.0.0.1:{tls_port}"
 key-file = "{key}"
+tls-name = "ns1.example"
+tls-ca = "{authority}"
 refresh = "1h"
 lifetime = "ttl"
 passthru = "exempt"
@@ -69,16 +72,22 @@ class Site:
         self.client, self.server = lab.pair()
         self.client.ip(*["address", "add", "192.0.2.9/24", "dev", "eth0"])
         self.primary: ZonePrimary = start_primary(
-            Software.KNOT,
+            Software.BIND,
             on_host(self.server),
             zone=ZONE,
             records=RECORDS,
             notify=[("127.0.0.1", 5300)],
+            tls_name="ns1.example",
         )
         wrong = lab.write("wrong.key", WRONG_KEY)
         wrong.chmod(0o600)
         self.text = SETTINGS.format(
-            zone=ZONE, port=self.primary.port, key=self.primary.key_file, wrong=wrong
+            zone=ZONE,
+            port=self.primary.port,
+            key=self.primary.key_file,
+            wrong=wrong,
+            tls_port=self.primary.tls_port,
+            authority=self.primary.authority,
         )
         lab.write("xdpctl.toml", self.text)
         self.lab = lab
