@@ -10,6 +10,7 @@
     origins.py    which origins belong to lists, and how the rules of removed lists end
     inotify.py    notices changes in a directory
     formats/      the formats of files
+    dnsdist/      dnsdist's dynamic blocks
 
 A list's rules are exactly those of the last good version of its file. Only differences
 are applied, under the list's origin (store/bulk.py), so a rule in both versions keeps its

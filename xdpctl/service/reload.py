@@ -130,6 +130,7 @@ class Reload:
         others = (
             ("list", settings.lists != former.lists),
             ("zone", settings.zone_tables != former.zone_tables),
+            ("dnsdist", settings.dnsdists != former.dnsdists),
             ("secrets of --listen", secrets),
             ("cookie secrets", cookies),
         )
@@ -174,6 +175,7 @@ def _reloaded(settings: Settings, wanted: Settings, changes: Changes) -> Setting
         lists=wanted.lists,
         zone_tables=wanted.zone_tables,
         zones=wanted.zones,
+        dnsdists=wanted.dnsdists,
     )
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from xdpctl.abi import MapName
     from xdpctl.process.log import LogFormat, LogLevel
     from xdpctl.rules import AnyQtype, Question, Zone
+    from xdpctl.settings.dnsdist import DnsdistSettings
     from xdpctl.settings.lists import ListSettings
     from xdpctl.settings.values import (
         DnstapTarget,
@@ -93,6 +94,7 @@ class Settings:
         sample_addresses: bits of addresses that are kept; None: all.
         sample_dnstap: where sampled queries go; None: nowhere.
         lists: the `[[list]]` tables of the file. `zone_tables`: its `[[zone]]` tables.
+        dnsdists: its `[[dnsdist]]` tables.
         zones: all zones with a limit, of every source.
         config: the file that was read.
         warnings: sentences for the log about valid options without the expected effect.
@@ -152,6 +154,7 @@ class Settings:
     lists: tuple[ListSettings, ...] = ()
     zone_tables: tuple[ZoneSettings, ...] = ()
     zones: tuple[ZoneSettings, ...] = ()
+    dnsdists: tuple[DnsdistSettings, ...] = ()
     config: Path | None = None
     warnings: tuple[str, ...] = ()
 
@@ -379,6 +382,12 @@ def _warnings(settings: Settings, given: Mapping[str, Any]) -> list[str]:
             for name in _ONLY_WITH_LISTEN
             if BY_NAME[name].field in given
         ]
+    sentences += [
+        f"the API key of {each.url} crosses the network unencrypted: let dnsdist's web server"
+        " listen on this host's loopback"
+        for each in settings.dnsdists
+        if each.key_file and not each.is_local
+    ]
     zones = settings.zone_tables or settings.zone_limits
     sentences += [
         f"--zone-names .{name.to_text()}=… has no effect without --zone-limit .{name.to_text()}=N"
