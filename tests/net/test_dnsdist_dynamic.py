@@ -40,6 +40,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[DynamicSite]:
 
 def test_a_flood_does_not_come_back_while_its_block_is_held(site: DynamicSite) -> None:
     """Of an address, whose block dnsdist has in a map, and of a subnet, which it has not."""
+    eventually(site.claims, "the claim of a name, for which a program is compiled", timeout=60)
     with Flood(site.client, 100, ALONE, IN_SUBNET):
         eventually(lambda: len(site.blocks()) == 4, "two blocks beside those of names", timeout=20)
         eventually(lambda: "203.0.113.0/24" in site.claims(), "a claim", timeout=20)

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from xdpctl import __version__
 from xdpctl.abi import RULE_MAPS, RULE_PLACES, TABLES, PacketAction, Reason
-from xdpctl.feeds.dnsdist.blocks import Kind
+from xdpctl.feeds.dnsdist.blocks import BlockKind
 from xdpctl.filter.view import FilterState
 from xdpctl.rules.rules import ClaimClass
 
@@ -279,7 +279,7 @@ def _dnsdist(view: BridgeView) -> Iterator[Metric]:
         up.add_metric([each.url], float(each.up))
         success.add_metric([each.url], each.success or 0.0)
         seconds.add_metric([each.url], each.seconds)
-        for kind in Kind:
+        for kind in BlockKind:
             blocks.add_metric([each.url, kind], each.blocks.get(kind, 0))
         for result in ("ok", "failed"):
             polls.add_metric([each.url, result], each.polls.get(result, 0))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from xdpctl import abi
 from xdpctl.abi import MapName, RuleAction, ZoneScope
 from xdpctl.errors import DnsdistError
-from xdpctl.feeds.dnsdist.blocks import Block, BlockReader, Kind
+from xdpctl.feeds.dnsdist.blocks import DynamicBlock, BlockReader, BlockKind
 from xdpctl.feeds.dnsdist.document import ENTRY_MAX, read_entries
 from xdpctl.rules import AnyQtype, Name, parse_target
 from xdpctl.rules.guard import Guard
@@ -31,7 +31,7 @@ def entry(action: str = "Drop", **more: object) -> dict[str, object]:
     return {"action": action, "blocks": 7, "reason": "too many", "seconds": 9, **more}
 
 
-def read(document: object, other: OtherAction = OtherAction.SKIP) -> dict[str, Block]:
+def read(document: object, other: OtherAction = OtherAction.SKIP) -> dict[str, DynamicBlock]:
     """Return the blocks of a document."""
     reader = BlockReader(other, AnyQtype.BOTH, GUARD)
     return reader.read_all(read_entries(json.dumps(document).encode()))
@@ -48,23 +48,23 @@ def test_a_document_of_1_7_has_a_subnet_an_address_and_a_suffix() -> None:
     )
     name = Name.from_text("evil.example").wire
     assert {key: block[:5] for key, block in found.items()} == {
-        "192.0.2.0/24": (Kind.GUARDED, None, RuleAction.DROP, 9, "too many"),
+        "192.0.2.0/24": (BlockKind.GUARDED, None, RuleAction.DROP, 9, "too many"),
         "2001:db8::/64": (
-            Kind.PREFIX,
+            BlockKind.PREFIX,
             (MapName.CIDR6, abi.encode_cidr(ip_network("2001:db8::/64"))),
             RuleAction.DROP,
             9,
             "too many",
         ),
         "198.51.100.7/32": (
-            Kind.ADDRESS,
+            BlockKind.ADDRESS,
             (MapName.ADDR_V4, bytes((7, 100, 51, 198))),
             RuleAction.TRUNCATE,
             9,
             "too many",
         ),
         "evil.example.": (
-            Kind.SUFFIX,
+            BlockKind.SUFFIX,
             (MapName.ZONES, abi.encode_scoped_name(name, abi.WILDCARD_QTYPE, ZoneScope.ALL)),
             RuleAction.DROP,
             9,
@@ -82,7 +82,11 @@ def test_a_document_of_2_1_says_what_is_in_the_maps() -> None:
             "evil.example.": entry(ebpf=False),
         }
     )
-    assert [block.kind for block in found.values()] == [Kind.IN_MAPS, Kind.ADDRESS, Kind.SUFFIX]
+    assert [block.kind for block in found.values()] == [
+        BlockKind.IN_MAPS,
+        BlockKind.ADDRESS,
+        BlockKind.SUFFIX,
+    ]
     assert found["198.51.100.7/32"].place is not None  # it may be ended there
     assert all(block.reported for block in found.values())
 
@@ -90,33 +94,33 @@ def test_a_document_of_2_1_says_what_is_in_the_maps() -> None:
 @pytest.mark.parametrize(
     ("key", "fields", "kind"),
     [
-        ("198.51.100.0/24", entry(warning=True), Kind.WARNING),
-        ("198.51.100.0/24", entry("Do nothing"), Kind.NO_ACTION),
-        ("198.51.100.0/24", entry(seconds=-1), Kind.NO_ACTION),
-        ("198.51.100.0/24", entry("Send NXDomain"), Kind.OTHER_ACTION),
-        ("198.51.100.0/24", entry("Delay"), Kind.OTHER_ACTION),
-        ("198.51.100.0/24", entry(""), Kind.OTHER_ACTION),
-        ("203.0.113.9:0/4", entry(ebpf=False), Kind.PORTS),
-        ("[2001:db8::1]:1024/6", entry(ebpf=False), Kind.PORTS),
-        (".", entry(), Kind.ROOT),
-        (".", entry("Truncate over UDP"), Kind.ROOT),
-        ("example.", entry(), Kind.GUARDED),
-        ("health.example.", entry(), Kind.GUARDED),
-        ("0.0.0.0/0", entry("Truncate over UDP"), Kind.PREFIX),
-        ("0.0.0.0/1", entry(), Kind.GUARDED),
-        ("192.0.2.10/32", entry(), Kind.GUARDED),
-        ("evil.example", entry(), Kind.UNREADABLE),
-        ("192.0.2.1/33", entry(), Kind.UNREADABLE),
-        ("..", entry(), Kind.UNREADABLE),
-        ("", entry(), Kind.UNREADABLE),
-        ("a." * 17, entry(), Kind.UNREADABLE),
-        ("evil.example.", entry(seconds="9"), Kind.UNREADABLE),
-        ("evil.example.", entry(seconds=True), Kind.UNREADABLE),
-        ("evil.example.", {"seconds": 9}, Kind.UNREADABLE),
-        ("evil.example.", "Drop", Kind.UNREADABLE),
+        ("198.51.100.0/24", entry(warning=True), BlockKind.WARNING),
+        ("198.51.100.0/24", entry("Do nothing"), BlockKind.NO_ACTION),
+        ("198.51.100.0/24", entry(seconds=-1), BlockKind.NO_ACTION),
+        ("198.51.100.0/24", entry("Send NXDomain"), BlockKind.OTHER_ACTION),
+        ("198.51.100.0/24", entry("Delay"), BlockKind.OTHER_ACTION),
+        ("198.51.100.0/24", entry(""), BlockKind.OTHER_ACTION),
+        ("203.0.113.9:0/4", entry(ebpf=False), BlockKind.PORTS),
+        ("[2001:db8::1]:1024/6", entry(ebpf=False), BlockKind.PORTS),
+        (".", entry(), BlockKind.ROOT),
+        (".", entry("Truncate over UDP"), BlockKind.ROOT),
+        ("example.", entry(), BlockKind.GUARDED),
+        ("health.example.", entry(), BlockKind.GUARDED),
+        ("0.0.0.0/0", entry("Truncate over UDP"), BlockKind.PREFIX),
+        ("0.0.0.0/1", entry(), BlockKind.GUARDED),
+        ("192.0.2.10/32", entry(), BlockKind.GUARDED),
+        ("evil.example", entry(), BlockKind.UNREADABLE),
+        ("192.0.2.1/33", entry(), BlockKind.UNREADABLE),
+        ("..", entry(), BlockKind.UNREADABLE),
+        ("", entry(), BlockKind.UNREADABLE),
+        ("a." * 17, entry(), BlockKind.UNREADABLE),
+        ("evil.example.", entry(seconds="9"), BlockKind.UNREADABLE),
+        ("evil.example.", entry(seconds=True), BlockKind.UNREADABLE),
+        ("evil.example.", {"seconds": 9}, BlockKind.UNREADABLE),
+        ("evil.example.", "Drop", BlockKind.UNREADABLE),
     ],
 )
-def test_each_kind_is_told(key: str, fields: object, kind: Kind) -> None:
+def test_each_kind_is_told(key: str, fields: object, kind: BlockKind) -> None:
     assert read({key: fields})[key].kind is kind
 
 
@@ -124,7 +128,7 @@ def test_refusals_are_truncated_where_the_settings_say_so() -> None:
     actions = ("Send NXDomain", "Send Refused", "Send ServFail", "Spoof an answer")
     document = {f"n{number}.example.": entry(action) for number, action in enumerate(actions)}
     found = [*read(document, OtherAction.TRUNCATE).values()]
-    assert [block.kind for block in found] == [*[Kind.SUFFIX] * 3, Kind.OTHER_ACTION]
+    assert [block.kind for block in found] == [*[BlockKind.SUFFIX] * 3, BlockKind.OTHER_ACTION]
     assert found[0].action is RuleAction.TRUNCATE
 
 
@@ -221,5 +225,5 @@ def test_any_entry_has_a_kind(key: str, action: str, more: dict[str, object]) ->
     reader = BlockReader(OtherAction.TRUNCATE, AnyQtype.NEW, GUARD)
     block = reader.read_all([(key, {**more, "action": action, "seconds": 5})])[key]
     assert (block.place is None) or block.kind in {
-        *(Kind.ADDRESS, Kind.PREFIX, Kind.SUFFIX, Kind.IN_MAPS)
+        *(BlockKind.ADDRESS, BlockKind.PREFIX, BlockKind.SUFFIX, BlockKind.IN_MAPS)
     }

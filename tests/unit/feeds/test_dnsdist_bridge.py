@@ -13,9 +13,9 @@ import pytest
 
 from xdpctl.abi import MapName, RuleAction
 from xdpctl.errors import DnsdistError, MapFullError
-from xdpctl.feeds.dnsdist.blocks import Kind
+from xdpctl.feeds.dnsdist.blocks import BlockKind
 from xdpctl.feeds.dnsdist.bridge import DnsdistBlocks
-from xdpctl.feeds.dnsdist.client import Bounds, fetch, read_api_key
+from xdpctl.feeds.dnsdist.client import AnswerBounds, fetch, read_api_key
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import AnyQtype, target_of, target_text
 from xdpctl.rules.guard import Guard
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xdpctl.store.state import Note
 
 POLL = 0.03
-BOUNDS = Bounds(connect=1.0, seconds=0.5, octets=20_000, head=1_000)
+BOUNDS = AnswerBounds(connect=1.0, seconds=0.5, octets=20_000, head=1_000)
 HEAD = b"HTTP/1.0 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n"
 
 
@@ -200,7 +200,7 @@ async def test_blocks_become_claims_with_their_ends_and_go_when_they_vanish() ->
         assert site.part.warnings == ()
         (view,) = site.part.view().dnsdists
         assert view.up
-        assert (view.blocks[Kind.PREFIX], view.blocks[Kind.SUFFIX]) == (1, 1)
+        assert (view.blocks[BlockKind.PREFIX], view.blocks[BlockKind.SUFFIX]) == (1, 1)
         site.dnsdist.has({})
         await site.until(lambda: not site.targets)
 
@@ -316,7 +316,7 @@ async def test_an_address_that_1_7_has_in_a_map_is_skipped() -> None:
         await site.until(lambda: site.targets)
         assert site.targets == {"192.0.2.2"}
         kinds = site.part.view().dnsdists[0].blocks
-        await site.until(lambda: site.part.view().dnsdists[0].blocks.get(Kind.IN_MAPS))
+        await site.until(lambda: site.part.view().dnsdists[0].blocks.get(BlockKind.IN_MAPS))
         assert kinds is not None
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.feeds.dnsdist.blocks import Block, Kind
+from xdpctl.feeds.dnsdist.blocks import DynamicBlock, BlockKind
 from xdpctl.feeds.dnsdist.ledger import QUIET_SECONDS, Hold, Ledger
 from xdpctl.settings import DnsdistSettings
 from xdpctl.store.dynamic import Wish, WishState
@@ -23,9 +23,11 @@ HOLD = Hold(300.0, 10)
 DROP, TRUNCATE = RuleAction.DROP, RuleAction.TRUNCATE
 
 
-def block(seconds: int = 30, action: RuleAction = DROP, kind: Kind = Kind.PREFIX) -> Block:
+def block(
+    seconds: int = 30, action: RuleAction = DROP, kind: BlockKind = BlockKind.PREFIX
+) -> DynamicBlock:
     """Return a block of PLACE."""
-    return Block(kind, PLACE, action, seconds, "why")
+    return DynamicBlock(kind, PLACE, action, seconds, "why")
 
 
 @dataclass
@@ -43,7 +45,10 @@ class Site:
         return DnsdistSettings(url, hold=self.hold)
 
     def take(
-        self, blocks: dict[str, Block], url: str = "http://a", in_maps: Collection[Place] = ()
+        self,
+        blocks: dict[str, DynamicBlock],
+        url: str = "http://a",
+        in_maps: Collection[Place] = (),
     ) -> dict[Place, Wish | None]:
         """Take a list over; every wish is fulfilled."""
         wishes = self.ledger.take(self.settings(url), blocks, self.now, 1.0, in_maps)
@@ -99,7 +104,7 @@ def test_a_block_that_vanishes_ends_at_once() -> None:
 def test_a_block_that_only_warns_now_ends_at_once() -> None:
     site = Site()
     site.take({"k": block(30)})
-    assert site.take({"k": Block(Kind.WARNING)}) == {PLACE: None}
+    assert site.take({"k": DynamicBlock(BlockKind.WARNING)}) == {PLACE: None}
     assert site.take({}) == {}
 
 
@@ -114,7 +119,7 @@ def test_a_claim_that_ran_out_is_made_again_when_dnsdist_is_back() -> None:
 
 def test_what_is_left_out_or_in_a_map_has_no_claim() -> None:
     site = Site()
-    blocks = {"k": block(kind=Kind.IN_MAPS), "p": Block(Kind.PORTS)}
+    blocks = {"k": block(kind=BlockKind.IN_MAPS), "p": DynamicBlock(BlockKind.PORTS)}
     assert site.take(blocks) == {}
     assert site.take({"k": block()}, in_maps={PLACE}) == {}
 
@@ -252,7 +257,7 @@ def test_the_claim_behind_an_entry_that_is_hit_no_more_ends() -> None:
 
 def test_dnsdists_own_block_that_somebody_ended_is_not_held() -> None:
     site = Site(300)
-    kept = Block(Kind.IN_MAPS, ADDRESS, DROP, 60, "")
+    kept = DynamicBlock(BlockKind.IN_MAPS, ADDRESS, DROP, 60, "")
     site.take({"k": kept})
     own(site)
     site.ledger.came_into_force([ADDRESS], site.now)

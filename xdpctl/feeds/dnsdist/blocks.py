@@ -44,7 +44,7 @@ _OCTET = re.compile(
 _PORTS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]+/[0-9]+")
 
 
-class Kind(StrEnum):
+class BlockKind(StrEnum):
     """What a block is, or why it is left out; the label `kind` of a metric."""
 
     ADDRESS = "address"
@@ -64,12 +64,12 @@ class Kind(StrEnum):
     TOO_MANY = "too-many"
 
 
-TAKEN = frozenset({Kind.ADDRESS, Kind.PREFIX, Kind.SUFFIX})
-SKIPPED_IN_ORDER = frozenset({Kind.IN_MAPS, Kind.WARNING, Kind.NO_ACTION})
+TAKEN = frozenset({BlockKind.ADDRESS, BlockKind.PREFIX, BlockKind.SUFFIX})
+SKIPPED_IN_ORDER = frozenset({BlockKind.IN_MAPS, BlockKind.WARNING, BlockKind.NO_ACTION})
 """Kinds that nobody has to know of."""
 
 
-class Block(NamedTuple):
+class DynamicBlock(NamedTuple):
     """One dynamic block.
 
     Attributes:
@@ -78,7 +78,7 @@ class Block(NamedTuple):
         reported: whether dnsdist says if it is in a shared map (since 1.8).
     """
 
-    kind: Kind
+    kind: BlockKind
     place: Place | None = None
     action: RuleAction = RuleAction.DROP
     seconds: int = 0
@@ -99,41 +99,41 @@ class BlockReader:
         self._other = other
         self._any_qtype = any_qtype
         self._guard = guard
-        self._known: dict[str, tuple[RuleAction, Kind, Place | None]] = {}
+        self._known: dict[str, tuple[RuleAction, BlockKind, Place | None]] = {}
 
-    def read_all(self, entries: Iterable[tuple[str, object]]) -> dict[str, Block]:
+    def read_all(self, entries: Iterable[tuple[str, object]]) -> dict[str, DynamicBlock]:
         """Return the blocks of a document by key; raises what reading the entries raises."""
-        found: dict[str, Block] = {}
-        known: dict[str, tuple[RuleAction, Kind, Place | None]] = {}
+        found: dict[str, DynamicBlock] = {}
+        known: dict[str, tuple[RuleAction, BlockKind, Place | None]] = {}
         for key, fields in entries:
             if len(found) >= BLOCKS_MAX and key not in found:
-                found[key] = Block(Kind.TOO_MANY)
+                found[key] = DynamicBlock(BlockKind.TOO_MANY)
                 continue
             found[key] = block = self._read(key, fields)
-            if block.kind in TAKEN or block.kind is Kind.GUARDED:  # dear to find out
+            if block.kind in TAKEN or block.kind is BlockKind.GUARDED:  # dear to find out
                 known[key] = block.action, block.kind, block.place
         self._known = known
         return found
 
-    def _read(self, key: str, fields: object) -> Block:
+    def _read(self, key: str, fields: object) -> DynamicBlock:
         if not isinstance(fields, dict):
-            return Block(Kind.UNREADABLE)
+            return DynamicBlock(BlockKind.UNREADABLE)
         seconds, action = fields.get("seconds"), fields.get("action")
         if type(seconds) is not int or not isinstance(action, str):
-            return Block(Kind.UNREADABLE)
+            return DynamicBlock(BlockKind.UNREADABLE)
         if fields.get("warning") is True:
-            return Block(Kind.WARNING)
+            return DynamicBlock(BlockKind.WARNING)
         if action in _NOTHING or seconds < 0:
-            return Block(Kind.NO_ACTION)
+            return DynamicBlock(BlockKind.NO_ACTION)
         wanted = _ACTIONS.get(action)
         if wanted is None and action in _DENIALS and self._other is OtherAction.TRUNCATE:
             wanted = RuleAction.TRUNCATE
         if wanted is None:
-            return Block(Kind.OTHER_ACTION)
+            return DynamicBlock(BlockKind.OTHER_ACTION)
         in_maps = fields.get("ebpf")
         kind, place = self._place(key, wanted)
-        return Block(
-            Kind.IN_MAPS if in_maps is True else kind,
+        return DynamicBlock(
+            BlockKind.IN_MAPS if in_maps is True else kind,
             place,
             wanted,
             min(seconds, DURATION_MAX),
@@ -141,7 +141,7 @@ class BlockReader:
             isinstance(in_maps, bool),
         )
 
-    def _place(self, key: str, action: RuleAction) -> tuple[Kind, Place | None]:
+    def _place(self, key: str, action: RuleAction) -> tuple[BlockKind, Place | None]:
         """Return what a key is, and the place of its claim."""
         if (known := self._known.get(key)) is not None and known[0] is action:
             return known[1:]
@@ -149,27 +149,27 @@ class BlockReader:
         if target is None:
             return kind, None
         if self._guard.reason(target, action) is not None:
-            return Kind.GUARDED, None
+            return BlockKind.GUARDED, None
         return kind, (map_of(target), keys_of(target, self._any_qtype)[0])
 
 
-def meaning(key: str) -> tuple[Kind, Target | None]:
+def meaning(key: str) -> tuple[BlockKind, Target | None]:
     """Return what the key of a block is, and its target; None: it has none."""
     if key == "." or _PORTS.fullmatch(key):
-        return (Kind.ROOT if key == "." else Kind.PORTS), None
+        return (BlockKind.ROOT if key == "." else BlockKind.PORTS), None
     try:
         if key.endswith("."):
-            return Kind.SUFFIX, Zone(_name(key))
+            return BlockKind.SUFFIX, Zone(_name(key))
         target = read_target(key)
     except TargetError:
-        return Kind.UNREADABLE, None
+        return BlockKind.UNREADABLE, None
     if isinstance(target, IPv4Network | IPv6Network):
         if target.num_addresses > 1:
-            return Kind.PREFIX, target
+            return BlockKind.PREFIX, target
         target = target.network_address
     if isinstance(target, IPv4Address | IPv6Address):
-        return Kind.ADDRESS, target
-    return Kind.UNREADABLE, None  # a name of dnsdist's ends with a dot
+        return BlockKind.ADDRESS, target
+    return BlockKind.UNREADABLE, None  # a name of dnsdist's ends with a dot
 
 
 def _name(key: str) -> Name:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from xdpctl.abi import TABLES
 from xdpctl.errors import DnsdistError, StateError, XdpctlError, within
-from xdpctl.feeds.dnsdist.blocks import BLOCKS_MAX, SKIPPED_IN_ORDER, TAKEN, BlockReader, Kind
-from xdpctl.feeds.dnsdist.client import Bounds, fetch, read_api_key
+from xdpctl.feeds.dnsdist.blocks import BLOCKS_MAX, SKIPPED_IN_ORDER, TAKEN, BlockReader, BlockKind
+from xdpctl.feeds.dnsdist.client import AnswerBounds, fetch, read_api_key
 from xdpctl.feeds.dnsdist.document import read_entries
 from xdpctl.feeds.dnsdist.ledger import NO_HOLD, Hold, Ledger
 from xdpctl.feeds.dnsdist.views import BridgeView, DnsdistView
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from xdpctl.abi import MapName, RuleAction
-    from xdpctl.feeds.dnsdist.blocks import Block
+    from xdpctl.feeds.dnsdist.blocks import DynamicBlock
     from xdpctl.feeds.dnsdist.ledger import Wishes
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.guard import Guard
@@ -114,12 +114,12 @@ class _Source:
 
     settings: DnsdistSettings
     reader: BlockReader | None = None
-    blocks: dict[str, Block] = field(default_factory=dict)
-    kinds: Counter[Kind] = field(default_factory=Counter)
+    blocks: dict[str, DynamicBlock] = field(default_factory=dict)
+    kinds: Counter[BlockKind] = field(default_factory=Counter)
     polls: Counter[str] = field(default_factory=Counter)
     problem: str = ""
     left_out: str = ""
-    missed: frozenset[Kind] = frozenset()
+    missed: frozenset[BlockKind] = frozenset()
     success: float | None = None
     seconds: float = 0.0
     due: float = 0.0
@@ -150,12 +150,12 @@ class DnsdistBlocks:
         backend: ClaimBackend,
         settings: Settings,
         *,
-        bounds: Bounds | None = None,
+        bounds: AnswerBounds | None = None,
         clock: Callable[[], float] = boot_clock,
     ) -> None:
         self._backend = backend
         self._wanted = settings
-        self._bounds = bounds or Bounds()
+        self._bounds = bounds or AnswerBounds()
         self._clock = clock
         self._changed = asyncio.Event()
         self._waits = asyncio.Event()
@@ -265,7 +265,7 @@ class DnsdistBlocks:
         """Take a list over."""
         settings = source.settings
 
-        def read() -> tuple[BlockReader, dict[str, Block]]:
+        def read() -> tuple[BlockReader, dict[str, DynamicBlock]]:
             reader = source.reader or BlockReader(
                 settings.other, self._backend.any_qtype, self._backend.guard()
             )
@@ -279,8 +279,8 @@ class DnsdistBlocks:
         )
         kinds = Counter(block.kind for block in blocks.values())
         if in_maps:
-            kinds[Kind.IN_MAPS] += len(in_maps)
-            kinds[Kind.ADDRESS] -= len(in_maps)
+            kinds[BlockKind.IN_MAPS] += len(in_maps)
+            kinds[BlockKind.ADDRESS] -= len(in_maps)
         await self._apply(wishes)
         source.polls["ok"] += 1
         if source.problem or source.success is None:
@@ -289,12 +289,12 @@ class DnsdistBlocks:
         source.success = time.time()
         self._note_left_out(source)
 
-    async def _in_maps(self, blocks: Mapping[str, Block]) -> set[Place]:
+    async def _in_maps(self, blocks: Mapping[str, DynamicBlock]) -> set[Place]:
         """Return the places of addresses that dnsdist has in a map, where it does not say so."""
         places = [
             block.place
             for block in blocks.values()
-            if block.kind is Kind.ADDRESS and not block.reported and block.place is not None
+            if block.kind is BlockKind.ADDRESS and not block.reported and block.place is not None
         ]
         return await self._backend.foreign(places) if places else set()
 
@@ -433,10 +433,10 @@ class DnsdistBlocks:
 
 
 _MISSED = {
-    Kind.OTHER_ACTION: "with another action than Drop and Truncate",
-    Kind.PORTS: "of single ports",
-    Kind.ROOT: "of the root",
-    Kind.GUARDED: "that the guard refuses",
-    Kind.UNREADABLE: "that cannot be read",
-    Kind.TOO_MANY: f"beyond {BLOCKS_MAX:,}",
+    BlockKind.OTHER_ACTION: "with another action than Drop and Truncate",
+    BlockKind.PORTS: "of single ports",
+    BlockKind.ROOT: "of the root",
+    BlockKind.GUARDED: "that the guard refuses",
+    BlockKind.UNREADABLE: "that cannot be read",
+    BlockKind.TOO_MANY: f"beyond {BLOCKS_MAX:,}",
 }

@@ -36,7 +36,7 @@ _REFUSALS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class AnswerBounds:
     """What one answer may take.
 
     Attributes:
@@ -83,7 +83,7 @@ def read_api_key(path: Path) -> ApiKey:
     return ApiKey(secret)
 
 
-async def fetch(settings: DnsdistSettings, key: ApiKey | None, bounds: Bounds) -> bytes:
+async def fetch(settings: DnsdistSettings, key: ApiKey | None, bounds: AnswerBounds) -> bytes:
     """Return the document of all dynamic blocks.
 
     Raises:
@@ -100,7 +100,7 @@ async def fetch(settings: DnsdistSettings, key: ApiKey | None, bounds: Bounds) -
         raise DnsdistError(f"the connection broke: {_reason(error)}") from error
 
 
-async def _exchange(settings: DnsdistSettings, key: ApiKey | None, bounds: Bounds) -> bytes:
+async def _exchange(settings: DnsdistSettings, key: ApiKey | None, bounds: AnswerBounds) -> bytes:
     host, port = settings.address
     try:
         async with asyncio.timeout(bounds.connect):
@@ -137,7 +137,7 @@ def _request(settings: DnsdistSettings, key: ApiKey | None) -> bytes:
     return b"\r\n".join([*lines, b"", b""])
 
 
-async def _head(reader: asyncio.StreamReader, bounds: Bounds) -> bytes:
+async def _head(reader: asyncio.StreamReader, bounds: AnswerBounds) -> bytes:
     """Return the head of an answer that has a body of use."""
     head = b""
     while not head.endswith((b"\n\r\n", b"\n\n")):
@@ -159,7 +159,7 @@ async def _head(reader: asyncio.StreamReader, bounds: Bounds) -> bytes:
     return head
 
 
-async def _body(reader: asyncio.StreamReader, head: bytes, bounds: Bounds) -> bytes:
+async def _body(reader: asyncio.StreamReader, head: bytes, bounds: AnswerBounds) -> bytes:
     length = _LENGTH.search(head)
     wanted = None if length is None else int(length[1])
     most = f"the answer has more than {bounds.octets:,} octets"

@@ -18,7 +18,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from xdpctl.feeds.dnsdist.blocks import Kind
+from xdpctl.feeds.dnsdist.blocks import BlockKind
 from xdpctl.store.dynamic import Wish, WishState
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from xdpctl.abi import RuleAction
-    from xdpctl.feeds.dnsdist.blocks import Block
+    from xdpctl.feeds.dnsdist.blocks import DynamicBlock
     from xdpctl.settings import DnsdistSettings
     from xdpctl.store.entries import Place
     from xdpctl.store.state import Note
@@ -87,7 +87,7 @@ class _Claim:
 class _Listed:
     """The last list of one dnsdist: its blocks, and when each would end."""
 
-    blocks: Mapping[str, Block] = field(default_factory=dict)
+    blocks: Mapping[str, DynamicBlock] = field(default_factory=dict)
     taken: float = 0.0
     lease: float = 0.0
 
@@ -128,7 +128,7 @@ class Ledger:
     def take(
         self,
         settings: DnsdistSettings,
-        blocks: Mapping[str, Block],
+        blocks: Mapping[str, DynamicBlock],
         now: float,
         interval: float,
         in_maps: Collection[Place] = (),
@@ -149,7 +149,7 @@ class Ledger:
         wishes: Wishes = {}
         for key, block in blocks.items():
             place = block.place
-            if place is None or block.kind is Kind.IN_MAPS or place in in_maps:
+            if place is None or block.kind is BlockKind.IN_MAPS or place in in_maps:
                 continue
             end = now + block.seconds + listed.lease
             if len(self._lists) > 1:
@@ -163,7 +163,7 @@ class Ledger:
                     self._vanished(block, end, now, wishes)
         return wishes
 
-    def _strongest(self, key: str, block: Block, end: float) -> tuple[Block, float]:
+    def _strongest(self, key: str, block: DynamicBlock, end: float) -> tuple[DynamicBlock, float]:
         """Return what the lists say of a key: the strongest action, and its last end."""
         found = [(block.action, -end, block)]
         for listed in self._lists.values():
@@ -179,7 +179,7 @@ class Ledger:
     def _list(  # noqa: PLR0913, PLR0917 - what is known of a block
         self,
         place: Place,
-        block: Block,
+        block: DynamicBlock,
         end: float,
         hold: Hold,
         now: float,
@@ -199,7 +199,7 @@ class Ledger:
         claim.action, claim.reason, claim.end = block.action, block.reason, end
         wishes[place] = Wish(block.action, block.reason, end, prolongs=True)
 
-    def _vanished(self, block: Block, end: float, now: float, wishes: Wishes) -> None:
+    def _vanished(self, block: DynamicBlock, end: float, now: float, wishes: Wishes) -> None:
         """Decide about the claim of a block that is in no list any more."""
         place = block.place
         claim = None if place is None else self._claims.get(place)
@@ -330,7 +330,7 @@ class Ledger:
         wishes[place] = None
 
 
-def _is_there(block: Block | None) -> bool:
+def _is_there(block: DynamicBlock | None) -> bool:
     return block is not None and block.place is not None
 
 

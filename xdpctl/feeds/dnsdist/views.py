@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from xdpctl.feeds.dnsdist.blocks import Kind
+    from xdpctl.feeds.dnsdist.blocks import BlockKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class DnsdistView:
 
     url: str
     up: bool = False
-    blocks: Mapping[Kind, int] = field(default_factory=Counter)
+    blocks: Mapping[BlockKind, int] = field(default_factory=Counter)
     success: float | None = None
     seconds: float = 0.0
     polls: Mapping[str, int] = field(default_factory=Counter)
