@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from xdpctl import abi
 from xdpctl.abi import MapName, RuleAction, ZoneScope
 from xdpctl.errors import DnsdistError
-from xdpctl.feeds.dnsdist.blocks import DynamicBlock, BlockReader, BlockKind
+from xdpctl.feeds.dnsdist.blocks import BlockKind, BlockReader, DynamicBlock
 from xdpctl.feeds.dnsdist.document import ENTRY_MAX, read_entries
 from xdpctl.rules import AnyQtype, Name, parse_target
 from xdpctl.rules.guard import Guard

@@ -52,6 +52,7 @@ class FakeDnsdist:
     slowly: bool = False
     requests: list[bytes] = field(default_factory=list)
     url: str = ""
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -61,20 +62,25 @@ class FakeDnsdist:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        for writer in self._writers:
+            writer.close()
+        await asyncio.sleep(0)
 
     def has(self, blocks: Mapping[str, object]) -> None:
         """Answer with these blocks from now on."""
         self.answer = HEAD + json.dumps(blocks).encode()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.requests.append(await reader.readuntil(b"\r\n\r\n"))
-        with contextlib.suppress(OSError):
-            for at in range(0, len(self.answer), 1 if self.slowly else 1 << 20):
-                writer.write(self.answer[at : at + (1 if self.slowly else 1 << 20)])
+        self._writers.append(writer)
+        step = 1 if self.slowly else 1 << 20
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+            for at in range(0, len(self.answer), step):
+                writer.write(self.answer[at : at + step])
                 await writer.drain()
                 if self.slowly:
                     await asyncio.sleep(0.05)
-            writer.close()
+        writer.close()
 
 
 @dataclass

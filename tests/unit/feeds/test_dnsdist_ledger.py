@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.feeds.dnsdist.blocks import DynamicBlock, BlockKind
+from xdpctl.feeds.dnsdist.blocks import BlockKind, DynamicBlock
 from xdpctl.feeds.dnsdist.ledger import QUIET_SECONDS, Hold, Ledger
 from xdpctl.settings import DnsdistSettings
 from xdpctl.store.dynamic import Wish, WishState

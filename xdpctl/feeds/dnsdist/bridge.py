@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from xdpctl.abi import TABLES
 from xdpctl.errors import DnsdistError, StateError, XdpctlError, within
-from xdpctl.feeds.dnsdist.blocks import BLOCKS_MAX, SKIPPED_IN_ORDER, TAKEN, BlockReader, BlockKind
+from xdpctl.feeds.dnsdist.blocks import BLOCKS_MAX, SKIPPED_IN_ORDER, TAKEN, BlockKind, BlockReader
 from xdpctl.feeds.dnsdist.client import AnswerBounds, fetch, read_api_key
 from xdpctl.feeds.dnsdist.document import read_entries
 from xdpctl.feeds.dnsdist.ledger import NO_HOLD, Hold, Ledger
