@@ -186,6 +186,9 @@ def _table(page: str, heading: str, *labels: str) -> Iterator[str]:
 def list_keys() -> Iterator[str]:
     """Yield the keys of `[[list]]`."""
     yield from _table("lists.md", "## Following a file", "", "default: ")
+    yield ".PP"
+    yield prose("A list may be a response policy zone that is transferred from DNS servers:")
+    yield from _table("lists.md", "## Following a zone", "", "default: ")
 
 
 def dnsdist_keys() -> Iterator[str]:

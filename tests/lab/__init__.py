@@ -21,7 +21,7 @@ the folder with compiled programs).
     responder.py  Responder: a small DNS server for any name, UDP and TCP
     resolver.py   Unbound, Bind: forwarding resolvers
     authorities.py  BIND, Unbound, dnsdist, Knot and NSD on one host, for the same zones
-    primary.py    BIND as the primary of a zone, with a key
+    primaries.py  BIND, Knot, NSD and PowerDNS as the primary of a zone, with a key
     wire.py       Wire: any frames out, answers in
     query.py      dig, kdig: one query by a real client, its answer parsed
     flooding.py   a flood: one source, many names, and honest ones beside it

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.lab import Lab, Service, eventually
-from tests.lab.primary import BindPrimary, bind_primary
+from tests.lab.primaries import Software, ZonePrimary, on_host, start_primary
 from tests.lab.service import READY
 
 if TYPE_CHECKING:
@@ -61,14 +61,13 @@ class ZoneSite:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.client, self.server = lab.pair()
-        self.bind: BindPrimary = bind_primary(
-            lab.directory,
-            self.server.start,
-            self.server.command,
+        self.bind: ZonePrimary = start_primary(
+            Software.BIND,
+            on_host(self.server),
             zone="example.com",
             records=RECORDS,
-            address="127.0.0.1",
             also="192.0.2.53",
+            port=53,
         )
         self.config = lab.directory / "xdpctl.toml"
         self.service: Service | None = None

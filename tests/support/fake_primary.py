@@ -72,10 +72,14 @@ class FakePrimary:
 
     Args:
         replies: one for each connection.
+        secure: makes a connection one over TLS, at the primary's end.
     """
 
-    def __init__(self, *replies: Reply) -> None:
+    def __init__(
+        self, *replies: Reply, secure: Callable[[socket.socket], socket.socket] | None = None
+    ) -> None:
         self._replies = list(replies)
+        self._secure = secure
         self.asked: list[dns.message.Message] = []
         self._held: list[socket.socket] = []
 
@@ -88,8 +92,17 @@ class FakePrimary:
         return ours
 
     def _serve(self, connection: socket.socket, reply: Reply) -> None:
-        (size,) = struct.unpack("!H", connection.recv(2, socket.MSG_WAITALL))
-        wire = connection.recv(size, socket.MSG_WAITALL)
+        if self._secure is not None:
+            try:
+                connection = self._secure(connection)
+            except OSError:
+                connection.close()  # the client does not trust it
+                return
+        with connection.makefile("rb") as asked:
+            if len(octets := asked.read(2)) < 2:
+                connection.close()  # the client wants another primary
+                return
+            wire = asked.read(int.from_bytes(octets, "big"))
         keyring = {tsig_key(KEY).name: tsig_key(KEY)}
         query = dns.message.from_wire(wire, keyring=keyring, ignore_trailing=True)
         self.asked.append(query)

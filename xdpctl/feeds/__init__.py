@@ -11,6 +11,7 @@
     inotify.py    notices changes in a directory
     formats/      the formats of files
     dnsdist/      dnsdist's dynamic blocks
+    zone/         zones that are transferred: the process that follows them, and their records
 
 A list's rules are exactly those of the last good version of its file. Only differences
 are applied, under the list's origin (store/bulk.py), so a rule in both versions keeps its

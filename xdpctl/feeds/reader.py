@@ -33,6 +33,7 @@ from xdpctl.feeds.formats.adblock import AdblockLines
 from xdpctl.feeds.formats.dnsmasq import DnsmasqLines
 from xdpctl.feeds.formats.lines import HostsLines, SourceLines, TargetLines, lines_of
 from xdpctl.feeds.formats.ndjson import JsonLines
+from xdpctl.feeds.formats.policies import denial_of
 from xdpctl.feeds.formats.unbound import UnboundLines
 from xdpctl.feeds.packed import HEAD, is_packed, unpacked
 from xdpctl.kernel.provenance import open_fed
@@ -75,8 +76,6 @@ _WITH_TITLES = {
     ListFormat.FIRST_COLUMN,
     ListFormat.HOSTS,
 }
-
-_DENIALS = {Denial.DROP: RuleAction.DROP, Denial.TRUNCATE: RuleAction.TRUNCATE, Denial.SKIP: None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,9 +268,7 @@ class Reading(RuleSource):
                 "it is an RPZ zone, whose records set the action: remove the action pass from the"
                 " list's settings"
             )
-        denial = _DENIALS[self._as.denial]
-        if action is not None and self._as.denial is Denial.DROP:
-            denial = action
+        denial = denial_of(self._as.denial, action)
         self.found.denial = denial
         return RpzLines(self._as.origin, denial, self._any_qtype, self.found, only=action)
 

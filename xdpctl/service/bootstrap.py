@@ -100,7 +100,7 @@ def _soon(settings: Settings, *, tables: bool) -> tuple[Recipe, ...]:
     """Return what else is compiled at once: lists are to be in force soon after the start."""
     if tables:
         return (TableProgram(),)
-    return (program_config(settings, tables=True), TableProgram()) if settings.lists else ()
+    return (program_config(settings, tables=True), TableProgram()) if settings.has_lists else ()
 
 
 def _has_table_rules(settings: Settings) -> bool:

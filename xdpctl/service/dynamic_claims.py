@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.guard import Guard
     from xdpctl.service.account import Account
-    from xdpctl.store.dynamic import Settled, Wish
+    from xdpctl.store.dynamic import Wish, WishesSettled
     from xdpctl.store.entries import Place
     from xdpctl.store.state import Note
     from xdpctl.store.store import Store
@@ -73,13 +73,13 @@ class DynamicBackend:
         """How a name without a type is written."""
         return self._store.any_qtype
 
-    async def settle(self, wishes: Mapping[Place, Wish | None]) -> Settled:
+    async def settle(self, wishes: Mapping[Place, Wish | None]) -> WishesSettled:
         """Make, prolong or end claims; raises as `DynamicClaims.settle`."""
         needed = Counter(
             place[0] for place, wish in wishes.items() if wish is not None and place[0] in TABLES
         )
 
-        def settle() -> Settled:
+        def settle() -> WishesSettled:
             settled = self._store.dynamic.settle(wishes)
             self._note(wishes, settled)
             return settled
@@ -91,7 +91,7 @@ class DynamicBackend:
                 return await on_thread(self._writes, settle)
         return await on_thread(self._writes, settle)
 
-    def _note(self, wishes: Mapping[Place, Wish | None], settled: Settled) -> None:
+    def _note(self, wishes: Mapping[Place, Wish | None], settled: WishesSettled) -> None:
         """Write down which claims are in force now, and which were and have ended."""
         made = []
         for place, state in settled.states.items():

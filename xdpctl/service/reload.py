@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from xdpctl.service.readiness import Readiness
     from xdpctl.service.samples import Samples
     from xdpctl.settings import Changes, Settings
+    from xdpctl.settings.lists import AnyList
     from xdpctl.status.part import ServicePart
     from xdpctl.store.store import Store
 
@@ -128,7 +129,7 @@ class Reload:
         for part in self._parts:
             part.reload(settings)
         others = (
-            ("list", settings.lists != former.lists),
+            ("list", _lists_of(settings) != _lists_of(former)),
             ("zone", settings.zone_tables != former.zone_tables),
             ("dnsdist", settings.dnsdists != former.dnsdists),
             ("secrets of --listen", secrets),
@@ -173,10 +174,15 @@ def _reloaded(settings: Settings, wanted: Settings, changes: Changes) -> Setting
         settings,
         **changed,
         lists=wanted.lists,
+        zone_lists=wanted.zone_lists,
         zone_tables=wanted.zone_tables,
         zones=wanted.zones,
         dnsdists=wanted.dnsdists,
     )
+
+
+def _lists_of(settings: Settings) -> tuple[AnyList, ...]:
+    return (*settings.lists, *settings.zone_lists)
 
 
 def failed_reload(error: XdpctlError) -> str:

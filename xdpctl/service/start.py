@@ -86,7 +86,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         XdpctlError: a step failed; nothing new is attached.
     """
     settings = ground.current.now
-    tables = bool(settings.lists) or holds_table_rules(settings.state)
+    tables = settings.has_lists or holds_table_rules(settings.state)
     samples = stack.enter_context(Samples(ground.bpf, settings))
     config = samples.begin(program_config(settings, tables=tables))
     building = asyncio.create_task(_build(ground, config), name="compile")

@@ -14,7 +14,15 @@ A new option is one entry of the table and one field of `Settings`; a test compa
 
 from xdpctl.settings.arguments import add_service_options
 from xdpctl.settings.dnsdist import DnsdistSettings, OtherAction
-from xdpctl.settings.lists import Denial, ListFormat, ListSettings
+from xdpctl.settings.lists import (
+    Denial,
+    Expire,
+    Lifetime,
+    ListFormat,
+    ListSettings,
+    Passthru,
+    ZoneListSettings,
+)
 from xdpctl.settings.settings import (
     Changes,
     Settings,
@@ -42,7 +50,9 @@ __all__ = [
     "Denial",
     "DnsdistSettings",
     "DnstapTarget",
+    "Expire",
     "Levels",
+    "Lifetime",
     "ListFormat",
     "ListSettings",
     "Listen",
@@ -50,11 +60,13 @@ __all__ = [
     "OnExit",
     "OtherAction",
     "Owner",
+    "Passthru",
     "PrimaryAddress",
     "Proof",
     "Settings",
     "StalePolicy",
     "XskFamily",
+    "ZoneListSettings",
     "ZoneSettings",
     "add_service_options",
     "control_path",

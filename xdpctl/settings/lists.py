@@ -1,7 +1,8 @@
 """The `[[list]]` tables of the file: lists of rules that the service follows.
 
-Owns their keys and the rules between them. Does not read lists (feeds/). Called by sources.py; the
-command line and the environment cannot name lists. Does not own the file (sources.py).
+A list is a file (`file`) or a response policy zone that a primary serves (`zone`). Owns the keys of
+both and the rules between them. Does not read lists (feeds/). Called by sources.py; the command
+line and the environment cannot name lists. Does not own the file (sources.py).
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from xdpctl.abi import RuleAction
 from xdpctl.errors import SettingsError, TargetError
 from xdpctl.process.command_line import unknown
 from xdpctl.rules import parse_action, parse_duration, parse_origin
 from xdpctl.rules.keys import LIST_PREFIX
-from xdpctl.rules.names import shown
+from xdpctl.rules.names import Name, shown
 from xdpctl.settings import values
+from xdpctl.settings.zones import DNS_PORT, parse_primary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from xdpctl.settings.zones import PrimaryAddress
 
 
 class ListFormat(StrEnum):
@@ -82,6 +87,70 @@ class ListSettings:
         return self.origin.removeprefix(LIST_PREFIX)
 
 
+class Expire(StrEnum):
+    """When the rules of a zone end because no primary has confirmed it for long."""
+
+    KEEP = "keep"
+    SOA = "soa"
+
+
+class Lifetime(StrEnum):
+    """How long a rule of a zone stays."""
+
+    NONE = "none"
+    TTL = "ttl"
+
+
+class Passthru(StrEnum):
+    """What a client's address with PASSTHRU means."""
+
+    ALLOW = "allow"
+    EXEMPT = "exempt"
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneListSettings:
+    """A list that is a response policy zone, transferred from primaries.
+
+    Attributes:
+        zone: its name.
+        origin: the origin of its rules, list:NAME.
+        primaries: that are asked, in this order.
+        key_file: of the TSIG key that is shared with them.
+        tls_name: the name in the primaries' certificates; None: not over TLS.
+        tls_ca: file of the authorities that certify it; None: the system's.
+        refresh: seconds between two looks at the serial; None: as the SOA says.
+        expire: when the rules end after the last contact; a number: so many seconds.
+        lifetime: how long each rule stays.
+        passthru: what PASSTHRU for a client's address means.
+        action, denial, max_shrink: as of `ListSettings`.
+    """
+
+    zone: Name
+    origin: str
+    primaries: tuple[PrimaryAddress, ...]
+    key_file: Path | None = None
+    tls_name: str | None = None
+    tls_ca: Path | None = None
+    refresh: int | None = None
+    expire: Expire | int = Expire.KEEP
+    lifetime: Lifetime = Lifetime.NONE
+    passthru: Passthru = Passthru.ALLOW
+    action: RuleAction | None = None
+    denial: Denial = Denial.DROP
+    max_shrink: float = MAX_SHRINK
+
+    @property
+    def name(self) -> str:
+        """The list's name: its origin without `list:`."""
+        return self.origin.removeprefix(LIST_PREFIX)
+
+
+AnyList: TypeAlias = ListSettings | ZoneListSettings
+
+TLS_PORT = 853
+"""Where a primary listens for transfers over TLS (RFC 9103, 7.1)."""
+
 _PERCENT = re.compile(r"([0-9]{1,3})%")
 
 
@@ -106,21 +175,73 @@ def _origin(text: str) -> str:
     return parse_origin(text)
 
 
-_KEYS: dict[str, Callable[[str], object]] = {
-    "file": values.path,
+def _zone(text: str) -> Name:
+    name = Name.from_text(text)
+    if not name.labels:
+        raise ValueError("the root zone cannot be a list")
+    return name
+
+
+def _zone_refresh(text: str) -> int:
+    if text == "watch":
+        raise ValueError("a zone is watched by its serial and by NOTIFY; write a time, or leave it")
+    return parse_duration(text)
+
+
+def _expire(text: str) -> Expire | int:
+    try:
+        return Expire(text)
+    except ValueError:
+        return parse_duration(text)
+
+
+def _tls_name(text: str) -> str:
+    name = Name.from_text(text)
+    if not name.labels:
+        raise ValueError("it must be the name in the primary's certificate")
+    return name.to_text().removesuffix(".")
+
+
+def _zone_format(text: str) -> None:
+    if values.choice(ListFormat)(text) not in {ListFormat.AUTO, ListFormat.RPZ}:
+        raise ValueError("a zone is always read as rpz")
+
+
+_COMMON: dict[str, Callable[[str], object]] = {
     "name": _name,
     "origin": _origin,
     "action": parse_action,
-    "format": values.choice(ListFormat),
-    "refresh": _refresh,
     "denial": values.choice(Denial),
     "max-shrink": _max_shrink,
 }
-_FIELDS = {"name": "origin", "max-shrink": "max_shrink"}
-"""Fields of ListSettings that are not called as their keys."""
+_FILE_KEYS: dict[str, Callable[[str], object]] = {
+    "file": values.path,
+    "format": values.choice(ListFormat),
+    "refresh": _refresh,
+    **_COMMON,
+}
+_ZONE_KEYS: dict[str, Callable[[str], object]] = {
+    "zone": _zone,
+    "primary": str,  # read when it is known whether it is asked over TLS
+    "key-file": values.path,
+    "tls-name": _tls_name,
+    "tls-ca": values.path,
+    "refresh": _zone_refresh,
+    "expire": _expire,
+    "lifetime": values.choice(Lifetime),
+    "passthru": values.choice(Passthru),
+    "format": _zone_format,
+    **_COMMON,
+}
+_KEYS = _FILE_KEYS | _ZONE_KEYS
+_SEVERAL = frozenset({"primary"})
+"""Keys whose value may be a list."""
+
+_FIELDS = {"name": "origin", "primary": "primaries"}
+"""Fields that are not called as their keys."""
 
 
-def lists_from(value: object, path: Path, file_name: str) -> tuple[ListSettings, ...]:
+def lists_from(value: object, path: Path, file_name: str) -> tuple[AnyList, ...]:
     """Return the lists in the key `list` of a file.
 
     Args:
@@ -137,7 +258,7 @@ def lists_from(value: object, path: Path, file_name: str) -> tuple[ListSettings,
             f"cannot use {source}: a list is a table; begin each with a line [[list]]",
             source=source,
         )
-    found: list[ListSettings] = []
+    found: list[AnyList] = []
     for number, table in enumerate(value, 1):
         added = _list_from(
             table, path.absolute().parent, f"[[list]] number {number} in {file_name}"
@@ -153,45 +274,112 @@ def lists_from(value: object, path: Path, file_name: str) -> tuple[ListSettings,
     return tuple(found)
 
 
-def _list_from(table: Mapping[str, object], folder: Path, source: str) -> ListSettings:
-    fields: dict[str, object] = {}
+def _list_from(table: Mapping[str, object], folder: Path, source: str) -> AnyList:
+    is_zone = "zone" in table
+    if is_zone and "file" in table:
+        raise SettingsError(
+            f"cannot use {source}: it has both file and zone; a list is one of them", source=source
+        )
+    fields = _fields_of(table, _ZONE_KEYS if is_zone else _FILE_KEYS, source)
+    return _zone_list(fields, folder, source) if is_zone else _file_list(fields, folder, source)
+
+
+def _fields_of(
+    table: Mapping[str, object], keys: Mapping[str, Callable[[str], object]], source: str
+) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
     for key, value in table.items():
-        if key not in _KEYS:
-            raise SettingsError(
-                f"cannot use key {shown(key)} of {source}: {unknown(key, _KEYS, 'key')}",
-                source=source,
-            )
-        field = _FIELDS.get(key, key)
+        if key not in keys:
+            helps = unknown(key, keys, "key")
+            if key in _KEYS:
+                helps = "it is for a list that is a zone" if keys is _FILE_KEYS else _FOR_FILES
+            raise SettingsError(f"cannot use key {shown(key)} of {source}: {helps}", source=source)
+        field = _FIELDS.get(key, key.replace("-", "_"))
         if field in fields:
             raise SettingsError(
                 f"cannot use {source}: it has both name and origin, which say the same; leave one"
                 " out",
                 source=source,
             )
-        fields[field] = _value(key, value, f"key {key} of {source}")
+        read = partial(_value, keys[key], source=f"key {key} of {source}")
+        if key in _SEVERAL:
+            fields[field] = tuple(map(read, value if isinstance(value, list) else [value]))
+        else:
+            fields[field] = read(value)
+    return fields
+
+
+_FOR_FILES = "it is for a list that is a file"
+
+
+def _file_list(fields: dict[str, Any], folder: Path, source: str) -> ListSettings:
     if "file" not in fields:
-        raise SettingsError(f"cannot use {source}: it has no file; add the key file", source=source)
+        raise SettingsError(
+            f"cannot use {source}: it has no file and no zone; add the key file, or zone",
+            source=source,
+        )
     file = folder / str(fields["file"])
     fields |= {"file": file}
     if "origin" not in fields:
-        fields["origin"] = _value(
-            "origin", f"{LIST_PREFIX}{file.name}", f"{source}: its file's name"
-        )
-    settings = ListSettings(**fields)  # type: ignore[arg-type]  # _KEYS has the fields' types
-    if settings.format is ListFormat.RPZ and settings.action is RuleAction.PASS:
+        origin = f"{LIST_PREFIX}{file.name}"
+        fields["origin"] = _value(_origin, origin, f"{source}: its file's name")
+    settings = ListSettings(**fields)
+    if settings.format is ListFormat.RPZ:
+        _refuse_pass(settings, source)
+    return settings
+
+
+def _zone_list(fields: dict[str, Any], folder: Path, source: str) -> ZoneListSettings:
+    fields.pop("format", None)
+    zone, texts = fields["zone"].to_text().removesuffix("."), fields.get("primaries", ())
+    if not texts:
         raise SettingsError(
-            f"cannot use {source} with the action pass: the records of an RPZ zone define their"
-            " action; leave out the key action",
+            f"cannot use {source}: it has no primary; add the key primary, as in"
+            ' primary = "192.0.2.1"',
+            source=source,
+        )
+    port = TLS_PORT if fields.get("tls_name") else DNS_PORT
+    read = partial(parse_primary, default_port=port)
+    fields["primaries"] = tuple(
+        _value(read, text, f"key primary of {source}") for text in dict.fromkeys(texts)
+    )
+    for field in ("key_file", "tls_ca"):
+        if field in fields:
+            fields[field] = folder / fields[field]
+    if "origin" not in fields:
+        fields["origin"] = _value(_origin, f"{LIST_PREFIX}{zone}", f"{source}: its zone's name")
+    settings = ZoneListSettings(**fields)
+    _refuse_pass(settings, source)
+    if settings.tls_ca is not None and settings.tls_name is None:
+        raise SettingsError(
+            f"cannot use {source}: tls-ca is for a primary that is asked over TLS; add the key"
+            " tls-name",
+            source=source,
+        )
+    far = [each.address for each in settings.primaries if not each.address.is_loopback]
+    if far and settings.key_file is None and settings.tls_name is None:
+        raise SettingsError(
+            f"cannot use {source}: without a key anybody on the way to {far[0]} could choose its"
+            " rules; add key-file with the TSIG key of the primary, or tls-name",
             source=source,
         )
     return settings
 
 
-def _value(key: str, value: object, source: str) -> object:
+def _refuse_pass(settings: AnyList, source: str) -> None:
+    if settings.action is RuleAction.PASS:
+        raise SettingsError(
+            f"cannot use {source} with the action pass: the records of an RPZ zone define their"
+            " action; leave out the key action",
+            source=source,
+        )
+
+
+def _value(read: Callable[[str], Any], value: object, source: str) -> Any:  # noqa: ANN401 - the keys have their types
     if not isinstance(value, str):
         raise SettingsError(f"{source}: it must be a string", source=source)
     try:
-        return _KEYS[key](value)
+        return read(value)
     except TargetError as error:
         raise SettingsError(f"{source}: {error}", source=source) from error
     except ValueError as error:

@@ -72,6 +72,7 @@ _XSK = "AF_XDP"
 _MAPS = "Shared maps"
 _LIMITS = "Limits"
 _SAMPLES = "Samples of packets"
+_FEEDS = "Lists that are zones"
 _FACES = "Metrics, API, log"
 _FILES = "Files"
 
@@ -494,6 +495,16 @@ OPTIONS = (
         "where sampled queries go as dnstap, all the time: the unix socket, TCP port or TLS port of"
         " a receiver, or a file, which each start and reload begins again (default: nowhere)",
         reload=True,
+    ),
+    Option(
+        "notify-listen",
+        "notify_listen",
+        values.notify_listen,
+        "none",
+        "HOST:PORT|none",
+        _FEEDS,
+        "where primaries send NOTIFY for the zones of [[list]], over UDP and TCP: a hint that the"
+        " primaries of the zone are asked at once",
     ),
     Option(
         "listen",

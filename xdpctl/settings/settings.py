@@ -16,6 +16,7 @@ from xdpctl.errors import SettingsError
 from xdpctl.process.clock import ticks_a_second
 from xdpctl.process.command_line import ArgumentParser
 from xdpctl.settings.arguments import add_service_options
+from xdpctl.settings.lists import Passthru
 from xdpctl.settings.options import BY_NAME, CONFIG, DEFAULT_FILE, OPTIONS
 from xdpctl.settings.sources import (
     control_in_file,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from xdpctl.process.log import LogFormat, LogLevel
     from xdpctl.rules import AnyQtype, Question, Zone
     from xdpctl.settings.dnsdist import DnsdistSettings
-    from xdpctl.settings.lists import ListSettings
+    from xdpctl.settings.lists import AnyList, ListSettings, ZoneListSettings
     from xdpctl.settings.values import (
         DnstapTarget,
         KeptBits,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 _DNSDIST_PIN_DIR = Path("/sys/fs/bpf/dnsdist")
 EXEMPT_MAX = 1024
-"""Entries of each of the maps that hold exempt prefixes."""
+"""Prefixes of `exempt`; the maps have as much room for those of lists."""
 
 _ONLY_WITH_XSK = ("xsk-family", "xsk-restore", "number-of-queues")
 _ONLY_WITH_LISTEN = ("token-file", "tls-cert", "tls-key", "page")
@@ -93,8 +94,9 @@ class Settings:
         sample_budget: samples a second; 0: none.
         sample_addresses: bits of addresses that are kept; None: all.
         sample_dnstap: where sampled queries go; None: nowhere.
-        lists: the `[[list]]` tables of the file. `zone_tables`: its `[[zone]]` tables.
-        dnsdists: its `[[dnsdist]]` tables.
+        notify_listen: where NOTIFY of the primaries of `zone_lists` comes; None: nowhere.
+        lists: the `[[list]]` tables of the file that are files. `zone_lists`: those that are zones.
+        zone_tables: its `[[zone]]` tables. `dnsdists`: its `[[dnsdist]]` tables.
         zones: all zones with a limit, of every source.
         config: the file that was read.
         warnings: sentences for the log about valid options without the expected effect.
@@ -141,6 +143,7 @@ class Settings:
     sample_length: int
     sample_addresses: KeptBits | None
     sample_dnstap: DnstapTarget | None
+    notify_listen: Listen | None
     listen: Listen | None
     token_file: Path | None
     tls_cert: Path | None
@@ -152,6 +155,7 @@ class Settings:
     log_format: LogFormat
     state: Path
     lists: tuple[ListSettings, ...] = ()
+    zone_lists: tuple[ZoneListSettings, ...] = ()
     zone_tables: tuple[ZoneSettings, ...] = ()
     zones: tuple[ZoneSettings, ...] = ()
     dnsdists: tuple[DnsdistSettings, ...] = ()
@@ -161,6 +165,24 @@ class Settings:
     def entries_for(self, name: MapName) -> int:
         """Return max_entries for a new shared map; xskmap has an option of its own."""
         return dict(self.map_sizes).get(name, self.maps_size)
+
+    @property
+    def list_origins(self) -> frozenset[str]:
+        """The origins of all lists."""
+        every: tuple[AnyList, ...] = (*self.lists, *self.zone_lists)
+        return frozenset(each.origin for each in every)
+
+    @property
+    def exempting(self) -> frozenset[str]:
+        """The origins of lists that may exempt clients."""
+        return frozenset(
+            each.origin for each in self.zone_lists if each.passthru is Passthru.EXEMPT
+        )
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether there are lists, of either kind."""
+        return bool(self.lists or self.zone_lists)
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +410,8 @@ def _warnings(settings: Settings, given: Mapping[str, Any]) -> list[str]:
         for each in settings.dnsdists
         if each.key_file and not each.is_local
     ]
+    if settings.notify_listen is not None and not settings.zone_lists:
+        sentences.append("--notify-listen has no effect without a [[list]] with the key zone")
     zones = settings.zone_tables or settings.zone_limits
     sentences += [
         f"--zone-names .{name.to_text()}=… has no effect without --zone-limit .{name.to_text()}=N"

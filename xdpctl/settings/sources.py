@@ -16,7 +16,7 @@ from xdpctl.errors import SettingsError, TargetError
 from xdpctl.process.command_line import unknown
 from xdpctl.rules.names import shown
 from xdpctl.settings.dnsdist import dnsdists_from
-from xdpctl.settings.lists import lists_from
+from xdpctl.settings.lists import ListSettings, ZoneListSettings, lists_from
 from xdpctl.settings.options import BY_NAME, CONFIG, ENVIRONMENT_PREFIX, OPTIONS, Option
 from xdpctl.settings.zones import zones_from
 
@@ -102,7 +102,11 @@ def from_file(path: Path) -> dict[str, Any]:
     for key, value in _load(path).items():
         source = f"key {_word(key)} in {_word(str(path))}"
         if key == "list":
-            found["lists"] = lists_from(value, path, _word(str(path)))
+            lists = lists_from(value, path, _word(str(path)))
+            found["lists"] = tuple(each for each in lists if isinstance(each, ListSettings))
+            found["zone_lists"] = tuple(
+                each for each in lists if isinstance(each, ZoneListSettings)
+            )
             continue
         if key == "zone":
             found["zone_tables"] = zones_from(value, path, _word(str(path)))

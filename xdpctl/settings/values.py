@@ -247,6 +247,14 @@ def listen(text: str) -> Listen | None:
         ) from None
 
 
+def notify_listen(text: str) -> Listen | None:
+    """Return the address and port of `HOST:PORT`, None for `none`; primaries must know the port."""
+    found = listen(text)
+    if found is not None and not found.port:
+        raise ValueError("primaries must know the port: write one from 1 to 65535")
+    return found
+
+
 def stale_entries(text: str) -> StalePolicy:
     """Return the value of `keep` or `expire:TIME`."""
     if text == "keep":

@@ -119,7 +119,7 @@ def parse_zone_names(text: str) -> ZoneNames:
     return ZoneNames(parse_zone_name(zone), parse_primary(primary))
 
 
-def parse_primary(text: str) -> PrimaryAddress:
+def parse_primary(text: str, default_port: int = DNS_PORT) -> PrimaryAddress:
     """Return where a primary listens: `ADDR`, `ADDR:PORT`, `[ADDR]:PORT` or `ADDR@PORT`.
 
     Raises:
@@ -137,7 +137,7 @@ def parse_primary(text: str) -> PrimaryAddress:
         ) from None
     if isinstance(parsed, IPv6Address) and parsed.scope_id:
         raise ValueError("a primary's address cannot have a scope")
-    number = int(port) if port or at else DNS_PORT
+    number = int(port) if port or at else default_port
     if not 0 < number <= 0xFFFF:  # noqa: PLR2004 - 16 bits
         raise ValueError(f"there is no port {port}; use 1 to 65535")
     return PrimaryAddress(parsed, number)

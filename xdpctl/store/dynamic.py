@@ -64,7 +64,7 @@ class WishState(Enum):
 
 
 @dataclass(slots=True)
-class Settled:
+class WishesSettled:
     """What came of some wishes.
 
     Attributes:
@@ -110,7 +110,7 @@ class DynamicClaims:
 
     # --- changing -----------------------------------------------------------------
 
-    def settle(self, wishes: Mapping[Place, Wish | None]) -> Settled:
+    def settle(self, wishes: Mapping[Place, Wish | None]) -> WishesSettled:
         """Make, prolong or end (None) claims.
 
         Raises:
@@ -118,7 +118,7 @@ class DynamicClaims:
                 asked for again.
             StateError: the state cannot be written.
         """
-        settled = Settled()
+        settled = WishesSettled()
         with self._alone():
             present = self._present([place for place, wish in wishes.items() if _asks(wish)])
             wanted: dict[Place, Wanted] = {}
@@ -134,7 +134,7 @@ class DynamicClaims:
                     self._settle(part, settled)
         return settled
 
-    def _settle(self, wanted: dict[Place, Wanted], settled: Settled) -> None:
+    def _settle(self, wanted: dict[Place, Wanted], settled: WishesSettled) -> None:
         ending = [place for place, each in wanted.items() if each[ORIGIN] is None]
         values = self._listing.values(ending)
         while wanted:

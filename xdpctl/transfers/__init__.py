@@ -1,4 +1,4 @@
-"""Zone transfers: what a primary knows of a zone, by SOA, AXFR and IXFR over TCP with TSIG.
+"""Zone transfers: what a primary knows of a zone, by SOA, AXFR and IXFR over TCP or TLS, with TSIG.
 
     client.py     asks a primary: its serial, and a transfer record by record
     primaries.py  several primaries of a zone: the first one that has something to give
@@ -9,6 +9,8 @@
     key_file.py   a key as tsig-keygen writes it
     serials.py    serial numbers that wrap around
     channel.py    a TCP connection whose time and size are bounded
+    tls.py        such a connection over TLS, to a primary whose name is checked (XoT)
+    notify.py     what a primary sends when a zone has changed (NOTIFY)
 
 A transfer is untrusted until it has ended without an error: the last message's signature covers
 those before it. A caller collects what it is given and applies it afterwards.

@@ -21,17 +21,18 @@ from xdpctl.transfers.messages import (
     query,
     rcode_text,
 )
-from xdpctl.transfers.records import RecordType, Soa, soa_of
+from xdpctl.transfers.records import RecordType, Soa, ZoneRecord, soa_of
 from xdpctl.transfers.stream import Kind, RecordChange, TransferStream
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.rules.names import Name
     from xdpctl.transfers.key_file import TsigKey
     from xdpctl.transfers.signing import Signing
+    from xdpctl.transfers.tls import Tls, TlsContexts
 
 DEFAULT_PORT = 53
 
@@ -43,11 +44,13 @@ class Primary:
     Attributes:
         address, port: where it listens.
         key: shared with it; None: nothing is signed.
+        tls: what its certificate must be; None: without TLS.
     """
 
     address: IPv4Address | IPv6Address
     port: int = DEFAULT_PORT
     key: TsigKey | None = None
+    tls: Tls | None = None
 
     def __str__(self) -> str:
         """Return the address, with the port where it is another one, as the options take it."""
@@ -71,6 +74,7 @@ class Transfer:
     """
 
     def __init__(self, exchange: Exchange, zone: Name, have: int | None, records: int) -> None:
+        self.have = have
         self._exchange = exchange
         self._stream = TransferStream(zone.wire, have)
         self._left = records
@@ -91,13 +95,22 @@ class Transfer:
         Raises:
             TransferError: the transfer cannot be used.
         """
+        for added, records in self.batches():
+            for record in records:
+                yield RecordChange(added, record)
+
+    def batches(self) -> Iterator[tuple[bool, Sequence[ZoneRecord]]]:
+        """Yield the same changes, several at a time: whether they are added, and the records.
+
+        Raises:
+            TransferError: the transfer cannot be used.
+        """
         while not self._stream.is_whole:
             answer = self._exchange.next_answer()
             self._left -= len(answer.records) + 1
             if self._left < 0:
                 raise TransferError("the answer has more records than a zone may have")
-            for record in answer.records:
-                yield from self._stream.take(record)
+            yield from self._stream.take_all(answer.records)
         self._exchange.finish()
 
 
@@ -169,6 +182,13 @@ def _signing(key: TsigKey, clock: Callable[[], float]) -> Signing:
     return Signing(key, clock)
 
 
+def _tls_contexts() -> TlsContexts:
+    """Return what connections over TLS are made from; ssl is only loaded by who uses it."""
+    from xdpctl.transfers.tls import TlsContexts  # noqa: PLC0415 - see above
+
+    return TlsContexts()
+
+
 class RefusedTransferError(TransferError):
     """The primary answered with another response code than 0."""
 
@@ -190,6 +210,7 @@ class PrimaryClient:
         bounds: what one exchange may take.
         clock: the time of day, seconds.
         opener: gives a socket that is connected, of address, port and seconds.
+        contexts: kept for connections over TLS.
     """
 
     def __init__(
@@ -198,11 +219,13 @@ class PrimaryClient:
         bounds: Bounds,
         clock: Callable[[], float] = time.time,
         opener: Callable[[IPv4Address | IPv6Address, int, float], socket.socket] = connect,
+        contexts: TlsContexts | None = None,
     ) -> None:
         self._primary = primary
         self._bounds = bounds
         self._clock = clock
         self._opener = opener
+        self._contexts = contexts
 
     def soa(self, zone: Name) -> Soa:
         """Return the zone's SOA record.
@@ -241,6 +264,8 @@ class PrimaryClient:
     def _channel(self) -> Channel:
         primary, bounds = self._primary, self._bounds
         opened = self._opener(primary.address, primary.port, min(bounds.idle, bounds.seconds))
+        if primary.tls is not None:
+            opened = (self._contexts or _tls_contexts()).secure(opened, primary.tls)
         return Channel(opened, bounds)
 
     def _begin(self, channel: Channel, zone: Name, qtype: RecordType, have: int | None) -> Exchange:

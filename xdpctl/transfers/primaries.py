@@ -42,12 +42,13 @@ class UnfitChangesError(TransferError):
     """The changes of an IXFR do not fit what is there; the whole zone is needed."""
 
 
-def fetch(  # noqa: PLR0913 - two are for tests
+def fetch(  # noqa: PLR0913 - what is there, and two for tests
     zone: Name,
     primaries: Sequence[Primary],
     have: int | None,
     take: Callable[[Transfer], None],
     *,
+    known: int | None = None,
     bounds: Bounds | None = None,
     client: Callable[[Primary, Bounds], PrimaryClient] = PrimaryClient,
 ) -> Fetched:
@@ -60,6 +61,7 @@ def fetch(  # noqa: PLR0913 - two are for tests
         take: iterates over a transfer and keeps its changes for later. It may be called
             again, with another transfer, after one that failed, and may raise
             UnfitChangesError, upon which the whole zone is transferred.
+        known: another serial that is nothing new: of a version that was not taken.
         bounds: what one exchange may take.
         client: asks a primary.
 
@@ -69,23 +71,26 @@ def fetch(  # noqa: PLR0913 - two are for tests
     failures = []
     for primary in primaries:
         try:
-            return _from_one(client(primary, bounds or Bounds()), primary, zone, have, take)
+            asked = client(primary, bounds or Bounds())
+            return _from_one(asked, primary, zone, have=have, known=known, take=take)
         except TransferError as error:
             failures.append(f"{primary}: {error.sentence}")
     raise TransferError(f"cannot transfer {zone.to_text()} from {', nor from '.join(failures)}")
 
 
-def _from_one(
+def _from_one(  # noqa: PLR0913 - as above
     client: PrimaryClient,
     primary: Primary,
     zone: Name,
+    *,
     have: int | None,
+    known: int | None,
     take: Callable[[Transfer], None],
 ) -> Fetched:
     soa = client.soa(zone)
+    if soa.serial in (have, known):
+        return Fetched(Kind.CURRENT, soa, primary)
     if have is not None:
-        if soa.serial == have:
-            return Fetched(Kind.CURRENT, soa, primary)
         if not is_newer(soa.serial, have):
             raise backwards(soa.serial, have)
         try:

@@ -57,6 +57,8 @@ NAMED = frozenset({RecordType.NS, RecordType.CNAME, RecordType.PTR, RecordType.D
 _FIXED = struct.Struct("!HHIH")
 _SOA_NUMBERS = 20
 _POINTER = 0xC0
+_DEPTH_MAX = 127
+"""Labels that a name has at most, and so names that may lead to each other."""
 
 
 class Soa(NamedTuple):
@@ -78,37 +80,40 @@ class RecordReader:
 
     def __init__(self, wire: bytes) -> None:
         self._wire = wire
+        self._lower = wire.lower()  # lengths are not letters; the octets of pointers may be
         self._names: dict[int, bytes] = {}
 
-    def name(self, at: int) -> tuple[bytes, int]:
+    def name(self, at: int, depth: int = 0) -> tuple[bytes, int]:
         """Return the name at an offset, and the offset behind it.
+
+        Args:
+            at: the offset.
+            depth: how many names have led to it.
 
         Raises:
             TransferError: it is not a name.
         """
         wire, start = self._wire, at
-        labels: list[bytes] = []
         try:
             while length := wire[at]:
-                if length >= _POINTER:
-                    target = (length & ~_POINTER) << 8 | wire[at + 1]
-                    if target >= start:  # so no two pointers can lead to each other
-                        raise TransferError("a compressed name leads forward or in a circle")
-                    tail = self._names.get(target)
-                    if tail is None:
-                        tail = self.name(target)[0]
-                    whole = b"".join(labels) + tail
-                    end = at + 2
-                    break
                 if length > abi.LABEL_MAX:
-                    raise TransferError(f"a label begins with the octet {length:#04x}")
-                labels.append(wire[at : at + length + 1].lower())
+                    break
                 at += length + 1
-                if at - start > abi.NAME_MAX:
-                    raise TransferError(_LONG)
-            else:
-                whole = b"".join(labels) + b"\0"
+            if not length:
                 end = at + 1
+                whole = self._lower[start:end]
+            elif length >= _POINTER:
+                target, end = (length & ~_POINTER) << 8 | wire[at + 1], at + 2
+                if target >= start:  # so no two pointers can lead to each other
+                    raise TransferError("a compressed name leads forward or in a circle")
+                tail = self._names.get(target)
+                if tail is None:
+                    if depth >= _DEPTH_MAX:
+                        raise TransferError("a compressed name leads to too many others")
+                    tail = self.name(target, depth + 1)[0]
+                whole = self._lower[start:at] + tail
+            else:
+                raise TransferError(f"a label begins with the octet {length:#04x}")
         except IndexError:
             raise TransferError(_CUT) from None
         if len(whole) > abi.NAME_MAX:

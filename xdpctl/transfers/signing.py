@@ -1,9 +1,11 @@
 """TSIG: signs a query, and checks the signatures of the messages that answer it (RFC 8945).
 
+Also the other way round, for NOTIFY: checks the signature of a message, and signs its answer.
+
 Owns the order in which messages are signed: the first and the last one are, and at most 99 in a
 row between them are not (RFC 8945, 5.3.1). The cryptography is dnspython's (dns.tsig), which is
 imported here alone in this room; its own transfers are not used, for up to 2.8 they write an
-unsigned transfer to the zone before they raise. Called by client.py.
+unsigned transfer to the zone before they raise. Called by client.py and feeds/zone/.
 """
 
 from __future__ import annotations
@@ -46,9 +48,7 @@ class Signing:
     """
 
     def __init__(self, key: TsigKey, clock: Callable[[], float] = time.time) -> None:
-        self._key = dns.tsig.Key(
-            _name(key.name.wire), key.secret, dns.name.from_text(key.algorithm)
-        )
+        self._key = _key(key)
         self._owner = key.name.wire
         self._clock = clock
         self._mac = b""
@@ -57,27 +57,8 @@ class Signing:
 
     def sign(self, query: bytes) -> bytes:
         """Return the query with its signature."""
-        now = int(self._clock())
-        number = _COUNT.unpack_from(query)[0]
-        empty = TSIG(  # type: ignore[no-untyped-call]
-            dns.rdataclass.ANY,
-            dns.rdatatype.TSIG,
-            self._key.algorithm,
-            now,
-            FUDGE,
-            b"",
-            number,
-            0,
-            b"",
-        )
-        signed, _ = dns.tsig.sign(query, self._key, empty, now, b"")  # type: ignore[no-untyped-call]
-        self._mac = signed.mac
-        data = cast("bytes", signed.to_wire())
-        (count,) = _COUNT.unpack_from(query, _ADDITIONAL)
-        head = self._owner + struct.pack(
-            "!HHIH", dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(data)
-        )
-        return query[:_ADDITIONAL] + _COUNT.pack(count + 1) + query[_ADDITIONAL + 2 :] + head + data
+        signed, self._mac = _signed(query, self._key, self._owner, int(self._clock()), b"")
+        return signed
 
     def check(self, answer: AnswerMessage) -> None:
         """Take the next message of the answer.
@@ -139,6 +120,80 @@ class Signing:
         """
         if self._context is None or self._unsigned:
             raise TransferError("the last message of the answer is not signed")
+
+
+class AnswerSigning:
+    """The signatures of a message that came, and of the answer to it.
+
+    Args:
+        key: shared with the primary.
+        clock: the time of day, seconds.
+    """
+
+    def __init__(self, key: TsigKey, clock: Callable[[], float] = time.time) -> None:
+        self._key = _key(key)
+        self._owner = key.name.wire
+        self._clock = clock
+        self._mac = b""
+
+    def check(self, wire: bytes, signature: tuple[bytes, int, int, int]) -> None:
+        """Take the message.
+
+        Args:
+            wire: itself.
+            signature: where its TSIG record is, as in messages.AnswerMessage.
+
+        Raises:
+            TransferError: it is wrongly signed.
+        """
+        owner, start, data, size = signature
+        try:
+            found = dns.rdata.from_wire(dns.rdataclass.ANY, dns.rdatatype.TSIG, wire, data, size)
+            now = int(self._clock())
+            dns.tsig.validate(wire, self._key, _name(owner), found, now, b"", start)  # type: ignore[no-untyped-call]
+        except (dns.exception.DNSException, ValueError, NotImplementedError) as error:
+            raise TransferError("the message's signature is wrong") from error
+        self._mac = cast("TSIG", found).mac
+
+    def sign(self, answer: bytes) -> bytes:
+        """Return the answer with its signature."""
+        return _signed(answer, self._key, self._owner, int(self._clock()), self._mac)[0]
+
+
+def _key(key: TsigKey) -> dns.tsig.Key:
+    return dns.tsig.Key(_name(key.name.wire), key.secret, dns.name.from_text(key.algorithm))
+
+
+def _signed(
+    message: bytes, key: dns.tsig.Key, owner: bytes, now: int, answered: bytes
+) -> tuple[bytes, bytes]:
+    """Return a message with its signature, and the signature's octets.
+
+    Args:
+        message: without a signature.
+        key: that signs.
+        owner: name of the key in wire form.
+        now: the time of day.
+        answered: the signature's octets of the message that this one answers.
+    """
+    (number,) = _COUNT.unpack_from(message)
+    empty = TSIG(  # type: ignore[no-untyped-call]
+        dns.rdataclass.ANY,
+        dns.rdatatype.TSIG,
+        key.algorithm,
+        now,
+        FUDGE,
+        b"",
+        number,
+        0,
+        b"",
+    )
+    signed, _ = dns.tsig.sign(message, key, empty, now, answered)  # type: ignore[no-untyped-call]
+    data = cast("bytes", signed.to_wire())
+    (count,) = _COUNT.unpack_from(message, _ADDITIONAL)
+    head = owner + struct.pack("!HHIH", dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(data))
+    whole = message[:_ADDITIONAL] + _COUNT.pack(count + 1) + message[_ADDITIONAL + 2 :]
+    return whole + head + data, signed.mac
 
 
 def _name(wire: bytes) -> dns.name.Name:

@@ -17,7 +17,7 @@ from xdpctl.transfers.records import CLASS_IN, RecordType, Soa, ZoneRecord, soa_
 from xdpctl.transfers.serials import is_newer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class Kind(Enum):
@@ -47,6 +47,11 @@ class _Part(Enum):
     END = auto()
 
 
+PARENTS_KEPT = 10_000
+_RUNS = frozenset({_Part.ALL, _Part.REMOVED, _Part.ADDED})
+"""Parts in which all records but SOA records are changes of one kind."""
+
+
 class TransferStream:
     """Takes the records of a transfer in their order.
 
@@ -63,6 +68,7 @@ class TransferStream:
         self._part = _Part.FIRST
         self._at: int | None = have  # serial that the changes so far lead to
         self._soa: Soa | None = None
+        self._within: set[bytes] = set()  # names in the zone that have others below them
         self.kind = Kind.UNKNOWN
 
     @property
@@ -102,6 +108,42 @@ class TransferStream:
             if self._part is _Part.SECOND:
                 self.kind, self._part = Kind.FULL, _Part.ALL
             yield RecordChange(self._part is not _Part.REMOVED, record)
+
+    def take_all(
+        self, records: Sequence[ZoneRecord]
+    ) -> Iterator[tuple[bool, Sequence[ZoneRecord]]]:
+        """Yield the changes that the records of a message are, as many at a time as are alike.
+
+        Raises:
+            TransferError: as `take`.
+        """
+        at = 0
+        while at < len(records):
+            if (end := self._run(records, at)) > at:
+                yield self._part is not _Part.REMOVED, records[at:end]
+                at = end
+            else:
+                yield from ((added, (record,)) for added, record in self.take(records[at]))
+                at += 1
+
+    def _run(self, records: Sequence[ZoneRecord], at: int) -> int:
+        """Return where the records end that are changes of the same kind without further ado."""
+        if self._part not in _RUNS:
+            return at
+        within = self._within
+        for number in range(at, len(records)):
+            owner, type_, class_, _, _ = records[number]
+            if type_ == RecordType.SOA or class_ != CLASS_IN:
+                return number
+            parent = owner[owner[0] + 1 :]
+            if parent not in within:  # most owners have the parent of another one
+                if not self._is_within(owner):
+                    return number
+                if len(within) >= PARENTS_KEPT:
+                    within.clear()
+                if owner != self._zone:
+                    within.add(parent)
+        return len(records)
 
     def _is_within(self, owner: bytes) -> bool:
         """Return whether a name is the zone's or below it, at the border of a label."""

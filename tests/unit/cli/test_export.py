@@ -108,3 +108,50 @@ def test_what_programs_read_is_utf8_in_every_locale(
     assert main([*arguments, "--control", str(cli.control)]) == 0
     stream.flush()
     assert "Größe → ☃" in written.getvalue().decode()
+
+
+LINES = b"""\
+192.0.2.1 action=drop origin=cli
+.evil.example action=drop for=10m reason="SBL 1" origin=api
+good.evil.example action=pass origin=cli
+amplify.example qtype=TXT action=truncate origin=cli
+2001:db8::/32 action=truncate origin=list:drop.txt
+"""
+
+
+def test_a_zone_has_what_it_can_express(cli: CommandLine, service: FakeService) -> None:
+    service.answer("GET", EXPORT, LINES)
+    result = cli("export", "--rpz", "Block.RPZ.example.")
+
+    head, records = result.output.splitlines()[:4], result.output.splitlines()[4:]
+    assert result.status == 0
+    assert head[0] == "$ORIGIN block.rpz.example."
+    assert head[2].startswith("@ IN SOA ")
+    assert sorted(records) == [
+        "*.evil.example 600 CNAME rpz-drop. ; SBL 1",
+        "*.good.evil.example 600 CNAME rpz-drop. ; SBL 1",
+        "32.1.2.0.192.rpz-client-ip CNAME rpz-drop.",
+        "evil.example 600 CNAME rpz-drop. ; SBL 1",
+        "good.evil.example CNAME rpz-passthru.",
+    ]
+    assert "1 rule with a query type ('amplify.example')" in result.errors
+    assert "1 rule of lists; --origin list:NAME writes one list's" in result.errors
+    assert "1 record more for names inside zone rules" in result.errors
+
+
+def test_a_zone_of_one_origin_may_be_a_lists(cli: CommandLine, service: FakeService) -> None:
+    service.answer("GET", EXPORT, LINES)
+    result = cli("export", "--rpz", "rpz.example", "--origin", "list:drop.txt")
+
+    assert result.output.splitlines()[4:] == [
+        "32.zz.db8.2001.rpz-client-ip CNAME rpz-tcp-only.",
+    ]
+    assert result.errors == ""
+
+
+def test_an_origin_is_for_zones(cli: CommandLine, service: FakeService) -> None:
+    result = cli("export", "--origin", "cli")
+
+    assert result.status == 2
+    assert "without --rpz" in result.errors
+    assert service.requests == []

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).parents[3]
-PAGES: Final = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")])
+PAGES: Final = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("contrib/*/README.md"),
+    ]
+)
 REFERENCE: Final = ROOT / "docs" / "reference.md"
 LISTS: Final = ROOT / "docs" / "lists.md"
 
@@ -110,7 +117,8 @@ def test_the_reference_has_every_error_code() -> None:
 
 
 def test_every_key_of_a_list_is_documented() -> None:
-    assert tagged(LISTS, "## Following a file") == set(lists._KEYS)
+    assert tagged(LISTS, "## Following a file") == set(lists._FILE_KEYS)
+    assert tagged(LISTS, "## Following a zone") == set(lists._ZONE_KEYS) | {"zone"}
 
 
 def test_every_key_of_a_dnsdist_is_documented() -> None:

@@ -20,7 +20,7 @@ from xdpctl.process.clock import boot_clock
 from xdpctl.rules import AnyQtype, target_of, target_text
 from xdpctl.rules.guard import Guard
 from xdpctl.settings import DnsdistSettings, Settings, load_settings
-from xdpctl.store.dynamic import Settled, WishState
+from xdpctl.store.dynamic import WishesSettled, WishState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -106,8 +106,8 @@ class FakeBackend:
     def guard(self) -> Guard:
         return Guard([], [])
 
-    async def settle(self, wishes: Mapping[Place, Wish | None]) -> Settled:
-        settled = Settled()
+    async def settle(self, wishes: Mapping[Place, Wish | None]) -> WishesSettled:
+        settled = WishesSettled()
         for place, wish in wishes.items():
             text = target_text(target_of(*place, self.any_qtype))
             if wish is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,11 +11,32 @@ from hypothesis import strategies as st
 
 from xdpctl.abi import RuleAction
 from xdpctl.errors import SettingsError
-from xdpctl.settings import ListFormat, ListSettings, load_settings
+from xdpctl.rules.names import Name
+from xdpctl.settings import (
+    Denial,
+    Expire,
+    Lifetime,
+    ListFormat,
+    ListSettings,
+    Passthru,
+    PrimaryAddress,
+    ZoneListSettings,
+    load_settings,
+)
 from xdpctl.settings.lists import lists_from
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+ZONE = '[[list]]\nzone = "a.example"\nprimary = "127.0.0.1"\n'
+
+
+def zone_lists(folder: Path, content: str) -> tuple[ZoneListSettings, ...]:
+    """Return the zones of a file with this content."""
+    path = folder / "xdpctl.toml"
+    path.write_text(content, "utf-8")
+    return load_settings([], {}, default_file=path, require_interface=False).zone_lists
 
 
 def lists(folder: Path, content: str) -> tuple[ListSettings, ...]:
@@ -83,13 +105,106 @@ def test_a_drop_that_is_said_is_told_from_one_that_is_not(tmp_path: Path) -> Non
     assert said.action is RuleAction.DROP
 
 
+def test_a_zone_and_a_primary_on_loopback_are_enough(tmp_path: Path) -> None:
+    assert zone_lists(tmp_path, ZONE) == (
+        ZoneListSettings(
+            Name.from_text("a.example"),
+            "list:a.example",
+            (PrimaryAddress(ip_address("127.0.0.1"), 53),),
+        ),
+    )
+
+
+def test_every_key_of_a_zone_is_read(tmp_path: Path) -> None:
+    content = """
+    [[list]]
+    zone = "Block.RPZ.example."
+    name = "block"
+    primary = ["192.0.2.1", "2001:db8::1@5353"]
+    key-file = "rpz.key"
+    tls-name = "ns1.example"
+    tls-ca = "ca.pem"
+    refresh = "10s"
+    expire = "7d"
+    lifetime = "ttl"
+    passthru = "exempt"
+    denial = "skip"
+    action = "drop"
+    format = "rpz"
+    max-shrink = "10%"
+    """
+    assert zone_lists(tmp_path, content) == (
+        ZoneListSettings(
+            zone=Name.from_text("block.rpz.example"),
+            origin="list:block",
+            primaries=(
+                PrimaryAddress(ip_address("192.0.2.1"), 853),
+                PrimaryAddress(ip_address("2001:db8::1"), 5353),
+            ),
+            key_file=tmp_path / "rpz.key",
+            tls_name="ns1.example",
+            tls_ca=tmp_path / "ca.pem",
+            refresh=10,
+            expire=7 * 86400,
+            lifetime=Lifetime.TTL,
+            passthru=Passthru.EXEMPT,
+            action=RuleAction.DROP,
+            denial=Denial.SKIP,
+            max_shrink=0.1,
+        ),
+    )
+
+
+def test_over_tls_with_a_name_no_key_is_needed(tmp_path: Path) -> None:
+    content = '[[list]]\nzone = "a.example"\nprimary = "192.0.2.1"\n'
+    (found,) = zone_lists(tmp_path, f'{content}tls-name = "ns1.example"\nexpire = "soa"')
+
+    assert (found.key_file, found.expire) == (None, Expire.SOA)
+
+
+@pytest.mark.parametrize("text", ["192.0.2.1", "192.0.2.1:0", "here:53"])
+def test_notify_comes_to_an_address_and_a_port(text: str) -> None:
+    with pytest.raises(SettingsError, match="notify-listen"):
+        load_settings(["--notify-listen", text], {}, require_interface=False)
+
+
+def test_notify_without_a_zone_is_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "xdpctl.toml"
+    path.write_text('notify-listen = "[::]:5300"', "utf-8")
+    found = load_settings([], {}, default_file=path, require_interface=False)
+
+    assert str(found.notify_listen) == "[::]:5300"
+    assert "--notify-listen has no effect without a [[list]] with the key zone" in found.warnings
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         ("list = 1", "begin each with a line [[list]]"),
         ('list = ["/a"]', "begin each with a line [[list]]"),
         ('[list]\nfile = "/a"', "begin each with a line [[list]]"),
-        ("[[list]]", "it has no file"),
+        ("[[list]]", "it has no file and no zone"),
+        ('[[list]]\nfile = "/a"\nzone = "a.example"', "it has both file and zone"),
+        ('[[list]]\nfile = "/a"\nprimary = "127.0.0.1"', "it is for a list that is a zone"),
+        ('[[list]]\nzone = "a.example"\nfiles = "/b"', "there is no key with this name"),
+        ('[[list]]\nzone = "a.example"', "it has no primary"),
+        ('[[list]]\nzone = "a.example"\nprimary = []', "it has no primary"),
+        ('[[list]]\nzone = "."\nprimary = "127.0.0.1"', "the root zone cannot be a list"),
+        ('[[list]]\nzone = "a.example"\nprimary = "ns1.example"', "a primary is an address"),
+        ('[[list]]\nzone = "a.example"\nprimary = "192.0.2.1"', "add key-file with the TSIG key"),
+        (
+            '[[list]]\nzone = "a.example"\nprimary = ["127.0.0.1", "192.0.2.1"]',
+            "anybody on the way to 192.0.2.1",
+        ),
+        (f'{ZONE}refresh = "watch"', "a zone is watched by its serial"),
+        (f'{ZONE}format = "hosts"', "a zone is always read as rpz"),
+        (f'{ZONE}expire = "never"', "'never' as a duration"),
+        (f'{ZONE}lifetime = "soa"', "one of none, ttl"),
+        (f'{ZONE}passthru = "drop"', "one of allow, exempt"),
+        (f'{ZONE}action = "pass"', "with the action pass"),
+        (f'{ZONE}tls-ca = "/ca.pem"', "add the key tls-name"),
+        (f'{ZONE}tls-name = "."', "the name in the primary's certificate"),
+        (f'{ZONE}[[list]]\nfile = "/b"\nname = "a.example"', "number 2 in"),
         ('[[list]]\nfile = "/a"\nfiles = "/b"', "key 'files' of [[list]] number 1"),
         ('[[list]]\nfile = "/a"\nfiles = "/b"', "did you mean file?"),
         ("[[list]]\nfile = 1", "key file of [[list]] number 1"),

@@ -101,6 +101,7 @@ EXAMPLES: list[tuple[str, str, object, str]] = [
         DnstapTarget("tcp", None, "2001:db8::1", 6000),
         '"tcp:[2001:db8::1]:6000"',
     ),
+    ("notify-listen", "[::]:5300", Listen(IPv6Address("::"), 5300), '"[::]:5300"'),
     ("listen", "[::1]:0", Listen(IPv6Address("::1"), 0), '"[::1]:0"'),
     ("token-file", "/etc/x.token", Path("/etc/x.token"), '"/etc/x.token"'),
     ("control", "/run/x.sock", Path("/run/x.sock"), '"/run/x.sock"'),
@@ -181,6 +182,7 @@ def test_defaults_are_the_contracts() -> None:
         pin_dir=Path("/sys/fs/bpf/dnsdist"),
         pin_owner=None,
         pin_mode=0o600,
+        notify_listen=None,
         listen=Listen(IPv4Address("127.0.0.1"), 9953),
         token_file=None,
         tls_cert=None,
@@ -220,7 +222,9 @@ def test_every_option_is_a_field_and_every_field_an_option() -> None:
         "config",
         "lists",
         "warnings",
+        "zone_lists",
         "zone_tables",
+        "dnsdists",
         "zones",
     }
     assert fields == set(FIELD.values())
@@ -541,6 +545,7 @@ def test_a_value_of_another_kind_is_an_error_of_its_key(
         ("pin-mode", "660w"),
         ("pin-mode", "1777"),
         ("pin-mode", "888"),
+        ("notify-listen", "192.0.2.1:0"),
         ("listen", "9953"),
         ("listen", ":9953"),
         ("listen", "[::1]"),

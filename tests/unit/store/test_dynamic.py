@@ -13,7 +13,7 @@ from xdpctl.store.dynamic import ORIGIN, WALK_MAX, Wish, WishState
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from xdpctl.store.dynamic import Settled
+    from xdpctl.store.dynamic import WishesSettled
 
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
 V4, PREFIX, NAME = "198.51.100.7", "198.51.100.0/24", "www.evil.example"
@@ -24,14 +24,16 @@ def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ledger:
     return Ledger(monkeypatch, tmp_path)
 
 
-def wish(ledger: Ledger, *texts: str, seconds: float = 30.0, prolongs: bool = False) -> Settled:
+def wish(
+    ledger: Ledger, *texts: str, seconds: float = 30.0, prolongs: bool = False
+) -> WishesSettled:
     """Ask for claims."""
     end = ledger.boot + seconds
     wishes = {ledger.place(text): Wish(DROP, "why", end, prolongs) for text in texts}
     return ledger.store.dynamic.settle(dict(wishes))
 
 
-def end(ledger: Ledger, *texts: str) -> Settled:
+def end(ledger: Ledger, *texts: str) -> WishesSettled:
     """End claims."""
     return ledger.store.dynamic.settle(dict.fromkeys(map(ledger.place, texts)))
 

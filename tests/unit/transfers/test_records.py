@@ -45,6 +45,14 @@ def test_any_octets_are_a_name_or_an_error(octets: bytes, at: int) -> None:
     assert at < end <= len(octets)
 
 
+def test_names_that_lead_to_each_other_for_long_are_refused() -> None:
+    """An answer may hold thousands of pointers, each to the one before it."""
+    chain = b"\0" + b"".join((0xC000 + max(0, 2 * n - 1)).to_bytes(2, "big") for n in range(8000))
+    assert RecordReader(chain).name(201) == (b"\0", 203)
+    with pytest.raises(TransferError, match="too many"):
+        RecordReader(chain).name(len(chain) - 2)
+
+
 def answer_to(lines: list[str]) -> bytes:
     """Return an answer of dnspython's to a query for AXFR."""
     asked = dns.message.from_wire(query(7, b"\x07example\x03com\0", RecordType.AXFR))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.guard import Guard
     from xdpctl.settings import DnsdistSettings, Settings
-    from xdpctl.store.dynamic import Settled
+    from xdpctl.store.dynamic import WishesSettled
     from xdpctl.store.entries import Place
     from xdpctl.store.state import Note
 
@@ -80,7 +80,7 @@ class ClaimBackend(Protocol):
     def guard(self) -> Guard:
         """Return the guard of this moment. Blocks."""
 
-    async def settle(self, wishes: Wishes) -> Settled:
+    async def settle(self, wishes: Wishes) -> WishesSettled:
         """Make, prolong or end some hundred claims."""
 
     async def former(self) -> list[Note]:

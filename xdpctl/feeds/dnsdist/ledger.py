@@ -187,17 +187,18 @@ class Ledger:
         wishes: Wishes,
     ) -> None:
         claim = self._claims.get(place)
-        if claim is None or claim.end <= now + 1.0:  # it has run out, or is about to
+        if claim is None:
             if place not in self._ended_by_others:
                 self._claims[place] = _Claim(block.action, block.reason, end, hold)
                 wishes[place] = Wish(block.action, block.reason, end)
             return
         is_same = claim.listed and claim.action is block.action
+        runs_out = claim.end <= now + 1.0  # or has: then it is there no more
         claim.listed, claim.since, claim.hold = True, None, hold
-        if is_same and abs(end - claim.end) < slack:
+        if is_same and not runs_out and abs(end - claim.end) < slack:
             return
         claim.action, claim.reason, claim.end = block.action, block.reason, end
-        wishes[place] = Wish(block.action, block.reason, end, prolongs=True)
+        wishes[place] = Wish(block.action, block.reason, end, prolongs=not runs_out)
 
     def _vanished(self, block: DynamicBlock, end: float, now: float, wishes: Wishes) -> None:
         """Decide about the claim of a block that is in no list any more."""

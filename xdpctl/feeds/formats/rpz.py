@@ -1,11 +1,11 @@
 """Turns response policy zones (draft-vixie-dnsop-dns-rpz) into rows.
 
-Owns which records of such a zone a rule can express: triggers by query name, also of wildcards,
-and by the client's address, with the actions DROP, TCP-Only, PASSTHRU, NXDOMAIN and NODATA. All
-other records are left out, counted and reported. zonefile.py reads the records, except the
-common ones (a plain name with one of those actions), which this module reads directly because
-they are nearly all lines of a long zone; hidden.py knows what wildcards do not match. It builds
-no zone and yields each row as it is read. Called by feeds/reader.py on a thread.
+Triggers by query name, also of wildcards, and by the client's address become rules, with the
+actions DROP, TCP-Only, PASSTHRU, NXDOMAIN and NODATA (policies.py). All other records are left out,
+counted and reported. Owns how the text of a zone becomes rows. zonefile.py reads the records,
+except the common ones (a plain name with one of those actions), which this module reads directly
+because they are nearly all lines of a long zone; hidden.py knows what wildcards do not match. It
+builds no zone and yields each row as it is read. Called by feeds/reader.py on a thread.
 """
 
 from __future__ import annotations
@@ -22,37 +22,34 @@ from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.hidden import HiddenNames
 from xdpctl.feeds.formats.lines import LineFormat
+from xdpctl.feeds.formats.policies import (
+    CLIENT_IP,
+    DENIALS,
+    NUMBERS,
+    OTHER_TRIGGERS,
+    UNREADABLE_TRIGGERS,
+    Policies,
+    add_wildcard,
+    client,
+    depth_of,
+    kind_of_owner,
+    named,
+    octets_of,
+)
 from xdpctl.feeds.formats.zonefile import RecordError, ZoneFile
-from xdpctl.rules import Name, Question, Zone, book_of
+from xdpctl.rules import book_of
 from xdpctl.rules.comments import reason_of
-from xdpctl.rules.keys import NAMED, name_in, name_place, stored_place
-from xdpctl.rules.names import ESCAPE, FOREIGN, looks_like_address
+from xdpctl.rules.keys import name_place, stored_place
+from xdpctl.rules.names import looks_like_address
 from xdpctl.rules.rules import IMPLIED
-from xdpctl.rules.targets import read_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from xdpctl.feeds.formats.zonefile import Record
-    from xdpctl.rules import AnyQtype, Target
+    from xdpctl.rules import AnyQtype
     from xdpctl.rules.keys import Row
 
-
-_POLICIES = {
-    "rpz-drop.": RuleAction.DROP,
-    "rpz-tcp-only.": RuleAction.TRUNCATE,
-    "rpz-passthru.": RuleAction.PASS,
-}
-_DENIALS = (".", "*.")
-"""CNAME targets that mean NXDOMAIN and NODATA."""
-
-_CLIENT_IP = b"rpz-client-ip"
-_OTHER_TRIGGERS = {
-    b"rpz-ip": "triggers by an answer's address",
-    b"rpz-nsip": "triggers by a name server's address",
-    b"rpz-nsdname": "triggers by a name server's name",
-}
-_V4_LABELS = 5
 
 _PLAIN = re.compile(
     r"((?:\*\.)?[A-Z0-9_-]{1,63}(?:\.[A-Z0-9_-]{1,63})*)(\.?)[ \t]+"
@@ -69,11 +66,6 @@ _PASSED_OVER = re.compile(
 _OPENS = "\n \t$"
 _NOT_PLAIN = ("*", "(", ")", '"', "\\", ";", "$", "\n ", "\n\t", "\n\n")
 
-_DENIED = "NXDOMAIN and NODATA records"
-_STARS = "names with a star that is not the first label"
-_FOREIGN = "names with a character of another syntax"
-_NUMBERS = "names that end in a number"
-_TOO_DEEP = f"wildcards of more than {TABLE_LEVELS} labels"
 _PLAIN_NAME = re.compile(r"[a-z0-9_.-]+")
 _COMMENTS = ("#", "//")
 """What begins a comment in other lists; no name begins so without a backslash."""
@@ -81,7 +73,6 @@ _COMMENTS = ("#", "//")
 _NUMBER_STARTS = frozenset("0123456789-aA")
 """What a last label that is a number, a range or an AS number begins with."""
 
-_TARGETS_KEPT = 1000
 _LEFT_OUT = object()
 
 
@@ -112,13 +103,13 @@ class RpzLines(LineFormat):
         self._any_qtype = any_qtype
         self._left_out = left_out
         self._only = only
+        self._policies = Policies(denial, only)
         self._book = book_of(origin)
         self._exact = name_place(b"", ZoneScope.SELF, any_qtype, self._book)
         self._below = name_place(b"", ZoneScope.BELOW, any_qtype, self._book)
         """The map, and what is in front of a name's octets in its stored key."""
         self._file = ZoneFile()
-        self._actions: dict[str, RuleAction | None] = {**_POLICIES}
-        self._actions |= dict.fromkeys(_DENIALS, denial)
+        self._actions = self._policies.actions
         self._origin_seen: dns.name.Name | None = None
         self._suffix = self._zone = ""
         """The suffix of relative names, and of all names in the zone; empty if unknown."""
@@ -151,27 +142,12 @@ class RpzLines(LineFormat):
                     if row is not None:
                         self._passed_over = line
                         if row is not _LEFT_OUT:
-                            self._add_wildcard(row, hidden)  # type: ignore[arg-type]  # it is not the mark
+                            add_wildcard(row, hidden)  # type: ignore[arg-type]  # it is not the mark
                         continue
             if self._passed_over:
                 file.last_text, self._passed_over = self._passed_over.split(None, 1)[0], ""
             for row in self.rows((line,), number):
-                self._add_wildcard(row, hidden)
-
-    @staticmethod
-    def _add_wildcard(row: Row, hidden: HiddenNames) -> None:
-        """Note the row of a wildcard, unless it will not come into force.
-
-        Of one label it is guarded: a Drop on a top-level domain is left out later.
-        """
-        ref, key, action, _, _, _ = row
-        if ref not in NAMED:
-            return
-        octets, scope = name_in(ref, key)
-        if scope is ZoneScope.BELOW and (
-            action != RuleAction.DROP or (octets and len(octets) > octets[0] + 1)
-        ):
-            hidden.add_wildcard(octets, stops=action != RuleAction.PASS)
+                add_wildcard(row, hidden)
 
     def rows(self, lines: Iterable[str], first: int) -> Iterator[Row]:
         """Yield the rows of some lines.
@@ -222,7 +198,7 @@ class RpzLines(LineFormat):
         """
         self._file.end()
         for octets, scope in self._hidden.passes():
-            if scope is ZoneScope.SELF or _depth(octets) <= TABLE_LEVELS:
+            if scope is ZoneScope.SELF or depth_of(octets) <= TABLE_LEVELS:
                 self._left_out.implied += 1
                 place = name_place(octets, scope, self._any_qtype, self._book)
                 yield *place, RuleAction.PASS, IMPLIED, None, self._origin
@@ -253,15 +229,15 @@ class RpzLines(LineFormat):
             del labels[0]
         octets = "".join([chr(len(label)) + label for label in labels]).encode("ascii")
         action = self._actions[target]
-        kind = self._kind_of(action, target, len(labels) if below else 0)
+        kind = self._policies.kind_of(action, target, len(labels) if below else 0)
         if labels and labels[-1][0] in _NUMBER_STARTS and looks_like_address(".".join(labels)):
-            kind = kind or _NUMBERS
+            kind = kind or NUMBERS
         if self._hidden:
             self._hidden.see(octets, has_rule=not kind and not below)
         if action is None or kind:
             self._left_out.add(kind, name)
             return _LEFT_OUT
-        if target in _DENIALS:
+        if target in DENIALS:
             self._left_out.denied += 1
         ref, prefix = self._below if below else self._exact
         reason = reason_of(comment) if comment else ""
@@ -275,75 +251,38 @@ class RpzLines(LineFormat):
             return None
         labels = tuple(label.lower() for label in name.labels[: -len(zone.labels)])
         text = str(dns.name.Name(labels))
-        by_name = labels[-1] != _CLIENT_IP and labels[-1] not in _OTHER_TRIGGERS
+        by_name = labels[-1] != CLIENT_IP and labels[-1] not in OTHER_TRIGGERS
         below = by_name and labels[0] == b"*"
         target = _cname(record.data)
-        action = self._action(target)
+        action = self._policies.action(target)
         if by_name and target == f"{text}.":  # how PASSTHRU was written at first
             action = RuleAction.PASS
-        kind = _OTHER_TRIGGERS.get(labels[-1]) or self._kind_of(
+        kind = OTHER_TRIGGERS.get(labels[-1]) or self._policies.kind_of(
             action, target, len(labels) - 1 if below else 0
         )
         if by_name and not kind:
-            kind = _kind_of_owner(record.owner, text)
+            kind = kind_of_owner(record.owner, text)
         if by_name and self._hidden:
-            octets = _octets(labels[1:] if below else labels)
+            octets = octets_of(labels[1:] if below else labels)
             self._hidden.see(octets, has_rule=not kind and not below)
         if action is None or kind:
             self._left_out.add(kind, text)
             return None
         row = self._row_of(labels, action, text, reason_of(record.comment))
-        if row is not None and target in _DENIALS:
+        if row is not None and target in DENIALS:
             self._left_out.denied += 1
         return row
-
-    def _kind_of(self, action: RuleAction | None, target: str, depth: int) -> str:
-        """Return the kind under which a record is left out; empty if it becomes a rule.
-
-        Args:
-            action: of the record; None: no rule can express it, or none is wanted.
-            target: of its CNAME, or empty.
-            depth: labels of the name below which a wildcard matches; 0: it is exact.
-        """
-        if action is None:
-            return _DENIED if target in _DENIALS else "records with an answer of their own"
-        if self._only is not None and action != self._only:
-            return "records with another action than the list's"
-        return _TOO_DEEP if depth > TABLE_LEVELS else ""
-
-    def _action(self, target: str) -> RuleAction | None:
-        if not target:
-            return None
-        if target not in self._actions and len(self._actions) < _TARGETS_KEPT:
-            self._actions[target] = None
-        return self._actions.get(target)
 
     def _row_of(
         self, labels: tuple[bytes, ...], action: RuleAction, text: str, reason: str
     ) -> Row | None:
         try:
-            target = _client(labels[:-1]) if labels[-1] == _CLIENT_IP else _named(labels)
+            target = client(labels[:-1]) if labels[-1] == CLIENT_IP else named(labels)
         except TargetError:
-            self._left_out.add("triggers that cannot be read", text)
+            self._left_out.add(UNREADABLE_TRIGGERS, text)
             return None
         ref, key = stored_place(target, self._any_qtype, self._book)
         return ref, key, action, reason, None, self._origin
-
-
-def _kind_of_owner(owner: str, text: str) -> str:
-    """Return the kind under which a name is left out because no query has it; or empty.
-
-    Args:
-        owner: as it is in the file.
-        text: the name without the zone's, with escapes.
-    """
-    bare = ESCAPE.sub("", owner)
-    if "*" in bare.removeprefix("*"):
-        return _STARS
-    if FOREIGN.search(bare.removeprefix("*")) and not text.endswith(".arpa"):  # RFC 2317 has a /
-        return _FOREIGN
-    is_number = "\\" not in owner and looks_like_address(text.removeprefix("*."))
-    return _NUMBERS if is_number else ""
 
 
 def _cname(data: object) -> str:
@@ -358,54 +297,9 @@ def _all_plain(text: str) -> bool:
     return text[0] not in _OPENS and not any(mark in text for mark in _NOT_PLAIN)
 
 
-def _octets(labels: Sequence[bytes]) -> bytes:
-    return b"".join(bytes((len(label),)) + label for label in labels)
-
-
-def _depth(octets: bytes) -> int:
-    """Return the number of labels."""
-    count = 0
-    while octets:
-        octets = octets[octets[0] + 1 :]
-        count += 1
-    return count
-
-
 def _ending(name: dns.name.Name) -> str:
     """Return the suffix of plain names below this one; empty if it has escapes."""
     text = name.to_text().lower()
     if text == ".":
         return text
     return f".{text}" if _PLAIN_NAME.fullmatch(text) else ""
-
-
-def _named(labels: tuple[bytes, ...]) -> Question | Zone:
-    if labels[0] == b"*":
-        return Zone(Name(_octets(labels[1:]) + b"\0"), None, ZoneScope.BELOW)
-    return Question(Name(_octets(labels) + b"\0"))
-
-
-def _client(labels: tuple[bytes, ...]) -> Target:
-    """Return the address or prefix of `LENGTH.LAST.….FIRST`; `zz` stands for `::`.
-
-    Raises:
-        TargetError: it is neither, or has bits set beyond its length.
-    """
-    try:
-        length, *parts = (label.decode("ascii") for label in labels)
-    except (UnicodeDecodeError, ValueError):
-        raise TargetError("it is not an address or prefix", text=repr(labels)) from None
-    if length != "0" and length.startswith("0"):
-        raise TargetError("its length begins with a zero", text=repr(labels))
-    parts.reverse()
-    if len(labels) == _V4_LABELS and "zz" not in parts:
-        address, longest = ".".join(parts), "32"
-    else:
-        address, longest = ":".join(parts), "128"
-        if "zz" in parts:
-            before, _, after = address.partition("zz")
-            address = f"{before.removesuffix(':')}::{after.removeprefix(':')}"
-    target = read_target(address if length == longest else f"{address}/{length}")
-    if isinstance(target, Question | Zone):
-        raise TargetError("it is not an address or prefix", text=address)
-    return target

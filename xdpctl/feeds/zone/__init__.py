@@ -1,0 +1,12 @@
+"""Lists that are zones: a process that follows them by SOA, AXFR, IXFR and NOTIFY.
+
+    messages.py  between the service and that process
+    parent.py    starts it, and hears it
+    __main__.py  that process: when each zone is looked at
+    follower.py  keeps one zone up: asks its primaries, and offers what they have
+    notify.py    listens for NOTIFY
+    records.py   the versions of a zone, in files
+
+The process writes a version to a file and offers it. The service applies it (feeds/), and says
+what became of it: only then is it the last good version, which the next start begins with.
+"""
