@@ -393,10 +393,12 @@ class Claims:
         lines = (
             f'{target} action={action} for={end}s reason="announced by BGP"\n' for target in targets
         )
-        return (
-            self._run(["import", "-", "--format", "targets", "--origin", ORIGIN], "".join(lines))[0]
-            == 0
-        )
+        command = ["import", "-", "--json", "--format", "targets", "--origin", ORIGIN]
+        status, printed = self._run(command, "".join(lines))
+        guarded = 0 if status else json.loads(printed).get("guarded")
+        if guarded:
+            say(f"{guarded} of {len(targets)} sources are left out: the service protects them")
+        return status == 0
 
     def _end(self, targets: list[str]) -> bool:
         good = True

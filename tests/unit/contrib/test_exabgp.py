@@ -113,6 +113,7 @@ class Bgp:
                 for line in given.splitlines():
                     target, _, rest = line.partition(" action=drop for=")
                     self.claimed[target] = self.now + int(rest.partition("s ")[0])
+                return 0, json.dumps({"guarded": self.claimed.pop("192.0.2.53", 0) and 1})
             case "unblock":
                 for target in words[words.index("--") + 1 :]:
                     self.claimed.pop(target, None)
@@ -223,6 +224,11 @@ def test_a_million_routes_are_so_many_claims_as_allowed_and_one_line(
     bgp.now += 61
     bgp.take(routes("203.0.113.0/24"))
     assert "since the last report" in capsys.readouterr().err
+
+
+def test_what_the_service_protects_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    assert Bgp().take(routes("192.0.2.53/32", "198.51.100.7/32")) == {"198.51.100.7"}
+    assert "1 of 2 sources are left out" in capsys.readouterr().err
 
 
 def test_a_session_that_ends_keeps_its_sources_for_a_while() -> None:

@@ -185,6 +185,7 @@ class ListFollower:
             self._came,
             version.records,
             version.touched,
+            self._files.contact,
         )
         self._service.offer(offered)
         failure = None
