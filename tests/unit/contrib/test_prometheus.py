@@ -42,6 +42,9 @@ def series() -> list[Sample]:
     """Return what a service with everything configured shows."""
     good = GoodVersion("targets", 7, 1, 1.0)
     zone = ZoneView(".example.com", 500, True, names=9, serial=3, verified=1.0)  # noqa: FBT003
+    listed = ListView(
+        *("z", "", "rpz", good, time.time(), "", "z.example", 3, 1.0, {("soa", "current"): 1})
+    )
     limits = LimitsView(
         NO_LIMITS,
         listeners={53: True},
@@ -50,7 +53,8 @@ def series() -> list[Sample]:
     collector = SnapshotCollector(
         lambda: FULL,
         bcc=lambda: "0.26.0",
-        lists=lambda: [ListView("ads", "/ads", "targets", good, time.time(), "")],
+        lists=lambda: [ListView("ads", "/ads", "targets", good, time.time(), ""), listed],
+        notified=lambda: {"taken": 1},
         limits=lambda: limits,
         dnsdist=lambda: BridgeView((DnsdistView("http://127.0.0.1:8083", success=1.0),)),
     )
