@@ -27,6 +27,7 @@ these instead.
     │   ├── EmptyListError              it has no rule
     │   └── ShrunkListError             it lost more of its rules than it may
     ├── TransferError                   a zone transfer that cannot be used
+    ├── DnsdistError                    dnsdist's dynamic blocks cannot be read
     ├── ForeignFileError                a file that another user can replace
     │   └── IrregularFileError          not a regular file
     ├── ListenError                     socket or port cannot be used
@@ -335,6 +336,10 @@ class TransferError(XdpctlError):
     """A primary, its key or its zone transfer cannot be used; where noted a part of a sentence."""
 
     code = "transfer"
+
+
+class DnsdistError(XdpctlError):
+    """The dynamic blocks of a dnsdist cannot be read."""
 
 
 class ForeignFileError(XdpctlError):

@@ -1,8 +1,8 @@
-"""Lists that are zones, with the real service and a real BIND: one service for all of it.
+"""Lists that are zones, with the real service and a real Knot: one service for all of it.
 
-Three lists follow the same zone: `block` as most operators would, `wrong` with another key than
-the primary's, and `timed` over TLS, whose rules live as long as their records and whose PASSTHRU
-exempts clients.
+Three lists follow the same zone: `block` as most operators would, `wrong` with another key than the
+primary's, and `timed` whose rules live as long as their records and whose PASSTHRU exempts clients.
+A fourth one, `secure`, follows a zone of a BIND over TLS (XoT).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-ZONE = "block.rpz.example"
+ZONE, SECURE = "block.rpz.example", "secure.rpz.example"
 RECORDS = [
     "bad.example CNAME rpz-drop.",
     "*.bad.example CNAME rpz-drop.",
@@ -54,14 +54,20 @@ key-file = "{wrong}"
 [[list]]
 zone = "{zone}"
 name = "timed"
+primary = "127.0.0.1:{port}"
+key-file = "{key}"
+refresh = "1h"
+lifetime = "ttl"
+passthru = "exempt"
+max-shrink = "100%"
+[[list]]
+zone = "{secure}"
+name = "secure"
 primary = "127.0.0.1:{tls_port}"
 key-file = "{key}"
 tls-name = "ns1.example"
 tls-ca = "{authority}"
 refresh = "1h"
-lifetime = "ttl"
-passthru = "exempt"
-max-shrink = "100%"
 """
 
 
@@ -72,10 +78,17 @@ class Site:
         self.client, self.server = lab.pair()
         self.client.ip(*["address", "add", "192.0.2.9/24", "dev", "eth0"])
         self.primary: ZonePrimary = start_primary(
-            Software.BIND,
+            Software.KNOT,
             on_host(self.server),
             zone=ZONE,
             records=RECORDS,
+            notify=[("127.0.0.1", 5300)],
+        )
+        self.secure: ZonePrimary = start_primary(
+            Software.BIND,
+            on_host(self.server),
+            zone=SECURE,
+            records=["secret.example CNAME rpz-drop."],
             notify=[("127.0.0.1", 5300)],
             tls_name="ns1.example",
         )
@@ -86,8 +99,9 @@ class Site:
             port=self.primary.port,
             key=self.primary.key_file,
             wrong=wrong,
-            tls_port=self.primary.tls_port,
-            authority=self.primary.authority,
+            secure=SECURE,
+            tls_port=self.secure.tls_port,
+            authority=self.secure.authority,
         )
         lab.write("xdpctl.toml", self.text)
         self.lab = lab
@@ -168,6 +182,15 @@ def test_a_change_comes_by_notify_and_ixfr_and_counters_stay(site: Site) -> None
     assert '"list:block"' in history
 
 
+def test_a_zone_comes_over_tls_and_a_notify_brings_what_changes(site: Site) -> None:
+    site.wait("secure", lambda listed: listed["rules"])
+    assert site.is_blocked("secret.example")
+    site.secure.update(f"add hidden.example.{SECURE}. 60 CNAME rpz-drop.")
+    eventually(lambda: site.is_blocked("hidden.example"), "hidden.example is blocked", 10)
+    metrics = site.service.metrics()
+    assert metrics.sum("xdpctl_list_transfers_total", list="secure", kind="ixfr", result="good")
+
+
 def test_a_wildcard_that_comes_and_goes_is_what_the_whole_zone_would_say(site: Site) -> None:
     site.primary.update(f"add *.evil.example.{ZONE}. 60 CNAME rpz-drop.")
     eventually(lambda: site.is_blocked("x.evil.example"), "the wildcard", 10)
@@ -237,7 +260,7 @@ def test_after_a_kill_it_starts_without_its_primary_with_all_that_it_had(site: S
 
 def test_a_list_that_leaves_the_settings_takes_its_rules_and_its_file_with_it(site: Site) -> None:
     folder = site.lab.directory / "feeds"
-    assert len(list(folder.glob("*.zone"))) == 2
+    assert len(list(folder.glob("*.zone"))) == 3
     site.lab.write("xdpctl.toml", site.text.partition("[[list]]")[0])
     site.service.process.send(signal.SIGHUP)
     eventually(lambda: not list(folder.iterdir()), "the files go", 20)

@@ -12,6 +12,7 @@
     inotify.py     notices changes in a directory
     zone_lists.py  when versions of zones are used, and when their rules end
     zone/          lists that are zones: transfers, versions, records as rows
+    dnsdist/       dnsdist's dynamic blocks
     formats/       the formats of files
 
 A list's rules are exactly those of its last good version. Only differences are applied, under the

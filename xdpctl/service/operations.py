@@ -28,6 +28,7 @@ from xdpctl.errors import (
     TargetError,
     XdpctlError,
 )
+from xdpctl.feeds.dnsdist.views import BridgeView
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
 from xdpctl.http.api.converter import (
     change_out,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from ipaddress import IPv4Address, IPv6Address
 
+    from xdpctl.feeds.dnsdist.bridge import DnsdistBlocks
     from xdpctl.feeds.lists import EveryList
     from xdpctl.feeds.versions import ListView
     from xdpctl.filter.filter import Filter
@@ -132,7 +134,8 @@ class Operations:
         expiry_changed: set when another rule may be the next to expire.
         claim_counts: how many claims of each class are in force, and how many wait
             (claim_counts.py).
-        all_lists, live_view: the lists of the settings, and what streams show; made later.
+        all_lists, live_view, dnsdist_blocks: the lists of the settings, what streams show, and
+            dnsdist's dynamic blocks; made later.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the whole
@@ -180,6 +183,7 @@ class Operations:
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.all_lists: EveryList | None = None
         self.live_view: Live | None = None
+        self.dnsdist_blocks: DnsdistBlocks | None = None
         self._started = time.time()
         self._expired = Tally()
         self._expired_noted = 0.0
@@ -632,6 +636,10 @@ class Operations:
     def list_notified(self) -> Mapping[str, int]:
         """Return how many NOTIFY messages came for lists, by what became of them."""
         return {} if self.all_lists is None else self.all_lists.notified
+
+    def dnsdist_view(self) -> BridgeView:
+        """Return how the reading of dnsdist's dynamic blocks is now."""
+        return BridgeView() if self.dnsdist_blocks is None else self.dnsdist_blocks.view()
 
     def lists(self) -> list[ListOut]:
         """Return the same as documents."""

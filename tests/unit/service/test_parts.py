@@ -43,6 +43,7 @@ NAMES = [
     "stale-entries",
     "lists",
     "zone-lists",
+    "dnsdist",
     "live",
     "dnstap",
     "reload",
