@@ -92,6 +92,9 @@ _TAKE_CAME = "DELETE FROM came WHERE key = ? AND type = ? AND data = ?"
 _TAKE_RECORD = """INSERT OR IGNORE INTO gone
     SELECT key, type, data FROM record WHERE key = ? AND type = ? AND data = ?"""
 
+StoredRow: TypeAlias = tuple[bytes, int, int, int, bytes]
+"""The fields of a StoredRecord."""
+
 Batch: TypeAlias = "tuple[bool, Sequence[ZoneRecord]]"
 """Records that are added, or removed."""
 
@@ -193,6 +196,13 @@ class ZoneRecords:
         """Yield every record, without the SOA record, in the order of the keys."""
         yield from self._select("1", ())
 
+    def batches(self, count: int) -> Iterator[list[StoredRow]]:
+        """Yield what `records` does as bare tuples, so many at a time: a third of the work."""
+        with _told("read", self._path):
+            rows = self._connection.execute(f"{self._query('1')} ORDER BY key")
+            while batch := rows.fetchmany(count):
+                yield batch
+
     def of(self, key: bytes) -> Iterator[StoredRecord]:
         """Yield the records of one owner."""
         yield from self._select("key = ?", (key,))
@@ -216,14 +226,17 @@ class ZoneRecords:
                 yield key
 
     def _select(self, where: str, values: tuple[bytes, ...]) -> Iterator[StoredRecord]:
+        if self._changed:
+            values = values * 2
+        with _told("read", self._path):
+            rows = self._connection.execute(f"{self._query(where)} ORDER BY key", values)
+            yield from map(StoredRecord._make, rows)
+
+    def _query(self, where: str) -> str:
         query = f"{_READ} record WHERE {where}"
         if self._changed:
             query += f" AND {_NOT_GONE} UNION ALL {_READ} came WHERE {where}"
-            values = values * 2
-        with _told("read", self._path):
-            yield from map(
-                StoredRecord._make, self._connection.execute(f"{query} ORDER BY key", values)
-            )
+        return query
 
     def _one(self, query: str) -> int:
         with _told("read", self._path):
