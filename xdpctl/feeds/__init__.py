@@ -10,6 +10,7 @@
     origins.py    which origins belong to lists, and how the rules of removed lists end
     inotify.py    notices changes in a directory
     formats/      the formats of files
+    publish/      what this host publishes in zones
     zone/         zones that are transferred: the process that follows them, and their records
 
 A list's rules are exactly those of the last good version of its file. Only differences

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from xdpctl.feeds.publish.views import PublishZoneView
     from xdpctl.feeds.versions import ListView
     from xdpctl.filter.view import FilterView
     from xdpctl.limits.view import LimitsView
@@ -76,12 +77,14 @@ class SnapshotCollector(Collector):
         lists: Callable[[], Sequence[ListView]] = tuple,
         claims: Callable[[], ClaimNumbers] = lambda: ({}, {}),
         limits: Callable[[], LimitsView] | None = None,
+        publishing: Callable[[], Sequence[PublishZoneView]] = tuple,
         samples_lost: Callable[[], int] = int,
     ) -> None:
         self._snapshot = snapshot
         self._lists = lists
         self._claims = claims
         self._limits = limits
+        self._publishing = publishing
         self._samples_lost = samples_lost
         self._bcc = bcc
         self._build = {"version": __version__, "kernel": platform.release()}
@@ -109,6 +112,8 @@ class SnapshotCollector(Collector):
         )
         yield from _claims(*self._claims())
         yield from _lists(self._lists())
+        if published := self._publishing():
+            yield from _publishing(published)
         if self._limits is not None:
             yield from _limits(self._limits())
         samples = CounterMetricFamily(
@@ -244,6 +249,29 @@ def _lists(views: Sequence[ListView]) -> Iterator[Metric]:
         left_out.add_metric([view.name], 0 if good is None else good.left_out)
         success.add_metric([view.name], 0 if good is None else good.success)
     yield from (up, rules, left_out, success)
+
+
+def _publishing(views: Sequence[PublishZoneView]) -> Iterator[Metric]:
+    """Yield what this host publishes in zones, and how their primaries took it."""
+    records = GaugeMetricFamily(
+        "xdpctl_published_records", "Records of this host in the zone of a list", labels=["list"]
+    )
+    waiting = GaugeMetricFamily(
+        "xdpctl_published_waiting",
+        "Records of this host that are still to be sent to the primary, or removed there",
+        labels=["list"],
+    )
+    updates = CounterMetricFamily(
+        "xdpctl_publish_updates",
+        "DNS updates for the zone of a list, by how they ended",
+        labels=["list", "result"],
+    )
+    for view in views:
+        records.add_metric([view.name], view.records)
+        waiting.add_metric([view.name], view.waiting)
+        for result, count in view.results.items():
+            updates.add_metric([view.name, result], count)
+    yield from (records, waiting, updates)
 
 
 def _limits(view: LimitsView) -> Iterator[Metric]:

@@ -42,6 +42,7 @@ NAMES = [
     "expire",
     "stale-entries",
     "lists",
+    "publish",
     "live",
     "dnstap",
     "reload",
