@@ -48,6 +48,10 @@ FRAMES ?= 1000000
 fuzz: setup-test ## compare the packet engines on FRAMES=1000000 mutated frames (root)
 	@$(PYTHON) -m tests.fuzz.agree --frames $(FRAMES)
 
+MESSAGES ?= 1000000
+fuzz-transfers: setup-test ## put MESSAGES=1000000 mutants of what primaries send before our readers
+	@$(PYTHON) -m tests.fuzz.transfers --messages $(MESSAGES)
+
 SECONDS ?= 3600
 fuzz-coverage: setup-dev ## run libFuzzer with sanitizers over the C code, SECONDS=3600; KEEP=--keep writes the corpus
 	@deploy/setup.sh fuzz

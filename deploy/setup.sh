@@ -25,12 +25,13 @@ runtime_packages=(python3 python3-venv python3-bpfcc)
 demo_packages=(iproute2 ethtool curl dnsdist bind9-dnsutils)
 # gcc: the packet headers on the host. knot-dnsutils: kdig, TCP and cookies by option.
 # unbound, bind9: resolvers as clients; with knot and nsd: servers behind the filter. fail2ban: runs our action. prometheus: promtool.
+# exabgp, fastnetmon, crowdsec-custom-bouncer: run our adapters.
 # pdns-server, with a database of its own by sqlite3: with bind9, knot and nsd the primaries of a zone.
 # iputils-ping: neighbours. systemd: rates the unit. chromium: shows the web page. bpftrace: looks into named.
 # tcpdump, fstrm-bin and both dnstap readers: what samples are written as.
 test_packages=(gcc libc6-dev clang-format-14 shellcheck knot-dnsutils unbound bind9 knot nsd prometheus
     iputils-ping fail2ban debian-archive-keyring strace systemd chromium chromium-driver bpftrace
-    pdns-server pdns-backend-sqlite3 sqlite3 tcpdump fstrm-bin dnstap-ldns golang-github-dnstap-golang-dnstap-cli)
+    exabgp fastnetmon crowdsec-custom-bouncer pdns-server pdns-backend-sqlite3 sqlite3 tcpdump fstrm-bin dnstap-ldns golang-github-dnstap-golang-dnstap-cli)
 bench_packages=(nftables iptables ipset)
 deb_packages=(dpkg binutils) # binutils: strip
 # podman and crun: the image is built and run.

@@ -735,9 +735,9 @@ MAPS: dict[MapName, MapSpec] = {
         _array(MapName.LIMIT_CELLS, 22, LIMIT_SET_SIZE, 1 << 14, Scope.LIMITS),
         _array(MapName.LIMIT_PROVEN, 23, PROVEN_LINE_SIZE, 1 << 12, Scope.LIMITS),
         _array(MapName.FLOOD, 27, FLOOD_SIZE, 1, Scope.LIMITS),
-        MapSpec(MapName.EXEMPT4, 28, MapType.LPM_TRIE, 8, 8, BPF_F_NO_PREALLOC, 1024, Scope.LIMITS),
+        MapSpec(MapName.EXEMPT4, 28, MapType.LPM_TRIE, 8, 8, BPF_F_NO_PREALLOC, 2048, Scope.LIMITS),
         MapSpec(
-            MapName.EXEMPT6, 29, MapType.LPM_TRIE, 20, 8, BPF_F_NO_PREALLOC, 1024, Scope.LIMITS
+            MapName.EXEMPT6, 29, MapType.LPM_TRIE, 20, 8, BPF_F_NO_PREALLOC, 2048, Scope.LIMITS
         ),
         MapSpec(
             *(MapName.ZONE_LIMITS, 30, MapType.HASH, 8, ZONE_LIMIT_SIZE, 0, ZONES_MAX),

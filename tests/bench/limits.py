@@ -232,9 +232,10 @@ def _time(  # noqa: PLR0913, PLR0917 - what a case is timed with
     subjects = []
     for name, program in programs.items():
         walking = _walking(bpf, stack, case, program)
-        for _ in range(64 * 4 if case.verdict is not Verdict.PASS else 0):
-            walking.test_run(case.walk.frame)  # what goes on at first is spent
         subjects.append(Subject(name, walking, case.walk.frame, verdicts[name]))
+    for _ in range(64 * 4 if case.verdict is not Verdict.PASS else 0):
+        for subject in subjects:  # what goes on at first is spent, and nothing comes back meanwhile
+            subject.program.test_run(case.walk.frame)
     spent = by_turns(subjects, rounds=rounds, runs=RUNS)
     net = {
         name: [total - nothing for total, nothing in zip(spent[name], spent[EMPTY], strict=True)]

@@ -2,5 +2,5 @@
 
 `mutate` makes frames from a tape of octets, `compare` judges them, `agree` is the
 program that `make fuzz` runs; tests/kernel/test_agreement.py lets Hypothesis write
-the tapes.
+the tapes. `transfers` does the same with the messages of primaries, `make fuzz-transfers`.
 """

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-ROUNDS = 6
+ROUNDS = 4
 FEW, MANY = 20_000, 42_000
 """Rules of a list that is worked on in the service's process, and in one of its own."""
 ORIGIN = "app:x"

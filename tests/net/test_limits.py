@@ -317,6 +317,23 @@ def test_accounts_and_proofs_outlive_the_service(
     eventually(lambda: site.limits()["proven"]["sources"] == 1, "the proof", timeout=30)
 
 
+def test_accounts_and_proofs_outlive_a_stop_that_takes_the_filter_off(
+    lab_of_limits: Lab, tmp_path: Path
+) -> None:
+    site = site_with(lab_of_limits, tmp_path, SLOW, "--on-exit", "detach")
+    site.spend(FAR)
+    assert site.service.verb("prove", OTHER).returncode == 0
+    assert site.service.stop() == 0
+    assert site.ask(BURST, FAR).answered == BURST, "nothing limits without a filter"
+    site.start_again()
+    assert site.is_spent(FAR)
+    eventually(lambda: site.limits()["proven"]["sources"] == 1, "the proof", timeout=30)
+    assert site.service.stop() == 0
+    site.site.server.run(*site.service.command, "detach", "--if-any")
+    site.start_again()
+    assert not site.logged("limits-adopted"), "the verb detach forgets them"
+
+
 def test_settings_change_live_and_forget_no_account(lab_of_limits: Lab, tmp_path: Path) -> None:
     site = site_with(lab_of_limits, tmp_path)
     site.spend(FAR)

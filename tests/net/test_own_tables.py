@@ -292,7 +292,7 @@ def test_tables_of_another_layout_are_made_again_from_the_notes(site: Site) -> N
 # --- kills ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("count", "rounds"), [(3_000, 6), (60_000, 6)])
+@pytest.mark.parametrize(("count", "rounds"), [(3_000, 4), (60_000, 4)])
 def test_after_a_kill_at_any_moment_notes_and_tables_agree(
     site: Site, count: int, rounds: int
 ) -> None:
@@ -326,7 +326,7 @@ def test_after_kills_while_the_first_tables_are_made_the_zone_is_in_force_or_not
     site: Site,
 ) -> None:
     moments = random.Random(7)
-    for number in range(8):
+    for number in range(5):
         zone = f".first{number}.example"
         thread = threading.Thread(target=lambda zone=zone: site.service.verb("block", zone))
         thread.start()

@@ -139,6 +139,7 @@ class ListFiles:
         backend: makes and removes rules.
         settings: of the service.
         on_first: called when every list has been read once.
+        origins, versions: of all lists; None: there are no others.
     """
 
     name = "lists"
@@ -148,6 +149,8 @@ class ListFiles:
         backend: ListBackend,
         settings: Settings,
         on_first: Callable[[], Awaitable[None]] = _nothing,
+        origins: ListOrigins | None = None,
+        versions: Versions | None = None,
     ) -> None:
         self._backend = backend
         self._on_first = on_first
@@ -155,8 +158,8 @@ class ListFiles:
         self._wanted: Settings | None = settings
         self._any_qtype: AnyQtype = settings.any_qtype
         self._kept: dict[str, _Kept] = {}
-        self._origins = ListOrigins(backend)
-        self._versions = Versions(backend)
+        self._origins = origins or ListOrigins(backend)
+        self._versions = versions or Versions(backend)
         self._wake = asyncio.Event()
         self._inotify: Inotify | None = None
 
@@ -284,8 +287,8 @@ class ListFiles:
         former, self._kept = self._kept, kept
         for listed in former.values():
             listed.answer()
-        await self._origins.take_over(kept)
-        await self._versions.forget_others(kept)
+        await self._origins.take_over(settings.list_origins)
+        await self._versions.forget_others(settings.list_origins)
 
     # --- when a file is looked at ---------------------------------------------------
 

@@ -1,13 +1,14 @@
 """Remembers which origins belong to lists, and removes the rules of removed lists.
 
-Owns one fact of the state: the origins whose rules come from files. With it, a list that is
-removed from the settings loses its rules even if the service was not running at that time. Rules
+Owns one fact of the state: the origins whose rules come from files or zones. With it, a list that
+is removed from the settings loses its rules even if the service was not running at that time. Rules
 that somebody imported under such a name are never touched. Does not own the rules. Called by
-files.py.
+files.py and zone_lists.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from typing import TYPE_CHECKING, Protocol
@@ -55,15 +56,17 @@ class ListOrigins:
     def __init__(self, backend: ListBackend) -> None:
         self._backend = backend
         self._present: set[str] = set()
+        self._changing = asyncio.Lock()
         self.leaving: set[str] = set()
         self.problem = ""
 
     async def take_over(self, present: Iterable[str]) -> None:
         """Make these the origins of lists; former ones that are not among them are leaving."""
-        former = await self._recall() | self._present
-        self._present = set(present)
-        self.leaving = (self.leaving | former) - self._present
-        await self._remember()  # before any of their rules exists
+        async with self._changing:
+            former = await self._recall() | self._present
+            self._present = set(present)
+            self.leaving = (self.leaving | former) - self._present
+            await self._remember()  # before any of their rules exists
 
     async def remove_leaving(self) -> None:
         """Remove the rules of the leaving origins; those that fail are tried again later."""

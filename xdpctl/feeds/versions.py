@@ -1,11 +1,13 @@
 """What is known of each list: its last good version, and how it is now.
 
 Owns the facts that outlive the service (one fact of the state, a JSON object by origin), and the
-value that status, metrics and the API show. Does not own the lists. Called by files.py.
+value that status, metrics and the API show. Does not own the lists. Called by files.py and
+zone_lists.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from dataclasses import asdict, dataclass, field
@@ -15,7 +17,7 @@ from xdpctl.errors import XdpctlError
 from xdpctl.process.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from xdpctl.feeds.origins import ListBackend
 
@@ -36,6 +38,7 @@ class GoodVersion:
         success: when it was used, in seconds since the epoch.
         accepted: what identifies the version, if an operator accepted it.
         kinds: how many entries of each kind were left out.
+        serial: of a zone's version.
     """
 
     format: str
@@ -44,6 +47,7 @@ class GoodVersion:
     success: float
     accepted: tuple[int, ...] | None = None
     kinds: dict[str, int] = field(default_factory=dict)
+    serial: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,14 @@ class ListView:
 
     Attributes:
         name: without `list:`.
-        file: its path.
+        file: its path; empty: it is a zone.
         format: of the last good version, else as in the settings.
         good: the last good version, or None.
         next: when it is looked at next, in seconds since the epoch.
-        error: why the present file is not used; empty: it is.
+        error: why the present version is not used; empty: it is.
+        zone: its name. `serial`: of the version in force.
+        contact: when a primary last confirmed the zone, in seconds since the epoch.
+        transfers: how often the zone was looked at, by what was asked and how that ended.
     """
 
     name: str
@@ -65,6 +72,10 @@ class ListView:
     good: GoodVersion | None
     next: float
     error: str
+    zone: str = ""
+    serial: int | None = None
+    contact: float | None = None
+    transfers: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Versions:
@@ -73,13 +84,21 @@ class Versions:
     def __init__(self, backend: ListBackend) -> None:
         self._backend = backend
         self._good: dict[str, GoodVersion] = {}
+        self._reading = asyncio.Lock()
+        self._is_read = False
 
     def of(self, origin: str) -> GoodVersion | None:
         """Return the last good version of a list."""
         return self._good.get(origin)
 
     async def recall(self) -> None:
-        """Read the fact; what cannot be read is forgotten, which is logged."""
+        """Read the fact, once; what cannot be read is forgotten, which is logged."""
+        async with self._reading:
+            if not self._is_read:
+                await self._recall()
+            self._is_read = True
+
+    async def _recall(self) -> None:
         try:
             found = json.loads(await self._backend.recall(REMEMBERED) or "{}")
             self._good = {origin: _version(fields) for origin, fields in found.items()}
@@ -107,7 +126,7 @@ class Versions:
 
 
 def _version(fields: dict[str, object]) -> GoodVersion:
-    accepted, kinds = fields.get("accepted"), fields.get("kinds")
+    accepted, kinds, serial = (fields.get(name) for name in ("accepted", "kinds", "serial"))
     return GoodVersion(
         str(fields["format"]),
         int(str(fields["rules"])),
@@ -117,4 +136,5 @@ def _version(fields: dict[str, object]) -> GoodVersion:
         {str(kind): int(number) for kind, number in kinds.items()}
         if isinstance(kinds, dict)
         else {},
+        serial if isinstance(serial, int) else None,
     )

@@ -52,7 +52,7 @@ from xdpctl.process.log import event
 from xdpctl.settings import ModeSetting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from xdpctl.abi import Count, PacketAction, Reason, TallyRow
@@ -225,7 +225,6 @@ class Filter:
                     beside = self._pins.beside(program, {**shared, **maps})
                     if not self._pins.are_whole(self._bpf, program, beside):
                         self._pin(beside)
-                    self._pins.remove_others(beside)
                 else:
                     if former is not None:
                         former.close()
@@ -233,6 +232,7 @@ class Filter:
             else:
                 link, mode = self._create(interface, own, program, beside)
                 stack.enter_context(link)
+            self._pins.remove_others(beside)
             self.close()
             self._resources = stack.pop_all()
         self._bytecode, self._shared = bytecode, shared
@@ -284,7 +284,6 @@ class Filter:
             staging.add_all(beside)
             link.update(program)
             staging.commit()
-        self._pins.remove_others(beside)
         event(_log, "taken-over", interface=self.interface, program=program.info.id)
 
     def _create(
@@ -605,14 +604,18 @@ class Filter:
 
     # --- leaving ------------------------------------------------------------------
 
-    def detach(self) -> bool:
-        """Detach the program and remove our own pins; False if it was not attached."""
+    def detach(self, *, keeping: Collection[MapName] = ()) -> bool:
+        """Detach the program and remove our own pins; False if it was not attached.
+
+        Args:
+            keeping: maps whose pins stay, for the next service.
+        """
         was_on = self._state is FilterState.ATTACHED
         if self._link is not None:
             with contextlib.suppress(KernelError):
                 self._link.detach()
             try:
-                self._pins.remove()
+                self._pins.remove(keeping=keeping)
             except PinError as error:
                 event(_log, "pins-left", logging.WARNING, error=error.sentence)
             self._link.close()  # without a pin this ends the link, too

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _PLACED = (MapName.LIMIT_CELLS, MapName.LIMIT_PROVEN)
 """Maps whose entries are where the secrets of `limits` say."""
 
+ACCOUNTS = frozenset({MapName.LIMITS, MapName.LIMIT_CELLS, MapName.LIMIT_PROVEN, MapName.FLOOD})
+"""Maps that stay pinned when a service is stopped: accounts, proofs and their secrets."""
+
 OF_ANOTHER_VERSION = "they are of another version of xdpctl"
 """Why maps are not taken over."""
 

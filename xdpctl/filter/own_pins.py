@@ -277,14 +277,18 @@ class OwnPins:
         finally:
             staging.discard()
 
-    def remove(self) -> None:
+    def remove(self, *, keeping: Collection[MapName] = ()) -> None:
         """Remove our own pins of this interface; the shared maps are never touched.
+
+        Args:
+            keeping: maps whose pins stay.
 
         Raises:
             PinError: one cannot be removed; the others are.
         """
         left: PinError | None = None
-        paths = [self.link_path, *(beside(self.link_path, name) for name in _BESIDE)]
+        names = [name for name in _BESIDE if name not in keeping]
+        paths = [self.link_path, *(beside(self.link_path, name) for name in names)]
         for path in (*paths, *(beside(path, _FRESH) for path in paths)):
             try:
                 path.unlink(missing_ok=True)
@@ -366,7 +370,10 @@ def same_program(former: ProgramInfo, fresh: ProgramInfo, private: set[int]) -> 
 def detach_interface(
     bpf: Bpf, netlink: Netlink, name: str, directory: Path = OWN_DIRECTORY
 ) -> bool:
-    """Detach our program from an interface without a service; False if none is attached."""
+    """Detach our program from an interface without a service; False if none is attached.
+
+    What a service that was stopped left for the next one goes, too (`remove_left`).
+    """
     pins = OwnPins(directory, name)
     link = pins.find_link(bpf, netlink.find(name))
     if link is None:
@@ -379,6 +386,17 @@ def detach_interface(
             beside(pins.link_path, LOCK).rmdir()
     leave_directory(directory)
     return True
+
+
+def remove_left(directory: Path = OWN_DIRECTORY) -> None:
+    """Remove what services that were stopped left for the next one, in this network namespace."""
+    with contextlib.suppress(OSError):  # no directory, or no right to it
+        for path in list(directory.glob(f"{netns_inode()}-*:*")):
+            link, _, what = path.name.rpartition(":")
+            is_left = what in names_of(Scope.LIMITS) and not (directory / link).exists()
+            if is_left and not is_served(directory / link):
+                path.unlink(missing_ok=True)
+    leave_directory(directory)
 
 
 def leave_directory(directory: Path) -> None:

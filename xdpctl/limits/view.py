@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from ipaddress import IPv4Network, IPv6Network
 
     from xdpctl.limits.acting import Acting
     from xdpctl.limits.parameters import LimitSettings
@@ -87,6 +88,7 @@ class LimitsView:
         warnings: sentences.
         zones: own zones with a limit. `heavy`: zones that are asked for much.
         off: why no limit can act now; empty: they can.
+        listed: clients that lists exempt, beside those of the settings.
     """
 
     settings: LimitSettings
@@ -104,3 +106,4 @@ class LimitsView:
     zones: tuple[ZoneView, ...] = ()
     heavy: tuple[HeavyView, ...] = ()
     off: str = ""
+    listed: tuple[IPv4Network | IPv6Network, ...] = ()

@@ -17,6 +17,7 @@ limits.py           a part: follows what the limits do
 limit_tables.py     the limits in force: their maps and the values in them
 tcp_proofs.py       a part: the program that sees all processes' TCP connections
 samples.py          a part: takes samples of packets while somebody looks
+list_exemptions.py  clients that lists exempt, over restarts
 zone_limits.py      a part: the limits of own zones, and zones that are asked for much
 precompile.py       a part: compiles ahead what the first zone or list rule needs
 interface_watch.py  a part: notices interfaces that come, go or change

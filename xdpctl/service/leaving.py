@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import XdpctlError
+from xdpctl.filter.limit_maps import ACCOUNTS
 from xdpctl.process.log import event
 from xdpctl.settings import OnExit
 
@@ -54,13 +55,15 @@ class Leaving:
         """Detach or keep the filters. Blocks.
 
         A failed start leaves nothing new attached, and keeps what a former service had
-        attached. A service that ends because of an error keeps its filters.
+        attached. A service that ends because of an error keeps its filters. Accounts and proofs
+        of the limits outlive a stop, pinned.
         """
         asked = self._stop.is_set()
         if (asked and self.on_exit is OnExit.KEEP) or (self.started and not asked):
             return
+        keeping = ACCOUNTS if asked else ()
         for filter_ in filters:
-            if (asked or not filter_.adopted) and filter_.detach():
+            if (asked or not filter_.adopted) and filter_.detach(keeping=keeping):
                 event(_log, "detached", interface=filter_.interface)
 
     def leave_former(self, filters: Iterable[Filter]) -> None:

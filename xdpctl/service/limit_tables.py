@@ -86,10 +86,18 @@ class LimitTables:
         keys: of the cookie secrets in force.
         proven: the table of proven sources; None where nothing asks for it.
         on_use: called when others are in force, with the maps above.
+        listed: clients that lists exempt, beside those of the settings.
     """
 
-    def __init__(self, bpf: Bpf, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        bpf: Bpf,
+        wall_clock: Callable[[], float] = time.time,
+        *,
+        listed: Sequence[IPv4Network | IPv6Network] = (),
+    ) -> None:
         self._bpf = bpf
+        self.listed = tuple(listed)
         self._wall_clock = wall_clock
         self._ticks: Ticks | None = None
         self._settings: Settings | None = None
@@ -150,7 +158,7 @@ class LimitTables:
             value = encode_limits(self._values_for(prepared))
             prepared.maps.maps[MapName.LIMITS].memory()[:LIMITS_LIVE_SIZE] = value
         if prepared.maps.new.intersection(_EXEMPT.values()):
-            _exempt(prepared.maps.maps, prepared.settings.exempt)
+            _exempt(prepared.maps.maps, (*prepared.settings.exempt, *self.listed))
 
     def discard(self, prepared: Prepared) -> None:
         """Give up what was prepared."""
@@ -172,7 +180,7 @@ class LimitTables:
         head, cells, lines = map(
             maps.get, (MapName.LIMITS, MapName.LIMIT_CELLS, MapName.LIMIT_PROVEN)
         )
-        _exempt(maps, prepared.settings.exempt)
+        _exempt(maps, (*prepared.settings.exempt, *self.listed))
         self._cells = None if cells is None else cells.memory().cast("B").cast("Q")
         self.proven = self._values = self._live = None
         if head is None or ticks is None:
@@ -201,6 +209,16 @@ class LimitTables:
 
     def _base(self, ticks: Ticks) -> int:
         return cookie_base(self._wall_clock(), ticks(), cookie_rate(ticks.per_second))
+
+    def exempt_listed(self, clients: Sequence[IPv4Network | IPv6Network]) -> None:
+        """Let exactly these clients be exempt beside those of the settings.
+
+        Raises:
+            KernelError: a map cannot be written; what was written stays.
+        """
+        self.listed = tuple(clients)
+        if self._settings is not None:
+            _exempt(self.maps.maps, (*self._settings.exempt, *self.listed))
 
     # --- while they are in force --------------------------------------------------------
 
@@ -238,21 +256,23 @@ class LimitTables:
         return 0 if lines is None else lines.info.max_entries * WORDS
 
 
-def open_limits(
+def open_limits(  # noqa: PLR0913 - what was found so far
     bpf: Bpf,
     filters: Sequence[Filter],
     settings: Settings,
     config: ProgramConfig,
     stack: contextlib.AsyncExitStack,
+    *,
+    listed: Sequence[IPv4Network | IPv6Network] = (),
 ) -> LimitTables:
     """Take the limits' maps of a former service over, or make them, and write the values.
 
-    At the start, before there is a program of ours.
+    At the start, before there is a program of ours. `listed`: clients that lists exempt.
 
     Raises:
         CookieSecretError, KernelError, VerifierError: as `LimitTables.prepare`.
     """
-    tables = stack.enter_context(LimitTables(bpf))
+    tables = stack.enter_context(LimitTables(bpf, listed=listed))
     former = next((maps for filter_ in filters if (maps := filter_.former_limits())), OwnMaps())
     others = any(filter_.has_other_limits() for filter_ in filters)
     with contextlib.ExitStack() as failing:

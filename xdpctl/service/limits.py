@@ -265,6 +265,7 @@ class Limits:
             zones=self._zones.zones() if self._zones else (),
             heavy=self._zones.heavy if self._zones else (),
             off=self._off(),
+            listed=self.tables.listed,
         )
 
     def _off(self) -> str:

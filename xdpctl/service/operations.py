@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.abi import RuleAction
-    from xdpctl.feeds.files import ListFiles
+    from xdpctl.feeds.lists import EveryList
     from xdpctl.feeds.publish.publisher import Publisher
     from xdpctl.feeds.publish.views import PublishZoneView
     from xdpctl.feeds.versions import ListView
@@ -137,8 +137,8 @@ class Operations:
         expiry_changed: set when another rule may be the next to expire.
         claim_counts: how many claims of each class are in force, and how many wait
             (claim_counts.py).
-        list_files, live_view, publisher: follow the lists of the settings, what streams show,
-            what is published; parts of the service, made later.
+        all_lists, live_view, publisher: the lists of the settings, what streams show, what is
+            published; made later.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the whole
@@ -184,7 +184,7 @@ class Operations:
         self.hub = watch.hub
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
-        self.list_files: ListFiles | None = None
+        self.all_lists: EveryList | None = None
         self.live_view: Live | None = None
         self.publisher: Publisher | None = None
         self._started = time.time()
@@ -634,17 +634,21 @@ class Operations:
 
     def list_views(self) -> tuple[ListView, ...]:
         """Return how each list of the settings is now."""
-        return () if self.list_files is None else self.list_files.views()
+        return () if self.all_lists is None else self.all_lists.views()
+
+    def list_notified(self) -> Mapping[str, int]:
+        """Return how many NOTIFY messages came for lists, by what became of them."""
+        return {} if self.all_lists is None else self.all_lists.notified
 
     def lists(self) -> list[ListOut]:
         """Return the same as documents."""
         return [list_out(view) for view in self.list_views()]
 
     async def read_list(self, name: str, *, accept: bool) -> ListOut:
-        """Read a list now, and return how it is then (feeds/files.py, `read_now`)."""
-        if self.list_files is None:
+        """Read a list now, and return how it is then (feeds/lists.py, `read_now`)."""
+        if self.all_lists is None:
             raise NotFoundError(f"there is no list {shown(name)}: the service is starting")
-        return list_out(await self.list_files.read_now(name, accept=accept))
+        return list_out(await self.all_lists.read_now(name, accept=accept))
 
     async def published(self) -> PublishedList:
         """Return what this host publishes in zones, and where it can."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from xdpctl import __version__
 from xdpctl.abi import MapName, Scope
 from xdpctl.errors import InterfaceError, MapFrozenError, XdpctlError
+from xdpctl.feeds.zone.binding import bind_notify
 from xdpctl.filter.filter import Filter
 from xdpctl.filter.lock import InterfaceLock
 from xdpctl.filter.own_maps import OwnMaps
@@ -30,6 +31,7 @@ from xdpctl.process.log import event
 from xdpctl.process.threads import one_thread
 from xdpctl.service.account import Account
 from xdpctl.service.limit_tables import open_limits
+from xdpctl.service.list_exemptions import ListExemptions
 from xdpctl.service.looks import Looks
 from xdpctl.service.own_tables import exchange_nameless, open_tables
 from xdpctl.service.panic import PanicSwitch
@@ -49,6 +51,7 @@ from xdpctl.store.tally import Tally
 if TYPE_CHECKING:
     import asyncio
     import contextlib
+    import socket
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Executor
     from pathlib import Path
@@ -110,13 +113,17 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """The result of `inspect`, which has changed nothing on the host."""
+    """The result of `inspect`, which has changed nothing on the host.
+
+    `notify` are the sockets at which NOTIFY comes.
+    """
 
     locks: list[InterfaceLock]
     listeners: Listeners
     filters: list[Filter]
     shared: SharedMaps
     survey: Survey
+    notify: tuple[socket.socket, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,7 @@ class OpenRules:
     """Rules over their maps, and who watches them.
 
     `maps_of` gives the maps of an interface, at first without our own tables and limits.
+    `exemptions` are the clients that lists exempt.
     """
 
     state: State
@@ -135,6 +143,7 @@ class OpenRules:
     room: Room
     account: Account
     limits: LimitTables
+    exemptions: ListExemptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +178,7 @@ async def inspect(ground: Ground, stack: contextlib.AsyncExitStack) -> Inspected
         )
     )
     listeners.bind()  # requests are not answered yet
+    notify = bind_notify(settings.notify_listen, stack)
     filters: list[Filter] = []
     for name in settings.interfaces:
         made = Filter(
@@ -189,7 +199,7 @@ async def inspect(ground: Ground, stack: contextlib.AsyncExitStack) -> Inspected
     shared = enter(SharedMaps(ground.bpf, settings))
     _refuse_shortage(queues, shared.inspect())
     survey = Survey(ground.bpf, ground.netlink, settings, own_directory=ground.directory)
-    return Inspected(locks, listeners, filters, shared, survey)
+    return Inspected(locks, listeners, filters, shared, survey, notify)
 
 
 class Room:
@@ -285,9 +295,12 @@ def open_rules(  # noqa: PLR0913, PLR0917 - what was found so far
     panic.recall()
     if panic.is_on():
         warn("panic is on since before this start: every packet passes until `xdpctl resume`")
-    limits = open_limits(ground.bpf, filters, settings, config, stack)
+    exemptions = ListExemptions(state, settings.exempting)
+    limits = open_limits(ground.bpf, filters, settings, config, stack, listed=exemptions.clients)
     maps_of = ProgramMaps(shared, own, limits=limits.maps.maps)
-    return OpenRules(state, panic, observer, maps_of, names, store, room, account, limits)
+    return OpenRules(
+        state, panic, observer, maps_of, names, store, room, account, limits, exemptions
+    )
 
 
 def begin_workers(

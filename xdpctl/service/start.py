@@ -22,6 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from xdpctl.errors import VerifierError, XdpctlError
 from xdpctl.feeds.files import ListFiles
+from xdpctl.feeds.lists import EveryList
+from xdpctl.feeds.origins import ListOrigins
+from xdpctl.feeds.versions import Versions
+from xdpctl.feeds.zone.parent import ZoneListsProcess
+from xdpctl.feeds.zone_lists import ZoneLists
 from xdpctl.filter.tcp_proof import TcpProof
 from xdpctl.http.listeners import Listeners, import_application
 from xdpctl.maps.aging import Aging
@@ -35,6 +40,7 @@ from xdpctl.service.current_program import CurrentProgram
 from xdpctl.service.expiry import Expiry
 from xdpctl.service.interface_watch import InterfaceWatch
 from xdpctl.service.limits import Limits
+from xdpctl.service.list_exemptions import Exempting
 from xdpctl.service.own_tables import OwnTables
 from xdpctl.service.pin_repair import PinRepair
 from xdpctl.service.precompile import Precompile
@@ -199,9 +205,7 @@ def _parts(  # noqa: PLR0913 - what parts need
     """
     settings = ground.current.now
     looks, write = workers.looks, workers.lanes.writes
-    operations.list_files = ListFiles(
-        operations, settings, lambda: looks.look_with(rules.observer.look)
-    )
+    files, zone_lists = _lists(ground, found, rules, workers, operations)
     return (
         InterfaceWatch(
             ground.netlink,
@@ -224,7 +228,8 @@ def _parts(  # noqa: PLR0913 - what parts need
         ClaimCounts(operations, settings.state),
         Expiry(operations),
         stale,
-        operations.list_files,
+        files,
+        zone_lists,
         _publisher(ground, rules, operations, write),
         *_views(ground, operations, looks),
         Reload(
@@ -242,6 +247,40 @@ def _parts(  # noqa: PLR0913 - what parts need
         ),
         Watchdog(ground.notifier, watchdog_interval(os.environ, os.getpid())),
     )
+
+
+def _lists(
+    ground: Ground,
+    found: Inspected,
+    rules: OpenRules,
+    workers: Workers,
+    operations: Operations,
+) -> tuple[ListFiles, ZoneLists]:
+    """Return the parts that follow lists, and let requests find them."""
+    settings, looks = ground.current.now, workers.looks
+    origins, versions = ListOrigins(operations), Versions(operations)
+
+    async def on_first() -> None:
+        await looks.look_with(rules.observer.look)
+
+    files = ListFiles(operations, settings, on_first, origins, versions)
+    zones = ZoneLists(
+        operations,
+        Exempting(
+            rules.exemptions,
+            rules.limits,
+            note_thread=workers.lanes.writes,
+            thread=workers.watch,
+        ),
+        settings,
+        origins=origins,
+        versions=versions,
+        start=ZoneListsProcess,
+        sockets=found.notify,
+        on_first=on_first,
+    )
+    operations.all_lists = EveryList(files, zones)
+    return files, zones
 
 
 def _fit_settings(ground: Ground) -> Settings:
@@ -428,6 +467,7 @@ async def _serve(listeners: Listeners, operations: Operations, program: CurrentP
         operations.snapshot,
         bcc=program.bcc,
         lists=operations.list_views,
+        notified=operations.list_notified,
         claims=lambda: operations.claim_counts,
         limits=operations.limits_view,
         publishing=operations.publish_zones,

@@ -152,6 +152,9 @@ class ZoneListSettings:
 
 AnyList: TypeAlias = ListSettings | ZoneListSettings
 
+LISTED_MAX = 1_000
+"""Clients that lists may exempt, all together."""
+
 TLS_PORT = 853
 """Where a primary listens for transfers over TLS (RFC 9103, 7.1)."""
 

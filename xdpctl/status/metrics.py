@@ -75,6 +75,7 @@ class SnapshotCollector(Collector):
         *,
         bcc: Callable[[], str],
         lists: Callable[[], Sequence[ListView]] = tuple,
+        notified: Callable[[], Mapping[str, int]] = dict,
         claims: Callable[[], ClaimNumbers] = lambda: ({}, {}),
         limits: Callable[[], LimitsView] | None = None,
         publishing: Callable[[], Sequence[PublishZoneView]] = tuple,
@@ -82,6 +83,7 @@ class SnapshotCollector(Collector):
     ) -> None:
         self._snapshot = snapshot
         self._lists = lists
+        self._notified = notified
         self._claims = claims
         self._limits = limits
         self._publishing = publishing
@@ -111,7 +113,10 @@ class SnapshotCollector(Collector):
             max(0.0, time.monotonic() - snapshot.taken),
         )
         yield from _claims(*self._claims())
-        yield from _lists(self._lists())
+        views = self._lists()
+        yield from _lists(views)
+        if any(view.zone for view in views):
+            yield from _zone_lists(views, self._notified())
         if published := self._publishing():
             yield from _publishing(published)
         if self._limits is not None:
@@ -249,6 +254,34 @@ def _lists(views: Sequence[ListView]) -> Iterator[Metric]:
         left_out.add_metric([view.name], 0 if good is None else good.left_out)
         success.add_metric([view.name], 0 if good is None else good.success)
     yield from (up, rules, left_out, success)
+
+
+def _zone_lists(views: Sequence[ListView], notified: Mapping[str, int]) -> Iterator[Metric]:
+    """Yield what only lists that are zones have."""
+    serial = GaugeMetricFamily(
+        "xdpctl_list_serial", "Serial of the zone's version in force", labels=["list"]
+    )
+    age = GaugeMetricFamily(
+        "xdpctl_list_age_seconds", "Since a primary last confirmed the zone", labels=["list"]
+    )
+    transfers = CounterMetricFamily(
+        "xdpctl_list_transfers",
+        "Looks at a zone, by what was asked last and how that ended",
+        labels=["list", "kind", "result"],
+    )
+    notifies = CounterMetricFamily(
+        "xdpctl_list_notifies", "NOTIFY messages, by what became of them", labels=["result"]
+    )
+    for view in views:
+        if view.serial is not None:
+            serial.add_metric([view.name], view.serial)
+        if view.contact is not None:
+            age.add_metric([view.name], max(0.0, time.time() - view.contact))
+        for (kind, result), count in view.transfers.items():
+            transfers.add_metric([view.name, kind, result], count)
+    for result, count in notified.items():
+        notifies.add_metric([str(result)], count)
+    yield from (serial, age, transfers, notifies)
 
 
 def _publishing(views: Sequence[PublishZoneView]) -> Iterator[Metric]:

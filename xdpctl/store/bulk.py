@@ -173,6 +173,8 @@ class Bulk:
                 boot=self.boot,
             )
             for part in source:
+                if isinstance(source, RuleSource) and source.among is not None:
+                    staging.limit_to(source.among)
                 staging.load(part if guard is None else guard.passing(part, self._hold))
                 if isinstance(source, RuleSource):
                     self.change.progress("read", source.position, source.size)

@@ -63,6 +63,7 @@ CREATE TEMP TABLE contested ({_COLUMNS});
 CREATE TEMP TABLE ended (map INTEGER, key BLOB);
 CREATE TEMP TABLE standing (map INTEGER, key BLOB);
 CREATE TEMP TABLE gone (map INTEGER, key BLOB);
+CREATE TEMP TABLE among (map INTEGER, key BLOB, PRIMARY KEY (map, key)) WITHOUT ROWID;
 """
 
 _WAITED_FOR = "SELECT 1 FROM waiting WHERE waiting.map = {0}.map AND waiting.key = {0}.key"
@@ -118,6 +119,11 @@ INSERT INTO standing SELECT map, key FROM note WHERE origin = :origin
     AND (action IS NOT :action OR reason != :reason OR expires IS NOT :expires)
 """
 
+_STANDING_AMONG = """
+INSERT INTO standing SELECT map, key FROM among CROSS JOIN note USING (map, key)
+WHERE note.origin = :origin
+"""
+
 _STANDING = "INSERT INTO standing SELECT map, key FROM note WHERE origin = :origin"
 
 _GONE = """
@@ -128,7 +134,7 @@ ORDER BY map, key
 """
 
 _ENDED = """
-INSERT INTO ended SELECT map, key FROM waiting WHERE origin = :origin AND NOT EXISTS (
+INSERT INTO ended SELECT map, key FROM {0} WHERE waiting.origin = :origin AND NOT EXISTS (
     SELECT 1 FROM planned WHERE planned.map = waiting.map AND planned.key = waiting.key
         AND planned.origin = :origin)
 ORDER BY map, key
@@ -226,6 +232,10 @@ def _noted(options: Options) -> Options:
     )
 
 
+def _rows_in(item: Rows) -> int:
+    return len(item.keys) if isinstance(item, Block) else 1
+
+
 def _replaced(
     rows: Mapping[bytes, Options], others: Mapping[Options, Options]
 ) -> dict[bytes, Options]:
@@ -295,6 +305,7 @@ class Staging:
         self._without: dict[Options, Options] = {}
         self._keys: KeySets | None = None
         self._few: list[Row] | None = []
+        self._is_limited = False
         self._added = _Columns()
         try:
             self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -331,6 +342,13 @@ class Staging:
                 " --state and of temporary files have room and are writable"
             ) from error
 
+    def limit_to(self, places: Sequence[tuple[int, bytes]]) -> None:
+        """Let the list say something about these places only; before its first rows."""
+        if not self._is_limited:
+            self._is_limited = True
+            with self._working():
+                self._connection.executemany("INSERT OR IGNORE INTO among VALUES (?, ?)", places)
+
     def load(self, rows: Iterable[Rows]) -> None:
         """Stage rows; if an entry comes twice, the last row counts.
 
@@ -346,7 +364,7 @@ class Staging:
                 self._without[options] = _noted(options)
             if self._few is None:
                 unlike += self._unlike(row)
-            elif len(self._few) + (len(row.keys) if isinstance(row, Block) else 1) <= FEW:
+            elif self._is_limited or len(self._few) + _rows_in(row) <= FEW:
                 self._few += row.rows() if isinstance(row, Block) else (row,)
             else:
                 first, self._few = self._few, None
@@ -492,12 +510,15 @@ class Staging:
 
     def _find_gone(self) -> None:
         """Fill `gone`: what stood when the list began and is not in it."""
-        if self._keys is None:
+        waiting = "among CROSS JOIN waiting USING (map, key)" if self._is_limited else "waiting"
+        if self._is_limited:
+            self._connection.execute(_STANDING_AMONG, self._whose)
+        elif self._keys is None:
             self._connection.execute(_STANDING, self._whose)
         else:
             self._connection.executemany("INSERT INTO standing VALUES (?, ?)", self._keys.left())
         self._connection.execute(_GONE, self._whose)
-        self._connection.execute(_ENDED, self._whose)
+        self._connection.execute(_ENDED.format(waiting), self._whose)
 
     def _count(self, table: str) -> int:
         query = f"SELECT count(*) FROM {table}"  # noqa: S608 (constants)

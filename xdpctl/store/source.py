@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from xdpctl.rules.keys import Rows
 
@@ -21,9 +21,14 @@ class RuleSource(ABC):
 
     Attributes:
         found: facts found while reading, complete at the end; can be pickled.
+        among: with `Change.replace`, the only places (map number, stored key) that the list says
+            something about, known with its first part; None: everything of the origin.
+        is_partial: whether it is likely to have such places.
     """
 
     found: object = None
+    among: Sequence[tuple[int, bytes]] | None = None
+    is_partial: bool = False
 
     @property
     @abstractmethod

@@ -710,7 +710,7 @@ class Store:
 
     def _bulk(self, change: Change, on_step: Callable[[BulkResult], None]) -> BulkResult:
         source = change.source
-        if isinstance(source, RuleSource) and self._needs_worker(change, source.weight):
+        if isinstance(source, RuleSource) and self._needs_worker(change, source):
             return self._worker().bulk(
                 change,
                 source,
@@ -746,8 +746,9 @@ class Store:
             if (entries := self._entries(name)) is not None
         }
 
-    def _needs_worker(self, change: Change, weight: int) -> bool:
-        is_small = weight <= SMALL_BYTES and not change.replace
+    def _needs_worker(self, change: Change, source: RuleSource) -> bool:
+        weight = source.weight
+        is_small = weight <= SMALL_BYTES and (source.is_partial or not change.replace)
         return not is_small and self._is_much(weight)
 
     def _is_much(self, size: int = 0) -> bool:

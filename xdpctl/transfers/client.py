@@ -8,7 +8,7 @@ Called by primaries.py. Everything blocks.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import TransferError
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from xdpctl.transfers.tls import Tls, TlsContexts
 
 DEFAULT_PORT = 53
+
+SOA_SECONDS = 20.0
+"""What the answer with one SOA record may take, however slowly it comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +236,8 @@ class PrimaryClient:
         Raises:
             TransferError: the primary does not give it.
         """
-        with self._channel() as channel:
+        seconds = min(self._bounds.seconds, SOA_SECONDS)
+        with self._channel(replace(self._bounds, seconds=seconds)) as channel:
             exchange = self._begin(channel, zone, RecordType.SOA, None)
             answer = exchange.next_answer()
             exchange.finish()
@@ -254,15 +258,15 @@ class PrimaryClient:
         Raises:
             TransferError: it cannot be used; nothing that was given may be applied.
         """
-        with self._channel() as channel:
+        with self._channel(self._bounds) as channel:
             qtype = RecordType.AXFR if have is None else RecordType.IXFR
             exchange = self._begin(channel, zone, qtype, have)
             transfer = Transfer(exchange, zone, have, self._bounds.records)
             take(transfer)
             return transfer
 
-    def _channel(self) -> Channel:
-        primary, bounds = self._primary, self._bounds
+    def _channel(self, bounds: Bounds) -> Channel:
+        primary = self._primary
         opened = self._opener(primary.address, primary.port, min(bounds.idle, bounds.seconds))
         if primary.tls is not None:
             opened = (self._contexts or _tls_contexts()).secure(opened, primary.tls)

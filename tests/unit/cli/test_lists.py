@@ -58,6 +58,16 @@ def test_each_list_is_a_row(cli: CommandLine, service: FakeService) -> None:
     assert second.split() == ["bad.txt", "auto", "-", "0", "-", "30s", "no,", "no"]
 
 
+def test_a_zone_has_a_serial(cli: CommandLine, service: FakeService) -> None:
+    zone = listed(name="z", format="rpz", file=None, zone="rpz.example", serial=2026_11_30)
+    service.answer("GET", LISTS, {"lists": [listed(), zone]})
+    head, first, second = cli("lists").output.splitlines()
+
+    assert "SERIAL" in head
+    assert first.split()[4:6] == ["-", "2h"]
+    assert second.split()[4:6] == ["20261130", "2h"]
+
+
 def test_what_a_list_leaves_out_is_below_the_table(cli: CommandLine, service: FakeService) -> None:
     kinds = {"cosmetic rules": 1_200, "patterns": 1}
     service.answer("GET", LISTS, {"lists": [listed(left_out_kinds=kinds), listed(name="b.txt")]})

@@ -6,12 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.process import eventually
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.command_line import CommandLine
     from tests.support.fake_service import FakeService
 
@@ -242,3 +249,85 @@ def test_all_that_follows_the_options_is_a_target(tmp_path: Path) -> None:
         "192.0.2.3",
         "192.0.2.2",
     ]
+
+
+# --- with a real crowdsec-custom-bouncer -----------------------------------------------
+
+
+class LocalApi(BaseHTTPRequestHandler):
+    """CrowdSec's local API as far as a bouncer asks it: a ban, and then its end."""
+
+    lifted = threading.Event()
+
+    def do_GET(self) -> None:
+        """Give the decisions since the last question."""
+        path, _, query = self.path.partition("?")
+        if path != "/v1/decisions/stream" or self.headers["X-Api-Key"] != "KEY":
+            self.send_error(403)
+            return
+        ban = {"id": 1, "origin": "cscli", "scope": "Ip", "type": "ban", "value": "198.51.100.7"}
+        ban |= {"duration": "59m58.554543015s", "scenario": "dns-flood"}
+        found: dict[str, list[object]] = {"new": [], "deleted": []}
+        if "startup=true" in query:
+            found["new"] = [ban]
+        elif self.lifted.is_set():
+            found["deleted"] = [ban | {"duration": "-236.043836ms"}]
+        content = json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+        """Say nothing."""
+
+
+@contextmanager
+def custom_bouncer(folder: Path) -> Iterator[None]:
+    """Run Debian's crowdsec-custom-bouncer with the README's file and an API of ours."""
+    readme = BOUNCER.with_name("README.md").read_text()
+    text = readme.partition("# /etc/crowdsec/bouncers/crowdsec-custom-bouncer.yaml\n")[2]
+    with ThreadingHTTPServer(("127.0.0.1", 0), LocalApi) as api:
+        threading.Thread(target=api.serve_forever, daemon=True).start()
+        text = text.partition("```")[0].replace(":8080/", f":{api.server_port}/")
+        text = text.replace("/usr/local/bin/xdpctl-bouncer.py", str(folder / "bouncer"))
+        text = text.replace("update_frequency: 10s", "update_frequency: 1s")
+        (folder / "bouncer.yaml").write_text(text.replace("piddir: /run/", f"piddir: {folder}/"))
+        program = Path(sys.executable).with_name("xdpctl")
+        (folder / "bouncer").write_text(
+            f'#!/bin/sh\nXDPCTL_PROGRAM={program} exec {sys.executable} {BOUNCER} "$@"\n'
+        )
+        (folder / "bouncer").chmod(0o755)
+        with (
+            (folder / "log").open("wb") as log,
+            subprocess.Popen(
+                ["crowdsec-custom-bouncer", "-c", str(folder / "bouncer.yaml")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            ) as process,
+        ):
+            try:
+                yield
+            finally:
+                process.terminate()
+                process.wait(20)
+                api.shutdown()
+
+
+@pytest.mark.slow
+def test_the_readme_s_bouncer_brings_a_decision_and_its_end(
+    importing: FakeService, tmp_path: Path
+) -> None:
+    importing.answer("DELETE", RULES, {"removed": 1})
+    with custom_bouncer(tmp_path):
+        eventually(lambda: made(importing), "the claim", 60.0)
+        LocalApi.lifted.set()
+        eventually(
+            lambda: [each for each in importing.requests if each.method == "DELETE"],
+            "the end of the claim",
+            60.0,
+        )
+    (line,) = made(importing)
+    assert line.startswith("198.51.100.7 action=drop for=3598s")

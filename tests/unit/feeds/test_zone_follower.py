@@ -19,6 +19,8 @@ from xdpctl.transfers.key_file import TsigKey
 from xdpctl.transfers.primaries import Fetched, fetch
 
 if TYPE_CHECKING:
+    import socket
+    from ipaddress import IPv6Address
     from pathlib import Path
 
 NUMBER = 7
@@ -267,25 +269,45 @@ def test_a_bad_primary_changes_nothing(
 
 
 def test_a_bad_primary_is_left_for_the_next_one(tmp_path: Path) -> None:
-    second = Primary(IPv4Address("192.0.2.54"), key=PRIMARY.key)
-    one = Followed(tmp_path, Reply([[]], rcode=2), *WHOLE, primaries=(PRIMARY, second))
+    one = Followed(tmp_path, Reply([[]], rcode=2), *WHOLE, primaries=(PRIMARY, SECOND))
     assert one.follower.look().result is LookResult.GOOD
+
+
+def watched(one: Followed) -> list[IPv4Address | IPv6Address]:
+    """Return a list that gets the address of each connection."""
+    asked: list[IPv4Address | IPv6Address] = []
+    opened = one.primary.open
+
+    def noted(address: IPv4Address | IPv6Address, port: int, wait: float) -> socket.socket:
+        asked.append(address)
+        return opened(address, port, wait)
+
+    one.primary.open = noted  # type: ignore[method-assign, assignment]
+    return asked
+
+
+SECOND = Primary(IPv4Address("192.0.2.54"), key=PRIMARY.key)
 
 
 def test_who_sends_a_notify_is_asked_first(tmp_path: Path) -> None:
     """The first primary has nothing yet; its answer would end the look."""
-    second = Primary(IPv4Address("192.0.2.54"), key=PRIMARY.key)
-    asked = []
-    one = Followed(tmp_path, *WHOLE, primaries=(PRIMARY, second))
-    opened = one.primary.open
+    one = Followed(tmp_path, *WHOLE, primaries=(PRIMARY, SECOND))
+    asked = watched(one)
+    one.follower.look(notifier=SECOND.address)
+    assert asked == [SECOND.address] * 2
 
-    def watched(address: IPv4Address, port: int, wait: float) -> object:
-        asked.append(address)
-        return opened(address, port, wait)
 
-    one.primary.open = watched  # type: ignore[method-assign, assignment]
-    one.follower.look(notifier=second.address)
-    assert asked == [second.address] * 2
+def test_a_primary_that_failed_is_asked_last_for_a_while(tmp_path: Path) -> None:
+    current = Reply([[soa(3)]])
+    refuses = Reply([[]], rcode=2)
+    one = Followed(tmp_path, refuses, *WHOLE, current, current, primaries=(PRIMARY, SECOND))
+    asked = watched(one)
+    one.follower.look()
+    assert asked == [PRIMARY.address, SECOND.address, SECOND.address]
+    one.follower.look()
+    one.now += 300.0
+    one.follower.look()
+    assert asked[3:] == [SECOND.address, PRIMARY.address]
 
 
 def test_without_a_primary_the_version_of_before_is_all(tmp_path: Path) -> None:

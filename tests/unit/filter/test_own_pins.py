@@ -16,7 +16,7 @@ from xdpctl.abi import MAPS, MapName
 from xdpctl.errors import InterfaceError, KernelError, PinError
 from xdpctl.filter import own_pins
 from xdpctl.filter.lock import InterfaceLock
-from xdpctl.filter.own_pins import OwnPins, detach_interface
+from xdpctl.filter.own_pins import OwnPins, detach_interface, remove_left
 from xdpctl.kernel.bpf.pins import netns_inode
 from xdpctl.kernel.bpf.programs import XdpMode
 
@@ -331,6 +331,27 @@ def test_a_directory_that_goes_while_the_lock_is_taken_is_made_again(
     monkeypatch.setattr(Path, "mkdir", late)
     with InterfaceLock(host.own, INTERFACE) as lock:
         assert lock._descriptor is not None
+
+
+def test_what_stopped_services_left_is_removed_and_what_is_in_use_stays(
+    host: FakeHost, link: FakeLink
+) -> None:
+    used = pin(host, link)
+    names = ("eth1:limits", "eth1:7:limit-cells", "eth2:limits", f"{INTERFACE}:limits")
+    with (
+        InterfaceLock(host.own, "eth2"),
+        host.bpf.create_map(MAPS[MapName.LIMITS], 1) as limits,
+    ):
+        for name in (*names, "eth1:control"):
+            limits.pin(host.own / f"{NAMESPACE}-{name}")
+        limits.pin(host.own / "1-eth1:limits")
+        remove_left(host.own)
+        stay = {"eth2:lock", "eth2:limits", f"{INTERFACE}:limits", "eth1:control"}
+        assert left(host) == {
+            used.name,
+            "1-eth1:limits",
+            *(f"{NAMESPACE}-{name}" for name in stay),
+        }
 
 
 def test_anothers_program_stays(host: FakeHost, link: FakeLink) -> None:

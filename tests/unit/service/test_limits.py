@@ -27,6 +27,7 @@ from xdpctl.abi import (
     encode_cidr,
     names_of,
 )
+from xdpctl.filter.own_pins import remove_left
 from xdpctl.kernel.bpf.pins import netns_inode
 from xdpctl.program.config import program_config
 from xdpctl.rules import parse_network
@@ -164,6 +165,7 @@ async def test_limits_are_in_force_with_the_first_packet_on_every_interface(home
         assert exempt(home) == {encode_cidr(parse_network("192.0.2.0/24"))}
         used = home.kernel.programs[program(home)].info.map_ids
         assert state(home, MapName.LIMIT_CELLS).info.id in used
+    remove_left(home.host.own)
     assert home.traces() == NOTHING
 
 
@@ -185,6 +187,23 @@ async def test_the_table_has_as_many_words_as_configured(home: Home) -> None:
         cells = state(home, MapName.LIMIT_CELLS).info
         assert cells.max_entries * cells.value_size == 8 * 1024
         assert (await limits(home))["rate_limit"]["table"] == 1024
+
+
+async def test_accounts_and_proofs_stay_when_the_program_goes(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with home.running(*RATE, "--exempt", "192.0.2.0/24"):
+        cells, kept = state(home, MapName.LIMIT_CELLS).info, words(home)[48:]
+    assert home.kernel.attached(INTERFACE) is None
+    assert pinned(home) == {"limits", "limit-cells", "limit-proven"}
+    async with home.running(*RATE):
+        assert state(home, MapName.LIMIT_CELLS).info == cells
+        assert words(home)[48:] == kept, "the secrets"
+        assert fields(caplog, "limits-adopted")
+    async with home.running():
+        assert pinned(home) == set(), "nothing limits"
+    assert home.traces() == NOTHING
 
 
 # --- changed live ---------------------------------------------------------------------------
@@ -253,6 +272,7 @@ async def test_a_reload_that_the_kernel_refuses_changes_nothing(home: Home, call
         assert (words(home), program(home), pinned(home)) == (before, on, maps)
         assert len(home.kernel.open) == opened
         assert (await limits(home))["rate_limit"]["table"] == 1024
+    remove_left(home.host.own)
     assert home.traces() == NOTHING
 
 
@@ -317,6 +337,7 @@ async def test_maps_of_another_version_are_not_taken_over_and_that_is_said(
         assert words(home)[0] == LIMITS_LAYOUT
         (said,) = fields(caplog, "limits-left")
         assert "another version" in said["why"]
+    remove_left(home.host.own)
     assert home.traces() == NOTHING
 
 
@@ -330,6 +351,7 @@ async def test_maps_of_another_size_of_value_are_not_taken_over_and_that_is_said
         assert state(home, MapName.LIMIT_CELLS).info.id != cells.info.id
         (said,) = fields(caplog, "limits-left")
         assert "another version" in said["why"]
+    remove_left(home.host.own)
     assert home.traces() == NOTHING
 
 

@@ -42,6 +42,7 @@ NAMES = [
     "expire",
     "stale-entries",
     "lists",
+    "zone-lists",
     "publish",
     "live",
     "dnstap",

@@ -48,7 +48,7 @@ from xdpctl.service.service import Service, run_service
 from xdpctl.store.state import PANIC, State
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
     from pathlib import Path
 
     from xdpctl.program.cache import CachingCompiler
@@ -213,7 +213,7 @@ async def test_requests_are_refused_before_anything_is_detached(
     detach = Filter.detach
     reachable: list[bool] = []
 
-    def watched(self: Filter) -> bool:
+    def watched(self: Filter, *, keeping: Collection[MapName] = ()) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(home.control))
@@ -221,7 +221,7 @@ async def test_requests_are_refused_before_anything_is_detached(
                 reachable.append(False)
             else:
                 reachable.append(True)
-        return detach(self)
+        return detach(self, keeping=keeping)
 
     monkeypatch.setattr(Filter, "detach", watched)
     async with home.running():

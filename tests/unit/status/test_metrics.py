@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -338,6 +339,25 @@ def test_each_list_has_its_figures(name: str, values: list[float]) -> None:
         if sample.name == name
     }
     assert found == dict(zip(["a.txt", "b.txt", "c.txt"], values, strict=True))
+
+
+def test_a_list_that_is_a_zone_has_more() -> None:
+    zone = ListView(
+        *("z", "", "rpz", GoodVersion("rpz", 7, 2, 900.0, serial=3), 0.0, "", "rpz.example", 3),
+        contact=time.time() - 60,
+        transfers={("ixfr", "good"): 4, ("soa", "current"): 9},
+    )
+    collector = SnapshotCollector(
+        lambda: FULL, bcc=str, lists=lambda: (*LISTS, zone), notified=lambda: {"taken": 2}
+    )
+    text = Exposition(collector).render("")[0].decode()
+
+    assert 'xdpctl_list_serial{list="z"} 3.0' in text
+    assert 'xdpctl_list_transfers_total{kind="ixfr",list="z",result="good"} 4.0' in text
+    assert 'xdpctl_list_notifies_total{result="taken"} 2.0' in text
+    (age,) = re.findall(r'xdpctl_list_age_seconds{list="z"} ([0-9.]+)', text)
+    assert 60 <= float(age) < 120
+    assert 'xdpctl_list_age_seconds{list="a.txt"}' not in text
 
 
 def test_what_is_published_is_counted_by_list() -> None:

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.support.fake_store import GARBAGE, CrashError, Ledger
-from xdpctl.abi import MapName, RuleAction, decode_value
+from xdpctl.abi import Book, MapName, RuleAction, decode_value
 from xdpctl.errors import (
     ConflictError,
     EmptyListError,
@@ -23,16 +23,19 @@ from xdpctl.errors import (
     XdpctlError,
 )
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
+from xdpctl.rules.keys import stored_place
 from xdpctl.store import bulk, difference, keysets
 from xdpctl.store.change import Change
 from xdpctl.store.difference import Staging
 from xdpctl.store.keysets import KeySets
+from xdpctl.store.source import RuleSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.fake_kernel import FakeMap
+    from xdpctl.rules.keys import Row
 
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
 A, B, C, D = "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"
@@ -706,3 +709,45 @@ def test_what_a_batch_wrote_before_it_was_refused_is_ours(ledger: Ledger) -> Non
     assert (caught.value.done, len(ledger.noted()), len(ledger.shown("file:x"))) == (1, 1, 1)
     value = next(iter(ledger.entries(MapName.ADDR_V4).values()))
     assert decode_value(value) == (DROP, 0)
+
+
+# --- a part of a list ---------------------------------------------------------------------
+
+
+class Part(RuleSource):
+    """Lines that say something about some places only."""
+
+    size = position = 0
+    descriptors = ()
+
+    def __init__(self, ledger: Ledger, lines: list[str], among: list[str]) -> None:
+        self._rows = ledger.parts(lines, "list:x", 3)
+        places = (stored_place(parse_target(text), AnyQtype.BOTH, Book.LISTS) for text in among)
+        self.among = list(places)
+
+    def __iter__(self) -> Iterator[Iterator[Row]]:
+        yield iter(())
+        yield from self._rows
+
+
+def test_a_part_of_a_list_replaces_only_what_it_is_about(ledger: Ledger) -> None:
+    """Also where it has more rows than SQLite compares of a whole one."""
+    ledger.bulk([A, B, C, "www.example"], "list:x")
+    ledger.bulk([B], "list:y")
+    ledger.hit(B, 5, Book.LISTS)
+    source = Part(ledger, [B, D, "a.example", "b.example"], [A, B, D, "a.example", "b.example"])
+    result = ledger.store.bulk(Change(source=source, origin="list:x", replace=True))
+
+    assert (result.created, result.removed, result.unchanged) == (3, 1, 1)
+    noted = {text for text, origin in ledger.noted().items() if origin == "list:x"}
+    assert noted == {B, C, D, "www.example", "a.example", "b.example"}
+
+
+def test_a_claim_that_waits_ends_with_a_part_too(ledger: Ledger) -> None:
+    ledger.bulk([A, B], "list:a")
+    ledger.bulk([A, B], "list:x")
+    source = Part(ledger, [], [A])
+    ledger.store.bulk(Change(source=source, origin="list:x", replace=True))
+    ledger.bulk([], "list:a", replace=True)
+
+    assert set(ledger.noted()) == {B}

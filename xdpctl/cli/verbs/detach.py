@@ -78,15 +78,23 @@ def _directly(names: list[str]) -> list[str]:
     Raises:
         InterfaceError: a given interface does not exist.
     """
-    from xdpctl.filter.own_pins import detach_interface  # noqa: PLC0415 - the same
+    from xdpctl.filter.own_pins import (  # noqa: PLC0415 - the same
+        detach_interface,
+        remove_left,
+    )
     from xdpctl.kernel.bpf.syscall import Bpf  # noqa: PLC0415 - not needed if a service answers
     from xdpctl.kernel.net.interfaces import Netlink  # noqa: PLC0415 - the same
 
     bpf, netlink = Bpf(), Netlink()
-    if names:
-        return detach_each(names, lambda name: detach_interface(bpf, netlink, name))
     carrying = [found.name for found in netlink.interfaces() if found.attached is not None]
-    return detach_each(carrying, lambda name: detach_interface(bpf, netlink, name), gone_is=False)
+    try:
+        return detach_each(
+            names or carrying,
+            lambda name: detach_interface(bpf, netlink, name),
+            gone_is=None if names else False,
+        )
+    finally:
+        remove_left()
 
 
 def detach_each(

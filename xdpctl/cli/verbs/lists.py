@@ -16,7 +16,10 @@ from xdpctl.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
-_HEADERS = ("NAME", "FORMAT", "RULES", "LEFT OUT", "AGE", "NEXT LOOK", "ERROR")
+_SERIAL = "SERIAL"
+"""A column that is there if a list is a zone."""
+
+_HEADERS = ("NAME", "FORMAT", "RULES", "LEFT OUT", _SERIAL, "AGE", "NEXT LOOK", "ERROR")
 _LISTS = "/api/v1/lists"
 
 
@@ -49,9 +52,12 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     if not lists:
         session.say("no lists: the configuration file has no [[list]]")
         return 0
-    table = Table(_HEADERS, right=frozenset({"RULES", "LEFT OUT"}), width=session.width)
+    has_zones = any(listed.get("zone") for listed in lists)
+    headers = [header for header in _HEADERS if has_zones or header != _SERIAL]
+    table = Table(headers, right=frozenset({"RULES", "LEFT OUT", _SERIAL}), width=session.width)
     now = time.time()
-    for line in table.lines(_cells(listed, now) for listed in lists):
+    rows = (dict(zip(_HEADERS, _cells(listed, now), strict=True)) for listed in lists)
+    for line in table.lines(tuple(row[header] for header in headers) for row in rows):
         session.say(line)
     for listed in lists:
         if kinds := _kinds(listed):
@@ -93,12 +99,13 @@ def _read_now(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _cells(listed: dict[str, Any], now: float) -> tuple[str, ...]:
-    rules, success = listed.get("rules"), listed.get("last_success")
+    rules, success, serial = map(listed.get, ("rules", "last_success", "serial"))
     return (
         str(listed.get("name")),
         str(listed.get("format")),
         "-" if rules is None else count(rules),
         count(listed.get("left_out") or 0),
+        "-" if serial is None else str(serial),
         "-" if success is None else age(now - success),
         age((listed.get("next") or now) - now),
         str(listed.get("error") or "-"),

@@ -38,8 +38,11 @@ RETRY_SECONDS = 60.0
 
 JITTER = 0.1
 
-BOUNDS = Bounds(seconds=1800.0)
-"""Of one transfer: a zone of a million records at a tenth of a megabit a second is not whole."""
+BOUNDS = Bounds(seconds=600.0)
+"""Of one transfer: a million records, some 40 MB, need half a megabit a second."""
+
+SHUNNED_SECONDS = 300.0
+"""How long a primary that failed is asked after the others."""
 
 _KINDS = {Kind.FULL: Asked.AXFR, Kind.CHANGES: Asked.IXFR}
 _RESULTS = {Verdict.GOOD: LookResult.GOOD, Verdict.REFUSED: LookResult.REFUSED}
@@ -77,7 +80,9 @@ class ListFollower:
         self._service = service
         self._fetch = transfer
         self._files = ZoneFiles(zone.path, zone.name.wire, keep_since=zone.keep_since, clock=clock)
+        self._clock = clock
         self._contexts = TlsContexts()
+        self._failed: dict[Primary, float] = {}  # when each failed, Unix time
         self._asked = self._came = Asked.NOTHING  # the last question; how the last version came
         self._is_in_force = True  # the good version
         self._is_refused = False  # the version that was offered last
@@ -135,21 +140,33 @@ class ListFollower:
             return True
         self._asked = Asked.SOA
         good, offered = self._files.good, self._files.offered
+        order = sorted(
+            self._zone.primaries,
+            key=lambda each: (each.address != notifier, self._is_shunned(each)),
+        )
         done = self._fetch(
             self._zone.name,
-            sorted(self._zone.primaries, key=lambda each: each.address != notifier),
+            order,
             None if whole or good is None else good.soa.serial,
             self._take,
             known=None if whole or offered is None else offered.soa.serial,
             bounds=BOUNDS,
             client=self._client,
         )
+        for primary in order[: order.index(done.primary)]:
+            self._failed[primary] = self._clock()
+        self._failed.pop(done.primary, None)
         self._files.saw()
         if done.kind is not Kind.CURRENT:
             return False
         if good is not None and done.soa.serial == good.soa.serial and self._files.offered:
             self._files.discard()  # the primary has taken it back
         return True
+
+    def _is_shunned(self, primary: Primary) -> bool:
+        """Return whether a primary failed a short time ago, while another one answered."""
+        failed = self._failed.get(primary)
+        return failed is not None and abs(self._clock() - failed) < SHUNNED_SECONDS
 
     def _client(self, primary: Primary, bounds: Bounds) -> PrimaryClient:
         return PrimaryClient(primary, bounds, contexts=self._contexts)
@@ -185,6 +202,7 @@ class ListFollower:
             self._came,
             version.records,
             version.touched,
+            self._files.contact,
         )
         self._service.offer(offered)
         failure = None

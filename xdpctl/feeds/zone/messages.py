@@ -128,6 +128,7 @@ class Offered:
         asked: how it came.
         records: how many it has, without the SOA record.
         touched: how many owners the changes concern; 0 without `base`.
+        contact: when a primary last gave what it has, Unix time; 0: never.
     """
 
     number: int
@@ -137,6 +138,7 @@ class Offered:
     asked: Asked
     records: int
     touched: int = 0
+    contact: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,10 @@ CONTACT_SECONDS = 60.0
 _APPLICATION = 0x7864_7A6C
 _FORMAT = 1
 _CACHE_KIB = 8192
-_PATIENCE = 30.0
+_PAGES_MAX = 1 << 19
+"""Of a file: 2 GiB, more than twenty million records need."""
+
+_PATIENCE = 120.0
 """Seconds that a reader may hold the file when its version is settled."""
 
 PARENTS_KEPT = 10_000
@@ -437,6 +440,7 @@ class ZoneFiles:
             self._path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
         )
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA max_page_count = {_PAGES_MAX}")
         connection.execute("PRAGMA synchronous = FULL")
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (form,) = connection.execute("PRAGMA user_version").fetchone()
@@ -483,6 +487,7 @@ def _created(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute(f"PRAGMA max_page_count = {_PAGES_MAX}")
     connection.executescript(_SCHEMA)
     return connection
 

@@ -305,15 +305,17 @@ def list_out(view: ListView) -> ListOut:
     good = view.good
     return ListOut(
         name=view.name,
-        file=view.file,
+        file=view.file or None,
         format=view.format,
         rules=None if good is None else good.rules,
         left_out=0 if good is None else good.left_out,
         last_success=None if good is None else good.success,
         next=view.next,
-        serial=None,
+        serial=view.serial,
         error=view.error or None,
         left_out_kinds={} if good is None else good.kinds,
+        zone=view.zone or None,
+        contact=view.contact,
     )
 
 

@@ -284,11 +284,12 @@ class ListOut(msgspec.Struct, omit_defaults=True):
     version, of which `last_success` says when it was used; `next` is when the list is looked at
     next. Both are in seconds since the epoch. `rules` and `last_success` are null if no version
     has been used yet. `serial` is that of a zone, null for a file. `error` says why the present
-    version is not used, else null.
+    version is not used, else null. A list is a `file` or a `zone`; of a zone, `contact` says when a
+    primary last confirmed it.
     """
 
     name: str
-    file: str
+    file: str | None
     format: str
     rules: int | None
     left_out: int
@@ -297,6 +298,8 @@ class ListOut(msgspec.Struct, omit_defaults=True):
     serial: int | None
     error: str | None
     left_out_kinds: dict[str, int] = {}
+    zone: str | None = None
+    contact: float | None = None
 
 
 class Lists(msgspec.Struct):

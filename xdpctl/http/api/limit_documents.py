@@ -191,7 +191,7 @@ def limits_out(view: LimitsView) -> LimitsOut:
         cookies,
         settings.rate_limit_slip,
         settings.rate_limit_dry_run,
-        [target_text(prefix) for prefix in settings.exempt],
+        [target_text(prefix) for prefix in (*settings.exempt, *view.listed)],
         acting_out(view.acting, view.taken),
         [ListenerOut(port, view.listeners.get(port)) for port in settings.ports],
         list(view.warnings),

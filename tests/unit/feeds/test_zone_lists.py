@@ -1,0 +1,486 @@
+"""The keeper of zones: its rules are those of the version that was offered last and is good."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from tests.unit.feeds.test_files import FakeBackend
+from tests.unit.feeds.test_lines import target_of_row
+from tests.unit.feeds.test_zone_reading import cname, soa
+from xdpctl.errors import (
+    EmptyListError,
+    KernelError,
+    ListError,
+    NotFoundError,
+    ShrunkListError,
+    XdpctlError,
+)
+from xdpctl.feeds import zone_lists
+from xdpctl.feeds.origins import REMEMBERED, ListOrigins
+from xdpctl.feeds.versions import Versions
+from xdpctl.feeds.zone.messages import (
+    Asked,
+    AskZone,
+    LookResult,
+    Notified,
+    NotifyResult,
+    Offered,
+    Settled,
+    Verdict,
+    ZoneReport,
+)
+from xdpctl.feeds.zone.records import ZoneFiles
+from xdpctl.feeds.zone_lists import ZoneLists
+from xdpctl.rules import target_text
+from xdpctl.rules.keys import each_row
+from xdpctl.rules.names import Name
+from xdpctl.settings import (
+    Denial,
+    Expire,
+    Lifetime,
+    ListSettings,
+    Passthru,
+    PrimaryAddress,
+    Settings,
+    ZoneListSettings,
+    load_settings,
+)
+from xdpctl.store.bulk import BulkResult
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from ipaddress import IPv4Network, IPv6Network
+    from pathlib import Path
+
+    from xdpctl.feeds.versions import ListView
+    from xdpctl.feeds.zone.messages import Report, Request, ZoneListsJob
+    from xdpctl.store.change import Change
+    from xdpctl.transfers.records import ZoneRecord
+
+NOW = 1_800_000_000.0
+DAY = 86_400.0
+ZONE = Name.from_text("rpz.example")
+LIST = ZoneListSettings(ZONE, "list:rpz", (PrimaryAddress(ip_address("127.0.0.1"), 53),))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something is so; threads take part."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
+
+
+class Rules(FakeBackend):
+    """Rules by origin, also where only a part of them is replaced; and who is exempt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.partial: list[bool] = []
+        self.exempted: dict[str, set[IPv4Network | IPv6Network]] = {}
+
+    async def bulk(self, change: Change) -> BulkResult:
+        def read() -> tuple[set[str], set[str] | None]:
+            rows = [row for part in change.source for row in each_row(part)]
+            places = getattr(change.source, "among", None)
+            among = None
+            if places is not None:
+                among = {target_text(target_of_row((*place, 1, "", None, ""))) for place in places}
+            return {target_text(target_of_row(row)) for row in rows}, among
+
+        self.changes.append(change)
+        if self.failure is not None:
+            raise self.failure
+        found, among = await asyncio.to_thread(read)
+        former = self.rules.get(change.origin, set())
+        self.partial.append(among is not None)
+        wanted = found if among is None else (former - among) | found
+        if not wanted and not change.may_be_empty:
+            raise EmptyListError("it has no rule")
+        if change.max_shrink is not None and len(wanted) < len(former) * (1 - change.max_shrink):
+            raise ShrunkListError(f"it has {len(wanted)} rules, and {len(former)} are in force")
+        self.rules[change.origin] = wanted
+        return BulkResult(created=len(found - former), unchanged=len(found & former))
+
+    async def exempt(self, origin: str, clients: Iterable[IPv4Network | IPv6Network]) -> None:
+        self.exempted[origin] = set(clients)
+
+
+class Child:
+    """A process that follows zones: what it says, and what it was told."""
+
+    def __init__(self, job: ZoneListsJob, sockets: object) -> None:
+        self.job = job
+        self.sockets = sockets
+        self.says: queue.Queue[Report | XdpctlError] = queue.Queue()
+        self.told: queue.Queue[Request] = queue.Queue()
+        self.ended = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended = True
+
+    def hear(self, stopped: Callable[[], bool]) -> Report | None:
+        while not stopped():
+            try:
+                said = self.says.get(timeout=0.01)
+            except queue.Empty:
+                continue
+            if isinstance(said, XdpctlError):
+                raise said
+            return said
+        return None
+
+    def send(self, request: Request) -> None:
+        self.told.put(request)
+
+
+@dataclass
+class Site:
+    """A keeper that runs, its process, and its zone's files."""
+
+    folder: Path
+    rules: Rules = field(default_factory=Rules)
+    children: list[Child] = field(default_factory=list)
+    time: float = NOW
+    zones: ZoneLists = field(init=False)
+
+    def make(self, *lists: ZoneListSettings) -> ZoneLists:
+        self.zones = ZoneLists(
+            self.rules,
+            self.rules,
+            self.settings(*lists),
+            origins=ListOrigins(self.rules),
+            versions=Versions(self.rules),
+            start=self.start,
+            clock=lambda: self.time,
+            boot=lambda: self.time - NOW + 1000.0,
+        )
+        return self.zones
+
+    def settings(self, *lists: ZoneListSettings, files: tuple[ListSettings, ...] = ()) -> Settings:
+        loaded = load_settings([], {}, require_interface=False)
+        state = self.folder / "state.db"
+        return replace(loaded, zone_lists=lists, lists=files, state=state)
+
+    def start(self, job: ZoneListsJob, sockets: object) -> Child:
+        self.children.append(Child(job, sockets))
+        return self.children[-1]
+
+    async def child(self, number: int = 0) -> Child:
+        await until(lambda: len(self.children) > number)
+        return self.children[number]
+
+    async def files(self, *records: ZoneRecord, number: int = 0) -> ZoneFiles:
+        """Return the files of the first zone, with a version that is offered."""
+        path = (await self.child(number)).job.zones[0].path
+        made = ZoneFiles(path, ZONE.wire, clock=lambda: self.time)
+        made.begin()
+        made.write_whole([(True, list(records))], lambda: soa(1))
+        return made
+
+    async def offer(
+        self,
+        files: ZoneFiles,
+        asked: Asked = Asked.AXFR,
+        *,
+        number: int = 0,
+        contact: float | None = None,
+        result: LookResult = LookResult.GOOD,
+    ) -> Verdict:
+        """Offer the version in the files; return what became of it."""
+        child = await self.child(number)
+        version = files.offered or files.good
+        assert version is not None
+        contact = self.time if contact is None else contact
+        child.says.put(
+            Offered(
+                *(0, version.path, version.soa, version.base, asked, version.records),
+                version.touched,
+                contact,
+            )
+        )
+        told = await asyncio.to_thread(child.told.get, timeout=20)
+        assert isinstance(told, Settled)
+        assert told.serial == version.soa.serial
+        if told.verdict is Verdict.GOOD:
+            files.accept()
+        else:
+            result = LookResult.REFUSED if told.verdict is Verdict.REFUSED else LookResult.FAILED
+        result = LookResult.KEPT if asked is Asked.NOTHING else result
+        await self.report(asked, result, files, contact=contact, number=number)
+        return told.verdict
+
+    async def report(  # noqa: PLR0913 - what a report says
+        self,
+        asked: Asked,
+        result: LookResult,
+        files: ZoneFiles | None = None,
+        *,
+        contact: float | None = None,
+        error: str = "",
+        number: int = 0,
+    ) -> None:
+        """Report a look, and wait until it was taken."""
+        child = await self.child(number)
+        good = None if files is None else files.good
+        contact = self.time if contact is None else contact
+        sent = ZoneReport(
+            *(0, asked, result, good.soa if good else None, good.records if good else 0),
+            contact,
+            60.0,
+            error,
+        )
+        child.says.put(sent)
+        await until(lambda: any(kept.report is sent for kept in self.zones._kept.values()))
+        await self.idle()
+
+    async def idle(self) -> None:
+        """Wait until the keeper has done all that it was told."""
+        await until(lambda: not (self.zones._inbox or self.zones._wake.is_set()))
+        await asyncio.sleep(0.02)
+
+    @property
+    def view(self) -> ListView:
+        (view,) = self.zones.views()
+        return view
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, *lists: ZoneListSettings, rules: Rules | None = None
+) -> AsyncIterator[Site]:
+    site = Site(folder, rules or Rules())
+    task = asyncio.create_task(site.make(*lists).run())
+    try:
+        yield site
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+A, B, C, D = (cname(f"{name}.test", "rpz-drop.") for name in "abcd")
+
+
+async def test_a_version_that_is_offered_is_in_force_and_good(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A, B)
+        assert await site.offer(files) is Verdict.GOOD
+        child = site.children[0]
+
+        assert site.rules.rules == {"list:rpz": {"a.test", "b.test"}}
+        assert child.job.zones[0].name == ZONE
+        assert child.job.zones[0].path.parent == tmp_path / "feeds"
+        view = site.view
+        assert view.good is not None
+        assert (view.zone, view.serial, view.good.rules, view.error) == ("rpz.example", 1, 2, "")
+        assert (view.contact, view.next) == (NOW, NOW + 60)
+        assert view.transfers == {("axfr", "good"): 1}
+        assert site.zones.warnings == ()
+
+
+async def test_changes_touch_only_what_they_concern(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A, B, C, D)
+        await site.offer(files)
+        files.write_changes([(False, [A])], lambda: soa(2))
+        assert await site.offer(files, Asked.IXFR) is Verdict.GOOD
+        assert site.rules.rules == {"list:rpz": {"b.test", "c.test", "d.test"}}
+        assert site.rules.partial == [False, True]
+        good = site.view.good
+        assert good is not None
+        assert (good.rules, good.serial, site.view.serial) == (3, 2, 2)
+
+
+async def test_changes_that_may_shrink_the_list_too_much_are_read_as_a_whole(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A, B, C)
+        await site.offer(files)
+        files.write_changes([(False, [A, B])], lambda: soa(2))
+        assert await site.offer(files, Asked.IXFR) is Verdict.REFUSED
+        assert site.rules.rules == {"list:rpz": {"a.test", "b.test", "c.test"}}
+        assert "`xdpctl lists accept rpz` takes it over" in site.view.error
+        assert site.view.serial == 1
+
+
+async def test_a_version_that_shrank_is_taken_when_an_operator_says_so(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A, B, C)
+        await site.offer(files)
+        files.write_whole([(True, [A])], lambda: soa(2))
+        assert await site.offer(files) is Verdict.REFUSED
+        await site.report(Asked.SOA, LookResult.CURRENT, files)
+        assert "so that more than max-shrink (50%) are gone" in site.view.error
+
+        accepting = asyncio.create_task(site.zones.read_now("rpz", accept=True))
+        told = await asyncio.to_thread(site.children[0].told.get, timeout=20)
+        assert told == AskZone(0)
+        assert await site.offer(files) is Verdict.GOOD
+        view = await accepting
+        assert (view.error, view.serial, view.good.rules if view.good else 0) == ("", 2, 1)
+
+
+async def test_an_empty_zone_is_refused_unless_all_may_go(tmp_path: Path) -> None:
+    async with running(tmp_path, replace(LIST, max_shrink=1.0)) as site:
+        assert await site.offer(await site.files()) is Verdict.GOOD
+    (tmp_path / "b").mkdir()
+    async with running(tmp_path / "b", LIST) as site:
+        assert await site.offer(await site.files()) is Verdict.REFUSED
+        assert "it has no rule" in site.view.error
+
+
+async def test_the_kept_version_is_in_force_before_a_primary_answers(tmp_path: Path) -> None:
+    rules = Rules()
+    async with running(tmp_path, LIST, rules=rules) as site:
+        await site.offer(await site.files(A, B))
+    rules.rules.clear()
+    async with running(tmp_path, LIST, rules=rules) as site:
+        assert "the kept versions of zones are put in force" in site.zones.failures
+        files = ZoneFiles((await site.child()).job.zones[0].path, ZONE.wire)
+        files.begin()
+        assert await site.offer(files, Asked.NOTHING) is Verdict.GOOD
+        assert not site.zones.failures
+        assert rules.rules == {"list:rpz": {"a.test", "b.test"}}
+        await site.report(Asked.SOA, LookResult.FAILED, files, error="nobody answers")
+        assert rules.rules == {"list:rpz": {"a.test", "b.test"}}
+        assert site.zones.warnings == ("list rpz cannot be brought up to date: nobody answers",)
+
+
+async def test_a_service_is_ready_without_a_kept_version(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        await site.report(Asked.NOTHING, LookResult.KEPT, contact=0.0)
+        assert site.zones.failures == ()
+        assert site.view.transfers == {}
+
+
+async def test_a_process_that_ends_is_started_again_and_reads_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zone_lists, "RESTART_SECONDS", 0.01)
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A, B)
+        await site.offer(files)
+        site.children[0].says.put(XdpctlError("it was killed"))
+        assert await site.offer(files, Asked.NOTHING, number=1) is Verdict.GOOD
+        assert len(site.rules.changes) == 1
+        assert site.children[0].ended
+
+
+@pytest.mark.parametrize(
+    ("expire", "ends"), [(Expire.KEEP, False), (Expire.SOA, True), (int(7 * DAY), True)]
+)
+async def test_after_a_week_without_a_primary_rules_stay_or_go_as_the_settings_say(
+    tmp_path: Path, expire: Expire | int, *, ends: bool
+) -> None:
+    async with running(tmp_path, replace(LIST, expire=expire)) as site:
+        files = await site.files(A, B)
+        await site.offer(files)
+        site.time += 7 * DAY + 60
+        await site.report(Asked.SOA, LookResult.FAILED, files, contact=NOW, error="it is down")
+        in_force = {"list:rpz": {"a.test", "b.test"}}
+        assert site.rules.rules == ({} if ends else in_force)
+        assert ("no primary has answered for 7 days" in " ".join(site.zones.warnings)) is ends
+        await site.report(Asked.SOA, LookResult.CURRENT, files)
+        assert site.rules.rules == in_force
+        assert site.view.error == ""
+
+
+async def test_what_has_expired_does_not_come_back_at_a_start(tmp_path: Path) -> None:
+    wanted = replace(LIST, expire=int(DAY))
+    async with running(tmp_path, wanted) as site:
+        await site.offer(await site.files(A, B))
+    rules = site.rules
+    async with running(tmp_path, wanted, rules=rules) as site:
+        site.time += 2 * DAY
+        files = ZoneFiles((await site.child()).job.zones[0].path, ZONE.wire)
+        files.begin()
+        assert await site.offer(files, Asked.NOTHING, contact=NOW) is Verdict.GOOD
+        assert rules.rules == {}
+        assert len(rules.changes) == 1
+
+
+async def test_clients_are_exempt_and_no_longer_when_the_list_leaves(tmp_path: Path) -> None:
+    client = cname("32.1.2.0.192.rpz-client-ip", "rpz-passthru.")
+    async with running(tmp_path, replace(LIST, passthru=Passthru.EXEMPT)) as site:
+        await site.offer(await site.files(A, client))
+        assert site.rules.exempted == {"list:rpz": {ip_network("192.0.2.1/32")}}
+        site.zones.reload(site.settings())
+        await site.idle()
+        await until(
+            lambda: not any((tmp_path / "feeds").iterdir()) and not site.rules.exempted["list:rpz"]
+        )
+        assert site.zones.views() == ()
+        assert json.loads(site.rules.facts[REMEMBERED]) == ["list:rpz"]  # files.py removes rules
+
+
+async def test_a_reload_uses_other_settings_on_what_is_there(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        await site.offer(await site.files(A, cname("n.test", ".")))
+        assert site.rules.rules == {"list:rpz": {"a.test", "n.test"}}
+        site.zones.reload(site.settings(replace(LIST, denial=Denial.SKIP)))
+        await until(lambda: site.rules.rules == {"list:rpz": {"a.test"}})
+        site.zones.reload(site.settings(replace(LIST, lifetime=Lifetime.TTL)))
+        assert (await site.child(1)).job.zones[0].keep_since
+
+
+async def test_a_map_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A, B, C)
+        await site.offer(files)
+        files.write_changes([(True, [D])], lambda: soa(2))
+        site.rules.failure = KernelError("no memory", number=12)
+        assert await site.offer(files, Asked.IXFR) is Verdict.FAILED
+        assert "no memory" in site.view.error
+        site.rules.failure = None
+        assert await site.offer(files, Asked.IXFR) is Verdict.GOOD
+        assert site.rules.partial == [False, False]  # some of its rules may have been written
+        assert site.view.error == ""
+
+
+async def test_a_file_that_cannot_be_read_is_broken(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A)
+        assert files.offered is not None
+        files.offered.path.write_bytes(b"x" * 9000)
+        assert await site.offer(files) is Verdict.BROKEN
+
+
+async def test_a_request_for_a_list_ends_with_what_its_primary_said(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        await site.child()
+        await site.idle()
+        with pytest.raises(NotFoundError):
+            await site.zones.read_now("other")
+        asking = asyncio.create_task(site.zones.read_now("list:rpz"))
+        await asyncio.to_thread(site.children[0].told.get, timeout=20)
+        await site.report(Asked.SOA, LookResult.FAILED, error="refused")
+        with pytest.raises(ListError, match="cannot be brought up to date: refused"):
+            await asking
+
+
+async def test_a_key_that_cannot_be_read_is_said_and_the_kept_version_stays(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, replace(LIST, key_file=tmp_path / "no.key")) as site:
+        assert (await site.child()).job.zones[0].primaries == ()
+        assert "no.key" in site.view.error
+
+
+async def test_notifies_are_counted(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        child = await site.child()
+        child.says.put(Notified({NotifyResult.TAKEN: 2}))
+        child.says.put(Notified({NotifyResult.TAKEN: 1}))
+        await until(lambda: site.zones.notified[NotifyResult.TAKEN] == 3)

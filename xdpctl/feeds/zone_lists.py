@@ -1,0 +1,734 @@
+"""Keeps the rules of every list that is a zone equal to its last good version.
+
+Owns when a version that was offered is used: the rules come first, then the process that follows
+the zones is told. A version that shrank too much, or has no rule, leaves the rules of the last good
+version in force, until a good one comes or an operator accepts this one. Changes (IXFR) replace
+only what they concern. Owns the end of rules that no primary has confirmed for long (`expire`).
+Does not transfer (feeds/zone/) and does not write maps (the backend does).
+
+The service runs it as a task (`run`), gives it new settings (`reload`) and shows `warnings` and
+`views`. Made by service/start.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from xdpctl.errors import (
+    EmptyListError,
+    ListError,
+    NotFoundError,
+    Sentence,
+    ShrunkListError,
+    XdpctlError,
+    within,
+)
+from xdpctl.feeds.formats.account import denials
+from xdpctl.feeds.versions import GoodVersion, ListView, Versions
+from xdpctl.feeds.zone.messages import (
+    Asked,
+    AskZone,
+    ListZone,
+    LookResult,
+    Notified,
+    Offered,
+    Settled,
+    Verdict,
+    ZoneListsJob,
+    ZoneReport,
+)
+from xdpctl.process.clock import boot_clock
+from xdpctl.process.log import event
+from xdpctl.rules.keys import LIST_PREFIX
+from xdpctl.rules.names import shown
+from xdpctl.settings.lists import NO_SHRINK_LIMIT, Expire, Lifetime
+from xdpctl.store.change import Change
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
+    from ipaddress import IPv4Network, IPv6Network
+    from pathlib import Path
+
+    from xdpctl.feeds.origins import ListBackend, ListOrigins
+    from xdpctl.feeds.zone.messages import NotifyResult, Report, Request
+    from xdpctl.feeds.zone.reading import ZoneFound, ZoneReading
+    from xdpctl.rules import AnyQtype
+    from xdpctl.settings import Settings, ZoneListSettings
+    from xdpctl.store.bulk import BulkResult
+    from xdpctl.transfers.client import Primary
+
+    Network = IPv4Network | IPv6Network
+
+FOLDER = "feeds"
+"""Beside the state file: the last good version of each zone."""
+
+FIRST_SECONDS = 10.0
+"""How long the service is not ready at start because kept versions are put in force."""
+
+RESTART_SECONDS = 5.0
+"""Until the process that follows the zones is started again."""
+
+LOOK_SECONDS = 60.0
+"""How often it is seen whether rules have expired, at least."""
+
+TOUCHED_MAX = 20_000
+"""Owners that changes may concern; with more, the whole zone is read."""
+
+STEPPED_SECONDS = 2.0
+"""Difference by which the time of day was set, so that the ends of rules move."""
+
+GOOD_SUFFIX = ".zone"
+
+_SAFE = re.compile(r"[^A-Za-z0-9_-]+")
+
+_log = logging.getLogger(__name__)
+
+
+class ZoneBackend(Protocol):
+    """What zones need from the service beside what lists do (service/operations.py)."""
+
+    async def exempt(self, origin: str, clients: Iterable[Network]) -> None:
+        """Let exactly these clients of an origin be in front of every rule."""
+
+
+class Following(Protocol):
+    """The process that follows zones."""
+
+    def hear(self, stopped: Callable[[], bool]) -> Report | None:
+        """Wait for the next report; None once `stopped` says so."""
+
+    def send(self, request: Request) -> None:
+        """Tell it something."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One list and what is known about it.
+
+    Attributes:
+        used_as: the settings with which `serial` was put in force in this run; None: it was not.
+        serial: of the version whose rules are in force; None: it is not known, or none is.
+        report: the last one.
+        next: when the zone is looked at next, Unix time.
+        problem: why the version that was offered is not used. `trouble`: why none came.
+        left_out, denials: sentences, or empty.
+        expired: its rules were removed, as no primary has confirmed them.
+        accepted: an operator wants the version that is offered next, even if it shrank.
+        transfers: how often it was looked at, by what was asked and how that ended.
+        exempt: clients that are in front of every rule; None: those of before this start.
+        waiting: requests that wait for the next look.
+    """
+
+    settings: ZoneListSettings
+    number: int
+    used_as: object = None
+    serial: int | None = None
+    report: ZoneReport | None = None
+    next: float = 0.0
+    problem: str = ""
+    trouble: str = ""
+    left_out: str = ""
+    denials: str = ""
+    expired: bool = False
+    accepted: bool = False
+    transfers: Counter[tuple[Asked, LookResult]] = field(default_factory=Counter)
+    exempt: frozenset[Network] | None = None
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def answer(self) -> None:
+        """Let the requests go on that wait for this look."""
+        waiting, self.waiting = self.waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+
+async def _nothing() -> None:
+    pass
+
+
+class ZoneLists:
+    """The keeper.
+
+    Args:
+        backend: makes and removes rules, and exempts clients.
+        settings: of the service.
+        origins, versions: of all lists.
+        start: starts the process that follows zones; blocks.
+        sockets: at which NOTIFY comes.
+        on_first: called when every kept version is in force.
+        clock: Unix time. `boot`: CLOCK_BOOTTIME.
+    """
+
+    name = "zone-lists"
+
+    def __init__(  # noqa: PLR0913 - two are for tests
+        self,
+        backend: ListBackend,
+        exempting: ZoneBackend,
+        settings: Settings,
+        *,
+        origins: ListOrigins,
+        versions: Versions,
+        start: Callable[[ZoneListsJob, Sequence[socket.socket]], AbstractContextManager[Following]],
+        sockets: Sequence[socket.socket] = (),
+        on_first: Callable[[], Awaitable[None]] = _nothing,
+        clock: Callable[[], float] = time.time,
+        boot: Callable[[], float] = boot_clock,
+    ) -> None:
+        self._backend = backend
+        self._exempting = exempting
+        self._origins = origins
+        self._versions = versions
+        self._start = start
+        self._sockets = tuple(sockets)
+        self._on_first = on_first
+        self._clock = clock
+        self._boot = boot
+        self._ahead = clock() - boot()
+        self._wanted: Settings | None = settings
+        self._settings = settings
+        self._directory: Path = settings.state.absolute().parent / FOLDER
+        self._first_until = time.monotonic() + FIRST_SECONDS if settings.zone_lists else 0.0
+        self._kept: dict[str, _Kept] = {}
+        self._numbers: dict[int, _Kept] = {}
+        self._job: ZoneListsJob | None = None
+        self._has_begun = False
+        self._following: Following | None = None
+        self._stop = threading.Event()
+        self._inbox: deque[tuple[ZoneListsJob, Report]] = deque()
+        self._wake = asyncio.Event()
+        self._job_changed = asyncio.Event()
+        self._process_trouble = ""
+        self.notified: Counter[NotifyResult] = Counter()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for every list that is not in force as its primary has it."""
+        found = [self._process_trouble] if self._process_trouble else []
+        for listed in self._kept.values():
+            sentences = (listed.problem, listed.trouble, listed.left_out)
+            found += [sentence for sentence in sentences if sentence]
+        return tuple(found)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """A sentence while kept versions are put in force at the start; no primary is awaited."""
+        if time.monotonic() >= self._first_until:
+            return ()
+        return ("the kept versions of zones are put in force",)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the lists."""
+        return tuple(listed.settings.name for listed in self._kept.values())
+
+    def views(self) -> tuple[ListView, ...]:
+        """Return how each list is now. From the loop's thread."""
+        return tuple(self._view(listed) for listed in self._kept.values())
+
+    def _view(self, listed: _Kept) -> ListView:
+        settings, report = listed.settings, listed.report
+        contact = report.contact if report is not None else 0.0
+        return ListView(
+            settings.name,
+            "",
+            "rpz",
+            self._versions.of(settings.origin),
+            listed.next or self._clock(),
+            listed.problem or listed.trouble,
+            zone=settings.zone.to_text(),
+            serial=listed.serial,
+            contact=contact or None,
+            transfers={
+                (asked.value, result.value): count
+                for (asked, result), count in listed.transfers.items()
+            },
+        )
+
+    async def read_now(self, name: str, *, accept: bool = False) -> ListView:
+        """Ask a list's primaries, and return how it is then.
+
+        Args:
+            name: of the list, with or without `list:`.
+            accept: take the version that is offered also if it shrank or has no rule.
+
+        Raises:
+            NotFoundError: there is no such list.
+            ListError: its primaries do not answer, or their version is not used.
+        """
+        origin = f"{LIST_PREFIX}{name.removeprefix(LIST_PREFIX)}"
+        listed = self._kept.get(origin)
+        if listed is None:
+            raise NotFoundError(f"there is no list {shown(name)}")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        listed.waiting.append(done)
+        listed.accepted = listed.accepted or accept
+        await self._send(AskZone(listed.number))
+        await done
+        listed = self._kept.get(origin)
+        if listed is None:
+            raise NotFoundError(f"there is no list {shown(name)} any more: the settings changed")
+        if listed.problem or listed.trouble:
+            raise ListError(listed.problem or listed.trouble)
+        return self._view(listed)
+
+    def reload(self, settings: Settings) -> None:
+        """Take over new settings. From the loop's thread."""
+        self._wanted = settings
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keep the lists until cancelled."""
+        try:
+            await self._versions.recall()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow(), name="zone-lists-process")
+                group.create_task(self._keep(), name="zone-lists-rules")
+        finally:
+            self._stop.set()
+
+    async def _keep(self) -> NoReturn:
+        while True:
+            self._wake.clear()
+            if self._wanted is not None:
+                wanted, self._wanted = self._wanted, None
+                await self._take_over(wanted)
+            while self._inbox and self._wanted is None:
+                job, report = self._inbox.popleft()
+                if job is self._job:
+                    await self._take(report)
+            for listed in list(self._kept.values()):
+                await self._see_expired(listed)
+            await self._see_first()
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _see_first(self) -> None:
+        """Be ready once every zone's kept version, or that there is none, is known."""
+        if self._first_until and all(listed.report for listed in self._kept.values()):
+            self._first_until = 0.0
+            await self._on_first()
+
+    # --- settings -------------------------------------------------------------------
+
+    async def _take_over(self, settings: Settings) -> None:
+        self._settings = settings
+        former, kept = self._kept, dict[str, _Kept]()
+        for number, wanted in enumerate(settings.zone_lists):
+            before = former.get(wanted.origin)
+            if before is None or before.settings.zone != wanted.zone:
+                kept[wanted.origin] = _Kept(wanted, number)
+            else:
+                before.settings, before.number = wanted, number
+                kept[wanted.origin] = before
+        await self._origins.take_over(settings.list_origins)
+        await self._versions.forget_others(settings.list_origins)
+        self._kept = kept
+        self._numbers = {listed.number: listed for listed in kept.values()}
+        for origin, listed in former.items():
+            if kept.get(origin) is not listed:
+                listed.answer()
+                await self._exempting.exempt(origin, ())
+        job = await asyncio.to_thread(self._job_of, settings)
+        if job != self._job or not self._has_begun:
+            self._job, self._has_begun = job, True
+            self._stop.set()
+            self._job_changed.set()
+        for listed in kept.values():
+            if listed.serial is not None and listed.used_as != self._used_as(listed):
+                await self._use_good(listed)
+
+    def _used_as(self, listed: _Kept) -> object:
+        """Return what the rules of a version depend on beside the version."""
+        return listed.settings, self._settings.protect
+
+    def _job_of(self, settings: Settings) -> ZoneListsJob | None:
+        """Return what the process is to follow; a key that cannot be read is a list's trouble.
+
+        Blocks.
+        """
+        if not settings.zone_lists:
+            return None
+        zones = []
+        for listed in self._kept.values():
+            wanted = listed.settings
+            primaries: tuple[Primary, ...] = ()
+            try:
+                primaries = _primaries(wanted)
+                listed.trouble = ""
+            except XdpctlError as error:
+                self._troubled(listed, error.sentence)
+            zones.append(
+                ListZone(
+                    listed.number,
+                    wanted.zone,
+                    primaries,
+                    self._path(wanted),
+                    None if wanted.refresh is None else float(wanted.refresh),
+                    wanted.lifetime is Lifetime.TTL,
+                )
+            )
+        return ZoneListsJob(tuple(zones), len(self._sockets))
+
+    def _path(self, settings: ZoneListSettings) -> Path:
+        """Return the path of a list's files, without a suffix."""
+        mark = hashlib.sha256(settings.origin.encode() + b"\0" + settings.zone.wire).hexdigest()
+        return self._directory / f"{_SAFE.sub('-', settings.name)[:40]}-{mark[:12]}"
+
+    # --- the process ----------------------------------------------------------------
+
+    async def _follow(self) -> NoReturn:
+        """Let a process follow the zones of the job in force, whichever that is."""
+        loop = asyncio.get_running_loop()
+        await self._job_changed.wait()  # nothing is tidied up before the zones are known
+        while True:
+            self._job_changed.clear()
+            self._stop.clear()
+            job = self._job
+            if job is None:
+                await asyncio.to_thread(self._tidy, None)
+                await self._job_changed.wait()
+                continue
+            try:
+                await asyncio.to_thread(self._hear, job, loop)
+                self._process_trouble = ""
+            except XdpctlError as error:
+                self._process_trouble = error.sentence
+                event(_log, "failed", logging.ERROR, error=error.sentence)
+                await asyncio.sleep(RESTART_SECONDS)
+
+    def _hear(self, job: ZoneListsJob, loop: asyncio.AbstractEventLoop) -> None:
+        """Hear what the process reports, until another one is wanted. Blocks."""
+        self._tidy(job)
+        with self._start(job, self._sockets) as process:
+            self._following = process
+            try:
+                while (report := process.hear(self._stop.is_set)) is not None:
+                    loop.call_soon_threadsafe(self._heard, job, report)
+            finally:
+                self._following = None
+
+    def _heard(self, job: ZoneListsJob, report: Report) -> None:
+        self._inbox.append((job, report))
+        self._wake.set()
+
+    async def _send(self, request: Request) -> None:
+        if (process := self._following) is not None:
+            await asyncio.to_thread(process.send, request)
+
+    def _tidy(self, job: ZoneListsJob | None) -> None:
+        """Make the directory of the zones' files, and remove those of former lists. Blocks."""
+        kept = {zone.path.name for zone in job.zones} if job else set()
+        try:
+            if job is not None:
+                self._directory.mkdir(mode=0o750, exist_ok=True)
+            for path in list(self._directory.glob("*")):
+                if path.name.partition(".")[0] not in kept and path.is_file():
+                    path.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ListError(
+                f"cannot keep zones in {self._directory}: {error.strerror}; the directory must"
+                " belong to the service's user"
+            ) from error
+
+    # --- what is reported -----------------------------------------------------------
+
+    async def _take(self, report: Report) -> None:
+        if isinstance(report, Notified):
+            self.notified.update(report.counts)
+            return
+        listed = self._numbers.get(report.number)
+        if listed is None:
+            return
+        if isinstance(report, Offered):
+            verdict = await self._offered(listed, report)
+            await self._send(Settled(report.number, report.soa.serial, verdict))
+        else:
+            await self._looked(listed, report)
+
+    async def _offered(self, listed: _Kept, offered: Offered) -> Verdict:
+        """Use a version that was offered; return what became of it."""
+        is_kept = offered.asked is Asked.NOTHING
+        if is_kept and listed.serial == offered.soa.serial:
+            return Verdict.GOOD  # in force already: the process was started again
+        expires = _expires_after(listed.settings, offered.soa.expire)
+        if is_kept and expires is not None and self._clock() - offered.contact >= expires:
+            return Verdict.GOOD  # it has expired: `_see_expired` removes its rules
+        accepted, listed.accepted = listed.accepted or is_kept, False
+        settings, good = listed.settings, self._versions.of(listed.settings.origin)
+        touched = None
+        if (
+            offered.base is not None
+            and offered.base == listed.serial
+            and listed.used_as == self._used_as(listed)
+            and offered.touched <= TOUCHED_MAX
+            and good is not None
+            and offered.touched < good.rules * settings.max_shrink
+        ):
+            touched = offered.touched
+        return await self._use(
+            listed,
+            self._reading(offered.path, settings, touched=touched),
+            offered.soa.serial,
+            accepted=accepted or touched is not None,
+        )
+
+    async def _use_good(self, listed: _Kept) -> None:
+        """Put the last good version in force again."""
+        report = listed.report
+        if report is None or report.soa is None:
+            return
+        path = self._path(listed.settings)
+        reading = self._reading(
+            path.with_name(path.name + GOOD_SUFFIX), listed.settings, offered=False
+        )
+        await self._use(listed, reading, report.soa.serial, accepted=True)
+
+    def _reading(
+        self,
+        path: Path,
+        settings: ZoneListSettings,
+        *,
+        touched: int | None = None,
+        offered: bool = True,
+    ) -> ZoneReading:
+        from xdpctl.feeds.zone.reading import ZoneReading  # noqa: PLC0415 - SQLite, for who has zones
+
+        ahead = self._clock() - self._boot()
+        if abs(ahead - self._ahead) > STEPPED_SECONDS:  # else ends would move with each reading
+            self._ahead = ahead
+        return ZoneReading(
+            path,
+            settings,
+            self._any_qtype,
+            ahead=float(round(self._ahead)),
+            present=self._boot(),
+            offered=offered,
+            touched=touched,
+        )
+
+    @property
+    def _any_qtype(self) -> AnyQtype:
+        return self._settings.any_qtype
+
+    async def _use(
+        self, listed: _Kept, reading: ZoneReading, serial: int, *, accepted: bool
+    ) -> Verdict:
+        """Make the rules of a list those of a version."""
+        from xdpctl.feeds.zone.reading import BrokenZoneError  # noqa: PLC0415 - as above
+
+        settings = listed.settings
+        change = Change(
+            source=reading,
+            origin=settings.origin,
+            replace=True,
+            may_be_empty=accepted or settings.max_shrink >= NO_SHRINK_LIMIT,
+            max_shrink=None if accepted else settings.max_shrink,
+        )
+        used_as = self._used_as(listed)
+        try:
+            result = await self._backend.bulk(change)
+        except XdpctlError as error:
+            self._refused(listed, error, serial)
+            if isinstance(error, ShrunkListError | EmptyListError):
+                return Verdict.REFUSED
+            if isinstance(error, BrokenZoneError):
+                return Verdict.BROKEN
+            if not isinstance(error, ListError):
+                listed.serial = None  # some of its rules may have been written
+                return Verdict.FAILED
+            return Verdict.REFUSED
+        if listed.problem or listed.expired:
+            event(_log, "list-mended", list=settings.origin)
+        listed.problem, listed.expired = "", False
+        listed.serial, listed.used_as = serial, used_as
+        await self._noted(listed, reading, result, serial)
+        return Verdict.GOOD
+
+    async def _noted(
+        self, listed: _Kept, reading: ZoneReading, result: BulkResult, serial: int
+    ) -> None:
+        settings, found = listed.settings, reading.found
+        good = _good_version(result, found, self._versions.of(settings.origin), serial)
+        await self._versions.keep(settings.origin, replace(good, success=self._clock()))
+        event(
+            _log,
+            "list-read",
+            list=settings.origin,
+            zone=settings.zone.to_text(),
+            serial=serial,
+            created=result.created,
+            updated=result.updated,
+            removed=result.removed,
+            unchanged=result.unchanged,
+            left_to_dnsdist=(result.theirs + result.shadowed) or None,
+            left_to_others=result.others or None,
+            guarded=result.guarded or None,
+        )
+        if found.before is None:
+            exempt = found.exempt
+        else:
+            exempt = ((listed.exempt or frozenset()) - found.exempt_before) | found.exempt
+        self._note_left_out(listed, found)
+        if found.left_out.denied and not listed.denials:
+            listed.denials = denials(found.left_out.denied, found.left_out.denial)
+            event(_log, "list-denials", list=settings.origin, text=listed.denials)
+        await self._exempt(listed, exempt)
+
+    async def _exempt(self, listed: _Kept, clients: frozenset[Network]) -> None:
+        if clients == listed.exempt:
+            return
+        try:
+            await self._exempting.exempt(listed.settings.origin, clients)
+        except XdpctlError as error:
+            listed.problem = (
+                f"cannot exempt the clients of list {listed.settings.name}: {error.sentence}"
+            )
+            event(_log, "failed", logging.ERROR, error=listed.problem)
+            return
+        listed.exempt = clients
+
+    def _note_left_out(self, listed: _Kept, found: ZoneFound) -> None:
+        if found.before is not None:
+            return  # only of what changed: what is known of the whole stays
+        listed.left_out = ""
+        if len(found.left_out):
+            frame = f"list {listed.settings.name} has records that are left out: "
+            listed.left_out = Sentence(f"{frame}{found.left_out}", f"{frame}{found.left_out.kinds}")
+            event(_log, "list-left-out", logging.WARNING, text=listed.left_out)
+
+    def _refused(self, listed: _Kept, error: XdpctlError, serial: int) -> None:
+        settings = listed.settings
+        done = getattr(error, "done", 0)
+        if done:
+            state = f"{done} of its rules went in and the rest is missing"
+        elif self._versions.of(settings.origin) is None:
+            state = "no version of it has been used so far"
+        else:
+            state = "the rules of its last good version stay in force"
+        accept = f"; `xdpctl lists accept {settings.name}` takes it over"
+        helps = ""
+        if isinstance(error, ShrunkListError):
+            helps = (
+                f", so that more than max-shrink ({round(100 * settings.max_shrink)}%) are gone"
+                f"{accept}"
+            )
+        elif isinstance(error, EmptyListError):
+            helps = accept
+        problem = within(
+            lambda text: (
+                f"cannot use list {settings.name}, serial {serial}: {text}{helps}; {state}"
+            ),
+            error.sentence,
+        )
+        if problem != listed.problem:
+            event(_log, "list-refused", logging.ERROR, error=problem)
+        listed.problem = problem
+
+    async def _looked(self, listed: _Kept, report: ZoneReport) -> None:
+        if report.asked is not Asked.NOTHING or report.soa is not None:
+            listed.transfers[report.asked, report.result] += 1
+        listed.report, listed.next = report, self._clock() + report.next_seconds
+        if report.error:
+            name = listed.settings.name
+            self._troubled(listed, f"list {name} cannot be brought up to date: {report.error}")
+        elif report.asked is not Asked.NOTHING:
+            listed.trouble = ""
+        if report.asked is Asked.NOTHING:
+            return
+        if listed.serial is None and report.result is LookResult.CURRENT:
+            await self._use_good(listed)  # it had expired, or could not be written
+        listed.accepted = False
+        listed.answer()
+
+    def _troubled(self, listed: _Kept, sentence: str) -> None:
+        if sentence != listed.trouble:
+            event(_log, "list-failed", logging.WARNING, error=sentence)
+        listed.trouble = sentence
+
+    # --- the end of rules that nobody confirms --------------------------------------
+
+    async def _see_expired(self, listed: _Kept) -> None:
+        """Remove the rules of a zone that no primary has confirmed for long."""
+        report = listed.report
+        if report is None or report.soa is None or listed.expired:
+            return
+        seconds, age = _expires_after(listed.settings, report.soa.expire), 0.0
+        if seconds is None or (age := self._clock() - report.contact) < seconds:
+            return
+        origin = listed.settings.origin
+        try:
+            removed = await self._backend.flush(None, origin)
+            await self._exempt(listed, frozenset())
+        except XdpctlError as error:
+            event(_log, "failed", logging.ERROR, error=error.sentence)
+            return
+        listed.expired, listed.serial = True, None
+        listed.problem = (
+            f"list {listed.settings.name} has expired: no primary has answered for"
+            f" {_age(age)}; its rules come back when one does"
+        )
+        event(_log, "list-expired", logging.ERROR, list=origin, rules=removed)
+
+
+def _expires_after(settings: ZoneListSettings, soa_expire: int) -> float | None:
+    """Return the seconds without contact after which a list's rules end; None: never."""
+    if settings.expire is Expire.KEEP:
+        return None
+    return float(soa_expire if settings.expire is Expire.SOA else settings.expire)
+
+
+def _good_version(
+    result: BulkResult, found: ZoneFound, former: GoodVersion | None, serial: int
+) -> GoodVersion:
+    """Return what is known of a version; of changes, from what was known of the one before."""
+    kinds = Counter(found.left_out.counts)
+    if found.before is None or former is None:
+        rules = result.created + result.updated + result.unchanged + result.theirs + result.others
+    else:
+        rules = max(former.rules + found.rules - found.rules_before, 0)
+        known = Counter(former.kinds)
+        known.update(kinds)
+        known.subtract(found.before.counts)
+        kinds = +known
+    return GoodVersion("rpz", rules, kinds.total(), 0.0, kinds=dict(kinds), serial=serial)
+
+
+def _primaries(settings: ZoneListSettings) -> tuple[Primary, ...]:
+    """Return the primaries with their key and what TLS checks. Blocks.
+
+    Raises:
+        XdpctlError: a file cannot be read.
+    """
+    from xdpctl.transfers.client import Primary  # noqa: PLC0415 - loads dnspython
+    from xdpctl.transfers.key_file import read_key  # noqa: PLC0415 - the same
+    from xdpctl.transfers.tls import Tls, read_authorities  # noqa: PLC0415 - the same
+
+    key = read_key(settings.key_file) if settings.key_file else None
+    tls = None
+    if settings.tls_name is not None:
+        authorities = read_authorities(settings.tls_ca) if settings.tls_ca else None
+        tls = Tls(settings.tls_name, authorities)
+    return tuple(Primary(*each, key, tls) for each in settings.primaries)
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{seconds:.0f} s"
