@@ -28,6 +28,7 @@ these instead.
     │   └── ShrunkListError             it lost more of its rules than it may
     ├── TransferError                   a zone transfer that cannot be used
     ├── PublishError                    a primary does not take a DNS UPDATE (HTTP 502)
+    ├── DnsdistError                    dnsdist's dynamic blocks cannot be read
     ├── ForeignFileError                a file that another user can replace
     │   └── IrregularFileError          not a regular file
     ├── ListenError                     socket or port cannot be used
@@ -350,6 +351,10 @@ class PublishError(XdpctlError):
         super().__init__(sentence)
         self.result = result
         self.maybe = maybe
+
+
+class DnsdistError(XdpctlError):
+    """The dynamic blocks of a dnsdist cannot be read."""
 
 
 class ForeignFileError(XdpctlError):

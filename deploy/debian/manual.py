@@ -192,6 +192,11 @@ def list_keys() -> Iterator[str]:
     yield from _table("publish.md", "## Where updates go", "", "default: ")
 
 
+def dnsdist_keys() -> Iterator[str]:
+    """Yield the keys of `[[dnsdist]]`."""
+    yield from _table("dnsdist.md", "### Keys of `[[dnsdist]]`", "", "default: ")
+
+
 def formats() -> Iterator[str]:
     """Yield the formats of lists."""
     yield from _table("lists.md", "## Formats", "", "left out: ")
@@ -218,6 +223,7 @@ GENERATED: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "options": options,
     "environment": environment,
     "list-keys": list_keys,
+    "dnsdist-keys": dnsdist_keys,
     "formats": formats,
     "lines": lines,
     "settings-file": settings_file,

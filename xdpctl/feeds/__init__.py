@@ -13,6 +13,7 @@
     zone_lists.py  when versions of zones are used, and when their rules end
     publish/       what this host publishes in zones
     zone/          lists that are zones: transfers, versions, records as rows
+    dnsdist/       dnsdist's dynamic blocks
     formats/       the formats of files
 
 A list's rules are exactly those of its last good version. Only differences are applied, under the

@@ -28,6 +28,7 @@ watch.py            samples for those who look: parsed, chosen, with their rule
 settling.py         a part: compares notes and maps
 claim_counts.py     a part: counts claims by class for the metrics
 stale_entries.py    a part: what dnsdist's former process left in the maps
+dynamic_claims.py   claims of dnsdist's dynamic blocks, for feeds/dnsdist/
 expiry.py           a part: removes rules when their time is over
 reload.py           a part: takes over changed settings
 watchdog.py         a part: signs of life for the service manager

@@ -28,6 +28,7 @@ from xdpctl.errors import (
     TargetError,
     XdpctlError,
 )
+from xdpctl.feeds.dnsdist.views import BridgeView
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
 from xdpctl.http.api.converter import (
     change_out,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.abi import RuleAction
+    from xdpctl.feeds.dnsdist.bridge import DnsdistBlocks
     from xdpctl.feeds.lists import EveryList
     from xdpctl.feeds.publish.publisher import Publisher
     from xdpctl.feeds.publish.views import PublishZoneView
@@ -137,8 +139,8 @@ class Operations:
         expiry_changed: set when another rule may be the next to expire.
         claim_counts: how many claims of each class are in force, and how many wait
             (claim_counts.py).
-        all_lists, live_view, publisher: the lists of the settings, what streams show, what is
-            published; made later.
+        all_lists, live_view, publisher, dnsdist_blocks: the lists of the settings, what streams
+            show, what is published, and dnsdist's dynamic blocks; made later.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the whole
@@ -187,6 +189,7 @@ class Operations:
         self.all_lists: EveryList | None = None
         self.live_view: Live | None = None
         self.publisher: Publisher | None = None
+        self.dnsdist_blocks: DnsdistBlocks | None = None
         self._started = time.time()
         self._expired = Tally()
         self._expired_noted = 0.0
@@ -639,6 +642,10 @@ class Operations:
     def list_notified(self) -> Mapping[str, int]:
         """Return how many NOTIFY messages came for lists, by what became of them."""
         return {} if self.all_lists is None else self.all_lists.notified
+
+    def dnsdist_view(self) -> BridgeView:
+        """Return how the reading of dnsdist's dynamic blocks is now."""
+        return BridgeView() if self.dnsdist_blocks is None else self.dnsdist_blocks.view()
 
     def lists(self) -> list[ListOut]:
         """Return the same as documents."""

@@ -131,6 +131,7 @@ class Reload:
         others = (
             ("list", _lists_of(settings) != _lists_of(former)),
             ("zone", settings.zone_tables != former.zone_tables),
+            ("dnsdist", settings.dnsdists != former.dnsdists),
             ("secrets of --listen", secrets),
             ("cookie secrets", cookies),
         )
@@ -176,6 +177,7 @@ def _reloaded(settings: Settings, wanted: Settings, changes: Changes) -> Setting
         zone_lists=wanted.zone_lists,
         zone_tables=wanted.zone_tables,
         zones=wanted.zones,
+        dnsdists=wanted.dnsdists,
     )
 
 

@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xdpctl.errors import VerifierError, XdpctlError
+from xdpctl.feeds.dnsdist.bridge import DnsdistBlocks
 from xdpctl.feeds.files import ListFiles
 from xdpctl.feeds.lists import EveryList
 from xdpctl.feeds.origins import ListOrigins
@@ -37,6 +38,7 @@ from xdpctl.program.config import program_config
 from xdpctl.rules.guard import Guard
 from xdpctl.service.claim_counts import ClaimCounts
 from xdpctl.service.current_program import CurrentProgram
+from xdpctl.service.dynamic_claims import DynamicBackend
 from xdpctl.service.expiry import Expiry
 from xdpctl.service.interface_watch import InterfaceWatch
 from xdpctl.service.limits import Limits
@@ -172,6 +174,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         proofs=proofs,
         zones=zones,
         samples=samples,
+        dnsdist=_dnsdist(ground, rules, workers, own_tables, stack),
     )
     rules.observer.look()
     await _serve(found.listeners, operations, program)
@@ -198,12 +201,14 @@ def _parts(  # noqa: PLR0913 - what parts need
     proofs: TcpProofs,
     zones: ZoneLimits,
     samples: Samples,
+    dnsdist: DnsdistBlocks,
 ) -> tuple[ServicePart, ...]:
     """Make the parts of the service: one entry a part, in the order that status shows them.
 
     `parts` is the list that will hold them all; a reload goes through it.
     """
     settings = ground.current.now
+    operations.dnsdist_blocks = dnsdist
     looks, write = workers.looks, workers.lanes.writes
     files, zone_lists = _lists(ground, found, rules, workers, operations)
     return (
@@ -230,6 +235,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         stale,
         files,
         zone_lists,
+        dnsdist,
         _publisher(ground, rules, operations, write),
         *_views(ground, operations, looks),
         Reload(
@@ -440,6 +446,26 @@ def _holders(ground: Ground) -> Holders:
     return Holders(None if owner is None else owner.uid)
 
 
+def _dnsdist(
+    ground: Ground,
+    rules: OpenRules,
+    workers: Workers,
+    own_tables: OwnTables,
+    stack: contextlib.AsyncExitStack,
+) -> DnsdistBlocks:
+    current, netlink = ground.current, ground.netlink
+    backend = DynamicBackend(
+        rules.store,
+        rules.account,
+        own_tables.reserve,
+        lambda: Guard(current.now.protect, netlink.local_addresses()),
+        writes=workers.lanes.writes,
+        urgent=workers.lanes.urgent,
+        looks=stack.enter_context(one_thread("dnsdist")),
+    )
+    return DnsdistBlocks(backend, current.now)
+
+
 def _stale_entries(
     ground: Ground, found: Inspected, rules: OpenRules, stack: contextlib.AsyncExitStack
 ) -> StaleEntries:
@@ -467,6 +493,7 @@ async def _serve(listeners: Listeners, operations: Operations, program: CurrentP
         operations.snapshot,
         bcc=program.bcc,
         lists=operations.list_views,
+        dnsdist=operations.dnsdist_view,
         notified=operations.list_notified,
         claims=lambda: operations.claim_counts,
         limits=operations.limits_view,

@@ -5,6 +5,7 @@
     arguments.py  the table as arguments of a parser
     sources.py    reads the three sources with the table; each error names its source
     lists.py      the `[[list]]` tables of the file
+    dnsdist.py    the `[[dnsdist]]` tables
     zones.py      own zones with a limit, and the `[[zone]]` tables
     settings.py   `Settings`, rules between options, and what a reload can change
 
@@ -12,6 +13,7 @@ A new option is one entry of the table and one field of `Settings`; a test compa
 """
 
 from xdpctl.settings.arguments import add_service_options
+from xdpctl.settings.dnsdist import DnsdistSettings, OtherAction
 from xdpctl.settings.lists import (
     Denial,
     Expire,
@@ -46,6 +48,7 @@ from xdpctl.settings.zones import PrimaryAddress, ZoneSettings
 __all__ = [
     "Changes",
     "Denial",
+    "DnsdistSettings",
     "DnstapTarget",
     "Expire",
     "Levels",
@@ -55,6 +58,7 @@ __all__ = [
     "Listen",
     "ModeSetting",
     "OnExit",
+    "OtherAction",
     "Owner",
     "Passthru",
     "PrimaryAddress",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from xdpctl.abi import MapName
     from xdpctl.process.log import LogFormat, LogLevel
     from xdpctl.rules import AnyQtype, Name, Question, Zone
+    from xdpctl.settings.dnsdist import DnsdistSettings
     from xdpctl.settings.lists import AnyList, ListSettings, ZoneListSettings
     from xdpctl.settings.values import (
         DnstapTarget,
@@ -96,7 +97,7 @@ class Settings:
         publish: the zone in which dynamic claims are published; None: in none.
         notify_listen: where NOTIFY of the primaries of `zone_lists` comes; None: nowhere.
         lists: the `[[list]]` tables of the file that are files. `zone_lists`: those that are zones.
-        zone_tables: its `[[zone]]` tables.
+        zone_tables: its `[[zone]]` tables. `dnsdists`: its `[[dnsdist]]` tables.
         zones: all zones with a limit, of every source.
         config: the file that was read.
         warnings: sentences for the log about valid options without the expected effect.
@@ -159,6 +160,7 @@ class Settings:
     zone_lists: tuple[ZoneListSettings, ...] = ()
     zone_tables: tuple[ZoneSettings, ...] = ()
     zones: tuple[ZoneSettings, ...] = ()
+    dnsdists: tuple[DnsdistSettings, ...] = ()
     config: Path | None = None
     warnings: tuple[str, ...] = ()
 
@@ -406,6 +408,12 @@ def _warnings(settings: Settings, given: Mapping[str, Any]) -> list[str]:
         ]
     if settings.publish not in {None, *(each.zone for each in settings.zone_lists)}:
         sentences.append("--publish has no effect without a [[list]] with this zone")
+    sentences += [
+        f"the API key of {each.url} crosses the network unencrypted: let dnsdist's web server"
+        " listen on this host's loopback"
+        for each in settings.dnsdists
+        if each.key_file and not each.is_local
+    ]
     if settings.notify_listen is not None and not settings.zone_lists:
         sentences.append("--notify-listen has no effect without a [[list]] with the key zone")
     zones = settings.zone_tables or settings.zone_limits

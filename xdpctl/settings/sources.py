@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xdpctl.errors import SettingsError, TargetError
 from xdpctl.process.command_line import unknown
 from xdpctl.rules.names import shown
+from xdpctl.settings.dnsdist import dnsdists_from
 from xdpctl.settings.lists import ListSettings, ZoneListSettings, lists_from
 from xdpctl.settings.options import BY_NAME, CONFIG, ENVIRONMENT_PREFIX, OPTIONS, Option
 from xdpctl.settings.zones import zones_from
@@ -110,12 +111,13 @@ def from_file(path: Path) -> dict[str, Any]:
         if key == "zone":
             found["zone_tables"] = zones_from(value, path, _word(str(path)))
             continue
+        if key == "dnsdist":
+            found["dnsdists"] = dnsdists_from(value, path, _word(str(path)))
+            continue
         option = BY_NAME.get(key)
         if option is None:
-            raise SettingsError(
-                f"cannot use {source}: {unknown(key, (*BY_NAME, 'list', 'zone'), 'key')}",
-                source=source,
-            )
+            known = (*BY_NAME, "list", "zone", "dnsdist")
+            raise SettingsError(f"cannot use {source}: {unknown(key, known, 'key')}", source=source)
         found[option.field] = _read(option, _texts(option, value, source), source)
     return found
 

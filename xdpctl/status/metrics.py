@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from xdpctl import __version__
 from xdpctl.abi import RULE_MAPS, RULE_PLACES, TABLES, PacketAction, Reason
+from xdpctl.feeds.dnsdist.blocks import BlockKind
 from xdpctl.filter.view import FilterState
 from xdpctl.rules.rules import ClaimClass
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from xdpctl.feeds.dnsdist.views import BridgeView
     from xdpctl.feeds.publish.views import PublishZoneView
     from xdpctl.feeds.versions import ListView
     from xdpctl.filter.view import FilterView
@@ -79,6 +81,7 @@ class SnapshotCollector(Collector):
         claims: Callable[[], ClaimNumbers] = lambda: ({}, {}),
         limits: Callable[[], LimitsView] | None = None,
         publishing: Callable[[], Sequence[PublishZoneView]] = tuple,
+        dnsdist: Callable[[], BridgeView] | None = None,
         samples_lost: Callable[[], int] = int,
     ) -> None:
         self._snapshot = snapshot
@@ -87,6 +90,7 @@ class SnapshotCollector(Collector):
         self._claims = claims
         self._limits = limits
         self._publishing = publishing
+        self._dnsdist = dnsdist
         self._samples_lost = samples_lost
         self._bcc = bcc
         self._build = {"version": __version__, "kernel": platform.release()}
@@ -121,6 +125,8 @@ class SnapshotCollector(Collector):
             yield from _publishing(published)
         if self._limits is not None:
             yield from _limits(self._limits())
+        if self._dnsdist is not None:
+            yield from _dnsdist(self._dnsdist())
         samples = CounterMetricFamily(
             "xdpctl_samples_lost", "Samples of packets that somebody who looked did not get"
         )
@@ -254,6 +260,46 @@ def _lists(views: Sequence[ListView]) -> Iterator[Metric]:
         left_out.add_metric([view.name], 0 if good is None else good.left_out)
         success.add_metric([view.name], 0 if good is None else good.success)
     yield from (up, rules, left_out, success)
+
+
+def _dnsdist(view: BridgeView) -> Iterator[Metric]:
+    """Yield how dnsdist's dynamic blocks are read, one of each for every `[[dnsdist]]`."""
+    if not view.dnsdists:
+        return
+    up = GaugeMetricFamily(
+        "xdpctl_dnsdist_up", "1 while dnsdist's dynamic blocks can be read", labels=["url"]
+    )
+    blocks = GaugeMetricFamily(
+        "xdpctl_dnsdist_blocks",
+        "Dynamic blocks of the last list: claimed ones by kind, and those that are left out",
+        labels=["url", "kind"],
+    )
+    success = GaugeMetricFamily(
+        "xdpctl_dnsdist_last_success_timestamp_seconds",
+        "When the list was last read; 0 if it never was",
+        labels=["url"],
+    )
+    seconds = GaugeMetricFamily(
+        "xdpctl_dnsdist_poll_seconds", "What the last poll took", labels=["url"]
+    )
+    polls = CounterMetricFamily(
+        "xdpctl_dnsdist_polls", "Polls by how they ended", labels=["url", "result"]
+    )
+    for each in view.dnsdists:
+        up.add_metric([each.url], float(each.up))
+        success.add_metric([each.url], each.success or 0.0)
+        seconds.add_metric([each.url], each.seconds)
+        for kind in BlockKind:
+            blocks.add_metric([each.url, kind], each.blocks.get(kind, 0))
+        for result in ("ok", "failed"):
+            polls.add_metric([each.url, result], each.polls.get(result, 0))
+    yield from (up, blocks, success, seconds, polls)
+    yield _gauge(
+        "xdpctl_dnsdist_claims", "Claims for dnsdist's dynamic blocks and entries", view.claims
+    )
+    yield _gauge(
+        "xdpctl_dnsdist_held", "Of these, claims whose block dnsdist has ended (hold)", view.held
+    )
 
 
 def _zone_lists(views: Sequence[ListView], notified: Mapping[str, int]) -> Iterator[Metric]:

@@ -7,6 +7,7 @@
     keysets.py     the keys of all notes, while a list is read
     source.py      a list of rules that is read part by part
     theirs.py      dnsdist's entries, removed where they are asked for
+    dynamic.py     claims that follow what dnsdist blocks
     entries.py     what is in the maps and whose it is
     claims.py      which of several claims on a target is in force
     implied.py     what implied rules of a list do, beside other lists

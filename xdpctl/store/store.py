@@ -48,6 +48,7 @@ from xdpctl.rules.rules import ClaimClass, class_of
 from xdpctl.store import overlap
 from xdpctl.store.bulk import CONTESTED_STEP, Bulk
 from xdpctl.store.claims import Claims, rank
+from xdpctl.store.dynamic import DynamicClaims
 from xdpctl.store.entries import NOTES_AT_ONCE, Entries, foreign, places_of
 from xdpctl.store.export import Export, ExportInProcess, lines_of
 from xdpctl.store.implied import Implied
@@ -247,6 +248,9 @@ class Store:
         )
         self.theirs = TheirEntries(
             self.listing, self.alone, any_qtype=lambda: self.any_qtype, on_change=on_change
+        )
+        self.dynamic = DynamicClaims(
+            self.listing, self._claims, self.tables, self.alone, clock=clock, boot=boot
         )
         self._wildcards = Wildcards(maps, state, self.listing, self._reconciler, on_change)
 

@@ -10,7 +10,7 @@ import pytest
 
 from xdpctl.abi import Reason
 from xdpctl.errors import XdpctlError
-from xdpctl.settings import lists, load_settings
+from xdpctl.settings import dnsdist, lists, load_settings
 from xdpctl.settings.options import OPTIONS
 
 if TYPE_CHECKING:
@@ -119,6 +119,11 @@ def test_the_reference_has_every_error_code() -> None:
 def test_every_key_of_a_list_is_documented() -> None:
     assert tagged(LISTS, "## Following a file") == set(lists._FILE_KEYS)
     assert tagged(LISTS, "## Following a zone") == set(lists._ZONE_KEYS) | {"zone"}
+
+
+def test_every_key_of_a_dnsdist_is_documented() -> None:
+    page = ROOT / "docs" / "dnsdist.md"
+    assert tagged(page, "### Keys of `[[dnsdist]]`") == set(dnsdist._KEYS)
 
 
 def test_every_format_of_a_list_is_documented() -> None:

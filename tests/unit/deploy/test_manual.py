@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from xdpctl.cli.main import FAMILIES, find
-from xdpctl.settings import lists
+from xdpctl.settings import dnsdist, lists
 from xdpctl.settings.options import CONFIG, OPTIONS
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 SOURCE: Final = Path(__file__).parents[3] / "deploy" / "debian" / "manual.py"
 HEADINGS: Final = (
     *("NAME", "SYNOPSIS", "DESCRIPTION", "VERBS", "OPTIONS", "TARGETS"),
-    *("LINES OF IMPORT AND EXPORT", "LISTS", "UNITS", "ENVIRONMENT", "SIGNALS", "EXIT STATUS"),
-    *("FILES", "EXAMPLES", "SEE ALSO"),
+    *("LINES OF IMPORT AND EXPORT", "LISTS", "DYNAMIC BLOCKS OF DNSDIST", "UNITS", "ENVIRONMENT"),
+    *("SIGNALS", "EXIT STATUS", "FILES", "EXAMPLES", "SEE ALSO"),
 )
 
 
@@ -88,6 +88,12 @@ def test_every_key_and_format_of_a_list_is_there(page: str) -> None:
     text = part(page, "LISTS")
     for name in (*lists._KEYS, *lists.ListFormat):
         assert f"\n{name}\n" in text or f'"{name}"' in text or f"{name}," in text, name
+
+
+def test_every_key_of_a_dnsdist_is_there(page: str) -> None:
+    text = part(page, "DYNAMIC BLOCKS OF DNSDIST")
+    for name in dnsdist._KEYS:
+        assert f"\n{name}\n" in text, name
 
 
 def test_the_lines_of_import_and_the_settings_file_are_there(page: str) -> None:

@@ -43,6 +43,7 @@ NAMES = [
     "stale-entries",
     "lists",
     "zone-lists",
+    "dnsdist",
     "publish",
     "live",
     "dnstap",

@@ -226,6 +226,7 @@ def test_every_option_is_a_field_and_every_field_an_option() -> None:
         "warnings",
         "zone_lists",
         "zone_tables",
+        "dnsdists",
         "zones",
     }
     assert fields == set(FIELD.values())

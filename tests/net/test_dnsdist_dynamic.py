@@ -1,0 +1,84 @@
+"""dnsdist's dynamic blocks on the card: dnsdist 1.7.3, 1.9.16 and 2.1.3, read by the service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab import Lab, dig, eventually
+from tests.net.dynamic_site import (
+    ALONE,
+    IN_SUBNET,
+    URL,
+    VERSIONS,
+    DynamicSite,
+    Flood,
+    dynamic_site,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+NAMES = """
+addDynBlockSMT({"evil.example."}, "bad name", 60, DNSAction.Truncate)
+addDynBlockSMT({"nx.example."}, "nx", 60, DNSAction.Nxdomain)
+"""
+
+SECONDS = 4
+"""How long dnsdist blocks who floods."""
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def site(request: pytest.FixtureRequest) -> Iterator[DynamicSite]:
+    with Lab() as lab:
+        keys = ('hold = "1m"', "hold-rate = 20")
+        yield dynamic_site(lab, request.param, *keys, seconds=SECONDS, lua=NAMES)
+
+
+def test_a_flood_does_not_come_back_while_its_block_is_held(site: DynamicSite) -> None:
+    """Of an address, whose block dnsdist has in a map, and of a subnet, which it has not."""
+    eventually(site.claims, "the claim of a name, for which a program is compiled", timeout=60)
+    with Flood(site.client, 100, ALONE, IN_SUBNET):
+        eventually(lambda: len(site.blocks()) == 4, "two blocks beside those of names", timeout=20)
+        eventually(lambda: "203.0.113.0/24" in site.claims(), "a claim", timeout=20)
+        owners = {rule["target"]: rule["origin"] for rule in site.service.rules()}
+        assert owners["192.0.2.66"] == "dnsdist"  # its own entry comes before our claim
+        before = site.queries()
+        eventually(
+            lambda: site.service.metrics().sum("xdpctl_dnsdist_held") == 2,
+            "the end of both blocks, which are held",
+            timeout=20,
+        )
+        eventually(lambda: len(site.blocks()) == 2, "the end of the blocks in dnsdist")
+        assert {"192.0.2.66", "203.0.113.0/24"} <= site.claims().keys()
+        assert site.queries() - before < 40  # a fifth of a second's
+
+
+def test_a_block_of_a_name_is_a_zone_until_dnsdist_ends_it(site: DynamicSite) -> None:
+    eventually(lambda: site.claims().get(".evil.example"), "the claim of a name", timeout=30)
+    assert site.claims()[".evil.example"] == "truncate"
+    assert dig(site.client, "www.evil.example").retried
+    metrics = site.service.metrics()
+    assert metrics.sum("xdpctl_dnsdist_up", url=URL) == 1
+    kinds = [
+        metrics.sum("xdpctl_dnsdist_blocks", url=URL, kind=kind)
+        for kind in ("suffix", "other-action")
+    ]
+    assert kinds == [1, 1]
+    assert "1 with another action" in site.service.verb("status").stdout
+    site.dnsdist.console("clearDynBlocks()")
+    eventually(lambda: ".evil.example" not in site.claims(), "the end of the claim")
+
+
+def test_claims_end_with_the_flood_or_run_out_when_dnsdist_is_gone(lab: Lab) -> None:
+    site = dynamic_site(lab, "1.7", 'hold = "1m"', seconds=2, lua=NAMES.replace("60", "4"))
+    with Flood(site.client, 100, IN_SUBNET):
+        eventually(lambda: "203.0.113.0/24" in site.claims(), "a claim", timeout=30)
+    site.dnsdist.process.kill()
+    eventually(lambda: not site.claims(), "the end of the claims", timeout=30)
+    warnings = site.service.verb("status").stdout
+    assert f"cannot read the dynamic blocks of {URL}: no connection" in warnings
+    assert site.service.metrics().sum("xdpctl_dnsdist_up") == 0

@@ -1,0 +1,282 @@
+"""Which claims dnsdist's lists lead to, when they end, and which are held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from xdpctl.abi import MapName, RuleAction
+from xdpctl.feeds.dnsdist.blocks import BlockKind, DynamicBlock
+from xdpctl.feeds.dnsdist.ledger import QUIET_SECONDS, Hold, Ledger
+from xdpctl.settings import DnsdistSettings
+from xdpctl.store.dynamic import Wish, WishState
+from xdpctl.store.state import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from xdpctl.store.entries import Place
+
+PLACE: Place = (MapName.CIDR4, b"\x18\0\0\0\xc0\0\x02\0")
+ADDRESS: Place = (MapName.ADDR_V4, b"\x01\x02\0\xc0")
+HOLD = Hold(300.0, 10)
+DROP, TRUNCATE = RuleAction.DROP, RuleAction.TRUNCATE
+
+
+def block(
+    seconds: int = 30, action: RuleAction = DROP, kind: BlockKind = BlockKind.PREFIX
+) -> DynamicBlock:
+    """Return a block of PLACE."""
+    return DynamicBlock(kind, PLACE, action, seconds, "why")
+
+
+@dataclass
+class Site:
+    """A ledger, a clock, a counter that a flood of packets turns."""
+
+    hold: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
+    now: float = 1_000.0
+    hits: int = 0
+    rate: int = 0
+    place: Place = PLACE
+
+    def settings(self, url: str = "http://a") -> DnsdistSettings:
+        return DnsdistSettings(url, hold=self.hold)
+
+    def take(
+        self,
+        blocks: dict[str, DynamicBlock],
+        url: str = "http://a",
+        in_maps: Collection[Place] = (),
+    ) -> dict[Place, Wish | None]:
+        """Take a list over; every wish is fulfilled."""
+        wishes = self.ledger.take(self.settings(url), blocks, self.now, 1.0, in_maps)
+        self.settle(wishes)
+        return wishes
+
+    def settle(self, wishes: dict[Place, Wish | None]) -> None:
+        made = (place for place, wish in wishes.items() if wish is not None)
+        self.ledger.settled(dict.fromkeys(made, WishState.IN_FORCE))
+
+    def count(self, seconds: int = 1) -> list[Wish | None]:
+        """Let seconds pass with the flood, and look at the counter after each."""
+        found = []
+        for _ in range(seconds):
+            self.now += 1
+            self.hits += self.rate
+            wishes = self.ledger.count({self.place: self.hits}, HOLD, self.now, 1.0)
+            self.settle(wishes)
+            found += list(wishes.values())
+        return found
+
+
+def test_a_claim_ends_two_polls_after_its_block_would() -> None:
+    site = Site()
+    assert site.take({"k": block(30)}) == {PLACE: Wish(DROP, "why", 1_032.0)}
+
+
+def test_an_end_that_stays_is_not_written_again() -> None:
+    site = Site()
+    site.take({"k": block(30)})
+    site.now += 5
+    assert site.take({"k": block(25)}) == {}
+    assert site.take({"k": block(24)}) == {}
+
+
+def test_a_block_that_is_prolonged_shortened_or_changed_is_written_again() -> None:
+    site = Site()
+    site.take({"k": block(30)})
+    assert site.take({"k": block(60)}) == {PLACE: Wish(DROP, "why", 1_062.0, prolongs=True)}
+    assert site.take({"k": block(5)}) == {PLACE: Wish(DROP, "why", 1_007.0, prolongs=True)}
+    assert site.take({"k": block(5, TRUNCATE)}) == {
+        PLACE: Wish(TRUNCATE, "why", 1_007.0, prolongs=True)
+    }
+
+
+def test_a_block_that_vanishes_ends_at_once() -> None:
+    site = Site()
+    site.take({"k": block(30)})
+    assert site.take({}) == {PLACE: None}
+    assert site.ledger.claims == 0
+
+
+def test_a_block_that_only_warns_now_ends_at_once() -> None:
+    site = Site()
+    site.take({"k": block(30)})
+    assert site.take({"k": DynamicBlock(BlockKind.WARNING)}) == {PLACE: None}
+    assert site.take({}) == {}
+
+
+def test_a_claim_that_ran_out_is_made_again_when_dnsdist_is_back() -> None:
+    site = Site()
+    site.take({"k": block(30)})
+    site.now += 100
+    (wish,) = site.take({"k": block(30)}).values()
+    assert wish is not None
+    assert not wish.prolongs
+
+
+def test_what_is_left_out_or_in_a_map_has_no_claim() -> None:
+    site = Site()
+    blocks = {"k": block(kind=BlockKind.IN_MAPS), "p": DynamicBlock(BlockKind.PORTS)}
+    assert site.take(blocks) == {}
+    assert site.take({"k": block()}, in_maps={PLACE}) == {}
+
+
+def test_of_two_dnsdists_the_strongest_action_and_the_last_end_count() -> None:
+    site = Site()
+    site.take({"k": block(30, TRUNCATE)})
+    assert site.take({"k": block(10)}, "http://b") == {
+        PLACE: Wish(DROP, "why", 1_012.0, prolongs=True)
+    }
+    assert site.take({}, "http://b") == {}
+    (wish,) = site.take({"k": block(30, TRUNCATE)}).values()
+    assert wish is not None
+    assert wish.action is TRUNCATE
+    assert site.ledger.drop(["http://b"]) == {PLACE: None}
+
+
+def test_one_that_an_operator_ended_comes_back_with_the_next_block_only() -> None:
+    site = Site()
+    site.take({"k": block(30)})
+    site.ledger.take(site.settings(), {"k": block(60)}, site.now, 1.0)
+    site.ledger.settled({PLACE: WishState.ENDED})
+    assert site.take({"k": block(60)}) == {}
+    assert site.take({}) == {}
+    assert PLACE in site.take({"k": block(60)})
+
+
+def test_one_that_a_map_refused_is_asked_for_again() -> None:
+    site = Site()
+    site.take({"k": block(30)})
+    site.ledger.settled({PLACE: WishState.REFUSED})
+    assert PLACE in site.take({"k": block(30)})
+
+
+# --- hold -----------------------------------------------------------------------------
+
+
+def ended_in_a_flood(hold: int = 300, rate: int = 50) -> Site:
+    """Return a site whose block came to its end while the flood went on."""
+    site = Site(hold, rate=rate)
+    site.take({"k": block(5)})
+    for left in (4, 3, 2, 1):
+        site.count()
+        site.take({"k": block(left)})
+    site.count()
+    return site
+
+
+def test_a_block_that_ends_in_a_flood_is_held_until_the_flood_ends() -> None:
+    site = ended_in_a_flood()
+    assert site.take({}) == {}
+    assert site.ledger.held == 1
+    wishes = site.count(60)
+    assert None not in wishes
+    assert 5 <= len(wishes) <= 15  # not every second
+    last = wishes[-1]
+    assert last is not None
+    assert last.end > site.now
+    site.rate = 0
+    assert site.count(int(QUIET_SECONDS) + 1)[-1] is None
+    assert site.ledger.claims == 0
+
+
+def test_it_is_held_no_longer_than_the_settings_say() -> None:
+    site = ended_in_a_flood(hold=30)
+    site.take({})
+    wishes = site.count(31)
+    assert None not in wishes  # it has run out
+    assert all(wish.end <= 1_005 + 30 for wish in wishes if wish is not None)
+    assert site.ledger.claims == 0
+
+
+def test_a_block_that_somebody_ended_is_not_held() -> None:
+    site = Site(300, rate=50)
+    site.take({"k": block(60)})
+    site.count(5)
+    assert site.take({}) == {PLACE: None}
+
+
+def test_a_block_without_a_flood_is_not_held() -> None:
+    assert ended_in_a_flood(rate=9).take({}) == {PLACE: None}
+    assert ended_in_a_flood(hold=0).take({}) == {PLACE: None}
+
+
+def test_a_pause_of_the_flood_does_not_end_it() -> None:
+    site = ended_in_a_flood()
+    site.take({})
+    for _ in range(6):
+        site.rate = 50
+        assert None not in site.count(3)
+        site.rate = 0
+        assert None not in site.count(int(QUIET_SECONDS) - 1)
+
+
+def test_a_held_block_that_dnsdist_makes_again_is_its_own_again() -> None:
+    site = ended_in_a_flood()
+    site.take({})
+    assert PLACE in site.take({"k": block(60)})
+    assert site.ledger.held == 0
+
+
+# --- dnsdist's own entries --------------------------------------------------------------
+
+
+def own(site: Site) -> None:
+    """Let a claim wait behind an entry of dnsdist's."""
+    site.place = ADDRESS
+    assert list(site.ledger.add_own({ADDRESS: DROP}, HOLD, site.now, 1.0)) == [ADDRESS]
+    site.ledger.settled({ADDRESS: WishState.BEHIND_DNSDIST})
+    assert site.ledger.behind == [ADDRESS]
+
+
+def test_an_entry_that_is_hit_has_a_claim_behind_it_that_takes_its_place() -> None:
+    site = Site(300, rate=50)
+    own(site)
+    for _ in range(30):
+        site.now += 1
+        site.hits += 50
+        wishes = site.ledger.count({ADDRESS: site.hits}, HOLD, site.now, 1.0)
+        assert None not in wishes.values()
+        site.ledger.settled(dict.fromkeys(wishes, WishState.BEHIND_DNSDIST))
+    site.ledger.came_into_force([ADDRESS], site.now)
+    site.hits = 0
+    assert (site.ledger.behind, site.ledger.held) == ([], 1)
+    assert None not in site.count(60)
+    site.count(241)
+    assert site.ledger.claims == 0  # held as long as it may be
+
+
+def test_the_claim_behind_an_entry_that_is_hit_no_more_ends() -> None:
+    site = Site(300)
+    own(site)
+    assert site.count(int(QUIET_SECONDS) + 1)[-1] is None
+
+
+def test_dnsdists_own_block_that_somebody_ended_is_not_held() -> None:
+    site = Site(300)
+    kept = DynamicBlock(BlockKind.IN_MAPS, ADDRESS, DROP, 60, "")
+    site.take({"k": kept})
+    own(site)
+    site.ledger.came_into_force([ADDRESS], site.now)
+    assert site.take({}) == {ADDRESS: None}
+
+
+def test_what_an_operator_ended_behind_an_entry_stays_ended_while_it_is_hit() -> None:
+    site = Site(300)
+    own(site)
+    site.ledger.settled({ADDRESS: WishState.ENDED})
+    assert site.ledger.add_own({ADDRESS: DROP}, HOLD, site.now, 1.0) == {}
+    assert site.ledger.add_own({}, HOLD, site.now, 1.0) == {}
+    assert site.ledger.add_own({ADDRESS: DROP}, HOLD, site.now, 1.0)
+
+
+def test_what_a_former_service_held_is_held_on() -> None:
+    site = Site(300, rate=50)
+    note = Note(*PLACE, DROP, "dnsdist-dynamic", "why", 0.0, site.now + 4)
+    site.ledger.recall([note], HOLD, site.now)
+    assert None not in site.count(60)
+    assert site.ledger.held == 1
+    assert site.ledger.drop([]) == {PLACE: None}

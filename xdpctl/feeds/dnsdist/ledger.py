@@ -1,0 +1,348 @@
+"""Which claims are wanted for dnsdist's blocks, and how long each is held.
+
+A claim ends two polls after its block would end, so that it outlives a poll that is late, and runs
+out if dnsdist cannot be reached. A block that vanishes from the list before its time was ended by
+somebody: its claim ends at once. One that vanishes at its time ends too, unless it is held: a
+block on the card hides the flood from dnsdist, so while the claim's own counter shows the flood, it
+stays, for `hold` at most. An entry that dnsdist has in a shared map itself, and that is hit as
+often, gets a claim that waits behind it, and takes its place when dnsdist removes it.
+
+Pure: it is given lists, counters and the time, and returns wishes. Owns these decisions. Does not
+own claims (store/dynamic.py) or when it is asked (bridge.py). Times are seconds of
+CLOCK_BOOTTIME.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from xdpctl.feeds.dnsdist.blocks import BlockKind
+from xdpctl.store.dynamic import Wish, WishState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from typing import TypeAlias
+
+    from xdpctl.abi import RuleAction
+    from xdpctl.feeds.dnsdist.blocks import DynamicBlock
+    from xdpctl.settings import DnsdistSettings
+    from xdpctl.store.entries import Place
+    from xdpctl.store.state import Note
+
+    Wishes: TypeAlias = dict[Place, Wish | None]
+
+EARLY_SECONDS = 2.5
+"""A block that vanishes longer before its end than this was ended by somebody: `seconds` are whole
+ones, and a look comes late."""
+
+QUIET_SECONDS = 10.0
+"""A flood that pauses for less is the same one."""
+
+SLACK_SECONDS = 1.5
+"""An end that moves by less than this, or than a poll, is not written again."""
+
+OWN_REASON = "dnsdist's own entry, hit at the rate of hold-rate"
+
+
+class Hold(NamedTuple):
+    """How a claim is held: seconds at most, and packets a second."""
+
+    seconds: float = 0.0
+    rate: float = math.inf
+
+
+NO_HOLD = Hold()
+
+
+@dataclass(slots=True)
+class _Claim:
+    """A claim that was asked for.
+
+    Attributes:
+        end: of the claim.
+        listed: dnsdist has the block in a list now.
+        own: made for an entry that dnsdist has in a map.
+        behind: dnsdist's entry is in force before it.
+        since: when dnsdist ended the block; None: it has not.
+        hot: when its counter last showed the flood.
+        hits, seen: its counter when it was last looked at, and when that was.
+    """
+
+    action: RuleAction
+    reason: str
+    end: float
+    hold: Hold
+    listed: bool = True
+    own: bool = False
+    behind: bool = False
+    since: float | None = None
+    hot: float = -math.inf
+    hits: int | None = None
+    seen: float = 0.0
+
+
+@dataclass(slots=True)
+class _Listed:
+    """The last list of one dnsdist: its blocks, and when each would end."""
+
+    blocks: Mapping[str, DynamicBlock] = field(default_factory=dict)
+    taken: float = 0.0
+    lease: float = 0.0
+
+
+class Ledger:
+    """The claims that are wanted."""
+
+    def __init__(self) -> None:
+        self._lists: dict[str, _Listed] = {}
+        self._claims: dict[Place, _Claim] = {}
+        self._ended_by_others: set[Place] = set()
+        self._own_ended: set[Place] = set()
+
+    # --- what is known --------------------------------------------------------------
+
+    @property
+    def behind(self) -> list[Place]:
+        """Where a claim waits for dnsdist's entry to end."""
+        return [place for place, claim in self._claims.items() if claim.behind]
+
+    @property
+    def counted(self) -> list[Place]:
+        """Places whose counters decide."""
+        return [place for place, claim in self._claims.items() if claim.hold.seconds]
+
+    @property
+    def held(self) -> int:
+        """How many claims are held: dnsdist has ended the block."""
+        return sum(claim.since is not None for claim in self._claims.values())
+
+    @property
+    def claims(self) -> int:
+        """How many claims are wanted."""
+        return len(self._claims)
+
+    # --- lists ----------------------------------------------------------------------
+
+    def take(
+        self,
+        settings: DnsdistSettings,
+        blocks: Mapping[str, DynamicBlock],
+        now: float,
+        interval: float,
+        in_maps: Collection[Place] = (),
+    ) -> Wishes:
+        """Take a dnsdist's new list over; return what changes.
+
+        Args:
+            settings: of that dnsdist.
+            blocks: all of them.
+            now: when they were asked for.
+            interval: seconds between two polls as they are now.
+            in_maps: places of blocks that dnsdist has an entry for, though it does not say so.
+        """
+        former = self._lists.get(settings.url, _Listed())
+        listed = _Listed(blocks, now, 2 * interval)
+        self._lists[settings.url] = listed
+        hold = Hold(settings.hold, settings.hold_rate) if settings.hold else NO_HOLD
+        wishes: Wishes = {}
+        for key, block in blocks.items():
+            place = block.place
+            if place is None or block.kind is BlockKind.IN_MAPS or place in in_maps:
+                continue
+            end = now + block.seconds + listed.lease
+            if len(self._lists) > 1:
+                block, end = self._strongest(key, block, end)  # noqa: PLW2901 - of all lists
+            self._list(place, block, end, hold, now, max(interval, SLACK_SECONDS), wishes)
+        for key, block in former.blocks.items():
+            if block.place is not None and not _is_there(blocks.get(key)):
+                self._ended_by_others.discard(block.place)
+                if not self._has(key):
+                    end = math.inf if key in blocks else former.taken + block.seconds
+                    self._vanished(block, end, now, wishes)
+        return wishes
+
+    def _strongest(self, key: str, block: DynamicBlock, end: float) -> tuple[DynamicBlock, float]:
+        """Return what the lists say of a key: the strongest action, and its last end."""
+        found = [(block.action, -end, block)]
+        for listed in self._lists.values():
+            other = listed.blocks.get(key)
+            if other is not None and other is not block and other.place is not None:
+                found.append((other.action, -(listed.taken + other.seconds + listed.lease), other))
+        _, ends, chosen = min(found, key=lambda each: each[:2])
+        return chosen, -ends
+
+    def _has(self, key: str) -> bool:
+        return any(_is_there(listed.blocks.get(key)) for listed in self._lists.values())
+
+    def _list(  # noqa: PLR0913, PLR0917 - what is known of a block
+        self,
+        place: Place,
+        block: DynamicBlock,
+        end: float,
+        hold: Hold,
+        now: float,
+        slack: float,
+        wishes: Wishes,
+    ) -> None:
+        claim = self._claims.get(place)
+        if claim is None:
+            if place not in self._ended_by_others:
+                self._claims[place] = _Claim(block.action, block.reason, end, hold)
+                wishes[place] = Wish(block.action, block.reason, end)
+            return
+        is_same = claim.listed and claim.action is block.action
+        runs_out = claim.end <= now + 1.0  # or has: then it is there no more
+        claim.listed, claim.since, claim.hold = True, None, hold
+        if is_same and not runs_out and abs(end - claim.end) < slack:
+            return
+        claim.action, claim.reason, claim.end = block.action, block.reason, end
+        wishes[place] = Wish(block.action, block.reason, end, prolongs=not runs_out)
+
+    def _vanished(self, block: DynamicBlock, end: float, now: float, wishes: Wishes) -> None:
+        """Decide about the claim of a block that is in no list any more."""
+        place = block.place
+        claim = None if place is None else self._claims.get(place)
+        if place is None or claim is None:
+            return
+        is_early = end - now > EARLY_SECONDS
+        if claim.own:  # it goes on by its counter
+            if is_early:
+                self._end(place, wishes)
+            return
+        if not claim.listed:
+            return
+        claim.listed = False
+        if is_early or not _is_hot(claim, now):
+            self._end(place, wishes)
+        elif not claim.behind:
+            claim.since = now
+
+    def drop(self, urls: Collection[str]) -> Wishes:
+        """Forget all dnsdists but these; return what ends with them."""
+        wishes: Wishes = {}
+        for url in self._lists.keys() - set(urls):
+            for key, block in self._lists.pop(url).blocks.items():
+                if block.place in self._claims and not self._has(key):
+                    self._end(block.place, wishes)
+        if not urls:
+            for place in list(self._claims):
+                self._end(place, wishes)
+            self._ended_by_others.clear()
+            self._own_ended.clear()
+        return wishes
+
+    # --- holding --------------------------------------------------------------------
+
+    def recall(self, notes: Iterable[Note], hold: Hold, now: float) -> None:
+        """Take over the claims that a former service left: dnsdist has ended their blocks.
+
+        Those that are in the first lists are listed again. Each counts as hit at first.
+        """
+        for note in notes:
+            place = note.map, note.key
+            if place not in self._claims and note.expires is not None:
+                self._claims[place] = _Claim(
+                    note.action, note.reason, note.expires, hold, listed=False, since=now, hot=now
+                )
+
+    def count(self, hits: Mapping[Place, int], hold: Hold, now: float, wait: float) -> Wishes:
+        """Look at the counters of `counted`; return what is prolonged and what ends.
+
+        Args:
+            hits: the counters; nothing for a place without an entry.
+            hold: of the settings now; it counts for entries of dnsdist's own.
+            now: when they were read.
+            wait: seconds until they are read again.
+        """
+        wishes: Wishes = {}
+        lease = max(QUIET_SECONDS, 2 * wait)
+        for place, claim in list(self._claims.items()):
+            if claim.own:
+                claim.hold = hold
+            _see(claim, hits.get(place), now)
+            if claim.listed:
+                if claim.end <= now:
+                    del self._claims[place]  # it has run out; a list that comes lists it again
+            elif claim.end <= now:
+                del self._claims[place]
+            elif not claim.behind and claim.since is None:
+                claim.since = now
+            if claim.listed or place not in self._claims:
+                continue
+            self._go_on(place, claim, now, lease, wishes)
+        return wishes
+
+    def _go_on(self, place: Place, claim: _Claim, now: float, lease: float, wishes: Wishes) -> None:
+        """Hold a claim, or end it."""
+        until = math.inf if claim.since is None else claim.since + claim.hold.seconds
+        if now >= until or not _is_hot(claim, now):
+            self._end(place, wishes)
+        elif claim.end - now < lease / 2 and claim.end < until:
+            claim.end = min(now + lease, until)
+            wishes[place] = Wish(claim.action, claim.reason, claim.end, prolongs=True)
+
+    def add_own(
+        self, entries: Mapping[Place, RuleAction], hold: Hold, now: float, wait: float
+    ) -> Wishes:
+        """Let claims wait behind entries of dnsdist's that are hit often; return what is new."""
+        wishes: Wishes = {}
+        end = now + max(QUIET_SECONDS, 2 * wait)
+        for place, action in entries.items():
+            if place in self._claims or place in self._own_ended:
+                continue
+            self._claims[place] = _Claim(
+                action, OWN_REASON, end, hold, listed=False, own=True, behind=True, hot=now
+            )
+            wishes[place] = Wish(action, OWN_REASON, end)
+        self._own_ended &= entries.keys()
+        return wishes
+
+    def came_into_force(self, places: Collection[Place], now: float) -> None:
+        """Note that dnsdist's entries are gone before which these claims waited."""
+        for place in places:
+            claim = self._claims.get(place)
+            if claim is not None and claim.behind:
+                claim.behind, claim.hits, claim.hot = False, None, now
+                claim.since = None if claim.listed else now
+
+    def settled(self, states: Mapping[Place, WishState]) -> None:
+        """Note what became of wishes."""
+        for place, state in states.items():
+            claim = self._claims.get(place)
+            if claim is None:
+                continue
+            if state is WishState.ENDED:
+                del self._claims[place]
+                (self._own_ended if claim.own else self._ended_by_others).add(place)
+            elif state is WishState.REFUSED:
+                del self._claims[place]
+            else:
+                claim.behind = state is WishState.BEHIND_DNSDIST
+
+    def forget(self, places: Iterable[Place]) -> None:
+        """Forget claims whose wishes could not be fulfilled: the next look asks again."""
+        for place in places:
+            self._claims.pop(place, None)
+
+    def _end(self, place: Place, wishes: Wishes) -> None:
+        self._claims.pop(place, None)
+        wishes[place] = None
+
+
+def _is_there(block: DynamicBlock | None) -> bool:
+    return block is not None and block.place is not None
+
+
+def _see(claim: _Claim, hits: int | None, now: float) -> None:
+    """Compare a counter with what it was."""
+    if hits is not None and claim.hits is not None and now > claim.seen:
+        since = hits - claim.hits if hits >= claim.hits else hits  # it began again at 0
+        if since >= claim.hold.rate * (now - claim.seen):
+            claim.hot = now
+    claim.hits, claim.seen = hits, now
+
+
+def _is_hot(claim: _Claim, now: float) -> bool:
+    return claim.hold.seconds > 0 and now - claim.hot <= QUIET_SECONDS
