@@ -207,6 +207,39 @@ def test_a_file_that_the_service_cannot_read_is_transferred_again(tmp_path: Path
     assert one.follower.look().asked is Asked.AXFR
 
 
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_a_file_that_somebody_removed_is_written_again(
+    tmp_path: Path, *, is_replaced: bool
+) -> None:
+    one = Followed(tmp_path, *WHOLE, *WHOLE, *step(4, a("new")))
+    one.follower.look()
+    path = tmp_path / "list.zone"
+    if is_replaced:
+        (tmp_path / "copy").write_bytes(path.read_bytes())
+        (tmp_path / "copy").replace(path)
+    else:
+        path.unlink()
+    looked = one.follower.look()
+    assert (looked.asked, looked.result, looked.error) == (Asked.AXFR, LookResult.GOOD, "")
+    assert one.follower.look().asked is Asked.IXFR
+
+
+def test_a_file_that_is_damaged_meanwhile_is_transferred_again(tmp_path: Path) -> None:
+    many = [a(f"n{number}") for number in range(2000)]
+    whole = [Reply([[soa(3)]]), Reply([[soa(3), *many, soa(3)]])]
+    one = Followed(tmp_path, *whole, *step(4, drop=tuple(many[::50])), *whole)
+    one.follower.look()
+    path = tmp_path / "list.zone"
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(path.stat().st_size - 4096))
+    one.follower._files._connection.execute("PRAGMA shrink_memory")  # type: ignore[union-attr]
+    failed = one.follower.look()
+    assert (failed.result, failed.soa) == (LookResult.FAILED, None)
+    assert "malformed" in failed.error
+    assert one.follower.look().asked is Asked.AXFR
+
+
 def test_an_operator_can_have_the_whole_zone_even_of_an_older_serial(tmp_path: Path) -> None:
     older = [Reply([[soa(2)]]), Reply([[soa(2), a("x"), soa(2)]])]
     one = Followed(tmp_path, *WHOLE, older[0], *older)

@@ -23,9 +23,9 @@ from xdpctl.errors import (
     ShrunkListError,
     XdpctlError,
 )
-from xdpctl.feeds import zone_lists
 from xdpctl.feeds.origins import REMEMBERED, ListOrigins
 from xdpctl.feeds.versions import Versions
+from xdpctl.feeds.zone import following
 from xdpctl.feeds.zone.messages import (
     Asked,
     AskZone,
@@ -368,7 +368,7 @@ async def test_a_service_is_ready_without_a_kept_version(tmp_path: Path) -> None
 async def test_a_process_that_ends_is_started_again_and_reads_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zone_lists, "RESTART_SECONDS", 0.01)
+    monkeypatch.setattr(following, "RESTART_SECONDS", 0.01)
     async with running(tmp_path, LIST) as site:
         files = await site.files(A, B)
         await site.offer(files)

@@ -10,7 +10,6 @@ bulk work or in another process (store/worker/). Made by feeds/zone_lists.py.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import RuleAction, ZoneScope
@@ -151,10 +150,9 @@ class ZoneReading(RuleSource):
         rows = self._rows()
         self.found.left_out = rows.left_out
         hidden = rows.of_wildcards(records.wildcards())
-        every, size = records.records(), self.size
-        done = 0
-        while part := list(islice(every, PART)):
-            yield in_blocks(rows.of_all(part, hidden))
+        done, size = 0, self.size
+        for part in records.batches(PART):
+            yield rows.blocks(part, hidden)
             done += len(part)
             self._position = size * done // max(records.count, done)
         yield in_blocks(rows.passes(hidden.passes()))
