@@ -189,7 +189,6 @@ def list_keys() -> Iterator[str]:
     yield ".PP"
     yield prose("A list may be a response policy zone that is transferred from DNS servers:")
     yield from _table("lists.md", "## Following a zone", "", "default: ")
-    yield from _table("publish.md", "## Where updates go", "", "default: ")
 
 
 def dnsdist_keys() -> Iterator[str]:

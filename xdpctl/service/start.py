@@ -426,14 +426,14 @@ def _publisher(
     ground: Ground, rules: OpenRules, operations: Operations, write: Executor
 ) -> Publisher:
     """Return the part that publishes records in zones."""
-    from xdpctl.feeds.publish.claims import DynamicClaims  # noqa: PLC0415 - packets are filtered without it
+    from xdpctl.feeds.publish.claims import ClaimedRecords  # noqa: PLC0415 - packets are filtered without it
     from xdpctl.feeds.publish.publisher import Publisher  # noqa: PLC0415 - the same
     from xdpctl.store.published import PublishedTable  # noqa: PLC0415 - the same
 
     operations.publisher = publisher = Publisher(
         PublishedTable.open(rules.state),
         ground.current.now,
-        DynamicClaims(rules.state, lambda: rules.store.any_qtype).read,
+        ClaimedRecords(rules.state, lambda: rules.store.any_qtype).read,
         rules.account,
         on_state=partial(on_thread, write),
         on_network=lambda work: asyncio.wrap_future(in_background("publish", work)),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from xdpctl.abi import RuleAction
-from xdpctl.feeds.publish.claims import ClaimedRecord, DynamicClaims, follow
+from xdpctl.feeds.publish.claims import ClaimedRecord, ClaimedRecords, follow
 from xdpctl.rules import AnyQtype, Name, key_of, map_of, parse_target
 from xdpctl.store.published import MOST, PublishedRecord
 from xdpctl.store.state import Note, State
@@ -46,7 +46,7 @@ def test_a_claim_of_more_than_a_minute_is_published_record_by_record(state: Stat
             note("typed.example", "TXT", left=3600),
         ]
     )
-    claims = DynamicClaims(state, lambda: AnyQtype.NEW, lambda: NOW, lambda: BOOT)
+    claims = ClaimedRecords(state, lambda: AnyQtype.NEW, lambda: NOW, lambda: BOOT)
     for _ in range(2):
         assert claims.read(ZONE) == {
             "192.0.2.1": ClaimedRecord(DROP, "dnsdist-dynamic", NOW, NOW + 61),

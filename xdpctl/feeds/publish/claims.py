@@ -40,7 +40,7 @@ class ClaimedRecord(NamedTuple):
     ends: float | None
 
 
-class DynamicClaims:
+class ClaimedRecords:
     """The claims of the service as records.
 
     Args:
