@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     Network = IPv4Network | IPv6Network
 
 FOLDER = "feeds"
-"""Beside the state file: the last good version of each zone."""
+"""Beside the state file: for each state file a folder with the last good version of each zone."""
 
 FIRST_SECONDS = 10.0
 """How long the service is not ready at start because kept versions are put in force."""
@@ -185,7 +185,8 @@ class ZoneLists:
         self._ahead = clock() - boot()
         self._wanted: Settings | None = settings
         self._settings = settings
-        self._directory: Path = settings.state.absolute().parent / FOLDER
+        state = settings.state.absolute()
+        self._directory: Path = state.parent / FOLDER / state.name
         self._first_until = time.monotonic() + FIRST_SECONDS if settings.zone_lists else 0.0
         self._kept: dict[str, _Kept] = {}
         self._numbers: dict[int, _Kept] = {}
@@ -242,7 +243,8 @@ class ZoneLists:
 
         Args:
             name: of the list, with or without `list:`.
-            accept: take the version that is offered also if it shrank or has no rule.
+            accept: take the version that is offered also if it shrank or has no rule; where none
+                was refused, take what the primary has, also if its serial is lower.
 
         Raises:
             NotFoundError: there is no such list.
@@ -255,7 +257,8 @@ class ZoneLists:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         listed.waiting.append(done)
         listed.accepted = listed.accepted or accept
-        await self._following.send(AskZone(listed.number))
+        whole = accept and not listed.problem
+        await self._following.send(AskZone(listed.number, whole=whole))
         await done
         listed = self._kept.get(origin)
         if listed is None:

@@ -280,7 +280,7 @@ async def test_a_version_that_is_offered_is_in_force_and_good(tmp_path: Path) ->
 
         assert site.rules.rules == {"list:rpz": {"a.test", "b.test"}}
         assert child.job.zones[0].name == ZONE
-        assert child.job.zones[0].path.parent == tmp_path / "feeds"
+        assert child.job.zones[0].path.parent == tmp_path / "feeds" / "state.db"
         view = site.view
         assert view.good is not None
         assert (view.zone, view.serial, view.good.rules, view.error) == ("rpz.example", 1, 2, "")
@@ -419,7 +419,10 @@ async def test_clients_are_exempt_and_no_longer_when_the_list_leaves(tmp_path: P
         site.zones.reload(site.settings())
         await site.idle()
         await until(
-            lambda: not any((tmp_path / "feeds").iterdir()) and not site.rules.exempted["list:rpz"]
+            lambda: (
+                not list((tmp_path / "feeds" / "state.db").iterdir())
+                and not site.rules.exempted["list:rpz"]
+            )
         )
         assert site.zones.views() == ()
         assert json.loads(site.rules.facts[REMEMBERED]) == ["list:rpz"]  # files.py removes rules
@@ -468,6 +471,19 @@ async def test_a_request_for_a_list_ends_with_what_its_primary_said(tmp_path: Pa
         await site.report(Asked.SOA, LookResult.FAILED, error="refused")
         with pytest.raises(ListError, match="cannot be brought up to date: refused"):
             await asking
+
+
+async def test_accepting_where_nothing_was_refused_takes_what_the_primary_has(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A)
+        await site.offer(files)
+        asking = asyncio.create_task(site.zones.read_now("rpz", accept=True))
+        told = await asyncio.to_thread(site.children[0].told.get, timeout=20)
+        assert told == AskZone(0, whole=True)
+        await site.report(Asked.AXFR, LookResult.GOOD, files)
+        await asking
 
 
 async def test_a_key_that_cannot_be_read_is_said_and_the_kept_version_stays(

@@ -123,7 +123,7 @@ class Following:
         kept = {zone.path.name for zone in job.zones} if job else set()
         try:
             if job is not None:
-                self._directory.mkdir(mode=0o750, exist_ok=True)
+                self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
             for path in list(self._directory.glob("*")):
                 if path.name.partition(".")[0] not in kept and path.is_file():
                     path.unlink()
