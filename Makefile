@@ -124,6 +124,13 @@ bench-xsk: setup-test ## compare dnsdist over AF_XDP with its ordinary socket (r
 bench-scale: setup-test ## put a million rules through a running service (root)
 	@$(PYTHON) -m tests.bench.scale
 
+bench-feeds: setup-test ## transfer zones from BIND and Knot into a running service, RECORDS=1000000 (root)
+	@$(PYTHON) -m tests.bench.feeds $(if $(RECORDS),--records $(RECORDS))
+
+HOSTS ?= 20
+bench-fleet: setup-test ## make a change that HOSTS=20 services follow, and see the last one drop (root)
+	@$(PYTHON) -m tests.bench.fleet --hosts $(HOSTS)
+
 bench-siege: setup-test ## measure panic while 2,000 connections besiege --listen (root)
 	@$(PYTHON) -m tests.bench.siege
 
