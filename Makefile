@@ -127,6 +127,13 @@ bench-hold: setup-test ## flood dnsdist 1.7, 1.9 and 2.1 with blocks that are he
 bench-scale: setup-test ## put a million rules through a running service (root)
 	@$(PYTHON) -m tests.bench.scale
 
+bench-feeds: setup-test ## transfer zones from BIND and Knot into a running service, RECORDS=1000000 (root)
+	@$(PYTHON) -m tests.bench.feeds $(if $(RECORDS),--records $(RECORDS))
+
+HOSTS ?= 20
+bench-fleet: setup-test ## make a change that HOSTS=20 services follow, and see the last one drop (root)
+	@$(PYTHON) -m tests.bench.fleet --hosts $(HOSTS)
+
 bench-siege: setup-test ## measure panic while 2,000 connections besiege --listen (root)
 	@$(PYTHON) -m tests.bench.siege
 

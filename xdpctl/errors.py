@@ -27,6 +27,7 @@ these instead.
     │   ├── EmptyListError              it has no rule
     │   └── ShrunkListError             it lost more of its rules than it may
     ├── TransferError                   a zone transfer that cannot be used
+    ├── PublishError                    a primary does not take a DNS UPDATE (HTTP 502)
     ├── DnsdistError                    dnsdist's dynamic blocks cannot be read
     ├── ForeignFileError                a file that another user can replace
     │   └── IrregularFileError          not a regular file
@@ -336,6 +337,20 @@ class TransferError(XdpctlError):
     """A primary, its key or its zone transfer cannot be used; where noted a part of a sentence."""
 
     code = "transfer"
+
+
+class PublishError(XdpctlError):
+    """A primary does not take a DNS UPDATE; where noted a part of a sentence.
+
+    `result` is the metric's label. `maybe`: nobody knows whether it took the update.
+    """
+
+    code = "publish"
+
+    def __init__(self, sentence: str, result: str, *, maybe: bool = False) -> None:
+        super().__init__(sentence)
+        self.result = result
+        self.maybe = maybe
 
 
 class DnsdistError(XdpctlError):

@@ -18,6 +18,7 @@ import pytest
 from tests.lab import Dnsdist17, Lab, Responder, Service, dig, eventually
 from tests.lab.dnsdist import OWN_USER
 from tests.lab.hosts import BPFFS, PYTHON, run, unmeasured
+from tests.lab.primaries import Software, on_host, start_primary
 from tests.lab.service import READY
 from tests.lab.unit import DEPLOY, Unit
 from tests.net.test_limits import FAR, OTHER, told_by
@@ -183,6 +184,43 @@ def test_limits_of_the_services_user_are_in_force_and_taken_over(prepared: Machi
     following = prepared.service()
     assert "limits-adopted" in following.process.text
     assert told_by(prepared.client, 60).truncated >= 1
+
+
+def test_a_list_that_is_a_zone_is_the_services_users_also_after_a_reload(
+    prepared: Machine,
+) -> None:
+    """NOTIFY comes to its sockets; a reload lets a client of the zone in front of every rule."""
+    primary = start_primary(
+        Software.BIND,
+        on_host(prepared.server),
+        zone="rpz.example",
+        records=["bad.example CNAME rpz-drop.", "32.1.2.0.192.rpz-client-ip CNAME rpz-passthru."],
+        notify=[("127.0.0.1", 5300)],
+    )
+    key = prepared.lab.write("rpz.key", primary.key_file.read_text())
+    key.chmod(0o600)
+    prepared.as_root("chown", str(UID), str(key))
+    wanted = (
+        f'{prepared.settings}notify-listen = "[::]:5300"\n[[list]]\nzone = "rpz.example"\n'
+        f'primary = "127.0.0.1:{primary.port}"\nkey-file = "{key}"\nrefresh = "1h"\n'
+    )
+    prepared.config.write_text(wanted)
+    service = prepared.service()
+    Responder(prepared.server)
+
+    def asked(name: str, source: str) -> bool:
+        return dig(prepared.client, name, source=source).arrived
+
+    eventually(lambda: not asked("bad.example", "192.0.2.66"), "the zone is in force", 30)
+    primary.update("add worse.example.rpz.example. 60 CNAME rpz-drop.")
+    eventually(lambda: not asked("worse.example", "192.0.2.66"), "NOTIFY came", 30)
+    assert asked("worse.example", "192.0.2.1")
+    assert service.verb("block", "192.0.2.1").returncode == 0
+    assert not asked("worse.example", "192.0.2.1")
+    prepared.config.write_text(f'{wanted}passthru = "exempt"\n')
+    service.process.send(signal.SIGHUP)
+    eventually(lambda: asked("worse.example", "192.0.2.1"), "it is exempt", 30)
+    assert not asked("worse.example", "192.0.2.66")
 
 
 def test_check_as_that_user_finds_nothing_wrong(running: tuple[Machine, UnitService]) -> None:

@@ -259,7 +259,7 @@ def test_after_a_kill_it_starts_without_its_primary_with_all_that_it_had(site: S
 
 
 def test_a_list_that_leaves_the_settings_takes_its_rules_and_its_file_with_it(site: Site) -> None:
-    folder = site.lab.directory / "feeds"
+    folder = site.lab.directory / "feeds" / f"{site.server.name}.db"
     assert len(list(folder.glob("*.zone"))) == 3
     site.lab.write("xdpctl.toml", site.text.partition("[[list]]")[0])
     site.service.process.send(signal.SIGHUP)

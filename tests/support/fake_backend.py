@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiohttp
 
 from xdpctl.abi import MapName, Reason, RuleAction
+from xdpctl.feeds.publish.views import Publication
 from xdpctl.http.api.converter import (
     change_out,
     list_out,
@@ -25,10 +26,11 @@ from xdpctl.http.api.converter import (
 from xdpctl.http.api.documents import PacketOut, Tested
 from xdpctl.http.api.limit_documents import limits_out
 from xdpctl.http.api.live_documents import live_out
+from xdpctl.http.api.publish_documents import published, published_list
 from xdpctl.http.listeners import Listeners
 from xdpctl.limits.view import LimitsView
 from xdpctl.process.caller import Caller
-from xdpctl.rules import AnyQtype, parse_target
+from xdpctl.rules import AnyQtype, parse_target, target_text
 from xdpctl.rules.keys import each_row
 from xdpctl.samples.hub import Hub
 from xdpctl.samples.packets import read_packet
@@ -50,10 +52,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
+    from xdpctl.feeds.publish.views import PublishZoneView
     from xdpctl.feeds.versions import ListView
     from xdpctl.http.api.documents import ChangeOut, ListOut, Removed, RuleOut, Status, TopRule
     from xdpctl.http.api.limit_documents import LimitsOut
     from xdpctl.http.api.live_documents import LiveOut
+    from xdpctl.http.api.publish_documents import Published, PublishedList
     from xdpctl.http.transport.secrets import Secrets
     from xdpctl.rules import Question, Rule, Target
     from xdpctl.rules.keys import Row
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
     from xdpctl.samples.sample import Sample
     from xdpctl.samples.selection import Selection
     from xdpctl.store.change import Change
+    from xdpctl.store.published import PublishedRecord
 
 NOTE = Note(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, "api", "a flood", 1_000.0)
 ENTRY = Entry(MapName.ADDR_V4, bytes([1, 2, 0, 192]), RuleAction.DROP, 7, NOTE)
@@ -108,6 +113,7 @@ class FakeBackend:
         parts: what an export yields; an exception among them is raised.
         lives: what a live stream sends before it waits for `more`.
         left: who still has a claim after a removal.
+        publications, publish_zones: what is published.
     """
 
     any_qtype: AnyQtype = AnyQtype.BOTH
@@ -124,6 +130,8 @@ class FakeBackend:
     more: asyncio.Event = field(default_factory=asyncio.Event)
     left: Sequence[StillClaimed] = ()
     limits_view: LimitsView = field(default_factory=lambda: LimitsView(NO_LIMITS))
+    publications: Sequence[PublishedRecord] = ()
+    publish_zones: Sequence[PublishZoneView] = ()
 
     def _ask(self, *what: object) -> None:
         self.asked.append(what)
@@ -267,6 +275,26 @@ class FakeBackend:
     async def read_list(self, name: str, *, accept: bool) -> ListOut:
         self._ask("read_list", name, accept)
         return list_out(self.views[0])
+
+    async def published(self) -> PublishedList:
+        self._ask("published")
+        return published_list(self.publications, self.publish_zones)
+
+    async def publish(
+        self,
+        zone: str,
+        targets: Sequence[Target],
+        action: RuleAction,
+        seconds: int | None,
+        *,
+        force: bool,
+    ) -> Published:
+        self._ask("publish", zone, list(targets), action, seconds, force)
+        return published(Publication(tuple(map(target_text, targets)), (), ()))
+
+    async def unpublish(self, zone: str, targets: Sequence[Target]) -> tuple[int, list[str]]:
+        self._ask("unpublish", zone, list(targets))
+        return len(targets), ["it was not there any more"]
 
     async def set_panic(self, *, panic: bool) -> bool:
         self._ask("panic", panic)

@@ -38,6 +38,8 @@ FAMILIES: dict[str, str] = {
     "history": "history",
     "import": "importing",
     "lists": "lists",
+    "publish": "publish",
+    "unpublish": "publish",
     "limits": "limits",
     "prove": "limits",
     "unprove": "limits",
@@ -66,6 +68,8 @@ SYNONYMS = {
     "import": ("load", "read"),
     "export": ("dump", "save"),
     "lists": ("feeds", "refresh"),
+    "publish": ("share", "announce", "distribute"),
+    "unpublish": ("withdraw", "retract"),
     "resize": ("capacity", "grow", "enlarge"),
 }
 """What other programs call a verb; an unknown word among these is answered with ours."""

@@ -11,6 +11,7 @@
     origins.py     which origins belong to lists, and how the rules of removed lists end
     inotify.py     notices changes in a directory
     zone_lists.py  when versions of zones are used, and when their rules end
+    publish/       what this host publishes in zones
     zone/          lists that are zones: transfers, versions, records as rows
     dnsdist/       dnsdist's dynamic blocks
     formats/       the formats of files

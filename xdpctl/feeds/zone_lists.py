@@ -16,10 +16,10 @@ import asyncio
 import hashlib
 import logging
 import re
-import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from xdpctl.errors import (
@@ -33,6 +33,7 @@ from xdpctl.errors import (
 )
 from xdpctl.feeds.formats.account import denials
 from xdpctl.feeds.versions import GoodVersion, ListView, Versions
+from xdpctl.feeds.zone.following import Following
 from xdpctl.feeds.zone.messages import (
     Asked,
     AskZone,
@@ -49,7 +50,7 @@ from xdpctl.process.clock import boot_clock
 from xdpctl.process.log import event
 from xdpctl.rules.keys import LIST_PREFIX
 from xdpctl.rules.names import shown
-from xdpctl.settings.lists import NO_SHRINK_LIMIT, Expire, Lifetime
+from xdpctl.settings.lists import NO_SHRINK_LIMIT, Expire, Lifetime, Passthru
 from xdpctl.store.change import Change
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.feeds.origins import ListBackend, ListOrigins
-    from xdpctl.feeds.zone.messages import NotifyResult, Report, Request
+    from xdpctl.feeds.zone.following import Follower
+    from xdpctl.feeds.zone.messages import NotifyResult, Report
     from xdpctl.feeds.zone.reading import ZoneFound, ZoneReading
     from xdpctl.rules import AnyQtype
     from xdpctl.settings import Settings, ZoneListSettings
@@ -70,13 +72,10 @@ if TYPE_CHECKING:
     Network = IPv4Network | IPv6Network
 
 FOLDER = "feeds"
-"""Beside the state file: the last good version of each zone."""
+"""Beside the state file: for each state file a folder with the last good version of each zone."""
 
 FIRST_SECONDS = 10.0
 """How long the service is not ready at start because kept versions are put in force."""
-
-RESTART_SECONDS = 5.0
-"""Until the process that follows the zones is started again."""
 
 LOOK_SECONDS = 60.0
 """How often it is seen whether rules have expired, at least."""
@@ -99,16 +98,6 @@ class ZoneBackend(Protocol):
 
     async def exempt(self, origin: str, clients: Iterable[Network]) -> None:
         """Let exactly these clients of an origin be in front of every rule."""
-
-
-class Following(Protocol):
-    """The process that follows zones."""
-
-    def hear(self, stopped: Callable[[], bool]) -> Report | None:
-        """Wait for the next report; None once `stopped` says so."""
-
-    def send(self, request: Request) -> None:
-        """Tell it something."""
 
 
 @dataclass(slots=True)
@@ -180,7 +169,7 @@ class ZoneLists:
         *,
         origins: ListOrigins,
         versions: Versions,
-        start: Callable[[ZoneListsJob, Sequence[socket.socket]], AbstractContextManager[Following]],
+        start: Callable[[ZoneListsJob, Sequence[socket.socket]], AbstractContextManager[Follower]],
         sockets: Sequence[socket.socket] = (),
         on_first: Callable[[], Awaitable[None]] = _nothing,
         clock: Callable[[], float] = time.time,
@@ -190,7 +179,6 @@ class ZoneLists:
         self._exempting = exempting
         self._origins = origins
         self._versions = versions
-        self._start = start
         self._sockets = tuple(sockets)
         self._on_first = on_first
         self._clock = clock
@@ -198,24 +186,20 @@ class ZoneLists:
         self._ahead = clock() - boot()
         self._wanted: Settings | None = settings
         self._settings = settings
-        self._directory: Path = settings.state.absolute().parent / FOLDER
+        state = settings.state.absolute()
+        self._directory: Path = state.parent / FOLDER / state.name
         self._first_until = time.monotonic() + FIRST_SECONDS if settings.zone_lists else 0.0
         self._kept: dict[str, _Kept] = {}
         self._numbers: dict[int, _Kept] = {}
-        self._job: ZoneListsJob | None = None
-        self._has_begun = False
-        self._following: Following | None = None
-        self._stop = threading.Event()
+        self._following = Following(self._directory, self._sockets, start, self._heard)
         self._inbox: deque[tuple[ZoneListsJob, Report]] = deque()
         self._wake = asyncio.Event()
-        self._job_changed = asyncio.Event()
-        self._process_trouble = ""
         self.notified: Counter[NotifyResult] = Counter()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """A sentence for every list that is not in force as its primary has it."""
-        found = [self._process_trouble] if self._process_trouble else []
+        found = [self._following.trouble] if self._following.trouble else []
         for listed in self._kept.values():
             sentences = (listed.problem, listed.trouble, listed.left_out)
             found += [sentence for sentence in sentences if sentence]
@@ -260,7 +244,8 @@ class ZoneLists:
 
         Args:
             name: of the list, with or without `list:`.
-            accept: take the version that is offered also if it shrank or has no rule.
+            accept: take the version that is offered also if it shrank or has no rule; where none
+                was refused, take what the primary has, also if its serial is lower.
 
         Raises:
             NotFoundError: there is no such list.
@@ -273,7 +258,8 @@ class ZoneLists:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         listed.waiting.append(done)
         listed.accepted = listed.accepted or accept
-        await self._send(AskZone(listed.number))
+        whole = accept and not listed.problem
+        await self._following.send(AskZone(listed.number, whole=whole))
         await done
         listed = self._kept.get(origin)
         if listed is None:
@@ -289,13 +275,10 @@ class ZoneLists:
 
     async def run(self) -> None:
         """Keep the lists until cancelled."""
-        try:
-            await self._versions.recall()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._follow(), name="zone-lists-process")
-                group.create_task(self._keep(), name="zone-lists-rules")
-        finally:
-            self._stop.set()
+        await self._versions.recall()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._following.run(), name="zone-lists-process")
+            group.create_task(self._keep(), name="zone-lists-rules")
 
     async def _keep(self) -> NoReturn:
         while True:
@@ -305,7 +288,7 @@ class ZoneLists:
                 await self._take_over(wanted)
             while self._inbox and self._wanted is None:
                 job, report = self._inbox.popleft()
-                if job is self._job:
+                if job is self._following.job:
                     await self._take(report)
             for listed in list(self._kept.values()):
                 await self._see_expired(listed)
@@ -342,11 +325,7 @@ class ZoneLists:
             if kept.get(origin) is not listed:
                 listed.answer()
                 await self._exempting.exempt(origin, ())
-        job = await asyncio.to_thread(self._job_of, settings)
-        if job != self._job or not self._has_begun:
-            self._job, self._has_begun = job, True
-            self._stop.set()
-            self._job_changed.set()
+        self._following.use(await asyncio.to_thread(self._job_of, settings))
         for listed in kept.values():
             if listed.serial is not None and listed.used_as != self._used_as(listed):
                 await self._use_good(listed)
@@ -362,6 +341,7 @@ class ZoneLists:
         """
         if not settings.zone_lists:
             return None
+        import_module("xdpctl.feeds.zone.reading")  # not on the loop, which it would hold
         zones = []
         for listed in self._kept.values():
             wanted = listed.settings
@@ -388,63 +368,9 @@ class ZoneLists:
         mark = hashlib.sha256(settings.origin.encode() + b"\0" + settings.zone.wire).hexdigest()
         return self._directory / f"{_SAFE.sub('-', settings.name)[:40]}-{mark[:12]}"
 
-    # --- the process ----------------------------------------------------------------
-
-    async def _follow(self) -> NoReturn:
-        """Let a process follow the zones of the job in force, whichever that is."""
-        loop = asyncio.get_running_loop()
-        await self._job_changed.wait()  # nothing is tidied up before the zones are known
-        while True:
-            self._job_changed.clear()
-            self._stop.clear()
-            job = self._job
-            if job is None:
-                await asyncio.to_thread(self._tidy, None)
-                await self._job_changed.wait()
-                continue
-            try:
-                await asyncio.to_thread(self._hear, job, loop)
-                self._process_trouble = ""
-            except XdpctlError as error:
-                self._process_trouble = error.sentence
-                event(_log, "failed", logging.ERROR, error=error.sentence)
-                await asyncio.sleep(RESTART_SECONDS)
-
-    def _hear(self, job: ZoneListsJob, loop: asyncio.AbstractEventLoop) -> None:
-        """Hear what the process reports, until another one is wanted. Blocks."""
-        self._tidy(job)
-        with self._start(job, self._sockets) as process:
-            self._following = process
-            try:
-                while (report := process.hear(self._stop.is_set)) is not None:
-                    loop.call_soon_threadsafe(self._heard, job, report)
-            finally:
-                self._following = None
-
     def _heard(self, job: ZoneListsJob, report: Report) -> None:
         self._inbox.append((job, report))
         self._wake.set()
-
-    async def _send(self, request: Request) -> None:
-        if (process := self._following) is not None:
-            await asyncio.to_thread(process.send, request)
-
-    def _tidy(self, job: ZoneListsJob | None) -> None:
-        """Make the directory of the zones' files, and remove those of former lists. Blocks."""
-        kept = {zone.path.name for zone in job.zones} if job else set()
-        try:
-            if job is not None:
-                self._directory.mkdir(mode=0o750, exist_ok=True)
-            for path in list(self._directory.glob("*")):
-                if path.name.partition(".")[0] not in kept and path.is_file():
-                    path.unlink()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise ListError(
-                f"cannot keep zones in {self._directory}: {error.strerror}; the directory must"
-                " belong to the service's user"
-            ) from error
 
     # --- what is reported -----------------------------------------------------------
 
@@ -457,7 +383,7 @@ class ZoneLists:
             return
         if isinstance(report, Offered):
             verdict = await self._offered(listed, report)
-            await self._send(Settled(report.number, report.soa.serial, verdict))
+            await self._following.send(Settled(report.number, report.soa.serial, verdict))
         else:
             await self._looked(listed, report)
 
@@ -481,12 +407,9 @@ class ZoneLists:
             and offered.touched < good.rules * settings.max_shrink
         ):
             touched = offered.touched
-        return await self._use(
-            listed,
-            self._reading(offered.path, settings, touched=touched),
-            offered.soa.serial,
-            accepted=accepted or touched is not None,
-        )
+        accepted = accepted or touched is not None
+        reading = self._reading(offered.path, settings, touched=touched, accepted=accepted)
+        return await self._use(listed, reading, offered.soa.serial, accepted=accepted)
 
     async def _use_good(self, listed: _Kept) -> None:
         """Put the last good version in force again."""
@@ -506,8 +429,9 @@ class ZoneLists:
         *,
         touched: int | None = None,
         offered: bool = True,
+        accepted: bool = True,
     ) -> ZoneReading:
-        from xdpctl.feeds.zone.reading import ZoneReading  # noqa: PLC0415 - SQLite, for who has zones
+        from xdpctl.feeds.zone.reading import ZoneReading  # noqa: PLC0415 - loaded by `_job_of`
 
         ahead = self._clock() - self._boot()
         if abs(ahead - self._ahead) > STEPPED_SECONDS:  # else ends would move with each reading
@@ -520,6 +444,7 @@ class ZoneLists:
             present=self._boot(),
             offered=offered,
             touched=touched,
+            may_be_empty=_may_be_empty(settings, accepted=accepted),
         )
 
     @property
@@ -530,14 +455,16 @@ class ZoneLists:
         self, listed: _Kept, reading: ZoneReading, serial: int, *, accepted: bool
     ) -> Verdict:
         """Make the rules of a list those of a version."""
-        from xdpctl.feeds.zone.reading import BrokenZoneError  # noqa: PLC0415 - as above
+        from xdpctl.feeds.zone.reading import BrokenZoneError  # noqa: PLC0415 - the same
 
         settings = listed.settings
         change = Change(
             source=reading,
             origin=settings.origin,
             replace=True,
-            may_be_empty=accepted or settings.max_shrink >= NO_SHRINK_LIMIT,
+            # the reading knows whether clients are exempt, where there is no rule
+            may_be_empty=_may_be_empty(settings, accepted=accepted)
+            or settings.passthru is Passthru.EXEMPT,
             max_shrink=None if accepted else settings.max_shrink,
         )
         used_as = self._used_as(listed)
@@ -684,6 +611,10 @@ class ZoneLists:
             f" {_age(age)}; its rules come back when one does"
         )
         event(_log, "list-expired", logging.ERROR, list=origin, rules=removed)
+
+
+def _may_be_empty(settings: ZoneListSettings, *, accepted: bool) -> bool:
+    return accepted or settings.max_shrink >= NO_SHRINK_LIMIT
 
 
 def _expires_after(settings: ZoneListSettings, soa_expire: int) -> float | None:

@@ -65,11 +65,7 @@ class Threads(ThreadPoolExecutor):
             given_up.set()
             if "new thread" not in str(error):
                 raise
-            raise KernelError(
-                "cannot start another thread",
-                errno.EAGAIN,
-                "raise the limit of tasks (TasksMax=, ulimit -u), or free memory",
-            ) from error
+            raise _no_thread() from error
 
 
 def one_thread(name: str) -> Threads:
@@ -81,6 +77,39 @@ def one_thread(name: str) -> Threads:
     pool = Threads(1, name)
     pool.submit(int).result()
     return pool
+
+
+def in_background(name: str, function: Callable[[], _T]) -> Future[_T]:
+    """Run a function on a thread of its own that the end of the process does not wait for.
+
+    Raises:
+        KernelError: no thread can be started.
+    """
+    future: Future[_T] = Future()
+
+    def work() -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            found = function()
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            future.set_exception(error)
+        else:
+            future.set_result(found)
+
+    try:
+        threading.Thread(target=work, name=name, daemon=True).start()
+    except RuntimeError as error:
+        raise _no_thread() from error
+    return future
+
+
+def _no_thread() -> KernelError:
+    return KernelError(
+        "cannot start another thread",
+        errno.EAGAIN,
+        "raise the limit of tasks (TasksMax=, ulimit -u), or free memory",
+    )
 
 
 class TurnLock:

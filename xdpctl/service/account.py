@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
     from xdpctl.store.history import History
+    from xdpctl.store.published import PublishedRecord
     from xdpctl.store.state import Note
     from xdpctl.store.tally import Tally
     from xdpctl.store.theirs import Lifted
@@ -64,6 +65,8 @@ _EVENTS = {
     "zone-limited": "zone-limited",
     "zone-free": "zone-free",
     "transfer": "zone-names",
+    "publish": "record-published",
+    "unpublish": "record-unpublished",
 }
 """The name of each verb's log line."""
 
@@ -314,6 +317,28 @@ class Account:
                 )
             ],
         )
+
+    def published(
+        self, who: Caller, verb: str, records: Sequence[PublishedRecord], detail: str
+    ) -> None:
+        """Note records that this host has published in a zone (publish), or no longer does."""
+        now = self._clock()
+        if len(records) <= EACH:
+            rows = [
+                HistoryRow(
+                    time=now,
+                    who=who,
+                    verb=verb,
+                    target=record.target,
+                    action=_WORDS[record.action],
+                    origin=record.origin,
+                    detail=detail,
+                )
+                for record in records
+            ]
+        else:
+            rows = [HistoryRow(time=now, who=who, verb=verb, count=len(records), detail=detail)]
+        self._note(who, rows)
 
     def last(self, *, target: str | None, since: float | None, limit: int) -> list[HistoryRow]:
         """Return the last changes, the oldest first; raises as `History.last`."""

@@ -40,12 +40,13 @@ from xdpctl.http.api.converter import (
     top_rule,
 )
 from xdpctl.http.api.limit_documents import limits_out
+from xdpctl.http.api.publish_documents import published, published_list
 from xdpctl.maps.holders import held_open, perhaps_held
 from xdpctl.process.caller import CALLER, NOBODY
 from xdpctl.process.log import event
 from xdpctl.process.threads import one_thread
 from xdpctl.program.datagram import query_for
-from xdpctl.rules import qtype_text
+from xdpctl.rules import Rule, qtype_text
 from xdpctl.rules.names import shown
 from xdpctl.service.tasks import on_thread
 from xdpctl.store.bulk import BulkResult
@@ -59,8 +60,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from ipaddress import IPv4Address, IPv6Address
 
+    from xdpctl.abi import RuleAction
     from xdpctl.feeds.dnsdist.bridge import DnsdistBlocks
     from xdpctl.feeds.lists import EveryList
+    from xdpctl.feeds.publish.publisher import Publisher
+    from xdpctl.feeds.publish.views import PublishZoneView
     from xdpctl.feeds.versions import ListView
     from xdpctl.filter.filter import Filter
     from xdpctl.http.api.documents import (
@@ -74,9 +78,10 @@ if TYPE_CHECKING:
     )
     from xdpctl.http.api.limit_documents import LimitsOut
     from xdpctl.http.api.live_documents import LiveOut
+    from xdpctl.http.api.publish_documents import Published, PublishedList
     from xdpctl.limits.view import LimitsView
     from xdpctl.maps.holders import Holders
-    from xdpctl.rules import AnyQtype, Question, Rule, Target
+    from xdpctl.rules import AnyQtype, Question, Target
     from xdpctl.rules.guard import Guard
     from xdpctl.samples.packets import Packet
     from xdpctl.samples.sample import Sample
@@ -134,8 +139,8 @@ class Operations:
         expiry_changed: set when another rule may be the next to expire.
         claim_counts: how many claims of each class are in force, and how many wait
             (claim_counts.py).
-        all_lists, live_view, dnsdist_blocks: the lists of the settings, what streams show, and
-            dnsdist's dynamic blocks; made later.
+        all_lists, live_view, publisher, dnsdist_blocks: the lists of the settings, what streams
+            show, what is published, and dnsdist's dynamic blocks; made later.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the whole
@@ -183,6 +188,7 @@ class Operations:
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.all_lists: EveryList | None = None
         self.live_view: Live | None = None
+        self.publisher: Publisher | None = None
         self.dnsdist_blocks: DnsdistBlocks | None = None
         self._started = time.time()
         self._expired = Tally()
@@ -650,6 +656,41 @@ class Operations:
         if self.all_lists is None:
             raise NotFoundError(f"there is no list {shown(name)}: the service is starting")
         return list_out(await self.all_lists.read_now(name, accept=accept))
+
+    async def published(self) -> PublishedList:
+        """Return what this host publishes in zones, and where it can."""
+        publisher = self._publisher_there()
+        records, zones = publisher.records(), publisher.zones()
+        return await self._on(self._read_thread, lambda: published_list(records, zones))
+
+    async def publish(
+        self,
+        zone: str,
+        targets: Sequence[Target],
+        action: RuleAction,
+        seconds: int | None,
+        *,
+        force: bool,
+    ) -> Published:
+        """Publish records (feeds/publish/publisher.py) under the guard, unless `force`."""
+        publisher = self._publisher_there()
+        if not force:
+            rules = [Rule(target, action) for target in targets]
+            await self._on(self._read_thread, lambda: self._guard().check(rules))
+        return published(await publisher.publish(zone, targets, action, seconds))
+
+    async def unpublish(self, zone: str, targets: Sequence[Target]) -> tuple[int, list[str]]:
+        """Remove records (feeds/publish/publisher.py)."""
+        return await self._publisher_there().unpublish(zone, targets)
+
+    def _publisher_there(self) -> Publisher:
+        if self.publisher is None:
+            raise ConflictError("nothing can be published yet: the service is starting; try again")
+        return self.publisher
+
+    def publish_zones(self) -> Sequence[PublishZoneView]:
+        """Return the zones that can be published in."""
+        return () if self.publisher is None else self.publisher.zones()
 
     def limits_view(self) -> LimitsView:
         """Return the limits, and what they do now."""

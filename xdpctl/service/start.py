@@ -33,9 +33,10 @@ from xdpctl.http.listeners import Listeners, import_application
 from xdpctl.maps.aging import Aging
 from xdpctl.maps.holders import Holders
 from xdpctl.process.systemd import watchdog_interval
-from xdpctl.process.threads import one_thread
+from xdpctl.process.threads import in_background, one_thread
 from xdpctl.program.config import program_config
 from xdpctl.rules.guard import Guard
+from xdpctl.service.bootstrap import needs_tables
 from xdpctl.service.claim_counts import ClaimCounts
 from xdpctl.service.current_program import CurrentProgram
 from xdpctl.service.dynamic_claims import DynamicBackend
@@ -57,14 +58,16 @@ from xdpctl.service.resources import (
 from xdpctl.service.samples import Samples
 from xdpctl.service.settling import Settling
 from xdpctl.service.stale_entries import StaleEntries
+from xdpctl.service.tasks import on_thread
 from xdpctl.service.tcp_proofs import TcpProofs
 from xdpctl.service.watchdog import Watchdog
 from xdpctl.service.zone_limits import ZoneLimits
-from xdpctl.store.state import holds_table_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Executor
 
+    from xdpctl.feeds.publish.publisher import Publisher
     from xdpctl.kernel.bytecode import Bytecode
     from xdpctl.program.config import ProgramConfig
     from xdpctl.service.dnstap_output import DnstapOutput
@@ -92,7 +95,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         XdpctlError: a step failed; nothing new is attached.
     """
     settings = ground.current.now
-    tables = settings.has_lists or holds_table_rules(settings.state)
+    tables = needs_tables(settings)
     samples = stack.enter_context(Samples(ground.bpf, settings))
     config = samples.begin(program_config(settings, tables=tables))
     building = asyncio.create_task(_build(ground, config), name="compile")
@@ -233,6 +236,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         files,
         zone_lists,
         dnsdist,
+        _publisher(ground, rules, operations, write),
         *_views(ground, operations, looks),
         Reload(
             ground.current,
@@ -418,6 +422,25 @@ def _views(ground: Ground, operations: Operations, looks: Looks) -> tuple[Live, 
     return live, DnstapOutput(operations.watch, ground.current.now)
 
 
+def _publisher(
+    ground: Ground, rules: OpenRules, operations: Operations, write: Executor
+) -> Publisher:
+    """Return the part that publishes records in zones."""
+    from xdpctl.feeds.publish.claims import ClaimedRecords  # noqa: PLC0415 - packets are filtered without it
+    from xdpctl.feeds.publish.publisher import Publisher  # noqa: PLC0415 - the same
+    from xdpctl.store.published import PublishedTable  # noqa: PLC0415 - the same
+
+    operations.publisher = publisher = Publisher(
+        PublishedTable.open(rules.state),
+        ground.current.now,
+        ClaimedRecords(rules.state, lambda: rules.store.any_qtype).read,
+        rules.account,
+        on_state=partial(on_thread, write),
+        on_network=lambda work: asyncio.wrap_future(in_background("publish", work)),
+    )
+    return publisher
+
+
 def _holders(ground: Ground) -> Holders:
     owner = ground.current.now.pin_owner
     return Holders(None if owner is None else owner.uid)
@@ -474,6 +497,7 @@ async def _serve(listeners: Listeners, operations: Operations, program: CurrentP
         notified=operations.list_notified,
         claims=lambda: operations.claim_counts,
         limits=operations.limits_view,
+        publishing=operations.publish_zones,
         samples_lost=lambda: operations.hub.lost,
     )
     await listeners.serve(operations, Exposition(collector))

@@ -123,6 +123,8 @@ class ZoneListSettings:
         expire: when the rules end after the last contact; a number: so many seconds.
         lifetime: how long each rule stays.
         passthru: what PASSTHRU for a client's address means.
+        update: where DNS UPDATE for `xdpctl publish` goes; empty: to the primaries.
+        update_key_file: of the TSIG key for it; None: `key_file`.
         action, denial, max_shrink: as of `ListSettings`.
     """
 
@@ -136,6 +138,8 @@ class ZoneListSettings:
     expire: Expire | int = Expire.KEEP
     lifetime: Lifetime = Lifetime.NONE
     passthru: Passthru = Passthru.ALLOW
+    update: tuple[PrimaryAddress, ...] = ()
+    update_key_file: Path | None = None
     action: RuleAction | None = None
     denial: Denial = Denial.DROP
     max_shrink: float = MAX_SHRINK
@@ -233,11 +237,13 @@ _ZONE_KEYS: dict[str, Callable[[str], object]] = {
     "expire": _expire,
     "lifetime": values.choice(Lifetime),
     "passthru": values.choice(Passthru),
+    "update": parse_primary,
+    "update-key-file": values.path,
     "format": _zone_format,
     **_COMMON,
 }
 _KEYS = _FILE_KEYS | _ZONE_KEYS
-_SEVERAL = frozenset({"primary"})
+_SEVERAL = frozenset({"primary", "update"})
 """Keys whose value may be a list."""
 
 _FIELDS = {"name": "origin", "primary": "primaries"}
@@ -346,7 +352,7 @@ def _zone_list(fields: dict[str, Any], folder: Path, source: str) -> ZoneListSet
     fields["primaries"] = tuple(
         _value(read, text, f"key primary of {source}") for text in dict.fromkeys(texts)
     )
-    for field in ("key_file", "tls_ca"):
+    for field in ("key_file", "tls_ca", "update_key_file"):
         if field in fields:
             fields[field] = folder / fields[field]
     if "origin" not in fields:

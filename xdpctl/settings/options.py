@@ -507,6 +507,17 @@ OPTIONS = (
         " primaries of the zone are asked at once",
     ),
     Option(
+        "publish",
+        "publish",
+        values.zone_or_none,
+        "none",
+        "ZONE|none",
+        _FEEDS,
+        "zone of a [[list]] in which the service publishes what it blocks by itself for more than a"
+        " minute, for other hosts; `xdpctl publish` needs no option",
+        reload=True,
+    ),
+    Option(
         "listen",
         "listen",
         values.listen,

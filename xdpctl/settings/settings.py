@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from xdpctl.abi import MapName
     from xdpctl.process.log import LogFormat, LogLevel
-    from xdpctl.rules import AnyQtype, Question, Zone
+    from xdpctl.rules import AnyQtype, Name, Question, Zone
     from xdpctl.settings.dnsdist import DnsdistSettings
     from xdpctl.settings.lists import AnyList, ListSettings, ZoneListSettings
     from xdpctl.settings.values import (
@@ -94,6 +94,7 @@ class Settings:
         sample_budget: samples a second; 0: none.
         sample_addresses: bits of addresses that are kept; None: all.
         sample_dnstap: where sampled queries go; None: nowhere.
+        publish: the zone in which dynamic claims are published; None: in none.
         notify_listen: where NOTIFY of the primaries of `zone_lists` comes; None: nowhere.
         lists: the `[[list]]` tables of the file that are files. `zone_lists`: those that are zones.
         zone_tables: its `[[zone]]` tables. `dnsdists`: its `[[dnsdist]]` tables.
@@ -144,6 +145,7 @@ class Settings:
     sample_addresses: KeptBits | None
     sample_dnstap: DnstapTarget | None
     notify_listen: Listen | None
+    publish: Name | None
     listen: Listen | None
     token_file: Path | None
     tls_cert: Path | None
@@ -404,6 +406,8 @@ def _warnings(settings: Settings, given: Mapping[str, Any]) -> list[str]:
             for name in _ONLY_WITH_LISTEN
             if BY_NAME[name].field in given
         ]
+    if settings.publish not in {None, *(each.zone for each in settings.zone_lists)}:
+        sentences.append("--publish has no effect without a [[list]] with this zone")
     sentences += [
         f"the API key of {each.url} crosses the network unencrypted: let dnsdist's web server"
         " listen on this host's loopback"

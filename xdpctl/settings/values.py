@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from xdpctl.abi import DESTINATION_MAPS, RULE_MAPS, MapName
 from xdpctl.errors import TargetError
-from xdpctl.rules import format_duration, parse_duration, parse_network
+from xdpctl.rules import Name, format_duration, parse_duration, parse_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,6 +245,16 @@ def listen(text: str) -> Listen | None:
         raise ValueError(
             "it must be an address and a port such as 127.0.0.1:9953 or [::1]:9953, or none"
         ) from None
+
+
+def zone_or_none(text: str) -> Name | None:
+    """Return the name of a zone, None for `none`."""
+    if text == "none":
+        return None
+    name = Name.from_text(text)
+    if not name.labels:
+        raise ValueError("the root zone cannot be a list")
+    return name
 
 
 def notify_listen(text: str) -> Listen | None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from xdpctl.feeds.dnsdist.views import BridgeView
+    from xdpctl.feeds.publish.views import PublishZoneView
     from xdpctl.feeds.versions import ListView
     from xdpctl.filter.view import FilterView
     from xdpctl.limits.view import LimitsView
@@ -79,6 +80,7 @@ class SnapshotCollector(Collector):
         notified: Callable[[], Mapping[str, int]] = dict,
         claims: Callable[[], ClaimNumbers] = lambda: ({}, {}),
         limits: Callable[[], LimitsView] | None = None,
+        publishing: Callable[[], Sequence[PublishZoneView]] = tuple,
         dnsdist: Callable[[], BridgeView] | None = None,
         samples_lost: Callable[[], int] = int,
     ) -> None:
@@ -87,6 +89,7 @@ class SnapshotCollector(Collector):
         self._notified = notified
         self._claims = claims
         self._limits = limits
+        self._publishing = publishing
         self._dnsdist = dnsdist
         self._samples_lost = samples_lost
         self._bcc = bcc
@@ -118,6 +121,8 @@ class SnapshotCollector(Collector):
         yield from _lists(views)
         if any(view.zone for view in views):
             yield from _zone_lists(views, self._notified())
+        if published := self._publishing():
+            yield from _publishing(published)
         if self._limits is not None:
             yield from _limits(self._limits())
         if self._dnsdist is not None:
@@ -323,6 +328,29 @@ def _zone_lists(views: Sequence[ListView], notified: Mapping[str, int]) -> Itera
     for result, count in notified.items():
         notifies.add_metric([str(result)], count)
     yield from (serial, age, transfers, notifies)
+
+
+def _publishing(views: Sequence[PublishZoneView]) -> Iterator[Metric]:
+    """Yield what this host publishes in zones, and how their primaries took it."""
+    records = GaugeMetricFamily(
+        "xdpctl_published_records", "Records of this host in the zone of a list", labels=["list"]
+    )
+    waiting = GaugeMetricFamily(
+        "xdpctl_published_waiting",
+        "Records of this host that are still to be sent to the primary, or removed there",
+        labels=["list"],
+    )
+    updates = CounterMetricFamily(
+        "xdpctl_publish_updates",
+        "DNS updates for the zone of a list, by how they ended",
+        labels=["list", "result"],
+    )
+    for view in views:
+        records.add_metric([view.name], view.records)
+        waiting.add_metric([view.name], view.waiting)
+        for result, count in view.results.items():
+            updates.add_metric([view.name, result], count)
+    yield from (records, waiting, updates)
 
 
 def _limits(view: LimitsView) -> Iterator[Metric]:

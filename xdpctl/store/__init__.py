@@ -21,6 +21,7 @@
     wildcards.py   names of any type, when --any-qtype changes
     state.py       the notes: one SQLite file
     history.py     the last changes, in the same file
+    published.py  what this host has published in zones, in the same file
     tally.py       what was removed, in short
     inspection.py  the rules that concern one target
     deciding.py    which rule decided about a query

@@ -55,7 +55,7 @@ class HistoryRow:
         time: seconds since the epoch.
         verb: what was done: block, allow, unblock, import, replace, list, flush, expire, resize,
             panic, resume, detach, attach, prove, unprove, limit-acts, limit-ended,
-            zone-limited, zone-free.
+            zone-limited, zone-free, transfer, publish, unpublish.
         who: who asked for it.
         target, qtype: of one rule; None for a change of many, or of nrecord.
         action: of the rule.

@@ -32,7 +32,7 @@ from xdpctl.kernel.paths import (
     refuse_foreign_file,
 )
 from xdpctl.rules.keys import LIST_NAMES_REF, REFS, full_key, stored_key
-from xdpctl.rules.rules import IMPLIED
+from xdpctl.rules.rules import DYNAMIC_ORIGINS, IMPLIED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -72,6 +72,9 @@ CREATE INDEX note_expires ON note (expires) WHERE expires IS NOT NULL;
 IS_IMPLIED = f"reason = '{IMPLIED}'"
 """Whether a row is an implied rule's; as the indices of them have it."""
 
+IS_DYNAMIC = f"origin IN {DYNAMIC_ORIGINS!r}"
+"""Whether a row is of a claim that the service makes by itself; as the index of them has it."""
+
 _WAITING_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS waiting (
     map INTEGER NOT NULL, -- as in `note`
@@ -88,6 +91,7 @@ CREATE INDEX IF NOT EXISTS waiting_expires ON waiting (expires) WHERE expires IS
 CREATE INDEX IF NOT EXISTS waiting_beneath ON waiting (map, key) WHERE beneath;
 CREATE INDEX IF NOT EXISTS note_implied ON note (map, key) WHERE {IS_IMPLIED};
 CREATE INDEX IF NOT EXISTS waiting_implied ON waiting (map, key) WHERE {IS_IMPLIED};
+CREATE INDEX IF NOT EXISTS note_dynamic ON note (map, key) WHERE {IS_DYNAMIC};
 """
 """Added to the file of an older version when it is opened."""
 
@@ -555,6 +559,15 @@ class State:
             limit: notes at most.
         """
         return [_note(row) for row in self.rows(map_name, after, limit)]
+
+    def made_by_itself(self, limit: int) -> list[Note]:
+        """Return dynamic claims that are in force, in the order of maps and keys."""
+        with self._reading():
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM note WHERE {IS_DYNAMIC} ORDER BY map, key LIMIT ?",  # noqa: S608 (constants)
+                (limit,),
+            ).fetchall()
+        return [_note(row) for row in rows]
 
     def rows(self, map_name: MapName, after: bytes, limit: int) -> list[NoteRow]:
         """Return what `page` gives as it is stored, for a million of them."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support.fake_primary import PRIMARY, ZONE, FakePrimary, Reply, soa
 from xdpctl.errors import StateError, TransferError
@@ -21,7 +25,6 @@ from xdpctl.transfers.primaries import Fetched, fetch
 if TYPE_CHECKING:
     import socket
     from ipaddress import IPv6Address
-    from pathlib import Path
 
 NUMBER = 7
 
@@ -207,6 +210,39 @@ def test_a_file_that_the_service_cannot_read_is_transferred_again(tmp_path: Path
     assert one.follower.look().asked is Asked.AXFR
 
 
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_a_file_that_somebody_removed_is_written_again(
+    tmp_path: Path, *, is_replaced: bool
+) -> None:
+    one = Followed(tmp_path, *WHOLE, *WHOLE, *step(4, a("new")))
+    one.follower.look()
+    path = tmp_path / "list.zone"
+    if is_replaced:
+        (tmp_path / "copy").write_bytes(path.read_bytes())
+        (tmp_path / "copy").replace(path)
+    else:
+        path.unlink()
+    looked = one.follower.look()
+    assert (looked.asked, looked.result, looked.error) == (Asked.AXFR, LookResult.GOOD, "")
+    assert one.follower.look().asked is Asked.IXFR
+
+
+def test_a_file_that_is_damaged_meanwhile_is_transferred_again(tmp_path: Path) -> None:
+    many = [a(f"n{number}") for number in range(2000)]
+    whole = [Reply([[soa(3)]]), Reply([[soa(3), *many, soa(3)]])]
+    one = Followed(tmp_path, *whole, *step(4, drop=tuple(many[::50])), *whole)
+    one.follower.look()
+    path = tmp_path / "list.zone"
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(path.stat().st_size - 4096))
+    one.follower._files._connection.execute("PRAGMA shrink_memory")  # type: ignore[union-attr]
+    failed = one.follower.look()
+    assert (failed.result, failed.soa) == (LookResult.FAILED, None)
+    assert "malformed" in failed.error
+    assert one.follower.look().asked is Asked.AXFR
+
+
 def test_an_operator_can_have_the_whole_zone_even_of_an_older_serial(tmp_path: Path) -> None:
     older = [Reply([[soa(2)]]), Reply([[soa(2), a("x"), soa(2)]])]
     one = Followed(tmp_path, *WHOLE, older[0], *older)
@@ -350,3 +386,36 @@ def test_a_disk_that_fails_is_one_sentence_and_the_version_is_offered_again(
         failed = one.follower.look()
     assert (failed.result, failed.error) == (LookResult.FAILED, "cannot write: the disk is full")
     assert one.follower.look().result is LookResult.GOOD
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_nothing_that_somebody_changed_on_the_way_is_taken(data: st.DataObject) -> None:
+    """Any octets of signed messages change: either nothing follows, or they meant nothing."""
+    message = data.draw(st.integers(0, 2))
+    changes = data.draw(
+        st.lists(st.tuples(st.integers(0, 400), st.integers(1, 255)), min_size=1, max_size=3)
+    )
+    cut = data.draw(st.sampled_from([0, 0, 1, 30]))
+
+    def mangled(number: int, octets: bytes) -> bytes:
+        if number != message:
+            return octets
+        wire = bytearray(octets)
+        for at, change in changes:
+            wire[at % len(wire)] ^= change
+        return bytes(wire[: len(wire) - cut])
+
+    steps = [[soa(4), soa(3), a("a")], [soa(4), a("x"), a("b.x")], [a("y"), soa(4)]]
+    with tempfile.TemporaryDirectory() as directory:
+        one = Followed(
+            Path(directory),
+            *(*WHOLE, NEWER, Reply(steps, mangle=mangled), *(Reply(steps, mangle=mangled),) * 2),
+        )
+        one.follower.look()
+        looked = one.follower.look()
+    if looked.result is not LookResult.FAILED:
+        assert one.service.versions[-1] == {b"\x01c\x01b", b"\x01x", b"\x01x\x01b", b"\x01y"}
+    else:
+        assert one.service.versions == [KEYS]
+        assert looked.error

@@ -23,9 +23,9 @@ from xdpctl.errors import (
     ShrunkListError,
     XdpctlError,
 )
-from xdpctl.feeds import zone_lists
 from xdpctl.feeds.origins import REMEMBERED, ListOrigins
 from xdpctl.feeds.versions import Versions
+from xdpctl.feeds.zone import following
 from xdpctl.feeds.zone.messages import (
     Asked,
     AskZone,
@@ -280,7 +280,7 @@ async def test_a_version_that_is_offered_is_in_force_and_good(tmp_path: Path) ->
 
         assert site.rules.rules == {"list:rpz": {"a.test", "b.test"}}
         assert child.job.zones[0].name == ZONE
-        assert child.job.zones[0].path.parent == tmp_path / "feeds"
+        assert child.job.zones[0].path.parent == tmp_path / "feeds" / "state.db"
         view = site.view
         assert view.good is not None
         assert (view.zone, view.serial, view.good.rules, view.error) == ("rpz.example", 1, 2, "")
@@ -368,7 +368,7 @@ async def test_a_service_is_ready_without_a_kept_version(tmp_path: Path) -> None
 async def test_a_process_that_ends_is_started_again_and_reads_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zone_lists, "RESTART_SECONDS", 0.01)
+    monkeypatch.setattr(following, "RESTART_SECONDS", 0.01)
     async with running(tmp_path, LIST) as site:
         files = await site.files(A, B)
         await site.offer(files)
@@ -419,10 +419,23 @@ async def test_clients_are_exempt_and_no_longer_when_the_list_leaves(tmp_path: P
         site.zones.reload(site.settings())
         await site.idle()
         await until(
-            lambda: not any((tmp_path / "feeds").iterdir()) and not site.rules.exempted["list:rpz"]
+            lambda: (
+                not list((tmp_path / "feeds" / "state.db").iterdir())
+                and not site.rules.exempted["list:rpz"]
+            )
         )
         assert site.zones.views() == ()
         assert json.loads(site.rules.facts[REMEMBERED]) == ["list:rpz"]  # files.py removes rules
+
+
+async def test_a_zone_that_only_exempts_is_not_empty(tmp_path: Path) -> None:
+    client = cname("32.1.2.0.192.rpz-client-ip", "rpz-passthru.")
+    async with running(tmp_path, replace(LIST, passthru=Passthru.EXEMPT)) as site:
+        files = await site.files(client)
+        assert await site.offer(files) is Verdict.GOOD
+        files.write_whole([(True, [])], lambda: soa(2))
+        assert await site.offer(files) is Verdict.REFUSED
+        assert site.rules.exempted == {"list:rpz": {ip_network("192.0.2.1/32")}}
 
 
 async def test_a_reload_uses_other_settings_on_what_is_there(tmp_path: Path) -> None:
@@ -468,6 +481,19 @@ async def test_a_request_for_a_list_ends_with_what_its_primary_said(tmp_path: Pa
         await site.report(Asked.SOA, LookResult.FAILED, error="refused")
         with pytest.raises(ListError, match="cannot be brought up to date: refused"):
             await asking
+
+
+async def test_accepting_where_nothing_was_refused_takes_what_the_primary_has(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A)
+        await site.offer(files)
+        asking = asyncio.create_task(site.zones.read_now("rpz", accept=True))
+        told = await asyncio.to_thread(site.children[0].told.get, timeout=20)
+        assert told == AskZone(0, whole=True)
+        await site.report(Asked.AXFR, LookResult.GOOD, files)
+        await asking
 
 
 async def test_a_key_that_cannot_be_read_is_said_and_the_kept_version_stays(

@@ -31,6 +31,7 @@ from xdpctl.service.account import Account
 from xdpctl.store.bulk import BulkResult
 from xdpctl.store.change import Change
 from xdpctl.store.history import MOST, History, HistoryRow
+from xdpctl.store.published import PublishedRecord
 from xdpctl.store.state import State
 from xdpctl.store.tally import EACH, Tally
 
@@ -356,6 +357,28 @@ async def test_zones_and_their_hits_are_written_down_too(office: Office) -> None
         ("block", ".evil.example"), ("unblock", ".evil.example"),
     ]  # fmt: skip
     assert found[-1]["hits"] == 0
+
+
+async def test_records_that_are_published_are_written_down(
+    office: Office, lines: pytest.LogCaptureFixture
+) -> None:
+    records = [
+        PublishedRecord(
+            zone="z.example",
+            target=f"n{number}.example",
+            action=RuleAction.DROP,
+            origin="cli",
+            created=0.0,
+        )
+        for number in range(EACH + 1)
+    ]
+    office.account.published(OPERATOR, "publish", records[:1], "in z.example, for 10m")
+    office.account.published(OPERATOR, "unpublish", records, "in z.example: ended")
+
+    one, many = await history(office)
+    assert (one["verb"], one["target"], one["action"]) == ("publish", "n0.example", "drop")
+    assert (many["verb"], "target" in many, many["count"]) == ("unpublish", False, EACH + 1)
+    assert [line["event"] for line in told(lines)] == ["record-published", "record-unpublished"]
 
 
 async def test_a_transfer_of_a_zone_and_the_limit_of_a_watched_one_are_written_down(

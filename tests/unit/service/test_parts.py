@@ -44,6 +44,7 @@ NAMES = [
     "lists",
     "zone-lists",
     "dnsdist",
+    "publish",
     "live",
     "dnstap",
     "reload",

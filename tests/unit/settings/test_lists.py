@@ -128,6 +128,8 @@ def test_every_key_of_a_zone_is_read(tmp_path: Path) -> None:
     expire = "7d"
     lifetime = "ttl"
     passthru = "exempt"
+    update = "192.0.2.7"
+    update-key-file = "update.key"
     denial = "skip"
     action = "drop"
     format = "rpz"
@@ -148,6 +150,8 @@ def test_every_key_of_a_zone_is_read(tmp_path: Path) -> None:
             expire=7 * 86400,
             lifetime=Lifetime.TTL,
             passthru=Passthru.EXEMPT,
+            update=(PrimaryAddress(ip_address("192.0.2.7"), 53),),
+            update_key_file=tmp_path / "update.key",
             action=RuleAction.DROP,
             denial=Denial.SKIP,
             max_shrink=0.1,

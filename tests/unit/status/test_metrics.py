@@ -15,6 +15,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from tests.support.fake_host import INTERFACE, FakeHost, bytecode
 from xdpctl import __version__
 from xdpctl.abi import Count, MapName, PacketAction, Reason
+from xdpctl.feeds.publish.views import PublishZoneView
 from xdpctl.feeds.versions import GoodVersion, ListView
 from xdpctl.filter.filter import Filter
 from xdpctl.filter.view import FilterState, FilterView
@@ -357,6 +358,16 @@ def test_a_list_that_is_a_zone_has_more() -> None:
     (age,) = re.findall(r'xdpctl_list_age_seconds{list="z"} ([0-9.]+)', text)
     assert 60 <= float(age) < 120
     assert 'xdpctl_list_age_seconds{list="a.txt"}' not in text
+
+
+def test_what_is_published_is_counted_by_list() -> None:
+    view = PublishZoneView("z.example", "block", ("192.0.2.53",), 7, 2, "", None, {"done": 3})
+    collector = SnapshotCollector(lambda: FULL, bcc=str, publishing=lambda: [view])
+    body, _ = Exposition(collector).render("")
+    lines = body.decode().splitlines()
+    assert 'xdpctl_published_records{list="block"} 7.0' in lines
+    assert 'xdpctl_published_waiting{list="block"} 2.0' in lines
+    assert 'xdpctl_publish_updates_total{list="block",result="done"} 3.0' in lines
 
 
 def test_the_age_is_that_of_the_snapshot() -> None:

@@ -13,6 +13,7 @@ limits.py     `limits`, `prove`, `unprove`: what limits do, and who is proven
 listing.py    `list`: the rules, page by page
 lists.py      `lists`: the lists of the settings, read or accepted now
 panic.py      `panic` and `resume`
+publish.py    `publish`, `unpublish`: records in a zone that every host follows
 prepare.py    `prepare`: the part of a start that needs root
 resize.py     `resize`: more room in a shared map
 status.py     `status`: the service at a glance

@@ -36,6 +36,16 @@ class HiddenNames:
         """Whether there is a wildcard, so that names matter."""
         return bool(self._wildcards)
 
+    def has_above(self, octets: bytes) -> bool:
+        """Return whether a name right below this one is inside a wildcard."""
+        while self._wildcards:
+            if octets in self._wildcards:
+                return True
+            if not octets:
+                return False
+            octets = octets[octets[0] + 1 :]
+        return False
+
     def see(self, octets: bytes, *, has_rule: bool) -> None:
         """Take a name of the zone; `has_rule`: it has become an exact rule."""
         wildcards, above = self._wildcards, octets

@@ -139,6 +139,7 @@ class ListFollower:
         if not self._zone.primaries:
             return True
         self._asked = Asked.SOA
+        self._files.check()
         good, offered = self._files.good, self._files.offered
         order = sorted(
             self._zone.primaries,

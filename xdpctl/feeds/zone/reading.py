@@ -10,16 +10,15 @@ bulk work or in another process (store/worker/). Made by feeds/zone_lists.py.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import RuleAction, ZoneScope
-from xdpctl.errors import ListError, StateError
+from xdpctl.errors import EmptyListError, ListError, StateError
 from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.policies import CLIENT_IP, OTHER_TRIGGERS, is_in_force
 from xdpctl.feeds.zone.records import ZoneRecords
 from xdpctl.feeds.zone.rows import WILDCARD, RecordRows, labels_of
-from xdpctl.rules.keys import NAMED, name_in
+from xdpctl.rules.keys import NAMED, Block, name_in
 from xdpctl.rules.lines import in_blocks
 from xdpctl.store.source import RuleSource
 
@@ -78,6 +77,7 @@ class ZoneReading(RuleSource):
         offered: read the version that is offered; else the last good one.
         touched: how many owners changes concern, if the rules of the version before are in force;
             None: everything is read.
+        may_be_empty: whether a version may have no rule and exempt nobody.
 
     Attributes:
         found: complete after the reading.
@@ -95,6 +95,7 @@ class ZoneReading(RuleSource):
         present: float,
         offered: bool = True,
         touched: int | None = None,
+        may_be_empty: bool = True,
     ) -> None:
         self._path = path
         self._settings = settings
@@ -103,6 +104,7 @@ class ZoneReading(RuleSource):
         self._present = present
         self._offered = offered
         self._touched = touched
+        self._may_be_empty = may_be_empty
         self._position = 0
         self.is_partial = touched is not None
         self.found = ZoneFound()
@@ -132,7 +134,7 @@ class ZoneReading(RuleSource):
 
         Raises:
             BrokenZoneError: the file cannot be read.
-            ListError: the zone cannot be used.
+            EmptyListError, ListError: the zone cannot be used.
         """
         try:
             with ZoneRecords(self._path, offered=self._offered) as records:
@@ -151,14 +153,20 @@ class ZoneReading(RuleSource):
         rows = self._rows()
         self.found.left_out = rows.left_out
         hidden = rows.of_wildcards(records.wildcards())
-        every, size = records.records(), self.size
-        done = 0
-        while part := list(islice(every, PART)):
-            yield in_blocks(rows.of_all(part, hidden))
+        done, size = 0, self.size
+        for part in records.batches(PART):
+            yield self._counted(rows.blocks(part, hidden))
             done += len(part)
             self._position = size * done // max(records.count, done)
         yield in_blocks(rows.passes(hidden.passes()))
         self.found.exempt = frozenset(rows.exempt)
+        if not (self._may_be_empty or self.found.rules or self.found.exempt):
+            raise EmptyListError("it has no rule")
+
+    def _counted(self, items: Iterator[Rows]) -> Iterator[Rows]:
+        for item in items:
+            self.found.rules += len(item.keys) if isinstance(item, Block) else 1
+            yield item
 
     def _changed(self, records: ZoneRecords) -> list[Row] | None:
         """Return the rows that changes concern, as they are now; None: these are too many."""

@@ -92,6 +92,9 @@ _TAKE_CAME = "DELETE FROM came WHERE key = ? AND type = ? AND data = ?"
 _TAKE_RECORD = """INSERT OR IGNORE INTO gone
     SELECT key, type, data FROM record WHERE key = ? AND type = ? AND data = ?"""
 
+StoredRow: TypeAlias = tuple[bytes, int, int, int, bytes]
+"""The fields of a StoredRecord."""
+
 Batch: TypeAlias = "tuple[bool, Sequence[ZoneRecord]]"
 """Records that are added, or removed."""
 
@@ -193,6 +196,13 @@ class ZoneRecords:
         """Yield every record, without the SOA record, in the order of the keys."""
         yield from self._select("1", ())
 
+    def batches(self, count: int) -> Iterator[list[StoredRow]]:
+        """Yield what `records` does as bare tuples, so many at a time: a third of the work."""
+        with _told("read", self._path):
+            rows = self._connection.execute(f"{self._query('1')} ORDER BY key")
+            while batch := rows.fetchmany(count):
+                yield batch
+
     def of(self, key: bytes) -> Iterator[StoredRecord]:
         """Yield the records of one owner."""
         yield from self._select("key = ?", (key,))
@@ -216,14 +226,17 @@ class ZoneRecords:
                 yield key
 
     def _select(self, where: str, values: tuple[bytes, ...]) -> Iterator[StoredRecord]:
+        if self._changed:
+            values = values * 2
+        with _told("read", self._path):
+            rows = self._connection.execute(f"{self._query(where)} ORDER BY key", values)
+            yield from map(StoredRecord._make, rows)
+
+    def _query(self, where: str) -> str:
         query = f"{_READ} record WHERE {where}"
         if self._changed:
             query += f" AND {_NOT_GONE} UNION ALL {_READ} came WHERE {where}"
-            values = values * 2
-        with _told("read", self._path):
-            yield from map(
-                StoredRecord._make, self._connection.execute(f"{query} ORDER BY key", values)
-            )
+        return query
 
     def _one(self, query: str) -> int:
         with _told("read", self._path):
@@ -254,6 +267,7 @@ class ZoneFiles:
         self._keep_since = keep_since
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
+        self._opened = 0, 0  # device and inode of the good version's file
         self._written = 0.0
         self._parents: dict[bytes, bytes] = {}  # keys of names that others are below
         self.contact = 0.0
@@ -333,7 +347,7 @@ class ZoneFiles:
         if good is None or connection is None:
             raise UnfitChangesError("there is no version that could be changed")
         now, left, count = int(self._clock()), CHANGES_MAX, good.records
-        with _told("write", self._path, _KEPT), _transaction(connection):
+        with self._written_to(), _transaction(connection):
             for added, records in batches:
                 left -= len(records)
                 if left < 0:
@@ -379,7 +393,7 @@ class ZoneFiles:
                 _sync(self._path.parent)
                 self._open()
         elif (connection := self._connection) is not None:
-            with _told("write", self._path, _AGAIN), _transaction(connection):
+            with self._written_to(), _transaction(connection):
                 connection.execute(
                     "DELETE FROM record WHERE (key, type, data) IN (SELECT * FROM gone)"
                 )
@@ -409,8 +423,20 @@ class ZoneFiles:
         if offered.base is None:
             self._remove(self._new_path)
             return
-        with _told("write", self._path, _KEPT):
+        with self._written_to():
             self._forget_changes()
+
+    def check(self) -> None:
+        """Forget the good version if its file is no more what was opened: all comes again."""
+        try:
+            found = self._path.stat()
+            is_same = self._connection is None or (found.st_dev, found.st_ino) == self._opened
+        except OSError:
+            is_same = False
+        if not is_same and self.good is not None:
+            self._close()
+            self.good = None
+            self.discard()
 
     def drop(self) -> None:
         """Remove everything."""
@@ -429,7 +455,7 @@ class ZoneFiles:
         if self._connection is None or abs(self.contact - self._written) < CONTACT_SECONDS:
             return
         self._written = self.contact
-        with _told("write", self._path, _KEPT):
+        with self._written_to():
             self._connection.execute("UPDATE about SET contact = ?", (self.contact,))
 
     # --- the file -----------------------------------------------------------------------
@@ -439,6 +465,8 @@ class ZoneFiles:
         connection = self._connection = sqlite3.connect(
             self._path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
         )
+        found = self._path.stat()
+        self._opened = found.st_dev, found.st_ino
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute(f"PRAGMA max_page_count = {_PAGES_MAX}")
         connection.execute("PRAGMA synchronous = FULL")
@@ -456,6 +484,17 @@ class ZoneFiles:
             raise sqlite3.DatabaseError("it is of another zone")
         self.contact = self._written = about[1]
         self.good = StoredVersion(self._path, Soa(*version[:-1]), version[-1])
+
+    @contextlib.contextmanager
+    def _written_to(self) -> Iterator[None]:
+        """Raise what fails as one sentence; a good version that is damaged is removed."""
+        try:
+            with _told("write", self._path, _KEPT):
+                yield
+        except StateError as error:
+            if type(error.__cause__) is sqlite3.DatabaseError:  # not one of the system
+                self.drop()
+            raise
 
     def _forget_changes(self) -> None:
         connection = self._connection

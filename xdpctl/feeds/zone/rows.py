@@ -7,6 +7,7 @@ a client instead. Does no I/O. Called by reading.py.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -27,9 +28,10 @@ from xdpctl.feeds.formats.policies import (
     depth_of,
     kind_of_owner,
 )
+from xdpctl.feeds.zone.records import StoredRecord
 from xdpctl.rules import book_of
 from xdpctl.rules.guard import SHORTEST
-from xdpctl.rules.keys import name_place, stored_place
+from xdpctl.rules.keys import Block, name_place, stored_place
 from xdpctl.rules.names import Name, looks_like_address
 from xdpctl.rules.rules import IMPLIED
 from xdpctl.settings import ListFormat
@@ -40,9 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-    from xdpctl.feeds.zone.records import StoredRecord
+    from xdpctl.feeds.zone.records import StoredRow
     from xdpctl.rules import AnyQtype
-    from xdpctl.rules.keys import Row
+    from xdpctl.rules.keys import Row, Rows
     from xdpctl.settings import ZoneListSettings
 
     Client: TypeAlias = IPv4Address | IPv6Address | IPv4Network | IPv6Network
@@ -97,6 +99,11 @@ class RecordRows:
         denial = denial_of(settings.denial, settings.action)
         self._policies = Policies(denial, settings.action)
         self._by_data = {_wire(text): text for text in self._policies.actions}
+        self._by_policy = {
+            data: action
+            for data, text in self._by_data.items()
+            if (action := self._policies.actions[text]) is not None
+        }
         self._has_end = settings.lifetime is Lifetime.TTL
         self._exempts = settings.passthru is Passthru.EXEMPT
         self._exact = name_place(b"", ZoneScope.SELF, any_qtype, self._book)
@@ -120,6 +127,44 @@ class RecordRows:
             return list(self.of_all(records))
         finally:
             self.left_out = account
+
+    def blocks(self, records: Iterable[StoredRow], hidden: HiddenNames) -> Iterator[Rows]:
+        """Yield the rows of records, those of plain names in blocks; `hidden` learns the names.
+
+        Of the records of a long zone nearly all are those of a plain name with a policy, right
+        below the same name as the one before: its labels are taken over from that one.
+        """
+        if self._settings.action is not None:
+            yield from self.of_all(map(StoredRecord._make, records), hidden)
+            return
+        ref, prefix = self._exact
+        alike: defaultdict[tuple[bytes, int], list[bytes]] = defaultdict(list)
+        above = _Above(b"", hidden)
+        others = []
+        has_end, policies = self._has_end, self._by_policy
+        past = self._present + self._ahead if has_end else -1.0
+        for record in records:
+            key, type_, ttl, since, data = record
+            end = since + ttl if has_end else 0
+            if type_ != _CNAME or data not in policies or end <= past:
+                others.append(record)
+                continue
+            at = above.size
+            if not key.startswith(above.key) or len(key) <= at or at + key[at] + 1 != len(key):
+                above = _Above(key, hidden)
+                at = above.size
+            if not above.is_plain or key[at + 1 :].translate(None, _PLAIN):
+                others.append(record)
+                continue
+            octets = key[at:] + above.octets
+            if above.is_inside:
+                hidden.see(octets, has_rule=True)
+            alike[data, end].append(prefix + octets)
+        for (data, end), keys in alike.items():
+            self.left_out.denied += len(keys) * (self._by_data[data] in DENIALS)
+            ends = end - self._ahead if self._has_end else None
+            yield Block(ref, keys, (self._by_policy[data], "", ends, self._origin))
+        yield from self.of_all(map(StoredRecord._make, others), hidden)
 
     def of_all(
         self, records: Iterable[StoredRecord], hidden: HiddenNames | None = None
@@ -232,6 +277,36 @@ class RecordRows:
                 self.left_out.implied += 1
                 place = name_place(octets, scope, self._any_qtype, self._book)
                 yield *place, _PASS, IMPLIED, None, self._origin
+
+
+class _Above:
+    """The name that a record's is right below, for those of the next records that are, too.
+
+    Args:
+        key: of the record; empty: there is none.
+        hidden: has the wildcards.
+
+    Attributes:
+        key, octets: of the name above. `size`: octets of the key.
+        is_plain: a plain label below it makes a name that queries have.
+        is_inside: such a name is inside a wildcard.
+    """
+
+    __slots__ = ("is_inside", "is_plain", "key", "octets", "size")
+
+    def __init__(self, key: bytes, hidden: HiddenNames) -> None:
+        labels = labels_of(key)[:-1]
+        self.key = b"".join(labels)
+        self.size = len(self.key)
+        self.octets = b"".join(reversed(labels))
+        contents = [label[1:] for label in labels]
+        self.is_plain = (
+            bool(labels)
+            and not b"".join(contents).translate(None, _PLAIN)
+            and not contents[0].startswith(_TRIGGER)
+            and not looks_like_address(contents[0].decode("ascii"))
+        )
+        self.is_inside = hidden.has_above(self.octets)
 
 
 def _kind_of_name(octets: bytes, labels: Sequence[bytes], *, below: bool) -> str:

@@ -7,6 +7,8 @@ rule_lists.py  a body with many rules, read in parts
 documents.py   what is accepted and answered: the types that check and describe
 limit_documents.py  the same for limits, and their converter
 live_documents.py  the same for the live stream, and their converter
+publish_documents.py  the same for what is published in zones
+publishing.py  requests about that
 sample_documents.py  the same for samples, and their converter
 streams.py     what goes on for a while: events until the client leaves, samples
 converter.py   the service's values to documents, off the loop

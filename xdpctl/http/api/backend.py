@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from ipaddress import IPv4Address, IPv6Address
 
-    from xdpctl.abi import MapName
+    from xdpctl.abi import MapName, RuleAction
     from xdpctl.http.api.documents import (
         ChangeOut,
         ListOut,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from xdpctl.http.api.limit_documents import LimitsOut
     from xdpctl.http.api.live_documents import LiveOut
+    from xdpctl.http.api.publish_documents import Published, PublishedList
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.samples.packets import Packet
     from xdpctl.samples.sample import Sample
@@ -143,6 +144,27 @@ class ListControl(Protocol):
         """Read a list now; `accept`: take its version also if it shrank."""
 
 
+class PublishControl(Protocol):
+    """What this host publishes in zones."""
+
+    async def published(self) -> PublishedList:
+        """Return it, and the zones."""
+
+    async def publish(
+        self,
+        zone: str,
+        targets: Sequence[Target],
+        action: RuleAction,
+        seconds: int | None,
+        *,
+        force: bool,
+    ) -> Published:
+        """Publish records until their end; `force` overrides the guard."""
+
+    async def unpublish(self, zone: str, targets: Sequence[Target]) -> tuple[int, list[str]]:
+        """Remove records; return how many, and what was not as expected."""
+
+
 class LimitControl(Protocol):
     """The limits, and the sources that are proven."""
 
@@ -210,6 +232,7 @@ class Backend(
     PanicControl,
     AttachedFilters,
     ListControl,
+    PublishControl,
     PacketTests,
     LimitControl,
     LiveView,

@@ -43,14 +43,15 @@ _MEANING = {
     HTTPStatus.FORBIDDEN: "A page of another site asked (Origin, Sec-Fetch-Site)",
     HTTPStatus.NOT_FOUND: "There is no such rule or interface",
     HTTPStatus.REQUEST_TIMEOUT: "The head or the body took too long",
-    HTTPStatus.CONFLICT: "The entry is dnsdist's, or no limit asks for a proof; nothing was"
-    " changed",
+    HTTPStatus.CONFLICT: "The entry is dnsdist's, no limit asks for a proof, or a zone has"
+    " another's record; nothing was changed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is compressed",
     HTTPStatus.MISDIRECTED_REQUEST: "A loopback listener was asked under another host's name",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A field or parameter is wrong or not known",
     HTTPStatus.TOO_MANY_REQUESTS: "Too many look at samples already",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head is longer than 32 KiB",
+    HTTPStatus.BAD_GATEWAY: "The primary of a zone did not take the update",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The kernel or the state refused; the log has more",
     HTTPStatus.SERVICE_UNAVAILABLE: "Too many such reads are running (try again after"
     " Retry-After seconds), or a map is frozen and its entries cannot be changed any more",

@@ -15,6 +15,7 @@ import msgspec
 from xdpctl.abi import RULE_PLACES, MapName, PacketAction, Reason
 from xdpctl.errors import TargetError
 from xdpctl.http.api.documents import ORIGIN_SCHEMA, TEXT_MAX
+from xdpctl.http.api.publish_documents import TargetText, ZoneText  # noqa: TC001 - msgspec needs them
 from xdpctl.http.refusals import RequestError
 from xdpctl.rules import Question, Zone, parse_qtype, parse_target
 from xdpctl.rules.names import shown
@@ -490,6 +491,24 @@ class ListQuery(msgspec.Struct, forbid_unknown_fields=True):
             examples=["blocked.txt"],
         ),
     ]
+
+
+class PublishQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether the guard is overridden."""
+
+    force: Annotated[
+        bool,
+        msgspec.Meta(description="1: also what the guard holds back (a short prefix, `protect`)"),
+    ] = False
+
+
+class UnpublishQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """What is removed from a zone."""
+
+    zone: ZoneText
+    target: Annotated[
+        list[TargetText], msgspec.Meta(description="what was published; repeatable")
+    ] = []
 
 
 class ExportQuery(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from xdpctl.http import landing
-from xdpctl.http.api import handlers, streams, uploads
+from xdpctl.http.api import handlers, publishing, streams, uploads
 from xdpctl.http.api.documents import (
     Detached,
     DetachIn,
@@ -44,6 +44,7 @@ from xdpctl.http.api.openapi import (
     Route,
     openapi,
 )
+from xdpctl.http.api.publish_documents import Published, PublishedList, PublishIn, Unpublished
 from xdpctl.http.api.queries import (
     DeleteQuery,
     ExportQuery,
@@ -55,11 +56,13 @@ from xdpctl.http.api.queries import (
     PageQuery,
     PostQuery,
     ProveQuery,
+    PublishQuery,
     PutQuery,
     ResizeQuery,
     SamplesQuery,
     TestQuery,
     TopQuery,
+    UnpublishQuery,
 )
 from xdpctl.http.api.sample_documents import SampleOut, TalkersOut
 
@@ -74,6 +77,7 @@ _EVENTS = Content(
     parts=(LiveOut, TalkersOut, SampleOut, EndOut),
 )
 _RULES = "/api/v1/rules"
+_PUBLISHED = "/api/v1/published"
 
 
 async def description(_request: web.Request) -> web.Response:
@@ -203,6 +207,24 @@ ROUTES = (
         Content(ListOut),
         (*OF_A_QUERY, HTTPStatus.NOT_FOUND),
         ListQuery,
+    ),
+    Route("GET", _PUBLISHED, publishing.published, Content(PublishedList), OF_A_LONG_READ),
+    Route(
+        "POST",
+        _PUBLISHED,
+        publishing.publish,
+        Content(Published),
+        (*OF_A_BODY, HTTPStatus.CONFLICT, HTTPStatus.BAD_GATEWAY),
+        PublishQuery,
+        Content(PublishIn),
+    ),
+    Route(
+        "DELETE",
+        _PUBLISHED,
+        publishing.unpublish,
+        Content(Unpublished),
+        (*OF_A_QUERY, HTTPStatus.NOT_FOUND, HTTPStatus.BAD_GATEWAY),
+        UnpublishQuery,
     ),
     Route("GET", "/api/v1/limits", handlers.limits, Content(LimitsOut), OF_A_QUERY),
     Route(

@@ -13,6 +13,7 @@ import os
 import resource
 import socket
 import stat
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ from xdpctl.status.checks.facts import (
     XdpFacts,
 )
 from xdpctl.status.checks.host import LOAD_CAPABILITIES
+from xdpctl.transfers.key_file import read_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from xdpctl.kernel.net.interfaces import Interface, Netlink
     from xdpctl.maps.shared import Pin
     from xdpctl.settings import Listen, Settings
-    from xdpctl.settings.lists import ListSettings
+    from xdpctl.settings.lists import ListSettings, ZoneListSettings
 
 _CAPABILITIES = (*LOAD_CAPABILITIES, "CAP_SYS_ADMIN", "CAP_CHOWN", "CAP_SYS_RESOURCE")
 _SYSFS_SOURCES = ("sysfs", "sys", "none")
@@ -155,7 +157,10 @@ class Survey:
             samples=_failure(self._make_ring) if self._settings.sample_budget else None,
             unwritable=tuple(path for path in unwritable if not _is_read_only(path)),
             read_only=tuple(filter(_is_read_only, unwritable)),
-            lists=tuple(_unread_lists(self._settings.lists)),
+            lists=(
+                *_unread_lists(self._settings.lists),
+                *_unread_keys(self._settings.zone_lists),
+            ),
             service=service,
         )
 
@@ -424,6 +429,13 @@ def _unread_lists(lists: Iterable[ListSettings]) -> Iterator[str]:
         else:
             continue
         yield f"the service will start without the list {each.name} from {each.file}: {why}"
+
+
+def _unread_keys(lists: Iterable[ZoneListSettings]) -> Iterator[str]:
+    """Yield a sentence for each list whose key this process cannot read."""
+    for each in lists:
+        if each.key_file is not None and (why := _failure(partial(read_key, each.key_file))):
+            yield f"the list {each.name} will not be transferred: {why}"
 
 
 def _is_read_only(directory: Path) -> bool:
