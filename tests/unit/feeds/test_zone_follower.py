@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support.fake_primary import PRIMARY, ZONE, FakePrimary, Reply, soa
 from xdpctl.errors import StateError, TransferError
@@ -21,7 +25,6 @@ from xdpctl.transfers.primaries import Fetched, fetch
 if TYPE_CHECKING:
     import socket
     from ipaddress import IPv6Address
-    from pathlib import Path
 
 NUMBER = 7
 
@@ -383,3 +386,36 @@ def test_a_disk_that_fails_is_one_sentence_and_the_version_is_offered_again(
         failed = one.follower.look()
     assert (failed.result, failed.error) == (LookResult.FAILED, "cannot write: the disk is full")
     assert one.follower.look().result is LookResult.GOOD
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_nothing_that_somebody_changed_on_the_way_is_taken(data: st.DataObject) -> None:
+    """Any octets of signed messages change: either nothing follows, or they meant nothing."""
+    message = data.draw(st.integers(0, 2))
+    changes = data.draw(
+        st.lists(st.tuples(st.integers(0, 400), st.integers(1, 255)), min_size=1, max_size=3)
+    )
+    cut = data.draw(st.sampled_from([0, 0, 1, 30]))
+
+    def mangled(number: int, octets: bytes) -> bytes:
+        if number != message:
+            return octets
+        wire = bytearray(octets)
+        for at, change in changes:
+            wire[at % len(wire)] ^= change
+        return bytes(wire[: len(wire) - cut])
+
+    steps = [[soa(4), soa(3), a("a")], [soa(4), a("x"), a("b.x")], [a("y"), soa(4)]]
+    with tempfile.TemporaryDirectory() as directory:
+        one = Followed(
+            Path(directory),
+            *(*WHOLE, NEWER, Reply(steps, mangle=mangled), *(Reply(steps, mangle=mangled),) * 2),
+        )
+        one.follower.look()
+        looked = one.follower.look()
+    if looked.result is not LookResult.FAILED:
+        assert one.service.versions[-1] == {b"\x01c\x01b", b"\x01x", b"\x01x\x01b", b"\x01y"}
+    else:
+        assert one.service.versions == [KEYS]
+        assert looked.error
