@@ -19,6 +19,7 @@ import re
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from xdpctl.errors import (
@@ -49,7 +50,7 @@ from xdpctl.process.clock import boot_clock
 from xdpctl.process.log import event
 from xdpctl.rules.keys import LIST_PREFIX
 from xdpctl.rules.names import shown
-from xdpctl.settings.lists import NO_SHRINK_LIMIT, Expire, Lifetime
+from xdpctl.settings.lists import NO_SHRINK_LIMIT, Expire, Lifetime, Passthru
 from xdpctl.store.change import Change
 
 if TYPE_CHECKING:
@@ -340,6 +341,7 @@ class ZoneLists:
         """
         if not settings.zone_lists:
             return None
+        import_module("xdpctl.feeds.zone.reading")  # not on the loop, which it would hold
         zones = []
         for listed in self._kept.values():
             wanted = listed.settings
@@ -405,12 +407,9 @@ class ZoneLists:
             and offered.touched < good.rules * settings.max_shrink
         ):
             touched = offered.touched
-        return await self._use(
-            listed,
-            self._reading(offered.path, settings, touched=touched),
-            offered.soa.serial,
-            accepted=accepted or touched is not None,
-        )
+        accepted = accepted or touched is not None
+        reading = self._reading(offered.path, settings, touched=touched, accepted=accepted)
+        return await self._use(listed, reading, offered.soa.serial, accepted=accepted)
 
     async def _use_good(self, listed: _Kept) -> None:
         """Put the last good version in force again."""
@@ -430,8 +429,9 @@ class ZoneLists:
         *,
         touched: int | None = None,
         offered: bool = True,
+        accepted: bool = True,
     ) -> ZoneReading:
-        from xdpctl.feeds.zone.reading import ZoneReading  # noqa: PLC0415 - SQLite, for who has zones
+        from xdpctl.feeds.zone.reading import ZoneReading  # noqa: PLC0415 - loaded by `_job_of`
 
         ahead = self._clock() - self._boot()
         if abs(ahead - self._ahead) > STEPPED_SECONDS:  # else ends would move with each reading
@@ -444,6 +444,7 @@ class ZoneLists:
             present=self._boot(),
             offered=offered,
             touched=touched,
+            may_be_empty=_may_be_empty(settings, accepted=accepted),
         )
 
     @property
@@ -454,14 +455,16 @@ class ZoneLists:
         self, listed: _Kept, reading: ZoneReading, serial: int, *, accepted: bool
     ) -> Verdict:
         """Make the rules of a list those of a version."""
-        from xdpctl.feeds.zone.reading import BrokenZoneError  # noqa: PLC0415 - as above
+        from xdpctl.feeds.zone.reading import BrokenZoneError  # noqa: PLC0415 - the same
 
         settings = listed.settings
         change = Change(
             source=reading,
             origin=settings.origin,
             replace=True,
-            may_be_empty=accepted or settings.max_shrink >= NO_SHRINK_LIMIT,
+            # the reading knows whether clients are exempt, where there is no rule
+            may_be_empty=_may_be_empty(settings, accepted=accepted)
+            or settings.passthru is Passthru.EXEMPT,
             max_shrink=None if accepted else settings.max_shrink,
         )
         used_as = self._used_as(listed)
@@ -608,6 +611,10 @@ class ZoneLists:
             f" {_age(age)}; its rules come back when one does"
         )
         event(_log, "list-expired", logging.ERROR, list=origin, rules=removed)
+
+
+def _may_be_empty(settings: ZoneListSettings, *, accepted: bool) -> bool:
+    return accepted or settings.max_shrink >= NO_SHRINK_LIMIT
 
 
 def _expires_after(settings: ZoneListSettings, soa_expire: int) -> float | None:

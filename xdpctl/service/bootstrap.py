@@ -27,7 +27,6 @@ from xdpctl.program.loader.parent import Loader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xdpctl.program.config import Recipe
     from xdpctl.settings import Settings
 
 SWITCH_SECONDS = 0.0001
@@ -88,23 +87,19 @@ def begin(load: Callable[[], Settings]) -> Bootstrap:
                 " the memory of the whole host: allow capset(2) (SystemCallFilter=capset)",
             )
         compiler = CachingCompiler(BytecodeCache(settings.state.parent / FOLDER))
-        tables = _has_table_rules(settings)
-        compiler.begin(program_config(settings, tables=tables), *_soon(settings, tables=tables))
+        tables = needs_tables(settings)
+        soon = (TableProgram(),) if tables else ()
+        compiler.begin(program_config(settings, tables=tables), *soon)
     except BaseException:
         loader.close()
         raise
     return Bootstrap(settings, load, compiler, loader)
 
 
-def _soon(settings: Settings, *, tables: bool) -> tuple[Recipe, ...]:
-    """Return what else is compiled at once: lists are to be in force soon after the start."""
-    if tables:
-        return (TableProgram(),)
-    return (program_config(settings, tables=True), TableProgram()) if settings.has_lists else ()
-
-
-def _has_table_rules(settings: Settings) -> bool:
-    """Return what start.py will find: whether there are rules for our own tables."""
+def needs_tables(settings: Settings) -> bool:
+    """Return whether the first program reads our own tables: there are lists, or rules for them."""
+    if settings.has_lists:
+        return True
     if not os.path.lexists(settings.state):
         return False
     from xdpctl.store.state import holds_table_rules  # noqa: PLC0415 - not for the first start

@@ -36,6 +36,7 @@ from xdpctl.process.systemd import watchdog_interval
 from xdpctl.process.threads import in_background, one_thread
 from xdpctl.program.config import program_config
 from xdpctl.rules.guard import Guard
+from xdpctl.service.bootstrap import needs_tables
 from xdpctl.service.claim_counts import ClaimCounts
 from xdpctl.service.current_program import CurrentProgram
 from xdpctl.service.dynamic_claims import DynamicBackend
@@ -61,7 +62,6 @@ from xdpctl.service.tasks import on_thread
 from xdpctl.service.tcp_proofs import TcpProofs
 from xdpctl.service.watchdog import Watchdog
 from xdpctl.service.zone_limits import ZoneLimits
-from xdpctl.store.state import holds_table_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +95,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
         XdpctlError: a step failed; nothing new is attached.
     """
     settings = ground.current.now
-    tables = settings.has_lists or holds_table_rules(settings.state)
+    tables = needs_tables(settings)
     samples = stack.enter_context(Samples(ground.bpf, settings))
     config = samples.begin(program_config(settings, tables=tables))
     building = asyncio.create_task(_build(ground, config), name="compile")

@@ -428,6 +428,16 @@ async def test_clients_are_exempt_and_no_longer_when_the_list_leaves(tmp_path: P
         assert json.loads(site.rules.facts[REMEMBERED]) == ["list:rpz"]  # files.py removes rules
 
 
+async def test_a_zone_that_only_exempts_is_not_empty(tmp_path: Path) -> None:
+    client = cname("32.1.2.0.192.rpz-client-ip", "rpz-passthru.")
+    async with running(tmp_path, replace(LIST, passthru=Passthru.EXEMPT)) as site:
+        files = await site.files(client)
+        assert await site.offer(files) is Verdict.GOOD
+        files.write_whole([(True, [])], lambda: soa(2))
+        assert await site.offer(files) is Verdict.REFUSED
+        assert site.rules.exempted == {"list:rpz": {ip_network("192.0.2.1/32")}}
+
+
 async def test_a_reload_uses_other_settings_on_what_is_there(tmp_path: Path) -> None:
     async with running(tmp_path, LIST) as site:
         await site.offer(await site.files(A, cname("n.test", ".")))

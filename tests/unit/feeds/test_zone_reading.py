@@ -65,9 +65,14 @@ def reading_of(
     offered: bool = True,
     present: float = 100.0,
 ) -> ZoneReading:
-    times = {"ahead": NOW - 100, "present": present}
     return ZoneReading(
-        folder / "z.zone", list_, AnyQtype.NEW, touched=touched, offered=offered, **times
+        folder / "z.zone",
+        list_,
+        AnyQtype.NEW,
+        ahead=NOW - 100,
+        present=present,
+        touched=touched,
+        offered=offered,
     )
 
 

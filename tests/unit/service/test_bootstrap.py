@@ -115,7 +115,6 @@ def test_with_lists_what_they_need_is_begun_as_well(
     settings = replace(host.settings(), lists=(ListSettings(tmp_path / "x", "list:x"),))
     with begin(lambda: settings):
         assert [compilation.config for compilation in compilations] == [
-            program_config(settings),
             program_config(settings, tables=True),
             TableProgram(),
         ]

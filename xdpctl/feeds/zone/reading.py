@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import RuleAction, ZoneScope
-from xdpctl.errors import ListError, StateError
+from xdpctl.errors import EmptyListError, ListError, StateError
 from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.policies import CLIENT_IP, OTHER_TRIGGERS, is_in_force
 from xdpctl.feeds.zone.records import ZoneRecords
 from xdpctl.feeds.zone.rows import WILDCARD, RecordRows, labels_of
-from xdpctl.rules.keys import NAMED, name_in
+from xdpctl.rules.keys import NAMED, Block, name_in
 from xdpctl.rules.lines import in_blocks
 from xdpctl.store.source import RuleSource
 
@@ -77,6 +77,7 @@ class ZoneReading(RuleSource):
         offered: read the version that is offered; else the last good one.
         touched: how many owners changes concern, if the rules of the version before are in force;
             None: everything is read.
+        may_be_empty: whether a version may have no rule and exempt nobody.
 
     Attributes:
         found: complete after the reading.
@@ -94,6 +95,7 @@ class ZoneReading(RuleSource):
         present: float,
         offered: bool = True,
         touched: int | None = None,
+        may_be_empty: bool = True,
     ) -> None:
         self._path = path
         self._settings = settings
@@ -102,6 +104,7 @@ class ZoneReading(RuleSource):
         self._present = present
         self._offered = offered
         self._touched = touched
+        self._may_be_empty = may_be_empty
         self._position = 0
         self.is_partial = touched is not None
         self.found = ZoneFound()
@@ -131,7 +134,7 @@ class ZoneReading(RuleSource):
 
         Raises:
             BrokenZoneError: the file cannot be read.
-            ListError: the zone cannot be used.
+            EmptyListError, ListError: the zone cannot be used.
         """
         try:
             with ZoneRecords(self._path, offered=self._offered) as records:
@@ -152,11 +155,18 @@ class ZoneReading(RuleSource):
         hidden = rows.of_wildcards(records.wildcards())
         done, size = 0, self.size
         for part in records.batches(PART):
-            yield rows.blocks(part, hidden)
+            yield self._counted(rows.blocks(part, hidden))
             done += len(part)
             self._position = size * done // max(records.count, done)
         yield in_blocks(rows.passes(hidden.passes()))
         self.found.exempt = frozenset(rows.exempt)
+        if not (self._may_be_empty or self.found.rules or self.found.exempt):
+            raise EmptyListError("it has no rule")
+
+    def _counted(self, items: Iterator[Rows]) -> Iterator[Rows]:
+        for item in items:
+            self.found.rules += len(item.keys) if isinstance(item, Block) else 1
+            yield item
 
     def _changed(self, records: ZoneRecords) -> list[Row] | None:
         """Return the rows that changes concern, as they are now; None: these are too many."""
