@@ -528,6 +528,8 @@ class ZoneLists:
             )
             event(_log, "failed", logging.ERROR, error=listed.problem)
             return
+        if clients or listed.exempt:
+            event(_log, "list-exempt", list=listed.settings.origin, clients=len(clients))
         listed.exempt = clients
 
     def _note_left_out(self, listed: _Kept, found: ZoneFound) -> None:
