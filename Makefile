@@ -121,6 +121,9 @@ bench-attack: setup-test ## attack a server behind every defence, and ask honest
 bench-xsk: setup-test ## compare dnsdist over AF_XDP with its ordinary socket (root)
 	@$(PYTHON) -m tests.bench.xsk
 
+bench-hold: setup-test ## flood dnsdist 1.7, 1.9 and 2.1 with blocks that are held and that are not (root, 20 minutes)
+	@$(PYTHON) -m tests.bench.hold
+
 bench-scale: setup-test ## put a million rules through a running service (root)
 	@$(PYTHON) -m tests.bench.scale
 

@@ -113,6 +113,7 @@ class _Kept:
         left_out, denials: sentences, or empty.
         expired: its rules were removed, as no primary has confirmed them.
         accepted: an operator wants the version that is offered next, even if it shrank.
+        asked_again: the look that was under way then has ended, and another was asked for.
         transfers: how often it was looked at, by what was asked and how that ended.
         exempt: clients that are in front of every rule; None: those of before this start.
         waiting: requests that wait for the next look.
@@ -130,6 +131,7 @@ class _Kept:
     denials: str = ""
     expired: bool = False
     accepted: bool = False
+    asked_again: bool = False
     transfers: Counter[tuple[Asked, LookResult]] = field(default_factory=Counter)
     exempt: frozenset[Network] | None = None
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
@@ -257,7 +259,7 @@ class ZoneLists:
             raise NotFoundError(f"there is no list {shown(name)}")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         listed.waiting.append(done)
-        listed.accepted = listed.accepted or accept
+        listed.accepted, listed.asked_again = listed.accepted or accept, False
         whole = accept and not listed.problem
         await self._following.send(AskZone(listed.number, whole=whole))
         await done
@@ -528,6 +530,8 @@ class ZoneLists:
             )
             event(_log, "failed", logging.ERROR, error=listed.problem)
             return
+        if clients or listed.exempt:
+            event(_log, "list-exempt", list=listed.settings.origin, clients=len(clients))
         listed.exempt = clients
 
     def _note_left_out(self, listed: _Kept, found: ZoneFound) -> None:
@@ -580,6 +584,11 @@ class ZoneLists:
             return
         if listed.serial is None and report.result is LookResult.CURRENT:
             await self._use_good(listed)  # it had expired, or could not be written
+        is_refused = listed.accepted and listed.problem and report.result is LookResult.CURRENT
+        if is_refused and not listed.asked_again:
+            listed.asked_again = True
+            await self._following.send(AskZone(listed.number))
+            return
         listed.accepted = False
         listed.answer()
 

@@ -11,6 +11,7 @@ privileges.py    gives up capabilities, and passes some on to children
 caller.py        who asks for what a task does
 port_holder.py   which process listens on a port
 namespaces.py    what of its host this process sees
+garbage.py       large values without long garbage collections
 memory.py        how much memory there still is
 clock.py         the clock of this boot
 systemd.py       messages to the service manager

@@ -17,10 +17,17 @@ from hypothesis import strategies as st
 from xdpctl import abi
 from xdpctl.abi import MapName, RuleAction, ZoneScope
 from xdpctl.errors import DnsdistError
-from xdpctl.feeds.dnsdist.blocks import BlockKind, BlockReader, DynamicBlock
+from xdpctl.feeds.dnsdist.blocks import (
+    BlockKind,
+    BlockReader,
+    DynamicBlock,
+    meaning,
+    plain_meaning,
+)
 from xdpctl.feeds.dnsdist.document import ENTRY_MAX, read_entries
 from xdpctl.rules import AnyQtype, Name, parse_target
 from xdpctl.rules.guard import Guard
+from xdpctl.rules.keys import stored_place
 from xdpctl.settings import OtherAction
 
 GUARD = Guard([ip_network("192.0.2.10/32"), parse_target("health.example")], [])  # type: ignore[list-item]
@@ -34,7 +41,7 @@ def entry(action: str = "Drop", **more: object) -> dict[str, object]:
 def read(document: object, other: OtherAction = OtherAction.SKIP) -> dict[str, DynamicBlock]:
     """Return the blocks of a document."""
     reader = BlockReader(other, AnyQtype.BOTH, GUARD)
-    return reader.read_all(read_entries(json.dumps(document).encode()))
+    return reader.read_all(read_entries(json.dumps(document).encode())).blocks
 
 
 def test_a_document_of_1_7_has_a_subnet_an_address_and_a_suffix() -> None:
@@ -47,27 +54,24 @@ def test_a_document_of_1_7_has_a_subnet_an_address_and_a_suffix() -> None:
         | {"2001:db8::/64": entry(warning=False)}
     )
     name = Name.from_text("evil.example").wire
-    assert {key: block[:5] for key, block in found.items()} == {
-        "192.0.2.0/24": (BlockKind.GUARDED, None, RuleAction.DROP, 9, "too many"),
+    assert {key: block[:4] for key, block in found.items()} == {
+        "192.0.2.0/24": (BlockKind.GUARDED, None, RuleAction.DROP, "too many"),
         "2001:db8::/64": (
             BlockKind.PREFIX,
             (MapName.CIDR6, abi.encode_cidr(ip_network("2001:db8::/64"))),
             RuleAction.DROP,
-            9,
             "too many",
         ),
         "198.51.100.7/32": (
             BlockKind.ADDRESS,
             (MapName.ADDR_V4, bytes((7, 100, 51, 198))),
             RuleAction.TRUNCATE,
-            9,
             "too many",
         ),
         "evil.example.": (
             BlockKind.SUFFIX,
             (MapName.ZONES, abi.encode_scoped_name(name, abi.WILDCARD_QTYPE, ZoneScope.ALL)),
             RuleAction.DROP,
-            9,
             "too many",
         ),
     }
@@ -149,6 +153,42 @@ def test_a_name_is_read_as_dnsdist_writes_it(key: str, labels: tuple[bytes, ...]
     )
 
 
+plain_texts = st.one_of(
+    st.ip_addresses().map(lambda address: f"{address}/{address.max_prefixlen}"),
+    st.builds("{}.{}.{}.0/{}".format, *[st.integers(0, 300)] * 3, st.integers(0, 40)),
+    st.builds("2001:db8:{:x}::/{}".format, st.integers(0, 70_000), st.integers(0, 140)),
+    st.lists(st.text("aB1-_*.", max_size=4), max_size=18).map(lambda some: ".".join(some) + "."),
+    st.text(alphabet="0123456789abcdef.:/\\", max_size=20),
+)
+
+
+@given(plain_texts, st.sampled_from(list(AnyQtype)))
+def test_a_plain_key_means_what_the_slow_way_says(key: str, any_qtype: AnyQtype) -> None:
+    plain, (kind, target) = plain_meaning(key, any_qtype), meaning(key)
+    if plain is not None:
+        assert target is not None
+        assert plain == (kind, *stored_place(target, any_qtype))
+
+
+def test_most_keys_are_plain() -> None:
+    for key in ("192.0.2.1/32", "192.0.2.0/24", "2001:db8::1/128", "2001:db8::/64", "e.example."):
+        assert plain_meaning(key, AnyQtype.BOTH) is not None, key
+
+
+def test_what_stays_the_same_is_the_same_object_and_what_changes_is_read_again() -> None:
+    reader = BlockReader(OtherAction.SKIP, AnyQtype.BOTH, GUARD)
+
+    def again(**more: object) -> DynamicBlock:
+        return reader.read_all([("2001:db8::/64", entry() | more)]).blocks["2001:db8::/64"]
+
+    first = again(warning=True)
+    assert first.kind is BlockKind.WARNING
+    second = again(seconds=9)
+    assert (second.kind, again(seconds=5) is second) == (BlockKind.PREFIX, True)
+    assert again(ebpf=True).kind is BlockKind.IN_MAPS
+    assert again(ebpf=False).kind is BlockKind.PREFIX
+
+
 def test_a_reason_is_one_short_line() -> None:
     text = "a\nb\x1b[0m" + "x" * 500
     reason = read({"e.example.": entry(reason=text)})["e.example."].reason
@@ -223,7 +263,7 @@ def test_any_octets_are_a_document_or_our_error(octets: bytes) -> None:
 )
 def test_any_entry_has_a_kind(key: str, action: str, more: dict[str, object]) -> None:
     reader = BlockReader(OtherAction.TRUNCATE, AnyQtype.NEW, GUARD)
-    block = reader.read_all([(key, {**more, "action": action, "seconds": 5})])[key]
+    block = reader.read_all([(key, {**more, "action": action, "seconds": 5})]).blocks[key]
     assert (block.place is None) or block.kind in {
         *(BlockKind.ADDRESS, BlockKind.PREFIX, BlockKind.SUFFIX, BlockKind.IN_MAPS)
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import MapName, RuleAction
-from xdpctl.feeds.dnsdist.blocks import BlockKind, DynamicBlock
+from xdpctl.feeds.dnsdist.blocks import BlockKind, BlockList, DynamicBlock
 from xdpctl.feeds.dnsdist.ledger import QUIET_SECONDS, Hold, Ledger
 from xdpctl.settings import DnsdistSettings
 from xdpctl.store.dynamic import Wish, WishState
@@ -23,11 +23,22 @@ HOLD = Hold(300.0, 10)
 DROP, TRUNCATE = RuleAction.DROP, RuleAction.TRUNCATE
 
 
+Timed = tuple[DynamicBlock, int]
+
+
 def block(
     seconds: int = 30, action: RuleAction = DROP, kind: BlockKind = BlockKind.PREFIX
-) -> DynamicBlock:
-    """Return a block of PLACE."""
-    return DynamicBlock(kind, PLACE, action, seconds, "why")
+) -> Timed:
+    """Return a block of PLACE, and its seconds."""
+    return DynamicBlock(kind, PLACE, action, "why"), seconds
+
+
+def list_of(blocks: dict[str, Timed]) -> BlockList:
+    """Return the blocks as a list of dnsdist's."""
+    return BlockList(
+        {key: each for key, (each, _) in blocks.items()},
+        {key: seconds for key, (_, seconds) in blocks.items()},
+    )
 
 
 @dataclass
@@ -46,12 +57,13 @@ class Site:
 
     def take(
         self,
-        blocks: dict[str, DynamicBlock],
+        blocks: dict[str, Timed],
         url: str = "http://a",
         in_maps: Collection[Place] = (),
     ) -> dict[Place, Wish | None]:
         """Take a list over; every wish is fulfilled."""
-        wishes = self.ledger.take(self.settings(url), blocks, self.now, 1.0, in_maps)
+        parts = self.ledger.take(self.settings(url), list_of(blocks), self.now, 1.0, in_maps)
+        wishes = {place: wish for part in parts for place, wish in part.items()}
         self.settle(wishes)
         return wishes
 
@@ -104,7 +116,7 @@ def test_a_block_that_vanishes_ends_at_once() -> None:
 def test_a_block_that_only_warns_now_ends_at_once() -> None:
     site = Site()
     site.take({"k": block(30)})
-    assert site.take({"k": DynamicBlock(BlockKind.WARNING)}) == {PLACE: None}
+    assert site.take({"k": (DynamicBlock(BlockKind.WARNING), 0)}) == {PLACE: None}
     assert site.take({}) == {}
 
 
@@ -119,7 +131,7 @@ def test_a_claim_that_ran_out_is_made_again_when_dnsdist_is_back() -> None:
 
 def test_what_is_left_out_or_in_a_map_has_no_claim() -> None:
     site = Site()
-    blocks = {"k": block(kind=BlockKind.IN_MAPS), "p": DynamicBlock(BlockKind.PORTS)}
+    blocks = {"k": block(kind=BlockKind.IN_MAPS), "p": (DynamicBlock(BlockKind.PORTS), 0)}
     assert site.take(blocks) == {}
     assert site.take({"k": block()}, in_maps={PLACE}) == {}
 
@@ -140,7 +152,7 @@ def test_of_two_dnsdists_the_strongest_action_and_the_last_end_count() -> None:
 def test_one_that_an_operator_ended_comes_back_with_the_next_block_only() -> None:
     site = Site()
     site.take({"k": block(30)})
-    site.ledger.take(site.settings(), {"k": block(60)}, site.now, 1.0)
+    list(site.ledger.take(site.settings(), list_of({"k": block(60)}), site.now, 1.0))
     site.ledger.settled({PLACE: WishState.ENDED})
     assert site.take({"k": block(60)}) == {}
     assert site.take({}) == {}
@@ -171,7 +183,7 @@ def ended_in_a_flood(hold: int = 300, rate: int = 50) -> Site:
 def test_a_block_that_ends_in_a_flood_is_held_until_the_flood_ends() -> None:
     site = ended_in_a_flood()
     assert site.take({}) == {}
-    assert site.ledger.held == 1
+    assert site.ledger.count_held() == 1
     wishes = site.count(60)
     assert None not in wishes
     assert 5 <= len(wishes) <= 15  # not every second
@@ -218,7 +230,7 @@ def test_a_held_block_that_dnsdist_makes_again_is_its_own_again() -> None:
     site = ended_in_a_flood()
     site.take({})
     assert PLACE in site.take({"k": block(60)})
-    assert site.ledger.held == 0
+    assert site.ledger.count_held() == 0
 
 
 # --- dnsdist's own entries --------------------------------------------------------------
@@ -243,7 +255,7 @@ def test_an_entry_that_is_hit_has_a_claim_behind_it_that_takes_its_place() -> No
         site.ledger.settled(dict.fromkeys(wishes, WishState.BEHIND_DNSDIST))
     site.ledger.came_into_force([ADDRESS], site.now)
     site.hits = 0
-    assert (site.ledger.behind, site.ledger.held) == ([], 1)
+    assert (site.ledger.behind, site.ledger.count_held()) == ([], 1)
     assert None not in site.count(60)
     site.count(241)
     assert site.ledger.claims == 0  # held as long as it may be
@@ -257,7 +269,7 @@ def test_the_claim_behind_an_entry_that_is_hit_no_more_ends() -> None:
 
 def test_dnsdists_own_block_that_somebody_ended_is_not_held() -> None:
     site = Site(300)
-    kept = DynamicBlock(BlockKind.IN_MAPS, ADDRESS, DROP, 60, "")
+    kept = DynamicBlock(BlockKind.IN_MAPS, ADDRESS, DROP, ""), 60
     site.take({"k": kept})
     own(site)
     site.ledger.came_into_force([ADDRESS], site.now)
@@ -278,5 +290,5 @@ def test_what_a_former_service_held_is_held_on() -> None:
     note = Note(*PLACE, DROP, "dnsdist-dynamic", "why", 0.0, site.now + 4)
     site.ledger.recall([note], HOLD, site.now)
     assert None not in site.count(60)
-    assert site.ledger.held == 1
+    assert site.ledger.count_held() == 1
     assert site.ledger.drop([]) == {PLACE: None}

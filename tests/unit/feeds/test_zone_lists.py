@@ -327,6 +327,8 @@ async def test_a_version_that_shrank_is_taken_when_an_operator_says_so(tmp_path:
         accepting = asyncio.create_task(site.zones.read_now("rpz", accept=True))
         told = await asyncio.to_thread(site.children[0].told.get, timeout=20)
         assert told == AskZone(0)
+        await site.report(Asked.SOA, LookResult.CURRENT, files)  # of a look that was under way
+        assert await asyncio.to_thread(site.children[0].told.get, timeout=20) == AskZone(0)
         assert await site.offer(files) is Verdict.GOOD
         view = await accepting
         assert (view.error, view.serial, view.good.rules if view.good else 0) == ("", 2, 1)

@@ -12,13 +12,15 @@ which blocks are left out, and why. Does not own when they end (ledger.py). Writ
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, NamedTuple
 
-from xdpctl.abi import RuleAction
+from xdpctl.abi import BY_REF, MapName, RuleAction
 from xdpctl.errors import TargetError
-from xdpctl.rules import Zone, keys_of, map_of
+from xdpctl.rules import Zone
+from xdpctl.rules.keys import REFS, ZONES_REF, full_key, plain_place, stored_place
 from xdpctl.rules.names import Name
 from xdpctl.rules.rules import DURATION_MAX, REASON_MAX
 from xdpctl.rules.targets import read_target
@@ -65,29 +67,45 @@ class BlockKind(StrEnum):
 
 
 TAKEN = frozenset({BlockKind.ADDRESS, BlockKind.PREFIX, BlockKind.SUFFIX})
+_SETTLED = TAKEN | {BlockKind.GUARDED}
+"""Kinds that a key has for good, with an action."""
+
 SKIPPED_IN_ORDER = frozenset({BlockKind.IN_MAPS, BlockKind.WARNING, BlockKind.NO_ACTION})
 """Kinds that nobody has to know of."""
 
 
 class DynamicBlock(NamedTuple):
-    """One dynamic block.
+    """One dynamic block, without its time: the same object as long as dnsdist says the same.
 
     Attributes:
         place: map and key of its claim; None: it has none.
-        seconds: until it ends.
         reported: whether dnsdist says if it is in a shared map (since 1.8).
     """
 
     kind: BlockKind
     place: Place | None = None
     action: RuleAction = RuleAction.DROP
-    seconds: int = 0
     reason: str = ""
     reported: bool = True
 
 
+_LEFT_OUT = {kind: DynamicBlock(kind) for kind in BlockKind}
+
+
+@dataclass(slots=True)
+class BlockList:
+    """All blocks of a dnsdist at one moment, by their keys in the document.
+
+    Attributes:
+        seconds: until each ends; nothing for those that are left out.
+    """
+
+    blocks: dict[str, DynamicBlock] = field(default_factory=dict)
+    seconds: dict[str, int] = field(default_factory=dict)
+
+
 class BlockReader:
-    """Gives entries their meaning; what it has seen in the document before is not read again.
+    """Gives entries their meaning. What the document before had too costs little.
 
     Args:
         other: for actions that the filter does not have.
@@ -99,58 +117,90 @@ class BlockReader:
         self._other = other
         self._any_qtype = any_qtype
         self._guard = guard
-        self._known: dict[str, tuple[RuleAction, BlockKind, Place | None]] = {}
+        self._known: dict[str, DynamicBlock] = {}
 
-    def read_all(self, entries: Iterable[tuple[str, object]]) -> dict[str, DynamicBlock]:
-        """Return the blocks of a document by key; raises what reading the entries raises."""
-        found: dict[str, DynamicBlock] = {}
-        known: dict[str, tuple[RuleAction, BlockKind, Place | None]] = {}
+    def read_all(self, entries: Iterable[tuple[str, object]]) -> BlockList:
+        """Return the blocks of a document; raises what reading the entries raises."""
+        found = BlockList()
         for key, fields in entries:
-            if len(found) >= BLOCKS_MAX and key not in found:
-                found[key] = DynamicBlock(BlockKind.TOO_MANY)
+            if len(found.blocks) >= BLOCKS_MAX and key not in found.blocks:
+                found.blocks[key] = _LEFT_OUT[BlockKind.TOO_MANY]
                 continue
-            found[key] = block = self._read(key, fields)
-            if block.kind in TAKEN or block.kind is BlockKind.GUARDED:  # dear to find out
-                known[key] = block.action, block.kind, block.place
-        self._known = known
+            found.blocks[key], seconds = self._read(key, fields)
+            if found.blocks[key].place is not None:
+                found.seconds[key] = seconds
+        self._known = found.blocks
         return found
 
-    def _read(self, key: str, fields: object) -> DynamicBlock:
+    def _read(self, key: str, fields: object) -> tuple[DynamicBlock, int]:
         if not isinstance(fields, dict):
-            return DynamicBlock(BlockKind.UNREADABLE)
+            return _LEFT_OUT[BlockKind.UNREADABLE], 0
         seconds, action = fields.get("seconds"), fields.get("action")
         if type(seconds) is not int or not isinstance(action, str):
-            return DynamicBlock(BlockKind.UNREADABLE)
+            return _LEFT_OUT[BlockKind.UNREADABLE], 0
         if fields.get("warning") is True:
-            return DynamicBlock(BlockKind.WARNING)
+            return _LEFT_OUT[BlockKind.WARNING], 0
         if action in _NOTHING or seconds < 0:
-            return DynamicBlock(BlockKind.NO_ACTION)
+            return _LEFT_OUT[BlockKind.NO_ACTION], 0
         wanted = _ACTIONS.get(action)
         if wanted is None and action in _DENIALS and self._other is OtherAction.TRUNCATE:
             wanted = RuleAction.TRUNCATE
         if wanted is None:
-            return DynamicBlock(BlockKind.OTHER_ACTION)
-        in_maps = fields.get("ebpf")
-        kind, place = self._place(key, wanted)
-        return DynamicBlock(
-            BlockKind.IN_MAPS if in_maps is True else kind,
-            place,
-            wanted,
-            min(seconds, DURATION_MAX),
-            _line(fields.get("reason")),
-            isinstance(in_maps, bool),
-        )
+            return _LEFT_OUT[BlockKind.OTHER_ACTION], 0
+        block = self._block(key, wanted, _line(fields.get("reason")), fields.get("ebpf"))
+        return block, min(seconds, DURATION_MAX)
 
-    def _place(self, key: str, action: RuleAction) -> tuple[BlockKind, Place | None]:
+    def _block(self, key: str, action: RuleAction, reason: str, ebpf: object) -> DynamicBlock:
+        """Return a block, the one of the document before if it is the same."""
+        known = self._known.get(key)
+        if known is not None and known.action is action and known.kind in _SETTLED:
+            kind, place = known.kind, known.place
+        else:
+            kind, place = self._meaning(key, action)
+        if ebpf is True and place is not None:
+            kind = BlockKind.IN_MAPS
+        block = DynamicBlock(kind, place, action, reason, isinstance(ebpf, bool))
+        return known if known == block else block
+
+    def _meaning(self, key: str, action: RuleAction) -> tuple[BlockKind, Place | None]:
         """Return what a key is, and the place of its claim."""
-        if (known := self._known.get(key)) is not None and known[0] is action:
-            return known[1:]
-        kind, target = meaning(key)
-        if target is None:
-            return kind, None
-        if self._guard.reason(target, action) is not None:
+        if (plain := plain_meaning(key, self._any_qtype)) is not None:
+            kind, ref, stored = plain
+        else:
+            kind, target = meaning(key)
+            if target is None:
+                return kind, None
+            ref, stored = stored_place(target, self._any_qtype)
+        row = ref, stored, int(action), "", None, ""
+        if not list(self._guard.passing([row], lambda _why: None)):
             return BlockKind.GUARDED, None
-        return kind, (map_of(target), keys_of(target, self._any_qtype)[0])
+        return kind, (BY_REF[ref].name, full_key(ref, stored))
+
+
+def plain_meaning(key: str, any_qtype: AnyQtype) -> tuple[BlockKind, int, bytes] | None:
+    """Return what a plain key is, and its place as rows have it; None for others.
+
+    What takes a fifth of the time that `meaning` takes; a test compares the two.
+    """
+    if key.endswith("."):
+        text, kind = f".{key[:-1]}", BlockKind.SUFFIX
+    elif key.endswith("/32") and ":" not in key:
+        text, kind = key[:-3], BlockKind.ADDRESS
+    elif key.endswith("/128"):
+        text, kind = key[:-4], BlockKind.ADDRESS
+    else:
+        text, kind = key, BlockKind.PREFIX
+    place = None if text.endswith(".") else plain_place(text, any_qtype)
+    if place is None or place[0] not in _REFS[kind]:
+        return None
+    return kind, *place
+
+
+_REFS = {
+    BlockKind.SUFFIX: frozenset({ZONES_REF}),
+    BlockKind.ADDRESS: frozenset({REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]}),
+    BlockKind.PREFIX: frozenset({REFS[MapName.CIDR4], REFS[MapName.CIDR6]}),
+}
 
 
 def meaning(key: str) -> tuple[BlockKind, Target | None]:
@@ -194,5 +244,7 @@ def _name(key: str) -> Name:
 def _line(reason: object) -> str:
     """Return a reason as one printable line."""
     text = reason if isinstance(reason, str) else ""
+    if len(text) <= REASON_MAX and text.isprintable():
+        return text.strip()
     cut = text[: 2 * REASON_MAX]
     return "".join(c if c.isprintable() else " " for c in cut)[:REASON_MAX].strip()

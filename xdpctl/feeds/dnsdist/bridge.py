@@ -25,16 +25,17 @@ from xdpctl.errors import DnsdistError, StateError, XdpctlError, within
 from xdpctl.feeds.dnsdist.blocks import BLOCKS_MAX, SKIPPED_IN_ORDER, TAKEN, BlockKind, BlockReader
 from xdpctl.feeds.dnsdist.client import AnswerBounds, fetch, read_api_key
 from xdpctl.feeds.dnsdist.document import read_entries
-from xdpctl.feeds.dnsdist.ledger import NO_HOLD, Hold, Ledger
+from xdpctl.feeds.dnsdist.ledger import AT_ONCE, NO_HOLD, Hold, Ledger
 from xdpctl.feeds.dnsdist.views import BridgeView, DnsdistView
 from xdpctl.process.clock import boot_clock
+from xdpctl.process.garbage import no_collection
 from xdpctl.process.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
 
     from xdpctl.abi import MapName, RuleAction
-    from xdpctl.feeds.dnsdist.blocks import DynamicBlock
+    from xdpctl.feeds.dnsdist.blocks import BlockList
     from xdpctl.feeds.dnsdist.ledger import Wishes
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.guard import Guard
@@ -52,9 +53,6 @@ JITTER = 0.1
 RETRY_SECONDS = 60.0
 """Longest wait behind a poll that failed, if `poll` is not longer."""
 
-AT_ONCE = 400
-"""Claims of one step: some milliseconds on the thread that writes."""
-
 COUNT_SECONDS = 1.0
 """Between two looks at counters, at least."""
 
@@ -63,6 +61,9 @@ WATCH_SECONDS = 0.02
 
 REFUSED_SECONDS = 10.0
 """How long a map that refused a claim is not asked for another one."""
+
+KEEP_BYTES = 1 << 20
+"""A list that is longer than any before by so much is kept out of garbage collections."""
 
 LOOK_SHARE = 0.05
 """Part of the time that looks at counters may take."""
@@ -107,14 +108,13 @@ class _Source:
     """One dnsdist and what is known about it.
 
     Attributes:
-        blocks: of the last list. `reader`: knows them.
+        reader: knows the blocks of the last list. `kinds`: how many of each it has.
         problem: why the last poll failed. `left_out`: what of the last list is no claim.
-        missed: the kinds of that.
+        missed: the kinds of that. `kept`: octets of the largest list so far.
     """
 
     settings: DnsdistSettings
     reader: BlockReader | None = None
-    blocks: dict[str, DynamicBlock] = field(default_factory=dict)
     kinds: Counter[BlockKind] = field(default_factory=Counter)
     polls: Counter[str] = field(default_factory=Counter)
     problem: str = ""
@@ -123,6 +123,7 @@ class _Source:
     success: float | None = None
     seconds: float = 0.0
     due: float = 0.0
+    kept: int = 0
 
     def view(self) -> DnsdistView:
         """Return it as a value."""
@@ -167,6 +168,7 @@ class DnsdistBlocks:
         self._refused: dict[MapName, tuple[float, str]] = {}
         self._trouble = ""
         self._recalled = False
+        self._held = 0
 
     # --- what is shown --------------------------------------------------------------
 
@@ -181,7 +183,7 @@ class DnsdistBlocks:
     def view(self) -> BridgeView:
         """Return how it is now. From the loop's thread."""
         views = tuple(source.view() for source in self._sources.values())
-        return BridgeView(views, self._ledger.claims, self._ledger.held)
+        return BridgeView(views, self._ledger.claims, self._held)
 
     def reload(self, settings: Settings) -> None:
         """Take over new settings; keys are read, and lists are judged, again."""
@@ -225,6 +227,7 @@ class DnsdistBlocks:
             self._sources[settings.url] = source
         async with self._turn:
             await self._apply(self._ledger.drop(self._sources.keys()))
+            self._held = self._ledger.count_held()
             if self._sources and self._hold is not NO_HOLD and not self._recalled:
                 self._recalled = True
                 await self._recall()
@@ -265,38 +268,32 @@ class DnsdistBlocks:
         """Take a list over."""
         settings = source.settings
 
-        def read() -> tuple[BlockReader, dict[str, DynamicBlock]]:
+        grows = len(document) - source.kept > KEEP_BYTES
+
+        def read() -> tuple[BlockReader, BlockList, Counter[BlockKind], list[Place]]:
             reader = source.reader or BlockReader(
                 settings.other, self._backend.any_qtype, self._backend.guard()
             )
-            return reader, reader.read_all(read_entries(document))
+            with no_collection(keep=grows):
+                blocks = reader.read_all(read_entries(document))
+            every = blocks.blocks.values()
+            return reader, blocks, Counter(block.kind for block in every), _unreported(blocks)
 
-        source.reader, blocks = await asyncio.to_thread(read)
-        in_maps = await self._in_maps(blocks)
+        source.reader, blocks, kinds, unreported = await asyncio.to_thread(read)
+        in_maps = await self._backend.foreign(unreported) if unreported else set()
+        kinds[BlockKind.IN_MAPS] += len(in_maps)
+        kinds[BlockKind.ADDRESS] -= len(in_maps)
+        source.kept = max(source.kept, len(document))
         interval = max(settings.poll, REST * source.seconds) * (1 + JITTER)
-        wishes = await asyncio.to_thread(
-            self._ledger.take, settings, blocks, now, interval, in_maps
-        )
-        kinds = Counter(block.kind for block in blocks.values())
-        if in_maps:
-            kinds[BlockKind.IN_MAPS] += len(in_maps)
-            kinds[BlockKind.ADDRESS] -= len(in_maps)
-        await self._apply(wishes)
+        parts = self._ledger.take(settings, blocks, now, interval, in_maps)
+        while (wishes := await asyncio.to_thread(next, parts, None)) is not None:
+            await self._apply(wishes)
         source.polls["ok"] += 1
         if source.problem or source.success is None:
-            event(_log, "dnsdist-read", url=settings.url, blocks=len(blocks))
-        source.blocks, source.kinds, source.problem = blocks, kinds, ""
+            event(_log, "dnsdist-read", url=settings.url, blocks=len(blocks.blocks))
+        source.kinds, source.problem = kinds, ""
         source.success = time.time()
         self._note_left_out(source)
-
-    async def _in_maps(self, blocks: Mapping[str, DynamicBlock]) -> set[Place]:
-        """Return the places of addresses that dnsdist has in a map, where it does not say so."""
-        places = [
-            block.place
-            for block in blocks.values()
-            if block.kind is BlockKind.ADDRESS and not block.reported and block.place is not None
-        ]
-        return await self._backend.foreign(places) if places else set()
 
     def _failed(self, source: _Source, error: XdpctlError) -> None:
         source.polls["failed"] += 1
@@ -408,6 +405,7 @@ class DnsdistBlocks:
         await self._apply(ledger.count(hits, hold, now, wait))
         hot = await self._backend.hot(hold.rate)
         await self._apply(ledger.add_own(hot, hold, now, wait))
+        self._held = ledger.count_held()
 
     async def _come_into_force(self, behind: Collection[Place]) -> None:
         """Let those of some claims come into force before which dnsdist's entries are gone."""
@@ -430,6 +428,15 @@ class DnsdistBlocks:
                     await self._come_into_force(behind)
             took = time.monotonic() - begun
             await asyncio.sleep(min(max(WATCH_SECONDS, took / LOOK_SHARE), COUNT_SECONDS))
+
+
+def _unreported(blocks: BlockList) -> list[Place]:
+    """Return the places of addresses that may be in a map, as dnsdist does not say if they are."""
+    return [
+        block.place
+        for block in blocks.blocks.values()
+        if block.kind is BlockKind.ADDRESS and not block.reported and block.place is not None
+    ]
 
 
 _MISSED = {

@@ -18,11 +18,11 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from xdpctl.feeds.dnsdist.blocks import BlockKind
+from xdpctl.feeds.dnsdist.blocks import BlockKind, BlockList
 from xdpctl.store.dynamic import Wish, WishState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from typing import TypeAlias
 
     from xdpctl.abi import RuleAction
@@ -39,6 +39,9 @@ ones, and a look comes late."""
 
 QUIET_SECONDS = 10.0
 """A flood that pauses for less is the same one."""
+
+AT_ONCE = 400
+"""Wishes of one step: some milliseconds on the thread that writes."""
 
 SLACK_SECONDS = 1.5
 """An end that moves by less than this, or than a poll, is not written again."""
@@ -85,11 +88,15 @@ class _Claim:
 
 @dataclass(slots=True)
 class _Listed:
-    """The last list of one dnsdist: its blocks, and when each would end."""
+    """The last list of one dnsdist, when it was asked for, and how long claims outlive blocks."""
 
-    blocks: Mapping[str, DynamicBlock] = field(default_factory=dict)
+    whole: BlockList = field(default_factory=BlockList)
     taken: float = 0.0
     lease: float = 0.0
+
+    def end(self, key: str) -> float:
+        """Return when a block would end."""
+        return self.taken + self.whole.seconds.get(key, 0)
 
 
 class Ledger:
@@ -100,22 +107,22 @@ class Ledger:
         self._claims: dict[Place, _Claim] = {}
         self._ended_by_others: set[Place] = set()
         self._own_ended: set[Place] = set()
+        self._behind: set[Place] = set()
 
     # --- what is known --------------------------------------------------------------
 
     @property
     def behind(self) -> list[Place]:
         """Where a claim waits for dnsdist's entry to end."""
-        return [place for place, claim in self._claims.items() if claim.behind]
+        return list(self._behind)
 
     @property
     def counted(self) -> list[Place]:
         """Places whose counters decide."""
         return [place for place, claim in self._claims.items() if claim.hold.seconds]
 
-    @property
-    def held(self) -> int:
-        """How many claims are held: dnsdist has ended the block."""
+    def count_held(self) -> int:
+        """Return how many claims are held: dnsdist has ended the block."""
         return sum(claim.since is not None for claim in self._claims.values())
 
     @property
@@ -128,12 +135,14 @@ class Ledger:
     def take(
         self,
         settings: DnsdistSettings,
-        blocks: Mapping[str, DynamicBlock],
+        blocks: BlockList,
         now: float,
         interval: float,
         in_maps: Collection[Place] = (),
-    ) -> Wishes:
-        """Take a dnsdist's new list over; return what changes.
+    ) -> Iterator[Wishes]:
+        """Take a dnsdist's new list over; yield what changes, some hundred wishes at a time.
+
+        All of it is to be taken, in the turn of one list.
 
         Args:
             settings: of that dnsdist.
@@ -147,34 +156,40 @@ class Ledger:
         self._lists[settings.url] = listed
         hold = Hold(settings.hold, settings.hold_rate) if settings.hold else NO_HOLD
         wishes: Wishes = {}
-        for key, block in blocks.items():
+        for key, block in blocks.blocks.items():
             place = block.place
             if place is None or block.kind is BlockKind.IN_MAPS or place in in_maps:
                 continue
-            end = now + block.seconds + listed.lease
+            end = listed.end(key) + listed.lease
             if len(self._lists) > 1:
                 block, end = self._strongest(key, block, end)  # noqa: PLW2901 - of all lists
             self._list(place, block, end, hold, now, max(interval, SLACK_SECONDS), wishes)
-        for key, block in former.blocks.items():
-            if block.place is not None and not _is_there(blocks.get(key)):
+            if len(wishes) >= AT_ONCE:
+                yield wishes
+                wishes = {}
+        for key, block in former.whole.blocks.items():
+            if block.place is not None and not _is_there(blocks.blocks.get(key)):
                 self._ended_by_others.discard(block.place)
                 if not self._has(key):
-                    end = math.inf if key in blocks else former.taken + block.seconds
+                    end = math.inf if key in blocks.blocks else former.end(key)
                     self._vanished(block, end, now, wishes)
-        return wishes
+            if len(wishes) >= AT_ONCE:
+                yield wishes
+                wishes = {}
+        yield wishes
 
     def _strongest(self, key: str, block: DynamicBlock, end: float) -> tuple[DynamicBlock, float]:
         """Return what the lists say of a key: the strongest action, and its last end."""
         found = [(block.action, -end, block)]
         for listed in self._lists.values():
-            other = listed.blocks.get(key)
-            if other is not None and other is not block and other.place is not None:
-                found.append((other.action, -(listed.taken + other.seconds + listed.lease), other))
+            other = listed.whole.blocks.get(key)
+            if other is not None and other.place is not None:
+                found.append((other.action, -(listed.end(key) + listed.lease), other))
         _, ends, chosen = min(found, key=lambda each: each[:2])
         return chosen, -ends
 
     def _has(self, key: str) -> bool:
-        return any(_is_there(listed.blocks.get(key)) for listed in self._lists.values())
+        return any(_is_there(listed.whole.blocks.get(key)) for listed in self._lists.values())
 
     def _list(  # noqa: PLR0913, PLR0917 - what is known of a block
         self,
@@ -223,7 +238,7 @@ class Ledger:
         """Forget all dnsdists but these; return what ends with them."""
         wishes: Wishes = {}
         for url in self._lists.keys() - set(urls):
-            for key, block in self._lists.pop(url).blocks.items():
+            for key, block in self._lists.pop(url).whole.blocks.items():
                 if block.place in self._claims and not self._has(key):
                     self._end(block.place, wishes)
         if not urls:
@@ -262,12 +277,9 @@ class Ledger:
             if claim.own:
                 claim.hold = hold
             _see(claim, hits.get(place), now)
-            if claim.listed:
-                if claim.end <= now:
-                    del self._claims[place]  # it has run out; a list that comes lists it again
-            elif claim.end <= now:
-                del self._claims[place]
-            elif not claim.behind and claim.since is None:
+            if claim.end <= now:
+                self._remove(place)  # it has run out; a list that comes makes it again
+            elif not claim.listed and not claim.behind and claim.since is None:
                 claim.since = now
             if claim.listed or place not in self._claims:
                 continue
@@ -303,6 +315,7 @@ class Ledger:
         """Note that dnsdist's entries are gone before which these claims waited."""
         for place in places:
             claim = self._claims.get(place)
+            self._behind.discard(place)
             if claim is not None and claim.behind:
                 claim.behind, claim.hits, claim.hot = False, None, now
                 claim.since = None if claim.listed else now
@@ -314,21 +327,26 @@ class Ledger:
             if claim is None:
                 continue
             if state is WishState.ENDED:
-                del self._claims[place]
+                self._remove(place)
                 (self._own_ended if claim.own else self._ended_by_others).add(place)
             elif state is WishState.REFUSED:
-                del self._claims[place]
+                self._remove(place)
             else:
                 claim.behind = state is WishState.BEHIND_DNSDIST
+                (self._behind.add if claim.behind else self._behind.discard)(place)
 
     def forget(self, places: Iterable[Place]) -> None:
         """Forget claims whose wishes could not be fulfilled: the next look asks again."""
         for place in places:
-            self._claims.pop(place, None)
+            self._remove(place)
 
     def _end(self, place: Place, wishes: Wishes) -> None:
-        self._claims.pop(place, None)
+        self._remove(place)
         wishes[place] = None
+
+    def _remove(self, place: Place) -> None:
+        self._claims.pop(place, None)
+        self._behind.discard(place)
 
 
 def _is_there(block: DynamicBlock | None) -> bool:
