@@ -326,7 +326,7 @@ class ZoneLists:
         for origin, listed in former.items():
             if kept.get(origin) is not listed:
                 listed.answer()
-                await self._exempting.exempt(origin, ())
+                await self._exempt(listed, frozenset())
         self._following.use(await asyncio.to_thread(self._job_of, settings))
         for listed in kept.values():
             if listed.serial is not None and listed.used_as != self._used_as(listed):

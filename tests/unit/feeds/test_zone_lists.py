@@ -21,6 +21,7 @@ from xdpctl.errors import (
     ListError,
     NotFoundError,
     ShrunkListError,
+    StateError,
     XdpctlError,
 )
 from xdpctl.feeds.origins import REMEMBERED, ListOrigins
@@ -512,3 +513,19 @@ async def test_notifies_are_counted(tmp_path: Path) -> None:
         child.says.put(Notified({NotifyResult.TAKEN: 2}))
         child.says.put(Notified({NotifyResult.TAKEN: 1}))
         await until(lambda: site.zones.notified[NotifyResult.TAKEN] == 3)
+
+
+async def test_a_state_that_cannot_be_written_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, replace(LIST, passthru=Passthru.EXEMPT)) as site:
+        client = cname("32.1.2.0.192.rpz-client-ip", "rpz-passthru.")
+        await site.offer(await site.files(A, client))
+
+        async def exempt(*_: object) -> None:
+            raise StateError("the disk is full")
+
+        monkeypatch.setattr(site.rules, "exempt", exempt)
+        site.zones.reload(site.settings())
+        await until(lambda: not site.zones.views())
+        await site.idle()
