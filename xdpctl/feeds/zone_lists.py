@@ -640,6 +640,7 @@ def _good_version(
     kinds = Counter(found.left_out.counts)
     if found.before is None or former is None:
         rules = result.created + result.updated + result.unchanged + result.theirs + result.others
+        rules += found.ended
     else:
         rules = max(former.rules + found.rules - found.rules_before, 0)
         known = Counter(former.kinds)

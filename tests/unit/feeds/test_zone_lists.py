@@ -451,6 +451,22 @@ async def test_a_reload_uses_other_settings_on_what_is_there(tmp_path: Path) -> 
         assert (await site.child(1)).job.zones[0].keep_since
 
 
+async def test_rules_that_have_ended_are_counted_until_their_records_go(tmp_path: Path) -> None:
+    """Else the count of a zone whose records come and go would only grow."""
+    async with running(tmp_path, replace(LIST, lifetime=Lifetime.TTL)) as site:
+        files = await site.files(A, B, C)
+        await site.offer(files)
+        site.time += 61
+        files.write_changes([(True, [D])], lambda: soa(2))
+        await site.offer(files, Asked.IXFR)
+        files.write_changes([(False, [A])], lambda: soa(3))
+        await site.offer(files, Asked.IXFR)
+        good = site.view.good
+        assert good is not None
+        assert (good.rules, good.serial) == (3, 3)
+        assert site.rules.partial == [False, True, True]
+
+
 async def test_a_map_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
     async with running(tmp_path, LIST) as site:
         files = await site.files(A, B, C)
