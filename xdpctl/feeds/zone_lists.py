@@ -326,7 +326,7 @@ class ZoneLists:
         for origin, listed in former.items():
             if kept.get(origin) is not listed:
                 listed.answer()
-                await self._exempting.exempt(origin, ())
+                await self._exempt(listed, frozenset())
         self._following.use(await asyncio.to_thread(self._job_of, settings))
         for listed in kept.values():
             if listed.serial is not None and listed.used_as != self._used_as(listed):
@@ -640,6 +640,7 @@ def _good_version(
     kinds = Counter(found.left_out.counts)
     if found.before is None or former is None:
         rules = result.created + result.updated + result.unchanged + result.theirs + result.others
+        rules += found.ended
     else:
         rules = max(former.rules + found.rules - found.rules_before, 0)
         known = Counter(former.kinds)
