@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import Lab, eventually
+from tests.lab import Lab, Service, eventually
 from tests.lab.hosts import INTERFACE, ROOT
 from tests.lab.primaries import Software
 
@@ -27,7 +27,15 @@ pytestmark = pytest.mark.root
 PAGE = (ROOT / "docs" / "fleet.md").read_text()
 ZONE = "block.rpz.example"
 PRIMARY, SECONDARY = "192.0.2.1", "192.0.2.2"
+FIRST = "198.51.100.0/24"
 ADDED = "bad.example.block.rpz.example."
+
+PROSE = {
+    Software.BIND: "BIND",
+    Software.KNOT: "Knot",
+    Software.NSD: "NSD",
+    Software.POWERDNS: "PowerDNS",
+}
 
 SERVERS = {
     Software.BIND: ("named", "-g", "-c", "/etc/bind/named.conf"),
@@ -132,30 +140,52 @@ class Site:
         data = root / DATA[software]
         (root / f"{ZONE}.zone").write_text(zone)
         (data / f"{ZONE}.zone").write_text(zone)
+        if software is Software.NSD:
+            for made in Path("/etc/nsd").glob("nsd_*"):  # at installation, for nsd-control
+                shutil.copy(made, root / "etc/nsd")
+            for home in (*HOMES[software], "run/nsd"):
+                shutil.chown(root / home, "nsd")
+        if software is Software.POWERDNS:
+            self.run(root, software, files["commands"])
+        process = self.start(root, software)
+        process.until(lambda: self.serial(PRIMARY), "the primary answers", 20.0)
+        return root, process
+
+    def secondary(self, software: Software) -> None:
+        """Start a secondary and wait until it has the zone."""
+        root = self.root("secondary", software)
+        self.write(root, blocks(f"### {PROSE[software]} as a secondary"))
+        process = self.start(root, software)
+        process.until(lambda: self.serial(SECONDARY), "the secondary has the zone", 20.0)
+
+    def start(self, root: Path, software: Software) -> Process:
+        """Start a server."""
         if software is Software.BIND:
             shutil.copy(self.key, root / "etc/bind")
             (root / "etc/bind/named.conf").write_text(
                 'include "/etc/bind/named.conf.options"; include "/etc/bind/named.conf.local";\n'
             )
-        if software is Software.NSD:
-            for made in Path("/etc/nsd").glob("nsd_*"):  # at installation, for nsd-control
-                shutil.copy(made, root / "etc/nsd")
-            for home in HOMES[software]:
-                shutil.chown(root / home, "nsd")
-            shutil.chown(root / "run/nsd", "nsd")
-        if software is Software.POWERDNS:
-            self.run(root, software, files["commands"])
-        process = self.lab.start("primary", self.inside(root, software, *SERVERS[software]))
-        process.until(lambda: self.serial(PRIMARY), "the primary answers", 20.0)
-        return root, process
+        return self.lab.start(root.name, self.inside(root, software, *SERVERS[software]))
 
-    def secondary(self) -> Process:
-        """Start the secondary."""
-        root = self.root("secondary", Software.KNOT)
-        self.write(root, blocks("## A secondary at each site"))
-        return self.lab.start(
-            "secondary", self.inside(root, Software.KNOT, *SERVERS[Software.KNOT])
+    def filtering(self) -> Service:
+        """Start the service on the host as the page says, and wait until the list is in force."""
+        (text,) = re.findall(
+            r"^```toml\n(.*?)^```$", section("## Each host"), re.MULTILINE | re.DOTALL
         )
+        config = self.lab.directory / "host.toml"
+        config.write_text(text.replace("/etc/xdpctl/rpz.key", str(self.key)))
+        service = Service(self.site, "--config", str(config))
+        eventually(lambda: FIRST in self.targets(service), "the list is in force", 20.0)
+        return service
+
+    def targets(self, service: Service) -> set[str]:
+        """Return the targets of the host's rules."""
+        return {rule["target"] for rule in service.rules()}
+
+    def change(self, root: Path, software: Software) -> None:
+        """Add a record as the page says."""
+        script = blocks("## A change")["commands"]
+        self.run(root, software, script.replace("/etc/xdpctl/rpz.key", str(self.key)))
 
     def serial(self, address: str) -> str:
         """Return the serial that a server answers; "" where it does not."""
@@ -170,20 +200,11 @@ class Site:
         return self.center.run("dig", f"@{address}", "-k", str(self.key), ZONE, "AXFR").stdout
 
 
-PROSE = {
-    Software.BIND: "BIND",
-    Software.KNOT: "Knot",
-    Software.NSD: "NSD",
-    Software.POWERDNS: "PowerDNS",
-}
-
-
 @pytest.mark.parametrize("software", Software)
-def test_a_change_at_a_primary_is_soon_at_the_sites_secondary(lab: Lab, software: Software) -> None:
+def test_a_change_at_a_primary_is_soon_at_a_sites_secondary(lab: Lab, software: Software) -> None:
     site = Site(lab)
     root, process = site.primary(software)
-    secondary = site.secondary()
-    secondary.until(lambda: site.serial(SECONDARY), "the secondary has the zone", 20.0)
+    site.secondary(Software.KNOT)
     first = site.zone(SECONDARY)
     assert "24.0.100.51.198.rpz-client-ip.block.rpz.example." in first
     assert ADDED not in first
@@ -193,9 +214,24 @@ def test_a_change_at_a_primary_is_soon_at_the_sites_secondary(lab: Lab, software
         file.write_text(f"{text}bad.example CNAME rpz-drop.\n")
         site.run(root, software, f"nsd-control reload {ZONE}")
     else:
-        script = blocks("## A change")["commands"]
-        site.run(root, software, script.replace("/etc/xdpctl/rpz.key", str(site.key)))
+        site.change(root, software)
     process.until(lambda: site.serial(PRIMARY) == "2", "the primary has the change", 20.0)
     eventually(lambda: ADDED in site.zone(SECONDARY), "the secondary has the change", 20.0)
     refused = site.center.run("dig", f"@{PRIMARY}", ZONE, "AXFR", check=False)
     assert "Transfer failed" in refused.stdout
+
+
+def test_a_change_at_the_primary_is_soon_in_force_at_a_host(lab: Lab) -> None:
+    site = Site(lab)
+    root, _ = site.primary(Software.BIND)
+    site.secondary(Software.BIND)
+    service = site.filtering()
+    site.change(root, Software.BIND)
+    eventually(lambda: "bad.example" in site.targets(service), "the change is in force", 20.0)
+    assert site.targets(service) == {
+        FIRST,
+        "2001:db8:66::/48",
+        "flood.example",
+        "*.flood.example",
+        "bad.example",
+    }

@@ -25,6 +25,8 @@ from tests.support.fake_primary import KEY, tsig_key
 from xdpctl.errors import TransferError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xdpctl.transfers.client import Primary
 
 ANY, NONE = dns.rdataclass.ANY, dns.rdataclass.NONE
@@ -42,6 +44,7 @@ class FakeUpdatePrimary:
         rcode: instead of doing anything, answer this.
         silent: take the next messages without an answer, and without (False) or with (True)
             doing what they say; None: answer.
+        mangle: changes the octets of each answer.
         unreachable: nobody accepts connections.
         updates: how many messages have changed something.
         asked: how many messages there were.
@@ -52,6 +55,7 @@ class FakeUpdatePrimary:
         self.records: dict[str, tuple[int, str]] = {}
         self.rcode = NOERROR
         self.silent: bool | None = None
+        self.mangle: Callable[[bytes], bytes] = lambda octets: octets
         self.unreachable = False
         self.updates = self.asked = 0
 
@@ -86,7 +90,7 @@ class FakeUpdatePrimary:
                 answer.set_rcode(self._answer_of(update))
                 answer.use_tsig(tsig_key(KEY))
                 answer.request_mac = update.mac or b""
-                octets = answer.to_wire() or b""
+                octets = self.mangle(answer.to_wire() or b"")
                 connection.sendall(struct.pack("!H", len(octets)) + octets)
 
     def _answer_of(self, update: dns.update.UpdateMessage) -> dns.rcode.Rcode:

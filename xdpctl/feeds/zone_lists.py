@@ -113,6 +113,7 @@ class _Kept:
         left_out, denials: sentences, or empty.
         expired: its rules were removed, as no primary has confirmed them.
         accepted: an operator wants the version that is offered next, even if it shrank.
+        asked_again: the look that was under way then has ended, and another was asked for.
         transfers: how often it was looked at, by what was asked and how that ended.
         exempt: clients that are in front of every rule; None: those of before this start.
         waiting: requests that wait for the next look.
@@ -130,6 +131,7 @@ class _Kept:
     denials: str = ""
     expired: bool = False
     accepted: bool = False
+    asked_again: bool = False
     transfers: Counter[tuple[Asked, LookResult]] = field(default_factory=Counter)
     exempt: frozenset[Network] | None = None
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
@@ -257,7 +259,7 @@ class ZoneLists:
             raise NotFoundError(f"there is no list {shown(name)}")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         listed.waiting.append(done)
-        listed.accepted = listed.accepted or accept
+        listed.accepted, listed.asked_again = listed.accepted or accept, False
         whole = accept and not listed.problem
         await self._following.send(AskZone(listed.number, whole=whole))
         await done
@@ -324,7 +326,7 @@ class ZoneLists:
         for origin, listed in former.items():
             if kept.get(origin) is not listed:
                 listed.answer()
-                await self._exempting.exempt(origin, ())
+                await self._exempt(listed, frozenset())
         self._following.use(await asyncio.to_thread(self._job_of, settings))
         for listed in kept.values():
             if listed.serial is not None and listed.used_as != self._used_as(listed):
@@ -528,6 +530,8 @@ class ZoneLists:
             )
             event(_log, "failed", logging.ERROR, error=listed.problem)
             return
+        if clients or listed.exempt:
+            event(_log, "list-exempt", list=listed.settings.origin, clients=len(clients))
         listed.exempt = clients
 
     def _note_left_out(self, listed: _Kept, found: ZoneFound) -> None:
@@ -580,6 +584,11 @@ class ZoneLists:
             return
         if listed.serial is None and report.result is LookResult.CURRENT:
             await self._use_good(listed)  # it had expired, or could not be written
+        is_refused = listed.accepted and listed.problem and report.result is LookResult.CURRENT
+        if is_refused and not listed.asked_again:
+            listed.asked_again = True
+            await self._following.send(AskZone(listed.number))
+            return
         listed.accepted = False
         listed.answer()
 
@@ -631,6 +640,7 @@ def _good_version(
     kinds = Counter(found.left_out.counts)
     if found.before is None or former is None:
         rules = result.created + result.updated + result.unchanged + result.theirs + result.others
+        rules += found.ended
     else:
         rules = max(former.rules + found.rules - found.rules_before, 0)
         known = Counter(former.kinds)

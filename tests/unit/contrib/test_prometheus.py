@@ -15,6 +15,7 @@ from prometheus_client import parser
 from tests.support.fake_backend import NO_LIMITS
 from tests.unit.status.test_metrics import FULL
 from xdpctl.feeds.dnsdist.views import BridgeView, DnsdistView
+from xdpctl.feeds.publish.views import PublishZoneView
 from xdpctl.feeds.versions import GoodVersion, ListView
 from xdpctl.limits.view import LimitsView, ZoneView
 from xdpctl.status.metrics import Exposition, SnapshotCollector
@@ -56,6 +57,7 @@ def series() -> list[Sample]:
         lists=lambda: [ListView("ads", "/ads", "targets", good, time.time(), ""), listed],
         notified=lambda: {"taken": 1},
         limits=lambda: limits,
+        publishing=lambda: [PublishZoneView("z.example", "z", (), 1, 1, "", None, {"done": 1})],
         dnsdist=lambda: BridgeView((DnsdistView("http://127.0.0.1:8083", success=1.0),)),
     )
     body, _ = Exposition(collector).render("")

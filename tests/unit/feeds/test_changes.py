@@ -188,6 +188,35 @@ def test_the_next_primary_is_asked_where_the_first_takes_no_updates() -> None:
 actions = st.sampled_from(RuleAction)
 
 
+@settings(max_examples=80)
+@given(
+    st.binary(max_size=80)
+    | st.lists(st.tuples(st.integers(0, 28), st.integers(1, 255)), min_size=1, max_size=3)
+)
+def test_an_answer_that_is_not_the_primary_s_never_counts(
+    mangled: bytes | list[tuple[int, int]],
+) -> None:
+    fake = FakeUpdatePrimary()
+    same = False
+
+    def mangle(octets: bytes) -> bytes:
+        nonlocal same
+        if isinstance(mangled, bytes):
+            return mangled
+        found = bytearray(octets)
+        for place, change in mangled:
+            found[place] ^= change  # the signature itself has a TTL, which is not signed
+        same = found == octets
+        return bytes(found)
+
+    fake.mangle = mangle
+    (fate,), outcome = settled(fake, want("a.example"))
+    if not same:
+        assert fate is None
+        assert outcome.error is not None
+        assert "\n" not in outcome.error.sentence
+
+
 @settings(max_examples=60)
 @given(
     st.dictionaries(st.sampled_from("abcdef"), actions),

@@ -91,7 +91,7 @@ def test_records_follow_their_claims() -> None:
         record("back.example", ends=NOW + 90),
         record("new.example", ends=NOW + 90),
     ]
-    assert [*followed.prolonged.values()] == [record("longer.example", ends=NOW + 90)]
+    assert followed.prolonged == [record("longer.example", ends=NOW + 90)]
     assert followed.skipped == 0
 
 

@@ -21,6 +21,7 @@ from xdpctl.errors import (
     ListError,
     NotFoundError,
     ShrunkListError,
+    StateError,
     XdpctlError,
 )
 from xdpctl.feeds.origins import REMEMBERED, ListOrigins
@@ -327,6 +328,8 @@ async def test_a_version_that_shrank_is_taken_when_an_operator_says_so(tmp_path:
         accepting = asyncio.create_task(site.zones.read_now("rpz", accept=True))
         told = await asyncio.to_thread(site.children[0].told.get, timeout=20)
         assert told == AskZone(0)
+        await site.report(Asked.SOA, LookResult.CURRENT, files)  # of a look that was under way
+        assert await asyncio.to_thread(site.children[0].told.get, timeout=20) == AskZone(0)
         assert await site.offer(files) is Verdict.GOOD
         view = await accepting
         assert (view.error, view.serial, view.good.rules if view.good else 0) == ("", 2, 1)
@@ -376,6 +379,9 @@ async def test_a_process_that_ends_is_started_again_and_reads_nothing_twice(
         assert await site.offer(files, Asked.NOTHING, number=1) is Verdict.GOOD
         assert len(site.rules.changes) == 1
         assert site.children[0].ended
+        assert site.zones.warnings == ()
+        site.children[1].says.put(XdpctlError("it was killed again"))
+        await until(lambda: site.zones.warnings == ("it was killed again",))
 
 
 @pytest.mark.parametrize(
@@ -448,6 +454,22 @@ async def test_a_reload_uses_other_settings_on_what_is_there(tmp_path: Path) -> 
         assert (await site.child(1)).job.zones[0].keep_since
 
 
+async def test_rules_that_have_ended_are_counted_until_their_records_go(tmp_path: Path) -> None:
+    """Else the count of a zone whose records come and go would only grow."""
+    async with running(tmp_path, replace(LIST, lifetime=Lifetime.TTL)) as site:
+        files = await site.files(A, B, C)
+        await site.offer(files)
+        site.time += 61
+        files.write_changes([(True, [D])], lambda: soa(2))
+        await site.offer(files, Asked.IXFR)
+        files.write_changes([(False, [A])], lambda: soa(3))
+        await site.offer(files, Asked.IXFR)
+        good = site.view.good
+        assert good is not None
+        assert (good.rules, good.serial) == (3, 3)
+        assert site.rules.partial == [False, True, True]
+
+
 async def test_a_map_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
     async with running(tmp_path, LIST) as site:
         files = await site.files(A, B, C)
@@ -510,3 +532,19 @@ async def test_notifies_are_counted(tmp_path: Path) -> None:
         child.says.put(Notified({NotifyResult.TAKEN: 2}))
         child.says.put(Notified({NotifyResult.TAKEN: 1}))
         await until(lambda: site.zones.notified[NotifyResult.TAKEN] == 3)
+
+
+async def test_a_state_that_cannot_be_written_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, replace(LIST, passthru=Passthru.EXEMPT)) as site:
+        client = cname("32.1.2.0.192.rpz-client-ip", "rpz-passthru.")
+        await site.offer(await site.files(A, client))
+
+        async def exempt(*_: object) -> None:
+            raise StateError("the disk is full")
+
+        monkeypatch.setattr(site.rules, "exempt", exempt)
+        site.zones.reload(site.settings())
+        await until(lambda: not site.zones.views())
+        await site.idle()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.feeds.test_lines import DROP, ORIGIN, PASS, TRUNCATE, said
 from tests.unit.feeds.test_rpz import HEAD, POLICIES, owners, read
+from xdpctl.abi import RuleAction
 from xdpctl.errors import ListError, StateError
 from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.zone import reading
@@ -259,6 +260,38 @@ def test_the_list_may_have_one_action_and_no_denials(tmp_path: Path) -> None:
     assert source.found.left_out.kinds == (
         "1 record with another action than the list's, 1 NXDOMAIN and NODATA record"
     )
+
+
+labels = st.lists(
+    st.binary(min_size=1, max_size=12)
+    | st.sampled_from([b"*", b"24", b"zz", b"0", b"192", b"a/8", b"1/8", b"xn--a", b"com"]),
+    min_size=1,
+    max_size=8,
+)
+data = st.binary(max_size=20) | st.sampled_from(sorted(map(wire, ("rpz-drop.", ".", "*."))))
+
+
+@FILE_IS_SHARED
+@given(st.lists(st.tuples(labels, st.sampled_from([b"", b"rpz-client-ip"]), data), max_size=6))
+def test_any_records_are_rows_or_left_out(
+    tmp_path: Path, found: list[tuple[list[bytes], bytes, bytes]]
+) -> None:
+    records = [
+        ZoneRecord(
+            b"".join(bytes((len(label),)) + label.lower() for label in (*owner, end) if label)
+            + ZONE.wire,
+            *(RecordType.CNAME, CLASS_IN, 60, octets),
+        )
+        for owner, end, octets in found
+    ]
+    files_of(tmp_path, records)
+    source = reading_of(tmp_path)
+    rows = rows_of(source)
+
+    assert all(said(row)[1] in RuleAction for row in rows)
+    kept = len({(record.owner, record.data) for record in records})
+    implied = source.found.left_out.implied
+    assert len(rows) - implied + len(source.found.left_out) == kept
 
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:

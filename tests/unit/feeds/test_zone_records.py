@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdpctl.errors import StateError, TransferError
+from xdpctl.feeds.zone import records
 from xdpctl.feeds.zone.records import ZoneFiles, ZoneRecords, key_of
 from xdpctl.rules.names import Name
 from xdpctl.transfers.primaries import UnfitChangesError
 from xdpctl.transfers.records import RecordType, Soa, ZoneRecord
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Sequence
 
 ZONE = Name.from_text("rpz.example").wire
@@ -225,6 +226,32 @@ def test_a_full_disk_is_one_sentence(files: ZoneFiles) -> None:
     with pytest.raises(StateError, match=r"cannot write .* full; the last good version stays"):
         files.write_changes([(True, [cname(f"n{n}") for n in range(1000)])], lambda: soa(2))
     assert serial_of(again(files)) == 1
+
+
+def test_a_disk_that_is_full_at_the_start_costs_no_version(
+    files: ZoneFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read(path_of(files))
+
+    def full(_: ZoneFiles) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ZoneFiles, "_forget_changes", full)
+        with pytest.raises(StateError, match="is full; the whole zone is transferred again"):
+            again(files)
+    assert read(path_of(again(files))) == before
+
+
+def test_a_zone_that_is_larger_than_a_file_may_be_changes_nothing(
+    files: ZoneFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read(path_of(files))
+    monkeypatch.setattr(records, "_PAGES_MAX", 20)
+    with pytest.raises(StateError, match=r"cannot write .*\.new: .* full; the last good version"):
+        files.write_whole([(True, [cname(f"n{n}") for n in range(5000)])], lambda: soa(2))
+    assert (read(path_of(files)), files.offered) == (before, None)
+    assert [path.name for path in path_of(files).parent.iterdir()] == ["a.zone"]
 
 
 def test_the_last_contact_is_written_down_once_a_minute(tmp_path: Path) -> None:

@@ -121,6 +121,16 @@ def test_a_lists_file_that_cannot_be_opened_is_a_fact(site: Site, tmp_path: Path
     assert "list pipe" in irregular
 
 
+def test_the_key_of_a_zone_that_cannot_be_read_is_a_fact(site: Site, tmp_path: Path) -> None:
+    config = tmp_path / "xdpctl.toml"
+    config.write_text(
+        f'[[list]]\nzone = "a.example"\nprimary = "192.0.2.1"\nkey-file = "{tmp_path}/no.key"\n'
+    )
+    (sentence,) = site.survey("--config", str(config)).host(fine).lists
+    assert sentence.startswith("the list a.example will not be transferred: ")
+    assert "no.key" in sentence
+
+
 def test_what_the_compiler_says_is_a_fact(site: Site) -> None:
     def broken() -> None:
         raise CompilerError("cannot import bcc")

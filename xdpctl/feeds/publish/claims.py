@@ -20,7 +20,7 @@ from xdpctl.rules import target_of
 from xdpctl.store.published import MOST, PublishedRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Collection, Container, Mapping
 
     from xdpctl.abi import RuleAction
     from xdpctl.rules import AnyQtype, Name
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LONG_SECONDS = 60.0
 """What lasts no longer is not published."""
+
+_AGREE_SECONDS = 0.5
 
 
 class ClaimedRecord(NamedTuple):
@@ -99,11 +101,13 @@ class Followed(NamedTuple):
     Attributes:
         changed: records that are new, have another action, or are to be removed.
         prolonged: records whose claim has another end; nothing is to be done for that alone.
+        claimed: the keys of the claims.
         skipped: how many records there is no room for.
     """
 
     changed: list[PublishedRecord]
-    prolonged: dict[Key, PublishedRecord]
+    prolonged: list[PublishedRecord]
+    claimed: Collection[Key]
     skipped: int
 
 
@@ -124,20 +128,24 @@ def follow(
         for key, record in records.items()
         if record.origin != OPERATOR and key not in claims and not record.leaving
     ]
-    prolonged: dict[Key, PublishedRecord] = {}
+    prolonged: list[PublishedRecord] = []
     room, skipped = MOST - len(records), 0
     for key, claim in claims.items():
         record = records.get(key)
         if key in elsewhere or (record is not None and record.origin == OPERATOR):
             continue
         if record is not None:
-            wished = replace(
-                record, action=claim.action, origin=claim.origin, ends=claim.ends, leaving=False
-            )
-            if record.action is not claim.action or record.leaving:
-                changed.append(wished)
-            else:
-                prolonged[key] = wished
+            is_other = record.action is not claim.action or record.leaving
+            if is_other or _is_other_end(record.ends, claim.ends):
+                (changed if is_other else prolonged).append(
+                    replace(
+                        record,
+                        action=claim.action,
+                        origin=claim.origin,
+                        ends=claim.ends,
+                        leaving=False,
+                    )
+                )
         elif room > 0:
             room -= 1
             changed.append(
@@ -152,4 +160,11 @@ def follow(
             )
         else:
             skipped += 1
-    return Followed(changed, prolonged, skipped)
+    return Followed(changed, prolonged, claims.keys(), skipped)
+
+
+def _is_other_end(one: float | None, other: float | None) -> bool:
+    """Return whether two ends differ by more than clocks do."""
+    if one is None or other is None:
+        return one is not other
+    return abs(one - other) > _AGREE_SECONDS

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from xdpctl.errors import ConflictError, NotFoundError, PublishError, TargetError, XdpctlError
 from xdpctl.feeds.publish.changes import Fate, settle, verify
-from xdpctl.feeds.publish.claims import follow
+from xdpctl.feeds.publish.claims import Followed, follow
 from xdpctl.feeds.publish.edits import EDITS_MAX
 from xdpctl.feeds.publish.plans import OPERATOR, is_ending, is_wrong, made, next_at, on_its_way
 from xdpctl.feeds.publish.records import records_of
@@ -349,6 +349,7 @@ class Publisher:
             due = [zone for zone in self._zones.values() if self._is_due(zone, now)]
             await asyncio.gather(*(self._work(zone) for zone in due))
             self._say()
+            await asyncio.sleep(0)  # of thousands of records each step takes some milliseconds
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience()):
                     await self._wake.wait()
@@ -386,30 +387,34 @@ class Publisher:
         zone = None if self._settings.publish is None else self._zone_of(self._settings.publish)
         if zone is None and all(each.origin == OPERATOR for each in self._records.values()):
             return
+        now = self._clock()
+        self._elsewhere = {
+            key: until for key, until in self._elsewhere.items() if until is None or until > now
+        }
+        former, elsewhere = {**self._records}, {*self._elsewhere}
+
+        def work() -> Followed:
+            claims = {} if zone is None or zone.settings is None else self._claims(zone.name)
+            text = "" if zone is None else zone.text
+            claimed = {(text, target): claim for target, claim in claims.items()}
+            return follow(claimed, former, elsewhere)
+
         try:
-            claims: Mapping[str, ClaimedRecord] = {}
-            if zone is not None and zone.settings is not None:
-                claims = await self._on_state(lambda: self._claims(zone.name))
-            await self._take_claims(zone, claims)
+            followed: Followed = await self._on_state(work)
+            self._elsewhere = {
+                key: until for key, until in self._elsewhere.items() if key in followed.claimed
+            }
+            self._skipped = followed.skipped
+            for record in followed.prolonged:  # in the state when they are sent
+                if self._records.get(record.key) is former[record.key]:
+                    self._records[record.key] = record
+            await self._keep(
+                record
+                for record in followed.changed
+                if self._records.get(record.key) is former.get(record.key)
+            )
         except XdpctlError as error:
             event(_log, "failed", logging.ERROR, error=error.sentence)
-
-    async def _take_claims(
-        self,
-        zone: PublishZone | None,
-        claims: Mapping[str, ClaimedRecord],
-    ) -> None:
-        now = self._clock()
-        wished = {} if zone is None else {(zone.text, text): each for text, each in claims.items()}
-        self._elsewhere = {
-            key: until
-            for key, until in self._elsewhere.items()
-            if key in wished and (until is None or until > now)
-        }
-        followed = follow(wished, self._records, self._elsewhere)
-        self._skipped = followed.skipped
-        self._records |= followed.prolonged  # in the state when they are sent
-        await self._keep(followed.changed)
 
     async def _work(self, zone: PublishZone) -> None:
         """Bring a zone's records to what is wanted; an error is said, and tried again."""

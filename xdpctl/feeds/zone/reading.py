@@ -54,7 +54,8 @@ class ZoneFound:
     Attributes:
         left_out: the account of the version, or of the part that was read.
         before: of the same part of the former version; None: the whole version was read.
-        rules, rules_before: rows of the part in both versions.
+        rules, rules_before: rules of the part in both versions, with those that have ended.
+        ended: of the whole version, records whose time is over.
         exempt, exempt_before: clients to exempt, likewise.
     """
 
@@ -62,6 +63,7 @@ class ZoneFound:
     before: LeftOut | None = None
     rules: int = 0
     rules_before: int = 0
+    ended: int = 0
     exempt: frozenset[IPv4Network | IPv6Network] = frozenset()
     exempt_before: frozenset[IPv4Network | IPv6Network] = frozenset()
 
@@ -160,6 +162,7 @@ class ZoneReading(RuleSource):
             self._position = size * done // max(records.count, done)
         yield in_blocks(rows.passes(hidden.passes()))
         self.found.exempt = frozenset(rows.exempt)
+        self.found.ended = rows.ended
         if not (self._may_be_empty or self.found.rules or self.found.exempt):
             raise EmptyListError("it has no rule")
 
@@ -181,12 +184,12 @@ class ZoneReading(RuleSource):
             return None
         self.among = list({row[:2] for row in (*then, *now)})
         self.found = ZoneFound(
-            rows.left_out,
-            before.left_out,
-            len({row[:2] for row in now}),
-            len({row[:2] for row in then}),
-            frozenset(rows.exempt),
-            frozenset(before.exempt),
+            left_out=rows.left_out,
+            before=before.left_out,
+            rules=len({row[:2] for row in now}) + rows.ended,
+            rules_before=len({row[:2] for row in then}) + before.ended,
+            exempt=frozenset(rows.exempt),
+            exempt_before=frozenset(before.exempt),
         )
         return now
 

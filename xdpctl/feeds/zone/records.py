@@ -278,7 +278,8 @@ class ZoneFiles:
         """Open the last good version, if there is one, and remove what was not accepted.
 
         Raises:
-            StateError: it cannot be used; it is removed, so that the next version is whole.
+            StateError: it cannot be used; it is removed if it is damaged. The next version is
+                whole.
         """
         self._remove(self._new_path)
         if not self._path.exists():
@@ -287,8 +288,12 @@ class ZoneFiles:
             with _told("use", self._path, "the whole zone is transferred again"):
                 self._open()
                 self._forget_changes()
-        except StateError:
-            self.drop()
+        except StateError as error:
+            if _is_damaged(error):
+                self.drop()
+            else:  # the disk, or another process: it may be read the next time
+                self._close()
+                self.good = None
             raise
 
     def write_whole(self, batches: Iterable[Batch], soa: Callable[[], Soa]) -> None:
@@ -492,7 +497,7 @@ class ZoneFiles:
             with _told("write", self._path, _KEPT):
                 yield
         except StateError as error:
-            if type(error.__cause__) is sqlite3.DatabaseError:  # not one of the system
+            if _is_damaged(error):
                 self.drop()
             raise
 
@@ -594,6 +599,11 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_damaged(error: StateError) -> bool:
+    """Return whether the content of a file is why it cannot be used, and not the system."""
+    return type(error.__cause__) is sqlite3.DatabaseError
 
 
 _KEPT = "the last good version stays in force"

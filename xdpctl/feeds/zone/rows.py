@@ -85,6 +85,7 @@ class RecordRows:
     Attributes:
         left_out: the account.
         exempt: clients that are in front of every rule.
+        ended: records that are no row because their time is over.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class RecordRows:
         self.left_out = LeftOut()
         self.left_out.format = ListFormat.RPZ
         self.left_out.denial = denial
+        self.ended = 0
         self.exempt: set[IPv4Network | IPv6Network] = set()
 
     def of_wildcards(self, records: Iterable[StoredRecord]) -> HiddenNames:
@@ -122,11 +124,12 @@ class RecordRows:
 
     def without_account(self, records: Iterable[StoredRecord]) -> list[Row]:
         """Return the rows of records that are accounted for elsewhere."""
-        account, self.left_out = self.left_out, LeftOut()
+        account, ended = self.left_out, self.ended
+        self.left_out = LeftOut()
         try:
             return list(self.of_all(records))
         finally:
-            self.left_out = account
+            self.left_out, self.ended = account, ended
 
     def blocks(self, records: Iterable[StoredRow], hidden: HiddenNames) -> Iterator[Rows]:
         """Yield the rows of records, those of plain names in blocks; `hidden` learns the names.
@@ -220,6 +223,7 @@ class RecordRows:
             self.left_out.add(kind, _text(octets, below=below))
             return None
         if has_ended:
+            self.ended += 1
             return None
         self.left_out.denied += target in DENIALS
         ref, prefix = self._below if below else self._exact
@@ -251,6 +255,7 @@ class RecordRows:
             return None
         end = self._end(record)
         if end is not None and end <= self._present:
+            self.ended += 1
             return None
         self.left_out.denied += target in DENIALS
         if self._exempts and action is _PASS:
