@@ -15,9 +15,9 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from tests.support.fake_host import INTERFACE, FakeHost, bytecode
 from xdpctl import __version__
 from xdpctl.abi import Count, MapName, PacketAction, Reason
-from xdpctl.feeds.publish.views import PublishZoneView
 from xdpctl.feeds.dnsdist.blocks import BlockKind
 from xdpctl.feeds.dnsdist.views import BridgeView, DnsdistView
+from xdpctl.feeds.publish.views import PublishZoneView
 from xdpctl.feeds.versions import GoodVersion, ListView
 from xdpctl.filter.filter import Filter
 from xdpctl.filter.view import FilterState, FilterView
