@@ -17,7 +17,10 @@ from tests.lab.process import eventually
 from xdpctl.abi import RuleAction
 from xdpctl.feeds.formats.policy_zone import PolicyZone
 from xdpctl.feeds.publish.changes import Fate, WantedRecord, settle, verify
+from xdpctl.feeds.publish.primaries import primaries_of
 from xdpctl.rules import Name, Rule, parse_target
+from xdpctl.settings import ZoneListSettings
+from xdpctl.settings.zones import PrimaryAddress
 from xdpctl.transfers.client import Primary
 from xdpctl.transfers.key_file import TsigKey, read_key
 
@@ -57,7 +60,8 @@ def test_what_is_ours(software: Software, tmp_path: Path) -> None:
     """A primary takes it, and keeps what is another's; the paths of sockets have to be short."""
     name = Name.from_text(ZONE)
     with loopback(tmp_path) as place:
-        primary = start_primary(software, place, zone=ZONE, records=THERE)
+        tls = "ns1.example" if software is Software.BIND else ""
+        primary = start_primary(software, place, zone=ZONE, records=THERE, tls_name=tls)
         at = [asked(primary)]
         made = [want("a.example", ttl=600), want("*.a.example"), want("32.1.2.0.192.rpz-client-ip")]
         outcome = settle(name, at, made)
@@ -89,10 +93,30 @@ def test_what_is_ours(software: Software, tmp_path: Path) -> None:
         error = settle(Name.from_text("other.example"), at, [want("c.example")]).error
         assert error is not None
         assert error.result == "not-primary"
+        if software is Software.BIND:
+            assert cname(_over_tls(primary), "tls.example").endswith("rpz-drop.")
         primary.stop()
         error = settle(name, at, [want("c.example")]).error
         assert error is not None
         assert (error.result, error.maybe) == ("unreachable", False)
+
+
+def _over_tls(primary: ZonePrimary) -> ZonePrimary:
+    """Publish a record over TLS, and see that another name in the certificate is refused."""
+    listed = ZoneListSettings(
+        zone=Name.from_text(ZONE),
+        origin="list:z",
+        primaries=(PrimaryAddress(IPv4Address(primary.address), primary.tls_port),),
+        key_file=primary.key_file,
+        tls_name=primary.tls_name,
+        tls_ca=primary.authority,
+    )
+    assert settle(listed.zone, primaries_of(listed), [want("tls.example")]).error is None
+    other = replace(listed, tls_name="other.example")
+    error = settle(listed.zone, primaries_of(other), [want("x.example")]).error
+    assert error is not None
+    assert "is not to be trusted for other.example" in error.sentence
+    return primary
 
 
 def test_nsd_takes_no_updates_and_that_is_said(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from tests.support.fake_primary import KEY, tsig_key
 from xdpctl.errors import TransferError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xdpctl.transfers.client import Primary
 
 ANY, NONE = dns.rdataclass.ANY, dns.rdataclass.NONE
@@ -40,8 +42,10 @@ class FakeUpdatePrimary:
     Attributes:
         records: TTL and data by owner (relative text), a CNAME each; data is a text.
         rcode: instead of doing anything, answer this.
+        not_for: refuse updates of these owners.
         silent: take the next messages without an answer, and without (False) or with (True)
             doing what they say; None: answer.
+        mangle: changes the octets of each answer.
         unreachable: nobody accepts connections.
         updates: how many messages have changed something.
         asked: how many messages there were.
@@ -51,7 +55,9 @@ class FakeUpdatePrimary:
         self.zone = dns.name.from_text(zone)
         self.records: dict[str, tuple[int, str]] = {}
         self.rcode = NOERROR
+        self.not_for: set[str] = set()
         self.silent: bool | None = None
+        self.mangle: Callable[[bytes], bytes] = lambda octets: octets
         self.unreachable = False
         self.updates = self.asked = 0
 
@@ -86,7 +92,7 @@ class FakeUpdatePrimary:
                 answer.set_rcode(self._answer_of(update))
                 answer.use_tsig(tsig_key(KEY))
                 answer.request_mac = update.mac or b""
-                octets = answer.to_wire() or b""
+                octets = self.mangle(answer.to_wire() or b"")
                 connection.sendall(struct.pack("!H", len(octets)) + octets)
 
     def _answer_of(self, update: dns.update.UpdateMessage) -> dns.rcode.Rcode:
@@ -98,6 +104,8 @@ class FakeUpdatePrimary:
             if (rcode := self._require(there)) != NOERROR:
                 return rcode
         changes = list(update.update)
+        if any(self._owner(change.name) in self.not_for for change in changes):
+            return dns.rcode.REFUSED
         self.updates += bool(changes)
         for change in changes:
             owner = self._owner(change.name)

@@ -162,6 +162,22 @@ def test_a_refusal_says_what_to_do(
     assert helps in outcome.error.sentence
 
 
+def test_a_record_that_is_refused_does_not_keep_the_others(fake: FakeUpdatePrimary) -> None:
+    fake.not_for = {"b.example"}
+    wanted = [want("a.example"), want("b.example"), want("theirs.example"), want("c.example")]
+    found, outcome = settled(fake, *wanted)
+    assert found == [Fate.MADE, None, Fate.OTHER, Fate.MADE]
+    assert outcome.error is not None
+    assert (outcome.error.result, outcome.error.maybe) == ("refused", False)
+
+
+def test_where_all_is_refused_it_is_not_tried_one_by_one(fake: FakeUpdatePrimary) -> None:
+    fake.rcode = dns.rcode.REFUSED
+    _, outcome = settled(fake, *(want(f"n{number}.example") for number in range(50)))
+    assert outcome.error is not None
+    assert fake.asked == 4
+
+
 @pytest.mark.parametrize("done", [False, True])
 def test_without_an_answer_nobody_knows(fake: FakeUpdatePrimary, done: bool) -> None:  # noqa: FBT001
     fake.silent = done
@@ -186,6 +202,35 @@ def test_the_next_primary_is_asked_where_the_first_takes_no_updates() -> None:
 
 
 actions = st.sampled_from(RuleAction)
+
+
+@settings(max_examples=80)
+@given(
+    st.binary(max_size=80)
+    | st.lists(st.tuples(st.integers(0, 28), st.integers(1, 255)), min_size=1, max_size=3)
+)
+def test_an_answer_that_is_not_the_primary_s_never_counts(
+    mangled: bytes | list[tuple[int, int]],
+) -> None:
+    fake = FakeUpdatePrimary()
+    same = False
+
+    def mangle(octets: bytes) -> bytes:
+        nonlocal same
+        if isinstance(mangled, bytes):
+            return mangled
+        found = bytearray(octets)
+        for place, change in mangled:
+            found[place] ^= change  # the signature itself has a TTL, which is not signed
+        same = found == octets
+        return bytes(found)
+
+    fake.mangle = mangle
+    (fate,), outcome = settled(fake, want("a.example"))
+    if not same:
+        assert fate is None
+        assert outcome.error is not None
+        assert "\n" not in outcome.error.sentence
 
 
 @settings(max_examples=60)

@@ -379,6 +379,9 @@ async def test_a_process_that_ends_is_started_again_and_reads_nothing_twice(
         assert await site.offer(files, Asked.NOTHING, number=1) is Verdict.GOOD
         assert len(site.rules.changes) == 1
         assert site.children[0].ended
+        assert site.zones.warnings == ()
+        site.children[1].says.put(XdpctlError("it was killed again"))
+        await until(lambda: site.zones.warnings == ("it was killed again",))
 
 
 @pytest.mark.parametrize(

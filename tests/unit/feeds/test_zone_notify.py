@@ -186,6 +186,27 @@ def test_a_flood_is_read_up_to_a_bound_and_the_sockets_live_on(
     assert len(listening.hints) == 80
 
 
+def test_a_socket_that_fails_for_ever_is_no_busy_loop(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notify, "PER_SECOND", 3)
+    listening.counted()
+    failed = []
+
+    def fails(served: socket.socket) -> None:
+        failed.append(served)
+        raise OSError("no network")
+
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    monkeypatch.setattr(listening.listener, "_datagrams", fails)
+    listening.client(socket.SOCK_DGRAM).send(b"x")
+    for _ in range(10):
+        listening.listener.step(0.0)
+    assert failed == [listening.udp] * 3
+    assert slept
+
+
 def test_connections_that_say_nothing_are_closed(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,11 +24,13 @@ from xdpctl.errors import (
     ConflictError,
     GuardError,
     KernelError,
+    ListError,
     MapFullError,
     NotFoundError,
     StateError,
     TargetError,
 )
+from xdpctl.feeds.publish.views import Publication, PublishZoneView
 from xdpctl.filter.dry_run import Decision
 from xdpctl.filter.filter import Filter
 from xdpctl.filter.view import FilterState
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from xdpctl.program.datagram import Datagram
     from xdpctl.rules.keys import Row
     from xdpctl.samples.sample import Sample
+    from xdpctl.store.published import PublishedRecord
 
 INTERFACES = (INTERFACE, "eth1")
 
@@ -831,3 +834,57 @@ async def test_a_change_is_numbered_and_found_behind_the_number(office: Office) 
     first, last = found
     assert await office.operations.last_change() == last
     assert list(await office.operations.changes_after(last, [first])) == [first]
+
+
+class FakePublisher:
+    """Notes what is published in its one zone."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    def zones(self) -> list[PublishZoneView]:
+        return [PublishZoneView("rpz.example", "block", (), 0, 0, "", None, {})]
+
+    def records(self) -> list[PublishedRecord]:
+        return []
+
+    async def publish(self, *what: object) -> Publication:
+        self.asked.append(what)
+        return Publication(("a.example",), (), ())
+
+    async def unpublish(self, *what: object) -> tuple[int, list[str]]:
+        self.asked.append(what)
+        return 1, []
+
+
+async def test_publishing_is_under_the_guard_and_the_own_list_is_brought_up_to_date(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operations, publisher = office.operations, FakePublisher()
+    wide, name = parse_target("0.0.0.0/1"), parse_target("a.example")
+    with pytest.raises(ConflictError, match="the service is starting"):
+        await operations.publish("rpz.example", [name], RuleAction.DROP, None, force=False)
+    operations.publisher = publisher  # type: ignore[assignment]
+    with pytest.raises(GuardError):
+        await operations.publish("rpz.example", [wide], RuleAction.DROP, None, force=False)
+    assert publisher.asked == []
+    read: list[str] = []
+    both = asyncio.Event()
+
+    async def read_list(name: str, *, accept: bool) -> None:
+        assert not accept
+        read.append(name)
+        if len(read) > 1:
+            both.set()
+        raise ListError("its primary is gone")
+
+    monkeypatch.setattr(operations, "read_list", read_list)
+    found = await operations.publish("RPZ.example.", [wide], RuleAction.DROP, 9, force=True)
+    assert found.published == ["a.example"]
+    assert await operations.unpublish("rpz.example", [name]) == (1, [])
+    await asyncio.wait_for(both.wait(), 5)
+    assert read == ["block", "block"]
+    assert publisher.asked == [
+        ("RPZ.example.", [wide], RuleAction.DROP, 9), ("rpz.example", [name]),
+    ]  # fmt: skip
+    assert (await operations.published()).zones[0].list_name == "block"

@@ -143,9 +143,10 @@ def _work(connection: Connection) -> None:
     at_once = threading.BoundedSemaphore(AT_ONCE)
     for each in turns.values():
         _start(lambda each=each: each.run(at_once))  # type: ignore[misc]
-    listener = _listener(job, sockets, turns, send)
-    listener.begin()
-    _start(listener.run)
+    if sockets:
+        listener = _listener(job, sockets, turns, send)
+        listener.begin()
+        _start(listener.run)
     while True:
         message: Request = connection.recv()
         zone = turns[message.number]

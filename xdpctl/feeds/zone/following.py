@@ -114,9 +114,13 @@ class Following:
             self._process = process
             try:
                 while (report := process.hear(self._stop.is_set)) is not None:
-                    loop.call_soon_threadsafe(self._heard, job, report)
+                    loop.call_soon_threadsafe(self._report, job, report)
             finally:
                 self._process = None
+
+    def _report(self, job: ZoneListsJob, report: Report) -> None:
+        self.trouble = ""  # it works again
+        self._heard(job, report)
 
     def _tidy(self, job: ZoneListsJob | None) -> None:
         """Make the directory of the zones' files, and remove those of former lists. Blocks."""

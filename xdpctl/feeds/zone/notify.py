@@ -107,8 +107,10 @@ class NotifyListener:
                 served = key.fileobj
                 if not isinstance(served, socket.socket):
                     continue
-                with suppress(OSError):
+                try:
                     self._serve(served)
+                except OSError:
+                    self._left -= 1  # one that fails again and again costs no more than a flood
         self._end_second()
 
     def _serve(self, served: socket.socket) -> None:
