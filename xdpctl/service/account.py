@@ -116,6 +116,13 @@ class Account:
             ],
         )
 
+    def many_made(self, who: Caller, verb: str, origin: str, count: int) -> None:
+        """Note so many rules that were made, as one."""
+        self._note(
+            who,
+            [HistoryRow(time=self._clock(), who=who, verb=verb, origin=origin, count=count)],
+        )
+
     def removed(self, who: Caller, verb: str, tally: Tally) -> None:
         """Note rules that were removed one by one, or that expired."""
         now = self._clock()

@@ -16,7 +16,7 @@ from xdpctl.process.caller import NOBODY
 from xdpctl.rules import Rule, target_of
 from xdpctl.service.tasks import on_thread
 from xdpctl.store.dynamic import ORIGIN, WishState
-from xdpctl.store.tally import Tally
+from xdpctl.store.tally import EACH, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -67,6 +67,9 @@ class DynamicBackend:
         self._writes = writes
         self._urgent = urgent
         self._looks = looks
+        self._made = 0
+        self._first: list[Rule] = []
+        self._ended = Tally()
 
     @property
     def any_qtype(self) -> AnyQtype:
@@ -81,7 +84,7 @@ class DynamicBackend:
 
         def settle() -> WishesSettled:
             settled = self._store.dynamic.settle(wishes)
-            self._note(wishes, settled)
+            self._count(wishes, settled)
             return settled
 
         for _ in range(_TRIES if needed else 0):
@@ -91,22 +94,33 @@ class DynamicBackend:
                 return await on_thread(self._writes, settle)
         return await on_thread(self._writes, settle)
 
-    def _note(self, wishes: Mapping[Place, Wish | None], settled: WishesSettled) -> None:
-        """Write down which claims are in force now, and which were and have ended."""
-        made = []
+    def _count(self, wishes: Mapping[Place, Wish | None], settled: WishesSettled) -> None:
+        """Note which claims are in force now, and which were and have ended, for `note`."""
         for place, state in settled.states.items():
             wish = wishes[place]
             if wish is None or wish.prolongs or state is not WishState.IN_FORCE:
                 continue
-            with contextlib.suppress(TargetError):
-                target = target_of(*place, self._store.any_qtype)
-                made.append(Rule(target, wish.action, wish.reason, ORIGIN))
-        tally = Tally()
+            self._made += 1
+            if len(self._first) < EACH:
+                with contextlib.suppress(TargetError):
+                    target = target_of(*place, self._store.any_qtype)
+                    self._first.append(Rule(target, wish.action, wish.reason, ORIGIN))
         for note, hits in settled.ended:
-            tally.add(note, hits)
-        if made:
-            self._account.made(NOBODY, made)
-        self._account.removed(NOBODY, "expire", tally)
+            self._ended.add(note, hits)
+
+    async def note(self) -> None:
+        """Write down what was done since the last call: one by one where it is little."""
+
+        def note() -> None:
+            if self._made > EACH:
+                self._account.many_made(NOBODY, "block", ORIGIN, self._made)
+            elif self._first:
+                self._account.made(NOBODY, self._first)
+            self._account.removed(NOBODY, "expire", self._ended)
+            self._made, self._first, self._ended = 0, [], Tally()
+
+        if self._made or self._ended.rules:
+            await on_thread(self._writes, note)
 
     async def former(self) -> list[Note]:
         """Return the claims that are in force, as a start finds them."""

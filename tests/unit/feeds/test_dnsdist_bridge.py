@@ -102,6 +102,7 @@ class FakeBackend:
     full: MapName | None = None
     any_qtype: AnyQtype = AnyQtype.BOTH
     looked_beneath: int = 0
+    noted: int = 0
 
     def guard(self) -> Guard:
         return Guard([], [])
@@ -126,6 +127,9 @@ class FakeBackend:
                     WishState.BEHIND_DNSDIST if is_theirs else WishState.IN_FORCE
                 )
         return settled
+
+    async def note(self) -> None:
+        self.noted += 1
 
     async def former(self) -> list[Note]:
         return []

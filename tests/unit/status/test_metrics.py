@@ -15,6 +15,8 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from tests.support.fake_host import INTERFACE, FakeHost, bytecode
 from xdpctl import __version__
 from xdpctl.abi import Count, MapName, PacketAction, Reason
+from xdpctl.feeds.dnsdist.blocks import BlockKind
+from xdpctl.feeds.dnsdist.views import BridgeView, DnsdistView
 from xdpctl.feeds.publish.views import PublishZoneView
 from xdpctl.feeds.versions import GoodVersion, ListView
 from xdpctl.filter.filter import Filter
@@ -150,6 +152,33 @@ def value(snapshot: Snapshot, name: str, **labels: str) -> float | None:
 
 
 # --- the contract's table ---------------------------------------------------------------------
+
+
+def test_each_dnsdist_has_its_figures_and_every_kind_of_block() -> None:
+    url = "http://127.0.0.1:8083"
+    view = DnsdistView(url, True, {BlockKind.PREFIX: 3}, 5.0, 0.25, {"ok": 7})  # noqa: FBT003
+    collector = SnapshotCollector(
+        lambda: Snapshot(0.0), bcc=str, dnsdist=lambda: BridgeView((view,), 4, 2)
+    )
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in collector.collect()
+        for sample in family.samples
+        if sample.name.startswith("xdpctl_dnsdist")
+    }
+    kinds = {key[2]: value for key, value in samples.items() if key[0] == "xdpctl_dnsdist_blocks"}
+    assert kinds == {kind: 3.0 * (kind is BlockKind.PREFIX) for kind in BlockKind}
+    assert samples["xdpctl_dnsdist_up", url] == 1
+    assert samples["xdpctl_dnsdist_last_success_timestamp_seconds", url] == 5
+    assert samples["xdpctl_dnsdist_poll_seconds", url] == 0.25
+    assert samples["xdpctl_dnsdist_polls_total", url, "ok"] == 7
+    assert samples["xdpctl_dnsdist_polls_total", url, "failed"] == 0
+    assert (samples["xdpctl_dnsdist_claims",], samples["xdpctl_dnsdist_held",]) == (4, 2)
+
+
+def test_without_a_dnsdist_there_is_none_of_them() -> None:
+    collector = SnapshotCollector(lambda: Snapshot(0.0), bcc=str, dnsdist=BridgeView)
+    assert not [family for family in collector.collect() if "dnsdist_up" in family.name]
 
 
 def test_every_family_has_the_labels_of_the_contract_and_no_others() -> None:

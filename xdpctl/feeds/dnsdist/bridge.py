@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from xdpctl.abi import TABLES
-from xdpctl.errors import DnsdistError, StateError, XdpctlError, within
+from xdpctl.errors import DnsdistError, XdpctlError, within
 from xdpctl.feeds.dnsdist.blocks import BLOCKS_MAX, SKIPPED_IN_ORDER, TAKEN, BlockKind, BlockReader
 from xdpctl.feeds.dnsdist.client import AnswerBounds, fetch, read_api_key
 from xdpctl.feeds.dnsdist.document import read_entries
@@ -84,6 +84,9 @@ class ClaimBackend(Protocol):
     async def settle(self, wishes: Wishes) -> WishesSettled:
         """Make, prolong or end some hundred claims."""
 
+    async def note(self) -> None:
+        """Write into the history what was done since the last call."""
+
     async def former(self) -> list[Note]:
         """Return the claims that are in force at a start."""
 
@@ -122,7 +125,6 @@ class _Source:
     missed: frozenset[BlockKind] = frozenset()
     success: float | None = None
     seconds: float = 0.0
-    due: float = 0.0
     kept: int = 0
 
     def view(self) -> DnsdistView:
@@ -223,11 +225,12 @@ class DnsdistBlocks:
         self._sources = {}
         for settings in wanted:
             source = former.get(settings.url) or _Source(settings)
-            source.settings, source.reader, source.due = settings, None, 0.0
+            source.settings, source.reader = settings, None
             self._sources[settings.url] = source
         async with self._turn:
             await self._apply(self._ledger.drop(self._sources.keys()))
             self._held = self._ledger.count_held()
+            await self._backend.note()
             if self._sources and self._hold is not NO_HOLD and not self._recalled:
                 self._recalled = True
                 await self._recall()
@@ -261,13 +264,11 @@ class DnsdistBlocks:
             else:
                 wait = REST * source.seconds
             wait = max(settings.poll, wait)
-            source.due = self._clock() + wait
             await asyncio.sleep(wait * (1 + JITTER * random.random()))  # noqa: S311 - no secret
 
     async def _take(self, source: _Source, document: bytes, now: float) -> None:
         """Take a list over."""
         settings = source.settings
-
         grows = len(document) - source.kept > KEEP_BYTES
 
         def read() -> tuple[BlockReader, BlockList, Counter[BlockKind], list[Place]]:
@@ -288,6 +289,7 @@ class DnsdistBlocks:
         parts = self._ledger.take(settings, blocks, now, interval, in_maps)
         while (wishes := await asyncio.to_thread(next, parts, None)) is not None:
             await self._apply(wishes)
+        await self._backend.note()
         source.polls["ok"] += 1
         if source.problem or source.success is None:
             event(_log, "dnsdist-read", url=settings.url, blocks=len(blocks.blocks))
@@ -345,6 +347,7 @@ class DnsdistBlocks:
     async def _apply_zones(self, wishes: Wishes) -> None:
         async with self._zone_turn:
             await self._fulfil(wishes)
+            await self._backend.note()
 
     async def _fulfil(self, wishes: Wishes) -> None:
         """Make, prolong and end claims, some hundred at a time."""
@@ -406,6 +409,7 @@ class DnsdistBlocks:
         hot = await self._backend.hot(hold.rate)
         await self._apply(ledger.add_own(hot, hold, now, wait))
         self._held = ledger.count_held()
+        await self._backend.note()
 
     async def _come_into_force(self, behind: Collection[Place]) -> None:
         """Let those of some claims come into force before which dnsdist's entries are gone."""
@@ -423,7 +427,7 @@ class DnsdistBlocks:
                 self._waits.clear()
                 continue
             begun = time.monotonic()
-            with contextlib.suppress(XdpctlError, StateError):  # the next look tells
+            with contextlib.suppress(XdpctlError):  # the next look tells
                 if await self._backend.gone(behind):
                     await self._come_into_force(behind)
             took = time.monotonic() - begun
