@@ -74,7 +74,7 @@ def _add_unpublish(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--missing-ok",
         action="store_true",
-        help="succeed if this host has not published a target; for scripts that may remove it twice",
+        help="succeed for a target that this host has not published; for scripts",
     )
 
 
