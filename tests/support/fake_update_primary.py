@@ -42,6 +42,7 @@ class FakeUpdatePrimary:
     Attributes:
         records: TTL and data by owner (relative text), a CNAME each; data is a text.
         rcode: instead of doing anything, answer this.
+        not_for: refuse updates of these owners.
         silent: take the next messages without an answer, and without (False) or with (True)
             doing what they say; None: answer.
         mangle: changes the octets of each answer.
@@ -54,6 +55,7 @@ class FakeUpdatePrimary:
         self.zone = dns.name.from_text(zone)
         self.records: dict[str, tuple[int, str]] = {}
         self.rcode = NOERROR
+        self.not_for: set[str] = set()
         self.silent: bool | None = None
         self.mangle: Callable[[bytes], bytes] = lambda octets: octets
         self.unreachable = False
@@ -102,6 +104,8 @@ class FakeUpdatePrimary:
             if (rcode := self._require(there)) != NOERROR:
                 return rcode
         changes = list(update.update)
+        if any(self._owner(change.name) in self.not_for for change in changes):
+            return dns.rcode.REFUSED
         self.updates += bool(changes)
         for change in changes:
             owner = self._owner(change.name)

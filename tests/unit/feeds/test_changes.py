@@ -162,6 +162,22 @@ def test_a_refusal_says_what_to_do(
     assert helps in outcome.error.sentence
 
 
+def test_a_record_that_is_refused_does_not_keep_the_others(fake: FakeUpdatePrimary) -> None:
+    fake.not_for = {"b.example"}
+    wanted = [want("a.example"), want("b.example"), want("theirs.example"), want("c.example")]
+    found, outcome = settled(fake, *wanted)
+    assert found == [Fate.MADE, None, Fate.OTHER, Fate.MADE]
+    assert outcome.error is not None
+    assert (outcome.error.result, outcome.error.maybe) == ("refused", False)
+
+
+def test_where_all_is_refused_it_is_not_tried_one_by_one(fake: FakeUpdatePrimary) -> None:
+    fake.rcode = dns.rcode.REFUSED
+    _, outcome = settled(fake, *(want(f"n{number}.example") for number in range(50)))
+    assert outcome.error is not None
+    assert fake.asked == 4
+
+
 @pytest.mark.parametrize("done", [False, True])
 def test_without_an_answer_nobody_knows(fake: FakeUpdatePrimary, done: bool) -> None:  # noqa: FBT001
     fake.silent = done

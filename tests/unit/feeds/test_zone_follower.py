@@ -369,8 +369,12 @@ def test_the_next_look_is_as_the_settings_or_the_soa_say(
     tmp_path: Path, refresh: float | None, address: str, least: float, most: float
 ) -> None:
     primary = Primary(IPv4Address(address), key=PRIMARY.key)
-    one = Followed(tmp_path, *WHOLE, refresh=refresh, primaries=(primary,))
+    refuses = Reply([[]], rcode=5)
+    one = Followed(tmp_path, *WHOLE, refuses, refresh=refresh, primaries=(primary,))
     assert least <= one.follower.look().next_seconds <= most
+    failed = one.follower.look().next_seconds
+    assert failed <= most
+    assert failed >= min(least, 27.0)  # the SOA's retry is half a minute
 
 
 def test_a_disk_that_fails_is_one_sentence_and_the_version_is_offered_again(

@@ -35,6 +35,7 @@ def _connected(zone: Name, primary: Primary) -> UpdateConnection:
 
 
 _TRIES = 2
+_REFUSED_MAX = 3
 _ELSEWHERE = frozenset({"unreachable", "no-update", "not-primary", "refused"})
 """Results upon which another primary may take the update."""
 
@@ -112,7 +113,12 @@ def settle(
     def work(
         connection: UpdateConnection, part: Sequence[WantedRecord], fates: dict[Owner, Fate]
     ) -> None:
-        _settle(connection, part, fates, whole=whole)
+        try:
+            _settle(connection, part, fates, whole=whole)
+        except PublishError as error:
+            if whole or error.maybe or len(part) == 1 or error.result == "unreachable":
+                raise
+            _settle_each(connection, part, fates)
 
     return _at_first(zone, primaries, wanted, work, connecting)
 
@@ -197,6 +203,32 @@ def _settle(
         left = _look(connection, left, fates)
     if left:
         raise PublishError("others change the same records at this moment; try again", "failed")
+
+
+def _settle_each(
+    connection: UpdateConnection, wanted: Sequence[WantedRecord], fates: dict[Owner, Fate]
+) -> None:
+    """Bring records one by one to what is wanted, where the primary has refused them together.
+
+    So one record that it does not take, for a policy or for its name, does not keep the others.
+
+    Raises:
+        PublishError: it does not take one of them, or the first few, as it takes none then.
+    """
+    refused: list[PublishError] = []
+    done = 0
+    for each in wanted:
+        if each.owner in fates:
+            continue
+        try:
+            _settle(connection, [each], fates, whole=False)
+            done += 1
+        except PublishError as error:
+            refused.append(error)
+            if error.maybe or (not done and len(refused) == _REFUSED_MAX):
+                break
+    if refused:
+        raise refused[-1]
 
 
 def _look(

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from xdpctl.rules import Name
     from xdpctl.transfers.client import Primary
 
-BOUNDS = Bounds(idle=5.0, seconds=20.0, messages=10_000, octets=1 << 24, records=0)
-"""What a connection may take."""
+BOUNDS = Bounds(idle=5.0, seconds=10.0, messages=10_000, octets=1 << 24, records=0)
+"""What a connection may take: a verb that waits for the one before has its answer in time."""
 
 _MESSAGE_MAX = 65_535
 _HEADER = struct.Struct("!HH8x")

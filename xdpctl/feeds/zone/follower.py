@@ -223,11 +223,19 @@ class ListFollower:
             self._is_in_force = True
         return verdict
 
+    @property
+    def _least(self) -> float:
+        """The seconds between two looks at least."""
+        near = all(primary.address.is_loopback for primary in self._zone.primaries)
+        return NEAREST_SECONDS if near else NEAR_SECONDS
+
     def _retry(self) -> float:
         """Return the seconds until the next look after one that failed."""
         retry = self._files.good.soa.retry if self._files.good else RETRY_SECONDS
         wait = min(max(retry, NEAR_SECONDS), RETRY_SECONDS)
-        return about(min(wait, self._zone.refresh or wait))
+        if self._zone.refresh is not None:
+            wait = min(wait, max(self._zone.refresh, self._least))
+        return about(wait)
 
     def _refresh(self) -> float:
         """Return the seconds until the next look: as the settings or the SOA say, in bounds."""
@@ -235,8 +243,7 @@ class ListFollower:
             return FAR_SECONDS
         good = self._files.good
         wanted = self._zone.refresh or (good.soa.refresh if good else RETRY_SECONDS)
-        near = all(primary.address.is_loopback for primary in self._zone.primaries)
-        return about(min(max(wanted, NEAREST_SECONDS if near else NEAR_SECONDS), FAR_SECONDS))
+        return about(min(max(wanted, self._least), FAR_SECONDS))
 
     def _report(self, result: LookResult, seconds: float, error: str = "") -> ZoneReport:
         good = self._files.good

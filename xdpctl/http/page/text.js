@@ -107,6 +107,8 @@ const VERBS = {
   attach: "filter put back",
   prove: "counts as proven",
   unprove: "no longer proven",
+  publish: "published",
+  unpublish: "no longer published",
   "limit-acts": "a limit acts",
   "limit-ended": "a limit has ended",
 };
