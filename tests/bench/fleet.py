@@ -27,7 +27,7 @@ from tests.bench.machine import Machine
 from tests.bench.memory import processes_of, pss_bytes
 from tests.bench.report import RAW, table_path, write_raw, write_table
 from tests.bench.watch import ask
-from tests.lab import Host, Lab, Service, eventually
+from tests.lab import Host, Lab, Service, bytecode, eventually
 from tests.lab.hosts import remove_pins
 from tests.lab.primaries import Software, on_host, start_primary
 
@@ -218,6 +218,9 @@ class Fleet:
             config = self.lab.write(f"host{number}.toml", text)
             pins = self.lab.pins.with_name(f"{self.lab.pins.name}-{number}")
             self.lab.at_end(partial(remove_pins, pins))
+            state = self.lab.directory / f"state{number}"
+            state.mkdir(mode=0o750)
+            bytecode.put(state)
             service = Service(
                 host,
                 "--config",
@@ -225,9 +228,10 @@ class Fleet:
                 "--pin-dir",
                 str(pins),
                 "--state",
-                str(self.lab.directory / f"state{number}" / "state.db"),
+                str(state / "state.db"),
                 interfaces=(interface,),
             )
+            bytecode.take(state)  # the next one need not compile
             yield Card(host, address, service)
 
     def in_force(self, serial: int) -> None:

@@ -89,6 +89,24 @@ def test_records_are_removed(cli: CommandLine, service: FakeService) -> None:
     ]  # fmt: skip
 
 
+def test_what_was_not_published_may_be_missing(cli: CommandLine, service: FakeService) -> None:
+    service.refuse("DELETE", PATH, 404, detail="cannot remove a.example: not published")
+    removing = ["unpublish", "a.example", "b.example", "--zone", "z.example"]
+    assert cli(*removing).status == 1
+    result = cli(*removing, "--missing-ok")
+
+    assert (result.status, result.output) == (0, "z.example: 0 records removed\n")
+    assert len(service.requests) == 3
+
+
+def test_without_an_end_records_stay(cli: CommandLine, service: FakeService) -> None:
+    service.answer("POST", PATH, {"published": ["a.example"], "changed": [], "same": []})
+    result = cli("publish", "a.example", "--zone", "z.example", "--for", "forever")
+
+    assert result.output == "z.example: drop a.example\n"
+    assert service.requests[0].body["expires_in"] is None
+
+
 def test_what_is_published_is_a_table(cli: CommandLine, service: FakeService) -> None:
     record = {"zone": "z.example", "action": "drop", "origin": "cli", "leaving": False}
     service.answer(

@@ -7,15 +7,16 @@ cli/main.py.
 
 from __future__ import annotations
 
+import argparse
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from xdpctl.cli.render import Table, age, count, printable
 from xdpctl.cli.verb import Session, Verb
-from xdpctl.errors import UsageError
+from xdpctl.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterable, Iterator, Sequence
 
 _PATH = "/api/v1/published"
@@ -54,9 +55,9 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
         "--for",
         dest="duration",
         metavar="DURATION",
-        help="remove the records after 30s, 10m, 1h30m, 7d, 2w (default: they stay)",
+        help="remove the records after 30s, 10m, 1h30m, 7d, 2w; forever: never (default)",
     )
-    parser.add_argument("--qtype", metavar="T", help="not possible: a record blocks every type")
+    parser.add_argument("--qtype", metavar="T", help=argparse.SUPPRESS)  # refused, with a sentence
     parser.add_argument(
         "--list", dest="show", action="store_true", help="show what this host publishes"
     )
@@ -70,6 +71,11 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
 
 def _add_unpublish(parser: argparse.ArgumentParser) -> None:
     _add_targets(parser, required=True)
+    parser.add_argument(
+        "--missing-ok",
+        action="store_true",
+        help="succeed for a target that this host has not published; for scripts",
+    )
 
 
 def _publish(arguments: argparse.Namespace, session: Session) -> int:
@@ -86,9 +92,9 @@ def _publish(arguments: argparse.Namespace, session: Session) -> int:
             f"cannot publish with --qtype {arguments.qtype}: a record of a response policy zone"
             " blocks every type; leave out --qtype, or use `xdpctl block` on each host"
         )
-    from xdpctl.rules import parse_duration  # noqa: PLC0415 - other verbs do not need it
+    from xdpctl.rules import parse_end  # noqa: PLC0415 - other verbs do not need it
 
-    seconds = None if arguments.duration is None else parse_duration(arguments.duration)
+    seconds = None if arguments.duration is None else parse_end(arguments.duration)
     client = session.client(arguments)
     query = {"force": "1"} if arguments.force else None
     answers = []
@@ -104,7 +110,7 @@ def _publish(arguments: argparse.Namespace, session: Session) -> int:
     if arguments.json:
         session.document(found)
         return 0
-    lasting = "" if arguments.duration is None else f", for {arguments.duration}"
+    lasting = "" if seconds is None else f", for {arguments.duration}"
     done = [*found["published"], *found["changed"]]
     if done:
         there = f"; {count(len(found['changed']))} changed" if found["changed"] else ""
@@ -119,10 +125,11 @@ def _publish(arguments: argparse.Namespace, session: Session) -> int:
 
 def _unpublish(arguments: argparse.Namespace, session: Session) -> int:
     client = session.client(arguments)
-    answers = [
-        client.delete(_PATH, [("zone", arguments.zone), *(("target", text) for text in targets)])
-        for targets in _parts(_read(arguments.targets))
-    ]
+    answers = []
+    for targets in _parts(_read(arguments.targets), 1 if arguments.missing_ok else _AT_ONCE):
+        query = [("zone", arguments.zone), *(("target", text) for text in targets)]
+        with suppress(*([NotFoundError] if arguments.missing_ok else [])):
+            answers.append(client.delete(_PATH, query))
     removed = sum(answer.get("removed", 0) for answer in answers)
     warnings = _all(answers, "warnings")
     if arguments.json:
@@ -194,9 +201,9 @@ def _read(texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _parts(targets: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(targets), _AT_ONCE):
-        yield targets[start : start + _AT_ONCE]
+def _parts(targets: Sequence[str], size: int = _AT_ONCE) -> Iterator[Sequence[str]]:
+    for start in range(0, len(targets), size):
+        yield targets[start : start + size]
 
 
 def _all(answers: Iterable[dict[str, Any]], name: str) -> list[str]:
