@@ -32,6 +32,7 @@ from xdpctl.feeds.dnsdist.views import BridgeView
 from xdpctl.http.abandonment import CLIENT_GONE, refuse_abandoned
 from xdpctl.http.api.converter import (
     change_out,
+    dnsdists_out,
     list_out,
     removed_out,
     rule_out,
@@ -211,6 +212,8 @@ class Operations:
         )
         limits = self.limits()
         document.limits, document.heavy = limits.acting, limits.heavy
+        dnsdist = self.dnsdist_view()
+        document.dnsdists, document.held = dnsdists_out(dnsdist), dnsdist.held
         return document
 
     async def put(self, rules: Sequence[Rule], *, force: bool, beneath: bool = False) -> PutResult:

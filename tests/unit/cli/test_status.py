@@ -248,3 +248,18 @@ def test_a_zone_that_is_asked_for_much_is_shown_with_what_to_do() -> None:
         ".victim.com is asked for 5,000/s: try --zone-limit .victim.com=100"
     )
     assert not any("calm" in line for line in lines(heavy=heavy))
+
+
+def test_each_dnsdist_is_shown_with_what_was_read_of_it() -> None:
+    dnsdists = [
+        {"url": "http://127.0.0.1:8083", "blocks": 1200, "claimed": 7, "last_success": None},
+        {"url": "http://[::1]:8083", "blocks": 0, "claimed": 0, "last_success": 1.0},
+    ]
+    found = lines(dnsdists=dnsdists, held=2)
+    at = found.index("dynamic blocks of dnsdist")
+    assert [" ".join(line.split()) for line in found[at + 2 : at + 3]] == [
+        "http://127.0.0.1:8083 never 1,200 7"
+    ]
+    assert "ago" in found[at + 3]
+    assert found[at + 4] == "  2 held: dnsdist has ended the block, and the flood goes on"
+    assert "dynamic blocks of dnsdist" not in lines()

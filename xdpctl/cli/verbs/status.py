@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _DESTINATIONS_SHOWN = 16
 _ORIGINS_SHOWN = 8
 _NUMBERS = frozenset(
-    {"ENTRIES", "CAPACITY", "FILL", "RATE", "PACKETS", "BYTES", "QUEUES", "REATTACHED", "RULES"}
+    {
+        *("ENTRIES", "CAPACITY", "FILL", "RATE", "PACKETS", "BYTES", "QUEUES", "REATTACHED"),
+        *("RULES", "BLOCKS", "CLAIMED"),
+    }
 )
 
 
@@ -71,6 +74,7 @@ def report(
         ("interfaces", _interfaces(interfaces, width)),
         ("maps", _maps(document.get("maps", []), width)),
         ("own rules in force", _origins(origins, width)),
+        ("dynamic blocks of dnsdist", _dnsdists(document, now, width)),
         ("AF_XDP destinations", _destinations(document)),
         ("counters", _counters(interfaces, width)),
         ("warnings", _sentences(document.get("warnings", []))),
@@ -165,6 +169,21 @@ def _origins(origins: Sequence[dict[str, Any]], width: int | None) -> Iterator[s
         rest = origins[_ORIGINS_SHOWN:]
         rules = sum(row.get("rules") or 0 for row in rest)
         yield f"  and {len(rest)} more origins with {count(rules)} rules"
+
+
+def _dnsdists(document: dict[str, Any], now: float, width: int | None) -> Iterator[str]:
+    table = Table(["URL", "READ", "BLOCKS", "CLAIMED"], right=_NUMBERS, width=width, indent=2)
+    yield from table.lines(
+        (
+            _shown(row.get("url")),
+            f"{age(now - row['last_success'])} ago" if row.get("last_success") else "never",
+            count(row.get("blocks") or 0),
+            count(row.get("claimed") or 0),
+        )
+        for row in document.get("dnsdists", [])
+    )
+    if held := document.get("held"):
+        yield f"  {count(held)} held: dnsdist has ended the block, and the flood goes on"
 
 
 def _destinations(document: dict[str, Any]) -> Iterator[str]:

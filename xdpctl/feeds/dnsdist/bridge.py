@@ -56,17 +56,20 @@ RETRY_SECONDS = 60.0
 COUNT_SECONDS = 1.0
 """Between two looks at counters, at least."""
 
+COUNTED_AT_ONCE = 10_000
+"""Counters of one look a second; more are looked at more rarely."""
+
 WATCH_SECONDS = 0.02
 """Between two looks whether dnsdist's entries are still there before which claims wait."""
+
+WATCH_SHARE = 0.05
+"""Part of the time that these looks may take."""
 
 REFUSED_SECONDS = 10.0
 """How long a map that refused a claim is not asked for another one."""
 
 KEEP_BYTES = 1 << 20
 """A list that is longer than any before by so much is kept out of garbage collections."""
-
-LOOK_SHARE = 0.05
-"""Part of the time that looks at counters may take."""
 
 _log = logging.getLogger(__name__)
 
@@ -392,9 +395,8 @@ class DnsdistBlocks:
             await asyncio.sleep(wait)
             try:
                 async with self._turn:
-                    begun = time.monotonic()
+                    wait = COUNT_SECONDS * max(1.0, len(self._ledger.counted) / COUNTED_AT_ONCE)
                     await self._look(wait)
-                    wait = max(COUNT_SECONDS, (time.monotonic() - begun) / LOOK_SHARE)
             except XdpctlError as error:
                 event(_log, "failed", logging.ERROR, error=error.sentence)
 
@@ -431,7 +433,7 @@ class DnsdistBlocks:
                 if await self._backend.gone(behind):
                     await self._come_into_force(behind)
             took = time.monotonic() - begun
-            await asyncio.sleep(min(max(WATCH_SECONDS, took / LOOK_SHARE), COUNT_SECONDS))
+            await asyncio.sleep(min(max(WATCH_SECONDS, took / WATCH_SHARE), COUNT_SECONDS))
 
 
 def _unreported(blocks: BlockList) -> list[Place]:

@@ -43,6 +43,9 @@ QUIET_SECONDS = 10.0
 AT_ONCE = 400
 """Wishes of one step: some milliseconds on the thread that writes."""
 
+LEASE_SECONDS = 30.0
+"""A claim that is held ends so late by itself: a service that is started again takes it over."""
+
 SLACK_SECONDS = 1.5
 """An end that moves by less than this, or than a poll, is not written again."""
 
@@ -71,6 +74,7 @@ class _Claim:
         since: when dnsdist ended the block; None: it has not.
         hot: when its counter last showed the flood.
         hits, seen: its counter when it was last looked at, and when that was.
+        rated: it was looked at twice, so that it is known whether it is hit.
     """
 
     action: RuleAction
@@ -84,6 +88,7 @@ class _Claim:
     hot: float = -math.inf
     hits: int | None = None
     seen: float = 0.0
+    rated: bool = False
 
 
 @dataclass(slots=True)
@@ -229,7 +234,7 @@ class Ledger:
         if not claim.listed:
             return
         claim.listed = False
-        if is_early or not _is_hot(claim, now):
+        if is_early or not _may_be_held(claim, now):
             self._end(place, wishes)
         elif not claim.behind:
             claim.since = now
@@ -272,7 +277,7 @@ class Ledger:
             wait: seconds until they are read again.
         """
         wishes: Wishes = {}
-        lease = max(QUIET_SECONDS, 2 * wait)
+        lease = max(LEASE_SECONDS, 2 * wait)
         for place, claim in list(self._claims.items()):
             if claim.own:
                 claim.hold = hold
@@ -289,7 +294,7 @@ class Ledger:
     def _go_on(self, place: Place, claim: _Claim, now: float, lease: float, wishes: Wishes) -> None:
         """Hold a claim, or end it."""
         until = math.inf if claim.since is None else claim.since + claim.hold.seconds
-        if now >= until or not _is_hot(claim, now):
+        if now >= until or not _may_be_held(claim, now):
             self._end(place, wishes)
         elif claim.end - now < lease / 2 and claim.end < until:
             claim.end = min(now + lease, until)
@@ -300,7 +305,7 @@ class Ledger:
     ) -> Wishes:
         """Let claims wait behind entries of dnsdist's that are hit often; return what is new."""
         wishes: Wishes = {}
-        end = now + max(QUIET_SECONDS, 2 * wait)
+        end = now + max(LEASE_SECONDS, 2 * wait)
         for place, action in entries.items():
             if place in self._claims or place in self._own_ended:
                 continue
@@ -357,10 +362,12 @@ def _see(claim: _Claim, hits: int | None, now: float) -> None:
     """Compare a counter with what it was."""
     if hits is not None and claim.hits is not None and now > claim.seen:
         since = hits - claim.hits if hits >= claim.hits else hits  # it began again at 0
+        claim.rated = True
         if since >= claim.hold.rate * (now - claim.seen):
             claim.hot = now
     claim.hits, claim.seen = hits, now
 
 
-def _is_hot(claim: _Claim, now: float) -> bool:
-    return claim.hold.seconds > 0 and now - claim.hot <= QUIET_SECONDS
+def _may_be_held(claim: _Claim, now: float) -> bool:
+    """Return whether the flood goes on, or whether that is still to be seen."""
+    return claim.hold.seconds > 0 and (now - claim.hot <= QUIET_SECONDS or not claim.rated)

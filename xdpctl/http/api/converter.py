@@ -15,6 +15,7 @@ import msgspec
 from xdpctl import abi
 from xdpctl.abi import Book, MapName, Reason, RuleAction
 from xdpctl.errors import TargetError
+from xdpctl.feeds.dnsdist.blocks import TAKEN
 from xdpctl.feeds.formats.account import denials, implied_passes
 from xdpctl.filter.view import FilterState
 from xdpctl.http.api.documents import (
@@ -22,6 +23,7 @@ from xdpctl.http.api.documents import (
     ClaimOut,
     Counter,
     Destination,
+    DnsdistOut,
     Imported,
     InterfaceOut,
     Left,
@@ -58,6 +60,7 @@ from xdpctl.store.state import Note
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from xdpctl.feeds.dnsdist.views import BridgeView
     from xdpctl.feeds.formats.account import LeftOut
     from xdpctl.feeds.versions import ListView
     from xdpctl.filter.dry_run import Decision
@@ -298,6 +301,20 @@ def merged(result: BulkResult, skipped: int) -> Merged:
         waiting=result.theirs + result.shadowed + result.others,
         ends_removed=result.ends_removed,
     )
+
+
+def dnsdists_out(view: BridgeView) -> list[DnsdistOut]:
+    """Return how the reading of dnsdist's dynamic blocks is."""
+    return [
+        DnsdistOut(
+            each.url,
+            each.up,
+            sum(each.blocks.values()),
+            sum(count for kind, count in each.blocks.items() if kind in TAKEN),
+            each.success,
+        )
+        for each in view.dnsdists
+    ]
 
 
 def list_out(view: ListView) -> ListOut:

@@ -498,11 +498,26 @@ class Destination(msgspec.Struct):
     port: int
 
 
+class DnsdistOut(msgspec.Struct):
+    """A dnsdist whose dynamic blocks are read (`[[dnsdist]]`).
+
+    `blocks` are those of the last list, `claimed` those of them that the filter has;
+    `last_success` is when it was read, in seconds since the epoch.
+    """
+
+    url: str
+    up: bool
+    blocks: int
+    claimed: int
+    last_success: float | None = None
+
+
 class Status(msgspec.Struct):
     """The whole service at a glance.
 
     `limits` are those that act now; `heavy` are zones that are asked for much; `unseen` are
-    sentences about what of this host cannot be seen from the service, in a container.
+    sentences about what of this host cannot be seen from the service, in a container. `held` are
+    claims whose block dnsdist has ended, though the flood goes on.
     """
 
     version: str
@@ -518,3 +533,5 @@ class Status(msgspec.Struct):
     limits: list[ActingOut] = []
     heavy: list[HeavyOut] = []
     unseen: list[str] = []
+    dnsdists: list[DnsdistOut] = []
+    held: int = 0
