@@ -228,7 +228,12 @@ def test_a_change_at_the_primary_is_soon_in_force_at_a_host(lab: Lab) -> None:
     service = site.filtering()
     site.change(root, Software.BIND)
     eventually(lambda: "bad.example" in site.targets(service), "the change is in force", 20.0)
+    (words,) = re.findall(r"^    xdpctl (publish .*)$", section("## A change"), re.MULTILINE)
+    published = service.verb(*words.split())
+    assert published.returncode == 0, published.stderr
+    eventually(lambda: "203.0.113.9" in site.targets(service), "what it published", 20.0)
     assert site.targets(service) == {
+        "203.0.113.9",
         FIRST,
         "2001:db8:66::/48",
         "flood.example",

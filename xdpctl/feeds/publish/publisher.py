@@ -193,7 +193,11 @@ class Publisher:
         Raises:
             TargetError: no list has it.
         """
-        zone = self._zones.get(Name.from_text(text).to_text())
+        try:
+            name = Name.from_text(text)
+        except TargetError as error:
+            raise TargetError(error.sentence, text=text, field="zone") from error
+        zone = self._zones.get(name.to_text())
         if zone is not None and zone.settings is not None:
             return zone
         known = [zone.text for zone in self._zones.values() if zone.settings is not None]
