@@ -582,9 +582,11 @@ class ZoneLists:
             listed.trouble = ""
         if report.asked is Asked.NOTHING:
             return
-        if listed.serial is None and report.result is LookResult.CURRENT:
-            await self._use_good(listed)  # it had expired, or could not be written
-        is_refused = listed.accepted and listed.problem and report.result is LookResult.CURRENT
+        is_current = report.result is LookResult.CURRENT
+        if is_current and (listed.serial is None or (listed.waiting and not listed.problem)):
+            # it had expired, or could not be written; or a request wants it read again
+            await self._use_good(listed)
+        is_refused = listed.accepted and listed.problem and is_current
         if is_refused and not listed.asked_again:
             listed.asked_again = True
             await self._following.send(AskZone(listed.number))

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xdpctl.abi import MapName, RuleAction
 from xdpctl.errors import DnsdistError, MapFullError
 from xdpctl.feeds.dnsdist.blocks import BlockKind
 from xdpctl.feeds.dnsdist.bridge import DnsdistBlocks
-from xdpctl.feeds.dnsdist.client import AnswerBounds, fetch, read_api_key
+from xdpctl.feeds.dnsdist.client import AnswerBounds, fetch, read_answer, read_api_key
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import AnyQtype, target_of, target_text
 from xdpctl.rules.guard import Guard
@@ -283,6 +285,30 @@ async def test_an_answer_that_cannot_be_used_is_one_sentence_and_changes_nothing
         site.dnsdist.has({"192.0.2.0/24": entry()})
         await site.until(lambda: not site.part.warnings)
         assert site.part.view().dnsdists[0].up
+
+
+@given(
+    st.binary(max_size=300)
+    | st.lists(
+        st.sampled_from(
+            [
+                *(b"HTTP/1.0 200 OK\r\n", b"HTTP/1.1 200\n", b"\r\n", b"\n", b"{}", b"\0"),
+                *(b"A: b\r\n", b"Content-Length: 2\r\n", b"content-length:9999999999\r\n"),
+                b"x" * 1_500,
+            ]
+        ),
+        max_size=8,
+    ).map(b"".join)
+)
+def test_any_octets_are_an_answer_or_our_error(octets: bytes) -> None:
+    async def read() -> bytes:
+        reader = asyncio.StreamReader(limit=1_024)
+        reader.feed_data(octets)
+        reader.feed_eof()
+        return await read_answer(reader, BOUNDS)
+
+    with contextlib.suppress(DnsdistError):
+        assert len(asyncio.run(read())) <= BOUNDS.octets
 
 
 async def test_a_dnsdist_that_answers_slowly_is_given_up() -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from xdpctl.abi import MapName, RuleAction
 from xdpctl.feeds.dnsdist.blocks import BlockKind, BlockList, DynamicBlock
-from xdpctl.feeds.dnsdist.ledger import QUIET_SECONDS, Hold, Ledger
+from xdpctl.feeds.dnsdist.ledger import LEASE_SECONDS, QUIET_SECONDS, Hold, Ledger
 from xdpctl.settings import DnsdistSettings
 from xdpctl.store.dynamic import Wish, WishState
 from xdpctl.store.state import Note
@@ -284,6 +287,26 @@ def test_dnsdists_own_block_that_somebody_ended_is_not_held() -> None:
     own(site)
     site.ledger.came_into_force([ADDRESS], site.now)
     assert site.take({}) == {ADDRESS: None}
+    assert site.ledger.add_own({ADDRESS: DROP}, HOLD, site.now, 1.0) == {}  # it is in the map yet
+    assert site.ledger.add_own({}, HOLD, site.now, 1.0) == {}
+    assert site.ledger.add_own({ADDRESS: DROP}, HOLD, site.now, 1.0)
+
+
+def test_a_held_address_that_dnsdist_blocks_again_by_itself_is_held_again() -> None:
+    """Our claim is in the map, so that dnsdist's new block is in its own head only."""
+    site = Site(300, rate=50)
+    own(site)
+    site.ledger.came_into_force([ADDRESS], site.now)
+    site.count(5)
+    again = DynamicBlock(BlockKind.ADDRESS, ADDRESS, DROP, "")
+    site.take({"k": (again, 5)})
+    for left in (4, 3, 2, 1):
+        site.count()
+        site.take({"k": (again, left)})
+    site.count()
+    assert site.take({}) == {}
+    assert None not in site.count(60)
+    assert site.ledger.count_held() == 1
 
 
 def test_what_an_operator_ended_behind_an_entry_stays_ended_while_it_is_hit() -> None:
@@ -302,3 +325,69 @@ def test_what_a_former_service_held_is_held_on() -> None:
     assert None not in site.count(60)
     assert site.ledger.count_held() == 1
     assert site.ledger.drop([]) == {PLACE: None}
+
+
+# --- any lists, floods and times ----------------------------------------------------------
+
+PLACES = [(MapName.CIDR4, bytes((24, 0, 0, 0, 203, 0, number, 0))) for number in range(4)]
+
+
+@dataclass
+class Model:
+    """What a store would have of a ledger's wishes: places with the ends of their claims."""
+
+    ends: dict[Place, float] = field(default_factory=dict)
+
+    def fulfil(self, ledger: Ledger, wishes: dict[Place, Wish | None]) -> None:
+        states = {}
+        for place, wish in wishes.items():
+            if wish is None:
+                self.ends.pop(place, None)
+            elif wish.prolongs and place not in self.ends:
+                states[place] = WishState.ENDED
+            else:
+                self.ends[place] = wish.end
+                states[place] = WishState.IN_FORCE
+        ledger.settled(states)
+
+    def expire(self, now: float) -> None:
+        self.ends = {place: end for place, end in self.ends.items() if end > now}
+
+
+steps = st.tuples(
+    st.floats(0.5, 20),
+    st.dictionaries(st.integers(0, 3), st.integers(0, 30), max_size=4),
+    st.sets(st.integers(0, 3)),
+)
+
+
+@given(hold=st.sampled_from([0, 40]), sequence=st.lists(steps, max_size=25))
+def test_a_claim_is_there_while_it_is_listed_and_else_only_in_a_flood(
+    hold: int, sequence: list[tuple[float, dict[int, int], set[int]]]
+) -> None:
+    ledger, model, now = Ledger(), Model(), 1_000.0
+    settings = DnsdistSettings("http://a", hold=hold)
+    hits, left = dict.fromkeys(PLACES, 0), dict.fromkeys(PLACES, -1e9)
+    for seconds, listed, flooded in sequence:
+        now += seconds
+        model.expire(now)
+        for number in flooded:
+            hits[PLACES[number]] += int(100 * seconds)
+        if hold:
+            seen = {place: hits[place] for place in ledger.counted}
+            model.fulfil(ledger, ledger.count(seen, Hold(hold, 10), now, seconds))
+        blocks = {
+            str(number): (DynamicBlock(BlockKind.PREFIX, PLACES[number], DROP, ""), left_seconds)
+            for number, left_seconds in listed.items()
+        }
+        for wishes in ledger.take(settings, list_of(blocks), now, 1.0):
+            model.fulfil(ledger, wishes)
+        there = {PLACES[number] for number in listed}
+        left |= dict.fromkeys(there, now)
+        assert there <= model.ends.keys()
+        for number, left_seconds in listed.items():
+            assert model.ends[PLACES[number]] >= now + left_seconds
+        for place in model.ends.keys() - there:
+            assert hold
+            assert now - left[place] <= hold + LEASE_SECONDS + 20 + 2
+        assert ledger.claims >= len(model.ends)

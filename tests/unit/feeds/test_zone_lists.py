@@ -518,6 +518,18 @@ async def test_accepting_where_nothing_was_refused_takes_what_the_primary_has(
         await asking
 
 
+async def test_a_refresh_brings_back_rules_that_somebody_removed(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A)
+        await site.offer(files)
+        site.rules.rules.clear()  # `xdpctl flush --origin list:rpz`
+        asking = asyncio.create_task(site.zones.read_now("rpz"))
+        await asyncio.to_thread(site.children[0].told.get, timeout=20)
+        await site.report(Asked.SOA, LookResult.CURRENT, files)
+        await asking
+        assert site.rules.rules == {"list:rpz": {"a.test"}}
+
+
 async def test_a_key_that_cannot_be_read_is_said_and_the_kept_version_stays(
     tmp_path: Path,
 ) -> None:

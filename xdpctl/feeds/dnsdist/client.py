@@ -116,7 +116,7 @@ async def _exchange(settings: DnsdistSettings, key: ApiKey | None, bounds: Answe
     try:
         writer.write(_request(settings, key))
         await writer.drain()
-        body = await _body(reader, await _head(reader, bounds), bounds)
+        body = await read_answer(reader, bounds)
     finally:
         writer.close()
     with contextlib.suppress(OSError):
@@ -135,6 +135,11 @@ def _request(settings: DnsdistSettings, key: ApiKey | None) -> bytes:
     if key is not None:
         lines.append(b"X-API-Key: " + key.secret)
     return b"\r\n".join([*lines, b"", b""])
+
+
+async def read_answer(reader: asyncio.StreamReader, bounds: AnswerBounds) -> bytes:
+    """Return the body of an answer; raises as `fetch`."""
+    return await _body(reader, await _head(reader, bounds), bounds)
 
 
 async def _head(reader: asyncio.StreamReader, bounds: AnswerBounds) -> bytes:

@@ -214,7 +214,7 @@ class Ledger:
             return
         is_same = claim.listed and claim.action is block.action
         runs_out = claim.end <= now + 1.0  # or has: then it is there no more
-        claim.listed, claim.since, claim.hold = True, None, hold
+        claim.listed, claim.own, claim.since, claim.hold = True, False, None, hold
         if is_same and not runs_out and abs(end - claim.end) < slack:
             return
         claim.action, claim.reason, claim.end = block.action, block.reason, end
@@ -224,9 +224,11 @@ class Ledger:
         """Decide about the claim of a block that is in no list any more."""
         place = block.place
         claim = None if place is None else self._claims.get(place)
+        is_early = end - now > EARLY_SECONDS
+        if is_early and place is not None:  # dnsdist may leave its own entry in the map for a while
+            self._own_ended.add(place)
         if place is None or claim is None:
             return
-        is_early = end - now > EARLY_SECONDS
         if claim.own:  # it goes on by its counter
             if is_early:
                 self._end(place, wishes)

@@ -154,8 +154,7 @@ class Publisher:
     def _say(self) -> None:
         """Make the warnings of this moment."""
         found = [self._trouble] if self._trouble else []
-        now = self._clock()
-        found += [sentence for view in self.zones() if (sentence := warning_of(view, now))]
+        found += [sentence for view in self.zones() if (sentence := warning_of(view))]
         if self._skipped:
             found.append(
                 f"{records_text(self._skipped)} for dynamic claims are not published: this host"
@@ -193,7 +192,11 @@ class Publisher:
         Raises:
             TargetError: no list has it.
         """
-        zone = self._zones.get(Name.from_text(text).to_text())
+        try:
+            name = Name.from_text(text)
+        except TargetError as error:
+            raise TargetError(error.sentence, text=text, field="zone") from error
+        zone = self._zones.get(name.to_text())
         if zone is not None and zone.settings is not None:
             return zone
         known = [zone.text for zone in self._zones.values() if zone.settings is not None]
