@@ -110,6 +110,7 @@ class _Kept:
         report: the last one.
         next: when the zone is looked at next, Unix time.
         problem: why the version that was offered is not used. `trouble`: why none came.
+        is_unread: its key or its authorities could not be read, so no primary is asked.
         left_out, denials: sentences, or empty.
         expired: its rules were removed, as no primary has confirmed them.
         accepted: an operator wants the version that is offered next, even if it shrank.
@@ -127,6 +128,7 @@ class _Kept:
     next: float = 0.0
     problem: str = ""
     trouble: str = ""
+    is_unread: bool = False
     left_out: str = ""
     denials: str = ""
     expired: bool = False
@@ -258,10 +260,19 @@ class ZoneLists:
         if listed is None:
             raise NotFoundError(f"there is no list {shown(name)}")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if is_unread := listed.is_unread:
+            try:
+                await asyncio.to_thread(_primaries, listed.settings)
+            except XdpctlError as error:
+                self._troubled(listed, _unreadable(listed, error))
+                raise ListError(listed.trouble) from error
         listed.waiting.append(done)
         listed.accepted, listed.asked_again = listed.accepted or accept, False
-        whole = accept and not listed.problem
-        await self._following.send(AskZone(listed.number, whole=whole))
+        if is_unread:
+            self.reload(self._wanted or self._settings)  # gives the process what is readable now
+        else:
+            whole = accept and not listed.problem
+            await self._following.send(AskZone(listed.number, whole=whole))
         await done
         listed = self._kept.get(origin)
         if listed is None:
@@ -351,8 +362,10 @@ class ZoneLists:
             try:
                 primaries = _primaries(wanted)
                 listed.trouble = ""
+                listed.is_unread = False
             except XdpctlError as error:
-                self._troubled(listed, error.sentence)
+                self._troubled(listed, _unreadable(listed, error))
+                listed.is_unread = True
             zones.append(
                 ListZone(
                     listed.number,
@@ -579,6 +592,8 @@ class ZoneLists:
             name = listed.settings.name
             self._troubled(listed, f"list {name} cannot be brought up to date: {report.error}")
         elif report.asked is not Asked.NOTHING:
+            if listed.trouble and not (listed.problem or listed.expired):
+                event(_log, "list-mended", list=listed.settings.origin)
             listed.trouble = ""
         if report.asked is Asked.NOTHING:
             return
@@ -622,6 +637,10 @@ class ZoneLists:
             f" {_age(age)}; its rules come back when one does"
         )
         event(_log, "list-expired", logging.ERROR, list=origin, rules=removed)
+
+
+def _unreadable(listed: _Kept, error: XdpctlError) -> str:
+    return f"list {listed.settings.name} cannot be brought up to date: {error.sentence}"
 
 
 def _may_be_empty(settings: ZoneListSettings, *, accepted: bool) -> bool:

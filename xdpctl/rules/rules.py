@@ -164,13 +164,17 @@ def parse_reason(text: str) -> str:
     return text
 
 
-def parse_duration(text: str) -> int:
+def parse_duration(text: str, also: str = "") -> int:
     """Return the seconds of `10m`, `2h`, `1h30m`; units w, d, h, m, s, each once, in this order.
+
+    Args:
+        text: as an operator wrote it.
+        also: what else may be written there, for the error: `, or none`.
 
     Raises:
         TargetError: not in this form, zero, or more than ten years; field `for`.
     """
-    return _seconds(text, "")
+    return _seconds(text, also)
 
 
 def parse_end(text: str) -> int | None:

@@ -164,7 +164,7 @@ def _duration(value: object) -> int:
 
 
 def _hold(value: object) -> int:
-    return 0 if value == "none" else _duration(value)
+    return 0 if value == "none" else parse_duration(_text(value), ", or none")
 
 
 def _rate(value: object) -> int:

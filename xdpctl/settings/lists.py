@@ -199,7 +199,7 @@ def _expire(text: str) -> Expire | int:
     try:
         return Expire(text)
     except ValueError:
-        return parse_duration(text)
+        return parse_duration(text, ", or keep, or soa")
 
 
 def _tls_name(text: str) -> str:

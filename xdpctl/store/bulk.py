@@ -212,7 +212,8 @@ class Bulk:
             raise EmptyListError("it has no rule")
         share = self.change.max_shrink
         if share is not None and wanted < former * (1 - share):
-            raise ShrunkListError(f"it has {wanted:,} rules, and {former:,} are in force")
+            rules = "rule" if wanted == 1 else "rules"
+            raise ShrunkListError(f"it has {wanted:,} {rules}, and {former:,} are in force")
 
     def _hold(self, text: str) -> None:
         """Leave a row out, or refuse the change if it is strict."""

@@ -26,7 +26,7 @@ _RCODES = {
     2: "it cannot answer now (SERVFAIL)",
     3: "it does not know the zone (NXDOMAIN)",
     4: "it does not do zone transfers of this kind (NOTIMP)",
-    5: "it refuses to (REFUSED); allow the transfer to this host or key",
+    5: "it refuses to (REFUSED); check the zone's name, and allow the transfer to this host or key",
     NOTAUTH: "it has no such zone, or not this key (NOTAUTH)",
 }
 

@@ -54,10 +54,12 @@ def read_authorities(path: Path) -> str:
         _context(text)
     except OSError as error:
         if isinstance(error, ssl.SSLError):
-            raise TransferError(f"cannot use {path}: it has no certificates as PEM") from error
-        raise TransferError(f"cannot read {path}: {error.strerror or error}") from error
+            raise TransferError(
+                f"cannot use tls-ca {path}: it has no certificates as PEM"
+            ) from error
+        raise TransferError(f"cannot read tls-ca {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise TransferError(f"cannot use {path}: it has no certificates as PEM") from error
+        raise TransferError(f"cannot use tls-ca {path}: it has no certificates as PEM") from error
     return text
 
 

@@ -58,14 +58,17 @@ def test_each_list_is_a_row(cli: CommandLine, service: FakeService) -> None:
     assert second.split() == ["bad.txt", "auto", "-", "0", "-", "30s", "no,", "no"]
 
 
-def test_a_zone_has_a_serial(cli: CommandLine, service: FakeService) -> None:
-    zone = listed(name="z", format="rpz", file=None, zone="rpz.example", serial=2026_11_30)
+def test_a_zone_has_a_serial_and_is_as_old_as_its_last_confirmation(
+    cli: CommandLine, service: FakeService
+) -> None:
+    confirmed = {"zone": "rpz.example", "contact": time.time() - 3 * 86_400 - 60}
+    zone = listed(name="z", format="rpz", file=None, serial=2026_11_30, **confirmed)
     service.answer("GET", LISTS, {"lists": [listed(), zone]})
     head, first, second = cli("lists").output.splitlines()
 
     assert "SERIAL" in head
     assert first.split()[4:6] == ["-", "2h"]
-    assert second.split()[4:6] == ["20261130", "2h"]
+    assert second.split()[4:6] == ["20261130", "3d"]
 
 
 def test_what_a_list_leaves_out_is_below_the_table(cli: CommandLine, service: FakeService) -> None:

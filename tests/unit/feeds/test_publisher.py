@@ -211,7 +211,12 @@ async def test_unpublish_removes_our_own(host: Host) -> None:
     ("zone", "text", "error", "sentence"),
     [
         ("192.0.2.1", "a.example", TargetError, "as a name"),
-        ("other.example", "a.example", TargetError, "no .* has this zone; choose of rpz.example"),
+        (
+            "other.example",
+            "a.example",
+            TargetError,
+            "no .* has this zone; choose one of rpz.example",
+        ),
         (ZONE, "0.0.0.0/0", TargetError, "a prefix has a length from 1 on"),
     ],
 )

@@ -535,7 +535,36 @@ async def test_a_key_that_cannot_be_read_is_said_and_the_kept_version_stays(
 ) -> None:
     async with running(tmp_path, replace(LIST, key_file=tmp_path / "no.key")) as site:
         assert (await site.child()).job.zones[0].primaries == ()
+        assert site.view.error.startswith("list rpz cannot be brought up to date: ")
         assert "no.key" in site.view.error
+
+
+async def test_a_request_reads_a_key_again_that_could_not_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "rpz.key"
+    async with running(tmp_path, replace(LIST, key_file=path)) as site:
+        await site.child()
+        with pytest.raises(ListError, match=r"rpz\.key: No such file"):
+            await asyncio.wait_for(site.zones.read_now("rpz"), 5)
+        path.write_text('key "k" { algorithm hmac-sha256; secret "c2VjcmV0"; };')
+        path.chmod(0o600)
+        asking = asyncio.create_task(site.zones.read_now("rpz"))
+        (primary,) = (await site.child(1)).job.zones[0].primaries
+        assert primary.key is not None
+        await site.offer(await site.files(A, number=1), number=1)
+        assert (await asyncio.wait_for(asking, 5)).error == ""
+
+
+async def test_a_primary_that_answers_again_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A)
+        await site.offer(files)
+        await site.report(Asked.SOA, LookResult.FAILED, files, error="no TCP connection")
+        with caplog.at_level("INFO"):
+            await site.report(Asked.SOA, LookResult.CURRENT, files)
+            await site.report(Asked.SOA, LookResult.CURRENT, files)
+        assert caplog.text.count("list-mended") == 1
 
 
 async def test_notifies_are_counted(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_a_url_has_one_form(tmp_path: Path, url: str, same: str) -> None:
         (f'[[dnsdist]]\n{URL}poll = "often"', "'often' as a duration"),
         (f'[[dnsdist]]\n{URL}other = "drop"', "one of skip, truncate"),
         (f"[[dnsdist]]\n{URL}hold-rate = 5", "add the key hold"),
+        (f'[[dnsdist]]\n{URL}hold = "forever"', "or none"),
         (f'[[dnsdist]]\n{URL}hold = "1h"\nhold-rate = 0', "packets a second"),
         (f"[[dnsdist]]\n{URL}[[dnsdist]]\n{URL}", "another one has the same url"),
     ],

@@ -202,7 +202,7 @@ def test_notify_without_a_zone_is_warned_of(tmp_path: Path) -> None:
         ),
         (f'{ZONE}refresh = "watch"', "a zone is watched by its serial"),
         (f'{ZONE}format = "hosts"', "a zone is always read as rpz"),
-        (f'{ZONE}expire = "never"', "'never' as a duration"),
+        (f'{ZONE}expire = "never"', "at most ten years, or keep, or soa"),
         (f'{ZONE}lifetime = "soa"', "one of none, ttl"),
         (f'{ZONE}passthru = "drop"', "one of allow, exempt"),
         (f'{ZONE}action = "pass"', "with the action pass"),

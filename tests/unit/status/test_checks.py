@@ -188,6 +188,7 @@ def test_mounts_that_nobody_else_sees_are_a_warning() -> None:
 
 def test_an_address_in_use_is_an_error() -> None:
     assert errors(facts(replace(HOST, listen="cannot listen"))) == ["cannot listen"]
+    assert errors(facts(replace(HOST, notify="cannot listen"))) == ["cannot listen"]
 
 
 def test_a_running_service_is_noted_and_may_have_the_address() -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import socket
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -26,6 +27,8 @@ from xdpctl.status.checks import survey as survey_module
 from xdpctl.status.checks.survey import Survey
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from xdpctl.settings import Settings
     from xdpctl.status.checks.facts import XdpFacts
 
@@ -129,6 +132,47 @@ def test_the_key_of_a_zone_that_cannot_be_read_is_a_fact(site: Site, tmp_path: P
     (sentence,) = site.survey("--config", str(config)).host(fine).lists
     assert sentence.startswith("the list a.example will not be transferred: ")
     assert "no.key" in sentence
+
+
+def test_other_files_of_keys_that_cannot_be_read_are_facts(site: Site, tmp_path: Path) -> None:
+    config = tmp_path / "xdpctl.toml"
+    config.write_text(
+        '[[list]]\nzone = "a.example"\nprimary = "127.0.0.1"\ntls-name = "ns.example"\n'
+        'tls-ca = "/no/ca"\nupdate-key-file = "/no/update"\n'
+        '[[dnsdist]]\nurl = "http://127.0.0.1:8083"\nkey-file = "/no/api"\n'
+    )
+    authorities, update, api = site.survey("--config", str(config)).host(fine).lists
+    assert authorities.startswith("the list a.example will not be transferred: ")
+    assert "tls-ca /no/ca" in authorities
+    assert update.startswith("nothing can be published in a.example: cannot use key-file /no/upd")
+    assert api.startswith("the dynamic blocks of http://127.0.0.1:8083 will not be read: ")
+
+
+def test_keys_are_read_as_the_service(site: Site, tmp_path: Path) -> None:
+    config, path = tmp_path / "xdpctl.toml", tmp_path / "rpz.key"
+    config.write_text(f'[[list]]\nzone = "a.example"\nprimary = "192.0.2.1"\nkey-file = "{path}"\n')
+
+    @contextmanager
+    def as_the_service() -> Iterator[None]:
+        path.write_text('key "k" { algorithm hmac-sha256; secret "c2VjcmV0"; };')
+        path.chmod(0o600)
+        yield
+        path.unlink()
+
+    settings = site.settings("--config", str(config))
+    survey = Survey(site.bpf, FakeNetlink(site.kernel), settings, as_the_service=as_the_service)
+    assert survey.host(fine).lists == ()
+
+
+def test_a_port_for_notify_that_is_taken_is_a_fact(site: Site) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        found = site.survey("--notify-listen", listen).host(fine).notify
+        assert found is not None
+        assert found.startswith(f"cannot listen for NOTIFY on {listen}: Address already in use")
+        running = site.survey("--notify-listen", listen).host(fine, "a service is running")
+        assert running.notify is None
 
 
 def test_what_the_compiler_says_is_a_fact(site: Site) -> None:

@@ -58,7 +58,7 @@ def _look(settings: Settings) -> list[Finding]:
     from xdpctl.status.checks.report import findings  # noqa: PLC0415 - --help does not need it
     from xdpctl.status.checks.survey import Survey  # noqa: PLC0415 - the same
 
-    survey = Survey(Bpf(), Netlink(), settings)
+    survey = Survey(Bpf(), Netlink(), settings, as_the_service=lambda: _as_the_service(settings))
     facts = survey.facts(
         lambda: _compile(settings), _service(settings), lambda: _read_secrets(settings)
     )
@@ -78,10 +78,10 @@ def _compile(settings: Settings) -> None:
 
 
 def _read_secrets(settings: Settings) -> None:
-    """Read the token and the TLS files of --listen, the secrets of cookies, and keys of dnsdists.
+    """Read the token and the TLS files of --listen, and the secrets of cookies.
 
     Raises:
-        ListenError, CookieSecretError, DnsdistError: a file cannot be used.
+        ListenError, CookieSecretError: a file cannot be used.
     """
     from xdpctl.http.transport.secrets import Secrets  # noqa: PLC0415 - as above
 
@@ -92,11 +92,6 @@ def _read_secrets(settings: Settings) -> None:
             from xdpctl.limits.cookies import read_cookie_secrets  # noqa: PLC0415 - as above
 
             read_cookie_secrets(settings.cookie_secret_file)
-        for each in settings.dnsdists:
-            if each.key_file is not None:
-                from xdpctl.feeds.dnsdist.client import read_api_key  # noqa: PLC0415 - as above
-
-                read_api_key(each.key_file)
 
 
 @contextmanager

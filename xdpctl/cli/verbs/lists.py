@@ -50,7 +50,9 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
             session.say(str(listed.get("name")))
         return 0
     if not lists:
-        session.say("no lists: the configuration file has no [[list]]")
+        session.say(
+            "no lists: the configuration file has no [[list]], or the service is just starting"
+        )
         return 0
     has_zones = any(listed.get("zone") for listed in lists)
     headers = [header for header in _HEADERS if has_zones or header != _SERIAL]
@@ -99,7 +101,8 @@ def _read_now(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _cells(listed: dict[str, Any], now: float) -> tuple[str, ...]:
-    rules, success, serial = map(listed.get, ("rules", "last_success", "serial"))
+    since = "contact" if listed.get("zone") else "last_success"
+    rules, success, serial = map(listed.get, ("rules", since, "serial"))
     return (
         str(listed.get("name")),
         str(listed.get("format")),

@@ -200,7 +200,7 @@ class Publisher:
         if zone is not None and zone.settings is not None:
             return zone
         known = [zone.text for zone in self._zones.values() if zone.settings is not None]
-        helps = f"choose of {', '.join(known)}" if known else "add one with its primary and key"
+        helps = f"choose one of {', '.join(known)}" if known else "add one with its primary and key"
         raise TargetError(
             f"cannot publish in {shown(text)}: no [[list]] has this zone; {helps}",
             text=text,

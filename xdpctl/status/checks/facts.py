@@ -52,12 +52,13 @@ class HostFacts:
         memory_lock: RLIMIT_MEMLOCK in bytes; None: no limit.
         apart: started by `ip netns exec`, whose mounts no other process sees.
         listen: why the address of --listen cannot be bound; None: it can, or is not used.
+        notify: why the address of --notify-listen cannot be bound; as `listen`.
         secrets: why a file of --token-file, TLS or --cookie-secret-file cannot be used, or None.
         cgroups: why the program of --proof cgroup cannot be attached; None: it can, or is not used.
         samples: why the kernel gives no ring buffer for samples; None: it does, or none are wanted.
         unwritable: directories of --control and --state that cannot be used or made.
         read_only: those of them that are on a file system mounted read-only.
-        lists: why files of `[[list]]` cannot be read, a sentence each.
+        lists: why files of `[[list]]` and `[[dnsdist]]` cannot be read, a sentence each.
         service: a sentence about the service on the control socket, or None.
         hidden: why other processes of the host may be invisible, as a clause, or None.
         own_network: in another network namespace than the host's.
@@ -72,6 +73,7 @@ class HostFacts:
     memory_lock: int | None = None
     apart: bool = False
     listen: str | None = None
+    notify: str | None = None
     secrets: str | None = None
     cgroups: str | None = None
     samples: str | None = None

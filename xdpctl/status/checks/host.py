@@ -90,6 +90,8 @@ def of_files(host: HostFacts) -> Iterator[Finding]:
         yield Finding(Level.NOTE, host.service, "service")
     elif host.listen is not None:
         yield Finding(Level.ERROR, host.listen, "listen")
+    if host.notify is not None:
+        yield Finding(Level.ERROR, host.notify, "listen")
     if host.secrets is not None:
         yield Finding(Level.ERROR, host.secrets, "listen")
     if host.cgroups is not None:

@@ -44,12 +44,14 @@ from xdpctl.transfers.key_file import read_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.kernel.bpf.syscall import Bpf
     from xdpctl.kernel.net.interfaces import Interface, Netlink
     from xdpctl.maps.shared import Pin
     from xdpctl.settings import Listen, Settings
+    from xdpctl.settings.dnsdist import DnsdistSettings
     from xdpctl.settings.lists import ListSettings, ZoneListSettings
 
 _CAPABILITIES = (*LOAD_CAPABILITIES, "CAP_SYS_ADMIN", "CAP_CHOWN", "CAP_SYS_RESOURCE")
@@ -65,9 +67,10 @@ class Survey:
         settings: the settings of the service; may have no interface.
         own_directory: the directory of our own pinned links.
         proc: the proc file system.
+        as_the_service: what keys are read in: as the user that the service runs as.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three have defaults
         self,
         bpf: Bpf,
         netlink: Netlink,
@@ -75,12 +78,14 @@ class Survey:
         *,
         own_directory: Path = OWN_DIRECTORY,
         proc: Path = Path("/proc"),
+        as_the_service: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._bpf = bpf
         self._netlink = netlink
         self._settings = settings
         self._own_directory = own_directory
         self._proc = proc
+        self._as_the_service = as_the_service
         owner = settings.pin_owner
         self._policy = PinPolicy(
             None if owner is None else owner.uid,
@@ -135,7 +140,12 @@ class Survey:
     ) -> HostFacts:
         """Return the facts that do not depend on interfaces and maps."""
         limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
-        listen = self._settings.listen
+        listen, notify = self._settings.listen, self._settings.notify_listen
+        with self._as_the_service():
+            unread = (
+                *_unread_keys(self._settings.zone_lists),
+                *_unread_api_keys(self._settings.dnsdists),
+            )
         places = dict.fromkeys(
             path.parent for path in (self._settings.control, self._settings.state)
         )
@@ -152,15 +162,13 @@ class Survey:
             hidden=processes_hidden(self._proc),
             own_network=has_own_network(self._proc),
             listen=None if service is not None or listen is None else _listen_failure(listen),
+            notify=None if service is not None else _failure(partial(_listen_for_notify, notify)),
             secrets=_failure(read_secrets),
             cgroups=_failure(_find_root) if self._settings.proof is Proof.CGROUP else None,
             samples=_failure(self._make_ring) if self._settings.sample_budget else None,
             unwritable=tuple(path for path in unwritable if not _is_read_only(path)),
             read_only=tuple(filter(_is_read_only, unwritable)),
-            lists=(
-                *_unread_lists(self._settings.lists),
-                *_unread_keys(self._settings.zone_lists),
-            ),
+            lists=(*_unread_lists(self._settings.lists), *unread),
             service=service,
         )
 
@@ -432,10 +440,35 @@ def _unread_lists(lists: Iterable[ListSettings]) -> Iterator[str]:
 
 
 def _unread_keys(lists: Iterable[ZoneListSettings]) -> Iterator[str]:
-    """Yield a sentence for each list whose key this process cannot read."""
+    """Yield a sentence for each file with a key or authorities that this process cannot read."""
+    from xdpctl.transfers.tls import read_authorities  # noqa: PLC0415 - a start does not need it
+
     for each in lists:
-        if each.key_file is not None and (why := _failure(partial(read_key, each.key_file))):
-            yield f"the list {each.name} will not be transferred: {why}"
+        for path, read, what in (
+            (each.key_file, read_key, f"the list {each.name} will not be transferred"),
+            (each.tls_ca, read_authorities, f"the list {each.name} will not be transferred"),
+            (each.update_key_file, read_key, f"nothing can be published in {each.zone.to_text()}"),
+        ):
+            if path is not None and (why := _failure(partial(read, path))):
+                yield f"{what}: {why}"
+
+
+def _unread_api_keys(dnsdists: Iterable[DnsdistSettings]) -> Iterator[str]:
+    """Yield a sentence for each dnsdist whose API key this process cannot read."""
+    for each in dnsdists:
+        if each.key_file is not None:
+            from xdpctl.feeds.dnsdist.client import read_api_key  # noqa: PLC0415 - as above
+
+            if why := _failure(partial(read_api_key, each.key_file)):
+                yield f"the dynamic blocks of {each.url} will not be read: {why}"
+
+
+def _listen_for_notify(listen: Listen | None) -> None:
+    """Listen for NOTIFY and stop at once, or raise."""
+    from xdpctl.feeds.zone.binding import bind_notify  # noqa: PLC0415 - as above
+
+    with contextlib.ExitStack() as stack:
+        bind_notify(listen, stack)
 
 
 def _is_read_only(directory: Path) -> bool:
