@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import signal
 import socket
 import statistics
@@ -73,9 +74,16 @@ max-shrink = "100%"
 
 @dataclass
 class Peaks:
-    """The most resident memory of each process, by what it runs, in bytes."""
+    """What each process took, by what it runs.
+
+    Attributes:
+        found: the most resident memory, in bytes.
+        used: CPU seconds, since the first look at it.
+    """
 
     found: dict[str, int] = field(default_factory=dict)
+    used: dict[str, float] = field(default_factory=dict)
+    _before: dict[str, float] = field(default_factory=dict)
 
     def look(self, pid: int) -> None:
         """Look at a process and all that descend from it."""
@@ -85,6 +93,10 @@ class Peaks:
                 words = (folder / "cmdline").read_bytes().decode().split("\0")
                 status = (folder / "status").read_text().partition("VmHWM:")[2].split()
                 name = words[words.index("-m") + 1] if "-m" in words else words[0]
+                times = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+                seconds = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+                self._before.setdefault(name, seconds)
+                self.used[name] = max(self.used.get(name, 0.0), seconds - self._before[name])
                 if status:
                     peak = int(status[0]) * 1024
                     self.found[name] = max(self.found.get(name, 0), peak)
@@ -187,6 +199,7 @@ def whole(records: int) -> dict[str, object]:
             "rules": found["rules"],
             "seconds": round(seconds, 2),
             "peaks_mb": {name: round(peak / 1e6, 1) for name, peak in feed.peaks.found.items()},
+            "cpu_seconds": {name: round(used, 2) for name, used in feed.peaks.used.items()},
             "loop_held_max_ms": feed.held(),
         }
 
@@ -286,7 +299,8 @@ def rows(
     number = f"{large['records']:,} records, AXFR with TSIG from BIND"
     yield f"{number}, to in force", large["seconds"], "s", "15"
     for name, peak in large["peaks_mb"].items():
-        yield f"most memory (RSS) of `{name}` meanwhile", peak, "MB", GOALS.get(name, "")
+        yield f"`{name}`: most memory (RSS)", peak, "MB", GOALS.get(name, "")
+        yield f"`{name}`: CPU time", large["cpu_seconds"][name], "s", ""
     yield "loop held meanwhile, most", large["loop_held_max_ms"], "ms", "20"
     for quick in each:
         what = f"{quick['changes']:,} changes, IXFR from {quick['software']}"

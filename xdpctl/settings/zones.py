@@ -85,7 +85,8 @@ def parse_zone_name(text: str) -> Name:
     """
     if text.startswith("*.") or not text.startswith("."):
         bare = text.removeprefix("*.").removeprefix(".")
-        raise ValueError(f"a zone is written with a leading dot: .{bare}")
+        example = bare if bare.isprintable() else "example.com"
+        raise ValueError(f"a zone is written with a leading dot: .{example}")
     name = Name.from_text(text[1:] or ".")
     labels = len(name.labels)
     if not labels:

@@ -270,7 +270,7 @@ async def test_a_removal_is_tried_until_the_primary_takes_it(host: Host) -> None
         await host.until(lambda: bool(host.publisher.warnings))
         (warning,) = host.publisher.warnings
         assert "cannot update rpz.example: 192.0.2.53: no TCP connection" in warning
-        assert "1 record to be sent or removed, the next try is in" in warning
+        assert "1 record to be sent or removed, which is tried again within" in warning
         waits = []
         for _ in range(8):
             (view,) = host.publisher.zones()

@@ -23,7 +23,7 @@ from xdpctl.settings import (
     ZoneListSettings,
     load_settings,
 )
-from xdpctl.settings.lists import lists_from
+from xdpctl.settings.lists import _ZONE_KEYS, lists_from
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -249,7 +249,23 @@ toml_values = st.recursive(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(toml_values | st.lists(st.dictionaries(st.sampled_from(["file", "origin"]), st.text())))
+@given(
+    toml_values
+    | st.lists(st.dictionaries(st.sampled_from(["file", "origin"]), st.text()))
+    | st.lists(
+        st.fixed_dictionaries(
+            {
+                "zone": st.text() | st.just("a.example"),
+                "primary": st.text() | st.sampled_from(["127.0.0.1", "192.0.2.1", ["::1", 5]]),
+            },
+            optional={
+                key: st.text() | st.sampled_from(["soa", "ttl", "exempt", "1h", "rpz"])
+                for key in sorted(_ZONE_KEYS.keys() - {"zone", "primary"})
+            },
+        ),
+        max_size=2,
+    )
+)
 def test_any_value_is_lists_or_our_error(tmp_path: Path, value: object) -> None:
     try:
         found = lists_from(value, tmp_path / "x.toml", "x.toml")

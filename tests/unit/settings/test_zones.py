@@ -80,6 +80,7 @@ def test_options_take_the_place_of_a_tables_keys(tmp_path: Path) -> None:
     [
         (("--zone-limit", "example.com=5"), "leading dot: .example.com"),
         (("--zone-limit", "*.example.com=5"), "leading dot: .example.com"),
+        (("--zone-limit", "\x1f=5"), "leading dot: .example.com"),
         (("--zone-limit", ".example.com"), "write it as .example.com=500"),
         (("--zone-limit", ".example.com=0"), "1 to 1000000"),
         (("--zone-limit", ".example.com=1.5"), "1 to 1000000"),

@@ -154,8 +154,7 @@ class Publisher:
     def _say(self) -> None:
         """Make the warnings of this moment."""
         found = [self._trouble] if self._trouble else []
-        now = self._clock()
-        found += [sentence for view in self.zones() if (sentence := warning_of(view, now))]
+        found += [sentence for view in self.zones() if (sentence := warning_of(view))]
         if self._skipped:
             found.append(
                 f"{records_text(self._skipped)} for dynamic claims are not published: this host"

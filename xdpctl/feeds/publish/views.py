@@ -58,7 +58,7 @@ class PublishZoneView:
     results: Mapping[str, int]
 
 
-def warning_of(view: PublishZoneView, now: float) -> str:
+def warning_of(view: PublishZoneView) -> str:
     """Return a sentence about a zone whose records are not as they should be; empty: they are."""
     if not view.primaries:
         return (
@@ -67,10 +67,9 @@ def warning_of(view: PublishZoneView, now: float) -> str:
         )
     if view.next is None:
         return ""
-    wait = format_duration(max(1, round(view.next - now)))
     return (
         f"cannot update {view.zone}: {view.error}; {records_text(view.waiting)} to be sent or"
-        f" removed, the next try is in {wait}"
+        " removed, which is tried again within five minutes (`xdpctl publish --list`)"
     )
 
 
