@@ -46,6 +46,9 @@ BLOCKED: Final = "198.51.100.66"
 TRIGGER: Final = "32.66.100.51.198.rpz-client-ip"
 NOTIFY_PORT: Final = 5300
 ROUNDS: Final = 5
+LOOK: Final = 0.1
+"""Seconds between two looks at the service."""
+
 APART: Final = 1.5
 """Seconds before a change: a zone is asked for at most once a second."""
 
@@ -107,7 +110,7 @@ class Peaks:
         stop = threading.Event()
 
         def look() -> None:
-            while not stop.wait(0.05):
+            while not stop.wait(LOOK):
                 self.look(pid)
 
         thread = threading.Thread(target=look, name="peaks")
@@ -162,12 +165,13 @@ class Feed:
         return dict(lists[0]) if lists else {}
 
     def in_force(self, serial: int, seconds: float = 120.0) -> dict[str, Any]:
-        """Wait until a version is in force."""
-        return eventually(
-            lambda: found if (found := self.list()).get("serial") == serial else None,
-            f"serial {serial}",
-            seconds,
-        )
+        """Wait until a version is in force; look seldom, for each look costs the service time."""
+        end = time.monotonic() + seconds
+        while (found := self.list()).get("serial") != serial:
+            if time.monotonic() > end:
+                raise TimeoutError(f"serial {serial} is not in force: {found}")
+            time.sleep(LOOK)
+        return found
 
 
 def names(count: int) -> Iterator[str]:

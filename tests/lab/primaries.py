@@ -206,7 +206,6 @@ CAN = {
     Software.NSD: Abilities(ixfr=True, tls=True, updates=False),
     Software.POWERDNS: Abilities(ixfr=False, tls=False, updates=True),
 }
-"""Knot gives transfers over TLS since 3.4, PowerDNS does not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,15 +220,18 @@ class DynamicClaims:
         """
         hot: list[Place] = []
         for name in _WALKED:
-            now = self._boot()
-            since, before = self._walked.get(name, (now, {}))
+            now, known = self._boot(), self._walked.get(name)
             counters = self._counters(name)
+            if counters is None:
+                self._walked.pop(name, None)
+                continue
             self._walked[name] = now, counters
+            if known is None:
+                continue
+            since, before = known  # an entry that is new began at 0
             least = max(1.0, rate * (now - since))
             hot += [
-                (name, key)
-                for key, hits in counters.items()
-                if hits - before.get(key, hits) >= least
+                (name, key) for key, hits in counters.items() if hits - before.get(key, 0) >= least
             ]
         slots = self._listing.slots(hot)
         return {
@@ -239,13 +242,14 @@ class DynamicClaims:
             and slot.value.action is not RuleAction.PASS
         }
 
-    def _counters(self, name: MapName) -> dict[bytes, int]:
+    def _counters(self, name: MapName) -> dict[bytes, int] | None:
+        """Return the counters of a map by key; None: it has too many."""
         rules = self._listing.maps[name]
         size, counters = rules.info.key_size, dict[bytes, int]()
         for keys, values in rules.chunks():
             hits = memoryview(values).cast("Q")[::2].tolist()  # of 16 octets the first 8
             if len(counters) + len(hits) > WALK_MAX:
-                return {}
+                return None
             for number, count in enumerate(hits):
                 counters[keys[number * size : (number + 1) * size]] = count
         return counters

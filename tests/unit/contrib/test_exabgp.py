@@ -213,7 +213,7 @@ def test_a_route_that_loses_its_community_is_a_source_no_more() -> None:
     assert bgp.take(routes("198.51.100.7/32", attributes={})) == set()
 
 
-def test_a_million_routes_are_so_many_claims_as_allowed_and_one_line(
+def test_of_more_routes_than_allowed_the_first_are_claims_and_one_line_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     bgp = Bgp()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import re
 import shutil
@@ -16,7 +17,6 @@ from xdpctl.settings import dnsdist, lists
 from xdpctl.settings.options import CONFIG, OPTIONS
 
 if TYPE_CHECKING:
-    import argparse
     from types import ModuleType
 
     from xdpctl.settings.options import Option
@@ -52,11 +52,11 @@ def part(page: str, heading: str) -> str:
 
 
 def own(parser: argparse.ArgumentParser) -> set[str]:
-    """Return the options of a verb but those of every verb and of the service."""
+    """Return the options of a verb but those of every verb, of the service, and refused ones."""
     shared = {"-h", "--help", "--json", "--control", "--config", "--log-level"}
     shared |= {f"--{option.name}" for option in OPTIONS} | {f"--no-{o.name}" for o in OPTIONS}
     shared |= {f"-{option.short}" for option in OPTIONS}
-    actions = parser._actions
+    actions = [action for action in parser._actions if action.help != argparse.SUPPRESS]
     return {name for action in actions for name in action.option_strings} - shared
 
 
