@@ -105,18 +105,14 @@ class _Listed:
 
     Attributes:
         taken: when it was asked for. `interval`: seconds between two polls.
-        hold: how its claims are held.
+        trust: how long its claims last without a further list. `hold`: how they are held.
     """
 
     whole: BlockList = field(default_factory=BlockList)
     taken: float = 0.0
     interval: float = 0.0
+    trust: float = TRUST_SECONDS
     hold: Hold = NO_HOLD
-
-    @property
-    def trust(self) -> float:
-        """How long claims last without a further list."""
-        return max(TRUST_SECONDS, TRUST_POLLS * self.interval)
 
     def end(self, key: str) -> float:
         """Return when a block would end."""
@@ -182,7 +178,9 @@ class Ledger:
             in_maps: places of blocks that dnsdist has an entry for, though it does not say so.
         """
         former = self._lists.get(settings.url, _Listed())
-        listed = self._lists[settings.url] = _Listed(blocks, now, interval, _hold_of(settings))
+        trust = max(TRUST_SECONDS, TRUST_POLLS * interval)
+        listed = _Listed(blocks, now, interval, trust, _hold_of(settings))
+        self._lists[settings.url] = listed
         wishes: Wishes = {}
         for key, block in blocks.blocks.items():
             place = block.place
@@ -256,7 +254,8 @@ class Ledger:
         is_same = claim.listed and claim.action is block.action
         runs_out = claim.end <= now + 1.0  # or has: then it is there no more
         claim.listed, claim.own, claim.since, claim.hold = True, False, None, hold
-        self._former.discard(place)
+        if self._former:
+            self._former.discard(place)
         lasts = claim.end <= end and claim.end - now >= listed.trust / 2
         slack = max(listed.interval, SLACK_SECONDS)
         if is_same and not runs_out and (lasts or abs(end - claim.end) < slack):
