@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -219,6 +220,35 @@ def test_the_file_of_another_zone_is_not_used(files: ZoneFiles) -> None:
     other = ZoneFiles(path_of(files).with_name("a"), Name.from_text("other.example").wire)
     with pytest.raises(StateError, match="another zone"):
         other.begin()
+
+
+def test_a_file_that_others_can_have_made_or_changed_is_not_used(
+    files: ZoneFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = path_of(files)
+    connection_of(files).close()
+    path.chmod(0o646)
+    for use in (lambda: again(files), lambda: read(path)):
+        with pytest.raises(StateError, match="other users can write to"):
+            use()
+    path.chmod(0o644)
+    assert read(path)[0] == 1
+    inode, real = path.stat().st_ino, os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        fields = list(real(descriptor)[:10])
+        fields[4] = 4_000_001 if fields[1] == inode else fields[4]
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    for use in (lambda: again(files), lambda: read(path)):
+        with pytest.raises(StateError, match="belongs to user 4000001"):
+            use()
+    monkeypatch.undo()
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+    with pytest.raises(StateError, match="is a link, not a regular file"):
+        read(path)
 
 
 def test_a_full_disk_is_one_sentence(files: ZoneFiles) -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
 from xdpctl.abi import LABEL_MAX
 from xdpctl.errors import StateError
+from xdpctl.kernel.paths import open_directory, refuse_foreign_file, refuse_writable
 from xdpctl.transfers.primaries import UnfitChangesError
 from xdpctl.transfers.records import Soa
 
@@ -169,6 +170,7 @@ class ZoneRecords:
     def __init__(self, path: Path, *, offered: bool = True) -> None:
         self._path = path
         with _told("read", path):
+            _refuse_foreign(path)
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro",
                 uri=True,
@@ -467,6 +469,7 @@ class ZoneFiles:
 
     def _open(self) -> None:
         """Open the good version, and take back what a killed process began."""
+        _refuse_foreign(self._path)
         connection = self._connection = sqlite3.connect(
             self._path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
         )
@@ -519,6 +522,19 @@ class ZoneFiles:
         for name in (path.name, f"{path.name}-journal"):
             with contextlib.suppress(OSError):
                 path.with_name(name).unlink()
+
+
+def _refuse_foreign(path: Path) -> None:
+    """See that nobody else can have made or changed a version's file. It is only looked at.
+
+    Closing a file that was opened to read would end SQLite's locks on it in this process.
+
+    Raises:
+        OSError: another user owns or can change it, or a folder on the way; or it does not exist.
+    """
+    with open_directory(path.parent) as folder, folder.open(path.name) as found:
+        refuse_foreign_file(found)
+        refuse_writable(found)
 
 
 def _created(path: Path) -> sqlite3.Connection:
