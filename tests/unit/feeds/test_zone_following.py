@@ -44,7 +44,7 @@ def give(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 def tidy(folder: Path, *kept: str, listed: bool = True) -> None:
     zones = [ListZone(0, Name.from_text("a.example"), (), folder / name, None) for name in kept]
     job = ZoneListsJob(tuple(zones), 0) if listed else None
-    Following(folder, (), lambda *_: None, lambda *_: None)._tidy(job)  # type: ignore[arg-type,return-value]
+    Following(folder, (), lambda *_: None, lambda *_: None)._tidy(job)  # type: ignore[arg-type]
 
 
 def test_only_files_of_former_lists_are_removed(tmp_path: Path) -> None:
@@ -70,7 +70,8 @@ def test_a_folder_that_another_user_made_first_is_not_used(
     feeds = tmp_path / "feeds"
     feeds.mkdir()
     (feeds / "state.db").symlink_to(victim)
-    give(feeds), give(feeds / "state.db")
+    give(feeds)
+    give(feeds / "state.db")
     if listed:
         with pytest.raises(ListError, match=f"belongs to user {THEM}, .* must belong to the serv"):
             tidy(feeds / "state.db", "b-1")
