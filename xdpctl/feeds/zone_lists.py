@@ -266,14 +266,22 @@ class ZoneLists:
             except XdpctlError as error:
                 self._troubled(listed, _unreadable(listed, error))
                 raise ListError(listed.trouble) from error
+            if self._kept.get(origin) is not listed:
+                return await self.read_now(name, accept=accept)
+        if self._following.trouble:
+            raise ListError(self._following.trouble)
         listed.waiting.append(done)
         listed.accepted, listed.asked_again = listed.accepted or accept, False
-        if is_unread:
-            self.reload(self._wanted or self._settings)  # gives the process what is readable now
-        else:
-            whole = accept and not listed.problem
-            await self._following.send(AskZone(listed.number, whole=whole))
-        await done
+        try:
+            if is_unread:
+                self.reload(self._wanted or self._settings)  # gives the process what it can read
+            else:
+                whole = accept and not listed.problem
+                await self._following.send(AskZone(listed.number, whole=whole))
+            await done
+        finally:
+            if done in listed.waiting:
+                listed.waiting.remove(done)
         listed = self._kept.get(origin)
         if listed is None:
             raise NotFoundError(f"there is no list {shown(name)} any more: the settings changed")
@@ -345,6 +353,13 @@ class ZoneLists:
             await self._end_of_former(kept[origin])
         self._following.use(await asyncio.to_thread(self._job_of, settings))
         for listed in kept.values():
+            if listed.is_unread:
+                listed.answer()  # no primary is asked, so no look would
+        await self._use_again()
+
+    async def _use_again(self) -> None:
+        """Put the good versions in force as the settings are now, until newer ones come."""
+        for listed in self._kept.values():
             if self._wanted is not None:
                 return  # which may have these lists no more
             if listed.serial is not None and listed.used_as != self._used_as(listed):

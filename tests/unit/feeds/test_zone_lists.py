@@ -634,6 +634,42 @@ async def test_a_request_reads_a_key_again_that_could_not_be_read(tmp_path: Path
         assert (await asyncio.wait_for(asking, 5)).error == ""
 
 
+async def test_a_request_ends_where_no_primary_can_be_asked_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "rpz.key"
+    path.write_text('key "k" { algorithm hmac-sha256; secret "c2VjcmV0"; };')
+    path.chmod(0o600)
+    listed = replace(LIST, key_file=path)
+    async with running(tmp_path, listed) as site:
+        await site.offer(await site.files(A))
+        asking = asyncio.create_task(site.zones.read_now("rpz"))
+        await asyncio.to_thread(site.children[0].told.get, timeout=20)
+        path.unlink()
+        site.zones.reload(site.settings(listed))
+        with pytest.raises(ListError, match=r"rpz\.key: No such file"):
+            await asyncio.wait_for(asking, 5)
+
+
+async def test_a_request_that_is_given_up_is_forgotten(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        await site.offer(await site.files(A))
+        asking = asyncio.create_task(site.zones.read_now("rpz"))
+        await asyncio.to_thread(site.children[0].told.get, timeout=20)
+        assert len(site.zones._kept["list:rpz"].waiting) == 1
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert site.zones._kept["list:rpz"].waiting == []
+
+
+async def test_a_request_does_not_wait_for_a_process_that_cannot_be_started(tmp_path: Path) -> None:
+    (tmp_path / "feeds").mkdir()
+    (tmp_path / "feeds").chmod(0o777)
+    async with running(tmp_path, LIST) as site:
+        await until(lambda: site.zones.warnings)
+        with pytest.raises(ListError, match="other users can write to"):
+            await asyncio.wait_for(site.zones.read_now("rpz"), 5)
+
+
 async def test_a_primary_that_answers_again_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
