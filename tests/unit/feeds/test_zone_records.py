@@ -23,6 +23,8 @@ from xdpctl.transfers.records import RecordType, Soa, ZoneRecord
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from xdpctl.feeds.zone.records import Batch
+
 ZONE = Name.from_text("rpz.example").wire
 
 
@@ -176,6 +178,35 @@ def test_changes_that_do_not_fit_change_nothing(
     with pytest.raises(UnfitChangesError):
         files.write_changes(batches, lambda: soa(2))
     assert (files.offered, read(path_of(files))) == (None, before)
+
+
+def test_the_good_version_can_be_read_while_many_changes_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "_CACHE_KIB", 64)
+    monkeypatch.setattr(records, "_PATIENCE", 0.0)
+    files = ZoneFiles(tmp_path / "a", ZONE)
+    files.write_whole([(True, [cname("y")])], lambda: soa(1))
+    files.accept()
+    path = path_of(files)
+
+    def batches() -> Iterator[Batch]:
+        for part in range(20):
+            yield True, [cname(f"n{part}-{number}") for number in range(200)]
+            assert read(path, offered=False)[0] == 1
+
+    files.write_changes(batches(), lambda: soa(2))
+    assert read(path)[0] == 2
+
+
+def test_changes_that_would_take_too_much_memory_are_transferred_as_a_whole(
+    files: ZoneFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "CHANGES_OCTETS_MAX", 10_000)
+    files.write_changes([(True, [cname("z", data=bytes(9_000))])], lambda: soa(2))
+    with pytest.raises(UnfitChangesError, match="more records change"):
+        files.write_changes([(True, [cname("z", data=bytes(10_000))])], lambda: soa(2))
+    assert serial_of(again(files)) == 1
 
 
 def test_without_a_version_changes_do_not_fit(tmp_path: Path) -> None:

@@ -37,8 +37,14 @@ if TYPE_CHECKING:
 
 GOOD_SUFFIX, NEW_SUFFIX = ".zone", ".new"
 
-CHANGES_MAX = 1_000_000
-"""Records that changes may concern; more are transferred as a whole zone."""
+CHANGES_OCTETS_MAX = 16 << 20
+"""Of the records that changes concern, about; more are transferred as a whole zone.
+
+Some 200,000 of them. Until all have come they are in memory, so that the file can be read.
+"""
+
+_ROW_OCTETS = 40
+"""About what a record takes beside its octets."""
 
 CONTACT_SECONDS = 60.0
 """Between two times that a contact with a primary is written down."""
@@ -353,13 +359,14 @@ class ZoneFiles:
         good, connection = self.good, self._connection
         if good is None or connection is None:
             raise UnfitChangesError("there is no version that could be changed")
-        now, left, count = int(self._clock()), CHANGES_MAX, good.records
-        with self._written_to(), _transaction(connection):
+        now, left, count = int(self._clock()), CHANGES_OCTETS_MAX, good.records
+        with self._written_to(), _unspilled(connection), _transaction(connection):
             for added, records in batches:
-                left -= len(records)
+                rows = self._rows(records, now)
+                left -= sum(2 * len(row[0]) + len(row[2]) + _ROW_OCTETS for row in rows)
                 if left < 0:
                     raise UnfitChangesError("more records change than are worth to be changed")
-                for row in self._rows(records, now):
+                for row in rows:
                     (_add if added else _take)(connection, row)
                     connection.execute("INSERT OR IGNORE INTO touched VALUES (?)", row[:1])
                 count += len(records) if added else -len(records)
@@ -607,6 +614,20 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+@contextlib.contextmanager
+def _unspilled(connection: sqlite3.Connection) -> Iterator[None]:
+    """Keep what a transaction writes in memory until its end.
+
+    What is written to the file before locks it, for as long as a primary takes to send the rest.
+    """
+    connection.execute("PRAGMA cache_spill = OFF")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("PRAGMA cache_spill = ON")
 
 
 def _sync(path: Path) -> None:
