@@ -343,14 +343,18 @@ class PublishError(XdpctlError):
     """A primary does not take a DNS UPDATE; where noted a part of a sentence.
 
     `result` is the metric's label. `maybe`: nobody knows whether it took the update.
+    `unsigned`: its refusal has no good signature, so another may have sent it.
     """
 
     code = "publish"
 
-    def __init__(self, sentence: str, result: str, *, maybe: bool = False) -> None:
+    def __init__(
+        self, sentence: str, result: str, *, maybe: bool = False, unsigned: bool = False
+    ) -> None:
         super().__init__(sentence)
         self.result = result
         self.maybe = maybe
+        self.unsigned = unsigned
 
 
 class DnsdistError(XdpctlError):

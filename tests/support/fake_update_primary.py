@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 ANY, NONE = dns.rdataclass.ANY, dns.rdataclass.NONE
 NOERROR = dns.rcode.NOERROR
+_REFUSALS = dns.rcode.REFUSED, dns.rcode.NOTAUTH, dns.rcode.NOTIMP, dns.rcode.SERVFAIL
 
 
 class FakeUpdatePrimary:
@@ -45,6 +46,8 @@ class FakeUpdatePrimary:
         not_for: refuse updates of these owners.
         silent: take the next messages without an answer, and without (False) or with (True)
             doing what they say; None: answer.
+        unsigned: refusals have no signature, as PowerDNS's; or somebody on the way answers so.
+        forged: this answer takes the place of every other, whatever was done.
         mangle: changes the octets of each answer.
         unreachable: nobody accepts connections.
         updates: how many messages have changed something.
@@ -57,6 +60,8 @@ class FakeUpdatePrimary:
         self.rcode = NOERROR
         self.not_for: set[str] = set()
         self.silent: bool | None = None
+        self.unsigned = False
+        self.forged: dns.rcode.Rcode | None = None
         self.mangle: Callable[[bytes], bytes] = lambda octets: octets
         self.unreachable = False
         self.updates = self.asked = 0
@@ -89,9 +94,11 @@ class FakeUpdatePrimary:
                     return
                 answer = dns.update.UpdateMessage(self.zone, id=update.id)
                 answer.flags |= dns.flags.QR
-                answer.set_rcode(self._answer_of(update))
-                answer.use_tsig(tsig_key(KEY))
-                answer.request_mac = update.mac or b""
+                rcode = self._answer_of(update)
+                answer.set_rcode(rcode if self.forged is None else self.forged)
+                if self.forged is None and not (self.unsigned and rcode in _REFUSALS):
+                    answer.use_tsig(tsig_key(KEY))
+                    answer.request_mac = update.mac or b""
                 octets = self.mangle(answer.to_wire() or b"")
                 connection.sendall(struct.pack("!H", len(octets)) + octets)
 

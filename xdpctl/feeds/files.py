@@ -261,10 +261,9 @@ class ListFiles:
         """Wait for the next look, a change or new settings."""
         loop = asyncio.get_running_loop()
         due = [listed.due for listed in self._kept.values()]
-        if self._origins.leaving:
-            due.append(loop.time() + LOOK_SECONDS)
+        due.append(loop.time() + LOOK_SECONDS)  # the other keeper may have found origins that leave
         try:
-            async with asyncio.timeout_at(min(due, default=None)):
+            async with asyncio.timeout_at(min(due)):
                 await self._wake.wait()
         except TimeoutError:
             pass
@@ -374,6 +373,8 @@ class ListFiles:
                 listed.read = ()  # not the file's fault: it is read again at the next look
             self._refused(listed, error, reading.found)
             return
+        finally:
+            await self._origins.written(settings.origin)
         if listed.problem:
             event(_log, "list-mended", list=settings.origin)
         listed.problem = ""

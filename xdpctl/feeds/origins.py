@@ -68,6 +68,20 @@ class ListOrigins:
             self.leaving = (self.leaving | former) - self._present
             await self._remember()  # before any of their rules exists
 
+    def has(self, origin: str) -> bool:
+        """Return whether an origin is a list's."""
+        return origin in self._present
+
+    async def written(self, origin: str) -> None:
+        """Note that rules of an origin were written: it may be a list's no more since they began.
+
+        Its rules were removed before these came, so they are removed once more.
+        """
+        if not self.has(origin):
+            self.leaving.add(origin)
+            await self._remember()
+            await self.remove_leaving()
+
     async def remove_leaving(self) -> None:
         """Remove the rules of the leaving origins; those that fail are tried again later."""
         if not self.leaving:

@@ -266,14 +266,22 @@ class ZoneLists:
             except XdpctlError as error:
                 self._troubled(listed, _unreadable(listed, error))
                 raise ListError(listed.trouble) from error
+            if self._kept.get(origin) is not listed:
+                return await self.read_now(name, accept=accept)
+        if self._following.trouble:
+            raise ListError(self._following.trouble)
         listed.waiting.append(done)
         listed.accepted, listed.asked_again = listed.accepted or accept, False
-        if is_unread:
-            self.reload(self._wanted or self._settings)  # gives the process what is readable now
-        else:
-            whole = accept and not listed.problem
-            await self._following.send(AskZone(listed.number, whole=whole))
-        await done
+        try:
+            if is_unread:
+                self.reload(self._wanted or self._settings)  # gives the process what it can read
+            else:
+                whole = accept and not listed.problem
+                await self._following.send(AskZone(listed.number, whole=whole))
+            await done
+        finally:
+            if done in listed.waiting:
+                listed.waiting.remove(done)
         listed = self._kept.get(origin)
         if listed is None:
             raise NotFoundError(f"there is no list {shown(name)} any more: the settings changed")
@@ -331,17 +339,48 @@ class ZoneLists:
                 before.settings, before.number = wanted, number
                 kept[wanted.origin] = before
         await self._origins.take_over(settings.list_origins)
-        await self._versions.forget_others(settings.list_origins)
+        renamed = {
+            origin for origin in kept.keys() & former.keys() if kept[origin] is not former[origin]
+        }
+        await self._versions.forget_others(set(settings.list_origins) - renamed)
         self._kept = kept
         self._numbers = {listed.number: listed for listed in kept.values()}
         for origin, listed in former.items():
             if kept.get(origin) is not listed:
                 listed.answer()
                 await self._exempt(listed, frozenset())
+        for origin in renamed:
+            await self._end_of_former(kept[origin])
         self._following.use(await asyncio.to_thread(self._job_of, settings))
         for listed in kept.values():
+            if listed.is_unread:
+                listed.answer()  # no primary is asked, so no look would
+        await self._use_again()
+
+    async def _use_again(self) -> None:
+        """Put the good versions in force as the settings are now, until newer ones come."""
+        for listed in self._kept.values():
+            if self._wanted is not None:
+                return  # which may have these lists no more
             if listed.serial is not None and listed.used_as != self._used_as(listed):
                 await self._use_good(listed)
+
+    async def _end_of_former(self, listed: _Kept) -> None:
+        """Remove the rules of the zone that a list had before.
+
+        Nobody would see that they expire, and the primaries of the new one may never answer.
+        """
+        settings = listed.settings
+        try:
+            removed = await self._backend.flush(None, settings.origin)
+        except XdpctlError as error:
+            listed.problem = (
+                f"cannot remove the rules of the zone that list {settings.name} had before:"
+                f" {error.sentence}; they stay until {settings.zone.to_text()} is in force"
+            )
+            event(_log, "failed", logging.ERROR, error=listed.problem)
+            return
+        event(_log, "list-removed", list=settings.origin, rules=removed)
 
     def _used_as(self, listed: _Kept) -> object:
         """Return what the rules of a version depend on beside the version."""
@@ -473,6 +512,8 @@ class ZoneLists:
         from xdpctl.feeds.zone.reading import BrokenZoneError  # noqa: PLC0415 - the same
 
         settings = listed.settings
+        if not self._origins.has(settings.origin):
+            return Verdict.FAILED  # newer settings, which are taken over soon, have it no more
         change = Change(
             source=reading,
             origin=settings.origin,
@@ -495,6 +536,8 @@ class ZoneLists:
                 listed.serial = None  # some of its rules may have been written
                 return Verdict.FAILED
             return Verdict.REFUSED
+        finally:
+            await self._origins.written(settings.origin)
         if listed.problem or listed.expired:
             event(_log, "list-mended", list=settings.origin)
         listed.problem, listed.expired = "", False

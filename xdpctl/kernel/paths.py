@@ -242,6 +242,18 @@ def refuse_foreign_file(opened: Opened, owners: Iterable[int] = ()) -> None:
         raise ForeignError(f"{opened.path} has another name as well (a hard link)")
 
 
+def refuse_writable(opened: Opened) -> None:
+    """Refuse what others than its owner can change; root's group may.
+
+    Raises:
+        ForeignError: the text says what was found.
+    """
+    status = opened.status()
+    group = status.st_mode & stat.S_IWGRP and status.st_gid != 0
+    if group or status.st_mode & stat.S_IWOTH:
+        raise ForeignError(f"other users can write to {opened.path}")
+
+
 def kind_of(mode: int) -> str:
     """Return the kind of file that a mode shows, with an article."""
     kinds = {

@@ -97,6 +97,7 @@ class Exempting:
         self._tables = tables
         self._note_thread = note_thread
         self._thread = thread
+        self._written: tuple[Network, ...] | None = exemptions.clients  # a start writes them
 
     async def exempt(self, origin: str, clients: Iterable[Network]) -> None:
         """Let exactly these clients of an origin be in front of every rule.
@@ -105,8 +106,12 @@ class Exempting:
             XdpctlError: they are too many, or cannot be written.
         """
         use, write = self._exemptions.use, self._tables.exempt_listed
-        if await on_thread(self._note_thread, lambda: use(origin, clients)):
-            await on_thread(self._thread, lambda: write(self._exemptions.clients))
+        await on_thread(self._note_thread, lambda: use(origin, clients))
+        wanted = self._exemptions.clients
+        if wanted != self._written:  # it may be noted, and not written: that has failed before
+            self._written = None  # a part of them may be, if it fails
+            await on_thread(self._thread, lambda: write(wanted))
+            self._written = wanted
 
 
 def _order(client: Network) -> tuple[int, int, int]:

@@ -195,5 +195,5 @@ def backwards(serial: int, have: int) -> TransferError:
     """Return the error of a primary whose version is older than the one that is there."""
     return TransferError(
         f"its version {serial} is older than version {have}, which is in force; raise the serial"
-        " there"
+        " there, or take a list as it is there with `xdpctl lists accept NAME`"
     )

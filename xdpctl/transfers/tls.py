@@ -6,12 +6,15 @@ that is trusted. Does not own the connection's bounds (channel.py). Called by cl
 
 from __future__ import annotations
 
+import os
 import ssl
+import stat
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from xdpctl.errors import TransferError
+from xdpctl.errors import ForeignFileError, TransferError
+from xdpctl.kernel.provenance import open_own
 
 if TYPE_CHECKING:
     import socket
@@ -46,12 +49,14 @@ def read_authorities(path: Path) -> str:
     """Return the certificates in a file. Blocks.
 
     Raises:
-        TransferError: it cannot be read, or has no certificates.
+        TransferError: it cannot be read, has no certificates, or another user can change it: that
+            user would choose whom we trust.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(_SIZE_MAX).decode("ascii", "replace")
+        text = _read(path).decode("ascii", "replace")
         _context(text)
+    except ForeignFileError as error:
+        raise TransferError(f"cannot use tls-ca {path}: {error.sentence}") from error
     except OSError as error:
         if isinstance(error, ssl.SSLError):
             raise TransferError(
@@ -61,6 +66,16 @@ def read_authorities(path: Path) -> str:
     except ValueError as error:
         raise TransferError(f"cannot use tls-ca {path}: it has no certificates as PEM") from error
     return text
+
+
+def _read(path: Path) -> bytes:
+    with os.fdopen(open_own(path), "rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ForeignFileError(
+                f"its mode {mode:04o} lets others write to it; run chmod go-w {path}"
+            )
+        return file.read(_SIZE_MAX)
 
 
 class TlsContexts:

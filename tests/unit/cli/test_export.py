@@ -149,6 +149,13 @@ def test_a_zone_of_one_origin_may_be_a_lists(cli: CommandLine, service: FakeServ
     assert result.errors == ""
 
 
+def test_an_origin_without_rules_is_warned_of(cli: CommandLine, service: FakeService) -> None:
+    service.answer("GET", EXPORT, b"192.0.2.1 action=drop origin=cli\n")
+    result = cli("export", "--rpz", "rpz.example", "--origin", "list:no.txt")
+    assert result.status == 0
+    assert "the zone is empty: no rule has the origin list:no.txt" in result.errors
+
+
 def test_an_origin_is_for_zones(cli: CommandLine, service: FakeService) -> None:
     result = cli("export", "--origin", "cli")
 

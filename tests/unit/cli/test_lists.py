@@ -86,6 +86,11 @@ def test_a_list_that_is_read_says_what_it_leaves_out(
     assert output.endswith("2 entries left out (2 patterns)\n")
 
 
+def test_one_rule_is_a_rule(cli: CommandLine, service: FakeService) -> None:
+    service.answer("POST", f"{LISTS}/refresh", listed(rules=1, left_out=0))
+    assert cli("lists", "refresh", "ads.txt").output == "ads.txt: 1 rule in force, read as hosts\n"
+
+
 def test_without_lists_that_is_said(cli: CommandLine, service: FakeService) -> None:
     service.answer("GET", LISTS, {"lists": []})
     assert "no [[list]]" in cli("lists").output

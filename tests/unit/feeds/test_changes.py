@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -162,13 +163,49 @@ def test_a_refusal_says_what_to_do(
     assert helps in outcome.error.sentence
 
 
-def test_a_record_that_is_refused_does_not_keep_the_others(fake: FakeUpdatePrimary) -> None:
+@pytest.mark.parametrize(
+    "forged", [dns.rcode.REFUSED, dns.rcode.NOTAUTH, dns.rcode.NOTIMP, dns.rcode.SERVFAIL]
+)
+@pytest.mark.parametrize("size", [12, None])
+def test_a_refusal_without_a_signature_proves_nothing(
+    fake: FakeUpdatePrimary, forged: dns.rcode.Rcode, size: int | None
+) -> None:
+    """Somebody on the way lets the update through, and answers in the primary's place."""
+    fake.forged = forged
+    fake.mangle = lambda octets: octets[:size]
+    _, outcome = settled(fake, want("a.example"))
+    assert fake.data() == {"a.example": "rpz-drop.", "theirs.example": "rpz-passthru."}
+    assert outcome.error is not None
+    assert (outcome.error.maybe, outcome.error.unsigned) == (True, True)
+
+
+@pytest.mark.parametrize("error", [dns.rcode.BADSIG, dns.rcode.BADKEY, dns.rcode.BADTIME])
+def test_an_error_about_the_signature_is_not_signed_either(
+    fake: FakeUpdatePrimary, error: dns.rcode.Rcode
+) -> None:
+    def mangle(octets: bytes) -> bytes:
+        return octets[:-4] + struct.pack("!HH", error, 0)
+
+    fake.mangle = mangle
+    _, outcome = settled(fake, want("a.example"))
+    assert "a.example" in fake.records
+    assert outcome.error is not None
+    assert outcome.error.result in {"key", "time"}
+    assert (outcome.error.maybe, outcome.error.unsigned) == (True, True)
+
+
+@pytest.mark.parametrize("unsigned", [False, True])
+def test_a_record_that_is_refused_does_not_keep_the_others(
+    fake: FakeUpdatePrimary,
+    unsigned: bool,  # noqa: FBT001
+) -> None:
+    fake.unsigned = unsigned
     fake.not_for = {"b.example"}
     wanted = [want("a.example"), want("b.example"), want("theirs.example"), want("c.example")]
     found, outcome = settled(fake, *wanted)
     assert found == [Fate.MADE, None, Fate.OTHER, Fate.MADE]
     assert outcome.error is not None
-    assert (outcome.error.result, outcome.error.maybe) == ("refused", False)
+    assert (outcome.error.result, outcome.error.maybe) == ("refused", unsigned)
 
 
 def test_where_all_is_refused_it_is_not_tried_one_by_one(fake: FakeUpdatePrimary) -> None:
@@ -186,8 +223,10 @@ def test_without_an_answer_nobody_knows(fake: FakeUpdatePrimary, done: bool) -> 
     assert (outcome.error.result, outcome.error.maybe) == ("unreachable", True)
 
 
-def test_the_next_primary_is_asked_where_the_first_takes_no_updates() -> None:
+@pytest.mark.parametrize("unsigned", [False, True])
+def test_the_next_primary_is_asked_where_the_first_takes_no_updates(unsigned: bool) -> None:  # noqa: FBT001
     first, second = FakeUpdatePrimary(), FakeUpdatePrimary()
+    first.unsigned = unsigned
     first.rcode = dns.rcode.NOTIMP
     other = Primary(IPv4Address("192.0.2.54"), key=KEY)
     fakes = {PRIMARY: first, other: second}

@@ -264,6 +264,34 @@ async def test_an_update_without_an_answer_is_taken_back(host: Host, done: bool)
     assert host.fake.data() == {"there.example": "rpz-drop."}
 
 
+async def test_a_forged_refusal_hides_no_record_from_its_end(host: Host) -> None:
+    async with host.running():
+        host.fake.forged = dns.rcode.REFUSED
+        with pytest.raises(PublishError, match="not signed, so anybody may have sent it: in case"):
+            await host.publish("a.example")
+        assert host.fake.data() == {"a.example": "rpz-drop."}
+        assert host.stored()["a.example"].leaving
+        host.fake.forged = None
+        host.now += 60
+        await host.until(lambda: not host.stored())
+    assert host.fake.data() == {}
+
+
+async def test_a_primary_that_always_refuses_unsigned_is_given_up_after_a_day(host: Host) -> None:
+    async with host.running():
+        await host.publish("there.example", seconds=10)
+        host.fake.rcode, host.fake.unsigned = dns.rcode.REFUSED, True
+        with pytest.raises(PublishError, match="which is tried for a day"):
+            await host.publish("a.example")
+        host.now += 86_000
+        await host.until(lambda: host.publisher.zones()[0].results["refused"] > 1)
+        assert set(host.stored()) == {"a.example", "there.example"}
+        host.now += 800
+        await host.until(lambda: set(host.stored()) == {"there.example"})  # which it has taken
+        (note,) = [note for note in host.notes if note[1] == ("a.example",)]
+        assert "given up, the primary has refused for a day" in note[2]
+
+
 # --- a primary that is gone -----------------------------------------------------------------
 
 

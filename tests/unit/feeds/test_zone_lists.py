@@ -454,6 +454,86 @@ async def test_a_reload_uses_other_settings_on_what_is_there(tmp_path: Path) -> 
         assert (await site.child(1)).job.zones[0].keep_since
 
 
+@asynccontextmanager
+async def applying(site: Site, calls: list[str]) -> AsyncIterator[asyncio.Event]:
+    """Let each version wait for an event before its rules are written; collect their origins."""
+    going, bulk = asyncio.Event(), site.rules.bulk
+
+    async def slowly(change: Change) -> BulkResult:
+        calls.append(change.origin)
+        await going.wait()
+        return await bulk(change)
+
+    site.rules.bulk = slowly  # type: ignore[method-assign]
+    yield going
+    site.rules.bulk = bulk  # type: ignore[method-assign]
+
+
+async def test_a_list_that_left_during_a_reload_is_not_put_in_force_again(tmp_path: Path) -> None:
+    """Two reloads: the first applies two lists again, the second removes the second of them."""
+    other = replace(LIST, origin="list:other")
+    async with running(tmp_path, LIST, other) as site:
+        child = await site.child()
+        for number, zone in enumerate(child.job.zones):
+            made = ZoneFiles(zone.path, ZONE.wire, clock=lambda: NOW)
+            made.begin()
+            made.write_whole([(True, [A])], lambda: soa(1))
+            version = made.offered
+            assert version is not None
+            child.says.put(Offered(number, version.path, version.soa, None, Asked.AXFR, 1, 0, NOW))
+            await asyncio.to_thread(child.told.get, timeout=20)
+            made.accept()
+            child.says.put(
+                ZoneReport(number, Asked.AXFR, LookResult.GOOD, version.soa, 1, NOW, 60.0, "")
+            )
+        await until(lambda: all(kept.report for kept in site.zones._kept.values()))
+        calls: list[str] = []
+        async with applying(site, calls) as going:
+            skip = [replace(each, denial=Denial.SKIP) for each in (LIST, other)]
+            site.zones.reload(site.settings(*skip))
+            await until(lambda: calls == ["list:rpz"])
+            site.zones.reload(site.settings(skip[0]))
+            await site.zones._origins.take_over(["list:rpz"])  # as the keeper of files does
+            await site.zones._origins.remove_leaving()
+            going.set()
+            await until(lambda: len(site.zones.views()) == 1)
+            await site.idle()
+        assert calls == ["list:rpz"]
+        assert site.rules.rules == {"list:rpz": {"a.test"}}
+
+
+async def test_rules_that_are_written_while_their_list_leaves_are_removed(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A)
+        calls: list[str] = []
+        async with applying(site, calls) as going:
+            offering = asyncio.create_task(site.offer(files))
+            await until(lambda: calls)
+            await site.zones._origins.take_over(())
+            await site.zones._origins.remove_leaving()
+            going.set()
+            await offering
+        assert site.rules.rules == {}
+        files.write_whole([(True, [B])], lambda: soa(2))
+        assert await site.offer(files) is Verdict.FAILED  # the settings, which are taken over soon
+        assert site.rules.rules == {}
+
+
+async def test_a_list_that_gets_another_zone_loses_the_rules_of_the_former(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        await site.offer(await site.files(A))
+        other = Name.from_text("other.example")
+        site.zones.reload(site.settings(replace(LIST, zone=other)))
+        await until(lambda: site.rules.rules == {})
+        await site.idle()
+        assert site.view.good is None
+        site.rules.failure = StateError("the map is frozen")
+        site.zones.reload(site.settings(LIST))
+        await until(lambda: site.view.zone == "rpz.example")
+        await site.idle()
+        assert "the zone that list rpz had before: the map is frozen; they stay" in site.view.error
+
+
 async def test_rules_that_have_ended_are_counted_until_their_records_go(tmp_path: Path) -> None:
     """Else the count of a zone whose records come and go would only grow."""
     async with running(tmp_path, replace(LIST, lifetime=Lifetime.TTL)) as site:
@@ -552,6 +632,42 @@ async def test_a_request_reads_a_key_again_that_could_not_be_read(tmp_path: Path
         assert primary.key is not None
         await site.offer(await site.files(A, number=1), number=1)
         assert (await asyncio.wait_for(asking, 5)).error == ""
+
+
+async def test_a_request_ends_where_no_primary_can_be_asked_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "rpz.key"
+    path.write_text('key "k" { algorithm hmac-sha256; secret "c2VjcmV0"; };')
+    path.chmod(0o600)
+    listed = replace(LIST, key_file=path)
+    async with running(tmp_path, listed) as site:
+        await site.offer(await site.files(A))
+        asking = asyncio.create_task(site.zones.read_now("rpz"))
+        await asyncio.to_thread(site.children[0].told.get, timeout=20)
+        path.unlink()
+        site.zones.reload(site.settings(listed))
+        with pytest.raises(ListError, match=r"rpz\.key: No such file"):
+            await asyncio.wait_for(asking, 5)
+
+
+async def test_a_request_that_is_given_up_is_forgotten(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        await site.offer(await site.files(A))
+        asking = asyncio.create_task(site.zones.read_now("rpz"))
+        await asyncio.to_thread(site.children[0].told.get, timeout=20)
+        assert len(site.zones._kept["list:rpz"].waiting) == 1
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert site.zones._kept["list:rpz"].waiting == []
+
+
+async def test_a_request_does_not_wait_for_a_process_that_cannot_be_started(tmp_path: Path) -> None:
+    (tmp_path / "feeds").mkdir()
+    (tmp_path / "feeds").chmod(0o777)
+    async with running(tmp_path, LIST) as site:
+        await until(lambda: site.zones.warnings)
+        with pytest.raises(ListError, match="other users can write to"):
+            await asyncio.wait_for(site.zones.read_now("rpz"), 5)
 
 
 async def test_a_primary_that_answers_again_is_logged(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -21,6 +22,8 @@ from xdpctl.transfers.records import RecordType, Soa, ZoneRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from xdpctl.feeds.zone.records import Batch
 
 ZONE = Name.from_text("rpz.example").wire
 
@@ -177,6 +180,35 @@ def test_changes_that_do_not_fit_change_nothing(
     assert (files.offered, read(path_of(files))) == (None, before)
 
 
+def test_the_good_version_can_be_read_while_many_changes_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "_CACHE_KIB", 64)
+    monkeypatch.setattr(records, "_PATIENCE", 0.0)
+    files = ZoneFiles(tmp_path / "a", ZONE)
+    files.write_whole([(True, [cname("y")])], lambda: soa(1))
+    files.accept()
+    path = path_of(files)
+
+    def batches() -> Iterator[Batch]:
+        for part in range(20):
+            yield True, [cname(f"n{part}-{number}") for number in range(200)]
+            assert read(path, offered=False)[0] == 1
+
+    files.write_changes(batches(), lambda: soa(2))
+    assert read(path)[0] == 2
+
+
+def test_changes_that_would_take_too_much_memory_are_transferred_as_a_whole(
+    files: ZoneFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "CHANGES_OCTETS_MAX", 10_000)
+    files.write_changes([(True, [cname("z", data=bytes(9_000))])], lambda: soa(2))
+    with pytest.raises(UnfitChangesError, match="more records change"):
+        files.write_changes([(True, [cname("z", data=bytes(10_000))])], lambda: soa(2))
+    assert serial_of(again(files)) == 1
+
+
 def test_without_a_version_changes_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(UnfitChangesError):
         ZoneFiles(tmp_path / "a", ZONE).write_changes([], lambda: soa(2))
@@ -219,6 +251,35 @@ def test_the_file_of_another_zone_is_not_used(files: ZoneFiles) -> None:
     other = ZoneFiles(path_of(files).with_name("a"), Name.from_text("other.example").wire)
     with pytest.raises(StateError, match="another zone"):
         other.begin()
+
+
+def test_a_file_that_others_can_have_made_or_changed_is_not_used(
+    files: ZoneFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = path_of(files)
+    connection_of(files).close()
+    path.chmod(0o646)
+    for use in (lambda: again(files), lambda: read(path)):
+        with pytest.raises(StateError, match="other users can write to"):
+            use()
+    path.chmod(0o644)
+    assert read(path)[0] == 1
+    inode, real = path.stat().st_ino, os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        fields = list(real(descriptor)[:10])
+        fields[4] = 4_000_001 if fields[1] == inode else fields[4]
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    for use in (lambda: again(files), lambda: read(path)):
+        with pytest.raises(StateError, match="belongs to user 4000001"):
+            use()
+    monkeypatch.undo()
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+    with pytest.raises(StateError, match="is a link, not a regular file"):
+        read(path)
 
 
 def test_a_full_disk_is_one_sentence(files: ZoneFiles) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import pytest
 
-from xdpctl.errors import ListError
+from xdpctl.errors import KernelError, ListError
 from xdpctl.service import list_exemptions
-from xdpctl.service.list_exemptions import REMEMBERED, ListExemptions
+from xdpctl.service.list_exemptions import REMEMBERED, Exempting, ListExemptions
 from xdpctl.store.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 A, B, C = map(ip_network, ("192.0.2.1/32", "2001:db8::/32", "198.51.100.0/24"))
@@ -50,6 +52,42 @@ def test_all_lists_together_have_a_bound(state: State, monkeypatch: pytest.Monke
     with pytest.raises(ListError, match="may exempt 2 clients, not 3"):
         exemptions.use("list:b", {C})
     assert set(exemptions.clients) == {A, B}
+
+
+class Tables:
+    """Maps that can be written, or not."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[object, ...]] = []
+        self.failure: KernelError | None = None
+
+    def exempt_listed(self, clients: Sequence[object]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.written.append(tuple(clients))
+
+
+async def test_what_could_not_be_written_to_the_maps_is_written_the_next_time(state: State) -> None:
+    tables = Tables()
+    with ThreadPoolExecutor(1) as thread:
+        exempting = Exempting(
+            ListExemptions(state, {"list:a"}),
+            tables,  # type: ignore[arg-type]
+            note_thread=thread,
+            thread=thread,
+        )
+        await exempting.exempt("list:a", {A})
+        await exempting.exempt("list:a", {A})
+        assert tables.written == [(A,)]
+        tables.failure = KernelError("bpf", errno.EPERM)
+        with pytest.raises(KernelError):
+            await exempting.exempt("list:a", {C})
+        with pytest.raises(KernelError):
+            await exempting.exempt("list:a", {C})
+        tables.failure = None
+        await exempting.exempt("list:a", {A})  # as before, but a part of C may be there
+        await exempting.exempt("list:a", {A})
+    assert tables.written == [(A,), (A,)]
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"list:a": ["x"]}', '{"list:a": 1}'])

@@ -73,7 +73,7 @@ def test_a_primary_without_ixfr_gives_the_whole_zone() -> None:
 
 
 def test_a_version_that_is_older_is_not_taken() -> None:
-    with pytest.raises(TransferError, match="version 4 is older than version 5, which is in force"):
+    with pytest.raises(TransferError, match=r"version 4 is older than version 5, .*lists accept"):
         fetched({PRIMARY: FakePrimary(SOA)}, 5)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -123,6 +124,27 @@ def test_a_file_of_authorities(tmp_path: Path) -> None:
             read_authorities(path)
     with pytest.raises(TransferError, match="cannot read"):
         read_authorities(tmp_path / "none")
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_authorities_that_others_can_write_are_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text(TRUSTED)
+    path.chmod(mode)
+    with pytest.raises(TransferError, match=f"tls-ca {path}: its mode {mode:04o} lets others"):
+        read_authorities(path)
+
+
+def test_authorities_lie_where_only_we_can_write_and_are_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TransferError, match=r"tls-ca .*pipe: it is not a regular file"):
+        read_authorities(tmp_path / "pipe")
+    open_to_all = tmp_path / "all"
+    open_to_all.mkdir()
+    (open_to_all / "ca.pem").write_text(TRUSTED)
+    open_to_all.chmod(0o777)
+    with pytest.raises(TransferError, match="others can write to"):
+        read_authorities(open_to_all / "ca.pem")
 
 
 def test_a_primary_that_ends_the_handshake_is_one_sentence() -> None:

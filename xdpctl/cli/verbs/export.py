@@ -68,17 +68,20 @@ def _write_zone(lines: Iterable[str], arguments: argparse.Namespace, session: Se
 
     zone = PolicyZone(Name.from_text(arguments.rpz))
     origin = None if arguments.origin is None else parse_origin(arguments.origin)
-    of_lists = 0
+    of_lists, is_found = 0, False
     for line in lines:
         rule = parse_rule_line(line)
         if rule is None or origin not in {None, rule.origin}:
             continue
+        is_found = True
         if origin is None and class_of(rule.origin) is ClaimClass.LIST:
             of_lists += 1
         else:
             zone.add(rule)
     for line in zone.lines(int(time.time())):
         session.say(line)
+    if origin is not None and not is_found:
+        session.warn(f"the zone is empty: no rule has the origin {origin}")
     if zone.left_out:
         session.warn(f"not in the zone, because no RPZ record expresses them: {zone.left_out}")
     if of_lists:

@@ -89,13 +89,14 @@ def _read_now(arguments: argparse.Namespace, session: Session) -> int:
         session.document(listed)
         return 0
     left_out = listed.get("left_out") or 0
+    rules = listed.get("rules") or 0
     entries = "entry" if left_out == 1 else "entries"
     more = f", {count(left_out)} {entries} left out" if left_out else ""
     if kinds := _kinds(listed):
         more += f" ({kinds})"
     session.say(
-        f"{listed.get('name')}: {count(listed.get('rules') or 0)} rules in force, read as"
-        f" {listed.get('format')}{more}"
+        f"{listed.get('name')}: {count(rules)} {'rule' if rules == 1 else 'rules'} in force,"
+        f" read as {listed.get('format')}{more}"
     )
     return 0
 

@@ -4,7 +4,8 @@ In the DNS a wildcard answers only where nothing of the zone is closer (RFC 4592
 `*.evil` and `good.evil`, nothing of the zone matches `a.good.evil`. Zone rules know no such
 thing, for the longest zone decides. So a name of the zone inside a wildcard gets the rule
 `*.name`, Pass, unless the zone has that wildcard itself. An empty non-terminal, and a name
-whose record no rule can express, exist too: the wildcard does not match them.
+whose record no rule can express, exist too: the wildcard does not match them. A rule `*.name` has
+`TABLE_LEVELS` labels at most, so deeper names are kept only right below a wildcard.
 
 Owns only this: names are octets as stored keys have them, without the root byte. The wildcards
 have to be known before the first name comes; only names inside one of them are kept. Called by
@@ -15,10 +16,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import ZoneScope
+from xdpctl.abi import TABLE_LEVELS, ZoneScope
+from xdpctl.errors import ListError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+INSIDE_MAX = 5_000_000
+"""Names that are kept: some hundred octets each. Nearly each of them needs a rule."""
 
 
 class HiddenNames:
@@ -47,7 +53,11 @@ class HiddenNames:
         return False
 
     def see(self, octets: bytes, *, has_rule: bool) -> None:
-        """Take a name of the zone; `has_rule`: it has become an exact rule."""
+        """Take a name of the zone; `has_rule`: it has become an exact rule.
+
+        Raises:
+            ListError: too many names are inside wildcards.
+        """
         wildcards, above = self._wildcards, octets
         while above:
             above = above[above[0] + 1 :]
@@ -63,10 +73,17 @@ class HiddenNames:
             chain.append(above[above[0] + 1 :])
             if self._wildcards.get(chain[-1]):
                 inside = len(chain) - 1
-        for name in chain[:inside]:
-            self._inside.setdefault(name, False)
-        if has_rule and inside:
+        depth = len(chain) - 1
+        for at, name in enumerate(chain[:inside]):
+            if depth - at <= TABLE_LEVELS or self._wildcards.get(chain[at + 1]):
+                self._inside.setdefault(name, False)
+        if has_rule and octets in self._inside:
             self._inside[octets] = True
+        if len(self._inside) > INSIDE_MAX:
+            raise ListError(
+                f"more than {INSIDE_MAX:,} of its names are inside its wildcards, and each would"
+                " need a rule of its own: remove the wildcards above them, or split the zone"
+            )
 
     def passes(self) -> Iterator[tuple[bytes, ZoneScope]]:
         """Yield the names, each with the scope of the Pass rule that it needs."""

@@ -116,9 +116,15 @@ def settle(
         try:
             _settle(connection, part, fates, whole=whole)
         except PublishError as error:
-            if whole or error.maybe or len(part) == 1 or error.result == "unreachable":
+            if whole or _is_lost(error) or len(part) == 1 or error.result == "unreachable":
                 raise
-            _settle_each(connection, part, fates)
+            if error.maybe:
+                part = [_sent(each) for each in part]
+            try:
+                _settle_each(connection, part, fates)
+            except PublishError as last:
+                last.maybe = last.maybe or error.maybe
+                raise
 
     return _at_first(zone, primaries, wanted, work, connecting)
 
@@ -166,11 +172,31 @@ def _at_first(
             return ZoneOutcome(fates)
         except PublishError as error:
             failures.append((primary, error))
-            if error.maybe or fates or error.result not in _ELSEWHERE:
+            if _is_lost(error) or fates or error.result not in _ELSEWHERE:
                 break
     said = ", and ".join(f"{primary}: {error.sentence}" for primary, error in failures)
-    last = failures[-1][1]
-    return ZoneOutcome(fates, PublishError(said, last.result, maybe=last.maybe))
+    errors = [error for _, error in failures]
+    return ZoneOutcome(
+        fates,
+        PublishError(
+            said,
+            errors[-1].result,
+            maybe=any(error.maybe for error in errors),
+            unsigned=any(error.unsigned for error in errors),
+        ),
+    )
+
+
+def _is_lost(error: PublishError) -> bool:
+    """Return whether the connection is of no more use: no answer came that belongs to it."""
+    return error.maybe and not error.unsigned
+
+
+def _sent(each: WantedRecord) -> WantedRecord:
+    """Return a record that the primary may have by now, although it says that it refuses."""
+    if each.action is None:
+        return replace(each, sure=False)
+    return replace(each, ours=tuple(dict.fromkeys((*each.ours, each.action))), sure=False)
 
 
 def _settle(
@@ -225,9 +251,10 @@ def _settle_each(
             done += 1
         except PublishError as error:
             refused.append(error)
-            if error.maybe or (not done and len(refused) == _REFUSED_MAX):
+            if _is_lost(error) or (not done and len(refused) == _REFUSED_MAX):
                 break
     if refused:
+        refused[-1].maybe = any(error.maybe for error in refused)
         raise refused[-1]
 
 

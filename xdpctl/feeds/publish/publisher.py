@@ -57,6 +57,13 @@ POLL_SECONDS = 2.0
 ELSEWHERE_SECONDS = 300.0
 """How long a claim is not sent again whose record another has published."""
 
+GIVE_UP_SECONDS = 86_400.0
+"""So long a record that was sent is looked for at a primary that only refuses, without a signature.
+
+It has never said that it took the record, and somebody on the way may say in its place that it did
+not. A record that it has taken is never given up.
+"""
+
 _SLEEP_SECONDS = 60.0
 _LEAST_SLEEP_SECONDS = 0.05
 _log = logging.getLogger(__name__)
@@ -262,9 +269,12 @@ class Publisher:
         others, error = asked.of(records, Fate.OTHER), asked.error
         if error is not None and error.maybe:
             self._wake.set()  # what is on its way is taken back
+            why, until = "in case it has taken the update", "as soon as it answers"
+            if error.unsigned:
+                why = f"this refusal is not signed, so anybody may have sent it: {why}"
+                until = "as soon as it takes updates, which is tried for a day"
             raise PublishError(
-                f"cannot publish in {zone.text}: {error.sentence}; in case it has taken the update,"
-                " that is undone as soon as it answers",
+                f"cannot publish in {zone.text}: {error.sentence}; {why}, that is undone {until}",
                 error.result,
             )
         if error is not None or others:
@@ -471,6 +481,7 @@ class Publisher:
         await self._keep(replace(record, sent=record.action) for record in making)
         asked = await self._ask(zone, self._settle, records)
         await self._ended(zone, ending, asked, NOBODY, "ended")
+        await self._give_up(zone, asked.of(ending, None), now)
         done = [made(record, now) for record in asked.of(making, Fate.MADE)]
         lost = asked.of(making, Fate.SAME, Fate.OTHER)
         is_certain = asked.error is not None and not asked.error.maybe
@@ -484,6 +495,18 @@ class Publisher:
         await self._note(NOBODY, "publish", new, f"in {zone.text}{lasting(new, now)}")
         taken = [record for record in lost if record.there is not None]
         await self._note(NOBODY, "unpublish", taken, f"in {zone.text}: another has changed it")
+
+    async def _give_up(
+        self, zone: PublishZone, records: Sequence[PublishedRecord], now: float
+    ) -> None:
+        """Forget those records that a primary has refused for a day, and never had as we know."""
+        before = now - GIVE_UP_SECONDS
+        if zone.unsigned_since is None or zone.unsigned_since > before:
+            return
+        old = [each for each in records if each.there is None and each.created <= before]
+        await self._keep((), [record.key for record in old])
+        why = "the primary has refused for a day, without a signature, and may have it all the same"
+        await self._note(NOBODY, "unpublish", old, f"in {zone.text}: given up, {why}")
 
     async def _ended(
         self,

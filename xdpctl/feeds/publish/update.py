@@ -191,18 +191,28 @@ class UpdateConnection:
             answer = self._channel.receive()
         except TransferError as error:
             raise PublishError(error.sentence, "unreachable", maybe=True) from error
-        rcode = self._rcode(message, answer)
+        rcode, is_signed = self._rcode(message, answer)
         if rcode in _NOT_MET:
             return False
         if rcode != dns.rcode.NOERROR:
             result, sentence = _REFUSALS.get(
                 rcode, ("failed", f"it refuses the update ({dns.rcode.to_text(rcode)})")
             )
-            raise PublishError(sentence.format(key=self._key_text()), result)
+            raise PublishError(
+                sentence.format(key=self._key_text()),
+                result,
+                maybe=not is_signed,
+                unsigned=not is_signed,
+            )
         return True
 
-    def _rcode(self, message: dns.update.UpdateMessage, wire: bytes) -> dns.rcode.Rcode:
-        """Return the response code of an answer whose signature is good.
+    def _rcode(
+        self, message: dns.update.UpdateMessage, wire: bytes
+    ) -> tuple[dns.rcode.Rcode, bool]:
+        """Return the response code of an answer, and whether it is to be believed.
+
+        Without a key everything is. With one, only a refusal may lack its signature: PowerDNS and
+        NSD sign none, and nobody can for a key that it does not have.
 
         Raises:
             PublishError: it is not the answer, or its signature is not good.
@@ -215,20 +225,27 @@ class UpdateConnection:
                 f"it does not have {self._key_text()} with this algorithm; compare both"
                 " configurations",
                 "key",
+                maybe=True,
+                unsigned=True,
             ) from error
         except dns.tsig.PeerBadSignature as error:
             raise PublishError(
                 f"it finds our signature wrong; compare the secret of {self._key_text()} on both"
                 " sides",
                 "key",
+                maybe=True,
+                unsigned=True,
             ) from error
         except (dns.tsig.PeerBadTime, dns.tsig.BadTime) as error:
             raise PublishError(
-                "its clock is more than five minutes from this host's; set the clocks", "time"
+                "its clock is more than five minutes from this host's; set the clocks",
+                "time",
+                maybe=True,
+                unsigned=True,
             ) from error
         except (dns.exception.DNSException, ValueError, NotImplementedError) as error:
             if (refusal := _refusal_in(message, wire)) is not None:
-                return refusal
+                return refusal, self._key is None
             raise PublishError(
                 f"its answer cannot be used ({type(error).__name__}); check that a DNS primary"
                 f" listens there and has {self._key_text()}",
@@ -238,13 +255,14 @@ class UpdateConnection:
         if answer.id != message.id or not _is_answer(answer):
             raise PublishError("its answer is to another question", "failed", maybe=True)
         rcode = answer.rcode()
-        if self._key is not None and not answer.had_tsig and rcode not in _REFUSALS:
+        is_signed = self._key is None or answer.had_tsig
+        if not is_signed and rcode not in _REFUSALS:
             raise PublishError(
                 "its answer is not signed; let the primary use the key for updates",
                 "key",
                 maybe=True,
             )
-        return rcode
+        return rcode, is_signed
 
     def _key_text(self) -> str:
         if self._key is None:
@@ -255,8 +273,8 @@ class UpdateConnection:
 def _refusal_in(message: dns.update.UpdateMessage, wire: bytes) -> dns.rcode.Rcode | None:
     """Return the response code of a refusal that is not signed, which may be a header alone.
 
-    A server signs nothing for one whose key it does not have. Whoever forges such an answer only
-    delays the update.
+    A server signs nothing for one whose key it does not have. Such an answer proves nothing: the
+    primary may have taken the update, and somebody on the way may have sent this in its place.
     """
     if len(wire) < _HEADER.size:
         return None

@@ -65,6 +65,7 @@ class PublishZone:
         failures: in a row.
         due: when its primary may be asked again, in seconds since the epoch.
         error: of the last update; empty: it was taken.
+        unsigned_since: since when nothing but refusals without a signature came; None: none came.
         results: how often updates ended in each way.
         unverified: keys of records of before the start that have not been looked at.
     """
@@ -75,6 +76,7 @@ class PublishZone:
     failures: int = 0
     due: float = 0.0
     error: str = ""
+    unsigned_since: float | None = None
     results: Counter[str] = field(default_factory=Counter)
     unverified: set[Key] = field(default_factory=set)
 
@@ -122,11 +124,14 @@ class PublishZone:
         else:
             self.results["done"] += 1
             self.failures, self.error, self.due = 0, "", 0.0
+            self.unsigned_since = None
         return asked
 
     def failed(self, error: PublishError, now: float) -> None:
         """Count a failure, and let the next try wait."""
         self.results[error.result] += 1
+        if error.unsigned and self.unsigned_since is None:
+            self.unsigned_since = now
         wait = min(RETRY_MAX_SECONDS, RETRY_SECONDS * 2.0 ** min(self.failures, _DOUBLINGS))
         self.failures += 1
         self.due = now + wait * random.uniform(0.9, 1.1)  # noqa: S311 - not a secret

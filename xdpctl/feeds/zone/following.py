@@ -8,11 +8,14 @@ wanted, and the folder of its files has nothing of former lists. Does not own th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from xdpctl.errors import ListError, XdpctlError
+from xdpctl.kernel.paths import ForeignError, Opened, open_directory, refuse_writable
 from xdpctl.process.log import event
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.feeds.zone.messages import Report, Request, ZoneListsJob
+
+_ENDINGS = ".zone", ".new", "-journal"
+"""Of the names of zones' files (records.py); nothing else is ever removed."""
 
 RESTART_SECONDS = 5.0
 """Until the process is started again."""
@@ -126,15 +132,38 @@ class Following:
         """Make the directory of the zones' files, and remove those of former lists. Blocks."""
         kept = {zone.path.name for zone in job.zones} if job else set()
         try:
-            if job is not None:
-                self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-            for path in list(self._directory.glob("*")):
-                if path.name.partition(".")[0] not in kept and path.is_file():
-                    path.unlink()
+            with _opened(self._directory, make=None if job is None else 0o750) as folder:
+                for name in folder.names():
+                    if name.endswith(_ENDINGS) and name.partition(".")[0] not in kept:
+                        with contextlib.suppress(IsADirectoryError):
+                            os.unlink(name, dir_fd=folder.fd)
         except FileNotFoundError:
             return
         except OSError as error:
+            if job is None and isinstance(error, ForeignError):
+                return  # it is not ours, and nothing is to be kept there
             raise ListError(
-                f"cannot keep zones in {self._directory}: {error.strerror}; the directory must"
-                " belong to the service's user"
+                f"cannot keep zones in {self._directory}: {error.strerror}; this directory and the"
+                " one above it must belong to the service's user, who alone may write there"
             ) from error
+
+
+def _opened(directory: Path, *, make: int | None) -> Opened:
+    """Open the directory of the zones' files; `make`: mode in which it is made if it is missing.
+
+    Who can change it, or the one above it, chooses what is removed there and which version is the
+    last good one. The state's folder may be one in which everybody can make names, as /tmp.
+
+    Raises:
+        ForeignError: another user owns a part of the path, or can write there.
+        OSError: it cannot be made or opened.
+    """
+    with open_directory(directory.parent, make=make) as above:
+        refuse_writable(above)
+    opened = open_directory(directory, make=make)
+    try:
+        refuse_writable(opened)
+    except BaseException:
+        opened.close()
+        raise
+    return opened

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
 from xdpctl.abi import LABEL_MAX
 from xdpctl.errors import StateError
+from xdpctl.kernel.paths import open_directory, refuse_foreign_file, refuse_writable
 from xdpctl.transfers.primaries import UnfitChangesError
 from xdpctl.transfers.records import Soa
 
@@ -36,8 +37,14 @@ if TYPE_CHECKING:
 
 GOOD_SUFFIX, NEW_SUFFIX = ".zone", ".new"
 
-CHANGES_MAX = 1_000_000
-"""Records that changes may concern; more are transferred as a whole zone."""
+CHANGES_OCTETS_MAX = 16 << 20
+"""Of the records that changes concern, about; more are transferred as a whole zone.
+
+Some 200,000 of them. Until all have come they are in memory, so that the file can be read.
+"""
+
+_ROW_OCTETS = 40
+"""About what a record takes beside its octets."""
 
 CONTACT_SECONDS = 60.0
 """Between two times that a contact with a primary is written down."""
@@ -169,6 +176,7 @@ class ZoneRecords:
     def __init__(self, path: Path, *, offered: bool = True) -> None:
         self._path = path
         with _told("read", path):
+            _refuse_foreign(path)
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro",
                 uri=True,
@@ -351,13 +359,14 @@ class ZoneFiles:
         good, connection = self.good, self._connection
         if good is None or connection is None:
             raise UnfitChangesError("there is no version that could be changed")
-        now, left, count = int(self._clock()), CHANGES_MAX, good.records
-        with self._written_to(), _transaction(connection):
+        now, left, count = int(self._clock()), CHANGES_OCTETS_MAX, good.records
+        with self._written_to(), _unspilled(connection), _transaction(connection):
             for added, records in batches:
-                left -= len(records)
+                rows = self._rows(records, now)
+                left -= sum(2 * len(row[0]) + len(row[2]) + _ROW_OCTETS for row in rows)
                 if left < 0:
                     raise UnfitChangesError("more records change than are worth to be changed")
-                for row in self._rows(records, now):
+                for row in rows:
                     (_add if added else _take)(connection, row)
                     connection.execute("INSERT OR IGNORE INTO touched VALUES (?)", row[:1])
                 count += len(records) if added else -len(records)
@@ -467,6 +476,7 @@ class ZoneFiles:
 
     def _open(self) -> None:
         """Open the good version, and take back what a killed process began."""
+        _refuse_foreign(self._path)
         connection = self._connection = sqlite3.connect(
             self._path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
         )
@@ -519,6 +529,19 @@ class ZoneFiles:
         for name in (path.name, f"{path.name}-journal"):
             with contextlib.suppress(OSError):
                 path.with_name(name).unlink()
+
+
+def _refuse_foreign(path: Path) -> None:
+    """See that nobody else can have made or changed a version's file. It is only looked at.
+
+    Closing a file that was opened to read would end SQLite's locks on it in this process.
+
+    Raises:
+        OSError: another user owns or can change it, or a folder on the way; or it does not exist.
+    """
+    with open_directory(path.parent) as folder, folder.open(path.name) as found:
+        refuse_foreign_file(found)
+        refuse_writable(found)
 
 
 def _created(path: Path) -> sqlite3.Connection:
@@ -591,6 +614,20 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+@contextlib.contextmanager
+def _unspilled(connection: sqlite3.Connection) -> Iterator[None]:
+    """Keep what a transaction writes in memory until its end.
+
+    What is written to the file before locks it, for as long as a primary takes to send the rest.
+    """
+    connection.execute("PRAGMA cache_spill = OFF")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("PRAGMA cache_spill = ON")
 
 
 def _sync(path: Path) -> None:
