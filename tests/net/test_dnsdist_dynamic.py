@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import Lab, dig, eventually
+from tests.lab import Lab, Service, dig, eventually
 from tests.net.dynamic_site import (
     ALONE,
     IN_SUBNET,
@@ -17,6 +18,7 @@ from tests.net.dynamic_site import (
     Flood,
     dynamic_site,
 )
+from xdpctl.feeds.dnsdist.ledger import TRUST_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,3 +99,20 @@ def test_claims_end_with_the_flood_or_run_out_when_dnsdist_is_gone(lab: Lab) -> 
     warnings = site.service.verb("status").stdout
     assert f"cannot read the dynamic blocks of {URL}: no connection" in warnings
     assert site.service.metrics().sum("xdpctl_dnsdist_up") == 0
+
+
+def test_a_start_ends_what_dnsdist_ended_while_no_service_ran(lab: Lab) -> None:
+    """Also what is left of a dnsdist that is not read any more. A day's block lasts ten minutes."""
+    site = dynamic_site(lab, "1.7", lua=NAMES.replace("60", "86400"))
+    eventually(lambda: ".evil.example" in site.claims(), "a claim", timeout=60)
+    (rule,) = site.service.rules("--origin", "dnsdist-dynamic")
+    assert rule["expires_in"] <= TRUST_SECONDS
+    site.service.stop(signal.SIGKILL)
+    site.dnsdist.console("clearDynBlocks()")
+    site.dnsdist.console('addDynBlockSMT({"b.example."}, "", 86400, DNSAction.Truncate)')
+    site.service = Service(site.server)
+    eventually(lambda: site.claims().keys() == {".b.example"}, "dnsdist's list", timeout=30)
+    site.service.stop()
+    (lab.directory / "xdpctl.toml").write_text("")
+    site.service = Service(site.server)
+    eventually(lambda: not site.claims(), "the end of all")
