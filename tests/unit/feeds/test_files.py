@@ -649,7 +649,6 @@ async def test_the_warnings_of_a_list_go_with_it(backend: FakeBackend, tmp_path:
         assert kept.warnings == ()
 
 
-@pytest.mark.usefixtures("quick")
 async def test_rules_that_are_written_while_their_list_leaves_are_removed(
     backend: FakeBackend, tmp_path: Path
 ) -> None:
@@ -672,6 +671,7 @@ async def test_rules_that_are_written_while_their_list_leaves_are_removed(
         assert backend.rules == {}
 
 
+@pytest.mark.usefixtures("quick")
 async def test_rules_that_could_not_be_removed_are_tried_again(
     backend: FakeBackend, tmp_path: Path
 ) -> None:
