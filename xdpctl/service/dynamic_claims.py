@@ -123,7 +123,7 @@ class DynamicBackend:
             await on_thread(self._writes, note)
 
     async def former(self) -> list[Note]:
-        """Return the claims that are in force, as a start finds them."""
+        """Return the claims that have not ended, as a start finds them."""
         return await self._look(
             lambda: [note for part in self._store.dynamic.former() for note in part]
         )

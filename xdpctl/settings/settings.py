@@ -409,10 +409,11 @@ def _warnings(settings: Settings, given: Mapping[str, Any]) -> list[str]:
     if settings.publish not in {None, *(each.zone for each in settings.zone_lists)}:
         sentences.append("--publish has no effect without a [[list]] with this zone")
     sentences += [
-        f"the API key of {each.url} crosses the network unencrypted: let dnsdist's web server"
-        " listen on this host's loopback"
+        f"the blocks {'and the API key of' if each.key_file else 'of'} {each.url} cross the network"
+        " unencrypted, where others can change them: let dnsdist's web server listen on this"
+        " host's loopback"
         for each in settings.dnsdists
-        if each.key_file and not each.is_local
+        if not each.is_local
     ]
     if settings.notify_listen is not None and not settings.zone_lists:
         sentences.append("--notify-listen has no effect without a [[list]] with the key zone")

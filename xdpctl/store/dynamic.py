@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xdpctl.abi import RULE_PLACES, TABLES, MapName, RuleAction
 from xdpctl.errors import KernelError, TableFullError
 from xdpctl.store.entries import NOTES_AT_ONCE, read_values
-from xdpctl.store.state import Note
+from xdpctl.store.state import Note, place_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -187,13 +187,17 @@ class DynamicClaims:
     # --- looking ------------------------------------------------------------------
 
     def former(self) -> Iterator[list[Note]]:
-        """Yield the claims in force that have not ended, in parts, as a start finds them."""
+        """Yield the claims that have not ended, in parts, as a start finds them."""
         now = self._boot()
         for name in RULE_PLACES:
             after: bytes | None = b""
             while after is not None:
                 notes, after = self._listing.state.page_of(ORIGIN, name, after, NOTES_AT_ONCE)
                 yield [note for note in notes if note.expires is None or note.expires > now]
+            after = b""
+            while notes := self._listing.state.waiting_page(name, after, NOTES_AT_ONCE, ORIGIN):
+                yield [note for note in notes if note.expires is None or note.expires > now]
+                after = place_in_order(notes[-1])
 
     def hits(self, places: Iterable[Place]) -> dict[Place, int]:
         """Return the counters of these places' entries, whoever has them, where there are any."""

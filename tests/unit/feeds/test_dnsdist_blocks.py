@@ -189,6 +189,18 @@ def test_what_stays_the_same_is_the_same_object_and_what_changes_is_read_again()
     assert again(ebpf=False).kind is BlockKind.PREFIX
 
 
+def test_blocks_beyond_those_that_are_taken_are_counted_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("xdpctl.feeds.dnsdist.blocks.BLOCKS_MAX", 2)
+    monkeypatch.setattr("xdpctl.feeds.dnsdist.blocks.ENTRIES_MAX", 6)
+    entries = ((f"n{number}.example.", entry()) for number in range(9))
+    found = BlockReader(OtherAction.SKIP, AnyQtype.BOTH, GUARD).read_all(entries)
+    assert list(found.blocks) == list(found.seconds) == ["n0.example.", "n1.example."]
+    assert found.kinds() == {BlockKind.SUFFIX: 2, BlockKind.TOO_MANY: 4}
+    assert len(list(entries)) == 3  # which were not read
+
+
 def test_a_reason_is_one_short_line() -> None:
     text = "a\nb\x1b[0m" + "x" * 500
     reason = read({"e.example.": entry(reason=text)})["e.example."].reason

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,23 +14,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpctl.abi import MapName, RuleAction
+from xdpctl.abi import BY_REF, MapName, RuleAction
 from xdpctl.errors import DnsdistError, MapFullError
 from xdpctl.feeds.dnsdist.blocks import BlockKind
 from xdpctl.feeds.dnsdist.bridge import DnsdistBlocks
 from xdpctl.feeds.dnsdist.client import AnswerBounds, fetch, read_answer, read_api_key
+from xdpctl.feeds.dnsdist.ledger import Ledger
 from xdpctl.process.clock import boot_clock
-from xdpctl.rules import AnyQtype, target_of, target_text
+from xdpctl.rules import AnyQtype, parse_target, target_of, target_text
 from xdpctl.rules.guard import Guard
+from xdpctl.rules.keys import full_key, stored_place
 from xdpctl.settings import DnsdistSettings, Settings, load_settings
-from xdpctl.store.dynamic import WishesSettled, WishState
+from xdpctl.store.dynamic import ORIGIN, Wish, WishesSettled, WishState
+from xdpctl.store.state import Note
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
-    from xdpctl.store.dynamic import Wish
     from xdpctl.store.entries import Place
-    from xdpctl.store.state import Note
 
 POLL = 0.03
 BOUNDS = AnswerBounds(connect=1.0, seconds=0.5, octets=20_000, head=1_000)
@@ -92,7 +94,7 @@ class FakeBackend:
     Attributes:
         claims: that are there, by target. `theirs`: places where dnsdist has an entry.
         counters: by place; `per_look`: what each look adds.
-        error: raised by the next `settle`.
+        left: claims of a former service. `zones_go`: while it is not set, zones wait.
     """
 
     claims: dict[str, Wish] = field(default_factory=dict)
@@ -105,12 +107,18 @@ class FakeBackend:
     any_qtype: AnyQtype = AnyQtype.BOTH
     looked_beneath: int = 0
     noted: int = 0
+    left: list[Note] = field(default_factory=list)
+    zones_go: asyncio.Event = field(default_factory=asyncio.Event)
+    settles: list[int] = field(default_factory=list)
 
     def guard(self) -> Guard:
         return Guard([], [])
 
     async def settle(self, wishes: Mapping[Place, Wish | None]) -> WishesSettled:
         settled = WishesSettled()
+        self.settles.append(len(wishes))
+        if any(place[0] is MapName.ZONES for place in wishes):
+            await self.zones_go.wait()
         for place, wish in wishes.items():
             text = target_text(target_of(*place, self.any_qtype))
             if wish is None:
@@ -134,7 +142,7 @@ class FakeBackend:
         self.noted += 1
 
     async def former(self) -> list[Note]:
-        return []
+        return self.left
 
     async def hits(self, places: Collection[Place]) -> dict[Place, int]:
         for place in places:
@@ -171,6 +179,7 @@ class Bridge:
 
     async def polled(self) -> None:
         """Wait for a poll that begins from now on, and its end."""
+        await self.until(lambda: self.part.view().dnsdists)
         before = sum(self.part.view().dnsdists[0].polls.values())
         await self.until(lambda: sum(self.part.view().dnsdists[0].polls.values()) >= before + 2)
 
@@ -187,10 +196,13 @@ def settings_of(*tables: DnsdistSettings) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def bridge(key_file: Path | None = None, hold: int = 0) -> AsyncIterator[Bridge]:
+async def bridge(
+    key_file: Path | None = None, hold: int = 0, backend: FakeBackend | None = None
+) -> AsyncIterator[Bridge]:
     """Run a bridge to a fake dnsdist."""
     async with FakeDnsdist() as dnsdist:
-        backend = FakeBackend()
+        backend = backend or FakeBackend()
+        backend.zones_go.set()
         table = DnsdistSettings(dnsdist.url, key_file, poll=POLL, hold=hold)
         part = DnsdistBlocks(backend, settings_of(table), bounds=BOUNDS)
         task = asyncio.create_task(part.run())
@@ -374,6 +386,88 @@ async def test_a_reload_that_takes_the_dnsdist_away_ends_its_claims() -> None:
         assert site.part.view().dnsdists == ()
         site.part.reload(settings_of(DnsdistSettings(site.dnsdist.url, poll=POLL)))
         await site.until(lambda: site.targets)
+
+
+def with_former(*texts: str) -> FakeBackend:
+    """Return a backend where a former service left claims."""
+    backend, end = FakeBackend(), boot_clock() + 500
+    for text in texts:
+        place = stored(text)
+        backend.claims[text] = Wish(RuleAction.DROP, "why", end)
+        backend.left.append(Note(*place, RuleAction.DROP, ORIGIN, "why", 0.0, end))
+    return backend
+
+
+def stored(text: str) -> Place:
+    """Return the place of a target."""
+    ref, key = stored_place(parse_target(text), AnyQtype.BOTH)
+    return BY_REF[ref].name, full_key(ref, key)
+
+
+async def test_what_a_former_service_left_ends_when_the_first_list_does_not_name_it() -> None:
+    backend = with_former("192.0.2.0/24", "198.51.100.0/24")
+    async with bridge(backend=backend) as site:
+        site.dnsdist.answer = b""
+        await site.until(lambda: site.part.warnings)
+        assert site.targets == {"192.0.2.0/24", "198.51.100.0/24"}
+        site.dnsdist.has({"192.0.2.0/24": entry()})
+        await site.until(lambda: site.targets == {"192.0.2.0/24"})
+        await site.polled()
+        assert site.targets == {"192.0.2.0/24"}
+
+
+@pytest.mark.parametrize("is_reload", [False, True])
+async def test_what_is_left_ends_where_no_dnsdist_is_configured(*, is_reload: bool) -> None:
+    backend = with_former("192.0.2.0/24", ".evil.example")
+    async with bridge(backend=backend) as site:
+        site.dnsdist.answer = b""
+        if is_reload:
+            await site.until(lambda: site.part.warnings)
+        site.part.reload(settings_of())
+        await site.until(lambda: not site.targets)
+
+
+async def test_zones_that_wait_are_one_task_that_makes_the_newest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("xdpctl.feeds.dnsdist.bridge.AT_ONCE", 3)
+    monkeypatch.setattr("xdpctl.feeds.dnsdist.ledger.AT_ONCE", 3)
+    async with bridge() as site:
+        site.backend.zones_go.clear()
+        for number in range(4):
+            seconds = 30 + 10 * number
+            site.dnsdist.has({f"{letter}.example.": entry(seconds=seconds) for letter in "abcdefg"})
+            await site.polled()
+        waiting = [task for task in asyncio.all_tasks() if task.get_name() == "dnsdist-zones"]
+        assert len(waiting) == 1
+        site.backend.zones_go.set()
+        await site.until(lambda: len(site.targets) == 7)
+        await waiting[0]
+        assert min(wish.end for wish in site.backend.claims.values()) > boot_clock() + 55
+        assert max(site.backend.settles) <= 3
+
+
+async def test_what_takes_long_with_many_claims_is_done_off_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("xdpctl.feeds.dnsdist.bridge.COUNT_SECONDS", 0.02)
+    threads: dict[str, set[int]] = {}
+
+    def watched(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*values: object) -> object:
+            threads.setdefault(name, set()).add(threading.get_ident())
+            return function(*values)
+
+        return call
+
+    names = {"drop", "recall", "count", "count_held", "add_own"}
+    for name in names:
+        monkeypatch.setattr(Ledger, name, watched(name, getattr(Ledger, name)))
+    counted = watched("counted", Ledger.counted.__get__)
+    monkeypatch.setattr(Ledger, "counted", property(counted))
+    async with bridge(hold=60) as site:
+        await site.until(lambda: threads.keys() == {*names, "counted"})
+    assert threading.get_ident() not in set().union(*threads.values())
 
 
 async def test_a_block_that_ends_in_a_flood_is_held(monkeypatch: pytest.MonkeyPatch) -> None:

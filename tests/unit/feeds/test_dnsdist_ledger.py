@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from xdpctl.abi import MapName, RuleAction
 from xdpctl.feeds.dnsdist.blocks import BlockKind, BlockList, DynamicBlock
-from xdpctl.feeds.dnsdist.ledger import LEASE_SECONDS, QUIET_SECONDS, Hold, Ledger
+from xdpctl.feeds.dnsdist.ledger import (
+    LEASE_SECONDS,
+    NO_HOLD,
+    QUIET_SECONDS,
+    TRUST_SECONDS,
+    Hold,
+    Ledger,
+)
 from xdpctl.settings import DnsdistSettings
 from xdpctl.store.dynamic import Wish, WishState
 from xdpctl.store.state import Note
@@ -109,6 +116,24 @@ def test_a_block_that_is_prolonged_shortened_or_changed_is_written_again() -> No
     }
 
 
+def test_a_claim_of_a_long_block_lasts_ten_minutes_and_is_prolonged_after_five() -> None:
+    site = Site()
+    years = 10 * 365 * 86_400
+    assert site.take({"k": block(years)}) == {PLACE: Wish(DROP, "why", 1_000 + TRUST_SECONDS)}
+    site.now += TRUST_SECONDS / 2
+    assert site.take({"k": block(years - 300)}) == {}
+    site.now += 1
+    end = site.now + TRUST_SECONDS
+    assert site.take({"k": block(years - 301)}) == {PLACE: Wish(DROP, "why", end, prolongs=True)}
+    assert site.take({"k": block(400)}) == {PLACE: Wish(DROP, "why", site.now + 402, prolongs=True)}
+
+
+def test_a_claim_outlives_rare_polls() -> None:
+    ledger, settings = Ledger(), DnsdistSettings("http://a")
+    (wishes,) = ledger.take(settings, list_of({"k": block(10**6)}), 0.0, 3_600.0)
+    assert wishes == {PLACE: Wish(DROP, "why", 4 * 3_600.0)}
+
+
 def test_a_block_that_vanishes_ends_at_once() -> None:
     site = Site()
     site.take({"k": block(30)})
@@ -150,6 +175,15 @@ def test_of_two_dnsdists_the_strongest_action_and_the_last_end_count() -> None:
     assert wish is not None
     assert wish.action is TRUNCATE
     assert site.ledger.drop(["http://b"]) == {PLACE: None}
+
+
+def test_a_dnsdist_that_is_gone_does_not_shorten_what_another_one_blocks() -> None:
+    site = Site()
+    site.take({"k": block(10, DROP)})
+    site.now += 60
+    assert site.take({"k": block(30, TRUNCATE)}, "http://b") == {
+        PLACE: Wish(TRUNCATE, "why", site.now + 32)
+    }
 
 
 def test_one_that_an_operator_ended_comes_back_with_the_next_block_only() -> None:
@@ -292,6 +326,22 @@ def test_dnsdists_own_block_that_somebody_ended_is_not_held() -> None:
     assert site.ledger.add_own({ADDRESS: DROP}, HOLD, site.now, 1.0)
 
 
+def test_what_somebody_ended_is_remembered_only_where_entries_are_held() -> None:
+    kept = DynamicBlock(BlockKind.IN_MAPS, ADDRESS, DROP, ""), 60
+    site = Site()
+    site.take({"k": kept})
+    site.take({})
+    assert site.ledger.add_own({ADDRESS: DROP}, HOLD, site.now, 1.0)
+
+
+def test_a_held_claim_that_an_operator_ended_comes_back_with_the_next_block() -> None:
+    site = ended_in_a_flood()
+    site.take({})
+    site.ledger.settled({PLACE: WishState.ENDED})
+    assert site.ledger.claims == 0
+    assert PLACE in site.take({"k": block(30)})
+
+
 def test_a_held_address_that_dnsdist_blocks_again_by_itself_is_held_again() -> None:
     """Our claim is in the map, so that dnsdist's new block is in its own head only."""
     site = Site(300, rate=50)
@@ -321,10 +371,57 @@ def test_what_an_operator_ended_behind_an_entry_stays_ended_while_it_is_hit() ->
 def test_what_a_former_service_held_is_held_on() -> None:
     site = Site(300, rate=50)
     note = Note(*PLACE, DROP, "dnsdist-dynamic", "why", 0.0, site.now + 4)
-    site.ledger.recall([note], HOLD, site.now)
+    site.ledger.recall([note], ["http://a"], HOLD, site.now)
     assert None not in site.count(60)
     assert site.ledger.count_held() == 1
     assert site.ledger.drop([]) == {PLACE: None}
+
+
+# --- a former service's claims ----------------------------------------------------------
+
+
+def former(site: Site, *urls: str, hold: Hold = NO_HOLD) -> None:
+    """Let a former service have left the claim of PLACE."""
+    note = Note(*PLACE, DROP, "dnsdist-dynamic", "why", 0.0, site.now + 500)
+    site.ledger.recall([note], urls, hold, site.now)
+
+
+def test_a_former_claim_that_the_first_list_does_not_name_ends() -> None:
+    site = Site()
+    former(site, "http://a")
+    assert (site.ledger.claims, site.ledger.count_held()) == (1, 0)
+    assert site.take({}) == {PLACE: None}
+    assert site.take({"k": block(30)}) == {PLACE: Wish(DROP, "why", 1_032.0)}
+
+
+def test_a_former_claim_that_the_first_list_names_goes_on() -> None:
+    site = Site()
+    former(site, "http://a")
+    assert site.take({"k": block(30)}) == {PLACE: Wish(DROP, "why", 1_032.0, prolongs=True)}
+    assert site.take({"k": block(30)}) == {}
+
+
+def test_a_former_claim_may_be_of_any_dnsdist_until_each_has_given_a_list() -> None:
+    for blocks, wish in (({}, None), ({"k": block(30)}, Wish(DROP, "why", 1_032.0, prolongs=True))):
+        site = Site()
+        former(site, "http://a", "http://b")
+        assert site.take({}) == {}
+        assert site.take(blocks, "http://b") == {PLACE: wish}
+
+
+def test_a_former_claim_that_may_be_held_waits_for_the_first_list_and_then_for_its_flood() -> None:
+    site = Site(300)
+    former(site, "http://a", hold=HOLD)
+    assert site.count(int(QUIET_SECONDS) + 20) == []
+    assert site.take({}) == {}
+    assert site.count() == [None]
+
+
+def test_former_claims_end_where_there_is_no_dnsdist() -> None:
+    site = Site()
+    former(site)
+    assert site.ledger.drop([]) == {PLACE: None}
+    assert site.ledger.claims == 0
 
 
 # --- any lists, floods and times ----------------------------------------------------------

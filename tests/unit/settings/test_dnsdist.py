@@ -96,11 +96,16 @@ def test_what_cannot_be_meant_is_an_error_that_names_it(
 @pytest.mark.parametrize(
     ("host", "warned"), [("127.0.0.1", False), ("[::1]", False), ("192.0.2.1", True)]
 )
-def test_a_key_that_leaves_the_host_is_warned_of(
+def test_blocks_and_a_key_that_cross_the_network_are_warned_of(
     tmp_path: Path, host: str, *, warned: bool
 ) -> None:
-    found = load(tmp_path, f'[[dnsdist]]\nurl = "http://{host}:8083"\nkey-file = "k"')
-    assert any("unencrypted" in text for text in found.warnings) is warned
+    url = f"http://{host}:8083"
+    for key, said in (
+        ("", f"the blocks of {url}"),
+        ('key-file = "k"', f"and the API key of {url}"),
+    ):
+        found = load(tmp_path, f'[[dnsdist]]\nurl = "{url}"\n{key}')
+        assert any(said in text and "unencrypted" in text for text in found.warnings) is warned
 
 
 values = st.text() | st.integers() | st.booleans() | st.floats() | st.lists(st.integers())

@@ -140,10 +140,12 @@ def test_a_start_finds_the_claims_that_go_on(ledger: Ledger) -> None:
     wish(ledger, V4, seconds=60.0)
     wish(ledger, PREFIX, seconds=5.0)
     ledger.put("198.51.100.10")
+    ledger.put("198.51.100.11")
+    wish(ledger, "198.51.100.11", seconds=60.0)  # waits behind the operator's
     ledger.restart()
     ledger.boot += 10
     found = [note.key for part in ledger.store.dynamic.former() for note in part]
-    assert found == [ledger.place(V4)[1]]
+    assert found == [ledger.place(text)[1] for text in (V4, "198.51.100.11")]
     assert ledger.store.dynamic.hits([ledger.place(V4), ledger.place("203.0.113.1")]) == {
         ledger.place(V4): 0
     }

@@ -12,9 +12,11 @@ which blocks are left out, and why. Does not own when they end (ledger.py). Writ
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from xdpctl.abi import BY_REF, MapName, RuleAction
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 BLOCKS_MAX = 250_000
 """Blocks of one dnsdist that are taken; further ones are left out."""
+
+ENTRIES_MAX = 1_000_000
+"""Entries of one document that are read; the ones behind them are not counted either."""
 
 _ACTIONS = {"Drop": RuleAction.DROP, "Truncate over UDP": RuleAction.TRUNCATE}
 _NOTHING = frozenset({"Do nothing", "Allow", "None", "NoOp"})
@@ -98,10 +103,18 @@ class BlockList:
 
     Attributes:
         seconds: until each ends; nothing for those that are left out.
+        surplus: how many there are beyond `BLOCKS_MAX`.
     """
 
     blocks: dict[str, DynamicBlock] = field(default_factory=dict)
     seconds: dict[str, int] = field(default_factory=dict)
+    surplus: int = 0
+
+    def kinds(self) -> Counter[BlockKind]:
+        """Return how many of each kind there are."""
+        found = Counter(block.kind for block in self.blocks.values())
+        found[BlockKind.TOO_MANY] = self.surplus
+        return found
 
 
 class BlockReader:
@@ -122,9 +135,9 @@ class BlockReader:
     def read_all(self, entries: Iterable[tuple[str, object]]) -> BlockList:
         """Return the blocks of a document; raises what reading the entries raises."""
         found = BlockList()
-        for key, fields in entries:
+        for key, fields in islice(entries, ENTRIES_MAX):
             if len(found.blocks) >= BLOCKS_MAX and key not in found.blocks:
-                found.blocks[key] = _LEFT_OUT[BlockKind.TOO_MANY]
+                found.surplus += 1
                 continue
             found.blocks[key], seconds = self._read(key, fields)
             if found.blocks[key].place is not None:

@@ -18,6 +18,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from xdpctl.abi import TABLES
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.guard import Guard
     from xdpctl.settings import DnsdistSettings, Settings
-    from xdpctl.store.dynamic import WishesSettled
+    from xdpctl.store.dynamic import Wish, WishesSettled
     from xdpctl.store.entries import Place
     from xdpctl.store.state import Note
 
@@ -166,13 +167,12 @@ class DnsdistBlocks:
         self._changed = asyncio.Event()
         self._waits = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._zone_turn = asyncio.Lock()
-        self._zone_tasks: set[asyncio.Task[None]] = set()
+        self._zone_wishes: Wishes = {}
+        self._zone_task: asyncio.Task[None] | None = None
         self._ledger = Ledger()
         self._sources: dict[str, _Source] = {}
         self._refused: dict[MapName, tuple[float, str]] = {}
         self._trouble = ""
-        self._recalled = False
         self._held = 0
 
     # --- what is shown --------------------------------------------------------------
@@ -231,20 +231,20 @@ class DnsdistBlocks:
             source.settings, source.reader = settings, None
             self._sources[settings.url] = source
         async with self._turn:
-            await self._apply(self._ledger.drop(self._sources.keys()))
-            self._held = self._ledger.count_held()
+            await self._recall()
+            await self._apply_all(await asyncio.to_thread(self._ledger.drop, self._sources.keys()))
+            self._held = await asyncio.to_thread(self._ledger.count_held)
             await self._backend.note()
-            if self._sources and self._hold is not NO_HOLD and not self._recalled:
-                self._recalled = True
-                await self._recall()
 
     async def _recall(self) -> None:
+        """Take over claims that are in force and unknown: left by a former service."""
         try:
             notes = await self._backend.former()
         except XdpctlError as error:
             event(_log, "failed", logging.ERROR, error=error.sentence)
         else:
-            self._ledger.recall(notes, self._hold, self._clock())
+            urls = self._sources.keys()
+            await asyncio.to_thread(self._ledger.recall, notes, urls, self._hold, self._clock())
 
     # --- reading --------------------------------------------------------------------
 
@@ -280,8 +280,7 @@ class DnsdistBlocks:
             )
             with no_collection(keep=grows):
                 blocks = reader.read_all(read_entries(document))
-            every = blocks.blocks.values()
-            return reader, blocks, Counter(block.kind for block in every), _unreported(blocks)
+            return reader, blocks, blocks.kinds(), _unreported(blocks)
 
         source.reader, blocks, kinds, unreported = await asyncio.to_thread(read)
         in_maps = await self._backend.foreign(unreported) if unreported else set()
@@ -307,7 +306,7 @@ class DnsdistBlocks:
         problem = within(
             lambda text: (
                 f"cannot read the dynamic blocks of {source.settings.url}: {text}; blocks that were"
-                " read end in their time"
+                " read run out"
             ),
             error.sentence,
         )
@@ -335,45 +334,52 @@ class DnsdistBlocks:
 
     # --- writing --------------------------------------------------------------------
 
+    async def _apply_all(self, wishes: Wishes) -> None:
+        """Fulfil any number of wishes."""
+        rest = iter(wishes.items())
+        while part := dict(islice(rest, AT_ONCE)):
+            await self._apply(part)
+
     async def _apply(self, wishes: Wishes) -> None:
-        """Fulfil wishes; the caller has the turn, which zones do not keep.
+        """Fulfil some hundred wishes; the caller has the turn, which zones do not keep.
 
-        The first zone may have to wait for another program, and nothing else waits with it.
+        The first zone may have to wait for another program, and nothing else waits with it: of
+        each zone the newest wish is kept until then.
         """
-        zones = {place: wish for place, wish in wishes.items() if place[0] in TABLES}
-        if zones:
-            task = asyncio.create_task(self._apply_zones(zones), name="dnsdist-zones")
-            self._zone_tasks.add(task)
-            task.add_done_callback(self._zone_tasks.discard)
-        await self._fulfil({p: wish for p, wish in wishes.items() if p not in zones})
+        for place, wish in wishes.items():
+            if place[0] in TABLES:
+                self._zone_wishes[place] = _newer(self._zone_wishes.get(place), wish)
+        if self._zone_wishes and (self._zone_task is None or self._zone_task.done()):
+            self._zone_task = asyncio.create_task(self._apply_zones(), name="dnsdist-zones")
+        await self._fulfil({p: wish for p, wish in wishes.items() if p[0] not in TABLES})
 
-    async def _apply_zones(self, wishes: Wishes) -> None:
-        async with self._zone_turn:
-            await self._fulfil(wishes)
-            await self._backend.note()
+    async def _apply_zones(self) -> None:
+        while places := list(islice(self._zone_wishes, AT_ONCE)):
+            await self._fulfil({place: self._zone_wishes.pop(place) for place in places})
+            try:
+                await self._backend.note()
+            except XdpctlError as error:
+                event(_log, "failed", logging.ERROR, error=error.sentence)
 
     async def _fulfil(self, wishes: Wishes) -> None:
-        """Make, prolong and end claims, some hundred at a time."""
+        """Make, prolong and end claims."""
         now = self._clock()
         for name in [name for name, (until, _) in self._refused.items() if until <= now]:
             if any(wish is not None and place[0] == name for place, wish in wishes.items()):
                 del self._refused[name]
-        places = list(wishes)
         try:
-            for at in range(0, len(places), AT_ONCE):
-                part = places[at : at + AT_ONCE]
-                await self._apply_part({place: wishes[place] for place in part})
+            await self._settle(wishes)
         except XdpctlError as error:
-            self._ledger.forget(places)
+            self._ledger.forget(wishes)
             self._trouble = f"dnsdist's dynamic blocks are not in force: {error.sentence}"
             event(_log, "failed", logging.ERROR, error=self._trouble)
             return
-        if places:
+        if wishes:
             self._trouble = ""
         if self._ledger.behind:
             self._waits.set()
 
-    async def _apply_part(self, wishes: Wishes) -> None:
+    async def _settle(self, wishes: Wishes) -> None:
         refused = [p for p, wish in wishes.items() if wish is not None and p[0] in self._refused]
         self._ledger.forget(refused)
         asked = {place: wish for place, wish in wishes.items() if place not in set(refused)}
@@ -395,22 +401,24 @@ class DnsdistBlocks:
             await asyncio.sleep(wait)
             try:
                 async with self._turn:
-                    wait = COUNT_SECONDS * max(1.0, len(self._ledger.counted) / COUNTED_AT_ONCE)
-                    await self._look(wait)
+                    counted = await asyncio.to_thread(lambda: self._ledger.counted)
+                    wait = COUNT_SECONDS * max(1.0, len(counted) / COUNTED_AT_ONCE)
+                    await self._look(counted, wait)
             except XdpctlError as error:
                 event(_log, "failed", logging.ERROR, error=error.sentence)
 
-    async def _look(self, wait: float) -> None:
-        ledger, hold = self._ledger, self._hold
+    async def _look(self, counted: Collection[Place], wait: float) -> None:
+        """Look at these counters; what takes long with many claims is done on a thread."""
+        ledger, hold, on_thread = self._ledger, self._hold, asyncio.to_thread
         behind = ledger.behind
         if behind:
             await self._come_into_force(behind)
-        hits = await self._backend.hits(ledger.counted)
+        hits = await self._backend.hits(counted)
         now = self._clock()
-        await self._apply(ledger.count(hits, hold, now, wait))
+        await self._apply_all(await on_thread(ledger.count, hits, hold, now, wait))
         hot = await self._backend.hot(hold.rate)
-        await self._apply(ledger.add_own(hot, hold, now, wait))
-        self._held = ledger.count_held()
+        await self._apply_all(await on_thread(ledger.add_own, hot, hold, now, wait))
+        self._held = await on_thread(ledger.count_held)
         await self._backend.note()
 
     async def _come_into_force(self, behind: Collection[Place]) -> None:
@@ -443,6 +451,13 @@ def _unreported(blocks: BlockList) -> list[Place]:
         for block in blocks.blocks.values()
         if block.kind is BlockKind.ADDRESS and not block.reported and block.place is not None
     ]
+
+
+def _newer(former: Wish | None, wish: Wish | None) -> Wish | None:
+    """Return what is wanted after both wishes: what was to be made is to be made yet."""
+    if wish is None or former is None or former.prolongs:
+        return wish
+    return wish._replace(prolongs=False)
 
 
 _MISSED = {

@@ -1,11 +1,13 @@
 """Which claims are wanted for dnsdist's blocks, and how long each is held.
 
 A claim ends two polls after its block would end, so that it outlives a poll that is late, and runs
-out if dnsdist cannot be reached. A block that vanishes from the list before its time was ended by
-somebody: its claim ends at once. One that vanishes at its time ends too, unless it is held: a
-block on the card hides the flood from dnsdist, so while the claim's own counter shows the flood, it
-stays, for `hold` at most. An entry that dnsdist has in a shared map itself, and that is hit as
-often, gets a claim that waits behind it, and takes its place when dnsdist removes it.
+out if dnsdist cannot be reached: in ten minutes, however long its block would last. A block that
+vanishes from the list before its time was ended by somebody: its claim ends at once. One that
+vanishes at its time ends too, unless it is held: a block on the card hides the flood from dnsdist,
+so while the claim's own counter shows the flood, it stays, for `hold` at most. An entry that
+dnsdist has in a shared map itself, and that is hit as often, gets a claim that waits behind it, and
+takes its place when dnsdist removes it. What a former service left goes on until dnsdist's first
+list, which names it, or ends it.
 
 Pure: it is given lists, counters and the time, and returns wishes. Owns these decisions. Does not
 own claims (store/dynamic.py) or when it is asked (bridge.py). Times are seconds of
@@ -45,6 +47,12 @@ AT_ONCE = 400
 
 LEASE_SECONDS = 30.0
 """A claim that is held ends so late by itself: a service that is started again takes it over."""
+
+TRUST_SECONDS = 600.0
+"""So long after the last list that names its block, a claim ends at the latest."""
+
+TRUST_POLLS = 4
+"""So many polls, where they take longer."""
 
 SLACK_SECONDS = 1.5
 """An end that moves by less than this, or than a poll, is not written again."""
@@ -93,15 +101,26 @@ class _Claim:
 
 @dataclass(slots=True)
 class _Listed:
-    """The last list of one dnsdist, when it was asked for, and how long claims outlive blocks."""
+    """The last list of one dnsdist.
+
+    Attributes:
+        taken: when it was asked for. `interval`: seconds between two polls.
+        trust: how long its claims last without a further list. `hold`: how they are held.
+    """
 
     whole: BlockList = field(default_factory=BlockList)
     taken: float = 0.0
-    lease: float = 0.0
+    interval: float = 0.0
+    trust: float = TRUST_SECONDS
+    hold: Hold = NO_HOLD
 
     def end(self, key: str) -> float:
         """Return when a block would end."""
         return self.taken + self.whole.seconds.get(key, 0)
+
+    def claim_end(self, key: str) -> float:
+        """Return when its claim ends, if no further list comes."""
+        return min(self.end(key) + 2 * self.interval, self.taken + self.trust)
 
 
 class Ledger:
@@ -113,6 +132,8 @@ class Ledger:
         self._ended_by_others: set[Place] = set()
         self._own_ended: set[Place] = set()
         self._behind: set[Place] = set()
+        self._former: set[Place] = set()
+        self._awaited: set[str] = set()
 
     # --- what is known --------------------------------------------------------------
 
@@ -124,11 +145,11 @@ class Ledger:
     @property
     def counted(self) -> list[Place]:
         """Places whose counters decide."""
-        return [place for place, claim in self._claims.items() if claim.hold.seconds]
+        return [place for place, claim in list(self._claims.items()) if claim.hold.seconds]
 
     def count_held(self) -> int:
         """Return how many claims are held: dnsdist has ended the block."""
-        return sum(claim.since is not None for claim in self._claims.values())
+        return sum(claim.since is not None for claim in list(self._claims.values()))
 
     @property
     def claims(self) -> int:
@@ -157,18 +178,18 @@ class Ledger:
             in_maps: places of blocks that dnsdist has an entry for, though it does not say so.
         """
         former = self._lists.get(settings.url, _Listed())
-        listed = _Listed(blocks, now, 2 * interval)
+        trust = max(TRUST_SECONDS, TRUST_POLLS * interval)
+        listed = _Listed(blocks, now, interval, trust, _hold_of(settings))
         self._lists[settings.url] = listed
-        hold = Hold(settings.hold, settings.hold_rate) if settings.hold else NO_HOLD
         wishes: Wishes = {}
         for key, block in blocks.blocks.items():
             place = block.place
             if place is None or block.kind is BlockKind.IN_MAPS or place in in_maps:
                 continue
-            end = listed.end(key) + listed.lease
+            end = listed.claim_end(key)
             if len(self._lists) > 1:
-                block, end = self._strongest(key, block, end)  # noqa: PLW2901 - of all lists
-            self._list(place, block, end, hold, now, max(interval, SLACK_SECONDS), wishes)
+                block, end = self._strongest(key, block, end, now)  # noqa: PLW2901 - of all lists
+            self._list(place, block, end, listed, wishes)
             if len(wishes) >= AT_ONCE:
                 yield wishes
                 wishes = {}
@@ -182,31 +203,49 @@ class Ledger:
                 yield wishes
                 wishes = {}
         yield wishes
+        yield from self._forget_former(settings.url)
 
-    def _strongest(self, key: str, block: DynamicBlock, end: float) -> tuple[DynamicBlock, float]:
+    def _forget_former(self, url: str) -> Iterator[Wishes]:
+        """End former claims that no dnsdist names, when the last one has given a list."""
+        if not self._holds:
+            self._own_ended.clear()  # nobody asks for it
+        self._awaited.discard(url)
+        if self._awaited:
+            return
+        unnamed = list(self._former)
+        self._former.clear()
+        for at in range(0, len(unnamed), AT_ONCE):
+            wishes: Wishes = {}
+            for place in unnamed[at : at + AT_ONCE]:
+                claim = self._claims.get(place)
+                if claim is not None and not claim.hold.seconds:  # else its counter decides
+                    self._end(place, wishes)
+            yield wishes
+
+    @property
+    def _holds(self) -> bool:
+        return any(listed.hold is not NO_HOLD for listed in self._lists.values())
+
+    def _strongest(
+        self, key: str, block: DynamicBlock, end: float, now: float
+    ) -> tuple[DynamicBlock, float]:
         """Return what the lists say of a key: the strongest action, and its last end."""
         found = [(block.action, -end, block)]
         for listed in self._lists.values():
             other = listed.whole.blocks.get(key)
-            if other is not None and other.place is not None:
-                found.append((other.action, -(listed.end(key) + listed.lease), other))
+            if other is not None and other.place is not None and listed.claim_end(key) > now:
+                found.append((other.action, -listed.claim_end(key), other))
         _, ends, chosen = min(found, key=lambda each: each[:2])
         return chosen, -ends
 
     def _has(self, key: str) -> bool:
         return any(_is_there(listed.whole.blocks.get(key)) for listed in self._lists.values())
 
-    def _list(  # noqa: PLR0913, PLR0917 - what is known of a block
-        self,
-        place: Place,
-        block: DynamicBlock,
-        end: float,
-        hold: Hold,
-        now: float,
-        slack: float,
-        wishes: Wishes,
+    def _list(
+        self, place: Place, block: DynamicBlock, end: float, listed: _Listed, wishes: Wishes
     ) -> None:
-        claim = self._claims.get(place)
+        """Make or change the claim of a block; one that lasts is prolonged at half of `trust`."""
+        now, hold, claim = listed.taken, listed.hold, self._claims.get(place)
         if claim is None:
             if place not in self._ended_by_others:
                 self._claims[place] = _Claim(block.action, block.reason, end, hold)
@@ -215,7 +254,11 @@ class Ledger:
         is_same = claim.listed and claim.action is block.action
         runs_out = claim.end <= now + 1.0  # or has: then it is there no more
         claim.listed, claim.own, claim.since, claim.hold = True, False, None, hold
-        if is_same and not runs_out and abs(end - claim.end) < slack:
+        if self._former:
+            self._former.discard(place)
+        lasts = claim.end <= end and claim.end - now >= listed.trust / 2
+        slack = max(listed.interval, SLACK_SECONDS)
+        if is_same and not runs_out and (lasts or abs(end - claim.end) < slack):
             return
         claim.action, claim.reason, claim.end = block.action, block.reason, end
         wishes[place] = Wish(block.action, block.reason, end, prolongs=not runs_out)
@@ -225,7 +268,7 @@ class Ledger:
         place = block.place
         claim = None if place is None else self._claims.get(place)
         is_early = end - now > EARLY_SECONDS
-        if is_early and place is not None:  # dnsdist may leave its own entry in the map for a while
+        if is_early and self._holds and place is not None:  # its own entry may stay for a while
             self._own_ended.add(place)
         if place is None or claim is None:
             return
@@ -248,7 +291,9 @@ class Ledger:
             for key, block in self._lists.pop(url).whole.blocks.items():
                 if block.place in self._claims and not self._has(key):
                     self._end(block.place, wishes)
+        self._awaited.intersection_update(urls)
         if not urls:
+            self._former.clear()
             for place in list(self._claims):
                 self._end(place, wishes)
             self._ended_by_others.clear()
@@ -257,16 +302,21 @@ class Ledger:
 
     # --- holding --------------------------------------------------------------------
 
-    def recall(self, notes: Iterable[Note], hold: Hold, now: float) -> None:
-        """Take over the claims that a former service left: dnsdist has ended their blocks.
+    def recall(self, notes: Iterable[Note], urls: Collection[str], hold: Hold, now: float) -> None:
+        """Take over the claims that a former service left, until each dnsdist has given a list.
 
-        Those that are in the first lists are listed again. Each counts as hit at first.
+        Of those that are in no list then, the ones that are held go on by their counters, and the
+        others end. Each counts as hit at first.
         """
+        self._awaited = set(urls)
+        since = now if hold.seconds else None
         for note in notes:
             place = note.map, note.key
-            if place not in self._claims and note.expires is not None:
+            if place not in self._claims:
+                self._former.add(place)
+                end = math.inf if note.expires is None else note.expires
                 self._claims[place] = _Claim(
-                    note.action, note.reason, note.expires, hold, listed=False, since=now, hot=now
+                    note.action, note.reason, end, hold, listed=False, since=since, hot=now
                 )
 
     def count(self, hits: Mapping[Place, int], hold: Hold, now: float, wait: float) -> Wishes:
@@ -297,7 +347,8 @@ class Ledger:
         """Hold a claim, or end it."""
         until = math.inf if claim.since is None else claim.since + claim.hold.seconds
         if now >= until or not _may_be_held(claim, now):
-            self._end(place, wishes)
+            if place not in self._former:  # else a list may name it yet
+                self._end(place, wishes)
         elif claim.end - now < lease / 2 and claim.end < until:
             claim.end = min(now + lease, until)
             wishes[place] = Wish(claim.action, claim.reason, claim.end, prolongs=True)
@@ -335,7 +386,10 @@ class Ledger:
                 continue
             if state is WishState.ENDED:
                 self._remove(place)
-                (self._own_ended if claim.own else self._ended_by_others).add(place)
+                if claim.own:
+                    self._own_ended.add(place)
+                elif claim.listed:
+                    self._ended_by_others.add(place)
             elif state is WishState.REFUSED:
                 self._remove(place)
             else:
@@ -354,6 +408,11 @@ class Ledger:
     def _remove(self, place: Place) -> None:
         self._claims.pop(place, None)
         self._behind.discard(place)
+        self._former.discard(place)
+
+
+def _hold_of(settings: DnsdistSettings) -> Hold:
+    return Hold(settings.hold, settings.hold_rate) if settings.hold else NO_HOLD
 
 
 def _is_there(block: DynamicBlock | None) -> bool:
