@@ -164,7 +164,7 @@ only-notify=
 allow-axfr-ips=
 dnsupdate=yes
 allow-dnsupdate-from=0.0.0.0/0
-socket-dir={directory}
+socket-dir=.
 security-poll-suffix=
 cache-ttl=0
 query-cache-ttl=0
@@ -541,7 +541,8 @@ def _powerdns(
     config = f"--config-dir={made.directory}"
     for command in commands:
         made.place.run("pdnsutil", config, *command)
-    return ("pdns_server", config)
+    # its socket's path, which has 107 octets at most, is short below its own directory
+    return ("env", f"--chdir={made.directory}", "pdns_server", config)
 
 
 _CONFIGURE: dict[Software, Callable[..., tuple[str, ...]]] = {

@@ -105,7 +105,7 @@ def test_the_api_is_what_its_description_says(server: Host, token: Path) -> None
     ]
     done = server.run(*unmeasured(*command), check=False, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "24 selected / 28 total" in done.stdout
+    assert "27 selected / 31 total" in done.stdout
     assert service.verb("status").returncode == 0
     assert " error " not in service.process.text
     assert SECRET not in service.process.text

@@ -649,6 +649,28 @@ async def test_the_warnings_of_a_list_go_with_it(backend: FakeBackend, tmp_path:
         assert kept.warnings == ()
 
 
+async def test_rules_that_are_written_while_their_list_leaves_are_removed(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    """The keeper of zones takes newer settings over during a reading."""
+    going, bulk = asyncio.Event(), backend.bulk
+
+    async def slowly(change: Change) -> BulkResult:
+        backend.turned.set()
+        await going.wait()
+        return await bulk(change)
+
+    backend.bulk = slowly  # type: ignore[method-assign]
+    async with running(backend, written(tmp_path / "a", "192.0.2.1")) as kept:
+        await kept._origins.take_over(())
+        await kept._origins.remove_leaving()
+        going.set()
+        async with asyncio.timeout(20):
+            while backend.calls.count("flush list:a") < 2:  # noqa: ASYNC110 - a fake's list
+                await asyncio.sleep(0.005)
+        assert backend.rules == {}
+
+
 @pytest.mark.usefixtures("quick")
 async def test_rules_that_could_not_be_removed_are_tried_again(
     backend: FakeBackend, tmp_path: Path
