@@ -85,10 +85,11 @@ class FakePrimary:
 
     def open(self, _address: IPv4Address | IPv6Address, _port: int, _wait: float) -> socket.socket:
         """Return the client's end of a connection."""
+        reply = self._replies.pop(0)
         ours, theirs = socket.socketpair()
-        threading.Thread(
-            target=self._serve, args=(theirs, self._replies.pop(0)), daemon=True
-        ).start()
+        if reply.hold:  # before the thread may be late, and `close` come first
+            self._held.append(theirs)
+        threading.Thread(target=self._serve, args=(theirs, reply), daemon=True).start()
         return ours
 
     def _serve(self, connection: socket.socket, reply: Reply) -> None:
@@ -111,9 +112,7 @@ class FakePrimary:
                 connection.sendall(struct.pack("!H", len(octets)) + octets)
         except OSError:
             pass  # the client has seen enough
-        if reply.hold:
-            self._held.append(connection)
-        else:
+        if not reply.hold:
             connection.close()
 
     def close(self) -> None:
