@@ -303,8 +303,9 @@ def rows(
     number = f"{large['records']:,} records, AXFR with TSIG from BIND"
     yield f"{number}, to in force", large["seconds"], "s", "15"
     for name, peak in large["peaks_mb"].items():
-        yield f"`{name}`: most memory (RSS)", peak, "MB", GOALS.get(name, "")
-        yield f"`{name}`: CPU time", large["cpu_seconds"][name], "s", ""
+        short = name.rpartition("/")[2]
+        yield f"`{short}`: most memory (RSS)", peak, "MB", GOALS.get(name, "")
+        yield f"`{short}`: CPU time", large["cpu_seconds"][name], "s", ""
     yield "loop held meanwhile, most", large["loop_held_max_ms"], "ms", "20"
     for quick in each:
         what = f"{quick['changes']:,} changes, IXFR from {quick['software']}"
