@@ -24,7 +24,6 @@ from xdpctl.errors import (
     ListError,
     NotFoundError,
     Sentence,
-    ShrunkListError,
     TargetError,
     XdpctlError,
     within,
@@ -34,6 +33,7 @@ from xdpctl.feeds.inotify import Inotify
 from xdpctl.feeds.origins import ListOrigins
 from xdpctl.feeds.packed import HEAD, is_packed
 from xdpctl.feeds.reader import ListReading
+from xdpctl.feeds.refusals import answer_all, what_helps, what_stays
 from xdpctl.feeds.versions import GoodVersion, ListView, Versions
 from xdpctl.kernel.provenance import open_fed
 from xdpctl.process.log import event
@@ -123,9 +123,7 @@ class _Kept:
     def answer(self) -> None:
         """Let the requests go on that wait for this reading."""
         waiting, self.waiting = self.waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        answer_all(waiting)
 
 
 async def _nothing() -> None:
@@ -401,17 +399,11 @@ class ListFiles:
 
     def _refused(self, listed: _Kept, error: XdpctlError, found: LeftOut) -> None:
         settings = listed.settings
-        done = getattr(error, "done", 0)
-        if done:
-            state = f"{done} of its entries went in and the rest is missing"
-        elif self._versions.of(settings.origin) is None:
-            state = "no version of it has been used so far"
-        else:
-            state = "the rules of its last good version stay in force"
+        state = what_stays(error, self._versions.of(settings.origin), "entries")
         problem = within(
             lambda text: (
                 f"cannot use list {settings.name} from {settings.file}:"
-                f" {text}{_helps(error, settings)}; {state}"
+                f" {text}{what_helps(error, settings)}; {state}"
             ),
             _said_of(error, found),
         )
@@ -454,17 +446,6 @@ def _good_version(result: BulkResult, reading: ListReading) -> GoodVersion:
         time.time(),
         kinds=reading.found.counts,
     )
-
-
-def _helps(error: XdpctlError, settings: ListSettings) -> str:
-    """Return what helps against an error, as the end of its sentence."""
-    accept = f"`xdpctl lists accept {settings.name}` takes it over"
-    if isinstance(error, ShrunkListError):
-        return (
-            f", so that more than max-shrink ({round(100 * settings.max_shrink)}%) are gone;"
-            f" {accept}"
-        )
-    return f"; {accept}" if isinstance(error, EmptyListError) else ""
 
 
 def _said_of(error: XdpctlError, found: LeftOut) -> str:

@@ -32,6 +32,7 @@ from xdpctl.errors import (
     within,
 )
 from xdpctl.feeds.formats.account import denials
+from xdpctl.feeds.refusals import answer_all, what_helps, what_stays
 from xdpctl.feeds.versions import GoodVersion, ListView, Versions
 from xdpctl.feeds.zone.following import Following
 from xdpctl.feeds.zone.messages import (
@@ -141,9 +142,7 @@ class _Kept:
     def answer(self) -> None:
         """Let the requests go on that wait for this look."""
         waiting, self.waiting = self.waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        answer_all(waiting)
 
 
 async def _nothing() -> None:
@@ -601,22 +600,8 @@ class ZoneLists:
 
     def _refused(self, listed: _Kept, error: XdpctlError, serial: int) -> None:
         settings = listed.settings
-        done = getattr(error, "done", 0)
-        if done:
-            state = f"{done} of its rules went in and the rest is missing"
-        elif self._versions.of(settings.origin) is None:
-            state = "no version of it has been used so far"
-        else:
-            state = "the rules of its last good version stay in force"
-        accept = f"; `xdpctl lists accept {settings.name}` takes it over"
-        helps = ""
-        if isinstance(error, ShrunkListError):
-            helps = (
-                f", so that more than max-shrink ({round(100 * settings.max_shrink)}%) are gone"
-                f"{accept}"
-            )
-        elif isinstance(error, EmptyListError):
-            helps = accept
+        state = what_stays(error, self._versions.of(settings.origin), "rules")
+        helps = what_helps(error, settings)
         problem = within(
             lambda text: (
                 f"cannot use list {settings.name}, serial {serial}: {text}{helps}; {state}"
