@@ -26,6 +26,9 @@ demo: ## show dnsdist, the service and real queries in namespaces, as a live tab
 	@deploy/setup.sh demo
 	@$(PYTHON) -m contrib.demo
 
+demo-flood: setup-test ## flood a real BIND with 40,000 queries/s and answer an operator's questions; writes docs/ (root, 3 minutes)
+	@$(PYTHON) -m tests.bench.first_minutes
+
 # Hundreds of services are started, so Python keeps what it compiled, whatever the environment
 # says. Files run in the order of their names: those with the longest tests are not the last ones.
 # Three at once on two processors, as half of the tests wait for a time to be over. A test that

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xdpctl.http.api.limit_documents import LimitsOut
     from xdpctl.http.api.live_documents import LiveOut
     from xdpctl.http.api.publish_documents import Published, PublishedList
+    from xdpctl.http.api.shared_samples import SharedSamples
     from xdpctl.rules import AnyQtype, Question, Rule, Target
     from xdpctl.samples.packets import Packet
     from xdpctl.samples.sample import Sample
@@ -223,6 +224,10 @@ class SampleView(Protocol):
         self, seen: Sequence[tuple[Sample, Packet]]
     ) -> Sequence[DecidingRule | None]:
         """Return the rule that decided about each sample, where it is known."""
+
+    @property
+    def shared(self) -> SharedSamples:
+        """What streams share of samples."""
 
 
 class Backend(
