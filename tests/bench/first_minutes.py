@@ -1,6 +1,6 @@
 """A flood in front of a real BIND, asked question by question; `make demo-flood` (as root).
 
-Sixteen sources send 40,000 queries a second for random names below a zone that BIND serves; honest
+Some addresses send 40,000 queries a second for random names below a zone that BIND serves; honest
 clients ask for another zone beside them, one of them from the network of the flood. Each question
 that an operator has in the first minutes is a command, and its answer is what that command wrote.
 The whole is written to docs/first-minutes.md, with a picture of the page as it looked then.
@@ -26,6 +26,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
+
+from PIL import Image
 
 from tests.bench.machine import Machine
 from tests.lab import Host, Lab, LabError, Service, eventually
@@ -60,6 +62,8 @@ NAMES: Final = 50_000
 PHASE_SECONDS: Final = 5.0
 SECOND_WIRE: Final = "eth1"
 PICTURE: Final = "first-minutes.png"
+COLOURS: Final = 64
+"""Of the picture, which git keeps."""
 
 
 class Honest:
@@ -193,13 +197,13 @@ class Story:
 
     def _run(self, command: str) -> str:
         words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', command)]
+        in_place = [
+            str(self.directory / word) if word.endswith(".pcapng") else word for word in words
+        ]
         if words[0] == "xdpctl":
-            done = self.service.verb(*words[1:])
+            done = self.service.verb(*in_place[1:])
         else:
-            argv = [
-                str(self.directory / word) if word.endswith(".pcapng") else word for word in words
-            ]
-            done = self.service.host.run(*argv, check=False)
+            done = self.service.host.run(*in_place, check=False)
         if done.returncode:
             raise LabError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout.rstrip().replace(f"{self.directory}/", "")
@@ -264,8 +268,10 @@ class Site:
         before = cpu_seconds(self.named.pid)
         time.sleep(PHASE_SECONDS + 1)
         used = (cpu_seconds(self.named.pid) - before) / (PHASE_SECONDS + 1)
-        answered = (self.honest.answered(PHASE_SECONDS, neighbour=each) for each in (False, True))
-        return Phase(name, *answered, used)
+        office, neighbour = (
+            self.honest.answered(PHASE_SECONDS, neighbour=each) for each in (False, True)
+        )
+        return Phase(name, office, neighbour, used)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -278,7 +284,7 @@ def tell(site: Site, story: Story, rate: int, picture: Path) -> None:
     """Flood the server, ask, act, and look again."""
     phases = [site.phase("before the flood")]
     flood = site.flood(rate)
-    rates = ("xdpctl", "top", "--live", "action", "-n", "4")
+    rates = ("top", "--live", "action", "-n", "4")
     eventually(lambda: "." in site.service.verb(*rates).stdout, "the flood", 60)
     with page(site) as browser:
         phases.append(site.phase("in the flood"))
@@ -316,6 +322,8 @@ def tell(site: Site, story: Story, rate: int, picture: Path) -> None:
         story.ask("Who did what?", "xdpctl history --since 10m")
         browser.until(lambda: NETWORK in browser.text("#rules"), "the rule on the page")
         browser.picture(picture)
+        with Image.open(picture) as drawn:
+            drawn.convert("RGB").quantize(COLOURS).save(picture, optimize=True)
         if complaints := browser.complaints():
             raise LabError(f"the browser complains: {complaints}")
     flood.kill()
@@ -360,7 +368,7 @@ front of a real BIND. `make demo-flood` does all of it again, and writes this pa
 [seeing.md](seeing.md) has every view; [under-attack.md](under-attack.md) is about limits, which
 answer a flood before anybody is awake.
 
-Sixteen addresses of {bots} send {rate:,} queries a second for random names below `{victim}`, which
+Addresses of {bots} send {rate:,} queries a second for random names below `{victim}`, which
 BIND serves. Twenty honest clients ask for a name of `{honest}` beside them, and another one in the
 network of the flood, {neighbour}. {machine}
 """

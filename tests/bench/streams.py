@@ -1,9 +1,9 @@
 """What sixteen who look cost the service; `make bench-streams` (as root).
 
-A flood of random names, and so many streams at once: sums as the page and `top --live` ask for them,
+A flood of random names, and so many streams at once: sums as the page and `top --live` ask for,
 the same for all or each of another kind, every sample as `watch` has it, and readers that never
-read. Printed and written: processors that the service used, the longest time that its loop was held,
-and its memory (PSS), each in eight seconds.
+read. Printed and written: processors that the service used, the longest time that its loop was
+held, and its memory (PSS), each in eight seconds.
 
     python -m tests.bench.streams [--rate 4000]
 """
@@ -16,12 +16,13 @@ import socket
 import sys
 import threading
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
+from tests.bench.first_minutes import cpu_seconds
 from tests.bench.machine import Machine
+from tests.bench.memory import processes_of, pss_bytes
 from tests.bench.report import write
 from tests.bench.ticking import Ticks
 from tests.lab import Lab, Service
@@ -31,14 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-from tests.bench.memory import processes_of, pss_bytes
-from tests.bench.first_minutes import cpu_seconds
-
 SECONDS: Final = 8.0
 SETTLING: Final = 6.0
 """The sums are of five seconds."""
 
-ALL_BY: Final = "source,source24,source64,source48,name,zone2,zone3,type,port,source-port,action,reason"
+ALL_BY: Final = (
+    "source,source24,source64,source48,name,zone2,zone3,type,port,source-port,action,reason"
+)
 MANY: Final = 16
 
 
@@ -153,7 +153,7 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=4_000, help="packets a second (%(default)s)")
     rate = parser.parse_args().rate
     machine = Machine.now()
-    with Lab() as lab, ExitStack():
+    with Lab() as lab:
         client, server = lab.pair()
         clock = lab.directory / "ticks"
         ticks = Ticks(clock)

@@ -133,11 +133,9 @@ def test_what_the_ring_buffer_has_no_room_for_is_counted(site: Site) -> None:
     site.program.test_run(QUERY, repeat=room + 10)
     lost = site.lost() - before
     assert lost in {9, 10}
-    assert len(site.reader.read()) == room + 10 - lost
-    assert site.ring.full
+    assert (len(site.reader.read()), site.ring.full) == (room + 10 - lost, True)
     site.program.test_run(QUERY)
-    assert len(site.reader.read()) == 1
-    assert not site.ring.full
+    assert (len(site.reader.read()), site.ring.full) == (1, False)
     site.sampler.allow(2000)
 
 

@@ -212,6 +212,7 @@ def test_hostile_names_are_text_that_fits_a_narrow_screen(page: OpenPage) -> Non
     browser = page.browser
     browser.look(360, 640, dark=True)
     page.open()
+    browser.complaints()
     page.sign_in()
     browser.until(lambda: browser.is_shown("#talkers button"), "who comes")
     browser.run(

@@ -44,7 +44,7 @@ AT_ONCE = 40
 LEAST_SAMPLES = 4_000
 """What the sums of one kind may keep at least; SAMPLES_MAX is for all kinds together."""
 
-LINES_MAX = 4_096
+LINES_MAX = 1_024
 """Lines that are kept for others who send the same samples."""
 
 
