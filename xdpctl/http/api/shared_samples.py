@@ -25,8 +25,8 @@ from xdpctl.samples.talkers import SAMPLES_MAX, Talkers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
-    from xdpctl.http.api.backend import SampleView, SeenSamples
     from xdpctl.http.api.sample_documents import TalkersOut
+    from xdpctl.http.api.sample_view import SampleView, SeenSamples
     from xdpctl.samples.packets import Packet
     from xdpctl.samples.sample import Sample
     from xdpctl.samples.selection import Selection

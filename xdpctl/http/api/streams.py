@@ -31,8 +31,9 @@ from xdpctl.samples.talkers import Talkers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
-    from xdpctl.http.api.backend import LiveView, SampleView, SeenSamples
+    from xdpctl.http.api.backend import LiveView, SampleStreams
     from xdpctl.http.api.sample_documents import TalkersOut
+    from xdpctl.http.api.sample_view import SeenSamples
 
 READ_SECONDS = 10.0
 """How long a client may not read, once its buffers are full, before it is let go."""
@@ -138,7 +139,7 @@ async def live(request: web.Request) -> web.StreamResponse:
 
     if query.samples == "0":
         return await stream.serve(*snapshots())
-    view: SampleView = request.app[BACKEND]
+    view: SampleStreams = request.app[BACKEND]
     wanted = Wanted(selection, tuple(dimensions), query.seconds, query.n)
     async with AsyncExitStack() as stack:
         sums = await stack.enter_async_context(view.shared.sums(wanted))
@@ -158,7 +159,7 @@ async def samples(request: web.Request) -> web.Response:
     Estimated from samples, of everything that comes in and not only of what a rule takes.
     """
     query = read_query(request, SamplesQuery)
-    watch: SampleView = request.app[BACKEND]
+    watch: SampleStreams = request.app[BACKEND]
     dimensions = query.dimensions
     async with watch.samples(query.selection()) as seen:
         began = time.time()
@@ -195,7 +196,7 @@ async def _snapshots(request: web.Request, stream: EventStream) -> str:
 
 
 async def _sums(
-    view: SampleView,
+    view: SampleStreams,
     stream: EventStream,
     sums: AsyncIterator[TalkersOut],
     seen: SeenSamples | None,
@@ -208,7 +209,9 @@ async def _sums(
     return view.why_no_samples or STOPS
 
 
-async def _each(view: SampleView, stream: EventStream, seen: SeenSamples, *, frames: bool) -> str:
+async def _each(
+    view: SampleStreams, stream: EventStream, seen: SeenSamples, *, frames: bool
+) -> str:
     """Send each sample."""
     async for batch in seen:
         for piece in in_pieces(batch):
