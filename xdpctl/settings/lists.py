@@ -149,8 +149,16 @@ class ZoneListSettings:
         """The list's name: its origin without `list:`."""
         return self.origin.removeprefix(LIST_PREFIX)
 
+    @property
+    def least_refresh(self) -> int:
+        """The seconds between two looks at least, whatever `refresh` says."""
+        return REFRESH_NEAR if all(at.address.is_loopback for at in self.primaries) else REFRESH_FAR
+
 
 AnyList: TypeAlias = ListSettings | ZoneListSettings
+
+REFRESH_NEAR, REFRESH_FAR = 1, 5
+"""Seconds between two looks at a zone at least: if every primary is on loopback, elsewhere."""
 
 LISTED_MAX = 1_000
 """Clients that lists may exempt, all together."""

@@ -150,6 +150,22 @@ def test_a_primary_that_trickles_does_not_hold_us() -> None:
             channel.receive()
 
 
+def test_a_primary_that_drips_is_given_up_long_before_the_time_is_over() -> None:
+    """An octet in three seconds is never silence, and 600 seconds are not over."""
+    ours, theirs = socket.socketpair()
+    now = [0.0]
+
+    def later() -> float:
+        now[0] += 1.5
+        return now[0]
+
+    with theirs, Channel(ours, Bounds(idle=5.0, seconds=600.0), later) as channel:
+        theirs.sendall(b"\xff\xff" + bytes(1000))
+        with pytest.raises(TransferError, match="less than 2,000 octets a second"):
+            channel.receive()
+    assert now[0] < 30.0
+
+
 def test_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
