@@ -20,6 +20,7 @@ from xdpctl.rules import parse_action, parse_duration, parse_origin
 from xdpctl.rules.keys import LIST_PREFIX
 from xdpctl.rules.names import Name, shown
 from xdpctl.settings import values
+from xdpctl.settings.tables import tables_of
 from xdpctl.settings.zones import DNS_PORT, parse_primary
 
 if TYPE_CHECKING:
@@ -269,24 +270,15 @@ def lists_from(value: object, path: Path, file_name: str) -> tuple[AnyList, ...]
     Raises:
         SettingsError: not tables, an unknown key, an invalid value, or an origin used twice.
     """
-    source = f"key list in {file_name}"
-    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-        raise SettingsError(
-            f"cannot use {source}: a list is a table; begin each with a line [[list]]",
-            source=source,
-        )
     found: list[AnyList] = []
-    for number, table in enumerate(value, 1):
-        added = _list_from(
-            table, path.absolute().parent, f"[[list]] number {number} in {file_name}"
-        )
-        for other in found:
-            if added.origin == other.origin:
-                raise SettingsError(
-                    f"cannot use [[list]] number {number} in {file_name}: another list has the"
-                    f" same origin {shown(added.origin)}; give it another name with the key name",
-                    source=source,
-                )
+    for table, folder, source in tables_of("list", "a list", value, path, file_name):
+        added = _list_from(table, folder, source)
+        if any(other.origin == added.origin for other in found):
+            raise SettingsError(
+                f"cannot use {source}: another list has the same origin {shown(added.origin)};"
+                " give it another name with the key name",
+                source=source,
+            )
         found.append(added)
     return tuple(found)
 

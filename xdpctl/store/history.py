@@ -114,12 +114,11 @@ class History:
         Raises:
             StateError: it cannot be made.
         """
-        with state.transaction() as connection:
-            connection.execute(_SCHEMA)
-            connection.execute(
-                "UPDATE history SET detail = ? || substr(detail, ?) WHERE detail LIKE ?",
-                (CUT_SHORT, len(UNDER_WAY) + 1, f"{UNDER_WAY}%"),
-            )
+        state.add_table(
+            _SCHEMA,
+            "UPDATE history SET detail = ? || substr(detail, ?) WHERE detail LIKE ?",
+            (CUT_SHORT, len(UNDER_WAY) + 1, f"{UNDER_WAY}%"),
+        )
         return cls(state)
 
     def add(self, records: Iterable[HistoryRow]) -> None:

@@ -243,6 +243,24 @@ class State:
                 " see that the disk has room and the file is writable"
             ) from error
 
+    def add_table(
+        self, schema: str, mended: str | None = None, values: Sequence[object] = ()
+    ) -> None:
+        """Make a table of another module if it is missing.
+
+        Args:
+            schema: what makes it.
+            mended: a query for what a former service left there.
+            values: of that query.
+
+        Raises:
+            StateError: it cannot be made.
+        """
+        with self.transaction() as connection:
+            connection.execute(schema)
+            if mended is not None:
+                connection.execute(mended, values)
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
         try:

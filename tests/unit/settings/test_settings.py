@@ -658,8 +658,10 @@ def test_a_refresh_below_the_least_is_a_warning(
     warnings = load("--config", str(path)).warnings
     seconds = refresh.removesuffix("s")
     assert warnings == is_short * (
-        f"the refresh of {seconds} s of list rpz.example is too short: its primaries are asked"
-        " every 5 s; a NOTIFY (--notify-listen) tells of a change at once",
+        (
+            f"the refresh of {seconds} s of list rpz.example is too short: its primaries are asked"
+            " every 5 s; a NOTIFY (--notify-listen) tells of a change at once"
+        ),
     )
 
 
