@@ -61,5 +61,7 @@ class Shrinking:
 
     def share(self, rules: int, max_shrink: float) -> float:
         """Return which share of so many rules may be gone."""
-        left = max(rules - self.removed, 0)
-        return NO_SHRINK_LIMIT - left / max(rules, 1) * (NO_SHRINK_LIMIT - max_shrink)
+        if not self.removed:
+            return max_shrink
+        left = max(rules - self.removed, 0) / max(rules, 1)
+        return NO_SHRINK_LIMIT - left * (NO_SHRINK_LIMIT - max_shrink)

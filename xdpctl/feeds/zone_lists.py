@@ -419,7 +419,7 @@ class ZoneLists:
             removed = await self._backend.flush(None, settings.origin)
         except XdpctlError as error:
             listed.problem = (
-                f"cannot remove the rules that list {settings.name} had before as another one:"
+                f"cannot remove the rules of the zone that list {settings.name} had before:"
                 f" {error.sentence}; they stay until {settings.zone.to_text()} is in force"
             )
             event(_log, "failed", logging.ERROR, error=listed.problem)

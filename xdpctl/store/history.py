@@ -150,15 +150,17 @@ class History:
         if self._added < SPARE:
             return
         self._added = 0
-        every, by_itself, of_lists = connection.execute(_COUNT).fetchone()
+        every, own, of_lists = connection.execute(_COUNT).fetchone()
         more = every - MOST
-        for condition, spare in (
-            (_OF_LIST, of_lists - OF_LISTS),
-            (_OWN, by_itself - BY_ITSELF),
-            ("1", every),
+        first = max(min(more, of_lists - OF_LISTS), 0)
+        second = max(min(more - first, own - first - BY_ITSELF), 0)
+        for condition, gone in (
+            (_OF_LIST, first),
+            (f"NOT ({_OF_LIST}) AND {_OWN}", second),
+            (f"NOT ({_OWN})", more - first - second),
         ):
-            if (gone := min(more, spare)) > 0:
-                more -= connection.execute(_DROP.format(condition), (gone,)).rowcount
+            if gone > 0:
+                connection.execute(_DROP.format(condition), (gone,))
 
     def amend(self, number: int, record: HistoryRow) -> None:
         """Write a row that `begin` appended again.

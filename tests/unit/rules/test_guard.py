@@ -173,7 +173,9 @@ def test_a_list_loses_exactly_what_a_request_would_be_refused_for(
     refused = [
         text
         for text, action in wanted
-        if guard.reason(parse_target(text), RuleAction[action.upper()]) is not None
+        if guard.reason(
+            parse_target(text), RuleAction[action.upper()], of_list=origin.startswith("list:")
+        )
     ]
     held: list[str] = []
     passed = list(guard.passing(iter(rows), held.append))
