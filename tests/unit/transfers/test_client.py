@@ -169,9 +169,12 @@ def test_a_primary_that_drips_is_given_up_long_before_the_time_is_over() -> None
                 time.sleep(0.01)
 
     threading.Thread(target=drip, daemon=True).start()
-    with theirs, Channel(ours, Bounds(idle=5.0, seconds=600.0), later) as channel:
-        with pytest.raises(TransferError, match="less than 2,000 octets a second"):
-            channel.receive()
+    with (
+        theirs,
+        Channel(ours, Bounds(idle=5.0, seconds=600.0), later) as channel,
+        pytest.raises(TransferError, match="less than 2,000 octets a second"),
+    ):
+        channel.receive()
     assert now[0] < 30.0
 
 
