@@ -54,8 +54,8 @@ class Site:
         self.program: Program = stack.enter_context(loaded)
         self.sampler = Sampler(self.maps[MapName.SAMPLE_STATE].memory(), ticks_a_second())
         self.sampler.allow(2000)
-        ring = stack.enter_context(RingReader(self.maps[MapName.SAMPLES]))
-        self.reader = SampleReader(ring, dict, length=LENGTH, truncation=None)
+        self.ring = stack.enter_context(RingReader(self.maps[MapName.SAMPLES]))
+        self.reader = SampleReader(self.ring, dict, length=LENGTH, truncation=None)
 
     def lost(self) -> int:
         return abi.decode_samples_lost(self.maps[MapName.COUNTERS].lookup(bytes(4)) or b"")
@@ -133,9 +133,9 @@ def test_what_the_ring_buffer_has_no_room_for_is_counted(site: Site) -> None:
     site.program.test_run(QUERY, repeat=room + 10)
     lost = site.lost() - before
     assert lost in {9, 10}
-    assert len(site.reader.read()) == room + 10 - lost
+    assert (len(site.reader.read()), site.ring.full) == (room + 10 - lost, True)
     site.program.test_run(QUERY)
-    assert len(site.reader.read()) == 1
+    assert (len(site.reader.read()), site.ring.full) == (1, False)
     site.sampler.allow(2000)
 
 
