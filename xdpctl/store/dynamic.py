@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
-from xdpctl.abi import RULE_PLACES, TABLES, MapName, RuleAction
+from xdpctl.abi import TABLES, MapName, RuleAction
 from xdpctl.errors import KernelError, TableFullError
+from xdpctl.rules.keys import REFS
 from xdpctl.store.entries import NOTES_AT_ONCE, read_values
 from xdpctl.store.state import Note, place_in_order
 
@@ -188,16 +189,12 @@ class DynamicClaims:
 
     def former(self) -> Iterator[list[Note]]:
         """Yield the claims that have not ended, in parts, as a start finds them."""
-        now = self._boot()
-        for name in RULE_PLACES:
-            after: bytes | None = b""
-            while after is not None:
-                notes, after = self._listing.state.page_of(ORIGIN, name, after, NOTES_AT_ONCE)
+        now, state = self._boot(), self._listing.state
+        for waiting in (False, True):
+            after = 0, b""
+            while notes := state.dynamic(ORIGIN, after, NOTES_AT_ONCE, waiting=waiting):
                 yield [note for note in notes if note.expires is None or note.expires > now]
-            after = b""
-            while notes := self._listing.state.waiting_page(name, after, NOTES_AT_ONCE, ORIGIN):
-                yield [note for note in notes if note.expires is None or note.expires > now]
-                after = place_in_order(notes[-1])
+                after = REFS[notes[-1].map], place_in_order(notes[-1])
 
     def hits(self, places: Iterable[Place]) -> dict[Place, int]:
         """Return the counters of these places' entries, whoever has them, where there are any."""
