@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from xdpctl.samples.sample import Sample
 
-READERS_MAX = 40
-"""Sixteen streams on each of two listeners, and what else looks: outputs, requests, the service."""
+READERS_MAX = 80
+"""Sixteen streams on each of two listeners, each with sums and with every sample, and what else
+looks: outputs, requests, the service."""
 INBOX_SAMPLES = 4096
 
 

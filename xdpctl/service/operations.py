@@ -42,6 +42,7 @@ from xdpctl.http.api.converter import (
 )
 from xdpctl.http.api.limit_documents import limits_out
 from xdpctl.http.api.publish_documents import published, published_list
+from xdpctl.http.api.shared_samples import SharedSamples
 from xdpctl.maps.holders import held_open, perhaps_held
 from xdpctl.process.caller import CALLER, NOBODY
 from xdpctl.process.log import event
@@ -136,7 +137,7 @@ class Operations:
         limits: the limits in force.
 
     Attributes:
-        watch: gives samples to those who look. `hub`: those who look.
+        watch: gives samples to those who look. `hub`: those who look. `shared`: what they share.
         expiry_changed: set when another rule may be the next to expire.
         claim_counts: how many claims of each class are in force, and how many wait
             (claim_counts.py).
@@ -185,6 +186,7 @@ class Operations:
         self._limits = limits
         self.watch = watch
         self.hub = watch.hub
+        self.shared = SharedSamples(self)
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.all_lists: EveryList | None = None

@@ -40,7 +40,8 @@ KNOWN_SECONDS = 2.0
 KNOWN_MAX = 4_096
 """For how long a rule that was found counts as that of equal packets, and how many are kept."""
 
-PARSED_MAX = 8_192
+PARSED_MAX = 1_024
+"""Frames that are kept parsed, for others who look at the same batch: ten come a second."""
 
 WHOLE = (32, 128)
 """Bits of whole addresses."""

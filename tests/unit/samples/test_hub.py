@@ -87,7 +87,7 @@ def test_no_more_look_than_there_is_room_for() -> None:
         async with AsyncExitStack() as stack:
             for _ in range(READERS_MAX):
                 await stack.enter_async_context(hub.subscribe())
-            with pytest.raises(ReadersError, match="40 readers look already"):
+            with pytest.raises(ReadersError, match=f"{READERS_MAX} readers look already"):
                 await stack.enter_async_context(hub.subscribe())
         async with hub.subscribe():
             assert hub.readers == 1
