@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines.made_once import compiled_once
 from tests.kernel.conftest import descriptors, ip
 from tests.lab.veth import refuse_native
 from tests.packets.build import Udp, ethernet, ipv4
@@ -39,7 +40,6 @@ from xdpctl.filter.own_pins import detach_interface
 from xdpctl.filter.view import FilterState
 from xdpctl.kernel.bpf.pins import netns_inode
 from xdpctl.kernel.bpf.programs import XdpMode
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import ProgramConfig
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import ModeSetting
@@ -64,13 +64,13 @@ ETH_P_ALL = 3
 @pytest.fixture(scope="module")
 def bytecode() -> Bytecode:
     """The real program, compiled once."""
-    return compile_program_blocking(DEFAULT)
+    return compiled_once(DEFAULT)
 
 
 @pytest.fixture(scope="module")
 def other() -> Bytecode:
     """The real program for another port."""
-    return compile_program_blocking(
+    return compiled_once(
         ProgramConfig((53, 5353), (), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=None)
     )
 

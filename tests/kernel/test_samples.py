@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines.made_once import compiled_once
 from tests.packets.case import DEFAULT
 from xdpctl import abi
 from xdpctl.abi import MAPS, MapName, PacketAction, Reason, Stratum
@@ -18,7 +19,6 @@ from xdpctl.kernel.bpf.libbpf import ProgramInfoStruct
 from xdpctl.kernel.bpf.ring import RingReader
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.process.clock import ticks_a_second
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.datagram import Datagram
 from xdpctl.samples.reader import SampleReader
 from xdpctl.samples.sampler import Sampler
@@ -43,7 +43,7 @@ class Site:
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         bpf = Bpf()
-        bytecode = compile_program_blocking(replace(DEFAULT, samples=LENGTH))
+        bytecode = compiled_once(replace(DEFAULT, samples=LENGTH))
         self.maps: dict[MapName, Map] = {
             spec.name: stack.enter_context(bpf.create_map(spec, spec.entries))
             for spec in MAPS.values()
