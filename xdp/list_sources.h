@@ -156,9 +156,10 @@ static __always_inline const __u64 *line_of_ipv6(struct scratch *scratch, __u64 
 						 struct sums sums, __u64 *word)
 {
 	__u64 number = word_number(sums, state);
-	const __u64 *line = value_at(MAP_SOURCE_FILTER, number >> 3, scratch);
+	const __u64 *line;
 
 	opaque(number);
+	line = value_at(MAP_SOURCE_FILTER, number >> 3, scratch);
 	*word = number & 7;
 	return line;
 }

@@ -185,11 +185,9 @@ static __always_inline __u64 ask_for(struct scratch *scratch, const struct table
 			scratch_put(scratch, slot, place);
 		else
 			value = below;
-		if (seldom(moves != head_get(head, moves)))
-			value = 0;
 	}
 	scratch_put(scratch, value, value);
-	value = scratch_get(scratch, value);
+	value = scratch_get(scratch, value) * (equals(moves, head_get(head, moves)) | whole);
 	if (!(value & SLOT_USED))
 		return NO_RULE;
 	hit_found(pair, scratch);
