@@ -26,6 +26,10 @@ demo: ## show dnsdist, the service and real queries in namespaces, as a live tab
 	@deploy/setup.sh demo
 	@$(PYTHON) -m contrib.demo
 
+demo-flood: setup-test ## flood a real BIND with 40,000 queries/s and answer an operator's questions; writes docs/ (root, 3 minutes)
+	@deploy/setup.sh bench
+	@$(PYTHON) -m tests.bench.first_minutes
+
 # Hundreds of services are started, so Python keeps what it compiled, whatever the environment
 # says. Files run in the order of their names: those with the longest tests are not the last ones.
 # Three at once on two processors, as half of the tests wait for a time to be over. A test that
@@ -129,6 +133,9 @@ bench-scale: setup-test ## put a million rules through a running service (root)
 
 bench-feeds: setup-test ## transfer zones from BIND and Knot into a running service, RECORDS=1000000 (root)
 	@$(PYTHON) -m tests.bench.feeds $(if $(RECORDS),--records $(RECORDS))
+
+bench-streams: setup-test ## measure what sixteen who look at samples cost the service (root)
+	@$(PYTHON) -m tests.bench.streams
 
 HOSTS ?= 20
 bench-fleet: setup-test ## make a change that HOSTS=20 services follow, and see the last one drop (root)

@@ -28,10 +28,10 @@ demo_packages=(iproute2 ethtool curl dnsdist bind9-dnsutils)
 # exabgp, fastnetmon, crowdsec-custom-bouncer: run our adapters.
 # pdns-server, with a database of its own by sqlite3: with bind9, knot and nsd the primaries of a zone.
 # iputils-ping: neighbours. systemd: rates the unit. chromium: shows the web page. bpftrace: looks into named.
-# tcpdump, fstrm-bin and both dnstap readers: what samples are written as.
+# tcpdump, tshark, fstrm-bin and both dnstap readers: what samples are written as. xdp-tools, bpftool: what they show of the filter.
 test_packages=(gcc libc6-dev clang-format-14 shellcheck knot-dnsutils unbound bind9 knot nsd prometheus
     iputils-ping fail2ban debian-archive-keyring strace systemd chromium chromium-driver bpftrace
-    exabgp fastnetmon crowdsec-custom-bouncer pdns-server pdns-backend-sqlite3 sqlite3 tcpdump fstrm-bin dnstap-ldns golang-github-dnstap-golang-dnstap-cli)
+    exabgp fastnetmon crowdsec-custom-bouncer pdns-server pdns-backend-sqlite3 sqlite3 tcpdump tshark xdp-tools bpftool fstrm-bin dnstap-ldns golang-github-dnstap-golang-dnstap-cli)
 bench_packages=(nftables iptables ipset)
 deb_packages=(dpkg binutils) # binutils: strip
 # podman and crun: the image is built and run.

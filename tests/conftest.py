@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.lab import Lab
+from tests.lab import Lab, bytecode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fail, not skip, what needs root when we are not: a skipped test proves nothing."""
     if item.get_closest_marker("root") and os.geteuid() != 0:
         pytest.fail("needs root: run `make test` as root, or `make test-unit`", pytrace=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let the services of all processes of this run find what one of them has compiled."""
+    base = tmp_path_factory.getbasetemp()
+    in_parts = "PYTEST_XDIST_WORKER" in os.environ
+    bytecode.keep_in((base.parent if in_parts else base) / "bytecode")
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ these instead.
     ├── StateError                      the state file cannot be used
     ├── ListError                       a list cannot be used
     │   ├── EmptyListError              it has no rule
-    │   └── ShrunkListError             it lost more of its rules than it may
+    │   ├── ShrunkListError             it lost more of its rules than it may
+    │   └── WideListError               its prefixes cover more than they may
     ├── TransferError                   a zone transfer that cannot be used
     ├── PublishError                    a primary does not take a DNS UPDATE (HTTP 502)
     ├── DnsdistError                    dnsdist's dynamic blocks cannot be read
@@ -329,6 +330,12 @@ class EmptyListError(ListError):
 
 class ShrunkListError(ListError):
     """A list that lost more of its rules than it may: perhaps half a download."""
+
+    code = "list"
+
+
+class WideListError(ListError):
+    """A list whose prefixes cover more of the address space than they may."""
 
     code = "list"
 

@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.engines.made_once import compiled_once
 from tests.kernels.configurations import CONFIGURATIONS, kind_of
 from xdpctl.abi import MAPS
 from xdpctl.kernel.bpf.syscall import Bpf
-from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,7 +61,7 @@ class Size:
 
 def size_of(recipe: Recipe) -> Size:
     """Load a program over maps of its own and return how large it became."""
-    bytecode = compile_program_blocking(recipe)
+    bytecode = compiled_once(recipe)
     bpf = Bpf()
     with ExitStack() as stack:
         fds = {

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.engines.made_once import folder
 from xdpctl.abi import BY_REF, ZONE_BUCKET_SIZE, PacketAction, Reason, TallyRow
 from xdpctl.program.config import render_config
 
@@ -272,9 +272,7 @@ def compiled(command: Sequence[str], source: Path, rendered: str = "") -> Path:
     recipe = hashlib.sha256(repr((rendered, *command)).encode())
     for file in _sources(source):
         recipe.update(file.read_bytes())
-    cache = Path(tempfile.gettempdir()) / f"xdpctl-host-{os.getuid()}"
-    cache.mkdir(mode=0o700, exist_ok=True)
-    library = cache / f"{recipe.hexdigest()[:32]}.so"
+    library = folder() / f"{recipe.hexdigest()[:32]}.so"
     if not library.exists():
         _compile(rendered, command, source, library)
     return library

@@ -24,6 +24,7 @@ from tests.engines.entries import (
     rule_entries,
 )
 from tests.engines.limited import ARRAYS, exempt_entries, limit_arrays
+from tests.engines.made_once import compiled_once
 from tests.engines.tables import OWN, SHAPE, SceneTables, is_own
 from tests.engines.zoned import MOST_ZONES, ZONE_ARRAYS, maps_of
 from tests.packets.case import Result, Scene, Verdict
@@ -37,7 +38,6 @@ from xdpctl.abi import (
 )
 from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.maps.name_follower import TickClock
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import TableProgram
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Kernel:
     def __init__(
         self,
         bpf: Bpf,
-        bytecode_of: Callable[[Recipe], Bytecode] = compile_program_blocking,
+        bytecode_of: Callable[[Recipe], Bytecode] = compiled_once,
         *,
         index: Index = Index.STALE,
         library: Callable[[], Path] = kernel_library,

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from tests.engines.limited import drawn_secrets
+from tests.engines.made_once import compiled_once
 from xdpctl.abi import (
     COUNTERS_SIZE,
     LIMITS_LIVE_SIZE,
@@ -20,7 +21,6 @@ from xdpctl.abi import (
     encode_limits_kept,
 )
 from xdpctl.maps.name_follower import TickClock
-from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ class LimitedKernel:
         *,
         sets: int = 1 << 14,
         lines: int = 1 << 12,
-        bytecode_of: Callable[[Recipe], Bytecode] = compile_program_blocking,
+        bytecode_of: Callable[[Recipe], Bytecode] = compiled_once,
     ) -> None:
         self.bpf = bpf
         self._config = config

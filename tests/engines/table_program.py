@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from tests.engines.entries import index_value
 from tests.engines.host_build import HostFilter
+from tests.engines.made_once import compiled_once
 from tests.packets.case import TABLES
 from xdpctl.abi import (
     HEAD_COUNTS_OFFSET,
@@ -20,7 +21,6 @@ from xdpctl.abi import (
 )
 from xdpctl.abi import TABLES as OF_RULES
 from xdpctl.kernel.bpf.loading import ProgramKind
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import TableProgram
 from xdpctl.store.tables.requests import Requests
 
@@ -118,11 +118,11 @@ class KernelTables:
             self.maps[name] = (former or self).maps[source]
         self.memory = {name: self.maps[name].memory() for name in OWN}
         fds = {MAPS[name].ref: opened.fd for name, opened in self.maps.items()}
-        table = compile_program_blocking(TableProgram()).relocate(fds)
+        table = compiled_once(TableProgram()).relocate(fds)
         self.program = stack.enter_context(
             bpf.load_program(table, "xdpctl_table", ProgramKind.TEST_RUN)
         )
-        code = compile_program_blocking(TABLES).relocate(fds)
+        code = compiled_once(TABLES).relocate(fds)
         self.filter = stack.enter_context(bpf.load_program(code, "filter"))
         memory = self.maps[MapName.TABLE_REQUESTS].memory()
         self.requests = Requests(self.program, memory, lambda _: 0)

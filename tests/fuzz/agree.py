@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Self
 from tests.engines.entries import Index
 from tests.engines.host import Host
 from tests.engines.kernel import Kernel
+from tests.engines.made_once import compiled_once
 from tests.fuzz.compare import difference, say
 from tests.fuzz.mutate import TAPE_OCTETS, mutant
 from tests.fuzz.tape import Tape
 from xdpctl.kernel.bpf.syscall import Bpf
-from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,7 +61,7 @@ class Judges:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        compiled = cache(compile_program_blocking)
+        compiled = cache(compiled_once)
         self._engines = (
             Host(),
             Host(guard_start=True, index=Index.EXACT),

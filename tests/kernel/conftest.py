@@ -20,12 +20,12 @@ import pytest
 from tests.engines.entries import Index
 from tests.engines.host import Host
 from tests.engines.kernel import Kernel
+from tests.engines.made_once import compiled_once
 from tests.engines.oracle import Oracle
 from xdpctl.abi import MAPS, RULE_MAPS
 from xdpctl.kernel.bpf import pins
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.kernel.net.interfaces import Netlink
-from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +65,7 @@ def host_engine_guarding_starts() -> Host:
 @pytest.fixture(scope="session")
 def bytecode_of() -> Callable[[Recipe], Bytecode]:
     """What compiles a configuration once for all engines of this process."""
-    return cache(compile_program_blocking)
+    return cache(compiled_once)
 
 
 @pytest.fixture(scope="session")

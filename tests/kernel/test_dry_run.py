@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines.made_once import compiled_once
 from tests.packets.case import DEFAULT
 from tests.packets.case import TABLES as WITH_TABLES
 from xdpctl.abi import (
@@ -27,7 +28,6 @@ from xdpctl.abi import (
 from xdpctl.filter.dry_run import decide
 from xdpctl.filter.own_maps import OwnMaps
 from xdpctl.kernel.bpf.syscall import Bpf
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import TableProgram
 from xdpctl.program.datagram import query_for
 from xdpctl.rules import AnyQtype, Question, Rule, parse_target
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdpctl.kernel.bpf.maps import Map
+    from xdpctl.kernel.bpf.programs import Program
     from xdpctl.kernel.bytecode import Bytecode
     from xdpctl.program.config import Recipe
     from xdpctl.store.entries import Entry
@@ -73,6 +74,8 @@ class Site:
 
     def __init__(self, state: State, stack: contextlib.ExitStack) -> None:
         self.bpf = Bpf()
+        self._stack = stack
+        self._program: Program | None = None
         self.shared: dict[MapName, Map] = {
             name: stack.enter_context(self.bpf.create_map(MAPS[name], 64)) for name in RULE_MAPS
         }
@@ -88,15 +91,19 @@ class Site:
     def count(self, bytecode: Bytecode, frame: bytes) -> set[tuple[MapName, bytes]]:
         """Run the counting program on a frame; return the entries whose counter grew."""
         before = self.hits()
-        with (
-            OwnMaps.make(self.bpf, Scope.INTERFACE) as own,
-            OwnMaps.make(self.bpf, Scope.PROGRAM) as private,
-        ):
-            used = {**self.maps, **own, **private}
-            fds = {MAPS[name].ref: opened.fd for name, opened in used.items()}
-            with self.bpf.load_program(bytecode.relocate(fds), "xdpctl_test") as program:
-                program.test_run(frame)
+        self._counting(bytecode).test_run(frame)
         return {place for place, hits in self.hits().items() if hits > before[place]}
+
+    def _counting(self, bytecode: Bytecode) -> Program:
+        """Load the program as the filter has it, when it is first asked for."""
+        if self._program is None:
+            used = {**self.maps}
+            for scope in (Scope.INTERFACE, Scope.PROGRAM):
+                used |= self._stack.enter_context(OwnMaps.make(self.bpf, scope))
+            fds = {MAPS[name].ref: opened.fd for name, opened in used.items()}
+            loaded = self.bpf.load_program(bytecode.relocate(fds), "xdpctl_test")
+            self._program = self._stack.enter_context(loaded)
+        return self._program
 
 
 @pytest.fixture
@@ -210,7 +217,7 @@ def test_a_panic_passes_and_an_unfiltered_query_is_nobodys(
 
 
 def test_the_second_load_has_no_atomic_instruction_left() -> None:
-    bytecode = compile_program_blocking(WITH_TABLES)
+    bytecode = compiled_once(WITH_TABLES)
     changed = bytecode.without_hits()
     opcodes = [changed.instructions[at] for at in range(0, len(changed.instructions), 8)]
     assert 0xDB in bytecode.instructions[::8]

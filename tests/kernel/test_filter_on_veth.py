@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 import socket
 import subprocess
 import sys
+import threading
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines.made_once import compiled_once
 from tests.kernel.conftest import descriptors, ip
 from tests.lab.veth import refuse_native
 from tests.packets.build import Udp, ethernet, ipv4
@@ -35,14 +40,12 @@ from xdpctl.filter.own_pins import detach_interface
 from xdpctl.filter.view import FilterState
 from xdpctl.kernel.bpf.pins import netns_inode
 from xdpctl.kernel.bpf.programs import XdpMode
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import ProgramConfig
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import ModeSetting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from xdpctl.kernel.bpf.maps import Map
     from xdpctl.kernel.bpf.programs import Program
@@ -61,13 +64,13 @@ ETH_P_ALL = 3
 @pytest.fixture(scope="module")
 def bytecode() -> Bytecode:
     """The real program, compiled once."""
-    return compile_program_blocking(DEFAULT)
+    return compiled_once(DEFAULT)
 
 
 @pytest.fixture(scope="module")
 def other() -> Bytecode:
     """The real program for another port."""
-    return compile_program_blocking(
+    return compiled_once(
         ProgramConfig((53, 5353), (), (), tcp=True, any_qtype=AnyQtype.BOTH, xsk=None)
     )
 
@@ -494,3 +497,59 @@ def test_pins_removed_behind_our_back_are_made_again_by_a_swap(
     running.swap(site.bytecode, site.maps, panic=False)
     assert site.pins == PINS
     assert running.view().counters[DROPPED].packets == 1
+
+
+# --- what other tools show of it --------------------------------------------------------------
+
+BPFTOOL, XDPDUMP = "/usr/sbin/bpftool", "/usr/sbin/xdpdump"
+CAP_SYS_RESOURCE = 24
+
+
+def has_capability(number: int) -> bool:
+    """Return whether this process may do what a capability is for; a container's may not."""
+    status = Path("/proc/self/status").read_text()
+    return bool(int(status.partition("CapEff:")[2].split()[0], 16) >> number & 1)
+
+
+def test_bpftool_shows_its_name_and_type(running: Filter) -> None:
+    number = str(running.view().program_id)
+    command = [BPFTOOL, "--json", "prog", "show", "id", number]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert "xdpctl" in found["name"]
+    assert found["btf_id"] > 0
+
+
+@pytest.mark.skipif(
+    not has_capability(CAP_SYS_RESOURCE), reason="xdpdump loads nothing without CAP_SYS_RESOURCE"
+)
+def test_xdpdump_shows_packets_with_what_the_filter_returned(wire: Wire, running: Filter) -> None:
+    assert running.view().state is FilterState.ATTACHED
+    over = threading.Event()
+
+    def send() -> None:
+        while not over.wait(0.1):
+            wire.send(BLOCKED)
+            wire.send(HONEST)
+
+    command = ["stdbuf", "-oL", XDPDUMP, "-i", INTERFACE, "--rx-capture", "exit"]
+    seen: set[str] = set()
+    lines = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as dump:
+        assert dump.stdout is not None
+        sender, limit = threading.Thread(target=send), threading.Timer(60, dump.kill)
+        sender.start()
+        limit.start()
+        try:
+            for line in dump.stdout:
+                lines.append(line)
+                seen.update(re.findall(r"xdpctl_filter\(\)@exit\[(\w+)\]", line))
+                if {"DROP", "PASS"} <= seen:
+                    break
+        finally:
+            over.set()
+            limit.cancel()
+            sender.join()
+            dump.kill()
+    assert seen == {"DROP", "PASS"}, "".join(lines[-20:])

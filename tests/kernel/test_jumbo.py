@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines.made_once import compiled_once
 from tests.kernel.conftest import ip
 from tests.packets.build import Udp, ethernet, ipv4
 from tests.packets.message import edns_query, opt, padding
@@ -28,7 +29,6 @@ from xdpctl.abi import (
 from xdpctl.filter.filter import Filter
 from xdpctl.kernel.bpf.loading import BUFFERS_SINCE, without_buffers
 from xdpctl.kernel.failure import kernel_release
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import ProgramConfig
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import ModeSetting
@@ -99,7 +99,7 @@ def test_a_large_frame_is_filtered_and_counted_with_all_its_octets(
     """Its question lies in the first buffer, its end in the second or third."""
     sizes = (100, 1514, 4000, MTU + 14)
     with filter_in(mode) as running:
-        running.attach(compile_program_blocking(CONFIG), maps, panic=False)
+        running.attach(compiled_once(CONFIG), maps, panic=False)
         for size, name in itertools.product(sizes, ("bad.example", "large.example")):
             frame = long_query(name, size)
             assert len(frame) == size
@@ -120,7 +120,7 @@ def test_the_mtu_can_be_raised_beside_the_filter(
 ) -> None:
     assert namespace is None
     with filter_in(ModeSetting.NATIVE) as running:
-        running.attach(compile_program_blocking(CONFIG), maps, panic=False)
+        running.attach(compiled_once(CONFIG), maps, panic=False)
         ip("link", "set", INTERFACE, "mtu", str(MTU))
         shown = subprocess.run(
             ["ip", "link", "show", INTERFACE], check=True, capture_output=True, text=True

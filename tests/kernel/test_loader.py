@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines.made_once import compiled_once
 from tests.lab.process import eventually
 from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.abi import MAPS, MapName
@@ -22,7 +23,6 @@ from xdpctl.errors import KernelError, VerifierError
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.process.privileges import LOADERS
 from xdpctl.program import selftest
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import ProgramConfig
 from xdpctl.program.loader.parent import Loader
 from xdpctl.rules import AnyQtype
@@ -75,7 +75,7 @@ def serving(bpf: Bpf, loader: Loader) -> int:
 
 
 def test_a_program_with_every_map_passes_its_self_test(bpf: Bpf) -> None:
-    selftest.run(bpf, EVERYTHING, compile_program_blocking(EVERYTHING))
+    selftest.run(bpf, EVERYTHING, compiled_once(EVERYTHING))
 
 
 def test_a_program_has_the_name_and_maps_that_it_was_given(bpf: Bpf) -> None:

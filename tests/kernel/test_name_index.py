@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from tests.engines.made_once import compiled_once
 from tests.packets.build import Udp, ethernet, ipv4, ipv6
 from tests.packets.case import DEFAULT, Verdict
 from tests.packets.message import name, query
@@ -35,7 +36,6 @@ from xdpctl.abi import (
     encode_value,
 )
 from xdpctl.maps.name_follower import NameFollower
-from xdpctl.program.compiler import compile_program_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,7 +149,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def bytecode() -> Bytecode:
-    return compile_program_blocking(DEFAULT)
+    return compiled_once(DEFAULT)
 
 
 @pytest.fixture

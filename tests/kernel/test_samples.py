@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines.made_once import compiled_once
 from tests.packets.case import DEFAULT
 from xdpctl import abi
 from xdpctl.abi import MAPS, MapName, PacketAction, Reason, Stratum
@@ -18,7 +19,6 @@ from xdpctl.kernel.bpf.libbpf import ProgramInfoStruct
 from xdpctl.kernel.bpf.ring import RingReader
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.process.clock import ticks_a_second
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.datagram import Datagram
 from xdpctl.samples.reader import SampleReader
 from xdpctl.samples.sampler import Sampler
@@ -43,7 +43,7 @@ class Site:
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         bpf = Bpf()
-        bytecode = compile_program_blocking(replace(DEFAULT, samples=LENGTH))
+        bytecode = compiled_once(replace(DEFAULT, samples=LENGTH))
         self.maps: dict[MapName, Map] = {
             spec.name: stack.enter_context(bpf.create_map(spec, spec.entries))
             for spec in MAPS.values()
@@ -54,8 +54,8 @@ class Site:
         self.program: Program = stack.enter_context(loaded)
         self.sampler = Sampler(self.maps[MapName.SAMPLE_STATE].memory(), ticks_a_second())
         self.sampler.allow(2000)
-        ring = stack.enter_context(RingReader(self.maps[MapName.SAMPLES]))
-        self.reader = SampleReader(ring, dict, length=LENGTH, truncation=None)
+        self.ring = stack.enter_context(RingReader(self.maps[MapName.SAMPLES]))
+        self.reader = SampleReader(self.ring, dict, length=LENGTH, truncation=None)
 
     def lost(self) -> int:
         return abi.decode_samples_lost(self.maps[MapName.COUNTERS].lookup(bytes(4)) or b"")
@@ -133,9 +133,9 @@ def test_what_the_ring_buffer_has_no_room_for_is_counted(site: Site) -> None:
     site.program.test_run(QUERY, repeat=room + 10)
     lost = site.lost() - before
     assert lost in {9, 10}
-    assert len(site.reader.read()) == room + 10 - lost
+    assert (len(site.reader.read()), site.ring.full) == (room + 10 - lost, True)
     site.program.test_run(QUERY)
-    assert len(site.reader.read()) == 1
+    assert (len(site.reader.read()), site.ring.full) == (1, False)
     site.sampler.allow(2000)
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from tests.bench.in_process import compile_directory
 from tests.engines.host_build import SOURCES
+from tests.engines.made_once import compiled_once
 from tests.packets.case import DEFAULT
 from xdpctl.errors import SelfTestError
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.kernel.bytecode import Bytecode
 from xdpctl.program import selftest
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import ProgramConfig
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily
@@ -44,12 +44,12 @@ ONE_FAMILY = ProgramConfig(
 
 @pytest.fixture(scope="module")
 def compiled() -> Bytecode:
-    return compile_program_blocking(DEFAULT)
+    return compiled_once(DEFAULT)
 
 
 @pytest.mark.parametrize("config", [DEFAULT, NARROW, ONE_FAMILY])
 def test_the_program_passes_in_every_configuration(config: ProgramConfig) -> None:
-    selftest.run(Bpf(), config, compile_program_blocking(config))
+    selftest.run(Bpf(), config, compiled_once(config))
 
 
 @pytest.mark.parametrize(

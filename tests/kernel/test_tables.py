@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines.made_once import compiled_once
 from tests.kernel.conftest import descriptors
 from tests.support.tables_contract import BOOK, EACH, NAMES, SOURCES, TablesContract
 from xdpctl.abi import HEAD_LAYOUT_OFFSET, TABLE_LAYOUT, TABLES, MapName, Scope, names_of
 from xdpctl.errors import XdpctlError
 from xdpctl.kernel.bpf.libbpf import load_library
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import TableProgram
 from xdpctl.store.tables.generation import (
     BorrowedGeneration,
@@ -37,7 +37,7 @@ DROP = 1
 
 @pytest.fixture(scope="module")
 def bytecode() -> Bytecode:
-    return compile_program_blocking(TableProgram())
+    return compiled_once(TableProgram())
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines.made_once import compiled_once
 from tests.kernel.test_worker import children
 from xdpctl.abi import BY_REF, MAPS, RULE_MAPS, TABLES, Book, MapName, RuleAction
 from xdpctl.errors import KernelError, XdpctlError
 from xdpctl.feeds.reader import ReadAs
 from xdpctl.http.api.rule_lists import ImportedList
 from xdpctl.kernel.bpf.syscall import Bpf
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import TableProgram
 from xdpctl.rules import AnyQtype, Rule, parse_target, target_of
 from xdpctl.rules.keys import stored_place
@@ -132,7 +132,7 @@ class Office:
 
 @pytest.fixture(scope="module")
 def bytecode() -> Bytecode:
-    return compile_program_blocking(TableProgram())
+    return compiled_once(TableProgram())
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def main(argv: list[str]) -> int:
     for series in chosen:
         debian_kernel(series)
     asked = None if wanted.verifier else files
-    with compiled() as programs:
+    with compiled(only_verifier=wanted.verifier) as programs:
         good = put([(series, programs, asked) for series in chosen])
     if wanted.short or wanted.verifier:
         return 0 if good else 1

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.engines.made_once import compiled_once
 from tests.kernels import claims
 from tests.kernels.checks import Check, checks_in
 from tests.kernels.compiled import put_packet_table, put_programs
@@ -26,7 +27,6 @@ from tests.kernels.machine import run_in_guest
 from tests.kernels.packet_table import DONE_MARK, WRONG_MARK
 from tests.packets.table import RECEIVED_WHOLE
 from tests.roots.apt import RootError
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import TableProgram
 
 if TYPE_CHECKING:
@@ -77,35 +77,40 @@ class Answer:
 
 @contextmanager
 def compiled(
-    compile_with: Callable[[Recipe], Bytecode] = compile_program_blocking,
+    compile_with: Callable[[Recipe], Bytecode] = compiled_once,
+    *,
+    only_verifier: bool = False,
 ) -> Iterator[Path]:
     """Make a folder with every program that a guest is asked about, by one compiler.
+
+    Args:
+        compile_with: the compiler.
+        only_verifier: leave out what only the packet table and the claims take.
 
     Raises:
         CompilerError: a configuration does not compile.
     """
     with tempfile.TemporaryDirectory(prefix="xdpctl-programs-") as name:
         folder = Path(name)
-        of_the_table = {case.scene.config for case in RECEIVED_WHOLE.values()}
-        put_programs(
-            folder,
-            {TableProgram(), *of_the_table, *CONFIGURATIONS.values(), *claims.CONFIGS},
-            compile_with,
-        )
-        put_packet_table(folder, RECEIVED_WHOLE)
-        _compile_modules()
+        recipes = {*CONFIGURATIONS.values()}
+        if not only_verifier:
+            of_the_table = {case.scene.config for case in RECEIVED_WHOLE.values()}
+            recipes |= {TableProgram(), *of_the_table, *claims.CONFIGS}
+            put_packet_table(folder, RECEIVED_WHOLE)
+        put_programs(folder, recipes, compile_with)
+        _compile_modules(() if only_verifier else (claims.ATTACHING, claims.SAMPLES, claims.BONDS))
         yield folder
 
 
-def _compile_modules() -> None:
+def _compile_modules(files: Sequence[str]) -> None:
     """Import here what a guest will, so that it finds the modules compiled.
 
     Compiling them takes an emulated machine a while, and it cannot write beside them.
     """
     environ = {"PYTHONDONTWRITEBYTECODE": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    files = (claims.ATTACHING, claims.SAMPLES, claims.BONDS)
-    collect = ("-m", "pytest", *claims.OPTIONS, "--collect-only", *files)
-    for arguments in (("-c", "import tests.kernels.guest"), collect):
+    imported = ("-c", "import tests.kernels.guest")
+    collected = ("-m", "pytest", *claims.OPTIONS, "--collect-only", *files)
+    for arguments in (imported, collected) if files else (imported,):
         subprocess.run(
             [PYTHON, *arguments],
             cwd=CHECKOUT,

@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from tests.engines.batch import kernel_library
+from tests.engines.made_once import compiled_once
 from xdpctl.kernel.bytecode import Bytecode
-from xdpctl.program.compiler import compile_program_blocking, main_text
+from xdpctl.program.compiler import main_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -34,7 +35,7 @@ def _file(folder: Path, recipe: Recipe) -> Path:
 def put_programs(
     folder: Path,
     configs: Iterable[Recipe],
-    compile_with: Callable[[Recipe], Bytecode] = compile_program_blocking,
+    compile_with: Callable[[Recipe], Bytecode] = compiled_once,
 ) -> None:
     """Compile these configurations, and the library, into the folder.
 

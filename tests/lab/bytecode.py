@@ -1,42 +1,65 @@
-"""Bytecode that services compiled, kept from one lab to the next while this process lives.
+"""Bytecode that services compiled, kept from one lab to the next.
 
-Most services of the tests have the same few configurations, and compiling one takes longer than
-all else that a start does. A service of the lab finds what earlier ones have compiled beside its
-state file, as after any restart; `Service(compiles=True)` finds nothing.
+Most services of the tests have the same few dozen configurations, and compiling one takes longer
+than all else that a start does. A service of the lab finds what earlier ones have compiled beside
+its state file, as after any restart; `Service(compiles=True)` finds nothing. Kept while this
+process lives, or where `keep_in` says: processes that run tests side by side share a folder.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
-from xdpctl.program.cache import FOLDER, KEPT
+from xdpctl.program.cache import FOLDER
 
-if TYPE_CHECKING:
-    from pathlib import Path
+_folders: list[Path] = []
+"""Where it is kept: the last one."""
 
-_kept: dict[str, bytes] = {}
-"""File name to content, those used last at the end."""
+
+def keep_in(folder: Path) -> None:
+    """Keep it in this folder from now on, which is made and never removed here."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _folders.append(folder)
 
 
 def put(directory: Path) -> None:
     """Put the files beside the state files of a lab, unless a service was there before."""
     folder = directory / FOLDER
-    if folder.exists() or not _kept:
+    if folder.exists():
         return
     folder.mkdir(mode=0o700)
-    for name, content in list(_kept.items())[-KEPT // 2 :]:
-        (folder / name).write_bytes(content)
-        (folder / name).chmod(0o600)
+    for file in _files(_kept()):
+        shutil.copy2(file, folder)
 
 
 def take(directory: Path) -> None:
-    """Keep what the services of a lab have compiled or used."""
-    folder = directory / FOLDER
+    """Keep what the services of a lab have compiled, and note what they have used."""
+    folder, kept = directory / FOLDER, _kept()
+    for file in _files(folder):
+        known = kept / file.name
+        try:
+            seen = known.stat().st_mtime_ns
+        except FileNotFoundError:
+            seen = 0
+        if file.stat().st_mtime_ns > seen:
+            half = kept / f".{os.getpid()}"  # another process may read what is there
+            shutil.copy2(file, half)
+            half.rename(known)
+
+
+def _kept() -> Path:
+    if not _folders:
+        made = Path(tempfile.mkdtemp(prefix="xdplab-bytecode-"))
+        atexit.register(shutil.rmtree, made, ignore_errors=True)
+        _folders.append(made)
+    return _folders[-1]
+
+
+def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        return
-    files = [file for file in folder.iterdir() if not file.name.startswith(".")]
-    for file in sorted(files, key=lambda path: path.stat().st_mtime_ns):
-        _kept.pop(file.name, None)
-        _kept[file.name] = file.read_bytes()
-    while len(_kept) > 2 * KEPT:
-        del _kept[next(iter(_kept))]
+        return []
+    return [file for file in folder.iterdir() if not file.name.startswith(".")]

@@ -93,6 +93,10 @@ class Host:
         """Run `ip` here and return what it prints."""
         return run(["ip", "-n", self.name, *arguments]).stdout
 
+    def ip_each(self, *lines: str) -> None:
+        """Run `ip` here for several lines of arguments, all in one process."""
+        run(["ip", "-n", self.name, "-batch", "-"], written="".join(f"{line}\n" for line in lines))
+
     def xdp(self, interface: str = INTERFACE) -> str | None:
         """Return how an XDP program is attached: "native", "generic", None if none is."""
         xdp = self._xdp(interface)
@@ -221,11 +225,13 @@ class Lab:
             ),
         }
         for host, all_of_it in addresses.items():
+            lines = []
             for address in all_of_it:
-                options = ["nodad"] if ":" in address else []
+                options = " nodad" if ":" in address else ""
                 if ":66/" in address:  # never the host's own choice of a source
-                    options += ["preferred_lft", "0"]
-                host.ip("address", "add", address, "dev", INTERFACE, *options)
+                    options += " preferred_lft 0"
+                lines.append(f"address add {address} dev {INTERFACE}{options}")
+            host.ip_each(*lines)
         return (
             Host(client.name, self, "192.0.2.1", "2001:db8::1"),
             Host(server.name, self, "192.0.2.53", "2001:db8::53"),
@@ -262,15 +268,25 @@ def run(
     check: bool = True,
     timeout: float = 30.0,
     environ: Mapping[str, str] | None = None,
+    written: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; LabError with its output when it fails."""
+    """Run a command to its end; LabError with its output when it fails.
+
+    Args:
+        argv: the command.
+        check: whether a failure is an error.
+        timeout: seconds.
+        environ: its whole environment, if it is not ours.
+        written: to its standard input.
+    """
     done = subprocess.run(
         argv,
         check=False,
         capture_output=True,
         text=True,
         errors="replace",
-        stdin=subprocess.DEVNULL,
+        stdin=None if written else subprocess.DEVNULL,
+        input=written or None,
         timeout=timeout,
         cwd=ROOT,
         env=environ,

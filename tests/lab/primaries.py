@@ -84,13 +84,9 @@ zone "{zone}" {{
 BIND_TLS = 'tls "own" {{ cert-file "{certificate}"; key-file "{private}"; }};'
 BIND_LISTEN_TLS = 'listen-on port {tls_port} tls "own" {{ {listen} }};'
 
-KNOT = """\
-server:
+KNOT_BASE = """\
     listen: [ {listen} ]
     rundir: {directory}
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
 database:
     storage: {directory}
 log:
@@ -101,16 +97,24 @@ key:
     algorithm: hmac-sha256
     secret: {secret}
 {remotes}
-acl:
+"""
+"""What primaries and secondaries have in common, behind their own lines of the section server."""
+
+KNOT = f"""\
+server:
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+{KNOT_BASE}acl:
   - id: xdpctl
     key: xdpctl
     action: [ transfer, update ]
 zone:
-  - domain: {zone}
-    file: {file}
+  - domain: {{zone}}
+    file: {{file}}
     zonefile-sync: -1
     acl: xdpctl
-{notify}
+{{notify}}
 """
 KNOT_REMOTE = """\
 remote:

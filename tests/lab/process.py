@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 INTERVAL = 0.02
-"""Seconds between two looks at a condition."""
+"""Seconds between two looks at a condition; more where a look itself takes long."""
+
+INTERVAL_MOST = 0.5
 
 
 class LabError(AssertionError):
@@ -35,11 +37,14 @@ def eventually(condition: Callable[[], T | None], what: str, timeout: float = 10
         what: what is waited for, as the error says it.
         timeout: seconds until LabError.
     """
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
+    deadline = began + timeout
     while not (value := condition()):
-        if time.monotonic() > deadline:
+        if (now := time.monotonic()) > deadline:
             raise LabError(f"waited {timeout:g} s for {what}")
-        time.sleep(INTERVAL)
+        # A look may be a verb, which is a process: most of the time is for what is waited for.
+        time.sleep(min(max(INTERVAL, 2 * (now - began)), INTERVAL_MOST))
+        began = time.monotonic()
     return value
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.bench.memory import processes_of
+from tests.engines.made_once import compiled_once
 from tests.lab import Lab, Responder, Service, dig
 from tests.lab.hosts import PYTHON, unmeasured
 from tests.lab.process import eventually
@@ -29,7 +30,6 @@ from tests.net.stream_site import StreamSite
 from xdpctl.abi import BY_REF, RULE_MAPS, TABLES, MapName, Scope, names_of
 from xdpctl.kernel.bpf.pins import OWN_DIRECTORY
 from xdpctl.kernel.bpf.syscall import Bpf
-from xdpctl.program.compiler import compile_program_blocking
 from xdpctl.program.config import TableProgram
 from xdpctl.store.tables.generation import KernelGenerations
 
@@ -115,7 +115,7 @@ class Tables:
 
 
 async def _compiled() -> Bytecode:
-    return compile_program_blocking(TableProgram())
+    return compiled_once(TableProgram())
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@ SCREENSHOTS=DIR keeps pictures of the page there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import secrets
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,9 +20,12 @@ from tests.lab.browser import Browser, browser_on
 from tests.lab.flooding import FLOODER
 from tests.lab.hosts import PYTHON, ROOT
 from tests.lab.service import PORT
+from tests.packets.message import query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.lab import Host
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -36,10 +41,12 @@ class OpenPage:
 
     Attributes:
         token: that lets one in.
+        client: where packets come from.
     """
 
-    def __init__(self, browser: Browser, service: Service, token: str) -> None:
+    def __init__(self, browser: Browser, service: Service, token: str, client: Host) -> None:
         self.browser = browser
+        self.client = client
         self.service = service
         self.token = token
 
@@ -81,7 +88,7 @@ def page() -> Iterator[OpenPage]:
         flood.line("^flooding$", timeout=30)
         with browser_on(server) as browser:
             browser.look(1280, 900)
-            yield OpenPage(browser, service, token)
+            yield OpenPage(browser, service, token, client)
 
 
 def test_an_operator_sees_a_flood_and_lets_everything_pass(page: OpenPage) -> None:
@@ -194,6 +201,72 @@ def test_what_an_intruder_would_load_from_elsewhere_is_stopped(page: OpenPage) -
     assert browser.run(script) == "TypeError"
 
 
+HOSTILE = (
+    [b"<img src=x onerror=alert(1)>", b"example"],
+    [b"\xe2\x80\xae" + "עברית".encode(), b"\0\n\x1b[2J", b"example"],
+    [bytes(range(128, 191)), b"\xff" * 63, b"\xff" * 63, b"\xff" * 55],
+)
+
+
+def test_hostile_names_are_text_that_fits_a_narrow_screen(page: OpenPage) -> None:
+    browser = page.browser
+    browser.look(360, 640, dark=True)
+    page.open()
+    browser.complaints()
+    page.sign_in()
+    browser.until(lambda: browser.is_shown("#talkers button"), "who comes")
+    browser.run(
+        "const by = document.getElementById('talkers-by');"
+        "by.value = 'name'; by.dispatchEvent(new Event('change'))"
+    )
+    wires = [b"".join(bytes([len(label)]) + label for label in name) + b"\0" for name in HOSTILE]
+    with page.client.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((page.service.host.v4, 53))
+
+        def seen() -> bool:
+            for wire in wires * 40:
+                with contextlib.suppress(ConnectionRefusedError):
+                    sock.send(query(wire))
+            text = browser.text("#talkers")
+            return all(part in text for part in (r"\060img", r"\226\128\174", r"\128\129"))
+
+        browser.until(seen, "the names")
+    assert not browser.run("return document.querySelector('#board img')")
+    assert browser.run("return document.documentElement.scrollWidth") <= 360
+    keep_picture(browser, "hostile")
+    turned = "a program \u202ecalled this\0"
+    script = "const { plain } = await import('/page/text.js'); return plain(%s)"
+    assert browser.run(script % json.dumps(turned)) == "a program \\u202ecalled this\\u0000"
+    assert browser.complaints() == []
+    browser.look(1280, 900)
+
+
+def test_rows_that_are_pointed_at_stay_and_do_not_become_many(page: OpenPage) -> None:
+    page.open()
+    found = page.browser.run(
+        """
+        const { Rows, setText } = await import('/page/rows.js');
+        const place = document.createElement('div');
+        document.body.append(place);
+        const show = (cell, item) => {
+          const button = document.createElement('button');
+          button.textContent = item;
+          cell.replaceChildren(button);
+        };
+        const columns = [{ label: 'x', show }];
+        const rows = new Rows(place, { label: 'x', empty: '', key: (item) => item, columns });
+        rows.show(['first', 'second']);
+        place.querySelector('button').focus();
+        for (let number = 0; number < 100; number += 1) rows.show([`${number}`, 'second']);
+        const texts = [...place.querySelectorAll('tbody tr')].map((row) => row.textContent);
+        document.activeElement.blur();
+        rows.show(['last']);
+        return [texts.slice(0, 2), texts.length, place.querySelectorAll('tbody tr').length];
+        """
+    )
+    assert found == [["first", "second"], 30, 1]
+
+
 @pytest.mark.parametrize(
     ("state", "rates", "tone", "words"),
     [
@@ -263,13 +336,19 @@ def test_an_event_that_comes_in_pieces_is_read_whole(page: OpenPage) -> None:
     assert read == ['[["a",{"x":"é"}],["b",[1,2]]]']
 
 
+def keep_picture(browser: Browser, name: str) -> None:
+    """Take a picture of the page as it is, if it is wanted."""
+    if "SCREENSHOTS" in os.environ:
+        folder = ROOT / os.environ["SCREENSHOTS"]
+        folder.mkdir(parents=True, exist_ok=True)
+        browser.picture(folder / f"{name}.png")
+
+
 def keep_pictures(browser: Browser, name: str) -> None:
     """Take pictures of the page in all its forms, if they are wanted."""
     if "SCREENSHOTS" not in os.environ:
         return
-    folder = ROOT / os.environ["SCREENSHOTS"]
-    folder.mkdir(parents=True, exist_ok=True)
     for width, dark in ((360, False), (360, True), (1280, True), (1280, False)):
         browser.look(width, 900, dark=dark)
         browser.run("return new Promise((resolve) => setTimeout(resolve, 1500))")
-        browser.picture(folder / f"{name}-{width}{'-dark' if dark else ''}.png")
+        keep_picture(browser, f"{name}-{width}{'-dark' if dark else ''}")

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab import Lab, Responder, Service, dig
-from tests.lab.primaries import Software, loopback, on_host, start_primary
+from tests.lab import Lab, Responder, Service
+from tests.lab.primaries import Software, loopback, start_primary
 from tests.lab.process import eventually
+from tests.net.feed_site import ZONE, FeedSite
 from xdpctl.abi import RuleAction
 from xdpctl.feeds.formats.policy_zone import PolicyZone
 from xdpctl.feeds.publish.changes import Fate, WantedRecord, settle, verify
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 DROP, PASS = RuleAction.DROP, RuleAction.PASS
-ZONE = "block.rpz.example"
 THERE = ["theirs.example CNAME rpz-passthru.", "address.example A 192.0.2.1"]
 
 
@@ -173,19 +173,11 @@ BLOCKS = json.dumps(
 """What dnsdist says that it blocks: the first is worth a record, the last is partly another's."""
 
 
-class Site:
+class Site(FeedSite):
     """A service that follows a zone of a Knot, and a client."""
 
     def __init__(self, lab: Lab) -> None:
-        self.client, self.server = lab.pair()
-        self.client.ip(*["address", "add", "192.0.2.9/24", "dev", "eth0"])
-        self.primary: ZonePrimary = start_primary(
-            Software.KNOT,
-            on_host(self.server),
-            zone=ZONE,
-            records=THERE,
-            notify=[("127.0.0.1", 5300)],
-        )
+        super().__init__(lab, THERE)
         lab.write(
             "xdpctl.toml",
             f'notify-listen = "127.0.0.1:5300"\npublish = "{ZONE}"\n'
@@ -207,9 +199,6 @@ class Site:
         """Return what is published, by target."""
         document = json.loads(self.service.verb("publish", "--list", "--json").stdout)
         return {record["target"]: record for record in document["published"]}
-
-    def is_blocked(self, name: str = "free.example", source: str = "192.0.2.1") -> bool:
-        return not dig(self.client, name, "A", source=source).arrived
 
 
 @pytest.fixture

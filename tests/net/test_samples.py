@@ -1,7 +1,7 @@
 """What the card sees, from a real flood to the verbs, files and receivers that show it.
 
 One service, one flood: who sends it, which names, what was dropped and by which rule, as a stream,
-a table, a capture that tcpdump reads, and dnstap that Debian's tools receive and read.
+a table, a capture that tcpdump and tshark read, and dnstap that Debian's tools receive and read.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import subprocess
 import threading
@@ -137,7 +138,18 @@ def test_a_flood_is_seen_on_every_way(flooded: Service, lab: Lab) -> None:
     read = tool("tcpdump", "-n", "-r", str(file))
     assert len(read.splitlines()) == 20
     assert f"IP {DROPPED[4]}." in read
-    assert f"drop addr-v4 rule={DROPPED[4]} origin=cli".encode() in file.read_bytes()
+    shown = ("frame.comment", "frame.interface_name", "frame.len", "ip.src", "dns.qry.name")
+    fields = [word for name in shown for word in ("-e", name)]
+    rows = tool("tshark", "-r", str(file), "-T", "fields", *fields).splitlines()
+    assert len(rows) == 20
+    for comment, interface, length, source, name in (row.split("\t") for row in rows):
+        assert (interface, int(length) > 60) == ("eth0", True)
+        if source == DROPPED[4]:
+            rule = f"rule={DROPPED[4]} origin=cli"
+            assert re.fullmatch(rf"drop addr-v4 {rule} weight=\d+", comment)
+            assert name.endswith(".evil.example")
+        else:
+            assert re.fullmatch(r"pass no-match weight=\d+", comment)
 
     frames = lab.directory / "seen.fstrm"
     answer(flooded, "watch", "-n", "20", "--dnstap", str(frames))
@@ -160,7 +172,7 @@ def receiver(lab: Lab) -> tuple[subprocess.Popen[bytes], Path]:
 
 
 def tool(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return done.stdout
 
 

@@ -5,6 +5,8 @@ Real dnsdist processes: 1.7.3, and the newer releases.
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -161,3 +163,5 @@ def test_in_a_container_nothing_is_stale_because_nobody_is_seen(server: Host) ->
     refused = service.verb("resize", "qnames=2000")
     assert refused.returncode == 1
     assert "cannot be seen from here which processes have the map open" in refused.stderr
+    os.killpg(service.process.pid, signal.SIGTERM)  # unshare passes on no signal of its own
+    assert service.process.wait() == 0

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab import Lab, Responder, Service, dig
+from tests.lab import Lab, Responder, Service
 from tests.lab.primaries import Software, on_host, start_primary
 from tests.lab.process import eventually
+from tests.net.feed_site import NOTIFIED, ZONE, FeedSite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-ZONE, SECURE = "block.rpz.example", "secure.rpz.example"
+SECURE = "secure.rpz.example"
 RECORDS = [
     "bad.example CNAME rpz-drop.",
     "*.bad.example CNAME rpz-drop.",
@@ -71,25 +72,17 @@ refresh = "1h"
 """
 
 
-class Site:
+class Site(FeedSite):
     """A service with three lists, their primary, and a client."""
 
     def __init__(self, lab: Lab) -> None:
-        self.client, self.server = lab.pair()
-        self.client.ip(*["address", "add", "192.0.2.9/24", "dev", "eth0"])
-        self.primary: ZonePrimary = start_primary(
-            Software.KNOT,
-            on_host(self.server),
-            zone=ZONE,
-            records=RECORDS,
-            notify=[("127.0.0.1", 5300)],
-        )
+        super().__init__(lab, RECORDS)
         self.secure: ZonePrimary = start_primary(
             Software.BIND,
             on_host(self.server),
             zone=SECURE,
             records=["secret.example CNAME rpz-drop."],
-            notify=[("127.0.0.1", 5300)],
+            notify=[NOTIFIED],
             tls_name="ns1.example",
         )
         wrong = lab.write("wrong.key", WRONG_KEY)
@@ -128,9 +121,6 @@ class Site:
         serial = self.primary.serial()
         for name in ("block", "timed"):
             self.wait(name, lambda listed: listed["serial"] == serial)
-
-    def is_blocked(self, name: str, source: str = "192.0.2.1") -> bool:
-        return not dig(self.client, name, "A", source=source).arrived
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from xdpctl.http.api.documents import PacketOut, Tested
 from xdpctl.http.api.limit_documents import limits_out
 from xdpctl.http.api.live_documents import live_out
 from xdpctl.http.api.publish_documents import published, published_list
+from xdpctl.http.api.shared_samples import SharedSamples
 from xdpctl.http.listeners import Listeners
 from xdpctl.limits.view import LimitsView
 from xdpctl.process.caller import Caller
@@ -132,6 +133,9 @@ class FakeBackend:
     limits_view: LimitsView = field(default_factory=lambda: LimitsView(NO_LIMITS))
     publications: Sequence[PublishedRecord] = ()
     publish_zones: Sequence[PublishZoneView] = ()
+
+    def __post_init__(self) -> None:
+        self.shared = SharedSamples(self)
 
     def _ask(self, *what: object) -> None:
         self.asked.append(what)

@@ -23,6 +23,7 @@ from xdpctl.abi import (
 from xdpctl.rules import AnyQtype, Rule, key_of, map_of, parse_target, target_of, target_text
 from xdpctl.rules.keys import REFS, full_key, stored_key
 from xdpctl.rules.lines import LineReader
+from xdpctl.rules.reach import NO_REACH, Reach
 from xdpctl.store.change import Change
 from xdpctl.store.state import State
 from xdpctl.store.store import Store
@@ -143,6 +144,8 @@ class Ledger:
         on_progress: Callable[[str, int, int], None] = lambda *_: None,
         may_be_empty: bool = True,
         max_shrink: float | None = None,
+        cover_max: Reach | None = None,
+        covered: Reach = NO_REACH,
     ) -> BulkResult:
         """Import lines, so many in one part."""
         return self.store.bulk(
@@ -154,6 +157,8 @@ class Ledger:
                 progress=on_progress,
                 may_be_empty=may_be_empty,
                 max_shrink=max_shrink,
+                cover_max=cover_max,
+                covered=covered,
             )
         )
 

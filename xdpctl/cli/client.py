@@ -52,10 +52,12 @@ class _BusyError(XdpctlError):
     """The service already answers as many reads as it can at once."""
 
 
+_BUSY = "busy"
+"""The code of a refusal with 503 that is over soon; a frozen map and missing samples are not."""
+
 _ERRORS: dict[int, type[XdpctlError]] = {
     404: NotFoundError,
     409: ConflictError,
-    503: _BusyError,
 }
 
 
@@ -101,7 +103,7 @@ class Client:
     def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
         """Return the document at `path`; errors as in `call`.
 
-        While the service is busy with other reads (503), it tries again for some seconds.
+        While the service is busy with other reads, it tries again for some seconds.
         """
         for _ in range(_BUSY_TRIES):
             try:
@@ -319,8 +321,10 @@ def _target(path: str, query: Query | None) -> str:
 
 
 def _error(status: int, problem: Mapping[str, Any]) -> XdpctlError:
-    error = _ERRORS.get(status, XdpctlError)(_sentence(status, problem))
-    if isinstance(code := problem.get("code"), str):
+    code = problem.get("code")
+    kind = _BusyError if code == _BUSY else _ERRORS.get(status, XdpctlError)
+    error = kind(_sentence(status, problem))
+    if isinstance(code, str):
         error.code = code
     return error
 

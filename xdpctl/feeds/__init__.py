@@ -9,6 +9,7 @@
     bounded.py     a list's text in parts of bounded size
     versions.py    the last good version of each list, and how it is now
     refusals.py    what is said of a version that is not used
+    shrinking.py   how much smaller a version of a zone may be
     origins.py     which origins belong to lists, and how the rules of removed lists end
     inotify.py     notices changes in a directory
     zone_lists.py  when versions of zones are used, and when their rules end

@@ -39,6 +39,7 @@ from xdpctl.kernel.provenance import open_fed
 from xdpctl.process.log import event
 from xdpctl.rules.keys import LIST_PREFIX
 from xdpctl.rules.names import shown
+from xdpctl.rules.reach import LIST_MAX, NO_REACH
 from xdpctl.settings.lists import NO_SHRINK_LIMIT
 from xdpctl.store.change import Change
 
@@ -285,7 +286,23 @@ class ListFiles:
         for listed in former.values():
             listed.answer()
         await self._origins.take_over(settings.list_origins)
-        await self._versions.forget_others(settings.list_origins)
+        were_zones = {
+            origin
+            for origin in wanted
+            if (good := self._versions.of(origin)) is not None and good.zone
+        }
+        await self._versions.forget_others(set(settings.list_origins) - were_zones)
+        for origin in were_zones:
+            await self._end_of_zone(origin)
+
+    async def _end_of_zone(self, origin: str) -> None:
+        """Remove the rules of the zone that a list had before; the file may never be read."""
+        try:
+            removed = await self._backend.flush(None, origin)
+        except XdpctlError as error:
+            event(_log, "failed", logging.ERROR, error=error.sentence)
+            return
+        event(_log, "list-removed", list=origin, rules=removed)
 
     # --- when a file is looked at ---------------------------------------------------
 
@@ -363,6 +380,8 @@ class ListFiles:
             replace=True,
             may_be_empty=accepted or settings.max_shrink >= NO_SHRINK_LIMIT,
             max_shrink=None if accepted else settings.max_shrink,
+            covered=NO_REACH if good is None else good.covers,
+            cover_max=None if accepted else LIST_MAX,
         )
         try:
             result = await self._backend.bulk(change)
@@ -445,6 +464,7 @@ def _good_version(result: BulkResult, reading: ListReading) -> GoodVersion:
         len(reading.found),
         time.time(),
         kinds=reading.found.counts,
+        covers=result.reach,
     )
 
 

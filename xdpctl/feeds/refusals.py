@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpctl.errors import EmptyListError, ShrunkListError
+from xdpctl.errors import EmptyListError, ShrunkListError, WideListError
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,7 +26,7 @@ def what_helps(error: XdpctlError, settings: ListSettings | ZoneListSettings) ->
             f", so that more than max-shrink ({round(100 * settings.max_shrink)}%) are gone;"
             f" {accept}"
         )
-    return f"; {accept}" if isinstance(error, EmptyListError) else ""
+    return f"; {accept}" if isinstance(error, EmptyListError | WideListError) else ""
 
 
 def what_stays(error: XdpctlError, good: GoodVersion | None, parts: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from xdpctl.errors import XdpctlError
 from xdpctl.process.log import event
+from xdpctl.rules.reach import NO_REACH, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -39,6 +40,8 @@ class GoodVersion:
         accepted: what identifies the version, if an operator accepted it.
         kinds: how many entries of each kind were left out.
         serial: of a zone's version.
+        covers: how much its prefixes cover (rules/reach.py).
+        zone: name of the zone; empty: it is a file; None: it was noted before there was a zone.
     """
 
     format: str
@@ -48,6 +51,8 @@ class GoodVersion:
     accepted: tuple[int, ...] | None = None
     kinds: dict[str, int] = field(default_factory=dict)
     serial: int | None = None
+    covers: Reach = NO_REACH
+    zone: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,8 @@ class Versions:
 
 
 def _version(fields: dict[str, object]) -> GoodVersion:
-    accepted, kinds, serial = (fields.get(name) for name in ("accepted", "kinds", "serial"))
+    names = "accepted", "kinds", "serial", "covers", "zone"
+    accepted, kinds, serial, covers, zone = map(fields.get, names)
     return GoodVersion(
         str(fields["format"]),
         int(str(fields["rules"])),
@@ -137,4 +143,6 @@ def _version(fields: dict[str, object]) -> GoodVersion:
         if isinstance(kinds, dict)
         else {},
         serial if isinstance(serial, int) else None,
+        Reach(*map(float, covers)) if isinstance(covers, list) else NO_REACH,
+        None if zone is None else str(zone),
     )

@@ -19,20 +19,21 @@ import re
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from xdpctl.errors import (
-    EmptyListError,
     ListError,
     NotFoundError,
     Sentence,
-    ShrunkListError,
+    WideListError,
     XdpctlError,
     within,
 )
 from xdpctl.feeds.formats.account import denials
 from xdpctl.feeds.refusals import answer_all, what_helps, what_stays
+from xdpctl.feeds.shrinking import Shrinking
 from xdpctl.feeds.versions import GoodVersion, ListView, Versions
 from xdpctl.feeds.zone.following import Following
 from xdpctl.feeds.zone.messages import (
@@ -51,6 +52,7 @@ from xdpctl.process.clock import boot_clock
 from xdpctl.process.log import event
 from xdpctl.rules.keys import LIST_PREFIX
 from xdpctl.rules.names import shown
+from xdpctl.rules.reach import EXEMPT_MAX, LIST_MAX, NO_REACH, Reach, reach_of
 from xdpctl.settings.lists import NO_SHRINK_LIMIT, Expire, Lifetime, Passthru
 from xdpctl.store.change import Change
 
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
     from xdpctl.feeds.zone.following import Follower
     from xdpctl.feeds.zone.messages import NotifyResult, Report
     from xdpctl.feeds.zone.reading import ZoneFound, ZoneReading
-    from xdpctl.rules import AnyQtype
+    from xdpctl.rules import AnyQtype, Name
     from xdpctl.settings import Settings, ZoneListSettings
     from xdpctl.store.bulk import BulkResult
     from xdpctl.transfers.client import Primary
@@ -87,6 +89,9 @@ TOUCHED_MAX = 20_000
 STEPPED_SECONDS = 2.0
 """Difference by which the time of day was set, so that the ends of rules move."""
 
+AFTER_UPDATE_SECONDS = 0.0, 1.0, 3.0
+"""Between the questions after an update that another server than the primaries has taken."""
+
 GOOD_SUFFIX = ".zone"
 
 _SAFE = re.compile(r"[^A-Za-z0-9_-]+")
@@ -106,6 +111,7 @@ class _Kept:
     """One list and what is known about it.
 
     Attributes:
+        shrinking: how much smaller a version may be.
         used_as: the settings with which `serial` was put in force in this run; None: it was not.
         serial: of the version whose rules are in force; None: it is not known, or none is.
         report: the last one.
@@ -119,10 +125,12 @@ class _Kept:
         transfers: how often it was looked at, by what was asked and how that ended.
         exempt: clients that are in front of every rule; None: those of before this start.
         waiting: requests that wait for the next look.
+        asking: asks for the zone, as this host has changed it.
     """
 
     settings: ZoneListSettings
     number: int
+    shrinking: Shrinking
     used_as: object = None
     serial: int | None = None
     report: ZoneReport | None = None
@@ -138,11 +146,16 @@ class _Kept:
     transfers: Counter[tuple[Asked, LookResult]] = field(default_factory=Counter)
     exempt: frozenset[Network] | None = None
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    asking: asyncio.Task[None] | None = None
 
     def answer(self) -> None:
         """Let the requests go on that wait for this look."""
         waiting, self.waiting = self.waiting, []
         answer_all(waiting)
+
+
+class _UnsureError(Exception):
+    """Changes may make the prefixes of a list cover too much."""
 
 
 async def _nothing() -> None:
@@ -288,6 +301,27 @@ class ZoneLists:
             raise ListError(listed.problem or listed.trouble)
         return self._view(listed)
 
+    def changed_here(self, zone: Name, removed: int) -> None:
+        """Ask for a zone soon, as this host has changed it at its primary. From the loop's thread.
+
+        Args:
+            zone: its name.
+            removed: how many of its records this host has removed.
+        """
+        for listed in self._kept.values():
+            if listed.settings.zone == zone:
+                listed.shrinking.expect(removed)
+                if listed.asking is not None:
+                    listed.asking.cancel()
+                listed.asking = asyncio.create_task(self._ask_soon(listed), name="zone-lists-ask")
+
+    async def _ask_soon(self, listed: _Kept) -> None:
+        """Ask the primaries, again and again where they have changes from another server."""
+        for pause in AFTER_UPDATE_SECONDS if listed.settings.update else (0.0,):
+            await asyncio.sleep(pause)
+            if self._numbers.get(listed.number) is listed:
+                await self._following.send(AskZone(listed.number))
+
     def reload(self, settings: Settings) -> None:
         """Take over new settings. From the loop's thread."""
         self._wanted = settings
@@ -333,13 +367,16 @@ class ZoneLists:
         for number, wanted in enumerate(settings.zone_lists):
             before = former.get(wanted.origin)
             if before is None or before.settings.zone != wanted.zone:
-                kept[wanted.origin] = _Kept(wanted, number)
+                kept[wanted.origin] = _Kept(wanted, number, Shrinking(self._clock))
             else:
                 before.settings, before.number = wanted, number
                 kept[wanted.origin] = before
         await self._origins.take_over(settings.list_origins)
         renamed = {
-            origin for origin in kept.keys() & former.keys() if kept[origin] is not former[origin]
+            origin
+            for origin, listed in kept.items()
+            if former.get(origin) is not listed
+            and (origin in former or self._is_of_another(listed))
         }
         await self._versions.forget_others(set(settings.list_origins) - renamed)
         self._kept = kept
@@ -364,8 +401,16 @@ class ZoneLists:
             if listed.serial is not None and listed.used_as != self._used_as(listed):
                 await self._use_good(listed)
 
+    def _is_of_another(self, listed: _Kept) -> bool:
+        """Return whether the rules of a list are those of another zone, or of a file.
+
+        The settings may also have changed while the service was stopped.
+        """
+        good = self._versions.of(listed.settings.origin)
+        return good is not None and good.zone not in {None, listed.settings.zone.to_text()}
+
     async def _end_of_former(self, listed: _Kept) -> None:
-        """Remove the rules of the zone that a list had before.
+        """Remove the rules of what a list was before.
 
         Nobody would see that they expire, and the primaries of the new one may never answer.
         """
@@ -457,12 +502,34 @@ class ZoneLists:
             and listed.used_as == self._used_as(listed)
             and offered.touched <= TOUCHED_MAX
             and good is not None
-            and offered.touched < good.rules * settings.max_shrink
+            and listed.shrinking.is_harmless(offered.touched, good.rules, settings.max_shrink)
         ):
             touched = offered.touched
+        bounded = not accepted
         accepted = accepted or touched is not None
-        reading = self._reading(offered.path, settings, touched=touched, accepted=accepted)
-        return await self._use(listed, reading, offered.soa.serial, accepted=accepted)
+        serial = offered.soa.serial
+        most = EXEMPT_MAX.or_more(reach_of(listed.exempt or ())) if bounded else None
+        read = partial(
+            self._reading,
+            offered.path,
+            settings,
+            may_be_empty=_may_be_empty(self._max_shrink(listed), accepted=accepted),
+            exempt_max=most,
+        )
+        try:
+            reading = read(touched=touched)
+            return await self._use(listed, reading, serial, accepted=accepted, bounded=bounded)
+        except _UnsureError:  # a part tells only how much its prefixes may cover at most
+            reading = read()
+            return await self._use(listed, reading, serial, accepted=accepted, bounded=bounded)
+
+    def _max_shrink(self, listed: _Kept) -> float:
+        """Return which share of a list's rules may be gone in a version."""
+        settings = listed.settings
+        good = self._versions.of(settings.origin)
+        if good is None:
+            return settings.max_shrink
+        return listed.shrinking.share(good.rules, settings.max_shrink)
 
     async def _use_good(self, listed: _Kept) -> None:
         """Put the last good version in force again."""
@@ -473,16 +540,17 @@ class ZoneLists:
         reading = self._reading(
             path.with_name(path.name + GOOD_SUFFIX), listed.settings, offered=False
         )
-        await self._use(listed, reading, report.soa.serial, accepted=True)
+        await self._use(listed, reading, report.soa.serial, accepted=True, bounded=False)
 
-    def _reading(
+    def _reading(  # noqa: PLR0913 - what a reading depends on
         self,
         path: Path,
         settings: ZoneListSettings,
         *,
         touched: int | None = None,
         offered: bool = True,
-        accepted: bool = True,
+        may_be_empty: bool = True,
+        exempt_max: Reach | None = None,
     ) -> ZoneReading:
         from xdpctl.feeds.zone.reading import ZoneReading  # noqa: PLC0415 - loaded by `_job_of`
 
@@ -497,7 +565,8 @@ class ZoneLists:
             present=self._boot(),
             offered=offered,
             touched=touched,
-            may_be_empty=_may_be_empty(settings, accepted=accepted),
+            may_be_empty=may_be_empty,
+            exempt_max=exempt_max,
         )
 
     @property
@@ -505,12 +574,23 @@ class ZoneLists:
         return self._settings.any_qtype
 
     async def _use(
-        self, listed: _Kept, reading: ZoneReading, serial: int, *, accepted: bool
+        self,
+        listed: _Kept,
+        reading: ZoneReading,
+        serial: int,
+        *,
+        accepted: bool,
+        bounded: bool,
     ) -> Verdict:
-        """Make the rules of a list those of a version."""
+        """Make the rules of a list those of a version.
+
+        Raises:
+            _UnsureError: nothing was changed; the version is to be read whole.
+        """
         from xdpctl.feeds.zone.reading import BrokenZoneError  # noqa: PLC0415 - the same
 
-        settings = listed.settings
+        settings, good = listed.settings, self._versions.of(listed.settings.origin)
+        max_shrink = self._max_shrink(listed)
         if not self._origins.has(settings.origin):
             return Verdict.FAILED  # newer settings, which are taken over soon, have it no more
         change = Change(
@@ -518,17 +598,19 @@ class ZoneLists:
             origin=settings.origin,
             replace=True,
             # the reading knows whether clients are exempt, where there is no rule
-            may_be_empty=_may_be_empty(settings, accepted=accepted)
+            may_be_empty=_may_be_empty(max_shrink, accepted=accepted)
             or settings.passthru is Passthru.EXEMPT,
-            max_shrink=None if accepted else settings.max_shrink,
+            max_shrink=None if accepted else max_shrink,
+            covered=NO_REACH if good is None else good.covers,
+            cover_max=LIST_MAX if bounded else None,
         )
         used_as = self._used_as(listed)
         try:
             result = await self._backend.bulk(change)
         except XdpctlError as error:
+            if isinstance(error, WideListError) and reading.is_partial:
+                raise _UnsureError from error
             self._refused(listed, error, serial)
-            if isinstance(error, ShrunkListError | EmptyListError):
-                return Verdict.REFUSED
             if isinstance(error, BrokenZoneError):
                 return Verdict.BROKEN
             if not isinstance(error, ListError):
@@ -548,7 +630,10 @@ class ZoneLists:
         self, listed: _Kept, reading: ZoneReading, result: BulkResult, serial: int
     ) -> None:
         settings, found = listed.settings, reading.found
-        good = _good_version(result, found, self._versions.of(settings.origin), serial)
+        former = self._versions.of(settings.origin)
+        good = _good_version(result, found, former, settings, serial)
+        if former is not None:
+            listed.shrinking.seen(former.rules, good.rules)
         await self._versions.keep(settings.origin, replace(good, success=self._clock()))
         event(
             _log,
@@ -671,8 +756,8 @@ def _unreadable(listed: _Kept, error: XdpctlError) -> str:
     return f"list {listed.settings.name} cannot be brought up to date: {error.sentence}"
 
 
-def _may_be_empty(settings: ZoneListSettings, *, accepted: bool) -> bool:
-    return accepted or settings.max_shrink >= NO_SHRINK_LIMIT
+def _may_be_empty(max_shrink: float, *, accepted: bool) -> bool:
+    return accepted or max_shrink >= NO_SHRINK_LIMIT
 
 
 def _expires_after(settings: ZoneListSettings, soa_expire: int) -> float | None:
@@ -683,7 +768,11 @@ def _expires_after(settings: ZoneListSettings, soa_expire: int) -> float | None:
 
 
 def _good_version(
-    result: BulkResult, found: ZoneFound, former: GoodVersion | None, serial: int
+    result: BulkResult,
+    found: ZoneFound,
+    former: GoodVersion | None,
+    settings: ZoneListSettings,
+    serial: int,
 ) -> GoodVersion:
     """Return what is known of a version; of changes, from what was known of the one before."""
     kinds = Counter(found.left_out.counts)
@@ -696,7 +785,13 @@ def _good_version(
         known.update(kinds)
         known.subtract(found.before.counts)
         kinds = +known
-    return GoodVersion("rpz", rules, kinds.total(), 0.0, kinds=dict(kinds), serial=serial)
+    return GoodVersion(
+        *("rpz", rules, kinds.total(), 0.0),
+        kinds=dict(kinds),
+        serial=serial,
+        covers=result.reach,
+        zone=settings.zone.to_text(),
+    )
 
 
 def _primaries(settings: ZoneListSettings) -> tuple[Primary, ...]:

@@ -4,6 +4,7 @@ log.py           one event with fields a line
 command_line.py  the parser of arguments, and usage errors as one sentence
 threads.py       threads for blocking work, and the fair lock
 children.py      Python processes: their environment, and signals
+child.py         one at the other end of a pair of sockets
 descriptors.py   descriptors over the sockets to them
 lanes.py         one thread that does the most urgent work first
 capabilities.py  the capability sets of a thread

@@ -8,6 +8,7 @@
     comments.py  comments in lists, and the reasons that they become
     lines.py     millions of rules, without an object for each
     guard.py     rules that are refused without `--force`
+    reach.py     how much the prefixes of a list cover together
 
 Other rooms import the public names from here.
 """

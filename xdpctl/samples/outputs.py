@@ -13,6 +13,7 @@ import socket
 import ssl
 import stat
 import struct
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from xdpctl.errors import ReceiverError
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT_SECONDS = 5.0
-"""For connecting, for the handshake, and for a receiver to take what is sent."""
+"""For connecting, for the whole handshake, and for a receiver to take what is sent."""
 
 END_SECONDS = 1.0
 """For the farewell."""
@@ -65,43 +66,67 @@ class Output(Protocol):
 class FileOutput:
     """A file. One that is there already keeps its content under the name with `.1` behind it.
 
+    The file is always a new one: what somebody else has put there, or holds open, is never
+    written to.
+
     Args:
         path: the file.
+        most: octets, beyond which the file is begun again; None: it grows.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: int | None = None) -> None:
         self._path = path
+        self._most = most
         self._descriptor = -1
         self._size = 0
 
     def begin(self) -> None:
         """Create the file."""
         with self._told():
-            if self._path.exists():
-                if not stat.S_ISREG(self._path.stat().st_mode):
-                    raise ReceiverError(
-                        f"cannot write dnstap to {self._path}: it is not a regular file; name a"
-                        " file, or a socket"
-                    )
-                if self._path.stat().st_size:
-                    self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._put_aside()
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._descriptor = os.open(self._path, flags, _MODE)
             self._size = 0
-            self._append(control_frame(START))
+            try:
+                self._append(control_frame(START))
+            except OSError:
+                self._close()
+                raise
 
     def write(self, messages: Sequence[bytes]) -> None:
         """Append messages; where there is no room for all, none of them is in the file."""
+        octets = b"".join(map(data_frame, messages))
+        if self._most is not None and self._size + len(octets) > self._most:
+            self.end()
+            self.begin()
         with self._told():
-            self._append(b"".join(map(data_frame, messages)))
+            self._append(octets)
 
     def end(self) -> None:
         """Close the file."""
         if self._descriptor >= 0:
             with contextlib.suppress(OSError):
                 self._append(control_frame(STOP))
-            os.close(self._descriptor)
-            self._descriptor = -1
+            self._close()
+
+    def _close(self) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _put_aside(self) -> None:
+        try:
+            found = self._path.lstat()
+        except FileNotFoundError:
+            return
+        if not stat.S_ISREG(found.st_mode):
+            raise ReceiverError(
+                f"cannot write dnstap to {self._path}: it is not a regular file; name a file, or a"
+                " socket"
+            )
+        if found.st_size:
+            self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+        else:
+            self._path.unlink()
 
     def _append(self, octets: bytes) -> None:
         left = memoryview(octets)
@@ -145,11 +170,12 @@ class SocketOutput:
             self._socket = connected = self._connect()
             connected.settimeout(TIMEOUT_SECONDS)
             connected.sendall(control_frame(READY))
-            if not accepts(_control_body(connected)):
+            if not accepts(_control_body(connected, time.monotonic() + TIMEOUT_SECONDS)):
                 raise ReceiverError(
                     f"the receiver of dnstap at {self._name} wants something else: it did not"
                     " accept protobuf:dnstap.Dnstap; look at what listens there"
                 )
+            connected.settimeout(TIMEOUT_SECONDS)
             connected.sendall(control_frame(START))
 
     def write(self, messages: Sequence[bytes]) -> None:
@@ -167,10 +193,9 @@ class SocketOutput:
         with contextlib.closing(connected), contextlib.suppress(OSError, ReceiverError):
             connected.settimeout(END_SECONDS)
             connected.sendall(control_frame(STOP))
-            while True:
-                body = _control_body(connected)
-                if struct.unpack_from("!I", body)[0] == FINISH:
-                    break
+            until = time.monotonic() + END_SECONDS
+            while struct.unpack_from("!I", _control_body(connected, until))[0] != FINISH:
+                pass
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:
@@ -232,17 +257,25 @@ def _connected(made: socket.socket, address: str) -> socket.socket:
     return made
 
 
-def _control_body(connected: socket.socket) -> bytes:
-    """Return the body of the next control frame; at least a word."""
-    escape, size = struct.unpack("!II", _octets(connected, 2 * _WORD))
+def _control_body(connected: socket.socket, until: float) -> bytes:
+    """Return the body of the next control frame; at least a word.
+
+    Raises:
+        TimeoutError: it is not there at this moment of the monotonic clock, however much of it is.
+    """
+    escape, size = struct.unpack("!II", _octets(connected, 2 * _WORD, until))
     if escape or not _WORD <= size <= FRAME_MAX:
         raise ReceiverError("the other side does not speak frame streams")
-    return _octets(connected, size)
+    return _octets(connected, size, until)
 
 
-def _octets(connected: socket.socket, size: int) -> bytes:
+def _octets(connected: socket.socket, size: int, until: float) -> bytes:
     found = b""
     while len(found) < size:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connected.settimeout(left)
         part = connected.recv(size - len(found))
         if not part:
             raise ConnectionResetError(None, "it closed the connection")

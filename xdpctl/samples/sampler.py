@@ -83,16 +83,17 @@ class Sampler:
         """Have no more samples taken."""
         _EPOCH.pack_into(self._state, SAMPLE_EPOCH_OFFSET, 0)
 
-    def look(self, taken: Mapping[Stratum, int]) -> None:
+    def look(self, taken: Mapping[Stratum, int], *, full: bool = False) -> None:
         """Begin another epoch, with shorter blocks if few samples came in the one that ends.
 
         Args:
             taken: how many samples came since the last look.
+            full: more came than could be read in time, so few is not what was sampled.
         """
         now = self._clock()
         due = self._budget * (now - self._looked) / 1e9
         self._looked = now
-        steps = [_step(due, taken.get(stratum, 0)) for stratum in Stratum]
+        steps = [0 if full else _step(due, taken.get(stratum, 0)) for stratum in Stratum]
         if any(steps):
             for at in range(SAMPLE_SHIFTS_OFFSET, SAMPLE_STATE_SIZE, SAMPLE_CPU_SIZE):
                 shifts = _SHIFTS.unpack_from(self._state, at)

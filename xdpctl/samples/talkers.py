@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     _Record: TypeAlias = tuple[float, int, PacketAction, tuple[_Key | None, ...]]
 
 SAMPLES_MAX = 60_000
-"""Samples that are kept; with more in the time that is asked for, that time is shorter."""
+"""Samples that all sums together keep."""
 
 _LIKELY = 1.96
 """Standard errors of an interval that the true number is in, in 19 of 20 cases."""
@@ -118,6 +118,8 @@ class Talkers:
         self, by: Sequence[By], seconds: float, *, kept: tuple[int, int] = (32, 128), began: float
     ) -> None:
         self.by = tuple(dict.fromkeys(by))
+        self.most_samples = SAMPLES_MAX
+        """How many samples are kept; with more, the time that the sums are of is shorter."""
         self._seconds = seconds
         self._since = began
         self._kept = kept
@@ -138,19 +140,23 @@ class Talkers:
                 if found is None:
                     found = sums[key] = _Sum()
                 found.add(sample.weight, sample.action)
-        if len(self._records) > SAMPLES_MAX:
+        for _ in range(min(2, len(self._records) - self.most_samples)):
             self._since = self._records[0][0]
             self._forget()
 
-    def expire(self, now: float) -> None:
-        """Forget samples that are too old.
+    def expire(self, now: float, at_once: int = SAMPLES_MAX) -> bool:
+        """Forget samples that are too old; tell whether there may be more of them.
 
         Args:
             now: Unix time.
+            at_once: samples that are forgotten at most.
         """
-        while self._records and self._records[0][0] < now - self._seconds:
-            self._forget()
         self._since = max(self._since, now - self._seconds)
+        for _ in range(at_once):
+            if not self._records or self._records[0][0] >= now - self._seconds:
+                return False
+            self._forget()
+        return True
 
     def seconds(self, now: float) -> float:
         """Return how long the time is that the sums are of."""

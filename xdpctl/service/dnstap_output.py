@@ -36,13 +36,18 @@ if TYPE_CHECKING:
 RETRY_SECONDS = (1.0, 30.0)
 """Between two attempts, the first and the longest: each time it is twice as long."""
 
+FILE_MAX = 1 << 28
+"""Octets of a file, beyond which it is begun again; the one before it is kept."""
+
 _log = logging.getLogger(__name__)
 
 
 def output_of(target: DnstapTarget) -> Output:
     """Return what writes to a target; nothing is opened yet."""
     if target.path is not None:
-        return FileOutput(target.path) if target.kind == "file" else unix_output(target.path)
+        return (
+            FileOutput(target.path, FILE_MAX) if target.kind == "file" else unix_output(target.path)
+        )
     return tcp_output(target.host, target.port, tls=target.kind == "tls")
 
 
@@ -105,12 +110,18 @@ class DnstapOutput:
                 await self._changed.wait()
                 continue
             try:
-                with one_thread("dnstap") as thread:
-                    async with self._watch.open(Selection()) as seen:
-                        await self._send_all(seen, self._target, thread)
+                await self._send_from_thread(self._target)
             except (NoSamplesError, ReadersError, KernelError) as error:
                 self._trouble = f"no queries are sent as dnstap: {error.sentence}"
             await self._wait_for_change(RETRY_SECONDS[0])
+
+    async def _send_from_thread(self, target: DnstapTarget) -> None:
+        thread = one_thread("dnstap")
+        try:
+            async with self._watch.open(Selection()) as seen:
+                await self._send_all(seen, target, thread)
+        finally:
+            thread.shutdown(wait=False)  # a receiver that does not answer holds only the thread
 
     async def _wait_for_change(self, seconds: float) -> None:
         try:

@@ -42,13 +42,14 @@ from xdpctl.http.api.converter import (
 )
 from xdpctl.http.api.limit_documents import limits_out
 from xdpctl.http.api.publish_documents import published, published_list
+from xdpctl.http.api.shared_samples import SharedSamples
 from xdpctl.maps.holders import held_open, perhaps_held
 from xdpctl.process.caller import CALLER, NOBODY
 from xdpctl.process.log import event
 from xdpctl.process.threads import one_thread
 from xdpctl.program.datagram import query_for
 from xdpctl.rules import Rule, qtype_text
-from xdpctl.rules.names import Name, shown
+from xdpctl.rules.names import shown
 from xdpctl.service.tasks import on_thread
 from xdpctl.store.bulk import BulkResult
 from xdpctl.store.deciding import deciding_rule
@@ -136,7 +137,7 @@ class Operations:
         limits: the limits in force.
 
     Attributes:
-        watch: gives samples to those who look. `hub`: those who look.
+        watch: gives samples to those who look. `hub`: those who look. `shared`: what they share.
         expiry_changed: set when another rule may be the next to expire.
         claim_counts: how many claims of each class are in force, and how many wait
             (claim_counts.py).
@@ -185,12 +186,12 @@ class Operations:
         self._limits = limits
         self.watch = watch
         self.hub = watch.hub
+        self.shared = SharedSamples(self)
         self.expiry_changed = asyncio.Event()
         self.claim_counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self.all_lists: EveryList | None = None
         self.live_view: Live | None = None
         self.publisher: Publisher | None = None
-        self._looking: set[asyncio.Task[None]] = set()
         self.dnsdist_blocks: DnsdistBlocks | None = None
         self._started = time.time()
         self._expired = Tally()
@@ -681,29 +682,11 @@ class Operations:
         if not force:
             rules = [Rule(target, action) for target in targets]
             await self._on(self._read_thread, lambda: self._guard().check(rules))
-        done = await publisher.publish(zone, targets, action, seconds)
-        self._look_soon(zone)
-        return published(done)
+        return published(await publisher.publish(zone, targets, action, seconds))
 
     async def unpublish(self, zone: str, targets: Sequence[Target]) -> tuple[int, list[str]]:
         """Remove records (feeds/publish/publisher.py)."""
-        done = await self._publisher_there().unpublish(zone, targets)
-        self._look_soon(zone)
-        return done
-
-    def _look_soon(self, zone: str) -> None:
-        """Let this host's own list of a zone be brought up to date, also without a NOTIFY."""
-        wanted = Name.from_text(zone).to_text()
-        names = [view.name for view in self.publish_zones() if view.zone == wanted]
-
-        async def look() -> None:
-            with contextlib.suppress(XdpctlError):  # the list itself says what is wrong
-                for name in names:
-                    await self.read_list(name, accept=False)
-
-        task = asyncio.create_task(look(), name="published")
-        self._looking.add(task)
-        task.add_done_callback(self._looking.discard)
+        return await self._publisher_there().unpublish(zone, targets)
 
     def _publisher_there(self) -> Publisher:
         if self.publisher is None:

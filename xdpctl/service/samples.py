@@ -189,9 +189,10 @@ class Samples:
         try:
             while self.hub.wanted.is_set() and (maps, settings) == (self.maps, self._settings):
                 await asyncio.sleep(READ_SECONDS)
+                until = time.time()
                 samples = await on_thread(thread, session.read)
                 lost = self.lost()
-                self.hub.deliver(samples, max(0, lost - known))
+                self.hub.deliver(samples, max(0, lost - known), until)
                 known = lost
         finally:
             session.close()
@@ -236,13 +237,16 @@ class _Session:
         self._sampler.allow(settings.sample_budget)
         self._sampler.begin()
         self._next_look = time.monotonic() + EPOCH_SECONDS
+        self._full = False
 
     def read(self) -> list[Sample]:
         """Return the samples that have come; see to it that there are neither too many nor few."""
         samples = self._reader.read()
+        self._full |= self._ring.full
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + EPOCH_SECONDS
-            self._sampler.look(self._reader.taken - self._seen)
+            self._sampler.look(self._reader.taken - self._seen, full=self._full)
+            self._full = False
             self._seen = self._reader.taken.copy()
         return samples
 

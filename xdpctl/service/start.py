@@ -64,12 +64,13 @@ from xdpctl.service.watchdog import Watchdog
 from xdpctl.service.zone_limits import ZoneLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
     from xdpctl.feeds.publish.publisher import Publisher
     from xdpctl.kernel.bytecode import Bytecode
     from xdpctl.program.config import ProgramConfig
+    from xdpctl.rules import Name
     from xdpctl.service.dnstap_output import DnstapOutput
     from xdpctl.service.live import Live
     from xdpctl.service.looks import Looks
@@ -236,7 +237,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         files,
         zone_lists,
         dnsdist,
-        _publisher(ground, rules, operations, write),
+        _publisher(ground, rules, operations, write, zone_lists.changed_here),
         *_views(ground, operations, looks),
         Reload(
             ground.current,
@@ -423,7 +424,11 @@ def _views(ground: Ground, operations: Operations, looks: Looks) -> tuple[Live, 
 
 
 def _publisher(
-    ground: Ground, rules: OpenRules, operations: Operations, write: Executor
+    ground: Ground,
+    rules: OpenRules,
+    operations: Operations,
+    write: Executor,
+    on_change: Callable[[Name, int], None],
 ) -> Publisher:
     """Return the part that publishes records in zones."""
     from xdpctl.feeds.publish.claims import ClaimedRecords  # noqa: PLC0415 - packets are filtered without it
@@ -437,6 +442,7 @@ def _publisher(
         rules.account,
         on_state=partial(on_thread, write),
         on_network=lambda work: asyncio.wrap_future(in_background("publish", work)),
+        on_change=on_change,
     )
     return publisher
 
@@ -461,6 +467,7 @@ def _dnsdist(
         lambda: Guard(current.now.protect, netlink.local_addresses()),
         writes=workers.lanes.writes,
         urgent=workers.lanes.urgent,
+        bulk=workers.bulk,
         looks=stack.enter_context(one_thread("dnsdist")),
     )
     return DnsdistBlocks(backend, current.now)

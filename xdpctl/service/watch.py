@@ -40,7 +40,8 @@ KNOWN_SECONDS = 2.0
 KNOWN_MAX = 4_096
 """For how long a rule that was found counts as that of equal packets, and how many are kept."""
 
-PARSED_MAX = 8_192
+PARSED_MAX = 1_024
+"""Frames that are kept parsed, for others who look at the same batch: ten come a second."""
 
 WHOLE = (32, 128)
 """Bits of whole addresses."""
@@ -84,6 +85,11 @@ class Seen:
     def lost(self) -> int:
         """How many samples did not come, since the beginning."""
         return self._inbox.lost
+
+    @property
+    def until(self) -> float:
+        """Unix time up to which all samples have come."""
+        return self._inbox.until
 
     async def __aiter__(self) -> AsyncIterator[list[tuple[Sample, Packet]]]:
         """Yield what has come, ten times a second at most; a batch may be empty."""

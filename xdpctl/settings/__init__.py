@@ -4,6 +4,7 @@
     options.py    the table of options, from which everything else here derives
     arguments.py  the table as arguments of a parser
     sources.py    reads the three sources with the table; each error names its source
+    tables.py     what the tables below have in common
     lists.py      the `[[list]]` tables of the file
     dnsdist.py    the `[[dnsdist]]` tables
     zones.py      own zones with a limit, and the `[[zone]]` tables

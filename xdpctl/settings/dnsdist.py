@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from xdpctl.errors import SettingsError, TargetError
-from xdpctl.process.command_line import unknown
+from xdpctl.errors import SettingsError
 from xdpctl.rules import parse_duration
 from xdpctl.rules.names import shown
+from xdpctl.settings.tables import fields_of, tables_of, text_of
 from xdpctl.settings.values import RATE_MAX, choice
 
 if TYPE_CHECKING:
@@ -86,39 +86,19 @@ def dnsdists_from(value: object, path: Path, file_name: str) -> tuple[DnsdistSet
     Raises:
         SettingsError: not tables, an unknown key, an invalid value, or a URL used twice.
     """
-    source = f"key dnsdist in {file_name}"
-    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-        raise SettingsError(
-            f"cannot use {source}: a dnsdist is a table; begin each with a line [[dnsdist]]",
-            source=source,
-        )
     found: list[DnsdistSettings] = []
-    for number, table in enumerate(value, 1):
-        each = f"[[dnsdist]] number {number} in {file_name}"
-        added = _dnsdist_from(table, path.absolute().parent, each)
+    for table, folder, source in tables_of("dnsdist", "a dnsdist", value, path, file_name):
+        added = _dnsdist_from(table, folder, source)
         if any(other.url == added.url for other in found):
             raise SettingsError(
-                f"cannot use {each}: another one has the same url; leave one out", source=source
+                f"cannot use {source}: another one has the same url; leave one out", source=source
             )
         found.append(added)
     return tuple(found)
 
 
 def _dnsdist_from(table: Mapping[str, object], folder: Path, source: str) -> DnsdistSettings:
-    fields: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in _KEYS:
-            raise SettingsError(
-                f"cannot use key {shown(key)} of {source}: {unknown(key, _KEYS, 'key')}",
-                source=source,
-            )
-        field, read = _KEYS[key]
-        try:
-            fields[field] = read(value)
-        except (ValueError, TargetError) as error:
-            raise SettingsError(
-                f"cannot use key {key} of {source}: {error}", source=source
-            ) from error
+    fields = fields_of(table, _KEYS, source)
     if "url" not in fields:
         raise SettingsError(
             f'cannot use {source}: it has no url; add the key url, as in url = "http://127.0.0.1:8083"',
@@ -136,7 +116,7 @@ def _dnsdist_from(table: Mapping[str, object], folder: Path, source: str) -> Dns
 
 def _url(value: object) -> str:
     """Return the URL of a web server, in one form."""
-    text = _text(value)
+    text = text_of(value)
     helps = "write it as http://127.0.0.1:8083"
     try:
         parts = urlsplit(text)
@@ -160,11 +140,11 @@ def _url(value: object) -> str:
 
 
 def _duration(value: object) -> int:
-    return parse_duration(_text(value))
+    return parse_duration(text_of(value))
 
 
 def _hold(value: object) -> int:
-    return 0 if value == "none" else parse_duration(_text(value), ", or none")
+    return 0 if value == "none" else parse_duration(text_of(value), ", or none")
 
 
 def _rate(value: object) -> int:
@@ -174,20 +154,14 @@ def _rate(value: object) -> int:
 
 
 def _path(value: object) -> Path:
-    text = _text(value)
+    text = text_of(value)
     if "\0" in text:
         raise ValueError("it must be a path")
     return Path(text)
 
 
 def _other(value: object) -> OtherAction:
-    return choice(OtherAction)(_text(value))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("it must be a text in quotes")
-    return value
+    return choice(OtherAction)(text_of(value))
 
 
 _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {

@@ -20,6 +20,7 @@ from xdpctl.rules import parse_action, parse_duration, parse_origin
 from xdpctl.rules.keys import LIST_PREFIX
 from xdpctl.rules.names import Name, shown
 from xdpctl.settings import values
+from xdpctl.settings.tables import tables_of
 from xdpctl.settings.zones import DNS_PORT, parse_primary
 
 if TYPE_CHECKING:
@@ -149,8 +150,16 @@ class ZoneListSettings:
         """The list's name: its origin without `list:`."""
         return self.origin.removeprefix(LIST_PREFIX)
 
+    @property
+    def least_refresh(self) -> int:
+        """The seconds between two looks at least, whatever `refresh` says."""
+        return REFRESH_NEAR if all(at.address.is_loopback for at in self.primaries) else REFRESH_FAR
+
 
 AnyList: TypeAlias = ListSettings | ZoneListSettings
+
+REFRESH_NEAR, REFRESH_FAR = 1, 5
+"""Seconds between two looks at a zone at least: if every primary is on loopback, elsewhere."""
 
 LISTED_MAX = 1_000
 """Clients that lists may exempt, all together."""
@@ -261,24 +270,15 @@ def lists_from(value: object, path: Path, file_name: str) -> tuple[AnyList, ...]
     Raises:
         SettingsError: not tables, an unknown key, an invalid value, or an origin used twice.
     """
-    source = f"key list in {file_name}"
-    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-        raise SettingsError(
-            f"cannot use {source}: a list is a table; begin each with a line [[list]]",
-            source=source,
-        )
     found: list[AnyList] = []
-    for number, table in enumerate(value, 1):
-        added = _list_from(
-            table, path.absolute().parent, f"[[list]] number {number} in {file_name}"
-        )
-        for other in found:
-            if added.origin == other.origin:
-                raise SettingsError(
-                    f"cannot use [[list]] number {number} in {file_name}: another list has the"
-                    f" same origin {shown(added.origin)}; give it another name with the key name",
-                    source=source,
-                )
+    for table, folder, source in tables_of("list", "a list", value, path, file_name):
+        added = _list_from(table, folder, source)
+        if any(other.origin == added.origin for other in found):
+            raise SettingsError(
+                f"cannot use {source}: another list has the same origin {shown(added.origin)};"
+                " give it another name with the key name",
+                source=source,
+            )
         found.append(added)
     return tuple(found)
 

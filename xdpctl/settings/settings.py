@@ -415,6 +415,12 @@ def _warnings(settings: Settings, given: Mapping[str, Any]) -> list[str]:
         for each in settings.dnsdists
         if not each.is_local
     ]
+    sentences += [
+        f"the refresh of {each.refresh} s of list {each.name} is too short: its primaries are asked"
+        f" every {each.least_refresh} s; a NOTIFY (--notify-listen) tells of a change at once"
+        for each in settings.zone_lists
+        if each.refresh is not None and each.refresh < each.least_refresh
+    ]
     if settings.notify_listen is not None and not settings.zone_lists:
         sentences.append("--notify-listen has no effect without a [[list]] with the key zone")
     zones = settings.zone_tables or settings.zone_limits

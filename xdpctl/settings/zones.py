@@ -11,12 +11,12 @@ import re
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from xdpctl.abi import ZONE_LEVELS, ZONES_MAX
-from xdpctl.errors import SettingsError, TargetError
-from xdpctl.process.command_line import unknown
-from xdpctl.rules.names import Name, shown
+from xdpctl.errors import SettingsError
+from xdpctl.rules.names import Name
+from xdpctl.settings.tables import fields_of, tables_of, text_of
 from xdpctl.settings.values import RATE_MAX
 
 if TYPE_CHECKING:
@@ -161,20 +161,13 @@ def zones_from(value: object, path: Path, file_name: str) -> tuple[ZoneSettings,
     Raises:
         SettingsError: not tables, an unknown key, an invalid value, or a zone used twice.
     """
-    source = f"key zone in {file_name}"
-    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-        raise SettingsError(
-            f"cannot use {source}: a zone is a table; begin each with a line [[zone]]",
-            source=source,
-        )
     found: list[ZoneSettings] = []
-    for number, table in enumerate(value, 1):
-        each = f"[[zone]] number {number} in {file_name}"
-        added = _zone_from(table, path.absolute().parent, each)
+    for table, folder, source in tables_of("zone", "a zone", value, path, file_name):
+        added = _zone_from(table, folder, source)
         if any(other.name == added.name for other in found):
             raise SettingsError(
-                f"cannot use {each}: there is another one of .{added.name.to_text()}; put all keys"
-                " into one table",
+                f"cannot use {source}: there is another one of .{added.name.to_text()}; put all"
+                " keys into one table",
                 source=source,
             )
         found.append(added)
@@ -182,20 +175,7 @@ def zones_from(value: object, path: Path, file_name: str) -> tuple[ZoneSettings,
 
 
 def _zone_from(table: Mapping[str, object], folder: Path, source: str) -> ZoneSettings:
-    fields: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in _KEYS:
-            raise SettingsError(
-                f"cannot use key {shown(key)} of {source}: {unknown(key, _KEYS, 'key')}",
-                source=source,
-            )
-        field, read = _KEYS[key]
-        try:
-            fields[field] = read(value)
-        except (ValueError, TargetError) as error:
-            raise SettingsError(
-                f"cannot use key {key} of {source}: {error}", source=source
-            ) from error
+    fields = fields_of(table, _KEYS, source)
     if "name" not in fields:
         raise SettingsError(
             f'cannot use {source}: it has no name; add the key name, as in name = "example.com"',
@@ -213,7 +193,7 @@ def _zone_from(table: Mapping[str, object], folder: Path, source: str) -> ZoneSe
 
 
 def _table_name(value: object) -> Name:
-    text = _text(value)
+    text = text_of(value)
     return parse_zone_name(text if text.startswith((".", "*.")) else f".{text}")
 
 
@@ -227,7 +207,7 @@ def _table_primaries(value: object) -> tuple[PrimaryAddress, ...]:
     several = value if isinstance(value, list) else [value]
     if not several:
         raise ValueError("there is no primary in it")
-    return tuple(parse_primary(_text(each)) for each in several)
+    return tuple(parse_primary(text_of(each)) for each in several)
 
 
 def _table_watch(value: object) -> bool:
@@ -236,16 +216,10 @@ def _table_watch(value: object) -> bool:
     return value
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("it must be a text in quotes")
-    return value
-
-
 _KEYS = {
     "name": ("name", _table_name),
     "primary": ("primaries", _table_primaries),
-    "key-file": ("key_file", lambda value: Path(_text(value))),
+    "key-file": ("key_file", lambda value: Path(text_of(value))),
     "limit": ("limit", _table_limit),
     "watch": ("watch", _table_watch),
 }

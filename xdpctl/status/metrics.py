@@ -110,6 +110,7 @@ class SnapshotCollector(Collector):
         yield _gauge(
             "xdpctl_ready", "1 while the filter is on and its maps are sound", snapshot.ready
         )
+        yield _gauge("xdpctl_warnings", "Warnings of xdpctl status", len(snapshot.warnings))
         yield _gauge("xdpctl_panic", "1 while every packet passes (xdpctl panic)", snapshot.panic)
         yield _gauge(
             "xdpctl_snapshot_age_seconds",

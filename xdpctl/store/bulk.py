@@ -39,8 +39,9 @@ from xdpctl.errors import (
 from xdpctl.process.clock import boot_clock
 from xdpctl.rules import DNSDIST_ORIGIN, AnyQtype, book_of, target_of
 from xdpctl.rules.keys import QNAMES_REF, REFS, full_key, stored_key
+from xdpctl.rules.reach import NO_REACH, Reach, ReachMeter, refuse_wide
 from xdpctl.store.claims import Claims
-from xdpctl.store.difference import Difference, Fresh, Staging
+from xdpctl.store.difference import Difference, Staging
 from xdpctl.store.entries import Entries, foreign, goes_on, places_of, read_stored, read_values
 from xdpctl.store.implied import Implied
 from xdpctl.store.source import RuleSource
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from xdpctl.store.change import Change
     from xdpctl.store.claims import Make, Outcome, Wanted
     from xdpctl.store.entries import Place
+    from xdpctl.store.fresh import Fresh
     from xdpctl.store.rule_map import RuleMap
 
 STEP = 4_000
@@ -95,6 +97,7 @@ class BulkResult:
         guarded: left out because of the guard; `first_guarded` is the first, and why.
         removed_hits: how often what was removed had been hit.
         ends_removed: claims that had an end and have none now.
+        reach: how much the prefixes of a list that was replaced cover, at most.
     """
 
     created: int = 0
@@ -108,6 +111,7 @@ class BulkResult:
     first_guarded: str = ""
     removed_hits: int = 0
     ends_removed: int = 0
+    reach: Reach = NO_REACH
 
 
 class Cancelled(Protocol):
@@ -156,11 +160,11 @@ class Bulk:
 
         Raises:
             Whatever the change's source raises; everything is as it was then.
-            EmptyListError, ShrunkListError: the change does not allow it; as above.
+            EmptyListError, ShrunkListError, WideListError: the change does not allow it; as above.
             MapFullError: `done` says how many entries went in before; the state is
                 consistent and the rest of the list is not in force.
         """
-        source, guard = self.change.source, self.change.guard
+        source, guard, meter = self.change.source, self.change.guard, ReachMeter()
         with (
             State.beside(self.path) as self._state,
             Staging(self.path, self.change, vanished=self._forget_vanished) as staging,
@@ -175,13 +179,15 @@ class Bulk:
             for part in source:
                 if isinstance(source, RuleSource) and source.among is not None:
                     staging.limit_to(source.among)
-                staging.load(part if guard is None else guard.passing(part, self._hold))
+                passing = part if guard is None else guard.passing(part, self._hold)
+                staging.load(meter.passing(passing))
                 if isinstance(source, RuleSource):
                     self.change.progress("read", source.position, source.size)
                 self._see_cancelled()
             difference = staging.compare()
             self._there.clear()
             self._see_shrinking(difference)
+            self._see_reach(meter.reach)
             if self.change.strict:
                 self._refuse_foreign(staging, difference)
             self._refuse_overflow(staging)
@@ -214,6 +220,15 @@ class Bulk:
         if share is not None and wanted < former * (1 - share):
             rules = "rule" if wanted == 1 else "rules"
             raise ShrunkListError(f"it has {wanted:,} {rules}, and {former:,} are in force")
+
+    def _see_reach(self, reach: Reach) -> None:
+        """Refuse a list whose prefixes cover too much, and more than those that it has now."""
+        source, before, most = self.change.source, self.change.covered, self.change.cover_max
+        if isinstance(source, RuleSource) and source.among is not None:
+            reach = reach.beside(before)
+        self.result.reach = reach
+        if most is not None:
+            refuse_wide("its prefixes cover", reach, most.or_more(before))
 
     def _hold(self, text: str) -> None:
         """Leave a row out, or refuse the change if it is strict."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from xdpctl.rules.reach import NO_REACH, Reach
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -40,6 +42,8 @@ class Change:
         force: the guard is not applied.
         may_be_empty: whether a list without a rule is applied.
         max_shrink: share of the origin's rules that the list may lack; None: any.
+        covered: how much the origin's prefixes cover now, if that is known.
+        cover_max: how much they may cover then, if it is more than now; None: any.
         guard: the present guard, which the service adds; None: none.
         progress: called with (step, done, total), on the thread that applies the change.
     """
@@ -51,6 +55,8 @@ class Change:
     force: bool = False
     may_be_empty: bool = True
     max_shrink: float | None = None
+    covered: Reach = NO_REACH
+    cover_max: Reach | None = None
     guard: Guard | None = None
     progress: OnProgress = unheard
 

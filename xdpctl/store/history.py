@@ -15,11 +15,21 @@ from xdpctl.process.caller import NOBODY, Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from sqlite3 import Connection
 
     from xdpctl.store.state import State
 
 MOST = 10_000
 """Rows that are kept."""
+
+OF_LISTS, BY_ITSELF = 2_500, 5_000
+"""So many of them may be of lists, and of what the service does by itself, before others go.
+
+A zone that changes each second has 86,400 a day: it must not push out what people did.
+"""
+
+SPARE = 100
+"""Rows after which those that are too many are removed, so that not each one is counted for."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS history (
@@ -95,6 +105,7 @@ class History:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._added = SPARE
 
     @classmethod
     def open(cls, state: State) -> Self:
@@ -103,23 +114,22 @@ class History:
         Raises:
             StateError: it cannot be made.
         """
-        with state.transaction() as connection:
-            connection.execute(_SCHEMA)
-            connection.execute(
-                "UPDATE history SET detail = ? || substr(detail, ?) WHERE detail LIKE ?",
-                (CUT_SHORT, len(UNDER_WAY) + 1, f"{UNDER_WAY}%"),
-            )
+        state.add_table(
+            _SCHEMA,
+            "UPDATE history SET detail = ? || substr(detail, ?) WHERE detail LIKE ?",
+            (CUT_SHORT, len(UNDER_WAY) + 1, f"{UNDER_WAY}%"),
+        )
         return cls(state)
 
     def add(self, records: Iterable[HistoryRow]) -> None:
-        """Append rows, and drop the oldest of more than `MOST`.
+        """Append rows, and drop some of more than `MOST`: of lists first, then the service's own.
 
         Raises:
             StateError: SQLite refused; nothing was appended.
         """
         with self._state.transaction() as connection:
-            connection.executemany(_INSERT, map(_row, records))
-            connection.execute(_DROP_OLDEST, (MOST,))
+            added = connection.executemany(_INSERT, map(_row, records)).rowcount
+            self._drop(connection, added)
 
     def begin(self, record: HistoryRow) -> int:
         """Append the row of a change that is not done yet; return its number.
@@ -131,8 +141,26 @@ class History:
         """
         with self._state.transaction() as connection:
             number = connection.execute(_INSERT, _row(record)).lastrowid
-            connection.execute(_DROP_OLDEST, (MOST,))
+            self._drop(connection, 1)
         return number or 0
+
+    def _drop(self, connection: Connection, added: int) -> None:
+        """Drop rows that are too many, from time to time."""
+        self._added += max(added, 0)
+        if self._added < SPARE:
+            return
+        self._added = 0
+        every, own, of_lists = connection.execute(_COUNT).fetchone()
+        more = every - MOST
+        first = max(min(more, of_lists - OF_LISTS), 0)
+        second = max(min(more - first, own - first - BY_ITSELF), 0)
+        for condition, gone in (
+            (_OF_LIST, first),
+            (f"NOT ({_OF_LIST}) AND {_OWN}", second),
+            (f"NOT ({_OWN})", more - first - second),
+        ):
+            if gone > 0:
+                connection.execute(_DROP.format(condition), (gone,))
 
     def amend(self, number: int, record: HistoryRow) -> None:
         """Write a row that `begin` appended again.
@@ -193,7 +221,18 @@ class History:
 
 _VALUES_OF_ONE = f" INTO history (number, {_COLUMNS}) VALUES ({', '.join('?' * 16)})"
 _INSERT = f"INSERT INTO history ({_COLUMNS}) VALUES ({', '.join('?' * 15)})"  # noqa: S608 (a constant)
-_DROP_OLDEST = "DELETE FROM history WHERE number <= (SELECT max(number) FROM history) - ?"
+_OWN = "uid IS NULL AND token IS NULL AND address IS NULL"
+"""Nobody asked for it."""
+
+_OF_LIST = f"verb = 'list' AND {_OWN}"
+_COUNT = (
+    f"SELECT count(*), count(*) FILTER (WHERE {_OWN}), count(*) FILTER (WHERE {_OF_LIST})"  # noqa: S608 (constants)
+    " FROM history"
+)
+_DROP = (
+    "DELETE FROM history WHERE number IN (SELECT number FROM history WHERE {} ORDER BY number"
+    " LIMIT ?)"
+)
 
 
 def _row(record: HistoryRow) -> tuple[object, ...]:

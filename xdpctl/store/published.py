@@ -92,8 +92,7 @@ class PublishedTable:
         Raises:
             StateError: it cannot be made.
         """
-        with state.transaction() as connection:
-            connection.execute(_SCHEMA)
+        state.add_table(_SCHEMA)
         return cls(state)
 
     def read(self) -> list[PublishedRecord]:

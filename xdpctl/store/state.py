@@ -92,6 +92,7 @@ CREATE INDEX IF NOT EXISTS waiting_beneath ON waiting (map, key) WHERE beneath;
 CREATE INDEX IF NOT EXISTS note_implied ON note (map, key) WHERE {IS_IMPLIED};
 CREATE INDEX IF NOT EXISTS waiting_implied ON waiting (map, key) WHERE {IS_IMPLIED};
 CREATE INDEX IF NOT EXISTS note_dynamic ON note (map, key) WHERE {IS_DYNAMIC};
+CREATE INDEX IF NOT EXISTS waiting_dynamic ON waiting (map, key) WHERE {IS_DYNAMIC};
 """
 """Added to the file of an older version when it is opened."""
 
@@ -242,6 +243,24 @@ class State:
                 f"cannot write the state file {self.path}: {error}; nothing was changed,"
                 " see that the disk has room and the file is writable"
             ) from error
+
+    def add_table(
+        self, schema: str, mended: str | None = None, values: Sequence[object] = ()
+    ) -> None:
+        """Make a table of another module if it is missing.
+
+        Args:
+            schema: what makes it.
+            mended: a query for what a former service left there.
+            values: of that query.
+
+        Raises:
+            StateError: it cannot be made.
+        """
+        with self.transaction() as connection:
+            connection.execute(schema)
+            if mended is not None:
+                connection.execute(mended, values)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -566,6 +585,27 @@ class State:
             rows = self._connection.execute(
                 f"SELECT {_COLUMNS} FROM note WHERE {IS_DYNAMIC} ORDER BY map, key LIMIT ?",  # noqa: S608 (constants)
                 (limit,),
+            ).fetchall()
+        return [_note(row) for row in rows]
+
+    def dynamic(
+        self, origin: str, after: tuple[int, bytes], limit: int, *, waiting: bool = False
+    ) -> list[Note]:
+        """Return claims of one dynamic origin in the order of maps and keys, behind a stored place.
+
+        Args:
+            origin: one of those of `IS_DYNAMIC`; only its rows, and the other's, are looked at.
+            after: number of the map and stored key; (0, b"") at first.
+            limit: claims at most.
+            waiting: those that wait; else those in force.
+        """
+        table, columns = ("waiting", _CLAIM_COLUMNS) if waiting else ("note", _COLUMNS)
+        with self._reading():
+            rows = self._connection.execute(
+                f"SELECT {columns} FROM {table} INDEXED BY {table}_dynamic"  # noqa: S608 (constants)
+                f" WHERE {IS_DYNAMIC} AND (map, key) > (?, ?) AND origin = ?"
+                " ORDER BY map, key LIMIT ?",
+                (*after, origin, limit),
             ).fetchall()
         return [_note(row) for row in rows]
 

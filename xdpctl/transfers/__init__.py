@@ -2,6 +2,7 @@
 
     client.py     asks a primary: its serial, and a transfer record by record
     primaries.py  several primaries of a zone: the first one that has something to give
+    turns.py      which primaries are transferred from at the same time
     stream.py     which records a transfer adds and removes, and when it is whole
     messages.py   queries and answers in wire form
     records.py    the records of a message, in wire form

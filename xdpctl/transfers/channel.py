@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _LENGTH = struct.Struct("!H")
 
+PATIENCE = 20.0
+"""Seconds after which an answer must come at a certain rate."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -29,12 +32,14 @@ class Bounds:
     Attributes:
         idle: seconds without an octet, also of the connection's start.
         seconds: altogether.
+        rate: octets a second at least, after `PATIENCE` seconds.
         messages, octets: of the answer.
         records: of the answer; also of one that is compressed to little.
     """
 
     idle: float = 10.0
     seconds: float = 300.0
+    rate: float = 2000.0
     messages: int = 1_000_000
     octets: int = 1 << 30
     records: int = 20_000_000
@@ -58,7 +63,7 @@ class Channel:
         self._socket = connected
         self._bounds = bounds
         self._clock = clock
-        self._end = clock() + bounds.seconds
+        self._began = clock()
         self._messages = 0
         self._octets = 0
         self._buffer = bytearray()
@@ -124,11 +129,20 @@ class Channel:
             raise self._slow()
         return min(left, self._bounds.idle)
 
+    @property
+    def _end(self) -> float:
+        """When the exchange ends at the latest, if no further octet comes."""
+        return self._began + min(self._bounds.seconds, PATIENCE + self._octets / self._bounds.rate)
+
     def _slow(self) -> TransferError:
-        if self._clock() >= self._end:
+        passed = self._clock() - self._began
+        if passed >= self._bounds.seconds:
             return TransferError(
-                f"the answer is not whole after {self._bounds.seconds:g} seconds; try again when"
-                " the primary or the way to it is faster"
+                f"the answer is not whole after {self._bounds.seconds:g} seconds; {_FASTER}"
+            )
+        if self._began + passed >= self._end:
+            return TransferError(
+                f"the primary sends less than {self._bounds.rate:,g} octets a second; {_FASTER}"
             )
         return TransferError(f"the primary sent nothing for {self._bounds.idle:g} seconds")
 
@@ -151,6 +165,9 @@ def connect(address: IPv4Address | IPv6Address, port: int, seconds: float) -> so
             f"no TCP connection: {error.strerror or error}; check that the primary runs and"
             " listens there"
         ) from error
+
+
+_FASTER = "try again when the primary or the way to it is faster"
 
 
 def _broken(error: OSError) -> TransferError:

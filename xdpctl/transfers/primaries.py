@@ -6,6 +6,7 @@ Owns the order in which they are asked, and the way from IXFR to AXFR. Does not 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from xdpctl.transfers.stream import Kind, backwards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from xdpctl.rules.names import Name
     from xdpctl.transfers.client import Transfer
@@ -51,6 +53,7 @@ def fetch(  # noqa: PLR0913 - what is there, and two for tests
     known: int | None = None,
     bounds: Bounds | None = None,
     client: Callable[[Primary, Bounds], PrimaryClient] = PrimaryClient,
+    turn: Callable[[Primary], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> Fetched:
     """Bring a zone up to date from the first primary that can.
 
@@ -64,6 +67,7 @@ def fetch(  # noqa: PLR0913 - what is there, and two for tests
         known: another serial that is nothing new: of a version that was not taken.
         bounds: what one exchange may take.
         client: asks a primary.
+        turn: waits until that primary may be asked (turns.py).
 
     Raises:
         TransferError: none has the zone, or a transfer of it that can be used.
@@ -71,8 +75,9 @@ def fetch(  # noqa: PLR0913 - what is there, and two for tests
     failures = []
     for primary in primaries:
         try:
-            asked = client(primary, bounds or Bounds())
-            return _from_one(asked, primary, zone, have=have, known=known, take=take)
+            with turn(primary):
+                asked = client(primary, bounds or Bounds())
+                return _from_one(asked, primary, zone, have=have, known=known, take=take)
         except TransferError as error:
             failures.append(f"{primary}: {error.sentence}")
     raise TransferError(f"cannot transfer {zone.to_text()} from {', nor from '.join(failures)}")

@@ -39,8 +39,8 @@ _ADDITIONAL = 10
 """Offset of ARCOUNT in a message."""
 
 
-class Signing:
-    """The signatures of one exchange.
+class _Signatures:
+    """Signatures with one key.
 
     Args:
         key: shared with the primary.
@@ -52,13 +52,19 @@ class Signing:
         self._owner = key.name.wire
         self._clock = clock
         self._mac = b""
-        self._context: object = None
-        self._unsigned = 0
 
-    def sign(self, query: bytes) -> bytes:
-        """Return the query with its signature."""
-        signed, self._mac = _signed(query, self._key, self._owner, int(self._clock()), b"")
+    def sign(self, message: bytes) -> bytes:
+        """Return a query, or the answer to what was checked, with its signature."""
+        now = int(self._clock())
+        signed, self._mac = _signed(message, self._key, self._owner, now, self._mac)
         return signed
+
+
+class Signing(_Signatures):
+    """The signatures of one exchange: of the query, and of the messages of the answer."""
+
+    _context: object = None
+    _unsigned = 0
 
     def check(self, answer: AnswerMessage) -> None:
         """Take the next message of the answer.
@@ -122,19 +128,8 @@ class Signing:
             raise TransferError("the last message of the answer is not signed")
 
 
-class AnswerSigning:
-    """The signatures of a message that came, and of the answer to it.
-
-    Args:
-        key: shared with the primary.
-        clock: the time of day, seconds.
-    """
-
-    def __init__(self, key: TsigKey, clock: Callable[[], float] = time.time) -> None:
-        self._key = _key(key)
-        self._owner = key.name.wire
-        self._clock = clock
-        self._mac = b""
+class AnswerSigning(_Signatures):
+    """The signatures of a message that came, and of the answer to it."""
 
     def check(self, wire: bytes, signature: tuple[bytes, int, int, int]) -> None:
         """Take the message.
@@ -154,10 +149,6 @@ class AnswerSigning:
         except (dns.exception.DNSException, ValueError, NotImplementedError) as error:
             raise TransferError("the message's signature is wrong") from error
         self._mac = cast("TSIG", found).mac
-
-    def sign(self, answer: bytes) -> bytes:
-        """Return the answer with its signature."""
-        return _signed(answer, self._key, self._owner, int(self._clock()), self._mac)[0]
 
 
 def _key(key: TsigKey) -> dns.tsig.Key:

@@ -11,26 +11,28 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import sys
 import threading
 import time
-from multiprocessing.connection import Connection
+from functools import partial
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import ZONE_BUCKET_SIZE
 from xdpctl.errors import XdpctlError
-from xdpctl.process.children import begin_child
+from xdpctl.process.child import work_as_child
 from xdpctl.process.descriptors import receive_descriptors
-from xdpctl.process.privileges import give_up_everything
+from xdpctl.transfers.primaries import fetch
+from xdpctl.transfers.turns import Turns
 from xdpctl.zones.follower import ZoneFollower
 from xdpctl.zones.hashing import NameHash
 from xdpctl.zones.messages import Filled, Need, Refusal
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from xdpctl.zones.messages import NamesJob, Said
 
 AT_ONCE = 4
-"""Zones that are looked at at the same time, so that one slow primary delays no others."""
+"""Zones that are transferred at the same time (turns.py)."""
 
 
 class _Service:
@@ -77,12 +79,14 @@ def _work(connection: Connection) -> None:
     job: NamesJob = connection.recv()
     service = _Service(connection)
     hashed = NameHash(job.drawn)
-    followers = [ZoneFollower(zone, hashed, job.directory, service) for zone in job.zones]
+    transfer = partial(fetch, turn=Turns(AT_ONCE).of)
+    followers = [
+        ZoneFollower(zone, hashed, job.directory, service, transfer=transfer) for zone in job.zones
+    ]
     for follower in followers:
         service.send(follower.begin())
-    turns = threading.BoundedSemaphore(AT_ONCE)
     threads = [
-        threading.Thread(target=_follow, args=(follower, service, turns), daemon=True)
+        threading.Thread(target=_follow, args=(follower, service), daemon=True)
         for follower in followers
     ]
     for thread in threads:
@@ -91,24 +95,18 @@ def _work(connection: Connection) -> None:
         thread.join()
 
 
-def _follow(follower: ZoneFollower, service: _Service, turns: threading.Semaphore) -> None:
+def _follow(follower: ZoneFollower, service: _Service) -> None:
     """Look at one zone again and again, until the service has gone."""
     with contextlib.suppress(EOFError, OSError):
         while True:
-            with turns:
-                looked = follower.look()
+            looked = follower.look()
             service.send(looked)
             time.sleep(looked.next_seconds)
 
 
 def main() -> None:
     """Follow the zones of one job."""
-    begin_child()
-    with contextlib.suppress(OSError):  # seccomp may forbid it, and there may be nothing to lose
-        give_up_everything()
-    with contextlib.suppress(EOFError, OSError):  # the service has ended
-        _work(Connection(sys.stdin.fileno()))
-    os._exit(0)
+    work_as_child(_work, capable=False)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,13 @@ a thread of its own.
 
 from __future__ import annotations
 
-import contextlib
 import struct
-import subprocess
-from multiprocessing.connection import Pipe
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from xdpctl.abi import MAPS, MapName
 from xdpctl.errors import KernelError, XdpctlError
-from xdpctl.process.children import ended, start_python
+from xdpctl.process.child import Child
+from xdpctl.process.children import ended
 from xdpctl.process.descriptors import send_descriptors
 from xdpctl.zones.messages import Filled, Grant, Looked, Need, Refusal
 
@@ -32,8 +30,8 @@ LOOK_SECONDS = 0.2
 _NUMBER = struct.Struct("=I")
 
 
-class NamesProcess:
-    """A process that follows zones. A context manager; its end is the process's end.
+class NamesProcess(Child):
+    """A process that follows zones.
 
     Args:
         job: the zones.
@@ -48,34 +46,12 @@ class NamesProcess:
         self._bpf = bpf
         self._names = names
         self._given: dict[int, Map] = {}
-        self._connection, theirs = Pipe()
-        try:
-            with theirs:
-                self._process = start_python(
-                    "xdpctl.zones", stdin=theirs.fileno(), stdout=subprocess.DEVNULL
-                )
-        except OSError as error:
-            self._connection.close()
-            raise XdpctlError(
-                f"cannot start a process for the names of zones: {error.strerror}; see that there"
-                " is memory for it, it is tried again"
-            ) from error
-        with contextlib.suppress(ConnectionError):  # `hear` reports it
-            self._connection.send(job)
+        super().__init__("xdpctl.zones", "the names of zones", job)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-        self._connection.close()
-        for given in self._given.values():
-            given.close()
-
-    def end(self) -> None:
-        """End the process. Any thread; further calls do nothing."""
-        self._process.kill()
-        self._process.wait()
+    def __exit__(self, *given: object) -> None:
+        super().__exit__(*given)
+        for memory in self._given.values():
+            memory.close()
 
     def hear(self, stopped: Callable[[], bool]) -> Looked | None:
         """Wait for the next report; None once `stopped` says so. Gives memory meanwhile.

@@ -174,6 +174,20 @@ def test_a_problem_without_detail_is_named_by_its_title(
     service.refuse("GET", "/x", 503)
     with pytest.raises(XdpctlError, match=r"the service refused \(503: Refused\)"):
         client.get("/x")
+    assert len(service.requests) == 1
+
+
+def test_a_service_that_is_busy_is_asked_again(
+    service: FakeService, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xdpctl.cli.client._BUSY_SECONDS", 0.0)
+    for _ in range(3):
+        service.refuse("GET", "/x", 503, detail="too many reads", code="busy")
+    service.answer("GET", "/x", {"a": 1})
+    assert client.get("/x") == {"a": 1}
+    service.refuse("GET", "/y", 503, detail="too many reads", code="busy")
+    with pytest.raises(XdpctlError, match="too many reads"):
+        client.get("/y")
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"[1]", b"\xff"])

@@ -210,6 +210,7 @@ def test_without_samples_limits_are_shown_all_the_same(
     done = cli("limits")
     assert done.output.startswith("LIMITING: unproven")
     assert "limited most" not in done.output
+    assert [request.path for request in service.requests] == [LIMITS, "/api/v1/samples"]
 
 
 def test_status_and_test_say_that_a_limit_acts(cli: CommandLine, service: FakeService) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import resource
 import socket
 import subprocess
 import threading
@@ -121,6 +123,27 @@ def test_a_full_disk_is_a_sentence(cli: CommandLine, service: FakeService) -> No
     result = cli("watch", "--pcap", "/dev/full")
     assert result.status == 1
     assert "cannot write /dev/full: No space left on device" in result.errors
+
+
+def test_a_full_disk_leaves_whole_packets_and_others_cannot_read_them(
+    cli: CommandLine, service: FakeService, tmp_path: Path
+) -> None:
+    """A limit of the size of files stands for the disk."""
+    seen(service, 40)
+    file = tmp_path / "seen.pcapng"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, before[1]))
+    try:
+        result = cli("watch", "--pcap", str(file))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.status == 1
+    (kept,) = re.findall(r"File too large; (\d+) packets are in it", result.errors)
+    read = subprocess.run(
+        ["/usr/bin/tcpdump", "-n", "-r", str(file)], capture_output=True, text=True, check=True
+    )
+    assert len(read.stdout.splitlines()) == int(kept) > 3
+    assert file.stat().st_mode & 0o007 == 0
 
 
 def test_a_file_that_cannot_be_made_is_a_sentence(

@@ -17,7 +17,7 @@ from xdpctl.errors import ConflictError, NotFoundError, PublishError, TargetErro
 from xdpctl.feeds.publish import publisher as publisher_module
 from xdpctl.feeds.publish.changes import settle, verify
 from xdpctl.feeds.publish.claims import ClaimedRecord
-from xdpctl.feeds.publish.publisher import Publisher
+from xdpctl.feeds.publish.publisher import LOOK_SECONDS, Publisher
 from xdpctl.feeds.publish.update import UpdateConnection
 from xdpctl.rules import Name, parse_target
 from xdpctl.settings import ZoneListSettings, load_settings
@@ -46,6 +46,7 @@ class Host:
         self.fake = FakeUpdatePrimary(ZONE)
         self.claims: dict[str, ClaimedRecord] = {}
         self.notes: list[tuple[str, tuple[str, ...], str]] = []
+        self.changes: list[tuple[str, int]] = []
         key = folder / "key"
         key.write_text(
             'key "xdpctl.key" { algorithm hmac-sha256; secret "MDEyMzQ1Njc4OWFiY2RlZg=="; };'
@@ -78,6 +79,7 @@ class Host:
             self,
             on_state=asyncio.to_thread,
             on_network=asyncio.to_thread,
+            on_change=lambda zone, removed: self.changes.append((zone.to_text(), removed)),
             clock=lambda: self.now,
             settle=partial(settle, connecting=connected),
             verify=partial(verify, connecting=connected),
@@ -379,6 +381,37 @@ async def test_a_start_removes_what_ended_and_puts_back_what_has_time_left(host:
         ),
         ("unpublish", ("taken.example",), "in rpz.example: another had changed it at the primary"),
     ]
+
+
+async def test_what_vanishes_while_the_service_runs_is_seen(host: Host) -> None:
+    async with host.running():
+        await host.publish("back.example", "kept.example")
+        await host.publish("gone.example", "taken.example", seconds=None)
+        del host.fake.records["back.example"], host.fake.records["gone.example"]
+        host.fake.records["taken.example"] = 60, "rpz-passthru."
+        host.notes.clear()
+        host.now += LOOK_SECONDS - 1
+        host.turn()
+        await asyncio.sleep(0.05)
+        assert not host.notes
+        host.now += 1
+        await host.until(lambda: len(host.notes) == 4)
+        shown = {record.target: record.there for record in host.publisher.records()}
+    assert shown == {"back.example": DROP, "kept.example": DROP}
+    assert "taken.example" in host.fake.records
+    assert host.changes == [(ZONE, 0)] * 3
+
+
+async def test_what_is_removed_is_told_so_that_the_list_may_shrink(host: Host) -> None:
+    async with host.running():
+        await host.publish(".a.example", seconds=10)
+        await host.publish("b.example")
+        await host.unpublish("b.example")
+        host.now += 10
+        await host.until(lambda: len(host.changes) == 4)
+        with pytest.raises(TargetError, match=r"cannot unpublish from .other\.example.: no"):
+            await host.publisher.unpublish("other.example", [parse_target("a.example")])
+    assert host.changes == [(ZONE, 0), (ZONE, 0), (ZONE, 1), (ZONE, 2)]
 
 
 async def test_a_service_that_is_killed_while_it_sends_leaves_nothing(host: Host) -> None:

@@ -24,6 +24,7 @@ from xdpctl.errors import (
     StateError,
     XdpctlError,
 )
+from xdpctl.feeds import zone_lists
 from xdpctl.feeds.origins import REMEMBERED, ListOrigins
 from xdpctl.feeds.versions import Versions
 from xdpctl.feeds.zone import following
@@ -43,6 +44,7 @@ from xdpctl.feeds.zone_lists import ZoneLists
 from xdpctl.rules import target_text
 from xdpctl.rules.keys import each_row
 from xdpctl.rules.names import Name
+from xdpctl.rules.reach import NO_REACH, ReachMeter, refuse_wide
 from xdpctl.settings import (
     Denial,
     Expire,
@@ -89,11 +91,15 @@ class Rules(FakeBackend):
 
     async def bulk(self, change: Change) -> BulkResult:
         def read() -> tuple[set[str], set[str] | None]:
-            rows = [row for part in change.source for row in each_row(part)]
+            meter = ReachMeter()
+            rows = [row for part in change.source for row in each_row(meter.passing(part))]
             places = getattr(change.source, "among", None)
             among = None
             if places is not None:
                 among = {target_text(target_of_row((*place, 1, "", None, ""))) for place in places}
+            self.reach = meter.reach.beside(NO_REACH if among is None else change.covered)
+            if change.cover_max is not None:
+                refuse_wide("it covers", self.reach, change.cover_max.or_more(change.covered))
             return {target_text(target_of_row(row)) for row in rows}, among
 
         self.changes.append(change)
@@ -108,7 +114,8 @@ class Rules(FakeBackend):
         if change.max_shrink is not None and len(wanted) < len(former) * (1 - change.max_shrink):
             raise ShrunkListError(f"it has {len(wanted)} rules, and {len(former)} are in force")
         self.rules[change.origin] = wanted
-        return BulkResult(created=len(found - former), unchanged=len(found & former))
+        result = BulkResult(created=len(found - former), unchanged=len(found & former))
+        return replace(result, reach=self.reach)
 
     async def exempt(self, origin: str, clients: Iterable[IPv4Network | IPv6Network]) -> None:
         self.exempted[origin] = set(clients)
@@ -307,13 +314,53 @@ async def test_changes_that_may_shrink_the_list_too_much_are_read_as_a_whole(
     tmp_path: Path,
 ) -> None:
     async with running(tmp_path, LIST) as site:
-        files = await site.files(A, B, C)
+        files = await site.files(A, B, C, D)
         await site.offer(files)
-        files.write_changes([(False, [A, B])], lambda: soa(2))
+        files.write_changes([(False, [A, B, C])], lambda: soa(2))
         assert await site.offer(files, Asked.IXFR) is Verdict.REFUSED
-        assert site.rules.rules == {"list:rpz": {"a.test", "b.test", "c.test"}}
+        assert site.rules.rules == {"list:rpz": {"a.test", "b.test", "c.test", "d.test"}}
         assert "`xdpctl lists accept rpz` takes it over" in site.view.error
         assert site.view.serial == 1
+
+
+async def test_changes_of_single_records_are_not_judged_also_of_the_last(tmp_path: Path) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A, B)
+        await site.offer(files)
+        files.write_changes([(False, [A, B])], lambda: soa(2))
+        assert await site.offer(files, Asked.IXFR) is Verdict.GOOD
+        assert (site.rules.rules, site.view.error) == ({"list:rpz": set()}, "")
+
+
+async def test_what_this_host_removed_itself_may_be_gone_also_from_a_whole_version(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(A, B, C, D)
+        await site.offer(files)
+        site.zones.changed_here(ZONE, 3)
+        told = await asyncio.to_thread(site.children[0].told.get, timeout=20)
+        assert told == AskZone(0)
+        files.write_whole([(True, [D])], lambda: soa(2))
+        assert await site.offer(files) is Verdict.GOOD
+        site.zones.changed_here(Name.from_text("other.example"), 1)
+        files.write_whole([], lambda: soa(3))
+        assert await site.offer(files) is Verdict.REFUSED
+        site.zones.changed_here(ZONE, 1)
+        await asyncio.to_thread(site.children[0].told.get, timeout=20)
+        assert await site.offer(files) is Verdict.GOOD
+        assert site.rules.rules == {"list:rpz": set()}
+
+
+async def test_an_update_elsewhere_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zone_lists, "AFTER_UPDATE_SECONDS", (0.0, 0.01))
+    async with running(tmp_path, replace(LIST, update=LIST.primaries)) as site:
+        child = await site.child()
+        site.zones.changed_here(ZONE, 0)
+        asked = [await asyncio.to_thread(child.told.get, timeout=20) for _ in range(2)]
+        assert asked == [AskZone(0), AskZone(0)]
 
 
 async def test_a_version_that_shrank_is_taken_when_an_operator_says_so(tmp_path: Path) -> None:
@@ -434,6 +481,48 @@ async def test_clients_are_exempt_and_no_longer_when_the_list_leaves(tmp_path: P
         assert json.loads(site.rules.facts[REMEMBERED]) == ["list:rpz"]  # files.py removes rules
 
 
+def prefixes(first: int, end: int, policy: str = "rpz-drop.") -> list[ZoneRecord]:
+    return [cname(f"8.0.0.0.{number}.rpz-client-ip", policy) for number in range(first, end)]
+
+
+async def test_many_short_prefixes_are_refused_until_an_operator_accepts_them(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, LIST) as site:
+        files = await site.files(*prefixes(0, 60))
+        assert await site.offer(files) is Verdict.GOOD
+        files.write_changes([(True, prefixes(60, 64))], lambda: soa(2))
+        assert await site.offer(files, Asked.IXFR) is Verdict.GOOD
+        files.write_changes([(False, prefixes(0, 2)), (True, prefixes(70, 72))], lambda: soa(3))
+        assert await site.offer(files, Asked.IXFR) is Verdict.GOOD
+        assert site.rules.partial == [False, True, False]  # what is in sum was not sure
+        files.write_changes([(True, prefixes(72, 200))], lambda: soa(4))
+        assert await site.offer(files, Asked.IXFR) is Verdict.REFUSED
+        assert len(site.rules.rules["list:rpz"]) == 64
+        (warning,) = site.zones.warnings
+        assert "it covers as much as 192.0 prefixes of /8, more than 64; `xdpctl lists" in warning
+        assert "lists accept rpz` takes it over; the rules of its last good" in warning
+
+        asked = asyncio.create_task(site.zones.read_now("rpz", accept=True))
+        told = await asyncio.to_thread(site.children[0].told.get, timeout=20)
+        assert isinstance(told, AskZone)
+        assert await site.offer(files, Asked.IXFR) is Verdict.GOOD
+        assert (await asked).serial == 4
+        files.write_changes([(True, [A])], lambda: soa(5))
+        assert await site.offer(files, Asked.IXFR) is Verdict.GOOD  # no more than was accepted
+
+
+async def test_many_short_prefixes_are_not_exempt(tmp_path: Path) -> None:
+    async with running(tmp_path, replace(LIST, passthru=Passthru.EXEMPT)) as site:
+        files = await site.files(*prefixes(0, 4, "rpz-passthru."), A)
+        assert await site.offer(files) is Verdict.GOOD
+        files.write_changes([(True, prefixes(4, 256, "rpz-passthru."))], lambda: soa(2))
+        assert await site.offer(files, Asked.IXFR) is Verdict.REFUSED
+        (warning,) = site.zones.warnings
+        assert "the clients that it exempts cover as much as 256.0 prefixes of /8" in warning
+        assert len(site.rules.exempted["list:rpz"]) == 4
+
+
 async def test_a_zone_that_only_exempts_is_not_empty(tmp_path: Path) -> None:
     client = cname("32.1.2.0.192.rpz-client-ip", "rpz-passthru.")
     async with running(tmp_path, replace(LIST, passthru=Passthru.EXEMPT)) as site:
@@ -548,6 +637,30 @@ async def test_rules_that_have_ended_are_counted_until_their_records_go(tmp_path
         assert good is not None
         assert (good.rules, good.serial) == (3, 3)
         assert site.rules.partial == [False, True, True]
+
+
+@pytest.mark.parametrize("was", ["zone", "file", "unknown"])
+async def test_the_rules_of_another_zone_do_not_stay_under_its_name(
+    tmp_path: Path, was: str
+) -> None:
+    """The settings were changed while the service was stopped; the new primary never answers."""
+    async with running(tmp_path, LIST) as site:
+        await site.offer(await site.files(A))
+    (fact,) = json.loads(site.rules.facts["list-versions"]).values()
+    assert fact["zone"] == "rpz.example"
+    if was == "file":
+        fact["zone"] = ""
+    elif was == "unknown":  # of a version of before
+        del fact["zone"]
+    site.rules.facts["list-versions"] = json.dumps({"list:rpz": fact})
+    other = replace(LIST, zone=Name.from_text("other.example"))
+    async with running(tmp_path, other, rules=site.rules) as again:
+        await again.child()
+        stays = {"list:rpz": {"a.test"}} if was == "unknown" else {}
+        assert (again.rules.rules, again.view.good is None) == (stays, not stays)
+    async with running(tmp_path, LIST, rules=again.rules) as back:
+        await back.child()
+        assert back.rules.rules == stays
 
 
 async def test_a_map_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:

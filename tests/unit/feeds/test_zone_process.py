@@ -136,6 +136,23 @@ def test_a_flood_of_notify_leads_to_a_question_a_second_at_most(child: Child) ->
     assert child.served.asked[:2] == ["SOA", "AXFR"]
 
 
+def test_primaries_that_never_end_hold_up_no_other_zone(tmp_path: Path) -> None:
+    """Twenty zones of an address that accepts connections and says nothing, and one of another."""
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.2", 0), backlog=64))
+        good = Loopback()
+        stack.callback(good.listening.close)
+        stuck = Primary(IPv4Address("127.0.0.2"), silent.getsockname()[1])
+        zones = [ListZone(n, ZONE, (stuck,), tmp_path / f"list{n}", 5.0) for n in range(20)]
+        zones.append(ListZone(20, ZONE, (good.primary,), tmp_path / "good", 3600.0))
+        process = stack.enter_context(ZoneListsProcess(ZoneListsJob(tuple(zones), 0), []))
+        while not isinstance(report := process.hear(lambda: False), Offered):
+            # the silent ones are not given up yet: nothing is heard of them but their start
+            assert isinstance(report, ZoneReport)
+            assert report.result is LookResult.KEPT
+        assert report.number == 20
+
+
 def test_an_operator_need_not_wait(child: Child) -> None:
     child.begin()
     child.process.send(AskZone(1))

@@ -18,7 +18,7 @@ from tests.support.fake_backend import FakeBackend, Site, site
 from tests.unit.samples.seen import frame_of, sample_of
 from xdpctl.abi import Count, PacketAction, Reason
 from xdpctl.filter.view import FilterState, FilterView
-from xdpctl.http.api import streams
+from xdpctl.http.api import shared_samples, streams
 from xdpctl.http.transport.limits import STREAMS_MAX
 from xdpctl.http.transport.secrets import Secrets
 from xdpctl.status.snapshot import Snapshot
@@ -289,7 +289,7 @@ async def events(stream: Stream, *names: str) -> dict[str, Any]:
 async def test_a_stream_has_samples_where_it_asks_for_them(
     flood: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "TELL_SECONDS", 0.3)
+    monkeypatch.setattr(shared_samples, "TELL_SECONDS", 0.3)
     async with AsyncExitStack() as stack:
         reader, writer = await stack.enter_async_context(flood.connection())
         target = f"{PATH}?samples=all&frames=1&by=action&reason=zone"
@@ -325,7 +325,7 @@ async def test_who_left_looks_no_more(flood: Site) -> None:
         reader, writer = await stack.enter_async_context(flood.connection())
         writer.write(request().replace(PATH.encode(), f"{PATH}?samples=all".encode()))
         await events_after_head(reader)
-        assert flood.backend.hub.readers == 1
+        assert flood.backend.hub.readers == 2  # sums, and each sample
     async with asyncio.timeout(5):
         while flood.backend.hub.readers:  # noqa: ASYNC110 - the service tells nobody
             await asyncio.sleep(0.01)

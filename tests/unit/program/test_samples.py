@@ -78,6 +78,12 @@ class Site:
         )
         self.host.stream(query(), SENDER_AT, numbers.tobytes(), per_tick=per_second // HZ)
 
+    def late_look(self, seconds: float, per_second: int) -> list[Sample]:
+        """Do it once in so many seconds, of a stream."""
+        self.stream([NET] * int(per_second * seconds), per_second=per_second)
+        self.nanoseconds += int((seconds - EPOCH_SECONDS) * 1e9)
+        return self.look()
+
     def look(self) -> list[Sample]:
         """Do what the service does at the end of an epoch."""
         before = self.reader.taken.copy()
@@ -226,6 +232,37 @@ def test_a_flood_costs_no_more_than_the_budget() -> None:
         found = site.look()
     assert max(site.shifts()) <= 7
     assert sum(sample.weight for sample in found) == pytest.approx(25_000, rel=0.2)
+
+
+STARVED = random.Random(3)
+
+
+@pytest.mark.parametrize("seconds", [STARVED.uniform(0.25, 2.5) for _ in range(8)])
+def test_after_a_service_was_starved_weights_are_small_again(site: Site, seconds: float) -> None:
+    """Of 20,000 packets a second a twentieth is due.
+
+    A processor that stood still for a second brings them at one moment, and then the service looks
+    only now and then.
+    """
+    site.sampler.begin()
+    site.stream([NET] * 5_000, per_second=20_000)
+    site.look()
+    site.stream([NET] * 20_000, per_second=10**9)  # in one tick
+    assert site.shifts()[Stratum.PASSED] > 6
+    looks = [site.late_look(seconds, 20_000) for _ in range(4)]
+    assert {sample.weight for sample in looks[-1]} <= {8, 16, 32}
+    assert sum(sample.weight for sample in looks[-1]) == pytest.approx(20_000 * seconds, rel=0.25)
+
+
+def test_what_a_reader_missed_makes_no_block_shorter(site: Site) -> None:
+    site.sampler.begin()
+    site.set_shift(6)
+    site.nanoseconds += 10**9
+    site.sampler.look({Stratum.PASSED: 1}, full=True)
+    assert site.shifts() == (6, 6)
+    site.nanoseconds += 10**9
+    site.sampler.look({Stratum.PASSED: 1})
+    assert site.shifts() == (3, 3)
 
 
 def test_without_a_new_epoch_the_filter_stops_by_itself(site: Site) -> None:

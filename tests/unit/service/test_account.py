@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import sqlite3
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from xdpctl.rules import AnyQtype, Rule, parse_target
 from xdpctl.service.account import Account
 from xdpctl.store.bulk import BulkResult
 from xdpctl.store.change import Change
-from xdpctl.store.history import MOST, History, HistoryRow
+from xdpctl.store.history import BY_ITSELF, MOST, OF_LISTS, History, HistoryRow
 from xdpctl.store.published import PublishedRecord
 from xdpctl.store.state import State
 from xdpctl.store.tally import EACH, Tally
@@ -288,6 +289,22 @@ async def test_only_the_last_ten_thousand_are_kept(office: Office) -> None:
     kept.add(HistoryRow(time=float(number), verb="panic") for number in range(MOST + 5))
     found = kept.last()
     assert (len(found), found[0].time, found[-1].time) == (MOST, 5.0, float(MOST + 4))
+
+
+async def test_a_busy_list_does_not_push_out_what_people_did(office: Office) -> None:
+    """Nor what else the service did by itself."""
+    kept, root = History(office.state), Caller(0, 7, "xdpctl", None, None)
+    kept.add([HistoryRow(time=1.0, verb="block", who=root), HistoryRow(time=2.0, verb="attach")])
+    for _ in range(3):
+        kept.add(HistoryRow(time=3.0, verb="list", origin="list:x") for _ in range(MOST))
+    verbs = [row.verb for row in kept.last()]
+    assert (len(verbs), verbs[:2]) == (MOST, ["block", "attach"])
+    kept.add(HistoryRow(time=4.0, verb="expire") for _ in range(MOST))
+    counts = Counter(row.verb for row in kept.last())
+    assert counts == {"block": 1, "list": OF_LISTS, "expire": MOST - OF_LISTS - 1}
+    kept.add(HistoryRow(time=5.0, verb="block", who=root) for _ in range(MOST))
+    counts = Counter(row.verb for row in kept.last())
+    assert counts == {"list": OF_LISTS, "expire": BY_ITSELF - OF_LISTS, "block": MOST - BY_ITSELF}
 
 
 def test_the_history_outlives_the_state_being_closed(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import itertools
 import json
 import logging
 import os
@@ -11,8 +13,10 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -34,7 +38,6 @@ from xdpctl.settings import DnstapTarget
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
 
     from xdpctl.samples.packets import Packet
     from xdpctl.samples.sample import Sample
@@ -93,6 +96,10 @@ def part_for(watch: FakeWatch, target: DnstapTarget | None) -> DnstapOutput:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dnstap_output, "RETRY_SECONDS", (0.05, 0.2))
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def frames_of(data: bytes) -> list[bytes]:
@@ -260,6 +267,49 @@ def test_a_full_disk_loses_messages_and_no_half_frames(
     assert frames_of(file.read_bytes()) == [b"first", b"third"]
 
 
+def test_a_full_disk_leaves_no_descriptor_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int, _octets: memoryview) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = descriptors()
+    monkeypatch.setattr(os, "write", full)
+    for _ in range(3):
+        with pytest.raises(ReceiverError, match="No space left"):
+            FileOutput(tmp_path / "seen.fstrm").begin()
+    assert descriptors() == before
+
+
+def test_a_file_is_begun_again_when_it_is_large(tmp_path: Path) -> None:
+    file = tmp_path / "seen.fstrm"
+    output = FileOutput(file, most=1_000)
+    output.begin()
+    for number in range(20):
+        output.write([b"%d" % number * 50])
+    output.end()
+    assert max(path.stat().st_size for path in tmp_path.iterdir()) <= 1_000 + 12
+    kept = [*frames_of((tmp_path / "seen.fstrm.1").read_bytes()), *frames_of(file.read_bytes())]
+    assert kept[-1] == b"19" * 50
+    assert {*tmp_path.iterdir()} == {file, tmp_path / "seen.fstrm.1"}
+
+
+@pytest.mark.parametrize("text", ["", "something"])
+def test_a_file_that_another_has_put_there_is_not_written_to(tmp_path: Path, text: str) -> None:
+    """He may have it open, or another name for it."""
+    file = tmp_path / "seen.fstrm"
+    file.write_text(text)
+    os.link(file, tmp_path / "his")
+    with file.open() as open_before:
+        output = FileOutput(file)
+        output.begin()
+        output.write([b"who asks for what"])
+        output.end()
+        assert open_before.read() == (tmp_path / "his").read_text() == text
+    assert frames_of(file.read_bytes()) == [b"who asks for what"]
+    assert file.stat().st_mode & 0o007 == 0
+
+
 def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:
     with pytest.raises(ReceiverError, match="not a regular file"):
         FileOutput(tmp_path).begin()
@@ -270,6 +320,71 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(ReceiverError):
         FileOutput(tmp_path / "link").begin()
     assert not (tmp_path / "elsewhere").exists()
+
+
+def drips(octets: bytes, other: socket.socket) -> threading.Thread:
+    """Send octets one by one, again and again, as long as somebody takes them."""
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            for number in itertools.cycle(range(len(octets))):
+                other.sendall(octets[number : number + 1])
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+def test_a_receiver_that_never_comes_to_an_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A control frame that is allowed to be long, and of which a bit comes all the time."""
+    monkeypatch.setattr(outputs, "TIMEOUT_SECONDS", 0.2)
+    mine, other = socket.socketpair()
+    with other:
+        thread = drips(bytes(4) + (60_000).to_bytes(4, "big") + bytes(60_000), other)
+        with pytest.raises(ReceiverError, match="in time"):
+            SocketOutput("the receiver", lambda: mine).begin()
+        assert mine.fileno() == -1
+        thread.join()
+
+
+def test_a_receiver_that_answers_a_farewell_with_anything_else_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outputs, "END_SECONDS", 0.2)
+    mine, other = socket.socketpair()
+    with other:
+        other.sendall(dnstap.control_frame(dnstap.ACCEPT))
+        output = SocketOutput("the receiver", lambda: mine)
+        output.begin()
+        thread = drips(dnstap.control_frame(dnstap.ACCEPT), other)
+        output.end()
+        assert mine.fileno() == -1
+        thread.join()
+
+
+async def test_the_end_does_not_wait_for_a_receiver_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = tmp_path / "d.sock"
+    watch = FakeWatch()
+    part = part_for(watch, DnstapTarget("unix", where))
+    begun, held = threading.Event(), threading.Event()
+
+    def begin(_output: object) -> None:
+        begun.set()
+        held.wait(30)
+
+    monkeypatch.setattr(SocketOutput, "begin", begin)
+    try:
+        async with asyncio.timeout(10):
+            async with running(part, watch):
+                await until(begun.is_set)
+        assert watch.hub.readers == 0
+    finally:
+        held.set()
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 8, b""])

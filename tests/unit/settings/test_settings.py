@@ -640,6 +640,32 @@ def test_another_pin_directory_alone_is_none() -> None:
 
 
 @pytest.mark.parametrize(
+    ("primary", "refresh", "is_short"),
+    [
+        *(("192.0.2.1", "4s", True), ("192.0.2.1", "5s", False)),
+        *(("127.0.0.1", "1s", False), ('["::1", "192.0.2.1"]', "1s", True)),
+    ],
+)
+def test_a_refresh_below_the_least_is_a_warning(
+    tmp_path: Path, primary: str, refresh: str, *, is_short: bool
+) -> None:
+    path = tmp_path / "xdpctl.toml"
+    primary = primary if primary.startswith("[") else f'"{primary}"'
+    path.write_text(
+        f'[[list]]\nzone = "rpz.example"\nprimary = {primary}\nkey-file = "/k"\n'
+        f'refresh = "{refresh}"\n'
+    )
+    warnings = load("--config", str(path)).warnings
+    seconds = refresh.removesuffix("s")
+    assert warnings == is_short * (
+        (
+            f"the refresh of {seconds} s of list rpz.example is too short: its primaries are asked"
+            " every 5 s; a NOTIFY (--notify-listen) tells of a change at once"
+        ),
+    )
+
+
+@pytest.mark.parametrize(
     "argv", [("--xsk-family", "4"), ("--xsk-restore",), ("--number-of-queues", "8")]
 )
 def test_an_option_of_af_xdp_without_it_is_a_warning(argv: tuple[str, ...]) -> None:

@@ -48,6 +48,7 @@ CONTRACT = {
     "xdpctl_program_info": {"interface", "id", "tag", "mode"},
     "xdpctl_xsk_destinations_lost_total": set(),
     "xdpctl_ready": set(),
+    "xdpctl_warnings": set(),
     "xdpctl_panic": set(),
     "xdpctl_samples_lost_total": set(),
     "xdpctl_rules": {"class"},
@@ -505,6 +506,10 @@ def test_a_scrape_has_the_numbers_of_this_process() -> None:
 def test_a_service_with_a_reason_is_not_ready() -> None:
     assert value(FULL, "xdpctl_ready") == 1
     assert value(replace(FULL, reasons=("eth0 is missing",)), "xdpctl_ready") == 0
+
+
+def test_warnings_of_every_kind_are_counted() -> None:
+    assert value(replace(FULL, warnings=("one", "another")), "xdpctl_warnings") == 2
 
 
 def test_an_interfaces_name_may_have_any_character() -> None:

@@ -20,14 +20,16 @@ from xdpctl.errors import (
     ShrunkListError,
     StateError,
     TargetError,
+    WideListError,
     XdpctlError,
 )
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
 from xdpctl.rules.keys import stored_place
-from xdpctl.store import bulk, difference, keysets
+from xdpctl.rules.reach import LIST_MAX, Reach
+from xdpctl.store import bulk, difference, matching, sorting
 from xdpctl.store.change import Change
 from xdpctl.store.difference import Staging
-from xdpctl.store.keysets import KeySets
+from xdpctl.store.matching import Notes
 from xdpctl.store.source import RuleSource
 
 if TYPE_CHECKING:
@@ -54,7 +56,9 @@ def looking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
     monkeypatch.setattr(bulk, "STEP", 2)
-    monkeypatch.setattr(keysets, "WALK_STEP", 2)
+    monkeypatch.setattr(matching, "WALK_STEP", 2)
+    monkeypatch.setattr(sorting, "RUN", 3)
+    monkeypatch.setattr(sorting, "PART", 2)
     monkeypatch.setattr(difference, "FEW", 2)
     ledger = Ledger(monkeypatch, tmp_path)
     yield ledger
@@ -123,6 +127,19 @@ def test_a_list_that_lost_more_than_it_may_is_refused_and_changes_nothing(
     else:
         ledger.bulk(lines, replace=True, max_shrink=0.5)
         assert set(ledger.shown()) == set(lines)
+
+
+def test_a_list_that_covers_too_much_is_refused_and_changes_nothing(ledger: Ledger) -> None:
+    """An accepted one is what a later one is compared with."""
+    origin, wide = "list:x", [f"{number}.0.0.0/8" for number in range(65)]
+    ledger.bulk(wide[:64], origin=origin, replace=True, cover_max=LIST_MAX)
+    with pytest.raises(WideListError, match=r"cover as much as 65\.0 prefixes of /8, more than 64"):
+        ledger.bulk(wide, origin=origin, replace=True, cover_max=LIST_MAX)
+    assert len(ledger.shown()) == 64 == len(ledger.noted())
+    accepted = ledger.bulk(wide, origin=origin, replace=True)
+    assert accepted.reach == Reach(65.0)
+    ledger.bulk([*wide, A], origin=origin, replace=True, cover_max=LIST_MAX, covered=accepted.reach)
+    assert len(ledger.shown()) == 66
 
 
 def test_an_empty_list_that_adds_does_nothing(ledger: Ledger) -> None:
@@ -497,7 +514,7 @@ def test_a_small_change_reads_no_map_and_no_more_notes_than_its_own(
     lines = ["10.0.0.1 action=pass", A, "*.new.example", "www.example"]
     origin = "app:small" if replace else "file:x"
     large.kernel.faults.calls.clear()
-    with patch.object(KeySets, "read", side_effect=AssertionError("all notes are read")):
+    with patch.object(Notes, "of_map", side_effect=AssertionError("all notes are read")):
         result = large.bulk(lines, origin=origin, replace=replace)
     assert result.created + result.updated + result.others == 4
     assert not {"map.chunks", "map.part"} & set(large.kernel.faults.calls)

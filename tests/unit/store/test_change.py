@@ -11,6 +11,7 @@ from xdpctl.feeds.reader import ReadAs
 from xdpctl.http.api.rule_lists import ImportedList
 from xdpctl.rules import AnyQtype, parse_target
 from xdpctl.rules.guard import Guard
+from xdpctl.rules.reach import Reach
 from xdpctl.store.change import Change
 
 PRESET = {"progress", "source", "guard"}
@@ -20,9 +21,13 @@ PRESET = {"progress", "source", "guard"}
 def test_every_field_arrives_in_another_process() -> None:
     source = ImportedList(io.BytesIO(b"192.0.2.1\n"), ReadAs(origin="file:x"), AnyQtype.BOTH)
     asked: dict[str, Any] = {
-        field.name: {"str": f"file:{field.name}", "bool": not field.default, "float | None": 0.25}[
-            str(field.type)
-        ]
+        field.name: {
+            "str": f"file:{field.name}",
+            "bool": not field.default,
+            "float | None": 0.25,
+            "Reach": Reach(1.0, 2.0),
+            "Reach | None": Reach(3.0, 4.0),
+        }[str(field.type)]
         for field in fields(Change)
         if field.name not in PRESET
     }

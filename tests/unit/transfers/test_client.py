@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
+from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -148,6 +151,31 @@ def test_a_primary_that_trickles_does_not_hold_us() -> None:
         theirs.sendall(b"\0")
         with pytest.raises(TransferError, match="not whole after 10 seconds"):
             channel.receive()
+
+
+def test_a_primary_that_drips_is_given_up_long_before_the_time_is_over() -> None:
+    """An octet in three seconds is never silence, and 600 seconds are not over."""
+    ours, theirs = socket.socketpair()
+    now = [0.0]
+
+    def later() -> float:
+        now[0] += 1.5
+        return now[0]
+
+    def drip() -> None:
+        with suppress(OSError):
+            while True:
+                theirs.sendall(b"\xff")
+                time.sleep(0.01)
+
+    threading.Thread(target=drip, daemon=True).start()
+    with (
+        theirs,
+        Channel(ours, Bounds(idle=5.0, seconds=600.0), later) as channel,
+        pytest.raises(TransferError, match="less than 2,000 octets a second"),
+    ):
+        channel.receive()
+    assert now[0] < 30.0
 
 
 def test_nobody_listens() -> None:

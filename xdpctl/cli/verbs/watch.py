@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from xdpctl.samples.outputs import Output
 
 _COUNT_MAX = 10**9
+_MODE = 0o640
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +87,7 @@ class _Watcher:
         self._dnstap: Output | None = None
         self._seen = 0
         self._lost = 0
+        self._whole = 0
 
     def open(self, stack: ExitStack) -> None:
         """Open the files.
@@ -148,9 +150,13 @@ class _Watcher:
             while left:
                 left = left[file.write(left) :]
             file.flush()
+            self._whole += len(octets)
         except BrokenPipeError:
             raise
         except OSError as error:
+            if self._arguments.pcap != "-":
+                with suppress(OSError):  # a part of a packet would break the file
+                    file.truncate(self._whole)
             raise XdpctlError(
                 f"cannot write {self._arguments.pcap}: {error.strerror}; {count(self._seen)}"
                 " packets are in it"
@@ -176,9 +182,15 @@ def _opened(name: str, stack: ExitStack) -> BinaryIO:
             )
         return sys.stdout.buffer
     try:
-        return stack.enter_context(Path(name).open("wb", buffering=0))
+        made = open(name, "wb", buffering=0, opener=_for_few)  # noqa: SIM115 - with an opener
+        return stack.enter_context(made)
     except OSError as error:
         raise XdpctlError(f"cannot write {name}: {error.strerror}; name another file") from error
+
+
+def _for_few(name: str, flags: int) -> int:
+    """Open a file that others cannot read, for it says who asks for what."""
+    return os.open(name, flags, _MODE)
 
 
 def _receiver(path: Path) -> Output:

@@ -64,6 +64,12 @@ It has never said that it took the record, and somebody on the way may say in it
 not. A record that it has taken is never given up.
 """
 
+LOOK_SECONDS = 60.0
+"""How often it is seen whether a zone still has its records; less often if there are many."""
+
+LOOK_RECORDS = 1_000
+"""So many records are looked at that often: ten messages."""
+
 _SLEEP_SECONDS = 60.0
 _LEAST_SLEEP_SECONDS = 0.05
 _log = logging.getLogger(__name__)
@@ -88,6 +94,7 @@ class Publisher:
             called on the state's thread.
         notes: writes the history; called on the state's thread.
         on_state, on_network: run a function on a thread.
+        on_change: called with the zone that was changed, and how many records were removed.
         clock: seconds since the epoch.
         settle, verify: change records, and look whether they are there (changes.py).
     """
@@ -104,6 +111,7 @@ class Publisher:
         *,
         on_state: Runner,
         on_network: Runner,
+        on_change: Callable[[Name, int], None] = lambda _zone, _removed: None,
         clock: Callable[[], float] = time.time,
         settle: Callable[..., ZoneOutcome] = settle,
         verify: Callable[..., ZoneOutcome] = verify,
@@ -114,6 +122,7 @@ class Publisher:
         self._notes = notes
         self._on_state = on_state
         self._on_network = on_network
+        self._on_change = on_change
         self._clock = clock
         self._settle = settle
         self._verify = verify
@@ -193,7 +202,7 @@ class Publisher:
     def _zone_of(self, name: Name) -> PublishZone:
         return self._zones.setdefault(name.to_text(), PublishZone(name))
 
-    def _chosen(self, text: str) -> PublishZone:
+    def _chosen(self, text: str, verb: str) -> PublishZone:
         """Return the zone that a request names.
 
         Raises:
@@ -209,7 +218,7 @@ class Publisher:
         known = [zone.text for zone in self._zones.values() if zone.settings is not None]
         helps = f"choose one of {', '.join(known)}" if known else "add one with its primary and key"
         raise TargetError(
-            f"cannot publish in {shown(text)}: no [[list]] has this zone; {helps}",
+            f"cannot {verb} {shown(text)}: no [[list]] has this zone; {helps}",
             text=text,
             field="zone",
         )
@@ -232,7 +241,7 @@ class Publisher:
             ConflictError: another's record is there, or there is no room for more of ours.
             PublishError: the primary does not take them.
         """
-        zone = self._chosen(zone_text)
+        zone = self._chosen(zone_text, "publish in")
         keys = _keys(targets, zone)
         await self._recalled.wait()
         async with zone.turn:
@@ -254,6 +263,7 @@ class Publisher:
                 records.append(record)
             await self._keep(on_its_way(record, former[record.key]) for record in records)
             asked = await self._ask(zone, self._settle, records, whole=True)
+            self._tell(zone, records, asked)
             publication = await self._published(zone, records, former, asked)
         self._wake.set()
         return publication
@@ -311,7 +321,7 @@ class Publisher:
             NotFoundError: one is not a record of ours; nothing was removed.
             PublishError: the primary does not take it; it is tried again until it does.
         """
-        zone = self._chosen(zone_text)
+        zone = self._chosen(zone_text, "unpublish from")
         keys = _keys(targets, zone)
         await self._recalled.wait()
         async with zone.turn:
@@ -327,6 +337,7 @@ class Publisher:
             await self._keep(records)
             self._elsewhere |= dict.fromkeys(record.key for record in claimed)
             asked = await self._ask(zone, self._settle, records)
+            self._tell(zone, records, asked)
             warnings = await self._ended(zone, records, asked, CALLER.get(), "")
         self._wake.set()
         if asked.error is not None:
@@ -359,6 +370,7 @@ class Publisher:
             self._wake.clear()
             await self._follow_claims()
             now = self._clock()
+            self._let_look(now)
             due = [zone for zone in self._zones.values() if self._is_due(zone, now)]
             await asyncio.gather(*(self._work(zone) for zone in due))
             self._say()
@@ -377,6 +389,17 @@ class Publisher:
             self._trouble = error.sentence
         self._recalled.set()
 
+    def _let_look(self, now: float) -> None:
+        """Have the records of each zone looked at whose time has come."""
+        for zone in self._zones.values():
+            records = self._of(zone)
+            wait = LOOK_SECONDS * max(1.0, len(records) / LOOK_RECORDS)
+            if not records or zone.look_at is None or zone.look_at > now + wait:
+                zone.look_at = now + wait
+            elif zone.look_at <= now:
+                zone.look_at = now + wait
+                zone.unverified |= {record.key for record in records}
+
     def _is_due(self, zone: PublishZone, now: float) -> bool:
         if zone.settings is None or zone.due > now:
             return False
@@ -390,6 +413,7 @@ class Publisher:
             zone = self._zones[record.zone]
             if zone.settings is None:
                 continue
+            times.append(max(zone.look_at or 0.0, zone.due))
             at = zone.due if is_wrong(record, now) or zone.unverified else next_at(record)
             if at is not None:
                 times.append(max(at, zone.due))
@@ -441,7 +465,7 @@ class Publisher:
                 zone.failed(PublishError(error.sentence, "failed"), self._clock())
 
     async def _look(self, zone: PublishZone) -> bool:
-        """See whether what was published before the start is there; return whether that is known.
+        """See whether what was published is still there; return whether that is known.
 
         What has vanished is made again if its end is to come. If it has none, somebody has removed
         it at the primary for good.
@@ -480,6 +504,7 @@ class Publisher:
         making = [record for record in records if not is_ending(record, now)]
         await self._keep(replace(record, sent=record.action) for record in making)
         asked = await self._ask(zone, self._settle, records)
+        self._tell(zone, records, asked)
         await self._ended(zone, ending, asked, NOBODY, "ended")
         await self._give_up(zone, asked.of(ending, None), now)
         done = [made(record, now) for record in asked.of(making, Fate.MADE)]
@@ -542,6 +567,14 @@ class Publisher:
         **options: bool,
     ) -> ZoneFates:
         return await zone.ask(change, records, self._on_network, self._clock, **options)
+
+    def _tell(
+        self, zone: PublishZone, records: Sequence[PublishedRecord], asked: ZoneFates
+    ) -> None:
+        """Say that a zone was changed, if it was: its list of this host need not wait."""
+        removed = len(asked.of(records, Fate.REMOVED))
+        if removed or asked.of(records, Fate.MADE):
+            self._on_change(zone.name, removed)
 
     async def _keep(
         self, records: Iterable[PublishedRecord] = (), forget: Iterable[Key] = ()

@@ -67,7 +67,8 @@ class PublishZone:
         error: of the last update; empty: it was taken.
         unsigned_since: since when nothing but refusals without a signature came; None: none came.
         results: how often updates ended in each way.
-        unverified: keys of records of before the start that have not been looked at.
+        unverified: keys of records that are to be looked at.
+        look_at: when all are looked at next, in seconds since the epoch; None: not known.
     """
 
     name: Name
@@ -79,6 +80,7 @@ class PublishZone:
     unsigned_since: float | None = None
     results: Counter[str] = field(default_factory=Counter)
     unverified: set[Key] = field(default_factory=set)
+    look_at: float | None = None
 
     @property
     def text(self) -> str:

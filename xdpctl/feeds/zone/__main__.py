@@ -12,24 +12,25 @@ import contextlib
 import os
 import queue
 import socket
-import sys
 import threading
 import time
 import traceback
-from multiprocessing.connection import Connection
+from functools import partial
 from typing import TYPE_CHECKING
 
 from xdpctl.feeds.zone.follower import ListFollower
 from xdpctl.feeds.zone.messages import Notified, NotifyResult, Settled, Verdict
 from xdpctl.feeds.zone.notify import NotifyListener
-from xdpctl.process.children import begin_child
+from xdpctl.process.child import work_as_child
 from xdpctl.process.descriptors import receive_descriptors
-from xdpctl.process.privileges import give_up_everything
 from xdpctl.process.threads import share_one_heap
+from xdpctl.transfers.primaries import fetch
+from xdpctl.transfers.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from ipaddress import IPv4Address, IPv6Address
+    from multiprocessing.connection import Connection
 
     from xdpctl.feeds.zone.messages import (
         AskZone,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     )
 
 AT_ONCE = 16
-"""Zones that are looked at at the same time; their memory is bounded."""
+"""Zones that are transferred at the same time (turns.py)."""
 
 GAP_SECONDS = 1.0
 """From one look at a zone to the next at least, whatever hints at it."""
@@ -54,6 +55,7 @@ class ZoneTurns:
     Args:
         zone: that is followed.
         send: sends a report to the service.
+        turns: at primaries.
         clock: seconds that only grow.
     """
 
@@ -61,24 +63,22 @@ class ZoneTurns:
         self,
         zone: ListZone,
         send: Callable[[Report], None],
+        turns: Turns,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._send = send
         self._clock = clock
-        self._follower = ListFollower(zone, self)
+        self._follower = ListFollower(zone, self, transfer=partial(fetch, turn=turns.of))
         self._settled: queue.SimpleQueue[Settled] = queue.SimpleQueue()
         self._woken = threading.Condition()
         self._hinted = self._asked = self._whole = False
         self._notifier: IPv4Address | IPv6Address | None = None
 
-    def run(self, turns: threading.Semaphore) -> None:
+    def run(self) -> None:
         """Look at the zone again and again."""
-        with turns:
-            report = self._follower.begin()
-        self._send(report)
+        self._send(self._follower.begin())
         while True:
-            with turns:
-                began, report = self._clock(), self._look()
+            began, report = self._clock(), self._look()
             self._send(report)
             self._wait(began, report.next_seconds)
 
@@ -139,10 +139,10 @@ def _work(connection: Connection) -> None:
         with sending:
             connection.send(message)
 
-    turns = {zone.number: ZoneTurns(zone, send) for zone in job.zones}
-    at_once = threading.BoundedSemaphore(AT_ONCE)
+    at_once = Turns(AT_ONCE)
+    turns = {zone.number: ZoneTurns(zone, send, at_once) for zone in job.zones}
     for each in turns.values():
-        _start(lambda each=each: each.run(at_once))  # type: ignore[misc]
+        _start(each.run)
     if sockets:
         listener = _listener(job, sockets, turns, send)
         listener.begin()
@@ -199,13 +199,8 @@ def _start(work: Callable[[], None]) -> None:
 
 def main() -> None:
     """Follow the zones of one job."""
-    begin_child()
     share_one_heap()
-    with contextlib.suppress(OSError):  # seccomp may forbid it, and there may be nothing to lose
-        give_up_everything()
-    with contextlib.suppress(EOFError, OSError):  # the service has ended
-        _work(Connection(sys.stdin.fileno()))
-    os._exit(0)
+    work_as_child(_work, capable=False)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from xdpctl.errors import StateError, XdpctlError
 from xdpctl.feeds.zone.messages import Asked, LookResult, Offered, Verdict, ZoneReport
 from xdpctl.feeds.zone.records import ZoneFiles
+from xdpctl.settings.lists import REFRESH_FAR, REFRESH_NEAR
 from xdpctl.transfers.channel import Bounds
 from xdpctl.transfers.client import PrimaryClient
 from xdpctl.transfers.primaries import fetch
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from xdpctl.transfers.client import Primary, Transfer
     from xdpctl.transfers.primaries import Fetched
 
-NEAREST_SECONDS, NEAR_SECONDS, FAR_SECONDS = 1.0, 5.0, 3600.0
-"""Between two looks: at least if every primary is on loopback, elsewhere, and at most."""
+FAR_SECONDS = 3600.0
+"""Between two looks at most."""
 
 RETRY_SECONDS = 60.0
 """After a look that failed at most, and where there is no version yet."""
@@ -227,12 +228,12 @@ class ListFollower:
     def _least(self) -> float:
         """The seconds between two looks at least."""
         near = all(primary.address.is_loopback for primary in self._zone.primaries)
-        return NEAREST_SECONDS if near else NEAR_SECONDS
+        return float(REFRESH_NEAR if near else REFRESH_FAR)
 
     def _retry(self) -> float:
         """Return the seconds until the next look after one that failed."""
         retry = self._files.good.soa.retry if self._files.good else RETRY_SECONDS
-        wait = min(max(retry, NEAR_SECONDS), RETRY_SECONDS)
+        wait = min(max(retry, REFRESH_FAR), RETRY_SECONDS)
         if self._zone.refresh is not None:
             wait = min(wait, max(self._zone.refresh, self._least))
         return about(wait)

@@ -7,13 +7,11 @@ process does (__main__.py), or what its reports mean (feeds/). Called on a threa
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import threading
-from multiprocessing.connection import Pipe
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from xdpctl.errors import XdpctlError
-from xdpctl.process.children import ended, start_python
+from xdpctl.process.child import Child
+from xdpctl.process.children import ended
 from xdpctl.process.descriptors import send_descriptors
 
 if TYPE_CHECKING:
@@ -26,10 +24,8 @@ HEAR_SECONDS = 0.2
 """Longest time until an end is noticed."""
 
 
-class ZoneListsProcess:
-    """A process that follows zone lists. A context manager; its end is the process's end.
-
-    The thread that makes it must live as long as it: the kernel ends the process with that thread.
+class ZoneListsProcess(Child):
+    """A process that follows zone lists.
 
     Args:
         job: the zones.
@@ -40,40 +36,14 @@ class ZoneListsProcess:
     """
 
     def __init__(self, job: ZoneListsJob, sockets: Sequence[socket.socket] = ()) -> None:
-        self._connection, theirs = Pipe()
-        self._sending = threading.Lock()
-        try:
-            with theirs:
-                self._process = start_python(
-                    "xdpctl.feeds.zone", stdin=theirs.fileno(), stdout=subprocess.DEVNULL
-                )
-        except OSError as error:
-            self._connection.close()
-            raise XdpctlError(
-                f"cannot start a process for zone lists: {error.strerror}; see that there is"
-                " memory for it, it is tried again"
-            ) from error
-        with contextlib.suppress(OSError):  # `hear` reports it
-            self._connection.send(job)
-            if sockets:
+        super().__init__("xdpctl.feeds.zone", "zone lists", job)
+        if sockets:
+            with contextlib.suppress(OSError):  # `hear` reports it
                 send_descriptors(self._connection, [each.fileno() for each in sockets])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-        self._connection.close()
-
-    def end(self) -> None:
-        """End the process. Any thread; further calls do nothing."""
-        self._process.kill()
-        self._process.wait()
 
     def send(self, message: Request) -> None:
         """Send a message; one that has ended hears nothing. Any thread."""
-        with self._sending, contextlib.suppress(OSError):
-            self._connection.send(message)
+        self._send(message)
 
     def hear(self, stopped: Callable[[], bool]) -> Report | None:
         """Wait for the next report; None once `stopped` says so.

@@ -20,6 +20,7 @@ from xdpctl.feeds.zone.records import ZoneRecords
 from xdpctl.feeds.zone.rows import WILDCARD, RecordRows, labels_of
 from xdpctl.rules.keys import NAMED, Block, name_in
 from xdpctl.rules.lines import in_blocks
+from xdpctl.rules.reach import reach_of, refuse_wide
 from xdpctl.store.source import RuleSource
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.keys import Row, Rows
+    from xdpctl.rules.reach import Reach
     from xdpctl.settings import ZoneListSettings
 
 PART = 4_000
@@ -80,6 +82,7 @@ class ZoneReading(RuleSource):
         touched: how many owners changes concern, if the rules of the version before are in force;
             None: everything is read.
         may_be_empty: whether a version may have no rule and exempt nobody.
+        exempt_max: how much the clients that it exempts may cover; None: any.
 
     Attributes:
         found: complete after the reading.
@@ -98,6 +101,7 @@ class ZoneReading(RuleSource):
         offered: bool = True,
         touched: int | None = None,
         may_be_empty: bool = True,
+        exempt_max: Reach | None = None,
     ) -> None:
         self._path = path
         self._settings = settings
@@ -107,6 +111,7 @@ class ZoneReading(RuleSource):
         self._offered = offered
         self._touched = touched
         self._may_be_empty = may_be_empty
+        self._exempt_max = exempt_max
         self._position = 0
         self.is_partial = touched is not None
         self.found = ZoneFound()
@@ -162,6 +167,9 @@ class ZoneReading(RuleSource):
             self._position = size * done // max(records.count, done)
         yield in_blocks(rows.passes(hidden.passes()))
         self.found.exempt = frozenset(rows.exempt)
+        if self._exempt_max is not None:
+            clients = reach_of(rows.exempt)
+            refuse_wide("the clients that it exempts cover", clients, self._exempt_max)
         self.found.ended = rows.ended
         if not (self._may_be_empty or self.found.rules or self.found.exempt):
             raise EmptyListError("it has no rule")
@@ -180,8 +188,8 @@ class ZoneReading(RuleSource):
             return None
         with ZoneRecords(self._path, offered=False) as former:
             then = _Part(former, before).of(touched)
-        if then is None:
-            return None
+        if then is None or not rows.exempt <= before.exempt:
+            return None  # how much is exempt is known of a whole version
         self.among = list({row[:2] for row in (*then, *now)})
         self.found = ZoneFound(
             left_out=rows.left_out,

@@ -13,21 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl.abi import TABLE_LEVELS, RuleAction, ZoneScope
 from xdpctl.errors import ListError, TargetError
+from xdpctl.feeds.formats import policies
 from xdpctl.feeds.formats.account import LeftOut
 from xdpctl.feeds.formats.hidden import HiddenNames
-from xdpctl.feeds.formats.policies import (
-    CLIENT_IP,
-    DENIALS,
-    NUMBERS,
-    OTHER_TRIGGERS,
-    UNREADABLE_TRIGGERS,
-    Policies,
-    add_wildcard,
-    client,
-    denial_of,
-    depth_of,
-    kind_of_owner,
-)
 from xdpctl.feeds.zone.records import StoredRecord
 from xdpctl.rules import book_of
 from xdpctl.rules.guard import SHORTEST
@@ -97,8 +85,8 @@ class RecordRows:
         self._present = present
         self._origin = settings.origin
         self._book = book_of(settings.origin)
-        denial = denial_of(settings.denial, settings.action)
-        self._policies = Policies(denial, settings.action)
+        denial = policies.denial_of(settings.denial, settings.action)
+        self._policies = policies.Policies(denial, settings.action)
         self._by_data = {_wire(text): text for text in self._policies.actions}
         self._by_policy = {
             data: action
@@ -119,7 +107,7 @@ class RecordRows:
         """Return the wildcards among some records, which hide names."""
         hidden = HiddenNames()
         for row in self.without_account(records):
-            add_wildcard(row, hidden)
+            policies.add_wildcard(row, hidden)
         return hidden
 
     def without_account(self, records: Iterable[StoredRecord]) -> list[Row]:
@@ -144,12 +132,12 @@ class RecordRows:
         alike: defaultdict[tuple[bytes, int], list[bytes]] = defaultdict(list)
         above = _Above(b"", hidden)
         others = []
-        has_end, policies = self._has_end, self._by_policy
+        has_end, by_policy = self._has_end, self._by_policy
         past = self._present + self._ahead if has_end else -1.0
         for record in records:
             key, type_, ttl, since, data = record
             end = since + ttl if has_end else 0
-            if type_ != _CNAME or data not in policies or end <= past:
+            if type_ != _CNAME or data not in by_policy or end <= past:
                 others.append(record)
                 continue
             at = above.size
@@ -164,7 +152,7 @@ class RecordRows:
                 hidden.see(octets, has_rule=True)
             alike[data, end].append(prefix + octets)
         for (data, end), keys in alike.items():
-            self.left_out.denied += len(keys) * (self._by_data[data] in DENIALS)
+            self.left_out.denied += len(keys) * (self._by_data[data] in policies.DENIALS)
             ends = end - self._ahead if self._has_end else None
             yield Block(ref, keys, (self._by_policy[data], "", ends, self._origin))
         yield from self.of_all(map(StoredRecord._make, others), hidden)
@@ -189,7 +177,7 @@ class RecordRows:
         target = self._by_data.get(record.data) if record.type == _CNAME else None
         action = None if target is None else self._policies.actions[target]
         if labels[0].startswith(_TRIGGER, 1) and (
-            (trigger := labels[0][1:]) == CLIENT_IP or trigger in OTHER_TRIGGERS
+            (trigger := labels[0][1:]) == policies.CLIENT_IP or trigger in policies.OTHER_TRIGGERS
         ):
             return self._of_trigger(record, trigger, labels, action, target or "")
         return self._of_name(record, labels, action, target or "", hidden)
@@ -225,7 +213,7 @@ class RecordRows:
         if has_ended:
             self.ended += 1
             return None
-        self.left_out.denied += target in DENIALS
+        self.left_out.denied += target in policies.DENIALS
         ref, prefix = self._below if below else self._exact
         return ref, prefix + octets, action, "", end, self._origin
 
@@ -243,21 +231,21 @@ class RecordRows:
     ) -> Row | None:
         parts = [label[1:] for label in reversed(labels)]
         text = b".".join(parts).decode("latin-1")
-        kind = OTHER_TRIGGERS.get(trigger) or self._policies.kind_of(action, target, 0)
+        kind = policies.OTHER_TRIGGERS.get(trigger) or self._policies.kind_of(action, target, 0)
         if action is None or kind:
             self.left_out.add(kind, text)
             return None
         try:
-            client_ = client(parts[:-1])
+            client_ = policies.client(parts[:-1])
             place = stored_place(client_, self._any_qtype, self._book)
         except TargetError:
-            self.left_out.add(UNREADABLE_TRIGGERS, text)
+            self.left_out.add(policies.UNREADABLE_TRIGGERS, text)
             return None
         end = self._end(record)
         if end is not None and end <= self._present:
             self.ended += 1
             return None
-        self.left_out.denied += target in DENIALS
+        self.left_out.denied += target in policies.DENIALS
         if self._exempts and action is _PASS:
             self._exempt(client_, text)
             return None
@@ -278,7 +266,7 @@ class RecordRows:
     def passes(self, passes: Iterable[tuple[bytes, ZoneScope]]) -> Iterator[Row]:
         """Yield the rows for names that hide what is below them (hidden.py)."""
         for octets, scope in passes:
-            if scope is ZoneScope.SELF or depth_of(octets) <= TABLE_LEVELS:
+            if scope is ZoneScope.SELF or policies.depth_of(octets) <= TABLE_LEVELS:
                 self.left_out.implied += 1
                 place = name_place(octets, scope, self._any_qtype, self._book)
                 yield *place, _PASS, IMPLIED, None, self._origin
@@ -319,12 +307,12 @@ def _kind_of_name(octets: bytes, labels: Sequence[bytes], *, below: bool) -> str
     odd = octets.translate(None, _PLAIN)
     if odd and max(odd) >= _ODD:
         raw = b".".join([label[1:] for label in labels]).decode("latin-1")
-        return kind_of_owner(f"*.{raw}" if below else raw, _text(octets, below=below))
+        return policies.kind_of_owner(f"*.{raw}" if below else raw, _text(octets, below=below))
     last = labels[-1]
     if last[1] in _NUMBER_STARTS and looks_like_address(
         b".".join([label[1:] for label in labels]).decode("latin-1")
     ):
-        return NUMBERS
+        return policies.NUMBERS
     return ""
 
 

@@ -10,6 +10,8 @@ live_documents.py  the same for the live stream, and their converter
 publish_documents.py  the same for what is published in zones
 publishing.py  requests about that
 sample_documents.py  the same for samples, and their converter
+sample_view.py  what the API needs of the service about samples
+shared_samples.py  what streams show of samples, made once for all of them
 streams.py     what goes on for a while: events until the client leaves, samples
 converter.py   the service's values to documents, off the loop
 queries.py     the parameters, in the same way

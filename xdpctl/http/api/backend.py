@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from xdpctl.http.api.sample_view import SampleView
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
     from xdpctl.abi import MapName, RuleAction
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
     from xdpctl.http.api.limit_documents import LimitsOut
     from xdpctl.http.api.live_documents import LiveOut
     from xdpctl.http.api.publish_documents import Published, PublishedList
+    from xdpctl.http.api.shared_samples import SharedSamples
     from xdpctl.rules import AnyQtype, Question, Rule, Target
-    from xdpctl.samples.packets import Packet
-    from xdpctl.samples.sample import Sample
-    from xdpctl.samples.selection import Selection
     from xdpctl.status.snapshot import Snapshot
     from xdpctl.store.bulk import BulkResult
     from xdpctl.store.change import Change
@@ -182,47 +181,12 @@ class LiveView(Protocol):
         """Yield a snapshot at once, and one each second."""
 
 
-class SeenSamples(Protocol):
-    """The samples of one who looks."""
+class SampleStreams(SampleView, Protocol):
+    """Sampled packets, and what streams share of them."""
 
     @property
-    def lost(self) -> int:
-        """How many samples did not come, since the beginning."""
-
-    def __aiter__(self) -> AsyncIterator[list[tuple[Sample, Packet]]]:
-        """Yield what has come, ten times a second at most; a batch may be empty."""
-
-
-class DecidingRule(Protocol):
-    """The rule that decided about a sample."""
-
-    @property
-    def target(self) -> Target:
-        """What it is for."""
-
-    @property
-    def origin(self) -> str:
-        """Who made it."""
-
-
-class SampleView(Protocol):
-    """Sampled packets."""
-
-    @property
-    def kept_bits(self) -> tuple[int, int]:
-        """Bits of an IPv4 and an IPv6 address that samples have."""
-
-    @property
-    def why_no_samples(self) -> str:
-        """Why none are taken; empty where they are."""
-
-    def samples(self, selection: Selection) -> AbstractAsyncContextManager[SeenSamples]:
-        """Look at samples, for the time of a block."""
-
-    async def rules_of(
-        self, seen: Sequence[tuple[Sample, Packet]]
-    ) -> Sequence[DecidingRule | None]:
-        """Return the rule that decided about each sample, where it is known."""
+    def shared(self) -> SharedSamples:
+        """Sums and lines, made once for all streams."""
 
 
 class Backend(
@@ -236,7 +200,7 @@ class Backend(
     PacketTests,
     LimitControl,
     LiveView,
-    SampleView,
+    SampleStreams,
     Protocol,
 ):
     """All that the API needs of the service."""

@@ -1,11 +1,12 @@
 """The documents about samples, and how they are made of the service's values.
 
 Owns these types, as documents.py has the others, and their converter. Does not own the values
-(samples/). Called by streams.py.
+(samples/). Called by streams.py and shared_samples.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import TYPE_CHECKING
 
@@ -89,8 +90,8 @@ class SampleOut(msgspec.Struct, omit_defaults=True):
     frame: str = ""
 
 
-def talkers_out(talkers: Talkers, now: float, lost: int, count: int) -> TalkersOut:
-    """Return the sums of now.
+async def talkers_out(talkers: Talkers, now: float, lost: int, count: int) -> TalkersOut:
+    """Return the sums of now, and let others work after each dimension.
 
     Args:
         talkers: has them.
@@ -100,15 +101,11 @@ def talkers_out(talkers: Talkers, now: float, lost: int, count: int) -> TalkersO
     """
     seconds = talkers.seconds(now)
     total = talkers.total().packets
-    return TalkersOut(
-        round(seconds, 3),
-        total,
-        lost,
-        {
-            by.value: [_talker(row, seconds, total) for row in talkers.most(by, count)]
-            for by in talkers.by
-        },
-    )
+    found = {}
+    for by in talkers.by:
+        found[by.value] = [_talker(row, seconds, total) for row in talkers.most(by, count)]
+        await asyncio.sleep(0)
+    return TalkersOut(round(seconds, 3), total, lost, found)
 
 
 def _talker(row: Talker, seconds: float, total: int) -> TalkerOut:

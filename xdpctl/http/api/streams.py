@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ from xdpctl.http.api.handlers import answer
 from xdpctl.http.api.keys import BACKEND
 from xdpctl.http.api.live_documents import EndOut
 from xdpctl.http.api.queries import LiveQuery, SamplesQuery, read_query
-from xdpctl.http.api.sample_documents import sample_out, talkers_out
+from xdpctl.http.api.sample_documents import talkers_out
+from xdpctl.http.api.shared_samples import BEHIND_SECONDS, Wanted, in_pieces, sum_up
 from xdpctl.http.refusals import RequestError
 from xdpctl.http.transport.auth import STILL_ALLOWED
 from xdpctl.http.transport.keys import IN_PUBLIC, STOPPING
@@ -28,21 +29,17 @@ from xdpctl.http.transport.protocol import drained
 from xdpctl.samples.talkers import Talkers
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import AsyncIterator, Coroutine
 
-    from xdpctl.http.api.backend import LiveView, SampleView, SeenSamples
-    from xdpctl.samples.packets import Packet
-    from xdpctl.samples.sample import Sample
+    from xdpctl.http.api.backend import LiveView, SampleStreams
+    from xdpctl.http.api.sample_documents import TalkersOut
+    from xdpctl.http.api.sample_view import SeenSamples
 
 READ_SECONDS = 10.0
 """How long a client may not read, once its buffers are full, before it is let go."""
 
-TELL_SECONDS = 1.0
-BEHIND_SECONDS = 0.2
-"""How much later than its packet a sample may come."""
-
-AT_ONCE = 40
-"""Samples that are counted before others on the loop have their turn: a millisecond."""
+LATE_LOOKS = 15
+"""How often one waits a little longer for samples, on a machine that is busy."""
 
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -145,11 +142,18 @@ async def live(request: web.Request) -> web.StreamResponse:
 
     if query.samples == "0":
         return await stream.serve(*snapshots())
-    watch: SampleView = request.app[BACKEND]
-    async with watch.samples(selection) as seen:
-        talkers = Talkers(dimensions, query.seconds, kept=watch.kept_bits, began=time.time())
-        events = _SampleEvents(watch, stream, seen, query, talkers)
-        return await stream.serve(*snapshots(), events.each(), events.sums())
+    view: SampleStreams = request.app[BACKEND]
+    wanted = Wanted(selection, tuple(dimensions), query.seconds, query.n)
+    async with AsyncExitStack() as stack:
+        sums = await stack.enter_async_context(view.shared.sums(wanted))
+        seen = None
+        if query.samples == "all":
+            seen = await stack.enter_async_context(view.samples(selection))
+            await stack.enter_async_context(view.shared.sender())
+        sources = [_sums(view, stream, sums, seen)]
+        if seen is not None:
+            sources.append(_each(view, stream, seen, frames=query.frames))
+        return await stream.serve(*snapshots(), *sources)
 
 
 async def samples(request: web.Request) -> web.Response:
@@ -158,7 +162,7 @@ async def samples(request: web.Request) -> web.Response:
     Estimated from samples, of everything that comes in and not only of what a rule takes.
     """
     query = read_query(request, SamplesQuery)
-    watch: SampleView = request.app[BACKEND]
+    watch: SampleStreams = request.app[BACKEND]
     dimensions = query.dimensions
     async with watch.samples(query.selection()) as seen:
         began = time.time()
@@ -168,25 +172,22 @@ async def samples(request: web.Request) -> web.Response:
 
         async def collect() -> None:
             async for batch in seen:
-                await _sum_up(talkers, [pair for pair in batch if began <= pair[0].time < end])
+                await sum_up(talkers, [pair for pair in batch if began <= pair[0].time < end])
 
         stopping = request.app[STOPPING].wait()
         tasks = [asyncio.create_task(each, name="samples") for each in (collect(), stopping)]
         try:
             await asyncio.wait(tasks, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
+            for _ in range(LATE_LOOKS):
+                if seen.until >= end or any(task.done() for task in tasks):
+                    break
+                await asyncio.sleep(BEHIND_SECONDS)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return answer(talkers_out(talkers, min(end, time.time()), seen.lost, query.n))
-
-
-async def _sum_up(talkers: Talkers, batch: Sequence[tuple[Sample, Packet]]) -> None:
-    """Count samples, and let others work now and then."""
-    for start in range(0, len(batch), AT_ONCE):
-        for sample, packet in batch[start : start + AT_ONCE]:
-            talkers.add(sample, packet)
-        await asyncio.sleep(0)
+        known = min(end, seen.until)
+        return answer(await talkers_out(talkers, known, seen.lost, query.n))
 
 
 async def _snapshots(request: web.Request, stream: EventStream) -> str:
@@ -202,60 +203,28 @@ async def _snapshots(request: web.Request, stream: EventStream) -> str:
     return STOPS
 
 
-class _SampleEvents:
-    """What is sent of samples.
+async def _sums(
+    view: SampleStreams,
+    stream: EventStream,
+    sums: AsyncIterator[TalkersOut],
+    seen: SeenSamples | None,
+) -> str:
+    """Send what samples come to; where each is sent, with how many of them this client missed."""
+    async for document in sums:
+        lost = document.lost if seen is None else seen.lost
+        if not await stream.send("talkers", msgspec.structs.replace(document, lost=lost)):
+            return NOT_ALLOWED
+    return view.why_no_samples or STOPS
 
-    Args:
-        watch: knows the rules that decided.
-        stream: where it is sent.
-        seen: the samples that are wanted.
-        query: what else is wanted.
-        talkers: sums them up.
-    """
 
-    def __init__(
-        self,
-        watch: SampleView,
-        stream: EventStream,
-        seen: SeenSamples,
-        query: LiveQuery,
-        talkers: Talkers,
-    ) -> None:
-        self._watch = watch
-        self._stream = stream
-        self._seen = seen
-        self._query = query
-        self._talkers = talkers
-
-    async def each(self) -> str:
-        """Sum samples up, and send each if that is wanted."""
-        async for batch in self._seen:
-            await _sum_up(self._talkers, batch)
-            if self._query.samples == "all" and batch and not await self._send(batch):
+async def _each(
+    view: SampleStreams, stream: EventStream, seen: SeenSamples, *, frames: bool
+) -> str:
+    """Send each sample."""
+    async for batch in seen:
+        for piece in in_pieces(batch):
+            lines = await view.shared.lines(piece, frames=frames)
+            if not await stream.send("sample", *map(msgspec.Raw, lines)):
                 return NOT_ALLOWED
-        return self._watch.why_no_samples or STOPS
-
-    async def sums(self) -> str:
-        """Send what samples come to, once a second."""
-        while True:
-            await asyncio.sleep(TELL_SECONDS)
-            now = time.time() - BEHIND_SECONDS
-            self._talkers.expire(now)
-            document = talkers_out(self._talkers, now, self._seen.lost, self._query.n)
-            if not await self._stream.send("talkers", document):
-                return NOT_ALLOWED
-
-    async def _send(self, batch: Sequence[tuple[Sample, Packet]]) -> bool:
-        rules = await self._watch.rules_of(batch)
-        return await self._stream.send(
-            "sample",
-            *(
-                sample_out(
-                    *pair,
-                    None if rule is None else (rule.target, rule.origin),
-                    self._watch.kept_bits,
-                    frame=self._query.frames,
-                )
-                for pair, rule in zip(batch, rules, strict=True)
-            ),
-        )
+            await asyncio.sleep(0)
+    return view.why_no_samples or STOPS

@@ -1,6 +1,7 @@
 // What has happened: the last changes as a list, and those of five minutes as marks of the graph.
 
-import { changeWords, moment, whoWords } from "./text.js";
+import { setText } from "./rows.js";
+import { brieflyNamed, changeWords, moment, plain, whoWords } from "./text.js";
 
 const KEPT = 200;
 const SHOWN = 30;
@@ -20,7 +21,7 @@ export class Changes {
     for (const change of changes) this.known.set(keyOf(change), change);
     const all = [...this.known.values()].sort((one, other) => other.time - one.time).slice(0, KEPT);
     this.known = new Map(all.map((change) => [keyOf(change), change]));
-    this.graph.marks = all.map((change) => ({ time: change.time, text: changeWords(change) }));
+    this.graph.marks = all.map((change) => ({ time: change.time, text: brieflyNamed(plain(changeWords(change))) }));
     this.list.replaceChildren(...(all.length ? all.slice(0, SHOWN).map(item) : [nothing()]));
   }
 }
@@ -31,10 +32,10 @@ function item(change) {
   time.dateTime = new Date(change.time * 1000).toISOString();
   time.textContent = moment(change.time);
   const what = document.createElement("span");
-  what.textContent = changeWords(change) + (change.reason ? ` (${change.reason})` : "");
+  setText(what, changeWords(change) + (change.reason ? ` (${change.reason})` : ""));
   const who = document.createElement("span");
   who.className = "quiet";
-  who.textContent = whoWords(change.who);
+  setText(who, whoWords(change.who));
   made.append(time, what, who);
   return made;
 }

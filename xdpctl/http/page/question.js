@@ -1,5 +1,7 @@
 // One question at a time, in a dialog; answers of the service as notices.
 
+import { setText } from "./rows.js";
+
 const dialog = document.getElementById("question");
 const parts = Object.fromEntries(
   ["text", "detail", "typed", "word", "yes", "no"].map((name) => [
@@ -10,8 +12,8 @@ const parts = Object.fromEntries(
 
 // Returns whether the answer was yes. `word`: has to be typed for that.
 export function confirmed({ text, detail = "", yes, word = "", danger = false }) {
-  parts.text.textContent = text;
-  parts.detail.textContent = detail;
+  setText(parts.text, text);
+  setText(parts.detail, detail);
   parts.yes.textContent = yes;
   parts.yes.classList.toggle("danger", danger);
   parts.typed.hidden = !word;
@@ -47,7 +49,7 @@ const answers = document.getElementById("answers");
 
 export function notice(text, { bad = false } = {}) {
   const made = document.createElement("p");
-  made.textContent = text;
+  setText(made, text);
   made.className = bad ? "notice error" : "notice";
   answers.append(made);
   while (answers.children.length > 3) answers.firstChild.remove();

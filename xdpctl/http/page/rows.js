@@ -1,6 +1,10 @@
 // A table whose rows have keys. While you point at it or are in it with the keyboard, rows keep their
 // places, so that a button does not move away under you.
 
+import { plain } from "./text.js";
+
+const HELD_MOST = 30; // rows while they keep their places: a flood of new names adds no more
+
 const canPoint = matchMedia("(hover: hover)");
 
 function cell(row, column) {
@@ -47,6 +51,7 @@ export class Rows {
     items.forEach((item, place) => {
       const key = this.key(item);
       seen.add(key);
+      if (held && !this.rows.has(key) && this.rows.size >= HELD_MOST) return;
       const row = this.rows.get(key) ?? this.add(key);
       row.classList.remove("gone");
       this.columns.forEach((column, index) => column.show(row.cells[index], item));
@@ -76,7 +81,8 @@ export class Rows {
 }
 
 export function setText(place, text) {
-  if (place.textContent !== text) place.textContent = text;
+  const shown = plain(text);
+  if (place.textContent !== shown) place.textContent = shown;
 }
 
 // A name, and below it in small letters what is to be known of it.
@@ -86,6 +92,7 @@ export function setLines(place, name, more) {
     place.append(document.createElement("span"), small);
   }
   setText(place.firstChild, name);
+  if (place.firstChild.title !== name) place.firstChild.title = name; // a long one is cut
   setText(place.lastChild, more);
 }
 

@@ -60,7 +60,7 @@ export class TalkerTable {
   summary(count) {
     const { lost, seconds, weight } = this.document;
     if (!count) return "";
-    const missed = lost ? ` ${rate(lost)} samples were lost.` : "";
+    const missed = lost ? ` ${rate(lost)} ${lost === 1 ? "sample was" : "samples were"} lost.` : "";
     return `Estimated from samples of ${rate(weight / seconds)} packets a second.${missed}`;
   }
 

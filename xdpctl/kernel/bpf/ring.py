@@ -55,6 +55,8 @@ class RingReader:
             number = error.errno or errno.EINVAL
             raise kernel_error(f"cannot map the memory of map {ring.label}", number) from error
         self._mask = size - 1
+        self.full = False
+        """Whether the last call of `read` found no room for another record like its last one."""
 
     def __enter__(self) -> Self:
         return self
@@ -72,6 +74,7 @@ class RingReader:
         records = []
         (consumed,) = _POSITION.unpack_from(self._own)
         (produced,) = _POSITION.unpack_from(self._kernels)
+        first, length = consumed, 0
         while consumed < produced:
             at = mmap.PAGESIZE + (consumed & self._mask)
             (header,) = _HEADER.unpack_from(self._kernels, at)
@@ -82,6 +85,7 @@ class RingReader:
                 at += _HEADER_SIZE
                 records.append(self._kernels[at : at + length])
             consumed += record_size(length)
+        self.full = produced - first + record_size(length) > self._mask + 1
         _POSITION.pack_into(self._own, 0, consumed)
         return records
 

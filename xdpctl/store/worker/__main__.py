@@ -8,20 +8,16 @@ the process's side of the protocol. Does not own the work (bulk.py, export.py).
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import os
-import sys
 import time
 from dataclasses import replace
 from itertools import islice
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import XdpctlError
 from xdpctl.kernel.bpf.libbpf import load_library
 from xdpctl.kernel.bpf.maps import Map
-from xdpctl.process.children import begin_child
+from xdpctl.process.child import work_as_child
 from xdpctl.process.descriptors import receive_descriptors
 from xdpctl.store.bulk import Bulk, BulkResult
 from xdpctl.store.entries import Entries
@@ -49,6 +45,7 @@ from xdpctl.store.worker.messages import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from multiprocessing.connection import Connection
 
     from xdpctl.abi import MapName
     from xdpctl.store.worker.messages import ExportJob, Job, Message, Reply
@@ -208,11 +205,8 @@ def _work(connection: Connection) -> None:
 
 def main() -> None:
     """Do one job."""
-    begin_child()
     gc.disable()
-    with contextlib.suppress(EOFError, ConnectionError):  # the service has ended
-        _work(Connection(sys.stdin.fileno()))
-    os._exit(0)  # without freeing a million objects
+    work_as_child(_work, capable=True)
 
 
 if __name__ == "__main__":

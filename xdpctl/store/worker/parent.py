@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import threading
 from dataclasses import replace
-from multiprocessing.connection import Pipe
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import XdpctlError
-from xdpctl.process.children import ended, start_python
+from xdpctl.process.child import Child
+from xdpctl.process.children import ended
 from xdpctl.process.descriptors import send_descriptors
 from xdpctl.process.privileges import lending
 from xdpctl.store.bulk import BulkResult
@@ -56,8 +55,8 @@ LOOK_SECONDS = 0.1
 """Longest time until the process is told that its work is cancelled."""
 
 
-class Worker:
-    """A process that does one piece of work. A context manager; its end is the process's end.
+class Worker(Child):
+    """A process that does one piece of work.
 
     Args:
         job: the work.
@@ -73,35 +72,14 @@ class Worker:
     def __init__(self, job: Job, descriptors: Iterable[int]) -> None:
         self._cancel_sent = False
         self.result: BulkResult | None = None
-        self._connection, theirs = Pipe()
-        try:
-            with theirs, lending("CAP_BPF"):
-                self._process = start_python(
-                    "xdpctl.store.worker",
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    descriptors=descriptors,
-                )
-        except OSError as error:
-            self._connection.close()
-            raise XdpctlError(
-                f"cannot start a process for the work on the rules: {error.strerror}; see that"
-                " there is memory for it, and try again"
-            ) from error
-        with contextlib.suppress(ConnectionError):  # `hear` reports it
-            self._connection.send(job)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-        self._connection.close()
-
-    def end(self) -> None:
-        """End the process. Any thread; further calls do nothing."""
-        self._process.kill()
-        self._process.wait()
+        with lending("CAP_BPF"):
+            super().__init__(
+                "xdpctl.store.worker",
+                "the work on the rules",
+                job,
+                descriptors=descriptors,
+                helps="and try again",
+            )
 
     def hear(self, cancelled: threading.Event) -> Message:
         """Wait for the next message; if the work is cancelled, tell the process once.
@@ -128,8 +106,7 @@ class Worker:
 
     def answer(self, answer: Reply) -> None:
         """Answer, or cancel."""
-        with contextlib.suppress(ConnectionError):
-            self._connection.send(answer)
+        self._send(answer)
 
     def lend(self, generations: Iterable[Sequence[int]]) -> None:
         """Have the process use these generations of our own tables, given by descriptors."""
