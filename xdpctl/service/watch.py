@@ -86,6 +86,11 @@ class Seen:
         """How many samples did not come, since the beginning."""
         return self._inbox.lost
 
+    @property
+    def until(self) -> float:
+        """Unix time up to which all samples have come."""
+        return self._inbox.until
+
     async def __aiter__(self) -> AsyncIterator[list[tuple[Sample, Packet]]]:
         """Yield what has come, ten times a second at most; a batch may be empty."""
         async for batch in self._inbox:

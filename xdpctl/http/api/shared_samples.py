@@ -168,7 +168,8 @@ class _Sums:
 
     def __init__(self, kept: tuple[int, int], wanted: Wanted) -> None:
         self.readers = 0
-        self.talkers = Talkers(wanted.by, wanted.seconds, kept=kept, began=time.time())
+        self._began = time.time()
+        self.talkers = Talkers(wanted.by, wanted.seconds, kept=kept, began=self._began)
         self._count = wanted.count
         self._selection = wanted.selection
         self._turn = asyncio.Lock()
@@ -215,13 +216,15 @@ class _Sums:
     async def _collect(self, seen: SeenSamples) -> None:
         async for batch in seen:
             async with self._turn:
-                await sum_up(self.talkers, batch)
+                await sum_up(self.talkers, [each for each in batch if each[0].time >= self._began])
 
     async def _tell(self, seen: SeenSamples) -> None:
         while True:
             await asyncio.sleep(TELL_SECONDS)
-            now = time.time() - BEHIND_SECONDS
             async with self._turn:
+                now = min(time.time() - BEHIND_SECONDS, seen.until)
+                if now - self._began < TELL_SECONDS / 2:  # too short a time to speak of rates
+                    continue
                 while self.talkers.expire(now, AT_ONCE):  # noqa: ASYNC110 - others have their turn
                     await asyncio.sleep(0)
                 document = await talkers_out(self.talkers, now, seen.lost, self._count)
