@@ -88,8 +88,25 @@ def test_verbs_that_look_at_the_kernel_answer_no_requests() -> None:
     assert not with_verbs(LOCAL) & (FACES | NAMES | NEVER)
 
 
+APPLICATION = "from xdpctl.http.listeners import import_application; import_application()\n"
+
+
+def test_of_aiohttp_only_the_server_is_imported() -> None:
+    found = modules(APPLICATION)
+    assert "aiohttp.web" in found
+    assert not {"aiohttp.client", "aiohttp.connector"} & found
+
+
+def test_the_rest_of_aiohttp_is_there_as_soon_as_it_is_asked_for() -> None:
+    code = "import aiohttp; print(aiohttp.ClientSession.__module__, aiohttp.__version__[:1])"
+    assert run(APPLICATION + code).split() == ["aiohttp.client", "3"]
+    assert run(f"{APPLICATION}from aiohttp import ClientSession, web\nprint(web)").startswith(
+        "<mod"
+    )
+
+
 def test_answering_reads_no_certificates_of_this_host(tmp_path: Path) -> None:
-    """Aiohttp's client, which is not used, would; it is made with none."""
+    """Aiohttp's client, which is not imported, would."""
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     code = (
         "import gc, ssl\n"

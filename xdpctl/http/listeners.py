@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import ListenError
+from xdpctl.http.server_only import prefer_modules
 from xdpctl.http.transport.access import Access
 from xdpctl.http.transport.binding import bind_control, bind_tcp
 from xdpctl.http.transport.secrets import Secrets
@@ -25,6 +25,7 @@ from xdpctl.process.log import event
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from pathlib import Path
 
     from xdpctl.http.api.backend import Backend
@@ -190,14 +191,6 @@ class Listeners:
 
 
 def import_application() -> None:
-    """Import app.py and all it needs. Blocks for a tenth of a second.
-
-    On import, aiohttp's client, which is not used here, reads the host's trusted certificates
-    twice: 40 ms and 5 MB. This function prevents that.
-    """
-    name = "set_default_verify_paths"  # inherited from C; the attribute hides it for now
-    setattr(ssl.SSLContext, name, lambda _: None)
-    try:
-        import_module("xdpctl.http.app")
-    finally:
-        delattr(ssl.SSLContext, name)
+    """Import app.py and all it needs. Blocks for a tenth of a second."""
+    prefer_modules()
+    import_module("xdpctl.http.app")

@@ -4,7 +4,10 @@
     change.py      a change of many rules, as one value
     bulk.py        such a change, worked in by difference
     difference.py  a list beside the notes: new, changed, gone
-    keysets.py     the keys of all notes, while a list is read
+    sorting.py     the rows of a list, sorted by key
+    matching.py    these rows and the notes, side by side
+    fresh.py       rows that have no note, until they are written
+    spool.py       parts of a long list, on the disk
     source.py      a list of rules that is read part by part
     theirs.py      dnsdist's entries, removed where they are asked for
     dynamic.py     claims that follow what dnsdist blocks

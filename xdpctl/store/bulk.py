@@ -41,7 +41,7 @@ from xdpctl.rules import DNSDIST_ORIGIN, AnyQtype, book_of, target_of
 from xdpctl.rules.keys import QNAMES_REF, REFS, full_key, stored_key
 from xdpctl.rules.reach import NO_REACH, Reach, ReachMeter, refuse_wide
 from xdpctl.store.claims import Claims
-from xdpctl.store.difference import Difference, Fresh, Staging
+from xdpctl.store.difference import Difference, Staging
 from xdpctl.store.entries import Entries, foreign, goes_on, places_of, read_stored, read_values
 from xdpctl.store.implied import Implied
 from xdpctl.store.source import RuleSource
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from xdpctl.store.change import Change
     from xdpctl.store.claims import Make, Outcome, Wanted
     from xdpctl.store.entries import Place
+    from xdpctl.store.fresh import Fresh
     from xdpctl.store.rule_map import RuleMap
 
 STEP = 4_000

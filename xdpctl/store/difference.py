@@ -1,8 +1,8 @@
 """A list of rules beside the notes: what is new, changed, gone.
 
-Most rows are told apart by their keys (keysets.py), and SQLite compares the rest. Owns a
+Most rows are told apart by their keys (matching.py), and SQLite compares the rest. Owns a
 connection of its own to the state file; what it stages there lives in temporary tables that go
-with it. Everything blocks.
+with it, beside the rows that wait in the order of their keys (spool.py). Everything blocks.
 
 A row is its origin's claim on a place. Where that place has a claim of another origin, or claims
 that wait, the row is contested, and claims.py decides what is in force there.
@@ -15,19 +15,22 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
-from xdpctl.abi import TABLES, RuleAction
+from xdpctl.abi import BY_REF, TABLES, RuleAction
 from xdpctl.errors import StateError
 from xdpctl.rules.keys import LIST_NAMES_REF, NO_END, NO_REASON, Block
 from xdpctl.rules.rules import IMPLIED
 from xdpctl.store.claims import RANK_SQL
+from xdpctl.store.fresh import FreshRows
 from xdpctl.store.implied import OtherLists, is_of_every_type
-from xdpctl.store.keysets import KeySets
+from xdpctl.store.matching import Matching, Notes
+from xdpctl.store.sorting import FIRST, Sorter
+from xdpctl.store.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,10 +38,8 @@ if TYPE_CHECKING:
 
     from xdpctl.rules.keys import Options, Row, Rows
     from xdpctl.store.change import Change
+    from xdpctl.store.fresh import Fresh
 
-
-Fresh: TypeAlias = tuple[int, bytes, tuple[int, str, float | None, str]]
-"""Map number, key as stored, and what is to be noted (`Options`)."""
 
 KEYS_AT_ONCE = 4_096
 """Keys of the same length whose notes one statement writes: binding each costs three times as
@@ -108,11 +109,7 @@ WHERE note.key IS NULL OR note.origin != planned.origin OR note.action != planne
 
 _STAGE = "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, ?)"
 
-_ALIKE_TWICE = """
-SELECT count(*) FROM planned JOIN note USING (map, key)
-WHERE planned.origin = note.origin AND note.origin = :origin AND note.action = :action
-    AND note.reason = :reason AND note.expires IS :expires
-"""
+_STAGE_LEFT = "INSERT INTO standing VALUES (?, ?)"
 
 _UNLIKE = """
 INSERT INTO standing SELECT map, key FROM note WHERE origin = :origin
@@ -236,43 +233,6 @@ def _rows_in(item: Rows) -> int:
     return len(item.keys) if isinstance(item, Block) else 1
 
 
-def _replaced(
-    rows: Mapping[bytes, Options], others: Mapping[Options, Options]
-) -> dict[bytes, Options]:
-    """Return rows with the other options where there are any."""
-    return {key: others.get(options, options) for key, options in rows.items()}
-
-
-class _Columns:
-    """Rows that had no note when the list began, in the order of their notes, by column.
-
-    A million rows as tuples would take four times as much.
-    """
-
-    def __init__(self) -> None:
-        self.refs: list[int] = []
-        self._keys: list[bytes] = []
-        self._options: list[Options] = []
-
-    def __len__(self) -> int:
-        return len(self.refs)
-
-    def add(self, ref: int, rows: Mapping[bytes, Options]) -> None:
-        """Add rows of one map."""
-        keys = sorted(rows)
-        self.refs += [ref] * len(keys)
-        self._keys += keys
-        if len(set(map(id, rows.values()))) == 1:  # a look-up of each would take longer
-            self._options += [next(iter(rows.values()))] * len(keys)
-        else:
-            self._options += [rows[key] for key in keys]
-
-    def rows(self, start: int, end: int) -> list[Fresh]:
-        """Return rows number start+1 to end."""
-        part = slice(start, end)
-        return list(zip(self.refs[part], self._keys[part], self._options[part], strict=True))
-
-
 class Staging:
     """The staged list. A context manager.
 
@@ -302,11 +262,12 @@ class Staging:
         self._origins: set[str] = set()
         self._other_lists = OtherLists(self._select)
         self._has_other_names: bool | None = None
-        self._without: dict[Options, Options] = {}
-        self._keys: KeySets | None = None
+        self._takes_away = False
         self._few: list[Row] | None = []
         self._is_limited = False
-        self._added = _Columns()
+        self._spool = Spool(path.parent)
+        self._sorter = Sorter(self._spool)
+        self._added = FreshRows(self._spool)
         try:
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA cache_size = -8192")
@@ -324,6 +285,7 @@ class Staging:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+        self._spool.close()
 
     @contextlib.contextmanager
     def _working(self, begin: str = "BEGIN") -> Iterator[None]:
@@ -356,33 +318,24 @@ class Staging:
             StateError: there is no room.
             Whatever `rows` raises; then the list cannot be compared.
         """
-        unlike: list[Row] = []
         for row in self._with_implied(rows):
             options = row.options if isinstance(row, Block) else row[2:]
             self._origins.add(options[3])
-            if options[2] == NO_END or options[1] == NO_REASON:
-                self._without[options] = _noted(options)
+            self._takes_away |= options[2] == NO_END or options[1] == NO_REASON
             if self._few is None:
-                unlike += self._unlike(row)
+                self._sort(row)
             elif self._is_limited or len(self._few) + _rows_in(row) <= FEW:
                 self._few += row.rows() if isinstance(row, Block) else (row,)
             else:
                 first, self._few = self._few, None
-                self._keys = self._read_keys(first[0][2:] if first else options)
                 for each in (*first, row):
-                    unlike += self._unlike(each)
-        if unlike:
-            with self._working():
-                self._connection.executemany(_STAGE, unlike)
+                    self._sort(each)
 
-    def _unlike(self, row: Rows) -> Iterable[Row]:
-        """Keep a row or block if the keys say what it is; return the rows of which they do not."""
-        known, alone = self._keys, len(self._origins) == 1
-        if known is None:
-            raise TypeError("the keys of the notes are read when the rows are more than few")
-        if not isinstance(row, Block):
-            return () if known.keep(row, alone=alone) else (row,)
-        return [(row.ref, key, *row.options) for key in known.keep_block(row, alone=alone)]
+    def _sort(self, row: Rows) -> None:
+        if isinstance(row, Block):
+            self._sorter.add(row.ref, row.keys, row.options)
+        else:
+            self._sorter.add(row[0], (row[1],), row[2:])
 
     def _with_implied(self, rows: Iterable[Rows]) -> Iterator[Rows]:
         """Yield rows in their order; implied ones with the action that other lists give them."""
@@ -431,29 +384,34 @@ class Staging:
         """Whose claims may change: the change's origin, and those of its rows."""
         return frozenset({str(self._whose["origin"]), *self._origins})
 
-    def _read_keys(self, alike: Options) -> KeySets:
-        """Read the keys of the notes; `alike`: the options of the list's first row."""
-        known = KeySets(self._select, str(self._whose["origin"]), self._vanished_of)
-        if known.read(alike):
-            with self._working():
-                self._connection.execute(_UNLIKE, known.like)
-        return known
-
     def _vanished_of(self, ref: int, keys: list[bytes]) -> list[bytes]:
         return self._vanished(self, ref, keys)
 
-    def _compare_keys(self) -> tuple[int, list[Row]]:
-        """Return how many rows are as their notes are, and those that SQLite compares."""
-        known = self._keys
-        if known is None:
-            rows = self._few or []
-            self._see_vanished(rows)
-            return 0, rows
-        came, again = known.came(), list(known.come_again())
-        for ref, keys in known.fresh.items():
-            self._added.add(ref, _replaced(keys, self._without) if self._without else keys)
-            keys.clear()
-        return came, again
+    def _compare_keys(self) -> int:
+        """Stage what the keys alone do not say; return how many rows are as their notes are."""
+        options, origin = self._sorter.options, str(self._whose["origin"])
+        notes = Notes(self._select, origin, options[FIRST], self._vanished_of)
+        matching = Matching(self._sorter, notes, origin, self._added, whole=self._replace)
+        for ref in BY_REF:
+            for rows, left in matching.of_map(ref):
+                if rows or (left and self._replace):
+                    with self._working():
+                        self._connection.executemany(_STAGE, rows)
+                        if self._replace:
+                            self._connection.executemany(_STAGE_LEFT, ((ref, key) for key in left))
+        self._added.end([_noted(each) for each in options])
+        if self._replace and not notes.are_alike:
+            with self._working():
+                self._connection.execute(_UNLIKE, notes.like)
+        return matching.came
+
+    def _compare_few(self) -> int:
+        """Stage all rows."""
+        rows = self._few or []
+        self._see_vanished(rows)
+        with self._working():
+            self._connection.executemany(_STAGE, rows)
+        return 0
 
     def _see_vanished(self, rows: Iterable[Row]) -> None:
         """Forget the notes of few rows whose entry is gone."""
@@ -466,11 +424,10 @@ class Staging:
 
     def compare(self) -> Difference:
         """Find out how the list differs from the notes that there are now."""
-        came, rows = self._compare_keys()
+        came = self._compare_few() if self._few is not None else self._compare_keys()
         run = self._connection.execute
         columns = "map, key, action, reason, expires, origin"
         with self._working():
-            self._connection.executemany(_STAGE, rows)
             run(
                 "INSERT OR REPLACE INTO planned SELECT * FROM incoming"
                 " ORDER BY map, key, incoming.rowid"
@@ -479,7 +436,7 @@ class Staging:
             if not self._replace:
                 for statement in _KEPT:
                     run(statement)
-            if self._without:
+            if self._takes_away:
                 run(_PLAIN, {"no_end": NO_END, "no_reason": NO_REASON})
             ends_removed = sum(run(query).fetchone()[0] for query in _ENDS_REMOVED)
             run(_DIFFERING)
@@ -494,10 +451,7 @@ class Staging:
                 self._count,
                 ("planned", "differing", "added", "changed", "contested", "gone", "ended"),
             )
-            if self._keys is not None:
-                came -= run(_ALIKE_TWICE, self._keys.like).fetchone()[0]
             run("DROP TABLE differing")
-        self._keys = None
         return Difference(
             len(self._added) + added,
             changed,
@@ -513,10 +467,8 @@ class Staging:
         waiting = "among CROSS JOIN waiting USING (map, key)" if self._is_limited else "waiting"
         if self._is_limited:
             self._connection.execute(_STANDING_AMONG, self._whose)
-        elif self._keys is None:
+        elif self._few is not None:
             self._connection.execute(_STANDING, self._whose)
-        else:
-            self._connection.executemany("INSERT INTO standing VALUES (?, ?)", self._keys.left())
         self._connection.execute(_GONE, self._whose)
         self._connection.execute(_ENDED.format(waiting), self._whose)
 
@@ -531,7 +483,7 @@ class Staging:
 
     def added_by_map(self) -> dict[int, int]:
         """Return how many entries are to be added to each map, by its number."""
-        counts = Counter(self._added.refs)
+        counts = self._added.by_map.copy()
         with self._working():
             query = "SELECT map, count(*) FROM added GROUP BY map"
             counts.update(dict(self._connection.execute(query).fetchall()))
@@ -571,7 +523,7 @@ class Staging:
     def added(self, start: int, end: int) -> list[Fresh]:
         """Return what is to be added, number start+1 to end."""
         first = len(self._added)
-        fresh = self._added.rows(start, end)
+        fresh = list(self._added.rows(start, end))
         if end > first:
             query = "SELECT * FROM added WHERE rowid > :start AND rowid <= :end"
             rows = self._rows(query, max(0, start - first), end - first)

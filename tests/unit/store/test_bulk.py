@@ -26,10 +26,10 @@ from xdpctl.errors import (
 from xdpctl.rules import AnyQtype, key_of, map_of, parse_target
 from xdpctl.rules.keys import stored_place
 from xdpctl.rules.reach import LIST_MAX, Reach
-from xdpctl.store import bulk, difference, keysets
+from xdpctl.store import bulk, difference, matching, sorting
 from xdpctl.store.change import Change
 from xdpctl.store.difference import Staging
-from xdpctl.store.keysets import KeySets
+from xdpctl.store.matching import Notes
 from xdpctl.store.source import RuleSource
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def looking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
     monkeypatch.setattr(bulk, "STEP", 2)
-    monkeypatch.setattr(keysets, "WALK_STEP", 2)
+    monkeypatch.setattr(matching, "WALK_STEP", 2)
+    monkeypatch.setattr(sorting, "RUN", 3)
+    monkeypatch.setattr(sorting, "PART", 2)
     monkeypatch.setattr(difference, "FEW", 2)
     ledger = Ledger(monkeypatch, tmp_path)
     yield ledger
@@ -512,7 +514,7 @@ def test_a_small_change_reads_no_map_and_no_more_notes_than_its_own(
     lines = ["10.0.0.1 action=pass", A, "*.new.example", "www.example"]
     origin = "app:small" if replace else "file:x"
     large.kernel.faults.calls.clear()
-    with patch.object(KeySets, "read", side_effect=AssertionError("all notes are read")):
+    with patch.object(Notes, "of_map", side_effect=AssertionError("all notes are read")):
         result = large.bulk(lines, origin=origin, replace=replace)
     assert result.created + result.updated + result.others == 4
     assert not {"map.chunks", "map.part"} & set(large.kernel.faults.calls)

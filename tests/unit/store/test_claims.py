@@ -16,7 +16,7 @@ from xdpctl.abi import Book, MapName, RuleAction, decode_value
 from xdpctl.errors import ConflictError, KernelError, MapFullError, NotFoundError
 from xdpctl.rules import AnyQtype, Rule, parse_target
 from xdpctl.rules.rules import ClaimClass, class_of
-from xdpctl.store import bulk, difference, keysets
+from xdpctl.store import bulk, difference, matching, sorting
 from xdpctl.store.claims import RANK_SQL, rank
 from xdpctl.store.state import Note
 
@@ -33,7 +33,9 @@ ONE, TWO, THREE = "list:one", "list:two", "list:three"
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
     monkeypatch.setattr(bulk, "STEP", 2)
-    monkeypatch.setattr(keysets, "WALK_STEP", 2)
+    monkeypatch.setattr(matching, "WALK_STEP", 2)
+    monkeypatch.setattr(sorting, "RUN", 3)
+    monkeypatch.setattr(sorting, "PART", 2)
     monkeypatch.setattr(difference, "FEW", 2)
     ledger = Ledger(monkeypatch, tmp_path)
     yield ledger

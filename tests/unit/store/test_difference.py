@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from xdpctl.abi import MAPS, MapName, RuleAction
 from xdpctl.errors import StateError, TargetError
 from xdpctl.rules.keys import Block, full_key
-from xdpctl.store import difference
+from xdpctl.store import difference, fresh, matching, sorting
 from xdpctl.store.change import Change
 from xdpctl.store.difference import Staging
 from xdpctl.store.state import Note, State
@@ -71,6 +71,7 @@ def claim_of(row: Row) -> tuple[int, bytes, str]:
     replace=st.booleans(),
     blocks=st.booleans(),
     few=st.sampled_from([0, 2, difference.FEW]),
+    at_once=st.sampled_from([1, 2, 100]),
 )
 def test_the_difference_is_that_of_sets(  # noqa: PLR0913 - what a list can be
     stored: list[Row],
@@ -80,6 +81,7 @@ def test_the_difference_is_that_of_sets(  # noqa: PLR0913 - what a list can be
     replace: bool,
     blocks: bool,
     few: int,
+    at_once: int,
 ) -> None:
     notes = {row[:2]: row for row in stored}
     waits = {
@@ -92,7 +94,13 @@ def test_the_difference_is_that_of_sets(  # noqa: PLR0913 - what a list can be
             state.put([note_of(row) for row in notes.values()])
             state.write_claims(wait=[(note_of(row), False) for row in waits.values()])
             asked = Change(source=(), origin="file:x", replace=replace)
-            with Staging(path, asked) as staging, patch.object(difference, "FEW", few):
+            with (
+                patch.object(difference, "FEW", few),
+                patch.multiple(sorting, RUN=2 * at_once, PART=at_once),
+                patch.object(matching, "WALK_STEP", at_once),
+                patch.object(fresh, "PART", at_once),
+                Staging(path, asked) as staging,
+            ):
                 for part in parts:
                     staging.load(in_blocks(part) if blocks else part)
                 found = staging.compare()

@@ -23,7 +23,7 @@ from xdpctl.rules.keys import LIST_NAMES_REF, REFS, Row, name_in, name_place, st
 from xdpctl.rules.lines import LineReader
 from xdpctl.rules.names import Name
 from xdpctl.rules.rules import IMPLIED
-from xdpctl.store import bulk, difference, implied, keysets
+from xdpctl.store import bulk, difference, implied, matching, sorting
 from xdpctl.store.change import Change
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ RPZ = ["*.evil.example CNAME rpz-drop.", "a.evil.example CNAME rpz-drop."]
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
     monkeypatch.setattr(bulk, "STEP", 2)
-    monkeypatch.setattr(keysets, "WALK_STEP", 2)
+    monkeypatch.setattr(matching, "WALK_STEP", 2)
+    monkeypatch.setattr(sorting, "RUN", 3)
+    monkeypatch.setattr(sorting, "PART", 2)
     monkeypatch.setattr(difference, "FEW", 2)
     monkeypatch.setattr(difference, "IMPLIED_AT_ONCE", 2)
     monkeypatch.setattr(implied, "CLAIMS_AT_ONCE", 2)

@@ -15,7 +15,9 @@ import time
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING
 
-from aiohttp import ClientError, HttpVersion11, web
+from aiohttp import web
+from aiohttp.client_exceptions import ClientError
+from aiohttp.http import HttpVersion11
 
 from xdpctl.http.refusals import RequestError
 from xdpctl.http.transport.keys import SPOOL

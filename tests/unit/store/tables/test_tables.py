@@ -15,7 +15,7 @@ from xdpctl.errors import ConflictError, KernelError, NotFoundError, TableFullEr
 from xdpctl.kernel.bpf.libbpf import BPF_EXIST, BPF_NOEXIST
 from xdpctl.rules import Rule, parse_target
 from xdpctl.rules.keys import REFS, stored_key
-from xdpctl.store import bulk, difference, keysets
+from xdpctl.store import bulk, difference, matching, sorting
 from xdpctl.store.tables import restoring
 from xdpctl.store.tables.tables import ClosedError, Tables
 
@@ -40,7 +40,9 @@ EACH_KIND = [
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
     monkeypatch.setattr(bulk, "STEP", 2)
-    monkeypatch.setattr(keysets, "WALK_STEP", 2)
+    monkeypatch.setattr(matching, "WALK_STEP", 2)
+    monkeypatch.setattr(sorting, "RUN", 3)
+    monkeypatch.setattr(sorting, "PART", 2)
     monkeypatch.setattr(difference, "FEW", 2)
     monkeypatch.setattr(restoring, "ROWS_AT_ONCE", 2)
     ledger = Ledger(monkeypatch, tmp_path)
