@@ -3,7 +3,7 @@
 A flood of random names, and so many streams at once: sums as the page and `top --live` ask for,
 the same for all or each of another kind, every sample as `watch` has it, and readers that never
 read. Printed and written: processors that the service used, the longest time that its loop was
-held, and its memory (PSS), each in eight seconds.
+held, and its memory (PSS), each in five seconds.
 
     python -m tests.bench.streams [--rate 4000]
 """
@@ -11,6 +11,7 @@ held, and its memory (PSS), each in eight seconds.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import socket
 import sys
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SECONDS: Final = 8.0
+SECONDS: Final = 5.0
 SETTLING: Final = 6.0
 """The sums are of five seconds."""
+
+LEAVING: Final = 3.0
+"""Until the service has noticed that a stream's client has left."""
 
 ALL_BY: Final = (
     "source,source24,source64,source48,name,zone2,zone3,type,port,source-port,action,reason"
@@ -111,8 +115,10 @@ class Reader(threading.Thread):
             return  # it was ended
 
     def end(self) -> None:
-        """Leave."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+        """Leave, if the service has not ended it."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
 
 
 def measure(service: Service, ticks: Ticks, kind: Kind) -> Row:
@@ -134,8 +140,8 @@ def measure(service: Service, ticks: Ticks, kind: Kind) -> Row:
     used = (cpu_seconds(service.process.pid) - before) / SECONDS
     held = ticks.longest[1]
     for reader in readers:
-        if reader.is_alive():
-            reader.end()
+        reader.end()
+    time.sleep(LEAVING)
     return Row(kind.label, round(used, 3), round(1000 * held, 1), round(most / 1e6, 1))
 
 

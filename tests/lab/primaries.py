@@ -343,6 +343,11 @@ class ZonePrimary:
         text = "\n".join([*head, *(f"update {line}" for line in lines), "send\n"])
         self.place.run("nsupdate", "-v", "-k", str(self.key_file), given=text)
 
+    def notify_now(self) -> None:
+        """Let a Knot send its NOTIFY at once, as `knotc` on the primary does."""
+        knotc = "knotc", "-s", str(self.directory / "knot.sock")
+        self.place.run(*knotc, "zone-notify", self.zone)
+
     def _write(self, lines: Sequence[str]) -> None:
         """Write the zone file with a change, and wait until the server has read it."""
         zone = dns.zone.from_file(str(self.file), self.zone, relativize=False)

@@ -12,6 +12,7 @@
     shrinking.py   how much smaller a version of a zone may be
     origins.py     which origins belong to lists, and how the rules of removed lists end
     inotify.py     notices changes in a directory
+    zone_list.py   one list that is a zone: what is known about it
     zone_lists.py  when versions of zones are used, and when their rules end
     publish/       what this host publishes in zones
     zone/          lists that are zones: transfers, versions, records as rows

@@ -18,7 +18,7 @@ import logging
 import re
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol
@@ -32,9 +32,9 @@ from xdpctl.errors import (
     within,
 )
 from xdpctl.feeds.formats.account import denials
-from xdpctl.feeds.refusals import answer_all, what_helps, what_stays
+from xdpctl.feeds.refusals import what_helps, what_stays
 from xdpctl.feeds.shrinking import Shrinking
-from xdpctl.feeds.versions import GoodVersion, ListView, Versions
+from xdpctl.feeds.versions import ListView, Versions
 from xdpctl.feeds.zone.following import Following
 from xdpctl.feeds.zone.messages import (
     Asked,
@@ -48,12 +48,13 @@ from xdpctl.feeds.zone.messages import (
     ZoneListsJob,
     ZoneReport,
 )
+from xdpctl.feeds.zone_list import ZoneList, age_text, expires_after, good_version, primaries_of
 from xdpctl.process.clock import boot_clock
 from xdpctl.process.log import event
 from xdpctl.rules.keys import LIST_PREFIX
 from xdpctl.rules.names import shown
 from xdpctl.rules.reach import EXEMPT_MAX, LIST_MAX, NO_REACH, Reach, reach_of
-from xdpctl.settings.lists import NO_SHRINK_LIMIT, Expire, Lifetime, Passthru
+from xdpctl.settings.lists import NO_SHRINK_LIMIT, Lifetime, Passthru
 from xdpctl.store.change import Change
 
 if TYPE_CHECKING:
@@ -104,54 +105,6 @@ class ZoneBackend(Protocol):
 
     async def exempt(self, origin: str, clients: Iterable[Network]) -> None:
         """Let exactly these clients of an origin be in front of every rule."""
-
-
-@dataclass(slots=True)
-class _Kept:
-    """One list and what is known about it.
-
-    Attributes:
-        shrinking: how much smaller a version may be.
-        used_as: the settings with which `serial` was put in force in this run; None: it was not.
-        serial: of the version whose rules are in force; None: it is not known, or none is.
-        report: the last one.
-        next: when the zone is looked at next, Unix time.
-        problem: why the version that was offered is not used. `trouble`: why none came.
-        is_unread: its key or its authorities could not be read, so no primary is asked.
-        left_out, denials: sentences, or empty.
-        expired: its rules were removed, as no primary has confirmed them.
-        accepted: an operator wants the version that is offered next, even if it shrank.
-        asked_again: the look that was under way then has ended, and another was asked for.
-        transfers: how often it was looked at, by what was asked and how that ended.
-        exempt: clients that are in front of every rule; None: those of before this start.
-        waiting: requests that wait for the next look.
-        asking: asks for the zone, as this host has changed it.
-    """
-
-    settings: ZoneListSettings
-    number: int
-    shrinking: Shrinking
-    used_as: object = None
-    serial: int | None = None
-    report: ZoneReport | None = None
-    next: float = 0.0
-    problem: str = ""
-    trouble: str = ""
-    is_unread: bool = False
-    left_out: str = ""
-    denials: str = ""
-    expired: bool = False
-    accepted: bool = False
-    asked_again: bool = False
-    transfers: Counter[tuple[Asked, LookResult]] = field(default_factory=Counter)
-    exempt: frozenset[Network] | None = None
-    waiting: list[asyncio.Future[None]] = field(default_factory=list)
-    asking: asyncio.Task[None] | None = None
-
-    def answer(self) -> None:
-        """Let the requests go on that wait for this look."""
-        waiting, self.waiting = self.waiting, []
-        answer_all(waiting)
 
 
 class _UnsureError(Exception):
@@ -205,8 +158,8 @@ class ZoneLists:
         state = settings.state.absolute()
         self._directory: Path = state.parent / FOLDER / state.name
         self._first_until = time.monotonic() + FIRST_SECONDS if settings.zone_lists else 0.0
-        self._kept: dict[str, _Kept] = {}
-        self._numbers: dict[int, _Kept] = {}
+        self._kept: dict[str, ZoneList] = {}
+        self._numbers: dict[int, ZoneList] = {}
         self._following = Following(self._directory, self._sockets, start, self._heard)
         self._inbox: deque[tuple[ZoneListsJob, Report]] = deque()
         self._wake = asyncio.Event()
@@ -236,7 +189,7 @@ class ZoneLists:
         """Return how each list is now. From the loop's thread."""
         return tuple(self._view(listed) for listed in self._kept.values())
 
-    def _view(self, listed: _Kept) -> ListView:
+    def _view(self, listed: ZoneList) -> ListView:
         settings, report = listed.settings, listed.report
         contact = report.contact if report is not None else 0.0
         return ListView(
@@ -274,9 +227,9 @@ class ZoneLists:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if is_unread := listed.is_unread:
             try:
-                await asyncio.to_thread(_primaries, listed.settings)
+                await asyncio.to_thread(primaries_of, listed.settings)
             except XdpctlError as error:
-                self._troubled(listed, _unreadable(listed, error))
+                self._troubled(listed, listed.unreadable(error))
                 raise ListError(listed.trouble) from error
             if self._kept.get(origin) is not listed:
                 return await self.read_now(name, accept=accept)
@@ -315,7 +268,7 @@ class ZoneLists:
                     listed.asking.cancel()
                 listed.asking = asyncio.create_task(self._ask_soon(listed), name="zone-lists-ask")
 
-    async def _ask_soon(self, listed: _Kept) -> None:
+    async def _ask_soon(self, listed: ZoneList) -> None:
         """Ask the primaries, again and again where they have changes from another server."""
         for pause in AFTER_UPDATE_SECONDS if listed.settings.update else (0.0,):
             await asyncio.sleep(pause)
@@ -363,11 +316,11 @@ class ZoneLists:
 
     async def _take_over(self, settings: Settings) -> None:
         self._settings = settings
-        former, kept = self._kept, dict[str, _Kept]()
+        former, kept = self._kept, dict[str, ZoneList]()
         for number, wanted in enumerate(settings.zone_lists):
             before = former.get(wanted.origin)
             if before is None or before.settings.zone != wanted.zone:
-                kept[wanted.origin] = _Kept(wanted, number, Shrinking(self._clock))
+                kept[wanted.origin] = ZoneList(wanted, number, Shrinking(self._clock))
             else:
                 before.settings, before.number = wanted, number
                 kept[wanted.origin] = before
@@ -401,7 +354,7 @@ class ZoneLists:
             if listed.serial is not None and listed.used_as != self._used_as(listed):
                 await self._use_good(listed)
 
-    def _is_of_another(self, listed: _Kept) -> bool:
+    def _is_of_another(self, listed: ZoneList) -> bool:
         """Return whether the rules of a list are those of another zone, or of a file.
 
         The settings may also have changed while the service was stopped.
@@ -409,7 +362,7 @@ class ZoneLists:
         good = self._versions.of(listed.settings.origin)
         return good is not None and good.zone not in {None, listed.settings.zone.to_text()}
 
-    async def _end_of_former(self, listed: _Kept) -> None:
+    async def _end_of_former(self, listed: ZoneList) -> None:
         """Remove the rules of what a list was before.
 
         Nobody would see that they expire, and the primaries of the new one may never answer.
@@ -426,7 +379,7 @@ class ZoneLists:
             return
         event(_log, "list-removed", list=settings.origin, rules=removed)
 
-    def _used_as(self, listed: _Kept) -> object:
+    def _used_as(self, listed: ZoneList) -> object:
         """Return what the rules of a version depend on beside the version."""
         return listed.settings, self._settings.protect
 
@@ -443,11 +396,11 @@ class ZoneLists:
             wanted = listed.settings
             primaries: tuple[Primary, ...] = ()
             try:
-                primaries = _primaries(wanted)
+                primaries = primaries_of(wanted)
                 listed.trouble = ""
                 listed.is_unread = False
             except XdpctlError as error:
-                self._troubled(listed, _unreadable(listed, error))
+                self._troubled(listed, listed.unreadable(error))
                 listed.is_unread = True
             zones.append(
                 ListZone(
@@ -485,12 +438,12 @@ class ZoneLists:
         else:
             await self._looked(listed, report)
 
-    async def _offered(self, listed: _Kept, offered: Offered) -> Verdict:
+    async def _offered(self, listed: ZoneList, offered: Offered) -> Verdict:
         """Use a version that was offered; return what became of it."""
         is_kept = offered.asked is Asked.NOTHING
         if is_kept and listed.serial == offered.soa.serial:
             return Verdict.GOOD  # in force already: the process was started again
-        expires = _expires_after(listed.settings, offered.soa.expire)
+        expires = expires_after(listed.settings, offered.soa.expire)
         if is_kept and expires is not None and self._clock() - offered.contact >= expires:
             return Verdict.GOOD  # it has expired: `_see_expired` removes its rules
         accepted, listed.accepted = listed.accepted or is_kept, False
@@ -523,7 +476,7 @@ class ZoneLists:
             reading = read()
             return await self._use(listed, reading, serial, accepted=accepted, bounded=bounded)
 
-    def _max_shrink(self, listed: _Kept) -> float:
+    def _max_shrink(self, listed: ZoneList) -> float:
         """Return which share of a list's rules may be gone in a version."""
         settings = listed.settings
         good = self._versions.of(settings.origin)
@@ -531,7 +484,7 @@ class ZoneLists:
             return settings.max_shrink
         return listed.shrinking.share(good.rules, settings.max_shrink)
 
-    async def _use_good(self, listed: _Kept) -> None:
+    async def _use_good(self, listed: ZoneList) -> None:
         """Put the last good version in force again."""
         report = listed.report
         if report is None or report.soa is None:
@@ -575,7 +528,7 @@ class ZoneLists:
 
     async def _use(
         self,
-        listed: _Kept,
+        listed: ZoneList,
         reading: ZoneReading,
         serial: int,
         *,
@@ -627,11 +580,11 @@ class ZoneLists:
         return Verdict.GOOD
 
     async def _noted(
-        self, listed: _Kept, reading: ZoneReading, result: BulkResult, serial: int
+        self, listed: ZoneList, reading: ZoneReading, result: BulkResult, serial: int
     ) -> None:
         settings, found = listed.settings, reading.found
         former = self._versions.of(settings.origin)
-        good = _good_version(result, found, former, settings, serial)
+        good = good_version(result, found, former, settings, serial)
         if former is not None:
             listed.shrinking.seen(former.rules, good.rules)
         await self._versions.keep(settings.origin, replace(good, success=self._clock()))
@@ -659,7 +612,7 @@ class ZoneLists:
             event(_log, "list-denials", list=settings.origin, text=listed.denials)
         await self._exempt(listed, exempt)
 
-    async def _exempt(self, listed: _Kept, clients: frozenset[Network]) -> None:
+    async def _exempt(self, listed: ZoneList, clients: frozenset[Network]) -> None:
         if clients == listed.exempt:
             return
         try:
@@ -674,7 +627,7 @@ class ZoneLists:
             event(_log, "list-exempt", list=listed.settings.origin, clients=len(clients))
         listed.exempt = clients
 
-    def _note_left_out(self, listed: _Kept, found: ZoneFound) -> None:
+    def _note_left_out(self, listed: ZoneList, found: ZoneFound) -> None:
         if found.before is not None:
             return  # only of what changed: what is known of the whole stays
         listed.left_out = ""
@@ -683,7 +636,7 @@ class ZoneLists:
             listed.left_out = Sentence(f"{frame}{found.left_out}", f"{frame}{found.left_out.kinds}")
             event(_log, "list-left-out", logging.WARNING, text=listed.left_out)
 
-    def _refused(self, listed: _Kept, error: XdpctlError, serial: int) -> None:
+    def _refused(self, listed: ZoneList, error: XdpctlError, serial: int) -> None:
         settings = listed.settings
         state = what_stays(error, self._versions.of(settings.origin), "rules")
         helps = what_helps(error, settings)
@@ -697,7 +650,7 @@ class ZoneLists:
             event(_log, "list-refused", logging.ERROR, error=problem)
         listed.problem = problem
 
-    async def _looked(self, listed: _Kept, report: ZoneReport) -> None:
+    async def _looked(self, listed: ZoneList, report: ZoneReport) -> None:
         if report.asked is not Asked.NOTHING or report.soa is not None:
             listed.transfers[report.asked, report.result] += 1
         listed.report, listed.next = report, self._clock() + report.next_seconds
@@ -722,19 +675,19 @@ class ZoneLists:
         listed.accepted = False
         listed.answer()
 
-    def _troubled(self, listed: _Kept, sentence: str) -> None:
+    def _troubled(self, listed: ZoneList, sentence: str) -> None:
         if sentence != listed.trouble:
             event(_log, "list-failed", logging.WARNING, error=sentence)
         listed.trouble = sentence
 
     # --- the end of rules that nobody confirms --------------------------------------
 
-    async def _see_expired(self, listed: _Kept) -> None:
+    async def _see_expired(self, listed: ZoneList) -> None:
         """Remove the rules of a zone that no primary has confirmed for long."""
         report = listed.report
         if report is None or report.soa is None or listed.expired:
             return
-        seconds, age = _expires_after(listed.settings, report.soa.expire), 0.0
+        seconds, age = expires_after(listed.settings, report.soa.expire), 0.0
         if seconds is None or (age := self._clock() - report.contact) < seconds:
             return
         origin = listed.settings.origin
@@ -747,73 +700,10 @@ class ZoneLists:
         listed.expired, listed.serial = True, None
         listed.problem = (
             f"list {listed.settings.name} has expired: no primary has answered for"
-            f" {_age(age)}; its rules come back when one does"
+            f" {age_text(age)}; its rules come back when one does"
         )
         event(_log, "list-expired", logging.ERROR, list=origin, rules=removed)
 
 
-def _unreadable(listed: _Kept, error: XdpctlError) -> str:
-    return f"list {listed.settings.name} cannot be brought up to date: {error.sentence}"
-
-
 def _may_be_empty(max_shrink: float, *, accepted: bool) -> bool:
     return accepted or max_shrink >= NO_SHRINK_LIMIT
-
-
-def _expires_after(settings: ZoneListSettings, soa_expire: int) -> float | None:
-    """Return the seconds without contact after which a list's rules end; None: never."""
-    if settings.expire is Expire.KEEP:
-        return None
-    return float(soa_expire if settings.expire is Expire.SOA else settings.expire)
-
-
-def _good_version(
-    result: BulkResult,
-    found: ZoneFound,
-    former: GoodVersion | None,
-    settings: ZoneListSettings,
-    serial: int,
-) -> GoodVersion:
-    """Return what is known of a version; of changes, from what was known of the one before."""
-    kinds = Counter(found.left_out.counts)
-    if found.before is None or former is None:
-        rules = result.created + result.updated + result.unchanged + result.theirs + result.others
-        rules += found.ended
-    else:
-        rules = max(former.rules + found.rules - found.rules_before, 0)
-        known = Counter(former.kinds)
-        known.update(kinds)
-        known.subtract(found.before.counts)
-        kinds = +known
-    return GoodVersion(
-        *("rpz", rules, kinds.total(), 0.0),
-        kinds=dict(kinds),
-        serial=serial,
-        covers=result.reach,
-        zone=settings.zone.to_text(),
-    )
-
-
-def _primaries(settings: ZoneListSettings) -> tuple[Primary, ...]:
-    """Return the primaries with their key and what TLS checks. Blocks.
-
-    Raises:
-        XdpctlError: a file cannot be read.
-    """
-    from xdpctl.transfers.client import Primary  # noqa: PLC0415 - loads dnspython
-    from xdpctl.transfers.key_file import read_key  # noqa: PLC0415 - the same
-    from xdpctl.transfers.tls import Tls, read_authorities  # noqa: PLC0415 - the same
-
-    key = read_key(settings.key_file) if settings.key_file else None
-    tls = None
-    if settings.tls_name is not None:
-        authorities = read_authorities(settings.tls_ca) if settings.tls_ca else None
-        tls = Tls(settings.tls_name, authorities)
-    return tuple(Primary(*each, key, tls) for each in settings.primaries)
-
-
-def _age(seconds: float) -> str:
-    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{seconds:.0f} s"

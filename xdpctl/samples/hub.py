@@ -9,6 +9,7 @@ somebody looks. Everything here runs on the loop and never blocks.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -39,19 +40,29 @@ class Inbox:
     """
 
     def __init__(self, most: int) -> None:
+        self._offered = self._taken = time.time()
         self._most = most
         self._waiting: list[Sample] = []
         self._changed = asyncio.Event()
         self._closed = False
         self.lost = 0
 
-    def put(self, batch: Sequence[Sample], lost: int = 0) -> int:
+    @property
+    def until(self) -> float:
+        """Unix time up to which the reader has all samples; on a busy machine that is long ago."""
+        return self._taken if self._waiting else self._offered
+
+    def put(self, batch: Sequence[Sample], lost: int, until: float) -> int:
         """Add samples; return how many there was no room for.
 
         Args:
             batch: the samples.
             lost: how many were lost before they came here.
+            until: Unix time up to which these are all.
         """
+        if not self._waiting:
+            self._taken = self._offered
+        self._offered = until
         room = max(0, self._most - len(self._waiting))
         self._waiting += batch[:room]
         over = max(0, len(batch) - room)
@@ -76,6 +87,7 @@ class Inbox:
             self._changed.clear()
             await self._changed.wait()
         batch, self._waiting = self._waiting, []
+        self._taken = self._offered
         return batch
 
 
@@ -127,14 +139,16 @@ class Hub:
             if not self._inboxes:
                 self.wanted.clear()
 
-    def deliver(self, batch: Sequence[Sample], lost: int = 0) -> None:
+    def deliver(self, batch: Sequence[Sample], lost: int = 0, until: float | None = None) -> None:
         """Give samples to all who look.
 
         Args:
             batch: the samples.
             lost: how many the kernel's buffer had no room for since the last call.
+            until: Unix time up to which these, and those of before, are all; None: now.
         """
-        self.lost += lost + sum(inbox.put(batch, lost) for inbox in self._inboxes)
+        moment = time.time() if until is None else until
+        self.lost += lost + sum(inbox.put(batch, lost, moment) for inbox in self._inboxes)
 
     def close(self, trouble: str) -> None:
         """End all readers' loops; no other may look until `open`.

@@ -15,7 +15,8 @@ from xdpctl.errors import TableFullError, TargetError
 from xdpctl.process.caller import NOBODY
 from xdpctl.rules import Rule, target_of
 from xdpctl.service.tasks import on_thread
-from xdpctl.store.dynamic import ORIGIN, WishState
+from xdpctl.store.change import Change
+from xdpctl.store.dynamic import ORIGIN, WishesSettled, WishRows, WishState
 from xdpctl.store.tally import EACH, Tally
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from xdpctl.rules import AnyQtype
     from xdpctl.rules.guard import Guard
     from xdpctl.service.account import Account
-    from xdpctl.store.dynamic import Wish, WishesSettled
+    from xdpctl.store.dynamic import Wish
     from xdpctl.store.entries import Place
     from xdpctl.store.state import Note
     from xdpctl.store.store import Store
@@ -46,6 +47,7 @@ class DynamicBackend:
         reserve: makes room in our own tables, so that no thread waits for it.
         guard: gives the guard of this moment; blocks.
         writes, urgent: lanes of the thread that rules are written on.
+        bulk: the thread for changes of many rules.
         looks: a thread for looks at entries.
     """
 
@@ -58,6 +60,7 @@ class DynamicBackend:
         *,
         writes: Executor,
         urgent: Executor,
+        bulk: Executor,
         looks: Executor,
     ) -> None:
         self._store = store
@@ -66,6 +69,7 @@ class DynamicBackend:
         self.guard = guard
         self._writes = writes
         self._urgent = urgent
+        self._bulk = bulk
         self._looks = looks
         self._made = 0
         self._first: list[Rule] = []
@@ -93,6 +97,26 @@ class DynamicBackend:
             with contextlib.suppress(TableFullError):  # others took it before
                 return await on_thread(self._writes, settle)
         return await on_thread(self._writes, settle)
+
+    async def make_many(self, wishes: Mapping[Place, Wish]) -> WishesSettled:
+        """Make many claims that are new, as those of a list are made.
+
+        Raises:
+            XdpctlError: a map refused, or the state; some of them may have been made, and all may
+                be asked for again.
+        """
+
+        def make() -> WishesSettled:
+            result = self._store.bulk(Change(source=WishRows(wishes), origin=ORIGIN))
+            if result.theirs or result.others:
+                states = self._store.dynamic.states(wishes.keys())
+            else:
+                states = dict.fromkeys(wishes, WishState.IN_FORCE)
+            settled = WishesSettled(states)
+            self._count(wishes, settled)
+            return settled
+
+        return await on_thread(self._bulk, make)
 
     def _count(self, wishes: Mapping[Place, Wish | None], settled: WishesSettled) -> None:
         """Note which claims are in force now, and which were and have ended, for `note`."""

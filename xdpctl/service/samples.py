@@ -189,9 +189,10 @@ class Samples:
         try:
             while self.hub.wanted.is_set() and (maps, settings) == (self.maps, self._settings):
                 await asyncio.sleep(READ_SECONDS)
+                until = time.time()
                 samples = await on_thread(thread, session.read)
                 lost = self.lost()
-                self.hub.deliver(samples, max(0, lost - known))
+                self.hub.deliver(samples, max(0, lost - known), until)
                 known = lost
         finally:
             session.close()

@@ -471,6 +471,7 @@ def _dnsdist(
         lambda: Guard(current.now.protect, netlink.local_addresses()),
         writes=workers.lanes.writes,
         urgent=workers.lanes.urgent,
+        bulk=workers.bulk,
         looks=stack.enter_context(one_thread("dnsdist")),
     )
     return DnsdistBlocks(backend, current.now)

@@ -17,20 +17,28 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xdpctl.abi import TABLES, MapName, RuleAction
 from xdpctl.errors import KernelError, TableFullError
-from xdpctl.rules.keys import REFS
+from xdpctl.rules.keys import REFS, Block, stored_key
 from xdpctl.store.entries import NOTES_AT_ONCE, read_values
+from xdpctl.store.source import RuleSource
 from xdpctl.store.state import Note, place_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from xdpctl.errors import XdpctlError
+    from xdpctl.rules.keys import Options, Rows
     from xdpctl.store.claims import Claims, Make, Wanted
     from xdpctl.store.entries import Entries, Place
     from xdpctl.store.tables.tables import Tables
 
 ORIGIN = "dnsdist-dynamic"
+
+ROW_OCTETS = 60
+"""What a row counts for when it is decided whether another process makes them."""
+
+PART = 4_000
+"""Rows of one part."""
 
 WALK_MAX = 50_000
 """In a shared map with more entries, dnsdist's own are not looked at."""
@@ -51,6 +59,43 @@ class Wish(NamedTuple):
     reason: str
     end: float
     prolongs: bool = False
+
+
+class WishRows(RuleSource):
+    """Many claims that are new, as rows, so that they are made as those of a list are.
+
+    Args:
+        wishes: by place.
+    """
+
+    def __init__(self, wishes: Mapping[Place, Wish]) -> None:
+        self._keys: dict[tuple[int, Options], list[bytes]] = {}
+        for (name, key), wish in wishes.items():
+            ref = REFS[name]
+            options = int(wish.action), wish.reason, wish.end, ORIGIN
+            self._keys.setdefault((ref, options), []).append(stored_key(ref, key))
+        self._count = len(wishes)
+
+    @property
+    def size(self) -> int:
+        """Octets, about."""
+        return ROW_OCTETS * self._count
+
+    @property
+    def position(self) -> int:
+        """All of it: it is in memory."""
+        return self.size
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """None."""
+        return ()
+
+    def __iter__(self) -> Iterator[Iterator[Rows]]:
+        """Yield the rows in parts of alike ones."""
+        for (ref, options), keys in self._keys.items():
+            for at in range(0, len(keys), PART):
+                yield iter((Block(ref, keys[at : at + PART], options),))
 
 
 class WishState(Enum):
@@ -134,6 +179,17 @@ class DynamicClaims:
                 with self._tables.writing({name for name, _ in part}):
                     self._settle(part, settled)
         return settled
+
+    def states(self, places: Collection[Place]) -> dict[Place, WishState]:
+        """Return how claims that were made at these places are now."""
+        waiting = {
+            place
+            for place, claims in self._claims.waiting_at(places).items()
+            if any(claim.origin == ORIGIN for claim in claims)
+        }
+        found = dict.fromkeys(places, WishState.IN_FORCE)
+        found |= dict.fromkeys(waiting, WishState.BEHIND_OTHERS)
+        return found | dict.fromkeys(self.foreign(waiting), WishState.BEHIND_DNSDIST)
 
     def _settle(self, wanted: dict[Place, Wanted], settled: WishesSettled) -> None:
         ending = [place for place, each in wanted.items() if each[ORIGIN] is None]

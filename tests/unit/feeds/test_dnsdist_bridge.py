@@ -110,6 +110,14 @@ class FakeBackend:
     left: list[Note] = field(default_factory=list)
     zones_go: asyncio.Event = field(default_factory=asyncio.Event)
     settles: list[int] = field(default_factory=list)
+    many: list[int] = field(default_factory=list)
+
+    async def make_many(self, wishes: Mapping[Place, Wish]) -> WishesSettled:
+        self.many.append(len(wishes))
+        settled = await self.settle(wishes)
+        for error in settled.refused.values():
+            raise error
+        return settled
 
     def guard(self) -> Guard:
         return Guard([], [])
@@ -373,6 +381,37 @@ async def test_a_map_without_room_is_a_warning_and_the_rest_is_claimed() -> None
         site.backend.full = MapName.CIDR4
         site.dnsdist.has({"192.0.2.0/24": entry(), "192.0.2.9/32": entry(ebpf=False)})
         await site.until(lambda: site.targets == {"192.0.2.9"} and site.part.warnings)
+        (warning,) = site.part.warnings
+        assert "some of dnsdist's dynamic blocks are not in force" in warning
+
+
+async def test_a_long_first_list_is_made_at_once_and_its_changes_step_by_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("xdpctl.feeds.dnsdist.bridge.MANY", 3)
+    async with bridge() as site:
+        sources = {f"192.0.2.{number}/32": entry(ebpf=False) for number in range(6)}
+        names = {f"n{number}.example.": entry() for number in range(5)}
+        site.dnsdist.has(sources | names)
+        await site.until(lambda: len(site.targets) == 11)
+        assert site.backend.many == [6, 5]
+        del sources["192.0.2.0/32"]
+        site.dnsdist.has(sources | names | {"198.51.100.0/24": entry()})
+        await site.until(lambda: "198.51.100.0/24" in site.targets)
+        assert len(site.targets) == 11
+        assert site.backend.many == [6, 5]
+
+
+async def test_a_long_list_that_a_map_refuses_is_made_step_by_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("xdpctl.feeds.dnsdist.bridge.MANY", 3)
+    async with bridge() as site:
+        site.backend.full = MapName.CIDR4
+        fit = {f"192.0.2.{number}/32": entry(ebpf=False) for number in range(6)}
+        site.dnsdist.has(fit | {"198.51.100.0/24": entry()})
+        await site.until(lambda: len(site.targets) == 6 and site.part.warnings)
+        assert site.backend.many[0] == 7
         (warning,) = site.part.warnings
         assert "some of dnsdist's dynamic blocks are not in force" in warning
 

@@ -29,6 +29,7 @@ from xdpctl.feeds.inotify import Inotify
 from xdpctl.feeds.origins import REMEMBERED
 from xdpctl.rules import target_text
 from xdpctl.rules.keys import each_row
+from xdpctl.rules.reach import LIST_MAX, Reach
 from xdpctl.settings import ListSettings, Settings, load_settings
 from xdpctl.store.bulk import BulkResult
 
@@ -76,7 +77,7 @@ class FakeBackend:
             self.rules[origin] = found
         finally:
             self.turned.set()
-        return BulkResult(created=len(found))
+        return BulkResult(created=len(found), reach=Reach(0.5))
 
     async def flush(self, map_name: MapName | None, origin: str | None) -> int:
         assert map_name is None
@@ -508,6 +509,28 @@ async def test_a_list_that_had_no_rule_and_has_none_is_a_warning_of_its_own(
         assert "it has no rule" in kept.warnings[0]
         assert kept.views()[0].error == kept.warnings[0]
     assert [record.getMessage() for record in caplog.records] == ["list-empty"]
+
+
+async def test_what_a_list_may_cover_is_bounded_unless_it_is_accepted(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    listed = written(tmp_path / "a", "10.0.0.0/8")
+    async with running(backend, listed) as kept:
+        await kept.read_now("a", accept=True)
+    asked = [(change.cover_max, change.covered) for change in backend.changes]
+    assert asked == [(LIST_MAX, Reach()), (None, Reach(0.5))]
+
+
+async def test_the_rules_of_a_zone_do_not_stay_under_the_name_of_a_file(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    """The settings were changed while the service was stopped, and the file is not there."""
+    good = {"format": "rpz", "rules": 1, "left_out": 0, "success": 1.0, "zone": "rpz.example"}
+    backend.facts["list-versions"] = json.dumps({"list:a": good})
+    backend.rules["list:a"] = {"a.example"}
+    async with running(backend, ListSettings(file=tmp_path / "a", origin="list:a")) as kept:
+        assert backend.rules == {}
+        assert kept.views()[0].good is None
 
 
 async def test_what_is_no_list_cannot_be_accepted(backend: FakeBackend, tmp_path: Path) -> None:

@@ -109,3 +109,18 @@ def test_without_samples_a_reader_hears_why() -> None:
             assert hub.wanted.is_set()
 
     asyncio.run(look())
+
+
+async def test_a_reader_knows_up_to_when_it_has_all_samples() -> None:
+    hub = Hub()
+    async with hub.subscribe() as inbox:
+        hub.deliver([], until=100.0)
+        assert inbox.until == 100.0
+        hub.deliver(samples(1), until=101.0)
+        hub.deliver(samples(2), until=102.0)
+        assert inbox.until == 100.0
+        await anext(inbox)
+        assert inbox.until == 102.0
+        hub.deliver(samples(3), until=103.0)
+        hub.deliver([], until=104.0)
+        assert inbox.until == 102.0

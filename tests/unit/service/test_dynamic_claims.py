@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -36,7 +37,7 @@ class Site:
     account: Account
     backend: DynamicBackend
 
-    def wishes(self, *texts: str) -> dict[tuple[MapName, bytes], Wish | None]:
+    def wishes(self, *texts: str) -> dict[tuple[MapName, bytes], Wish]:
         end = self.ledger.boot + 60
         return {self.ledger.place(text): Wish(DROP, "why", end) for text in texts}
 
@@ -62,9 +63,32 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
             lambda: Guard([], [ip_address(LOCAL)]),
             writes=thread,
             urgent=thread,
+            bulk=thread,
             looks=thread,
         )
         yield Site(ledger, account, backend)
+
+
+async def test_many_claims_are_made_as_those_of_a_list(site: Site) -> None:
+    """Each with its end and its reason; those behind others' are known as such."""
+    site.ledger.dnsdist("192.0.2.7", 5)
+    site.ledger.put("192.0.2.8")
+    texts = [f"192.0.2.{number}" for number in range(4, 20)]
+    wishes = site.wishes(*texts, ".evil.example", "www.evil.example", "203.0.113.0/24")
+    settled = await site.backend.make_many(wishes)
+    await site.backend.note()
+    assert settled.states[site.ledger.place("192.0.2.7")] is WishState.BEHIND_DNSDIST
+    assert settled.states[site.ledger.place("192.0.2.8")] is WishState.BEHIND_OTHERS
+    assert Counter(settled.states.values())[WishState.IN_FORCE] == len(wishes) - 2
+    assert sum(count for _, _, count, _ in site.history()) == len(wishes) - 2
+    assert len(site.ledger.shown(ORIGIN)) == len(wishes) - 2
+    again = await site.backend.settle(
+        {place: wish._replace(prolongs=True) for place, wish in wishes.items()}
+    )
+    assert again.states == settled.states
+    site.ledger.pass_time(61)
+    site.ledger.store.expire()
+    assert site.ledger.shown(ORIGIN) == {}
 
 
 async def test_few_claims_are_in_the_history_one_by_one_with_their_hits(site: Site) -> None:

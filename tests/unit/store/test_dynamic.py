@@ -149,3 +149,19 @@ def test_a_start_finds_the_claims_that_go_on(ledger: Ledger) -> None:
     assert ledger.store.dynamic.hits([ledger.place(V4), ledger.place("203.0.113.1")]) == {
         ledger.place(V4): 0
     }
+
+
+def test_what_a_start_finds_is_read_without_a_look_at_other_origins(ledger: Ledger) -> None:
+    """Both tables have an index of these claims alone."""
+    ledger.put(V4)
+    ledger.dnsdist("192.0.2.9")
+    wish(ledger, V4, PREFIX, NAME, "192.0.2.9")
+    plans: list[str] = []
+    ledger.state._connection.set_trace_callback(plans.append)
+    found = {note.key for part in ledger.store.dynamic.former() for note in part}
+    ledger.state._connection.set_trace_callback(None)
+    assert found == {ledger.place(text)[1] for text in (V4, PREFIX, NAME, "192.0.2.9")}
+    for query in {text for text in plans if "_dynamic" in text}:
+        (plan, *_) = ledger.state._connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+        assert "_dynamic ((map,key)>" in plan[3]
+    assert len(plans) == 4

@@ -33,7 +33,7 @@ from xdpctl.process.garbage import no_collection
 from xdpctl.process.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from xdpctl.abi import MapName, RuleAction
     from xdpctl.feeds.dnsdist.blocks import BlockList
@@ -50,6 +50,9 @@ REST = 20
 
 JITTER = 0.1
 """Part of the wait that is added at random, so that many hosts do not ask at once."""
+
+MANY = 2_000
+"""With more claims that are new they are made as those of a list are: in batches."""
 
 RETRY_SECONDS = 60.0
 """Longest wait behind a poll that failed, if `poll` is not longer."""
@@ -87,6 +90,9 @@ class ClaimBackend(Protocol):
 
     async def settle(self, wishes: Wishes) -> WishesSettled:
         """Make, prolong or end some hundred claims."""
+
+    async def make_many(self, wishes: Mapping[Place, Wish]) -> WishesSettled:
+        """Make any number of claims that are new, or raise: then `settle` says what is refused."""
 
     async def note(self) -> None:
         """Write into the history what was done since the last call."""
@@ -289,8 +295,9 @@ class DnsdistBlocks:
         source.kept = max(source.kept, len(document))
         interval = max(settings.poll, REST * source.seconds) * (1 + JITTER)
         parts = self._ledger.take(settings, blocks, now, interval, in_maps)
-        while (wishes := await asyncio.to_thread(next, parts, None)) is not None:
-            await self._apply(wishes)
+        with no_collection(keep=grows):
+            wishes = await asyncio.to_thread(_all_of, parts)
+        await self._apply_all(wishes)
         await self._backend.note()
         source.polls["ok"] += 1
         if source.problem or source.success is None:
@@ -336,9 +343,45 @@ class DnsdistBlocks:
 
     async def _apply_all(self, wishes: Wishes) -> None:
         """Fulfil any number of wishes."""
-        rest = iter(wishes.items())
+        rest = iter((await self._make_many(wishes)).items())
         while part := dict(islice(rest, AT_ONCE)):
             await self._apply(part)
+            await asyncio.sleep(0)  # zones do not wait here, so others must have their turn
+
+    async def _make_many(self, wishes: Wishes, *, own_tables: bool = False) -> Wishes:
+        """Make claims that are new if they are many, as a first list has them; return the rest.
+
+        Args:
+            wishes: any number.
+            own_tables: make those in our own tables; else the others.
+        """
+        if len(wishes) <= MANY:
+            return wishes
+
+        def split() -> tuple[dict[Place, Wish], Wishes]:
+            new: dict[Place, Wish] = {}
+            rest: Wishes = {}
+            for place, wish in wishes.items():
+                is_here = (place[0] in TABLES) is own_tables and place[0] not in self._refused
+                if wish is not None and not wish.prolongs and is_here:
+                    new[place] = wish
+                else:
+                    rest[place] = wish
+            return new, rest
+
+        new, rest = await asyncio.to_thread(split)
+        if len(new) <= MANY:
+            return wishes
+        try:
+            settled = await self._backend.make_many(new)
+        except XdpctlError as error:  # step by step it is seen which map refuses
+            event(_log, "dnsdist-steps", logging.WARNING, claims=len(new), error=error.sentence)
+            return wishes
+        await asyncio.to_thread(self._ledger.settled, settled.states)
+        self._trouble = ""
+        if self._ledger.behind:
+            self._waits.set()
+        return rest
 
     async def _apply(self, wishes: Wishes) -> None:
         """Fulfil some hundred wishes; the caller has the turn, which zones do not keep.
@@ -354,12 +397,26 @@ class DnsdistBlocks:
         await self._fulfil({p: wish for p, wish in wishes.items() if p[0] not in TABLES})
 
     async def _apply_zones(self) -> None:
-        while places := list(islice(self._zone_wishes, AT_ONCE)):
+        by_steps = False
+        while self._zone_wishes:
+            if len(self._zone_wishes) > MANY and not by_steps:
+                by_steps = not await self._make_many_zones()
+                continue
+            places = list(islice(self._zone_wishes, AT_ONCE))
             await self._fulfil({place: self._zone_wishes.pop(place) for place in places})
             try:
                 await self._backend.note()
             except XdpctlError as error:
                 event(_log, "failed", logging.ERROR, error=error.sentence)
+
+    async def _make_many_zones(self) -> bool:
+        """Make the zones that wait, if they are many; return whether it was done."""
+        taken, self._zone_wishes = self._zone_wishes, {}
+        rest = await self._make_many(taken, own_tables=True)
+        came, self._zone_wishes = self._zone_wishes, rest
+        for place, wish in came.items():
+            self._zone_wishes[place] = _newer(rest.get(place), wish)
+        return rest is not taken
 
     async def _fulfil(self, wishes: Wishes) -> None:
         """Make, prolong and end claims."""
@@ -442,6 +499,11 @@ class DnsdistBlocks:
                     await self._come_into_force(behind)
             took = time.monotonic() - begun
             await asyncio.sleep(min(max(WATCH_SECONDS, took / WATCH_SHARE), COUNT_SECONDS))
+
+
+def _all_of(parts: Iterable[Wishes]) -> Wishes:
+    """Return the wishes of all parts; of one place the last."""
+    return {place: wish for part in parts for place, wish in part.items()}
 
 
 def _unreported(blocks: BlockList) -> list[Place]:

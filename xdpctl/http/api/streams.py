@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 READ_SECONDS = 10.0
 """How long a client may not read, once its buffers are full, before it is let go."""
 
+LATE_LOOKS = 15
+"""How often one waits a little longer for samples, on a machine that is busy."""
+
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
@@ -175,11 +178,16 @@ async def samples(request: web.Request) -> web.Response:
         tasks = [asyncio.create_task(each, name="samples") for each in (collect(), stopping)]
         try:
             await asyncio.wait(tasks, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
+            for _ in range(LATE_LOOKS):
+                if seen.until >= end or any(task.done() for task in tasks):
+                    break
+                await asyncio.sleep(BEHIND_SECONDS)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return answer(await talkers_out(talkers, min(end, time.time()), seen.lost, query.n))
+        known = min(end, seen.until)
+        return answer(await talkers_out(talkers, known, seen.lost, query.n))
 
 
 async def _snapshots(request: web.Request, stream: EventStream) -> str:
