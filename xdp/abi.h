@@ -272,7 +272,7 @@ struct scratch {
 	/* Of the table program. */
 	__u64 tag;
 	__u64 place;   /* of an entry: the number of its bucket, two bits its slot */
-	__u64 halves;  /* of a filter, that bits are set in */
+	__u64 writes;  /* 1: the bits of the request's key are set in the filter */
 	__u64 steps;   /* length of the path, less one */
 	__u64 path[8]; /* places of entries that make room for one */
 	/* Of the limits. */
@@ -408,7 +408,7 @@ struct name_index {
  * then clears it in the first one: a reader who finds nothing, but another `moves` than
  * before, looks again.
  */
-#define TABLE_LAYOUT	  3
+#define TABLE_LAYOUT	  4
 #define TABLE_SLOTS	  4 /* in a bucket */
 #define TABLE_REQUESTS	  4096
 #define TABLE_LEVELS	  16  /* labels of the deepest zone */
@@ -433,7 +433,6 @@ struct name_index {
  * The word `names` of the head: the number of the filter's words less one, and these.
  * Without an entry of a book its bit is 0, and a packet pays for one load.
  */
-#define NAMES_HALF     32		/* shift: which half of the filter is in force */
 #define NAMES_TYPED    ((__u64)1 << 33) /* a rule for one query type */
 #define NAMES_OPERATOR ((__u64)1 << 34)
 #define NAMES_LISTS    ((__u64)1 << 35)
@@ -441,7 +440,6 @@ struct name_index {
 #define NAMES_TOP      ((__u64)1 << 37) /* a rule for a name of one label */
 
 /* The word `sources`: the number of words of IPv6 in the filter less one, and these. */
-#define SOURCES_HALF  32 /* shift, as above */
 #define SOURCES_V4    ((__u64)1 << 33)
 #define SOURCES_V6    ((__u64)1 << 34)
 #define SOURCES_SHIFT 40 /* shift of the number of bits that an IPv4 address loses in the map */
@@ -464,8 +462,8 @@ struct word_keys {
 };
 
 /*
- * The name filter: for each half as many words as `names` says. Of each suffix of a name,
- * the word is number a >> 32, and these bits (six bits of the sums each) are set:
+ * The name filter: as many words as `names` says. Of each suffix of a name, the word is
+ * number a >> 32, and these bits (six bits of the sums each) are set:
  *
  *   here      every suffix that has an entry at it or below it
  *   deeper    every suffix that has an entry below it
@@ -475,16 +473,17 @@ struct word_keys {
  *
  * Those of a rule for one type are moved by that type's six bits.
  *
- * The source filter has lines of eight words. First, in each half, one line for every
- * 2^(shift + 8) addresses of IPv4: a packet needs one line to know whether any entry is
- * near its source, of which lengths they are there, and whether one of them may be its own
+ * The source filter has lines of eight words. First, one line for every 2^(shift + 8)
+ * addresses of IPv4: a packet needs one line to know whether any entry is near its source,
+ * of which lengths they are there, and whether one of them may be its own
  * (three bits for each entry, one in each word of `bits`). A prefix that is longer than its
  * line is in all the lines that it covers. Behind them are the words of IPv6, by number
  * a >> 32, with two bits for each entry, and for the /24 and the /48 of each longer one.
  * The words whose numbers are those of the /24 or the /48 xor 1 and xor 2 have a bit for the
  * length of each longer one, as in lengths6[0] and lengths6[1].
  *
- * Bits are only set. They are cleared by filling the half that is not in force anew.
+ * Bits are only set. Those of entries that were removed go with the generation: another one
+ * follows when there are many of them (`removed` of the head).
  */
 
 /* What the source filter knows of a piece of IPv4. */
@@ -503,7 +502,7 @@ struct table_head {
 	__u64 zones;   /* number of entries of each table, kept by the table program */
 	__u64 list_sources;
 	__u64 list_names;
-	__u64 reserved[2];
+	__u64 removed[2]; /* entries, of names and of sources, since the tables were made */
 	/* Written by the table program, and seldom read by the filter. */
 	__u64 moves; /* of entries to their other bucket */
 	__u64 reserved_too[7];
@@ -537,9 +536,7 @@ enum table_op {
 	OP_LOOK_UP = 1,
 	OP_PUT = 2, /* make the entry, or give it the action; leave its hits without ACTION_RENEW */
 	OP_REMOVE = 3,
-	OP_FILTER = 4,	   /* set its bits in the half of the filter that is not in force */
-	OP_CARRY = 5,	   /* the entries of `count` former slots from `number` on, no hits */
-	OP_CARRY_HITS = 6, /* add the hits of the same */
+	OP_ADD_HITS = 4, /* of `count` slots of the former table, from `number` on */
 };
 
 enum table_result {

@@ -10,14 +10,6 @@
 #include "packet.h"
 #include "table_sources.h"
 
-/* A line of the half of the source filter that is in force; NULL if there is none. */
-static __always_inline struct source_line *line_in_force(struct scratch *scratch, __u64 state,
-							 __u64 number)
-{
-	return value_at(MAP_SOURCE_FILTER, half_line(state, state >> SOURCES_HALF & 1) + number,
-			scratch);
-}
-
 /* The rule for a source of one length: a verdict, or NO_RULE. */
 static __always_inline __u64 ask_for_source(struct scratch *scratch, const struct table_head *head,
 					    struct sums sums)
@@ -97,7 +89,7 @@ static __always_inline __u64 ipv4_list_rule(struct scratch *scratch, const struc
 	if (!(state & SOURCES_V4))
 		return NO_RULE;
 	place = address >> address_shift(state);
-	line = line_in_force(scratch, state, place >> 8);
+	line = value_at(MAP_SOURCE_FILTER, place >> 8, scratch);
 	if (!line || !seldom(word_has(line->map[place >> 6 & 3], place)))
 		return NO_RULE;
 	sums = sums_of_ipv4(head, address, 0);
@@ -164,9 +156,10 @@ static __always_inline const __u64 *line_of_ipv6(struct scratch *scratch, __u64 
 						 struct sums sums, __u64 *word)
 {
 	__u64 number = word_number(sums, state);
-	const __u64 *line = (const __u64 *)line_in_force(scratch, state, number >> 3);
+	const __u64 *line;
 
 	opaque(number);
+	line = value_at(MAP_SOURCE_FILTER, number >> 3, scratch);
 	*word = number & 7;
 	return line;
 }

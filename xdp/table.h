@@ -118,7 +118,7 @@ static __always_inline __u64 equals(__u64 one, __u64 other)
 #define PLACE_SECOND (2 * TABLE_SLOTS)
 #define AGAIN	     3 /* steps of a search for entries that may have been moving */
 
-/* The place of a tag in a bucket, or 0. */
+/* The place of a tag in a bucket, or 0. No bucket ever has it twice. */
 static __always_inline __u64 place_in(const struct table_bucket *bucket, __u64 tag)
 {
 	__u64 place = 0;

@@ -89,7 +89,7 @@ static __always_inline __u64 type_place(const struct table_head *head, __u16 qty
 	return (qtype + 1) * head->type_factor >> 58;
 }
 
-/* The number of a suffix's word in a half of the filter, and its bits. */
+/* The number of a suffix's word in the filter, and its bits. */
 static __always_inline __u64 filter_number(struct sums sums, __u64 words_mask)
 {
 	return sums.a >> 32 & (__u32)words_mask;

@@ -97,19 +97,13 @@ static __always_inline __u64 address_shift(__u64 state)
 	return state >> SOURCES_SHIFT & 31;
 }
 
-/* Lines of IPv4 in each half of the filter. */
+/* Lines of IPv4 in the filter. */
 static __always_inline __u64 address_lines(__u64 state)
 {
 	return (__u64)1 << (24 - address_shift(state));
 }
 
-/* The first line of a half, 0 or 1. */
-static __always_inline __u64 half_line(__u64 state, __u64 half)
-{
-	return half * (address_lines(state) + (((__u64)(__u32)state + 1) >> 3));
-}
-
-/* The number of an IPv6 key's word, counted from the first line of a half. */
+/* The number of an IPv6 key's word, counted from the first line. */
 static __always_inline __u64 word_number(struct sums sums, __u64 state)
 {
 	return address_lines(state) * 8 + (sums.a >> 32 & (__u32)state);

@@ -17,21 +17,6 @@
 #define ALL_BITS      (~(__u64)0)
 #define NO_PLACE      ALL_BITS
 
-/* Which halves of a filter are written. */
-enum halves {
-	HALF_NONE = 0,
-	HALF_0 = 1,
-	HALF_1 = 2,
-	HALF_BOTH = 3,
-};
-
-static __always_inline __u64 halves_of(__u8 op, __u64 state, __u64 half_shift)
-{
-	if (op == OP_FILTER)
-		return state >> half_shift & 1 ? HALF_0 : HALF_1;
-	return op == OP_PUT ? HALF_BOTH : HALF_NONE;
-}
-
 /* Sets bits of a word of a filter. Returns false if there is no such word. */
 static __always_inline bool set_bits(enum map_ref filter, __u32 number, __u64 bits,
 				     struct scratch *scratch)
@@ -54,14 +39,8 @@ static __always_inline __u64 bit_of(__u64 number)
 static __always_inline bool set_name_bits(const struct table_head *head, struct sums sums,
 					  struct scratch *scratch, __u64 bits)
 {
-	__u64 number = filter_number(sums, head->names);
-
-	if (scratch_get(scratch, halves) & HALF_0 &&
-	    !set_bits(MAP_NAME_FILTER, number, bits, scratch))
-		return false;
-	number += (__u32)head->names + 1;
-	return !(scratch_get(scratch, halves) & HALF_1) ||
-	       set_bits(MAP_NAME_FILTER, number, bits, scratch);
+	return !scratch_get(scratch, writes) ||
+	       set_bits(MAP_NAME_FILTER, filter_number(sums, head->names), bits, scratch);
 }
 
 /* The bits of a name's own suffix that say which rules it has. */
@@ -138,7 +117,7 @@ static __always_inline bool name_sums(struct table_head *head, struct table_requ
 	labels = scratch_get(scratch, labels);
 	if (labels > TABLE_LEVELS && request->scope != ZONE_SELF)
 		return false;
-	if (scratch_get(scratch, halves) == HALF_BOTH)
+	if (scratch_get(scratch, writes))
 		note_name(head, request, labels);
 	ended = !labels;
 	scratch_put(scratch, unit, labels - 1);
@@ -165,13 +144,6 @@ static __always_inline bool name_sums(struct table_head *head, struct table_requ
 	if (request->qtype != EVERY_TYPE)
 		*sums = typed_sums(walk.sums, head, request->qtype);
 	return ended;
-}
-
-/* A line of one half of the source filter, if bits are set there; NULL if there is none. */
-static __always_inline struct source_line *source_line(const struct table_head *head, __u64 half,
-						       __u64 number, struct scratch *scratch)
-{
-	return value_at(MAP_SOURCE_FILTER, half_line(head->sources, half) + number, scratch);
 }
 
 /* Sets bits of a word that is read without a lock, if they are not set. */
@@ -239,32 +211,30 @@ static __always_inline enum table_result set_address_bits(const struct table_hea
 
 	for (int i = 0; i < 4; i++)
 		bits.map[i] = map_part(first, count >> 8 ? 256 : count, i);
-	for (__u64 i = 0; i < LINES_AT_ONCE; i++) { /* each line's two halves after each other */
-		__u64 half = request->number & 1;
+	for (__u64 i = 0; i < LINES_AT_ONCE; i++) {
 		struct source_line *line;
 
-		if (request->number >> 1 >= lines)
+		if (request->number >= lines)
 			return RESULT_DONE;
-		line = source_line(head, half, (first >> 8) + (request->number >> 1), scratch);
+		line = value_at(MAP_SOURCE_FILTER, (first >> 8) + request->number, scratch);
 		if (!line)
 			return RESULT_INVALID;
-		if (scratch_get(scratch, halves) >> half & 1)
-			set_line(line, &bits);
+		set_line(line, &bits);
 		request->number++;
 	}
 	return RESULT_PENDING;
 }
 
 /*
- * Sets two bits of an IPv6 key in one half of the source filter. `lengths`: of a node, the
- * length of an entry in it, as in lengths6.
+ * Sets two bits of an IPv6 key in the source filter. `lengths`: of a node, the length of an
+ * entry in it, as in lengths6.
  */
-static __always_inline bool set_half_bits(const struct table_head *head, struct sums sums,
-					  __u64 half, const struct node_lengths *lengths,
-					  struct scratch *scratch)
+static __always_inline bool set_source_bits(const struct table_head *head, struct sums sums,
+					    const struct node_lengths *lengths,
+					    struct scratch *scratch)
 {
 	__u64 number = word_number(sums, head->sources);
-	__u64 *line = (__u64 *)source_line(head, half, number >> 3, scratch);
+	__u64 *line = value_at(MAP_SOURCE_FILTER, number >> 3, scratch);
 
 	if (!line)
 		return false;
@@ -275,18 +245,6 @@ static __always_inline bool set_half_bits(const struct table_head *head, struct 
 		set_word(&line[NODE_LENGTHS(number, 1)], lengths->word[1]);
 	}
 	return true;
-}
-
-/* The same in those that are asked for. */
-static __always_inline bool set_source_bits(const struct table_head *head, struct sums sums,
-					    const struct node_lengths *lengths,
-					    struct scratch *scratch)
-{
-	if (scratch_get(scratch, halves) & HALF_0 &&
-	    !set_half_bits(head, sums, 0, lengths, scratch))
-		return false;
-	return !(scratch_get(scratch, halves) & HALF_1) ||
-	       set_half_bits(head, sums, 1, lengths, scratch);
 }
 
 /* The sums of an IPv4 source; sets its bits in the filter. */
@@ -303,12 +261,10 @@ static __always_inline enum table_result ipv4_sums(struct table_head *head,
 		number = LENGTH4_MAX - request->length;
 	}
 	*sums = sums_of_ipv4(head, address, number);
-	if (!scratch_get(scratch, halves))
+	if (!scratch_get(scratch, writes))
 		return RESULT_DONE;
-	if (scratch_get(scratch, halves) == HALF_BOTH) {
-		head_get(head, lengths4) = head->lengths4 | bit_of(number);
-		head_get(head, sources) = head->sources | SOURCES_V4;
-	}
+	head_get(head, lengths4) = head->lengths4 | bit_of(number);
+	head_get(head, sources) = head->sources | SOURCES_V4;
 	return set_address_bits(head, request, *sums, address, number, scratch);
 }
 
@@ -319,6 +275,7 @@ static __always_inline enum table_result ipv6_sums(struct table_head *head,
 {
 	struct address6 address = {be64(load64(request->address_be)),
 				   be64(load64(request->address_be + 8))};
+	volatile __u64 *known = head->lengths6;
 	struct node_lengths lengths = {};
 	__u64 number = 0;
 
@@ -329,7 +286,7 @@ static __always_inline enum table_result ipv6_sums(struct table_head *head,
 	}
 	address = without_host(address, host_bits(number));
 	*sums = sums_of_ipv6(head, address, number);
-	if (!scratch_get(scratch, halves))
+	if (!scratch_get(scratch, writes))
 		return RESULT_DONE;
 	if (!set_source_bits(head, *sums, NULL, scratch))
 		return RESULT_INVALID;
@@ -343,17 +300,13 @@ static __always_inline enum table_result ipv6_sums(struct table_head *head,
 	if (number < NUMBER6_48 &&
 	    !set_source_bits(head, sums_of_node(head, address, NODE_48), &lengths, scratch))
 		return RESULT_INVALID;
-	if (scratch_get(scratch, halves) == HALF_BOTH) {
-		volatile __u64 *lengths = head->lengths6;
-
-		if (number < 64)
-			lengths[0] |= bit_of(number);
-		else if (number < 128)
-			lengths[1] |= bit_of(number);
-		else
-			lengths[2] |= bit_of(number);
-		head_get(head, sources) = head->sources | SOURCES_V6;
-	}
+	if (number < 64)
+		known[0] |= bit_of(number);
+	else if (number < 128)
+		known[1] |= bit_of(number);
+	else
+		known[2] |= bit_of(number);
+	head_get(head, sources) = head->sources | SOURCES_V6;
 	return RESULT_DONE;
 }
 
@@ -413,7 +366,10 @@ static __always_inline bool find_place(enum map_ref table, __u64 mask, __u64 key
 	       find_place_in(table, second_bucket(key, mask), tag, scratch);
 }
 
-/* Moves an entry to an empty place in its other bucket. Returns false if it has another. */
+/*
+ * Moves an entry to an empty place in its other bucket. Returns false if it has another, or
+ * but one: a reader would find it twice in it.
+ */
 static __always_inline bool move_entry(struct table_head *head, enum map_ref table, __u64 mask,
 				       __u64 from, __u64 to, struct scratch *scratch)
 {
@@ -424,7 +380,8 @@ static __always_inline bool move_entry(struct table_head *head, enum map_ref tab
 	if (!old || !new)
 		return false;
 	tag = old->tag;
-	if (!tag || new->tag || other_bucket(tag, mask, from >> 2) != to >> 2)
+	if (!tag || new->tag || from >> 2 == to >> 2 ||
+	    other_bucket(tag, mask, from >> 2) != to >> 2)
 		return false;
 	fill_slot(new, tag, old->value);
 	head_get(head, moves) = head->moves + 1;
@@ -557,17 +514,10 @@ static __always_inline enum table_result serve_entry(struct table_head *head, en
 	return request->op == OP_PUT ? RESULT_SAME : RESULT_FOUND;
 }
 
-/* The table that an entry of name-table belongs to. */
-static __always_inline __u8 table_of_name(__u64 tag)
-{
-	return tag >> TAG_BOOK & 1 ? TABLE_LIST_NAMES : TABLE_ZONES;
-}
-
-/* Takes one slot of the former table over: its entry, or its hits. */
-static __always_inline enum table_result carry(struct table_head *head, enum map_ref table,
-					       enum map_ref former, __u64 mask,
-					       struct table_request *request,
-					       struct scratch *scratch)
+/* Adds what one slot of the former table has counted to the entry with its tag, if there is one. */
+static __always_inline enum table_result add_hits(enum map_ref table, enum map_ref former,
+						  __u64 mask, const struct table_request *request,
+						  struct scratch *scratch)
 {
 	struct table_slot *old = slot_at(former, request->number, scratch);
 	struct table_slot *slot;
@@ -576,19 +526,12 @@ static __always_inline enum table_result carry(struct table_head *head, enum map
 
 	if (!old)
 		return RESULT_INVALID;
-	scratch_put(scratch, tag, old->tag);
-	tag = scratch_get(scratch, tag);
+	tag = old->tag;
 	value = old->value;
-	if (!tag || !(value & SLOT_USED))
+	if (!tag || !(value & SLOT_USED) || !find_place(table, mask, tag, tag, scratch))
 		return RESULT_SAME;
-	if (!find_place(table, mask, tag, tag, scratch)) {
-		if (request->op == OP_CARRY_HITS)
-			return RESULT_SAME;
-		value = SLOT_USED | (value & SLOT_ACTION);
-		return create_entry(head, table, mask, tag, value, request, scratch);
-	}
 	slot = slot_at(table, scratch_get(scratch, place), scratch);
-	if (slot && request->op == OP_CARRY_HITS)
+	if (slot)
 		__sync_fetch_and_add(&slot->value, value >> SLOT_HITS << SLOT_HITS);
 	return RESULT_SAME;
 }
@@ -598,6 +541,8 @@ static __always_inline void count_entry(struct table_head *head, __u8 table, __s
 {
 	__u64 gone = 0;
 
+	if (by < 0)
+		head->removed[table == TABLE_LIST_SOURCES]++;
 	if (table == TABLE_LIST_SOURCES) {
 		head->list_sources += by;
 		if (!head->list_sources) {
@@ -631,15 +576,14 @@ static __always_inline enum table_result key_of(struct table_head *head,
 	__u64 rule = SOURCE_RULE_TAG;
 	struct sums sums = {};
 
+	scratch_put(scratch, writes, request->op == OP_PUT);
 	if (request->table == TABLE_LIST_SOURCES) {
-		scratch_put(scratch, halves, halves_of(request->op, head->sources, SOURCES_HALF));
 		if (request->family == 4)
 			result = ipv4_sums(head, request, scratch, &sums);
 		else if (request->family == 6)
 			result = ipv6_sums(head, request, scratch, &sums);
 	} else {
 		rule = NAME_RULE_TAG(request->table == TABLE_LIST_NAMES, request->scope & 3);
-		scratch_put(scratch, halves, halves_of(request->op, head->names, NAMES_HALF));
 		if (name_sums(head, request, scratch, &sums))
 			result = RESULT_DONE;
 	}
@@ -647,30 +591,23 @@ static __always_inline enum table_result key_of(struct table_head *head,
 	return result;
 }
 
-/* One slot of a request that takes over a former table. */
-static __always_inline enum table_result serve_carry(struct table_head *head,
-						     struct table_request *request,
-						     struct scratch *scratch)
+/* One slot of a request that takes the hits of a former table over. */
+static __always_inline enum table_result serve_hits(const struct table_head *head,
+						    struct table_request *request,
+						    struct scratch *scratch)
 {
 	enum table_result result;
 
 	if (!request->count)
 		return RESULT_DONE;
 	if (request->table == TABLE_LIST_SOURCES)
-		result = carry(head, MAP_SOURCE_TABLE, MAP_FORMER_SOURCES, head->source_buckets,
-			       request, scratch);
+		result = add_hits(MAP_SOURCE_TABLE, MAP_FORMER_SOURCES, head->source_buckets,
+				  request, scratch);
 	else
-		result = carry(head, MAP_NAME_TABLE, MAP_FORMER_NAMES, head->name_buckets, request,
-			       scratch);
-	if (result != RESULT_CREATED && result != RESULT_SAME)
+		result = add_hits(MAP_NAME_TABLE, MAP_FORMER_NAMES, head->name_buckets, request,
+				  scratch);
+	if (result != RESULT_SAME)
 		return result;
-	if (result == RESULT_CREATED)
-		count_entry(head,
-			    request->table == TABLE_LIST_SOURCES
-				    ? TABLE_LIST_SOURCES
-				    : table_of_name(scratch_get(scratch, tag)),
-			    1);
-	request->tries = 0;
 	request->number++;
 	return --request->count ? RESULT_PENDING : RESULT_DONE;
 }
@@ -687,12 +624,12 @@ static __always_inline enum table_result serve(struct table_head *head,
 		return RESULT_INVALID;
 	if (request->table < TABLE_ZONES || request->table > TABLE_LIST_NAMES)
 		return RESULT_INVALID;
-	if (request->op == OP_CARRY || request->op == OP_CARRY_HITS)
-		return serve_carry(head, request, scratch);
-	if (request->op < OP_LOOK_UP || request->op > OP_FILTER)
+	if (request->op == OP_ADD_HITS)
+		return serve_hits(head, request, scratch);
+	if (request->op < OP_LOOK_UP || request->op > OP_REMOVE)
 		return RESULT_INVALID;
 	result = key_of(head, request, scratch);
-	if (result != RESULT_DONE || request->op == OP_FILTER)
+	if (result != RESULT_DONE)
 		return result;
 	tag = scratch_get(scratch, tag);
 	if (request->table == TABLE_LIST_SOURCES)

@@ -88,8 +88,7 @@ static __always_inline void add_candidate(struct scratch *scratch, struct sums s
 static __always_inline bool look_at(struct scratch *scratch, const struct table_head *head,
 				    __u64 state, struct sums sums, __u64 unit, __u16 qtype)
 {
-	__u64 number = filter_number(sums, state) + (state >> NAMES_HALF & 1) * ((__u32)state + 1);
-	const __u64 *there = value_at(MAP_NAME_FILTER, number, scratch);
+	const __u64 *there = value_at(MAP_NAME_FILTER, filter_number(sums, state), scratch);
 	__u64 found;
 	__u64 word;
 
@@ -158,11 +157,13 @@ static __always_inline void find_candidates(struct scratch *scratch, const struc
 
 /*
  * Asks for one kind of rule that a suffix may have. Returns a verdict, or NO_RULE. Above
- * the whole name `.z` and `*.z` are alike: of both, Pass decides before Drop before Truncate.
+ * the whole name `.z` and `*.z` are alike: of both, Pass decides before Drop before Truncate;
+ * one of them does not decide if the other may have been moving.
  */
 static __always_inline __u64 ask_for(struct scratch *scratch, const struct table_head *head,
 				     __u64 tag, __u64 kind, bool whole)
 {
+	__u64 moves = head_get(head, moves);
 	__u64 book = scratch_get(scratch, book);
 	struct bucket_pair pair;
 	__u64 value;
@@ -186,7 +187,7 @@ static __always_inline __u64 ask_for(struct scratch *scratch, const struct table
 			value = below;
 	}
 	scratch_put(scratch, value, value);
-	value = scratch_get(scratch, value);
+	value = scratch_get(scratch, value) * (equals(moves, head_get(head, moves)) | whole);
 	if (!(value & SLOT_USED))
 		return NO_RULE;
 	hit_found(pair, scratch);

@@ -247,7 +247,7 @@ INDEX_SIZE = INDEX_HEADER_SIZE + 2 * 8 * INDEX_WORDS
 """`struct name_index`: u64 heartbeat, fresh, ticks, asked, empty, the factor of the type, spare
 room, the factors of the names, two bitmaps."""
 
-TABLE_LAYOUT = 3
+TABLE_LAYOUT = 4
 TABLE_SLOTS = 4
 TABLE_REQUESTS = 4096
 TABLE_LEVELS = 16
@@ -265,6 +265,7 @@ HEAD_LAYOUT_OFFSET = 0
 HEAD_BOOK_ID_OFFSET = 8
 HEAD_DIRTY_OFFSET = 16
 HEAD_COUNTS_OFFSET = 24
+HEAD_REMOVED_OFFSET = 48
 HEAD_MOVES_OFFSET = 64
 HEAD_NAMES_OFFSET = 128
 HEAD_SOURCES_OFFSET = 136
@@ -273,11 +274,10 @@ HEAD_SOURCE_BUCKETS_OFFSET = 152
 HEAD_SECRETS_OFFSET = 192
 HEAD_BIT_NUMBERS_OFFSET = 1920
 """`struct table_head`: u64 each but for the last, which is 64 bytes. The counts are the
-entries of each of TABLES, the secrets everything up to the bit numbers."""
+entries of each of TABLES; removed is one for names and one for sources; the secrets are
+everything up to the bit numbers."""
 
-NAMES_HALF = 32
 NAMES_TYPED, NAMES_OPERATOR, NAMES_LISTS, NAMES_ROOT, NAMES_TOP = (1 << n for n in range(33, 38))
-SOURCES_HALF = 32
 SOURCES_V4, SOURCES_V6 = 1 << 33, 1 << 34
 SOURCES_SHIFT = 40
 """The head's words `names` and `sources`: shifts, and bits (abi.h)."""
@@ -355,9 +355,7 @@ class TableOp(IntEnum):
     LOOK_UP = 1
     PUT = 2
     REMOVE = 3
-    FILTER = 4
-    CARRY = 5
-    CARRY_HITS = 6
+    ADD_HITS = 4
 
 
 class TableResult(IntEnum):

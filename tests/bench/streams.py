@@ -3,7 +3,7 @@
 A flood of random names, and so many streams at once: sums as the page and `top --live` ask for,
 the same for all or each of another kind, every sample as `watch` has it, and readers that never
 read. Printed and written: processors that the service used, the longest time that its loop was
-held, and its memory (PSS), each in eight seconds.
+held, and its memory (PSS), each in five seconds.
 
     python -m tests.bench.streams [--rate 4000]
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SECONDS: Final = 8.0
+SECONDS: Final = 5.0
 SETTLING: Final = 6.0
 """The sums are of five seconds."""
 

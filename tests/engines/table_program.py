@@ -14,11 +14,7 @@ from tests.engines.made_once import compiled_once
 from tests.packets.case import TABLES
 from xdpctl.abi import (
     HEAD_COUNTS_OFFSET,
-    HEAD_NAMES_OFFSET,
-    HEAD_SOURCES_OFFSET,
     MAPS,
-    NAMES_HALF,
-    SOURCES_HALF,
     MapName,
     Scope,
     names_of,
@@ -30,7 +26,6 @@ from xdpctl.store.tables.requests import Requests
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Iterable, Mapping
 
     from xdpctl.kernel.bpf.programs import Program
     from xdpctl.kernel.bpf.syscall import Bpf
@@ -67,29 +62,12 @@ def count(tables: Tables, name: MapName) -> int:
     return words[HEAD_COUNTS_OFFSET // 8 + list(OF_RULES).index(name)]
 
 
-def rebuild(tables: Tables, keys: Mapping[MapName, Iterable[bytes]]) -> None:
-    """Fill the halves of the filters that are not in force from these keys, and change over."""
-    head = tables.memory[MapName.TABLE_HEAD].cast("Q")
-    for name, offset, shift in (
-        (MapName.NAME_FILTER, HEAD_NAMES_OFFSET, NAMES_HALF),
-        (MapName.SOURCE_FILTER, HEAD_SOURCES_OFFSET, SOURCES_HALF),
-    ):
-        memory = tables.memory[name]
-        half = len(memory) // 2
-        other = 1 - (head[offset // 8] >> shift & 1)
-        memory[other * half : (other + 1) * half] = bytes(half)
-    for name, stored in keys.items():
-        tables.requests.fill_filter(name, list(stored))
-    for offset, shift in ((HEAD_NAMES_OFFSET, NAMES_HALF), (HEAD_SOURCES_OFFSET, SOURCES_HALF)):
-        head[offset // 8] ^= 1 << shift
-
-
 class HostTables:
     """The C compiled for this machine, undefined behaviour trapping.
 
     Args:
         shape: of the tables.
-        former: tables that can be carried over.
+        former: tables whose hits can be added.
     """
 
     def __init__(self, shape: Shape, former: HostTables | None = None) -> None:
@@ -121,7 +99,7 @@ class KernelTables:
         bpf: the kernel.
         stack: closes what is made.
         shape: of the tables.
-        former: tables that can be carried over.
+        former: tables whose hits can be added.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.engines.table_program import HostTables, KernelTables, clear, count, rebuild
+from tests.engines.table_program import HostTables, KernelTables, clear, count
 from tests.packets.build import Udp, ethernet, ipv4, ipv6
 from tests.packets.case import Verdict
 from tests.packets.message import query
@@ -34,6 +34,7 @@ from xdpctl.abi import (
     NAMES_OPERATOR,
     SOURCES_V4,
     SOURCES_V6,
+    SPREAD,
     TABLE_REQUESTS,
     TABLE_SLOTS,
     TABLES,
@@ -250,7 +251,7 @@ def test_a_full_table_keeps_what_it_has(tables: Tables) -> None:
 
 
 def _larger(tables: Tables, stack: contextlib.ExitStack, shape: Shape) -> Tables:
-    """Return empty tables of another shape, with the same secrets, that can carry over."""
+    """Return empty tables of another shape, with the same secrets, that can take hits over."""
     grown: Tables
     if isinstance(tables, KernelTables):
         grown = KernelTables(Bpf(), stack, shape, tables)
@@ -262,44 +263,24 @@ def _larger(tables: Tables, stack: contextlib.ExitStack, shape: Shape) -> Tables
     return grown
 
 
-def test_a_larger_table_takes_entries_over_by_their_tags_and_their_hits_later(
-    tables: Tables,
-) -> None:
+def test_a_larger_table_takes_the_hits_over_by_their_tags(tables: Tables) -> None:
     clear(tables, SMALL)
-    names, zones = some_names(400), [name_key("evil.example", ZoneScope.ALL)]
-    sources = [source_key(IPv4Address(each)) for each in range(300)]
-    put = tables.requests.put
-    put(MapName.LIST_NAMES, names, [DROP, PASS] * 200)
-    put(MapName.ZONES, zones, [DROP])
-    put(MapName.LIST_SOURCES, sources, [TRUNCATE] * 300)
-    assert tables.judge(_query("www.evil.example")) == Verdict.DROP
+    zones = [name_key("evil.example", ZoneScope.ALL), name_key("gone.example", ZoneScope.ALL)]
+    source = source_key(IPv4Address("192.0.2.1"))
+    tables.requests.put(MapName.ZONES, zones, [DROP, DROP])
+    tables.requests.put(MapName.LIST_SOURCES, [source], [TRUNCATE])
+    for name in ("www.evil.example", "gone.example"):
+        assert tables.judge(_query(name, "198.51.100.1")) == Verdict.DROP
+    assert tables.judge(_query("www.example", "192.0.2.1")) == Verdict.TX
     slots = SMALL.name_buckets * TABLE_SLOTS
     with contextlib.ExitStack() as stack:
         grown = _larger(tables, stack, Shape.for_entries(5000, 3000))
-        grown.requests.carry(MapName.ZONES, slots, hits=False)
-        grown.requests.carry(MapName.LIST_SOURCES, slots, hits=False)
-        assert grown.requests.look_up(MapName.ZONES, zones) == [DROP]
-        assert grown.requests.look_up(MapName.LIST_NAMES, names) == [DROP, PASS] * 200
-        assert grown.requests.look_up(MapName.LIST_SOURCES, sources) == [TRUNCATE] * 300
-        assert [count(grown, name) for name in TABLES] == [1, 300, 400]
-        grown.requests.carry(MapName.ZONES, slots, hits=True)
-        assert grown.requests.look_up(MapName.ZONES, zones) == [1 << 8 | DROP]
-
-
-def test_a_table_that_is_too_small_to_carry_over_says_so(tables: Tables) -> None:
-    clear(tables, SMALL)
-    large = Shape.for_entries(5000, 1)
-    keys = some_names(3000)
-    with contextlib.ExitStack() as stack:
-        before = (
-            KernelTables(Bpf(), stack, large)
-            if isinstance(tables, KernelTables)
-            else HostTables(large)
-        )
-        before.requests.put(MapName.LIST_NAMES, keys, [DROP] * len(keys))
-        smaller = _larger(before, stack, SMALL)
-        with pytest.raises(TableFullError):
-            smaller.requests.carry(MapName.LIST_NAMES, large.name_buckets * TABLE_SLOTS, hits=False)
+        grown.requests.put(MapName.ZONES, zones[:1], [PASS])
+        grown.requests.put(MapName.LIST_SOURCES, [source], [DROP])
+        grown.requests.add_hits(MapName.ZONES, slots)
+        grown.requests.add_hits(MapName.LIST_SOURCES, slots)
+        assert grown.requests.look_up(MapName.ZONES, zones) == [1 << 8 | PASS, None]
+        assert grown.requests.look_up(MapName.LIST_SOURCES, [source]) == [1 << 8 | DROP]
 
 
 # --- packets --------------------------------------------------------------------------------
@@ -335,7 +316,6 @@ _CHANGES = st.lists(
     st.one_of(
         st.tuples(st.just("put"), _RULES),
         st.tuples(st.just("remove"), _RULES),
-        st.tuples(st.just("rebuild"), _RULES),
     ),
     max_size=25,
 )
@@ -356,12 +336,9 @@ def test_the_longest_rule_decides_after_every_sequence_of_changes(
         if what == "put":
             tables.requests.put(MapName.LIST_NAMES, [key], [action])
             model[labels, scope] = action
-        elif what == "remove":
+        else:
             tables.requests.remove(MapName.LIST_NAMES, [key])
             model.pop((labels, scope), None)
-        else:
-            kept = [name_key(".".join(each), covers) for each, covers in model]
-            rebuild(tables, {MapName.LIST_NAMES: kept})
     for name in asked:
         expected = Verdict.DROP if _decides(model, name) else Verdict.PASS
         assert tables.judge(_query(name)) == expected, name
@@ -403,7 +380,7 @@ def _sequences(
     near: SearchStrategy[IPv4Address | IPv6Address], bits: int
 ) -> SearchStrategy[tuple[list[Any], list[Any]]]:
     change = st.tuples(
-        st.sampled_from(["put", "put", "remove", "rebuild"]),
+        st.sampled_from(["put", "put", "remove"]),
         _listed(near, bits),
         st.sampled_from([RuleAction.DROP, RuleAction.PASS]),
     )
@@ -423,11 +400,9 @@ def test_the_longest_prefix_decides_after_every_sequence_of_changes(
         if what == "put":
             tables.requests.put(MapName.LIST_SOURCES, [source_key(source)], [action])
             model[source] = action
-        elif what == "remove":
+        else:
             tables.requests.remove(MapName.LIST_SOURCES, [source_key(source)])
             model.pop(source, None)
-        else:
-            rebuild(tables, {MapName.LIST_SOURCES: map(source_key, model)})
     for address in asked:
         covering = [
             net for net in model if isinstance(net, IPv4Network | IPv6Network) and address in net
@@ -441,38 +416,92 @@ def test_the_longest_prefix_decides_after_every_sequence_of_changes(
 # --- readers and a writer at once -----------------------------------------------------------
 
 
-@pytest.mark.root
-def test_packets_find_an_entry_that_moves_to_make_room_for_others() -> None:
-    """A million packets on one processor, and on another a table of four buckets under change.
+TINY: Final = Shape(4, 64, 4, 64, 16)
 
-    One of 1,520,000 missed it once, on a busy machine (30 November 2026). Why is not known yet, so
-    one in a million is let through here; it is to be none again.
+
+def _buckets(tag: int, mask: int) -> tuple[int, int]:
+    """Return the two buckets of a tag, as table.h has them."""
+    spread = tag >> 4
+    spread ^= spread >> 32
+    spread = spread * SPREAD % 2**64
+    spread ^= spread >> 32
+    return spread & mask, spread >> 32 & mask
+
+
+def test_no_entry_moves_within_its_bucket() -> None:
+    """What moves has both slots for a moment: a reader could not say which, in one bucket."""
+    tables = HostTables(TINY)
+    words = tables.memory[MapName.NAME_TABLE].cast("Q")
+    moves = bound = 0
+    for number in range(300):
+        clear(tables, TINY)
+        former: dict[int, int] = {}
+        for key in some_names(16, f"r{number}-%d.example"):
+            with contextlib.suppress(TableFullError):
+                tables.requests.put(MapName.LIST_NAMES, [key], [DROP])
+            slots = {words[2 * slot]: slot for slot in range(len(words) // 2)}
+            slots.pop(0, None)
+            for tag, slot in former.items():
+                first, second = _buckets(tag, TINY.name_buckets - 1)
+                assert slots[tag] // TABLE_SLOTS in (first, second)
+                if first == second:
+                    bound += 1
+                    assert slots[tag] == slot
+                moves += slots[tag] != slot
+            former = slots
+    assert moves > 100
+    assert bound > 100
+
+
+def _while_entries_move(tables: KernelTables, frame: bytes, packets: int, moves: int) -> int:
+    """Run the filter on so many packets, and more until so many entries have moved.
+
+    Another processor fills and empties the tables meanwhile. Returns the number of packets.
     """
-    asked, tiny = "evil.example", Shape(4, 64, 4, 64, 16)
+    stop = threading.Event()
+
+    def fill_and_empty() -> None:
+        number = 0
+        while not stop.is_set():
+            number = (number + 1) % 10_000
+            keys = some_names(14, f"r{number}-%d.example")
+            with contextlib.suppress(TableFullError):
+                tables.requests.put(MapName.LIST_NAMES, keys, [DROP] * len(keys))
+            tables.requests.remove(MapName.LIST_NAMES, keys)
+
+    writer = threading.Thread(target=fill_and_empty)
+    writer.start()
+    moved = tables.memory[MapName.TABLE_HEAD].cast("Q")
+    sent = 0
+    try:
+        while sent < packets or moved[HEAD_MOVES_OFFSET // 8] < moves:
+            tables.filter.test_run(frame, 20_000)
+            sent += 20_000
+    finally:
+        stop.set()
+        writer.join()
+    return sent
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("rules", "asked", "decides"),
+    [
+        ([(ZoneScope.SELF, DROP)], "evil.example", DROP),
+        ([(ZoneScope.ALL, PASS), (ZoneScope.BELOW, DROP)], "www.evil.example", PASS),
+    ],
+    ids=["a name", "the stronger of two zones"],
+)
+def test_packets_find_an_entry_that_moves_to_make_room_for_others(
+    rules: list[tuple[ZoneScope, int]], asked: str, decides: int
+) -> None:
+    """A million packets on one processor, and on another a table of four buckets under change."""
     with contextlib.ExitStack() as stack:
-        tables = KernelTables(Bpf(), stack, tiny)
-        tables.requests.put(MapName.LIST_NAMES, [name_key(asked)], [DROP])
-        stop = threading.Event()
-
-        def fill_and_empty() -> None:
-            number = 0
-            while not stop.is_set():
-                number = (number + 1) % 10_000
-                keys = some_names(14, f"r{number}-%d.example")
-                with contextlib.suppress(TableFullError):
-                    tables.requests.put(MapName.LIST_NAMES, keys, [DROP] * len(keys))
-                tables.requests.remove(MapName.LIST_NAMES, keys)
-
-        writer = threading.Thread(target=fill_and_empty)
-        writer.start()
-        moves = tables.memory[MapName.TABLE_HEAD].cast("Q")
-        packets = 0
-        try:
-            while packets < 1_000_000 or moves[HEAD_MOVES_OFFSET // 8] < 20_000:
-                tables.filter.test_run(_query(asked), 20_000)
-                packets += 20_000
-        finally:
-            stop.set()
-            writer.join()
+        tables = KernelTables(Bpf(), stack, TINY)
+        for scope, action in rules:
+            key = name_key("evil.example", scope)
+            tables.requests.put(MapName.LIST_NAMES, [key], [action])
+        packets = _while_entries_move(tables, _query(asked), 1_000_000, 20_000)
         counted = decode_counters(tables.maps[MapName.COUNTERS].lookup(bytes(4)) or b"")
-    assert counted[Reason.LIST_NAME, PacketAction.DROP].packets == packets
+    action = PacketAction.PASS if decides == PASS else PacketAction.DROP
+    assert counted[Reason.LIST_NAME, action].packets == packets

@@ -49,10 +49,21 @@ def site_with() -> Iterator[Callable[..., ProofSite]]:
         yield make
 
 
-@pytest.fixture(params=[LIMITED, CGROUP], ids=["socket", "cgroup"])
-def site(request: pytest.FixtureRequest, site_with: Callable[..., ProofSite]) -> ProofSite:
+@pytest.fixture(scope="module", params=[LIMITED, CGROUP], ids=["socket", "cgroup"])
+def running(request: pytest.FixtureRequest) -> Iterator[ProofSite]:
     """A site for each way of proof."""
-    return site_with(*request.param)
+    with Lab() as lab:
+        yield ProofSite(lab, *request.param)
+
+
+@pytest.fixture
+def site(running: ProofSite) -> Iterator[ProofSite]:
+    """The same where nobody is proven, and TCP is as the kernel has it."""
+    running.forget()
+    with running:
+        yield running
+    for host in (running.client, running.server):
+        host.run("sysctl", "-qw", "net.ipv4.tcp_syncookies=1", "net.ipv4.tcp_fastopen=1")
 
 
 # --- what proves --------------------------------------------------------------------------

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from xdpctl.store.store import Store
 
 
+def together(name: MapName) -> tuple[MapName, ...]:
+    """Return the logical maps that share a table with this one."""
+    (names,) = (names for names in TOGETHER if name in names)
+    return names
+
+
 class FakeEngine:
     """A generation with room for so many entries in each of its two tables.
 
@@ -36,6 +42,7 @@ class FakeEngine:
         self.failure: Exception | None = None
         self.closed = False
         self.runs: Counter[str] = Counter()
+        self.gone: Counter[tuple[MapName, ...]] = Counter()
         self._lock = threading.Lock()
 
     def look_up(self, name: MapName, stored: Sequence[bytes]) -> list[int | None]:
@@ -63,14 +70,18 @@ class FakeEngine:
     def remove(self, name: MapName, stored: Sequence[bytes]) -> int:
         with self._lock:
             self._use("remove")
-            return sum(self.entries.pop((name, key), None) is not None for key in stored)
+            removed = sum(self.entries.pop((name, key), None) is not None for key in stored)
+            self.gone[together(name)] += removed
+            return removed
 
     def count(self, name: MapName) -> int:
         return sum(place[0] == name for place in self.entries)
 
     def room(self, name: MapName) -> int:
-        (names,) = (names for names in TOGETHER if name in names)
-        return self.size - sum(self.count(each) for each in names)
+        return self.size - sum(self.count(each) for each in together(name))
+
+    def removed(self, name: MapName) -> int:
+        return self.gone[together(name)]
 
     @property
     def marked(self) -> bool:

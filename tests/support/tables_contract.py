@@ -117,6 +117,20 @@ class TablesContract:
         made.put(name, keys[1:], [DROP] * (len(keys) - 1))
         assert made.look_up(name, keys[1:]) == [DROP] * (len(keys) - 1)
 
+    def test_what_was_removed_is_counted_for_maps_that_share_a_table(
+        self, made: Generation
+    ) -> None:
+        for name, keys in EACH.items():
+            made.put(name, keys, [DROP] * len(keys))
+        made.remove(MapName.ZONES, [*NAMES[:3], NAMES[1]])
+        made.remove(MapName.LIST_NAMES, NAMES[:4])
+        made.remove(MapName.LIST_SOURCES, SOURCES[:5])
+        assert {name: made.removed(name) for name in TABLES} == {
+            MapName.ZONES: 6,
+            MapName.LIST_NAMES: 6,
+            MapName.LIST_SOURCES: 5,
+        }
+
     def test_nothing_is_asked_for_nothing(self, made: Generation) -> None:
         for name in TABLES:
             assert made.look_up(name, []) == []

@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 from heapq import nlargest
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 from xdpctl.abi import PacketAction, Reason
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from xdpctl.samples.sample import Sample
 
     _Key: TypeAlias = bytes | int | str | tuple[int, int]
-    _Record: TypeAlias = tuple[float, int, PacketAction, tuple[_Key | None, ...]]
+    _Record: TypeAlias = tuple[float, int, tuple[_Key | None, ...]]
 
 SAMPLES_MAX = 60_000
 """Samples that all sums together keep."""
@@ -74,34 +75,33 @@ class Talker:
     actions: dict[PacketAction, int]
 
 
-class _Sum:
-    """The packets of one key."""
+# A sum is one whole number of fields: packets in front, so that sums compare by them, then what the
+# error comes from, then packets by action. So a flood of names costs an addition each, little
+# memory, and nothing of the garbage collector's time, which an object for each name does.
+_FIELD = 64
+_MASK = (1 << _FIELD) - 1
+_SPREAD_AT = _FIELD * len(PacketAction)
+_SPREAD_BITS = 96
+_SPREAD_MASK = (1 << _SPREAD_BITS) - 1
+_PACKETS_AT = _SPREAD_AT + _SPREAD_BITS
 
-    __slots__ = ("actions", "spread", "weight")
 
-    def __init__(self) -> None:
-        self.weight = 0
-        self.spread = 0
-        self.actions = [0] * len(PacketAction)
+def _sum_of(weight: int, action: PacketAction) -> int:
+    """Return the sum of one sample."""
+    by_action = weight << _FIELD * action.value
+    return weight << _PACKETS_AT | weight * (weight - 1) << _SPREAD_AT | by_action
 
-    def add(self, weight: int, action: PacketAction) -> None:
-        self.weight += weight
-        self.spread += weight * (weight - 1)
-        self.actions[action] += weight
 
-    def take(self, weight: int, action: PacketAction) -> None:
-        self.weight -= weight
-        self.spread -= weight * (weight - 1)
-        self.actions[action] -= weight
-
-    def as_talker(self, key: str) -> Talker:
-        actions = {action: self.actions[action] for action in PacketAction}
-        return Talker(
-            key,
-            self.weight,
-            math.ceil(_LIKELY * math.sqrt(self.spread)),
-            {action: packets for action, packets in actions.items() if packets},
-        )
+def _talker(key: str, total: int) -> Talker:
+    """Return what a sum says."""
+    spread = total >> _SPREAD_AT & _SPREAD_MASK
+    actions = {each: total >> _FIELD * each.value & _MASK for each in PacketAction}
+    return Talker(
+        key,
+        total >> _PACKETS_AT,
+        math.ceil(_LIKELY * math.sqrt(spread)),
+        {action: packets for action, packets in actions.items() if packets},
+    )
 
 
 class Talkers:
@@ -124,22 +124,19 @@ class Talkers:
         self._since = began
         self._kept = kept
         self._keys = [_KEYS[each] for each in self.by]
-        self._sums: list[dict[_Key, _Sum]] = [{} for _ in self.by]
+        self._sums: list[dict[_Key, int]] = [{} for _ in self.by]
         self._records: deque[_Record] = deque()
-        self._all = _Sum()
+        self._all = 0
 
     def add(self, sample: Sample, packet: Packet) -> None:
         """Count a sample; samples come in the order of their time, or nearly."""
         keys = tuple(key(sample, packet) for key in self._keys)
-        record = sample.time, sample.weight, sample.action, keys
-        self._records.append(record)
-        self._all.add(sample.weight, sample.action)
+        one = _sum_of(sample.weight, sample.action)
+        self._records.append((sample.time, one, keys))
+        self._all += one
         for sums, key in zip(self._sums, keys, strict=True):
             if key is not None:
-                found = sums.get(key)
-                if found is None:
-                    found = sums[key] = _Sum()
-                found.add(sample.weight, sample.action)
+                sums[key] = sums.get(key, 0) + one
         for _ in range(min(2, len(self._records) - self.most_samples)):
             self._since = self._records[0][0]
             self._forget()
@@ -164,22 +161,23 @@ class Talkers:
 
     def total(self) -> Talker:
         """Return the sum of all."""
-        return self._all.as_talker("")
+        return _talker("", self._all)
 
     def most(self, by: By, count: int) -> list[Talker]:
         """Return the keys of a dimension with the most packets, the first with the most."""
         sums = self._sums[self.by.index(by)]
-        best = nlargest(count, sums.items(), key=lambda item: item[1].weight)
-        return [found.as_talker(self._text(by, key)) for key, found in best]
+        best = nlargest(count, sums.items(), key=itemgetter(1))
+        return [_talker(self._text(by, key), total) for key, total in best]
 
     def _forget(self) -> None:
-        _, weight, action, keys = self._records.popleft()
-        self._all.take(weight, action)
+        _, one, keys = self._records.popleft()
+        self._all -= one
         for sums, key in zip(self._sums, keys, strict=True):
             if key is not None:
-                found = sums[key]
-                found.take(weight, action)
-                if not found.weight:
+                left = sums[key] - one
+                if left:
+                    sums[key] = left
+                else:
                     del sums[key]
 
     def _text(self, by: By, key: _Key) -> str:

@@ -6,7 +6,7 @@ it gets the counters of the one before. Anything that refuses leaves the former 
 force, and the former program. What a generation is: store/tables/generation.py; how a program
 is put on: filter/rollout.py. A part of the service, made by start.py.
 
-    none ──first rule──▶ in force ──full, or unsure──▶ the next one is filled ──▶ in force
+    none ──first rule──▶ in force ──full, worn, unsure──▶ the next one is filled ──▶ in force
       ▲                     │
       └──empty for a minute─┘
 """
@@ -60,6 +60,10 @@ AHEAD = 8
 
 MARGIN = 4
 """They are made with room for one more for each so many entries, so that they seldom grow."""
+
+WORN = 10_000
+"""Another generation follows when so many entries were removed, and half of what it has room for:
+only so does its filter forget them, which else costs every packet more and more look-ups."""
 
 BOOK = "book"
 """Name of the fact that the tables and the state file have in common."""
@@ -169,12 +173,11 @@ class OwnTables:
                 await self._put_in_force()
 
     def _is_wanting(self) -> bool:
-        """Return whether the tables soon have no room, or have entries that nobody knows."""
-        current = self._tables.current
-        nearly_full = current is not None and any(
-            AHEAD * current.room(names[0]) < sum(map(current.count, names)) for names in TOGETHER
+        """Return whether the tables soon have no room, are worn, or have what nobody knows."""
+        current = self._tables.generation
+        return self._tables.nameless or (
+            current is not None and any(_ends_soon(current, names) for names in TOGETHER)
         )
-        return nearly_full or self._tables.nameless
 
     async def _put_in_force(self) -> None:
         """Make the first tables for rules that have a note only, or larger ones."""
@@ -223,13 +226,15 @@ class OwnTables:
                 await _whatever_comes(asyncio.to_thread(self._give_up, made))
                 raise
         self._emptied = None
+        what = "made"
         if former is not None:
+            what = "grown" if _capacity(made) > _capacity(former) else "renewed"
             await _whatever_comes(asyncio.to_thread(self._leave, former, made))
         event(
             _log,
-            "tables-made" if former is None else "tables-grown",
+            f"tables-{what}",
             entries=_entries(made),
-            room=sum(made.room(names[0]) for names in TOGETHER),
+            room=_capacity(made) - _entries(made),
             seconds=round(self._clock() - began, 2),
         )
 
@@ -358,6 +363,16 @@ def _room(state: State, more: Mapping[MapName, int] = {}) -> dict[MapName, int]:
     """Return for how many entries tables are made that have these notes, and more."""
     wanted = {name: count + more.get(name, 0) for name, count in noted(state).items()}
     return {name: count + count // MARGIN for name, count in wanted.items()}
+
+
+def _ends_soon(current: Generation, names: Sequence[MapName]) -> bool:
+    """Return whether these maps' table is nearly full, or its filter worn (WORN)."""
+    count, room = sum(map(current.count, names)), current.room(names[0])
+    return AHEAD * room < count or current.removed(names[0]) >= max(WORN, (count + room) // 2)
+
+
+def _capacity(engine: Engine) -> int:
+    return _entries(engine) + sum(engine.room(names[0]) for names in TOGETHER)
 
 
 def _entries(engine: Engine) -> int:

@@ -239,6 +239,30 @@ async def test_tables_grow_by_themselves_before_they_are_full(home: Home) -> Non
         assert len(await shown(home)) == 19
 
 
+async def test_tables_from_which_much_was_removed_are_made_anew_at_their_size(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("xdpctl.service.own_tables.WORN", 30)
+    home.generations.least = 40
+    async with home.running():
+        kept = await fill(home, 3)
+        first = newest(home)
+        for place in list(first.entries):
+            first.hit(*place, 7)
+        for _ in range(3):
+            assert newest(home) is first
+            gone = [f".zone{number}.invalid" for number in range(10)]
+            assert await block(home, *gone) == 200
+            targets = "&".join(f"target={zone}" for zone in gone)
+            assert (await home.ask("DELETE", f"/api/v1/rules?{targets}")).status == 200
+        await until(lambda: "tables-renewed" in caplog.messages)
+        assert first.closed
+        assert home.reads_tables()
+        assert await shown(home) == dict.fromkeys(kept, 7)
+        assert (newest(home).size, newest(home).removed(MapName.ZONES)) == (first.size, 0)
+
+
 async def test_rules_written_while_the_tables_grow_are_in_the_grown_ones(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,7 @@ class SeenSamples(Protocol):
         """Unix time up to which all samples have come."""
 
     def __aiter__(self) -> AsyncIterator[list[tuple[Sample, Packet]]]:
-        """Yield what has come, ten times a second at most; a batch may be empty."""
+        """Yield what has come, some at a time; a batch may be empty."""
 
 
 class DecidingRule(Protocol):

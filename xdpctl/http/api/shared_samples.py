@@ -77,6 +77,7 @@ class SharedSamples:
         self._senders = 0
         self._lines: dict[tuple[int, bool], tuple[Sample, bytes]] = {}
         self._making = asyncio.Lock()
+        self._turn = asyncio.Lock()
 
     @asynccontextmanager
     async def sums(self, wanted: Wanted) -> AsyncIterator[AsyncIterator[TalkersOut]]:
@@ -88,7 +89,7 @@ class SharedSamples:
         """
         shared = self._sums.get(wanted)
         if shared is None or shared.ended:
-            shared = _Sums(self._view.kept_bits, wanted)
+            shared = _Sums(self._view.kept_bits, wanted, self._turn)
             await shared.begin(self._view)
             self._sums[wanted] = shared
             self._share_room()
@@ -164,15 +165,16 @@ class _Sums:
     Args:
         kept: bits of addresses that samples have.
         wanted: the kind.
+        turn: held while one works, so that of all kinds one does at once.
     """
 
-    def __init__(self, kept: tuple[int, int], wanted: Wanted) -> None:
+    def __init__(self, kept: tuple[int, int], wanted: Wanted, turn: asyncio.Lock) -> None:
         self.readers = 0
         self._began = time.time()
         self.talkers = Talkers(wanted.by, wanted.seconds, kept=kept, began=self._began)
         self._count = wanted.count
         self._selection = wanted.selection
-        self._turn = asyncio.Lock()
+        self._turn = turn
         self._next: asyncio.Future[TalkersOut | None] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._stack = AsyncExitStack()
@@ -215,8 +217,11 @@ class _Sums:
 
     async def _collect(self, seen: SeenSamples) -> None:
         async for batch in seen:
-            async with self._turn:
-                await sum_up(self.talkers, [each for each in batch if each[0].time >= self._began])
+            for piece in in_pieces(batch):
+                async with self._turn:
+                    for sample, packet in piece:
+                        if sample.time >= self._began:
+                            self.talkers.add(sample, packet)
 
     async def _tell(self, seen: SeenSamples) -> None:
         while True:

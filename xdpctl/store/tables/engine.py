@@ -85,6 +85,12 @@ class Generation(Engine, Protocol):
     def maps(self) -> Mapping[MapName, Map]:
         """The kernel's maps that the filter reads (Scope.TABLES)."""
 
+    def removed(self, name: MapName) -> int:
+        """Return how many entries were removed since it was made; maps of one table share it.
+
+        Each leaves bits in the filter, with which packets are looked up in vain.
+        """
+
     def add_hits_of(self, former: Engine) -> None:
         """Add the counters of the generation before, which no program reads any more.
 

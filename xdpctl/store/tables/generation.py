@@ -18,6 +18,7 @@ from xdpctl.abi import (
     HEAD_DIRTY_OFFSET,
     HEAD_LAYOUT_OFFSET,
     HEAD_NAME_BUCKETS_OFFSET,
+    HEAD_REMOVED_OFFSET,
     HEAD_SECRETS_OFFSET,
     HEAD_SOURCE_BUCKETS_OFFSET,
     MAPS,
@@ -181,6 +182,10 @@ class KernelGeneration:
         (names,) = (names for names in TOGETHER if name in names)
         return int(_slots(self.maps, name) * FULL) - sum(map(self.count, names))
 
+    def removed(self, name: MapName) -> int:
+        """Return how many entries were removed since it was made; see `Generation.removed`."""
+        return self._head[HEAD_REMOVED_OFFSET + 8 * (name is MapName.LIST_SOURCES)]
+
     @property
     def marked(self) -> bool:
         """Whether a change had begun and was not whole, when this was last written."""
@@ -216,7 +221,7 @@ class KernelGeneration:
         with contextlib.ExitStack() as stack:
             one = _Instance(self._bpf, self._bytecode, self.maps, stack, former.maps)
             for name in (MapName.ZONES, MapName.LIST_SOURCES):
-                one.requests.carry(name, _slots(former.maps, name), hits=True)
+                one.requests.add_hits(name, _slots(former.maps, name))
 
     def close(self) -> None:
         """Close it; what is pinned, or read by a program, stays. May be called twice."""

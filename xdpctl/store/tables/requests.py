@@ -126,23 +126,14 @@ class Requests:
         """Remove entries; return how many were there."""
         return self._each(TableOp.REMOVE, name, stored).count(TableResult.FOUND)
 
-    def fill_filter(self, name: MapName, stored: Sequence[bytes]) -> None:
-        """Set the bits of keys in the half of the filter that is not in force."""
-        self._each(TableOp.FILTER, name, stored)
-
-    def carry(self, name: MapName, slots: int, *, hits: bool) -> None:
-        """Take over a former table, which this program was loaded with.
+    def add_hits(self, name: MapName, slots: int) -> None:
+        """Add what a former table has counted, which this program was loaded with.
 
         Args:
             name: LIST_SOURCES, or either of the others for the table that they share.
             slots: of the former table.
-            hits: not the entries, but what they counted.
-
-        Raises:
-            TableFullError: there is no room for all of them.
         """
-        op = TableOp.CARRY_HITS if hits else TableOp.CARRY
-        head = request_head(op, TABLES[name].ref, number=0, count=slots)
+        head = request_head(TableOp.ADD_HITS, TABLES[name].ref, number=0, count=slots)
         with self._lock:
             self._serve(name, head.ljust(REQUEST_SIZE, b"\0"), 1)
 

@@ -17,7 +17,7 @@ FULL = 0.9
 """Share of a table's slots up to which every entry is sure to find room."""
 
 _LEAST_BUCKETS = 256
-_LEAST_WORDS = 64
+_LEAST_WORDS = 1024
 _NAME_BITS = 24
 _SOURCE_BITS = 8
 """Bits of a filter for each entry, at least."""
@@ -33,8 +33,8 @@ class Shape:
 
     Attributes:
         name_buckets, source_buckets: of the tables.
-        name_words: of one half of the name filter.
-        source_words: of IPv6 in one half of the source filter.
+        name_words: of the name filter.
+        source_words: of IPv6 in the source filter.
         address_bits: bits of an IPv4 address that the source filter tells apart.
     """
 
@@ -70,12 +70,11 @@ class Shape:
 
     def entries(self, name: MapName) -> int:
         """Return max_entries of a map of the generation."""
-        half = (1 << self.address_bits) // 256 + self.source_words // 8
         sizes = {
             MapName.NAME_TABLE: self.name_buckets,
-            MapName.NAME_FILTER: 2 * self.name_words,
+            MapName.NAME_FILTER: self.name_words,
             MapName.SOURCE_TABLE: self.source_buckets,
-            MapName.SOURCE_FILTER: 2 * half,
+            MapName.SOURCE_FILTER: (1 << self.address_bits) // 256 + self.source_words // 8,
         }
         return sizes.get(name, MAPS[name].entries)
 
