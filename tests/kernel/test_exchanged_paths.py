@@ -1,16 +1,19 @@
 """Users who exchange a file for a link, again and again, while root sets owners and modes.
 
-Each owns the directory that root works in, or may write to it, and has ten seconds. What the
-link leads to is root's alone and has to stay so. Beside these races: what is put there once.
+Each owns the directory that root works in, or may write to it, and goes on until both sides have
+had enough turns. What the link leads to is root's alone and has to stay so. Beside these races:
+what is put there once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,12 +41,13 @@ pytestmark = pytest.mark.root
 
 OTHER = 65534
 SERVICE = Owner(64901, 64901)
-SECONDS = 10.0
+SECONDS = 60.0
+"""After which an attack has failed that did not come to enough turns."""
 
 ATTACKER = """
 import ctypes, os, sys, time
 libc = ctypes.CDLL(None)
-seconds, uid, name, link, victim, how = sys.argv[1:]
+seconds, uid, name, link, victim, how, enough = sys.argv[1:]
 os.setgroups([]); os.setresgid(*[int(uid)] * 3); os.setresuid(*[int(uid)] * 3)
 end, swaps = time.monotonic() + float(seconds), 0
 here, there = name.encode(), link.encode()
@@ -60,6 +64,9 @@ def attempt(call, *arguments):
 print("begun", flush=True)
 while time.monotonic() < end:
     attempt(os.symlink, victim, link)
+    if swaps >= int(enough) > 0:
+        print("enough", flush=True)
+        enough = 0
     if how == "exchange":
         for _ in range(1000):
             swaps += exchange()
@@ -72,7 +79,6 @@ while time.monotonic() < end:
         time.sleep(0.0003)
         attempt(os.unlink, name)
         attempt(os.rename, link, name)
-print(swaps)
 """
 
 
@@ -102,27 +108,40 @@ def settings(directory: Path, tmp_path: Path) -> Settings:
     )
 
 
+@dataclass(frozen=True)
+class Attack:
+    """How names are exchanged ("exchange", "pinned"), and how many turns each side has at least."""
+
+    how: str
+    ours: int
+    theirs: int
+
+
 def owner_and_mode(path: Path) -> tuple[int, int, int]:
     found = path.lstat()
     return found.st_uid, found.st_gid, found.st_mode
 
 
 def against(
-    directory: Path, name: str, victim: Path, how: str, work: Callable[[], None]
-) -> tuple[int, int]:
-    """Do something again and again while somebody exchanges `name`; return swaps and rounds."""
+    directory: Path, name: str, victim: Path, attack: Attack, work: Callable[[], None]
+) -> None:
+    """Do something again and again while somebody exchanges `name`, until both had enough turns."""
     command = [sys.executable, "-c", ATTACKER, str(SECONDS), str(OTHER), name, "link"]
     with subprocess.Popen(
-        [*command, str(victim), how], cwd=directory, stdout=subprocess.PIPE, text=True
+        [*command, str(victim), attack.how, str(attack.theirs)],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        bufsize=0,
     ) as attacker:
         assert attacker.stdout is not None
         try:
-            assert attacker.stdout.readline() == "begun\n"
-            rounds, end = 0, time.monotonic() + SECONDS
-            while time.monotonic() < end:
+            assert attacker.stdout.readline() == b"begun\n"
+            ours, theirs = 0, False
+            while ours < attack.ours or not theirs:
+                assert attacker.poll() is None, (ours, theirs)
                 work()
-                rounds += 1
-            return int(attacker.stdout.read()), rounds
+                ours += 1
+                theirs = theirs or bool(select.select([attacker.stdout], [], [], 0)[0])
         finally:
             attacker.kill()
 
@@ -147,8 +166,7 @@ def test_prepare_gives_nothing_away_that_took_a_pins_place(
         except XdpctlError as error:
             refusals.append(error.sentence)
 
-    swaps, rounds = against(settings.pin_dir, "qnames", victim, "exchange", work)
-    assert (swaps > 10_000, rounds > 50) == (True, True), (swaps, rounds)
+    against(settings.pin_dir, "qnames", victim, Attack("exchange", 200, 100_000), work)
     assert all("it is a link" in sentence for sentence in refusals), refusals
 
 
@@ -159,10 +177,8 @@ def test_a_service_that_pins_again_gives_away_its_own_map_only(
     del directory
     with SharedMaps(bpf, settings) as shared:
         shared.open()
-        swaps, rounds = against(
-            settings.pin_dir, "qnames", victim, "pinned", lambda: void(shared.mend())
-        )
-    assert (swaps > 100, rounds > 100) == (True, True), (swaps, rounds)
+        attack = Attack("pinned", 400, 400)
+        against(settings.pin_dir, "qnames", victim, attack, lambda: void(shared.mend()))
 
 
 @pytest.mark.slow
@@ -172,19 +188,14 @@ def test_the_control_socket_is_given_to_the_group_and_nothing_else(
     place = tmp_path / "run"
     place.mkdir()
     place.chmod(0o777)
-    path, made = place / "control.sock", 0
+    path = place / "control.sock"
 
     def work() -> None:
-        nonlocal made
         path.unlink(missing_ok=True)
-        try:
-            with bind_control(path, SERVICE.gid):
-                made += 1
-        except ListenError:
-            pass
+        with contextlib.suppress(ListenError):
+            bind_control(path, SERVICE.gid).close()
 
-    swaps, rounds = against(place, "control.sock", victim, "pinned", work)
-    assert (swaps > 100, rounds > 100) == (True, True), (swaps, rounds, made)
+    against(place, "control.sock", victim, Attack("pinned", 1_000, 400), work)
 
 
 def void(_: object) -> None:

@@ -26,14 +26,22 @@ def keep_in(folder: Path) -> None:
     _folders.append(folder)
 
 
-def put(directory: Path) -> None:
-    """Put the files beside the state files of a lab, unless a service was there before."""
+def put(directory: Path, owner: int = 0) -> None:
+    """Put the files beside the state files in a directory, unless a service was there before.
+
+    Args:
+        directory: where the state files are.
+        owner: user and group of the service.
+    """
     folder = directory / FOLDER
     if folder.exists():
         return
     folder.mkdir(mode=0o700)
     for file in _files(_kept()):
         shutil.copy2(file, folder)
+    if owner:
+        for path in (*folder.iterdir(), folder):
+            os.chown(path, owner, owner)
 
 
 def take(directory: Path) -> None:

@@ -47,14 +47,17 @@ class ProofSite:
         self.client, self.server = lab.pair()
         self.wire = Wire(self.client)
         self._macs = mac(self.client), mac(self.server)
+        self._beside = f"{self.server.inode}-{INTERFACE}:"
         self._stack = ExitStack()
-        self.service = Service(self.server, *(options or LIMITED))
         self._bpf = Bpf()
+        self._others = self._all_links()
+        self.service = Service(self.server, *(options or LIMITED))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close the connections and what listens; the site itself stays."""
         self._stack.close()
 
     def listen(self, host: Host | None = None, version: int = 4, port: int = 53) -> socket.socket:
@@ -129,15 +132,20 @@ class ProofSite:
     @contextmanager
     def proven(self) -> Iterator[ProvenSources]:
         """Give the table of the filter on the server's interface."""
-        beside = f"{self.server.inode}-{INTERFACE}:"
         with (
-            self._bpf.open_map(LINKS / f"{beside}{MapName.LIMITS}") as head,
-            self._bpf.open_map(LINKS / f"{beside}{MapName.LIMIT_PROVEN}") as lines,
+            self._bpf.open_map(LINKS / f"{self._beside}{MapName.LIMITS}") as head,
+            self._bpf.open_map(LINKS / f"{self._beside}{MapName.LIMIT_PROVEN}") as lines,
         ):
             ticks = Ticks.measured(self._bpf)
             lifetime = lifetime_units(24 * 3600, ticks.per_second)
             value = bytes(head.memory()[:LIMITS_SIZE])
             yield ProvenSources(lines.memory(), value, ticks, lambda: lifetime)
+
+    def forget(self) -> None:
+        """Let nobody be proven."""
+        with self._bpf.open_map(LINKS / f"{self._beside}{MapName.LIMIT_PROVEN}") as lines:
+            memory = lines.memory()
+            memory[:] = bytes(len(memory))
 
     def is_proven(self, source: str | IPv4Address | IPv6Address) -> bool:
         """Tell whether an address is proven."""
@@ -154,7 +162,11 @@ class ProofSite:
         eventually(lambda: self.is_proven(source), f"{source} is proven")
 
     def links(self) -> dict[int, int]:
-        """Return the links on control groups of this machine: program by link."""
+        """Return the links on control groups that have come since: program by link."""
+        found = self._all_links()
+        return {link: program for link, program in found.items() if link not in self._others}
+
+    def _all_links(self) -> dict[int, int]:
         return {
             link.id: link.program_id
             for link in self._bpf.links()

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from tests.lab import Service
+from tests.lab import Lab, Service
 from tests.lab.hosts import PYTHON, unmeasured
 from tests.lab.process import eventually
 from tests.lab.service import PORT
 from tests.net.test_refusals import NOBODY, refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.lab import Host, Lab
+    from tests.lab import Host
 
 pytestmark = pytest.mark.root
 
@@ -51,6 +52,29 @@ def token(lab: Lab) -> Path:
     path = lab.write("token", f"{SECRET}\n")
     path.chmod(0o600)
     return path
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Service]:
+    """A service without a token, for tests that change nothing but rules."""
+    with Lab() as lab:
+        yield Service(lab.pair()[1])
+
+
+@pytest.fixture
+def service(running: Service) -> Service:
+    """The same without rules."""
+    assert running.verb("flush", "--yes").returncode == 0
+    return running
+
+
+@pytest.fixture(scope="module")
+def with_token() -> Iterator[Service]:
+    """A service with a token, in the file `token` of its lab, and a talkative log."""
+    with Lab() as lab:
+        path = lab.write("token", f"{SECRET}\n")
+        path.chmod(0o600)
+        yield Service(lab.pair()[1], "--token-file", str(path), "--log-level", "debug")
 
 
 @pytest.fixture
@@ -114,51 +138,50 @@ def test_the_api_is_what_its_description_says(server: Host, token: Path) -> None
 # --- token ----------------------------------------------------------------------------
 
 
-def test_writes_over_tcp_need_the_token(server: Host, token: Path) -> None:
-    service = Service(server, "--token-file", str(token), "--log-level", "debug")
+def test_writes_over_tcp_need_the_token(with_token: Service) -> None:
+    server = with_token.host
     assert post(server, LOOPBACK) == 401
     assert post(server, LOOPBACK, token=ALMOST) == 401
-    assert service.rules() == []
+    assert with_token.rules() == []
     assert post(server, LOOPBACK, token=SECRET) == 200
-    assert [rule["origin"] for rule in service.rules()] == ["api"]
-    assert "stable" not in service.process.text
-    assert SECRET not in service.process.text
+    assert [rule["origin"] for rule in with_token.rules()] == ["api"]
+    assert "stable" not in with_token.process.text
+    assert SECRET not in with_token.process.text
 
 
-def test_without_a_token_file_no_write_goes_over_tcp(server: Host) -> None:
-    service = Service(server)
-    assert post(server, LOOPBACK, token=SECRET) == 401
-    assert service.rules() == []
-
-
-def test_another_user_does_not_reach_the_control_socket(server: Host) -> None:
-    service = Service(server)
-    options = ("--unix-socket", str(service.control))
-    assert curl(server, "http://localhost/api/v1/status", *options, before=NOBODY) == (0, "")
-    assert curl(server, "http://localhost/api/v1/status", *options)[0] == 200
-
-
-def test_a_page_led_to_loopback_under_its_own_name_reads_nothing(server: Host) -> None:
-    Service(server)
-    status, body = curl(server, f"{LOOPBACK}/api/v1/rules", "--header", "Host: attacker.example")
-    assert (status, json.loads(body)["status"]) == (421, 421)
-
-
-def test_sighup_takes_over_another_token(server: Host, token: Path) -> None:
-    service = Service(server, "--token-file", str(token))
+def test_sighup_takes_over_another_token_and_keeps_it_when_the_file_goes_bad(
+    with_token: Service,
+) -> None:
+    server, token = with_token.host, with_token.host.lab.directory / "token"
     token.write_text(ANOTHER)
-    service.process.send(signal.SIGHUP)
-    service.process.line(r"\breloaded\b")
+    with_token.process.send(signal.SIGHUP)
+    with_token.process.line(r"\breloaded\b")
+    assert post(server, LOOPBACK, token=SECRET) == 401
+    assert post(server, LOOPBACK, token=ANOTHER) == 200
+    token.write_text(SECRET)
+    token.chmod(0o644)
+    with_token.process.send(signal.SIGHUP)
+    with_token.process.line(r"\breload-failed\b")
     assert post(server, LOOPBACK, token=SECRET) == 401
     assert post(server, LOOPBACK, token=ANOTHER) == 200
 
 
-def test_a_token_file_gone_bad_leaves_the_token_in_force(server: Host, token: Path) -> None:
-    service = Service(server, "--token-file", str(token))
-    token.chmod(0o644)
-    service.process.send(signal.SIGHUP)
-    service.process.line(r"\breload-failed\b")
-    assert post(server, LOOPBACK, token=SECRET) == 200
+def test_without_a_token_file_no_write_goes_over_tcp(service: Service) -> None:
+    assert post(service.host, LOOPBACK, token=SECRET) == 401
+    assert service.rules() == []
+
+
+def test_another_user_does_not_reach_the_control_socket(service: Service) -> None:
+    options = ("--unix-socket", str(service.control))
+    status = "http://localhost/api/v1/status"
+    assert curl(service.host, status, *options, before=NOBODY) == (0, "")
+    assert curl(service.host, status, *options)[0] == 200
+
+
+def test_a_page_led_to_loopback_under_its_own_name_reads_nothing(service: Service) -> None:
+    name = ("--header", "Host: attacker.example")
+    status, body = curl(service.host, f"{LOOPBACK}/api/v1/rules", *name)
+    assert (status, json.loads(body)["status"]) == (421, 421)
 
 
 def test_a_token_file_that_others_can_read_stops_the_start(server: Host, token: Path) -> None:
@@ -218,8 +241,7 @@ def control(service: Service, method: str, path: str, body: str = "") -> tuple[i
     return curl(service.host, f"http://localhost{path}", *options)
 
 
-def test_what_is_exported_is_imported_again(server: Host) -> None:
-    service = Service(server)
+def test_what_is_exported_is_imported_again(service: Service) -> None:
     rules = [
         {"target": "192.0.2.1", "expires_in": 600, "reason": 'a "flood"', "origin": "list:a"},
         {"target": "2001:db8::/32", "action": "truncate", "origin": "file:b c"},
@@ -237,8 +259,7 @@ def test_what_is_exported_is_imported_again(server: Host) -> None:
     assert after == before
 
 
-def test_a_put_leaves_what_is_in_both_lists_alone(server: Host) -> None:
-    service = Service(server)
+def test_a_put_leaves_what_is_in_both_lists_alone(service: Service) -> None:
     path = "/api/v1/rules?origin=list:a"
     control(service, "PUT", path, '[{"target":"192.0.2.1"},{"target":"192.0.2.2"}]')
     _, said = control(service, "PUT", path, '[{"target":"192.0.2.2"},{"target":"192.0.2.3"}]')
@@ -247,8 +268,7 @@ def test_a_put_leaves_what_is_in_both_lists_alone(server: Host) -> None:
     assert {rule["target"] for rule in service.rules()} == {"192.0.2.2", "192.0.2.3"}
 
 
-def test_a_list_that_breaks_off_changes_nothing(server: Host) -> None:
-    service = Service(server)
+def test_a_list_that_breaks_off_changes_nothing(service: Service) -> None:
     control(service, "PUT", "/api/v1/rules?origin=list:a", '[{"target":"192.0.2.1"}]')
     assert (
         control(service, "PUT", "/api/v1/rules?origin=list:a", '[{"target":"192.0.2.2"}')[0] == 400
@@ -256,8 +276,7 @@ def test_a_list_that_breaks_off_changes_nothing(server: Host) -> None:
     assert [rule["target"] for rule in service.rules()] == ["192.0.2.1"]
 
 
-def test_a_rule_with_an_end_is_shown_with_it_and_goes(server: Host) -> None:
-    service = Service(server)
+def test_a_rule_with_an_end_is_shown_with_it_and_goes(service: Service) -> None:
     control(service, "POST", "/api/v1/rules", '{"target":"192.0.2.1","expires_in":2}')
     (rule,) = service.rules()
     assert 0 <= rule["expires_in"] <= 2

@@ -116,7 +116,7 @@ def test_the_loader_is_small(prepared: Machine) -> None:
 
 def test_the_process_of_a_long_list_and_the_compiler_get_no_such_right(prepared: Machine) -> None:
     """Whatever the service starts, while it starts it: nobody but the loader has it."""
-    service = prepared.service()
+    service = prepared.service(compiles=True)
     loader = loader_of(service)
     seen: set[bytes] = set()
     long = prepared.lab.directory / "long.rules"

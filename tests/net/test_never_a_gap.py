@@ -50,10 +50,10 @@ def site(running: StreamSite) -> Iterator[StreamSite]:
 
 
 def newer(path: Path, file: str, old: str, new: str) -> Path:
-    """Make another version of the whole program in a directory."""
+    """Make another version of the whole program in a directory, modules compiled already."""
     for part in ("xdpctl", "xdp"):
-        leave = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / part, path / part, ignore=leave)
+        unfinished = shutil.ignore_patterns("*.pyc.*")  # of another process, gone at any moment
+        shutil.copytree(ROOT / part, path / part, ignore=unfinished)
     text = (path / file).read_text()
     assert old in text
     (path / file).write_text(text.replace(old, new))

@@ -183,7 +183,7 @@ class Site(FeedSite):
             f'notify-listen = "127.0.0.1:5300"\npublish = "{ZONE}"\n'
             f'[[list]]\nzone = "{ZONE}"\nname = "block"\n'
             f'primary = "127.0.0.1:{self.primary.port}"\nkey-file = "{self.primary.key_file}"\n'
-            'refresh = "1h"\nmax-shrink = "100%"\n'
+            'refresh = "1h"\n'
             '[[dnsdist]]\nurl = "http://127.0.0.1:8083"\n',
         )
         self.blocks = lab.write("jsonstat", BLOCKS)

@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import Dnsdist17, Service, dig, eventually
+from tests.lab import Dnsdist17, Lab, Service, dig, eventually
 
 if TYPE_CHECKING:
-    from tests.lab import Host, Lab
+    from collections.abc import Iterator
+
+    from tests.lab import Host
 
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Service]:
+    """A service for tests that resize a map each, or none."""
+    with Lab() as lab:
+        yield Service(lab.pair()[1])
 
 
 @pytest.fixture
@@ -86,10 +95,8 @@ def test_while_dnsdist_holds_the_map_it_is_refused_by_name_and_order(
         ("cidr6", ["2001:db8:77::/48"]),
     ],
 )
-def test_every_kind_of_map_can_be_resized(
-    pair: tuple[Host, Host], name: str, targets: list[str]
-) -> None:
-    service = Service(pair[1])
+def test_every_kind_of_map_can_be_resized(running: Service, name: str, targets: list[str]) -> None:
+    service = running
     assert service.verb("block", *targets).returncode == 0
     assert service.verb("resize", f"{name}=3000").returncode == 0
     assert {rule["target"] for rule in service.rules("--map", name)} == {*targets}
@@ -106,9 +113,9 @@ REFUSED = {
 
 @pytest.mark.parametrize(("size", "status", "said"), REFUSED.values(), ids=REFUSED)
 def test_a_size_that_cannot_be_meant_is_refused(
-    pair: tuple[Host, Host], size: str, status: int, said: str
+    running: Service, size: str, status: int, said: str
 ) -> None:
-    done = Service(pair[1]).verb("resize", size)
+    done = running.verb("resize", size)
     assert (done.returncode, said in done.stderr) == (status, True), done.stderr
 
 

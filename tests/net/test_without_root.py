@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import Dnsdist17, Lab, Responder, Service, dig, eventually
+from tests.lab import Dnsdist17, Lab, Responder, Service, bytecode, dig, eventually
 from tests.lab.dnsdist import OWN_USER
 from tests.lab.hosts import BPFFS, PYTHON, run, unmeasured
 from tests.lab.primaries import Software, on_host, start_primary
@@ -95,8 +95,11 @@ class Machine:
         command = self.words(SERVICE.value("ExecStart"))
         return self.server.start("service", *self.apart, *rights, *command, *options)
 
-    def service(self) -> UnitService:
-        """Start the service and wait until it is ready."""
+    def service(self, *, compiles: bool = False) -> UnitService:
+        """Start the service and wait until it is ready; as of Service, it may have to compile."""
+        if not compiles:
+            bytecode.put(self.lab.directory / "lib", owner=UID)
+        self.lab.at_end(lambda: bytecode.take(self.lab.directory / "lib"))
         return UnitService(self)
 
     def owner(self, path: Path) -> str:
@@ -132,7 +135,7 @@ def running() -> Iterator[tuple[Machine, UnitService]]:
     with Lab() as lab:
         machine = Machine(lab)
         machine.prepare()
-        yield machine, machine.service()
+        yield machine, machine.service(compiles=True)
 
 
 def blocks(machine: Machine, service: Service) -> None:

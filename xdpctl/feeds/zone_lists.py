@@ -368,6 +368,7 @@ class ZoneLists:
         Nobody would see that they expire, and the primaries of the new one may never answer.
         """
         settings = listed.settings
+        await self._exempt(listed, frozenset())
         try:
             removed = await self._backend.flush(None, settings.origin)
         except XdpctlError as error:

@@ -1,7 +1,6 @@
 """Metrics and API over HTTP: a control socket and a TCP listener.
 
     listeners.py    both listeners: bound first, served last; imports aiohttp late
-    server_only.py  aiohttp's server without its client
     app.py          the application of a listener
     landing.py      what is at `/` without the page: links
     static.py       the web page; its files are in the folder page

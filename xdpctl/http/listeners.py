@@ -15,13 +15,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import ListenError
-from xdpctl.http.server_only import prefer_modules
 from xdpctl.http.transport.access import Access
 from xdpctl.http.transport.binding import bind_control, bind_tcp
 from xdpctl.http.transport.secrets import Secrets
 from xdpctl.http.transport.spare import Spare
 from xdpctl.http.transport.tls import load_into
 from xdpctl.process.log import event
+from xdpctl.process.modules import import_parts_of
 
 if TYPE_CHECKING:
     import socket
@@ -192,5 +192,5 @@ class Listeners:
 
 def import_application() -> None:
     """Import app.py and all it needs. Blocks for a tenth of a second."""
-    prefer_modules()
+    import_parts_of("aiohttp", __version__="")  # which is in a header that app.py replaces
     import_module("xdpctl.http.app")

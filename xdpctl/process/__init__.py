@@ -13,7 +13,8 @@ caller.py        who asks for what a task does
 port_holder.py   which process listens on a port
 namespaces.py    what of its host this process sees
 garbage.py       large values without long garbage collections
-memory.py        how much memory there still is
+memory.py        how much memory there still is; what is free goes back
+modules.py       modules of a library without the rest of it
 clock.py         the clock of this boot
 systemd.py       messages to the service manager
 """

@@ -20,7 +20,6 @@ import os
 import stat
 import struct
 import sys
-import sysconfig
 import threading
 import time
 from contextlib import suppress
@@ -145,7 +144,7 @@ def _identify_compiler() -> bytes | None:
 
 
 def _library_folders() -> list[Path]:
-    triplet = sysconfig.get_config_var("MULTIARCH") or ""
+    triplet: str = getattr(sys.implementation, "_multiarch", "")  # sysconfig takes half a megabyte
     return [Path("/usr/lib", triplet), Path("/usr/lib64"), Path("/usr/local/lib")]
 
 

@@ -10,6 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 TCP, UDP = 6, 17
 DNS_HEADER = 12
@@ -64,7 +68,7 @@ def address_of(packed: bytes) -> IPv4Address | IPv6Address:
     return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)  # noqa: PLR2004 - IPv4
 
 
-def read_packet(frame: bytes, encrypted: frozenset[int] = frozenset()) -> Packet:
+def read_packet(frame: bytes, encrypted: Container[int] = frozenset()) -> Packet:
     """Return what the headers of a frame say.
 
     Args:

@@ -31,6 +31,7 @@ stale_entries.py    a part: what dnsdist's former process left in the maps
 dynamic_claims.py   claims of dnsdist's dynamic blocks, for feeds/dnsdist/
 expiry.py           a part: removes rules when their time is over
 reload.py           a part: takes over changed settings
+heap.py             a part: what is free in the heap goes back to the kernel
 watchdog.py         a part: signs of life for the service manager
 readiness.py        when the service is ready, and reporting it
 """

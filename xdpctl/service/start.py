@@ -32,6 +32,8 @@ from xdpctl.filter.tcp_proof import TcpProof
 from xdpctl.http.listeners import Listeners, import_application
 from xdpctl.maps.aging import Aging
 from xdpctl.maps.holders import Holders
+from xdpctl.process.memory import give_back
+from xdpctl.process.modules import import_parts_of
 from xdpctl.process.systemd import watchdog_interval
 from xdpctl.process.threads import in_background, one_thread
 from xdpctl.program.config import program_config
@@ -41,6 +43,7 @@ from xdpctl.service.claim_counts import ClaimCounts
 from xdpctl.service.current_program import CurrentProgram
 from xdpctl.service.dynamic_claims import DynamicBackend
 from xdpctl.service.expiry import Expiry
+from xdpctl.service.heap import Heap
 from xdpctl.service.interface_watch import InterfaceWatch
 from xdpctl.service.limits import Limits
 from xdpctl.service.list_exemptions import Exempting
@@ -252,6 +255,7 @@ def _parts(  # noqa: PLR0913 - what parts need
             readiness=workers.readiness,
             parts=parts,
         ),
+        Heap(),
         Watchdog(ground.notifier, watchdog_interval(os.environ, os.getpid())),
     )
 
@@ -528,9 +532,13 @@ async def _unless_stopped(
 
 
 def _freeze() -> None:
-    """Exclude permanent objects from garbage collections, which took 30 ms each time."""
+    """Exclude permanent objects from garbage collections, which took 30 ms each time.
+
+    What the start took beside them goes back to the kernel.
+    """
     gc.collect()
     gc.freeze()
+    give_back()
 
 
 async def _load_during(building: asyncio.Task[Bytecode]) -> None:
@@ -544,6 +552,7 @@ async def _load_during(building: asyncio.Task[Bytecode]) -> None:
 def _import_faces() -> None:
     """Import the modules that answer requests. Blocks for a tenth of a second."""
     import_application()
+    import_parts_of("prometheus_client")
     import_module("xdpctl.status.metrics")
     import_module("xdpctl.service.operations")
 

@@ -23,7 +23,7 @@ from xdpctl.service.tasks import on_thread
 from xdpctl.store.deciding import deciding_rule
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Container, Sequence
     from concurrent.futures import Executor
 
     from xdpctl.rules import Target
@@ -146,7 +146,7 @@ class Watch:
             NoSamplesError: none are taken; the sentence says why.
             ReadersError: too many look already.
         """
-        encrypted = frozenset(self._settings().address_ports)
+        encrypted: Container[int] = frozenset(self._settings().address_ports)
 
         def parse(sample: Sample) -> Packet:
             known = self._parsed.get(id(sample))
@@ -232,5 +232,5 @@ def _seen_rule(entry: Entry, store: Store) -> SeenRule | None:
         return None
 
 
-_ALL_PORTS = frozenset(range(0x10000))
+_ALL_PORTS = range(0x10000)
 """A packet of no concern: whatever its port, it is not read as DNS."""

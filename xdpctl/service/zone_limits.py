@@ -171,7 +171,10 @@ class ZoneLimits:
     def _apply(self) -> None:
         """Have the maps be as the settings say, and another process follow the names."""
         maps, zones = self._limit_tables.maps.maps, self._settings.zones
-        self._has_suffixes = self._suffixes.is_there  # is read here, as that blocks
+        watched = [zone.name.to_text() for zone in zones if zone.watch]
+        self._has_suffixes = not watched or self._suffixes.is_there
+        for name in watched:
+            self._suffixes.has(name)  # is read here, as that blocks
         if MapName.ZONE_LIMITS not in maps or not zones:
             self._tables, self._maps, self._states = None, maps, {}
             self._follow(None)
@@ -337,7 +340,11 @@ class ZoneLimits:
         since, self._emptied = self._emptied, now
         if value is None or since is None or now <= since:
             return []
-        return merge(value, now - since)
+        found = merge(value, now - since)
+        for end in found:
+            if end.is_heavy:
+                self._suffixes.has(end.name.to_text())  # is read here, as that blocks
+        return found
 
     async def _watch(self, ends: Sequence[HeavyEnd]) -> None:
         """Begin and end the limits of watched zones."""

@@ -11,10 +11,14 @@ import platform
 import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector, CollectorRegistry
 
 from xdpctl import __version__
 from xdpctl.abi import RULE_MAPS, RULE_PLACES, TABLES, PacketAction, Reason
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
-    from prometheus_client import Metric
+    from prometheus_client.metrics_core import Metric
 
     from xdpctl.feeds.dnsdist.views import BridgeView
     from xdpctl.feeds.publish.views import PublishZoneView

@@ -1,9 +1,9 @@
 """Which primaries are transferred from at the same time, so that none holds up others' zones.
 
-A primary, which is an address, has a share of the turns; zones that it has more of wait for each
-other. A transfer that lasts no longer counts for the others: their number is bounded by the shares,
-and their time and rate by the channel (channel.py). Does not own when a zone is asked for. Used by
-the processes that follow zones, for `primaries.fetch`.
+A primary, which is an address and port, has a share of the turns; zones that it has more of wait
+for each other. A transfer that lasts no longer counts for the others: their number is bounded by
+the shares, and their time and rate by the channel (channel.py). Does not own when a zone is asked
+for. Used by the processes that follow zones, for `primaries.fetch`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
     from xdpctl.transfers.client import Primary
 
+    _Place = tuple[IPv4Address | IPv6Address, int]
+
 SHARE = 4
-"""Zones that are transferred from one address at the same time."""
+"""Zones that are transferred from one primary at the same time."""
 
 QUICK_SECONDS = 5.0
 """A transfer that lasts longer is a slow one, and makes room for another."""
 
 STUCK_SECONDS = 60.0
-"""A zone waits no longer for its turn at an address of which no transfer ends."""
+"""A zone waits no longer for its turn at a primary of which no transfer ends."""
 
 
 class Turns:
@@ -43,8 +45,8 @@ class Turns:
         self._at_once = at_once
         self._clock = clock
         self._changed = threading.Condition()
-        self._taken: dict[object, tuple[IPv4Address | IPv6Address, float]] = {}
-        self._moved: dict[IPv4Address | IPv6Address, float] = {}  # when one of an address ended
+        self._taken: dict[object, tuple[_Place, float]] = {}
+        self._moved: dict[_Place, float] = {}  # when one of a primary ended
 
     @contextmanager
     def of(self, primary: Primary) -> Iterator[None]:
@@ -56,23 +58,23 @@ class Turns:
         turn = object()
         with self._changed:
             self._wait(primary)
-            self._taken[turn] = primary.address, self._clock()
+            self._taken[turn] = _place(primary), self._clock()
         try:
             yield
         finally:
             with self._changed:
                 del self._taken[turn]
-                self._moved[primary.address] = self._clock()
+                self._moved[_place(primary)] = self._clock()
                 self._changed.notify_all()
 
     def _wait(self, primary: Primary) -> None:
         began = self._clock()
         while True:
-            now, address = self._clock(), primary.address
-            own = sum(taken == address for taken, _ in self._taken.values())
+            now, place = self._clock(), _place(primary)
+            own = sum(taken == place for taken, _ in self._taken.values())
             quick = [since for _, since in self._taken.values() if now - since < QUICK_SECONDS]
             if own >= SHARE:
-                left = max(began, self._moved.get(address, began)) + STUCK_SECONDS - now
+                left = max(began, self._moved.get(place, began)) + STUCK_SECONDS - now
                 if left <= 0:
                     raise TransferError(
                         f"{own} other zones are transferred from it, and none of them has ended for"
@@ -83,3 +85,7 @@ class Turns:
             else:
                 return
             self._changed.wait(left)
+
+
+def _place(primary: Primary) -> _Place:
+    return primary.address, primary.port

@@ -1,7 +1,9 @@
 """Public suffixes: names below which zones of different owners are (com, co.uk).
 
 Owns the reading of the list that Debian's package publicsuffix keeps. Without the package only
-top-level domains are known for such. Blocks at its first use. Called by heavy.py.
+top-level domains are known for such. It is read at its first use, which blocks, and kept as one
+text: a set of its ten thousand rules takes ten times as much, and few names are ever looked up.
+Called by heavy.py and service/zone_limits.py.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from xdpctl.rules.names import Name
 
 LIST = Path("/usr/share/publicsuffix/public_suffix_list.dat")
 
+_A_LABEL = "xn--"
+
 
 class PublicSuffixes:
     """The list.
@@ -25,37 +29,46 @@ class PublicSuffixes:
     def __init__(self, path: Path = LIST) -> None:
         self._path = path
 
-    @cached_property
-    def _rules(self) -> frozenset[str]:
+    def _read(self) -> list[str]:
         try:
             text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
-            return frozenset()
+            return []
         lines = (line.split(" ")[0].strip() for line in text.splitlines())
-        return frozenset(
-            ascii_form
-            for line in lines
-            if line and "//" not in line and (ascii_form := _ascii(line))
-        )
+        return [line for line in lines if line and "//" not in line]
+
+    @cached_property
+    def _rules(self) -> str:
+        """Those in ASCII, each between two line feeds."""
+        return "\n".join(["", *filter(str.isascii, self._read()), ""])
+
+    @cached_property
+    def _others(self) -> frozenset[str]:
+        """Those of other characters, as names are written in queries."""
+        return frozenset(_ascii(line) for line in self._read() if not line.isascii())
 
     @property
     def is_there(self) -> bool:
         """Whether there is a list; without one only top-level domains are known. Blocks once."""
-        return bool(self._rules)
+        return len(self._rules) > 1
 
     def has(self, name: str) -> bool:
-        """Return whether a name, lower-case and without a dot at the end, is a public suffix."""
+        """Return whether a name, lower-case and without a dot at the end, is a public suffix.
+
+        Blocks once, and once more for the first name with an A-label.
+        """
         if "." not in name:
             return True
-        if f"!{name}" in self._rules:
+        if self._is_rule(f"!{name}"):
             return False
-        return name in self._rules or f"*.{name.partition('.')[2]}" in self._rules
+        return self._is_rule(name) or self._is_rule(f"*.{name.partition('.')[2]}")
+
+    def _is_rule(self, text: str) -> bool:
+        return f"\n{text}\n" in self._rules or (_A_LABEL in text and text in self._others)
 
 
 def _ascii(rule: str) -> str:
     """Return a rule as names are written in queries; empty for one that cannot be."""
-    if rule.isascii():
-        return rule
     head = "".join(prefix for prefix in ("!", "*.") if rule.startswith(prefix))
     try:
         return head + Name.from_text(rule.removeprefix(head)).to_text()

@@ -654,8 +654,10 @@ async def test_the_rules_of_another_zone_do_not_stay_under_its_name(
         del fact["zone"]
     site.rules.facts["list-versions"] = json.dumps({"list:rpz": fact})
     other = replace(LIST, zone=Name.from_text("other.example"))
+    site.rules.exempted["list:rpz"] = {ip_network("192.0.2.1/32")}
     async with running(tmp_path, other, rules=site.rules) as again:
         await again.child()
+        assert bool(again.rules.exempted["list:rpz"]) == (was == "unknown")
         stays = {"list:rpz": {"a.test"}} if was == "unknown" else {}
         assert (again.rules.rules, again.view.good is None) == (stays, not stays)
     async with running(tmp_path, LIST, rules=again.rules) as back:

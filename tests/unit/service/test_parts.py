@@ -48,6 +48,7 @@ NAMES = [
     "live",
     "dnstap",
     "reload",
+    "heap",
     "watchdog",
 ]
 

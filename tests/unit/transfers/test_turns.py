@@ -45,9 +45,9 @@ def stack() -> Iterator[ExitStack]:
 
 def test_a_primary_has_its_share_and_others_do_not_wait_for_it(stack: ExitStack) -> None:
     ticking = Ticking(SHARE + 1)
-    for port in range(SHARE):
-        stack.enter_context(ticking.turns.of(primary(1, port)))
-    stack.enter_context(ticking.turns.of(primary(2)))
+    for _ in range(SHARE):
+        stack.enter_context(ticking.turns.of(primary(1)))
+    stack.enter_context(ticking.turns.of(primary(1, 5353)))
     assert not ticking.waits
     with pytest.raises(TransferError, match="4 other zones are transferred from it"):
         stack.enter_context(ticking.turns.of(primary(1)))

@@ -16,7 +16,7 @@ from xdpctl.zones.suffixes import PublicSuffixes
 if TYPE_CHECKING:
     from pathlib import Path
 
-LIST = "// a comment\ncom\nuk\nco.uk\n*.ck\n!www.ck\nxn--p1ai\n\u0440\u0444\n\n"
+LIST = "// a comment\ncom\nuk\nco.uk\n*.ck\n!www.ck\nxn--p1ai\n\u043a\u043e\u043c.\u0440\u0444\n\n"
 
 
 @pytest.fixture
@@ -96,6 +96,8 @@ def test_a_proposal_is_pasted_into_a_shell_as_it_is(
         ("any.ck", True),
         ("www.ck", False),
         ("example.com", False),
+        ("xn--j1aef.xn--p1ai", True),
+        ("xn--e1afmkfd.xn--p1ai", False),
     ],
 )
 def test_public_suffixes(name: str, suffixes: PublicSuffixes, *, public: bool) -> None:
