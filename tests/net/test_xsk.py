@@ -119,7 +119,7 @@ def test_xsk_family_4_keeps_ipv6_of_dnsdist_1_9_with_the_kernels_socket(lab: Lab
     answer = dig(site.client, "www.example", "AAAA", server="2001:db8::53")
     assert answer.records == ("AAAA 2001:db8::80",)
     site.service.counted(site.redirected(), action="redirect")
-    assert site.service.metrics().packets(reason="no-match") > 0
+    eventually(lambda: site.service.metrics().packets(reason="no-match") > 0, "it is counted")
 
 
 LOST = r"xsk-destination-lost.*192\.0\.2\.53"

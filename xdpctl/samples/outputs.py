@@ -45,6 +45,10 @@ _MODE = 0o640
 class Output(Protocol):
     """Where messages go. Every method blocks."""
 
+    @property
+    def lasts(self) -> bool:
+        """Whether it can be written to again after an error."""
+
     def begin(self) -> None:
         """Open it.
 
@@ -79,6 +83,11 @@ class FileOutput:
         self._most = most
         self._descriptor = -1
         self._size = 0
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the file is open: what was written to a full disk stays there."""
+        return self._descriptor >= 0
 
     def begin(self) -> None:
         """Create the file."""
@@ -163,6 +172,8 @@ class SocketOutput:
         self._name = name
         self._connect = connect
         self._socket: socket.socket | None = None
+
+    lasts = False
 
     def begin(self) -> None:
         """Connect, and agree on dnstap."""

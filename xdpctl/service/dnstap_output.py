@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from xdpctl.settings import DnstapTarget, Settings
 
 RETRY_SECONDS = (1.0, 30.0)
-"""Between two attempts, the first and the longest: each time it is twice as long."""
+"""Between two attempts, the first and the longest: each time it is twice as long, until it has
+worked for the longest."""
 
 FILE_MAX = 1 << 28
 """Octets of a file, beyond which it is begun again; the one before it is kept."""
@@ -81,7 +82,7 @@ class DnstapOutput:
         self._changed = asyncio.Event()
         self._trouble = ""
         self._output: Output | None = None
-        self._again = 0.0
+        self._again = self._since = 0.0
         self._wait = RETRY_SECONDS[0]
         self._encoder = DnstapEncoder(
             socket.gethostname().encode(), f"xdpctl {__version__}".encode()
@@ -140,7 +141,7 @@ class DnstapOutput:
                     break
                 if self._output is None and self._clock() >= self._again:
                     await self._connect(target, thread)
-                await self._send(batch, thread)
+                await self._send(batch, target, thread)
         finally:
             output, self._output = self._output, None
             if output is not None:
@@ -153,14 +154,16 @@ class DnstapOutput:
         except ReceiverError as error:
             self._failed(error)
             return
-        event(_log, "dnstap-connected", to=_text(target), dropped=self.dropped or None)
-        self._output, self._trouble, self.dropped = output, "", 0
-        self._wait = RETRY_SECONDS[0]
+        self._output = output
+        self._works(target)
 
-    async def _send(self, batch: list[tuple[Sample, Packet]], thread: Executor) -> None:
+    async def _send(
+        self, batch: list[tuple[Sample, Packet]], target: DnstapTarget, thread: Executor
+    ) -> None:
         queries = [pair for pair in batch if pair[1].is_query]
         output = self._output
-        if output is None or not queries:
+        waits = bool(self._trouble) and self._clock() < self._again
+        if output is None or waits or not queries:
             self._drop(len(queries))
             return
         rules = await self._watch.rules_of(queries)
@@ -175,10 +178,20 @@ class DnstapOutput:
         try:
             await on_thread(thread, write)
         except ReceiverError as error:
-            self._output = None
             self._drop(len(queries))
             self._failed(error)
-            await on_thread(thread, output.end)
+            if not output.lasts:
+                self._output = None
+                await on_thread(thread, output.end)
+            return
+        if self._trouble:
+            self._works(target)
+        elif self._clock() - self._since > RETRY_SECONDS[1]:
+            self._wait = RETRY_SECONDS[0]
+
+    def _works(self, target: DnstapTarget) -> None:
+        event(_log, "dnstap-connected", to=_text(target), dropped=self.dropped or None)
+        self._trouble, self.dropped, self._since = "", 0, self._clock()
 
     def _drop(self, count: int) -> None:
         self.dropped += count

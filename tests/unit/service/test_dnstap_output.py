@@ -98,6 +98,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dnstap_output, "RETRY_SECONDS", (0.05, 0.2))
 
 
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -267,6 +271,64 @@ def test_a_full_disk_loses_messages_and_no_half_frames(
     assert frames_of(file.read_bytes()) == [b"first", b"third"]
 
 
+async def test_on_a_full_disk_what_was_written_stays_and_the_log_has_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    file = tmp_path / "seen.fstrm"
+    watch = FakeWatch()
+    part = part_for(watch, DnstapTarget("file", file))
+    write, full = os.write, threading.Event()
+
+    def may_be_full(descriptor: int, octets: memoryview) -> int:
+        if full.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, octets)
+
+    monkeypatch.setattr(os, "write", may_be_full)
+    async with running(part, watch):
+        await until(lambda: file.exists() and file.stat().st_size > 1_000)
+        full.set()
+        await until(lambda: part.dropped > 30)
+        assert "No space left" in "".join(part.warnings)
+        full.clear()
+        await until(lambda: not part.warnings)
+        await asyncio.sleep(0.1)
+    assert len(frames_of(file.read_bytes())) > 5
+    assert names(tmp_path) == {"seen.fstrm"}
+    assert caplog.text.count("dnstap-failed") == 1
+    assert caplog.text.count("dnstap-connected") == 2
+
+
+async def test_a_receiver_that_comes_and_goes_is_asked_ever_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dnstap_output, "RETRY_SECONDS", (1.0, 30.0))
+    watch, clock, begun = FakeWatch(), [0.0], []
+
+    class Fickle:
+        """Takes a connection, and no message."""
+
+        lasts = False
+
+        def begin(self) -> None:
+            begun.append(clock[0])
+
+        def write(self, _messages: object) -> None:
+            raise ReceiverError("it has closed the connection")
+
+        def end(self) -> None:
+            pass
+
+    settings = replace(NO_LIMITS, sample_dnstap=DnstapTarget("unix", Path("/x")))
+    part = DnstapOutput(cast("Watch", watch), settings, lambda _: Fickle(), lambda: clock[0])
+    async with running(part, watch):
+        while clock[0] < 100:
+            clock[0] += 0.5
+            await asyncio.sleep(0.02)
+    assert 2 <= len(begun) <= 8  # after 1, 2, 4, 8, 16, 30 seconds, and 30 again
+
+
 def test_a_full_disk_leaves_no_descriptor_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,7 +353,7 @@ def test_a_file_is_begun_again_when_it_is_large(tmp_path: Path) -> None:
     assert max(path.stat().st_size for path in tmp_path.iterdir()) <= 1_000 + 12
     kept = [*frames_of((tmp_path / "seen.fstrm.1").read_bytes()), *frames_of(file.read_bytes())]
     assert kept[-1] == b"19" * 50
-    assert {*tmp_path.iterdir()} == {file, tmp_path / "seen.fstrm.1"}
+    assert names(tmp_path) == {"seen.fstrm", "seen.fstrm.1"}
 
 
 @pytest.mark.parametrize("text", ["", "something"])
