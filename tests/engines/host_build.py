@@ -92,7 +92,7 @@ class HostFilter:
         sanitize: bool = False,
         address_sanitizer: bool = False,
     ) -> None:
-        flags = ["-O1", "-fPIC", "-shared", *WARNINGS]
+        flags = ["-Og", "-fPIC", "-shared", *WARNINGS]
         if sanitize:
             flags += ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
         if address_sanitizer:
