@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import re
 import socket
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -148,25 +150,30 @@ def _read(sock: socket.socket, sender: subprocess.Popen[bytes], arrived: set[int
 
 
 def lateness(maps: Mapping[MapName, Map], control: Path) -> Reaction:
-    """Make rules that last `LIFE` seconds, one after the other, and see each go."""
-    due: dict[str, float] = {}
+    """Make rules that last `LIFE` seconds, one after the other, and see each go meanwhile."""
+    due: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
+
+    def make() -> None:
+        for number in range(ENDS):
+            target = f"203.0.113.{number}"
+            end = time.monotonic() + LIFE
+            rule = {"target": target, "expires_in": LIFE}
+            ask(control, "POST", "/api/v1/rules", json.dumps(rule).encode())
+            due.put((target, end))
+            time.sleep(LIFE / ENDS)
+
     late: list[float] = []
-    for number in range(ENDS):
-        target = f"203.0.113.{number}"
-        due[target] = time.monotonic() + LIFE
-        rule = {"target": target, "expires_in": LIFE}
-        ask(control, "POST", "/api/v1/rules", json.dumps(rule).encode())
-        time.sleep(LIFE / ENDS)
-    places = {}
-    for text in due:
-        address = parse_target(text)
-        places[text] = maps[map_of(address)], key_of(address, AnyQtype.BOTH)
-    while due:
-        text, end = next(iter(due.items()))
-        opened, key = places[text]
-        if opened.lookup(key) is None:
+    with ThreadPoolExecutor(1) as thread:
+        made = thread.submit(make)
+        while len(late) < ENDS and not (made.done() and made.exception()):
+            try:
+                text, end = due.get(timeout=1)
+            except queue.Empty:
+                continue
+            address = parse_target(text)
+            opened, key = maps[map_of(address)], key_of(address, AnyQtype.BOTH)
+            while opened.lookup(key) is not None:
+                time.sleep(0.0005)
             late.append(time.monotonic() - end)
-            del due[text]
-        else:
-            time.sleep(0.0005)
+        made.result()
     return Reaction(tuple(sorted(late)))

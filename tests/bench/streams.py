@@ -37,6 +37,9 @@ SECONDS: Final = 5.0
 SETTLING: Final = 6.0
 """The sums are of five seconds."""
 
+STARTING: Final = 20.0
+"""Until programs are compiled ahead too."""
+
 LEAVING: Final = 3.0
 """Until the service has noticed that a stream's client has left."""
 
@@ -166,6 +169,7 @@ def main() -> int:
         service = Service(server, command=(PYTHON, "-m", "tests.bench.ticking", str(clock)))
         flood = client.start("flood", PYTHON, "-m", "tests.lab.flooding", server.v4, str(rate))
         flood.line("^flooding$", timeout=30)
+        time.sleep(STARTING)
         rows = [measure(service, ticks, kind) for kind in KINDS]
     text = "\n".join([f"{machine.text} {rate:,} packets/s come in.", "", *table(rows)])
     print(text)

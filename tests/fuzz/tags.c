@@ -42,7 +42,6 @@ size_t tags_of(const struct table_request *requests, size_t count, __u64 *tags)
 		struct sums sums = {};
 		bool is_read;
 
-		scratch.halves = HALF_NONE;
 		if (request.table != TABLE_LIST_SOURCES)
 			is_read = name_sums(&head, &request, &scratch, &sums);
 		else if (request.family == 4)

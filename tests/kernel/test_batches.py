@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from tests.packets.case import Result, Scene
 
 SCENE = SCENES[2]
-JUDGED = [
-    (case.frame, judge(SCENE, case.frame))
-    for case in CASES.values()
-    if 14 <= len(case.frame) <= 1600
-]
+
+
+@cache
+def judged() -> list[tuple[bytes, Result]]:
+    """Return the table's frames and what the oracle says of each."""
+    frames = (case.frame for case in CASES.values())
+    return [(frame, judge(SCENE, frame)) for frame in frames if 14 <= len(frame) <= 1600]
 
 
 @pytest.fixture(params=["host", "kernel"])
@@ -42,21 +45,24 @@ def engine(request: pytest.FixtureRequest) -> BatchEngine:
     return found
 
 
-def first(holds: Callable[[Result], bool]) -> int:
-    return next(number for number, (_, result) in enumerate(JUDGED) if holds(result))
+KINDS: dict[str, Callable[[Result], bool]] = {
+    "answered": lambda result: result.verdict is Verdict.TX,
+    "passed": lambda result: result.verdict is Verdict.PASS,
+    "hit": lambda result: result.hit == 0,
+    "not hit": lambda result: result.hit is None,
+}
 
 
-ANSWERED = first(lambda result: result.verdict is Verdict.TX)
-PASSED = first(lambda result: result.verdict is Verdict.PASS)
-HIT = first(lambda result: result.hit == 0)
-UNHIT = first(lambda result: result.hit is None)
+def first(kind: str) -> int:
+    """Return the number of the first frame of a kind."""
+    return next(number for number, (_, result) in enumerate(judged()) if KINDS[kind](result))
 
 
 @pytest.mark.root
 @pytest.mark.slow
 def test_the_tables_frames_go_as_the_oracle_says(engine: BatchEngine) -> None:
-    assert engine.goes(SCENE, Batch.of(JUDGED))
-    assert engine.goes(SCENE, Batch.of(JUDGED))
+    assert engine.goes(SCENE, Batch.of(judged()))
+    assert engine.goes(SCENE, Batch.of(judged()))
 
 
 def other_answer(result: Result) -> Result:
@@ -67,17 +73,17 @@ def other_answer(result: Result) -> Result:
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "changed"),
+    ("kind", "changed"),
     [
-        (PASSED, lambda result: replace(result, verdict=Verdict.DROP)),
-        (PASSED, lambda result: replace(result, reason=Reason.PANIC)),
-        (PASSED, lambda result: replace(result, action=PacketAction.DROP)),
-        (PASSED, lambda result: replace(result, answer=JUDGED[PASSED][0][:-1])),
-        (ANSWERED, lambda result: replace(result, answer=None)),
-        (ANSWERED, other_answer),
-        (HIT, lambda result: replace(result, hit=1)),
-        (HIT, lambda result: replace(result, hit=None)),
-        (UNHIT, lambda result: replace(result, hit=0)),
+        ("passed", lambda result: replace(result, verdict=Verdict.DROP)),
+        ("passed", lambda result: replace(result, reason=Reason.PANIC)),
+        ("passed", lambda result: replace(result, action=PacketAction.DROP)),
+        ("passed", lambda result: replace(result, answer=judged()[first("passed")][0][:-1])),
+        ("answered", lambda result: replace(result, answer=None)),
+        ("answered", other_answer),
+        ("hit", lambda result: replace(result, hit=1)),
+        ("hit", lambda result: replace(result, hit=None)),
+        ("not hit", lambda result: replace(result, hit=0)),
     ],
     ids=[
         "verdict",
@@ -92,12 +98,13 @@ def other_answer(result: Result) -> Result:
     ],
 )
 def test_a_batch_that_does_not_go_so_is_found_out(
-    engine: BatchEngine, number: int, changed: Callable[[Result], Result]
+    engine: BatchEngine, kind: str, changed: Callable[[Result], Result]
 ) -> None:
-    frame, result = JUDGED[number]
-    wrong = [*JUDGED[:number], (frame, changed(result)), *JUDGED[number + 1 :]]
+    number = first(kind)
+    frame, result = judged()[number]
+    wrong = [*judged()[:number], (frame, changed(result)), *judged()[number + 1 :]]
     assert not engine.goes(SCENE, Batch.of(wrong))
-    assert engine.goes(SCENE, Batch.of(JUDGED))
+    assert engine.goes(SCENE, Batch.of(judged()))
 
 
 @pytest.mark.root

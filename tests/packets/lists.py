@@ -8,6 +8,7 @@ is zones.py's, for this book too.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import product
 from typing import TYPE_CHECKING
@@ -97,7 +98,11 @@ def _storable(rule: Rule, mode: AnyQtype) -> bool:
     )
 
 
-def _moved(case: Case, rules: list[tuple[int, Rule]], reasons: dict[Reason, Reason]) -> Case | None:
+_Numbered = tuple[tuple[int, Rule], ...]
+"""Rules with their numbers in the scene that they come from."""
+
+
+def _moved(case: Case, rules: _Numbered, reasons: dict[Reason, Reason]) -> Case | None:
     """Return the case with these of its rules alone, unless the one that was hit is not there."""
     hit = case.expected.hit
     places = {old: new for new, (old, _) in enumerate(rules)}
@@ -124,13 +129,13 @@ _OF_LISTS = {
 
 def _as_lists(case: Case) -> Case | None:
     """Return the case with all its rules in lists."""
-    mode = case.scene.config.any_qtype
-    rules = [
-        (index, listed(rule))
-        for index, rule in enumerate(case.scene.rules)
-        if _storable(rule, mode)
-    ]
+    rules = _listed(case.scene.rules, case.scene.config.any_qtype)
     return _moved(case, rules, _OF_LISTS)
+
+
+@cache  # many cases have the same rules
+def _listed(rules: tuple[Rule, ...], mode: AnyQtype) -> _Numbered:
+    return tuple((index, listed(rule)) for index, rule in enumerate(rules) if _storable(rule, mode))
 
 
 def _as_zones(case: Case) -> Case | None:
@@ -138,14 +143,19 @@ def _as_zones(case: Case) -> Case | None:
     hit = case.expected.hit
     if hit is None or not isinstance(case.scene.rules[hit].subject, bytes):
         return None
-    mode = case.scene.config.any_qtype
-    rules = []
-    for index, rule in enumerate(case.scene.rules):
-        if not isinstance(rule.subject, bytes):
-            rules.append((index, rule))
-        elif _storable(rule, mode) and _label_count(rule.subject) <= DEEPEST:
-            rules.append((index, zone(rule)))
+    rules = _zoned(case.scene.rules, case.scene.config.any_qtype)
     return _moved(case, rules, {Reason.QNAME: Reason.ZONE})
+
+
+@cache
+def _zoned(rules: tuple[Rule, ...], mode: AnyQtype) -> _Numbered:
+    found = []
+    for index, rule in enumerate(rules):
+        if not isinstance(rule.subject, bytes):
+            found.append((index, rule))
+        elif _storable(rule, mode) and _label_count(rule.subject) <= DEEPEST:
+            found.append((index, zone(rule)))
+    return tuple(found)
 
 
 def _label_count(wire: bytes) -> int:

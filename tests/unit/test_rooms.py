@@ -9,6 +9,7 @@ import ast
 import re
 import sys
 from collections import Counter
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
@@ -88,8 +89,16 @@ def imports_of(text: str) -> Iterator[str]:
                     yield text
 
 
-IMPORTS = {module: set(imports_of(path.read_text())) for module, path in FILES.items()}
-OWN = {module: found & FILES.keys() for module, found in IMPORTS.items()}
+@cache
+def imports() -> dict[str, set[str]]:
+    """Return what each module imports."""
+    return {module: set(imports_of(path.read_text())) for module, path in FILES.items()}
+
+
+@cache
+def own_imports() -> dict[str, set[str]]:
+    """Return what each module imports of this package."""
+    return {module: found & FILES.keys() for module, found in imports().items()}
 
 
 def floor_of(module: str) -> int:
@@ -116,7 +125,7 @@ def test_every_entry_at_the_top_is_a_room() -> None:
 def test_imports_go_down() -> None:
     wrong = [
         f"{module} imports {other}"
-        for module, found in OWN.items()
+        for module, found in own_imports().items()
         for other in found
         if other != "xdpctl"  # its version
         and module.split(".")[:2] != other.split(".")[:2]
@@ -130,7 +139,7 @@ def test_imports_inside_a_room_go_down(places: tuple[str, ...]) -> None:
     wrong = [
         f"{module} imports {other}"
         for upper, lower in pairwise(places)
-        for module, found in OWN.items()
+        for module, found in own_imports().items()
         if is_in(module, lower)
         for other in found
         if is_in(other, upper)
@@ -140,7 +149,7 @@ def test_imports_inside_a_room_go_down(places: tuple[str, ...]) -> None:
 
 def test_no_modules_import_in_a_circle() -> None:
     try:
-        TopologicalSorter(OWN).prepare()
+        TopologicalSorter(own_imports()).prepare()
     except CycleError as error:
         pytest.fail(" → ".join(error.args[1]))
 
@@ -148,7 +157,7 @@ def test_no_modules_import_in_a_circle() -> None:
 @pytest.mark.parametrize("library", FOREIGN)
 def test_a_foreign_library_is_imported_in_its_place(library: str) -> None:
     users = {
-        module for module, found in IMPORTS.items() if any(is_in(name, library) for name in found)
+        module for module, found in imports().items() if any(is_in(name, library) for name in found)
     }
     assert users
     strays = [one for one in users if not any(is_in(one, place) for place in FOREIGN[library])]
@@ -156,7 +165,7 @@ def test_a_foreign_library_is_imported_in_its_place(library: str) -> None:
 
 
 def test_every_foreign_library_has_a_place() -> None:
-    roots = {name.partition(".")[0] for found in IMPORTS.values() for name in found}
+    roots = {name.partition(".")[0] for found in imports().values() for name in found}
     assert roots - sys.stdlib_module_names - {"xdpctl"} <= FOREIGN.keys()
 
 

@@ -66,6 +66,9 @@ class Output(Protocol):
     def end(self) -> None:
         """Say farewell, if that is possible, and close it."""
 
+    def abort(self) -> None:
+        """Have another thread that waits for the other side fail now. Does not block."""
+
 
 class FileOutput:
     """A file. One that is there already keeps its content under the name with `.1` behind it.
@@ -117,6 +120,9 @@ class FileOutput:
             with contextlib.suppress(OSError):
                 self._append(control_frame(STOP))
             self._close()
+
+    def abort(self) -> None:
+        """Do nothing: a file answers."""
 
     def _close(self) -> None:
         os.close(self._descriptor)
@@ -207,6 +213,12 @@ class SocketOutput:
             until = time.monotonic() + END_SECONDS
             while struct.unpack_from("!I", _control_body(connected, until))[0] != FINISH:
                 pass
+
+    def abort(self) -> None:
+        """Break the connection."""
+        if (connected := self._socket) is not None:
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:

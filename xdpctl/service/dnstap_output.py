@@ -154,6 +154,9 @@ class DnstapOutput:
         except ReceiverError as error:
             self._failed(error)
             return
+        except asyncio.CancelledError:
+            output.abort()
+            raise
         self._output = output
         self._works(target)
 
@@ -177,6 +180,9 @@ class DnstapOutput:
 
         try:
             await on_thread(thread, write)
+        except asyncio.CancelledError:
+            output.abort()
+            raise
         except ReceiverError as error:
             self._drop(len(queries))
             self._failed(error)

@@ -28,6 +28,7 @@ from xdpctl.abi import PacketAction, Reason
 from xdpctl.errors import ReceiverError
 from xdpctl.rules import parse_target
 from xdpctl.samples import dnstap, outputs
+from xdpctl.samples.dnstap import DnstapEncoder
 from xdpctl.samples.hub import Hub
 from xdpctl.samples.outputs import FileOutput, SocketOutput
 from xdpctl.samples.packets import read_packet
@@ -320,12 +321,15 @@ async def test_a_receiver_that_comes_and_goes_is_asked_ever_less_often(
         def end(self) -> None:
             pass
 
+        def abort(self) -> None:
+            pass
+
     settings = replace(NO_LIMITS, sample_dnstap=DnstapTarget("unix", Path("/x")))
     part = DnstapOutput(cast("Watch", watch), settings, lambda _: Fickle(), lambda: clock[0])
     async with running(part, watch):
         while clock[0] < 100:
-            clock[0] += 0.5
-            await asyncio.sleep(0.02)
+            clock[0] += 1
+            await asyncio.sleep(0.015)
     assert 2 <= len(begun) <= 8  # after 1, 2, 4, 8, 16, 30 seconds, and 30 again
 
 
@@ -427,26 +431,30 @@ def test_a_receiver_that_answers_a_farewell_with_anything_else_is_left(
         thread.join()
 
 
-async def test_the_end_does_not_wait_for_a_receiver_that_does_not_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "answer", [b"", dnstap.control_frame(dnstap.ACCEPT)], ids=["silent", "does not read"]
+)
+async def test_a_stop_does_not_wait_for_a_receiver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
+    """One that does not answer, or one that does not read."""
+    monkeypatch.setattr(outputs, "TIMEOUT_SECONDS", 60.0)
     where = tmp_path / "d.sock"
     watch = FakeWatch()
     part = part_for(watch, DnstapTarget("unix", where))
-    begun, held = threading.Event(), threading.Event()
-
-    def begin(_output: object) -> None:
-        begun.set()
-        held.wait(30)
-
-    monkeypatch.setattr(SocketOutput, "begin", begin)
-    try:
-        async with asyncio.timeout(10):
-            async with running(part, watch):
-                await until(begun.is_set)
-        assert watch.hub.readers == 0
-    finally:
-        held.set()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(where))
+        listener.listen()
+        listener.settimeout(0)
+        async with running(part, watch):
+            connected, _ = await asyncio.get_running_loop().sock_accept(listener)
+            connected.sendall(answer)
+            if answer:
+                monkeypatch.setattr(DnstapEncoder, "message", lambda *_: bytes(1 << 20))
+                await until(lambda: part._output is not None)
+            await asyncio.sleep(0.2)
+        await until(lambda: not any(t.name.startswith("dnstap") for t in threading.enumerate()))
+        connected.close()
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 8, b""])
