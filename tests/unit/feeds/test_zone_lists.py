@@ -332,6 +332,14 @@ async def test_changes_of_single_records_are_not_judged_also_of_the_last(tmp_pat
         assert (site.rules.rules, site.view.error) == ({"list:rpz": set()}, "")
 
 
+async def test_a_list_that_may_not_shrink_does_not(tmp_path: Path) -> None:
+    async with running(tmp_path, replace(LIST, max_shrink=0.0)) as site:
+        files = await site.files(A, B)
+        await site.offer(files)
+        files.write_changes([(False, [A])], lambda: soa(2))
+        assert await site.offer(files, Asked.IXFR) is Verdict.REFUSED
+
+
 async def test_what_this_host_removed_itself_may_be_gone_also_from_a_whole_version(
     tmp_path: Path,
 ) -> None:
