@@ -552,4 +552,7 @@ def test_xdpdump_shows_packets_with_what_the_filter_returned(wire: Wire, running
             limit.cancel()
             sender.join()
             dump.kill()
-    assert seen == {"DROP", "PASS"}, "".join(lines[-20:])
+    said = "".join(lines[-20:])
+    if not seen and "Can't load eBPF object: Operation not permitted" in said:
+        pytest.skip("nobody may load tracing programs here; in guests they may (tests/kernels)")
+    assert seen == {"DROP", "PASS"}, said

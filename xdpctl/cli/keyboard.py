@@ -10,6 +10,7 @@ import select
 import termios
 import time
 import tty
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Keyboard:
 
     def __exit__(self, *_: object) -> None:
         if self.works:
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._former)
+            with suppress(OSError, termios.error):  # it is gone
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._former)
             self.works = False
 
     def wait(self, seconds: float) -> str:

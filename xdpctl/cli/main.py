@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 import traceback
 from contextlib import suppress
@@ -94,8 +95,10 @@ NEVER_SUGGESTED = frozenset({"detach", "flush", "panic", "resume"})
 _OUTPUT_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """Errors of writing to standard output; the verbs catch the other errors of files."""
 
+_TERMINAL_GONE = 129
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
+"""What a shell shows for a program that SIGHUP, SIGINT or SIGPIPE has ended."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,12 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _document(error)
         return error.exit_status
     except OSError as error:
-        _give_up_output()
-        if error.errno not in _OUTPUT_FAILS:
-            _last_resort(error, debugging=_debugging(arguments))
-        else:
-            _complain(f"cannot write the output: {error.strerror}; free some space and try again")
-        return 1
+        return _output_failed(error, debugging=_debugging(arguments))
     except Exception as error:  # noqa: BLE001 - the last resort: never a traceback
         _give_up_output()
         _last_resort(error, debugging=_debugging(arguments))
@@ -309,6 +307,27 @@ def _write_utf8() -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8")
+
+
+def _output_failed(error: OSError, *, debugging: bool) -> int:
+    """Say what is wrong with standard output, unless its terminal was closed; return the status."""
+    gone = error.errno == errno.EIO and _writes_to_a_terminal()
+    _give_up_output()
+    if gone:
+        return _TERMINAL_GONE
+    if error.errno not in _OUTPUT_FAILS:
+        _last_resort(error, debugging=debugging)
+    else:
+        _complain(f"cannot write the output: {error.strerror}; free some space and try again")
+    return 1
+
+
+def _writes_to_a_terminal() -> bool:
+    """Return whether standard output is one, or was before it was closed."""
+    try:
+        return stat.S_ISCHR(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _give_up_output() -> None:

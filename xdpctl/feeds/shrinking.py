@@ -57,7 +57,8 @@ class Shrinking:
             rules: of the version before.
             max_shrink: as the settings say.
         """
-        return touched <= FEW + self.removed or touched < rules * max_shrink
+        few = FEW if max_shrink else 0  # "0%" means it
+        return touched <= few + self.removed or touched < rules * max_shrink
 
     def share(self, rules: int, max_shrink: float) -> float:
         """Return which share of so many rules may be gone."""

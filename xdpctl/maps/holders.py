@@ -171,7 +171,7 @@ class Holders:
     def _numbers(self) -> list[int]:
         """Return the numbers of all processes that are visible; none where no /proc is mounted."""
         try:
-            return [int(entry.name) for entry in self._proc.iterdir() if entry.name.isdigit()]
+            return [int(name) for name in os.listdir(self._proc) if name.isdigit()]  # noqa: PTH208 - see _path
         except OSError:
             return []
 
@@ -187,7 +187,7 @@ class Holders:
             return former
         maps: frozenset[int] | None
         try:
-            maps = frozenset(self._open_maps(self._proc / str(pid)))
+            maps = frozenset(self._open_maps(self._path(pid)))
         except PermissionError:
             maps = None
         except OSError:  # it has ended
@@ -198,7 +198,7 @@ class Holders:
     def _identify(self, pid: int) -> tuple[Holder | None, int]:
         """Return a process and its parent; without access only its number is known."""
         try:
-            found = _STAT.match((self._proc / str(pid) / "stat").read_bytes())
+            found = _STAT.match(_content(f"{self._path(pid)}/stat"))
         except PermissionError:  # hidepid=
             return Holder(pid, 0, ""), 0
         except OSError:  # it has ended
@@ -221,13 +221,21 @@ class Holders:
             pid = 0 if process is None else process.parent
         return False
 
+    def _path(self, pid: int) -> str:
+        """Return a process's folder as text.
+
+        A `Path` interns what it consists of: with each look at some hundred processes the
+        interpreter's table of strings would grow, by two megabytes in the end.
+        """
+        return f"{self._proc}/{pid}"
+
     @staticmethod
-    def _open_maps(process: Path) -> Iterator[int]:
-        for opened in (process / "fd").iterdir():
+    def _open_maps(process: str) -> Iterator[int]:
+        for name in os.listdir(f"{process}/fd"):  # noqa: PTH208 - see _path
             try:
-                if str(opened.readlink()) != _BPF_MAP:
+                if os.readlink(f"{process}/fd/{name}") != _BPF_MAP:  # noqa: PTH115 - the same
                     continue
-                text = (process / "fdinfo" / opened.name).read_bytes()
+                text = _content(f"{process}/fdinfo/{name}")
             except FileNotFoundError:  # closed by now
                 continue
             found, flags = _MAP_ID.search(text), _FLAGS.search(text)
@@ -243,3 +251,8 @@ class Holders:
         except OSError:
             return False
         return user == self._owner and user not in (0, os.geteuid())
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123 - see Holders._path
+        return file.read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -294,6 +295,16 @@ def test_a_reader_that_leaves_ends_the_program_without_a_word(little_or_much: st
         result = run(little_or_much, stdout=nobody)
 
     assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("little_or_much", ["--version", "--help"])
+def test_a_terminal_that_is_closed_ends_the_program_without_a_word(little_or_much: str) -> None:
+    controller, terminal = pty.openpty()
+    os.close(controller)
+    with os.fdopen(terminal, "w") as gone:
+        result = run(little_or_much, stdout=gone)
+
+    assert (result.returncode, result.stderr) == (129, "")
 
 
 @pytest.mark.parametrize("little_or_much", ["--version", "--help"])

@@ -332,6 +332,14 @@ async def test_changes_of_single_records_are_not_judged_also_of_the_last(tmp_pat
         assert (site.rules.rules, site.view.error) == ({"list:rpz": set()}, "")
 
 
+async def test_a_list_that_may_not_shrink_does_not(tmp_path: Path) -> None:
+    async with running(tmp_path, replace(LIST, max_shrink=0.0)) as site:
+        files = await site.files(A, B)
+        await site.offer(files)
+        files.write_changes([(False, [A])], lambda: soa(2))
+        assert await site.offer(files, Asked.IXFR) is Verdict.REFUSED
+
+
 async def test_what_this_host_removed_itself_may_be_gone_also_from_a_whole_version(
     tmp_path: Path,
 ) -> None:
@@ -500,7 +508,7 @@ async def test_many_short_prefixes_are_refused_until_an_operator_accepts_them(
         assert await site.offer(files, Asked.IXFR) is Verdict.REFUSED
         assert len(site.rules.rules["list:rpz"]) == 64
         (warning,) = site.zones.warnings
-        assert "it covers as much as 192.0 prefixes of /8, more than 64; `xdpctl lists" in warning
+        assert "it covers as much as 192 prefixes of /8; 64 are the most; `xdpctl lists" in warning
         assert "lists accept rpz` takes it over; the rules of its last good" in warning
 
         asked = asyncio.create_task(site.zones.read_now("rpz", accept=True))
@@ -519,7 +527,7 @@ async def test_many_short_prefixes_are_not_exempt(tmp_path: Path) -> None:
         files.write_changes([(True, prefixes(4, 256, "rpz-passthru."))], lambda: soa(2))
         assert await site.offer(files, Asked.IXFR) is Verdict.REFUSED
         (warning,) = site.zones.warnings
-        assert "the clients that it exempts cover as much as 256.0 prefixes of /8" in warning
+        assert "the clients that it exempts cover as much as 256 prefixes of /8" in warning
         assert len(site.rules.exempted["list:rpz"]) == 4
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from xdpctl.maps import holders as module
 from xdpctl.maps.holders import AGAIN_SECONDS, YOUNG_SECONDS, Holder, Holders
 
 if TYPE_CHECKING:
@@ -41,9 +43,8 @@ class Proc:
         """Add or replace a process that has open maps: flags of the descriptor by map id."""
         place = self.directory / str(pid)
         for folder in ("fd", "fdinfo"):
-            (place / folder).mkdir(parents=True, exist_ok=True)
-            for left in os.listdir(place / folder):  # noqa: PTH208 - Path.iterdir is replaced
-                (place / folder / left).unlink()
+            shutil.rmtree(place / folder, ignore_errors=True)
+            (place / folder).mkdir(parents=True)
         (place / "stat").write_text(
             STAT.format(pid=pid, name=name, parent=parent, start=started * TICKS, flags=flags)
         )
@@ -142,14 +143,14 @@ def test_a_young_process_is_looked_into_each_time_an_old_one_now_and_then(proc: 
 @pytest.fixture
 def closed(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> Proc:
     """A /proc in which only `stat` of other processes can be read."""
-    real = Path.iterdir
+    real = os.listdir
 
-    def iterdir(path: Path) -> object:
-        if path.name == "fd" and path.parent.name != str(OWN):
+    def listdir(path: str | Path) -> list[str]:
+        if Path(path).name == "fd" and Path(path).parent.name != str(OWN):
             raise PermissionError(13, "Permission denied", str(path))
         return real(path)
 
-    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(os, "listdir", listdir)
     return proc
 
 
@@ -211,13 +212,13 @@ def test_where_processes_are_invisible_nobody_is_not_certain(proc: Proc) -> None
 def test_where_processes_have_no_name_nobody_is_not_certain(
     closed: Proc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Path.read_bytes
+    real = module._content
 
-    def read_bytes(path: Path) -> bytes:
-        if path.name == "stat" and path.parent.name == "20":
-            raise PermissionError(13, "Permission denied", str(path))
+    def content(path: str) -> bytes:
+        if path.endswith("/20/stat"):
+            raise PermissionError(13, "Permission denied", path)
         return real(path)
 
     closed.process(20, "sshd")
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(module, "_content", content)
     assert not closed.holders(all_here=True).look([7]).whole

@@ -14,7 +14,6 @@ import errno
 import os
 import socket
 from dataclasses import dataclass
-from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -251,6 +250,8 @@ class Netlink:
 
     def _unknown(self, name: str) -> InterfaceError:
         """Return the error for an interface that does not exist."""
+        from difflib import get_close_matches  # noqa: PLC0415 - only to help with a typing error
+
         names = sorted(interface.name for interface in self.interfaces())
         close = get_close_matches(name, names, 1)
         guess = f"did you mean {close[0]}? " if close else ""
