@@ -269,6 +269,28 @@ class FakeKernel:
                 raise PinError(f"cannot open {path}: a {found} is pinned there, not a {kind}")
             return state
 
+    def free_device(
+        self, program: Program, ifindex: int, mode: XdpMode, *, is_explained: bool = False
+    ) -> Device:
+        """Return the device that a program can be attached to.
+
+        Raises:
+            KernelError: there is none, it has a program, or its driver has no native mode; why
+                not, if that `is_explained`.
+        """
+        self.reap()
+        tried = f"cannot attach {program.label} to interface {ifindex} in {mode} mode"
+        device = self.devices.get(ifindex)
+        if device is None:
+            raise KernelError(tried, errno.ENODEV)
+        if device.occupied is not None:
+            same = device.occupied[1] == mode
+            raise KernelError(tried, errno.EBUSY if same else errno.EEXIST)
+        if mode is XdpMode.NATIVE and device.native is not None:
+            why = (device.reason,) if is_explained else ()
+            raise KernelError(tried, device.native, *why)
+        return device
+
     def reap(self) -> None:
         """End what has neither a descriptor nor a pin left, as a kernel does."""
         with self._pinning:
@@ -596,16 +618,7 @@ class FakeBpf(Bpf):
 
     def create_link(self, program: Program, ifindex: int, *, mode: XdpMode) -> FakeLink:
         self.kernel.faults.check("create_link")
-        self.kernel.reap()
-        tried = f"cannot attach {program.label} to interface {ifindex} in {mode} mode"
-        device = self.kernel.devices.get(ifindex)
-        if device is None:
-            raise KernelError(tried, errno.ENODEV)
-        if device.occupied is not None:
-            same = device.occupied[1] == mode
-            raise KernelError(tried, errno.EBUSY if same else errno.EEXIST)
-        if mode is XdpMode.NATIVE and device.native is not None:
-            raise KernelError(tried, device.native)
+        device = self.kernel.free_device(program, ifindex, mode)
         used = self.kernel.programs[program.info.id]
         state = LinkState(self.kernel.new_id(), used, device, mode)
         self.kernel.links[state.id] = device.link = state
@@ -735,16 +748,7 @@ class FakeNetlink(Netlink):
 
     def attach_program(self, ifindex: int, mode: XdpMode, program: Program) -> None:
         self.kernel.faults.check("attach_program")
-        self.kernel.reap()
-        tried = f"cannot attach {program.label} to interface {ifindex} in {mode} mode"
-        device = self.kernel.devices.get(ifindex)
-        if device is None:
-            raise KernelError(tried, errno.ENODEV)
-        if device.occupied is not None:
-            same = device.occupied[1] == mode
-            raise KernelError(tried, errno.EBUSY if same else errno.EEXIST)
-        if mode is XdpMode.NATIVE and device.native is not None:
-            raise KernelError(tried, device.native, device.reason)
+        device = self.kernel.free_device(program, ifindex, mode, is_explained=True)
         device.netlink = (self.kernel.programs[program.info.id], mode)
 
     def detach_program(self, ifindex: int, mode: XdpMode, expected: Program) -> None:
