@@ -21,6 +21,7 @@ from tests.lab.flooding import FLOODER
 from tests.lab.hosts import PYTHON, ROOT
 from tests.lab.service import PORT
 from tests.packets.message import query
+from xdpctl.http.transport.limits import STREAMS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -239,6 +240,29 @@ def test_hostile_names_are_text_that_fits_a_narrow_screen(page: OpenPage) -> Non
     assert browser.run(script % json.dumps(turned)) == "a program \\u202ecalled this\\u0000"
     assert browser.complaints() == []
     browser.look(1280, 900)
+
+
+def test_a_page_too_many_waits_for_its_turn_and_has_samples_then(page: OpenPage) -> None:
+    browser, host = page.browser, page.service.host
+    page.open()
+    head = f"GET /api/v1/live HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {page.token}\r\n\r\n"
+    taken = 0
+    with contextlib.ExitStack() as others:
+
+        def take() -> bool:  # that of the page before ends within a second
+            nonlocal taken
+            sock = others.enter_context(host.socket(socket.AF_INET, socket.SOCK_STREAM))
+            sock.connect(("127.0.0.1", PORT))
+            sock.sendall(head.encode())
+            taken += b" 200 " in sock.recv(4096)
+            return taken == STREAMS_MAX
+
+        browser.until(take, "every stream there is")
+        browser.type("#token", page.token + ENTER)
+        browser.until(lambda: "is busy" in browser.text("#connection"), "a refusal")
+    browser.until(lambda: browser.is_shown("#talkers button"), "who comes")
+    assert browser.text("#connection") == "live"
+    browser.complaints()  # Chromium itself logs each 503
 
 
 def test_rows_that_are_pointed_at_stay_and_do_not_become_many(page: OpenPage) -> None:

@@ -204,17 +204,28 @@ class Client:
         ):
             if response.status >= http.client.BAD_REQUEST:
                 self._answer(response.status, response.read())
-            name = ""
-            while line := response.readline():
-                field, _, value = line.rstrip(b"\n").partition(b": ")
-                if field == b"event":
-                    name = value.decode()
-                elif field == b"data":
-                    document = self._document(response.status, value)
-                    if name == "end":
-                        raise XdpctlError(f"the stream has ended: {document.get('detail')}")
-                    yield name, document
-            raise http.client.IncompleteRead(b"")
+            try:
+                yield from self._events_of(response)
+            except (http.client.IncompleteRead, ConnectionError) as error:
+                raise XdpctlError(
+                    "the stream has ended: it was not read for ten seconds, or the service was"
+                    " killed; run the verb again"
+                ) from error
+
+    def _events_of(
+        self, response: http.client.HTTPResponse
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        name = ""
+        while line := response.readline():
+            field, _, value = line.rstrip(b"\n").partition(b": ")
+            if field == b"event":
+                name = value.decode()
+            elif field == b"data":
+                document = self._document(response.status, value)
+                if name == "end":
+                    raise XdpctlError(f"the stream has ended: {document.get('detail')}")
+                yield name, document
+        raise http.client.IncompleteRead(b"")
 
     @contextlib.contextmanager
     def _calling(

@@ -8,6 +8,7 @@ of IPv6, unless an operator accepts it; the clients that a list exempts from eve
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from xdpctl.abi import TABLE_EXACT
@@ -48,7 +49,9 @@ class Reach(NamedTuple):
         for version, now, allowed in ((_V4, self.v4, most.v4), (_V6, self.v6, most.v6)):
             if now > allowed:
                 length = SHORTEST[version]
-                return f"as much as {now:,.1f} prefixes of /{length}, more than {allowed:,g}"
+                return (
+                    f"as much as {_text(now)} prefixes of /{length}; {_text(allowed)} are the most"
+                )
         return ""
 
 
@@ -121,3 +124,8 @@ def refuse_wide(what: str, reach: Reach, most: Reach) -> None:
     """
     if beyond := reach.beyond(most):
         raise WideListError(f"{what} {beyond}")
+
+
+def _text(number: float) -> str:
+    """Return a number, rounded up, so that one that is too large never looks as if it were not."""
+    return f"{math.ceil(10 * number) / 10:,.1f}".removesuffix(".0")

@@ -81,6 +81,14 @@ def test_a_stream_that_ends_is_an_error_with_its_reason(
     assert len(result.output.splitlines()) == 3
 
 
+def test_a_stream_that_breaks_off_is_a_sentence(cli: CommandLine, service: FakeService) -> None:
+    """As where the terminal was held (Ctrl-S) for long."""
+    service.answer("GET", LIVE, stream(("sample", SEEN)))
+    result = cli("watch")
+    assert result.status == 1
+    assert "the stream has ended: it was not read for ten seconds" in result.errors
+
+
 def test_json_is_a_document_a_line(cli: CommandLine, service: FakeService) -> None:
     seen(service)
     documents = [json.loads(text) for text in cli("watch", "-n2", "--json").output.splitlines()]

@@ -8,18 +8,20 @@ export const token = {
   forget: () => sessionStorage.removeItem(KEY),
 };
 
-// The service answered, and said no: `message` is its sentence.
+// The service answered, and said no: `message` is its sentence, `code` is for programs.
 export class Refused extends Error {
-  constructor(status, sentence) {
+  constructor(status, sentence, code = "") {
     super(sentence);
     this.status = status;
+    this.code = code;
   }
 }
 
 async function refusal(response) {
   const fallback = `the service answered ${response.status} ${response.statusText}`;
   try {
-    return new Refused(response.status, (await response.json()).detail ?? fallback);
+    const { detail, code } = await response.json();
+    return new Refused(response.status, detail ?? fallback, code);
   } catch {
     return new Refused(response.status, fallback);
   }

@@ -37,7 +37,8 @@ const stream = new Stream({
   lost(sentence) {
     const since = graph.points.at(-1);
     const last = since ? ` What you see is of ${clock(since.time)}.` : "";
-    setText(element("connection"), `${sentence}${last} Trying again.`);
+    const said = /[.!?]$/.test(sentence) ? sentence : `${sentence}.`;
+    setText(element("connection"), `${said}${last} Trying again.`);
     element("connection").className = "bad";
   },
   refused(error) {

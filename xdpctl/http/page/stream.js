@@ -3,6 +3,7 @@
 import { open, Refused } from "./api.js";
 
 const SILENCE_MS = 10_000; // there is an event a second
+const NO_SAMPLES = new Set(["no-samples", "readers"]); // codes of what cannot be given, while the rest can
 const PAUSES_MS = [500, 1_000, 2_000, 5_000];
 
 // Yields [name, document] of each event in a body (text/event-stream).
@@ -76,8 +77,8 @@ export class Stream {
           this.on.refused(error);
           return;
         }
-        if (error instanceof Refused && this.query.samples) {
-          this.query = {}; // samples may be what it cannot give, as on a kernel that refuses them
+        if (error instanceof Refused && this.query.samples && NO_SAMPLES.has(error.code)) {
+          this.query = {}; // as on a kernel that refuses them
           this.on.without(error.message);
           continue;
         }
