@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.engines.made_once import folder
+from tests.engines.made_once import alone, folder
 from xdpctl.abi import BY_REF, ZONE_BUCKET_SIZE, PacketAction, Reason, TallyRow
 from xdpctl.program.config import render_config
 
@@ -92,7 +92,7 @@ class HostFilter:
         sanitize: bool = False,
         address_sanitizer: bool = False,
     ) -> None:
-        flags = ["-O1", "-g", "-fPIC", "-shared", *WARNINGS]
+        flags = ["-Og", "-fPIC", "-shared", *WARNINGS]
         if sanitize:
             flags += ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
         if address_sanitizer:
@@ -273,8 +273,9 @@ def compiled(command: Sequence[str], source: Path, rendered: str = "") -> Path:
     for file in _sources(source):
         recipe.update(file.read_bytes())
     library = folder() / f"{recipe.hexdigest()[:32]}.so"
-    if not library.exists():
-        _compile(rendered, command, source, library)
+    with alone(library.with_suffix(".lock")):
+        if not library.exists():
+            _compile(rendered, command, source, library)
     return library
 
 

@@ -50,7 +50,7 @@ def compiled_once(recipe: Recipe) -> Bytecode:
     """
     key, compiler = key_of(recipe), installed_compiler()
     path = folder() / f"{key.hex()[:32]}.bytecode"
-    with _alone(path.with_suffix(".lock")):
+    with alone(path.with_suffix(".lock")):
         with contextlib.suppress(FileNotFoundError, UnfitError):
             made_by, bytecode = decode(path.read_bytes(), key)
             if made_by == compiler:
@@ -64,7 +64,7 @@ def compiled_once(recipe: Recipe) -> Bytecode:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """Keep others who need the same out, so that they find it instead of making it too."""
     with path.open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

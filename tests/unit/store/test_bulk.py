@@ -368,7 +368,11 @@ def test_nor_removed(ledger: Ledger) -> None:
     assert ledger.shown() == {A: (DROP, 2, "dnsdist")}
 
 
-def test_what_vanished_from_the_map_is_written_again(ledger: Ledger) -> None:
+@pytest.mark.parametrize("few", [0, bulk.LOOK_UP_MAX])
+def test_what_vanished_from_the_map_is_written_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(bulk, "LOOK_UP_MAX", few)
     ledger.bulk([*EACH_MAP, B, C])
     for text in EACH_MAP:
         ledger.hit(text, 4)
@@ -378,7 +382,11 @@ def test_what_vanished_from_the_map_is_written_again(ledger: Ledger) -> None:
     assert set(ledger.shown()) == {*EACH_MAP, B, C}
 
 
-def test_what_vanished_and_is_not_in_the_list_is_forgotten(ledger: Ledger) -> None:
+@pytest.mark.parametrize("few", [0, bulk.LOOK_UP_MAX])
+def test_what_vanished_and_is_not_in_the_list_is_forgotten(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(bulk, "LOOK_UP_MAX", few)
     ledger.bulk([A, B])
     ledger.vanish(A)
     ledger.bulk([B], replace=True)
