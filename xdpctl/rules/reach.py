@@ -3,7 +3,8 @@
 The guard looks at one rule: it holds back a prefix that is too short, but 256 prefixes of /8 are
 the whole of IPv4. A list covers at most `LIST_MAX`, half of IPv4 and half of the global unicast
 addresses of IPv6 (2000::/3), unless an operator accepts it; the clients that a list exempts from
-every rule are at most `EXEMPT_MAX`, some times the largest private network. Pure. Called by store/bulk.py and feeds/.
+every rule are at most `EXEMPT_MAX`, some times the largest private network. Pure. Called by
+store/bulk.py and feeds/.
 """
 
 from __future__ import annotations
