@@ -3,8 +3,7 @@
 Guarded are a Drop on an address of this host, on an address or name in `protect` (health
 checkers, secondaries, load balancers), on a very short prefix, on the root or a whole top-level
 domain; and a Pass on a very short prefix or on everything below the root, which lets half the
-Internet in and disables every rule behind it. A list, which another one than the operator writes,
-may not truncate so much either. Pure: its callers (store/) give it the local
+Internet in and disables every rule behind it. Pure: its callers (store/) give it the local
 addresses.
 """
 
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from xdpctl.abi import BY_REF, TABLE_EXACT, Book, MapName, RuleAction
 from xdpctl.errors import GuardError
 from xdpctl.rules.keys import (
-    LIST_NAMES_REF,
     LIST_SOURCES_REF,
     NAMED,
     QNAMES_REF,
@@ -48,7 +46,6 @@ SHORTEST = {4: 8, 6: 16}
 _PROTECTED = "which the setting protect lists"
 _DROP, _TRUNCATE = int(RuleAction.DROP), int(RuleAction.TRUNCATE)
 _VERSIONS = {REFS[MapName.CIDR4]: 4, REFS[MapName.CIDR6]: 6}
-_LISTED = frozenset({LIST_NAMES_REF, LIST_SOURCES_REF})
 _EXACT = frozenset({REFS[MapName.ADDR_V4], REFS[MapName.ADDR_V6]})
 
 
@@ -85,24 +82,16 @@ class Guard:
     def _above(self) -> set[bytes]:
         return {octets for each in self._named for octets in _with_those_above(each.name)}
 
-    def reason(
-        self, target: Target, action: RuleAction = RuleAction.DROP, *, of_list: bool = False
-    ) -> str | None:
-        """Return why a rule with this action on `target` is guarded, or None.
-
-        Args:
-            target: of the rule.
-            action: likewise.
-            of_list: it is a list's, whose Truncate is guarded, too, where it is as wide.
-        """
-        if action is RuleAction.TRUNCATE and not of_list:
+    def reason(self, target: Target, action: RuleAction = RuleAction.DROP) -> str | None:
+        """Return why a rule with this action on `target` is guarded, or None."""
+        if action is RuleAction.TRUNCATE:
             return None
         if isinstance(target, Question | Zone):
             return self._reason_of_name(target, action)
         network = ip_network(target)
         if network.prefixlen < SHORTEST[network.version]:
             return f"is shorter than /{SHORTEST[network.version]}"
-        if action is not RuleAction.DROP:
+        if action is RuleAction.PASS:
             return None
         for guarded, why in self._whose.items():
             if guarded.version == network.version and network.overlaps(guarded):
@@ -112,7 +101,7 @@ class Guard:
     def _reason_of_name(self, target: Named, action: RuleAction) -> str | None:
         if isinstance(target, Zone) and target.name == ROOT:
             return "is every name below the root"
-        if action is not RuleAction.DROP:
+        if action is RuleAction.PASS:
             return None
         if target == Question(ROOT):
             return "is the root"
@@ -156,7 +145,7 @@ class Guard:
     def _all_pass(self, block: Block) -> bool:
         """Return whether no row of a block can be guarded, without a look at their targets."""
         ref, keys, action = block.ref, block.keys, block.options[0]
-        if action == _TRUNCATE and ref not in _LISTED:
+        if action == _TRUNCATE:
             return True
         exact = ref in _EXACT or (
             ref == LIST_SOURCES_REF and {key[1] for key in keys} == {TABLE_EXACT}
@@ -169,10 +158,9 @@ class Guard:
         may_be_guarded = self._may_be_guarded
         for row in rows:
             ref, key, action, _, _, _ = row
-            of_list = ref in _LISTED
-            if (action != _TRUNCATE or of_list) and may_be_guarded(ref, key, action):
+            if action != _TRUNCATE and may_be_guarded(ref, key, action):
                 target = target_of(BY_REF[ref].name, full_key(ref, key), AnyQtype.BOTH)
-                if why := self.reason(target, RuleAction(action), of_list=of_list):
+                if why := self.reason(target, RuleAction(action)):
                     held(f"{target_text(target)} {why}")
                     continue
             yield row

@@ -1,9 +1,10 @@
 """How much of the address space the prefixes of a list cover together.
 
 The guard looks at one rule: it holds back a prefix that is too short, but 256 prefixes of /8 are
-the whole of IPv4. A list covers at most `LIST_MAX`, about a quarter of IPv4 and of what is in use
-of IPv6, unless an operator accepts it; the clients that a list exempts from every rule are at most
-`EXEMPT_MAX`, some times the largest private network. Pure. Called by store/bulk.py and feeds/.
+the whole of IPv4. A list covers at most `LIST_MAX`, half of IPv4 and half of the global unicast
+addresses of IPv6 (2000::/3), unless an operator accepts it; the clients that a list exempts from
+every rule are at most `EXEMPT_MAX`, some times the largest private network. Pure. Called by
+store/bulk.py and feeds/.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Reach(NamedTuple):
 
 
 NO_REACH = Reach()
-LIST_MAX = Reach(64.0, 32.0)
+LIST_MAX = Reach(128.0, 4096.0)
 EXEMPT_MAX = Reach(4.0, 4.0)
 
 

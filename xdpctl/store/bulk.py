@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from xdpctl.store.entries import Place
     from xdpctl.store.fresh import Fresh
     from xdpctl.store.rule_map import RuleMap
+    from xdpctl.store.sorting import SortedKeys, Sorter
 
 STEP = 4_000
 """Entries of one chunk: other writers wait about 20 ms for it."""
@@ -82,6 +82,9 @@ WALK_MIN = 5_000
 """With fewer new entries, each one is looked up instead."""
 
 _SHORT = 4
+_NO: Options = (0, "", None, "")
+"""The options of keys that are of no list."""
+
 _FIRST_TABLE = min(spec.ref for spec in TABLES.values())
 
 
@@ -151,7 +154,8 @@ class Bulk:
     result: BulkResult = field(default_factory=BulkResult)
     _state: State = field(init=False)
     _claims: Claims = field(init=False)
-    _there: dict[MapName, set[int]] = field(default_factory=dict)
+    _there: dict[MapName, Sorter] = field(default_factory=dict)
+    _seen: dict[tuple[MapName, str], list[SortedKeys]] = field(default_factory=dict)
     _done: int = 0
     _total: int = 0
 
@@ -186,6 +190,7 @@ class Bulk:
                 self._see_cancelled()
             difference = staging.compare()
             self._there.clear()
+            self._seen.clear()
             self._see_shrinking(difference)
             self._see_reach(meter.reach)
             if self.change.strict:
@@ -333,13 +338,15 @@ class Bulk:
 
     # --- what is there ------------------------------------------------------------
 
-    def _forget_vanished(self, staging: Staging, ref: int, stored: list[bytes]) -> list[bytes]:
+    def _forget_vanished(
+        self, staging: Staging, ref: int, stored: list[bytes], which: str
+    ) -> list[bytes]:
         """Forget notes whose entry is gone, so that the list's entries are written again."""
         name = BY_REF[ref].name
         if name not in self._there and len(stored) <= LOOK_UP_MAX:
             lost = self._absent(name, stored)
         else:
-            lost = self._missing(name, ref, stored)
+            lost = self._missing(staging, ref, stored, which)
         if not lost:
             return []
         with self.lock:  # a single rule may have been added since
@@ -350,20 +357,38 @@ class Bulk:
         self._see_cancelled()
         return lost
 
-    def _missing(self, name: MapName, ref: int, stored: list[bytes]) -> list[bytes]:
-        """Return those of many keys that a map, read whole once, does not have."""
+    def _missing(self, staging: Staging, ref: int, stored: list[bytes], which: str) -> list[bytes]:
+        """Return those of many keys that a map, read whole once, does not have.
+
+        Of one text (`which`) keys come in their order.
+        """
+        name = BY_REF[ref].name
         if name not in self._there:
-            self._there[name] = self._marks_of(name)
-        marks = _marks(b"".join(_full_keys(ref, stored)), BY_REF[ref].key_size)
-        missing = set(marks).difference(self._there[name])
-        return [key for key, mark in zip(stored, marks, strict=True) if mark in missing]
+            self._there[name] = self._keys_of(staging, name)
+        if (name, which) not in self._seen:
+            self._seen[name, which] = self._there[name].heads(ref).get("", [])
+        there = set[bytes]()
+        for keys in self._seen[name, which]:
+            keys.take_to(stored[-1], there)
+        return [key for key in stored if key not in there]
+
+    def _keys_of(self, staging: Staging, name: MapName) -> Sorter:
+        """Return the keys of a map, as stored, to be read in their order."""
+        found, opened, ref = staging.sorter(), self.maps[name], REFS[name]
+        size = opened.info.key_size
+        for keys, _ in opened.chunks():
+            each = [keys[at : at + size] for at in range(0, len(keys), size)]
+            found.add(
+                ref, [stored_key(ref, key) for key in each] if ref == QNAMES_REF else each, _NO
+            )
+        return found
 
     def _absent(self, name: MapName, stored: list[bytes]) -> list[bytes]:
         ref = REFS[name]
         values = self.maps[name].lookup_many(b"".join(full_key(ref, key) for key in stored))
         return [key for key, value in zip(stored, values, strict=True) if value is None]
 
-    def _marks_of(self, name: MapName, at_most: float = math.inf) -> set[int]:
+    def _marks_of(self, name: MapName, at_most: int) -> set[int]:
         """Return the marks of a map's keys; only some of them if there are more than `at_most`."""
         opened = self.maps[name]
         found = set[int]()
@@ -637,11 +662,6 @@ def _marks(keys: bytes, size: int) -> list[int]:
     if size == _SHORT:
         return memoryview(keys).cast("I").tolist()
     return [hash(keys[at : at + size]) for at in range(0, len(keys), size)]
-
-
-def _full_keys(ref: int, stored: list[bytes]) -> Iterable[bytes]:
-    """Return keys as the map has them."""
-    return [full_key(ref, key) for key in stored] if ref == QNAMES_REF else stored
 
 
 _VALUES = {int(action): abi.encode_value(action) for action in RuleAction}

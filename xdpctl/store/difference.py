@@ -240,10 +240,10 @@ class Staging:
         path: the state file, which exists and is sound.
         change: what is asked for. With `replace`, what of the origin is not in the list is
             gone; else a reason or an end that a row does not give stays as it was.
-        vanished: is given this object, a shared map's number and keys with a note, as
-            stored; forgets those that are no longer in the map, and returns them. Called for
-            all its notes, some thousand at a time, before the list is compared with them; of
-            a list of up to `FEW` rows, for those of its rows.
+        vanished: is given this object, a shared map's number, keys with a note, as stored, and
+            a text; forgets those that are no longer in the map, and returns them. Called for
+            all its notes, some thousand at a time and of each text in their order, before the
+            list is compared with them; of a list of up to `FEW` rows, for those of its rows.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class Staging:
         path: Path,
         change: Change,
         *,
-        vanished: Callable[[Staging, int, list[bytes]], list[bytes]] = lambda *_: [],
+        vanished: Callable[[Staging, int, list[bytes], str], list[bytes]] = lambda *_: [],
     ) -> None:
         self._vanished = vanished
         self._connection = sqlite3.connect(
@@ -384,8 +384,12 @@ class Staging:
         """Whose claims may change: the change's origin, and those of its rows."""
         return frozenset({str(self._whose["origin"]), *self._origins})
 
-    def _vanished_of(self, ref: int, keys: list[bytes]) -> list[bytes]:
-        return self._vanished(self, ref, keys)
+    def _vanished_of(self, ref: int, keys: list[bytes], which: str) -> list[bytes]:
+        return self._vanished(self, ref, keys, which)
+
+    def sorter(self) -> Sorter:
+        """Return what sorts other keys beside the list."""
+        return Sorter(self._spool)
 
     def _compare_keys(self) -> int:
         """Stage what the keys alone do not say; return how many rows are as their notes are."""
@@ -420,7 +424,7 @@ class Staging:
             marks = ",".join("?" * len(keys))
             query = f"SELECT key FROM note WHERE map = ? AND key IN ({marks})"  # noqa: S608 (marks)
             if noted := [key for (key,) in self._select(query, (ref, *keys))]:
-                self._vanished(self, ref, noted)
+                self._vanished(self, ref, noted, "")
 
     def compare(self) -> Difference:
         """Find out how the list differs from the notes that there are now."""

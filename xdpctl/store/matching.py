@@ -64,8 +64,8 @@ class Notes:
         select: reads the state file.
         origin: of the change.
         alike: the options of the list's first row.
-        vanished: given a shared map's number and keys with a note, as stored, forgets those that
-            are no longer in the map, and returns them.
+        vanished: given a shared map's number, keys with a note in their order, and which stream
+            they are of, forgets those that are no longer in the map, and returns them.
 
     Attributes:
         like: origin and options that make a note alike, for a query.
@@ -77,7 +77,7 @@ class Notes:
         select: Select,
         origin: str,
         alike: Options,
-        vanished: Callable[[int, list[bytes]], list[bytes]],
+        vanished: Callable[[int, list[bytes], str], list[bytes]],
     ) -> None:
         self._select = select
         self._vanished = vanished
@@ -105,7 +105,7 @@ class Notes:
             while keys := self._some(which, place, length):
                 place["after"] = keys[-1]
                 self.are_alike &= which is ALIKE
-                yield keys if ref in _TABLES_REFS else self._present(ref, keys)
+                yield keys if ref in _TABLES_REFS else self._present(ref, keys, which)
 
     def _some(self, which: str, place: Mapping[str, object], length: int) -> Sequence[bytes]:
         """Return the next keys."""
@@ -114,9 +114,9 @@ class Notes:
         found = self._select(_END_TO_END.format(which), place)[0][0]
         return _divider(len(found) // length, length).unpack(found) if found else ()
 
-    def _present(self, ref: int, keys: Sequence[bytes]) -> Sequence[bytes]:
+    def _present(self, ref: int, keys: Sequence[bytes], which: str) -> Sequence[bytes]:
         """Return the keys that are still in their map."""
-        lost = set(self._vanished(ref, list(keys)))
+        lost = set(self._vanished(ref, list(keys), which))
         return [key for key in keys if key not in lost] if lost else keys
 
     def _waiting(self, ref: int) -> Iterator[Sequence[bytes]]:

@@ -137,6 +137,13 @@ class SortedKeys:
             return keys, numbers
         return keys[start:end], numbers if isinstance(numbers, int) else numbers[start:end]
 
+    def take_to(self, bound: bytes, into: set[bytes]) -> None:
+        """Take all keys up to and with `bound`, however many are at hand."""
+        while self and self.last <= bound:
+            into.update(self.take(self.last)[0])
+        if self:
+            into.update(self.take(bound)[0])
+
 
 def windows(heads: Sequence[SortedKeys]) -> Iterator[list[Part]]:
     """Take streams together: a part of each, so that what comes later has greater keys."""

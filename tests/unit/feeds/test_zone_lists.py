@@ -497,18 +497,18 @@ async def test_many_short_prefixes_are_refused_until_an_operator_accepts_them(
     tmp_path: Path,
 ) -> None:
     async with running(tmp_path, LIST) as site:
-        files = await site.files(*prefixes(0, 60))
+        files = await site.files(*prefixes(0, 124))
         assert await site.offer(files) is Verdict.GOOD
-        files.write_changes([(True, prefixes(60, 64))], lambda: soa(2))
+        files.write_changes([(True, prefixes(124, 128))], lambda: soa(2))
         assert await site.offer(files, Asked.IXFR) is Verdict.GOOD
-        files.write_changes([(False, prefixes(0, 2)), (True, prefixes(70, 72))], lambda: soa(3))
+        files.write_changes([(False, prefixes(0, 2)), (True, prefixes(130, 132))], lambda: soa(3))
         assert await site.offer(files, Asked.IXFR) is Verdict.GOOD
         assert site.rules.partial == [False, True, False]  # what is in sum was not sure
-        files.write_changes([(True, prefixes(72, 200))], lambda: soa(4))
+        files.write_changes([(True, prefixes(132, 196))], lambda: soa(4))
         assert await site.offer(files, Asked.IXFR) is Verdict.REFUSED
-        assert len(site.rules.rules["list:rpz"]) == 64
+        assert len(site.rules.rules["list:rpz"]) == 128
         (warning,) = site.zones.warnings
-        assert "it covers as much as 192 prefixes of /8; 64 are the most; `xdpctl lists" in warning
+        assert "it covers as much as 192 prefixes of /8; 128 are the most; `xdpctl lists" in warning
         assert "lists accept rpz` takes it over; the rules of its last good" in warning
 
         asked = asyncio.create_task(site.zones.read_now("rpz", accept=True))

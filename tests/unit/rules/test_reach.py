@@ -69,7 +69,7 @@ def test_a_list_that_covers_too_much_is_one_sentence() -> None:
     with pytest.raises(WideListError) as caught:
         refuse_wide("its prefixes cover", Reach(256.0), LIST_MAX)
     assert caught.value.sentence == (
-        "its prefixes cover as much as 256 prefixes of /8; 64 are the most"
+        "its prefixes cover as much as 256 prefixes of /8; 128 are the most"
     )
     with pytest.raises(WideListError, match=r"as much as 4\.1 prefixes of /16; 4 are the most"):
         refuse_wide("the clients that it exempts cover", Reach(0.0, 4.001), EXEMPT_MAX)

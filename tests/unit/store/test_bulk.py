@@ -131,15 +131,15 @@ def test_a_list_that_lost_more_than_it_may_is_refused_and_changes_nothing(
 
 def test_a_list_that_covers_too_much_is_refused_and_changes_nothing(ledger: Ledger) -> None:
     """An accepted one is what a later one is compared with."""
-    origin, wide = "list:x", [f"{number}.0.0.0/8" for number in range(65)]
-    ledger.bulk(wide[:64], origin=origin, replace=True, cover_max=LIST_MAX)
-    with pytest.raises(WideListError, match=r"cover as much as 65 prefixes of /8; 64 are the most"):
+    origin, wide = "list:x", [f"{number}.0.0.0/8" for number in range(129)]
+    ledger.bulk(wide[:128], origin=origin, replace=True, cover_max=LIST_MAX)
+    with pytest.raises(WideListError, match=r"as much as 129 prefixes of /8; 128 are the most"):
         ledger.bulk(wide, origin=origin, replace=True, cover_max=LIST_MAX)
-    assert len(ledger.shown()) == 64 == len(ledger.noted())
+    assert len(ledger.shown()) == 128 == len(ledger.noted())
     accepted = ledger.bulk(wide, origin=origin, replace=True)
-    assert accepted.reach == Reach(65.0)
+    assert accepted.reach == Reach(129.0)
     ledger.bulk([*wide, A], origin=origin, replace=True, cover_max=LIST_MAX, covered=accepted.reach)
-    assert len(ledger.shown()) == 66
+    assert len(ledger.shown()) == 130
 
 
 def test_an_empty_list_that_adds_does_nothing(ledger: Ledger) -> None:
@@ -368,7 +368,11 @@ def test_nor_removed(ledger: Ledger) -> None:
     assert ledger.shown() == {A: (DROP, 2, "dnsdist")}
 
 
-def test_what_vanished_from_the_map_is_written_again(ledger: Ledger) -> None:
+@pytest.mark.parametrize("few", [0, bulk.LOOK_UP_MAX])
+def test_what_vanished_from_the_map_is_written_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(bulk, "LOOK_UP_MAX", few)
     ledger.bulk([*EACH_MAP, B, C])
     for text in EACH_MAP:
         ledger.hit(text, 4)
@@ -378,7 +382,11 @@ def test_what_vanished_from_the_map_is_written_again(ledger: Ledger) -> None:
     assert set(ledger.shown()) == {*EACH_MAP, B, C}
 
 
-def test_what_vanished_and_is_not_in_the_list_is_forgotten(ledger: Ledger) -> None:
+@pytest.mark.parametrize("few", [0, bulk.LOOK_UP_MAX])
+def test_what_vanished_and_is_not_in_the_list_is_forgotten(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(bulk, "LOOK_UP_MAX", few)
     ledger.bulk([A, B])
     ledger.vanish(A)
     ledger.bulk([B], replace=True)
