@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.conftest import GUEST
 from tests.kernels.checks import Check
 from tests.kernels.compiled import program
 from tests.kernels.configurations import DEFAULT
@@ -86,6 +87,7 @@ def main(folder: Path, *files: str) -> int:
 
         patch.setattr(Compilation, "run", compiled)
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        patch.setenv(GUEST, "1")
         status = pytest.main([*OPTIONS, *_deselected(), *files], [notes])
     sys.stdout.writelines(check.line() for check in notes.checks.values())
     return int(status)
