@@ -54,11 +54,13 @@ class Sorter:
         return list(self.numbers)
 
     def add(self, ref: int, keys: Sequence[bytes], options: Options) -> None:
-        """Take rows of one map that differ in their keys only.
+        """Take rows of one map that differ in their keys only; of an empty map there are none.
 
         Raises:
             StateError: there is no room.
         """
+        if not keys:
+            return
         number = self.numbers.setdefault(options, len(self.numbers))
         rows = self._arrived.setdefault((ref, options[3]), {})
         if len(keys) == 1:

@@ -55,6 +55,14 @@ def test_streams_have_every_claim_once_in_the_order_of_keys_with_its_last_option
     assert found == wanted
 
 
+def test_no_keys_are_no_stream(tmp_path: Path) -> None:
+    """As an empty map gives them."""
+    with closing(Spool(tmp_path)) as spool:
+        rows = Sorter(spool)
+        rows.add(1, [], (1, "", None, "list:x"))
+        assert rows.heads(1) == {}
+
+
 def test_a_stream_goes_on_behind_a_part_that_is_empty() -> None:
     head = SortedKeys([((), 0), ([b"a", b"b"], [1, 2]), ([], 0), ([b"c"], 3)])
     taken = []
