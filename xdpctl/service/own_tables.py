@@ -368,6 +368,8 @@ def _room(state: State, more: Mapping[MapName, int] = {}) -> dict[MapName, int]:
 def _ends_soon(current: Generation, names: Sequence[MapName]) -> bool:
     """Return whether these maps' table is nearly full, or its filter worn (WORN)."""
     count, room = sum(map(current.count, names)), current.room(names[0])
+    if not count:
+        return False  # no packet asks for what is empty, and a table that stays so ends
     return AHEAD * room < count or current.removed(names[0]) >= max(WORN, (count + room) // 2)
 
 

@@ -497,6 +497,19 @@ async def test_tables_without_a_rule_go_after_a_while_and_come_back_with_the_nex
         assert set(await shown(home)) == {ZONE}
 
 
+async def test_tables_from_which_all_was_removed_end_and_are_not_made_anew_before(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_tables, "CARE_SECONDS", 0.02)
+    monkeypatch.setattr(own_tables, "EMPTY_SECONDS", 0.5)
+    monkeypatch.setattr(own_tables, "WORN", 3)
+    async with home.running():
+        await fill(home, 5)
+        assert (await home.ask("DELETE", "/api/v1/rules?origin=api")).status == 200
+        await until(lambda: not home.reads_tables())
+        assert [made.gone.total() for made in home.generations.made] == [5]
+
+
 async def test_the_entries_of_each_table_are_counted(home: Home) -> None:
     async with home.running():
         await fill(home, 2)
