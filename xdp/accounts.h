@@ -152,7 +152,31 @@ static __always_inline __u64 account_price(const struct limits *limits,
 	       << (scratch_get(scratch, dearer) & 15);
 }
 
-/* Finds the account's word of one level, and writes what it has spent to the scratch. */
+/* What a word says is spent, 0 if that is more than `most`. Without a branch. */
+static __always_inline __u64 spent_of(__u64 word, __u64 most, __u64 now)
+{
+	__u64 spent = (word & ~(__u64)LIMIT_TAG_MASK) - now;
+	__u64 beyond = (spent | (most - spent)) >> 63; /* `most` is below 2^63 */
+
+	opaque(beyond);
+	return spent & (beyond - 1);
+}
+
+/* The lesser of two numbers below 2^63. Without a branch. */
+static __always_inline __u64 lesser(__u64 a, __u64 b)
+{
+	__u64 is_less = (a - b) >> 63;
+
+	opaque(is_less);
+	return b + ((a - b) & (0 - is_less));
+}
+
+/*
+ * Finds the account's word of one level, and writes what it has spent to the scratch: the word
+ * with its tag, or else the one that has spent least. A flood's words are from anywhere, and so
+ * is the least of them: a branch would be guessed wrongly twice a level, each time only after the
+ * way to the memory. So the number of the word stands where its tag was, and there is none.
+ */
 static __always_inline void read_level(const struct limits *limits, struct scratch *scratch,
 				       int level)
 {
@@ -160,28 +184,26 @@ static __always_inline void read_level(const struct limits *limits, struct scrat
 	__u64 most = limits_get(limits, most);
 	__u64 now = scratch_get(scratch, now);
 	const struct limit_set *set = value_at(MAP_LIMIT_CELLS, hash >> 40 & limits->sets, scratch);
-	__u64 least = ~0ULL;
+	__u64 least = ~0ULL >> 1;
 
-	scratch_put(scratch, spent[level], least); /* without a set: refused */
-	if (!set)
+	if (!set) { /* refused */
+		scratch_put(scratch, spent[level], ~0ULL);
 		return;
+	}
 	for (int i = 0; i < LIMIT_WORDS; i++) {
 		__u64 word = *(const volatile __u64 *)&set->word[i];
-		__u64 spent = (word & ~(__u64)LIMIT_TAG_MASK) - now;
 
-		if (spent > most)
-			spent = 0;
 		if (!((word ^ hash >> 16) & LIMIT_TAG_MASK)) {
-			least = spent;
+			scratch_put(scratch, spent[level], spent_of(word, most, now));
 			scratch_put(scratch, cell[level], i);
-			break;
-		}
-		if (spent < least) {
-			least = spent;
-			scratch_put(scratch, cell[level], i | CELL_OTHERS);
+			return;
 		}
 	}
-	scratch_put(scratch, spent[level], least);
+	for (int i = 0; i < LIMIT_WORDS; i++)
+		least = lesser(spent_of(*(const volatile __u64 *)&set->word[i], most, now) | i,
+			       least);
+	scratch_put(scratch, cell[level], (least & CELL_NUMBER) | CELL_OTHERS);
+	scratch_put(scratch, spent[level], least & ~(__u64)LIMIT_TAG_MASK);
 }
 
 /* How many of the source's prefixes have an account. */
