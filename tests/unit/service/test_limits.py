@@ -427,7 +427,7 @@ async def test_sources_are_proven_by_hand_and_own_addresses_never_for_good(home:
         assert (await home.ask("POST", twice)).body == {"changed": 1}
 
 
-NOBODY = ("0.0.0.0", "255.255.255.255", "127.0.0.1", "224.0.0.1", "::", "::1", "ff02::1")
+NOBODY = ("0.0.0.0", "255.255.255.255", "127.0.0.1", "224.0.0.1", "::", "::1", "ff02::1")  # noqa: S104
 
 
 @pytest.mark.parametrize(

@@ -291,18 +291,20 @@ def test_a_failure_is_looked_at_again_soon(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("primary", "refresh", "among", "least", "most"),
+    ("primary", "refresh", "among", "bounds"),
     [
-        ("127.0.0.1", 86_400, 1, 4.0, 6.0),
-        ("127.0.0.1", 0, 1, 0.8, 1.2),
-        ("192.0.2.1", 86_400, 1, 50.0, 70.0),
-        ("192.0.2.1", 0, 1, 4.0, 6.0),
-        ("127.0.0.1", 0, 1000, 45.0, 55.0),
+        ("127.0.0.1", 86_400, 1, (4.0, 6.0)),
+        ("127.0.0.1", 0, 1, (0.8, 1.2)),
+        ("192.0.2.1", 86_400, 1, (50.0, 70.0)),
+        ("192.0.2.1", 0, 1, (4.0, 6.0)),
+        ("127.0.0.1", 0, 1000, (45.0, 55.0)),
     ],
 )
-def test_a_new_name_is_not_waited_for_as_long_as_secondaries_wait(  # noqa: PLR0913
-    tmp_path: Path, primary: str, refresh: int, among: int, least: float, most: float
+def test_a_new_name_is_not_waited_for_as_long_as_secondaries_wait(
+    tmp_path: Path, primary: str, refresh: int, among: int, bounds: tuple[float, float]
 ) -> None:
+    least, most = bounds
+
     def current(*_: object) -> Fetched:
         return Fetched(Kind.CURRENT, Soa(1, refresh, 60, 3600, 60), PRIMARY)
 
