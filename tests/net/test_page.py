@@ -184,6 +184,11 @@ def test_without_the_token_the_page_has_no_data(page: OpenPage) -> None:
     page.open()
     assert browser.run("return (await fetch('api/v1/live')).status") == 401
     browser.type("#token", "a wrong token" + ENTER)
+    browser.until(lambda: "is not the token" in browser.text("#sign-in-error"), "a blank in it")
+    browser.type("#token", "\u0441\u043b\u043e\u0432\u043e" + ENTER)  # no header has such letters
+    browser.until(lambda: "is not the token" in browser.text("#sign-in-error"), "letters in it")
+    assert browser.text("#connection") == ""
+    browser.type("#token", "another-token" + ENTER)
     browser.until(lambda: "is wrong" in browser.text("#sign-in-error"), "the refusal")
     assert not browser.is_shown("#board")
     browser.complaints()  # Chromium itself logs each 401
@@ -235,9 +240,9 @@ def test_hostile_names_are_text_that_fits_a_narrow_screen(page: OpenPage) -> Non
     assert not browser.run("return document.querySelector('#board img')")
     assert browser.run("return document.documentElement.scrollWidth") <= 360
     keep_picture(browser, "hostile")
-    turned = "a program \u202ecalled this\0"
+    turned = "a program \u202ecalled\u200bthis\0"
     script = "const { plain } = await import('/page/text.js'); return plain(%s)"
-    assert browser.run(script % json.dumps(turned)) == "a program \\u202ecalled this\\u0000"
+    assert browser.run(script % json.dumps(turned)) == r"a program \u202ecalled\u200bthis\u0000"
     assert browser.complaints() == []
     browser.look(1280, 900)
 
@@ -358,6 +363,19 @@ def test_an_event_that_comes_in_pieces_is_read_whole(page: OpenPage) -> None:
         """
     )
     assert read == ['[["a",{"x":"é"}],["b",[1,2]]]']
+
+
+def test_the_graph_goes_on_when_the_services_clock_is_set_back(page: OpenPage) -> None:
+    page.open()
+    times = page.browser.run(
+        """
+        const { Graph } = await import('/page/graph.js');
+        const graph = new Graph();
+        for (const time of [7000, 7001, 7002, 4000, 4001]) graph.add(time, { pass: time });
+        return graph.points.map((point) => point.time);
+        """
+    )
+    assert times == [4000, 4001]
 
 
 def keep_picture(browser: Browser, name: str) -> None:

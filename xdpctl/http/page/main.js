@@ -73,7 +73,7 @@ function showNotes(notes) {
   list.replaceChildren(
     ...notes.map((note) => {
       const made = document.createElement("li");
-      made.textContent = note;
+      setText(made, note);
       return made;
     }),
   );
