@@ -176,5 +176,5 @@ def test_the_most_hit_are_found(store: Store, maps: dict[MapName, Map]) -> None:
     load(store, EACH)
     for hits, text in enumerate(EACH[::50], 1):
         write(maps, text, hits)
-    top = store.most_hit.top(3, None, None, 0.0)
+    top = store.most_hit.top(3, None, None)
     assert [e.entry.hits for e in top] == [len(EACH[::50]) - n for n in range(3)]

@@ -24,7 +24,7 @@ from tests.packets.message import query
 from xdpctl.http.transport.limits import STREAMS_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.lab import Host
 
@@ -41,14 +41,18 @@ class OpenPage:
     """The page, and what is behind it.
 
     Attributes:
+        start: starts the service anew.
         token: that lets one in.
         client: where packets come from.
     """
 
-    def __init__(self, browser: Browser, service: Service, token: str, client: Host) -> None:
+    def __init__(
+        self, browser: Browser, start: Callable[[], Service], token: str, client: Host
+    ) -> None:
         self.browser = browser
         self.client = client
-        self.service = service
+        self.start = start
+        self.service = start()
         self.token = token
 
     def open(self) -> None:
@@ -84,12 +88,15 @@ def page() -> Iterator[OpenPage]:
         token = secrets.token_hex(16)
         file = lab.write("token", token)
         file.chmod(0o600)
-        service = Service(server, "--token-file", str(file))
+
+        def start() -> Service:
+            return Service(server, "--token-file", str(file))
+
         flood = client.start("flood", PYTHON, "-m", "tests.lab.flooding", server.v4, str(RATE))
         flood.line("^flooding$", timeout=30)
         with browser_on(server) as browser:
             browser.look(1280, 900)
-            yield OpenPage(browser, service, token, client)
+            yield OpenPage(browser, start, token, client)
 
 
 def test_an_operator_sees_a_flood_and_lets_everything_pass(page: OpenPage) -> None:
@@ -184,6 +191,11 @@ def test_without_the_token_the_page_has_no_data(page: OpenPage) -> None:
     page.open()
     assert browser.run("return (await fetch('api/v1/live')).status") == 401
     browser.type("#token", "a wrong token" + ENTER)
+    browser.until(lambda: "is not the token" in browser.text("#sign-in-error"), "a blank in it")
+    browser.type("#token", "\u0441\u043b\u043e\u0432\u043e" + ENTER)  # no header has such letters
+    browser.until(lambda: "is not the token" in browser.text("#sign-in-error"), "letters in it")
+    assert browser.text("#connection") == ""
+    browser.type("#token", "another-token" + ENTER)
     browser.until(lambda: "is wrong" in browser.text("#sign-in-error"), "the refusal")
     assert not browser.is_shown("#board")
     browser.complaints()  # Chromium itself logs each 401
@@ -235,9 +247,9 @@ def test_hostile_names_are_text_that_fits_a_narrow_screen(page: OpenPage) -> Non
     assert not browser.run("return document.querySelector('#board img')")
     assert browser.run("return document.documentElement.scrollWidth") <= 360
     keep_picture(browser, "hostile")
-    turned = "a program \u202ecalled this\0"
+    turned = "a program \u202ecalled\u200bthis\0"
     script = "const { plain } = await import('/page/text.js'); return plain(%s)"
-    assert browser.run(script % json.dumps(turned)) == "a program \\u202ecalled this\\u0000"
+    assert browser.run(script % json.dumps(turned)) == r"a program \u202ecalled\u200bthis\u0000"
     assert browser.complaints() == []
     browser.look(1280, 900)
 
@@ -263,6 +275,21 @@ def test_a_page_too_many_waits_for_its_turn_and_has_samples_then(page: OpenPage)
     browser.until(lambda: browser.is_shown("#talkers button"), "who comes")
     assert browser.text("#connection") == "live"
     browser.complaints()  # Chromium itself logs each 503
+
+
+def test_while_the_service_is_away_the_page_says_so_and_goes_on_afterwards(page: OpenPage) -> None:
+    browser = page.browser
+    page.open()
+    page.sign_in()
+    page.service.stop()
+    browser.until(lambda: "is not known" in browser.text("#state-text"), "no state of before")
+    assert browser.run("return document.title").startswith("! ")
+    browser.click("#panic")
+    browser.type("#question-word", "panic" + ENTER)
+    browser.until(lambda: "did not answer" in browser.text("#answers"), "what became of it")
+    page.service = page.start()
+    browser.until(lambda: "arrive" in browser.text("#state-text"), "the state of now")
+    browser.complaints()  # Chromium itself logs each attempt
 
 
 def test_rows_that_are_pointed_at_stay_and_do_not_become_many(page: OpenPage) -> None:
@@ -358,6 +385,19 @@ def test_an_event_that_comes_in_pieces_is_read_whole(page: OpenPage) -> None:
         """
     )
     assert read == ['[["a",{"x":"é"}],["b",[1,2]]]']
+
+
+def test_the_graph_goes_on_when_the_services_clock_is_set_back(page: OpenPage) -> None:
+    page.open()
+    times = page.browser.run(
+        """
+        const { Graph } = await import('/page/graph.js');
+        const graph = new Graph();
+        for (const time of [7000, 7001, 7002, 4000, 4001]) graph.add(time, { pass: time });
+        return graph.points.map((point) => point.time);
+        """
+    )
+    assert times == [4000, 4001]
 
 
 def keep_picture(browser: Browser, name: str) -> None:

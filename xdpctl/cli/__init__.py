@@ -8,6 +8,7 @@
     render.py    tables, numbers and times for people
     progress.py  a progress bar, or a line every few seconds
     keyboard.py  single keys of a terminal
+    screen.py    lines that are drawn over those of before
     traffic.py   which sampled packets: options, and what the service is asked
     talkers.py   the live table of `top --live`
     leftover.py  what a service that does not answer has left

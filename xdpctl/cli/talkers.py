@@ -7,14 +7,14 @@ not own the sums (samples/talkers.py). Called by verbs/top.py.
 
 from __future__ import annotations
 
-import shutil
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xdpctl.cli.keyboard import Keyboard
-from xdpctl.cli.render import Table, count, printable, shortened, shown_rate
+from xdpctl.cli.render import Table, columns, count, printable, shortened, shown_rate
+from xdpctl.cli.screen import Screen
 from xdpctl.errors import XdpctlError
 
 if TYPE_CHECKING:
@@ -47,13 +47,19 @@ ROWS = 60
 """Of each dimension that are asked for: as many as a tall terminal shows."""
 
 BLOCK_SECONDS = 600
-KEYS = "s sources  p ports  n names  2 3 zones  t types  a actions  ↑↓ choose  b block  q quit"
+KEYS = "q quit  ↑↓ choose  b block  s source  n name  2 3 zone  t type  a action  p port"
 CHOSEN = "b block 10 min  a allow  Esc back"
 
 _ACTIONS = ("pass", "drop", "truncate", "redirect")
 _HEADERS = ("", "RATE", "±", "SHARE", *(action.upper() for action in _ACTIONS))
+_LEAST_OF_COLUMNS = 2
+"""The mark and the rate are shown in every terminal."""
+
+_KEY_ROOM = 45
+"""Columns that a key may have before others: as many as an IPv6 prefix at its longest."""
+
+_ANSWERS = " [y/N]"
 _KEY_SECONDS = 0.25
-_TITLES = 4
 
 
 @dataclass
@@ -109,18 +115,50 @@ class LiveTable:
     def lines(self, size: tuple[int, int]) -> list[str]:
         """Return the lines of a screen with so many columns and lines."""
         width, height = size
-        rows = self.rows()[: max(height - _TITLES - 1, 1)]
-        lines = [self._headline()]
         if self.question is not None:
-            lines.append(f"{self.question[0]} [y/N]")
-        elif self.chosen is not None:
-            lines.append(CHOSEN)
+            prompt = _asked(*self.question, width, max(height - 1, 1))
         else:
-            lines.append(KEYS)
-        lines.append(self.note)
-        table = Table((*_HEADERS, self.view[0]), right=frozenset(_HEADERS[1:]))
-        lines += list(table.lines(map(self._cells, rows))) or [self._nothing()]
-        return [shortened(printable(line), width) for line in lines]
+            prompt = [KEYS if self.chosen is None else CHOSEN]
+        top = [self._headline(), *prompt, *([self.note] if self.note else [])]
+        rows = self._in_sight(max(height - len(top) - 1, 1))
+        table = self._table(rows, width) or [self._nothing()]
+        spare = height - len(top) - len(table)
+        if spare > 0 and not self.note:
+            top.append("")
+        over = max(0, len(top) + len(table) - height) if self.question is None else 0
+        return [shortened(printable(line), width) for line in [*top[over:], *table][:height]]
+
+    def _in_sight(self, most: int) -> list[Mapping[str, Any]]:
+        """Return so many rows, of them the chosen one."""
+        rows = self.rows()
+        keys = [str(row["key"]) for row in rows]
+        at = keys.index(self.chosen) if self.chosen in keys else 0
+        first = max(0, at - most + 1)
+        return rows[first : first + most]
+
+    def _table(self, rows: Sequence[Mapping[str, Any]], width: int) -> list[str]:
+        """Return the lines of rows.
+
+        In a narrow terminal the columns that say nothing are left out, then the last ones, until
+        the key has its room.
+        """
+        cells = [self._cells(row) for row in rows]
+        if not cells:
+            return []
+        kept = [*range(len(_HEADERS) + 1)]
+        widths = [
+            max(columns(text) for text in column)
+            for column in zip((*_HEADERS, self.view[0]), *cells, strict=True)
+        ]
+        room = min(widths[-1], _KEY_ROOM)
+        empty = [at for at in kept[:-1] if {row[at] for row in cells} == {"-"}]
+        for at in [*reversed(empty), *reversed(kept[:-1])]:
+            needed = sum(widths[one] + 2 for one in kept[:-1]) + room
+            if needed > width and at in kept[_LEAST_OF_COLUMNS:]:
+                kept.remove(at)
+        headers = [(*_HEADERS, self.view[0])[at] for at in kept]
+        table = Table(headers, right=frozenset(headers[1:-1]))
+        return list(table.lines([row[at] for at in kept] for row in cells))
 
     def _headline(self) -> str:
         if self.document is None:
@@ -193,6 +231,17 @@ class LiveTable:
         self.note = "; ".join([f"{target} is {done}", *map(str, answer.get("warnings", []))])
 
 
+def _asked(text: str, rule: Mapping[str, object], width: int, most: int) -> list[str]:
+    """Return a question in lines; of a name too long for them, begin and end are kept."""
+    target = str(rule["target"])
+    over = len(printable(text)) + len(_ANSWERS) - width * most
+    if over > 0:
+        kept = max(len(target) - over - 1, 2)
+        text = text.replace(target, f"{target[: kept // 2]}…{target[-(kept - kept // 2) :]}")
+    text = f"{printable(text)}{_ANSWERS}"
+    return [text[at : at + width] for at in range(0, len(text), width)]
+
+
 def _percent(share: float) -> str:
     if not share:
         return "-"
@@ -243,24 +292,14 @@ def show(client: Client, query: Mapping[str, str], session: Session, view: str) 
     feed = _Feed(client, wanted)
     table = LiveTable(lambda rules: client.post("/api/v1/rules", rules), key=view)
     feed.start()
-    drawn = 0
+    screen = Screen(session)
     with suppress(KeyboardInterrupt), Keyboard(session.input) as keyboard:
         while feed.ended is None:
             table.document = feed.latest
-            drawn = _draw(session, table, drawn)
+            screen.draw(table.lines(screen.size()))
             key = keyboard.wait(_KEY_SECONDS)
             if key and not table.press(key):
                 break
     session.write("\r")
     if feed.ended is not None:
         raise feed.ended
-
-
-def _draw(session: Session, table: LiveTable, drawn: int) -> int:
-    """Draw over the lines of before; return how many lines there are now."""
-    size = shutil.get_terminal_size()
-    lines: Sequence[str] = table.lines((size.columns, size.lines))
-    up = f"\x1b[{drawn}A" if drawn else ""
-    session.write(f"{up}\r\x1b[J" + "".join(f"{line}\n" for line in lines))
-    session.output.flush()
-    return len(lines)

@@ -51,7 +51,7 @@ def refuse_word(text: str) -> None:
     """Raise TargetError for a single word, which is rarely meant as a name.
 
     `xdpctl block flood.example txt` would otherwise block every type of flood.example, and a
-    name `txt`. With a dot at its end it is a name, with one in front a zone.
+    name `txt`. With a dot at its end it is a name; with one in front, or with --zone, a zone.
     """
     labels = split_labels(text)
     if labels is None or len(labels) > 1 or not text:

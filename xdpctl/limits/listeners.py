@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
 CONNECT_SECONDS = 2.0
-ADDRESSES_MOST = 8
-"""So many of this host's addresses are tried; a server that listens on others is rare."""
+ADDRESSES_MOST = 256
+"""So many of this host's addresses are tried."""
 
 
 async def answers(addresses: Iterable[IPv4Address | IPv6Address], port: int) -> bool:

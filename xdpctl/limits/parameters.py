@@ -19,6 +19,7 @@ from xdpctl.limits.proven import lifetime_units
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from ipaddress import IPv4Network, IPv6Network
+    from pathlib import Path
 
 Levels: TypeAlias = "tuple[tuple[int, int], ...]"
 """Prefix lengths and their multipliers, the longest prefix first."""
@@ -105,6 +106,10 @@ class LimitSettings(Protocol):
     @property
     def proof(self) -> str:
         """Who notices TCP connections: socket or cgroup."""
+
+    @property
+    def cookie_secret_file(self) -> Path | None:
+        """The secrets of DNS cookies; None: no cookie is looked at."""
 
     @property
     def exempt(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -25,6 +25,9 @@ WORDS_PER_SOURCE = 1.4
 
 WORDS_LEAST, WORDS_DEFAULT, WORDS_MOST = 2**10, 2**16, 2**19
 
+_LEVELS_MEASURED = 1 / 8
+"""What a second prefix, of the usual multipliers, adds to the first: it is within the 1.4."""
+
 LOAD_WARNING = 0.7
 """Above this share of words in use, honest sources begin to share words with others."""
 
@@ -34,8 +37,18 @@ _TIME_MASK = (1 << TIME_BITS + UNIT_SHIFT) - (1 << UNIT_SHIFT)
 def words_needed(settings: LimitSettings) -> int:
     """Return how many words hold what may pass with a flood limit; may be more than is possible."""
     passing = settings.flood_limit + proven_limit_of(settings)
-    wanted = math.ceil(WORDS_PER_SOURCE * passing / settings.rate_limit)
+    wanted = math.ceil(_words_per_source(settings) * passing / settings.rate_limit)
     return 1 << max(wanted - 1, WORDS_LEAST - 1).bit_length()
+
+
+def _words_per_source(settings: LimitSettings) -> float:
+    """Return the words for each source that can be spending.
+
+    An account of a prefix that may send as much as one address is in use for as long.
+    """
+    families = (settings.rate_limit_prefixes, settings.rate_limit_prefixes6)
+    levels = max(sum(1 / times for _, times in family) for family in families)
+    return WORDS_PER_SOURCE * max(1, math.ceil(levels - _LEVELS_MEASURED))
 
 
 def words_of(settings: LimitSettings) -> int:
@@ -49,19 +62,20 @@ def words_of(settings: LimitSettings) -> int:
     return min(words_needed(settings), WORDS_MOST)
 
 
-def rate_held(words: int, rate_limit: int) -> int:
+def rate_held(words: int, settings: LimitSettings) -> int:
     """Return how many queries a second may pass with a table of so many words."""
-    return int(words * rate_limit / WORDS_PER_SOURCE)
+    return int(words * settings.rate_limit / _words_per_source(settings))
 
 
 def warnings_of(settings: LimitSettings) -> Iterator[str]:
     """Yield what an operator should know about these settings, as sentences."""
     rate, flood = settings.rate_limit, settings.flood_limit
     words = words_of(settings)
-    if rate and not flood and settings.rate_limit_table is None:
+    asked = settings.rate_limit_table
+    if rate and not flood and (asked is None or asked < WORDS_DEFAULT):
         yield (
             f"the table of --rate-limit has {words:,} words, which is enough while"
-            f" {rate_held(words, rate):,} queries a second pass; above that, honest sources are"
+            f" {rate_held(words, settings):,} queries a second pass; above that, honest sources are"
             " limited too: set --flood-limit, and the table follows from it, or --rate-limit-table"
         )
     if rate and flood and words < (needed := words_needed(settings)):
@@ -70,11 +84,17 @@ def warnings_of(settings: LimitSettings) -> Iterator[str]:
             f"use --rate-limit-table {needed}"
             if needed <= WORDS_MOST
             else f"no table is larger than {WORDS_MOST}, so lower --flood-limit, or raise"
-            f" --rate-limit to {math.ceil(WORDS_PER_SOURCE * passing / WORDS_MOST)}"
+            f" --rate-limit to {math.ceil(_words_per_source(settings) * passing / WORDS_MOST)}"
         )
         yield (
             f"the table of --rate-limit has {words:,} words, but {passing:,} queries a second may"
             f" pass, which takes {needed:,}; honest sources will be limited too: {helps}"
+        )
+    if flood and not rate:
+        who = "with a good cookie" if settings.cookie_secret_file else "that has used TCP"
+        yield (
+            f"--flood-limit without --rate-limit: one source {who} can use up what is meant for"
+            " all; set --rate-limit too"
         )
     if rate and flood and flood < rate:
         yield (

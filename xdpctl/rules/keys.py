@@ -42,6 +42,7 @@ from xdpctl.rules.targets import (
     Zone,
     parse_target,
     read_target,
+    target_text,
 )
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ def _refuse_wildcard(
     text = qtype_text(qtype)
     helps = ", or use --any-qtype 65535" if qtype == LEGACY_WILDCARD_QTYPE else ""
     raise TargetError(
-        f"cannot write a rule for type {text} of {target.name.to_text()}: with --any-qtype"
+        f"cannot write a rule for type {text} of {target_text(target)}: with --any-qtype"
         f" {any_qtype} an entry of type {qtype} blocks every type; leave out the type to"
         f" block every type{helps}",
         text=text,

@@ -227,7 +227,7 @@ class Limits:
             yield (
                 f"nobody can prove himself: of {proofs.missed} TCP connections none was found, as"
                 " the DNS server's sockets are in another network namespace (a container with a"
-                " mapped port): use --proof cgroup"
+                " mapped port), or all were forged: if it is in a container, use --proof cgroup"
             )
         for port, is_up in self._listeners.items():
             if not is_up and port in self._settings.ports:
@@ -286,14 +286,21 @@ class Limits:
         """Let sources count as proven from now on; return how many were not before.
 
         Raises:
-            ConflictError: no limit asks whether a source is proven.
+            ConflictError: no limit asks whether a source is proven, or one is this host itself.
         """
 
         def prove(table: ProvenSources) -> int:
-            fresh = [address for address in addresses if not table.is_proven(address)]
+            own = {*addresses}.intersection(self._netlink.local_addresses())
+            if found := [str(address) for address in own if address.version == 4]:  # noqa: PLR2004
+                raise ConflictError(
+                    f"cannot prove {found[0]}: it is this host's own, and such a proof is never"
+                    " kept; nothing was changed; use the setting exempt for it"
+                )
+            fresh = 0
             for address in addresses:
+                fresh += not table.is_proven(address)
                 table.prove(address)
-            return len(fresh)
+            return fresh
 
         return await self._with_proven(prove)
 

@@ -43,7 +43,10 @@ CHANGES_SECONDS = 0.3
 """How long a snapshot waits for the changes before it."""
 
 TOP_SHARE = 20
-"""Reading the counters of all rules takes at most one part in so many of a thread's time."""
+"""Reading the counters of all rules takes at most one part in so many of a thread's time, …"""
+
+TOP_PAUSE = 20.0
+"""… but no pause is longer: on a machine that a flood keeps busy, most of that time is waiting."""
 
 _log = logging.getLogger(__name__)
 
@@ -187,7 +190,7 @@ class Live:
             with _logged():
                 self._top = await self._operations.top(TOP, None, "rate")
             spent = time.monotonic() - began - 1.0  # a rate is measured for a second
-            await asyncio.sleep(max(spent, 0.0) * TOP_SHARE)
+            await asyncio.sleep(min(max(spent, 0.0) * TOP_SHARE, TOP_PAUSE))
             if not self._wanted.is_set():
                 self._top = []
 

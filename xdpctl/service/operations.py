@@ -547,12 +547,10 @@ class Operations:
         before = None
         if by == "rate":
             before = await self._on(self._bulk_thread, lambda: most_hit.counters(map_name))
-            started = time.monotonic()
             await asyncio.sleep(RATE_SECONDS)
 
         def top() -> list[TopRule]:
-            seconds = 0.0 if before is None else time.monotonic() - started
-            found = most_hit.top(count, map_name, before, seconds)
+            found = most_hit.top(count, map_name, before)
             standings = self._store.standings.of([hit.entry for hit in found])
             return [
                 top_rule(hit, standing, self._store.any_qtype)

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from xdpctl.abi import MapName, ZoneKnowledge
 from xdpctl.errors import XdpctlError
 from xdpctl.limits.view import HeavyView, ZoneView
-from xdpctl.process.clock import ticks_a_second
+from xdpctl.process.clock import boot_clock, ticks_a_second
 from xdpctl.process.log import event
-from xdpctl.rules import Question, Zone
+from xdpctl.rules import Question, Zone, target_text
 from xdpctl.service.tasks import every, on_thread
 from xdpctl.settings.zones import WATCHED_LIMIT
 from xdpctl.transfers.key_file import read_key
@@ -57,8 +57,9 @@ WATCHED_SECONDS = 600.0
 WATCHED_TIMES = 2
 """So many times its limit a watched zone must be asked for to be limited."""
 
-SAY_SECONDS = 600.0
-"""Between two log lines about the same heavy zone."""
+SAY_SECONDS, SAY_MOST = 600.0, 10
+"""Between two log lines about the same heavy zone, and how many there are meanwhile: whoever
+attacks one zone after the other fills no log."""
 
 _FIRST = bytes(4)
 _KNOWN = (Result.FULL, Result.CHANGES, Result.KEPT)
@@ -73,7 +74,7 @@ class _State:
     Attributes:
         looked: the last report. `error`: why the last look at its primary failed.
         transfers: how often these looks ended in each way.
-        ends: Unix time of the end of its limit, if it is watched and was attacked.
+        ends: boot clock of the end of its limit, if it is watched and was attacked.
         ahead: when its account was last read, and by how many seconds it was ahead of the limit.
     """
 
@@ -93,7 +94,7 @@ class ZoneLimits:
         bpf: makes maps.
         account: writes the history, on `note_thread`.
         thread: the thread that filters belong to.
-        clock: Unix time.
+        clock: seconds that go on while the machine sleeps, and that nobody sets.
     """
 
     name = "zones"
@@ -107,7 +108,7 @@ class ZoneLimits:
         *,
         thread: Executor,
         note_thread: Executor,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = boot_clock,
     ) -> None:
         self._limit_tables = tables
         self._settings = settings
@@ -316,8 +317,9 @@ class ZoneLimits:
             ends, limited=limited, protected=self._protected, suffixes=self._suffixes
         )
         now = self._clock()
+        self._said = {zone: until for zone, until in self._said.items() if now < until}
         for view in self.heavy:
-            if view.proposal and now >= self._said.get(view.zone, 0.0):
+            if view.proposal and view.zone not in self._said and len(self._said) < SAY_MOST:
                 self._said[view.zone] = now + SAY_SECONDS
                 event(
                     _log,
@@ -353,6 +355,8 @@ class ZoneLimits:
             state = self._states.get(zone.name)
             if state is None or not zone.watch:
                 continue
+            if state.ends is not None and self._spared(zone):
+                state.ends = now
             if self._is_asked_too_much(zone, state) and self._is_attacked(zone, ends):
                 if state.ends is None:
                     changed = True
@@ -386,15 +390,25 @@ class ZoneLimits:
 
     def _is_attacked(self, zone: ZoneSettings, ends: Sequence[HeavyEnd]) -> bool:
         """Return whether many names of a watched zone are asked for, which may be limited."""
-        if self._suffixes.has(zone.name.to_text()) or any(
-            each.is_within(zone.name) for each in self._protected
-        ):
+        if self._spared(zone):
             return False
         least = WATCHED_TIMES * (zone.limit or WATCHED_LIMIT)
         return any(
             zone.name.is_within(end.name) and end.rate >= least and end.fronts >= MANY_FRONTS
             for end in ends
         )
+
+    def _spared(self, zone: ZoneSettings) -> str:
+        """Return why the service never limits a zone by itself; empty if it may."""
+        if self._suffixes.has(zone.name.to_text()):
+            return "it is a public suffix"
+        for target in self._settings.protect:
+            if not isinstance(target, Question | Zone):
+                continue
+            above = isinstance(target, Zone) and zone.name.is_within(target.name)
+            if above or target.name.is_within(zone.name):
+                return f"protect has {target_text(target)}"
+        return ""
 
     async def _note(self, zone: ZoneSettings, verb: str, why: str) -> None:
         detail = f"{_text(zone)} origin=dynamic: {why}"
@@ -428,7 +442,7 @@ class ZoneLimits:
                 limit and tables is not None and self._knowledge_of(zone, tables) is not None
             ),
             watch=zone.watch,
-            ends=state.ends,
+            ends=None if state.ends is None else time.time() + state.ends - self._clock(),
             primaries=tuple(str(Primary(*each)) for each in zone.primaries),
             names=looked.names if looked else None,
             serial=looked.serial if looked else None,
@@ -461,8 +475,8 @@ class ZoneLimits:
                     f"{text} is watched without a list of public suffixes: install Debian's package"
                     " publicsuffix, so that the service never limits one by itself"
                 )
-            if zone.watch and self._suffixes.has(zone.name.to_text()):
-                yield f"{text} is watched in vain: it is a public suffix, which is never limited"
+            if zone.watch and (why := self._spared(zone)):
+                yield f"{text} is watched in vain: {why}, which is never limited by the service"
             if zone.key_file is None and any(
                 not each.address.is_loopback for each in zone.primaries
             ):

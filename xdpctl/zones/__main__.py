@@ -81,7 +81,8 @@ def _work(connection: Connection) -> None:
     hashed = NameHash(job.drawn)
     transfer = partial(fetch, turn=Turns(AT_ONCE).of)
     followers = [
-        ZoneFollower(zone, hashed, job.directory, service, transfer=transfer) for zone in job.zones
+        ZoneFollower(zone, hashed, job.directory, service, among=len(job.zones), transfer=transfer)
+        for zone in job.zones
     ]
     for follower in followers:
         service.send(follower.begin())

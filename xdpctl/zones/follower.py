@@ -47,8 +47,13 @@ CHANGES_MAX = 1_000_000
 """Names that changes may concern; more are transferred as a whole zone."""
 
 RETRY_SECONDS = 60.0
-NEAREST_SECONDS, NEAR_SECONDS, FAR_SECONDS = 1.0, 5.0, 3600.0
-"""Bounds of the SOA's refresh: from a primary on loopback, elsewhere, at most."""
+NEAREST_SECONDS, NEAR_SECONDS, FAR_SECONDS = (1.0, 5.0), (5.0, 60.0), 3600.0
+"""Bounds of the SOA's refresh: from a primary on loopback, and elsewhere; without a primary.
+
+A name that is new must not be limited for the hours that a zone's secondaries may take."""
+
+ZONES_A_SECOND = 20
+"""So many zones at most are looked at in a second; with more, each is looked at less often."""
 
 JITTER = 0.1
 
@@ -77,6 +82,7 @@ class ZoneFollower:
         hashed: gives the tags of names.
         directory: of images.
         memory: the kernel's.
+        among: how many zones there are.
         clock: Unix time.
         transfer: brings a zone up to date.
     """
@@ -88,6 +94,7 @@ class ZoneFollower:
         directory: Path,
         memory: Memory,
         *,
+        among: int = 1,
         clock: Callable[[], float] = time.time,
         transfer: Callable[..., Fetched] = fetch,
     ) -> None:
@@ -96,13 +103,14 @@ class ZoneFollower:
         self._identity = hashed.identity
         self._path = directory / image_name(self._counting.apex)
         self._memory = memory
+        self._among = among
         self._clock = clock
         self._fetch = transfer
         self._version: ZoneVersion | None = None
         self._words: memoryview | None = None  # of the kernel, without the first bucket
         self._head: memoryview | None = None
-        self._next_full = 0.0
-        self._next_image = 0.0
+        self._last_full = 0.0
+        self._last_image = 0.0
 
     def begin(self) -> Looked:
         """Put the last version of before in force, if there is one."""
@@ -111,7 +119,7 @@ class ZoneFollower:
             version = read_image(self._path, self._identity, self._counting.apex)
             if version is not None:
                 self._put(version)
-                self._next_full = version.time + FULL_SECONDS
+                self._last_full = version.time
         except XdpctlError as failure:
             error = failure.sentence
         return self._looked(Result.KEPT, 0.0, error)
@@ -124,19 +132,20 @@ class ZoneFollower:
             return self._update()
         except XdpctlError as failure:
             retry = self._version.soa.retry if self._version else RETRY_SECONDS
-            wait = min(max(retry, NEAR_SECONDS), RETRY_SECONDS)
+            wait = min(max(retry, NEAR_SECONDS[0]), RETRY_SECONDS)
             return self._looked(Result.FAILED, _about(wait), failure.sentence)
 
     def _update(self) -> Looked:
         have = None
-        if self._version is not None and self._clock() < self._next_full:
+        full_is_old = abs(self._clock() - self._last_full) >= FULL_SECONDS
+        if self._version is not None and not full_is_old:
             have = self._version.soa.serial
         taken = _Taken(self._counting, self._version)
         done = self._fetch(self._zone.name, self._zone.primaries, have, taken.take)
         error = ""
         if done.kind is Kind.FULL:
             self._put(ZoneVersion(done.soa, taken.table, self._clock()))
-            self._next_full = self._clock() + FULL_SECONDS
+            self._last_full = self._clock()
             error = self._write_image()
         elif self._version is not None:
             if done.kind is Kind.CHANGES:
@@ -181,13 +190,14 @@ class ZoneFollower:
 
     def _write_image_of_changes(self) -> str:
         version = self._version
-        if version is None or (version.table.buckets > SMALL and self._clock() < self._next_image):
+        image_is_old = abs(self._clock() - self._last_image) >= IMAGE_SECONDS
+        if version is None or (version.table.buckets > SMALL and not image_is_old):
             return ""
         return self._write_image()
 
     def _write_image(self) -> str:
         """Write the version to its file; return what is wrong, as the names are in force."""
-        self._next_image = self._clock() + IMAGE_SECONDS
+        self._last_image = self._clock()
         try:
             if self._version is not None:
                 write_image(self._path, self._version, self._identity, self._counting.apex)
@@ -198,8 +208,8 @@ class ZoneFollower:
     def _refresh(self, soa: Soa) -> float:
         """Return the seconds until the next look: the SOA's, in bounds."""
         near = all(ip_address(primary.address).is_loopback for primary in self._zone.primaries)
-        least = NEAREST_SECONDS if near else NEAR_SECONDS
-        return _about(min(max(soa.refresh, least), FAR_SECONDS))
+        least, most = NEAREST_SECONDS if near else NEAR_SECONDS
+        return _about(max(min(max(soa.refresh, least), most), self._among / ZONES_A_SECOND))
 
     def _looked(
         self, result: Result, seconds: float, error: str = "", *, changes: int = 0

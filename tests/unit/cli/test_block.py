@@ -44,6 +44,7 @@ def rule(target: str, **fields: object) -> dict[str, object]:
         (["block", r"\042.evil.example"], [rule(r"\042.evil.example")]),
         (["block", "evil.example", "--zone"], [rule(".evil.example")]),
         (["block", "--zone", "a.example", ".a.example"], [rule(".a.example")]),
+        (["allow", "lan", "--zone"], [rule(".lan", action="pass")]),
         (["allow", ".bücher.example", "--qtype", "A"],
          [rule(".xn--bcher-kva.example", qtype="A", action="pass")]),
     ],

@@ -210,6 +210,52 @@ def test_a_screen_is_no_larger_than_the_terminal(table: LiveTable) -> None:
     assert max(map(len, lines)) <= 40
 
 
+LONG = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff"
+NAMELESS = ".".join(["\\255" * 63] * 3 + ["\\255" * 53, "example"])
+"""The longest text that a name of 255 octets can have."""
+
+
+def test_the_key_is_whole_in_80_columns(table: LiveTable) -> None:
+    table.document = {**SUMS, "by": {"source": [row(LONG, 123_456, drop=5, truncate=7)]}}
+    (line,) = [line for line in table.lines((80, 24)) if "123,456" in line]
+    assert line.split() == ["123,456/s", "10%", "12346%", "<1%", "<1%", LONG]
+
+
+def test_the_keys_of_the_keyboard_are_whole_in_80_columns(table: LiveTable) -> None:
+    assert table.lines((80, 24))[1] == talkers.KEYS
+
+
+@pytest.mark.parametrize("size", [(20, 4), (30, 3), (25, 6)])
+def test_a_small_terminal_has_rate_and_key_of_the_first_row(
+    table: LiveTable, size: tuple[int, int]
+) -> None:
+    lines = table.lines(size)
+    assert len(lines) <= size[1]
+    (line,) = [line for line in lines if "192.0.2.7" in line]
+    assert line.split()[0] == "750/s"
+
+
+def test_the_chosen_row_is_in_sight(table: LiveTable) -> None:
+    table.document = {**SUMS, "by": {"source": [row(f"192.0.2.{n}", 99 - n) for n in range(50)]}}
+    press(table, *["down"] * 40)
+    assert any(line.startswith(">") and "192.0.2.39" in line for line in table.lines((80, 12)))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (20, 5), (20, 8), (200, 3)])
+@pytest.mark.parametrize("target", ["192.0.2.7", LONG, NAMELESS])
+def test_a_question_ends_with_its_answers(
+    table: LiveTable, target: str, size: tuple[int, int]
+) -> None:
+    """However long the target is: its begin and its end are shown."""
+    table.document = {**SUMS, "by": {"name": [row(target, 3)]}}
+    press(table, "n", "b")
+    lines = table.lines(size)
+    assert len(lines) <= size[1]
+    text = "".join(lines[1:])
+    assert text.startswith(f"block {target[:3]}")
+    assert f"{target[-3:]} for 10 minutes? [y/N]" in text
+
+
 def test_before_the_first_samples_it_waits() -> None:
     assert LiveTable(Calls()).lines(SIZE)[0] == "waiting for the first samples"
 

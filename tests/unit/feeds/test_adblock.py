@@ -118,7 +118,7 @@ def test_comments_and_titles_are_not_counted(line: str) -> None:
         ("-banner-", "patterns"),
         ("banner", "patterns"),
         ("192.0.2.1", "patterns"),
-        ("||" + "a." * 16 + "example^", "patterns"),
+        ("||" + "a." * 16 + "example^", "zones of more than 16 labels"),
     ],
 )
 def test_what_depends_on_more_than_the_name_is_left_out_and_counted(line: str, kind: str) -> None:

@@ -106,7 +106,7 @@ def test_a_comment_of_dnsmasqs_is_not_counted(line: str) -> None:
         ("address=//", "other settings"),
         ("address=/ev*il.example/", "names that cannot be read"),
         ("address=/192.0.2.1/", "names that cannot be read"),
-        ("address=/" + "a." * 16 + "example/", "names that cannot be read"),
+        ("address=/" + "a." * 16 + "example/", "zones of more than 16 labels"),
     ],
 )
 def test_what_dnsmasq_answers_or_does_otherwise_is_left_out_and_counted(
@@ -203,7 +203,7 @@ def test_a_comment_or_the_clause_of_unbounds_is_not_counted(line: str) -> None:
         ("include-toplevel: /etc/x", "includes of other files, which are not read"),
         ('local-zone: "a.*.example" static', "names that cannot be read"),
         ('local-zone: "192.0.2.1" static', "names that cannot be read"),
-        ('local-zone: "' + "a." * 16 + 'example" static', "names that cannot be read"),
+        ('local-zone: "' + "a." * 16 + 'example" static', "zones of more than 16 labels"),
     ],
 )
 def test_what_unbound_answers_or_does_otherwise_is_left_out_and_counted(

@@ -31,3 +31,14 @@ async def test_a_port_that_accepts_a_connection_answers() -> None:
 
 async def test_no_address_answers_nothing() -> None:
     assert not await answers([], 53)
+
+
+async def test_a_server_at_the_last_of_many_addresses_is_found() -> None:
+    def meet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(meet, str(HERE), 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        others = [ip_address(f"127.77.77.{number}") for number in range(100)]
+        assert await answers([*others, HERE], port)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +51,7 @@ class Wanted:
     proven_lifetime: int = 86400
     ports: tuple[int, ...] = (53,)
     proof: str = "socket"
+    cookie_secret_file: Path | None = None
     exempt: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
@@ -209,8 +212,8 @@ def test_a_table_by_the_rule_is_enough_and_not_twice_what_is_needed(
     wanted = Wanted(rate, flood_limit=flood, flood_limit_proven=proven)
     words, passing = words_needed(wanted), flood + proven_limit_of(wanted)
     assert words.bit_count() == 1
-    assert rate_held(words, rate) >= passing - 1
-    assert words == 1024 or rate_held(words // 2, rate) <= passing
+    assert rate_held(words, wanted) >= passing - 1
+    assert words == 1024 or rate_held(words // 2, wanted) <= passing
 
 
 def test_proven_sources_have_as_much_unless_said_otherwise() -> None:
@@ -235,6 +238,34 @@ def test_without_a_flood_limit_the_rate_that_the_table_holds_is_said() -> None:
     (sentence,) = warnings_of(Wanted())
     assert "2,340,571 queries a second" in sentence
     assert not list(warnings_of(Wanted(rate_limit_table=65536)))
+    (sentence,) = warnings_of(Wanted(rate_limit_table=1024))
+    assert "36,571 queries a second" in sentence
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "times"),
+    [
+        (((32, 1), (24, 32)), 1),
+        (((32, 1), (28, 1)), 2),
+        (((32, 1), (28, 1), (24, 1), (20, 1)), 4),
+        (((24, 32),), 1),
+    ],
+)
+def test_prefixes_that_may_send_no_more_than_an_address_need_words_of_their_own(
+    prefixes: Levels, times: int
+) -> None:
+    usual, other = (
+        Wanted(rate_limit_prefixes=each, flood_limit=71_680) for each in (((32, 1),), prefixes)
+    )
+    assert words_needed(other) == times * words_needed(usual) == times * 4096
+
+
+def test_a_flood_limit_alone_is_warned_of() -> None:
+    (sentence,) = warnings_of(Wanted(rate_limit=0, flood_limit=1000))
+    assert "one source that has used TCP can use up" in sentence
+    wanted = Wanted(rate_limit=0, flood_limit=1000, cookie_secret_file=Path("secrets"))
+    (sentence,) = warnings_of(wanted)
+    assert "one source with a good cookie can use up" in sentence
 
 
 def test_a_flood_limit_below_the_limit_of_one_source_is_warned_of() -> None:

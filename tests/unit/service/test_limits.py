@@ -415,12 +415,19 @@ async def test_sources_are_proven_by_hand_and_own_addresses_never_for_good(home:
         assert (await home.ask("POST", path.format("prove"))).body == {"changed": 2}
         assert (await limits(home))["proven"]["sources"] == 2
         assert (await home.ask("POST", path.format("prove"))).body == {"changed": 0}
-        await home.ask("POST", "/api/v1/limits/prove?address=192.0.2.53")
+        own = await home.ask("POST", "/api/v1/limits/prove?address=192.0.2.53&address=192.0.2.9")
+        assert own.status == 409
+        assert "192.0.2.53: it is this host's own" in own.body["detail"]
         assert (await limits(home))["proven"]["sources"] == 2
         assert (await home.ask("POST", path.format("unprove"))).body == {"changed": 2}
         assert (await limits(home))["proven"]["sources"] == 0
         history = (await home.ask("GET", "/api/v1/history")).body["changes"]
-        assert [row["verb"] for row in history].count("prove") == 5
+        assert [row["verb"] for row in history].count("prove") == 4
+        twice = "/api/v1/limits/prove?address=192.0.2.7&address=::ffff:192.0.2.7"
+        assert (await home.ask("POST", twice)).body == {"changed": 1}
+
+
+NOBODY = ("0.0.0.0", "255.255.255.255", "127.0.0.1", "224.0.0.1", "::", "::1", "ff02::1")  # noqa: S104
 
 
 @pytest.mark.parametrize(
@@ -430,6 +437,7 @@ async def test_sources_are_proven_by_hand_and_own_addresses_never_for_good(home:
         ("?address=192.0.2.0/24", 422, "of one address"),
         ("?address=www.example", 422, "of one address"),
         ("?address=300.1.1.1", 422, "300.1.1.1"),
+        *((f"?address={each}", 422, "no query comes") for each in NOBODY),
         ("?address=192.0.2.1", 409, "no limit asks"),
     ],
 )

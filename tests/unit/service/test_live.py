@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 from tests.support.fake_backend import ENTRY, NO_LIMITS, RECORD, STANDING
@@ -45,7 +48,7 @@ class FakeOperations:
 
     def __init__(self) -> None:
         self.rows: dict[int, HistoryRow] = {1: replace(RECORD, verb="block")}
-        self.asked = 0
+        self.asked = self.ranked = 0
         self.failure: Exception | None = None
         self.held: asyncio.Event | None = None
 
@@ -68,6 +71,7 @@ class FakeOperations:
         self, count: int, map_name: MapName | None, by: Literal["rate", "hits"]
     ) -> list[TopRule]:
         await asyncio.sleep(0.01)
+        self.ranked += 1
         assert (count, map_name, by) == (TOP, None, "rate")
         return [top_rule(TopEntry(ENTRY, 2.5), STANDING, AnyQtype.BOTH)]
 
@@ -142,6 +146,20 @@ async def test_the_rules_hit_most_are_by_rate() -> None:
             while not (top := (await anext(snapshots)).top):
                 pass
     assert [rule.rate for rule in top] == [2.5]
+
+
+async def test_rules_are_ranked_again_soon_however_long_it_took(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = itertools.count(0, 1_000)
+    busy = SimpleNamespace(time=time.time, monotonic=lambda: float(next(seconds)))
+    monkeypatch.setattr(live_module, "time", busy)
+    monkeypatch.setattr(live_module, "TOP_PAUSE", 0.01)
+    operations = FakeOperations()
+    async with running(operations) as part, aclosing(part.snapshots()) as snapshots:
+        async with asyncio.timeout(5):
+            while operations.ranked < 3:
+                await anext(snapshots)
 
 
 async def test_nothing_is_read_while_no_stream_is_open() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -221,6 +222,73 @@ async def test_a_zone_that_holds_what_is_protected_is_never_limited_by_the_servi
     home: Home,
 ) -> None:
     await spared(home, Attack(home), *config(home, 'protect = ["www.example.com"]'))
+
+
+async def test_a_zone_below_a_protected_one_is_never_limited_either_and_that_is_said(
+    home: Home,
+) -> None:
+    options = config(home, 'protect = [".example.com"]', name="www.example.com")
+    await spared(home, Attack(home), *options)
+    async with home.running(*options):
+        async with asyncio.timeout(PATIENCE):
+            while not (texts := (await limits(home))["warnings"]):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert "watched in vain: protect has .example.com" in texts[-1]
+
+
+async def test_a_watched_zone_that_is_protected_by_a_reload_is_free_at_once(home: Home) -> None:
+    async with home.running(*config(home)):
+        await looks(home)
+        async with Attack(home):
+            await until(lambda: bool(in_force(home)))
+            await reload(home, *config(home, 'protect = ["www.example.com"]'))
+            await until(lambda: not in_force(home))
+
+
+@pytest.mark.parametrize("step", [-1e9, 1e9])
+async def test_a_clock_that_is_set_does_not_move_the_end_of_a_watched_zones_limit(
+    home: Home, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    monkeypatch.setattr(module, "WATCHED_SECONDS", 1.0)
+    async with home.running(*config(home)):
+        await looks(home)
+        async with Attack(home):
+            await until(lambda: bool(in_force(home)))
+        spend(home, 0.0)
+        seen(home)
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + step)
+        assert in_force(home)
+        await until(lambda: not in_force(home))
+
+
+async def test_what_was_said_of_heavy_zones_is_not_kept_for_ever(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever attacks one zone after the other fills no memory."""
+    monkeypatch.setattr(module, "SAY_SECONDS", 0.05)
+    parts: list[module.ZoneLimits] = []
+    make = module.ZoneLimits.__init__
+
+    def logged() -> list[dict[str, Any]]:
+        return fields(caplog, "zone-heavy")
+
+    def made(part: module.ZoneLimits, *given: Any, **named: Any) -> None:  # noqa: ANN401
+        make(part, *given, **named)
+        parts.append(part)
+
+    monkeypatch.setattr(module.ZoneLimits, "__init__", made)
+    async with home.running("--rate-limit", "100"):
+        for number in range(5):
+
+            def said(number: int = number) -> bool:
+                seen(home, (f"heavy{number}.example", 1_000_000, _ALL))
+                return any(each["zone"] == f".heavy{number}.example" for each in logged())
+
+            await until(said)
+            await asyncio.sleep(0.06)
+        await looks(home, 2)
+        assert len(parts[0]._said) <= 2
 
 
 async def test_a_host_without_the_list_of_public_suffixes_is_warned_of(

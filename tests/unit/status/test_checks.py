@@ -534,8 +534,16 @@ def test_otherwise_nothing_is_said_of_tcp(changes: dict[str, Any]) -> None:
     assert warnings(facts(**changes)) == []
 
 
-def test_limits_without_a_tcp_listener_are_a_warning_whatever_the_rules_are() -> None:
-    limits = ("--rate-limit", "50", "--rate-limit-table", "65536")
+@pytest.mark.parametrize(
+    "limits",
+    [
+        ("--rate-limit", "50", "--rate-limit-table", "65536"),
+        ("--zone-limit", ".example.com=100"),
+    ],
+)
+def test_limits_without_a_tcp_listener_are_a_warning_whatever_the_rules_are(
+    limits: tuple[str, ...],
+) -> None:
     for truncating in (False, None):
         (said,) = warnings(facts(truncating=truncating, listening={53: False}), *limits)
         assert said.startswith("there are limits, but no program listens on TCP port 53")

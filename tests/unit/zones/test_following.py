@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,9 +16,10 @@ from xdpctl.abi import ZONE_BUCKET_SIZE, ZONE_BUCKET_WORDS
 from xdpctl.errors import StateError, TransferError
 from xdpctl.rules.names import Name
 from xdpctl.transfers.channel import Bounds
-from xdpctl.transfers.client import PrimaryClient
+from xdpctl.transfers.client import Primary, PrimaryClient
 from xdpctl.transfers.primaries import Fetched, fetch
-from xdpctl.transfers.records import RecordType, ZoneRecord
+from xdpctl.transfers.records import RecordType, Soa, ZoneRecord
+from xdpctl.transfers.stream import Kind
 from xdpctl.zones.counting import ZoneCounting
 from xdpctl.zones.follower import ZoneFollower
 from xdpctl.zones.hashing import NameHash
@@ -286,3 +288,50 @@ def test_a_failure_is_looked_at_again_soon(tmp_path: Path) -> None:
         FollowedZone(ZONE, (PRIMARY,), NUMBER), HASH, tmp_path, Kernel(), transfer=fails
     )
     assert 5 <= one.look().next_seconds <= 70
+
+
+@pytest.mark.parametrize(
+    ("primary", "refresh", "among", "bounds"),
+    [
+        ("127.0.0.1", 86_400, 1, (4.0, 6.0)),
+        ("127.0.0.1", 0, 1, (0.8, 1.2)),
+        ("192.0.2.1", 86_400, 1, (50.0, 70.0)),
+        ("192.0.2.1", 0, 1, (4.0, 6.0)),
+        ("127.0.0.1", 0, 1000, (45.0, 55.0)),
+    ],
+)
+def test_a_new_name_is_not_waited_for_as_long_as_secondaries_wait(
+    tmp_path: Path, primary: str, refresh: int, among: int, bounds: tuple[float, float]
+) -> None:
+    least, most = bounds
+
+    def current(*_: object) -> Fetched:
+        return Fetched(Kind.CURRENT, Soa(1, refresh, 60, 3600, 60), PRIMARY)
+
+    zone = FollowedZone(ZONE, (Primary(ip_address(primary)),), NUMBER)
+    one = ZoneFollower(zone, HASH, tmp_path, Kernel(), among=among, transfer=current)
+    assert least <= one.look().next_seconds <= most
+
+
+def test_a_clock_that_was_set_back_does_not_put_the_whole_zone_off(tmp_path: Path) -> None:
+    kernel, now = Kernel(), [1e9]
+    fake = FakePrimary(*WHOLE, *WHOLE)
+
+    def transfer(*arguments: object) -> Fetched:
+        return fetch(
+            *arguments,  # type: ignore[arg-type]
+            bounds=Bounds(idle=30.0),
+            client=lambda primary, bounds: PrimaryClient(primary, bounds, opener=fake.open),
+        )
+
+    one = ZoneFollower(
+        FollowedZone(ZONE, (PRIMARY,), NUMBER),
+        HASH,
+        tmp_path,
+        kernel,
+        clock=lambda: now[0],
+        transfer=transfer,
+    )
+    assert one.look().result is Result.FULL
+    now[0] = 1e6
+    assert one.look().result is Result.FULL

@@ -281,7 +281,7 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             )
         refuse_pasted(text)
         target = parse_target(text, arguments.qtype, zone=arguments.zone)
-        if isinstance(target, Question | Zone):
+        if isinstance(target, Question | Zone) and not arguments.zone:
             refuse_word(text)
         targets.append(target)
     return list(_documents(targets))

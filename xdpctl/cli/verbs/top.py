@@ -7,14 +7,14 @@ refreshed screen of rules. Does not own the ranking (store/top.py). Called by cl
 
 from __future__ import annotations
 
-import shutil
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from xdpctl.abi import RULE_PLACES
 from xdpctl.cli.keyboard import Keyboard
-from xdpctl.cli.render import Table, count, shortened, shown_rate
+from xdpctl.cli.render import Table, count, shown_rate
+from xdpctl.cli.screen import Screen
 from xdpctl.cli.traffic import add_filters, filters
 from xdpctl.cli.verb import Session, Verb, add_map, number_up_to
 from xdpctl.cli.verbs.listing import shown_target, shown_type
@@ -49,7 +49,6 @@ LIVE_BY = {
 
 _SECONDS_MAX = 60
 _SECOND = 1.0
-_TITLES = 1
 _COUNT_MAX = 1000
 
 
@@ -151,11 +150,10 @@ def _ask(arguments: argparse.Namespace, session: Session) -> dict[str, Any]:
 
 def _refresh(arguments: argparse.Namespace, session: Session) -> None:
     """Redraw the table every second until Ctrl-C or q; to measure a rate takes that second."""
-    drawn, answered = 0, False
+    screen, answered = Screen(session), False
     with suppress(KeyboardInterrupt), Keyboard(session.input) as keyboard:
         while True:
             began = time.monotonic()
-            size = shutil.get_terminal_size()
             try:
                 lines = _screen(arguments, session, keyboard)
                 answered = True
@@ -163,12 +161,7 @@ def _refresh(arguments: argparse.Namespace, session: Session) -> None:
                 if not answered:
                     raise
                 lines = ["no service answers: it is being restarted, or has ended; trying again"]
-            lines = [shortened(line, size.columns) for line in lines]
-            lines = lines[: max(size.lines - 1, _TITLES + 1)]
-            up = f"\x1b[{drawn}A" if drawn else ""
-            session.write(f"{up}\r\x1b[J" + "".join(f"{line}\n" for line in lines))
-            session.output.flush()
-            drawn = len(lines)
+            screen.draw(lines)
             key = keyboard.wait(max(began + _SECOND - time.monotonic(), 0.0))
             if key == "q":
                 break

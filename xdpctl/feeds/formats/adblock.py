@@ -193,7 +193,11 @@ class AdblockLines(ActionlessFormat):
         if modifiers and not (passes and names <= _OF_SOME):
             return _Line(_with_modifiers(names))
         places = self._places(pattern, passes=passes)
-        kind = _with_modifiers(names) if modifiers else "" if places else "patterns"
+        kind = "" if places else "patterns"
+        if modifiers:
+            kind = _with_modifiers(names)
+        elif not places and (host := _HOST.fullmatch(pattern)):
+            kind = self.kind_of_zone(_zone(host[1]), kind)
         return _Line(kind, places, passes, important)
 
     def _places(self, pattern: str, *, passes: bool) -> Sequence[tuple[int, bytes]]:
@@ -206,7 +210,7 @@ class AdblockLines(ActionlessFormat):
             return [place for place in found if place is not None and place[0] in NAMED]
         if host := _HOST.fullmatch(pattern) or (_WIDE.fullmatch(pattern) if passes else None):
             name = next(filter(None, host.groups()))
-            name = name if name.startswith(BELOW_MARK) else f"{ALL_MARK}{name}"
+            name = _zone(name)
         elif exact := _EXACT.fullmatch(pattern):
             name = exact[1]
         elif _DOMAIN.fullmatch(pattern):
@@ -215,6 +219,11 @@ class AdblockLines(ActionlessFormat):
             return ()
         place = place_if_read(name, self._any_qtype, self._book)
         return (place,) if place is not None and place[0] in NAMED else ()
+
+
+def _zone(name: str) -> str:
+    """Return the text of the zone that `||` in front of a name means."""
+    return name if name.startswith(BELOW_MARK) else f"{ALL_MARK}{name}"
 
 
 def _with_modifiers(names: set[str]) -> str:

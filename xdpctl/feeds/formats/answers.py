@@ -150,7 +150,7 @@ class AnswerLines(ActionlessFormat):
     def _blocked(self, target: str, data: Data, reason: str) -> Iterator[Row]:
         place = self._place(target)
         if place is None:
-            self._left_out.add("names that cannot be read", target)
+            self._left_out.add(self.kind_of_zone(target, "names that cannot be read"), target)
             return
         octets, scope = name_in(*place)
         if scope is ZoneScope.SELF:

@@ -11,12 +11,12 @@ import io
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import BY_REF
+from xdpctl.abi import BY_REF, TABLE_LEVELS
 from xdpctl.errors import TargetError
 from xdpctl.feeds.formats.addresses import is_address, leads_nowhere
 from xdpctl.rules import book_of, target_of, target_text
 from xdpctl.rules.comments import reason_of, split_anywhere
-from xdpctl.rules.keys import NAMED, Block, full_key, place_of
+from xdpctl.rules.keys import NAMED, Block, full_key, place_if_read, place_of
 from xdpctl.rules.lines import LineReader, in_blocks
 from xdpctl.rules.meant import prefix_length, prefixes_of, shortest
 from xdpctl.rules.names import shown
@@ -54,6 +54,9 @@ LOCAL_NAMES = frozenset(
 
 
 _MARKS = {ALL_MARK[0], BELOW_MARK[0]}
+
+TOO_DEEP = f"zones of more than {TABLE_LEVELS} labels"
+"""The kind under which zones are left out that no rule can express."""
 
 
 def lines_of(text: str) -> list[str]:
@@ -122,6 +125,16 @@ class ActionlessFormat(LineFormat):
         self._any_qtype = any_qtype
         self._book = book_of(origin)
         self._left_out = left_out
+
+    def kind_of_zone(self, text: str, otherwise: str) -> str:
+        """Return the kind under which the text of a zone is left out, which is not a target.
+
+        Where only its labels are too many, its own name is one.
+        """
+        mark = BELOW_MARK if text.startswith(BELOW_MARK) else ALL_MARK
+        name = text.removeprefix(mark)
+        place = None if name[:1] in _MARKS else place_if_read(name, self._any_qtype, self._book)
+        return otherwise if place is None or place[0] not in NAMED else TOO_DEEP
 
 
 class TargetLines(LineFormat):

@@ -375,9 +375,25 @@ async def _prove(request: web.Request, *, proven: bool) -> web.Response:
                 text=text,
                 field="address",
             )
+        if proven and _is_nobody(address):
+            raise TargetError(
+                f"cannot use {shown(text)}: no query comes over the network from such an address",
+                text=text,
+                field="address",
+            )
         addresses.append(address)
     control: LimitControl = request.app[BACKEND]
     return answer(Proven(await control.prove(addresses, proven=proven)))
+
+
+def _is_nobody(address: IPv4Address | IPv6Address) -> bool:
+    """Return whether no host can have the address as its own on a network."""
+    if isinstance(address, IPv4Address) and address in _NO_HOSTS:
+        return True
+    return address.is_unspecified or address.is_loopback or address.is_multicast
+
+
+_NO_HOSTS = frozenset({IPv4Address("255.255.255.255")})
 
 
 async def resize(request: web.Request) -> web.Response:

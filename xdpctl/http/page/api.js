@@ -1,6 +1,7 @@
 // Requests to the service, with the token of this tab. Nothing else of the page talks to the network.
 
 const KEY = "xdpctl-token";
+const VISIBLE = /^[\x21-\x7e]*$/; // what a token is made of; a browser sends no header with other letters
 
 export const token = {
   get: () => sessionStorage.getItem(KEY) ?? "",
@@ -27,12 +28,16 @@ async function refusal(response) {
   }
 }
 
+const NO_TOKEN =
+  "This is not the token: it has a blank, or a letter that no token has. Copy it again from the service's token-file.";
+
 // Returns the response once its head is there; raises Refused, or TypeError without a connection.
 export async function open(method, path, { query = {}, body, signal } = {}) {
   const url = new URL(`api/v1/${path}`, document.baseURI);
   for (const [name, value] of Object.entries(query)) {
     if (value !== null && value !== undefined) url.searchParams.set(name, value);
   }
+  if (!VISIBLE.test(token.get())) throw new Refused(401, NO_TOKEN);
   const headers = {};
   if (token.get()) headers.Authorization = `Bearer ${token.get()}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";

@@ -32,7 +32,9 @@ function item(change) {
   time.dateTime = new Date(change.time * 1000).toISOString();
   time.textContent = moment(change.time);
   const what = document.createElement("span");
+  what.className = "what";
   setText(what, changeWords(change) + (change.reason ? ` (${change.reason})` : ""));
+  what.title = what.textContent; // a long one is cut
   const who = document.createElement("span");
   who.className = "quiet";
   setText(who, whoWords(change.who));

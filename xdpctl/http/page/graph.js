@@ -8,6 +8,7 @@ const HEIGHT = 220;
 const LINE = 14; // the height of a line of words above the plot
 const LINES = 2;
 const MARK_ROOM = 70;
+const SILENCE = 10; // seconds: a stream that brings nothing for so long is opened again
 
 const place = document.getElementById("graph");
 const legend = document.getElementById("legend");
@@ -27,7 +28,7 @@ export class Graph {
   }
 
   add(time, rates) {
-    if (this.points.length && time <= this.points.at(-1).time) return;
+    while (this.points.length && time <= this.points.at(-1).time) this.points.pop(); // its clock was set back
     this.points.push({ time, rates });
     while (this.points[0].time < time - SECONDS) this.points.shift();
     if (!this.plot) this.build();
@@ -46,7 +47,7 @@ export class Graph {
     const series = ACTIONS.map(() => []);
     let former = null;
     for (const { time, rates } of this.points) {
-      if (former !== null && time - former > 5) {
+      if (former !== null && time - former > SILENCE) {
         times.push(former + 1);
         for (const values of series) values.push(null);
       }

@@ -92,7 +92,7 @@ export function setLines(place, name, more) {
     place.append(document.createElement("span"), small);
   }
   setText(place.firstChild, name);
-  if (place.firstChild.title !== name) place.firstChild.title = name; // a long one is cut
+  place.firstChild.title = plain(name); // a long one is cut
   setText(place.lastChild, more);
 }
 
@@ -101,7 +101,7 @@ export function setButtons(place, item, buttons) {
   const wanted = buttons.map((button) => button.text).join("|");
   place.item = item;
   if (place.dataset.buttons === wanted) {
-    for (const [index, made] of [...place.children].entries()) made.ariaLabel = buttons[index].label;
+    for (const [index, made] of [...place.children].entries()) made.ariaLabel = plain(buttons[index].label);
     return;
   }
   place.dataset.buttons = wanted;
@@ -110,7 +110,7 @@ export function setButtons(place, item, buttons) {
       const made = document.createElement("button");
       made.type = "button";
       made.textContent = button.text;
-      made.ariaLabel = button.label;
+      made.ariaLabel = plain(button.label);
       made.addEventListener("click", () => button.act(place.item));
       return made;
     }),

@@ -33,11 +33,11 @@ export function moment(seconds) {
 }
 
 // A program may call itself anything: what would turn the rest of a line around, or is no character
-// to be seen, is written as its number.
-const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+// to be seen (control and format characters, parts of characters, private ones), is written as its number.
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
 
 export const plain = (text) =>
-  text.replace(UNSEEN, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  text.replace(UNSEEN, (one) => `\\u${one.codePointAt(0).toString(16).padStart(4, "0")}`);
 
 // For where there is no room for a long name.
 export const brieflyNamed = (text, most = 60) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
