@@ -164,11 +164,13 @@ async def samples(request: web.Request) -> web.Response:
     query = read_query(request, SamplesQuery)
     watch: SampleStreams = request.app[BACKEND]
     dimensions = query.dimensions
-    async with watch.samples(query.selection()) as seen:
-        began = time.time()
-        end = began + query.seconds
-        longest = query.seconds + BEHIND_SECONDS
-        talkers = Talkers(dimensions, longest, kept=watch.kept_bits, began=began)
+    began = time.time()
+    end = began + query.seconds
+    longest = query.seconds + BEHIND_SECONDS
+    talkers = Talkers(dimensions, longest, kept=watch.kept_bits, began=began)
+    async with AsyncExitStack() as stack:
+        seen = await stack.enter_async_context(watch.samples(query.selection()))
+        stack.enter_context(watch.shared.alone(talkers))
 
         async def collect() -> None:
             async for few in seen:
