@@ -227,7 +227,7 @@ class Limits:
             yield (
                 f"nobody can prove himself: of {proofs.missed} TCP connections none was found, as"
                 " the DNS server's sockets are in another network namespace (a container with a"
-                " mapped port): use --proof cgroup"
+                " mapped port), or all were forged: if it is in a container, use --proof cgroup"
             )
         for port, is_up in self._listeners.items():
             if not is_up and port in self._settings.ports:

@@ -57,8 +57,9 @@ WATCHED_SECONDS = 600.0
 WATCHED_TIMES = 2
 """So many times its limit a watched zone must be asked for to be limited."""
 
-SAY_SECONDS = 600.0
-"""Between two log lines about the same heavy zone."""
+SAY_SECONDS, SAY_MOST = 600.0, 10
+"""Between two log lines about the same heavy zone, and how many there are meanwhile: whoever
+attacks one zone after the other fills no log."""
 
 _FIRST = bytes(4)
 _KNOWN = (Result.FULL, Result.CHANGES, Result.KEPT)
@@ -318,7 +319,7 @@ class ZoneLimits:
         now = self._clock()
         self._said = {zone: until for zone, until in self._said.items() if now < until}
         for view in self.heavy:
-            if view.proposal and view.zone not in self._said:
+            if view.proposal and view.zone not in self._said and len(self._said) < SAY_MOST:
                 self._said[view.zone] = now + SAY_SECONDS
                 event(
                     _log,

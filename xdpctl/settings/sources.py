@@ -91,6 +91,22 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+_TABLES = ("list", "zone", "dnsdist")
+"""Keys whose values are tables that come several times."""
+
+
+def _refuse_options(key: str, tables: object, source: str) -> None:
+    """Refuse an option of the service that stands below the line of a table."""
+    for table in tables if isinstance(tables, list) else ():
+        for option in table if isinstance(table, dict) else ():
+            if option in BY_NAME:
+                raise SettingsError(
+                    f"cannot use key {_word(option)} as one of [[{key}]]: it is an option of the"
+                    " service; write it above the first line [[…]] of the file",
+                    source=source,
+                )
+
+
 def from_file(path: Path) -> dict[str, Any]:
     """Return field and value of every key of a TOML file. Blocks.
 
@@ -101,6 +117,8 @@ def from_file(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in _load(path).items():
         source = f"key {_word(key)} in {_word(str(path))}"
+        if key in _TABLES:
+            _refuse_options(key, value, source)
         if key == "list":
             lists = lists_from(value, path, _word(str(path)))
             found["lists"] = tuple(each for each in lists if isinstance(each, ListSettings))
@@ -116,7 +134,7 @@ def from_file(path: Path) -> dict[str, Any]:
             continue
         option = BY_NAME.get(key)
         if option is None:
-            known = (*BY_NAME, "list", "zone", "dnsdist")
+            known = (*BY_NAME, *_TABLES)
             raise SettingsError(f"cannot use {source}: {unknown(key, known, 'key')}", source=source)
         found[option.field] = _read(option, _texts(option, value, source), source)
     return found

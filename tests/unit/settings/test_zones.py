@@ -111,6 +111,7 @@ def test_nonsense_is_refused_in_one_sentence(argv: tuple[str, ...], why: str) ->
         ('name = "example.com"\nwatch = "yes"', "true or false"),
         ('name = "com"\nwatch = true', "a top-level domain is never limited"),
         ('name = "example.com"\nlimits = 5', "limit"),
+        ('name = "example.com"\nlimit = 5\nproof = "cgroup"', "above the first line [["),
         ('name = "example.com"\nlimit = 5\n[[zone]]\nname = ".EXAMPLE.com"\nlimit = 6', "another"),
     ],
 )

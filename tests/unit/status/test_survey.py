@@ -134,6 +134,23 @@ def test_the_key_of_a_zone_that_cannot_be_read_is_a_fact(site: Site, tmp_path: P
     assert "no.key" in sentence
 
 
+@pytest.mark.parametrize("mode", [0o644, None])
+def test_the_key_of_a_limited_zone_that_cannot_be_used_is_a_fact(
+    site: Site, tmp_path: Path, mode: int | None
+) -> None:
+    key = tmp_path / "zone.key"
+    if mode is not None:
+        key.write_text('key "xdpctl" { algorithm hmac-sha256; secret "AAAA"; };')
+        key.chmod(mode)
+    config = tmp_path / "xdpctl.toml"
+    config.write_text(
+        f'[[zone]]\nname = "a.example"\nlimit = 5\nprimary = "192.0.2.1"\nkey-file = "{key}"\n'
+    )
+    (sentence,) = site.survey("--config", str(config)).host(fine).lists
+    assert sentence.startswith("the names of .a.example will not be transferred: ")
+    assert "zone.key" in sentence
+
+
 def test_other_files_of_keys_that_cannot_be_read_are_facts(site: Site, tmp_path: Path) -> None:
     config = tmp_path / "xdpctl.toml"
     config.write_text(

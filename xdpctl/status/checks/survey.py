@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from xdpctl.settings import Listen, Settings
     from xdpctl.settings.dnsdist import DnsdistSettings
     from xdpctl.settings.lists import ListSettings, ZoneListSettings
+    from xdpctl.settings.zones import ZoneSettings
 
 _CAPABILITIES = (*LOAD_CAPABILITIES, "CAP_SYS_ADMIN", "CAP_CHOWN", "CAP_SYS_RESOURCE")
 _SYSFS_SOURCES = ("sysfs", "sys", "none")
@@ -144,6 +145,7 @@ class Survey:
         with self._as_the_service():
             unread = (
                 *_unread_keys(self._settings.zone_lists),
+                *_unread_zone_keys(self._settings.zones),
                 *_unread_api_keys(self._settings.dnsdists),
             )
         places = dict.fromkeys(
@@ -451,6 +453,13 @@ def _unread_keys(lists: Iterable[ZoneListSettings]) -> Iterator[str]:
         ):
             if path is not None and (why := _failure(partial(read, path))):
                 yield f"{what}: {why}"
+
+
+def _unread_zone_keys(zones: Iterable[ZoneSettings]) -> Iterator[str]:
+    """Yield a sentence for each key of a zone's names that this process cannot read."""
+    for each in zones:
+        if each.key_file is not None and (why := _failure(partial(read_key, each.key_file))):
+            yield f"the names of .{each.name.to_text()} will not be transferred: {why}"
 
 
 def _unread_api_keys(dnsdists: Iterable[DnsdistSettings]) -> Iterator[str]:
