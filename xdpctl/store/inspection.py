@@ -137,7 +137,7 @@ def _with_types(target: Target, types: Iterable[int]) -> Iterator[Target]:
 
 
 def _noted_types(state: State) -> Iterator[int]:
-    """Yield the types of rules of ours; some come twice. Each costs one step in the notes' order."""
+    """Yield the types of rules of ours; each costs one step in the order of the notes."""
     for name, at in _TYPED.items():
         after = b""
         while rows := state.select(
