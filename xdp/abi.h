@@ -281,7 +281,8 @@ struct scratch {
 	__u8 cell[LIMIT_LEVELS];      /* its word's number in its set, and CELL_OTHERS */
 	__u32 turn;		      /* limited packets since one was answered */
 	__u64 tickets[FLOOD_BUCKETS]; /* that this CPU has left */
-	__u64 salt;		      /* of the account that is read */
+	__u32 sets[LIMIT_LEVELS];     /* numbers of those of the account that is read */
+	__u16 tags[LIMIT_LEVELS];     /* of its words */
 	__u64 now;		      /* its time */
 	__u32 tariff;		      /* where its prices are, octets from the first ones */
 	__u8 dearer;		      /* shift of its prices */
@@ -290,7 +291,7 @@ struct scratch {
 	__u8 depth;		      /* labels of the zone whose rule decides */
 	__u32 verdict;		      /* of the stages before */
 	__u32 option;		      /* offset of the next EDNS option, then of a cookie's data */
-	__u8 reserved[56];
+	__u8 reserved[40];
 	/* Of the limits of zones. */
 	__u64 zone_a; /* the sums of a suffix of the question's name */
 	__u64 zone_b;

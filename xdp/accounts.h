@@ -11,7 +11,6 @@
 #define XDPCTL_ACCOUNTS_H
 
 #include "packet.h"
-#include "table.h"
 
 #define CONFIG_ONE_MORE(level, length) +1
 #define LEVELS_V4		       (0 CONFIG_LIMIT_V4(CONFIG_ONE_MORE))
@@ -45,29 +44,48 @@ static __always_inline const struct limits *limits_now(void)
 						  : ~0ULL << (32 * (number) + 32 - (length))))
 
 /*
- * Reads a word of an account without use for it: it will be near when it is needed. A CPU
- * without a ticket of the total will hardly need it, and saves the way to the memory.
+ * Writes where an account is to the scratch: its set, and the tag of its word.
+ *
+ * `hash`: the sum of its prefix and salt (abi.h), not mixed yet.
  */
-static __always_inline void touch(const struct limits *limits, struct scratch *scratch, __u64 sum)
+static __always_inline void find_account(const struct limits *limits, struct scratch *scratch,
+					 int level, __u64 hash)
 {
-	const volatile __u64 *word;
-	__u64 hash = sum + limits->salts[ACCOUNT_PLAIN];
-
-	if (CONFIG_FLOOD && !scratch_get(scratch, tickets[FLOOD_X]))
-		return;
 	hash ^= hash >> 32;
 	hash *= limits->mix;
-	word = value_at(MAP_LIMIT_CELLS, hash >> 40 & limits->sets, scratch);
-	if (word)
-		(void)*word;
+	scratch_put(scratch, sets[level], hash >> 40 & limits->sets);
+	scratch_put(scratch, tags[level], hash >> 16 & LIMIT_TAG_MASK);
+}
+
+/* The set of the account of one level, or NULL. */
+static __always_inline struct limit_set *set_of(struct scratch *scratch, int level)
+{
+	return map_lookup(MAP_LIMIT_CELLS, &scratch->sets[level]);
+}
+
+/*
+ * Reads a word of a plain account without use for it: it will be near when it is needed. A CPU
+ * without a ticket of the total will hardly need it, and saves the way to the memory.
+ */
+static __always_inline void touch(const struct limits *limits, struct scratch *scratch, int level,
+				  __u64 sum)
+{
+	const struct limit_set *set;
+
+	scratch_put(scratch, sums[level], sum);
+	find_account(limits, scratch, level, sum + limits->salts[ACCOUNT_PLAIN]);
+	if (CONFIG_FLOOD && !scratch_get(scratch, tickets[FLOOD_X]))
+		return;
+	set = set_of(scratch, level);
+	if (set)
+		(void)*(const volatile __u64 *)&set->word[0];
 }
 
 #define SUM_V4(level, length)                                                           \
 	do {                                                                            \
 		__u64 sum = (level)*SPREAD + (saddr & PREFIX_BITS(length, 0)) * factor; \
                                                                                         \
-		scratch_put(scratch, sums[level], sum);                                 \
-		touch(limits, scratch, sum);                                            \
+		touch(limits, scratch, level, sum);                                     \
 	} while (0);
 
 #define SUM_V6(level, length)                                                             \
@@ -82,13 +100,12 @@ static __always_inline void touch(const struct limits *limits, struct scratch *s
 			sum += (low >> 32 & PREFIX_BITS(length, 2)) * limits->factors[3]; \
 			sum += (low & PREFIX_BITS(length, 3)) * limits->factors[4];       \
 		}                                                                         \
-		scratch_put(scratch, sums[level], sum);                                   \
-		touch(limits, scratch, sum);                                              \
+		touch(limits, scratch, level, sum);                                       \
 	} while (0);
 
 /*
- * Writes the sums of the source's prefixes to the scratch, and touches their plain accounts:
- * the stages until they are read hide the time that memory takes.
+ * Finds the plain accounts of the source's prefixes, and touches them: the stages until they are
+ * read hide the time that memory takes.
  */
 static __always_inline void find_accounts(struct xdp_md *ctx, struct scratch *scratch)
 {
@@ -120,7 +137,18 @@ static __always_inline void find_accounts(struct xdp_md *ctx, struct scratch *sc
 	}
 }
 
-/* Chooses the account that is read and paid from now on. */
+/* How many of the source's prefixes have an account. */
+static __always_inline int levels_of(const struct scratch *scratch)
+{
+	if (LEVELS_V4 == LEVELS_V6)
+		return LEVELS_MOST;
+	return scratch_get(scratch, traits) & TRAIT_IPV6 ? LEVELS_V6 : LEVELS_V4;
+}
+
+/*
+ * Chooses the account that is read and paid from now on. The plain one was found before, and is the
+ * first that is chosen.
+ */
 static __always_inline void use_account(const struct limits *limits, struct scratch *scratch,
 					enum limit_account account)
 {
@@ -128,17 +156,15 @@ static __always_inline void use_account(const struct limits *limits, struct scra
 
 	if (scratch_get(scratch, traits) & TRAIT_IPV6)
 		tariff |= TARIFF_V6;
-	scratch_put(scratch, salt, limits->salts[account]);
 	scratch_put(scratch, tariff, tariff);
-}
-
-static __always_inline __u64 account_hash(const struct limits *limits,
-					  const struct scratch *scratch, int level)
-{
-	__u64 hash = scratch_get(scratch, sums[level]) + scratch_get(scratch, salt);
-
-	hash ^= hash >> 32;
-	return hash * limits->mix;
+	if (account == ACCOUNT_PLAIN)
+		return;
+	for (int level = 0; level < LEVELS_MOST; level++) {
+		if (level >= levels_of(scratch))
+			break;
+		find_account(limits, scratch, level,
+			     scratch_get(scratch, sums[level]) + limits->salts[account]);
+	}
 }
 
 /* What a packet costs the account's prefix of this level. */
@@ -180,10 +206,10 @@ static __always_inline __u64 lesser(__u64 a, __u64 b)
 static __always_inline void read_level(const struct limits *limits, struct scratch *scratch,
 				       int level)
 {
-	__u64 hash = account_hash(limits, scratch, level);
+	const struct limit_set *set = set_of(scratch, level);
 	__u64 most = limits_get(limits, most);
 	__u64 now = scratch_get(scratch, now);
-	const struct limit_set *set = value_at(MAP_LIMIT_CELLS, hash >> 40 & limits->sets, scratch);
+	__u64 tag = scratch_get(scratch, tags[level]);
 	__u64 least = ~0ULL >> 1;
 
 	if (!set) { /* refused */
@@ -193,7 +219,7 @@ static __always_inline void read_level(const struct limits *limits, struct scrat
 	for (int i = 0; i < LIMIT_WORDS; i++) {
 		__u64 word = *(const volatile __u64 *)&set->word[i];
 
-		if (!((word ^ hash >> 16) & LIMIT_TAG_MASK)) {
+		if ((word & LIMIT_TAG_MASK) == tag) {
 			scratch_put(scratch, spent[level], spent_of(word, most, now));
 			scratch_put(scratch, cell[level], i);
 			return;
@@ -204,14 +230,6 @@ static __always_inline void read_level(const struct limits *limits, struct scrat
 			       least);
 	scratch_put(scratch, cell[level], (least & CELL_NUMBER) | CELL_OTHERS);
 	scratch_put(scratch, spent[level], least & ~(__u64)LIMIT_TAG_MASK);
-}
-
-/* How many of the source's prefixes have an account. */
-static __always_inline int levels_of(const struct scratch *scratch)
-{
-	if (LEVELS_V4 == LEVELS_V6)
-		return LEVELS_MOST;
-	return scratch_get(scratch, traits) & TRAIT_IPV6 ? LEVELS_V6 : LEVELS_V4;
 }
 
 /* Whether the account of every prefix has room for one packet more. */
@@ -247,7 +265,6 @@ static __always_inline void pay_accounts(const struct limits *limits, struct scr
 	if (!limits_get(limits, clock))
 		return;
 	for (int level = 0; level < LEVELS_MOST; level++) {
-		__u64 hash = account_hash(limits, scratch, level);
 		__u64 price = account_price(limits, scratch, level);
 		struct limit_set *set;
 		__u64 spent;
@@ -256,7 +273,7 @@ static __always_inline void pay_accounts(const struct limits *limits, struct scr
 
 		if (level >= levels)
 			break;
-		set = value_at(MAP_LIMIT_CELLS, hash >> 40 & limits->sets, scratch);
+		set = set_of(scratch, level);
 		if (!set)
 			break;
 		spent = scratch_get(scratch, spent[level]);
@@ -266,7 +283,7 @@ static __always_inline void pay_accounts(const struct limits *limits, struct scr
 			__sync_fetch_and_add(word, price);
 		else
 			*(volatile __u64 *)word =
-				(now + spent + price) | (hash >> 16 & LIMIT_TAG_MASK);
+				(now + spent + price) | scratch_get(scratch, tags[level]);
 	}
 }
 

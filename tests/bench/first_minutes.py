@@ -27,8 +27,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from PIL import Image
-
 from tests.bench.machine import Machine
 from tests.lab import Host, Lab, LabError, Service, eventually
 from tests.lab.authorities import BIND, BIND_ZONE, WIDE, ZONE
@@ -322,13 +320,20 @@ def tell(site: Site, story: Story, rate: int, picture: Path) -> None:
         story.ask("Who did what?", "xdpctl history --since 10m")
         browser.until(lambda: NETWORK in browser.text("#rules"), "the rule on the page")
         browser.picture(picture)
-        with Image.open(picture) as drawn:
-            drawn.convert("RGB").quantize(COLOURS).save(picture, optimize=True)
+        have_few_colours(picture)
         if complaints := browser.complaints():
             raise LabError(f"the browser complains: {complaints}")
     flood.kill()
     story.say(f"The page at the same time:\n\n![the page in the flood]({PICTURE})")
     story.say("\n".join(["How BIND and the honest clients fared:", "", *table(phases)]))
+
+
+def have_few_colours(picture: Path) -> None:
+    """Make a picture small."""
+    from PIL import Image  # noqa: PLC0415 - the tests of this module have none
+
+    with Image.open(picture) as drawn:
+        drawn.convert("RGB").quantize(COLOURS).save(picture, optimize=True)
 
 
 def table(phases: list[Phase]) -> Iterator[str]:

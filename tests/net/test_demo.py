@@ -1,14 +1,21 @@
-"""The demo shows what happens, ends by itself, and leaves nothing behind."""
+"""The demos show what happens, end by themselves, and leave nothing behind.
+
+What `make demo-flood` asks is in tests/unit/tools/test_first_minutes.py; here is that it has what
+it asks about: a flood in front of a real BIND, and honest clients beside it.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.bench.first_minutes import BOTS, NETWORK, Site
+from tests.lab import Lab, eventually
 from tests.lab.hosts import BPFFS, PYTHON, ROOT
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -75,3 +82,13 @@ def test_the_demo_leaves_no_namespace_and_no_pin(demo: subprocess.CompletedProce
         for path in folder.glob(f"xdplab-{demo.args[0]}-*")
     ]
     assert left == []
+
+
+def test_the_demo_of_a_flood_has_a_flood_a_bind_and_honest_clients() -> None:
+    with Lab() as lab, ExitStack() as stack:
+        site = Site(lab, stack)
+        site.flood(2_000)
+        answered = site.honest.answered
+        eventually(lambda: min(answered(9), answered(9, neighbour=True)) > 0.5, "answers")
+        sums = ("top", "--live", "source24", "--source", BOTS, "--seconds", "1")
+        eventually(lambda: NETWORK in site.service.verb(*sums).stdout, "the flood")

@@ -24,7 +24,7 @@ from tests.packets.message import query
 from xdpctl.http.transport.limits import STREAMS_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.lab import Host
 
@@ -41,14 +41,18 @@ class OpenPage:
     """The page, and what is behind it.
 
     Attributes:
+        start: starts the service anew.
         token: that lets one in.
         client: where packets come from.
     """
 
-    def __init__(self, browser: Browser, service: Service, token: str, client: Host) -> None:
+    def __init__(
+        self, browser: Browser, start: Callable[[], Service], token: str, client: Host
+    ) -> None:
         self.browser = browser
         self.client = client
-        self.service = service
+        self.start = start
+        self.service = start()
         self.token = token
 
     def open(self) -> None:
@@ -84,12 +88,15 @@ def page() -> Iterator[OpenPage]:
         token = secrets.token_hex(16)
         file = lab.write("token", token)
         file.chmod(0o600)
-        service = Service(server, "--token-file", str(file))
+
+        def start() -> Service:
+            return Service(server, "--token-file", str(file))
+
         flood = client.start("flood", PYTHON, "-m", "tests.lab.flooding", server.v4, str(RATE))
         flood.line("^flooding$", timeout=30)
         with browser_on(server) as browser:
             browser.look(1280, 900)
-            yield OpenPage(browser, service, token, client)
+            yield OpenPage(browser, start, token, client)
 
 
 def test_an_operator_sees_a_flood_and_lets_everything_pass(page: OpenPage) -> None:
@@ -268,6 +275,21 @@ def test_a_page_too_many_waits_for_its_turn_and_has_samples_then(page: OpenPage)
     browser.until(lambda: browser.is_shown("#talkers button"), "who comes")
     assert browser.text("#connection") == "live"
     browser.complaints()  # Chromium itself logs each 503
+
+
+def test_while_the_service_is_away_the_page_says_so_and_goes_on_afterwards(page: OpenPage) -> None:
+    browser = page.browser
+    page.open()
+    page.sign_in()
+    page.service.stop()
+    browser.until(lambda: "is not known" in browser.text("#state-text"), "no state of before")
+    assert browser.run("return document.title").startswith("! ")
+    browser.click("#panic")
+    browser.type("#question-word", "panic" + ENTER)
+    browser.until(lambda: "did not answer" in browser.text("#answers"), "what became of it")
+    page.service = page.start()
+    browser.until(lambda: "arrive" in browser.text("#state-text"), "the state of now")
+    browser.complaints()  # Chromium itself logs each attempt
 
 
 def test_rows_that_are_pointed_at_stay_and_do_not_become_many(page: OpenPage) -> None:

@@ -39,7 +39,8 @@ LOOKUPS_SECONDS = 0.1
 """Rules that are looked for in such a time, for all who look together."""
 
 AT_ONCE = 40
-"""Frames that are parsed before others on the loop have their turn: a quarter of a millisecond."""
+"""Samples that are parsed, and worked on by who looks, before others on the loop have their turn:
+about a millisecond."""
 
 KNOWN_SECONDS = 2.0
 KNOWN_MAX = 4_096
@@ -97,7 +98,10 @@ class Seen:
         return self._inbox.until
 
     async def __aiter__(self) -> AsyncIterator[list[tuple[Sample, Packet]]]:
-        """Yield what has come, some at a time; a batch may be empty."""
+        """Yield what has come, `AT_ONCE` at a time at most, or none; others have their turns.
+
+        What is done with so few is not interrupted.
+        """
         async for batch in self._inbox:
             for start in range(0, len(batch), AT_ONCE):
                 parsed = [(one, self._parse(one)) for one in batch[start : start + AT_ONCE]]

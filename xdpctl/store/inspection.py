@@ -6,13 +6,16 @@ only; everything blocks. Owns which places can hold such a rule. Called by servi
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
-from xdpctl.abi import TABLE_LEVELS, Book, ZoneScope
+from xdpctl.abi import NAME_MAX, TABLE_LEVELS, Book, MapName, ZoneScope
 from xdpctl.errors import TargetError
 from xdpctl.rules import Name, Question, Zone, keys_of, map_of
+from xdpctl.rules.keys import REFS
 from xdpctl.rules.targets import ROOT
 
 if TYPE_CHECKING:
@@ -20,10 +23,14 @@ if TYPE_CHECKING:
 
     from xdpctl.rules import AnyQtype, Target
     from xdpctl.store.entries import Entries, Entry, Place
+    from xdpctl.store.state import State
 
 USUAL_TYPES = (*range(1, 300), 32768, 32769)
 """Query types that a name's rules are looked for under, where no type is asked for: every type
-that has a mnemonic."""
+that has a mnemonic, and every type that any rule of ours has."""
+
+_TYPED = {MapName.QNAMES: slice(0, 2), MapName.ZONES: slice(1, 3), MapName.LIST_NAMES: slice(1, 3)}
+"""The maps with names, and where a stored key has its type."""
 
 
 def entries_at(listing: Entries, places: Iterable[Place]) -> list[Entry]:
@@ -63,8 +70,10 @@ def rules_on(
         contains: also those of prefixes, names and zones that contain it, the most exact first.
     """
     places: list[Place] = []
+    has_types = isinstance(target, Question | Zone) and target.qtype is None
+    types = dict.fromkeys((*USUAL_TYPES, *_noted_types(listing.state))) if has_types else {}
     for each in (target, *(containing(target) if contains else ())):
-        for typed in _with_every_type(each) if target == each else (each,):
+        for typed in _with_types(each, types) if target == each else (each,):
             places += places_on(typed, any_qtype)
     return entries_at(listing, places)
 
@@ -120,10 +129,21 @@ def _around(target: Question | Zone) -> Iterator[Question | Zone]:
             yield from (Zone(name, qtype, scope) for qtype in types)
 
 
-def _with_every_type(target: Target) -> Iterator[Target]:
-    """Yield a target; a name or zone without a type also with each usual type."""
+def _with_types(target: Target, types: Iterable[int]) -> Iterator[Target]:
+    """Yield a target, and the same with each of these types."""
     yield target
-    if isinstance(target, Question) and target.qtype is None:
-        yield from (Question(target.name, qtype) for qtype in USUAL_TYPES)
-    elif isinstance(target, Zone) and target.qtype is None:
-        yield from (Zone(target.name, qtype, target.scope) for qtype in USUAL_TYPES)
+    if isinstance(target, Question | Zone):
+        yield from (replace(target, qtype=qtype) for qtype in types)
+
+
+def _noted_types(state: State) -> Iterator[int]:
+    """Yield the types of rules of ours; each costs one step in the order of the notes."""
+    for name, at in _TYPED.items():
+        after = b""
+        while rows := state.select(
+            "SELECT key FROM note WHERE map = ? AND key > ? ORDER BY key LIMIT 1",
+            (REFS[name], after),
+        ):
+            key = rows[0][0]
+            yield int.from_bytes(key[at], sys.byteorder)
+            after = key[: at.stop] + b"\xff" * NAME_MAX

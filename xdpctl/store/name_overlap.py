@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdpctl import abi
-from xdpctl.abi import TABLE_LEVELS, Book, MapName, RuleAction, ZoneScope
+from xdpctl.abi import TABLE_LEVELS, WILDCARD_QTYPE, Book, MapName, RuleAction, ZoneScope
 from xdpctl.errors import TargetError
 from xdpctl.rules import Name, Question, Zone, key_of, map_of, target_of, target_text
 from xdpctl.rules.targets import ROOT
@@ -147,14 +147,15 @@ def _of_names_below(
 def _zones_above(question: Question) -> Iterator[list[Zone]]:
     """Yield the zones that cover the names below one, the deepest first.
 
-    Those of one name and type come together.
+    Those of one name and type come together. Type 65535 is every type in our own tables.
     """
+    types = dict.fromkeys((None if question.qtype == WILDCARD_QTYPE else question.qtype, None))
     labels = question.name.labels
     if len(labels) > TABLE_LEVELS:
         return
     for start in range(len(labels) + 1):
         name = Name(b"".join(bytes((len(each),)) + each for each in labels[start:]) + b"\0")
-        for qtype in dict.fromkeys((question.qtype, None)):
+        for qtype in types:
             scopes = (ZoneScope.BELOW,) if name == ROOT else (ZoneScope.ALL, ZoneScope.BELOW)
             yield [Zone(name, qtype, scope) for scope in scopes]
 

@@ -156,7 +156,7 @@ class State:
         """Open the file, making it and its directory (0750) where missing.
 
         A file that is not a sound state file is moved aside to `NAME.corrupt-TIME`
-        with a sentence in `warnings`; the rules in the maps stay in force.
+        with a sentence in `warnings`; the rules in the shared maps stay in force.
 
         Raises:
             StateError: the directory or file cannot be used.
@@ -182,8 +182,9 @@ class State:
         except sqlite3.DatabaseError as error:
             aside = _move_aside(path)
             warning = (
-                f"the state file {path} is damaged ({error}) and was moved to {aside}: the rules"
-                " in the maps stay in force and are now listed as dnsdist's"
+                f"the state file {path} is damaged ({error}) and was moved to {aside}: rules in the"
+                " shared maps stay in force and are now listed as dnsdist's; zones and rules of"
+                " lists are gone: block or import them again (each [[list]] is read again)"
             )
         return cls(_open(path), path, (warning,))
 
@@ -788,6 +789,10 @@ def _refuse_foreign(directory: Opened, name: str) -> None:
             refuse_foreign_file(found)
 
 
+class _OtherVersionError(Exception):
+    """The file is another version's."""
+
+
 def _open(path: Path) -> sqlite3.Connection:
     """Open and check the file; sqlite3.DatabaseError where it is not sound.
 
@@ -796,6 +801,11 @@ def _open(path: Path) -> sqlite3.Connection:
     """
     try:
         return _connect(path)
+    except _OtherVersionError as error:
+        raise StateError(
+            f"cannot open the state file {path}: {error}; start the version of xdpctl that wrote"
+            " it, or choose another --state"
+        ) from error
     except (sqlite3.OperationalError, OSError) as error:
         raise StateError(
             f"cannot open the state file {path}: {error}; choose another --state or run"
@@ -842,7 +852,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if version == 0:
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     elif version != VERSION:
-        raise sqlite3.OperationalError(f"its format is {version}, this program knows {VERSION}")
+        raise _OtherVersionError(f"its format is {version}, this program knows {VERSION}")
     connection.executescript(f"BEGIN; {_WAITING_SCHEMA} COMMIT;")
     if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         raise sqlite3.DatabaseError("quick_check found damage")

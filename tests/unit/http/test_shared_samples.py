@@ -21,6 +21,7 @@ from xdpctl.http.api.shared_samples import LEAST_SAMPLES, Wanted
 from xdpctl.samples.packets import read_packet
 from xdpctl.samples.selection import Selection
 from xdpctl.samples.talkers import SAMPLES_MAX, By
+from xdpctl.service import watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -130,6 +131,25 @@ async def test_on_a_busy_machine_sums_are_of_what_has_come(
     assert document.seconds == 1.0
 
 
+async def test_sums_go_on_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a machine does that learns the time after its start."""
+    monkeypatch.setattr(shared_samples, "TELL_SECONDS", 0.05)
+    backend, clock = FakeBackend(), [9_000.0]
+    monkeypatch.setattr(shared_samples, "time", SimpleNamespace(time=lambda: clock[0]))
+    async with backend.shared.sums(WANTED) as sums:
+        clock[0] = 9_001.0
+        backend.hub.deliver([replace(one(), time=9_000.5)], until=9_001.0)
+        assert (await following(sums)).weight == 8
+        clock[0] = 2_000.0
+        await asyncio.sleep(0.1)
+        clock[0] = 2_001.0
+        late, *new = (replace(one(), time=moment) for moment in (9_000.9, 2_000.1, 2_000.2))
+        backend.hub.deliver([late, *new], until=2_001.0)
+        documents = [await following(sums) for _ in range(2)]
+    assert documents[-1].weight == 2 * 8
+    assert documents[-1].seconds < 1.5
+
+
 async def test_memory_is_for_all_sums_together(backend: FakeBackend) -> None:
     kinds = [Wanted(Selection(port=port), (By.NAME,), 60, 10) for port in range(30)]
     async with AsyncExitStack() as stack:
@@ -191,4 +211,4 @@ async def test_sums_let_others_work(monkeypatch: pytest.MonkeyPatch) -> None:
         while (await following(sums)).weight < 4_000 * 8:
             backend.hub.deliver([])
         counting.cancel()
-    assert turns > 4_000 / shared_samples.AT_ONCE
+    assert turns > 4_000 / watch.AT_ONCE

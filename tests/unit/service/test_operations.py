@@ -553,6 +553,14 @@ async def test_the_rules_for_a_name_are_those_of_every_type_and_of_its_zones(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["www.evil.example", ".evil.example", "*.evil.example"])
+async def test_rules_for_types_without_a_mnemonic_are_among_them(office: Office, name: str) -> None:
+    rules = [rule(name, qtype=qtype) for qtype in ("TYPE0", "TYPE4711", "TYPE65280", "AAAA")]
+    await office.operations.put(rules, force=True)
+    found = await targets_on(office, name, contains=False)
+    assert set(found) == {f"{name} {each}" for each in ("TYPE0", "TYPE4711", "TYPE65280", "AAAA")}
+
+
 async def test_dnsdists_entry_for_a_target_is_among_them(office: Office) -> None:
     dnsdist_writes(office.shared.rule_maps(), parse_target("192.0.2.7"))
     (found,) = await office.operations.rules_on(parse_target("192.0.2.7"), contains=False)

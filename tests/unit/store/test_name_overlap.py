@@ -38,13 +38,14 @@ class Rules:
     """Rules of both books in maps of a fake kernel, with notes."""
 
     entries: Entries
+    mode: AnyQtype = AnyQtype.BOTH
 
     def add(self, line: str, origin: str = "cli") -> Rule:
         """Write `block|allow|truncate TARGET [TYPE]` and return the rule."""
         action, text, *qtype = line.split()
         rule = Rule(parse_target(text, *qtype), TEXTS[action], origin=origin)
         book = book_of(origin)
-        name, key = map_of(rule.target, book), key_of(rule.target, MODE, book)
+        name, key = map_of(rule.target, book), key_of(rule.target, self.mode, book)
         self.entries.maps[name].update(key, encode_value(rule.action))
         if origin != "dnsdist":
             self.entries.state.put([Note(name, key, rule.action, origin, "", 0.0)])
@@ -52,7 +53,7 @@ class Rules:
 
     def said(self, line: str, origin: str = "cli") -> list[str]:
         """Write a rule and return what is said about it."""
-        return list(warnings(self.entries, [self.add(line, origin)], MODE))
+        return list(warnings(self.entries, [self.add(line, origin)], self.mode))
 
 
 @pytest.fixture(name="rules")
@@ -207,6 +208,14 @@ def test_a_list_is_not_warned_and_does_not_override_the_operator(rules: Rules) -
     assert rules.said("allow .good.example") == []
     rules.add("block .evil.example")
     assert rules.said("allow good.evil.example", "list:x") == []
+
+
+def test_type_65535_of_a_name_is_every_type_of_the_zones_above_it(rules: Rules) -> None:
+    """It can be told from every type with --any-qtype 255, but not in our own tables."""
+    rules.mode = AnyQtype.LEGACY
+    rules.add("allow good.evil.example TYPE65535")
+    (said,) = rules.said("block .evil.example")
+    assert said.startswith("names below good.evil.example stay blocked by .evil.example")
 
 
 def test_a_name_that_is_too_deep_for_a_zone_has_no_advice(rules: Rules) -> None:

@@ -29,7 +29,10 @@ class SeenSamples(Protocol):
         """Unix time up to which all samples have come."""
 
     def __aiter__(self) -> AsyncIterator[list[tuple[Sample, Packet]]]:
-        """Yield what has come, some at a time; a batch may be empty."""
+        """Yield what has come, so few at a time that all may be worked on at once, or none.
+
+        Others on the loop have their turn in between.
+        """
 
 
 class DecidingRule(Protocol):

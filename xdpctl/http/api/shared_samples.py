@@ -23,7 +23,7 @@ from xdpctl.http.api.sample_documents import sample_out, talkers_out
 from xdpctl.samples.talkers import SAMPLES_MAX, Talkers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from xdpctl.http.api.sample_documents import TalkersOut
     from xdpctl.http.api.sample_view import SampleView, SeenSamples
@@ -38,8 +38,8 @@ TELL_SECONDS = 1.0
 BEHIND_SECONDS = 0.2
 """How much later than its packet a sample may come."""
 
-AT_ONCE = 40
-"""Samples that are worked on before others on the loop have their turn: a millisecond."""
+FORGOTTEN_AT_ONCE = 40
+"""Samples that are forgotten before others on the loop have their turn."""
 
 LEAST_SAMPLES = 4_000
 """What the sums of one kind may keep at least; SAMPLES_MAX is for all kinds together."""
@@ -170,10 +170,10 @@ class _Sums:
 
     def __init__(self, kept: tuple[int, int], wanted: Wanted, turn: asyncio.Lock) -> None:
         self.readers = 0
-        self._began = time.time()
+        self._kept = kept
+        self._wanted = wanted
+        self._began = self._looked = time.time()
         self.talkers = Talkers(wanted.by, wanted.seconds, kept=kept, began=self._began)
-        self._count = wanted.count
-        self._selection = wanted.selection
         self._turn = turn
         self._next: asyncio.Future[TalkersOut | None] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
@@ -190,7 +190,7 @@ class _Sums:
         Raises:
             NoSamplesError, ReadersError: see `SharedSamples.sums`.
         """
-        seen = await self._stack.enter_async_context(view.samples(self._selection))
+        seen = await self._stack.enter_async_context(view.samples(self._wanted.selection))
         self._tasks = [
             asyncio.create_task(self._collect(seen), name="samples sums"),
             asyncio.create_task(self._tell(seen), name="samples tell"),
@@ -216,27 +216,39 @@ class _Sums:
             yield msgspec.structs.replace(document, lost=document.lost - lost)
 
     async def _collect(self, seen: SeenSamples) -> None:
-        async for batch in seen:
-            for piece in in_pieces(batch):
-                async with self._turn:
-                    for sample, packet in piece:
-                        if sample.time >= self._began:
-                            self.talkers.add(sample, packet)
+        async for few in seen:
+            async with self._turn:
+                latest = time.time() + TELL_SECONDS  # of before the clock was set back
+                for sample, packet in few:
+                    if self._began <= sample.time <= latest:
+                        self.talkers.add(sample, packet)
 
     async def _tell(self, seen: SeenSamples) -> None:
         while True:
             await asyncio.sleep(TELL_SECONDS)
             async with self._turn:
+                self._follow_clock()
                 now = min(time.time() - BEHIND_SECONDS, seen.until)
                 if now - self._began < TELL_SECONDS / 2:  # too short a time to speak of rates
                     continue
-                while self.talkers.expire(now, AT_ONCE):  # noqa: ASYNC110 - others have their turn
+                while self.talkers.expire(now, FORGOTTEN_AT_ONCE):  # noqa: ASYNC110 - others have their turn
                     await asyncio.sleep(0)
-                document = await talkers_out(self.talkers, now, seen.lost, self._count)
+                document = await talkers_out(self.talkers, now, seen.lost, self._wanted.count)
             if self.ended:
                 return
             told, self._next = self._next, asyncio.get_running_loop().create_future()
             told.set_result(document)
+
+    def _follow_clock(self) -> None:
+        """Begin again where the clock was set back: what is known would stay for so long."""
+        former, self._looked = self._looked, time.time()
+        if self._looked < former:
+            self._began = self._looked
+            talkers = Talkers(
+                self._wanted.by, self._wanted.seconds, kept=self._kept, began=self._began
+            )
+            talkers.most_samples = self.talkers.most_samples
+            self.talkers = talkers
 
     def _over(self, task: asyncio.Task[None]) -> None:
         """Tell readers that nothing follows, or why."""
@@ -247,17 +259,3 @@ class _Sums:
             self._next.set_exception(error)
         else:
             self._next.set_result(None)
-
-
-async def sum_up(talkers: Talkers, batch: Iterable[Seen]) -> None:
-    """Count samples, and let others work now and then."""
-    for piece in in_pieces([*batch]):
-        for sample, packet in piece:
-            talkers.add(sample, packet)
-        await asyncio.sleep(0)
-
-
-def in_pieces(batch: Sequence[Seen]) -> Iterator[Sequence[Seen]]:
-    """Yield so many samples at once as one may work on before others have their turn."""
-    for start in range(0, len(batch), AT_ONCE):
-        yield batch[start : start + AT_ONCE]

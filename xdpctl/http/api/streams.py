@@ -21,7 +21,7 @@ from xdpctl.http.api.keys import BACKEND
 from xdpctl.http.api.live_documents import EndOut
 from xdpctl.http.api.queries import LiveQuery, SamplesQuery, read_query
 from xdpctl.http.api.sample_documents import talkers_out
-from xdpctl.http.api.shared_samples import BEHIND_SECONDS, Wanted, in_pieces, sum_up
+from xdpctl.http.api.shared_samples import BEHIND_SECONDS, Wanted
 from xdpctl.http.refusals import RequestError
 from xdpctl.http.transport.auth import STILL_ALLOWED
 from xdpctl.http.transport.keys import IN_PUBLIC, STOPPING
@@ -171,8 +171,10 @@ async def samples(request: web.Request) -> web.Response:
         talkers = Talkers(dimensions, longest, kept=watch.kept_bits, began=began)
 
         async def collect() -> None:
-            async for batch in seen:
-                await sum_up(talkers, [pair for pair in batch if began <= pair[0].time < end])
+            async for few in seen:
+                for sample, packet in few:
+                    if began <= sample.time < end:
+                        talkers.add(sample, packet)
 
         stopping = request.app[STOPPING].wait()
         tasks = [asyncio.create_task(each, name="samples") for each in (collect(), stopping)]
@@ -221,10 +223,8 @@ async def _each(
     view: SampleStreams, stream: EventStream, seen: SeenSamples, *, frames: bool
 ) -> str:
     """Send each sample."""
-    async for batch in seen:
-        for piece in in_pieces(batch):
-            lines = await view.shared.lines(piece, frames=frames)
-            if not await stream.send("sample", *map(msgspec.Raw, lines)):
-                return NOT_ALLOWED
-            await asyncio.sleep(0)
+    async for few in seen:
+        lines = await view.shared.lines(few, frames=frames)
+        if lines and not await stream.send("sample", *map(msgspec.Raw, lines)):
+            return NOT_ALLOWED
     return view.why_no_samples or STOPS

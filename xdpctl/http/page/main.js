@@ -38,6 +38,8 @@ const stream = new Stream({
     const since = graph.points.at(-1);
     const last = since ? ` What you see is of ${clock(since.time)}.` : "";
     const said = /[.!?]$/.test(sentence) ? sentence : `${sentence}.`;
+    showTone("bad");
+    setText(element("state-text"), `What happens now is not known. ${said}`);
     setText(element("connection"), `${said}${last} Trying again.`);
     element("connection").className = "bad";
   },
@@ -55,13 +57,17 @@ function showSnapshot(snapshot) {
   rules.show(snapshot.top);
   changes.add(snapshot.events);
   const { tone, text, where, notes } = stateWords(snapshot.state, snapshot.rates);
-  element("state").dataset.tone = tone;
+  showTone(tone);
   setText(element("state-text"), text);
   setText(element("state-where"), where);
   showNotes(notes);
   panicIsOn = snapshot.state.panic;
   setText(element("panic"), panicIsOn ? "Resume…" : "Panic…");
   element("panic").classList.toggle("danger", !panicIsOn);
+}
+
+function showTone(tone) {
+  element("state").dataset.tone = tone;
   document.title = `${tone === "bad" ? "! " : ""}xdpctl ${location.host}`;
 }
 

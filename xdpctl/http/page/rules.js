@@ -1,19 +1,20 @@
 // What we drop: the rules that are hit most, with what may be done about each.
 
-import { ask } from "./api.js";
+import { ask, Refused } from "./api.js";
 import { confirmed, notice } from "./question.js";
 import { Rows, setButtons, setLines, setText } from "./rows.js";
 import { ending, named, number, rate } from "./text.js";
 
 const OPERATOR = /^(?:cli|api|file:)/;
 const REASON = "from the page";
+const UNKNOWN = "The service did not answer: look whether it was done, and try again.";
 
 export async function tell(work, done) {
   try {
     const answer = await work();
     notice([done, ...(answer.warnings ?? [])].join(" "));
   } catch (error) {
-    notice(error.message, { bad: true });
+    notice(error instanceof Refused ? error.message : UNKNOWN, { bad: true });
   }
 }
 
