@@ -182,8 +182,10 @@ class Limits:
         self.warnings = tuple(self._sentences())
 
     async def _ask_listeners(self) -> None:
-        """Connect to the DNS server's ports, where a limit sends clients there."""
-        if not any(acting.packets.get(PacketAction.TRUNCATE) for acting in self.acting):
+        """Connect to the DNS server's ports, where a limit sends clients there, or would."""
+        would = self._settings.rate_limit_dry_run and self._settings.rate_limit_slip
+        sends = any(acting.packets.get(PacketAction.TRUNCATE) for acting in self.acting)
+        if not sends and not (would and self.acting):
             return
         local = await on_thread(self._thread, self._netlink.local_addresses)
         for port in self._settings.ports:
@@ -229,11 +231,12 @@ class Limits:
                 " the DNS server's sockets are in another network namespace (a container with a"
                 " mapped port), or all were forged: if it is in a container, use --proof cgroup"
             )
+        would = " when the dry run has ended" if self._settings.rate_limit_dry_run else ""
         for port, is_up in self._listeners.items():
             if not is_up and port in self._settings.ports:
                 yield (
                     f"no server of this host answers on TCP port {port}: a limit sends honest"
-                    " clients there with TC=1; start it, or allow TCP in its configuration"
+                    f" clients there with TC=1{would}; start it, or allow TCP in its configuration"
                 )
 
     # --- for others ---------------------------------------------------------------------

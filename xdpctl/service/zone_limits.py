@@ -411,7 +411,8 @@ class ZoneLimits:
         return ""
 
     async def _note(self, zone: ZoneSettings, verb: str, why: str) -> None:
-        detail = f"{_text(zone)} origin=dynamic: {why}"
+        dry = " (dry run)" if self._settings.rate_limit_dry_run else ""
+        detail = f"{_text(zone)} origin=dynamic: {why}{dry}"
         await on_thread(
             self._note_thread, lambda: self._account.limited(verb, detail, 0, kept=True)
         )

@@ -483,6 +483,28 @@ async def test_the_dns_servers_tcp_is_asked_only_while_a_limit_sends_clients_the
         assert len(fields(caplog, "tcp-silent")) == 1
 
 
+async def test_a_dry_run_asks_the_dns_servers_tcp_too(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the limit is in force is the time to hear of it."""
+
+    async def answers(*_: object) -> bool:
+        return False
+
+    async def said() -> list[str]:
+        return [text for text in (await limits(home))["warnings"] if "TCP port 53" in text]
+
+    monkeypatch.setattr(limits_module, "answers", answers)
+    home.kernel.addresses.append(ip_address("192.0.2.53"))
+    async with home.running(*RATE, "--rate-limit-dry-run"):
+        assert await said() == []
+        count(home, Reason.LIMIT, PacketAction.PASS, 3)
+        async with asyncio.timeout(PATIENCE):
+            while not (found := await said()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert "with TC=1 when the dry run has ended" in found[0]
+
+
 def test_a_clock_that_jumps_is_noticed_and_one_that_drifts_a_little_is_not(home: Home) -> None:
     now = 1_700_000_000.0
     file = home.directory / "cookies"
