@@ -13,7 +13,7 @@
 Other rooms import the public names from here.
 """
 
-from xdpctl.rules.keys import book_of, key_of, keys_of, map_of, target_of
+from xdpctl.rules.keys import book_of, key_of, keys_at, keys_of, map_of, target_of
 from xdpctl.rules.names import Name, parse_qtype, qtype_text
 from xdpctl.rules.rules import (
     ACTIONS,
@@ -56,6 +56,7 @@ __all__ = [
     "format_duration",
     "format_rule_line",
     "key_of",
+    "keys_at",
     "keys_of",
     "map_of",
     "parse_action",

@@ -26,6 +26,7 @@ from xdpctl.abi import (
     MAPS,
     RULE_MAPS,
     TABLE_LEVELS,
+    TABLES,
     WILDCARD_QTYPE,
     Book,
     MapName,
@@ -179,6 +180,19 @@ def keys_of(target: Target, any_qtype: AnyQtype, book: Book = Book.OPERATOR) -> 
             )
         case _:
             assert_never(target)
+
+
+def keys_at(target: Target, any_qtype: AnyQtype, book: Book = Book.OPERATOR) -> tuple[bytes, ...]:
+    """Return every key that means `target` where it is found; none: no entry can mean it.
+
+    Our own tables may have rules for type 255 from another mode: what they mean, and what the
+    program does, does not depend on the mode there.
+    """
+    mode = AnyQtype.NEW if map_of(target, book) in TABLES else any_qtype
+    try:
+        return keys_of(target, mode, book)
+    except TargetError:
+        return ()
 
 
 def _table_key(target: Target, any_qtype: AnyQtype) -> bytes:

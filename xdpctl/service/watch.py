@@ -9,14 +9,16 @@ start.py; used through operations.py and by dnstap_output.py.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import Reason
-from xdpctl.errors import TargetError, XdpctlError
+from xdpctl.errors import NotFoundError, TargetError, XdpctlError
 from xdpctl.rules import Name, Question, target_of
+from xdpctl.rules.names import shown
 from xdpctl.samples.packets import address_of, read_packet
 from xdpctl.samples.selection import Selection
 from xdpctl.service.tasks import on_thread
@@ -147,9 +149,12 @@ class Watch:
         """Look, for the time of a block.
 
         Raises:
+            NotFoundError: there is no such interface.
             NoSamplesError: none are taken; the sentence says why.
             ReadersError: too many look already.
         """
+        if selection.interface is not None:
+            self._refuse_unknown(selection.interface)
         encrypted: Container[int] = frozenset(self._settings().address_ports)
 
         def parse(sample: Sample) -> Packet:
@@ -168,6 +173,18 @@ class Watch:
         if not self.hub.readers:
             self._parsed.clear()
             self._known.clear()
+
+    def _refuse_unknown(self, interface: str) -> None:
+        """Raise NotFoundError for a name that no sample can have."""
+        if interface in self._settings().interfaces:
+            return
+        try:
+            socket.if_nametoindex(interface)  # a card below a bond is none of the settings'
+        except OSError as error:
+            raise NotFoundError(
+                f"cannot show packets of {shown(interface)}: this host has no such interface;"
+                " `xdpctl status` has those that are filtered"
+            ) from error
 
     async def rules_of(self, seen: Sequence[tuple[Sample, Packet]]) -> list[SeenRule | None]:
         """Return the rule that decided about each sample; None: none did, or it is not known.

@@ -24,6 +24,7 @@ from xdpctl.process.clock import boot_clock
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
     AnyQtype,
+    keys_at,
     keys_of,
     map_of,
     target_text,
@@ -164,8 +165,17 @@ def foreign(target: Target, helps: str) -> ConflictError:
 
 
 def places_of(target: Target, any_qtype: AnyQtype, book: Book = Book.OPERATOR) -> list[Place]:
-    """Return where a rule for a target may be in a book, first the place that we write to."""
+    """Return where a rule for a target may be in a book, first the place that we write to.
+
+    Raises:
+        TargetError: it cannot be written.
+    """
     return [(map_of(target, book), key) for key in keys_of(target, any_qtype, book)]
+
+
+def places_at(target: Target, any_qtype: AnyQtype, book: Book = Book.OPERATOR) -> list[Place]:
+    """Return where a rule for a target may be found in a book; none: no rule there can mean it."""
+    return [(map_of(target, book), key) for key in keys_at(target, any_qtype, book)]
 
 
 def _by_map(places: Iterable[Place]) -> dict[MapName, list[bytes]]:

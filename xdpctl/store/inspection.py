@@ -7,16 +7,15 @@ only; everything blocks. Owns which places can hold such a rule. Called by servi
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
 from xdpctl.abi import NAME_MAX, TABLE_LEVELS, Book, MapName, ZoneScope
-from xdpctl.errors import TargetError
-from xdpctl.rules import Name, Question, Zone, keys_of, map_of
+from xdpctl.rules import Name, Question, Zone
 from xdpctl.rules.keys import REFS
 from xdpctl.rules.targets import ROOT
+from xdpctl.store.entries import places_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,12 +49,7 @@ def entries_at(listing: Entries, places: Iterable[Place]) -> list[Entry]:
 
 def places_on(target: Target, any_qtype: AnyQtype) -> list[Place]:
     """Return where exactly this target, with its type, can have a rule, in either book."""
-    found: list[Place] = []
-    for book in Book:
-        with suppress(TargetError):  # a type that would mean every type
-            name = map_of(target, book)
-            found += [(name, key) for key in keys_of(target, any_qtype, book)]
-    return found
+    return [place for book in Book for place in places_at(target, any_qtype, book)]
 
 
 def rules_on(

@@ -16,7 +16,7 @@ from xdpctl.abi import RULE_MAPS, Book, MapName
 from xdpctl.errors import TargetError
 from xdpctl.rules import book_of, target_of
 from xdpctl.store.claims import rank
-from xdpctl.store.entries import Entry, places_of
+from xdpctl.store.entries import Entry, places_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -103,7 +103,7 @@ class Standings:
                 for at in range(0, len(keys), size):
                     with contextlib.suppress(TargetError):
                         target = target_of(name, keys[at : at + size], mode)
-                        found.update(places_of(target, mode, Book.LISTS))
+                        found.update(places_at(target, mode, Book.LISTS))
                 if len(found) > FEW:
                     return None
         return found
@@ -115,7 +115,7 @@ class Standings:
         except TargetError:
             return []
         book = book_of("cli" if entry.map in LISTED else "list:")
-        return places_of(target, mode, book)
+        return places_at(target, mode, book)
 
     def _waiting(self, places: Iterable[Place]) -> dict[Place, list[Note]]:
         found: dict[Place, list[Note]] = {}

@@ -49,7 +49,7 @@ from xdpctl.store import overlap
 from xdpctl.store.bulk import CONTESTED_STEP, Bulk
 from xdpctl.store.claims import Claims, rank
 from xdpctl.store.dynamic import DynamicClaims
-from xdpctl.store.entries import NOTES_AT_ONCE, Entries, foreign, places_of
+from xdpctl.store.entries import NOTES_AT_ONCE, Entries, foreign, places_at, places_of
 from xdpctl.store.export import Export, ExportInProcess, lines_of
 from xdpctl.store.implied import Implied
 from xdpctl.store.pages import Pages
@@ -482,7 +482,7 @@ class Store:
         for target, origin in asked:
             book = Book.LISTS if book_of(origin) is Book.OPERATOR else Book.OPERATOR
             is_empty = self._maps[map_of(target, book)].is_empty()
-            places[target, origin] = [] if is_empty else places_of(target, self.any_qtype, book)
+            places[target, origin] = [] if is_empty else places_at(target, self.any_qtype, book)
         slots = self.listing.slots(place for each in places.values() for place in each)
         return {claimed: [slots[place] for place in each] for claimed, each in places.items()}
 
@@ -537,6 +537,7 @@ class Store:
         for target, (dnsdist, found) in standing.items():
             its = [claim for claim in found if _is_of(claim, origin)]
             if not its:
+                places_of(target, self.any_qtype, book_of(origin or "cli"))  # it may not be one
                 raise self._not_there(target, origin, dnsdist, found)
             for claim in its:
                 place = claim.map, claim.key
@@ -556,7 +557,7 @@ class Store:
         dnsdist: RuleAction | None = None
         found: list[Note] = []
         for book in Book:
-            places = places_of(target, self.any_qtype, book)
+            places = places_at(target, self.any_qtype, book)
             slots = self.listing.slots(places)
             waiting = self._claims.waiting_at(places)
             for place in places:

@@ -208,7 +208,13 @@ async def flood(loopback: Site) -> AsyncIterator[Site]:
 
 
 async def test_who_sends_most_in_a_second(flood: Site) -> None:
-    document = (await flood.ask("GET", "/api/v1/samples?seconds=1&by=source24,name,type")).json()
+    asked = flood.ask("GET", "/api/v1/samples?seconds=1&by=source24,name,type")
+    asking = asyncio.create_task(asked)
+    async with asyncio.timeout(5):
+        while not flood.backend.shared._alone:  # noqa: ASYNC110 - the service tells nobody
+            await asyncio.sleep(0.01)
+    document = (await asking).json()
+    assert flood.backend.shared._alone == []
     assert document["seconds"] == 1
     assert document["lost"] > 0
     assert list(document["by"]) == ["source24", "name", "type"]
@@ -264,6 +270,23 @@ async def test_a_filter_that_cannot_be_is_refused(
 ) -> None:
     refused = await loopback.ask("GET", f"{path}?{query}")
     assert (refused.status, refused.problem["field"]) == (422, field)
+
+
+@pytest.mark.parametrize(
+    ("source", "helps"),
+    [("192.0.2.7", "192.0.2.0/24"), ("2001:db8:1:2::/64", "2001:db8:1::/48"), ("192.0.2.0/24", "")],
+)
+@pytest.mark.parametrize("path", ["/api/v1/samples", PATH])
+async def test_a_source_that_no_sample_can_have_is_refused(
+    loopback: Site, path: str, source: str, helps: str
+) -> None:
+    """As addresses are truncated before anybody sees them (`sample-addresses`)."""
+    loopback.backend.kept_bits = (24, 48)
+    loopback.backend.hub.close("none are taken")
+    answer = await loopback.ask("GET", f"{path}?samples=1&source={source}"
+                                if path == PATH else f"{path}?source={source}")  # fmt: skip
+    assert answer.status == (422 if helps else 503)
+    assert helps in answer.problem["detail"]
 
 
 @pytest.mark.parametrize("path", ["/api/v1/samples?seconds=1", f"{PATH}?samples=1"])

@@ -20,7 +20,7 @@ from xdpctl.http.api import shared_samples
 from xdpctl.http.api.shared_samples import LEAST_SAMPLES, Wanted
 from xdpctl.samples.packets import read_packet
 from xdpctl.samples.selection import Selection
-from xdpctl.samples.talkers import SAMPLES_MAX, By
+from xdpctl.samples.talkers import SAMPLES_MAX, By, Talkers
 from xdpctl.service import watch
 
 if TYPE_CHECKING:
@@ -163,6 +163,15 @@ async def test_memory_is_for_all_sums_together(backend: FakeBackend) -> None:
             LEAST_SAMPLES
         }
         await stack.enter_async_context(backend.shared.sums(WANTED))
+
+
+async def test_sums_of_one_request_have_their_part_of_that_memory(backend: FakeBackend) -> None:
+    alone = Talkers((By.NAME,), 60, began=0)
+    async with backend.shared.sums(WANTED):
+        (shared,) = backend.shared._sums.values()
+        with backend.shared.alone(alone):
+            assert alone.most_samples == shared.talkers.most_samples == SAMPLES_MAX // 2
+        assert shared.talkers.most_samples == SAMPLES_MAX
 
 
 async def test_a_line_is_made_once_for_all_who_send_it() -> None:

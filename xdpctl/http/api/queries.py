@@ -8,6 +8,7 @@ Called by the handlers. Owns the parameters. Does not own the documents in bodie
 from __future__ import annotations
 
 from http import HTTPStatus
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -26,6 +27,8 @@ from xdpctl.settings import ListFormat
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+    from xdpctl.samples.selection import Source
 
 _Query = TypeVar("_Query", bound=msgspec.Struct)
 
@@ -278,11 +281,14 @@ class _Filters(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
                 ) from error
         return found
 
-    def selection(self) -> Selection:
+    def selection(self, kept: tuple[int, int]) -> Selection:
         """Return which samples are wanted.
 
+        Args:
+            kept: bits of an IPv4 and an IPv6 address that samples have.
+
         Raises:
-            TargetError: a filter cannot be read.
+            TargetError: a filter cannot be read, or no sample can be what it asks for.
         """
         source = parse_target(self.source) if self.source else None
         if isinstance(source, Question | Zone):
@@ -292,6 +298,8 @@ class _Filters(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
                 text=self.source,
                 field="source",
             )
+        if source is not None:
+            _refuse_longer(source, kept)
         name = parse_target(self.name) if self.name else None
         if name is not None and not isinstance(name, Question | Zone):
             raise TargetError(
@@ -308,6 +316,19 @@ class _Filters(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             _reason_named(self.reason),
             self.port or None,
             self.interface or None,
+        )
+
+
+def _refuse_longer(source: Source, kept: tuple[int, int]) -> None:
+    """Raise TargetError for a source of more bits than samples have: none would be found, ever."""
+    network = ip_network(source)
+    most = kept[0] if network.version == 4 else kept[1]  # noqa: PLR2004 - IPv4
+    if network.prefixlen > most:
+        raise TargetError(
+            f"cannot look for the source {source}: sample-addresses keeps {most} bits of such an"
+            f" address; look for {network.supernet(new_prefix=most)}",
+            text=str(source),
+            field="source",
         )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from xdpctl.http.api.sample_documents import sample_out, talkers_out
 from xdpctl.samples.talkers import SAMPLES_MAX, Talkers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from xdpctl.http.api.sample_documents import TalkersOut
     from xdpctl.http.api.sample_view import SampleView, SeenSamples
@@ -42,7 +42,7 @@ FORGOTTEN_AT_ONCE = 40
 """Samples that are forgotten before others on the loop have their turn."""
 
 LEAST_SAMPLES = 4_000
-"""What the sums of one kind may keep at least; SAMPLES_MAX is for all kinds together."""
+"""What sums may keep at least; SAMPLES_MAX is for those of all streams and requests together."""
 
 LINES_MAX = 1_024
 """Lines that are kept for others who send the same samples."""
@@ -74,6 +74,7 @@ class SharedSamples:
     def __init__(self, view: SampleView) -> None:
         self._view = view
         self._sums: dict[Wanted, _Sums] = {}
+        self._alone: list[Talkers] = []
         self._senders = 0
         self._lines: dict[tuple[int, bool], tuple[Sample, bytes]] = {}
         self._making = asyncio.Lock()
@@ -103,6 +104,17 @@ class SharedSamples:
                     del self._sums[wanted]
                 self._share_room()
                 await shared.end()
+
+    @contextmanager
+    def alone(self, talkers: Talkers) -> Iterator[None]:
+        """Let sums that nobody shares have their part of the memory, for the time of a block."""
+        self._alone.append(talkers)
+        self._share_room()
+        try:
+            yield
+        finally:
+            self._alone = [each for each in self._alone if each is not talkers]
+            self._share_room()
 
     @asynccontextmanager
     async def sender(self) -> AsyncIterator[None]:
@@ -155,8 +167,9 @@ class SharedSamples:
         ]
 
     def _share_room(self) -> None:
-        for shared in self._sums.values():
-            shared.talkers.most_samples = max(LEAST_SAMPLES, SAMPLES_MAX // len(self._sums))
+        every = [*(shared.talkers for shared in self._sums.values()), *self._alone]
+        for talkers in every:
+            talkers.most_samples = max(LEAST_SAMPLES, SAMPLES_MAX // len(every))
 
 
 class _Sums:

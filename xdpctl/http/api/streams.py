@@ -125,7 +125,8 @@ async def live(request: web.Request) -> web.StreamResponse:
     go.
     """
     query = read_query(request, LiveQuery)
-    selection, dimensions = query.selection(), query.dimensions
+    view: SampleStreams = request.app[BACKEND]
+    selection, dimensions = query.selection(view.kept_bits), query.dimensions
     if not query.snapshots and query.samples == "0":
         raise RequestError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -142,7 +143,6 @@ async def live(request: web.Request) -> web.StreamResponse:
 
     if query.samples == "0":
         return await stream.serve(*snapshots())
-    view: SampleStreams = request.app[BACKEND]
     wanted = Wanted(selection, tuple(dimensions), query.seconds, query.n)
     async with AsyncExitStack() as stack:
         sums = await stack.enter_async_context(view.shared.sums(wanted))
@@ -164,11 +164,13 @@ async def samples(request: web.Request) -> web.Response:
     query = read_query(request, SamplesQuery)
     watch: SampleStreams = request.app[BACKEND]
     dimensions = query.dimensions
-    async with watch.samples(query.selection()) as seen:
-        began = time.time()
-        end = began + query.seconds
-        longest = query.seconds + BEHIND_SECONDS
-        talkers = Talkers(dimensions, longest, kept=watch.kept_bits, began=began)
+    began = time.time()
+    end = began + query.seconds
+    longest = query.seconds + BEHIND_SECONDS
+    talkers = Talkers(dimensions, longest, kept=watch.kept_bits, began=began)
+    async with AsyncExitStack() as stack:
+        seen = await stack.enter_async_context(watch.samples(query.selection(watch.kept_bits)))
+        stack.enter_context(watch.shared.alone(talkers))
 
         async def collect() -> None:
             async for few in seen:

@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.fake_store import CrashError, Ledger
 from tests.support.fake_tables import FakeEngine, crashing_after
-from xdpctl.abi import TABLES, Book, MapName, RuleAction, decode_value
-from xdpctl.errors import ConflictError, KernelError, NotFoundError, TableFullError
+from xdpctl.abi import TABLES, Book, MapName, RuleAction, decode_value, encode_value
+from xdpctl.errors import ConflictError, KernelError, NotFoundError, TableFullError, TargetError
 from xdpctl.kernel.bpf.libbpf import BPF_EXIST, BPF_NOEXIST
-from xdpctl.rules import Rule, parse_target
+from xdpctl.rules import AnyQtype, Rule, key_of, parse_target
 from xdpctl.rules.keys import REFS, stored_key
 from xdpctl.store import bulk, difference, matching, sorting
 from xdpctl.store.tables import restoring
@@ -22,6 +22,8 @@ from xdpctl.store.tables.tables import ClosedError, Tables
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from xdpctl.rules import Target
 
 DROP, TRUNCATE, PASS = RuleAction.DROP, RuleAction.TRUNCATE, RuleAction.PASS
 A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3"
@@ -329,6 +331,59 @@ def test_what_is_exported_can_be_imported_into_the_same_books(ledger: Ledger) ->
     ledger.store.flush(None, None)
     ledger.bulk(lines, origin="cli")
     assert listed(ledger) == before
+
+
+# --- types that mean every type in another mode --------------------------------------------
+
+
+def claimed(ledger: Ledger) -> dict[tuple[MapName, Target], list[str]]:
+    """Return whose claims there are on each entry's target, as `list --all-claims` has it."""
+    found = ledger.store.standings.of(list(ledger.store.entries()))
+    return {
+        (each.entry.map, ledger.target(each.entry.map, each.entry.key)): [
+            claim.origin for claim in each.claims
+        ]
+        for each in found
+    }
+
+
+def test_what_is_for_type_65535_only_is_beside_what_lists_have_for_every_type(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As --any-qtype 255 has it: our own tables have no rule for that type alone."""
+    ledger = Ledger(monkeypatch, tmp_path, any_qtype=AnyQtype.LEGACY)
+    ledger.bulk(["www.example", ".example"], origin=LIST)
+    target = parse_target("www.example", "TYPE65535")
+    ledger.store.put([Rule(target, PASS)])
+    assert claimed(ledger)[MapName.QNAMES, target] == ["cli"]
+    assert ledger.store.remove([target]).removed == 1
+    name, key = MapName.QNAMES, key_of(target, AnyQtype.LEGACY)
+    ledger.entries(name)[key] = encode_value(DROP)
+    assert claimed(ledger)[MapName.QNAMES, target] == []
+    with pytest.raises(ConflictError, match="dnsdist"):
+        ledger.store.remove([target])
+    ledger.state.close()
+
+
+def test_rules_for_type_any_of_another_mode_are_listed_and_can_be_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ledger = Ledger(monkeypatch, tmp_path, any_qtype=AnyQtype.NEW)
+    zone, name = parse_target(".evil.example", "ANY"), parse_target("www.example", "ANY")
+    ledger.store.put([Rule(zone), Rule(zone, origin=LIST), Rule(name, origin=LIST)])
+    ledger.any_qtype = AnyQtype.BOTH
+    ledger.restart()
+    assert claimed(ledger) == {
+        (MapName.ZONES, zone): ["cli", LIST],
+        (MapName.LIST_NAMES, zone): ["cli", LIST],
+        (MapName.LIST_NAMES, name): [LIST],
+    }
+    assert ledger.store.remove([zone]).removed == 1
+    assert ledger.store.remove([zone, name], LIST).removed == 2
+    for target in (zone, name):
+        with pytest.raises(TargetError, match="blocks every type"):
+            ledger.store.remove([target])
+    ledger.state.close()
 
 
 # --- durability ----------------------------------------------------------------------------
