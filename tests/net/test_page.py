@@ -114,6 +114,9 @@ def test_an_operator_sees_a_flood_and_lets_everything_pass(page: OpenPage) -> No
     browser.until(lambda: page.rate("drop") > page.rate("pass") > 0, "dropped packets")
     browser.until(lambda: FLOODER in browser.text("#rules"), "the rule and its hits")
     browser.until(lambda: f"{FLOODER} blocked" in browser.text("#changes"), "the change")
+    heard = "return document.getElementById('state-said').textContent"
+    browser.until(lambda: not browser.run(heard), "other figures, which are not said aloud")
+    assert "are dropped" in browser.text("#state-text")
 
     browser.click("#panic")
     assert not browser.is_shown("#question-yes:enabled")

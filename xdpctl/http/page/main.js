@@ -12,6 +12,7 @@ import { clock, stateWords } from "./text.js";
 
 const element = (id) => document.getElementById(id);
 const HIDDEN_MS = 10_000;
+const SAID_MS = 5_000;
 const AGAIN_MS = 60_000; // until samples are asked for again
 
 const graph = new Graph();
@@ -37,10 +38,9 @@ const stream = new Stream({
   lost(sentence) {
     const since = graph.points.at(-1);
     const last = since ? ` What you see is of ${clock(since.time)}.` : "";
-    const said = /[.!?]$/.test(sentence) ? sentence : `${sentence}.`;
-    showTone("bad");
-    setText(element("state-text"), `What happens now is not known. ${said}`);
-    setText(element("connection"), `${said}${last} Trying again.`);
+    const whole = /[.!?]$/.test(sentence) ? sentence : `${sentence}.`;
+    showState("bad", `What happens now is not known. ${whole}`);
+    setText(element("connection"), `${whole}${last} Trying again.`);
     element("connection").className = "bad";
   },
   refused(error) {
@@ -57,8 +57,7 @@ function showSnapshot(snapshot) {
   rules.show(snapshot.top);
   changes.add(snapshot.events);
   const { tone, text, where, notes } = stateWords(snapshot.state, snapshot.rates);
-  showTone(tone);
-  setText(element("state-text"), text);
+  showState(tone, text);
   setText(element("state-where"), where);
   showNotes(notes);
   panicIsOn = snapshot.state.panic;
@@ -66,8 +65,20 @@ function showSnapshot(snapshot) {
   element("panic").classList.toggle("danger", !panicIsOn);
 }
 
-function showTone(tone) {
-  element("state").dataset.tone = tone;
+let said;
+
+// Who hears the page hears of another state, and not of other figures every second.
+function showState(tone, text) {
+  const words = text.replace(/[\d.,]+/g, "");
+  const state = element("state");
+  if (state.dataset.words !== words) {
+    setText(element("state-said"), text);
+    clearTimeout(said);
+    said = setTimeout(() => setText(element("state-said"), ""), SAID_MS); // what it says grows old
+  }
+  state.dataset.words = words;
+  state.dataset.tone = tone;
+  setText(element("state-text"), text);
   document.title = `${tone === "bad" ? "! " : ""}xdpctl ${location.host}`;
 }
 
