@@ -45,6 +45,9 @@ CARE_SECONDS = 10.0
 UNSEEN_PROOFS = 20
 """So many connections are looked for in vain before that is said: a few are always forged."""
 
+BAD_COOKIES = 100
+"""The same of cookies: a few are always of former secrets."""
+
 HISTORY_SECONDS = 600.0
 """A limit that acts again and again has one row of the history for so long."""
 
@@ -230,6 +233,13 @@ class Limits:
                 f"nobody can prove himself: of {proofs.missed} TCP connections none was found, as"
                 " the DNS server's sockets are in another network namespace (a container with a"
                 " mapped port), or all were forged: if it is in a container, use --proof cgroup"
+            )
+        cookies = self._events(TallyRow.COOKIES)
+        if self.tables.keys and not cookies.found and cookies.missed >= BAD_COOKIES:
+            yield (
+                f"none of {cookies.missed} DNS cookies was good: the DNS server makes them with"
+                " another secret than --cookie-secret-file has, or a proxy such as dnsdist is in"
+                " front of it, whose address is in them then, or all were forged"
             )
         would = " when the dry run has ended" if self._settings.rate_limit_dry_run else ""
         for port, is_up in self._listeners.items():

@@ -229,6 +229,12 @@ class ZoneLimits:
         former = tables.knowledge_of(zone.name)  # of the service before
         return None if former is ZoneKnowledge.UNKNOWN else former
 
+    def _has_names(self, zone: ZoneSettings) -> bool:
+        """Return whether a zone's names are known, or need not be."""
+        if self._tables is None or zone.name not in self._states:
+            return False
+        return self._knowledge_of(zone, self._tables) is not None
+
     # --- names --------------------------------------------------------------------------
 
     def _job_of(self, zones: Sequence[ZoneSettings], tables: ZoneTables) -> NamesJob | None:
@@ -431,7 +437,7 @@ class ZoneLimits:
         return tuple(self._view(zone) for zone in self._settings.zones)
 
     def _view(self, zone: ZoneSettings) -> ZoneView:
-        state, tables = self._states.get(zone.name, _State()), self._tables
+        state = self._states.get(zone.name, _State())
         from xdpctl.transfers.client import Primary  # noqa: PLC0415 - loads dnspython
 
         looked = state.looked if state.looked and state.looked.serial is not None else None
@@ -439,9 +445,7 @@ class ZoneLimits:
         return ZoneView(
             zone=_text(zone),
             limit=zone.limit or (WATCHED_LIMIT if zone.watch else 0),
-            in_force=bool(
-                limit and tables is not None and self._knowledge_of(zone, tables) is not None
-            ),
+            in_force=bool(limit and self._has_names(zone)),
             watch=zone.watch,
             ends=None if state.ends is None else time.time() + state.ends - self._clock(),
             primaries=tuple(str(Primary(*each)) for each in zone.primaries),
@@ -461,15 +465,23 @@ class ZoneLimits:
             yield self._trouble
         for zone in self._settings.zones:
             view, text = self._view(zone), _text(zone)
-            if zone.primaries and not view.in_force and not zone.watch:
+            if zone.primaries and not self._has_names(zone):
                 why = view.error or "the first transfer has not ended yet"
                 yield f"{text} is not limited, as its names are not known: {why}"
             elif view.error:
-                yield f"the names of {text} are those of serial {view.serial}: {view.error}"
+                which = "known before" if view.serial is None else f"of serial {view.serial}"
+                yield f"the names of {text} are those {which}: {view.error}"
             if view.everything:
                 yield (
                     f"the limit of {text} does nothing: a wildcard, or a DNAME, at its top makes"
                     " every name below it exist"
+                )
+            least = WATCHED_TIMES * (zone.limit or WATCHED_LIMIT)
+            if zone.watch and not zone.primaries:
+                yield (
+                    f"{text} is watched without its names: {least}"
+                    " queries/s for any names below it may be taken for an attack, and all of them"
+                    " are limited then; add the key primary"
                 )
             if zone.watch and not self._has_suffixes:
                 yield (

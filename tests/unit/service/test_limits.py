@@ -24,6 +24,7 @@ from xdpctl.abi import (
     PacketAction,
     Reason,
     Scope,
+    TallyRow,
     encode_cidr,
     names_of,
 )
@@ -116,6 +117,14 @@ def count(home: Home, reason: Reason, action: PacketAction, packets: int) -> Non
     counters = state(home, MapName.COUNTERS)
     value = bytearray(counters.entries.get(bytes(4), bytes(2 * COUNTERS_SIZE)))
     struct.pack_into("=Q", value, (reason * len(PacketAction) + action) * 16, packets)
+    counters.entries[bytes(4)] = bytes(value)
+
+
+def tally(home: Home, row: TallyRow, number: int, *, good: bool) -> None:
+    """Let a program count proofs or cookies on eth0."""
+    counters = state(home, MapName.COUNTERS)
+    value = bytearray(counters.entries.get(bytes(4), bytes(2 * COUNTERS_SIZE)))
+    struct.pack_into("=Q", value, (row * len(PacketAction) + good) * 16, number)
     counters.entries[bytes(4)] = bytes(value)
 
 
@@ -261,6 +270,21 @@ async def test_another_table_begins_anew_and_keeps_its_secrets(
         assert "another size" in said["why"]
 
 
+async def test_another_rate_begins_accounts_anew_and_that_is_said(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    table = ("--rate-limit-table", "65536")
+    async with home.running("--rate-limit", "50", *table, "--on-exit", "keep"):
+        await reload(home, "--rate-limit", "50", "--rate-limit-burst", "60", *table)
+        assert not fields(caplog, "limits-left")
+        await reload(home, "--rate-limit", "60", *table)
+        (said,) = fields(caplog, "limits-left")
+        assert said["why"] == "another --rate-limit: accounts begin anew, proofs stay"
+    async with home.running("--rate-limit", "70", *table):
+        assert len(fields(caplog, "limits-left")) == 2
+
+
 @pytest.mark.parametrize("call", ["create_map", "load_program"])
 async def test_a_reload_that_the_kernel_refuses_changes_nothing(home: Home, call: str) -> None:
     async with home.running(*RATE):
@@ -297,6 +321,32 @@ async def test_secrets_of_cookies_are_read_at_a_reload_and_bad_ones_leave_the_fo
         assert words(home)[10:12] == second
         assert "cookie-secret-file" in fields(caplog, "reload-failed")[-1]["error"]
         await home.until("/api/v1/status", ready=False)
+
+
+async def test_cookies_and_proofs_of_which_none_is_good_are_warned_of(home: Home) -> None:
+    file = home.directory / "cookies"
+    file.write_text("00112233445566778899aabbccddeeff\n")
+    file.chmod(0o600)
+
+    async def said(text: str) -> bool:
+        return any(text in each for each in (await limits(home))["warnings"])
+
+    async with home.running(*FLOOD, "--cookie-secret-file", str(file)):
+        tally(home, TallyRow.COOKIES, 99, good=False)
+        tally(home, TallyRow.PROOFS, 20, good=False)
+        async with asyncio.timeout(PATIENCE):
+            while not await said("of 20 TCP connections none was found"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert not await said("DNS cookies")
+        tally(home, TallyRow.COOKIES, 100, good=False)
+        async with asyncio.timeout(PATIENCE):
+            while not await said("none of 100 DNS cookies was good"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        tally(home, TallyRow.COOKIES, 1, good=True)
+        tally(home, TallyRow.PROOFS, 1, good=True)
+        async with asyncio.timeout(PATIENCE):
+            while await said("DNS cookies") or await said("none was found"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
 
 async def test_a_start_with_bad_secrets_is_refused(home: Home) -> None:

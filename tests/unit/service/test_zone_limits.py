@@ -157,6 +157,19 @@ async def test_a_zone_whose_names_are_to_come_is_not_limited_and_that_is_said(ho
         assert in_force(home) == []
 
 
+async def test_a_watched_zone_whose_names_cannot_be_had_says_so(home: Home) -> None:
+    def in_vain(texts: list[str]) -> bool:
+        return any(
+            text.startswith(".example.com is not limited, as its names are not known: cannot")
+            for text in texts
+        )
+
+    async with home.running(*config(home, 'primary = "127.0.0.1:1"')):
+        async with asyncio.timeout(PATIENCE):
+            while not in_vain((await limits(home))["warnings"]):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
 async def test_zones_of_another_version_begin_anew_and_that_is_said(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -289,6 +302,14 @@ async def test_what_was_said_of_heavy_zones_is_not_kept_for_ever(
             await asyncio.sleep(0.06)
         await looks(home, 2)
         assert len(parts[0]._said) <= 2
+
+
+async def test_a_zone_that_is_watched_without_its_names_is_warned_of(home: Home) -> None:
+    async with home.running(*config(home)):
+        async with asyncio.timeout(PATIENCE):
+            while not (texts := (await limits(home))["warnings"]):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert texts[0].startswith(".example.com is watched without its names: 200 queries/s")
 
 
 async def test_a_host_without_the_list_of_public_suffixes_is_warned_of(
