@@ -221,3 +221,41 @@ async def test_sums_let_others_work(monkeypatch: pytest.MonkeyPatch) -> None:
             backend.hub.deliver([])
         counting.cancel()
     assert turns > 4_000 / watch.AT_ONCE
+
+
+async def test_in_one_turn_of_the_loop_one_kind_of_sums_is_worked_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many kinds wait for the same samples: together they would hold the loop for long."""
+    added, most = 0, 0
+    add = Talkers.add
+
+    def counted(self: Talkers, sample: Sample, packet: Packet) -> None:
+        nonlocal added
+        added += 1
+        add(self, sample, packet)
+
+    async def look_each_turn() -> None:
+        nonlocal added, most
+        while True:
+            most, added = max(most, added), 0
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Talkers, "add", counted)
+    monkeypatch.setattr(shared_samples, "TELL_SECONDS", 0.05)
+    monkeypatch.setattr(shared_samples, "BEHIND_SECONDS", 0.0)
+    backend = FakeBackend()
+    async with AsyncExitStack() as stack:
+        kinds = [
+            await stack.enter_async_context(backend.shared.sums(replace(WANTED, seconds=seconds)))
+            for seconds in range(5, 21)
+        ]
+        looking = asyncio.create_task(look_each_turn())
+        backend.hub.deliver([one() for _ in range(200)])
+        await asyncio.sleep(0.05)
+        backend.hub.deliver([])
+        for sums in kinds:
+            while (await following(sums)).weight < 200 * 8:
+                backend.hub.deliver([])
+        looking.cancel()
+    assert 0 < most <= watch.AT_ONCE

@@ -151,6 +151,7 @@ class SharedSamples:
                 if line is None or line[0] is not sample:
                     line = self._lines[id(sample), frames] = sample, next(made)  # noqa: PLW2901
                 lines.append(line[1])
+            await asyncio.sleep(0)  # so that the other senders wait for another turn of the loop
             return lines
 
     async def _made(self, seen: Sequence[Seen], *, frames: bool) -> list[bytes]:
@@ -235,6 +236,7 @@ class _Sums:
                 for sample, packet in few:
                     if self._began <= sample.time <= latest:
                         self.talkers.add(sample, packet)
+                await asyncio.sleep(0)  # so that the other kinds wait for another turn of the loop
 
     async def _tell(self, seen: SeenSamples) -> None:
         while True:
