@@ -21,7 +21,7 @@ from xdpctl.rules import Name, qtype_text
 from xdpctl.samples.packets import TCP, UDP, address_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from xdpctl.samples.packets import Packet
     from xdpctl.samples.sample import Sample
@@ -168,6 +168,17 @@ class Talkers:
                 return False
             self._forget()
         return True
+
+    def forget_all(self) -> Iterator[None]:
+        """Forget everything; between two steps others can work, as each takes a millisecond."""
+        self._last.clear()
+        for sums in self._sums:
+            sums.clear()
+            yield
+        while self._pieces:
+            self._pieces.popleft()
+            yield
+        self._all = self._samples = self._first = 0
 
     def seconds(self, now: float) -> float:
         """Return how long the time is that the sums are of."""

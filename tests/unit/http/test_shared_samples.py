@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import SimpleNamespace
@@ -172,6 +174,25 @@ async def test_sums_of_one_request_have_their_part_of_that_memory(backend: FakeB
         with backend.shared.alone(alone):
             assert alone.most_samples == shared.talkers.most_samples == SAMPLES_MAX // 2
         assert shared.talkers.most_samples == SAMPLES_MAX
+
+
+async def test_when_the_last_reader_leaves_the_memory_is_free_at_once(
+    backend: FakeBackend,
+) -> None:
+    """Without the garbage collector, which may not come for minutes."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with backend.shared.sums(WANTED) as sums:
+            await following(sums)
+            (shared,) = backend.shared._sums.values()
+            talkers = weakref.ref(shared.talkers)
+            del shared
+        held = talkers()
+        assert held is None or held.total().packets == 0
+        assert held is None or held.most(By.SOURCE, 9) == []
+    finally:
+        gc.enable()
 
 
 async def test_a_line_is_made_once_for_all_who_send_it() -> None:

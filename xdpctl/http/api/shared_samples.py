@@ -213,11 +213,18 @@ class _Sums:
             task.add_done_callback(self._over)
 
     async def end(self) -> None:
-        """Look no more."""
-        for task in self._tasks:
+        """Look no more.
+
+        What was summed up is freed here: cancelled tasks, which know these sums, would keep it
+        until the garbage collector comes.
+        """
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._stack.aclose()
+        for _ in self.talkers.forget_all():
+            await asyncio.sleep(0)
 
     async def documents(self) -> AsyncIterator[TalkersOut]:
         """Yield each document from now on; what was lost before does not count."""
