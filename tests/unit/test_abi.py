@@ -438,6 +438,7 @@ def test_the_limits_are_encoded_where_the_header_has_them(sizes: dict[str, int])
     assert at("layout", 6) == (abi.LIMITS_LAYOUT, 1, 2, 3, 4, 5)
     assert at("flood_prices", 2) + at("flood_rooms", 2) == (6, 7, 8, 9)
     assert at("cookie_keys", 4) + at("cookie_rate") + at("cookie_base") == (*range(10, 16),)
+    assert sizes["limits.layout"] + 3 * 8 == abi.LIMITS_CLOCK_OFFSET
     assert sizes["limits.cookie_base"] == abi.LIMITS_COOKIE_BASE_OFFSET
     assert struct.unpack_from("=II", live, sizes["limits.cookie_keys_used"]) == (2, 17)
     assert at("prices", 8) == (24, 25, 0, 0, 26, 0, 0, 0)

@@ -8,6 +8,7 @@ not own the sums (samples/talkers.py). Called by verbs/top.py.
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,10 @@ ROWS = 60
 """Of each dimension that are asked for: as many as a tall terminal shows."""
 
 BLOCK_SECONDS = 600
+
+AGAIN_SECONDS = 1.0
+"""Until a stream that has ended is asked for again."""
+
 KEYS = "q quit  ↑↓ choose  b block  s source  n name  2 3 zone  t type  a action  p port"
 CHOSEN = "b block 10 min  a allow  Esc back"
 
@@ -73,6 +78,7 @@ class LiveTable:
         question: what is asked now, and what a yes does.
         note: what came of the last one.
         document: the last sums; None: none have come yet.
+        trouble: why none come any more; empty: they do.
     """
 
     call: Callable[[list[dict[str, object]]], Mapping[str, Any]]
@@ -82,6 +88,7 @@ class LiveTable:
     question: tuple[str, dict[str, object]] | None = None
     note: str = ""
     document: Mapping[str, Any] | None = field(default=None)
+    trouble: str = ""
 
     @property
     def view(self) -> tuple[str, tuple[str, ...]]:
@@ -161,6 +168,8 @@ class LiveTable:
         return list(table.lines([row[at] for at in kept] for row in cells))
 
     def _headline(self) -> str:
+        if self.trouble:
+            return f"{self.trouble}; trying again"
         if self.document is None:
             return "waiting for the first samples"
         document = self.document
@@ -252,15 +261,23 @@ def _percent(share: float) -> str:
 class _Feed:
     """Reads the stream on a thread, for the keys are waited for here.
 
+    A stream that has brought something is opened again when it ends: the service is restarted.
+
     Args:
         client: the service.
         query: what is asked for.
+
+    Attributes:
+        latest: the last sums; None: there are none now.
+        trouble: why there are none any more.
+        ended: why there are none at all.
     """
 
     def __init__(self, client: Client, query: Mapping[str, str]) -> None:
         self._client = client
         self._query = query
         self.latest: Mapping[str, Any] | None = None
+        self.trouble = ""
         self.ended: XdpctlError | None = None
         self._thread = threading.Thread(target=self._read, daemon=True)
 
@@ -268,12 +285,18 @@ class _Feed:
         self._thread.start()
 
     def _read(self) -> None:
-        try:
-            for name, document in self._client.events("/api/v1/live", self._query):
-                if name == "talkers":
-                    self.latest = document
-        except XdpctlError as error:
-            self.ended = error
+        answered = False
+        while True:
+            try:
+                for name, document in self._client.events("/api/v1/live", self._query):
+                    if name == "talkers":
+                        self.latest, self.trouble, answered = document, "", True
+            except XdpctlError as error:
+                if not answered:
+                    self.ended = error
+                    return
+                self.trouble, self.latest = error.sentence, None
+            time.sleep(AGAIN_SECONDS)
 
 
 def show(client: Client, query: Mapping[str, str], session: Session, view: str) -> None:
@@ -286,7 +309,7 @@ def show(client: Client, query: Mapping[str, str], session: Session, view: str) 
         view: the key of the first view.
 
     Raises:
-        XdpctlError: the stream cannot be had, or has ended.
+        XdpctlError: the stream cannot be had.
     """
     wanted = {**query, "samples": "1", "snapshots": "0", "by": ",".join(ALL_BY), "n": str(ROWS)}
     feed = _Feed(client, wanted)
@@ -295,7 +318,7 @@ def show(client: Client, query: Mapping[str, str], session: Session, view: str) 
     screen = Screen(session)
     with suppress(KeyboardInterrupt), Keyboard(session.input) as keyboard:
         while feed.ended is None:
-            table.document = feed.latest
+            table.document, table.trouble = feed.latest, feed.trouble
             screen.draw(table.lines(screen.size()))
             key = keyboard.wait(_KEY_SECONDS)
             if key and not table.press(key):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from heapq import nlargest
 from operator import itemgetter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from xdpctl.abi import PacketAction, Reason
 from xdpctl.rules import Name, qtype_text
@@ -26,15 +26,16 @@ if TYPE_CHECKING:
     from xdpctl.samples.packets import Packet
     from xdpctl.samples.sample import Sample
 
-    _Key: TypeAlias = bytes | int | str | tuple[int, int]
-    _Record: TypeAlias = tuple[float, int, tuple[_Key | None, ...]]
+    _Key: TypeAlias = bytes | int | str
+    _Piece: TypeAlias = tuple[Any, ...]
 
 SAMPLES_MAX = 60_000
 """Samples that all sums together keep."""
 
 _PIECE = 100
-"""Samples that are kept in one tuple. The garbage collector, which holds the loop, looks at each
-thing in a list or deque, but at nothing in a tuple that has numbers and octets only."""
+"""Samples that are kept in one tuple: of each its time, its sum and its keys, one behind the other.
+The garbage collector, which holds the loop, looks at every tuple that is new, and at everything in
+a list, but never again at a tuple that has numbers, octets and text only."""
 
 _LIKELY = 1.96
 """Standard errors of an interval that the true number is in, in 19 of 20 cases."""
@@ -129,26 +130,29 @@ class Talkers:
         self._kept = kept
         self._keys = [_KEYS[each] for each in self.by]
         self._sums: list[dict[_Key, int]] = [{} for _ in self.by]
-        self._pieces: deque[tuple[_Record, ...]] = deque()
-        self._last: list[_Record] = []
-        self._forgotten = 0
-        self._kept_samples = 0
+        self._pieces: deque[_Piece] = deque()
+        self._last: list[Any] = []
+        self._step = 2 + len(self.by)
+        self._first = 0
+        self._samples = 0
         self._all = 0
 
     def add(self, sample: Sample, packet: Packet) -> None:
         """Count a sample; samples come in the order of their time, or nearly."""
-        keys = tuple(key(sample, packet) for key in self._keys)
         one = _sum_of(sample.weight, sample.action)
-        self._last.append((sample.time, one, keys))
-        if len(self._last) >= _PIECE:
-            self._close_piece()
-        self._kept_samples += 1
-        self._all += one
-        for sums, key in zip(self._sums, keys, strict=True):
+        last = self._last
+        last += (sample.time, one)
+        for key_of, sums in zip(self._keys, self._sums, strict=True):
+            key = key_of(sample, packet)
+            last.append(key)
             if key is not None:
                 sums[key] = sums.get(key, 0) + one
-        for _ in range(min(2, self._kept_samples - self.most_samples)):
-            self._since = self._oldest()[0]
+        self._all += one
+        self._samples += 1
+        if len(last) >= _PIECE * self._step:
+            self._close_piece()
+        for _ in range(min(2, self._samples - self.most_samples)):
+            self._since = self._oldest()
             self._forget()
 
     def expire(self, now: float, at_once: int = SAMPLES_MAX) -> bool:
@@ -160,7 +164,7 @@ class Talkers:
         """
         self._since = max(self._since, now - self._seconds)
         for _ in range(at_once):
-            if not self._kept_samples or self._oldest()[0] >= now - self._seconds:
+            if not self._samples or self._oldest() >= now - self._seconds:
                 return False
             self._forget()
         return True
@@ -183,27 +187,30 @@ class Talkers:
         self._pieces.append(tuple(self._last))
         self._last.clear()
 
-    def _oldest(self) -> _Record:
-        """Return the oldest sample, of at least one."""
+    def _oldest(self) -> float:
+        """Return the time of the oldest sample, of at least one."""
         if not self._pieces:
             self._close_piece()
-        return self._pieces[0][self._forgotten]
+        time: float = self._pieces[0][self._first]
+        return time
 
     def _forget(self) -> None:
-        _, one, keys = self._oldest()
-        self._kept_samples -= 1
-        self._forgotten += 1
-        if self._forgotten == len(self._pieces[0]):
-            self._pieces.popleft()
-            self._forgotten = 0
-        self._all -= one
-        for sums, key in zip(self._sums, keys, strict=True):
+        """Forget the oldest sample, of which `_oldest` has just said the time."""
+        piece, at = self._pieces[0], self._first
+        one = piece[at + 1]
+        for sums, key in zip(self._sums, piece[at + 2 : at + self._step], strict=True):
             if key is not None:
                 left = sums[key] - one
                 if left:
                     sums[key] = left
                 else:
                     del sums[key]
+        self._all -= one
+        self._samples -= 1
+        self._first += self._step
+        if self._first == len(piece):
+            self._pieces.popleft()
+            self._first = 0
 
     def _text(self, by: By, key: _Key) -> str:
         if isinstance(key, bytes) and by in _PREFIXES:
@@ -214,10 +221,12 @@ class Talkers:
         if isinstance(key, bytes):
             text = Name(key).to_text()
             return text if by is By.NAME else f".{text}".replace("..", ".")
-        if isinstance(key, tuple):
-            protocol, port = key
-            return f"{_PROTOCOLS.get(protocol, protocol)}/{port}"
-        return qtype_text(key) if isinstance(key, int) else key
+        if isinstance(key, str):
+            return key
+        if by is By.TYPE:
+            return qtype_text(key)
+        protocol, port = divmod(key, _PORTS)
+        return f"{_PROTOCOLS.get(protocol, protocol)}/{port}"
 
 
 _PREFIXES = {
@@ -229,6 +238,7 @@ _PREFIXES = {
     By.SOURCE48: 48,
 }
 _PROTOCOLS = {TCP: "tcp", UDP: "udp"}
+_PORTS = 1 << 16
 
 
 def _prefix(size: int, length: int) -> Callable[[Sample, Packet], _Key | None]:
@@ -257,8 +267,8 @@ def _zone(labels: int) -> Callable[[Sample, Packet], _Key | None]:
     return key
 
 
-def _port(packet: Packet, port: int | None) -> tuple[int, int] | None:
-    return None if port is None or packet.protocol is None else (packet.protocol, port)
+def _port(packet: Packet, port: int | None) -> int | None:
+    return None if port is None or packet.protocol is None else packet.protocol * _PORTS + port
 
 
 _ACTION_WORDS = {action: action.name.lower() for action in PacketAction}

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import struct
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.abi import (
+    LIMITS_CLOCK_OFFSET,
     LIMITS_COOKIE_BASE_OFFSET,
     LIMITS_LIVE_SIZE,
     LIMITS_SIZE,
@@ -53,6 +55,7 @@ CLOCK_TOLERANCE = 1 << 30
 _EXEMPT = {4: MapName.EXEMPT4, 6: MapName.EXEMPT6}
 _EXEMPT_VALUE = (1).to_bytes(8, "little")
 _HALF = 1 << 63
+_WORD = struct.Struct("=Q")
 
 _log = logging.getLogger(__name__)
 
@@ -144,6 +147,8 @@ class LimitTables:
             self._ticks = Ticks.measured(self._bpf)
         present = self.maps.maps if former is None else former
         made = fitted(self._bpf, wanted, present)
+        if self._has_another_rate(settings, made):
+            made = replace(made, forgotten="another --rate-limit: accounts begin anew, proofs stay")
         found = Prepared(settings, made, keys, dict(made.maps) != dict(present))
         try:
             self._fill_new(found)
@@ -151,6 +156,16 @@ class LimitTables:
             self.discard(found)
             raise
         return found
+
+    def _has_another_rate(self, settings: Settings, made: LimitMaps) -> bool:
+        """Return whether accounts are taken over whose time goes at another rate."""
+        kept = made.maps.keys() - made.new
+        if not kept >= {MapName.LIMITS, MapName.LIMIT_CELLS}:
+            return False
+        memory = made.maps[MapName.LIMITS].memory()
+        (clock,) = _WORD.unpack_from(memory, LIMITS_CLOCK_OFFSET)
+        ticks = self._known_ticks().per_second
+        return clock not in {0, values_of(settings, ticks).clock}
 
     def _fill_new(self, prepared: Prepared) -> None:
         """Write into maps that no program reads yet."""

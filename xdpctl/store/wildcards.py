@@ -23,7 +23,7 @@ from xdpctl.store.entries import NOTES_AT_ONCE, owns
 from xdpctl.store.state import place_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from xdpctl.store.entries import Entries
     from xdpctl.store.reconcile import Reconciler
@@ -65,6 +65,16 @@ class Wildcards:
         Raises:
             KernelError: the map is full; what the former program finds is all there.
         """
+        if widened := sum(map(len, self._widened(mode))):
+            event(
+                _log,
+                "names-widened",
+                logging.WARNING,
+                any_qtype=mode,
+                count=widened,
+                why="these rules were for one type, which means every type now: look for them"
+                " with `xdpctl list --map qnames`",
+            )
         count = 0
         for notes in self._unfound(mode):
             count += self._copy(notes, mode)
@@ -80,10 +90,29 @@ class Wildcards:
 
     def _unfound(self, mode: AnyQtype) -> Iterator[list[Note]]:
         """Yield our notes of names of any type that the program of this mode does not find."""
-        former = self._state.get_meta(_FACT)
-        if former not in set(AnyQtype):
+        former = self._former()
+        return self._of_types({*former.wildcards} - {*mode.wildcards}) if former else iter(())
+
+    def _widened(self, mode: AnyQtype) -> Iterator[list[Note]]:
+        """Yield our notes of names of one type that means every type to the program of this mode.
+
+        Without those whose names also have a rule for every type.
+        """
+        if (former := self._former()) is None:
             return
-        types = {*AnyQtype(former).wildcards} - {*mode.wildcards}
+        for notes in self._of_types({*mode.wildcards} - {*former.wildcards}):
+            wires = [abi.decode_qname(note.key)[0] for note in notes]
+            keys = [abi.encode_qname(wire, former.wildcards[0]) for wire in wires]
+            there = self._state.get_many(MapName.QNAMES, keys)
+            yield [note for note, key in zip(notes, keys, strict=True) if key not in there]
+
+    def _former(self) -> AnyQtype | None:
+        """Return the mode that our notes were written in, None if there is none yet."""
+        former = self._state.get_meta(_FACT)
+        return AnyQtype(former) if former in set(AnyQtype) else None
+
+    def _of_types(self, types: Collection[int]) -> Iterator[list[Note]]:
+        """Yield our notes of names with these types."""
         after = b""
         while types and (page := self._state.page(MapName.QNAMES, after, NOTES_AT_ONCE)):
             yield [note for note in page if abi.decode_qname(note.key)[1] in types]

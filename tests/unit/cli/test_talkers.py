@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +15,7 @@ from tests.unit.cli.test_top import Keys
 from xdpctl.cli import talkers
 from xdpctl.cli.keyboard import Keyboard
 from xdpctl.cli.talkers import ALL_BY, VIEWS, LiveTable
-from xdpctl.errors import ConflictError, XdpctlError
+from xdpctl.errors import ConflictError, ServiceUnreachableError, XdpctlError
 
 if TYPE_CHECKING:
     from tests.support.command_line import CommandLine
@@ -263,28 +265,57 @@ def test_before_the_first_samples_it_waits() -> None:
 # --- on a terminal ------------------------------------------------------------------------------
 
 
+STREAM = f"event: talkers\ndata: {json.dumps(SUMS)}\n\n".encode()
+STOPS = b'event: end\ndata: {"detail": "the service stops"}\n\n'
+
+
+class Slow(Keys):
+    """Keys that are pressed once something is on the screen."""
+
+    def wait(self, seconds: float) -> str:
+        time.sleep(0.2)
+        return super().wait(seconds)
+
+
 def test_the_verb_draws_what_the_stream_brings(
     cli: CommandLine, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import json  # noqa: PLC0415 - here only
-    import time  # noqa: PLC0415 - here only
-
-    stream = f"event: talkers\ndata: {json.dumps(SUMS)}\n\n".encode()
-    service.answer("GET", "/api/v1/live", stream)
-    pressed = ["", "n", "q"]
-
-    class Slow(Keys):
-        def wait(self, seconds: float) -> str:
-            time.sleep(0.2 if pressed == ["", "n", "q"] else 0)
-            return super().wait(seconds)
-
-    monkeypatch.setattr(talkers, "Keyboard", lambda _stream: Slow(pressed))
-    with pytest.raises(XdpctlError):  # the fake's stream ends at once
-        on_terminal(cli, "top", "--live", "--source", "192.0.2.0/24")
+    service.answer("GET", "/api/v1/live", STREAM + STOPS)
+    monkeypatch.setattr(talkers, "Keyboard", lambda _stream: Slow(["", "n", "", "q"]))
+    monkeypatch.setattr(talkers, "AGAIN_SECONDS", 60)
+    shown = on_terminal(cli, "top", "--live", "--source", "192.0.2.0/24")
+    assert shown.status == 0
     (request,) = service.requests
     asked = dict(request.query)
     assert (asked["samples"], asked["snapshots"], asked["source"]) == ("1", "0", "192.0.2.0/24")
     assert asked["by"] == ",".join(ALL_BY)
+    assert "the stream has ended: the service stops; trying again" in shown.output
+
+
+def test_a_service_that_restarts_does_not_end_it(
+    cli: CommandLine, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.answer("GET", "/api/v1/live", STREAM + STOPS)
+    monkeypatch.setattr(talkers, "Keyboard", lambda _stream: Slow([*[""] * 9, "q"]))
+    monkeypatch.setattr(talkers, "AGAIN_SECONDS", 0.01)
+    assert on_terminal(cli, "top", "--live").status == 0
+    assert len(service.requests) > 1
+
+
+def test_a_service_that_was_never_there_does(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(talkers, "Keyboard", lambda _stream: Slow([""] * 99))
+    with pytest.raises(ServiceUnreachableError):
+        on_terminal(cli, "top", "--live")
+
+
+def test_where_no_sums_come_any_more_the_last_ones_are_not_shown(table: LiveTable) -> None:
+    table.document, table.trouble = None, "the stream has ended"
+    assert table.lines(SIZE)[0] == "the stream has ended; trying again"
+    assert "192.0.2.7" not in shown(table)
+    press(table, "b")
+    assert table.question is None
 
 
 def test_arrow_keys_and_escape_are_keys() -> None:

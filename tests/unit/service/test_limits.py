@@ -270,6 +270,21 @@ async def test_another_table_begins_anew_and_keeps_its_secrets(
         assert "another size" in said["why"]
 
 
+async def test_another_rate_begins_accounts_anew_and_that_is_said(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    table = ("--rate-limit-table", "65536")
+    async with home.running("--rate-limit", "50", *table, "--on-exit", "keep"):
+        await reload(home, "--rate-limit", "50", "--rate-limit-burst", "60", *table)
+        assert not fields(caplog, "limits-left")
+        await reload(home, "--rate-limit", "60", *table)
+        (said,) = fields(caplog, "limits-left")
+        assert said["why"] == "another --rate-limit: accounts begin anew, proofs stay"
+    async with home.running("--rate-limit", "70", *table):
+        assert len(fields(caplog, "limits-left")) == 2
+
+
 @pytest.mark.parametrize("call", ["create_map", "load_program"])
 async def test_a_reload_that_the_kernel_refuses_changes_nothing(home: Home, call: str) -> None:
     async with home.running(*RATE):

@@ -464,6 +464,19 @@ def test_a_rule_for_queries_of_type_any_is_none_for_all(book: Book) -> None:
     assert [one[0] for one in types_of(book)] == [255]
 
 
+def test_rules_for_one_type_that_comes_to_mean_every_type_are_counted_in_the_log(
+    book: Book, caplog: pytest.LogCaptureFixture
+) -> None:
+    book.store.adopt(AnyQtype.NEW)
+    book.store.put(
+        [rule("www.example", qtype="ANY"), rule("a.example"), rule("a.example", qtype="ANY")]
+    )
+    for mode, warned in ((AnyQtype.BOTH, 1), (AnyQtype.NEW, 0)):
+        caplog.clear()
+        book.store.prepare_for(mode)
+        assert [one.getMessage() for one in caplog.records].count("names-widened") == warned
+
+
 def test_a_full_map_leaves_what_the_former_mode_finds(in_both: Book) -> None:
     others = [Rule(Question(Name.from_text(f"n{n}.example"))) for n in range(ROOM_FOR - 2)]
     in_both.store.put(others)
