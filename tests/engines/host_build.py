@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +23,12 @@ from xdpctl.abi import BY_REF, ZONE_BUCKET_SIZE, PacketAction, Reason, TallyRow
 from xdpctl.program.config import render_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from xdpctl.program.config import ProgramConfig
+
+_Source = tuple[str, int, int]
+"""Path, time of the last change and size."""
 
 HERE = Path(__file__).parent
 DRIVER = HERE / "host.c"
@@ -269,9 +274,7 @@ def compiled(command: Sequence[str], source: Path, rendered: str = "") -> Path:
 
     Compiled unless the same was before. Blocks.
     """
-    recipe = hashlib.sha256(repr((rendered, *command)).encode())
-    for file in _sources(source):
-        recipe.update(file.read_bytes())
+    recipe = hashlib.sha256(repr((rendered, *command)).encode() + _digest(_sources(source)))
     library = folder() / f"{recipe.hexdigest()[:32]}.so"
     with alone(library.with_suffix(".lock")):
         if not library.exists():
@@ -279,10 +282,22 @@ def compiled(command: Sequence[str], source: Path, rendered: str = "") -> Path:
     return library
 
 
-def _sources(source: Path) -> Iterator[Path]:
-    yield source
-    yield from sorted(HERE.glob("*.h"))
-    yield from sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.c")])
+def _sources(source: Path) -> tuple[_Source, ...]:
+    """Return what a library is made of; its files are read again only if one of these changes."""
+    near = [(file.path, file.stat()) for file in os.scandir(HERE) if file.name.endswith(".h")]
+    ours = [
+        (file.path, file.stat()) for file in os.scandir(SOURCES) if file.name.endswith((".h", ".c"))
+    ]
+    files = [(str(source), source.stat()), *sorted(near), *sorted(ours)]
+    return tuple((path, state.st_mtime_ns, state.st_size) for path, state in files)
+
+
+@lru_cache(maxsize=4)
+def _digest(sources: tuple[_Source, ...]) -> bytes:
+    digest = hashlib.sha256()
+    for path, _, _ in sources:
+        digest.update(Path(path).read_bytes())
+    return digest.digest()
 
 
 def _compile(rendered: str, command: Sequence[str], source: Path, library: Path) -> None:

@@ -12,6 +12,7 @@ import json
 import signal
 import socket
 import struct
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -254,6 +255,31 @@ def test_the_test_verb_says_the_limit_and_takes_nothing_from_it(
         return verdict(site, FAR) == ("truncate", "limit", "limit")
 
     eventually(limited, "the limit in the answer of `test`", timeout=30)
+    site.reload("rate-limit = 100\n")
+    with spending(site.site.client, FAR):  # what is given back within a tenth of a second is spent
+        eventually(lambda: site.limits()["acting"], "a limit that acts", timeout=30)
+        found = [verdict(site, FAR) for _ in range(5)]
+    assert ("truncate", "limit", "limit") in found
+
+
+@contextlib.contextmanager
+def spending(client: Host, source: str) -> Iterator[None]:
+    """Ask all the time, whatever the answers are."""
+    ended = threading.Event()
+
+    def ask() -> None:
+        with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((source, 0))
+            while not ended.wait(0.001):
+                sock.sendto(query(1), (SERVER[4], 53))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def verdict(site: LimitSite, source: str) -> Sequence[object]:

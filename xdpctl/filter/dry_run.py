@@ -56,12 +56,13 @@ def decide(
     with contextlib.ExitStack() as stack:
         own = stack.enter_context(OwnMaps.make(bpf, Scope.INTERFACE))
         private = stack.enter_context(OwnMaps.make(bpf, Scope.PROGRAM))
-        limits = stack.enter_context(_copied(bpf, maps))
+        limits = stack.enter_context(_limits_like(bpf, maps))
         own[MapName.CONTROL].update(_KEY, encode_control(panic=panic))
         used = {**maps, **own, **private, **limits}
         descriptors = {MAPS[name].ref: opened.fd for name, opened in used.items()}
         instructions = bytecode.without_hits().relocate(descriptors)
         program = stack.enter_context(bpf.load_program(instructions, PROGRAM_NAME))
+        _copy(maps, limits)  # not before: accounts recover while the kernel verifies
         program.test_run(frame)
         counted = decode_counters(own[MapName.COUNTERS].lookup(_KEY) or b"")
     for (reason, action), count in counted.items():
@@ -79,17 +80,24 @@ _FRESH = (MapName.HEAVY_ZONES, MapName.SAMPLE_STATE)
 """Maps that are new: names are counted in the one, and by the other nobody looks at samples."""
 
 
-def _copied(bpf: Bpf, maps: Mapping[MapName, Map]) -> OwnMaps:
-    """Return copies of the accounts that the program would take from."""
+def _limits_like(bpf: Bpf, maps: Mapping[MapName, Map]) -> OwnMaps:
+    """Return maps for copies of the accounts that the program would take from."""
     made: dict[MapName, Map] = {}
     with contextlib.ExitStack() as stack:
         for name in _WRITTEN:
             if (source := maps.get(name)) is not None:
-                made[name] = copy = bpf.create_map(MAPS[name], source.info.max_entries)
-                stack.enter_context(copy)
-                copy.memory()[:] = source.memory()
+                made[name] = stack.enter_context(
+                    bpf.create_map(MAPS[name], source.info.max_entries)
+                )
         for name in _FRESH:
             if name in maps:
                 made[name] = stack.enter_context(bpf.create_map(MAPS[name], MAPS[name].entries))
         stack.pop_all()
     return OwnMaps(made)
+
+
+def _copy(maps: Mapping[MapName, Map], copies: Mapping[MapName, Map]) -> None:
+    """Write what accounts hold now into their copies."""
+    for name in _WRITTEN:
+        if (source := maps.get(name)) is not None:
+            copies[name].memory()[:] = source.memory()

@@ -57,10 +57,10 @@ def read_cookie_secrets(path: Path) -> tuple[CookieKey, ...]:
     except ForeignFileError as error:
         raise CookieSecretError(f"{tried}: {error.sentence}") from error
     except OSError as error:
-        raise CookieSecretError(
-            f"{tried}: {error.strerror or error}; write the secret of the DNS server's cookies"
-            " into it, mode 0600"
-        ) from error
+        helps = "write the secret of the DNS server's cookies into it, mode 0600"
+        if isinstance(error, PermissionError):
+            helps = "let the user that the service runs as own it, mode 0600"
+        raise CookieSecretError(f"{tried}: {error.strerror or error}; {helps}") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     sound = all(len(line) == SECRET_DIGITS and _HEX.issuperset(line) for line in lines)
     if len(text) > FILE_MOST or not sound or not 1 <= len(lines) <= SECRETS_MOST:

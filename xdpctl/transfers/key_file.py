@@ -67,9 +67,10 @@ def read_key(path: Path) -> TsigKey:
     except ForeignFileError as error:
         raise TransferError(f"{tried}: {error.sentence}") from error
     except OSError as error:
-        raise TransferError(
-            f"{tried}: {error.strerror or error}; `tsig-keygen NAME` writes such a file"
-        ) from error
+        helps = "`tsig-keygen NAME` writes such a file"
+        if isinstance(error, PermissionError):
+            helps = "let the user that the service runs as own it, mode 0600"
+        raise TransferError(f"{tried}: {error.strerror or error}; {helps}") from error
     try:
         return parse_key(octets)
     except TransferError as error:

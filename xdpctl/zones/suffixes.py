@@ -1,8 +1,9 @@
 """Public suffixes: names below which zones of different owners are (com, co.uk).
 
 Owns the reading of the list that Debian's package publicsuffix keeps. Without the package only
-top-level domains are known for such. It is read at its first use, which blocks, and kept as one
-text: a set of its ten thousand rules takes ten times as much, and few names are ever looked up.
+top-level domains and the zones of reverse names are known for such. It is read at its first use,
+which blocks, and kept as one text: a set of its ten thousand rules takes ten times as much, and few
+names are ever looked up.
 Called by heavy.py and service/zone_limits.py.
 """
 
@@ -17,6 +18,8 @@ from xdpctl.rules.names import Name
 LIST = Path("/usr/share/publicsuffix/public_suffix_list.dat")
 
 _A_LABEL = "xn--"
+_REVERSE = frozenset({"in-addr.arpa", "ip6.arpa"})
+"""Below which the addresses of everybody are, also without the list."""
 
 
 class PublicSuffixes:
@@ -57,7 +60,7 @@ class PublicSuffixes:
 
         Blocks once, and once more for the first name with an A-label.
         """
-        if "." not in name:
+        if "." not in name or name in _REVERSE:
             return True
         if self._is_rule(f"!{name}"):
             return False

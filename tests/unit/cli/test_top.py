@@ -286,6 +286,7 @@ def test_limits_that_act_and_zones_that_are_asked_for_much_are_above_the_rules(
     assert first.startswith("limit limit acts: 7.0/s for ")
     assert second == f".victim.com is asked for 5,000/s: try {proposal}"
     assert titles.split()[0] == "RATE"
+    assert cli("top").output.splitlines()[:2] == [first, second], "in a pipe, too"
 
 
 def test_a_service_that_restarts_does_not_end_it(

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdpctl.errors import CookieSecretError
+from xdpctl.limits import cookies
 from xdpctl.limits.cookies import CookieKey, cookie_base, cookie_rate, read_cookie_secrets
 
 if TYPE_CHECKING:
@@ -87,6 +88,16 @@ def test_a_file_of_another_user_is_refused(file: Path) -> None:
 def test_a_missing_file_is_refused(file: Path) -> None:
     file.unlink()
     assert "No such file" in refused(file)
+
+
+def test_a_file_that_the_service_may_not_read_says_whose_it_must_be(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbid(*_: object, **__: object) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(cookies, "read_secret", forbid)
+    assert "Permission denied; let the user that the service runs as own it" in refused(file)
 
 
 def test_a_key_shows_nothing_of_itself(file: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdpctl.errors import TransferError
+from xdpctl.transfers import key_file
 from xdpctl.transfers.key_file import ALGORITHMS, parse_key, read_key
 
 if TYPE_CHECKING:
@@ -71,6 +72,17 @@ def test_a_file_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
         read_key(path)
     path.chmod(0o640)
     assert read_key(path).secret == b"secret"
+
+
+def test_a_file_that_the_service_may_not_read_says_whose_it_must_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbid(*_: object) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(key_file, "read_secret", forbid)
+    with pytest.raises(TransferError, match="let the user that the service runs as own it"):
+        read_key(tmp_path / "zone.key")
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:

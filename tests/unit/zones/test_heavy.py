@@ -104,6 +104,11 @@ def test_public_suffixes(name: str, suffixes: PublicSuffixes, *, public: bool) -
     assert suffixes.has(name) == public
 
 
+@pytest.mark.parametrize("name", ["in-addr.arpa", "ip6.arpa"])
+def test_nobody_has_all_reverse_names(tmp_path: Path, name: str) -> None:
+    assert PublicSuffixes(tmp_path / "none").has(name)
+
+
 def test_without_the_list_only_top_level_domains_are_known(tmp_path: Path) -> None:
     none = PublicSuffixes(tmp_path / "none")
     assert none.has("com")

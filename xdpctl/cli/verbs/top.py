@@ -102,7 +102,8 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
         _refresh(arguments, session)
     else:
         table = _new_table(session)
-        for line in list(_rows(table, _ask(arguments, session), session)) or table.titles():
+        rows = list(_rows(table, _ask(arguments, session), session)) or table.titles()
+        for line in (*_above(arguments, session), *rows):
             session.say(line)
     return 0
 
@@ -176,23 +177,19 @@ def _screen(arguments: argparse.Namespace, session: Session, keyboard: Keyboard)
     lines = list(_rows(_new_table(session), answer, session))
     if not lines:
         lines = [_nothing_hit(arguments, session)]
-    limits = _limits(arguments, session)
-    lines[:0] = [
-        *acting(limits.get("acting") or [], time.time()),
-        *heavy(limits.get("heavy") or []),
-    ]
+    lines[:0] = _above(arguments, session)
     if keyboard.works:
         other = "hits" if arguments.by == "rate" else "rate"
         lines.insert(0, f"sorted by {arguments.by}; keys: q quits, s sorts by {other}")
     return lines
 
 
-def _limits(arguments: argparse.Namespace, session: Session) -> dict[str, Any]:
-    """Return what the limits do; nothing of a service of a version without them."""
+def _above(arguments: argparse.Namespace, session: Session) -> list[str]:
+    """Return what the limits do, a line for each; nothing of a version without them."""
     found: dict[str, Any] = {}
     with suppress(NotFoundError):
         found = session.client(arguments).get("/api/v1/limits")
-    return found
+    return [*acting(found.get("acting") or [], time.time()), *heavy(found.get("heavy") or [])]
 
 
 def _nothing_hit(arguments: argparse.Namespace, session: Session) -> str:

@@ -484,7 +484,7 @@ class ImportQuery(msgspec.Struct, forbid_unknown_fields=True):
             "first-column",
             "json",
         ],
-        msgspec.Meta(description=f"of the list: one of {', '.join(ListFormat)}"),
+        msgspec.Meta(description=f"one of {', '.join(ListFormat)}: the list's"),
     ] = "auto"
     action: Annotated[
         Literal["", "drop", "truncate", "pass"],
