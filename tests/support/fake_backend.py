@@ -251,10 +251,10 @@ class FakeBackend:
     async def live(self) -> AsyncGenerator[LiveOut, None]:
         self._ask("live")
         for snapshot in self.lives:
-            yield live_out(snapshot, 1_000.0, [], [], [change_out(RECORD)])
+            yield live_out(snapshot, 1_000.0, [], [], None, [change_out(RECORD)])
             await asyncio.sleep(0)
         await self.more.wait()
-        yield live_out(self.snapshot(), 1_001.0, [], [], [])
+        yield live_out(self.snapshot(), 1_001.0, [], [], 0.0, [])
 
     kept_bits = (32, 128)
 

@@ -92,6 +92,7 @@ class Live:
         self._looked = asyncio.Event()
         self._next = asyncio.Event()
         self._top: list[TopRule] = []
+        self._top_at: float | None = None
         self._events: deque[tuple[int, ChangeOut]] = deque(maxlen=EVENTS_MAX)
         self._count = 0
 
@@ -111,6 +112,7 @@ class Live:
                     time.time(),
                     self._operations.limits().acting,
                     self._top,
+                    None if self._top_at is None else time.monotonic() - self._top_at,
                     events,
                 )
                 await following.wait()
@@ -189,10 +191,11 @@ class Live:
             began = time.monotonic()
             with _logged():
                 self._top = await self._operations.top(TOP, None, "rate")
+                self._top_at = time.monotonic()
             spent = time.monotonic() - began - 1.0  # a rate is measured for a second
             await asyncio.sleep(min(max(spent, 0.0) * TOP_SHARE, TOP_PAUSE))
             if not self._wanted.is_set():
-                self._top = []
+                self._top, self._top_at = [], None
 
 
 @contextlib.contextmanager

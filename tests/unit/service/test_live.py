@@ -148,6 +148,29 @@ async def test_the_rules_hit_most_are_by_rate() -> None:
     assert [rule.rate for rule in top] == [2.5]
 
 
+async def test_a_snapshot_says_how_old_the_rules_hit_most_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = 5.0
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: seconds)
+    monkeypatch.setattr(live_module, "time", clock)
+    operations = FakeOperations()
+    async with (
+        asyncio.timeout(5),
+        running(operations) as part,
+        aclosing(part.snapshots()) as snapshots,
+    ):
+        first = await anext(snapshots)
+        assert (first.top, first.top_age) == ([], None)
+        while (await anext(snapshots)).top_age != 0:
+            pass
+        monkeypatch.setattr(operations, "top", lambda *_: asyncio.Event().wait())
+        await asyncio.sleep(0.1)  # one that was under way has ended
+        seconds = 29.0
+        while (await anext(snapshots)).top_age != 24:
+            pass
+
+
 async def test_rules_are_ranked_again_soon_however_long_it_took(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

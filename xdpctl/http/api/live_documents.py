@@ -46,9 +46,10 @@ class LiveOut(msgspec.Struct):
     """What the service sees at one moment: the data of the event `snapshot`.
 
     `time` is in seconds since the epoch. `totals` are the packets of all interfaces by action since
-    they were attached, `rates` packets a second. `top` are the rules hit most, 20 at most, by rate;
-    with very many rules they are measured less often than once a second. `events` are the changes
-    since the snapshot before.
+    they were attached, `rates` packets a second. `top` are the rules hit most, 20 at most, by rate,
+    as they were `top_age` seconds before: with very many rules they are measured less often than
+    once a second. It is null until they have been measured. `events` are the changes since the
+    snapshot before.
     """
 
     time: float
@@ -56,6 +57,7 @@ class LiveOut(msgspec.Struct):
     totals: dict[str, int]
     rates: dict[str, float]
     top: list[TopRule]
+    top_age: float | None
     events: list[ChangeOut]
 
 
@@ -65,11 +67,12 @@ class EndOut(msgspec.Struct):
     detail: str
 
 
-def live_out(
+def live_out(  # noqa: PLR0913, PLR0917 - what a snapshot has
     snapshot: Snapshot,
     time: float,
     limits: Sequence[ActingOut],
     top: Sequence[TopRule],
+    top_age: float | None,
     events: Sequence[ChangeOut],
 ) -> LiveOut:
     """Return a snapshot as the data of an event."""
@@ -96,5 +99,6 @@ def live_out(
         {word: totals[action] for action, word in _ACTIONS.items()},
         {word: round(rates[action], 3) for action, word in _ACTIONS.items()},
         list(top),
+        None if top_age is None else round(top_age, 1),
         list(events),
     )

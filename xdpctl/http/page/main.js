@@ -54,7 +54,7 @@ const stream = new Stream({
 
 function showSnapshot(snapshot) {
   graph.add(snapshot.time, snapshot.rates);
-  rules.show(snapshot.top);
+  rules.show(snapshot.top, snapshot.top_age);
   changes.add(snapshot.events);
   const { tone, text, where, notes } = stateWords(snapshot.state, snapshot.rates);
   showState(tone, text);

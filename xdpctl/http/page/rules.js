@@ -60,6 +60,9 @@ function actions(rule) {
   return [{ text: "Unblock…", label: `Unblock ${name}`, act: unblock }];
 }
 
+const NONE = "No rule is hit now.";
+const COUNTING = "The hits of all rules are being counted.";
+const OLD = 5; // seconds: with very many rules, counting all hits takes as long
 const WORDS = { drop: "drop", truncate: "to TCP", pass: "pass" };
 
 export class RuleTable {
@@ -67,7 +70,7 @@ export class RuleTable {
     this.words = document.getElementById("rules-words");
     this.rows = new Rows(document.getElementById("rules"), {
       label: "Rules that are hit most",
-      empty: "No rule is hit now.",
+      empty: NONE,
       key: (rule) => `${rule.map} ${named(rule)}`,
       columns: [
         { label: "Target", kind: "name", show: (cell, rule) => setLines(cell, named(rule), why(rule)) },
@@ -79,8 +82,11 @@ export class RuleTable {
     });
   }
 
-  show(rules) {
-    setText(this.words, rules.length ? "The rules that are hit most now, 20 at most." : "");
+  // `age`: seconds since the hits were counted; null before that.
+  show(rules, age) {
+    const old = age > OLD ? `${Math.round(age)} s ago` : null;
+    setText(this.words, rules.length ? `The rules that are hit most ${old ?? "now"}, 20 at most.` : "");
+    setText(this.rows.empty, age === null ? COUNTING : old ? `No rule was hit ${old}.` : NONE);
     this.rows.show(rules);
   }
 }
