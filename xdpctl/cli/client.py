@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 Query = Mapping[str, str] | Sequence[tuple[str, str]]
 
+AGAIN = "; run the verb again"
+"""What helps where a stream has broken; who opens it again by itself leaves it out."""
+
 PAGE = 10_000
 """Rules in one page: the most that the service gives, because it walks its maps for each page."""
 
@@ -209,7 +212,7 @@ class Client:
             except (http.client.IncompleteRead, ConnectionError) as error:
                 raise XdpctlError(
                     "the stream has ended: it was not read for ten seconds, or the service was"
-                    " killed; run the verb again"
+                    f" killed{AGAIN}"
                 ) from error
 
     def _events_of(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from xdpctl.cli.verb import Session
 
+SILENT = "no service answers: it is being restarted, or has ended"
+"""Shown while a screen waits for a service that has answered before."""
+
 _UP = "\x1b[{}A"
 _ERASE = "\r\x1b[J"
 _CLEAR = "\x1b[2J\x1b[H"

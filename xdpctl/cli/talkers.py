@@ -8,15 +8,15 @@ not own the sums (samples/talkers.py). Called by verbs/top.py.
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from xdpctl.cli.client import AGAIN
 from xdpctl.cli.keyboard import Keyboard
 from xdpctl.cli.render import Table, columns, count, printable, shortened, shown_rate
-from xdpctl.cli.screen import Screen
-from xdpctl.errors import XdpctlError
+from xdpctl.cli.screen import SILENT, Screen
+from xdpctl.errors import ServiceUnreachableError, XdpctlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -169,7 +169,7 @@ class LiveTable:
 
     def _headline(self) -> str:
         if self.trouble:
-            return f"{self.trouble}; trying again"
+            return f"trying again; {self.trouble}"
         if self.document is None:
             return "waiting for the first samples"
         document = self.document
@@ -258,6 +258,13 @@ def _percent(share: float) -> str:
     return "<1%" if percent < 1 else f"{percent:.0f}%"
 
 
+def _of(error: XdpctlError) -> str:
+    """Return what is wrong, without what helps: the stream is opened again by itself."""
+    if isinstance(error, ServiceUnreachableError):
+        return SILENT
+    return error.sentence.removesuffix(AGAIN)
+
+
 class _Feed:
     """Reads the stream on a thread, for the keys are waited for here.
 
@@ -279,14 +286,19 @@ class _Feed:
         self.latest: Mapping[str, Any] | None = None
         self.trouble = ""
         self.ended: XdpctlError | None = None
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
+    def stop(self) -> None:
+        """Ask for no more; a stream that is open is read until it ends, or the process does."""
+        self._stopped.set()
+
     def _read(self) -> None:
         answered = False
-        while True:
+        while not self._stopped.is_set():
             try:
                 for name, document in self._client.events("/api/v1/live", self._query):
                     if name == "talkers":
@@ -295,8 +307,8 @@ class _Feed:
                 if not answered:
                     self.ended = error
                     return
-                self.trouble, self.latest = error.sentence, None
-            time.sleep(AGAIN_SECONDS)
+                self.trouble, self.latest = _of(error), None
+            self._stopped.wait(AGAIN_SECONDS)
 
 
 def show(client: Client, query: Mapping[str, str], session: Session, view: str) -> None:
@@ -323,6 +335,7 @@ def show(client: Client, query: Mapping[str, str], session: Session, view: str) 
             key = keyboard.wait(_KEY_SECONDS)
             if key and not table.press(key):
                 break
+    feed.stop()
     session.write("\r")
     if feed.ended is not None:
         raise feed.ended

@@ -98,6 +98,7 @@ class Limits:
         self._load = 0.0
         self._proven: int | None = None
         self._listeners: dict[int, bool] = {}
+        self._former_cookies = Events()  # that were checked with other secrets
         self._said: set[str] = set()
         self.warnings: tuple[str, ...] = tuple(self._sentences())
         self._warn()
@@ -113,6 +114,8 @@ class Limits:
         former = self.tables.keys
         await on_thread(self._thread, lambda: self.tables.use(prepared))
         self._settings = prepared.settings
+        if former != prepared.keys:
+            self._former_cookies = self._events(TallyRow.COOKIES)
         self._warn()
         say_forgotten(prepared)
         await self._look_into()
@@ -234,10 +237,11 @@ class Limits:
                 " the DNS server's sockets are in another network namespace (a container with a"
                 " mapped port), or all were forged: if it is in a container, use --proof cgroup"
             )
-        cookies = self._events(TallyRow.COOKIES)
-        if self.tables.keys and not cookies.found and cookies.missed >= BAD_COOKIES:
+        cookies, former = self._events(TallyRow.COOKIES), self._former_cookies
+        bad = cookies.missed - former.missed
+        if self.tables.keys and cookies.found <= former.found and bad >= BAD_COOKIES:
             yield (
-                f"none of {cookies.missed} DNS cookies was good: the DNS server makes them with"
+                f"none of {bad} DNS cookies was good: the DNS server makes them with"
                 " another secret than --cookie-secret-file has, or a proxy such as dnsdist is in"
                 " front of it, whose address is in them then, or all were forged"
             )

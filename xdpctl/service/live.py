@@ -48,6 +48,9 @@ TOP_SHARE = 20
 TOP_PAUSE = 20.0
 """… but no pause is longer: on a machine that a flood keeps busy, most of that time is waiting."""
 
+FAILED_PAUSE = 10.0
+"""Until counters that could not be read are read again: each time has a line in the log."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -188,12 +191,13 @@ class Live:
     async def _follow_top(self) -> NoReturn:
         while True:
             await self._wanted.wait()
-            began = time.monotonic()
+            began, pause = time.monotonic(), FAILED_PAUSE
             with _logged():
                 self._top = await self._operations.top(TOP, None, "rate")
                 self._top_at = time.monotonic()
-            spent = time.monotonic() - began - 1.0  # a rate is measured for a second
-            await asyncio.sleep(min(max(spent, 0.0) * TOP_SHARE, TOP_PAUSE))
+                spent = self._top_at - began - 1.0  # a rate is measured for a second
+                pause = min(max(spent, 0.0) * TOP_SHARE, TOP_PAUSE)
+            await asyncio.sleep(pause)
             if not self._wanted.is_set():
                 self._top, self._top_at = [], None
 

@@ -180,7 +180,7 @@ class Watch:
             return
         try:
             socket.if_nametoindex(interface)  # a card below a bond is none of the settings'
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: it has an octet 0
             raise NotFoundError(
                 f"cannot show packets of {shown(interface)}: this host has no such interface;"
                 " `xdpctl status` has those that are filtered"

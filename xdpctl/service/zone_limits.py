@@ -370,7 +370,8 @@ class ZoneLimits:
                 state.ends = now + WATCHED_SECONDS
             elif state.ends is not None and now >= state.ends:
                 state.ends, changed = None, True
-                await self._note(zone, "zone-free", "no attack was seen any more")
+                why = self._spared(zone) or "no attack was seen any more"
+                await self._note(zone, "zone-free", why)
         if changed:
             await on_thread(self._thread, self._write)
 

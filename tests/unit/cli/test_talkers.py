@@ -289,7 +289,7 @@ def test_the_verb_draws_what_the_stream_brings(
     asked = dict(request.query)
     assert (asked["samples"], asked["snapshots"], asked["source"]) == ("1", "0", "192.0.2.0/24")
     assert asked["by"] == ",".join(ALL_BY)
-    assert "the stream has ended: the service stops; trying again" in shown.output
+    assert "trying again; the stream has ended: the service stops" in shown.output
 
 
 def test_a_service_that_restarts_does_not_end_it(
@@ -298,8 +298,34 @@ def test_a_service_that_restarts_does_not_end_it(
     service.answer("GET", "/api/v1/live", STREAM + STOPS)
     monkeypatch.setattr(talkers, "Keyboard", lambda _stream: Slow([*[""] * 9, "q"]))
     monkeypatch.setattr(talkers, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(talkers, "AGAIN_SECONDS", 0.01)
     assert on_terminal(cli, "top", "--live").status == 0
     assert len(service.requests) > 1
+
+
+def test_a_stream_that_is_opened_again_by_itself_asks_nobody_to_do_it(
+    cli: CommandLine, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.answer("GET", "/api/v1/live", STREAM)
+    moved = service.path.with_name("moved")
+
+    class Moving(Slow):
+        def wait(self, seconds: float) -> str:
+            key = super().wait(seconds)
+            if key == "move":
+                service.path.rename(moved)
+            elif key == "q":
+                moved.rename(service.path)
+            return key if key == "q" else ""
+
+    monkeypatch.setattr(talkers, "Keyboard", lambda _stream: Moving(["", "move", "", "", "q"]))
+    monkeypatch.setattr(talkers, "AGAIN_SECONDS", 0.5)
+    monkeypatch.setenv("COLUMNS", "200")
+    output = on_terminal(cli, "top", "--live").output
+    assert "trying again; the stream has ended: it was not read for ten seconds" in output
+    assert "trying again; no service answers: it is being restarted, or has ended\n" in output
+    assert "run the verb again" not in output
+    assert "start one with" not in output
 
 
 def test_a_service_that_was_never_there_does(
@@ -312,7 +338,7 @@ def test_a_service_that_was_never_there_does(
 
 def test_where_no_sums_come_any_more_the_last_ones_are_not_shown(table: LiveTable) -> None:
     table.document, table.trouble = None, "the stream has ended"
-    assert table.lines(SIZE)[0] == "the stream has ended; trying again"
+    assert table.lines(SIZE)[0] == "trying again; the stream has ended"
     assert "192.0.2.7" not in shown(table)
     press(table, "b")
     assert table.question is None

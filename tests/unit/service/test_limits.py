@@ -342,6 +342,13 @@ async def test_cookies_and_proofs_of_which_none_is_good_are_warned_of(home: Home
         async with asyncio.timeout(PATIENCE):
             while not await said("none of 100 DNS cookies was good"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+        file.write_text("ffeeddccbbaa99887766554433221100\n")
+        await reload(home, *FLOOD, "--cookie-secret-file", str(file))
+        assert not await said("DNS cookies")  # those were of the former secret
+        tally(home, TallyRow.COOKIES, 200, good=False)
+        async with asyncio.timeout(PATIENCE):
+            while not await said("none of 100 DNS cookies was good"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         tally(home, TallyRow.COOKIES, 1, good=True)
         tally(home, TallyRow.PROOFS, 1, good=True)
         async with asyncio.timeout(PATIENCE):

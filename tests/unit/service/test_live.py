@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 from tests.support.fake_backend import ENTRY, NO_LIMITS, RECORD, STANDING
-from xdpctl.errors import StateError
+from xdpctl.errors import StateError, XdpctlError
 from xdpctl.http.api.converter import top_rule
 from xdpctl.http.api.limit_documents import limits_out
 from xdpctl.limits.view import LimitsView
@@ -183,6 +183,24 @@ async def test_rules_are_ranked_again_soon_however_long_it_took(
         async with asyncio.timeout(5):
             while operations.ranked < 3:
                 await anext(snapshots)
+
+
+async def test_counters_that_cannot_be_read_are_read_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not at once, for ever: the log would be full of it."""
+    operations = FakeOperations()
+    calls = itertools.count()
+
+    async def top(*_: object) -> list[TopRule]:
+        next(calls)
+        raise XdpctlError("cannot read a map")
+
+    monkeypatch.setattr(operations, "top", top)
+    async with running(operations) as part, aclosing(part.snapshots()) as snapshots:
+        for _ in range(5):
+            await anext(snapshots)
+    assert next(calls) == 1
 
 
 async def test_nothing_is_read_while_no_stream_is_open() -> None:

@@ -153,7 +153,9 @@ async def test_samples_come_few_at_a_time_and_each_is_read_once(
     assert len(read) == len(batch)
 
 
-@pytest.mark.parametrize(("interface", "there"), [("eth7", True), ("lo", True), ("eht0", False)])
+@pytest.mark.parametrize(
+    ("interface", "there"), [("eth7", True), ("lo", True), ("eht0", False), ("a\0b", False)]
+)
 async def test_an_interface_that_is_not_there_is_refused(
     place: Place, interface: str, *, there: bool
 ) -> None:

@@ -256,6 +256,9 @@ async def test_a_watched_zone_that_is_protected_by_a_reload_is_free_at_once(home
             await until(lambda: bool(in_force(home)))
             await reload(home, *config(home, 'protect = ["www.example.com"]'))
             await until(lambda: not in_force(home))
+            history = (await home.ask("GET", "/api/v1/history")).body["changes"]
+            (detail,) = [row["detail"] for row in history if row["verb"] == "zone-free"]
+            assert detail == ".example.com origin=dynamic: protect has www.example.com"
 
 
 @pytest.mark.parametrize("step", [-1e9, 1e9])

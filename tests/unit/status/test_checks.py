@@ -549,6 +549,11 @@ def test_limits_without_a_tcp_listener_are_a_warning_whatever_the_rules_are(
         assert said.startswith("there are limits, but no program listens on TCP port 53")
 
 
+def test_limits_that_send_nobody_to_tcp_are_none() -> None:
+    limits = ("--rate-limit", "50", "--flood-limit", "10000", "--rate-limit-slip", "0")
+    assert warnings(facts(truncating=False, listening={53: False}), *limits) == []
+
+
 def test_a_table_that_is_too_small_is_a_warning() -> None:
     limits = ("--rate-limit", "50", "--rate-limit-table", "1024", "--flood-limit", "100000")
     assert "use --rate-limit-table 8192" in warnings(facts(), *limits)[0]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xdpctl.abi import RULE_PLACES
 from xdpctl.cli.keyboard import Keyboard
 from xdpctl.cli.render import Table, count, shown_rate
-from xdpctl.cli.screen import Screen
+from xdpctl.cli.screen import SILENT, Screen
 from xdpctl.cli.traffic import add_filters, filters
 from xdpctl.cli.verb import Session, Verb, add_map, number_up_to
 from xdpctl.cli.verbs.listing import shown_target, shown_type
@@ -161,7 +161,7 @@ def _refresh(arguments: argparse.Namespace, session: Session) -> None:
             except ServiceUnreachableError:
                 if not answered:
                     raise
-                lines = ["no service answers: it is being restarted, or has ended; trying again"]
+                lines = [f"{SILENT}; trying again"]
             screen.draw(lines)
             key = keyboard.wait(max(began + _SECOND - time.monotonic(), 0.0))
             if key == "q":

@@ -60,7 +60,9 @@ def interface_warnings(settings: Settings, facts: InterfaceFacts) -> list[str]:
 
 def _tcp(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Check that a program answers clients that retry over TCP after TC=1."""
-    limited = bool(settings.rate_limit or settings.flood_limit or settings.zones)
+    limited = bool(
+        settings.rate_limit_slip and (settings.rate_limit or settings.flood_limit or settings.zones)
+    )
     if facts.truncating is None and not limited:
         yield Finding(
             Level.NOTE,
