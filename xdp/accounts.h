@@ -64,8 +64,11 @@ static __always_inline struct limit_set *set_of(struct scratch *scratch, int lev
 }
 
 /*
- * Reads a word of a plain account without use for it: it will be near when it is needed. A CPU
- * without a ticket of the total will hardly need it, and saves the way to the memory.
+ * Writes where a prefix's plain account is to the scratch, and reads a word of it without use for
+ * it: it will be near when it is needed. A CPU without a ticket of the total will hardly need it,
+ * and saves the way to the memory.
+ *
+ * `sum`: of the prefix, from which its other accounts follow (use_account).
  */
 static __always_inline void touch(const struct limits *limits, struct scratch *scratch, int level,
 				  __u64 sum)
