@@ -8,8 +8,9 @@ was opened. paths.py walks the path one part at a time; this module judges each 
 is open, and no part is looked up twice. A pipe, device or socket is never opened.
 
 Used for lists (`open_fed`), and for secrets: the token, a key, the cookie secrets (`open_secret`,
-`read_secret`). Everything blocks. Owns that judgement. Does not own the content of files. Called by
-feeds/reader.py, http/transport/token.py and tls.py, and limits/cookies.py.
+`read_secret`). Everything blocks. Owns that judgement, and what helps where a secret may not be
+read. Does not own the content of files. Called by those who read lists and secrets in feeds/,
+transfers/, http/transport/ and limits/.
 """
 
 from __future__ import annotations
@@ -84,6 +85,18 @@ def read_secret(path: Path, renew: str, most: int, *, group: bool = True) -> byt
     """Return the content of a file as `open_secret`; of a longer one, `most` + 1 bytes."""
     with open(open_secret(path, renew, group=group), "rb") as file:
         return file.read(most + 1)
+
+
+def why_unread(error: OSError | ValueError, helps: str) -> str:
+    """Return the end of a sentence: why a secret could not be read, and what helps.
+
+    Args:
+        error: of `read_secret`; ValueError: the path has an octet 0.
+        helps: what does, where it is not that the service may not read it.
+    """
+    if isinstance(error, PermissionError):
+        helps = "let the user that the service runs as own it, mode 0600"
+    return f"{getattr(error, 'strerror', None) or error}; {helps}"
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from xdpctl.errors import CookieSecretError, ForeignFileError
-from xdpctl.kernel.provenance import read_secret
+from xdpctl.kernel.provenance import read_secret, why_unread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,9 +58,7 @@ def read_cookie_secrets(path: Path) -> tuple[CookieKey, ...]:
         raise CookieSecretError(f"{tried}: {error.sentence}") from error
     except OSError as error:
         helps = "write the secret of the DNS server's cookies into it, mode 0600"
-        if isinstance(error, PermissionError):
-            helps = "let the user that the service runs as own it, mode 0600"
-        raise CookieSecretError(f"{tried}: {error.strerror or error}; {helps}") from error
+        raise CookieSecretError(f"{tried}: {why_unread(error, helps)}") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     sound = all(len(line) == SECRET_DIGITS and _HEX.issuperset(line) for line in lines)
     if len(text) > FILE_MOST or not sound or not 1 <= len(lines) <= SECRETS_MOST:

@@ -147,10 +147,11 @@ class LimitTables:
             self._ticks = Ticks.measured(self._bpf)
         present = self.maps.maps if former is None else former
         made = fitted(self._bpf, wanted, present)
-        if self._has_another_rate(settings, made):
-            made = replace(made, forgotten="another --rate-limit: accounts begin anew, proofs stay")
         found = Prepared(settings, made, keys, dict(made.maps) != dict(present))
         try:
+            if self._has_another_rate(settings, made):
+                why = "another --rate-limit: accounts begin anew, proofs stay"
+                found = replace(found, maps=replace(made, forgotten=why))
             self._fill_new(found)
         except BaseException:
             self.discard(found)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import ForeignFileError, TargetError, TransferError
-from xdpctl.kernel.provenance import read_secret
+from xdpctl.kernel.provenance import read_secret, why_unread
 from xdpctl.rules.names import Name, shown
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ def read_key(path: Path) -> TsigKey:
         raise TransferError(f"{tried}: {error.sentence}") from error
     except OSError as error:
         helps = "`tsig-keygen NAME` writes such a file"
-        if isinstance(error, PermissionError):
-            helps = "let the user that the service runs as own it, mode 0600"
-        raise TransferError(f"{tried}: {error.strerror or error}; {helps}") from error
+        raise TransferError(f"{tried}: {why_unread(error, helps)}") from error
     try:
         return parse_key(octets)
     except TransferError as error:

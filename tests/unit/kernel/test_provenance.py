@@ -12,7 +12,7 @@ import pytest
 
 from xdpctl.errors import ForeignFileError, IrregularFileError
 from xdpctl.kernel import provenance
-from xdpctl.kernel.provenance import open_fed, open_own
+from xdpctl.kernel.provenance import open_fed, open_own, why_unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -303,3 +303,12 @@ def test_no_descriptor_is_left(feeds: Path, secret: Path) -> None:
     with pytest.raises(FileNotFoundError):
         open_fed(feeds / "nothing")
     assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+def test_who_must_own_a_secret_is_said_where_it_may_not_be_read() -> None:
+    helps = "write a token into it"
+    assert why_unread(FileNotFoundError(2, "No such file"), helps) == f"No such file; {helps}"
+    assert why_unread(ValueError("embedded null byte"), helps) == f"embedded null byte; {helps}"
+    denied = why_unread(PermissionError(13, "Permission denied"), helps)
+    assert denied.startswith("Permission denied; let the user that the service runs as own it")
+    assert helps not in denied

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import DnsdistError, ForeignFileError
-from xdpctl.kernel.provenance import read_secret
+from xdpctl.kernel.provenance import read_secret, why_unread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,10 +71,8 @@ def read_api_key(path: Path) -> ApiKey:
     except ForeignFileError as error:
         raise DnsdistError(f"{tried}: {error.sentence}") from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DnsdistError(
-            f"{tried}: {reason}; write the API key of dnsdist's web server into it, mode 0600"
-        ) from error
+        helps = "write the API key of dnsdist's web server into it, mode 0600"
+        raise DnsdistError(f"{tried}: {why_unread(error, helps)}") from error
     if not 0 < len(secret) <= KEY_MAX or not _VISIBLE.fullmatch(secret):
         raise DnsdistError(
             f"{tried}: it must hold one key of at most {KEY_MAX} visible ASCII characters, and"

@@ -388,12 +388,12 @@ async def _prove(request: web.Request, *, proven: bool) -> web.Response:
 
 def _is_nobody(address: IPv4Address | IPv6Address) -> bool:
     """Return whether no host can have the address as its own on a network."""
-    if isinstance(address, IPv4Address) and address in _NO_HOSTS:
+    if address == _BROADCAST:
         return True
     return address.is_unspecified or address.is_loopback or address.is_multicast
 
 
-_NO_HOSTS = frozenset({IPv4Address("255.255.255.255")})
+_BROADCAST = IPv4Address("255.255.255.255")
 
 
 async def resize(request: web.Request) -> web.Response:

@@ -113,7 +113,7 @@ class SharedSamples:
         try:
             yield
         finally:
-            self._alone = [each for each in self._alone if each is not talkers]
+            self._alone.remove(talkers)
             self._share_room()
 
     @asynccontextmanager
@@ -187,7 +187,7 @@ class _Sums:
         self._kept = kept
         self._wanted = wanted
         self._began = self._looked = time.time()
-        self.talkers = Talkers(wanted.by, wanted.seconds, kept=kept, began=self._began)
+        self.talkers = self._begun()
         self._turn = turn
         self._next: asyncio.Future[TalkersOut | None] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
@@ -263,14 +263,15 @@ class _Sums:
 
     def _follow_clock(self) -> None:
         """Begin again where the clock was set back: what is known would stay for so long."""
-        former, self._looked = self._looked, time.time()
-        if self._looked < former:
+        before, self._looked = self._looked, time.time()
+        if self._looked < before:
             self._began = self._looked
-            talkers = Talkers(
-                self._wanted.by, self._wanted.seconds, kept=self._kept, began=self._began
-            )
-            talkers.most_samples = self.talkers.most_samples
-            self.talkers = talkers
+            former, self.talkers = self.talkers, self._begun()
+            self.talkers.most_samples = former.most_samples
+
+    def _begun(self) -> Talkers:
+        wanted = self._wanted
+        return Talkers(wanted.by, wanted.seconds, kept=self._kept, began=self._began)
 
     def _over(self, task: asyncio.Task[None]) -> None:
         """Tell readers that nothing follows, or why."""

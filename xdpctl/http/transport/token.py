@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from xdpctl.errors import ForeignFileError, ListenError
-from xdpctl.kernel.provenance import read_secret
+from xdpctl.kernel.provenance import read_secret, why_unread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,9 +59,8 @@ def read_token(path: Path) -> Token:
     except ForeignFileError as error:
         raise ListenError(f"{tried}: {error.sentence}") from error
     except OSError as error:
-        raise ListenError(
-            f"{tried}: {error.strerror or error}; write a token into it, mode 0600"
-        ) from error
+        helps = "write a token into it, mode 0600"
+        raise ListenError(f"{tried}: {why_unread(error, helps)}") from error
     if not TOKEN_MIN <= len(secret) <= TOKEN_MAX or not _VISIBLE.fullmatch(secret):
         raise ListenError(
             f"{tried}: it must hold one token of {TOKEN_MIN} to {TOKEN_MAX} visible ASCII"
