@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from xdpctl.abi import RuleAction
 from xdpctl.errors import TargetError
-from xdpctl.rules.comments import reason_of, split
+from xdpctl.rules.comments import MARKS, reason_of, split
 from xdpctl.rules.keys import (
     NO_END,
     NO_REASON,
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 _OPTIONS_KEPT = 1000
 _BLANK = " \r\n"
+_OPTIONS_BEGIN = (" ", '"', "=", *MARKS)
+"""One of these is in every text in which a line has options, or a comment that is its reason."""
+
 _BLOCK_MIN = 8
 """Rows; fewer are not worth a block."""
 
@@ -120,7 +123,7 @@ class LineReader:
         """
         lines = text.split("\n")
         found = self._options.get("")
-        if found is None or " " in text or '"' in text or "=" in text:
+        if found is None or any(mark in text for mark in _OPTIONS_BEGIN):
             yield from in_blocks(self.rows(lines, first))
             return
         book, options = found

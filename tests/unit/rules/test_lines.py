@@ -303,6 +303,9 @@ plain_lines = st.lists(
 
 
 @given(parts=st.lists(plain_lines, max_size=3), origin=st.sampled_from(["cli", "list:x"]))
+@example(parts=[["192.0.2.1\r", "192.0.2.1#no"]], origin="cli")
+@example(parts=[["www.example", "www.example;no"]], origin="cli")
+@example(parts=[["192.0.2.1\r", "192.0.2.1//no"]], origin="list:x")
 def test_blocks_have_the_rows_that_the_lines_have(parts: list[list[str]], origin: str) -> None:
     plain = LineReader(origin, AnyQtype.BOTH, NOW)
     other = LineReader(origin, AnyQtype.BOTH, NOW)
