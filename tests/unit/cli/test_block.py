@@ -126,7 +126,7 @@ def test_a_single_word_is_no_target_and_what_was_meant_is_said(
     ],
 )
 @pytest.mark.parametrize("verb", ["block", "allow", "unblock"])
-def test_with_zone_a_type_or_time_beside_a_name_is_no_zone_of_its_own(  # noqa: PLR0917 - a table
+def test_with_zone_a_type_or_time_beside_a_name_is_no_zone_of_its_own(  # noqa: PLR0913, PLR0917 - a table
     cli: CommandLine, service: FakeService, verb: str, words: list[str], meant: str, written: str
 ) -> None:
     result = cli(verb, "amplify.example", *words, "--zone")
