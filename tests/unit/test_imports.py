@@ -23,8 +23,8 @@ FACES = {"aiohttp", "msgspec", "prometheus_client"}
 """What answers requests; yarl, multidict and attr come with the first."""
 
 NAMES = {"dns.name", "idna"}
-NEVER = {"bcc", "unittest", "pyroute2.iproute", "pyroute2.ndb"}
-KERNEL = {"asyncio", "sqlite3", "ctypes", "pyroute2.netlink", "xdpctl.service.service"}
+NEVER = {"bcc", "unittest"}
+KERNEL = {"asyncio", "sqlite3", "ctypes", "xdpctl.service.service"}
 LOCAL = {"check", "prepare", "detach"}
 """Verbs that work without a service, and so look at the kernel themselves."""
 
@@ -57,16 +57,6 @@ def test_the_service_filters_before_it_can_answer() -> None:
 def test_compiling_begins_before_the_service_is_loaded() -> None:
     found = modules("import xdpctl.service.bootstrap")
     assert not found & (FACES | NAMES | NEVER | KERNEL - {"ctypes"})
-
-
-def test_of_pyroute2_only_the_codecs_are_imported() -> None:
-    found = modules("import xdpctl.kernel.net.interfaces")
-    assert "pyroute2.netlink.rtnl.ifinfmsg" in found
-    assert not {"pyroute2", *NEVER} & found
-
-
-def test_the_whole_of_pyroute2_can_still_be_imported() -> None:
-    assert "pyroute2.iproute" in modules("import xdpctl.kernel.net.interfaces, pyroute2")
 
 
 def test_settings_are_read_without_what_serves_or_names() -> None:

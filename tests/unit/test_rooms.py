@@ -51,7 +51,6 @@ FOREIGN = {
     "idna": ("xdpctl.rules.names",),
     "msgspec": ("xdpctl.http",),
     "prometheus_client": ("xdpctl.status.metrics",),
-    "pyroute2": ("xdpctl.kernel.net.codecs",),
     "sqlite3": ("xdpctl.store", "xdpctl.feeds.zone.records"),
 }
 """A library, and where alone it is imported."""
