@@ -16,7 +16,8 @@ from xdpctl.http.api.openapi import PATH, openapi
 from xdpctl.http.api.routes import ROUTES
 from xdpctl.http.app import make_app
 from xdpctl.http.transport.access import Access
-from xdpctl.status.metrics import Exposition, SnapshotCollector
+from xdpctl.status.exposition import Exposition
+from xdpctl.status.metrics import SnapshotCollector
 
 
 @pytest.fixture
