@@ -1,7 +1,7 @@
 """The keys under which the application stores what the API's handlers need.
 
-Owns only the keys; the values come from service/operations.py and status/exposition.py. Does not own
-transport/keys.py. Used by http/app.py, handlers.py and uploads.py.
+Owns only the keys; the values come from service/operations.py and status/exposition.py. Does not
+own transport/keys.py. Used by http/app.py, handlers.py and uploads.py.
 """
 
 from __future__ import annotations
