@@ -39,6 +39,7 @@ DEBIAN_NAMES: Final = {
     "aiohttp": "python3-aiohttp",
     "idna": "python3-idna",
     "prometheus_client": "python3-prometheus-client",
+    "pyroute2": "python3-pyroute2",
 }
 """Libraries of pyproject.toml that are Debian 12's own; the rest has to be bundled."""
 

@@ -37,8 +37,7 @@ from xdpctl.samples.hub import Hub
 from xdpctl.samples.packets import read_packet
 from xdpctl.service.watch import Seen, SeenRule
 from xdpctl.settings import Listen, load_settings
-from xdpctl.status.exposition import Exposition
-from xdpctl.status.metrics import SnapshotCollector
+from xdpctl.status.metrics import Exposition, SnapshotCollector
 from xdpctl.status.snapshot import Snapshot
 from xdpctl.store.bulk import BulkResult
 from xdpctl.store.entries import Entry

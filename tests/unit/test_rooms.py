@@ -50,7 +50,8 @@ FOREIGN = {
     "dns": ("xdpctl.rules.names", "xdpctl.feeds", "xdpctl.transfers.signing"),
     "idna": ("xdpctl.rules.names",),
     "msgspec": ("xdpctl.http",),
-    "prometheus_client": ("xdpctl.status.metrics", "xdpctl.status.exposition"),
+    "prometheus_client": ("xdpctl.status.metrics",),
+    "pyroute2": ("xdpctl.kernel.net.codecs",),
     "sqlite3": ("xdpctl.store", "xdpctl.feeds.zone.records"),
 }
 """A library, and where alone it is imported."""

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from xdpctl.http.transport.gate import Gate
     from xdpctl.http.transport.spare import Spare
     from xdpctl.http.transport.token import Token
-    from xdpctl.status.exposition import Exposition
+    from xdpctl.status.metrics import Exposition
 
 _log = logging.getLogger(__name__)
 

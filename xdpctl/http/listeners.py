@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from xdpctl.http.app import Serving
     from xdpctl.http.transport.token import Token
     from xdpctl.settings import Listen
-    from xdpctl.status.exposition import Exposition
+    from xdpctl.status.metrics import Exposition
 
 _log = logging.getLogger(__name__)
 

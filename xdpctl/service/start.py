@@ -498,8 +498,7 @@ def _stale_entries(
 
 async def _serve(listeners: Listeners, operations: Operations, program: CurrentProgram) -> None:
     """Begin to answer requests."""
-    from xdpctl.status.exposition import Exposition  # noqa: PLC0415 - packets are filtered without it
-    from xdpctl.status.metrics import SnapshotCollector  # noqa: PLC0415 - the same
+    from xdpctl.status.metrics import Exposition, SnapshotCollector  # noqa: PLC0415 - packets are filtered without it
 
     collector = SnapshotCollector(
         operations.snapshot,
@@ -554,7 +553,6 @@ def _import_faces() -> None:
     """Import the modules that answer requests. Blocks for a tenth of a second."""
     import_application()
     import_parts_of("prometheus_client")
-    import_module("xdpctl.status.exposition")
     import_module("xdpctl.status.metrics")
     import_module("xdpctl.service.operations")
 

@@ -1,8 +1,8 @@
 """The Prometheus metrics of CONTRACT.md, collected from the last snapshot.
 
-A scrape reads one frozen value that observer.py made.
-Owns the names, labels and help of the metrics. Does not own the values, or the text of a scrape
-(exposition.py), which calls this.
+A scrape reads one frozen value that observer.py made, and this process's own numbers (`process_*`)
+from /proc. Called by http/.
+Owns the names, labels and help of the metrics. Does not own the values.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import platform
 import time
 from typing import TYPE_CHECKING
 
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     InfoMetricFamily,
 )
-from prometheus_client.registry import Collector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector, CollectorRegistry
 
 from xdpctl import __version__
 from xdpctl.abi import RULE_MAPS, RULE_PLACES, TABLES, PacketAction, Reason
@@ -410,3 +412,59 @@ def _zones(view: LimitsView) -> Iterator[Metric]:
         for result, count in zone.transfers.items():
             transfers.add_metric([zone.zone, result], count)
     yield from (names, serials, verified, transfers)
+
+
+class Exposition:
+    """The text of a scrape, in the format that the client asks for."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(collector)
+        ProcessCollector(registry=self._registry)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Return (body, content type) for the Accept header of a request."""
+        encode, content_type = choose_encoder(preferred(accept))
+        return encode(self._registry), content_type
+
+
+_TEXT, _OPEN = "text/plain", "application/openmetrics-text"
+
+
+def preferred(accept: str) -> str:
+    """Return those media ranges of an Accept header that name the format to answer in.
+
+    prometheus_client reads no weights. So the format is chosen here (RFC 9110, 12.5.1), and
+    it gets only what is said about this format: of equal weights the first named, and text
+    where the header has no format that we have.
+    """
+    ranges: list[tuple[str, str, float]] = []
+    for part in accept.split(","):
+        media, *parameters = (word.strip() for word in part.lower().split(";"))
+        weights = [word[2:] for word in parameters if word[:2] == "q="]
+        named = ";".join([media, *(word for word in parameters if word[:2] != "q=")])
+        ranges.append((media, named, _weight(weights[0]) if weights else 1.0))
+
+    def weight_of(offer: str) -> float:
+        for pattern in (offer, f"{offer.partition('/')[0]}/*", "*/*"):
+            if found := [weight for media, _, weight in ranges if media == pattern]:
+                return max(found)
+        return 0.0
+
+    order = [media for media, _, weight in ranges if media in {_TEXT, _OPEN} and weight]
+    offers = [*order, *(offer for offer in (_TEXT, _OPEN) if offer not in order)]
+    chosen = max(offers, key=weight_of)
+    if not weight_of(chosen):
+        return _TEXT
+    return (
+        ",".join(named for media, named, weight in ranges if media == chosen and weight) or chosen
+    )
+
+
+def _weight(text: str) -> float:
+    """Return the number of a `q=`; 0 to 1, and 1 for what is not a number."""
+    try:
+        found = float(text)
+    except ValueError:
+        return 1.0
+    return min(max(found, 0.0), 1.0) if found == found else 1.0  # noqa: PLR0124 - not a number

@@ -18,8 +18,7 @@ from xdpctl.feeds.dnsdist.views import BridgeView, DnsdistView
 from xdpctl.feeds.publish.views import PublishZoneView
 from xdpctl.feeds.versions import GoodVersion, ListView
 from xdpctl.limits.view import LimitsView, ZoneView
-from xdpctl.status.exposition import Exposition
-from xdpctl.status.metrics import SnapshotCollector
+from xdpctl.status.metrics import Exposition, SnapshotCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,7 @@ from xdpctl.http.api.openapi import PATH, openapi
 from xdpctl.http.api.routes import ROUTES
 from xdpctl.http.app import make_app
 from xdpctl.http.transport.access import Access
-from xdpctl.status.exposition import Exposition
-from xdpctl.status.metrics import SnapshotCollector
+from xdpctl.status.metrics import Exposition, SnapshotCollector
 
 
 @pytest.fixture

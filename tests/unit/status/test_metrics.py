@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from prometheus_client import parser
+from prometheus_client import openmetrics, parser
+from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from tests.support.fake_host import INTERFACE, FakeHost, bytecode
 from xdpctl import __version__
@@ -23,8 +24,7 @@ from xdpctl.filter.view import FilterState, FilterView
 from xdpctl.kernel.bpf.programs import XdpMode
 from xdpctl.maps.shared import SharedMaps
 from xdpctl.maps.xsk_destinations import DestinationWatch
-from xdpctl.status.exposition import Exposition
-from xdpctl.status.metrics import POSSIBLE, SnapshotCollector
+from xdpctl.status.metrics import POSSIBLE, Exposition, SnapshotCollector
 from xdpctl.status.observer import Observer
 from xdpctl.status.snapshot import MapView, Snapshot
 
@@ -82,6 +82,8 @@ REASONS = [
     "unproven",
     "zone-limit",
 ]
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
 def counters(**packets: int) -> dict[tuple[Reason, PacketAction], Count]:
@@ -446,6 +448,49 @@ def test_a_scrape_shows_the_snapshot_of_its_moment() -> None:
     exposition = Exposition(SnapshotCollector(lambda: shown.pop(0), bcc=lambda: "0"))
     bodies = [exposition.render("")[0] for _ in range(2)]
     assert [b"\nxdpctl_panic 1.0" in body for body in bodies] == [False, True]
+
+
+def test_the_text_format_is_the_default() -> None:
+    _, content_type = Exposition(SnapshotCollector(lambda: FULL, bcc=lambda: "0")).render("*/*")
+    assert content_type.startswith("text/plain; version=")
+
+
+def test_a_scraper_that_asks_for_openmetrics_gets_it() -> None:
+    body, content_type = Exposition(SnapshotCollector(lambda: FULL, bcc=lambda: "0")).render(
+        OPENMETRICS
+    )
+    parse = openmetrics_parser.text_string_to_metric_families
+    found = list(parse(body.decode()))  # type: ignore[no-untyped-call]
+    assert content_type.startswith(openmetrics.exposition.CONTENT_TYPE_LATEST.split(";")[0])
+    names = {s.name for family in found for s in family.samples}
+    assert {name for name in names if not is_of_the_process(name)} == set(CONTRACT)
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_open"),
+    [
+        ("text/plain;version=0.0.4,application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=0, */*", False),
+        ("application/openmetrics-text; version=1.0.0; q=0.0, text/plain;q=0.1", False),
+        ("text/plain;q=0, application/openmetrics-text", True),
+        ("text/plain;q=0, */*;q=0.1", True),
+        ("application/openmetrics-text;q=0.2,text/plain;q=0.5", False),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4", True),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2,*/*;q=0.1", True),
+        ("APPLICATION/OpenMetrics-Text; Q=0.7", True),
+        ("text/*;q=0.3, application/*;q=0.9", True),
+        ("application/json", False),
+        ("text/plain;q=0", False),
+        ("text/plain;q=0,application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=nonsense", True),
+        ("application/openmetrics-text;q=nan", True),
+        (";;,,q=", False),
+        ("", False),
+    ],
+)
+def test_the_weights_of_an_accept_header_choose_the_format(accept: str, *, is_open: bool) -> None:
+    _, content_type = Exposition(SnapshotCollector(lambda: FULL, bcc=lambda: "0")).render(accept)
+    assert content_type.startswith("application/openmetrics-text" if is_open else "text/plain")
 
 
 def test_a_scrape_has_the_numbers_of_this_process() -> None:

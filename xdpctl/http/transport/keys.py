@@ -1,8 +1,8 @@
 """The keys under which the application stores what its handlers need.
 
-Owns only the keys; the values come from service/operations.py, status/exposition.py and
-http/app.py. aiohttp has typed keys since 3.9 and warns about any other key; Debian 12's 3.8 accepts
-every hashable value. Does not own what is stored. Used by http/app.py, body.py and http/api/.
+Owns only the keys; the values come from service/operations.py, status/metrics.py and http/app.py.
+aiohttp has typed keys since 3.9 and warns about any other key; Debian 12's 3.8 accepts every
+hashable value. Does not own what is stored. Used by http/app.py, body.py and http/api/.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Network interfaces: which exist, what is attached to them, how they change.
 
-codecs.py encodes and decodes the messages, rtnetlink.py carries them.
+pyroute2 encodes and decodes the messages (codecs.py). Its sockets are not used: each call starts
+its own event loop, and none survives an overrun. rtnetlink.py carries the messages instead.
 Everything blocks for less than a millisecond, except `watch`, which runs on the loop. Used by
 service/, filter/, status/checks/, maps/xsk_destinations.py and the verbs. Owns `Netlink` and the
 values that it returns. Does not own sockets and framing.
@@ -12,17 +13,16 @@ import asyncio
 import errno
 import os
 import socket
-import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xdpctl.errors import InterfaceError, KernelError
 from xdpctl.kernel.bpf.libbpf import XDP_FLAGS_DRV_MODE, XDP_FLAGS_REPLACE, XDP_FLAGS_SKB_MODE
 from xdpctl.kernel.bpf.programs import XdpMode
 from xdpctl.kernel.failure import kernel_error
-from xdpctl.kernel.net import codecs, netdev, rtnetlink, sockets
-from xdpctl.kernel.net.codecs import LinkAttribute, LinkMessage, XdpAttribute
+from xdpctl.kernel.net import netdev, rtnetlink, sockets
+from xdpctl.kernel.net.codecs import ifaddrmsg, ifinfmsg
 from xdpctl.kernel.net.ethtool import Channels, Ethtool
 
 if TYPE_CHECKING:
@@ -46,14 +46,10 @@ _MODE_FLAGS = {
     XdpMode.OFFLOAD: 1 << 3,
 }
 _PROGRAM_ATTRIBUTES = {
-    XdpMode.NATIVE: XdpAttribute.DRV_PROG_ID,
-    XdpMode.GENERIC: XdpAttribute.SKB_PROG_ID,
-    XdpMode.OFFLOAD: XdpAttribute.HW_PROG_ID,
+    XdpMode.NATIVE: "IFLA_XDP_DRV_PROG_ID",
+    XdpMode.GENERIC: "IFLA_XDP_SKB_PROG_ID",
+    XdpMode.OFFLOAD: "IFLA_XDP_HW_PROG_ID",
 }
-_INFO_KIND = 1  # IFLA_INFO_KIND, inside IFLA_LINKINFO
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
-_SKIP_STATS = codecs.attribute(LinkAttribute.EXT_MASK, struct.pack("=I", _RTEXT_FILTER_SKIP_STATS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +116,7 @@ class Netlink:
         if not 0 < len(os.fsencode(name)) <= _LONGEST_NAME:
             raise self._unknown(name)
         try:
-            wanted = codecs.attribute(LinkAttribute.IFNAME, os.fsencode(name) + b"\0")
-            answer = _query_links(wanted, flags=0)
+            answer = _query_links([("IFLA_IFNAME", name)], flags=0)
         except KernelError as error:
             if error.errno == errno.ENODEV:
                 raise self._unknown(name) from error
@@ -130,7 +125,7 @@ class Netlink:
 
     def interfaces(self) -> list[Interface]:
         """Return all interfaces."""
-        return [_interface(message) for message in _query_links(b"", rtnetlink.NLM_F_DUMP)]
+        return [_interface(message) for message in _query_links([], rtnetlink.NLM_F_DUMP)]
 
     def index_of(self, name: str) -> int | None:
         """Return the index of an interface, None if it does not exist. Takes microseconds."""
@@ -165,15 +160,11 @@ class Netlink:
 
     def local_addresses(self) -> list[IPv4Address | IPv6Address]:
         """Return every address of this host."""
-        request = codecs.request(_RTM_GETADDR, rtnetlink.NLM_F_DUMP, bytes(_ADDRESS.size))
-        found = []
-        for message in _query(request):
-            family, *_ = _ADDRESS.unpack_from(message, codecs.HEADER.size)
-            held = codecs.attributes(message[codecs.HEADER.size + _ADDRESS.size :])
-            address = held.get(_IFA_LOCAL) or held.get(_IFA_ADDRESS)
-            if address and family in {socket.AF_INET, socket.AF_INET6}:
-                found.append(ip_address(address))
-        return found
+        return [
+            ip_address(text)
+            for message in _query(ifaddrmsg, _RTM_GETADDR, rtnetlink.NLM_F_DUMP)
+            if (text := message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS"))
+        ]
 
     def listening_tcp(self, port: int) -> bool:
         """Tell whether anything listens on this TCP port, on any address."""
@@ -272,32 +263,33 @@ class Netlink:
         )
 
 
-def _query_links(attributes: bytes, flags: int) -> list[LinkMessage]:
-    """Return links.
+def _query_links(attributes: list[tuple[str, object]], flags: int) -> list[Any]:
+    """Return decoded links.
 
     Raises:
         KernelError: as the kernel says.
     """
-    answer = _query(codecs.link_request(_RTM_GETLINK, flags, attributes + _SKIP_STATS))
-    return [codecs.link_message(message) for message in answer]
+    skip = ("IFLA_EXT_MASK", _RTEXT_FILTER_SKIP_STATS)
+    return _query(ifinfmsg, _RTM_GETLINK, flags, attrs=[*attributes, skip])
 
 
-def _query(request: bytes) -> list[bytes]:
-    """Return the messages of the answer to a question.
+def _query(message: type[Any], kind: int, flags: int, **fields: object) -> list[Any]:
+    """Return the decoded answer to a question.
 
     Raises:
         KernelError: as the kernel says.
     """
     try:
-        answer = rtnetlink.converse(request)
+        answer = rtnetlink.converse(_encoded(message, kind, flags, **fields))
     except rtnetlink.RefusedError as refused:
         raise _error("cannot ask the kernel for network interfaces", refused) from refused
-    return [message for _, message in answer]
+    return [_decoded(message, data) for _, data in answer]
 
 
 def _names() -> dict[int, str]:
     """Return the names of all interfaces by index."""
-    return {link.ifindex: link.name for link in _query_links(b"", rtnetlink.NLM_F_DUMP)}
+    links = _query_links([], rtnetlink.NLM_F_DUMP)
+    return {message["index"]: message.get_attr("IFLA_IFNAME") for message in links}
 
 
 def _set_program(ifindex: int, *, fd: int, flags: int, expected: int | None = None) -> None:
@@ -306,40 +298,64 @@ def _set_program(ifindex: int, *, fd: int, flags: int, expected: int | None = No
     Raises:
         RefusedError: the kernel or the driver refused.
     """
-    content = codecs.attribute(XdpAttribute.FD, struct.pack("=i", fd))
-    content += codecs.attribute(XdpAttribute.FLAGS, struct.pack("=I", flags))
+    attributes = [("IFLA_XDP_FD", fd), ("IFLA_XDP_FLAGS", flags)]
     if expected is not None:
-        content += codecs.attribute(XdpAttribute.EXPECTED_FD, struct.pack("=i", expected))
-    xdp = codecs.nested(LinkAttribute.XDP, content)
-    rtnetlink.converse(codecs.link_request(_RTM_SETLINK, rtnetlink.NLM_F_ACK, xdp, ifindex))
-
-
-def _interface(link: LinkMessage) -> Interface:
-    """Return an interface from a RTM_NEWLINK message and its driver's answers."""
-    ethtool = Ethtool(link.name)
-    channels = ethtool.channels()
-    kind = codecs.attributes(link.attributes.get(LinkAttribute.LINKINFO, b"")).get(_INFO_KIND)
-    queues = link.number(LinkAttribute.NUM_RX_QUEUES)
-    return Interface(
-        name=link.name,
-        index=link.ifindex,
-        mtu=link.number(LinkAttribute.MTU) or 0,
-        up=bool(link.flags & _IFF_UP),
-        kind=None if kind is None else codecs.text(kind),
-        driver=ethtool.driver(),
-        rx_queues=(channels and channels.receiving) or queues or 1,
-        attached=_attached(link),
-        master=link.number(LinkAttribute.MASTER),
-        link_type=link.kind,
+        attributes.append(("IFLA_XDP_EXPECTED_FD", expected))
+    rtnetlink.converse(
+        _encoded(
+            ifinfmsg,
+            _RTM_SETLINK,
+            rtnetlink.NLM_F_ACK,
+            index=ifindex,
+            attrs=[("IFLA_XDP", {"attrs": attributes})],
+        )
     )
 
 
-def _attached(link: LinkMessage) -> Attached | None:
+def _encoded(message: type[Any], kind: int, flags: int, **fields: object) -> bytes:
+    """Return a request in the kernel's format."""
+    request = message()
+    for name, value in fields.items():
+        request[name] = value
+    request["header"]["type"] = kind
+    request["header"]["flags"] = rtnetlink.NLM_F_REQUEST | flags
+    request.encode()
+    return bytes(request.data)
+
+
+def _decoded(message: type[Any], data: bytes) -> Any:  # noqa: ANN401 - pyroute2 has no types
+    """Return a message from the kernel, decoded by pyroute2."""
+    decoded = message(data)
+    decoded.decode()
+    return decoded
+
+
+def _interface(message: Any) -> Interface:  # noqa: ANN401 - pyroute2 has no types
+    """Return an interface from a RTM_NEWLINK message and its driver's answers."""
+    name = message.get_attr("IFLA_IFNAME")
+    ethtool = Ethtool(name)
+    channels = ethtool.channels()
+    info = message.get_attr("IFLA_LINKINFO")
+    return Interface(
+        name=name,
+        index=message["index"],
+        mtu=message.get_attr("IFLA_MTU"),
+        up=bool(message["flags"] & _IFF_UP),
+        kind=info.get_attr("IFLA_INFO_KIND") if info else None,
+        driver=ethtool.driver(),
+        rx_queues=(channels and channels.receiving) or message.get_attr("IFLA_NUM_RX_QUEUES") or 1,
+        attached=_attached(message),
+        master=message.get_attr("IFLA_MASTER"),
+        link_type=message["ifi_type"],
+    )
+
+
+def _attached(message: Any) -> Attached | None:  # noqa: ANN401 - pyroute2 has no types
     """Return the program in a RTM_NEWLINK message."""
-    xdp = codecs.attributes(link.attributes.get(LinkAttribute.XDP, b""))
-    for mode, attribute in _PROGRAM_ATTRIBUTES.items():
-        if program_id := codecs.number(xdp.get(attribute)):
-            return Attached(program_id, mode)
+    if xdp := message.get_attr("IFLA_XDP"):
+        for mode, attribute in _PROGRAM_ATTRIBUTES.items():
+            if program_id := xdp.get_attr(attribute):
+                return Attached(program_id, mode)
     return None
 
 
@@ -348,13 +364,13 @@ def _changes(data: bytes, names: dict[int, str]) -> Iterator[LinkChange]:
 
     A bridge reports its ports with the same types but its own address family.
     """
-    for kind, _, message in rtnetlink.split(data):
+    for kind, _, raw in rtnetlink.split(data):
         if kind not in (_RTM_NEWLINK, _RTM_DELLINK):
             continue
-        link = codecs.link_message(message)
-        if link.family != socket.AF_UNSPEC:
+        message = _decoded(ifinfmsg, raw)
+        if message["family"] != socket.AF_UNSPEC:
             continue
-        name, index = link.name, link.ifindex
+        name, index = message.get_attr("IFLA_IFNAME"), message["index"]
         if kind == _RTM_DELLINK:
             names.pop(index, None)
             yield LinkChange(name, index, gone=True)
@@ -364,8 +380,8 @@ def _changes(data: bytes, names: dict[int, str]) -> Iterator[LinkChange]:
         yield LinkChange(
             name,
             index,
-            up=bool(link.flags & _IFF_UP),
-            attached=_attached(link),
+            up=bool(message["flags"] & _IFF_UP),
+            attached=_attached(message),
             previous_name=previous if previous != name else None,
         )
 

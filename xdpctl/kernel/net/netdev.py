@@ -7,14 +7,21 @@ interfaces.py. Blocks for less than a millisecond. Does not own the socket (rtne
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
-from xdpctl.kernel.net import codecs, rtnetlink
+from xdpctl.kernel.net import rtnetlink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _GENL_ID_CTRL, _CTRL_CMD_GETFAMILY, _CTRL_ATTR_FAMILY_ID, _CTRL_ATTR_FAMILY_NAME = 16, 3, 1, 2
 _NETDEV_CMD_DEV_GET, _NETDEV_A_DEV_IFINDEX, _NETDEV_A_DEV_XDP_FEATURES = 1, 1, 3
 _XDP_ACT_BASIC = 1
 
+_HEADER = struct.Struct("=IHHII")  # length with header, type, flags, sequence, port
 _GENERIC = struct.Struct("=BBH")  # command, version, reserved
+_ATTRIBUTE = struct.Struct("=HH")  # length with header, type
+_TYPE_MASK = 0x3FFF
 
 
 def native_xdp(ifindex: int) -> bool | None:
@@ -38,8 +45,21 @@ def _ask(family: int, command: int, attribute: int, value: bytes) -> dict[int, b
     Raises:
         RefusedError: the kernel refused; ENOENT for a family that it does not have.
     """
-    body = _GENERIC.pack(command, 1, 0) + codecs.attribute(attribute, value)
+    padded = value + bytes(-len(value) % 4)
+    body = _GENERIC.pack(command, 1, 0)
+    body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), attribute) + padded
+    header = _HEADER.pack(_HEADER.size + len(body), family, rtnetlink.NLM_F_REQUEST, 1, 0)
     found: dict[int, bytes] = {}
-    for _, message in rtnetlink.converse(codecs.request(family, 0, body), rtnetlink.GENERIC):
-        found |= codecs.attributes(message[codecs.HEADER.size + _GENERIC.size :])
+    for _, message in rtnetlink.converse(header + body, rtnetlink.GENERIC):
+        found.update(_attributes(message[_HEADER.size + _GENERIC.size :]))
     return found
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    while offset + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if length < _ATTRIBUTE.size:
+            return
+        yield kind & _TYPE_MASK, data[offset + _ATTRIBUTE.size : offset + length]
+        offset += (length + 3) & ~3

@@ -12,8 +12,6 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from xdpctl.kernel.net.codecs import HEADER, aligned, attributes
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,6 +21,7 @@ GENERIC = 16
 GROUP_LINK = 1
 """Multicast group of RTM_NEWLINK and RTM_DELLINK, as a bit."""
 
+NLM_F_REQUEST = 1
 NLM_F_ACK = 4
 NLM_F_DUMP = 0x300
 _NLM_F_MULTI = 2
@@ -34,7 +33,9 @@ BUFFER = 1 << 17
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
-_ERROR_BODY = 4 + HEADER.size  # the errno, the header of what was asked
+_HEADER = struct.Struct("=IHHII")  # length with header, type, flags, sequence, port
+_ATTRIBUTE = struct.Struct("=HH")  # length with header, type
+_ERROR_BODY = 4 + _HEADER.size  # the errno, the header of what was asked
 _ATTEMPTS = 8
 
 
@@ -110,12 +111,12 @@ def drain(channel: socket.socket) -> None:
 def split(data: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Yield the whole messages of a datagram: type, flags, message with header."""
     offset = 0
-    while offset + HEADER.size <= len(data):
-        length, kind, flags, _, _ = HEADER.unpack_from(data, offset)
-        if length < HEADER.size or offset + length > len(data):
+    while offset + _HEADER.size <= len(data):
+        length, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
+        if length < _HEADER.size or offset + length > len(data):
             return
         yield kind, flags, data[offset : offset + length]
-        offset += aligned(length)
+        offset += _aligned(length)
 
 
 def _answer(channel: socket.socket) -> list[tuple[int, bytes]] | None:
@@ -135,14 +136,27 @@ def _answer(channel: socket.socket) -> list[tuple[int, bytes]] | None:
 
 def _check(message: bytes) -> None:
     """Raise the error in an error message; errno 0 is an acknowledgement."""
-    if len(message) < HEADER.size + 4:
+    if len(message) < _HEADER.size + 4:
         return
-    number = -struct.unpack_from("=i", message, HEADER.size)[0]
+    number = -struct.unpack_from("=i", message, _HEADER.size)[0]
     if number > 0:
-        raise RefusedError(number, _reason(message[HEADER.size + _ERROR_BODY :]))
+        raise RefusedError(number, _reason(message[_HEADER.size + _ERROR_BODY :]))
 
 
-def _reason(data: bytes) -> str:
+def _reason(attributes: bytes) -> str:
     """Return the text from the attributes of an error message."""
-    found = attributes(data).get(_NLMSGERR_ATTR_MSG, b"")
-    return found.rstrip(b"\0").decode("utf-8", "replace")
+    offset = 0
+    while offset + _ATTRIBUTE.size <= len(attributes):
+        length, kind = _ATTRIBUTE.unpack_from(attributes, offset)
+        if length < _ATTRIBUTE.size:
+            break
+        if kind == _NLMSGERR_ATTR_MSG:
+            text = attributes[offset + _ATTRIBUTE.size : offset + length]
+            return text.rstrip(b"\0").decode("utf-8", "replace")
+        offset += _aligned(length)
+    return ""
+
+
+def _aligned(length: int) -> int:
+    """Return the length, rounded up to a multiple of 4."""
+    return (length + 3) & ~3

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 _CAPABILITIES = (*LOAD_CAPABILITIES, "CAP_SYS_ADMIN", "CAP_CHOWN", "CAP_SYS_RESOURCE")
 _SYSFS_SOURCES = ("sysfs", "sys", "none")
-_PACKAGES = ("aiohttp", "msgspec", "prometheus_client")
+_PACKAGES = ("aiohttp", "msgspec", "prometheus_client", "pyroute2")
 
 
 class Survey:
