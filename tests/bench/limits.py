@@ -147,14 +147,13 @@ class Row:
 
     Attributes:
         medians, lows: by program: over the rounds, and their tenth percentile.
-        more, more_low: the same of what each round took above the filter without limits.
+        more: median of what each round took above the filter without limits.
     """
 
     case: str
     medians: dict[str, float]
     lows: dict[str, float]
     more: dict[str, float]
-    more_low: dict[str, float]
 
 
 class Limiter:
@@ -259,15 +258,12 @@ def _time(  # noqa: PLR0913, PLR0917 - what a case is timed with
         for name, took in net.items()
         if name not in {NONE, LRU}
     }
-    return Row(case.walk.name, *_summed(net), *_summed(more))
+    lows = {name: statistics.quantiles(each, n=10)[0] for name, each in net.items()}
+    return Row(case.walk.name, _medians(net), lows, _medians(more))
 
 
-def _summed(figures: dict[str, list[float]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return medians and tenth percentiles."""
-    return (
-        {name: statistics.median(each) for name, each in figures.items()},
-        {name: statistics.quantiles(each, n=10)[0] for name, each in figures.items()},
-    )
+def _medians(figures: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(each) for name, each in figures.items()}
 
 
 _compile_wander = functools.cache(compile_wander)
@@ -300,7 +296,7 @@ def table(rows: list[Row]) -> str:
                 continue
             cell = f"{row.medians[name]:.0f} ({row.lows[name]:.0f})"
             if name in row.more:
-                cell += f", {row.more[name]:+.0f} ({row.more_low[name]:+.0f})"
+                cell += f", {row.more[name]:+.0f} ({row.lows[name] - row.lows[NONE]:+.0f})"
             cells.append(cell)
         lines.append(f"| {row.case} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -316,8 +312,9 @@ def main() -> int:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # each CPU has tickets of its own
     rows = measure(given.rounds, given.only)
     text = (
-        "ns per packet above an empty program on the same packet, and above the filter without"
-        " limits: medians, and tenth percentiles in brackets,"
+        "ns per packet above an empty program on the same packet: medians, and tenth percentiles"
+        " in brackets; behind them what that is above the filter without limits: median of the"
+        " differences, and difference of the tenth percentiles in brackets;"
         f" of {given.rounds} rounds of {RUNS} test runs by turns; of what goes on,"
         f" {min(given.rounds, LONG_ROUNDS)} of {LONG_RUNS}.\n{machine.text}\n\n"
         f"{table(rows)}\n"

@@ -12,7 +12,6 @@ import ctypes
 import os
 import subprocess
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +28,7 @@ from xdpctl.kernel.net.interfaces import Netlink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.engines import Engine
     from tests.fuzz.compare import BothWays
@@ -43,11 +43,6 @@ CLONE_NEWNET = 0x40000000
 def ip(*arguments: str) -> None:
     """Run iproute2's ip in the namespace of the calling thread."""
     subprocess.run(["ip", *arguments], check=True)
-
-
-def descriptors() -> int:
-    """Return how many descriptors this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.kernel.conftest import descriptors, ip
+from tests.kernel.conftest import ip
+from tests.support.descriptors import none_left_open
 from tests.support.kernel_contract import (
     DROP,
     PASS_PROGRAM,
@@ -382,33 +383,31 @@ def test_no_descriptor_outlives_a_failure(bpf: Bpf, directory: Path, ifindex: in
     with bpf.load_program(PASS_PROGRAM, "p") as program:
         program.pin(directory / "program")
         with bpf.create_link(program, ifindex, mode=XdpMode.NATIVE) as link:
-            before = descriptors()
-            for call in (
-                lambda: bpf.create_map(wrong, 1),
-                lambda: bpf.open_map(directory / "program"),
-                lambda: bpf.open_map(directory / "missing"),
-                lambda: bpf.open_link(directory / "program"),
-                lambda: bpf.load_program(bytes(8), "broken"),
-                lambda: bpf.create_link(program, ifindex, mode=XdpMode.NATIVE),
-                lambda: bpf.create_link(program, 0x7FFFFFF, mode=XdpMode.NATIVE),
-                lambda: link.pin(directory / "a.b"),
-            ):
-                with pytest.raises(XdpctlError):
-                    call()
-                assert descriptors() == before
-            assert (bpf.program_info(0x7FFFFFFF), descriptors()) == (None, before)
+            with none_left_open():
+                for call in (
+                    lambda: bpf.create_map(wrong, 1),
+                    lambda: bpf.open_map(directory / "program"),
+                    lambda: bpf.open_map(directory / "missing"),
+                    lambda: bpf.open_link(directory / "program"),
+                    lambda: bpf.load_program(bytes(8), "broken"),
+                    lambda: bpf.create_link(program, ifindex, mode=XdpMode.NATIVE),
+                    lambda: bpf.create_link(program, 0x7FFFFFF, mode=XdpMode.NATIVE),
+                    lambda: link.pin(directory / "a.b"),
+                ):
+                    with pytest.raises(XdpctlError):
+                        call()
+            assert bpf.program_info(0x7FFFFFFF) is None
 
 
 def test_a_description_that_cannot_be_read_closes_the_descriptor(bpf: Bpf) -> None:
     without(bpf, errno.EFAULT, "bpf_obj_get_info_by_fd")
-    before = descriptors()
-    for call in (
-        lambda: bpf.create_map(MAPS[MapName.ADDR_V4], 1),
-        lambda: bpf.load_program(PASS_PROGRAM, "p"),
-    ):
-        with refused(errno.EFAULT):
-            call()
-    assert descriptors() == before
+    with none_left_open():
+        for call in (
+            lambda: bpf.create_map(MAPS[MapName.ADDR_V4], 1),
+            lambda: bpf.load_program(PASS_PROGRAM, "p"),
+        ):
+            with refused(errno.EFAULT):
+                call()
 
 
 def test_a_link_that_ends_while_it_is_listed_is_left_out(bpf: Bpf, ifindex: int) -> None:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.engines.made_once import compiled_once
-from tests.kernel.conftest import descriptors, ip
+from tests.kernel.conftest import ip
 from tests.lab.veth import refuse_native
 from tests.packets.build import Udp, ethernet, ipv4
 from tests.packets.case import DEFAULT
 from tests.packets.message import query
+from tests.support.descriptors import none_left_open
 from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.abi import (
     MAPS,
@@ -323,10 +324,10 @@ def test_no_blocked_packet_arrives_while_services_follow_each_other(site: Site, 
 
 
 def test_swaps_leave_no_descriptor_and_no_pin(site: Site, running: Filter) -> None:
-    before = descriptors()
-    for _ in range(5):
-        running.swap(site.bytecode, site.maps, panic=False)
-    assert (descriptors(), site.pins) == (before, PINS)
+    with none_left_open():
+        for _ in range(5):
+            running.swap(site.bytecode, site.maps, panic=False)
+    assert site.pins == PINS
 
 
 def test_a_lock_is_given_back_by_a_killed_service(site: Site) -> None:
@@ -464,14 +465,13 @@ def test_a_renamed_interface_is_found_by_the_next_service(site: Site) -> None:
 
 
 def test_detaching_leaves_interface_and_pins_as_they_were(site: Site, wire: Wire) -> None:
-    before = descriptors()
-    with site.filter() as filter_:
+    with none_left_open(), site.filter() as filter_:
         site.attach(filter_)
         assert filter_.detach()
         assert site.attached is None
         wire.send(BLOCKED)
         assert wire.arrived() == [BLOCKED, HONEST]
-    assert (site.pins, descriptors()) == (set(), before)
+    assert site.pins == set()
 
 
 def test_a_dead_services_program_is_taken_off_without_it(site: Site) -> None:

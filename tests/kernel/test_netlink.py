@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.conftest import descriptors, ip
+from tests.kernel.conftest import ip
 from tests.lab.veth import refuse_native
+from tests.support.descriptors import none_left_open
 from tests.support.kernel_contract import PASS_PROGRAM, refused
 from xdpctl.errors import InterfaceError, KernelError
 from xdpctl.kernel.bpf.programs import XdpMode
@@ -341,25 +342,23 @@ class TestWatching:
             await anext(netlink.watch())
 
     async def test_a_closed_watch_leaves_no_socket(self, netlink: Netlink) -> None:
-        before = descriptors()
-        watch = netlink.watch()
-        await anext(watch)
-        await watch.aclose()  # type: ignore[attr-defined]
-        assert descriptors() == before
+        with none_left_open():
+            watch = netlink.watch()
+            await anext(watch)
+            await watch.aclose()  # type: ignore[attr-defined]
 
     async def test_a_cancelled_watch_leaves_no_socket(self, netlink: Netlink) -> None:
-        before = descriptors()
+        with none_left_open():
 
-        async def follow() -> None:
-            async for _ in netlink.watch():
-                started.set()
+            async def follow() -> None:
+                async for _ in netlink.watch():
+                    started.set()
 
-        started = asyncio.Event()
-        task = asyncio.create_task(follow(), name="follow")
-        await started.wait()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert descriptors() == before
+            started = asyncio.Event()
+            task = asyncio.create_task(follow(), name="follow")
+            await started.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 class TestSockets:
@@ -408,21 +407,20 @@ class TestDescriptors:
     def test_no_socket_outlives_its_question(
         self, netlink: Netlink, ifindex: int, program: Program
     ) -> None:
-        before = descriptors()
-        netlink.find("veth0")
-        netlink.interfaces()
-        netlink.local_addresses()
-        netlink.features("veth0")
-        netlink.refusal(ifindex, XdpMode.NATIVE, program)
-        assert descriptors() == before
+        with none_left_open():
+            netlink.find("veth0")
+            netlink.interfaces()
+            netlink.local_addresses()
+            netlink.features("veth0")
+            netlink.refusal(ifindex, XdpMode.NATIVE, program)
 
     def test_no_socket_outlives_a_refusal(self, netlink: Netlink, program: Program) -> None:
-        before = descriptors()
-        with pytest.raises(InterfaceError):
-            netlink.find("unknown")
-        with pytest.raises(KernelError):
-            netlink.detach_program(1, XdpMode.NATIVE, program)
-        assert (netlink.channels("unknown"), descriptors()) == (None, before)
+        with none_left_open():
+            with pytest.raises(InterfaceError):
+                netlink.find("unknown")
+            with pytest.raises(KernelError):
+                netlink.detach_program(1, XdpMode.NATIVE, program)
+        assert netlink.channels("unknown") is None
 
     def test_a_full_descriptor_table_is_one_sentence(self, netlink: Netlink) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

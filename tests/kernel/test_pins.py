@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tests.kernel.conftest import descriptors
+from tests.support.descriptors import none_left_open
 from tests.support.kernel_contract import DROP, PASS_PROGRAM, key_v4
 from xdpctl.abi import BPF_F_NO_PREALLOC, MAPS, MapName, MapSpec, MapType
 from xdpctl.errors import KernelError, PinError
@@ -160,20 +160,18 @@ class TestOpenOrCreate:
                     theirs.update(key_v4(1), DROP)
                 return super().create_map(spec, max_entries)
 
-        before = descriptors()
-        opened = open_or_create(Racing(), directory)
-        with opened.map:
-            assert (opened.created, opened.map.lookup(key_v4(1))) == (False, DROP)
-        assert descriptors() == before
+        with none_left_open():
+            opened = open_or_create(Racing(), directory)
+            with opened.map:
+                assert (opened.created, opened.map.lookup(key_v4(1))) == (False, DROP)
 
     def test_no_descriptor_outlives_a_refusal(self, bpf: Bpf, directory: Path) -> None:
         pin_another(bpf, directory, key_size=8)
-        before = descriptors()
-        with pytest.raises(PinError):
-            open_or_create(bpf, directory)
-        with pytest.raises(PinError):
-            pins.open_or_create(bpf, directory / "nowhere", SPEC, entries=8, policy=DEFAULT)
-        assert descriptors() == before
+        with none_left_open():
+            with pytest.raises(PinError):
+                open_or_create(bpf, directory)
+            with pytest.raises(PinError):
+                pins.open_or_create(bpf, directory / "nowhere", SPEC, entries=8, policy=DEFAULT)
 
     def test_looking_makes_nothing(self, bpf: Bpf, directory: Path) -> None:
         assert pins.open_existing(bpf, directory / "addr-v4", SPEC) is None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.engines.made_once import compiled_once
-from tests.kernel.conftest import descriptors
+from tests.support.descriptors import none_left_open
 from tests.support.tables_contract import BOOK, EACH, NAMES, SOURCES, TablesContract
 from xdpctl.abi import HEAD_LAYOUT_OFFSET, TABLE_LAYOUT, TABLES, MapName, Scope, names_of
 from xdpctl.errors import XdpctlError
@@ -163,16 +162,14 @@ def test_without_its_program_nothing_can_be_made(bpf: Bpf) -> None:
 
 
 def test_a_generation_that_is_closed_leaves_no_descriptor(generations: KernelGenerations) -> None:
-    gc.collect()  # what former tests left
-    before = descriptors()
-    for _ in range(3):
-        made = generations.make({}, BOOK)
-        following = generations.make({}, BOOK, made)
-        following.add_hits_of(made)
-        with made.lend():
-            pass
-        made.close()
-        following.close()
-    assert descriptors() == before
+    with none_left_open():
+        for _ in range(3):
+            made = generations.make({}, BOOK)
+            following = generations.make({}, BOOK, made)
+            following.add_hits_of(made)
+            with made.lend():
+                pass
+            made.close()
+            following.close()
     assert isinstance(made, KernelGeneration)
     assert made.maps.keys() == {*names_of(Scope.TABLES)}

@@ -7,13 +7,13 @@ import io
 import os
 import signal
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.engines.made_once import compiled_once
 from tests.kernel.test_worker import children
+from tests.support.descriptors import none_left_open
 from xdpctl.abi import BY_REF, MAPS, RULE_MAPS, TABLES, Book, MapName, RuleAction
 from xdpctl.errors import KernelError, XdpctlError
 from xdpctl.feeds.reader import ReadAs
@@ -33,6 +33,7 @@ from xdpctl.store.tables.restoring import agrees, fill
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
 
     from xdpctl.kernel.bytecode import Bytecode
     from xdpctl.rules import Target
@@ -365,8 +366,7 @@ def test_a_process_that_is_killed_leaves_implied_rules_as_they_are_to_be(office:
 
 def test_nothing_is_left_open(office: Office) -> None:
     office.load(many(100))
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    for count in (200, 3_000, 50):
-        office.load(many(count), replace=True)
-        office.store.export(everything=False).close()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with none_left_open():
+        for count in (200, 3_000, 50):
+            office.load(many(count), replace=True)
+            office.store.export(everything=False).close()

@@ -204,14 +204,3 @@ def _error(call: str, number: int, arguments: tuple[object, ...]) -> Exception:
         (str(argument) for argument in arguments if isinstance(argument, os.PathLike | str)), None
     )
     return OSError(number, os.strerror(number), path)
-
-
-def descriptors() -> dict[str, str]:
-    """Return the open descriptors of this process and what they lead to."""
-    found = {}
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - the wrapped one must not count
-        try:
-            found[name] = os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115 - the same
-        except OSError:
-            continue
-    return found

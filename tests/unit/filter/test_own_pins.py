@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.descriptors import none_left_open
 from tests.support.fake_host import INTERFACE, FakeHost
 from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.abi import MAPS, MapName
@@ -416,11 +417,9 @@ def test_a_lock_on_a_directory_that_was_just_removed_does_not_count(
         real(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    before = open_files()
-    with InterfaceLock(host.own, INTERFACE) as lock:
+    with none_left_open(), InterfaceLock(host.own, INTERFACE) as lock:
         assert lock._descriptor is not None
         assert os.fstat(lock._descriptor).st_ino == path.stat().st_ino
-    assert open_files() == before
 
 
 def test_a_lock_directory_that_goes_while_it_is_opened_is_made_again(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.errnos import BPF, name_of
+from tests.support.descriptors import none_left_open
 from xdpctl.abi import MAPS, MapName, RuleAction, encode_value
 from xdpctl.errors import KernelError, MapFullError, XdpctlError
 from xdpctl.kernel.bpf.libbpf import (
@@ -150,11 +151,10 @@ def test_no_function_of_libbpf_is_left_out() -> None:
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL, errno.EMFILE])
 def test_a_program_is_loaded_without_types_where_the_kernel_takes_none(number: int) -> None:
     kernel = Kernel()
-    before = descriptors()
-    kernel.library.fails["bpf_btf_load"] = number
-    with kernel.bpf.load_program(bytes(8), "test"):
-        assert descriptors() == before + 1
-    assert descriptors() == before
+    with none_left_open():
+        kernel.library.fails["bpf_btf_load"] = number
+        with kernel.bpf.load_program(bytes(8), "test") as program:
+            os.fstat(program.fd)
     kernel.close()
 
 
@@ -163,11 +163,10 @@ def test_an_errno_is_one_sentence_and_leaves_no_descriptor(
     name: str, number: int, use: Callable[[Kernel], object]
 ) -> None:
     kernel = Kernel()
-    before = descriptors()
-    kernel.library.fails[name] = number
-    with pytest.raises(KernelError) as caught:
-        use(kernel)
-    assert descriptors() == before
+    with none_left_open():
+        kernel.library.fails[name] = number
+        with pytest.raises(KernelError) as caught:
+            use(kernel)
     kernel.close()
     error = caught.value
     assert error.errno == number

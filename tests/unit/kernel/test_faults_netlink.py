@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.errnos import SYSTEM, name_of
+from tests.support.descriptors import none_left_open
 from xdpctl.errors import KernelError
 from xdpctl.kernel.bpf.programs import XdpMode
 from xdpctl.kernel.net.ethtool import Ethtool
@@ -85,11 +86,10 @@ def fail(monkeypatch: pytest.MonkeyPatch, call: str, number: int, family: int) -
 def test_an_errno_is_one_sentence_and_leaves_no_descriptor(
     monkeypatch: pytest.MonkeyPatch, call: str, number: int, use: str
 ) -> None:
-    before = descriptors()
-    fail(monkeypatch, call, number, socket.AF_NETLINK)
-    with pytest.raises(KernelError) as caught:
-        USES[use]()
-    assert descriptors() == before
+    with none_left_open():
+        fail(monkeypatch, call, number, socket.AF_NETLINK)
+        with pytest.raises(KernelError) as caught:
+            USES[use]()
     assert caught.value.errno == number
     assert name_of(number) in caught.value.sentence
     assert "\n" not in caught.value.sentence

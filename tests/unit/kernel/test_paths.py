@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.descriptors import none_left_open
 from xdpctl.kernel import paths
 from xdpctl.kernel.paths import ForeignError, Opened, look, open_directory, refuse_foreign_file
 
@@ -96,10 +97,9 @@ def test_a_directory_of_somebody_else_on_the_way_is_refused(
 ) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     strangers.add(tmp_path / theirs)
-    before = open_files()
-    with pytest.raises(ForeignError, match=f"directory .*{theirs} belongs to user {STRANGER}"):
+    refused = pytest.raises(ForeignError, match=f"directory .*{theirs} belongs to user {STRANGER}")
+    with none_left_open(), refused:
         open_directory(tmp_path / "a" / "b")
-    assert open_files() == before
 
 
 def test_a_link_of_somebody_else_is_refused(tmp_path: Path, strangers: set[Path]) -> None:

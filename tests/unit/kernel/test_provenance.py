@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.descriptors import none_left_open
 from xdpctl.errors import ForeignFileError, IrregularFileError
 from xdpctl.kernel import provenance
 from xdpctl.kernel.provenance import open_fed, open_own, why_unread
@@ -298,11 +299,10 @@ def test_what_was_judged_is_what_is_read(
 
 def test_no_descriptor_is_left(feeds: Path, secret: Path) -> None:
     (feeds / "list").symlink_to(secret)
-    before = len([*Path("/proc/self/fd").iterdir()])
-    os.close(open_fed(feeds / "list"))
-    with pytest.raises(FileNotFoundError):
-        open_fed(feeds / "nothing")
-    assert len([*Path("/proc/self/fd").iterdir()]) == before
+    with none_left_open():
+        os.close(open_fed(feeds / "list"))
+        with pytest.raises(FileNotFoundError):
+            open_fed(feeds / "nothing")
 
 
 def test_who_must_own_a_secret_is_said_where_it_may_not_be_read() -> None:

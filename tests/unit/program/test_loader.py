@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from tests.support.descriptors import none_left_open
 from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.errors import KernelError
 from xdpctl.kernel.bpf.loader import LoadRefusedError
@@ -149,10 +150,8 @@ def test_maps_go_along_under_descriptors_of_the_loaders(pair: Pair) -> None:
         return -errno.EPERM, b""
 
     pair.serve(look)
-    with open("/proc/self/status", encoding="ascii") as held:  # noqa: PTH123
-        before = descriptors()
+    with open("/proc/self/status", encoding="ascii") as held, none_left_open():  # noqa: PTH123
         assert pair.loader.load(b"p", map_load(held.fileno()) + PASS_PROGRAM)[0] == -errno.EPERM
-        assert descriptors() == before
     assert seen == [True, True]
 
 
@@ -163,11 +162,10 @@ def test_the_kernels_refusal_comes_back_with_the_log(pair: Pair) -> None:
 
 def test_what_is_no_program_of_ours_never_reaches_the_kernel(pair: Pair) -> None:
     pair.serve(loads_this_file)
-    before = descriptors()
-    with pytest.raises(LoadRefusedError, match="calls helper 113"):
-        pair.loader.load(b"p", struct.pack("=BBhi", 0x85, 0, 0, 113) + PASS_PROGRAM)
-    assert pair.loads == []
-    assert descriptors() == before
+    with none_left_open():
+        with pytest.raises(LoadRefusedError, match="calls helper 113"):
+            pair.loader.load(b"p", struct.pack("=BBhi", 0x85, 0, 0, 113) + PASS_PROGRAM)
+        assert pair.loads == []
     assert pair.loader.trouble == ""
     os.close(pair.loader.load(b"p", PASS_PROGRAM)[0])
 
@@ -207,13 +205,12 @@ def test_whoever_does_not_keep_to_the_messages_ends_the_loader(pair: Pair, data:
 
 def test_descriptors_that_were_not_asked_for_are_closed(pair: Pair) -> None:
     pair.serve(loads_this_file)
-    before = descriptors()
-    with open("/dev/null", encoding="ascii") as null:  # noqa: PTH123
-        socket.send_fds(pair.loader._connection, [bytes(REQUEST.size)], [null.fileno()] * 3)
-        assert pair.loader._connection.recv(1) == b""
-    assert pair.thread is not None
-    pair.thread.join()
-    assert descriptors() <= before
+    with none_left_open():
+        with open("/dev/null", encoding="ascii") as null:  # noqa: PTH123
+            socket.send_fds(pair.loader._connection, [bytes(REQUEST.size)], [null.fileno()] * 3)
+            assert pair.loader._connection.recv(1) == b""
+        assert pair.thread is not None
+        pair.thread.join()
 
 
 def test_its_end_is_one_sentence_and_stays(pair: Pair) -> None:
@@ -254,25 +251,21 @@ def test_one_that_does_not_answer_is_given_up(pair: Pair, monkeypatch: pytest.Mo
 def test_an_answer_that_is_none_is_an_end(pair: Pair, said: bytes) -> None:
     pair.theirs.sendall(said)
     pair.theirs.shutdown(socket.SHUT_WR)
-    before = descriptors()
-    with pytest.raises(KernelError, match="cannot load program p: Broken pipe"):
+    refused = pytest.raises(KernelError, match="cannot load program p: Broken pipe")
+    with none_left_open(), refused:
         pair.loader.load(b"p", PASS_PROGRAM)
-    assert descriptors() == before
 
 
 def test_a_descriptor_that_comes_with_a_refusal_is_closed(pair: Pair) -> None:
     socket.send_fds(pair.theirs, [answer(1, 13)], [0])
-    before = descriptors()
-    with pytest.raises(KernelError):
+    with none_left_open(), pytest.raises(KernelError):
         pair.loader.load(b"p", PASS_PROGRAM)
-    assert descriptors() == before
 
 
 def test_where_none_can_be_started_one_sentence_says_so() -> None:
     def spawn(*_: object, **__: object) -> subprocess.Popen[bytes]:
         raise OSError(errno.EAGAIN, "no")
 
-    before = descriptors()
-    with pytest.raises(KernelError, match="cannot start the process that loads programs"):
+    refused = pytest.raises(KernelError, match="cannot start the process that loads programs")
+    with none_left_open(), refused:
         Loader.start(spawn)
-    assert descriptors() == before

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import trustme
 
+from tests.support.descriptors import none_left_open
 from tests.support.fake_backend import NO_LIMITS
 from tests.unit.samples.seen import frame_of, sample_of
 from xdpctl.abi import PacketAction, Reason
@@ -339,12 +340,11 @@ def test_a_full_disk_leaves_no_descriptor_open(
     def full(_descriptor: int, _octets: memoryview) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    before = descriptors()
-    monkeypatch.setattr(os, "write", full)
-    for _ in range(3):
-        with pytest.raises(ReceiverError, match="No space left"):
-            FileOutput(tmp_path / "seen.fstrm").begin()
-    assert descriptors() == before
+    with none_left_open():
+        monkeypatch.setattr(os, "write", full)
+        for _ in range(3):
+            with pytest.raises(ReceiverError, match="No space left"):
+                FileOutput(tmp_path / "seen.fstrm").begin()
 
 
 def test_a_file_is_begun_again_when_it_is_large(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.support.failing_calls import Strikes, descriptors
+from tests.support.descriptors import none_left_open
+from tests.support.failing_calls import Strikes
 from tests.support.fake_host import INTERFACE
 from tests.support.whole_service import Home
 from xdpctl.errors import XdpctlError
@@ -171,14 +172,13 @@ async def test_whatever_fails_in_a_start_it_is_ready_or_one_sentence_and_leaves_
     await trials.start(0)
     chosen = sites(list(trials.strikes.made))
     assert len(chosen) > 40
-    before = len(descriptors())
-    refused = 0
-    for number in chosen:
-        ended = await trials.start(number, turn=number)
-        refused += ended is not None
-        assert wrong(trials, ended) == []
-    assert refused > 20
-    assert len(descriptors()) == before
+    with none_left_open():
+        refused = 0
+        for number in chosen:
+            ended = await trials.start(number, turn=number)
+            refused += ended is not None
+            assert wrong(trials, ended) == []
+        assert refused > 20
 
 
 async def test_whatever_fails_in_a_stop_the_program_is_off_and_nothing_is_held(
@@ -187,11 +187,10 @@ async def test_whatever_fails_in_a_stop_the_program_is_off_and_nothing_is_held(
     await trials.stop(0)
     chosen = sites(list(trials.strikes.made))
     assert len(chosen) > 3
-    before = len(descriptors())
-    for number in chosen:
-        ended = await trials.stop(number, turn=number)
-        struck = trials.strikes.struck or ""
-        traces = trials.home.traces()
-        assert (traces["attached"], traces["descriptors"], ended) == ([], 0, None), struck
-        assert wrong(trials, ended) == [] or "os.unlink" in struck, struck
-    assert len(descriptors()) == before
+    with none_left_open():
+        for number in chosen:
+            ended = await trials.stop(number, turn=number)
+            struck = trials.strikes.struck or ""
+            traces = trials.home.traces()
+            assert (traces["attached"], traces["descriptors"], ended) == ([], 0, None), struck
+            assert wrong(trials, ended) == [] or "os.unlink" in struck, struck
