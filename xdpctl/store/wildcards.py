@@ -44,6 +44,14 @@ _WIDENED = "any-qtype-widened"
 WIDENED_KEPT = 1_000
 """So many of them are remembered, the last ones."""
 
+_WHY_WIDENED = (
+    "these rules were for one type, which means every type now: look for them"
+    " with `xdpctl list --map qnames`"
+)
+_WHY_ENDED = (
+    "these rules were for one type, and their names have a rule for every type, which stays"
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -79,24 +87,10 @@ class Wildcards:
         Raises:
             KernelError: the map is full; what the former program finds is all there.
         """
-        self._widening = {}
-        widened = 0
-        for notes in self._widened(mode):
-            widened += len(notes)
-            self._widening |= {_wire(note).hex(): note.created for note in notes[:WIDENED_KEPT]}
-        if widened:
-            event(
-                _log,
-                "names-widened",
-                logging.WARNING,
-                any_qtype=mode,
-                count=widened,
-                why="these rules were for one type, which means every type now: look for them"
-                " with `xdpctl list --map qnames`",
-            )
+        self._say_widened(mode)
         count = 0
         for notes in self._of_types(self._rewritten(mode)):
-            count += self._copy(self._moving(notes, mode), mode)
+            count += self._copy(notes, mode)
         for claims in self._waiting_of(self._rewritten(mode)):
             self._copy_waiting(self._moving(claims, mode), mode)
         if count:
@@ -105,11 +99,10 @@ class Wildcards:
     def finish(self, mode: AnyQtype) -> None:
         """Remove what was written under another type; the program of this mode is in force."""
         for claims in self._waiting_of(self._rewritten(mode)):
-            moved = self._moving(claims, mode)
-            self._state.write_claims(end=[(each.map, each.key, each.origin) for each in moved])
-            self._claims.end({(each.map, _key_in(mode, each)): None for each in moved}, None)
+            self._state.write_claims(end=[(each.map, each.key, each.origin) for each in claims])
+            self._claims.end({(each.map, _key_in(mode, each)): None for each in claims}, None)
         for notes in self._of_types(self._rewritten(mode)):
-            self._reconciler.remove(self._moving(notes, mode))
+            self._reconciler.remove(notes)
         if self._state.get_meta(_FACT) != mode:
             self._state.set_meta(_FACT, mode)
         if self._widening:
@@ -124,37 +117,48 @@ class Wildcards:
             return set()
         return {*former.wildcards, *mode.wildcards} - {mode.wildcards[0]}
 
-    def _widened(self, mode: AnyQtype) -> Iterator[list[Note]]:
-        """Yield our notes of names of one type that means every type to the program of this mode.
+    def _say_widened(self, mode: AnyQtype) -> None:
+        """Log which of our rules for one type mean every type to the program of this mode.
 
-        Without those whose names also have a rule for every type.
+        Where their names also have a rule for every type, that one stays, and they end: the mode
+        can express one of them only.
         """
+        self._widening = {}
         if (former := self._former()) is None:
             return
+        widened = ended = 0
         for notes in self._of_types({*mode.wildcards} - {*former.wildcards}):
             keys = [_key_in(former, note) for note in notes]
             there = self._state.get_many(MapName.QNAMES, keys)
-            yield [note for note, key in zip(notes, keys, strict=True) if key not in there]
+            alone = [note for note, key in zip(notes, keys, strict=True) if key not in there]
+            widened, ended = widened + len(alone), ended + len(notes) - len(alone)
+            self._widening |= {_wire(note).hex(): note.created for note in alone[:WIDENED_KEPT]}
+        for name, count, why in (
+            ("names-widened", widened, _WHY_WIDENED),
+            ("names-ended", ended, _WHY_ENDED),
+        ):
+            if count:
+                event(_log, name, logging.WARNING, any_qtype=mode, count=count, why=why)
 
     def _moving(self, claims: list[Note], mode: AnyQtype) -> list[Note]:
-        """Return those of some claims that are moved to the type of this mode.
+        """Return those of some claims that wait which go to the type of this mode.
 
-        The others are for type ANY, and the same name has a rule of its own for every type: the
-        program of mode `both` finds both, and the former decides about ANY.
+        Not those on one type whose name has a rule of its own for every type.
         """
-        keys = list(dict.fromkeys(claim.key for claim in claims))
-        former = self._state.get_many(MapName.QNAMES, keys)
-        others = self._state.get_many(
-            MapName.QNAMES, [_key_in(mode, note) for note in former.values()]
-        )
-        staying = {
-            note.key
-            for note in former.values()
-            if abi.decode_qname(note.key)[1] in mode.wildcards
-            and (other := others.get(_key_in(mode, note))) is not None
-            and replace(other, key=note.key, hits=note.hits) != note
-        }
-        return [claim for claim in claims if claim.key not in staying]
+        if (before := self._former()) is None:
+            return []
+        former = self._state.get_many(MapName.QNAMES, [claim.key for claim in claims])
+        others = self._state.get_many(MapName.QNAMES, [_key_in(mode, claim) for claim in claims])
+
+        def moves(claim: Note) -> bool:
+            if abi.decode_qname(claim.key)[1] in before.wildcards:
+                return True
+            note, other = former.get(claim.key), others.get(_key_in(mode, claim))
+            if note is None or other is None:
+                return other is None
+            return _is_copy(other, note)
+
+        return [claim for claim in claims if moves(claim)]
 
     def _former(self) -> AnyQtype | None:
         """Return the mode that our notes were written in, None if there is none yet."""
@@ -193,6 +197,11 @@ class Wildcards:
             and self._is_free(note, values[note.map, key], there.get(key))
         ]
         self._state.put(copies)
+        replaced = [copy.key for copy in copies if values[copy.map, copy.key] is not None]
+        waiting = self._state.waiting_at(MapName.QNAMES, replaced).values()
+        self._state.write_claims(
+            end=[(claim.map, claim.key, claim.origin) for claims in waiting for claim in claims]
+        )
         for number, copy in enumerate(copies):
             is_new = values[copy.map, copy.key] is None
             try:
@@ -215,9 +224,10 @@ class Wildcards:
         """Return whether a rule may be written to a place with this entry and note of ours."""
         if value is None:
             return True
-        former, is_ours = self._former(), there is not None and owns(there, value)
-        every_type = None if former is None else former.wildcards[0]
-        return is_ours and abi.decode_qname(note.key)[1] == every_type
+        if (former := self._former()) is None or there is None or not owns(there, value):
+            return False
+        is_every_type = abi.decode_qname(note.key)[1] == former.wildcards[0]
+        return is_every_type and not _is_copy(there, note)
 
     def _copy_waiting(self, claims: list[Note], mode: AnyQtype) -> None:
         """Let these claims wait at the mode's type too, and decide there what is in force."""
@@ -267,6 +277,11 @@ def _remembered(state: State) -> dict[str, float]:
 def _mode_of(state: State) -> AnyQtype | None:
     former = state.get_meta(_FACT)
     return AnyQtype(former) if former in set(AnyQtype) else None
+
+
+def _is_copy(copy: Note, note: Note) -> bool:
+    """Return whether a note is the same as another one, for another type."""
+    return replace(copy, key=note.key, hits=note.hits) == note
 
 
 def _wire(note: Note) -> bytes:
