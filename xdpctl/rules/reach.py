@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from xdpctl.rules.keys import Rows
 
 _V4, _V6 = 4, 6
-_BUCKET = {_V4: 16, _V6: 24}
-"""Leading bits by which prefixes are added up, by IP version; longer ones may overlap unseen."""
+_BUCKETS = 256
+"""Into how many buckets each of the shortest prefixes is divided: /16 within /8, /24 within /16."""
 
 _LEAST = {_V4: 24, _V6: 48}
 """Longer prefixes are not counted: a list has too few of them to cover much."""
@@ -64,21 +64,30 @@ EXEMPT_MAX = Reach(4.0, 4.0)
 class ReachMeter:
     """Adds up prefixes, whatever their action.
 
-    Those within one /16 (IPv6: /24) count at most as that; up to there, what lies within another
-    one counts twice.
+    Those within one bucket, /16 (IPv6: /24), count at most as that; up to there, what lies within
+    another one counts twice. Takes no more memory than the prefixes, whatever they cover.
     """
 
     def __init__(self) -> None:
+        self._whole: dict[int, dict[int, int]] = {_V4: {}, _V6: {}}
+        """By IP version and shortest prefix: a bit for each of its buckets that is covered."""
+
         self._parts: dict[int, dict[int, int]] = {_V4: {}, _V6: {}}
+        """By IP version and bucket: how much of it, in prefixes of `_LEAST`."""
 
     @property
     def reach(self) -> Reach:
         """What was added so far."""
-        covered = {
-            version: sum(parts.values()) / (1 << (_LEAST[version] - SHORTEST[version]))
-            for version, parts in self._parts.items()
-        }
-        return Reach(covered[_V4], covered[_V6])
+        return Reach(self._covered(_V4), self._covered(_V6))
+
+    def _covered(self, version: int) -> float:
+        whole = self._whole[version]
+        full = 1 << (_LEAST[version] - SHORTEST[version])
+        covered = sum(map(int.bit_count, whole.values())) * (full // _BUCKETS)
+        for bucket, part in self._parts[version].items():
+            if not whole.get(bucket // _BUCKETS, 0) >> bucket % _BUCKETS & 1:
+                covered += min(part, full // _BUCKETS)
+        return covered / full
 
     def passing(self, rows: Iterable[Rows]) -> Iterator[Rows]:
         """Yield rows, and add the prefixes of lists among them."""
@@ -97,15 +106,22 @@ class ReachMeter:
 
     def add(self, version: int, start: int, length: int) -> None:
         """Add a prefix by the first 32 bits of its address."""
-        least, bits = _LEAST[version], _BUCKET[version]
+        shortest, least = SHORTEST[version], _LEAST[version]
+        first, whole = start >> (32 - shortest), self._whole[version]
         if length > least:
             return
-        parts, whole = self._parts[version], 1 << (least - bits)
-        first = start >> (32 - bits)
-        if length >= bits:
-            parts[first] = min(parts.get(first, 0) + (1 << (least - length)), whole)
+        if length <= shortest:
+            every = (1 << _BUCKETS) - 1
+            whole.update(dict.fromkeys(range(first, first + (1 << shortest - length)), every))
+            return
+        bits = shortest + _BUCKETS.bit_length() - 1
+        bucket = start >> (32 - bits)
+        if length <= bits:
+            covered = (1 << (1 << bits - length)) - 1
+            whole[first] = whole.get(first, 0) | covered << bucket % _BUCKETS
         else:
-            parts.update(dict.fromkeys(range(first, first + (1 << (bits - length))), whole))
+            parts = self._parts[version]
+            parts[bucket] = parts.get(bucket, 0) + (1 << least - length)
 
 
 def reach_of(networks: Iterable[IPv4Network | IPv6Network]) -> Reach:

@@ -99,7 +99,7 @@ class Limits:
         self._load = 0.0
         self._proven: int | None = None
         self._listeners: dict[int, bool] = {}
-        self._former_cookies = Events()  # that were checked with other secrets
+        self._former: dict[TallyRow, Events] = {}  # of the former service or secrets
         self._said: set[str] = set()
         self.warnings: tuple[str, ...] = tuple(self._sentences())
         self._warn()
@@ -117,7 +117,7 @@ class Limits:
         self._settings = prepared.settings
         self._acting.configured = _configured(prepared.settings)
         if former != prepared.keys:
-            self._former_cookies = self._events(TallyRow.COOKIES)
+            self._count_again(TallyRow.COOKIES)
         self._warn()
         say_forgotten(prepared)
         await self._look_into()
@@ -133,8 +133,12 @@ class Limits:
     # --- all the time -------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Look until cancelled; what was counted before the start does not act now."""
+        """Look until cancelled; what was counted before the start does not act now.
+
+        Nor is it warned of: the former service may have had other secrets, or another --proof.
+        """
         self._follow()
+        self._count_again(*TallyRow)
         async with asyncio.TaskGroup() as group:
             group.create_task(every(LOOK_SECONDS, self._look), name="limits-look")
             group.create_task(self._care(), name="limits-care")
@@ -233,18 +237,16 @@ class Limits:
                 f" begin to be limited too; use --rate-limit-table {2 * self.tables.words}, or a"
                 " lower --flood-limit"
             )
-        proofs = self._events(TallyRow.PROOFS)
+        proofs, cookies = self._since(TallyRow.PROOFS), self._since(TallyRow.COOKIES)
         if self._proven is not None and not proofs.found and proofs.missed >= UNSEEN_PROOFS:
             yield (
                 f"nobody can prove himself: of {proofs.missed} TCP connections none was found, as"
                 " the DNS server's sockets are in another network namespace (a container with a"
                 " mapped port), or all were forged: if it is in a container, use --proof cgroup"
             )
-        cookies, former = self._events(TallyRow.COOKIES), self._former_cookies
-        bad = cookies.missed - former.missed
-        if self.tables.keys and cookies.found <= former.found and bad >= BAD_COOKIES:
+        if self.tables.keys and not cookies.found and cookies.missed >= BAD_COOKIES:
             yield (
-                f"none of {bad} DNS cookies was good: the DNS server makes them with"
+                f"none of {cookies.missed} DNS cookies was good: the DNS server makes them with"
                 " another secret than --cookie-secret-file has, or a proxy such as dnsdist is in"
                 " front of it, whose address is in them then, or all were forged"
             )
@@ -301,6 +303,17 @@ class Limits:
             sum(each.get((tally, good), 0) for each in tallies) for good in (True, False)
         )
         return Events(found, missed)
+
+    def _count_again(self, *tallies: TallyRow) -> None:
+        """Let `_since` begin at what is counted by now."""
+        self._former |= {tally: self._events(tally) for tally in tallies}
+
+    def _since(self, tally: TallyRow) -> Events:
+        """Return the same as `_events` since the start, or since other secrets."""
+        counted, former = self._events(tally), self._former.get(tally, Events())
+        if counted.found < former.found or counted.missed < former.missed:
+            former = Events()  # a filter was taken off, and its counters with it
+        return Events(counted.found - former.found, counted.missed - former.missed)
 
     async def prove(self, addresses: Sequence[IPv4Address | IPv6Address]) -> int:
         """Let sources count as proven from now on; return how many were not before.

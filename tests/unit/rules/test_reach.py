@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from ipaddress import IPv4Network, collapse_addresses, ip_network
 
 import pytest
@@ -53,6 +54,20 @@ def test_addresses_and_long_prefixes_do_not_count() -> None:
 networks = st.tuples(st.integers(0, 2**32 - 1), st.integers(8, 24)).map(
     lambda drawn: IPv4Network((drawn[0] >> (32 - drawn[1]) << (32 - drawn[1]), drawn[1]))
 )
+
+
+def test_what_covers_much_takes_no_more_memory_than_it_has_prefixes() -> None:
+    """Of IPv6 there are 16 million /24, and whoever makes a list chooses what it has."""
+    meter = ReachMeter()
+    tracemalloc.start()
+    for start in range(0, 2**17, 8):
+        meter.add(6, start << 15, 17)
+    for length in range(17):
+        meter.add(6, 0, length)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert meter.reach == Reach(0.0, 65536.0)
+    assert most < 32 << 20
 
 
 @given(st.lists(networks, max_size=30))
