@@ -12,7 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from xdpctl.abi import PacketAction, TallyRow
+from xdpctl.abi import PacketAction, Reason, TallyRow
 from xdpctl.errors import ConflictError, XdpctlError
 from xdpctl.filter.view import FilterState
 from xdpctl.limits.acting import ActingLimits
@@ -94,6 +94,7 @@ class Limits:
         self._note_thread = note_thread
         self._clock = clock
         self._acting = ActingLimits()
+        self._acting.configured = _configured(settings)
         self._noted: dict[str, float] = {}
         self._load = 0.0
         self._proven: int | None = None
@@ -114,6 +115,7 @@ class Limits:
         former = self.tables.keys
         await on_thread(self._thread, lambda: self.tables.use(prepared))
         self._settings = prepared.settings
+        self._acting.configured = _configured(prepared.settings)
         if former != prepared.keys:
             self._count_again(TallyRow.COOKIES)
         self._warn()
@@ -158,11 +160,12 @@ class Limits:
 
     async def _note(self, acting: Acting, verb: str) -> None:
         """Log that a limit began to act or has ended, and put it into the history."""
-        now, label = self._clock(), acting.reason.label
-        kept = verb == "limit-ended" or now >= self._noted.get(label, now)
+        now, detail = self._clock(), acting.reason.label
+        if acting.dry_run:
+            detail += " (dry run)"
+        kept = verb == "limit-ended" or now >= self._noted.get(detail, now)
         if kept:
-            self._noted[label] = now + HISTORY_SECONDS
-        detail = label + (" (dry run)" if self._settings.rate_limit_dry_run else "")
+            self._noted[detail] = now + HISTORY_SECONDS
         if verb == "limit-ended":
             detail += f" for {acting.last - acting.since:.0f} s"
         await on_thread(
@@ -351,6 +354,16 @@ class Limits:
         done = await on_thread(self._thread, work)
         await self._look_into()
         return done
+
+
+def _configured(settings: Settings) -> frozenset[Reason]:
+    """Return the limits that may act."""
+    wanted = {
+        Reason.LIMIT: settings.rate_limit,
+        Reason.UNPROVEN: settings.flood_limit,
+        Reason.ZONE_LIMIT: settings.zones,
+    }
+    return frozenset(reason for reason, is_wanted in wanted.items() if is_wanted)
 
 
 _TCP_SILENT = ("tcp-silent", logging.WARNING)
