@@ -20,6 +20,9 @@ from tests.lab.hosts import INTERFACE
 if TYPE_CHECKING:
     from tests.lab import Host
 
+SETTLING = 1.5
+"""Seconds from the last query until it is in the metrics; the service looks each second."""
+
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
 BLOCKS = """
 bpf:block(newCA("192.0.2.66"), 1)
@@ -74,7 +77,9 @@ def show(lab: Lab, seconds: float, *, is_terminal: bool) -> None:
             else:
                 print(line(figures), flush=True)
     if not is_terminal:
-        print("\n" + table(figures))
+        time.sleep(SETTLING)
+        settled = Figures(figures.seconds, traffic.tallies, service.metrics())
+        print("\n" + table(settled))
 
 
 def how_to_look(client: Host, service: Service) -> str:

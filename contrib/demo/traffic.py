@@ -79,6 +79,7 @@ class Traffic:
         self.tallies = {kind: Tally() for kind in KINDS}
         self._client = client
         self._over = threading.Event()
+        self._is_cut = False
         self._threads = [
             threading.Thread(target=self._ask, args=(kind,), name=kind.title) for kind in KINDS
         ]
@@ -88,7 +89,8 @@ class Traffic:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._is_cut = kind is not None
         self._over.set()
         for thread in self._threads:
             thread.join()
@@ -96,6 +98,6 @@ class Traffic:
     def _ask(self, kind: Kind) -> None:
         while not self._over.is_set():
             answer = dig(self._client, kind.name, server=kind.server, source=kind.source)
-            if not self._over.is_set():  # Ctrl-C ends dig, too
+            if not self._is_cut:  # Ctrl-C ends dig, too
                 self.tallies[kind].add(answer)
             self._over.wait(PAUSE)

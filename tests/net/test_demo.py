@@ -51,6 +51,13 @@ def test_the_demo_shows_packets_passed_dropped_and_truncated(
     assert [int(count) > 0 for count in last] == [True, True, True]
 
 
+def test_the_filter_counts_what_the_client_saw(demo: subprocess.CompletedProcess[str]) -> None:
+    rows = re.findall(r"^  (?:blocked|truncated) .* +(\d+) +(\d+)$", demo.stdout, re.MULTILINE)
+    silence, over_tcp = (sum(map(int, column)) for column in zip(*rows, strict=True))
+    last = re.findall(r"^  all of DNS +\d+ +(\d+) +(\d+)$", demo.stdout, re.MULTILINE)[-1]
+    assert (silence, over_tcp) == tuple(map(int, last))
+
+
 @pytest.mark.parametrize(
     ("title", "answered", "silence", "over_tcp"),
     [

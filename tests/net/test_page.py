@@ -347,6 +347,12 @@ def test_rows_that_are_pointed_at_stay_and_do_not_become_many(page: OpenPage) ->
             "acting",
             "A limit acts, the flood limit and the limit of each source. No packets arrive.",
         ),
+        (
+            {"limits": [{"reason": "unproven", "dry_run": True}]},
+            {},
+            "acting",
+            "A limit would act, the flood limit, but it is in a dry run. No packets arrive.",
+        ),
     ],
 )
 def test_the_state_is_said_in_words(
@@ -401,6 +407,46 @@ def test_the_graph_goes_on_when_the_services_clock_is_set_back(page: OpenPage) -
         """
     )
     assert times == [4000, 4001]
+
+
+def test_the_graph_has_what_came_before_the_page_was_opened_or_while_it_was_away(
+    page: OpenPage,
+) -> None:
+    page.open()
+    times = page.browser.run(
+        """
+        const { Graph } = await import('/page/graph.js');
+        const graph = new Graph();
+        const past = (...times) => times.map((time) => ({ time, rates: { pass: 1 } }));
+        graph.fill(past(7000, 7001));
+        graph.add(7002, { pass: 1 });
+        graph.fill([]);
+        graph.fill(past(7002, 7003, 7004));
+        graph.add(7005, { pass: 1 });
+        return graph.points.map((point) => point.time);
+        """
+    )
+    assert times == [7000, 7001, 7002, 7003, 7004, 7005]
+
+
+def test_what_cannot_be_shown_any_more_is_not_shown(page: OpenPage) -> None:
+    """Rows of samples stayed below the sentence that there are none; small shares were 0.0%."""
+    page.open()
+    found = page.browser.run(
+        """
+        const { TalkerTable } = await import('/page/talkers.js');
+        const row = { key: '192.0.2.7', packets: 9999, rate: 2000, share: 0.0002, error: 1 };
+        const actions = { pass: 9998, drop: 1 };
+        const by = { source: [{ ...row, actions }] };
+        const talkers = new TalkerTable();
+        talkers.show({ seconds: 5, weight: 10000, lost: 0, by });
+        const place = document.getElementById('talkers');
+        const words = [...place.querySelectorAll('small, td.share')].map((one) => one.textContent);
+        talkers.without('no samples');
+        return [...words, place.textContent];
+        """
+    )
+    assert found == ["nearly all passed, <0.1% dropped", "<0.1%", ""]
 
 
 def keep_picture(browser: Browser, name: str) -> None:

@@ -7,6 +7,7 @@ not own the sums (samples/talkers.py). Called by verbs/top.py.
 
 from __future__ import annotations
 
+import textwrap
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,6 +42,17 @@ VIEWS = {
 }
 """The views of each key; the key again leads to the next of them."""
 
+_WORDS = {
+    "SOURCE": "addresses",
+    "NETWORK": "networks, /24 and /64",
+    "SITE": "IPv6 sites, /48",
+    "PORT": "ports",
+    "SOURCE PORT": "source ports",
+    "ACTION": "what was done",
+    "REASON": "why, by reason",
+}
+"""What each of several views shows."""
+
 TARGETS = frozenset({"source", "source24", "source64", "source48", "name", "zone2", "zone3"})
 """Dimensions whose keys can be blocked."""
 
@@ -59,6 +71,9 @@ _ACTIONS = ("pass", "drop", "truncate", "redirect")
 _HEADERS = ("", "RATE", "±", "SHARE", *(action.upper() for action in _ACTIONS))
 _LEAST_OF_COLUMNS = 2
 """The mark and the rate are shown in every terminal."""
+
+_LEAST_OF_LINES = 10
+"""A terminal of fewer has no line that says what else there is."""
 
 _KEY_ROOM = 45
 """Columns that a key may have before others: as many as an IPv6 prefix at its longest."""
@@ -126,12 +141,12 @@ class LiveTable:
             prompt = _asked(*self.question, width, max(height - 1, 1))
         else:
             prompt = [KEYS if self.chosen is None else CHOSEN]
-        top = [self._headline(), *prompt, *([self.note] if self.note else [])]
+        note = textwrap.wrap(self.note, width)[: max(height // 2, 1)] if self.note else []
+        top = [self._headline(), *prompt, *note]
+        if not note and height >= _LEAST_OF_LINES:
+            top.append(self._hint())
         rows = self._in_sight(max(height - len(top) - 1, 1))
         table = self._table(rows, width) or [self._nothing()]
-        spare = height - len(top) - len(table)
-        if spare > 0 and not self.note:
-            top.append("")
         over = max(0, len(top) + len(table) - height) if self.question is None else 0
         return [shortened(printable(line), width) for line in [*top[over:], *table][:height]]
 
@@ -183,9 +198,18 @@ class LiveTable:
             parts.append(f"{count(lost)} samples lost")
         return "  ".join(parts)
 
+    def _hint(self) -> str:
+        """Return what the key of the view leads to when it is pressed again."""
+        views = VIEWS[self.key]
+        following = views[(self.number + 1) % len(views)][0]
+        leads_there = len(views) > 1 and (self.key != "a" or self.chosen is None)
+        return f"{self.key} again: {_WORDS[following]}" if leads_there else ""
+
     def _nothing(self) -> str:
-        waiting = self.document is None
-        return "" if waiting else "no packets with such a key came within that time"
+        if self.document is None:
+            return ""
+        of = "IPv6 packets" if self.view[0] == "SITE" else "packets with such a key"
+        return f"no {of} came within that time"
 
     def _cells(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         actions = row.get("actions") or {}
@@ -223,7 +247,10 @@ class LiveTable:
             self.question = f"block {target} for 10 minutes?", rule
         else:
             rule |= {"action": "pass", "reason": "allowed in top --live"}
-            self.question = f"allow {target}, in front of all rules but dnsdist's?", rule
+            self.question = (
+                f"allow {target} until you unblock it, in front of all rules but dnsdist's?",
+                rule,
+            )
 
     def _answer(self, rule: dict[str, object], *, yes: bool) -> None:
         self.question = None

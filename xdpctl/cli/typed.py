@@ -53,31 +53,47 @@ def refuse_word(text: str) -> None:
     `xdpctl block flood.example txt` would otherwise block every type of flood.example, and a
     name `txt`. With a dot at its end it is a name; with one in front, or with --zone, a zone.
     """
+    if _is_word(text):
+        meant = _meant(text) or f"a file of rules is read by `xdpctl import {text}`"
+        raise TargetError(
+            f"cannot use {shown(text)} as a name: it is a single word;"
+            f" {meant}; as a name it is written {shown(f'{text}.')}",
+            text=text,
+        )
+
+
+def refuse_word_as_zone(text: str) -> None:
+    """Raise TargetError for a single word beside other targets of --zone that means a type or so.
+
+    `xdpctl block flood.example txt --zone` is not about a zone `txt`. Any other word is a zone.
+    """
+    if _is_word(text) and (meant := _meant(text)):
+        raise TargetError(
+            f"cannot use {shown(text)} as a zone: it is a single word beside other targets;"
+            f" {meant}; as a zone it is written {shown(f'.{text}')}",
+            text=text,
+        )
+
+
+def _is_word(text: str) -> bool:
     labels = split_labels(text)
-    if labels is None or len(labels) > 1 or not text:
-        return
-    raise TargetError(
-        f"cannot use {shown(text)} as a name: it is a single word;"
-        f" {_meant(text)}; as a name it is written {shown(f'{text}.')}",
-        text=text,
-    )
+    return bool(text) and labels is not None and len(labels) == 1
 
 
 def _meant(text: str) -> str:
-    """Return what a single word on the command line was probably meant to be."""
+    """Return what a single word was probably meant to be; empty: there is no guess."""
     word = text.lower()
-    meant = _MEANT.get(word)
-    if meant is None and _AS_NUMBER.fullmatch(word):
-        meant = "an AS has no rule of its own, write its prefixes"
-    for parse, option, value in (
-        (parse_duration, "a time is given as --for", word),
-        (parse_qtype, "a query type is given as --qtype", text.upper()),
-    ):
-        if meant is None:
-            with suppress(TargetError):
-                parse(word)
-                meant = f"{option} {value}"
-    return meant or f"a file of rules is read by `xdpctl import {text}`"
+    if word in _MEANT:
+        return _MEANT[word]
+    if _AS_NUMBER.fullmatch(word):
+        return "an AS has no rule of its own, write its prefixes"
+    with suppress(TargetError):
+        parse_duration(word)
+        return f"a time is given as --for {word}"
+    with suppress(TargetError):
+        parse_qtype(word)
+        return f"a query type is given as --qtype {text.upper()}"
+    return ""
 
 
 _MEANT = {

@@ -2,7 +2,9 @@
 
 A limit acts while it refuses packets, or would in a dry run. Attacks come in pulses, so a limit has
 ended only after a quiet minute: the log and the history have two lines for an attack, not two for a
-pulse. Owns this. Does not own the counters (filter/) or the lines (service/limits.py). Pure.
+pulse. It has ended at once when it is not configured any more, and when a dry run begins or ends,
+as what it does then is another thing. Owns this. Does not own the counters (filter/) or the lines
+(service/limits.py). Pure.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ class Acting:
         since: when it began; `last`: when it last refused something. Seconds of one clock.
         packets: how many it has refused since then, by action; `pass`: only in a dry run.
         rate: packets a second at the last look; 0 between two pulses.
+        dry_run: it lets pass what it would refuse.
     """
 
     reason: Reason
@@ -41,6 +44,7 @@ class Acting:
     last: float
     packets: Mapping[PacketAction, int] = field(default_factory=dict)
     rate: float = 0.0
+    dry_run: bool = False
 
     @property
     def total(self) -> int:
@@ -53,11 +57,13 @@ class ActingLimits:
 
     Attributes:
         now: the limits that act, in the order of LIMIT_REASONS.
+        configured: those that may act.
     """
 
     def __init__(self) -> None:
         self._before: tuple[float, Counter[tuple[Reason, PacketAction]]] | None = None
         self.now: tuple[Acting, ...] = ()
+        self.configured = frozenset(LIMIT_REASONS)
 
     def after(
         self, moment: float, counters: Iterable[Mapping[tuple[Reason, PacketAction], Count]]
@@ -82,27 +88,43 @@ class ActingLimits:
         ended: list[Acting] = []
         now: list[Acting] = []
         for reason in LIMIT_REASONS:
-            more = {
-                action: max(counted[reason, action] - before[1][reason, action], 0)
-                for action in PacketAction
-            }
-            number = sum(more.values())
-            if reason not in known and not number:
-                continue
-            acting = known.get(reason, Acting(reason, moment, moment))
-            acting = replace(acting, rate=number / seconds)
-            if number:
-                acting = replace(acting, last=moment, packets=_sum(acting.packets, more))
-            if reason not in known:
+            is_wanted = reason in self.configured
+            more = _more(counted, before[1], reason) if is_wanted else Counter[PacketAction]()
+            dry_run = {PacketAction.DROP, PacketAction.TRUNCATE}.isdisjoint(more) if more else None
+            acting = known.get(reason)
+            if acting is not None and self._is_over(acting, moment, dry_run=dry_run):
+                ended.append(acting)
+                acting = None
+            if acting is None and dry_run is not None:
+                acting = Acting(reason, moment, moment, dry_run=dry_run)
                 began.append(acting)
-            (ended if moment - acting.last >= QUIET_SECONDS else now).append(acting)
+            if acting is not None:
+                acting = replace(acting, rate=sum(more.values()) / seconds)
+                if more:
+                    packets = Counter(acting.packets) + more
+                    acting = replace(acting, last=moment, packets=packets)
+                now.append(acting)
         self.now = tuple(now)
         return began, ended
 
+    def _is_over(self, acting: Acting, moment: float, *, dry_run: bool | None) -> bool:
+        """Return whether a limit has ended; `dry_run` of what came since the last look, if any."""
+        if acting.reason not in self.configured:
+            return True
+        if dry_run is not None:
+            return dry_run is not acting.dry_run
+        return moment - acting.last >= QUIET_SECONDS
 
-def _sum(
-    packets: Mapping[PacketAction, int], more: Mapping[PacketAction, int]
-) -> dict[PacketAction, int]:
-    """Return both added, without actions that nothing was counted for."""
-    summed = {action: packets.get(action, 0) + more[action] for action in more}
-    return {action: number for action, number in summed.items() if number}
+
+def _more(
+    now: Counter[tuple[Reason, PacketAction]],
+    before: Counter[tuple[Reason, PacketAction]],
+    reason: Reason,
+) -> Counter[PacketAction]:
+    """Return what a limit refused between two looks, by action; what passed only in a dry run.
+
+    Where a dry run ended between the looks, both came: then only what was refused counts.
+    """
+    more = Counter({each: now[reason, each] - before[reason, each] for each in PacketAction})
+    refused = Counter({each: more[each] for each in (PacketAction.DROP, PacketAction.TRUNCATE)})
+    return +refused or +more

@@ -35,31 +35,42 @@ _TIME_MASK = (1 << TIME_BITS + UNIT_SHIFT) - (1 << UNIT_SHIFT)
 
 
 def words_needed(settings: LimitSettings) -> int:
-    """Return how many words hold what may pass with a flood limit; may be more than is possible."""
+    """Return how many words hold what may pass with a flood limit; may be more than is possible.
+
+    With prefixes that may send little more than one address, that is more than the rule gives.
+    """
+    return _words_for(settings, _words_per_source(settings))
+
+
+def _words_for(settings: LimitSettings, words_per_source: float) -> int:
+    """Return so many words for each source that can be spending, as a power of two."""
     passing = settings.flood_limit + proven_limit_of(settings)
-    wanted = math.ceil(_words_per_source(settings) * passing / settings.rate_limit)
+    wanted = math.ceil(words_per_source * passing / settings.rate_limit)
     return 1 << max(wanted - 1, WORDS_LEAST - 1).bit_length()
 
 
 def _words_per_source(settings: LimitSettings) -> float:
-    """Return the words for each source that can be spending.
+    """Return the words that one source which is spending needs, in all of its prefixes.
 
     An account of a prefix that may send as much as one address is in use for as long.
     """
     families = (settings.rate_limit_prefixes, settings.rate_limit_prefixes6)
     levels = max(sum(1 / times for _, times in family) for family in families)
-    return WORDS_PER_SOURCE * max(1, math.ceil(levels - _LEVELS_MEASURED))
+    return WORDS_PER_SOURCE * max(1, levels - _LEVELS_MEASURED)
 
 
 def words_of(settings: LimitSettings) -> int:
-    """Return how many words the table has; 0 without a limit by source."""
+    """Return how many words the table has; 0 without a limit by source.
+
+    The default is the rule of the documentation, 1.4 x (X + Y) / rate, whatever the prefixes are.
+    """
     if not settings.rate_limit:
         return 0
     if settings.rate_limit_table is not None:
         return settings.rate_limit_table
     if not settings.flood_limit:
         return WORDS_DEFAULT
-    return min(words_needed(settings), WORDS_MOST)
+    return min(_words_for(settings, WORDS_PER_SOURCE), WORDS_MOST)
 
 
 def rate_held(words: int, settings: LimitSettings) -> int:

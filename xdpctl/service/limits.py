@@ -12,7 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from xdpctl.abi import PacketAction, TallyRow
+from xdpctl.abi import PacketAction, Reason, TallyRow
 from xdpctl.errors import ConflictError, XdpctlError
 from xdpctl.filter.view import FilterState
 from xdpctl.limits.acting import ActingLimits
@@ -94,11 +94,12 @@ class Limits:
         self._note_thread = note_thread
         self._clock = clock
         self._acting = ActingLimits()
+        self._acting.configured = _configured(settings)
         self._noted: dict[str, float] = {}
         self._load = 0.0
         self._proven: int | None = None
         self._listeners: dict[int, bool] = {}
-        self._former_cookies = Events()  # that were checked with other secrets
+        self._former: dict[TallyRow, Events] = {}  # of the former service or secrets
         self._said: set[str] = set()
         self.warnings: tuple[str, ...] = tuple(self._sentences())
         self._warn()
@@ -114,8 +115,9 @@ class Limits:
         former = self.tables.keys
         await on_thread(self._thread, lambda: self.tables.use(prepared))
         self._settings = prepared.settings
+        self._acting.configured = _configured(prepared.settings)
         if former != prepared.keys:
-            self._former_cookies = self._events(TallyRow.COOKIES)
+            self._count_again(TallyRow.COOKIES)
         self._warn()
         say_forgotten(prepared)
         await self._look_into()
@@ -131,8 +133,12 @@ class Limits:
     # --- all the time -------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Look until cancelled; what was counted before the start does not act now."""
+        """Look until cancelled; what was counted before the start does not act now.
+
+        Nor is it warned of: the former service may have had other secrets, or another --proof.
+        """
         self._follow()
+        self._count_again(*TallyRow)
         async with asyncio.TaskGroup() as group:
             group.create_task(every(LOOK_SECONDS, self._look), name="limits-look")
             group.create_task(self._care(), name="limits-care")
@@ -154,11 +160,12 @@ class Limits:
 
     async def _note(self, acting: Acting, verb: str) -> None:
         """Log that a limit began to act or has ended, and put it into the history."""
-        now, label = self._clock(), acting.reason.label
-        kept = verb == "limit-ended" or now >= self._noted.get(label, now)
+        now, detail = self._clock(), acting.reason.label
+        if acting.dry_run:
+            detail += " (dry run)"
+        kept = verb == "limit-ended" or now >= self._noted.get(detail, now)
         if kept:
-            self._noted[label] = now + HISTORY_SECONDS
-        detail = label + (" (dry run)" if self._settings.rate_limit_dry_run else "")
+            self._noted[detail] = now + HISTORY_SECONDS
         if verb == "limit-ended":
             detail += f" for {acting.last - acting.since:.0f} s"
         await on_thread(
@@ -230,18 +237,16 @@ class Limits:
                 f" begin to be limited too; use --rate-limit-table {2 * self.tables.words}, or a"
                 " lower --flood-limit"
             )
-        proofs = self._events(TallyRow.PROOFS)
+        proofs, cookies = self._since(TallyRow.PROOFS), self._since(TallyRow.COOKIES)
         if self._proven is not None and not proofs.found and proofs.missed >= UNSEEN_PROOFS:
             yield (
                 f"nobody can prove himself: of {proofs.missed} TCP connections none was found, as"
                 " the DNS server's sockets are in another network namespace (a container with a"
                 " mapped port), or all were forged: if it is in a container, use --proof cgroup"
             )
-        cookies, former = self._events(TallyRow.COOKIES), self._former_cookies
-        bad = cookies.missed - former.missed
-        if self.tables.keys and cookies.found <= former.found and bad >= BAD_COOKIES:
+        if self.tables.keys and not cookies.found and cookies.missed >= BAD_COOKIES:
             yield (
-                f"none of {bad} DNS cookies was good: the DNS server makes them with"
+                f"none of {cookies.missed} DNS cookies was good: the DNS server makes them with"
                 " another secret than --cookie-secret-file has, or a proxy such as dnsdist is in"
                 " front of it, whose address is in them then, or all were forged"
             )
@@ -299,6 +304,17 @@ class Limits:
         )
         return Events(found, missed)
 
+    def _count_again(self, *tallies: TallyRow) -> None:
+        """Let `_since` begin at what is counted by now."""
+        self._former |= {tally: self._events(tally) for tally in tallies}
+
+    def _since(self, tally: TallyRow) -> Events:
+        """Return the same as `_events` since the start, or since other secrets."""
+        counted, former = self._events(tally), self._former.get(tally, Events())
+        if counted.found < former.found or counted.missed < former.missed:
+            former = Events()  # a filter was taken off, and its counters with it
+        return Events(counted.found - former.found, counted.missed - former.missed)
+
     async def prove(self, addresses: Sequence[IPv4Address | IPv6Address]) -> int:
         """Let sources count as proven from now on; return how many were not before.
 
@@ -338,6 +354,16 @@ class Limits:
         done = await on_thread(self._thread, work)
         await self._look_into()
         return done
+
+
+def _configured(settings: Settings) -> frozenset[Reason]:
+    """Return the limits that may act."""
+    wanted = {
+        Reason.LIMIT: settings.rate_limit,
+        Reason.UNPROVEN: settings.flood_limit,
+        Reason.ZONE_LIMIT: settings.zones,
+    }
+    return frozenset(reason for reason, is_wanted in wanted.items() if is_wanted)
 
 
 _TCP_SILENT = ("tcp-silent", logging.WARNING)

@@ -1,9 +1,10 @@
 """The live view: a snapshot each second for every stream that is open, made once for all.
 
-Follows the counters (each look of the observer), the rules hit most, and the changes, and does
-nothing while no stream is open. A snapshot never waits for the other two: they are as they were
-last known. Owns what a snapshot has. Does not own the streams (http/api/streams.py). A part of the
-service, made by start.py; used through operations.py.
+Follows the counters (each look of the observer), the rules hit most, and the changes. While no
+stream is open, it only keeps the rates of the last five minutes. A snapshot never waits for the
+rules hit most and the changes: they are as they were last known. Owns what a snapshot has. Does
+not own the streams (http/api/streams.py). A part of the service, made by start.py; used through
+operations.py.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
 
 from xdpctl.errors import XdpctlError
 from xdpctl.http.api.converter import change_out
-from xdpctl.http.api.live_documents import live_out
+from xdpctl.http.api.live_documents import live_out, rates_of
 from xdpctl.process.log import event
 from xdpctl.store.history import UNDER_WAY
 
@@ -38,6 +39,9 @@ TOP = 20
 
 EVENTS_MAX = 1_000
 """Changes that are kept for streams; one that is further behind misses the oldest."""
+
+PAST = 300
+"""Looks whose rates are kept for streams that begin later: five minutes."""
 
 CHANGES_SECONDS = 0.3
 """How long a snapshot waits for the changes before it."""
@@ -96,6 +100,7 @@ class Live:
         self._next = asyncio.Event()
         self._top: list[TopRule] = []
         self._top_at: float | None = None
+        self._past: deque[tuple[float, tuple[float, ...]]] = deque(maxlen=PAST)
         self._events: deque[tuple[int, ChangeOut]] = deque(maxlen=EVENTS_MAX)
         self._count = 0
 
@@ -103,8 +108,8 @@ class Live:
         """Do nothing: this part does not depend on settings."""
 
     async def snapshots(self) -> AsyncGenerator[LiveOut, None]:
-        """Yield a snapshot at once, and one after each look."""
-        seen = self._count
+        """Yield a snapshot at once, with the past, and one after each look."""
+        seen, past = self._count, tuple(self._past)
         with self._stream():
             while True:
                 following, count = self._next, self._count
@@ -117,7 +122,9 @@ class Live:
                     self._top,
                     None if self._top_at is None else time.monotonic() - self._top_at,
                     events,
+                    past,
                 )
+                past = ()
                 await following.wait()
 
     async def run(self) -> NoReturn:
@@ -140,6 +147,11 @@ class Live:
                 self._wanted.clear()
 
     async def _note_look(self) -> None:
+        snapshot, now = self._operations.snapshot(), time.time()
+        while self._past and self._past[-1][0] >= now:  # the clock was set back
+            self._past.pop()
+        if snapshot.rates:
+            self._past.append((now, rates_of(snapshot)))
         self._looked.set()
 
     async def _follow_changes(self) -> NoReturn:

@@ -64,6 +64,7 @@ from xdpctl.service.stale_entries import StaleEntries
 from xdpctl.service.tasks import on_thread
 from xdpctl.service.tcp_proofs import TcpProofs
 from xdpctl.service.watchdog import Watchdog
+from xdpctl.service.widened_names import WidenedNames
 from xdpctl.service.zone_limits import ZoneLimits
 
 if TYPE_CHECKING:
@@ -235,6 +236,7 @@ def _parts(  # noqa: PLR0913 - what parts need
         Precompile(ground.compile_ahead, program.wanted_later),
         Settling(rules.store, write),
         ClaimCounts(operations, settings.state),
+        WidenedNames(settings.state),
         Expiry(operations),
         stale,
         files,

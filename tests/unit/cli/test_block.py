@@ -45,6 +45,9 @@ def rule(target: str, **fields: object) -> dict[str, object]:
         (["block", "evil.example", "--zone"], [rule(".evil.example")]),
         (["block", "--zone", "a.example", ".a.example"], [rule(".a.example")]),
         (["allow", "lan", "--zone"], [rule(".lan", action="pass")]),
+        (["block", "mx", "--zone"], [rule(".mx")]),
+        (["block", "a.example", "lan", "--zone"], [rule(".a.example"), rule(".lan")]),
+        (["block", "a.example", ".mx", "--zone"], [rule(".a.example"), rule(".mx")]),
         (["allow", ".bücher.example", "--qtype", "A"],
          [rule(".xn--bcher-kva.example", qtype="A", action="pass")]),
     ],
@@ -109,6 +112,28 @@ def test_a_single_word_is_no_target_and_what_was_meant_is_said(
     assert (result.status, result.output) == (1, "")
     assert meant in result.errors
     assert repr(words[0]) in result.errors
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    ("words", "meant", "written"),
+    [
+        (["txt"], "--qtype TXT", "'.txt'"),
+        (["type65"], "--qtype TYPE65", "'.type65'"),
+        (["for", "10m"], "--for", "'.for'"),
+        (["10m"], "--for 10m", "'.10m'"),
+        (["drop"], "--action drop", "'.drop'"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["block", "allow", "unblock"])
+def test_with_zone_a_type_or_time_beside_a_name_is_no_zone_of_its_own(  # noqa: PLR0913, PLR0917 - a table
+    cli: CommandLine, service: FakeService, verb: str, words: list[str], meant: str, written: str
+) -> None:
+    result = cli(verb, "amplify.example", *words, "--zone")
+
+    assert (result.status, result.output) == (1, "")
+    assert meant in result.errors
+    assert written in result.errors
     assert service.requests == []
 
 

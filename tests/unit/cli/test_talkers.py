@@ -200,6 +200,30 @@ def test_a_refusal_is_shown(table: LiveTable, calls: Calls) -> None:
     assert "it is dnsdist's" in shown(table)
 
 
+def test_a_long_sentence_is_shown_whole(table: LiveTable, calls: Calls) -> None:
+    """A refusal ended before what helps."""
+    sentence = (
+        "192.0.2.7 covers something of this host: nothing was changed; use --force if you mean it"
+    )
+    calls.failure = ConflictError(sentence)
+    press(table, "b", "y")
+    assert sentence in " ".join(table.lines((60, 24)))
+
+
+def test_who_is_allowed_stays_so_and_the_question_says_it(table: LiveTable) -> None:
+    press(table, "down", "a")
+    assert "allow 192.0.2.7 until you unblock it" in shown(table)
+
+
+def test_the_table_says_what_the_same_key_shows_next(table: LiveTable) -> None:
+    assert "s again: networks, /24 and /64" in shown(table)
+    press(table, "s", "s")
+    assert "s again: addresses" in shown(table)
+    assert "no IPv6 packets came within that time" in shown(table)
+    press(table, "n")
+    assert "again" not in shown(table)
+
+
 def test_names_from_packets_write_no_control_characters(table: LiveTable) -> None:
     table.document = {**SUMS, "by": {"source": [row("\x1b[2J", 5)]}}
     assert "\x1b" not in shown(table)

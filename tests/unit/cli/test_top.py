@@ -356,8 +356,8 @@ def test_live_for_a_program_is_one_table(cli: CommandLine, service: FakeService)
     service.answer("GET", SAMPLES, SUMS)
     result = cli("top", "--live", "name", "--source", "192.0.2.0/24", "--seconds", "2")
     assert result.output.splitlines() == [
-        "RATE  PACKETS  ERROR  SHARE%  PASS  DROP  TRUNCATE  REDIRECT  KEY",
-        "80.0      400      9    80.0   100   300         0         0  a.example",
+        "RATE/S  PACKETS  ERROR  SHARE%  PASS  DROP  TRUNCATE  REDIRECT  KEY",
+        "  80.0      400      9    80.0   100   300         0         0  a.example",
     ]
     assert dict(service.requests[0].query) == {
         "source": "192.0.2.0/24", "seconds": "2", "n": "10", "by": "name",

@@ -10,6 +10,7 @@ from xdpctl.limits.acting import LIMIT_REASONS, QUIET_SECONDS, ActingLimits
 
 LIMITED = (Reason.LIMIT, PacketAction.TRUNCATE)
 DROPPED = (Reason.LIMIT, PacketAction.DROP)
+DRY = (Reason.LIMIT, PacketAction.PASS)
 FLOODED = (Reason.UNPROVEN, PacketAction.DROP)
 
 
@@ -67,6 +68,27 @@ def test_it_has_ended_after_a_quiet_minute_and_may_begin_anew() -> None:
     assert not counters.limits.now
     assert counters.look(LIMITED=1) == ([Reason.LIMIT], [])
     assert [acting.total for acting in counters.limits.now] == [1]
+
+
+def test_where_a_dry_run_ends_the_limit_ends_and_begins_anew() -> None:
+    """It was said to let everything pass for as long as the flood went on."""
+    counters = Counters()
+    assert counters.look(DRY=9) == ([Reason.LIMIT], [])
+    assert [acting.dry_run for acting in counters.limits.now] == [True]
+    assert counters.look() == ([], [])
+    assert counters.look(DRY=2, LIMITED=3) == ([Reason.LIMIT], [Reason.LIMIT])
+    (acting,) = counters.limits.now
+    assert (acting.dry_run, acting.packets) == (False, {PacketAction.TRUNCATE: 3})
+    assert counters.look(DRY=4) == ([Reason.LIMIT], [Reason.LIMIT])
+
+
+def test_a_limit_that_is_not_configured_any_more_has_ended() -> None:
+    """It was said to act for another minute."""
+    counters = Counters()
+    counters.look(LIMITED=1, FLOODED=1)
+    counters.limits.configured = frozenset({Reason.LIMIT})
+    assert counters.look(LIMITED=1, FLOODED=1) == ([], [Reason.UNPROVEN])
+    assert [acting.reason for acting in counters.limits.now] == [Reason.LIMIT]
 
 
 def test_limits_are_in_the_order_in_which_the_filter_asks_them() -> None:

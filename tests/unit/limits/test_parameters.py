@@ -205,6 +205,41 @@ def test_the_table_holds_what_may_pass() -> None:
     assert words_of(Wanted(rate_limit=0, flood_limit=10**8)) == 0
 
 
+@given(
+    st.integers(1, 10**6),
+    st.integers(64, 10**8),
+    st.none() | st.integers(0, 10**8),
+    levels,
+    levels,
+)
+def test_the_default_table_is_the_rule_for_any_prefixes(
+    rate: int, flood: int, proven: int | None, prefixes: Levels, prefixes6: Levels
+) -> None:
+    wanted = Wanted(
+        rate,
+        flood_limit=flood,
+        flood_limit_proven=proven,
+        rate_limit_prefixes=prefixes,
+        rate_limit_prefixes6=prefixes6,
+    )
+    by_rule = 1.4 * (flood + (flood if proven is None else proven)) / rate
+    fitting = [2**power for power in range(10, 20) if 2**power >= by_rule]
+    assert words_of(wanted) == min(fitting, default=2**19)
+
+
+def test_prefixes_that_need_more_than_the_rule_are_warned_of_with_the_number_that_is_right() -> (
+    None
+):
+    prefixes = ((64, 1), (56, 4), (48, 8))
+    wanted = Wanted(flood_limit=140_000, rate_limit_prefixes6=prefixes)
+    assert words_of(wanted) == words_of(Wanted(flood_limit=140_000)) == 8192
+    (sentence,) = warnings_of(wanted)
+    assert "has 8,192 words" in sentence
+    assert "use --rate-limit-table 16384" in sentence
+    assert not list(warnings_of(replace(wanted, flood_limit=100_000)))
+    assert not list(warnings_of(Wanted(flood_limit=140_000)))
+
+
 @given(st.integers(1, 10**6), st.integers(64, 10**8), st.none() | st.integers(64, 10**8))
 def test_a_table_by_the_rule_is_enough_and_not_twice_what_is_needed(
     rate: int, flood: int, proven: int | None

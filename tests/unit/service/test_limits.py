@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.fake_host import INTERFACE
+from tests.support.fake_kernel import FakeMap
 from tests.support.whole_service import PATIENCE, Home
 from xdpctl.abi import (
     COUNTERS_SIZE,
@@ -28,6 +30,7 @@ from xdpctl.abi import (
     encode_cidr,
     names_of,
 )
+from xdpctl.errors import KernelError
 from xdpctl.filter.own_pins import remove_left
 from xdpctl.kernel.bpf.pins import netns_inode
 from xdpctl.program.config import program_config
@@ -365,6 +368,27 @@ async def test_cookies_and_proofs_of_which_none_is_good_are_warned_of(home: Home
                 await asyncio.sleep(0.01)
 
 
+async def test_what_was_counted_before_a_start_is_not_warned_of(home: Home) -> None:
+    file = home.directory / "cookies"
+    file.touch(0o600)
+
+    async def said(text: str) -> bool:
+        return any(text in each for each in (await limits(home))["warnings"])
+
+    for times, secret in enumerate(("00112233445566778899aabbccddeeff", 32 * "f"), start=1):
+        file.write_text(f"{secret}\n")
+        async with home.running(*KEEP, *FLOOD, "--cookie-secret-file", str(file)):
+            tally(home, TallyRow.PROOFS, 20 * times, good=False)
+            async with asyncio.timeout(PATIENCE):
+                while not await said("of 20 TCP connections none was found"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            assert not await said("DNS cookies")
+            tally(home, TallyRow.COOKIES, 100 * times, good=False)
+            async with asyncio.timeout(PATIENCE):
+                while not await said("none of 100 DNS cookies was good"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+
 async def test_a_start_with_bad_secrets_is_refused(home: Home) -> None:
     with pytest.raises(Exception, match="cannot use --cookie-secret-file"):
         await home.service(*RATE, "--cookie-secret-file", str(home.directory / "none")).run()
@@ -594,3 +618,41 @@ def test_a_clock_that_jumps_is_noticed_and_one_that_drifts_a_little_is_not(home:
         now -= 86400
         assert tables.set_clock()
         assert not tables.set_clock()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--rate-limit", "60", "--rate-limit-table", "1024"),  # another rate
+        ("--rate-limit", "50", "--rate-limit-table", "2048"),  # another table
+        (*RATE, "--exempt", "192.0.2.0/24"),
+    ],
+)
+def test_maps_whose_memory_cannot_be_seen_are_closed_but_for_those_in_force(
+    home: Home, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    former, wanted = (home.host.settings(*FLOOD, *each) for each in (RATE, options))
+    memory, failed = FakeMap.memory, 0
+    with LimitTables(home.host.bpf) as tables:
+        tables.use(tables.prepare(former, program_config(former)))
+        before = set(home.kernel.open)
+
+        def prepared(failing: int) -> bool:
+            """Prepare other settings, of which the memory of one map cannot be seen."""
+            left = iter(range(failing))
+
+            def see(self: FakeMap) -> memoryview:
+                if next(left, None) is None:
+                    raise KernelError("cannot see the memory of a map", errno.ENOMEM)
+                return memory(self)
+
+            with monkeypatch.context() as patched, contextlib.suppress(KernelError):
+                patched.setattr(FakeMap, "memory", see)
+                tables.prepare(wanted, program_config(wanted))
+                return True
+            return False
+
+        while not prepared(failed):
+            assert set(home.kernel.open) == before
+            failed += 1
+    assert failed

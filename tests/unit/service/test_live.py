@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 from tests.support.fake_backend import ENTRY, NO_LIMITS, RECORD, STANDING
+from xdpctl.abi import PacketAction, Reason
 from xdpctl.errors import StateError, XdpctlError
 from xdpctl.http.api.converter import top_rule
 from xdpctl.http.api.limit_documents import limits_out
@@ -51,9 +52,10 @@ class FakeOperations:
         self.asked = self.ranked = 0
         self.failure: Exception | None = None
         self.held: asyncio.Event | None = None
+        self.rates: dict[tuple[str, Reason, PacketAction], float] = {}
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(taken=0.0)
+        return Snapshot(taken=0.0, rates=self.rates)
 
     def limits(self) -> LimitsOut:
         return limits_out(LimitsView(NO_LIMITS))
@@ -112,6 +114,23 @@ async def test_changes_are_shown_once_and_from_now_on() -> None:
         assert await verbs(snapshots, 1) == ["allow"]
         operations.rows[3] = replace(RECORD, verb="flush")
         assert await verbs(snapshots, 1) == ["flush"]
+
+
+async def test_a_stream_begins_with_the_rates_of_before() -> None:
+    """A page that was opened in a flood did not show when it had begun."""
+    operations = FakeOperations()
+    operations.rates = {("eth0", Reason.NO_MATCH, PacketAction.PASS): 7.0}
+    began = time.time()
+    async with running(operations) as part:
+        await asyncio.sleep(0.2)
+        async with aclosing(part.snapshots()) as snapshots:
+            past = (await anext(snapshots)).past
+            assert len(past) > 1
+            times = [point.time for point in past]
+            assert times == sorted(set(times))
+            assert began - 1 < times[0] < time.time()
+            assert past[0].rates == {"pass": 7.0, "drop": 0.0, "truncate": 0.0, "redirect": 0.0}
+            assert (await anext(snapshots)).past == []
 
 
 async def test_a_change_that_takes_long_is_shown_at_its_begin_and_its_end() -> None:

@@ -261,7 +261,11 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         TargetError: one cannot be read, or is a name with --only-addresses; nothing has been
             sent yet.
     """
-    from xdpctl.cli.typed import refuse_pasted, refuse_word  # noqa: PLC0415 - as below
+    from xdpctl.cli.typed import (  # noqa: PLC0415 - as below
+        refuse_pasted,
+        refuse_word,
+        refuse_word_as_zone,
+    )
     from xdpctl.errors import TargetError  # noqa: PLC0415 - the same
     from xdpctl.rules import (  # noqa: PLC0415 - other verbs do not need dnspython
         Question,
@@ -283,6 +287,8 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         target = parse_target(text, arguments.qtype, zone=arguments.zone)
         if isinstance(target, Question | Zone) and not arguments.zone:
             refuse_word(text)
+        elif len(arguments.targets) > 1:
+            refuse_word_as_zone(text)
         targets.append(target)
     return list(_documents(targets))
 

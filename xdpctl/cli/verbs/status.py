@@ -122,7 +122,7 @@ def _traffic(interfaces: list[dict[str, Any]]) -> Iterator[str]:
 def acting(limits: Sequence[dict[str, Any]], now: float) -> Iterator[str]:
     """Yield a line for each limit that acts now; `xdpctl limits` says more."""
     for limit in limits:
-        dry = " (dry run: it passes)" if limit.get("passed") else ""
+        dry = " (dry run: it passes)" if limit.get("dry_run") else ""
         reason, rate = printable(str(limit.get("reason"))), shown_rate(limit.get("rate"))
         since = age(now - (limit.get("since") or now))
         yield f"limit {reason} acts{dry}: {rate} for {since}; see `xdpctl limits`"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _HEADERS = ("RATE", "HITS", "TARGET", "TYPE", "ACTION", "ORIGIN", "REASON")
 _ACTIONS = ("pass", "drop", "truncate", "redirect")
-_LIVE_HEADERS = ("RATE", "PACKETS", "ERROR", "SHARE%", *(a.upper() for a in _ACTIONS), "KEY")
+_LIVE_HEADERS = ("RATE/S", "PACKETS", "ERROR", "SHARE%", *(a.upper() for a in _ACTIONS), "KEY")
 LIVE_BY = {
     "source": "s",
     "source32": "s",

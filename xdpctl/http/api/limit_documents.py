@@ -28,7 +28,7 @@ class ActingOut(msgspec.Struct):
 
     `reason` is limit (by source), unproven (in total) or zone-limit, `rate` in packets a second at
     the last look, 0 between two pulses. `since` is in seconds since the epoch. `dropped`,
-    `truncated` and `passed` count since then; packets over a limit pass only in a dry run.
+    `truncated` and `passed` count since then; packets over a limit pass only in a `dry_run`.
     """
 
     reason: str
@@ -37,6 +37,7 @@ class ActingOut(msgspec.Struct):
     dropped: int
     truncated: int
     passed: int
+    dry_run: bool
 
 
 class RateLimitOut(msgspec.Struct):
@@ -230,6 +231,7 @@ def acting_out(acting: Sequence[Acting], now: float) -> list[ActingOut]:
                 limit.packets.get(action, 0)
                 for action in (PacketAction.PASS, PacketAction.REDIRECT)
             ),
+            limit.dry_run,
         )
         for limit in acting
     ]

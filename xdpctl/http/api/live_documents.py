@@ -16,7 +16,7 @@ from xdpctl.http.api.documents import ChangeOut, TopRule  # noqa: TC001 - msgspe
 from xdpctl.http.api.limit_documents import ActingOut  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from xdpctl.status.snapshot import Snapshot
 
@@ -42,6 +42,13 @@ class LiveState(msgspec.Struct):
     limits: list[ActingOut]
 
 
+class PastOut(msgspec.Struct):
+    """What came before a stream began: packets a second by action, at a time since the epoch."""
+
+    time: float
+    rates: dict[str, float]
+
+
 class LiveOut(msgspec.Struct):
     """What the service sees at one moment: the data of the event `snapshot`.
 
@@ -49,7 +56,7 @@ class LiveOut(msgspec.Struct):
     they were attached, `rates` packets a second. `top` are the rules hit most, 20 at most, by rate,
     as they were `top_age` seconds before: with very many rules they are measured less often than
     once a second. It is null until they have been measured. `events` are the changes since the
-    snapshot before.
+    snapshot before. `past` are the rates of the last five minutes, in a stream's first one only.
     """
 
     time: float
@@ -59,6 +66,7 @@ class LiveOut(msgspec.Struct):
     top: list[TopRule]
     top_age: float | None
     events: list[ChangeOut]
+    past: list[PastOut]
 
 
 class EndOut(msgspec.Struct):
@@ -74,14 +82,13 @@ def live_out(  # noqa: PLR0913, PLR0917 - what a snapshot has
     top: Sequence[TopRule],
     top_age: float | None,
     events: Sequence[ChangeOut],
+    past: Iterable[tuple[float, Sequence[float]]] = (),
 ) -> LiveOut:
-    """Return a snapshot as the data of an event."""
-    totals, rates = Sums[PacketAction](), dict.fromkeys(PacketAction, 0.0)
+    """Return a snapshot as the data of an event; `past` is times and what `rates_of` was then."""
+    totals = Sums[PacketAction]()
     for view in snapshot.filters:
         for (_, action), count in view.counters.items():
             totals[action] += count.packets
-    for (_, _, action), rate in snapshot.rates.items():
-        rates[action] += rate
     state = LiveState(
         snapshot.ready,
         snapshot.panic,
@@ -97,8 +104,21 @@ def live_out(  # noqa: PLR0913, PLR0917 - what a snapshot has
         time,
         state,
         {word: totals[action] for action, word in _ACTIONS.items()},
-        {word: round(rates[action], 3) for action, word in _ACTIONS.items()},
+        _named(rates_of(snapshot)),
         list(top),
         None if top_age is None else round(top_age, 1),
         list(events),
+        [PastOut(round(moment, 3), _named(rates)) for moment, rates in past],
     )
+
+
+def rates_of(snapshot: Snapshot) -> tuple[float, ...]:
+    """Return packets a second of all interfaces, in the order of the actions."""
+    rates = dict.fromkeys(PacketAction, 0.0)
+    for (_, _, action), rate in snapshot.rates.items():
+        rates[action] += rate
+    return tuple(round(rate, 3) for rate in rates.values())
+
+
+def _named(rates: Sequence[float]) -> dict[str, float]:
+    return dict(zip(_ACTIONS.values(), rates, strict=True))

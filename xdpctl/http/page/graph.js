@@ -41,6 +41,12 @@ export class Graph {
     words.textContent = this.inWords();
   }
 
+  // Takes what the service knows of before; of the time before that, what was seen here stays.
+  fill(past) {
+    if (!past.length) return;
+    this.points = [...this.points.filter((point) => point.time < past[0].time), ...past];
+  }
+
   // A jump in time is a gap, not a line: nobody looked.
   data() {
     const times = [];

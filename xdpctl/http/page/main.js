@@ -53,6 +53,7 @@ const stream = new Stream({
 });
 
 function showSnapshot(snapshot) {
+  graph.fill(snapshot.past);
   graph.add(snapshot.time, snapshot.rates);
   rules.show(snapshot.top, snapshot.top_age);
   changes.add(snapshot.events);

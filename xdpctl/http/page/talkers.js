@@ -53,6 +53,8 @@ export class TalkerTable {
   // The service gives no samples, and says why.
   without(sentence) {
     this.document = null;
+    this.rows = null;
+    document.getElementById("talkers").replaceChildren(); // what came before is not now
     document.getElementById("talkers-card").hidden = false;
     setText(this.words, sentence);
   }
@@ -118,7 +120,10 @@ function showShare(cell, row) {
   cell.style.setProperty("--share", `${Math.min(100, row.share * 100)}%`);
 }
 
-const part = (share, words) => (share > 0.995 ? `all ${words}` : `${percent(share)} ${words}`);
+function part(share, words) {
+  if (share === 1) return `all ${words}`;
+  return share > 0.995 ? `nearly all ${words}` : `${percent(share)} ${words}`;
+}
 
 function fate(row) {
   const total = Object.values(row.actions).reduce((sum, count) => sum + count, 0);

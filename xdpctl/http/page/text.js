@@ -16,7 +16,7 @@ export const ACTION_WORDS = {
 
 export const number = (value) => whole.format(value);
 export const compact = (value) => brief.format(value);
-export const percent = (value) => share.format(value);
+export const percent = (value) => (value > 0 && value < 0.0005 ? "<0.1%" : share.format(value));
 
 // A rate: below ten with two digits, as "0" would hide a slow drip.
 export const rate = (value) => (value < 10 ? fine.format(value) : whole.format(value));
@@ -94,7 +94,9 @@ export function stateWords(state, rates) {
   if (!state.ready) return { tone: "bad", text: `Not ready. ${traffic(rates)}`, where, notes };
   if (state.limits.length) {
     const names = listed(state.limits.map((one) => LIMITS[one.reason] ?? one.reason));
-    const text = `A limit acts, ${names}. ${traffic(rates)}`;
+    const dry = state.limits.every((one) => one.dry_run);
+    const what = dry ? `A limit would act, ${names}, but it is in a dry run.` : `A limit acts, ${names}.`;
+    const text = `${what} ${traffic(rates)}`;
     return { tone: "acting", text, where, notes };
   }
   const tone = (rates.drop ?? 0) + (rates.truncate ?? 0) >= 0.05 ? "acting" : "good";
