@@ -228,6 +228,7 @@ async def test_the_program_ends_the_limit_of_a_watched_zone_if_no_service_does(
     wanted = NOW + 300 * ticks_a_second()
     options = ("--on-exit", "keep", *config(home, "limit = 10"))
     async with home.running(*options):
+        await looks(home)
         assert ends(home) == 0
         async with Attack(home):
             await until(lambda: bool(in_force(home)))
