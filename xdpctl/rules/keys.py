@@ -356,6 +356,15 @@ def stored_place(
     return ref, stored_key(ref, key_of(target, any_qtype, book))
 
 
+def line_place(target: Target, any_qtype: AnyQtype, book: Book) -> tuple[int, bytes]:
+    """Return `stored_place` of a line that `export` may have written; raises as `key_of`.
+
+    In our own tables a rule for type ANY is for that type in every mode, and outlives its mode.
+    """
+    mode = AnyQtype.NEW if map_of(target, book) in TABLES else any_qtype
+    return stored_place(target, mode, book)
+
+
 def name_place(
     octets: bytes, scope: ZoneScope, any_qtype: AnyQtype, book: Book
 ) -> tuple[int, bytes]:

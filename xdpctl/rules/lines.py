@@ -24,9 +24,9 @@ from xdpctl.rules.keys import (
     Row,
     Rows,
     book_of,
+    line_place,
     plain_place,
     plain_v4_addresses,
-    stored_place,
 )
 from xdpctl.rules.rules import DNSDIST_ORIGIN, parse_rule_line
 from xdpctl.rules.targets import AnyQtype, qtype_of
@@ -165,7 +165,7 @@ class LineReader:
             return None
         origin = self._origin if self._fixed else rule.origin
         book = book_of(origin)
-        place = stored_place(rule.target, self._any_qtype, book)
+        place = line_place(rule.target, self._any_qtype, book)
         if rule.expires_in is not None:
             expires: float | None = self._now + rule.expires_in
         else:

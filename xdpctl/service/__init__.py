@@ -27,6 +27,7 @@ dnstap_output.py    a part: sampled queries as dnstap, to a receiver or file
 watch.py            samples for those who look: parsed, chosen, with their rule
 settling.py         a part: compares notes and maps
 claim_counts.py     a part: counts claims by class for the metrics
+widened_names.py    a part: warns of rules that mean more than they did
 stale_entries.py    a part: what dnsdist's former process left in the maps
 dynamic_claims.py   claims of dnsdist's dynamic blocks, for feeds/dnsdist/
 expiry.py           a part: removes rules when their time is over

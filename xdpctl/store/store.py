@@ -256,7 +256,9 @@ class Store:
         self.dynamic = DynamicClaims(
             self.listing, self._claims, self.tables, self.alone, clock=clock, boot=boot
         )
-        self._wildcards = Wildcards(maps, state, self.listing, self._reconciler, on_change)
+        self._wildcards = Wildcards(
+            maps, state, self.listing, self._reconciler, self._claims, on_change
+        )
 
     # --- keeping ------------------------------------------------------------------
 

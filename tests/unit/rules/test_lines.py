@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support import strategies as values
 from xdpctl import abi
+from xdpctl.abi import TABLES
 from xdpctl.errors import TargetError
 from xdpctl.rules import (
     DNSDIST_ORIGIN,
@@ -176,7 +177,8 @@ def long_way(line: str, reader_origin: str, any_qtype: AnyQtype) -> Row | str | 
             return None
         book = book_of(rule.origin)
         ref = REFS[map_of(rule.target, book)]
-        key = stored_key(ref, key_of(rule.target, any_qtype, book))
+        mode = AnyQtype.NEW if map_of(rule.target, book) in TABLES else any_qtype
+        key = stored_key(ref, key_of(rule.target, mode, book))
     except TargetError as error:
         return error.sentence
     silent = None if rule.keeps_end else NO_END

@@ -39,6 +39,7 @@ NAMES = [
     "precompile",
     "settle",
     "claims",
+    "widened-names",
     "expire",
     "stale-entries",
     "lists",
