@@ -95,15 +95,17 @@ class ActingLimits:
             if acting is not None and self._is_over(acting, moment, dry_run=dry_run):
                 ended.append(acting)
                 acting = None
-            if acting is None and dry_run is not None:
-                acting = Acting(reason, moment, moment, dry_run=dry_run)
+            begins = acting is None and dry_run is not None
+            if begins:
+                acting = Acting(reason, moment, moment, dry_run=bool(dry_run))
+            if acting is None:
+                continue
+            acting = replace(acting, rate=sum(more.values()) / seconds)
+            if more:
+                acting = replace(acting, last=moment, packets=Counter(acting.packets) + more)
+            now.append(acting)
+            if begins:
                 began.append(acting)
-            if acting is not None:
-                acting = replace(acting, rate=sum(more.values()) / seconds)
-                if more:
-                    packets = Counter(acting.packets) + more
-                    acting = replace(acting, last=moment, packets=packets)
-                now.append(acting)
         self.now = tuple(now)
         return began, ended
 
