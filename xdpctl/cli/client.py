@@ -13,6 +13,7 @@ import errno
 import grp
 import http.client
 import json
+import os
 import socket
 import stat
 import struct
@@ -289,7 +290,7 @@ class Client:
     def _connect(self, connection: _UnixConnection) -> None:
         if self.path == Path():
             raise UsageError("cannot use an empty path as the control socket: see --control")
-        if len(str(self.path).encode()) > _PATH_MAX:
+        if len(os.fsencode(self.path)) > _PATH_MAX:
             raise UsageError(
                 f"cannot use {self.path} as the control socket: the path of a socket can have at"
                 f" most {_PATH_MAX} bytes"
@@ -331,7 +332,15 @@ class Client:
 
 
 def _target(path: str, query: Query | None) -> str:
-    return f"{path}?{urlencode(query)}" if query else path
+    if not query:
+        return path
+    try:
+        return f"{path}?{urlencode(query)}"
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"cannot use {error.object!r}: it is not UTF-8; write an octet of a name as a backslash"
+            " and three digits, as in \\255.example"
+        ) from error
 
 
 def _error(status: int, problem: Mapping[str, Any]) -> XdpctlError:

@@ -124,6 +124,16 @@ def test_a_path_too_long_for_a_socket_is_a_usage_error() -> None:
         Client(Path("/" + "x" * 107)).get("/")
 
 
+def test_a_parameter_that_is_not_utf_8_is_a_usage_error(client: Client) -> None:
+    with pytest.raises(UsageError, match="it is not UTF-8"):
+        client.get("/api/v1/rules", {"target": "\udcff.example"})
+
+
+def test_the_path_of_a_socket_may_have_any_octet(tmp_path: Path) -> None:
+    with pytest.raises(ServiceUnreachableError):
+        Client(tmp_path / "\udcff").get("/")
+
+
 def test_what_cannot_be_connected_to_is_said(tmp_path: Path) -> None:
     path = tmp_path / "d"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
