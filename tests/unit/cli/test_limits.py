@@ -166,9 +166,14 @@ def test_the_slip_is_said_in_words(slip: int, words: str) -> None:
 def test_the_verb_shows_the_report_or_the_document(cli: CommandLine, service: FakeService) -> None:
     service.answer("GET", LIMITS, document(acting=[ACTING | {"since": time.time() - 5}]))
     assert cli("limits").output.startswith("LIMITING: unproven")
-    document = json.loads(cli("limits", "--json").output)
-    assert document["slip"] == 1
-    assert document["limited_most"] == [], "the key is there in calm too"
+    assert json.loads(cli("limits", "--json").output)["slip"] == 1
+
+
+def test_the_document_says_whom_limits_refuse_most_in_calm_too(
+    cli: CommandLine, service: FakeService
+) -> None:
+    service.answer("GET", LIMITS, document())
+    assert json.loads(cli("limits", "--json").output)["limited_most"] == []
 
 
 @pytest.mark.parametrize(
