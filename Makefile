@@ -88,6 +88,9 @@ test-packages: ## build, install, upgrade and remove the .deb, the image and the
 bench: setup-dev ## measure ns per packet, time to ready and memory; writes bench.json (root)
 	@$(PYTHON) -m tests.bench
 
+bench-memory: setup-dev ## print the memory of the service and its loader while nobody looks (root)
+	@$(PYTHON) -m tests.bench.at_rest
+
 BASE ?= xdp
 bench-program: setup-dev ## compare with the sample program in SAMPLE=checkout of PowerDNS (root)
 	@$(PYTHON) -m tests.bench.comparison '$(SAMPLE)'

@@ -708,6 +708,7 @@ struct flood {
  *   spent  = until - (ticks << 24); 0 if that is more than `most`: past, or never used
  *
  * A packet goes on if spent + price <= room; then the account has spent its price more.
+ * From `ends` on, where it is not 0, every packet goes on and nothing is spent.
  *
  * zone-names has, for each zone whose names are known, an array of buckets with the tags of
  * the names that exist, also of those that only have names below them. So the first suffix
@@ -758,7 +759,8 @@ struct zone_limit {
 /* Value of zone-cells: array. */
 struct zone_cell {
 	__u64 until;
-	__u64 unused[7]; /* a cache line each */
+	__u64 ends;	 /* ticks; 0: never */
+	__u64 unused[6]; /* a cache line each */
 };
 
 /* Value of an array in zone-names. */
@@ -927,6 +929,7 @@ ABI_SIZE(struct zone_head, 64 + 32 * ZONE_NAME_WORDS);
 ABI_OFFSET(struct zone_head, seed_a, 48);
 ABI_SIZE(struct zone_limit, 32);
 ABI_SIZE(struct zone_cell, 64);
+ABI_OFFSET(struct zone_cell, ends, 8);
 ABI_SIZE(struct zone_bucket, 64);
 ABI_SIZE(struct zone_names_head, 64);
 ABI_SIZE(struct heavy_zones, 64 + 128 * HEAVY_CELLS);

@@ -109,8 +109,9 @@ static __always_inline bool is_free_name(const struct scratch *scratch)
 static __always_inline bool zone_limit_allows(struct xdp_md *ctx, struct scratch *scratch)
 {
 	const struct zone_cell *cell;
-	__u64 now = jiffies() << ZONE_TIME_SHIFT;
-	__u64 spent;
+	__u64 ticks = jiffies();
+	__u64 now = ticks << ZONE_TIME_SHIFT;
+	__u64 spent, ends;
 
 	scratch_put(scratch, zone_state, 0);
 	if (!fold_question(ctx, scratch))
@@ -123,6 +124,11 @@ static __always_inline bool zone_limit_allows(struct xdp_md *ctx, struct scratch
 	cell = map_lookup(MAP_ZONE_CELLS, &scratch->zone_number);
 	if (!cell)
 		return true;
+	ends = *(const volatile __u64 *)&cell->ends;
+	if (ends && ends <= ticks) {
+		scratch_put(scratch, zone_state, 0);
+		return true;
+	}
 	spent = *(const volatile __u64 *)&cell->until - now;
 	if (spent > scratch_get(scratch, zone_most))
 		spent = 0;

@@ -44,7 +44,7 @@ from xdpctl.abi import (
     Scope,
     ZoneScope,
 )
-from xdpctl.kernel.bpf.loading import ProgramKind
+from xdpctl.kernel.bpf.kind import ProgramKind
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.program.compiler import compile_program_blocking, source_directory
 from xdpctl.program.config import TableProgram

@@ -36,7 +36,7 @@ from xdpctl.abi import (
     MapName,
     encode_control,
 )
-from xdpctl.kernel.bpf.loading import ProgramKind
+from xdpctl.kernel.bpf.kind import ProgramKind
 from xdpctl.maps.name_follower import TickClock
 from xdpctl.program.config import TableProgram
 

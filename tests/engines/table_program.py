@@ -20,7 +20,7 @@ from xdpctl.abi import (
     names_of,
 )
 from xdpctl.abi import TABLES as OF_RULES
-from xdpctl.kernel.bpf.loading import ProgramKind
+from xdpctl.kernel.bpf.kind import ProgramKind
 from xdpctl.program.config import TableProgram
 from xdpctl.store.tables.requests import Requests
 

@@ -21,6 +21,7 @@ from xdpctl.abi import (
     MAPS,
     ZONE_BUCKET_SIZE,
     ZONE_CELL_SIZE,
+    ZONE_ENDS_OFFSET,
     ZONE_SECRETS_SIZE,
     ZONE_TIME_SHIFT,
     LimitValues,
@@ -152,6 +153,10 @@ class Zoned(Limited):
     def spent_until(self, number: int) -> int:
         """Return the time until which a zone's account has spent."""
         return self._arrays[MapName.ZONE_CELLS].cast("Q")[8 * number]
+
+    def end(self, number: int, ticks: int) -> None:
+        """Let the limit of a zone end at this tick; 0: never."""
+        self._arrays[MapName.ZONE_CELLS].cast("Q")[8 * number + ZONE_ENDS_OFFSET // 8] = ticks
 
     def ask(self, name: str, ticks: int = 1000) -> HostResult:
         """Let a query for a name come in."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
-from xdpctl.kernel.bpf.loading import ProgramKind
+from xdpctl.kernel.bpf.kind import ProgramKind
 from xdpctl.program.config import ProgramConfig, TableProgram, TcpProofProgram
 from xdpctl.rules import AnyQtype
 from xdpctl.settings import XskFamily

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from tests.kernels.compiled import program
 from tests.kernels.configurations import CONFIGURATIONS, kind_of
 from xdpctl.abi import MAPS
+from xdpctl.kernel.bpf.kind import ProgramKind
 from xdpctl.kernel.bpf.libbpf import (
     ATTACH_TYPE_XDP,
     BPF_F_XDP_HAS_FRAGS,
@@ -28,7 +29,7 @@ from xdpctl.kernel.bpf.libbpf import (
     load_library,
     options,
 )
-from xdpctl.kernel.bpf.loading import BUFFERS_SINCE, ProgramKind, without_buffers
+from xdpctl.kernel.bpf.loading import BUFFERS_SINCE, without_buffers
 from xdpctl.kernel.bpf.syscall import Bpf
 from xdpctl.kernel.failure import kernel_release
 

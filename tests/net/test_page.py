@@ -333,6 +333,7 @@ def test_rows_that_are_pointed_at_stay_and_do_not_become_many(page: OpenPage) ->
             "acting",
             "51 packets a second arrive: 20 are dropped and 30 are sent to TCP.",
         ),
+        ({"warnings": ["cidr4 is 87 % full"]}, {}, "acting", "No packets arrive."),
         ({"panic": True}, {}, "bad", "Panic is on: every packet passes. No packets arrive."),
         ({"ready": False}, {}, "bad", "Not ready. No packets arrive."),
         (

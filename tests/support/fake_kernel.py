@@ -26,6 +26,7 @@ from xdpctl.errors import InterfaceError, KernelError, MapFrozenError, MapFullEr
 from xdpctl.kernel.bpf import bpffs, pins
 from xdpctl.kernel.bpf.descriptor import Descriptor
 from xdpctl.kernel.bpf.keywalk import KeyWalk
+from xdpctl.kernel.bpf.kind import ProgramKind
 from xdpctl.kernel.bpf.libbpf import (
     BPF_ANY,
     BPF_EXIST,
@@ -33,7 +34,6 @@ from xdpctl.kernel.bpf.libbpf import (
     LINK_TYPE_CGROUP,
     LINK_TYPE_XDP,
 )
-from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.kernel.bpf.maps import Map, MapInfo
 from xdpctl.kernel.bpf.programs import Link, LinkInfo, Program, ProgramInfo, TestRun, XdpMode
 from xdpctl.kernel.bpf.syscall import Bpf

@@ -10,15 +10,14 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import trustme
 
+import xdpctl
 from xdpctl.cli.main import FAMILIES
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ROOT = Path(xdpctl.__file__).parents[1]
 FACES = {"aiohttp", "msgspec", "prometheus_client"}
 """What answers requests; yarl, multidict and attr come with the first."""
 
@@ -29,10 +28,10 @@ LOCAL = {"check", "prepare", "detach"}
 """Verbs that work without a service, and so look at the kernel themselves."""
 
 
-def run(code: str, **environ: str) -> str:
-    """Return what a fresh interpreter prints."""
+def run(code: str, *options: str, **environ: str) -> str:
+    """Return what a fresh interpreter with these options prints."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, *options, "-c", code],
         check=True,
         capture_output=True,
         text=True,
@@ -57,6 +56,18 @@ def test_the_service_filters_before_it_can_answer() -> None:
 def test_compiling_begins_before_the_service_is_loaded() -> None:
     found = modules("import xdpctl.service.bootstrap")
     assert not found & (FACES | NAMES | NEVER | KERNEL - {"ctypes"})
+
+
+def test_the_loader_stays_small() -> None:
+    """It is started without `site`, which imports some of these."""
+    code = f"import sys; sys.path.append({str(ROOT)!r}); import xdpctl.program.loader.process\n"
+    found = set(run(f"{code}print(*sys.modules)", "-I", "-S").split())
+    assert "xdpctl.kernel.bpf.loading" in found
+    assert not {"enum", "functools", "re", "socket", "subprocess", "typing"} & found
+
+
+def test_the_service_has_the_sockets_of_children_only_with_a_child() -> None:
+    assert "multiprocessing.connection" not in modules("import xdpctl.service.service")
 
 
 def test_of_pyroute2_only_the_codecs_are_imported() -> None:

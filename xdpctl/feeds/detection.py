@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 SAMPLE = 1_000
 """Lines with content that decide."""
 
-_SOA = re.compile(r"(?:^|\s)SOA\s", re.IGNORECASE)
+_SOA = re.compile(
+    r"(?:\S+\s+)?(?:[0-9]\w*\s+)?(?:(?:IN|CH|HS|CLASS[0-9]+)\s+)?(?:[0-9]\w*\s+)?SOA\s",
+    re.IGNORECASE,
+)
+"""A record; the word in a rule's reason or comment is none."""
 _SOA_LINES = 20
 _MOST = 0.5
 
@@ -42,7 +46,7 @@ def format_of(lines: Sequence[str]) -> ListFormat:
     """Return the format that the first lines with content have, none of which is blank."""
     if not lines:
         return ListFormat.TARGETS
-    if lines[0].startswith("$") or any(map(_SOA.search, lines[:_SOA_LINES])):
+    if lines[0].startswith("$") or any(map(_SOA.match, lines[:_SOA_LINES])):
         return ListFormat.RPZ
     if _FIRST_OF_ADBLOCK.match(lines[0]):
         return ListFormat.ADBLOCK

@@ -21,8 +21,8 @@ from xdpctl import abi
 from xdpctl.errors import KernelError, PinError
 from xdpctl.filter.own_pins import OwnPins
 from xdpctl.kernel.bpf.cgroups import open_root
+from xdpctl.kernel.bpf.kind import ProgramKind
 from xdpctl.kernel.bpf.libbpf import LINK_TYPE_CGROUP
-from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.kernel.bpf.pins import OWN_DIRECTORY
 from xdpctl.process.log import event
 

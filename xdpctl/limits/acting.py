@@ -84,7 +84,6 @@ class ActingLimits:
             return [], []
         seconds = moment - before[0]
         known = {acting.reason: acting for acting in self.now}
-        began: list[Acting] = []
         ended: list[Acting] = []
         now: list[Acting] = []
         for reason in LIMIT_REASONS:
@@ -97,15 +96,14 @@ class ActingLimits:
                 acting = None
             if acting is None and dry_run is not None:
                 acting = Acting(reason, moment, moment, dry_run=dry_run)
-                began.append(acting)
-            if acting is not None:
-                acting = replace(acting, rate=sum(more.values()) / seconds)
-                if more:
-                    packets = Counter(acting.packets) + more
-                    acting = replace(acting, last=moment, packets=packets)
-                now.append(acting)
+            if acting is None:
+                continue
+            acting = replace(acting, rate=sum(more.values()) / seconds)
+            if more:
+                acting = replace(acting, last=moment, packets=Counter(acting.packets) + more)
+            now.append(acting)
         self.now = tuple(now)
-        return began, ended
+        return [acting for acting in now if acting.since == moment], ended
 
     def _is_over(self, acting: Acting, moment: float, *, dry_run: bool | None) -> bool:
         """Return whether a limit has ended; `dry_run` of what came since the last look, if any."""

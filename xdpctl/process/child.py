@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import threading
-from multiprocessing.connection import Connection, Pipe
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import XdpctlError
@@ -21,6 +20,7 @@ from xdpctl.process.privileges import give_up_everything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from multiprocessing.connection import Connection
 
 
 class Child:
@@ -48,22 +48,26 @@ class Child:
         descriptors: Iterable[int] = (),
         helps: str = "it is tried again",
     ) -> None:
-        self._connection, theirs = Pipe()
         self._sending = threading.Lock()
-        try:
-            with theirs:
-                self._process = start_python(
-                    module,
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    descriptors=descriptors,
-                )
-        except OSError as error:
-            self._connection.close()
-            raise XdpctlError(
-                f"cannot start a process for {work}: {error.strerror}; see that there is memory"
-                f" for it, {helps}"
-            ) from error
+        with contextlib.ExitStack() as undo:
+            try:
+                from multiprocessing.connection import Pipe  # noqa: PLC0415 - half a megabyte
+
+                self._connection, theirs = Pipe()
+                undo.callback(self._connection.close)
+                with theirs:
+                    self._process = start_python(
+                        module,
+                        stdin=theirs.fileno(),
+                        stdout=subprocess.DEVNULL,
+                        descriptors=descriptors,
+                    )
+            except OSError as error:
+                raise XdpctlError(
+                    f"cannot start a process for {work}: {error.strerror}; see that there is memory"
+                    f" for it, {helps}"
+                ) from error
+            undo.pop_all()
         self._send(job)
 
     def __enter__(self) -> Self:
@@ -93,6 +97,8 @@ def work_as_child(work: Callable[[Connection], None], *, capable: bool) -> None:
         work: is given the connection.
         capable: it keeps its capabilities.
     """
+    from multiprocessing.connection import Connection  # noqa: PLC0415 - as above
+
     begin_child()
     if not capable:
         with contextlib.suppress(OSError):  # seccomp may forbid it, and there may be none

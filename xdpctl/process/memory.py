@@ -14,6 +14,10 @@ from pathlib import Path
 
 _AVAILABLE = re.compile(r"^MemAvailable: +([0-9]+) kB$", re.MULTILINE)
 _GROUP = re.compile(r"^0::(/.*)$", re.MULTILINE)
+_MMAP_THRESHOLD = -3
+"""M_MMAP_THRESHOLD of malloc.h."""
+_LARGE = 128 << 10
+"""Where glibc begins; it raises that by itself, up to 32 MB, each time a larger block is freed."""
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
@@ -35,6 +39,16 @@ def available_memory(root: Path = Path("/")) -> int | None:
             limit = root / "sys/fs/cgroup" / match[1].lstrip("/") / "memory.max"
             found.append(int(limit.read_text(encoding="ascii")))
     return min(found, default=None)
+
+
+def map_large_blocks() -> None:
+    """Keep large blocks out of the heap for good, so that they go back when they are freed.
+
+    By default the first large block that is freed moves the next ones into the heap (mallopt(3)),
+    where small ones that stay hold their pages. Does nothing if the C library has no such call.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 def give_back() -> None:

@@ -45,7 +45,7 @@ instructions.
 USERS = range(61184, 65520)
 """Range in which an unused user id is chosen: that of systemd's DynamicUser=."""
 
-LIFETIME = 120
+LIFETIME = 960
 """Seconds after which the process ends by itself, in case its parent has died."""
 
 

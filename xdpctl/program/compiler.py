@@ -50,14 +50,24 @@ TCP_PROOF_FILE = "tcp_proof.bpf.c"
 TCP_PROOF_FUNCTION = "xdpctl_tcp_proof"
 """The same of the program that sees the connections of all processes."""
 
-TIMEOUT = 60.0
-"""Seconds that a compilation may take; it takes a third of one."""
+WORK = 300.0
+"""Seconds of a processor that a compilation may use; it uses a third of one.
 
-PATIENCE = 110.0
-"""The same of one that nothing waits for; bcc_process.LIFETIME ends it in any case."""
+An emulated machine counts as work what its host takes from it.
+"""
+
+STANDSTILL = 60.0
+"""Seconds within which one that something waits for must have worked at all."""
+
+PATIENCE = 900.0
+"""Seconds that any may take, on a host that a flood starves; bcc_process.LIFETIME is more."""
+
+LOOK = 1.0
+"""How often these are looked at, in seconds."""
 
 _log = logging.getLogger(__name__)
 _COPY = "xdpctl-compile-"
+_CLOCK_SCHEDULED = 2
 _LOWEST = 19
 """Niceness of a compilation that nothing waits for."""
 
@@ -166,14 +176,7 @@ class Compilation:
             "function": function_of(self._recipe),
             "directory": str(directory),
         }
-        patience = TIMEOUT if self._urgent else PATIENCE
-        try:
-            output, complaint = process.communicate(json.dumps(request).encode(), patience)
-        except subprocess.TimeoutExpired:
-            raise CompilerError(
-                f"cannot compile the filter: not done after {patience:g} seconds; check the load of"
-                " this host and try again"
-            ) from None
+        output, complaint = self._communicate(process, json.dumps(request).encode())
         diagnostics = complaint.decode(errors="replace").splitlines()
         for line in diagnostics:
             _log.debug("compiler: %s", line)
@@ -186,6 +189,30 @@ class Compilation:
             "cannot compile the filter: the compiler's process ended with status"
             f" {process.returncode}; run with --log-level debug to see its messages"
         )
+
+    def _communicate(self, process: subprocess.Popen[bytes], request: bytes) -> tuple[bytes, bytes]:
+        """Return what the process writes to its standard output and error.
+
+        Raises:
+            CompilerError: it takes too long.
+        """
+        began = worked_at = time.monotonic()
+        worked = 0.0
+        to_send: bytes | None = request
+        while True:
+            try:
+                return process.communicate(to_send, LOOK)
+            except subprocess.TimeoutExpired:
+                to_send = None  # the rest of it is sent by the next call
+            now, before, worked = time.monotonic(), worked, _worked(process.pid)
+            if worked != before:
+                worked_at = now
+            stands = self._urgent and now - worked_at > STANDSTILL
+            if stands or worked > WORK or now - began > PATIENCE:
+                raise CompilerError(
+                    f"cannot compile the filter: not done after {now - began:.0f} seconds, of which"
+                    f" its process worked {worked:.1f}; check the load of this host and try again"
+                )
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self._lock:
@@ -200,12 +227,23 @@ class Compilation:
 
 def remove_abandoned() -> None:
     """Remove the copies that killed compilations left. Blocks."""
-    old = time.time() - 10 * TIMEOUT
+    old = time.time() - 2 * PATIENCE
     for folder in Path(tempfile.gettempdir()).glob(f"{_COPY}*"):
         with contextlib.suppress(OSError):
             status = folder.lstat()
             if status.st_uid == os.geteuid() and status.st_mtime < old:
                 shutil.rmtree(folder)
+
+
+def _worked(process: int) -> float:
+    """Return the seconds of a processor that a process has used; 0 if it has ended.
+
+    Asked of its clock (clock_getcpuclockid(3)): ProtectProc= hides its /proc from the service.
+    """
+    try:
+        return time.clock_gettime(~process << 3 | _CLOCK_SCHEDULED)
+    except OSError:
+        return 0.0
 
 
 def _copy(target: Path) -> None:

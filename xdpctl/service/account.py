@@ -72,6 +72,9 @@ _EVENTS = {
 
 _SWITCHES = frozenset({"panic", "resume", "detach", "attach"})
 _GRAVE = frozenset({"panic", "detach", "limit-acts", "zone-limited"})
+
+_WHO_IS_LIMITED = "`xdpctl limits` names who is limited most"
+"""In the line of the log: samples, which have the addresses, are only taken while somebody asks."""
 _WORDS = {action: name for name, action in ACTIONS.items()}
 
 _log = logging.getLogger(__name__)
@@ -457,6 +460,7 @@ def _log_row(record: HistoryRow) -> None:
         hits=record.hits,
         reason=record.reason,
         detail=record.detail,
+        see=_WHO_IS_LIMITED if record.verb == "limit-acts" else None,
         **who_fields(record.who),
     )
 

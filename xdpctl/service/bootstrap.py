@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl.process.children import SIGNALS
 from xdpctl.process.log import configure, event
+from xdpctl.process.memory import map_large_blocks
 from xdpctl.process.privileges import keep_needed
 from xdpctl.process.threads import share_one_heap
 from xdpctl.program.cache import FOLDER, BytecodeCache, CachingCompiler
@@ -76,6 +77,7 @@ def begin(load: Callable[[], Settings]) -> Bootstrap:
     )  # they stay pending until the loop handles them
     sys.setswitchinterval(SWITCH_SECONDS)
     share_one_heap()
+    map_large_blocks()
     loader = Loader.start()
     try:
         if not keep_needed():

@@ -146,10 +146,10 @@ class Limits:
     async def _look(self) -> None:
         """See which limits act, and keep the clock of cookies right."""
         began, ended = self._follow()
+        for acting in ended:  # first: a limit whose dry run has ended begins again at once
+            await self._note(acting, "limit-ended")
         for acting in began:
             await self._note(acting, "limit-acts")
-        for acting in ended:
-            await self._note(acting, "limit-ended")
         if await on_thread(self._thread, self.tables.set_clock):
             event(_log, "cookie-clock-set")
 

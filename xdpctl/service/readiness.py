@@ -2,14 +2,17 @@
 
 Owns the log events `ready`, `waiting`, `not-ready` and `ready-again`, and STATUS. Ready means
 attached on every interface, with sound pins and the right program. With --wait that may take
-long, so this asks systemd for more time every second. Does not own the reasons
-(status/snapshot.py). Called on the loop, by looks.py after every look and by reload.py.
+long, and so may compiling on a busy host: then this asks systemd for more time. Does not own the
+reasons (status/snapshot.py). Called on the loop, by start.py while it compiles, by looks.py after
+every look and by reload.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, NoReturn
 
 from xdpctl.errors import public
 from xdpctl.filter.view import FilterState
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 EXTENSION_SECONDS = 30.0
 """Extra time after TimeoutStartSec that systemd is asked for, every second."""
+
+COMPILING_SECONDS = 10.0
+"""How often the service manager is told of a compilation that the start waits for."""
 
 _FILTERING = "filtering "
 
@@ -93,3 +99,16 @@ class Readiness:
         """Report that a reload has ended."""
         if self.announced:
             self._notifier.ready()
+
+
+async def tell_of_compiling(notifier: Notifier) -> NoReturn:
+    """Ask for more time while the start waits for the compiler, until cancelled."""
+    for turn in count(1):
+        await asyncio.sleep(COMPILING_SECONDS)
+        seconds = round(turn * COMPILING_SECONDS)
+        notifier.extend(EXTENSION_SECONDS)
+        notifier.status(f"compiling the filter for {seconds} seconds")
+        if turn == 1:
+            why = "the compiler needs half a second on a host at rest; this one is busy"
+            event(_log, "compiling", logging.WARNING, seconds=seconds, why=why)
+    raise AssertionError

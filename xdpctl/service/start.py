@@ -50,6 +50,7 @@ from xdpctl.service.list_exemptions import Exempting
 from xdpctl.service.own_tables import OwnTables
 from xdpctl.service.pin_repair import PinRepair
 from xdpctl.service.precompile import Precompile
+from xdpctl.service.readiness import tell_of_compiling
 from xdpctl.service.reload import Reload, adopt
 from xdpctl.service.resources import (
     begin_workers,
@@ -110,7 +111,7 @@ async def start(ground: Ground, stack: contextlib.AsyncExitStack) -> list[Servic
     loading = asyncio.create_task(_load_during(building), name="load")
     stack.push_async_callback(_cancel, loading)
     surveying = asyncio.to_thread(found.survey.facts_at_start)
-    facts, built = await asyncio.gather(surveying, _unless_stopped(ground.stop, building))
+    facts, built = await asyncio.gather(surveying, _unless_stopped(ground, building))
     if isinstance(built, VerifierError) and config.samples:
         built, config = await _without_samples(ground, samples, built, config)
     if built is None:
@@ -319,7 +320,7 @@ async def _without_samples(
     plain = replace(config, samples=0)
     building = asyncio.create_task(_build(ground, plain), name="compile without samples")
     try:
-        built = await _unless_stopped(ground.stop, building)
+        built = await _unless_stopped(ground, building)
     finally:
         await _cancel(building)
     if isinstance(built, XdpctlError):
@@ -517,15 +518,17 @@ async def _serve(listeners: Listeners, operations: Operations, program: CurrentP
 
 
 async def _unless_stopped(
-    stop: asyncio.Event, building: asyncio.Task[Bytecode]
+    ground: Ground, building: asyncio.Task[Bytecode]
 ) -> Bytecode | XdpctlError | None:
     """Wait for the program, or the error of building it; None if a stop is requested first."""
-    stopping = asyncio.create_task(stop.wait(), name="stop")
+    stopping = asyncio.create_task(ground.stop.wait(), name="stop")
+    telling = asyncio.create_task(tell_of_compiling(ground.notifier), name="tell")
     try:
         await asyncio.wait({building, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
-    if stop.is_set():
+        telling.cancel()
+    if ground.stop.is_set():
         return None
     try:
         return await building

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -204,7 +205,20 @@ class ZoneLimits:
             names = self._knowledge_of(zone, tables)
             if names is not None and (burst is not None or not self._is_within_another(zone)):
                 wanted[zone.name] = (zone.limit or WATCHED_LIMIT, burst, names)
+        self._write_ends()
         tables.limit_zones(wanted)
+
+    def _write_ends(self) -> None:
+        """Let the program end the limits of watched zones, also where no service runs then."""
+        if self._tables is None:
+            return
+        now, ticks = self._clock(), self._limit_tables.now()
+        for zone in self._settings.zones:
+            state = self._states.get(zone.name)
+            ends = None if state is None else state.ends
+            left = 0.0 if ends is None else max(0.0, ends - now)
+            at = ticks + math.ceil(left * ticks_a_second()) + 1 if left and zone.watch else 0
+            self._tables.end(zone.name, at)
 
     def _is_within_another(self, zone: ZoneSettings) -> bool:
         """Return whether a zone is below another one, whose limit it must not hide."""
@@ -374,6 +388,8 @@ class ZoneLimits:
                 await self._note(zone, "zone-free", why)
         if changed:
             await on_thread(self._thread, self._write)
+        elif any(state.ends is not None for state in self._states.values()):
+            await on_thread(self._thread, self._write_ends)
 
     def _is_asked_too_much(self, zone: ZoneSettings, state: _State) -> bool:
         """Return whether names that are not known to exist are asked for above the limit.

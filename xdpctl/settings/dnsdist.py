@@ -18,7 +18,7 @@ from xdpctl.errors import SettingsError
 from xdpctl.rules import parse_duration
 from xdpctl.rules.names import shown
 from xdpctl.settings.tables import fields_of, tables_of, text_of
-from xdpctl.settings.values import RATE_MAX, choice
+from xdpctl.settings.values import RATE_MAX, choice, server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -136,6 +136,7 @@ def _url(value: object) -> str:
         raise ValueError(f"{shown(text)} has no host to connect to; {helps}")
     if host.startswith("["):
         host = f"[{ip_address(parts.hostname)}]"
+    server(parts.hostname)
     return f"http://{host.lower()}" + ("" if port in {None, HTTP_PORT} else f":{port}")
 
 

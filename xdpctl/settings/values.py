@@ -13,7 +13,7 @@ import pwd
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPV4LENGTH, IPV6LENGTH, IPv4Address, IPv6Address
+from ipaddress import IPV4LENGTH, IPV6LENGTH, IPv4Address, IPv6Address, ip_address
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -53,6 +53,8 @@ LIFETIME_SECONDS = (60, 7 * 86400)
 """Shortest and longest time that a proof lasts; the table has room for the time of 24 days."""
 
 EXEMPT_SHORTEST = {4: 8, 6: 16}
+
+_BROADCAST = IPv4Address("255.255.255.255")
 
 SAMPLES_MAX = 10**6
 """Most samples a second."""
@@ -240,11 +242,51 @@ def listen(text: str) -> Listen | None:
             host: IPv4Address | IPv6Address = IPv6Address(v6)
         else:
             host = IPv4Address("127.0.0.1" if v4 == "localhost" else v4)
-        return Listen(host, number(0, 65535)(number_text))
+        port_number = number(0, 65535)(number_text)
     except ValueError:
         raise ValueError(
             "it must be an address and a port such as 127.0.0.1:9953 or [::1]:9953, or none"
         ) from None
+    return Listen(refuse_unusable(host, may_be_every=True), port_number)
+
+
+def refuse_unusable(
+    address: IPv4Address | IPv6Address, *, may_be_every: bool = False
+) -> IPv4Address | IPv6Address:
+    """Return an address that a host can have.
+
+    Args:
+        address: to listen on, or of a server that is asked.
+        may_be_every: whether 0.0.0.0 and :: are meant: every address of this host.
+
+    Raises:
+        ValueError: no host has it, or it is of no use without an interface.
+    """
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    plain = mapped or address
+    if plain.is_unspecified and not may_be_every:
+        raise ValueError(
+            f"no host has the address {address}; write the server's own, or 127.0.0.1 or ::1"
+        )
+    if plain == _BROADCAST:
+        raise ValueError(f"{address} is the broadcast address; write the address of one host")
+    if plain.is_multicast:
+        raise ValueError(f"{address} is a multicast address; write the address of one host")
+    if isinstance(plain, IPv6Address) and plain.is_link_local and not plain.scope_id:
+        raise ValueError(
+            f"{address} is a link-local address, which means nothing without an interface; write"
+            " another address of that host"
+        )
+    return address
+
+
+def server(text: str) -> str:
+    """Return a name, or an address that a server can have."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return text
+    return str(refuse_unusable(address, may_be_every=True))
 
 
 def zone_or_none(text: str) -> Name | None:
@@ -366,7 +408,7 @@ def dnstap_target(text: str) -> DnstapTarget:
     if colon and kind == "file":
         return DnstapTarget("file", path(rest))
     if colon and kind in {"tcp", "tls"} and (found := _HOST_PORT.fullmatch(rest)):
-        return DnstapTarget(kind, None, found[1] or found[2], number(1, 65535)(found[3]))
+        return DnstapTarget(kind, None, server(found[1] or found[2]), number(1, 65535)(found[3]))
     raise ValueError(
         "it must be the path of a unix socket, tcp:HOST:PORT, tls:HOST:PORT or file:PATH"
     )

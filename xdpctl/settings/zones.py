@@ -17,7 +17,7 @@ from xdpctl.abi import ZONE_LEVELS, ZONES_MAX
 from xdpctl.errors import SettingsError
 from xdpctl.rules.names import Name
 from xdpctl.settings.tables import fields_of, tables_of, text_of
-from xdpctl.settings.values import RATE_MAX
+from xdpctl.settings.values import RATE_MAX, refuse_unusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,7 +124,7 @@ def parse_primary(text: str, default_port: int = DNS_PORT) -> PrimaryAddress:
     """Return where a primary listens: `ADDR`, `ADDR:PORT`, `[ADDR]:PORT` or `ADDR@PORT`.
 
     Raises:
-        ValueError: it is no address.
+        ValueError: it is no address, or none that a server can have.
     """
     address, at, port = text.partition("@")
     if not at and (found := _BRACKETED.fullmatch(text) or _WITH_PORT.fullmatch(text)):
@@ -141,7 +141,7 @@ def parse_primary(text: str, default_port: int = DNS_PORT) -> PrimaryAddress:
     number = int(port) if port or at else default_port
     if not 0 < number <= 0xFFFF:  # noqa: PLR2004 - 16 bits
         raise ValueError(f"there is no port {port}; use 1 to 65535")
-    return PrimaryAddress(parsed, number)
+    return PrimaryAddress(refuse_unusable(parsed), number)
 
 
 def _rate(text: str) -> int:

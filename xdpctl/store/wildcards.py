@@ -88,20 +88,34 @@ class Wildcards:
             KernelError: the map is full; what the former program finds is all there.
         """
         self._say_widened(mode)
+        self._move(self._rewritten(mode) - {*mode.wildcards}, mode)
+
+    def _move(self, types: Collection[int], mode: AnyQtype) -> None:
+        """Write rules and claims that are under these types under the mode's type too."""
         count = 0
-        for notes in self._of_types(self._rewritten(mode)):
+        for notes in self._of_types(types):
             count += self._copy(notes, mode)
-        for claims in self._waiting_of(self._rewritten(mode)):
+        for claims in self._waiting_of(types):
             self._copy_waiting(self._moving(claims, mode), mode)
         if count:
             event(_log, "names-rewritten", any_qtype=mode, count=count)
 
     def finish(self, mode: AnyQtype) -> None:
-        """Remove what was written under another type; the program of this mode is in force."""
-        for claims in self._waiting_of(self._rewritten(mode)):
+        """Remove what was written under another type; the program of this mode is in force.
+
+        What this program finds under two types is written under one of them only now: before, it
+        may have meant less. Without room it stays where it is.
+        """
+        types = self._rewritten(mode)
+        try:
+            self._move(types & {*mode.wildcards}, mode)
+        except KernelError as error:
+            event(_log, "failed", logging.ERROR, error=error.sentence)
+            types -= {*mode.wildcards}
+        for claims in self._waiting_of(types):
             self._state.write_claims(end=[(each.map, each.key, each.origin) for each in claims])
             self._claims.end({(each.map, _key_in(mode, each)): None for each in claims}, None)
-        for notes in self._of_types(self._rewritten(mode)):
+        for notes in self._of_types(types):
             self._reconciler.remove(notes)
         if self._state.get_meta(_FACT) != mode:
             self._state.set_meta(_FACT, mode)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from xdpctl.abi import (
     MAPS,
     ZONE_CELL_SIZE,
+    ZONE_ENDS_OFFSET,
     ZONE_HEAD_SIZE,
     ZONE_LEVELS_OFFSET,
     ZONE_SECRETS_OFFSET,
@@ -47,6 +48,7 @@ _NUMBER = struct.Struct("=I")
 _TICKS = 2
 """Ticks that a burst holds at least: the clock may be one behind on one CPU and not on another."""
 
+_ENDS = ZONE_ENDS_OFFSET // 8
 _AT_ONCE = 4096
 """Packets that all CPUs may add at once without looking like a time in the past."""
 
@@ -125,7 +127,8 @@ class ZoneTables:
             if tag not in self._numbers:
                 taken = {*self._numbers.values()}
                 number = next(n for n in range(len(taken) + 1) if n not in taken)
-                self._cells[number * ZONE_CELL_SIZE // 8] = 0
+                place = number * ZONE_CELL_SIZE // 8
+                self._cells[place] = self._cells[place + _ENDS] = 0
                 self._forget_names(number)
                 self._numbers[tag] = number
             return self._numbers[tag]
@@ -145,6 +148,13 @@ class ZoneTables:
         until = self._cells[self.number_of(name) * ZONE_CELL_SIZE // 8]
         ahead = (until - (ticks << ZONE_TIME_SHIFT)) % (1 << 64)
         return 0.0 if ahead >= _PAST else ahead / (self._ticks_per_second << ZONE_TIME_SHIFT)
+
+    def end(self, name: Name, ticks: int) -> None:
+        """Let the limit of a zone end at this time of the kernel's clock; 0: never.
+
+        The program keeps it, so that it also holds where no service runs.
+        """
+        self._cells[self.number_of(name) * ZONE_CELL_SIZE // 8 + _ENDS] = ticks
 
     def limit_zones(self, zones: Mapping[Name, tuple[int, int | None, ZoneKnowledge]]) -> None:
         """Have exactly these zones be limited: (limit, burst, what is known of its names).

@@ -98,6 +98,14 @@ def test_limits_are_in_the_order_in_which_the_filter_asks_them() -> None:
     assert [acting.reason for acting in counters.limits.now] == [Reason.UNPROVEN, Reason.LIMIT]
 
 
+def test_what_begins_has_the_packets_that_it_began_with() -> None:
+    """The log and the history say how many."""
+    counters = Counters()
+    counted = {LIMITED: Count(7, 0)}
+    (began,), _ = counters.limits.after(counters.moment + 1, [counted])
+    assert began.total == 7
+
+
 def test_counters_that_begin_anew_are_no_packets() -> None:
     counters = Counters()
     counters.look(LIMITED=100)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,3 +62,31 @@ def test_this_host_says_how_much_there_is() -> None:
 
     assert found is not None
     assert found > 0
+
+
+MAPPED = """
+import xdpctl.process.memory
+{}
+bytes(8 << 20)  # a freed block of this size raises glibc's own limit
+def size():
+    return int(open("/proc/self/statm").read().split()[0])
+before = size()
+large = bytes(6 << 20)
+beside = [bytes(1000) for _ in range(10)]
+held = size() - before
+del large
+print(held > 1000, size() - before > 1000)
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "freed"),
+    [("", "True True"), ("xdpctl.process.memory.map_large_blocks()", "True False")],
+    ids=["by default a large block stays", "of the service it goes back"],
+)
+def test_a_large_block_goes_back_when_it_is_freed(first: str, freed: str) -> None:
+    program = MAPPED.format(first)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == freed

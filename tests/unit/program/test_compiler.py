@@ -384,9 +384,63 @@ def test_a_compiler_that_dies_is_one_sentence(bcc: Path) -> None:
 
 def test_a_compiler_that_hangs_is_ended(bcc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bcc.write_text(fake("time.sleep(3600)"))
-    monkeypatch.setattr(compiler, "TIMEOUT", 0.5)
-    with pytest.raises(CompilerError, match=r"not done after 0\.5 seconds"):
+    monkeypatch.setattr(compiler, "LOOK", 0.1)
+    monkeypatch.setattr(compiler, "STANDSTILL", 0.5)
+    with pytest.raises(CompilerError, match=r"not done after \d+ seconds, of which its process"):
         compile_program_blocking(DEFAULT)
+
+
+def test_a_compiler_that_works_has_time_and_works_no_longer_than_it_may(
+    bcc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a host that a flood starves, a third of a second of work takes minutes."""
+    monkeypatch.setattr(compiler, "LOOK", 0.05)
+    monkeypatch.setattr(compiler, "STANDSTILL", 1.0)
+    bcc.write_text(fake("while time.process_time() < 2: pass"))
+    assert compile_program_blocking(DEFAULT).instructions == FAKE_BYTECODE
+    monkeypatch.setattr(compiler, "WORK", 0.5)
+    bcc.write_text(fake("while True: pass"))
+    with pytest.raises(CompilerError, match=r"of which its process worked (0\.[5-9]|\d+\.\d);"):
+        compile_program_blocking(DEFAULT)
+
+
+@pytest.mark.root
+def test_the_work_of_a_process_is_seen_where_its_proc_is_hidden() -> None:
+    """As under ProtectProc=noaccess, by a service that is not root."""
+    program = (
+        "import os, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from xdpctl.program.compiler import _worked\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "code = 'import ctypes; ctypes.CDLL(None).prctl(4, 0); print(1, flush=True); input()'\n"
+        "pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE}\n"
+        "with subprocess.Popen(['/usr/bin/python3', '-c', code], **pipes) as process:\n"
+        "    process.stdout.readline()\n"
+        "    hidden = not os.access(f'/proc/{process.pid}/stat', os.R_OK)\n"
+        "    print(hidden, _worked(process.pid) > 0)\n"
+        "    process.kill()\n"
+    )
+    command = f'mount -t proc -o hidepid=1 proc /proc && exec {sys.executable} -c "$0"'
+    done = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", command, program],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "True True\n"
+
+
+def test_one_that_nothing_waits_for_may_stand_still_but_not_for_ever(
+    bcc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "LOOK", 0.05)
+    monkeypatch.setattr(compiler, "STANDSTILL", 0.1)
+    bcc.write_text(fake("time.sleep(1)"))
+    assert Compilation(DEFAULT, urgent=False).run().instructions == FAKE_BYTECODE
+    monkeypatch.setattr(compiler, "PATIENCE", 0.5)
+    bcc.write_text(fake("time.sleep(3600)"))
+    with pytest.raises(CompilerError, match="check the load of this host and try again"):
+        Compilation(DEFAULT, urgent=False).run()
 
 
 def test_nothing_is_left_behind(bcc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ import pytest
 from tests.support.descriptors import none_left_open
 from tests.support.kernel_contract import PASS_PROGRAM
 from xdpctl.errors import KernelError
+from xdpctl.kernel.bpf.kind import ProgramKind
 from xdpctl.kernel.bpf.loader import LoadRefusedError
-from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.program.loader import parent as loader_module
 from xdpctl.program.loader.messages import ANSWER, LOADED, MAPS_MOST, REQUEST, answer, request
 from xdpctl.program.loader.parent import Loader
@@ -64,13 +64,13 @@ class Pair:
         self.process = Pretended()
         self.loader = Loader(ours, cast("subprocess.Popen[bytes]", self.process))
         self.loads: list[tuple[bytes, bytes]] = []
-        self.kinds: list[ProgramKind] = []
+        self.kinds: list[int] = []
         self.thread: threading.Thread | None = None
 
     def serve(self, load_one: Load) -> None:
         """Serve on a thread."""
 
-        def noted(name: bytes, instructions: bytes, kind: ProgramKind) -> tuple[int, bytes]:
+        def noted(name: bytes, instructions: bytes, kind: int) -> tuple[int, bytes]:
             self.loads.append((name, instructions))
             self.kinds.append(kind)
             return load_one(name, instructions, kind)
@@ -143,7 +143,7 @@ def test_a_program_of_one_kind_has_none_of_the_others_helpers(pair: Pair) -> Non
 def test_maps_go_along_under_descriptors_of_the_loaders(pair: Pair) -> None:
     seen: list[bool] = []
 
-    def look(_: bytes, instructions: bytes, _kind: ProgramKind) -> tuple[int, bytes]:
+    def look(_: bytes, instructions: bytes, _kind: int) -> tuple[int, bytes]:
         (fd,) = struct.unpack_from("=i", instructions, 4)
         seen.append(os.path.samestat(os.fstat(fd), os.fstat(held.fileno())))
         seen.append(fd != held.fileno())

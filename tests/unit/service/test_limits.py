@@ -469,7 +469,8 @@ async def test_a_limit_that_acts_is_logged_once_and_in_the_history(
         count(home, Reason.LIMIT, PacketAction.DROP, 9)
         await home.until("/api/v1/status", ready=True)
         assert (await home.ask("GET", "/api/v1/status")).body["limits"][0]["reason"] == "limit"
-        assert len(fields(caplog, "limit-acts")) == 1
+        (line,) = fields(caplog, "limit-acts")
+        assert line["see"] == "`xdpctl limits` names who is limited most"
         history = (await home.ask("GET", "/api/v1/history")).body["changes"]
         assert [(row["verb"], row["detail"]) for row in history] == [("limit-acts", "limit")]
 

@@ -41,7 +41,7 @@ from xdpctl.kernel.bpf.programs import XdpMode
 from xdpctl.process.children import SIGNALS
 from xdpctl.process.log import LogLevel
 from xdpctl.rules import parse_target
-from xdpctl.service import current_program
+from xdpctl.service import current_program, readiness
 from xdpctl.service import service as service_module
 from xdpctl.service.bootstrap import Bootstrap
 from xdpctl.service.service import Service, run_service
@@ -173,6 +173,23 @@ async def test_a_signal_while_it_attaches_ends_it_with_nothing_left(
     monkeypatch.setattr(Filter, "attach", interrupted)
     assert await asyncio.wait_for(home.service(*TWO).run(), 10) == 0
     assert home.traces() == NOTHING
+
+
+async def test_a_start_that_compiles_for_long_says_so_and_asks_for_time(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flood that takes the processor makes half a second's work long; systemd waits a minute."""
+    monkeypatch.setattr(readiness, "COMPILING_SECONDS", 0.01)
+    home.slow.clear()
+    task = asyncio.create_task(home.service().run())
+    await home.told("EXTEND_TIMEOUT_USEC=30000000")
+    await home.told_in_part("STATUS=compiling the filter for")
+    await home.told("EXTEND_TIMEOUT_USEC=30000000")
+    assert caplog.messages.count("compiling") == 1
+    home.slow.set()
+    await home.told("READY=1")
+    signal.raise_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(task, 10) == 0
 
 
 async def test_the_compiler_works_while_the_rest_is_looked_at(home: Home) -> None:

@@ -17,6 +17,7 @@ from tests.unit.service.test_limits import fields, limits, pinned, reload, state
 from tests.unit.zones.test_heavy import LIST, cpu
 from xdpctl.abi import (
     ZONE_CELL_SIZE,
+    ZONE_ENDS_OFFSET,
     ZONE_TIME_SHIFT,
     ZONES_LAYOUT,
     MapName,
@@ -211,6 +212,32 @@ async def test_a_watched_zone_is_limited_while_it_is_attacked_and_no_longer(
             ("zone-limited", ".example.com origin=dynamic: names that are many"),
             ("zone-free", ".example.com origin=dynamic: no attack was seen any more"),
         ]
+
+
+def ends(home: Home) -> int:
+    """Return the tick at which the program ends the limit of zone 0; 0: never."""
+    memory = state(home, MapName.ZONE_CELLS).memory
+    assert memory is not None
+    return int(struct.unpack_from("=Q", memory, ZONE_ENDS_OFFSET)[0])
+
+
+async def test_the_program_ends_the_limit_of_a_watched_zone_if_no_service_does(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WATCHED_SECONDS", 300.0)
+    wanted = NOW + 300 * ticks_a_second()
+    options = ("--on-exit", "keep", *config(home, "limit = 10"))
+    async with home.running(*options):
+        await looks(home)
+        assert ends(home) == 0
+        async with Attack(home):
+            await until(lambda: bool(in_force(home)))
+            assert wanted - 3 * ticks_a_second() < ends(home) <= wanted + 1
+    assert in_force(home)
+    assert ends(home) > 0
+    async with home.running(*options):  # which does not know of an attack
+        await until(lambda: not in_force(home))
+        assert ends(home) == 0
 
 
 async def spared(home: Home, attack: Attack, *options: str) -> None:

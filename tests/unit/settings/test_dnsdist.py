@@ -75,6 +75,8 @@ def test_a_url_has_one_form(tmp_path: Path, url: str, same: str) -> None:
         ('[[dnsdist]]\nurl = "http://127.0.0.1:0"', "no host"),
         ('[[dnsdist]]\nurl = "http://a b:1"', "no host"),
         ('[[dnsdist]]\nurl = "http://:8083"', "no host"),
+        ('[[dnsdist]]\nurl = "http://239.0.0.1:8083"', "239.0.0.1 is a multicast address"),
+        ('[[dnsdist]]\nurl = "http://[ff02::1]"', "ff02::1 is a multicast address"),
         (f'[[dnsdist]]\n{URL}pol = "1s"', "did you mean poll?"),
         (f'[[dnsdist]]\n{URL}poll = "often"', "'often' as a duration"),
         (f'[[dnsdist]]\n{URL}other = "drop"', "one of skip, truncate"),

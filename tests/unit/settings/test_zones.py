@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from xdpctl.errors import SettingsError
 from xdpctl.rules import Name
 from xdpctl.settings import Settings, ZoneSettings, load_settings
+from xdpctl.settings.values import refuse_unusable
 from xdpctl.settings.zones import PrimaryAddress, parse_primary
 
 NAME = Name.from_text("example.com")
@@ -123,7 +124,42 @@ def test_a_zone_that_is_no_table_is_refused(tmp_path: Path) -> None:
     assert "[[zone]]" in refused(file='zone = "example.com"\n', folder=tmp_path)
 
 
-@given(st.ip_addresses(), st.integers(1, 65535))
+NOBODYS = [
+    ("0.0.0.0", "no host has the address"),  # noqa: S104 - refused
+    ("::", "no host has the address"),
+    ("::ffff:0:0", "no host has the address"),
+    ("255.255.255.255", "the broadcast address"),
+    ("224.0.0.251", "a multicast address"),
+    ("ff02::fb", "a multicast address"),
+    ("fe80::1", "a link-local address"),
+]
+
+
+@pytest.mark.parametrize(("address", "why"), NOBODYS)
+def test_a_primary_whose_address_no_server_has_is_refused(
+    address: str, why: str, tmp_path: Path
+) -> None:
+    zone, key = '[[list]]\nzone = "rpz.example"\nprimary =', f'"{address}@53"'
+    own = f'[[zone]]\nname = "example.com"\nlimit = 5\nprimary = {key}\n'
+    for sentence in (
+        refused("--zone-limit=.example.com=5", f"--zone-names=.example.com={address}"),
+        refused(file=own, folder=tmp_path),
+        refused(file=f"{zone} {key}\n", folder=tmp_path),
+        refused(file=f'{zone} "127.0.0.1"\nupdate = {key}\n', folder=tmp_path),
+    ):
+        assert address in sentence
+        assert why in sentence
+
+
+def _is_of_a_host(address: IPv4Address | IPv6Address) -> bool:
+    try:
+        refuse_unusable(address)
+    except ValueError:
+        return False
+    return True
+
+
+@given(st.ip_addresses().filter(_is_of_a_host), st.integers(1, 65535))
 def test_every_primary_is_read_in_each_of_its_forms(address: object, port: int) -> None:
     wanted = PrimaryAddress(ip_address(str(address)), port)
     form = "[{}]:{}" if ":" in str(address) else "{}:{}"

@@ -171,6 +171,22 @@ def test_a_rule_for_every_type_stays_and_one_for_any_beside_it_ends(
     assert record.getMessage() == "names-ended"
 
 
+@pytest.mark.parametrize("mode", AnyQtype)
+def test_before_another_mode_is_in_force_no_rule_means_more(ledger: Ledger, mode: AnyQtype) -> None:
+    made(ledger, NEW, ["x.example qtype=ANY"])
+    ledger.store.prepare_for(mode)
+    assert exported(ledger) == ["x.example qtype=ANY action=drop origin=cli"]
+
+
+def test_without_room_a_rule_stays_where_mode_both_finds_it_too(ledger: Ledger) -> None:
+    made(ledger, LEGACY, ["x.example"])
+    ledger.kernel.faults.set("map.update", errno.E2BIG, times=9)
+    switch(ledger, BOTH)
+    ledger.kernel.faults.clear()
+    assert exported(ledger) == ["x.example action=drop origin=cli"]
+    assert ledger.agrees()
+
+
 # --- what operators are told ----------------------------------------------------------------
 
 

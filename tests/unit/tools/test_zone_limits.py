@@ -151,24 +151,27 @@ def test_any_name_counts_as_the_text_of_the_zones_says(
     st.integers(1, 20),
     st.integers(1, 12),
     st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=40),
+    st.just(0) | st.integers(5000, 5200),
 )
-def test_an_account_is_a_bucket_bit_by_bit(
-    rate: int, burst: int, trace: list[tuple[int, bool]]
+def test_an_account_is_a_bucket_bit_by_bit_until_its_end(
+    rate: int, burst: int, trace: list[tuple[int, bool]], ends: int
 ) -> None:
-    """In whole ticks: `rate` ticks a packet, `burst` of them at one moment."""
+    """In whole ticks: `rate` ticks a packet, `burst` of them at one moment; end 0: never."""
     price = rate << ZONE_TIME_SHIFT
     room = burst * price
     zoned = Zoned()
     zoned.enter([Zone("z", (("there.z", A),), spent=False)], Account(price, room))
+    zoned.end(0, ends)
     now, until = 5000, 0
     for wait, exists in trace:
         now += wait
         time = now << ZONE_TIME_SHIFT
         spent = max(until - time, 0)
         result = zoned.ask("there.z" if exists else "x.z", now)
-        if exists or spent + price <= room:
+        is_over = 0 < ends <= now
+        if exists or is_over or spent + price <= room:
             assert result.reason is Reason.NO_MATCH
-            until = until if exists else time + spent + price
+            until = until if exists or is_over else time + spent + price
         else:
             assert result.reason is Reason.ZONE_LIMIT
         assert zoned.spent_until(0) == until

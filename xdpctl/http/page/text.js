@@ -99,7 +99,8 @@ export function stateWords(state, rates) {
     const text = `${what} ${traffic(rates)}`;
     return { tone: "acting", text, where, notes };
   }
-  const tone = (rates.drop ?? 0) + (rates.truncate ?? 0) >= 0.05 ? "acting" : "good";
+  const acts = (rates.drop ?? 0) + (rates.truncate ?? 0) >= 0.05;
+  const tone = acts || notes.length ? "acting" : "good";
   return { tone, text: traffic(rates), where, notes };
 }
 

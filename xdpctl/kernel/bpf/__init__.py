@@ -7,6 +7,7 @@ maps.py        a map: its entries one by one and in batches
 ring.py        a ring buffer, as its reader has it
 batches.py     all entries of a map
 keywalk.py     all keys of a hash map, again and again
+kind.py        what a program is loaded as
 btf.py         the type information of a program
 loading.py     the one way in which a program is loaded
 loader.py      who loads programs in the place of this process, as a protocol

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from xdpctl.kernel.bpf.loading import ProgramKind
+from xdpctl.kernel.bpf.kind import ProgramKind
 
 
 class ProgramLoader(Protocol):

@@ -2,7 +2,8 @@
 
 Owns the one call that loads. Does not own what is loaded, or the error's sentence (syscall.py).
 Called by syscall.py where a process loads its own programs, and by program/loader/process.py;
-so it imports little. Blocks as long as the verifier takes.
+so it imports little, and a kind of program is the kernel's number here (kind.py). Blocks as long as
+the verifier takes.
 """
 
 from __future__ import annotations
@@ -12,14 +13,11 @@ import errno
 import mmap
 import os
 import struct
-from enum import IntEnum
 
 from xdpctl.kernel.bpf import btf
 from xdpctl.kernel.bpf.libbpf import (
     ATTACH_TYPE_XDP,
     BPF_F_XDP_HAS_FRAGS,
-    PROGRAM_TYPE_SCHED_CLS,
-    PROGRAM_TYPE_SOCK_OPS,
     PROGRAM_TYPE_XDP,
     LoadOptions,
     options,
@@ -39,21 +37,8 @@ _GET_BUFF_LEN = struct.pack("=BBhi", 0x85, 0, 0, 188)  # r0 = bpf_xdp_get_buff_l
 _NOTHING = struct.pack("=BBhi", 0xB7, 0, 0, 0)  # r0 = 0
 
 
-class ProgramKind(IntEnum):
-    """What a program is loaded as; the number is the kernel's.
-
-    A program that is only ever run by program test runs is TEST_RUN: as XDP, each series of
-    runs would change the kernel's dispatcher and wait for all processors. One that is called for
-    the TCP connections of this host's processes is SOCK_OPS.
-    """
-
-    TEST_RUN = PROGRAM_TYPE_SCHED_CLS
-    XDP = PROGRAM_TYPE_XDP
-    SOCK_OPS = PROGRAM_TYPE_SOCK_OPS
-
-
 def load(
-    library: ctypes.CDLL, name: bytes, instructions: bytes, kind: ProgramKind = ProgramKind.XDP
+    library: ctypes.CDLL, name: bytes, instructions: bytes, kind: int = PROGRAM_TYPE_XDP
 ) -> tuple[int, bytes]:
     """Load a program.
 
@@ -65,13 +50,13 @@ def load(
         library: libbpf.
         name: in the kernel's form, at most 15 bytes.
         instructions: with real descriptors of maps in them.
-        kind: what it is loaded as.
+        kind: what it is loaded as: a ProgramKind (kind.py).
 
     Returns:
         Its descriptor, or -errno with the end of the verifier's log.
     """
     types: int = -1
-    if kind is ProgramKind.XDP:
+    if kind == PROGRAM_TYPE_XDP:
         types = library.bpf_btf_load(_TYPES, len(_TYPES), None)
     if types >= 0:
         try:
@@ -84,10 +69,10 @@ def load(
 
 
 def _load_or_log(
-    library: ctypes.CDLL, name: bytes, instructions: bytes, kind: ProgramKind, *, types: int
+    library: ctypes.CDLL, name: bytes, instructions: bytes, kind: int, *, types: int
 ) -> tuple[int, bytes]:
     """Load a program; if it is refused, once more for the verifier's log."""
-    flags = BPF_F_XDP_HAS_FRAGS if kind is ProgramKind.XDP else 0
+    flags = BPF_F_XDP_HAS_FRAGS if kind == PROGRAM_TYPE_XDP else 0
     fd = _load(library, name, instructions, kind, flags=flags, types=types)
     if fd == -errno.EINVAL and flags:
         instructions, flags = without_buffers(instructions), 0
@@ -129,7 +114,7 @@ def _load(  # noqa: PLR0913 - what the kernel asks for
     library: ctypes.CDLL,
     name: bytes,
     instructions: bytes,
-    kind: ProgramKind,
+    kind: int,
     *,
     flags: int,
     types: int,
@@ -139,7 +124,7 @@ def _load(  # noqa: PLR0913 - what the kernel asks for
     option = options(
         LoadOptions,
         prog_flags=flags,
-        expected_attach_type=ATTACH_TYPE_XDP if kind is ProgramKind.XDP else 0,
+        expected_attach_type=ATTACH_TYPE_XDP if kind == PROGRAM_TYPE_XDP else 0,
         log_level=0 if log is None else 1,
         log_size=0 if log is None else _LOG_SIZE,
         log_buf=log,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from xdpctl.abi import MapType
 from xdpctl.errors import KernelError, PinError, VerifierError
 from xdpctl.kernel.bpf.descriptor import kind_of
+from xdpctl.kernel.bpf.kind import ProgramKind
 from xdpctl.kernel.bpf.libbpf import (
     ATTACH_TYPE_SOCK_OPS,
     ATTACH_TYPE_XDP,
@@ -32,7 +33,7 @@ from xdpctl.kernel.bpf.libbpf import (
     options,
 )
 from xdpctl.kernel.bpf.loader import LoadRefusedError
-from xdpctl.kernel.bpf.loading import ProgramKind, load
+from xdpctl.kernel.bpf.loading import load
 from xdpctl.kernel.bpf.maps import Map, possible_cpus
 from xdpctl.kernel.bpf.programs import Link, LinkInfo, Program, ProgramInfo, XdpMode
 from xdpctl.kernel.failure import (

@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import struct
 
-from xdpctl.kernel.bpf.loading import ProgramKind
+from xdpctl.kernel.bpf.libbpf import (
+    PROGRAM_TYPE_SCHED_CLS,
+    PROGRAM_TYPE_SOCK_OPS,
+    PROGRAM_TYPE_XDP,
+)
 
 SIZE = 8
 MOST = 1 << 16
 """Most instructions of a program: more than a jump can span (16 bits, signed)."""
 
 HELPERS = {
-    ProgramKind.XDP: {
+    PROGRAM_TYPE_XDP: {
         1: "bpf_map_lookup_elem",
         5: "bpf_ktime_get_ns",
         7: "bpf_get_prandom_u32",
@@ -32,15 +36,15 @@ HELPERS = {
         132: "bpf_ringbuf_submit",
         188: "bpf_xdp_get_buff_len",
     },
-    ProgramKind.TEST_RUN: {1: "bpf_map_lookup_elem"},
-    ProgramKind.SOCK_OPS: {
+    PROGRAM_TYPE_SCHED_CLS: {1: "bpf_map_lookup_elem"},
+    PROGRAM_TYPE_SOCK_OPS: {
         1: "bpf_map_lookup_elem",
         59: "bpf_sock_ops_cb_flags_set",
         118: "bpf_jiffies64",
     },
 }
-"""What our programs of each kind call; none of it reads anything but packets, sockets, maps and
-the clocks."""
+"""What our programs of each kind (kernel/bpf/kind.py) call; none of it reads anything but packets,
+sockets, maps and the clocks."""
 
 _SLOT = struct.Struct("=BBhi")
 _LOAD_64 = 0x18
@@ -70,9 +74,7 @@ def to_numbers(instructions: bytes) -> tuple[bytes, list[int]]:
     return bytes(patched), fds
 
 
-def to_descriptors(
-    instructions: bytes, fds: list[int], kind: ProgramKind = ProgramKind.XDP
-) -> bytes:
+def to_descriptors(instructions: bytes, fds: list[int], kind: int = PROGRAM_TYPE_XDP) -> bytes:
     """Return the instructions with descriptors of this process in the place of numbers.
 
     Raises:
@@ -87,7 +89,7 @@ def to_descriptors(
     return bytes(patched)
 
 
-def check(instructions: bytes, kind: ProgramKind = ProgramKind.XDP) -> None:
+def check(instructions: bytes, kind: int = PROGRAM_TYPE_XDP) -> None:
     """Look at every instruction of a program of this kind.
 
     Raises:

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from xdpctl.errors import KernelError
+from xdpctl.kernel.bpf.kind import ProgramKind
 from xdpctl.kernel.bpf.loader import LoadRefusedError
-from xdpctl.kernel.bpf.loading import ProgramKind
 from xdpctl.kernel.failure import missing_capabilities
 from xdpctl.process.children import for_python
 from xdpctl.process.privileges import LOADERS, lending

@@ -2,7 +2,7 @@
 
 Started by parent.py before the service gives that capability up. It has a socket to the
 service and nothing else: it opens no path, starts no process, parses only the formats of
-instructions.py and messages.py, and loads only programs of our three kinds (ProgramKind) with the
+instructions.py and messages.py, and loads only programs of our three kinds (HELPERS) with the
 instructions that ours of that kind use. So an attacker who takes the service over cannot read
 memory through it with a helper.
 
@@ -21,7 +21,7 @@ import resource
 import struct
 
 from xdpctl.kernel.bpf.libbpf import load_library
-from xdpctl.kernel.bpf.loading import ProgramKind, load
+from xdpctl.kernel.bpf.loading import load
 from xdpctl.process import capabilities
 from xdpctl.program.loader.instructions import ForbiddenError, to_descriptors
 from xdpctl.program.loader.messages import (
@@ -40,7 +40,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Load = Callable[[bytes, bytes, ProgramKind], tuple[int, bytes]]
+    Load = Callable[[bytes, bytes, int], tuple[int, bytes]]
 
 _BPF, _NET_ADMIN, _SYS_ADMIN = 39, 12, 21
 _KILL = 9
@@ -101,7 +101,7 @@ def _answer(connection: _socket.socket, load_one: Load) -> None:
         os.close(fd)
 
 
-def _hear(connection: _socket.socket) -> tuple[bytes, ProgramKind, bytes, list[int]]:
+def _hear(connection: _socket.socket) -> tuple[bytes, int, bytes, list[int]]:
     """Wait for a request; return name, kind, instructions and the caller's own descriptors."""
     fds: list[int] = []
     try:
@@ -128,7 +128,7 @@ def _hear(connection: _socket.socket) -> tuple[bytes, ProgramKind, bytes, list[i
         for received in fds:
             os.close(received)
         raise
-    return name, ProgramKind(kind), bytes(body), fds
+    return name, kind, bytes(body), fds
 
 
 def _say(connection: _socket.socket, data: bytes, fd: int | None = None) -> None:

@@ -30,7 +30,7 @@ from xdpctl.abi import (
     names_of,
 )
 from xdpctl.errors import TableFullError, XdpctlError
-from xdpctl.kernel.bpf.loading import ProgramKind
+from xdpctl.kernel.bpf.kind import ProgramKind
 from xdpctl.kernel.bpf.maps import Map
 from xdpctl.kernel.bpf.programs import Program
 from xdpctl.store.tables.requests import Requests
