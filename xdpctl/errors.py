@@ -293,19 +293,24 @@ class ForeignProgramError(InterfaceError):
 
 
 class ConflictError(XdpctlError):
-    """The map already has an entry for this target that we did not write."""
+    """The map already has an entry for this target that we did not write.
+
+    Args:
+        sentence: one sentence.
+        text: the target that the rule is about, if it is about one.
+    """
 
     code = "conflict"
+
+    def __init__(self, sentence: str, *, text: str = "") -> None:
+        super().__init__(sentence)
+        self.text = text
 
 
 class GuardError(ConflictError):
     """A rule on a guarded target (rules/guard.py) without --force; carries the target's text."""
 
     code = "guarded"
-
-    def __init__(self, sentence: str, *, text: str) -> None:
-        super().__init__(sentence)
-        self.text = text
 
 
 class NotFoundError(XdpctlError):

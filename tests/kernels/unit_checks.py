@@ -156,10 +156,11 @@ def works() -> None:
     check("and heeded", lambda: ask("listed.example"), "timed out")
 
 
-def children(parent: str) -> list[str]:
-    """Return the processes that another has started."""
+def loaders(parent: str) -> list[str]:
+    """Return the loaders that a service has started; a compiler may run beside them."""
     tasks = Path(f"/proc/{parent}/task").glob("*/children")
-    return [child for task in tasks for child in task.read_text().split()]
+    found = [child for task in tasks for child in task.read_text().split()]
+    return [child for child in found if "loader" in Path(f"/proc/{child}/cmdline").read_text()]
 
 
 def memory(process: str) -> int:
@@ -178,7 +179,7 @@ def has_little_privilege() -> None:
     two, three = (f"{sum(1 << bit for bit in held.values()):016x}" for held in (NEEDED, LOADERS))
     for name, bits in {"CapPrm": two, "CapEff": two, "CapBnd": three}.items():
         check(f"the service's {name} is {bits}", partial(str, found[name]), bits)
-    (loader,) = children(pid())
+    (loader,) = loaders(pid())
     beside = dict(
         re.findall(r"^(\w+):\s*(\S+)", Path(f"/proc/{loader}/status").read_text(), re.MULTILINE)
     )

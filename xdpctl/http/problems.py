@@ -121,6 +121,8 @@ def document_of(error: XdpctlError, *, in_public: bool = True) -> Problem:
     extra: dict[str, str | int] = {}
     if isinstance(error, TargetError):
         extra |= {"field": error.field, "text": _bounded(error.text)}
+    elif isinstance(error, ConflictError):
+        extra |= {"field": "target", "text": _bounded(error.text)} if error.text else {}
     elif isinstance(error, MapFullError | MapFrozenError):
         extra |= {"map": error.map_name, "done": error.done}
     elif isinstance(error, RequestError):

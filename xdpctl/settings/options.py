@@ -37,6 +37,7 @@ class Option:
         short: the letter of `-x`.
         as_text: it must be a string in the file, because a number would mean something else.
         reload: SIGHUP can apply a change.
+        is_joined: a list in the file is the same as one text with commas.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Option:
     short: str = ""
     as_text: bool = False
     reload: bool = False
+    is_joined: bool = False
 
     @property
     def is_list(self) -> bool:
@@ -336,6 +338,7 @@ OPTIONS = (
         "prefix lengths of IPv4 that have an account, and how many times --rate-limit each may"
         " send; 1 to 4",
         reload=True,
+        is_joined=True,
     ),
     Option(
         "rate-limit-prefixes6",
@@ -346,6 +349,7 @@ OPTIONS = (
         _LIMITS,
         "the same for IPv6",
         reload=True,
+        is_joined=True,
     ),
     Option(
         "rate-limit-table",

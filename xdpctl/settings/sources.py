@@ -191,6 +191,8 @@ def _content(path: Path) -> str:
 
 def _texts(option: Option, value: object, source: str) -> Sequence[str]:
     """Return a value of the file as the texts that the command line would give."""
+    if isinstance(value, list) and option.is_joined and all(isinstance(x, str) for x in value):
+        value = ",".join(value)
     items = value if isinstance(value, list) and option.is_list else [value]
     texts = []
     for item in items:

@@ -159,8 +159,9 @@ def goes_on(value: RuleValue | None, hits: int) -> bool:
 
 def foreign(target: Target, helps: str) -> ConflictError:
     """Return the error of a rule whose entry is dnsdist's; `helps` says what to do."""
+    text = target_text(target)
     return ConflictError(
-        f"{target_text(target)} is an entry of dnsdist's, which keeps its own count: {helps}"
+        f"{text} is an entry of dnsdist's, which keeps its own count: {helps}", text=text
     )
 
 

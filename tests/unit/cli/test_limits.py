@@ -169,6 +169,13 @@ def test_the_verb_shows_the_report_or_the_document(cli: CommandLine, service: Fa
     assert json.loads(cli("limits", "--json").output)["slip"] == 1
 
 
+def test_the_document_says_whom_limits_refuse_most_in_calm_too(
+    cli: CommandLine, service: FakeService
+) -> None:
+    service.answer("GET", LIMITS, document())
+    assert json.loads(cli("limits", "--json").output)["limited_most"] == []
+
+
 @pytest.mark.parametrize(
     ("verb", "changed", "said"),
     [

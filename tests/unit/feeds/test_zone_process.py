@@ -115,12 +115,11 @@ def test_a_flood_of_notify_leads_to_a_question_a_second_at_most(child: Child) ->
     assert child.begin().result is LookResult.GOOD
     began, sent = time.monotonic(), 0
     wires = notify("example.com."), notify("other.example."), b"nothing"
-    while time.monotonic() < began + 2.5:
+    while sent < 100 or time.monotonic() < began + 2.5:
         for wire in wires * 10:
             child.notifier.send(wire)
         sent += 10
         time.sleep(0.02)
-    assert sent >= 100
     counts: Counter[NotifyResult] = Counter()
     looked: list[LookResult] = []
     while not looked or len(counts) < len(wires):

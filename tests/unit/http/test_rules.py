@@ -11,7 +11,14 @@ import pytest
 
 from tests.support.fake_backend import NOTE
 from xdpctl.abi import RULE_PLACES, MapName, RuleAction
-from xdpctl.errors import ConflictError, KernelError, MapFullError, NotFoundError, StateError
+from xdpctl.errors import (
+    ConflictError,
+    GuardError,
+    KernelError,
+    MapFullError,
+    NotFoundError,
+    StateError,
+)
 from xdpctl.feeds.versions import GoodVersion, ListView
 from xdpctl.http.api.queries import PAGE_MAX, PageQuery, properties_of
 from xdpctl.http.api.uploads import FEW
@@ -176,6 +183,16 @@ async def test_json_that_is_no_rule_is_422(api: Site, body: object) -> None:
     ("error", "status", "extra"),
     [
         (ConflictError("it is dnsdist's"), 409, {}),
+        (
+            ConflictError("it is dnsdist's", text="192.0.2.1"),
+            409,
+            {"field": "target", "text": "192.0.2.1"},
+        ),
+        (
+            GuardError("it is short", text="0.0.0.0/0"),
+            409,
+            {"field": "target", "text": "0.0.0.0/0"},
+        ),
         (
             MapFullError("cannot write", 7, map_name="addr-v4", capacity=8),
             507,

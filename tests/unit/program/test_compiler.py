@@ -404,6 +404,32 @@ def test_a_compiler_that_works_has_time_and_works_no_longer_than_it_may(
         compile_program_blocking(DEFAULT)
 
 
+@pytest.mark.root
+def test_the_work_of_a_process_is_seen_where_its_proc_is_hidden() -> None:
+    """As under ProtectProc=noaccess, by a service that is not root."""
+    program = (
+        "import os, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from xdpctl.program.compiler import _worked\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "code = 'import ctypes; ctypes.CDLL(None).prctl(4, 0); print(1, flush=True); input()'\n"
+        "pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE}\n"
+        "with subprocess.Popen(['/usr/bin/python3', '-c', code], **pipes) as process:\n"
+        "    process.stdout.readline()\n"
+        "    hidden = not os.access(f'/proc/{process.pid}/stat', os.R_OK)\n"
+        "    print(hidden, _worked(process.pid) > 0)\n"
+        "    process.kill()\n"
+    )
+    command = f'mount -t proc -o hidepid=1 proc /proc && exec {sys.executable} -c "$0"'
+    done = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", command, program],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "True True\n"
+
+
 def test_one_that_nothing_waits_for_may_stand_still_but_not_for_ever(
     bcc: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

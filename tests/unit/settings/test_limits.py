@@ -37,6 +37,14 @@ def test_one_to_four_prefixes_are_read(text: str, levels: object) -> None:
     assert load("--rate-limit-prefixes", text).rate_limit_prefixes == levels
 
 
+def test_a_list_of_prefixes_in_the_file_is_read_like_a_text(tmp_path: Path) -> None:
+    file = tmp_path / "xdpctl.toml"
+    file.write_text('rate-limit-prefixes = ["32:1", "24:32"]\nrate-limit-prefixes6 = ["64:1"]\n')
+    found = load("--config", str(file))
+    assert found.rate_limit_prefixes == ((32, 1), (24, 32))
+    assert found.rate_limit_prefixes6 == ((64, 1),)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -52,8 +52,8 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace, session: Session) -> int:
     client = session.client(arguments)
     document = client.get(_PATH)
-    if acting := [limit for limit in document.get("acting") or [] if limit.get("rate")]:
-        document["limited_most"] = [*_limited_most(client, acting)]
+    acting = [limit for limit in document.get("acting") or [] if limit.get("rate")]
+    document["limited_most"] = [*_limited_most(client, acting)]
     if arguments.json:
         session.document(document)
         return 0
