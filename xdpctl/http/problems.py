@@ -162,6 +162,29 @@ def _bounded(text: str) -> str:
     return text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX - 1]}…"
 
 
+def json_of(document: object) -> bytes:
+    """Return a document as JSON, each `Sentence` in its public form.
+
+    Sentences may quote a path, which may have octets that are not UTF-8: these are escaped.
+    """
+    try:
+        return msgspec.json.encode(document, enc_hook=public)
+    except UnicodeEncodeError:
+        plain = msgspec.to_builtins(document, enc_hook=public)
+        return msgspec.json.encode(_all_writable(plain))
+
+
+def _all_writable(value: object) -> object:
+    match value:
+        case str():
+            return _writable(value)
+        case list():
+            return [_all_writable(part) for part in value]
+        case dict():
+            return {_all_writable(key): _all_writable(part) for key, part in value.items()}
+    return value
+
+
 def _writable(text: str) -> str:
     """Return the text with lone surrogates (octets that are not UTF-8) escaped."""
     return text.encode("utf-8", "backslashreplace").decode()

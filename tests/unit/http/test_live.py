@@ -9,6 +9,7 @@ import json
 import tempfile
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,17 @@ async def test_a_snapshot_sums_all_interfaces_by_action(loopback: Site) -> None:
     assert [view["name"] for view in data["state"]["interfaces"]] == ["eth0", "eth1"]
     assert data["state"]["ready"] is True
     assert [change["verb"] for change in data["events"]] == ["unblock"]
+
+
+async def test_a_warning_may_quote_a_path_that_is_not_utf_8(tmp_path: Path) -> None:
+    reasons = ("cannot read /\udcff: gone",)
+    seen = replace(SEEN, warnings=reasons)
+    async with AsyncExitStack() as stack:
+        backend = FakeBackend(lives=(seen,), reasons=reasons)
+        served = await stack.enter_async_context(site(tmp_path, backend=backend))
+        _, data = await (await opened(stack, served)).event()
+        status = (await served.ask("GET", "/api/v1/status")).json()
+    assert data["state"]["warnings"] == status["reasons"] == ["cannot read /\\udcff: gone"]
 
 
 @pytest.mark.parametrize("path", [PATH, "/api/v1/samples"])

@@ -50,6 +50,7 @@ from xdpctl.http.api.queries import (
     map_named,
     read_query,
 )
+from xdpctl.http.problems import json_of
 from xdpctl.http.refusals import RequestError, not_json, not_of_the_schema
 from xdpctl.http.transport.body import received
 from xdpctl.http.transport.keys import IN_PUBLIC
@@ -91,8 +92,7 @@ DETACH_MAX = 64 * 1024
 
 def answer(document: object) -> web.Response:
     """Return a document as a response; a `Sentence` in it in its public form."""
-    body = msgspec.json.encode(document, enc_hook=public)
-    return web.Response(body=body + b"\n", content_type="application/json")
+    return web.Response(body=json_of(document) + b"\n", content_type="application/json")
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -22,6 +22,7 @@ from xdpctl.http.api.live_documents import EndOut
 from xdpctl.http.api.queries import LiveQuery, SamplesQuery, read_query
 from xdpctl.http.api.sample_documents import talkers_out
 from xdpctl.http.api.shared_samples import BEHIND_SECONDS, Wanted
+from xdpctl.http.problems import json_of
 from xdpctl.http.refusals import RequestError
 from xdpctl.http.transport.auth import STILL_ALLOWED
 from xdpctl.http.transport.keys import IN_PUBLIC, STOPPING
@@ -72,8 +73,7 @@ class EventStream:
         if not self._allowed():
             return False
         parts = [
-            b"event: %b\ndata: %b\n\n"
-            % (name.encode(), msgspec.json.encode(document, enc_hook=public))
+            b"event: %b\ndata: %b\n\n" % (name.encode(), json_of(document))
             for document in documents
         ]
         try:
@@ -111,7 +111,7 @@ class EventStream:
             task.result()
         why = next((task.result() for task in done if task is not stop), STOPS)
         end = EndOut(STOPS if stopping.is_set() else str(why))
-        await self.response.write(b"event: end\ndata: %b\n\n" % msgspec.json.encode(end))
+        await self.response.write(b"event: end\ndata: %b\n\n" % json_of(end))
         await self.response.write_eof()
         return self.response
 
