@@ -29,6 +29,9 @@ YOUNG_SECONDS = 60.0
 AGAIN_SECONDS = 30.0
 """An older process is looked into only so often."""
 
+LOOKS, PAUSE_SECONDS = 3, 0.2
+"""How often, and how far apart, is looked for a process that keeps a map open."""
+
 _BPF_MAP = "anon_inode:bpf-map"
 _STAT = re.compile(
     rb"[0-9]+ \((?P<name>.*)\) \S (?P<parent>[0-9]+)(?: \S+){4} (?P<flags>[0-9]+)"
@@ -119,6 +122,7 @@ class Holders:
         clock: seconds of the monotonic clock.
         uptime: seconds since boot.
         all_here: every process of this host is visible here; None: find out.
+        pause: waits for so many seconds.
     """
 
     def __init__(  # noqa: PLR0913 - the host, for tests
@@ -130,12 +134,14 @@ class Holders:
         clock: Callable[[], float] = time.monotonic,
         uptime: Callable[[], float] = boot_clock,
         all_here: bool | None = None,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._all_here = processes_hidden(proc) is None if all_here is None else all_here
         self._owner = owner
         self._proc = proc
         self._own = os.getpid() if own is None else own
         self._clock = clock
+        self._pause = pause
         self._uptime = uptime
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._known: dict[int, _Process] = {}
@@ -162,6 +168,20 @@ class Holders:
                 found.setdefault(number, set()).add(process.holder)
         whole &= _INIT in self._known  # else hidepid=invisible hides other users' processes
         return Sighting({number: frozenset(who) for number, who in found.items()}, whole)
+
+    def keepers(self, number: int) -> Sighting:
+        """Return who keeps a map open: who has it open in each of a few looks.
+
+        `bpftool prog show` and its like open every map for a moment.
+        """
+        for _ in range(LOOKS - 1):
+            sighting = self.look([number])
+            if not sighting.of(number):
+                return sighting
+            self._pause(PAUSE_SECONDS)
+            for holder in sighting.of(number):
+                del self._known[holder.pid]  # to be looked into now
+        return self.look([number])
 
     @staticmethod
     def _may_judge(process: _Process) -> bool:

@@ -410,7 +410,7 @@ class Operations:
                 text=str(entries),
                 field="entries",
             )
-        sighting = await self._on(self._bulk_thread, lambda: self._holders.look([view.id]))
+        sighting = await self._on(self._bulk_thread, lambda: self._holders.keepers(view.id))
         if holders := sighting.of(view.id):
             raise ConflictError(held_open(name, entries, holders))
         if not sighting.whole and not force:

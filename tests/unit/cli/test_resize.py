@@ -11,8 +11,6 @@ import pytest
 from xdpctl.maps.holders import Holder, Holders, Sighting
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from tests.support.command_line import CommandLine
     from tests.support.fake_service import FakeService
 
@@ -25,10 +23,10 @@ def seen(
 ) -> None:
     """Let the verb see these holders of every map."""
 
-    def look(_: Holders, ids: Collection[int]) -> Sighting:
-        return Sighting(dict.fromkeys(ids, frozenset(holders)), whole)
+    def keepers(_: Holders, number: int) -> Sighting:
+        return Sighting({number: frozenset(holders)}, whole)
 
-    monkeypatch.setattr(Holders, "look", look)
+    monkeypatch.setattr(Holders, "keepers", keepers)
     monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
 
 

@@ -13,7 +13,7 @@ from xdpctl.maps import holders as module
 from xdpctl.maps.holders import AGAIN_SECONDS, YOUNG_SECONDS, Holder, Holders
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 OWN = 10
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -60,7 +60,13 @@ class Proc:
         place = self.directory / str(pid)
         place.rename(self.directory / f"ended-{pid}")
 
-    def holders(self, *, owner: int | None = None, all_here: bool = True) -> Holders:
+    def holders(
+        self,
+        *,
+        owner: int | None = None,
+        all_here: bool = True,
+        pause: Callable[[float], None] = lambda _: None,
+    ) -> Holders:
         return Holders(
             owner,
             proc=self.directory,
@@ -68,6 +74,7 @@ class Proc:
             clock=lambda: self.now,
             uptime=lambda: self.now,
             all_here=all_here,
+            pause=pause,
         )
 
 
@@ -118,6 +125,26 @@ def test_a_process_that_ends_holds_nothing_and_its_number_is_another_process(pro
     assert before != after
     proc.end(20)
     assert holders.look([7]).of(7) == frozenset()
+
+
+def test_who_opens_a_map_for_a_moment_does_not_keep_it_open(proc: Proc) -> None:
+    """As `bpftool prog show` does with every map of the host, while an operator resizes one."""
+    proc.process(20, "bpftool", maps={7: READ_WRITE})
+    proc.process(21, maps={8: READ_WRITE})
+    holders = proc.holders(pause=lambda _: proc.process(20, "bpftool"))
+    assert pids(holders.look([7]).of(7)) == {20}
+    assert pids(holders.keepers(7).of(7)) == set()
+    assert pids(holders.keepers(8).of(8)) == {21}
+
+
+def test_who_opens_a_map_while_another_closes_it_is_not_missed(proc: Proc) -> None:
+    proc.process(20, "bpftool", maps={7: READ_WRITE})
+
+    def exchange(_: float) -> None:
+        proc.process(20, "bpftool")
+        proc.process(21, maps={7: READ_WRITE})
+
+    assert pids(proc.holders(pause=exchange).keepers(7).of(7)) == {21}
 
 
 def test_a_process_that_changes_its_name_stays_the_same(proc: Proc) -> None:

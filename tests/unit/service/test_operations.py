@@ -92,8 +92,8 @@ class Processes:
         self.holders = frozenset[Holder]()
         self.whole = True
 
-    def look(self, ids: Iterable[int]) -> Sighting:
-        return Sighting(dict.fromkeys(ids, self.holders), self.whole)
+    def keepers(self, number: int) -> Sighting:
+        return Sighting({number: self.holders}, self.whole)
 
 
 class Office:

@@ -85,7 +85,7 @@ def _is_free(client: Client, status: dict[str, Any], name: MapName, entries: int
     from xdpctl.maps.holders import Holders, held_open  # noqa: PLC0415 - not needed for --help
 
     (number,) = (each["id"] for each in status["maps"] if each["name"] == name)
-    sighting = Holders(own=service).look([number])
+    sighting = Holders(own=service).keepers(number)
     if holders := sighting.of(number):
         raise ConflictError(held_open(name, entries, holders))
     return sighting.whole
