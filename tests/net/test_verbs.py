@@ -80,8 +80,8 @@ def test_a_test_agrees_with_what_happens_and_counts_nothing(place: Place) -> Non
         assert answer.arrived == (verdict != "drop"), name
     rules = {rule["target"]: rule["hits"] for rule in place.service.rules()}
     assert rules == {".evil.example": 1, "www.evil.example": 1, "only.example": 1}
-    packets = place.service.counted(1, reason="zone", action="drop")
-    assert packets.packets(reason="qname", action="truncate") == 1
+    place.service.counted(1, reason="zone", action="drop")
+    place.service.counted(1, reason="qname", action="truncate")
 
 
 def test_a_test_names_rule_origin_and_reason(place: Place) -> None:
