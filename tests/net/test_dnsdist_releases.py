@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 from tests.lab import Lab, Responder, Service, dig, eventually
 from tests.roots.dnsdist import DnsdistRelease
 from tests.roots.roots import DNSDIST_ID
+from xdpctl.maps.aging import WALK_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,6 +87,7 @@ def test_a_client_that_floods_is_blocked_on_the_card(site: Site) -> None:
 def test_a_block_that_a_former_dnsdist_left_is_ended(lab: Lab, release: Release) -> None:
     site = site_in(lab, release, "--stale-dnsdist", "expire:1s")
     flood(site)
+    time.sleep(2 * WALK_SECONDS)  # so that the entry is seen while its writer lives
     site.dnsdist.kill()
     DnsdistRelease.shipped(site.server, release, MAPS_ONLY[release])
     site.service.process.line("stale-entry-ended .*target=192.0.2.1 ", timeout=15)
