@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from xdpctl.rules.keys import Rows
 
 _V4, _V6 = 4, 6
-_BUCKETS = 256
+_BUCKET_BITS = 8
+_BUCKETS = 1 << _BUCKET_BITS
 """Into how many buckets each of the shortest prefixes is divided: /16 within /8, /24 within /16."""
 
 _LEAST = {_V4: 24, _V6: 48}
@@ -114,7 +115,7 @@ class ReachMeter:
             every = (1 << _BUCKETS) - 1
             whole.update(dict.fromkeys(range(first, first + (1 << shortest - length)), every))
             return
-        bits = shortest + _BUCKETS.bit_length() - 1
+        bits = shortest + _BUCKET_BITS
         bucket = start >> (32 - bits)
         if length <= bits:
             covered = (1 << (1 << bits - length)) - 1

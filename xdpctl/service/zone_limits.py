@@ -216,8 +216,9 @@ class ZoneLimits:
         for zone in self._settings.zones:
             state = self._states.get(zone.name)
             ends = None if state is None else state.ends
-            left = 0.0 if ends is None else max(0.0, ends - now)
-            at = ticks + math.ceil(left * ticks_a_second()) + 1 if left and zone.watch else 0
+            at = 0
+            if ends is not None and zone.watch:
+                at = ticks + math.ceil(max(0.0, ends - now) * ticks_a_second()) + 1
             self._tables.end(zone.name, at)
 
     def _is_within_another(self, zone: ZoneSettings) -> bool:

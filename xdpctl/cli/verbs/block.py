@@ -287,7 +287,7 @@ def _named(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         target = parse_target(text, arguments.qtype, zone=arguments.zone)
         if isinstance(target, Question | Zone) and not arguments.zone:
             refuse_word(text)
-        elif len(arguments.targets) > 1:
+        elif arguments.zone and len(arguments.targets) > 1:
             refuse_word_as_zone(text)
         targets.append(target)
     return list(_documents(targets))
