@@ -24,7 +24,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from xdpctl.errors import (
-    KernelError,
     ListError,
     NotFoundError,
     Sentence,
@@ -84,9 +83,6 @@ FIRST_SECONDS = 10.0
 
 LOOK_SECONDS = 60.0
 """How often it is seen whether rules have expired, at least."""
-
-AGAIN_SECONDS = 1.0
-"""Until settings are looked at again for which no thread could be started."""
 
 TOUCHED_MAX = 20_000
 """Owners that changes may concern; with more, the whole zone is read."""
@@ -344,22 +340,12 @@ class ZoneLists:
                 await self._exempt(listed, frozenset())
         for origin in renamed:
             await self._end_of_former(kept[origin])
-        self._following.use(await self._job(settings))
+        has_any = bool(settings.zone_lists)
+        self._following.use(await asyncio.to_thread(self._job_of) if has_any else None)
         for listed in kept.values():
             if listed.is_unread:
                 listed.answer()  # no primary is asked, so no look would
         await self._use_again()
-
-    async def _job(self, settings: Settings) -> ZoneListsJob | None:
-        """Return what the process is to follow; again later where no thread can be started."""
-        if not settings.zone_lists:
-            return None
-        while True:
-            try:
-                return await asyncio.to_thread(self._job_of)
-            except KernelError as error:
-                event(_log, "failed", logging.ERROR, error=error.sentence)
-                await asyncio.sleep(AGAIN_SECONDS)
 
     async def _use_again(self) -> None:
         """Put the good versions in force as the settings are now, until newer ones come."""

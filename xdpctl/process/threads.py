@@ -8,8 +8,6 @@ too.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
 import threading
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -23,22 +21,6 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-
-_ARENA_MAX = -8
-"""M_ARENA_MAX of malloc.h."""
-
-
-def share_one_heap() -> None:
-    """Make threads that start later allocate from one heap.
-
-    By default each thread has a heap of its own (mallopt(3)), which never shrinks: a list of
-    some thousand rules leaves two megabytes in every thread that worked on one. The interpreter
-    runs one thread at a time anyway, so one heap costs nothing. Does nothing if the C library
-    has no such call.
-    """
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 class Threads(ThreadPoolExecutor):
@@ -69,13 +51,24 @@ class Threads(ThreadPoolExecutor):
 
 
 def one_thread(name: str) -> Threads:
-    """Return a pool of one thread, already started, so that `submit` cannot fail later.
+    """Return a pool of one thread, as `some_threads`."""
+    return some_threads(1, name)
+
+
+def some_threads(count: int, name: str) -> Threads:
+    """Return a pool of so many threads, already started, so that `submit` cannot fail later.
 
     Raises:
-        KernelError: it cannot be started.
+        KernelError: one cannot be started.
     """
-    pool = Threads(1, name)
-    pool.submit(int).result()
+    pool, together = Threads(count, name), threading.Barrier(count)
+    try:
+        for begun in [pool.submit(together.wait) for _ in range(count)]:
+            begun.result()
+    except KernelError:
+        together.abort()
+        pool.shutdown()
+        raise
     return pool
 
 

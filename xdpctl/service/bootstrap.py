@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Self
 
 from xdpctl.process.children import SIGNALS
 from xdpctl.process.log import configure, event
-from xdpctl.process.memory import map_large_blocks
+from xdpctl.process.memory import map_large_blocks, share_one_heap
 from xdpctl.process.privileges import keep_needed
-from xdpctl.process.threads import share_one_heap
 from xdpctl.program.cache import FOLDER, BytecodeCache, CachingCompiler
 from xdpctl.program.config import TableProgram, program_config
 from xdpctl.program.loader.parent import Loader

@@ -28,7 +28,7 @@ from xdpctl.kernel.net.interfaces import Netlink
 from xdpctl.process.children import SIGNALS
 from xdpctl.process.log import event
 from xdpctl.process.systemd import Notifier
-from xdpctl.process.threads import Threads
+from xdpctl.process.threads import some_threads
 from xdpctl.program import selftest
 from xdpctl.program.config import TableProgram
 from xdpctl.service.leaving import Leaving
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from xdpctl.service.tcp_proofs import CompileProof
     from xdpctl.settings import Settings
     from xdpctl.store.tables.engine import Generations
+
+THREADS = min(32, (os.cpu_count() or 1) + 4)
+"""For what blocks seldom. They are there from the start, so that no part ends for want of one."""
 
 SWITCH_SECONDS = 0.001
 """Longest time that a thread working on rules delays the loop, and so a panic."""
@@ -150,7 +153,7 @@ class Service:
 
     async def run(self) -> int:
         """Start, serve until a stop is requested, and stop; return the exit status 0."""
-        asyncio.get_running_loop().set_default_executor(Threads(thread_name_prefix="asyncio"))
+        asyncio.get_running_loop().set_default_executor(some_threads(THREADS, "asyncio"))
         self._handle_signals()
         warn(*self._ground.current.now.warnings)
         async with contextlib.AsyncExitStack() as stack:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import queue
 from contextlib import asynccontextmanager
@@ -415,25 +414,6 @@ async def test_the_kept_version_is_in_force_before_a_primary_answers(tmp_path: P
         await site.report(Asked.SOA, LookResult.FAILED, files, error="nobody answers")
         assert rules.rules == {"list:rpz": {"a.test", "b.test"}}
         assert site.zones.warnings == ("list rpz cannot be brought up to date: nobody answers",)
-
-
-async def test_a_zone_is_followed_as_soon_as_there_is_a_thread_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A host at its limit of tasks ended the service, which an operator had only reloaded."""
-    real, refused = ZoneLists._job_of, [True, True]
-
-    def none_twice(lists: ZoneLists) -> ZoneListsJob:
-        if refused:
-            refused.pop()
-            raise KernelError("cannot start another thread", errno.EAGAIN)
-        return real(lists)
-
-    monkeypatch.setattr(zone_lists, "AGAIN_SECONDS", 0.01)
-    monkeypatch.setattr(ZoneLists, "_job_of", none_twice)
-    async with running(tmp_path, LIST) as site:
-        await site.child()
-    assert refused == []
 
 
 async def test_a_service_is_ready_without_a_kept_version(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from xdpctl.errors import KernelError
-from xdpctl.process.threads import Threads, one_thread
+from xdpctl.process.threads import Threads, one_thread, some_threads
 
 
 def refuse(_: threading.Thread) -> None:
@@ -40,6 +40,32 @@ def test_one_thread_needs_no_other_later(monkeypatch: pytest.MonkeyPatch) -> Non
         assert [pool.submit(abs, -1).result() for _ in range(3)] == [1, 1, 1]
 
 
+def test_some_threads_need_no_other_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    with some_threads(3, "asyncio") as pool:
+        monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("another thread"))
+        together = threading.Barrier(3)
+        assert sorted(each.result() for each in [pool.submit(together.wait) for _ in "123"]) == [
+            0,
+            1,
+            2,
+        ]
+
+
+def test_some_threads_are_all_there_or_none_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, allowed = threading.Thread.start, iter("12")
+
+    def start(thread: threading.Thread) -> None:
+        if next(allowed, None) is None:
+            refuse(thread)
+        real(thread)
+
+    before = threading.active_count()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(KernelError, match="TasksMax="):
+        some_threads(3, "asyncio")
+    assert threading.active_count() == before
+
+
 def test_what_was_refused_is_not_done_when_there_are_threads_again() -> None:
     done: list[str] = []
     with Threads(1) as pool:
@@ -59,7 +85,7 @@ def test_a_pool_that_is_closed_says_so_as_ever() -> None:
 
 
 HEAPS = """
-import ctypes, threading, xdpctl.process.threads
+import ctypes, threading, xdpctl.process.memory
 {}
 barrier = threading.Barrier(4)
 def work():
@@ -74,7 +100,7 @@ ctypes.CDLL(None).malloc_stats()
 
 @pytest.mark.parametrize(
     ("first", "heaps"),
-    [("", {2, 3, 4, 5}), ("xdpctl.process.threads.share_one_heap()", {1})],
+    [("", {2, 3, 4, 5}), ("xdpctl.process.memory.share_one_heap()", {1})],
     ids=["by default several", "of the service one"],
 )
 def test_threads_share_one_heap(first: str, heaps: set[int]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
 import sqlite3
+import threading
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -208,6 +210,26 @@ async def test_whatever_fails_in_a_reload_the_former_program_goes_on(
             assert home.mark() == len(ports[turn % 2]) // 2, strikes.struck
             assert len(home.kernel.links) == 1, strikes.struck
         assert home.traces()["own pins"] == pins
+
+
+async def test_a_host_at_its_limit_of_tasks_ends_no_part(
+    home: Home, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threads that parts need are there from the start."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with home.running():
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            home.options = ("--port", "53", "--port", "5353")
+            signal.raise_signal(signal.SIGHUP)
+            await until(lambda: bool(log.seen["reloaded"]))
+            await home.until("/api/v1/status", ready=True)
+            many = [asyncio.to_thread(int) for _ in range(50)]
+            assert sum(await asyncio.gather(*many)) == 0
+    assert (log.seen["reload-failed"], log.tracebacks) == (0, [])
 
 
 async def test_whatever_fails_at_an_expiry_the_rule_goes_a_little_later(

@@ -23,7 +23,7 @@ from xdpctl.feeds.zone.messages import Notified, NotifyResult, Settled, Verdict
 from xdpctl.feeds.zone.notify import NotifyListener
 from xdpctl.process.child import work_as_child
 from xdpctl.process.descriptors import receive_descriptors
-from xdpctl.process.threads import share_one_heap
+from xdpctl.process.memory import share_one_heap
 from xdpctl.transfers.primaries import fetch
 from xdpctl.transfers.turns import Turns
 
